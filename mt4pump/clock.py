@@ -1,0 +1,48 @@
+"""Nanoseconds since 1970 with sub-millisecond resolution everywhere.
+
+Windows' `time.time_ns` steps by 15.6 ms before Python 3.13: there the wall clock is carried forward by the performance
+counter and pulled back to the wall clock by `anchor`, which the pump thread calls once a heartbeat.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+NowNs = Callable[[], int]
+TOLERATED_DRIFT_NS = 30_000_000
+"""Two steps of the coarse clock; a smaller difference is the coarse clock's own error."""
+
+
+class CarriedClock:
+    """Wall clock carried forward by a fine monotonic counter; ``wall`` and ``fine`` return nanoseconds."""
+
+    def __init__(self, wall: NowNs = time.time_ns, fine: NowNs = time.perf_counter_ns) -> None:
+        self._wall = wall
+        self._fine = fine
+        self._offset_ns = wall() - fine()
+
+    def now_ns(self) -> int:
+        """Return ns since 1970."""
+        return self._fine() + self._offset_ns
+
+    def anchor(self) -> None:
+        """Follow the wall clock after it was set, or drifted."""
+        difference_ns = self._wall() - self.now_ns()
+        if abs(difference_ns) > TOLERATED_DRIFT_NS:
+            self._offset_ns += difference_ns
+
+
+def _nothing() -> None:
+    """Take the place of `CarriedClock.anchor` where the system's clock is fine enough."""
+
+
+def wall_clock(
+    platform: str = sys.platform, version: tuple[int, ...] = sys.version_info[:2]
+) -> tuple[NowNs, Callable[[], None]]:
+    """Return the ``now_ns`` to stamp events with, and the ``anchor`` to call about once a second."""
+    if platform == "win32" and version < (3, 13):
+        carried = CarriedClock()
+        return carried.now_ns, carried.anchor
+    return time.time_ns, _nothing

@@ -1,0 +1,70 @@
+"""What the daemon needs of a Manager: one small protocol, two implementations (`bridge`, `simulator`).
+
+Threads: the supervisor calls `connect`, `login`, `pump`, `is_connected` and `close`; the pump thread calls the reads.
+The reads must be safe while another thread closes: after `close` they raise `ConnectionLost`, never crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+Notify = Callable[[int, int, bytes], None]
+"""``notify(code, action, data)``, called on the Manager's own threads; ``data`` is a private copy, empty for NULL."""
+
+TABLES = {
+    "symbols": "ConSymbol",
+    "groups": "ConGroup",
+    "users": "UserRecord",
+    "online": "OnlineRecord",
+    "trades": "TradeRecord",
+    "margins": "MarginLevel",
+    "requests": "RequestInfo",
+    "plugins": "ConPlugin",
+    "news": "NewsTopic",
+}
+"""Tables that can be read whole while pumping, and the record each is an array of."""
+
+
+class Manager(Protocol):
+    """One Manager session, from creation to `close`; never reused. Every call may raise `ManagerError`."""
+
+    def connect(self, server: str) -> None:
+        """Connect to ``host:port``. Blocks for as long as the API does."""
+
+    def login(self, login: int, password: str) -> None:
+        """Log in; raises `LoginError` when the server refuses."""
+
+    def pump(self, flags: int, notify: Notify) -> None:
+        """Switch to pumping (CLIENT_FLAGS_*); events come by ``notify`` from now on, on other threads."""
+
+    def is_connected(self) -> bool:
+        """Return whether the API believes that there is a link."""
+
+    def select_symbol(self, symbol: bytes) -> None:
+        """Ask for the quotes of ``symbol``: its name as the 12 raw bytes of the record, NUL included or not."""
+
+    def updated_quotes(self) -> bytes:
+        """Return SymbolInfo records that changed since the last call; empty when there is none left."""
+
+    def table(self, name: str) -> bytes:
+        """Return the whole table ``name`` (a key of `TABLES`) as one array of records; empty when there is none."""
+
+    def request_news_body(self, key: int) -> None:
+        """Ask the server for the body of news ``key``; UPDATE_NEWS_BODY follows."""
+
+    def news_body(self, key: int) -> bytes | None:
+        """Return the body of news ``key`` in the server's code page, or None when the API has none."""
+
+    def last_mail(self) -> bytes | None:
+        """Return the last mail as stored by the API (MailBox record, then body), or None."""
+
+    def plugin_parameters(self, position: int) -> bytes | None:
+        """Return the PluginCfg array of the plugin at ``position``, or None where the API cannot give it."""
+
+    def close(self) -> None:
+        """Disconnect and release. Safe to call more than once, and while another thread reads."""
+
+
+ManagerFactory = Callable[[], Manager]
+"""Makes the Manager of the next session; may raise `StartError`."""

@@ -1,0 +1,153 @@
+"""What a record of the Manager API is: fields at offsets, each with a mark that says who may see it; pure.
+
+A row of a record is ``"mark type: name name …"``. Marks: ``public`` (may be published), ``personal`` (only when
+``user_fields`` names it), ``secret`` (never leaves the bytes), ``internal`` (padding, pointers, plugin data). A row
+without ``public`` is never published, so a new field stays hidden until somebody decides otherwise.
+
+Types: a ``struct`` letter, with a count before it for arrays (``2d``); ``12s`` ANSI text, ``256u`` UTF-16 text of 256
+units, ``16r`` raw bytes; or the name of another record with a count (``ConGroupSec*32``).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mt4pump.errors import LayoutError
+
+PUBLIC, PERSONAL, SECRET, INTERNAL = "public", "personal", "secret", "internal"
+MARKS = (PUBLIC, PERSONAL, SECRET, INTERNAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One member of a record. ``size`` and ``offset`` are bytes; ``count`` is array elements, 0 for a single value."""
+
+    name: str
+    mark: str
+    kind: str
+    count: int
+    offset: int
+    size: int
+    record: Record | None
+
+    @property
+    def format(self) -> str:
+        """Return the ``struct`` format of the member's own bytes (nested records as raw bytes)."""
+        if self.kind in "sur" or self.record:
+            return f"{self.size}s"
+        return f"{self.count or ''}{self.kind}"
+
+    @property
+    def slots(self) -> int:
+        """Return how many values ``format`` yields."""
+        return 1 if self.kind in "sur" or self.record else max(1, self.count)
+
+
+class Record:
+    """Layout of one struct: the same on 32 and 64 bit Windows, little-endian.
+
+    ``size`` is the size that the header's compiler gives it; rows that add up to anything else are refused here, and a
+    test pins every offset.
+    """
+
+    known: dict[str, Record] = {}  # noqa: RUF012 - the registry that nested rows look names up in
+
+    def __init__(self, name: str, size: int, rows: Sequence[str], *, packed: bool = False) -> None:
+        self.name = name
+        self.size = size
+        self.packed = packed
+        self.align = 1
+        self.fields = tuple(self._place(rows))
+        end = self.fields[-1].offset + self.fields[-1].size
+        if -(-end // self.align) * self.align != size:
+            msg = f"{name}: rows end at {end}, the record is {size} bytes"
+            raise LayoutError(msg)
+        self.by_name = {field.name: field for field in self.fields}
+        self.struct = struct.Struct(format_of(self, {field.name for field in self.fields}))
+        Record.known[name] = self
+
+    def __repr__(self) -> str:
+        return f"<Record {self.name} {self.size} bytes>"
+
+    def _place(self, rows: Sequence[str]) -> list[Field]:
+        """Return the rows' fields at their offsets, as a C compiler lays them out."""
+        fields, offset = [], 0
+        for row in rows:
+            head, _, names = row.partition(":")
+            mark, kind = head.split()
+            if mark not in MARKS:
+                msg = f"{self.name}: no such mark: {row}"
+                raise LayoutError(msg)
+            kind, count, size, align, nested = _measure(kind)
+            align = 1 if self.packed else align
+            self.align = max(self.align, align)
+            for name in names.split():
+                offset = -(-offset // align) * align
+                fields.append(Field(name, mark, kind, count, offset, size, nested))
+                offset += size
+        return fields
+
+    def names(self, *marks: str) -> frozenset[str]:
+        """Return the names of the fields that carry one of ``marks``."""
+        return frozenset(field.name for field in self.fields if field.mark in marks)
+
+    def pack(self, values: Mapping[str, Any], encoding: str = "cp1252") -> bytes:
+        """Return the record's bytes; fields that ``values`` lacks are zero.
+
+        Text is encoded and cut to the field (a full field has no NUL, as in the API); ``bytes`` go in as they are.
+        """
+        if unknown := values.keys() - self.by_name.keys():
+            msg = f"{self.name} has no field {', '.join(sorted(unknown))}"
+            raise LayoutError(msg)
+        flat: list[Any] = []
+        for field in self.fields:
+            flat.extend(_flatten(field, values.get(field.name), encoding))
+        return self.struct.pack(*flat)
+
+
+def format_of(record: Record, names: set[str] | frozenset[str]) -> str:
+    """Return the ``struct`` format that reads just ``names`` and steps over every other byte."""
+    parts, position = ["<"], 0
+    for field in record.fields:
+        if field.name in names:
+            if field.offset > position:
+                parts.append(f"{field.offset - position}x")
+            parts.append(field.format)
+            position = field.offset + field.size
+    if record.size > position:
+        parts.append(f"{record.size - position}x")
+    return "".join(parts)
+
+
+def _measure(kind: str) -> tuple[str, int, int, int, Record | None]:
+    """Return kind letter, count, size, alignment and nested record of a row's type."""
+    if kind[0].isupper() and len(kind) > 1:
+        name, _, times = kind.partition("*")
+        nested = Record.known[name]
+        return "struct", int(times or 0), nested.size * int(times or 1), nested.align, nested
+    letter, count = kind[-1], int(kind[:-1] or 0)
+    if letter == "u":
+        return letter, count, 2 * count, 2, None
+    if letter in "sr":
+        return letter, count, count, 1, None
+    size = struct.calcsize("<" + letter)
+    return letter, count, size * max(1, count), size, None
+
+
+def _flatten(field: Field, value: Any, encoding: str) -> list[Any]:
+    """Return ``value`` as the arguments that the field's format takes."""
+    if field.record:
+        rows = value or ()
+        if not field.count:
+            rows = (value,) if value else ()
+        return [b"".join(row if isinstance(row, bytes) else field.record.pack(row, encoding) for row in rows)]
+    if field.kind in "sur":
+        if isinstance(value, str):
+            value = value.encode("utf-16-le" if field.kind == "u" else encoding, "replace")
+        return [(value or b"")[: field.size]]
+    if field.count:
+        return [*(value or ()), *([0] * (field.count - len(value or ())))]
+    return [value or 0]
