@@ -39,7 +39,7 @@ class Transaction(IntEnum):
     CHANGE_GRP = 3
 
 
-ACTION_NAMES = {
+ACTION_NAMES: dict[int, str] = {
     Transaction.ADD: "add",
     Transaction.DELETE: "delete",
     Transaction.UPDATE: "update",

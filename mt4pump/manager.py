@@ -44,8 +44,11 @@ class Manager(Protocol):
     def select_symbol(self, symbol: bytes) -> None:
         """Ask for the quotes of ``symbol``: its name as the 12 raw bytes of the record, NUL included or not."""
 
-    def updated_quotes(self) -> bytes:
-        """Return SymbolInfo records that changed since the last call; empty when there is none left."""
+    def updated_quotes(self) -> bytes | memoryview:
+        """Return SymbolInfo records that changed since the last call, empty when none is left.
+
+        A view is good until the next call.
+        """
 
     def table(self, name: str) -> bytes:
         """Return the whole table ``name`` (a key of `TABLES`) as one array of records; empty when there is none."""

@@ -1,0 +1,153 @@
+"""A Manager session on the vendor's DLL: one interface from Create to Release.
+
+Threads: ``_door`` keeps Disconnect and Release away from a read that runs on the pump thread. The callback takes no
+lock, so Disconnect may call it synchronously. A read that never comes back makes `close` give up after
+`CLOSE_WAIT_S`: the interface is then abandoned (counted, a leak) rather than freed under the reader's feet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import byref, c_int
+from pathlib import Path
+from threading import Lock
+
+from mt4pump.bridge.interface import Interface, plugin_array
+from mt4pump.bridge.library import Library
+from mt4pump.bridge.prototypes import TABLE_METHODS
+from mt4pump.codes import ReturnCode
+from mt4pump.errors import ConnectionLost
+from mt4pump.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, SYMBOL_INFO
+from mt4pump.manager import TABLES, Notify
+from mt4pump.record import Record
+
+QUOTES_PER_CALL = 256
+PATH_BYTES = 1024
+MAIL_LIMIT_BYTES = 16 * 1024 * 1024
+CLOSE_WAIT_S = 2.0
+CONNECTED_WAIT_S = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class DllManager:
+    """The `mt4pump.manager.Manager` of one session. ``working_directory`` is where the DLL keeps its files."""
+
+    abandoned = 0
+    """Interfaces of this process that could not be released because a call in them never came back."""
+
+    def __init__(self, library: Library, working_directory: Path) -> None:
+        self._library = library
+        self._folder = working_directory
+        self._interface = library.create(working_directory)
+        self._door = Lock()
+        self._closed = False
+        self._param = 0
+        self._quotes = ctypes.create_string_buffer(SYMBOL_INFO.size * QUOTES_PER_CALL)
+        self._quotes_view = memoryview(self._quotes).cast("B")
+
+    @contextmanager
+    def _reading(self, call: str) -> Iterator[Interface]:
+        """Give the interface to a read, or raise ConnectionLost when the session was closed."""
+        with self._door:
+            if self._closed:
+                raise ConnectionLost(call, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", "the session was closed")
+            yield self._interface
+
+    def connect(self, server: str) -> None:
+        """Connect to ``host:port``; 443 when no port is given."""
+        self._interface.check("Connect", server.encode("ascii", "replace"))
+
+    def login(self, login: int, password: str) -> None:
+        """Log in as a manager account; other accounts are refused with RET_BAD_ACCOUNT_INFO."""
+        self._interface.check("Login", login, password.encode("cp1252", "replace"))
+
+    def pump(self, flags: int, notify: Notify) -> None:
+        """Switch to pumping. RET_OK means only that the request was taken: START_PUMPING tells that it runs."""
+        callback = self._library.callback
+        callback.know_this_thread()  # a failing switch may call back synchronously
+        self._param = callback.open(notify)
+        self._interface.check("PumpingSwitchEx", callback.function, flags, self._param)
+
+    def is_connected(self) -> bool:
+        """Return IsConnected; True while a read holds the interface, as a working read is a sign of life."""
+        if not self._door.acquire(timeout=CONNECTED_WAIT_S):
+            return True
+        try:
+            return not self._closed and bool(self._interface.call("IsConnected"))
+        finally:
+            self._door.release()
+
+    def select_symbol(self, symbol: bytes) -> None:
+        """SymbolAdd: quotes flow for selected symbols only."""
+        with self._reading("SymbolAdd") as interface:
+            interface.check("SymbolAdd", symbol.partition(b"\0")[0])
+
+    def updated_quotes(self) -> bytes | memoryview:
+        """Return up to `QUOTES_PER_CALL` changed SymbolInfo records; the view is good until the next call."""
+        with self._reading("SymbolInfoUpdated") as interface:
+            count = interface.call("SymbolInfoUpdated", self._quotes, QUOTES_PER_CALL)
+        return self._quotes_view[: SYMBOL_INFO.size * min(max(count, 0), QUOTES_PER_CALL)]
+
+    def table(self, name: str) -> bytes:
+        """Return a whole table as one array of records, copied and freed."""
+        method = TABLE_METHODS[name]
+        with self._reading(method) as interface:
+            return interface.array(method, Record.known[TABLES[name]].size) if interface.has(method) else b""
+
+    def request_news_body(self, key: int) -> None:
+        """NewsBodyRequest; does nothing in the 64-bit DLL, which cannot give bodies."""
+        with self._reading("NewsBodyRequest") as interface:
+            if interface.has("NewsBodyGet"):
+                interface.call("NewsBodyRequest", ctypes.c_int32(key).value)
+
+    def news_body(self, key: int) -> bytes | None:
+        """Return a requested body, or None: not there yet, or not available in this DLL."""
+        with self._reading("NewsBodyGet") as interface:
+            if not interface.has("NewsBodyGet"):
+                return None
+            return interface.text("NewsBodyGet", ctypes.c_int32(key).value)
+
+    def last_mail(self) -> bytes | None:
+        """Return the file that the API stored its last mail in: MailBox record, then the body."""
+        path, length = ctypes.create_string_buffer(PATH_BYTES), c_int(PATH_BYTES)
+        with self._reading("MailLast") as interface:
+            interface.check("MailLast", path, byref(length))
+        if not path.value:
+            return None
+        file = self._folder / path.value.decode("mbcs" if ctypes.sizeof(ctypes.c_wchar) == 2 else "utf-8", "replace")
+        try:
+            with file.open("rb") as stored:
+                return stored.read(MAIL_LIMIT_BYTES)
+        except OSError as error:
+            log.warning("mail file %s cannot be read: %s", file, error)
+            return None
+
+    def plugin_parameters(self, position: int) -> bytes | None:
+        """Return the PluginCfg array of a plugin; None on 64 bit, where the record's pointer is cut to 32."""
+        record = ctypes.create_string_buffer(CON_PLUGIN_PARAM.size)
+        with self._reading("PluginParamGet") as interface:
+            interface.check("PluginParamGet", position, record)
+            return plugin_array(record.raw, PLUGIN_CFG.size)
+
+    def close(self) -> None:
+        """Disconnect, then Release, from the calling thread; a call inside that never ends is left behind."""
+        if not self._door.acquire(timeout=CLOSE_WAIT_S):
+            DllManager.abandoned += 1
+            self._library.callback.close(self._param)
+            log.error(
+                "a call into the DLL did not come back within %s s: its interface is left unreleased", CLOSE_WAIT_S
+            )
+            return
+        try:
+            if not self._closed:
+                self._closed = True
+                self._library.callback.know_this_thread()
+                self._interface.call("Disconnect")
+                self._library.callback.close(self._param)
+                self._interface.release()
+        finally:
+            self._door.release()

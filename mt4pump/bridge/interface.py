@@ -1,0 +1,116 @@
+"""One CManagerInterface: every call through its table, one check of every return code, MemFree on every array."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from ctypes import POINTER, byref, c_int, c_void_p, string_at
+from pathlib import Path
+from typing import Any
+
+from mt4pump.bridge.prototypes import ABSENT_IN_64_BIT_DLL, METHOD, METHODS, POINTER_BYTES, WORD_BITS
+from mt4pump.codes import CONNECTION_LOSSES, LOGIN_REFUSALS, OBSERVED_MEANINGS, ReturnCode, return_code_name
+from mt4pump.errors import ConnectionLost, LibraryError, LoginError, ManagerError
+
+SUCCESS = frozenset({ReturnCode.RET_OK, ReturnCode.RET_OK_NONE})
+
+
+class Interface:
+    """Typed calls on the interface at ``address``. Holds no lock: `DllManager` says who may call when."""
+
+    def __init__(self, address: int) -> None:
+        self._this = c_void_p(address)
+        table = ctypes.cast(self._this, POINTER(POINTER(c_void_p))).contents
+        self._methods: dict[str, Any] = {}
+        for name, (slot, result, arguments) in METHODS.items():
+            entry = table[slot]
+            self._methods[name] = METHOD(result, c_void_p, *arguments)(entry) if entry else None
+
+    def has(self, name: str) -> bool:
+        """Return whether method ``name`` may be called in this DLL."""
+        if sys.platform == "win32" and WORD_BITS == 64 and name in ABSENT_IN_64_BIT_DLL:
+            return False
+        return self._methods[name] is not None
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call method ``name`` and return what it returns, unchecked."""
+        if not self.has(name):
+            raise ManagerError(name, ReturnCode.RET_MALFUNCTION, "RET_MALFUNCTION", "this DLL does not have the method")
+        return self._methods[name](self._this, *arguments)
+
+    def check(self, name: str, *arguments: Any) -> None:
+        """Call a method that returns a RET_ code; raise the named error unless it is success."""
+        code = self.call(name, *arguments)
+        if code not in SUCCESS:
+            raise self.error(name, code)
+
+    def error(self, name: str, code: int) -> ManagerError:
+        """Return the error for ``code``, with the API's own description and what users found the number to mean."""
+        text = self.call("ErrorDescription", code)
+        described = text.decode("ascii", "replace").strip() if text else "no description"
+        if code in OBSERVED_MEANINGS:
+            described += f" ({OBSERVED_MEANINGS[code]})"
+        kind = ManagerError
+        if code in CONNECTION_LOSSES:
+            kind = ConnectionLost
+        elif name == "Login" and code in LOGIN_REFUSALS:
+            kind = LoginError
+        return kind(name, code, return_code_name(code), described)
+
+    def set_working_directory(self, folder: Path) -> None:
+        """Have the DLL write its logs, ``symbols.raw`` and ``mailbox`` below ``folder``; before Connect only."""
+        try:
+            path = ansi_path(folder)
+        except ValueError as error:
+            raise LibraryError(f"the API takes paths in Windows' ANSI code page only: {folder}: {error}") from error
+        self.call("WorkingDirectory", path)
+
+    def array(self, name: str, record_bytes: int) -> bytes:
+        """Return a copy of the array that method ``name`` allocates, and free it. NULL with total 0 is no record."""
+        total = c_int(0)
+        address = self.call(name, byref(total))
+        try:
+            if not address and total.value <= 0:
+                return b""
+            if not address or total.value < 0:
+                raise ManagerError(
+                    name,
+                    ReturnCode.RET_INVALID_DATA,
+                    "RET_INVALID_DATA",
+                    f"array at {address} of {total.value} records",
+                )
+            return string_at(address, total.value * record_bytes)
+        finally:
+            if address:
+                self.call("MemFree", address)
+
+    def text(self, name: str, *arguments: Any) -> bytes | None:
+        """Return a copy of the NUL-ended text that method ``name`` allocates, and free it; None for NULL."""
+        address = self.call(name, *arguments)
+        if not address:
+            return None
+        try:
+            return string_at(address)
+        finally:
+            self.call("MemFree", address)
+
+    def release(self) -> None:
+        """Give the interface back; it must not be called after this."""
+        self.call("Release")
+
+
+def plugin_array(record: bytes, element_bytes: int, limit: int = 1024) -> bytes | None:
+    """Return the PluginCfg array that a ConPluginParam points at, or None where its 32-bit pointer cannot be whole."""
+    pointer = int.from_bytes(record[-8:-4], "little")
+    total = int.from_bytes(record[-4:], "little", signed=True)
+    if POINTER_BYTES != 4 or not pointer or not 0 <= total <= limit:
+        return None
+    return string_at(pointer, total * element_bytes)
+
+
+def ansi_path(path: Path) -> bytes:
+    """Return a path as the API's ANSI functions take it; raises ValueError where the code page lacks a letter."""
+    if sys.platform == "win32":
+        return str(path).encode("mbcs", "strict")
+    return os.fsencode(path)

@@ -1,0 +1,1 @@
+"""Where raw records become events: one desk per family of records, all on the pump thread."""

@@ -1,0 +1,148 @@
+"""Symbols, groups, users, online, requests, plugins: tables told row by row, or by their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from mt4pump.codes import Transaction
+from mt4pump.complaints import Complaints
+from mt4pump.decode import Decoder, Fields
+from mt4pump.desks.reader import Reader, rows
+from mt4pump.emitter import Emitter
+from mt4pump.errors import ConnectionLost, ManagerError
+from mt4pump.layout import CON_GROUP, CON_PLUGIN, CON_SYMBOL, ONLINE_RECORD, PLUGIN_CFG, REQUEST_INFO, USER_RECORD
+from mt4pump.symbols import SymbolFilter
+from mt4pump.tables import Table, TableEvent
+from mt4pump.wire import GROUP, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
+
+Shape = Callable[[Fields], Fields]
+
+
+class Room(NamedTuple):
+    """A table, the kind it is told as, the field that its topic is named after, and the last touch to a row."""
+
+    kind: Kind
+    table: Table
+    key: str
+    shape: Shape
+
+
+class TableDesk:
+    """Keeps what was last told of every table, so that a re-read tells only differences."""
+
+    def __init__(
+        self,
+        emitter: Emitter,
+        reader: Reader,
+        complaints: Complaints,
+        *,
+        encoding: str,
+        symbols: tuple[str, ...],
+        user_fields: frozenset[str],
+        plugin_parameters: bool,
+    ) -> None:
+        self.before_start = 0
+        self._emitter = emitter
+        self._reader = reader
+        self._complaints = complaints
+        self._encoding = encoding
+        self._filter = SymbolFilter(symbols)
+        self._plugin_parameter = Decoder(PLUGIN_CFG, encoding)
+        plugin_shape = self._with_parameters if plugin_parameters else _named
+        layout: tuple[tuple[str, Kind, Decoder, str, str, Shape], ...] = (
+            ("symbols", SYMBOL, Decoder(CON_SYMBOL, encoding), "symbol", "symbol", _as_it_is),
+            ("groups", GROUP, Decoder(CON_GROUP, encoding), "group", "group", _used_part),
+            ("users", USER, Decoder(USER_RECORD, encoding, user_fields), "login", "login", _as_it_is),
+            ("online", ONLINE, Decoder(ONLINE_RECORD, encoding), "login", "login", _as_it_is),
+            ("requests", REQUEST, Decoder(REQUEST_INFO, encoding), "id", "login", _as_it_is),
+            ("plugins", PLUGIN, Decoder(CON_PLUGIN, encoding), "file", "name", plugin_shape),
+        )
+        self._rooms = {
+            name: Room(kind, Table(decoder, row_key), topic_key, shape)
+            for name, kind, decoder, row_key, topic_key, shape in layout
+        }
+
+    def take(self, name: str, action: int, data: bytes, ts: int) -> None:
+        """Tell one row of table ``name``, or what differs in the table when the API gave no row.
+
+        Rows before START are the API's initial fill: counted, and left to the read at START.
+        """
+        room = self._rooms[name]
+        if not data:
+            self.reread(name, ts)
+        elif not self._reader.live:
+            self.before_start += 1
+        else:
+            self._tell(room, room.table.apply(action, data), ts, synthetic=False)
+            if room.kind is SYMBOL and action != Transaction.DELETE:
+                self._select((data,))
+
+    def reread(self, name: str, ts: int, *, synthetic: bool = False) -> None:
+        """Read table ``name`` whole and tell the differences; its first read is nobody's news."""
+        room = self._rooms[name]
+        array = self._reader.manager.table(name)
+        if room.kind is SYMBOL:
+            self._select(rows(array, CON_SYMBOL.size))
+        for event in room.table.reread(array):
+            self._tell(room, event, ts, synthetic=synthetic)
+
+    def reread_all(self, ts: int) -> None:
+        """Read every table; differences are marked synthetic. One that cannot be read does not keep the others."""
+        for name in self._rooms:
+            try:
+                self.reread(name, ts, synthetic=True)
+            except ConnectionLost:
+                raise
+            except ManagerError as error:
+                self._complaints.add("read_error", error)
+
+    def _tell(self, room: Room, event: TableEvent, ts: int, *, synthetic: bool) -> None:
+        fields = room.shape({**event.fields, "action": event.action})
+        self._emitter.emit(room.kind, fields[room.key], fields, ts, synthetic=synthetic)
+
+    def _select(self, records: Iterable[bytes]) -> None:
+        """Ask for the quotes of the symbols that the settings want, also of those asked for before.
+
+        Whether a selection outlives a change of the symbol is not known; the vendor's sample asks again, too.
+        """
+        manager, size = self._reader.manager, CON_SYMBOL.by_name["symbol"].size
+        for record in records:
+            name = record[:size].partition(b"\0")[0]
+            if not self._filter.selects(name.decode(self._encoding, "replace")):
+                continue
+            try:
+                manager.select_symbol(name)
+            except ConnectionLost:
+                raise
+            except ManagerError as error:
+                self._complaints.add("select_error", f"symbol {name!r}: {error}")
+
+    def _with_parameters(self, fields: Fields) -> Fields:
+        """Add a plugin's parameters; None where the API cannot give them (64 bit) or knows the plugin no more."""
+        manager = self._reader.manager
+        file = fields["file"]
+        parameters = None
+        for position, row in enumerate(Decoder(CON_PLUGIN, self._encoding).many(manager.table("plugins"))):
+            if row["file"] == file:
+                array = manager.plugin_parameters(position)
+                parameters = None if array is None else list(self._plugin_parameter.many(array))
+        return {**_named(fields), "parameters": parameters}
+
+
+def _as_it_is(fields: Fields) -> Fields:
+    return fields
+
+
+def _named(fields: Fields) -> Fields:
+    """Add a plugin's ``name``, which its topic ends in: the name it gives itself, else its file."""
+    return {**fields, "name": fields["info"]["name"] or fields["file"]}
+
+
+def _used_part(fields: Fields) -> Fields:
+    """Cut a group's arrays to the part in use, as its own totals say; a total out of range shows the whole array."""
+    cut = dict(fields)
+    for array, total in (("secmargins", "secmargins_total"), ("news_languages", "news_languages_total")):
+        if 0 <= fields[total] <= len(fields[array]):
+            cut[array] = fields[array][: fields[total]]
+    return cut

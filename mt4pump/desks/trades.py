@@ -1,0 +1,79 @@
+"""Trades, and the marks that the API puts on orders and accounts: activation, margin level."""
+
+from __future__ import annotations
+
+from mt4pump.codes import ACTION_NAMES, Transaction
+from mt4pump.decode import Decoder, Fields
+from mt4pump.desks.reader import Reader
+from mt4pump.emitter import Emitter
+from mt4pump.layout import MARGIN_LEVEL, TRADE_RECORD
+from mt4pump.tables import Marks
+from mt4pump.trades import MONEY_CHANGES, TradeBook, TradeEvent, is_over
+from mt4pump.wire import ACTIVATION, MARGIN, TRADE
+
+UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
+
+
+class TradeDesk:
+    """Keeps the book of open orders. ``before_start`` counts rows of the API's initial fill that were no news."""
+
+    def __init__(self, emitter: Emitter, reader: Reader, encoding: str) -> None:
+        self.book = TradeBook()
+        self.before_start = 0
+        self._emitter = emitter
+        self._reader = reader
+        self._trade = Decoder(TRADE_RECORD, encoding)
+        self._margin = Decoder(MARGIN_LEVEL, encoding)
+        self._activations = Marks("order", "activation")
+        self._levels = Marks("login", "level_type")
+        self._primed = False
+
+    def take(self, action: int, data: bytes, ts: int) -> None:
+        """Tell one trade record, or what differs in the table when the API gave none."""
+        if not data:
+            self.reread(ts)
+            return
+        fields = self._trade(data)
+        if self._reader.live or _no_table_shows(action, fields):
+            self._tell(self.book.apply(action, fields), ts)
+        else:
+            self.before_start += 1
+
+    def reread(self, ts: int) -> None:
+        """Read TradesGet and tell what happened unseen, marked synthetic; the very first read is nobody's news."""
+        rows = list(self._trade.many(self._reader.manager.table("trades")))
+        if not self._primed:
+            self._primed = True
+            self.book.prime(rows)
+            return
+        for event in self.book.reconcile(rows):
+            self._tell(event, ts, synthetic=True)
+
+    def activations(self, ts: int) -> None:
+        """Tell orders whose ``activation`` mark changed; TradesGet is what sets it."""
+        rows = self._trade.many(self._reader.manager.table("trades"))
+        for action, fields in self._activations.changes(rows):
+            self._emitter.emit(ACTIVATION, fields["login"], {**fields, "action": action}, ts)
+
+    def margins(self, ts: int) -> None:
+        """Tell accounts that entered, left or changed margin call."""
+        self._tell_margins(ts, synthetic=False)
+
+    def reread_margins(self, ts: int) -> None:
+        """Tell the same after a gap, marked synthetic."""
+        self._tell_margins(ts, synthetic=True)
+
+    def _tell_margins(self, ts: int, *, synthetic: bool) -> None:
+        rows = self._margin.many(self._reader.manager.table("margins"))
+        for action, fields in self._levels.changes(rows):
+            self._emitter.emit(MARGIN, fields["login"], {**fields, "action": action}, ts, synthetic=synthetic)
+
+    def _tell(self, event: TradeEvent, ts: int, *, synthetic: bool = False) -> None:
+        action = ACTION_NAMES.get(event.action, UPDATE_NAME)
+        body = {**event.fields, "action": action, "change": event.change, "before": event.before}
+        self._emitter.emit(TRADE, event.fields["login"], body, ts, synthetic=synthetic)
+
+
+def _no_table_shows(action: int, fields: Fields) -> bool:
+    """Return whether a record is news even before START: an end or a money operation, which TradesGet never lists."""
+    return action == Transaction.DELETE or not fields["login"] or is_over(fields) or fields["cmd"] in MONEY_CHANGES

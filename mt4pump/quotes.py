@@ -1,0 +1,127 @@
+"""SymbolInfo records to ``quote.<symbol>`` messages: the hot path; pure.
+
+A quote's body always has the same keys, so its constant bytes (map header, keys, symbol, digits, epoch) are made once
+per symbol and each quote is one `struct` pack of the numbers between them: half the cost of packing a dict. What comes
+out is plain msgpack, the same map that `Encoder` would give (a test holds the two together). A quote whose numbers do
+not fit (a price that is no number) goes through `Encoder`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+import msgpack
+
+from mt4pump.decode import ansi_text
+from mt4pump.layout import SYMBOL_INFO
+from mt4pump.record import format_of
+from mt4pump.wire import QUOTE, Body, Encoder, topic_of
+
+QUOTE_FIELDS = frozenset({"symbol", "digits", "direction", "lasttime", "bid", "ask", "high", "low"})
+SLOT_LIMIT = 8192
+"""Slots kept before all are made anew: eight times the API's limit of symbols, so only garbage names get there."""
+
+MAP_OF_12 = b"\x8c"
+K_ASK, K_SPREAD, K_TIME = b"\xa3ask\xcb", b"\xa6spread\xd2", b"\xa4time\xd2"
+K_HIGH, K_LOW, K_DIRECTION = b"\xa4high\xcb", b"\xa3low\xcb", b"\xa9direction\xd2"
+K_SEQ, K_TS = b"\xa3seq\xcf", b"\xa2ts\xcf"
+TAIL_FORMAT = "d5sd8si6si6sd5sd11si5sQ4sQ"
+
+
+class Slot:
+    """What is known of one symbol: its topic, its last ``seq``, whether anybody ``wants`` it, its packed head."""
+
+    __slots__ = ("digits", "head", "multiply", "pack", "seq", "symbol", "topic", "values", "wanted")
+
+    def __init__(self, symbol: str, digits: int, epoch: int) -> None:
+        self.symbol = symbol
+        self.topic = topic_of(QUOTE, symbol)
+        self.seq = 0
+        self.wanted = False
+        self.values: tuple[object, ...] = ()
+        self.set_digits(digits, epoch)
+
+    def set_digits(self, digits: int, epoch: int) -> None:
+        """Make the constant bytes for a symbol of so many ``digits`` after the point."""
+        self.digits = digits
+        self.multiply = 10.0 ** min(max(digits, 0), 15)
+        constant = (("symbol", self.symbol), ("digits", digits), ("epoch", epoch))
+        packed = b"".join(msgpack.packb(part) for pair in constant for part in pair)
+        self.head = MAP_OF_12 + packed + msgpack.packb("bid") + b"\xcb"
+        self.pack = struct.Struct(f">{len(self.head)}s{TAIL_FORMAT}").pack
+
+
+class QuoteStream:
+    """Numbers and packs quotes. ``is_wanted`` tells whether a topic has a subscriber.
+
+    ``published`` counts quotes that were numbered, with or without a subscriber; ``last_time_s`` is the newest
+    ``lasttime`` seen, in seconds on the server's clock.
+    """
+
+    def __init__(self, encoder: Encoder, encoding: str, is_wanted: Callable[[bytes], bool]) -> None:
+        self._encoder = encoder
+        self._encoding = encoding
+        self._is_wanted = is_wanted
+        self._slots: dict[bytes, Slot] = {}
+        self._by_topic: dict[bytes, Slot] = {}
+        self._records = struct.Struct(format_of(SYMBOL_INFO, QUOTE_FIELDS)).iter_unpack
+        self.published = 0
+        self.last_time_s = 0
+
+    def messages(self, records: bytes | memoryview, ts: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield topic and body of each wanted quote in an array of SymbolInfo; all are numbered and counted."""
+        slots = self._slots
+        count = 0
+        for values in self._records(records):
+            raw, digits, direction, lasttime, bid, ask, high, low = values
+            count += 1
+            slot = slots.get(raw)
+            if slot is None or slot.digits != digits:
+                slot = self._slot(raw, digits)
+            slot.seq = seq = slot.seq + 1
+            slot.values = values
+            if slot.wanted:
+                try:
+                    spread = round((ask - bid) * slot.multiply)
+                    body = slot.pack(
+                        *(slot.head, bid, K_ASK, ask, K_SPREAD, spread, K_TIME, lasttime, K_HIGH, high, K_LOW, low),
+                        *(K_DIRECTION, direction, K_SEQ, seq, K_TS, ts),
+                    )
+                except (ValueError, OverflowError, struct.error):
+                    body = self._encoder.body(quote_fields(slot), seq, ts)
+                yield slot.topic, body
+        if count:
+            self.published += count
+            self.last_time_s = max(self.last_time_s, lasttime)
+
+    def refresh_interest(self) -> None:
+        """Ask anew which topics are wanted; called when a subscription came or went."""
+        for slot in self._by_topic.values():
+            slot.wanted = self._is_wanted(slot.topic)
+
+    def _slot(self, raw: bytes, digits: int) -> Slot:
+        """Return the slot of a symbol seen for the first time, or with other digits than before."""
+        symbol = ansi_text(raw, self._encoding)
+        slot = self._by_topic.get(topic_of(QUOTE, symbol))
+        if slot is None:
+            slot = Slot(symbol, digits, self._encoder.epoch)
+            slot.wanted = self._is_wanted(slot.topic)
+            self._by_topic[slot.topic] = slot
+        elif slot.digits != digits:
+            slot.set_digits(digits, self._encoder.epoch)
+        if len(self._slots) >= SLOT_LIMIT:
+            self._slots.clear()  # names with garbage behind their NUL: the topics, and their numbers, stay
+        self._slots[raw] = slot
+        return slot
+
+
+def quote_fields(slot: Slot) -> Body:
+    """Return the last quote of ``slot``; ``spread`` (points) is None when the prices are no numbers."""
+    _, digits, direction, lasttime, bid, ask, high, low = slot.values
+    try:
+        spread = round((ask - bid) * slot.multiply)  # type: ignore[operator]
+    except (ValueError, OverflowError):
+        spread = None
+    fields = {"symbol": slot.symbol, "digits": digits, "bid": bid, "ask": ask, "spread": spread, "time": lasttime}
+    return {**fields, "high": high, "low": low, "direction": direction}

@@ -1,0 +1,210 @@
+"""The supervisor: connect → login → pump → watch → (lost) → back off → connect …, on one thread of its own.
+
+It works on any `Manager`, so the simulator's faults drive the same code as the DLL's. It never runs in a callback: a
+reconnect from inside the STOP callback is known to work only sometimes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Protocol
+
+from mt4pump.errors import ConnectionLost, LoginError, PumpError
+from mt4pump.inbox import Inbox
+from mt4pump.manager import Manager, ManagerFactory
+
+CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
+ATTACH, DETACH, STATE_CHANGED, FINISH = -1, -2, -3, -4
+"""Words to the pump thread, put into the inbox in order with the events."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """Whom to log in as, where, and how patiently; the settings of the same names. ``flags`` are CLIENT_FLAGS_*."""
+
+    servers: tuple[str, ...]
+    login: int
+    password: str = field(repr=False)
+    flags: int = 0
+    start_timeout_s: float = 60.0
+    liveness_timeout_s: float = 60.0
+    watch_interval_s: float = 1.0
+    reconnect_delay_s: float = 1.0
+    reconnect_delay_max_s: float = 60.0
+    refused_delay_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """What the supervisor is doing: replaced as a whole, so any thread may read it. ``since`` is ms since 1970."""
+
+    state: str
+    since: int
+    server: str = ""
+    reason: str = ""
+    reconnects: int = 0
+
+
+class Link:
+    """One session as both threads see it: the supervisor made it, the pump thread reads from it."""
+
+    def __init__(self, manager: Manager, server: str, login: int) -> None:
+        self.manager = manager
+        self.server = server
+        self.login = login
+        self.started = Event()
+        self.stopped = Event()
+        self.changed = Event()
+
+    def tell_started(self) -> None:
+        """Tell the supervisor that START_PUMPING came."""
+        self.started.set()
+        self.changed.set()
+
+    def tell_stopped(self) -> None:
+        """Tell the supervisor that STOP_PUMPING came."""
+        self.stopped.set()
+        self.changed.set()
+
+
+class Clock(Protocol):
+    """Seconds that only go forward."""
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+
+
+def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = random.random) -> float:
+    """Return how long to wait before attempt number ``attempt`` (from 1): doubling, capped, half of it random."""
+    delay_s = min(plan.reconnect_delay_max_s, plan.reconnect_delay_s * 2.0 ** min(attempt - 1, 30))
+    return delay_s * (0.5 + 0.5 * jitter())
+
+
+class Supervisor(Thread):
+    """Keeps one Manager session alive until `stop`. ``status`` may be read from any thread."""
+
+    def __init__(self, factory: ManagerFactory, inbox: Inbox, plan: SessionPlan, now_s: Clock = time.monotonic) -> None:
+        super().__init__(name="supervisor", daemon=True)
+        self._factory = factory
+        self._inbox = inbox
+        self._plan = plan
+        self._now_s = now_s
+        self._ending = Event()
+        self._link: Link | None = None
+        self._reconnects = 0
+        self.crash: BaseException | None = None
+        self.status = SessionStatus(CONNECTING, inbox.now_ns() // 1_000_000)
+
+    def stop(self) -> None:
+        """End the session and the thread; returns at once."""
+        self._ending.set()
+        link = self._link
+        if link:
+            link.changed.set()
+
+    def run(self) -> None:
+        """Hold sessions one after the other; the servers take turns."""
+        attempt = 0
+        try:
+            while not self._ending.is_set():
+                server = self._plan.servers[self._reconnects % len(self._plan.servers)]
+                lived_s, delay_s = self._one_session(server, attempt + 1)
+                if self._ending.is_set():
+                    break
+                attempt = 0 if lived_s >= self._plan.reconnect_delay_max_s else attempt + 1
+                self._reconnects += 1
+                log.info("next try in %.1f s", delay_s)
+                self._ending.wait(delay_s)
+        except BaseException as error:
+            self.crash = error
+            log.exception("the supervisor thread crashed")
+
+    def _one_session(self, server: str, attempt: int) -> tuple[float, float]:
+        """Hold one session until it ends; return how long it pumped and how long to wait before the next."""
+        plan, began_s = self._plan, None
+        reason, delay_s = "stopped by us", back_off_s(attempt, plan)
+        self._enter(CONNECTING, server)
+        link = None
+        try:
+            link = self._open(server)
+            self._await_start(link)
+            began_s = self._now_s()
+            reason = self._watch(link)
+        except LoginError as error:
+            reason, delay_s = f"refused: {error}", plan.refused_delay_s
+            log.error(  # noqa: TRY400 - the cause is the server's answer, not our stack
+                "%s refused login %s: %s; check login, password and the account's manager rights",
+                server,
+                plan.login,
+                error,
+            )
+        except PumpError as error:
+            reason = str(error)
+        finally:
+            self._leave(link, server, reason)
+        return (self._now_s() - began_s if began_s is not None else 0.0), delay_s
+
+    def _open(self, server: str) -> Link:
+        """Make a Manager, connect, log in and switch to pumping."""
+        link = Link(self._factory(), server, self._plan.login)
+        self._link = link
+        link.manager.connect(server)
+        link.manager.login(self._plan.login, self._plan.password)
+        self._enter(LOGGED_IN, server)
+        self._inbox.tell(ATTACH, link)
+        link.manager.pump(self._plan.flags, self._inbox.notify)
+        return link
+
+    def _await_start(self, link: Link) -> None:
+        """Wait for START_PUMPING: the switch only says that the request was taken."""
+        deadline_s = self._now_s() + self._plan.start_timeout_s
+        while not (link.started.is_set() or link.stopped.is_set() or self._ending.is_set()):
+            left_s = deadline_s - self._now_s()
+            if left_s <= 0:
+                text = f"no START_PUMPING within {self._plan.start_timeout_s:g} s of the switch"
+                raise ConnectionLost("PumpingSwitchEx", 0, "RET_OK", text)
+            link.changed.wait(min(left_s, self._plan.watch_interval_s))
+        if link.started.is_set():
+            self._enter(PUMPING, link.server)
+
+    def _watch(self, link: Link) -> str:
+        """Return why the session ended: STOP, no link, or mute although connected. A quiet market is not mute."""
+        last_ts, alive_s = self._inbox.last_callback_ts, self._now_s()
+        while not self._ending.is_set():
+            link.changed.clear()
+            if link.stopped.is_set():
+                return "STOP_PUMPING: the server or the link ended the session"
+            if not link.manager.is_connected():
+                return "no link: IsConnected is false"
+            if self._inbox.last_callback_ts != last_ts:
+                last_ts, alive_s = self._inbox.last_callback_ts, self._now_s()
+            elif self._now_s() - alive_s >= self._plan.liveness_timeout_s:
+                return f"mute: no callback of any kind, not even PING, for {self._plan.liveness_timeout_s:g} s"
+            link.changed.wait(self._plan.watch_interval_s)
+        return "stopped by us"
+
+    def _leave(self, link: Link | None, server: str, reason: str) -> None:
+        """Close the session from this thread, never from a callback, and tell the pump thread why it ended."""
+        self._enter(STOPPING if self._ending.is_set() else LOST, server, reason)
+        link = link or self._link
+        self._link = None
+        if link is None:
+            return
+        self._inbox.tell(DETACH, (link, reason))
+        try:
+            link.manager.close()
+        except PumpError as error:
+            log.warning("closing the session: %s", error)
+
+    def _enter(self, state: str, server: str, reason: str = "") -> None:
+        since = self._inbox.now_ns() // 1_000_000
+        self.status = SessionStatus(state, since, server, reason, self._reconnects)
+        (log.warning if state == LOST else log.info)("session %s server=%s %s", state, server or "-", reason)
+        self._inbox.tell(STATE_CHANGED, None)

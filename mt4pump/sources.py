@@ -1,0 +1,80 @@
+"""Where sessions come from: the vendor's library, or the simulator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from mt4pump.manager import Manager, ManagerFactory
+from mt4pump.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Source(NamedTuple):
+    """A factory of sessions, what it counts itself, and what to call at the daemon's start and stop."""
+
+    factory: ManagerFactory
+    counters: Callable[[], Mapping[str, int]]
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
+def source_of(settings: Settings) -> Source:
+    """Return the source that the settings name; raises StartError when it is not to be had."""
+    if settings.source == "simulator":
+        return simulator_source(settings)
+    return dll_source(settings)
+
+
+def dll_source(settings: Settings) -> Source:
+    """Load the vendor's library; raises LibraryError."""
+    from mt4pump.bridge.dll_manager import DllManager  # noqa: PLC0415 - ctypes stays out where no DLL is used
+    from mt4pump.bridge.library import find, load  # noqa: PLC0415
+
+    library = load(find(settings.dll_path))
+    log.info("library %s, build %d", library.path, library.build)
+    callback = library.callback
+
+    def factory() -> Manager:
+        # An interface that could not be released may still write to its folder: the next gets another one.
+        return DllManager(library, Path(settings.data_dir) / f"manager-{DllManager.abandoned}")
+
+    def counters() -> Mapping[str, int]:
+        return {
+            "pinned_threads": callback.pinned_threads,
+            "callback_errors": callback.errors,
+            "stale_callbacks": callback.stale,
+            "abandoned_interfaces": DllManager.abandoned,
+        }
+
+    return Source(factory, counters, _nothing, _nothing)
+
+
+def simulator_source(settings: Settings) -> Source:
+    """Make the simulated server; raises StartError when a tick file cannot be read."""
+    from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415 - not needed beside a DLL
+    from mt4pump.simulator.options import SimulatorOptions  # noqa: PLC0415
+    from mt4pump.simulator.server import Simulator  # noqa: PLC0415
+
+    simulator = Simulator(
+        SimulatorOptions(
+            ticks=settings.ticks,
+            speed=settings.speed,
+            seed=settings.seed,
+            rate=settings.rate,
+            accounts=settings.accounts,
+            faults=tuple(parse_fault(text) for text in settings.faults),
+        )
+    )
+
+    def counters() -> Mapping[str, int]:
+        return {"ticks_sent": simulator.ticks_sent, "events_sent": simulator.events_sent}
+
+    return Source(simulator.manager, counters, simulator.start, simulator.stop)
+
+
+def _nothing() -> None:
+    """Start and stop nothing: the DLL's threads live and die with its sessions."""

@@ -1,0 +1,164 @@
+"""What happened to an order: previous record + new record → change; pure.
+
+The API's action alone does not tell: a cancelled pending order may come as DELETE or as UPDATE with login 0, a close as
+DELETE or as UPDATE with a close time, and the same end may be told twice. So the change is derived from the record and
+from what is known of the order. ``before`` holds the old values of the fields that changed, or None when the order was
+not known. Source of the rules: the vendor's guide and users' reports on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mt4pump.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
+from mt4pump.decode import Fields
+
+OPENED, PLACED, ACTIVATED, MODIFIED = "opened", "placed", "activated", "modified"
+CLOSED, CANCELLED, BALANCE, CREDIT, DELETED = "closed", "cancelled", "balance", "credit", "deleted"
+CHANGES = (OPENED, PLACED, ACTIVATED, MODIFIED, CLOSED, CANCELLED, BALANCE, CREDIT, DELETED)
+ENDS = frozenset({CLOSED, CANCELLED, BALANCE, CREDIT, DELETED})
+"""After one of these an order is no longer open."""
+
+MONEY_CHANGES = {TradeCommand.OP_BALANCE: BALANCE, TradeCommand.OP_CREDIT: CREDIT}
+
+COMPUTED_LOCALLY = frozenset(
+    {"activation", "close_price", "profit", "storage", "taxes", "conv_rates", "margin_rate", "timestamp"}
+)
+"""Fields that the API itself moves with every tick: a table re-read that differs only in them is no event."""
+
+ENDED_LIMIT = 20_000
+"""Ended orders that are remembered, to tell a repeated end from a new one."""
+
+
+class TradeEvent(NamedTuple):
+    """One change of one order: its public TradeRecord ``fields``, and ``before`` (see the module)."""
+
+    action: int
+    change: str
+    fields: Fields
+    before: Fields | None
+
+
+def difference(new: Fields, old: Fields) -> Fields:
+    """Return the old values of the fields in which ``new`` differs (NaN equals NaN)."""
+    if new == old:
+        return {}
+    return {name: was for name, was in old.items() if new[name] != was and not (is_nan(was) and is_nan(new[name]))}
+
+
+def is_nan(value: object) -> bool:
+    """Return whether ``value`` is a float that is no number."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def is_over(fields: Fields) -> bool:
+    """Return whether the record itself says that the order is not open any more."""
+    return bool(fields["close_time"]) or fields["state"] in CLOSED_STATES or fields["state"] == TradeState.TS_DELETED
+
+
+def ending(fields: Fields, cmd_before: int) -> str:
+    """Return how an order ended that is gone, from its last record."""
+    if fields["cmd"] in PENDING_COMMANDS or (cmd_before in PENDING_COMMANDS and not fields["close_time"]):
+        return CANCELLED
+    if fields["state"] == TradeState.TS_DELETED:
+        return DELETED
+    if fields["close_time"] or fields["state"] in CLOSED_STATES:
+        return CLOSED
+    return DELETED
+
+
+def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool = False) -> str:
+    """Return the change of an order that is open, or new to us.
+
+    ``known`` is its last record, None for a stranger; ``wiped`` tells that the record came as an UPDATE with login 0,
+    which is how the API says that the record was deleted.
+    """
+    cmd = fields["cmd"]
+    if wiped:
+        return CANCELLED if (known or fields)["cmd"] in PENDING_COMMANDS else DELETED
+    if cmd in MONEY_CHANGES:
+        return MODIFIED if known else MONEY_CHANGES[cmd]
+    if action == Transaction.DELETE or is_over(fields):
+        return ending(fields, known["cmd"] if known else cmd)
+    if known is not None:
+        return ACTIVATED if known["cmd"] in PENDING_COMMANDS and cmd not in PENDING_COMMANDS else MODIFIED
+    if action == Transaction.ADD:
+        return PLACED if cmd in PENDING_COMMANDS else OPENED
+    return MODIFIED
+
+
+class TradeBook:
+    """The open orders as last told, by ticket, and how the latest ended ones ended."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Fields] = {}
+        self._ended: OrderedDict[int, tuple[str, Fields]] = OrderedDict()
+
+    def apply(self, action: int, fields: Fields) -> TradeEvent:
+        """Take one record as the pump told it and return what happened."""
+        order = fields["order"]
+        known, ended = self.open.get(order), self._ended.get(order)
+        last = known or (ended[1] if ended else None)
+        wiped = action == Transaction.UPDATE and not fields["login"]
+        if last and not fields["login"]:
+            fields = {**fields, "login": last["login"]}
+        change = classify(action, fields, known, wiped=wiped)
+        if ended and not known:
+            change = self._after_end(action, change, fields, ended, wiped=wiped)
+        else:
+            self._keep(order, change, fields)
+        return TradeEvent(action, change, fields, difference(fields, last) if last else None)
+
+    def prime(self, rows: Iterable[Fields]) -> None:
+        """Take the open orders of a first table read, which are nobody's news."""
+        self.open = {row["order"]: row for row in rows if not is_over(row)}
+
+    def reconcile(self, rows: Iterable[Fields]) -> Iterator[TradeEvent]:
+        """Take a whole table read and yield what must have happened unseen since the book was last right.
+
+        An order that is gone is told with its last known record: how it closed is not in the table any more.
+        """
+        table = {row["order"]: row for row in rows}
+        for order in [order for order in self.open if order not in table]:
+            gone = self.open[order]
+            change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
+            self._keep(order, change, gone)
+            yield TradeEvent(Transaction.DELETE, change, gone, {})
+        for order, row in table.items():
+            known = self.open.get(order)
+            if known is None:
+                if not is_over(row):
+                    self._ended.pop(order, None)
+                    yield self.apply(Transaction.ADD, row)
+            elif difference(row, known).keys() - COMPUTED_LOCALLY:
+                yield self.apply(Transaction.UPDATE, row)
+            else:
+                self.open[order] = row
+
+    def _after_end(self, action: int, change: str, fields: Fields, ended: tuple[str, Fields], *, wiped: bool) -> str:
+        """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion."""
+        end, last = ended
+        order = fields["order"]
+        if change in ENDS:
+            if end in {BALANCE, CREDIT}:
+                change = DELETED if wiped or action == Transaction.DELETE else MODIFIED
+            elif change == end:
+                change = MODIFIED
+            self._keep(order, end if change == MODIFIED else change, fields)
+        elif action == Transaction.ADD or fields["timestamp"] > last["timestamp"]:
+            self._keep(order, change, fields)
+        return change  # an older UPDATE that came late changes nothing we know
+
+    def _keep(self, order: int, change: str, fields: Fields) -> None:
+        if change not in ENDS:
+            self._ended.pop(order, None)
+            self.open[order] = fields
+            return
+        self.open.pop(order, None)
+        self._ended[order] = (change, fields)
+        self._ended.move_to_end(order)
+        if len(self._ended) > ENDED_LIMIT:
+            self._ended.popitem(last=False)

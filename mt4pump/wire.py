@@ -1,0 +1,126 @@
+"""The bus contract, version 1: kinds, topics, bodies; pure, so readers import it too.
+
+A message is two frames: topic (UTF-8) and body (one msgpack map with text keys). Every body has ``epoch`` (ms since
+1970 when the daemon started), ``seq`` (1, 2, 3 … per topic within the epoch) and ``ts`` (ns since 1970, taken in the
+callback). Readers ignore keys that they do not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from mt4pump.codes import PumpCode
+from mt4pump.errors import FrameError
+
+PROTOCOL = 1
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of event: the first part of its topic, and the field that the rest of the topic is.
+
+    ``durable`` kinds must never be lost silently; ``codes`` are the pump codes that give rise to it.
+    """
+
+    name: str
+    key: str
+    codes: tuple[PumpCode, ...]
+    durable: bool
+    meaning: str
+
+
+QUOTE = Kind("quote", "symbol", (PumpCode.UPDATE_BIDASK,), durable=False, meaning="best bid and ask of a symbol")
+TRADE = Kind("trade", "login", (PumpCode.UPDATE_TRADES,), durable=True, meaning="an order changed; see `change`")
+USER = Kind("user", "login", (PumpCode.UPDATE_USERS,), durable=True, meaning="an account changed")
+ONLINE = Kind("online", "login", (PumpCode.UPDATE_ONLINE,), durable=True, meaning="a client came or went")
+MARGIN = Kind("margin", "login", (PumpCode.UPDATE_MARGINCALL,), durable=True, meaning="margin call or stop-out changed")
+SYMBOL = Kind("symbol", "symbol", (PumpCode.UPDATE_SYMBOLS,), durable=True, meaning="symbol settings changed")
+GROUP = Kind("group", "group", (PumpCode.UPDATE_GROUPS,), durable=True, meaning="group settings changed")
+REQUEST = Kind("request", "login", (PumpCode.UPDATE_REQUESTS,), durable=True, meaning="dealer request queue changed")
+ACTIVATION = Kind(
+    "activation", "login", (PumpCode.UPDATE_ACTIVATION,), durable=True, meaning="an order's stop or price was reached"
+)
+NEWS = Kind(
+    "news",
+    "key",
+    (PumpCode.UPDATE_NEWS, PumpCode.UPDATE_NEWS_BODY, PumpCode.UPDATE_NEWS_NEW),
+    durable=True,
+    meaning="news header, with body where the API gives one",
+)
+MAIL = Kind("mail", "to", (PumpCode.UPDATE_MAIL,), durable=True, meaning="internal mail")
+PLUGIN = Kind("plugin", "name", (PumpCode.UPDATE_PLUGINS,), durable=True, meaning="server plugin settings changed")
+SESSION = Kind(
+    "session",
+    "state",
+    (PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING),
+    durable=True,
+    meaning="the Manager session started, stopped, or showed a sign of life (ping is not durable)",
+)
+UNKNOWN = Kind("unknown", "code", (), durable=False, meaning="a pump code that this version does not know")
+HEARTBEAT = Kind("heartbeat", "", (), durable=False, meaning="the daemon's state and counters, once a second")
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        QUOTE,
+        TRADE,
+        USER,
+        ONLINE,
+        MARGIN,
+        SYMBOL,
+        GROUP,
+        REQUEST,
+        ACTIVATION,
+        NEWS,
+        MAIL,
+        PLUGIN,
+        SESSION,
+        UNKNOWN,
+        HEARTBEAT,
+    )
+}
+
+COMMON_KEYS = ("epoch", "seq", "ts")
+"""Keys of every body."""
+
+
+def topic_of(kind: Kind, key: object) -> bytes:
+    """Return the topic of an event: ``quote.EURUSD``, ``trade.1001``; ``heartbeat`` alone has no second part."""
+    return f"{kind.name}.{key}".encode() if kind.key else kind.name.encode()
+
+
+def kind_of(topic: bytes) -> str:
+    """Return the kind's name of ``topic``: what stands before its first dot."""
+    return topic.partition(b".")[0].decode("utf-8", "replace")
+
+
+class Encoder:
+    """Packs bodies with one reused packer; for one thread only. ``epoch`` is ms since 1970."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._pack = msgpack.Packer(unicode_errors="replace").pack
+
+    def body(self, fields: Body, seq: int, ts: int) -> bytes:
+        """Return the body of one event: ``fields`` and the common keys."""
+        packed: bytes = self._pack({**fields, "epoch": self.epoch, "seq": seq, "ts": ts})
+        return packed
+
+
+def decode_frames(frames: Sequence[bytes]) -> tuple[bytes, Body]:
+    """Return topic and body of a received message; raises FrameError when it is not one of ours."""
+    if len(frames) != 2:
+        raise FrameError(f"a message has 2 frames, this one has {len(frames)}")
+    topic, packed = frames
+    try:
+        body = msgpack.unpackb(packed)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise FrameError(f"body of {topic!r} is not msgpack: {error}") from error
+    if not isinstance(body, dict) or not all(isinstance(body.get(key), int) for key in COMMON_KEYS):
+        raise FrameError(f"body of {topic!r} is not a map with {', '.join(COMMON_KEYS)}")
+    return topic, body
