@@ -24,7 +24,7 @@ from mt4pump.server_clock import ServerClock
 from mt4pump.session import FINISH, Supervisor
 from mt4pump.settings import Settings
 from mt4pump.sources import Source, source_of
-from mt4pump.wire import Encoder
+from mt4pump.wire import QUOTE, Encoder
 from mt4pump.wiring import intake_options, session_plan, socket_options
 
 SUPERVISOR_STOP_S = 0.4
@@ -50,13 +50,14 @@ class Daemon:
         publisher = Publisher(self._context, settings.pub_endpoint, socket_options(settings))
         self.endpoint = publisher.endpoint
         self.epoch = now_ns() // 1_000_000
-        emitter = Emitter(Encoder(self.epoch), publisher)
+        self._emitter = emitter = Emitter(Encoder(self.epoch), publisher)
         complaints = Complaints(log)
+        self._intake = intake = Intake(emitter, intake_options(settings), complaints)
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         self._pump = Pump(
             inbox=self.inbox,
             emitter=emitter,
-            intake=Intake(emitter, intake_options(settings), complaints),
+            intake=intake,
             complaints=complaints,
             server_clock=ServerClock(settings.server_utc_offset_s),
             status=lambda: self._supervisor.status,
@@ -72,6 +73,10 @@ class Daemon:
         self._source.start()
         self._pump.start()
         self._supervisor.start()
+
+    def published(self, kind: str) -> int:
+        """Return how many events of ``kind`` were published so far, with or without a subscriber."""
+        return self._intake.quotes.published if kind == QUOTE.name else self._emitter.counts[kind]
 
     @property
     def crash(self) -> BaseException | None:

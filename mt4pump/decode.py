@@ -42,60 +42,41 @@ class Decoder:
         codecs.lookup(encoding)
         self.record = record
         allowed = record.names(PUBLIC) | (record.names(PERSONAL) & personal)
-        self._struct = struct.Struct(format_of(record, allowed))
         shown = [field for field in record.fields if field.name in allowed]
         self.names = tuple(field.name for field in shown)
-        self._steps = tuple(_steps(shown, encoding))
-        self._flat = all(field.slots == 1 for field in shown)
+        # One value per field: arrays and nested records come as bytes, and only those and texts are touched again.
+        self._struct = struct.Struct(format_of(record, allowed, arrays_as_bytes=True))
+        self._conversions = tuple((field.name, convert) for field in shown if (convert := _conversion(field, encoding)))
 
     def __call__(self, data: bytes) -> Fields:
         """Return the fields of ``data``; raises LayoutError when its length is not the record's."""
         if len(data) != self.record.size:
-            msg = f"{self.record.name} is {self.record.size} bytes, got {len(data)}"
-            raise LayoutError(msg)
+            raise LayoutError(f"{self.record.name} is {self.record.size} bytes, got {len(data)}")
         return self._fields(self._struct.unpack(data))
 
     def many(self, data: bytes) -> Iterator[Fields]:
         """Yield the fields of each record of an array; raises LayoutError when bytes are left over."""
         if len(data) % self.record.size:
-            msg = f"array of {self.record.name}: {len(data)} bytes is not a multiple of {self.record.size}"
-            raise LayoutError(msg)
+            raise LayoutError(f"array of {self.record.name}: {len(data)} bytes is not a multiple of {self.record.size}")
         return map(self._fields, self._struct.iter_unpack(data))
 
     def _fields(self, values: tuple[Any, ...]) -> Fields:
-        if not self._flat:
-            return {name: convert(values[start:stop]) for name, start, stop, convert in self._steps}
         fields = dict(zip(self.names, values, strict=True))
-        for name, start, _, convert in self._steps:
-            if convert is not _first:
-                fields[name] = convert(values[start : start + 1])
+        for name, convert in self._conversions:
+            fields[name] = convert(fields[name])
         return fields
 
 
-Convert = Callable[[tuple[Any, ...]], Any]
-
-
-def _steps(shown: list[Field], encoding: str) -> Iterator[tuple[str, int, int, Convert]]:
-    """Yield name, slice of the unpacked tuple, and conversion of each shown field."""
-    start = 0
-    for field in shown:
-        yield field.name, start, start + field.slots, _conversion(field, encoding)
-        start += field.slots
-
-
-def _first(values: tuple[Any, ...]) -> Any:
-    return values[0]
-
-
-def _conversion(field: Field, encoding: str) -> Convert:
-    """Return what turns the field's unpacked values into its plain value."""
+def _conversion(field: Field, encoding: str) -> Callable[[bytes], Any] | None:
+    """Return what turns the field's bytes into its plain value; None for a number, which is one already."""
     if field.record:
         nested = Decoder(field.record, encoding)
-        if field.count:
-            return lambda values: list(nested.many(values[0]))
-        return lambda values: nested(values[0])
+        return (lambda raw: list(nested.many(raw))) if field.count else nested
     if field.kind == "s":
-        return lambda values: ansi_text(values[0], encoding)
+        return lambda raw: raw.partition(b"\0")[0].decode(encoding, "replace")
     if field.kind == "u":
-        return lambda values: utf16_text(values[0])
-    return list if field.count else _first
+        return utf16_text
+    if field.count:
+        unpack = struct.Struct("<" + field.format).unpack
+        return lambda raw: list(unpack(raw))
+    return None

@@ -40,11 +40,6 @@ class Field:
             return f"{self.size}s"
         return f"{self.count or ''}{self.kind}"
 
-    @property
-    def slots(self) -> int:
-        """Return how many values ``format`` yields."""
-        return 1 if self.kind in "sur" or self.record else max(1, self.count)
-
 
 class Record:
     """Layout of one struct: the same on 32 and 64 bit Windows, little-endian.
@@ -108,14 +103,14 @@ class Record:
         return self.struct.pack(*flat)
 
 
-def format_of(record: Record, names: set[str] | frozenset[str]) -> str:
+def format_of(record: Record, names: set[str] | frozenset[str], *, arrays_as_bytes: bool = False) -> str:
     """Return the ``struct`` format that reads just ``names`` and steps over every other byte."""
     parts, position = ["<"], 0
     for field in record.fields:
         if field.name in names:
             if field.offset > position:
                 parts.append(f"{field.offset - position}x")
-            parts.append(field.format)
+            parts.append(f"{field.size}s" if arrays_as_bytes and field.count else field.format)
             position = field.offset + field.size
     if record.size > position:
         parts.append(f"{record.size - position}x")

@@ -1,0 +1,137 @@
+"""What the pipeline is measured against, each fed by a thread that calls back as the DLL's would.
+
+`BareLoop` is the least that can be done: ready-made bytes, two frames, nothing else. `NaivePipeline` is what one writes
+first: a lock, ``run_coroutine_threadsafe``, an ``asyncio.Queue``, ``wait_for``, a dict, ``packb``, ``send_multipart``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import threading
+import time
+from typing import Any
+
+import msgpack
+import zmq
+import zmq.asyncio
+
+from mt4pump.bench.pace import paced
+from mt4pump.bench.receiver import PROBE
+
+Socket = zmq.Socket[bytes]
+READ_SYMBOL_INFO = struct.Struct("<12si32xi4xi4xdddd16x")
+"""What a first version decodes of a SymbolInfo: symbol, digits, direction, lasttime, bid, ask, high, low."""
+
+
+def bound_socket(context: zmq.Context[Socket], hwm: int) -> tuple[Socket, str]:
+    """Return a PUB socket on a free loopback port, and its endpoint."""
+    socket = context.socket(zmq.PUB)
+    socket.setsockopt(zmq.SNDHWM, hwm)
+    socket.setsockopt(zmq.LINGER, 60_000)
+    socket.bind("tcp://127.0.0.1:*")
+    return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+class BareLoop:
+    """A plain pyzmq loop that sends the same ``topic`` and ``body`` over and over."""
+
+    def __init__(self, topic: bytes, body: bytes, hwm: int) -> None:
+        self._topic, self._body = topic, body
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._socket, self.endpoint = bound_socket(self._context, hwm)
+
+    def probe(self) -> None:
+        """Send one message that every receiver waits for."""
+        self._socket.send_multipart([PROBE, b""])
+
+    def run(self, count: int, rate: float) -> float:
+        """Send ``count`` messages at ``rate`` per second (inf: flat out); return the seconds it took."""
+        send, topic, more = self._socket.send, self._topic, zmq.SNDMORE
+        body, began_s = self._body, time.perf_counter()
+        if rate == float("inf"):
+            for _ in range(count):
+                send(topic, more)
+                send(body)
+        else:
+            head = body[:-8]
+            for _ in paced(count, rate):
+                send(topic, more)
+                send(head + time.time_ns().to_bytes(8, "big"))
+        return time.perf_counter() - began_s
+
+    def close(self) -> None:
+        """Send what is queued, then let go."""
+        self._socket.close()
+        self._context.term()
+
+
+class NaivePipeline:
+    """The pipeline as one writes it first; `notify` is what its callback does with each copied record."""
+
+    def __init__(self, hwm: int) -> None:
+        self._lock = threading.Lock()
+        self._sent = 0
+        self._seq: dict[str, int] = {}
+        self._ready = threading.Event()
+        self._hwm = hwm
+        self.endpoint = ""
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="naive", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def notify(self, record: bytes) -> None:
+        """Take one record from the calling thread."""
+        with self._lock:
+            asyncio.run_coroutine_threadsafe(self._queue.put((record, time.time_ns())), self._loop)
+
+    def probe(self) -> None:
+        """Send one message that every receiver waits for."""
+        asyncio.run_coroutine_threadsafe(self._probe(), self._loop).result()
+
+    def run(self, count: int, rate: float, record: bytes) -> float:
+        """Feed ``count`` records; return the seconds until the last was sent."""
+        began_s, notify = time.perf_counter(), self.notify
+        target = self._sent + count
+        for _ in paced(count, rate):
+            notify(record)
+        while self._sent < target:
+            time.sleep(0.0005)
+        return time.perf_counter() - began_s
+
+    def close(self) -> None:
+        """End the loop after what is queued."""
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
+        self._ending = asyncio.Event()
+        context = zmq.asyncio.Context()
+        self._socket = context.socket(zmq.PUB)
+        self._socket.setsockopt(zmq.SNDHWM, self._hwm)
+        self._socket.bind("tcp://127.0.0.1:*")
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._ready.set()
+        while not self._ending.is_set():
+            try:
+                record, ts = await asyncio.wait_for(self._queue.get(), 0.2)
+            except TimeoutError:
+                continue
+            await self._publish(record, ts)
+        self._socket.close(60_000)
+        context.term()
+
+    async def _probe(self) -> None:
+        await self._socket.send_multipart([PROBE, b""])
+
+    async def _publish(self, record: bytes, ts: int) -> None:
+        raw, digits, direction, lasttime, bid, ask, high, low = READ_SYMBOL_INFO.unpack(record)
+        symbol = raw.split(b"\0")[0].decode("cp1252")
+        self._seq[symbol] = self._seq.get(symbol, 0) + 1
+        quote: dict[str, Any] = {"symbol": symbol, "digits": digits, "epoch": 1, "bid": bid, "ask": ask}
+        quote |= {"spread": round((ask - bid) * 10**digits), "time": lasttime, "high": high, "low": low}
+        quote |= {"direction": direction, "seq": self._seq[symbol], "ts": ts}
+        await self._socket.send_multipart([f"quote.{symbol}".encode(), msgpack.packb(quote)])
+        self._sent += 1

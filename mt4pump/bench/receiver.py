@@ -1,0 +1,117 @@
+"""A subscriber in a process of its own that counts messages and their one-way latency.
+
+Every body ends in its ``ts`` as eight big-endian bytes (it is the last key and too large for a shorter form), so the
+latency costs the receiver no unpacking. Both clocks are the same machine's.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import zmq
+
+PROBE = b"heartbeat"
+"""The daemon sends one a second; the peers are told to send one."""
+SILENCE_S = 5.0
+READY_LIMIT_S = 20.0
+
+
+class Received(NamedTuple):
+    """What one subscriber got: ``seconds`` from its first to its last message, latencies in µs."""
+
+    messages: int
+    seconds: float
+    p50_us: float
+    p99_us: float
+    p999_us: float
+
+    @property
+    def per_second(self) -> float:
+        """Return messages per second."""
+        return self.messages / self.seconds if self.seconds else 0.0
+
+
+class Receiver:
+    """Starts a subscriber process on ``topic``; use as a context manager.
+
+    `ready` returns when it hears the publisher; `result` when it got ``expected`` messages, or heard nothing for
+    `SILENCE_S`.
+    """
+
+    def __init__(self, endpoint: str, topic: bytes, expected: int) -> None:
+        here, there = multiprocessing.Pipe()
+        self._pipe = here
+        spawn = multiprocessing.get_context("spawn")
+        self._process = spawn.Process(target=_receive, args=(there, endpoint, topic, expected), daemon=True)
+        self._process.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.join(0.5)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+    def ready(self, limit_s: float = 0.0) -> bool:
+        """Return whether the subscriber heard a probe within ``limit_s``."""
+        if not self._pipe.poll(limit_s):
+            return False
+        self._pipe.recv()
+        return True
+
+    def result(self, limit_s: float = 300.0) -> Received:
+        """Return what was received; raises TimeoutError when the process says nothing within ``limit_s``."""
+        if not self._pipe.poll(limit_s):
+            raise TimeoutError(f"the subscriber process gave no result within {limit_s} s")
+        received: Received = self._pipe.recv()
+        return received
+
+
+def _receive(pipe: Connection, endpoint: str, topic: bytes, expected: int) -> None:
+    """Run in the subscriber's process."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.connect(endpoint)
+    socket.subscribe(topic)
+    socket.subscribe(PROBE)
+    if socket.poll(int(READY_LIMIT_S * 1000)):
+        pipe.send("ready")
+        pipe.send(_measure(socket, expected))
+    socket.close(0)
+    context.term()
+
+
+def _measure(socket: zmq.Socket[bytes], expected: int) -> Received:
+    """Count and time ``expected`` messages, or all until silence."""
+    receive = super(zmq.Socket, socket).recv
+    now_ns, first_ns, last_ns = time.time_ns, 0, 0
+    latencies: list[int] = []
+    socket.setsockopt(zmq.RCVTIMEO, int(SILENCE_S * 1000))
+    try:
+        while len(latencies) < expected:
+            topic, body = receive(), receive()
+            if topic == PROBE:
+                continue
+            last_ns = now_ns()
+            first_ns = first_ns or last_ns
+            latencies.append(last_ns - int.from_bytes(body[-8:], "big"))
+    except zmq.Again:
+        pass
+    return _summed_up(latencies, (last_ns - first_ns) / 1e9)
+
+
+def _summed_up(latencies_ns: list[int], seconds: float) -> Received:
+    if len(latencies_ns) < 2:
+        return Received(len(latencies_ns), seconds, 0.0, 0.0, 0.0)
+    cuts = statistics.quantiles(latencies_ns, n=1000, method="inclusive")
+    return Received(len(latencies_ns), seconds, cuts[499] / 1e3, cuts[989] / 1e3, cuts[998] / 1e3)

@@ -1,0 +1,50 @@
+"""``mt4pump bench``: how fast the pipeline is on this machine, beside the least and the naive that can be done."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+
+from rich.console import Console
+from rich.progress import track
+
+HELP = "measure this machine: events per second and latency, beside a bare pyzmq loop and a naive pipeline"
+EPILOG = """
+Three paths run one after the other, each with a subscriber in a process of its own: mt4pump's pipeline (fed from
+memory, no DLL), a bare pyzmq loop that sends the same bytes, and the pipeline that one would write first (lock,
+run_coroutine_threadsafe, asyncio.Queue). Compare the ratios; the absolute figures are the machine's and its mood's.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this command takes."""
+    parser.epilog = EPILOG
+    parser.add_argument("--events", type=int, default=200_000, metavar="N", help="events flat out (default 200000)")
+    parser.add_argument("--subscribers", type=int, default=1, metavar="N", help="subscriber processes (default 1)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def command(args: argparse.Namespace) -> int:
+    """Run the cases and print what came out."""
+    from mt4pump.bench.report import as_json, table  # noqa: PLC0415 - a long import that only this command needs
+    from mt4pump.bench.runs import Case, MemoryFeed, run_case  # noqa: PLC0415
+
+    count, subscribers = max(1_000, args.events), max(1, args.subscribers)
+    cases = [
+        Case("bare", "quote", math.inf, subscribers, count),
+        Case("mt4pump", "quote", math.inf, subscribers, count),
+        Case("naive", "quote", math.inf, subscribers, max(1_000, count // 10)),
+        Case("mt4pump", "trade", math.inf, subscribers, count // 2),
+        Case("bare", "quote", 5_000.0, subscribers, 10_000),
+        Case("mt4pump", "quote", 5_000.0, subscribers, 10_000),
+        Case("naive", "quote", 5_000.0, subscribers, 10_000),
+    ]
+    steps = track(cases, "measuring", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    outcomes = [run_case(case, MemoryFeed) for case in steps]
+    if args.json:
+        print(as_json(outcomes))
+    else:
+        console = Console() if sys.stdout.isatty() else Console(width=160)
+        console.print(table(outcomes))
+    return 0

@@ -1,0 +1,28 @@
+"""``python -m tests``: every check and every test, in the order in which they fail fastest."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKS = (
+    ("lint", ["-m", "ruff", "check", "."]),
+    ("format", ["-m", "ruff", "format", "--check", "."]),
+    ("types", ["-m", "mypy"]),
+    ("tests", ["-m", "pytest", *sys.argv[1:]]),
+)
+
+
+def main() -> int:
+    """Run all checks, also after one failed; return 0 only if all passed."""
+    failed = []
+    for name, command in CHECKS:
+        print(f"== {name}", flush=True)  # noqa: T201 - a command line prints
+        if subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
+            failed.append(name)
+    print(f"failed: {', '.join(failed)}" if failed else "all passed", flush=True)  # noqa: T201
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

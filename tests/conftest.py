@@ -1,0 +1,23 @@
+"""What all tests share: the fake vendor library, and CI's rule that a skipped test is a failed run."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+pytest_plugins = ["tests.vendor.fixtures"]
+REQUIRE_ALL = "MT4PUMP_REQUIRE_ALL"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],  # noqa: ARG001 - the hook's own argument
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything is required, turn a skip into a failure that says what was skipped and why."""
+    report = yield
+    if report.skipped and os.environ.get(REQUIRE_ALL) and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but {REQUIRE_ALL} is set: {reason}"
+    return report
