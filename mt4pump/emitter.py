@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
 
 from mt4pump.decode import Fields
 from mt4pump.publisher import Publisher
@@ -34,10 +33,6 @@ class Emitter:
         if self.publisher.interest.wants(topic):
             body = {**fields, "synthetic": True} if synthetic else fields
             self.publisher.send(topic, self.encoder.body(body, seq, ts))
-
-    def emit_quotes(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Publish quotes that `QuoteStream` numbered and packed."""
-        self.publisher.send_all(messages)
 
     def count_quotes(self, published: int) -> None:
         """Take over the count that `QuoteStream` keeps."""

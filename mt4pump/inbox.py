@@ -12,6 +12,7 @@ from typing import Any
 
 from mt4pump.clock import NowNs, wall_clock
 from mt4pump.codes import PumpCode
+from mt4pump.manager import Notify
 
 START, STOP = int(PumpCode.START_PUMPING), int(PumpCode.STOP_PUMPING)
 DOORBELLS = 256
@@ -37,38 +38,51 @@ class Inbox:
 
     def __init__(self, limit: int, now_ns: NowNs | None = None) -> None:
         self.limit = limit
-        self.refused = 0
-        self.received = 0
+        self.accepted = 0
         self.coalesced = 0
+        self.refused = 0
         self.last_callback_ts = 0
         self.now_ns = now_ns or wall_clock()[0]
         self._queue: SimpleQueue[RawRecord] = SimpleQueue()
-        self._put = self._queue.put
-        self._size = self._queue.qsize
         self._rung = bytearray(DOORBELLS)
+        self.notify = self._make_notify()
 
     def __len__(self) -> int:
-        return self._size()
+        return self._queue.qsize()
 
-    def notify(self, code: int, action: int, data: bytes) -> None:
-        """Take one pump event from any thread; ``data`` is a copy that nobody else writes to."""
-        self.last_callback_ts = ts = self.now_ns()
-        self.received += 1
-        if not data and 0 < code < DOORBELLS:
-            if self._rung[code]:
-                self.coalesced += 1
+    @property
+    def received(self) -> int:
+        """Return how many times the pump called back: the sign of life of a session."""
+        return self.accepted + self.coalesced + self.refused
+
+    def _make_notify(self) -> Notify:
+        """Return ``notify(code, action, data)``, called on foreign threads; ``data`` is a copy nobody else writes to.
+
+        A closure, as it finds its names in half the time a method does, and the DLL's thread waits for it.
+        """
+        inbox, rung, now_ns = self, self._rung, self.now_ns
+        put, size, limit = self._queue.put, self._queue.qsize, self.limit
+
+        def notify(code: int, action: int, data: bytes) -> None:
+            if not data and 0 < code < DOORBELLS:
+                if rung[code]:  # its stamp is the first ring's, so a quote is never said to be younger than it is
+                    inbox.coalesced += 1
+                    return
+                rung[code] = 1
+            elif size() >= limit:
+                inbox.refused += 1
                 return
-            self._rung[code] = 1
-        elif self._size() >= self.limit:
-            self.refused += 1
-            return
-        elif code == START:
-            self._rung[STOP] = 0  # a STOP after this START is news, whatever was swallowed before it
-        self._put((code, action, data, ts))
+            elif code == START:
+                rung[STOP] = 0  # a STOP after this START is news, whatever was swallowed before it
+            inbox.accepted += 1
+            inbox.last_callback_ts = ts = now_ns()
+            put((code, action, data, ts))
+
+        return notify
 
     def tell(self, code: int, payload: object) -> None:
         """Put the daemon's own word to the pump thread, in order with the events."""
-        self._put((code, 0, payload, self.now_ns()))
+        self._queue.put((code, 0, payload, self.now_ns()))
 
     def take(self, timeout_s: float) -> RawRecord | None:
         """Return the next item, or None after ``timeout_s``. Only the pump thread takes."""

@@ -87,16 +87,13 @@ class Intake:
     def drain_quotes(self, ts: int) -> None:
         """Publish what changed since the last drain, in a bounded number of reads."""
         self.more_quotes = False
-        updated_quotes, messages, emit = (
-            self._reader.manager.updated_quotes,
-            self.quotes.messages,
-            self._emitter.emit_quotes,
-        )
+        publisher, publish = self._emitter.publisher, self.quotes.publish
+        updated_quotes = self._reader.manager.updated_quotes
         for _ in range(DRAIN_ROUNDS):
             records = updated_quotes()
             if not records:
                 return
-            emit(messages(records, ts))
+            publisher.sent += publish(records, ts, publisher.send_frame)
         self.more_quotes = True
 
     def reread_all(self, ts: int) -> None:

@@ -6,24 +6,16 @@ Owned by one thread, the pump's. A topic that nobody subscribed to is numbered a
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import zmq
 
 from mt4pump.errors import BindError
+from mt4pump.quotes import Send
 
 SUBSCRIPTIONS_PER_LOOK = 1_000
 """Subscription messages taken at one look, so that a storm of them cannot hold up events."""
 SUBSCRIBE, UNSUBSCRIBE = 1, 0
-
-
-class Send(Protocol):
-    """The socket's own ``send``, below the Python layer that checks for options we do not use."""
-
-    def __call__(self, data: bytes, flags: int = 0) -> object:
-        """Queue one frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +73,13 @@ class Publisher:
             self._socket.close(0)
             raise BindError(bind_failure(endpoint, error)) from error
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self._send: Send = super(zmq.Socket, self._socket).send
+        self.send_frame: Send = super(zmq.Socket, self._socket).send  # below the layer for options we do not use
 
     def send(self, topic: bytes, body: bytes) -> None:
         """Queue one message for every subscriber of ``topic``; one that is too slow loses it (high-water mark)."""
-        self._send(topic, zmq.SNDMORE)
-        self._send(body)
+        self.send_frame(topic, zmq.SNDMORE)
+        self.send_frame(body)
         self.sent += 1
-
-    def send_all(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send each of ``messages``; the hot path, so the same two calls stand here once more."""
-        send, more, count = self._send, int(zmq.SNDMORE), 0
-        for topic, body in messages:
-            send(topic, more)
-            send(body)
-            count += 1
-        self.sent += count
 
     def look_for_subscriptions(self) -> bool:
         """Take what subscribers said since the last look; return whether anybody's interest changed."""

@@ -9,7 +9,8 @@ not fit (a price that is no number) goes through `Encoder`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Protocol
 
 import msgpack
 
@@ -27,6 +28,17 @@ K_ASK, K_SPREAD, K_TIME = b"\xa3ask\xcb", b"\xa6spread\xd2", b"\xa4time\xd2"
 K_HIGH, K_LOW, K_DIRECTION = b"\xa4high\xcb", b"\xa3low\xcb", b"\xa9direction\xd2"
 K_SEQ, K_TS = b"\xa3seq\xcf", b"\xa2ts\xcf"
 TAIL_FORMAT = "d5sd8si6si6sd5sd11si5sQ4sQ"
+
+
+SNDMORE = 2
+"""ZMQ_SNDMORE: more frames follow. A plain int here, as this module knows no sockets."""
+
+
+class Send(Protocol):
+    """What sends one frame of a message."""
+
+    def __call__(self, data: bytes, flags: int = 0, /) -> object:
+        """Queue one frame; with `SNDMORE` the message goes on."""
 
 
 class Slot:
@@ -69,10 +81,14 @@ class QuoteStream:
         self.published = 0
         self.last_time_s = 0
 
-    def messages(self, records: bytes | memoryview, ts: int) -> Iterator[tuple[bytes, bytes]]:
-        """Yield topic and body of each wanted quote in an array of SymbolInfo; all are numbered and counted."""
-        slots = self._slots
-        count = 0
+    def publish(self, records: bytes | memoryview, ts: int, send: Send) -> int:
+        """Number every quote of an array of SymbolInfo, ``send`` the wanted ones; return how many were sent.
+
+        ``send(topic, SNDMORE)`` and ``send(body)`` are called per message. One pass, no object per quote: each name
+        and each call here costs two percent of the throughput.
+        """
+        slots, more = self._slots, SNDMORE
+        count = sent = lasttime = 0
         for values in self._records(records):
             raw, digits, direction, lasttime, bid, ask, high, low = values
             count += 1
@@ -83,17 +99,35 @@ class QuoteStream:
             slot.values = values
             if slot.wanted:
                 try:
-                    spread = round((ask - bid) * slot.multiply)
                     body = slot.pack(
-                        *(slot.head, bid, K_ASK, ask, K_SPREAD, spread, K_TIME, lasttime, K_HIGH, high, K_LOW, low),
-                        *(K_DIRECTION, direction, K_SEQ, seq, K_TS, ts),
+                        slot.head,
+                        bid,
+                        K_ASK,
+                        ask,
+                        K_SPREAD,
+                        round((ask - bid) * slot.multiply),
+                        K_TIME,
+                        lasttime,
+                        K_HIGH,
+                        high,
+                        K_LOW,
+                        low,
+                        K_DIRECTION,
+                        direction,
+                        K_SEQ,
+                        seq,
+                        K_TS,
+                        ts,
                     )
                 except (ValueError, OverflowError, struct.error):
                     body = self._encoder.body(quote_fields(slot), seq, ts)
-                yield slot.topic, body
+                send(slot.topic, more)
+                send(body)
+                sent += 1
         if count:
             self.published += count
             self.last_time_s = max(self.last_time_s, lasttime)
+        return sent
 
     def refresh_interest(self) -> None:
         """Ask anew which topics are wanted; called when a subscription came or went."""

@@ -176,15 +176,15 @@ class Supervisor(Thread):
 
     def _watch(self, link: Link) -> str:
         """Return why the session ended: STOP, no link, or mute although connected. A quiet market is not mute."""
-        last_ts, alive_s = self._inbox.last_callback_ts, self._now_s()
+        received, alive_s = self._inbox.received, self._now_s()
         while not self._ending.is_set():
             link.changed.clear()
             if link.stopped.is_set():
                 return "STOP_PUMPING: the server or the link ended the session"
             if not link.manager.is_connected():
                 return "no link: IsConnected is false"
-            if self._inbox.last_callback_ts != last_ts:
-                last_ts, alive_s = self._inbox.last_callback_ts, self._now_s()
+            if self._inbox.received != received:
+                received, alive_s = self._inbox.received, self._now_s()
             elif self._now_s() - alive_s >= self._plan.liveness_timeout_s:
                 return f"mute: no callback of any kind, not even PING, for {self._plan.liveness_timeout_s:g} s"
             link.changed.wait(self._plan.watch_interval_s)

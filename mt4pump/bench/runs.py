@@ -26,7 +26,7 @@ FLAT_OUT = math.inf
 
 
 class Case(NamedTuple):
-    """What to run: ``path`` (mt4pump, bare, naive), ``kind`` (quote, trade), ``rate`` per second, number of ``events``."""
+    """What to run: ``path`` (mt4pump, bare, naive), ``kind`` (quote, trade), ``rate`` per second, ``events``."""
 
     path: str
     kind: str
@@ -109,8 +109,10 @@ def _run_pipeline(case: Case, feed: Fed) -> Outcome:
 
 
 def _run_bare(case: Case) -> Outcome:
+    frames: list[bytes] = []
     stream = QuoteStream(Encoder(1), "cp1252", lambda _topic: True)
-    topic, body = next(iter(stream.messages(quote_records()[0], time.time_ns())))
+    stream.publish(quote_records()[0], time.time_ns(), lambda frame, _flags=0: frames.append(frame))
+    topic, body = frames
     loop = BareLoop(topic, body, 2 * case.events)
     with _subscribers(loop.endpoint, case, loop.probe) as receivers:
         seconds = loop.run(case.events, case.rate)

@@ -1,0 +1,1 @@
+"""Benchmarks with callbacks from native threads; run by hand: ``python -m tests.bench``."""
