@@ -67,11 +67,16 @@ class Daemon:
             now_ns=now_ns,
         )
 
-    def start(self) -> None:
-        """Start publishing, then the session."""
+    def start(self, *, session: bool = True) -> None:
+        """Start publishing, then the session; without it, `start_session` does that later."""
         log.info("mt4pump %s publishes on %s, epoch %d", __version__, self.endpoint, self.epoch)
-        self._source.start()
         self._pump.start()
+        if session:
+            self.start_session()
+
+    def start_session(self) -> None:
+        """Start the source and its first session."""
+        self._source.start()
         self._supervisor.start()
 
     def published(self, kind: str) -> int:
@@ -108,11 +113,13 @@ def run(settings: Settings) -> int:
     daemon = Daemon(settings, source_of(settings))
     gc.collect()
     gc.freeze()  # what lives for ever need not be looked at again
-    daemon.start()
-    while not ending.wait(WAIT_SLICE_S) and daemon.crash is None:
-        pass
-    log.info("stopping")
-    clean = daemon.stop()
+    try:
+        daemon.start()
+        while not ending.wait(WAIT_SLICE_S) and daemon.crash is None:
+            pass
+        log.info("stopping")
+    finally:
+        clean = daemon.stop()
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return 1

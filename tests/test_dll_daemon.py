@@ -1,0 +1,251 @@
+"""The whole daemon on a compiled library with the vendor's ABI, heard by a real subscriber."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from mt4pump.codes import PumpCode, Transaction
+from mt4pump.layout import (
+    CON_GROUP,
+    CON_PLUGIN,
+    CON_SYMBOL,
+    MAIL_BOX,
+    MARGIN_LEVEL,
+    NEWS_TOPIC,
+    NEWS_TOPIC_NEW,
+    ONLINE_RECORD,
+    PLUGIN_CFG,
+    REQUEST_INFO,
+    SYMBOL_INFO,
+    TRADE_RECORD,
+    USER_RECORD,
+)
+from mt4pump.record import PUBLIC, Record
+from tests.running import PASSWORD, Running, running_dll
+from tests.vendor.control import Vendor
+
+TRADE = {"order": 7, "login": 1001, "symbol": "EURUSD", "digits": 5, "volume": 100, "open_time": 99, "open_price": 1.1}
+CANARY = b"CANARY"
+NEVER = frozenset(
+    "password password_investor password_phone otp_secret secure_reserved smtp_login smtp_password api_data name email "
+    "phone address id last_ip ip".split()
+)
+
+
+@pytest.fixture
+def fake(vendor: Vendor) -> Vendor:
+    """Return the controls of a library that accepts our login and knows two symbols."""
+    vendor.accept("", 5, PASSWORD)
+    vendor.set_table("SymbolsGetAll", [CON_SYMBOL.pack({"symbol": name, "digits": 5}) for name in ("EURUSD", "GBPUSD")])
+    vendor.set_quotes([quote("EURUSD", 1.1), quote("GBPUSD", 1.3)])
+    return vendor
+
+
+def quote(symbol: str, bid: float) -> bytes:
+    return SYMBOL_INFO.pack({"symbol": symbol, "digits": 5, "bid": bid, "ask": bid + 0.0002, "lasttime": 1_577_916_000})
+
+
+def test_quotes_and_trades_of_the_library_reach_a_plain_subscriber(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.replay_quotes(quote("EURUSD", 1.12345))
+        body = run.topic("quote.EURUSD").body
+        assert (body["bid"], body["spread"], body["digits"], body["seq"]) == (1.12345, 20, 5, 1)
+        fake.emit(PumpCode.UPDATE_TRADES, Transaction.ADD, TRADE_RECORD.pack(TRADE))
+        trade = run.topic("trade.1001").body
+        assert (trade["change"], trade["action"], trade["before"], trade["volume"]) == ("opened", "add", None, 100)
+        fake.emit(
+            PumpCode.UPDATE_TRADES, Transaction.DELETE, TRADE_RECORD.pack({**TRADE, "close_time": 100, "state": 3})
+        )
+        closed = run.topic("trade.1001").body
+        assert (closed["change"], closed["before"], closed["seq"]) == ("closed", {"close_time": 0, "state": 0}, 2)
+    assert fake.count("outstanding") == 0
+
+
+def test_only_selected_symbols_are_asked_for(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
+    with running_dll(tmp_path, vendor_library, symbols=("*", "!GBP*")) as run:
+        run.pumping()
+        fake.replay_quotes(quote("GBPUSD", 1.4) + quote("EURUSD", 1.2))
+        assert run.next(lambda message: message.topic.startswith("quote.")).topic == "quote.EURUSD"
+
+
+def test_every_pump_code_without_data_is_survived_and_read_again(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        for code in PumpCode:
+            if code != PumpCode.STOP_PUMPING:
+                fake.emit(code)
+        fake.emit(77, 3)
+        assert run.topic("unknown.77").body["action"] == 3
+        assert run.next(has_error("unknown_code")).body["errors"] == {"unknown_code": 1}
+
+
+def has_error(name: str):  # type: ignore[no-untyped-def] # noqa: ANN201
+    return lambda message: message.topic == "heartbeat" and name in message.body["errors"]
+
+
+def test_tables_that_changed_as_a_whole_are_told_by_their_difference(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    fake.set_table("UsersGet", [USER_RECORD.pack({"login": 1, "group": "demo", "balance": 5.0})])
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.set_table("UsersGet", [USER_RECORD.pack({"login": 1, "balance": 6.0}), USER_RECORD.pack({"login": 2})])
+        fake.emit(PumpCode.UPDATE_USERS)
+        assert (run.topic("user.1").body["action"], run.topic("user.2").body["action"]) == ("update", "add")
+        fake.set_table("OnlineGet", [ONLINE_RECORD.pack({"login": 3, "group": "demo", "counter": 1})])
+        fake.emit(PumpCode.UPDATE_ONLINE, Transaction.ADD, (3).to_bytes(4, "little"))
+        assert run.topic("online.3").body["action"] == "add"
+        fake.set_table("OnlineGet")
+        fake.emit(PumpCode.UPDATE_ONLINE, Transaction.DELETE)
+        assert run.topic("online.3").body["action"] == "delete"
+        fake.set_table("MarginsGet", [MARGIN_LEVEL.pack({"login": 4, "level_type": 1, "margin_level": 80.5})])
+        fake.emit(PumpCode.UPDATE_MARGINCALL)
+        assert run.topic("margin.4").body["margin_level"] == 80.5
+        fake.set_table("TradesGet", [TRADE_RECORD.pack({**TRADE, "activation": 4})])
+        fake.emit(PumpCode.UPDATE_ACTIVATION)
+        assert run.topic("activation.1001").body["activation"] == 4
+        fake.set_table("PluginsGet", [CON_PLUGIN.pack({"file": "a.dll", "enabled": 1, "info": {"name": "A plugin"}})])
+        fake.emit(PumpCode.UPDATE_PLUGINS)
+        assert run.topic("plugin.A plugin").body["enabled"] == 1
+
+
+def test_records_of_every_kind_are_told_with_their_text(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.emit(PumpCode.UPDATE_GROUPS, 2, CON_GROUP.pack({"group": "demo", "company": "Zürich €"}))
+        assert run.topic("group.demo").body["company"] == "Zürich €"
+        fake.emit(PumpCode.UPDATE_REQUESTS, 0, REQUEST_INFO.pack({"id": 9, "login": 1001, "trade": {"volume": 50}}))
+        assert run.topic("request.1001").body["trade"]["volume"] == 50
+        fake.emit(PumpCode.UPDATE_NEWS_NEW, 0, NEWS_TOPIC_NEW.pack({"key": 2, "subject": "Ünïcode", "language": 9}))
+        assert run.topic("news.2").body["subject"] == "Ünïcode"
+        fake.set_news_body(3, b"the whole story")
+        fake.emit(PumpCode.UPDATE_NEWS, 0, NEWS_TOPIC.pack({"key": 3, "topic": "head"}))
+        assert run.topic("news.3").body["body"] is None
+        assert run.topic("news.3").body["body"] == "the whole story"
+        fake.emit(PumpCode.UPDATE_MAIL, 0, MAIL_BOX.pack({"to": 8, "from": "desk", "subject": "hello"}))
+        assert run.topic("mail.8").body["subject"] == "hello"
+
+
+def test_a_lost_link_is_told_and_a_new_session_follows_with_what_changed_meanwhile(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    fake.set_table("TradesGet", [TRADE_RECORD.pack(TRADE)])
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.set_table("TradesGet", [TRADE_RECORD.pack({**TRADE, "order": 8})])
+        fake.lose_link(stops=3)
+        assert run.topic("session.stop").body["reason"] == "STOP_PUMPING"
+        assert run.topic("session.start").body["seq"] == 2
+        gone, new = run.topic("trade.1001").body, run.topic("trade.1001").body
+        assert (gone["change"], gone["order"], gone["synthetic"]) == ("closed", 7, True)
+        assert (new["change"], new["order"], new["synthetic"]) == ("opened", 8, True)
+        beat = run.pumping().body
+        assert beat["reconnects"] == 1
+        assert beat["source"]["callback_errors"] == 0
+    assert fake.count("live_interfaces") == 0
+
+
+def test_a_stop_says_goodbye_and_gives_everything_back(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        assert run.daemon.stop()
+        last = run.rest()[-1]
+        assert (last.topic, last.body["state"]) == ("heartbeat", "stopping")
+    assert (fake.calls("Disconnect"), fake.calls("Release")) == (1, 1)
+    assert (fake.count("live_interfaces"), fake.count("outstanding"), fake.count("traps")) == (0, 0, 0)
+
+
+def test_wrong_credentials_are_said_loudly_and_not_hammered(
+    fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_dll(tmp_path, vendor_library, password="wrong") as run:  # noqa: S106 - that is the test
+        beat = run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "lost")
+        assert "RET_BAD_ACCOUNT_INFO (65)" in beat.body["reason"]
+        run.topic("heartbeat")
+    assert fake.calls("Login") == 1
+    assert any("check login, password" in record.message for record in caplog.records)
+
+
+def planted(record: Record, **values: object) -> bytes:
+    """Return a record with a canary in every field that may not be published, whatever the table of marks says."""
+    raw = bytearray(record.pack(values))
+    for field in record.fields:
+        if (field.name in NEVER or field.mark != PUBLIC) and field.size >= len(CANARY):
+            raw[field.offset : field.offset + len(CANARY)] = CANARY
+    return bytes(raw)
+
+
+def test_no_secret_reaches_a_frame_a_log_line_or_a_file(
+    fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.emit(PumpCode.UPDATE_USERS, 0, planted(USER_RECORD, login=1, group="demo"))
+        fake.emit(PumpCode.UPDATE_GROUPS, 0, planted(CON_GROUP, group="demo"))
+        fake.emit(PumpCode.UPDATE_SYMBOLS, 2, planted(CON_SYMBOL, symbol="EURUSD"))
+        fake.emit(PumpCode.UPDATE_TRADES, 0, planted(TRADE_RECORD, **TRADE))
+        fake.emit(PumpCode.UPDATE_REQUESTS, 0, planted(REQUEST_INFO, id=1, login=1))
+        fake.emit(PumpCode.UPDATE_MAIL, 0, planted(MAIL_BOX, to=1))
+        fake.emit(PumpCode.UPDATE_NEWS, 0, planted(NEWS_TOPIC, key=1))
+        fake.set_table("UsersGet", [planted(USER_RECORD, login=2)])
+        fake.set_table("OnlineGet", [planted(ONLINE_RECORD, login=2)])
+        fake.set_table("PluginsGet", [planted(CON_PLUGIN, file="p.dll")])
+        fake.set_plugin_params(0, [PLUGIN_CFG.pack({"name": "key", "value": CANARY})])
+        for code in (PumpCode.UPDATE_USERS, PumpCode.UPDATE_ONLINE, PumpCode.UPDATE_PLUGINS):
+            fake.emit(code)
+        run.topic("plugin.p.dll")
+        run.daemon.stop()
+        run.rest()
+        told = {frames[0].partition(b".")[0] for frames in run.frames}
+        assert told >= {b"user", b"group", b"symbol", b"trade", b"request", b"mail", b"news", b"online", b"plugin"}
+        for frames in run.frames:
+            assert CANARY not in frames[0] + frames[1]
+            assert PASSWORD.encode() not in frames[0] + frames[1]
+    assert CANARY.decode() not in caplog.text
+    assert PASSWORD not in caplog.text
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or (CANARY not in file.read_bytes() and PASSWORD.encode() not in file.read_bytes())
+
+
+def test_personal_fields_are_published_only_when_named(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
+    record = USER_RECORD.pack({"login": 1, "name": "Ada", "email": "ada@example.com", "password": "hidden"})
+    with running_dll(tmp_path, vendor_library, user_fields=("name",)) as run:
+        run.pumping()
+        fake.emit(PumpCode.UPDATE_USERS, 0, record)
+        body = run.topic("user.1").body
+        assert body["name"] == "Ada"
+        assert "email" not in body
+        assert b"hidden" not in msgpack.packb(body)
+
+
+def test_more_records_than_the_inbox_holds_are_counted_and_healed_by_a_read(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    orders = [TRADE_RECORD.pack({**TRADE, "order": number}) for number in range(1, 2_001)]
+    fake.set_table("TradesGet", [])
+    with running_dll(tmp_path, vendor_library, inbox_limit=10) as run:
+        run.pumping()
+        fake.set_table("TradesGet", orders)
+        fake.emit_many(PumpCode.UPDATE_TRADES, 0, b"".join(orders), TRADE_RECORD.size, len(orders))
+        fake.wait()
+        opened = {trade_of(run) for _ in orders}
+        assert opened == set(range(1, 2_001))
+        beat = run.next(lambda message: message.topic == "heartbeat" and message.body["dropped"] > 0).body
+        assert beat["errors"]["inbox_full"] >= 1
+
+
+def trade_of(run: Running) -> int:
+    """Return the order of the next trade event, which must be an opening."""
+    body = run.topic("trade.1001").body
+    assert body["change"] == "opened"
+    return int(body["order"])
