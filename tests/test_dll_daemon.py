@@ -31,8 +31,8 @@ from tests.vendor.control import Vendor
 TRADE = {"order": 7, "login": 1001, "symbol": "EURUSD", "digits": 5, "volume": 100, "open_time": 99, "open_price": 1.1}
 CANARY = b"CANARY"
 NEVER = frozenset(
-    "password password_investor password_phone otp_secret secure_reserved smtp_login smtp_password api_data name email "
-    "phone address id last_ip ip".split()
+    {"password", "password_investor", "password_phone", "otp_secret", "secure_reserved", "smtp_login", "smtp_password"}
+    | {"api_data", "name", "email", "phone", "address", "id", "last_ip", "ip"}
 )
 
 

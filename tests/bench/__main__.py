@@ -35,7 +35,7 @@ def cases(events: int, *, quick: bool) -> Iterator[Case]:
             yield Case("bare", "quote", rate, subscribers, count)
             yield Case("mt4pump", "quote", rate, subscribers, count)
             yield Case("mt4pump", "trade", rate, subscribers, count)
-            if rate < 10_000:  # noqa: PLR2004 - the naive one cannot keep up beyond
+            if rate < 10_000:
                 yield Case("naive", "quote", rate, subscribers, count)
 
 

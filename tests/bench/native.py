@@ -1,4 +1,4 @@
-"""The compiled fake of the vendor's library as a benchmark's source: the real bridge, callbacks from a native thread."""
+"""The compiled fake library as a benchmark's source: the real bridge, callbacks from a native thread."""
 
 from __future__ import annotations
 

@@ -1,0 +1,78 @@
+"""What the heartbeat says."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from mt4pump import __version__
+from mt4pump.heartbeat import Vitals, heartbeat_fields
+from mt4pump.inbox import Inbox
+from mt4pump.session import SessionStatus
+from mt4pump.wire import PROTOCOL, Encoder
+
+PROMISED = {
+    *("state", "since", "server", "version", "protocol", "uptime_s", "counts", "dropped", "inbox", "reconnects"),
+    *("last_callback_ts", "last_quote_ts", "subscriptions", "server_utc_offset_s", "rss_bytes"),
+}
+"""Keys that the protocol promises; the offsets come with the journal."""
+
+
+def vitals(*, server_utc_offset_s: int | None = 10800) -> Vitals:
+    return Vitals(
+        status=SessionStatus("lost", 1_700_000_000_000, "demo:443", "STOP_PUMPING", 3),
+        uptime_s=12.3456789,
+        counts={"quote": 5},
+        errors={"read_error": 1},
+        subscriptions=4,
+        sent=99,
+        last_quote_ts=123,
+        server_utc_offset_s=server_utc_offset_s,
+        rss_bytes=50_000_000,
+        source={"pinned_threads": 1},
+    )
+
+
+@pytest.fixture(name="inbox")
+def _inbox() -> Inbox:
+    made = Inbox(2, lambda: 7)
+    for code, data in ((9, b"x"), (9, b"y"), (9, b"z"), (5, b""), (5, b"")):
+        made.notify(code, 0, data)
+    return made
+
+
+def test_it_has_every_key_of_the_protocol(inbox: Inbox) -> None:
+    assert heartbeat_fields(vitals(), inbox).keys() >= PROMISED
+
+
+def test_it_says_what_is_so(inbox: Inbox) -> None:
+    assert heartbeat_fields(vitals(), inbox) == {
+        "state": "lost",
+        "since": 1_700_000_000_000,
+        "reason": "STOP_PUMPING",
+        "server": "demo:443",
+        "version": __version__,
+        "protocol": PROTOCOL,
+        "uptime_s": 12.346,
+        "counts": {"quote": 5},
+        "sent": 99,
+        "dropped": 1,
+        "inbox": {"waiting": 3, "limit": 2, "received": 5, "coalesced": 1, "refused": 1},
+        "errors": {"read_error": 1},
+        "reconnects": 3,
+        "last_callback_ts": 7,
+        "last_quote_ts": 123,
+        "subscriptions": 4,
+        "server_utc_offset_s": 10800,
+        "rss_bytes": 50_000_000,
+        "source": {"pinned_threads": 1},
+    }
+
+
+def test_the_last_one_may_name_another_state(inbox: Inbox) -> None:
+    assert heartbeat_fields(vitals(), inbox, state="stopping")["state"] == "stopping"
+
+
+def test_it_travels_also_while_the_servers_clock_is_unknown(inbox: Inbox) -> None:
+    fields = heartbeat_fields(vitals(server_utc_offset_s=None), inbox)
+    assert msgpack.unpackb(Encoder(1).body(fields, 1, 1))["server_utc_offset_s"] is None

@@ -1,0 +1,275 @@
+"""The hot path: what it packs by hand is what `Encoder` would pack."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mt4pump.layout import SYMBOL_INFO
+from mt4pump.quotes import SLOT_LIMIT, SNDMORE, QuoteStream, Slot, quote_fields
+from mt4pump.server_clock import AGREEMENTS, ServerClock
+from mt4pump.wire import Encoder
+
+EPOCH = 1_700_000_000_000
+TS = 1_700_000_000_123_456_789
+KEYS = ("symbol", "digits", "epoch", "bid", "ask", "spread", "time", "high", "low", "direction", "seq", "ts")
+
+
+def quote(symbol: str | bytes = "EURUSD", /, **values: Any) -> bytes:
+    """Return one SymbolInfo record."""
+    usual = {"digits": 5, "bid": 1.12344, "ask": 1.12359, "high": 1.13, "low": 1.12, "lasttime": 1000, "direction": 1}
+    return SYMBOL_INFO.pack({"symbol": symbol, **usual, **values})
+
+
+class Wishes:
+    """The topics that somebody wants; None: all."""
+
+    def __init__(self, *topics: bytes) -> None:
+        self.topics: set[bytes] | None = set(topics) if topics else None
+
+    def __call__(self, topic: bytes) -> bool:
+        return self.topics is None or topic in self.topics
+
+
+def stream(wishes: Wishes | None = None, encoding: str = "cp1252") -> QuoteStream:
+    return QuoteStream(Encoder(EPOCH), encoding, wishes or Wishes())
+
+
+class Frames:
+    """Takes frames as the socket does, and puts them together to messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, bytes]] = []
+        self._topic: bytes | None = None
+
+    def __call__(self, data: bytes, flags: int = 0, /) -> None:
+        if flags:
+            assert flags == SNDMORE
+            assert self._topic is None
+            self._topic = data
+        else:
+            assert self._topic is not None
+            self.messages.append((self._topic, data))
+            self._topic = None
+
+
+def raw_messages(made: QuoteStream, *records: bytes, ts: int = TS) -> list[tuple[bytes, bytes]]:
+    """Return topic and packed body of what an array of records leads to."""
+    frames = Frames()
+    assert made.publish(b"".join(records), ts, frames) == len(frames.messages)
+    return frames.messages
+
+
+def messages(made: QuoteStream, *records: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """Return topic and body of what an array of records leads to."""
+    return [(topic.decode(), msgpack.unpackb(body)) for topic, body in raw_messages(made, *records)]
+
+
+def test_a_quote_has_the_fields_of_the_contract() -> None:
+    assert messages(stream(), quote()) == [
+        (
+            "quote.EURUSD",
+            {
+                "symbol": "EURUSD",
+                "digits": 5,
+                "epoch": EPOCH,
+                "bid": 1.12344,
+                "ask": 1.12359,
+                "spread": 15,
+                "time": 1000,
+                "high": 1.13,
+                "low": 1.12,
+                "direction": 1,
+                "seq": 1,
+                "ts": TS,
+            },
+        )
+    ]
+
+
+numbers = st.floats(width=64) | st.sampled_from([0.0, -0.0, 1.12345, math.nan, math.inf, -math.inf, 1e308, 5e-324])
+int32 = st.integers(-(2**31), 2**31 - 1) | st.sampled_from([-(2**31), -1, 0, 127, 128, 65536, 2**31 - 1])
+
+
+records = st.fixed_dictionaries(
+    {
+        "symbol": st.binary(max_size=12),
+        "digits": int32,
+        "bid": numbers,
+        "ask": numbers,
+        "high": numbers,
+        "low": numbers,
+        "lasttime": int32,
+        "direction": int32,
+    }
+)
+WORST = {"symbol": b"\xff\x81\0garbage", "digits": -(2**31), "bid": -1e308, "ask": 1e308, "high": math.inf}
+WORST |= {"low": -math.inf, "lasttime": 2**31 - 1, "direction": -(2**31)}
+
+
+@settings(max_examples=300, deadline=None)
+@example({**WORST, "symbol": b"EURUSD", "digits": 5, "bid": 1.1, "ask": 1.2}, TS)
+@example({**WORST, "symbol": b"", "digits": 2**31 - 1, "bid": math.nan, "ask": 1.0}, 1)
+@example(WORST, 2**63)
+@given(records, st.integers(0, 2**63))
+def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: int) -> None:
+    made = stream()
+    for seq in (1, 2):
+        ((topic, body),) = raw_messages(made, SYMBOL_INFO.pack(values), ts=ts)
+        (slot,) = made._slots.values()
+        expected = msgpack.unpackb(Encoder(EPOCH).body(quote_fields(slot), seq, ts))
+        assert repr(sorted(msgpack.unpackb(body).items())) == repr(sorted(expected.items()))
+        assert set(expected) == set(KEYS)
+        assert topic == slot.topic
+
+
+def test_prices_are_the_same_doubles_bit_by_bit() -> None:
+    odd = 1.1234499999999999
+    ((_, body),) = messages(stream(), quote(bid=odd, ask=math.nextafter(odd, 2)))
+    assert (body["bid"], body["ask"]) == (odd, math.nextafter(odd, 2))
+
+
+@pytest.mark.parametrize(
+    ("digits", "bid", "ask", "spread"),
+    [
+        (5, 1.12344, 1.12359, 15),
+        (3, 110.123, 110.125, 2),
+        (2, 1900.10, 1900.45, 35),
+        (0, 40000.0, 40012.0, 12),
+        (5, 1.2, 1.1, -10000),
+        (5, 1.1, 1.1, 0),
+        (-1, 1.0, 3.0, 2),
+        (5, math.nan, 1.0, None),
+        (5, 1.0, math.inf, None),
+        (5, -1e308, 1e308, None),
+    ],
+)
+def test_the_spread_is_in_points_and_none_when_the_prices_are_no_numbers(
+    digits: int, bid: float, ask: float, spread: int | None
+) -> None:
+    ((_, body),) = messages(stream(), quote(digits=digits, bid=bid, ask=ask))
+    assert body["spread"] == spread
+
+
+def test_a_spread_beyond_32_bits_still_travels() -> None:
+    ((_, body),) = messages(stream(), quote(digits=5, bid=0.0, ask=1e9))
+    assert body["spread"] == 10**14
+
+
+def test_numbers_count_per_topic() -> None:
+    made = stream()
+    told = messages(made, quote("A"), quote("B"), quote("A"), quote("A"))
+    assert [(topic, body["seq"]) for topic, body in told] == [
+        ("quote.A", 1),
+        ("quote.B", 1),
+        ("quote.A", 2),
+        ("quote.A", 3),
+    ]
+    assert messages(made, quote("B"))[0][1]["seq"] == 2
+    assert made.published == 5
+
+
+def test_a_topic_that_nobody_wants_is_numbered_and_counted_but_not_packed() -> None:
+    wishes = Wishes(b"quote.B")
+    made = stream(wishes)
+    assert [topic for topic, _ in messages(made, quote("A"), quote("B"), quote("A"))] == ["quote.B"]
+    assert made.published == 3
+    wishes.topics = {b"quote.A"}
+    made.refresh_interest()
+    assert [(topic, body["seq"]) for topic, body in messages(made, quote("A"), quote("B"))] == [("quote.A", 3)]
+
+
+def test_a_wish_counts_from_the_next_refresh_on() -> None:
+    wishes = Wishes(b"quote.A")
+    made = stream(wishes)
+    messages(made, quote("A"), quote("B"))
+    wishes.topics = {b"quote.B"}
+    assert [topic for topic, _ in messages(made, quote("A"), quote("B"))] == ["quote.A"]
+    made.refresh_interest()
+    assert [topic for topic, _ in messages(made, quote("A"), quote("B"))] == ["quote.B"]
+
+
+def test_digits_that_change_on_the_way_are_told_and_the_numbers_go_on() -> None:
+    made = stream()
+    values: dict[str, Any] = {"bid": 1.1, "ask": 1.2}
+    told = messages(made, quote(digits=5, **values), quote(digits=3, **values), quote(digits=5, **values))
+    assert [(body["digits"], body["spread"], body["seq"]) for _, body in told] == [
+        (5, 10000, 1),
+        (3, 100, 2),
+        (5, 10000, 3),
+    ]
+
+
+def test_two_raw_names_of_one_symbol_share_topic_and_numbers() -> None:
+    made = stream()
+    told = messages(made, quote(b"EURUSD\0aaaaa"), quote(b"EURUSD\0bbbbb"), quote(b"EURUSD"))
+    assert [(topic, body["seq"]) for topic, body in told] == [("quote.EURUSD", seq) for seq in (1, 2, 3)]
+
+
+def test_a_name_that_fills_its_field_is_read_whole() -> None:
+    assert messages(stream(), quote("TWELVE_BYTES"))[0][1]["symbol"] == "TWELVE_BYTES"
+
+
+def test_a_name_is_read_in_the_configured_code_page() -> None:
+    ((topic, body),) = messages(stream(encoding="cp1251"), quote("НЕФТЬ".encode("cp1251")))
+    assert (topic, body["symbol"]) == ("quote.НЕФТЬ", "НЕФТЬ")
+
+
+def test_a_name_outside_the_code_page_is_readable_text_all_the_same() -> None:
+    ((topic, _),) = messages(stream(), quote(b"\x81\x8d"))
+    assert topic == "quote.\ufffd\ufffd"
+
+
+def test_a_long_name_of_replaced_bytes_is_packed_right() -> None:
+    ((_, body),) = messages(stream(encoding="utf-8"), quote(b"\xff" * 12))
+    assert body["symbol"] == "\ufffd" * 12
+
+
+def test_names_with_garbage_do_not_grow_the_cache_and_lose_no_number() -> None:
+    made = stream()
+    records = [quote(b"EURUSD\0" + number.to_bytes(5, "big")) for number in range(SLOT_LIMIT + 100)]
+    last = messages(made, *records)[-1][1]
+    assert last["seq"] == SLOT_LIMIT + 100
+    assert len(made._slots) <= SLOT_LIMIT
+
+
+def test_no_records_tell_nothing() -> None:
+    made = stream()
+    assert messages(made) == []
+    assert (made.published, made.last_time_s) == (0, 0)
+
+
+def test_a_memoryview_is_as_good_as_bytes() -> None:
+    data = memoryview(bytearray(quote() * 3))
+    assert stream().publish(data, TS, Frames()) == 3
+
+
+def test_a_server_clock_that_is_set_back_is_followed() -> None:
+    """The end of daylight saving time: for an hour every quote is older than those before it."""
+    made, clock = stream(), ServerClock()
+    utc_s = 1_700_000_000
+    for offset_s in (3 * 3600, 2 * 3600):
+        for _ in range(AGREEMENTS + 2):
+            utc_s += 1
+            messages(made, quote(lasttime=utc_s + offset_s))
+            clock.observe(made.last_time_s, utc_s * 10**9)
+        assert clock.offset_s == offset_s
+
+
+def test_one_symbol_with_a_time_far_in_the_future_does_not_hide_the_others() -> None:
+    made, clock = stream(), ServerClock()
+    messages(made, quote("BROKEN", lasttime=2**31 - 1))
+    for second in range(1_700_000_000, 1_700_000_000 + AGREEMENTS + 2):
+        messages(made, quote(lasttime=second + 7200))
+        clock.observe(made.last_time_s, second * 10**9)
+    assert clock.offset_s == 7200
+
+
+def test_a_slot_knows_its_topic_before_its_first_quote() -> None:
+    slot = Slot("EURUSD", 5, EPOCH)
+    assert (slot.topic, slot.seq, slot.wanted) == (b"quote.EURUSD", 0, False)

@@ -1,0 +1,529 @@
+"""The supervisor against a scripted Manager; the test plays the pump thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from threading import Event, get_ident
+from typing import Any
+
+import pytest
+
+from mt4pump.codes import PumpCode
+from mt4pump.errors import LibraryError, LoginError, StartError
+from mt4pump.inbox import Inbox
+from mt4pump.manager import Manager
+from mt4pump.session import (
+    ATTACH,
+    CONNECTING,
+    DETACH,
+    LOGGED_IN,
+    LOST,
+    PUMPING,
+    STOPPING,
+    Link,
+    SessionPlan,
+    SessionStatus,
+    Supervisor,
+    back_off_s,
+)
+from tests.bus import LIMIT_S, until
+from tests.fake_manager import FakeManager, failed, lost
+
+PLAN = SessionPlan(
+    servers=("one:443",),
+    login=7,
+    password="CANARY",  # noqa: S106 - looked for below
+    flags=96,
+    start_timeout_s=LIMIT_S * 100,
+    liveness_timeout_s=LIMIT_S * 100,
+    watch_interval_s=0.002,
+    reconnect_delay_s=0.001,
+    reconnect_delay_max_s=0.004,
+    refused_delay_s=LIMIT_S * 100,
+)
+FOR_EVER_S = LIMIT_S * 100
+
+
+class Clock:
+    """Seconds that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 5000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Stage:
+    """A supervisor, the managers it makes (``prepare`` scripts each before use), and the words it tells."""
+
+    def __init__(self, plan: SessionPlan = PLAN) -> None:
+        self.inbox = Inbox(1000)
+        self.clock = Clock()
+        self.managers: list[FakeManager] = []
+        self.prepare: Callable[[int, FakeManager], object] = lambda _number, _manager: None
+        self.refuse_to_make: list[Exception] = []
+        self.words: list[tuple[int, Any]] = []
+        self.statuses: list[SessionStatus] = []
+        self.links: list[Link] = []
+        self.supervisor = Supervisor(self._make, self.inbox, plan, self.clock)
+        self._enter = self.supervisor._enter
+        self.supervisor._enter = self._record_state  # type: ignore[method-assign]
+
+    def _make(self) -> Manager:
+        if self.refuse_to_make:
+            raise self.refuse_to_make.pop(0)
+        manager = FakeManager()
+        self.prepare(len(self.managers), manager)
+        self.managers.append(manager)
+        return manager
+
+    def _record_state(self, state: str, server: str, reason: str = "") -> None:
+        self._enter(state, server, reason)
+        self.statuses.append(self.supervisor.status)
+
+    def listen(self) -> None:
+        """Take the words told so far."""
+        while (record := self.inbox.take_now()) is not None:
+            code, _, payload, _ = record
+            self.words.append((code, payload))
+            if code == ATTACH:
+                self.links.append(payload)
+
+    def attached(self, number: int = 0) -> Link:
+        """Wait for the link of session ``number``, from 0."""
+
+        def there() -> bool:
+            self.listen()
+            return len(self.links) > number
+
+        until(there, f"session {number} attached")
+        return self.links[number]
+
+    def pumping(self, number: int = 0) -> Link:
+        """Have session ``number`` start, as the pump thread would, and wait until it pumps."""
+        link = self.attached(number)
+        link.tell_started()
+        until(lambda: self.state == PUMPING and self.supervisor.status.reconnects == number, "pumping")
+        return link
+
+    def lost(self, number: int = 0) -> SessionStatus:
+        """Wait until session ``number`` is over and return the status that says so."""
+
+        def over() -> list[SessionStatus]:
+            return [status for status in self.statuses if status.state in {LOST, STOPPING}]
+
+        until(lambda: len(over()) > number, f"session {number} over")
+        return over()[number]
+
+    def stop(self) -> None:
+        """Stop the supervisor and wait for its end."""
+        self.supervisor.stop()
+        self.supervisor.join(LIMIT_S)
+        assert not self.supervisor.is_alive(), "the supervisor did not stop"
+        self.listen()
+
+    @property
+    def state(self) -> str:
+        return self.supervisor.status.state
+
+    @property
+    def states(self) -> list[str]:
+        return [status.state for status in self.statuses]
+
+    @property
+    def detached(self) -> list[tuple[Link, str]]:
+        """Return link and reason of each session given up."""
+        return [payload for code, payload in self.words if code == DETACH]
+
+
+@pytest.fixture(name="stage")
+def _stage(caplog: pytest.LogCaptureFixture) -> Iterator[Stage]:
+    caplog.set_level(logging.INFO)
+    made = Stage()
+    yield made
+    finish(made)
+
+
+def finish(made: Stage) -> None:
+    """End a stage whatever state it is in, and check what must hold of every session."""
+    for manager in made.managers:
+        for hold in manager.holds.values():
+            hold.set()
+    if made.supervisor.ident is not None:
+        made.stop()
+    assert made.supervisor.crash is None
+    for manager in made.managers:
+        assert manager.calls.count("close") == 1
+        assert manager.calls[-1] == "close"
+        assert set(manager.threads["close"]) == {made.supervisor.ident}
+
+
+def begin(made: Stage, **changes: Any) -> Stage:
+    """Start the supervisor with a changed plan."""
+    made.supervisor._plan = replace(made.supervisor._plan, **changes)
+    made.supervisor.start()
+    return made
+
+
+def refusal(code: int = 65) -> LoginError:
+    return LoginError("Login", code, "RET_BAD_ACCOUNT_INFO", "Invalid account")
+
+
+def test_a_session_connects_logs_in_switches_and_pumps(stage: Stage) -> None:
+    begin(stage)
+    link = stage.pumping()
+    (manager,) = stage.managers
+    assert [call for call in manager.calls if call != "is_connected"] == ["connect", "login", "pump"]
+    assert manager.arguments["connect"] == ("one:443",)
+    assert manager.arguments["login"] == (7, "CANARY")
+    assert manager.flags == 96
+    assert manager.notify == stage.inbox.notify
+    assert (link.manager, link.server, link.login) == (manager, "one:443", 7)
+    assert stage.states == [CONNECTING, LOGGED_IN, PUMPING]
+    assert stage.supervisor.status.server == "one:443"
+
+
+def test_the_pump_thread_gets_the_link_before_the_first_event_can_come(stage: Stage) -> None:
+    seen: list[int] = []
+
+    def ring_at_once(_number: int, manager: FakeManager) -> None:
+        switch = manager.pump
+
+        def pump(flags: int, notify: Any) -> None:
+            switch(flags, notify)
+            notify(PumpCode.START_PUMPING, 0, b"")
+
+        manager.pump = pump  # type: ignore[method-assign]
+
+    stage.prepare = ring_at_once
+    begin(stage)
+    stage.attached()
+
+    def both() -> bool:
+        stage.listen()
+        seen[:] = [code for code, _ in stage.words if code in {ATTACH, PumpCode.START_PUMPING}]
+        return len(seen) == 2
+
+    until(both, "START_PUMPING")
+    assert seen == [ATTACH, PumpCode.START_PUMPING]
+
+
+def test_every_change_of_state_is_told_to_the_pump_thread(stage: Stage) -> None:
+    begin(stage)
+    stage.pumping()
+    stage.stop()
+    assert [code for code, _ in stage.words] == [-3, -3, ATTACH, -3, -3, DETACH]
+
+
+def test_the_session_is_given_up_in_the_pump_thread_before_it_is_closed(stage: Stage) -> None:
+    told: list[bool] = []
+
+    def look_when_closing(_number: int, manager: FakeManager) -> None:
+        close = manager.close
+
+        def closing() -> None:
+            stage.listen()
+            told.append(bool(stage.detached))
+            close()
+
+        manager.close = closing  # type: ignore[method-assign]
+
+    stage.prepare = look_when_closing
+    begin(stage)
+    stage.pumping()
+    stage.stop()
+    assert told == [True]
+
+
+def test_stop_pumping_ends_the_session_and_the_next_one_begins(stage: Stage) -> None:
+    begin(stage)
+    stage.pumping().tell_stopped()
+    assert "STOP_PUMPING" in stage.lost().reason
+    stage.pumping(1)
+    assert len(stage.managers) == 2
+    assert stage.supervisor.status.reconnects == 1
+    stage.listen()
+    assert [(link, "STOP_PUMPING" in reason) for link, reason in stage.detached] == [(stage.links[0], True)]
+
+
+def test_a_stop_before_the_start_ends_the_session(stage: Stage) -> None:
+    begin(stage)
+    stage.attached().tell_stopped()
+    assert "STOP_PUMPING" in stage.lost().reason
+    assert PUMPING not in stage.states
+
+
+def test_a_link_that_is_gone_without_a_stop_is_noticed(stage: Stage) -> None:
+    begin(stage)
+    stage.pumping()
+    stage.managers[0].connected = False
+    assert stage.lost().reason == "no link: IsConnected is false"
+    stage.pumping(1)
+
+
+def test_an_error_while_watching_ends_the_session_with_its_text(stage: Stage) -> None:
+    begin(stage)
+    stage.attached()
+    stage.managers[0].failures["is_connected"].append(lost("IsConnected"))
+    stage.links[0].tell_started()
+    assert stage.lost().reason == "IsConnected: RET_NO_CONNECT (6): scripted loss"
+
+
+def test_a_start_that_never_comes_ends_the_session(stage: Stage) -> None:
+    begin(stage, start_timeout_s=60.0)
+    stage.attached()
+    stage.clock.now_s += 60.0
+    assert "no START_PUMPING within 60 s" in stage.lost().reason
+    assert PUMPING not in stage.states
+
+
+def test_a_session_that_is_mute_ends_though_it_says_it_is_connected(stage: Stage) -> None:
+    begin(stage, liveness_timeout_s=30.0)
+    stage.pumping()
+    stage.clock.now_s += 30.0
+    assert stage.lost().reason == "mute: no callback of any kind, not even PING, for 30 s"
+
+
+@pytest.mark.parametrize(("code", "data"), [(PumpCode.PING, b""), (PumpCode.UPDATE_TRADES, b"x")])
+def test_a_quiet_market_with_any_callback_is_not_mute(stage: Stage, code: int, data: bytes) -> None:
+    begin(stage, liveness_timeout_s=30.0)
+    stage.pumping()
+    (manager,) = stage.managers
+    for _ in range(4):
+        assert manager.notify is not None
+        manager.notify(code, 0, data)
+        looked = manager.calls.count("is_connected")
+        until(lambda looked=looked: manager.calls.count("is_connected") > looked + 1, "a look at the session")
+        stage.clock.now_s += 20.0
+    assert stage.state == PUMPING
+    assert len(stage.managers) == 1
+
+
+def test_a_refused_login_is_told_with_the_reason_and_waits_long(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.prepare = lambda _number, manager: manager.failures["login"].append(refusal())
+    begin(stage)
+    status = stage.lost()
+    assert (status.state, status.server) == (LOST, "one:443")
+    assert status.reason == "refused: Login: RET_BAD_ACCOUNT_INFO (65): Invalid account"
+    until(lambda: f"next try in {FOR_EVER_S:.1f} s" in caplog.messages, "the wait is told")
+    assert any("one:443 refused login 7" in text and "manager rights" in text for text in caplog.messages)
+    assert len(stage.managers) == 1
+    stage.stop()  # at once, in spite of the long wait
+
+
+def test_a_refusal_costs_one_attempt_and_not_the_daemon(stage: Stage) -> None:
+    stage.prepare = lambda number, manager: number == 0 and manager.failures["login"].append(refusal())
+    begin(stage, refused_delay_s=0.001)
+    stage.pumping(1)
+
+
+def test_the_password_is_in_no_log_line_and_no_status(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.prepare = lambda number, manager: number == 0 and manager.failures["login"].append(refusal())
+    begin(stage, refused_delay_s=0.001)
+    stage.pumping(1)
+    stage.stop()
+    assert "CANARY" not in caplog.text + repr(stage.statuses) + repr(PLAN) + repr(stage.words)
+
+
+def delays_s(caplog: pytest.LogCaptureFixture) -> list[float]:
+    """Return the waits that were announced."""
+    return [float(text.split()[3]) for text in caplog.messages if text.startswith("next try in")]
+
+
+@pytest.mark.parametrize("call", ["connect", "login", "pump"])
+def test_a_call_that_fails_is_tried_again_on_a_new_manager(stage: Stage, call: str) -> None:
+    stage.prepare = lambda number, manager: number < 3 and manager.failures[call].append(failed(call))
+    begin(stage)
+    stage.pumping(3)
+    assert [status.reason for status in stage.statuses if status.state == LOST] == [
+        f"{call}: RET_ERROR (2): scripted failure"
+    ] * 3
+    assert len(stage.managers) == 4
+    assert [manager.calls.count("close") for manager in stage.managers] == [1, 1, 1, 0]
+
+
+def test_a_manager_that_cannot_be_made_is_tried_again(stage: Stage) -> None:
+    stage.refuse_to_make = [LibraryError("no interface"), StartError("no folder")]
+    begin(stage)
+    stage.pumping(2)
+    assert [status.reason for status in stage.statuses if status.state == LOST] == ["no interface", "no folder"]
+    assert len(stage.managers) == 1
+
+
+def test_a_failing_close_is_told_and_the_next_session_begins(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.prepare = lambda number, manager: number == 0 and manager.failures["close"].append(failed("Disconnect"))
+    begin(stage)
+    stage.pumping().tell_stopped()
+    stage.pumping(1)
+    assert "closing the session: Disconnect: RET_ERROR (2): scripted failure" in caplog.messages
+
+
+def test_failures_in_a_row_wait_longer_and_longer_up_to_the_bound(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mt4pump.session.back_off_s", lambda attempt, _plan: float(attempt))
+    monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
+    stage.prepare = lambda number, manager: number < 5 and manager.failures["connect"].append(lost())
+    begin(stage)
+    stage.pumping(5)
+    assert delays_s(caplog) == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize(("lived_s", "next_attempt"), [(0.0, 3.0), (59.0, 3.0), (60.0, 1.0), (3600.0, 1.0)])
+def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
+    stage: Stage,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    lived_s: float,
+    next_attempt: float,
+) -> None:
+    """The attempt that follows a lasting session is the first again; a flapping one is not."""
+    monkeypatch.setattr("mt4pump.session.back_off_s", lambda attempt, _plan: float(attempt))
+    monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
+    stage.prepare = lambda number, manager: number in {0, 2} and manager.failures["connect"].append(lost())
+    begin(stage, reconnect_delay_max_s=60.0)
+    link = stage.pumping(1)
+    stage.clock.now_s += lived_s
+    link.tell_stopped()
+    stage.pumping(3)
+    assert delays_s(caplog) == [1.0, 2.0, next_attempt]
+
+
+def test_servers_take_turns(stage: Stage) -> None:
+    stage.prepare = lambda number, manager: number < 4 and manager.failures["connect"].append(lost())
+    begin(stage, servers=("one:443", "two:443", "three:443"))
+    stage.pumping(4)
+    assert [manager.arguments["connect"] for manager in stage.managers] == [
+        *(("one:443",), ("two:443",), ("three:443",), ("one:443",), ("two:443",))
+    ]
+    assert stage.supervisor.status.server == "two:443"
+
+
+@pytest.mark.parametrize("call", ["connect", "login", "pump"])
+def test_stop_during_a_call_ends_once_the_call_comes_back(stage: Stage, call: str) -> None:
+    let_go = Event()
+    stage.prepare = lambda _number, manager: manager.holds.update({call: let_go})
+    begin(stage)
+    until(lambda: bool(stage.managers), "a manager")
+    assert stage.managers[0].entered[call].wait(LIMIT_S)
+    stage.supervisor.stop()
+    assert stage.supervisor.is_alive()
+    let_go.set()
+    stage.supervisor.join(LIMIT_S)
+    assert not stage.supervisor.is_alive()
+    assert stage.state == STOPPING
+    assert len(stage.managers) == 1
+
+
+def test_stop_while_waiting_for_the_start(stage: Stage) -> None:
+    begin(stage, watch_interval_s=FOR_EVER_S)
+    stage.attached()
+    stage.stop()
+    assert stage.states == [CONNECTING, LOGGED_IN, STOPPING]
+    assert [reason for _, reason in stage.detached] == ["stopped by us"]
+
+
+def test_stop_while_pumping(stage: Stage) -> None:
+    begin(stage, watch_interval_s=FOR_EVER_S)
+    stage.pumping()
+    until(lambda: "is_connected" in stage.managers[0].calls, "the watch")
+    stage.stop()
+    assert stage.states == [CONNECTING, LOGGED_IN, PUMPING, STOPPING]
+    assert [reason for _, reason in stage.detached] == ["stopped by us"]
+
+
+def test_stop_at_the_very_moment_the_watch_begins_to_wait(stage: Stage) -> None:
+    """The wake-up that comes with stop must not be cleared away before anybody looked at it."""
+    begin(stage, watch_interval_s=FOR_EVER_S)
+    link = stage.attached()
+    clear = link.changed.clear
+
+    def stop_then_clear() -> None:
+        stage.supervisor.stop()
+        clear()
+
+    link.changed.clear = stop_then_clear  # type: ignore[method-assign]
+    link.tell_started()
+    stage.supervisor.join(2.0)
+    ended = not stage.supervisor.is_alive()
+    link.changed.clear = clear  # type: ignore[method-assign]
+    link.changed.set()
+    assert ended, "stop was noticed only at the next watch interval"
+
+
+def test_stop_while_backing_off(stage: Stage) -> None:
+    stage.prepare = lambda _number, manager: manager.failures["connect"].append(lost())
+    begin(stage, reconnect_delay_s=FOR_EVER_S, reconnect_delay_max_s=FOR_EVER_S)
+    stage.lost()
+    stage.stop()
+    assert stage.states == [CONNECTING, LOST]
+
+
+def test_stop_before_the_start_of_the_thread_makes_no_session(stage: Stage) -> None:
+    stage.supervisor.stop()
+    begin(stage)
+    stage.supervisor.join(LIMIT_S)
+    assert not stage.supervisor.is_alive()
+    assert stage.managers == []
+
+
+def test_stop_twice_is_once(stage: Stage) -> None:
+    begin(stage)
+    stage.pumping()
+    stage.stop()
+    stage.stop()
+    assert stage.states[-1] == STOPPING
+
+
+def test_a_callback_that_tells_stop_does_not_close_the_session_itself(stage: Stage) -> None:
+    begin(stage)
+    link = stage.pumping()
+    link.tell_stopped()  # on this thread, which plays the callback's part
+    stage.lost()
+    until(lambda: "close" in stage.managers[0].calls, "close")
+    assert get_ident() not in stage.managers[0].threads["close"]
+
+
+def test_an_error_of_our_own_ends_the_thread_is_logged_and_closes_the_session(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.prepare = lambda _number, manager: manager.failures["login"].append(ZeroDivisionError("a bug"))
+    begin(stage)
+    stage.supervisor.join(LIMIT_S)
+    assert not stage.supervisor.is_alive()
+    assert isinstance(stage.supervisor.crash, ZeroDivisionError)
+    assert "the supervisor thread crashed" in caplog.messages
+    assert stage.managers[0].calls.count("close") == 1
+    stage.supervisor.crash = None
+
+
+def test_the_reason_of_a_crash_is_not_that_we_stopped(stage: Stage) -> None:
+    stage.prepare = lambda _number, manager: manager.failures["login"].append(ZeroDivisionError("a bug"))
+    begin(stage)
+    stage.supervisor.join(LIMIT_S)
+    stage.supervisor.crash = None
+    assert "stopped by us" not in stage.supervisor.status.reason
+
+
+# The waits themselves
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_waits_double_up_to_the_bound_and_at_most_half_is_chance(jitter: float) -> None:
+    plan = replace(PLAN, reconnect_delay_s=1.0, reconnect_delay_max_s=60.0)
+    full_s = [1, 2, 4, 8, 16, 32, 60, 60]
+    waits = [back_off_s(attempt, plan, lambda: jitter) for attempt in range(1, 9)]
+    assert waits == pytest.approx([wait * (0.5 + 0.5 * jitter) for wait in full_s])
+
+
+@pytest.mark.parametrize("attempt", [1, 31, 1000, 10**9])
+def test_no_attempt_is_too_many_for_the_bound(attempt: int) -> None:
+    plan = replace(PLAN, reconnect_delay_s=1.0, reconnect_delay_max_s=60.0)
+    assert 0.5 <= back_off_s(attempt, plan) <= 60.0
+
+
+def test_waits_of_two_daemons_differ() -> None:
+    assert len({back_off_s(5, PLAN) for _ in range(20)}) > 1

@@ -1,0 +1,222 @@
+"""Differences between a table as last told and as read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt4pump.codes import Transaction
+from mt4pump.decode import Decoder, Fields
+from mt4pump.errors import LayoutError
+from mt4pump.layout import ONLINE_RECORD, USER_RECORD
+from mt4pump.tables import Marks, Table
+
+ADD, DELETE, UPDATE, CHANGE_GRP = Transaction
+
+
+def online(login: int, group: str = "demo", **more: Any) -> bytes:
+    return ONLINE_RECORD.pack({"login": login, "group": group, **more})
+
+
+def table(*first: bytes) -> Table:
+    """Return a table that was read once."""
+    made = Table(Decoder(ONLINE_RECORD), "login")
+    assert list(made.reread(b"".join(first))) == []
+    return made
+
+
+def told(made: Table, *rows: bytes) -> list[tuple[str, int, str]]:
+    """Return action, login and group of what a read tells."""
+    return [(event.action, event.fields["login"], event.fields["group"]) for event in made.reread(b"".join(rows))]
+
+
+def test_the_first_read_is_nobodys_news() -> None:
+    made = Table(Decoder(ONLINE_RECORD), "login")
+    assert not made.primed
+    assert list(made.reread(online(1) + online(2))) == []
+    assert made.primed
+    assert len(made) == 2
+
+
+def test_an_empty_first_read_counts_as_read() -> None:
+    assert told(table(), online(1)) == [("add", 1, "demo")]
+
+
+def test_the_same_table_tells_nothing_in_any_order() -> None:
+    made = table(online(1), online(2), online(3))
+    assert told(made, online(3), online(1), online(2)) == []
+    assert len(made) == 3
+
+
+def test_new_changed_and_gone_rows_are_told() -> None:
+    made = table(online(1), online(2), online(3))
+    assert told(made, online(1), online(2, "vip"), online(4)) == [
+        ("update", 2, "vip"),
+        ("add", 4, "demo"),
+        ("delete", 3, "demo"),
+    ]
+    assert told(made, online(1), online(2, "vip"), online(4)) == []
+
+
+def test_everything_gone_is_told_row_by_row() -> None:
+    made = table(online(1), online(2))
+    assert sorted(told(made)) == [("delete", 1, "demo"), ("delete", 2, "demo")]
+    assert len(made) == 0
+
+
+def test_a_row_that_differs_only_in_what_is_never_published_is_no_news() -> None:
+    made = table(online(1, reserved=1, ip=1))
+    assert told(made, online(1, reserved=2, ip=2)) == []
+    assert told(made, online(1, reserved=2, ip=2)) == []
+
+
+def test_the_fields_of_a_deleted_row_are_its_last_ones() -> None:
+    made = table(online(1, counter=7))
+    assert [event.fields for event in made.reread(b"")] == [{"counter": 7, "login": 1, "group": "demo"}]
+
+
+def test_a_row_listed_twice_is_one_row() -> None:
+    made = table(online(1), online(1))
+    assert len(made) == 1
+    assert told(made, online(1), online(1)) == []
+    assert told(made) == [("delete", 1, "demo")]
+
+
+def test_of_two_rows_with_one_key_the_later_one_stays() -> None:
+    made = table()
+    assert told(made, online(1, "a"), online(1, "b"))[0] == ("add", 1, "a")
+    assert told(made) == [("delete", 1, "b")]
+
+
+@pytest.mark.parametrize(
+    ("action", "name", "kept"),
+    [(ADD, "add", True), (UPDATE, "update", True), (CHANGE_GRP, "change_group", True), (DELETE, "delete", False)],
+)
+def test_a_row_as_the_pump_told_it_is_told_and_kept(action: int, name: str, *, kept: bool) -> None:
+    made = table()
+    event = made.apply(action, online(1))
+    assert (event.action, event.fields["login"]) == (name, 1)
+    assert told(made, online(1)) == ([] if kept else [("add", 1, "demo")])
+
+
+def test_an_action_that_the_api_does_not_have_is_an_update() -> None:
+    made = table()
+    assert made.apply(77, online(1)).action == "update"
+    assert len(made) == 1
+
+
+def test_a_row_deleted_without_having_been_known_is_told_all_the_same() -> None:
+    assert table().apply(DELETE, online(9)).action == "delete"
+
+
+def test_a_row_deleted_by_the_pump_is_not_deleted_again_by_the_read() -> None:
+    made = table(online(1))
+    made.apply(DELETE, online(1))
+    assert told(made) == []
+
+
+def test_a_row_of_a_wrong_length_is_refused_and_changes_nothing() -> None:
+    made = table(online(1))
+    with pytest.raises(LayoutError):
+        made.apply(UPDATE, online(1)[:-1])
+    assert told(made, online(1)) == []
+
+
+def test_an_array_with_bytes_left_over_is_refused_and_the_rows_before_it_stay_known() -> None:
+    made = table(online(1), online(2))
+    with pytest.raises(LayoutError):
+        told(made, online(1), online(2)[:-1])
+    assert told(made, online(1), online(2)) == []
+
+
+def test_rows_that_did_not_change_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    decoder = Decoder(ONLINE_RECORD)
+
+    def counting(data: bytes) -> Fields:
+        decoded.append(data)
+        return decoder(data)
+
+    made = table(online(1), online(2))
+    counting_decoder: Any = counting
+    counting_decoder.record = ONLINE_RECORD
+    monkeypatch.setattr(made, "_decoder", counting_decoder)
+    assert told(made, online(1), online(2, "vip")) == [("update", 2, "vip")]
+    assert decoded == [online(2, "vip")]
+
+
+def test_two_rows_with_one_fingerprint_are_still_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash has 32 bits on 32-bit Python: in a table of 100,000 accounts two rows may well share one."""
+    alike = {online(1), online(2, "vip")}
+    monkeypatch.setattr("mt4pump.tables.hash", lambda row: 1 if row in alike else hash(row), raising=False)
+    made = table(online(1), online(2))
+    assert told(made, online(1), online(2, "vip")) == [("update", 2, "vip")]
+
+
+def test_a_user_without_any_shown_change_is_no_news() -> None:
+    made = Table(Decoder(USER_RECORD), "login")
+    list(made.reread(USER_RECORD.pack({"login": 1, "password": "old"})))
+    assert list(made.reread(USER_RECORD.pack({"login": 1, "password": "new"}))) == []
+
+
+rows = st.dictionaries(st.integers(0, 5), st.sampled_from(["a", "b"]), max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows, rows, rows)
+def test_what_is_told_leads_from_one_table_to_the_other(
+    first: dict[int, str], second: dict[int, str], third: dict[int, str]
+) -> None:
+    made = table(*packed(first))
+    mirror = dict(first)
+    for target in (second, third):
+        for action, login, group in told(made, *packed(target)):
+            assert (action == "add") == (login not in mirror)
+            if action == "delete":
+                del mirror[login]
+            else:
+                mirror[login] = group
+        assert mirror == target
+
+
+def packed(wanted: dict[int, str]) -> Iterable[bytes]:
+    return [online(login, group) for login, group in wanted.items()]
+
+
+# Marks
+
+
+def marked(*levels: tuple[int, int]) -> list[Fields]:
+    return [{"login": login, "level_type": level, "equity": 1.0} for login, level in levels]
+
+
+def changes(marks: Marks, *levels: tuple[int, int]) -> list[tuple[str, int, int]]:
+    return [
+        (event.action, event.fields["login"], event.fields["level_type"]) for event in marks.changes(marked(*levels))
+    ]
+
+
+def test_marks_that_came_changed_and_went_are_told_once() -> None:
+    marks = Marks("login", "level_type")
+    assert changes(marks, (1, 0), (2, 1)) == [("add", 2, 1)]
+    assert changes(marks, (1, 0), (2, 1)) == []
+    assert changes(marks, (1, 1), (2, 2)) == [("add", 1, 1), ("update", 2, 2)]
+    assert changes(marks, (1, 0), (2, 2)) == [("delete", 1, 0)]
+    assert changes(marks, (1, 0), (2, 2)) == []
+
+
+def test_a_marked_row_that_left_the_table_lost_its_mark() -> None:
+    marks = Marks("login", "level_type")
+    changes(marks, (1, 2))
+    assert list(marks.changes([])) == [("delete", {"login": 1, "level_type": 0, "equity": 1.0})]
+    assert changes(marks) == []
+
+
+def test_a_negative_mark_is_a_mark() -> None:
+    marks = Marks("login", "level_type")
+    assert changes(marks, (1, -1)) == [("add", 1, -1)]
+    assert changes(marks, (1, 1)) == [("update", 1, 1)]

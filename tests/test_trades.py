@@ -1,0 +1,520 @@
+"""What happened to an order: the table of cases, the reading of whole tables, and what must hold whatever comes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt4pump.codes import TradeCommand, TradeState, Transaction
+from mt4pump.decode import Decoder, Fields
+from mt4pump.layout import TRADE_RECORD
+from mt4pump.trades import (
+    CHANGES,
+    CLOSED,
+    COMPUTED_LOCALLY,
+    ENDED_LIMIT,
+    ENDS,
+    TradeBook,
+    TradeEvent,
+    classify,
+    difference,
+    is_nan,
+    is_over,
+)
+
+ADD, DELETE, UPDATE, CHANGE_GRP = Transaction
+NAN = math.nan
+Values = dict[str, Any]
+
+_decode = Decoder(TRADE_RECORD)
+
+
+def record(values: Values) -> Fields:
+    """Return the fields of a trade record, through its bytes, as the pump sees them."""
+    return _decode(TRADE_RECORD.pack(values))
+
+
+BUY: Values = {"order": 1, "login": 100, "symbol": "EURUSD", "digits": 5, "cmd": 0, "volume": 100, "open_time": 1000}
+BUY |= {"open_price": 1.1, "timestamp": 1000}
+SELL = BUY | {"order": 2, "cmd": 1, "volume": 60}
+LIMIT = BUY | {"order": 3, "cmd": 2, "open_price": 1.05}
+BALANCE = {
+    "order": 4,
+    "login": 100,
+    "cmd": 6,
+    "profit": 500.0,
+    "open_time": 1000,
+    "comment": "deposit",
+    "timestamp": 1000,
+}
+CREDIT = BALANCE | {"order": 5, "cmd": 7, "profit": 50.0, "comment": "bonus"}
+
+SHUT = {"close_time": 2000, "close_price": 1.2, "profit": 10.0, "state": 3, "timestamp": 2000}
+WAS_OPEN = {"close_time": 0, "close_price": 0.0, "profit": 0.0, "state": 0, "timestamp": 1000}
+"""What ``before`` says of an order that `SHUT` was laid over."""
+OVER = {"close_time": 2000, "timestamp": 2000}
+WAS_PENDING = {"close_time": 0, "timestamp": 1000}
+ERASED = {"login": 0, "timestamp": 3000}
+
+
+class Step(NamedTuple):
+    """One event as the pump tells it, and what we must make of it."""
+
+    action: int
+    values: Values
+    change: str
+    before: Values | None
+
+
+OPENED = Step(ADD, BUY, "opened", None)
+PLACED = Step(ADD, LIMIT, "placed", None)
+CLOSED_BY_DELETE = Step(DELETE, BUY | SHUT, "closed", WAS_OPEN)
+PAID = Step(ADD, BALANCE, "balance", None)
+
+CASES: dict[str, list[Step]] = {
+    "opened": [OPENED],
+    "opened, told twice": [OPENED, Step(ADD, BUY, "modified", {})],
+    "placed": [PLACED],
+    "activated by UPDATE": [
+        PLACED,
+        Step(UPDATE, LIMIT | {"cmd": 0, "open_time": 1500}, "activated", {"cmd": 2, "open_time": 1000}),
+    ],
+    "activated by ADD": [PLACED, Step(ADD, LIMIT | {"cmd": 0}, "activated", {"cmd": 2})],
+    "activated, then closed": [
+        PLACED,
+        Step(UPDATE, LIMIT | {"cmd": 0}, "activated", {"cmd": 2}),
+        Step(DELETE, LIMIT | {"cmd": 0} | SHUT, "closed", WAS_OPEN),
+    ],
+    "activated and closed at once": [PLACED, Step(DELETE, LIMIT | {"cmd": 0} | SHUT, "closed", {"cmd": 2} | WAS_OPEN)],
+    "stop loss and take profit set": [
+        OPENED,
+        Step(UPDATE, BUY | {"sl": 1.0, "tp": 1.3}, "modified", {"sl": 0.0, "tp": 0.0}),
+        Step(UPDATE, BUY | {"sl": 1.05, "tp": 1.3}, "modified", {"sl": 1.0}),
+    ],
+    "pending price moved": [PLACED, Step(UPDATE, LIMIT | {"open_price": 1.04}, "modified", {"open_price": 1.05})],
+    "updated with nothing changed": [OPENED, Step(UPDATE, BUY, "modified", {})],
+    "closed by DELETE": [OPENED, CLOSED_BY_DELETE],
+    "closed by UPDATE with a close time": [OPENED, Step(UPDATE, BUY | SHUT, "closed", WAS_OPEN)],
+    "closed by UPDATE with a closed state only": [OPENED, Step(UPDATE, BUY | {"state": 3}, "closed", {"state": 0})],
+    "closed by UPDATE, then by DELETE": [
+        OPENED,
+        Step(UPDATE, BUY | SHUT, "closed", WAS_OPEN),
+        Step(DELETE, BUY | SHUT, "modified", {}),
+    ],
+    "closed by DELETE, then by UPDATE": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        Step(UPDATE, BUY | SHUT | {"profit": 11.0}, "modified", {"profit": 10.0}),
+    ],
+    "closed, and told three times more": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        *[Step(action, BUY | SHUT, "modified", {}) for action in (DELETE, UPDATE, ADD)],
+    ],
+    "closed in part: the part ends, the rest is a new order": [
+        OPENED,
+        Step(UPDATE, BUY | SHUT | {"volume": 40, "state": 4}, "closed", WAS_OPEN | {"volume": 100}),
+        Step(ADD, BUY | {"order": 9, "volume": 60, "state": 1, "comment": "from #1"}, "opened", None),
+    ],
+    "closed in part, rest told first": [
+        OPENED,
+        Step(ADD, BUY | {"order": 9, "volume": 60, "state": 1}, "opened", None),
+        Step(DELETE, BUY | SHUT | {"volume": 40, "state": 4}, "closed", WAS_OPEN | {"volume": 100}),
+    ],
+    "closed by an opposite order: both legs end, the rest is a new order": [
+        OPENED,
+        Step(ADD, SELL, "opened", None),
+        Step(UPDATE, BUY | SHUT | {"state": 5, "comment": "close hedge by #2"}, "closed", WAS_OPEN | {"comment": ""}),
+        Step(UPDATE, SELL | SHUT | {"state": 5, "volume": 0}, "closed", WAS_OPEN | {"volume": 60}),
+        Step(ADD, BUY | {"order": 9, "volume": 40, "state": 1}, "opened", None),
+    ],
+    "stopped out": [
+        OPENED,
+        Step(UPDATE, BUY | {"activation": 4}, "modified", {"activation": 0}),
+        Step(
+            DELETE,
+            BUY | SHUT | {"comment": "so: 49.8%/99.6/200.0", "activation": 4},
+            "closed",
+            WAS_OPEN | {"comment": ""},
+        ),
+    ],
+    "pending cancelled by DELETE": [PLACED, Step(DELETE, LIMIT | OVER, "cancelled", WAS_PENDING)],
+    "pending cancelled by DELETE with nothing changed": [PLACED, Step(DELETE, LIMIT, "cancelled", {})],
+    "pending cancelled by UPDATE with a close time": [PLACED, Step(UPDATE, LIMIT | OVER, "cancelled", WAS_PENDING)],
+    "pending cancelled by UPDATE with state deleted": [
+        PLACED,
+        Step(UPDATE, LIMIT | {"state": 6}, "cancelled", {"state": 0}),
+    ],
+    "pending cancelled by UPDATE with login 0": [
+        PLACED,
+        Step(UPDATE, LIMIT | ERASED, "cancelled", {"timestamp": 1000}),
+    ],
+    "pending cancelled by an UPDATE wiped clean": [
+        PLACED,
+        Step(
+            UPDATE,
+            {"order": 3},
+            "cancelled",
+            {
+                "symbol": "EURUSD",
+                "digits": 5,
+                "cmd": 2,
+                "volume": 100,
+                "open_time": 1000,
+                "open_price": 1.05,
+                "timestamp": 1000,
+            },
+        ),
+    ],
+    "pending cancelled both ways": [
+        PLACED,
+        Step(UPDATE, LIMIT | ERASED, "cancelled", {"timestamp": 1000}),
+        Step(DELETE, LIMIT | {"timestamp": 3000}, "modified", {}),
+    ],
+    "order deleted by UPDATE with login 0": [OPENED, Step(UPDATE, BUY | ERASED, "deleted", {"timestamp": 1000})],
+    "order deleted by DELETE with state deleted": [
+        OPENED,
+        Step(DELETE, BUY | OVER | {"state": 6}, "deleted", WAS_PENDING | {"state": 0}),
+    ],
+    "order deleted while it still looks open": [OPENED, Step(DELETE, BUY, "deleted", {})],
+    "balance by ADD": [PAID],
+    "balance by UPDATE": [Step(UPDATE, BALANCE, "balance", None)],
+    "balance by DELETE": [Step(DELETE, BALANCE | {"close_time": 1000}, "balance", None)],
+    "withdrawal": [Step(ADD, BALANCE | {"profit": -500.0}, "balance", None)],
+    "credit by ADD": [Step(ADD, CREDIT, "credit", None)],
+    "credit by UPDATE": [Step(UPDATE, CREDIT, "credit", None)],
+    "credit by DELETE": [Step(DELETE, CREDIT, "credit", None)],
+    "balance told twice": [PAID, Step(ADD, BALANCE, "modified", {}), Step(UPDATE, BALANCE, "modified", {})],
+    "balance corrected": [PAID, Step(UPDATE, BALANCE | {"profit": 400.0}, "modified", {"profit": 500.0})],
+    "balance deleted by DELETE": [PAID, Step(DELETE, BALANCE, "deleted", {})],
+    "balance deleted by UPDATE with login 0": [PAID, Step(UPDATE, BALANCE | ERASED, "deleted", {"timestamp": 1000})],
+    "closed, then deleted from the history": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        Step(UPDATE, BUY | SHUT | ERASED, "deleted", {"timestamp": 2000}),
+    ],
+    "closed, then deleted with its state": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        Step(DELETE, BUY | SHUT | {"state": 6}, "deleted", {"state": 3}),
+    ],
+    "an UPDATE that came late, after the close": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        Step(UPDATE, BUY | {"sl": 1.0}, "modified", {"sl": 0.0} | {name: SHUT[name] for name in WAS_OPEN}),
+        Step(DELETE, BUY | SHUT, "modified", {}),
+    ],
+    "restored by ADD": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        Step(ADD, BUY | {"state": 2, "timestamp": 2500}, "opened", SHUT),
+        Step(UPDATE, BUY | {"state": 2, "timestamp": 2500, "sl": 1.0}, "modified", {"sl": 0.0}),
+        Step(DELETE, BUY | SHUT, "closed", WAS_OPEN | {"state": 2, "timestamp": 2500, "sl": 1.0}),
+    ],
+    "restored by a newer UPDATE": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        Step(UPDATE, BUY | {"state": 2, "timestamp": 2500}, "modified", SHUT),
+        Step(DELETE, BUY | SHUT, "closed", WAS_OPEN | {"state": 2, "timestamp": 2500}),
+    ],
+    "a stranger updated": [Step(UPDATE, BUY, "modified", None)],
+    "a stranger closed": [Step(DELETE, BUY | SHUT, "closed", None)],
+    "a stranger closed by UPDATE": [Step(UPDATE, BUY | SHUT, "closed", None)],
+    "a stranger cancelled": [Step(DELETE, LIMIT, "cancelled", None)],
+    "a stranger cancelled by login 0": [Step(UPDATE, LIMIT | ERASED, "cancelled", None)],
+    "a stranger deleted by login 0": [Step(UPDATE, BUY | ERASED, "deleted", None)],
+    "a stranger added when already closed": [Step(ADD, BUY | SHUT, "closed", None)],
+    "an account came into reach": [Step(CHANGE_GRP, BUY, "modified", None), Step(UPDATE, BUY, "modified", {})],
+    "an account changed its group": [OPENED, Step(CHANGE_GRP, BUY, "modified", {})],
+    "an action that the API does not have": [Step(77, BUY, "modified", None), CLOSED_BY_DELETE],
+    "prices that are no numbers": [
+        Step(ADD, BUY | {"sl": NAN, "close_price": NAN}, "opened", None),
+        Step(UPDATE, BUY | {"sl": NAN, "close_price": NAN}, "modified", {}),
+        Step(UPDATE, BUY | {"sl": 1.0, "close_price": NAN}, "modified", {"sl": NAN}),
+        Step(UPDATE, BUY | {"sl": math.inf, "close_price": NAN}, "modified", {"sl": 1.0}),
+    ],
+    "conversion rates that are no numbers": [
+        Step(ADD, BUY | {"conv_rates": (NAN, NAN)}, "opened", None),
+        Step(UPDATE, BUY | {"conv_rates": (NAN, NAN)}, "modified", {}),
+    ],
+}
+
+
+def same(one: object, other: object) -> bool:
+    """Return whether two values are equal, NaN to NaN."""
+    return repr(one) == repr(other) if is_nan(one) else one == other
+
+
+@pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
+def test_every_event_is_called_what_it_is_and_says_what_changed(steps: list[Step]) -> None:
+    book = TradeBook()
+    for step in steps:
+        event = book.apply(step.action, record(step.values))
+        assert (event.action, event.change) == (step.action, step.change)
+        if step.before is None:
+            assert event.before is None
+        else:
+            assert event.before is not None
+            assert event.before.keys() == step.before.keys()
+            assert all(same(event.before[name], was) for name, was in step.before.items())
+
+
+@pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
+def test_the_book_holds_an_order_just_as_long_as_it_is_open(steps: list[Step]) -> None:
+    book = TradeBook()
+    for step in steps:
+        event = book.apply(step.action, record(step.values))
+        assert not (event.change in ENDS and event.fields["order"] in book.open)
+        if event.change in {"opened", "placed", "activated"}:
+            assert book.open[event.fields["order"]] == event.fields
+        assert all(not is_over(fields) for fields in book.open.values())
+
+
+def test_every_change_there_is_has_a_case() -> None:
+    assert {step.change for steps in CASES.values() for step in steps} == set(CHANGES)
+
+
+@pytest.mark.parametrize("values", [BUY | ERASED, {"order": 1}], ids=["login only", "wiped clean"])
+def test_an_erased_record_keeps_the_login_that_the_book_knows(values: Values) -> None:
+    book = TradeBook()
+    book.apply(ADD, record(BUY))
+    assert book.apply(UPDATE, record(values)).fields["login"] == 100
+
+
+def test_an_erased_record_keeps_the_login_that_its_end_was_told_with() -> None:
+    book = TradeBook()
+    book.apply(DELETE, record(BUY | SHUT))
+    assert book.apply(UPDATE, record(BUY | SHUT | ERASED)).fields["login"] == 100
+
+
+def test_an_erased_stranger_has_login_0() -> None:
+    assert TradeBook().apply(UPDATE, record(LIMIT | ERASED)).fields["login"] == 0
+
+
+def test_one_close_is_told_once_however_the_record_is_deleted_afterwards() -> None:
+    book = TradeBook()
+    book.apply(ADD, record(BUY))
+    told = [book.apply(UPDATE, record(BUY | SHUT)).change]
+    told.append(book.apply(UPDATE, record(BUY | SHUT | ERASED)).change)
+    told.append(book.apply(DELETE, record(BUY | SHUT)).change)
+    assert Counter(told)[CLOSED] == 1
+
+
+def test_ended_orders_are_remembered_up_to_a_bound() -> None:
+    book = TradeBook()
+    last = record(BUY | SHUT)
+    for order in range(ENDED_LIMIT + 1):
+        book.apply(DELETE, {**last, "order": order})
+    assert len(book._ended) == ENDED_LIMIT
+    assert book.apply(DELETE, {**last, "order": 1}).change == "modified"
+    assert book.apply(DELETE, {**last, "order": 0}) == TradeEvent(DELETE, "closed", {**last, "order": 0}, None)
+
+
+@pytest.mark.parametrize("state", TradeState)
+@pytest.mark.parametrize("cmd", TradeCommand)
+@pytest.mark.parametrize("action", Transaction)
+def test_every_combination_has_a_change(action: int, cmd: int, state: int) -> None:
+    fields = record({"order": 1, "login": 1, "cmd": cmd, "state": state})
+    open_record = record({"order": 1, "login": 1, "cmd": cmd})
+    assert classify(action, fields, None) in CHANGES
+    assert classify(action, fields, open_record) in CHANGES
+    assert classify(action, fields, open_record, wiped=True) in {"cancelled", "deleted"}
+
+
+def test_a_command_beyond_the_table_is_an_order_like_any_other() -> None:
+    assert TradeBook().apply(ADD, record(BUY | {"cmd": 99})).change == "opened"
+
+
+def test_a_difference_names_the_old_values_and_nan_equals_nan() -> None:
+    assert difference({"a": 1, "b": NAN, "c": 2.0}, {"a": 1, "b": NAN, "c": 3.0}) == {"c": 3.0}
+    assert difference({"a": NAN}, {"a": 1.0}) == {"a": 1.0}
+    assert is_nan(difference({"a": 1.0}, {"a": NAN})["a"])
+
+
+# Whole tables
+
+
+def primed(*rows: Values) -> TradeBook:
+    """Return a book that read these rows at the first START."""
+    book = TradeBook()
+    book.prime([record(row) for row in rows])
+    return book
+
+
+def reconciled(book: TradeBook, *rows: Values) -> list[tuple[int, str, int, Fields | None]]:
+    """Return order, change, action and ``before`` of what a table read tells."""
+    events = list(book.reconcile([record(row) for row in rows]))
+    return [(event.fields["order"], event.change, event.action, event.before) for event in events]
+
+
+def test_the_first_table_fills_the_book_and_leaves_ended_rows_out() -> None:
+    book = primed(BUY, SELL | SHUT, LIMIT)
+    assert book.open == {1: record(BUY), 3: record(LIMIT)}
+
+
+def test_the_same_table_tells_nothing() -> None:
+    assert reconciled(primed(BUY, LIMIT), LIMIT, BUY) == []
+
+
+@pytest.mark.parametrize(("row", "change"), [(BUY, "closed"), (LIMIT, "cancelled")], ids=["order", "pending"])
+def test_an_order_that_is_gone_ended_and_is_told_with_its_last_record(row: Values, change: str) -> None:
+    book = primed(row)
+    assert list(book.reconcile([])) == [TradeEvent(DELETE, change, record(row), {})]
+    assert book.open == {}
+
+
+@pytest.mark.parametrize(("row", "change"), [(BUY, "opened"), (LIMIT, "placed")], ids=["order", "pending"])
+def test_an_order_that_is_new_is_told(row: Values, change: str) -> None:
+    book = primed()
+    assert reconciled(book, row) == [(row["order"], change, ADD, None)]
+    assert reconciled(book, row) == []
+
+
+def test_an_order_that_changed_is_told_with_what_it_was() -> None:
+    assert reconciled(primed(BUY), BUY | {"sl": 1.0}) == [(1, "modified", UPDATE, {"sl": 0.0})]
+
+
+def test_a_pending_that_was_activated_meanwhile_is_told() -> None:
+    assert reconciled(primed(LIMIT), LIMIT | {"cmd": 0}) == [(3, "activated", UPDATE, {"cmd": 2})]
+
+
+def test_an_order_that_the_table_shows_as_closed_is_told_once() -> None:
+    book = primed(BUY)
+    assert reconciled(book, BUY | SHUT) == [(1, "closed", UPDATE, WAS_OPEN)]
+    assert reconciled(book, BUY | SHUT) == []
+    assert reconciled(book) == []
+
+
+def test_a_stranger_that_the_table_shows_as_closed_is_no_news() -> None:
+    assert reconciled(primed(), BUY | SHUT, LIMIT | {"state": 6}) == []
+
+
+def test_what_the_api_computes_itself_is_no_news_but_is_kept() -> None:
+    book = primed(BUY)
+    moved: Values = {"profit": 3.0, "close_price": 1.15, "storage": -0.1, "taxes": 0.1, "margin_rate": 1.2}
+    moved |= {"activation": 1, "timestamp": 5000, "conv_rates": (1.0, 1.1)}
+    assert moved.keys() == COMPUTED_LOCALLY
+    assert reconciled(book, BUY | moved) == []
+    assert book.open[1] == record(BUY | moved)
+
+
+def test_a_close_that_is_told_after_the_table_missed_it_is_not_a_second_close() -> None:
+    book = primed(BUY)
+    assert reconciled(book) == [(1, "closed", DELETE, {})]
+    late = book.apply(DELETE, record(BUY | SHUT))
+    assert (late.change, late.before) == ("modified", WAS_OPEN)
+
+
+def test_an_order_that_the_table_brings_back_is_told_as_opened() -> None:
+    book = primed(BUY)
+    book.apply(DELETE, record(BUY | SHUT))
+    assert [row[:3] for row in reconciled(book, BUY | {"state": 2})] == [(1, "opened", ADD)]
+    assert 1 in book.open
+
+
+def test_a_money_operation_in_the_table_is_told_at_most_once() -> None:
+    book = primed()
+    book.apply(ADD, record(BALANCE))
+    assert reconciled(book, BALANCE) == []
+    assert reconciled(book, BALANCE) == []
+
+
+def test_a_money_operation_in_the_first_table_is_not_an_open_order() -> None:
+    assert primed(BALANCE, CREDIT, BUY).open.keys() == {1}
+
+
+@pytest.mark.parametrize("twice", [1, 2])
+def test_an_order_listed_twice_in_one_table_is_one_order(twice: int) -> None:
+    assert len(reconciled(primed(), *[BUY] * twice)) == 1
+
+
+# Whatever comes
+
+COMMANDS = {1: [0], 2: [1, 99], 3: [2, 0], 4: [5, 1], 5: [6], 6: [7]}
+"""What the orders of the random histories may be: positions, pendings that may be activated, money."""
+POSITIONS = (1, 2)
+
+
+def one_event(order: int) -> st.SearchStrategy[Values]:
+    """Return random records of one order."""
+    return st.fixed_dictionaries(
+        {
+            "order": st.just(order),
+            "login": st.sampled_from([0, 100]),
+            "cmd": st.sampled_from(COMMANDS[order]),
+            "volume": st.sampled_from([0, 100]),
+            "state": st.integers(0, 7),
+            "close_time": st.sampled_from([0, 0, 2000]),
+            "sl": st.sampled_from([0.0, 1.0, NAN]),
+            "profit": st.sampled_from([0.0, 5.0, NAN]),
+            "activation": st.integers(-1, 1),
+            "timestamp": st.integers(0, 3),
+        }
+    )
+
+
+def histories(*orders: int) -> st.SearchStrategy[list[tuple[int, Values]]]:
+    """Return random actions with records of these orders."""
+    return st.lists(st.tuples(st.integers(0, 4), st.sampled_from(orders).flatmap(one_event)), max_size=10)
+
+
+table_rows = st.lists(
+    st.integers(1, 4).flatmap(one_event).map(lambda row: row | {"login": 100}),
+    max_size=4,
+    unique_by=lambda row: row["order"],
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(*COMMANDS), table_rows)
+def test_a_table_read_twice_tells_nothing_the_second_time_and_the_book_equals_its_open_orders(
+    events: list[tuple[int, Values]], rows: list[Values]
+) -> None:
+    book = TradeBook()
+    for action, event in events:
+        book.apply(action, record(event))
+    table = [record(row) for row in rows]
+    list(book.reconcile(table))
+    assert book.open.keys() == {row["order"] for row in table if not is_over(row)}
+    assert all(repr(book.open[row["order"]]) == repr(row) for row in table if not is_over(row))
+    assert list(book.reconcile(table)) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(*COMMANDS))
+def test_whatever_comes_before_holds_the_old_values_and_only_open_orders_stay_in_the_book(
+    events: list[tuple[int, Values]],
+) -> None:
+    book = TradeBook()
+    last: dict[int, Fields] = {}
+    for action, event in events:
+        fields = record(event)
+        told = book.apply(action, fields)
+        order = fields["order"]
+        assert told.change in CHANGES
+        assert (told.before is None) == (order not in last)
+        assert told.fields is fields or told.fields.keys() == fields.keys()
+        if told.change in ENDS:
+            assert order not in book.open
+        last[order] = told.fields
+        assert all(not is_over(open_order) for open_order in book.open.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(*POSITIONS))
+def test_between_two_closes_of_an_order_it_was_open_again(events: list[tuple[int, Values]]) -> None:
+    book = TradeBook()
+    closed: set[int] = set()
+    for action, event in events:
+        order = event["order"]
+        change = book.apply(action, record(event)).change
+        assert not (change == CLOSED and order in closed), f"order {order} closed twice"
+        if change == CLOSED:
+            closed.add(order)
+        if order in book.open:
+            closed.discard(order)
