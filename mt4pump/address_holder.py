@@ -22,7 +22,7 @@ def holder_of(endpoint: str) -> str | None:
         if transport == "tcp":
             host, _, port = address.rpartition(":")
             return _first_name(_tcp_listeners(host.strip("[]"), int(port)))
-        if transport == "ipc":
+        if transport == "ipc" and address:
             return _first_name(each for each in psutil.net_connections("unix") if str(each.laddr) == address)
     except (psutil.Error, OSError, ValueError, NotImplementedError):  # macOS tells root only; no such kind on Windows
         return None

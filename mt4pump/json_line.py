@@ -10,13 +10,18 @@ import json
 import math
 from typing import Any
 
+_encode = json.JSONEncoder(separators=(", ", ": "), allow_nan=False).encode
 DEPTH_MAX = 64
-"""Levels of lists and maps; what lies deeper becomes its ``str``, so that no value can exhaust the stack."""
+"""Levels of lists and maps; what lies deeper is left out with a word, so that no value can exhaust the stack."""
+TOO_DEEP = "(too deep)"
 
 
 def json_line(value: object) -> str:
     """Return ``value`` as one line of JSON, without the line's end."""
-    return json.dumps(_plain(value, 0), separators=(", ", ": "), allow_nan=False)
+    try:
+        return _encode(value)  # most values are plain already, and looking first would take longer
+    except (ValueError, TypeError, RecursionError):
+        return _encode(_plain(value, 0))
 
 
 def _plain(value: object, depth: int) -> Any:
@@ -26,11 +31,17 @@ def _plain(value: object, depth: int) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if depth < DEPTH_MAX and isinstance(value, dict):
-        return {_key(key): _plain(each, depth + 1) for key, each in value.items()}
-    if depth < DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each, depth + 1) for each in value]
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        return _nested(value, depth + 1)
     return str(value)
+
+
+def _nested(value: Any, depth: int) -> Any:
+    if depth > DEPTH_MAX:
+        return TOO_DEEP
+    if isinstance(value, dict):
+        return {_key(key): _plain(each, depth) for key, each in value.items()}
+    return [_plain(each, depth) for each in value]
 
 
 def _key(key: object) -> str:

@@ -89,16 +89,19 @@ class OneLineFormatter(logging.Formatter):
     def __init__(self, secrets: Collection[str] = ()) -> None:
         super().__init__()
         usable = {secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS}
-        # The longest first: one secret may contain another. As JSON writes it, too: quotes are escaped there.
-        spelled = usable | {json.dumps(secret)[1:-1] for secret in usable} | {one_line(secret) for secret in usable}
-        self._secrets = sorted(spelled, key=len, reverse=True)
+        # Also as JSON, repr and we ourselves write it: fields may hold it deep inside.
+        spelled = usable | {json.dumps(each)[1:-1] for each in usable} | {repr(each)[1:-1] for each in usable}
+        self._secrets = sorted(spelled | {one_line(each) for each in usable}, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
-        line = self.line(record)
+        return self.blot(self.line(record))
+
+    def blot(self, text: str) -> str:
+        """Return ``text`` with the secrets masked, the longest first: one may contain another."""
         for secret in self._secrets:
-            line = line.replace(secret, MASK)
-        return line
+            text = text.replace(secret, MASK)
+        return text
 
     def line(self, record: logging.LogRecord) -> str:
         """Return the record as one line, secrets not yet looked for."""
@@ -122,8 +125,8 @@ class HumanFormatter(OneLineFormatter):
         """Return the record as a line for people."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         head = f"{when}.{int(record.msecs):03d} {record.levelname:<7} {record.name.removeprefix(ROOT)}  "
-        fields = "".join(f" {name}={_field_text(value)}" for name, value in self.fields(record).items())
-        return head + one_line(record.getMessage()) + fields
+        fields = "".join(f" {name}={_field_text(self.blot(str(value)))}" for name, value in self.fields(record).items())
+        return head + one_line(self.blot(record.getMessage())) + fields
 
 
 class JsonFormatter(OneLineFormatter):
@@ -136,16 +139,16 @@ class JsonFormatter(OneLineFormatter):
             "ts": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self.blot(record.getMessage()),
         }
         for name, value in self.fields(record).items():
             entry[f"{name}_" if name in entry else name] = value
         return json_line(entry)
 
 
-def _field_text(value: object) -> str:
+def _field_text(text: str) -> str:
     """Return a field's value, in quotes where its end could not be seen otherwise."""
-    text = one_line(str(value))
+    text = one_line(text)
     if not text or any(each in text for each in ' ="'):
         return '"' + text.replace('"', "'") + '"'
     return text

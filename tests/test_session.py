@@ -21,6 +21,7 @@ from mt4pump.session import (
     LOGGED_IN,
     LOST,
     PUMPING,
+    STATE_CHANGED,
     STOPPING,
     Link,
     SessionPlan,
@@ -93,20 +94,20 @@ class Stage:
                 self.links.append(payload)
 
     def attached(self, number: int = 0) -> Link:
-        """Wait for the link of session ``number``, from 0."""
+        """Wait for the session of manager ``number``, from 0, and return its link."""
 
-        def there() -> bool:
+        def there() -> list[Link]:
             self.listen()
-            return len(self.links) > number
+            return [link for link in self.links if link.manager in self.managers[number : number + 1]]
 
-        until(there, f"session {number} attached")
-        return self.links[number]
+        until(there, f"session of manager {number} attached")
+        return there()[0]
 
     def pumping(self, number: int = 0) -> Link:
-        """Have session ``number`` start, as the pump thread would, and wait until it pumps."""
+        """Have the session of manager ``number`` start, as the pump thread would, and wait until it pumps."""
         link = self.attached(number)
         link.tell_started()
-        until(lambda: self.state == PUMPING and self.supervisor.status.reconnects == number, "pumping")
+        until(lambda: self.supervisor._link is link and self.state == PUMPING, "pumping")
         return link
 
     def lost(self, number: int = 0) -> SessionStatus:
@@ -159,6 +160,16 @@ def finish(made: Stage) -> None:
         assert manager.calls.count("close") == 1
         assert manager.calls[-1] == "close"
         assert set(manager.threads["close"]) == {made.supervisor.ident}
+
+
+def failing(call: str, error: Exception, *numbers: int) -> Callable[[int, FakeManager], object]:
+    """Return a script: ``call`` of these managers fails once (of every manager, when none is named)."""
+
+    def prepare(number: int, manager: FakeManager) -> None:
+        if not numbers or number in numbers:
+            manager.failures[call].append(error)
+
+    return prepare
 
 
 def begin(made: Stage, **changes: Any) -> Stage:
@@ -215,7 +226,9 @@ def test_every_change_of_state_is_told_to_the_pump_thread(stage: Stage) -> None:
     begin(stage)
     stage.pumping()
     stage.stop()
-    assert [code for code, _ in stage.words] == [-3, -3, ATTACH, -3, -3, DETACH]
+    assert [code for code, _ in stage.words] == [
+        *(STATE_CHANGED, STATE_CHANGED, ATTACH, STATE_CHANGED, STATE_CHANGED, DETACH)
+    ]
 
 
 def test_the_session_is_given_up_in_the_pump_thread_before_it_is_closed(stage: Stage) -> None:
@@ -287,6 +300,11 @@ def test_a_session_that_is_mute_ends_though_it_says_it_is_connected(stage: Stage
     assert stage.lost().reason == "mute: no callback of any kind, not even PING, for 30 s"
 
 
+def watched(manager: FakeManager, times: int) -> None:
+    """Return once the supervisor looked at the session so often."""
+    until(lambda: manager.calls.count("is_connected") >= times, "a look at the session")
+
+
 @pytest.mark.parametrize(("code", "data"), [(PumpCode.PING, b""), (PumpCode.UPDATE_TRADES, b"x")])
 def test_a_quiet_market_with_any_callback_is_not_mute(stage: Stage, code: int, data: bytes) -> None:
     begin(stage, liveness_timeout_s=30.0)
@@ -295,15 +313,14 @@ def test_a_quiet_market_with_any_callback_is_not_mute(stage: Stage, code: int, d
     for _ in range(4):
         assert manager.notify is not None
         manager.notify(code, 0, data)
-        looked = manager.calls.count("is_connected")
-        until(lambda looked=looked: manager.calls.count("is_connected") > looked + 1, "a look at the session")
+        watched(manager, manager.calls.count("is_connected") + 2)
         stage.clock.now_s += 20.0
     assert stage.state == PUMPING
     assert len(stage.managers) == 1
 
 
 def test_a_refused_login_is_told_with_the_reason_and_waits_long(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.prepare = lambda _number, manager: manager.failures["login"].append(refusal())
+    stage.prepare = failing("login", refusal())
     begin(stage)
     status = stage.lost()
     assert (status.state, status.server) == (LOST, "one:443")
@@ -315,13 +332,13 @@ def test_a_refused_login_is_told_with_the_reason_and_waits_long(stage: Stage, ca
 
 
 def test_a_refusal_costs_one_attempt_and_not_the_daemon(stage: Stage) -> None:
-    stage.prepare = lambda number, manager: number == 0 and manager.failures["login"].append(refusal())
+    stage.prepare = failing("login", refusal(), 0)
     begin(stage, refused_delay_s=0.001)
     stage.pumping(1)
 
 
 def test_the_password_is_in_no_log_line_and_no_status(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.prepare = lambda number, manager: number == 0 and manager.failures["login"].append(refusal())
+    stage.prepare = failing("login", refusal(), 0)
     begin(stage, refused_delay_s=0.001)
     stage.pumping(1)
     stage.stop()
@@ -335,7 +352,7 @@ def delays_s(caplog: pytest.LogCaptureFixture) -> list[float]:
 
 @pytest.mark.parametrize("call", ["connect", "login", "pump"])
 def test_a_call_that_fails_is_tried_again_on_a_new_manager(stage: Stage, call: str) -> None:
-    stage.prepare = lambda number, manager: number < 3 and manager.failures[call].append(failed(call))
+    stage.prepare = failing(call, failed(call), 0, 1, 2)
     begin(stage)
     stage.pumping(3)
     assert [status.reason for status in stage.statuses if status.state == LOST] == [
@@ -348,13 +365,13 @@ def test_a_call_that_fails_is_tried_again_on_a_new_manager(stage: Stage, call: s
 def test_a_manager_that_cannot_be_made_is_tried_again(stage: Stage) -> None:
     stage.refuse_to_make = [LibraryError("no interface"), StartError("no folder")]
     begin(stage)
-    stage.pumping(2)
+    stage.pumping()
     assert [status.reason for status in stage.statuses if status.state == LOST] == ["no interface", "no folder"]
     assert len(stage.managers) == 1
 
 
 def test_a_failing_close_is_told_and_the_next_session_begins(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.prepare = lambda number, manager: number == 0 and manager.failures["close"].append(failed("Disconnect"))
+    stage.prepare = failing("close", failed("Disconnect"), 0)
     begin(stage)
     stage.pumping().tell_stopped()
     stage.pumping(1)
@@ -366,7 +383,7 @@ def test_failures_in_a_row_wait_longer_and_longer_up_to_the_bound(
 ) -> None:
     monkeypatch.setattr("mt4pump.session.back_off_s", lambda attempt, _plan: float(attempt))
     monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
-    stage.prepare = lambda number, manager: number < 5 and manager.failures["connect"].append(lost())
+    stage.prepare = failing("connect", lost(), *range(5))
     begin(stage)
     stage.pumping(5)
     assert delays_s(caplog) == [1.0, 2.0, 3.0, 4.0, 5.0]
@@ -383,7 +400,7 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
     """The attempt that follows a lasting session is the first again; a flapping one is not."""
     monkeypatch.setattr("mt4pump.session.back_off_s", lambda attempt, _plan: float(attempt))
     monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
-    stage.prepare = lambda number, manager: number in {0, 2} and manager.failures["connect"].append(lost())
+    stage.prepare = failing("connect", lost(), 0, 2)
     begin(stage, reconnect_delay_max_s=60.0)
     link = stage.pumping(1)
     stage.clock.now_s += lived_s
@@ -393,7 +410,7 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
 
 
 def test_servers_take_turns(stage: Stage) -> None:
-    stage.prepare = lambda number, manager: number < 4 and manager.failures["connect"].append(lost())
+    stage.prepare = failing("connect", lost(), *range(4))
     begin(stage, servers=("one:443", "two:443", "three:443"))
     stage.pumping(4)
     assert [manager.arguments["connect"] for manager in stage.managers] == [
@@ -447,7 +464,7 @@ def test_stop_at_the_very_moment_the_watch_begins_to_wait(stage: Stage) -> None:
 
     link.changed.clear = stop_then_clear  # type: ignore[method-assign]
     link.tell_started()
-    stage.supervisor.join(2.0)
+    stage.supervisor.join(LIMIT_S)
     ended = not stage.supervisor.is_alive()
     link.changed.clear = clear  # type: ignore[method-assign]
     link.changed.set()
@@ -455,7 +472,7 @@ def test_stop_at_the_very_moment_the_watch_begins_to_wait(stage: Stage) -> None:
 
 
 def test_stop_while_backing_off(stage: Stage) -> None:
-    stage.prepare = lambda _number, manager: manager.failures["connect"].append(lost())
+    stage.prepare = failing("connect", lost())
     begin(stage, reconnect_delay_s=FOR_EVER_S, reconnect_delay_max_s=FOR_EVER_S)
     stage.lost()
     stage.stop()
@@ -490,7 +507,7 @@ def test_a_callback_that_tells_stop_does_not_close_the_session_itself(stage: Sta
 def test_an_error_of_our_own_ends_the_thread_is_logged_and_closes_the_session(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.prepare = lambda _number, manager: manager.failures["login"].append(ZeroDivisionError("a bug"))
+    stage.prepare = failing("login", ZeroDivisionError("a bug"))
     begin(stage)
     stage.supervisor.join(LIMIT_S)
     assert not stage.supervisor.is_alive()
@@ -501,7 +518,7 @@ def test_an_error_of_our_own_ends_the_thread_is_logged_and_closes_the_session(
 
 
 def test_the_reason_of_a_crash_is_not_that_we_stopped(stage: Stage) -> None:
-    stage.prepare = lambda _number, manager: manager.failures["login"].append(ZeroDivisionError("a bug"))
+    stage.prepare = failing("login", ZeroDivisionError("a bug"))
     begin(stage)
     stage.supervisor.join(LIMIT_S)
     stage.supervisor.crash = None

@@ -209,6 +209,17 @@ CASES: dict[str, list[Step]] = {
         Step(UPDATE, BUY | {"sl": 1.0}, "modified", {"sl": 0.0} | {name: SHUT[name] for name in WAS_OPEN}),
         Step(DELETE, BUY | SHUT, "modified", {}),
     ],
+    "an UPDATE of the very second of the close that came after it": [
+        OPENED,
+        CLOSED_BY_DELETE,
+        Step(
+            UPDATE,
+            BUY | {"timestamp": 2000},
+            "modified",
+            {name: SHUT[name] for name in WAS_OPEN if name != "timestamp"},
+        ),
+        Step(DELETE, BUY | SHUT, "modified", {}),
+    ],
     "restored by ADD": [
         OPENED,
         CLOSED_BY_DELETE,

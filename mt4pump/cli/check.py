@@ -1,0 +1,105 @@
+"""``mt4pump check``: the effective settings, and whether a start would work."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mt4pump.cli.flags import add_settings, given_settings
+from mt4pump.cli.trials import Finding, trials
+from mt4pump.errors import SettingsError
+from mt4pump.json_line import json_line
+from mt4pump.settings import Loaded, Settings, read
+from mt4pump.settings.schema import MASK, is_secret
+
+NOT_A_TERMINAL_COLUMNS = 160
+"""Width of the table in files and pipes, where nobody can say what it is."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json`` and the settings."""
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of table and lines")
+    add_settings(parser)
+
+
+def command(args: argparse.Namespace) -> int:
+    """Show and try. Returns 0 when all is well, 2 when settings are wrong, 3 when anything else is."""
+    try:
+        loaded = read(given_settings(args), config=args.config)
+    except SettingsError as error:
+        _, *problems = str(error).splitlines()
+        _show(None, [Finding("settings", ok=False, text=problem.strip()) for problem in problems], as_json=args.json)
+        return 2
+    findings = [Finding("settings", ok=True, text="valid"), *trials(loaded.settings)]
+    _show(loaded, findings, as_json=args.json)
+    return 0 if all(finding.ok for finding in findings) else 3
+
+
+def plain_value(name: str, settings: Settings) -> Any:
+    """Return a setting's value as JSON has it: paths as text, endless pace as ``max``, a secret as a mask."""
+    value = getattr(settings, name)
+    if value is not None and is_secret(name):
+        return MASK
+    if isinstance(value, tuple):
+        return [str(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    return "max" if value == math.inf else value
+
+
+def value_text(name: str, settings: Settings) -> str:
+    """Return a setting's value as one would write it."""
+    value = plain_value(name, settings)
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _show(loaded: Loaded | None, findings: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        print(json_line(report(loaded, findings)))
+        return
+    console = Console(width=None if sys.stdout.isatty() else NOT_A_TERMINAL_COLUMNS, highlight=False)
+    if loaded is not None:
+        console.print(table(loaded))
+    for finding in findings:
+        console.print(line(finding), soft_wrap=True)
+
+
+def report(loaded: Loaded | None, findings: list[Finding]) -> dict[str, object]:
+    """Return what ``--json`` prints; ``settings`` is null when they are wrong."""
+    settings = None
+    if loaded is not None:
+        settings = {
+            name: {"value": plain_value(name, loaded.settings), "from": origin.text}
+            for name, origin in loaded.origins.items()
+        }
+    return {
+        "ok": all(finding.ok for finding in findings),
+        "settings": settings,
+        "checks": [{"what": finding.what, "ok": finding.ok, "text": finding.text} for finding in findings],
+    }
+
+
+def table(loaded: Loaded) -> Table:
+    """Return the settings as a table; what is not a default stands out."""
+    made = Table("setting", "value", "from", box=None, pad_edge=False, header_style="bold")
+    for name, origin in loaded.origins.items():
+        value = Text(value_text(name, loaded.settings))
+        made.add_row(Text(name), value, Text(origin.text), style="dim" if origin.kind == "default" else "")
+    return made
+
+
+def line(finding: Finding) -> Text:
+    """Return one finding as a line: ``ok      data_dir  …``."""
+    mark = Text("ok      ", "green") if finding.ok else Text("not ok  ", "bold red")
+    return mark + Text(f"{finding.what:<13} {finding.text}")

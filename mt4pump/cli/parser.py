@@ -1,0 +1,89 @@
+"""argparse with messages that name the nearest right word, and the help that teaches."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mt4pump.settings.values import nearest
+
+COMMANDS = {
+    "run": "publish: one Manager session, or the simulator, to ZeroMQ",
+    "tail": "show what is published: quotes, trades, gaps, the daemon's state",
+    "check": "show the effective settings, and try what can be tried before a start",
+    "bench": "measure events per second and latency of this machine",
+}
+EXIT_USAGE = 2
+
+TEACH = """\
+mt4pump publishes everything that a MetaTrader 4 Manager session is told (quotes, trades, margin calls, accounts, news)
+as msgpack messages on a ZeroMQ socket that any program in any language can subscribe to.
+
+Try it without MetaTrader, in two terminals:
+  mt4pump run --source simulator          a market with trading accounts, on tcp://127.0.0.1:5556
+  mt4pump tail                            everything that is published, live
+  mt4pump tail 'quote.EURUSD' --json      one symbol, one JSON object per line
+
+Commands:
+{commands}
+  mt4pump COMMAND --help shows the flags of each; mt4pump run --help shows all settings.
+
+Settings, strongest first: flags, environment (MT4PUMP_...), .env in the working directory, a TOML file
+(--config FILE, MT4PUMP_CONFIG, or ./mt4pump.toml), defaults. A name that is not known stops the program.
+
+Exit codes: 0 clean stop, 2 settings or flags wrong, 3 cannot start (library, address, data folder), 1 anything else."""
+
+
+def teach() -> str:
+    """Return what ``mt4pump --help`` says."""
+    return TEACH.format(commands="\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items()))
+
+
+def no_such_command(word: str) -> str:
+    """Return what to say to a first word that is no command."""
+    if word.startswith("-"):
+        return "mt4pump: the command comes first, then its flags: mt4pump run --source simulator (see mt4pump --help)"
+    near = nearest(word, COMMANDS)
+    cure = f"did you mean mt4pump {near}?" if near else f"the commands are {', '.join(COMMANDS)}"
+    return f"mt4pump: there is no command {word!r}; {cure}"
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser of one command's flags. Its messages never repeat a value: it may be a password."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            prog=f"mt4pump {name}",
+            description=COMMANDS.get(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # a shortened flag changes its meaning when a new one is added
+        )
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the parsed flags; ends the program with code 2 when there are some that nobody knows."""
+        namespace, extras = self.parse_known_args(arguments)
+        flags = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
+        for flag in flags:
+            near = nearest(flag, [name for name in self._option_string_actions if name.startswith("--")])
+            self._complain(f"there is no flag {flag}; " + (f"did you mean {near}?" if near else self._see_help()))
+        if extras and not flags:
+            self._complain(f"{len(extras)} word(s) too many; put a value that has spaces in quotes")
+        if extras:
+            self.exit(EXIT_USAGE)
+        return namespace
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end the program with code 2."""
+        hint = ""
+        if "expected" in message and "argument" in message:
+            hint = " (a value that starts with - is written --flag=value)"
+        self._complain(f"{message}{hint}; {self._see_help()}")
+        self.exit(EXIT_USAGE)
+
+    def _see_help(self) -> str:
+        return f"{self.prog} --help lists all"
+
+    def _complain(self, text: str) -> None:
+        print(f"{self.prog}: {text}", file=sys.stderr)

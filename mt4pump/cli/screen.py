@@ -1,0 +1,79 @@
+"""The live screen of ``mt4pump tail``; pure: what has been heard in, something that rich can draw out."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from mt4pump.cli.heard import Heard, Row
+from mt4pump.cli.notes import Note, silence
+from mt4pump.cli.words import age_text, summary
+from mt4pump.logs import one_line
+
+HEAD_LINES = 5
+"""Lines above and below the table's rows."""
+ALARMS = frozenset({"nothing", "no heartbeat", "late"})
+STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
+
+
+def screen(heard: Heard, endpoint: str, now_s: float, height: int) -> Group:
+    """Return the whole screen, at most ``height`` lines high."""
+    rows = heard.most_active(height - HEAD_LINES)
+    parts = [state_line(heard, endpoint, now_s), totals_line(heard)]
+    parts.append(note_line(silence(heard, endpoint, now_s), hidden=len(heard.rows) - len(rows)))
+    return Group(*parts, table(rows, now_s))
+
+
+def state_line(heard: Heard, endpoint: str, now_s: float) -> Text:
+    """Return the daemon's state as its heartbeat says it."""
+    daemon = heard.daemon
+    state = one_line(str(daemon.get("state", "not heard")))
+    line = Text(f"{endpoint}  daemon ", no_wrap=True, overflow="ellipsis")
+    line.append(state, STATE_STYLES.get(state, "bold yellow"))
+    if heard.heartbeat_s is None:
+        return line.append("  heartbeat none yet")
+    line.append(f"  server {one_line(str(daemon.get('server') or '-'))}  epoch {heard.epoch}")
+    line.append(f"  heartbeat {age_text(now_s - heard.heartbeat_s)} ago")
+    for name in ("dropped", "reconnects"):
+        if count := daemon.get(name):
+            line.append(f"  {name} {one_line(str(count))}", "bold red")
+    return line
+
+
+def totals_line(heard: Heard) -> Text:
+    """Return the reader's own counters; what should be zero and is not stands out."""
+    found = heard.sequence
+    line = Text(f"{heard.rate:.0f}/s  events {heard.events}  topics {len(heard.rows)}", no_wrap=True)
+    for name, count in (
+        ("gaps", found.gaps),
+        ("missed", found.missed),
+        ("repeats", found.repeats),
+        ("garbage", heard.garbage),
+        ("restarts", heard.restarts),
+    ):
+        line.append(f"  {name} {count}", "bold red" if count else "")
+    return line
+
+
+def note_line(note: Note | None, hidden: int) -> Text:
+    """Return the line above the table: what is wrong, else how many topics have no room."""
+    if note is not None:
+        return Text(
+            one_line(note.text), "bold red" if note.kind in ALARMS else "yellow", no_wrap=True, overflow="ellipsis"
+        )
+    return Text(f"{hidden} quieter topics not shown" if hidden else "", "dim")
+
+
+def table(rows: list[Row], now_s: float) -> Table:
+    """Return the topics."""
+    made = Table(box=None, pad_edge=False, expand=True, header_style="bold")
+    made.add_column("topic", no_wrap=True)
+    made.add_column("last", no_wrap=True, ratio=1, overflow="ellipsis")
+    for name in ("count", "rate/s", "gaps", "missed", "age"):
+        made.add_column(name, no_wrap=True, justify="right")
+    for row in rows:
+        cells = (f"{row.count}", f"{row.rate:.1f}", f"{row.gaps}", f"{row.missed}", age_text(now_s - row.heard_s))
+        last = Text(summary(row.topic, row.body))
+        made.add_row(Text(one_line(row.topic)), last, *cells, style="red" if row.missed else "")
+    return made

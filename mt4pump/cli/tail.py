@@ -1,0 +1,169 @@
+"""``mt4pump tail``: what is published, live."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import zmq
+from rich.console import Console
+
+from mt4pump.cli.heard import Heard
+from mt4pump.cli.notes import totals
+from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter, connectable
+from mt4pump.cli.views import Screen, View, line_view
+from mt4pump.errors import SettingsError
+from mt4pump.settings import setting_as_written
+from mt4pump.settings.values import endpoint as checked_endpoint
+from mt4pump.settings.values import endpoint_host
+
+POLL_MS = 200
+"""Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
+BATCH = 1_000
+"""Messages taken before the view is brought up to date."""
+RECEIVE_LIMIT = 100_000
+"""Messages that may wait in our socket; a reader slower than that sees gaps."""
+MESSAGE_MAX_BYTES = 16 * 1024 * 1024
+Socket = zmq.Socket[bytes]
+EXAMPLES = """\
+TOPIC is a topic as it is (quote.EURUSD, trade.1001: that one alone), the beginning of topics up to a dot (quote.), or a
+pattern in quotes ('trade.*', 'quote.EUR*'). Without any: everything.
+
+  mt4pump tail                                    a live screen; lines when the output is no terminal
+  mt4pump tail 'quote.EURUSD' --json              one JSON object per line
+  mt4pump tail 'trade.*' --json --count 10        ten trades, then end
+Notes (gaps, silence, the daemon's state) and the closing summary go to standard error."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add topics and flags."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to show; all if none is given")
+    parser.add_argument(
+        "--endpoint", help="address that the daemon publishes on [its pub_endpoint, as MT4PUMP_PUB_ENDPOINT has it]"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help='one JSON object per event: {"topic": …, "body": {…}}; NaN and infinity become null',
+    )
+    parser.add_argument("--count", type=_count, metavar="N", help="end after N events; code 1 if --for comes first")
+    parser.add_argument("--for", type=_seconds, metavar="SECONDS", dest="for_s", help="end after so many seconds")
+    parser.add_argument("--no-heartbeat", action="store_true", help="do not show heartbeats as events")
+
+
+def command(args: argparse.Namespace) -> int:
+    """Listen until Ctrl-C, ``--count`` or ``--for``. Returns 0, or 1 when fewer than ``--count`` events came."""
+    endpoint = endpoint_of(args.endpoint)
+    topics = TopicFilter(args.topics)
+    as_lines = args.json or not sys.stdout.isatty()
+    # The screen's head shows the heartbeat already.
+    with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
+    heard = Heard(topics, time.monotonic(), with_heartbeat=with_heartbeat)
+    view = line_view(heard, endpoint, as_json=args.json) if as_lines else Screen(heard, endpoint, Console())
+    end = End(args.count, None if args.for_s is None else heard.started_s + args.for_s)
+    try:
+        with subscriber(endpoint, topics) as source, view:
+            listen(source, heard, view, end)
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
+    print(f"mt4pump tail: {totals(heard, time.monotonic())}", file=sys.stderr)
+    return 1 if args.count is not None and heard.events < args.count else 0
+
+
+def endpoint_of(flag: str | None) -> str:
+    """Return the address to connect to: the flag's, else the daemon's as this machine's settings have it."""
+    written = flag or str(setting_as_written("pub_endpoint"))
+    name = "--endpoint" if flag else "pub_endpoint"
+    try:
+        endpoint = connectable(checked_endpoint(written))
+    except ValueError as error:
+        problem = str(error)
+    else:
+        if endpoint_host(endpoint) is None or endpoint.rpartition(":")[2] not in {"*", "0"}:
+            return endpoint
+        problem = (
+            f"{written!r} names no certain port; set --endpoint to the address that the daemon logged at its start"
+        )
+    raise SettingsError(f"settings are wrong:\n  {name}: {problem}")
+
+
+@contextmanager
+def subscriber(endpoint: str, topics: TopicFilter) -> Iterator[Socket]:
+    """Give a SUB socket for ``topics`` and the heartbeat; it connects, and connects again, by itself."""
+    context: zmq.Context[Socket] = zmq.Context()
+    try:
+        socket = context.socket(zmq.SUB)
+        socket.setsockopt(zmq.RCVHWM, RECEIVE_LIMIT)
+        socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_MAX_BYTES)
+        socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)  # finds out that a link is dead, and connects again
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        for prefix in (*topics.subscriptions, HEARTBEAT_TOPIC.encode()):
+            socket.setsockopt(zmq.SUBSCRIBE, prefix)
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            problem = f"settings are wrong:\n  endpoint: {endpoint} cannot be connected to: {error.strerror}"
+            raise SettingsError(problem) from error
+        yield socket
+    finally:
+        context.destroy(linger=0)
+
+
+class End:
+    """When to stop listening: after ``count`` events or at ``until_s``; either may be None."""
+
+    def __init__(self, count: int | None, until_s: float | None) -> None:
+        self.count = count
+        self.until_s = until_s
+
+    def reached(self, events: int, now_s: float) -> bool:
+        """Return whether to stop."""
+        return (self.count is not None and events >= self.count) or (self.until_s is not None and now_s >= self.until_s)
+
+    def wait_ms(self, now_s: float) -> int:
+        """Return how long to wait for the next message."""
+        if self.until_s is None:
+            return POLL_MS
+        return max(0, min(POLL_MS, int((self.until_s - now_s) * 1000) + 1))
+
+
+def listen(source: Socket, heard: Heard, view: View, end: End, clock: Callable[[], float] = time.monotonic) -> None:
+    """Take messages and show them until the end is reached."""
+    while not end.reached(heard.events, now_s := clock()):
+        if source.poll(end.wait_ms(now_s)):
+            _take_batch(source, heard, view, end, clock())
+        view.look(clock())
+
+
+def _take_batch(source: Socket, heard: Heard, view: View, end: End, now_s: float) -> None:
+    for _ in range(BATCH):
+        try:
+            frames = source.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        event = heard.take(frames, now_s)
+        if event is not None:
+            view.event(event)
+            if end.reached(heard.events, now_s):
+                return
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds

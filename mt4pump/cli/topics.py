@@ -1,0 +1,62 @@
+"""Which topics a reader asked for; pure.
+
+ZeroMQ subscribes by prefix, so that ``trade.100`` also brings ``trade.1001``: what arrives is compared as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+
+from mt4pump.wire import HEARTBEAT, KINDS
+
+WILDCARD = re.compile(r"[*?\[]")
+HEARTBEAT_TOPIC = HEARTBEAT.name
+
+
+class TopicFilter:
+    """Takes words of a command line.
+
+    ``quote.EURUSD`` is that topic alone; ``quote.`` and ``quote`` (a kind, which is never a whole topic) are all that
+    begin so; ``trade.*``, ``quote.EUR*``, ``quote.??????`` are patterns in the shell's way. No word at all: everything.
+    """
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self._exact: set[str] = set()
+        self._prefixes: tuple[str, ...] = ()
+        self._patterns: list[re.Pattern[str]] = []
+        subscriptions = {self._subscription(word) for word in words}
+        if not subscriptions:
+            self._prefixes = ("",)
+            subscriptions = {""}
+        self.subscriptions = tuple(sorted(each.encode() for each in subscriptions))
+
+    def _subscription(self, word: str) -> str:
+        """Take one word and return the prefix to subscribe for it."""
+        if wildcard := WILDCARD.search(word):
+            self._patterns.append(re.compile(translate(word)))
+            return word[: wildcard.start()]
+        if word in KINDS and KINDS[word].key:
+            word += "."
+        if word.endswith(".") or not word:
+            self._prefixes += (word,)
+        else:
+            self._exact.add(word)
+        return word
+
+    def wants(self, topic: str) -> bool:
+        """Return whether ``topic`` was asked for."""
+        return (
+            topic in self._exact
+            or topic.startswith(self._prefixes)
+            or any(pattern.match(topic) for pattern in self._patterns)
+        )
+
+
+def connectable(endpoint: str) -> str:
+    """Return where a subscriber on this machine connects to reach what is bound at ``endpoint``."""
+    for wildcard, loopback in (("tcp://*:", "tcp://127.0.0.1:"), ("tcp://0.0.0.0:", "tcp://127.0.0.1:")):
+        if endpoint.startswith(wildcard):
+            return endpoint.replace(wildcard, loopback, 1)
+    return endpoint.replace("tcp://[::]:", "tcp://[::1]:", 1)

@@ -1,0 +1,118 @@
+"""Where the events of ``mt4pump tail`` go: lines, or a screen that is redrawn in place."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+
+from mt4pump.cli.heard import Event, Heard
+from mt4pump.cli.notes import Watch
+from mt4pump.cli.screen import screen
+from mt4pump.cli.words import human_event, json_event
+from mt4pump.logs import one_line
+
+LOOK_INTERVAL_S = 1.0
+REDRAW_INTERVAL_S = 0.25
+
+
+class View(Protocol):
+    """Where events go."""
+
+    def __enter__(self) -> object:
+        """Begin to show."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+
+    def event(self, event: Event) -> None:
+        """Show one event."""
+
+    def look(self, now_s: float) -> None:
+        """Show what else has changed; called several times a second."""
+
+
+def line_view(heard: Heard, endpoint: str, *, as_json: bool) -> Lines:
+    """Return lines on standard output, as JSON or for people; notes on standard error."""
+    return Lines(heard, endpoint, json_event if as_json else human_event, sys.stdout, sys.stderr)
+
+
+class Lines:
+    """One line per event to ``out``; notes to ``notes``, at most a few per second."""
+
+    def __init__(
+        self, heard: Heard, endpoint: str, text_of: Callable[[Event], str], out: TextIO, notes: TextIO
+    ) -> None:
+        self._heard = heard
+        self._endpoint = endpoint
+        self._text_of = text_of
+        self._out = out
+        self._notes = notes
+        self._watch = Watch()
+        self._looked_s = heard.started_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tell(time.monotonic())
+
+    def event(self, event: Event) -> None:
+        """Write one line."""
+        try:
+            self._out.write(self._text_of(event) + "\n")
+        except OSError as error:
+            raise _pipe_error(error) from error
+
+    def look(self, now_s: float) -> None:
+        """Let the lines out; once a second tell what else there is."""
+        try:
+            self._out.flush()
+        except OSError as error:
+            raise _pipe_error(error) from error
+        if now_s - self._looked_s >= LOOK_INTERVAL_S:
+            self._looked_s = now_s
+            self._tell(now_s)
+
+    def _tell(self, now_s: float) -> None:
+        for note in self._watch.look(self._heard, self._endpoint, now_s):
+            print(f"mt4pump tail: {one_line(note.text)}", file=self._notes, flush=True)
+
+
+class Screen:
+    """A table that is redrawn in place."""
+
+    def __init__(self, heard: Heard, endpoint: str, console: Console) -> None:
+        self._heard = heard
+        self._endpoint = endpoint
+        self._console = console
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._drawn_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def event(self, event: Event) -> None:
+        """Do nothing: the event is counted, and drawn with the next look."""
+
+    def look(self, now_s: float) -> None:
+        """Redraw, a few times a second."""
+        if now_s - self._drawn_s < REDRAW_INTERVAL_S:
+            return
+        self._drawn_s = now_s
+        self._heard.measure(now_s)
+        self._live.update(screen(self._heard, self._endpoint, now_s, self._console.size.height), refresh=True)
+
+
+def _pipe_error(error: OSError) -> OSError:
+    """Name a pipe that nobody reads any more the same everywhere: Windows calls it an invalid argument."""
+    return BrokenPipeError() if error.errno == errno.EINVAL else error

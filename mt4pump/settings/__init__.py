@@ -1,0 +1,11 @@
+"""The settings: one frozen schema, four sources, and errors that name every problem at once.
+
+Sources, strongest first: command line flags, environment (``MT4PUMP_…``), ``.env`` in the working directory, a TOML
+file, defaults. Only the command line and the daemon import this; every other room gets plain values.
+"""
+
+from mt4pump.settings.loading import Loaded, load, read, setting_as_written
+from mt4pump.settings.schema import Settings
+from mt4pump.settings.sources import Origin
+
+__all__ = ["Loaded", "Origin", "Settings", "load", "read", "setting_as_written"]

@@ -1,0 +1,102 @@
+"""Settings that are right one by one and wrong together; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mt4pump.settings.values import endpoint_host, is_loopback
+
+if TYPE_CHECKING:  # the schema checks itself with this module
+    from mt4pump.settings.schema import Settings
+
+SIMULATOR_ONLY = ("ticks", "speed", "rate", "seed", "accounts", "faults")
+NEEDED_BY_DLL = {"servers": "host:port", "login": "the manager's number", "password": "the manager's password"}
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """``text`` says what is wrong with the first of ``names`` in view of the others, and what would be right."""
+
+    names: tuple[str, ...]
+    text: str
+
+
+def disagreements(settings: Settings) -> Iterator[Disagreement]:
+    """Yield every contradiction between ``settings``."""
+    for check in _CHECKS:
+        yield from check(settings)
+
+
+def _dll_needs(settings: Settings) -> Iterator[Disagreement]:
+    if settings.source != "dll":
+        return
+    for name, what in NEEDED_BY_DLL.items():
+        if not getattr(settings, name):
+            cure = f"set MT4PUMP_{name.upper()} to {what}, or try without a DLL: --source simulator"
+            yield Disagreement((name, "source"), f"is needed by source dll; {cure}")
+
+
+def _simulator_only(settings: Settings) -> Iterator[Disagreement]:
+    if settings.source == "simulator":
+        return
+    for name in SIMULATOR_ONLY:
+        if name in settings.model_fields_set:
+            yield Disagreement(
+                (name, "source"),
+                "is a setting of the simulator, and source is dll; set --source simulator or leave it out",
+            )
+
+
+def _replay(settings: Settings) -> Iterator[Disagreement]:
+    if settings.source == "simulator" and "speed" in settings.model_fields_set and not settings.ticks:
+        yield Disagreement(
+            ("speed", "ticks"), "is the pace of a replay, and there are no ticks; set --ticks FILE, or --rate instead"
+        )
+
+
+def _publishing(settings: Settings) -> Iterator[Disagreement]:
+    if settings.full_news and not settings.news:
+        yield Disagreement(("full_news", "news"), "is on, and news is off; switch news on, or full_news off")
+    if settings.user_fields and not settings.users:
+        yield Disagreement(("user_fields", "users"), "is set, and users is off; switch users on, or empty user_fields")
+
+
+def _reachable(settings: Settings) -> Iterator[Disagreement]:
+    host = endpoint_host(settings.pub_endpoint)
+    if host is None:
+        return
+    if not is_loopback(host) and not settings.allow_plaintext:
+        yield Disagreement(
+            ("pub_endpoint", "allow_plaintext"),
+            f"{settings.pub_endpoint} may be reached from other machines, where everybody could read trades in plain "
+            "text; use tcp://127.0.0.1:PORT, or set --allow-plaintext if the network is yours alone",
+        )
+    if ":" in host and not settings.ipv6:
+        yield Disagreement(("pub_endpoint", "ipv6"), f"{settings.pub_endpoint} is an IPv6 address; set --ipv6 too")
+
+
+def _times(settings: Settings) -> Iterator[Disagreement]:
+    if settings.reconnect_delay_s > settings.reconnect_delay_max_s:
+        yield _order("reconnect_delay_s", settings.reconnect_delay_s, "reconnect_delay_max_s")
+    if settings.watch_interval_s > settings.liveness_timeout_s:
+        yield _order("watch_interval_s", settings.watch_interval_s, "liveness_timeout_s")
+    if settings.zmtp_heartbeat_ivl_s > settings.zmtp_heartbeat_timeout_s:
+        yield _order("zmtp_heartbeat_ivl_s", settings.zmtp_heartbeat_ivl_s, "zmtp_heartbeat_timeout_s")
+
+
+def _order(lesser: str, value: float, greater: str) -> Disagreement:
+    return Disagreement(
+        (lesser, greater), f"{value:g} is more than {greater}; make it at most that, or {greater} longer"
+    )
+
+
+_CHECKS: tuple[Callable[[Settings], Iterator[Disagreement]], ...] = (
+    _dll_needs,
+    _simulator_only,
+    _replay,
+    _publishing,
+    _reachable,
+    _times,
+)

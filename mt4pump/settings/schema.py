@@ -1,0 +1,206 @@
+"""The one table of settings. Descriptions become ``--help``; bounds stand in the types; units end the names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import platformdirs
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mt4pump.settings.agreement import disagreements
+from mt4pump.settings.values import (
+    Encoding,
+    Endpoint,
+    Faults,
+    Paths,
+    PathValue,
+    Rate,
+    Seconds,
+    Servers,
+    Speed,
+    SymbolPatterns,
+    UserFields,
+    lower,
+)
+
+PREFIX = "MT4PUMP_"
+MANAGER, PUBLISHED, WIRE = "Manager session", "What is published", "Wire"
+CARE, SIMULATOR, LOGS = "Session care", "Simulator", "Logs"
+GROUPS = (MANAGER, PUBLISHED, WIRE, CARE, SIMULATOR, LOGS)
+MASK = "********"
+"""What stands for a secret wherever settings are shown."""
+DISAGREEMENT = "disagreement"
+"""Type of the pydantic error for settings that contradict each other."""
+TRUTH = "truth"
+"""Type of the pydantic error for true or false where neither belongs."""
+LOGIN_MAX = 2**31 - 1
+
+
+def _data_dir() -> Path:
+    return Path(platformdirs.user_data_dir("mt4pump", appauthor=False))
+
+
+def _in(group: str, description: str, default: Any = None, **more: Any) -> Any:
+    """Return a field of ``group``."""
+    if "default_factory" not in more:
+        more["default"] = default
+    return Field(description=description, json_schema_extra={"group": group}, **more)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, checked: values in their bounds, and no two that contradict each other.
+
+    Made by `mt4pump.settings.load`. Made directly, it takes its arguments and defaults, never the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    source: Annotated[Literal["dll", "simulator"], BeforeValidator(lower)] = _in(
+        MANAGER, "where events come from: the vendor's library, or the built-in simulator", "dll"
+    )
+    dll_path: PathValue | None = _in(MANAGER, "mtmanapi.dll or mtmanapi64.dll; looked for if not set")
+    servers: Servers = _in(MANAGER, "MT4 servers as host:port, tried in turn; without a port 443", ())
+    login: Annotated[int, Field(ge=1, le=LOGIN_MAX)] | None = _in(MANAGER, "manager account number")
+    password: Annotated[SecretStr, Field(min_length=1)] | None = _in(
+        MANAGER, "manager password; other users of the machine see flags: better the environment or .env"
+    )
+    encoding: Encoding = _in(MANAGER, "code page of the server's text", "cp1252")
+    server_utc_offset_s: Annotated[int, Field(ge=-50_400, le=50_400, multiple_of=900)] | None = _in(
+        MANAGER, "server clock minus UTC, in quarters of an hour; found from live quotes if not set"
+    )
+
+    symbols: SymbolPatterns = _in(
+        PUBLISHED, "symbols to ask quotes for: patterns with * and ?, a ! before those to leave out", ("*",)
+    )
+    quotes: bool = _in(PUBLISHED, "publish quotes", default=True)
+    news: bool = _in(PUBLISHED, "publish news", default=True)
+    full_news: bool = _in(PUBLISHED, "have the server send news with their bodies", default=False)
+    mail: bool = _in(PUBLISHED, "publish internal mail", default=True)
+    online: bool = _in(PUBLISHED, "publish clients that come and go", default=True)
+    users: bool = _in(PUBLISHED, "publish account changes", default=True)
+    user_fields: UserFields = _in(PUBLISHED, "personal fields of accounts to publish too, as name,email", ())
+    plugin_parameters: bool = _in(PUBLISHED, "publish the parameters of server plugins", default=False)
+
+    pub_endpoint: Endpoint = _in(WIRE, "address to publish on: tcp:// or ipc://", "tcp://127.0.0.1:5556")
+    allow_plaintext: bool = _in(WIRE, "allow an address that other machines reach, unencrypted", default=False)
+    sndhwm: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
+        WIRE, "messages kept for a slow subscriber before it loses some", 100_000
+    )
+    heartbeat_interval_s: Annotated[Seconds, Field(ge=0.05, le=60)] = _in(WIRE, "seconds between heartbeats", 1.0)
+    zmtp_heartbeat_ivl_s: Annotated[Seconds, Field(ge=0, le=3600)] = _in(
+        WIRE, "seconds between pings that find dead subscribers; 0 for none", 5.0
+    )
+    zmtp_heartbeat_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+        WIRE, "seconds without an answer after which a subscriber is dropped", 15.0
+    )
+    tcp_keepalive: bool = _in(WIRE, "have the system probe idle connections", default=True)
+    tcp_keepalive_idle_s: Annotated[int, Field(ge=1, le=32_767)] = _in(
+        WIRE, "idle seconds before the system's first probe", 60
+    )
+    ipv6: bool = _in(WIRE, "use IPv6 as well", default=False)
+    linger_s: Annotated[Seconds, Field(ge=0, le=60)] = _in(WIRE, "seconds to get out the last messages at stop", 0.2)
+
+    inbox_limit: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
+        CARE, "events that may wait to be published; more are refused and counted", 200_000
+    )
+    start_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+        CARE, "seconds that the server may take to start pumping", 60.0
+    )
+    liveness_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+        CARE, "seconds without any sign of life after which the session is dead", 60.0
+    )
+    watch_interval_s: Annotated[Seconds, Field(ge=0.01, le=60)] = _in(
+        CARE, "seconds between looks at the session's health", 1.0
+    )
+    reconnect_delay_s: Annotated[Seconds, Field(ge=0.01, le=3600)] = _in(
+        CARE, "seconds before the first new attempt; doubles with each further one", 1.0
+    )
+    reconnect_delay_max_s: Annotated[Seconds, Field(ge=0.01, le=86_400)] = _in(
+        CARE, "longest seconds between two attempts", 60.0
+    )
+    refused_delay_s: Annotated[Seconds, Field(ge=0.01, le=86_400)] = _in(
+        CARE, "seconds between attempts while the server refuses the login", 300.0
+    )
+    switch_interval_s: Annotated[Seconds, Field(ge=0.000_01, le=0.1)] = _in(
+        CARE, "seconds after which a busy Python thread lets the next one run", 0.0005
+    )
+    data_dir: PathValue = _in(CARE, "folder for what the daemon and the library keep", default_factory=_data_dir)
+
+    ticks: Paths = _in(SIMULATOR, "tick files to replay (CSV: time_ms,symbol,bid,ask) in place of a random market", ())
+    speed: Speed = _in(SIMULATOR, "replay at this many times the original pace, or max", 1.0)
+    rate: Rate = _in(SIMULATOR, "quotes per second of the random market, or max", 200.0)
+    seed: Annotated[int, Field(ge=0)] = _in(SIMULATOR, "start of the random numbers: the same gives the same run", 1)
+    accounts: Annotated[int, Field(ge=1, le=100_000)] = _in(SIMULATOR, "trading accounts", 200)
+    faults: Faults = _in(SIMULATOR, "faults on demand: kind@second, as drop@10,skip@5+20:3", ())
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = _in(
+        LOGS, "least important lines to log", "info"
+    )
+    log_format: Annotated[Literal["human", "json"], BeforeValidator(lower)] = _in(
+        LOGS, "lines for people, or one JSON object per line", "human"
+    )
+    log_summary_interval_s: Annotated[Seconds, Field(ge=1, le=86_400)] = _in(
+        LOGS, "seconds between lines that sum up the counters", 60.0
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings calls by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments alone: `load` merges the sources, since every message must name where a value came from."""
+        return (init_settings,)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse ``login = true``, which pydantic would take for 1."""
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+            raise PydanticCustomError(TRUTH, "true and false are no numbers")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if found := list(disagreements(self)):
+            text = "; ".join(f"{each.names[0]} {each.text}" for each in found)
+            raise PydanticCustomError(DISAGREEMENT, "{text}", {"text": text, "found": found})
+        return self
+
+
+def group_of(name: str) -> str:
+    """Return the group that the setting ``name`` is shown in."""
+    extra = Settings.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)  # noqa: S101 - every field is made by _in
+    return str(extra["group"])
+
+
+def is_secret(name: str) -> bool:
+    """Return whether the setting's value must never be shown."""
+    return "SecretStr" in str(Settings.model_fields[name].annotation)
+
+
+def is_list(name: str) -> bool:
+    """Return whether the setting holds several values."""
+    return isinstance(Settings.model_fields[name].default, tuple)
+
+
+def is_truth(name: str) -> bool:
+    """Return whether the setting is yes or no."""
+    return Settings.model_fields[name].annotation is bool
+
+
+def environment_name(name: str) -> str:
+    """Return the environment variable of the setting ``name``."""
+    return PREFIX + name.upper()
+
+
+def flag_name(name: str) -> str:
+    """Return the command line flag of the setting ``name``."""
+    return "--" + name.replace("_", "-")

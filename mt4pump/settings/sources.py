@@ -1,0 +1,171 @@
+"""Where settings come from: reads the sources, keeps the origin of every value, and notes what it cannot place.
+
+No problem's text contains a value: it may be a secret under a mistyped name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv.parser import Binding, parse_stream
+
+from mt4pump.settings.schema import PREFIX, Settings, environment_name, flag_name
+from mt4pump.settings.values import nearest
+
+CONFIG = PREFIX + "CONFIG"
+"""The variable that names the TOML file; no setting, as it cannot stand in that file."""
+DEFAULT_FILE = Path("mt4pump.toml")
+DOTENV = Path(".env")
+SEE_HELP = "mt4pump run --help lists all"
+
+Kind = Literal["flag", "environment", ".env", "file", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was set; ``text`` is for people: ``environment variable MT4PUMP_LOGIN``."""
+
+    kind: Kind
+    text: str
+
+
+DEFAULT = Origin("default", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as its source has it, not checked yet."""
+
+    value: Any
+    origin: Origin
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What the sources say together: the strongest value of each setting, and the problems met on the way."""
+
+    given: dict[str, Given] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def gather(flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None) -> Gathered:
+    """Read all sources, the weakest first so that stronger ones overwrite it. A flag that is None was not given."""
+    gathered = Gathered()
+    dotenv = list(_dotenv(gathered))
+    file, asked_by = _config_file(environ, dotenv, config)
+    if file is not None:
+        _take_toml(gathered, file, asked_by)
+    for line, name, value in dotenv:
+        _take_variable(gathered, name, value, Origin(".env", f"{DOTENV} line {line}, {name}"))
+    for name in sorted(environ, reverse=True):  # capitals last: the exact name beats the same in other letters
+        if name.upper().startswith(PREFIX):
+            _take_variable(gathered, name, environ[name], Origin("environment", f"environment variable {name}"))
+    for name, flag in flags.items():
+        if flag is not None:
+            _take_flag(gathered, name, flag)
+    return gathered
+
+
+def _config_file(
+    environ: Mapping[str, str], dotenv: list[tuple[int, str, str]], config: Path | None
+) -> tuple[Path | None, str]:
+    """Return the TOML file to read, if any, and who asked for it."""
+    if config is not None:
+        return config.expanduser(), "--config"
+    if named := environ.get(CONFIG):
+        return Path(named).expanduser(), f"environment variable {CONFIG}"
+    for line, name, value in dotenv:
+        if name.upper() == CONFIG and value:
+            return Path(value).expanduser(), f"{DOTENV} line {line}, {name}"
+    return (DEFAULT_FILE, "working directory") if DEFAULT_FILE.exists() else (None, "")
+
+
+def _take_flag(gathered: Gathered, name: str, value: object) -> None:
+    if name in Settings.model_fields:
+        gathered.given[name] = Given(value, Origin("flag", f"flag {flag_name(name)}"))
+        return
+    near = _near_setting(name)
+    gathered.problems.append(f"{flag_name(name)} (flag): no such flag; {_did_you_mean(near and flag_name(near))}")
+
+
+def _take_variable(gathered: Gathered, name: str, value: str, origin: Origin) -> None:
+    """Take one variable of the environment or of ``.env``; an empty one was not given."""
+    setting = name.upper().removeprefix(PREFIX).lower()
+    if name.upper() == CONFIG:
+        return
+    if name.upper().startswith(PREFIX) and setting in Settings.model_fields:
+        if value:
+            gathered.given[setting] = Given(value, origin)
+        return
+    where = "environment" if origin.kind == "environment" else origin.text.partition(",")[0]
+    near = _near_setting(name)
+    cure = _did_you_mean(near and environment_name(near))
+    gathered.problems.append(f"{name} ({where}): no such setting; {cure}")
+
+
+def _dotenv(gathered: Gathered) -> Iterator[tuple[int, str, str]]:
+    """Yield line, name and value of ``.env``; values are taken literally, so that a ``$`` in a password stays."""
+    if not DOTENV.is_file():  # people call folders so, too
+        return
+    try:
+        # utf-8-sig: Windows' editors put a mark at the start, which would become part of the first name.
+        with DOTENV.open(encoding="utf-8-sig") as stream:
+            bindings = list(parse_stream(stream))
+    except UnicodeDecodeError:
+        gathered.problems.append(f"{DOTENV}: is not UTF-8 text; save it as UTF-8")
+        return
+    except OSError as error:
+        gathered.problems.append(f"{DOTENV}: cannot be read ({error.strerror}); make it readable, or remove it")
+        return
+    for binding in bindings:
+        yield from _bound(gathered, binding)
+
+
+def _bound(gathered: Gathered, binding: Binding) -> Iterator[tuple[int, str, str]]:
+    text = binding.original.string
+    # The parser counts blank lines before a binding as a part of it.
+    line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+    if binding.error or (binding.key is not None and binding.value is None):
+        gathered.problems.append(f"{DOTENV} line {line}: is not NAME=value; write that, or # before a comment")
+    elif binding.key is not None and binding.value is not None:
+        yield line, binding.key, binding.value
+
+
+def _take_toml(gathered: Gathered, file: Path, asked_by: str) -> None:
+    try:
+        values = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        gathered.problems.append(f"config ({asked_by}): there is no file {file}; correct the path")
+    except OSError as error:
+        gathered.problems.append(f"config ({asked_by}): {file} cannot be read ({error.strerror}); make it readable")
+    except UnicodeDecodeError:
+        gathered.problems.append(f"config ({asked_by}): {file} is not UTF-8 text; save it as UTF-8")
+    except tomllib.TOMLDecodeError as error:
+        where = str(error).rpartition("(")[2].rstrip(")")  # the rest of the message may quote the file
+        gathered.problems.append(f"config ({asked_by}): {file} is not TOML {where}; write name = value, text in quotes")
+    else:
+        for name, value in values.items():
+            _take_key(gathered, name, value, file)
+
+
+def _take_key(gathered: Gathered, name: str, value: object, file: Path) -> None:
+    if name in Settings.model_fields:
+        gathered.given[name] = Given(value, Origin("file", f"{file}, key {name}"))
+    elif isinstance(value, dict):
+        gathered.problems.append(f"{name} ({file}): is a table; write all settings at the top, without [{name}]")
+    else:
+        near = _near_setting(name)
+        gathered.problems.append(f"{name} ({file}): no such setting; {_did_you_mean(near)}")
+
+
+def _near_setting(name: str) -> str | None:
+    plain = name.lower().replace("-", "_").removeprefix(PREFIX.lower())
+    return nearest(plain, Settings.model_fields)
+
+
+def _did_you_mean(near: str | None) -> str:
+    return f"did you mean {near}?" if near else f"remove it ({SEE_HELP})"

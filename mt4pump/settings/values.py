@@ -1,0 +1,173 @@
+"""How one setting's text becomes its value, and what is wrong with text that cannot; pure.
+
+Every function raises ValueError with a sentence that says what is wrong and what would be right. Whoever catches it
+knows the setting's name and where it came from.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from mt4pump.layout import USER_RECORD
+from mt4pump.record import PERSONAL, PUBLIC
+
+PORT_MAX = 65_535
+IPC_PATH_MAX_BYTES = 103
+"""What a Unix socket's path may have on every system (Linux allows four more)."""
+COMMON_ENCODINGS = (*(f"cp{page}" for page in (932, 936, 949, 950, *range(1250, 1259))), "utf-8")
+LOOPBACK_NAMES = frozenset({"localhost"})
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """Return the one of ``known`` that ``word`` was most likely meant to be, or None."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def comma_separated(value: object) -> object:
+    """Return text split at commas, blanks and empty parts dropped; anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part for piece in value.split(",") if (part := piece.strip()))
+    return value
+
+
+def number_or_max(value: object) -> object:
+    """Return ``max`` as infinity. Refuses ``nan`` and a written infinity."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text == "max":
+            return math.inf
+        if text.lstrip("+-") in {"inf", "infinity", "nan"}:
+            raise ValueError(f"{value!r} is not a number; write max for as fast as it goes")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError("nan is not a number; write a number, or max")
+    return value
+
+
+def lower(value: object) -> object:
+    """Return text in lower case."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def path(value: object) -> object:
+    """Return text as a path, ``~`` expanded."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("is empty; write a path")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # no home folder to put for ~
+            raise ValueError(f"{value!r} cannot be expanded: {error}; write the whole path") from None
+    return value
+
+
+def server(text: str) -> str:
+    """Check ``host``, ``host:port`` or ``[ipv6]:port``; the port stays as written (the API's own default is 443)."""
+    example = "write host:port, as mt4.example.com:443"
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::([0-9]{1,9}))?", text)
+    if not match:
+        raise ValueError(f"{text!r} is not a server; {example}")
+    if match[2] and not 1 <= int(match[2]) <= PORT_MAX:
+        raise ValueError(f"{text!r} has port {match[2]}, which is not from 1 to {PORT_MAX}; {example}")
+    return text
+
+
+def symbol_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Check symbol patterns: none of them empty. Those with ``!`` alone leave all other symbols in."""
+    for pattern in patterns:
+        if not pattern.removeprefix("!"):
+            raise ValueError(f"{pattern!r} is not a pattern; write symbols, * and ?, and ! before those to leave out")
+    return patterns
+
+
+def encoding(name: str) -> str:
+    """Check the code page of the server's text: one that Python knows, and that has ASCII in it."""
+    example = "write the server's code page, as cp1252, cp1251 or cp936"
+    try:
+        codecs.lookup(name)
+        ascii_stays = "A:z 0".encode(name) == b"A:z 0"
+    except (LookupError, ValueError):  # ValueError: a NUL in the name
+        near = nearest(name.lower(), COMMON_ENCODINGS)
+        raise ValueError(f"{name!r} is no code page; " + (f"did you mean {near}?" if near else example)) from None
+    if not ascii_stays:
+        raise ValueError(f"{name!r} is not a code page that contains ASCII; {example}")
+    return name
+
+
+def user_field(name: str) -> str:
+    """Check that ``name`` is a field of UserRecord that is personal: the others are always, or never, published."""
+    personal = USER_RECORD.names(PERSONAL)
+    if name in personal:
+        return name
+    if name in USER_RECORD.names(PUBLIC):
+        raise ValueError(f"{name!r} is always published; user_fields is for personal fields only: leave it out")
+    if name in USER_RECORD.by_name:
+        raise ValueError(f"{name!r} can never be published: it is a secret, or no data at all; leave it out")
+    near = nearest(name, personal)
+    cure = f"did you mean {near}?" if near else f"choose from {', '.join(sorted(personal))}"
+    raise ValueError(f"{name!r} is no field of UserRecord; {cure}")
+
+
+def endpoint_host(text: str) -> str | None:
+    """Return the host of a checked ``tcp://`` endpoint, without brackets, or None for ``ipc://``."""
+    if not text.startswith("tcp://"):
+        return None
+    return text.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only programs of this machine reach ``host``. Interface names count as open to others."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower() in LOOPBACK_NAMES
+
+
+def endpoint(text: str) -> str:
+    """Check an address to publish on: ``tcp://host:port`` or ``ipc://path``. libzmq takes some wrong ones silently."""
+    example = "write tcp://127.0.0.1:5556 or ipc:///run/mt4pump.sock"
+    transport, mark, address = text.partition("://")
+    if transport == "ipc" and mark:
+        if not address or len(os.fsencode(address)) > IPC_PATH_MAX_BYTES:
+            raise ValueError(f"{text!r}: a socket's path has 1 to {IPC_PATH_MAX_BYTES} bytes; {example}")
+        return text
+    if transport != "tcp" or not mark:
+        raise ValueError(f"{text!r} is neither tcp:// nor ipc://; {example}")
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"\*|\[[0-9A-Fa-f:.%\w]+\]|[^\s:;/\[\],*]+", host):
+        raise ValueError(f"{text!r} has no valid host; {example}")
+    if port != "*" and not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= PORT_MAX):
+        raise ValueError(f"{text!r} has no port from 1 to {PORT_MAX} (0 or * for any free one); {example}")
+    return text
+
+
+def fault(text: str) -> str:
+    """Check one fault of the simulator, as ``drop@10`` or ``skip@5+20:3``."""
+    from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415 - the simulator is no part of a dll session
+
+    parse_fault(text)
+    return text
+
+
+# A validator that runs before the bounds stands after them: only so does pydantic's schema show the bounds.
+Speed = Annotated[float, Field(gt=0), BeforeValidator(number_or_max)]
+Rate = Annotated[float, Field(ge=0), BeforeValidator(number_or_max)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+PathValue = Annotated[Path, BeforeValidator(path)]
+Servers = Annotated[tuple[Annotated[str, AfterValidator(server)], ...], BeforeValidator(comma_separated)]
+SymbolPatterns = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(symbol_patterns)]
+UserFields = Annotated[tuple[Annotated[str, AfterValidator(user_field)], ...], BeforeValidator(comma_separated)]
+Paths = Annotated[tuple[PathValue, ...], BeforeValidator(comma_separated)]
+Faults = Annotated[tuple[Annotated[str, AfterValidator(fault)], ...], BeforeValidator(comma_separated)]
+Encoding = Annotated[str, AfterValidator(encoding)]
+Endpoint = Annotated[str, AfterValidator(endpoint)]

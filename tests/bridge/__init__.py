@@ -1,0 +1,1 @@
+"""The bridge against the fake vendor library."""

@@ -1,0 +1,253 @@
+"""The DLL's way in: every code with and without data, copies that outlive it, and nothing that is lost unseen."""
+
+from __future__ import annotations
+
+import threading
+from ctypes import c_void_p
+
+import pytest
+
+from mt4pump.bridge.callback import RECORD_BYTES, Callback
+from mt4pump.bridge.library import Library
+from mt4pump.bridge.prototypes import POINTER_BYTES
+from mt4pump.codes import PumpCode
+from mt4pump.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from tests.bridge.conftest import Open
+from tests.bridge.hearing import Hearing
+from tests.reference import api_layout
+from tests.vendor.control import Vendor
+
+TRADES, PING, ONLINE = PumpCode.UPDATE_TRADES, PumpCode.PING, PumpCode.UPDATE_ONLINE
+UNKNOWN_CODES = [17, 255, 256, 2**31 - 1, -1]
+WITHOUT_RECORD = sorted(set(PumpCode) - set(CALLBACK_RECORD))
+
+
+def pattern(size: int) -> bytes:
+    """Return bytes of which none is like its neighbour, and none like what the fake scribbles."""
+    return bytes(place % 199 + 1 for place in range(size))
+
+
+@pytest.mark.usefixtures("pumping")
+class TestEvents:
+    """What reaches ``notify``."""
+
+    @pytest.mark.parametrize("code", PumpCode, ids=lambda code: code.name)
+    def test_every_code_without_data_arrives_empty(self, code: PumpCode, vendor: Vendor, hearing: Hearing) -> None:
+        hearing.events.clear()
+        vendor.emit(code, 2)
+        vendor.wait()
+        (event,) = hearing.events
+        assert event[:3] == (code, 2, b"")
+        assert type(event.code) is int
+
+    @pytest.mark.parametrize("code", CALLBACK_RECORD, ids=lambda code: code.name)
+    @pytest.mark.parametrize("action", [0, 1, 2, 3, -5])
+    def test_every_record_arrives_whole_with_its_action(
+        self, code: PumpCode, action: int, vendor: Vendor, hearing: Hearing
+    ) -> None:
+        record = pattern(CALLBACK_RECORD[code].size)
+        hearing.events.clear()
+        vendor.emit(code, action, record)
+        vendor.wait()
+        (event,) = hearing.events
+        assert event[:3] == (code, action, record)
+
+    @pytest.mark.parametrize("code", WITHOUT_RECORD, ids=lambda code: code.name)
+    def test_data_of_a_code_that_has_no_record_is_not_read(
+        self, code: PumpCode, vendor: Vendor, hearing: Hearing
+    ) -> None:
+        hearing.events.clear()
+        vendor.emit(code, 1, b"\x01\x02\x03\x04")
+        vendor.wait()
+        (event,) = hearing.events
+        assert event[:3] == (code, 1, b"")
+
+    @pytest.mark.parametrize("code", UNKNOWN_CODES)
+    @pytest.mark.parametrize("data", [b"", b"something"])
+    def test_unknown_code_is_passed_on_as_its_number(
+        self, code: int, data: bytes, vendor: Vendor, hearing: Hearing
+    ) -> None:
+        hearing.events.clear()
+        vendor.emit(code, 9, data)
+        vendor.wait()
+        (event,) = hearing.events
+        assert event[:3] == (code, 9, b"")
+
+    def test_data_outlives_the_callback(self, vendor: Vendor, hearing: Hearing) -> None:
+        records = [bytes([number]) * RECORD_BYTES[TRADES] for number in range(1, 200)]
+        vendor.emit_many(TRADES, 2, b"".join(records), RECORD_BYTES[TRADES], len(records))
+        vendor.wait()
+        assert hearing.data(TRADES) == records
+        assert not any(b"\xdd" in data or b"\xee" in data for data in hearing.data(TRADES))
+
+    def test_events_of_one_thread_keep_their_order(self, vendor: Vendor, hearing: Hearing) -> None:
+        hearing.events.clear()
+        for code in (*PumpCode, *reversed(PumpCode)):
+            vendor.emit(code)
+        vendor.wait()
+        assert hearing.codes() == [*PumpCode, *reversed(PumpCode)]
+
+    def test_callback_does_not_run_on_a_thread_of_ours(self, vendor: Vendor, hearing: Hearing) -> None:
+        vendor.emit(PING)
+        vendor.wait()
+        ours = {thread.native_id for thread in threading.enumerate()}
+        assert not ours & {event.thread for event in hearing.events if event.code == PING} - {threading.get_native_id()}
+        assert threading.get_native_id() not in {event.thread for event in hearing.events}
+
+    @pytest.mark.parametrize("record", [NEWS_TOPIC, MAIL_BOX, NEWS_TOPIC_NEW], ids=lambda record: record.name)
+    def test_a_body_s_pointer_is_never_followed_on_64_bit(
+        self, record: object, vendor: Vendor, hearing: Hearing
+    ) -> None:
+        if POINTER_BYTES == 4:
+            pytest.skip("on 32 bit the pointer is whole and is followed")
+        (code,) = [code for code, found in CALLBACK_RECORD.items() if found is record]
+        length = "body_len" if record is NEWS_TOPIC_NEW else "bodylen"
+        data = CALLBACK_RECORD[code].pack({"body": 0xDEADBEEF, length: 1000})
+        vendor.emit(code, 0, data)
+        vendor.wait()
+        assert hearing.data(code) == [data]
+
+
+class TestPointers:
+    """Sizes and offsets that the callback reads by."""
+
+    def test_sizes_to_copy_are_the_reference_s(self) -> None:
+        structs = api_layout()
+        for code, record in CALLBACK_RECORD.items():
+            assert RECORD_BYTES[code] == structs[record.name]["size"]["x86"] == structs[record.name]["size"]["x64"]
+
+    @pytest.mark.parametrize("value", [1, 100, 0xDEADBEEF, 2**31])
+    def test_online_data_is_never_dereferenced(self, value: int) -> None:
+        callback, hearing = Callback(), Hearing()
+        callback.function(ONLINE, 0, c_void_p(value), c_void_p(callback.open(hearing)))
+        assert hearing.events[0][:3] == (ONLINE, 0, b"")
+        assert callback.errors == 0
+
+
+class TestSessions:
+    """Whose event it is."""
+
+    def test_two_sessions_hear_their_own_and_param_tells_them_apart(self, open_manager: Open, vendor: Vendor) -> None:
+        ears = Hearing(), Hearing()
+        for ear in ears:
+            manager = open_manager()
+            manager.connect("s")
+            manager.login(1, "x")
+            manager.pump(0, ear)
+        vendor.wait()
+        vendor.emit(PING)
+        vendor.wait()
+        assert [ear.codes() for ear in ears] == [[0, 15], [0, 15]]
+
+    def test_event_after_close_is_counted_as_stale_not_delivered(
+        self, library: Library, open_manager: Open, vendor: Vendor, hearing: Hearing
+    ) -> None:
+        manager = open_manager()
+        manager.connect("s")
+        manager.login(1, "x")
+        manager.pump(0, hearing)
+        vendor.wait()
+        manager.close()
+        heard, stale = len(hearing.events), library.callback.stale
+        vendor.emit_stale(TRADES, 0, pattern(224))
+        vendor.emit_stale(PumpCode.STOP_PUMPING)
+        vendor.wait()
+        assert len(hearing.events) == heard
+        assert library.callback.stale == stale + 2
+        assert library.callback.errors == 0
+
+    @pytest.mark.parametrize("param", [None, 0, 99, 2**31 - 1])
+    def test_param_of_nobody_is_stale(self, param: int | None) -> None:
+        callback, hearing = Callback(), Hearing()
+        callback.open(hearing)
+        callback.function(PING, 0, None, c_void_p(param))
+        assert (callback.stale, hearing.events) == (1, [])
+
+    def test_closing_twice_or_what_was_never_open_is_harmless(self) -> None:
+        callback = Callback()
+        param = callback.open(Hearing())
+        callback.close(param)
+        callback.close(param)
+        callback.close(0)
+
+    def test_thunk_lives_as_long_as_the_library_not_as_the_session(
+        self, library: Library, open_manager: Open, vendor: Vendor, hearing: Hearing
+    ) -> None:
+        function = library.callback.function
+        for _ in range(3):
+            manager = open_manager()
+            manager.connect("s")
+            manager.login(1, "x")
+            manager.pump(0, hearing)
+            manager.close()
+        vendor.emit_stale(PING)
+        vendor.wait()
+        assert library.callback.function is function
+
+
+class TestErrors:
+    """An exception in ``notify`` is counted and kept, and the next event still arrives."""
+
+    @pytest.mark.parametrize("error", [ValueError("bad bytes"), MemoryError(), KeyboardInterrupt(), SystemExit(3)])
+    def test_exception_is_counted_and_told(
+        self, error: BaseException, library: Library, open_manager: Open, vendor: Vendor
+    ) -> None:
+        heard: list[int] = []
+
+        def notify(code: int, _action: int, _data: bytes) -> None:
+            heard.append(code)
+            if code == TRADES:
+                raise error
+
+        manager = open_manager()
+        manager.connect("s")
+        manager.login(1, "x")
+        manager.pump(0, notify)
+        before = library.callback.errors
+        vendor.emit(TRADES)
+        vendor.emit(PING)
+        vendor.wait()
+        assert heard == [0, TRADES, PING]
+        assert library.callback.errors == before + 1
+        assert library.callback.last_error == f"pump code {int(TRADES)}: {error!r}"
+
+
+@pytest.mark.usefixtures("pumping")
+class TestPinnedThreads:
+    """Each foreign thread keeps its Python thread state from its first call on, and is counted."""
+
+    def test_a_thread_is_pinned_once(self, library: Library, vendor: Vendor) -> None:
+        vendor.emit(PING, lane=3)
+        vendor.wait()
+        pinned = library.callback.pinned_threads
+        vendor.emit(PING, lane=3, times=20)
+        vendor.wait()
+        assert library.callback.pinned_threads == pinned
+
+    def test_threads_that_live_together_are_each_pinned(self, library: Library, vendor: Vendor) -> None:
+        pinned, state_kept = library.callback.pinned_threads, Hearing()
+        vendor.emit_on_new_threads(8, PING)
+        assert library.callback.pinned_threads == pinned + 8
+        assert state_kept.events == []
+
+    def test_a_new_thread_is_pinned_also_when_it_inherits_a_dead_one_s_identifier(
+        self, library: Library, vendor: Vendor
+    ) -> None:
+        # Each reconnect gives a new native thread, and pthread identifiers are handed out again at once.
+        vendor.emit_on_new_threads(1, PING)
+        pinned = library.callback.pinned_threads
+        for _ in range(5):
+            vendor.emit_on_new_threads(1, PING)
+        assert library.callback.pinned_threads == pinned + 5
+
+    def test_our_own_thread_is_never_pinned(self, library: Library, open_manager: Open, vendor: Vendor) -> None:
+        vendor.set_stops(4)
+        manager, hearing = open_manager(), Hearing()
+        manager.connect("s")
+        manager.login(1, "x")
+        manager.pump(0, hearing)
+        vendor.wait()
+        pinned = library.callback.pinned_threads
+        manager.close()
+        assert hearing.codes() == [0, 14, 14, 14, 14]
+        assert library.callback.pinned_threads == pinned

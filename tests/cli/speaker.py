@@ -1,0 +1,70 @@
+"""A publisher that says the same things over and over until it is told to stop, and messages to say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgpack
+import zmq
+
+EPOCH = 1_000
+TS = 1_577_916_000_000_000_000
+Frames = list[bytes]
+
+
+def message(topic: str, seq: int = 1, *, epoch: int = EPOCH, ts: int = TS, **fields: object) -> Frames:
+    """Return the frames of one event."""
+    return [topic.encode(), msgpack.packb({**fields, "epoch": epoch, "seq": seq, "ts": ts})]
+
+
+def heartbeat(seq: int = 1, *, epoch: int = EPOCH, ts: int = TS, state: str = "pumping", **fields: object) -> Frames:
+    """Return the frames of a heartbeat."""
+    return message("heartbeat", seq, epoch=epoch, ts=ts, state=state, server="mt4.example.com:443", **fields)
+
+
+class Speaker:
+    """Sends each round of messages every few milliseconds from a thread of its own; ``seq`` grows by round."""
+
+    def __init__(self, topics: Sequence[str], extra: Sequence[Frames]) -> None:
+        self._topics = topics
+        self._extra = extra
+        self._ending = threading.Event()
+        self._bound = threading.Event()
+        self.endpoint = ""
+        self._thread = threading.Thread(target=self._speak, name="speaker")
+
+    def start(self) -> None:
+        """Start, and return once ``endpoint`` is known."""
+        self._thread.start()
+        assert self._bound.wait(10)
+
+    def stop(self) -> None:
+        """Stop and join."""
+        self._ending.set()
+        self._thread.join(10)
+
+    def _speak(self) -> None:
+        with zmq.Context() as own, own.socket(zmq.PUB) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.bind("tcp://127.0.0.1:*")
+            self.endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+            self._bound.set()
+            seq = 0
+            while not self._ending.wait(0.002):
+                seq += 1
+                rounds = [message(topic, seq, symbol=topic, bid=1.5, ask=1.75, spread=25) for topic in self._topics]
+                for frames in [*rounds, *self._extra, heartbeat(seq)]:
+                    socket.send_multipart(frames)
+
+
+@contextmanager
+def speaking(*topics: str, extra: Sequence[Frames] = ()) -> Iterator[str]:
+    """Give the endpoint of a `Speaker`."""
+    speaker = Speaker(topics, extra)
+    speaker.start()
+    try:
+        yield speaker.endpoint
+    finally:
+        speaker.stop()

@@ -1,0 +1,123 @@
+"""What is counted of what arrives: events, gaps, repeats, garbage, restarts, rates."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from mt4pump.cli.heard import Heard
+from mt4pump.cli.topics import TopicFilter
+from tests.cli.speaker import EPOCH, TS, Frames, heartbeat, message
+
+GARBAGE: list[Frames] = [
+    [],
+    [b"quote.EURUSD"],
+    [b"a", b"b", b"c"],
+    [b"quote.EURUSD", b""],
+    [b"quote.EURUSD", b"\xc1"],
+    [b"quote.EURUSD", msgpack.packb([1, 2])],
+    [b"quote.EURUSD", msgpack.packb(5)],
+    [b"quote.EURUSD", msgpack.packb({"epoch": 1, "seq": 1})],
+    [b"quote.EURUSD", msgpack.packb({"epoch": "1", "seq": 1, "ts": 1})],
+    [b"quote.EURUSD", msgpack.packb({"seq": 1}) + b"more"],
+    [b"\xff\xfe", b"\x81\xa1"],
+]
+
+
+def hearing(*words: str, **options: bool | int) -> Heard:
+    return Heard(TopicFilter(words), 0.0, **options)  # type: ignore[arg-type]
+
+
+def test_an_event_that_was_asked_for_is_returned_and_counted() -> None:
+    heard = hearing("quote.")
+    event = heard.take(message("quote.EURUSD", bid=1.5), 1.0)
+    assert event is not None
+    assert event.topic == "quote.EURUSD"
+    assert event.body == {"bid": 1.5, "epoch": EPOCH, "seq": 1, "ts": TS}
+    assert (heard.events, heard.rows["quote.EURUSD"].count) == (1, 1)
+
+
+def test_a_longer_topic_with_the_same_beginning_is_not_an_event() -> None:
+    heard = hearing("trade.100")
+    assert heard.take(message("trade.1001"), 1.0) is None
+    assert (heard.events, heard.garbage, heard.rows) == (0, 0, {})
+
+
+@pytest.mark.parametrize("frames", GARBAGE)
+def test_garbage_is_counted_and_described_and_nothing_else(frames: Frames) -> None:
+    heard = hearing()
+    assert heard.take(frames, 1.0) is None
+    assert (heard.events, heard.garbage) == (0, 1)
+    assert heard.last_garbage
+    assert heard.anything
+
+
+def test_a_jump_in_seq_is_a_gap_of_its_topic_and_says_where() -> None:
+    heard = hearing()
+    for seq in (5, 6, 9, 10):
+        heard.take(message("quote.A", seq), 1.0)
+    heard.take(message("quote.B", 3), 1.0)
+    assert (heard.sequence.gaps, heard.sequence.missed) == (1, 2)
+    assert heard.last_gap == "2 of quote.A before seq 9"
+    assert (heard.rows["quote.A"].gaps, heard.rows["quote.A"].missed) == (1, 2)
+    assert (heard.rows["quote.B"].gaps, heard.rows["quote.B"].missed) == (0, 0)
+
+
+def test_a_number_that_came_before_is_a_repeat() -> None:
+    heard = hearing()
+    for seq in (5, 5, 4):
+        heard.take(message("quote.A", seq), 1.0)
+    assert (heard.sequence.repeats, heard.sequence.missed, heard.rows["quote.A"].missed) == (2, 0, 0)
+
+
+def test_a_new_epoch_is_a_restart_and_no_gap() -> None:
+    heard = hearing()
+    heard.take(message("quote.A", 5), 1.0)
+    heard.take(message("quote.A", 1, epoch=EPOCH + 1), 1.0)
+    heard.take(message("quote.B", 9, epoch=EPOCH + 1), 1.0)
+    heard.take(message("quote.C", 3, epoch=EPOCH), 1.0)  # a straggler
+    assert (heard.restarts, heard.epoch, heard.sequence.missed) == (1, EPOCH + 1, 0)
+
+
+def test_the_heartbeat_tells_the_state_also_when_it_was_not_asked_for() -> None:
+    heard = hearing("quote.")
+    assert heard.take(heartbeat(), 1.0) is None
+    assert (heard.daemon["state"], heard.heartbeat_s, heard.events) == ("pumping", 1.0, 0)
+
+
+def test_the_heartbeat_is_an_event_when_asked_for_unless_it_is_switched_off() -> None:
+    assert hearing().take(heartbeat(), 1.0) is not None
+    assert hearing("heartbeat").take(heartbeat(), 1.0) is not None
+    assert hearing(with_heartbeat=False).take(heartbeat(), 1.0) is None
+
+
+def test_rates_are_measured_over_whole_windows() -> None:
+    heard = hearing()
+    for seq in range(1, 11):
+        heard.take(message("quote.A", seq), 0.5)
+    heard.measure(0.9)
+    assert heard.rate == 0
+    heard.measure(2.0)
+    assert (heard.rate, heard.rows["quote.A"].rate) == (5.0, 5.0)
+    heard.measure(4.0)
+    assert (heard.rate, heard.rows["quote.A"].rate) == (0.0, 0.0)
+
+
+def test_rows_are_bounded_and_the_one_heard_longest_ago_goes() -> None:
+    heard = hearing(rows_limit=2)
+    for topic in ("a", "b", "a", "c"):
+        heard.take(message(topic), 1.0)
+    assert list(heard.rows) == ["a", "c"]
+    assert (heard.forgotten, heard.events) == (1, 4)
+
+
+def test_the_most_active_rows_are_chosen_and_shown_by_topic() -> None:
+    heard = hearing()
+    for topic, count in (("z", 3), ("a", 1), ("m", 2)):
+        for seq in range(1, count + 1):
+            heard.take(message(topic, seq), 0.5)
+    heard.measure(1.0)
+    heard.take(message("new"), 2.0)
+    assert [row.topic for row in heard.most_active(2)] == ["m", "z"]
+    assert [row.topic for row in heard.most_active(9)] == ["a", "m", "new", "z"]
+    assert heard.most_active(-3) == []

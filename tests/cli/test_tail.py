@@ -1,0 +1,221 @@
+"""``mt4pump tail`` against real publishers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mt4pump.cli import main
+from mt4pump.cli.heard import Heard
+from mt4pump.cli.tail import End, endpoint_of
+from mt4pump.cli.topics import TopicFilter
+from mt4pump.cli.views import Lines
+from mt4pump.cli.words import json_event
+from mt4pump.errors import SettingsError
+from tests.cli.commands import LIMIT_S, environment, finish, start
+from tests.cli.speaker import EPOCH, message, speaking
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="sends Ctrl-C as a signal, or needs a pseudo terminal")
+
+
+def tail(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], str]:
+    """Run the command in this process; return code, output lines, error output. It ends in bounded time."""
+    code = main(["tail", "--for", str(LIMIT_S), *arguments])
+    shown = capsys.readouterr()
+    return code, shown.out.splitlines(), shown.err
+
+
+def test_json_lines_hold_topic_and_body(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking("quote.EURUSD") as endpoint:
+        code, lines, notes = tail(capsys, "quote.EURUSD", "--json", "--count=3", "--endpoint", endpoint)
+    events = [json.loads(line) for line in lines]
+    assert (code, len(events)) == (0, 3)
+    assert {event["topic"] for event in events} == {"quote.EURUSD"}
+    first = events[0]["body"]["seq"]
+    assert [event["body"]["seq"] for event in events] == [first, first + 1, first + 2]
+    assert events[0]["body"]["epoch"] == EPOCH
+    assert "heard 3 events on 1 topics" in notes
+
+
+def test_a_pipe_gets_human_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking("quote.EURUSD") as endpoint:
+        _, lines, _ = tail(capsys, "quote", "--count=2", "--endpoint", endpoint)
+    assert all(line.endswith("quote.EURUSD     bid 1.5  ask 1.75  spread 25") for line in lines)
+
+
+def test_an_exact_name_leaves_longer_topics_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking("trade.100", "trade.1001", "trade.10") as endpoint:
+        _, lines, notes = tail(capsys, "trade.100", "--json", "--count=5", "--endpoint", endpoint)
+    assert [json.loads(line)["topic"] for line in lines] == ["trade.100"] * 5
+    assert "missed 0 in 0 gaps, repeats 0, garbage 0" in notes
+
+
+def test_patterns_and_prefixes_are_filtered_after_the_subscription(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking("quote.EURUSD", "quote.USDJPY", "quote.EURJPY", "user.5") as endpoint:
+        _, lines, _ = tail(capsys, "quote.*JPY", "user.", "--json", "--count=6", "--endpoint", endpoint)
+    assert {json.loads(line)["topic"] for line in lines} == {"quote.USDJPY", "quote.EURJPY", "user.5"}
+
+
+def test_heartbeats_are_events_unless_switched_off(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking("quote.A") as endpoint:
+        _, lines, _ = tail(capsys, "--json", "--count=6", "--endpoint", endpoint)
+        _, quiet, notes = tail(capsys, "--json", "--no-heartbeat", "--count=6", "--endpoint", endpoint)
+    assert "heartbeat" in {json.loads(line)["topic"] for line in lines}
+    assert {json.loads(line)["topic"] for line in quiet} == {"quote.A"}
+    assert f"daemon is pumping (mt4.example.com:443, epoch {EPOCH})" in notes
+
+
+def test_gaps_repeats_and_garbage_are_noted_and_the_stream_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    extra = [message("quote.A", 5, epoch=1), message("quote.A", 9, epoch=1), [b"quote.A"], [b"quote.A", b"\xc1"]]
+    with speaking(extra=[*extra, message("quote.A", 9, epoch=1)]) as endpoint:
+        code, lines, notes = tail(capsys, "quote.A", "--json", "--count=30", "--endpoint", endpoint)
+    assert (code, len(lines)) == (0, 30)
+    assert "of quote.A before seq 9" in notes
+    assert "messages came again" in notes
+    assert "messages are not mt4pump's, the last: " in notes
+
+
+def test_lines_of_an_endless_number_are_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = message("margin.5", margin_level=float("inf"), equity=float("nan"))
+    with speaking(extra=[odd]) as endpoint:
+        _, lines, _ = tail(capsys, "margin", "--json", "--count=1", "--endpoint", endpoint)
+    body = json.loads(lines[0], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["body"]
+    assert (body["margin_level"], body["equity"]) == (None, None)
+
+
+def test_where_nothing_listens_it_says_so_once_with_how_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    assert main(["tail", "--json", "--for=3.3", "--endpoint", endpoint]) == 0
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert shown.err.count("is the daemon running there? start it with: mt4pump run --source simulator") == 1
+    assert f"nothing heard from {endpoint}" in shown.err
+
+
+def test_too_few_events_in_time_is_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking("quote.A") as endpoint:
+        assert main(["tail", "trade.5", "--count=1", "--for=0.2", "--endpoint", endpoint]) == 1
+    assert "heard 0 events" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:5556", "tcp://127.0.0.1", "tcp://127.0.0.1:*", "tcp://:5556"])
+def test_a_wrong_endpoint_is_code_2(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tail", "--endpoint", endpoint]) == 2
+    assert "--endpoint: " in capsys.readouterr().err
+
+
+def test_the_endpoint_comes_from_flag_environment_files_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert endpoint_of(None) == "tcp://127.0.0.1:5556"
+    Path("mt4pump.toml").write_text('pub_endpoint = "tcp://127.0.0.1:1"', encoding="utf-8")
+    assert endpoint_of(None) == "tcp://127.0.0.1:1"
+    monkeypatch.setenv("MT4PUMP_PUB_ENDPOINT", "tcp://*:2")
+    assert endpoint_of(None) == "tcp://127.0.0.1:2"
+    assert endpoint_of("tcp://10.0.0.1:3") == "tcp://10.0.0.1:3"
+    monkeypatch.setenv("MT4PUMP_PUB_ENDPOINT", "nonsense")
+    with pytest.raises(SettingsError, match="pub_endpoint: 'nonsense' is neither"):
+        endpoint_of(None)
+
+
+def test_the_end_is_a_count_or_a_time_and_waits_stay_short() -> None:
+    assert End(3, None).reached(3, 0.0)
+    assert not End(3, None).reached(2, 1e9)
+    assert End(None, 5.0).reached(0, 5.0)
+    assert not End(None, None).reached(10**9, 1e9)
+    assert [End(None, 5.0).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
+
+
+@posix
+def test_ctrl_c_ends_with_a_summary_and_0() -> None:
+    with speaking("quote.A") as endpoint, start("tail", "--json", "--endpoint", endpoint) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            _, notes = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
+    assert process.returncode == 0, notes
+    assert notes.splitlines()[-1].startswith("mt4pump tail: heard ")
+    assert "Traceback" not in notes
+
+
+@posix
+def test_a_reader_that_has_enough_ends_it_quietly() -> None:
+    with speaking("quote.A") as endpoint, start("tail", "--json", "--endpoint", endpoint) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(LIMIT_S) == 0
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+
+
+def test_output_that_is_not_utf8_gets_escapes() -> None:
+    with speaking("news.é→") as endpoint:
+        arguments = ("tail", "news", "--count=1", "--for=30", "--endpoint", endpoint)
+        code, out, error = finish(*arguments, encoding="cp1252")
+    assert code == 0, error
+    assert "news.é\\u2192" in out
+
+
+@posix
+def test_a_terminal_gets_a_live_screen_and_ctrl_c_leaves_it_as_it_was() -> None:
+    import pty  # noqa: PLC0415 - there is none on Windows
+
+    ours, theirs = pty.openpty()
+    with speaking("quote.EURUSD") as endpoint:
+        arguments = [sys.executable, "-m", "mt4pump", "tail", "--endpoint", endpoint]
+        extra = environment({"TERM": "xterm", "COLUMNS": "120", "LINES": "20"})
+        with subprocess.Popen(arguments, env=extra, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as process:
+            os.close(theirs)
+            try:
+                screen = read_until(ours, b"daemon \x1b[1;32mpumping") + read_until(ours, b"bid 1.5")
+                process.send_signal(signal.SIGINT)
+                screen += read_until(ours, b"\x1b[?1049l")
+                _, notes = process.communicate(timeout=LIMIT_S)
+            finally:
+                process.kill()
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"quote.EURUSD" in screen
+    assert b"mt4pump tail: heard " in notes
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    """Return what the terminal shows up to ``wanted``."""
+    deadline_s, seen = time.monotonic() + LIMIT_S, b""
+    while wanted not in seen:
+        assert time.monotonic() < deadline_s, f"never shown: {wanted!r} in {seen[-500:]!r}"
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += os.read(terminal, 65_536)
+    return seen
+
+
+class Full(io.StringIO):
+    """What Windows says of a pipe whose reader is gone."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(22, "Invalid argument")
+
+
+def test_windows_name_for_a_broken_pipe_is_understood() -> None:
+    heard = Heard(TopicFilter(), 0.0)
+    view = Lines(heard, "tcp://127.0.0.1:1", json_event, Full(), io.StringIO())
+    event = heard.take(message("quote.A"), 0.0)
+    assert event is not None
+    with pytest.raises(BrokenPipeError):
+        view.event(event)

@@ -1,0 +1,89 @@
+"""Settings that are right one by one and wrong together."""
+
+from __future__ import annotations
+
+import pytest
+
+from mt4pump.settings import load
+from tests.settings.problems import SIMULATOR, problems_of
+
+ACCOUNT = {"servers": "mt4.example.com", "login": "5", "password": "x"}
+TRY = "or try without a DLL: --source simulator"
+
+
+def test_source_dll_names_each_missing_part_and_the_way_around() -> None:
+    assert problems_of() == [
+        f"servers (not set): is needed by source dll; set MT4PUMP_SERVERS to host:port, {TRY}",
+        f"login (not set): is needed by source dll; set MT4PUMP_LOGIN to the manager's number, {TRY}",
+        f"password (not set): is needed by source dll; set MT4PUMP_PASSWORD to the manager's password, {TRY}",
+    ]
+    assert load(ACCOUNT, {}).source == "dll"
+
+
+def test_a_wrong_value_is_not_called_missing_as_well() -> None:
+    lines = problems_of({"login": "abc", "password": "x"})
+    assert [line.partition(" ")[0] for line in lines] == ["login", "servers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ticks", "a.csv"), ("speed", "2"), ("rate", "5"), ("seed", "2"), ("accounts", "5"), ("faults", "drop@5")],
+)
+def test_a_setting_of_the_simulator_is_refused_beside_a_dll(name: str, value: str) -> None:
+    wanted = "is a setting of the simulator, and source is dll; set --source simulator or leave it out"
+    assert problems_of({**ACCOUNT, name: value}) == [f"{name} (flag --{name}): {wanted}"]
+
+
+def test_an_account_beside_the_simulator_is_allowed() -> None:
+    assert load({**ACCOUNT, **SIMULATOR}, {}).login == 5
+
+
+def test_speed_without_ticks_is_refused() -> None:
+    wanted = "is the pace of a replay, and there are no ticks; set --ticks FILE, or --rate instead"
+    assert problems_of({**SIMULATOR, "speed": "2"}) == [f"speed (flag --speed): {wanted}"]
+    assert load({**SIMULATOR, "speed": "2", "ticks": "a.csv"}, {}).speed == 2
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://0.0.0.0:5556", "tcp://*:5556", "tcp://eth0:5556", "tcp://lo:5556", "tcp://10.1.2.3:5556"]
+)
+def test_an_address_that_others_reach_needs_consent(endpoint: str) -> None:
+    (problem,) = problems_of({**SIMULATOR, "pub_endpoint": endpoint})
+    assert problem.startswith(f"pub_endpoint (flag --pub-endpoint): {endpoint} may be reached from other machines")
+    assert "--allow-plaintext" in problem
+    assert load({**SIMULATOR, "pub_endpoint": endpoint, "allow_plaintext": "yes"}, {}).pub_endpoint == endpoint
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://127.9.9.9:1", "tcp://localhost:1", "ipc://x"])
+def test_an_address_of_this_machine_alone_needs_no_consent(endpoint: str) -> None:
+    assert load({**SIMULATOR, "pub_endpoint": endpoint}, {}).pub_endpoint == endpoint
+
+
+def test_an_ipv6_address_needs_ipv6() -> None:
+    wanted = "pub_endpoint (flag --pub-endpoint): tcp://[::1]:5556 is an IPv6 address; set --ipv6 too"
+    assert problems_of({**SIMULATOR, "pub_endpoint": "tcp://[::1]:5556"}) == [wanted]
+    assert load({**SIMULATOR, "pub_endpoint": "tcp://[::1]:5556", "ipv6": "yes"}, {}).ipv6
+
+
+@pytest.mark.parametrize(
+    ("lesser", "greater"),
+    [
+        ("reconnect_delay_s", "reconnect_delay_max_s"),
+        ("watch_interval_s", "liveness_timeout_s"),
+        ("zmtp_heartbeat_ivl_s", "zmtp_heartbeat_timeout_s"),
+    ],
+)
+def test_a_time_that_must_not_be_longer_than_another(lesser: str, greater: str) -> None:
+    (problem,) = problems_of({**SIMULATOR, lesser: "20", greater: "10"})
+    assert problem.endswith(f"20 is more than {greater}; make it at most that, or {greater} longer")
+    assert load({**SIMULATOR, lesser: "10", greater: "10"}, {})
+
+
+def test_full_news_needs_news_and_user_fields_need_users() -> None:
+    lines = problems_of({**SIMULATOR, "full_news": "on", "news": "off", "user_fields": "name", "users": "off"})
+    assert [line.partition(" ")[0] for line in lines] == ["full_news", "user_fields"]
+
+
+def test_contradictions_are_listed_beside_wrong_values() -> None:
+    lines = problems_of({**SIMULATOR, "seed": "x", "reconnect_delay_s": "100", "watch_interval_s": "y"})
+    assert [line.partition(" ")[0] for line in lines] == ["watch_interval_s", "seed", "reconnect_delay_s"]

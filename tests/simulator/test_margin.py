@@ -1,0 +1,79 @@
+"""Margin arithmetic, against figures worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from mt4pump.codes import MarginLevelType
+from mt4pump.decode import Decoder
+from mt4pump.layout import MARGIN_LEVEL
+from mt4pump.simulator.book import Ticket
+from mt4pump.simulator.margin import Exposure, level_type, levels, position_margin, profit_at
+from mt4pump.simulator.options import SimulatorOptions
+from mt4pump.simulator.symbols import WALK_SYMBOLS
+from mt4pump.simulator.world import World
+
+
+def test_a_currency_pair_needs_its_contract_in_base_currency_over_leverage() -> None:
+    assert position_margin(100, 100_000, 1.0, 1.09, 100) == pytest.approx(1090)
+
+
+def test_a_contract_for_difference_needs_its_price_over_leverage() -> None:
+    assert position_margin(50, 100, 2_000.0, 1.0, 200) == pytest.approx(500)
+
+
+def test_profit_is_rounded_to_cents() -> None:
+    assert profit_at(0.00123, 79, 100_000, 1.0) == 97.17
+    assert profit_at(-0.5, 100, 100_000, 0.0066123) == -330.62  # half a cent goes to the even one
+
+
+def test_levels_of_an_account_without_positions() -> None:
+    now = levels(1000.0, 50.0, [])
+    assert now == (1050.0, 0, 0.0, 1050.0, 0.0)
+    assert level_type(now, 100, 50) == MarginLevelType.MARGINLEVEL_OK
+
+
+def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
+    now = levels(
+        1000.0,
+        0.0,
+        [
+            Exposure("EURUSD", is_buy=True, volume=100, margin=400.0, profit=25.5),
+            Exposure("EURUSD", is_buy=False, volume=50, margin=200.0, profit=-75.5),
+            Exposure("XAUUSD", is_buy=False, volume=10, margin=100.0, profit=0.0),
+        ],
+    )
+    assert (now.equity, now.volume, now.margin, now.margin_free, now.margin_level) == (950, 160, 500, 450, 190)
+
+
+@pytest.mark.parametrize(
+    ("equity", "kind"),
+    [
+        (1000.0, MarginLevelType.MARGINLEVEL_OK),
+        (999.0, MarginLevelType.MARGINLEVEL_MARGINCALL),
+        (500.0, MarginLevelType.MARGINLEVEL_MARGINCALL),
+        (499.0, MarginLevelType.MARGINLEVEL_STOPOUT),
+        (-10.0, MarginLevelType.MARGINLEVEL_STOPOUT),
+    ],
+)
+def test_the_limits_of_the_group_decide_the_level(equity: float, kind: MarginLevelType) -> None:
+    now = levels(equity, 0.0, [Exposure("EURUSD", is_buy=True, volume=100, margin=1000.0, profit=0.0)])
+    assert level_type(now, 100, 50) == kind
+
+
+def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_world() -> None:
+    world = World(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    account = next(account for account in world.accounts.all if account.group.currency == "USD")
+    account.leverage = 100
+    eurusd = world.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
+    eurusd.take(108_000, 108_010)
+    world.book.open(account, eurusd, Ticket(0, 100))
+    eurusd.take(107_900, 107_912)
+    (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
+    commission = -account.group.commission
+    assert row["login"] == account.login
+    assert row["volume"] == 100
+    assert row["margin"] == 1080.0  # 100 000 EUR at 1.08000 when it was opened, over 100
+    assert row["equity"] == pytest.approx(account.balance - 110.0 + commission)  # ask 1.08010, now bid 1.07900
+    assert row["margin_free"] == pytest.approx(row["equity"] - 1080.0)
+    assert row["margin_level"] == pytest.approx(row["equity"] / 10.8)

@@ -1,0 +1,1 @@
+"""A stand-in for the vendor's library: C sources, their compiler and their controls."""

@@ -1,0 +1,319 @@
+/* The controls: how the tests tell the library what to do. All are cdecl and may be called from any thread. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "world.h"
+
+#define NS_PER_MS 1000000LL
+
+/* ---- what to answer ---- */
+
+static void fill_table(Table *table, const void *records, int total, size_t bytes)
+{
+    free(table->records);
+    table->records = bytes ? malloc(bytes) : NULL;
+    table->total = table->records ? total : 0;
+    if (table->records) memcpy(table->records, records, bytes);
+}
+
+/* Sets the table that the method at `slot` reads; 0 when it reads none or `bytes` is not a whole number of records. */
+EXPORT int fake_set_table(int slot, const void *records, long long bytes)
+{
+    int size = record_size(slot);
+    if (!size || bytes < 0 || bytes % size) return 0;
+    lock(&world.mutex);
+    fill_table(&world.tables[slot], records, (int)(bytes / size), (size_t)bytes);
+    unlock(&world.mutex);
+    return 1;
+}
+
+/* The next `times` calls (-1: all) of a method wait `delay_ms`; then they return `code`, or do their work if `proceed`.
+   A method that returns an array gives a pointer or NULL as `with_pointer` says, and `code` as its total. */
+EXPORT int fake_script(int slot, int times, int proceed, int code, int with_pointer, long long delay_ms)
+{
+    if (slot < 0 || slot >= SLOT_COUNT) return 0;
+    lock(&world.mutex);
+    world.scripts[slot] = (Script){times, proceed, with_pointer, code, delay_ms * NS_PER_MS};
+    unlock(&world.mutex);
+    return 1;
+}
+
+/* 1: MtManCreate returns 0; 2: it claims success. Either way there is no interface. 0: it works. */
+EXPORT void fake_set_create_fault(int fault)
+{
+    lock(&world.mutex);
+    world.create_fault = fault;
+    unlock(&world.mutex);
+}
+
+/* Only this server (others: 255) and this login with this password (others: 65); an empty server is any. */
+EXPORT void fake_set_accepted(const char *server, int login, const char *password)
+{
+    lock(&world.mutex);
+    snprintf(world.accepted_server, sizeof world.accepted_server, "%s", server);
+    snprintf(world.accepted_password, sizeof world.accepted_password, "%s", password);
+    world.accepted_login = login;
+    world.any_login = 0;
+    unlock(&world.mutex);
+}
+
+/* START comes `delay_ms` after a good switch; never when negative. */
+EXPORT void fake_set_start_delay(long long delay_ms)
+{
+    lock(&world.mutex);
+    world.start_delay_ns = delay_ms * NS_PER_MS;
+    unlock(&world.mutex);
+}
+
+/* STOPs that Disconnect makes, on the calling thread or (`native`) on the library's own while Disconnect waits;
+   `failed_switch` STOPs come synchronously out of a PumpingSwitchEx that fails. */
+EXPORT void fake_set_stops(int disconnect, int native, int failed_switch)
+{
+    lock(&world.mutex);
+    world.disconnect_stops = disconnect;
+    world.disconnect_stops_native = native;
+    world.failed_switch_stops = failed_switch;
+    unlock(&world.mutex);
+}
+
+static void set_body(int key, const char *text)
+{
+    int place = 0;
+    while (place < world.body_count && world.bodies[place].key != key) place++;
+    if (place == NEWS_LIMIT) return;
+    if (place == world.body_count) world.body_count++;
+    free(world.bodies[place].text);
+    world.bodies[place] = (Body){key, 0, malloc(strlen(text) + 1)};
+    if (world.bodies[place].text) strcpy(world.bodies[place].text, text);
+    else world.body_count--;
+}
+
+EXPORT void fake_set_news_body(int key, const char *text)
+{
+    lock(&world.mutex);
+    set_body(key, text);
+    unlock(&world.mutex);
+}
+
+EXPORT void fake_set_mail(const char *path, int length)
+{
+    lock(&world.mutex);
+    snprintf(world.mail_path, sizeof world.mail_path, "%s", path);
+    world.mail_length = length;
+    unlock(&world.mutex);
+}
+
+EXPORT int fake_set_plugin_params(int position, const void *records, int total)
+{
+    Table params = {NULL, 0};
+    if (position < 0 || position >= PLUGIN_LIMIT || total < 0) return 0;
+    fill_table(&params, records, total, (size_t)total * size_PluginCfg);
+    lock(&world.mutex);
+    free(world.plugin_params[position]);
+    world.plugin_params[position] = params.records;
+    world.plugin_totals[position] = params.total;
+    unlock(&world.mutex);
+    return 1;
+}
+
+/* ---- prices ---- */
+
+/* Sets prices without ringing; selected symbols are marked as changed. */
+EXPORT int fake_set_quotes(const unsigned char *records, int total)
+{
+    int kept = 0;
+    lock(&world.mutex);
+    for (int i = 0; i < total; i++) {
+        int symbol = quote_put(records + (size_t)i * size_SymbolInfo);
+        if (symbol < 0) break;
+        quote_mark(symbol, quote_deadline(), world.generation);
+        kept++;
+    }
+    unlock(&world.mutex);
+    return kept;
+}
+
+/* Keeps every tick in a ring of `limit` records; a full one holds its writer up for `wait_ms`, then drops (counted).
+   0 goes back to the latest value per symbol. */
+EXPORT int fake_set_every_tick(int limit, long long wait_ms)
+{
+    unsigned char *ring = limit > 0 ? malloc((size_t)limit * size_SymbolInfo) : NULL;
+    if (limit > 0 && !ring) return 0;
+    lock(&world.mutex);
+    free(world.ring);
+    world.ring = ring;
+    world.ring_limit = ring ? limit : 0;
+    world.ring_head = world.ring_used = 0;
+    world.ring_wait_ns = wait_ms * NS_PER_MS;
+    unlock(&world.mutex);
+    return 1;
+}
+
+EXPORT void fake_set_server_utc_offset(int seconds)
+{
+    lock(&world.mutex);
+    world.server_utc_offset_s = seconds;
+    unlock(&world.mutex);
+}
+
+/* ---- events ---- */
+
+static unsigned char *copied(const void *records, size_t bytes)
+{
+    unsigned char *copy = bytes ? malloc(bytes) : NULL;
+    if (copy) memcpy(copy, records, bytes);
+    return copy;
+}
+
+static int enqueue_locked(int lane, Job job)
+{
+    lock(&world.mutex);
+    int accepted = enqueue(lane, job);
+    unlock(&world.mutex);
+    return accepted;
+}
+
+/* Calls back `count` times on the thread of `lane` (0 to 15), going round `total` records; NULL if there is none. */
+EXPORT int fake_emit(int lane, int code, int type, const void *records, long long stride, long long total,
+                     long long count, long long pace_ns)
+{
+    Job job = {.kind = EMIT_RECORDS, .code = code, .type = type, .stride = (size_t)stride, .records_count = total,
+               .count = count, .pace_ns = pace_ns, .records = copied(records, (size_t)(stride * total))};
+    if (stride * total && !job.records) return 0;
+    return enqueue_locked(lane, job);
+}
+
+/* One event for the interface that switched last, also after it was disconnected or released. */
+EXPORT int fake_emit_stale(int lane, int code, int type, const void *record, long long bytes)
+{
+    Job job = {.kind = EMIT_RECORDS, .code = code, .type = type, .stride = (size_t)bytes, .records_count = 1,
+               .count = 1, .records = copied(record, (size_t)bytes)};
+    lock(&world.mutex);
+    job.target = world.last_switched;
+    int accepted = job.target != NULL;
+    if (accepted) accepted = enqueue(lane, job);
+    else free(job.records);
+    unlock(&world.mutex);
+    return accepted;
+}
+
+EXPORT void fake_emit_on_new_threads(int threads, int code) { emit_on_new_threads(threads, code); }
+
+/* Replays SymbolInfo records: each becomes its symbol's price, then BIDASK rings. */
+EXPORT int fake_emit_quotes(int lane, const void *records, long long total, long long pace_ns)
+{
+    Job job = {.kind = EMIT_QUOTES, .stride = size_SymbolInfo, .records_count = total, .count = total,
+               .pace_ns = pace_ns, .records = copied(records, (size_t)total * size_SymbolInfo)};
+    return job.records ? enqueue_locked(lane, job) : 0;
+}
+
+/* Moves the prices of the first `symbols` symbols by a point each in turn, `count` times, ringing BIDASK each time. */
+EXPORT int fake_quotes_run(int lane, long long count, int symbols, long long pace_ns)
+{
+    Job job = {.kind = EMIT_STEPS, .symbols = symbols, .count = count, .pace_ns = pace_ns};
+    lock(&world.mutex);
+    int known = world.quote_count;
+    unlock(&world.mutex);
+    return symbols > 0 && symbols <= known ? enqueue_locked(lane, job) : 0;
+}
+
+/* Waits until all that was asked for has been emitted; 0 when it takes longer than `timeout_ms`. */
+EXPORT int fake_wait(long long timeout_ms)
+{
+    int64_t deadline_ns = now_ns() + timeout_ms * NS_PER_MS;
+    lock(&world.mutex);
+    while (!all_idle() && now_ns() < deadline_ns) wait_until(&world.idle, &world.mutex, deadline_ns);
+    int idle = all_idle();
+    unlock(&world.mutex);
+    return idle;
+}
+
+EXPORT void fake_set_ping(long long interval_ms) { start_ping(interval_ms * NS_PER_MS); }
+
+/* ---- the link ---- */
+
+EXPORT void fake_set_connected(int connected)
+{
+    lock(&world.mutex);
+    for (int i = 0; i < world.interface_count; i++)
+        if (!world.interfaces[i]->released) world.interfaces[i]->connected = connected;
+    unlock(&world.mutex);
+}
+
+/* The link breaks: whoever pumps is disconnected and gets STOP `stops` times. */
+EXPORT void fake_lose_link(int stops)
+{
+    lock(&world.mutex);
+    while (world.pumping_count) {
+        Interface *self = world.pumping[0];
+        stop_pumping(self);
+        self->connected = self->logged_in = 0;
+        if (stops) emit_stops(self, stops);
+    }
+    unlock(&world.mutex);
+}
+
+/* ---- between tests ---- */
+
+static void forget_answers(void)
+{
+    for (int i = 0; i < SLOT_COUNT; i++) fill_table(&world.tables[i], NULL, 0, 0);
+    memset(world.scripts, 0, sizeof world.scripts);
+    memset(world.calls, 0, sizeof world.calls);
+    for (int i = 0; i < COUNTER_COUNT; i++) world.counters[i] = 0;
+    while (world.body_count) free(world.bodies[--world.body_count].text);
+    memset(world.bodies, 0, sizeof world.bodies);
+    for (int i = 0; i < PLUGIN_LIMIT; i++) {
+        free(world.plugin_params[i]);
+        world.plugin_params[i] = NULL;
+        world.plugin_totals[i] = 0;
+    }
+    world.mail_path[0] = world.accepted_server[0] = world.accepted_password[0] = 0;
+    world.create_fault = world.mail_length = world.accepted_login = 0;
+}
+
+static void set_defaults(void)
+{
+    world.any_login = 1;
+    world.start_delay_ns = 0;
+    world.disconnect_stops = 1;
+    world.disconnect_stops_native = world.failed_switch_stops = 0;
+    world.quote_count = 0;
+    world.server_utc_offset_s = 3 * 3600;
+    free(world.ring);
+    world.ring = NULL;
+    world.ring_limit = world.ring_head = world.ring_used = 0;
+}
+
+static void abandon_interfaces(void)
+{
+    for (int i = world.first_number; i < world.interface_count; i++) world.interfaces[i]->released = 1;
+    world.first_number = world.interface_count;
+    while (world.pumping_count) stop_pumping(world.pumping[0]);
+    world.last_switched = NULL;
+}
+
+/* Stops all emission and forgets everything, counters too; interfaces made before count as released. 0 when a callback
+   that is under way does not end within `timeout_ms`. */
+EXPORT int fake_reset(long long timeout_ms)
+{
+    start_ping(0);
+    lock(&world.mutex);
+    world.generation++;
+    wake_all(&world.ring_room);
+    wake_all(&world.idle);
+    unlock(&world.mutex);
+    if (!fake_wait(timeout_ms)) return 0;
+    lock(&world.mutex);
+    abandon_interfaces();
+    forget_tracked();
+    forget_answers();
+    set_defaults();
+    unlock(&world.mutex);
+    durations_clear();
+    return 1;
+}
+
+/* Ends all of the library's threads; they come back when they are needed. For the end of a process. */
+EXPORT void fake_shutdown(void) { stop_threads(); }

@@ -1,0 +1,40 @@
+"""Names that a Windows DLL exports, read from the file: enough of the PE format for a test on any system."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+OPTIONAL_HEADER_AT = 24
+EXPORTS_AT = {0x10B: 96, 0x20B: 112}
+"""Where the export directory's entry is in the optional header, by its magic: 32-bit, 64-bit."""
+
+
+def pe_exports(library: Path) -> set[str]:
+    """Return the exported names of a DLL, as the file spells them."""
+    data = library.read_bytes()
+    (pe,) = struct.unpack_from("<I", data, 0x3C)
+    assert data[pe : pe + 4] == b"PE\0\0", f"{library} is no PE file"
+    sections, optional_bytes = struct.unpack_from("<H12xH", data, pe + 6)
+    optional = pe + OPTIONAL_HEADER_AT
+    (magic,) = struct.unpack_from("<H", data, optional)
+    (directory,) = struct.unpack_from("<I", data, optional + EXPORTS_AT[magic])
+    table = optional + optional_bytes
+
+    def at(address: int) -> int:
+        for section in range(sections):
+            size, start, _, raw = struct.unpack_from("<4I", data, table + 40 * section + 8)
+            if start <= address < start + size:
+                return int(raw + address - start)
+        raise AssertionError(f"{library}: address {address:#x} is in no section")
+
+    count, _, names = struct.unpack_from("<3I", data, at(directory) + 24)
+    addresses = struct.unpack_from(f"<{count}I", data, at(names))
+    return {data[at(address) : data.index(b"\0", at(address))].decode("ascii") for address in addresses}
+
+
+def pe_machine(library: Path) -> int:
+    """Return the machine number of a DLL: 0x14C is x86, 0x8664 is x64."""
+    data = library.read_bytes()
+    (pe,) = struct.unpack_from("<I", data, 0x3C)
+    return int(struct.unpack_from("<H", data, pe + 4)[0])
