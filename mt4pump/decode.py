@@ -25,10 +25,10 @@ def ansi_text(raw: bytes, encoding: str) -> str:
 
 def utf16_text(raw: bytes) -> str:
     """Return the text of a fixed UTF-16LE field. Never fails; a lone surrogate becomes U+FFFD."""
-    end = 0
-    while end + 1 < len(raw) and raw[end : end + 2] != b"\0\0":
-        end += 2
-    return raw[:end].decode("utf-16-le", "replace")
+    end = raw.find(b"\0\0")
+    while end % 2 and end > 0:  # a NUL unit starts at an even byte
+        end = raw.find(b"\0\0", end + 1)
+    return raw[: end if end >= 0 else len(raw) & ~1].decode("utf-16-le", "replace")
 
 
 class Decoder:

@@ -31,9 +31,9 @@ changed), ``ts`` ns since 1970 taken in the callback. A negative ``code`` is the
 class Inbox:
     """Bounded queue of `RawRecord`; what does not fit is counted in ``refused``, never waited for.
 
-    ``limit`` bounds records and START; other calls without data are doorbells: at most one per code waits, the rest is
-    counted in ``coalesced``. The counters are written by foreign threads without a lock: CPython switches threads at
-    calls and jumps, never inside ``self.n += 1``.
+    ``limit`` bounds records. Other calls are doorbells: at most one per code waits, the rest is counted in
+    ``coalesced``; but START, of which there is one per session, always fits. The counters are written by foreign
+    threads without a lock: CPython switches threads at calls and jumps, never inside ``self.n += 1``.
     """
 
     def __init__(self, limit: int, now_ns: NowNs | None = None) -> None:
@@ -69,11 +69,11 @@ class Inbox:
                     inbox.coalesced += 1
                     return
                 rung[code] = 1
+            elif code == START and not data:  # one per session, and without it the session never runs: always fits
+                rung[STOP] = 0  # a STOP after this START is news, whatever was swallowed before it
             elif size() >= limit:
                 inbox.refused += 1
                 return
-            elif code == START:
-                rung[STOP] = 0  # a STOP after this START is news, whatever was swallowed before it
             inbox.accepted += 1
             inbox.last_callback_ts = ts = now_ns()
             put((code, action, data, ts))

@@ -97,7 +97,9 @@ class Intake:
         self.more_quotes = True
 
     def reread_all(self, ts: int) -> None:
-        """Read every table and tell what differs, as after a gap."""
+        """Read every table and tell what differs, as after a gap; before START there is nothing whole to read."""
+        if not self._reader.live:
+            return
         for code, read in (
             (PumpCode.START_PUMPING, self.tables.reread_all),
             (PumpCode.UPDATE_TRADES, self.trades.reread),
@@ -130,8 +132,8 @@ class Intake:
             PumpCode.UPDATE_GROUPS: lambda *record: tables.take("groups", *record),
             PumpCode.UPDATE_USERS: lambda *record: tables.take("users", *record),
             PumpCode.UPDATE_REQUESTS: lambda *record: tables.take("requests", *record),
-            PumpCode.UPDATE_ONLINE: lambda _action, _data, ts: tables.reread("online", ts),
-            PumpCode.UPDATE_PLUGINS: lambda _action, _data, ts: tables.reread("plugins", ts),
+            PumpCode.UPDATE_ONLINE: lambda action, _data, ts: tables.take("online", action, b"", ts),
+            PumpCode.UPDATE_PLUGINS: lambda action, _data, ts: tables.take("plugins", action, b"", ts),
             PumpCode.UPDATE_NEWS: lambda _action, data, ts: messages.news(data, ts),
             PumpCode.UPDATE_NEWS_NEW: lambda _action, data, ts: messages.news_new(data, ts),
             PumpCode.UPDATE_NEWS_BODY: lambda _action, _data, ts: messages.bodies(ts),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import zmq
 
+from mt4pump.address_holder import holder_of
 from mt4pump.errors import BindError
 from mt4pump.quotes import Send
 
@@ -68,7 +69,7 @@ class Publisher:
         self._socket = context.socket(zmq.XPUB)
         _apply(self._socket, options)
         try:
-            self._socket.bind(endpoint)
+            _bind(self._socket, endpoint)
         except zmq.ZMQError as error:
             self._socket.close(0)
             raise BindError(bind_failure(endpoint, error)) from error
@@ -97,8 +98,6 @@ class Publisher:
 
 def bind_failure(endpoint: str, error: zmq.ZMQError) -> str:
     """Return which address failed, why, who holds it, and what to do."""
-    from mt4pump.address_holder import holder_of  # noqa: PLC0415 - needs psutil, and only when a bind failed
-
     if error.errno == zmq.EADDRINUSE:
         holder = holder_of(endpoint) or "another program"
         return f"pub_endpoint {endpoint} is taken by {holder}: stop it, or publish on another address"
@@ -107,6 +106,13 @@ def bind_failure(endpoint: str, error: zmq.ZMQError) -> str:
     if error.errno == zmq.EPROTONOSUPPORT:
         return f"pub_endpoint {endpoint}: this transport does not work here: use tcp://"
     return f"pub_endpoint {endpoint} cannot be bound: {error}: write it as tcp://127.0.0.1:5556"
+
+
+def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Bind; an ``ipc`` address that is held is refused here, as libzmq would take the socket file from its owner."""
+    if endpoint.startswith("ipc://") and holder_of(endpoint):
+        raise zmq.ZMQError(zmq.EADDRINUSE)
+    socket.bind(endpoint)
 
 
 def _apply(socket: zmq.Socket[bytes], options: SocketOptions) -> None:

@@ -19,7 +19,6 @@ from mt4pump.clock import NowNs
 from mt4pump.codes import PumpCode
 from mt4pump.complaints import Complaints
 from mt4pump.emitter import Emitter
-from mt4pump.errors import ConnectionLost
 from mt4pump.heartbeat import Vitals, heartbeat_fields
 from mt4pump.inbox import Inbox
 from mt4pump.intake import Intake
@@ -122,7 +121,7 @@ class Pump(Thread):
         try:
             if code == PumpCode.UPDATE_BIDASK:
                 self._take_quotes(ts)
-            elif code >= 0:
+            elif code < ATTACH:
                 self._intake.take(code, action, data, ts)
             else:
                 self._obey(code, data, ts)
@@ -133,10 +132,7 @@ class Pump(Thread):
     def _take_quotes(self, ts: int) -> None:
         quotes = self._intake.quotes
         before = quotes.published
-        try:
-            self._intake.drain_quotes(ts)
-        except ConnectionLost as error:
-            self._complaints.add("session_gone", error)
+        self._intake.take(PumpCode.UPDATE_BIDASK, 0, b"", ts)
         if quotes.published != before:
             self._last_quote_ts = ts
             self._server_clock.observe(quotes.last_time_s, ts)

@@ -67,8 +67,8 @@ class Slot:
 class QuoteStream:
     """Numbers and packs quotes. ``is_wanted`` tells whether a topic has a subscriber.
 
-    ``published`` counts quotes that were numbered, with or without a subscriber; ``last_time_s`` is the newest
-    ``lasttime`` seen, in seconds on the server's clock.
+    ``published`` counts quotes that were numbered, with or without a subscriber; ``last_time_s`` is the
+    ``lasttime`` of the last one, in seconds on the server's clock.
     """
 
     def __init__(self, encoder: Encoder, encoding: str, is_wanted: Callable[[bytes], bool]) -> None:
@@ -126,7 +126,7 @@ class QuoteStream:
                 sent += 1
         if count:
             self.published += count
-            self.last_time_s = max(self.last_time_s, lasttime)
+            self.last_time_s = lasttime
         return sent
 
     def refresh_interest(self) -> None:
@@ -157,5 +157,7 @@ def quote_fields(slot: Slot) -> Body:
         spread = round((ask - bid) * slot.multiply)  # type: ignore[operator]
     except (ValueError, OverflowError):
         spread = None
+    else:
+        spread = spread if abs(spread) < 2**63 else None
     fields = {"symbol": slot.symbol, "digits": digits, "bid": bid, "ask": ask, "spread": spread, "time": lasttime}
     return {**fields, "high": high, "low": low, "direction": direction}

@@ -19,8 +19,8 @@ from mt4pump.inbox import Inbox
 from mt4pump.manager import Manager, ManagerFactory
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
-ATTACH, DETACH, STATE_CHANGED, FINISH = -1, -2, -3, -4
-"""Words to the pump thread, put into the inbox in order with the events."""
+ATTACH, DETACH, STATE_CHANGED, FINISH = (2**31 + word for word in range(4))
+"""Words to the pump thread, in order with the events; beyond a C int, so that no pump code can be one."""
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,9 @@ class Supervisor(Thread):
             )
         except PumpError as error:
             reason = str(error)
+        except BaseException as error:
+            reason = f"internal error: {error!r}"
+            raise
         finally:
             self._leave(link, server, reason)
         return (self._now_s() - began_s if began_s is not None else 0.0), delay_s
@@ -179,6 +182,8 @@ class Supervisor(Thread):
         received, alive_s = self._inbox.received, self._now_s()
         while not self._ending.is_set():
             link.changed.clear()
+            if self._ending.is_set():  # its wake-up may just have been cleared
+                break
             if link.stopped.is_set():
                 return "STOP_PUMPING: the server or the link ended the session"
             if not link.manager.is_connected():
@@ -206,5 +211,6 @@ class Supervisor(Thread):
     def _enter(self, state: str, server: str, reason: str = "") -> None:
         since = self._inbox.now_ns() // 1_000_000
         self.status = SessionStatus(state, since, server, reason, self._reconnects)
-        (log.warning if state == LOST else log.info)("session %s server=%s %s", state, server or "-", reason)
+        told = f"session {state} server={server}" + (f" {reason}" if reason else "")
+        log.log(logging.WARNING if state == LOST else logging.INFO, "%s", told)
         self._inbox.tell(STATE_CHANGED, None)

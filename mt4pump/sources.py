@@ -40,7 +40,7 @@ def dll_source(settings: Settings) -> Source:
 
     def factory() -> Manager:
         # An interface that could not be released may still write to its folder: the next gets another one.
-        return DllManager(library, Path(settings.data_dir) / f"manager-{DllManager.abandoned}")
+        return DllManager(library, Path(settings.data_dir) / f"manager-{DllManager.abandoned}", settings.encoding)
 
     def counters() -> Mapping[str, int]:
         return {
@@ -67,11 +67,18 @@ def simulator_source(settings: Settings) -> Source:
             rate=settings.rate,
             accounts=settings.accounts,
             faults=tuple(parse_fault(text) for text in settings.faults),
+            encoding=settings.encoding,
         )
     )
 
     def counters() -> Mapping[str, int]:
-        return {"ticks_sent": simulator.ticks_sent, "events_sent": simulator.events_sent}
+        return {
+            "ticks_sent": simulator.ticks_sent,
+            "ticks_unseen": simulator.ticks_unseen,
+            "events_sent": simulator.events_sent,
+            "events_skipped": simulator.events_skipped,
+            "bad_lines": simulator.bad_lines,
+        }
 
     return Source(simulator.manager, counters, simulator.start, simulator.stop)
 

@@ -6,6 +6,7 @@ then take some 600 bytes each, and a re-read of the table decodes only the rows 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import msgpack
 
 from mt4pump.codes import ACTION_NAMES, Transaction
 from mt4pump.decode import Decoder, Fields
+from mt4pump.errors import LayoutError
 
 ADD, DELETE, UPDATE = ACTION_NAMES[Transaction.ADD], ACTION_NAMES[Transaction.DELETE], ACTION_NAMES[Transaction.UPDATE]
 
@@ -30,7 +32,7 @@ class Table:
     def __init__(self, decoder: Decoder, key: str) -> None:
         self._decoder = decoder
         self._key = key
-        self._rows: dict[Hashable, tuple[int, bytes]] = {}
+        self._rows: dict[Hashable, tuple[bytes, bytes]] = {}
         self.primed = False
 
     def __len__(self) -> int:
@@ -49,6 +51,8 @@ class Table:
     def reread(self, array: bytes) -> Iterator[TableEvent]:
         """Take the whole table and yield what differs from the rows before it; the first read yields nothing."""
         size = self._decoder.record.size
+        if len(array) % size:
+            raise LayoutError(f"array of {self._decoder.record.name}: {len(array)} bytes is not a multiple of {size}")
         rows = (array[start : start + size] for start in range(0, len(array), size))
         known, self._rows = self._rows, {}
         if not self.primed:
@@ -60,10 +64,10 @@ class Table:
         for key in known.keys() - self._rows.keys():
             yield TableEvent(DELETE, msgpack.unpackb(known[key][1]))
 
-    def _changes(self, rows: Iterable[bytes], known: dict[Hashable, tuple[int, bytes]]) -> Iterator[TableEvent]:
+    def _changes(self, rows: Iterable[bytes], known: dict[Hashable, tuple[bytes, bytes]]) -> Iterator[TableEvent]:
         by_print = {kept[0]: key for key, kept in known.items()}
         for row in rows:
-            key = by_print.get(hash(row))
+            key = by_print.get(fingerprint(row))
             if key is not None:
                 self._rows[key] = known[key]
                 continue
@@ -78,8 +82,13 @@ class Table:
 
     def _keep(self, row: bytes, fields: Fields) -> bytes:
         packed: bytes = msgpack.packb(fields)
-        self._rows[fields[self._key]] = (hash(row), packed)
+        self._rows[fields[self._key]] = (fingerprint(row), packed)
         return packed
+
+
+def fingerprint(row: bytes) -> bytes:
+    """Return what two different rows never share; `hash` has only 32 bits on 32-bit Python."""
+    return hashlib.blake2b(row, digest_size=16).digest()
 
 
 class Marks:

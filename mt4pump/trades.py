@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mt4pump.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
 from mt4pump.decode import Fields
@@ -46,7 +46,14 @@ def difference(new: Fields, old: Fields) -> Fields:
     """Return the old values of the fields in which ``new`` differs (NaN equals NaN)."""
     if new == old:
         return {}
-    return {name: was for name, was in old.items() if new[name] != was and not (is_nan(was) and is_nan(new[name]))}
+    return {name: was for name, was in old.items() if not same(new[name], was)}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, NaN to NaN, also in lists."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) or (is_nan(one) and is_nan(other))
 
 
 def is_nan(value: object) -> bool:
@@ -57,6 +64,11 @@ def is_nan(value: object) -> bool:
 def is_over(fields: Fields) -> bool:
     """Return whether the record itself says that the order is not open any more."""
     return bool(fields["close_time"]) or fields["state"] in CLOSED_STATES or fields["state"] == TradeState.TS_DELETED
+
+
+def is_open_order(fields: Fields) -> bool:
+    """Return whether a row of a table is an order that is open; money operations never are."""
+    return fields["cmd"] not in MONEY_CHANGES and not is_over(fields)
 
 
 def ending(fields: Fields, cmd_before: int) -> str:
@@ -95,7 +107,7 @@ class TradeBook:
 
     def __init__(self) -> None:
         self.open: dict[int, Fields] = {}
-        self._ended: OrderedDict[int, tuple[str, Fields]] = OrderedDict()
+        self._ended: OrderedDict[int, tuple[frozenset[str], Fields]] = OrderedDict()
 
     def apply(self, action: int, fields: Fields) -> TradeEvent:
         """Take one record as the pump told it and return what happened."""
@@ -114,14 +126,14 @@ class TradeBook:
 
     def prime(self, rows: Iterable[Fields]) -> None:
         """Take the open orders of a first table read, which are nobody's news."""
-        self.open = {row["order"]: row for row in rows if not is_over(row)}
+        self.open = {row["order"]: row for row in rows if is_open_order(row)}
 
     def reconcile(self, rows: Iterable[Fields]) -> Iterator[TradeEvent]:
         """Take a whole table read and yield what must have happened unseen since the book was last right.
 
         An order that is gone is told with its last known record: how it closed is not in the table any more.
         """
-        table = {row["order"]: row for row in rows}
+        table = {row["order"]: row for row in rows if row["cmd"] not in MONEY_CHANGES}
         for order in [order for order in self.open if order not in table]:
             gone = self.open[order]
             change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
@@ -138,16 +150,18 @@ class TradeBook:
             else:
                 self.open[order] = row
 
-    def _after_end(self, action: int, change: str, fields: Fields, ended: tuple[str, Fields], *, wiped: bool) -> str:
+    def _after_end(
+        self, action: int, change: str, fields: Fields, ended: tuple[frozenset[str], Fields], *, wiped: bool
+    ) -> str:
         """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion."""
-        end, last = ended
+        ends, last = ended
         order = fields["order"]
         if change in ENDS:
-            if end in {BALANCE, CREDIT}:
+            if ends & {BALANCE, CREDIT}:
                 change = DELETED if wiped or action == Transaction.DELETE else MODIFIED
-            elif change == end:
+            if change in ends:
                 change = MODIFIED
-            self._keep(order, end if change == MODIFIED else change, fields)
+            self._end(order, ends | ({change} & ENDS), fields)
         elif action == Transaction.ADD or fields["timestamp"] > last["timestamp"]:
             self._keep(order, change, fields)
         return change  # an older UPDATE that came late changes nothing we know
@@ -157,8 +171,11 @@ class TradeBook:
             self._ended.pop(order, None)
             self.open[order] = fields
             return
+        self._end(order, frozenset({change}), fields)
+
+    def _end(self, order: int, ends: frozenset[str], fields: Fields) -> None:
         self.open.pop(order, None)
-        self._ended[order] = (change, fields)
+        self._ended[order] = (ends, fields)
         self._ended.move_to_end(order)
         if len(self._ended) > ENDED_LIMIT:
             self._ended.popitem(last=False)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 
 pytest_plugins = ["tests.vendor.fixtures"]
-REQUIRE_ALL = "MT4PUMP_REQUIRE_ALL"
+REQUIRE_ALL = "REQUIRE_ALL_TESTS"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1].parent / "shared"
-REQUIRE_ALL = "MT4PUMP_REQUIRE_ALL"
+REQUIRE_ALL = "REQUIRE_ALL_TESTS"
 """Environment variable: set to 1, a missing reference fails the test that needs it instead of skipping it."""
 
 

@@ -140,7 +140,7 @@ def test_a_lost_link_is_told_and_a_new_session_follows_with_what_changed_meanwhi
 ) -> None:
     fake.set_table("TradesGet", [TRADE_RECORD.pack(TRADE)])
     with running_dll(tmp_path, vendor_library) as run:
-        run.pumping()
+        first = run.pumping().body
         fake.set_table("TradesGet", [TRADE_RECORD.pack({**TRADE, "order": 8})])
         fake.lose_link(stops=3)
         assert run.topic("session.stop").body["reason"] == "STOP_PUMPING"
@@ -150,7 +150,7 @@ def test_a_lost_link_is_told_and_a_new_session_follows_with_what_changed_meanwhi
         assert (new["change"], new["order"], new["synthetic"]) == ("opened", 8, True)
         beat = run.pumping().body
         assert beat["reconnects"] == 1
-        assert beat["source"]["callback_errors"] == 0
+        assert beat["source"]["callback_errors"] == first["source"]["callback_errors"]  # counted per process
     assert fake.count("live_interfaces") == 0
 
 

@@ -208,3 +208,12 @@ def test_a_ring_from_many_threads_is_never_lost() -> None:
     assert len(made) == 0
     made.notify(BIDASK, 0, b"")
     assert codes(made) == [BIDASK]
+
+
+def test_start_fits_into_a_full_inbox_as_without_it_a_session_never_runs() -> None:
+    made = Inbox(1)
+    made.notify(TRADES, 0, b"record")
+    made.notify(TRADES, 0, b"record")
+    made.notify(START, 0, b"")
+    assert codes(made) == [TRADES, START]
+    assert made.refused == 1

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-REQUIRED = os.environ.get("MT4PUMP_REQUIRE_ALL")
+REQUIRED = os.environ.get("REQUIRE_ALL_TESTS")
 ENDPOINT = "tcp://127.0.0.1:5556"
 
 
@@ -91,7 +91,7 @@ def test_from_a_clone_to_quotes_and_trades_in_another_terminal(tmp_path: Path) -
                 timeout=60,
             )
             assert told.stdout.count(wanted) == 5
-        assert json.loads(told.stdout.splitlines()[0])["seq"] > 0
+        assert json.loads(told.stdout.splitlines()[0])["body"]["seq"] > 0
         daemon.send_signal(signal.SIGINT)
         assert daemon.wait(10) == 0
     finally:

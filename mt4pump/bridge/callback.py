@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import struct
+import threading
 from collections.abc import Callable, Mapping
 from ctypes import string_at
-from threading import get_ident
 
 from mt4pump.bridge.prototypes import NOTIFY_EX, POINTER_BYTES
 from mt4pump.codes import PumpCode
@@ -46,7 +46,7 @@ class Callback:
         self.stale = 0
         self._notify: dict[int, Notify] = {}
         self._sessions = 0
-        self._known_threads: set[int] = set()
+        self._thread = threading.local()  # of no use before the pin, as its values die with the thread state
         self._ensure = ctypes.pythonapi.PyGILState_Ensure
         self.function = NOTIFY_EX(self._make_on_event(BODIES if POINTER_BYTES == 4 else {}))
 
@@ -62,16 +62,18 @@ class Callback:
 
     def know_this_thread(self) -> None:
         """Tell that the calling thread is Python's own: Disconnect may call back on it, and it needs no pin."""
-        self._known_threads.add(get_ident())
+        self._thread.pinned = True
 
     def _make_on_event(self, bodies: Mapping[int, tuple[int, int]]) -> OnEvent:
         """Return what the DLL calls: a closure, as it finds its names in half the time that a method does."""
-        callback, known_threads, notify_of = self, self._known_threads, self._notify.get
+        callback, thread, notify_of = self, self._thread, self._notify.get
 
         def on_event(code: int, action: int, data: int | None, param: int | None) -> None:
             # On the DLL's thread. Never wait, log or raise here; what goes wrong is counted.
             try:
-                if get_ident() not in known_threads:
+                try:
+                    thread.pinned  # noqa: B018 - asked for the AttributeError: identifiers of dead threads come back
+                except AttributeError:
                     callback._pin_thread_state()
                 notify = notify_of(param or 0)
                 if notify is None:
@@ -95,7 +97,7 @@ class Callback:
         One `PyGILState_Ensure` too many, never released, does it: a call then costs tenths of a µs and not 6.
         """
         self._ensure()
-        self._known_threads.add(get_ident())
+        self._thread.pinned = True
         self.pinned_threads += 1
 
 

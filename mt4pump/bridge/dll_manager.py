@@ -19,7 +19,7 @@ from mt4pump.bridge.interface import Interface, plugin_array
 from mt4pump.bridge.library import Library
 from mt4pump.bridge.prototypes import TABLE_METHODS
 from mt4pump.codes import ReturnCode
-from mt4pump.errors import ConnectionLost
+from mt4pump.errors import ConnectionLost, LoginError
 from mt4pump.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, SYMBOL_INFO
 from mt4pump.manager import TABLES, Notify
 from mt4pump.record import Record
@@ -39,8 +39,9 @@ class DllManager:
     abandoned = 0
     """Interfaces of this process that could not be released because a call in them never came back."""
 
-    def __init__(self, library: Library, working_directory: Path) -> None:
+    def __init__(self, library: Library, working_directory: Path, encoding: str = "cp1252") -> None:
         self._library = library
+        self._encoding = encoding
         self._folder = working_directory
         self._interface = library.create(working_directory)
         self._door = Lock()
@@ -53,27 +54,40 @@ class DllManager:
     def _reading(self, call: str) -> Iterator[Interface]:
         """Give the interface to a read, or raise ConnectionLost when the session was closed."""
         with self._door:
-            if self._closed:
-                raise ConnectionLost(call, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", "the session was closed")
-            yield self._interface
+            yield self._open_interface(call)
+
+    def _open_interface(self, call: str) -> Interface:
+        if self._closed:
+            raise ConnectionLost(call, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", "the session was closed")
+        return self._interface
+
+    def _ansi(self, call: str, text: str, what: str) -> bytes:
+        """Return ``text`` in the server's code page; refused where it has no such letter, as a guess would be wrong."""
+        try:
+            return text.encode(self._encoding)
+        except UnicodeEncodeError:
+            why = f"{what} has letters that code page {self._encoding} lacks; see the setting encoding"
+            raise LoginError(call, ReturnCode.RET_INVALID_DATA, "RET_INVALID_DATA", why) from None
 
     def connect(self, server: str) -> None:
         """Connect to ``host:port``; 443 when no port is given."""
-        self._interface.check("Connect", server.encode("ascii", "replace"))
+        self._open_interface("Connect").check("Connect", self._ansi("Connect", server, "the server's name"))
 
     def login(self, login: int, password: str) -> None:
         """Log in as a manager account; other accounts are refused with RET_BAD_ACCOUNT_INFO."""
-        self._interface.check("Login", login, password.encode("cp1252", "replace"))
+        self._open_interface("Login").check("Login", login, self._ansi("Login", password, "the password"))
 
     def pump(self, flags: int, notify: Notify) -> None:
         """Switch to pumping. RET_OK means only that the request was taken: START_PUMPING tells that it runs."""
-        callback = self._library.callback
+        interface, callback = self._open_interface("PumpingSwitchEx"), self._library.callback
         callback.know_this_thread()  # a failing switch may call back synchronously
         self._param = callback.open(notify)
-        self._interface.check("PumpingSwitchEx", callback.function, flags, self._param)
+        interface.check("PumpingSwitchEx", callback.function, flags, self._param)
 
     def is_connected(self) -> bool:
         """Return IsConnected; True while a read holds the interface, as a working read is a sign of life."""
+        if self._closed:
+            return False
         if not self._door.acquire(timeout=CONNECTED_WAIT_S):
             return True
         try:
@@ -135,6 +149,9 @@ class DllManager:
 
     def close(self) -> None:
         """Disconnect, then Release, from the calling thread; a call inside that never ends is left behind."""
+        if self._closed:
+            return
+        self._closed = True  # seen by every call that is not in the DLL yet
         if not self._door.acquire(timeout=CLOSE_WAIT_S):
             DllManager.abandoned += 1
             self._library.callback.close(self._param)
@@ -143,11 +160,9 @@ class DllManager:
             )
             return
         try:
-            if not self._closed:
-                self._closed = True
-                self._library.callback.know_this_thread()
-                self._interface.call("Disconnect")
-                self._library.callback.close(self._param)
-                self._interface.release()
+            self._library.callback.know_this_thread()
+            self._interface.call("Disconnect")
+            self._library.callback.close(self._param)
+            self._interface.release()
         finally:
             self._door.release()

@@ -13,6 +13,8 @@ from mt4pump.bridge.prototypes import ABSENT_IN_64_BIT_DLL, METHOD, METHODS, POI
 from mt4pump.codes import CONNECTION_LOSSES, LOGIN_REFUSALS, OBSERVED_MEANINGS, ReturnCode, return_code_name
 from mt4pump.errors import ConnectionLost, LibraryError, LoginError, ManagerError
 
+ARRAY_LIMIT_BYTES = 1 << 30
+"""A table larger than this (a million accounts) is taken for a wrong number, not for memory to read."""
 SUCCESS = frozenset({ReturnCode.RET_OK, ReturnCode.RET_OK_NONE})
 
 
@@ -73,7 +75,7 @@ class Interface:
         try:
             if not address and total.value <= 0:
                 return b""
-            if not address or total.value < 0:
+            if not address or not 0 <= total.value * record_bytes <= ARRAY_LIMIT_BYTES:
                 raise ManagerError(
                     name,
                     ReturnCode.RET_INVALID_DATA,

@@ -107,7 +107,7 @@ def load(path: Path) -> Library:
     try:
         functions = ctypes.CDLL(str(path))
     except OSError as error:
-        what = "not a library at all" if bits is None else "or a library that it needs, cannot be loaded"
+        what = "not a library at all" if bits is None else "it, or a library that it needs, cannot be loaded"
         raise LibraryError(f"{path}: {what}: {error}") from error
     for export in ("MtManVersion", "MtManCreate"):
         if not hasattr(functions, export):

@@ -9,7 +9,6 @@ import sys
 from rich.console import Console
 from rich.progress import track
 
-HELP = "measure this machine: events per second and latency, beside a bare pyzmq loop and a naive pipeline"
 EPILOG = """
 Three paths run one after the other, each with a subscriber in a process of its own: mt4pump's pipeline (fed from
 memory, no DLL), a bare pyzmq loop that sends the same bytes, and the pipeline that one would write first (lock,

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from mt4pump.decode import Decoder, Fields, ansi_text, utf16_text
 from mt4pump.desks.reader import Reader
 from mt4pump.emitter import Emitter
+from mt4pump.errors import ManagerError
 from mt4pump.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from mt4pump.record import Record
 from mt4pump.tables import ADD, UPDATE
@@ -32,13 +33,14 @@ class MessageDesk:
         self._mail = Decoder(MAIL_BOX, encoding)
         self._awaited: OrderedDict[int, Fields] = OrderedDict()
         self._told: OrderedDict[int, int] = OrderedDict()
+        self._last_mail = 0
 
     def news(self, data: bytes, ts: int) -> None:
         """Tell a news header; without one, those of the API's list that were not told yet."""
         if data:
             self._tell_news(*_split(data, NEWS_TOPIC), ts)
             return
-        array = self._reader.manager.table("news")
+        array = self._reader.table("news")
         for start in range(0, len(array), NEWS_TOPIC.size):
             self._tell_news(array[start : start + NEWS_TOPIC.size], b"", ts)
 
@@ -65,17 +67,28 @@ class MessageDesk:
                 self._emitter.emit(NEWS, key, {**fields, "body": text, "action": UPDATE}, ts)
 
     def mail(self, data: bytes, ts: int) -> None:
-        """Tell a mail. Its body is behind the record, or in the file that the API stored its last mail in."""
+        """Tell a mail. Its body is behind the record, or in the file that the API stored its last mail in.
+
+        A bell without a record may ring more than once for the same mail: it is told once.
+        """
         record, body = _split(data, MAIL_BOX)
+        fault: ManagerError | None = None
         if not body:
-            stored = self._reader.manager.last_mail() or b""
+            stored = b""
+            try:
+                stored = self._reader.manager.last_mail() or b""
+            except ManagerError as error:
+                fault = error  # costs the body, not the mail
             head, behind = _split(stored, MAIL_BOX)
             if len(head) == MAIL_BOX.size and (not record or _same_mail(self._mail(head), self._mail(record))):
                 record, body = head, behind
-        if record:
+        if record and (data or self._last_mail != hash(record)):
+            self._last_mail = hash(record)
             fields = self._mail(record)
             text = ansi_text(body, self._encoding) if body else None
             self._emitter.emit(MAIL, fields["to"], {**fields, "body": text, "action": ADD}, ts)
+        if fault is not None:
+            raise fault
 
     def _tell_news(self, record: bytes, body: bytes, ts: int) -> None:
         fields = self._news(record)

@@ -66,13 +66,14 @@ class TableDesk:
     def take(self, name: str, action: int, data: bytes, ts: int) -> None:
         """Tell one row of table ``name``, or what differs in the table when the API gave no row.
 
-        Rows before START are the API's initial fill: counted, and left to the read at START.
+        Rows and doorbells before START are the API's initial fill: counted, and left to the read at START. A table that
+        is only half full then would tell every row that is not there yet as deleted.
         """
         room = self._rooms[name]
-        if not data:
-            self.reread(name, ts)
-        elif not self._reader.live:
+        if not self._reader.live:
             self.before_start += 1
+        elif not data:
+            self.reread(name, ts)
         else:
             self._tell(room, room.table.apply(action, data), ts, synthetic=False)
             if room.kind is SYMBOL and action != Transaction.DELETE:
@@ -81,7 +82,7 @@ class TableDesk:
     def reread(self, name: str, ts: int, *, synthetic: bool = False) -> None:
         """Read table ``name`` whole and tell the differences; its first read is nobody's news."""
         room = self._rooms[name]
-        array = self._reader.manager.table(name)
+        array = self._reader.table(name)
         if room.kind is SYMBOL:
             self._select(rows(array, CON_SYMBOL.size))
         for event in room.table.reread(array):
@@ -120,14 +121,20 @@ class TableDesk:
 
     def _with_parameters(self, fields: Fields) -> Fields:
         """Add a plugin's parameters; None where the API cannot give them (64 bit) or knows the plugin no more."""
+        try:
+            parameters = self._parameters(fields["file"])
+        except ManagerError as error:
+            self._complaints.add("read_error", error)
+            parameters = None
+        return {**_named(fields), "parameters": parameters}
+
+    def _parameters(self, file: str) -> list[Fields] | None:
         manager = self._reader.manager
-        file = fields["file"]
-        parameters = None
-        for position, row in enumerate(Decoder(CON_PLUGIN, self._encoding).many(manager.table("plugins"))):
+        for position, row in enumerate(Decoder(CON_PLUGIN, self._encoding).many(self._reader.table("plugins"))):
             if row["file"] == file:
                 array = manager.plugin_parameters(position)
-                parameters = None if array is None else list(self._plugin_parameter.many(array))
-        return {**_named(fields), "parameters": parameters}
+                return None if array is None else list(self._plugin_parameter.many(array))
+        return None
 
 
 def _as_it_is(fields: Fields) -> Fields:

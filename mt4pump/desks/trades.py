@@ -31,7 +31,10 @@ class TradeDesk:
     def take(self, action: int, data: bytes, ts: int) -> None:
         """Tell one trade record, or what differs in the table when the API gave none."""
         if not data:
-            self.reread(ts)
+            if self._reader.live:
+                self.reread(ts)
+            else:
+                self.before_start += 1
             return
         fields = self._trade(data)
         if self._reader.live or _no_table_shows(action, fields):
@@ -41,7 +44,7 @@ class TradeDesk:
 
     def reread(self, ts: int) -> None:
         """Read TradesGet and tell what happened unseen, marked synthetic; the very first read is nobody's news."""
-        rows = list(self._trade.many(self._reader.manager.table("trades")))
+        rows = list(self._trade.many(self._reader.table("trades")))
         if not self._primed:
             self._primed = True
             self.book.prime(rows)
@@ -51,7 +54,9 @@ class TradeDesk:
 
     def activations(self, ts: int) -> None:
         """Tell orders whose ``activation`` mark changed; TradesGet is what sets it."""
-        rows = self._trade.many(self._reader.manager.table("trades"))
+        if not self._reader.live:
+            return
+        rows = self._trade.many(self._reader.table("trades"))
         for action, fields in self._activations.changes(rows):
             self._emitter.emit(ACTIVATION, fields["login"], {**fields, "action": action}, ts)
 
@@ -64,7 +69,9 @@ class TradeDesk:
         self._tell_margins(ts, synthetic=True)
 
     def _tell_margins(self, ts: int, *, synthetic: bool) -> None:
-        rows = self._margin.many(self._reader.manager.table("margins"))
+        if not self._reader.live:
+            return
+        rows = self._margin.many(self._reader.table("margins"))
         for action, fields in self._levels.changes(rows):
             self._emitter.emit(MARGIN, fields["login"], {**fields, "action": action}, ts, synthetic=synthetic)
 
