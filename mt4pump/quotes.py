@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgpack
 
@@ -44,14 +44,13 @@ class Send(Protocol):
 class Slot:
     """What is known of one symbol: its topic, its last ``seq``, whether anybody ``wants`` it, its packed head."""
 
-    __slots__ = ("digits", "head", "multiply", "pack", "seq", "symbol", "topic", "values", "wanted")
+    __slots__ = ("digits", "head", "multiply", "pack", "seq", "symbol", "topic", "wanted")
 
     def __init__(self, symbol: str, digits: int, epoch: int) -> None:
         self.symbol = symbol
         self.topic = topic_of(QUOTE, symbol)
         self.seq = 0
         self.wanted = False
-        self.values: tuple[object, ...] = ()
         self.set_digits(digits, epoch)
 
     def set_digits(self, digits: int, epoch: int) -> None:
@@ -88,15 +87,13 @@ class QuoteStream:
         and each call here costs two percent of the throughput.
         """
         slots, more = self._slots, SNDMORE
-        count = sent = lasttime = 0
+        unwanted = lasttime = 0
         for values in self._records(records):
             raw, digits, direction, lasttime, bid, ask, high, low = values
-            count += 1
             slot = slots.get(raw)
             if slot is None or slot.digits != digits:
                 slot = self._slot(raw, digits)
             slot.seq = seq = slot.seq + 1
-            slot.values = values
             if slot.wanted:
                 try:
                     body = slot.pack(
@@ -120,14 +117,16 @@ class QuoteStream:
                         ts,
                     )
                 except (ValueError, OverflowError, struct.error):
-                    body = self._encoder.body(quote_fields(slot), seq, ts)
+                    body = self._encoder.body(quote_fields(slot, values), seq, ts)
                 send(slot.topic, more)
                 send(body)
-                sent += 1
+            else:
+                unwanted += 1
+        count = len(records) // SYMBOL_INFO.size
         if count:
             self.published += count
             self.last_time_s = lasttime
-        return sent
+        return count - unwanted
 
     def refresh_interest(self) -> None:
         """Ask anew which topics are wanted; called when a subscription came or went."""
@@ -150,11 +149,11 @@ class QuoteStream:
         return slot
 
 
-def quote_fields(slot: Slot) -> Body:
-    """Return the last quote of ``slot``; ``spread`` (points) is None when the prices are no numbers."""
-    _, digits, direction, lasttime, bid, ask, high, low = slot.values
+def quote_fields(slot: Slot, values: tuple[Any, ...]) -> Body:
+    """Return a quote of ``slot`` as fields; ``spread`` (points) is None when the prices give no integer."""
+    _, digits, direction, lasttime, bid, ask, high, low = values
     try:
-        spread = round((ask - bid) * slot.multiply)  # type: ignore[operator]
+        spread = round((ask - bid) * slot.multiply)
     except (ValueError, OverflowError):
         spread = None
     else:

@@ -120,9 +120,11 @@ WORST |= {"low": -math.inf, "lasttime": 2**31 - 1, "direction": -(2**31)}
 def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: int) -> None:
     made = stream()
     for seq in (1, 2):
-        ((topic, body),) = raw_messages(made, SYMBOL_INFO.pack(values), ts=ts)
+        record = SYMBOL_INFO.pack(values)
+        ((topic, body),) = raw_messages(made, record, ts=ts)
         (slot,) = made._slots.values()
-        expected = msgpack.unpackb(Encoder(EPOCH).body(quote_fields(slot), seq, ts))
+        (read,) = made._records(record)
+        expected = msgpack.unpackb(Encoder(EPOCH).body(quote_fields(slot, read), seq, ts))
         assert repr(sorted(msgpack.unpackb(body).items())) == repr(sorted(expected.items()))
         assert set(expected) == set(KEYS)
         assert topic == slot.topic

@@ -67,7 +67,7 @@ typedef pthread_t Thread;
 #define MUTEX_READY PTHREAD_MUTEX_INITIALIZER
 #define CONDITION_READY PTHREAD_COND_INITIALIZER
 #define THREAD_FUNCTION(name) void *name(void *argument)
-#define SLEEP_GRAIN_NS 200000 /* a sleep may end this late: spin for what is shorter */
+#define SLEEP_GRAIN_NS 20000 /* spin for what is shorter; a whole core spun away would slow those it is shared with */
 
 static inline void lock(Mutex *mutex) { pthread_mutex_lock(mutex); }
 static inline void unlock(Mutex *mutex) { pthread_mutex_unlock(mutex); }
