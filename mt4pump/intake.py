@@ -50,7 +50,6 @@ class Intake:
         self._emitter = emitter
         self._complaints = complaints
         self._reader = Reader()
-        self.trades = TradeDesk(emitter, self._reader, options.encoding)
         self.messages = MessageDesk(emitter, self._reader, options.encoding)
         self.tables = TableDesk(
             emitter,
@@ -61,6 +60,7 @@ class Intake:
             user_fields=options.user_fields,
             plugin_parameters=options.plugin_parameters,
         )
+        self.trades = TradeDesk(emitter, self._reader, options.encoding, self.tables.in_reach)
         self._handlers = self._make_handlers()
 
     def attach(self, link: Link) -> None:

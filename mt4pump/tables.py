@@ -35,6 +35,9 @@ class Table:
         self._rows: dict[Hashable, tuple[bytes, bytes]] = {}
         self.primed = False
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._rows
+
     def __len__(self) -> int:
         return len(self._rows)
 

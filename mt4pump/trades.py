@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from mt4pump.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
@@ -128,15 +128,20 @@ class TradeBook:
         """Take the open orders of a first table read, which are nobody's news."""
         self.open = {row["order"]: row for row in rows if is_open_order(row)}
 
-    def reconcile(self, rows: Iterable[Fields]) -> Iterator[TradeEvent]:
+    def reconcile(
+        self, rows: Iterable[Fields], in_reach: Callable[[int], bool] = lambda _login: True
+    ) -> Iterator[TradeEvent]:
         """Take a whole table read and yield what must have happened unseen since the book was last right.
 
-        An order that is gone is told with its last known record: how it closed is not in the table any more.
+        An order that is gone is told with its last known record: how it closed is not in the table any more. When its
+        account is gone from our reach (``in_reach`` of the login is false) it may well be open still: that is told as
+        deleted, not as closed.
         """
         table = {row["order"]: row for row in rows if row["cmd"] not in MONEY_CHANGES}
         for order in [order for order in self.open if order not in table]:
             gone = self.open[order]
             change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
+            change = change if in_reach(gone["login"]) else DELETED
             self._keep(order, change, gone)
             yield TradeEvent(Transaction.DELETE, change, gone, {})
         for order, row in table.items():

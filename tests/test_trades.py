@@ -529,3 +529,15 @@ def test_between_two_closes_of_an_order_it_was_open_again(events: list[tuple[int
             closed.add(order)
         if order in book.open:
             closed.discard(order)
+
+
+def test_an_order_whose_account_left_our_reach_is_not_told_as_closed() -> None:
+    book = TradeBook()
+    rows = [
+        record({"order": 1, "login": 5}),
+        record({"order": 2, "login": 6}),
+        record({"order": 3, "login": 6, "cmd": 2}),
+    ]
+    book.prime(rows)
+    told = {event.fields["order"]: event.change for event in book.reconcile([], lambda login: login == 5)}
+    assert told == {1: "closed", 2: "deleted", 3: "deleted"}

@@ -28,6 +28,9 @@ def command(args: argparse.Namespace) -> int:
     """Run the cases and print what came out."""
     from mt4pump.bench.report import as_json, table  # noqa: PLC0415 - a long import that only this command needs
     from mt4pump.bench.runs import Case, MemoryFeed, run_case  # noqa: PLC0415
+    from mt4pump.settings import Settings  # noqa: PLC0415
+
+    sys.setswitchinterval(Settings.model_fields["switch_interval_s"].default)  # as in the daemon
 
     count, subscribers = max(1_000, args.events), max(1, args.subscribers)
     cases = [

@@ -79,6 +79,11 @@ class TableDesk:
             if room.kind is SYMBOL and action != Transaction.DELETE:
                 self._select((data,))
 
+    def in_reach(self, login: int) -> bool:
+        """Return whether account ``login`` is one that this manager sees; True where no accounts are told at all."""
+        users = self._rooms["users"].table
+        return not len(users) or login in users
+
     def reread(self, name: str, ts: int, *, synthetic: bool = False) -> None:
         """Read table ``name`` whole and tell the differences; its first read is nobody's news."""
         room = self._rooms[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mt4pump.codes import ACTION_NAMES, Transaction
 from mt4pump.decode import Decoder, Fields
 from mt4pump.desks.reader import Reader
@@ -17,11 +19,12 @@ UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 class TradeDesk:
     """Keeps the book of open orders. ``before_start`` counts rows of the API's initial fill that were no news."""
 
-    def __init__(self, emitter: Emitter, reader: Reader, encoding: str) -> None:
+    def __init__(self, emitter: Emitter, reader: Reader, encoding: str, in_reach: Callable[[int], bool]) -> None:
         self.book = TradeBook()
         self.before_start = 0
         self._emitter = emitter
         self._reader = reader
+        self._in_reach = in_reach
         self._trade = Decoder(TRADE_RECORD, encoding)
         self._margin = Decoder(MARGIN_LEVEL, encoding)
         self._activations = Marks("order", "activation")
@@ -49,7 +52,7 @@ class TradeDesk:
             self._primed = True
             self.book.prime(rows)
             return
-        for event in self.book.reconcile(rows):
+        for event in self.book.reconcile(rows, self._in_reach):
             self._tell(event, ts, synthetic=True)
 
     def activations(self, ts: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mt4pump.codes import PumpCode, Transaction
-from mt4pump.layout import MARGIN_LEVEL, TRADE_RECORD
+from mt4pump.layout import MARGIN_LEVEL, TRADE_RECORD, USER_RECORD
 from tests.bus import Message
 from tests.desks.stand import EPOCH, Stand, own, seen, stand
 from tests.fake_manager import failed, lost
@@ -120,6 +120,12 @@ def test_what_happened_in_a_gap_is_told_at_the_next_start(busy: Stand) -> None:
         ("trade.100", 2, "activated", "update", True),
         ("trade.100", 4, "opened", "add", True),
     ]
+
+
+def test_orders_of_an_account_that_left_our_reach_are_not_told_as_closed(busy: Stand) -> None:
+    other = USER_RECORD.pack({"login": 101})
+    busy.reconnect(lambda manager: manager.tables.update({"trades": b"", "users": other}))
+    assert [change for _, _, change, _, _ in told(busy.take(START))] == ["deleted", "deleted"]
 
 
 def test_a_read_that_fails_is_counted_and_the_next_one_tells(busy: Stand) -> None:
