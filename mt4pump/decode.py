@@ -23,6 +23,18 @@ def ansi_text(raw: bytes, encoding: str) -> str:
     return raw.partition(b"\0")[0].decode(encoding, "replace")
 
 
+def text_reader(encoding: str) -> Callable[[bytes], str]:
+    """Return `ansi_text` for one code page; plain ASCII, which most fields are, skips the page's table."""
+    if bytes(range(1, 128)).decode(encoding, "replace") != bytes(range(1, 128)).decode("ascii"):
+        return lambda raw: ansi_text(raw, encoding)
+
+    def read(raw: bytes) -> str:
+        text = raw.partition(b"\0")[0]
+        return str(text, "ascii") if text.isascii() else text.decode(encoding, "replace")
+
+    return read
+
+
 def utf16_text(raw: bytes) -> str:
     """Return the text of a fixed UTF-16LE field. Never fails; a lone surrogate becomes U+FFFD."""
     end = raw.find(b"\0\0")
@@ -73,7 +85,7 @@ def _conversion(field: Field, encoding: str) -> Callable[[bytes], Any] | None:
         nested = Decoder(field.record, encoding)
         return (lambda raw: list(nested.many(raw))) if field.count else nested
     if field.kind == "s":
-        return lambda raw: raw.partition(b"\0")[0].decode(encoding, "replace")
+        return text_reader(encoding)
     if field.kind == "u":
         return utf16_text
     if field.count:

@@ -36,19 +36,13 @@ def dll_source(settings: Settings) -> Source:
 
     library = load(find(settings.dll_path))
     log.info("library %s, build %d", library.path, library.build)
-    callback = library.callback
 
     def factory() -> Manager:
         # An interface that could not be released may still write to its folder: the next gets another one.
         return DllManager(library, Path(settings.data_dir) / f"manager-{DllManager.abandoned}", settings.encoding)
 
     def counters() -> Mapping[str, int]:
-        return {
-            "pinned_threads": callback.pinned_threads,
-            "callback_errors": callback.errors,
-            "stale_callbacks": callback.stale,
-            "abandoned_interfaces": DllManager.abandoned,
-        }
+        return {**library.callback.counters(), "abandoned_interfaces": DllManager.abandoned}
 
     return Source(factory, counters, _nothing, _nothing)
 

@@ -65,7 +65,7 @@ HARMLESS = {
     ),
 }
 
-THE_BRIDGE_KNOWS = {"codes", "errors", "layout", "manager", "record"}
+THE_BRIDGE_KNOWS = {"codes", "complaints", "errors", "layout", "manager", "record"}
 THE_SIMULATOR_KNOWS = {"codes", "errors", "layout", "manager", "record"}
 
 LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 70

@@ -62,11 +62,17 @@ def row(outcome: Outcome, outcomes: list[Outcome]) -> tuple[str, ...]:
         ratio(outcome, outcomes, "naive", percent=False),
         f"{got.per_second:,.0f}",
         f"{case.events - got.messages:,}",
-        f"{got.p50_us:,.0f}",
-        f"{got.p99_us:,.0f}",
-        f"{got.p999_us:,.0f}",
+        *latencies(outcome),
         outcome.note,
     )
+
+
+def latencies(outcome: Outcome) -> tuple[str, ...]:
+    """Return p50, p99 and p99.9 in µs; dashes flat out, where they tell the length of the queue."""
+    got = outcome.received
+    if math.isinf(outcome.case.rate):
+        return ("-",) * 3
+    return tuple(f"{value:,.0f}" for value in (got.p50_us, got.p99_us, got.p999_us))
 
 
 def ratio(outcome: Outcome, outcomes: list[Outcome], path: str, *, percent: bool) -> str:

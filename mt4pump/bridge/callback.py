@@ -15,12 +15,13 @@ from ctypes import string_at
 
 from mt4pump.bridge.prototypes import NOTIFY_EX, POINTER_BYTES
 from mt4pump.codes import PumpCode
+from mt4pump.complaints import Complaints
 from mt4pump.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from mt4pump.manager import Notify
 
 RECORD_BYTES = {int(code): record.size for code, record in CALLBACK_RECORD.items()}
 PINNED_ALARM = 8
-"""The API is known to use one thread per session; more pinned ones than this over a process's life is worth a look."""
+"""The API is known to use one thread per session; so many pinned ones beyond two a session are worth a look."""
 BODY_LIMIT_BYTES = 15 * 1024 * 1024
 """MAX_NEWS_BODY_LEN of the header."""
 
@@ -46,6 +47,8 @@ class Callback:
         self.stale = 0
         self._notify: dict[int, Notify] = {}
         self._sessions = 0
+        self._complaints = Complaints(log)
+        self._errors_told = 0
         self._thread = threading.local()  # of no use before the pin, as its values die with the thread state
         self._ensure = ctypes.pythonapi.PyGILState_Ensure
         self.function = NOTIFY_EX(self._make_on_event(BODIES if POINTER_BYTES == 4 else {}))
@@ -63,6 +66,20 @@ class Callback:
     def know_this_thread(self) -> None:
         """Tell that the calling thread is Python's own: Disconnect may call back on it, and it needs no pin."""
         self._thread.pinned = True
+
+    def counters(self) -> dict[str, int]:
+        """Return what the heartbeat shows; faults of the callback are logged here, where waiting does no harm."""
+        if self.errors != self._errors_told:
+            self._errors_told = self.errors
+            self._complaints.add("callback_error", f"{self.errors} so far, the last: {self.last_error}")
+        if self.pinned_threads > 2 * self._sessions + PINNED_ALARM:
+            told = f"{self.pinned_threads} threads of the API pinned in {self._sessions} sessions: each costs memory"
+            self._complaints.add("pinned_threads", told)
+        return {
+            "pinned_threads": self.pinned_threads,
+            "callback_errors": self.errors,
+            "stale_callbacks": self.stale,
+        }
 
     def _make_on_event(self, bodies: Mapping[int, tuple[int, int]]) -> OnEvent:
         """Return what the DLL calls: a closure, as it finds its names in half the time that a method does."""

@@ -251,3 +251,26 @@ class TestPinnedThreads:
         manager.close()
         assert hearing.codes() == [0, 14, 14, 14, 14]
         assert library.callback.pinned_threads == pinned
+
+
+class TestCounters:
+    """What the heartbeat shows, and what the log says once a minute."""
+
+    def test_an_exception_in_the_callback_is_logged_outside_of_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        callback = Callback()
+        param = callback.open(lambda _code, _action, _data: 1 // 0)  # type: ignore[arg-type]
+        callback.function(TRADES, 0, None, param)
+        assert not caplog.records
+        assert callback.counters()["callback_errors"] == 1
+        assert "ZeroDivisionError" in caplog.text
+        callback.counters()
+        assert len(caplog.records) == 1
+
+    def test_more_threads_than_sessions_explain_are_an_alarm(self, caplog: pytest.LogCaptureFixture) -> None:
+        callback = Callback()
+        callback.pinned_threads = 8
+        callback.counters()
+        assert not caplog.records
+        callback.pinned_threads = 9
+        assert callback.counters()["pinned_threads"] == 9
+        assert "9 threads of the API pinned in 0 sessions" in caplog.text

@@ -1,0 +1,77 @@
+"""``mt4pump bench`` runs its three paths for real, and its table says what came out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from mt4pump.bench.pace import paced
+from mt4pump.bench.receiver import Received
+from mt4pump.bench.report import as_json, table
+from mt4pump.bench.runs import Case, Outcome
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def outcome(path: str, sent_per_second: float, rate: float = math.inf, messages: int = 1_000) -> Outcome:
+    return Outcome(Case(path, "quote", rate, 1, 1_000), sent_per_second, Received(messages, 2.0, 50.4, 99.0, 1_999.6))
+
+
+def text_of(outcomes: list[Outcome]) -> list[str]:
+    console = Console(width=200, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(table(outcomes))
+    return console.export_text().splitlines()
+
+
+def line(lines: list[str], path: str, pace: str) -> list[str]:
+    """Return the cells of the row of ``path`` at ``pace``."""
+    (row,) = [
+        cells for text in lines if path in (cells := [cell.strip() for cell in text.split("│")]) and pace in cells
+    ]
+    return row
+
+
+def test_ratios_are_against_the_peers_of_the_same_run() -> None:
+    lines = text_of([outcome("bare", 200_000), outcome("mt4pump", 100_000), outcome("naive", 5_000)])
+    cells = line(lines, "mt4pump", "flat out")
+    assert "50 %" in cells
+    assert "20.0" in cells
+
+
+def test_latencies_are_shown_for_a_pace_only_and_losses_always() -> None:
+    lines = text_of([outcome("mt4pump", 1.0, 5_000.0), outcome("bare", 1.0, messages=990)])
+    assert line(lines, "mt4pump", "5,000/s")[-5:-2] == ["50", "99", "2,000"]
+    assert line(lines, "bare pyzmq loop", "flat out")[-6:-2] == ["10", "-", "-", "-"]
+
+
+def test_json_has_no_infinity() -> None:
+    told = json.loads(as_json([outcome("mt4pump", 1.0)]), parse_constant=lambda name: 1 / 0 if name else None)
+    assert told["outcomes"][0]["rate"] is None
+
+
+def test_a_pace_yields_every_number_once() -> None:
+    assert list(paced(5, math.inf)) == list(paced(5, 100_000.0)) == [0, 1, 2, 3, 4]
+
+
+def test_the_command_runs_all_paths_and_loses_nothing(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MT4PUMP_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "mt4pump", "bench", "--events", "1000", "--json"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    outcomes = json.loads(done.stdout)["outcomes"]
+    assert {row["path"] for row in outcomes} == {"mt4pump", "bare", "naive"}
+    assert all(row["messages"] == row["events"] for row in outcomes)
+    assert all(row["sent_per_second"] > 0 for row in outcomes)
