@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable
-from types import FrameType
 
 import zmq
 
@@ -23,6 +19,7 @@ from mt4pump.pump import Pump, PumpOptions
 from mt4pump.server_clock import ServerClock
 from mt4pump.session import FINISH, Supervisor
 from mt4pump.settings import Settings
+from mt4pump.signals import asked_to_end
 from mt4pump.sources import Source, source_of
 from mt4pump.wire import QUOTE, Encoder
 from mt4pump.wiring import intake_options, session_plan, socket_options
@@ -108,32 +105,19 @@ class Daemon:
 def run(settings: Settings) -> int:
     """Run the daemon until a signal; return the exit code. Raises StartError when it cannot start."""
     sys.setswitchinterval(settings.switch_interval_s)
-    ending = threading.Event()
-    with_signals(ending.set)
-    daemon = Daemon(settings, source_of(settings))
-    gc.collect()
-    gc.freeze()  # what lives for ever need not be looked at again
-    try:
-        daemon.start()
-        while not ending.wait(WAIT_SLICE_S) and daemon.crash is None:
-            pass
-        log.info("stopping")
-    finally:
-        clean = daemon.stop()
+    with asked_to_end() as asked:
+        daemon = Daemon(settings, source_of(settings))
+        gc.collect()
+        gc.freeze()  # what lives for ever need not be looked at again
+        try:
+            daemon.start()
+            while not asked.wait(WAIT_SLICE_S) and daemon.crash is None:
+                pass
+            log.info("stopping")
+        finally:
+            clean = daemon.stop()
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return 1
     log.info("stopped%s", "" if clean else "; a call into the Manager API did not come back and was left behind")
     return 0
-
-
-def with_signals(end: Callable[[], None]) -> None:
-    """Call ``end`` on Ctrl-C, SIGTERM and Ctrl-Break."""
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        del number
-        end()
-
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handle)

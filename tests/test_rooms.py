@@ -30,7 +30,7 @@ OWNERS = {
     "psutil": ("address_holder.py", "pump.py"),
     "rich": ("cli/", "bench/"),
     "argparse": ("cli/",),
-    "signal": ("daemon.py",),
+    "signal": ("signals.py",),
     "socket": ("address_holder.py", "cli/"),
     "msgpack": ("wire.py", "quotes.py", "tables.py", "bench/"),
     "mt4pump.settings": ("settings/", "cli/", "bench/", "daemon.py", "sources.py", "wiring.py"),

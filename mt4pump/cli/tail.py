@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 
 import zmq
 from rich.console import Console
@@ -19,6 +20,7 @@ from mt4pump.errors import SettingsError
 from mt4pump.settings import setting_as_written
 from mt4pump.settings.values import endpoint as checked_endpoint
 from mt4pump.settings.values import endpoint_host
+from mt4pump.signals import asked_to_end
 
 POLL_MS = 200
 """Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
@@ -64,12 +66,9 @@ def command(args: argparse.Namespace) -> int:
     with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
     heard = Heard(topics, time.monotonic(), with_heartbeat=with_heartbeat)
     view = line_view(heard, endpoint, as_json=args.json) if as_lines else Screen(heard, endpoint, Console())
-    end = End(args.count, None if args.for_s is None else heard.started_s + args.for_s)
-    try:
-        with subscriber(endpoint, topics) as source, view:
-            listen(source, heard, view, end)
-    except KeyboardInterrupt:
-        pass  # the usual way to end it
+    until_s = None if args.for_s is None else heard.started_s + args.for_s
+    with asked_to_end() as asked, subscriber(endpoint, topics) as source, view:
+        listen(source, heard, view, End(args.count, until_s, asked))
     print(f"mt4pump tail: {totals(heard, time.monotonic())}", file=sys.stderr)
     return 1 if args.count is not None and heard.events < args.count else 0
 
@@ -115,14 +114,17 @@ def subscriber(endpoint: str, topics: TopicFilter) -> Iterator[Socket]:
 
 
 class End:
-    """When to stop listening: after ``count`` events or at ``until_s``; either may be None."""
+    """When to stop listening: after ``count`` events, at ``until_s`` (either may be None), or when ``asked`` is set."""
 
-    def __init__(self, count: int | None, until_s: float | None) -> None:
+    def __init__(self, count: int | None, until_s: float | None, asked: Event) -> None:
         self.count = count
         self.until_s = until_s
+        self.asked = asked
 
     def reached(self, events: int, now_s: float) -> bool:
         """Return whether to stop."""
+        if self.asked.is_set():
+            return True
         return (self.count is not None and events >= self.count) or (self.until_s is not None and now_s >= self.until_s)
 
     def wait_ms(self, now_s: float) -> int:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -128,11 +129,14 @@ def test_the_endpoint_comes_from_flag_environment_files_default(monkeypatch: pyt
 
 
 def test_the_end_is_a_count_or_a_time_and_waits_stay_short() -> None:
-    assert End(3, None).reached(3, 0.0)
-    assert not End(3, None).reached(2, 1e9)
-    assert End(None, 5.0).reached(0, 5.0)
-    assert not End(None, None).reached(10**9, 1e9)
-    assert [End(None, 5.0).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
+    assert End(3, None, Event()).reached(3, 0.0)
+    assert not End(3, None, Event()).reached(2, 1e9)
+    assert End(None, 5.0, Event()).reached(0, 5.0)
+    assert not End(None, None, Event()).reached(10**9, 1e9)
+    asked = Event()
+    asked.set()
+    assert End(None, None, asked).reached(0, 0.0)
+    assert [End(None, 5.0, Event()).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
 
 
 @posix
