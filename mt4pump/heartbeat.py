@@ -13,12 +13,16 @@ from mt4pump.wire import PROTOCOL, Body
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What the pump thread knows at the moment of a heartbeat. ``errors`` are faults by name."""
+    """What the pump thread knows at the moment of a heartbeat.
+
+    ``errors`` are faults by name; ``skipped`` is what was taken in and not told, by reason.
+    """
 
     status: SessionStatus
     uptime_s: float
     counts: Mapping[str, int]
     errors: Mapping[str, int]
+    skipped: Mapping[str, int]
     subscriptions: int
     sent: int
     last_quote_ts: int
@@ -49,6 +53,7 @@ def heartbeat_fields(vitals: Vitals, inbox: Inbox, *, state: str = "") -> Body:
             "refused": inbox.refused,
         },
         "errors": dict(vitals.errors),
+        "skipped": dict(vitals.skipped),
         "reconnects": status.reconnects,
         "last_callback_ts": inbox.last_callback_ts,
         "last_quote_ts": vitals.last_quote_ts,

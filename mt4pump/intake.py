@@ -63,6 +63,18 @@ class Intake:
         self.trades = TradeDesk(emitter, self._reader, options.encoding, self.tables.in_reach)
         self._handlers = self._make_handlers()
 
+    def skipped(self) -> dict[str, int]:
+        """Return what was taken in and not told, by reason; each has its sense, and none goes uncounted.
+
+        ``before_start``: rows and bells of the API's initial fill; ``news_repeats``: headers told before;
+        ``news_bodies_given_up``: bodies asked for that never came.
+        """
+        return {
+            "before_start": self.trades.before_start + self.tables.before_start,
+            "news_repeats": self.messages.repeats,
+            "news_bodies_given_up": self.messages.bodies_given_up,
+        }
+
     def attach(self, link: Link) -> None:
         """Read from this session from now on."""
         self._reader.link, self._reader.live = link, False

@@ -171,6 +171,7 @@ class Pump(Thread):
             uptime_s=time.monotonic() - self._began_s,
             counts=self._emitter.counts,
             errors=self._complaints.counts,
+            skipped=self._intake.skipped(),
             subscriptions=len(self._emitter.publisher.interest),
             sent=self._emitter.publisher.sent,
             last_quote_ts=self._last_quote_ts,

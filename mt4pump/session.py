@@ -16,6 +16,7 @@ from typing import Protocol
 
 from mt4pump.errors import ConnectionLost, LoginError, PumpError
 from mt4pump.inbox import Inbox
+from mt4pump.logs import fact
 from mt4pump.manager import Manager, ManagerFactory
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
@@ -211,6 +212,6 @@ class Supervisor(Thread):
     def _enter(self, state: str, server: str, reason: str = "") -> None:
         since = self._inbox.now_ns() // 1_000_000
         self.status = SessionStatus(state, since, server, reason, self._reconnects)
-        told = f"session {state} server={server}" + (f" {reason}" if reason else "")
-        log.log(logging.WARNING if state == LOST else logging.INFO, "%s", told)
+        why = {"reason": reason} if reason else {}
+        fact(log, logging.WARNING if state == LOST else logging.INFO, f"session {state}", server=server, **why)
         self._inbox.tell(STATE_CHANGED, None)

@@ -72,6 +72,7 @@ def simulator_source(settings: Settings) -> Source:
             "events_sent": simulator.events_sent,
             "events_skipped": simulator.events_skipped,
             "bad_lines": simulator.bad_lines,
+            "quotes_unread": simulator.line.unread,
         }
 
     return Source(simulator.manager, counters, simulator.start, simulator.stop)

@@ -164,6 +164,17 @@ def test_a_stop_says_goodbye_and_gives_everything_back(fake: Vendor, vendor_libr
     assert (fake.count("live_interfaces"), fake.count("outstanding"), fake.count("traps")) == (0, 0, 0)
 
 
+def test_rows_before_start_are_counted_where_a_subscriber_sees_it(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    fake.start_after(0.3)
+    with running_dll(tmp_path, vendor_library) as run:
+        run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "logged_in")
+        fake.emit(PumpCode.UPDATE_TRADES, Transaction.ADD, TRADE_RECORD.pack(TRADE), times=3, lane=1)
+        assert run.pumping().body["skipped"]["before_start"] == 3
+        assert not any(frames[0].startswith(b"trade.") for frames in run.frames)
+
+
 def test_wrong_credentials_are_said_loudly_and_not_hammered(
     fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

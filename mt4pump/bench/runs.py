@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ READY_LIMIT_S = 20.0
 RUN_LIMIT_S = 300.0
 POLL_S = 0.0005
 PROBE_EVERY_S = 0.02
-FLAT_OUT = math.inf
 
 
 class Case(NamedTuple):

@@ -14,7 +14,6 @@ COMMENT_BYTES = 31
 """What fits the field with its NUL."""
 
 BUYING = frozenset({TradeCommand.OP_BUY, TradeCommand.OP_BUY_LIMIT, TradeCommand.OP_BUY_STOP})
-MONEY = frozenset({TradeCommand.OP_BALANCE, TradeCommand.OP_CREDIT})
 
 ACTIVATION_AT = TRADE_RECORD.by_name["activation"].offset
 
