@@ -167,10 +167,11 @@ def test_a_stop_says_goodbye_and_gives_everything_back(fake: Vendor, vendor_libr
 def test_rows_before_start_are_counted_where_a_subscriber_sees_it(
     fake: Vendor, vendor_library: Path, tmp_path: Path
 ) -> None:
-    fake.start_after(0.3)
+    fake.start_after(None)
     with running_dll(tmp_path, vendor_library) as run:
         run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "logged_in")
-        fake.emit(PumpCode.UPDATE_TRADES, Transaction.ADD, TRADE_RECORD.pack(TRADE), times=3, lane=1)
+        fake.emit(PumpCode.UPDATE_TRADES, Transaction.ADD, TRADE_RECORD.pack(TRADE), times=3)
+        fake.emit(PumpCode.START_PUMPING)
         assert run.pumping().body["skipped"]["before_start"] == 3
         assert not any(frames[0].startswith(b"trade.") for frames in run.frames)
 
