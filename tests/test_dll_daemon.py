@@ -25,6 +25,7 @@ from mt4pump.layout import (
     USER_RECORD,
 )
 from mt4pump.record import PUBLIC, Record
+from tests.bus import until
 from tests.running import PASSWORD, Running, running_dll
 from tests.vendor.control import Vendor
 
@@ -169,7 +170,7 @@ def test_rows_before_start_are_counted_where_a_subscriber_sees_it(
 ) -> None:
     fake.start_after(None)
     with running_dll(tmp_path, vendor_library) as run:
-        run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "logged_in")
+        until(lambda: fake.calls("PumpingSwitchEx"), "the switch")
         fake.emit(PumpCode.UPDATE_TRADES, Transaction.ADD, TRADE_RECORD.pack(TRADE), times=3)
         fake.emit(PumpCode.START_PUMPING)
         assert run.pumping().body["skipped"]["before_start"] == 3
