@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import sys
+from contextlib import ExitStack
 
 import zmq
 
 from mt4pump import __version__
 from mt4pump.clock import wall_clock
 from mt4pump.complaints import Complaints
+from mt4pump.description import Description
 from mt4pump.emitter import Emitter
 from mt4pump.inbox import Inbox
+from mt4pump.instance import Instance
 from mt4pump.intake import Intake
+from mt4pump.journal import Journal, JournalReader
 from mt4pump.publisher import Publisher
+from mt4pump.pulse import Pulse
 from mt4pump.pump import Pump, PumpOptions
+from mt4pump.query import QueryServer
+from mt4pump.security import EVERYTHING, Gatekeeper
 from mt4pump.server_clock import ServerClock
-from mt4pump.session import FINISH, Supervisor
+from mt4pump.session import CUT, FINISH, SELECT, Supervisor
 from mt4pump.settings import Settings
-from mt4pump.signals import asked_to_end
-from mt4pump.sources import Source, source_of
+from mt4pump.sources import Source
+from mt4pump.state import CutRequest
 from mt4pump.wire import QUOTE, Encoder
-from mt4pump.wiring import intake_options, session_plan, socket_options
+from mt4pump.wiring import intake_options, journal_options, journal_path, query_options, session_plan, socket_options
 
 SUPERVISOR_STOP_S = 0.4
 PUMP_STOP_S = 0.4
 """Together with the linger these keep a stop under a second, also when a call into the DLL does not come back."""
-WAIT_SLICE_S = 0.2
-"""Windows does not interrupt a longer wait for Ctrl-C."""
+QUERY_STOP_S = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -36,38 +40,119 @@ log = logging.getLogger(__name__)
 class Daemon:
     """One pump from source to socket. `start`, then `stop`; never started again.
 
-    ``source`` makes the Manager of each session; the daemon starts and stops it.
+    ``source`` makes the Manager of each session; the daemon starts and stops it. Raises StartError when the data
+    folder, an address or a key cannot be used; nothing is left open then.
     """
 
     def __init__(self, settings: Settings, source: Source) -> None:
+        with ExitStack() as undo:
+            self._build(settings, source, undo)
+            undo.pop_all()
+
+    def _build(self, settings: Settings, source: Source, undo: ExitStack) -> None:
         self._source = source
         now_ns, anchor = wall_clock()
-        self.inbox = Inbox(settings.inbox_limit, now_ns)
+        complaints = Complaints(log)
+        self._instance = undo.enter_context(Instance(settings.data_dir))
+        self._journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
+        if self._journal is not None:
+            undo.callback(self._journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        publisher = Publisher(self._context, settings.pub_endpoint, socket_options(settings))
+        undo.callback(self._context.destroy, 0)
+        self._gate = Gatekeeper.of(self._context, settings) if settings.curve_secret_key else None
+        if self._gate is not None:
+            undo.callback(self._gate.stop)
+        publisher = Publisher(
+            self._context, settings.pub_endpoint, socket_options(settings), gate=self._gate, complaints=complaints
+        )
+        undo.callback(publisher.close)
         self.endpoint = publisher.endpoint
         self.epoch = now_ns() // 1_000_000
-        self._emitter = emitter = Emitter(Encoder(self.epoch), publisher)
-        complaints = Complaints(log)
+        self.inbox = Inbox(settings.inbox_limit, now_ns)
+        encoder = Encoder(self.epoch, settings.topic_suffix)
+        self._emitter = emitter = Emitter(encoder, publisher, self._journal, settings.durable)
         self._intake = intake = Intake(emitter, intake_options(settings), complaints)
+        if self._journal is not None and self._journal.has_mirror:
+            intake.trades.recall(self._journal.open_orders())
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
-        self._pump = Pump(
+        server_clock = ServerClock(settings.server_utc_offset_s)
+        self._query = self._query_server(settings, server_clock)
+        pulse = Pulse(
             inbox=self.inbox,
             emitter=emitter,
             intake=intake,
             complaints=complaints,
-            server_clock=ServerClock(settings.server_utc_offset_s),
+            server_clock=server_clock,
             status=lambda: self._supervisor.status,
             source_counters=source.counters,
-            options=PumpOptions(settings.heartbeat_interval_s, settings.log_summary_interval_s),
+            query_counters=lambda: self._query.counts if self._query else {},
+            journal=self._journal,
+            interval_s=settings.heartbeat_interval_s,
+            log_interval_s=settings.log_summary_interval_s,
+            now_ns=now_ns,
+        )
+        self._pump = Pump(
+            inbox=self.inbox,
+            emitter=emitter,
+            intake=intake,
+            pulse=pulse,
+            journal=self._journal,
+            complaints=complaints,
+            server_clock=server_clock,
+            options=PumpOptions(
+                settings.reconcile_interval_s, self._gate.taken_away if self._gate else lambda: False
+            ),
             anchor_clock=anchor,
             now_ns=now_ns,
         )
+
+    def _query_server(self, settings: Settings, server_clock: ServerClock) -> QueryServer | None:
+        """Bind the query endpoint, if there is to be one."""
+        if settings.query_endpoint is None:
+            return None
+        options, gate = query_options(settings), self._gate
+        limits = {
+            "request_bytes": options.max_request_bytes,
+            "prefixes": options.max_prefixes,
+            "page_rows": options.limit_rows,
+            "page_bytes": options.page_bytes,
+        }
+        return QueryServer(
+            self._context,
+            settings.query_endpoint,
+            options=options,
+            secure=gate.secure if gate else lambda _socket: None,
+            allowed=gate.allowed if gate else lambda _name: EVERYTHING,
+            ask_cut=self.ask_cut,
+            reader=JournalReader(journal_path(settings)) if self._journal is not None else None,
+            describe=Description(settings, self.epoch, self.endpoint, self._journal, server_clock, limits),
+        )
+
+    @property
+    def query_endpoint(self) -> str | None:
+        """Return the address that answers queries, if there is one."""
+        return self._query.endpoint if self._query else None
+
+    def ask_cut(self, request: CutRequest) -> None:
+        """Have the pump thread cut its state between two events and answer ``request`` with it."""
+        self.inbox.tell(CUT, request)
+
+    def select(self, symbols: tuple[str, ...]) -> None:
+        """Have the quotes of other symbols published from now on."""
+        self.inbox.tell(SELECT, symbols)
+
+    def reload_permissions(self) -> None:
+        """Read the clients' keys and permissions now; whoever lost one is put out at the next heartbeat."""
+        if self._gate is not None:
+            self._gate.reload()
 
     def start(self, *, session: bool = True) -> None:
         """Start publishing, then the session; without it, `start_session` does that later."""
         log.info("mt4pump %s publishes on %s, epoch %d", __version__, self.endpoint, self.epoch)
         self._pump.start()
+        if self._query is not None:
+            log.info("queries are answered on %s", self._query.endpoint)
+            self._query.start()
         if session:
             self.start_session()
 
@@ -83,11 +168,13 @@ class Daemon:
     @property
     def crash(self) -> BaseException | None:
         """Return what ended a thread that should still run, if anything did."""
-        return self._pump.crash or self._supervisor.crash
+        return self._pump.crash or self._supervisor.crash or (self._query.crash if self._query else None)
 
     def stop(self) -> bool:
-        """End the session, publish the last heartbeat, close the socket; return whether all of it ended in time."""
+        """End the session, publish the last heartbeat, close sockets and journal; return whether all ended in time."""
         self._supervisor.stop()
+        if self._query is not None:
+            self._query.stop()
         if self._supervisor.ident is not None:
             self._supervisor.join(SUPERVISOR_STOP_S)
         self.inbox.tell(FINISH, None)
@@ -95,29 +182,13 @@ class Daemon:
             self._pump.join(PUMP_STOP_S)
         else:
             self._pump.run()
+        if self._query is not None and self._query.ident is not None:
+            self._query.join(QUERY_STOP_S)
         self._source.stop()
         clean = not (self._supervisor.is_alive() or self._pump.is_alive())
         if not self._pump.is_alive():
+            if self._gate is not None:
+                self._gate.stop()
             self._context.term()
+        self._instance.close()
         return clean
-
-
-def run(settings: Settings) -> int:
-    """Run the daemon until a signal; return the exit code. Raises StartError when it cannot start."""
-    sys.setswitchinterval(settings.switch_interval_s)
-    with asked_to_end() as asked:
-        daemon = Daemon(settings, source_of(settings))
-        gc.collect()
-        gc.freeze()  # what lives for ever need not be looked at again
-        try:
-            daemon.start()
-            while not asked.wait(WAIT_SLICE_S) and daemon.crash is None:
-                pass
-            log.info("stopping")
-        finally:
-            clean = daemon.stop()
-    if daemon.crash is not None:
-        log.error("ended by a crash of its own: %r", daemon.crash)
-        return 1
-    log.info("stopped%s", "" if clean else "; a call into the Manager API did not come back and was left behind")
-    return 0

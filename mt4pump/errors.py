@@ -10,8 +10,10 @@
     ├── ManagerError(call, code)     the Manager API returned a code that is not success
     │   ├── LoginError               refused: login, password, rights, licence; a retry will not help by itself
     │   └── ConnectionLost           the session is gone, or was closed by us
+    ├── ClientError(code)            the client was asked for what it cannot do, or the daemon refused a query
     ├── LayoutError                  bytes that are not the record they should be
-    └── FrameError                   a message on the wire that is not ours
+    ├── FrameError                   a message on the wire that is not ours
+    └── JournalError                 the journal cannot be read, or a page of it
 """
 
 from __future__ import annotations
@@ -65,3 +67,19 @@ class LayoutError(PumpError):
 
 class FrameError(PumpError):
     """A received message is not a frame of this protocol."""
+
+
+class ClientError(PumpError):
+    """A client's request failed; the text says what to do.
+
+    ``code`` is the daemon's own (``bad_request``, ``forbidden``, ``no_journal`` …), or ``timeout``, ``closed``,
+    ``position``, ``keys``, ``arguments`` for what went wrong on this side.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class JournalError(PumpError):
+    """The journal of durable events cannot be used; the text says which file, what happened and what to do."""

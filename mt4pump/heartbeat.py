@@ -15,19 +15,30 @@ from mt4pump.wire import PROTOCOL, Body
 class Vitals:
     """What the pump thread knows at the moment of a heartbeat.
 
-    ``errors`` are faults by name; ``skipped`` is what was taken in and not told, by reason.
+    ``errors`` are faults by name; ``skipped`` is what was taken in and not told, by reason. ``offset`` and ``offsets``
+    are the last durable event over all and per kind, ``log_id`` and ``journal`` None without a journal.
     """
 
     status: SessionStatus
+    interval_s: float
     uptime_s: float
+    log_id: str | None
+    offset: int
+    offsets: Mapping[str, int]
+    durable: bool
+    journal: Mapping[str, object] | None
     counts: Mapping[str, int]
     errors: Mapping[str, int]
     skipped: Mapping[str, int]
     subscriptions: int
     sent: int
+    slow_readers: Mapping[str, int]
+    connections: Mapping[str, int]
+    query: Mapping[str, int]
     last_quote_ts: int
     server_utc_offset_s: int | None
     rss_bytes: int
+    threads: int
     source: Mapping[str, int]
 
 
@@ -41,7 +52,13 @@ def heartbeat_fields(vitals: Vitals, inbox: Inbox, *, state: str = "") -> Body:
         "server": status.server,
         "version": __version__,
         "protocol": PROTOCOL,
+        "interval_s": vitals.interval_s,
         "uptime_s": round(vitals.uptime_s, 3),
+        "log": vitals.log_id,
+        "offset": vitals.offset,
+        "offsets": dict(vitals.offsets),
+        "durable": vitals.durable,
+        "journal": dict(vitals.journal) if vitals.journal is not None else None,
         "counts": dict(vitals.counts),
         "sent": vitals.sent,
         "dropped": inbox.refused,
@@ -58,7 +75,11 @@ def heartbeat_fields(vitals: Vitals, inbox: Inbox, *, state: str = "") -> Body:
         "last_callback_ts": inbox.last_callback_ts,
         "last_quote_ts": vitals.last_quote_ts,
         "subscriptions": vitals.subscriptions,
+        "slow_readers": dict(vitals.slow_readers),
+        "connections": dict(vitals.connections),
+        "query": dict(vitals.query),
         "server_utc_offset_s": vitals.server_utc_offset_s,
         "rss_bytes": vitals.rss_bytes,
+        "threads": vitals.threads,
         "source": dict(vitals.source),
     }

@@ -6,11 +6,12 @@ Before START_PUMPING the API fills its tables: rows told then are not news, for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mt4pump.codes import PumpCode
 from mt4pump.complaints import Complaints
+from mt4pump.cuts import Source, Take, listed
 from mt4pump.decode import Fields
 from mt4pump.desks.messages import MessageDesk
 from mt4pump.desks.reader import Reader
@@ -20,7 +21,7 @@ from mt4pump.emitter import Emitter
 from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
 from mt4pump.quotes import QuoteStream
 from mt4pump.session import LOST, PUMPING, Link
-from mt4pump.wire import SESSION, UNKNOWN
+from mt4pump.wire import QUOTE, SESSION, UNKNOWN, Kind
 
 DRAIN_ROUNDS = 8
 """Reads of changed quotes per look: some 2,000 quotes, so that a trade behind them waits a few ms at most."""
@@ -45,8 +46,14 @@ class Intake:
     """Turns what `Inbox` holds into published events. ``more_quotes`` tells that a drain stopped at its bound."""
 
     def __init__(self, emitter: Emitter, options: IntakeOptions, complaints: Complaints) -> None:
-        self.quotes = QuoteStream(emitter.encoder, options.encoding, emitter.publisher.interest.wants)
+        self.quotes = QuoteStream(
+            emitter.encoder,
+            options.encoding,
+            emitter.publisher.interest.wants,
+            self._emit_quote if emitter.is_durable(QUOTE) else None,
+        )
         self.more_quotes = False
+        self._session: tuple[str, Fields] | None = None
         self._emitter = emitter
         self._complaints = complaints
         self._reader = Reader()
@@ -62,6 +69,11 @@ class Intake:
         )
         self.trades = TradeDesk(emitter, self._reader, options.encoding, self.tables.in_reach)
         self._handlers = self._make_handlers()
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether there is a session that pumps."""
+        return self._reader.live
 
     def skipped(self) -> dict[str, int]:
         """Return what was taken in and not told, by reason; each has its sense, and none goes uncounted.
@@ -105,7 +117,7 @@ class Intake:
             records = updated_quotes()
             if not records:
                 return
-            publisher.sent += publish(records, ts, publisher.send_frame)
+            publisher.sent += publish(records, ts, publisher)
         self.more_quotes = True
 
     def reread_all(self, ts: int) -> None:
@@ -113,14 +125,37 @@ class Intake:
         if not self._reader.live:
             return
         for code, read in (
-            (PumpCode.START_PUMPING, self.tables.reread_all),
-            (PumpCode.UPDATE_TRADES, self.trades.reread),
+            (PumpCode.START_PUMPING, self.tables.reread_all),  # accounts first: they tell which orders are in reach
+            (PumpCode.UPDATE_TRADES, self.trades.reread_after_gap),
             (PumpCode.UPDATE_MARGINCALL, self.trades.reread_margins),
         ):
             try:
                 read(ts)
             except FAULTS as fault:
                 self._count(code, fault)
+
+    def states(self) -> Iterator[tuple[Kind, Take]]:
+        """Yield what a snapshot shows, kind by kind."""
+        yield QUOTE, lambda: listed(self.quotes.latest(), "symbol")
+        yield from self.trades.states()
+        yield from self.tables.states()
+        yield SESSION, self._session_source
+
+    def _session_source(self) -> Source:
+        session = self._session
+        return lambda: () if session is None else (session,)
+
+    def seqs(self, kind: Kind) -> dict[bytes, int]:
+        """Return the last number of every topic of ``kind``."""
+        return self.quotes.seqs() if kind is QUOTE else self._emitter.seqs(kind)
+
+    def _emit_quote(self, symbol: str, fields: Fields, ts: int) -> None:
+        self._emitter.emit(QUOTE, symbol, fields, ts)
+
+    def _emit_session(self, state: str, fields: Fields, ts: int) -> None:
+        """Tell a turn of the session; a ping is no turn, and not worth keeping."""
+        self._session = (state, {**fields, "ts": ts})
+        self._emitter.emit(SESSION, state, fields, ts)
 
     def _count(self, code: int, fault: Exception) -> None:
         """Count what went wrong with one record or one table."""
@@ -162,7 +197,7 @@ class Intake:
             self._complaints.add("session_gone", "START_PUMPING of a session that was given up")
             return
         self._reader.live = True
-        self._emitter.emit(SESSION, "start", _session_fields(link, PUMPING, "START_PUMPING"), ts)
+        self._emit_session("start", _session_fields(link, PUMPING, "START_PUMPING"), ts)
         link.tell_started()
         self.reread_all(ts)
 
@@ -175,13 +210,13 @@ class Intake:
     def _ping(self, _action: int, _data: bytes, ts: int) -> None:
         link = self._reader.link
         if link is not None:
-            self._emitter.emit(SESSION, "ping", _session_fields(link, PUMPING, "PING"), ts)
+            self._emitter.emit(SESSION, "ping", _session_fields(link, PUMPING, "PING"), ts, passing=True)
 
     def _tell_stop(self, link: Link, reason: str, ts: int) -> None:
         """Publish session.stop once per session that had started."""
         if self._reader.live:
             self._reader.live = False
-            self._emitter.emit(SESSION, "stop", _session_fields(link, LOST, reason), ts)
+            self._emit_session("stop", _session_fields(link, LOST, reason), ts)
 
 
 def _session_fields(link: Link, state: str, reason: str) -> Fields:

@@ -44,6 +44,9 @@ class Manager(Protocol):
     def select_symbol(self, symbol: bytes) -> None:
         """Ask for the quotes of ``symbol``: its name as the 12 raw bytes of the record, NUL included or not."""
 
+    def hide_symbol(self, symbol: bytes) -> None:
+        """Ask for the quotes of ``symbol`` no more."""
+
     def updated_quotes(self) -> bytes | memoryview:
         """Return SymbolInfo records that changed since the last call, empty when none is left.
 

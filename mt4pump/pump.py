@@ -1,30 +1,31 @@
 """The pump thread: the only owner of the publishing socket, from the inbox to the wire.
 
-Each wake-up takes a bounded number of records, then looks after subscriptions and the heartbeat, so that neither a
-flood of events nor silence can hold up the other.
+Each wake-up takes a bounded number of records, has what is durable committed and published as one group, then looks
+after subscriptions and the heartbeat, so that neither a flood of events nor silence can hold up the other.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
-import psutil
-
 from mt4pump.clock import NowNs
 from mt4pump.codes import PumpCode
 from mt4pump.complaints import Complaints
+from mt4pump.cuts import CutRows, touches
 from mt4pump.emitter import Emitter
-from mt4pump.heartbeat import Vitals, heartbeat_fields
 from mt4pump.inbox import Inbox
 from mt4pump.intake import Intake
+from mt4pump.journal import Journal
+from mt4pump.pulse import Pulse
 from mt4pump.server_clock import ServerClock
-from mt4pump.session import ATTACH, DETACH, FINISH, STATE_CHANGED, STOPPING, SessionStatus
-from mt4pump.wire import HEARTBEAT
+from mt4pump.session import ATTACH, CUT, DETACH, FINISH, SELECT, STATE_CHANGED, STOPPING
+from mt4pump.state import Cut, CutRequest
+from mt4pump.wire import KINDS
 
 RECORDS_PER_WAKE_UP = 256
 IDLE_WAIT_S = 0.05
@@ -37,10 +38,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PumpOptions:
-    """Intervals in seconds; the settings of the same names."""
+    """``reconcile_interval_s`` is the time between table reads that nobody rang for; 0 for none.
 
-    heartbeat_interval_s: float = 1.0
-    log_summary_interval_s: float = 60.0
+    ``taken_away`` tells whether a client lost a permission since it was last asked.
+    """
+
+    reconcile_interval_s: float = 300.0
+    taken_away: Callable[[], bool] = lambda: False
 
 
 class Pump(Thread):
@@ -52,10 +56,10 @@ class Pump(Thread):
         inbox: Inbox,
         emitter: Emitter,
         intake: Intake,
+        pulse: Pulse,
+        journal: Journal | None,
         complaints: Complaints,
         server_clock: ServerClock,
-        status: Callable[[], SessionStatus],
-        source_counters: Callable[[], Mapping[str, int]],
         options: PumpOptions,
         anchor_clock: Callable[[], None],
         now_ns: NowNs,
@@ -65,33 +69,31 @@ class Pump(Thread):
         self._inbox = inbox
         self._emitter = emitter
         self._intake = intake
+        self._pulse = pulse
+        self._journal = journal
         self._complaints = complaints
         self._server_clock = server_clock
-        self._status = status
-        self._source_counters = source_counters
         self._options = options
         self._anchor_clock = anchor_clock
         self._now_ns = now_ns
-        self._process = psutil.Process()
-        self._began_s = time.monotonic()
-        self._look_at_s = self._beat_at_s = 0.0
-        self._summary_at_s = self._began_s + options.log_summary_interval_s
-        self._summarised: dict[str, int] = {}
+        self._look_at_s = 0.0
+        self._reconcile_at_s = 0.0
         self._refused_seen = 0
-        self._last_quote_ts = 0
         self._finished = False
 
     def run(self) -> None:
-        """Turn records into messages until told to finish; then say goodbye and close the socket."""
+        """Turn records into messages until told to finish; then say goodbye and close socket and journal."""
         try:
             while not self._finished:
                 self._wake_up()
-            self._beat(STOPPING)
+            self._pulse.beat(STOPPING)
         except BaseException as error:
             self.crash = error
             log.exception("the pump thread crashed")
         finally:
             self._emitter.publisher.close()
+            if self._journal is not None:
+                self._journal.close()
 
     def _wake_up(self) -> None:
         """Take what waits, a bounded lot, then do the housekeeping that is due."""
@@ -105,16 +107,22 @@ class Pump(Thread):
         else:
             if record is not None:
                 self._take(*record)
+        self._emitter.flush()
         if self._intake.more_quotes:
             self._take(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
         now_s = time.monotonic()
         if now_s >= self._look_at_s:
             self._look_at_s = now_s + LOOK_EVERY_S
-            if self._emitter.publisher.look_for_subscriptions():
-                self._intake.quotes.refresh_interest()
-        if now_s >= self._beat_at_s:
-            self._beat_at_s = max(self._beat_at_s + self._options.heartbeat_interval_s, now_s)
-            self._house_keep(now_s)
+            self._look_after_subscribers()
+        if self._pulse.is_due(now_s):
+            self._keep_house(now_s)
+
+    def _look_after_subscribers(self) -> None:
+        publisher = self._emitter.publisher
+        if publisher.look_for_subscriptions():
+            self._intake.quotes.refresh_interest()
+        if publisher.heard_heartbeat and self._pulse.beat_for_newcomer():
+            publisher.heard_heartbeat = False
 
     def _take(self, code: int, action: int, data: Any, ts: int) -> None:
         """Take one record, or one word of the daemon. An error of our own costs this record only, and is counted."""
@@ -134,7 +142,7 @@ class Pump(Thread):
         before = quotes.published
         self._intake.take(PumpCode.UPDATE_BIDASK, 0, b"", ts)
         if quotes.published != before:
-            self._last_quote_ts = ts
+            self._pulse.last_quote_ts = ts
             self._server_clock.observe(quotes.last_time_s, ts)
 
     def _obey(self, word: int, payload: Any, ts: int) -> None:
@@ -144,49 +152,61 @@ class Pump(Thread):
             link, reason = payload
             self._intake.detach(link, reason, ts)
         elif word == STATE_CHANGED:
-            self._beat()
+            self._pulse.beat()
+        elif word == CUT:
+            self._cut(payload)
+        elif word == SELECT:
+            self._intake.tables.select(payload)
         elif word == FINISH:
             self._finished = True
 
-    def _house_keep(self, now_s: float) -> None:
-        """Once a heartbeat: heal after refused records, follow the wall clock, beat, and now and then sum up."""
+    def _cut(self, request: CutRequest) -> None:
+        """Answer with the state at this moment: all that was taken so far is committed and published, nothing else."""
+        self._emitter.flush()
+        kinds = [kind for kind in KINDS.values() if touches(kind, request.prefixes)]
+        seqs: dict[bytes, int] = {}
+        for kind in kinds:
+            seqs |= self._intake.seqs(kind)
+        journal, encoder = self._journal, self._emitter.encoder
+        rows = CutRows(((kind, take()) for kind, take in self._intake.states() if kind in kinds), encoder.suffix)
+        request.answer(
+            Cut(
+                epoch=encoder.epoch,
+                log=journal.log_id if journal else None,
+                offset=journal.last_offset if journal else 0,
+                offsets=dict(journal.last_offsets) if journal else {},
+                ts=self._now_ns(),
+                seqs=seqs,
+                rows=rows,
+            )
+        )
+
+    def _keep_house(self, now_s: float) -> None:
+        """Once a heartbeat: heal, tend the journal, follow the wall clock and the permissions, beat, sum up."""
         self._anchor_clock()
+        self._heal(now_s)
+        if self._journal is not None:
+            self._journal.tend(self._intake.trades.open_orders)
+        if self._options.taken_away():
+            log.warning("a client lost permissions: all subscribers connect anew, to be judged by what holds now")
+            self._emitter.publisher.reopen()
+        self._pulse.beat()
+        self._pulse.sum_up(now_s)
+
+    def _heal(self, now_s: float) -> None:
+        """Read all tables again after refused records, and now and then, for what the API swallowed."""
         refused = self._inbox.refused
-        if refused != self._refused_seen and len(self._inbox) < self._inbox.limit // 2:
+        overflown = refused != self._refused_seen and len(self._inbox) < self._inbox.limit // 2
+        interval_s = self._options.reconcile_interval_s
+        if not self._intake.is_live:
+            self._reconcile_at_s = now_s + interval_s
+        if overflown:
             lost = refused - self._refused_seen
             self._refused_seen = refused
             self._complaints.add(
                 "inbox_full", f"{lost} records did not fit into the inbox ({self._inbox.limit}): tables re-read"
             )
-            self._intake.reread_all(self._now_ns())
-        self._beat()
-        if now_s >= self._summary_at_s:
-            self._summary_at_s = now_s + self._options.log_summary_interval_s
-            self._sum_up()
-
-    def _beat(self, state: str = "") -> None:
-        self._emitter.count_quotes(self._intake.quotes.published)
-        vitals = Vitals(
-            status=self._status(),
-            uptime_s=time.monotonic() - self._began_s,
-            counts=self._emitter.counts,
-            errors=self._complaints.counts,
-            skipped=self._intake.skipped(),
-            subscriptions=len(self._emitter.publisher.interest),
-            sent=self._emitter.publisher.sent,
-            last_quote_ts=self._last_quote_ts,
-            server_utc_offset_s=self._server_clock.offset_s,
-            rss_bytes=self._process.memory_info().rss,
-            source=self._source_counters(),
-        )
-        self._emitter.emit(HEARTBEAT, "", heartbeat_fields(vitals, self._inbox, state=state), self._now_ns())
-
-    def _sum_up(self) -> None:
-        """Log what was published since the last summary, in one line."""
-        counts = dict(self._emitter.counts)
-        new = {kind: count - self._summarised.get(kind, 0) for kind, count in counts.items() if kind != HEARTBEAT.name}
-        self._summarised = counts
-        told = " ".join(f"{kind}={count}" for kind, count in sorted(new.items()) if count) or "nothing"
-        seconds = self._options.log_summary_interval_s
-        waiting, refused = len(self._inbox), self._inbox.refused
-        log.info("published in %g s: %s; inbox waiting=%d refused=%d", seconds, told, waiting, refused)
+        elif not interval_s or now_s < self._reconcile_at_s:
+            return
+        self._reconcile_at_s = now_s + interval_s
+        self._intake.reread_all(self._now_ns())

@@ -9,7 +9,7 @@ not fit (a price that is no number) goes through `Encoder`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgpack
@@ -30,26 +30,52 @@ K_SEQ, K_TS = b"\xa3seq\xcf", b"\xa2ts\xcf"
 TAIL_FORMAT = "d5sd8si6si6sd5sd11si5sQ4sQ"
 
 
-SNDMORE = 2
-"""ZMQ_SNDMORE: more frames follow. A plain int here, as this module knows no sockets."""
+FIRST = 3
+"""ZMQ_SNDMORE | ZMQ_DONTWAIT: more frames follow, and do not wait. A plain int, as this module knows no sockets."""
 
 
 class Send(Protocol):
     """What sends one frame of a message."""
 
     def __call__(self, data: bytes, flags: int = 0, /) -> object:
-        """Queue one frame; with `SNDMORE` the message goes on."""
+        """Queue one frame; with `FIRST` the message goes on."""
+
+
+class Outlet(Protocol):
+    """Where messages go out frame by frame."""
+
+    @property
+    def send_frame(self) -> Send:
+        """Return what sends one frame."""
+
+    @property
+    def full(self) -> type[Exception]:
+        """Return what ``send_frame`` raises on a first frame while some subscriber's queue is full."""
+
+    def resend(self, topic: bytes, body: bytes) -> None:
+        """Send a message that ``full`` kept from going, past the full queues."""
+
+
+class EmitQuote(Protocol):
+    """What publishes a quote as any other event, for when quotes are durable."""
+
+    def __call__(self, symbol: str, fields: Body, ts: int) -> None:
+        """Publish one quote."""
 
 
 class Slot:
-    """What is known of one symbol: its topic, its last ``seq``, whether anybody ``wants`` it, its packed head."""
+    """What is known of one symbol: its topic, its last quote and ``seq``, whether anybody ``wants`` it, its head.
 
-    __slots__ = ("digits", "head", "multiply", "pack", "seq", "symbol", "topic", "wanted")
+    ``last`` are the unpacked values of the last quote, None before the first; ``ts`` is when it came, ns since 1970.
+    """
 
-    def __init__(self, symbol: str, digits: int, epoch: int) -> None:
+    __slots__ = ("digits", "head", "last", "multiply", "pack", "seq", "symbol", "topic", "ts", "wanted")
+
+    def __init__(self, symbol: str, digits: int, epoch: int, suffix: str) -> None:
         self.symbol = symbol
-        self.topic = topic_of(QUOTE, symbol)
-        self.seq = 0
+        self.topic = topic_of(QUOTE, symbol, suffix)
+        self.seq = self.ts = 0
+        self.last: tuple[Any, ...] | None = None
         self.wanted = False
         self.set_digits(digits, epoch)
 
@@ -67,11 +93,15 @@ class QuoteStream:
     """Numbers and packs quotes. ``is_wanted`` tells whether a topic has a subscriber.
 
     ``published`` counts quotes that were numbered, with or without a subscriber; ``last_time_s`` is the
-    ``lasttime`` of the last one, in seconds on the server's clock.
+    ``lasttime`` of the last one, in seconds on the server's clock. With ``emit`` quotes go out that way, as durable
+    ones must, at several times the cost.
     """
 
-    def __init__(self, encoder: Encoder, encoding: str, is_wanted: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, encoder: Encoder, encoding: str, is_wanted: Callable[[bytes], bool], emit: EmitQuote | None = None
+    ) -> None:
         self._encoder = encoder
+        self._emit = emit
         self._encoding = encoding
         self._is_wanted = is_wanted
         self._slots: dict[bytes, Slot] = {}
@@ -80,13 +110,16 @@ class QuoteStream:
         self.published = 0
         self.last_time_s = 0
 
-    def publish(self, records: bytes | memoryview, ts: int, send: Send) -> int:
-        """Number every quote of an array of SymbolInfo, ``send`` the wanted ones; return how many were sent.
+    def publish(self, records: bytes | memoryview, ts: int, outlet: Outlet) -> int:
+        """Number every quote of an array of SymbolInfo, send the wanted ones to ``outlet``; return how many were sent.
 
-        ``send(topic, SNDMORE)`` and ``send(body)`` are called per message. One pass, no object per quote: each name
-        and each call here costs two percent of the throughput.
+        One pass, no object per quote: each name and each call here costs two percent of the throughput.
         """
-        slots, more = self._slots, SNDMORE
+        if self._emit is not None:
+            self._publish_each(records, ts, self._emit)
+            return 0
+        slots, first = self._slots, FIRST
+        send, full = outlet.send_frame, outlet.full
         unwanted = lasttime = 0
         for values in self._records(records):
             raw, digits, direction, lasttime, bid, ask, high, low = values
@@ -94,6 +127,8 @@ class QuoteStream:
             if slot is None or slot.digits != digits:
                 slot = self._slot(raw, digits)
             slot.seq = seq = slot.seq + 1
+            slot.last = values
+            slot.ts = ts
             if slot.wanted:
                 try:
                     body = slot.pack(
@@ -118,8 +153,12 @@ class QuoteStream:
                     )
                 except (ValueError, OverflowError, struct.error):
                     body = self._encoder.body(quote_fields(slot, values), seq, ts)
-                send(slot.topic, more)
-                send(body)
+                try:
+                    send(slot.topic, first)
+                except full:
+                    outlet.resend(slot.topic, body)
+                else:
+                    send(body)
             else:
                 unwanted += 1
         count = len(records) // SYMBOL_INFO.size
@@ -127,6 +166,28 @@ class QuoteStream:
             self.published += count
             self.last_time_s = lasttime
         return count - unwanted
+
+    def _publish_each(self, records: bytes | memoryview, ts: int, emit: EmitQuote) -> None:
+        """Publish every quote as an event like any other."""
+        for values in self._records(records):
+            slot = self._slots.get(values[0])
+            if slot is None or slot.digits != values[1]:
+                slot = self._slot(values[0], values[1])
+            slot.seq += 1
+            slot.last, slot.ts = values, ts
+            emit(slot.symbol, quote_fields(slot, values), ts)
+            self.published += 1
+            self.last_time_s = values[3]
+
+    def seqs(self) -> dict[bytes, int]:
+        """Return the last number of every topic."""
+        return {topic: slot.seq for topic, slot in self._by_topic.items()}
+
+    def latest(self) -> Iterator[Body]:
+        """Yield the fields of the last quote of every symbol, ``ts`` among them."""
+        for slot in self._by_topic.values():
+            if slot.last is not None:
+                yield {**quote_fields(slot, slot.last), "ts": slot.ts}
 
     def refresh_interest(self) -> None:
         """Ask anew which topics are wanted; called when a subscription came or went."""
@@ -136,9 +197,9 @@ class QuoteStream:
     def _slot(self, raw: bytes, digits: int) -> Slot:
         """Return the slot of a symbol seen for the first time, or with other digits than before."""
         symbol = ansi_text(raw, self._encoding)
-        slot = self._by_topic.get(topic_of(QUOTE, symbol))
+        slot = self._by_topic.get(topic_of(QUOTE, symbol, self._encoder.suffix))
         if slot is None:
-            slot = Slot(symbol, digits, self._encoder.epoch)
+            slot = Slot(symbol, digits, self._encoder.epoch, self._encoder.suffix)
             slot.wanted = self._is_wanted(slot.topic)
             self._by_topic[slot.topic] = slot
         elif slot.digits != digits:

@@ -23,6 +23,10 @@ class Numbering:
         """Return the last number given to ``topic``, 0 before the first."""
         return self._last.get(topic, 0)
 
+    def all(self) -> dict[bytes, int]:
+        """Return a copy of the last number of every topic."""
+        return self._last.copy()
+
 
 class GapDetector:
     """Checks the numbers that a reader receives.

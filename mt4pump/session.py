@@ -20,7 +20,7 @@ from mt4pump.logs import fact
 from mt4pump.manager import Manager, ManagerFactory
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
-ATTACH, DETACH, STATE_CHANGED, FINISH = (2**31 + word for word in range(4))
+ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT = (2**31 + word for word in range(6))
 """Words to the pump thread, in order with the events; beyond a C int, so that no pump code can be one."""
 
 log = logging.getLogger(__name__)

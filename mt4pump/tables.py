@@ -41,6 +41,10 @@ class Table:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def copy(self) -> dict[Hashable, tuple[bytes, bytes]]:
+        """Return a copy of the rows: their keys, and fingerprint and packed fields of each."""
+        return self._rows.copy()
+
     def apply(self, action: int, data: bytes) -> TableEvent:
         """Take one row as the pump told it. An action number that the API does not have counts as an update."""
         fields = self._decoder(data)
@@ -104,6 +108,10 @@ class Marks:
         self._key = key
         self._mark = mark
         self._marked: dict[Hashable, Fields] = {}
+
+    def marked(self) -> list[Fields]:
+        """Return the rows that carry a mark."""
+        return list(self._marked.values())
 
     def changes(self, rows: Iterable[Fields]) -> Iterator[TableEvent]:
         """Yield newly marked rows (add), rows with another mark (update) and rows that lost it (delete)."""

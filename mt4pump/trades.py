@@ -46,7 +46,7 @@ def difference(new: Fields, old: Fields) -> Fields:
     """Return the old values of the fields in which ``new`` differs (NaN equals NaN)."""
     if new == old:
         return {}
-    return {name: was for name, was in old.items() if not same(new[name], was)}
+    return {name: was for name, was in old.items() if new[name] != was and not same(new[name], was)}
 
 
 def same(one: Any, other: Any) -> bool:

@@ -2,7 +2,8 @@
 
 A message is two frames: topic (UTF-8) and body (one msgpack map with text keys). Every body has ``epoch`` (ms since
 1970 when the daemon started), ``seq`` (1, 2, 3 … per topic within the epoch) and ``ts`` (ns since 1970, taken in the
-callback). Readers ignore keys that they do not know.
+callback). Durable events add ``offset`` (1, 2, 3 … over all of them, for ever): it names the event in the journal.
+Readers ignore keys that they do not know.
 """
 
 from __future__ import annotations
@@ -89,26 +90,55 @@ COMMON_KEYS = ("epoch", "seq", "ts")
 """Keys of every body."""
 
 
-def topic_of(kind: Kind, key: object) -> bytes:
-    """Return the topic of an event: ``quote.EURUSD``, ``trade.1001``; ``heartbeat`` alone has no second part."""
-    return f"{kind.name}.{key}".encode() if kind.key else kind.name.encode()
+OFFSET = "offset"
+"""Key of a durable event's number in the journal; an event without it is not stored."""
+
+SUFFIX_STAND_IN = "_"
+"""What stands in a topic for a suffix character that is part of the key."""
 
 
-def kind_of(topic: bytes) -> str:
+def topic_of(kind: Kind, key: object, suffix: str = "") -> bytes:
+    """Return the topic of an event: ``quote.EURUSD``, ``trade.1001``; ``heartbeat`` alone has no second part.
+
+    ``suffix`` ends every topic when it is set, so that the prefix ``trade.100|`` means one account alone.
+    """
+    name = f"{kind.name}.{key}" if kind.key else kind.name
+    if suffix:
+        name = name.replace(suffix, SUFFIX_STAND_IN) + suffix
+    return name.encode()
+
+
+def kind_of(topic: bytes, suffix: bytes = b"") -> str:
     """Return the kind's name of ``topic``: what stands before its first dot."""
-    return topic.partition(b".")[0].decode("utf-8", "replace")
+    return topic.partition(b".")[0].removesuffix(suffix).decode("utf-8", "replace")
 
 
 class Encoder:
-    """Packs bodies with one reused packer; for one thread only. ``epoch`` is ms since 1970."""
+    """Packs bodies with one reused packer; for one thread only.
 
-    def __init__(self, epoch: int) -> None:
+    ``epoch`` is ms since 1970; ``suffix`` ends every topic.
+    """
+
+    def __init__(self, epoch: int, suffix: str = "") -> None:
         self.epoch = epoch
+        self.suffix = suffix
         self._pack = msgpack.Packer(unicode_errors="replace").pack
 
     def body(self, fields: Body, seq: int, ts: int) -> bytes:
         """Return the body of one event: ``fields`` and the common keys."""
         packed: bytes = self._pack({**fields, "epoch": self.epoch, "seq": seq, "ts": ts})
+        return packed
+
+    def durable_body(self, fields: Body, seq: int, ts: int, offset: int) -> bytes:
+        """Return the body of one event that is to be stored under ``offset``."""
+        packed: bytes = self._pack({**fields, "epoch": self.epoch, "seq": seq, "ts": ts, "offset": offset})
+        return packed
+
+    def without_offset(self, body: bytes) -> bytes:
+        """Return a packed ``body`` without its offset, which must not be seen as it could not be stored."""
+        fields = msgpack.unpackb(body)
+        del fields[OFFSET]
+        packed: bytes = self._pack(fields)
         return packed
 
 

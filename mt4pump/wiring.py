@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mt4pump.codes import PumpFlag
 from mt4pump.intake import IntakeOptions
+from mt4pump.journal import JournalOptions
 from mt4pump.publisher import SocketOptions
+from mt4pump.query import QueryOptions
 from mt4pump.session import SessionPlan
 from mt4pump.settings import Settings
 
@@ -19,6 +23,30 @@ def socket_options(settings: Settings) -> SocketOptions:
         tcp_keepalive_idle_s=settings.tcp_keepalive_idle_s,
         ipv6=settings.ipv6,
         linger_s=settings.linger_s,
+    )
+
+
+def query_options(settings: Settings) -> QueryOptions:
+    """Return the query endpoint's part of the settings."""
+    return QueryOptions(transport=socket_options(settings))
+
+
+def journal_path(settings: Settings) -> Path:
+    """Return where the journal is."""
+    return settings.data_dir / "journal.sqlite3"
+
+
+def journal_options(settings: Settings) -> JournalOptions:
+    """Return the journal's part of the settings.
+
+    The open orders that it remembers are those of one account on one broker's servers: of another, they are no use.
+    """
+    servers = ",".join(sorted(settings.servers))
+    return JournalOptions(
+        synchronous=settings.journal_synchronous,
+        max_age_s=settings.journal_max_age_s,
+        max_bytes=settings.journal_max_bytes,
+        identity=f"{settings.source}:{settings.login or 0}@{servers}",
     )
 
 

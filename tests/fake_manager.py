@@ -76,6 +76,10 @@ class FakeManager:
         self._called("select_symbol", symbol)
         self.selected.append(symbol)
 
+    def hide_symbol(self, symbol: bytes) -> None:
+        self._called("hide_symbol", symbol)
+        self.selected.remove(symbol)
+
     def updated_quotes(self) -> bytes:
         self._called("updated_quotes")
         count = min(len(self.quotes), QUOTES_PER_CALL)

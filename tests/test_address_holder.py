@@ -77,6 +77,12 @@ def test_a_socket_without_a_pid_is_another_users(monkeypatch: pytest.MonkeyPatch
     assert holder_of("tcp://127.0.0.1:5556") == "another user's program"
 
 
+def test_windows_idle_process_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(ip="::", port=5556), pid=0)
+    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [found])
+    assert holder_of("tcp://127.0.0.1:5556") is None
+
+
 def test_a_program_that_ended_meanwhile_keeps_its_pid(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(pid: int) -> None:
         raise psutil.NoSuchProcess(pid)

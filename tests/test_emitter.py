@@ -53,14 +53,14 @@ def test_an_event_that_nobody_wants_is_numbered_and_counted_but_neither_packed_n
 ) -> None:
     sent = trades.publisher.sent
     with monkeypatch.context() as patch:
-        patch.setattr(emitter, "encoder", None)
+        patch.setattr(emitter.encoder, "body", None)
         emitter.emit(KINDS["user"], 1, {}, 7)
         emitter.emit(KINDS["user"], 1, {}, 7)
     assert (emitter.counts["user"], trades.publisher.sent) == (2, sent)
     trades.publisher.interest.take(b"\x01user.")
     emitter.emit(KINDS["user"], 1, {}, 7)
     assert trades.publisher.sent == sent + 1
-    assert emitter._numbering.last(b"user.1") == 3
+    assert emitter._numbering["user"].last(b"user.1") == 3
 
 
 def test_counts_are_per_kind(emitter: Emitter) -> None:
@@ -73,16 +73,16 @@ def test_counts_are_per_kind(emitter: Emitter) -> None:
 def test_the_heartbeat_has_a_topic_without_a_key(emitter: Emitter, trades: Bus) -> None:
     trades.publisher.interest.take(b"\x01heartbeat")
     emitter.emit(HEARTBEAT, "", {}, 7)
-    assert emitter._numbering.last(b"heartbeat") == 1
+    assert emitter._numbering["heartbeat"].last(b"heartbeat") == 1
 
 
 def test_numbers_of_old_news_are_forgotten_beyond_a_bound(emitter: Emitter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emitter_module, "NEWS_TOPICS_LIMIT", 3)
     for key in (1, 2, 3, 1):
         emitter.emit(NEWS, key, {}, 7)
-    assert [emitter._numbering.last(b"news.%d" % key) for key in (1, 2, 3)] == [2, 1, 1]
+    assert [emitter._numbering["news"].last(b"news.%d" % key) for key in (1, 2, 3)] == [2, 1, 1]
     emitter.emit(NEWS, 4, {}, 7)
-    assert [emitter._numbering.last(b"news.%d" % key) for key in (1, 2, 3, 4)] == [0, 1, 1, 1]
+    assert [emitter._numbering["news"].last(b"news.%d" % key) for key in (1, 2, 3, 4)] == [0, 1, 1, 1]
     assert len(emitter._news_topics) == 3
 
 
@@ -90,4 +90,4 @@ def test_only_news_are_forgotten(emitter: Emitter, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(emitter_module, "NEWS_TOPICS_LIMIT", 1)
     for key in range(5):
         emitter.emit(TRADE, key, {}, 7)
-    assert all(emitter._numbering.last(b"trade.%d" % key) == 1 for key in range(5))
+    assert all(emitter._numbering["trade"].last(b"trade.%d" % key) == 1 for key in range(5))

@@ -13,23 +13,34 @@ from mt4pump.wire import PROTOCOL, Encoder
 
 PROMISED = {
     *("state", "since", "server", "version", "protocol", "uptime_s", "counts", "dropped", "inbox", "reconnects"),
-    *("last_callback_ts", "last_quote_ts", "subscriptions", "server_utc_offset_s", "rss_bytes"),
+    *("last_callback_ts", "last_quote_ts", "subscriptions", "server_utc_offset_s", "rss_bytes", "interval_s"),
+    *("log", "offset", "offsets", "durable", "journal", "slow_readers", "connections", "query", "threads"),
 }
-"""Keys that the protocol promises; the offsets come with the journal."""
+"""Keys that the protocol promises."""
 
 
 def vitals(*, server_utc_offset_s: int | None = 10800) -> Vitals:
     return Vitals(
         status=SessionStatus("lost", 1_700_000_000_000, "demo:443", "STOP_PUMPING", 3),
+        interval_s=0.5,
         uptime_s=12.3456789,
+        log_id="abc",
+        offset=9,
+        offsets={"trade": 9},
+        durable=True,
+        journal={"stored": 9},
         counts={"quote": 5},
         errors={"read_error": 1},
         skipped={"news_repeats": 2},
         subscriptions=4,
         sent=99,
+        slow_readers={"messages": 2},
+        connections={"now": 3},
+        query={"requests": 4},
         last_quote_ts=123,
         server_utc_offset_s=server_utc_offset_s,
         rss_bytes=50_000_000,
+        threads=5,
         source={"pinned_threads": 1},
     )
 
@@ -54,7 +65,13 @@ def test_it_says_what_is_so(inbox: Inbox) -> None:
         "server": "demo:443",
         "version": __version__,
         "protocol": PROTOCOL,
+        "interval_s": 0.5,
         "uptime_s": 12.346,
+        "log": "abc",
+        "offset": 9,
+        "offsets": {"trade": 9},
+        "durable": True,
+        "journal": {"stored": 9},
         "counts": {"quote": 5},
         "sent": 99,
         "dropped": 1,
@@ -65,8 +82,12 @@ def test_it_says_what_is_so(inbox: Inbox) -> None:
         "last_callback_ts": 7,
         "last_quote_ts": 123,
         "subscriptions": 4,
+        "slow_readers": {"messages": 2},
+        "connections": {"now": 3},
+        "query": {"requests": 4},
         "server_utc_offset_s": 10800,
         "rss_bytes": 50_000_000,
+        "threads": 5,
         "source": {"pinned_threads": 1},
     }
 

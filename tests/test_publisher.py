@@ -219,9 +219,9 @@ def test_an_address_in_use_is_named_with_what_to_do() -> None:
 
 def test_the_holder_of_an_address_in_use_is_named_where_known(monkeypatch: pytest.MonkeyPatch) -> None:
     error = zmq.ZMQError(zmq.EADDRINUSE)
-    monkeypatch.setattr("mt4pump.publisher.holder_of", lambda endpoint: f"pid 4 on {endpoint}")
+    monkeypatch.setattr("mt4pump.binding.holder_of", lambda endpoint: f"pid 4 on {endpoint}")
     assert "is taken by pid 4 on tcp://127.0.0.1:1" in bind_failure("tcp://127.0.0.1:1", error)
-    monkeypatch.setattr("mt4pump.publisher.holder_of", lambda _endpoint: None)
+    monkeypatch.setattr("mt4pump.binding.holder_of", lambda _endpoint: None)
     assert "is taken by another program" in bind_failure("tcp://127.0.0.1:1", error)
 
 

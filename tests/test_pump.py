@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -18,12 +19,15 @@ from mt4pump.complaints import Complaints
 from mt4pump.emitter import Emitter
 from mt4pump.inbox import Inbox
 from mt4pump.intake import Intake, IntakeOptions
+from mt4pump.journal import Journal, JournalOptions
 from mt4pump.layout import SYMBOL_INFO, TRADE_RECORD
 from mt4pump.publisher import Publisher, SocketOptions
+from mt4pump.pulse import Pulse
 from mt4pump.pump import Pump, PumpOptions
 from mt4pump.server_clock import AGREEMENTS, ServerClock
-from mt4pump.session import ATTACH, DETACH, FINISH, STATE_CHANGED, Link, SessionStatus
-from mt4pump.wire import Encoder
+from mt4pump.session import ATTACH, CUT, DETACH, FINISH, STATE_CHANGED, Link, SessionStatus
+from mt4pump.state import Cut, CutRequest
+from mt4pump.wire import KINDS, Encoder
 from tests.bus import ANY_PORT, LIMIT_S, Message, context, receive, subscriber, until
 from tests.fake_manager import FakeManager, failed, lost
 
@@ -56,6 +60,8 @@ class Works:
     heartbeat_interval_s: float = 0.01
     log_summary_interval_s: float = 1000.0
     status: SessionStatus = field(default_factory=lambda: SessionStatus("pumping", 5, "one:443", "", 2))
+    reconcile_interval_s: float = 0.0
+    journal: Journal | None = None
     anchored: int = 0
 
     def __post_init__(self) -> None:
@@ -64,17 +70,33 @@ class Works:
         self.inbox = Inbox(self.limit)
         self.publisher = Publisher(self.own, ANY_PORT, SocketOptions())
         self.complaints = Complaints(logging.getLogger("test.pump"))
-        self.emitter = Emitter(Encoder(EPOCH), self.publisher)
+        durable = [kind.name for kind in KINDS.values() if kind.durable]
+        self.emitter = Emitter(Encoder(EPOCH), self.publisher, self.journal, durable)
         self.intake = Intake(self.emitter, IntakeOptions(), self.complaints)
-        self.pump = Pump(
+        server_clock = ServerClock()
+        self.pulse = Pulse(
             inbox=self.inbox,
             emitter=self.emitter,
             intake=self.intake,
             complaints=self.complaints,
-            server_clock=ServerClock(),
+            server_clock=server_clock,
             status=lambda: self.status,
             source_counters=lambda: {"pinned_threads": 1},
-            options=PumpOptions(self.heartbeat_interval_s, self.log_summary_interval_s),
+            query_counters=dict,
+            journal=self.journal,
+            interval_s=self.heartbeat_interval_s,
+            log_interval_s=self.log_summary_interval_s,
+            now_ns=self.inbox.now_ns,
+        )
+        self.pump = Pump(
+            inbox=self.inbox,
+            emitter=self.emitter,
+            intake=self.intake,
+            pulse=self.pulse,
+            journal=self.journal,
+            complaints=self.complaints,
+            server_clock=server_clock,
+            options=PumpOptions(self.reconcile_interval_s),
             anchor_clock=self._anchor,
             now_ns=self.inbox.now_ns,
         )
@@ -400,3 +422,66 @@ def test_no_line_is_logged_per_event(works: Works, caplog: pytest.LogCaptureFixt
         works.inbox.notify(TRADES, 0, trade(order))
     works.next("trade.100", lambda message: message.body["order"] == 499)
     assert len(caplog.messages) < 5
+# Cuts and reconciling
+
+
+def cut_of(works: Works, *prefixes: bytes) -> Cut:
+    request = CutRequest(prefixes)
+    works.inbox.tell(CUT, request)
+    made = request.wait(LIMIT_S)
+    assert made is not None
+    return made
+
+
+def test_a_cut_holds_all_that_was_taken_before_it_and_its_numbers(works: Works) -> None:
+    works.attach()
+    works.manager.quotes.extend([quote(bid=1.1), quote(bid=1.15), quote("GBPUSD")])
+    works.inbox.notify(BIDASK, 0, b"")
+    for order in (1, 2):
+        works.inbox.notify(TRADES, 0, trade(order))
+    works.inbox.notify(TRADES, 1, trade(1, login=100))  # ended again
+    cut = cut_of(works)
+    rows = {(row.topic, row.packed["order"] if "order" in row.packed else None) for row in cut.rows}  # type: ignore[call-overload]
+    assert rows == {(b"quote.EURUSD", None), (b"quote.GBPUSD", None), (b"trade.100", 2), (b"session.start", None)}
+    assert {topic: seq for topic, seq in cut.seqs.items() if topic != b"heartbeat"} == {
+        b"quote.EURUSD": 2,
+        b"quote.GBPUSD": 1,
+        b"trade.100": 3,
+        b"session.start": 1,
+    }
+    assert (cut.epoch, cut.log, cut.offset) == (EPOCH, None, 0)
+
+
+def test_a_cut_of_one_kind_leaves_the_others_out(works: Works) -> None:
+    works.attach()
+    works.manager.quotes.append(quote())
+    works.inbox.notify(BIDASK, 0, b"")
+    works.inbox.notify(TRADES, 0, trade(1))
+    cut = cut_of(works, b"trade.1")
+    assert ([row.topic for row in cut.rows], set(cut.seqs)) == ([b"trade.100"], {b"trade.100"})
+
+
+def test_tables_are_compared_now_and_then_without_being_told(own: zmq.Context[zmq.Socket[bytes]]) -> None:
+    works = Works(own, reconcile_interval_s=0.02)
+    works.attach()
+    works.beat()  # comes after the tables were read at START
+    works.manager.tables["trades"] = trade(5)
+    assert works.next("trade.100").body["synthetic"] is True
+    works.finish()
+
+
+def test_a_durable_event_is_in_the_journal_and_the_heartbeat_says_how_far_it_is(
+    own: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.sqlite3"
+    works = Works(own, journal=Journal(path, JournalOptions(), time.time_ns))
+    works.attach()
+    works.inbox.notify(TRADES, 0, trade(1))
+    assert works.next("trade.100").body["offset"] == 2  # after session.start
+    body = works.beat(lambda body: body["offset"] == 2)
+    assert (body["durable"], body["offsets"]) == (True, {"session": 1, "trade": 2})
+    assert body["log"]
+    works.finish()
+    again = Journal(path, JournalOptions(), time.time_ns)
+    assert (again.last_offset, set(again.open_orders())) == (2, {1})
+    again.close()

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.layout import SYMBOL_INFO
-from mt4pump.quotes import SLOT_LIMIT, SNDMORE, QuoteStream, Slot, quote_fields
+from mt4pump.quotes import FIRST, SLOT_LIMIT, QuoteStream, Slot, quote_fields
 from mt4pump.server_clock import AGREEMENTS, ServerClock
 from mt4pump.wire import Encoder
 
@@ -41,15 +41,25 @@ def stream(wishes: Wishes | None = None, encoding: str = "cp1252") -> QuoteStrea
 
 
 class Frames:
-    """Takes frames as the socket does, and puts them together to messages."""
+    """Takes frames as the socket does, and puts them together to messages; ``full_for`` first frames find no room."""
 
-    def __init__(self) -> None:
+    full = BlockingIOError
+
+    def __init__(self, full_for: int = 0) -> None:
         self.messages: list[tuple[bytes, bytes]] = []
+        self.resent: list[tuple[bytes, bytes]] = []
+        self._full_for = full_for
         self._topic: bytes | None = None
 
-    def __call__(self, data: bytes, flags: int = 0, /) -> None:
+    def resend(self, topic: bytes, body: bytes) -> None:
+        self.resent.append((topic, body))
+
+    def send_frame(self, data: bytes, flags: int = 0, /) -> None:
         if flags:
-            assert flags == SNDMORE
+            assert flags == FIRST
+            if self._full_for:
+                self._full_for -= 1
+                raise self.full
             assert self._topic is None
             self._topic = data
         else:
@@ -273,5 +283,38 @@ def test_one_symbol_with_a_time_far_in_the_future_does_not_hide_the_others() -> 
 
 
 def test_a_slot_knows_its_topic_before_its_first_quote() -> None:
-    slot = Slot("EURUSD", 5, EPOCH)
+    slot = Slot("EURUSD", 5, EPOCH, "")
     assert (slot.topic, slot.seq, slot.wanted) == (b"quote.EURUSD", 0, False)
+
+
+def test_a_message_that_finds_a_full_queue_is_sent_again_past_it_and_the_next_goes_out_as_usual() -> None:
+    frames = Frames(full_for=1)
+    assert stream().publish(quote("EURUSD", bid=1.1) + quote("EURUSD", bid=1.2), TS, frames) == 2
+    ((resent_topic, resent_body),) = frames.resent
+    ((topic, body),) = frames.messages
+    assert (resent_topic, topic) == (b"quote.EURUSD", b"quote.EURUSD")
+    assert [msgpack.unpackb(each)["seq"] for each in (resent_body, body)] == [1, 2]
+
+
+def test_the_latest_quote_of_every_symbol_is_kept_with_its_time_also_when_nobody_listens() -> None:
+    made = stream(wishes=Wishes(b"none"))
+    made.publish(quote("EURUSD", bid=1.1) + quote("GBPUSD", bid=2.1) + quote("EURUSD", bid=1.2), TS, Frames())
+    assert [(each["symbol"], each["bid"], each["ts"]) for each in made.latest()] == [
+        *(("EURUSD", 1.2, TS), ("GBPUSD", 2.1, TS))
+    ]
+    assert made.seqs() == {b"quote.EURUSD": 2, b"quote.GBPUSD": 1}
+
+
+def test_a_suffix_ends_every_topic_and_nothing_else_in_it() -> None:
+    made = QuoteStream(Encoder(EPOCH, "|"), "cp1252", Wishes())
+    frames = Frames()
+    made.publish(quote("EUR|USD", bid=1.1), TS, frames)
+    assert frames.messages[0][0] == b"quote.EUR_USD|"
+
+
+def test_durable_quotes_go_out_as_events_like_any_other() -> None:
+    told: list[tuple[str, float, int]] = []
+    made = QuoteStream(Encoder(EPOCH), "cp1252", Wishes(), lambda name, body, ts: told.append((name, body["bid"], ts)))
+    frames = Frames()
+    assert made.publish(quote("EURUSD", bid=1.1) + quote("EURUSD", bid=1.2), TS, frames) == 0
+    assert (told, frames.messages, made.published) == ([("EURUSD", 1.1, TS), ("EURUSD", 1.2, TS)], [], 2)

@@ -56,7 +56,8 @@ def test_every_tick_of_a_file_arrives_in_order_with_its_digits_and_no_gap(
     files = [reference_path("data", "ticks", name) for name in names]
     ticks = expected_ticks(files)
     flags = {"source": "simulator", "ticks": tuple(files), "speed": "max", "sndhwm": 2 * len(ticks)}
-    settings = load({**flags, "pub_endpoint": ANY_PORT, "data_dir": tmp_path, "heartbeat_interval_s": 0.1}, environ={})
+    given = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": tmp_path, "heartbeat_interval_s": 0.1}
+    settings = load({**flags, **given}, environ={})
     daemon = Daemon(settings, source_of(settings))
     daemon.start(session=False)
     try:

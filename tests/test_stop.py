@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tests.bus import context, receive, subscriber
+from tests.bus import ANY_PORT, context, receive, subscriber
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,7 +51,8 @@ def endpoint_of(process: subprocess.Popen[str]) -> str:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send; Ctrl-C there is tested with Wine")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_with_a_last_heartbeat(number: signal.Signals, tmp_path: Path) -> None:
-    flags = ("--source", "simulator", "--pub-endpoint", "tcp://127.0.0.1:*", "--log-format", "json")
+    flags = ("--source", "simulator", "--pub-endpoint", ANY_PORT, "--query-endpoint", ANY_PORT)
+    flags += ("--log-format", "json")
     with command(tmp_path, *flags, "--heartbeat-interval-s", "0.1") as process, context() as own:
         socket = subscriber(own, endpoint_of(process), b"heartbeat", b"session.")
         while receive(socket).body.get("state") != "pumping":
@@ -76,7 +77,8 @@ def test_a_taken_address_exits_with_3_and_says_who_has_it(tmp_path: Path) -> Non
     with context() as own:
         holder = own.socket(zmq.PUB)
         port = holder.bind_to_random_port("tcp://127.0.0.1")
-        with command(tmp_path, "--source", "simulator", "--pub-endpoint", f"tcp://127.0.0.1:{port}") as process:
+        flags = ("--pub-endpoint", f"tcp://127.0.0.1:{port}", "--query-endpoint", "none")
+        with command(tmp_path, "--source", "simulator", *flags) as process:
             assert process.stderr is not None
             text = process.stderr.read()
             assert process.wait(30) == 3

@@ -87,6 +87,9 @@ class FeedManager:
     def select_symbol(self, symbol: bytes) -> None:
         """Send all symbols in any case."""
 
+    def hide_symbol(self, symbol: bytes) -> None:
+        """Send all symbols in any case."""
+
     def updated_quotes(self) -> bytes:
         """Return what waits, every quote of it."""
         waiting = self._waiting

@@ -74,6 +74,22 @@ def _nothing() -> None:
     """Start and stop nothing."""
 
 
+class Frames:
+    """Takes the frames of messages and keeps them."""
+
+    full = BlockingIOError
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send_frame(self, data: bytes, _flags: int = 0, /) -> None:
+        """Keep a frame."""
+        self.frames.append(data)
+
+    def resend(self, topic: bytes, body: bytes) -> None:
+        """Never needed: this takes everything."""
+
+
 def run_case(case: Case, make_feed: Callable[[], Fed]) -> Outcome:
     """Run ``case`` and return its outcome; subscribers that did not get everything show in ``received.messages``."""
     if case.path == "bare":
@@ -85,7 +101,8 @@ def run_case(case: Case, make_feed: Callable[[], Fed]) -> Outcome:
 
 def bench_settings(folder: str, count: int) -> Settings:
     """Return the settings of the daemon under test: default but for a free port and room for every message."""
-    flags = {"source": "simulator", "pub_endpoint": "tcp://127.0.0.1:*", "sndhwm": 2 * count + 100_000}
+    port = "tcp://127.0.0.1:*"
+    flags = {"source": "simulator", "pub_endpoint": port, "query_endpoint": port, "sndhwm": 2 * count + 100_000}
     return load({**flags, "data_dir": folder, "heartbeat_interval_s": 0.1}, environ={}, config=None)
 
 
@@ -107,10 +124,10 @@ def _run_pipeline(case: Case, feed: Fed) -> Outcome:
 
 
 def _run_bare(case: Case) -> Outcome:
-    frames: list[bytes] = []
     stream = QuoteStream(Encoder(1), "cp1252", lambda _topic: True)
-    stream.publish(quote_records()[0], time.time_ns(), lambda frame, _flags=0: frames.append(frame))
-    topic, body = frames
+    outlet = Frames()
+    stream.publish(quote_records()[0], time.time_ns(), outlet)
+    topic, body = outlet.frames
     loop = BareLoop(topic, body, 2 * case.events)
     with _subscribers(loop.endpoint, case, loop.probe) as receivers:
         seconds = loop.run(case.events, case.rate)

@@ -100,6 +100,11 @@ class DllManager:
         with self._reading("SymbolAdd") as interface:
             interface.check("SymbolAdd", symbol.partition(b"\0")[0])
 
+    def hide_symbol(self, symbol: bytes) -> None:
+        """SymbolHide: the opposite of SymbolAdd."""
+        with self._reading("SymbolHide") as interface:
+            interface.check("SymbolHide", symbol.partition(b"\0")[0])
+
     def updated_quotes(self) -> bytes | memoryview:
         """Return up to `QUOTES_PER_CALL` changed SymbolInfo records; the view is good until the next call."""
         with self._reading("SymbolInfoUpdated") as interface:

@@ -46,6 +46,7 @@ METHODS = {
     "Login": Method(9, c_int, (c_int, c_char_p)),
     "SymbolsGetAll": Method(86, c_void_p, (INT_POINTER,)),
     "SymbolAdd": Method(89, c_int, (c_char_p,)),
+    "SymbolHide": Method(90, c_int, (c_char_p,)),
     "GroupsGet": Method(115, c_void_p, (INT_POINTER,)),
     "SymbolInfoUpdated": Method(117, c_int, (c_void_p, c_int)),
     "UsersGet": Method(118, c_void_p, (INT_POINTER,)),

@@ -18,6 +18,9 @@ from mt4pump.errors import SettingsError
 from mt4pump.json_line import json_line
 from mt4pump.settings import Loaded, Settings, read
 from mt4pump.settings.schema import MASK, is_secret
+from mt4pump.settings.sizes import size_text
+from mt4pump.settings.suffix import suffix_text
+from mt4pump.settings.values import NONE
 
 NOT_A_TERMINAL_COLUMNS = 160
 """Width of the table in files and pipes, where nobody can say what it is."""
@@ -57,8 +60,12 @@ def plain_value(name: str, settings: Settings) -> Any:
 def value_text(name: str, settings: Settings) -> str:
     """Return a setting's value as one would write it."""
     value = plain_value(name, settings)
+    if name == "topic_suffix":
+        return suffix_text(settings.topic_suffix)
     if value is None or value == []:
-        return "-"
+        return NONE if name == "query_endpoint" else "-"
+    if name.endswith("_bytes"):
+        return size_text(value)
     if isinstance(value, bool):
         return "on" if value else "off"
     return ",".join(value) if isinstance(value, list) else str(value)
@@ -102,4 +109,4 @@ def table(loaded: Loaded) -> Table:
 def line(finding: Finding) -> Text:
     """Return one finding as a line: ``ok      data_dir  …``."""
     mark = Text("ok      ", "green") if finding.ok else Text("not ok  ", "bold red")
-    return mark + Text(f"{finding.what:<13} {finding.text}")
+    return mark + Text(f"{finding.what:<17} {finding.text}")

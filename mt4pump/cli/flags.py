@@ -15,10 +15,15 @@ from mt4pump.settings.schema import (
     is_list,
     is_truth,
 )
+from mt4pump.settings.sizes import size_text
+from mt4pump.settings.suffix import suffix_text
 from mt4pump.settings.values import comma_separated
 
 MARK = "setting "
 """Start of the parsed name of a setting's flag: no flag of a command's own can begin so."""
+
+WORDS = {"durable": "KIND", "pub_endpoint": "ADDRESS", "query_endpoint": "ADDRESS", "topic_suffix": "CHARACTER"}
+"""What stands for the value of some settings in the help."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +72,11 @@ def _default(name: str) -> str:
     if isinstance(default, bool):
         return f"; default {'on' if default else 'off'}"
     if isinstance(default, tuple):
-        default = ",".join(default)
+        default = ", ".join(default)  # a blank, so that the long ones can be wrapped
+    if name == "topic_suffix":
+        default = suffix_text(default)
+    if name.endswith("_bytes"):
+        default = size_text(default)
     return f"; default {default:g}" if isinstance(default, float) else f"; default {default}"
 
 
@@ -77,6 +86,8 @@ def _metavar(name: str) -> str:
         return right.replace(", ", "|").replace(" or ", "|")
     if name.endswith("_s"):
         return "SECONDS"
+    if name.endswith("_bytes"):
+        return "SIZE"
     if "number" in right:
         return "N"
-    return "PATH" if name in {"dll_path", "data_dir", "ticks"} else "TEXT"
+    return "PATH" if "Path" in str(Settings.model_fields[name].annotation) else WORDS.get(name, "TEXT")

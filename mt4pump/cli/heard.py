@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter
+from mt4pump.cli.topics import TopicFilter, is_heartbeat
 from mt4pump.errors import FrameError
 from mt4pump.sequence import GapDetector
 from mt4pump.wire import Body, decode_frames
@@ -81,7 +81,7 @@ class Heard:
             self.last_garbage = str(error)
             return None
         topic = raw_topic.decode("utf-8", "replace")
-        beat = topic == HEARTBEAT_TOPIC
+        beat = is_heartbeat(topic)
         wanted = self.topics.wants(topic) and (self._with_heartbeat or not beat)
         if not (wanted or beat):  # a longer topic that begins like one of ours
             return None

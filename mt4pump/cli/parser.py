@@ -12,8 +12,14 @@ from mt4pump.settings.values import nearest
 COMMANDS = {
     "run": "publish: one Manager session, or the simulator, to ZeroMQ",
     "tail": "show what is published: quotes, trades, gaps, the daemon's state",
+    "snapshot": "show the last value of everything, of one moment",
+    "replay": "show stored events again, from an offset or a time on",
+    "describe": "show what a daemon publishes: kinds, fields, units",
+    "reload": "have a running daemon read its symbols and client keys again",
     "check": "show the effective settings, and try what can be tried before a start",
+    "keygen": "make keys: for the daemon, and for each client that may connect",
     "bench": "measure events per second and latency of this machine",
+    "service": "run the daemon and its consumers as Windows services, by NSSM",
 }
 EXIT_USAGE = 2
 
@@ -25,6 +31,7 @@ Try it without MetaTrader, in two terminals:
   mt4pump run --source simulator          a market with trading accounts, on tcp://127.0.0.1:5556
   mt4pump tail                            everything that is published, live
   mt4pump tail 'quote.EURUSD' --json      one symbol, one JSON object per line
+  mt4pump replay trade --since 10m        the trades of the last ten minutes, from the journal
 
 Commands:
 {commands}
@@ -38,7 +45,7 @@ Exit codes: 0 clean stop, 2 settings or flags wrong, 3 cannot start (library, ad
 
 def teach() -> str:
     """Return what ``mt4pump --help`` says."""
-    return TEACH.format(commands="\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items()))
+    return TEACH.format(commands="\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items()))
 
 
 def no_such_command(word: str) -> str:

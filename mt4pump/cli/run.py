@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 
 from mt4pump import logs
 from mt4pump.cli.flags import add_settings, given_settings
@@ -24,7 +25,7 @@ def command(args: argparse.Namespace) -> int:
     secrets = [settings.password.get_secret_value()] if settings.password else []
     logs.configure(settings.log_level, settings.log_format, secrets)
     try:
-        return _run(settings)
+        return _run(settings, lambda: load(given_settings(args), config=args.config))
     except SettingsError as error:
         logger.error("settings are wrong: %s", error)  # noqa: TRY400 - the text says it all, a traceback would hide it
         return 2
@@ -38,7 +39,7 @@ def command(args: argparse.Namespace) -> int:
         return 1
 
 
-def _run(settings: Settings) -> int:
-    from mt4pump.daemon import run  # noqa: PLC0415 - wrong settings must be told before sockets and rooms are loaded
+def _run(settings: Settings, reload: Callable[[], Settings]) -> int:
+    from mt4pump.running import run  # noqa: PLC0415 - wrong settings must be told before sockets and rooms are loaded
 
-    return run(settings)
+    return run(settings, reload)

@@ -12,14 +12,13 @@ from threading import Event
 import zmq
 from rich.console import Console
 
+from mt4pump.cli.endpoints import endpoint_of
 from mt4pump.cli.heard import Heard
 from mt4pump.cli.notes import totals
-from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter, connectable
+from mt4pump.cli.numbers import count, seconds
+from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter
 from mt4pump.cli.views import Screen, View, line_view
 from mt4pump.errors import SettingsError
-from mt4pump.settings import setting_as_written
-from mt4pump.settings.values import endpoint as checked_endpoint
-from mt4pump.settings.values import endpoint_host
 from mt4pump.signals import asked_to_end
 
 POLL_MS = 200
@@ -52,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help='one JSON object per event: {"topic": …, "body": {…}}; NaN and infinity become null',
     )
-    parser.add_argument("--count", type=_count, metavar="N", help="end after N events; code 1 if --for comes first")
-    parser.add_argument("--for", type=_seconds, metavar="SECONDS", dest="for_s", help="end after so many seconds")
+    parser.add_argument("--count", type=count, metavar="N", help="end after N events; code 1 if --for comes first")
+    parser.add_argument("--for", type=seconds, metavar="SECONDS", dest="for_s", help="end after so many seconds")
     parser.add_argument("--no-heartbeat", action="store_true", help="do not show heartbeats as events")
 
 
@@ -71,23 +70,6 @@ def command(args: argparse.Namespace) -> int:
         listen(source, heard, view, End(args.count, until_s, asked))
     print(f"mt4pump tail: {totals(heard, time.monotonic())}", file=sys.stderr)
     return 1 if args.count is not None and heard.events < args.count else 0
-
-
-def endpoint_of(flag: str | None) -> str:
-    """Return the address to connect to: the flag's, else the daemon's as this machine's settings have it."""
-    written = flag or str(setting_as_written("pub_endpoint"))
-    name = "--endpoint" if flag else "pub_endpoint"
-    try:
-        endpoint = connectable(checked_endpoint(written))
-    except ValueError as error:
-        problem = str(error)
-    else:
-        if endpoint_host(endpoint) is None or endpoint.rpartition(":")[2] not in {"*", "0"}:
-            return endpoint
-        problem = (
-            f"{written!r} names no certain port; set --endpoint to the address that the daemon logged at its start"
-        )
-    raise SettingsError(f"settings are wrong:\n  {name}: {problem}")
 
 
 @contextmanager
@@ -153,19 +135,3 @@ def _take_batch(source: Socket, heard: Heard, view: View, end: End, now_s: float
             view.event(event)
             if end.reached(heard.events, now_s):
                 return
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds

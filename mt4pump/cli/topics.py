@@ -9,10 +9,13 @@ import re
 from collections.abc import Iterable
 from fnmatch import translate
 
+from mt4pump.settings.suffix import CONTROLS, VISIBLE
 from mt4pump.wire import HEARTBEAT, KINDS
 
 WILDCARD = re.compile(r"[*?\[]")
 HEARTBEAT_TOPIC = HEARTBEAT.name
+SUFFIXES = CONTROLS | frozenset(VISIBLE)
+"""What the daemon's ``topic_suffix`` may be; never empty, as the end of an empty topic is."""
 
 
 class TopicFilter:
@@ -46,12 +49,20 @@ class TopicFilter:
         return word
 
     def wants(self, topic: str) -> bool:
-        """Return whether ``topic`` was asked for."""
+        """Return whether ``topic`` was asked for, with or without the character that may end all topics."""
+        return self._is_meant(topic) or (topic[-1:] in SUFFIXES and self._is_meant(topic[:-1]))
+
+    def _is_meant(self, topic: str) -> bool:
         return (
             topic in self._exact
             or topic.startswith(self._prefixes)
             or any(pattern.match(topic) for pattern in self._patterns)
         )
+
+
+def is_heartbeat(topic: str) -> bool:
+    """Return whether ``topic`` is the heartbeat's, with or without the character that may end all topics."""
+    return topic == HEARTBEAT_TOPIC or (topic[:-1] == HEARTBEAT_TOPIC and topic[-1] in SUFFIXES)
 
 
 def connectable(endpoint: str) -> str:

@@ -14,13 +14,16 @@ from pathlib import Path
 import zmq
 
 from mt4pump.address_holder import holder_of
-from mt4pump.errors import BindError, LibraryError, StartError
-from mt4pump.publisher import Publisher, SocketOptions
+from mt4pump.errors import JournalError, LibraryError, SettingsError, StartError
+from mt4pump.instance import instance_on
+from mt4pump.publisher import bind_failure
 from mt4pump.settings import Settings
 
 CONNECT_LIMIT_S = 3.0
 DEFAULT_PORT = 443
 """The Manager API's own, for a server without one."""
+FAULTS_SHOWN = 20
+"""Files of clients whose faults are told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,12 @@ def trials(settings: Settings) -> Iterator[Finding]:
         yield Finding("library", ok=True, text="not needed: source is the simulator")
         yield from tick_files(settings.ticks)
     yield data_folder(settings.data_dir)
-    yield address(settings.pub_endpoint, ipv6=settings.ipv6)
+    if settings.journal:
+        from mt4pump.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
+
+        yield journal(journal_path(settings))
+    yield from addresses(settings)
+    yield from keys(settings)
     if settings.source == "dll":
         yield from servers(settings.servers)
 
@@ -75,6 +83,8 @@ def tick_files(files: tuple[Path, ...]) -> Iterator[Finding]:
 
 def data_folder(folder: Path) -> Finding:
     """Write a file into the data folder; one that is made for the trial is removed again."""
+    if holder := instance_on(folder):
+        return Finding("data_dir", ok=False, text=f"{folder} is in use by {holder.text}: stop it, or set --data-dir")
     made: list[Path] = []
     try:
         for missing in [each for each in reversed([folder, *folder.parents]) if not each.exists()]:
@@ -93,30 +103,84 @@ def data_folder(folder: Path) -> Finding:
     return Finding("data_dir", ok=True, text=f"{folder} is writable" + ("; a start will make it" if made else ""))
 
 
-def address(endpoint: str, *, ipv6: bool = False) -> Finding:
-    """Bind the publishing address for a moment."""
-    if endpoint.startswith("ipc://"):
-        return _ipc_address(endpoint)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+def journal(path: Path) -> Finding:
+    """Read from the journal, if there is one already."""
+    from mt4pump.journal import JournalReader  # noqa: PLC0415 - SQLite only where there is a journal
+
+    if not path.exists():
+        return Finding("journal", ok=True, text=f"{path} will be made by a start")
+    reader = JournalReader(path)
     try:
-        Publisher(context, endpoint, SocketOptions(ipv6=ipv6)).close()
-    except BindError as error:
-        return Finding("pub_endpoint", ok=False, text=str(error).removeprefix("pub_endpoint "))
+        page = reader.page(after=0, to=None, prefixes=(b"",), limit=1)
+    except JournalError as error:
+        return Finding("journal", ok=False, text=str(error))
     finally:
-        context.destroy(linger=0)
-    return Finding("pub_endpoint", ok=True, text=f"{endpoint} is free")
+        reader.close()
+    kept = f"offsets {page.first_available} to {page.last}" if page.first_available else "no events"
+    return Finding("journal", ok=True, text=f"{path} holds {kept}")
 
 
-def _ipc_address(endpoint: str) -> Finding:
+def addresses(settings: Settings) -> Iterator[Finding]:
+    """Bind each address for a moment."""
+    yield address(settings.pub_endpoint, ipv6=settings.ipv6)
+    if settings.query_endpoint is not None:
+        yield address(settings.query_endpoint, "query_endpoint", ipv6=settings.ipv6)
+
+
+def address(endpoint: str, setting: str = "pub_endpoint", *, ipv6: bool = False) -> Finding:
+    """Bind an address for a moment."""
+    if endpoint.startswith("ipc://"):
+        return _ipc_address(endpoint, setting)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IPV6, int(ipv6))
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            text = bind_failure(endpoint, error, setting=setting).removeprefix(f"{setting} ")
+            return Finding(setting, ok=False, text=text)
+    return Finding(setting, ok=True, text=f"{endpoint} is free")
+
+
+def _ipc_address(endpoint: str, setting: str) -> Finding:
     """Look without binding: libzmq takes a socket's file away from a running program without a word."""
     path = Path(endpoint.removeprefix("ipc://"))
     if holder := holder_of(endpoint):
-        text = f"{endpoint} is taken by {holder}: stop it, or publish on another address"
-        return Finding("pub_endpoint", ok=False, text=text)
+        return Finding(setting, ok=False, text=f"{endpoint} is taken by {holder}: stop it, or use another address")
     if not path.parent.is_dir():
-        text = f"{endpoint}: there is no folder {path.parent}: make it, or publish on another address"
-        return Finding("pub_endpoint", ok=False, text=text)
-    return Finding("pub_endpoint", ok=True, text=f"{endpoint} is free")
+        text = f"{endpoint}: there is no folder {path.parent}: make it, or use another address"
+        return Finding(setting, ok=False, text=text)
+    return Finding(setting, ok=True, text=f"{endpoint} is free")
+
+
+def keys(settings: Settings) -> Iterator[Finding]:
+    """Read the daemon's keys and the files of its clients."""
+    if settings.curve_secret_key is None or settings.curve_clients is None:
+        return
+    from mt4pump.security import clients  # noqa: PLC0415 - only where there are keys
+    from mt4pump.security import keys as key_files  # noqa: PLC0415
+
+    path, folder = settings.curve_secret_key, settings.curve_clients
+    try:
+        public = key_files.read_server_pair(path).public
+    except SettingsError as error:
+        yield Finding("curve_secret_key", ok=False, text=str(error))
+    else:
+        if key_files.is_exposed(path):
+            text = f"{path} may be read by other users of this machine: chmod 600 {path}"
+            yield Finding("curve_secret_key", ok=False, text=text)
+        else:
+            yield Finding("curve_secret_key", ok=True, text=f"{path}: clients need its public key {public}")
+    try:
+        found = clients.read_clients(folder, clients.fingerprint(folder), settings.topic_suffix)
+    except OSError as error:
+        text = f"{folder} cannot be read ({error.strerror or error}); make it, or correct the path"
+        yield Finding("curve_clients", ok=False, text=text)
+        return
+    for fault in list(found.faults.values())[:FAULTS_SHOWN]:
+        yield Finding("curve_clients", ok=False, text=fault)
+    if not found.faults:
+        yield Finding("curve_clients", ok=True, text=f"{folder}: {len(found)} client(s) may connect")
 
 
 def servers(names: tuple[str, ...], limit_s: float = CONNECT_LIMIT_S) -> Iterator[Finding]:

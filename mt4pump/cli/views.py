@@ -67,14 +67,14 @@ class Lines:
         try:
             self._out.write(self._text_of(event) + "\n")
         except OSError as error:
-            raise _pipe_error(error) from error
+            raise pipe_error(error) from error
 
     def look(self, now_s: float) -> None:
         """Let the lines out; once a second tell what else there is."""
         try:
             self._out.flush()
         except OSError as error:
-            raise _pipe_error(error) from error
+            raise pipe_error(error) from error
         if now_s - self._looked_s >= LOOK_INTERVAL_S:
             self._looked_s = now_s
             self._tell(now_s)
@@ -113,6 +113,6 @@ class Screen:
         self._live.update(screen(self._heard, self._endpoint, now_s, self._console.size.height), refresh=True)
 
 
-def _pipe_error(error: OSError) -> OSError:
+def pipe_error(error: OSError) -> OSError:
     """Name a pipe that nobody reads any more the same everywhere: Windows calls it an invalid argument."""
     return BrokenPipeError() if error.errno == errno.EINVAL else error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
+
+import msgpack
 
 from mt4pump.codes import Transaction
 from mt4pump.complaints import Complaints
+from mt4pump.cuts import Source, Take
 from mt4pump.decode import Decoder, Fields
 from mt4pump.desks.reader import Reader, rows
 from mt4pump.emitter import Emitter
@@ -79,6 +83,23 @@ class TableDesk:
             if room.kind is SYMBOL and action != Transaction.DELETE:
                 self._select((data,))
 
+    def states(self) -> Iterator[tuple[Kind, Take]]:
+        """Yield what a snapshot shows of each table."""
+        for room in self._rooms.values():
+            yield room.kind, partial(_source, room)
+
+    def select(self, symbols: tuple[str, ...]) -> None:
+        """Ask for the quotes of other ``symbols`` from now on, and no more for those that fell out."""
+        before, self._filter = self._filter, SymbolFilter(symbols)
+        if not self._reader.live:
+            return
+        records = list(rows(self._reader.table("symbols"), CON_SYMBOL.size))
+        self._select(records)
+        for name in map(_symbol_name, records):
+            text = name.decode(self._encoding, "replace")
+            if before.selects(text) and not self._filter.selects(text):
+                self._reader.manager.hide_symbol(name)
+
     def in_reach(self, login: int) -> bool:
         """Return whether account ``login`` is one that this manager sees; True where no accounts are told at all."""
         users = self._rooms["users"].table
@@ -112,9 +133,8 @@ class TableDesk:
 
         Whether a selection outlives a change of the symbol is not known; the vendor's sample asks again, too.
         """
-        manager, size = self._reader.manager, CON_SYMBOL.by_name["symbol"].size
-        for record in records:
-            name = record[:size].partition(b"\0")[0]
+        manager = self._reader.manager
+        for name in map(_symbol_name, records):
             if not self._filter.selects(name.decode(self._encoding, "replace")):
                 continue
             try:
@@ -140,6 +160,30 @@ class TableDesk:
                 array = manager.plugin_parameters(position)
                 return None if array is None else list(self._plugin_parameter.many(array))
         return None
+
+
+def _symbol_name(record: bytes) -> bytes:
+    return record[: CON_SYMBOL.by_name["symbol"].size].partition(b"\0")[0]
+
+
+def _source(room: Room) -> Source:
+    """Return the rows of a room as they are now, shaped when somebody reads them."""
+    kept, named_by_key = room.table.copy(), room.shape is _as_it_is and room.kind is not REQUEST
+
+    def read() -> Iterator[tuple[object, bytes | Fields]]:
+        for key, (_, packed) in kept.items():
+            if named_by_key:
+                yield key, packed
+            else:
+                fields = (_used_part if room.kind is GROUP else _shown)(msgpack.unpackb(packed))
+                yield fields[room.key], fields
+
+    return read
+
+
+def _shown(fields: Fields) -> Fields:
+    """Return a row as a snapshot shows it; a plugin's parameters would need the session, so they are left out."""
+    return _named(fields) if "file" in fields else fields
 
 
 def _as_it_is(fields: Fields) -> Fields:

@@ -1,17 +1,23 @@
-"""Trades, and the marks that the API puts on orders and accounts: activation, margin level."""
+"""Trades, and the marks that the API puts on orders and accounts: activation, margin level.
+
+The book of open orders outlives the daemon in the journal, so that an order closed while no daemon ran is told, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgpack
 
 from mt4pump.codes import ACTION_NAMES, Transaction
+from mt4pump.cuts import Take, listed
 from mt4pump.decode import Decoder, Fields
 from mt4pump.desks.reader import Reader
 from mt4pump.emitter import Emitter
 from mt4pump.layout import MARGIN_LEVEL, TRADE_RECORD
 from mt4pump.tables import Marks
 from mt4pump.trades import MONEY_CHANGES, TradeBook, TradeEvent, is_over
-from mt4pump.wire import ACTIVATION, MARGIN, TRADE
+from mt4pump.wire import ACTIVATION, MARGIN, TRADE, Kind
 
 UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
@@ -31,6 +37,26 @@ class TradeDesk:
         self._levels = Marks("login", "level_type")
         self._primed = False
 
+    def recall(self, orders: Mapping[int, bytes]) -> None:
+        """Take the open orders of the daemon's last life, so that the read at START tells what ended since.
+
+        A row of a version with other fields is left out: its order is told as new.
+        """
+        names = self._trade.names
+        rows = (msgpack.unpackb(packed) for packed in orders.values())
+        self.book.prime({name: row[name] for name in names} for row in rows if row.keys() >= set(names))
+        self._primed = True
+
+    def open_orders(self) -> dict[int, bytes]:
+        """Return the packed rows of the open orders, by ticket."""
+        return {order: msgpack.packb(fields, unicode_errors="replace") for order, fields in self.book.open.items()}
+
+    def states(self) -> Iterator[tuple[Kind, Take]]:
+        """Yield what a snapshot shows of this desk: open orders, those with a mark, accounts in margin call."""
+        yield TRADE, lambda: listed(self.book.open.values(), "login")
+        yield ACTIVATION, lambda: listed(self._activations.marked(), "login")
+        yield MARGIN, lambda: listed(self._levels.marked(), "login")
+
     def take(self, action: int, data: bytes, ts: int) -> None:
         """Tell one trade record, or what differs in the table when the API gave none."""
         if not data:
@@ -47,21 +73,32 @@ class TradeDesk:
 
     def reread(self, ts: int) -> None:
         """Read TradesGet and tell what happened unseen, marked synthetic; the very first read is nobody's news."""
+        self._reconcile(list(self._trade.many(self._reader.table("trades"))), ts)
+
+    def reread_after_gap(self, ts: int) -> None:
+        """Do the same, and tell the activations that nobody rang for."""
         rows = list(self._trade.many(self._reader.table("trades")))
+        self._reconcile(rows, ts)
+        self._tell_activations(rows, ts, synthetic=True)
+
+    def _reconcile(self, rows: list[Fields], ts: int) -> None:
         if not self._primed:
             self._primed = True
             self.book.prime(rows)
+            self._emitter.remember(self.open_orders())
             return
         for event in self.book.reconcile(rows, self._in_reach):
             self._tell(event, ts, synthetic=True)
 
     def activations(self, ts: int) -> None:
         """Tell orders whose ``activation`` mark changed; TradesGet is what sets it."""
-        if not self._reader.live:
-            return
-        rows = self._trade.many(self._reader.table("trades"))
+        if self._reader.live:
+            self._tell_activations(self._trade.many(self._reader.table("trades")), ts, synthetic=False)
+
+    def _tell_activations(self, rows: Iterable[Fields], ts: int, *, synthetic: bool) -> None:
         for action, fields in self._activations.changes(rows):
-            self._emitter.emit(ACTIVATION, fields["login"], {**fields, "action": action}, ts)
+            body = {**fields, "action": action}
+            self._emitter.emit(ACTIVATION, fields["login"], body, ts, synthetic=synthetic)
 
     def margins(self, ts: int) -> None:
         """Tell accounts that entered, left or changed margin call."""
@@ -81,7 +118,8 @@ class TradeDesk:
     def _tell(self, event: TradeEvent, ts: int, *, synthetic: bool = False) -> None:
         action = ACTION_NAMES.get(event.action, UPDATE_NAME)
         body = {**event.fields, "action": action, "change": event.change, "before": event.before}
-        self._emitter.emit(TRADE, event.fields["login"], body, ts, synthetic=synthetic)
+        is_open = body["order"] in self.book.open
+        self._emitter.emit_order(TRADE, body, ts, order=body["order"], is_open=is_open, synthetic=synthetic)
 
 
 def _no_table_shows(action: int, fields: Fields) -> bool:

@@ -5,7 +5,8 @@ file, defaults. Only the command line and the daemon import this; every other ro
 """
 
 from mt4pump.settings.loading import Loaded, load, read, setting_as_written
+from mt4pump.settings.reloading import Reread, reloadable, reread
 from mt4pump.settings.schema import Settings
 from mt4pump.settings.sources import Origin
 
-__all__ = ["Loaded", "Origin", "Settings", "load", "read", "setting_as_written"]
+__all__ = ["Loaded", "Origin", "Reread", "Settings", "load", "read", "reloadable", "reread", "setting_as_written"]

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mt4pump.settings.values import endpoint_host, is_loopback
+from mt4pump.settings.values import collide, endpoint_host, is_loopback
 
 if TYPE_CHECKING:  # the schema checks itself with this module
     from mt4pump.settings.schema import Settings
 
 SIMULATOR_ONLY = ("ticks", "speed", "rate", "seed", "accounts", "faults")
 NEEDED_BY_DLL = {"servers": "host:port", "login": "the manager's number", "password": "the manager's password"}
+
+ENDPOINTS = ("pub_endpoint", "query_endpoint")
+CURVE = ("curve_secret_key", "curve_clients")
+QUOTE = "quote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +68,48 @@ def _publishing(settings: Settings) -> Iterator[Disagreement]:
 
 
 def _reachable(settings: Settings) -> Iterator[Disagreement]:
-    host = endpoint_host(settings.pub_endpoint)
-    if host is None:
+    encrypted = settings.curve_secret_key is not None or settings.curve_clients is not None
+    for name in ENDPOINTS:
+        endpoint: str | None = getattr(settings, name)
+        host = endpoint_host(endpoint) if endpoint else None
+        if host is None:
+            continue
+        if not is_loopback(host) and not settings.allow_plaintext and not encrypted:
+            yield Disagreement(
+                (name, "allow_plaintext", *CURVE),
+                f"{endpoint} may be reached from other machines, where everybody could read trades in plain text; "
+                "use tcp://127.0.0.1:PORT, or encrypt with curve_secret_key and curve_clients (mt4pump keygen), "
+                "or set --allow-plaintext if the network is yours alone",
+            )
+        if ":" in host and not settings.ipv6:
+            yield Disagreement((name, "ipv6"), f"{endpoint} is an IPv6 address; set --ipv6 too")
+
+
+def _endpoints_differ(settings: Settings) -> Iterator[Disagreement]:
+    if settings.query_endpoint and collide(settings.pub_endpoint, settings.query_endpoint):
+        text = f"{settings.query_endpoint} is taken by pub_endpoint {settings.pub_endpoint}; use another port, or none"
+        yield Disagreement(("query_endpoint", "pub_endpoint"), text)
+
+
+def _curve(settings: Settings) -> Iterator[Disagreement]:
+    for name, other, what in (
+        (*CURVE, "a folder with the public keys of those who may connect"),
+        (*reversed(CURVE), "the file with the daemon's secret key (mt4pump keygen makes it)"),
+    ):
+        if getattr(settings, name) is not None and getattr(settings, other) is None:
+            yield Disagreement((name, other), f"is set, and {other} is not; set {other} to {what}")
+
+
+def _journal(settings: Settings) -> Iterator[Disagreement]:
+    if "durable" not in settings.model_fields_set:
         return
-    if not is_loopback(host) and not settings.allow_plaintext:
+    if not settings.journal:
         yield Disagreement(
-            ("pub_endpoint", "allow_plaintext"),
-            f"{settings.pub_endpoint} may be reached from other machines, where everybody could read trades in plain "
-            "text; use tcp://127.0.0.1:PORT, or set --allow-plaintext if the network is yours alone",
+            ("durable", "journal"),
+            "is set, and the journal that would store it is off; switch journal on, or leave durable out",
         )
-    if ":" in host and not settings.ipv6:
-        yield Disagreement(("pub_endpoint", "ipv6"), f"{settings.pub_endpoint} is an IPv6 address; set --ipv6 too")
+    if QUOTE in settings.durable and not settings.quotes:
+        yield Disagreement(("durable", "quotes"), "has quote, and quotes is off; switch quotes on, or leave quote out")
 
 
 def _times(settings: Settings) -> Iterator[Disagreement]:
@@ -98,5 +133,8 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Disagreement]], ...] = (
     _replay,
     _publishing,
     _reachable,
+    _endpoints_differ,
+    _curve,
+    _journal,
     _times,
 )

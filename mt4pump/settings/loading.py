@@ -59,9 +59,9 @@ def read(
     return Loaded(settings, MappingProxyType(origins))
 
 
-def setting_as_written(name: str, environ: Mapping[str, str] = os.environ) -> Any:
+def setting_as_written(name: str, environ: Mapping[str, str] = os.environ, config: Path | None = None) -> Any:
     """Return the setting ``name`` before checking, whatever else is wrong: for programs that need that one alone."""
-    given = gather(NOTHING, environ, None).given.get(name)
+    given = gather(NOTHING, environ, config).given.get(name)
     return Settings.model_fields[name].get_default(call_default_factory=True) if given is None else given.value
 
 

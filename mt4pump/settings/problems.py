@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from mt4pump.settings.agreement import Disagreement
 from mt4pump.settings.schema import DISAGREEMENT, Settings, is_secret
+from mt4pump.settings.sizes import size_text
 from mt4pump.settings.sources import Origin
 from mt4pump.settings.values import nearest
 
@@ -77,21 +78,24 @@ def expected(name: str, *, item: bool = False) -> str:
         "boolean": "true or false",
         "array": "a list: text with commas, or an array of texts",
     }.get(schema.get("type", ""), "text")
+    plain: Callable[[float], str] = _plain
     if name.endswith("_s"):
         noun += " of seconds"
-    return noun + _bounds(schema) + (", or max" if name in OR_MAX else "")
+    if name.endswith("_bytes"):
+        noun, plain = "a size", size_text
+    return noun + _bounds(schema, plain) + (", or max" if name in OR_MAX else "")
 
 
-def _bounds(schema: Mapping[str, Any]) -> str:
+def _bounds(schema: Mapping[str, Any], plain: Callable[[float], str]) -> str:
     parts = []
     if "exclusiveMinimum" in schema:
         parts.append(f"above {schema['exclusiveMinimum']:g}")
     if "minimum" in schema and "maximum" in schema:
-        parts.append(f"from {_plain(schema['minimum'])} to {_plain(schema['maximum'])}")
+        parts.append(f"from {plain(schema['minimum'])} to {plain(schema['maximum'])}")
     elif "minimum" in schema:
-        parts.append(f"of at least {_plain(schema['minimum'])}")
+        parts.append(f"of at least {plain(schema['minimum'])}")
     if "multipleOf" in schema:
-        parts.append(f"in steps of {_plain(schema['multipleOf'])}")
+        parts.append(f"in steps of {plain(schema['multipleOf'])}")
     return "".join(f" {part}" for part in parts)
 
 

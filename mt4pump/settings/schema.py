@@ -11,9 +11,13 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mt4pump.settings.agreement import disagreements
+from mt4pump.settings.durable import USUAL, DurableKinds
+from mt4pump.settings.sizes import ByteSize
+from mt4pump.settings.suffix import TopicSuffix
 from mt4pump.settings.values import (
     Encoding,
     Endpoint,
+    EndpointOrNone,
     Faults,
     Paths,
     PathValue,
@@ -28,8 +32,9 @@ from mt4pump.settings.values import (
 
 PREFIX = "MT4PUMP_"
 MANAGER, PUBLISHED, WIRE = "Manager session", "What is published", "Wire"
+SAFETY, JOURNAL = "Safety", "Journal"
 CARE, SIMULATOR, LOGS = "Session care", "Simulator", "Logs"
-GROUPS = (MANAGER, PUBLISHED, WIRE, CARE, SIMULATOR, LOGS)
+GROUPS = (MANAGER, PUBLISHED, WIRE, SAFETY, JOURNAL, CARE, SIMULATOR, LOGS)
 MASK = "********"
 """What stands for a secret wherever settings are shown."""
 DISAGREEMENT = "disagreement"
@@ -85,7 +90,9 @@ class Settings(BaseSettings):
     plugin_parameters: bool = _in(PUBLISHED, "publish the parameters of server plugins", default=False)
 
     pub_endpoint: Endpoint = _in(WIRE, "address to publish on: tcp:// or ipc://", "tcp://127.0.0.1:5556")
-    allow_plaintext: bool = _in(WIRE, "allow an address that other machines reach, unencrypted", default=False)
+    query_endpoint: EndpointOrNone = _in(
+        WIRE, "address that answers describe, snapshot and replay; none for no answers", "tcp://127.0.0.1:5557"
+    )
     sndhwm: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
         WIRE, "messages kept for a slow subscriber before it loses some", 100_000
     )
@@ -102,6 +109,39 @@ class Settings(BaseSettings):
     )
     ipv6: bool = _in(WIRE, "use IPv6 as well", default=False)
     linger_s: Annotated[Seconds, Field(ge=0, le=60)] = _in(WIRE, "seconds to get out the last messages at stop", 0.2)
+
+    allow_plaintext: bool = _in(SAFETY, "allow addresses that other machines reach, unencrypted", default=False)
+    curve_secret_key: PathValue | None = _in(
+        SAFETY, "file with the daemon's secret key (mt4pump keygen makes it): encrypts both addresses"
+    )
+    curve_clients: PathValue | None = _in(
+        SAFETY, "folder with one file per client that may connect: its public key, and the topics it may read"
+    )
+    topic_suffix: TopicSuffix = _in(
+        SAFETY,
+        "character that ends every topic, so that a prefix can mean one topic alone: | ; , or a control character, "
+        r"as us or \x1f; none for no such character",
+        "",
+    )
+
+    journal: bool = _in(
+        JOURNAL, "store durable events before they are published, so that readers can have them again", default=True
+    )
+    durable: DurableKinds = _in(
+        JOURNAL, "kinds of event to store: a list, or changes to the usual one, as +quote,-mail", USUAL
+    )
+    journal_synchronous: Annotated[Literal["off", "normal", "full", "extra"], BeforeValidator(lower)] = _in(
+        JOURNAL,
+        "what a power loss may cost (a crash of the daemon costs nothing with any of them): off the whole journal; "
+        "normal the commits of the last seconds; full and extra nothing, but they wait for the disk at each commit",
+        "normal",
+    )
+    journal_max_age_s: Annotated[Seconds, Field(ge=0, le=3_155_760_000)] = _in(
+        JOURNAL, "seconds after which stored events may be deleted; 0 for no limit", 7 * 86_400.0
+    )
+    journal_max_bytes: ByteSize = _in(
+        JOURNAL, "size of the journal above which its oldest events are deleted, as 500MB or 4GiB", 4 * 1024**3
+    )
 
     inbox_limit: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
         CARE, "events that may wait to be published; more are refused and counted", 200_000
@@ -123,6 +163,9 @@ class Settings(BaseSettings):
     )
     refused_delay_s: Annotated[Seconds, Field(ge=0.01, le=86_400)] = _in(
         CARE, "seconds between attempts while the server refuses the login", 300.0
+    )
+    reconcile_interval_s: Annotated[Seconds, Field(ge=0, le=86_400)] = _in(
+        CARE, "seconds between comparisons of all trades and accounts with the server's; 0 for never", 300.0
     )
     switch_interval_s: Annotated[Seconds, Field(ge=0.000_01, le=0.1)] = _in(
         CARE, "seconds after which a busy Python thread lets the next one run", 0.0005

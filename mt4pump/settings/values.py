@@ -26,6 +26,10 @@ IPC_PATH_MAX_BYTES = 103
 """What a Unix socket's path may have on every system (Linux allows four more)."""
 COMMON_ENCODINGS = (*(f"cp{page}" for page in (932, 936, 949, 950, *range(1250, 1259))), "utf-8")
 LOOPBACK_NAMES = frozenset({"localhost"})
+WILDCARDS = frozenset({"*", "0.0.0.0", "::"})  # noqa: S104 - compared with, never bound
+ANY_PORT = frozenset({"*", "0"})
+"""Ports that let the system choose one."""
+NONE = "none"
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
@@ -151,6 +155,22 @@ def endpoint(text: str) -> str:
     return text
 
 
+def none_or_text(value: object) -> object:
+    """Return ``none`` as None: how a thing is switched off in files and variables that know only text."""
+    return None if isinstance(value, str) and value.strip().lower() == NONE else value
+
+
+def collide(first: str, second: str) -> bool:
+    """Return whether two checked endpoints cannot both be bound. Ports that the system chooses never collide."""
+    if endpoint_host(first) is None or endpoint_host(second) is None:
+        return first == second
+    port, other_port = (each.rpartition(":")[2] for each in (first, second))
+    if ANY_PORT & {port, other_port} or int(port) != int(other_port):
+        return False
+    hosts = {"127.0.0.1" if (host := str(endpoint_host(each))) in LOOPBACK_NAMES else host for each in (first, second)}
+    return len(hosts) == 1 or not hosts.isdisjoint(WILDCARDS)
+
+
 def fault(text: str) -> str:
     """Check one fault of the simulator, as ``drop@10`` or ``skip@5+20:3``."""
     from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415 - the simulator is no part of a dll session
@@ -171,3 +191,4 @@ Paths = Annotated[tuple[PathValue, ...], BeforeValidator(comma_separated)]
 Faults = Annotated[tuple[Annotated[str, AfterValidator(fault)], ...], BeforeValidator(comma_separated)]
 Encoding = Annotated[str, AfterValidator(encoding)]
 Endpoint = Annotated[str, AfterValidator(endpoint)]
+EndpointOrNone = Annotated[Endpoint | None, BeforeValidator(none_or_text)]

@@ -100,6 +100,11 @@ class SimulatorManager:
             raise ManagerError("SymbolAdd", ReturnCode.RET_ERROR, "RET_ERROR", text)
         self.selected.add(raw_name)
 
+    def hide_symbol(self, symbol: bytes) -> None:
+        """Ask for the quotes of ``symbol`` no more."""
+        self._demand_link("SymbolHide")
+        self.selected.discard(symbol.partition(b"\0")[0].ljust(NAME_BYTES, b"\0"))
+
     def updated_quotes(self) -> bytes:
         """Return waiting quotes of selected symbols: every one, in order, some hundred a call at most."""
         self._demand_link("SymbolInfoUpdated")

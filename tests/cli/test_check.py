@@ -13,7 +13,8 @@ import pytest
 
 from mt4pump.cli import main
 
-FREE = ["--pub-endpoint=tcp://127.0.0.1:*", "--data-dir=data"]
+FREE = ["--pub-endpoint=tcp://127.0.0.1:*", "--query-endpoint=tcp://127.0.0.1:*", "--data-dir=data"]
+WHAT = ["settings", "library", "data_dir", "journal", "pub_endpoint", "query_endpoint"]
 SIMULATOR = ["check", "--source=simulator", *FREE]
 
 
@@ -29,7 +30,7 @@ def test_all_well_is_0_and_every_line_is_ok(capsys: pytest.CaptureFixture[str]) 
     assert main(SIMULATOR) == 0
     lines = capsys.readouterr().out.splitlines()
     findings = [line.split()[:2] for line in lines if line.startswith(("ok ", "not ok "))]
-    assert findings == [["ok", what] for what in ("settings", "library", "data_dir", "pub_endpoint")]
+    assert findings == [["ok", what] for what in WHAT]
     assert not Path("data").exists()
 
 
@@ -46,6 +47,8 @@ def test_the_table_has_every_setting_with_value_and_origin(
     assert "mail off flag --mail" in rows
     assert "login - default" in rows
     assert "sndhwm 100000 default" in rows
+    assert "journal_max_bytes 4GiB default" in rows
+    assert "topic_suffix none default" in rows
 
 
 def test_json_has_settings_with_their_types_and_the_findings(
@@ -60,7 +63,7 @@ def test_json_has_settings_with_their_types_and_the_findings(
     assert settings["rate"]["value"] == "max"
     assert settings["login"] == {"value": None, "from": "default"}
     assert settings["ipv6"]["value"] is False
-    assert [each["what"] for each in report["checks"]] == ["settings", "library", "data_dir", "pub_endpoint"]
+    assert [each["what"] for each in report["checks"]] == WHAT
 
 
 def test_wrong_settings_are_2_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +81,7 @@ def test_wrong_settings_are_2_with_a_line_each(capsys: pytest.CaptureFixture[str
 def test_a_taken_address_is_3_and_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        code, report = report_of(capsys, "check", "--source=simulator", "--data-dir=data", f"--pub-endpoint={endpoint}")
+        code, report = report_of(capsys, *SIMULATOR, f"--pub-endpoint={endpoint}")
     (finding,) = [each for each in report["checks"] if not each["ok"]]
     holder = f"{psutil.Process().name()} (pid {psutil.Process().pid})"
     assert code == 3

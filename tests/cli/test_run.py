@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +16,14 @@ from mt4pump.errors import BindError, LibraryError, SettingsError
 from mt4pump.settings import Settings
 from tests.cli.commands import LIMIT_S, finish, start
 
+Load = Callable[[], Settings]
+
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_the_daemon_gets_the_settings_and_its_code_is_the_commands(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Settings] = []
 
-    def run(settings: Settings) -> int:
+    def run(settings: Settings, _load: Load) -> int:
         seen.append(settings)
         return code
 
@@ -45,7 +49,7 @@ def test_how_the_daemon_ends_decides_code_and_log_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def run(_settings: Settings) -> int:
+    def run(_settings: Settings, _load: Load) -> int:
         raise error
 
     monkeypatch.setattr("mt4pump.cli.run._run", run)
@@ -55,8 +59,22 @@ def test_how_the_daemon_ends_decides_code_and_log_line(
     assert all(word in lines[0] for word in words)
 
 
+def test_the_daemon_can_read_its_settings_again_from_the_same_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Settings] = []
+
+    def run(settings: Settings, load: Load) -> int:
+        Path("own.toml").write_text('symbols = ["GBP*"]\nseed = 3\n', encoding="utf-8")
+        seen.extend([settings, load()])
+        return 0
+
+    monkeypatch.setattr("mt4pump.cli.run._run", run)
+    Path("own.toml").write_text('symbols = ["EUR*"]\n', encoding="utf-8")
+    assert main(["run", "--source=simulator", "--config=own.toml", "--seed=7"]) == 0
+    assert [(each.symbols, each.seed) for each in seen] == [(("EUR*",), 7), (("GBP*",), 7)]
+
+
 def test_wrong_settings_never_reach_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_settings: Settings) -> Any:
+    def run(_settings: Settings, _load: Load) -> Any:
         pytest.fail("started")
 
     monkeypatch.setattr("mt4pump.cli.run._run", run)
@@ -66,7 +84,7 @@ def test_wrong_settings_never_reach_the_daemon(monkeypatch: pytest.MonkeyPatch) 
 def test_logs_are_set_up_as_the_settings_say(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(_settings: Settings) -> int:
+    def run(_settings: Settings, _load: Load) -> int:
         raise BindError("taken")
 
     monkeypatch.setattr("mt4pump.cli.run._run", run)
@@ -77,7 +95,7 @@ def test_logs_are_set_up_as_the_settings_say(
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to a process of its own is sent otherwise on Windows")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_real_daemon_is_heard_by_tail_and_ends_clean_on_a_signal(number: signal.Signals) -> None:
-    flags = ("--pub-endpoint=tcp://127.0.0.1:*", "--source=simulator", "--data-dir=data")
+    flags = ("--pub-endpoint=tcp://127.0.0.1:*", "--query-endpoint=none", "--source=simulator", "--data-dir=data")
     with start("run", *flags) as process:
         try:
             assert process.stderr is not None

@@ -17,8 +17,9 @@ from threading import Event
 import pytest
 
 from mt4pump.cli import main
+from mt4pump.cli.endpoints import endpoint_of
 from mt4pump.cli.heard import Heard
-from mt4pump.cli.tail import End, endpoint_of
+from mt4pump.cli.tail import End
 from mt4pump.cli.topics import TopicFilter
 from mt4pump.cli.views import Lines
 from mt4pump.cli.words import json_event

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from mt4pump.cli.trials import Attempt, address, data_folder, host_and_port, library, servers, tick_files
+from mt4pump import __version__
+from mt4pump.cli.trials import (
+    Attempt,
+    address,
+    addresses,
+    data_folder,
+    host_and_port,
+    journal,
+    keys,
+    library,
+    servers,
+    tick_files,
+)
+from mt4pump.instance import Instance
+from mt4pump.journal import Journal, JournalOptions, Stored
+from mt4pump.security.keys import new_pair
+from mt4pump.settings import Settings
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
@@ -42,6 +60,37 @@ def test_a_data_folder_without_permission_is_not_ok(tmp_path: Path, monkeypatch:
     finding = data_folder(tmp_path)
     assert not finding.ok
     assert "(Permission denied); make it writable" in finding.text
+
+
+def test_a_data_folder_that_a_daemon_holds_is_not_ok_and_names_it(tmp_path: Path) -> None:
+    with Instance(tmp_path):
+        finding = data_folder(tmp_path)
+    assert not finding.ok
+    assert f"is in use by mt4pump {__version__}" in finding.text
+    assert f"pid {os.getpid()}" in finding.text
+
+
+def test_a_journal_that_is_not_there_yet_is_ok_and_not_made(tmp_path: Path) -> None:
+    finding = journal(tmp_path / "journal.sqlite3")
+    assert (finding.ok, finding.text) == (True, f"{tmp_path / 'journal.sqlite3'} will be made by a start")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_is_ok_with_the_offsets_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    made = Journal(path, JournalOptions(), time.time_ns)
+    assert made.append([Stored(1, time.time_ns(), b"trade.1", b"\x80")], {})
+    made.close()
+    finding = journal(path)
+    assert (finding.ok, finding.text) == (True, f"{path} holds offsets 1 to 1")
+
+
+def test_a_journal_that_is_no_database_is_not_ok(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    path.write_bytes(b"junk" * 1_000)
+    finding = journal(path)
+    assert not finding.ok
+    assert str(path) in finding.text
 
 
 def test_a_library_that_is_no_library_is_not_ok(tmp_path: Path) -> None:
@@ -81,6 +130,67 @@ def test_an_address_is_free_again_after_the_trial() -> None:
         assert not address(endpoint).ok
     assert address(endpoint).ok
     assert address(endpoint).ok
+
+
+def test_both_addresses_are_tried_under_their_own_names() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        given = Settings(source="simulator", pub_endpoint="tcp://127.0.0.1:*", query_endpoint=endpoint)
+        found = list(addresses(given))
+    assert [(each.what, each.ok) for each in found] == [("pub_endpoint", True), ("query_endpoint", False)]
+    assert found[1].text.startswith(f"{endpoint} is taken by ")
+    assert [each.what for each in addresses(Settings(source="simulator", query_endpoint=None))] == ["pub_endpoint"]
+
+
+def key_settings(folder: Path, *, suffix: str = "") -> Settings:
+    """Write the daemon's keys and return settings that use them, with a folder of clients that is not there yet."""
+    pair, path = new_pair(), folder / "server.secret"
+    path.write_text(f'public_key = "{pair.public}"\nsecret_key = "{pair.secret}"\n', encoding="utf-8")
+    path.chmod(0o600)
+    return Settings(source="simulator", curve_secret_key=path, curve_clients=folder / "clients", topic_suffix=suffix)
+
+
+def test_keys_and_clients_that_are_right_are_ok_and_no_secret_is_shown(tmp_path: Path) -> None:
+    settings = key_settings(tmp_path, suffix="|")
+    (tmp_path / "clients").mkdir()
+    client = f'public_key = "{new_pair().public}"\ntopics = ["quote.*", "trade.1001"]\n'
+    (tmp_path / "clients" / "desk.toml").write_text(client, encoding="utf-8")
+    found = list(keys(settings))
+    assert [(each.what, each.ok) for each in found] == [("curve_secret_key", True), ("curve_clients", True)]
+    assert found[1].text == f"{tmp_path / 'clients'}: 1 client(s) may connect"
+    secret = (tmp_path / "server.secret").read_text(encoding="utf-8").split('"')[3]
+    assert not any(secret in each.text for each in found)
+
+
+def test_each_file_of_a_client_that_is_wrong_is_named(tmp_path: Path) -> None:
+    settings = key_settings(tmp_path)
+    (tmp_path / "clients").mkdir()
+    exact = f'public_key = "{new_pair().public}"\ntopics = ["trade.1001"]\n'
+    (tmp_path / "clients" / "exact.toml").write_text(exact, encoding="utf-8")
+    (tmp_path / "clients" / "junk.toml").write_text("junk", encoding="utf-8")
+    _, *found = keys(settings)
+    assert [(each.what, each.ok) for each in found] == [("curve_clients", False)] * 2
+    assert "exact.toml" in found[0].text
+    assert "junk.toml" in found[1].text
+
+
+def test_key_files_that_are_missing_are_named_and_without_keys_nothing_is_tried(tmp_path: Path) -> None:
+    settings = key_settings(tmp_path)
+    (tmp_path / "server.secret").unlink()
+    found = list(keys(settings))
+    assert [(each.what, each.ok) for each in found] == [("curve_secret_key", False), ("curve_clients", False)]
+    assert "server.secret" in found[0].text
+    assert f"{tmp_path / 'clients'} cannot be read" in found[1].text
+    assert list(keys(Settings(source="simulator"))) == []
+
+
+@unix
+def test_a_secret_key_that_others_may_read_is_not_ok(tmp_path: Path) -> None:
+    settings = key_settings(tmp_path)
+    (tmp_path / "server.secret").chmod(0o644)
+    finding = next(keys(settings))
+    assert not finding.ok
+    assert "chmod 600" in finding.text
 
 
 @unix

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgpack
 import pytest
 
 from mt4pump.codes import PumpCode, Transaction
@@ -273,3 +274,32 @@ def test_marks_that_cannot_be_read_are_counted_and_told_later(desk: Stand, code:
     assert desk.take(code) == []
     assert desk.complaints.counts == {"read_error": 1}
     assert len(desk.take(code)) == 1
+
+
+def test_what_ended_while_no_daemon_ran_is_told_at_the_first_start_and_the_rest_is_not() -> None:
+    with stand(b"trade.") as first:
+        first.manager.tables["trades"] = trade(1) + trade(2) + trade(3)
+        first.start()
+        remembered = first.intake.trades.open_orders()
+    with stand(b"trade.") as second:
+        second.intake.trades.recall(remembered)
+        second.manager.tables["trades"] = trade(1) + trade(3, sl=1.05, timestamp=2) + trade(4)
+        assert told(second.start()) == [
+            ("trade.100", 2, "closed", "delete", True),
+            ("trade.100", 3, "modified", "update", True),
+            ("trade.100", 4, "opened", "add", True),
+        ]
+
+
+def test_a_remembered_row_of_a_version_with_other_fields_is_left_out() -> None:
+    with stand(b"trade.") as made:
+        made.intake.trades.recall({1: msgpack.packb({"order": 1, "login": 100})})
+        made.manager.tables["trades"] = trade(1)
+        assert told(made.start()) == [("trade.100", 1, "opened", "add", True)]
+
+
+def test_activations_of_a_gap_are_told_at_the_next_start_marked_as_inferred(busy: Stand) -> None:
+    busy.reconnect()
+    busy.manager.tables["trades"] = trade(1, activation=2)
+    messages = [message for message in busy.take(START) if message.topic.startswith("activation.")]
+    assert seen(messages, "order", "activation", "action", "synthetic") == [("activation.100", 1, 2, "add", True)]

@@ -8,6 +8,7 @@ from mt4pump.settings import load
 from tests.settings.problems import SIMULATOR, problems_of
 
 ACCOUNT = {"servers": "mt4.example.com", "login": "5", "password": "x"}
+CURVE = {"curve_secret_key": "server.key", "curve_clients": "clients"}
 TRY = "or try without a DLL: --source simulator"
 
 
@@ -47,11 +48,63 @@ def test_speed_without_ticks_is_refused() -> None:
 @pytest.mark.parametrize(
     "endpoint", ["tcp://0.0.0.0:5556", "tcp://*:5556", "tcp://eth0:5556", "tcp://lo:5556", "tcp://10.1.2.3:5556"]
 )
-def test_an_address_that_others_reach_needs_consent(endpoint: str) -> None:
-    (problem,) = problems_of({**SIMULATOR, "pub_endpoint": endpoint})
-    assert problem.startswith(f"pub_endpoint (flag --pub-endpoint): {endpoint} may be reached from other machines")
+@pytest.mark.parametrize("name", ["pub_endpoint", "query_endpoint"])
+def test_an_address_that_others_reach_needs_encryption_or_consent(name: str, endpoint: str) -> None:
+    given = {**SIMULATOR, "pub_endpoint": "tcp://127.0.0.1:*", "query_endpoint": "none", name: endpoint}
+    (problem,) = problems_of(given)
+    flag = f"--{name.replace('_', '-')}"
+    assert problem.startswith(f"{name} (flag {flag}): {endpoint} may be reached from other machines")
     assert "--allow-plaintext" in problem
-    assert load({**SIMULATOR, "pub_endpoint": endpoint, "allow_plaintext": "yes"}, {}).pub_endpoint == endpoint
+    assert "curve_secret_key and curve_clients (mt4pump keygen)" in problem
+    assert getattr(load({**given, "allow_plaintext": "yes"}, {}), name) == endpoint
+    assert getattr(load({**given, **CURVE}, {}), name) == endpoint
+
+
+def test_each_half_of_curve_needs_the_other() -> None:
+    for name, other in (CURVE, tuple(reversed(CURVE))):
+        (problem,) = problems_of({**SIMULATOR, name: CURVE[name], "pub_endpoint": "tcp://*:5556"})
+        assert problem.startswith(f"{name} (flag --{name.replace('_', '-')}): is set, and {other} is not; set {other}")
+
+
+@pytest.mark.parametrize(
+    ("pub", "query"),
+    [
+        ("tcp://127.0.0.1:5556", "tcp://127.0.0.1:5556"),
+        ("tcp://127.0.0.1:5556", "tcp://localhost:5556"),
+        ("tcp://127.0.0.1:5556", "tcp://*:05556"),
+        ("tcp://0.0.0.0:5556", "tcp://127.0.0.1:5556"),
+        ("ipc://a", "ipc://a"),
+    ],
+)
+def test_two_endpoints_on_one_address_are_refused(pub: str, query: str) -> None:
+    (problem,) = problems_of({**SIMULATOR, "pub_endpoint": pub, "query_endpoint": query, "allow_plaintext": "on"})
+    assert problem.endswith(f"{query} is taken by pub_endpoint {pub}; use another port, or none")
+
+
+@pytest.mark.parametrize(
+    ("pub", "query"),
+    [
+        ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"),
+        ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0"),
+        ("tcp://127.0.0.1:5556", "tcp://127.0.0.2:5556"),
+        ("tcp://127.0.0.1:5556", "ipc://a"),
+        ("ipc://a", "ipc://b"),
+        ("tcp://127.0.0.1:5557", "none"),
+    ],
+)
+def test_endpoints_that_do_not_collide_are_taken(pub: str, query: str) -> None:
+    assert load({**SIMULATOR, "pub_endpoint": pub, "query_endpoint": query}, {}).pub_endpoint == pub
+
+
+def test_kinds_to_store_need_the_journal_and_stored_quotes_need_quotes() -> None:
+    journal = "journal that would store it is off"
+    lines = problems_of({**SIMULATOR, "durable": "+quote", "journal": "off", "quotes": "off"})
+    assert lines == [
+        f"durable (flag --durable): is set, and the {journal}; switch journal on, or leave durable out",
+        "durable (flag --durable): has quote, and quotes is off; switch quotes on, or leave quote out",
+    ]
+    assert not load({**SIMULATOR, "journal": "off", "quotes": "off"}, {}).journal
+    assert "quote" in load({**SIMULATOR, "durable": "+quote"}, {}).durable
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://127.9.9.9:1", "tcp://localhost:1", "ipc://x"])

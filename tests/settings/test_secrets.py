@@ -108,7 +108,7 @@ def test_words_left_over_on_the_command_line_are_not_repeated(capsys: pytest.Cap
 
 
 def test_run_blots_it_out_of_log_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def careless(_settings: Settings) -> int:
+    def careless(_settings: Settings, _load: object) -> int:
         logging.getLogger("mt4pump.test").warning("logging in with %s", CANARY)
         raise RuntimeError(CANARY)
 

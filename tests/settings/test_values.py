@@ -10,12 +10,19 @@ import pytest
 from pydantic import ValidationError
 
 from mt4pump.settings import Settings, load
+from mt4pump.settings.durable import POSSIBLE, USUAL
 from mt4pump.settings.problems import expected
+from mt4pump.settings.sizes import byte_size, size_text
+from mt4pump.settings.suffix import CONTROLS, VISIBLE, suffix_text, topic_suffix
+from mt4pump.wire import KINDS
 from tests.settings.problems import SIMULATOR, problem_of
 
 SERVER = "write host:port, as mt4.example.com:443"
 ENDPOINT = "write tcp://127.0.0.1:5556 or ipc:///run/mt4pump.sock"
 CODE_PAGE = "write the server's code page, as cp1252, cp1251 or cp936"
+DURABLE = "quote, trade, user, online, margin, symbol, group, request, activation, news, mail, plugin, session"
+SIZE = "write a number of bytes, or one with a unit, as 500MB or 4GiB"
+SUFFIX = "write one of | ; , or a control character, as us or \\x1f, or none"
 
 REFUSED: list[tuple[str, object, str]] = [
     ("source", "simulatr", "'simulatr' is not dll or simulator; did you mean simulator?"),
@@ -72,6 +79,40 @@ REFUSED: list[tuple[str, object, str]] = [
     ),
     ("pub_endpoint", "ipc://", f"'ipc://': a socket's path has 1 to 103 bytes; {ENDPOINT}"),
     ("pub_endpoint", "ipc://" + "é" * 60, f"'ipc://{'é' * 60}': a socket's path has 1 to 103 bytes; {ENDPOINT}"),
+    ("query_endpoint", "off", f"'off' is neither tcp:// nor ipc://; {ENDPOINT}"),
+    ("query_endpoint", 5557, "5557 is not text"),
+    ("durable", "trades", "'trades' is no kind of event; did you mean trade?"),
+    ("durable", "+quotes", "'+quotes' is no kind of event; did you mean +quote?"),
+    ("durable", "xyz", f"'xyz' is no kind of event; choose from {DURABLE}"),
+    ("durable", "heartbeat", f"'heartbeat' is never stored; choose from {DURABLE}"),
+    ("durable", "+unknown", f"'+unknown' is never stored; choose from {DURABLE}"),
+    (
+        "durable",
+        "trade,+quote",
+        "'trade' stands beside '+quote'; write either the whole list, or + and - before every kind",
+    ),
+    ("durable", "+mail,-mail", "'mail' is both added and left out; write it once"),
+    ("durable", 5, "5 is not a list: text with commas, or an array of texts"),
+    ("journal", "maybe", "'maybe' is not true or false"),
+    ("journal_synchronous", "ful", "'ful' is not off, normal, full or extra; did you mean full?"),
+    ("journal_synchronous", False, "False is not off, normal, full or extra"),
+    ("journal_max_age_s", "-1", "'-1' is not a number of seconds from 0 to 3155760000"),
+    ("journal_max_bytes", "4 gigs", f"'4 gigs' is no size; {SIZE}"),
+    ("journal_max_bytes", "4G", f"'4G' is no size; {SIZE}"),
+    ("journal_max_bytes", "-4GiB", f"'-4GiB' is no size; {SIZE}"),
+    ("journal_max_bytes", "", f"'' is no size; {SIZE}"),
+    ("journal_max_bytes", "9" * 19, f"'{'9' * 19}' is no size; {SIZE}"),
+    ("journal_max_bytes", "1kB", "1000 is not a size from 1MiB to 1PiB"),
+    ("journal_max_bytes", 5, "5 is not a size from 1MiB to 1PiB"),
+    ("journal_max_bytes", True, "True is not a size from 1MiB to 1PiB"),
+    ("reconcile_interval_s", "-1", "'-1' is not a number of seconds from 0 to 86400"),
+    ("topic_suffix", "x", f"'x' cannot end topics; {SUFFIX}"),
+    ("topic_suffix", "||", f"'||' cannot end topics; {SUFFIX}"),
+    ("topic_suffix", ".", f"'.' cannot end topics; {SUFFIX}"),
+    ("topic_suffix", "\\x41", f"{chr(39)}\\\\x41{chr(39)} cannot end topics; {SUFFIX}"),
+    ("topic_suffix", "\\x00", f"{chr(39)}\\\\x00{chr(39)} cannot end topics; {SUFFIX}"),
+    ("topic_suffix", "\0", f"{chr(39)}\\x00{chr(39)} cannot end topics; {SUFFIX}"),
+    ("topic_suffix", 5, "5 is not text"),
     ("password", "", "the value (not shown) is empty or not text; write text, in a file within quotes"),
     ("password", 123456, "the value (not shown) is empty or not text; write text, in a file within quotes"),
 ]
@@ -104,12 +145,54 @@ TAKEN: list[tuple[str, object, object]] = [
     ("pub_endpoint", "ipc:///tmp/x.sock", "ipc:///tmp/x.sock"),
     ("zmtp_heartbeat_ivl_s", "0", 0.0),
     ("faults", "drop@10,skip@5+20:3", ("drop@10", "skip@5+20:3")),
+    ("query_endpoint", "None", None),
+    ("query_endpoint", "tcp://127.0.0.1:*", "tcp://127.0.0.1:*"),
+    ("durable", "session, TRADE", ("trade", "session")),
+    ("durable", ["trade"], ("trade",)),
+    ("durable", [], ()),
+    ("durable", "+quote,-mail,-news", tuple(name for name in POSSIBLE if name not in {"mail", "news"})),
+    ("durable", "-mail", tuple(name for name in USUAL if name != "mail")),
+    ("durable", "+trade", USUAL),
+    ("journal", "off", False),
+    ("journal_synchronous", "FULL", "full"),
+    ("journal_max_age_s", "0", 0.0),
+    ("journal_max_bytes", "4GiB", 4 * 1024**3),
+    ("journal_max_bytes", "500MB", 500_000_000),
+    ("journal_max_bytes", " 1.5 gib ", 3 * 1024**3 // 2),
+    ("journal_max_bytes", "4294967296", 1024**2 * 4096),
+    ("journal_max_bytes", 5_000_000, 5_000_000),
+    ("reconcile_interval_s", "0", 0.0),
+    ("topic_suffix", "|", "|"),
+    ("topic_suffix", ",", ","),
+    ("topic_suffix", "US", "\x1f"),
+    ("topic_suffix", "\\x1F", "\x1f"),
+    ("topic_suffix", "\\u001f", "\x1f"),
+    ("topic_suffix", "\x1f", "\x1f"),
+    ("topic_suffix", "\n", "\n"),
+    ("topic_suffix", "tab", "\t"),
+    ("topic_suffix", "none", ""),
+    ("topic_suffix", "", ""),
 ]
 
 
 @pytest.mark.parametrize(("name", "text", "value"), TAKEN, ids=lambda each: str(each)[:30])
 def test_a_right_value_is_taken(name: str, text: object, value: object) -> None:
     assert getattr(load({**SIMULATOR, name: text}, {}), name) == value
+
+
+def test_what_is_stored_by_default_is_what_the_contract_calls_durable() -> None:
+    assert load(SIMULATOR, {}).durable == tuple(name for name, kind in KINDS.items() if kind.durable)
+
+
+@pytest.mark.parametrize("size_bytes", [1, 1000, 1023, 1024, 1536, 5_000_000, 1024**2, 4 * 1024**3, 1024**5])
+def test_a_size_as_it_is_shown_is_taken_as_the_same_size(size_bytes: int) -> None:
+    assert byte_size(size_text(size_bytes)) in {size_bytes, str(size_bytes)}
+
+
+@pytest.mark.parametrize("suffix", ["", *VISIBLE, *sorted(CONTROLS)])
+def test_a_suffix_as_it_is_shown_is_taken_as_the_same_suffix(suffix: str) -> None:
+    assert suffix_text(suffix).isprintable()
+    assert topic_suffix(suffix_text(suffix)) == suffix
 
 
 def test_a_wrong_fault_is_refused_in_the_simulators_own_words() -> None:

@@ -41,11 +41,14 @@ def compile_fake(folder: Path, target: str | None = None) -> Path:
     return _compiled(sorted(SOURCES.glob("*.c")), library, target, "-fvisibility=hidden")
 
 
-def compile_source(source: str, library: Path) -> Path:
-    """Compile C ``source`` into the shared ``library`` for this Python and return its path; raises CompileError."""
+def compile_source(source: str, library: Path, target: str | None = None, *flags: str) -> Path:
+    """Compile C ``source`` into the shared ``library`` for this Python, or a zig ``target``, and return its path.
+
+    Raises CompileError.
+    """
     file = library.with_suffix(".c")
     file.write_text(source, encoding="utf-8")
-    return _compiled([file], library, _own_target())
+    return _compiled([file], library, target or _own_target(), *flags)
 
 
 def _compiled(sources: list[Path], library: Path, target: str | None, *flags: str) -> Path:

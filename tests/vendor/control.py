@@ -7,6 +7,7 @@ set here is what the bridge meets, and what the bridge does is counted here.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterable
 from ctypes import POINTER, byref, c_char_p, c_int, c_longlong, c_uint32, c_void_p
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 TEXT_BYTES = 1024
 DURATION_LIMIT = 1 << 20
+NEWS_READABLE = sys.platform != "win32" or sys.maxsize < 2**32
+"""The vendor's 64-bit DLL has no functions that read news; the bridge calls none there, also not the fake's."""
 SYMBOL_INFO_BYTES = 112
 
 INT_POINTER, LONG_POINTER = POINTER(c_int), POINTER(c_longlong)

@@ -313,6 +313,7 @@ static Interface *new_interface(void)
 EXPORT int MtManCreate(int version, Interface **out)
 {
     int fault;
+    play_script();
     lock(&world.mutex);
     fault = world.create_fault;
     NOTE(last_create_version, version);

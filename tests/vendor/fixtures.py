@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import pytest
 from tests.vendor.compile import compile_fake
 from tests.vendor.control import Vendor
 
+COMPILED = "FAKE_MT4_LIBRARY"
+"""Environment variable: a fake that is compiled already, for a machine that has no compiler."""
+
 
 @pytest.fixture(scope="session")
 def vendor_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the compiled fake library; one file for the whole session, as the bridge loads a file only once."""
-    return compile_fake(tmp_path_factory.mktemp("vendor"))
+    compiled = os.environ.get(COMPILED)
+    return Path(compiled) if compiled else compile_fake(tmp_path_factory.mktemp("vendor"))
 
 
 @pytest.fixture(scope="session")

@@ -151,6 +151,9 @@ void start_ping(int64_t interval_ns);         /* 0 ends it; without the lock */
 void stop_threads(void);                      /* without the lock */
 void emit_on_new_threads(int threads, int code); /* one callback each, all alive at the same time */
 
+/* script.c */
+void play_script(void); /* what FAKE_MT4_SCRIPT says, once per process; without the lock */
+
 long long durations_read(uint32_t *out, long long limit); /* of the last callbacks, oldest first, in ns */
 void durations_clear(void);
 

@@ -1,0 +1,56 @@
+"""The wish to end: set by Ctrl-C, a service manager, or the program itself; waited for by threads and by asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import FrameType
+
+SLICE_S = 0.2
+"""Windows does not interrupt a longer wait for Ctrl-C."""
+
+
+class Ending:
+    """``asked()`` tells whether to end. Signals only set a flag: an exception in the midst of work could be lost."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+
+    def ask(self) -> None:
+        """Ask the program to end; from any thread."""
+        self._event.set()
+
+    def asked(self) -> bool:
+        """Return whether somebody asked the program to end."""
+        return self._event.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until asked to end, or ``timeout_s``; return whether asked."""
+        left_s = timeout_s
+        while not self._event.is_set() and (left_s is None or left_s > 0):
+            slice_s = SLICE_S if left_s is None else min(SLICE_S, left_s)
+            self._event.wait(slice_s)
+            left_s = None if left_s is None else left_s - slice_s
+        return self._event.is_set()
+
+    async def wait_async(self) -> None:
+        """Wait until asked to end; works on every event loop, also where signals do not wake it."""
+        while not self._event.is_set():
+            await asyncio.sleep(SLICE_S)
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Ask for the end on SIGINT, SIGTERM and, on Windows, Ctrl-Break."""
+        names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+        before = {name: signal.signal(getattr(signal, name), self._on_signal) for name in names}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(getattr(signal, name), handler)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._event.set()

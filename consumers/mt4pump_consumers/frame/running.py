@@ -1,0 +1,54 @@
+"""From the command line to ``main``: settings, log, signals, exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from mt4pump_consumers.frame import logs
+from mt4pump_consumers.frame.ending import Ending
+from mt4pump_consumers.frame.settings import Settings, read
+
+CLEAN, FAILED, SETTINGS_WRONG, CANNOT_START = 0, 1, 2, 3
+
+log = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):  # noqa: N818
+    """What keeps a consumer from starting: an address that is taken, a file that cannot be read. Exit code 3."""
+
+
+def run_consumer(
+    settings_class: type[Settings],
+    main: Callable[[Settings, Ending], int],
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Read the settings, run ``main`` until it ends or is asked to, and return the exit code."""
+    settings_class.__doc__ = description
+    program = str(settings_class.model_config["cli_prog_name"])
+    try:
+        settings = read(settings_class, list(sys.argv[1:] if arguments is None else arguments))
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "-".join(str(part) for part in problem["loc"]).replace("_", "-") or "settings"
+            print(f"{program}: {name}: {problem['msg']}; {program} --help lists all", file=sys.stderr)
+        return SETTINGS_WRONG
+    except (SettingsError, ValueError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return SETTINGS_WRONG
+    logs.configure(settings.log_level, settings.log_format)
+    ending = Ending()
+    with ending.on_signals():
+        try:
+            return main(settings, ending)
+        except CannotStart as error:
+            log.error("cannot start: %s", error)  # noqa: TRY400 - the text says it all
+            return CANNOT_START
+        except Exception:
+            log.exception("ended by an error that should not happen; please report it")
+            return FAILED

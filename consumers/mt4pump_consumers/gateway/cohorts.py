@@ -1,0 +1,165 @@
+"""Clients that want the same bytes, and which of them want a topic.
+
+A client's wishes, rights and way of sending make a `Reading`. All clients with the same one share a cohort: what it
+gets is put together once and written to each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from mt4pump_consumers.gateway.payload import Payload, joined
+from mt4pump_consumers.gateway.topics import Allowed, is_pattern, matches
+
+
+class Reading(NamedTuple):
+    """What makes two clients the same. Stored events of ``replayed`` up to offset ``floor`` were replayed already."""
+
+    symbols: frozenset[str]
+    topics: frozenset[str]
+    allowed: tuple[str, ...]
+    bits: int
+    window_s: float
+    floor: int = 0
+    replayed: frozenset[str] = frozenset()
+
+
+class Member(Protocol):
+    """One client, as a cohort sees it."""
+
+    def write(self, data: bytes, payloads: list[Payload]) -> None:
+        """Send ``data``, which are ``payloads``, or keep those for later."""
+
+
+class Cohort:
+    """``pending`` waits for the end of the wake-up, or of the batching window."""
+
+    __slots__ = ("_schedule", "allowed", "members", "pending", "reading")
+
+    def __init__(self, reading: Reading, schedule: Callable[[Cohort], None]) -> None:
+        self.reading = reading
+        self.allowed = Allowed(reading.allowed)
+        self.members: dict[Member, None] = {}
+        self.pending: list[Payload] = []
+        self._schedule = schedule
+
+    def add(self, payload: Payload) -> None:
+        """Send ``payload`` to every member, soon."""
+        if not self.pending:
+            self._schedule(self)
+        self.pending.append(payload)
+
+    def has(self, topic: str, offset: int) -> bool:
+        """Return whether its members had the stored event ``offset`` of ``topic`` in a replay."""
+        return offset <= self.reading.floor and any(matches(name, topic) for name in self.reading.replayed)
+
+    def flush(self) -> int:
+        """Write what is pending; return how many messages that were, over all members."""
+        payloads, self.pending = self.pending, []
+        if not payloads:
+            return 0
+        data = joined(payloads, self.reading.bits, batch=self.reading.window_s > 0)
+        for member in list(self.members):
+            member.write(data, payloads)
+        return len(payloads) * len(self.members)
+
+
+class Index:
+    """Who wants a name: exact names by look-up, patterns by trial, answers remembered per topic."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, dict[Cohort, None]] = {}
+        self._wild: dict[str, dict[Cohort, None]] = {}
+
+    def add(self, cohort: Cohort, names: Iterable[str]) -> None:
+        """Let ``cohort`` have what ``names`` mean."""
+        for name in names:
+            self._table(name).setdefault(name, {})[cohort] = None
+
+    def remove(self, cohort: Cohort, names: Iterable[str]) -> None:
+        """Undo `add`."""
+        for name in names:
+            table = self._table(name)
+            readers = table[name]
+            del readers[cohort]
+            if not readers:
+                del table[name]
+
+    def _table(self, name: str) -> dict[str, dict[Cohort, None]]:
+        return self._wild if is_pattern(name) else self._exact
+
+    def readers(self, name: str, topic: str) -> tuple[Cohort, ...]:
+        """Return the cohorts that asked for ``name`` and may see ``topic``."""
+        found = dict(self._exact.get(name, {}))
+        for pattern, cohorts in self._wild.items():
+            if matches(pattern, name):
+                found.update(cohorts)
+        return tuple(cohort for cohort in found if cohort.allowed.covers(topic))
+
+
+class Channel:
+    """Who reads one topic: ``narrow`` by symbol, ``full`` by topic; valid for one ``generation`` of the book."""
+
+    __slots__ = ("full", "generation", "narrow")
+
+    def __init__(self) -> None:
+        self.generation = -1
+        self.narrow: tuple[Cohort, ...] = ()
+        self.full: tuple[Cohort, ...] = ()
+
+
+CHANNELS_LIMIT = 200_000
+"""Topics whose readers are remembered; with more, all are looked up afresh (news have a topic each)."""
+
+
+class CohortBook:
+    """All cohorts, and the readers of every topic."""
+
+    def __init__(self, schedule: Callable[[Cohort], None]) -> None:
+        self._schedule = schedule
+        self._cohorts: dict[Reading, Cohort] = {}
+        self._narrow, self._full = Index(), Index()
+        self._channels: dict[str, Channel] = {}
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self._cohorts)
+
+    def __iter__(self) -> Iterator[Cohort]:
+        return iter(list(self._cohorts.values()))
+
+    def join(self, member: Member, reading: Reading) -> Cohort:
+        """Put ``member`` with those of the same ``reading``."""
+        cohort = self._cohorts.get(reading)
+        if cohort is None:
+            cohort = self._cohorts[reading] = Cohort(reading, self._schedule)
+            self._narrow.add(cohort, reading.symbols)
+            self._full.add(cohort, reading.topics)
+            self._generation += 1
+        cohort.flush()  # what is on its way is not for the newcomer
+        cohort.members[member] = None
+        return cohort
+
+    def leave(self, member: Member, cohort: Cohort) -> None:
+        """Take ``member`` out, after what is on its way to it."""
+        cohort.flush()
+        cohort.members.pop(member, None)
+        if not cohort.members and self._cohorts.pop(cohort.reading, None) is not None:
+            self._narrow.remove(cohort, cohort.reading.symbols)
+            self._full.remove(cohort, cohort.reading.topics)
+            self._generation += 1
+
+    def channel(self, topic: str) -> Channel:
+        """Return the readers of ``topic``."""
+        channel = self._channels.get(topic)
+        if channel is None:
+            if len(self._channels) >= CHANNELS_LIMIT:
+                self._channels.clear()
+            channel = self._channels[topic] = Channel()
+        if channel.generation != self._generation:
+            kind, _, key = topic.partition(".")
+            channel.narrow = self._narrow.readers(key, topic) if kind == "quote" else ()
+            channel.full = self._full.readers(topic, topic)
+            channel.generation = self._generation
+        return channel

@@ -1,0 +1,87 @@
+"""The library's connection, which tells its session when the client stops taking and takes again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from websockets.asyncio.server import ServerConnection
+
+from mt4pump_consumers.gateway.tokens import Grant
+
+
+class Flow(Protocol):
+    """Who wants to know whether a transport is full."""
+
+    def became_full(self) -> None:
+        """Take note: nothing more should be written."""
+
+    def became_free(self) -> None:
+        """Take note: writing goes on."""
+
+
+class Register(Protocol):
+    """Who counts connections."""
+
+    def arrived(self, address: str) -> bool:
+        """Count a connection; return whether there is room for it."""
+
+    def left(self, address: str) -> None:
+        """Count one that is gone."""
+
+
+class GatewayConnection(ServerConnection):
+    """``flow`` is set once the client is let in; ``is_full`` says that its transport takes no more for now."""
+
+    def __init__(self, *arguments: Any, register: Register, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.flow: Flow | None = None
+        self.is_full = False
+        self.grant: Grant | None = None
+        self.is_proxied = False
+        self._register = register
+        self._address: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Return the client's address without the port."""
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection; one too many is ended before it costs anything."""
+        super().connection_made(transport)
+        self._address = self.address
+        if not self._register.arrived(self._address):
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it out."""
+        super().connection_lost(exc)
+        if self._address is not None:
+            self._register.left(self._address)
+            self._address = None
+
+    def pause_writing(self) -> None:
+        """Pass on that the transport is full."""
+        super().pause_writing()
+        self.is_full = True
+        if self.flow is not None:
+            self.flow.became_full()
+
+    def resume_writing(self) -> None:
+        """Pass on that there is room again."""
+        super().resume_writing()
+        self.is_full = False
+        if self.flow is not None:
+            self.flow.became_free()
+
+
+def connection_factory(register: Register) -> Callable[..., GatewayConnection]:
+    """Return what makes connections for `websockets.serve`."""
+
+    def make(*arguments: Any, **options: Any) -> GatewayConnection:
+        return GatewayConnection(*arguments, register=register, **options)
+
+    return make

@@ -1,0 +1,148 @@
+"""From events to payloads to cohorts: last values, conflation, the batching clocks. All on the loop's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from mt4pump.client import Event, Notice
+from mt4pump_consumers.gateway.cohorts import Cohort, CohortBook
+from mt4pump_consumers.gateway.conflation import Conflation
+from mt4pump_consumers.gateway.door import Door, Item
+from mt4pump_consumers.gateway.last_values import LastValues
+from mt4pump_consumers.gateway.payload import Payload
+from mt4pump_consumers.gateway.protocol import Json, encode, event_message, quote_message
+
+BURST = 2_000
+"""Items handled in one wake-up, so that clients are heard in between."""
+RECENT = 4_000
+"""Stored events remembered, to join a replay to what is live."""
+
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """``on_notice`` is told what the subscriber says about the stream. ``delivered`` counts messages times clients."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, quotes_per_s: float, on_notice: Callable[[Notice], None]
+    ) -> None:
+        self._loop = loop
+        self._on_notice = on_notice
+        self._conflation = Conflation[Event](1 / quotes_per_s) if quotes_per_s else None
+        self._ticking = False
+        self._ready: list[Cohort] = []
+        self.door = Door(self._wake, self._conflation.hot if self._conflation else None)
+        self.cohorts = CohortBook(self._schedule)
+        self.last = LastValues()
+        self.recent: deque[tuple[int, Event]] = deque(maxlen=RECENT)
+        self.received = self.delivered = self.faults = 0
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self.drain)
+        except RuntimeError:  # the loop is closed: the gateway ends
+            log.debug("an item came after the end")
+
+    def drain(self) -> None:
+        """Handle what waits behind the door."""
+        self._take()
+        self._flush()
+
+    def _take(self) -> None:
+        items, quotes = self.door.take(BURST)
+        for item in items:
+            self._handle(item)
+        for quote in quotes.values():
+            self._handle(quote)
+
+    def _handle(self, item: Item) -> None:
+        try:
+            if isinstance(item, Notice):
+                self._on_notice(item)
+            else:
+                self.event(item)
+        except Exception:
+            self.faults += 1
+            log.exception("%r could not be passed on; please report it", item)
+
+    def event(self, event: Event) -> None:
+        """Take one event: keep it, and send it to whom it may concern."""
+        self.received += 1
+        self.last.keep(event)
+        offset = event.offset
+        if offset is not None and not event.snapshot:
+            self.recent.append((offset, event))
+        if event.kind == "quote" and self._conflation is not None:
+            if self._conflation.offer(event.topic, event, self._loop.time()):
+                self.emit(event)
+            self._start_ticking()
+        elif event.kind != "heartbeat":
+            self.emit(event)
+
+    def emit(self, event: Event) -> None:
+        """Send ``event`` now to all who read its topic."""
+        channel = self.cohorts.channel(event.topic)
+        if channel.narrow:
+            payload = quote_payload(event)
+            for cohort in channel.narrow:
+                cohort.add(payload)
+        if channel.full:
+            payload = full_payload(event)
+            offset = 0 if event.snapshot else event.offset or 0
+            for cohort in channel.full:
+                if not (offset and cohort.has(event.topic, offset)):
+                    cohort.add(payload)
+
+    def tell(self, message: Json, topic: str = "") -> None:
+        """Send ``message`` to every subscriber, or to those of ``topic`` only."""
+        payload = Payload(encode(message))
+        channel = self.cohorts.channel(topic) if topic else None
+        cohorts = list(dict.fromkeys(channel.narrow + channel.full)) if channel else list(self.cohorts)
+        for cohort in cohorts:
+            cohort.add(payload)
+        self._flush()
+
+    def _start_ticking(self) -> None:
+        if not self._ticking and self._conflation is not None:
+            self._ticking = True
+            self._loop.call_later(self._conflation.interval_s, self._tick)
+
+    def _tick(self) -> None:
+        conflation = self._conflation
+        assert conflation is not None  # noqa: S101 - only `_start_ticking` calls for it
+        self._ticking = False
+        self._take()
+        for event in conflation.due(self._loop.time()):
+            self.emit(event)
+        self._take()  # what came for a topic that just became quiet woke nobody; see `Door`
+        self._flush()
+        if conflation.hot:
+            self._start_ticking()
+
+    def _schedule(self, cohort: Cohort) -> None:
+        if cohort.reading.window_s > 0:
+            self._loop.call_later(cohort.reading.window_s, self._flush_one, cohort)
+        else:
+            self._ready.append(cohort)
+
+    def _flush_one(self, cohort: Cohort) -> None:
+        self.delivered += cohort.flush()
+
+    def _flush(self) -> None:
+        ready, self._ready = self._ready, []
+        for cohort in ready:
+            self.delivered += cohort.flush()
+
+
+def quote_payload(event: Event) -> Payload:
+    """Return a quote for subscribers by symbol."""
+    return Payload(encode(quote_message(event.body)), f"symbols {event.topic}")
+
+
+def full_payload(event: Event, *, snapshot: bool = False) -> Payload:
+    """Return an event for subscribers by topic; only quotes may be replaced by newer ones."""
+    message = event_message(event.kind, event.topic, event.body, snapshot=snapshot or event.snapshot)
+    return Payload(encode(message), f"topics {event.topic}" if event.kind == "quote" else "")

@@ -1,0 +1,35 @@
+"""Makes a token for the file of tokens: ``python -m mt4pump_consumers.gateway.new_token NAME TOPIC...``.
+
+The token goes to the standard error, for its owner; what belongs into the file goes to the standard output, so that
+``>> tokens.toml`` does the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from collections.abc import Sequence
+
+from mt4pump_consumers.gateway.tokens import digest_of
+from mt4pump_consumers.gateway.topics import is_name
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Print a new token and its entry; return the exit code."""
+    parser = argparse.ArgumentParser(prog="new_token", description="make a token for the gateway's file of tokens")
+    parser.add_argument("name", help="whose it is; stands in the gateway's log")
+    parser.add_argument("topics", nargs="+", help="what it lets its owner see, as 'quote.*' or trade.1001")
+    given = parser.parse_args(arguments)
+    if not all(is_name(name) for name in (given.name, *given.topics)):
+        parser.error("names and topics are printable, and have at most 200 characters")
+    token = secrets.token_urlsafe(32)
+    print(f"token of {given.name}, shown only now: {token}", file=sys.stderr)
+    entry = [f"[{json.dumps(given.name)}]", f'sha256 = "{digest_of(token)}"', f"topics = {json.dumps(given.topics)}"]
+    sys.stdout.write("\n".join(entry) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

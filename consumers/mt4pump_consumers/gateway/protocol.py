@@ -1,0 +1,188 @@
+"""The JSON protocol: text → request, event → text; pure.
+
+A message from a client is one JSON object with ``action``; ``id`` (text or integer) comes back in the reply. What a
+client gets has ``type``. Quotes that were asked for by ``symbols`` have exactly five fields, ``spread`` in pips; what was
+asked for by ``topics`` has the topic and the whole body as the daemon published it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mt4pump_consumers.gateway.topics import is_name
+
+Json = dict[str, Any]
+
+UNAUTHENTICATED, FORBIDDEN, BAD_JSON, BAD_REQUEST = "unauthenticated", "forbidden", "bad_json", "bad_request"
+UNKNOWN_ACTION, TOO_MANY, TOO_FAST, UNAVAILABLE = "unknown_action", "too_many", "too_fast", "unavailable"
+"""``code`` of an error reply."""
+
+CLOSE_STOP, CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_SLOW, CLOSE_FLOOD = 1001, 4401, 4403, 4408, 4429
+"""Close codes: the gateway stops; not authenticated in time; token expired or withdrawn; too slow; too many messages."""
+
+WINDOW_LIMIT_S = 5.0
+"""Longest batching window that a client may ask for."""
+MINI_PIP_DIGITS = (3, 5)
+"""Prices with these digits are quoted in tenths of a pip."""
+
+
+class RequestError(Exception):
+    """A message that cannot be done; ``code`` is for programs. The client is told, and stays connected."""
+
+    def __init__(self, code: str, text: str, number: str | int | None = None) -> None:
+        super().__init__(text)
+        self.code, self.number = code, number
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message of a client; fields that its action does not use are empty. ``number`` is its ``id``."""
+
+    action: str
+    number: str | int | None = None
+    symbols: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    token: str = field(default="", repr=False)
+    window_s: float = 0.0
+    offset: int = 0
+    log: str | None = None
+
+
+def parse(text: str | bytes) -> Request:
+    """Return the request in ``text``; raises RequestError."""
+    if isinstance(text, bytes):
+        raise RequestError(BAD_JSON, "messages are text, this one is binary")
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RequestError(BAD_JSON, "message is not JSON") from None
+    if not isinstance(message, dict):
+        raise RequestError(BAD_JSON, "message is not a JSON object")
+    number = message.get("id")
+    if isinstance(number, bool) or not isinstance(number, str | int | None) or len(str(number)) > 64:
+        raise RequestError(BAD_REQUEST, "id must be a text or an integer of at most 64 characters")
+    action = message.get("action")
+    if not isinstance(action, str) or action not in _READERS:
+        known = ", ".join(sorted(_READERS))
+        raise RequestError(UNKNOWN_ACTION, f"action must be one of {known}", number)
+    try:
+        return Request(action, number, **_READERS[action](message))
+    except RequestError as error:
+        raise RequestError(error.code, str(error), number) from None
+
+
+def _names(message: Json, key: str) -> tuple[str, ...]:
+    names = message.get(key, [])
+    if not isinstance(names, list) or not all(is_name(name) for name in names):
+        raise RequestError(BAD_REQUEST, f"{key} must be a list of names or patterns of at most 200 characters")
+    return tuple(dict.fromkeys(names))
+
+
+def _interest(message: Json) -> Json:
+    if "symbols" not in message and "topics" not in message:
+        raise RequestError(BAD_REQUEST, 'symbols or topics is missing: give a list, as "symbols": ["EURUSD"]')
+    return {"symbols": _names(message, "symbols"), "topics": _names(message, "topics")}
+
+
+def _resume(message: Json) -> Json:
+    offset, log = message.get("offset"), message.get("log")
+    if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset < 2**63:
+        raise RequestError(BAD_REQUEST, "offset must be the number of the last event you have, or 0")
+    if not isinstance(log, str | None):
+        raise RequestError(BAD_REQUEST, "log must be the text that came with the status, or be left out")
+    topics = _names(message, "topics")
+    if not topics:
+        raise RequestError(BAD_REQUEST, "topics is missing: resume is for stored events, as trade.*")
+    return {"topics": topics, "offset": offset, "log": log}
+
+
+def _auth(message: Json) -> Json:
+    token = message.get("token")
+    if not isinstance(token, str) or not token:
+        raise RequestError(BAD_REQUEST, "token must be a text")
+    return {"token": token}
+
+
+def _batch(message: Json) -> Json:
+    window_s = message.get("window_s")
+    if isinstance(window_s, bool) or not isinstance(window_s, int | float) or not 0 <= window_s <= WINDOW_LIMIT_S:
+        raise RequestError(BAD_REQUEST, f"window_s must be seconds from 0 (off) to {WINDOW_LIMIT_S:g}")
+    return {"window_s": float(window_s)}
+
+
+def _nothing(_message: Json) -> Json:
+    return {}
+
+
+_READERS: dict[str, Callable[[Json], Json]] = {
+    "subscribe": _interest,
+    "unsubscribe": _interest,
+    "resume": _resume,
+    "auth": _auth,
+    "batch": _batch,
+    "status": _nothing,
+}
+
+
+def pips(bid: float, ask: float, digits: int) -> float:
+    """Return the spread in pips: ten points where prices have 3 or 5 digits, else one."""
+    points = (ask - bid) * 10.0**digits
+    return round(points / 10 if digits in MINI_PIP_DIGITS else points, 1)
+
+
+def quote_message(body: Mapping[str, Any]) -> Json:
+    """Return a quote as subscribers of ``symbols`` get it."""
+    bid, ask = body["bid"], body["ask"]
+    data = {"symbol": body["symbol"], "bid": bid, "ask": ask, "spread": pips(bid, ask, body["digits"])}
+    return {"type": "quote", "data": {**data, "time": body["time"]}}
+
+
+def event_message(kind: str, topic: str, body: Mapping[str, Any], *, snapshot: bool = False) -> Json:
+    """Return an event as subscribers of ``topics`` get it."""
+    message = {"type": kind, "topic": topic, "data": body}
+    return {**message, "snapshot": True} if snapshot else message
+
+
+def subscription_message(symbols: Iterable[str], topics: Iterable[str], number: str | int | None) -> Json:
+    """Return the reply to subscribe and unsubscribe: what the client has now."""
+    message: Json = {"type": "subscription", "status": "success", "symbols": list(symbols)}
+    if names := list(topics):
+        message["topics"] = names
+    return numbered(message, number)
+
+
+def error_message(error: RequestError) -> Json:
+    """Return the reply to what cannot be done."""
+    return numbered({"type": "error", "message": str(error), "code": error.code}, error.number)
+
+
+def numbered(message: Json, number: str | int | None) -> Json:
+    """Return ``message`` with the request's ``id`` where it had one."""
+    return message if number is None else {**message, "id": number}
+
+
+def encode(message: Json) -> bytes:
+    """Return ``message`` as JSON. Numbers that JSON has not (NaN, infinite) become null, bytes become text."""
+    try:
+        return _dumps(message).encode()
+    except (ValueError, TypeError, UnicodeEncodeError):
+        return _dumps(_plain(message)).encode("utf-8", "replace")
+
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

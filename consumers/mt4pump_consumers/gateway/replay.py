@@ -1,0 +1,129 @@
+"""``resume``: what a client missed, out of the daemon's journal, joined to what is live."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from mt4pump.client import ClientError, Event, Query
+from mt4pump_consumers.gateway.hub import Hub, full_payload
+from mt4pump_consumers.gateway.protocol import UNAVAILABLE, Json, Request, RequestError, numbered
+from mt4pump_consumers.gateway.session import Session
+from mt4pump_consumers.gateway.topics import matches
+
+AT_ONCE = 2
+"""Replays that run at the same time; others wait for them."""
+PAGE = 500
+"""Events fetched and sent before looking whether the client keeps up."""
+ROUNDS = 5
+"""Times that the journal is asked again as the live stream ran too far ahead meanwhile."""
+
+log = logging.getLogger(__name__)
+
+SendLast = Callable[[Session, list[str], list[str]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How far a replay came: ``last`` is the offset sent up to; ``more`` remains when it is cut short."""
+
+    last: int
+    count: int
+    whole: bool
+    more: bool
+
+
+class Replayer:
+    """``query`` makes a connection for questions; ``head`` gives the daemon's log and its last offset."""
+
+    def __init__(
+        self, hub: Hub, query: Callable[[], Query], head: Callable[[], tuple[str | None, int]], events_limit: int
+    ) -> None:
+        self._hub, self._query, self._head, self._events_limit = hub, query, head, events_limit
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay")
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    def close(self) -> None:
+        """End the threads; those that wait for the daemon end by their time limit."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def resume(self, session: Session, request: Request, send_last: SendLast) -> None:
+        """Send what came after the request's offset, then what it is, then what is live."""
+        log_id, _ = self._head()
+        other_log = log_id is None or (request.log is not None and request.log != log_id)
+        done = Replayed(0, 0, whole=False, more=False)
+        if not other_log:
+            try:
+                async with self._places:
+                    done = await self._catch_up(session, request)
+            except ClientError as error:
+                log.warning("%s: nothing could be replayed: %s", session.name, error)
+                raise RequestError(UNAVAILABLE, "stored events are not available now; try again later") from None
+        if not done.more:
+            if not other_log:
+                self._join(session, request, done.last)
+            session.topics.update(dict.fromkeys(request.topics))
+            session.refresh()
+        session.reply(_answer(request, log_id, done))
+        if not done.whole and not done.more:
+            await send_last(session, [], list(request.topics))
+
+    async def _catch_up(self, session: Session, request: Request) -> Replayed:
+        after, count, whole = request.offset, 0, True
+        for _ in range(ROUNDS):
+            to = max(self._newest(), after)
+            part = await self._send_stored(session, request, after, to, count)
+            count, whole, after = part.count, whole and part.whole, part.last
+            if part.more or self._reaches(after):
+                return Replayed(after, count, whole, part.more)
+        return Replayed(after, count, whole, more=True)
+
+    async def _send_stored(self, session: Session, request: Request, after: int, to: int, count: int) -> Replayed:
+        if to <= after:
+            return Replayed(after, count, whole=True, more=False)
+        loop, allowed, query = asyncio.get_running_loop(), session.grant.allowed, self._query()
+        try:
+            events = query.replay(list(request.topics), after=after, to=to)
+            while page := await loop.run_in_executor(self._pool, _page, events):
+                wanted = [event for event in page if allowed.covers(event.topic) and _asked(request, event.topic)]
+                session.send([full_payload(event) for event in wanted])
+                count, after = count + len(wanted), page[-1].offset or after
+                await session.clear()
+                if count >= self._events_limit:
+                    return Replayed(after, count, whole=True, more=True)
+            return Replayed(to, count, bool(events.whole), more=False)
+        finally:
+            query.close()
+
+    def _newest(self) -> int:
+        return max([self._head()[1], *(offset for offset, _ in self._hub.recent)])
+
+    def _reaches(self, offset: int) -> bool:
+        """Return whether everything live after ``offset`` is still remembered, or yet to come."""
+        recent = self._hub.recent
+        return len(recent) < (recent.maxlen or 0) or recent[0][0] <= offset + 1
+
+    def _join(self, session: Session, request: Request, last: int) -> None:
+        """Send what came live meanwhile; no event can come between this and the subscription."""
+        allowed = session.grant.allowed
+        missed = [event for offset, event in self._hub.recent if offset > last and _asked(request, event.topic)]
+        session.send([full_payload(event) for event in missed if allowed.covers(event.topic)])
+        session.had_replay(request.topics, last)
+
+
+def _page(events: Iterator[Event]) -> list[Event]:
+    return list(islice(events, PAGE))
+
+
+def _asked(request: Request, topic: str) -> bool:
+    return any(matches(name, topic) for name in request.topics)
+
+
+def _answer(request: Request, log_id: str | None, done: Replayed) -> Json:
+    message: Json = {"type": "resume", "status": "success", "topics": list(request.topics), "whole": done.whole}
+    facts: Json = {"log": log_id, "offset": done.last, "count": done.count, "more": done.more}
+    return numbered({**message, **facts}, request.number)

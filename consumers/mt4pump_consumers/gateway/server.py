@@ -1,0 +1,289 @@
+"""Builds the gateway, serves until asked to end, and looks after everything that time changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+
+from websockets.asyncio.server import Server, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.http11 import Request, Response
+
+from mt4pump.client import ClientError, ClientKeys, Notice
+from mt4pump_consumers.frame import CannotStart, Ending
+from mt4pump_consumers.gateway import status as words
+from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
+from mt4pump_consumers.gateway.feed import Feed
+from mt4pump_consumers.gateway.gate import PROXY_HEADERS, Gate, Origins
+from mt4pump_consumers.gateway.hub import Hub
+from mt4pump_consumers.gateway.payload import DEFLATE
+from mt4pump_consumers.gateway.protocol import CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_STOP, Json
+from mt4pump_consumers.gateway.replay import Replayer
+from mt4pump_consumers.gateway.requests import Requests
+from mt4pump_consumers.gateway.session import Session, SessionLimits
+from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
+from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, JwtVerifier, TokenError, TokenFile, Verifier, verify
+from mt4pump_consumers.gateway.web import Web, plain
+
+LOOK_S = 0.25
+"""How often the state of the daemon, of tokens and of slow clients is looked at."""
+RELOAD_S = 1.0
+CLOSE_S = 2.0
+"""Time for a client to answer a close."""
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: GatewaySettings, ending: Ending) -> int:
+    """Run the gateway until asked to end; return the exit code."""
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # it has a line per connection; so have we
+    return asyncio.run(_run(settings, ending))
+
+
+async def _run(settings: GatewaySettings, ending: Ending) -> int:
+    gateway = Gateway(settings)
+    server = await gateway.start()
+    try:
+        await gateway.look_after(ending)
+    finally:
+        await gateway.stop(server)
+    return 0
+
+
+def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
+    """Return the ways of knowing tokens that are set; raises CannotStart for a key that is of no use."""
+    names = (settings.jwt_claim, settings.jwt_audience, settings.jwt_issuer)
+    found: list[Verifier] = []
+    try:
+        if settings.tokens is not None:
+            found.append(TokenFile(settings.tokens))
+        if settings.jwt_secret is not None:
+            found.append(JwtVerifier.of_secret(settings.jwt_secret.get_secret_value(), *names))
+        if settings.jwt_public_key is not None:
+            found.append(JwtVerifier.of_public_key(settings.jwt_public_key, *names))
+    except BadKey as error:
+        raise CannotStart(str(error)) from error
+    return found
+
+
+class Tls:
+    """The certificate; new connections get the new one when its files change."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = (certificate, key)
+        self._seen = self._stamp()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.load_cert_chain(certificate, key)
+
+    def _stamp(self) -> list[int]:
+        return [file.stat().st_mtime_ns for file in self._files]
+
+    def reload(self) -> None:
+        """Take over changed files; files that are no pair leave the old ones in use."""
+        try:
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._seen = stamp
+                self.context.load_cert_chain(*self._files)
+                log.info("certificate %s was read again", self._files[0])
+        except OSError as error:  # ssl.SSLError is one
+            log.warning("certificate %s cannot be used (%s); the one before stays", self._files[0], error)
+
+
+class Gateway:
+    """One gateway. ``port`` is known once it is started."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self.port = settings.port
+        self.sessions: dict[Session, float] = {}
+        self.hub = Hub(asyncio.get_running_loop(), settings.quotes_per_s, self._on_notice)
+        self._verifiers = verifiers_of(settings)
+        self._gate = Gate(settings.connections, settings.connections_per_address)
+        self._origins = Origins(settings.origins)
+        self._web = Web(self._health)
+        self._limits = SessionLimits(settings.queue, settings.slow_s)
+        self._tls = self._load_tls()
+        self._feed = self._make_feed()
+        self._replayer = Replayer(self.hub, self._feed.query, self._head, settings.resume_events)
+        self._requests = Requests(
+            self.hub,
+            self._verifiers,
+            self._replayer,
+            self._status,
+            messages_per_s=settings.messages_per_s,
+            subscriptions=settings.subscriptions,
+        )
+        self._told: Json = words.status_message(None)
+        self._reload_at_s = 0.0
+
+    def _load_tls(self) -> Tls | None:
+        certificate, key = self._settings.tls_certificate, self._settings.tls_key
+        if certificate is None or key is None:
+            return None
+        try:
+            return Tls(certificate, key)
+        except OSError as error:
+            raise CannotStart(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error
+
+    def _make_feed(self) -> Feed:
+        settings = self._settings
+        try:
+            keys = ClientKeys.load(settings.keys) if settings.keys is not None else None
+            feed = Feed(
+                settings.endpoint, settings.query_endpoint, keys, settings.topics, settings.silence_s, self.hub.door
+            )
+            feed.subscriber().close()  # says now what could never work
+        except ClientError as error:
+            raise CannotStart(str(error)) from error
+        return feed
+
+    async def start(self) -> Server:
+        """Bind, start to read the stream, and serve; raises CannotStart."""
+        settings = self._settings
+        deflate = ServerPerMessageDeflateFactory(
+            server_no_context_takeover=True, client_no_context_takeover=True, compress_settings=DEFLATE
+        )
+        try:
+            server = await serve(
+                self._welcome,
+                settings.host,
+                settings.port,
+                ssl=self._tls.context if self._tls else None,
+                process_request=self._process_request,
+                create_connection=connection_factory(self._gate),
+                extensions=[deflate] if settings.compression else None,
+                compression=None,
+                max_size=settings.message_bytes,
+                max_queue=16,
+                write_limit=settings.write_buffer_bytes,
+                close_timeout=CLOSE_S,
+                server_header=None,
+            )
+        except OSError as error:
+            text = f"{settings.host} port {settings.port} cannot be served on ({error}); choose another with --port"
+            raise CannotStart(text) from error
+        self.port = server.sockets[0].getsockname()[1]
+        self._feed.start()
+        scheme = "https" if self._tls else "http"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        log.info("serves on %s://%s:%d/, reads %s", scheme, host, self.port, settings.endpoint)
+        return server
+
+    async def stop(self, server: Server) -> None:
+        """Say goodbye to all clients and end."""
+        self._feed.stop()
+        server.close(code=CLOSE_STOP, reason="the gateway stops")
+        await server.wait_closed()
+        await asyncio.to_thread(self._feed.join, 10.0)
+        self._replayer.close()
+        log.info("stopped; %d events came, %d messages were sent", self.hub.received, self.hub.delivered)
+
+    def _process_request(self, connection: GatewayConnection, request: Request) -> Response | None:
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return self._web.answer(request)
+        if request.path.partition("?")[0] not in {"/", "/ws"}:
+            return plain(HTTPStatus.NOT_FOUND, "WebSockets are served on / and /ws")
+        if not self._origins.allow(request.headers.get("Origin"), request.headers.get("Host")):
+            self._gate.foreign += 1
+            return plain(HTTPStatus.FORBIDDEN, "this page may not connect; see the setting origins")
+        if refusal := self._gate.refusal(connection.address):
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, refusal)
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        connection.is_proxied = any(name in request.headers for name in PROXY_HEADERS)
+        if scheme:
+            try:
+                token = bearer.strip() if scheme.lower() == "bearer" else ""
+                connection.grant = verify(self._verifiers, token, time.time())
+            except TokenError as error:
+                return plain(HTTPStatus.UNAUTHORIZED, str(error))
+        return None
+
+    async def _welcome(self, connection: GatewayConnection) -> None:
+        session = Session(connection, self.hub.cohorts, self._limits)
+        connection.flow = session
+        if (grant := connection.grant or self._anonymous(connection)) is not None:
+            session.admit(grant)
+        self.sessions[session] = asyncio.get_running_loop().time() + self._settings.authenticate_s
+        try:
+            await self._requests.serve(session)
+        except ConnectionClosed:
+            log.debug("%s: left", session.name)
+        finally:
+            del self.sessions[session]
+            session.end()
+
+    def _anonymous(self, connection: GatewayConnection) -> Grant | None:
+        local = is_loopback(connection.address) and not connection.is_proxied
+        return Grant("anonymous", self._settings.anonymous_topics) if self._settings.anonymous and local else None
+
+    async def look_after(self, ending: Ending) -> None:
+        """Do what time brings, until asked to end."""
+        while not ending.asked():
+            try:
+                self._look()
+            except Exception:
+                self.hub.faults += 1
+                log.exception("looking after the clients failed; please report it")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ending.wait_async(), LOOK_S)
+
+    def _look(self) -> None:
+        now_s, unix_s = asyncio.get_running_loop().time(), time.time()
+        self._tell_status()
+        if now_s >= self._reload_at_s:
+            self._reload_at_s = now_s + RELOAD_S
+            self._reload()
+        for session, deadline_s in list(self.sessions.items()):
+            grant = session.grant
+            if grant is NOBODY and now_s > deadline_s:
+                session.shut(CLOSE_AUTH, f"no token within {self._settings.authenticate_s:g} s")
+            elif grant.expires_at_s is not None and grant.expires_at_s <= unix_s:
+                session.shut(CLOSE_EXPIRED, "token has expired")
+            elif not all(verifier.holds(grant) for verifier in self._verifiers):
+                session.shut(CLOSE_EXPIRED, "token was withdrawn or changed")
+            else:
+                session.look(now_s)
+
+    def _reload(self) -> None:
+        if self._tls is not None:
+            self._tls.reload()
+        for verifier in self._verifiers:
+            if isinstance(verifier, TokenFile):
+                try:
+                    if verifier.reload():
+                        log.info("token file %s was read again", verifier.path)
+                except BadKey as error:
+                    log.warning("%s; the tokens before stay", error)
+
+    def _tell_status(self) -> None:
+        now = self._status()
+        if words.changed(self._told, now):
+            log.info("the feed is %s (state %s)", now["feed"], now["state"] or "not known")
+            self._told = now
+            self.hub.tell(now)
+            for session in list(self.sessions):
+                if session.wants_status and not session.subscribes:
+                    session.reply(now)
+
+    def _on_notice(self, notice: Notice) -> None:
+        log.info("stream: %s: %s", notice.kind, notice.text)
+        self.hub.tell(words.notice_message(notice), notice.topic)
+
+    def _status(self) -> Json:
+        return words.status_message(self._feed.status)
+
+    def _head(self) -> tuple[str | None, int]:
+        status = self._feed.status
+        return (None, 0) if status is None else (status.log, status.offset)
+
+    def _health(self) -> tuple[bool, Json]:
+        feed = self._status()["feed"]
+        return feed == words.LIVE, {"feed": feed, "clients": len(self.sessions)}

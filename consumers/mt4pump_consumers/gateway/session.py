@@ -1,0 +1,186 @@
+"""One client: what it wants and may have, and the way out to it.
+
+Frames go straight to the connection's transport; handshake, ping and close stay the library's. While the transport is
+full nothing is written: quotes wait as the newest per symbol, everything else in order, up to a limit. A client that goes
+beyond it, or does not read for too long, is closed with a code that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.protocol import State
+
+from mt4pump_consumers.gateway.cohorts import Cohort, CohortBook, Reading
+from mt4pump_consumers.gateway.connection import GatewayConnection
+from mt4pump_consumers.gateway.payload import PLAIN, Payload, joined
+from mt4pump_consumers.gateway.protocol import CLOSE_SLOW, Json, encode
+from mt4pump_consumers.gateway.tokens import NOBODY, Grant
+
+FLOOR_S = 60.0
+"""So long after a replay an event may still come late: the subscriber heals a gap within half of it."""
+PART = 50
+"""Messages written at once to a client that takes again: it may be full after a few."""
+
+log = logging.getLogger(__name__)
+
+
+class SessionLimits(NamedTuple):
+    """``queue`` messages may wait for a client, and it may stop reading for ``slow_s``."""
+
+    queue: int
+    slow_s: float
+
+
+class Session:
+    """``name`` stands in the log. ``symbols`` and ``topics`` keep the order in which they were asked for."""
+
+    def __init__(self, connection: GatewayConnection, book: CohortBook, limits: SessionLimits) -> None:
+        self.connection = connection
+        self.name = str(connection.remote_address)
+        self.grant: Grant = NOBODY
+        self.symbols: dict[str, None] = {}
+        self.topics: dict[str, None] = {}
+        self.window_s = 0.0
+        self.floor, self.replayed, self._floor_ends_s = 0, frozenset[str](), 0.0
+        self.wants_status = False
+        self.conflated = 0
+        self._loop = asyncio.get_running_loop()
+        self._book, self._limits = book, limits
+        self._bits = window_bits(connection)
+        self._cohort: Cohort | None = None
+        self._held: list[Payload] = []
+        self._held_quotes: dict[str, Payload] = {}
+        self._closing: asyncio.Task[None] | None = None
+        self._clear = asyncio.Event()
+        self._clear.set()
+        self._full_since_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether anything can still be sent."""
+        return self._closing is None and self.connection.protocol.state is State.OPEN
+
+    @property
+    def subscribes(self) -> bool:
+        """Return whether it is told what all subscribers are told."""
+        return self._cohort is not None
+
+    def admit(self, grant: Grant) -> None:
+        """Let the client have what ``grant`` gives, from now on; what it asked for before stays as far as it may."""
+        log.info("%s: logged in as %s", self.name, grant.name)
+        self.grant = grant
+        allowed = grant.allowed
+        self.symbols = {name: None for name in self.symbols if allowed.touches(f"quote.{name}")}
+        self.topics = {name: None for name in self.topics if allowed.touches(name)}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Move to the cohort of those who want the same."""
+        reading = Reading(
+            frozenset(self.symbols),
+            frozenset(self.topics),
+            self.grant.topics,
+            self._bits,
+            self.window_s,
+            self.floor,
+            self.replayed,
+        )
+        wanted = bool(self.symbols or self.topics) and self.is_open
+        if self._cohort is not None and not (wanted and self._cohort.reading == reading):
+            self._book.leave(self, self._cohort)
+            self._cohort = None
+        if wanted and self._cohort is None:
+            self._cohort = self._book.join(self, reading)
+
+    def reply(self, message: Json) -> None:
+        """Send ``message`` to this client alone."""
+        self.send([Payload(encode(message))])
+
+    def send(self, payloads: list[Payload]) -> None:
+        """Send payloads to this client alone, after what is on its way to it."""
+        if self._cohort is not None:
+            self._cohort.flush()
+        self.write(joined(payloads, self._bits, batch=False), payloads)
+
+    def write(self, data: bytes, payloads: list[Payload]) -> None:
+        """Send ``data``, or keep ``payloads`` while the client does not take any."""
+        connection = self.connection
+        if self._closing is not None or connection.protocol.state is not State.OPEN:
+            return
+        if connection.is_full:
+            self._hold(payloads)
+        else:
+            connection.transport.write(data)
+
+    def _hold(self, payloads: list[Payload]) -> None:
+        quotes = self._held_quotes
+        for payload in payloads:
+            if payload.key:
+                self.conflated += quotes.pop(payload.key, None) is not None
+                quotes[payload.key] = payload
+            else:
+                self._held.append(payload)
+        waiting = len(self._held) + len(quotes)
+        if waiting > self._limits.queue:
+            self.shut(CLOSE_SLOW, f"too slow: {waiting} messages wait")
+
+    def became_full(self) -> None:
+        """Note that the transport takes no more for now."""
+        self._clear.clear()
+        self._full_since_s = self._loop.time()
+
+    def became_free(self) -> None:
+        """Send what waited."""
+        payloads = [*self._held, *self._held_quotes.values()]
+        self._held, self._held_quotes = [], {}
+        while payloads and self.is_open and not self.connection.is_full:
+            part, payloads = payloads[:PART], payloads[PART:]
+            self.connection.transport.write(joined(part, self._bits, batch=self.window_s > 0))
+        if self.connection.is_full:
+            self._hold(payloads)
+        else:
+            self._clear.set()
+
+    async def clear(self) -> None:
+        """Wait until the client takes what is sent."""
+        await self._clear.wait()
+
+    def had_replay(self, topics: Iterable[str], floor: int) -> None:
+        """Note that stored events of ``topics`` up to ``floor`` were sent: late ones among the live are no news."""
+        self.floor, self.replayed = floor, frozenset(topics)
+        self._floor_ends_s = self._loop.time() + FLOOR_S
+        self.refresh()
+
+    def look(self, now_s: float) -> None:
+        """Close the connection if it has been full for too long; forget a replay that is long ago."""
+        if self.floor and now_s > self._floor_ends_s:
+            self.floor, self.replayed = 0, frozenset()
+            self.refresh()
+        if not self._clear.is_set() and now_s - self._full_since_s > self._limits.slow_s:
+            self.shut(CLOSE_SLOW, f"too slow: nothing read for {self._limits.slow_s:g} s")
+
+    def shut(self, code: int, reason: str) -> None:
+        """Close the connection and say why; nothing is sent after it."""
+        if self._closing is None:
+            log.info("%s: closed with %d: %s", self.name, code, reason)
+            self._closing = self._loop.create_task(self.connection.close(code, reason))
+            self._held, self._held_quotes = [], {}
+            self._clear.set()
+
+    def end(self) -> None:
+        """Leave, once the connection is gone."""
+        self.symbols, self.topics = {}, {}
+        self.refresh()
+
+
+def window_bits(connection: GatewayConnection) -> int:
+    """Return the size of the window that the client negotiated for what we compress; `PLAIN` for none."""
+    for extension in connection.protocol.extensions:
+        if isinstance(extension, PerMessageDeflate):
+            return extension.local_max_window_bits
+    return PLAIN

@@ -1,0 +1,77 @@
+"""Names and patterns of topics: what a client asks for, and what its token allows; pure.
+
+Patterns are the shell's (``trade.*``, ``quote.???JPY``). A topic is always compared whole, so ``trade.100`` never lets
+``trade.1001`` through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from functools import lru_cache
+
+WILD = "*?["
+NAME_LIMIT = 200
+"""Longest name or pattern, in characters."""
+STARS_LIMIT = 4
+"""Most ``*`` in a pattern: each one more multiplies the work of comparing."""
+ALL = "*"
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether ``name`` has a wildcard in it."""
+    return any(mark in name for mark in WILD)
+
+
+def is_name(value: object) -> bool:
+    """Return whether ``value`` may stand for topics or symbols at all."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= NAME_LIMIT
+        and value.isprintable()
+        and value.count("*") <= STARS_LIMIT
+    )
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Return whether ``topic`` is ``pattern``, or is meant by it."""
+    return pattern == topic or (is_pattern(pattern) and _compiled(pattern).match(topic) is not None)
+
+
+class Allowed:
+    """The topics that a token lets its owner see."""
+
+    __slots__ = ("patterns", "whole")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self.patterns = tuple(dict.fromkeys(patterns))
+        self.whole = ALL in self.patterns
+
+    def covers(self, topic: str) -> bool:
+        """Return whether an event on ``topic`` may be seen."""
+        return self.whole or any(matches(pattern, topic) for pattern in self.patterns)
+
+    def touches(self, asked: str) -> bool:
+        """Return whether ``asked`` could give anything at all; what it gives is checked topic by topic."""
+        if not is_pattern(asked):
+            return self.covers(asked)
+        return any(_may_meet(asked, pattern) for pattern in self.patterns)
+
+
+def _may_meet(one: str, other: str) -> bool:
+    """Return False only when no topic can match both; what stands before the first wildcard must agree."""
+    if not is_pattern(other):
+        return matches(one, other)
+    first, second = _literal(one), _literal(other)
+    return first.startswith(second) or second.startswith(first)
+
+
+def _literal(pattern: str) -> str:
+    end = min(place for mark in WILD if (place := pattern.find(mark)) >= 0)
+    return pattern[:end]

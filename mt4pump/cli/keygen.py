@@ -1,0 +1,139 @@
+"""``mt4pump keygen``: keys for the daemon, and for each client that may connect to it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from mt4pump.errors import SettingsError
+from mt4pump.security.clients import ENDING, NAME
+from mt4pump.security.keys import KeyFileError, new_pair, read_server_public, write_new
+from mt4pump.security.permissions import ENTRIES_LIMIT, WILDCARD, declared
+
+SERVER_PUBLIC, SERVER_SECRET, CLIENTS, CLIENT_ENDING = "server.key", "server.secret", "clients", ".client"
+STAND_IN_SUFFIX = "\x1f"
+"""Exact topics are checked as if there were a topic_suffix: only the daemon knows whether there is."""
+
+EPILOG = """
+Once, for the daemon:
+  mt4pump keygen server keys
+      keys/server.secret   the daemon's alone: curve_secret_key = "keys/server.secret"
+      keys/server.key      for everybody
+and for each client:
+  mt4pump keygen client alice --topics 'quote.*,trade.1001' --server keys/server.key -o keys
+      keys/alice.client         give it to alice, over a safe way; then delete it here
+      keys/clients/alice.toml   stays with the daemon: curve_clients = "keys/clients"
+The daemon reads the folder again by itself; a file taken away, or narrowed, puts the client out within two seconds.
+
+The files are TOML; keys are 40 characters of Z85:
+  server.secret   public_key, secret_key
+  server.key      public_key
+  NAME.client     public_key, secret_key, server_key
+  clients/NAME.toml
+      public_key = "..."
+      topics = ["quote.*", "trade.1001"]   prefix*, * for everything, or one exact topic
+      query = true                         may use the query endpoint
+An exact topic needs the daemon's setting topic_suffix, as a subscription to trade.100 brings trade.1001 too.
+
+Secret files are readable by their owner alone. Windows keeps to the folder's rights instead; there, narrow them:
+  icacls keys\\server.secret /inheritance:r /grant:r "%USERNAME%:R"
+and grant the account that the service runs under in the same way.
+"""
+
+
+class Made(NamedTuple):
+    """A file to write."""
+
+    path: Path
+    text: str
+    private: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this command takes."""
+    parser.epilog = EPILOG
+    parser.usage = (
+        "mt4pump keygen server DIR [--force]\n       mt4pump keygen client NAME --topics T,T --server FILE [-o DIR]"
+    )
+    parser.add_argument("whose", choices=("server", "client"), help="for the daemon, or for a client of it")
+    parser.add_argument("target", metavar="DIR|NAME", help="server: folder to write to; client: its name")
+    parser.add_argument("--topics", metavar="T,T", help="client: what it may read, as 'quote.*,trade.1001'; * for all")
+    parser.add_argument("--server", metavar="FILE", type=Path, help="client: the daemon's public key, server.key")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="client: folder to write to (default: .)")
+    parser.add_argument("--no-query", action="store_true", help="client: may not use the query endpoint")
+    parser.add_argument("--force", action="store_true", help="replace files that exist: their keys are lost for good")
+
+
+def command(args: argparse.Namespace) -> int:
+    """Make the keys, write the files, and say what to do with them."""
+    made = _server_files(args) if args.whose == "server" else _client_files(args)
+    held = [str(each.path) for each in made if each.path.exists()]
+    if held and not args.force:
+        raise KeyFileError(f"{', '.join(held)} exists; choose another place, or replace the keys in it with --force")
+    for each in made:
+        write_new(each.path, each.text, private=each.private)
+        print(f"{each.path}  {'secret' if each.private else 'public'}")
+    if os.name == "nt":
+        for each in made:
+            if each.private:
+                print(f'narrow its rights: icacls "{each.path}" /inheritance:r /grant:r "%USERNAME%:R"')
+    return 0
+
+
+def _server_files(args: argparse.Namespace) -> list[Made]:
+    if args.topics or args.server or args.output or args.no_query:
+        raise SettingsError("keygen server takes a folder only: mt4pump keygen server DIR")
+    folder, pair = Path(args.target), new_pair()
+    public = _line("public_key", pair.public)
+    warning = "# mt4pump's own keys: whoever reads secret_key can pose as this daemon.\n"
+    return [
+        Made(folder / SERVER_SECRET, warning + public + _line("secret_key", pair.secret), private=True),
+        Made(folder / SERVER_PUBLIC, "# mt4pump's public key: for everybody.\n" + public, private=False),
+    ]
+
+
+def _client_files(args: argparse.Namespace) -> list[Made]:
+    name = args.target
+    if not NAME.fullmatch(name):
+        raise SettingsError(f"{name!r} is no client's name: letters, digits and _.@- (at most 64)")
+    if not args.server:
+        raise SettingsError("--server is missing: the daemon's public key, as --server keys/server.key")
+    topics = _topics(args.topics)
+    server, pair, folder = read_server_public(args.server), new_pair(), args.output or Path()
+    rules = (
+        _line("public_key", pair.public),
+        f"topics = [{', '.join(map(_quoted, topics))}]\n",
+        f"query = {'false' if args.no_query else 'true'}\n",
+    )
+    keys = (_line("public_key", pair.public), _line("secret_key", pair.secret), _line("server_key", server))
+    return [
+        Made(
+            folder / f"{name}{CLIENT_ENDING}", f"# {name}'s keys for mt4pump: secret.\n" + "".join(keys), private=True
+        ),
+        Made(folder / CLIENTS / f"{name}{ENDING}", f"# What {name} may read.\n" + "".join(rules), private=False),
+    ]
+
+
+def _topics(text: str | None) -> list[str]:
+    """Return the topics of ``--topics``, checked."""
+    topics = [each for part in (text or "").split(",") if (each := part.strip())]
+    if not topics:
+        raise SettingsError(
+            f"--topics is missing: what the client may read, as 'quote.*,trade.1001' (≤ {ENTRIES_LIMIT})"
+        )
+    declared(topics, STAND_IN_SUFFIX, "--topics")
+    if exact := [each for each in topics if not each.endswith(WILDCARD)]:
+        print(f"note: {', '.join(exact)} stands for that topic alone: the daemon must run with a topic_suffix, as '|'")
+    return topics
+
+
+def _line(name: str, key: str) -> str:
+    return f"{name} = {_quoted(key)}\n"
+
+
+def _quoted(text: str) -> str:
+    """Return ``text`` as a TOML string."""
+    return '"' + re.sub(r'["\\]', lambda found: "\\" + found[0], text) + '"'

@@ -1,0 +1,107 @@
+"""``mt4pump service``: the daemon and its consumers as Windows services."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mt4pump.service import commands, nssm
+from mt4pump.service.control import Control
+from mt4pump.service.dry_run import DryRun
+from mt4pump.service.errors import NssmMissingError, ServiceError
+from mt4pump.service.nssm import RUNNING, Nssm
+from mt4pump.service.plan import Placement
+from mt4pump.service.programs import PROGRAMS, Program, chosen
+
+ACTIONS = ("install", "start", "stop", "status", "remove")
+EXIT_OK, EXIT_ANYTHING, EXIT_START = 0, 1, 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the action, the programs and where they are."""
+    names = ", ".join(PROGRAMS)
+    parser.add_argument("action", choices=ACTIONS, help="install and the others may be repeated")
+    parser.add_argument(
+        "programs", nargs="*", metavar="PROGRAM", help=f"{names}; if none: install daemon, else all that are installed"
+    )
+    parser.add_argument("--nssm", type=Path, metavar="FILE", help="nssm.exe; looked for on PATH if not given")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=default_root(),
+        metavar="FOLDER",
+        help="holds a folder per service: settings, data, logs; for the system and administrators alone [%(default)s]",
+    )
+    parser.add_argument("--python", default=sys.executable, metavar="FILE", help="the Python that has mt4pump [this]")
+    parser.add_argument(
+        "--own-account", action="store_true", help="run as an account of its own with few rights, not as LocalSystem"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, run none")
+
+
+def command(args: argparse.Namespace) -> int:
+    """Do it. Returns 0 when done (status: all that is installed runs), 3 without NSSM, 1 otherwise."""
+    try:
+        return _do(args)
+    except ServiceError as error:
+        print(f"mt4pump service: {error}", file=sys.stderr)
+        return EXIT_START if isinstance(error, NssmMissingError) else EXIT_ANYTHING
+
+
+def default_root() -> Path:
+    """Return the folder above those of the services: one per machine, as they belong to no user."""
+    return Path(os.environ.get("PROGRAMDATA") or r"C:\ProgramData") / "mt4pump"
+
+
+def _do(args: argparse.Namespace) -> int:
+    programs = chosen(args.programs)
+    place = Placement(str(Path(args.python).absolute()), str(args.root.absolute()), os.sep)
+    place.check()
+    if args.dry_run:
+        _show(args, programs or chosen(["daemon"]), place)
+        return EXIT_OK
+    control = Control(Nssm(nssm.find(args.nssm), commands.run), commands.run, place, print)
+    if args.action == "status":
+        return _status(control, programs)
+    if args.action == "install":
+        _install(control, programs or chosen(["daemon"]), own_account=args.own_account)
+    else:
+        _each(control, args.action, programs or _all_installed(control))
+    return EXIT_OK
+
+
+def _show(args: argparse.Namespace, programs: list[Program], place: Placement) -> None:
+    shown = DryRun(str(args.nssm or "nssm"), place, print)
+    if args.action == "install":
+        shown.install(programs, own_account=args.own_account)
+    else:
+        shown.tell(args.action, programs)
+
+
+def _install(control: Control, programs: list[Program], *, own_account: bool) -> None:
+    control.prepare(programs)
+    for program in programs:
+        control.install(program, own_account=own_account)
+
+
+def _each(control: Control, action: str, programs: list[Program]) -> None:
+    # What others need starts first and ends last.
+    for program in programs if action == "start" else reversed(programs):
+        getattr(control, action)(program)
+
+
+def _all_installed(control: Control) -> list[Program]:
+    if found := control.installed():
+        return found
+    raise ServiceError("nothing is installed: mt4pump service install")
+
+
+def _status(control: Control, programs: list[Program]) -> int:
+    states = control.states()
+    wanted = [program.name for program in programs] or list(states)
+    for name in wanted:
+        print(f"{PROGRAMS[name].service:<16} {states[name] or 'not installed'}")
+    told = [states[name] for name in wanted if programs or states[name] is not None]
+    return EXIT_OK if told and all(state == RUNNING for state in told) else EXIT_ANYTHING

@@ -1,0 +1,109 @@
+"""From a path to a `Store`: make the folder, open or create the file, see how the last life of it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mt4pump.clock import NowNs
+from mt4pump.journal.boot import boot_identity, same_boot
+from mt4pump.journal.damage import companion, orphaned
+from mt4pump.journal.faults import DAMAGED, FileTrouble
+from mt4pump.journal.options import SYNCED_LEVELS, JournalOptions
+from mt4pump.journal.schema import BUSY_WAIT_S, connect, create, is_new, pragma, prepare, read_meta, write_meta
+from mt4pump.journal.store import RESERVE_BLOCK, Store
+
+log = logging.getLogger(__name__)
+
+UNSTORED_MARK = ".unstored"
+"""An empty file beside the journal: events were published that it does not hold, and it does not say so itself yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What this process knows from before it opens the file: nothing at its start.
+
+    ``log_id`` is the file it had open, ``last`` and ``kinds`` are the last offset given and the last one per kind,
+    ``unstored`` events were published since. ``base`` is where a file that must be created begins.
+    """
+
+    log_id: str = ""
+    last: int = 0
+    kinds: Mapping[bytes, int] = field(default_factory=dict)
+    unstored: int = 0
+    base: int = 0
+
+
+def open_store(path: Path, options: JournalOptions, now_ns: NowNs, before: Before) -> Store:
+    """Open the journal, or create it; raises what is in `faults.FAULTS`."""
+    make_folder(path.parent)
+    if path.is_dir():
+        raise FileTrouble("cannot_open", "this is a folder: move it away, the journal is a file")
+    if orphaned(path):
+        raise FileTrouble(
+            DAMAGED, "its write-ahead log is here, the file is not: both are set aside, a new one is begun"
+        )
+    wal = companion(path, "-wal")
+    had_wal = wal.exists() and wal.stat().st_size > 0
+    connection = connect(path, wait_s=BUSY_WAIT_S)
+    try:
+        new = is_new(connection)
+        prepare(connection, options.synchronous)
+        if new:
+            create(connection, max(before.base, before.last), now_ns())
+        marks = read_meta(connection)
+        store = Store(path, connection, options, marks, now_ns)
+        _begin_life(store, options, marks, before, had_wal=had_wal or new)
+    except BaseException:
+        connection.close()
+        raise
+    return store
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder, and those above it, for this user alone: the journal holds trades."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _begin_life(store: Store, options: JournalOptions, marks: dict[str, Any], before: Before, *, had_wal: bool) -> None:
+    """Go on behind every offset that may have been seen, mark breaks, reserve; on the disk when this returns."""
+    boot = boot_identity()
+    unstored_mark = companion(store.path, UNSTORED_MARK)
+    connection = store.connection
+    pragma(connection, "synchronous", "FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    why = "" if store.log_id == before.log_id else _tail_in_doubt(marks, boot, had_wal=had_wal)
+    if why:
+        store.skip(max(store.last, store.reserved), unstored=0, why=why)
+        log.warning(
+            "%s: %s: offsets go on behind %d, a replay over the break is not whole", store.path, why, store.last
+        )
+    if before.last > store.last:
+        store.skip(before.last, unstored=0, why="the file is behind what this daemon published")
+    if before.unstored or unstored_mark.exists():
+        store.skip(store.last, unstored=before.unstored, why="events were published unstored")
+    for kind, last in before.kinds.items():
+        store.kinds[kind] = max(last, store.kinds.get(kind, 0))
+    store.reserved = store.last + RESERVE_BLOCK
+    write_meta(connection, {"clean": 0, "boot": boot, "synchronous": options.synchronous, "reserved": store.reserved})
+    connection.execute("COMMIT")
+    pragma(connection, "synchronous", options.synchronous)
+    store.reserved_synced = store.reserved
+    unstored_mark.unlink(missing_ok=True)
+
+
+def _tail_in_doubt(marks: dict[str, Any], boot: str, *, had_wal: bool) -> str:
+    """Return why events at the end may be missing, empty when all that was committed is here."""
+    if marks["clean"]:
+        return ""
+    if not had_wal:
+        return "the daemon did not end cleanly and the write-ahead log is gone"
+    if marks["synchronous"] not in SYNCED_LEVELS and not same_boot(str(marks["boot"]), boot):
+        return "the machine went down while the daemon ran"
+    return ""

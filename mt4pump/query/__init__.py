@@ -1,0 +1,15 @@
+"""The query endpoint: what a reader asks for, and gets, beside the stream (describe, snapshot, replay).
+
+::
+
+    server    the thread and its ROUTER socket: frames in, frames out
+    envelope  frames → who asks, payload          requests   payload → typed request, or why not
+    answers   request → reply                     replies    heads, and bodies of snapshots
+    snapshots cuts held for paging, their pages   replays    pages of stored events
+    pace      work in short stretches             options    sizes and times
+"""
+
+from mt4pump.query.options import QueryOptions
+from mt4pump.query.server import QueryServer
+
+__all__ = ["QueryOptions", "QueryServer"]

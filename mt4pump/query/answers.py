@@ -1,0 +1,192 @@
+"""From the bytes of a request to the reply, whatever the bytes are. Runs on the query thread; knows no sockets."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from mt4pump.complaints import Complaints
+from mt4pump.query.options import QueryOptions
+from mt4pump.query.pace import Pace, Stopped
+from mt4pump.query.replays import Reader, replay_page
+from mt4pump.query.replies import Reply, refused
+from mt4pump.query.requests import (
+    BUSY,
+    CURSOR_EXPIRED,
+    FORBIDDEN,
+    INTERNAL_ERROR,
+    NO_JOURNAL,
+    Cursor,
+    Describe,
+    Limits,
+    Refusal,
+    Replay,
+    Request,
+    Snapshot,
+    echo,
+    read,
+    unpacked,
+)
+from mt4pump.query.snapshots import ArrangedCut, HeldCuts, arranged, page
+from mt4pump.state import Cut, CutRequest
+from mt4pump.wire import Body
+
+CUT_LOOK_S = 0.02
+"""How often a thread that waits for a cut looks whether it is to stop."""
+CUT_GAP_S = 0.05
+"""The longest pause between two cuts; as cutting is the pump's work, it gets twice a cut's time for its own."""
+
+log = logging.getLogger(__name__)
+
+
+class Permissions(Protocol):
+    """What one client may read."""
+
+    @property
+    def query(self) -> bool:
+        """Return whether it may ask anything at all."""
+
+    def narrow(self, prefixes: Iterable[bytes], /) -> tuple[bytes, ...]:
+        """Return the part of ``prefixes`` that it may read, as prefixes."""
+
+
+class Peer(NamedTuple):
+    """Who asks: the name of the connection, and of the client where CURVE tells it (else empty)."""
+
+    connection: bytes
+    user: str
+
+    @property
+    def owner(self) -> bytes:
+        """Return to whom a cut belongs: the client over all its connections, else the connection."""
+        return b"user " + self.user.encode() if self.user else b"connection " + self.connection
+
+
+class Answers:
+    """Answers one request at a time. ``counts`` are totals; their keys never change."""
+
+    def __init__(
+        self,
+        options: QueryOptions,
+        *,
+        allowed: Callable[[str], Permissions],
+        ask_cut: Callable[[CutRequest], None],
+        reader: Reader | None,
+        describe: Callable[[], Body],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self.counts = {"requests": 0, "errors": 0, "dropped": 0, "events": 0, "cuts": 0}
+        self.cuts = HeldCuts(options, time.monotonic)
+        self.pace = Pace(options.work_s, options.rest_s, is_stopping)
+        self.complaints = Complaints(log)
+        self._options = options
+        self._limits = Limits(
+            options.max_request_bytes, options.max_prefixes, options.page_rows, limit_rows=options.limit_rows
+        )
+        self._allowed = allowed
+        self._ask_cut = ask_cut
+        self._reader = reader
+        self._describe = describe
+        self._is_stopping = is_stopping
+        self._next_cut_s = 0.0
+
+    def answer(self, payload: bytes | None, peer: Peer) -> Reply:
+        """Return the answer to ``payload``; None is a message that was not one frame. Raises only Stopped."""
+        self.counts["requests"] += 1
+        self.pace.begin()
+        name: Body = {}
+        try:
+            fields = unpacked(payload, self._limits)
+            name = echo(fields)
+            reply = self._reply(read(fields, self._limits), peer)
+        except Refusal as refusal:
+            reply = refused(refusal)
+        except Stopped:
+            raise
+        except Exception as error:
+            self.complaints.add(INTERNAL_ERROR, f"a query failed: {error!r}")
+            log.debug("a query failed", exc_info=True)
+            reply = refused(Refusal(INTERNAL_ERROR, "the daemon failed to answer this; its log says why"))
+        self.counts["errors"] += not reply.head["ok"]
+        return Reply({**reply.head, **name}, reply.frames)
+
+    def failed(self, error: Exception) -> Reply:
+        """Return the answer in place of one that could not be packed."""
+        self.complaints.add(INTERNAL_ERROR, f"a reply could not be packed: {error!r}")
+        self.counts["errors"] += 1
+        return refused(Refusal(INTERNAL_ERROR, "the daemon failed to pack this; its log says why"))
+
+    def _reply(self, request: Request, peer: Peer) -> Reply:
+        if not self._allowed(peer.user).query:
+            raise Refusal(FORBIDDEN, f"{_named(peer)} may not use this endpoint")
+        if isinstance(request, Describe):
+            return Reply({**self._describe(), "ok": True}, [])
+        if isinstance(request, Replay):
+            return self._replay(request, peer)
+        if request.cursor is not None:
+            return self._next_page(request, request.cursor, peer)
+        return self._first_page(request, peer)
+
+    def _replay(self, request: Replay, peer: Peer) -> Reply:
+        prefixes = self._narrowed(request.topics, peer)
+        if self._reader is None:
+            raise Refusal(NO_JOURNAL, "this daemon keeps no journal: its setting `journal` is off")
+        reply = replay_page(self._reader, request, prefixes, self._options, self.pace)
+        about = self._describe()  # the page's own log wins: the journal may just have been replaced
+        return Reply({"epoch": about.get("epoch"), "log": about.get("log"), **reply.head}, reply.frames)
+
+    def _narrowed(self, prefixes: tuple[bytes, ...], peer: Peer) -> tuple[bytes, ...]:
+        narrowed = self._allowed(peer.user).narrow(prefixes)
+        if not narrowed:
+            raise Refusal(FORBIDDEN, f"{_named(peer)} may read none of these topics")
+        return narrowed
+
+    def _first_page(self, request: Snapshot, peer: Peer) -> Reply:
+        prefixes = self._narrowed(request.topics, peer)
+        cut = arranged(self._cut(prefixes), peer.owner, prefixes, self.pace)
+        reply = page(cut, 0, request.limit, self._options, self.pace, values=request.values)
+        if reply.head["cursor"] is not None:
+            self.cuts.keep(cut)
+        return reply
+
+    def _next_page(self, request: Snapshot, cursor: Cursor, peer: Peer) -> Reply:
+        cut = self.cuts.find(cursor, peer.owner)
+        self._check_still_allowed(cut, peer)
+        reply = page(cut, cursor.start, request.limit, self._options, self.pace, values=request.values)
+        cut.is_done = reply.head["cursor"] is None
+        return reply
+
+    def _check_still_allowed(self, cut: ArrangedCut, peer: Peer) -> None:
+        """Refuse a cut whose owner has lost some of its topics meanwhile."""
+        if set(self._allowed(peer.user).narrow(cut.prefixes)) != set(cut.prefixes):
+            self.cuts.drop(cut)
+            raise Refusal(CURSOR_EXPIRED, "the permissions of this client changed: ask for a new snapshot")
+
+    def _cut(self, prefixes: tuple[bytes, ...]) -> Cut:
+        """Return a cut made by the pump thread now; raises Refusal (busy) when it makes none in time."""
+        while (early_s := self._next_cut_s - time.monotonic()) > 0:
+            self._stop_if_told()
+            time.sleep(min(early_s, CUT_LOOK_S))
+        asked_s = time.monotonic()
+        wanted = CutRequest(prefixes)
+        self._ask_cut(wanted)
+        while (cut := wanted.wait(CUT_LOOK_S)) is None:
+            self._stop_if_told()
+            waited_s = time.monotonic() - asked_s
+            if not wanted.is_open or waited_s >= self._options.cut_wait_s:
+                wanted.give_up()
+                raise Refusal(BUSY, f"the pump made no cut of its state within {waited_s:.1f} s: ask again")
+        now_s = time.monotonic()
+        self._next_cut_s = now_s + min(CUT_GAP_S, 2 * (now_s - asked_s))
+        self.counts["cuts"] += 1
+        return cut
+
+    def _stop_if_told(self) -> None:
+        if self._is_stopping():
+            raise Stopped
+
+
+def _named(peer: Peer) -> str:
+    return f"client {peer.user!r}" if peer.user else "this client"

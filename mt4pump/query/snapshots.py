@@ -1,0 +1,170 @@
+"""Cuts held for the peers that page through them, and the pages made of them.
+
+Whole cuts are sorted by topic once, in slices; a page is a range of topics, so it never splits a topic's rows, and all
+pages together are the cut.
+"""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from mt4pump.decode import Fields
+from mt4pump.query.options import QueryOptions
+from mt4pump.query.pace import Pace
+from mt4pump.query.replies import Reply, SnapshotBodies
+from mt4pump.query.requests import BUSY, CURSOR_EXPIRED, Cursor, Refusal
+from mt4pump.state import Cut
+
+SORTED_AT_ONCE = 1_000
+"""Topics sorted in one go: a sort lets no other thread in until it is done, which is 0.1 ms for these."""
+LOOK_EVERY = 64
+"""Rows between two looks at the clock."""
+
+
+@dataclass(slots=True)
+class ArrangedCut:
+    """A cut in the order of its pages. ``owner`` made it and alone may read it; ``prefixes`` is what it is of.
+
+    ``used_at_s`` is when it was last read; ``is_done`` says that its last page went out, so it is kept only for one
+    who missed that page.
+    """
+
+    cut: Cut
+    owner: bytes
+    prefixes: tuple[bytes, ...]
+    topics: list[bytes]
+    rows: Mapping[bytes, list[bytes | Fields]]
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    used_at_s: float = 0.0
+    is_done: bool = False
+
+
+def arranged(cut: Cut, owner: bytes, prefixes: tuple[bytes, ...], pace: Pace) -> ArrangedCut:
+    """Return the part of ``cut`` that ``prefixes`` ask for, sorted by topic."""
+    rows: dict[bytes, list[bytes | Fields]] = {}
+    for count, (topic, packed) in enumerate(cut.rows):
+        if topic.startswith(prefixes):
+            rows.setdefault(topic, []).append(packed)
+        if not count % LOOK_EVERY:
+            pace.tick()
+    topics = list(rows)
+    for count, topic in enumerate(cut.seqs):
+        if topic.startswith(prefixes) and topic not in rows:
+            topics.append(topic)
+        if not count % LOOK_EVERY:
+            pace.tick()
+    return ArrangedCut(cut, owner, prefixes, _sorted(topics, pace), rows)
+
+
+def _sorted(topics: list[bytes], pace: Pace) -> list[bytes]:
+    runs: list[list[bytes]] = []
+    for start in range(0, len(topics), SORTED_AT_ONCE):
+        runs.append(sorted(topics[start : start + SORTED_AT_ONCE]))
+        pace.tick()
+    merged = heapq.merge(*runs)
+    done: list[bytes] = []
+    while more := list(islice(merged, LOOK_EVERY)):
+        done += more
+        pace.tick()
+    return done
+
+
+def page(held: ArrangedCut, start: int, limit: int, options: QueryOptions, pace: Pace, *, values: bool) -> Reply:
+    """Return the page that begins with topic number ``start`` and has about ``limit`` rows, or as many topics."""
+    cut = held.cut
+    seqs: dict[str, int] = {}
+    frames: list[bytes] = []
+    end, rows, size = start, 0, 0
+    bodies = SnapshotBodies(cut.epoch, cut.ts)
+    until_s = pace.spent_s() + options.page_s  # sorting the cut came before, and is not this page's time
+    for topic in _range(held, start):
+        own = held.rows.get(topic, ()) if values else ()
+        rows += max(1, len(own))
+        if end > start and rows > limit:
+            break
+        seq = cut.seqs.get(topic, 0)
+        seqs[topic.decode("utf-8", "replace")] = seq
+        size += len(topic)
+        for count, row in enumerate(own, 1):
+            body = bodies.body(row, seq)
+            frames += (topic, body)
+            size += len(body)
+            if not count % LOOK_EVERY:
+                pace.tick()
+        end += 1
+        if not end % LOOK_EVERY:
+            pace.tick()
+        if size >= options.page_bytes or (not end % LOOK_EVERY and pace.spent_s() >= until_s):
+            break
+    head = {
+        "ok": True,
+        "epoch": cut.epoch,
+        "log": cut.log,
+        "offset": cut.offset,
+        "offsets": dict(cut.offsets),
+        "ts": cut.ts,
+        "seqs": seqs,
+        "cursor": str(Cursor(held.token, end)) if end < len(held.topics) else None,
+    }
+    return Reply(head, frames)
+
+
+def _range(held: ArrangedCut, start: int) -> Iterator[bytes]:
+    return (held.topics[place] for place in range(start, len(held.topics)))
+
+
+class HeldCuts:
+    """At most ``options.cuts_held`` cuts that have pages left to give."""
+
+    def __init__(self, options: QueryOptions, now_s: Callable[[], float]) -> None:
+        self._options = options
+        self._now_s = now_s
+        self._held: dict[str, ArrangedCut] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def keep(self, cut: ArrangedCut) -> None:
+        """Keep ``cut`` for its further pages; raises Refusal (busy) when there is no room for it."""
+        if len(self._held) >= self._options.cuts_held:
+            self._make_room()
+        cut.used_at_s = self._now_s()
+        self._held[cut.token] = cut
+
+    def _make_room(self) -> None:
+        """Drop the cut that is missed least: one that was read to its end, else the one left alone for longest."""
+        token, oldest = min(self._held.items(), key=lambda each: (not each[1].is_done, each[1].used_at_s))
+        idle_s, evictable_s = self._now_s() - oldest.used_at_s, self._options.cut_evictable_s
+        if not oldest.is_done and idle_s <= evictable_s:
+            count, again_s = len(self._held), evictable_s - idle_s
+            text = (
+                f"{count} snapshots are being read page by page: ask again in {again_s:.1f} s, or with a higher limit"
+            )
+            raise Refusal(BUSY, text)
+        del self._held[token]
+
+    def find(self, cursor: Cursor, owner: bytes) -> ArrangedCut:
+        """Return the cut that ``cursor`` is of, and count it as read now; raises Refusal (cursor_expired)."""
+        self.expire()
+        cut = self._held.get(cursor.token)
+        if cut is None or cut.owner != owner or cursor.start >= len(cut.topics):
+            text = (
+                f"no such cut: it was made by another peer, or not read for {self._options.cut_idle_s:g} s, or given up"
+            )
+            raise Refusal(CURSOR_EXPIRED, f"{text}; ask for a new snapshot")
+        cut.used_at_s = self._now_s()
+        return cut
+
+    def drop(self, cut: ArrangedCut) -> None:
+        """Forget ``cut``."""
+        self._held.pop(cut.token, None)
+
+    def expire(self) -> None:
+        """Forget the cuts that nobody read for too long."""
+        oldest_s = self._now_s() - self._options.cut_idle_s
+        for token in [token for token, cut in self._held.items() if cut.used_at_s <= oldest_s]:
+            del self._held[token]

@@ -1,0 +1,59 @@
+"""The daemon as a program: from its settings to its exit code, with signals, reloads and its main thread."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Callable
+
+from mt4pump.daemon import Daemon
+from mt4pump.reload import ReloadDesk
+from mt4pump.settings import Settings
+from mt4pump.settings.reloading import reread
+from mt4pump.signals import asked_to_end, asked_to_reload
+from mt4pump.sources import source_of
+
+WAIT_SLICE_S = 0.2
+"""Windows does not interrupt a longer wait for Ctrl-C."""
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, load: Callable[[], Settings]) -> int:
+    """Run the daemon until a signal; return the exit code. ``load`` reads the settings anew for a reload.
+
+    Raises StartError when it cannot start.
+    """
+    sys.setswitchinterval(settings.switch_interval_s)
+    with asked_to_end() as end, asked_to_reload(end) as hangup:
+        daemon = Daemon(settings, source_of(settings))
+        desk = ReloadDesk(settings.data_dir)
+        gc.collect()
+        gc.freeze()  # what lives for ever need not be looked at again
+        try:
+            daemon.start()
+            while not end.wait(WAIT_SLICE_S) and daemon.crash is None:
+                asked = desk.poll()
+                if asked is not None or hangup.is_set():
+                    hangup.clear()
+                    settings = _reload(daemon, settings, load, desk)
+            log.info("stopping")
+        finally:
+            clean = daemon.stop()
+    if daemon.crash is not None:
+        log.error("ended by a crash of its own: %r", daemon.crash)
+        return 1
+    log.info("stopped%s", "" if clean else "; a call into the Manager API did not come back and was left behind")
+    return 0
+
+
+def _reload(daemon: Daemon, settings: Settings, load: Callable[[], Settings], desk: ReloadDesk) -> Settings:
+    """Take over what can be taken over while running, say what cannot, and return the settings that now hold."""
+    found = reread(settings, load)
+    if "symbols" in found.changed_now:
+        daemon.select(found.settings.symbols)
+    daemon.reload_permissions()
+    log.log(logging.INFO if found.ok else logging.ERROR, "reload: %s", found.text)
+    desk.answer(found.text, ok=found.ok)
+    return found.settings

@@ -1,0 +1,6 @@
+"""Who may connect, and what they may hear: keys, clients' files, permissions, and the gate that judges handshakes."""
+
+from mt4pump.security.gatekeeper import Gatekeeper
+from mt4pump.security.permissions import EVERYTHING, NOTHING, Permissions, PermissionsError
+
+__all__ = ["EVERYTHING", "NOTHING", "Gatekeeper", "Permissions", "PermissionsError"]

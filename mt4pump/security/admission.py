@@ -1,0 +1,81 @@
+"""What each connection asked for, and the prefixes that it gets instead; pure.
+
+Two of a client's prefixes may narrow to the same one (``""`` and ``q`` both to ``quote.``): that one is withdrawn only
+with the last of them. A connection keeps the permissions that it had when it first asked, so that what is withdrawn is
+what was given; permissions that grow take effect with the next connection, those that shrink end all connections.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from mt4pump.security.permissions import Permissions
+
+ASKED_LIMIT = 500_000
+"""Prefixes remembered over all connections; what is asked beyond them is refused."""
+
+
+class _Connection:
+    """``asked`` are its prefixes, ``given`` what they narrow to and how many of them do."""
+
+    __slots__ = ("asked", "given", "permissions")
+
+    def __init__(self, permissions: Permissions) -> None:
+        self.permissions = permissions
+        self.asked: set[bytes] = set()
+        self.given: Counter[bytes] = Counter()
+
+
+class Admission:
+    """Narrows subscriptions. ``refused`` counts those beyond the limit."""
+
+    def __init__(self, limit: int = ASKED_LIMIT) -> None:
+        self.refused = 0
+        self._limit = limit
+        self._asked = 0
+        self._connections: dict[int, _Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def ask(self, number: int, prefix: bytes, permissions: Callable[[], Permissions]) -> tuple[bytes, ...]:
+        """Return the prefixes to subscribe connection ``number`` to when it asks for ``prefix``."""
+        connection = self._connections.get(number)
+        if connection is None:
+            connection = self._connections[number] = _Connection(permissions())
+        narrowed = connection.permissions.narrow((prefix,))
+        if prefix not in connection.asked:
+            if self._asked >= self._limit:
+                self.refused += 1
+                return ()
+            self._asked += 1
+            connection.asked.add(prefix)
+            connection.given.update(narrowed)
+        return narrowed
+
+    def withdraw(self, number: int, prefix: bytes) -> tuple[bytes, ...]:
+        """Return the prefixes to unsubscribe connection ``number`` from when it no longer wants ``prefix``."""
+        connection = self._connections.get(number)
+        if connection is None or prefix not in connection.asked:
+            return ()
+        connection.asked.discard(prefix)
+        self._asked -= 1
+        gone = []
+        for each in connection.permissions.narrow((prefix,)):
+            connection.given[each] -= 1
+            if not connection.given[each]:
+                del connection.given[each]
+                gone.append(each)
+        return tuple(gone)
+
+    def leave(self, number: int) -> None:
+        """Forget a connection that ended."""
+        connection = self._connections.pop(number, None)
+        if connection is not None:
+            self._asked -= len(connection.asked)
+
+    def clear(self) -> None:
+        """Forget all connections."""
+        self._connections.clear()
+        self._asked = 0

@@ -1,0 +1,139 @@
+"""CURVE keys and the files that they are kept in (TOML, so that people can read and comment them).
+
+=================  ==========================================  ================================
+file               fields                                      who has it
+=================  ==========================================  ================================
+``server.secret``  ``public_key``, ``secret_key``              the daemon alone
+``server.key``     ``public_key``                              everybody
+``NAME.client``    ``public_key``, ``secret_key``,             that client alone
+                   ``server_key``
+``NAME.toml``      ``public_key``, ``topics``, ``query``       the daemon (folder of clients)
+=================  ==========================================  ================================
+
+Keys are written in Z85: 40 characters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zmq
+from zmq.utils import z85
+
+from mt4pump.errors import SettingsError
+
+Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+KEY_BYTES = 32
+FILE_BYTES_LIMIT = 262_144
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class KeyFileError(SettingsError):
+    """A file of keys cannot be used or written; the text names the file, what is wrong, and what to do."""
+
+
+class KeyPair(NamedTuple):
+    """A CURVE key pair in Z85."""
+
+    public: str
+    secret: str
+
+
+def new_pair() -> KeyPair:
+    """Return a new random key pair."""
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public.decode(), secret.decode())
+
+
+def raw_key(text: object) -> bytes:
+    """Return the 32 bytes of a key in Z85. Raises ValueError, whose text never holds the key."""
+    if not isinstance(text, str) or not Z85_KEY.fullmatch(text):
+        raise ValueError("is no key: 40 characters of Z85, as mt4pump keygen writes them")
+    raw: bytes = z85.decode(text.encode())
+    if len(raw) != KEY_BYTES:  # a group of five that stands for more than 32 bits
+        raise ValueError("is no key: it stands for more than 32 bytes")
+    return raw
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what stands in a small TOML file. Raises KeyFileError; its text repeats nothing of the file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_LIMIT + 1)
+        if len(content) > FILE_BYTES_LIMIT:
+            raise KeyFileError(f"{path}: more than {FILE_BYTES_LIMIT} bytes; this is no file of mt4pump keygen")
+        return tomllib.loads(content.decode("utf-8-sig"))  # Windows' editors write a mark at the start
+    except OSError as error:
+        raise KeyFileError(f"{path}: cannot be read: {error.strerror or error}; {_cure(error)}") from error
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"at line \d+, column \d+|at end of document", str(error))
+        raise KeyFileError(f"{path}: is not TOML {place[0] if place else ''}; correct it there") from None
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+
+
+def read_server_pair(path: Path) -> KeyPair:
+    """Return the daemon's keys of the file ``server.secret``. Raises KeyFileError."""
+    fields = read_toml(path)
+    pair = KeyPair(*(_key(fields, name, path) for name in ("public_key", "secret_key")))
+    if zmq.curve_public(pair.secret.encode()).decode() != pair.public:
+        raise KeyFileError(f"{path}: public_key does not belong to secret_key; make both anew: mt4pump keygen server")
+    return pair
+
+
+def read_server_public(path: Path) -> str:
+    """Return the daemon's public key of the file ``server.key`` (or of ``server.secret``). Raises KeyFileError."""
+    return _key(read_toml(path), "public_key", path)
+
+
+def is_exposed(path: Path) -> bool:
+    """Return whether other users of this machine may read ``path``; False where only ACLs tell (Windows)."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & OTHERS)
+    except OSError:
+        return False
+
+
+def write_new(path: Path, text: str, *, private: bool) -> None:
+    """Write a file that appears whole or not at all, readable by the owner alone when ``private``. Raises KeyFileError.
+
+    What stood there before is replaced: whoever minds looks first.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise KeyFileError(f"{path}: cannot be written: {error.strerror or error}; choose another folder") from error
+
+
+def _key(fields: Mapping[str, Any], name: str, path: Path) -> str:
+    if name not in fields:
+        raise KeyFileError(f"{path}: {name} is missing; make the file with mt4pump keygen")
+    try:
+        raw_key(fields[name])
+    except ValueError as error:
+        raise KeyFileError(f"{path}: {name} {error}") from None
+    return str(fields[name])
+
+
+def _cure(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "make it with mt4pump keygen, or correct the path"
+    return "let the daemon's user read it"

@@ -1,0 +1,55 @@
+"""``mt4pump snapshot``: what is asked for, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mt4pump.cli import main
+from mt4pump.errors import ClientError
+from tests.cli.answering import FakeQuery, put_in, trade
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:
+    return put_in(monkeypatch)
+
+
+def test_the_values_are_a_table_and_the_moment_a_note(
+    fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.events = [trade(100, None), trade(100, None), trade(1001, None)]
+    assert main(["snapshot"]) == 0
+    shown = capsys.readouterr()
+    lines = [" ".join(line.split()) for line in shown.out.splitlines()]
+    assert lines[0] == "topic seq time value"
+    assert [line.split()[:2] for line in lines[1:]] == [["trade.100", "3"], ["trade.100", "3"], ["trade.1001", "3"]]
+    assert "opened #5" in lines[1]
+    assert shown.err == "mt4pump snapshot: 3 values of 2 topics, epoch 1000, offset 7, log abc123\n"
+    assert fake.asked == [("snapshot", [""])]
+
+
+def test_a_topic_is_asked_for_by_prefix_and_shown_as_a_whole(
+    fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.events = [trade(100, None), trade(1001, None)]
+    assert main(["snapshot", "trade.100", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["topic"] == "trade.100"
+    assert json.loads(line)["body"]["order"] == 5
+    assert fake.asked == [("snapshot", ["trade.100"])]
+
+
+def test_nothing_is_no_table(fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]) -> None:
+    fake.events = []
+    assert main(["snapshot", "quote"]) == 0
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert shown.err.startswith("mt4pump snapshot: 0 values of 0 topics")
+
+
+def test_a_refusal_is_one_line_and_code_1(fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]) -> None:
+    fake.error = ClientError("forbidden", "none of these topics is allowed")
+    assert main(["snapshot", "--json"]) == 1
+    assert capsys.readouterr().err == "mt4pump snapshot: none of these topics is allowed\n"

@@ -1,0 +1,78 @@
+"""Programs of ours in processes of their own, and what they print, line by line, with a limit to every wait."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+LIMIT_S = 30.0
+LAST = None
+
+
+class Program:
+    """A started process whose one output pipe is read all the time, so that it never waits for us."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._new: SimpleQueue[str | None] = SimpleQueue()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._new.put(line.rstrip())
+        self._new.put(LAST)
+
+    def line(self, part: str, limit_s: float = LIMIT_S) -> str:
+        """Return the next line that contains ``part``; fail with all lines when none comes."""
+        try:
+            while (line := self._new.get(timeout=limit_s)) is not LAST:
+                self.lines.append(line)
+                if part in line:
+                    return line
+        except Empty:
+            raise AssertionError(f"no line with {part!r} within {limit_s} s of:\n{self.text}") from None
+        raise AssertionError(f"ended without a line with {part!r}:\n{self.text}")
+
+    def end(self, limit_s: float = LIMIT_S) -> int:
+        """Return the exit code once the program has ended by itself and all its lines are read."""
+        code = self.process.wait(limit_s)
+        while (line := self._new.get(timeout=limit_s)) is not LAST:
+            self.lines.append(line)
+        return code
+
+    @property
+    def text(self) -> str:
+        """Return what it printed, as far as it was read."""
+        return "\n".join(self.lines)
+
+    def endpoint(self, words: str = "publishes on ") -> str:
+        """Return where a daemon with JSON log lines says that it publishes."""
+        message: str = self.fact(words)["message"]
+        return message.split(words)[1].split(",", maxsplit=1)[0]
+
+    def fact(self, part: str) -> dict[str, Any]:
+        """Return the next JSON log line that contains ``part``."""
+        fact: dict[str, Any] = json.loads(self.line(part))
+        return fact
+
+
+@contextmanager
+def program(process: subprocess.Popen[str]) -> Iterator[Program]:
+    """Give the program; kill it if it is still there at the end."""
+    made = Program(process)
+    try:
+        yield made
+    finally:
+        process.kill()
+        process.wait()
+        made._reader.join(LIMIT_S)
+        if process.stdout is not None:
+            process.stdout.close()

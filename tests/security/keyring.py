@@ -1,0 +1,133 @@
+"""Keys, a folder of clients, and a gated publisher with real CURVE subscribers, for the tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zmq
+
+from mt4pump.complaints import Complaints
+from mt4pump.publisher import Publisher, SocketOptions, log
+from mt4pump.security import Gatekeeper
+from mt4pump.security.keys import KeyPair, new_pair
+from tests.bus import ANY_PORT, context, until
+
+Socket = zmq.Socket[bytes]
+END = b"heartbeat"
+"""Everybody known may hear it; the tests' topics end with it."""
+
+
+class Keyring:
+    """``folder/server.secret`` and ``folder/clients/``; ``pairs`` are the clients' keys by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = new_pair()
+        self.secret, self.clients = folder / "server.secret", folder / "clients"
+        self.clients.mkdir()
+        self.secret.write_text(f'public_key = "{self.server.public}"\nsecret_key = "{self.server.secret}"\n')
+        self.secret.chmod(0o600)
+        self.pairs: dict[str, KeyPair] = {}
+
+    def admit(self, name: str, *topics: str, query: bool = True, pair: KeyPair | None = None) -> None:
+        """Write the file of a client; a new one gets new keys."""
+        pair = self.pairs[name] = pair or self.pairs.get(name) or new_pair()
+        words = json.dumps(topics)
+        rules = f'public_key = "{pair.public}"\ntopics = {words}\nquery = {str(query).lower()}\n'
+        fresh = self.clients / f".{name}.new"
+        fresh.write_text(rules)
+        fresh.replace(self.clients / f"{name}.toml")
+
+    def revoke(self, name: str) -> None:
+        """Remove the file of a client."""
+        (self.clients / f"{name}.toml").unlink()
+
+    def arm(self, socket: Socket, pair: KeyPair, server: str = "") -> Socket:
+        """Give a client's socket its keys."""
+        socket.curve_publickey, socket.curve_secretkey = pair.public.encode(), pair.secret.encode()
+        socket.curve_serverkey = (server or self.server.public).encode()
+        return socket
+
+
+class Gated:
+    """A publisher behind a gate, and subscribers in a context of their own; all in the test's thread but the gate."""
+
+    def __init__(self, own: zmq.Context[Socket], other: zmq.Context[Socket], keys: Keyring, suffix: str = "") -> None:
+        self.keys, self._other = keys, other
+        self.complaints = Complaints(log)
+        self.gate = Gatekeeper(own, keys.secret, keys.clients, suffix=suffix, complaints=self.complaints)
+        self.gate.start()
+        options = SocketOptions(linger_s=0.2)
+        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.complaints)
+        self.suffix = suffix.encode()
+
+    def subscriber(self, pair: KeyPair | None, *prefixes: bytes, server: str = "", kind: int = zmq.SUB) -> Socket:
+        """Return a SUB that is connecting; ``heartbeat`` is its last subscription."""
+        socket: Socket = self._other.socket(kind)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        if pair is not None:
+            self.keys.arm(socket, pair, server)
+        for prefix in (*prefixes, END):
+            if kind == zmq.SUB:
+                socket.setsockopt(zmq.SUBSCRIBE, prefix)
+        socket.connect(self.publisher.endpoint)
+        return socket
+
+    def settle(self, condition: Callable[[], object], what: str) -> None:
+        """Look for subscriptions until ``condition`` holds."""
+
+        def looked() -> object:
+            self.publisher.look_for_subscriptions()
+            return condition()
+
+        until(looked, what)
+
+    def hears(self, socket: Socket) -> None:
+        """Send heartbeats until ``socket`` hears one: then all its subscriptions work."""
+
+        def heard() -> object:
+            self.publisher.look_for_subscriptions()
+            self.publisher.send(END + self.suffix, b"probe")
+            return socket.poll(5)
+
+        until(heard, "a heartbeat")
+
+    def received(self, socket: Socket, *topics: bytes) -> set[bytes]:
+        """Publish ``topics`` and return which of them ``socket`` got."""
+        for topic in topics:
+            self.publisher.send(topic, b"event")
+        self.publisher.send(END + self.suffix, b"end")
+        got = set()
+        while True:
+            assert socket.poll(5000), "the heartbeat never came"
+            topic, body = socket.recv_multipart()
+            if body == b"end":
+                return got
+            if body == b"event":
+                got.add(topic)
+
+    def is_deaf(self, socket: Socket, rounds: int = 60) -> bool:
+        """Return whether ``socket`` hears nothing of what is sent while others connect and are judged."""
+        for _ in range(rounds):
+            self.publisher.look_for_subscriptions()
+            self.publisher.send(END + self.suffix, b"probe")
+            if socket.poll(5):
+                return False
+        return True
+
+    def close(self) -> None:
+        self.publisher.close()
+        self.gate.stop()
+
+
+@contextmanager
+def gated(keys: Keyring, suffix: str = "") -> Iterator[Gated]:
+    """Give a `Gated` and end it, the gate after the publisher."""
+    with context() as own, context() as other:
+        made = Gated(own, other, keys, suffix)
+        try:
+            yield made
+        finally:
+            made.close()

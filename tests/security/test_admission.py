@@ -1,0 +1,64 @@
+"""Subscriptions of a connection and what it gets instead."""
+
+from __future__ import annotations
+
+from mt4pump.security.admission import Admission
+from mt4pump.security.permissions import NOTHING, Permissions
+
+QUOTES = Permissions([b"quote.", b"trade.1|"])
+
+
+def quotes() -> Permissions:
+    return QUOTES
+
+
+def test_a_prefix_is_narrowed_and_withdrawn_in_the_same_way() -> None:
+    made = Admission()
+    assert made.ask(7, b"", quotes) == (b"quote.", b"trade.1|")
+    assert made.withdraw(7, b"") == (b"quote.", b"trade.1|")
+    assert made.withdraw(7, b"") == ()
+
+
+def test_what_two_prefixes_narrow_to_is_withdrawn_with_the_last_of_them() -> None:
+    made = Admission()
+    for prefix in (b"", b"q", b"quote.", b"quote."):
+        made.ask(7, prefix, quotes)
+    assert made.withdraw(7, b"") == (b"trade.1|",)
+    assert made.withdraw(7, b"q") == ()
+    assert made.withdraw(7, b"quote.") == (b"quote.",)
+
+
+def test_connections_do_not_mix() -> None:
+    made = Admission()
+    made.ask(7, b"q", quotes)
+    made.ask(8, b"q", quotes)
+    assert made.withdraw(7, b"q") == (b"quote.",)
+    assert made.withdraw(8, b"q") == (b"quote.",)
+
+
+def test_a_connection_keeps_the_permissions_it_came_with() -> None:
+    made = Admission()
+    made.ask(7, b"q", quotes)
+    assert made.ask(7, b"", lambda: NOTHING) == (b"quote.", b"trade.1|")
+    made.leave(7)
+    assert made.ask(7, b"", lambda: NOTHING) == ()
+
+
+def test_what_was_never_asked_cannot_be_withdrawn() -> None:
+    made = Admission()
+    assert made.withdraw(7, b"x") == ()
+    made.ask(7, b"q", quotes)
+    assert made.withdraw(7, b"x") == ()
+
+
+def test_what_is_remembered_is_bounded_and_freed() -> None:
+    made = Admission(limit=2)
+    made.ask(7, b"quote.a", quotes)
+    made.ask(7, b"quote.b", quotes)
+    assert made.ask(8, b"quote.c", quotes) == ()
+    assert made.refused == 1
+    made.leave(7)
+    assert made.ask(8, b"quote.c", quotes) == (b"quote.c",)
+    made.clear()
+    assert len(made) == 0
+    assert made.ask(9, b"quote.d", quotes) == (b"quote.d",)

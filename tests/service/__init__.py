@@ -1,0 +1,1 @@
+"""Tests of mt4pump.service."""

@@ -1,0 +1,1 @@
+"""Golden vectors of the wire: record bytes, topic and body bytes, JSON. See make.py."""

@@ -1,0 +1,58 @@
+"""A subscriber of a daemon that plays a `Scenario`, and the flags that daemon needs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import zmq
+
+from tests.bus import ANY_PORT, Message, receive, subscriber
+from tests.vendor.scenario import LOGIN, PASSWORD, SERVER, TRADES
+
+LIMIT_S = 60.0
+LAST_WORDS_MS = 500
+"""After the end of the sender: what has not come by then is lost."""
+
+
+def session_flags(library: str, data_dir: str, endpoint: str = ANY_PORT) -> list[str]:
+    """Return ``run`` and its flags for a session on the fake ``library``; paths as the daemon's system spells them."""
+    return [
+        "run",
+        f"--dll-path={library}",
+        f"--data-dir={data_dir}",
+        f"--pub-endpoint={endpoint}",
+        f"--query-endpoint={ANY_PORT}",
+        f"--servers={SERVER}",
+        f"--login={LOGIN}",
+        f"--password={PASSWORD}",
+        "--heartbeat-interval-s=0.2",
+        "--log-format=json",
+    ]
+
+
+def pumping(own: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """Return a subscriber of everything that has heard that the session runs."""
+    socket = subscriber(own, endpoint, b"")
+    deadline_s = time.monotonic() + LIMIT_S
+    while receive(socket, LIMIT_S).body.get("state") != "pumping":
+        assert time.monotonic() < deadline_s, "the session never ran"
+    return socket
+
+
+def told(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
+    """Have the script go on, now that ``socket`` hears the daemon; return what it tells up to the last order."""
+    go.touch()
+    deadline_s, events = time.monotonic() + LIMIT_S, list[Message]()
+    while not (events and events[-1].topic == "trade.1001" and events[-1].body["order"] == TRADES):
+        assert time.monotonic() < deadline_s, f"the last order never came; heard: {events}"
+        events.append(receive(socket, LIMIT_S))
+    return events
+
+
+def last_words(socket: zmq.Socket[bytes]) -> list[Message]:
+    """Return what a daemon that has ended told last."""
+    events = []
+    while socket.poll(LAST_WORDS_MS):
+        events.append(receive(socket))
+    return events

