@@ -56,7 +56,7 @@ def _addresses(host: str) -> set[str]:
 
 def _first_name(connections: Iterator[Any]) -> str | None:
     first = next(iter(connections), None)
-    if first is None:
+    if first is None or first.pid == 0:  # 0, Windows' idle process: the system does not say
         return None
     if first.pid is None:
         return "another user's program"

@@ -59,7 +59,7 @@ class Daemon:
             undo.callback(self._journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(self._context.destroy, 0)
-        self._gate = Gatekeeper.of(self._context, settings) if settings.curve_secret_key else None
+        self._gate = Gatekeeper.of(self._context, settings, complaints) if settings.curve_secret_key else None
         if self._gate is not None:
             undo.callback(self._gate.stop)
         publisher = Publisher(
@@ -124,9 +124,13 @@ class Daemon:
             secure=gate.secure if gate else lambda _socket: None,
             allowed=gate.allowed if gate else lambda _name: EVERYTHING,
             ask_cut=self.ask_cut,
-            reader=JournalReader(journal_path(settings)) if self._journal is not None else None,
+            reader=self._reader(settings),
             describe=Description(settings, self.epoch, self.endpoint, self._journal, server_clock, limits),
         )
+
+    def _reader(self, settings: Settings) -> JournalReader | None:
+        journal = self._journal
+        return None if journal is None else JournalReader(journal_path(settings), lambda: journal.unstored_after)
 
     @property
     def query_endpoint(self) -> str | None:

@@ -62,9 +62,12 @@ class Emitter:
     def emit_order(
         self, kind: Kind, fields: Fields, ts: int, *, order: int, is_open: bool, synthetic: bool = False
     ) -> None:
-        """Publish one event of an ``order``; the journal remembers those that are open over a restart."""
+        """Publish one event of an ``order``; the journal remembers those that are open over a restart.
+
+        Only once it was told them all (`remember`): what it remembers is whole or nothing.
+        """
         self.emit(kind, fields["login"], fields, ts, synthetic=synthetic)
-        if kind.name in self._durable:
+        if kind.name in self._durable and self._journal is not None and self._journal.has_mirror:
             self._orders[order] = self._waiting[-1].body if is_open else None
 
     def remember(self, orders: Mapping[int, bytes]) -> None:

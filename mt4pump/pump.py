@@ -186,6 +186,7 @@ class Pump(Thread):
         self._anchor_clock()
         self._heal(now_s)
         if self._journal is not None:
+            self._emitter.flush()  # what waits has its offsets, and tending may change where they go on
             self._journal.tend(self._intake.trades.open_orders)
         if self._options.taken_away():
             log.warning("a client lost permissions: all subscribers connect anew, to be judged by what holds now")

@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import zmq
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mt4pump import publisher as publisher_module
 from mt4pump.errors import BindError
-from mt4pump.publisher import Interest, Publisher, SocketOptions, bind_failure
+from mt4pump.publisher import Publisher, SocketOptions, bind_failure
 from tests.bus import ANY_PORT, Bus, bus, context, subscriber, sync, until
-
-SUB, UNSUB = b"\x01", b"\x00"
-
-
-def interest(*messages: bytes) -> Interest:
-    made = Interest()
-    for message in messages:
-        made.take(message)
-    return made
-
-
-def test_nobody_wants_anything_at_first() -> None:
-    assert not Interest().wants(b"quote.EURUSD")
-    assert len(Interest()) == 0
-
-
-@pytest.mark.parametrize(
-    ("prefix", "topic", "wanted"),
-    [
-        (b"", b"quote.EURUSD", True),
-        (b"quote.", b"quote.EURUSD", True),
-        (b"quote.EURUSD", b"quote.EURUSD", True),
-        (b"trade.100", b"trade.1001", True),
-        (b"quote.EURUSD.m", b"quote.EURUSD", False),
-        (b"trade.", b"quote.EURUSD", False),
-        (b"\xff\x00", b"\xff\x00x", True),
-    ],
-)
-def test_a_topic_is_wanted_by_its_prefix(prefix: bytes, topic: bytes, *, wanted: bool) -> None:
-    assert interest(SUB + prefix).wants(topic) is wanted
-
-
-def test_interest_ends_with_the_unsubscription() -> None:
-    made = interest(SUB + b"a", SUB + b"b", UNSUB + b"a")
-    assert (made.wants(b"a1"), made.wants(b"b1"), len(made)) == (False, True, 1)
-
-
-def test_taking_tells_whether_anything_changed() -> None:
-    made = Interest()
-    assert [made.take(message) for message in (SUB + b"a", SUB + b"a", UNSUB + b"a", UNSUB + b"a")] == [
-        *(True, False, True, False)
-    ]
-
-
-@pytest.mark.parametrize("message", [b"", b"\x02a", b"hello", b"\xff"])
-def test_a_message_that_is_no_subscription_is_ignored(message: bytes) -> None:
-    made = Interest()
-    assert made.take(message) is False
-    assert len(made) == 0
-
-
-@given(st.lists(st.tuples(st.sampled_from([SUB, UNSUB]), st.sampled_from([b"", b"a", b"b", b"ab", b"ba"]))))
-def test_random_subscriptions_leave_what_is_left(messages: list[tuple[bytes, bytes]]) -> None:
-    made, expected = Interest(), set[bytes]()
-    for word, prefix in messages:
-        made.take(word + prefix)
-        (expected.add if word == SUB else expected.discard)(prefix)
-        for topic in (b"", b"a", b"ab", b"b", b"ba", b"bb"):
-            assert made.wants(topic) == any(topic.startswith(wanted) for wanted in expected)
 
 
 def looked(made: Bus, topic: bytes, *, wanted: bool) -> None:
@@ -250,3 +190,126 @@ def test_a_failed_bind_leaves_no_socket_behind() -> None:
         Publisher(own, "nonsense", SocketOptions(linger_s=60))
     own.term()  # would wait for an open socket for ever
     assert own.closed
+
+
+def test_the_setting_of_an_address_is_named() -> None:
+    text = bind_failure("tcp://127.0.0.1:1", zmq.ZMQError(zmq.EADDRNOTAVAIL), setting="query_endpoint")
+    assert text.startswith("query_endpoint tcp://127.0.0.1:1:")
+
+
+def test_the_second_subscriber_of_the_heartbeat_is_heard_as_well() -> None:
+    with bus(b"quote.") as made, context() as other:
+        assert not made.publisher.heard_heartbeat
+        for prefix in (b"heartbeat", b"heartbeat|", b"", b"heart"):
+            subscriber(other, made.publisher.endpoint, prefix, b"mark" + prefix)
+            looked(made, b"mark" + prefix + b"!", wanted=True)
+            until(lambda: made.publisher.heard_heartbeat, "the heartbeat was heard")
+            made.publisher.heard_heartbeat = False
+        made.socket.setsockopt(zmq.SUBSCRIBE, b"later.heartbeat")
+        looked(made, b"later.heartbeat", wanted=True)
+        assert not made.publisher.heard_heartbeat
+
+
+def test_subscribers_that_vanish_take_their_interest_along() -> None:
+    with bus(b"quote.") as made, context() as other:
+        held = len(made.publisher.interest)
+        sockets = [subscriber(other, made.publisher.endpoint, b"quote.", b"%d" % number) for number in range(10)]
+        for number in range(10):
+            looked(made, b"%d" % number, wanted=True)
+        assert len(made.publisher.interest) == held + 10
+        assert made.publisher.connections.now == 11
+        for socket in sockets:
+            socket.close(0)
+        for number in range(10):
+            looked(made, b"%d" % number, wanted=False)
+        assert len(made.publisher.interest) == held
+        assert made.publisher.connections.now == 1
+        assert made.publisher.interest.wants(b"quote.A")
+
+
+def test_a_storm_of_subscriptions_is_taken_in_bounded_lots_and_left_in_one() -> None:
+    with bus(b"quote.") as made, context() as other:
+        held = len(made.publisher.interest)
+        storm = subscriber(other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(20_000)))
+        largest = 0
+
+        def all_taken() -> bool:
+            nonlocal largest
+            before = len(made.publisher.interest)
+            made.publisher.look_for_subscriptions()
+            largest = max(largest, len(made.publisher.interest) - before)
+            made.publisher.send(b"quote.A", b"x")
+            return made.publisher.interest.wants(b"storm.19999")
+
+        until(all_taken, "all subscriptions taken")
+        assert largest <= publisher_module.SUBSCRIPTIONS_PER_LOOK
+        storm.close(0)
+        looked(made, b"storm.1", wanted=False)
+        assert len(made.publisher.interest) == held
+
+
+def test_a_look_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_module, "LOOK_LIMIT_S", 0.0)
+    with bus(b"quote.") as made:
+        for number in range(100):
+            made.socket.setsockopt(zmq.SUBSCRIBE, b"storm.%d" % number)
+        looked(made, b"storm.99", wanted=True)
+        assert len(made.publisher.interest) >= 100
+
+
+def test_an_oversized_subscription_costs_its_sender_the_connection() -> None:
+    with bus(b"quote.") as made, context() as other:
+        bad = subscriber(other, made.publisher.endpoint, b"x" * publisher_module.PREFIX_BYTES_MAX)
+        until(
+            lambda: made.publisher.look_for_subscriptions() or made.publisher.connections.accepted > 1,
+            "the connection was cut and made again",
+        )
+        assert not made.publisher.interest.wants(b"x" * publisher_module.PREFIX_BYTES_MAX)
+        bad.close(0)
+        made.publisher.send(b"quote.A", b"body")
+        assert made.socket.poll(5000)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_reopening_brings_every_subscriber_back_on_the_same_address(transport: str, tmp_path: Path) -> None:
+    if transport == "ipc" and not zmq.has("ipc"):
+        pytest.skip("this system has no ipc")
+    endpoint = ANY_PORT if transport == "tcp" else f"ipc://{tmp_path}/socket"
+    with context() as own, context() as other:
+        made = Publisher(own, endpoint, SocketOptions(linger_s=0.1))
+        address = made.endpoint
+        reader = subscriber(other, address, b"quote.")
+        sync(made, reader)
+        for round_number in range(1, 4):
+            made.reopen()
+            assert (made.endpoint, made.reopened) == (address, round_number)
+            assert not made.interest.wants(b"quote.A")
+            assert made.look_for_subscriptions()
+            until(lambda: made.look_for_subscriptions() or made.interest.wants(b"quote.A"), "the subscriber is back")
+            made.send(b"quote.A", b"%d" % round_number)
+            while (frames := reader.recv_multipart())[0] == b"sync":
+                pass
+            assert frames == [b"quote.A", b"%d" % round_number]
+        made.close()
+
+
+def test_an_address_that_is_lost_while_reopening_is_taken_back_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_module, "REBIND_AGAIN_S", 0.01)
+    with context() as own, context() as other:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        wait, thief = made.connections.wait_for_closed_listener, other.socket(zmq.PUB)
+
+        def stolen(limit_s: float) -> bool:
+            closed = wait(limit_s)
+            thief.bind(made.endpoint)
+            return closed
+
+        monkeypatch.setattr(made.connections, "wait_for_closed_listener", stolen)
+        made.reopen()
+        made.send(b"quote.A", b"x")
+        made.look_for_subscriptions()
+        assert made._complaints.counts["rebind_failed"]
+        thief.close(0)
+        reader = subscriber(other, made.endpoint, b"quote.")
+        sync(made, reader)
+        made.close()

@@ -24,13 +24,17 @@ PROBE_EVERY_S = 0.02
 
 
 class Case(NamedTuple):
-    """What to run: ``path`` (mt4pump, bare, naive), ``kind`` (quote, trade), ``rate`` per second, ``events``."""
+    """What to run: ``path`` (mt4pump, bare, naive), ``kind`` (quote, trade), ``rate`` per second, ``events``.
+
+    ``journal`` tells whether the daemon has one.
+    """
 
     path: str
     kind: str
     rate: float
     subscribers: int
     events: int
+    journal: bool = True
 
 
 class Outcome(NamedTuple):
@@ -99,16 +103,16 @@ def run_case(case: Case, make_feed: Callable[[], Fed]) -> Outcome:
     return _run_pipeline(case, make_feed())
 
 
-def bench_settings(folder: str, count: int) -> Settings:
+def bench_settings(folder: str, count: int, *, journal: bool = True) -> Settings:
     """Return the settings of the daemon under test: default but for a free port and room for every message."""
     port = "tcp://127.0.0.1:*"
     flags = {"source": "simulator", "pub_endpoint": port, "query_endpoint": port, "sndhwm": 2 * count + 100_000}
-    return load({**flags, "data_dir": folder, "heartbeat_interval_s": 0.1}, environ={}, config=None)
+    return load({**flags, "journal": journal, "data_dir": folder, "heartbeat_interval_s": 0.1}, environ={}, config=None)
 
 
 def _run_pipeline(case: Case, feed: Fed) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
-        daemon = Daemon(bench_settings(folder, case.events), feed.source)
+        daemon = Daemon(bench_settings(folder, case.events, journal=case.journal), feed.source)
         daemon.start()
         try:
             with _subscribers(daemon.endpoint, case, _no_probe) as receivers:

@@ -7,11 +7,11 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from mt4pump.cli.endpoints import endpoint_of
+from mt4pump.cli.keys import add_keys_flag, keys_in
 from mt4pump.cli.numbers import seconds
-from mt4pump.client import ClientKeys, Query
+from mt4pump.client import Query
 from mt4pump.errors import PumpError, SettingsError, StartError
 from mt4pump.logs import one_line
 
@@ -37,29 +37,12 @@ def add_asking_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_keys_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--keys``."""
-    parser.add_argument(
-        "--keys", type=Path, metavar="FILE", help="keys of a client, where the daemon wants them (mt4pump keygen)"
-    )
-
-
 @contextmanager
 def asking(args: argparse.Namespace) -> Iterator[Query]:
     """Give a connection to the daemon that the flags name."""
     endpoint = endpoint_of(args.endpoint, "query_endpoint")
     with Query(endpoint, keys_in(args.keys), args.timeout_s) as query:
         yield query
-
-
-def keys_in(path: Path | None) -> ClientKeys | None:
-    """Return the keys of the file; raises SettingsError when it cannot be used."""
-    if path is None:
-        return None
-    try:
-        return ClientKeys.load(path.expanduser())
-    except (PumpError, OSError, ValueError, RuntimeError) as error:
-        raise SettingsError(f"settings are wrong:\n  --keys: {error}") from error
 
 
 def telling(name: str) -> Callable[[Command], Command]:

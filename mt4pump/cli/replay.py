@@ -58,7 +58,7 @@ def command(args: argparse.Namespace) -> int:
     shown = 0
     with asking(args) as query, progress_of(query, args) as seen:
         events = query.replay(
-            [each.decode() for each in topics.subscriptions],
+            topics.names,
             after=args.after,
             since=args.since_ns,
             until=args.until_ns,

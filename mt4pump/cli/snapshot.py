@@ -37,7 +37,7 @@ def command(args: argparse.Namespace) -> int:
     """Ask and show. Returns 0, or 1 when there is no answer."""
     topics = TopicFilter(args.topics)
     with asking(args) as query:
-        snapshot = query.snapshot([each.decode() for each in topics.subscriptions])
+        snapshot = query.snapshot(topics.names)
     events = [Event(event.topic, event.body) for event in snapshot.events if topics.wants(event.topic)]
     if args.json:
         for event in events:

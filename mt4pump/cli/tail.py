@@ -8,18 +8,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
+from typing import TYPE_CHECKING
 
 import zmq
 from rich.console import Console
 
 from mt4pump.cli.endpoints import endpoint_of
 from mt4pump.cli.heard import Heard
+from mt4pump.cli.keys import add_keys_flag, keys_in
 from mt4pump.cli.notes import totals
 from mt4pump.cli.numbers import count, seconds
 from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter
 from mt4pump.cli.views import Screen, View, line_view
 from mt4pump.errors import SettingsError
 from mt4pump.signals import asked_to_end
+
+if TYPE_CHECKING:
+    from mt4pump.client import ClientKeys
 
 POLL_MS = 200
 """Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
@@ -53,27 +58,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--count", type=count, metavar="N", help="end after N events; code 1 if --for comes first")
     parser.add_argument("--for", type=seconds, metavar="SECONDS", dest="for_s", help="end after so many seconds")
+    add_keys_flag(parser)
     parser.add_argument("--no-heartbeat", action="store_true", help="do not show heartbeats as events")
 
 
 def command(args: argparse.Namespace) -> int:
     """Listen until Ctrl-C, ``--count`` or ``--for``. Returns 0, or 1 when fewer than ``--count`` events came."""
     endpoint = endpoint_of(args.endpoint)
-    topics = TopicFilter(args.topics)
+    topics, keys = TopicFilter(args.topics), keys_in(args.keys)
     as_lines = args.json or not sys.stdout.isatty()
     # The screen's head shows the heartbeat already.
     with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
     heard = Heard(topics, time.monotonic(), with_heartbeat=with_heartbeat)
     view = line_view(heard, endpoint, as_json=args.json) if as_lines else Screen(heard, endpoint, Console())
     until_s = None if args.for_s is None else heard.started_s + args.for_s
-    with asked_to_end() as asked, subscriber(endpoint, topics) as source, view:
+    with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source, view:
         listen(source, heard, view, End(args.count, until_s, asked))
     print(f"mt4pump tail: {totals(heard, time.monotonic())}", file=sys.stderr)
     return 1 if args.count is not None and heard.events < args.count else 0
 
 
 @contextmanager
-def subscriber(endpoint: str, topics: TopicFilter) -> Iterator[Socket]:
+def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = None) -> Iterator[Socket]:
     """Give a SUB socket for ``topics`` and the heartbeat; it connects, and connects again, by itself."""
     context: zmq.Context[Socket] = zmq.Context()
     try:
@@ -83,6 +89,8 @@ def subscriber(endpoint: str, topics: TopicFilter) -> Iterator[Socket]:
         socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)  # finds out that a link is dead, and connects again
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        if keys is not None:
+            keys.apply(socket)
         for prefix in (*topics.subscriptions, HEARTBEAT_TOPIC.encode()):
             socket.setsockopt(zmq.SUBSCRIBE, prefix)
         try:

@@ -14,6 +14,7 @@ from mt4pump.wire import HEARTBEAT, KINDS
 
 WILDCARD = re.compile(r"[*?\[]")
 HEARTBEAT_TOPIC = HEARTBEAT.name
+EVERYTHING = "*"
 SUFFIXES = CONTROLS | frozenset(VISIBLE)
 """What the daemon's ``topic_suffix`` may be; never empty, as the end of an empty topic is."""
 
@@ -23,17 +24,21 @@ class TopicFilter:
 
     ``quote.EURUSD`` is that topic alone; ``quote.`` and ``quote`` (a kind, which is never a whole topic) are all that
     begin so; ``trade.*``, ``quote.EUR*``, ``quote.??????`` are patterns in the shell's way. No word at all: everything.
+
+    ``subscriptions`` are the prefixes to subscribe to, ``names`` the same as names and patterns for `mt4pump.client`.
     """
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._exact: set[str] = set()
         self._prefixes: tuple[str, ...] = ()
         self._patterns: list[re.Pattern[str]] = []
+        words = tuple(words)
         subscriptions = {self._subscription(word) for word in words}
         if not subscriptions:
             self._prefixes = ("",)
             subscriptions = {""}
         self.subscriptions = tuple(sorted(each.encode() for each in subscriptions))
+        self.names = tuple(self._name(word) for word in words) or (EVERYTHING,)
 
     def _subscription(self, word: str) -> str:
         """Take one word and return the prefix to subscribe for it."""
@@ -47,6 +52,13 @@ class TopicFilter:
         else:
             self._exact.add(word)
         return word
+
+    @staticmethod
+    def _name(word: str) -> str:
+        """Return one word as the client takes it, which knows whole topics and patterns only."""
+        if word in KINDS and KINDS[word].key:
+            return f"{word}.{EVERYTHING}"
+        return word + EVERYTHING if word.endswith(".") or not word else word
 
     def wants(self, topic: str) -> bool:
         """Return whether ``topic`` was asked for, with or without the character that may end all topics."""

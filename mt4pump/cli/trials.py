@@ -1,4 +1,4 @@
-"""What can be tried before a start, one finding each. Nothing that was not there before stays behind."""
+"""What can be tried before a start, one finding each; what was there before is not changed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def data_folder(folder: Path) -> Finding:
 
 
 def journal(path: Path) -> Finding:
-    """Read from the journal, if there is one already."""
+    """Read from the journal, if there is one already. SQLite leaves its two side files; the next start takes them."""
     from mt4pump.journal import JournalReader  # noqa: PLC0415 - SQLite only where there is a journal
 
     if not path.exists():

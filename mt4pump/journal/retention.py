@@ -37,6 +37,7 @@ class Retention:
         """Measure: how many rows are over the size, whether the oldest is over the age. Cheap, whatever the size."""
         pages = pragma(self._connection, "page_count") - pragma(self._connection, "freelist_count")
         self.size_bytes = pages * pragma(self._connection, "page_size")
+        self.first = self.first or self._lowest()
         self._owed = 0
         if self._max_bytes and self.size_bytes > self._max_bytes:
             self._owed = -(-(self.size_bytes - self._max_bytes) // self._bytes_per_row())

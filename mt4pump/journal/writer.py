@@ -15,12 +15,11 @@ from mt4pump.journal.keeper import CHECKPOINT_BYTES, Keeper
 from mt4pump.journal.opening import UNSTORED_MARK, Before, open_store
 from mt4pump.journal.options import JournalOptions
 from mt4pump.journal.rows import Stored, kind_name
+from mt4pump.journal.schema import WAL_LIMIT_BYTES
 from mt4pump.journal.store import Store
 
 RETRY_S = 1.0
 RETRY_LIMIT_S = 30.0
-WAL_LIMIT_BYTES = 256 * 2**20
-"""A log that grows beyond it, as commits never pause, is begun_anew by the pump thread itself."""
 KEEPER_END_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -248,7 +247,7 @@ class Journal:
         self._keeper.start()
 
     def _bound_wal(self, store: Store) -> None:
-        """Empty a log that has grown too large, when the keeper has left little to do or it is twice too large."""
+        """Begin a log anew that grew too large as commits never paused, once the keeper has left little to move."""
         keeper, size = self._keeper, store.wal_bytes()
         if size < WAL_LIMIT_BYTES or keeper is None:
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from mt4pump.decode import Fields
@@ -57,7 +57,8 @@ def arranged(cut: Cut, owner: bytes, prefixes: tuple[bytes, ...], pace: Pace) ->
             topics.append(topic)
         if not count % LOOK_EVERY:
             pace.tick()
-    return ArrangedCut(cut, owner, prefixes, _sorted(topics, pace), rows)
+    rowless = replace(cut, rows=())  # those not asked for need not be held
+    return ArrangedCut(rowless, owner, prefixes, _sorted(topics, pace), rows)
 
 
 def _sorted(topics: list[bytes], pace: Pace) -> list[bytes]:

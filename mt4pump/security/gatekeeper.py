@@ -20,7 +20,7 @@ from zmq.utils import z85
 
 from mt4pump.complaints import Complaints
 from mt4pump.errors import StartError
-from mt4pump.security.clients import Clients, Fingerprint, fingerprint, read_clients
+from mt4pump.security.clients import ENDING, Clients, Fingerprint, fingerprint, read_clients
 from mt4pump.security.keys import is_exposed, read_server_pair
 from mt4pump.security.permissions import NOTHING, Permissions
 
@@ -33,17 +33,20 @@ LOOK_EVERY_S = 0.5
 """How often, at most, the folder of clients is looked at."""
 EXPELLED_S = 60.0
 """How long a client that broke the rules is kept out."""
-HANDSHAKE_LIMIT_S = 10.0
-"""A connection that has not shown its key by then is closed."""
+HANDSHAKE_LIMIT_S = 5.0
+"""A connection that has not shown its key by then is closed; so is one refused for a passing reason, to try again."""
 FAULTS_TOLD = 20
 """Faulty files named in the log at one reading; more are counted."""
 TOLD = {
     "refused_key": "unknown key",
     "refused_query": "may not use the query endpoint",
     "refused_expelled": "was put out for a while, as it broke the rules",
+    "refused_fault": "cannot be let in while its file is faulty",
     "refused_form": "not a request for a CURVE handshake",
 }
 """What each reason to refuse somebody says."""
+TEMPORARY = frozenset({"refused_expelled", "refused_fault"})
+"""Reasons that pass: status 300. After a 400 a client's libzmq does not try again until its program connects anew."""
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +100,7 @@ class Gatekeeper(Thread):
         self._complaints = complaints or Complaints(log)
         self._now_s = now_s
         self._clients = Clients()
+        self._suspended: dict[bytes, str] = {}  # keys that were known until their file became faulty
         self._seen: Fingerprint | None = None
         self._look_at_s = 0.0
         self._revocations_told = 0
@@ -208,13 +212,13 @@ class Gatekeeper(Thread):
             self._socket.send_multipart(self._answer(frames), zmq.NOBLOCK)
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
-        """Return the reply to one ZAP request: status 200 and the client's name, or 400."""
+        """Return the reply to one ZAP request: status 200 and the client's name, or 300 or 400."""
         head = [*frames[:2], b"1.0", *frames[3:4]]  # whom to answer, and which request
         reason, user = self._judged(frames)
         if reason:
             self.counts["refused"] += 1
             self.counts[reason] += 1
-            return [*head, b"400", TOLD[reason].encode(), b"", b""]
+            return [*head, b"300" if reason in TEMPORARY else b"400", TOLD[reason].encode(), b"", b""]
         self.counts["accepted"] += 1
         return [*head, b"200", b"OK", user.encode(), b""]
 
@@ -225,6 +229,10 @@ class Gatekeeper(Thread):
             return "refused_form", ""
         domain, address, key = frames[4], frames[5].decode(errors="replace"), frames[8]
         client = self._clients.by_key.get(key)
+        if client is None and key in self._suspended:
+            text = f"client {self._suspended[key]} from {address} {TOLD['refused_fault']}"
+            self._complaints.add("refused_fault", text)
+            return "refused_fault", ""
         if client is None:
             text = f"unknown key {z85.encode(key).decode()} from {address}; to let it in, put it into {self._folder}"
             self._complaints.add("refused_key", text)
@@ -265,6 +273,8 @@ class Gatekeeper(Thread):
 
     def _take_over(self, clients: Clients) -> None:
         before, self._clients = self._clients, clients
+        known = {**self._suspended, **{key: client.name for key, client in before.by_key.items()}}
+        self._suspended = {key: name for key, name in known.items() if name + ENDING in clients.faults}
         new_faults = [text for name, text in clients.faults.items() if before.faults.get(name) != text]
         for text in new_faults[:FAULTS_TOLD]:
             log.error("a client cannot be let in: %s", text)

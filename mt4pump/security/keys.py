@@ -19,6 +19,7 @@ import os
 import re
 import secrets
 import stat
+import struct
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,6 @@ from zmq.utils import z85
 from mt4pump.errors import SettingsError
 
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
-KEY_BYTES = 32
 FILE_BYTES_LIMIT = 262_144
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -56,10 +56,10 @@ def raw_key(text: object) -> bytes:
     """Return the 32 bytes of a key in Z85. Raises ValueError, whose text never holds the key."""
     if not isinstance(text, str) or not Z85_KEY.fullmatch(text):
         raise ValueError("is no key: 40 characters of Z85, as mt4pump keygen writes them")
-    raw: bytes = z85.decode(text.encode())
-    if len(raw) != KEY_BYTES:  # a group of five that stands for more than 32 bits
-        raise ValueError("is no key: it stands for more than 32 bytes")
-    return raw
+    try:
+        return z85.decode(text.encode())
+    except struct.error:  # five characters that stand for more than 32 bits
+        raise ValueError("is no key: it stands for more than 32 bytes") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -73,8 +73,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror or error}; {_cure(error)}") from error
     except tomllib.TOMLDecodeError as error:
-        place = re.search(r"at line \d+, column \d+|at end of document", str(error))
-        raise KeyFileError(f"{path}: is not TOML {place[0] if place else ''}; correct it there") from None
+        place = re.search(r"at line \d+, column \d+", str(error))
+        where = place[0] if place else "at its end"
+        raise KeyFileError(f"{path}: is not TOML {where}; correct it there") from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
 

@@ -28,7 +28,7 @@ def test_events_are_lines_and_the_span_a_note(fake: type[FakeQuery], capsys: pyt
     shown = capsys.readouterr()
     assert [line.split()[1] for line in shown.out.splitlines()] == ["trade.100", "trade.1001", "trade.100"]
     assert shown.err == "mt4pump replay: 3 events, offsets 3 to 5\n"
-    assert fake.asked == [("replay", [""], 2, None, None)]
+    assert fake.asked == [("replay", ["*"], 2, None, None)]
 
 
 def test_json_lines_of_exactly_the_topics_asked_for(fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +41,7 @@ def test_json_lines_of_exactly_the_topics_asked_for(fake: type[FakeQuery], capsy
 def test_times_are_handed_on_as_ns(fake: type[FakeQuery]) -> None:
     assert main(["replay", "--since=2026-11-23T11:00Z", "--until=2026-11-23T12:00Z"]) == 0
     hour_ns = 3_600_000_000_000
-    assert fake.asked == [("replay", [""], None, 1_795_431_600_000_000_000, 1_795_431_600_000_000_000 + hour_ns)]
+    assert fake.asked == [("replay", ["*"], None, 1_795_431_600_000_000_000, 1_795_431_600_000_000_000 + hour_ns)]
 
 
 def test_limit_ends_it(fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]) -> None:

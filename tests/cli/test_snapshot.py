@@ -27,7 +27,7 @@ def test_the_values_are_a_table_and_the_moment_a_note(
     assert [line.split()[:2] for line in lines[1:]] == [["trade.100", "3"], ["trade.100", "3"], ["trade.1001", "3"]]
     assert "opened #5" in lines[1]
     assert shown.err == "mt4pump snapshot: 3 values of 2 topics, epoch 1000, offset 7, log abc123\n"
-    assert fake.asked == [("snapshot", [""])]
+    assert fake.asked == [("snapshot", ["*"])]
 
 
 def test_a_topic_is_asked_for_by_prefix_and_shown_as_a_whole(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.cli.topics import TopicFilter, connectable
+from mt4pump.cli.topics import TopicFilter, connectable, is_heartbeat
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,32 @@ def test_words_add_up() -> None:
 )
 def test_an_address_to_bind_becomes_one_to_connect_to(bound: str, connected: str) -> None:
     assert connectable(bound) == connected
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("quote", "quote.*"),
+        ("quote.", "quote.*"),
+        ("", "*"),
+        ("quote.EURUSD", "quote.EURUSD"),
+        ("trade.10*", "trade.10*"),
+        ("heartbeat", "heartbeat"),
+    ],
+)
+def test_the_client_is_asked_by_names_and_patterns(word: str, name: str) -> None:
+    assert TopicFilter([word]).names == (name,)
+    assert TopicFilter().names == ("*",)
+
+
+@pytest.mark.parametrize("suffix", ["|", ",", "\x1f"])
+def test_a_character_that_ends_all_topics_does_not_matter(suffix: str) -> None:
+    exact, pattern = TopicFilter(["trade.100"]), TopicFilter(["quote.EUR???"])
+    assert exact.wants(f"trade.100{suffix}")
+    assert not exact.wants(f"trade.1001{suffix}")
+    assert not exact.wants("trade.100x")
+    assert pattern.wants(f"quote.EURUSD{suffix}")
+    assert is_heartbeat("heartbeat")
+    assert is_heartbeat(f"heartbeat{suffix}")
+    assert not is_heartbeat("heartbeats")
+    assert not is_heartbeat("")

@@ -81,7 +81,9 @@ def test_a_journal_is_ok_with_the_offsets_that_it_holds(tmp_path: Path) -> None:
     made = Journal(path, JournalOptions(), time.time_ns)
     assert made.append([Stored(1, time.time_ns(), b"trade.1", b"\x80")], {})
     made.close()
+    before = path.read_bytes()
     finding = journal(path)
+    assert path.read_bytes() == before
     assert (finding.ok, finding.text) == (True, f"{path} holds offsets 1 to 1")
 
 

@@ -48,8 +48,8 @@ def asked(folder: Path, **flags: Any) -> Iterator[tuple[Running, Asker]]:
 
 
 def test_describe_tells_the_contract_that_the_settings_make(tmp_path: Path) -> None:
-    options = ContractOptions(user_fields=frozenset({"name"}), plugin_parameters=True, topic_suffix="|")
-    with asked(tmp_path, user_fields=("name",), plugin_parameters=True, topic_suffix="|") as (_, asker):
+    options = ContractOptions(user_fields=frozenset({"name"}), plugin_parameters=True, durable=frozenset({"trade"}))
+    with asked(tmp_path, user_fields=("name",), plugin_parameters=True, durable=("trade",)) as (_, asker):
         head, rows = asker.ask({"op": "describe", "id": 5})
     assert head_faults("describe", head, HEADS["describe"]) == []
     assert (head["kinds"], head["common"], head["id"], rows) == (kinds_for(options), common_fields(), 5, [])

@@ -1,0 +1,1 @@
+"""Tests of keys, clients, permissions, and the gate."""

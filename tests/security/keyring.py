@@ -56,6 +56,7 @@ class Gated:
 
     def __init__(self, own: zmq.Context[Socket], other: zmq.Context[Socket], keys: Keyring, suffix: str = "") -> None:
         self.keys, self._other = keys, other
+        self._sockets: list[Socket] = []  # a forgotten one would be closed, with a warning, before its time
         self.complaints = Complaints(log)
         self.gate = Gatekeeper(own, keys.secret, keys.clients, suffix=suffix, complaints=self.complaints)
         self.gate.start()
@@ -66,6 +67,7 @@ class Gated:
     def subscriber(self, pair: KeyPair | None, *prefixes: bytes, server: str = "", kind: int = zmq.SUB) -> Socket:
         """Return a SUB that is connecting; ``heartbeat`` is its last subscription."""
         socket: Socket = self._other.socket(kind)
+        self._sockets.append(socket)
         socket.setsockopt(zmq.RCVHWM, 0)
         if pair is not None:
             self.keys.arm(socket, pair, server)
@@ -99,7 +101,7 @@ class Gated:
         for topic in topics:
             self.publisher.send(topic, b"event")
         self.publisher.send(END + self.suffix, b"end")
-        got = set()
+        got: set[bytes] = set()
         while True:
             assert socket.poll(5000), "the heartbeat never came"
             topic, body = socket.recv_multipart()

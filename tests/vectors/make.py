@@ -1,9 +1,9 @@
 """``python -m tests.vectors.make``: write the vectors anew, one file per kind, beside this one.
 
-A file holds ``protocol``, ``about``, ``epoch`` and ``cases``. A case has ``name``, ``settings`` of the daemon, ``setup``
-and ``steps`` (see `tests.vectors.case`), and ``messages``: what the steps publish, each as ``topic`` and ``body`` in
-hexadecimal, and as ``text`` and ``json``. ``fields`` of a record are what it was packed from, text in the case's
-``encoding``.
+A file holds ``protocol``, ``about``, ``epoch`` and ``cases``. A case has ``name``, ``settings`` of the daemon,
+``setup`` and ``steps`` (see `tests.vectors.case`), and ``messages``: what the steps publish, each as ``topic`` and
+``body`` in hexadecimal, and as ``text`` and ``json``. ``fields`` of a record are what it was packed from, text in the
+case's ``encoding``.
 """
 
 from __future__ import annotations

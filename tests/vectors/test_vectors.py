@@ -76,6 +76,18 @@ def test_every_kind_every_change_and_every_action_is_among_them() -> None:
     assert {body.get("synthetic") for _, body in bodies} == {True, None}
 
 
+def test_a_trade_case_that_is_named_after_a_change_ends_in_it() -> None:
+    wrong = []
+    for stored in STORED["trade"]["cases"]:
+        change, colon, _ = stored["name"].partition(": ")
+        repeats = {"closed: then told again": "modified"}
+        rest_is_new = stored["name"] == "closed: in part, the rest is a new order"
+        want = "opened" if rest_is_new else repeats.get(stored["name"], change)
+        if colon and change in CHANGES and stored["messages"][-1]["json"]["change"] != want:
+            wrong.append(stored["name"])
+    assert wrong == []
+
+
 def test_json_and_bytes_say_the_same() -> None:
     for name, about, message in MESSAGES:
         body = msgpack.unpackb(bytes.fromhex(message["body"]))

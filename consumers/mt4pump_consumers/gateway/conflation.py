@@ -1,8 +1,8 @@
 """At most one value per interval and key, and always the last one; pure.
 
-The first value of a quiet key goes at once. Those that follow within the interval wait, each in place of the one before,
-until the next `due`. All keys that are busy come due together, so that a reader of many symbols gets one write, not one
-per symbol.
+The first value of a quiet key goes at once. Those that follow within the interval wait, each in place of the one
+before, until the next `due`. All keys that are busy come due together: a reader of many symbols gets one write, not
+one per symbol.
 """
 
 from __future__ import annotations

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Event as Flag
 from threading import Thread
 
-from mt4pump.client import ClientError, ClientKeys, Event, Notice, Query, Subscriber
+from mt4pump.client import ClientError, ClientKeys, Query, Subscriber
 from mt4pump.client import Status as DaemonStatus
 from mt4pump_consumers.gateway.door import Door
 
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
-STATUS_INTERVAL_S = 0.25
-RECEIVE_S = 0.2
 
 log = logging.getLogger(__name__)
 
 
 class Feed(Thread):
-    """``status`` is the daemon as last heard of, None before the subscriber runs; ``restarts`` counts new subscribers."""
+    """``status`` is the daemon as last heard of, None without a subscriber; ``restarts`` counts new subscribers."""
 
     def __init__(
         self,
         endpoint: str,
+        *,
         query_endpoint: str | None,
         keys: ClientKeys | None,
         topics: Sequence[str],
@@ -32,16 +31,21 @@ class Feed(Thread):
         door: Door,
     ) -> None:
         super().__init__(name="feed", daemon=True)
-        self._endpoint, self._query_endpoint, self._keys = endpoint, query_endpoint, keys
+        self._endpoint, self._query_address, self._keys = endpoint, query_address(endpoint, query_endpoint), keys
         self._topics, self._silence_s = topics, silence_s
         self._door = door
         self._stopping = Flag()
-        self.status: DaemonStatus | None = None
+        self._subscriber: Subscriber | None = None
         self.restarts = 0
+
+    @property
+    def status(self) -> DaemonStatus | None:
+        """Return the daemon as its last heartbeat showed it."""
+        subscriber = self._subscriber
+        return None if subscriber is None else subscriber.status
 
     def subscriber(self) -> Subscriber:
         """Return a new subscriber; raises ClientError for addresses and keys that cannot work."""
-        where = {} if self._query_endpoint is None else {"query_endpoint": self._query_endpoint}
         return Subscriber(
             self._endpoint,
             topics=self._topics,
@@ -49,12 +53,12 @@ class Feed(Thread):
             silence_s=self._silence_s,
             snapshot=True,
             notices=True,
-            **where,
+            query_endpoint=self._query_address,
         )
 
     def query(self) -> Query:
         """Return a new connection for questions; the caller closes it."""
-        return Query(query_address(self._endpoint, self._query_endpoint), keys=self._keys)
+        return Query(self._query_address, keys=self._keys)
 
     def run(self) -> None:
         """Read until stopped; a subscriber that fails is replaced."""
@@ -63,7 +67,8 @@ class Feed(Thread):
             began_s = time.monotonic()
             try:
                 with self.subscriber() as subscriber:
-                    self._read(subscriber, self._stopping.is_set)
+                    self._subscriber = subscriber
+                    self._read(subscriber)
             except ClientError as error:
                 log.warning("the stream ended (%s); starting again in %.0f s", error, delay_s)
             except Exception:
@@ -76,26 +81,25 @@ class Feed(Thread):
             self._stopping.wait(delay_s)
             delay_s = min(delay_s * 2, RETRY_LAST_S)
 
-    def _read(self, subscriber: Subscriber, stopping: Callable[[], bool]) -> None:
-        put, receive = self._door.put, subscriber.receive
-        status_at_s = 0.0
-        while not stopping():
-            item = receive(RECEIVE_S)
-            if isinstance(item, Event | Notice):
-                put(item, stopping)
-            now_s = time.monotonic()
-            if now_s >= status_at_s:
-                status_at_s = now_s + STATUS_INTERVAL_S
-                self.status = subscriber.status
+    def _read(self, subscriber: Subscriber) -> None:
+        put, stopping = self._door.put, self._stopping.is_set
+        for item in subscriber:
+            put(item, stopping)
+            if stopping():
+                return
 
     def stop(self) -> None:
         """Ask it to end; `join` waits for it."""
         self._stopping.set()
+        if self._subscriber is not None:
+            self._subscriber.close()
 
 
 def query_address(endpoint: str, query_endpoint: str | None) -> str:
-    """Return where questions go: as set, or the port after the stream's."""
+    """Return where questions go: as set, or the port after the stream's; raises ClientError."""
     if query_endpoint is not None:
         return query_endpoint
     host, _, port = endpoint.rpartition(":")
+    if not port.isdecimal():
+        raise ClientError("arguments", f"endpoint {endpoint} has no port to count on from: give query-endpoint")
     return f"{host}:{int(port) + 1}"

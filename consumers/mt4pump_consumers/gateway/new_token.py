@@ -25,7 +25,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if not all(is_name(name) for name in (given.name, *given.topics)):
         parser.error("names and topics are printable, and have at most 200 characters")
     token = secrets.token_urlsafe(32)
-    print(f"token of {given.name}, shown only now: {token}", file=sys.stderr)
+    sys.stderr.write(f"token of {given.name}, shown only now: {token}\n")
     entry = [f"[{json.dumps(given.name)}]", f'sha256 = "{digest_of(token)}"', f"topics = {json.dumps(given.topics)}"]
     sys.stdout.write("\n".join(entry) + "\n")
     return 0

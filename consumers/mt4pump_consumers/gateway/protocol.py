@@ -1,8 +1,8 @@
 """The JSON protocol: text → request, event → text; pure.
 
 A message from a client is one JSON object with ``action``; ``id`` (text or integer) comes back in the reply. What a
-client gets has ``type``. Quotes that were asked for by ``symbols`` have exactly five fields, ``spread`` in pips; what was
-asked for by ``topics`` has the topic and the whole body as the daemon published it.
+client gets has ``type``. Quotes that were asked for by ``symbols`` have exactly five fields, ``spread`` in pips; what
+was asked for by ``topics`` has the topic and the whole body as the daemon published it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNKNOWN_ACTION, TOO_MANY, TOO_FAST, UNAVAILABLE = "unknown_action", "too_many", 
 """``code`` of an error reply."""
 
 CLOSE_STOP, CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_SLOW, CLOSE_FLOOD = 1001, 4401, 4403, 4408, 4429
-"""Close codes: the gateway stops; not authenticated in time; token expired or withdrawn; too slow; too many messages."""
+"""Close codes: the gateway stops; no token in time; token expired or withdrawn; too slow; too many messages."""
 
 WINDOW_LIMIT_S = 5.0
 """Longest batching window that a client may ask for."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-from mt4pump.client import ClientError, Event, Query
+from mt4pump.client import ClientError, Event, Query, Replay
 from mt4pump_consumers.gateway.hub import Hub, full_payload
 from mt4pump_consumers.gateway.protocol import UNAVAILABLE, Json, Request, RequestError, numbered
 from mt4pump_consumers.gateway.session import Session
@@ -35,6 +35,31 @@ class Replayed:
     count: int
     whole: bool
     more: bool
+
+
+class Stored:
+    """Stored events, page by page; all of it waits for the daemon, so none of it belongs on the loop's thread."""
+
+    def __init__(self, query: Query, topics: Sequence[str], after: int, to: int) -> None:
+        self._query, self._topics, self._after, self._to = query, topics, after, to
+        self._replay: Replay | None = None
+        self._events: Iterator[Event] = iter(())
+
+    def page(self) -> list[Event]:
+        """Return the next events, none at the end; raises ClientError."""
+        if self._replay is None:
+            self._replay = self._query.replay(self._topics, after=self._after, to=self._to)
+            self._events = iter(self._replay)
+        return list(islice(self._events, PAGE))
+
+    @property
+    def whole(self) -> bool:
+        """Return whether nothing is missing among what was given."""
+        return self._replay is not None and bool(self._replay.whole)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._query.close()
 
 
 class Replayer:
@@ -85,19 +110,19 @@ class Replayer:
     async def _send_stored(self, session: Session, request: Request, after: int, to: int, count: int) -> Replayed:
         if to <= after:
             return Replayed(after, count, whole=True, more=False)
-        loop, allowed, query = asyncio.get_running_loop(), session.grant.allowed, self._query()
+        loop, allowed = asyncio.get_running_loop(), session.grant.allowed
+        stored = Stored(self._query(), request.topics, after, to)
         try:
-            events = query.replay(list(request.topics), after=after, to=to)
-            while page := await loop.run_in_executor(self._pool, _page, events):
+            while page := await loop.run_in_executor(self._pool, stored.page):
                 wanted = [event for event in page if allowed.covers(event.topic) and _asked(request, event.topic)]
                 session.send([full_payload(event) for event in wanted])
                 count, after = count + len(wanted), page[-1].offset or after
                 await session.clear()
                 if count >= self._events_limit:
                     return Replayed(after, count, whole=True, more=True)
-            return Replayed(to, count, bool(events.whole), more=False)
+            return Replayed(to, count, stored.whole, more=False)
         finally:
-            query.close()
+            await loop.run_in_executor(self._pool, stored.close)
 
     def _newest(self) -> int:
         return max([self._head()[1], *(offset for offset, _ in self._hub.recent)])
@@ -113,10 +138,6 @@ class Replayer:
         missed = [event for offset, event in self._hub.recent if offset > last and _asked(request, event.topic)]
         session.send([full_payload(event) for event in missed if allowed.covers(event.topic)])
         session.had_replay(request.topics, last)
-
-
-def _page(events: Iterator[Event]) -> list[Event]:
-    return list(islice(events, PAGE))
 
 
 def _asked(request: Request, topic: str) -> bool:

@@ -82,20 +82,25 @@ class Requests:
         pace, patience = Pace(self._messages_per_s), PATIENCE
         now_s = asyncio.get_running_loop().time
         async for text in session.connection:
-            try:
-                if not pace.allows(now_s()):
-                    patience -= 1
-                    raise RequestError(
-                        TOO_FAST, f"more than {self._messages_per_s:g} messages a second; this one is ignored"
-                    )
+            if pace.allows(now_s()):
                 patience = PATIENCE
-                await self._do(session, parse(text))
-            except RequestError as error:
-                self.refused[error.code] = self.refused.get(error.code, 0) + 1
-                session.reply(error_message(error))
+                await self._answer(session, text)
+            else:
+                patience -= 1
+                self._refuse(session, RequestError(TOO_FAST, f"more than {self._messages_per_s:g} messages a second"))
                 if not patience:
                     session.shut(CLOSE_FLOOD, "too many messages")
             await session.clear()  # who does not read the answers is not asked for more questions
+
+    async def _answer(self, session: Session, text: str | bytes) -> None:
+        try:
+            await self._do(session, parse(text))
+        except RequestError as error:
+            self._refuse(session, error)
+
+    def _refuse(self, session: Session, error: RequestError) -> None:
+        self.refused[error.code] = self.refused.get(error.code, 0) + 1
+        session.reply(error_message(error))
 
     async def _do(self, session: Session, request: Request) -> None:
         if session.grant is NOBODY and request.action != "auth":

@@ -10,7 +10,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
-from websockets.asyncio.server import Server, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
@@ -138,7 +138,12 @@ class Gateway:
         try:
             keys = ClientKeys.load(settings.keys) if settings.keys is not None else None
             feed = Feed(
-                settings.endpoint, settings.query_endpoint, keys, settings.topics, settings.silence_s, self.hub.door
+                settings.endpoint,
+                query_endpoint=settings.query_endpoint,
+                keys=keys,
+                topics=settings.topics,
+                silence_s=settings.silence_s,
+                door=self.hub.door,
             )
             feed.subscriber().close()  # says now what could never work
         except ClientError as error:
@@ -186,7 +191,8 @@ class Gateway:
         self._replayer.close()
         log.info("stopped; %d events came, %d messages were sent", self.hub.received, self.hub.delivered)
 
-    def _process_request(self, connection: GatewayConnection, request: Request) -> Response | None:
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return self._web.answer(request)
         if request.path.partition("?")[0] not in {"/", "/ws"}:
@@ -206,7 +212,8 @@ class Gateway:
                 return plain(HTTPStatus.UNAUTHORIZED, str(error))
         return None
 
-    async def _welcome(self, connection: GatewayConnection) -> None:
+    async def _welcome(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
         session = Session(connection, self.hub.cohorts, self._limits)
         connection.flow = session
         if (grant := connection.grant or self._anonymous(connection)) is not None:

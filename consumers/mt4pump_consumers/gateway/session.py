@@ -1,8 +1,8 @@
 """One client: what it wants and may have, and the way out to it.
 
 Frames go straight to the connection's transport; handshake, ping and close stay the library's. While the transport is
-full nothing is written: quotes wait as the newest per symbol, everything else in order, up to a limit. A client that goes
-beyond it, or does not read for too long, is closed with a code that says so.
+full nothing is written: quotes wait as the newest per symbol, everything else in order, up to a limit. A client that
+goes beyond it, or does not read for too long, is closed with a code that says so.
 """
 
 from __future__ import annotations

@@ -30,10 +30,14 @@ class GatewaySettings(ConsumerSettings):
     port: int = Field(8765, ge=0, le=65535, description="port to serve on; 0: any free one, named in the log")
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain: serve wss and https")
     tls_key: Path | None = Field(None, description="PEM file with its private key")
-    allow_plaintext: bool = Field(False, description="serve other machines without TLS, as behind a proxy that has it")
+    allow_plaintext: bool = Field(
+        default=False, description="serve other machines without TLS, as behind a proxy that has it"
+    )
     origins: tuple[str, ...] = Field((), description="web pages that may connect, as https://desk.example.com")
 
-    anonymous: bool = Field(False, description="let everybody on this machine in without a token (loopback only)")
+    anonymous: bool = Field(
+        default=False, description="let everybody on this machine in without a token (loopback only)"
+    )
     anonymous_topics: tuple[str, ...] = Field(("quote.*",), description="topics for those without a token")
     tokens: Path | None = Field(None, description="TOML file of hashed tokens; re-read when it changes")
     jwt_secret: SecretStr | None = Field(None, description="secret that JSON Web Tokens are signed with (HS256)")
@@ -46,7 +50,7 @@ class GatewaySettings(ConsumerSettings):
     silence_s: float = Field(5.0, gt=0, le=300, description="without a heartbeat for so long the daemon is silent")
     quotes_per_s: float = Field(10.0, ge=0, le=1000, description="most quotes per symbol and client; 0: every one")
     batch_window_s: float = Field(0.0, ge=0, le=5, description="gather messages so long into one array; 0: no batches")
-    compression: bool = Field(True, description="offer permessage-deflate")
+    compression: bool = Field(default=True, description="offer permessage-deflate")
 
     connections: int = Field(2000, ge=1, description="most connections in all")
     connections_per_address: int = Field(50, ge=1, description="most connections from one address")

@@ -7,8 +7,8 @@ A file of tokens is TOML, one table per owner; the token itself stands nowhere, 
     topics = ["quote.*", "trade.*"]
     expires = 2027-01-01T00:00:00Z    # optional
 
-``python -m mt4pump_consumers.gateway.new_token NAME TOPIC...`` makes one. It is 32 random bytes, so one round of SHA-256
-keeps it safe; do not put passwords that people chose into such a file.
+``python -m mt4pump_consumers.gateway.new_token NAME TOPIC...`` makes one. It is 32 random bytes, so one round of
+SHA-256 keeps it safe; do not put passwords that people chose into such a file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, ed448, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from mt4pump_consumers.gateway.topics import Allowed, is_name
@@ -43,7 +43,7 @@ class BadKey(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token gives. ``expires_at_s`` is seconds since 1970, None: never; ``digest`` tells tokens of a file apart."""
+    """What a token gives. ``expires_at_s`` is since 1970, None: never; ``digest`` tells tokens of a file apart."""
 
     name: str
     topics: tuple[str, ...]

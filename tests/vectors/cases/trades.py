@@ -136,7 +136,7 @@ def _ends() -> list[Case]:
         case("deleted: UPDATE with login 0", OPEN, told(UPDATE, login=0)),
         case("deleted: TS_DELETED", OPEN, told(DELETE, state=6)),
         case("deleted: after its close", OPEN, told(DELETE, CLOSED), told(UPDATE, CLOSED, login=0)),
-        case("modified: an ended order that is restored", OPEN, told(DELETE, CLOSED), told(ADD, state=2)),
+        case("opened: an ended order that is restored", OPEN, told(DELETE, CLOSED), told(ADD, state=2)),
     ]
 
 

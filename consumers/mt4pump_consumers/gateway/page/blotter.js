@@ -1,0 +1,82 @@
+// The trade blotter: what happened to orders, newest first, and what is open.
+
+const ROWS = 300;
+const SIDES = ["buy", "sell", "buy limit", "sell limit", "buy stop", "sell stop", "balance", "credit"];
+const ENDED = new Set(["closed", "cancelled", "deleted"]);
+const MONEY = new Set(["balance", "credit"]);
+const number = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+const cell = (line, text, className) => {
+  const made = line.insertCell();
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
+
+export class Blotter {
+  constructor(table, { empty, open }) {
+    this.body = table.tBodies[0];
+    this.empty = empty;
+    this.open = open;
+    this.orders = new Map();
+    this.filter = "";
+    this.seen = new Set();
+  }
+
+  // Returns whether it is news: the last values after a new connection are not, nor is what came before.
+  take({ data, snapshot }) {
+    this.keep(data);
+    if (snapshot) return false;
+    if (data.offset !== undefined) {
+      const name = `${data.epoch} ${data.offset}`;
+      if (this.seen.has(name)) return false;
+      this.seen.add(name);
+      if (this.seen.size > 20_000) this.seen = new Set([...this.seen].slice(-10_000));
+    }
+    this.add(data);
+    return true;
+  }
+
+  keep(trade) {
+    if (ENDED.has(trade.change)) this.orders.delete(trade.order);
+    else if (!MONEY.has(trade.change) && trade.cmd < 6) this.orders.set(trade.order, trade.volume);
+    const lots = [...this.orders.values()].reduce((sum, volume) => sum + volume, 0) / 100;
+    this.open.textContent = this.orders.size ? `${this.orders.size} open orders, ${number.format(lots)} lots` : "";
+  }
+
+  add(trade) {
+    const line = this.body.insertRow(0), money = MONEY.has(trade.change) || trade.cmd >= 6;
+    const at = new Date(trade.ts / 1e6), closed = ENDED.has(trade.change);
+    cell(line, at.toLocaleTimeString("en-GB"), "soft").title = at.toISOString();
+    cell(line, trade.login);
+    const tag = cell(line, "").appendChild(document.createElement("span"));
+    tag.className = "tag";
+    tag.dataset.change = trade.change;
+    tag.textContent = trade.change ?? trade.action;
+    const text = money ? (trade.comment || SIDES[trade.cmd] || "") : `${SIDES[trade.cmd] ?? trade.cmd} ${trade.symbol}`;
+    cell(line, text).title = `Order ${trade.order}${trade.synthetic ? ", found by comparing tables" : ""}`;
+    cell(line, money ? "" : number.format(trade.volume / 100), "number");
+    cell(line, money ? "" : (closed ? trade.close_price : trade.open_price).toFixed(trade.digits), "number");
+    const sign = trade.profit > 0 ? "plus" : trade.profit < 0 ? "minus" : "soft";
+    cell(line, money || closed ? number.format(trade.profit) : "", `number ${sign}`);
+    line.className = "new";
+    line.dataset.find = `${trade.login} ${trade.symbol} ${trade.order}`.toLowerCase();
+    line.hidden = !line.dataset.find.includes(this.filter);
+    while (this.body.rows.length > ROWS) this.body.rows[ROWS].remove();
+    this.empty.hidden = true;
+  }
+
+  // Last values follow: what is not among them has ended while we were away.
+  forget() {
+    this.orders.clear();
+  }
+
+  show(filter) {
+    this.filter = filter.toLowerCase();
+    for (const line of this.body.rows) line.hidden = !line.dataset.find.includes(this.filter);
+  }
+
+  refuse(text) {
+    if (!this.body.rows.length) this.empty.textContent = text;
+  }
+}

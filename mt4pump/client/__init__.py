@@ -1,0 +1,112 @@
+"""The Python client of mt4pump: subscribe, ask for last values, replay. Consumers need nothing else of ours.
+
+::
+
+    from mt4pump.client import Quote, Subscriber, Trade
+
+    with Subscriber("tcp://127.0.0.1:5556", topics=["quote.EURUSD", "trade.*"]) as sub:
+        for event in sub:
+            if isinstance(event, Quote):
+                print(event.symbol, event.bid, event.ask)
+            elif isinstance(event, Trade):
+                print(event.login, event.order, event.change, event.offset)
+
+Handlers instead of a loop, here with asyncio (plain functions work, too)::
+
+    sub = AsyncSubscriber("tcp://127.0.0.1:5556", topics=["*"])
+
+    @sub.on("quote.EURUSD")
+    async def quoted(quote: Quote) -> None: ...
+
+    @sub.on(kind="trade")
+    async def traded(trade: Trade) -> None: ...
+
+    @sub.on_notice
+    def told(notice: Notice) -> None: ...
+
+    async with sub:
+        await sub.run()
+
+Every trade once, also across restarts of this program::
+
+    with Subscriber("tcp://127.0.0.1:5556", topics=["trade.*"], position_file="monitor.position") as sub:
+        for trade in sub:
+            store(trade)   # the file is written about once a second; sub.commit() writes it now
+
+An event counts as done when the next one is asked for. If ``store`` raises, that event comes again the next time.
+After a crash up to a second's events come again: ``event.offset`` (with `Position.log`) tells them apart.
+
+What is promised: per topic, each durable event comes exactly once and in order, whatever the network or the daemon
+loses, as long as the daemon's journal has it; everything that is lost for good is told as a ``lost`` notice, with its
+count. What is not stored (quotes, unless the daemon says otherwise) can only be told. One thing cannot be proven: how
+many quotes a daemon published right before it was killed (``restarted``). A forwarder or proxy between daemon and
+client takes away the proof that nothing is missing at a heartbeat.
+
+Notices (``notices=True``, ``on_notice``; they are logged in any case):
+
+- ``connected`` ``disconnected``: the connection, as ZeroMQ sees it.
+- ``restarted``: another life of the daemon (``epoch``).
+- ``gap`` (topic, count): events are missing and are asked for; ``healed`` (count): they were delivered.
+- ``lost`` (topic, count): they are gone for good.
+- ``not_whole``: the journal no longer has, or never had, what was asked of it; or it is another journal.
+- ``silent`` ``alive``: no heartbeat (daemon or network down); heartbeats again.
+- ``feed_lost`` ``feed_back``: the daemon is there, its session with the trade server is not; it is again.
+- ``lagging`` ``caught_up``: this reader is too slow; no longer.
+- ``query_failed``: the query endpoint refused or is silent. It is tried again; until then nothing can be healed.
+"""
+
+from __future__ import annotations
+
+from mt4pump.client.asynchronous import AsyncSubscriber
+from mt4pump.client.events import (
+    Activation,
+    Event,
+    Group,
+    Heartbeat,
+    Mail,
+    Margin,
+    News,
+    Online,
+    Plugin,
+    Quote,
+    Request,
+    Session,
+    SymbolConfig,
+    Trade,
+    User,
+)
+from mt4pump.client.keys import ClientKeys
+from mt4pump.client.notices import Notice
+from mt4pump.client.position import Position
+from mt4pump.client.query import Query, Replay, Snapshot
+from mt4pump.client.subscriber import Subscriber
+from mt4pump.client.watch import Status
+from mt4pump.errors import ClientError
+
+__all__ = [
+    "Activation",
+    "AsyncSubscriber",
+    "ClientError",
+    "ClientKeys",
+    "Event",
+    "Group",
+    "Heartbeat",
+    "Mail",
+    "Margin",
+    "News",
+    "Notice",
+    "Online",
+    "Plugin",
+    "Position",
+    "Query",
+    "Quote",
+    "Replay",
+    "Request",
+    "Session",
+    "Snapshot",
+    "Status",
+    "Subscriber",
+    "SymbolConfig",
+    "Trade",
+    "User",
+]

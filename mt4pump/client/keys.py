@@ -1,0 +1,66 @@
+"""The CURVE keys of a client."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+
+from mt4pump.errors import ClientError
+
+KEY_CHARS = 40
+LINE = re.compile(r"""^\s*([a-z-]+)\s*=\s*["']([^"']*)["']\s*$""", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKeys:
+    """Our key pair and the daemon's public key, each as 40 characters of Z85. ``secret`` is never shown.
+
+    Raises ClientError (``keys``) for a key that is none.
+    """
+
+    public: str
+    secret: str = field(repr=False)
+    server: str
+
+    def __post_init__(self) -> None:
+        for name in ("public", "secret", "server"):
+            if len(getattr(self, name)) != KEY_CHARS:
+                raise ClientError("keys", f"the {name} key is not 40 characters of Z85: make keys with mt4pump keygen")
+
+    @classmethod
+    def load(cls, path: str | Path, server: str | Path | None = None) -> ClientKeys:
+        """Return the keys in the file at ``path``: ``public-key``, ``secret-key`` and, unless given, ``server-key``.
+
+        ``server`` is the daemon's public key, or the file that holds it as ``public-key``. The form is that of
+        CZMQ certificates: lines of ``name = "value"``. Raises ClientError (``keys``).
+        """
+        values = _values(Path(path))
+        if server is None:
+            key = values.get("server-key", "")
+        elif isinstance(server, str) and len(server) == KEY_CHARS and not Path(server).exists():
+            key = server
+        else:
+            key = _values(Path(server)).get("public-key", "")
+        if not key:
+            raise ClientError("keys", f"{path} has no server-key: add it, or give the daemon's public key as `server`")
+        missing = [name for name in ("public-key", "secret-key") if not values.get(name)]
+        if missing:
+            raise ClientError("keys", f"{path} has no {' and no '.join(missing)}: is it the secret half of the pair?")
+        return cls(values["public-key"], values["secret-key"], key)
+
+    def apply(self, socket: zmq.Socket[bytes]) -> None:
+        """Make ``socket`` a CURVE client."""
+        socket.curve_serverkey = self.server.encode()
+        socket.curve_publickey = self.public.encode()
+        socket.curve_secretkey = self.secret.encode()
+
+
+def _values(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientError("keys", f"key file {path} cannot be read: {error}") from error
+    return dict(LINE.findall(text))

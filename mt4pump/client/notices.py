@@ -1,0 +1,42 @@
+"""What a subscriber is told about the stream itself; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+CONNECTED, DISCONNECTED, RESTARTED = "connected", "disconnected", "restarted"
+GAP, HEALED, LOST, NOT_WHOLE = "gap", "healed", "lost", "not_whole"
+SILENT, ALIVE, FEED_LOST, FEED_BACK = "silent", "alive", "feed_lost", "feed_back"
+LAGGING, CAUGHT_UP, QUERY_FAILED = "lagging", "caught_up", "query_failed"
+
+KINDS = (
+    *(CONNECTED, DISCONNECTED, RESTARTED, GAP, HEALED, LOST, NOT_WHOLE),
+    *(SILENT, ALIVE, FEED_LOST, FEED_BACK, LAGGING, CAUGHT_UP, QUERY_FAILED),
+)
+"""Every ``Notice.kind``; the package's own text says what each means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the stream, told in its place between the events.
+
+    ``kind`` is one of `KINDS`, ``text`` a sentence for people. ``topic`` is set where one topic is meant. ``count`` is
+    events: missing (``gap``), delivered from the journal (``healed``), gone for good (``lost``; 0 where how many
+    cannot be known). ``code`` is the daemon's error code (``query_failed``), ``value`` the number of the rest:
+    seconds of silence or of lag.
+    """
+
+    kind: str
+    text: str
+    topic: str = ""
+    count: int = 0
+    code: str = ""
+    value: float = 0.0
+
+
+class Confirm(NamedTuple):
+    """Stands in the stream of items for: every durable event up to ``offset`` of ``log`` came before this."""
+
+    log: str | None
+    offset: int

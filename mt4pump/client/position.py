@@ -1,0 +1,177 @@
+"""How far a reader has come in the durable events, and the small file that remembers it.
+
+Why the offset of the last event is not enough: an event can be lost on its way and be healed a moment later, when
+events of other topics with higher offsets were delivered already. A reader that stored the last (or the highest)
+offset in that moment and died would never get the late one. So a position is
+
+- ``log``: which journal the offsets are of (they mean nothing in another one),
+- ``confirmed``: every durable event up to this offset was delivered (or reported ``lost``),
+- ``ahead``: per topic, the last offset delivered beyond ``confirmed``. Within a topic nothing is ever delivered out of
+  order, so this names exactly what was delivered, in as many entries as there are topics with news since.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mt4pump.client.events import Event
+from mt4pump.client.notices import Confirm
+from mt4pump.errors import ClientError
+
+SAVE_INTERVAL_S = 1.0
+"""Least time between two writes of a position file that nobody asked for."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where to go on; see the module. ``log`` None: of whichever journal the daemon has."""
+
+    log: str | None
+    confirmed: int
+    ahead: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, fit for JSON."""
+        return {"log": self.log, "confirmed": self.confirmed, "ahead": dict(self.ahead)}
+
+    @classmethod
+    def of(cls, value: Position | Mapping[str, Any] | int) -> Position:
+        """Return the position that ``value`` stands for; an int: every offset up to it is done.
+
+        Raises ClientError (``position``) for anything else.
+        """
+        if isinstance(value, Position):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return cls(None, value)
+        if isinstance(value, Mapping):
+            identity, confirmed, ahead = value.get("log"), value.get("confirmed"), value.get("ahead", {})
+            right = _is_offset(confirmed) and isinstance(identity, str | None) and isinstance(ahead, Mapping)
+            if right and all(isinstance(topic, str) and _is_offset(offset) for topic, offset in ahead.items()):
+                return cls(identity, int(confirmed or 0), dict(ahead))
+        text = f"{value!r} is no position: give what `Subscriber.position` or its as_dict() gave, or an offset"
+        raise ClientError("position", text)
+
+
+def _is_offset(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+class Bookmark:
+    """Follows what was handed to the user.
+
+    ``is_known`` is False until the first position is confirmed; ``current`` is the event that the user has in hand.
+    """
+
+    def __init__(self) -> None:
+        self.is_known = False
+        self.changes = 0
+        self._log: str | None = None
+        self._confirmed = 0
+        self._ahead: dict[str, int] = {}
+        self.current: Event | None = None
+
+    def take(self, event: Event) -> None:
+        """Note that ``event`` is handed over now: those before it are done with."""
+        self.finish()
+        self.current = event
+
+    def finish(self) -> None:
+        """Note that the user is done with the event that he has."""
+        event, self.current = self.current, None
+        if event is not None and not event.snapshot and (offset := event.offset) is not None:
+            self._ahead[event.topic] = offset
+            self.changes += 1
+
+    def abandon(self) -> None:
+        """Note that the user did not get to the end of the event that he has: it will come again."""
+        self.current = None
+
+    def confirm(self, mark: Confirm) -> None:
+        """Note that everything up to ``mark`` was handed over."""
+        self.finish()
+        if mark.log != self._log:
+            self._ahead.clear()
+        self._log, self._confirmed, self.is_known = mark.log, mark.offset, True
+        if self._ahead:
+            self._ahead = {topic: offset for topic, offset in self._ahead.items() if offset > mark.offset}
+        self.changes += 1
+
+    def start(self, position: Position) -> None:
+        """Start from a position that was stored."""
+        self._log, self._confirmed, self._ahead = position.log, position.confirmed, dict(position.ahead)
+        self.is_known = True
+
+    def position(self, *, with_current: bool) -> Position:
+        """Return the position; ``with_current`` counts the event that the user has in hand as done."""
+        ahead = dict(self._ahead)
+        event = self.current
+        if with_current and event is not None and not event.snapshot and event.offset is not None:
+            ahead[event.topic] = event.offset
+        return Position(self._log, self._confirmed, ahead)
+
+
+class PositionFile:
+    """A position in a file: one JSON object, replaced as a whole, so that it is never half written.
+
+    ``failures`` counts writes that did not work (each is tried again with the next change).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.failures = 0
+        self._due_at_s = 0.0
+        self._saved = -1
+
+    def load(self) -> Position | None:
+        """Return the stored position, None when there is no file; raises ClientError for a file that is none."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ClientError("position", f"position file {self.path} cannot be read: {error}") from error
+        try:
+            return Position.of(json.loads(text))
+        except (ValueError, ClientError) as error:
+            advice = "delete it to start from now, or give resume_from"
+            raise ClientError("position", f"position file {self.path} holds no position ({error}): {advice}") from error
+
+    def save_if_due(self, bookmark: Bookmark, now_s: float) -> None:
+        """Write what the user is done with, when it changed and the last write is a while ago."""
+        if now_s >= self._due_at_s and bookmark.is_known and bookmark.changes != self._saved:
+            self._due_at_s = now_s + SAVE_INTERVAL_S
+            self._try(bookmark, bookmark.position(with_current=False), durable=False)
+
+    def save(self, bookmark: Bookmark) -> None:
+        """Write what the user is done with, and see it onto the disk; a failure is counted and logged."""
+        if bookmark.is_known:
+            self._try(bookmark, bookmark.position(with_current=False), durable=True)
+
+    def _try(self, bookmark: Bookmark, position: Position, *, durable: bool) -> None:
+        changes = bookmark.changes
+        try:
+            self.write(position, durable=durable)
+        except OSError as error:
+            self.failures += 1
+            log.warning("position file %s cannot be written (%s): it is tried again", self.path, error)
+        else:
+            self._saved = changes
+
+    def write(self, position: Position, *, durable: bool) -> None:
+        """Replace the file; ``durable`` waits for the disk. Raises OSError."""
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(position.as_dict(), file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(self.path)

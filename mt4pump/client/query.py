@@ -1,0 +1,180 @@
+"""One question, one answer: the query endpoint for programs that do not subscribe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import msgpack
+import zmq
+
+from mt4pump.client.asking import Ask, QueryError, Reply
+from mt4pump.client.courier import Courier
+from mt4pump.client.events import CLASSES, HEALED, SNAPSHOT, Event, TopicName
+from mt4pump.client.keys import ClientKeys
+from mt4pump.client.topics import TopicBook
+from mt4pump.wire import Body
+
+SLICE_MS = 100
+"""Longest wait in one go, so that Ctrl-C is seen on Windows, too."""
+PAGE_LIMIT = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Last values at one moment.
+
+    ``epoch`` and ``log`` name the daemon's life and its journal, ``offset`` is the last durable event in it, ``ts`` the
+    moment (ns since 1970), ``seqs`` the last number of each topic, ``events`` the values (``event.snapshot``).
+    """
+
+    epoch: int
+    log: str | None
+    offset: int
+    ts: int
+    seqs: dict[str, int] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+
+class Replay:
+    """Iterates over stored events, page by page.
+
+    ``whole`` is None before the first page, then whether nothing asked for is missing: False once a page said that
+    events were deleted or could not be stored. ``first_available``, ``last`` and ``log`` are of the last page.
+    """
+
+    def __init__(self, query: Query, book: TopicBook, fields: Body) -> None:
+        self.whole: bool | None = None
+        self.first_available = 0
+        self.last = 0
+        self.log: str | None = None
+        self._query = query
+        self._book = book
+        self._fields = fields
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events in order of offset; raises ClientError when the endpoint refuses or is silent."""
+        fields = self._fields
+        while True:
+            reply = self._query.ask(Ask("replay", {**fields, "limit": PAGE_LIMIT}))
+            head = reply.head
+            self.whole = bool(head["whole"]) and self.whole is not False
+            self.first_available, self.last, self.log = head["first_available"], head["last"], head.get("log")
+            yield from _events(self._book, reply, HEALED)
+            if head["next"] is None:
+                return
+            fields = {**fields, "after": head["next"]}
+
+
+class Query:
+    """Asks the daemon's query endpoint; for one thread.
+
+    Args:
+        endpoint: ``tcp://127.0.0.1:5557``.
+        keys: `ClientKeys` for a daemon that uses CURVE.
+        timeout_s: how long one answer may take.
+
+    Every method raises ClientError, with the daemon's ``code``, or ``timeout``.
+    """
+
+    def __init__(self, endpoint: str, keys: ClientKeys | None = None, timeout_s: float = 5.0) -> None:
+        self.endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._number = 0
+        self._suffix: str | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._courier = Courier(self._context, endpoint, keys)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._courier.close()
+        self._context.term()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the daemon says of itself: protocol, version, epoch, log, offsets, kinds with their fields."""
+        head = self.ask(Ask("describe", {})).head
+        self._suffix = head.get("topic_suffix") or ""
+        return head
+
+    def snapshot(self, topics: Iterable[str] = ("*",)) -> Snapshot:
+        """Return the last values of these topics (names and patterns) at one moment."""
+        book = self._book(topics)
+        fields: Body = {"topics": book.prefixes()}
+        reply = self.ask(Ask("snapshot", fields))
+        head = reply.head
+        found = Snapshot(head["epoch"], head["log"], head["offset"], head["ts"])
+        while True:
+            for topic, seq in reply.head["seqs"].items():
+                name = book.name_of(topic.encode())
+                if book.wants(name):
+                    found.seqs[name] = seq
+            found.events.extend(_events(book, reply, SNAPSHOT))
+            if reply.head["cursor"] is None:
+                return found
+            reply = self.ask(Ask("snapshot", {**fields, "cursor": reply.head["cursor"]}))
+
+    def replay(
+        self,
+        topics: Iterable[str] = ("*",),
+        *,
+        after: int | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        to: int | None = None,
+    ) -> Replay:
+        """Return the stored events of these topics, to iterate over.
+
+        Args:
+            topics: names and patterns.
+            after: the offset after which to begin; from the journal's start if neither it nor ``since`` is given.
+            since: the time from which to begin, ns since 1970.
+            until: the time up to which to go, ns since 1970.
+            to: the last offset to give.
+        """
+        book = self._book(topics)
+        limits = {"since": since, "until": until, "to": to}
+        fields: Body = {
+            "topics": book.prefixes(),
+            **{name: value for name, value in limits.items() if value is not None},
+        }
+        if after is not None or since is None:
+            fields["after"] = after or 0
+        return Replay(self, book, fields)
+
+    def ask(self, ask: Ask) -> Reply:
+        """Send one request and wait for its reply."""
+        self._number += 1
+        deadline_s = time.monotonic() + self._timeout_s
+        self._courier.send(self._number, ask, time.monotonic())
+        while True:
+            reply = self._courier.receive()
+            if reply is not None:
+                return reply
+            if time.monotonic() >= deadline_s:
+                self._courier.start_anew()
+                raise QueryError("timeout", f"{self.endpoint} did not answer `{ask.op}` within {self._timeout_s:g} s")
+            self._courier.socket.poll(SLICE_MS)
+
+    def _book(self, topics: Iterable[str]) -> TopicBook:
+        if self._suffix is None:
+            self.describe()
+        return TopicBook(topics, self._suffix or "")
+
+
+def _events(book: TopicBook, reply: Reply, came: int) -> Iterator[Event]:
+    for frames in reply.pairs():
+        name = book.name_of(frames[0])
+        if book.wants(name):
+            topic = TopicName(name)
+            yield CLASSES.get(topic.kind, Event)(topic, msgpack.unpackb(frames[1]), frames, came)

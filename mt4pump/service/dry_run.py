@@ -1,0 +1,40 @@
+"""What an action would run, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mt4pump.service.commands import Answer, shown
+from mt4pump.service.control import Control
+from mt4pump.service.nssm import ABSENT, Nssm
+from mt4pump.service.plan import Placement, restrict
+from mt4pump.service.programs import Program
+
+
+class DryRun:
+    """Says commands, one per line; files and services stay as they are."""
+
+    def __init__(self, nssm: str, place: Placement, say: Callable[[str], None]) -> None:
+        self._nssm, self._place, self._say = nssm, place, say
+
+    def install(self, programs: Sequence[Program], *, own_account: bool = False) -> None:
+        """Say what installs ``programs``, which are in starting order, on a machine that has none of them."""
+        self._call(restrict(self._place.root))
+        control = Control(Nssm(self._nssm, self._answer), self._answer, self._place, say=lambda _line: None)
+        for program in programs:
+            control.install(program, own_account=own_account)
+
+    def tell(self, action: str, programs: Sequence[Program]) -> None:
+        """Say what another action runs."""
+        words = {"remove": (("stop",), ("remove", "confirm"))}.get(action, ((action,),))
+        for program in programs if action in {"start", "status"} else reversed(programs):
+            for word, *rest in words:
+                self._call([self._nssm, word, program.service, *rest])
+
+    def _answer(self, command: Sequence[str]) -> Answer:
+        """Answer as a machine without our services would."""
+        return Answer(ABSENT, "") if command[1:2] == ["status"] else self._call(command)
+
+    def _call(self, command: Sequence[str]) -> Answer:
+        self._say(shown(command))
+        return Answer(0, "")

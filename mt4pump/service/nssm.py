@@ -1,0 +1,64 @@
+"""NSSM: where it is, and what it answers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from mt4pump.service.commands import Answer, Call, shown
+from mt4pump.service.errors import NssmMissingError, ServiceError
+
+ABSENT = 3
+"""Exit code of ``nssm status`` for a service that does not exist."""
+RUNNING, STOPPED, PAUSED = "SERVICE_RUNNING", "SERVICE_STOPPED", "SERVICE_PAUSED"
+GET_IT = "get it from https://nssm.cc (2.24-101 for Windows 10 and later), put it on PATH or name it with --nssm"
+
+
+def find(given: Path | None) -> str:
+    """Return the path of NSSM, whole: services are started by it from there. Raises NssmMissingError."""
+    if given is not None:
+        if not given.is_file():
+            raise NssmMissingError(f"there is no file {given}: {GET_IT}")
+        return str(given.absolute())
+    found = shutil.which("nssm")
+    if found is None:
+        elsewhere = "" if os.name == "nt" else " (this is not Windows: systemd units are in deploy/)"
+        raise NssmMissingError(f"nssm.exe is not on PATH{elsewhere}: {GET_IT}")
+    return str(Path(found).absolute())
+
+
+class Nssm:
+    """One NSSM program, called by ``call``."""
+
+    def __init__(self, program: str, call: Call) -> None:
+        self._program = program
+        self._call = call
+
+    def ask(self, *words: str) -> Answer:
+        """Return what NSSM answers, right or wrong."""
+        return self._call([self._program, *words])
+
+    def tell(self, *words: str) -> None:
+        """Have it done; raises ServiceError with the command and what NSSM said when it was not."""
+        must(self._call, [self._program, *words])
+
+    def state(self, service: str) -> str | None:
+        """Return ``SERVICE_RUNNING``, ``SERVICE_STOPPED`` ..., or None when there is no such service."""
+        answer = self.ask("status", service)
+        if answer.code == ABSENT:
+            return None
+        if answer.code or not answer.text.startswith("SERVICE_"):
+            raise ServiceError(f"{shown([self._program, 'status', service])}: {answer.text or answer.code}")
+        return answer.text
+
+
+def must(call: Call, command: Sequence[str]) -> None:
+    """Run a command that must succeed; raises ServiceError."""
+    answer = call(command)
+    if answer.code:
+        raise ServiceError(
+            f"{shown(command)}: exit code {answer.code}: {answer.text or 'no words'} "
+            "(installing and starting need an elevated prompt: Run as administrator)"
+        )

@@ -1,0 +1,408 @@
+"""The pure core: whatever is lost on the wire, each durable event comes once and in order, and every loss is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt4pump.client.asking import unpacked
+from mt4pump.client.events import Event
+from mt4pump.client.notices import Confirm, Notice
+from mt4pump.client.position import Bookmark, Position
+from mt4pump.client.stream import Frames, Stream, StreamOptions
+from mt4pump.client.topics import TopicBook
+from mt4pump.client.watch import Watch
+from tests.client.ledger import Ledger
+
+
+class Desk:
+    """A stream, its daemon's ledger, and the wire between them: what is sent is taken by hand."""
+
+    def __init__(
+        self,
+        *topics: str,
+        ledger: Ledger | None = None,
+        resume: Position | None = None,
+        options: StreamOptions | None = None,
+    ) -> None:
+        self.ledger = ledger or Ledger()
+        watch = Watch(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+        book = TopicBook(topics or ("*",))
+        self.stream = Stream(book, watch, options or StreamOptions(), resume)
+        self.now_s = 100.0
+        self.items: list[Any] = []
+        self.answering = True
+        self.bookmark = Bookmark()
+        self._answered = 0
+        self.stream.connected(self.now_s)
+
+    def take(self, *messages: Frames) -> None:
+        self.now_s += 0.01
+        self.stream.take(messages, self.now_s, self.ledger.ts)
+        self.stream.drained(self.now_s)
+        self.stream.tick(self.now_s)
+        self.pump()
+
+    def pump(self) -> None:
+        """Answer what is asked until nothing is."""
+        while self.answering and self.ask() is not None:
+            self.answer()
+        self.collect()
+
+    def ask(self) -> Any:
+        return self.stream.ask if self._answered != self.stream.number else None
+
+    def answer(self) -> None:
+        """Answer the one request that is open."""
+        ask, self._answered = self.ask(), self.stream.number
+        reply = unpacked(self.ledger.answer(msgpack.unpackb(ask.packed(self._answered))))
+        self.stream.reply(self._answered, reply, self.now_s)
+
+    def refuse(self, code: str = "timeout") -> None:
+        self._answered = self.stream.number
+        self.stream.failed(self._answered, code, "refused by the test", self.now_s)
+        self.collect()
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.stream.tick(self.now_s)
+        self.pump()
+
+    def collect(self) -> None:
+        for item in self.stream.out:
+            if isinstance(item, Event):
+                self.bookmark.take(item)
+            elif isinstance(item, Confirm):
+                self.bookmark.confirm(item)
+            self.items.append(item)
+        self.stream.out.clear()
+
+    def live(self) -> Desk:
+        """Get to the point where heartbeats can be clean."""
+        for _ in range(4):
+            self.take(self.ledger.beat())
+        self.items.clear()
+        return self
+
+    def events(self, kind: str = "") -> list[tuple[str, int]]:
+        found = [item for item in self.items if isinstance(item, Event) and not item.snapshot]
+        return [(event.topic, event.seq) for event in found if event.topic.startswith(kind) and event.kind != "heartbeat"]
+
+    def live_items(self) -> None:
+        """Get live, and keep all that was handed over."""
+        for _ in range(4):
+            self.take(self.ledger.beat())
+
+    def events_of(self, topic: str) -> list[tuple[str, int]]:
+        return [event for event in self.events() if event[0] == topic]
+
+    def offsets(self) -> list[int]:
+        found = [item.offset for item in self.items if isinstance(item, Event) and not item.snapshot]
+        return [offset for offset in found if offset is not None]
+
+    def notices(self, *kinds: str) -> list[tuple[str, str, int]]:
+        found = [item for item in self.items if isinstance(item, Notice)]
+        return [(each.kind, each.topic, each.count) for each in found if not kinds or each.kind in kinds]
+
+
+def test_a_gap_of_a_durable_topic_is_filled_from_the_journal_before_the_next_event() -> None:
+    desk = Desk().live()
+    first, _lost, third = (desk.ledger.event("trade.1") for _ in range(3))
+    desk.take(first, third)
+    assert desk.events() == [("trade.1", 1), ("trade.1", 2), ("trade.1", 3)]
+    assert desk.notices() == [("gap", "trade.1", 1), ("healed", "", 2)]
+
+
+def test_events_wait_while_the_journal_is_asked_and_quotes_do_not() -> None:
+    desk = Desk().live()
+    desk.answering = False
+    desk.ledger.event("trade.1")
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.event("trade.2"), desk.ledger.event("quote.EURUSD"))
+    assert desk.events() == [("quote.EURUSD", 1)]
+    desk.answering = True
+    desk.pump()
+    assert desk.events("trade") == [("trade.1", 1), ("trade.1", 2), ("trade.2", 1)]
+
+
+def test_a_lost_tail_is_found_by_a_heartbeat_after_another_subscriber_was_slow() -> None:
+    desk = Desk().live()
+    desk.ledger.event("trade.1")
+    desk.ledger.turned_away += 1
+    desk.take(desk.ledger.beat())
+    assert desk.events() == [("trade.1", 1)]
+
+
+def test_a_lost_tail_is_found_when_a_heartbeat_is_lost_with_it() -> None:
+    desk = Desk().live()
+    desk.ledger.event("trade.1")
+    desk.ledger.beat()
+    desk.take(desk.ledger.beat())
+    assert desk.events() == [("trade.1", 1)]
+
+
+def test_a_clean_heartbeat_confirms_without_asking() -> None:
+    desk = Desk().live()
+    asked = desk.stream.number
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.stream.confirmed == 1
+    assert desk.stream.number == asked
+    assert desk.bookmark.position(with_current=True) == Position("log-1", 1, {})
+
+
+def test_lost_quotes_are_told_with_their_number() -> None:
+    desk = Desk().live()
+    quotes = [desk.ledger.event("quote.EURUSD") for _ in range(5)]
+    desk.take(quotes[0], quotes[3], quotes[4])
+    assert desk.notices() == [("lost", "quote.EURUSD", 2)]
+
+
+def test_quotes_lost_before_the_first_one_that_came_are_told() -> None:
+    desk = Desk().live()
+    desk.ledger.event("quote.EURUSD")
+    desk.take(desk.ledger.event("quote.EURUSD"))
+    assert desk.notices() == [("lost", "quote.EURUSD", 1)]
+
+
+def test_a_lost_tail_of_quotes_is_told_and_the_cache_is_refreshed() -> None:
+    desk = Desk().live()
+    desk.take(desk.ledger.event("quote.EURUSD", bid=1.0))
+    desk.ledger.event("quote.EURUSD", bid=2.0)
+    desk.ledger.turned_away += 1
+    desk.take(desk.ledger.beat())
+    assert desk.notices("lost") == []  # it might still be on its way
+    desk.take(desk.ledger.beat())
+    assert desk.notices("lost") == [("lost", "quote.EURUSD", 1)]
+    assert desk.stream.quotes["EURUSD"].bid == 2.0
+    desk.take(desk.ledger.event("quote.EURUSD", bid=3.0))
+    assert desk.stream.counts["lost"] == 1
+
+
+def test_what_the_journal_has_not_is_told_as_lost() -> None:
+    desk = Desk().live()
+    for _ in range(3):
+        desk.ledger.event("trade.1")
+    desk.ledger.delete_up_to(2)
+    desk.take(desk.ledger.event("trade.1"))
+    assert desk.events() == [("trade.1", 3), ("trade.1", 4)]
+    assert desk.notices("lost", "not_whole") == [("not_whole", "", 0), ("lost", "trade.1", 2)]
+
+
+def test_events_that_could_not_be_stored_are_told_as_lost_and_nothing_hangs() -> None:
+    desk = Desk().live()
+    desk.ledger.stored = False
+    desk.ledger.event("trade.1")
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.event("trade.1"))
+    assert desk.events() == [("trade.1", 2), ("trade.1", 3)]
+    assert desk.notices("lost") == [("lost", "trade.1", 1)]
+
+
+def test_the_end_of_the_old_epoch_comes_before_the_new_one() -> None:
+    desk = Desk().live()
+    desk.ledger.event("trade.1")
+    desk.ledger.restart()
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.offsets() == [1, 2]
+    assert ("restarted", "", 0) in desk.notices()
+
+
+def test_a_new_journal_is_told_and_replayed_from_its_start() -> None:
+    desk = Desk().live()
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    desk.ledger.restart(log="log-2")
+    desk.ledger.event("trade.2")
+    desk.take(desk.ledger.beat())
+    assert desk.notices("not_whole") == [("not_whole", "", 0)]
+    assert desk.events() == [("trade.1", 1), ("trade.2", 1)]
+    assert desk.bookmark.position(with_current=True) == Position("log-2", 1, {})
+
+
+def test_without_an_answer_events_wait_a_while_and_then_the_loss_is_told() -> None:
+    desk = Desk(options=StreamOptions(heal_timeout_s=2)).live()
+    desk.answering = False
+    desk.ledger.event("trade.1")
+    desk.take(desk.ledger.event("trade.1"))
+    for _ in range(10):
+        if desk.ask() is not None:
+            desk.refuse()
+        desk.wait(0.5)
+    assert desk.events() == [("trade.1", 2)]
+    assert desk.notices("query_failed", "lost") == [("query_failed", "", 0), ("lost", "trade.1", 1)]
+
+
+def test_after_giving_up_the_journal_is_asked_again_when_it_answers() -> None:
+    desk = Desk(options=StreamOptions(heal_timeout_s=1)).live()
+    desk.answering = False
+    desk.ledger.event("trade.1")
+    desk.take(desk.ledger.event("trade.1"))
+    desk.refuse("forbidden")
+    desk.answering = True
+    desk.wait(60)
+    desk.take(desk.ledger.beat())
+    desk.ledger.event("trade.1")
+    desk.take(desk.ledger.event("trade.1"))
+    assert desk.events() == [("trade.1", 2), ("trade.1", 3), ("trade.1", 4)]
+
+
+def test_a_start_without_an_answer_goes_live_and_gets_its_snapshot_later() -> None:
+    desk = Desk()
+    desk.answering = False
+    desk.ledger.event("quote.EURUSD", bid=1.0)
+    desk.take(desk.ledger.beat())
+    desk.take(desk.ledger.event("trade.1"))
+    assert desk.events() == []
+    desk.refuse("timeout")
+    assert desk.events() == [("trade.1", 1)]
+    desk.answering = True
+    desk.wait(60)
+    desk.take(desk.ledger.beat())
+    assert desk.stream.quotes["EURUSD"].snapshot
+    assert desk.stream.based
+
+
+def test_a_join_hands_over_no_event_that_its_snapshot_contains() -> None:
+    desk = Desk()
+    desk.answering = False
+    desk.take(desk.ledger.event("quote.EURUSD", bid=1.0), desk.ledger.beat())
+    desk.answer()  # describe
+    desk.take(desk.ledger.event("quote.EURUSD", bid=2.0), desk.ledger.event("trade.1"))
+    desk.answer()  # the cut
+    desk.take(desk.ledger.event("quote.EURUSD", bid=3.0), desk.ledger.event("trade.1"))
+    desk.answering = True
+    desk.pump()
+    desk.take(desk.ledger.beat())
+    quotes = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Event) and item.kind == "quote"]
+    assert quotes == [(2.0, True), (3.0, False)]
+    assert desk.offsets() == [2]
+
+
+def test_a_position_is_resumed_after_what_was_handed_over_before() -> None:
+    ledger = Ledger()
+    for login in (1, 2, 1, 2, 1):
+        ledger.event(f"trade.{login}")
+    desk = Desk(ledger=ledger, resume=Position("log-1", 2, {"trade.2": 4}))
+    desk.live_items()
+    assert desk.offsets() == [3, 5]
+
+
+def test_a_position_of_another_journal_is_told_and_everything_comes() -> None:
+    ledger = Ledger()
+    ledger.event("trade.1")
+    desk = Desk(ledger=ledger, resume=Position("gone", 77, {"trade.1": 80}))
+    desk.live_items()
+    assert desk.offsets() == [1]
+    assert desk.notices("not_whole") == [("not_whole", "", 0)]
+
+
+def test_a_prefix_brings_no_other_topic() -> None:
+    desk = Desk("trade.100").live()
+    desk.take(desk.ledger.event("trade.1001"), desk.ledger.event("trade.100"))
+    assert desk.events() == [("trade.100", 1)]
+
+
+def test_the_suffix_is_learnt_and_taken_off() -> None:
+    desk = Desk("trade.100", ledger=Ledger(suffix="|")).live()
+    desk.take(desk.ledger.event("trade.1001"), desk.ledger.event("trade.100"))
+    assert desk.events() == [("trade.100", 1)]
+    assert desk.stream.book.subscriptions() == {b"trade.100|"}
+
+
+def test_added_topics_begin_with_their_last_values() -> None:
+    desk = Desk("trade.*").live()
+    desk.ledger.event("quote.EURUSD", bid=1.0)
+    desk.stream.add_topics(["quote.*"])
+    desk.take(desk.ledger.event("quote.EURUSD", bid=2.0))
+    desk.take(desk.ledger.beat())
+    desk.take(desk.ledger.event("quote.EURUSD", bid=3.0))
+    quotes = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Event)]
+    assert quotes == [(2.0, True), (3.0, False)]
+    assert desk.stream.counts["lost"] == 0
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x81\xa5epoch\x01", b"x" * 10, msgpack.packb({"epoch": 1, "seq": None})]
+)
+def test_what_is_not_of_this_protocol_is_counted(junk: bytes) -> None:
+    desk = Desk().live()
+    desk.take((b"trade.1", junk), desk.ledger.event("trade.1"))
+    assert desk.stream.counts["decode_errors"] == 1
+    assert desk.events() == [("trade.1", 1)]
+
+
+steps = st.lists(
+    st.sampled_from(
+        ["trade.1", "trade.2", "user.1", "quote.A", "quote.B", "beat", "restart", "reconnect", "unstored", "answer", "fail"]
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(1, 4))
+def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_is_told(
+    script: list[str], losses: list[bool], page: int
+) -> None:
+    desk = Desk().live()
+    desk.ledger.page_limit = page
+    desk.answering = False
+    start = len(desk.ledger.published)
+    unknown = Counter[str]()
+    for step, lost in zip(script, losses, strict=False):
+        play(desk, step, lost=lost, unknown=unknown)
+    desk.answering = True
+    desk.ledger.stored = True
+    desk.wait(1)
+    for _ in range(5):
+        desk.wait(1)
+        desk.ledger.turned_away += 1
+        desk.take(desk.ledger.beat())
+    published = desk.ledger.published[start:]
+    stored = [(body["offset"], topic) for topic, body in published if "offset" in body]
+    assert sorted(desk.offsets()) == [offset for offset, _ in stored], "every stored event, once"
+    for topic in {topic for _, topic in stored}:
+        mine = [item.offset for item in desk.items if isinstance(item, Event) and item.topic == topic and item.offset]
+        assert mine == sorted(mine), f"{topic} in order"
+    for topic in {topic for topic, _ in published}:
+        came = len(desk.events_of(topic))
+        told = sum(count for kind, of, count in desk.notices("lost") if of == topic)
+        sent = sum(1 for of, _ in published if of == topic)
+        assert came + told <= sent <= came + told + unknown[topic], f"{topic}: received and told"
+    assert not desk.stream.hold
+    assert desk.stream.confirmed == desk.ledger.last_offset
+
+
+def play(desk: Desk, step: str, *, lost: bool, unknown: Counter[str]) -> None:
+    """Do one step of a script. ``unknown``: what a restart made impossible to know, per topic."""
+    if step == "beat":
+        message = desk.ledger.beat()
+        if not lost:
+            desk.take(message)
+    elif step == "restart":
+        # Only what the old epoch lost of topics that are not stored may go untold.
+        for topic, body in desk.ledger.published:
+            if "offset" not in body:
+                unknown[topic] += 1
+        desk.ledger.restart()
+    elif step == "reconnect":
+        desk.stream.disconnected()
+        desk.stream.connected(desk.now_s)
+    elif step == "unstored":
+        desk.ledger.stored = not desk.ledger.stored
+    elif step == "answer":
+        if desk.ask() is not None:
+            desk.answer()
+            desk.collect()
+    elif step == "fail":
+        if desk.ask() is not None:
+            desk.refuse("journal_error")
+    else:
+        message = desk.ledger.event(step)
+        if lost:
+            desk.ledger.turned_away += 1
+        else:
+            desk.take(message)

@@ -1,0 +1,270 @@
+"""Trouble with the disk: said, counted, survived; the stream's side of it is that `append` answers False."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mt4pump.journal import Journal, Stored
+from mt4pump.journal import opening as opening_module
+from mt4pump.journal import writer as writer_module
+from mt4pump.journal.faults import explain, is_damage
+from mt4pump.journal.schema import VERSION
+from tests.journal.making import (
+    NOW_NS,
+    Clock,
+    add,
+    events,
+    fails_at,
+    first_page,
+    nothing,
+    open_journal,
+    opened,
+    read_all,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite3"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def connection_of(journal: Journal) -> sqlite3.Connection:
+    assert journal._store is not None
+    return journal._store.connection
+
+
+def test_a_full_disk_is_said_and_counted_and_healed_with_the_whole_mirror(path: Path, clock: Clock) -> None:
+    with opened(path, clock=clock) as journal:
+        assert journal.append((), {1: b"one"})
+        add(journal, 5)
+        connection_of(journal).execute("PRAGMA max_page_count=20")
+        stored = fails_at(journal)
+        assert not journal.durable
+        assert "the disk is full" in journal.error
+        assert str(path) in journal.error
+        assert not journal.append([Stored(0, NOW_NS, b"trade.1", b"")] * 3, {2: b"two"})
+        vitals = journal.vitals()
+        assert (vitals["unstored"], vitals["errors"], journal.complaints.counts["disk_full"]) == (8, 1, 1)
+        assert journal.last_offset == stored
+        journal.tend(lambda: {2: b"two", 3: b"three"})
+        assert not journal.durable, "not before its time"
+        clock.advance(1)
+        journal.tend(lambda: {2: b"two", 3: b"three"})
+        assert (journal.durable, journal.error, journal.unstored_after) == (True, "", None)
+        assert journal.open_orders() == {2: b"two", 3: b"three"}
+        add(journal, 1)
+        assert journal.last_offset == stored + 1
+    assert not first_page(path, after=stored).whole
+    assert first_page(path, after=stored + 1).whole
+
+
+def test_retries_back_off_to_half_a_minute_and_begin_anew_after_success(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(path, clock=clock) as journal:
+        connection_of(journal).execute("PRAGMA max_page_count=1")
+        fails_at(journal)
+
+        def refuse(*_: object) -> None:
+            raise sqlite3.OperationalError("no")
+
+        sound, tried = writer_module.open_store, []
+        monkeypatch.setattr(writer_module, "open_store", refuse)
+        for second in range(200):
+            before = journal.vitals()["errors"]
+            clock.advance(1)
+            journal.tend(nothing)
+            if journal.vitals()["errors"] != before:
+                tried.append(second)
+        waits = [later - earlier for earlier, later in zip(tried, tried[1:], strict=False)]
+        assert waits == [2, 4, 8, 16, 30, 30, 30, 30, 30]
+        monkeypatch.setattr(writer_module, "open_store", sound)
+        clock.advance(30)
+        journal.tend(nothing)
+        journal.tend(nothing)
+        assert journal.durable
+        assert journal._retry_s == 1.0
+
+
+def test_a_folder_in_its_place_is_said_and_left_alone(path: Path, clock: Clock) -> None:
+    (path / "inside").mkdir(parents=True)
+    with opened(path, clock=clock) as journal:
+        assert not journal.durable
+        assert "folder" in journal.error
+        assert journal.vitals()["set_aside"] == 0
+        assert (journal.log_id, journal.last_offset, journal.has_mirror, journal.open_orders()) == ("", 0, False, {})
+        assert (path / "inside").is_dir()
+        (path / "inside").rmdir()
+        path.rmdir()
+        clock.advance(1)
+        journal.tend(nothing)
+        add(journal, 1)
+        assert journal.last_offset == 1
+
+
+def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    with opened(tmp_path / "data" / "journal.sqlite3") as journal:
+        assert not journal.durable
+        assert "data" in journal.error
+
+
+def test_a_read_only_file_is_said(path: Path, clock: Clock) -> None:
+    # Rights do not bind a superuser, who may well run the tests: SQLite itself is told to refuse every write.
+    with opened(path, clock=clock) as journal:
+        connection_of(journal).execute("PRAGMA query_only=1")
+        assert not journal.append(events(journal, b"trade.1"), {})
+        assert "read-only" in journal.error
+        assert journal.complaints.counts["read_only"] == 1
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="rights of files do not bind this user")
+def test_a_read_only_folder_is_said(path: Path, clock: Clock) -> None:
+    path.parent.chmod(0o500)
+    with opened(path, clock=clock) as journal:
+        assert not journal.durable
+        assert "cannot be opened" in journal.error
+        path.parent.chmod(0o700)
+
+
+def test_a_file_locked_by_another_process_costs_a_short_wait_and_is_said(path: Path, clock: Clock) -> None:
+    with opened(path, clock=clock) as journal, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert not journal.append(events(journal, b"trade.1"), {})
+        assert "locked" in journal.error
+        clock.advance(1)
+        journal.tend(nothing)
+        assert not journal.durable
+        other.execute("ROLLBACK")
+        clock.advance(2)
+        journal.tend(nothing)
+        add(journal, 1)
+    assert read_all(path) == [1]
+
+
+def test_a_second_daemon_on_the_same_file_is_noticed_by_both_and_no_offset_is_given_twice(
+    path: Path, clock: Clock
+) -> None:
+    one, two = open_journal(path, clock=clock), open_journal(path, clock=clock)
+    add(one, 3)
+    assert not two.append(events(two, b"trade.2"), {}), "that offset is taken"
+    assert "another process" in two.error
+    assert "data_dir" in two.error
+    clock.advance(1)
+    two.tend(nothing)
+    assert two.last_offset == 3
+    add(two, 1)
+    one.tend(nothing)
+    assert not one.durable
+    assert one.complaints.counts["other_writer"] == 1
+    one.close()
+    two.close()
+    assert read_all(path) == [1, 2, 3, 4]
+
+
+def test_tending_does_not_take_its_own_keeper_for_another_process(path: Path, clock: Clock) -> None:
+    with opened(path, clock=clock) as journal:
+        for _ in range(5):
+            add(journal, 50, size=500)
+            assert journal._store is not None
+            with closing(sqlite3.connect(path)) as keeper:
+                keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            journal.tend(nothing)
+        assert journal.durable, journal.error
+
+
+def test_a_newer_version_of_the_tables_is_left_alone(path: Path, clock: Clock) -> None:
+    with opened(path, clock=clock) as journal:
+        add(journal, 1)
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute(f"PRAGMA user_version={VERSION + 1}")
+    with opened(path, clock=clock) as journal:
+        assert not journal.durable
+        assert f"version {VERSION + 1}" in journal.error
+        assert (journal.vitals()["set_aside"], journal.complaints.counts["newer_version"]) == (0, 1)
+
+
+def test_a_place_without_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def memory(*_: object, **__: object) -> sqlite3.Connection:
+        return sqlite3.connect(":memory:", isolation_level=None)
+
+    monkeypatch.setattr(opening_module, "connect", memory)
+    with opened(path) as journal:
+        assert "local disk" in journal.error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of that kind here")
+def test_a_file_size_limit_is_an_io_error_that_stops_nothing(path: Path) -> None:
+    # The limit binds the whole process, so that a child has it.
+    program = f"""
+import resource, sys
+from pathlib import Path
+from tests.journal.making import add, fails_at, nothing, open_journal, Clock
+clock = Clock()
+journal = open_journal(Path({str(path)!r}), clock=clock)
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+last = fails_at(journal)
+print(last, journal.error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+clock.advance(1)
+journal.tend(nothing)
+add(journal, 1)
+print(journal.last_offset, journal.durable, journal.error)
+journal.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    failed, mended = done.stdout.splitlines()
+    last, _, said = failed.partition(" ")
+    assert "disk" in said
+    assert mended == f"{int(last) + 1} True "
+    assert read_all(path) == list(range(1, int(last) + 2))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_device_instead_of_a_file_is_said() -> None:
+    journal = open_journal(Path("/dev/full"))
+    assert not journal.durable
+    assert "/dev/full" in journal.error
+    journal.close()
+
+
+def test_a_mirror_that_the_caller_never_had_is_left_alone_after_trouble(path: Path, clock: Clock) -> None:
+    with opened(path, clock=clock) as journal:
+        assert journal.append((), {1: b"one"})
+    with opened(path, clock=clock) as journal:
+        connection_of(journal).execute("PRAGMA query_only=1")
+        assert not journal.append(events(journal, b"trade.1"), {})
+        clock.advance(1)
+        journal.tend(lambda: pytest.fail("nobody has all open orders yet"))
+        assert journal.open_orders() == {1: b"one"}
+
+
+def test_orders_that_could_not_be_stored_are_in_the_mirror_after_recovery(path: Path, clock: Clock) -> None:
+    path.mkdir()
+    with opened(path, clock=clock) as journal:
+        assert not journal.append((), {1: b"one"})
+        path.rmdir()
+        clock.advance(1)
+        journal.tend(lambda: {1: b"one", 5: b"five"})
+        assert journal.has_mirror
+        assert journal.open_orders() == {1: b"one", 5: b"five"}
+
+
+def test_errors_without_advice_are_told_all_the_same() -> None:
+    path = Path("/x/journal.sqlite3")
+    assert "no advice" in explain(sqlite3.OperationalError("odd"), path, "doing").text
+    assert explain(OverflowError("big"), path, "doing").name == "value_error"
+    assert explain(OSError(5, "Input/output error"), path, "doing").text.count("Input/output error") == 1
+    assert not is_damage(OSError())

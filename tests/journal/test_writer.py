@@ -1,0 +1,221 @@
+"""What is appended is there, in order, under its offset, also after the next start."""
+
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mt4pump.journal import Journal, JournalOptions, JournalReader, Stored
+from mt4pump.journal import store as store_module
+from tests.journal.making import (
+    NOW_NS,
+    OPTIONS,
+    Clock,
+    add,
+    die,
+    events,
+    first_page,
+    nothing,
+    open_journal,
+    opened,
+    read_all,
+)
+
+TOPICS = st.lists(st.sampled_from([b"trade.1", b"trade.10", b"user.1", b"quote.\xff\xfe", b""]), max_size=90)
+STEPS = st.lists(st.one_of(TOPICS, st.sampled_from(["restart", "die", "tend"])), max_size=12)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite3"
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_any_sequence_of_groups_restarts_and_kills_reads_back_as_one_list(
+    steps: list[list[bytes] | str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("model") / "journal.sqlite3"
+    model: list[tuple[int, bytes, bytes]] = []
+    journal = open_journal(path)
+    log_id = journal.log_id
+    for step in steps:
+        if step == "tend":
+            journal.tend(nothing)
+        elif isinstance(step, str):
+            journal.close() if step == "restart" else die(journal)
+            journal = open_journal(path)
+        else:
+            group = events(journal, *step)
+            assert journal.append(group, {})
+            model += [(event.offset, event.topic, event.body) for event in group]
+        assert journal.last_offset == len(model)
+    kinds = {topic.partition(b".")[0].decode(): offset for offset, topic, _ in model}
+    assert (journal.last_offsets, journal.log_id) == (kinds, log_id)
+    with closing(JournalReader(path)) as reader:
+        page = reader.page(after=0, to=None, prefixes=(), limit=10_000)
+    assert [tuple(event) for event in page.events] == model
+    assert (page.next, page.last, page.first_available, page.whole) == (None, len(model), 1, True)
+    journal.close()
+
+
+def test_the_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "journal.sqlite3"
+    with opened(path) as journal:
+        assert journal.durable
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)] == [0o700, 0o700]
+
+
+def test_a_clean_end_leaves_one_file_and_no_jump(path: Path) -> None:
+    with opened(path) as journal:
+        add(journal, 3)
+    assert [part.name for part in path.parent.iterdir()] == [path.name]
+    with opened(path) as journal:
+        add(journal, 1)
+        assert journal.last_offset == 4
+    assert first_page(path).whole
+
+
+def test_a_new_file_has_a_log_id_of_its_own(tmp_path: Path) -> None:
+    with opened(tmp_path / "a.sqlite3") as one, opened(tmp_path / "b.sqlite3") as other:
+        assert len(one.log_id) == 16
+        assert one.log_id != other.log_id
+
+
+def test_last_offsets_survive_kill_and_retention_of_every_event(path: Path) -> None:
+    clock = Clock()
+    journal = open_journal(path, clock=clock)
+    assert journal.append(events(journal, b"trade.1", b"user.2", b"trade.3", b"k\xff.1"), {})
+    die(journal)
+    with opened(path, clock=clock) as journal:
+        assert journal.last_offsets == {"trade": 3, "user": 2, "k\\xff": 4}
+        clock.advance(OPTIONS.max_age_s + 1)
+        journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 4
+    with opened(path, clock=clock) as journal:
+        assert journal.last_offsets == {"trade": 3, "user": 2, "k\\xff": 4}
+        assert journal.last_offset == 4
+
+
+def test_the_table_of_kinds_is_written_long_before_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "KINDS_EVERY", 10)
+    journal = open_journal(path)
+    add(journal, 25)
+    store = journal._store
+    assert store is not None
+    assert store.connection.execute("SELECT last FROM kinds").fetchone() == (25,)
+    journal.close()
+
+
+def test_the_mirror_comes_back_as_it_was_left(path: Path) -> None:
+    with opened(path) as journal:
+        assert not journal.has_mirror
+        assert journal.append((), {1: b"one", 2: b"two", 3: b"three"})
+        assert journal.append(events(journal, b"trade.1"), {2: None, 3: b"THREE", 4: b"four"})
+        assert journal.has_mirror
+    with opened(path) as journal:
+        assert journal.has_mirror
+        assert journal.open_orders() == {1: b"one", 3: b"THREE", 4: b"four"}
+
+
+def test_a_mirror_of_many_orders_changes_in_one_commit(path: Path) -> None:
+    with opened(path) as journal:
+        assert journal.append((), {ticket: b"%d" % ticket for ticket in range(1000)})
+        assert journal.append(events(journal, b"trade.1"), dict.fromkeys(range(0, 1000, 2)))
+        assert journal.open_orders() == {ticket: b"%d" % ticket for ticket in range(1, 1000, 2)}
+        assert journal.vitals()["commits"] == 2
+
+
+def test_a_mirror_of_no_orders_is_a_mirror(path: Path) -> None:
+    with opened(path) as journal:
+        add(journal, 1)
+        assert not journal.has_mirror
+        assert journal.append((), {})
+    with opened(path) as journal:
+        assert journal.has_mirror
+        assert journal.open_orders() == {}
+
+
+def test_another_identity_sees_no_mirror_and_its_first_orders_replace_it(path: Path) -> None:
+    with opened(path) as journal:
+        assert journal.append((), {1: b"one"})
+    other = JournalOptions(identity="dll/2")
+    with opened(path, other) as journal:
+        assert not journal.has_mirror
+        assert journal.open_orders() == {}
+        add(journal, 1)
+    with opened(path) as journal:
+        assert journal.open_orders() == {1: b"one"}, "an event alone does not touch another's mirror"
+    with opened(path, other) as journal:
+        assert journal.append((), {7: b"seven"})
+        assert journal.open_orders() == {7: b"seven"}
+    with opened(path) as journal:
+        assert not journal.has_mirror
+
+
+def test_events_with_wrong_offsets_are_not_stored_and_leave_a_break(path: Path) -> None:
+    clock = Clock()
+    with opened(path, clock=clock) as journal:
+        add(journal, 2)
+        assert not journal.append([Stored(7, NOW_NS, b"trade.1", b"")], {})
+        assert not journal.durable
+        assert "7" in journal.error
+        clock.advance(1)
+        journal.tend(nothing)
+        add(journal, 1)
+        assert journal.last_offset == 3
+    assert not first_page(path, after=2).whole
+    assert first_page(path, after=3).whole
+
+
+def test_a_number_that_sqlite_cannot_hold_costs_its_group_only(path: Path) -> None:
+    clock = Clock()
+    with opened(path, clock=clock) as journal:
+        assert not journal.append(events(journal, b"trade.1", ts=2**64), {})
+        clock.advance(1)
+        journal.tend(nothing)
+        add(journal, 1)
+    assert read_all(path) == [1]
+
+
+def test_vitals_are_those_of_the_heartbeat(path: Path) -> None:
+    with opened(path) as journal:
+        add(journal, 2)
+        journal.tend(nothing)
+        vitals = journal.vitals()
+    assert set(vitals) == {
+        *("stored", "unstored", "commits", "errors", "set_aside", "deleted"),
+        *("first_offset", "size_bytes", "wal_bytes", "error"),
+    }
+    assert (vitals["stored"], vitals["commits"], vitals["first_offset"], vitals["error"]) == (2, 1, 1, "")
+
+
+@pytest.mark.parametrize("level", ["off", "normal", "full", "extra"])
+def test_every_level_of_synchronous_stores_and_reads_back(path: Path, level: str) -> None:
+    with opened(path, JournalOptions(synchronous=level)) as journal:
+        add(journal, 5)
+    assert read_all(path) == [1, 2, 3, 4, 5]
+
+
+def test_an_unknown_level_of_synchronous_is_refused() -> None:
+    with pytest.raises(ValueError, match="sometimes"):
+        JournalOptions(synchronous="sometimes")
+
+
+def test_a_group_of_nothing_touches_nothing(path: Path) -> None:
+    with opened(path) as journal:
+        assert journal.append((), {1: b"one"})
+        commits = journal.vitals()["commits"]
+        assert journal.append((), {})
+        assert journal.vitals()["commits"] == commits
+
+
+def test_closing_twice_does_no_harm(path: Path) -> None:
+    journal = open_journal(path)
+    journal.close()
+    journal.close()
+    assert not journal.durable
+    assert isinstance(journal, Journal)

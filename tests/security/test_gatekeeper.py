@@ -1,0 +1,290 @@
+"""The gate: handshakes of real sockets, a folder that changes, and faults that keep out one and not all."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import zmq
+
+from mt4pump.errors import StartError
+from mt4pump.security import EVERYTHING, NOTHING, Gatekeeper
+from mt4pump.security import gatekeeper as gatekeeper_module
+from mt4pump.security.gatekeeper import QUERIED
+from mt4pump.security.keys import KeyFileError, new_pair, raw_key
+from tests.bus import ANY_PORT, context, until
+from tests.security.keyring import Keyring, gated
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keyring:
+    return Keyring(tmp_path)
+
+
+def zap(key: bytes, *, domain: bytes = b"mt4pump.pub", mechanism: bytes = b"CURVE") -> list[bytes]:
+    return [b"peer", b"", b"1.0", b"7", domain, b"10.0.0.9", b"", mechanism, key]
+
+
+def user_of(gate: Gatekeeper, keys: Keyring, name: str) -> str:
+    return gate._answer(zap(raw_key(keys.pairs[name].public)))[6].decode()
+
+
+def test_a_known_key_gets_in_under_its_name(keys: Keyring) -> None:
+    keys.admit("alice", "quote.*")
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        answer = gate._answer(zap(raw_key(keys.pairs["alice"].public)))
+        assert answer[:6] == [b"peer", b"", b"1.0", b"7", b"200", b"OK"]
+        assert gate.allowed(answer[6].decode()).allowed == (b"heartbeat", b"quote.")
+        assert gate.counts == {"accepted": 1}
+        assert gate.server_key == keys.server.public
+        gate.stop()
+
+
+def test_an_unknown_key_is_refused_counted_and_told_with_its_address(
+    keys: Keyring, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = new_pair()
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        for _ in range(50):
+            assert gate._answer(zap(raw_key(stranger.public)))[4:7] == [b"400", b"unknown key", b""]
+        assert gate.counts == {"refused": 50, "refused_key": 50}
+        lines = [record.getMessage() for record in caplog.records if stranger.public in record.getMessage()]
+        assert len(lines) == 1
+        assert "10.0.0.9" in lines[0]
+        gate.stop()
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"peer", b""],
+        [b"peer", b"", b"2.0", b"7", b"d", b"a", b"", b"CURVE", b"k" * 32],
+        zap(b"short"),
+        zap(b"k" * 32, mechanism=b"NULL"),
+        [*zap(b"k" * 32), b"more"],
+        zap(b"\xff" * 32),
+    ],
+)
+def test_what_is_no_curve_handshake_is_refused(keys: Keyring, frames: list[bytes]) -> None:
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        answer = gate._answer(frames)
+        assert b"400" in answer
+        assert b"200" not in answer
+        gate.stop()
+
+
+def test_who_may_not_query_is_kept_from_that_socket_alone(keys: Keyring) -> None:
+    keys.admit("alice", "*", query=False)
+    key = raw_key(keys.pairs["alice"].public)
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        assert gate._answer(zap(key, domain=QUERIED.encode()))[4] == b"400"
+        answer = gate._answer(zap(key))
+        assert answer[4] == b"200"
+        assert gate.allowed_query(answer[6].decode()) is NOTHING
+        assert gate.allowed(answer[6].decode()).allowed == EVERYTHING.allowed
+        gate.stop()
+
+
+def test_a_changed_folder_is_read_by_itself(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatekeeper_module, "LOOK_EVERY_S", 0.01)
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate.start()
+        keys.admit("alice", "quote.*")
+        until(lambda: user_of(gate, keys, "alice"), "alice is known")
+        assert gate.revocations == 0
+        keys.revoke("alice")
+        until(lambda: gate.revocations == 1, "the revocation")
+        assert user_of(gate, keys, "alice") == ""
+        assert gate.taken_away()
+        assert not gate.taken_away()
+        gate.stop()
+        assert not gate.is_alive()
+
+
+def test_reloading_tells_whether_something_was_taken_away(keys: Keyring) -> None:
+    keys.admit("alice", "quote.*")
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        assert not gate.reload()
+        keys.admit("bob", "*")
+        assert not gate.reload()
+        keys.admit("alice", "quote.EUR*")
+        assert gate.reload()
+        assert gate.taken_away()
+        gate.stop()
+
+
+def test_the_holder_of_a_replaced_key_is_a_stranger(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        before = user_of(gate, keys, "alice")
+        keys.admit("alice", "*", pair=new_pair())
+        assert gate.reload()
+        assert gate.allowed(before) is NOTHING
+        assert gate.allowed(user_of(gate, keys, "alice")).covers(b"anything")
+        gate.stop()
+
+
+def test_a_file_that_breaks_keeps_out_its_client_and_is_told_once(
+    keys: Keyring, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.admit("alice", "*")
+    keys.admit("bob", "*")
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        (keys.clients / "bob.toml").write_text("topics = [")
+        assert gate.reload()
+        (keys.clients / "carl.toml").write_text("topics = [")
+        gate.reload()
+        assert user_of(gate, keys, "alice")
+        assert not user_of(gate, keys, "bob")
+        told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert [("bob.toml" in text, "carl.toml" in text) for text in told] == [(True, False), (False, True)]
+        assert all("is not TOML" in text for text in told)
+        gate.stop()
+
+
+def test_a_folder_that_is_gone_lets_nobody_in(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        keys.revoke("alice")
+        keys.clients.rmdir()
+        assert gate.reload()
+        assert not user_of(gate, keys, "alice")
+        gate.stop()
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_changes_nothing(
+    keys: Keyring, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.admit("alice", "*")
+
+    def fails(_folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        monkeypatch.setattr(gatekeeper_module, "fingerprint", fails)
+        assert not gate.reload()
+        assert user_of(gate, keys, "alice")
+        assert "Input/output error" in caplog.text
+        gate.stop()
+
+
+def test_an_expelled_client_is_refused_for_a_while(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    now = [100.0]
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients, now_s=lambda: now[0])
+        user = user_of(gate, keys, "alice")
+        gate.expel(user, "for the test")
+        assert gate.allowed(user) is NOTHING
+        assert not user_of(gate, keys, "alice")
+        assert gate.counts["refused_expelled"] == 1
+        now[0] += 61
+        assert user_of(gate, keys, "alice") == user
+        assert gate.allowed(user).covers(b"x")
+        gate.expel("nobody", "who is that")
+        assert gate._expelled_until_s == {}
+        gate.stop()
+
+
+def test_an_error_of_its_own_costs_one_handshake(
+    keys: Keyring, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.admit("alice", "*")
+    with gated(keys) as made:
+        answer, failures = made.gate._answer, iter([OSError("once")])
+
+        def fails_once(frames: list[bytes]) -> list[bytes]:
+            for failure in failures:
+                raise failure
+            return answer(frames)
+
+        monkeypatch.setattr(made.gate, "_answer", fails_once)
+        socket = made.subscriber(keys.pairs["alice"], b"")
+        until(lambda: made.complaints.counts["gatekeeper_error"], "the error is counted")
+        socket.close()
+        made.hears(made.subscriber(keys.pairs["alice"], b""))
+        assert "once" in caplog.text
+
+
+def test_nobody_gets_in_while_the_gate_is_shut(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    with gated(keys) as made:
+        made.gate.stop()
+        socket = made.subscriber(keys.pairs["alice"], b"")
+        made.settle(lambda: made.publisher.connections.failed, "the handshake failed")
+        assert made.publisher.connections.accepted == 0
+        assert made.is_deaf(socket, 10)
+
+
+def test_one_context_has_one_gate(keys: Keyring) -> None:
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        with pytest.raises(StartError, match="one context has one gatekeeper"):
+            Gatekeeper(own, keys.secret, keys.clients)
+        gate.stop()
+
+
+def test_the_settings_make_a_gate_that_runs(keys: Keyring) -> None:
+    settings = SimpleNamespace(curve_secret_key=keys.secret, curve_clients=keys.clients, topic_suffix="|")
+    keys.admit("alice", "trade.1")
+    with context() as own:
+        gate = Gatekeeper.of(own, settings)
+        assert gate.is_alive()
+        assert gate.allowed(user_of(gate, keys, "alice")).covers(b"trade.1|")
+        gate.stop()
+        gate.stop()
+        with pytest.raises(StartError, match="belong together"):
+            Gatekeeper.of(own, SimpleNamespace(curve_secret_key=keys.secret, curve_clients=None, topic_suffix=""))
+
+
+def test_keys_that_cannot_be_used_are_told_at_the_start(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    with context() as own:
+        with pytest.raises(KeyFileError, match="make it with mt4pump keygen"):
+            Gatekeeper(own, keys.secret.with_name("none"), keys.clients)
+        monkeypatch.setattr(zmq, "has", lambda _what: False)
+        with pytest.raises(StartError, match="has no CURVE"):
+            Gatekeeper(own, keys.secret, keys.clients)
+
+
+def test_a_secret_that_others_can_read_is_told(keys: Keyring, caplog: pytest.LogCaptureFixture) -> None:
+    keys.secret.chmod(0o644)
+    with context() as own:
+        Gatekeeper(own, keys.secret, keys.clients).stop()
+    assert ("chmod 600" in caplog.text) == (os.name == "posix")
+
+
+def test_a_query_socket_is_judged_by_its_own_rule(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    keys.admit("bob", "*", query=False)
+    with context() as own, context() as other:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate.start()
+        router: zmq.Socket[bytes] = own.socket(zmq.ROUTER)
+        gate.secure_query(router)
+        router.bind(ANY_PORT)
+        dealers: list[zmq.Socket[bytes]] = [other.socket(zmq.DEALER) for _ in range(2)]
+        for name, dealer in zip(("bob", "alice"), dealers, strict=True):
+            keys.arm(dealer, keys.pairs[name])
+            dealer.connect(router.getsockopt_string(zmq.LAST_ENDPOINT))
+            dealer.send(name.encode())
+        until(lambda: gate.counts["refused_query"], "bob is refused")
+        assert router.poll(5000)
+        _, frame = router.recv(), router.recv(copy=False)
+        assert frame.bytes == b"alice"
+        assert gate.allowed_query(str(frame.get("User-Id"))).covers(b"x")
+        assert not router.poll(50)
+        router.close(0)
+        gate.stop()

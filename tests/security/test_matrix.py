@@ -1,0 +1,226 @@
+"""Each key and each topic on a stock SUB with CURVE: exactly as declared, and nothing in any other way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import zmq
+
+from mt4pump.security import gatekeeper as gatekeeper_module
+from mt4pump.security.keys import KeyPair, new_pair
+from tests.security.keyring import Gated, Keyring, gated
+
+TOPICS = (
+    *("quote.EURUSD", "quote.EURUSD.m", "quote.EURJPY", "quote.USDJPY"),
+    *("trade.1", "trade.100", "trade.1001", "trade.10"),
+    *("user.100", "margin.100", "session.start", "session.ping", "news.7", "symbol.EURUSD", "group.demo"),
+)
+WITH_SUFFIX = {
+    "all": (["*"], set(TOPICS)),
+    "quotes": (["quote.*"], {"quote.EURUSD", "quote.EURUSD.m", "quote.EURJPY", "quote.USDJPY"}),
+    "euro": (["quote.EUR*"], {"quote.EURUSD", "quote.EURUSD.m", "quote.EURJPY"}),
+    "one": (["quote.EURUSD"], {"quote.EURUSD"}),
+    "account": (["trade.100", "user.100"], {"trade.100", "user.100"}),
+    "accounts": (["trade.100*", "session.start"], {"trade.100", "trade.1001", "session.start"}),
+    "mixed": (["session.*", "trade.1", "news.*"], {"session.start", "session.ping", "trade.1", "news.7"}),
+    "none": ([], set[str]()),
+}
+WITHOUT_SUFFIX = {
+    name: (
+        [entry if entry.endswith("*") else f"{entry}*" for entry in entries],
+        {topic for topic in TOPICS if topic.startswith(tuple(entry.removesuffix("*") for entry in entries))},
+    )
+    for name, (entries, _) in WITH_SUFFIX.items()
+}
+ASKED = {
+    "everything": (b"",),
+    "kinds": (b"quote.", b"trade.", b"user", b"s", b"news.7"),
+    "trap": (b"trade.100", b"trade.1", b"quote.EURUSD", b"quote.E"),
+}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keyring:
+    return Keyring(tmp_path)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize(("suffix", "matrix"), [("|", WITH_SUFFIX), ("", WITHOUT_SUFFIX)], ids=["suffix", "plain"])
+def test_every_key_hears_exactly_what_is_declared(
+    keys: Keyring, asked: str, suffix: str, matrix: dict[str, tuple[list[str], set[str]]]
+) -> None:
+    for name, (entries, _) in matrix.items():
+        keys.admit(name, *entries)
+    with gated(keys, suffix) as made:
+        sockets = {name: made.subscriber(keys.pairs[name], *ASKED[asked]) for name in matrix}
+        for socket in sockets.values():
+            made.hears(socket)
+        topics = [(topic + suffix).encode() for topic in TOPICS]
+        for topic in topics:
+            made.publisher.send(topic, b"event")
+        for name, socket in sockets.items():
+            wanted = {f"{topic}{suffix}".encode() for topic in matrix[name][1]}
+            assert made.received(socket) == {topic for topic in wanted if topic.startswith(ASKED[asked])}, name
+
+
+def test_what_the_gate_lets_through_is_decided_before_the_wire(keys: Keyring) -> None:
+    """A SUB filters by itself; an XSUB shows what is really sent to it."""
+    keys.admit("one", "quote.EURUSD")
+    with gated(keys, "|") as made:
+        socket = made.subscriber(keys.pairs["one"], kind=zmq.XSUB)
+        socket.send(b"\x01")
+        made.hears(socket)
+        topics = [f"{topic}|".encode() for topic in TOPICS]
+        assert made.received(socket, *topics) == {b"quote.EURUSD|"}
+        assert made.publisher.interest.wants(b"quote.EURUSD|")
+        assert not made.publisher.interest.wants(b"trade.1|")
+
+
+def refused(made: Gated, pair: KeyPair | None, server: str = "") -> dict[str, int]:
+    """Connect one that must not get in beside one that does; return what was counted."""
+    made.keys.admit("beside", "*")
+    made.gate.reload()
+    before = made.publisher.connections.counters()
+    bad = made.subscriber(pair, b"", server=server)
+    connections = made.publisher.connections
+    made.settle(lambda: connections.failed + connections.refused > before["failed"] + before["refused"], "a refusal")
+    made.hears(made.subscriber(made.keys.pairs["beside"], b""))
+    assert made.is_deaf(bad, 10)
+    bad.close(0)
+    return connections.counters()
+
+
+def test_an_unknown_key_hears_nothing(keys: Keyring) -> None:
+    with gated(keys) as made:
+        counted = refused(made, new_pair())
+        assert counted["refused"] >= 1
+        assert made.gate.counts["refused_key"] >= 1
+
+
+def test_a_plaintext_client_hears_nothing(keys: Keyring) -> None:
+    with gated(keys) as made:
+        assert refused(made, None)["failed"] >= 1
+        assert made.complaints.counts["handshake_failed"] >= 1
+
+
+def test_a_client_with_a_wrong_server_key_hears_nothing(keys: Keyring, caplog: pytest.LogCaptureFixture) -> None:
+    keys.admit("alice", "*")
+    with gated(keys) as made:
+        assert refused(made, keys.pairs["alice"], new_pair().public)["failed"] >= 1
+        assert "wrong server key" in caplog.text
+
+
+def test_a_new_key_gets_in_without_a_restart(keys: Keyring) -> None:
+    with gated(keys) as made:
+        pair = new_pair()
+        made.subscriber(pair, b"quote.")  # a refused SUB of libzmq does not try again
+        made.settle(lambda: made.gate.counts["refused_key"], "the refusal")
+        keys.admit("late", "quote.*", pair=pair)
+        made.settle(lambda: len(made.gate._clients), "the file is read")
+        socket = made.subscriber(pair, b"quote.")
+        made.hears(socket)
+        assert made.received(socket, b"quote.A", b"trade.1") == {b"quote.A"}
+
+
+def test_a_revoked_key_is_out_after_reload_and_reopen_and_the_others_come_back(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    keys.admit("bob", "*")
+    with gated(keys) as made:
+        alice, bob = (made.subscriber(keys.pairs[name], b"") for name in ("alice", "bob"))
+        made.hears(alice)
+        made.hears(bob)
+        keys.revoke("alice")
+        assert made.gate.reload()
+        assert made.gate.taken_away()
+        made.publisher.reopen()
+        assert len(made.publisher.interest) == 0
+        while alice.poll(20):
+            alice.recv_multipart()
+        while bob.poll(20):
+            bob.recv_multipart()
+        made.hears(bob)
+        made.settle(lambda: made.gate.counts["refused_key"], "the refusal")
+        assert made.received(bob, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
+        assert made.is_deaf(alice, 10)
+
+
+def test_a_client_whose_file_was_broken_for_a_while_comes_back_by_itself(
+    keys: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatekeeper_module, "HANDSHAKE_LIMIT_S", 0.2)
+    keys.admit("alice", "quote.*")
+    with gated(keys) as made:
+        alice = made.subscriber(keys.pairs["alice"], b"quote.")
+        made.hears(alice)
+        (keys.clients / "alice.toml").write_text("topics = [")
+        assert made.gate.reload()
+        made.publisher.reopen()
+        made.settle(lambda: made.gate.counts["refused_fault"] > 1, "alice is refused and tries again")
+        keys.admit("alice", "quote.*")
+        while alice.poll(20):
+            alice.recv_multipart()
+        made.hears(alice)
+        assert made.received(alice, b"quote.A") == {b"quote.A"}
+
+
+def test_a_narrowed_permission_holds_after_reopen(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    with gated(keys) as made:
+        alice = made.subscriber(keys.pairs["alice"], b"quote.", b"trade.")
+        made.hears(alice)
+        assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
+        keys.admit("alice", "quote.*")
+        assert made.gate.reload()
+        made.publisher.reopen()
+        made.hears(alice)
+        assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A"}
+
+
+def test_unsubscribing_is_as_exact_as_subscribing_and_leaving_frees_all(keys: Keyring) -> None:
+    keys.admit("alice", "quote.*", "trade.1*")
+    with gated(keys) as made:
+        alice = made.subscriber(keys.pairs["alice"], b"", b"q", b"quote.")
+        made.hears(alice)
+        assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
+        alice.setsockopt(zmq.UNSUBSCRIBE, b"")
+        alice.setsockopt(zmq.UNSUBSCRIBE, b"quote.")
+        made.settle(lambda: not made.publisher.interest.wants(b"trade.1"), "no trade is wanted")
+        assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A"}
+        alice.close(0)
+        made.settle(lambda: made.publisher.connections.now == 0, "the connection ended")
+        assert len(made.publisher.interest) == 0
+        assert len(made.publisher._admission) == 0
+        assert not made.publisher.interest.wants(b"quote.A")
+
+
+def test_who_pushes_upstream_to_steal_a_subscription_is_put_out(keys: Keyring) -> None:
+    """In libzmq 4.3.5 the subscription behind a pushed message is given to the connection that pushed it."""
+    keys.admit("thief", "quote.*")
+    keys.admit("boss", "*")
+    with gated(keys) as made:
+        thief = made.subscriber(keys.pairs["thief"], kind=zmq.XSUB)
+        boss = made.subscriber(keys.pairs["boss"])
+        thief.send(b"\x01heartbeat")
+        made.hears(thief)
+        made.hears(boss)
+        thief.send(b"pushed")
+        boss.setsockopt(zmq.SUBSCRIBE, b"trade.")
+        thief.send(b"\x01quote.")
+        made.settle(lambda: made.publisher.reopened, "the socket was opened anew")
+        while boss.poll(20):
+            boss.recv_multipart()
+        made.hears(boss)
+        assert made.received(boss, b"trade.1") == {b"trade.1"}
+        made.settle(lambda: made.gate.counts["refused_expelled"], "the thief is refused")
+        heard = [thief.recv_multipart()[0] for _ in iter(lambda: thief.poll(20), 0)]
+        assert set(heard) <= {b"heartbeat"}
+
+
+def test_a_connection_without_a_name_may_hear_nothing(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys.admit("alice", "*")
+    monkeypatch.setattr("mt4pump.publisher._user_of", lambda _frame: "")
+    with gated(keys) as made:
+        socket = made.subscriber(keys.pairs["alice"], b"")
+        made.settle(lambda: len(made.publisher._admission), "the subscription")
+        assert made.is_deaf(socket, 10)
