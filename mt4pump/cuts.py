@@ -6,8 +6,7 @@ query thread reads the cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Iterable, Iterator
 
 from mt4pump.decode import Fields
 from mt4pump.state import Row
@@ -20,36 +19,17 @@ Take = Callable[[], Source]
 """Takes hold of the rows of one kind as they are at this moment."""
 
 
-class CutRows(Sequence[Row]):
-    """The rows of a cut, made at the first look at them."""
+class CutRows:
+    """The rows of a cut, made one by one while somebody goes through them."""
 
     def __init__(self, sources: Iterable[tuple[Kind, Source]], suffix: str) -> None:
         self._sources = list(sources)
         self._suffix = suffix
-        self._rows: list[Row] | None = None
-
-    def _made(self) -> list[Row]:
-        if self._rows is None:
-            self._rows = [
-                Row(topic_of(kind, key, self._suffix), fields)
-                for kind, source in self._sources
-                for key, fields in source()
-            ]
-            self._sources.clear()
-        return self._rows
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        return self._made()[index]
 
     def __iter__(self) -> Iterator[Row]:
-        return iter(self._made())
-
-    def __len__(self) -> int:
-        return len(self._made())
+        for kind, source in self._sources:
+            for key, fields in source():
+                yield Row(topic_of(kind, key, self._suffix), fields)
 
 
 def listed(rows: Iterable[Fields], key: str) -> Source:

@@ -162,23 +162,30 @@ class Pump(Thread):
 
     def _cut(self, request: CutRequest) -> None:
         """Answer with the state at this moment: all that was taken so far is committed and published, nothing else."""
+        if not request.is_open:  # who asked gave up
+            return
+        try:
+            request.answer(self._cut_now(request.prefixes))
+        except BaseException:
+            request.answer(None)
+            raise
+
+    def _cut_now(self, prefixes: tuple[bytes, ...]) -> Cut:
         self._emitter.flush()
-        kinds = [kind for kind in KINDS.values() if touches(kind, request.prefixes)]
+        kinds = [kind for kind in KINDS.values() if touches(kind, prefixes)]
         seqs: dict[bytes, int] = {}
         for kind in kinds:
             seqs |= self._intake.seqs(kind)
         journal, encoder = self._journal, self._emitter.encoder
         rows = CutRows(((kind, take()) for kind, take in self._intake.states() if kind in kinds), encoder.suffix)
-        request.answer(
-            Cut(
-                epoch=encoder.epoch,
-                log=journal.log_id if journal else None,
-                offset=journal.last_offset if journal else 0,
-                offsets=dict(journal.last_offsets) if journal else {},
-                ts=self._now_ns(),
-                seqs=seqs,
-                rows=rows,
-            )
+        return Cut(
+            epoch=encoder.epoch,
+            log=journal.log_id if journal else None,
+            offset=journal.last_offset if journal else 0,
+            offsets=dict(journal.last_offsets) if journal else {},
+            ts=self._now_ns(),
+            seqs=seqs,
+            rows=rows,
         )
 
     def _keep_house(self, now_s: float) -> None:

@@ -51,9 +51,10 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
 def _reload(daemon: Daemon, settings: Settings, load: Callable[[], Settings], desk: ReloadDesk) -> Settings:
     """Take over what can be taken over while running, say what cannot, and return the settings that now hold."""
     found = reread(settings, load)
+    if found.ok:
+        daemon.reload_permissions()
     if "symbols" in found.changed_now:
         daemon.select(found.settings.symbols)
-    daemon.reload_permissions()
     log.log(logging.INFO if found.ok else logging.ERROR, "reload: %s", found.text)
     desk.answer(found.text, ok=found.ok)
     return found.settings

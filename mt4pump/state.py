@@ -6,7 +6,7 @@ order with the events, and is answered with a `Cut` that never changes again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Cut:
     offsets: Mapping[str, int]
     ts: int
     seqs: Mapping[bytes, int]
-    rows: Sequence[Row]
+    rows: Iterable[Row]
 
 
 class CutRequest:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgpack
 
@@ -59,16 +59,6 @@ class StreamOptions:
     hold_limit: int = 100_000
 
 
-@dataclass(slots=True)
-class Tails:
-    """Last numbers of topics that are not stored, at a cut; judged when all from before it must have come."""
-
-    epoch: int
-    ts: int
-    seqs: dict[bytes, int] = field(default_factory=dict)
-    rows: dict[bytes, Frames] = field(default_factory=dict)
-
-
 class Stream:
     """See the module. ``number`` counts requests: a reply to an older one is ignored."""
 
@@ -92,7 +82,7 @@ class Stream:
         self.joined = not options.query  # events flow
         self.based = False  # a cut told where every topic stands
         self.added: list[str] = []
-        self.tails: Tails | None = None
+        self.tails: jobs.Tails | None = None
         self.resubscribe = True
         self.describe_again = False
         self._asked_for: set[tuple[bytes, int]] = set()
@@ -101,6 +91,8 @@ class Stream:
         self._failing = False
         self._suspect = False
         self._heard = False
+        self._unstored = (0, 0)
+        self._unstored_wanted = False
         self._tails_wanted = False
         self._proven_from = self._proven_to = 0
         self._job: Job | None = None
@@ -370,7 +362,7 @@ class Stream:
         self.out.extend(self.watch.changes(self._now_ns, *self.backlog))
         if self._compare_log(body.get("log"), body.get("offset") or 0):
             clean = False
-        self._judge_tails(body)
+        self._note_tails(body)
         track = self.book.track(frames[0])
         if track.wanted:
             self.out.append(track.make(track, body, frames))
@@ -427,21 +419,32 @@ class Stream:
         self.log, self.confirmed = log, None
         self.confirm(offset)
 
-    def _judge_tails(self, body: Body) -> None:
-        """Say what was lost at the end of topics that are silent since, once all from before the cut must be here."""
+    def _note_tails(self, body: Body) -> None:
+        """Note what a heartbeat says about events that only their numbers can prove."""
         tails = self.tails
-        if tails is None or body["epoch"] != tails.epoch or body["ts"] <= tails.ts:
-            return
+        if tails is not None and body["epoch"] == tails.epoch and body["ts"] > tails.ts:
+            tails.is_ripe = True
+        journal = body.get("journal")
+        unstored = (self.epoch, journal.get("unstored", 0) if isinstance(journal, dict) else 0)
+        if unstored != self._unstored or not body.get("durable"):
+            self._unstored_wanted = True
+        self._unstored = unstored
+
+    def _judge_tails(self) -> None:
+        """Say what was lost at the end of topics that are silent since."""
+        tails = self.tails
+        if tails is None or not tails.is_ripe or (self._has_journal and (self.confirmed or 0) < tails.offset):
+            return  # what the journal has must come first
         self.tails = None
         for wire, seq in tails.seqs.items():
             track = self.book.track(wire)
-            missing = seq - self._last_seq(track, tails.epoch, seq + 1) if track.wanted else 0
+            missing = seq - self._last_seq(track, tails.epoch, seq + 1) if track.wanted and track.rank else 0
             if missing <= 0:
                 continue
             self.counts["gaps"] += 1
-            self._lose(track, missing, "this kind is not stored")
+            self._lose(track, missing, self._why_lost(track))
             track.epoch, track.seq = tails.epoch, seq
-            if wire in tails.rows:
+            if wire in tails.rows and not track.durable:
                 frames = tails.rows[wire]
                 self.deliver(track, frames, msgpack.unpackb(frames[1]), SNAPSHOT)
 
@@ -478,9 +481,12 @@ class Stream:
                 return
         if self.gate == OPEN and self.confirmed is not None and self._proven_from <= self.confirmed:
             self.confirm(self._proven_to)
+        self._judge_tails()
         if self._tails_wanted and self.based and self._now_s >= self._retry_at_s:
             self._tails_wanted = False
-            if prefixes := self.book.passing_prefixes():
+            prefixes = self.book.prefixes() if self._unstored_wanted else self.book.passing_prefixes()
+            self._unstored_wanted = False
+            if prefixes:
                 self._start(jobs.look_for_tails(self, prefixes), opens_gate=False)
 
     def _last_held(self) -> int | None:
@@ -578,10 +584,10 @@ class Stream:
         self.log, self.joined, self.based, self.book.baseline = log, True, True, True
         self.confirm(offset)
 
-    def expect(self, epoch: int, ts: int, seqs: dict[bytes, int], rows: dict[bytes, Frames]) -> None:
-        """Keep the last numbers of a cut, to be judged by the next heartbeat after it."""
-        if epoch == self.epoch:
-            self.tails = Tails(epoch, ts, seqs, rows)
+    def expect(self, tails: jobs.Tails) -> None:
+        """Keep the last numbers of a cut, to be judged after the next heartbeat."""
+        if tails.epoch == self.epoch:
+            self.tails = tails
 
     def let_through_until(self, ts: int, offset: int) -> None:
         """Hand over the held events that a cut contains; the others wait on."""

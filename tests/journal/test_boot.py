@@ -1,0 +1,110 @@
+"""A loss of power may take back commits: offsets are skipped then, and only then."""
+
+from pathlib import Path
+
+import pytest
+
+from mt4pump.journal import Journal, JournalOptions
+from mt4pump.journal import store as store_module
+from mt4pump.journal.boot import boot_identity, same_boot
+from mt4pump.journal.store import RESERVE_BLOCK
+from tests.journal.making import add, change_marks, die, first_page, open_journal, opened, read_all
+
+OTHER_BOOT = "id:00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite3"
+
+
+def lose_power(journal: Journal) -> None:
+    """Kill the daemon and have the machine start anew. What the disk had not yet is gone in earnest: see the copy."""
+    path = journal._path
+    die(journal)
+    wal = path.with_name(path.name + "-wal")
+    kept = wal.read_bytes()
+    change_marks(path, boot=OTHER_BOOT)
+    wal.write_bytes(kept[:0] or b"\0" * 32)
+
+
+def test_after_a_loss_of_power_offsets_go_on_behind_the_mark_on_the_disk(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = open_journal(path)
+    add(journal, 5)
+    lose_power(journal)
+    with opened(path) as journal:
+        assert journal.last_offset == RESERVE_BLOCK
+        assert "the machine went down" in caplog.text
+        add(journal, 2)
+    assert read_all(path)[-2:] == [RESERVE_BLOCK + 1, RESERVE_BLOCK + 2]
+    assert not first_page(path, after=5).whole, "6 and later may have been seen"
+    assert first_page(path, after=RESERVE_BLOCK).whole
+    assert first_page(path, after=0, to=4).whole, "what lies before the break is complete"
+
+
+@pytest.mark.parametrize("level", ["full", "extra"])
+def test_with_synced_commits_nothing_is_skipped(path: Path, level: str) -> None:
+    options = JournalOptions(synchronous=level)
+    journal = open_journal(path, options)
+    add(journal, 5)
+    lose_power(journal)
+    with opened(path, options) as journal:
+        assert journal.last_offset == 5
+    assert first_page(path).whole
+
+
+def test_the_level_of_the_life_that_ended_counts_not_the_new_one(path: Path) -> None:
+    journal = open_journal(path, JournalOptions(synchronous="off"))
+    add(journal, 5)
+    lose_power(journal)
+    with opened(path, JournalOptions(synchronous="full")) as journal:
+        assert journal.last_offset == RESERVE_BLOCK
+
+
+def test_after_a_clean_end_another_boot_skips_nothing(path: Path) -> None:
+    with opened(path) as journal:
+        add(journal, 5)
+    change_marks(path, boot=OTHER_BOOT)
+    with opened(path) as journal:
+        assert journal.last_offset == 5
+
+
+def test_since_over_a_break_is_not_whole(path: Path) -> None:
+    journal = open_journal(path)
+    add(journal, 5, ts=1_000)
+    lose_power(journal)
+    with opened(path, JournalOptions(max_age_s=0)) as journal:
+        add(journal, 5, ts=3_000)
+    assert not first_page(path, since=2_000).whole, "events of 2,000 may have been lost"
+
+
+def test_the_mark_stays_ahead_of_every_offset_and_is_on_the_disk_before_it_is_needed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "RESERVE_BLOCK", 100)
+    journal = open_journal(path, JournalOptions(max_age_s=0))
+    store = journal._store
+    assert store is not None
+    for _ in range(100):
+        add(journal, 20)
+        assert journal.last_offset <= store.reserved_synced <= store.reserved
+    add(journal, 1000)
+    assert journal.last_offset <= store.reserved_synced
+    assert store.late_syncs > 0, "the keeper cannot be that fast"
+    journal.close()
+
+
+def test_boots_are_told_apart() -> None:
+    assert same_boot("id:a", "id:a")
+    assert same_boot("at:1000", "at:1003")
+    for one, other in (("id:a", "id:b"), ("at:1000", "at:1060"), ("at:1000", "id:a"), ("", ""), ("at:x", "at:1")):
+        assert not same_boot(one, other)
+
+
+def test_this_boot_has_an_identity_that_stays(tmp_path: Path) -> None:
+    assert same_boot(boot_identity(), boot_identity())
+    fallback = boot_identity(tmp_path / "none")
+    assert fallback.startswith("at:")
+    assert same_boot(fallback, boot_identity(tmp_path / "none"))

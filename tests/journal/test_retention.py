@@ -1,0 +1,117 @@
+"""What is too old or too much goes, oldest first, in small steps."""
+
+from pathlib import Path
+
+import pytest
+
+from mt4pump.journal import JournalOptions
+from mt4pump.journal import retention as retention_module
+from tests.journal.making import NOW_NS, Clock, add, events, first_page, nothing, opened, read_all
+
+DAY_S = 86400
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite3"
+
+
+def test_events_older_than_the_limit_go_and_younger_ones_stay(path: Path) -> None:
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:
+        add(journal, 5, ts=clock.ns)
+        clock.advance(DAY_S / 2)
+        add(journal, 5, ts=clock.ns)
+        journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 0
+        clock.advance(DAY_S / 2 + 1)
+        journal.tend(nothing)
+        vitals = journal.vitals()
+        assert (vitals["deleted"], vitals["first_offset"]) == (5, 6)
+    page = first_page(path)
+    assert ([event.offset for event in page.events], page.first_available, page.whole) == (
+        [6, 7, 8, 9, 10],
+        6,
+        False,
+    )
+    assert first_page(path, after=5).whole
+
+
+def test_a_journal_whose_events_all_went_goes_on_by_one(path: Path) -> None:
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:
+        add(journal, 5)
+        clock.advance(2 * DAY_S)
+        journal.tend(nothing)
+        page = first_page(path)
+        assert (page.events, page.first_available, page.last, page.whole) == ([], 6, 5, False)
+        assert first_page(path, after=5).whole
+    with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:
+        add(journal, 1, ts=clock.ns)
+        assert journal.last_offset == 6
+        journal.tend(nothing)
+        assert journal.vitals()["first_offset"] == 6
+
+
+def test_an_event_stamped_in_the_future_is_not_deleted_early_nor_those_behind_it(path: Path) -> None:
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:
+        add(journal, 1, ts=NOW_NS + 10 * DAY_S * 10**9)
+        add(journal, 3, ts=NOW_NS)
+        clock.advance(2 * DAY_S)
+        journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 0
+
+
+def test_the_size_in_use_stays_near_its_bound_and_the_file_reuses_pages(path: Path) -> None:
+    bound = 2 * 2**20
+    with opened(path, JournalOptions(max_bytes=bound)) as journal:
+        for _ in range(300):
+            add(journal, 50, size=700)
+            journal.tend(nothing)
+        size = journal.vitals()["size_bytes"]
+        assert isinstance(size, int)
+        assert bound / 2 < size < 1.2 * bound
+    assert path.stat().st_size < 2 * bound
+    assert len(read_all(path)) < 3000
+
+
+def test_a_backlog_goes_in_bounded_steps_over_many_calls(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention_module, "STEP_ROWS", 100)
+    with opened(path) as journal:
+        for _ in range(10):
+            add(journal, 1000, size=300)
+    clock = Clock()
+    clock.advance(30 * DAY_S)
+    with opened(path, clock=clock) as journal:
+        deleted = [0]
+        for _ in range(60):
+            add(journal, 100, ts=clock.ns)
+            journal.tend(nothing)
+            now = journal.vitals()["deleted"]
+            assert isinstance(now, int)
+            deleted.append(now)
+        steps = [later - earlier for earlier, later in zip(deleted, deleted[1:], strict=False)]
+        assert 0 < max(steps) <= 2 * 600 + 500, "credit of some commits, and a step of tend"
+        assert deleted[-1] == 10_000
+        assert journal.vitals()["first_offset"] == 10_001
+
+
+def test_zero_means_no_bound(path: Path) -> None:
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=0, max_bytes=0), clock) as journal:
+        add(journal, 100, size=5000)
+        clock.advance(1000 * DAY_S)
+        journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 0
+
+
+def test_the_mirror_is_not_subject_to_retention(path: Path) -> None:
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=1, max_bytes=20_000), clock) as journal:
+        assert journal.append(events(journal, b"trade.1"), dict.fromkeys(range(200), b"x" * 700))
+        for _ in range(5):
+            clock.advance(60)
+            journal.tend(nothing)
+        assert len(journal.open_orders()) == 200
+        assert journal.vitals()["deleted"] == 1
