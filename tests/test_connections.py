@@ -67,7 +67,8 @@ def test_who_hangs_up_at_once_is_counted(publisher: Publisher) -> None:
 
 def test_counters_stay_over_a_reopening_and_nobody_is_left_open(publisher: Publisher) -> None:
     with context() as other:
-        sync(publisher, subscriber(other, publisher.endpoint, b""))
+        reader = subscriber(other, publisher.endpoint, b"")
+        sync(publisher, reader)
         publisher.reopen()
         assert publisher.connections.now == 0
         looked(publisher, now=1, accepted=2)

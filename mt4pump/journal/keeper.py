@@ -8,19 +8,23 @@ from contextlib import closing
 from threading import Event, Lock, Thread
 
 from mt4pump.journal.faults import FAULTS
-from mt4pump.journal.schema import BUSY_WAIT_S, connect, pragma
+from mt4pump.journal.schema import BUSY_WAIT_S, WAL_LIMIT_BYTES, connect, pragma
 from mt4pump.journal.store import Store, sync_file
 
 LOOK_EVERY_S = 1.0
 CHECKPOINT_BYTES = 8 * 2**20
 """A log that was moved whole is begun anew by the next commit, and that commit syncs it: not too often, then."""
 CHECKPOINT_AT_LEAST_S = 10.0
+HURRY_ROUNDS = 10
+QUICK_PAGES = 500
+"""What the pump thread may move itself: some milliseconds."""
 
 
 class Keeper(Thread):
     """Looks after one `Store` with a connection of its own. ``trouble`` is what ended it.
 
     ``kept_bytes`` is how much of `Store.bytes_written` is in the file; ``checkpointing`` is held while it moves.
+    ``restart_wanted`` asks the pump thread to begin the log anew, just when that is quick.
     """
 
     def __init__(self, store: Store) -> None:
@@ -28,6 +32,7 @@ class Keeper(Thread):
         self.trouble: BaseException | None = None
         self.kept_bytes = 0
         self.checkpointing = Lock()
+        self.restart_wanted = False
         self._store = store
         self._kept_at_s = time.monotonic()
         self._ending = Event()
@@ -43,6 +48,7 @@ class Keeper(Thread):
                     self._sync_reserve()
                     if self._is_due():
                         self._checkpoint(connection)
+                        self._bound_wal(connection)
         except FAULTS as error:
             self.trouble = error
 
@@ -55,12 +61,23 @@ class Keeper(Thread):
         late = time.monotonic() - self._kept_at_s >= CHECKPOINT_AT_LEAST_S
         return waiting >= CHECKPOINT_BYTES or (late and waiting > 0)
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+    def _checkpoint(self, connection: sqlite3.Connection) -> int:
+        """Move what is in the log; return how many pages came or stayed meanwhile."""
         written = self._store.bytes_written
         with self.checkpointing:
-            pragma(connection, "wal_checkpoint(PASSIVE)")
+            _, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self.kept_bytes = written
         self._kept_at_s = time.monotonic()
+        return int(pages) - int(moved)
+
+    def _bound_wal(self, connection: sqlite3.Connection) -> None:
+        """Catch up with a log that grew too large as commits never paused; the rest is quick for the pump thread."""
+        if self._store.wal_bytes() < WAL_LIMIT_BYTES:
+            return
+        for _ in range(HURRY_ROUNDS):
+            if self._checkpoint(connection) <= QUICK_PAGES:
+                self.restart_wanted = True
+                return
 
     def _sync_reserve(self) -> None:
         """Put the mark of reserved offsets on the disk before it is reached."""

@@ -149,7 +149,9 @@ class _Search:
         live = self._unstored_after
         if forgotten or (live is not None and after <= live < to):
             return False
-        return self._one("SELECT 1 FROM breaks WHERE after >= ? AND after < ? LIMIT 1", after, to) is None
+        # next - 1 is the mark behind skipped offsets: who is there knows of the break, who is before it may not.
+        sql = "SELECT 1 FROM breaks WHERE (after >= ?1 OR next - 2 >= ?1) AND after < ?2 LIMIT 1"
+        return self._one(sql, after, to) is None
 
     def _before_ts(self, ts: int) -> int:
         """Return the offset of the last event before the first one with a ``ts`` that high, 0 for none."""

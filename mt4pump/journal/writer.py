@@ -11,7 +11,7 @@ from mt4pump.clock import NowNs
 from mt4pump.complaints import Complaints
 from mt4pump.journal.damage import companion, salvage, set_aside
 from mt4pump.journal.faults import FAULTS, FileTrouble, explain, is_damage
-from mt4pump.journal.keeper import CHECKPOINT_BYTES, Keeper
+from mt4pump.journal.keeper import Keeper
 from mt4pump.journal.opening import UNSTORED_MARK, Before, open_store
 from mt4pump.journal.options import JournalOptions
 from mt4pump.journal.rows import Stored, kind_name
@@ -21,6 +21,8 @@ from mt4pump.journal.store import Store
 RETRY_S = 1.0
 RETRY_LIMIT_S = 30.0
 KEEPER_END_S = 2.0
+WAL_FORCE = 4
+"""How many times its bound the log may have before the pump thread empties it, however long that takes."""
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,8 @@ class Journal:
             return True
         try:
             self._check_offsets(events)
+            if self._keeper is not None and self._keeper.restart_wanted:
+                self._restart_wal(store)
             store.commit(events, changed)
         except FAULTS as error:
             self._fail(error, "storing events")
@@ -247,20 +251,21 @@ class Journal:
         self._keeper.start()
 
     def _bound_wal(self, store: Store) -> None:
-        """Begin a log anew that grew too large as commits never paused, once the keeper has left little to move."""
-        keeper, size = self._keeper, store.wal_bytes()
-        if size < WAL_LIMIT_BYTES or keeper is None:
-            return
-        if store.bytes_written - keeper.kept_bytes > 4 * CHECKPOINT_BYTES and size < 2 * WAL_LIMIT_BYTES:
-            return
-        if not keeper.checkpointing.acquire(blocking=False):
-            return
+        """Begin a log anew by force that the keeper did not get hold of."""
+        size = store.wal_bytes()
+        if size >= WAL_FORCE * WAL_LIMIT_BYTES and not self._restart_wal(store):
+            self.complaints.add("wal_held", f"{store.wal}: {size} bytes, and a reader is in the way of emptying it")
+
+    def _restart_wal(self, store: Store) -> bool:
+        """Begin the log anew, unless the keeper is at work on it: then True, too, as its turn comes again."""
+        keeper = self._keeper
+        if keeper is None or not keeper.checkpointing.acquire(blocking=False):
+            return True
         try:
-            begun_anew = store.restart_wal()
+            keeper.restart_wanted = False
+            return store.restart_wal()
         finally:
             keeper.checkpointing.release()
-        if not begun_anew:
-            self.complaints.add("wal_held", f"{store.wal}: {size} bytes, and a reader is in the way of emptying it")
 
     def _fail(self, error: BaseException, doing: str) -> None:
         """Tell, let go of the file, and have `tend` try again later."""

@@ -24,22 +24,22 @@ class Program:
 
     @property
     def settings_file(self) -> str:
-        """Return the name of its settings file; the daemon's is the one that it finds by itself in its folder."""
-        return "mt4pump.toml" if self.name == "daemon" else f"{self.name}.toml"
+        """Return the name of its settings file: the one that it finds by itself in its working folder."""
+        return f"{self.service}.toml"
 
 
-def _consumer(name: str, description: str) -> Program:
-    return Program(name, f"mt4pump-{name}", description, ("-m", f"consumers.{name}"), ("daemon",))
+def _consumer(name: str, room: str, description: str) -> Program:
+    return Program(name, f"mt4pump-{name}", description, ("-m", f"mt4pump_consumers.{room}"), ("daemon",))
 
 
 PROGRAMS = {
     program.name: program
     for program in (
         Program("daemon", "mt4pump", "Publishes a MetaTrader 4 manager session on ZeroMQ", ("-m", "mt4pump", "run")),
-        _consumer("gateway", "Serves the mt4pump stream to WebSocket clients"),
-        _consumer("monitor", "Watches trades of the mt4pump stream and alerts"),
-        _consumer("metrics", "Tells Prometheus about the mt4pump stream"),
-        _consumer("nats", "Republishes the mt4pump stream on NATS"),
+        _consumer("gateway", "gateway", "Serves the mt4pump stream to WebSocket clients"),
+        _consumer("monitor", "monitor", "Watches trades of the mt4pump stream and alerts"),
+        _consumer("metrics", "metrics", "Tells Prometheus about the mt4pump stream"),
+        _consumer("nats", "nats_bridge", "Republishes the mt4pump stream on NATS"),
     )
 }
 

@@ -14,6 +14,7 @@ from tests.vendor.control import Vendor
 Read = Callable[[DllManager], object]
 READS: dict[str, Read] = {
     "select_symbol": lambda manager: manager.select_symbol(b"EURUSD"),
+    "hide_symbol": lambda manager: manager.hide_symbol(b"EURUSD"),
     "updated_quotes": lambda manager: manager.updated_quotes(),
     "request_news_body": lambda manager: manager.request_news_body(1),
     "news_body": lambda manager: manager.news_body(1),

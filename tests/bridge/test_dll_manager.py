@@ -166,6 +166,14 @@ class TestQuotes:
         assert bytes(pumping.updated_quotes()) == tick("EURUSD", 1.2)
         assert bytes(pumping.updated_quotes()) == b""
 
+    def test_a_hidden_symbol_comes_no_more(self, pumping: DllManager, vendor: Vendor) -> None:
+        vendor.set_quotes([tick("EURUSD", 1.0), tick("GBPUSD", 1.0)])
+        for name in (b"EURUSD", b"GBPUSD"):
+            pumping.select_symbol(name)
+        pumping.hide_symbol(b"EURUSD\0\0\0\0\0\0")
+        vendor.set_quotes([tick("EURUSD", 1.1), tick("GBPUSD", 1.3)])
+        assert bytes(pumping.updated_quotes()) == tick("GBPUSD", 1.3)
+
     def test_name_of_twelve_letters_has_no_nul_and_is_found(self, pumping: DllManager, vendor: Vendor) -> None:
         vendor.set_quotes([tick("TWELVELETTER", 1.0)])
         pumping.select_symbol(b"TWELVELETTER")

@@ -237,6 +237,23 @@ def test_they_are_selected_again_at_every_doorbell_and_a_new_one_at_its_row(desk
     assert selected(desk) == []
 
 
+def test_other_patterns_take_hold_at_once_and_what_fell_out_is_hidden(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
+    desk.take(SYMBOLS)
+    desk.intake.tables.select(("USD*",))
+    assert sorted(set(selected(desk))) == [b"USDJPY"]
+    desk.intake.tables.select(("*",))
+    assert sorted(set(selected(desk))) == [b"EURUSD", b"USDJPY"]
+
+
+def test_other_patterns_without_a_session_hold_from_the_next_one_on(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
+    desk.reconnect()
+    desk.intake.tables.select(("USD*",))
+    desk.take(PumpCode.START_PUMPING)
+    assert selected(desk) == [b"USDJPY"]
+
+
 def test_a_symbol_that_cannot_be_selected_is_counted_and_the_others_are(desk: Stand) -> None:
     desk.manager.failures["select_symbol"].append(failed("SymbolAdd", 3, "RET_INVALID_DATA"))
     desk.manager.tables["symbols"] = symbol("BAD") + symbol("GOOD")

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from mt4pump.journal import Journal, JournalOptions
+from mt4pump.journal import opening as opening_module
 from mt4pump.journal import store as store_module
 from mt4pump.journal.boot import boot_identity, same_boot
+from mt4pump.journal.damage import companion
 from mt4pump.journal.store import RESERVE_BLOCK
 from tests.journal.making import add, change_marks, die, first_page, open_journal, opened, read_all
 
@@ -19,13 +21,29 @@ def path(tmp_path: Path) -> Path:
 
 
 def lose_power(journal: Journal) -> None:
-    """Kill the daemon and have the machine start anew. What the disk had not yet is gone in earnest: see the copy."""
+    """Kill the daemon and have the machine start anew; all that was committed is on the disk, which nobody can know."""
     path = journal._path
     die(journal)
-    wal = path.with_name(path.name + "-wal")
-    kept = wal.read_bytes()
-    change_marks(path, boot=OTHER_BOOT)
-    wal.write_bytes(kept[:0] or b"\0" * 32)
+    restart_machine(path)
+
+
+def test_events_that_the_disk_never_had_do_not_have_their_offsets_given_again(path: Path) -> None:
+    journal = open_journal(path)
+    add(journal, 5)
+    synced = companion(path, "-wal").read_bytes()
+    add(journal, 5)
+    die(journal)
+    companion(path, "-wal").write_bytes(synced)
+    restart_machine(path)
+    with opened(path) as journal:
+        add(journal, 1)
+    assert read_all(path) == [1, 2, 3, 4, 5, RESERVE_BLOCK + 1]
+    assert not first_page(path, after=10).whole
+
+
+def restart_machine(path: Path) -> None:
+    change_marks(path, boot=OTHER_BOOT)  # moves the log into the file and deletes it
+    companion(path, "-wal").write_bytes(bytes(32))  # a log was there, and nothing in it can be used
 
 
 def test_after_a_loss_of_power_offsets_go_on_behind_the_mark_on_the_disk(
@@ -83,7 +101,8 @@ def test_since_over_a_break_is_not_whole(path: Path) -> None:
 def test_the_mark_stays_ahead_of_every_offset_and_is_on_the_disk_before_it_is_needed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "RESERVE_BLOCK", 100)
+    for module in (store_module, opening_module):
+        monkeypatch.setattr(module, "RESERVE_BLOCK", 100)
     journal = open_journal(path, JournalOptions(max_age_s=0))
     store = journal._store
     assert store is not None

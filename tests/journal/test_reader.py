@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import JournalError
@@ -94,6 +94,7 @@ def test_prefixes_match_as_on_a_sub_socket(
     assert offsets(reader, *prefixes) == wanted
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=4), max_size=6), st.binary(max_size=5))
 def test_the_condition_holds_exactly_for_topics_that_begin_with_a_prefix(prefixes: list[bytes], topic: bytes) -> None:
     kept = minimal(prefixes)
@@ -148,6 +149,7 @@ def test_a_page_is_bounded_in_rows(journal: Journal, reader: JournalReader, monk
     assert (len(page.events), page.next) == (7, 7)
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(st.integers(-7200, 7200), min_size=1, max_size=40),
     since=st.integers(-8000, 8000),

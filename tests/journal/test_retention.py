@@ -1,5 +1,6 @@
 """What is too old or too much goes, oldest first, in small steps."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_a_backlog_goes_in_bounded_steps_over_many_calls(path: Path, monkeypatch
             now = journal.vitals()["deleted"]
             assert isinstance(now, int)
             deleted.append(now)
-        steps = [later - earlier for earlier, later in zip(deleted, deleted[1:], strict=False)]
+        steps = [later - earlier for earlier, later in itertools.pairwise(deleted)]
         assert 0 < max(steps) <= 2 * 600 + 500, "credit of some commits, and a step of tend"
         assert deleted[-1] == 10_000
         assert journal.vitals()["first_offset"] == 10_001

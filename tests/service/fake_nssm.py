@@ -52,7 +52,7 @@ def answer(state: dict[str, Any], words: list[str]) -> tuple[int, str]:
     return on_existing(state, services[name], action, name, rest)
 
 
-def on_existing(
+def on_existing(  # noqa: PLR0911 - one for each action
     state: dict[str, Any], service: dict[str, Any], action: str, name: str, rest: list[str]
 ) -> tuple[int, str]:
     """Return what happens to a service that is there."""

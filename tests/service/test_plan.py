@@ -42,7 +42,7 @@ def test_each_program_has_a_folder_of_its_own_with_settings_and_log() -> None:
         about = told(name)
         assert about["AppDirectory"] == (rf"D:\a b\mt4pump\{name}",)
         assert about["AppStdout"] == about["AppStderr"] == (rf"D:\a b\mt4pump\{name}\logs\{name}.log",)
-    assert told("metrics")["AppParameters"][0].endswith(r'--config "D:\a b\mt4pump\metrics\metrics.toml"')
+    assert told("metrics")["AppParameters"][0].endswith(r'--config "D:\a b\mt4pump\metrics\mt4pump-metrics.toml"')
 
 
 def test_logs_rotate_while_the_program_runs() -> None:

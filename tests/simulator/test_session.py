@@ -20,6 +20,7 @@ from .reader import LIMIT_S, Reader, running
 
 READS: dict[str, Callable[[Manager], object]] = {
     "select_symbol": lambda manager: manager.select_symbol(b"EURUSD"),
+    "hide_symbol": lambda manager: manager.hide_symbol(b"EURUSD"),
     "updated_quotes": lambda manager: manager.updated_quotes(),
     "table": lambda manager: manager.table("trades"),
     "request_news_body": lambda manager: manager.request_news_body(7001),
@@ -205,6 +206,18 @@ def test_only_selected_symbols_are_quoted() -> None:
         assert {quote["symbol"] for quote in reader.decoded_quotes()} == {"XAUUSD", "US30"}
         with pytest.raises(ManagerError, match="no symbol"):
             reader.manager.select_symbol(b"NOTHING")
+
+
+def test_a_hidden_symbol_is_quoted_no_more() -> None:
+    with running(rate=math.inf) as simulator:
+        reader = Reader(simulator, select=False)
+        for name in (b"XAUUSD", b"US30"):
+            reader.manager.select_symbol(name)
+        reader.read_until(lambda: reader.quote_count() > 100)
+        reader.manager.hide_symbol(b"US30")
+        before = reader.quote_count()
+        reader.read_until(lambda: reader.quote_count() > before + 100)
+        assert {quote["symbol"] for quote in list(reader.decoded_quotes())[before:]} == {"XAUUSD"}
 
 
 def test_a_call_gives_256_quotes_at_most() -> None:

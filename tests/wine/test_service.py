@@ -136,9 +136,11 @@ def test_wrong_settings_do_not_loop_and_the_reason_is_shown(service: Service) ->
     assert service.log.read_text(encoding="utf-8").count("simulater") == 1, "started once only"
 
 
-def test_consumers_depend_on_the_daemon_and_stop_before_it(service: Service, endpoint: str) -> None:
+@pytest.mark.parametrize("version", ["2.24", "2.24-101"])
+def test_both_versions_take_all_parameters_as_we_mean_them(windows: Machine, version: str) -> None:
+    service = Service(windows, windows.nssm if version == "2.24-101" else windows.nssm_release())
     service.must("install", "daemon", "metrics")
-    simulator(service, endpoint)
+    service.must("install", "daemon", "metrics")
     assert service.registered("mt4pump-metrics", "DependOnService") == "mt4pump"
     parameters = service.told("get", "mt4pump", "AppParameters")
     assert parameters == r'-X utf8 -u -m mt4pump run --config "C:\mt4 pump\daemon\mt4pump.toml"'

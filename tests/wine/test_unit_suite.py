@@ -15,6 +15,7 @@ COMPILER = "compiles: the compiler runs on the host, and its library is handed i
 OWNERS = "asks psutil whose a socket or a process is, which Wine 8 does not tell"
 LEFT_OUT = {
     "tests/vendor/test_compile.py": COMPILER,
+    "tests/vendor/test_decorations.py": COMPILER,
     "tests/bridge/test_library.py::TestLoad::test_missing_export_is_named": COMPILER,
     "tests/cli/test_check.py::test_a_taken_address_is_3_and_names_the_program": OWNERS,
     "tests/test_address_holder.py::test_a_listener_on_all_addresses_is_found_for_each": OWNERS,

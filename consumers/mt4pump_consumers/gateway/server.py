@@ -281,7 +281,7 @@ class Gateway:
                     session.reply(now)
 
     def _on_notice(self, notice: Notice) -> None:
-        log.info("stream: %s: %s", notice.kind, notice.text)
+        log.debug("stream: %s: %s", notice.kind, notice.text)  # the subscriber logs them, at a bounded rate
         self.hub.tell(words.notice_message(notice), notice.topic)
 
     def _status(self) -> Json:

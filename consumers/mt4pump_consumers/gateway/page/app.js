@@ -13,7 +13,7 @@ const NOTICES = 200;
 
 const place = { log: null, offset: 0 }; // the last stored event that we have
 const sequence = new Map(); // topic → [epoch, seq]
-let missed = 0, feed = null, linkWhy = "", quoteAgeS = null, quoteAgeAt = 0, unseen = 0, wasUp = false;
+let missed = 0, feed = null, linkWhy = "", quoteAgeS = null, quoteAgeAt = 0, unseen = 0, wasUp = false, lostQuotes = 0, lostTimer = null;
 
 function state(id, word, text) {
   const item = $(id);
@@ -76,9 +76,10 @@ function showFeed(status) {
 }
 
 function checkSequence({ topic, data, snapshot }) {
-  const [epoch, seq] = sequence.get(topic) ?? [0, 0];
-  if (!snapshot && epoch === data.epoch && data.seq > seq + 1) {
-    gap(data.seq - seq - 1, `${data.seq - seq - 1} events of ${topic} before number ${data.seq} did not come`);
+  const [epoch, seq] = sequence.get(topic) ?? [0, 0]; // of a topic not met before nothing is known
+  const count = data.seq - seq - 1;
+  if (!snapshot && epoch === data.epoch && count > 0) {
+    gap(count, `${topic}: ${count === 1 ? "1 event" : `${count} events`} before number ${data.seq} did not come`);
   }
   if (epoch !== data.epoch || data.seq > seq) sequence.set(topic, [data.epoch, data.seq]);
 }
@@ -102,8 +103,17 @@ const TAKERS = {
     if (!entered) enter(message);
     showFeed(message);
   },
-  notice({ kind, message, count }) {
-    if (kind === "lost" || kind === "not_whole") gap(count ?? 0, message);
+  notice({ kind, message, count, topic }) {
+    if (topic?.startsWith("quote.")) {
+      // A quote that was missed is worth nothing once the next one is there; one line tells of all of them.
+      if (kind !== "lost" && kind !== "gap") return;
+      lostQuotes += kind === "lost" ? (count ?? 0) : 0;
+      lostTimer ??= setTimeout(() => {
+        if (lostQuotes) note("quotes skipped", `${lostQuotes} older quotes did not come; the prices shown are the newest`, "");
+        lostQuotes = 0;
+        lostTimer = null;
+      }, 500);
+    } else if (kind === "lost" || kind === "not_whole") gap(count ?? 0, message);
     else note(kind, message);
   },
   auth(message) {

@@ -59,7 +59,7 @@ export class Blotter {
     cell(line, money ? "" : (closed ? trade.close_price : trade.open_price).toFixed(trade.digits), "number");
     const sign = trade.profit > 0 ? "plus" : trade.profit < 0 ? "minus" : "soft";
     cell(line, money || closed ? number.format(trade.profit) : "", `number ${sign}`);
-    line.className = "new";
+    if (this.body.offsetParent) line.className = "new"; // unseen, it would only start when the table is shown
     line.dataset.find = `${trade.login} ${trade.symbol} ${trade.order}`.toLowerCase();
     line.hidden = !line.dataset.find.includes(this.filter);
     while (this.body.rows.length > ROWS) this.body.rows[ROWS].remove();

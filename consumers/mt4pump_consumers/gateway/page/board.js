@@ -1,7 +1,7 @@
 // The quote board: one row per symbol, drawn at most once per frame.
 
 const SVG = "http://www.w3.org/2000/svg";
-const POINTS = 120, OLD_MS = 60_000;
+const POINTS = 120, LEAST = 20, OLD_MS = 60_000;
 const pinned = new Set(JSON.parse(localStorage.getItem("pins") ?? "[]"));
 
 const element = (name, className, text) => {
@@ -20,6 +20,8 @@ export function parts(price, digits) {
   if (text.slice(start, end).includes(".")) start -= 1;
   return [text.slice(0, start), text.slice(start, end), text.slice(end)];
 }
+
+const pips = (value) => value.toFixed(Math.abs(value) < 1000 ? 1 : 0);
 
 class PriceCell {
   constructor(className) {
@@ -109,8 +111,8 @@ class Row {
     this.line.className = this.way > 0 ? "way-up" : this.way < 0 ? "way-down" : "";
     this.bid.show(bid, digits, this.way);
     this.ask.show(ask, digits, 0);
-    this.spread.textContent = this.spreadPips.toFixed(1);
-    this.change.textContent = `${change > 0.05 ? "+" : ""}${Math.abs(change) < 0.05 ? "0.0" : change.toFixed(1)}`;
+    this.spread.textContent = pips(this.spreadPips);
+    this.change.textContent = `${change > 0.05 ? "+" : ""}${Math.abs(change) < 0.05 ? "0.0" : pips(change)}`;
     this.change.className = `number change ${change > 0.05 ? "plus" : change < -0.05 ? "minus" : "soft"}`;
     this.range.textContent = high > 0 ? `${low.toFixed(digits)} – ${high.toFixed(digits)}` : "–";
     this.drawSpark(change);
@@ -118,9 +120,10 @@ class Row {
 
   drawSpark(change) {
     const points = this.points, least = Math.min(...points), size = Math.max(...points) - least || 1;
-    const first = POINTS - points.length, y = (value) => (22 - (20 * (value - least)) / size).toFixed(1);
+    const step = (POINTS - 1) / (Math.max(points.length, LEAST) - 1);
+    const x = (i) => (POINTS - 1 - (points.length - 1 - i) * step).toFixed(1), y = (value) => (22 - (20 * (value - least)) / size).toFixed(1);
     const way = points.at(-1) > points[0] ? "up" : points.at(-1) < points[0] ? "down" : "flat";
-    this.path.setAttribute("d", points.map((value, i) => `${i ? "L" : "M"}${first + i} ${y(value)}`).join(""));
+    this.path.setAttribute("d", points.map((value, i) => `${i ? "L" : "M"}${x(i)} ${y(value)}`).join(""));
     this.path.dataset.way = way;
     this.start.setAttribute("d", `M0 ${y(points[0])}H${POINTS - 1}`);
     this.title.textContent = `${way}, ${change.toFixed(1)} pips since the page was opened`;

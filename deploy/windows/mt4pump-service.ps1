@@ -1,0 +1,65 @@
+<#
+.SYNOPSIS
+    Installs mt4pump into a Python environment of its own and makes it a Windows service.
+
+.DESCRIPTION
+    A thin caller of `mt4pump service`, which does the work and may be used without this script. Run it elevated, as
+    often as you like: what is there is brought up to date. Nothing is downloaded but Python packages.
+
+.PARAMETER Python
+    The python.exe to build the environment with. Its word size must equal the DLL's: see README.md.
+
+.PARAMETER Package
+    What pip installs: mt4pump, a wheel, or a folder.
+
+.PARAMETER Root
+    The folder for environment, settings, data and logs.
+
+.PARAMETER Nssm
+    nssm.exe, where it will stay.
+
+.PARAMETER Programs
+    The services: daemon, and any of gateway, monitor, metrics, nats.
+
+.EXAMPLE
+    .\mt4pump-service.ps1 -Python C:\Python313\python.exe -Package .\mt4pump-1.0-py3-none-any.whl -Nssm C:\nssm\nssm.exe
+#>
+param(
+    [Parameter(Mandatory = $true)][string] $Python,
+    [Parameter(Mandatory = $true)][string] $Nssm,
+    [string] $Package = 'mt4pump',
+    [string] $Root = (Join-Path $env:ProgramData 'mt4pump'),
+    [string[]] $Programs = @('daemon')
+)
+
+$ErrorActionPreference = 'Stop'
+
+function Invoke-Checked {
+    param(
+        [string] $File,
+        [string[]] $Arguments
+    )
+
+    & $File @Arguments
+    if ($LASTEXITCODE -ne 0) {
+        throw "$File $($Arguments -join ' ') ended with exit code $LASTEXITCODE"
+    }
+}
+
+$identity = [Security.Principal.WindowsIdentity]::GetCurrent()
+$principal = New-Object Security.Principal.WindowsPrincipal($identity)
+if (-not $principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)) {
+    throw 'Services need an elevated prompt: start PowerShell by "Run as administrator".'
+}
+
+$environment = Join-Path $Root 'python'
+$ours = Join-Path $environment 'Scripts\python.exe'
+if (-not (Test-Path $ours)) {
+    Invoke-Checked $Python @('-m', 'venv', $environment)
+}
+Invoke-Checked $ours @('-m', 'pip', 'install', '--upgrade', $Package)
+Invoke-Checked $ours (@('-m', 'mt4pump', 'service', 'install') + $Programs + @('--nssm', $Nssm, '--root', $Root))
+
+Write-Host "Write the settings into $(Join-Path $Root 'daemon\mt4pump.toml'), then:"
+Write-Host "  $ours -m mt4pump check --config $(Join-Path $Root 'daemon\mt4pump.toml')"
+Write-Host "  $ours -m mt4pump service start"

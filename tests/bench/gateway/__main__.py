@@ -1,0 +1,179 @@
+"""Runs the cases and prints a table: ``python -m tests.bench.gateway [--runs N] [--seconds N] [--json FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+SERVERS = ("gateway", "naive", "node")
+WARM_S = 2.0
+
+
+class Case(NamedTuple):
+    """``rate``: quotes per second and symbol that come; ``per_s``: that go to each client (0: all)."""
+
+    name: str
+    clients: int
+    symbols: int
+    rate: float
+    per_s: float
+    window_s: float = 0.0
+
+    @property
+    def offered_per_s(self) -> float:
+        """Return how many messages a second should arrive, over all clients."""
+        return self.clients * self.symbols * min(self.rate, self.per_s or self.rate)
+
+
+CASES = (
+    Case("every quote, 1/s per symbol", 500, 20, 1, 0),
+    Case("every quote, 5/s per symbol", 500, 20, 5, 0),
+    Case("100/s per symbol, throttled to 10/s", 500, 20, 100, 10),
+)
+BATCHED = (
+    Case("every quote, 5/s per symbol, batched 0.2 s", 500, 20, 5, 0, 0.2),
+    Case("100/s per symbol, throttled to 10/s, batched 0.1 s", 500, 20, 100, 10, 0.1),
+)
+
+
+class Outcome(NamedTuple):
+    """What one run gave: messages that arrived per second, CPU seconds of the server per second, µs per message."""
+
+    per_s: float
+    cpu: float
+    us: float
+
+
+@contextmanager
+def process(*command: str, **options: object) -> Iterator[subprocess.Popen[str]]:
+    """Give a started process; end it afterwards."""
+    started: subprocess.Popen[str] = subprocess.Popen(command, stdout=-1, text=True, **options)  # type: ignore[call-overload]
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def line(running: subprocess.Popen[str]) -> str:
+    """Return the next line it prints."""
+    assert running.stdout is not None
+    text = running.stdout.readline().strip()
+    if not text:
+        raise RuntimeError(f"{running.args} ended without an answer")
+    return text
+
+
+def serve(stack: ExitStack, server: str, case: Case, ws: Path) -> tuple[psutil.Process, int]:
+    """Start a feed and ``server``; return its process and port."""
+    feed = stack.enter_context(
+        process(sys.executable, "-m", "tests.bench.gateway.feeder", "tcp" if server == "node" else "zmq", str(case.symbols), str(case.rate))
+    )
+    source = line(feed)
+    if server == "naive":
+        made = stack.enter_context(process(sys.executable, "-m", "tests.bench.gateway.naive", source, str(case.per_s)))
+        return psutil.Process(made.pid), int(line(made))
+    if server == "node":
+        environment = {**os.environ, "NODE_WS": str(ws)}
+        made = stack.enter_context(process("node", str(HERE / "peer.mjs"), source, str(case.per_s), env=environment))
+        return psutil.Process(made.pid), int(line(made))
+    limits = ["--connections-per-address", "5000", "--connections", "5000"]
+    quotes = ["--quotes-per-s", str(case.per_s), "--topics", "quote.*"]
+    command = [sys.executable, "-m", "mt4pump_consumers.gateway", "--endpoint", source, "--port", "0", "--anonymous"]
+    path = os.pathsep.join([str(HERE.parents[2] / "consumers"), os.environ.get("PYTHONPATH", "")])
+    made = stack.enter_context(process(*command, *limits, *quotes, stderr=-2, env={**os.environ, "PYTHONPATH": path}))
+    while not (found := re.search(r"serves on http://127\.0\.0\.1:(\d+)", line(made))):
+        pass
+    return psutil.Process(made.pid), int(found[1])
+
+
+def measure(server: str, case: Case, seconds: float, ws: Path) -> Outcome:
+    """Return one outcome."""
+    with ExitStack() as stack:
+        measured, port = serve(stack, server, case, ws)
+        command = [sys.executable, "-m", "tests.bench.gateway.readers", str(port), str(case.clients), str(case.symbols)]
+        readers = stack.enter_context(process(*command, str(case.window_s), stdin=-1))
+        line(readers)
+
+        def count() -> tuple[int, float]:
+            assert readers.stdin is not None
+            readers.stdin.write("\n")
+            readers.stdin.flush()
+            cpu = measured.cpu_times()
+            return int(line(readers)), cpu.user + cpu.system
+
+        Event().wait(WARM_S)
+        messages, cpu_s = count()
+        Event().wait(seconds)
+        later, later_s = count()
+        delivered = later - messages
+        return Outcome(delivered / seconds, (later_s - cpu_s) / seconds, 1e6 * (later_s - cpu_s) / max(1, delivered))
+
+
+def median(outcomes: list[Outcome]) -> Outcome:
+    """Return the medians."""
+    return Outcome(*(statistics.median(values) for values in zip(*outcomes, strict=True)))
+
+
+@contextmanager
+def node_ws() -> Iterator[Path | None]:
+    """Give the file of the npm package ``ws``, installed into a folder that goes again; None without Node."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "ws"], capture_output=True, check=False)
+        found = Path(folder) / "node_modules" / "ws" / "wrapper.mjs"
+        yield found if done.returncode == 0 and found.exists() else None
+
+
+def main() -> None:
+    """Run everything and print it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.gateway")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    view = Table(title="CPU of the server per message that arrived (median)", caption=f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    for name in ("case", "server", "offered/s", "arrived/s", "CPU", "µs/message", "of naive", "of node"):
+        view.add_column(name, justify="left" if name in {"case", "server"} else "right")
+    results: dict[str, dict[str, Outcome]] = {}
+    with node_ws() as ws:
+        for case in (*CASES, *BATCHED):
+            servers = [name for name in SERVERS if (name != "node" or ws) and (name == "gateway" or not case.window_s)]
+            outcomes: dict[str, list[Outcome]] = {name: [] for name in servers}
+            for _ in range(given.runs):
+                for name in servers:  # one after the other, so that a change of the machine's mood meets all
+                    outcomes[name].append(measure(name, case, given.seconds, ws or Path()))
+            results[case.name] = {name: median(values) for name, values in outcomes.items()}
+            peers = results[case.name] if not case.window_s else results[case.name.partition(", batched")[0]]
+            for name in servers:
+                got = results[case.name][name]
+                ratios = [f"{got.us / peers[peer].us:.2f}" if peer in peers else "" for peer in ("naive", "node")]
+                view.add_row(case.name, name, f"{case.offered_per_s:,.0f}", f"{got.per_s:,.0f}", f"{got.cpu:.2f}", f"{got.us:.2f}", *ratios)
+    Console(width=150).print(view)
+    if given.json:
+        given.json.write_text(json.dumps({case: {name: got._asdict() for name, got in rows.items()} for case, rows in results.items()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

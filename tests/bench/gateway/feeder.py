@@ -1,0 +1,84 @@
+"""Makes quotes at an even pace: on ZeroMQ as mt4pump publishes them, or as JSON lines for a peer without ZeroMQ."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import msgpack
+import zmq
+
+PAUSE_S = 0.002
+HEARTBEAT_S = 0.5
+
+
+def symbols(count: int) -> list[str]:
+    """Return names as long as real ones."""
+    return [f"SYM{number:03d}" for number in range(count)]
+
+
+def body(symbol: str, seq: int, epoch: int) -> dict[str, object]:
+    """Return the body of one quote."""
+    bid = 1.1 + (seq % 1000) * 0.00001
+    prices = {"bid": round(bid, 5), "ask": round(bid + 0.00012, 5), "spread": 12}
+    rest = {"time": 1_577_916_000 + seq // 10, "digits": 5, "high": 1.2, "low": 1.0, "direction": seq % 2}
+    return {"symbol": symbol, **prices, **rest, "epoch": epoch, "seq": seq, "ts": time.time_ns()}
+
+
+def heartbeat(seq: int, epoch: int) -> dict[str, object]:
+    """Return the least that a subscriber needs to hear."""
+    facts = {"state": "pumping", "server": "bench", "version": "0", "protocol": 1, "log": None, "offset": 0, "offsets": {}}
+    slow = {"slow_readers": {"messages": 0, "moments": 0}, "interval_s": HEARTBEAT_S, "durable": False, "last_quote_ts": 0}
+    return {**facts, **slow, "epoch": epoch, "seq": seq, "ts": time.time_ns()}
+
+
+def paced(names: list[str], rate: float, send: Callable[[str, int], None], beat: Callable[[int], None]) -> None:
+    """Send one quote of each symbol after the other, ``rate`` per second and symbol, for ever."""
+    total, began_s, sent, beats = rate * len(names), time.perf_counter(), 0, 0
+    while True:
+        now_s = time.perf_counter() - began_s
+        if now_s >= beats * HEARTBEAT_S:
+            beats += 1
+            beat(beats)
+        due = int(now_s * total)
+        while sent < due:
+            send(names[sent % len(names)], sent // len(names) + 1)
+            sent += 1
+        time.sleep(PAUSE_S)
+
+
+def over_zmq(count: int, rate: float) -> None:
+    """Publish on a free port, which is printed."""
+    publisher = zmq.Context.instance().socket(zmq.PUB)
+    publisher.bind("tcp://127.0.0.1:*")
+    print(publisher.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
+    epoch, pack = int(time.time() * 1000), msgpack.Packer().pack
+
+    def send(symbol: str, seq: int) -> None:
+        publisher.send(f"quote.{symbol}".encode(), zmq.SNDMORE)
+        publisher.send(pack(body(symbol, seq, epoch)))
+
+    def beat(seq: int) -> None:
+        publisher.send_multipart([b"heartbeat", pack(heartbeat(seq, epoch))])
+
+    paced(symbols(count), rate, send, beat)
+
+
+def over_tcp(count: int, rate: float) -> None:
+    """Send JSON lines to the first who connects to a free port, which is printed."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    peer, _ = listener.accept()
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(symbol: str, seq: int) -> None:
+        peer.sendall(json.dumps(body(symbol, seq, 1)).encode() + b"\n")
+
+    paced(symbols(count), rate, send, lambda _seq: None)
+
+
+if __name__ == "__main__":
+    {"zmq": over_zmq, "tcp": over_tcp}[sys.argv[1]](int(sys.argv[2]), float(sys.argv[3]))

@@ -1,0 +1,117 @@
+"""`AsyncSubscriber`: the same reader in a thread, on any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mt4pump.client import AsyncSubscriber, Notice, Trade
+from tests.client.fake_daemon import LIMIT_S, FakeDaemon
+
+
+@pytest.fixture
+def daemon() -> Iterator[FakeDaemon]:
+    with FakeDaemon() as running:
+        yield running
+
+
+def subscriber(daemon: FakeDaemon, **options: Any) -> AsyncSubscriber:
+    return AsyncSubscriber(
+        daemon.endpoint, **{"query_endpoint": daemon.query_endpoint, "topics": ["trade.*", "quote.*"], **options}
+    )
+
+
+async def live(sub: AsyncSubscriber) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while sub.position is None:
+            await sub.receive(0.05)
+
+
+def test_events_come_in_order_and_healed(daemon: FakeDaemon) -> None:
+    async def work() -> list[int]:
+        seen = []
+        async with subscriber(daemon) as sub, asyncio.timeout(LIMIT_S):
+            await live(sub)
+            await asyncio.to_thread(daemon.lose, "trade.1")
+            await asyncio.to_thread(daemon.publish, "trade.1", "trade.1")
+            async for item in sub:
+                assert isinstance(item, Trade)
+                seen.append(item.seq)
+                if len(seen) == 3:
+                    break
+        return seen
+
+    assert asyncio.run(work()) == [1, 2, 3]
+
+
+def test_plain_and_async_handlers_are_called_in_order(daemon: FakeDaemon) -> None:
+    async def work() -> tuple[list[str], int]:
+        sub = subscriber(daemon)
+        seen: list[str] = []
+
+        @sub.on(kind="trade")
+        async def slow(trade: Trade) -> None:
+            await asyncio.sleep(0)
+            seen.append(f"async {trade.seq}")
+
+        @sub.on("trade.1")
+        async def bad(_trade: Trade) -> None:
+            raise ZeroDivisionError
+
+        @sub.on("trade.*")
+        def quick(trade: Trade) -> None:
+            seen.append(f"plain {trade.seq}")
+            if trade.seq == 2:
+                sub.close()
+
+        async with sub, asyncio.timeout(LIMIT_S):
+            await live(sub)
+            await asyncio.to_thread(daemon.publish, "trade.1", "trade.1")
+            await sub.run()
+        return seen, sub.counts["handler_errors"]
+
+    assert asyncio.run(work()) == (["async 1", "plain 1", "async 2", "plain 2"], 2)
+
+
+def test_a_full_queue_stops_the_reading_and_nothing_durable_is_lost(daemon: FakeDaemon) -> None:
+    async def work() -> tuple[list[int], set[str]]:
+        async with subscriber(daemon, lag_limit=50, notices=True) as sub, asyncio.timeout(LIMIT_S):
+            await live(sub)
+            await asyncio.to_thread(daemon.publish, *(["trade.1"] * 3_000))
+            seen: list[int] = []
+            kinds = set()
+            async for item in sub:
+                if isinstance(item, Notice):
+                    kinds.add(item.kind)
+                elif isinstance(item, Trade):
+                    seen.append(item.seq)
+                    if len(seen) == 3_000:
+                        break
+            return seen, kinds
+
+    seen, _kinds = asyncio.run(work())
+    assert seen == list(range(1, 3_001))
+
+
+def test_the_end_comes_from_any_thread(daemon: FakeDaemon) -> None:
+    async def work() -> None:
+        async with subscriber(daemon) as sub, asyncio.timeout(LIMIT_S):
+            await live(sub)
+            closing = asyncio.get_running_loop().run_in_executor(None, sub.close)
+            async for _ in sub:
+                pass
+            await closing
+            assert await sub.receive(1) is None
+
+    asyncio.run(work())
+
+
+def test_a_receive_ends_after_its_time(daemon: FakeDaemon) -> None:
+    async def work() -> object:
+        async with subscriber(daemon, topics=["trade.none"]) as sub:
+            return await sub.receive(0.05)
+
+    assert asyncio.run(work()) is None

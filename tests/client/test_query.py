@@ -1,0 +1,74 @@
+"""`Query`: one question, one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mt4pump.client import ClientError, Query
+from tests.client.fake_daemon import FakeDaemon
+from tests.client.ledger import Ledger
+
+
+@pytest.fixture
+def daemon() -> Iterator[FakeDaemon]:
+    ledger = Ledger(suffix="|")
+    ledger.page_limit = 3
+    with FakeDaemon(ledger) as running:
+        yield running
+
+
+@pytest.fixture
+def query(daemon: FakeDaemon) -> Iterator[Query]:
+    assert daemon.query_endpoint is not None
+    with Query(daemon.query_endpoint, timeout_s=1.0) as asking:
+        yield asking
+
+
+def test_describe_gives_the_daemons_own_words(query: Query) -> None:
+    assert query.describe()["protocol"] == 1
+
+
+def test_a_snapshot_is_put_together_from_its_pages(daemon: FakeDaemon, query: Query) -> None:
+    daemon.publish(*(f"quote.S{number}" for number in range(10)), bid=1.0)
+    daemon.publish("quote.S1", "trade.5")
+    found = query.snapshot(["quote.*"])
+    assert len(found.events) == 10
+    assert all(event.snapshot and event.topic.startswith("quote.S") for event in found.events)
+    assert found.seqs["quote.S1"] == 2
+    assert (found.epoch, found.log, found.offset) == (1_000, "log-1", 1)
+
+
+def test_a_replay_goes_through_all_pages_and_says_whether_it_is_whole(daemon: FakeDaemon, query: Query) -> None:
+    daemon.publish(*(f"trade.{number}" for number in range(10)))
+    replay = query.replay(["trade.*"], after=2)
+    assert replay.whole is None
+    assert [event.offset for event in replay] == list(range(3, 11))
+    assert replay.whole is True
+    daemon.do(lambda: daemon.ledger.delete_up_to(5))
+    replay = query.replay(["trade.*"], to=8)
+    assert [event.offset for event in replay] == [6, 7, 8]
+    assert replay.whole is False
+    assert replay.first_available == 6
+
+
+def test_a_name_gives_no_other_topic(daemon: FakeDaemon, query: Query) -> None:
+    daemon.publish("trade.100", "trade.1001")
+    assert [event.topic for event in query.replay(["trade.100"])] == ["trade.100"]
+
+
+def test_a_refusal_has_the_daemons_code(daemon: FakeDaemon, query: Query) -> None:
+    daemon.refuse = "forbidden"
+    with pytest.raises(ClientError, match="refused on purpose") as caught:
+        query.describe()
+    assert caught.value.code == "forbidden"
+
+
+def test_silence_ends_in_a_time_out_and_the_next_question_works(daemon: FakeDaemon, query: Query) -> None:
+    daemon.mute = True
+    with pytest.raises(ClientError, match="did not answer `describe` within 1 s") as caught:
+        query.describe()
+    assert caught.value.code == "timeout"
+    daemon.mute = False
+    assert query.describe()["protocol"] == 1

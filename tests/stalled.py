@@ -1,0 +1,39 @@
+"""A publisher in a process of its own, whose memory tells what stalled subscribers cost. Run by `test_slow_readers`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psutil
+import zmq
+
+from mt4pump.publisher import Publisher, SocketOptions
+
+
+def say(*words: object) -> None:
+    """Tell the test one line."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def main(subscribers: int, sndhwm: int, body_bytes: int, messages: int) -> None:
+    """Print the endpoint; once all subscribed, print the growth of this process after so many messages, in bytes."""
+    publisher = Publisher(zmq.Context(), "tcp://127.0.0.1:*", SocketOptions(sndhwm=sndhwm, linger_s=0))
+    say(publisher.endpoint)
+    deadline_s = time.monotonic() + 30
+    while publisher.connections.accepted < subscribers or not publisher.interest.wants(b"last"):
+        publisher.look_for_subscriptions()
+        assert time.monotonic() < deadline_s, "not all subscribed"
+    process = psutil.Process()
+    before = process.memory_info().rss
+    for number in range(messages):
+        publisher.send(b"quote.A", b"%08d" % number + b"x" * (body_bytes - 8))
+        if not number % 100:
+            publisher.look_for_subscriptions()
+    say(process.memory_info().rss - before, publisher.slow.messages)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
