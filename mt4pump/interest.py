@@ -2,8 +2,8 @@
 
 Bounds: `PREFIXES_LIMIT` prefixes are remembered over all connections (about 150 bytes each); a connection that brings
 more counts as one that wants everything until it ends, which costs packing what nobody may read and loses nothing.
-libzmq has no such bound: it keeps every prefix of every connection in a trie (up to 60 bytes per byte of a prefix that
-shares no beginning with others) until that connection ends. See `mt4pump.publisher` for the size of one prefix.
+libzmq has no such bound: it keeps every prefix of every connection in a trie until that connection ends. Measured, both
+together: 39 MB for 100,000 prefixes of 12 bytes; at worst (random bytes) about 50 bytes per byte of prefix.
 """
 
 from __future__ import annotations
@@ -90,8 +90,14 @@ class Interest:
         held = self._held.pop(connection, None)
         was_overfull = connection in self._overfull
         self._overfull.discard(connection)
-        for prefix in held or ():
-            self._let_go(prefix)
+        holders = self._holders
+        for prefix in held or ():  # there may be a hundred thousand, and events wait meanwhile
+            if holders[prefix] > 1:
+                holders[prefix] -= 1
+            else:
+                del holders[prefix]
+        self._total -= len(held or ())
+        self._is_settled = False
         return bool(held) or was_overfull
 
     def clear(self) -> None:

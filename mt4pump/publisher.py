@@ -6,7 +6,8 @@ Owned by one thread, the pump's. A topic that nobody subscribed to is numbered a
 it has read half of the queue, and nobody else loses anything. XPUB_NODROP makes libzmq say so for the first message
 that a queue does not take; it is then sent again past the full queues, and counted in `SlowReaders`. From there until
 that subscriber has read half of its queue libzmq leaves it out *without a word*: how many more it lost only the gap in
-its ``seq`` tells. So ``messages`` counts the first of each run of losses; it is never 0 when something was lost.
+its ``seq`` tells. So ``messages`` counts the beginnings of losses: each run of lost messages begins with one that is
+counted, and now and then one is counted for which there was room again at the second attempt. 0 means: none was lost.
 
 **Memory** of S subscribers that never read, at ``sndhwm`` H, with messages of two frames::
 
@@ -81,7 +82,7 @@ class Gate(Protocol):
 
 @dataclass(slots=True)
 class SlowReaders:
-    """``messages``: those that a subscriber's queue, full from then on, was the first not to take (see above).
+    """``messages``: those at which a subscriber's queue was found to be newly full (see above).
 
     ``moments``: times that this began after a second without; ``last_ts``: the last time, ns since 1970, 0 for never.
     """

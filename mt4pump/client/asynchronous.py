@@ -16,11 +16,11 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
+from mt4pump.client.delivery import Item
 from mt4pump.client.events import Event
 from mt4pump.client.front import Front
 from mt4pump.client.notices import Notice
 from mt4pump.client.reader import SLICE_S
-from mt4pump.client.stream import Item
 from mt4pump.errors import ClientError
 
 JOIN_LIMIT_S = 5.0

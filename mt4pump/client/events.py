@@ -129,7 +129,7 @@ class Quote(Event):
     symbol = Field[str]()
     bid = Field[float]()
     ask = Field[float]()
-    spread = Field["int | None"]()
+    spread = Field[int | None]()
     time = Field[int]()
     digits = Field[int]()
     high = Field[float]()
@@ -158,7 +158,7 @@ class Trade(Event):
     close_time = Field[int]()
     expiration = Field[int]()
     reason = Field[int]()
-    conv_rates = Field["list[float]"]()
+    conv_rates = Field[list[float]]()
     commission = Field[float]()
     commission_agent = Field[float]()
     storage = Field[float]()
@@ -170,8 +170,8 @@ class Trade(Event):
     activation = Field[int]()
     margin_rate = Field[float]()
     timestamp = Field[int]()
-    change = Field["str | None"]()
-    before = Field["dict[str, Any] | None"]()
+    change = Field[str | None]()
+    before = Field[dict[str, Any] | None]()
 
 
 class User(Event):
@@ -183,7 +183,7 @@ class User(Event):
     enable = Field[int]()
     enable_read_only = Field[int]()
     status = Field[str]()
-    name = Field["str | None"]()
+    name = Field[str | None]()
     regdate = Field[int]()
     lastdate = Field[int]()
     leverage = Field[int]()
@@ -200,7 +200,7 @@ class Online(Event):
 
     __slots__ = ()
     login = Field[int]()
-    group = Field["str | None"]()
+    group = Field[str | None]()
 
 
 class Margin(Event):
@@ -260,8 +260,8 @@ class Request(Event):
     group = Field[str]()
     balance = Field[float]()
     credit = Field[float]()
-    prices = Field["list[float]"]()
-    trade = Field["dict[str, Any]"]()
+    prices = Field[list[float]]()
+    trade = Field[dict[str, Any]]()
 
 
 class Activation(Event):
@@ -280,7 +280,7 @@ class News(Event):
     """A news header, and its `text` once there is one (``body`` is the whole map here)."""
 
     __slots__ = ()
-    category = Field["str | None"]()
+    category = Field[str | None]()
 
     @property
     def text(self) -> str | None:
@@ -312,8 +312,8 @@ class Plugin(Event):
 
     __slots__ = ()
     name = Field[str]()
-    file = Field["str | None"]()
-    enabled = Field["int | None"]()
+    file = Field[str | None]()
+    enabled = Field[int | None]()
 
 
 class Session(Event):
@@ -334,9 +334,9 @@ class Heartbeat(Event):
     server = Field[str]()
     version = Field[str]()
     uptime_s = Field[float]()
-    log = Field["str | None"]()
-    durable = Field["bool | None"]()
-    counts = Field["dict[str, int]"]()
+    log = Field[str | None]()
+    durable = Field[bool | None]()
+    counts = Field[dict[str, int]]()
     last_quote_ts = Field[int]()
     last_callback_ts = Field[int]()
 

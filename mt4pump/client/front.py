@@ -23,9 +23,10 @@ from mt4pump.client.notices import (
     Confirm,
     Notice,
 )
+from mt4pump.client.options import StreamOptions
 from mt4pump.client.position import Bookmark, Position, PositionFile
 from mt4pump.client.reader import Connection, Reader
-from mt4pump.client.stream import Stream, StreamOptions
+from mt4pump.client.stream import Stream
 from mt4pump.client.topics import TopicBook
 from mt4pump.client.watch import Status, Watch
 from mt4pump.errors import ClientError

@@ -18,7 +18,7 @@ from mt4pump.client.notices import HEALED, NOT_WHOLE, Notice
 from mt4pump.wire import Body
 
 if TYPE_CHECKING:
-    from mt4pump.client.stream import Stream
+    from mt4pump.client.inquiry import Inquiry
 
 PAGE_LIMIT = 5_000
 """Events asked for in one replay request."""
@@ -38,7 +38,7 @@ class Tails:
     is_ripe: bool = False
 
 
-def join(stream: Stream) -> Job:
+def join(stream: Inquiry) -> Job:
     """Go live with a cut: what the position has missed, the last values, then what came since.
 
     When events flow already (the endpoint was away at the start), those from before the cut go first.
@@ -70,7 +70,7 @@ def join(stream: Stream) -> Job:
     stream.begin(cut["log"], cut["offset"])
 
 
-def extend(stream: Stream, names: list[str]) -> Job:
+def extend(stream: Inquiry, names: list[str]) -> Job:
     """Take in topics that were added while the stream runs."""
     stream.wait_for_all()
     asked = {"topics": stream.book.prefixes(names), "values": stream.options.snapshot}
@@ -85,7 +85,7 @@ def extend(stream: Stream, names: list[str]) -> Job:
     stream.added = [name for name in stream.added if name not in names]
 
 
-def replay(stream: Stream, to: int | None) -> Job:
+def replay(stream: Inquiry, to: int | None) -> Job:
     """Deliver what the journal has after the confirmed offset, ``to`` an offset or its end."""
     stream.wait_for_durable()
     if stream.describe_again:  # another daemon may store other kinds
@@ -97,13 +97,13 @@ def replay(stream: Stream, to: int | None) -> Job:
         stream.out.append(Notice(HEALED, f"{healed} events were delivered out of the journal", count=healed))
 
 
-def probe(stream: Stream) -> Job:
+def probe(stream: Inquiry) -> Job:
     """See whether the endpoint answers again."""
     description = yield Ask("describe", {})
     stream.describe(description.head)
 
 
-def look_for_tails(stream: Stream, prefixes: list[bytes]) -> Job:
+def look_for_tails(stream: Inquiry, prefixes: list[bytes]) -> Job:
     """Learn the last numbers of topics whose losses the journal cannot show; they are judged later."""
     asked: Body = {"topics": prefixes, "values": True}
     page = yield Ask("snapshot", asked)
@@ -119,7 +119,7 @@ def look_for_tails(stream: Stream, prefixes: list[bytes]) -> Job:
     stream.expect(Tails(cut["epoch"], cut["ts"], cut["offset"], seqs, rows))
 
 
-def pages_of_journal(stream: Stream, to: int | None) -> Job:
+def pages_of_journal(stream: Inquiry, to: int | None) -> Job:
     """Deliver page by page; the confirmed offset follows, so that a failure in the middle costs nothing."""
     told = False
     while to is None or (stream.confirmed or 0) < to:
@@ -150,7 +150,7 @@ def _what_is_gone(after: int, head: Body) -> str:
     return f"after offset {after} the journal is not whole: events were published while it could not be written"
 
 
-def _resume(stream: Stream, head: Body) -> bool:
+def _resume(stream: Inquiry, head: Body) -> bool:
     """Take up the stored position in the daemon's journal; return whether there is anything to replay from."""
     log, last = head["log"], head["offset"]
     if stream.confirmed is None or stream.resume is None:
@@ -173,7 +173,7 @@ def _resume(stream: Stream, head: Body) -> bool:
     return True
 
 
-def _adopt(stream: Stream, page: Reply, cut: Body, *, afresh: bool) -> None:
+def _adopt(stream: Inquiry, page: Reply, cut: Body, *, afresh: bool) -> None:
     """Take one page of a cut: where its topics stand, and their last values.
 
     A topic that runs already keeps its place (and needs no values) unless all is begun ``afresh``.
@@ -196,6 +196,6 @@ def _adopt(stream: Stream, page: Reply, cut: Body, *, afresh: bool) -> None:
             stream.deliver(track, frames, msgpack.unpackb(frames[1]), SNAPSHOT)
 
 
-def _same_epoch(stream: Stream, cut: Body) -> None:
+def _same_epoch(stream: Inquiry, cut: Body) -> None:
     if cut["epoch"] != stream.epoch:
         raise QueryError("restarted", "the daemon was started anew meanwhile")

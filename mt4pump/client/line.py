@@ -9,8 +9,9 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from mt4pump.client.courier import Context
+from mt4pump.client.delivery import Frames
 from mt4pump.client.keys import ClientKeys
-from mt4pump.client.stream import BEAT, Frames
+from mt4pump.client.stream import BEAT
 
 BATCH = 1_000
 """Messages read in one go, so that everything else gets its turn."""

@@ -29,7 +29,7 @@ class JournalOptions:
 
     Events older than ``max_age_s`` (seconds, by their ``ts``) are deleted, and the oldest ones when the file holds
     more than ``max_bytes`` (0: no bound, for either). The file itself does not shrink: freed pages are used again.
-    The write-ahead log comes on top: 128 MiB and the writes of a few seconds (512 MiB where commits never pause), as
+    The write-ahead log comes on top: 256 MiB and the writes of a few seconds (512 MiB where commits never pause), as
     long as no other program holds it.
     ``identity`` names whose open orders the mirror holds: source, login and servers.
     """

@@ -19,7 +19,7 @@ BUSY_WAIT_S = 0.05
 """How long the pump thread waits for another process that holds the file."""
 READER_WAIT_S = 1.0
 CACHE_KIB = 32 * 1024
-WAL_LIMIT_BYTES = 128 * 2**20
+WAL_LIMIT_BYTES = 256 * 2**20
 """A log beyond it is begun anew by force. Up to it the file is kept: writing over it costs half of making it longer."""
 
 TABLES = (

@@ -21,7 +21,7 @@ from mt4pump.journal.store import Store
 RETRY_S = 1.0
 RETRY_LIMIT_S = 30.0
 KEEPER_END_S = 2.0
-WAL_FORCE = 4
+WAL_FORCE = 2
 """How many times its bound the log may have before the pump thread empties it, however long that takes."""
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Journal:
 
     ``log_id`` names the file that offsets count in (empty until one could be opened), ``last_offset`` is that of the
     last event committed, or a mark behind it where offsets were skipped. ``unstored_after`` is the offset behind which
-    events are being published unstored just now, None while all is well. ``complaints`` counts faults by name.
+    events are being published unstored just now, None while all is well. ``complaints`` counts faults by name,
+    ``wal_restarts`` the times that the pump thread itself had to begin a grown log anew (some milliseconds each).
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Journal:
         self.log_id = ""
         self.last_offset = 0
         self.error = ""
+        self.wal_restarts = 0
         self.unstored_after: int | None = None
         self.complaints = complaints or Complaints(log)
         self._path = path.absolute()
@@ -263,9 +265,11 @@ class Journal:
             return True
         try:
             keeper.restart_wanted = False
-            return store.restart_wal()
+            restarted = store.restart_wal()
         finally:
             keeper.checkpointing.release()
+        self.wal_restarts += restarted
+        return restarted
 
     def _fail(self, error: BaseException, doing: str) -> None:
         """Tell, let go of the file, and have `tend` try again later."""

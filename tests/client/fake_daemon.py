@@ -6,7 +6,7 @@ import queue
 import time
 from collections.abc import Callable
 from threading import Thread
-from typing import Any
+from typing import Any, Self
 
 import msgpack
 import zmq
@@ -42,7 +42,7 @@ class FakeDaemon:
         self._wake_out.connect("inproc://wake")
         self._thread = Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> FakeDaemon:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -70,7 +70,12 @@ class FakeDaemon:
 
     def publish(self, *topics: str, **fields: Any) -> None:
         """Publish events."""
-        self.do(lambda: [self._send(self.ledger.event(topic, **fields)) for topic in topics] and None)
+
+        def run() -> None:
+            for topic in topics:
+                self._send(self.ledger.event(topic, **fields))
+
+        self.do(run)
 
     def lose(self, *topics: str, **fields: Any) -> None:
         """Number and store events that no subscriber gets, as a full queue loses them."""
@@ -108,7 +113,11 @@ class FakeDaemon:
 
     def send_raw(self, *frames: bytes) -> None:
         """Publish what may be no event at all."""
-        self.do(lambda: self._xpub.send_multipart(frames) and None)
+
+        def run() -> None:
+            self._xpub.send_multipart(frames)
+
+        self.do(run)
 
     def _send(self, frames: Frames) -> None:
         self._xpub.send_multipart(frames)

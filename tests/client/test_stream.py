@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.client.asking import unpacked
-from mt4pump.client.events import Event
+from mt4pump.client.delivery import Frames
+from mt4pump.client.events import Event, Quote
 from mt4pump.client.notices import Confirm, Notice
+from mt4pump.client.options import StreamOptions
 from mt4pump.client.position import Bookmark, Position
-from mt4pump.client.stream import Frames, Stream, StreamOptions
+from mt4pump.client.stream import Stream
 from mt4pump.client.topics import TopicBook
 from mt4pump.client.watch import Watch
 from tests.client.ledger import Ledger
@@ -91,7 +93,9 @@ class Desk:
 
     def events(self, kind: str = "") -> list[tuple[str, int]]:
         found = [item for item in self.items if isinstance(item, Event) and not item.snapshot]
-        return [(event.topic, event.seq) for event in found if event.topic.startswith(kind) and event.kind != "heartbeat"]
+        return [
+            (event.topic, event.seq) for event in found if event.topic.startswith(kind) and event.kind != "heartbeat"
+        ]
 
     def live_items(self) -> None:
         """Get live, and keep all that was handed over."""
@@ -275,7 +279,7 @@ def test_a_join_hands_over_no_event_that_its_snapshot_contains() -> None:
     desk.answering = True
     desk.pump()
     desk.take(desk.ledger.beat())
-    quotes = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Event) and item.kind == "quote"]
+    quotes = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Quote)]
     assert quotes == [(2.0, True), (3.0, False)]
     assert desk.offsets() == [2]
 
@@ -318,13 +322,14 @@ def test_added_topics_begin_with_their_last_values() -> None:
     desk.take(desk.ledger.event("quote.EURUSD", bid=2.0))
     desk.take(desk.ledger.beat())
     desk.take(desk.ledger.event("quote.EURUSD", bid=3.0))
-    quotes = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Event)]
+    quotes = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Quote)]
     assert quotes == [(2.0, True), (3.0, False)]
     assert desk.stream.counts["lost"] == 0
 
 
 @pytest.mark.parametrize(
-    "junk", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x81\xa5epoch\x01", b"x" * 10, msgpack.packb({"epoch": 1, "seq": None})]
+    "junk",
+    [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x81\xa5epoch\x01", b"x" * 10, msgpack.packb({"epoch": 1, "seq": None})],
 )
 def test_what_is_not_of_this_protocol_is_counted(junk: bytes) -> None:
     desk = Desk().live()
@@ -335,7 +340,19 @@ def test_what_is_not_of_this_protocol_is_counted(junk: bytes) -> None:
 
 steps = st.lists(
     st.sampled_from(
-        ["trade.1", "trade.2", "user.1", "quote.A", "quote.B", "beat", "restart", "reconnect", "unstored", "answer", "fail"]
+        [
+            "trade.1",
+            "trade.2",
+            "user.1",
+            "quote.A",
+            "quote.B",
+            "beat",
+            "restart",
+            "reconnect",
+            "unstored",
+            "answer",
+            "fail",
+        ]
     ),
     min_size=1,
     max_size=60,
@@ -376,7 +393,33 @@ def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_
     assert desk.stream.confirmed == desk.ledger.last_offset
 
 
-def play(desk: Desk, step: str, *, lost: bool, unknown: Counter[str]) -> None:
+@settings(max_examples=200, deadline=None)
+@given(steps, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(1, 4), st.floats(0, 1))
+def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_missing_and_nothing_twice(
+    script: list[str], losses: list[bool], page: int, share: float
+) -> None:
+    desk = Desk().live()
+    desk.ledger.page_limit = page
+    desk.answering = False
+    for step, lost in zip(script, losses, strict=False):
+        play(desk, step, lost=lost, unknown=Counter())
+    dies_after = round(share * len(desk.items))
+    done, bookmark = desk.items[:dies_after], Bookmark()
+    bookmark.confirm(Confirm("log-1", 0))
+    for item in done:
+        if isinstance(item, Event):
+            bookmark.take(item)
+        elif isinstance(item, Confirm):
+            bookmark.confirm(item)
+    position = Position.of(bookmark.position(with_current=True).as_dict())
+    desk.ledger.stored = True
+    second = Desk(ledger=desk.ledger, resume=position)
+    second.live_items()
+    first = [item.offset for item in done if isinstance(item, Event) and not item.snapshot and item.offset]
+    assert sorted(first + second.offsets()) == list(range(1, desk.ledger.last_offset + 1))
+
+
+def play(desk: Desk, step: str, *, lost: bool, unknown: Counter[str]) -> None:  # noqa: PLR0912 - one branch per step
     """Do one step of a script. ``unknown``: what a restart made impossible to know, per topic."""
     if step == "beat":
         message = desk.ledger.beat()

@@ -22,6 +22,10 @@ def daemon() -> Iterator[FakeDaemon]:
         yield running
 
 
+def anything(_item: object) -> bool:
+    return True
+
+
 def subscriber(daemon: FakeDaemon, *topics: str, **options: Any) -> Subscriber:
     options = {"query_endpoint": daemon.query_endpoint, "query_timeout_s": 1.0, **options}
     return Subscriber(daemon.endpoint, topics=topics or ["trade.*", "quote.*"], **options)
@@ -61,14 +65,20 @@ def test_events_come_typed_and_in_order(daemon: FakeDaemon) -> None:
         live(sub)
         daemon.publish("quote.EURUSD", bid=1.1, ask=1.2, spread=10)
         daemon.publish("trade.1001", order=7, login=1001, change="opened")
-        quote = next_item(sub, lambda item: True)
+        quote = next_item(sub, anything)
         assert isinstance(quote, Quote)
         assert (quote.symbol, quote.bid, quote.ask, quote.spread, quote.offset) == ("EURUSD", 1.1, 1.2, 10, None)
-        trade = next_item(sub, lambda item: True)
+        trade = next_item(sub, anything)
         assert isinstance(trade, Trade)
-        assert (trade.topic, trade.key, trade.kind, trade.order, trade.change) == ("trade.1001", "1001", "trade", 7, "opened")
+        assert (trade.topic, trade.key, trade.kind, trade.order, trade.change) == (
+            "trade.1001",
+            "1001",
+            "trade",
+            7,
+            "opened",
+        )
         assert (trade.offset, trade.seq, trade.synthetic, trade.healed, trade.snapshot) == (1, 1, False, False, False)
-        assert trade.magic is None  # type: ignore[comparison-overlap]
+        assert trade.magic is None
         assert sub.quotes["EURUSD"] is quote
 
 
@@ -76,10 +86,10 @@ def test_last_values_come_first_and_the_stream_joins_without_overlap(daemon: Fak
     daemon.publish("quote.EURUSD", bid=1.0)
     daemon.publish("quote.EURUSD", bid=2.0)
     with subscriber(daemon) as sub:
-        first = next_item(sub, lambda item: True)
+        first = next_item(sub, anything)
         assert (first.snapshot, first.bid, first.seq) == (True, 2.0, 2)
         daemon.publish("quote.EURUSD", bid=3.0)
-        second = next_item(sub, lambda item: True)
+        second = next_item(sub, anything)
         assert (second.snapshot, second.bid, second.seq) == (False, 3.0, 3)
         assert sub.counts["lost"] == 0
 
@@ -189,7 +199,7 @@ def test_topics_are_added_and_removed_while_it_runs(daemon: FakeDaemon) -> None:
         sub.remove_topics(["quote.EURUSD"])
         sub.receive(0)
         daemon.publish("quote.EURUSD", "trade.1")
-        assert isinstance(next_item(sub, lambda item: True), Trade)
+        assert isinstance(next_item(sub, anything), Trade)
         assert sub.counts["lost"] == 0
 
 
@@ -197,7 +207,7 @@ def test_the_suffix_makes_names_exact() -> None:
     with FakeDaemon(Ledger(suffix="|")) as daemon, subscriber(daemon, "trade.100") as sub:
         live(sub)
         daemon.publish("trade.1001", "trade.100")
-        assert next_item(sub, lambda item: True).topic == "trade.100"
+        assert next_item(sub, anything).topic == "trade.100"
 
 
 def test_a_position_file_resumes_after_what_was_done(daemon: FakeDaemon, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_a_log_beyond_its_bound_is_begun_anew_at_the_keepers_word(path: Path, mo
         wait_for(lambda: word_taken(journal, keeper))
         assert journal.vitals()["wal_bytes"] == before
         assert journal.complaints.counts["wal_held"] == 0
+        assert journal.wal_restarts > 0
 
 
 def word_taken(journal: writer_module.Journal, keeper: keeper_module.Keeper) -> bool:

@@ -81,14 +81,20 @@ def on_existing(  # noqa: PLR0911 - one for each action
     return 99, "a window would open, or the service runs"
 
 
-def main() -> int:
-    """Answer one call and note it."""
-    path = Path(sys.argv[1])
-    program, *words = sys.argv[2:]
+def answered(path: Path, program: str, words: list[str]) -> tuple[int, str]:
+    """Answer one call and note it in the state at ``path``."""
     state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     state.setdefault("calls", []).append([program, *words])
     code, text = answer(state, words) if program == "nssm" else (0, "done")
     path.write_text(json.dumps(state), encoding="utf-8")
+    return code, text
+
+
+def main() -> int:
+    """Answer the call on the command line."""
+    path = Path(sys.argv[1])
+    program, *words = sys.argv[2:]
+    code, text = answered(path, program, words)
     sys.stdout.buffer.write(f"{text}\r\n".encode("utf-16-le" if program == "nssm" else "ascii"))
     return code
 

@@ -12,7 +12,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -24,7 +25,9 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 SERVERS = ("gateway", "naive", "node")
-WARM_S = 2.0
+STEADY, STEADY_LOOKS = 1.15, 30
+"""Seconds that differ by no more than this factor are a steady flow."""
+MOST_OF_OFFERED = 1.05
 
 
 class Case(NamedTuple):
@@ -87,7 +90,7 @@ def serve(stack: ExitStack, server: str, case: Case, ws: Path) -> tuple[psutil.P
     feed = stack.enter_context(
         process(sys.executable, "-m", "tests.bench.gateway.feeder", "tcp" if server == "node" else "zmq", str(case.symbols), str(case.rate))
     )
-    source = line(feed)
+    source, *query = line(feed).split()
     if server == "naive":
         made = stack.enter_context(process(sys.executable, "-m", "tests.bench.gateway.naive", source, str(case.per_s)))
         return psutil.Process(made.pid), int(line(made))
@@ -97,7 +100,7 @@ def serve(stack: ExitStack, server: str, case: Case, ws: Path) -> tuple[psutil.P
         return psutil.Process(made.pid), int(line(made))
     limits = ["--connections-per-address", "5000", "--connections", "5000"]
     quotes = ["--quotes-per-s", str(case.per_s), "--topics", "quote.*"]
-    command = [sys.executable, "-m", "mt4pump_consumers.gateway", "--endpoint", source, "--port", "0", "--anonymous"]
+    command = [sys.executable, "-m", "mt4pump_consumers.gateway", "--endpoint", source, "--query-endpoint", query[0], "--port", "0", "--anonymous"]
     path = os.pathsep.join([str(HERE.parents[2] / "consumers"), os.environ.get("PYTHONPATH", "")])
     made = stack.enter_context(process(*command, *limits, *quotes, stderr=-2, env={**os.environ, "PYTHONPATH": path}))
     while not (found := re.search(r"serves on http://127\.0\.0\.1:(\d+)", line(made))):
@@ -113,19 +116,38 @@ def measure(server: str, case: Case, seconds: float, ws: Path) -> Outcome:
         readers = stack.enter_context(process(*command, str(case.window_s), stdin=-1))
         line(readers)
 
-        def count() -> tuple[int, float]:
+        def count() -> tuple[int, float, float]:
             assert readers.stdin is not None
             readers.stdin.write("\n")
             readers.stdin.flush()
+            messages = int(line(readers))
             cpu = measured.cpu_times()
-            return int(line(readers)), cpu.user + cpu.system
+            return messages, cpu.user + cpu.system, time.perf_counter()
 
-        Event().wait(WARM_S)
-        messages, cpu_s = count()
+        steady(lambda: count()[0])
+        before = count()
         Event().wait(seconds)
-        later, later_s = count()
-        delivered = later - messages
-        return Outcome(delivered / seconds, (later_s - cpu_s) / seconds, 1e6 * (later_s - cpu_s) / max(1, delivered))
+        messages, cpu_s, took_s = (later - earlier for later, earlier in zip(count(), before, strict=True))
+    outcome = Outcome(messages / took_s, cpu_s / took_s, 1e6 * cpu_s / max(1, messages))
+    # More than was offered means that a backlog was measured: many messages in one write, and a flattering figure.
+    if outcome.per_s > MOST_OF_OFFERED * case.offered_per_s:
+        raise RuntimeError(f"{server}, {case.name}: {outcome.per_s:,.0f}/s arrived of {case.offered_per_s:,.0f}/s offered")
+    return outcome
+
+
+def steady(count: Callable[[], int]) -> None:
+    """Return once the flow of messages is even, three looks in a row; raises RuntimeError when it never is."""
+    rates: list[int] = []
+    before = count()
+    for _ in range(STEADY_LOOKS):
+        Event().wait(1.0)
+        now = count()
+        rates.append(now - before)
+        before = now
+        last = rates[-3:]
+        if len(last) == 3 and min(last) > 0 and max(last) <= STEADY * min(last):
+            return
+    raise RuntimeError(f"messages never came evenly; per second: {rates}")
 
 
 def median(outcomes: list[Outcome]) -> Outcome:

@@ -35,7 +35,42 @@ def heartbeat(seq: int, epoch: int) -> dict[str, object]:
     return {**facts, **slow, "epoch": epoch, "seq": seq, "ts": time.time_ns()}
 
 
-def paced(names: list[str], rate: float, send: Callable[[str, int], None], beat: Callable[[int], None]) -> None:
+class Answers:
+    """Answers queries as a daemon without a journal would.
+
+    A subscriber holds what it receives until its first snapshot is there: without an answer it would release seconds of
+    quotes at once, in the midst of the measurement.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._router = zmq.Context.instance().socket(zmq.ROUTER)
+        self._router.bind("tcp://127.0.0.1:*")
+        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.seqs: dict[str, int] = {}
+
+    def give(self) -> None:
+        """Answer what was asked meanwhile."""
+        while self._router.poll(0):
+            *envelope, payload = self._router.recv_multipart()
+            request = msgpack.unpackb(payload)
+            head = {"ok": True, "id": request.get("id"), "epoch": self._epoch, "log": None, "offset": 0, "offsets": {}}
+            if request["op"] == "snapshot":
+                head |= {"ts": time.time_ns(), "seqs": self.seqs, "cursor": None}
+            elif request["op"] == "describe":
+                head |= {"protocol": 1, "version": "0", "topic_suffix": "", "kinds": {"quote": {"durable": False}}}
+            else:
+                head = {"ok": False, "id": request.get("id"), "code": "no_journal", "error": "a benchmark has none"}
+            self._router.send_multipart([*envelope, msgpack.packb(head)])
+
+
+def paced(
+    names: list[str],
+    rate: float,
+    send: Callable[[str, int], None],
+    beat: Callable[[int], None],
+    answer: Callable[[], None],
+) -> None:
     """Send one quote of each symbol after the other, ``rate`` per second and symbol, for ever."""
     total, began_s, sent, beats = rate * len(names), time.perf_counter(), 0, 0
     while True:
@@ -47,24 +82,27 @@ def paced(names: list[str], rate: float, send: Callable[[str, int], None], beat:
         while sent < due:
             send(names[sent % len(names)], sent // len(names) + 1)
             sent += 1
+        answer()
         time.sleep(PAUSE_S)
 
 
 def over_zmq(count: int, rate: float) -> None:
-    """Publish on a free port, which is printed."""
+    """Publish on a free port and answer on another; both are printed."""
     publisher = zmq.Context.instance().socket(zmq.PUB)
     publisher.bind("tcp://127.0.0.1:*")
-    print(publisher.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
     epoch, pack = int(time.time() * 1000), msgpack.Packer().pack
+    answers = Answers(epoch)
+    print(publisher.getsockopt_string(zmq.LAST_ENDPOINT), answers.endpoint, flush=True)
 
     def send(symbol: str, seq: int) -> None:
         publisher.send(f"quote.{symbol}".encode(), zmq.SNDMORE)
         publisher.send(pack(body(symbol, seq, epoch)))
+        answers.seqs[f"quote.{symbol}"] = seq
 
     def beat(seq: int) -> None:
         publisher.send_multipart([b"heartbeat", pack(heartbeat(seq, epoch))])
 
-    paced(symbols(count), rate, send, beat)
+    paced(symbols(count), rate, send, beat, answers.give)
 
 
 def over_tcp(count: int, rate: float) -> None:
@@ -77,7 +115,7 @@ def over_tcp(count: int, rate: float) -> None:
     def send(symbol: str, seq: int) -> None:
         peer.sendall(json.dumps(body(symbol, seq, 1)).encode() + b"\n")
 
-    paced(symbols(count), rate, send, lambda _seq: None)
+    paced(symbols(count), rate, send, lambda _seq: None, lambda: None)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,222 @@
+"""When to ask the query endpoint, and what to do when it is silent: the middle layer of a `Stream`; pure."""
+
+from __future__ import annotations
+
+from mt4pump.client import jobs
+from mt4pump.client.asking import FOR_GOOD, Ask, QueryError, Reply
+from mt4pump.client.delivery import ALL_WAIT, OPEN, Delivery
+from mt4pump.client.jobs import Job, Tails
+from mt4pump.client.notices import NOT_WHOLE, QUERY_FAILED, Notice
+from mt4pump.client.options import StreamOptions
+from mt4pump.client.position import Position
+from mt4pump.client.topics import TopicBook
+from mt4pump.wire import Body
+
+RETRY_S, RETRY_LIMIT_S = 0.5, 30.0
+
+
+class Inquiry(Delivery):
+    """Runs one job at a time. ``ask`` is the open request, ``number`` counts them: a reply to an older one is ignored.
+
+    ``joined``: events flow. ``based``: a cut told where every topic stands. ``discard``: nothing is needed yet, as the
+    cut will be later. ``added`` are topics that still need their cut.
+    """
+
+    def __init__(self, book: TopicBook, options: StreamOptions, resume: Position | None) -> None:
+        super().__init__(book)
+        self.options = options
+        self.resume = resume
+        self.log = resume.log if resume else None
+        self.confirmed = resume.confirmed if resume else None
+        self.gate = ALL_WAIT if options.query else OPEN
+        self.discard = options.query
+        self.joined = not options.query
+        self.based = False
+        self.added: list[str] = []
+        self.ask: Ask | None = None
+        self.number = 0
+        self.describe_again = False
+        self._journal = False
+        self._query_works = options.query
+        self._failing = False
+        self._suspect = False
+        self._heard = False
+        self._unstored_wanted = False
+        self._tails_wanted = False
+        self._proven_from = self._proven_to = 0
+        self._job: Job | None = None
+        self._opens_gate = False
+        self._retry_at_s = 0.0
+        self._retry_s = RETRY_S
+        self._progress_at_s: float | None = None
+        self._now_s = 0.0
+
+    @property
+    def can_heal(self) -> bool:  # type: ignore[override]
+        """Return whether the journal can be asked for what is missing."""
+        return self._query_works and self.has_journal
+
+    @property
+    def has_journal(self) -> bool:  # type: ignore[override]
+        """Return whether there is a journal to be asked, perhaps later."""
+        return self.options.heal and self.based and self._journal and self.confirmed is not None
+
+    def reply(self, number: int, reply: Reply, now_s: float) -> None:
+        """Take the answer to request ``number``."""
+        if number != self.number or self._job is None:
+            return
+        self._now_s = self._progress_at_s = now_s
+        self._failing, self._query_works, self._retry_s = False, True, RETRY_S
+        self.ask = None
+        try:
+            self._ask(self._job.send(reply))
+        except StopIteration:
+            self._finish()
+        except QueryError as error:
+            self._fail(error.code, str(error))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            self._fail("bad_reply", f"a reply of the daemon makes no sense: {error!r}")
+
+    def failed(self, number: int, code: str, text: str, now_s: float) -> None:
+        """Note that request ``number`` was refused, or not answered."""
+        if number == self.number and self._job is not None:
+            self._now_s = now_s
+            self._fail(code, text)
+
+    def tick(self, now_s: float) -> None:
+        """Go on with what waits for time to pass."""
+        self._now_s = now_s
+        if self._progress_at_s is None:
+            self._progress_at_s = now_s
+        if self._job is not None or not self._is_waiting:
+            return
+        if now_s - self._progress_at_s > self.options.heal_timeout_s:
+            self._give_up()
+        elif self._heard:
+            self._plan()
+
+    @property
+    def _is_waiting(self) -> bool:
+        return bool(self.hold) or self.gate == ALL_WAIT or not self.joined
+
+    def _plan(self) -> None:
+        """Start what has to be asked now, or note what is proven."""
+        if self._job is not None:
+            return
+        job = self._next_job()
+        if job is None:
+            self._settle()
+        elif self._heard and self._now_s >= self._retry_at_s:
+            self._start(job)
+
+    def _next_job(self) -> Job | None:
+        if self.options.query and not self.based:
+            return jobs.join(self)
+        if self.added and self.options.query:
+            return jobs.extend(self, self.added.copy())
+        if self.hold and self.can_heal:
+            return jobs.replay(self, self._last_held())
+        if self.has_journal and (self.confirmed or 0) < self._proven_from:
+            return jobs.replay(self, self._proven_from)
+        if self.options.query and not self._query_works:
+            return jobs.probe(self)
+        return None
+
+    def _settle(self) -> None:
+        """Nothing is missing that could be had: let events through, confirm, look for lost quotes."""
+        if self.hold or (self.gate and not self._suspect):
+            self.open_gate()
+            if self.hold:
+                return
+        if self.gate == OPEN and self.confirmed is not None and self._proven_from <= self.confirmed:
+            self.confirm(self._proven_to)
+        self.judge_tails()
+        if self._tails_wanted and self.based and self._now_s >= self._retry_at_s:
+            self._tails_wanted = False
+            prefixes = self.book.prefixes() if self._unstored_wanted else self.book.passing_prefixes()
+            self._unstored_wanted = False
+            if prefixes:
+                self._start(jobs.look_for_tails(self, prefixes), opens_gate=False)
+
+    def _last_held(self) -> int | None:
+        """Return up to where the journal is to be asked; None (to its end) when an event has no offset to say so."""
+        offset: int | None = self.hold[-1][1].get("offset")
+        return offset
+
+    def _start(self, job: Job, *, opens_gate: bool = True) -> None:
+        self._suspect = False
+        self._opens_gate = opens_gate
+        # Events without an offset cannot be compared with where the journal was asked up to: these were there before.
+        self._asked_for = {(frames[0], body["seq"]) for frames, body in self.hold if body.get("offset") is None}
+        self._job = job
+        self._waits()
+        try:
+            self._ask(next(job))
+        except StopIteration:
+            self._finish()
+
+    def _ask(self, ask: Ask) -> None:
+        self.number += 1
+        self.counts["queries"] += 1
+        self.ask = ask
+
+    def _waits(self) -> None:
+        """Note when the waiting began, unless it goes on."""
+        if self._progress_at_s is None or not self._failing:
+            self._progress_at_s = self._now_s
+
+    def _finish(self) -> None:
+        self._job = self.ask = None
+        if self._opens_gate and not self._suspect:
+            self.open_gate()
+        self._plan()
+
+    def _fail(self, code: str, text: str) -> None:
+        self._job = self.ask = None
+        self.counts["query_failures"] += 1
+        if not self._failing:
+            self._failing = True
+            self.out.append(Notice(QUERY_FAILED, f"the query endpoint gave no answer: {text}", code=code))
+        self._retry_at_s = self._now_s + self._retry_s
+        self._retry_s = min(self._retry_s * 2, RETRY_LIMIT_S)
+        waited_s = self._now_s - (self._progress_at_s or 0.0)
+        # A plain start goes live without its snapshot when nobody answers; a resumed one waits, to keep the order.
+        plain_start = not self.joined and self.resume is None and code == "timeout"
+        if code in FOR_GOOD or plain_start or waited_s > self.options.heal_timeout_s:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Go on without what was asked for; the losses are told as the events are let through."""
+        if not self._failing:
+            self._failing = True
+            text = "no heartbeat came to start from: going on without last values and without the journal"
+            self.out.append(Notice(QUERY_FAILED, text, code="no_heartbeat"))
+        self._query_works = False
+        self._retry_at_s = max(self._retry_at_s, self._now_s + self._retry_s)
+        if not self.joined and self.resume is not None:
+            text = f"the position could not be resumed: events after {self.confirmed} come late, or not at all"
+            self.out.append(Notice(NOT_WHOLE, text))
+        if self.added or not self.based:
+            self.book.baseline = False
+        self.joined, self.discard = True, False
+        self.open_gate()
+
+    def describe(self, head: Body) -> None:
+        """Take over what the daemon says of itself."""
+        self.describe_again = False
+        self.book.learn_kinds(head["kinds"])
+
+    def forget_position(self, text: str) -> None:
+        """Go on without a position."""
+        self.out.append(Notice(NOT_WHOLE, text))
+        self.resume = self.confirmed = self.log = None
+
+    def begin(self, log: str | None, offset: int) -> None:
+        """Note that a cut told where every topic stands."""
+        self.log, self.joined, self.based, self.book.baseline = log, True, True, True
+        self.confirm(offset)
+
+    def expect(self, tails: Tails) -> None:
+        """Keep the last numbers of a cut, to be judged after the next heartbeat."""
+        if tails.epoch == self.epoch:
+            self.tails = tails

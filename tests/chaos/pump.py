@@ -1,0 +1,151 @@
+"""``python -m tests.chaos.pump JSON``: a daemon on the simulator, with faults on command, one per line of stdin.
+
+``drop 0.5``, ``skip 5``, ``null 3``, ``mute``, ``burst 100`` are the simulator's; ``storm N`` rings STOP_PUMPING; ``calm``
+stops the market and answers, once the daemon's state is the simulator's, or never became so; ``stop`` ends cleanly.
+Each answer is one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+import msgpack
+import zmq
+
+from mt4pump import publisher
+from mt4pump.codes import PumpCode
+from mt4pump.daemon import Daemon
+from mt4pump.decode import Decoder
+from mt4pump.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD, USER_RECORD
+from mt4pump.settings import load
+from mt4pump.simulator.server import Simulator
+from mt4pump.sources import source_of
+from mt4pump.state import CutRequest
+from mt4pump.trades import COMPUTED_LOCALLY
+
+SMALL_BUFFER_BYTES = 8_192
+CALM_S = 30.0
+PAUSE_S = 0.1
+STORM_DROPS = 5
+TABLES = {
+    "trade": ("trades", TRADE_RECORD, "order"),
+    "user": ("users", USER_RECORD, "login"),
+    "online": ("online", ONLINE_RECORD, "login"),
+}
+
+
+def small_buffers() -> None:
+    """Have the publisher's sockets buffer little in the system, which would hide a tiny high-water mark."""
+    apply = publisher.apply
+
+    def applied(socket: zmq.Socket[bytes], options: publisher.SocketOptions) -> None:
+        apply(socket, options)
+        socket.setsockopt(zmq.SNDBUF, SMALL_BUFFER_BYTES)
+
+    publisher.apply = applied  # type: ignore[attr-defined]
+
+
+class World:
+    """The daemon beside the simulator it listens to."""
+
+    def __init__(self, flags: dict[str, Any]) -> None:
+        settings = load(flags, environ={}, config=None)
+        source = source_of(settings)
+        simulator = source.factory.__self__  # type: ignore[attr-defined] - the factory is its method
+        assert isinstance(simulator, Simulator)
+        self.simulator = simulator
+        self.daemon = Daemon(settings, source)
+
+    def differences(self) -> list[str] | None:
+        """Return what is in one of daemon and simulator only; None when the daemon had no time to say."""
+        with self.simulator.turn():  # nothing moves meanwhile
+            request = CutRequest((b"",))
+            self.daemon.ask_cut(request)
+            cut = request.wait(2.0)
+            if cut is None:
+                request.give_up()
+                return None
+            rows: dict[str, dict[int, Any]] = {}
+            for topic, packed in cut.rows:
+                kind = topic.partition(b".")[0].decode()
+                fields = msgpack.unpackb(packed) if isinstance(packed, bytes) else packed
+                rows.setdefault(kind, {})[fields.get("order", fields.get("login"))] = fields
+            world = self.simulator.world
+            found = []
+            for kind, (name, record, key) in TABLES.items():
+                theirs = {row[key]: row for row in Decoder(record, "cp1252").many(world.tables[name]())}
+                found += compared(kind, theirs, rows.get(kind, {}))
+            levels = Decoder(MARGIN_LEVEL, "cp1252").many(world.tables["margins"]())
+            theirs = {row["login"]: {"level_type": row["level_type"]} for row in levels if row["level_type"]}
+            found += compared("margin", theirs, rows.get("margin", {}))
+        return found
+
+    def calm(self) -> dict[str, Any]:
+        """Stop the market; return what differs when it differed all the time."""
+        self.simulator.feed.advance = lambda *_: 0  # type: ignore[method-assign]
+        deadline_s = time.monotonic() + CALM_S
+        found: list[str] | None = None
+        while time.monotonic() < deadline_s:
+            found = self.differences()
+            if found == []:
+                break
+            time.sleep(PAUSE_S)
+        rows = {name: len(self.simulator.world.tables[name]()) for name in ("trades", "users")}
+        return {"differences": ["no cut was made"] if found is None else found[:20], "bytes": rows}
+
+    def storm(self, count: int) -> None:
+        """Ring STOP_PUMPING again and again, as a dying session may, and lose the next ones."""
+        for _ in range(count):
+            self.daemon.inbox.notify(PumpCode.STOP_PUMPING, 0, b"")
+        for _ in range(STORM_DROPS):
+            self.simulator.inject("drop", 0)
+            time.sleep(PAUSE_S)
+            self.daemon.inbox.notify(PumpCode.STOP_PUMPING, 0, b"")
+
+
+def compared(kind: str, theirs: dict[int, Any], ours: dict[int, Any]) -> list[str]:
+    """Return the differences of two tables; fields that move with every tick, or are not published, do not count."""
+    found = [f"{kind} {key}: not in the daemon" for key in theirs.keys() - ours.keys()]
+    found += [f"{kind} {key}: not in the simulator" for key in ours.keys() - theirs.keys()]
+    for key in theirs.keys() & ours.keys():
+        names = (theirs[key].keys() & ours[key].keys()) - COMPUTED_LOCALLY
+        unlike = {name: (theirs[key][name], ours[key][name]) for name in names if theirs[key][name] != ours[key][name]}
+        if unlike:
+            found.append(f"{kind} {key}: {unlike}")
+    return found
+
+
+def say(**answer: Any) -> None:
+    """Answer one line."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def main(text: str) -> int:
+    """Run until ``stop`` or the end of stdin."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    small_buffers()
+    world = World(json.loads(text))
+    world.daemon.start()
+    say(epoch=world.daemon.epoch, endpoint=world.daemon.endpoint, query_endpoint=world.daemon.query_endpoint)
+    for line in sys.stdin:
+        word, *amount = line.split()
+        if word == "stop":
+            break
+        if word == "calm":
+            say(**world.calm())
+        elif word == "storm":
+            world.storm(int(amount[0]))
+        else:
+            world.simulator.inject(word, float(amount[0]) if amount else None)
+    clean = world.daemon.stop()
+    say(clean=clean, crash=repr(world.daemon.crash))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

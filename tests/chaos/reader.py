@@ -1,0 +1,144 @@
+"""``python -m tests.chaos.reader JSON``: one subscriber that stores all it is told, and resumes from that.
+
+It ends by itself, with code 0, once everything up to the goal (a file that the stage writes at the end) is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from mt4pump.client import AsyncSubscriber, Event, Notice, Position, Subscriber
+from mt4pump.client.front import Front
+from tests.chaos.record import Recorder
+
+LOOK_S = 0.2
+FLUSH_S = 0.05
+TINY_BUFFER_BYTES = 8_192
+SLOW_EVERY, SLOW_S = 2_000, 0.05
+TINY_MARK, USUAL_MARK = 10, 100_000
+ITERATE, RECEIVE, ASYNC = "iterate", "receive", "async"
+
+
+class Goal:
+    """Where the run ends: ``{"log", "offset", "epoch", "seqs"}``, once the file is there."""
+
+    def __init__(self, path: Path, topics: list[str]) -> None:
+        self._path = path
+        self._topics = topics
+        self._goal: dict[str, Any] | None = None
+        self._look_at_s = 0.0
+        self.reached = False
+
+    def look(self, position: Callable[[], Position | None], recorder: Recorder) -> bool:
+        """Return whether everything up to the goal is told; looks now and then."""
+        now_s = time.monotonic()
+        if now_s < self._look_at_s:
+            return False
+        self._look_at_s = now_s + LOOK_S
+        if self._goal is None:
+            if not self._path.exists():
+                return False
+            self._goal = json.loads(self._path.read_text())
+        self.reached = self._is_reached(self._goal, position(), recorder)
+        return self.reached
+
+    def _is_reached(self, goal: dict[str, Any], position: Position | None, recorder: Recorder) -> bool:
+        if position is None or position.log != goal["log"] or position.confirmed < goal["offset"]:
+            return False
+        for topic, seq in goal["seqs"].items():
+            if topic.startswith("quote.") and any(fnmatchcase(topic, wanted) for wanted in self._topics):
+                epoch, number = recorder.reached.get(topic, (0, 0))
+                if epoch != goal["epoch"] or number < seq:
+                    return False
+        return True
+
+
+class Taker:
+    """Records what comes, in whichever way it is read."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._recorder = Recorder(Path(plan["file"]))
+        self._goal = Goal(Path(plan["goal"]), plan["topics"])
+        self._slow = plan["slow"]
+        self._taken = 0
+        self._flush_at_s = 0.0
+        self._plan = plan
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of this life's subscriber."""
+        plan = self._plan
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        if plan["tiny"]:
+            context.setsockopt(zmq.RCVBUF, TINY_BUFFER_BYTES)  # else the system's buffers hide a tiny high-water mark
+        stored = self._recorder.position
+        return {
+            "endpoint": plan["endpoint"],
+            "query_endpoint": plan["query_endpoint"],
+            "topics": [*plan["topics"], "heartbeat"],
+            "resume_from": stored if stored is not None else plan["resume_from"],
+            "notices": True,
+            "rcvhwm": TINY_MARK if plan["tiny"] else USUAL_MARK,
+            "context": context,
+        }
+
+    def take(self, item: Event | Notice | None, sub: Front) -> bool:
+        """Take one item, None for none; return whether the goal is reached."""
+        if item is not None:
+            self._recorder.take(item, sub.status.epoch)
+            self._taken += 1
+            if self._slow and not self._taken % SLOW_EVERY:
+                time.sleep(SLOW_S)
+        if self._recorder.is_due or time.monotonic() >= self._flush_at_s:
+            self._recorder.write(sub)
+            self._flush_at_s = time.monotonic() + FLUSH_S
+        if self._goal.look(lambda: sub.position, self._recorder):
+            self._recorder.write(sub)
+            return True
+        return False
+
+
+def read(taker: Taker, *, by_receive: bool) -> Front:
+    """Read as a plain thread, by the loop or by `Subscriber.receive`."""
+    with Subscriber(**taker.arguments()) as sub:
+        if by_receive:
+            while not taker.take(sub.receive(FLUSH_S), sub):
+                pass
+        else:
+            for item in sub:
+                if taker.take(item, sub):
+                    break
+    return sub
+
+
+async def read_async(taker: Taker) -> Front:
+    """Read with asyncio."""
+    async with AsyncSubscriber(**taker.arguments()) as sub:
+        async for item in sub:
+            if taker.take(item, sub):
+                break
+    return sub
+
+
+def main(text: str) -> int:
+    """Read until the goal is reached."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    plan = json.loads(text)
+    taker = Taker(plan)
+    way = plan["way"]
+    sub = asyncio.run(read_async(taker)) if way == ASYNC else read(taker, by_receive=way == RECEIVE)
+    sys.stdout.write(json.dumps(dict(sub.counts)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,88 @@
+"""One whole run: stage, faults, truth, verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.plan import TINY_MARKS, planned
+from tests.chaos.record import blocks
+from tests.chaos.stage import READERS, Stage
+from tests.chaos.verdict import Tally, Walk, judged, quotes_seen
+
+EVENTS_PER_QUOTE = 1.05
+FIRST_HWM = TINY_MARKS[2]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run found. It ``passed`` when nothing is unexplained, nobody late, and the daemon's state is right."""
+
+    seed: int
+    seconds: float
+    durable: int
+    passing: int
+    lives: int
+    faults: dict[str, int]
+    tallies: list[Tally]
+    differences: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    holes: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Return whether everything is explained."""
+        return not (self.differences or self.late or self.holes or any(tally.unexplained for tally in self.tallies))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            **asdict(self),
+            "events": self.durable + self.passing,
+            "fault_count": sum(self.faults.values()),
+            "unexplained": sum(tally.unexplained for tally in self.tallies),
+            "passed": self.passed,
+        }
+
+
+def run(
+    folder: Path, *, seed: int, events: int, faults: int, rate: float, say: Callable[[str], None] = lambda _text: None
+) -> Outcome:
+    """Run in ``folder``, which is empty; raises StageError when the run itself goes wrong."""
+    began_s = time.monotonic()
+    length_s = events / (rate * EVENTS_PER_QUOTE)
+    stage = Stage(folder, rate=rate, seed=seed, say=say)
+    try:
+        stage.start_daemon(FIRST_HWM)
+        for number in range(len(READERS)):
+            stage.start_reader(number)
+        stage.run(planned(seed, faults, length_s, [reader.name for reader in READERS]), events, length_s)
+        say("the market stands still")
+        differences = stage.calm()
+        truth = stage.truth()
+        late = stage.await_readers()
+    finally:
+        stage.close()
+    say("comparing")
+    walks = []
+    for number, reader in enumerate(READERS):
+        walk = Walk(reader.name, reader.topics, truth, from_start=reader.from_start)
+        for block in blocks(stage.file_of(number)):
+            walk.take(block)
+        walks.append(walk)
+    tallies = judged(walks)
+    return Outcome(
+        seed=seed,
+        seconds=time.monotonic() - began_s,
+        durable=len(truth.journal),
+        passing=quotes_seen(walks),
+        lives=stage.lives,
+        faults=dict(stage.count),
+        tallies=tallies,
+        differences=differences,
+        late=late,
+        holes=truth.offset - len(truth.journal),
+    )

@@ -1,0 +1,66 @@
+"""The client with the real daemon and its simulator: nothing missing, nothing twice."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from mt4pump.client import Event, Query, Subscriber
+from tests.bus import LIMIT_S
+from tests.running import running
+
+
+def test_a_subscriber_of_everything_gets_every_stored_event_once_and_in_order(tmp_path: Path) -> None:
+    with running(tmp_path, source="simulator", rate=3_000.0) as run:
+        query_endpoint = run.daemon.query_endpoint
+        assert query_endpoint is not None
+        with Subscriber(run.daemon.endpoint, query_endpoint=query_endpoint) as sub:
+            events: list[Event] = []
+            deadline_s = time.monotonic() + LIMIT_S
+            while len(events) < 300:
+                assert time.monotonic() < deadline_s, f"{len(events)} events; {sub.status} {dict(sub.counts)}"
+                item = sub.receive(0.1)
+                if isinstance(item, Event) and not item.snapshot and item.offset is not None:
+                    events.append(item)
+            offsets = [event.offset for event in events]
+            assert offsets == list(range(events[0].offset or 0, (events[0].offset or 0) + 300))
+            assert sub.counts["lost"] == 0
+        with Query(query_endpoint) as query:
+            replay = query.replay(after=(events[0].offset or 0) - 1, to=events[-1].offset)
+            assert [(event.topic, event.offset) for event in replay] == [
+                (event.topic, event.offset) for event in events
+            ]
+            assert replay.whole
+
+
+def test_a_snapshot_and_the_stream_after_it_make_one_row_of_quotes(tmp_path: Path) -> None:
+    with running(tmp_path, source="simulator", rate=3_000.0) as run:
+        run.next(lambda message: message.topic.startswith("quote."))
+        with Subscriber(run.daemon.endpoint, query_endpoint=run.daemon.query_endpoint, topics=["quote.*"]) as sub:
+            last: dict[str, int] = {}
+            deadline_s = time.monotonic() + LIMIT_S
+            while sub.counts["delivered"] < 500:
+                assert time.monotonic() < deadline_s
+                item = sub.receive(0.1)
+                if isinstance(item, Event):
+                    assert item.seq == last.get(item.topic, item.seq - 1) + 1
+                    last[item.topic] = item.seq
+            assert sub.counts["snapshot"] > 0
+
+
+def test_a_position_survives_the_daemons_restart(tmp_path: Path) -> None:
+    position_file = tmp_path / "position"
+    offsets: list[int] = []
+    for _ in range(2):
+        with running(tmp_path / "data", source="simulator", rate=3_000.0) as run:
+            endpoint, query_endpoint = run.daemon.endpoint, run.daemon.query_endpoint
+            with Subscriber(
+                endpoint, query_endpoint=query_endpoint, position_file=position_file, snapshot=False
+            ) as sub:
+                wanted, deadline_s = len(offsets) + 100, time.monotonic() + LIMIT_S
+                while len(offsets) < wanted:
+                    assert time.monotonic() < deadline_s
+                    item = sub.receive(0.1)
+                    if isinstance(item, Event) and item.offset is not None:
+                        offsets.append(item.offset)
+    assert offsets == list(range(offsets[0], offsets[0] + 200))
