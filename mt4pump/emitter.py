@@ -20,6 +20,7 @@ NEWS_TOPICS_LIMIT = 50_000
 """Each news has a topic of its own that is used once or twice: the oldest ones' numbers are forgotten."""
 GROUP_LIMIT = 256
 """Durable events that wait for their commit, at most."""
+NO_ORDERS: Mapping[int, bytes | None] = {}
 
 
 class Emitter:
@@ -39,36 +40,33 @@ class Emitter:
         self._numbering = {name: Numbering() for name in KINDS}
         self._news_topics: deque[bytes] = deque()
         self._waiting: list[Stored] = []
-        self._orders: dict[int, bytes | None] = {}
 
     def is_durable(self, kind: Kind) -> bool:
         """Return whether events of ``kind`` go through the journal."""
         return kind.name in self._durable
 
     def emit(
-        self, kind: Kind, key: object, fields: Fields, ts: int, *, synthetic: bool = False, passing: bool = False
+        self,
+        kind: Kind,
+        key: object,
+        fields: Fields,
+        ts: int,
+        *,
+        synthetic: bool = False,
+        passing: bool = False,
+        ticket: int = 0,
     ) -> None:
         """Publish one event on ``kind.<key>``.
 
         ``synthetic`` marks what was inferred and not received; a ``passing`` event is not durable though its kind is.
+        ``ticket`` is the order that the event leaves open, negative for one that it ends: the journal remembers them.
         """
         topic, seq = self._number(kind, key)
         body = {**fields, "synthetic": True} if synthetic else fields
         if kind.name in self._durable and not passing:
-            self._hold(topic, body, seq, ts)
+            self._hold(topic, body, seq, ts, ticket)
         elif self.publisher.interest.wants(topic):
             self.publisher.send(topic, self.encoder.body(body, seq, ts))
-
-    def emit_order(
-        self, kind: Kind, fields: Fields, ts: int, *, order: int, is_open: bool, synthetic: bool = False
-    ) -> None:
-        """Publish one event of an ``order``; the journal remembers those that are open over a restart.
-
-        Only once it was told them all (`remember`): what it remembers is whole or nothing.
-        """
-        self.emit(kind, fields["login"], fields, ts, synthetic=synthetic)
-        if kind.name in self._durable and self._journal is not None and self._journal.has_mirror:
-            self._orders[order] = self._waiting[-1].body if is_open else None
 
     def remember(self, orders: Mapping[int, bytes]) -> None:
         """Have the journal remember open orders that are nobody's news."""
@@ -81,10 +79,9 @@ class Emitter:
         waiting = self._waiting
         if not waiting or self._journal is None:
             return
-        stored = self._journal.append(waiting, self._orders)
-        self._orders.clear()
+        stored = self._journal.append(waiting, NO_ORDERS)
         wants, send = self.publisher.interest.wants, self.publisher.send
-        for _, _, topic, body in waiting:
+        for _, _, topic, body, _ in waiting:
             if wants(topic):
                 send(topic, body if stored else self.encoder.without_offset(body))
         waiting.clear()
@@ -105,13 +102,14 @@ class Emitter:
             self._remember_news(topic)
         return topic, seq
 
-    def _hold(self, topic: bytes, fields: Fields, seq: int, ts: int) -> None:
+    def _hold(self, topic: bytes, fields: Fields, seq: int, ts: int, ticket: int) -> None:
         """Have a durable event wait for the commit of its group."""
         if len(self._waiting) >= GROUP_LIMIT:
             self.flush()
         assert self._journal is not None  # noqa: S101 - no kind is durable without one
         offset = self._journal.last_offset + len(self._waiting) + 1
-        self._waiting.append(Stored(offset, ts, topic, self.encoder.durable_body(fields, seq, ts, offset)))
+        body = self.encoder.durable_body(fields, seq, ts, offset)
+        self._waiting.append(Stored(offset, ts, topic, body, ticket))
 
     def _remember_news(self, topic: bytes) -> None:
         self._news_topics.append(topic)

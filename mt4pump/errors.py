@@ -4,6 +4,8 @@
 
     PumpError
     ├── SettingsError                settings are wrong: exit code 2
+    │   ├── KeyFileError             a file of keys cannot be used (in `security`)
+    │   └── PermissionsError         what a client may hear cannot be enforced as written (in `security`)
     ├── StartError                   cannot start (library, address, data folder): exit code 3
     │   ├── LibraryError             the DLL is missing, of the wrong word size, or is not a Manager API
     │   └── BindError                an address to publish on cannot be taken
@@ -13,7 +15,9 @@
     ├── ClientError(code)            the client was asked for what it cannot do, or the daemon refused a query
     ├── LayoutError                  bytes that are not the record they should be
     ├── FrameError                   a message on the wire that is not ours
-    └── JournalError                 the journal cannot be read, or a page of it
+    ├── JournalError                 the journal cannot be read, or a page of it
+    ├── ReloadError                  the daemon did not answer a request to reload (in `reload`)
+    └── ServiceError                 NSSM did not do what it was asked to (in `service`)
 """
 
 from __future__ import annotations

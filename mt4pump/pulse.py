@@ -82,7 +82,7 @@ class Pulse:
             status=self._status(),
             interval_s=self._interval_s,
             uptime_s=time.monotonic() - self._began_s,
-            log_id=journal.log_id if journal else None,
+            log_id=(journal.log_id or None) if journal else None,
             offset=journal.last_offset if journal else 0,
             offsets=journal.last_offsets if journal else {},
             durable=journal is not None and journal.durable,

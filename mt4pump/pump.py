@@ -98,7 +98,8 @@ class Pump(Thread):
     def _wake_up(self) -> None:
         """Take what waits, a bounded lot, then do the housekeeping that is due."""
         inbox = self._inbox
-        record = inbox.take_now() if self._intake.more_quotes else inbox.take(IDLE_WAIT_S)
+        is_busy = self._intake.more_quotes or self._emitter.publisher.more_waiting
+        record = inbox.take_now() if is_busy else inbox.take(IDLE_WAIT_S)
         for _ in range(RECORDS_PER_WAKE_UP):
             if record is None:
                 break
@@ -180,7 +181,7 @@ class Pump(Thread):
         rows = CutRows(((kind, take()) for kind, take in self._intake.states() if kind in kinds), encoder.suffix)
         return Cut(
             epoch=encoder.epoch,
-            log=journal.log_id if journal else None,
+            log=(journal.log_id or None) if journal else None,
             offset=journal.last_offset if journal else 0,
             offsets=dict(journal.last_offsets) if journal else {},
             ts=self._now_ns(),

@@ -126,7 +126,7 @@ def test_the_journal_remembers_open_orders_and_forgets_ended_ones(
 ) -> None:
     emitter.remember({4: msgpack.packb({"order": 4})})
     for order, is_open in ((5, True), (6, True), (5, False)):
-        emitter.emit_order(TRADE, {"order": order, "login": 1}, 7, order=order, is_open=is_open)
+        emitter.emit(TRADE, 1, {"order": order, "login": 1}, 7, ticket=order if is_open else -order)
     emitter.flush()
     journal.close()
     again = Journal(path, OPTIONS, time.time_ns)
@@ -140,7 +140,7 @@ def test_the_journal_remembers_open_orders_and_forgets_ended_ones(
 
 def test_without_a_journal_nothing_is_durable(everything: Bus) -> None:
     emitter = Emitter(Encoder(EPOCH), everything.publisher, None, {"trade"})
-    emitter.emit_order(TRADE, {"order": 1, "login": 1}, 7, order=1, is_open=True)
+    emitter.emit(TRADE, 1, {"order": 1, "login": 1}, 7, ticket=1)
     emitter.remember({1: b""})
     emitter.flush()
     ((topic, body),) = everything.events()

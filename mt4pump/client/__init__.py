@@ -33,6 +33,8 @@ Every trade once, also across restarts of this program::
         for trade in sub:
             store(trade)   # the file is written about once a second; sub.commit() writes it now
 
+``topics`` are exact names and patterns (``quote.*``, ``quote.???JPY``); ``*`` is everything, heartbeats included.
+
 An event counts as done when the next one is asked for. If ``store`` raises, that event comes again the next time.
 After a crash up to a second's events come again: ``event.offset`` (with `Position.log`) tells them apart.
 

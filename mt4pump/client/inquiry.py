@@ -43,6 +43,7 @@ class Inquiry(Delivery):
         self._heard = False
         self._unstored_wanted = False
         self._tails_wanted = False
+        self._tails_allowed = True
         self._proven_from = self._proven_to = 0
         self._job: Job | None = None
         self._opens_gate = False
@@ -135,7 +136,7 @@ class Inquiry(Delivery):
             self._tails_wanted = False
             prefixes = self.book.prefixes() if self._unstored_wanted else self.book.passing_prefixes()
             self._unstored_wanted = False
-            if prefixes:
+            if prefixes and self._tails_allowed:
                 self._start(jobs.look_for_tails(self, prefixes), opens_gate=False)
 
     def _last_held(self) -> int | None:
@@ -173,6 +174,9 @@ class Inquiry(Delivery):
 
     def _fail(self, code: str, text: str) -> None:
         self._job = self.ask = None
+        if code == "forbidden" and not self._opens_gate:
+            self._tails_allowed = False  # these keys hear only what is stored: there are no such tails
+            return
         self.counts["query_failures"] += 1
         if not self._failing:
             self._failing = True

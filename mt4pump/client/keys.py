@@ -11,7 +11,7 @@ import zmq
 from mt4pump.errors import ClientError
 
 KEY_CHARS = 40
-LINE = re.compile(r"""^\s*([a-z-]+)\s*=\s*["']([^"']*)["']\s*$""", re.MULTILINE)
+LINE = re.compile(r"""^\s*([a-z_-]+)\s*=\s*["']([^"']*)["']\s*(?:#.*)?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,25 @@ class ClientKeys:
 
     @classmethod
     def load(cls, path: str | Path, server: str | Path | None = None) -> ClientKeys:
-        """Return the keys in the file at ``path``: ``public-key``, ``secret-key`` and, unless given, ``server-key``.
+        """Return the keys in the file at ``path``: ``public_key``, ``secret_key`` and, unless given, ``server_key``.
 
-        ``server`` is the daemon's public key, or the file that holds it as ``public-key``. The form is that of
-        CZMQ certificates: lines of ``name = "value"``. Raises ClientError (``keys``).
+        That is what ``mt4pump keygen client`` writes (``NAME.client``). ``server`` is the daemon's public key, or the
+        file that holds it as ``public_key`` (``server.key``). CZMQ certificates, which write ``public-key``, will do,
+        too. Raises ClientError (``keys``).
         """
         values = _values(Path(path))
         if server is None:
-            key = values.get("server-key", "")
+            key = values.get("server_key", "")
         elif isinstance(server, str) and len(server) == KEY_CHARS and not Path(server).exists():
             key = server
         else:
-            key = _values(Path(server)).get("public-key", "")
+            key = _values(Path(server)).get("public_key", "")
         if not key:
-            raise ClientError("keys", f"{path} has no server-key: add it, or give the daemon's public key as `server`")
-        missing = [name for name in ("public-key", "secret-key") if not values.get(name)]
+            raise ClientError("keys", f"{path} has no server_key: add it, or give the daemon's public key as `server`")
+        missing = [name for name in ("public_key", "secret_key") if not values.get(name)]
         if missing:
             raise ClientError("keys", f"{path} has no {' and no '.join(missing)}: is it the secret half of the pair?")
-        return cls(values["public-key"], values["secret-key"], key)
+        return cls(values["public_key"], values["secret_key"], key)
 
     def apply(self, socket: zmq.Socket[bytes]) -> None:
         """Make ``socket`` a CURVE client."""
@@ -63,4 +64,4 @@ def _values(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ClientError("keys", f"key file {path} cannot be read: {error}") from error
-    return dict(LINE.findall(text))
+    return {name.replace("-", "_"): value for name, value in LINE.findall(text)}

@@ -118,8 +118,9 @@ class TradeDesk:
     def _tell(self, event: TradeEvent, ts: int, *, synthetic: bool = False) -> None:
         action = ACTION_NAMES.get(event.action, UPDATE_NAME)
         body = {**event.fields, "action": action, "change": event.change, "before": event.before}
-        is_open = body["order"] in self.book.open
-        self._emitter.emit_order(TRADE, body, ts, order=body["order"], is_open=is_open, synthetic=synthetic)
+        order = body["order"]
+        ticket = order if order in self.book.open else -order
+        self._emitter.emit(TRADE, body["login"], body, ts, synthetic=synthetic, ticket=ticket if order > 0 else 0)
 
 
 def _no_table_shows(action: int, fields: Fields) -> bool:

@@ -43,9 +43,9 @@ class Retention:
             self._owed = -(-(self.size_bytes - self._max_bytes) // self._bytes_per_row())
         self.behind = self._owed > 0 or self._oldest_ts() < self._cutoff_ts()
 
-    def step(self, rows: int) -> bool:
-        """Delete up to ``rows`` of the oldest rows; False when there was nothing to do."""
-        keep_from = max(self._over_size(min(rows, self._owed)), self._over_age(rows))
+    def step(self, rows: int, needs_from: int) -> bool:
+        """Delete up to ``rows`` of the oldest rows, none from ``needs_from`` on; False when there was nothing to do."""
+        keep_from = min(needs_from, max(self._over_size(min(rows, self._owed)), self._over_age(rows)))
         if keep_from <= self.first:
             self.behind = False
             return False

@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 
 class Stored(NamedTuple):
-    """One durable event. ``offset`` names it, ``ts`` is ns since 1970, ``topic`` and ``body`` are its frames."""
+    """One durable event. ``offset`` names it, ``ts`` is ns since 1970, ``topic`` and ``body`` are its frames.
+
+    ``ticket`` is the order that the event leaves open, negative for one that it ends; 0 for no order.
+    """
 
     offset: int
     ts: int
     topic: bytes
     body: bytes
+    ticket: int = 0
 
 
 class Replayed(NamedTuple):

@@ -25,8 +25,9 @@ WAL_LIMIT_BYTES = 256 * 2**20
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     # "reached" is the highest ts so far: what is sought by time is sought in it, by bisection, without an index.
+    # "ticket" is the order that the event leaves open, negative for one that it ends, 0 for none.
     """CREATE TABLE events ("offset" INTEGER PRIMARY KEY, ts INTEGER NOT NULL, reached INTEGER NOT NULL,
-        topic BLOB NOT NULL, body BLOB NOT NULL)""",
+        ticket INTEGER NOT NULL, topic BLOB NOT NULL, body BLOB NOT NULL)""",
     "CREATE TABLE kinds (kind BLOB PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID",
     # Events may be missing behind "after" and before "next"; "unstored" of them are known of.
     """CREATE TABLE breaks (after INTEGER PRIMARY KEY, next INTEGER NOT NULL, unstored INTEGER NOT NULL,
@@ -37,6 +38,7 @@ TABLES = (
 BEGINNING: dict[str, Any] = {
     "identity": "",  # whose open orders the mirror holds
     "mirror": 0,  # whether it holds them
+    "mirror_at": 0,  # up to which offset; events behind it say the rest
     "base": 0,  # offsets go on behind this one when no event is above it
     "forgotten": 0,  # last offset deleted by retention
     "forgotten_until": 0,  # highest ts deleted by retention

@@ -29,7 +29,7 @@ class Chunked:
                 at, left = end, left - size
 
 
-INSERT_EVENTS = Chunked("INSERT INTO events VALUES ", "(?,?,?,?,?)")
+INSERT_EVENTS = Chunked("INSERT INTO events VALUES ", "(?,?,?,?,?,?)")
 PUT_KINDS = Chunked("INSERT OR REPLACE INTO kinds VALUES ", "(?,?)")
 PUT_META = Chunked("INSERT OR REPLACE INTO meta VALUES ", "(?,?)")
 PUT_ORDERS = Chunked("INSERT INTO orders VALUES ", "(?,?)", " ON CONFLICT(ticket) DO UPDATE SET row=excluded.row")

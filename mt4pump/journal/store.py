@@ -22,6 +22,8 @@ RESERVE_BLOCK = 100_000
 """Offsets are reserved on the disk so many at a time, and that many are skipped, twice at most, after a power loss."""
 KINDS_EVERY = 1000
 """Events between two writings of the table of kinds; opening reads those behind it."""
+MIRROR_BEHIND_LIMIT = 10_000
+"""Orders that the mirror may be behind before a commit brings it up to date; the keeper of house does it each second."""
 DISORDER_NS = 60 * 10**9
 """A ``ts`` that far below the highest one means that the clock was set back."""
 
@@ -45,7 +47,7 @@ class Store:
         self.bytes_written = 0
         self.late_syncs = 0
         self.reserved = self.reserved_synced = int(marks["reserved"])
-        self.mirror = Mirror(connection, options.identity, str(marks["identity"]), stored=bool(marks["mirror"]))
+        self.mirror = Mirror(connection, options.identity, marks)
         self.retention = Retention(connection, options, now_ns)
         self._synchronous = options.synchronous
         self._synced = options.synchronous in SYNCED_LEVELS
@@ -70,11 +72,12 @@ class Store:
             if last - kinds_at >= KINDS_EVERY or self._credit >= STEP_ROWS:
                 kinds_at = self._write_kinds(last, {**self.kinds, **kinds})
             if self._credit >= STEP_ROWS:
-                self.retention.step(self._credit)
+                self.retention.step(self._credit, self.mirror.needs_from)
                 self._credit = 0
         if orders is not None:
-            self.mirror.change(orders)
-            self.bytes_written += PAGE_BYTES * len(orders)
+            self.mirror.change(orders, last)
+        if len(self.mirror.behind) >= MIRROR_BEHIND_LIMIT:
+            self._catch_up_mirror(last)
         self.connection.execute("COMMIT")
         self.last, self._kinds_at, self.reserved = last, kinds_at, reserved
         self.kinds.update(kinds)
@@ -86,7 +89,7 @@ class Store:
     def replace_mirror(self, orders: Mapping[int, bytes]) -> None:
         """Store all open orders anew."""
         self.connection.execute("BEGIN IMMEDIATE")
-        self.mirror.replace(orders)
+        self.mirror.replace(orders, self.last)
         self.connection.execute("COMMIT")
         self.mirror.present = True
 
@@ -97,7 +100,8 @@ class Store:
         if self.retention.behind or self._kinds_at < self.last:
             self.connection.execute("BEGIN IMMEDIATE")
             kinds_at = self._write_kinds(self.last, self.kinds)
-            self.retention.step(STEP_ROWS)
+            self._catch_up_mirror(self.last)
+            self.retention.step(STEP_ROWS, self.mirror.needs_from)
             self.connection.execute("COMMIT")
             self._kinds_at = kinds_at
 
@@ -137,19 +141,26 @@ class Store:
         """Let go of the file; an open transaction is undone."""
         self.connection.close()
 
+    def _catch_up_mirror(self, last: int) -> None:
+        self.bytes_written += PAGE_BYTES * len(self.mirror.behind)
+        self.mirror.catch_up(last)
+
     def _insert(self, events: Sequence[Stored]) -> tuple[int, dict[bytes, int]]:
         """Insert events; return the last offset and the last one per kind."""
         kinds: dict[bytes, int] = {}
         flat: list[Any] = []
         reached, size = self._reached, 0
-        for offset, ts, topic, body in events:
+        behind = self.mirror.behind if self.mirror.present else None
+        for offset, ts, topic, body, ticket in events:
             if ts > reached:
                 reached = ts
             elif reached - ts > DISORDER_NS:
                 self._disorder = offset
             kinds[kind_of(topic)] = offset
             size += len(body)
-            flat += (offset, ts, reached, topic, body)
+            flat += (offset, ts, reached, ticket, topic, body)
+            if ticket and behind is not None:
+                behind[abs(ticket)] = body if ticket > 0 else None
         execute = self.connection.execute
         for sql, values in INSERT_EVENTS.over(flat):
             execute(sql, values)

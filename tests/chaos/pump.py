@@ -1,22 +1,24 @@
 """``python -m tests.chaos.pump JSON``: a daemon on the simulator, with faults on command, one per line of stdin.
 
-``drop 0.5``, ``skip 5``, ``null 3``, ``mute``, ``burst 100`` are the simulator's; ``storm N`` rings STOP_PUMPING; ``calm``
-stops the market and answers, once the daemon's state is the simulator's, or never became so; ``stop`` ends cleanly.
-Each answer is one JSON line.
+``drop 0.5``, ``skip 5``, ``null 3``, ``mute``, ``burst 100`` are the simulator's; ``storm N`` rings STOP_PUMPING;
+``calm`` stops the market and answers once the daemon's state is the simulator's, or never became so; ``stop`` ends
+cleanly. Each answer is one JSON line.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
+from threading import Thread
 from typing import Any
 
 import msgpack
 import zmq
 
-from mt4pump import publisher
+from mt4pump import binding, publisher
 from mt4pump.codes import PumpCode
 from mt4pump.daemon import Daemon
 from mt4pump.decode import Decoder
@@ -30,6 +32,9 @@ from mt4pump.trades import COMPUTED_LOCALLY
 SMALL_BUFFER_BYTES = 8_192
 CALM_S = 30.0
 PAUSE_S = 0.1
+CRASHED = 3
+
+log = logging.getLogger(__name__)
 STORM_DROPS = 5
 TABLES = {
     "trade": ("trades", TRADE_RECORD, "order"),
@@ -40,13 +45,13 @@ TABLES = {
 
 def small_buffers() -> None:
     """Have the publisher's sockets buffer little in the system, which would hide a tiny high-water mark."""
-    apply = publisher.apply
+    apply = binding.apply
 
     def applied(socket: zmq.Socket[bytes], options: publisher.SocketOptions) -> None:
         apply(socket, options)
         socket.setsockopt(zmq.SNDBUF, SMALL_BUFFER_BYTES)
 
-    publisher.apply = applied  # type: ignore[attr-defined]
+    publisher.__dict__["apply"] = applied
 
 
 class World:
@@ -55,7 +60,7 @@ class World:
     def __init__(self, flags: dict[str, Any]) -> None:
         settings = load(flags, environ={}, config=None)
         source = source_of(settings)
-        simulator = source.factory.__self__  # type: ignore[attr-defined] - the factory is its method
+        simulator = getattr(source.factory, "__self__", None)  # the factory is its method
         assert isinstance(simulator, Simulator)
         self.simulator = simulator
         self.daemon = Daemon(settings, source)
@@ -72,8 +77,10 @@ class World:
             rows: dict[str, dict[int, Any]] = {}
             for topic, packed in cut.rows:
                 kind = topic.partition(b".")[0].decode()
+                if kind not in TABLES and kind != "margin":
+                    continue
                 fields = msgpack.unpackb(packed) if isinstance(packed, bytes) else packed
-                rows.setdefault(kind, {})[fields.get("order", fields.get("login"))] = fields
+                rows.setdefault(kind, {})[fields["order" if kind == "trade" else "login"]] = fields
             world = self.simulator.world
             found = []
             for kind, (name, record, key) in TABLES.items():
@@ -125,12 +132,21 @@ def say(**answer: Any) -> None:
     sys.stdout.flush()
 
 
+def watch(daemon: Daemon) -> None:
+    """End the process when a thread of the daemon crashed, as `mt4pump run` does."""
+    while daemon.crash is None:
+        time.sleep(PAUSE_S)
+    log.error("a thread of the daemon crashed: %r", daemon.crash)
+    os._exit(CRASHED)
+
+
 def main(text: str) -> int:
     """Run until ``stop`` or the end of stdin."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     small_buffers()
     world = World(json.loads(text))
     world.daemon.start()
+    Thread(target=watch, args=(world.daemon,), daemon=True).start()
     say(epoch=world.daemon.epoch, endpoint=world.daemon.endpoint, query_endpoint=world.daemon.query_endpoint)
     for line in sys.stdin:
         word, *amount = line.split()

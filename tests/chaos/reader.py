@@ -24,7 +24,7 @@ from tests.chaos.record import Recorder
 LOOK_S = 0.2
 FLUSH_S = 0.05
 TINY_BUFFER_BYTES = 8_192
-SLOW_EVERY, SLOW_S = 2_000, 0.05
+SLOW_EVERY, SLOW_S = 200, 0.05
 TINY_MARK, USUAL_MARK = 10, 100_000
 ITERATE, RECEIVE, ASYNC = "iterate", "receive", "async"
 

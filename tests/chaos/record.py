@@ -1,8 +1,8 @@
 """What a reader stores: blocks of rows with the position after them, each block whole or not there at all.
 
-A block is its length and CRC-32 (big-endian, 4 bytes each) and one msgpack list ``[position, topics, rows]``. Rows refer
-to topics by their place in all ``topics`` of one life of the reader. A block that was being written when the reader
-was killed is cut off at the next start: its events come again, as the position before it does not have them.
+A block is its length and CRC-32 (big-endian, 4 bytes each) and one msgpack list ``[position, topics, rows]``. Rows
+refer to topics by their place in all ``topics`` of one life of the reader. A block that was being written when the
+reader was killed is cut off at the next start: its events come again, as the position before it does not have them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def blocks(path: Path) -> Iterator[Block]:
             if len(payload) < length or zlib.crc32(payload) != crc:
                 return
             end += HEAD.size + length
-            yield Block(*msgpack.unpackb(payload), end)
+            position, topics, rows = msgpack.unpackb(payload)
+            yield Block(position, topics, rows, end)
 
 
 class Recorder:
@@ -91,7 +92,7 @@ class Recorder:
         came = SNAPSHOT if item.snapshot else HEALED if item.healed else LIVE
         topic = self._number_of(item.topic)
         offset = item.offset
-        if offset is None and item.kind in {"quote", "unknown"} or item.topic == "session.ping":
+        if (offset is None and item.kind in {"quote", "unknown"}) or item.topic == "session.ping":
             self._rows.append([PASSING, topic, item.epoch, item.seq, came])
             self.reached[item.topic] = (item.epoch, item.seq)
         else:

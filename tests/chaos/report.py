@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.run import Outcome
 from tests.chaos.verdict import Tally
 
-COLUMNS = (
-    ("reader", ""),
-    ("lives", "of the reader"),
-    ("published", "durable, on its topics"),
-    ("live", ""),
-    ("healed", "from the journal"),
-    ("published", "quotes, provable"),
-    ("received", "quotes"),
-    ("lost", "quotes, told so"),
-    ("away", "quotes while it was dead"),
-    ("unprovable", "quotes before a daemon's end"),
-    ("unexplained", ""),
-)
+TEXTS = {"reader", "from"}
+DURABLE = ("reader", "lives", "from", "published", "live", "healed", "unexplained")
+PASSING = ("reader", "published", "received", "lost", "away", "ends", "unexplained")
+LEGEND = """\
+published: what the reader can know of; received + lost (as it was told) must be the same
+away, ends: not provable by it: what came while it was dead, and right before a daemon's end (another reader got it)"""
 
 
 def show(outcome: Outcome, console: Console) -> None:
     """Print tables and the verdict."""
-    table = Table(title=f"chaos, seed {outcome.seed}: {outcome.seconds:.0f} s, {outcome.lives} lives of the daemon")
-    for name, what in COLUMNS:
-        table.add_column(f"{name}\n[dim]{what}[/dim]", justify="left" if name == "reader" else "right")
-    for tally in outcome.tallies:
-        table.add_row(*_cells(tally))
-    console.print(table)
+    console.print(
+        f"[bold]chaos, seed {outcome.seed}[/bold]: {outcome.seconds:.0f} s, {outcome.lives} lives of the daemon"
+    )
+    console.print(_table("durable events: live + healed = published", DURABLE, map(_durable, outcome.tallies)))
+    console.print(_table("quotes: received + lost = published", PASSING, map(_passing, outcome.tallies)))
+    console.print(LEGEND, style="dim", highlight=False)
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(outcome.faults.items()))
     console.print(f"{outcome.durable:,} durable events + {outcome.passing:,} quotes published, at least")
     console.print(f"{sum(outcome.faults.values())} faults: {faults}")
@@ -51,10 +46,28 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(f"unexplained: {sum(tally.unexplained for tally in outcome.tallies)}: {verdict}")
 
 
-def _cells(tally: Tally) -> list[str]:
-    numbers = (
-        *(tally.lives, tally.published, tally.live, tally.healed),
-        *(tally.quotes_published, tally.quotes, tally.quotes_lost, tally.away, tally.unprovable),
+def _table(title: str, names: Iterable[str], rows: Iterable[tuple[str | int, ...]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row))
+    return table
+
+
+def _durable(tally: Tally) -> tuple[str | int, ...]:
+    began = "1" if tally.from_start else "its join"
+    wrong = _wrong(tally.wrong_durable)
+    return tally.name, tally.lives, began, tally.published, tally.live, tally.healed, wrong
+
+
+def _passing(tally: Tally) -> tuple[str | int, ...]:
+    wrong = _wrong(tally.unexplained - tally.wrong_durable)
+    return (
+        *(tally.name, tally.quotes_published, tally.quotes, tally.quotes_lost),
+        *(tally.away, tally.unprovable, wrong),
     )
-    colour = "red" if tally.unexplained else "green"
-    return [tally.name, *(f"{number:,}" for number in numbers), f"[{colour}]{tally.unexplained}[/{colour}]"]
+
+
+def _wrong(count: int) -> str:
+    return f"[red]{count:,}[/red]" if count else "[green]0[/green]"

@@ -59,6 +59,7 @@ def run(
         stage.start_daemon(FIRST_HWM)
         for number in range(len(READERS)):
             stage.start_reader(number)
+        stage.await_joins()
         stage.run(planned(seed, faults, length_s, [reader.name for reader in READERS]), events, length_s)
         say("the market stands still")
         differences = stage.calm()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from heapq import heappop, heappush
@@ -181,17 +181,29 @@ class Stage:
 
     # ---- faults ----
 
+    def await_joins(self) -> None:
+        """Wait until every reader was told something: what comes before that meets nobody."""
+        deadline_s = time.monotonic() + START_S
+        while not all(
+            self.file_of(number).exists() and self.file_of(number).stat().st_size for number in self._readers
+        ):
+            if time.monotonic() > deadline_s:
+                raise StageError(f"a reader was told nothing within {START_S:g} s: see {self.folder}/reader-*.log")
+            self._check()
+            time.sleep(SLICE_S)
+
     def run(self, faults: list[Fault], events: int, length_s: float) -> None:
         """Let happen what is planned, until enough events were published; returns when nobody is down."""
-        began_s = time.monotonic()
-        for fault in faults:
-            self._at(began_s + fault.at_s, lambda fault=fault: self._do(fault))
-        while self._later or self.events < events:
+        began_s, slipped_s, coming = time.monotonic(), 0.0, deque(faults)
+        while coming or self._later or self.events < events:
             now_s = time.monotonic()
-            if now_s > began_s + 2 * length_s + LATE_S:
+            if now_s > began_s + slipped_s + 2 * length_s + LATE_S:
                 raise StageError(f"{self.events} events after {now_s - began_s:.0f} s: {events} were wanted")
             while self._later and self._later[0][0] <= now_s:
                 heappop(self._later)[2]()
+            if coming and began_s + slipped_s + coming[0].at_s <= now_s:
+                self._do(coming.popleft())
+                slipped_s += time.monotonic() - now_s  # a daemon that starts slowly must not have the next at once
             self._check()
             time.sleep(SLICE_S)
 

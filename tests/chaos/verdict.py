@@ -1,12 +1,12 @@
 """What a reader was told against what happened; pure.
 
-**Durable events** (the truth is the journal's replay): each one on a wanted topic, from where the reader began, was told
-exactly once, byte for byte, in order per topic, live or healed; nothing else was told; nothing was told as lost.
+**Durable events** (the truth is the journal's replay): each one on a wanted topic, from where the reader began, was
+told exactly once, byte for byte, in order per topic, live or healed; nothing else was told; nothing was told as lost.
 
-**Events that are not stored** (quotes, pings): between two that the reader got, the numbers that are missing are exactly
-those told as lost; and at the end of the run, up to the daemon's own last number. Three things nobody can prove, so they
-are counted apart and are no part of ``published``: what came while the reader was dead (``away``), and what a daemon sent
-right before its end (``unprovable``: as far as another reader got it).
+**Events that are not stored** (quotes, pings): between two that the reader got, the numbers that are missing are
+exactly those told as lost; and at the end of the run, up to the daemon's own last number. Two things a reader cannot
+prove, so they are counted apart and are no part of ``published``: what came while it was dead (``away``), and what a
+daemon sent right before its end, as far as another reader got it (``unprovable``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ SAMPLES = 20
 """Faults of one reader that are told in words."""
 PING = "session.ping"
 UNKNOWN = -1
+GAP, END, NO_NOTICE = "gap", "wrong end", "epoch without notice"
+PASSING_FAULTS = {GAP, END, NO_NOTICE}
 
 
 class Stored(NamedTuple):
@@ -49,6 +51,7 @@ class Tally:
     """What is found of one reader. ``faults`` by name are what nobody can explain; ``samples`` tell some of them."""
 
     name: str
+    from_start: bool = True
     lives: int = 0
     published: int = 0
     live: int = 0
@@ -67,6 +70,11 @@ class Tally:
     def unexplained(self) -> int:
         """Return how many events are missing, too many, wrong or out of order."""
         return sum(self.faults.values())
+
+    @property
+    def wrong_durable(self) -> int:
+        """Return how many of the `unexplained` ones are durable."""
+        return sum(count for fault, count in self.faults.items() if fault not in PASSING_FAULTS)
 
     def blame(self, fault: str, text: str, count: int = 1) -> None:
         """Count a fault."""
@@ -97,7 +105,7 @@ class Walk:
     """Goes through the blocks of one reader in order."""
 
     def __init__(self, name: str, topics: Iterable[str], truth: Truth, *, from_start: bool) -> None:
-        self.tally = Tally(name)
+        self.tally = Tally(name, from_start)
         self.ends: list[End] = []
         self.best: dict[tuple[int, str], int] = {}
         self.starts: dict[tuple[int, str], list[int]] = {}
@@ -152,7 +160,7 @@ class Walk:
             place = self._place(topic) if self._epoch == self._truth.epoch else None
             told = place.last + place.lost if place else 0
             if told != seq:
-                self.tally.blame("end", f"{topic}: told up to {told}, published up to {seq}", abs(seq - told))
+                self.tally.blame(END, f"{topic}: told up to {told}, published up to {seq}", abs(seq - told))
             if place:
                 place.last, place.lost = seq, 0
 
@@ -192,7 +200,7 @@ class Walk:
         topic = self._names[number]
         if epoch != self._epoch:
             if self._epoch:
-                self.tally.blame("epoch without notice", f"{topic} {self._epoch} to {epoch}")
+                self.tally.blame(NO_NOTICE, f"{topic} {self._epoch} to {epoch}")
             self._epoch = epoch
         if came == SNAPSHOT:
             self._snapshot(topic, seq)
@@ -203,7 +211,7 @@ class Walk:
             place.first = place.last = seq - 1 - place.lost
         if place.last + place.lost + 1 != seq:
             text = f"{topic} epoch {epoch}: {seq} after {place.last} with {place.lost} told as lost"
-            self.tally.blame("gap", text, abs(seq - place.last - place.lost - 1))
+            self.tally.blame(GAP, text, abs(seq - place.last - place.lost - 1))
         self.tally.quotes += 1
         place.last, place.lost = seq, 0
 
@@ -217,7 +225,7 @@ class Walk:
         place = self._place(topic)
         if place.last + place.lost != seq:
             text = f"{topic}: snapshot {seq} after {place.last} with {place.lost} told as lost"
-            self.tally.blame("gap", text, abs(seq - place.last - place.lost))
+            self.tally.blame(GAP, text, abs(seq - place.last - place.lost))
         place.last, place.lost = seq, 0
 
     def _place(self, topic: str) -> Place:

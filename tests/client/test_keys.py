@@ -12,8 +12,8 @@ from mt4pump.client import ClientError, ClientKeys
 
 def key_file(folder: Path, **values: str) -> Path:
     path = folder / "reader.key_secret"
-    lines = [f'    {name.replace("_", "-")} = "{value}"' for name, value in values.items()]
-    path.write_text("\n".join(["# made by a test", "curve", *lines]), encoding="utf-8")
+    lines = [f'{name} = "{value}"  # a comment' for name, value in values.items()]
+    path.write_text("\n".join(["# made by a test", *lines]), encoding="utf-8")
     return path
 
 
@@ -27,7 +27,7 @@ def test_the_servers_key_may_be_given_or_stand_in_a_file_of_its_own(tmp_path: Pa
     public, secret = (key.decode() for key in zmq.curve_keypair())
     path = key_file(tmp_path, public_key=public, secret_key=secret)
     server = tmp_path / "server.key"
-    server.write_text(f'curve\n    public-key = "{public}"\n')
+    server.write_text(f'curve\n    public-key = "{public}"\n')  # the form of CZMQ
     assert ClientKeys.load(path, server) == ClientKeys.load(path, public) == ClientKeys(public, secret, public)
 
 
@@ -38,9 +38,9 @@ def test_a_secret_is_never_shown() -> None:
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     public, secret = (key.decode() for key in zmq.curve_keypair())
-    with pytest.raises(ClientError, match="has no server-key"):
+    with pytest.raises(ClientError, match="has no server_key"):
         ClientKeys.load(key_file(tmp_path, public_key=public, secret_key=secret))
-    with pytest.raises(ClientError, match="has no secret-key"):
+    with pytest.raises(ClientError, match="has no secret_key"):
         ClientKeys.load(key_file(tmp_path, public_key=public), public)
     with pytest.raises(ClientError, match="cannot be read"):
         ClientKeys.load(tmp_path / "none")

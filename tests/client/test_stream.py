@@ -302,6 +302,44 @@ def test_a_position_of_another_journal_is_told_and_everything_comes() -> None:
     assert desk.notices("not_whole") == [("not_whole", "", 0)]
 
 
+def test_keys_that_may_not_ask_for_quotes_still_have_their_trades_healed() -> None:
+    desk = Desk().live()
+    desk.answering = False
+    desk.ledger.turned_away += 1
+    desk.take(desk.ledger.beat())
+    desk.refuse("forbidden")  # the look for lost quotes
+    desk.answering = True
+    desk.ledger.event("trade.1")
+    desk.take(desk.ledger.event("trade.1"))
+    assert desk.events() == [("trade.1", 1), ("trade.1", 2)]
+    assert desk.notices("query_failed") == []
+
+
+def test_when_too_many_events_wait_no_more_are_to_be_read() -> None:
+    desk = Desk(options=StreamOptions(hold_limit=3)).live()
+    desk.answering = False
+    desk.ledger.event("trade.1")
+    for _ in range(3):
+        assert not desk.stream.is_full
+        desk.take(desk.ledger.event("trade.1"))
+    assert desk.stream.is_full
+    desk.answering = True
+    desk.pump()
+    assert not desk.stream.is_full
+    assert [seq for _, seq in desk.events()] == [1, 2, 3, 4]
+
+
+def test_a_journal_that_lost_its_end_is_told_and_the_offsets_used_again_come() -> None:
+    desk = Desk().live()
+    desk.take(*(desk.ledger.event("trade.1") for _ in range(4)), desk.ledger.beat())
+    desk.ledger.restart()
+    desk.ledger.journal, desk.ledger.last_offset = desk.ledger.journal[:2], 2
+    desk.take(desk.ledger.beat())
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.offsets() == [1, 2, 3, 4, 3]
+    assert desk.notices("not_whole") == [("not_whole", "", 0)]
+
+
 def test_a_prefix_brings_no_other_topic() -> None:
     desk = Desk("trade.100").live()
     desk.take(desk.ledger.event("trade.1001"), desk.ledger.event("trade.100"))

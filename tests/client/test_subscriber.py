@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -280,6 +283,23 @@ def test_close_from_another_thread_ends_the_iteration(daemon: FakeDaemon) -> Non
     assert not thread.is_alive()
     sub.close()
     assert sub.receive(1) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot send Ctrl-C to one process there")
+def test_ctrl_c_ends_a_loop_that_waits() -> None:
+    program = (
+        "from mt4pump.client import Subscriber\n"
+        "with Subscriber('tcp://127.0.0.1:1', query_endpoint=None) as sub:\n"
+        "    print('on', flush=True)\n"
+        "    for event in sub: pass\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT_S)
+    assert "KeyboardInterrupt" in errors
 
 
 def test_a_handler_that_fails_is_counted_and_kept_from_the_others(

@@ -5,8 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mt4pump.client import Event, Query, Subscriber
-from tests.bus import LIMIT_S
+import zmq
+
+from mt4pump.client import ClientKeys, Event, Notice, Query, Subscriber
+from mt4pump.daemon import Daemon
+from mt4pump.settings import load
+from mt4pump.sources import source_of
+from tests.bus import ANY_PORT, LIMIT_S
 from tests.running import running
 
 
@@ -46,6 +51,60 @@ def test_a_snapshot_and_the_stream_after_it_make_one_row_of_quotes(tmp_path: Pat
                     assert item.seq == last.get(item.topic, item.seq - 1) + 1
                     last[item.topic] = item.seq
             assert sub.counts["snapshot"] > 0
+
+
+def test_keys_that_hear_only_trades_get_every_one_of_them(tmp_path: Path) -> None:
+    server, client = (tuple(key.decode() for key in zmq.curve_keypair()) for _ in range(2))
+    (tmp_path / "clients").mkdir()
+    (tmp_path / "clients" / "reader.toml").write_text(f'public_key = "{client[0]}"\ntopics = ["trade.*"]\n')
+    secret = tmp_path / "server.secret"
+    secret.write_text(f'public_key = "{server[0]}"\nsecret_key = "{server[1]}"\n')
+    secret.chmod(0o600)
+    keys = ClientKeys(client[0], client[1], server[0])
+    settings = load(
+        {
+            "pub_endpoint": ANY_PORT,
+            "query_endpoint": ANY_PORT,
+            "data_dir": tmp_path / "data",
+            "heartbeat_interval_s": 0.1,
+            "source": "simulator",
+            "rate": 3_000.0,
+            "curve_secret_key": secret,
+            "curve_clients": tmp_path / "clients",
+        },
+        environ={},
+        config=None,
+    )
+    daemon = Daemon(settings, source_of(settings))
+    daemon.start()
+    try:
+        with (
+            Subscriber(daemon.endpoint, query_endpoint=daemon.query_endpoint, keys=keys, notices=True) as sub,
+            Query(daemon.query_endpoint or "", keys) as query,
+        ):
+            got, troubles = collect_trades(sub, 200)
+            assert troubles == set()
+            stored = [event.offset for event in query.replay(after=got[0] - 1, to=got[-1])]
+            assert got == stored
+    finally:
+        daemon.stop()
+
+
+def collect_trades(sub: Subscriber, count: int) -> tuple[list[int], set[str]]:
+    """Return the offsets of so many live trades, and what was told of trouble; nothing else may come."""
+    got: list[int] = []
+    troubles = set()
+    deadline_s = time.monotonic() + LIMIT_S
+    while len(got) < count or sub.status.age_s is None:
+        assert time.monotonic() < deadline_s, f"{len(got)} trades; {sub.status} {dict(sub.counts)}"
+        item = sub.receive(0.1)
+        if isinstance(item, Notice) and item.kind in {"lost", "query_failed", "not_whole", "silent"}:
+            troubles.add(item.text)
+        elif isinstance(item, Event) and not item.snapshot:
+            assert item.kind in {"trade", "heartbeat"}
+            if item.offset is not None:
+                got.append(item.offset)
+    return got, troubles
 
 
 def test_a_position_survives_the_daemons_restart(tmp_path: Path) -> None:

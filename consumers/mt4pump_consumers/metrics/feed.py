@@ -1,0 +1,84 @@
+"""The thread that reads the stream and counts it; it outlives whatever happens to the daemon."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from threading import Event as Flag
+from threading import Thread
+
+from mt4pump.client import Notice, Quote, Status, Subscriber
+from mt4pump_consumers.metrics.symbols import Symbols
+from mt4pump_consumers.metrics.tally import Tally
+
+RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
+JOIN_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Feed(Thread):
+    """Counts what ``subscribe()`` reads. ``restarts`` is how often an error made it begin anew.
+
+    ``subscribe`` is called here for the first time, so that what is wrong with its arguments comes to the caller.
+    """
+
+    def __init__(self, subscribe: Callable[[], Subscriber], tally: Tally, symbols: Symbols | None = None) -> None:
+        super().__init__(name="feed", daemon=True)
+        self._subscribe, self._tally, self._symbols = subscribe, tally, symbols
+        self._stopping = Flag()
+        self._subscriber = subscribe()
+        self.restarts = 0
+
+    @property
+    def status(self) -> Status | None:
+        """Return the daemon as its last heartbeat showed it."""
+        return self._subscriber.status
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the counters of the client library."""
+        return self._subscriber.counts
+
+    def run(self) -> None:
+        """Read until stopped; a subscriber that fails is replaced."""
+        delay_s = RETRY_FIRST_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                with self._subscriber as subscriber:
+                    self._read(subscriber)
+            except Exception:
+                log.exception("reading ended by an error that should not happen; it begins anew in %.0f s", delay_s)
+            if time.monotonic() - began_s > RETRY_LAST_S:
+                delay_s = RETRY_FIRST_S
+            if self._stopping.wait(delay_s):
+                return
+            delay_s = min(delay_s * 2, RETRY_LAST_S)
+            self.restarts += 1
+            self._renew()
+
+    def _read(self, subscriber: Subscriber) -> None:
+        now_ns, symbols = time.time_ns, self._symbols
+        take_event, take_notice = self._tally.take_event, self._tally.take_notice
+        for item in subscriber:
+            if isinstance(item, Notice):
+                take_notice(item)
+                continue
+            take_event(item, now_ns())
+            if symbols is not None and isinstance(item, Quote):
+                symbols.take(item)
+
+    def _renew(self) -> None:
+        try:
+            self._subscriber = self._subscribe()
+        except Exception:
+            log.exception("no new subscriber could be made")  # the old one is closed: the next turn tries again
+
+    def stop(self) -> None:
+        """End reading, and wait for that; may be called without a start."""
+        self._stopping.set()
+        self._subscriber.close()
+        if self.is_alive():
+            self.join(JOIN_S)

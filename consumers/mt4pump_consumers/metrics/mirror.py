@@ -1,0 +1,240 @@
+"""The heartbeat as metrics: one row per number; pure.
+
+Counters are shown as the daemon has them: they start from 0 with each of its lives, which is what Prometheus knows as a
+counter reset, and a restart of this program does not touch them. What a heartbeat does not hold (another version, no
+journal) is left out, as nothing is better than a made-up 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+MS, NS = 1_000, 1_000_000_000
+"""The heartbeat's units of time in a second."""
+LABELS_LIMIT = 64
+"""Values of one label; the rest of a map is summed up under `OTHER`. Its names are few and fixed, so this is a fuse."""
+OTHER = "other"
+TEXT_LIMIT = 128
+
+KINDS = (
+    *("quote", "trade", "user", "online", "margin", "symbol", "group", "request", "activation", "news", "mail"),
+    *("plugin", "session", "unknown", "heartbeat"),
+)
+"""Kinds that are shown from 0 on: the first event, or loss, of a kind must be an increase, not a new series."""
+SESSION_STATES = ("connecting", "logged_in", "pumping", "lost", "stopping")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric: where its value stands in the heartbeat, its name and what it means.
+
+    ``path`` has dots between the keys of nested maps. ``per_s`` makes it seconds. With ``label`` the value is a map,
+    and each of its entries a sample, those named in ``only`` if that is given. Names in ``known`` that it lacks are 0.
+    With ``zero_is_never`` a 0 is left out: a moment that never was.
+    """
+
+    path: str
+    name: str
+    meaning: str
+    per_s: int = 1
+    label: str = ""
+    only: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    zero_is_never: bool = False
+
+    def family(self) -> Metric:
+        """Return the metric, still without a sample; its name tells what it is."""
+        make = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
+        return make(self.name, self.meaning, labels=[self.label] if self.label else [])
+
+    def samples(self, body: Mapping[str, Any]) -> Iterator[tuple[list[str], float]]:
+        """Yield label values and value of each sample that ``body`` holds."""
+        value: Any = body
+        for key in self.path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if self.label and isinstance(value, Mapping):
+            yield from self._entries(value)
+        elif not self.label and is_number(value) and not (self.zero_is_never and value == 0):
+            yield [], value / self.per_s
+
+    def _entries(self, entries: Mapping[str, Any]) -> Iterator[tuple[list[str], float]]:
+        everything = {**dict.fromkeys(self.known, 0), **entries}
+        wanted = [
+            (str(key), value)
+            for key, value in everything.items()
+            if is_number(value) and (key in self.only or not self.only)
+        ]
+        for key, value in wanted[:LABELS_LIMIT]:
+            yield [key[:TEXT_LIMIT]], value / self.per_s
+        if rest := wanted[LABELS_LIMIT:]:
+            yield [OTHER], sum(value for _, value in rest) / self.per_s
+
+
+def is_number(value: object) -> bool:
+    """Return whether ``value`` can be a sample: a truth value can, a NaN cannot."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+ROWS = (
+    Row("epoch", "mt4pump_start_time_seconds", "When this life of the daemon began.", MS),
+    Row("ts", "mt4pump_heartbeat_timestamp_seconds", "When the daemon made its last heartbeat, by its clock.", NS),
+    Row("interval_s", "mt4pump_heartbeat_interval_seconds", "Time between two heartbeats, as the daemon is set."),
+    Row("since", "mt4pump_session_state_since_timestamp_seconds", "When the session came into its present state.", MS),
+    Row("reconnects", "mt4pump_session_reconnects_total", "Sessions with the trade server after the first."),
+    Row("server_utc_offset_s", "mt4pump_server_utc_offset_seconds", "Trade server's clock minus UTC, once known."),
+    Row(
+        "counts",
+        "mt4pump_events_total",
+        "Events by kind, heartbeats included, with or without a subscriber.",
+        label="kind",
+        known=KINDS,
+    ),
+    Row("sent", "mt4pump_sent_messages_total", "Messages that somebody is subscribed to, handed to ZeroMQ."),
+    Row(
+        "last_callback_ts",
+        "mt4pump_last_callback_timestamp_seconds",
+        "When the Manager API last called back.",
+        NS,
+        zero_is_never=True,
+    ),
+    Row("last_quote_ts", "mt4pump_last_quote_timestamp_seconds", "When a quote last came.", NS, zero_is_never=True),
+    Row("errors", "mt4pump_faults_by_name_total", "Faults by name; each is in the daemon's log.", label="fault"),
+    Row("skipped", "mt4pump_skipped_records_total", "Records taken in and on purpose not published.", label="reason"),
+    Row("source", "mt4pump_source_events_total", "Counters of the library or the simulator.", label="event"),
+    Row("inbox.waiting", "mt4pump_inbox_waiting_records", "Records between callback and publisher."),
+    Row("inbox.limit", "mt4pump_inbox_limit_records", "Records that may wait between callback and publisher."),
+    Row("inbox.received", "mt4pump_inbox_received_records_total", "Calls of the pump callback."),
+    Row(
+        "inbox.coalesced",
+        "mt4pump_inbox_coalesced_records_total",
+        "Bells that rang while one of the same code was waiting; nothing is lost by them.",
+    ),
+    Row(
+        "inbox.refused",
+        "mt4pump_inbox_refused_records_total",
+        "Records that found the inbox full; their tables are read again.",
+    ),
+    Row("offset", "mt4pump_journal_last_offset", "Offset of the last durable event; 0 if there is none."),
+    Row("journal.first_offset", "mt4pump_journal_first_offset", "Offset of the oldest stored event; 0 if none is."),
+    Row("journal.stored", "mt4pump_journal_stored_events_total", "Durable events committed."),
+    Row(
+        "journal.unstored",
+        "mt4pump_journal_unstored_events_total",
+        "Durable events published without being stored, as a commit failed.",
+    ),
+    Row("journal.commits", "mt4pump_journal_commits_total", "Transactions committed."),
+    Row("journal.errors", "mt4pump_journal_errors_total", "Transactions and openings that failed."),
+    Row("journal.set_aside", "mt4pump_journal_set_aside_files_total", "Damaged journal files put aside."),
+    Row("journal.deleted", "mt4pump_journal_deleted_events_total", "Stored events deleted by retention."),
+    Row("journal.size_bytes", "mt4pump_journal_size_bytes", "Size of the journal's file."),
+    Row("journal.wal_bytes", "mt4pump_journal_wal_bytes", "Size of the journal's write-ahead log."),
+    Row("subscriptions", "mt4pump_subscriptions", "Different prefixes that somebody is subscribed to."),
+    Row("connections.now", "mt4pump_connections", "Subscribers' connections that are open."),
+    Row(
+        "connections",
+        "mt4pump_handshakes_total",
+        "Subscribers' connections by how their handshake ended.",
+        label="result",
+        only=("accepted", "refused", "failed"),
+    ),
+    Row(
+        "slow_readers.messages",
+        "mt4pump_slow_reader_messages_total",
+        "Messages that the full queue of at least one slow subscriber did not take.",
+    ),
+    Row(
+        "slow_readers.moments",
+        "mt4pump_slow_reader_moments_total",
+        "Times that a subscriber became too slow.",
+    ),
+    Row(
+        "slow_readers.last_ts",
+        "mt4pump_slow_reader_last_timestamp_seconds",
+        "When a subscriber last was too slow.",
+        NS,
+        zero_is_never=True,
+    ),
+    Row("query.requests", "mt4pump_query_requests_total", "Queries answered."),
+    Row("query.errors", "mt4pump_query_errors_total", "Queries answered with a refusal."),
+    Row(
+        "query.dropped",
+        "mt4pump_query_dropped_messages_total",
+        "Messages that were no query, and answers that their asker did not take.",
+    ),
+    Row("query.events", "mt4pump_query_replayed_events_total", "Events replayed to askers."),
+    Row("query.cuts", "mt4pump_query_cuts_total", "Snapshots cut."),
+    Row("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
+    Row("threads", "mt4pump_threads", "Threads of the daemon."),
+)
+
+
+MOMENTS = ("ts", "last_callback_ts", "last_quote_ts")
+"""Keys whose age is still of use when the daemon is silent."""
+
+
+def moments(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what may still be shown of the last heartbeat of a daemon that is silent."""
+    return {key: body[key] for key in MOMENTS if key in body}
+
+
+def families(body: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield every metric, filled from a heartbeat; those that it says nothing about have no samples."""
+    for row in ROWS:
+        family = row.family()
+        for labels, value in row.samples(body):
+            family.add_metric(labels, value)  # type: ignore[attr-defined]
+        yield family
+    yield _build(body)
+    yield _session(body)
+    yield _state(body)
+    yield _faults(body)
+    yield _journal(body)
+
+
+def _build(body: Mapping[str, Any]) -> Metric:
+    text = "Always 1; its labels are the versions of the daemon and of its protocol."
+    family = GaugeMetricFamily("mt4pump_build_info", text, labels=["version", "protocol"])
+    if "version" in body:
+        family.add_metric([_text(body["version"]), _text(body.get("protocol", ""))], 1)
+    return family
+
+
+def _session(body: Mapping[str, Any]) -> Metric:
+    family = GaugeMetricFamily("mt4pump_session_info", "Always 1; its label is the trade server.", labels=["server"])
+    if "server" in body:
+        family.add_metric([_text(body["server"])], 1)
+    return family
+
+
+def _state(body: Mapping[str, Any]) -> Metric:
+    text = "1 for the state that the session with the trade server is in, 0 for the others."
+    family = GaugeMetricFamily("mt4pump_session_state", text, labels=["state"])
+    if state := _text(body.get("state") or ""):
+        for each in dict.fromkeys((*SESSION_STATES, state)):
+            family.add_metric([each], each == state)
+    return family
+
+
+def _faults(body: Mapping[str, Any]) -> Metric:
+    """Return the sum: it is there from the first heartbeat on, so that also the first fault is an increase."""
+    family = CounterMetricFamily("mt4pump_faults_total", "Faults of the daemon; each cost one record or one read.")
+    if isinstance(errors := body.get("errors"), Mapping):
+        family.add_metric([], sum(count for count in errors.values() if is_number(count)))
+    return family
+
+
+def _journal(body: Mapping[str, Any]) -> Metric:
+    text = "1 while the last commit worked, 0 while durable events cannot be stored; missing without a journal."
+    family = GaugeMetricFamily("mt4pump_journal_up", text)
+    if isinstance(body.get("journal"), Mapping):
+        family.add_metric([], bool(body.get("durable")))
+    return family
+
+
+def _text(value: object) -> str:
+    return str(value)[:TEXT_LIMIT]

@@ -1,0 +1,145 @@
+"""What this reader of the stream sees: events, delays, losses; pure.
+
+One thread counts, others read at the same time. Each number is replaced in one step, so a scrape sees every one of them
+as it was at some moment, though not all at the same; a lock per event would cost more than the rest together.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from mt4pump.client import Event, Notice, Trade
+from mt4pump_consumers.metrics.mirror import KINDS, OTHER
+
+NS = 1_000_000_000
+LATENCY_BUCKETS_S = (
+    *(0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+CHANGES = (*("opened", "placed", "activated", "modified", "closed", "cancelled", "balance", "credit", "deleted"),)
+NOTICES = (
+    *("connected", "disconnected", "restarted", "gap", "healed", "lost", "not_whole", "silent", "alive"),
+    *("feed_lost", "feed_back", "lagging", "caught_up", "query_failed"),
+)
+KINDS_LIMIT = 64
+
+
+class KindTally:
+    """Numbers of one kind; ``last_ts`` in ns since 1970."""
+
+    __slots__ = ("buckets", "events", "last_ts", "lost", "sum_ns")
+
+    def __init__(self) -> None:
+        self.events = self.lost = self.last_ts = self.sum_ns = 0
+        self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
+
+
+class Tally:
+    """Takes events and notices. ``tolerance_s``: how far a coarse clock may be behind without being wrong."""
+
+    def __init__(self, tolerance_s: float = 0.001) -> None:
+        self._tolerance_ns = int(tolerance_s * NS)
+        self._bounds_ns = [int(bound * NS) for bound in LATENCY_BUCKETS_S]
+        self._kinds = {kind: KindTally() for kind in KINDS}
+        self._changes: Counter[str] = Counter(dict.fromkeys(CHANGES, 0))
+        self._notices: Counter[str] = Counter(dict.fromkeys(NOTICES, 0))
+        self._healed = self._ahead = 0
+        self.lagging = False
+
+    def take_event(self, event: Event, now_ns: int) -> None:
+        """Count an event that was read at ``now_ns``, ns since 1970. Delays are measured of live events alone."""
+        if event.snapshot:
+            return
+        numbers = self._kinds.get(event.kind) or self._numbers(event.kind)
+        numbers.events += 1
+        ts = event.ts
+        numbers.last_ts = max(numbers.last_ts, ts)
+        if event.healed:
+            self._healed += 1
+        else:
+            self._time(numbers, now_ns - ts)
+        if isinstance(event, Trade):
+            change = event.change
+            self._changes[change if change in self._changes else OTHER] += 1  # type: ignore[index]
+
+    def _time(self, numbers: KindTally, delay_ns: int) -> None:
+        if delay_ns < 0:
+            if delay_ns < -self._tolerance_ns:
+                self._ahead += 1
+            delay_ns = 0
+        numbers.sum_ns += delay_ns
+        numbers.buckets[bisect_left(self._bounds_ns, delay_ns)] += 1
+
+    def take_notice(self, notice: Notice) -> None:
+        """Count what the client says of the stream."""
+        kind = notice.kind
+        self._notices[kind if kind in self._notices else OTHER] += 1
+        if kind == "lost":
+            self._numbers(notice.topic.partition(".")[0] or OTHER).lost += notice.count
+        elif kind in {"lagging", "caught_up"}:
+            self.lagging = kind == "lagging"
+
+    def _numbers(self, kind: str) -> KindTally:
+        """Return the numbers of a kind that may be new; a bound, as it comes from outside."""
+        if kind not in self._kinds and len(self._kinds) >= KINDS_LIMIT:
+            kind = OTHER
+        numbers = self._kinds.get(kind)
+        if numbers is None:
+            numbers = self._kinds[kind] = KindTally()
+        return numbers
+
+    def families(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        kinds = list(self._kinds.items())
+        yield _counted("events", "Events read, live or from the journal, by kind.", "kind", kinds, "events")
+        yield _counted("healed_events", "Events that were missing and came from the journal.", "kind", kinds, "healed")
+        yield _counted("lost_events", "Events that are lost for this reader, by kind.", "kind", kinds, "lost")
+        text = "Events whose callback lies in the future of this machine's clock; their latency counts as 0."
+        yield _counted("future_events", text, "kind", kinds, "ahead")
+        yield self._latency(kinds)
+        last = GaugeMetricFamily(
+            "mt4pump_reader_last_event_timestamp_seconds",
+            "When the last event read happened, by kind.",
+            labels=["kind"],
+        )
+        for kind, numbers in kinds:
+            if numbers.last_ts:
+                last.add_metric([kind], numbers.last_ts / NS)
+        yield last
+        trades = CounterMetricFamily(
+            "mt4pump_reader_trades_total", "Trade events read, by what happened to the order.", labels=["change"]
+        )
+        for change, count in list(self._changes.items()):
+            trades.add_metric([change], count)
+        yield trades
+        notices = CounterMetricFamily(
+            "mt4pump_reader_notices_total", "What the client library told about the stream.", labels=["notice"]
+        )
+        for notice, count in list(self._notices.items()):
+            notices.add_metric([notice], count)
+        yield notices
+        yield GaugeMetricFamily(
+            "mt4pump_reader_lagging", "1 while this reader is too slow for the stream.", self.lagging
+        )
+
+    def _latency(self, kinds: list[tuple[str, KindTally]]) -> Metric:
+        text = "Time from the Manager API's callback to this reader, of live events; by the clocks of both machines."
+        family = HistogramMetricFamily("mt4pump_reader_event_latency_seconds", text, labels=["kind"])
+        for kind, numbers in kinds:
+            counts, total, rows = list(numbers.buckets), 0, []
+            for bound, count in zip((*LATENCY_BUCKETS_S, float("inf")), counts, strict=True):
+                total += count
+                rows.append(("+Inf" if bound == float("inf") else str(bound), total))
+            if total:
+                family.add_metric([kind], rows, numbers.sum_ns / NS)
+        return family
+
+
+def _counted(name: str, text: str, label: str, kinds: list[tuple[str, KindTally]], attribute: str) -> Metric:
+    family = CounterMetricFamily(f"mt4pump_reader_{name}_total", text, labels=[label])
+    for kind, numbers in kinds:
+        family.add_metric([kind], getattr(numbers, attribute))
+    return family

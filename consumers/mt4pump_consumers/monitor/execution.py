@@ -1,0 +1,130 @@
+"""One change of an order, as it is kept and shown; pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from mt4pump.client import Trade
+
+EXECUTIONS = ("opened", "activated", "closed", "deleted")
+CHANGES = (*EXECUTIONS, "placed", "modified", "cancelled", "balance", "credit")
+SIDES = ("buy", "sell", "buy limit", "sell limit", "buy stop", "sell stop", "balance", "credit")
+"""By ``cmd``."""
+REMAINDER, CLOSED_STATES, DELETED_STATE = 1, frozenset({3, 4, 5}), 6
+"""TradeRecord.state: TS_OPEN_REMAND (what a partial close left, under a new ticket), closed in one way or another,
+TS_DELETED."""
+POSITIONS = frozenset({0, 1})
+"""Values of ``cmd`` that are positions; 2 to 5 are pending orders."""
+HUNDREDTHS = 100
+DIGITS_MAX = 10
+
+
+class Execution(NamedTuple):
+    """A change of an order. ``epoch``, ``topic`` and ``seq`` name it for ever; ``offset`` is None if not stored there.
+
+    The other names are TradeRecord's: ``volume`` in hundredths of a lot, times in seconds on the server's clock, money
+    in the account's currency. ``ts`` is when the daemon heard of it (ns since 1970). ``synthetic``: the daemon found it
+    by comparing tables; prices and profit of such a close are the last ones known.
+    """
+
+    epoch: int
+    topic: str
+    seq: int
+    offset: int | None
+    ts: int
+    login: int
+    order: int
+    change: str
+    symbol: str
+    cmd: int
+    volume: int
+    digits: int
+    open_time: int
+    open_price: float
+    close_time: int
+    close_price: float
+    sl: float
+    tp: float
+    profit: float
+    storage: float
+    commission: float
+    taxes: float
+    magic: int
+    comment: str
+    reason: int
+    state: int
+    timestamp: int
+    synthetic: bool
+
+    @property
+    def lots(self) -> float:
+        """Return the volume in lots."""
+        return self.volume / HUNDREDTHS
+
+    @property
+    def side(self) -> str:
+        """Return ``cmd`` as a word."""
+        return SIDES[self.cmd] if 0 <= self.cmd < len(SIDES) else f"cmd {self.cmd}"
+
+    @property
+    def result(self) -> float:
+        """Return profit, swap and commission together: what the account won or lost."""
+        return self.profit + self.storage + self.commission
+
+    @property
+    def is_remainder(self) -> bool:
+        """Return whether it was opened by a partial close: the rest of an older position, not a new one."""
+        return self.state == REMAINDER
+
+    @property
+    def held_s(self) -> int | None:
+        """Return how long the order was open; None when it is not known when it ended."""
+        return self.close_time - self.open_time if self.close_time > 0 and self.open_time > 0 else None
+
+    @property
+    def price(self) -> float:
+        """Return the price of this change: of a close the closing one."""
+        return self.close_price if self.change in {"closed", "deleted"} else self.open_price
+
+    def price_text(self) -> str:
+        """Return the price with the symbol's decimal places."""
+        return f"{self.price:.{min(max(self.digits, 0), DIGITS_MAX)}f}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data fit for JSON (no number is infinite or not a number), ``lots`` and ``side`` added."""
+        plain = {name: _plain(value) for name, value in self._asdict().items()}
+        return {**plain, "lots": self.lots, "side": self.side}
+
+
+def execution_of(event: Trade) -> Execution:
+    """Return the execution that a trade event tells; fields that the daemon left out are 0 or empty."""
+    body = event.body
+    key = event.key
+    return Execution(
+        event.epoch,
+        event.topic,
+        event.seq,
+        event.offset,
+        event.ts,
+        int(key) if key.isdecimal() else _int(body.get("login")),
+        *(_int(body.get("order")), str(body.get("change") or ""), str(body.get("symbol") or "")),
+        *(_int(body.get(name)) for name in ("cmd", "volume", "digits", "open_time")),
+        _float(body.get("open_price")),
+        _int(body.get("close_time")),
+        *(_float(body.get(name)) for name in ("close_price", "sl", "tp", "profit", "storage", "commission", "taxes")),
+        *(_int(body.get("magic")), str(body.get("comment") or ""), _int(body.get("reason"))),
+        *(_int(body.get("state")), _int(body.get("timestamp")), event.synthetic),
+    )
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _plain(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,252 @@
+"""Executions, alerts, the rules' memory and the position in the stream: one file, one transaction for all of them.
+
+That is what makes each execution stored once and each alert made once, whenever the monitor is killed: either all of a
+batch is there, and the position behind it, or nothing, and the batch comes again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mt4pump_consumers.frame import CannotStart
+from mt4pump_consumers.monitor.alert import NS, Alert
+from mt4pump_consumers.monitor.execution import Execution
+from mt4pump_consumers.monitor.memory import Condition, Memory
+from mt4pump_consumers.monitor.schema import COLUMNS, NAMES, open_store
+
+POSITION = "position"
+IN_MEMORY_ROWS = 10_000
+"""Executions that a store without a file remembers, for the CSV file to catch up."""
+FORGOTTEN_AT_ONCE = 2_000
+DAY_S = 86_400
+NONE, PENDING, DROPPED = "none", "pending", "dropped"
+
+ADD_EXECUTION = (
+    f"INSERT INTO executions ({COLUMNS}) VALUES ({', '.join('?' * len(NAMES))})"  # noqa: S608 - our own column names
+    " ON CONFLICT (epoch, topic, seq) DO NOTHING"
+)
+ADD_ALERT = (
+    "INSERT INTO alerts (id, ts, rule, status, subject, text, body, webhook, made_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO NOTHING"
+)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction holds. ``position``: where the stream goes on after it, None if that is not known yet."""
+
+    executions: list[Execution] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    position: dict[str, Any] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether there is nothing in it but, maybe, a position."""
+        return not (self.executions or self.alerts)
+
+
+class Store:
+    """For one thread. ``counts``: executions, repeats, alerts, alerts_dropped (the webhook's backlog was full)."""
+
+    def __init__(self, path: Path | None, *, webhook: bool, backlog: int, keep_days: int = 0) -> None:
+        self.path = path
+        self.counts = dict.fromkeys(("executions", "repeats", "alerts", "alerts_dropped", "forgotten"), 0)
+        self._webhook = webhook
+        self._backlog = backlog
+        self._keep_days = keep_days
+        self._lock = _lock(path)
+        try:
+            self._connection = open_store(path)
+        except BaseException:
+            self._release()
+            raise
+
+    def close(self) -> None:
+        """Close the file and let another monitor have it."""
+        self._connection.close()
+        self._release()
+
+    # ---- what was left by the last run ----
+
+    def position(self) -> dict[str, Any] | None:
+        """Return the position to go on from; None in a new store."""
+        value = self.note(POSITION)
+        return None if value is None else json.loads(value)
+
+    def memory(self) -> Memory:
+        """Return what the rules remembered."""
+        memory = Memory()
+        for rule, subject, since, told in self._connection.execute("SELECT rule, subject, since, told FROM conditions"):
+            memory.conditions[rule, subject] = Condition(since, bool(told))
+        for rule, subject, ts in self._connection.execute("SELECT rule, subject, ts FROM quiet"):
+            memory.quiet[rule, subject] = ts
+        return memory
+
+    def unlogged(self, limit: int) -> list[tuple[int, str]]:
+        """Return number and body of alerts that no log has yet, oldest first."""
+        query = "SELECT number, body FROM alerts WHERE logged = 0 ORDER BY number LIMIT ?"
+        return self._connection.execute(query, (limit,)).fetchall()
+
+    def note(self, name: str) -> str | None:
+        """Return what `set_note` kept."""
+        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    # ---- writing ----
+
+    def commit(self, batch: Batch, memory: Memory) -> None:
+        """Keep the batch, all or nothing; raises sqlite3.Error with nothing kept."""
+        counts = dict(self.counts)
+        with self._transaction() as connection:
+            self._add_executions(connection, batch.executions, counts)
+            self._add_alerts(connection, batch.alerts, counts)
+            _keep_memory(connection, memory)
+            if batch.position is not None:
+                _set(connection, POSITION, json.dumps(batch.position))
+            if self.path is None:
+                oldest = "SELECT max(id) - ? FROM executions"
+                connection.execute(f"DELETE FROM executions WHERE id <= ({oldest})", (IN_MEMORY_ROWS,))  # noqa: S608
+        self.counts = counts
+        memory.touched_conditions.clear()
+        memory.touched_quiet.clear()
+
+    def set_note(self, name: str, value: str, *, logged_up_to: int = 0) -> None:
+        """Keep a text under a name, and note which alerts the log has; raises sqlite3.Error."""
+        with self._transaction() as connection:
+            _set(connection, name, value)
+            self._logged(connection, logged_up_to)
+
+    def set_logged(self, up_to: int) -> None:
+        """Note that the log has the alerts up to this number; raises sqlite3.Error."""
+        with self._transaction() as connection:
+            self._logged(connection, up_to)
+
+    def forget(self) -> bool:
+        """Delete some of what is older than ``keep_days``; return whether there may be more. Raises sqlite3.Error."""
+        if not self._keep_days:
+            return False
+        before = (int(time.time()) - self._keep_days * DAY_S) * NS
+        with self._transaction() as connection:
+            gone = 0
+            for table, key, also in (("executions", "id", ""), ("alerts", "number", " AND webhook <> 'pending'")):
+                old = f"SELECT {key} FROM {table} WHERE ts < ?{also} LIMIT ?"  # noqa: S608 - our own names
+                gone += connection.execute(
+                    f"DELETE FROM {table} WHERE {key} IN ({old})",  # noqa: S608
+                    (before, FORGOTTEN_AT_ONCE),
+                ).rowcount
+        self.counts["forgotten"] += gone
+        return gone >= FORGOTTEN_AT_ONCE
+
+    # ---- reading ----
+
+    def last_row(self) -> int:
+        """Return the id of the last execution ever; 0 if there was none."""
+        (last,) = self._connection.execute("SELECT max(id) FROM executions").fetchone()
+        return last or 0
+
+    def executions_after(self, row: int, limit: int) -> list[tuple[int, Execution]]:
+        """Return stored executions with a greater id, in order, each with its id."""
+        query = f"SELECT id, {COLUMNS} FROM executions WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - our own names
+        rows = self._connection.execute(query, (row, limit))
+        return [(found[0], _execution(found[1:])) for found in rows]
+
+    def latest(self, limit: int) -> list[Execution]:
+        """Return the last executions, oldest first."""
+        return [done for _, done in self.executions_after(self.last_row() - limit, limit)]
+
+    def webhook_counts(self) -> dict[str, int]:
+        """Return how many alerts are none, pending, sent, failed, dropped."""
+        return dict(self._connection.execute("SELECT webhook, count(*) FROM alerts GROUP BY webhook"))
+
+    # ---- inside ----
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection
+        if connection.in_transaction:  # a commit that failed for want of space may have left it open
+            connection.execute("ROLLBACK")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _add_executions(
+        self, connection: sqlite3.Connection, executions: Sequence[Execution], counts: dict[str, int]
+    ) -> None:
+        if executions:
+            stored = connection.executemany(ADD_EXECUTION, executions).rowcount
+            counts["executions"] += stored
+            counts["repeats"] += len(executions) - stored
+
+    def _add_alerts(self, connection: sqlite3.Connection, alerts: Sequence[Alert], counts: dict[str, int]) -> None:
+        if not alerts:
+            return
+        room = 0
+        if self._webhook:
+            waiting = "SELECT count(*) FROM alerts WHERE webhook = 'pending'"
+            room = self._backlog - connection.execute(waiting).fetchone()[0]
+        for alert in alerts:
+            state = NONE if not self._webhook else PENDING if room > 0 else DROPPED
+            row = (alert.id, alert.ts, alert.rule, alert.status, alert.subject, alert.text, json.dumps(alert.as_dict()))
+            if connection.execute(ADD_ALERT, (*row, state, time.time())).rowcount:
+                counts["alerts"] += 1
+                counts["alerts_dropped"] += state == DROPPED
+                room -= state == PENDING
+
+    def _logged(self, connection: sqlite3.Connection, up_to: int) -> None:
+        connection.execute("UPDATE alerts SET logged = 1 WHERE logged = 0 AND number <= ?", (up_to,))
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _keep_memory(connection: sqlite3.Connection, memory: Memory) -> None:
+    for key in memory.touched_conditions:
+        condition = memory.conditions.get(key)
+        if condition is None:
+            connection.execute("DELETE FROM conditions WHERE rule = ? AND subject = ?", key)
+        else:
+            connection.execute("INSERT OR REPLACE INTO conditions VALUES (?, ?, ?, ?)", (*key, *condition))
+    for key in memory.touched_quiet:
+        ts = memory.quiet.get(key)
+        if ts is None:
+            connection.execute("DELETE FROM quiet WHERE rule = ? AND subject = ?", key)
+        else:
+            connection.execute("INSERT OR REPLACE INTO quiet VALUES (?, ?, ?)", (*key, ts))
+
+
+def _set(connection: sqlite3.Connection, name: str, value: str) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _execution(row: Sequence[Any]) -> Execution:
+    values = dict(zip(NAMES, row, strict=True))
+    return Execution(**{**values, "synthetic": bool(values["synthetic"])})
+
+
+def _lock(path: Path | None) -> FileLock | None:
+    """Take the store for ourselves: two monitors on one would send alerts twice."""
+    if path is None:
+        return None
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise CannotStart(f"store: another monitor uses {path}: end it, or name another file") from error
+    except OSError as error:
+        raise CannotStart(f"store: {path} cannot be used: {error.strerror or error}: is the folder there?") from error
+    return lock
