@@ -131,7 +131,7 @@ class Encoder:
 
     def durable_body(self, fields: Body, seq: int, ts: int, offset: int) -> bytes:
         """Return the body of one event that is to be stored under ``offset``."""
-        packed: bytes = self._pack({**fields, "epoch": self.epoch, "seq": seq, "ts": ts, "offset": offset})
+        packed: bytes = self._pack({**fields, "epoch": self.epoch, "seq": seq, "offset": offset, "ts": ts})
         return packed
 
     def without_offset(self, body: bytes) -> bytes:

@@ -161,7 +161,7 @@ def test_nobody_but_the_publisher_makes_a_socket_on_the_daemons_side() -> None:
         if not within(module, OWNERS["socket"])
     ]
     assert {each for each in sockets if not each.startswith("client/")} == {
-        *("publisher.py", "connections.py", "query/server.py", "security/gatekeeper.py")
+        *("publisher.py", "query/server.py", "security/gatekeeper.py")
     }
 
 

@@ -39,6 +39,7 @@ class Stream(Inquiry):
         self.backlog = (0, 0.0)  # items before the user, and how old the first is; for the watch
         self.resubscribe = True
         self._unstored = (0, 0)
+        self._old_end = 0  # the last offset that the daemon before this one told of
         self._connections = 0
         self._now_ns = 0
 
@@ -142,6 +143,8 @@ class Stream(Inquiry):
             return
         if epoch > self.epoch:
             self._enter(epoch)
+        if 0 < body.get("offset", 0) <= self._old_end and epoch == self.epoch and self.joined:
+            self._lost_end(body["offset"] - 1)
         if self.discard:
             self.counts["before_join"] += 1
         elif not self.accept(track, frames, body):
@@ -182,6 +185,7 @@ class Stream(Inquiry):
         before, self.epoch = self.epoch, epoch
         if not before:
             return
+        self._old_end = self._proven_to
         self.counts["restarts"] += 1
         text = "the daemon was started anew; whether the old one sent more of what is not stored cannot be known"
         self.out.append(Notice(RESTARTED, text))
@@ -203,12 +207,17 @@ class Stream(Inquiry):
             return False
         if log != self.log:
             self.start_log(log, 0, "the daemon has another journal now: what the old one had more cannot be asked for")
-        elif self.confirmed is not None and offset < self.confirmed:
-            text = f"the journal ends at {offset}, we were at {self.confirmed}: it lost its end, and uses offsets again"
-            self.start_log(log, offset, text)
+        elif offset < self._old_end:
+            self._lost_end(offset)
         else:
             return False
         return True
+
+    def _lost_end(self, offset: int) -> None:
+        """Go on after ``offset``: the daemon before this one had said more, which its journal has not any more."""
+        text = f"the journal ended at {offset}, not at {self._old_end} as it was: offsets are used again"
+        self._old_end = 0
+        self.start_log(self.log, offset, text)
 
     def _note_tails(self, body: Body) -> None:
         """Note what a heartbeat says about events that only their numbers can prove."""

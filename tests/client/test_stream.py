@@ -340,6 +340,28 @@ def test_a_journal_that_lost_its_end_is_told_and_the_offsets_used_again_come() -
     assert desk.notices("not_whole") == [("not_whole", "", 0)]
 
 
+def test_offsets_used_again_are_seen_by_the_first_event_too() -> None:
+    desk = Desk().live()
+    desk.take(*(desk.ledger.event("trade.1") for _ in range(4)), desk.ledger.beat())
+    desk.ledger.restart()
+    desk.ledger.journal, desk.ledger.last_offset = desk.ledger.journal[:2], 2
+    desk.take(*(desk.ledger.event("trade.2") for _ in range(5)), desk.ledger.beat())
+    assert desk.offsets() == [1, 2, 3, 4, 3, 4, 5, 6, 7]
+    assert desk.notices("not_whole") == [("not_whole", "", 0)]
+
+
+def test_a_heartbeat_from_before_the_join_is_no_journal_that_lost_its_end() -> None:
+    desk = Desk()
+    old = [desk.ledger.beat(), desk.ledger.event("trade.1"), desk.ledger.beat()]
+    for _ in range(3):
+        desk.ledger.event("trade.1")
+    desk.take(old[0])
+    desk.take(*old[1:], desk.ledger.beat())
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.offsets() == [5]
+    assert desk.notices("not_whole", "lost", "gap") == []
+
+
 def test_a_prefix_brings_no_other_topic() -> None:
     desk = Desk("trade.100").live()
     desk.take(desk.ledger.event("trade.1001"), desk.ledger.event("trade.100"))

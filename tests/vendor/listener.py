@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import zmq
 
-from tests.bus import ANY_PORT, Message, receive, subscriber
+from tests.bus import ANY_PORT, Message, receive
 from tests.vendor.scenario import LOGIN, PASSWORD, SERVER, TRADES
 
 LIMIT_S = 60.0
@@ -31,9 +32,17 @@ def session_flags(library: str, data_dir: str, endpoint: str = ANY_PORT) -> list
     ]
 
 
-def pumping(own: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
-    """Return a subscriber of everything that has heard that the session runs."""
-    socket = subscriber(own, endpoint, b"")
+def pumping(
+    own: zmq.Context[zmq.Socket[bytes]],
+    endpoint: str,
+    arm: Callable[[zmq.Socket[bytes]], object] = lambda _socket: None,
+) -> zmq.Socket[bytes]:
+    """Return a subscriber of everything that has heard that the session runs; ``arm`` may give it keys before."""
+    socket: zmq.Socket[bytes] = own.socket(zmq.SUB)
+    arm(socket)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.connect(endpoint)
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
     deadline_s = time.monotonic() + LIMIT_S
     while receive(socket, LIMIT_S).body.get("state") != "pumping":
         assert time.monotonic() < deadline_s, "the session never ran"

@@ -41,7 +41,7 @@ NSSM_RELEASE_SHA256 = "f689ee9af94b00e9e3f0bb072b34caaf207f32dcb4f5782fc9ca351df
 NOT_PASSED_ON = ("MT4PUMP_", "PYTHON", "DISPLAY", "PYTEST_", "REQUIRE_ALL_TESTS")
 """Beginnings of variables of ours that mean something else, or nothing, over there."""
 SET_UP_LIMIT_S = 300
-RUN_LIMIT_S = 60
+RUN_LIMIT_S = 180
 
 
 class Machine:

@@ -8,9 +8,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+import zmq
 
+from mt4pump.security.keys import new_pair
 from tests.bus import context
 from tests.programs import Program, program
+from tests.security.keyring import Keyring
 from tests.vendor.listener import last_words, pumping, session_flags, told
 from tests.vendor.scenario import QUOTES, TRADES, VARIABLE, trading
 from tests.wine.machine import Machine
@@ -50,6 +53,26 @@ def test_what_the_dll_tells_reaches_a_subscriber_on_linux_until_ctrl_c_ends_it_c
     assert [event.body["reason"] for event in rest if event.topic == "session.stop"] == ["stopped by us"]
     assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping")
     assert "stopped" in run.lines[-1]
+
+
+def test_with_curve_the_known_client_hears_everything_and_a_stranger_nothing(
+    windows: Machine, library: Path, tmp_path: Path
+) -> None:
+    keys = Keyring(tmp_path)
+    keys.admit("reader", "*")
+    scenario, go = trading(tmp_path / "script", windows.windows)
+    flags = [f"--curve-secret-key={windows.windows(keys.secret)}", f"--curve-clients={windows.windows(keys.clients)}"]
+    with daemon(windows, library, tmp_path, *flags, script=scenario.write()) as run, context() as own:
+        endpoint = run.endpoint()
+        stranger = keys.arm(own.socket(zmq.SUB), new_pair())
+        stranger.connect(endpoint)
+        stranger.setsockopt(zmq.SUBSCRIBE, b"")
+        reader = pumping(own, endpoint, lambda socket: keys.arm(socket, keys.pairs["reader"]))
+        events = told(reader, go)
+        assert [event.body["order"] for event in events if event.topic == "trade.1001"] == list(range(1, TRADES + 1))
+        assert not stranger.poll(0)
+        run.process.send_signal(signal.SIGINT)
+        assert run.end(STOP_LIMIT_S) == 0, run.text
 
 
 def test_ctrl_c_before_the_session_runs_ends_it_too(windows: Machine, library: Path, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from tests.bus import Message, context, receive, until
 from tests.vendor.listener import last_words, pumping
 from tests.wine.machine import Machine
 
-STOP_LIMIT_S = 15.0
 LIMIT_S = 60.0
 
 
@@ -114,11 +113,9 @@ def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str)
         after = heartbeat(socket, before["epoch"]).body
         assert after["log"] == before["log"], "the same journal"
         assert after["offset"] > before["offset"] > 0, "offsets go on"
-        begun_s = time.monotonic()
         assert "mt4pump: stopped" in service.must("stop")
-        assert time.monotonic() - begun_s < STOP_LIMIT_S, "it was ended by Ctrl-C, not given up on"
         rest = last_words(socket)
-    assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping")
+    assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping"), "ended by Ctrl-C, not given up on"
     until(lambda: not service.processes(), "the process is gone")
     assert service.log.read_text(encoding="utf-8").splitlines()[-1].endswith("stopped")
     assert "mt4pump: removed" in service.must("remove")

@@ -11,6 +11,9 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
+EARLY_S = 1e-6
+"""So much too soon is on time: an event loop fires within its clock's resolution, and times are sums of floats."""
+
 
 class Conflation(Generic[Value]):
     """``hot`` holds every key that was sent within the last interval, with the value that waits (None: none)."""
@@ -33,7 +36,7 @@ class Conflation(Generic[Value]):
 
     def due(self, now_s: float) -> list[Value]:
         """Return the values whose wait is over; keys with none become quiet."""
-        latest_s = now_s - self.interval_s
+        latest_s = now_s - self.interval_s + EARLY_S
         values = []
         for key in [key for key in self.hot if self._sent_at_s[key] <= latest_s]:
             value = self.hot[key]

@@ -78,7 +78,7 @@ class Hub:
         if event.kind == "quote" and self._conflation is not None:
             if self._conflation.offer(event.topic, event, self._loop.time()):
                 self.emit(event)
-            self._start_ticking()
+            self._start_ticking(self._loop.time())
         elif event.kind != "heartbeat":
             self.emit(event)
 
@@ -105,22 +105,23 @@ class Hub:
             cohort.add(payload)
         self._flush()
 
-    def _start_ticking(self) -> None:
+    def _start_ticking(self, now_s: float) -> None:
         if not self._ticking and self._conflation is not None:
             self._ticking = True
-            self._loop.call_later(self._conflation.interval_s, self._tick)
+            self._loop.call_at(now_s + self._conflation.interval_s, self._tick)
 
     def _tick(self) -> None:
         conflation = self._conflation
         assert conflation is not None  # noqa: S101 - only `_start_ticking` calls for it
-        self._ticking = False
+        now_s = self._loop.time()
         self._take()
-        for event in conflation.due(self._loop.time()):
+        for event in conflation.due(now_s):
             self.emit(event)
         self._take()  # what came for a topic that just became quiet woke nobody; see `Door`
         self._flush()
+        self._ticking = False
         if conflation.hot:
-            self._start_ticking()
+            self._start_ticking(now_s)
 
     def _schedule(self, cohort: Cohort) -> None:
         if cohort.reading.window_s > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -94,36 +94,24 @@ class Tally:
     def families(self) -> Iterator[Metric]:
         """Yield the metrics."""
         kinds = list(self._kinds.items())
-        yield _counted("events", "Events read, live or from the journal, by kind.", "kind", kinds, "events")
-        yield _counted("healed_events", "Events that were missing and came from the journal.", "kind", kinds, "healed")
-        yield _counted("lost_events", "Events that are lost for this reader, by kind.", "kind", kinds, "lost")
+        events = {kind: numbers.events for kind, numbers in kinds}
+        yield labelled("mt4pump_reader_events_total", "Events read, live or from the journal.", "kind", events)
+        lost = {kind: numbers.lost for kind, numbers in kinds if kind != "heartbeat"}
+        yield labelled("mt4pump_reader_lost_events_total", "Events that are lost for this reader.", "kind", lost)
+        text = "Events that were missing and came from the journal."
+        yield CounterMetricFamily("mt4pump_reader_healed_events_total", text, self._healed)
         text = "Events whose callback lies in the future of this machine's clock; their latency counts as 0."
-        yield _counted("future_events", text, "kind", kinds, "ahead")
+        yield CounterMetricFamily("mt4pump_reader_future_events_total", text, self._ahead)
         yield self._latency(kinds)
-        last = GaugeMetricFamily(
-            "mt4pump_reader_last_event_timestamp_seconds",
-            "When the last event read happened, by kind.",
-            labels=["kind"],
-        )
-        for kind, numbers in kinds:
-            if numbers.last_ts:
-                last.add_metric([kind], numbers.last_ts / NS)
-        yield last
-        trades = CounterMetricFamily(
-            "mt4pump_reader_trades_total", "Trade events read, by what happened to the order.", labels=["change"]
-        )
-        for change, count in list(self._changes.items()):
-            trades.add_metric([change], count)
-        yield trades
-        notices = CounterMetricFamily(
-            "mt4pump_reader_notices_total", "What the client library told about the stream.", labels=["notice"]
-        )
-        for notice, count in list(self._notices.items()):
-            notices.add_metric([notice], count)
-        yield notices
-        yield GaugeMetricFamily(
-            "mt4pump_reader_lagging", "1 while this reader is too slow for the stream.", self.lagging
-        )
+        last = {kind: numbers.last_ts / NS for kind, numbers in kinds if numbers.last_ts}
+        text = "When the last event read happened."
+        yield labelled("mt4pump_reader_last_event_timestamp_seconds", text, "kind", last)
+        text = "Trade events read, by what happened to the order."
+        yield labelled("mt4pump_reader_trades_total", text, "change", dict(self._changes))
+        text = "What the client library told about the stream."
+        yield labelled("mt4pump_reader_notices_total", text, "notice", dict(self._notices))
+        text = "1 while this reader is too slow for the stream."
+        yield GaugeMetricFamily("mt4pump_reader_lagging", text, self.lagging)
 
     def _latency(self, kinds: list[tuple[str, KindTally]]) -> Metric:
         text = "Time from the Manager API's callback to this reader, of live events; by the clocks of both machines."
@@ -138,8 +126,10 @@ class Tally:
         return family
 
 
-def _counted(name: str, text: str, label: str, kinds: list[tuple[str, KindTally]], attribute: str) -> Metric:
-    family = CounterMetricFamily(f"mt4pump_reader_{name}_total", text, labels=[label])
-    for kind, numbers in kinds:
-        family.add_metric([kind], getattr(numbers, attribute))
+def labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a metric with one label; its name tells what it is."""
+    make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    family = make(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
     return family

@@ -88,7 +88,14 @@ def line(running: subprocess.Popen[str]) -> str:
 def serve(stack: ExitStack, server: str, case: Case, ws: Path) -> tuple[psutil.Process, int]:
     """Start a feed and ``server``; return its process and port."""
     feed = stack.enter_context(
-        process(sys.executable, "-m", "tests.bench.gateway.feeder", "tcp" if server == "node" else "zmq", str(case.symbols), str(case.rate))
+        process(
+            sys.executable,
+            "-m",
+            "tests.bench.gateway.feeder",
+            "tcp" if server == "node" else "zmq",
+            str(case.symbols),
+            str(case.rate),
+        )
     )
     source, *query = line(feed).split()
     if server == "naive":
@@ -100,7 +107,18 @@ def serve(stack: ExitStack, server: str, case: Case, ws: Path) -> tuple[psutil.P
         return psutil.Process(made.pid), int(line(made))
     limits = ["--connections-per-address", "5000", "--connections", "5000"]
     quotes = ["--quotes-per-s", str(case.per_s), "--topics", "quote.*"]
-    command = [sys.executable, "-m", "mt4pump_consumers.gateway", "--endpoint", source, "--query-endpoint", query[0], "--port", "0", "--anonymous"]
+    command = [
+        sys.executable,
+        "-m",
+        "mt4pump_consumers.gateway",
+        "--endpoint",
+        source,
+        "--query-endpoint",
+        query[0],
+        "--port",
+        "0",
+        "--anonymous",
+    ]
     path = os.pathsep.join([str(HERE.parents[2] / "consumers"), os.environ.get("PYTHONPATH", "")])
     made = stack.enter_context(process(*command, *limits, *quotes, stderr=-2, env={**os.environ, "PYTHONPATH": path}))
     while not (found := re.search(r"serves on http://127\.0\.0\.1:(\d+)", line(made))):
@@ -131,7 +149,9 @@ def measure(server: str, case: Case, seconds: float, ws: Path) -> Outcome:
     outcome = Outcome(messages / took_s, cpu_s / took_s, 1e6 * cpu_s / max(1, messages))
     # More than was offered means that a backlog was measured: many messages in one write, and a flattering figure.
     if outcome.per_s > MOST_OF_OFFERED * case.offered_per_s:
-        raise RuntimeError(f"{server}, {case.name}: {outcome.per_s:,.0f}/s arrived of {case.offered_per_s:,.0f}/s offered")
+        raise RuntimeError(
+            f"{server}, {case.name}: {outcome.per_s:,.0f}/s arrived of {case.offered_per_s:,.0f}/s offered"
+        )
     return outcome
 
 
@@ -163,7 +183,9 @@ def node_ws() -> Iterator[Path | None]:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "ws"], capture_output=True, check=False)
+        done = subprocess.run(
+            [npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "ws"], capture_output=True, check=False
+        )
         found = Path(folder) / "node_modules" / "ws" / "wrapper.mjs"
         yield found if done.returncode == 0 and found.exists() else None
 
@@ -175,7 +197,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    view = Table(title="CPU of the server per message that arrived (median)", caption=f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    view = Table(
+        title="CPU of the server per message that arrived (median)",
+        caption=f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    )
     for name in ("case", "server", "offered/s", "arrived/s", "CPU", "µs/message", "of naive", "of node"):
         view.add_column(name, justify="left" if name in {"case", "server"} else "right")
     results: dict[str, dict[str, Outcome]] = {}
@@ -191,10 +216,22 @@ def main() -> None:
             for name in servers:
                 got = results[case.name][name]
                 ratios = [f"{got.us / peers[peer].us:.2f}" if peer in peers else "" for peer in ("naive", "node")]
-                view.add_row(case.name, name, f"{case.offered_per_s:,.0f}", f"{got.per_s:,.0f}", f"{got.cpu:.2f}", f"{got.us:.2f}", *ratios)
+                view.add_row(
+                    case.name,
+                    name,
+                    f"{case.offered_per_s:,.0f}",
+                    f"{got.per_s:,.0f}",
+                    f"{got.cpu:.2f}",
+                    f"{got.us:.2f}",
+                    *ratios,
+                )
     Console(width=150).print(view)
     if given.json:
-        given.json.write_text(json.dumps({case: {name: got._asdict() for name, got in rows.items()} for case, rows in results.items()}, indent=2))
+        given.json.write_text(
+            json.dumps(
+                {case: {name: got._asdict() for name, got in rows.items()} for case, rows in results.items()}, indent=2
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -30,8 +30,21 @@ def body(symbol: str, seq: int, epoch: int) -> dict[str, object]:
 
 def heartbeat(seq: int, epoch: int) -> dict[str, object]:
     """Return the least that a subscriber needs to hear."""
-    facts = {"state": "pumping", "server": "bench", "version": "0", "protocol": 1, "log": None, "offset": 0, "offsets": {}}
-    slow = {"slow_readers": {"messages": 0, "moments": 0}, "interval_s": HEARTBEAT_S, "durable": False, "last_quote_ts": 0}
+    facts = {
+        "state": "pumping",
+        "server": "bench",
+        "version": "0",
+        "protocol": 1,
+        "log": None,
+        "offset": 0,
+        "offsets": {},
+    }
+    slow = {
+        "slow_readers": {"messages": 0, "moments": 0},
+        "interval_s": HEARTBEAT_S,
+        "durable": False,
+        "last_quote_ts": 0,
+    }
     return {**facts, **slow, "epoch": epoch, "seq": seq, "ts": time.time_ns()}
 
 

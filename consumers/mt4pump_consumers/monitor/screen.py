@@ -1,0 +1,261 @@
+"""The live screen; pure: a desk in, something that rich can draw out, at most as large as the terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mt4pump.client import Status
+from mt4pump_consumers.monitor.alert import iso_time
+from mt4pump_consumers.monitor.desk import Desk
+from mt4pump_consumers.monitor.execution import HUNDREDTHS, POSITIONS, Execution
+
+WIDE = 120
+"""Columns from which on the sums stand beside the executions instead of below them."""
+HEAD_LINES = 2
+TITLE_LINES = 2
+"""Lines of a block that are not rows: its title and its column heads."""
+CLOCK = slice(11, 19)
+STATES = {"pumping": "bold green", "logged_in": "bold yellow", "connecting": "bold yellow"}
+CHANGES = {"closed": "bold", "deleted": "bold red", "activated": "cyan"}
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+LINES_AT_LEAST, CALLS_AT_LEAST = 3, 3
+
+
+def draw(desk: Desk, width: int, height: int) -> RenderableType:
+    """Return the whole screen."""
+    head = [state_line(desk), counts_line(desk)]
+    room = max(height - HEAD_LINES, 8)
+    body = _wide(desk, width, room) if width >= WIDE else _narrow(desk, width, room)
+    return Group(*head, *body)
+
+
+def _narrow(desk: Desk, width: int, room: int) -> list[RenderableType]:
+    """Executions; below them symbols beside accounts; below those margin calls beside messages."""
+    low = max(CALLS_AT_LEAST, room // 5) + TITLE_LINES
+    middle = max(4, room // 4) + TITLE_LINES
+    left = max(34, (width - 2) * 9 // 20)
+    right = width - left - 2
+    return [
+        executions(desk, width, room - low - middle),
+        _beside(symbols(desk, left, middle), accounts(desk, right, middle), left, right),
+        _beside(calls(desk, left, low), messages(desk, right, low), left, right),
+    ]
+
+
+def _wide(desk: Desk, width: int, room: int) -> list[RenderableType]:
+    """Executions beside symbols, accounts and margin calls; messages below over the whole width."""
+    low = max(LINES_AT_LEAST, room // 6) + 1
+    high = room - low
+    right = min(60, max(50, width * 2 // 5))
+    left = width - right - 2
+    each = high // 3
+    stack = Group(
+        symbols(desk, right, high - 2 * each), accounts(desk, right, each), calls(desk, right, each)
+    )
+    return [_beside(executions(desk, left, high), stack, left, right), messages(desk, width, low)]
+
+
+def _beside(one: RenderableType, other: RenderableType, left: int, right: int) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column(width=left)
+    grid.add_column(width=right)
+    grid.add_row(one, other)
+    return grid
+
+
+# ---- the two lines at the top ----
+
+
+def state_line(desk: Desk) -> Text:
+    """Return how the feed is: the daemon, its session, its last quote."""
+    line = Text("mt4pump monitor  ", no_wrap=True, overflow="ellipsis", style="bold")
+    status = desk.status
+    if status is None or status.age_s is None:
+        return line.append("no heartbeat yet: is mt4pump there?", "bold yellow")
+    if not status.alive:
+        line.append(f"DAEMON SILENT {age_text(status.age_s)}", "bold white on red")
+        return line.append(f"  was {plain(status.state)}", "not bold")
+    line.append(plain(status.state), STATES.get(status.state, "bold red"))
+    line.append(f"  {plain(status.server)}", "not bold")
+    line.append("  quote ", "not bold dim")
+    line.append(_quote_age(status), "not bold")
+    if not status.durable:
+        line.append("  JOURNAL FAILS" if status.log else "  no journal", "bold yellow")
+    return line
+
+
+def _quote_age(status: Status) -> str:
+    return "none yet" if status.feed_age_s is None else f"{age_text(status.feed_age_s)} ago"
+
+
+def counts_line(desk: Desk) -> Text:
+    """Return the counters; what should be zero and is not stands out."""
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"executions {desk.counts['executions']:,}  alerts {desk.counts['alerts']:,}")
+    positions = sum(sums.positions for sums in desk.exposure.symbols.values())
+    line.append(f"  open {positions:,}" + ("" if desk.is_whole else " (without older ones)"))
+    for name, style in (("healed", "yellow"), ("lost", "bold red"), ("unsent", "yellow"), ("failed", "bold red")):
+        if count := desk.counts[name]:
+            line.append(f"  {name} {count:,}", style)
+    if desk.trouble:
+        line.append(f"  {plain(desk.trouble)}", "bold white on red")
+    return line
+
+
+# ---- the blocks ----
+
+
+def executions(desk: Desk, width: int, height: int) -> RenderableType:
+    """Return the last executions, the newest at the top."""
+    table = _block("executions", width)
+    for name, justify in (("time UTC", "left"), ("account", "right"), ("order", "right"), ("", "left"), ("", "left")):
+        _column(table, name, justify)
+    for name in ("lots", "symbol", "price", "result"):
+        _column(table, name, "left" if name == "symbol" else "right")
+    _column(table, "", "left", ratio=1)
+    rows = list(desk.executions)[-max(0, height - TITLE_LINES) :] if height > TITLE_LINES else []
+    for done in reversed(rows):
+        table.add_row(*_execution_cells(done))
+    return _fill(table, len(rows), height, "nothing yet")
+
+
+def _execution_cells(done: Execution) -> tuple[Text, ...]:
+    side = Text(done.side, "blue" if done.cmd % 2 == 0 else "magenta")
+    marks = " ".join(word for word, given in (("rest", done.is_remainder), ("inferred", done.synthetic)) if given)
+    return (
+        Text(iso_time(done.ts)[CLOCK], "dim"),
+        Text(str(done.login)),
+        Text(str(done.order), "dim"),
+        Text(done.change, CHANGES.get(done.change, "")),
+        side,
+        Text(f"{done.lots:,.2f}"),
+        Text(plain(done.symbol)),
+        Text(done.price_text() if done.cmd in POSITIONS else ""),
+        money(done.result) if done.change == "closed" else Text(""),
+        Text(marks, "dim"),
+    )
+
+
+def symbols(desk: Desk, width: int, height: int) -> RenderableType:
+    """Return exposure by symbol, in lots."""
+    found = desk.symbols()
+    table = _block(_title("exposure, lots", len(found), height), width)
+    for name, justify in (("symbol", "left"), ("net", "right"), ("gross", "right"), ("orders", "right")):
+        _column(table, name, justify, ratio=1 if name == "symbol" else None)
+    for symbol, sums in found[: max(0, height - TITLE_LINES)]:
+        net = Text(f"{sums.net / HUNDREDTHS:+,.2f}", "blue" if sums.net > 0 else "magenta" if sums.net < 0 else "")
+        table.add_row(Text(plain(symbol) or "-"), net, lots(sums.gross), Text(str(sums.positions)))
+    return _fill(table, len(found), height, "no open orders")
+
+
+def accounts(desk: Desk, width: int, height: int) -> RenderableType:
+    """Return the accounts with the largest gross volume."""
+    found = desk.accounts()
+    table = _block(_title("biggest accounts, lots", len(found), height), width)
+    for name in ("account", "gross", "buy", "sell", "result"):
+        _column(table, name, "right" if name != "account" else "left", ratio=1 if name == "account" else None)
+    for login, sums in found[: max(0, height - TITLE_LINES)]:
+        result = desk.results.get(login)
+        cells = (lots(sums.gross), lots(sums.buy), lots(sums.sell))
+        table.add_row(Text(str(login)), *cells, Text("") if result is None else money(result))
+    return _fill(table, len(found), height, "nobody holds anything")
+
+
+def calls(desk: Desk, width: int, height: int) -> RenderableType:
+    """Return the accounts in margin call, the lowest level first."""
+    found = sorted(desk.calls.values(), key=lambda call: call.margin_level)
+    table = _block(_title("margin calls", len(found), height), width, "bold red" if found else "bold")
+    for name, justify in (("account", "left"), ("level", "right"), ("equity", "right"), ("margin", "right")):
+        _column(table, name, justify, ratio=1 if name == "account" else None)
+    for call in found[: max(0, height - TITLE_LINES)]:
+        style = "bold red" if call.level_type > 1 else "yellow"
+        name = f"{call.login} STOP-OUT" if call.level_type > 1 else str(call.login)
+        equity, margin = Text(f"{call.equity:,.0f}"), Text(f"{call.margin:,.0f}")
+        table.add_row(Text(name, style), Text(f"{call.margin_level:.0f}%", style), equity, margin)
+    return _fill(table, len(found), height, "none")
+
+
+def messages(desk: Desk, width: int, height: int) -> RenderableType:
+    """Return alerts and the log, the newest at the top."""
+    table = _block("alerts and messages", width, heads=False)
+    _column(table, "", "left")
+    _column(table, "", "left", ratio=1)
+    rows = list(desk.lines)[-(height - 1) :] if height > 1 else []
+    for line in reversed(rows):
+        style = "bold red" if line.level >= logging.ERROR else "yellow" if line.level >= logging.WARNING else ""
+        table.add_row(Text(iso_time(line.ts)[CLOCK], "dim"), Text(plain(line.text), style))
+    return _fill(table, len(rows), height + 1, "none")
+
+
+# ---- pieces ----
+
+
+def _block(title: str, width: int, style: str = "bold", *, heads: bool = True) -> Table:
+    made = Table(
+        title=Text(title, style),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        width=width,
+        show_header=heads,
+        header_style="dim",
+    )
+    made.title_style = style
+    return made
+
+
+def _column(table: Table, name: str, justify: str, *, ratio: int | None = None) -> None:
+    right = justify == "right"
+    table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis", ratio=ratio)
+
+
+def _fill(table: Table, rows: int, height: int, when_empty: str) -> RenderableType:
+    """Return the table with blank lines up to its height, so that what is below it stands still."""
+    if not rows:
+        words = Text(when_empty, "dim", no_wrap=True, overflow="ellipsis")
+        table.columns.clear()
+        table.show_header = False
+        table.add_column(no_wrap=True)
+        table.add_row(words)
+        return Group(table, *_blank(height - 2))
+    return Group(table, *_blank(height - TITLE_LINES - rows))
+
+
+def _blank(lines: int) -> Iterable[Text]:
+    return (Text("") for _ in range(lines))
+
+
+def _title(name: str, count: int, height: int) -> str:
+    shown = max(0, height - TITLE_LINES)
+    return f"{name} ({shown} of {count})" if count > shown else name
+
+
+def lots(hundredths: int) -> Text:
+    """Return a volume in lots."""
+    return Text(f"{hundredths / HUNDREDTHS:,.2f}")
+
+
+def money(amount: float) -> Text:
+    """Return an amount; a loss in red, and with its sign for those who see no red."""
+    return Text(f"{amount:+,.2f}", "red" if amount < 0 else "green" if amount > 0 else "")
+
+
+def plain(text: str) -> str:
+    """Return text that cannot command the terminal: clients and servers write parts of it."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def age_text(age_s: float) -> str:
+    """Return an age in the unit that fits."""
+    if age_s < 10:
+        return f"{age_s:.1f} s"
+    for limit_s, unit_s, unit in ((MINUTE_S * 2, 1, "s"), (HOUR_S * 2, MINUTE_S, "min"), (DAY_S * 2, HOUR_S, "h")):
+        if age_s < limit_s:
+            return f"{age_s / unit_s:.0f} {unit}"
+    return f"{age_s / DAY_S:.0f} d"

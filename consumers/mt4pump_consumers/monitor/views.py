@@ -1,0 +1,185 @@
+"""Who sees what happens: a live screen, a pipe that reads JSON lines, or nobody."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.live import Live
+
+from mt4pump.client import Notice
+from mt4pump_consumers.frame import Ending
+from mt4pump_consumers.monitor import screen
+from mt4pump_consumers.monitor.alert import NS, Alert
+from mt4pump_consumers.monitor.desk import Desk, Line
+from mt4pump_consumers.monitor.execution import Execution
+
+WAIT_S = 0.2
+
+
+class View(Protocol):
+    """What the monitor tells of. Executions and alerts come before they are committed, so that none is left out."""
+
+    def executions(self, executions: Sequence[Execution]) -> None:
+        """Show executions."""
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        """Show alerts."""
+
+    def notice(self, notice: Notice) -> None:
+        """Show something about the stream itself."""
+
+    def look(self, now_s: float) -> None:
+        """Bring the view up to date if it is time."""
+
+    def close(self) -> None:
+        """Give the terminal back."""
+
+
+class NoView:
+    """Nothing but the log."""
+
+    def executions(self, executions: Sequence[Execution]) -> None:
+        """Show nothing."""
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        """Show nothing: alerts are in the log."""
+
+    def notice(self, notice: Notice) -> None:
+        """Show nothing: the client logs them."""
+
+    def look(self, now_s: float) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Have nothing to give back."""
+
+
+class JsonLines:
+    """One JSON object per line: ``{"type": "execution" | "alert" | "notice", …}``; ends the program with its reader."""
+
+    def __init__(self, out: TextIO, ending: Ending) -> None:
+        self._out = out
+        self._ending = ending
+        self._descriptor = out.fileno()
+        self._is_gone = False
+
+    def executions(self, executions: Sequence[Execution]) -> None:
+        """Write a line each."""
+        self._write([{"type": "execution", **done.as_dict()} for done in executions])
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        """Write a line each."""
+        self._write([{"type": "alert", **alert.as_dict()} for alert in alerts])
+
+    def notice(self, notice: Notice) -> None:
+        """Write a line."""
+        told = {"kind": notice.kind, "text": notice.text, "topic": notice.topic, "count": notice.count}
+        self._write([{"type": "notice", "ts": time.time_ns(), **told}])
+
+    def look(self, now_s: float) -> None:
+        """Have nothing to do between lines."""
+
+    def close(self) -> None:
+        """Keep the interpreter from writing to a reader that is gone, when it ends."""
+        if self._is_gone:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._descriptor)
+
+    def _write(self, objects: Sequence[dict[str, Any]]) -> None:
+        data = "".join(f"{json.dumps(each)}\n" for each in objects).encode()
+        while data and not self._is_gone:
+            if not self._may_write():
+                if self._ending.asked():
+                    return  # a reader that does not read must not keep us from ending
+                continue
+            try:
+                data = data[os.write(self._descriptor, data[: select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512]) :]
+            except OSError:  # the reader went: there is nobody to tell
+                self._is_gone = True
+                self._ending.ask()
+
+    def _may_write(self) -> bool:
+        """Wait a moment for room in the pipe; Windows cannot tell, and waits inside the write."""
+        if sys.platform == "win32":
+            return True
+        return bool(select.select([], [self._descriptor], [], WAIT_S)[1])
+
+
+class Screen:
+    """The live screen. The log, which would tear it, goes into it, unless it goes elsewhere than the terminal."""
+
+    def __init__(self, desk: Desk, refresh_s: float) -> None:
+        self._desk = desk
+        self._refresh_s = refresh_s
+        self._due_s = 0.0
+        self._console = Console()
+        self._live = Live(console=self._console, screen=True, auto_refresh=False, redirect_stdout=False)
+        self._handler = _ToDesk(desk)
+        self._others = _on_terminal(logging.getLogger())
+        logging.getLogger().addHandler(self._handler)
+        for other in self._others:
+            logging.getLogger().removeHandler(other)
+        self._live.start()
+
+    def executions(self, executions: Sequence[Execution]) -> None:
+        """Leave it to the desk, which has them."""
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        """Leave it to the desk."""
+
+    def notice(self, notice: Notice) -> None:
+        """Leave it to the log."""
+
+    def look(self, now_s: float) -> None:
+        """Draw, when the last picture is old enough."""
+        if now_s < self._due_s:
+            return
+        size = self._console.size
+        self._live.update(screen.draw(self._desk, size.width, size.height), refresh=True)
+        # A slow terminal, or a large one, gets fewer pictures rather than all our time.
+        took_s = time.monotonic() - now_s
+        self._due_s = now_s + max(self._refresh_s, took_s * 4)
+
+    def close(self) -> None:
+        """Give the terminal back, and the log to where it went before."""
+        self._live.stop()
+        root = logging.getLogger()
+        root.removeHandler(self._handler)
+        for other in self._others:
+            root.addHandler(other)
+
+
+class _ToDesk(logging.Handler):
+    """Puts log lines onto the desk; alerts are there already."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not hasattr(record, "alert"):
+            self._desk.lines.append(Line(int(record.created * NS), record.levelno, record.getMessage()))
+
+
+def _on_terminal(root: logging.Logger) -> list[logging.Handler]:
+    return [
+        handler
+        for handler in root.handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream.isatty()
+    ]
+
+
+def view_for(kind: str, desk: Desk, refresh_s: float, ending: Ending) -> View:
+    """Return the view of this kind (see the settings)."""
+    if kind == "json":
+        return JsonLines(sys.stdout, ending)
+    if kind == "live" or (kind == "auto" and sys.stdout.isatty()):
+        return Screen(desk, refresh_s)
+    return NoView()

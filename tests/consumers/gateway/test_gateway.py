@@ -1,0 +1,288 @@
+"""A real gateway, a real daemon, real clients."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import jwt
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.consumers.gateway.gateway_run import Running, addresses, ask, daemon, gateway, kind, until
+from tests.programs import Program
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def token(*topics: str, life_s: float = 300) -> str:
+    return jwt.encode({"exp": time.time() + life_s, "topics": topics, "sub": "test"}, SECRET, "HS256")
+
+
+@pytest.fixture(scope="module")
+def feed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    with daemon(tmp_path_factory.mktemp("daemon")) as run:
+        yield addresses(run)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, feed: tuple[str, str]) -> Iterator[Running]:
+    flags = ["--anonymous", "--anonymous-topics", "*", "--jwt-secret", SECRET, "--message-bytes", "2048"]
+    with gateway(tmp_path_factory.mktemp("gateway"), *feed, *flags) as run:
+        run.program.line("the feed is live")
+        yield run
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, feed: tuple[str, str]) -> Iterator[Running]:
+    flags = ["--jwt-secret", SECRET, "--authenticate-s", "1", "--messages-per-s", "10", "--subscriptions", "5"]
+    with gateway(tmp_path_factory.mktemp("gateway"), *feed, *flags) as run:
+        run.program.line("the feed is live")
+        yield run
+
+
+def test_the_protocol_of_the_design_word_for_word(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="subscribe", symbols=["EURUSD"])
+        assert json.loads(link.recv(5)) == {"type": "subscription", "status": "success", "symbols": ["EURUSD"]}
+        quote = json.loads(link.recv(5))
+        assert list(quote) == ["type", "data"]
+        assert list(quote["data"]) == ["symbol", "bid", "ask", "spread", "time"]
+        ask(link, action="subscribe", symbols=["GBPUSD"])
+        assert until(link, kind("subscription"))["symbols"] == ["EURUSD", "GBPUSD"]
+        ask(link, action="unsubscribe", symbols=["EURUSD"])
+        assert until(link, kind("subscription"))["symbols"] == ["GBPUSD"]
+        ask(link, action="unsubscribe", symbols=["GBPUSD"])
+        assert until(link, kind("subscription"))["symbols"] == []
+
+
+def test_a_wildcard_gives_every_symbol_and_the_last_value_at_once(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="subscribe", symbols=["*"])
+        symbols = set()
+        until(
+            link,
+            lambda message: (
+                message["type"] == "quote"
+                and len(symbols | {message["data"]["symbol"]}) >= 25
+                or (message["type"] == "quote" and symbols.add(message["data"]["symbol"]))
+            ),
+        )
+
+
+def test_trades_come_whole_open_orders_first(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="subscribe", topics=["trade.*"])
+        first = until(link, kind("trade"))
+        assert first["snapshot"]
+        live = until(link, lambda message: message["type"] == "trade" and "snapshot" not in message)
+        assert live["topic"] == f"trade.{live['data']['login']}"
+        assert {"change", "offset", "order", "profit"} <= set(live["data"])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"action": 1}', '{"action": "subscribe", "symbols": 5}', b"\x00"])
+def test_a_mistake_gets_an_answer_and_the_connection_lives(served: Running, text: str | bytes) -> None:
+    with served.connect() as link:
+        link.send(text)
+        assert until(link, kind("error"))["message"]
+        ask(link, action="status", id="after")
+        assert until(link, kind("status"))["id"] == "after"
+
+
+def test_a_batch_is_an_array(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="batch", window_s=0.2)
+        until(link, kind("batch"))
+        ask(link, action="subscribe", symbols=["*"])
+        deadline_s = time.monotonic() + 20
+        while time.monotonic() < deadline_s:
+            received = json.loads(link.recv(10))
+            if isinstance(received, list) and len(received) > 3:
+                assert all(message["type"] == "quote" for message in received)
+                return
+        pytest.fail("no array came")
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_clients_with_and_without_compression_read_the_same(served: Running, compression: str | None) -> None:
+    with served.connect(compression=compression) as link:
+        ask(link, action="subscribe", topics=["trade.*"])  # long enough to be compressed
+        assert until(link, kind("trade"))["data"]["order"] > 0
+        ask(link, action="batch", window_s=0.1)
+        ask(link, action="subscribe", symbols=["*"])
+        until(link, kind("quote"))
+
+
+def test_no_symbol_comes_more_often_than_the_throttle_lets_it(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="subscribe", symbols=["EURUSD"])
+        count, began_s = 0, time.monotonic()
+        while time.monotonic() - began_s < 2:
+            count += json.loads(link.recv(5))["type"] == "quote"
+    assert count <= 2 * 10 + 3  # the last value at once, and both edges of the window
+
+
+def test_resume_gives_what_was_missed_once_and_then_what_is_live(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="status")
+        log = until(link, kind("status"))["log"]
+        ask(link, action="subscribe", topics=["trade.*"])
+        start = until(link, lambda message: message["type"] == "trade" and "snapshot" not in message)["data"]["offset"]
+    with served.connect() as other, served.connect() as link:
+        ask(other, action="subscribe", topics=["trade.*"])
+        target = until(
+            other, lambda m: m["type"] == "trade" and "snapshot" not in m and m["data"]["offset"] > start + 20
+        )
+        ask(link, action="resume", topics=["trade.*"], offset=start, log=log)
+        offsets, answers = [], []
+
+        def look(message: dict[str, object]) -> bool:
+            if message["type"] == "resume":
+                answers.append(message)
+            data = message.get("data")
+            if message["type"] == "trade" and isinstance(data, dict):
+                offsets.append(data["offset"])
+            return bool(answers) and bool(offsets) and offsets[-1] > target["data"]["offset"] + 20
+
+        until(link, look)
+    assert answers[0]["whole"] is True
+    assert offsets == sorted(set(offsets))
+    assert offsets[0] > start
+    assert target["data"]["offset"] in offsets
+
+
+def test_resume_from_another_journal_says_so_and_gives_last_values(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="resume", topics=["trade.*"], offset=5, log="another")
+        assert until(link, kind("resume"))["whole"] is False
+        assert until(link, kind("trade"))["snapshot"]
+
+
+def test_nobody_gets_anything_without_a_token(guarded: Running) -> None:
+    with guarded.connect() as link:
+        ask(link, action="subscribe", symbols=["EURUSD"])
+        assert until(link, kind("error"))["code"] == "unauthenticated"
+        ask(link, action="auth", token="no token")
+        assert until(link, kind("error"))["code"] == "unauthenticated"
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                link.recv(10)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 4401
+
+
+def test_nobody_gets_what_the_token_does_not_allow(guarded: Running) -> None:
+    with guarded.connect() as link:
+        ask(link, action="auth", token=token("quote.EURUSD", "trade.*"))
+        assert until(link, kind("auth"))["status"] == "success"
+        ask(link, action="subscribe", symbols=["GBPUSD"])
+        assert until(link, kind("error"))["code"] == "forbidden"
+        ask(link, action="subscribe", topics=["margin.*"])
+        assert until(link, kind("error"))["code"] == "forbidden"
+        ask(link, action="subscribe", symbols=["*"], topics=["*"])
+        for _ in range(200):
+            message = until(link, lambda message: message["type"] not in {"subscription", "status", "notice"})
+            assert message["type"] in {"quote", "trade"}
+            assert message["type"] == "trade" or message["data"]["symbol"] == "EURUSD"
+
+
+def test_a_token_that_expires_ends_the_connection(guarded: Running) -> None:
+    headers = {"Authorization": f"Bearer {token('quote.*', life_s=2)}"}
+    with guarded.connect(additional_headers=headers) as link:
+        ask(link, action="subscribe", symbols=["EURUSD"])
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                link.recv(10)
+    assert caught.value.rcvd is not None
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4403, "token has expired")
+
+
+def test_a_bad_token_in_the_header_and_a_foreign_page_are_refused_at_the_door(guarded: Running) -> None:
+    for headers, status in (({"Authorization": "Bearer x"}, 401), ({"Origin": "http://evil.example"}, 403)):
+        with pytest.raises(InvalidStatus) as caught:
+            guarded.connect(additional_headers=headers)
+        assert caught.value.response.status_code == status
+
+
+def test_too_many_subscriptions_and_messages_are_refused(guarded: Running) -> None:
+    with guarded.connect(additional_headers={"Authorization": f"Bearer {token('*')}"}) as link:
+        ask(link, action="subscribe", symbols=[f"S{number}" for number in range(6)])
+        assert until(link, kind("error"))["code"] == "too_many"
+        for _ in range(30):
+            ask(link, action="status")
+        assert until(link, kind("error"))["code"] == "too_fast"
+        with pytest.raises(ConnectionClosed) as caught:
+            for _ in range(5000):
+                ask(link, action="status")
+            while True:
+                link.recv(10)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 4429
+
+
+def test_a_client_that_does_not_read_is_closed_and_the_others_do_not_notice(
+    tmp_path: Path, feed: tuple[str, str]
+) -> None:
+    flags = [
+        "--anonymous",
+        "--anonymous-topics",
+        "*",
+        "--slow-s",
+        "1",
+        "--write-buffer-bytes",
+        "4096",
+        "--queue",
+        "100",
+    ]
+    with gateway(tmp_path, *feed, *flags) as run, run.connect() as good:
+        run.program.line("the feed is live")
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", run.port))
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        slow.sendall(
+            f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}".encode()
+        )
+        message = b'{"action": "subscribe", "topics": ["*"]}'
+        slow.sendall(bytes([0x81, 0x80 | len(message)]) + bytes(4) + message)
+        ask(good, action="subscribe", symbols=["EURUSD"])
+        assert "too slow" in run.program.line("closed with 4408")
+        until(good, kind("quote"))
+        slow.close()
+
+
+def test_the_page_is_served_with_a_strict_policy_and_nothing_else_is(served: Running) -> None:
+    for path, status in (("/", 200), ("/app.js", 200), ("/../settings.py", 404), ("/health", 200)):
+        link = HTTPConnection("127.0.0.1", served.port, timeout=10)
+        link.request("GET", path)
+        response = link.getresponse()
+        assert response.status == status
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        response.read()
+        link.close()
+
+
+def test_a_daemon_that_goes_and_comes_back_is_told(tmp_path: Path) -> None:
+    with daemon(tmp_path) as first:
+        where = addresses(first)
+        with gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run, run.connect() as link:
+            run.program.line("the feed is live")
+            ask(link, action="subscribe", symbols=["EURUSD"])
+            until(link, kind("quote"))
+            first.process.kill()
+            until(link, lambda message: message["type"] == "status" and message["feed"] == "silent")
+            with daemon(tmp_path, *where):
+                until(link, lambda message: message["type"] == "status" and message["feed"] == "live")
+                until(link, kind("quote"))
+            stop(run.program)
+
+
+def stop(run: Program) -> None:
+    """End a gateway as a service manager does; it must say that it stops."""
+    run.process.terminate()
+    assert run.end() == 0
+    assert "stopped" in run.text

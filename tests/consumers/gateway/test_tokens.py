@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from mt4pump_consumers.gateway import new_token
+from mt4pump_consumers.gateway.tokens import BadKey, JwtVerifier, TokenError, TokenFile, verify
+
+SECRET = "0123456789abcdef0123456789abcdef"
+NAMES = ("topics", None, None)
+
+
+def token(key: object = SECRET, algorithm: str = "HS256", **claims: object) -> str:
+    return jwt.encode({"exp": time.time() + 60, "topics": ["quote.*"], **claims}, key, algorithm)  # type: ignore[arg-type]
+
+
+def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
+    expires_at_s = int(time.time()) + 60
+    grant = verify([JwtVerifier.of_secret(SECRET, *NAMES)], token(sub="desk", exp=expires_at_s), time.time())
+    assert (grant.name, grant.topics, grant.expires_at_s) == ("desk", ("quote.*",), expires_at_s)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        token(exp=time.time() - 60),
+        token("another secret that is long enough"),
+        token(topics=None),
+        token(topics=[1]),
+        jwt.encode({"topics": ["*"]}, SECRET, "HS256"),
+        jwt.encode({"exp": time.time() + 60, "topics": ["*"]}, None, "none"),
+        "no token at all",
+        "a.b.c",
+        "x" * 100_000,
+    ],
+)
+def test_other_tokens_let_nobody_in(bad: str) -> None:
+    with pytest.raises(TokenError):
+        verify([JwtVerifier.of_secret(SECRET, *NAMES)], bad, time.time())
+
+
+@pytest.mark.parametrize(("made", "algorithm"), [("rsa", "RS256"), ("ec", "ES256")])
+def test_a_public_key_checks_what_its_private_half_signed_and_is_no_secret(
+    tmp_path: Path, made: str, algorithm: str
+) -> None:
+    private = rsa.generate_private_key(65537, 2048) if made == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    path = tmp_path / "key.pem"
+    path.write_bytes(public)
+    verifier = JwtVerifier.of_public_key(path, *NAMES)
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    assert verify([verifier], token(pem, algorithm), time.time()).topics == ("quote.*",)
+    with pytest.raises(TokenError):  # the public key taken for an HS256 secret, which anybody could sign with
+        verify([verifier], token(SECRET), time.time())
+
+
+def test_audience_and_issuer_must_fit_where_they_are_set() -> None:
+    verifier = JwtVerifier.of_secret(SECRET, "topics", "gateway", "broker")
+    assert verify([verifier], token(aud="gateway", iss="broker"), time.time())
+    for claims in ({}, {"aud": "gateway"}, {"aud": "other", "iss": "broker"}):
+        with pytest.raises(TokenError):
+            verify([verifier], token(**claims), time.time())
+
+
+def test_keys_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadKey, match="32 bytes"):
+        JwtVerifier.of_secret("short", *NAMES)
+    with pytest.raises(BadKey, match="PEM"):
+        JwtVerifier.of_public_key(tmp_path / "none.pem", *NAMES)
+
+
+def test_a_new_token_works_and_stands_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert new_token.run(["desk 1", "quote.*", "trade.7"]) == 0
+    entry, told = capsys.readouterr()
+    secret = told.strip().rpartition(" ")[2]
+    assert secret not in entry
+    path = tmp_path / "tokens.toml"
+    path.write_text(entry)
+    file = TokenFile(path)
+    grant = verify([file], secret, time.time())
+    assert (grant.name, grant.topics) == ("desk 1", ("quote.*", "trade.7"))
+    path.write_text("")
+    assert file.reload()
+    assert not file.holds(grant)
+    with pytest.raises(TokenError):
+        verify([file], secret, time.time())
+
+
+def test_a_token_of_the_file_can_expire(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_token.run(["desk", "*"])
+    entry, told = capsys.readouterr()
+    (tmp_path / "tokens.toml").write_text(entry + "expires = 2020-01-01T00:00:00Z\n")
+    with pytest.raises(TokenError, match="expired"):
+        verify([TokenFile(tmp_path / "tokens.toml")], told.strip().rpartition(" ")[2], time.time())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "a = 1",
+        '[a]\nsha256 = "12"\ntopics = ["*"]',
+        f'[a]\nsha256 = "{"0" * 64}"',
+        f'[a]\nsha256 = "{"0" * 64}"\ntopics = ["*"]\nrole = 1',
+    ],
+)
+def test_a_token_file_with_a_mistake_is_refused_whole(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(text)
+    with pytest.raises(BadKey, match=r"tokens\.toml"):
+        TokenFile(path)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from mt4pump_consumers.gateway.topics import Allowed, matches
+
+
+def test_a_name_means_itself_alone() -> None:
+    assert matches("trade.100", "trade.100")
+    assert not matches("trade.100", "trade.1001")
+    assert not Allowed(["trade.100"]).covers("trade.1001")
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed", "touches"),
+    [
+        ("trade.*", ["trade.100"], True),
+        ("trade.*", ["quote.*"], False),
+        ("*", ["quote.EURUSD"], True),
+        ("quote.EURUSD", ["quote.*"], True),
+        ("margin.7", ["quote.*", "trade.*"], False),
+        ("quote.*", [], False),
+    ],
+)
+def test_what_could_give_nothing_is_known_beforehand(asked: str, allowed: list[str], touches: bool) -> None:  # noqa: FBT001
+    assert Allowed(allowed).touches(asked) is touches
