@@ -16,7 +16,6 @@ from mt4pump.inbox import Inbox
 from mt4pump.instance import Instance
 from mt4pump.intake import Intake
 from mt4pump.journal import Journal, JournalReader
-from mt4pump.publisher import Publisher
 from mt4pump.pulse import Pulse
 from mt4pump.pump import Pump, PumpOptions
 from mt4pump.query import QueryServer
@@ -62,7 +61,7 @@ class Daemon:
         self._gate = Gatekeeper.of(self._context, settings, complaints) if settings.curve_secret_key else None
         if self._gate is not None:
             undo.callback(self._gate.stop)
-        publisher = Publisher(
+        publisher = source.publisher(
             self._context, settings.pub_endpoint, socket_options(settings), gate=self._gate, complaints=complaints
         )
         undo.callback(publisher.close)

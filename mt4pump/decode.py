@@ -9,10 +9,14 @@ from __future__ import annotations
 import codecs
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from mt4pump.errors import LayoutError
 from mt4pump.record import PERSONAL, PUBLIC, Field, Record, format_of
+
+NAMES_KEPT, NAME_BYTES = 4096, 16
+"""Texts of fields up to `NAME_BYTES` that are remembered decoded."""
 
 Fields = dict[str, Any]
 """Field values under their MT4 names: int, float, str, list, or nested dicts."""
@@ -85,7 +89,9 @@ def _conversion(field: Field, encoding: str) -> Callable[[bytes], Any] | None:
         nested = Decoder(field.record, encoding)
         return (lambda raw: list(nested.many(raw))) if field.count else nested
     if field.kind == "s":
-        return text_reader(encoding)
+        read = text_reader(encoding)
+        # Names of symbols, groups, currencies: few, and the same ones all the time.
+        return lru_cache(NAMES_KEPT)(read) if field.size <= NAME_BYTES else read
     if field.kind == "u":
         return utf16_text
     if field.count:

@@ -26,21 +26,33 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
     Raises StartError when it cannot start.
     """
     sys.setswitchinterval(settings.switch_interval_s)
-    with asked_to_end() as end, asked_to_reload(end) as hangup:
-        daemon = Daemon(settings, source_of(settings))
-        desk = ReloadDesk(settings.data_dir)
-        gc.collect()
-        gc.freeze()  # what lives for ever need not be looked at again
-        try:
-            daemon.start()
-            while not end.wait(WAIT_SLICE_S) and daemon.crash is None:
-                asked = desk.poll()
-                if asked is not None or hangup.is_set():
-                    hangup.clear()
-                    settings = _reload(daemon, settings, load, desk)
-            log.info("stopping")
-        finally:
-            clean = daemon.stop()
+    restart_s = wire_faults_of(settings.wire_faults).restart_s
+    source = source_of(settings)
+    if restart_s:
+        source = outliving(source)
+    with asked_to_end() as end, asked_to_reload(end) as hangup, closing_source(source):
+        while True:
+            daemon = Daemon(settings, source)
+            desk = ReloadDesk(settings.data_dir)
+            gc.collect()
+            gc.freeze()  # what lives for ever need not be looked at again
+            until_s = time.monotonic() + (restart_s or math.inf)
+            try:
+                daemon.start()
+                while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
+                    asked = desk.poll()
+                    if asked is not None or hangup.is_set():
+                        hangup.clear()
+                        settings = _reload(daemon, settings, load, desk)
+                log.info("stopping")
+            finally:
+                clean = daemon.stop()
+            if end.is_set() or daemon.crash is not None or not clean:
+                break
+            log.warning("wire fault: a new life after %g s", restart_s)
+            settings = settings.model_copy(
+                update={"pub_endpoint": daemon.endpoint, "query_endpoint": daemon.query_endpoint}
+            )
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return 1

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from mt4pump.manager import Manager, ManagerFactory
+from mt4pump.publisher import Publisher
 from mt4pump.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """A factory of sessions, what it counts itself, and what to call at the daemon's start and stop."""
+    """A factory of sessions, what it counts itself, what to call at the daemon's start and stop, and what publishes."""
 
     factory: ManagerFactory
     counters: Callable[[], Mapping[str, int]]
     start: Callable[[], None]
     stop: Callable[[], None]
+    publisher: Callable[..., Publisher] = Publisher
 
 
 def source_of(settings: Settings) -> Source:
@@ -49,9 +52,11 @@ def dll_source(settings: Settings) -> Source:
 
 def simulator_source(settings: Settings) -> Source:
     """Make the simulated server; raises StartError when a tick file cannot be read."""
-    from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415 - not needed beside a DLL
+    from mt4pump.faulty_publisher import FaultyPublisher, WireTally  # noqa: PLC0415 - not needed beside a DLL
+    from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415
     from mt4pump.simulator.options import SimulatorOptions  # noqa: PLC0415
     from mt4pump.simulator.server import Simulator  # noqa: PLC0415
+    from mt4pump.wire_faults import wire_faults_of  # noqa: PLC0415
 
     simulator = Simulator(
         SimulatorOptions(
@@ -65,8 +70,11 @@ def simulator_source(settings: Settings) -> Source:
         )
     )
 
+    faults, tally = wire_faults_of(settings.wire_faults), WireTally()
+
     def counters() -> Mapping[str, int]:
         return {
+            **(tally.counters() if settings.wire_faults else {}),
             "ticks_sent": simulator.ticks_sent,
             "ticks_unseen": simulator.ticks_unseen,
             "events_sent": simulator.events_sent,
@@ -75,7 +83,10 @@ def simulator_source(settings: Settings) -> Source:
             "quotes_unread": simulator.line.unread,
         }
 
-    return Source(simulator.manager, counters, simulator.start, simulator.stop)
+    publisher: Callable[..., Publisher] = Publisher
+    if faults.touch_messages:
+        publisher = partial(FaultyPublisher, faults=faults, tally=tally, seed=settings.seed)
+    return Source(simulator.manager, counters, simulator.start, simulator.stop, publisher)
 
 
 def _nothing() -> None:

@@ -51,6 +51,11 @@ class Folded:
         else:
             self.rows[place] = _seen(kind, body)
 
+    def take_row(self, kind: str, packed: bytes | Mapping[str, Any]) -> None:
+        """Take one row of the daemon's state."""
+        fields: Body = msgpack.unpackb(packed) if isinstance(packed, bytes) else dict(packed)
+        self.take(kind, {**fields, "snapshot": True})
+
 
 def _is_open(rows: Rows, place: tuple[str, Any], body: Mapping[str, Any]) -> bool:
     """Return whether a `modified` is of an open order: one that comes after an end (a repeat) opens nothing."""
@@ -69,8 +74,7 @@ def rows_of(cut: Cut, kinds: Iterable[str] = (*KEYS, *MARKS, "session")) -> Rows
     for topic, packed in cut.rows:
         kind = topic.partition(b".")[0].decode()
         if kind in wanted:
-            fields: Body = msgpack.unpackb(packed) if isinstance(packed, bytes) else packed
-            folded.take(kind, {**fields, "snapshot": True})
+            folded.take_row(kind, packed)
     return folded.rows
 
 

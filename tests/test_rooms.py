@@ -64,6 +64,7 @@ HARMLESS = {
         "collections",
         "dataclasses",
         "enum",
+        "functools",
         "fnmatch",
         "hashlib",
         "math",

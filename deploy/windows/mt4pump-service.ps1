@@ -12,8 +12,11 @@
 .PARAMETER Package
     What pip installs: mt4pump, a wheel, or a folder.
 
+.PARAMETER Environment
+    The folder of mt4pump's own Python environment. Every service account must be able to read it.
+
 .PARAMETER Root
-    The folder for environment, settings, data and logs.
+    The folder for settings, data and logs.
 
 .PARAMETER Nssm
     nssm.exe, where it will stay.
@@ -28,6 +31,7 @@ param(
     [Parameter(Mandatory = $true)][string] $Python,
     [Parameter(Mandatory = $true)][string] $Nssm,
     [string] $Package = 'mt4pump',
+    [string] $Environment = (Join-Path $env:ProgramFiles 'mt4pump'),
     [string] $Root = (Join-Path $env:ProgramData 'mt4pump'),
     [string[]] $Programs = @('daemon')
 )
@@ -52,14 +56,13 @@ if (-not $principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administra
     throw 'Services need an elevated prompt: start PowerShell by "Run as administrator".'
 }
 
-$environment = Join-Path $Root 'python'
-$ours = Join-Path $environment 'Scripts\python.exe'
+$ours = Join-Path $Environment 'Scripts\python.exe'
 if (-not (Test-Path $ours)) {
-    Invoke-Checked $Python @('-m', 'venv', $environment)
+    Invoke-Checked $Python @('-m', 'venv', $Environment)
 }
 Invoke-Checked $ours @('-m', 'pip', 'install', '--upgrade', $Package)
 Invoke-Checked $ours (@('-m', 'mt4pump', 'service', 'install') + $Programs + @('--nssm', $Nssm, '--root', $Root))
 
 Write-Host "Write the settings into $(Join-Path $Root 'daemon\mt4pump.toml'), then:"
-Write-Host "  $ours -m mt4pump check --config $(Join-Path $Root 'daemon\mt4pump.toml')"
-Write-Host "  $ours -m mt4pump service start"
+Write-Host "  & '$ours' -m mt4pump check --config $(Join-Path $Root 'daemon\mt4pump.toml')"
+Write-Host "  & '$ours' -m mt4pump service start"

@@ -16,6 +16,7 @@ from mt4pump.client.courier import Courier
 from mt4pump.client.events import CLASSES, HEALED, SNAPSHOT, Event, TopicName
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.topics import TopicBook
+from mt4pump.errors import ClientError
 from mt4pump.wire import Body
 
 SLICE_MS = 100
@@ -86,7 +87,11 @@ class Query:
         self._number = 0
         self._suffix: str | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._courier = Courier(self._context, endpoint, keys)
+        try:
+            self._courier = Courier(self._context, endpoint, keys)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise ClientError("arguments", f"cannot connect to {endpoint}: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +104,7 @@ class Query:
     def close(self) -> None:
         """Close the socket."""
         self._courier.close()
-        self._context.term()
+        self._context.destroy(linger=0)
 
     def describe(self) -> dict[str, Any]:
         """Return what the daemon says of itself: protocol, version, epoch, log, offsets, kinds with their fields."""

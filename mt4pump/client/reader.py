@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, Thread
 
 import zmq
 
@@ -15,6 +15,7 @@ from mt4pump.client.courier import Context, Courier
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.line import Line
 from mt4pump.client.stream import Stream
+from mt4pump.errors import ClientError
 
 SLICE_S = 0.1
 """Longest wait in one go: Ctrl-C (on Windows) and close() are seen this late at worst."""
@@ -46,6 +47,7 @@ class Reader:
         self._lock = Lock()
         self._refused = False
         self._closed = False
+        self._opener: Thread | None = None
 
     def call(self, what: Callable[[], None]) -> None:
         """Have ``what`` done by the reading thread; from any thread."""
@@ -56,7 +58,7 @@ class Reader:
         with self._lock:
             if self._closed:
                 return
-            line = self._line or self._open()
+            line = self._line or self._opened()
             self._work(line)
             if not self.stream.out and wait_s > 0 and line.is_drained:
                 self._wait(line, min(wait_s, SLICE_S))
@@ -66,24 +68,51 @@ class Reader:
         """Close the sockets, once no turn is being taken."""
         with self._lock:
             self._closed = True
+            if self._opener is not None:
+                self._opener.join()
             if self._line is not None:
                 self._line.close()
             if self._courier is not None:
                 self._courier.close()
             if self._own is not None:
-                self._own.term()
+                self._own.destroy(linger=0)  # also a socket that Ctrl-C left half made: term() would wait for it
             self._line = self._courier = self._own = None
 
-    def _open(self) -> Line:
+    def _opened(self) -> Line:
+        """Open the sockets in a thread of its own, which Ctrl-C cannot interrupt.
+
+        A socket that was left half made would have the context wait for it for ever.
+        """
+        faults: list[Exception] = []
+
+        def run() -> None:
+            try:
+                self._open()
+            except Exception as error:  # noqa: BLE001 - raised where it was asked for
+                faults.append(error)
+
+        if self._opener is None:
+            self._opener = Thread(target=run, name="mt4pump-client-open", daemon=True)
+            self._opener.start()
+        self._opener.join()
+        if faults:
+            where = f"{self._connection.endpoint} or {self._connection.query_endpoint}"
+            text = f"cannot connect to {where}: {faults[0]}: write addresses as tcp://127.0.0.1:5556"
+            raise ClientError("arguments", text) from faults[0]
+        if self._line is None:
+            raise ClientError("closed", "the sockets could not be opened before: make a new subscriber")
+        return self._line
+
+    def _open(self) -> None:
         to = self._connection
         context = to.context
         if context is None:
             context = self._own = zmq.Context()
         if to.query_endpoint is not None:
             self._courier = Courier(context, to.query_endpoint, to.keys)
-        line = self._line = Line(context, to.endpoint, to.keys, to.rcvhwm)
+        line = Line(context, to.endpoint, to.keys, to.rcvhwm)
         self._subscribe(line)
-        return line
+        self._line = line
 
     def _work(self, line: Line) -> None:
         stream = self.stream

@@ -175,7 +175,8 @@ class Answers:
         while (cut := wanted.wait(CUT_LOOK_S)) is None:
             self._stop_if_told()
             waited_s = time.monotonic() - asked_s
-            if not wanted.is_open or waited_s >= self._options.cut_wait_s:
+            has_failed = not wanted.is_open and wanted.wait(0) is None  # it may have come since the look
+            if has_failed or waited_s >= self._options.cut_wait_s:
                 wanted.give_up()
                 raise Refusal(BUSY, f"the pump made no cut of its state within {waited_s:.1f} s: ask again")
         now_s = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mt4pump.service.commands import Call
 from mt4pump.service.errors import ServiceError
-from mt4pump.service.nssm import PAUSED, RUNNING, STOPPED, Nssm, must
+from mt4pump.service.nssm import PAUSED, PENDING, RUNNING, STOPPED, Nssm, must
 from mt4pump.service.plan import STOP_LIMIT_S, Placement, own_rights, parameters, restrict, template
 from mt4pump.service.programs import PROGRAMS, Program, dependents
 
@@ -73,14 +73,16 @@ class Control:
 
     def start(self, program: Program) -> None:
         """Start the service and see that it stays up."""
-        state = self._existing(program)
+        state = self._settled(program)
+        if state is None:
+            raise ServiceError(f"{program.service} is not installed: mt4pump service install {program.name}")
         if state == RUNNING:
             self._say(f"{program.service}: runs already")
             return
         if state != STOPPED:  # NSSM is waiting before the next restart of a program that ends at once
             self._stop_one(program)
         answer = self._nssm.ask("start", program.service)
-        reached = self._nssm.state(program.service)
+        reached = self._settled(program)
         if reached != RUNNING:
             text = f"{program.service} did not stay up ({_in_words(reached)}): {answer.text}"
             raise ServiceError(text + self._log(program))
@@ -115,10 +117,13 @@ class Control:
         state = _in_words(self._nssm.state(program.service))
         raise ServiceError(f"{program.service} did not stop within {STOP_WAIT_S:g} s ({state}): {answer.text}")
 
-    def _existing(self, program: Program) -> str:
+    def _settled(self, program: Program) -> str | None:
+        """Return the state once the service is no longer on its way from one to another, or after `STOP_WAIT_S`."""
         state = self._nssm.state(program.service)
-        if state is None:
-            raise ServiceError(f"{program.service} is not installed: mt4pump service install {program.name}")
+        for _ in _until(time.monotonic() + STOP_WAIT_S):
+            if state is None or not state.endswith(PENDING):
+                break
+            state = self._nssm.state(program.service)
         return state
 
     def _log(self, program: Program) -> str:

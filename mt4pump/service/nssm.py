@@ -13,6 +13,8 @@ from mt4pump.service.errors import NssmMissingError, ServiceError
 ABSENT = 3
 """Exit code of ``nssm status`` for a service that does not exist."""
 RUNNING, STOPPED, PAUSED = "SERVICE_RUNNING", "SERVICE_STOPPED", "SERVICE_PAUSED"
+PENDING = "_PENDING"
+"""End of the names of states that do not last."""
 GET_IT = "get it from https://nssm.cc (2.24-101 for Windows 10 and later), put it on PATH or name it with --nssm"
 
 

@@ -11,7 +11,7 @@ from mt4pump.settings.values import collide, endpoint_host, is_loopback
 if TYPE_CHECKING:  # the schema checks itself with this module
     from mt4pump.settings.schema import Settings
 
-SIMULATOR_ONLY = ("ticks", "speed", "rate", "seed", "accounts", "faults")
+SIMULATOR_ONLY = ("ticks", "speed", "rate", "seed", "accounts", "faults", "wire_faults")
 NEEDED_BY_DLL = {"servers": "host:port", "login": "the manager's number", "password": "the manager's password"}
 
 ENDPOINTS = ("pub_endpoint", "query_endpoint")

@@ -27,6 +27,7 @@ from mt4pump.settings.values import (
     Speed,
     SymbolPatterns,
     UserFields,
+    WireFaultTexts,
     lower,
 )
 
@@ -178,6 +179,12 @@ class Settings(BaseSettings):
     seed: Annotated[int, Field(ge=0)] = _in(SIMULATOR, "start of the random numbers: the same gives the same run", 1)
     accounts: Annotated[int, Field(ge=1, le=100_000)] = _in(SIMULATOR, "trading accounts", 200)
     faults: Faults = _in(SIMULATOR, "faults on demand: kind@second, as drop@10,skip@5+20:3", ())
+    wire_faults: WireFaultTexts = _in(
+        SIMULATOR,
+        "what is lost, repeated or late on its way to subscribers, so that they can be tried: "
+        "drop=1%,duplicate=1%,restart=30s,mute=60s:5s,slow=200ms",
+        (),
+    )
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = _in(
         LOGS, "least important lines to log", "info"

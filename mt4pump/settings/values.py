@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from mt4pump.layout import USER_RECORD
 from mt4pump.record import PERSONAL, PUBLIC
+from mt4pump.wire_faults import wire_faults_of
 
 PORT_MAX = 65_535
 IPC_PATH_MAX_BYTES = 103
@@ -179,6 +180,12 @@ def fault(text: str) -> str:
     return text
 
 
+def wire_faults(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the faults of the wire, as ``drop=1%`` and ``restart=30s``: each once."""
+    wire_faults_of(texts)
+    return texts
+
+
 # A validator that runs before the bounds stands after them: only so does pydantic's schema show the bounds.
 Speed = Annotated[float, Field(gt=0), BeforeValidator(number_or_max)]
 Rate = Annotated[float, Field(ge=0), BeforeValidator(number_or_max)]
@@ -189,6 +196,7 @@ SymbolPatterns = Annotated[tuple[str, ...], BeforeValidator(comma_separated), Af
 UserFields = Annotated[tuple[Annotated[str, AfterValidator(user_field)], ...], BeforeValidator(comma_separated)]
 Paths = Annotated[tuple[PathValue, ...], BeforeValidator(comma_separated)]
 Faults = Annotated[tuple[Annotated[str, AfterValidator(fault)], ...], BeforeValidator(comma_separated)]
+WireFaultTexts = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(wire_faults)]
 Encoding = Annotated[str, AfterValidator(encoding)]
 Endpoint = Annotated[str, AfterValidator(endpoint)]
 EndpointOrNone = Annotated[Endpoint | None, BeforeValidator(none_or_text)]

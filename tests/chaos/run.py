@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,11 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
-            **asdict(self),
+            **{name: getattr(self, name) for name in ("seed", "seconds", "durable", "passing", "lives", "faults")},
+            "readers": [tally.as_dict() for tally in self.tallies],
+            "differences": self.differences,
+            "late": self.late,
+            "holes": self.holes,
             "events": self.durable + self.passing,
             "fault_count": sum(self.faults.values()),
             "unexplained": sum(tally.unexplained for tally in self.tallies),

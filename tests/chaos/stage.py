@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import msgpack
 import zmq
 
-from mt4pump.client import ClientError, Query
+from mt4pump.client import Query
 from tests.chaos import plan
 from tests.chaos.plan import Fault
 from tests.chaos.reader import ASYNC, ITERATE, RECEIVE
@@ -83,6 +82,7 @@ class Stage:
         self.endpoint, self.query_endpoint = f"tcp://127.0.0.1:{publish}", f"tcp://127.0.0.1:{query}"
         self._daemon: subprocess.Popen[str] | None = None
         self._readers: dict[int, subprocess.Popen[str]] = {}
+        self._processes: list[subprocess.Popen[str]] = []
         self._stopped: set[int] = set()
         self._logs: list[IO[str]] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -157,7 +157,7 @@ class Stage:
     def _spawn(self, module: str, given: dict[str, Any], name: str) -> subprocess.Popen[str]:
         log = (self.folder / f"{name}.log").open("a")
         self._logs.append(log)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(given)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -165,6 +165,8 @@ class Stage:
             stderr=log,
             text=True,
         )
+        self._processes.append(process)
+        return process
 
     def _tell(self, line: str) -> None:
         assert self._daemon is not None
@@ -304,11 +306,8 @@ class Stage:
 
     def close(self) -> None:
         """End every process that is left."""
-        processes = [*self._readers.values(), *([self._daemon] if self._daemon else [])]
-        for process in processes:
-            if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
+        for process in self._processes:
+            process.kill()  # does nothing to one that has ended
             process.wait(START_S)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -318,6 +317,3 @@ class Stage:
         self._context.term()
         for log in self._logs:
             log.close()
-
-
-__all__ = ["READERS", "ClientError", "ReaderPlan", "Stage", "StageError", "free_ports"]

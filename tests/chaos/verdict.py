@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -65,6 +65,11 @@ class Tally:
     notices: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     samples: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**plain, "notices": dict(self.notices), "faults": dict(self.faults)}
 
     @property
     def unexplained(self) -> int:
@@ -247,7 +252,7 @@ class Walk:
             self._place(topic).lost += count
         elif kind == "lost":
             self.tally.blame("durable told as lost", text, count)
-        elif kind in {"not_whole", "query_failed"} and len(self.tally.samples) < SAMPLES:
+        elif kind == "not_whole" and len(self.tally.samples) < SAMPLES:
             self.tally.samples.append(f"({kind}: {text})")
 
     def _close(self, *, by_own_death: bool) -> None:

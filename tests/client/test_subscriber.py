@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.client import ClientError, Event, Notice, Position, Quote, Subscriber, Trade
+from mt4pump.client import ClientError, Event, Notice, Position, Query, Quote, Subscriber, Trade
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.ledger import Ledger
 
@@ -274,6 +274,13 @@ def test_arguments_that_make_no_sense_are_refused(options: dict[str, Any], text:
         Subscriber("tcp://127.0.0.1:1", **options)
 
 
+def test_an_address_that_is_none_is_named() -> None:
+    with Subscriber("nowhere", query_endpoint=None) as sub, pytest.raises(ClientError, match="connect to nowhere"):
+        sub.receive(0)
+    with pytest.raises(ClientError, match="connect to nowhere"):
+        Query("nowhere")
+
+
 def test_close_from_another_thread_ends_the_iteration(daemon: FakeDaemon) -> None:
     sub = subscriber(daemon)
     thread = Thread(target=lambda: [None for _ in sub])
@@ -298,7 +305,10 @@ def test_ctrl_c_ends_a_loop_that_waits() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=LIMIT_S)
+        try:
+            _, errors = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
     assert "KeyboardInterrupt" in errors
 
 

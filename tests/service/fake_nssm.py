@@ -34,6 +34,7 @@ KNOWN = {
     *("Description", "DisplayName", "ImagePath", "ObjectName", "Name", "Start", "Type"),
 }
 RUNNING, STOPPED, PAUSED, STOP_PENDING = "SERVICE_RUNNING", "SERVICE_STOPPED", "SERVICE_PAUSED", "SERVICE_STOP_PENDING"
+START_PENDING = "SERVICE_START_PENDING"
 
 
 def answer(state: dict[str, Any], words: list[str]) -> tuple[int, str]:
@@ -58,6 +59,8 @@ def on_existing(  # noqa: PLR0911 - one for each action
     """Return what happens to a service that is there."""
     if action == "status":
         seen = service["state"]
+        if seen == START_PENDING:
+            service["state"] = RUNNING
         if seen == STOP_PENDING and name not in state.get("stuck", []):
             service["state"] = STOPPED
         return 0, str(seen)

@@ -14,7 +14,7 @@ from mt4pump.cli import main
 from mt4pump.service import commands, control
 from mt4pump.service.programs import PROGRAMS
 from tests.service import fake_nssm
-from tests.service.fake_nssm import PAUSED, RUNNING, STOPPED
+from tests.service.fake_nssm import PAUSED, RUNNING, START_PENDING, STOPPED
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fakes are scripts; there, the real NSSM is driven")
 
@@ -187,6 +187,16 @@ def test_program_that_ends_at_once_is_an_error_with_the_end_of_its_log(
     desk.set(dies=[])
     assert desk("start") == 0, "what is paused is stopped and started"
     assert desk.states() == {"mt4pump": RUNNING}
+
+
+def test_service_that_is_just_starting_is_left_to_it(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk("install")
+    services = desk.state["services"]
+    services["mt4pump"]["state"] = START_PENDING
+    desk.set(services=services, calls=[])
+    assert desk("start") == 0
+    assert desk.done() == []
+    assert "runs already" in capsys.readouterr().out
 
 
 def test_service_that_does_not_stop_is_an_error(

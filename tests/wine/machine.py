@@ -124,7 +124,8 @@ class Machine:
     def boot(self) -> None:
         """Start the machine's services with no pipe of ours: they would hold it open for ever."""
         # As an editable installation does it: services do not get our environment.
-        (self.site / "mt4pump.pth").write_text(self.windows(ROOT), encoding="utf-8")
+        paths = "".join(f"{self.windows(path)}\n" for path in (ROOT, ROOT / "consumers"))
+        (self.site / "mt4pump.pth").write_text(paths, encoding="utf-8")
         self._quietly([_wineserver(), "-p"], check=False)  # 2: it runs already
         self._quietly(["wineboot"])
         # The first to ask about services starts explorer.exe and rpcss.exe, which keep its pipes, too.

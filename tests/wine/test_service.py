@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket as sockets
 import time
 from collections.abc import Iterator
@@ -109,7 +107,7 @@ def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str)
         socket = pumping(own, endpoint)
         before = heartbeat(socket).body
         for pid in service.processes():
-            os.kill(pid, signal.SIGKILL)
+            psutil.Process(pid).kill()
         after = heartbeat(socket, before["epoch"]).body
         assert after["log"] == before["log"], "the same journal"
         assert after["offset"] > before["offset"] > 0, "offsets go on"

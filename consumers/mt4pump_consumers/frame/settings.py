@@ -47,6 +47,16 @@ class ConsumerSettings(BaseSettings):
     log_format: Literal["human", "json"] = Field("human", description="lines for people, or one JSON object per line")
     config: Path | None = Field(None, description="TOML file with settings, in place of the one in the working folder")
 
+    @property
+    def query_address(self) -> str:
+        """Return where questions go: as set, or the port after the stream's; raises ValueError where it has none."""
+        if self.query_endpoint is not None:
+            return self.query_endpoint
+        host, _, port = self.endpoint.rpartition(":")
+        if not port.isdecimal():
+            raise ValueError(f"endpoint {self.endpoint} has no port to count on from: give query-endpoint")
+        return f"{host}:{int(port) + 1}"
+
     @classmethod
     def settings_customise_sources(
         cls,

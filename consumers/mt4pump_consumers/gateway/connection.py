@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, Protocol
 
 from websockets.asyncio.server import ServerConnection
@@ -33,13 +34,14 @@ class Register(Protocol):
 class GatewayConnection(ServerConnection):
     """``flow`` is set once the client is let in; ``is_full`` says that its transport takes no more for now."""
 
-    def __init__(self, *arguments: Any, register: Register, **options: Any) -> None:
+    def __init__(self, *arguments: Any, register: Register, send_buffer_bytes: int, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.flow: Flow | None = None
         self.is_full = False
         self.grant: Grant | None = None
         self.is_proxied = False
         self._register = register
+        self._send_buffer_bytes = send_buffer_bytes
         self._address: str | None = None
 
     @property
@@ -52,6 +54,10 @@ class GatewayConnection(ServerConnection):
         """Count the connection; one too many is ended before it costs anything."""
         super().connection_made(transport)
         self._address = self.address
+        link = transport.get_extra_info("socket")
+        if link is not None:
+            # Left to itself the system takes megabytes before it says that the client does not read: old quotes, all.
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         if not self._register.arrived(self._address):
             self.transport.abort()
 
@@ -77,10 +83,10 @@ class GatewayConnection(ServerConnection):
             self.flow.became_free()
 
 
-def connection_factory(register: Register) -> Any:
+def connection_factory(register: Register, send_buffer_bytes: int) -> Any:
     """Return what makes connections for `websockets.serve`, which asks for a class but only calls it."""
 
     def make(*arguments: Any, **options: Any) -> GatewayConnection:
-        return GatewayConnection(*arguments, register=register, **options)
+        return GatewayConnection(*arguments, register=register, send_buffer_bytes=send_buffer_bytes, **options)
 
     return make

@@ -163,7 +163,7 @@ class Gateway:
                 settings.port,
                 ssl=self._tls.context if self._tls else None,
                 process_request=self._process_request,
-                create_connection=connection_factory(self._gate),
+                create_connection=connection_factory(self._gate, settings.write_buffer_bytes),
                 extensions=[deflate] if settings.compression else None,
                 compression=None,
                 max_size=settings.message_bytes,

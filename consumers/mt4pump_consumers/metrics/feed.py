@@ -47,17 +47,21 @@ class Feed(Thread):
         while not self._stopping.is_set():
             began_s = time.monotonic()
             try:
-                with self._subscriber as subscriber:
-                    self._read(subscriber)
+                self._read_on()
             except Exception:
                 log.exception("reading ended by an error that should not happen; it begins anew in %.0f s", delay_s)
             if time.monotonic() - began_s > RETRY_LAST_S:
                 delay_s = RETRY_FIRST_S
-            if self._stopping.wait(delay_s):
-                return
+            if not self._stopping.wait(delay_s):
+                self.restarts += 1
             delay_s = min(delay_s * 2, RETRY_LAST_S)
-            self.restarts += 1
-            self._renew()
+
+    def _read_on(self) -> None:
+        if self.restarts:
+            self._subscriber = self._subscribe()
+        with self._subscriber as subscriber:
+            if not self._stopping.is_set():  # `stop` may have closed the one before just now
+                self._read(subscriber)
 
     def _read(self, subscriber: Subscriber) -> None:
         now_ns, symbols = time.time_ns, self._symbols
@@ -69,12 +73,6 @@ class Feed(Thread):
             take_event(item, now_ns())
             if symbols is not None and isinstance(item, Quote):
                 symbols.take(item)
-
-    def _renew(self) -> None:
-        try:
-            self._subscriber = self._subscribe()
-        except Exception:
-            log.exception("no new subscriber could be made")  # the old one is closed: the next turn tries again
 
     def stop(self) -> None:
         """End reading, and wait for that; may be called without a start."""

@@ -17,6 +17,13 @@ TS_DELETED."""
 POSITIONS = frozenset({0, 1})
 """Values of ``cmd`` that are positions; 2 to 5 are pending orders."""
 HUNDREDTHS = 100
+INTEGER_MAX = 2**63 - 1
+"""SQLite's largest."""
+INTEGERS = (
+    *("login", "order", "cmd", "volume", "digits", "open_time", "close_time", "magic", "reason", "state", "timestamp"),
+)
+REALS = ("open_price", "close_price", "sl", "tp", "profit", "storage", "commission", "taxes")
+TEXTS = ("change", "symbol", "comment")
 DIGITS_MAX = 10
 
 
@@ -93,38 +100,38 @@ class Execution(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data fit for JSON (no number is infinite or not a number), ``lots`` and ``side`` added."""
-        plain = {name: _plain(value) for name, value in self._asdict().items()}
+        plain = {name: finite(value) for name, value in self._asdict().items()}
         return {**plain, "lots": self.lots, "side": self.side}
 
 
 def execution_of(event: Trade) -> Execution:
     """Return the execution that a trade event tells; fields that the daemon left out are 0 or empty."""
-    body = event.body
-    key = event.key
+    body, key = event.body, event.key
+    integers = {name: _int(body.get(name)) for name in INTEGERS}
+    reals = {name: _float(body.get(name)) for name in REALS}
+    texts = {name: str(body.get(name) or "") for name in TEXTS}
+    if key.isdecimal():
+        integers["login"] = int(key)  # a deletion may come with login 0; the topic has the account's own
+    named: dict[str, Any] = {**integers, **reals, **texts}
     return Execution(
-        event.epoch,
-        event.topic,
-        event.seq,
-        event.offset,
-        event.ts,
-        int(key) if key.isdecimal() else _int(body.get("login")),
-        *(_int(body.get("order")), str(body.get("change") or ""), str(body.get("symbol") or "")),
-        *(_int(body.get(name)) for name in ("cmd", "volume", "digits", "open_time")),
-        _float(body.get("open_price")),
-        _int(body.get("close_time")),
-        *(_float(body.get(name)) for name in ("close_price", "sl", "tp", "profit", "storage", "commission", "taxes")),
-        *(_int(body.get("magic")), str(body.get("comment") or ""), _int(body.get("reason"))),
-        *(_int(body.get("state")), _int(body.get("timestamp")), event.synthetic),
+        epoch=event.epoch,
+        topic=event.topic,
+        seq=event.seq,
+        offset=event.offset,
+        ts=event.ts,
+        synthetic=event.synthetic,
+        **named,
     )
 
 
 def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and abs(value) <= INTEGER_MAX else 0
 
 
 def _float(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _plain(value: object) -> object:
+def finite(value: object) -> object:
+    """Return the value, None for a number that JSON does not know."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

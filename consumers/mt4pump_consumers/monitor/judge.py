@@ -7,8 +7,8 @@ from typing import Any
 
 from mt4pump.client import Margin
 from mt4pump_consumers.monitor.alert import NS, Alert, alert_id
-from mt4pump_consumers.monitor.execution import Execution
-from mt4pump_consumers.monitor.memory import Condition, Key, Memory
+from mt4pump_consumers.monitor.execution import Execution, finite
+from mt4pump_consumers.monitor.memory import Condition, Memory
 from mt4pump_consumers.monitor.rules import Account, AnyRule, FeedSilent, Loss, MarginCall, QuickClose, Volume
 from mt4pump_consumers.monitor.silence import FeedSign
 
@@ -16,6 +16,7 @@ FIRING, RESOLVED = "firing", "resolved"
 LEVELS = {"margin_call": 1, "stop_out": 2}
 """MarginLevel.level_type."""
 FEED = "feed"
+FEED_WORDS = {"quotes": "quotes", "session": "trade server", "daemon": "mt4pump"}
 
 TradeRuleKind = Volume | Loss | Account | QuickClose
 
@@ -43,72 +44,84 @@ class Judge:
         """Look at a change of an order."""
         for rule in self._of_trades:
             if rule.covers(done.login, done.symbol) and (reason := _reason(rule, done)):
-                cause = alert_id(rule.name, done.epoch, done.topic, done.seq)
+                cause = (done.epoch, done.topic, done.seq)
                 facts = {"reason": reason, "execution": done.as_dict()}
-                self._tell(cause, rule, FIRING, str(done.login), done.ts, f"{_deed(done)}: {reason}", facts)
+                text = f"{_deed(done)}: {reason}"
+                self._tell(
+                    rule, _alert(rule, FIRING, cause, subject=str(done.login), ts=done.ts, text=text, facts=facts)
+                )
 
     def margin(self, event: Margin) -> None:
         """Look at an account's margin: an event, or a row of a snapshot."""
         level = 0 if event.action == "delete" else event.level_type or 0
+        subject, facts = event.key, _margin_facts(event)
         for rule in self._of_margins:
             if rule.accounts and event.login not in rule.accounts:
                 continue
-            key = (rule.name, event.key)
-            if level >= LEVELS[rule.level] and key not in self._memory.conditions:
-                cause = alert_id(rule.name, event.epoch, event.topic, event.seq, FIRING)
-                text = f"account {event.key} is in {'stop-out' if level > 1 else 'margin call'}: {_margin_words(event)}"
-                told = self._tell(cause, rule, FIRING, event.key, event.ts, text, _margin_facts(event))
-                self._memory.begin(key, Condition(event.ts, told))
-            elif level < LEVELS[rule.level] and key in self._memory.conditions:
-                cause = alert_id(rule.name, event.epoch, event.topic, event.seq, RESOLVED)
-                text = f"account {event.key} is out of margin call: {_margin_words(event)}"
-                self._resolve(cause, rule, key, event.ts, text, _margin_facts(event))
+            holds = (rule.name, subject) in self._memory.conditions
+            cause = (event.epoch, event.topic, event.seq)
+            if level >= LEVELS[rule.level] and not holds:
+                text = f"account {subject} is in {'stop-out' if level > 1 else 'margin call'}: {_margin_words(event)}"
+                alert = _alert(rule, FIRING, cause, subject=subject, ts=event.ts, text=text, facts=facts)
+                self._begin(rule, event.ts, alert)
+            elif level < LEVELS[rule.level] and holds:
+                words = rule.level.replace("_", " ")
+                text = f"account {subject} is out of {words}: {_margin_words(event)}"
+                self._end(rule, _alert(rule, RESOLVED, cause, subject=subject, ts=event.ts, text=text, facts=facts))
 
     def margins_are(self, logins: frozenset[str], ts: int) -> None:
         """Take a whole table of accounts in margin call: conditions of all others are over, though nobody said so."""
         for rule in self._of_margins:
             for key in [key for key in self._memory.conditions if key[0] == rule.name and key[1] not in logins]:
-                since = self._memory.conditions[key].since
-                cause = alert_id(rule.name, key[1], since, RESOLVED)
-                self._resolve(cause, rule, key, ts, f"account {key[1]} is out of margin call", {})
+                cause = (key[1], self._memory.conditions[key].since)
+                text = f"account {key[1]} is out of margin call"
+                self._end(rule, _alert(rule, RESOLVED, cause, subject=key[1], ts=ts, text=text, facts={}))
 
     def feed(self, signs: Mapping[str, FeedSign], now_ts: int) -> None:
         """Look at how long the feed was silent; ``signs`` by what a rule is ``of``."""
         for rule in self.of_feed:
             sign = signs[rule.of]
-            key = (rule.name, FEED)
             facts = {"of": rule.of, "silent_s": round(sign.silent_s, 1), "last_ts": sign.last_ts, "state": sign.state}
-            condition = self._memory.conditions.get(key)
+            condition = self._memory.conditions.get((rule.name, FEED))
             if sign.silent_s >= rule.seconds and condition is None:
-                cause = alert_id(rule.name, rule.of, sign.last_ts, FIRING)
-                text = f"{_of_words(rule)} silent for {sign.silent_s:.0f} s ({sign.state})"
-                told = self._tell(cause, rule, FIRING, FEED, now_ts, text, facts)
-                self._memory.begin(key, Condition(sign.last_ts, told))
+                text = f"{FEED_WORDS[rule.of]}: nothing for {sign.silent_s:.0f} s ({sign.state})"
+                cause: tuple[object, ...] = (rule.of, sign.last_ts)
+                alert = _alert(rule, FIRING, cause, subject=FEED, ts=now_ts, text=text, facts=facts)
+                self._begin(rule, sign.last_ts, alert)
             elif sign.silent_s < rule.seconds and condition is not None and sign.is_heard:
-                cause = alert_id(rule.name, rule.of, condition.since, RESOLVED)
-                self._resolve(cause, rule, key, now_ts, f"{_of_words(rule)} heard again", facts)
+                text = f"{FEED_WORDS[rule.of]}: there again"
+                cause = (rule.of, condition.since)
+                self._end(rule, _alert(rule, RESOLVED, cause, subject=FEED, ts=now_ts, text=text, facts=facts))
 
-    def _tell(
-        self, cause: str, rule: AnyRule, status: str, subject: str, ts: int, text: str, facts: Mapping[str, Any]
-    ) -> bool:
-        key = (rule.name, subject)
+    def _tell(self, rule: AnyRule, alert: Alert) -> bool:
+        """Make the alert, unless the rule was heard about this subject lately; return whether it was made."""
+        key = (rule.name, alert.subject)
         quiet_ns = self._quiet_ns[rule.name]
-        if status == FIRING and quiet_ns:
+        if alert.status == FIRING and quiet_ns:
             last = self._memory.quiet.get(key)
-            if last is not None and ts - last < quiet_ns:
+            if last is not None and alert.ts - last < quiet_ns:
                 self.suppressed += 1
                 return False
-            self._memory.hush(key, ts)
-            self._memory.forget_quiet({name: ts - each_ns for name, each_ns in self._quiet_ns.items()})
-        self.alerts.append(Alert(cause, rule.name, rule.when, rule.severity, status, subject, ts, text, facts))
+            self._memory.hush(key, alert.ts)
+            self._memory.forget_quiet({name: alert.ts - each_ns for name, each_ns in self._quiet_ns.items()})
+        self.alerts.append(alert)
         return True
 
-    def _resolve(
-        self, cause: str, rule: MarginCall | FeedSilent, key: Key, ts: int, text: str, facts: Mapping[str, Any]
-    ) -> None:
-        condition = self._memory.end(key)
+    def _begin(self, rule: MarginCall | FeedSilent, since: int, alert: Alert) -> None:
+        told = self._tell(rule, alert)
+        self._memory.begin((rule.name, alert.subject), Condition(since, told))
+
+    def _end(self, rule: MarginCall | FeedSilent, alert: Alert) -> None:
+        condition = self._memory.end((rule.name, alert.subject))
         if condition is not None and condition.told and rule.tell_end:
-            self._tell(cause, rule, RESOLVED, key[1], ts, text, facts)
+            self._tell(rule, alert)
+
+
+def _alert(
+    rule: AnyRule, status: str, cause: tuple[object, ...], *, subject: str, ts: int, text: str, facts: Mapping[str, Any]
+) -> Alert:
+    name = alert_id(rule.name, *cause, status)
+    return Alert(name, rule.name, rule.when, rule.severity, status, subject, ts, text, facts)
 
 
 def _reason(rule: TradeRuleKind, done: Execution) -> str:
@@ -141,8 +154,4 @@ def _margin_words(event: Margin) -> str:
 
 def _margin_facts(event: Margin) -> dict[str, Any]:
     names = ("group", "leverage", "balance", "equity", "volume", "margin", "margin_free", "margin_level", "level_type")
-    return {"login": event.login, **{name: event.body.get(name) for name in names}}
-
-
-def _of_words(rule: FeedSilent) -> str:
-    return {"quotes": "no quotes:", "session": "trade server", "daemon": "mt4pump"}[rule.of]
+    return {"login": event.login, **{name: finite(event.body.get(name)) for name in names}}

@@ -59,7 +59,7 @@ class Volume(TradeRule):
 
 
 class Loss(TradeRule):
-    """An order was closed with a loss (profit, swap and commission) of ``amount`` or more, in the account's currency."""
+    """An order was closed with a loss (profit, swap, commission) of ``amount`` or more, in the account's currency."""
 
     when: Literal["loss"]
     amount: float = Field(gt=0)
@@ -100,8 +100,9 @@ class MarginCall(Rule):
 class FeedSilent(Rule):
     """Nothing came for ``seconds``.
 
-    ``of``: ``quotes`` (no quote; a closed market is silent, too), ``session`` (the trade server sent nothing at all, not
-    even a PING: a fault at any hour), ``daemon`` (no heartbeat of mt4pump). The first two notice a dead daemon as well.
+    ``of``: ``quotes`` (no quote; a closed market is silent, too), ``session`` (the trade server sent nothing at all,
+    not even a PING: a fault at any hour), ``daemon`` (no heartbeat of mt4pump). The first two notice a dead daemon as
+    well.
     """
 
     when: Literal["feed_silent"]

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from mt4pump_consumers.frame import CannotStart
-from mt4pump_consumers.monitor.execution import Execution
+from mt4pump_consumers.monitor.execution import REALS, Execution
 
 VERSION = 1
 BUSY_S = 30.0
@@ -14,9 +14,6 @@ BUSY_S = 30.0
 WAL_LIMIT_BYTES = 64 * 2**20
 
 TYPES = {"topic": "TEXT", "change": "TEXT", "symbol": "TEXT", "comment": "TEXT"}
-REALS = frozenset(
-    {"open_price", "close_price", "sl", "tp", "profit", "storage", "commission", "taxes"}
-)  # SQLite keeps not-a-number as NULL
 NAMES = Execution._fields
 COLUMNS = ", ".join(f'"{name}"' for name in NAMES)
 

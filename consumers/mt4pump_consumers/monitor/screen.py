@@ -23,7 +23,7 @@ CLOCK = slice(11, 19)
 STATES = {"pumping": "bold green", "logged_in": "bold yellow", "connecting": "bold yellow"}
 CHANGES = {"closed": "bold", "deleted": "bold red", "activated": "cyan"}
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
-LINES_AT_LEAST, CALLS_AT_LEAST = 3, 3
+LINES_AT_LEAST, LINE_CALLS = 3, 20
 
 
 def draw(desk: Desk, width: int, height: int) -> RenderableType:
@@ -35,15 +35,16 @@ def draw(desk: Desk, width: int, height: int) -> RenderableType:
 
 
 def _narrow(desk: Desk, width: int, room: int) -> list[RenderableType]:
-    """Executions; below them symbols beside accounts; below those margin calls beside messages."""
-    low = max(CALLS_AT_LEAST, room // 5) + TITLE_LINES
+    """Margin calls in a line, executions, symbols beside accounts, messages."""
+    low = max(LINES_AT_LEAST, room // 5) + 1
     middle = max(4, room // 4) + TITLE_LINES
     left = max(34, (width - 2) * 9 // 20)
     right = width - left - 2
     return [
-        executions(desk, width, room - low - middle),
+        calls_line(desk),
+        executions(desk, width, room - 1 - low - middle),
         _beside(symbols(desk, left, middle), accounts(desk, right, middle), left, right),
-        _beside(calls(desk, left, low), messages(desk, right, low), left, right),
+        messages(desk, width, low),
     ]
 
 
@@ -54,9 +55,7 @@ def _wide(desk: Desk, width: int, room: int) -> list[RenderableType]:
     right = min(60, max(50, width * 2 // 5))
     left = width - right - 2
     each = high // 3
-    stack = Group(
-        symbols(desk, right, high - 2 * each), accounts(desk, right, each), calls(desk, right, each)
-    )
+    stack = Group(symbols(desk, right, high - 2 * each), accounts(desk, right, each), calls(desk, right, each))
     return [_beside(executions(desk, left, high), stack, left, right), messages(desk, width, low)]
 
 
@@ -107,13 +106,30 @@ def counts_line(desk: Desk) -> Text:
     return line
 
 
+def calls_line(desk: Desk) -> Text:
+    """Return the accounts in margin call, the lowest level first, as far as there is room."""
+    found = sorted(desk.calls.values(), key=lambda call: call.margin_level)
+    line = Text("margin calls ", "bold red" if found else "bold", no_wrap=True, overflow="ellipsis")
+    line.append(f"{len(found):,}" if found else "none", "" if found else "not bold dim")
+    for call in found[:LINE_CALLS]:
+        words = f"  {call.login} {'STOP-OUT ' if call.level_type > 1 else ''}{call.margin_level:.0f}%"
+        line.append(words, "bold red" if call.level_type > 1 else "not bold yellow")
+    return line
+
+
 # ---- the blocks ----
 
 
 def executions(desk: Desk, width: int, height: int) -> RenderableType:
     """Return the last executions, the newest at the top."""
     table = _block("executions", width)
-    for name, justify in (("time UTC", "left"), ("account", "right"), ("order", "right"), ("", "left"), ("", "left")):
+    for name, justify in (
+        ("time UTC", "left"),
+        ("account", "right"),
+        ("order", "right"),
+        ("change", "left"),
+        ("side", "left"),
+    ):
         _column(table, name, justify)
     for name in ("lots", "symbol", "price", "result"):
         _column(table, name, "left" if name == "symbol" else "right")

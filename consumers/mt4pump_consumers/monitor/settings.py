@@ -23,7 +23,9 @@ class MonitorSettings(ConsumerSettings):
         "auto", description="live screen, JSON lines, or only the log; auto: live on a terminal, else only the log"
     )
     refresh_s: float = Field(0.25, ge=0.05, le=10, description="seconds between two pictures of the live screen")
-    topics: tuple[str, ...] = Field(("trade.*", "margin.*", "session.*"), min_length=1, description="what to read")
+    topics: tuple[str, ...] = Field(
+        ("trade.*", "margin.*", "session.start", "session.stop"), min_length=1, description="what to read"
+    )
     changes: tuple[str, ...] = Field(
         EXECUTIONS, min_length=1, description=f"changes of an order that are kept, of {' '.join(CHANGES)}"
     )

@@ -7,6 +7,7 @@ batch is there, and the position behind it, or nothing, and the batch comes agai
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import NS, Alert
-from mt4pump_consumers.monitor.execution import Execution
+from mt4pump_consumers.monitor.execution import REALS, Execution
 from mt4pump_consumers.monitor.memory import Condition, Memory
 from mt4pump_consumers.monitor.schema import COLUMNS, NAMES, open_store
 
@@ -167,6 +168,11 @@ class Store:
         """Return how many alerts are none, pending, sent, failed, dropped."""
         return dict(self._connection.execute("SELECT webhook, count(*) FROM alerts GROUP BY webhook"))
 
+    def waiting(self) -> int:
+        """Return how many alerts wait for the webhook."""
+        query = "SELECT count(*) FROM alerts WHERE webhook = 'pending'"
+        return int(self._connection.execute(query).fetchone()[0])
+
     # ---- inside ----
 
     @contextmanager
@@ -196,8 +202,7 @@ class Store:
             return
         room = 0
         if self._webhook:
-            waiting = "SELECT count(*) FROM alerts WHERE webhook = 'pending'"
-            room = self._backlog - connection.execute(waiting).fetchone()[0]
+            room = self._backlog - self.waiting()
         for alert in alerts:
             state = NONE if not self._webhook else PENDING if room > 0 else DROPPED
             row = (alert.id, alert.ts, alert.rule, alert.status, alert.subject, alert.text, json.dumps(alert.as_dict()))
@@ -235,7 +240,8 @@ def _set(connection: sqlite3.Connection, name: str, value: str) -> None:
 
 def _execution(row: Sequence[Any]) -> Execution:
     values = dict(zip(NAMES, row, strict=True))
-    return Execution(**{**values, "synthetic": bool(values["synthetic"])})
+    reals = {name: math.nan if values[name] is None else values[name] for name in REALS}  # NaN is kept as NULL
+    return Execution(**{**values, **reals, "synthetic": bool(values["synthetic"])})
 
 
 def _lock(path: Path | None) -> FileLock | None:

@@ -100,7 +100,9 @@ class JsonLines:
                     return  # a reader that does not read must not keep us from ending
                 continue
             try:
-                data = data[os.write(self._descriptor, data[: select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512]) :]
+                data = data[
+                    os.write(self._descriptor, data[: select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512]) :
+                ]
             except OSError:  # the reader went: there is nobody to tell
                 self._is_gone = True
                 self._ending.ask()
@@ -170,9 +172,7 @@ class _ToDesk(logging.Handler):
 
 def _on_terminal(root: logging.Logger) -> list[logging.Handler]:
     return [
-        handler
-        for handler in root.handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream.isatty()
+        handler for handler in root.handlers if isinstance(handler, logging.StreamHandler) and handler.stream.isatty()
     ]
 
 

@@ -1,7 +1,8 @@
 """Sends alerts, one at a time, in a thread of its own; what is not sent waits in the store, also over a restart.
 
-An alert is marked as sent when the answer is there. A monitor killed between the two sends that one alert again the next
-time: HTTP can do no better. Both times it carries the same ``Idempotency-Key``, the alert's id, for receivers to tell.
+An alert is marked as sent when the answer is there. A monitor killed between the two sends that one alert again the
+next time: HTTP can do no better. Both times it carries the same ``Idempotency-Key``, the alert's id, for receivers to
+tell.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SERVER_FAULT, REDIRECT, SUCCESS = 500, 300, 200
 log = logging.getLogger(__name__)
 
 
-class NotTaken(Exception):  # noqa: N818 - reads as what it is
+class NotTaken(Exception):
     """The webhook did not take an alert; ``is_final``: it will not take it later, either."""
 
     def __init__(self, text: str, *, is_final: bool) -> None:
@@ -54,7 +55,7 @@ class WebhookOptions:
 
 
 class Webhook(Thread):
-    """``counts``: sent, attempts, retries, failed (given up), faults (of the store). ``trouble``: why the last failed."""
+    """``counts``: sent, attempts, retries, failed (given up), faults (of the store); ``trouble``: why it fails."""
 
     def __init__(self, store: Path, options: WebhookOptions) -> None:
         super().__init__(name="webhook", daemon=True)

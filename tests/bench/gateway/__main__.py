@@ -81,7 +81,7 @@ def line(running: subprocess.Popen[str]) -> str:
     assert running.stdout is not None
     text = running.stdout.readline().strip()
     if not text:
-        raise RuntimeError(f"{running.args} ended without an answer")
+        raise RuntimeError(f"{running.args!r} ended without an answer")
     return text
 
 

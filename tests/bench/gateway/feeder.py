@@ -57,9 +57,9 @@ class Answers:
 
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch
-        self._router = zmq.Context.instance().socket(zmq.ROUTER)
+        self._router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._router.bind("tcp://127.0.0.1:*")
-        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.endpoint: str = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         self.seqs: dict[str, int] = {}
 
     def give(self) -> None:
@@ -101,7 +101,7 @@ def paced(
 
 def over_zmq(count: int, rate: float) -> None:
     """Publish on a free port and answer on another; both are printed."""
-    publisher = zmq.Context.instance().socket(zmq.PUB)
+    publisher: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUB)
     publisher.bind("tcp://127.0.0.1:*")
     epoch, pack = int(time.time() * 1000), msgpack.Packer().pack
     answers = Answers(epoch)

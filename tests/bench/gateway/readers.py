@@ -42,13 +42,13 @@ def connect(port: int, messages: list[bytes]) -> socket.socket:
             data += part
         if message:
             link.sendall(message)
-    link.setblocking(False)
+    link.setblocking(False)  # noqa: FBT003 - so it is called
     return link
 
 
 def run(port: int, clients: int, symbol_count: int, window_s: float) -> None:
     """Connect all and count."""
-    messages = [{"action": "subscribe", "symbols": symbols(symbol_count)}]
+    messages: list[dict[str, object]] = [{"action": "subscribe", "symbols": symbols(symbol_count)}]
     if window_s:
         messages.insert(0, {"action": "batch", "window_s": window_s})
     frames = [masked(json.dumps(message).encode()) for message in messages]

@@ -69,13 +69,15 @@ class Running:
         return f"http://127.0.0.1:{self.port}/"
 
     def connect(self, **options: Any) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{self.port}", open_timeout=LIMIT_S, **options)
+        link: ClientConnection = connect(f"ws://127.0.0.1:{self.port}", open_timeout=LIMIT_S, **options)
+        return link
 
 
 @contextmanager
 def gateway(folder: Path, endpoint: str, query: str, *flags: str) -> Iterator[Running]:
     """Run a gateway on a free port."""
-    where = ["--endpoint", endpoint, "--query-endpoint", query, "--port", "0", "--silence-s", "2"]
+    where = ["--endpoint", endpoint, "--query-endpoint", query, "--silence-s", "2"]
+    where += [] if "--port" in flags else ["--port", "0"]
     with program(started(folder, "mt4pump_consumers.gateway", *where, *flags)) as run:
         yield Running(run)
 

@@ -1,8 +1,11 @@
+"""Conflation: never too often, always the last value."""
+
 from __future__ import annotations
+
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mt4pump_consumers.gateway.conflation import EARLY_S, Conflation
 
 INTERVAL_S = 1.0
@@ -30,7 +33,7 @@ def test_never_too_often_and_always_the_last_one(steps: list[tuple[float, str, b
         tick()
     for name, number in offered.items():
         times = [at_s for at_s, _ in sent[name]]
-        assert all(later - earlier >= INTERVAL_S - EARLY_S for earlier, later in zip(times, times[1:], strict=False))
+        assert all(later - earlier >= INTERVAL_S - EARLY_S for earlier, later in pairwise(times))
         assert sent[name][-1][1] == number
     assert not conflation.hot
 

@@ -1,10 +1,11 @@
+"""Who may connect, and settings that are refused."""
+
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
-
 from mt4pump_consumers.gateway.gate import SLACK, Gate, Origins
 from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
+from pydantic import ValidationError
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,8 @@ def test_connections_are_counted_over_all_and_per_address() -> None:
     ("flags", "reason"),
     [
         ({}, "nobody could log in"),
-        ({"anonymous": True, "host": "0.0.0.0", "allow_plaintext": True}, "anonymous"),
-        ({"jwt_secret": "x", "host": "0.0.0.0"}, "open to other machines"),
+        ({"anonymous": True, "host": "0.0.0.0", "allow_plaintext": True}, "anonymous"),  # noqa: S104 - it is refused
+        ({"jwt_secret": "x", "host": "0.0.0.0"}, "open to other machines"),  # noqa: S104 - it is refused
         ({"anonymous": True, "tls_key": "k.pem"}, "go together"),
         ({"jwt_secret": "x", "jwt_public_key": "k.pem"}, "not both"),
     ],
@@ -57,4 +58,4 @@ def test_settings_that_are_unsafe_or_of_no_use_are_refused(flags: dict[str, obje
 
 def test_loopback_is_known_in_every_spelling() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost", "::ffff:127.0.0.1")))
-    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.com", "127.0.0.1.example.com")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.com", "127.0.0.1.example.com")))  # noqa: S104

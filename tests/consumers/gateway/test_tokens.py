@@ -1,3 +1,5 @@
+"""Tokens that let in, and those that do not."""
+
 from __future__ import annotations
 
 import time
@@ -7,11 +9,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 from mt4pump_consumers.gateway import new_token
 from mt4pump_consumers.gateway.tokens import BadKey, JwtVerifier, TokenError, TokenFile, verify
 
-SECRET = "0123456789abcdef0123456789abcdef"
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 NAMES = ("topics", None, None)
 
 
@@ -33,7 +34,7 @@ def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
         token(topics=None),
         token(topics=[1]),
         jwt.encode({"topics": ["*"]}, SECRET, "HS256"),
-        jwt.encode({"exp": time.time() + 60, "topics": ["*"]}, None, "none"),
+        jwt.encode({"exp": time.time() + 60, "topics": ["*"]}, None, "none"),  # type: ignore[arg-type]
         "no token at all",
         "a.b.c",
         "x" * 100_000,

@@ -1,7 +1,8 @@
+"""Names and patterns of topics."""
+
 from __future__ import annotations
 
 import pytest
-
 from mt4pump_consumers.gateway.topics import Allowed, matches
 
 

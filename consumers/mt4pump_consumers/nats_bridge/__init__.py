@@ -1,0 +1,14 @@
+"""The NATS bridge: the stream on NATS subjects, what is durable in a JetStream stream, each event once and in order.
+
+::
+
+    mt4pump ──PUB──► Reader ─┬─ quotes, heartbeats ────────────────► core NATS
+       │                     └─ durable events ─► Lane ─► Outbox ──► JetStream
+       └──query────────────► Journal (what is missing) ─┘
+
+Where to go on is read from the stream itself: its last message names journal and offset. So there is nothing to keep
+beside it, and the bridge may be killed, moved and started anew at will. Each message is published on the condition that
+the one before it is the stream's last (``Nats-Expected-Last-Sequence``): whatever was in doubt when a connection broke,
+nothing is stored twice or out of order, however long the outage; ``Nats-Msg-Id`` guards the same within the stream's
+window, and tells readers which event it is. What the live stream skips is asked of the daemon's journal.
+"""

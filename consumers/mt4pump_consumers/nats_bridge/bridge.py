@@ -1,0 +1,115 @@
+"""Puts the bridge together: stream → reader → core NATS and the durable lane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from fnmatch import fnmatchcase
+
+from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Event, Heartbeat, Notice
+from mt4pump_consumers.frame import CannotStart, Ending
+from mt4pump_consumers.nats_bridge.journal import Journal
+from mt4pump_consumers.nats_bridge.lane import Lane
+from mt4pump_consumers.nats_bridge.link import Link
+from mt4pump_consumers.nats_bridge.message import headers_of
+from mt4pump_consumers.nats_bridge.settings import NatsSettings
+from mt4pump_consumers.nats_bridge.subjects import subject_of
+
+HEARTBEAT = "heartbeat"
+BREATH = 256
+"""Events read in one go, before everything else gets its turn."""
+NUDGE_S, NUDGES = 1.0, 10
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: NatsSettings, ending: Ending) -> int:
+    """Republish until asked to end."""
+    asyncio.run(Bridge(settings).run(ending))
+    log.info("stopped")
+    return 0
+
+
+class Bridge:
+    """The whole of it. ``counts`` are described in `Link` and `Lane`; ``missed`` are quotes that never reached us."""
+
+    def __init__(self, settings: NatsSettings) -> None:
+        self.counts: Counter[str] = Counter()
+        self._settings = settings
+        self._wants_heartbeat = any(fnmatchcase(HEARTBEAT, topic) for topic in settings.topics)
+        try:
+            self._keys = ClientKeys.load(settings.keys) if settings.keys else None
+            self._query_endpoint = settings.query_address
+        except (ClientError, ValueError) as error:
+            raise CannotStart(str(error)) from error
+
+    async def run(self, ending: Ending) -> None:
+        """Run until asked to end; raises CannotStart, or what ended a task that should not end."""
+        link = Link(self._settings, self.counts)
+        journal = Journal(self._query_endpoint, self._keys, self._settings.topics)
+        lane = Lane(self._settings, link, journal, self.counts)
+        log.info("from mt4pump on %s to NATS on %s", self._settings.endpoint, ", ".join(self._settings.servers))
+        works = (link.run(), lane.run(), self._read(link, lane), self._report())
+        tasks = {asyncio.create_task(work) for work in works}
+        end = asyncio.create_task(ending.wait_async())
+        try:
+            done, _ = await asyncio.wait({*tasks, end}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {end}:
+                task.result()
+        finally:
+            await _end({*tasks, end})
+            await journal.close()
+            self._tell()
+
+    async def _read(self, link: Link, lane: Lane) -> None:
+        prefix = self._settings.subject_prefix
+        async with self._subscriber() as subscriber:
+            count = 0
+            async for item in subscriber:
+                if isinstance(item, Notice):
+                    self.counts["missed"] += item.count if item.kind == "lost" else 0
+                    continue
+                if isinstance(item, Heartbeat):
+                    lane.hear(item)
+                if lane.takes(item):
+                    lane.offer(item)
+                elif self._wants_heartbeat or item.kind != HEARTBEAT:
+                    await link.publish(subject_of(item.topic, prefix), item.frames[1], headers_of(item))
+                count += 1
+                if count % BREATH == 0:
+                    await asyncio.sleep(0)
+
+    def _subscriber(self) -> AsyncSubscriber:
+        try:
+            return AsyncSubscriber(
+                self._settings.endpoint,
+                query_endpoint=self._query_endpoint,
+                topics=(*self._settings.topics, HEARTBEAT),
+                snapshot=False,
+                keys=self._keys,
+                notices=True,
+            )
+        except ClientError as error:
+            raise CannotStart(str(error)) from error
+
+    async def _report(self) -> None:
+        interval_s = self._settings.report_interval_s
+        while True:
+            await asyncio.sleep(interval_s or 3600.0)
+            if interval_s:
+                self._tell()
+
+    def _tell(self) -> None:
+        log.info("so far: %s", ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())) or "nothing")
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel, more than once: nats-py swallows a cancellation while it flushes."""
+    left = tasks
+    for _ in range(NUDGES):
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=NUDGE_S)
+        if not left:
+            return

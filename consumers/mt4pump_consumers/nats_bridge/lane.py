@@ -1,0 +1,212 @@
+"""The durable lane: every durable event into the stream, once, in order of offset.
+
+A live event is published when everything up to its offset was. If it is not the next one (the live stream lost some,
+the bridge was away), the journal is asked from there on. The live stream is only the quick way; the journal decides.
+Whatever fails, the lane is begun anew from what the stream holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any
+
+from mt4pump.client import Event, Heartbeat
+from mt4pump_consumers.nats_bridge.journal import Journal
+from mt4pump_consumers.nats_bridge.link import Connection, Link
+from mt4pump_consumers.nats_bridge.message import loose_message, stored_message
+from mt4pump_consumers.nats_bridge.outbox import Outbox
+from mt4pump_consumers.nats_bridge.setback import Backoff, Setback
+from mt4pump_consumers.nats_bridge.settings import NatsSettings
+from mt4pump_consumers.nats_bridge.stream import NS, Standing, Stream
+from mt4pump_consumers.nats_bridge.subjects import PING, stream_subjects
+
+PASSING_KINDS = frozenset({"quote", "heartbeat", "unknown"})
+"""What is not durable unless the daemon says so."""
+TELL_FROM = 1_000
+"""Events read from the journal in one go, from which on it is worth a line in the log."""
+SETTLE_LIMIT_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Lane:
+    """`offer` and `hear` are for the reader and never wait; `run` does the work, for ever.
+
+    ``counts``: ``stored`` in the stream, ``replayed`` of them from the journal, ``unstored`` without an offset,
+    ``overflowed`` the queue (read from the journal later), ``lost`` (had no offset, and no room), ``setbacks``.
+    """
+
+    def __init__(self, settings: NatsSettings, link: Link, journal: Journal, counts: Counter[str]) -> None:
+        self._settings = settings
+        self._link = link
+        self._journal = journal
+        self._counts = counts
+        self._queue: deque[Event] = deque()
+        self._wake = asyncio.Event()
+        self._backoff = Backoff(settings.retry_s)
+        self._durable_kinds: frozenset[str] | None = None
+        self._epoch = 0
+        self._log = ""
+        self._reached = 0
+        self._since: int | None = None
+        self._wanted = 0
+        self._beat: Heartbeat | None = None
+
+    def takes(self, event: Event) -> bool:
+        """Return whether the event belongs into the stream."""
+        if event.offset is not None:
+            return True
+        if event.topic == PING:
+            return False
+        kinds = self._durable_kinds
+        return event.kind not in PASSING_KINDS if kinds is None else event.kind in kinds
+
+    def offer(self, event: Event) -> None:
+        """Take a durable event as it comes."""
+        if event.offset is not None:
+            self._wanted = max(self._wanted, event.offset)
+        if len(self._queue) < self._settings.queue_limit:
+            self._queue.append(event)
+        elif event.offset is not None:
+            self._counts["overflowed"] += 1
+        else:
+            self._counts["lost"] += 1
+            log.error("%r is lost: it has no offset, and the queue is full", event)
+        self._wake.set()
+
+    def hear(self, beat: Heartbeat) -> None:
+        """Take note of where the daemon is."""
+        self._beat = beat
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Store what is offered, and what is missing; begin anew whenever something fails."""
+        while True:
+            connection = await self._link.connection()
+            try:
+                await self._serve(connection)
+            except Setback as setback:
+                self._counts["setbacks"] += 1
+                wait_s = self._backoff.next_s()
+                level = logging.INFO if setback.is_quiet else logging.WARNING
+                log.log(level, "%s: going on from what the stream holds in %.1f s", setback, wait_s)
+                await asyncio.sleep(wait_s)
+
+    async def _serve(self, connection: Connection) -> None:
+        description = await self._journal.describe()
+        kinds = frozenset(name for name, kind in description["kinds"].items() if kind["durable"])
+        stream = Stream(connection.client, self._settings)
+        standing = await stream.ready(stream_subjects(kinds, self._settings.subject_prefix))
+        self._durable_kinds = kinds
+        self._take_up(standing, description)
+        settings = self._settings
+        outbox = Outbox(connection, settings.stream, standing.last_seq, settings.publish_limit, settings.ack_timeout_s)
+        connection.tell(self._wake.set)
+        await outbox.open()
+        try:
+            await self._catch_up(outbox)
+            while True:
+                self._wake.clear()
+                await self._empty_queue(outbox)
+                await self._compare_with_beat(outbox)
+                await outbox.settle()
+                self._note_progress(outbox)
+                await self._wake.wait()
+        finally:
+            await self._leave(outbox)
+
+    async def _leave(self, outbox: Outbox) -> None:
+        """Give what was sent a last chance to be acknowledged, and keep what nobody else has."""
+        try:
+            async with asyncio.timeout(SETTLE_LIMIT_S):
+                await outbox.settle()
+        except (Setback, TimeoutError):
+            self._queue.extendleft(reversed(outbox.unsettled()))
+        self._note_progress(outbox)
+        await outbox.close()
+
+    def _note_progress(self, outbox: Outbox) -> None:
+        if outbox.stored:
+            self._counts["stored"] += outbox.stored
+            outbox.stored = 0
+            self._backoff.reset()
+
+    def _take_up(self, standing: Standing, description: Mapping[str, Any]) -> None:
+        """Decide from where on the journal is to be asked."""
+        place, self._log = standing.place, description["log"] or ""
+        self._epoch, self._reached, self._since = description["epoch"], 0, None
+        if not self._log:
+            log.warning("mt4pump keeps no journal: what it publishes while the bridge is away is lost")
+        elif place is not None and place.log == self._log:
+            self._reached = place.offset
+        elif place is not None:
+            log.warning("mt4pump has another journal than the stream's last event is from: going on from its start")
+            # Journals follow each other in time. What is older was in use before, and is in the stream already; what
+            # is near enough to be in doubt, JetStream's window sorts out.
+            self._since = max(0, place.ts - int(standing.window_s * NS))
+        elif not standing.is_new and standing.max_age_s:
+            # All that was ever stored is older than the stream's age: what is younger never was in it.
+            self._since = time.time_ns() - int((standing.max_age_s - min(standing.window_s, standing.max_age_s)) * NS)
+        elif standing.is_new and self._settings.start == "now":
+            self._reached = description["offset"]
+        where = f"after offset {self._reached}" if self._since is None else "by time"
+        log.info("stream %s: going on %s of journal %s", self._settings.stream, where, self._log or "(none)")
+
+    async def _empty_queue(self, outbox: Outbox) -> None:
+        queue = self._queue
+        while queue:
+            event = queue[0]
+            offset = event.offset
+            if offset is None:
+                await outbox.put(loose_message(event, self._log, self._reached, self._settings.subject_prefix))
+                self._counts["unstored"] += 1
+            elif event.epoch > self._epoch:
+                raise Setback("mt4pump was started anew", is_quiet=True)
+            elif offset == self._reached + 1:
+                await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
+                self._reached = offset
+            elif offset > self._reached:
+                await self._catch_up(outbox)
+                self._reached = max(self._reached, offset)  # it is in the journal, or the journal says what is not
+            queue.popleft()
+
+    async def _compare_with_beat(self, outbox: Outbox) -> None:
+        """Look into the journal when the daemon is further than what came."""
+        beat = self._beat
+        if beat is None:
+            return
+        self._beat = None
+        if beat.epoch > self._epoch or (beat.epoch == self._epoch and (beat.log or "") != self._log):
+            raise Setback("mt4pump was started anew, or has another journal", is_quiet=True)
+        if self._log and beat.epoch == self._epoch and max(beat.last_offset, self._wanted) > self._reached:
+            await self._catch_up(outbox)
+
+    async def _catch_up(self, outbox: Outbox) -> None:
+        """Publish what the journal has after what was reached."""
+        if not self._log:
+            return
+        count, began_s = 0, time.monotonic()
+        async for events, replay in self._journal.chunks(self._reached, self._since):
+            if replay.log != self._log:
+                raise Setback("mt4pump has another journal now", is_quiet=True)
+            for event in events:
+                await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
+                self._reached, self._since = event.offset or 0, None
+                count += 1
+            if replay.whole is False and self._reached:
+                self._tell_not_whole(replay.first_available)
+            last = replay.last
+        await outbox.settle()
+        self._reached, self._since = max(self._reached, last), None
+        self._counts["replayed"] += count
+        if count >= TELL_FROM:
+            log.info("%d events were read from the journal in %.1f s", count, time.monotonic() - began_s)
+
+    def _tell_not_whole(self, first_available: int) -> None:
+        self._counts["not_whole"] += 1
+        text = "the journal is not whole around offset %d (it begins at %d): events were deleted or never stored"
+        log.warning(text, self._reached, first_available)

@@ -1,0 +1,133 @@
+"""Publishes into a JetStream stream, many at a time, each on the condition that the one before is the stream's last.
+
+nats-py's own ``publish_async`` is not used: where the server refuses a message, its future never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from mt4pump.client import Event
+from mt4pump_consumers.nats_bridge.link import FAULTS, Connection
+from mt4pump_consumers.nats_bridge.message import MSG_ID, Message
+from mt4pump_consumers.nats_bridge.setback import Setback
+
+EXPECTED_STREAM, EXPECTED_SEQUENCE = "Nats-Expected-Stream", "Nats-Expected-Last-Sequence"
+WRONG_SEQUENCE = 10071
+"""JetStream's error code for: the stream's last message is another one."""
+
+
+class Outbox:
+    """Belongs to one connection. After the first failure it takes nothing more: what is stored must be looked up.
+
+    ``limit`` messages are on their way at most; without any acknowledgement for ``ack_timeout_s`` it fails. ``stored``
+    counts those that the stream has.
+    """
+
+    def __init__(self, connection: Connection, stream: str, last_seq: int, limit: int, ack_timeout_s: float) -> None:
+        self.stored = 0
+        self._connection = connection
+        self._stream = stream
+        self._seq = last_seq
+        self._limit = limit
+        self._ack_timeout_s = ack_timeout_s
+        self._inbox = connection.client.new_inbox()
+        self._waiting: dict[str, Message] = {}
+        self._moved = asyncio.Event()
+        self._setback: Setback | None = None
+        self._subscription: Subscription | None = None
+
+    async def open(self) -> None:
+        """Listen for acknowledgements."""
+        self._connection.tell(self._on_lost)
+        self._subscription = await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._subscription is not None:
+            with suppress(*FAULTS):
+                await self._subscription.unsubscribe()
+
+    async def put(self, message: Message) -> None:
+        """Publish; waits while too many are on their way. Raises Setback."""
+        while len(self._waiting) >= self._limit:
+            await self._wait()
+        self._check()
+        reply = f"{self._inbox}.{self._seq + 1}"
+        condition = {EXPECTED_STREAM: self._stream, EXPECTED_SEQUENCE: str(self._seq)}
+        self._seq += 1
+        self._waiting[reply] = message
+        try:
+            # A server that takes nothing more lets this wait: bounded like a missing acknowledgement.
+            async with asyncio.timeout(self._ack_timeout_s):
+                await self._connection.client.publish(
+                    message.subject, message.payload, reply=reply, headers={**message.headers, **condition}
+                )
+        except FAULTS as error:
+            raise Setback(f"{message.subject} could not be published: {error}") from error
+
+    async def settle(self) -> None:
+        """Return when everything is acknowledged; raises Setback."""
+        while self._waiting:
+            await self._wait()
+        self._check()
+
+    def unsettled(self) -> list[Event]:
+        """Return the events without an offset that may not be stored, in order."""
+        return [message.loose for message in self._waiting.values() if message.loose is not None]
+
+    def _on_lost(self) -> None:
+        self.fail(Setback("the connection to NATS is over", is_quiet=True))
+
+    def fail(self, setback: Setback) -> None:
+        """Have whoever waits fail; the first failure counts."""
+        self._setback = self._setback or setback
+        self._moved.set()
+
+    async def _wait(self) -> None:
+        self._check()
+        self._moved.clear()
+        try:
+            async with asyncio.timeout(self._ack_timeout_s):
+                await self._moved.wait()
+        except TimeoutError:
+            text = f"JetStream acknowledged none of {len(self._waiting)} events within {self._ack_timeout_s:g} s"
+            raise Setback(text) from None
+        self._check()
+
+    def _check(self) -> None:
+        if self._setback is not None:
+            raise self._setback
+
+    async def _on_ack(self, ack: Msg) -> None:
+        message = self._waiting.get(ack.subject)
+        if message is None:
+            return
+        reply: dict[str, object] = {}
+        with suppress(ValueError):
+            reply = json.loads(ack.data)
+        if "seq" in reply and "error" not in reply:
+            del self._waiting[ack.subject]
+            self.stored += 1
+        setback = _what_is_wrong(reply, message)
+        if setback is not None:
+            self.fail(setback)
+        self._moved.set()
+
+
+def _what_is_wrong(reply: dict[str, object], message: Message) -> Setback | None:
+    error = reply.get("error")
+    if isinstance(error, dict):
+        if error.get("err_code") == WRONG_SEQUENCE:
+            return Setback(f"the stream moved meanwhile ({error.get('description')})", is_quiet=True)
+        return Setback(f"JetStream refused {message.subject}: {error.get('description') or error}")
+    if "seq" not in reply:
+        return Setback(f"no stream takes {message.subject}: was it deleted?")
+    if reply.get("duplicate"):  # then the sequence numbers that were counted on are wrong from here on
+        return Setback(f"{message.headers[MSG_ID]} was in the stream already", is_quiet=True)
+    return None

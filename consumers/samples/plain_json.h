@@ -1,0 +1,56 @@
+/* msgpack as plain JSON, which has no NaN and no infinity. Used by subscriber.c. */
+#include <inttypes.h>
+#include <math.h>
+#include <msgpack.h>
+#include <stdio.h>
+#include <string.h>
+
+static void print_text(const char *at, size_t size) {
+    for (putchar('"'); size--; at++) {
+        if ((unsigned char)*at < 0x20) printf("\\u%04x", *at);
+        else printf(*at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
+    }
+    putchar('"');
+}
+
+static void print_json(msgpack_object o) {
+    switch (o.type) {
+    case MSGPACK_OBJECT_BOOLEAN: fputs(o.via.boolean ? "true" : "false", stdout); return;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER: printf("%" PRIu64, o.via.u64); return;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER: printf("%" PRId64, o.via.i64); return;
+    case MSGPACK_OBJECT_FLOAT32:
+    case MSGPACK_OBJECT_FLOAT64:
+        if (isfinite(o.via.f64)) printf("%.17g", o.via.f64);
+        else printf("{\"$float\":\"%s\"}", isnan(o.via.f64) ? "NaN" : o.via.f64 > 0 ? "Infinity" : "-Infinity");
+        return;
+    case MSGPACK_OBJECT_STR: print_text(o.via.str.ptr, o.via.str.size); return;
+    case MSGPACK_OBJECT_ARRAY:
+        putchar('[');
+        for (uint32_t i = 0; i < o.via.array.size; i++) {
+            if (i) putchar(',');
+            print_json(o.via.array.ptr[i]);
+        }
+        putchar(']');
+        return;
+    case MSGPACK_OBJECT_MAP:
+        putchar('{');
+        for (uint32_t i = 0; i < o.via.map.size; i++) {
+            if (i) putchar(',');
+            print_json(o.via.map.ptr[i].key);
+            putchar(':');
+            print_json(o.via.map.ptr[i].val);
+        }
+        putchar('}');
+        return;
+    default: fputs("null", stdout);
+    }
+}
+
+/* The value of a key; nil when it is not there. */
+static msgpack_object get(msgpack_object map, const char *name) {
+    for (uint32_t i = 0; map.type == MSGPACK_OBJECT_MAP && i < map.via.map.size; i++) {
+        msgpack_object_str key = map.via.map.ptr[i].key.via.str;
+        if (key.size == strlen(name) && !memcmp(key.ptr, name, key.size)) return map.via.map.ptr[i].val;
+    }
+    return (msgpack_object){.type = MSGPACK_OBJECT_NIL};
+}

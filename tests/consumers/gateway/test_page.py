@@ -1,0 +1,105 @@
+"""The page in a real browser: login, quotes move, a trade appears, the daemon goes and comes back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jwt
+import pytest
+
+from tests.consumers.gateway.gateway_run import addresses, daemon, gateway
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+LIMIT_MS = 20_000
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    if not os.path.exists(CHROMIUM):  # noqa: PTH110
+        pytest.skip("there is no chromium; Debian's package of this name is what the page is tested in")
+    playwright = pytest.importorskip("playwright.sync_api", reason="PyPI's playwright drives the browser")
+    flags = [*QUIET.split(), "--disable-component-update", "--disable-sync"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch_persistent_context(
+            tmp_path / "browser", executable_path=CHROMIUM, args=flags, viewport={"width": 1440, "height": 860}
+        )
+        made = browser.pages[0]
+        made.set_default_timeout(LIMIT_MS)
+        faults: list[str] = []
+        made.on("pageerror", lambda error: faults.append(str(error)))
+        made.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+        yield made
+        browser.close()
+    assert not faults
+
+
+def test_login_quotes_trades_and_a_daemon_that_dies_and_returns(page: Page, tmp_path: Path) -> None:
+    token = jwt.encode({"exp": time.time() + 300, "topics": ["*"], "sub": "desk"}, SECRET, "HS256")
+    with daemon(tmp_path) as first:
+        where = addresses(first)
+        with gateway(tmp_path, *where, "--jwt-secret", SECRET) as run:
+            run.program.line("the feed is live")
+            page.goto(run.page)
+            page.wait_for_selector("#login[open]")
+            page.fill("#token", "wrong")
+            page.press("#token", "Enter")
+            page.wait_for_selector('#login-why[data-tone="bad"]')
+            page.fill("#token", token)
+            page.press("#token", "Enter")
+            page.wait_for_selector("#login:not([open])", state="attached")
+            page.wait_for_selector("#board tbody tr:nth-child(20)")
+            page.wait_for_selector('#feed[data-state="good"]')
+            before = page.inner_text("#board tbody")
+            page.wait_for_function("before => document.querySelector('#board tbody').innerText !== before", arg=before)
+            page.wait_for_selector("#blotter tbody tr")
+            page.fill("#filter", "eurusd")
+            page.wait_for_function("document.querySelectorAll('#board tbody tr:not([hidden])').length === 1")
+            page.press("#filter", "Escape")
+            first.process.kill()
+            page.wait_for_selector("#alarm:not([hidden])")
+            assert "silent" in page.inner_text("#alarm")
+            with daemon(tmp_path, *where):
+                page.wait_for_selector("#alarm", state="hidden")
+                before = page.inner_text("#board tbody")
+                page.wait_for_function(
+                    "before => document.querySelector('#board tbody').innerText !== before", arg=before
+                )
+
+
+def test_a_gateway_that_dies_is_told_and_the_page_connects_again(page: Page, tmp_path: Path) -> None:
+    with daemon(tmp_path) as source:
+        where = addresses(source)
+        with gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "quote.*") as run:
+            port = str(run.port)
+            page.goto(run.page)
+            page.wait_for_selector("#board tbody tr")
+            page.wait_for_function("document.querySelector('#no-trades').innerText.includes('does not include trades')")
+            run.program.process.kill()
+            page.wait_for_selector('#link[data-state="bad"]')
+            page.wait_for_selector("#alarm:not([hidden])")
+        with gateway(tmp_path, *where, "--anonymous", "--port", port):
+            page.wait_for_selector('#link[data-state="good"]')
+            page.wait_for_selector("#alarm", state="hidden")
+
+
+def test_the_phone_shows_one_view_at_a_time_and_nothing_runs_off_the_side(page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    with daemon(tmp_path) as source, gateway(tmp_path, *addresses(source), "--anonymous") as run:
+        page.goto(run.page)
+        page.wait_for_selector("#board tbody tr:nth-child(20)")
+        box = "document.querySelector('.quotes .scroll')"
+        wide = f"{box}.scrollWidth - {box}.clientWidth"
+        assert page.evaluate(wide) <= 0
+        page.click('nav button[data-view="events"]')
+        page.wait_for_selector(".events", state="visible")
+        page.wait_for_selector(".quotes", state="hidden")

@@ -1,0 +1,89 @@
+"""`mt4pump_consumers.metrics.collector`: what is shown while the daemon is heard, and what when it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mt4pump_consumers.metrics.collector import MetricsCollector
+from mt4pump_consumers.metrics.symbols import Symbols
+from mt4pump_consumers.metrics.tally import Tally
+from prometheus_client import CollectorRegistry, generate_latest
+
+from mt4pump.client import Status
+from tests.consumers.metrics.metrics_run import Samples, samples, value
+from tests.consumers.metrics.test_metrics_mirror import BODY
+
+STATUS = Status(
+    alive=True,
+    state="pumping",
+    age_s=0.1,
+    feed_age_s=0.2,
+    epoch=BODY["epoch"],
+    server=BODY["server"],
+    version="0.1.0",
+    log="5f0c",
+    offset=7,
+    durable=True,
+    body=BODY,
+)
+
+
+class Reader:
+    """Stands for the feed."""
+
+    def __init__(self, status: Status | None) -> None:
+        self.status = status
+        self.counts = {"gaps": 3, "reconnects": 2, "received": 500}
+        self.restarts = 1
+
+
+def registry(status: Status | None, symbols: Symbols | None = None) -> CollectorRegistry:
+    made = CollectorRegistry()
+    made.register(MetricsCollector(Reader(status), Tally(), symbols, lambda: 4))
+    return made
+
+
+def shown(status: Status | None, symbols: Symbols | None = None) -> Samples:
+    return samples(generate_latest(registry(status, symbols)).decode())
+
+
+def test_a_daemon_that_is_heard_is_up_with_all_its_numbers() -> None:
+    found = shown(STATUS)
+    assert value(found, "mt4pump_up") == 1
+    assert value(found, "mt4pump_session_state", state="pumping") == 1
+    assert value(found, "mt4pump_events_total", kind="trade") == 7
+    assert value(found, "mt4pump_reader_gaps_total") == 3
+    assert value(found, "mt4pump_reader_reconnects_total") == 2
+    assert value(found, "mt4pump_exporter_feed_restarts_total") == 1
+    assert value(found, "mt4pump_exporter_rejected_requests_total") == 4
+
+
+def test_of_a_silent_daemon_nothing_is_claimed_but_when_it_last_was_heard() -> None:
+    found = shown(replace(STATUS, alive=False))
+    mirrored = {name for name, _ in found if not name.startswith(("mt4pump_reader_", "mt4pump_exporter_"))}
+    assert mirrored == {
+        "mt4pump_up",
+        "mt4pump_heartbeat_timestamp_seconds",
+        "mt4pump_last_callback_timestamp_seconds",
+        "mt4pump_last_quote_timestamp_seconds",
+    }
+    assert value(found, "mt4pump_up") == 0
+
+
+def test_a_daemon_that_was_never_heard_is_down() -> None:
+    for status in (None, replace(STATUS, alive=False, body={})):
+        found = shown(status)
+        assert value(found, "mt4pump_up") == 0
+        assert value(found, "mt4pump_heartbeat_timestamp_seconds") is None
+        assert value(found, "mt4pump_reader_events_total", kind="trade") == 0
+
+
+def test_symbols_are_shown_only_when_asked_for() -> None:
+    assert value(shown(STATUS), "mt4pump_symbol_left_out") is None
+    assert value(shown(STATUS, Symbols(("*",), 1)), "mt4pump_symbol_left_out") == 0
+
+
+def test_single_metrics_can_be_asked_for_by_name() -> None:
+    part = registry(STATUS).restricted_registry(["mt4pump_up", "mt4pump_inbox_limit_records"])  # type: ignore[no-untyped-call]
+    found = samples(generate_latest(part).decode())
+    assert {name for name, _ in found} == {"mt4pump_up", "mt4pump_inbox_limit_records"}

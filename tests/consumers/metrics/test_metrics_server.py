@@ -1,0 +1,147 @@
+"""`mt4pump_consumers.metrics.server`: HTTP, also with clients that misbehave."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from mt4pump_consumers.metrics import server as module
+from mt4pump_consumers.metrics.server import REQUESTS_LIMIT, MetricsServer
+from prometheus_client import CollectorRegistry, Gauge
+
+from tests.consumers.metrics.metrics_run import until
+
+LIMIT_S = 10.0
+
+
+@contextmanager
+def serving(tls: tuple[Path, Path] | None = None, host: str = "127.0.0.1") -> Iterator[MetricsServer]:
+    registry = CollectorRegistry()
+    Gauge("answer", "The answer.", registry=registry).set(42)
+    server = MetricsServer(registry, host, 0, tls)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def ask(server: MetricsServer, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    link = HTTPConnection("127.0.0.1", server.port, timeout=LIMIT_S)
+    try:
+        link.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+        reply = link.getresponse()
+        return reply.status, {name.lower(): text for name, text in reply.getheaders()}, reply.read()
+    finally:
+        link.close()
+
+
+def test_metrics_are_at_their_path_and_a_hint_at_the_root() -> None:
+    with serving() as server:
+        status, headers, body = ask(server, "/metrics")
+        assert (status, body) == (200, b"# HELP answer The answer.\n# TYPE answer gauge\nanswer 42.0\n")
+        assert headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert b"/metrics" in ask(server, "/")[2]
+        assert ask(server, "/elsewhere")[0] == 404
+        assert ask(server, "/metrics", "POST")[0] == 405
+
+
+def test_prometheus_gets_open_metrics_and_compression_if_it_asks() -> None:
+    with serving() as server:
+        _, headers, body = ask(server, "/metrics", Accept="application/openmetrics-text;version=1.0.0")
+        assert headers["content-type"].startswith("application/openmetrics-text")
+        assert body.endswith(b"# EOF\n")
+        assert b"answer 42.0" in gzip.decompress(ask(server, "/metrics", Accept_Encoding="gzip")[2])
+
+
+def test_clients_that_say_nothing_take_a_bounded_number_of_threads_and_leave_by_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module.Handler, "timeout", 1.0)
+    with serving() as server, ExitStack() as links:
+        for _ in range(REQUESTS_LIMIT + 5):
+            links.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT_S))
+        until(lambda: server.rejected >= 5, "some are turned away")
+        until(lambda: answers(server), "others are answered again once the silent ones are hung up on")
+
+
+def answers(server: MetricsServer) -> bool:
+    try:
+        return ask(server, "/metrics")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01junk\r\n\r\n", b"GET /metrics\r\n\r\n", b"\r\n\r\n", b"A" * 70_000])
+def test_junk_harms_nobody(junk: bytes) -> None:
+    with serving() as server:
+        with socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as link:
+            link.sendall(junk)
+            link.shutdown(socket.SHUT_WR)
+            try:
+                while link.recv(65_536):
+                    pass
+            except ConnectionError:
+                pass
+        until(lambda: answers(server), "the next one is answered")
+
+
+def test_an_address_that_is_taken_is_an_error_at_once() -> None:
+    with serving() as server, pytest.raises(OSError, match="in use"):
+        MetricsServer(CollectorRegistry(), "127.0.0.1", server.port)
+
+
+def test_the_port_is_given_back() -> None:
+    with serving() as server:
+        port = server.port
+    again = MetricsServer(CollectorRegistry(), "127.0.0.1", port)
+    again.stop()
+
+
+def test_ipv6_is_served_and_named_so_that_it_can_be_pasted() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    with serving(host="::1") as server:
+        assert server.address == f"http://[::1]:{server.port}/metrics"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(chain), "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed: it makes the certificate")
+    return chain, key
+
+
+def test_with_a_certificate_it_speaks_tls_and_a_silent_client_stops_nobody(tmp_path: Path) -> None:
+    chain, key = certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=str(chain))
+    with serving((chain, key)) as server, socket.create_connection(("127.0.0.1", server.port), LIMIT_S):
+        assert server.address.startswith("https://")
+        with (
+            socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as link,
+            trust.wrap_socket(link, server_hostname="localhost") as safe,
+        ):
+            safe.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            reply = b""
+            while part := safe.recv(65_536):
+                reply += part
+        assert b"answer 42.0" in reply
+
+
+def test_a_certificate_that_is_none_is_an_error_at_once(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk", encoding="utf-8")
+    with pytest.raises(OSError, match="PEM"):
+        MetricsServer(CollectorRegistry(), "127.0.0.1", 0, (junk, junk))

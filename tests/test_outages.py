@@ -1,0 +1,190 @@
+"""500 changes that nobody heard of: the events made up at the reconnect lead to exactly the state there is.
+
+A reader that saw the state once and folds events ever after is compared with the server's tables. Not compared are the
+fields that the API moves with every tick (`COMPUTED_LOCALLY`): a difference in them alone is no event, by design.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mt4pump.codes import PumpCode
+from mt4pump.complaints import Complaints
+from mt4pump.emitter import Emitter
+from mt4pump.intake import Intake, IntakeOptions
+from mt4pump.journal import Journal, JournalOptions
+from mt4pump.session import Link
+from mt4pump.trades import COMPUTED_LOCALLY
+from mt4pump.wire import KINDS, Encoder
+from tests.bus import Bus, Message, context
+from tests.fake_manager import FakeManager
+from tests.folding import Folded, Rows, differences
+from tests.outage_world import OutageWorld
+
+SEEDS, CHANGES = 100, 500
+EPOCH = 1_700_000_000_000
+DURABLE = [name for name, kind in KINDS.items() if kind.durable]
+TABLES = {
+    "trade": "trades",
+    "user": "users",
+    "online": "online",
+    "symbol": "symbols",
+    "group": "groups",
+    "request": "requests",
+}
+
+
+class Life:
+    """One life of the daemon: journal, intake and a session on a `FakeManager`."""
+
+    def __init__(self, bus: Bus, folder: Path, number: int) -> None:
+        self.bus = bus
+        self.ts = number * 1_000_000
+        self.journal = Journal(folder / "journal.sqlite3", JournalOptions(identity="one"), self._now)
+        encoder = Encoder(EPOCH + number)
+        self.emitter = Emitter(encoder, bus.publisher, self.journal, DURABLE)
+        self.complaints = Complaints(logging.getLogger("test.outages"))
+        self.intake = Intake(self.emitter, IntakeOptions(), self.complaints)
+        if self.journal.has_mirror:
+            self.intake.trades.recall(self.journal.open_orders())
+        self.manager = FakeManager()
+        self.link = Link(self.manager, "one:443", 7)
+
+    def _now(self) -> int:
+        self.ts += 1
+        return self.ts
+
+    def start(self, world: OutageWorld) -> list[Message]:
+        """Begin a session on the server as it is now; return what that told."""
+        self.manager = FakeManager()
+        world.fill(self.manager)
+        self.link = Link(self.manager, "one:443", 7)
+        self.intake.attach(self.link)
+        return self.take(PumpCode.START_PUMPING)
+
+    def lose(self) -> list[Message]:
+        """Lose the session."""
+        self.intake.detach(self.link, "lost by the test", self._now())
+        return self.events()
+
+    def take(self, code: int, action: int = 0, data: bytes = b"") -> list[Message]:
+        """Take one record; return what was published."""
+        self.intake.take(code, action, data, self._now())
+        return self.events()
+
+    def reconcile(self, world: OutageWorld) -> list[Message]:
+        """Read all tables again in the same session, as is done now and then."""
+        world.fill(self.manager)
+        self.intake.reread_all(self._now())
+        return self.events()
+
+    def events(self) -> list[Message]:
+        """Return what was published since."""
+        self.emitter.flush()
+        assert self.journal.durable
+        return self.bus.events()
+
+    def cut(self) -> Folded:
+        """Return what a snapshot would show now."""
+        made = Folded()
+        for kind, take in self.intake.states():
+            for _, row in take()():
+                made.take_row(kind.name, row)
+        return made
+
+
+@contextmanager
+def lives(folder: Path) -> Iterator[Bus]:
+    with context() as own:
+        bus = Bus(own, b"")
+        try:
+            yield bus
+        finally:
+            bus.publisher.close()
+
+
+def fold(state: Folded, messages: list[Message]) -> None:
+    for topic, body in messages:
+        state.take(topic.partition(".")[0], body)
+
+
+def wrong(state: Folded, world: OutageWorld, *kinds: str) -> list[str]:
+    """Return in what the state built from events differs from the server's tables."""
+    theirs: Rows = {}
+    for kind in kinds:
+        if kind == "margin":
+            rows: dict[Any, Any] = {
+                login: {"login": login, "level_type": row["level_type"]}
+                for login, row in world.rows("margins").items()
+                if row["level_type"]
+            }
+        elif kind == "activation":
+            rows = {
+                order: {"activation": row["activation"], "order": order}
+                for order, row in world.rows("trades").items()
+                if row["activation"]
+            }
+        else:
+            rows = world.rows(TABLES[kind])
+        theirs |= {(kind, key): row for key, row in rows.items()}
+    ours = {place: row for place, row in state.rows.items() if place[0] in kinds}
+    return differences(still(ours), still(theirs))
+
+
+def still(rows: Rows) -> Rows:
+    """Return rows without what moves with every tick, and with their names in order."""
+    return {
+        place: {
+            name: row[name]
+            for name in sorted(row)
+            if place[0] != "trade" or name not in COMPUTED_LOCALLY
+            if place[0] != "group" or name not in {"secmargins", "news_languages"}
+        }
+        for place, row in rows.items()
+    }
+
+
+ALL = (*TABLES, "margin", "activation")
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final_state(
+    seed: int, tmp_path: Path
+) -> None:
+    world = OutageWorld(seed)
+    with lives(tmp_path) as bus:
+        life = Life(bus, tmp_path, 1)
+        life.start(world)
+        state = life.cut()
+        assert wrong(state, world, *ALL) == []
+
+        fold(state, life.lose())
+        world.change(CHANGES)
+        told = life.start(world)
+        fold(state, told)
+        assert wrong(state, world, *ALL) == []
+        assert all(body.get("synthetic") for topic, body in told if not topic.startswith("session."))
+
+        world.change(CHANGES)  # the session lives, but the API swallows what happens
+        told = life.reconcile(world)
+        fold(state, told)
+        assert wrong(state, world, *ALL) == []
+        assert all(body["synthetic"] for _, body in told)
+        assert differences(still(life.cut().rows), still(state.rows)) == []
+        assert life.reconcile(world) == []
+
+        life.journal.close()
+        world.change(CHANGES)  # no daemon runs
+        life = Life(bus, tmp_path, 2)
+        assert life.journal.has_mirror
+        fold(state, life.start(world))
+        assert wrong(state, world, "trade") == []
+        assert not life.complaints.counts
+        life.journal.close()
+    assert sum(world.done.values()) == 3 * CHANGES
