@@ -98,9 +98,7 @@ class Daemon:
             journal=self._journal,
             complaints=complaints,
             server_clock=server_clock,
-            options=PumpOptions(
-                settings.reconcile_interval_s, self._gate.taken_away if self._gate else lambda: False
-            ),
+            options=PumpOptions(settings.reconcile_interval_s, self._gate.taken_away if self._gate else lambda: False),
             anchor_clock=anchor,
             now_ns=now_ns,
         )

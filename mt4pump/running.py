@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import sys
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from threading import Event
 
 from mt4pump.daemon import Daemon
 from mt4pump.reload import ReloadDesk
@@ -13,6 +17,7 @@ from mt4pump.settings import Settings
 from mt4pump.settings.reloading import reread
 from mt4pump.signals import asked_to_end, asked_to_reload
 from mt4pump.sources import source_of
+from mt4pump.wire_faults import wire_faults_of
 
 WAIT_SLICE_S = 0.2
 """Windows does not interrupt a longer wait for Ctrl-C."""
@@ -26,38 +31,54 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
     Raises StartError when it cannot start.
     """
     sys.setswitchinterval(settings.switch_interval_s)
-    restart_s = wire_faults_of(settings.wire_faults).restart_s
-    source = source_of(settings)
-    if restart_s:
-        source = outliving(source)
-    with asked_to_end() as end, asked_to_reload(end) as hangup, closing_source(source):
-        while True:
-            daemon = Daemon(settings, source)
-            desk = ReloadDesk(settings.data_dir)
-            gc.collect()
-            gc.freeze()  # what lives for ever need not be looked at again
-            until_s = time.monotonic() + (restart_s or math.inf)
-            try:
-                daemon.start()
-                while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
-                    asked = desk.poll()
-                    if asked is not None or hangup.is_set():
-                        hangup.clear()
-                        settings = _reload(daemon, settings, load, desk)
-                log.info("stopping")
-            finally:
-                clean = daemon.stop()
-            if end.is_set() or daemon.crash is not None or not clean:
-                break
-            log.warning("wire fault: a new life after %g s", restart_s)
-            settings = settings.model_copy(
-                update={"pub_endpoint": daemon.endpoint, "query_endpoint": daemon.query_endpoint}
-            )
+    source, life_s = source_of(settings), wire_faults_of(settings.wire_faults).restart_s or math.inf
+    with asked_to_end() as end, asked_to_reload(end) as hangup, ExitStack() as at_end:
+        if life_s < math.inf:  # the simulated server lives on while daemons come and go
+            at_end.callback(source.stop)
+            source = source._replace(start=_once(source.start), stop=_nothing)
+        daemon = Daemon(settings, source)
+        clean = _live(daemon, settings, load, end=end, hangup=hangup, life_s=life_s)
+        while clean and daemon.crash is None and not end.is_set():
+            log.warning("wire fault: the daemon begins a new life, as it does every %g s", life_s)
+            same = {"pub_endpoint": daemon.endpoint, "query_endpoint": daemon.query_endpoint}
+            daemon = Daemon(settings.model_copy(update=same), source)
+            clean = _live(daemon, settings, load, end=end, hangup=hangup, life_s=life_s)
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return 1
     log.info("stopped%s", "" if clean else "; a call into the Manager API did not come back and was left behind")
     return 0
+
+
+def _live(
+    daemon: Daemon, settings: Settings, load: Callable[[], Settings], *, end: Event, hangup: Event, life_s: float
+) -> bool:
+    """Run one daemon until the end, its crash, or for ``life_s``; return whether it stopped clean."""
+    desk = ReloadDesk(settings.data_dir)
+    gc.collect()
+    gc.freeze()  # what lives for ever need not be looked at again
+    until_s = time.monotonic() + life_s
+    try:
+        daemon.start()
+        while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
+            asked = desk.poll()
+            if asked is not None or hangup.is_set():
+                hangup.clear()
+                settings = _reload(daemon, settings, load, desk)
+        log.info("stopping")
+    finally:
+        clean = daemon.stop()
+    return clean
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    """Return what does ``act`` when it is called for the first time."""
+    waiting = [act]
+    return lambda: waiting.pop()() if waiting else None
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _reload(daemon: Daemon, settings: Settings, load: Callable[[], Settings], desk: ReloadDesk) -> Settings:

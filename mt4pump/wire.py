@@ -122,23 +122,27 @@ class Encoder:
     def __init__(self, epoch: int, suffix: str = "") -> None:
         self.epoch = epoch
         self.suffix = suffix
-        self._pack = msgpack.Packer(unicode_errors="replace").pack
+        self._pack = msgpack.Packer().pack
 
     def body(self, fields: Body, seq: int, ts: int) -> bytes:
         """Return the body of one event: ``fields`` and the common keys."""
-        packed: bytes = self._pack({**fields, "epoch": self.epoch, "seq": seq, "ts": ts})
-        return packed
+        return self._packed({**fields, "epoch": self.epoch, "seq": seq, "ts": ts})
 
     def durable_body(self, fields: Body, seq: int, ts: int, offset: int) -> bytes:
         """Return the body of one event that is to be stored under ``offset``."""
-        packed: bytes = self._pack({**fields, "epoch": self.epoch, "seq": seq, "offset": offset, "ts": ts})
-        return packed
+        return self._packed({**fields, "epoch": self.epoch, "seq": seq, "offset": offset, "ts": ts})
 
     def without_offset(self, body: bytes) -> bytes:
         """Return a packed ``body`` without its offset, which must not be seen as it could not be stored."""
         fields = msgpack.unpackb(body)
         del fields[OFFSET]
-        packed: bytes = self._pack(fields)
+        return self._packed(fields)
+
+    def _packed(self, body: Body) -> bytes:
+        try:
+            packed: bytes = self._pack(body)
+        except UnicodeEncodeError:  # half a pair of surrogates: told as ?. The packer that can costs half as much again
+            packed = msgpack.packb(body, unicode_errors="replace")
         return packed
 
 

@@ -100,7 +100,7 @@ class Life:
 
 
 @contextmanager
-def lives(folder: Path) -> Iterator[Bus]:
+def wire() -> Iterator[Bus]:
     with context() as own:
         bus = Bus(own, b"")
         try:
@@ -158,7 +158,7 @@ def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final
     seed: int, tmp_path: Path
 ) -> None:
     world = OutageWorld(seed)
-    with lives(tmp_path) as bus:
+    with wire() as bus:
         life = Life(bus, tmp_path, 1)
         life.start(world)
         state = life.cut()

@@ -21,7 +21,16 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 OWNERS = {
     "ctypes": ("bridge/",),
     "zmq": (
-        *("publisher.py", "binding.py", "connections.py", "security/", "query/", "daemon.py", "client/"),
+        *(
+            "publisher.py",
+            "faulty_publisher.py",
+            "binding.py",
+            "connections.py",
+            "security/",
+            "query/",
+            "daemon.py",
+            "client/",
+        ),
         *("cli/", "bench/"),
     ),
     "sqlite3": ("journal/",),
@@ -37,7 +46,7 @@ OWNERS = {
     "argparse": ("cli/",),
     "signal": ("signals.py",),
     "socket": ("address_holder.py", "connections.py", "cli/"),
-    "msgpack": ("wire.py", "quotes.py", "tables.py", "desks/", "query/", "client/", "bench/"),
+    "msgpack": ("wire.py", "recording.py", "quotes.py", "tables.py", "desks/", "query/", "client/", "bench/"),
     "mt4pump.settings": (
         *("settings/", "cli/", "bench/", "daemon.py", "running.py", "description.py", "sources.py", "wiring.py"),
         "service/",

@@ -146,3 +146,9 @@ def test_garbage_is_refused_or_read_but_never_breaks_the_reader(frames: list[byt
 def test_deeply_nested_garbage_is_refused() -> None:
     with pytest.raises(FrameError):
         decode_frames([b"x", b"\x91" * 100_000])
+
+
+def test_text_that_is_no_text_is_told_with_a_question_mark_and_harms_nothing_after_it() -> None:
+    encoder = Encoder(1)
+    assert msgpack.unpackb(encoder.body({"comment": "a\ud800b"}, 1, 2))["comment"] == "a?b"
+    assert msgpack.unpackb(encoder.body({"comment": "ab"}, 2, 3)) == {"comment": "ab", "epoch": 1, "seq": 2, "ts": 3}

@@ -14,6 +14,8 @@ COMMANDS = {
     "tail": "show what is published: quotes, trades, gaps, the daemon's state",
     "snapshot": "show the last value of everything, of one moment",
     "replay": "show stored events again, from an offset or a time on",
+    "record": "capture the stream in a file, with its timing",
+    "play": "publish a captured stream again, at its own pace or another",
     "describe": "show what a daemon publishes: kinds, fields, units",
     "reload": "have a running daemon read its symbols and client keys again",
     "check": "show the effective settings, and try what can be tried before a start",

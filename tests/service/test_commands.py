@@ -16,7 +16,7 @@ def test_words_are_one_line_in_either_encoding(encoding: str) -> None:
 
 
 def test_exit_code_and_both_outputs_are_the_answer() -> None:
-    code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)"
+    code = "import sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(7)"
     assert commands.run([sys.executable, "-c", code]) == commands.Answer(7, "out err")
 
 

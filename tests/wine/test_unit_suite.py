@@ -20,6 +20,7 @@ LEFT_OUT = {
     "tests/cli/test_check.py::test_a_taken_address_is_3_and_names_the_program": OWNERS,
     "tests/test_address_holder.py::test_a_listener_on_all_addresses_is_found_for_each": OWNERS,
     "tests/test_address_holder.py::test_the_program_that_listens_is_named_with_its_pid": OWNERS,
+    "tests/query/test_server.py::test_an_address_that_is_taken_is_named_with_its_setting": OWNERS,
     "tests/test_stop.py::test_a_taken_address_exits_with_3_and_says_who_has_it": OWNERS,
 }
 """What cannot run there, and why; tests that are not about Windows at all skip themselves with a reason."""

@@ -43,6 +43,7 @@ class Server(ThreadingWSGIServer):
     """A thread per request, and no more than `REQUESTS_LIMIT` of them: who comes then is hung up on, and counted."""
 
     rejected = 0
+    request_queue_size = 64  # the library's 5 makes a burst of clients wait for the network's retries
 
     def __init__(self, *args: Any, **named: Any) -> None:
         self._free = BoundedSemaphore(REQUESTS_LIMIT)

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from fnmatch import fnmatchcase
 
-from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Event, Heartbeat, Notice
+from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, Notice
 from mt4pump_consumers.frame import CannotStart, Ending
 from mt4pump_consumers.nats_bridge.journal import Journal
 from mt4pump_consumers.nats_bridge.lane import Lane
@@ -50,15 +50,16 @@ class Bridge:
         journal = Journal(self._query_endpoint, self._keys, self._settings.topics)
         lane = Lane(self._settings, link, journal, self.counts)
         log.info("from mt4pump on %s to NATS on %s", self._settings.endpoint, ", ".join(self._settings.servers))
-        works = (link.run(), lane.run(), self._read(link, lane), self._report())
-        tasks = {asyncio.create_task(work) for work in works}
-        end = asyncio.create_task(ending.wait_async())
+        # In this order they are ended: what was read is stored while NATS is still there.
+        works = (self._read(link, lane), lane.run(), link.run(), self._report())
+        tasks = [asyncio.create_task(work) for work in (ending.wait_async(), *works)]
         try:
-            done, _ = await asyncio.wait({*tasks, end}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {end}:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
                 task.result()
         finally:
-            await _end({*tasks, end})
+            for task in tasks:
+                await _end(task)
             await journal.close()
             self._tell()
 
@@ -104,12 +105,10 @@ class Bridge:
         log.info("so far: %s", ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())) or "nothing")
 
 
-async def _end(tasks: set[asyncio.Task[None]]) -> None:
+async def _end(task: asyncio.Task[None]) -> None:
     """Cancel, more than once: nats-py swallows a cancellation while it flushes."""
-    left = tasks
     for _ in range(NUDGES):
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=NUDGE_S)
-        if not left:
+        task.cancel()
+        await asyncio.wait({task}, timeout=NUDGE_S)
+        if task.done():
             return

@@ -53,6 +53,7 @@ class Lane:
         self._log = ""
         self._reached = 0
         self._since: int | None = None
+        self._old_epoch = self._old_offset = 0
         self._wanted = 0
         self._beat: Heartbeat | None = None
 
@@ -139,6 +140,7 @@ class Lane:
         """Decide from where on the journal is to be asked."""
         place, self._log = standing.place, description["log"] or ""
         self._epoch, self._reached, self._since = description["epoch"], 0, None
+        self._old_epoch = self._old_offset = 0
         if not self._log:
             log.warning("mt4pump keeps no journal: what it publishes while the bridge is away is lost")
         elif place is not None and place.log == self._log:
@@ -148,6 +150,8 @@ class Lane:
             # Journals follow each other in time. What is older was in use before, and is in the stream already; what
             # is near enough to be in doubt, JetStream's window sorts out.
             self._since = max(0, place.ts - int(standing.window_s * NS))
+            # Within one life of the daemon offsets go on in a new journal, and its first ones may be in the stream.
+            self._old_epoch, self._old_offset = place.epoch, place.offset
         elif not standing.is_new and standing.max_age_s:
             # All that was ever stored is older than the stream's age: what is younger never was in it.
             self._since = time.time_ns() - int((standing.max_age_s - min(standing.window_s, standing.max_age_s)) * NS)
@@ -166,12 +170,12 @@ class Lane:
                 self._counts["unstored"] += 1
             elif event.epoch > self._epoch:
                 raise Setback("mt4pump was started anew", is_quiet=True)
-            elif offset == self._reached + 1:
-                await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
-                self._reached = offset
-            elif offset > self._reached:
-                await self._catch_up(outbox)
-                self._reached = max(self._reached, offset)  # it is in the journal, or the journal says what is not
+            elif event.epoch == self._epoch and offset > self._reached:  # older ones the journal has brought
+                if offset > self._reached + 1:
+                    await self._catch_up(outbox)
+                if offset > self._reached:
+                    await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
+                    self._reached = offset
             queue.popleft()
 
     async def _compare_with_beat(self, outbox: Outbox) -> None:
@@ -189,24 +193,23 @@ class Lane:
         """Publish what the journal has after what was reached."""
         if not self._log:
             return
-        count, began_s = 0, time.monotonic()
+        count, began_s, began = 0, time.monotonic(), self._reached
         async for events, replay in self._journal.chunks(self._reached, self._since):
             if replay.log != self._log:
                 raise Setback("mt4pump has another journal now", is_quiet=True)
             for event in events:
-                await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
-                self._reached, self._since = event.offset or 0, None
-                count += 1
-            if replay.whole is False and self._reached:
-                self._tell_not_whole(replay.first_available)
-            last = replay.last
+                offset = event.offset or 0
+                if event.epoch != self._old_epoch or offset > self._old_offset:
+                    await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
+                    count += 1
+                self._reached, self._since = offset, None
+            whole, first, last = replay.whole, replay.first_available, replay.last
+        if began and not whole:
+            self._counts["not_whole"] += 1
+            text = "the journal is not whole after offset %d (it begins at %d): events were deleted or never stored"
+            log.warning(text, began, first)
         await outbox.settle()
         self._reached, self._since = max(self._reached, last), None
         self._counts["replayed"] += count
         if count >= TELL_FROM:
             log.info("%d events were read from the journal in %.1f s", count, time.monotonic() - began_s)
-
-    def _tell_not_whole(self, first_available: int) -> None:
-        self._counts["not_whole"] += 1
-        text = "the journal is not whole around offset %d (it begins at %d): events were deleted or never stored"
-        log.warning(text, self._reached, first_available)

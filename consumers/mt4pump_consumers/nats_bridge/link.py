@@ -12,6 +12,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 import nats.errors
@@ -175,10 +176,8 @@ def _options(settings: NatsSettings) -> dict[str, Any]:
 
 
 def _credentials(settings: NatsSettings) -> object:
-    try:
-        import nkeys  # type: ignore[import-untyped,unused-ignore]  # noqa: F401, PLC0415 - only a credentials file needs it
-    except ImportError as error:
-        raise CannotStart("credentials need the package nkeys: pip install 'nats-py[nkeys]'") from error
+    if find_spec("nkeys") is None:
+        raise CannotStart("credentials need the package nkeys: pip install 'nats-py[nkeys]'")
     if settings.credentials is None or not settings.credentials.is_file():
         raise CannotStart(f"credentials: there is no file {settings.credentials}")
     return settings.credentials

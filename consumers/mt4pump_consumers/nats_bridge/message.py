@@ -28,10 +28,11 @@ class Message(NamedTuple):
 
 
 class Place(NamedTuple):
-    """How far a stream is: every event of ``log`` up to ``offset``. ``ts`` is of its last event, ns since 1970."""
+    """How far a stream is: every event of ``log`` up to ``offset``. ``epoch`` and ``ts`` (ns) are its last event's."""
 
     log: str
     offset: int
+    epoch: int
     ts: int
 
 
@@ -63,8 +64,8 @@ def place_of(headers: Mapping[str, str] | None) -> Place | None:
     if not headers:
         return None
     try:
-        ts = int(headers[TS])
+        epoch, ts = int(headers[EPOCH]), int(headers[TS])
         offset = int(headers.get(OFFSET) or headers.get(AFTER) or 0)
     except (KeyError, ValueError):
         return None
-    return Place(headers.get(LOG, ""), offset, ts)
+    return Place(headers.get(LOG, ""), offset, epoch, ts)

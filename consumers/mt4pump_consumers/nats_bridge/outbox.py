@@ -54,7 +54,7 @@ class Outbox:
                 await self._subscription.unsubscribe()
 
     async def put(self, message: Message) -> None:
-        """Publish; waits while too many are on their way. Raises Setback."""
+        """Publish; waits while too many are on their way. Raises Setback: then the message is not one of `unsettled`."""
         while len(self._waiting) >= self._limit:
             await self._wait()
         self._check()
@@ -69,6 +69,7 @@ class Outbox:
                     message.subject, message.payload, reply=reply, headers={**message.headers, **condition}
                 )
         except FAULTS as error:
+            del self._waiting[reply]
             raise Setback(f"{message.subject} could not be published: {error}") from error
 
     async def settle(self) -> None:

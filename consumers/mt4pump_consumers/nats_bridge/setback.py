@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Setback(Exception):  # noqa: N818 - nothing is wrong with the program
+class Setback(Exception):
     """The text says what happened and, where there is something to do, what.
 
     ``is_quiet``: it belongs to the normal course (a daemon's restart, an answer in doubt), and is no cause for alarm.

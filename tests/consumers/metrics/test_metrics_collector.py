@@ -84,6 +84,6 @@ def test_symbols_are_shown_only_when_asked_for() -> None:
 
 
 def test_single_metrics_can_be_asked_for_by_name() -> None:
-    part = registry(STATUS).restricted_registry(["mt4pump_up", "mt4pump_inbox_limit_records"])  # type: ignore[no-untyped-call]
+    part = registry(STATUS).restricted_registry(["mt4pump_up", "mt4pump_inbox_limit_records"])
     found = samples(generate_latest(part).decode())
     assert {name for name, _ in found} == {"mt4pump_up", "mt4pump_inbox_limit_records"}

@@ -77,7 +77,7 @@ class Fixed:
 
 def text(body: dict[str, Any]) -> str:
     registry = CollectorRegistry()
-    registry.register(Fixed(body))  # type: ignore[arg-type]
+    registry.register(Fixed(body))
     return generate_latest(registry).decode()
 
 

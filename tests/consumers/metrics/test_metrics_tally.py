@@ -45,7 +45,7 @@ class Fixed:
 
 def text(of: Tally | Symbols) -> str:
     registry = CollectorRegistry()
-    registry.register(Fixed(of.families()))  # type: ignore[arg-type]
+    registry.register(Fixed(of.families()))
     return generate_latest(registry).decode()
 
 

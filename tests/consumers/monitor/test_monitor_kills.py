@@ -13,7 +13,7 @@ from monitor_run import Receiver, Truth, daemon, end, kept, monitor, receiver, u
 
 from tests.programs import Program
 
-ROUNDS = int(os.environ.get("MT4PUMP_TEST_MONITOR_KILLS", "10"))
+ROUNDS = int(os.environ.get("MONITOR_KILLS", "10"))
 RULES = """
 [[rule]]
 name = "big"
@@ -83,7 +83,7 @@ def wait_for_a_moment(chance: random.Random, running: Program, store: Path, hook
     until(lambda: rows_in(store) >= rows + more or hook.ids.total() >= alerts + more, f"no progress:\n{running.text}")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(180 + 10 * ROUNDS)
 def test_whenever_it_is_killed_each_execution_is_kept_once_and_each_alert_told_once(tmp_path: Path) -> None:
     chance = random.Random(20260704)  # noqa: S311 - moments, no secrets
     store, table, rules = tmp_path / "store.db", tmp_path / "trades.csv", tmp_path / "rules.toml"
