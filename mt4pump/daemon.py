@@ -122,6 +122,7 @@ class Daemon:
             allowed=gate.allowed_query if gate else lambda _name: EVERYTHING,
             ask_cut=self.ask_cut,
             reader=self._reader(settings),
+            live=lambda: self.inbox.received,
             describe=Description(settings, self.epoch, self.endpoint, self._journal, server_clock, limits),
         )
 

@@ -76,10 +76,11 @@ class Answers:
         reader: Reader | None,
         describe: Callable[[], Body],
         is_stopping: Callable[[], bool],
+        live: Callable[[], int] | None = None,
     ) -> None:
         self.counts = {"requests": 0, "errors": 0, "dropped": 0, "events": 0, "cuts": 0}
         self.cuts = HeldCuts(options, time.monotonic)
-        self.pace = Pace(options.work_s, options.rest_s, is_stopping)
+        self.pace = Pace(options.work_s, options.rest_s, is_stopping, live)
         self.complaints = Complaints(log)
         self._options = options
         self._limits = Limits(

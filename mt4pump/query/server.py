@@ -38,7 +38,8 @@ class QueryServer(Thread):
 
     ``secure`` makes the socket a CURVE server, or nothing; ``allowed`` gives the permissions of a client's name (empty
     without CURVE); ``ask_cut`` hands a request to the pump thread; ``reader`` is the journal (None: there is none) and
-    from here on the thread's own; ``describe`` gives the body of a description. ``crash`` is what ended the thread
+    from here on the thread's own; ``describe`` gives the body of a description;
+    ``live`` counts the events of the live stream, for which long work makes way. ``crash`` is what ended the thread
     when it should not have.
     """
 
@@ -53,6 +54,7 @@ class QueryServer(Thread):
         ask_cut: Callable[[CutRequest], None],
         reader: Reader | None,
         describe: Callable[[], Body],
+        live: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(name="query", daemon=True)
         self.crash: BaseException | None = None
@@ -66,6 +68,7 @@ class QueryServer(Thread):
             reader=reader,
             describe=describe,
             is_stopping=self._told_to_stop.is_set,
+            live=live,
         )
         self.counts = self._answers.counts
         self._socket = context.socket(zmq.ROUTER)

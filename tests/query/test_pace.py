@@ -47,3 +47,12 @@ def test_a_request_starts_with_a_fresh_clock() -> None:
 def test_a_stop_ends_the_work() -> None:
     with pytest.raises(Stopped):
         Pace(0, 0, lambda: True).tick()
+
+
+def test_it_makes_way_for_a_live_stream_that_moves_and_not_for_one_that_stands_still() -> None:
+    clock = Clock()
+    events = [1, 1, 2, 2]
+    pace = Pace(1, 0.5, live=lambda: events.pop(0), now_s=lambda: clock.now_s, sleep=clock.sleep)
+    for clock.now_s in (1.0, 2.5, 4.0, 6.0):
+        pace.tick()
+    assert len(clock.slept_s) == 2
