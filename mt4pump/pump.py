@@ -77,7 +77,7 @@ class Pump(Thread):
         self._anchor_clock = anchor_clock
         self._now_ns = now_ns
         self._look_at_s = 0.0
-        self._reconcile_at_s = 0.0
+        self._reconcile_at_s = time.monotonic() + options.reconcile_interval_s  # START itself reads all tables
         self._refused_seen = 0
         self._finished = False
 

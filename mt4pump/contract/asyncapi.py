@@ -1,15 +1,25 @@
-"""The contract as an AsyncAPI 3 document: topics and query endpoint; pure."""
+"""The contract as an AsyncAPI 3 document: topics, query endpoint, and the gateway; pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mt4pump.contract.json_schema import body_schema, head_schema, request_schema
+from mt4pump.contract.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
+from mt4pump.contract.json_schema import (
+    body_schema,
+    gateway_message_schema,
+    gateway_request_schema,
+    head_schema,
+    request_schema,
+)
 from mt4pump.contract.kinds import ContractOptions
 from mt4pump.contract.queries import REQUESTS
 from mt4pump.wire import KINDS, PROTOCOL, SESSION, Kind
 
 MSGPACK = "application/vnd.msgpack"
+JSON = "application/json"
+ANSWERS = {"subscribe": "subscription", "unsubscribe": "subscription"}
+"""What the gateway answers with, where that is not called as the action."""
 
 
 def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}.0.0") -> dict[str, Any]:
@@ -25,14 +35,28 @@ def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}
         "servers": {
             "events": {"host": "127.0.0.1:5556", "protocol": "zmq", "description": "PUB: connect a SUB socket"},
             "query": {"host": "127.0.0.1:5557", "protocol": "zmq", "description": "ROUTER: connect a REQ or DEALER"},
+            "gateway": {
+                "host": "127.0.0.1:8765",
+                "protocol": "ws",
+                "description": "mt4pump-gateway: JSON texts; with batches on, arrays of them",
+            },
         },
-        "channels": {**{kind.name: _channel(kind, options) for kind in KINDS.values()}, **_query_channels()},
-        "operations": {**{f"send_{name}": _send(name) for name in KINDS}, **{op: _reply(op) for op in REQUESTS}},
+        "channels": {
+            **{kind.name: _channel(kind, options) for kind in KINDS.values()},
+            **_query_channels(),
+            "gateway": _gateway(),
+        },
+        "operations": {
+            **{f"send_{name}": _send(name) for name in KINDS},
+            **{op: _reply(op) for op in REQUESTS},
+            **_gateway_operations(),
+        },
         "components": {
             "messages": {
                 **{name: _message(name, body_schema(name, options)) for name in KINDS},
                 **{f"{op}_request": _message(f"{op}_request", request_schema(op)) for op in REQUESTS},
                 **{f"{op}_head": _message(f"{op}_head", _head_or_refusal(op)) for op in REQUESTS},
+                **_gateway_messages(),
             }
         },
     }
@@ -94,8 +118,51 @@ def _reply(op: str) -> dict[str, Any]:
     }
 
 
-def _message(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "contentType": MSGPACK, "payload": schema}
+def _gateway() -> dict[str, Any]:
+    return {
+        "address": "/",
+        "description": "one connection for both ways",
+        "servers": [{"$ref": "#/servers/gateway"}],
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _gateway_messages()},
+    }
+
+
+def _gateway_messages() -> dict[str, Any]:
+    asked = {f"gateway_do_{action}": gateway_request_schema(action) for action in GATEWAY_REQUESTS}
+    told = {f"gateway_{name}": gateway_message_schema(name) for name in GATEWAY_MESSAGES}
+    return {name: _message(name, schema, JSON) for name, schema in {**asked, **told}.items()}
+
+
+def _gateway_operations() -> dict[str, Any]:
+    place = "#/channels/gateway"
+    told = {
+        f"send_gateway_{name}": {
+            "action": "send",
+            "channel": {"$ref": place},
+            "messages": [{"$ref": f"{place}/messages/gateway_{name}"}],
+        }
+        for name in ("quote", "event", "status", "notice", "error")
+    }
+    asked = {
+        f"gateway_{action}": {
+            "action": "receive",
+            "channel": {"$ref": place},
+            "messages": [{"$ref": f"{place}/messages/gateway_do_{action}"}],
+            "reply": {
+                "channel": {"$ref": place},
+                "messages": [
+                    {"$ref": f"{place}/messages/gateway_{ANSWERS.get(action, action)}"},
+                    {"$ref": f"{place}/messages/gateway_error"},
+                ],
+            },
+        }
+        for action in GATEWAY_REQUESTS
+    }
+    return {**told, **asked}
+
+
+def _message(name: str, schema: dict[str, Any], content_type: str = MSGPACK) -> dict[str, Any]:
+    return {"name": name, "contentType": content_type, "payload": schema}
 
 
 def _head_or_refusal(op: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mt4pump.contract.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
 from mt4pump.contract.kinds import COMMON_FIELDS, ContractOptions, fields_of
 from mt4pump.contract.queries import HEADS, REQUESTS
 from mt4pump.contract.spec import ANY, BIN, BOOL, FLOAT, IN_EVENT, INT, LIST, MAP, STR, UINT, Spec, Specs
@@ -51,13 +52,29 @@ def head_schema(name: str) -> dict[str, Any]:
     return {"$schema": DRAFT, "$id": _identity(f"head:{name}"), "title": f"Head of {name}", **_object(HEADS[name])}
 
 
+def gateway_request_schema(action: str) -> dict[str, Any]:
+    """Return the schema of a message from a client of the gateway."""
+    title, specs = f"Gateway request {action}", GATEWAY_REQUESTS[action]
+    return {"$schema": DRAFT, "$id": _identity(f"gateway:request:{action}"), "title": title, **_object(specs)}
+
+
+def gateway_message_schema(name: str) -> dict[str, Any]:
+    """Return the schema of a message to a client of the gateway."""
+    title, specs = f"Gateway message {name}", GATEWAY_MESSAGES[name]
+    return {"$schema": DRAFT, "$id": _identity(f"gateway:message:{name}"), "title": title, **_object(specs)}
+
+
 def all_schemas(options: ContractOptions | None = None) -> dict[str, Any]:
-    """Return every schema: bodies by kind, requests by op, heads by name."""
+    """Return every schema: bodies by kind, requests by op, heads by name; the gateway's by action and by name."""
     return {
         "protocol": PROTOCOL,
         "bodies": {kind: body_schema(kind, options) for kind in KINDS},
         "requests": {op: request_schema(op) for op in REQUESTS},
         "heads": {name: head_schema(name) for name in HEADS},
+        "gateway": {
+            "requests": {action: gateway_request_schema(action) for action in GATEWAY_REQUESTS},
+            "messages": {name: gateway_message_schema(name) for name in GATEWAY_MESSAGES},
+        },
     }
 
 

@@ -29,6 +29,7 @@ START_S = 30.0
 END_S = 60.0
 LATE_S = 120.0
 SLICE_S = 0.05
+SUFFIXES = ("", "|")
 SEEDS = 3
 """Markets that take turns over the daemon's lives: a life may begin with the orders of the one before, or others."""
 
@@ -118,6 +119,7 @@ class Stage:
             "rate": self._rate,
             "seed": self._seed + self.lives % SEEDS,
             "sndhwm": sndhwm,
+            "topic_suffix": SUFFIXES[self._seed % len(SUFFIXES)],
             "heartbeat_interval_s": 0.2,
             "reconcile_interval_s": 2.0,
             "reconnect_delay_s": 0.05,

@@ -14,6 +14,7 @@ from tests.chaos.run import run
 EVENTS, FAULTS, RATE = 40_000, 10, 2_500.0
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP and SIGKILL are what this is about")
 def test_under_random_faults_every_event_is_told_once_or_told_as_lost(tmp_path: Path) -> None:
     outcome = run(tmp_path, seed=5, events=EVENTS, faults=FAULTS, rate=RATE)

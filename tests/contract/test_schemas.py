@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mt4pump.contract.asyncapi import asyncapi
+from mt4pump.contract.gateway import GATEWAY_REQUESTS
 from mt4pump.contract.json_schema import all_schemas, body_schema, head_schema, request_schema
 from mt4pump.contract.queries import REQUESTS
 from mt4pump.wire import KINDS, decode_frames, kind_of
@@ -16,6 +17,7 @@ from tests.running import running
 
 jsonschema = pytest.importorskip("jsonschema", reason="PyPI jsonschema is not installed (extra: test)")
 
+GATEWAY_SENT = ("quote", "event", "status", "notice", "error")
 ONLINE = {"counter": 1, "login": 5, "group": "demo", "action": "add", "epoch": 1, "seq": 1, "ts": 1}
 
 
@@ -25,7 +27,9 @@ def validator(schema: dict[str, Any]) -> Any:
 
 def test_every_schema_is_a_valid_schema() -> None:
     schemas = all_schemas()
-    for schema in (*schemas["bodies"].values(), *schemas["requests"].values(), *schemas["heads"].values()):
+    gateway = schemas["gateway"]
+    every = (schemas["bodies"], schemas["requests"], schemas["heads"], gateway["requests"], gateway["messages"])
+    for schema in (schema for room in every for schema in room.values()):
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
@@ -100,7 +104,8 @@ def references_in(value: object) -> list[str]:
 
 def test_the_asyncapi_document_has_every_topic_and_every_request() -> None:
     document = asyncapi()
-    assert document["channels"].keys() == {*KINDS, "query", "answers"}
+    assert document["channels"].keys() == {*KINDS, "query", "answers", "gateway"}
     assert document["channels"]["trade"]["address"] == "trade.{login}"
     assert document["channels"]["heartbeat"]["address"] == "heartbeat"
-    assert document["operations"].keys() == {*(f"send_{kind}" for kind in KINDS), *REQUESTS}
+    told = {*(f"send_{kind}" for kind in KINDS), *(f"send_gateway_{name}" for name in GATEWAY_SENT)}
+    assert document["operations"].keys() == {*told, *REQUESTS, *(f"gateway_{action}" for action in GATEWAY_REQUESTS)}

@@ -13,8 +13,8 @@ A consumer is a class of settings and a function ``main(settings, ending) -> exi
     if __name__ == "__main__":
         sys.exit(run_consumer(GatewaySettings, main, "WebSocket gateway: ..."))
 
-Settings come from flags, ``MT4PUMP_GATEWAY_*`` in the environment, and ``mt4pump-gateway.toml`` in the working folder (or
-``--config FILE``), in this order. A name that is not known stops the program. Exit codes: 0 clean stop, 2 settings
+Settings come from flags, ``MT4PUMP_GATEWAY_*`` in the environment, and ``mt4pump-gateway.toml`` in the working folder
+(or ``--config FILE``), in this order. A name that is not known stops the program. Exit codes: 0 clean stop, 2 settings
 wrong, 3 cannot start, 1 anything else.
 """
 

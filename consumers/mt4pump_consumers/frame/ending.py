@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 from types import FrameType
@@ -14,10 +14,14 @@ SLICE_S = 0.2
 
 
 class Ending:
-    """``asked()`` tells whether to end. Signals only set a flag: an exception in the midst of work could be lost."""
+    """``asked()`` tells whether to end. Signals only set a flag: an exception in the midst of work could be lost.
 
-    def __init__(self) -> None:
+    ``looked`` is called with the answer each time that somebody looks or waits, several times a second while waiting.
+    """
+
+    def __init__(self, looked: Callable[[bool], object] = lambda _is_asked: None) -> None:
         self._event = Event()
+        self._looked = looked
 
     def ask(self) -> None:
         """Ask the program to end; from any thread."""
@@ -25,12 +29,14 @@ class Ending:
 
     def asked(self) -> bool:
         """Return whether somebody asked the program to end."""
-        return self._event.is_set()
+        is_asked = self._event.is_set()
+        self._looked(is_asked)
+        return is_asked
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until asked to end, or ``timeout_s``; return whether asked."""
         left_s = timeout_s
-        while not self._event.is_set() and (left_s is None or left_s > 0):
+        while not self.asked() and (left_s is None or left_s > 0):
             slice_s = SLICE_S if left_s is None else min(SLICE_S, left_s)
             self._event.wait(slice_s)
             left_s = None if left_s is None else left_s - slice_s
@@ -38,7 +44,7 @@ class Ending:
 
     async def wait_async(self) -> None:
         """Wait until asked to end; works on every event loop, also where signals do not wake it."""
-        while not self._event.is_set():
+        while not self.asked():  # noqa: ASYNC110 - signals set a flag of threads
             await asyncio.sleep(SLICE_S)
 
     @contextmanager

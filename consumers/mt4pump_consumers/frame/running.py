@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from mt4pump.notify import Notifier
 from mt4pump_consumers.frame import logs
 from mt4pump_consumers.frame.ending import Ending
+from mt4pump_consumers.frame.report import Report
 from mt4pump_consumers.frame.settings import Settings, read
 
 CLEAN, FAILED, SETTINGS_WRONG, CANNOT_START = 0, 1, 2, 3
@@ -18,7 +20,7 @@ CLEAN, FAILED, SETTINGS_WRONG, CANNOT_START = 0, 1, 2, 3
 log = logging.getLogger(__name__)
 
 
-class CannotStart(Exception):  # noqa: N818
+class CannotStart(Exception):
     """What keeps a consumer from starting: an address that is taken, a file that cannot be read. Exit code 3."""
 
 
@@ -36,13 +38,14 @@ def run_consumer(
     except ValidationError as error:
         for problem in error.errors():
             name = "-".join(str(part) for part in problem["loc"]).replace("_", "-") or "settings"
-            print(f"{program}: {name}: {problem['msg']}; {program} --help lists all", file=sys.stderr)
+            print(f"{program}: {name}: {problem['msg']}; {program} --help lists all", file=sys.stderr)  # noqa: T201 - no log yet
         return SETTINGS_WRONG
     except (SettingsError, ValueError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - no log yet
         return SETTINGS_WRONG
     logs.configure(settings.log_level, settings.log_format)
-    ending = Ending()
+    report = Report(Notifier.of_environment(), f"reads {settings.endpoint}")
+    ending = Ending(report.looked)
     with ending.on_signals():
         try:
             return main(settings, ending)
@@ -52,3 +55,5 @@ def run_consumer(
         except Exception:
             log.exception("ended by an error that should not happen; please report it")
             return FAILED
+        finally:
+            report.stopping()

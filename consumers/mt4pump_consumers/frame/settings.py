@@ -83,7 +83,9 @@ def read(settings_class: type[Settings], arguments: list[str]) -> Settings:
         raise ValueError(f"config: there is no file {file}; write one, or leave --config out")
     toml = file or settings_class.model_config.get("toml_file")
     config = SettingsConfigDict(toml_file=toml)  # type: ignore[typeddict-item]
-    placed = type(name, (settings_class,), {"model_config": config, "__module__": __name__, "__doc__": settings_class.__doc__})
+    placed = type(
+        name, (settings_class,), {"model_config": config, "__module__": __name__, "__doc__": settings_class.__doc__}
+    )
     return placed(_cli_parse_args=arguments, _cli_show_env_vars=True)  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,178 @@
+"""``mt4pump demo``: everything at once, for a look."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
+from pathlib import Path
+from threading import Event
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import mt4pump
+from mt4pump.cli.numbers import count, port
+from mt4pump.demo.parts import Ports, consumers, daemon, environment, missing
+from mt4pump.demo.stage import CANNOT_START, ChildEnded, Stage, check_free
+from mt4pump.errors import SettingsError
+from mt4pump.signals import asked_to_end
+
+EXIT_OK, EXIT_ANYTHING = 0, 1
+WIDTH = 110
+EPILOG = """\
+Starts the daemon with a simulated market, the WebSocket gateway with its page, and the metrics, each as a process of
+its own on this machine alone, and says where they are. Ctrl-C ends all of them. Settings in the environment and in
+files are ignored, and the journal lies in a folder that is removed at the end."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the ports and what else can be chosen."""
+    parser.epilog = EPILOG
+    usual = Ports()
+    for flag, default, what in (
+        ("--pub-port", usual.publish, "the stream"),
+        ("--query-port", usual.query, "questions about it"),
+        ("--gateway-port", usual.gateway, "the page and its WebSocket"),
+        ("--metrics-port", usual.metrics, "the metrics"),
+    ):
+        parser.add_argument(flag, type=port, default=default, metavar="PORT", help=f"for {what} [{default}]")
+    parser.add_argument("--rate", type=count, default=50, metavar="N", help="simulated events per second [50]")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="FOLDER", help="keep the journal in this folder [a new one, removed at the end]"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show the logs of all parts")
+
+
+def command(args: argparse.Namespace) -> int:
+    """Run until asked to end. Returns 0 after that, 3 when something cannot start, 1 when a part ends by itself."""
+    ports = Ports(args.pub_port, args.query_port, args.gateway_port, args.metrics_port)
+    flags = _flags(ports)
+    lacking = lacking_packages()
+    wanted = dict(list(flags.items())[:2]) if lacking else flags
+    check_free(wanted)
+    with asked_to_end() as asked, _data_folder(args.data_dir) as folder:
+        return _run(args, ports, folder, lacking, asked)
+
+
+def lacking_packages() -> list[str]:
+    """Return the packages that the consumers need and that are not installed."""
+    try:
+        requirements = metadata.requires("mt4pump") or []
+    except metadata.PackageNotFoundError:  # run out of its folder: what is missing will say so itself
+        requirements = []
+    if importlib.util.find_spec("mt4pump_consumers") is None:
+        return ["mt4pump_consumers"]
+    return missing(requirements, _is_installed)
+
+
+def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str], asked: Event) -> int:
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDTH)
+    trouble = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def hear(name: str, line: str) -> None:
+        if args.verbose:
+            trouble.print(f"[dim]{name:>7}[/] {escape(line)}")
+
+    stage = Stage(folder, environment(os.environ, _paths(), os.pathsep), hear)
+    try:
+        with console.status("starting a simulated market …"):
+            stage.start((daemon(ports, str(folder), args.rate),), asked)
+            if not lacking:
+                stage.start(consumers(ports), asked)
+        if not asked.is_set():
+            console.print(_overview(ports, folder, lacking, is_kept=args.data_dir is not None))
+            if lacking:
+                trouble.print(_what_to_install(lacking))
+        stage.watch(asked)
+    except ChildEnded as ended:
+        trouble.print(f"[bold red]mt4pump demo:[/] {escape(str(ended))}")
+        return CANNOT_START if ended.code == CANNOT_START else EXIT_ANYTHING
+    finally:
+        killed = stage.end()
+        for name in killed:
+            trouble.print(f"mt4pump demo: the {name} did not end by itself and was killed")
+    console.print("all parts have ended")
+    return EXIT_OK
+
+
+def _overview(ports: Ports, folder: Path, lacking: list[str], *, is_kept: bool) -> Table:
+    page = f"http://127.0.0.1:{ports.gateway}/"
+    usual = Ports()
+    stream = "" if ports.publish == usual.publish else f" --endpoint {ports.endpoint}"
+    query = "" if ports.query == usual.query else f" --endpoint {ports.query_endpoint}"
+    table = Table(
+        title="mt4pump demo: a simulated market on this machine; nothing of it is real",
+        caption="Ctrl-C ends all of it",
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+    )
+    table.add_column("what", no_wrap=True, style="bold")
+    table.add_column("where", no_wrap=True, style="cyan")
+    table.add_column("try", overflow="fold")
+    if not lacking:
+        table.add_row("page", page, "in a browser: live quotes and trades")
+        table.add_row("WebSocket", f"ws://127.0.0.1:{ports.gateway}", '{"action": "subscribe", "symbols": ["EURUSD"]}')
+    table.add_row("stream", ports.endpoint, f"mt4pump tail{stream}")
+    table.add_row("questions", ports.query_endpoint, f"mt4pump snapshot{query}   mt4pump replay trade{query}")
+    if not lacking:
+        table.add_row("metrics", f"http://127.0.0.1:{ports.metrics}/metrics", "for Prometheus, or in a browser")
+    table.add_row("journal", str(folder), "is kept" if is_kept else "is removed at the end")
+    return table
+
+
+def _what_to_install(lacking: list[str]) -> str:
+    what = ", ".join(lacking)
+    how = "pip install 'mt4pump\\[consumers]', in its own folder: pip install '.\\[consumers]'"
+    return f"[yellow]without gateway, page and metrics[/]: they need {what}. {how}"
+
+
+def _flags(ports: Ports) -> dict[int, str]:
+    """Return the flag of each port, those of the daemon first; raises SettingsError when two are the same."""
+    pairs = (
+        (ports.publish, "--pub-port"),
+        (ports.query, "--query-port"),
+        (ports.gateway, "--gateway-port"),
+        (ports.metrics, "--metrics-port"),
+    )
+    flags: dict[int, str] = {}
+    for number, flag in pairs:
+        if number in flags:
+            raise SettingsError(f"{flags[number]} and {flag} are both {number}: give two ports")
+        flags[number] = flag
+    return flags
+
+
+def _paths() -> Iterator[str]:
+    """Yield the folders in which the parts find our packages: they start in another working folder than we did."""
+    yield str(Path(mt4pump.__file__).resolve().parents[1])
+    found = importlib.util.find_spec("mt4pump_consumers")
+    if found is not None and found.origin is not None:
+        yield str(Path(found.origin).resolve().parents[1])
+    yield from (str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _data_folder(chosen: Path | None) -> Iterator[Path]:
+    with ExitStack() as at_end:
+        if chosen is None:
+            made = tempfile.TemporaryDirectory(prefix="mt4pump-demo-", ignore_cleanup_errors=True)
+            yield Path(at_end.enter_context(made))
+        else:
+            chosen.mkdir(parents=True, exist_ok=True)
+            yield chosen.resolve()

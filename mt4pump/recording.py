@@ -1,0 +1,205 @@
+"""A captured stream in a file: raw frames with their timing. No socket and no clock in here.
+
+A file is a stream of msgpack values, through gzip where its name ends in ``.gz``:
+
+1. a map: ``mt4pump_recording`` (version of this form), ``protocol``, ``began_ns`` (ns since 1970) and what else the
+   writer wants to tell;
+2. per message an array ``[at_ns, [frame, …], crc]``: nanoseconds since ``began_ns``, the frames as they came, and
+   CRC-32 over them;
+3. a map ``{"messages": n, "length_ns": n}``: the end. A file without it was cut off.
+
+A reader gets everything that is whole, one message at a time; what is wrong with the rest stands in
+`Recording.problem`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedIOBase
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self
+
+import msgpack
+
+from mt4pump.errors import StartError
+from mt4pump.wire import PROTOCOL
+
+FORM = "mt4pump_recording"
+VERSION = 1
+COMPRESSED = ".gz"
+COMPRESSION = 6
+READ_BYTES = 65_536
+MESSAGE_MAX_BYTES = 64 * 1024 * 1024
+"""Largest value that a reader takes: what claims to be more is damage."""
+GZIP_MARK = b"\x1f\x8b"
+
+
+class Taken(NamedTuple):
+    """A recorded message: nanoseconds since the recording began, and its frames."""
+
+    at_ns: int
+    frames: list[bytes]
+
+
+class RecordingWriter:
+    """Writes a new file; ``with`` closes it, with its end mark. Raises StartError when it cannot be made.
+
+    `add` and `flush` raise OSError when the disk does not take it; what was flushed before stays readable.
+    """
+
+    def __init__(self, path: Path, began_ns: int, about: Mapping[str, object], *, overwrite: bool = False) -> None:
+        try:
+            self._file = path.open("wb" if overwrite else "xb")
+        except FileExistsError:
+            raise StartError(f"{path} exists; name another file, or overwrite it with --force") from None
+        except OSError as error:
+            raise StartError(f"{path} cannot be written: {error.strerror or error}") from error
+        self._out: BinaryIO | gzip.GzipFile = self._file
+        if path.suffix == COMPRESSED:
+            self._out = gzip.GzipFile("", "wb", COMPRESSION, self._file, mtime=began_ns // 1_000_000_000)
+        self._pack = msgpack.Packer().pack
+        self._began_ns = began_ns
+        self.messages = self.bytes = self.length_ns = 0
+        self._out.write(self._pack({FORM: VERSION, "protocol": PROTOCOL, "began_ns": began_ns, **about}))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, frames: Sequence[bytes], now_ns: int) -> None:
+        """Write one message that came at ``now_ns`` (ns since 1970); a clock that is set back does not turn time."""
+        self.length_ns = max(self.length_ns, now_ns - self._began_ns)
+        packed = self._pack([self.length_ns, list(frames), checksum(frames)])
+        self._out.write(packed)
+        self.messages += 1
+        self.bytes += len(packed)
+
+    def flush(self) -> None:
+        """Have all that was added stand in the file, so that it survives the end of this process."""
+        self._out.flush()
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write the end mark and close; raises OSError when the disk does not take it."""
+        if self._file.closed:
+            return
+        try:
+            self._out.write(self._pack({"messages": self.messages, "length_ns": self.length_ns}))
+            self._out.close()
+        finally:
+            self._file.close()
+
+
+class Recording:
+    """Reads a file, one message at a time. Raises StartError when it cannot be read, or is no recording.
+
+    Attributes:
+        about: The map that the file begins with.
+        problem: After the last message: why there are no more although the file goes on, or should; empty for none.
+        messages: How many were read so far.
+        size_bytes: Size of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem = ""
+        self.messages = 0
+        try:
+            self._file = path.open("rb")
+            self.size_bytes = path.stat().st_size
+            is_packed = self._file.read(len(GZIP_MARK)) == GZIP_MARK
+            self._file.seek(0)
+        except OSError as error:
+            raise StartError(f"{path} cannot be read: {error.strerror or error}") from error
+        source = gzip.GzipFile(fileobj=self._file) if is_packed else self._file
+        self._values = _values(source)
+        about: Any = None
+        try:
+            about = next(self._values, None)
+        except _Damaged as error:
+            self.problem = str(error)
+        if not isinstance(about, dict) or FORM not in about:
+            self.close()
+            raise StartError(f"{path} is no recording of mt4pump record") from None
+        if about[FORM] != VERSION:
+            self.close()
+            raise StartError(f"{path} is a recording of form {about[FORM]!r}; this program reads form {VERSION}")
+        self.about: dict[str, Any] = about
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Taken]:
+        """Yield every whole message, in order."""
+        end: object = None
+        try:
+            for value in self._values:
+                if isinstance(value, dict):
+                    end = value.get("messages")
+                    break
+                yield self._taken(value)
+        except _Damaged as error:
+            self.problem = f"damaged behind message {self.messages}: {error}"
+            return
+        if end is None:
+            self.problem = f"cut off behind message {self.messages}: the file has no end mark"
+        elif end != self.messages:
+            self.problem = f"{self.messages} messages are there and {end} were recorded"
+
+    @property
+    def position_bytes(self) -> int:
+        """Return how far the file was read."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _taken(self, value: object) -> Taken:
+        match value:
+            case [int(at_ns), list(frames), int(crc)] if all(isinstance(frame, bytes) for frame in frames):
+                if checksum(frames) == crc:
+                    self.messages += 1
+                    return Taken(at_ns, frames)
+        raise _Damaged("the next one is not as it was written")
+
+
+class _Damaged(Exception):
+    """What stands in the file is not what was written."""
+
+
+def checksum(frames: Sequence[bytes]) -> int:
+    """Return CRC-32 over the frames of a message."""
+    crc = 0
+    for frame in frames:
+        crc = zlib.crc32(frame, zlib.crc32(len(frame).to_bytes(8, "big"), crc))
+    return crc
+
+
+def _values(source: BufferedIOBase) -> Iterator[Any]:
+    """Yield the values of the file; raises _Damaged where they end before the file does."""
+    unpacker = msgpack.Unpacker(max_buffer_size=MESSAGE_MAX_BYTES)
+    try:
+        while chunk := source.read1(READ_BYTES):
+            unpacker.feed(chunk)
+            yield from unpacker
+    except EOFError:  # gzip's own end is missing: cut off, as the missing end mark tells
+        return
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise _Damaged(f"its compression is broken ({error})") from error
+    except (ValueError, msgpack.UnpackException) as error:  # BufferFull, text that is none, depth
+        raise _Damaged(f"it is no msgpack there ({error or type(error).__name__})") from error
+    except OSError as error:
+        raise _Damaged(f"it cannot be read ({error.strerror or error})") from error

@@ -1,0 +1,65 @@
+"""``deploy/prometheus``: promtool reads all of it, and every alert is proven to fire and to be quiet."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.consumers.metrics.metrics_run import PROMETHEUS, ROOT, promtool
+
+RULES, CASES = PROMETHEUS / "mt4pump.rules.yml", PROMETHEUS / "mt4pump.rules.test.yml"
+FIRES, IS_QUIET = "fires", "is quiet"
+
+
+def alerts() -> list[str]:
+    return re.findall(r"^ +- alert: (\w+)$", RULES.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def cases() -> list[tuple[str, str]]:
+    """Return (alert, whether it fires or is quiet) of each case of the test file."""
+    text = CASES.read_text(encoding="utf-8")
+    found = re.findall(r"^ +alertname: (\w+)\n +exp_alerts:( \[\])?$", text, re.MULTILINE)
+    return [(alert, IS_QUIET if empty else FIRES) for alert, empty in found]
+
+
+def test_prometheus_takes_the_scrape_configuration() -> None:
+    code, said = promtool("check", "config", PROMETHEUS / "prometheus.yml")
+    assert code == 0, said
+    assert f"{len(alerts())} rules found" in said
+
+
+def test_promtool_takes_the_rules() -> None:
+    code, said = promtool("check", "rules", "--lint-fatal", RULES)
+    assert code == 0, said
+
+
+def test_every_case_is_as_it_should_be() -> None:
+    code, said = promtool("test", "rules", CASES)
+    assert code == 0, said
+
+
+def test_every_alert_has_a_firing_and_a_quiet_case() -> None:
+    assert len(alerts()) == len(set(alerts())) > 20
+    assert set(cases()) == {(alert, how) for alert in alerts() for how in (FIRES, IS_QUIET)}
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_a_rule_that_never_fires_would_be_found(alert: str, tmp_path: Path) -> None:
+    text = RULES.read_text(encoding="utf-8")
+    broken = re.sub(rf"(- alert: {alert}\n +expr: )(?:\|\n(?: {{10}}.*\n)+|.*\n)", r"\1vector(1) > 2\n", text)
+    assert broken != text
+    (tmp_path / RULES.name).write_text(broken, encoding="utf-8")
+    shutil.copy(CASES, tmp_path)
+    code, said = promtool("test", "rules", tmp_path / CASES.name)
+    assert code != 0
+    assert f"alertname: {alert}" in said
+
+
+def test_the_rules_ask_for_metrics_that_the_exporter_has() -> None:
+    package = ROOT / "consumers" / "mt4pump_consumers" / "metrics"
+    source = "".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
+    for name in set(re.findall(r"\bmt4pump_[a-z_]+", RULES.read_text(encoding="utf-8"))):
+        assert f'"{name.removesuffix("_bucket")}"' in source, name

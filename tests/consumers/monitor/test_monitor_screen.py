@@ -1,0 +1,109 @@
+"""The screen: it fits, it says what is wrong, and nobody's text commands the terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from monitor_run import NS, execution, margin
+from rich.console import Console
+
+from mt4pump.client import Status
+from mt4pump_consumers.monitor.alert import Alert
+from mt4pump_consumers.monitor.desk import Desk
+from mt4pump_consumers.monitor.screen import age_text, draw
+
+
+def status(**changes: Any) -> Status:
+    """Return a daemon that is well."""
+    well: dict[str, Any] = {"alive": True, "state": "pumping", "age_s": 0.2, "feed_age_s": 0.3, "epoch": 1}
+    well |= {"server": "Demo-1", "version": "1", "log": "l", "offset": 1, "durable": True, "body": {}}
+    return Status(**{**well, **changes})
+
+
+def busy_desk() -> Desk:
+    """Return a desk with more than fits on any screen."""
+    desk = Desk(status=status(), is_whole=True)
+    for number in range(300):
+        done = execution(number, order=number, login=10_000 + number % 50, symbol=f"SYM{number % 40}", volume=number)
+        desk.exposure.take(done)
+        desk.executed(done)
+        desk.alerted(Alert(str(number), "big", "volume", "warning", "firing", "1", NS, f"text {number} " * 20), 30)
+    for login in range(40):
+        desk.margin(margin(login=login, level_type=1 + login % 2))
+    return desk
+
+
+def lines(desk: Desk, width: int, height: int) -> list[str]:
+    """Return the screen as a terminal of this size would show it, and what does not fit."""
+    console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(draw(desk, width, height))
+    return capture.get().splitlines()
+
+
+SIZES = [(80, 24), (140, 40), (80, 10), (60, 20), (250, 80), (119, 30), (120, 15), (40, 8)]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("desk", [busy_desk(), Desk()], ids=["busy", "empty"])
+def test_it_fits_into_the_terminal(width: int, height: int, desk: Desk) -> None:
+    shown = lines(desk, width, height)
+    if height >= 15:
+        assert len(shown) <= height
+    assert max(len(line.rstrip()) for line in shown) <= width
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
+def test_everything_that_was_asked_for_is_on_it(width: int, height: int) -> None:
+    text = "\n".join(lines(busy_desk(), width, height))
+    for words in ("pumping", "Demo-1", "quote 0.3 s ago", "executions", "exposure, lots", "biggest accounts", "margin calls"):
+        assert words in text
+    for words in ("2.99", "[big] text 299", "STOP-OUT", "opened", "SYM39"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"alive": False, "age_s": 75.0}, "DAEMON SILENT 75 s"),
+        ({"age_s": None, "alive": False}, "no heartbeat yet"),
+        ({"state": "lost"}, "lost"),
+        ({"durable": False}, "JOURNAL FAILS"),
+        ({"durable": False, "log": None}, "no journal"),
+        ({"feed_age_s": None}, "quote none yet"),
+    ],
+)
+def test_the_first_line_says_what_is_wrong_with_the_feed(changes: dict[str, Any], words: str) -> None:
+    assert words in lines(Desk(status=status(**changes)), 80, 24)[0]
+
+
+def test_losses_and_trouble_are_in_the_second_line() -> None:
+    desk = Desk(status=status(), trouble="store: disk is full")
+    desk.counts["lost"] = 3
+    assert "lost 3" in lines(desk, 80, 24)[1]
+    assert "disk is full" in lines(desk, 80, 24)[1]
+
+
+def test_text_from_outside_cannot_command_the_terminal() -> None:
+    desk = Desk(status=status(server="\x1b[2Jevil"))
+    desk.executed(execution(symbol="EU\x1b]0;x\x07R"))
+    desk.alerted(Alert("1", "r", "volume", "warning", "firing", "1", NS, "a\x1b[31mb\nc"), 30)
+    text = "\n".join(lines(desk, 140, 40))
+    assert "\x1b" not in text
+    assert "\x07" not in text
+
+
+def test_the_result_of_an_account_is_what_it_closed_since_the_start() -> None:
+    desk = Desk()
+    for seq, profit in enumerate([10.0, -25.5], 1):
+        desk.executed(execution(seq, change="closed", profit=profit))
+    assert desk.results == {1001: -15.5}
+
+
+@pytest.mark.parametrize(
+    ("age_s", "text"), [(0.04, "0.0 s"), (9.9, "9.9 s"), (75, "75 s"), (600, "10 min"), (90_000, "25 h"), (10**6, "12 d")]
+)
+def test_an_age_has_the_unit_that_fits(age_s: float, text: str) -> None:
+    assert age_text(age_s) == text

@@ -1,0 +1,40 @@
+"""How long nothing came, from heartbeats alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitor_run import NS
+
+from mt4pump.client import Status
+from mt4pump_consumers.monitor.silence import signs
+
+
+def status(*, age_s: float | None = 0.5, alive: bool = True, **body: Any) -> Status:
+    """Return a daemon that beat at second 1000, last heard a quote at 990 and a callback at 998."""
+    beat = {"ts": 1000 * NS, "last_quote_ts": 990 * NS, "last_callback_ts": 998 * NS, "state": "pumping", **body}
+    rest = {"server": "s", "version": "1", "log": "l", "offset": 1, "durable": True}
+    return Status(alive=alive, state=beat["state"], age_s=age_s, feed_age_s=None, epoch=900_000, body=beat, **rest)
+
+
+def test_silence_is_what_the_heartbeat_shows_and_its_own_age() -> None:
+    found = signs(status(), 50.0, 1001 * NS)
+    assert {of: sign.silent_s for of, sign in found.items()} == {"quotes": 10.5, "session": 2.5, "daemon": 0.5}
+    assert all(sign.is_heard for sign in found.values())
+
+
+def test_a_dead_daemon_is_silence_of_all_three_kinds() -> None:
+    found = signs(status(age_s=60.0, alive=False), 100.0, 1060 * NS)
+    assert all(sign.silent_s >= 60 for sign in found.values())
+    assert "no heartbeat for 60 s" in found["quotes"].state
+
+
+def test_a_daemon_that_heard_nothing_yet_is_silent_since_its_start() -> None:
+    found = signs(status(last_quote_ts=0, last_callback_ts=0), 100.0, 1001 * NS)
+    assert (found["quotes"].silent_s, found["quotes"].is_heard) == (100.5, False)
+
+
+def test_without_any_heartbeat_silence_counts_from_our_own_start() -> None:
+    found = signs(status(age_s=None), 7.0, 1000 * NS)
+    assert found["daemon"].silent_s == 7.0
+    assert not found["daemon"].is_heard

@@ -1,0 +1,161 @@
+"""The store: all of a batch or nothing, each thing once, and no file that is somebody else's."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monitor_run import NS, execution
+
+from mt4pump_consumers.frame import CannotStart
+from mt4pump_consumers.monitor.alert import Alert
+from mt4pump_consumers.monitor.memory import Condition, Memory
+from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, Store
+
+
+@contextmanager
+def opened(path: Path | None, **options: Any) -> Iterator[Store]:
+    """Open a store with a webhook."""
+    with closing(Store(path, **{"webhook": True, "backlog": 100, **options})) as store:
+        yield store
+
+
+def alert(name: str) -> Alert:
+    """Return an alert of this id."""
+    return Alert(name, "rule", "volume", "warning", "firing", "1001", 5, "text", {})
+
+
+def place(confirmed: int) -> dict[str, Any]:
+    """Return a position."""
+    return {"log": "l", "confirmed": confirmed, "ahead": {}}
+
+
+def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
+    path, memory = tmp_path / "s.db", Memory()
+    memory.begin(("calls", "1001"), Condition(7, told=True))
+    memory.hush(("big", "1001"), 9)
+    done = execution(3, offset=11, comment="=cmd", profit=-1.5)
+    with opened(path) as store:
+        store.commit(Batch([done], [alert("a")], place(11)), memory)
+        assert not memory.is_touched
+    with opened(path) as store:
+        assert store.position() == place(11)
+        assert store.latest(10) == [done]
+        again = store.memory()
+        assert (again.conditions, again.quiet) == (memory.conditions, memory.quiet)
+        assert store.webhook_counts() == {"pending": 1}
+
+
+def test_what_ended_is_forgotten_by_the_file_too(tmp_path: Path) -> None:
+    memory = Memory()
+    memory.begin(("calls", "1001"), Condition(7, told=True))
+    with opened(tmp_path / "s.db") as store:
+        store.commit(Batch(), memory)
+        memory.end(("calls", "1001"))
+        store.commit(Batch(), memory)
+        assert store.memory().conditions == {}
+
+
+def test_an_event_that_comes_again_is_kept_once_and_counted(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db") as store:
+        store.commit(Batch([execution(1), execution(2)], [alert("a")]), Memory())
+        store.commit(Batch([execution(2), execution(3)], [alert("a"), alert("b")]), Memory())
+        assert (store.counts["executions"], store.counts["repeats"], store.counts["alerts"]) == (3, 1, 2)
+        assert [done.seq for done in store.latest(10)] == [1, 2, 3]
+
+
+def test_the_same_number_in_another_life_of_the_daemon_is_another_event(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db") as store:
+        store.commit(Batch([execution(1), execution(1, epoch=2)]), Memory())
+        assert store.counts["executions"] == 2
+
+
+def test_a_batch_that_does_not_fit_onto_the_disk_leaves_nothing_behind_and_works_later(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db") as store:
+        store.commit(Batch([execution(1)], position=place(1)), Memory())
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+        memory = Memory()
+        memory.hush(("big", "1001"), 9)
+        batch = Batch([execution(seq, comment="x" * 500) for seq in range(2, 500)], [alert("a")], place(500))
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            store.commit(batch, memory)
+        assert (store.position(), store.last_row(), store.counts["executions"]) == (place(1), 1, 1)
+        assert memory.is_touched
+        store._connection.execute("PRAGMA max_page_count = 1000000")
+        store.commit(batch, memory)
+        assert (store.position(), store.counts["executions"]) == (place(500), 499)
+
+
+def test_lots_can_be_asked_for_in_sql_and_no_number_stays_none(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db") as store:
+        store.commit(Batch([execution(volume=150, profit=math.nan)]), Memory())
+        assert store._connection.execute("SELECT lots FROM executions").fetchone() == (1.5,)
+        assert math.isnan(store.latest(1)[0].profit)
+
+
+def test_alerts_beyond_the_backlog_are_kept_but_not_sent_and_counted(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db", backlog=2) as store:
+        store.commit(Batch(alerts=[alert(name) for name in "abcd"]), Memory())
+        assert store.webhook_counts() == {"pending": 2, "dropped": 2}
+        assert store.counts["alerts_dropped"] == 2
+        assert len(store.unlogged(10)) == 4
+
+
+def test_without_a_webhook_no_alert_waits_for_one(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db", webhook=False) as store:
+        store.commit(Batch(alerts=[alert("a")]), Memory())
+        assert store.webhook_counts() == {"none": 1}
+
+
+def test_alerts_that_were_logged_are_not_logged_by_the_next_run(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db") as store:
+        store.commit(Batch(alerts=[alert("a"), alert("b")]), Memory())
+        store.set_logged(1)
+    with opened(tmp_path / "s.db") as store:
+        assert [number for number, _ in store.unlogged(10)] == [2]
+
+
+def test_only_what_is_too_old_is_forgotten_and_no_alert_that_waits(tmp_path: Path) -> None:
+    now_ns = time.time_ns()
+    with opened(tmp_path / "s.db", keep_days=1) as store:
+        store.commit(Batch([execution(1, ts=now_ns - 2 * 86_400 * NS), execution(2, ts=now_ns)], [alert("a")]), Memory())
+        assert store.forget() is False
+        assert [done.seq for done in store.latest(10)] == [2]
+        assert store.webhook_counts() == {"pending": 1}
+
+
+def test_a_store_in_memory_stays_small() -> None:
+    with opened(None, webhook=False) as store:
+        for start in range(0, IN_MEMORY_ROWS + 4_000, 2_000):
+            store.commit(Batch([execution(seq) for seq in range(start, start + 2_000)]), Memory())
+        assert len(store.executions_after(0, 10**6)) == IN_MEMORY_ROWS
+
+
+def test_two_monitors_cannot_have_one_store(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db"), pytest.raises(CannotStart, match="another monitor uses"), opened(tmp_path / "s.db"):
+        pass
+    with opened(tmp_path / "s.db"):
+        pass
+
+
+def test_files_that_are_no_store_are_refused_and_left_alone(tmp_path: Path) -> None:
+    text, other, newer = tmp_path / "text.db", tmp_path / "other.db", tmp_path / "newer.db"
+    text.write_text("not a database, and long enough to be looked at as one" * 50)
+    for path, change in ((other, "CREATE TABLE theirs (x)"), (newer, "PRAGMA user_version = 9")):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(change)
+            connection.commit()
+    for path, words in ((text, "cannot be used"), (other, "no store of ours"), (newer, "version 9")):
+        before = path.read_bytes()
+        with pytest.raises(CannotStart, match=words), opened(path):
+            pass
+        assert path.read_bytes()[100:] == before[100:]
+    with pytest.raises(CannotStart, match="is the folder there"), opened(tmp_path / "none" / "s.db"):
+        pass
