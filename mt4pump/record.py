@@ -145,4 +145,4 @@ def _flatten(field: Field, value: Any, encoding: str) -> list[Any]:
         return [(value or b"")[: field.size]]
     if field.count:
         return [*(value or ()), *([0] * (field.count - len(value or ())))]
-    return [value or 0]
+    return [0 if value is None else value]  # not `value or 0`: minus zero is a price, too

@@ -47,6 +47,15 @@ def asked_to_reload(end: threading.Event) -> Iterator[threading.Event]:
         yield asked
 
 
+def ask_to_end() -> None:
+    """Ask this process to end, as Ctrl-C does; from any thread."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)  # interrupts what the main thread waits for
+    else:
+        signal.raise_signal(signal.SIGINT)
+
+
 @contextmanager
 def _handled(names: Sequence[str], act: Callable[[], None]) -> Iterator[None]:
     def handle(_number: int, _frame: FrameType | None) -> None:

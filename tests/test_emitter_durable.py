@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgpack
@@ -74,7 +75,14 @@ def test_offsets_go_on_over_groups_and_kinds_that_are_not_durable_have_none(emit
         emitter.emit(NEWS, 1, {}, 7)
         emitter.flush()
     offsets = [(topic, body.get("offset")) for topic, body in everything.events()]
-    assert offsets == [("news.1", None), ("trade.1", 1), ("news.1", None), ("trade.1", 2), ("news.1", None), ("trade.1", 3)]
+    assert offsets == [
+        ("news.1", None),
+        ("trade.1", 1),
+        ("news.1", None),
+        ("trade.1", 2),
+        ("news.1", None),
+        ("trade.1", 3),
+    ]
 
 
 def test_a_passing_event_of_a_durable_kind_goes_out_at_once_without_an_offset(
@@ -152,7 +160,7 @@ def test_the_file_holds_what_was_published_byte_for_byte(emitter: Emitter, every
     emitter.flush()
     everything.publisher.send(b"fence", b"")
     frames = everything.socket.recv_multipart()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         ((topic, body),) = database.execute("SELECT topic, body FROM events").fetchall()
     assert [bytes(topic), bytes(body)] == frames
     everything.socket.recv_multipart()

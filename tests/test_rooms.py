@@ -45,7 +45,7 @@ OWNERS = {
     "rich": ("cli/", "bench/"),
     "argparse": ("cli/",),
     "signal": ("signals.py",),
-    "socket": ("address_holder.py", "connections.py", "cli/"),
+    "socket": ("address_holder.py", "connections.py", "demo/", "cli/"),
     "msgpack": ("wire.py", "recording.py", "quotes.py", "tables.py", "desks/", "query/", "client/", "bench/"),
     "mt4pump.settings": (
         *("settings/", "cli/", "bench/", "daemon.py", "running.py", "description.py", "sources.py", "wiring.py"),

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from threading import Event
@@ -45,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, type=port, default=default, metavar="PORT", help=f"for {what} [{default}]")
     parser.add_argument("--rate", type=count, default=50, metavar="N", help="simulated events per second [50]")
     parser.add_argument(
-        "--data-dir", type=Path, metavar="FOLDER", help="keep the journal in this folder [a new one, removed at the end]"
+        "--data-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the journal in this folder [a new one, removed at the end]",
     )
     parser.add_argument("--verbose", action="store_true", help="show the logs of all parts")
 
@@ -82,7 +85,7 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
 
     stage = Stage(folder, environment(os.environ, _paths(), os.pathsep), hear)
     try:
-        with console.status("starting a simulated market …"):
+        with nullcontext() if args.verbose else console.status("starting a simulated market …"):
             stage.start((daemon(ports, str(folder), args.rate),), asked)
             if not lacking:
                 stage.start(consumers(ports), asked)

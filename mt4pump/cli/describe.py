@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mt4pump.cli.asking import add_asking_flags, asking, telling
+from mt4pump.contract.asyncapi import asyncapi
+from mt4pump.contract.json_schema import all_schemas
 from mt4pump.errors import SettingsError
 from mt4pump.json_line import json_line
 from mt4pump.logs import one_line
@@ -24,7 +27,8 @@ NOT_A_TERMINAL_COLUMNS = 160
 EXAMPLES = """\
   mt4pump describe                 the daemon, and a table of its kinds of event
   mt4pump describe trade margin    the fields of these kinds: type, unit, meaning
-  mt4pump describe --json          the whole answer as one JSON object"""
+  mt4pump describe --json          the whole answer as one JSON object
+  mt4pump describe --asyncapi      topics, queries and gateway as an AsyncAPI document; needs no daemon"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("kinds", nargs="*", metavar="KIND", help="show the fields of these kinds, as quote or trade")
     parser.add_argument("--json", action="store_true", help="the answer as it came, as one JSON object")
+    parser.add_argument(
+        "--asyncapi", action="store_true", help="print the AsyncAPI document of this version; asks no daemon"
+    )
+    parser.add_argument(
+        "--json-schema", action="store_true", help="print the JSON Schemas of this version; asks no daemon"
+    )
     add_asking_flags(parser)
 
 
-@telling("describe")
 def command(args: argparse.Namespace) -> int:
+    """Print a document, or ask and show. Returns 0, 2 for a kind that is not known, 1 when there is no answer."""
+    if args.asyncapi or args.json_schema:
+        document = asyncapi() if args.asyncapi else all_schemas()
+        print(json.dumps(document, indent=1, ensure_ascii=False))
+        return 0
+    return described(args)
+
+
+@telling("describe")
+def described(args: argparse.Namespace) -> int:
     """Ask and show. Returns 0, 2 for a kind that the daemon does not know, 1 when there is no answer."""
     with asking(args) as query:
         answer = query.describe()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+PORT_MAX = 65_535
+
 
 def seconds(text: str) -> float:
     """Return a flag's seconds."""
@@ -20,4 +22,11 @@ def count(text: str) -> int:
     """Return a flag's count."""
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return a flag's port."""
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to {PORT_MAX}")
     return int(text)

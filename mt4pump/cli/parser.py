@@ -10,6 +10,7 @@ from typing import NoReturn
 from mt4pump.settings.values import nearest
 
 COMMANDS = {
+    "demo": "a simulated market with page and metrics, all at once, for a look",
     "run": "publish: one Manager session, or the simulator, to ZeroMQ",
     "tail": "show what is published: quotes, trades, gaps, the daemon's state",
     "snapshot": "show the last value of everything, of one moment",

@@ -60,6 +60,7 @@ Notices (``notices=True``, ``on_notice``; they are logged in any case):
 from __future__ import annotations
 
 from mt4pump.client.asynchronous import AsyncSubscriber
+from mt4pump.client.console import console_events
 from mt4pump.client.events import (
     Activation,
     Event,
@@ -111,4 +112,5 @@ __all__ = [
     "SymbolConfig",
     "Trade",
     "User",
+    "console_events",
 ]

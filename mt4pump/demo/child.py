@@ -28,7 +28,7 @@ class Child:
         self.part = part
         self.lines: deque[str] = deque(maxlen=LINES)
         self._hear = hear
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own modules
             [sys.executable, "-m", "mt4pump.demo.leash", part.module, *part.words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -63,9 +63,7 @@ def consumers(ports: Ports) -> tuple[Part, ...]:
             (*stream, "--port", str(ports.gateway), "--anonymous", "--anonymous-topics", "*"),
             (ports.gateway,),
         ),
-        Part(
-            "metrics", "mt4pump_consumers.metrics", (*stream, "--port", str(ports.metrics)), (ports.metrics,)
-        ),
+        Part("metrics", "mt4pump_consumers.metrics", (*stream, "--port", str(ports.metrics)), (ports.metrics,)),
     )
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-from mt4pump.address_holder import holder_of
+from mt4pump.address_holder import holder_of, listens
 from mt4pump.demo.child import Child
 from mt4pump.demo.parts import HOST, Part
 from mt4pump.errors import StartError
 
 READY_LIMIT_S = 30.0
 SLICE_S = 0.1
-CONNECT_LIMIT_S = 1.0
 SHOWN_LINES = 15
 CANNOT_START = 3
 
 
-class ChildEnded(Exception):  # noqa: N818
+class ChildEnded(Exception):
     """A child ended that should run; ``code`` is its exit code, the text has the end of its log."""
 
     def __init__(self, child: Child) -> None:
@@ -45,17 +43,18 @@ class Stage:
 
         Raises ChildEnded, and StartError for a part that does not get there in time.
         """
-        self.children += [Child(part, self._folder, self._environment, self._hear) for part in parts]
-        waiting = [(part.name, port) for part in parts for port in part.ports]
+        started = [Child(part, self._folder, self._environment, self._hear) for part in parts]
+        self.children += started
+        waiting = [(child, port) for child in started for port in child.part.ports]
         left_s = READY_LIMIT_S
         while not asked.is_set():
             self.look()
-            waiting = [(name, port) for name, port in waiting if not listens(port)]
+            waiting = [(child, port) for child, port in waiting if not listens(child.pid, port)]
             if not waiting:
                 return
             if left_s <= 0:
-                name, port = waiting[0]
-                raise StartError(f"the {name} does not listen on port {port} after {READY_LIMIT_S:g} s")
+                child, port = waiting[0]
+                raise StartError(f"the {child.part.name} does not listen on port {port} after {READY_LIMIT_S:g} s")
             asked.wait(SLICE_S)
             left_s -= SLICE_S
 
@@ -76,13 +75,6 @@ class Stage:
         for child in others:
             child.ask_to_end()
         return [child.part.name for child in (*others, *first) if not child.end()]
-
-
-def listens(port: int) -> bool:
-    """Return whether somebody accepts connections there."""
-    with suppress(OSError), socket.create_connection((HOST, port), CONNECT_LIMIT_S):
-        return True
-    return False
 
 
 def check_free(names: Mapping[int, str]) -> None:

@@ -23,7 +23,7 @@ RESERVE_BLOCK = 100_000
 KINDS_EVERY = 1000
 """Events between two writings of the table of kinds; opening reads those behind it."""
 MIRROR_BEHIND_LIMIT = 10_000
-"""Orders that the mirror may be behind before a commit brings it up to date; the keeper of house does it each second."""
+"""Orders that the mirror may be behind before a commit brings it up to date; `Store.tend` does it each second."""
 DISORDER_NS = 60 * 10**9
 """A ``ts`` that far below the highest one means that the clock was set back."""
 
@@ -31,8 +31,8 @@ DISORDER_NS = 60 * 10**9
 class Store:
     """The file while it is open, for one thread. ``marks`` is the table ``meta``, read when the file was opened.
 
-    ``last`` is the last offset given, ``kinds`` the last one per kind, ``bytes_written`` what went into the log so
-    far. Offsets up to ``reserved`` are reserved in the file, up to ``reserved_synced`` on the disk.
+    ``last`` is the last offset given, ``kinds`` the last one per kind, ``bytes_written`` what was committed to the
+    log so far. Offsets up to ``reserved`` are reserved in the file, up to ``reserved_synced`` on the disk.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Store:
         self.last = self._read_last(marks)
         self.kinds = self._read_kinds(marks["kinds_at"])
         self.bytes_written = 0
+        self._uncommitted_bytes = 0
         self.late_syncs = 0
         self.reserved = self.reserved_synced = int(marks["reserved"])
         self.mirror = Mirror(connection, options.identity, marks)
@@ -78,7 +79,7 @@ class Store:
             self.mirror.change(orders, last)
         if len(self.mirror.behind) >= MIRROR_BEHIND_LIMIT:
             self._catch_up_mirror(last)
-        self.connection.execute("COMMIT")
+        self._commit()
         self.last, self._kinds_at, self.reserved = last, kinds_at, reserved
         self.kinds.update(kinds)
         if orders is not None:
@@ -102,7 +103,7 @@ class Store:
             kinds_at = self._write_kinds(self.last, self.kinds)
             self._catch_up_mirror(self.last)
             self.retention.step(STEP_ROWS, self.mirror.needs_from)
-            self.connection.execute("COMMIT")
+            self._commit()
             self._kinds_at = kinds_at
 
     def skip(self, to: int, *, unstored: int, why: str) -> None:
@@ -141,8 +142,14 @@ class Store:
         """Let go of the file; an open transaction is undone."""
         self.connection.close()
 
+    def _commit(self) -> None:
+        self.connection.execute("COMMIT")
+        # Not before: the keeper would take for moved what is not in the log yet, and leave it there until more comes.
+        self.bytes_written += self._uncommitted_bytes
+        self._uncommitted_bytes = 0
+
     def _catch_up_mirror(self, last: int) -> None:
-        self.bytes_written += PAGE_BYTES * len(self.mirror.behind)
+        self._uncommitted_bytes += PAGE_BYTES * len(self.mirror.behind)
         self.mirror.catch_up(last)
 
     def _insert(self, events: Sequence[Stored]) -> tuple[int, dict[bytes, int]]:
@@ -165,7 +172,7 @@ class Store:
         for sql, values in INSERT_EVENTS.over(flat):
             execute(sql, values)
         self._reached = reached
-        self.bytes_written += size
+        self._uncommitted_bytes += size
         return events[-1].offset, kinds
 
     def _reserve(self, last: int) -> int:

@@ -129,7 +129,9 @@ def test_a_read_only_file_is_said(path: Path, clock: Clock) -> None:
         assert journal.complaints.counts["read_only"] == 1
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that takes no files, whoever asks")
+@pytest.mark.skipif(
+    sys.platform == "win32" or not Path("/proc/self").exists(), reason="no folder that takes no files, whoever asks"
+)
 def test_a_folder_that_takes_no_files_is_said() -> None:
     with opened(Path("/proc/journal.sqlite3")) as journal:
         assert not journal.durable
@@ -232,7 +234,7 @@ journal.close()
     assert read_all(path) == list(range(1, int(last) + 2))
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.skipif(sys.platform == "win32" or not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_device_instead_of_a_file_is_said() -> None:
     journal = open_journal(Path("/dev/full"))
     assert not journal.durable

@@ -32,7 +32,7 @@ def test_a_wrong_value_is_not_called_missing_as_well() -> None:
 )
 def test_a_setting_of_the_simulator_is_refused_beside_a_dll(name: str, value: str) -> None:
     wanted = "is a setting of the simulator, and source is dll; set --source simulator or leave it out"
-    assert problems_of({**ACCOUNT, name: value}) == [f"{name} (flag --{name}): {wanted}"]
+    assert problems_of({**ACCOUNT, name: value}) == [f"{name} (flag --{name.replace('_', '-')}): {wanted}"]
 
 
 def test_an_account_beside_the_simulator_is_allowed() -> None:

@@ -76,7 +76,7 @@ class Machine:
             "WINEDEBUG": "-all",
             "WINEDLLOVERRIDES": "mscoree=;mshtml=;winemenubuilder.exe=d",  # or it asks for Mono and Gecko
             "PYTHONUTF8": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": self.windows(self.folder / "pycache"),  # nothing compiled into our tree
             **(extra or {}),
         }
 

@@ -7,6 +7,8 @@ import socket as sockets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -17,6 +19,9 @@ from tests.vendor.listener import last_words, pumping
 from tests.wine.machine import Machine
 
 LIMIT_S = 60.0
+RUNNING = "SERVICE_RUNNING"
+FORTH = ["mt4pump", "mt4pump-metrics"]
+BACK = FORTH[::-1]
 
 
 class Service:
@@ -76,8 +81,14 @@ def service(windows: Machine) -> Iterator[Service]:
 @pytest.fixture
 def endpoint() -> str:
     """Return an address that is free now."""
+    return f"tcp://127.0.0.1:{free_port()}"
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
     with sockets.create_server(("127.0.0.1", 0)) as server:
-        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        port: int = server.getsockname()[1]
+        return port
 
 
 def simulator(service: Service, endpoint: str) -> None:
@@ -85,6 +96,29 @@ def simulator(service: Service, endpoint: str) -> None:
     data = service.settings.read_text(encoding="utf-8").splitlines()[2]
     lines = [data, 'source = "simulator"', f'pub_endpoint = "{endpoint}"', 'query_endpoint = "tcp://127.0.0.1:*"']
     service.settings.write_text("\n".join([*lines, "heartbeat_interval_s = 0.2", ""]), encoding="utf-8")
+
+
+def exporter(service: Service, endpoint: str) -> str:
+    """Write the exporter's settings; return where it serves."""
+    port = free_port()
+    lines = [f'endpoint = "{endpoint}"', f"port = {port}", "stream = false", ""]
+    (service.root / "metrics" / "mt4pump-metrics.toml").write_text("\n".join(lines), encoding="utf-8")
+    return f"http://127.0.0.1:{port}/metrics"
+
+
+def served(address: str) -> str:
+    """Return what is served there; nothing while nobody does."""
+    try:
+        with urlopen(address, timeout=LIMIT_S) as reply:  # noqa: S310 - our own exporter's
+            text: str = reply.read().decode()
+    except URLError:
+        return ""
+    return text
+
+
+def named(text: str) -> list[str]:
+    """Return the services that the lines of a command are about, in order."""
+    return [line.split(":")[0] for line in text.splitlines() if line.startswith("mt4pump")]
 
 
 def heartbeat(socket: zmq.Socket[bytes], epoch_after: int = 0) -> Message:
@@ -129,6 +163,24 @@ def test_wrong_settings_do_not_loop_and_the_reason_is_shown(service: Service) ->
     assert "did not stay up (SERVICE_STOPPED)" in text
     assert "did you mean simulator?" in text
     assert service.log.read_text(encoding="utf-8").count("simulater") == 1, "started once only"
+
+
+def test_a_consumer_comes_after_the_daemon_and_goes_before_it(service: Service, endpoint: str) -> None:
+    assert named(service.must("install", "metrics", "daemon")) == FORTH
+    simulator(service, endpoint)
+    address = exporter(service, endpoint)
+    assert named(service.must("start")) == FORTH
+    code, text = service("status")
+    assert (code, [line.split()[0] for line in text.splitlines() if RUNNING in line]) == (0, FORTH)
+    until(lambda: "mt4pump_up 1.0" in served(address), "the exporter hears the daemon", LIMIT_S)
+    assert named(service.must("stop", "daemon")) == BACK, "who needs it ends first"
+    for name in ("daemon", "metrics"):
+        log = service.root / name / "logs" / f"{name}.log"
+        assert log.read_text(encoding="utf-8").splitlines()[-1].endswith("stopped"), "ended by Ctrl-C"
+    assert named(service.must("start")) == FORTH
+    removed = service.must("remove")
+    assert [line.split(";")[0] for line in removed.splitlines() if "removed" in line] == [f"{n}: removed" for n in BACK]
+    assert service("status")[0] == 1
 
 
 @pytest.mark.parametrize("version", ["2.24", "2.24-101"])

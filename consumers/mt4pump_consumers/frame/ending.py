@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from threading import Event
 from types import FrameType
 
+from mt4pump.client import console_events
+
 SLICE_S = 0.2
 """Windows does not interrupt a longer wait for Ctrl-C."""
 
@@ -49,11 +51,12 @@ class Ending:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Ask for the end on SIGINT, SIGTERM and, on Windows, Ctrl-Break."""
+        """Ask for the end on SIGINT and SIGTERM; on Windows, on Ctrl-C, Ctrl-Break, a closed console and a shutdown."""
         names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
         before = {name: signal.signal(getattr(signal, name), self._on_signal) for name in names}
         try:
-            yield
+            with console_events(self.ask):
+                yield
         finally:
             for name, handler in before.items():
                 signal.signal(getattr(signal, name), handler)

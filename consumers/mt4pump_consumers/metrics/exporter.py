@@ -20,6 +20,7 @@ from mt4pump_consumers.metrics.tally import Tally
 
 LEAST_TOLERANCE_S = 0.001
 HEARTBEAT = "heartbeat"
+WATCH_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ def main(settings: MetricsSettings, ending: Ending) -> int:
         server.start()
         feed.start()
         log.info("metrics are served on %s, from mt4pump on %s", server.address, settings.endpoint)
-        ending.wait()
+        while not ending.wait(WATCH_S):
+            if not (feed.is_alive() and server.is_alive()):
+                raise RuntimeError("the thread that reads, or the one that serves, is gone")
         log.info("stopping")
     finally:
         server.stop()
@@ -50,9 +53,15 @@ def main(settings: MetricsSettings, ending: Ending) -> int:
 def _feed(settings: MetricsSettings, tally: Tally, symbols: Symbols | None) -> Feed:
     try:
         keys = ClientKeys.load(settings.keys) if settings.keys else None
-        return Feed(lambda: subscriber(settings, keys), tally, symbols)
+        feed = Feed(lambda: subscriber(settings, keys), tally, symbols)
     except ClientError as error:
         raise CannotStart(str(error)) from error
+    try:
+        feed.open()
+    except Exception as error:
+        feed.stop()
+        raise CannotStart(f"{settings.endpoint} cannot be read from: {error}") from error
+    return feed
 
 
 def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber:

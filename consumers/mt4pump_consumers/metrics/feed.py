@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from threading import Event as Flag
 from threading import Thread
 
-from mt4pump.client import Notice, Quote, Status, Subscriber
+from mt4pump.client import Event, Notice, Quote, Status, Subscriber
 from mt4pump_consumers.metrics.symbols import Symbols
 from mt4pump_consumers.metrics.tally import Tally
 
@@ -63,16 +63,24 @@ class Feed(Thread):
             if not self._stopping.is_set():  # `stop` may have closed the one before just now
                 self._read(subscriber)
 
+    def open(self) -> None:
+        """Open the sockets now: an address that is none is an error here, and not one in the thread for ever."""
+        item = self._subscriber.receive(0)
+        if item is not None:
+            self._take(item)
+
     def _read(self, subscriber: Subscriber) -> None:
-        now_ns, symbols = time.time_ns, self._symbols
-        take_event, take_notice = self._tally.take_event, self._tally.take_notice
+        take = self._take
         for item in subscriber:
-            if isinstance(item, Notice):
-                take_notice(item)
-                continue
-            take_event(item, now_ns())
-            if symbols is not None and isinstance(item, Quote):
-                symbols.take(item)
+            take(item)
+
+    def _take(self, item: Event | Notice) -> None:
+        if isinstance(item, Notice):
+            self._tally.take_notice(item)
+            return
+        self._tally.take_event(item, time.time_ns())
+        if self._symbols is not None and isinstance(item, Quote):
+            self._symbols.take(item)
 
     def stop(self) -> None:
         """End reading, and wait for that; may be called without a start."""

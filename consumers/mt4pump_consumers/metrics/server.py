@@ -103,6 +103,10 @@ class MetricsServer:
         """Answer requests from now on."""
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """Return whether requests are answered."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End, and give the port back; may be called without a start."""
         if self._thread.is_alive():

@@ -205,7 +205,7 @@ def messages(desk: Desk, width: int, height: int) -> RenderableType:
     for line in reversed(rows):
         style = "bold red" if line.level >= logging.ERROR else "yellow" if line.level >= logging.WARNING else ""
         table.add_row(Text(iso_time(line.ts)[CLOCK], "dim"), Text(plain(line.text), style))
-    return _fill(table, len(rows), height + 1, "none")
+    return _fill(table, len(rows), height, "none", heads=1)
 
 
 # ---- pieces ----
@@ -213,7 +213,7 @@ def messages(desk: Desk, width: int, height: int) -> RenderableType:
 
 def _block(title: str, width: int, style: str = "bold", *, heads: bool = True) -> Table:
     made = Table(
-        title=Text(title, style),
+        title=Text(title, style, no_wrap=True, overflow="ellipsis"),
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -231,7 +231,7 @@ def _column(table: Table, name: str, justify: str, *, ratio: int | None = None) 
     table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis", ratio=ratio)
 
 
-def _fill(table: Table, rows: int, height: int, when_empty: str) -> RenderableType:
+def _fill(table: Table, rows: int, height: int, when_empty: str, heads: int = TITLE_LINES) -> RenderableType:
     """Return the table with blank lines up to its height, so that what is below it stands still."""
     if not rows:
         words = Text(when_empty, "dim", no_wrap=True, overflow="ellipsis")
@@ -240,7 +240,7 @@ def _fill(table: Table, rows: int, height: int, when_empty: str) -> RenderableTy
         table.add_column(no_wrap=True)
         table.add_row(words)
         return Group(table, *_blank(height - 2))
-    return Group(table, *_blank(height - TITLE_LINES - rows))
+    return Group(table, *_blank(height - heads - rows))
 
 
 def _blank(lines: int) -> Iterable[Text]:

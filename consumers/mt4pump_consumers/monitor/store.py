@@ -248,11 +248,13 @@ def _lock(path: Path | None) -> FileLock | None:
     """Take the store for ourselves: two monitors on one would send alerts twice."""
     if path is None:
         return None
+    if not path.parent.is_dir():
+        raise CannotStart(f"store: there is no folder {path.parent}: make it, or name another file")
     lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise CannotStart(f"store: another monitor uses {path}: end it, or name another file") from error
     except OSError as error:
-        raise CannotStart(f"store: {path} cannot be used: {error.strerror or error}: is the folder there?") from error
+        raise CannotStart(f"store: {path} cannot be used: {error.strerror or error}: may we write there?") from error
     return lock

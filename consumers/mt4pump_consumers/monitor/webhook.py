@@ -124,10 +124,11 @@ class Webhook(Thread):
         self._mark_sent(outbox, alert, attempts)
 
     def _attempts(self) -> tenacity.Retrying:
+        first_s = self._options.first_delay_s
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, NotTaken) and not error.is_final),
             stop=tenacity.stop_after_attempt(ATTEMPTS_AT_ONCE) | tenacity.stop_when_event_set(self._stopping),
-            wait=tenacity.wait_exponential_jitter(initial=self._options.first_delay_s, max=LAST_DELAY_S),
+            wait=tenacity.wait_exponential(first_s, max=LAST_DELAY_S) + tenacity.wait_random(0, first_s),
             sleep=tenacity.sleep_using_event(self._stopping),
             before_sleep=self._note_retry,
             reraise=True,

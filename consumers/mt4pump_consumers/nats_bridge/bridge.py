@@ -69,7 +69,8 @@ class Bridge:
             count = 0
             async for item in subscriber:
                 if isinstance(item, Notice):
-                    self.counts["missed"] += item.count if item.kind == "lost" else 0
+                    if item.kind == "lost":
+                        self.counts["missed"] += item.count
                     continue
                 if isinstance(item, Heartbeat):
                     lane.hear(item)

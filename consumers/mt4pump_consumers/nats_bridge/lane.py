@@ -29,6 +29,8 @@ PASSING_KINDS = frozenset({"quote", "heartbeat", "unknown"})
 TELL_FROM = 1_000
 """Events read from the journal in one go, from which on it is worth a line in the log."""
 SETTLE_LIMIT_S = 2.0
+SKEW_S = 60.0
+"""How far the clocks of NATS and mt4pump may differ when a stream has run empty."""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Lane:
         self._since: int | None = None
         self._old_epoch = self._old_offset = 0
         self._wanted = 0
+        self._settled = ("", 0)
         self._beat: Heartbeat | None = None
 
     def takes(self, event: Event) -> bool:
@@ -86,6 +89,7 @@ class Lane:
 
     async def run(self) -> None:
         """Store what is offered, and what is missing; begin anew whenever something fails."""
+        said = ""
         while True:
             connection = await self._link.connection()
             try:
@@ -93,13 +97,15 @@ class Lane:
             except Setback as setback:
                 self._counts["setbacks"] += 1
                 wait_s = self._backoff.next_s()
-                level = logging.INFO if setback.is_quiet else logging.WARNING
+                loud = logging.INFO if setback.is_quiet else logging.WARNING
+                level = loud if str(setback) != said else logging.DEBUG  # not every attempt is news
+                said = str(setback)
                 log.log(level, "%s: going on from what the stream holds in %.1f s", setback, wait_s)
                 await asyncio.sleep(wait_s)
 
     async def _serve(self, connection: Connection) -> None:
         description = await self._journal.describe()
-        kinds = frozenset(name for name, kind in description["kinds"].items() if kind["durable"])
+        kinds = _stored_kinds(description)
         stream = Stream(connection.client, self._settings)
         standing = await stream.ready(stream_subjects(kinds, self._settings.subject_prefix))
         self._durable_kinds = kinds
@@ -115,6 +121,7 @@ class Lane:
                 await self._empty_queue(outbox)
                 await self._compare_with_beat(outbox)
                 await outbox.settle()
+                self._settled = (self._log, self._reached)
                 self._note_progress(outbox)
                 await self._wake.wait()
         finally:
@@ -140,7 +147,7 @@ class Lane:
         """Decide from where on the journal is to be asked."""
         place, self._log = standing.place, description["log"] or ""
         self._epoch, self._reached, self._since = description["epoch"], 0, None
-        self._old_epoch = self._old_offset = 0
+        self._old_epoch = self._old_offset = self._wanted = 0
         if not self._log:
             log.warning("mt4pump keeps no journal: what it publishes while the bridge is away is lost")
         elif place is not None and place.log == self._log:
@@ -152,9 +159,12 @@ class Lane:
             self._since = max(0, place.ts - int(standing.window_s * NS))
             # Within one life of the daemon offsets go on in a new journal, and its first ones may be in the stream.
             self._old_epoch, self._old_offset = place.epoch, place.offset
+        elif not standing.is_new and self._settled[0] == self._log:  # it ran empty, or was emptied, while we ran
+            self._reached = self._settled[1]
         elif not standing.is_new and standing.max_age_s:
             # All that was ever stored is older than the stream's age: what is younger never was in it.
-            self._since = time.time_ns() - int((standing.max_age_s - min(standing.window_s, standing.max_age_s)) * NS)
+            age_s = standing.max_age_s - min(SKEW_S, standing.max_age_s / 10)
+            self._since = time.time_ns() - int(age_s * NS)
         elif standing.is_new and self._settings.start == "now":
             self._reached = description["offset"]
         where = f"after offset {self._reached}" if self._since is None else "by time"
@@ -213,3 +223,11 @@ class Lane:
         self._counts["replayed"] += count
         if count >= TELL_FROM:
             log.info("%d events were read from the journal in %.1f s", count, time.monotonic() - began_s)
+
+
+def _stored_kinds(description: Mapping[str, Any]) -> frozenset[str]:
+    """Return the kinds for the stream: those that the daemon stores, or, where it stores none, all that would be."""
+    kinds: Mapping[str, Mapping[str, Any]] = description["kinds"]
+    if description["log"]:
+        return frozenset(name for name, kind in kinds.items() if kind["durable"])
+    return frozenset(kinds) - PASSING_KINDS

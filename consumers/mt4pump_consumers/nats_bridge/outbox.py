@@ -54,7 +54,7 @@ class Outbox:
                 await self._subscription.unsubscribe()
 
     async def put(self, message: Message) -> None:
-        """Publish; waits while too many are on their way. Raises Setback: then the message is not one of `unsettled`."""
+        """Publish; waits while too many are on their way. Raises Setback: then it is none of `unsettled`."""
         while len(self._waiting) >= self._limit:
             await self._wait()
         self._check()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from mt4pump_consumers.nats_bridge.link import FAULTS
 from mt4pump_consumers.nats_bridge.message import Place, place_of
@@ -53,11 +53,13 @@ class Stream:
         try:
             info = await self._prepare(list(subjects))
             place = await self._place(info.state.last_seq) if info.state.messages else None
+        except ServiceUnavailableError as error:
+            raise Setback("NATS is there, JetStream is not: is it on (nats-server -js), with a leader?") from error
         except APIError as error:
             text = f"JetStream refuses the stream {self._name}: {error.description or error}"
             raise Setback(text) from error
         except FAULTS as error:
-            raise Setback(f"JetStream does not answer ({error}): is it on (nats-server -js)?") from error
+            raise Setback(f"JetStream does not answer: {error}") from error
         age_s, window_s = info.config.max_age or 0.0, info.config.duplicate_window or NEW_WINDOW_S
         return Standing(info.state.last_seq, place, info.state.last_seq == 0, age_s, window_s)
 

@@ -94,12 +94,18 @@ def test_a_gateway_that_dies_is_told_and_the_page_connects_again(page: Page, tmp
 
 def test_the_phone_shows_one_view_at_a_time_and_nothing_runs_off_the_side(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    with daemon(tmp_path) as source, gateway(tmp_path, *addresses(source), "--anonymous") as run:
+    with (
+        daemon(tmp_path) as source,
+        gateway(tmp_path, *addresses(source), "--anonymous", "--anonymous-topics", "*") as run,
+    ):
         page.goto(run.page)
         page.wait_for_selector("#board tbody tr:nth-child(20)")
         box = "document.querySelector('.quotes .scroll')"
         wide = f"{box}.scrollWidth - {box}.clientWidth"
         assert page.evaluate(wide) <= 0
+        page.click('nav button[data-view="trades"]')
+        page.wait_for_selector("#blotter tbody tr:nth-child(5)")
+        assert page.evaluate(wide.replace("quotes", "trades")) <= 0
         page.click('nav button[data-view="events"]')
         page.wait_for_selector(".events", state="visible")
         page.wait_for_selector(".quotes", state="hidden")

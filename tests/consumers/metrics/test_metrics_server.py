@@ -101,6 +101,8 @@ def test_an_address_that_is_taken_is_an_error_at_once() -> None:
 def test_the_port_is_given_back() -> None:
     with serving() as server:
         port = server.port
+        assert server.is_alive()
+    assert not server.is_alive()
     again = MetricsServer(CollectorRegistry(), "127.0.0.1", port)
     again.stop()
 

@@ -60,7 +60,7 @@ def test_everything_that_was_asked_for_is_on_it(width: int, height: int) -> None
     text = "\n".join(lines(busy_desk(), width, height))
     for words in ("pumping", "Demo-1", "quote 0.3 s ago", "executions", "exposure, lots", "biggest accounts", "margin calls"):
         assert words in text
-    for words in ("2.99", "[big] text 299", "STOP-OUT", "opened", "SYM39"):
+    for words in ("2.99", "[big] text 299", "STOP-OUT", "opened", "SYM19"):
         assert words in text
 
 

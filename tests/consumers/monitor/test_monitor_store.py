@@ -157,5 +157,5 @@ def test_files_that_are_no_store_are_refused_and_left_alone(tmp_path: Path) -> N
         with pytest.raises(CannotStart, match=words), opened(path):
             pass
         assert path.read_bytes()[100:] == before[100:]
-    with pytest.raises(CannotStart, match="is the folder there"), opened(tmp_path / "none" / "s.db"):
+    with pytest.raises(CannotStart, match="there is no folder"), opened(tmp_path / "none" / "s.db"):
         pass

@@ -6,14 +6,13 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import nats
 import nats.errors
@@ -147,9 +146,10 @@ class Stage:
 
     def until_stored(self, messages: int) -> int:
         """Return how many messages the stream has once there are so many."""
-        return self.until(lambda: (count := self.state()[0]) >= messages and count, f"{messages} messages")
+        self.until(lambda: self.state()[0] >= messages, f"{messages} messages")
+        return self.state()[0]
 
-    def until(self, condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
+    def until(self, condition: Callable[[], Result], what: str, limit_s: float = LIMIT_S) -> Result:
         deadline_s = time.monotonic() + limit_s
         while not (result := condition()):
             assert time.monotonic() < deadline_s, f"never: {what}\n{self.logs()}"
@@ -190,11 +190,3 @@ def stage(folder: Path) -> Iterator[Stage]:
         yield made
     finally:
         made.end()
-
-
-def accepts(url: str) -> bool:
-    """Return whether somebody listens there."""
-    host, _, port = url.rpartition("/")[2].rpartition(":")
-    with suppress(OSError), socket.create_connection((host, int(port)), 1):
-        return True
-    return False

@@ -54,6 +54,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "prices huge": {"bid": -1.7e308, "ask": 1.7e308},
     "prices tiny": {"bid": 5e-324, "ask": 1e-300},
     "prices zero": {"bid": 0.0, "ask": 0.0, "high": 0.0, "low": 0.0},
+    "prices minus zero": {"bid": -0.0, "ask": -0.0, "high": -0.0, "low": -0.0},
     "prices below zero": {"symbol": "CL-K20", "digits": 2, "bid": -37.63, "ask": -37.5},
     "symbol empty": {"symbol": ""},
     "symbol full, without a NUL": {"symbol": "ABCDEFGHIJKL"},

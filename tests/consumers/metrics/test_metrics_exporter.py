@@ -1,0 +1,59 @@
+"""`mt4pump_consumers.metrics.exporter`: the parts together, in this process."""
+
+from __future__ import annotations
+
+import pytest
+from mt4pump_consumers.frame import CannotStart, Ending
+from mt4pump_consumers.frame.settings import read
+from mt4pump_consumers.metrics import exporter as module
+from mt4pump_consumers.metrics.exporter import main, subscriber
+from mt4pump_consumers.metrics.settings import MetricsSettings
+
+FREE = ("--port", "0", "--endpoint", "tcp://127.0.0.1:9")
+
+
+def settings(*flags: str) -> MetricsSettings:
+    return read(MetricsSettings, [*FREE, *flags])
+
+
+class Gone:
+    """A thread that ended at once."""
+
+    def __init__(self, *_: object) -> None:
+        self.status, self.counts, self.restarts = None, dict[str, int](), 0
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    stop = open = start
+
+    def is_alive(self) -> bool:
+        return False
+
+
+def test_it_ends_when_asked_to() -> None:
+    ending = Ending()
+    ending.ask()
+    assert main(settings(), ending) == 0
+
+
+def test_it_does_not_go_on_without_the_thread_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WATCH_S", 0.01)
+    monkeypatch.setattr(module, "Feed", Gone)
+    with pytest.raises(RuntimeError, match="is gone"):
+        main(settings(), Ending())
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"), [(["--keys", "missing.key"], "missing.key"), (["--topics", "\t"], "topic")]
+)
+def test_what_the_client_refuses_keeps_it_from_starting(flags: list[str], words: str) -> None:
+    with pytest.raises(CannotStart, match=words):
+        main(settings(*flags), Ending())
+
+
+def test_the_heartbeat_is_always_read() -> None:
+    for flags in (["--no-stream"], ["--topics", "trade.*"], ["--symbols", "EUR*"]):
+        made = subscriber(settings(*flags), None)
+        assert made._stream.book.wants("heartbeat")
+        made.close()

@@ -1,0 +1,56 @@
+"""What the bridge refuses to be told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mt4pump_consumers.frame import CannotStart
+from mt4pump_consumers.nats_bridge.link import Link
+from mt4pump_consumers.nats_bridge.settings import NatsSettings
+from pydantic import ValidationError
+
+SECRET = "canary"  # noqa: S105 - what must not be shown
+
+
+def made(**given: Any) -> NatsSettings:
+    """Return settings as they are made of plain values."""
+    return NatsSettings.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"user": "u"}, "user and password go together"),
+        ({"token": "t", "credentials": "file.creds"}, "in one way"),
+        ({"tls_key": "key.pem"}, "tls-certificate and tls-key go together"),
+        ({"subject_prefix": "a b"}, "subject_prefix"),
+        ({"subject_prefix": "a."}, "subject_prefix"),
+        ({"subject_prefix": "$JS"}, "subject_prefix"),
+        ({"stream": "a.b"}, "letters, digits"),
+        ({"servers": ()}, "servers"),
+        ({"stream_replicas": 6}, "stream_replicas"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(given: dict[str, object], part: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        made(**given)
+    assert part in str(refusal.value)
+
+
+def test_a_password_is_not_shown() -> None:
+    assert SECRET not in repr(made(user="u", password=SECRET))
+
+
+@pytest.mark.parametrize("prefix", ["broker1", "a.b", "Zürich-2"])
+def test_prefixes_may_have_several_words(prefix: str) -> None:
+    assert made(subject_prefix=prefix).subject_prefix == prefix
+
+
+def test_files_that_are_not_there_keep_it_from_starting(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="TLS"):
+        Link(made(tls_ca=tmp_path / "none.pem"), Counter())
+    with pytest.raises(CannotStart, match="credentials"):
+        Link(made(credentials=tmp_path / "none.creds"), Counter())

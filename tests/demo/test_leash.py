@@ -1,0 +1,78 @@
+"""A child on the leash ends when the other end is let go of, however it takes that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LIMIT_S = 30.0
+ROOT = Path(__file__).parents[2]
+OBEYS = """
+import time
+try:
+    print("here", flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("asked", flush=True)
+"""
+DEFIES = """
+import signal
+signal.signal(signal.SIGINT, lambda *_: print("asked", flush=True))
+print("here", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@contextmanager
+def on_leash(folder: Path, program: str, grace_s: float = 8.0) -> Iterator[subprocess.Popen[str]]:
+    """Run ``program`` as a module on the leash."""
+    (folder / "led.py").write_text(program)
+    begin = (
+        f"import sys; from mt4pump.demo import leash; leash.GRACE_S = {grace_s}; sys.argv = ['', 'led']; leash.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", begin],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def test_a_program_is_asked_to_end_as_by_ctrl_c(tmp_path: Path) -> None:
+    with on_leash(tmp_path, OBEYS) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.stdin.close()
+        assert process.stdout.readline() == "asked\n"
+        assert process.wait(LIMIT_S) == 0
+
+
+def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    with on_leash(tmp_path, DEFIES, grace_s=0.2) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.stdin.close()
+        assert process.stdout.readline() == "asked\n"
+        assert process.wait(LIMIT_S) == 1
+
+
+def test_a_program_that_ends_by_itself_is_not_held(tmp_path: Path) -> None:
+    with on_leash(tmp_path, "raise SystemExit(7)") as process:
+        assert process.wait(LIMIT_S) == 7

@@ -1,0 +1,37 @@
+"""What the demo starts, and what it leaves out."""
+
+from __future__ import annotations
+
+from mt4pump.demo.parts import Ports, consumers, daemon, environment, missing
+
+REQUIREMENTS = [
+    "pyzmq>=26",
+    'websockets>=14.0; extra == "consumers"',
+    "PyJWT[crypto]>=2.9; extra == 'consumers'",
+    'ruff; extra == "test"',
+]
+
+
+def test_packages_of_the_extra_that_are_not_there_are_named_without_their_versions() -> None:
+    assert missing(REQUIREMENTS, lambda _name: False) == ["websockets", "PyJWT"]
+
+
+def test_nothing_is_missing_when_all_of_the_extra_is_there() -> None:
+    assert missing(REQUIREMENTS, lambda name: name in {"websockets", "PyJWT"}) == []
+
+
+def test_the_parts_get_none_of_our_settings_and_find_the_modules_once() -> None:
+    made = environment({"MT4PUMP_SOURCE": "dll", "mt4pump_password": "x", "HOME": "/h"}, ["/a", "/b", "/a"], ":")
+    assert "MT4PUMP_SOURCE" not in made
+    assert "mt4pump_password" not in made
+    assert (made["HOME"], made["PYTHONPATH"]) == ("/h", "/a:/b")
+
+
+def test_every_part_is_on_loopback_and_on_the_ports_that_were_asked_for() -> None:
+    ports = Ports(1, 2, 3, 4)
+    parts = (daemon(ports, "folder", 50), *consumers(ports))
+    assert [part.ports for part in parts] == [(1, 2), (3,), (4,)]
+    for part in parts:
+        assert "tcp://127.0.0.1:1" in part.words
+        assert "tcp://127.0.0.1:2" in part.words
+    assert not any("0.0.0.0" in word for part in parts for word in part.words)  # noqa: S104 - what must not be

@@ -1,0 +1,1 @@
+"""What stands in deploy/ is checked like code: loaded, run, and compared with the program."""

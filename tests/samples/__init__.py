@@ -1,0 +1,1 @@
+"""The samples in other languages, and the machine-readable contract, each by tools that are not ours."""

@@ -1,0 +1,154 @@
+"""The samples by language: what each needs, how it is built, how it is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).parents[2] / "consumers" / "samples"
+BUILD_LIMIT_S = 110
+NODE_FOLDERS = (str(SAMPLES / "node_modules"), *filter(None, [os.environ.get("NODE_PATH")]))
+JARS = ("/usr/share/java/jeromq.jar", "/usr/share/java/msgpack-core.jar")
+Words = list[str]
+
+
+@dataclass(frozen=True)
+class Language:
+    """``probe`` is a command, and its input, that succeed where everything is installed that ``packages`` name."""
+
+    packages: str
+    probe: Words
+    build: Callable[[Path], Words]
+    probe_input: str = ""
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which Node finds its modules."""
+    return {**os.environ, "NODE_PATH": os.pathsep.join(NODE_FOLDERS)}
+
+
+def script(*words: str) -> Callable[[Path], Words]:
+    """Return what needs no build."""
+    return lambda _folder: [*words[:-1], str(SAMPLES / words[-1])]
+
+
+def compiled(name: str) -> Callable[[Path], Words]:
+    """Return what builds a sample with the command that its head names."""
+
+    def build(folder: Path) -> Words:
+        head = re.search(r"^\W*(c(?:c|\+\+) .*)$", (SAMPLES / name).read_text(encoding="utf-8"), re.MULTILINE)
+        assert head, f"{name} does not say how it is compiled"
+        for source in SAMPLES.glob("*.[ch]*"):
+            shutil.copy(source, folder)
+        checked([*shlex.split(head[1]), "-Wall", "-Werror"], folder)
+        return [str(folder / "subscriber")]
+
+    return build
+
+
+def java(folder: Path) -> Words:
+    """Compile the sample in Java."""
+    path = os.pathsep.join([*JARS, str(folder)])
+    checked(["javac", "-encoding", "UTF-8", "-cp", path, "-d", str(folder), str(SAMPLES / "Subscriber.java")], folder)
+    return ["java", "-cp", path, "Subscriber"]
+
+
+def checked(command: Words, folder: Path) -> None:
+    """Run a compiler; fail with what it says."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=BUILD_LIMIT_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+LANGUAGES = {
+    "python": Language(
+        "pip: pyzmq msgpack", [sys.executable, "-c", "import zmq, msgpack"], script(sys.executable, "subscriber.py")
+    ),
+    "node": Language(
+        "npm, in consumers/samples: npm install",
+        ["node", "-e", "require('zeromq'); require('@msgpack/msgpack')"],
+        script("node", "subscriber.js"),
+    ),
+    "c": Language(
+        "apt: gcc libc6-dev libzmq3-dev libmsgpack-dev",
+        ["cc", "-fsyntax-only", "-xc", "-"],
+        compiled("subscriber.c"),
+        "#include <msgpack.h>\n#include <zmq.h>\n",
+    ),
+    "c++": Language(
+        "apt: g++ libzmq3-dev cppzmq-dev libmsgpack-cxx-dev",
+        ["c++", "-std=c++17", "-DMSGPACK_NO_BOOST", "-fsyntax-only", "-xc++", "-"],
+        compiled("subscriber.cpp"),
+        "#include <msgpack.hpp>\n#include <zmq_addon.hpp>\n",
+    ),
+    "perl": Language(
+        "apt: libzmq-ffi-perl libdata-messagepack-perl libzmq3-dev",
+        ["perl", "-MZMQ::FFI", "-MData::MessagePack", "-e", "ZMQ::FFI->new"],
+        script("perl", "subscriber.pl"),
+    ),
+    "ruby": Language(
+        "apt: ruby-ffi-rzmq ruby-msgpack",
+        ["ruby", "-rffi-rzmq", "-rmsgpack", "-e", ""],
+        script("ruby", "subscriber.rb"),
+    ),
+    "php": Language(
+        "apt: php-cli php-zmq php-msgpack",
+        ["php", "-r", "exit((int) !(class_exists('ZMQ') && function_exists('msgpack_pack')));"],
+        script("php", "subscriber.php"),
+    ),
+    "java": Language(
+        "apt: default-jdk-headless libjeromq-java libmsgpack-java",
+        [
+            sys.executable,
+            "-c",
+            f"import os, shutil; exit(not (shutil.which('javac') and all(map(os.path.exists, {JARS}))))",
+        ],
+        java,
+    ),
+}
+
+
+def is_there(language: Language) -> bool:
+    """Return whether all that the sample needs is installed."""
+    try:
+        done = subprocess.run(
+            language.probe,
+            input=language.probe_input,
+            text=True,
+            capture_output=True,
+            env=environment(),
+            timeout=BUILD_LIMIT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+class Workshop:
+    """Builds each sample once. `command` skips the test where the language is missing."""
+
+    def __init__(self, folder: Callable[[str], Path]) -> None:
+        self._folder = folder
+        self._built: dict[str, Words | None] = {}
+
+    def build(self, name: str) -> Words | None:
+        """Return the command of a sample; None where its language is missing."""
+        if name not in self._built:
+            there = is_there(LANGUAGES[name])
+            self._built[name] = LANGUAGES[name].build(self._folder(name)) if there else None
+        return self._built[name]
+
+    def command(self, name: str) -> Words:
+        """Return the command of a sample; skip where its language is missing."""
+        if (command := self.build(name)) is None:
+            pytest.skip(f"what the sample in {name} needs is not installed ({LANGUAGES[name].packages})")
+        return command

@@ -1,0 +1,125 @@
+"""What the service manager is told, datagram by datagram, and that telling it never harms."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from mt4pump.notify import Notifier
+from tests.deploy.notify_socket import NotifySocket, notify_socket
+
+unix = pytest.mark.skipif(sys.platform == "win32", reason="there is no systemd, and no Unix socket, on Windows")
+DAY_S = 86_400.0
+AT_ONCE_S = 1e-6
+
+
+def silent(heard: NotifySocket) -> bool:
+    """Return whether nothing waits to be read."""
+    try:
+        return not heard.next(0.01)
+    except TimeoutError:
+        return True
+
+
+def test_without_a_service_manager_every_call_does_nothing() -> None:
+    notifier = Notifier.of_environment({})
+    notifier.ready("publishes")
+    notifier.turned(1)
+    notifier.status("other")
+    notifier.stopping()
+    assert notifier.failures == 0
+
+
+@unix
+def test_ready_status_and_stopping_are_the_datagrams_of_sd_notify() -> None:
+    with notify_socket() as heard:
+        notifier = Notifier.of_environment({"NOTIFY_SOCKET": heard.address})
+        notifier.ready("publishes on tcp://127.0.0.1:5556")
+        assert heard.next() == ["READY=1", "STATUS=publishes on tcp://127.0.0.1:5556"]
+        notifier.status("session lost")
+        assert heard.next() == ["STATUS=session lost"]
+        notifier.stopping()
+        assert heard.next() == ["STOPPING=1", "STATUS=stopping"]
+
+
+@unix
+def test_a_status_is_told_only_when_it_changes_and_stays_one_line() -> None:
+    with notify_socket() as heard:
+        notifier = Notifier(heard.address)
+        notifier.ready("one")
+        notifier.status("one")
+        notifier.status("two\nREADY=1")
+        assert heard.next() == ["READY=1", "STATUS=one"]
+        assert heard.next() == ["STATUS=two READY=1"]
+
+
+@unix
+def test_a_sign_of_life_is_sent_only_for_a_count_that_moved() -> None:
+    with notify_socket() as heard:
+        notifier = Notifier(heard.address, AT_ONCE_S)
+        notifier.turned(7)
+        assert heard.next() == ["WATCHDOG=1"]
+        notifier.turned(7)
+        assert silent(heard)
+        notifier.turned(8)
+        assert heard.next() == ["WATCHDOG=1"]
+
+
+@unix
+def test_signs_of_life_are_rare_and_none_are_sent_without_a_watchdog() -> None:
+    with notify_socket() as heard:
+        patient = Notifier(heard.address, DAY_S)
+        for turns in range(1000):
+            patient.turned(turns)
+            Notifier(heard.address).turned(turns)
+        assert heard.next() == ["WATCHDOG=1"]
+        assert silent(heard)
+
+
+@unix
+@pytest.mark.parametrize(
+    ("variables", "wants"),
+    [
+        ({"WATCHDOG_USEC": "1"}, True),
+        ({"WATCHDOG_USEC": "1", "WATCHDOG_PID": str(os.getpid())}, True),
+        ({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}, False),
+        ({"WATCHDOG_USEC": "soon"}, False),
+        ({}, False),
+    ],
+    ids=["any process", "this process", "another process", "no number", "none"],
+)
+def test_the_watchdog_is_the_one_of_this_process(variables: dict[str, str], wants: bool) -> None:  # noqa: FBT001
+    with notify_socket() as heard:
+        Notifier.of_environment({"NOTIFY_SOCKET": heard.address, **variables}).turned(1)
+        assert silent(heard) is not wants
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
+def test_an_abstract_address_is_understood() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(f"\0mt4pump-test-{os.getpid()}")
+        heard.settimeout(10)
+        Notifier.of_environment({"NOTIFY_SOCKET": f"@mt4pump-test-{os.getpid()}"}).stopping()
+        assert heard.recv(100) == b"STOPPING=1\nSTATUS=stopping"
+
+
+@unix
+def test_nobody_at_the_address_is_counted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    notifier = Notifier(str(tmp_path / "none"))
+    notifier.ready("publishes")
+    notifier.stopping()
+    assert notifier.failures == 2
+    assert [record.message for record in caplog.records if "cannot be told READY=1" in record.message] == [
+        record.message for record in caplog.records
+    ]
+    assert len(caplog.records) == 1
+
+
+@unix
+def test_an_address_of_another_kind_is_left_alone_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    Notifier.of_environment({"NOTIFY_SOCKET": "vsock:2:9999"}).ready("publishes")
+    assert "vsock:2:9999" in caplog.text
