@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 
 from mt4pump.state import Cut
-from mt4pump.trades import ENDS
+from mt4pump.trades import ENDS, MODIFIED
 from mt4pump.wire import COMMON_KEYS, OFFSET, Body
 
 NOT_OF_THE_ROW = frozenset({*COMMON_KEYS, OFFSET, "action", "change", "before", "synthetic", "snapshot"})
@@ -46,8 +46,8 @@ class Folded:
         gone = body.get("change") in ENDS if kind == "trade" else body.get("action") == "delete"
         if gone and not body.get("snapshot"):
             self.rows.pop(place, None)
-        elif kind == "trade" and body.get("change") is not None and not _is_open(self.rows, place, body):
-            return
+        elif body.get("change") == MODIFIED and place not in self.rows:
+            return  # told late of an order that has ended: a table read was ahead of the records in the inbox
         else:
             self.rows[place] = _seen(kind, body)
 
@@ -55,11 +55,6 @@ class Folded:
         """Take one row of the daemon's state."""
         fields: Body = msgpack.unpackb(packed) if isinstance(packed, bytes) else dict(packed)
         self.take(kind, {**fields, "snapshot": True})
-
-
-def _is_open(rows: Rows, place: tuple[str, Any], body: Mapping[str, Any]) -> bool:
-    """Return whether a `modified` is of an open order: one that comes after an end (a repeat) opens nothing."""
-    return body["change"] != "modified" or place in rows or not body.get("close_time")
 
 
 def place_of(kind: str, body: Mapping[str, Any]) -> tuple[str, Any] | None:

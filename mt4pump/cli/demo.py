@@ -94,13 +94,14 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
             if lacking:
                 trouble.print(_what_to_install(lacking))
         stage.watch(asked)
+        console.print("\nending all parts …")
     except ChildEnded as ended:
         trouble.print(f"[bold red]mt4pump demo:[/] {escape(str(ended))}")
         return CANNOT_START if ended.code == CANNOT_START else EXIT_ANYTHING
     finally:
         killed = stage.end()
         for name in killed:
-            trouble.print(f"mt4pump demo: the {name} did not end by itself and was killed")
+            trouble.print(f"mt4pump demo: {name} did not end by itself and was killed")
     console.print("all parts have ended")
     return EXIT_OK
 
@@ -124,7 +125,7 @@ def _overview(ports: Ports, folder: Path, lacking: list[str], *, is_kept: bool) 
         table.add_row("page", page, "in a browser: live quotes and trades")
         table.add_row("WebSocket", f"ws://127.0.0.1:{ports.gateway}", '{"action": "subscribe", "symbols": ["EURUSD"]}')
     table.add_row("stream", ports.endpoint, f"mt4pump tail{stream}")
-    table.add_row("questions", ports.query_endpoint, f"mt4pump snapshot{query}   mt4pump replay trade{query}")
+    table.add_row("questions", ports.query_endpoint, f"mt4pump snapshot{query}")
     if not lacking:
         table.add_row("metrics", f"http://127.0.0.1:{ports.metrics}/metrics", "for Prometheus, or in a browser")
     table.add_row("journal", str(folder), "is kept" if is_kept else "is removed at the end")

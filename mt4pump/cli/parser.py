@@ -30,7 +30,7 @@ TEACH = """\
 mt4pump publishes everything that a MetaTrader 4 Manager session is told (quotes, trades, margin calls, accounts, news)
 as msgpack messages on a ZeroMQ socket that any program in any language can subscribe to.
 
-Try it without MetaTrader, in two terminals:
+Try it without MetaTrader: mt4pump demo, which brings everything up and says where it is; or in two terminals:
   mt4pump run --source simulator          a market with trading accounts, on tcp://127.0.0.1:5556
   mt4pump tail                            everything that is published, live
   mt4pump tail 'quote.EURUSD' --json      one symbol, one JSON object per line

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import zmq
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -128,10 +128,10 @@ class Recorder:
         self._draw_at_s = now_s + DRAW_S
         self._heard.measure(now_s)
         note = silence(self._heard, self._endpoint, now_s)
-        line = Text(self.told(now_s), no_wrap=True, overflow="ellipsis")
+        lines = [Text(f"mt4pump record: {self.told(now_s)}")]
         if note is not None:
-            line.append(f"  {note.text}", "bold red")
-        self._show.update(line, refresh=True)
+            lines.append(Text(note.text, "bold red"))
+        self._show.update(Group(*lines), refresh=True)
 
     def told(self, now_s: float) -> str:
         """Return what was recorded so far, in one line."""

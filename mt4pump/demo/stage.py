@@ -26,7 +26,7 @@ class ChildEnded(Exception):
         self.code = child.code
         lines = list(child.lines)[-SHOWN_LINES:] or ["(it wrote nothing)"]
         last = "\n".join(f"  {line}" for line in lines)
-        super().__init__(f"the {child.part.name} ended with code {self.code}; the end of its log:\n{last}")
+        super().__init__(f"{child.part.name} ended with code {self.code}; the end of its log:\n{last}")
 
 
 class Stage:
@@ -54,7 +54,7 @@ class Stage:
                 return
             if left_s <= 0:
                 child, port = waiting[0]
-                raise StartError(f"the {child.part.name} does not listen on port {port} after {READY_LIMIT_S:g} s")
+                raise StartError(f"{child.part.name} does not listen on port {port} after {READY_LIMIT_S:g} s")
             asked.wait(SLICE_S)
             left_s -= SLICE_S
 
@@ -85,7 +85,7 @@ def check_free(names: Mapping[int, str]) -> None:
             holder = holder_of(f"tcp://{HOST}:{port}") or "another program"
             taken.append(f"port {port} is taken by {holder}: end it, or give another one with {flag}")
     if taken:
-        raise StartError("; ".join(taken))
+        raise StartError("\n  ".join(taken))
 
 
 def _is_taken(port: int) -> bool:

@@ -61,6 +61,7 @@ class Journal:
         self._now_s = now_s
         self._store: Store | None = None
         self._keeper: Keeper | None = None
+        self._leaving: Keeper | None = None  # told to end
         self._kinds: dict[bytes, int] = {}
         self._counts = dict.fromkeys(("stored", "unstored", "commits", "errors", "set_aside", "deleted"), 0)
         self._unmarked = 0  # events published unstored that no break in the file tells of
@@ -222,6 +223,8 @@ class Journal:
     def _set_aside(self) -> None:
         """Move a damaged file out of the way, and find out where offsets must go on."""
         self._damaged = True
+        if self._leaving is not None:
+            self._leaving.join(KEEPER_END_S)  # Windows renames no file that is open
         aside = set_aside(self._path, self._now_ns())
         self._damaged = False
         self._counts["set_aside"] += 1
@@ -287,6 +290,7 @@ class Journal:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.end()
+            self._leaving = keeper
         if store is None:
             return
         self._counts["deleted"] += store.retention.deleted

@@ -29,6 +29,8 @@ def show(outcome: Outcome, console: Console) -> None:
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(outcome.faults.items()))
     console.print(f"{outcome.durable:,} durable events + {outcome.passing:,} quotes published, at least")
     console.print(f"{sum(outcome.faults.values())} faults: {faults}")
+    if outcome.unclean_stops:
+        console.print(f"{outcome.unclean_stops} clean stops took longer than the daemon waits for its own threads")
     for tally in outcome.tallies:
         told = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.notices.items()))
         console.print(f"[bold]{tally.name}[/bold] was told: {told or 'nothing'}", highlight=False)

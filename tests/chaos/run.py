@@ -26,6 +26,7 @@ class Outcome:
     durable: int
     passing: int
     lives: int
+    unclean_stops: int
     faults: dict[str, int]
     tallies: list[Tally]
     differences: list[str] = field(default_factory=list)
@@ -40,7 +41,10 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
-            **{name: getattr(self, name) for name in ("seed", "seconds", "durable", "passing", "lives", "faults")},
+            **{
+                name: getattr(self, name)
+                for name in ("seed", "seconds", "durable", "passing", "lives", "unclean_stops", "faults")
+            },
             "readers": [tally.as_dict() for tally in self.tallies],
             "differences": self.differences,
             "late": self.late,
@@ -85,6 +89,7 @@ def run(
         durable=len(truth.journal),
         passing=quotes_seen(walks),
         lives=stage.lives,
+        unclean_stops=stage.unclean_stops,
         faults=dict(stage.count),
         tallies=tallies,
         differences=differences,

@@ -77,7 +77,7 @@ class Stage:
     def __init__(self, folder: Path, *, rate: float, seed: int, say: Callable[[str], None]) -> None:
         self.folder = folder
         self.count: Counter[str] = Counter()
-        self.lives = 0
+        self.lives = self.unclean_stops = 0
         self._rate, self._seed, self._say = rate, seed, say
         publish, query = free_ports(2)
         self.endpoint, self.query_endpoint = f"tcp://127.0.0.1:{publish}", f"tcp://127.0.0.1:{query}"
@@ -235,7 +235,7 @@ class Stage:
             self._tell("stop")
             answer = self._answer()
             if not answer.get("clean"):
-                self.count["unclean stops"] += 1
+                self.unclean_stops += 1
         else:
             self._daemon.kill()
         self._daemon.wait(START_S)

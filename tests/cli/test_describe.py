@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from mt4pump.cli import main
+from mt4pump.contract.asyncapi import asyncapi
+from mt4pump.contract.json_schema import all_schemas
 from mt4pump.errors import ClientError
 from tests.cli.answering import DESCRIPTION, FakeQuery, put_in
 
@@ -101,3 +104,11 @@ def test_keys_that_cannot_be_read_are_code_2(capsys: pytest.CaptureFixture[str])
     error = capsys.readouterr().err
     assert error.startswith("mt4pump: settings are wrong:\n  --keys: ")
     assert "missing.key" in error
+
+
+@pytest.mark.parametrize(("flag", "document"), [("--asyncapi", asyncapi()), ("--json-schema", all_schemas())])
+def test_the_documents_of_the_contract_need_no_daemon(
+    capsys: pytest.CaptureFixture[str], flag: str, document: dict[str, Any]
+) -> None:
+    assert main(["describe", flag]) == 0
+    assert json.loads(capsys.readouterr().out) == document

@@ -17,10 +17,10 @@ from pathlib import Path
 
 ALLOW = 0x7FFF0000
 ERRNO = 0x00050000
-UNEQUAL, MASKED_EQUAL = 1, 7
+EQUAL, MASKED_EQUAL = 4, 7
 PROT_WRITE, PROT_EXEC = 2, 4
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
-OTHER_FAMILIES = range(46)
+ALL_FAMILIES = range(46)
 
 
 class Comparison(ctypes.Structure):
@@ -73,10 +73,10 @@ def enclose(unit: str) -> None:
     guarded = {"socket", "mmap", "mprotect", "pkey_mprotect"}
     for call in allowed(unit) - guarded:
         rule(ALLOW, call)
-    for family in values(unit, "RestrictAddressFamilies")[0].split():
-        rule(ALLOW, "socket", Comparison(0, 4, FAMILIES[family], 0))
-    for family in set(OTHER_FAMILIES) - {FAMILIES[name] for name in values(unit, "RestrictAddressFamilies")[0].split()}:
-        rule(ERRNO | errno.EAFNOSUPPORT, "socket", Comparison(0, 4, family, 0))
+    families = {FAMILIES[name] for name in values(unit, "RestrictAddressFamilies")[0].split()}
+    for family in ALL_FAMILIES:
+        action = ALLOW if family in families else ERRNO | errno.EAFNOSUPPORT
+        rule(action, "socket", Comparison(0, EQUAL, family, 0))
     assert values(unit, "MemoryDenyWriteExecute") == ["yes"]
     for bits in (0, PROT_WRITE, PROT_EXEC):
         rule(ALLOW, "mmap", Comparison(2, MASKED_EQUAL, PROT_WRITE | PROT_EXEC, bits))

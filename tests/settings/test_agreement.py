@@ -28,7 +28,15 @@ def test_a_wrong_value_is_not_called_missing_as_well() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ticks", "a.csv"), ("speed", "2"), ("rate", "5"), ("seed", "2"), ("accounts", "5"), ("faults", "drop@5"), ("wire_faults", "drop=1%")],
+    [
+        ("ticks", "a.csv"),
+        ("speed", "2"),
+        ("rate", "5"),
+        ("seed", "2"),
+        ("accounts", "5"),
+        ("faults", "drop@5"),
+        ("wire_faults", "drop=1%"),
+    ],
 )
 def test_a_setting_of_the_simulator_is_refused_beside_a_dll(name: str, value: str) -> None:
     wanted = "is a setting of the simulator, and source is dll; set --source simulator or leave it out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from ssl import SSLContext
 from typing import Any
 
 from prometheus_client import PlatformCollector, ProcessCollector
@@ -13,7 +14,7 @@ from mt4pump.client import ClientError, ClientKeys, Subscriber
 from mt4pump_consumers.frame import CannotStart, Ending
 from mt4pump_consumers.metrics.collector import MetricsCollector
 from mt4pump_consumers.metrics.feed import Feed
-from mt4pump_consumers.metrics.server import MetricsServer
+from mt4pump_consumers.metrics.server import MetricsServer, tls_context
 from mt4pump_consumers.metrics.settings import MetricsSettings
 from mt4pump_consumers.metrics.symbols import Symbols
 from mt4pump_consumers.metrics.tally import Tally
@@ -81,11 +82,9 @@ def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber
 
 
 def _server(settings: MetricsSettings, feed: Feed, tally: Tally, symbols: Symbols | None) -> MetricsServer:
-    registry = CollectorRegistry()
-    files = (settings.tls_certificate, settings.tls_key)
-    tls = (files[0], files[1]) if files[0] is not None and files[1] is not None else None
+    registry, context = CollectorRegistry(), _tls(settings)
     try:
-        server = MetricsServer(registry, settings.host, settings.port, tls)
+        server = MetricsServer(registry, settings.host, settings.port, context)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise CannotStart(
@@ -95,3 +94,13 @@ def _server(settings: MetricsSettings, feed: Feed, tally: Tally, symbols: Symbol
     PlatformCollector(registry=registry)
     registry.register(MetricsCollector(feed, tally, symbols, lambda: server.rejected))
     return server
+
+
+def _tls(settings: MetricsSettings) -> SSLContext | None:
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None or key is None:
+        return None
+    try:
+        return tls_context(certificate, key)
+    except OSError as error:
+        raise CannotStart(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error

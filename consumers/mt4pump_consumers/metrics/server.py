@@ -74,13 +74,11 @@ class Server(ThreadingWSGIServer):
 
 
 class MetricsServer:
-    """Serves ``registry``; ``address`` is where. Binds at once: raises OSError, and ssl.SSLError for its files."""
+    """Serves ``registry``; ``address`` is where. Binds at once: raises OSError."""
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int, tls: tuple[Path, Path] | None = None) -> None:
-        context = None
-        if tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*tls)
+    def __init__(
+        self, registry: CollectorRegistry, host: str, port: int, context: ssl.SSLContext | None = None
+    ) -> None:
         family = _family(host, port)
         server_class: type[Server] = type("Server", (Server,), {"address_family": family})
         self._server: Server = make_server(host, port, application(registry), server_class, Handler)
@@ -92,7 +90,7 @@ class MetricsServer:
         self._thread = Thread(target=self._server.serve_forever, name="http", daemon=True)
         shown = f"[{host}]" if ":" in host else host
         self.port = self._server.server_port
-        self.address = f"{'https' if tls else 'http'}://{shown}:{self.port}/metrics"
+        self.address = f"{'https' if context else 'http'}://{shown}:{self.port}/metrics"
 
     @property
     def rejected(self) -> int:
@@ -113,6 +111,13 @@ class MetricsServer:
             self._server.shutdown()
             self._thread.join(JOIN_S)
         self._server.server_close()
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return what makes a server speak TLS; raises OSError for files that cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 def application(registry: CollectorRegistry) -> Callable[[Environ, StartResponse], Iterable[bytes]]:

@@ -213,6 +213,7 @@ class Lane:
                     await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
                     count += 1
                 self._reached, self._since = offset, None
+            self._note_progress(outbox)
             whole, first, last = replay.whole, replay.first_available, replay.last
         if began and not whole:
             self._counts["not_whole"] += 1

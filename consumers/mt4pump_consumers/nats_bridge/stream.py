@@ -54,7 +54,7 @@ class Stream:
             info = await self._prepare(list(subjects))
             place = await self._place(info.state.last_seq) if info.state.messages else None
         except ServiceUnavailableError as error:
-            raise Setback("NATS is there, JetStream is not: is it on (nats-server -js), with a leader?") from error
+            raise Setback("NATS is there, JetStream is not: is it on (nats-server -js)?") from error
         except APIError as error:
             text = f"JetStream refuses the stream {self._name}: {error.description or error}"
             raise Setback(text) from error

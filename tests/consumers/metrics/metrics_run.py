@@ -23,7 +23,7 @@ from tests.programs import Program, program
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "mt4pump.json"
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 ANY = "tcp://127.0.0.1:*"
 
 Labels = frozenset[tuple[str, str]]
@@ -77,9 +77,10 @@ class Daemon:
 
 
 @contextmanager
-def daemon(folder: Path, endpoint: str = ANY, query_endpoint: str = ANY) -> Iterator[Daemon]:
-    """Run a daemon."""
-    flags = ["run", "--source", "simulator", "--log-format", "json", "--heartbeat-interval-s", "0.2"]
+def daemon(folder: Path, endpoint: str = ANY, query_endpoint: str = ANY, rate: int = 200) -> Iterator[Daemon]:
+    """Run a daemon that makes ``rate`` quotes a second."""
+    flags = ["run", "--source", "simulator", "--rate", str(rate), "--log-format", "json"]
+    flags += ["--heartbeat-interval-s", "0.2"]
     where = ["--pub-endpoint", endpoint, "--query-endpoint", query_endpoint, "--data-dir", str(folder / "data")]
     with program(started(folder, sys.executable, "-m", "mt4pump", *flags, *where)) as run:
         yield Daemon(run)

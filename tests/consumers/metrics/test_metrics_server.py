@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from mt4pump_consumers.metrics import server as module
-from mt4pump_consumers.metrics.server import REQUESTS_LIMIT, MetricsServer
+from mt4pump_consumers.metrics.server import REQUESTS_LIMIT, MetricsServer, tls_context
 from prometheus_client import CollectorRegistry, Gauge
 
 from tests.consumers.metrics.metrics_run import until
@@ -22,7 +22,7 @@ LIMIT_S = 10.0
 
 
 @contextmanager
-def serving(tls: tuple[Path, Path] | None = None, host: str = "127.0.0.1") -> Iterator[MetricsServer]:
+def serving(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[MetricsServer]:
     registry = CollectorRegistry()
     Gauge("answer", "The answer.", registry=registry).set(42)
     server = MetricsServer(registry, host, 0, tls)
@@ -129,7 +129,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 def test_with_a_certificate_it_speaks_tls_and_a_silent_client_stops_nobody(tmp_path: Path) -> None:
     chain, key = certificate(tmp_path)
     trust = ssl.create_default_context(cafile=str(chain))
-    with serving((chain, key)) as server, socket.create_connection(("127.0.0.1", server.port), LIMIT_S):
+    with serving(tls_context(chain, key)) as server, socket.create_connection(("127.0.0.1", server.port), LIMIT_S):
         assert server.address.startswith("https://")
         with (
             socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as link,
@@ -146,4 +146,4 @@ def test_a_certificate_that_is_none_is_an_error_at_once(tmp_path: Path) -> None:
     junk = tmp_path / "junk.pem"
     junk.write_text("junk", encoding="utf-8")
     with pytest.raises(OSError, match="PEM"):
-        MetricsServer(CollectorRegistry(), "127.0.0.1", 0, (junk, junk))
+        tls_context(junk, junk)

@@ -115,18 +115,18 @@ def test_every_query_of_dashboard_and_alerts_has_an_answer_and_a_restart_of_the_
 ) -> None:
     tool("prometheus")
     with (
-        daemon(tmp_path) as source,
+        daemon(tmp_path, rate=1000) as source,
         exporter(tmp_path, source, "--symbols", "*") as run,
         prometheus(tmp_path, run) as server,
     ):
         quotes = 'mt4pump_events_total{kind="quote"}'
-        server.answers(f"{quotes} > 200")
+        server.answers(f"{quotes} > 3000")
         source.program.process.kill()
         source.program.end()
         until(lambda: value(run.samples(), "mt4pump_up") == 0, "the exporter says that the daemon is down")
         server.answers("mt4pump_up == 0")
         assert server.query(quotes) == []
-        with daemon(tmp_path, source.endpoint, source.query_endpoint):
+        with daemon(tmp_path, source.endpoint, source.query_endpoint, rate=50):
             server.answers(f"resets({quotes}[1m]) == 1")
             assert all(float(each["value"][1]) >= 0 for each in server.query(f"rate({quotes}[1m])"))
             for expression in sorted(dashboard_queries()):

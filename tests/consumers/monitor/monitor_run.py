@@ -15,20 +15,19 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 import msgpack
-
-from mt4pump.client import Margin, Query, Trade
-from mt4pump.client.events import HEALED, LIVE, SNAPSHOT, TopicName
 from mt4pump_consumers.monitor.execution import EXECUTIONS, Execution, execution_of
 from mt4pump_consumers.monitor.judge import Judge
 from mt4pump_consumers.monitor.memory import Memory
 from mt4pump_consumers.monitor.rules import load_rules
 from mt4pump_consumers.monitor.store import Store
+
+from mt4pump.client import Margin, Query, Trade
+from mt4pump.client.events import HEALED, LIVE, SNAPSHOT, TopicName
 from tests.programs import Program, program
 
 LIMIT_S = 60.0
 NS = 1_000_000_000
 CAME = {"live": LIVE, "healed": HEALED, "snapshot": SNAPSHOT}
-__all__ = ["EXECUTIONS", "Execution"]
 
 
 def until(is_so: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:
@@ -45,13 +44,11 @@ def until(is_so: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> N
 
 def trade(seq: int = 1, *, login: int = 1001, came: str = "live", offset: int | None = None, **fields: Any) -> Trade:
     """Return a trade event: by default 1.00 lots of EURUSD bought."""
-    body: dict[str, Any] = {
-        **{"epoch": 1, "seq": seq, "ts": seq * NS, "login": login, "order": 7, "symbol": "EURUSD", "digits": 5},
-        **{"cmd": 0, "volume": 100, "open_time": 1000, "open_price": 1.1, "close_time": 0, "close_price": 1.1},
-        **{"sl": 0.0, "tp": 0.0, "profit": 0.0, "storage": 0.0, "commission": 0.0, "taxes": 0.0, "magic": 0},
-        **{"comment": "", "reason": 0, "state": 0, "timestamp": 1000 + seq, "change": "opened", "action": "add"},
-        **fields,
-    }
+    body: dict[str, Any] = {"epoch": 1, "seq": seq, "ts": seq * NS, "login": login, "order": 7, "symbol": "EURUSD"}
+    body |= {"digits": 5, "cmd": 0, "volume": 100, "open_time": 1000, "open_price": 1.1, "close_time": 0}
+    body |= {"close_price": 1.1, "sl": 0.0, "tp": 0.0, "profit": 0.0, "storage": 0.0, "commission": 0.0, "taxes": 0.0}
+    body |= {"magic": 0, "comment": "", "reason": 0, "state": 0, "timestamp": 1000 + seq, "change": "opened"}
+    body |= {"action": "add", **fields}
     if offset is not None:
         body["offset"] = offset
     topic = f"trade.{login}"
@@ -79,30 +76,32 @@ def margin(
 # ---- programs ----
 
 
-@contextmanager
-def daemon(folder: Path, *flags: str, pub: str = "tcp://127.0.0.1:0", query: str = "tcp://127.0.0.1:0") -> Iterator[Daemon]:
-    """Run a daemon with the simulator; its journal is in ``folder``."""
-    command = [sys.executable, "-m", "mt4pump", "run", "--source", "simulator", "--data-dir", str(folder)]
-    command += ["--pub-endpoint", pub, "--query-endpoint", query, "--log-format", "json", *flags]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder.parent)
-    with program(process) as made:
-        yield Daemon(made)
-
-
 class Daemon:
     """``pub`` and ``query`` are where it is."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.pub = program.endpoint()
-        self.query = program.endpoint("queries are answered on ")
-        program.line("session pumping")
+    def __init__(self, started: Program) -> None:
+        self.program = started
+        self.pub = started.endpoint()
+        self.query = started.endpoint("queries are answered on ")
+        started.line("session pumping")
 
     def last_offset(self) -> int:
         """Return the offset of its last durable event."""
         with Query(self.query) as query:
             offset: int = query.describe()["offset"]
             return offset
+
+
+@contextmanager
+def daemon(
+    folder: Path, *flags: str, pub: str = "tcp://127.0.0.1:0", query: str = "tcp://127.0.0.1:0"
+) -> Iterator[Daemon]:
+    """Run a daemon with the simulator; its journal is in ``folder``."""
+    command = [sys.executable, "-m", "mt4pump", "run", "--source", "simulator", "--data-dir", str(folder)]
+    command += ["--pub-endpoint", pub, "--query-endpoint", query, "--log-format", "json", *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder.parent)
+    with program(process) as made:
+        yield Daemon(made)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from monitor_run import execution
-
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.memory import Memory
 from mt4pump_consumers.monitor.store import Batch, Store
+
+from tests.consumers.monitor.monitor_run import execution
 
 
 @pytest.fixture

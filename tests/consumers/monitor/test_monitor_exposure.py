@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from monitor_run import execution, trade
-
 from mt4pump_consumers.monitor.exposure import Exposure
+
+from tests.consumers.monitor.monitor_run import execution, trade
 
 
 def sums(of: Exposure) -> dict[str, tuple[int, int, int, int]]:

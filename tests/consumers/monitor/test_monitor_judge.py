@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from monitor_run import NS, execution, margin
-from pydantic import TypeAdapter
-
 from mt4pump_consumers.monitor.alert import Alert
 from mt4pump_consumers.monitor.judge import Judge
 from mt4pump_consumers.monitor.memory import QUIET_LIMIT, Memory
 from mt4pump_consumers.monitor.rules import AnyRule
 from mt4pump_consumers.monitor.silence import FeedSign
+from pydantic import TypeAdapter
+
+from tests.consumers.monitor.monitor_run import NS, execution, margin
 
 ADAPTER: TypeAdapter[AnyRule] = TypeAdapter(AnyRule)
 
@@ -31,18 +31,18 @@ def told(by: Judge) -> list[Alert]:
 @pytest.mark.parametrize(
     ("fields", "is_told"),
     [
-        ({"volume": 5000}, True),
-        ({"volume": 4999}, False),
-        ({"volume": 5000, "change": "activated"}, True),
-        ({"volume": 5000, "change": "placed", "cmd": 2}, False),
-        ({"volume": 5000, "change": "closed"}, False),
-        ({"volume": 5000, "state": 1}, False),  # the rest of a partial close
-        ({"volume": 5000, "symbol": "XAUUSD"}, True),
-        ({"volume": 5000, "symbol": "XAUEUR"}, False),
-        ({"volume": 5000, "symbol": "GBPUSD"}, False),
+        ({"volume": 5000}, 1),
+        ({"volume": 4999}, 0),
+        ({"volume": 5000, "change": "activated"}, 1),
+        ({"volume": 5000, "change": "placed", "cmd": 2}, 0),
+        ({"volume": 5000, "change": "closed"}, 0),
+        ({"volume": 5000, "state": 1}, 0),  # the rest of a partial close
+        ({"volume": 5000, "symbol": "XAUUSD"}, 1),
+        ({"volume": 5000, "symbol": "XAUEUR"}, 0),
+        ({"volume": 5000, "symbol": "GBPUSD"}, 0),
     ],
 )
-def test_a_volume_is_told_from_its_limit_on_when_a_position_begins(fields: dict[str, Any], is_told: bool) -> None:
+def test_a_volume_is_told_from_its_limit_on_when_a_position_begins(fields: dict[str, Any], is_told: int) -> None:
     rule = judge(when="volume", lots=50, symbols=["EUR*", "XAU*", "!XAUEUR"])
     rule.trade(execution(**fields))
     assert len(told(rule)) == is_told
@@ -51,15 +51,15 @@ def test_a_volume_is_told_from_its_limit_on_when_a_position_begins(fields: dict[
 @pytest.mark.parametrize(
     ("fields", "is_told"),
     [
-        ({"profit": -100.0}, True),
-        ({"profit": -90.0, "storage": -6.0, "commission": -4.0}, True),
-        ({"profit": -100.0, "storage": 1.0}, False),
-        ({"profit": 100.0}, False),
-        ({"profit": -100.0, "change": "modified"}, False),
-        ({"profit": float("nan")}, False),
+        ({"profit": -100.0}, 1),
+        ({"profit": -90.0, "storage": -6.0, "commission": -4.0}, 1),
+        ({"profit": -100.0, "storage": 1.0}, 0),
+        ({"profit": 100.0}, 0),
+        ({"profit": -100.0, "change": "modified"}, 0),
+        ({"profit": float("nan")}, 0),
     ],
 )
-def test_a_loss_counts_swap_and_commission_and_only_when_it_is_made(fields: dict[str, Any], is_told: bool) -> None:
+def test_a_loss_counts_swap_and_commission_and_only_when_it_is_made(fields: dict[str, Any], is_told: int) -> None:
     rule = judge(when="loss", amount=100)
     rule.trade(execution(**{"change": "closed", "close_time": 2000, **fields}))
     assert len(told(rule)) == is_told
@@ -71,10 +71,8 @@ def test_a_loss_that_was_inferred_says_so() -> None:
     assert "inferred" in told(rule)[0].text
 
 
-@pytest.mark.parametrize(
-    ("opened", "closed", "is_told"), [(1000, 1003, True), (1000, 1004, False), (1000, 0, False), (0, 2, False)]
-)
-def test_a_quick_close_is_one_within_the_limit_by_known_times(opened: int, closed: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("opened", "closed", "is_told"), [(1000, 1003, 1), (1000, 1004, 0), (1000, 0, 0), (0, 2, 0)])
+def test_a_quick_close_is_one_within_the_limit_by_known_times(opened: int, closed: int, is_told: int) -> None:
     rule = judge(when="quick_close", seconds=3)
     rule.trade(execution(change="closed", open_time=opened, close_time=closed))
     assert len(told(rule)) == is_told

@@ -9,8 +9,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from monitor_run import Receiver, Truth, daemon, end, kept, monitor, receiver, until
 
+from tests.consumers.monitor.monitor_run import Receiver, Truth, daemon, end, kept, monitor, receiver, until
 from tests.programs import Program
 
 ROUNDS = int(os.environ.get("MONITOR_KILLS", "10"))
@@ -90,7 +90,16 @@ def test_whenever_it_is_killed_each_execution_is_kept_once_and_each_alert_told_o
     rules.write_text(RULES)
     (tmp_path / "data").mkdir()
     with receiver() as hook, daemon(tmp_path / "data", "--rate", "2500") as feed:
-        flags = ("--endpoint", feed.pub, "--query-endpoint", feed.query, "--view", "log", "--start", "journal")
+        flags: tuple[str, ...] = (
+            "--endpoint",
+            feed.pub,
+            "--query-endpoint",
+            feed.query,
+            "--view",
+            "log",
+            "--start",
+            "journal",
+        )
         flags += ("--store", str(store), "--csv", str(table), "--rules", str(rules), "--webhook", hook.url)
         for _ in range(ROUNDS):
             with monitor(*flags, cwd=tmp_path) as running:
@@ -105,7 +114,7 @@ def test_whenever_it_is_killed_each_execution_is_kept_once_and_each_alert_told_o
         truth = Truth(feed.query, position, rules)
     names = [(done.epoch, done.topic, done.seq) for done in executions]
     assert len(names) == len(set(names)), "no execution twice"
-    assert {name: done for name, done in zip(names, executions, strict=True)} == truth.executions
+    assert dict(zip(names, executions, strict=True)) == truth.executions
     assert len(executions) > ROUNDS * 10
     compare_table(table, names)
     compare_alerts(store, hook.ids, truth)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from mt4pump_consumers.monitor.rules import MarginCall, Volume, load_rules
 
 GOOD = '[[rule]]\nname = "big"\nwhen = "volume"\nlots = 50\n'
@@ -30,7 +29,10 @@ def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
         (GOOD.replace("50", "0"), "rule 1 volume lots: Input should be greater than 0"),
         (GOOD.replace("lots", "lot"), "rule 1 volume lots: Field required"),
         (GOOD + 'colour = "red"\n', "rule 1 volume colour: Extra inputs are not permitted"),
-        (GOOD.replace('"volume"', '"volumes"'), "'volume', 'loss', 'account', 'quick_close', 'margin_call', 'feed_silent'"),
+        (
+            GOOD.replace('"volume"', '"volumes"'),
+            "'volume', 'loss', 'account', 'quick_close', 'margin_call', 'feed_silent'",
+        ),
         ('[[rule]]\nname = "a"\nwhen = "account"\n', "accounts is empty"),
         ('[[rule]]\nname = "a"\nwhen = "account"\naccounts = [1]\nchanges = ["open"]\n', "there is no change open"),
         ('[[rule]]\nname = "a"\nwhen = "feed_silent"\nseconds = 5\nof = "mail"\n', "'quotes', 'session' or 'daemon'"),
@@ -45,7 +47,7 @@ def test_a_mistake_is_answered_with_its_place_and_what_would_be_right(tmp_path: 
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none.toml cannot be read"):
+    with pytest.raises(ValueError, match=r"none\.toml cannot be read"):
         load_rules(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"bytes\.toml is no TOML"):

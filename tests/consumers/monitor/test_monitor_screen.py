@@ -6,13 +6,13 @@ import io
 from typing import Any
 
 import pytest
-from monitor_run import NS, execution, margin
-from rich.console import Console
-
-from mt4pump.client import Status
 from mt4pump_consumers.monitor.alert import Alert
 from mt4pump_consumers.monitor.desk import Desk
 from mt4pump_consumers.monitor.screen import age_text, draw
+from rich.console import Console
+
+from mt4pump.client import Status
+from tests.consumers.monitor.monitor_run import NS, execution, margin
 
 
 def status(**changes: Any) -> Status:
@@ -58,7 +58,15 @@ def test_it_fits_into_the_terminal(width: int, height: int, desk: Desk) -> None:
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
 def test_everything_that_was_asked_for_is_on_it(width: int, height: int) -> None:
     text = "\n".join(lines(busy_desk(), width, height))
-    for words in ("pumping", "Demo-1", "quote 0.3 s ago", "executions", "exposure, lots", "biggest accounts", "margin calls"):
+    for words in (
+        "pumping",
+        "Demo-1",
+        "quote 0.3 s ago",
+        "executions",
+        "exposure, lots",
+        "biggest accounts",
+        "margin calls",
+    ):
         assert words in text
     for words in ("2.99", "[big] text 299", "STOP-OUT", "opened", "SYM19"):
         assert words in text
@@ -103,7 +111,8 @@ def test_the_result_of_an_account_is_what_it_closed_since_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "text"), [(0.04, "0.0 s"), (9.9, "9.9 s"), (75, "75 s"), (600, "10 min"), (90_000, "25 h"), (10**6, "12 d")]
+    ("age_s", "text"),
+    [(0.04, "0.0 s"), (9.9, "9.9 s"), (75, "75 s"), (600, "10 min"), (90_000, "25 h"), (10**6, "12 d")],
 )
 def test_an_age_has_the_unit_that_fits(age_s: float, text: str) -> None:
     assert age_text(age_s) == text

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitor_run import NS
+from mt4pump_consumers.monitor.silence import signs
 
 from mt4pump.client import Status
-from mt4pump_consumers.monitor.silence import signs
+from tests.consumers.monitor.monitor_run import NS
 
 
 def status(*, age_s: float | None = 0.5, alive: bool = True, **body: Any) -> Status:
     """Return a daemon that beat at second 1000, last heard a quote at 990 and a callback at 998."""
     beat = {"ts": 1000 * NS, "last_quote_ts": 990 * NS, "last_callback_ts": 998 * NS, "state": "pumping", **body}
-    rest = {"server": "s", "version": "1", "log": "l", "offset": 1, "durable": True}
+    rest: dict[str, Any] = {"server": "s", "version": "1", "log": "l", "offset": 1, "durable": True}
     return Status(alive=alive, state=beat["state"], age_s=age_s, feed_age_s=None, epoch=900_000, body=beat, **rest)
 
 

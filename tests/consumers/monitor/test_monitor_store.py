@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monitor_run import NS, execution
-
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import Alert
 from mt4pump_consumers.monitor.memory import Condition, Memory
 from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, Store
+
+from tests.consumers.monitor.monitor_run import NS, execution
 
 
 @contextmanager
@@ -125,7 +125,9 @@ def test_alerts_that_were_logged_are_not_logged_by_the_next_run(tmp_path: Path) 
 def test_only_what_is_too_old_is_forgotten_and_no_alert_that_waits(tmp_path: Path) -> None:
     now_ns = time.time_ns()
     with opened(tmp_path / "s.db", keep_days=1) as store:
-        store.commit(Batch([execution(1, ts=now_ns - 2 * 86_400 * NS), execution(2, ts=now_ns)], [alert("a")]), Memory())
+        store.commit(
+            Batch([execution(1, ts=now_ns - 2 * 86_400 * NS), execution(2, ts=now_ns)], [alert("a")]), Memory()
+        )
         assert store.forget() is False
         assert [done.seq for done in store.latest(10)] == [2]
         assert store.webhook_counts() == {"pending": 1}
@@ -159,3 +161,33 @@ def test_files_that_are_no_store_are_refused_and_left_alone(tmp_path: Path) -> N
         assert path.read_bytes()[100:] == before[100:]
     with pytest.raises(CannotStart, match="there is no folder"), opened(tmp_path / "none" / "s.db"):
         pass
+
+
+def test_a_kill_between_any_two_statements_leaves_all_of_a_batch_or_nothing(tmp_path: Path) -> None:
+    path, copies = tmp_path / "s.db", list[Path]()
+
+    def copy(_statement: str) -> None:
+        """Keep what the disk holds now: just that is left after a kill -9."""
+        copies.append(tmp_path / f"copy{len(copies)}.db")
+        for end in ("", "-wal"):
+            Path(f"{copies[-1]}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+
+    memory = Memory()
+    with opened(path) as store:
+        store.commit(Batch([execution(1)], [], place(1)), memory)
+        memory.hush(("big", "1001"), 9)
+        memory.begin(("calls", "1001"), Condition(7, told=True))
+        store._connection.set_trace_callback(copy)
+        store.commit(Batch([execution(2), execution(3)], [alert("a"), alert("b")], place(3)), memory)
+        copy("the end")
+        store._connection.set_trace_callback(None)
+    seen = set()
+    for each in copies:
+        with opened(each) as left:
+            kept = left.memory()
+            there = (left.last_row(), len(left.unlogged(9)), len(kept.quiet), len(kept.conditions))
+            confirmed = (left.position() or {})["confirmed"]
+            assert there == ((1, 0, 0, 0) if confirmed == 1 else (3, 2, 1, 1))
+            seen.add(confirmed)
+    assert seen == {1, 3}
+    assert len(copies) > 8

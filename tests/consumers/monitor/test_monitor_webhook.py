@@ -9,12 +9,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from monitor_run import LIMIT_S, Receiver, receiver, until
-
 from mt4pump_consumers.monitor.alert import Alert
 from mt4pump_consumers.monitor.memory import Memory
 from mt4pump_consumers.monitor.store import Batch, Store
 from mt4pump_consumers.monitor.webhook import ATTEMPTS_AT_ONCE, Webhook, WebhookOptions
+
+from tests.consumers.monitor.monitor_run import LIMIT_S, Receiver, receiver, until
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ export class Blotter {
     this.empty = empty;
     this.open = open;
     this.orders = new Map();
+    this.volume = 0;
+    this.waiting = [];
     this.filter = "";
     this.seen = new Set();
   }
@@ -33,18 +35,36 @@ export class Blotter {
       this.seen.add(name);
       if (this.seen.size > 20_000) this.seen = new Set([...this.seen].slice(-10_000));
     }
-    this.add(data);
+    this.waiting.push(data);
+    if (this.waiting.length > ROWS) this.waiting.shift();
+    this.schedule();
     return true;
   }
 
   keep(trade) {
+    if (MONEY.has(trade.change) || trade.cmd >= 6) return;
+    this.volume -= this.orders.get(trade.order) ?? 0;
     if (ENDED.has(trade.change)) this.orders.delete(trade.order);
-    else if (!MONEY.has(trade.change) && trade.cmd < 6) this.orders.set(trade.order, trade.volume);
-    const lots = [...this.orders.values()].reduce((sum, volume) => sum + volume, 0) / 100;
-    this.open.textContent = this.orders.size ? `${this.orders.size} open orders, ${number.format(lots)} lots` : "";
+    else {
+      this.orders.set(trade.order, trade.volume);
+      this.volume += trade.volume;
+    }
+    this.schedule();
   }
 
-  add(trade) {
+  // Hundreds come at once when a gap is healed: they are drawn once per frame, and only those that have a place.
+  schedule() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      const shown = this.body.offsetParent !== null, trades = this.waiting;
+      this.waiting = [];
+      for (const trade of trades) this.add(trade, shown);
+      while (this.body.rows.length > ROWS) this.body.lastElementChild.remove();
+      this.open.textContent = this.orders.size ? `${this.orders.size} open orders, ${number.format(this.volume / 100)} lots` : "";
+    });
+  }
+
+  add(trade, shown) {
     const line = this.body.insertRow(0), money = MONEY.has(trade.change) || trade.cmd >= 6;
     const at = new Date(trade.ts / 1e6), closed = ENDED.has(trade.change);
     cell(line, at.toLocaleTimeString("en-GB"), "soft").title = at.toISOString();
@@ -59,16 +79,16 @@ export class Blotter {
     cell(line, money ? "" : (closed ? trade.close_price : trade.open_price).toFixed(trade.digits), "number");
     const sign = trade.profit > 0 ? "plus" : trade.profit < 0 ? "minus" : "soft";
     cell(line, money || closed ? number.format(trade.profit) : "", `number ${sign}`);
-    if (this.body.offsetParent) line.className = "new"; // unseen, it would only start when the table is shown
+    if (shown) line.className = "new"; // unseen, it would only start when the table is shown
     line.dataset.find = `${trade.login} ${trade.symbol} ${trade.order}`.toLowerCase();
     line.hidden = !line.dataset.find.includes(this.filter);
-    while (this.body.rows.length > ROWS) this.body.rows[ROWS].remove();
     this.empty.hidden = true;
   }
 
   // Last values follow: what is not among them has ended while we were away.
   forget() {
     this.orders.clear();
+    this.volume = 0;
   }
 
   show(filter) {

@@ -1,0 +1,197 @@
+"""Wheel and sdist: what is in them, that both say the same, and that the wheel runs in an empty environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.bus import ANY_PORT
+from tests.programs import program
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
+CONSUMERS = sorted(set(PROJECT["scripts"]) - {"mt4pump"})
+SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
+GENERATED = {"__pycache__", ".venv", "build", "dist", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+INSTALL_S = 280
+
+pytestmark = [
+    pytest.mark.skipif(
+        not os.environ.get("REQUIRE_ALL_TESTS"), reason="builds and installs: needs a package index and minutes"
+    ),
+    pytest.mark.timeout(900),
+]
+
+
+class Built(NamedTuple):
+    """What was built: the sdist, the wheel made of it, the wheel made of the folder itself."""
+
+    sdist: Path
+    wheel: Path
+    direct: Path
+
+
+def run(*words: str | Path, limit_s: float = INSTALL_S) -> str:
+    """Run a command to its end and return its output; fail with it when it fails."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MT4PUMP_", "PYTHON"))}
+    told = subprocess.run(
+        [*map(str, words)], capture_output=True, text=True, check=False, timeout=limit_s, env=plain, cwd=ROOT.parent
+    )
+    assert told.returncode == 0, f"{words}\n{told.stdout}\n{told.stderr}"
+    return told.stdout
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build with ``python -m build``: first the usual way, the wheel of the sdist, then the wheel alone."""
+    usual, alone = tmp_path_factory.mktemp("usual"), tmp_path_factory.mktemp("alone")
+    run(sys.executable, "-m", "build", "--outdir", usual, ROOT)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", alone, ROOT)
+    (sdist,), (wheel,), (direct,) = usual.glob("*.tar.gz"), usual.glob("*.whl"), alone.glob("*.whl")
+    return Built(sdist, wheel, direct)
+
+
+def names(wheel: Path) -> set[str]:
+    """Return the files in the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+def sources(folder: Path, prefix: str) -> set[str]:
+    """Return the files of a package as they should be in a wheel."""
+    files = [
+        file for file in folder.rglob("*") if file.is_file() and not GENERATED & set(file.relative_to(folder).parts)
+    ]
+    return {f"{prefix}/{file.relative_to(folder).as_posix()}" for file in files}
+
+
+def test_the_wheel_holds_both_packages_whole_and_nothing_else(built: Built) -> None:
+    packages = sources(ROOT / "mt4pump", "mt4pump") | sources(
+        ROOT / "consumers" / "mt4pump_consumers", "mt4pump_consumers"
+    )
+    held = names(built.wheel)
+    assert {name for name in held if ".dist-info/" not in name} == packages
+    needed = {"py.typed", "PROTOCOL.md", "LICENSE"}
+    assert {f"mt4pump/{name}" for name in needed} <= held
+    page = {"index.html", "app.js", "app.css", "board.js", "blotter.js", "link.js", "icon.svg"}
+    assert {f"mt4pump_consumers/gateway/page/{name}" for name in page} <= held
+    assert not [name for name in held if "test" in name.lower()]
+
+
+def test_the_wheel_says_its_licence_and_brings_the_text(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        fields = Parser().parsestr(archive.read(metadata).decode())
+        text = archive.read(metadata.replace("METADATA", "licenses/mt4pump/LICENSE")).decode()
+    assert (fields["License-Expression"], fields["License-File"]) == ("MIT", "mt4pump/LICENSE")
+    assert text == (ROOT / "mt4pump" / "LICENSE").read_text(encoding="utf-8")
+    assert text.startswith("MIT License\n\nCopyright (c) 2026 mt4pump maintainers\n")
+    assert {"consumers", "test"} <= set(fields.get_all("Provides-Extra", []))
+
+
+def test_the_sdist_makes_the_same_wheel_as_the_folder(built: Built) -> None:
+    assert built.wheel.name == built.direct.name
+    contents = []
+    for wheel in (built.wheel, built.direct):
+        with zipfile.ZipFile(wheel) as archive:
+            contents.append({name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()})
+    assert contents[0] == contents[1]
+
+
+def test_the_sdist_holds_what_is_needed_to_build_test_and_deploy(built: Built) -> None:
+    with tarfile.open(built.sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = ("pyproject.toml", "README.md", "mt4pump/LICENSE", "deploy/README.md", "deploy/constraints.txt")
+    assert set(wanted) <= held
+    assert "tests/deploy/test_packages.py" in held
+    assert "consumers/mt4pump_consumers/starting.py" in held
+    assert not [name for name in held if GENERATED & set(name.split("/"))]
+
+
+def fresh(folder: Path) -> Path:
+    """Make an empty environment; return its folder of scripts."""
+    venv.create(folder, with_pip=True)
+    return folder / SCRIPTS
+
+
+@pytest.fixture(scope="session")
+def plain(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel without extras."""
+    scripts = fresh(tmp_path_factory.mktemp("plain"))
+    run(scripts / "python", "-m", "pip", "install", "-q", "-c", CONSTRAINTS, built.wheel)
+    return scripts
+
+
+@pytest.fixture(scope="session")
+def whole(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel with the consumers' libraries."""
+    scripts = fresh(tmp_path_factory.mktemp("whole"))
+    run(scripts / "python", "-m", "pip", "install", "-q", "-c", CONSTRAINTS, f"{built.wheel}[consumers]")
+    return scripts
+
+
+def publishes(scripts: Path, folder: Path) -> None:
+    """Run the installed daemon on the simulator until it pumps, and end it."""
+    flags = ("--pub-endpoint", ANY_PORT, "--query-endpoint", ANY_PORT, "--data-dir", str(folder / "data"))
+    words = [str(scripts / "mt4pump"), "run", "--source", "simulator", *flags]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with program(subprocess.Popen(words, cwd=folder, **pipe)) as daemon:  # type: ignore[call-overload]
+        daemon.line("session pumping")
+        if sys.platform != "win32":
+            daemon.process.send_signal(signal.SIGTERM)
+            assert daemon.end() == 0
+
+
+def test_without_extras_the_daemon_runs(plain: Path, tmp_path: Path) -> None:
+    publishes(plain, tmp_path)
+    assert run(plain / "mt4pump", "--help").startswith("mt4pump publishes everything")
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
+def test_without_extras_a_consumer_says_what_to_install(name: str, plain: Path, tmp_path: Path) -> None:
+    told = subprocess.run([plain / name], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert told.returncode == 3
+    assert re.fullmatch(
+        rf"{name}: the library \w+ is not installed; .* pip install 'mt4pump\[consumers\]'\n", told.stderr
+    )
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
+def test_with_the_extra_a_consumer_runs(name: str, whole: Path) -> None:
+    assert f"usage: {name}" in run(whole / name, "--help")
+
+
+def test_with_the_extra_the_daemon_runs_and_the_page_is_there(whole: Path, tmp_path: Path) -> None:
+    publishes(whole, tmp_path)
+    code = (
+        "import importlib.resources as r; print((r.files('mt4pump_consumers.gateway') / 'page/index.html').is_file())"
+    )
+    assert run(whole / "python", "-c", code).strip() == "True"
+
+
+def test_what_is_installed_is_what_the_constraints_say(whole: Path) -> None:
+    pins = dict(line.split("==") for line in CONSTRAINTS.read_text().lower().splitlines() if "==" in line)
+    listed = json.loads(run(whole / "python", "-m", "pip", "list", "--format", "json"))
+    ours = {"pip", "setuptools", "mt4pump"}
+    strangers = {
+        each["name"]: each["version"]
+        for each in listed
+        if each["name"].lower() not in ours
+        and pins.get(each["name"].lower(), pins.get(each["name"].lower().replace("_", "-"))) != each["version"]
+    }
+    assert strangers == {}

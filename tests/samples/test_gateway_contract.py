@@ -1,0 +1,91 @@
+"""What the gateway really takes and says, held against its schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mt4pump.contract.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
+from mt4pump.contract.json_schema import body_schema, gateway_message_schema, gateway_request_schema
+from mt4pump.wire import KINDS
+from tests.consumers.gateway.gateway_run import addresses, daemon, gateway
+
+jsonschema = pytest.importorskip("jsonschema", reason="PyPI jsonschema is not installed (extra: test)")
+websockets = pytest.importorskip("websockets", reason="PyPI websockets is not installed (extra: consumers)")
+
+REQUESTS: tuple[dict[str, Any], ...] = (
+    {"action": "subscribe", "symbols": ["EURUSD"], "id": 1},
+    {"action": "subscribe", "topics": ["trade.*", "session.*", "heartbeat", "quote.GBPUSD"], "id": "two"},
+    {"action": "unsubscribe", "symbols": ["EURUSD"], "topics": ["heartbeat"]},
+    {"action": "resume", "topics": ["trade.*"], "offset": 0, "log": None},
+    {"action": "status", "id": 5},
+    {"action": "batch", "window_s": 0.2},
+    {"action": "batch", "window_s": 0},
+)
+WRONG: tuple[dict[str, Any], ...] = (
+    {"action": "subscribe", "symbols": "EURUSD"},
+    {"action": "resume", "topics": ["trade.*"], "offset": -1},
+    {"action": "batch", "window_s": "fast"},
+)
+SOUGHT = {"subscription", "quote", "event", "status", "resume", "batch", "error"}
+LIMIT_S = 60.0
+OPEN = ("--anonymous", "--anonymous-topics", "*")
+MESSAGES_LIMIT = 5_000
+
+
+def validator(schema: dict[str, Any]) -> Any:
+    return jsonschema.Draft202012Validator(schema)
+
+
+def name_of(message: dict[str, Any]) -> str:
+    """Return which of our tables the message belongs to."""
+    return "event" if "topic" in message and message["type"] in KINDS else str(message["type"])
+
+
+def heard(link: Any) -> Iterator[dict[str, Any]]:
+    """Yield every message, those of a batch one by one."""
+    for _ in range(MESSAGES_LIMIT):
+        found = json.loads(link.recv(timeout=LIMIT_S))
+        yield from found if isinstance(found, list) else [found]
+    pytest.fail(f"{MESSAGES_LIMIT} messages, and some kind never came")
+
+
+def test_all_that_a_gateway_says_fits_its_schema(tmp_path: Path) -> None:
+    validators = {name: validator(gateway_message_schema(name)) for name in GATEWAY_MESSAGES}
+    bodies = {kind: validator(body_schema(kind)) for kind in KINDS}
+    missing, replies = set(SOUGHT), 0
+    with daemon(tmp_path) as run, gateway(tmp_path, *addresses(run), *OPEN) as served, served.connect() as link:
+        for request in (*REQUESTS, *WRONG):
+            link.send(json.dumps(request))
+        for message in heard(link):
+            name = name_of(message)
+            validators[name].validate(message)
+            if name == "event":
+                bodies[message["type"]].validate({**message["data"], **snapshot_mark(message)})
+            missing.discard(name)
+            replies += name in {"subscription", "resume", "batch", "error"} or message.get("id") == 5
+            if not missing and replies >= len(REQUESTS) + len(WRONG):
+                break
+
+
+def snapshot_mark(message: dict[str, Any]) -> dict[str, bool]:
+    """Return what marks a body as a last value: such a one may lack what only events have."""
+    return {"snapshot": True} if message.get("snapshot") else {}
+
+
+def test_requests_that_the_gateway_takes_fit_their_schemas_and_others_do_not() -> None:
+    for request in REQUESTS:
+        validator(gateway_request_schema(request["action"])).validate(request)
+    for request in WRONG:
+        assert not validator(gateway_request_schema(request["action"])).is_valid(request)
+
+
+def test_every_action_and_every_code_of_the_gateway_is_in_the_contract() -> None:
+    protocol = pytest.importorskip("mt4pump_consumers.gateway.protocol")
+    assert GATEWAY_REQUESTS.keys() == protocol._READERS.keys()
+    codes = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
+    assert set(GATEWAY_MESSAGES["error"]["code"].words) == codes
