@@ -168,6 +168,16 @@ class Daemon:
         return self._intake.quotes.published if kind == QUOTE.name else self._emitter.counts[kind]
 
     @property
+    def turns(self) -> int:
+        """Return how often the pump thread has turned: it does so many times a second, unless it hangs."""
+        return self._pump.turns
+
+    @property
+    def state(self) -> str:
+        """Return what the session is doing, as the heartbeat says it."""
+        return self._supervisor.status.state
+
+    @property
     def crash(self) -> BaseException | None:
         """Return what ended a thread that should still run, if anything did."""
         return self._pump.crash or self._supervisor.crash or (self._query.crash if self._query else None)

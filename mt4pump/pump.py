@@ -48,7 +48,10 @@ class PumpOptions:
 
 
 class Pump(Thread):
-    """Runs `Intake` on what the inbox holds until FINISH. ``crash`` is what ended it when it should not have."""
+    """Runs `Intake` on what the inbox holds until FINISH. ``crash`` is what ended it when it should not have.
+
+    ``turns`` counts its wake-ups: a number that stands still means that the thread hangs.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Pump(Thread):
     ) -> None:
         super().__init__(name="pump", daemon=True)
         self.crash: BaseException | None = None
+        self.turns = 0
         self._inbox = inbox
         self._emitter = emitter
         self._intake = intake
@@ -86,6 +90,7 @@ class Pump(Thread):
         try:
             while not self._finished:
                 self._wake_up()
+                self.turns += 1
             self._pulse.beat(STOPPING)
         except BaseException as error:
             self.crash = error

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from threading import Event
 
 from mt4pump.daemon import Daemon
+from mt4pump.notify import Notifier
 from mt4pump.reload import ReloadDesk
 from mt4pump.settings import Settings
 from mt4pump.settings.reloading import reread
@@ -58,17 +59,28 @@ def _live(
     gc.collect()
     gc.freeze()  # what lives for ever need not be looked at again
     until_s = time.monotonic() + life_s
+    notifier = Notifier.of_environment()
     try:
         daemon.start()
+        notifier.ready(_in_words(daemon))
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
+            notifier.turned(daemon.turns)
+            notifier.status(_in_words(daemon))
             asked = desk.poll()
             if asked is not None or hangup.is_set():
                 hangup.clear()
                 settings = _reload(daemon, settings, load, desk)
         log.info("stopping")
+        if time.monotonic() < until_s:
+            notifier.stopping()
     finally:
         clean = daemon.stop()
     return clean
+
+
+def _in_words(daemon: Daemon) -> str:
+    """Return what ``systemctl status`` shows."""
+    return f"session {daemon.state}; publishes on {daemon.endpoint}"
 
 
 def _once(act: Callable[[], None]) -> Callable[[], None]:

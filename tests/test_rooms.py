@@ -45,13 +45,13 @@ OWNERS = {
     "rich": ("cli/", "bench/"),
     "argparse": ("cli/",),
     "signal": ("signals.py",),
-    "socket": ("address_holder.py", "connections.py", "demo/", "cli/"),
+    "socket": ("address_holder.py", "notify.py", "connections.py", "demo/", "cli/"),
     "msgpack": ("wire.py", "recording.py", "quotes.py", "tables.py", "desks/", "query/", "client/", "bench/"),
     "mt4pump.settings": (
         *("settings/", "cli/", "bench/", "daemon.py", "running.py", "description.py", "sources.py", "wiring.py"),
         "service/",
     ),
-    "mt4pump.bridge": ("bridge/", "sources.py", "signals.py", "cli/"),
+    "mt4pump.bridge": ("bridge/", "sources.py", "signals.py", "client/console.py", "cli/"),
     "mt4pump.simulator": ("simulator/", "sources.py", "settings/values.py", "cli/"),
     "mt4pump.daemon": ("running.py", "cli/", "bench/"),
     "mt4pump.client": ("client/", "cli/"),
@@ -281,3 +281,17 @@ def test_a_reader_of_the_wire_needs_no_socket_library(tmp_path: Path) -> None:
     modules = imported("mt4pump.wire", "mt4pump.sequence", folder=tmp_path)["modules"]
     assert isinstance(modules, list)
     assert not {"zmq", "pydantic", "ctypes"} & set(modules)
+
+
+CONSUMERS = sorted((PACKAGE.parent / "consumers" / "mt4pump_consumers").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONSUMERS, ids=lambda path: path.parent.name + "/" + path.name)
+def test_a_consumer_imports_the_client_and_nothing_else_of_ours(path: Path) -> None:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    assert {name for name in names if is_part_of(name, "mt4pump")} <= {"mt4pump.client"}

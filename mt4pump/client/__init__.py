@@ -85,6 +85,7 @@ from mt4pump.client.query import Query, Replay, Snapshot
 from mt4pump.client.subscriber import Subscriber
 from mt4pump.client.watch import Status
 from mt4pump.errors import ClientError
+from mt4pump.notify import Notifier
 
 __all__ = [
     "Activation",
@@ -98,6 +99,7 @@ __all__ = [
     "Margin",
     "News",
     "Notice",
+    "Notifier",
     "Online",
     "Plugin",
     "Position",

@@ -21,6 +21,8 @@ from mt4pump.journal.store import Store
 RETRY_S = 1.0
 RETRY_LIMIT_S = 30.0
 KEEPER_END_S = 2.0
+LEAVING_WAIT_S = 0.5
+"""For a keeper that was told to end when trouble was met, a second ago at least."""
 WAL_FORCE = 2
 """How many times its bound the log may have before the pump thread empties it, however long that takes."""
 
@@ -203,6 +205,9 @@ class Journal:
         self._start_keeper(store)
 
     def _open_or_begin_anew(self) -> Store:
+        if self._leaving is not None:
+            # Closing its connection it may hold the file locked, and Windows renames no file that is open.
+            self._leaving.join(LEAVING_WAIT_S)
         if self._damaged:
             self._set_aside()
         try:
@@ -223,8 +228,6 @@ class Journal:
     def _set_aside(self) -> None:
         """Move a damaged file out of the way, and find out where offsets must go on."""
         self._damaged = True
-        if self._leaving is not None:
-            self._leaving.join(KEEPER_END_S)  # Windows renames no file that is open
         aside = set_aside(self._path, self._now_ns())
         self._damaged = False
         self._counts["set_aside"] += 1

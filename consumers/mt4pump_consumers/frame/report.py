@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 
-from mt4pump.notify import Notifier
+from mt4pump.client import Notifier
 
 
 class Report:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from mt4pump.notify import Notifier
+from mt4pump.client import Notifier
 from mt4pump_consumers.frame import logs
 from mt4pump_consumers.frame.ending import Ending
 from mt4pump_consumers.frame.report import Report

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mt4pump_consumers.nats_bridge.subjects import subject_of
 from tests.consumers.nats_bridge.nats_run import Stage, needs_server, stage
 
 pytestmark = [needs_server, pytest.mark.timeout(300)]
@@ -21,7 +22,7 @@ def assert_stream_is_journal(scene: Stage) -> None:
     stored = scene.stored()
     log, events = scene.journal(to=stored[-1].offset)
     told = [(message.subject, message.headers["Nats-Msg-Id"], message.data) for message in stored]
-    meant = [(event.topic, f"{log}:{event.offset}", event.frames[1]) for event in events]
+    meant = [(subject_of(event.topic), f"{log}:{event.offset}", event.frames[1]) for event in events]
     assert [identity for _, identity, _ in told] == [identity for _, identity, _ in meant], scene.logs()
     assert told == meant
     assert [message.seq for message in stored] == list(range(1, len(stored) + 1))
