@@ -30,6 +30,8 @@ from mt4pump.wire import KINDS
 RECORDS_PER_WAKE_UP = 256
 IDLE_WAIT_S = 0.05
 """How late, at most, a new subscription is noticed when nothing happens."""
+LOOKS_AFTER_BEAT = 50
+"""Bound of the looks, each itself bounded, for subscriptions that came before a heartbeat."""
 LOOK_EVERY_S = 0.001
 """How often subscriptions are looked at while events flow."""
 
@@ -125,10 +127,29 @@ class Pump(Thread):
 
     def _look_after_subscribers(self) -> None:
         publisher = self._emitter.publisher
-        if publisher.look_for_subscriptions():
-            self._intake.quotes.refresh_interest()
+        self._look_for_subscriptions()
         if publisher.heard_heartbeat and self._pulse.beat_for_newcomer():
             publisher.heard_heartbeat = False
+            self._look_for_all_subscriptions()
+
+    def _look_for_subscriptions(self) -> None:
+        if self._emitter.publisher.look_for_subscriptions():
+            self._intake.quotes.refresh_interest()
+
+    def _look_for_all_subscriptions(self) -> None:
+        """After a heartbeat, know what libzmq knew when it sent it.
+
+        Who hears his first heartbeat takes it for proof that his subscriptions work. libzmq applies them while it
+        sends, so it may have gone to somebody whose other topics were still thought to interest nobody.
+        """
+        for _ in range(LOOKS_AFTER_BEAT):
+            self._look_for_subscriptions()
+            if not self._emitter.publisher.more_waiting:
+                return
+
+    def _beat(self) -> None:
+        self._pulse.beat()
+        self._look_for_all_subscriptions()
 
     def _take(self, code: int, action: int, data: Any, ts: int) -> None:
         """Take one record, or one word of the daemon. An error of our own costs this record only, and is counted."""
@@ -158,7 +179,7 @@ class Pump(Thread):
             link, reason = payload
             self._intake.detach(link, reason, ts)
         elif word == STATE_CHANGED:
-            self._pulse.beat()
+            self._beat()
         elif word == CUT:
             self._cut(payload)
         elif word == SELECT:
@@ -204,7 +225,7 @@ class Pump(Thread):
         if self._options.taken_away():
             log.warning("a client lost permissions: all subscribers connect anew, to be judged by what holds now")
             self._emitter.publisher.reopen()
-        self._pulse.beat()
+        self._beat()
         self._pulse.sum_up(now_s)
 
     def _heal(self, now_s: float) -> None:

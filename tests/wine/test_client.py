@@ -27,7 +27,7 @@ async def work():
         print("live", flush=True)
         seen = 0
         async for trade in sub:
-            print("trade", trade.seq, trade.healed, flush=True)
+            print("heard", trade.seq, trade.healed, flush=True)
             seen += 1
             if seen == {TOLD}:
                 break
@@ -99,8 +99,8 @@ def test_both_event_loops_of_windows_bring_every_trade_once_and_healed(
         daemon.publish("trade.1")
         daemon.lose("trade.1", "trade.1")
         daemon.publish("trade.1")
-        seen = [run.line("trade ", LIMIT_S).split() for _ in range(TOLD)]
-        assert seen == [["trade", str(seq), str(seq in {2, 3})] for seq in range(1, TOLD + 1)]
+        seen = [run.line("heard ", LIMIT_S).split() for _ in range(TOLD)]
+        assert seen == [["heard", str(seq), str(seq in {2, 3})] for seq in range(1, TOLD + 1)]
         run.line("ended", STOP_LIMIT_S)
         assert run.end(STOP_LIMIT_S) == 0, run.text
 

@@ -14,7 +14,10 @@ from mt4pump_consumers.gateway.topics import Allowed, is_pattern, matches
 
 
 class Reading(NamedTuple):
-    """What makes two clients the same. Stored events of ``replayed`` up to offset ``floor`` were replayed already."""
+    """What makes two clients the same.
+
+    Stored events of ``replayed`` up to offset ``floor`` of the journal ``log`` were replayed already.
+    """
 
     symbols: frozenset[str]
     topics: frozenset[str]
@@ -23,10 +26,13 @@ class Reading(NamedTuple):
     window_s: float
     floor: int = 0
     replayed: frozenset[str] = frozenset()
+    log: str | None = None
 
 
 class Member(Protocol):
-    """One client, as a cohort sees it."""
+    """One client, as a cohort sees it. ``way`` takes data at once; None while it does not."""
+
+    way: Callable[[bytes], object] | None
 
     def write(self, data: bytes, payloads: list[Payload]) -> None:
         """Send ``data``, which are ``payloads``, or keep those for later."""
@@ -50,9 +56,12 @@ class Cohort:
             self._schedule(self)
         self.pending.append(payload)
 
-    def has(self, topic: str, offset: int) -> bool:
+    def has(self, topic: str, offset: int, log: str | None) -> bool:
         """Return whether its members had the stored event ``offset`` of ``topic`` in a replay."""
-        return offset <= self.reading.floor and any(matches(name, topic) for name in self.reading.replayed)
+        reading = self.reading
+        if offset > reading.floor or log != reading.log:
+            return False
+        return any(matches(name, topic) for name in reading.replayed)
 
     def flush(self) -> int:
         """Write what is pending; return how many messages that were, over all members."""
@@ -61,7 +70,11 @@ class Cohort:
             return 0
         data = joined(payloads, self.reading.bits, batch=self.reading.window_s > 0)
         for member in list(self.members):
-            member.write(data, payloads)
+            way = member.way
+            if way is not None:
+                way(data)
+            else:
+                member.write(data, payloads)
         return len(payloads) * len(self.members)
 
 

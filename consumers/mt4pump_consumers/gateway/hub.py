@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Hub:
-    """``on_notice`` is told what the subscriber says about the stream. ``delivered`` counts messages times clients."""
+    """``on_notice`` is told what the subscriber says about the stream. ``delivered`` counts messages times clients.
+
+    ``log`` and ``offset`` are the daemon's journal and its end, as the last heartbeat that stands here told.
+    """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, quotes_per_s: float, on_notice: Callable[[Notice], None]
@@ -38,6 +41,8 @@ class Hub:
         self.cohorts = CohortBook(self._schedule)
         self.last = LastValues()
         self.recent: deque[tuple[int, Event]] = deque(maxlen=RECENT)
+        self.log: str | None = None
+        self.offset = 0
         self.received = self.delivered = self.faults = 0
 
     def _wake(self) -> None:
@@ -79,8 +84,15 @@ class Hub:
             if self._conflation.offer(event.topic, event, self._loop.time()):
                 self.emit(event)
             self._start_ticking(self._loop.time())
-        elif event.kind != "heartbeat":
+        elif event.kind == "heartbeat":
+            self._note_journal(event.body.get("log"), event.body.get("offset") or 0)
+        else:
             self.emit(event)
+
+    def _note_journal(self, log_id: str | None, offset: int) -> None:
+        if log_id != self.log:
+            self.recent.clear()  # offsets of another journal; those of this one so far are no more than ``offset``
+        self.log, self.offset = log_id, offset
 
     def emit(self, event: Event) -> None:
         """Send ``event`` now to all who read its topic."""
@@ -93,7 +105,7 @@ class Hub:
             payload = full_payload(event)
             offset = 0 if event.snapshot else event.offset or 0
             for cohort in channel.full:
-                if not (offset and cohort.has(event.topic, offset)):
+                if not (offset and cohort.has(event.topic, offset, self.log)):
                     cohort.add(payload)
 
     def tell(self, message: Json, topic: str = "") -> None:

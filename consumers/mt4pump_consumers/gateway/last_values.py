@@ -1,14 +1,15 @@
 """The last value of everything, for those who subscribe later; pure.
 
 Kinds that have several rows on one topic (the open orders of an account) are kept row by row, and go when they end.
+When events are gone for good an end may be among them, so all rows are taken anew from a cut of the daemon's state.
 News and mail are no values and are not kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from mt4pump.client import Event
+from mt4pump.client import Event, Snapshot
 
 ROWS_LIMIT = 1_000_000
 """Rows kept at most; those beyond are counted and told live only."""
@@ -20,21 +21,42 @@ MONEY = frozenset({"balance", "credit"})
 """Changes of trades that open nothing and close nothing."""
 
 
+SINCE_LIMIT = 100_000
+"""Events that may come between asking for a cut and having it."""
+
+
 class LastValues:
     """``unkept`` counts rows for which there was no room."""
 
-    def __init__(self, rows_limit: int = ROWS_LIMIT) -> None:
+    def __init__(self, rows_limit: int = ROWS_LIMIT, since_limit: int = SINCE_LIMIT) -> None:
         self.unkept = 0
-        self._rows_limit = rows_limit
+        self._rows_limit, self._since_limit = rows_limit, since_limit
         self._count = 0
         self._topics: dict[str, dict[object, Event]] = {}
+        self._since: list[Event] | None = None
+        self._epoch = 0
+        self._seqs: dict[str, int] = {}
 
     def keep(self, event: Event) -> None:
-        """Take over what ``event`` says."""
+        """Take over what ``event`` says, unless the cut that was taken last says more."""
         kind, body = event.kind, event.body
         change = body.get("change")
         if kind in UNKEPT or (kind == "trade" and change in MONEY):
             return
+        if kind != "quote" and (self._since is not None or self._epoch):
+            if self._since is not None and len(self._since) <= self._since_limit:
+                self._since.append(event)
+            if self._is_in_cut(event):
+                return
+        self._take(event)
+
+    def _is_in_cut(self, event: Event) -> bool:
+        epoch = event.epoch
+        return epoch < self._epoch or (epoch == self._epoch and event.seq <= self._seqs.get(event.topic, 0))
+
+    def _take(self, event: Event) -> None:
+        kind, body = event.kind, event.body
+        change = body.get("change")
         row = body.get(ROW_FIELD.get(kind, ""))
         if change in ENDED or body.get("action") == "delete":
             self._drop(event.topic, row)
@@ -57,12 +79,31 @@ class LastValues:
             if not rows:
                 del self._topics[topic]
 
-    def forget(self, events: Iterable[Event]) -> None:
-        """Start again from a snapshot: what it does not hold has ended, quotes aside."""
+    def await_cut(self) -> None:
+        """Remember what comes from now on: a cut is being asked for."""
+        self._since = []
+
+    def renew(self, cut: Snapshot | None) -> bool:
+        """Start again from ``cut``: what it does not hold has ended, quotes aside; None: it never came.
+
+        Return whether that was done; not if more came meanwhile than can be remembered.
+        """
+        since, self._since = self._since, None
+        if cut is None or since is None or len(since) > self._since_limit:
+            return False
         self._topics = {topic: rows for topic, rows in self._topics.items() if topic.startswith("quote.")}
         self._count = sum(len(rows) for rows in self._topics.values())
-        for event in events:
+        self._epoch, self._seqs = cut.epoch, cut.seqs
+        for event in cut.events:
+            if event.kind not in UNKEPT and (event.kind != "quote" or self._is_newer_quote(event)):
+                self._take(event)
+        for event in since:
             self.keep(event)
+        return True
+
+    def _is_newer_quote(self, event: Event) -> bool:
+        have = self._topics.get(event.topic, {}).get(None)
+        return have is None or (have.epoch, have.seq) < (event.epoch, event.seq)
 
     def topics(self) -> list[str]:
         """Return every topic that has a value."""

@@ -40,8 +40,8 @@ class Replayed:
 class Stored:
     """Stored events, page by page; all of it waits for the daemon, so none of it belongs on the loop's thread."""
 
-    def __init__(self, query: Query, topics: Sequence[str], after: int, to: int) -> None:
-        self._query, self._topics, self._after, self._to = query, topics, after, to
+    def __init__(self, query: Query, topics: Sequence[str], log_id: str | None, after: int, to: int) -> None:
+        self._query, self._topics, self._log, self._after, self._to = query, topics, log_id, after, to
         self._replay: Replay | None = None
         self._events: Iterator[Event] = iter(())
 
@@ -50,7 +50,10 @@ class Stored:
         if self._replay is None:
             self._replay = self._query.replay(self._topics, after=self._after, to=self._to)
             self._events = iter(self._replay)
-        return list(islice(self._events, PAGE))
+        events = list(islice(self._events, PAGE))
+        if self._replay.log != self._log:
+            raise ClientError("other_log", "the daemon has another journal than it had a moment ago")
+        return events
 
     @property
     def whole(self) -> bool:
@@ -63,12 +66,10 @@ class Stored:
 
 
 class Replayer:
-    """``query`` makes a connection for questions; ``head`` gives the daemon's log and its last offset."""
+    """``query`` makes a connection for questions; one resume sends about ``events_limit`` events."""
 
-    def __init__(
-        self, hub: Hub, query: Callable[[], Query], head: Callable[[], tuple[str | None, int]], events_limit: int
-    ) -> None:
-        self._hub, self._query, self._head, self._events_limit = hub, query, head, events_limit
+    def __init__(self, hub: Hub, query: Callable[[], Query], events_limit: int) -> None:
+        self._hub, self._query, self._events_limit = hub, query, events_limit
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay")
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -78,7 +79,7 @@ class Replayer:
 
     async def resume(self, session: Session, request: Request, send_last: SendLast) -> None:
         """Send what came after the request's offset, then what it is, then what is live."""
-        log_id, _ = self._head()
+        log_id = self._hub.log
         other_log = log_id is None or (request.log is not None and request.log != log_id)
         done = Replayed(0, 0, whole=False, more=False)
         if not other_log:
@@ -90,7 +91,7 @@ class Replayer:
                 raise RequestError(UNAVAILABLE, "stored events are not available now; try again later") from None
         if not done.more:
             if not other_log:
-                self._join(session, request, done.last)
+                self._join(session, request, log_id, done.last)
             session.topics.update(dict.fromkeys(request.topics))
             session.refresh()
         session.reply(_answer(request, log_id, done))
@@ -111,7 +112,7 @@ class Replayer:
         if to <= after:
             return Replayed(after, count, whole=True, more=False)
         loop, allowed = asyncio.get_running_loop(), session.grant.allowed
-        stored = Stored(self._query(), request.topics, after, to)
+        stored = Stored(self._query(), request.topics, self._hub.log, after, to)
         try:
             while page := await loop.run_in_executor(self._pool, stored.page):
                 wanted = [event for event in page if allowed.covers(event.topic) and _asked(request, event.topic)]
@@ -125,19 +126,19 @@ class Replayer:
             await loop.run_in_executor(self._pool, stored.close)
 
     def _newest(self) -> int:
-        return max([self._head()[1], *(offset for offset, _ in self._hub.recent)])
+        return max([self._hub.offset, *(offset for offset, _ in self._hub.recent)])
 
     def _reaches(self, offset: int) -> bool:
         """Return whether everything live after ``offset`` is still remembered, or yet to come."""
         recent = self._hub.recent
         return len(recent) < (recent.maxlen or 0) or recent[0][0] <= offset + 1
 
-    def _join(self, session: Session, request: Request, last: int) -> None:
+    def _join(self, session: Session, request: Request, log_id: str | None, last: int) -> None:
         """Send what came live meanwhile; no event can come between this and the subscription."""
         allowed = session.grant.allowed
         missed = [event for offset, event in self._hub.recent if offset > last and _asked(request, event.topic)]
         session.send([full_payload(event) for event in missed if allowed.covers(event.topic)])
-        session.had_replay(request.topics, last)
+        session.had_replay(request.topics, log_id, last)
 
 
 def _asked(request: Request, topic: str) -> bool:

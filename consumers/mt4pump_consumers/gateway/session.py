@@ -47,6 +47,7 @@ class Session:
         self.topics: dict[str, None] = {}
         self.window_s = 0.0
         self.floor, self.replayed, self._floor_ends_s = 0, frozenset[str](), 0.0
+        self._log: str | None = None
         self.wants_status = False
         self.conflated = 0
         self._loop = asyncio.get_running_loop()
@@ -89,6 +90,7 @@ class Session:
             self.window_s,
             self.floor,
             self.replayed,
+            self._log,
         )
         wanted = bool(self.symbols or self.topics) and self.is_open
         if self._cohort is not None and not (wanted and self._cohort.reading == reading):
@@ -150,16 +152,16 @@ class Session:
         """Wait until the client takes what is sent."""
         await self._clear.wait()
 
-    def had_replay(self, topics: Iterable[str], floor: int) -> None:
+    def had_replay(self, topics: Iterable[str], log_id: str | None, floor: int) -> None:
         """Note that stored events of ``topics`` up to ``floor`` were sent: late ones among the live are no news."""
-        self.floor, self.replayed = floor, frozenset(topics)
+        self.floor, self.replayed, self._log = floor, frozenset(topics), log_id
         self._floor_ends_s = self._loop.time() + FLOOR_S
         self.refresh()
 
     def look(self, now_s: float) -> None:
         """Close the connection if it has been full for too long; forget a replay that is long ago."""
         if self.floor and now_s > self._floor_ends_s:
-            self.floor, self.replayed = 0, frozenset()
+            self.floor, self.replayed, self._log = 0, frozenset(), None
             self.refresh()
         if not self._clear.is_set() and now_s - self._full_since_s > self._limits.slow_s:
             self.shut(CLOSE_SLOW, f"too slow: nothing read for {self._limits.slow_s:g} s")

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-
 from mt4pump_consumers.nats_bridge.subjects import subject_of
+
 from tests.consumers.nats_bridge.nats_run import Stage, needs_server, stage
 
 pytestmark = [needs_server, pytest.mark.timeout(300)]
