@@ -123,7 +123,14 @@ class Daemon:
             ask_cut=self.ask_cut,
             reader=self._reader(settings),
             live=lambda: self.inbox.received,
-            describe=Description(settings, self.epoch, self.endpoint, self._journal, server_clock, limits),
+            describe=Description(
+                settings,
+                epoch=self.epoch,
+                pub_endpoint=self.endpoint,
+                journal=self._journal,
+                server_clock=server_clock,
+                limits=limits,
+            ),
         )
 
     def _reader(self, settings: Settings) -> JournalReader | None:

@@ -18,6 +18,7 @@ class Description:
     def __init__(
         self,
         settings: Settings,
+        *,
         epoch: int,
         pub_endpoint: str,
         journal: Journal | None,

@@ -62,7 +62,8 @@ class Running:
 @contextmanager
 def running(folder: Path, *prefixes: bytes, **flags: object) -> Iterator[Running]:
     """Run a daemon with these settings; give it once the subscriber hears it, and stop it at the end."""
-    given = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": folder, "heartbeat_interval_s": 0.1, **flags}
+    usual = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": folder, "heartbeat_interval_s": 0.1}
+    given = {**usual, **flags}
     settings = load(given, environ={}, config=None)
     daemon = Daemon(settings, source_of(settings))
     with context() as own:

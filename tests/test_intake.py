@@ -287,7 +287,7 @@ def sorted_topics(messages: list[Message]) -> list[str]:
 def test_the_first_start_reads_every_table_and_tells_none() -> None:
     with stand() as made:
         made.manager.tables |= EVERY_TABLE
-        assert sorted_topics(made.start()) == ["activation.100", "session.start"]  # a mark is what is, not what happened
+        assert sorted_topics(made.start()) == ["activation.100", "session.start"]  # a mark is, it does not happen
         read = {call.removeprefix("table ") for call in made.manager.calls if call.startswith("table ")}
         assert read == set(TABLES) - {"news"}
 
@@ -305,7 +305,8 @@ def test_the_second_start_tells_every_difference_marked_as_inferred() -> None:
         first, *told = made.take(START)
         assert first.topic == "session.start"
         assert sorted_topics(told) == [
-            *("activation.100", "group.demo", "online.100", "plugin.VD", "request.100", "symbol.EURUSD", "trade.100", "user.100")
+            *("activation.100", "group.demo", "online.100", "plugin.VD", "request.100", "symbol.EURUSD", "trade.100"),
+            "user.100",
         ]
         assert all(message.body["synthetic"] is True for message in told)
         assert all(message.body["ts"] == made.ts for message in told)

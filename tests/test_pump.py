@@ -422,6 +422,8 @@ def test_no_line_is_logged_per_event(works: Works, caplog: pytest.LogCaptureFixt
         works.inbox.notify(TRADES, 0, trade(order))
     works.next("trade.100", lambda message: message.body["order"] == 499)
     assert len(caplog.messages) < 5
+
+
 # Cuts and reconciling
 
 
@@ -441,7 +443,7 @@ def test_a_cut_holds_all_that_was_taken_before_it_and_its_numbers(works: Works) 
         works.inbox.notify(TRADES, 0, trade(order))
     works.inbox.notify(TRADES, 1, trade(1, login=100))  # ended again
     cut = cut_of(works)
-    rows = {(row.topic, row.packed["order"] if "order" in row.packed else None) for row in cut.rows}  # type: ignore[call-overload]
+    rows = {(row.topic, dict(row.packed).get("order")) for row in cut.rows}  # type: ignore[arg-type]
     assert rows == {(b"quote.EURUSD", None), (b"quote.GBPUSD", None), (b"trade.100", 2), (b"session.start", None)}
     assert {topic: seq for topic, seq in cut.seqs.items() if topic != b"heartbeat"} == {
         b"quote.EURUSD": 2,

@@ -105,9 +105,9 @@ def test_from_a_clone_to_quotes_and_trades_in_another_terminal(tmp_path: Path) -
 def test_the_python_example_receives_trades(tmp_path: Path) -> None:
     example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0]
     flags = ("--source", "simulator", "--data-dir", str(tmp_path), "--pub-endpoint", ANY_PORT)
-    flags += ("--query-endpoint", ANY_PORT)
+    more = ("--query-endpoint", ANY_PORT)
     with subprocess.Popen(
-        [sys.executable, "-m", "mt4pump", "run", *flags, "--log-format", "json"],
+        [sys.executable, "-m", "mt4pump", "run", *flags, *more, "--log-format", "json"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,

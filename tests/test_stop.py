@@ -51,8 +51,7 @@ def endpoint_of(process: subprocess.Popen[str]) -> str:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send; Ctrl-C there is tested with Wine")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_with_a_last_heartbeat(number: signal.Signals, tmp_path: Path) -> None:
-    flags = ("--source", "simulator", "--pub-endpoint", ANY_PORT, "--query-endpoint", ANY_PORT)
-    flags += ("--log-format", "json")
+    flags = ("--source", "simulator", "--pub-endpoint", ANY_PORT, "--query-endpoint", ANY_PORT, "--log-format", "json")
     with command(tmp_path, *flags, "--heartbeat-interval-s", "0.1") as process, context() as own:
         socket = subscriber(own, endpoint_of(process), b"heartbeat", b"session.")
         while receive(socket).body.get("state") != "pumping":

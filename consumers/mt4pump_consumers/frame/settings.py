@@ -82,7 +82,7 @@ def read(settings_class: type[Settings], arguments: list[str]) -> Settings:
     if file and not Path(file).is_file():
         raise ValueError(f"config: there is no file {file}; write one, or leave --config out")
     toml = file or settings_class.model_config.get("toml_file")
-    config = SettingsConfigDict(toml_file=toml)  # type: ignore[typeddict-item]
+    config = SettingsConfigDict(toml_file=toml)
     placed = type(
         name, (settings_class,), {"model_config": config, "__module__": __name__, "__doc__": settings_class.__doc__}
     )
