@@ -7,6 +7,7 @@ import socket
 from typing import Any, Protocol
 
 from websockets.asyncio.server import ServerConnection
+from websockets.protocol import State
 
 from mt4pump_consumers.gateway.tokens import Grant
 
@@ -19,6 +20,9 @@ class Flow(Protocol):
 
     def became_free(self) -> None:
         """Take note: writing goes on."""
+
+    def is_closing(self) -> None:
+        """Take note: nothing may be written any more."""
 
 
 class Register(Protocol):
@@ -64,9 +68,19 @@ class GatewayConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it out."""
         super().connection_lost(exc)
+        self._tell_closing()
         if self._address is not None:
             self._register.left(self._address)
             self._address = None
+
+    def send_data(self) -> None:
+        """Send what the protocol has to say; a close frame, or the answer to one, is its last word and ours."""
+        super().send_data()
+        self._tell_closing()
+
+    def _tell_closing(self) -> None:
+        if self.flow is not None and self.protocol.state is not State.OPEN:
+            self.flow.is_closing()
 
     def pause_writing(self) -> None:
         """Pass on that the transport is full."""

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from threading import Event as Flag
 from threading import Thread
 
-from mt4pump.client import ClientError, ClientKeys, Query, Subscriber
+from mt4pump.client import ClientError, ClientKeys, Query, Snapshot, Subscriber
 from mt4pump.client import Status as DaemonStatus
 from mt4pump_consumers.gateway.door import Door
 
+HEARTBEAT = "heartbeat"
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Feed(Thread):
         """Return a new subscriber; raises ClientError for addresses and keys that cannot work."""
         return Subscriber(
             self._endpoint,
-            topics=self._topics,
+            topics=[*self._topics, HEARTBEAT],  # in its place among the events it tells of which journal they are
             keys=self._keys,
             silence_s=self._silence_s,
             snapshot=True,
@@ -59,6 +60,11 @@ class Feed(Thread):
     def query(self) -> Query:
         """Return a new connection for questions; the caller closes it."""
         return Query(self._query_address, keys=self._keys)
+
+    def cut(self) -> Snapshot:
+        """Return the last values of all that is read, at this moment; raises ClientError."""
+        with self.query() as query:
+            return query.snapshot(self._topics)
 
     def run(self) -> None:
         """Read until stopped; a subscriber that fails is replaced."""

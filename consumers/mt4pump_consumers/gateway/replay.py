@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from mt4pump.client import ClientError, Event, Query, Replay
 from mt4pump_consumers.gateway.hub import Hub, full_payload
@@ -37,23 +38,36 @@ class Replayed:
     more: bool
 
 
+class Span(NamedTuple):
+    """What lies after one offset of a journal, up to another."""
+
+    log: str | None
+    after: int
+    to: int
+
+
 class Stored:
     """Stored events, page by page; all of it waits for the daemon, so none of it belongs on the loop's thread."""
 
-    def __init__(self, query: Query, topics: Sequence[str], log_id: str | None, after: int, to: int) -> None:
-        self._query, self._topics, self._log, self._after, self._to = query, topics, log_id, after, to
+    def __init__(self, query: Query, topics: Sequence[str], span: Span) -> None:
+        self._query, self._topics, self._span = query, topics, span
         self._replay: Replay | None = None
         self._events: Iterator[Event] = iter(())
 
     def page(self) -> list[Event]:
         """Return the next events, none at the end; raises ClientError."""
         if self._replay is None:
-            self._replay = self._query.replay(self._topics, after=self._after, to=self._to)
+            self._replay = self._query.replay(self._topics, after=self._span.after, to=self._span.to)
             self._events = iter(self._replay)
         events = list(islice(self._events, PAGE))
-        if self._replay.log != self._log:
+        if self._replay.log != self._span.log:
             raise ClientError("other_log", "the daemon has another journal than it had a moment ago")
         return events
+
+    @property
+    def last(self) -> int:
+        """Return the journal's last offset when it was asked."""
+        return 0 if self._replay is None else self._replay.last
 
     @property
     def whole(self) -> bool:
@@ -85,7 +99,7 @@ class Replayer:
         if not other_log:
             try:
                 async with self._places:
-                    done = await self._catch_up(session, request)
+                    done = await self._catch_up(session, request, log_id)
             except ClientError as error:
                 log.warning("%s: nothing could be replayed: %s", session.name, error)
                 raise RequestError(UNAVAILABLE, "stored events are not available now; try again later") from None
@@ -98,21 +112,37 @@ class Replayer:
         if not done.whole and not done.more:
             await send_last(session, [], list(request.topics))
 
-    async def _catch_up(self, session: Session, request: Request) -> Replayed:
+    async def _catch_up(self, session: Session, request: Request, log_id: str | None) -> Replayed:
         after, count, whole = request.offset, 0, True
+        if after > self._newest() and after > (end := await self._end(request, log_id)):
+            log.warning("%s: asks for what came after offset %d, and the journal ends at %d", session.name, after, end)
+            return Replayed(end, 0, whole=False, more=False)
         for _ in range(ROUNDS):
             to = max(self._newest(), after)
-            part = await self._send_stored(session, request, after, to, count)
+            part = await self._send_stored(session, request, Span(log_id, after, to), count)
+            if self._hub.log != log_id:
+                raise ClientError("other_log", "the daemon has another journal than it had a moment ago")
             count, whole, after = part.count, whole and part.whole, part.last
             if part.more or self._reaches(after):
                 return Replayed(after, count, whole, part.more)
         return Replayed(after, count, whole, more=True)
 
-    async def _send_stored(self, session: Session, request: Request, after: int, to: int, count: int) -> Replayed:
+    async def _end(self, request: Request, log_id: str | None) -> int:
+        """Return the journal's last offset; who comes from another gateway may be ahead of what was heard here."""
+        stored = Stored(self._query(), request.topics, Span(log_id, request.offset, request.offset))
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._pool, stored.page)
+            return stored.last
+        finally:
+            await loop.run_in_executor(self._pool, stored.close)
+
+    async def _send_stored(self, session: Session, request: Request, span: Span, count: int) -> Replayed:
+        _, after, to = span
         if to <= after:
             return Replayed(after, count, whole=True, more=False)
         loop, allowed = asyncio.get_running_loop(), session.grant.allowed
-        stored = Stored(self._query(), request.topics, self._hub.log, after, to)
+        stored = Stored(self._query(), request.topics, span)
         try:
             while page := await loop.run_in_executor(self._pool, stored.page):
                 wanted = [event for event in page if allowed.covers(event.topic) and _asked(request, event.topic)]
@@ -120,7 +150,7 @@ class Replayer:
                 count, after = count + len(wanted), page[-1].offset or after
                 await session.clear()
                 if count >= self._events_limit:
-                    return Replayed(after, count, whole=True, more=True)
+                    return Replayed(after, count, stored.whole, more=True)
             return Replayed(to, count, stored.whole, more=False)
         finally:
             await loop.run_in_executor(self._pool, stored.close)

@@ -122,8 +122,7 @@ class Requests:
 
     async def _subscribe(self, session: Session, request: Request) -> None:
         self._check(session, request)
-        symbols = [name for name in request.symbols if name not in session.symbols]
-        topics = [name for name in request.topics if name not in session.topics]
+        symbols, topics = list(request.symbols), list(request.topics)
         session.symbols.update(dict.fromkeys(symbols))
         session.topics.update(dict.fromkeys(topics))
         session.refresh()

@@ -24,6 +24,7 @@ from mt4pump_consumers.gateway.gate import PROXY_HEADERS, Gate, Origins
 from mt4pump_consumers.gateway.hub import Hub
 from mt4pump_consumers.gateway.payload import DEFLATE
 from mt4pump_consumers.gateway.protocol import CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_STOP, Json
+from mt4pump_consumers.gateway.refresh import Refresher
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import Requests
 from mt4pump_consumers.gateway.session import Session, SessionLimits
@@ -32,8 +33,9 @@ from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, JwtVerifier,
 from mt4pump_consumers.gateway.web import Web, plain
 
 LOOK_S = 0.25
-"""How often the state of the daemon, of tokens and of slow clients is looked at."""
-RELOAD_S = 1.0
+"""How often the state of the daemon is looked at."""
+CLIENTS_S = 1.0
+"""How often clients, tokens and files are looked at: with many clients it counts."""
 CLOSE_S = 2.0
 """Time for a client to answer a close."""
 
@@ -78,9 +80,14 @@ class Tls:
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = (certificate, key)
         self._seen = self._stamp()
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.load_cert_chain(certificate, key)
+        self._trouble = ""
+        self.context = self._load()
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._files)
+        return context
 
     def _stamp(self) -> list[int]:
         return [file.stat().st_mtime_ns for file in self._files]
@@ -91,10 +98,14 @@ class Tls:
             stamp = self._stamp()
             if stamp != self._seen:
                 self._seen = stamp
+                self._load()  # files that are no pair would take the key from the context that is in use
                 self.context.load_cert_chain(*self._files)
                 log.info("certificate %s was read again", self._files[0])
+            self._trouble = ""
         except OSError as error:  # ssl.SSLError is one
-            log.warning("certificate %s cannot be used (%s); the one before stays", self._files[0], error)
+            if self._trouble != str(error):
+                log.warning("certificate %s cannot be used (%s); the one before stays", self._files[0], error)
+            self._trouble = str(error)
 
 
 class Gateway:
@@ -112,7 +123,8 @@ class Gateway:
         self._limits = SessionLimits(settings.queue, settings.slow_s)
         self._tls = self._load_tls()
         self._feed = self._make_feed()
-        self._replayer = Replayer(self.hub, self._feed.query, self._head, settings.resume_events)
+        self._replayer = Replayer(self.hub, self._feed.query, settings.resume_events)
+        self._refresher = Refresher(self.hub, self._feed.cut, self._live_epoch, self._tell_notice)
         self._requests = Requests(
             self.hub,
             self._verifiers,
@@ -122,7 +134,8 @@ class Gateway:
             subscriptions=settings.subscriptions,
         )
         self._told: Json = words.status_message(None)
-        self._reload_at_s = 0.0
+        self._clients_at_s = 0.0
+        self._token_trouble = ""
 
     def _load_tls(self) -> Tls | None:
         certificate, key = self._settings.tls_certificate, self._settings.tls_key
@@ -188,6 +201,7 @@ class Gateway:
         server.close(code=CLOSE_STOP, reason="the gateway stops")
         await server.wait_closed()
         await asyncio.to_thread(self._feed.join, 10.0)
+        await self._refresher.close()
         self._replayer.close()
         log.info("stopped; %d events came, %d messages were sent", self.hub.received, self.hub.delivered)
 
@@ -243,11 +257,15 @@ class Gateway:
                 await asyncio.wait_for(ending.wait_async(), LOOK_S)
 
     def _look(self) -> None:
-        now_s, unix_s = asyncio.get_running_loop().time(), time.time()
+        now_s = asyncio.get_running_loop().time()
         self._tell_status()
-        if now_s >= self._reload_at_s:
-            self._reload_at_s = now_s + RELOAD_S
+        self._refresher.look(now_s)
+        if now_s >= self._clients_at_s:
+            self._clients_at_s = now_s + CLIENTS_S
             self._reload()
+            self._look_at_clients(now_s, time.time())
+
+    def _look_at_clients(self, now_s: float, unix_s: float) -> None:
         for session, deadline_s in list(self.sessions.items()):
             grant = session.grant
             if grant is NOBODY and now_s > deadline_s:
@@ -267,8 +285,11 @@ class Gateway:
                 try:
                     if verifier.reload():
                         log.info("token file %s was read again", verifier.path)
+                    self._token_trouble = ""
                 except BadKey as error:
-                    log.warning("%s; the tokens before stay", error)
+                    if self._token_trouble != str(error):
+                        log.warning("%s; the tokens before stay", error)
+                    self._token_trouble = str(error)
 
     def _tell_status(self) -> None:
         now = self._status()
@@ -282,14 +303,18 @@ class Gateway:
 
     def _on_notice(self, notice: Notice) -> None:
         log.debug("stream: %s: %s", notice.kind, notice.text)  # the subscriber logs them, at a bounded rate
+        self._refresher.note(notice)
+        self._tell_notice(notice)
+
+    def _tell_notice(self, notice: Notice) -> None:
         self.hub.tell(words.notice_message(notice), notice.topic)
 
     def _status(self) -> Json:
         return words.status_message(self._feed.status)
 
-    def _head(self) -> tuple[str | None, int]:
+    def _live_epoch(self) -> int:
         status = self._feed.status
-        return (None, 0) if status is None else (status.log, status.offset)
+        return status.epoch if status is not None and words.feed_word(status) == words.LIVE else 0
 
     def _health(self) -> tuple[bool, Json]:
         feed = self._status()["feed"]

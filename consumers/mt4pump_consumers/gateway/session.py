@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
@@ -37,7 +37,10 @@ class SessionLimits(NamedTuple):
 
 
 class Session:
-    """``name`` stands in the log. ``symbols`` and ``topics`` keep the order in which they were asked for."""
+    """``name`` stands in the log. ``symbols`` and ``topics`` keep the order in which they were asked for.
+
+    ``way`` is the transport's `write` while the client takes data, else None.
+    """
 
     def __init__(self, connection: GatewayConnection, book: CohortBook, limits: SessionLimits) -> None:
         self.connection = connection
@@ -60,6 +63,13 @@ class Session:
         self._clear = asyncio.Event()
         self._clear.set()
         self._full_since_s = 0.0
+        self.way: Callable[[bytes], object] | None = None
+        self._find_way()
+
+    def _find_way(self) -> None:
+        """Let a cohort write to the transport itself, as long as nothing speaks against it."""
+        free = self.is_open and not self.connection.is_full
+        self.way = self.connection.transport.write if free else None
 
     @property
     def is_open(self) -> bool:
@@ -111,13 +121,10 @@ class Session:
 
     def write(self, data: bytes, payloads: list[Payload]) -> None:
         """Send ``data``, or keep ``payloads`` while the client does not take any."""
-        connection = self.connection
-        if self._closing is not None or connection.protocol.state is not State.OPEN:
-            return
-        if connection.is_full:
+        if self.way is not None:
+            self.way(data)
+        elif self.is_open:
             self._hold(payloads)
-        else:
-            connection.transport.write(data)
 
     def _hold(self, payloads: list[Payload]) -> None:
         quotes = self._held_quotes
@@ -133,6 +140,7 @@ class Session:
 
     def became_full(self) -> None:
         """Note that the transport takes no more for now."""
+        self.way = None
         self._clear.clear()
         self._full_since_s = self._loop.time()
 
@@ -143,10 +151,15 @@ class Session:
         while payloads and self.is_open and not self.connection.is_full:
             part, payloads = payloads[:PART], payloads[PART:]
             self.connection.transport.write(joined(part, self._bits, batch=self.window_s > 0))
+        self._find_way()
         if self.connection.is_full:
             self._hold(payloads)
         else:
             self._clear.set()
+
+    def is_closing(self) -> None:
+        """Note that a close frame was sent: nothing may follow it."""
+        self.way = None
 
     async def clear(self) -> None:
         """Wait until the client takes what is sent."""
@@ -170,6 +183,7 @@ class Session:
         """Close the connection and say why; nothing is sent after it."""
         if self._closing is None:
             log.info("%s: closed with %d: %s", self.name, code, reason)
+            self.way = None
             self._closing = self._loop.create_task(self.connection.close(code, reason))
             self._held, self._held_quotes = [], {}
             self._clear.set()

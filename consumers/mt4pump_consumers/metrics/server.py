@@ -43,6 +43,7 @@ class Server(ThreadingWSGIServer):
     """A thread per request, and no more than `REQUESTS_LIMIT` of them: who comes then is hung up on, and counted."""
 
     rejected = 0
+    allow_reuse_address = sys.platform != "win32"  # there it would let two servers share a port, unseen
     request_queue_size = 64  # the library's 5 makes a burst of clients wait for the network's retries
 
     def __init__(self, *args: Any, **named: Any) -> None:

@@ -69,7 +69,11 @@ class Running:
         return f"http://127.0.0.1:{self.port}/"
 
     def connect(self, **options: Any) -> ClientConnection:
-        link: ClientConnection = connect(f"ws://127.0.0.1:{self.port}", open_timeout=LIMIT_S, **options)
+        """Return a client; it reads on while its messages are not asked for, or its close would take ten seconds."""
+        scheme = "wss" if "ssl" in options else "ws"
+        link: ClientConnection = connect(
+            f"{scheme}://127.0.0.1:{self.port}", open_timeout=LIMIT_S, max_queue=None, **options
+        )
         return link
 
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
+from mt4pump_consumers.gateway.tokens import digest_of
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -261,6 +263,69 @@ def test_a_daemon_that_goes_and_comes_back_is_told(tmp_path: Path) -> None:
                 until(link, lambda message: message["type"] == "status" and message["feed"] == "live")
                 until(link, kind("quote"))
             stop(run.program)
+
+
+def test_a_resume_is_cut_short_and_goes_on_where_it_ended(tmp_path: Path, feed: tuple[str, str]) -> None:
+    flags = ["--anonymous", "--anonymous-topics", "*", "--resume-events", "1"]
+    with gateway(tmp_path, *feed, *flags) as run, run.connect() as link:
+        run.program.line("the feed is live")
+        offsets, answers, offset = [], [], 0
+        while not answers or answers[-1]["more"]:
+            ask(link, action="resume", topics=["trade.*"], offset=offset)
+            while (message := until(link, lambda one: one["type"] in {"trade", "resume"}))["type"] == "trade":
+                offsets.append(message["data"]["offset"])
+            answers.append(message)
+            offset = message["offset"]
+        assert len(answers) > 1
+        assert all(answer["whole"] for answer in answers)
+        assert len(offsets) == sum(answer["count"] for answer in answers)
+        assert offsets == sorted(set(offsets))
+        assert until(link, kind("trade"))["data"]["offset"] > offsets[-1]
+        stop(run.program)
+
+
+def test_after_a_loss_only_open_orders_are_last_values_and_readers_are_told(tmp_path: Path) -> None:
+    with daemon(tmp_path) as first:
+        where = addresses(first)
+        with gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run, run.connect() as link:
+            run.program.line("the feed is live")
+            ask(link, action="subscribe", topics=["trade.*", "user.*"])
+            old = until(link, kind("user"))["data"]["epoch"]
+            first.process.kill()
+            (tmp_path / "other").mkdir()
+            with daemon(tmp_path / "other", *where):  # its journal knows nothing of the one before
+                until(link, lambda message: message["type"] == "notice" and message["kind"] == "refreshed")
+                ask(link, action="subscribe", id="again", topics=["trade.*", "user.*"])
+                until(link, lambda message: message.get("id") == "again")
+                seen = set[str]()
+
+                def look(message: dict[str, Any]) -> bool:
+                    if message.get("snapshot"):
+                        assert message["data"]["epoch"] > old
+                        seen.add(message["type"])
+                    return seen == {"trade", "user"}
+
+                until(link, look)
+
+
+def test_a_token_that_is_withdrawn_ends_the_connection_and_others_stay(tmp_path: Path, feed: tuple[str, str]) -> None:
+    file = tmp_path / "tokens.toml"
+    tables = {name: f'[{name}]\nsha256 = "{digest_of(name)}"\ntopics = ["quote.*"]\n' for name in ("one", "two")}
+    file.write_text("".join(tables.values()))
+    with gateway(tmp_path, *feed, "--tokens", str(file)) as run:
+        run.program.line("the feed is live")
+        one, two = (run.connect(additional_headers={"Authorization": f"Bearer {name}"}) for name in tables)
+        with one, two:
+            for link in (one, two):
+                ask(link, action="subscribe", symbols=["EURUSD"])
+                until(link, kind("quote"))
+            file.write_text("nonsense")
+            run.program.line("the tokens before stay")
+            file.write_text(tables["two"])
+            assert closed(one) == (4403, "token was withdrawn or changed")
+            until(two, kind("quote"))
+        with pytest.raises(InvalidStatus):
+            run.connect(additional_headers={"Authorization": "Bearer one"})
 
 
 def closed(link: ClientConnection) -> tuple[int, str]:

@@ -13,7 +13,7 @@ const NOTICES = 200;
 
 const place = { log: null, offset: 0 }; // the last stored event that we have
 const sequence = new Map(); // topic → [epoch, seq]
-let missed = 0, feed = null, linkWhy = "", quoteAgeS = null, quoteAgeAt = 0, unseen = 0, wasUp = false, lostQuotes = 0, lostTimer = null;
+let missed = 0, feed = null, linkWhy = "", quoteAgeS = null, quoteAgeAt = 0, unseen = 0, wasUp = false, lostQuotes = 0, lostTimer = null, broken = false;
 
 function state(id, word, text) {
   const item = $(id);
@@ -38,7 +38,7 @@ function note(kind, text, tone = BAD.has(kind) ? "bad" : "good") {
 
 function gap(count, text) {
   missed += count;
-  state("gaps", "bad", missed === 1 ? "1 event missed" : `${missed} events missed`);
+  state("gaps", "bad", missed === 1 ? "1 event missed" : `${missed || ""} events missed`.trim());
   note("gap", text, "bad");
 }
 
@@ -115,7 +115,10 @@ const TAKERS = {
         lostTimer = null;
       }, 500);
     } else if (kind === "lost" || kind === "not_whole") gap(count ?? 0, message);
-    else note(kind, message);
+    else {
+      note(kind, message);
+      if (kind === "refreshed") startOver();
+    }
   },
   auth(message) {
     if (login.open) login.close();
@@ -124,12 +127,22 @@ const TAKERS = {
     link.send({ action: "status" });
   },
   resume(message) {
+    if (!message.whole) {
+      gap(0, "trades while this page was away could not all be fetched");
+      broken = true;
+    }
     if (message.more) {
       link.send({ ...subscriptions.trades(), offset: message.offset });
       return;
     }
+    if (!message.whole) {
+      place.offset = message.offset; // the journal may have lost its end, and use these numbers again
+      broken = false;
+      blotter.forget(); // last values follow by themselves
+      return;
+    }
     place.offset = Math.max(place.offset, message.offset);
-    if (!message.whole) gap(0, "trades while this page was away could not all be fetched");
+    if (broken) startOver();
     else if (message.count) note("caught up", `${message.count} trades came while this page was away`, "good");
   },
   error({ message, code, id }) {
@@ -146,6 +159,13 @@ const subscriptions = {
     ? { action: "resume", id: "trades", topics: ["trade.*"], offset: place.offset, log: place.log }
     : { action: "subscribe", id: "trades", topics: ["trade.*"] },
 };
+
+// What ended unseen would be shown as open for ever: only the last values tell.
+function startOver() {
+  broken = false;
+  blotter.forget();
+  link.send({ action: "subscribe", id: "trades", topics: ["trade.*"] });
+}
 
 let entered = false;
 function enter(status) {

@@ -60,7 +60,7 @@ export class Blotter {
       this.waiting = [];
       for (const trade of trades) this.add(trade, shown);
       while (this.body.rows.length > ROWS) this.body.lastElementChild.remove();
-      this.open.textContent = this.orders.size ? `${this.orders.size} open orders, ${number.format(this.volume / 100)} lots` : "";
+      this.open.textContent = this.orders.size ? `${this.orders.size} open order${this.orders.size === 1 ? "" : "s"}, ${number.format(this.volume / 100)} lots` : "";
     });
   }
 
@@ -73,8 +73,12 @@ export class Blotter {
     tag.className = "tag";
     tag.dataset.change = trade.change;
     tag.textContent = trade.change ?? trade.action;
-    const text = money ? (trade.comment || SIDES[trade.cmd] || "") : `${SIDES[trade.cmd] ?? trade.cmd} ${trade.symbol}`;
-    cell(line, text).title = `Order ${trade.order}${trade.synthetic ? ", found by comparing tables" : ""}`;
+    const order = cell(line, money ? trade.comment || SIDES[trade.cmd] || "" : "", "order");
+    order.title = `Order ${trade.order}${trade.synthetic ? ", found by comparing tables" : ""}`;
+    if (!money) {
+      order.appendChild(document.createElement("span")).textContent = SIDES[trade.cmd] ?? trade.cmd;
+      order.append(` ${trade.symbol}`);
+    }
     cell(line, money ? "" : number.format(trade.volume / 100), "number");
     cell(line, money ? "" : (closed ? trade.close_price : trade.open_price).toFixed(trade.digits), "number");
     const sign = trade.profit > 0 ? "plus" : trade.profit < 0 ? "minus" : "soft";

@@ -1,0 +1,224 @@
+"""``resume``: joined to the live stream without a hole and without a repeat, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+from mt4pump_consumers.gateway import replay
+from mt4pump_consumers.gateway.hub import Hub
+from mt4pump_consumers.gateway.payload import Payload
+from mt4pump_consumers.gateway.protocol import Json, Request, RequestError
+from mt4pump_consumers.gateway.replay import ROUNDS, Replayer
+from mt4pump_consumers.gateway.session import Session
+from mt4pump_consumers.gateway.tokens import Grant
+
+from mt4pump.client import Event, Query
+from tests.consumers.gateway.stream_made import event, trade
+
+LOG = "log"
+
+
+class Journal:
+    """Stands in for the daemon's. ``on_replay`` is called when it is asked."""
+
+    def __init__(self, last: int) -> None:
+        self.last, self.log, self.whole = last, LOG, True
+        self.on_replay: Callable[[], None] = lambda: None
+        self.asked: list[tuple[int, int]] = []
+
+    def replay(self, _topics: Sequence[str], *, after: int, to: int) -> Answer:
+        self.asked.append((after, to))
+        self.on_replay()
+        return Answer(self, after, min(to, self.last))
+
+    def close(self) -> None:
+        """Do nothing: each question has the same one."""
+
+
+class Answer:
+    """One replay."""
+
+    def __init__(self, journal: Journal, after: int, to: int) -> None:
+        self.whole, self.last, self.log = journal.whole, journal.last, journal.log
+        self._offsets = range(after + 1, to + 1)
+
+    def __iter__(self) -> Iterator[Event]:
+        return (trade(offset, offset) for offset in self._offsets)
+
+
+class Client:
+    """Stands in for a session: keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.name, self.grant, self.topics = "client", Grant("all", ("*",)), dict[str, None]()
+        self.seqs: list[int] = []
+        self.replies: list[Json] = []
+        self.had: tuple[str | None, int] | None = None
+        self.last_values = 0
+
+    def send(self, payloads: list[Payload]) -> None:
+        self.seqs += [int(payload.text.split(b'"offset":')[1].split(b",")[0]) for payload in payloads]
+
+    def reply(self, message: Json) -> None:
+        self.replies.append(message)
+
+    def had_replay(self, _topics: Sequence[str], log_id: str | None, floor: int) -> None:
+        self.had = (log_id, floor)
+
+    def refresh(self) -> None:
+        """Nothing is subscribed here."""
+
+    async def clear(self) -> None:
+        """It always keeps up."""
+
+
+async def resumed(
+    journal: Journal, live: Sequence[int], offset: int, *, room: int = 100, limit: int = 10_000, log: str | None = LOG
+) -> tuple[Client, Hub]:
+    """Return a client after one resume, with a hub that had ``live`` events and remembers ``room``."""
+    client, hub = Client(), Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+    hub.recent = deque(maxlen=room)
+    hub.event(event("heartbeat", 1, log=LOG, offset=0))
+    for number in live:
+        hub.event(trade(number, number))
+    journal.hub = hub  # type: ignore[attr-defined] - for the tests' `on_replay`
+    replayer = Replayer(hub, lambda: cast(Query, journal), limit)
+
+    async def send_last(_session: Session, _symbols: list[str], _topics: list[str]) -> None:
+        client.last_values += 1
+
+    try:
+        request = Request("resume", topics=("trade.*",), offset=offset, log=log)
+        await replayer.resume(cast(Session, client), request, send_last)
+    finally:
+        replayer.close()
+    return client, hub
+
+
+def run(journal: Journal, live: Sequence[int], offset: int, **options: Any) -> Client:
+    return asyncio.run(resumed(journal, live, offset, **options))[0]
+
+
+def test_what_was_missed_comes_once_and_the_answer_says_so() -> None:
+    client = run(Journal(9), range(1, 10), 4)
+    assert client.seqs == [5, 6, 7, 8, 9]
+    assert client.replies[0] == {
+        "type": "resume",
+        "status": "success",
+        "topics": ["trade.*"],
+        "whole": True,
+        "log": LOG,
+        "offset": 9,
+        "count": 5,
+        "more": False,
+    }
+    assert (client.had, client.last_values) == ((LOG, 9), 0)
+    assert client.topics == {"trade.*": None}
+
+
+def test_what_comes_live_during_the_replay_follows_it() -> None:
+    journal = Journal(5)
+
+    def happen() -> None:
+        journal.on_replay = lambda: None
+        for number in (6, 7):
+            journal.hub.event(trade(number, number))  # type: ignore[attr-defined]
+
+    journal.on_replay = happen
+    assert run(journal, range(1, 6), 2).seqs == [3, 4, 5, 6, 7]
+
+
+def test_when_the_live_stream_outruns_what_is_remembered_the_journal_is_asked_again() -> None:
+    journal = Journal(5)
+
+    def happen() -> None:
+        journal.on_replay = lambda: None
+        for number in range(6, 16):  # ten, and three are remembered
+            journal.hub.event(trade(number, number))  # type: ignore[attr-defined]
+        journal.last = 15
+
+    journal.on_replay = happen
+    client = run(journal, range(1, 6), 2, room=3)
+    assert client.seqs == list(range(3, 16))
+    assert journal.asked == [(2, 5), (5, 15)]
+    assert client.replies[0]["whole"]
+    assert not client.replies[0]["more"]
+
+
+def test_when_it_always_outruns_it_the_client_is_told_to_go_on_from_there() -> None:
+    journal = Journal(5)
+
+    def happen() -> None:
+        for number in range(journal.last + 1, journal.last + 11):
+            journal.hub.event(trade(number, number))  # type: ignore[attr-defined]
+        journal.last += 10
+
+    journal.on_replay = happen
+    client = run(journal, range(1, 6), 2, room=3)
+    assert len(journal.asked) == ROUNDS
+    assert client.replies[0]["more"]
+    assert client.seqs == list(range(3, client.replies[0]["offset"] + 1))
+    assert client.topics == {}
+
+
+def test_a_resume_that_is_cut_short_goes_on_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "PAGE", 10)
+    journal, offset, seqs, answers = Journal(35), 0, [], []
+    while not answers or answers[-1]["more"]:
+        client = run(journal, range(1, 36), offset, limit=10)
+        seqs += client.seqs
+        answers += client.replies
+        offset = answers[-1]["offset"]
+    assert seqs == list(range(1, 36))
+    assert [answer["count"] for answer in answers] == [10, 10, 10, 5]
+
+
+def test_a_hole_in_the_journal_is_told_even_when_the_resume_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "PAGE", 10)
+    journal = Journal(35)
+    journal.whole = False
+    answer = run(journal, range(1, 36), 0, limit=10).replies[0]
+    assert (answer["whole"], answer["more"]) == (False, True)
+    client = run(journal, range(1, 36), 0)
+    assert not client.replies[0]["whole"]
+    assert client.last_values == 1
+
+
+def test_another_journal_gives_last_values_only() -> None:
+    client = run(Journal(9), range(1, 10), 4, log="another")
+    assert (client.seqs, client.replies[0]["whole"], client.last_values) == ([], False, 1)
+
+
+def test_a_journal_that_became_another_meanwhile_gives_an_error() -> None:
+    journal = Journal(9)
+    journal.log = "another"
+    with pytest.raises(RequestError) as caught:
+        run(journal, range(1, 10), 4)
+    assert caught.value.code == "unavailable"
+
+
+def test_an_offset_beyond_the_journal_is_not_whole_and_keeps_nothing_back() -> None:
+    client = run(Journal(9), range(1, 10), 500)
+    assert not client.replies[0]["whole"]
+    assert client.replies[0]["offset"] == 9
+    assert (client.had, client.last_values) == ((LOG, 9), 1)
+
+
+def test_one_who_is_ahead_of_this_gateway_is_believed_when_the_journal_is_there_too() -> None:
+    client = run(Journal(12), range(1, 10), 11)
+    assert client.replies[0]["whole"]
+    assert client.had == (LOG, 11)
+
+
+def test_offsets_of_another_journal_are_forgotten_with_it() -> None:
+    async def test() -> None:
+        _, hub = await resumed(Journal(900), range(800, 901), 900)
+        hub.event(event("heartbeat", 2, log="new", offset=2))
+        assert not hub.recent
+        assert (hub.log, hub.offset) == ("new", 2)
+
+    asyncio.run(test())

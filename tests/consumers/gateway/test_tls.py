@@ -1,0 +1,80 @@
+"""wss and https with certificate files that change while the gateway runs."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from tests.consumers.gateway.gateway_run import Running, ask, gateway, kind, until
+
+NOBODY = "tcp://127.0.0.1:9"
+
+
+def make(chain: Path, key_file: Path) -> int:
+    """Write a self-signed certificate for 127.0.0.1 and its key; return its serial number."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    now, serial = datetime.now(UTC), x509.random_serial_number()
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), serial, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    chain.write_bytes(made.public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return serial
+
+
+def served_serial(run: Running, trusted: Path) -> int:
+    """Return the serial number of the certificate a client meets, who trusts ``trusted``, over a working connection."""
+    with run.connect(ssl=ssl.create_default_context(cafile=trusted)) as link:
+        ask(link, action="status")
+        assert until(link, kind("status"))["feed"] == "silent"
+        met = link.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
+    return x509.load_der_x509_certificate(met).serial_number
+
+
+def test_changed_certificate_files_are_taken_over_and_a_wrong_pair_is_not(tmp_path: Path) -> None:
+    chain, key, other = tmp_path / "chain.pem", tmp_path / "key.pem", tmp_path / "other.pem"
+    first = make(chain, key)
+    files = ["--tls-certificate", str(chain), "--tls-key", str(key)]
+    with gateway(tmp_path, NOBODY, NOBODY, "--anonymous", *files) as run:
+        assert served_serial(run, chain) == first
+        second = make(chain, key)
+        run.program.line("was read again")
+        assert served_serial(run, chain) == second
+        kept = tmp_path / "kept.pem"
+        kept.write_bytes(chain.read_bytes())
+        make(chain, other)  # the key is still the one before
+        run.program.line("the one before stays")
+        assert served_serial(run, kept) == second
+        chain.unlink()
+        run.program.line("the one before stays")
+        assert served_serial(run, kept) == second
+
+
+def test_a_client_without_tls_gets_nothing(tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    make(chain, key)
+    files = ["--tls-certificate", str(chain), "--tls-key", str(key)]
+    with gateway(tmp_path, NOBODY, NOBODY, "--anonymous", *files) as run, pytest.raises((OSError, EOFError, Exception)):
+        run.connect()
+
+
+def test_certificate_files_that_cannot_be_used_are_named_at_the_start(tmp_path: Path) -> None:
+    make(tmp_path / "chain.pem", tmp_path / "key.pem")
+    make(tmp_path / "other.pem", tmp_path / "other-key.pem")
+    for key in ("other-key.pem", "missing.pem"):
+        files = ["--tls-certificate", str(tmp_path / "chain.pem"), "--tls-key", str(tmp_path / key)]
+        with pytest.raises(AssertionError, match=r"tls-certificate .* cannot be used"):
+            with gateway(tmp_path, NOBODY, NOBODY, "--anonymous", *files):
+                pytest.fail("it serves")
