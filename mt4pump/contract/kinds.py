@@ -134,7 +134,10 @@ def _trade() -> dict[str, Spec]:
         nullable=True,
         partial=True,
     )
-    return {**record, "action": ACTION, "change": change, "before": before}
+    ended = Spec(
+        BOOL, "true: the order is not open", when="a `modified` tells of an order whose end was told before, or of money"
+    )
+    return {**record, "action": ACTION, "change": change, "before": before, "ended": ended}
 
 
 def _news() -> dict[str, Spec]:

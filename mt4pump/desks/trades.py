@@ -16,7 +16,7 @@ from mt4pump.desks.reader import Reader
 from mt4pump.emitter import Emitter
 from mt4pump.layout import MARGIN_LEVEL, TRADE_RECORD
 from mt4pump.tables import Marks
-from mt4pump.trades import MONEY_CHANGES, TradeBook, TradeEvent, is_over
+from mt4pump.trades import MODIFIED, MONEY_CHANGES, TradeBook, TradeEvent, is_over
 from mt4pump.wire import ACTIVATION, MARGIN, TRADE, Kind
 
 UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
@@ -119,7 +119,10 @@ class TradeDesk:
         action = ACTION_NAMES.get(event.action, UPDATE_NAME)
         body = {**event.fields, "action": action, "change": event.change, "before": event.before}
         order = body["order"]
-        ticket = order if order in self.book.open else -order
+        is_open = order in self.book.open
+        if event.change == MODIFIED and not is_open:
+            body["ended"] = True  # a record that came late, or again: nobody should take the order for open
+        ticket = order if is_open else -order
         self._emitter.emit(TRADE, body["login"], body, ts, synthetic=synthetic, ticket=ticket if order > 0 else 0)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from mt4pump.journal.faults import DAMAGED, FileTrouble
 from mt4pump.journal.statements import PUT_META
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x4D543450
 """``MT4P``: tells our file from another program's."""
 PAGE_BYTES = 4096
@@ -91,8 +91,10 @@ def is_new(connection: sqlite3.Connection) -> bool:
 
 
 def check_version(version: int) -> None:
-    """Refuse a file whose tables we do not know."""
-    if version != VERSION:
+    """Refuse a file whose tables we do not know; those before the first release (1) are set aside."""
+    if version < VERSION:
+        raise FileTrouble(DAMAGED, f"the file has tables of version {version}: it is set aside, a new one is begun")
+    if version > VERSION:
         raise FileTrouble(
             "newer_version",
             f"the file has version {version} of the tables, this program knows {VERSION}: "

@@ -276,12 +276,12 @@ def test_no_file_no_journal_and_a_newer_one_are_said_in_words(tmp_path: Path) ->
     (tmp_path / "empty").touch()
     with opened(tmp_path / "newer") as journal:
         assert journal._store is not None
-        journal._store.connection.execute("PRAGMA user_version=2")
+        journal._store.connection.execute("PRAGMA user_version=3")
     assert "FileNotFoundError" in complaint("none")
     assert str(tmp_path / "none") in complaint("none")
     assert "not a journal" in complaint("text")
     assert "not begun" in complaint("empty")
-    assert "version 2" in complaint("newer")
+    assert "version 3" in complaint("newer")
 
 
 def test_a_damaged_page_is_a_journal_error_and_not_the_end_of_the_reader(path: Path) -> None:

@@ -196,6 +196,17 @@ def test_a_newer_version_of_the_tables_is_left_alone(path: Path, clock: Clock) -
         assert (journal.vitals()["set_aside"], journal.complaints.counts["newer_version"]) == (0, 1)
 
 
+def test_an_older_version_of_the_tables_is_set_aside_and_offsets_go_on(path: Path, clock: Clock) -> None:
+    with opened(path, clock=clock) as journal:
+        add(journal, 7)
+    with closing(sqlite3.connect(path)) as older:
+        older.execute(f"PRAGMA user_version={VERSION - 1}")
+    with opened(path, clock=clock) as journal:
+        assert journal.durable
+        assert journal.vitals()["set_aside"] == 1
+        assert journal.last_offset >= 7  # behind what the old file had reserved
+
+
 def test_a_place_without_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def memory(*_: object, **__: object) -> sqlite3.Connection:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jwt
+import mt4pump_consumers.gateway
 import pytest
 
 from tests.consumers.gateway.gateway_run import addresses, daemon, gateway
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route, WebSocketRoute
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -106,6 +108,97 @@ def test_the_phone_shows_one_view_at_a_time_and_nothing_runs_off_the_side(page: 
         page.click('nav button[data-view="trades"]')
         page.wait_for_selector("#blotter tbody tr:nth-child(5)")
         assert page.evaluate(wide.replace("quotes", "trades")) <= 0
+        cells = "[...document.querySelectorAll('#blotter tbody td')].filter(one => one.scrollWidth > one.clientWidth)"
+        assert page.evaluate(f"{cells}.map(one => one.textContent)") == []
         page.click('nav button[data-view="events"]')
         page.wait_for_selector(".events", state="visible")
         page.wait_for_selector(".quotes", state="hidden")
+
+
+class Scripted:
+    """A gateway that says what the test wants: serves the page, and answers each request by ``answers``."""
+
+    URL = "http://127.0.0.1:9/"
+
+    def __init__(self, page: Page) -> None:
+        self.link: WebSocketRoute | None = None
+        self.asked: list[dict[str, Any]] = []
+        self.resume: list[dict[str, Any]] = []
+        self.open_orders: list[int] = []
+        self.folder = Path(mt4pump_consumers.gateway.__file__).parent / "page"
+        page.route(f"{self.URL}**", self._serve)
+        page.route_web_socket(f"{self.URL.replace('http', 'ws')}ws", self._connected)
+
+    def _serve(self, route: Route) -> None:
+        route.fulfill(path=self.folder / (route.request.url.removeprefix(self.URL) or "index.html"))
+
+    def _connected(self, link: WebSocketRoute) -> None:
+        self.link = link
+        link.on_message(lambda text: self._answer(json.loads(text)))
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        self.asked.append(request)
+        if request["action"] == "status":
+            self.say({"type": "status", "feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": 5})
+        elif request.get("topics") == ["trade.*"]:
+            if request["action"] == "resume":
+                answer = {"type": "resume", "topics": ["trade.*"], "log": "a", "count": 0, "more": False}
+                self.say({**answer, "offset": 9, **self.resume.pop(0)})
+            for order in self.open_orders:
+                self.trade(order, 4, snapshot=True)
+
+    def say(self, message: dict[str, Any]) -> None:
+        assert self.link is not None
+        self.link.send(json.dumps(message))
+
+    def trade(self, order: int, seq: int, *, snapshot: bool = False) -> None:
+        """Tell of an open order."""
+        numbers = {"login": 7, "order": order, "cmd": 0, "volume": 100, "open_price": 1.1, "digits": 5, "profit": 0.0}
+        words = {"symbol": "EURUSD", "change": "opened", "comment": ""}
+        came = {"snapshot": True} if snapshot else {}
+        data = {**numbers, **words, "epoch": 1, "seq": seq, "offset": seq, "ts": 10**18}
+        self.say({"type": "trade", "topic": "trade.7", "data": data, **came})
+
+
+def shows(page: Page, text: str) -> None:
+    page.wait_for_function("text => document.querySelector('#open').textContent.startsWith(text)", arg=text)
+
+
+def test_open_orders_that_ended_unseen_are_cleared_when_a_resume_is_not_whole(page: Page) -> None:
+    gateway = Scripted(page)
+    gateway.open_orders = [1, 2, 3]
+    page.goto(gateway.URL)
+    shows(page, "3 open orders")
+    gateway.trade(4, 6)
+    shows(page, "4 open orders")
+    gateway.resume, gateway.open_orders = [{"whole": False}], [2]
+    assert gateway.link is not None
+    gateway.link.close(code=1001, reason="the gateway stops")
+    shows(page, "1 open order,")
+    assert [one["offset"] for one in gateway.asked if one["action"] == "resume"] == [6]
+    page.wait_for_selector('#gaps[data-state="bad"]')
+    assert page.inner_text("#gaps") == "Events missed"
+
+
+def test_a_resume_in_parts_of_which_one_was_not_whole_ends_with_last_values(page: Page) -> None:
+    gateway = Scripted(page)
+    gateway.open_orders = [1, 2, 3]
+    page.goto(gateway.URL)
+    shows(page, "3 open orders")
+    gateway.trade(4, 6)
+    shows(page, "4 open orders")
+    gateway.resume, gateway.open_orders = [{"whole": False, "more": True, "offset": 8}, {"whole": True}], [2]
+    assert gateway.link is not None
+    gateway.link.close(code=1001, reason="the gateway stops")
+    shows(page, "1 open order,")
+    assert [one["offset"] for one in gateway.asked if one["action"] == "resume"] == [6, 8]
+
+
+def test_last_values_that_were_read_anew_replace_the_open_orders(page: Page) -> None:
+    gateway = Scripted(page)
+    gateway.open_orders = [1, 2, 3]
+    page.goto(gateway.URL)
+    shows(page, "3 open orders")
+    gateway.open_orders = [2]
+    gateway.say({"type": "notice", "kind": "refreshed", "message": "last values were read anew"})
+    shows(page, "1 open order,")

@@ -38,7 +38,7 @@ function note(kind, text, tone = BAD.has(kind) ? "bad" : "good") {
 
 function gap(count, text) {
   missed += count;
-  state("gaps", "bad", missed === 1 ? "1 event missed" : `${missed || ""} events missed`.trim());
+  state("gaps", "bad", missed === 1 ? "1 event missed" : missed ? `${missed} events missed` : "Events missed");
   note("gap", text, "bad");
 }
 
