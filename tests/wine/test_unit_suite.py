@@ -50,7 +50,7 @@ NOT_COLLECTED = {
     "tests/query/test_fuzz.py": "a thousand peers, one after the other; the server's answers are tested beside it",
     "tests/test_bench.py": MINUTES,
     "tests/test_joins.py": MODEL,
-    "tests/test_permission_matrix.py": "hundreds of encrypted connections at once; tests/security has each rule by itself",
+    "tests/test_permission_matrix.py": "hundreds of encrypted connections at once; tests/security has each rule",
     "tests/test_readme.py": HOST,
     "tests/test_rooms.py": HOST,
     "tests/test_stop.py": LIVES,
@@ -65,6 +65,7 @@ LEFT_OUT = {
     "tests/test_address_holder.py::test_the_program_that_listens_is_named_with_its_pid": OWNERS,
     "tests/query/test_server.py::test_an_address_that_is_taken_is_named_with_its_setting": OWNERS,
     "tests/test_outages.py::test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final_state": MODEL,
+    "tests/vectors/test_vectors.py::test_the_stored_file_is_what_the_script_writes": HOST,
     **{f"tests/cli/test_main.py::test_the_process_ends_with_{words}": LIVES for words in ENDS},
 }
 """Single tests that cannot run there, and why; those that are not about Windows at all skip themselves."""

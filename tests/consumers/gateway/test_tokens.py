@@ -39,6 +39,7 @@ def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
         "a.b.c",
         "x" * 100_000,
     ],
+    ids=("expired", "other secret", "no topics", "numbers", "no end", "unsigned", "no token", "three parts", "long"),
 )
 def test_other_tokens_let_nobody_in(bad: str) -> None:
     with pytest.raises(TokenError):
