@@ -1,15 +1,8 @@
-<?php // A subscriber in PHP: apt install php-cli php-zmq php-msgpack (64 bit)
-// php subscriber.php [EVENTS [QUERY [PREFIX ...]]]     php subscriber.php --vectors   (bodies in hex in, JSON out)
-ini_set('serialize_precision', '-1'); // floats with all their digits
+<?php // A subscriber in PHP: apt install php-cli php-zmq php-msgpack (64 bit); php subscriber.php [EVENTS [QUERY [PREFIX ...]]]
+function decode($packed) { return msgpack_unpack($packed); }
 
-function plain($value) { // JSON has no NaN and no infinity; an empty map comes as an object, all others as arrays
-    if (is_array($value)) return array_map('plain', $value);
-    if (!is_float($value) || is_finite($value)) return $value;
-    return ['$float' => is_nan($value) ? 'NaN' : ($value > 0 ? 'Infinity' : '-Infinity')];
-}
-
-function json($value) {
-    return json_encode(plain($value), JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_THROW_ON_ERROR);
+function json($body) { // JSON has no NaN and no infinity: they come out as 0
+    return json_encode($body, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR);
 }
 
 function say(...$words) { echo implode(' ', $words), "\n"; }
@@ -42,9 +35,9 @@ class Reader {
             $request = ['op' => 'snapshot', 'topics' => $this->prefixes, 'cursor' => $cursor];
             $frames = $socket->send(msgpack_pack($request))->recvMulti();
             if (!$frames) return say('# no snapshot: no answer'); // the next heartbeat asks again
-            $head = msgpack_unpack(array_shift($frames));
+            $head = decode(array_shift($frames));
             if (!$head['ok'] || $head['epoch'] !== $this->epoch) return say('# no snapshot:', $head['error'] ?? 'of another epoch');
-            foreach (array_chunk($frames, 2) as [$topic, $body]) say($topic, json(msgpack_unpack($body)));
+            foreach (array_chunk($frames, 2) as [$topic, $body]) say($topic, json(decode($body)));
             foreach ($head['seqs'] as $topic => $seq) $this->seqs[$topic] = $seq;
             [$rows, $cursor] = [$rows + count($frames) / 2, $head['cursor']];
             if ($cursor === null) break;
@@ -54,17 +47,16 @@ class Reader {
     }
 }
 
-if (($argv[1] ?? '') === '--vectors') {
-    while (($line = fgets(STDIN)) !== false) say(json(msgpack_unpack(hex2bin(trim($line)))));
-    exit;
+function main($events = 'tcp://127.0.0.1:5556', $query = 'tcp://127.0.0.1:5557', ...$prefixes) {
+    $reader = new Reader($context = new ZMQContext(), $query, $prefixes);
+    $socket = new ZMQSocket($context, ZMQ::SOCKET_SUB);
+    $socket->setSockOpt(ZMQ::SOCKOPT_RCVTIMEO, 3000);
+    $socket->connect($events);
+    foreach ([...($prefixes ?: ['']), 'heartbeat'] as $prefix) $socket->setSockOpt(ZMQ::SOCKOPT_SUBSCRIBE, $prefix); // heartbeat last
+    while (true) {
+        $frames = $socket->recvMulti();
+        $frames ? $reader->take($frames[0], decode($frames[1])) : say('# silence 3 s');
+    }
 }
-[$events, $query, $prefixes] = [$argv[1] ?? 'tcp://127.0.0.1:5556', $argv[2] ?? 'tcp://127.0.0.1:5557', array_slice($argv, 3)];
-$reader = new Reader($context = new ZMQContext(), $query, $prefixes);
-$socket = new ZMQSocket($context, ZMQ::SOCKET_SUB);
-$socket->setSockOpt(ZMQ::SOCKOPT_RCVTIMEO, 3000);
-$socket->connect($events);
-foreach ([...($prefixes ?: ['']), 'heartbeat'] as $prefix) $socket->setSockOpt(ZMQ::SOCKOPT_SUBSCRIBE, $prefix); // heartbeat last
-while (true) {
-    $frames = $socket->recvMulti();
-    $frames ? $reader->take($frames[0], msgpack_unpack($frames[1])) : say('# silence 3 s');
-}
+
+if (realpath($argv[0]) === __FILE__) main(...array_slice($argv, 1));

@@ -1,37 +1,22 @@
 # A subscriber in Perl: apt install libzmq-ffi-perl libdata-messagepack-perl, or cpanm ZMQ::FFI Data::MessagePack
-# perl subscriber.pl [EVENTS [QUERY [PREFIX ...]]]     perl subscriber.pl --vectors   (bodies in hex in, JSON out)
+# perl subscriber.pl [EVENTS [QUERY [PREFIX ...]]]
 use v5.28;
 use warnings;
-use B ();
 use Data::MessagePack;
 use JSON::PP ();
 use ZMQ::FFI;
 use ZMQ::FFI::Constants qw(ZMQ_SUB ZMQ_REQ ZMQ_RCVTIMEO);
 binmode STDOUT, ':utf8';
-STDOUT->autoflush(1);
+STDOUT->autoflush;
 my $msgpack = Data::MessagePack->new->utf8;
-my $writer = JSON::PP->new->allow_nonref;
-
-sub plain { # JSON; Perl's own writer takes a float's last digits, and JSON has no NaN and no infinity
-    my ($value) = @_;
-    return 'null' unless defined $value;
-    return '[' . join(',', map { plain($_) } @$value) . ']' if ref $value eq 'ARRAY';
-    return '{' . join(',', map { $writer->encode($_) . ':' . plain($value->{$_}) } sort keys %$value) . '}' if ref $value eq 'HASH';
-    return $value ? 'true' : 'false' if ref $value; # Data::MessagePack::Boolean
-    return $writer->encode($value) unless B::svref_2object(\$value)->FLAGS & B::SVf_NOK;
-    return $value != $value ? '{"$float":"NaN"}' : abs $value == 9**9**9 ? sprintf('{"$float":"%sInfinity"}', $value < 0 ? '-' : '')
-        : sprintf('%.17g', $value);
-}
-
-sub topic { my ($bytes) = @_; utf8::decode($bytes); $bytes }
-
-if (@ARGV == 1 && $ARGV[0] eq '--vectors') {
-    while (my $line = <STDIN>) { chomp $line; say plain($msgpack->unpack(pack 'H*', $line)) }
-    exit;
-}
-my ($events, $query, @prefixes) = (@ARGV, ('tcp://127.0.0.1:5556', 'tcp://127.0.0.1:5557')[@ARGV .. 1]);
+my $writer = JSON::PP->new->convert_blessed;
 my $context = ZMQ::FFI->new;
+my ($events, $query, @prefixes) = (@ARGV, ('tcp://127.0.0.1:5556', 'tcp://127.0.0.1:5557')[@ARGV .. 1]);
 my ($epoch, $joined, %seqs) = (0, 0); # epoch of the stream, of the snapshot; last number by topic
+
+sub Data::MessagePack::Boolean::TO_JSON { $_[0] ? JSON::PP::true : JSON::PP::false }
+sub decode { $msgpack->unpack($_[0]) }
+sub text { my ($bytes) = @_; utf8::decode($bytes); $bytes }
 
 sub take {
     my ($topic, $body) = @_;
@@ -43,7 +28,7 @@ sub take {
     return say "# known $topic $seq" if $seq <= $before; # sent twice, or in the snapshot already
     say "# gap $topic ", $seq - $before - 1 if $seq > $before + 1 && ($before || $joined == $epoch);
     $seqs{$topic} = $seq;
-    say "$topic ", plain($body);
+    say "$topic ", $writer->encode($body);
     snapshot() if $topic =~ /^heartbeat/ && $joined != $epoch; # all subscriptions work now
 }
 
@@ -55,10 +40,10 @@ sub snapshot {
     do {
         $socket->send($msgpack->pack({op => 'snapshot', topics => \@prefixes, cursor => $cursor}));
         my ($packed, @frames) = eval { $socket->recv_multipart } or return say '# no snapshot: no answer'; # asked again
-        my $head = $msgpack->unpack($packed);
+        my $head = decode($packed);
         return say '# no snapshot: ', $head->{error} // 'of another epoch' unless $head->{ok} && $head->{epoch} == $epoch;
         $rows += @frames / 2;
-        while (my ($topic, $body) = splice @frames, 0, 2) { say topic($topic), ' ', plain($msgpack->unpack($body)) }
+        while (my ($topic, $body) = splice @frames, 0, 2) { say text($topic), ' ', $writer->encode(decode($body)) }
         %seqs = (%seqs, %{$head->{seqs}});
         $cursor = $head->{cursor};
     } while (defined $cursor);
@@ -66,11 +51,15 @@ sub snapshot {
     say "# snapshot $rows";
 }
 
-my $socket = $context->socket(ZMQ_SUB);
-$socket->set(ZMQ_RCVTIMEO, 'int', 3_000);
-$socket->connect($events);
-$socket->subscribe($_) for @prefixes ? @prefixes : '', 'heartbeat'; # the heartbeat last
-while (1) {
-    my ($topic, $body) = eval { $socket->recv_multipart };
-    defined $body ? take(topic($topic), $msgpack->unpack($body)) : say '# silence 3 s';
+sub main {
+    my $socket = $context->socket(ZMQ_SUB);
+    $socket->set(ZMQ_RCVTIMEO, 'int', 3_000);
+    $socket->connect($events);
+    $socket->subscribe($_) for @prefixes ? @prefixes : '', 'heartbeat'; # the heartbeat last
+    while (1) {
+        my ($topic, $body) = eval { $socket->recv_multipart };
+        defined $body ? take(text($topic), decode($body)) : say '# silence 3 s';
+    }
 }
+
+main() unless caller;

@@ -1,20 +1,11 @@
-# A subscriber in Ruby: apt install ruby-ffi-rzmq ruby-msgpack, or gem install ffi-rzmq msgpack
-# ruby subscriber.rb [EVENTS [QUERY [PREFIX ...]]]     ruby subscriber.rb --vectors   (bodies in hex in, JSON out)
+# A subscriber in Ruby: apt install ruby-ffi-rzmq ruby-msgpack; ruby subscriber.rb [EVENTS [QUERY [PREFIX ...]]]
 require "ffi-rzmq"
 require "json"
 require "msgpack"
 $stdout.sync = true
 
-def plain(value) # JSON has no NaN and no infinity
-  case value
-  when Hash then value.transform_values { |each| plain(each) }
-  when Array then value.map { |each| plain(each) }
-  when Float then value.finite? ? value : { "$float" => value.to_s }
-  else value
-  end
-end
-
-def json(packed) = JSON.generate(plain(MessagePack.unpack(packed)))
+def decode(packed) = MessagePack.unpack(packed)
+def json(packed) = JSON.generate(decode(packed), allow_nan: true)
 
 class Reader
   def initialize(context, query, prefixes)
@@ -24,7 +15,7 @@ class Reader
   end
 
   def take(topic, packed)
-    body = MessagePack.unpack(packed)
+    body = decode(packed)
     if body["epoch"] != @epoch
       @epoch = body["epoch"]
       @seqs.clear
@@ -46,15 +37,14 @@ class Reader
     loop do
       socket.send_string(MessagePack.pack({ "op" => "snapshot", "topics" => @prefixes, "cursor" => cursor }))
       return puts("# no snapshot: no answer") if socket.recv_strings(frames = []) < 0 # the next heartbeat asks again
-      head = MessagePack.unpack(frames.shift)
+      head = decode(frames.shift)
       return puts("# no snapshot: #{head["error"] || "of another epoch"}") unless head["ok"] && head["epoch"] == @epoch
       frames.each_slice(2) { |topic, body| puts "#{topic.force_encoding("UTF-8")} #{json(body)}" }
       @seqs.update(head["seqs"])
       rows, cursor = rows + frames.size / 2, head["cursor"]
-      break if cursor.nil?
+      break puts("# snapshot #{rows}") if cursor.nil?
     end
     @joined = @epoch
-    puts "# snapshot #{rows}"
   ensure
     socket.close
   end
@@ -67,12 +57,9 @@ def main(events = "tcp://127.0.0.1:5556", query = "tcp://127.0.0.1:5557", *prefi
   socket.connect(events)
   [*(prefixes.empty? ? [""] : prefixes), "heartbeat"].each { |prefix| socket.setsockopt(ZMQ::SUBSCRIBE, prefix) } # heartbeat last
   loop do
-    if socket.recv_strings(frames = []) < 0
-      puts "# silence 3 s"
-    else
-      reader.take(frames[0].force_encoding("UTF-8"), frames[1])
-    end
+    next puts("# silence 3 s") if socket.recv_strings(frames = []) < 0
+    reader.take(frames[0].force_encoding("UTF-8"), frames[1])
   end
 end
 
-ARGV == ["--vectors"] ? $stdin.each_line { |line| puts json([line.strip].pack("H*")) } : main(*ARGV)
+main(*ARGV) if $PROGRAM_NAME == __FILE__

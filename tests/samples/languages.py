@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 SAMPLES = Path(__file__).parents[2] / "consumers" / "samples"
+DRIVERS = Path(__file__).parent / "drivers"
 BUILD_LIMIT_S = 110
 NODE_FOLDERS = (str(SAMPLES / "node_modules"), *filter(None, [os.environ.get("NODE_PATH")]))
 JARS = ("/usr/share/java/jeromq.jar", "/usr/share/java/msgpack-core.jar")
@@ -23,11 +24,15 @@ Words = list[str]
 
 @dataclass(frozen=True)
 class Language:
-    """``probe`` is a command, and its input, that succeed where everything is installed that ``packages`` name."""
+    """A sample and the driver that decodes vectors with it; each builder returns a command.
+
+    ``probe`` is a command, and its input, that succeed where everything is installed that ``packages`` name.
+    """
 
     packages: str
     probe: Words
     build: Callable[[Path], Words]
+    build_decoder: Callable[[Path], Words]
     probe_input: str = ""
 
 
@@ -36,30 +41,37 @@ def environment() -> dict[str, str]:
     return {**os.environ, "NODE_PATH": os.pathsep.join(NODE_FOLDERS)}
 
 
-def script(*words: str) -> Callable[[Path], Words]:
+def script(source: Path, *interpreter: str) -> Callable[[Path], Words]:
     """Return what needs no build."""
-    return lambda _folder: [*words[:-1], str(SAMPLES / words[-1])]
+    return lambda _folder: [*interpreter, str(source)]
 
 
-def compiled(name: str) -> Callable[[Path], Words]:
-    """Return what builds a sample with the command that its head names."""
+def compiled(source: Path) -> Callable[[Path], Words]:
+    """Return what builds a source with the command that its head names."""
 
     def build(folder: Path) -> Words:
-        head = re.search(r"^\W*(c(?:c|\+\+) .*)$", (SAMPLES / name).read_text(encoding="utf-8"), re.MULTILINE)
-        assert head, f"{name} does not say how it is compiled"
-        for source in SAMPLES.glob("*.[ch]*"):
-            shutil.copy(source, folder)
+        head = re.search(
+            r"^\W*(c(?:c|\+\+) -[^&\n]*?)(?: &&.*)?(?: \*/)?$", source.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        assert head, f"{source} does not say how it is compiled"
+        for each in (*SAMPLES.glob("*.[ch]*"), *DRIVERS.glob("*.[ch]*")):
+            shutil.copy(each, folder)
         checked([*shlex.split(head[1]), "-Wall", "-Werror"], folder)
-        return [str(folder / "subscriber")]
+        return [str(folder / source.stem)]
 
     return build
 
 
-def java(folder: Path) -> Words:
-    """Compile the sample in Java."""
-    path = os.pathsep.join([*JARS, str(folder)])
-    checked(["javac", "-encoding", "UTF-8", "-cp", path, "-d", str(folder), str(SAMPLES / "Subscriber.java")], folder)
-    return ["java", "-cp", path, "Subscriber"]
+def java(name: str) -> Callable[[Path], Words]:
+    """Return what compiles the sample in Java with its driver, and runs the class ``name``."""
+
+    def build(folder: Path) -> Words:
+        path = os.pathsep.join([*JARS, str(folder)])
+        sources = (str(SAMPLES / "Subscriber.java"), str(DRIVERS / "Decode.java"))
+        checked(["javac", "-encoding", "UTF-8", "-cp", path, "-d", str(folder), *sources], folder)
+        return ["java", "-cp", path, name]
+
+    return build
 
 
 def checked(command: Words, folder: Path) -> None:
@@ -70,39 +82,48 @@ def checked(command: Words, folder: Path) -> None:
 
 LANGUAGES = {
     "python": Language(
-        "pip: pyzmq msgpack", [sys.executable, "-c", "import zmq, msgpack"], script(sys.executable, "subscriber.py")
+        "pip: pyzmq msgpack",
+        [sys.executable, "-c", "import zmq, msgpack"],
+        script(SAMPLES / "subscriber.py", sys.executable, "-u"),
+        script(DRIVERS / "decode.py", sys.executable),
     ),
     "node": Language(
         "npm, in consumers/samples: npm install",
         ["node", "-e", "require('zeromq'); require('@msgpack/msgpack')"],
-        script("node", "subscriber.js"),
+        script(SAMPLES / "subscriber.js", "node"),
+        script(DRIVERS / "decode.js", "node"),
     ),
     "c": Language(
         "apt: gcc libc6-dev libzmq3-dev libmsgpack-dev",
         ["cc", "-fsyntax-only", "-xc", "-"],
-        compiled("subscriber.c"),
+        compiled(SAMPLES / "subscriber.c"),
+        compiled(DRIVERS / "decode.c"),
         "#include <msgpack.h>\n#include <zmq.h>\n",
     ),
     "c++": Language(
         "apt: g++ libzmq3-dev cppzmq-dev libmsgpack-cxx-dev",
         ["c++", "-std=c++17", "-DMSGPACK_NO_BOOST", "-fsyntax-only", "-xc++", "-"],
-        compiled("subscriber.cpp"),
+        compiled(SAMPLES / "subscriber.cpp"),
+        compiled(DRIVERS / "decode.cpp"),
         "#include <msgpack.hpp>\n#include <zmq_addon.hpp>\n",
     ),
     "perl": Language(
         "apt: libzmq-ffi-perl libdata-messagepack-perl libzmq3-dev",
         ["perl", "-MZMQ::FFI", "-MData::MessagePack", "-e", "ZMQ::FFI->new"],
-        script("perl", "subscriber.pl"),
+        script(SAMPLES / "subscriber.pl", "perl"),
+        script(DRIVERS / "decode.pl", "perl"),
     ),
     "ruby": Language(
         "apt: ruby-ffi-rzmq ruby-msgpack",
         ["ruby", "-rffi-rzmq", "-rmsgpack", "-e", ""],
-        script("ruby", "subscriber.rb"),
+        script(SAMPLES / "subscriber.rb", "ruby"),
+        script(DRIVERS / "decode.rb", "ruby"),
     ),
     "php": Language(
         "apt: php-cli php-zmq php-msgpack",
         ["php", "-r", "exit((int) !(class_exists('ZMQ') && function_exists('msgpack_pack')));"],
-        script("php", "subscriber.php"),
+        script(SAMPLES / "subscriber.php", "php"),
+        script(DRIVERS / "decode.php", "php"),
     ),
     "java": Language(
         "apt: default-jdk-headless libjeromq-java libmsgpack-java",
@@ -111,7 +132,8 @@ LANGUAGES = {
             "-c",
             f"import os, shutil; exit(not (shutil.which('javac') and all(map(os.path.exists, {JARS}))))",
         ],
-        java,
+        java("Subscriber"),
+        java("Decode"),
     ),
 }
 
@@ -134,11 +156,12 @@ def is_there(language: Language) -> bool:
 
 
 class Workshop:
-    """Builds each sample once. `command` skips the test where the language is missing."""
+    """Builds each sample, and its driver, once. `command` and `decoder` skip the test where the language is missing."""
 
     def __init__(self, folder: Callable[[str], Path]) -> None:
         self._folder = folder
         self._built: dict[str, Words | None] = {}
+        self._decoders: dict[str, Words] = {}
 
     def build(self, name: str) -> Words | None:
         """Return the command of a sample; None where its language is missing."""
@@ -152,3 +175,10 @@ class Workshop:
         if (command := self.build(name)) is None:
             pytest.skip(f"what the sample in {name} needs is not installed ({LANGUAGES[name].packages})")
         return command
+
+    def decoder(self, name: str) -> Words:
+        """Return the command that decodes vectors with a sample; skip where its language is missing."""
+        self.command(name)
+        if name not in self._decoders:
+            self._decoders[name] = LANGUAGES[name].build_decoder(self._folder(f"decode-{name}"))
+        return self._decoders[name]

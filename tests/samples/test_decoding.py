@@ -14,6 +14,9 @@ from tests.samples.languages import LANGUAGES, SAMPLES, Workshop, environment
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 LIMIT_S = 110
+SCRIPTS = frozenset({".py", ".js", ".pl", ".rb", ".php"})
+LINES = {True: 65, False: 80}
+"""Most lines of a sample: in a scripting language, and in one that is compiled."""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -22,12 +25,16 @@ def messages() -> list[dict[str, Any]]:
     return [message for file in files for case in file["cases"] for message in case["messages"]]
 
 
+def samples() -> list[Path]:
+    return [path for path in SAMPLES.iterdir() if path.stem.lower() == "subscriber"]
+
+
 @pytest.mark.parametrize("name", LANGUAGES)
 def test_a_sample_decodes_every_vector(workshop: Workshop, name: str) -> None:
     wanted = messages()
     bodies = "".join(f"{message['body']}\n" for message in wanted)
     done = subprocess.run(
-        [*workshop.command(name), "--vectors"],
+        workshop.decoder(name),
         input=bodies.encode(),
         capture_output=True,
         env=environment(),
@@ -58,6 +65,11 @@ def test_the_sample_that_cannot_be_run_here_says_so_first_and_is_csharp() -> Non
 
 def test_every_sample_is_told_of_in_the_readme() -> None:
     readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
-    samples = {path.name for path in SAMPLES.iterdir() if path.stem.lower() == "subscriber"}
-    assert len(samples) == len(LANGUAGES) + 1
-    assert [name for name in samples if name not in readme] == []
+    assert len(samples()) == len(LANGUAGES) + 1
+    assert [path.name for path in samples() if path.name not in readme] == []
+
+
+def test_every_sample_is_short() -> None:
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in samples()}
+    long = {name: lines for name, lines in lengths.items() if lines > LINES[Path(name).suffix in SCRIPTS]}
+    assert long == {}, "a sample is to be read at one go: move what its reader does not need to tests/samples/drivers"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -29,6 +27,7 @@ from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import Requests
 from mt4pump_consumers.gateway.session import Session, SessionLimits
 from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
+from mt4pump_consumers.gateway.tls import Tls
 from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, JwtVerifier, TokenError, TokenFile, Verifier, verify
 from mt4pump_consumers.gateway.web import Web, plain
 
@@ -72,40 +71,6 @@ def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
     except BadKey as error:
         raise CannotStart(str(error)) from error
     return found
-
-
-class Tls:
-    """The certificate; new connections get the new one when its files change."""
-
-    def __init__(self, certificate: Path, key: Path) -> None:
-        self._files = (certificate, key)
-        self._seen = self._stamp()
-        self._trouble = ""
-        self.context = self._load()
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(*self._files)
-        return context
-
-    def _stamp(self) -> list[int]:
-        return [file.stat().st_mtime_ns for file in self._files]
-
-    def reload(self) -> None:
-        """Take over changed files; files that are no pair leave the old ones in use."""
-        try:
-            stamp = self._stamp()
-            if stamp != self._seen:
-                self._seen = stamp
-                self._load()  # files that are no pair would take the key from the context that is in use
-                self.context.load_cert_chain(*self._files)
-                log.info("certificate %s was read again", self._files[0])
-            self._trouble = ""
-        except OSError as error:  # ssl.SSLError is one
-            if self._trouble != str(error):
-                log.warning("certificate %s cannot be used (%s); the one before stays", self._files[0], error)
-            self._trouble = str(error)
 
 
 class Gateway:
@@ -229,6 +194,7 @@ class Gateway:
     async def _welcome(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
         session = Session(connection, self.hub.cohorts, self._limits)
+        session.window_s = self._settings.batch_window_s
         connection.flow = session
         if (grant := connection.grant or self._anonymous(connection)) is not None:
             session.admit(grant)

@@ -29,6 +29,7 @@ class Journal:
         self.last, self.log, self.whole = last, LOG, True
         self.on_replay: Callable[[], None] = lambda: None
         self.asked: list[tuple[int, int]] = []
+        self.hub: Hub
 
     def replay(self, _topics: Sequence[str], *, after: int, to: int) -> Answer:
         self.asked.append((after, to))
@@ -85,7 +86,7 @@ async def resumed(
     hub.event(event("heartbeat", 1, log=LOG, offset=0))
     for number in live:
         hub.event(trade(number, number))
-    journal.hub = hub  # type: ignore[attr-defined] - for the tests' `on_replay`
+    journal.hub = hub
     replayer = Replayer(hub, lambda: cast(Query, journal), limit)
 
     async def send_last(_session: Session, _symbols: list[str], _topics: list[str]) -> None:
@@ -126,7 +127,7 @@ def test_what_comes_live_during_the_replay_follows_it() -> None:
     def happen() -> None:
         journal.on_replay = lambda: None
         for number in (6, 7):
-            journal.hub.event(trade(number, number))  # type: ignore[attr-defined]
+            journal.hub.event(trade(number, number))
 
     journal.on_replay = happen
     assert run(journal, range(1, 6), 2).seqs == [3, 4, 5, 6, 7]
@@ -138,7 +139,7 @@ def test_when_the_live_stream_outruns_what_is_remembered_the_journal_is_asked_ag
     def happen() -> None:
         journal.on_replay = lambda: None
         for number in range(6, 16):  # ten, and three are remembered
-            journal.hub.event(trade(number, number))  # type: ignore[attr-defined]
+            journal.hub.event(trade(number, number))
         journal.last = 15
 
     journal.on_replay = happen
@@ -154,7 +155,7 @@ def test_when_it_always_outruns_it_the_client_is_told_to_go_on_from_there() -> N
 
     def happen() -> None:
         for number in range(journal.last + 1, journal.last + 11):
-            journal.hub.event(trade(number, number))  # type: ignore[attr-defined]
+            journal.hub.event(trade(number, number))
         journal.last += 10
 
     journal.on_replay = happen
@@ -167,7 +168,9 @@ def test_when_it_always_outruns_it_the_client_is_told_to_go_on_from_there() -> N
 
 def test_a_resume_that_is_cut_short_goes_on_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "PAGE", 10)
-    journal, offset, seqs, answers = Journal(35), 0, [], []
+    journal, offset = Journal(35), 0
+    seqs: list[int] = []
+    answers: list[Json] = []
     while not answers or answers[-1]["more"]:
         client = run(journal, range(1, 36), offset, limit=10)
         seqs += client.seqs

@@ -1,4 +1,4 @@
-/* msgpack as plain JSON, which has no NaN and no infinity. Used by subscriber.c. */
+/* msgpack as plain JSON, which has no NaN and no infinity. Used by decode.c. */
 #include <inttypes.h>
 #include <math.h>
 #include <msgpack.h>
@@ -44,13 +44,4 @@ static void print_json(msgpack_object o) {
         return;
     default: fputs("null", stdout);
     }
-}
-
-/* The value of a key; nil when it is not there. */
-static msgpack_object get(msgpack_object map, const char *name) {
-    for (uint32_t i = 0; map.type == MSGPACK_OBJECT_MAP && i < map.via.map.size; i++) {
-        msgpack_object_str key = map.via.map.ptr[i].key.via.str;
-        if (key.size == strlen(name) && !memcmp(key.ptr, name, key.size)) return map.via.map.ptr[i].val;
-    }
-    return (msgpack_object){.type = MSGPACK_OBJECT_NIL};
 }

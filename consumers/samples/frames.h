@@ -1,0 +1,40 @@
+/* Frames of ZeroMQ and maps of msgpack, as short as other languages have them. Used by subscriber.c. */
+#define _GNU_SOURCE
+#include <msgpack.h>
+#include <zmq.h>
+
+typedef struct { char *bytes; size_t size; int more; } frame; /* bytes end with a NUL, and are to be freed */
+
+static void *connected(void *context, int type, const char *address, int limit_ms) { /* receives wait so long */
+    void *socket = zmq_socket(context, type);
+    zmq_setsockopt(socket, ZMQ_RCVTIMEO, &limit_ms, sizeof limit_ms);
+    zmq_setsockopt(socket, ZMQ_LINGER, &(int){0}, sizeof(int));
+    zmq_connect(socket, address);
+    return socket;
+}
+
+static frame receive(void *socket) { /* the next frame; bytes are NULL when none comes in time */
+    zmq_msg_t message;
+    zmq_msg_init(&message);
+    if (zmq_msg_recv(&message, socket, 0) < 0) return (frame){NULL, 0, 0};
+    frame got = {calloc(1, zmq_msg_size(&message) + 1), zmq_msg_size(&message), zmq_msg_more(&message)};
+    memcpy(got.bytes, zmq_msg_data(&message), got.size);
+    zmq_msg_close(&message);
+    return got;
+}
+
+static msgpack_object decode(frame packed, msgpack_unpacked *into) { /* its texts lie in packed; nil: no msgpack */
+    msgpack_unpacked_init(into);
+    msgpack_unpack_next(into, packed.bytes, packed.size, NULL);
+    return into->data;
+}
+
+static msgpack_object get(msgpack_object map, const char *name) { /* the value of a key; nil where there is none */
+    for (uint32_t i = 0; map.type == MSGPACK_OBJECT_MAP && i < map.via.map.size; i++) {
+        msgpack_object_str key = map.via.map.ptr[i].key.via.str;
+        if (key.size == strlen(name) && !memcmp(key.ptr, name, key.size)) return map.via.map.ptr[i].val;
+    }
+    return (msgpack_object){.type = MSGPACK_OBJECT_NIL};
+}
+
+static void put(msgpack_packer *to, const char *text) { msgpack_pack_str_with_body(to, text, strlen(text)); }
