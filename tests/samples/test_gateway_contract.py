@@ -58,18 +58,20 @@ def test_all_that_a_gateway_says_fits_its_schema(tmp_path: Path) -> None:
     validators = {name: validator(gateway_message_schema(name)) for name in GATEWAY_MESSAGES}
     bodies = {kind: validator(body_schema(kind)) for kind in KINDS}
     missing, replies = set(SOUGHT), 0
-    with daemon(tmp_path) as run, gateway(tmp_path, *addresses(run), *OPEN) as served, served.connect() as link:
-        for request in (*REQUESTS, *WRONG):
-            link.send(json.dumps(request))
-        for message in heard(link):
-            name = name_of(message)
-            validators[name].validate(message)
-            if name == "event":
-                bodies[message["type"]].validate({**message["data"], **snapshot_mark(message)})
-            missing.discard(name)
-            replies += name in {"subscription", "resume", "batch", "error"} or message.get("id") == 5
-            if not missing and replies >= len(REQUESTS) + len(WRONG):
-                break
+    with daemon(tmp_path) as run, gateway(tmp_path, *addresses(run), *OPEN) as served:
+        served.program.line("the feed is live")
+        with served.connect() as link:
+            for request in (*REQUESTS, *WRONG):
+                link.send(json.dumps(request))
+            for message in heard(link):
+                name = name_of(message)
+                validators[name].validate(message)
+                if name == "event":
+                    bodies[message["type"]].validate({**message["data"], **snapshot_mark(message)})
+                missing.discard(name)
+                replies += name in {"subscription", "resume", "batch", "error"} or message.get("id") == 5
+                if not missing and replies >= len(REQUESTS) + len(WRONG):
+                    break
 
 
 def snapshot_mark(message: dict[str, Any]) -> dict[str, bool]:
