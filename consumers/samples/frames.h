@@ -38,3 +38,10 @@ static msgpack_object get(msgpack_object map, const char *name) { /* the value o
 }
 
 static void put(msgpack_packer *to, const char *text) { msgpack_pack_str_with_body(to, text, strlen(text)); }
+
+static void show(const char *topic, msgpack_object body) { /* as one line, whatever stands in its texts */
+    static char line[1 << 20];
+    line[0] = 0, msgpack_object_print_buffer(line, sizeof line, body);
+    for (char *at = line; *at; at++) *at = (unsigned char)*at < 0x20 ? ' ' : *at;
+    printf("%s %s\n", topic, line);
+}

@@ -33,7 +33,7 @@ static long page(void *socket, msgpack_object *head) { /* print a page; its rows
     if (!get(*head, "ok").via.boolean || get(*head, "epoch").via.u64 != epoch) return -1;
     for (int more = packed.more; more; more = body.more, rows++, free(topic.bytes), free(body.bytes)) {
         topic = receive(socket), body = receive(socket);
-        printf("%s ", topic.bytes), msgpack_object_print(stdout, decode(body, &row)), puts("");
+        show(topic.bytes, decode(body, &row));
         msgpack_unpacked_destroy(&row);
     }
     msgpack_object_map seqs = get(*head, "seqs").via.map;
@@ -60,7 +60,7 @@ static void take(const char *topic, msgpack_object body) {
     if (seq <= last->seq) return (void)printf("# known %s %lu\n", topic, seq); /* sent twice, or in the snapshot already */
     if (seq > last->seq + 1 && (last->seq || joined == epoch)) printf("# gap %s %lu\n", topic, seq - last->seq - 1);
     last->seq = seq;
-    printf("%s ", topic), msgpack_object_print(stdout, body), puts("");
+    show(topic, body);
     if (!strncmp(topic, "heartbeat", 9) && joined != epoch) snapshot(); /* all subscriptions work now */
 }
 

@@ -73,3 +73,6 @@ def test_every_sample_is_short() -> None:
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in samples()}
     long = {name: lines for name, lines in lengths.items() if lines > LINES[Path(name).suffix in SCRIPTS]}
     assert long == {}, "a sample is to be read at one go: move what its reader does not need to tests/samples/drivers"
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    rows = {name: row for row in readme.splitlines() for name in lengths if row.startswith(f"| `{name}`")}
+    assert [name for name, lines in lengths.items() if f" | {lines} " not in rows[name]] == []

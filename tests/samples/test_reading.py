@@ -68,7 +68,10 @@ def events_of(lines: list[str]) -> Iterator[tuple[str, dict[str, int]]]:
     for line in lines:
         if not line.startswith("#"):
             at = line.rindex(" {", 0, line.index('"') + 1)
-            yield line[:at], json.loads(line[at:])
+            yield (
+                line[:at],
+                json.loads(line[at:].replace('"=>nil', '":null').replace('"=>', '":')),
+            )  # msgpack-c's own form
 
 
 def notes_of(lines: list[str]) -> Counter[str]:
