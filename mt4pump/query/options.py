@@ -28,8 +28,8 @@ class QueryOptions:
     page_bytes: int = 2**20
     page_s: float = 0.05
     slice_rows: int = 500
-    work_s: float = 0.0003
-    rest_s: float = 0.0001
+    work_s: float = 0.0002
+    rest_s: float = 0.001
     cut_wait_s: float = 2.0
     cuts_held: int = 8
     cut_idle_s: float = 30.0

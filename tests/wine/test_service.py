@@ -121,14 +121,16 @@ def named(text: str) -> list[str]:
     return [line.split(":")[0] for line in text.splitlines() if line.startswith("mt4pump")]
 
 
-def heartbeat(socket: zmq.Socket[bytes], epoch_after: int = 0) -> Message:
+def heartbeat(service: Service, socket: zmq.Socket[bytes], epoch_after: int = 0) -> Message:
     """Return the next heartbeat of a session that runs, of a daemon that started later than ``epoch_after``."""
     deadline_s = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline_s:
-        event = receive(socket, LIMIT_S)
+        if not socket.poll(1000):
+            continue
+        event = receive(socket)
         if event.topic == "heartbeat" and event.body["state"] == "pumping" and event.body["epoch"] > epoch_after:
             return event
-    raise AssertionError("no such heartbeat")
+    raise AssertionError(f"no such heartbeat; {service.told('status', 'mt4pump')}, {service.log.read_text('utf-8')}")
 
 
 def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str) -> None:
@@ -139,10 +141,10 @@ def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str)
     assert service("status", "daemon") == (0, "mt4pump          SERVICE_RUNNING\n")
     with context() as own:
         socket = pumping(own, endpoint)
-        before = heartbeat(socket).body
+        before = heartbeat(service, socket).body
         for pid in service.processes():
             psutil.Process(pid).kill()
-        after = heartbeat(socket, before["epoch"]).body
+        after = heartbeat(service, socket, before["epoch"]).body
         assert after["log"] == before["log"], "the same journal"
         assert after["offset"] > before["offset"] > 0, "offsets go on"
         assert "mt4pump: stopped" in service.must("stop")

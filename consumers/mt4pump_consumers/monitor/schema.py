@@ -67,9 +67,13 @@ def connect(path: Path | None) -> sqlite3.Connection:
     connection = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None)
     # Committed means: outlives a crash of the monitor. A power cut may take the last transactions, whole; as the
     # position is in them, what they held comes again from the daemon's journal.
-    connection.executescript(
-        f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = {WAL_LIMIT_BYTES};"
-    )
+    try:
+        connection.executescript(
+            f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = {WAL_LIMIT_BYTES};"
+        )
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
