@@ -18,7 +18,7 @@ from mt4pump.intake import Intake
 from mt4pump.journal import Journal, JournalReader
 from mt4pump.pulse import Pulse
 from mt4pump.pump import Pump, PumpOptions
-from mt4pump.query import QueryServer
+from mt4pump.query import QueryServer, Way
 from mt4pump.security import EVERYTHING, Gatekeeper
 from mt4pump.server_clock import ServerClock
 from mt4pump.session import CUT, FINISH, SELECT, Supervisor
@@ -75,6 +75,7 @@ class Daemon:
             intake.trades.recall(self._journal.open_orders())
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
+        self._way = Way(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
         self._query = self._query_server(settings, server_clock)
         pulse = Pulse(
             inbox=self.inbox,
@@ -122,7 +123,7 @@ class Daemon:
             allowed=gate.allowed_query if gate else lambda _name: EVERYTHING,
             ask_cut=self.ask_cut,
             reader=self._reader(settings),
-            live=lambda: self.inbox.received,
+            way=self._way,
             describe=Description(
                 settings,
                 epoch=self.epoch,
@@ -135,7 +136,11 @@ class Daemon:
 
     def _reader(self, settings: Settings) -> JournalReader | None:
         journal = self._journal
-        return None if journal is None else JournalReader(journal_path(settings), lambda: journal.unstored_after)
+        return (
+            None
+            if journal is None
+            else JournalReader(journal_path(settings), lambda: journal.unstored_after, self._way)
+        )
 
     @property
     def query_endpoint(self) -> str | None:

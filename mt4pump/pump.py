@@ -52,7 +52,8 @@ class PumpOptions:
 class Pump(Thread):
     """Runs `Intake` on what the inbox holds until FINISH. ``crash`` is what ended it when it should not have.
 
-    ``turns`` counts its wake-ups: a number that stands still means that the thread hangs.
+    ``turns`` counts its wake-ups: a number that stands still means that the thread hangs. ``is_busy`` tells whether it
+    is at work, for threads that make way.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Pump(Thread):
         self._reconcile_at_s = time.monotonic() + options.reconcile_interval_s  # START itself reads all tables
         self._refused_seen = 0
         self._finished = False
+        self.is_busy = False
 
     def run(self) -> None:
         """Turn records into messages until told to finish; then say goodbye and close socket and journal."""
@@ -105,8 +107,10 @@ class Pump(Thread):
     def _wake_up(self) -> None:
         """Take what waits, a bounded lot, then do the housekeeping that is due."""
         inbox = self._inbox
-        is_busy = self._intake.more_quotes or self._emitter.publisher.more_waiting
-        record = inbox.take_now() if is_busy else inbox.take(IDLE_WAIT_S)
+        goes_on = self._intake.more_quotes or self._emitter.publisher.more_waiting
+        self.is_busy = False
+        record = inbox.take_now() if goes_on else inbox.take(IDLE_WAIT_S)
+        self.is_busy = True
         for _ in range(RECORDS_PER_WAKE_UP):
             if record is None:
                 break

@@ -135,7 +135,9 @@ def _trade() -> dict[str, Spec]:
         partial=True,
     )
     ended = Spec(
-        BOOL, "true: the order is not open", when="a `modified` tells of an order whose end was told before, or of money"
+        BOOL,
+        "true: the order is not open",
+        when="a `modified` tells of an order whose end was told before, or of money",
     )
     return {**record, "action": ACTION, "change": change, "before": before, "ended": ended}
 

@@ -20,7 +20,7 @@ PAGE_BYTES = 4 * 2**20
 SCAN_ROWS = 50_000
 """Rows looked at for one page; fewer when each must be compared with many prefixes."""
 CHEAP_PREFIXES = 8
-BATCH_ROWS = 256
+BATCH_ROWS = 16
 
 
 class JournalReader:
@@ -28,11 +28,18 @@ class JournalReader:
 
     Its connection is its own, read-only, opened when first needed and again when the file was replaced. No lock of
     it outlives a page. ``unstored_after``, where given, is `Journal.unstored_after`: it lets a page say that it is not
-    whole while the journal fails, which the file cannot.
+    whole while the journal fails, which the file cannot. ``make_way`` is called between few rows, for threads that
+    have more urgent work: SQLite lets go of the interpreter at every row, and taking it from them costs them dearly.
     """
 
-    def __init__(self, path: Path, unstored_after: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        unstored_after: Callable[[], int | None] = lambda: None,
+        make_way: Callable[[], object] = lambda: None,
+    ) -> None:
         self._path = path.absolute()
+        self._make_way = make_way
         self._unstored_after = unstored_after
         self._connection: sqlite3.Connection | None = None
         self._place: tuple[int, int] = (0, 0)
@@ -56,7 +63,7 @@ class JournalReader:
         try:
             connection = self._connect()
             connection.execute("BEGIN")
-            search = _Search(connection, after, to, self._unstored_after())
+            search = _Search(connection, after, to, self._unstored_after(), self._make_way)
             page = search.page(minimal(prefixes), max(1, min(limit, PAGE_ROWS)), since, until)
             connection.execute("COMMIT")
         except FAULTS as error:
@@ -92,8 +99,16 @@ class JournalReader:
 class _Search:
     """One page, inside one read transaction: what it sees does not change under it."""
 
-    def __init__(self, connection: sqlite3.Connection, after: int, to: int | None, unstored_after: int | None) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        after: int,
+        to: int | None,
+        unstored_after: int | None,
+        make_way: Callable[[], object],
+    ) -> None:
         self._connection = connection
+        self._make_way = make_way
         self._marks = read_meta(connection)
         # Two statements: SQLite finds one extreme at once, and reads the whole table for two.
         first, last = self._one('SELECT min("offset") FROM events'), self._one('SELECT max("offset") FROM events')
@@ -124,6 +139,7 @@ class _Search:
         events: list[Replayed] = []
         size = 0
         while batch := list(map(Replayed._make, cursor.fetchmany(BATCH_ROWS))):
+            self._make_way()
             events += batch
             size += sum([len(body) for _, _, body in batch])
             if size >= PAGE_BYTES:

@@ -10,6 +10,7 @@
 """
 
 from mt4pump.query.options import QueryOptions
+from mt4pump.query.pace import Way
 from mt4pump.query.server import QueryServer
 
-__all__ = ["QueryOptions", "QueryServer"]
+__all__ = ["QueryOptions", "QueryServer", "Way"]

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from mt4pump.complaints import Complaints
 from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Pace, Stopped
+from mt4pump.query.pace import Pace, Stopped, Way
 from mt4pump.query.replays import Reader, replay_page
 from mt4pump.query.replies import Reply, refused
 from mt4pump.query.requests import (
@@ -76,11 +76,11 @@ class Answers:
         reader: Reader | None,
         describe: Callable[[], Body],
         is_stopping: Callable[[], bool],
-        live: Callable[[], int] | None = None,
+        way: Way | None = None,
     ) -> None:
         self.counts = {"requests": 0, "errors": 0, "dropped": 0, "events": 0, "cuts": 0}
         self.cuts = HeldCuts(options, time.monotonic)
-        self.pace = Pace(options.work_s, options.rest_s, is_stopping, live)
+        self.pace = Pace(options.work_s, options.rest_s, is_stopping, way)
         self.complaints = Complaints(log)
         self._options = options
         self._limits = Limits(

@@ -29,7 +29,7 @@ class QueryOptions:
     page_s: float = 0.05
     slice_rows: int = 500
     work_s: float = 0.0002
-    rest_s: float = 0.001
+    rest_s: float = 0.005
     cut_wait_s: float = 2.0
     cuts_held: int = 8
     cut_idle_s: float = 30.0

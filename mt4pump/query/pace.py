@@ -1,9 +1,9 @@
 """Work in short stretches, so that the live stream's thread never waits long for the interpreter.
 
-Python lets one thread run at a time. A thread that wants to run while another works waits for a whole switch interval,
-and does so after every call that lets go of the interpreter, as each send does. So long work stops of itself now and
-then, for long enough that the others really get in: letting go without a pause is taken back before they woke up. While
-nothing happens on the live stream there is nobody to wait for.
+Python lets one thread run at a time. The live stream's thread lets go of it at every send, tens of times per batch; a
+thread that works meanwhile takes it each time, and handing it back costs far more than the send. So long work looks
+every few dozen microseconds whether the live stream has something to do, and then sleeps until that is done (`Way`).
+Beside a rapid live stream it rests as well: the reader of what it made needs a core, too, and there may be only two.
 """
 
 from __future__ import annotations
@@ -11,15 +11,60 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+NAP_S, NAPS = 0.0002, 10
+"""How long, and how often in a row, long work sleeps while the live stream is busy."""
+RAPID_PER_S = 1_000.0
+"""Events per second from which on a live stream is rapid."""
+DUE_S = 0.0005
+"""How long it works then: a fifth of the time, though the live stream never comes to an end."""
+
 
 class Stopped(Exception):
     """The thread was told to stop in the middle of its work."""
 
 
+class Way:
+    """Sleeps while the live stream is busy, a bounded time; after that a stretch of work is due all the same.
+
+    ``is_busy`` tells whether the live stream has something to do, ``received`` how many events it has had so far.
+    """
+
+    def __init__(
+        self,
+        is_busy: Callable[[], object],
+        received: Callable[[], int] = lambda: 0,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        now_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._is_busy = is_busy
+        self._received = received
+        self._seen = (0, 0.0)
+        self._sleep = sleep
+        self._now_s = now_s
+        self._due_until_s = 0.0
+
+    def __call__(self) -> None:
+        """Return as soon as the live stream has nothing to do, at once when that is so."""
+        if not self._is_busy() or self._now_s() < self._due_until_s:
+            return
+        for _ in range(NAPS):
+            self._sleep(NAP_S)
+            if not self._is_busy():
+                return
+        self._due_until_s = self._now_s() + DUE_S
+
+    def is_rapid(self) -> bool:
+        """Return whether `RAPID_PER_S` events came since the last call."""
+        count, since_s = self._seen
+        self._seen = (self._received(), self._now_s())
+        return self._seen[0] - count > RAPID_PER_S * (self._seen[1] - since_s)
+
+
 class Pace:
     """Counts the time of one request. ``tick`` is to be called every few dozen microseconds of work.
 
-    ``live`` counts what happened on the live stream; without it something always does.
+    ``way`` makes way for the live stream; without one it rests.
     """
 
     def __init__(
@@ -27,7 +72,7 @@ class Pace:
         work_s: float,
         rest_s: float,
         is_stopping: Callable[[], bool] = lambda: False,
-        live: Callable[[], int] | None = None,
+        way: Way | None = None,
         *,
         now_s: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], object] = time.sleep,
@@ -35,8 +80,7 @@ class Pace:
         self._work_s = work_s
         self._rest_s = rest_s
         self._is_stopping = is_stopping
-        self._live = live
-        self._live_seen = -1
+        self._way = way
         self._now_s = now_s
         self._sleep = sleep
         self._began_s = self._since_s = now_s()
@@ -50,13 +94,13 @@ class Pace:
         return self._now_s() - self._began_s
 
     def tick(self) -> None:
-        """Rest if it is time to; raises Stopped when the thread is to end."""
+        """Make way, or rest if it is time to; raises Stopped when the thread is to end."""
+        if self._way is not None:
+            self._way()
         if self._now_s() - self._since_s < self._work_s:
             return
         if self._is_stopping():
             raise Stopped
-        live = self._live() if self._live is not None else None
-        if live is None or live != self._live_seen:
+        if self._way is None or self._way.is_rapid():
             self._sleep(self._rest_s)
-        self._live_seen = live or 0
         self._since_s = self._now_s()

@@ -17,7 +17,7 @@ from mt4pump.errors import BindError
 from mt4pump.query.answers import Answers, Peer, Permissions
 from mt4pump.query.envelope import FRAMES_LIMIT, Letter, opened
 from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Stopped
+from mt4pump.query.pace import Stopped, Way
 from mt4pump.query.replays import Reader
 from mt4pump.query.replies import Reply, packed_head
 from mt4pump.state import CutRequest
@@ -27,7 +27,7 @@ POLL_MS = 50
 """How late, at most, an idle thread notices that it is to stop, or that a held cut has expired."""
 WIRE_SLACK = 4
 """A frame up to this many times too large is still read, so that its sender is told; a larger one cuts it off."""
-FRAMES_PER_LOOK = 64
+FRAMES_PER_LOOK = 16
 """Frames sent or skipped between two looks at the clock."""
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class QueryServer(Thread):
     ``secure`` makes the socket a CURVE server, or nothing; ``allowed`` gives the permissions of a client's name (empty
     without CURVE); ``ask_cut`` hands a request to the pump thread; ``reader`` is the journal (None: there is none) and
     from here on the thread's own; ``describe`` gives the body of a description;
-    ``live`` counts the events of the live stream, for which long work makes way. ``crash`` is what ended the thread
+    ``way`` makes way for the live stream in the midst of long work. ``crash`` is what ended the thread
     when it should not have.
     """
 
@@ -54,7 +54,7 @@ class QueryServer(Thread):
         ask_cut: Callable[[CutRequest], None],
         reader: Reader | None,
         describe: Callable[[], Body],
-        live: Callable[[], int] | None = None,
+        way: Way | None = None,
     ) -> None:
         super().__init__(name="query", daemon=True)
         self.crash: BaseException | None = None
@@ -68,7 +68,7 @@ class QueryServer(Thread):
             reader=reader,
             describe=describe,
             is_stopping=self._told_to_stop.is_set,
-            live=live,
+            way=way,
         )
         self.counts = self._answers.counts
         self._socket = context.socket(zmq.ROUTER)

@@ -151,7 +151,8 @@ def _read(pipe: multiprocessing.connection.Connection, endpoint: str, ending: Ev
     receive = super(zmq.Socket, socket).recv
     pipe.send("ready")
     while not ending.is_set():
-        after, events, began_s = 0, 0, time.perf_counter()
+        after: int | None = 0
+        events, began_s = 0, time.perf_counter()
         socket.send(msgpack.packb({"op": "replay", "after": 0, "limit": 10_000}))
         while after is not None:
             head = msgpack.unpackb(receive() or receive())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.query.pace import Pace, Stopped
+from mt4pump.query.pace import DUE_S, NAP_S, NAPS, Pace, Stopped, Way
 
 
 class Clock:
@@ -49,10 +49,47 @@ def test_a_stop_ends_the_work() -> None:
         Pace(0, 0, lambda: True).tick()
 
 
-def test_it_makes_way_for_a_live_stream_that_moves_and_not_for_one_that_stands_still() -> None:
-    clock = Clock()
-    events = [1, 1, 2, 2]
-    pace = Pace(1, 0.5, live=lambda: events.pop(0), now_s=lambda: clock.now_s, sleep=clock.sleep)
-    for clock.now_s in (1.0, 2.5, 4.0, 6.0):
+class Live:
+    """A live stream that is busy as often as it is told."""
+
+    def __init__(self, busy_looks: int = 0) -> None:
+        self.busy_looks = busy_looks
+        self.received = 0
+        self.clock = Clock()
+        self.way = Way(
+            self._look,
+            lambda: self.received,
+            sleep=self.clock.sleep,
+            now_s=lambda: self.clock.now_s,
+        )
+
+    def _look(self) -> bool:
+        self.busy_looks -= 1
+        return self.busy_looks >= 0
+
+
+def test_way_is_made_until_the_live_stream_is_done() -> None:
+    live = Live(2)
+    live.way()
+    assert live.clock.slept_s == [NAP_S] * 2
+    live.way()
+    assert len(live.clock.slept_s) == 2
+
+
+def test_beside_a_live_stream_that_never_ends_a_stretch_of_work_comes_after_each_wait() -> None:
+    live = Live(1000)
+    live.clock.now_s = 1.0
+    live.way()
+    live.way()
+    assert len(live.clock.slept_s) == NAPS
+    live.clock.now_s += DUE_S
+    live.way()
+    assert len(live.clock.slept_s) == 2 * NAPS
+
+
+def test_it_rests_beside_a_rapid_live_stream_and_not_beside_a_slow_one() -> None:
+    live = Live()
+    pace = Pace(1, 0.5, way=live.way, now_s=lambda: live.clock.now_s, sleep=live.clock.sleep)
+    for live.clock.now_s, live.received in ((10.0, 100), (12.0, 2_000), (14.0, 10_000)):
         pace.tick()
-    assert len(clock.slept_s) == 2
+    assert live.clock.slept_s == [0.5]
