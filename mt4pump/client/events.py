@@ -140,8 +140,8 @@ class Quote(Event):
 class Trade(Event):
     """An order changed. ``change`` says how; ``before`` holds the old values of the fields that changed.
 
-    Names are TradeRecord's. ``volume`` in hundredths of a lot, times in seconds on the server's clock. ``ended`` is True
-    where a ``modified`` came after the order's end: the order is not open.
+    Names are TradeRecord's. ``volume`` in hundredths of a lot, times in seconds on the server's clock. ``ended`` is
+    True where a ``modified`` came after the order's end: the order is not open.
     """
 
     __slots__ = ()
