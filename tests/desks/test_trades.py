@@ -92,7 +92,7 @@ def test_garbage_of_the_right_length_is_told_as_what_it_says(desk: Stand) -> Non
 
 def test_a_record_that_comes_after_its_orders_end_says_that_the_order_is_not_open(desk: Stand) -> None:
     desk.take(TRADES, ADD, trade())
-    desk.take(TRADES, DELETE, trade(**SHUT))
+    desk.take(TRADES, DELETE, trade(1, **SHUT))
     (late,) = desk.take(TRADES, UPDATE, trade(sl=1.0))
     assert (late.body["change"], late.body["ended"]) == ("modified", True)
     (restored,) = desk.take(TRADES, UPDATE, trade(sl=1.0, timestamp=3))
