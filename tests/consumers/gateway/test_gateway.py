@@ -280,8 +280,8 @@ def test_a_resume_is_cut_short_and_goes_on_where_it_ended(tmp_path: Path, feed: 
             offset = message["offset"]
         assert len(answers) > 1
         assert all(answer["whole"] for answer in answers)
-        assert len(offsets) == sum(answer["count"] for answer in answers)
         assert offsets == sorted(set(offsets))
+        assert len(offsets) >= sum(answer["count"] for answer in answers)  # between two parts live ones may come
         assert until(link, kind("trade"))["data"]["offset"] > offsets[-1]
         stop(run.program)
 
