@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-AT_ONCE = ("-n", "3", "--dist", "loadfile")
-"""Most tests wait for sockets and processes: three files at once take half the time on two cores."""
+AT_ONCE = ("-n", "2", "--dist", "loadfile")
+"""Most tests wait for sockets and processes: two files at once take half the time."""
 CHECKS = (
     ("lint", ["-m", "ruff", "check", "."]),
     ("format", ["-m", "ruff", "format", "--check", "."]),

@@ -26,7 +26,7 @@ from tests.chaos.reader import ASYNC, ITERATE, RECEIVE
 from tests.chaos.verdict import Stored, Truth
 
 START_S = 30.0
-END_S = 60.0
+END_S = 150.0
 LATE_S = 120.0
 SLICE_S = 0.05
 SUFFIXES = ("", "|")

