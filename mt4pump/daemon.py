@@ -10,23 +10,30 @@ import zmq
 from mt4pump import __version__
 from mt4pump.clock import wall_clock
 from mt4pump.complaints import Complaints
-from mt4pump.description import Description
-from mt4pump.emitter import Emitter
-from mt4pump.inbox import Inbox
-from mt4pump.instance import Instance
-from mt4pump.intake import Intake
 from mt4pump.journal import Journal, JournalReader
-from mt4pump.pulse import Pulse
-from mt4pump.pump import Pump, PumpOptions
+from mt4pump.pumping.emitter import Emitter
+from mt4pump.pumping.inbox import Inbox
+from mt4pump.pumping.intake import Intake
+from mt4pump.pumping.pulse import Pulse
+from mt4pump.pumping.pump import Pump, PumpOptions
+from mt4pump.pumping.state import CutRequest
 from mt4pump.query import QueryServer, Way
+from mt4pump.running.description import Description
+from mt4pump.running.instance import Instance
+from mt4pump.running.sources import Source
+from mt4pump.running.wiring import (
+    intake_options,
+    journal_options,
+    journal_path,
+    query_options,
+    session_plan,
+    socket_options,
+)
 from mt4pump.security import EVERYTHING, Gatekeeper
 from mt4pump.server_clock import ServerClock
 from mt4pump.session import CUT, FINISH, SELECT, Supervisor
 from mt4pump.settings import Settings
-from mt4pump.sources import Source
-from mt4pump.state import CutRequest
 from mt4pump.wire import QUOTE, Encoder
-from mt4pump.wiring import intake_options, journal_options, journal_path, query_options, session_plan, socket_options
 
 SUPERVISOR_STOP_S = 0.4
 PUMP_STOP_S = 0.4

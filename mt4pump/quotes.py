@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import msgpack
 
-from mt4pump.decode import ansi_text
-from mt4pump.layout import SYMBOL_INFO
-from mt4pump.record import format_of
+from mt4pump.manager_api.decode import ansi_text
+from mt4pump.manager_api.layout import SYMBOL_INFO
+from mt4pump.manager_api.record import format_of
 from mt4pump.wire import QUOTE, Body, Encoder, topic_of
 
 QUOTE_FIELDS = frozenset({"symbol", "digits", "direction", "lasttime", "bid", "ask", "high", "low"})

@@ -15,9 +15,9 @@ from threading import Event, Thread
 from typing import Protocol
 
 from mt4pump.errors import ConnectionLost, LoginError, PumpError
-from mt4pump.inbox import Inbox
 from mt4pump.logs import fact
-from mt4pump.manager import Manager, ManagerFactory
+from mt4pump.manager_api.manager import Manager, ManagerFactory
+from mt4pump.pumping.inbox import Inbox
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
 ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT = (2**31 + word for word in range(6))

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgpack
 
-from mt4pump.codes import ACTION_NAMES, Transaction
-from mt4pump.decode import Decoder, Fields
 from mt4pump.errors import LayoutError
+from mt4pump.manager_api.codes import ACTION_NAMES, Transaction
+from mt4pump.manager_api.decode import Decoder, Fields
 
 ADD, DELETE, UPDATE = ACTION_NAMES[Transaction.ADD], ACTION_NAMES[Transaction.DELETE], ACTION_NAMES[Transaction.UPDATE]
 

@@ -13,8 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from mt4pump.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
-from mt4pump.decode import Fields
+from mt4pump.manager_api.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
+from mt4pump.manager_api.decode import Fields
 
 OPENED, PLACED, ACTIVATED, MODIFIED = "opened", "placed", "activated", "modified"
 CLOSED, CANCELLED, BALANCE, CREDIT, DELETED = "closed", "cancelled", "balance", "credit", "deleted"

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.codes import PumpCode
 from mt4pump.errors import FrameError
+from mt4pump.manager_api.codes import PumpCode
 
 PROTOCOL = 1
 Body = dict[str, Any]

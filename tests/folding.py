@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.state import Cut
+from mt4pump.pumping.state import Cut
 from mt4pump.trades import ENDS, MODIFIED
 from mt4pump.wire import COMMON_KEYS, OFFSET, Body
 

@@ -6,10 +6,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from mt4pump.codes import TradeCommand, TradeState
-from mt4pump.decode import Decoder, Fields
-from mt4pump.layout import CON_GROUP, CON_SYMBOL, MARGIN_LEVEL, ONLINE_RECORD, REQUEST_INFO, TRADE_RECORD, USER_RECORD
-from mt4pump.record import Record
+from mt4pump.manager_api.codes import TradeCommand, TradeState
+from mt4pump.manager_api.decode import Decoder, Fields
+from mt4pump.manager_api.layout import (
+    CON_GROUP,
+    CON_SYMBOL,
+    MARGIN_LEVEL,
+    ONLINE_RECORD,
+    REQUEST_INFO,
+    TRADE_RECORD,
+    USER_RECORD,
+)
+from mt4pump.manager_api.record import Record
 from tests.fake_manager import FakeManager
 
 Row = dict[str, Any]

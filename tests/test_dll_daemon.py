@@ -8,8 +8,8 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from mt4pump.codes import PumpCode, Transaction
-from mt4pump.layout import (
+from mt4pump.manager_api.codes import PumpCode, Transaction
+from mt4pump.manager_api.layout import (
     CON_GROUP,
     CON_PLUGIN,
     CON_SYMBOL,
@@ -24,9 +24,9 @@ from mt4pump.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.record import PUBLIC, Record
+from mt4pump.manager_api.record import PUBLIC, Record
 from tests.bus import until
-from tests.running import PASSWORD, Running, running_dll
+from tests.live import PASSWORD, Running, running_dll
 from tests.vendor.control import NEWS_READABLE, Vendor
 
 TRADE = {"order": 7, "login": 1001, "symbol": "EURUSD", "digits": 5, "volume": 100, "open_time": 99, "open_price": 1.1}

@@ -13,13 +13,13 @@ import pytest
 import zmq
 
 from mt4pump.client import Event, Subscriber
+from mt4pump.pumping.state import Cut, CutRequest
 from mt4pump.simulator.server import Simulator
-from mt4pump.state import Cut, CutRequest
 from mt4pump.trades import COMPUTED_LOCALLY
 from mt4pump.wire import KINDS, decode_frames
 from tests.bus import LIMIT_S, context, subscriber
 from tests.folding import Folded, Rows, differences, rows_of
-from tests.running import Running, running
+from tests.live import Running, running
 
 JOINS = 100
 """By plain sockets, and as many by the client."""

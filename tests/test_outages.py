@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from mt4pump.codes import PumpCode
 from mt4pump.complaints import Complaints
-from mt4pump.emitter import Emitter
-from mt4pump.intake import Intake, IntakeOptions
 from mt4pump.journal import Journal, JournalOptions
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.pumping.emitter import Emitter
+from mt4pump.pumping.intake import Intake, IntakeOptions
 from mt4pump.session import Link
 from mt4pump.trades import COMPUTED_LOCALLY
 from mt4pump.wire import KINDS, Encoder

@@ -13,9 +13,9 @@ import pytest
 import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Event, Query, Subscriber
-from mt4pump.codes import PumpCode, Transaction
 from mt4pump.daemon import Daemon
-from mt4pump.layout import (
+from mt4pump.manager_api.codes import PumpCode, Transaction
+from mt4pump.manager_api.layout import (
     CON_GROUP,
     CON_SYMBOL,
     MARGIN_LEVEL,
@@ -25,9 +25,9 @@ from mt4pump.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
+from mt4pump.running.sources import Source
 from mt4pump.security.keys import KeyPair, new_pair
 from mt4pump.settings import load
-from mt4pump.sources import Source
 from mt4pump.wire import KINDS, decode_frames
 from tests.bus import ANY_PORT, context, until
 from tests.fake_manager import FakeManager

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mt4pump.layout import SYMBOL_INFO
+from mt4pump.manager_api.layout import SYMBOL_INFO
 from mt4pump.quotes import FIRST, SLOT_LIMIT, QuoteStream, Slot, quote_fields
 from mt4pump.server_clock import AGREEMENTS, ServerClock
 from mt4pump.wire import Encoder

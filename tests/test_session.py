@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mt4pump.codes import PumpCode
 from mt4pump.errors import LibraryError, LoginError, StartError
-from mt4pump.inbox import Inbox
-from mt4pump.manager import Manager
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.manager import Manager
+from mt4pump.pumping.inbox import Inbox
 from mt4pump.session import (
     ATTACH,
     CONNECTING,

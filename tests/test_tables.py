@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.codes import Transaction
-from mt4pump.decode import Decoder, Fields
 from mt4pump.errors import LayoutError
-from mt4pump.layout import ONLINE_RECORD, USER_RECORD
+from mt4pump.manager_api.codes import Transaction
+from mt4pump.manager_api.decode import Decoder, Fields
+from mt4pump.manager_api.layout import ONLINE_RECORD, USER_RECORD
 from mt4pump.tables import Marks, Table
 
 ADD, DELETE, UPDATE, CHANGE_GRP = Transaction

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.codes import TradeCommand, TradeState, Transaction
-from mt4pump.decode import Decoder, Fields
-from mt4pump.layout import TRADE_RECORD
+from mt4pump.manager_api.codes import TradeCommand, TradeState, Transaction
+from mt4pump.manager_api.decode import Decoder, Fields
+from mt4pump.manager_api.layout import TRADE_RECORD
 from mt4pump.trades import (
     CHANGES,
     CLOSED,

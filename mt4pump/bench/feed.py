@@ -7,9 +7,9 @@ from collections import deque
 from threading import Thread
 
 from mt4pump.bench.pace import paced
-from mt4pump.codes import PumpCode, Transaction
-from mt4pump.layout import SYMBOL_INFO, TRADE_RECORD
-from mt4pump.manager import Notify
+from mt4pump.manager_api.codes import PumpCode, Transaction
+from mt4pump.manager_api.layout import SYMBOL_INFO, TRADE_RECORD
+from mt4pump.manager_api.manager import Notify
 
 SYMBOLS = 25
 ORDERS = 1_000
@@ -60,7 +60,7 @@ def trade_records() -> list[bytes]:
 
 
 class FeedManager:
-    """The `mt4pump.manager.Manager` of a benchmark: one session, no server."""
+    """The `mt4pump.manager_api.manager.Manager` of a benchmark: one session, no server."""
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()

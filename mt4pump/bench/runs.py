@@ -13,8 +13,8 @@ from mt4pump.bench.peers import BareLoop, NaivePipeline
 from mt4pump.bench.receiver import Received, Receiver
 from mt4pump.daemon import Daemon
 from mt4pump.quotes import QuoteStream
+from mt4pump.running.sources import Source
 from mt4pump.settings import Settings, load
-from mt4pump.sources import Source
 from mt4pump.wire import Encoder
 
 READY_LIMIT_S = 20.0

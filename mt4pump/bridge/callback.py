@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from ctypes import string_at
 
 from mt4pump.bridge.prototypes import NOTIFY_EX, POINTER_BYTES
-from mt4pump.codes import PumpCode
 from mt4pump.complaints import Complaints
-from mt4pump.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
-from mt4pump.manager import Notify
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.manager_api.manager import Notify
 
 RECORD_BYTES = {int(code): record.size for code, record in CALLBACK_RECORD.items()}
 PINNED_ALARM = 8

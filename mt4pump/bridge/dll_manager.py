@@ -18,11 +18,11 @@ from threading import Lock
 from mt4pump.bridge.interface import Interface, plugin_array
 from mt4pump.bridge.library import Library
 from mt4pump.bridge.prototypes import TABLE_METHODS
-from mt4pump.codes import ReturnCode
 from mt4pump.errors import ConnectionLost, LoginError
-from mt4pump.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, SYMBOL_INFO
-from mt4pump.manager import TABLES, Notify
-from mt4pump.record import Record
+from mt4pump.manager_api.codes import ReturnCode
+from mt4pump.manager_api.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, SYMBOL_INFO
+from mt4pump.manager_api.manager import TABLES, Notify
+from mt4pump.manager_api.record import Record
 
 QUOTES_PER_CALL = 256
 PATH_BYTES = 1024
@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class DllManager:
-    """The `mt4pump.manager.Manager` of one session. ``working_directory`` is where the DLL keeps its files."""
+    """The `mt4pump.manager_api.manager.Manager` of one session.
+
+    ``working_directory`` is where the DLL keeps its files.
+    """
 
     abandoned = 0
     """Interfaces of this process that could not be released because a call in them never came back."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mt4pump.bridge.prototypes import ABSENT_IN_64_BIT_DLL, METHOD, METHODS, POINTER_BYTES, WORD_BITS
-from mt4pump.codes import CONNECTION_LOSSES, LOGIN_REFUSALS, OBSERVED_MEANINGS, ReturnCode, return_code_name
 from mt4pump.errors import ConnectionLost, LibraryError, LoginError, ManagerError
+from mt4pump.manager_api.codes import CONNECTION_LOSSES, LOGIN_REFUSALS, OBSERVED_MEANINGS, ReturnCode, return_code_name
 
 ARRAY_LIMIT_BYTES = 1 << 30
 """A table larger than this (a million accounts) is taken for a wrong number, not for memory to read."""

@@ -75,7 +75,7 @@ TABLE_METHODS = {
     "plugins": "PluginsGet",
     "news": "NewsGet",
 }
-"""Names of `mt4pump.manager.TABLES` and the method that reads each."""
+"""Names of `mt4pump.manager_api.manager.TABLES` and the method that reads each."""
 
 ABSENT_IN_64_BIT_DLL = frozenset({"NewsGet", "NewsBodyRequest", "NewsBodyGet"})
 """The vendor says these are not available in mtmanapi64.dll (`NewsBodyRequest` is useless without its `Get`)."""

@@ -22,7 +22,7 @@ from mt4pump.cli.numbers import count, port
 from mt4pump.demo.parts import Ports, consumers, daemon, environment, missing
 from mt4pump.demo.stage import CANNOT_START, ChildEnded, Stage, check_free
 from mt4pump.errors import SettingsError
-from mt4pump.signals import asked_to_end
+from mt4pump.running.signals import asked_to_end
 
 EXIT_OK, EXIT_ANYTHING = 0, 1
 WIDTH = 110

@@ -16,15 +16,15 @@ import zmq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mt4pump.binding import bind, bind_failure
 from mt4pump.cli.numbers import count
 from mt4pump.errors import BindError, SettingsError
 from mt4pump.logs import one_line
+from mt4pump.publishing.binding import bind, bind_failure
 from mt4pump.recording import Recording, Taken
+from mt4pump.running.signals import asked_to_end
 from mt4pump.settings import setting_as_written
 from mt4pump.settings.values import endpoint as checked_endpoint
 from mt4pump.settings.values import endpoint_host, is_loopback
-from mt4pump.signals import asked_to_end
 
 NS = 1_000_000_000
 SLICE_S = 0.2

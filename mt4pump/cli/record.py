@@ -24,7 +24,7 @@ from mt4pump.cli.tail import BATCH, End, Socket, subscriber
 from mt4pump.cli.topics import TopicFilter, is_heartbeat
 from mt4pump.errors import StartError
 from mt4pump.recording import RecordingWriter
-from mt4pump.signals import asked_to_end
+from mt4pump.running.signals import asked_to_end
 
 FLUSH_S = 1.0
 """A recording that is killed has lost at most so much."""

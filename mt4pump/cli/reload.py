@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mt4pump.cli.numbers import seconds
 from mt4pump.errors import SettingsError
-from mt4pump.reload import ANSWER_LIMIT_S, ReloadError, ask_to_reload
+from mt4pump.running.reload import ANSWER_LIMIT_S, ReloadError, ask_to_reload
 from mt4pump.settings import setting_as_written
 from mt4pump.settings.values import path
 

@@ -40,6 +40,6 @@ def command(args: argparse.Namespace) -> int:
 
 
 def _run(settings: Settings, reload: Callable[[], Settings]) -> int:
-    from mt4pump.running import run  # noqa: PLC0415 - wrong settings must be told before sockets and rooms are loaded
+    from mt4pump.running.program import run  # noqa: PLC0415 - wrong settings must be told before sockets and rooms are loaded
 
     return run(settings, reload)

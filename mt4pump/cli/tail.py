@@ -21,7 +21,7 @@ from mt4pump.cli.numbers import count, seconds
 from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter
 from mt4pump.cli.views import Screen, View, line_view
 from mt4pump.errors import SettingsError
-from mt4pump.signals import asked_to_end
+from mt4pump.running.signals import asked_to_end
 
 if TYPE_CHECKING:
     from mt4pump.client import ClientKeys

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import zmq
 
-from mt4pump.address_holder import holder_of
 from mt4pump.errors import JournalError, LibraryError, SettingsError, StartError
-from mt4pump.instance import instance_on
-from mt4pump.publisher import bind_failure
+from mt4pump.publishing.address_holder import holder_of
+from mt4pump.publishing.publisher import bind_failure
+from mt4pump.running.instance import instance_on
 from mt4pump.settings import Settings
 
 CONNECT_LIMIT_S = 3.0
@@ -44,7 +44,7 @@ def trials(settings: Settings) -> Iterator[Finding]:
         yield from tick_files(settings.ticks)
     yield data_folder(settings.data_dir)
     if settings.journal:
-        from mt4pump.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
+        from mt4pump.running.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
 
         yield journal(journal_path(settings))
     yield from addresses(settings)

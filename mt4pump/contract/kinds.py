@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mt4pump import layout
-from mt4pump.codes import ACTION_NAMES
 from mt4pump.contract.heartbeat import HEARTBEAT_FIELDS, SESSION_STATES
 from mt4pump.contract.records import numbers_of, record_fields
 from mt4pump.contract.spec import BOOL, FLOAT, IN_EVENT, INT, STR, UINT, Spec, Specs, fixed, plain_fields, rows_of
-from mt4pump.record import PERSONAL
+from mt4pump.manager_api import layout
+from mt4pump.manager_api.codes import ACTION_NAMES
+from mt4pump.manager_api.record import PERSONAL
 from mt4pump.trades import CHANGES
 from mt4pump.wire import KINDS, SESSION, Kind
 

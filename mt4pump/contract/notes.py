@@ -1,7 +1,7 @@
 """Units and meanings of the API's record fields, one row per field or group of alike ones; pure.
 
-A row is ``names: unit: meaning``. Names and types come from `mt4pump.layout`; a test holds the two together, so that a
-field can neither go unexplained nor be explained without being published.
+A row is ``names: unit: meaning``. Names and types come from `mt4pump.manager_api.layout`; a test holds
+the two together, so that a field can neither go unexplained nor be explained without being published.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Manager API's enumerations that fields hold, by the name that a unit calls them; pure.
 
-Those that the daemon itself decides by stand in `mt4pump.codes`; the others are only told to readers. Source: the
-API's header, builds 509 to 1403.
+Those that the daemon itself decides by stand in `mt4pump.manager_api.codes`; the others are only told to readers.
+Source: the API's header, builds 509 to 1403.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from mt4pump.codes import (
+from mt4pump.manager_api.codes import (
     Activation,
     MarginLevelType,
     RequestStatus,

@@ -8,7 +8,7 @@ from mt4pump.contract.notes import NOTES
 from mt4pump.contract.numbers import NUMBERS
 from mt4pump.contract.spec import FLOAT, INT, LIST, MAP, STR, UINT, Spec
 from mt4pump.errors import LayoutError
-from mt4pump.record import PERSONAL, PUBLIC, Field, Record
+from mt4pump.manager_api.record import PERSONAL, PUBLIC, Field, Record
 
 TYPE_OF_LETTER = {
     **dict.fromkeys("bhiq", INT),
@@ -16,11 +16,11 @@ TYPE_OF_LETTER = {
     **dict.fromkeys("fd", FLOAT),
     **dict.fromkeys("su", STR),
 }
-"""What a decoded field is, by its kind in `mt4pump.record`."""
+"""What a decoded field is, by its kind in `mt4pump.manager_api.record`."""
 
 
 def record_fields(record: Record, personal: frozenset[str] = frozenset()) -> dict[str, Spec]:
-    """Return the fields that a `mt4pump.decode.Decoder` of ``record`` gives, in its order.
+    """Return the fields that a `mt4pump.manager_api.decode.Decoder` of ``record`` gives, in its order.
 
     Raises LayoutError when a field has no note, so that none is published without an explanation.
     """

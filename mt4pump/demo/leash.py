@@ -12,7 +12,7 @@ import sys
 import time
 from threading import Thread
 
-from mt4pump.signals import ask_to_end
+from mt4pump.running.signals import ask_to_end
 
 GRACE_S = 8.0
 """Longer than the parent waits, which then says so; if there is no parent any more, this is what bounds it."""

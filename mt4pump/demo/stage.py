@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 
-from mt4pump.address_holder import holder_of, listens
 from mt4pump.demo.child import Child
 from mt4pump.demo.parts import HOST, Part
 from mt4pump.errors import StartError
+from mt4pump.publishing.address_holder import holder_of, listens
 
 READY_LIMIT_S = 30.0
 SLICE_S = 0.1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from mt4pump.decode import Decoder, Fields, ansi_text, utf16_text
 from mt4pump.desks.reader import Reader
-from mt4pump.emitter import Emitter
 from mt4pump.errors import ManagerError
-from mt4pump.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
-from mt4pump.record import Record
+from mt4pump.manager_api.decode import Decoder, Fields, ansi_text, utf16_text
+from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.manager_api.record import Record
+from mt4pump.pumping.emitter import Emitter
 from mt4pump.tables import ADD, UPDATE
 from mt4pump.wire import MAIL, NEWS
 

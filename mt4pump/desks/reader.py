@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mt4pump.codes import ReturnCode
 from mt4pump.errors import ConnectionLost
-from mt4pump.manager import Manager
+from mt4pump.manager_api.codes import ReturnCode
+from mt4pump.manager_api.manager import Manager
 from mt4pump.session import Link
 
 

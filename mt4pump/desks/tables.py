@@ -8,14 +8,22 @@ from typing import NamedTuple
 
 import msgpack
 
-from mt4pump.codes import Transaction
 from mt4pump.complaints import Complaints
-from mt4pump.cuts import Source, Take
-from mt4pump.decode import Decoder, Fields
 from mt4pump.desks.reader import Reader, rows
-from mt4pump.emitter import Emitter
 from mt4pump.errors import ConnectionLost, ManagerError
-from mt4pump.layout import CON_GROUP, CON_PLUGIN, CON_SYMBOL, ONLINE_RECORD, PLUGIN_CFG, REQUEST_INFO, USER_RECORD
+from mt4pump.manager_api.codes import Transaction
+from mt4pump.manager_api.decode import Decoder, Fields
+from mt4pump.manager_api.layout import (
+    CON_GROUP,
+    CON_PLUGIN,
+    CON_SYMBOL,
+    ONLINE_RECORD,
+    PLUGIN_CFG,
+    REQUEST_INFO,
+    USER_RECORD,
+)
+from mt4pump.pumping.cuts import Source, Take
+from mt4pump.pumping.emitter import Emitter
 from mt4pump.symbols import SymbolFilter
 from mt4pump.tables import Table, TableEvent
 from mt4pump.wire import GROUP, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind

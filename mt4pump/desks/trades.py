@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgpack
 
-from mt4pump.codes import ACTION_NAMES, Transaction
-from mt4pump.cuts import Take, listed
-from mt4pump.decode import Decoder, Fields
 from mt4pump.desks.reader import Reader
-from mt4pump.emitter import Emitter
-from mt4pump.layout import MARGIN_LEVEL, TRADE_RECORD
+from mt4pump.manager_api.codes import ACTION_NAMES, Transaction
+from mt4pump.manager_api.decode import Decoder, Fields
+from mt4pump.manager_api.layout import MARGIN_LEVEL, TRADE_RECORD
+from mt4pump.pumping.cuts import Take, listed
+from mt4pump.pumping.emitter import Emitter
 from mt4pump.tables import Marks
 from mt4pump.trades import MODIFIED, MONEY_CHANGES, TradeBook, TradeEvent, is_over
 from mt4pump.wire import ACTIVATION, MARGIN, TRADE, Kind

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from mt4pump.complaints import Complaints
+from mt4pump.pumping.state import Cut, CutRequest
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.pace import Pace, Stopped, Way
 from mt4pump.query.replays import Reader, replay_page
@@ -30,7 +31,6 @@ from mt4pump.query.requests import (
     unpacked,
 )
 from mt4pump.query.snapshots import ArrangedCut, HeldCuts, arranged, page
-from mt4pump.state import Cut, CutRequest
 from mt4pump.wire import Body
 
 CUT_LOOK_S = 0.02

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mt4pump.binding import SocketOptions
+from mt4pump.publishing.binding import SocketOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from mt4pump.decode import Fields
+from mt4pump.manager_api.decode import Fields
 from mt4pump.query.requests import Refusal
 from mt4pump.wire import Body
 

@@ -12,15 +12,15 @@ from threading import Event, Thread
 
 import zmq
 
-from mt4pump.binding import apply, bind, bind_failure
 from mt4pump.errors import BindError
+from mt4pump.publishing.binding import apply, bind, bind_failure
+from mt4pump.pumping.state import CutRequest
 from mt4pump.query.answers import Answers, Peer, Permissions
 from mt4pump.query.envelope import FRAMES_LIMIT, Letter, opened
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.pace import Stopped, Way
 from mt4pump.query.replays import Reader
 from mt4pump.query.replies import Reply, packed_head
-from mt4pump.state import CutRequest
 from mt4pump.wire import Body
 
 POLL_MS = 50

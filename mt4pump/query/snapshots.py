@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from mt4pump.decode import Fields
+from mt4pump.manager_api.decode import Fields
+from mt4pump.pumping.state import Cut
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.pace import Pace
 from mt4pump.query.replies import Reply, SnapshotBodies
 from mt4pump.query.requests import BUSY, CURSOR_EXPIRED, Cursor, Refusal
-from mt4pump.state import Cut
 
 SORTED_AT_ONCE = 1_000
 """Topics sorted in one go: a sort lets no other thread in until it is done, which is 0.1 ms for these."""

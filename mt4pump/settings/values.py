@@ -18,9 +18,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mt4pump.layout import USER_RECORD
-from mt4pump.record import PERSONAL, PUBLIC
-from mt4pump.wire_faults import wire_faults_of
+from mt4pump.manager_api.layout import USER_RECORD
+from mt4pump.manager_api.record import PERSONAL, PUBLIC
+from mt4pump.publishing.wire_faults import wire_faults_of
 
 PORT_MAX = 65_535
 IPC_PATH_MAX_BYTES = 103

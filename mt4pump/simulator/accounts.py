@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from mt4pump.codes import MarginLevelType, PumpCode, Transaction
-from mt4pump.layout import MARGIN_LEVEL, USER_RECORD
+from mt4pump.manager_api.codes import MarginLevelType, PumpCode, Transaction
+from mt4pump.manager_api.layout import MARGIN_LEVEL, USER_RECORD
 from mt4pump.simulator.groups import LEAK_MARK, Group, GroupTable
 from mt4pump.simulator.margin import Exposure, Levels, level_type, levels
 from mt4pump.simulator.stage import Stage

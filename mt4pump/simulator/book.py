@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import chain
 
-from mt4pump.codes import Activation, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
+from mt4pump.manager_api.codes import Activation, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
 from mt4pump.simulator.accounts import Account, AccountTable
 from mt4pump.simulator.market import Instrument, Market
 from mt4pump.simulator.orders import Order

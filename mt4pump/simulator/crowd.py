@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import accumulate
 
-from mt4pump.codes import TradeCommand, TradeReason
+from mt4pump.manager_api.codes import TradeCommand, TradeReason
 from mt4pump.simulator.accounts import Account, AccountTable
 from mt4pump.simulator.book import Book, Ticket
 from mt4pump.simulator.dealing import DealingDesk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mt4pump.codes import Activation, MarginLevelType, PumpCode
+from mt4pump.manager_api.codes import Activation, MarginLevelType, PumpCode
 from mt4pump.simulator.accounts import Account, AccountTable
 from mt4pump.simulator.book import Book
 from mt4pump.simulator.market import Instrument, Market

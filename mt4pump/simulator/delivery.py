@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from threading import Lock
 
-from mt4pump.codes import PumpCode, PumpFlag
-from mt4pump.layout import CALLBACK_RECORD
-from mt4pump.manager import Notify
+from mt4pump.manager_api.codes import PumpCode, PumpFlag
+from mt4pump.manager_api.layout import CALLBACK_RECORD
+from mt4pump.manager_api.manager import Notify
 
 HIDDEN_BY = {
     int(PumpCode.UPDATE_USERS): PumpFlag.HIDEUSERS,

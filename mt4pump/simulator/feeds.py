@@ -12,7 +12,7 @@ import math
 import time
 from typing import Protocol
 
-from mt4pump.codes import PumpCode, Transaction
+from mt4pump.manager_api.codes import PumpCode, Transaction
 from mt4pump.simulator.market import Instrument
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.pace import Pace

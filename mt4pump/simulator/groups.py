@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mt4pump.layout import CON_GROUP, CON_GROUP_SEC
+from mt4pump.manager_api.layout import CON_GROUP, CON_GROUP_SEC
 from mt4pump.simulator.symbols import SECURITIES
 
 LEAK_MARK = "SECRET-"

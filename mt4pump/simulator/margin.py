@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mt4pump.codes import MarginLevelType
+from mt4pump.manager_api.codes import MarginLevelType
 
 
 @dataclass(frozen=True, slots=True)

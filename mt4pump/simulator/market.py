@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from mt4pump.codes import SymbolDirection
-from mt4pump.layout import CON_SYMBOL, SYMBOL_INFO
+from mt4pump.manager_api.codes import SymbolDirection
+from mt4pump.manager_api.layout import CON_SYMBOL, SYMBOL_INFO
 from mt4pump.simulator.symbols import USD_PER, Specification, con_symbol
 
 NAME_BYTES = 12

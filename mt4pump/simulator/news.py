@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from mt4pump.codes import PumpCode
-from mt4pump.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from mt4pump.simulator.stage import Stage
 
 NEWS_KEPT = 64

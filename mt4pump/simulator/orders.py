@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from mt4pump.codes import PENDING_COMMANDS, Activation, TradeCommand, TradeReason, TradeState
-from mt4pump.layout import TRADE_RECORD
+from mt4pump.manager_api.codes import PENDING_COMMANDS, Activation, TradeCommand, TradeReason, TradeState
+from mt4pump.manager_api.layout import TRADE_RECORD
 from mt4pump.simulator.accounts import Account
 from mt4pump.simulator.margin import Exposure, position_margin, profit_at
 from mt4pump.simulator.market import Instrument, Market

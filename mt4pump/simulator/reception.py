@@ -10,9 +10,9 @@ from threading import Lock
 from time import monotonic
 from weakref import WeakSet
 
-from mt4pump.codes import ReturnCode
 from mt4pump.errors import ConnectionLost
-from mt4pump.manager import Notify
+from mt4pump.manager_api.codes import ReturnCode
+from mt4pump.manager_api.manager import Notify
 from mt4pump.simulator.delivery import Delivery
 from mt4pump.simulator.session import SimulatorManager
 

@@ -8,8 +8,8 @@ from collections import deque
 from threading import Event, Thread, current_thread
 from time import monotonic
 
-from mt4pump.codes import PumpCode
-from mt4pump.manager import Manager, Notify
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.manager import Manager, Notify
 from mt4pump.simulator.delivery import Delivery
 from mt4pump.simulator.faults import BURST, DROP, MUTE, NULL, SKIP, FaultSchedule, amount_of, check_amount
 from mt4pump.simulator.feeds import CHUNK, Feed, ReplayFeed, WalkFeed

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from mt4pump.codes import PumpCode, PumpFlag, ReturnCode
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
-from mt4pump.manager import TABLES, Notify
+from mt4pump.manager_api.codes import PumpCode, PumpFlag, ReturnCode
+from mt4pump.manager_api.manager import TABLES, Notify
 from mt4pump.simulator.market import NAME_BYTES
 from mt4pump.simulator.quote_line import QuoteLine
 from mt4pump.simulator.turn import Turn
@@ -46,7 +46,7 @@ class Host(Protocol):
 
 
 class SimulatorManager:
-    """The `mt4pump.manager.Manager` of one session. Any server, login and password will do, but login 65.
+    """The `mt4pump.manager_api.manager.Manager` of one session. Any server, login and password will do, but login 65.
 
     As with the DLL: `close` of a pumping session may tell STOP_PUMPING on the calling thread; nothing comes after it.
     """

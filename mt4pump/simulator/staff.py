@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from mt4pump.codes import PumpCode, RequestStatus, TradeCommand, Transaction
-from mt4pump.layout import CON_PLUGIN, ONLINE_RECORD, PLUGIN_CFG, PLUGIN_INFO, REQUEST_INFO, TRADE_TRANS_INFO
+from mt4pump.manager_api.codes import PumpCode, RequestStatus, TradeCommand, Transaction
+from mt4pump.manager_api.layout import (
+    CON_PLUGIN,
+    ONLINE_RECORD,
+    PLUGIN_CFG,
+    PLUGIN_INFO,
+    REQUEST_INFO,
+    TRADE_TRANS_INFO,
+)
 from mt4pump.simulator.accounts import Account, AccountTable
 from mt4pump.simulator.groups import GroupTable
 from mt4pump.simulator.market import Market

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mt4pump.layout import CON_SESSION, CON_SESSIONS
+from mt4pump.manager_api.layout import CON_SESSION, CON_SESSIONS
 
 MAJORS, CROSSES, METALS, INDICES, ENERGIES, CRYPTO = range(6)
 SECURITIES = ("Forex majors", "Forex crosses", "Metals", "Indices", "Energies", "Crypto")

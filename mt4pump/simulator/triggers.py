@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mt4pump.codes import Activation, TradeCommand
+from mt4pump.manager_api.codes import Activation, TradeCommand
 from mt4pump.simulator.orders import Order
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from random import Random
 
-from mt4pump.codes import SymbolDirection
+from mt4pump.manager_api.codes import SymbolDirection
 from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.book import Book
 from mt4pump.simulator.crowd import Crowd

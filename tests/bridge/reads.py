@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mt4pump.bridge.dll_manager import DllManager
-from mt4pump.manager import TABLES
+from mt4pump.manager_api.manager import TABLES
 from tests.bus import until
 from tests.vendor.control import Vendor
 

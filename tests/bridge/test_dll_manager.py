@@ -9,11 +9,11 @@ import pytest
 from mt4pump.bridge import dll_manager as module
 from mt4pump.bridge.dll_manager import QUOTES_PER_CALL, DllManager
 from mt4pump.bridge.prototypes import POINTER_BYTES, TABLE_METHODS
-from mt4pump.codes import PumpCode
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
-from mt4pump.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO
-from mt4pump.manager import TABLES, Manager
-from mt4pump.record import Record
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO
+from mt4pump.manager_api.manager import TABLES, Manager
+from mt4pump.manager_api.record import Record
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, stuck_read

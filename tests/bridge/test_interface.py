@@ -12,9 +12,9 @@ from mt4pump.bridge import interface as interface_module
 from mt4pump.bridge.interface import Interface, ansi_path, plugin_array
 from mt4pump.bridge.library import Library
 from mt4pump.bridge.prototypes import POINTER_BYTES
-from mt4pump.codes import LOGIN_REFUSALS, ReturnCode
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
-from mt4pump.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, TRADE_RECORD
+from mt4pump.manager_api.codes import LOGIN_REFUSALS, ReturnCode
+from mt4pump.manager_api.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, TRADE_RECORD
 from tests.vendor.control import Vendor
 
 FAILURES = sorted(set(ReturnCode) - {ReturnCode.RET_OK, ReturnCode.RET_OK_NONE})

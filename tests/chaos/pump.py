@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -18,15 +19,15 @@ from typing import Any
 import msgpack
 import zmq
 
-from mt4pump import binding, publisher
-from mt4pump.codes import PumpCode
 from mt4pump.daemon import Daemon
-from mt4pump.decode import Decoder
-from mt4pump.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD, USER_RECORD
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD, USER_RECORD
+from mt4pump.publishing import binding, publisher
+from mt4pump.pumping.state import CutRequest
+from mt4pump.running.sources import source_of
 from mt4pump.settings import load
 from mt4pump.simulator.server import Simulator
-from mt4pump.sources import source_of
-from mt4pump.state import CutRequest
 from mt4pump.trades import COMPUTED_LOCALLY
 
 SMALL_BUFFER_BYTES = 8_192
@@ -94,6 +95,7 @@ class World:
     def calm(self) -> dict[str, Any]:
         """Stop the market; return what differs when it differed all the time."""
         self.simulator.feed.advance = lambda *_: 0  # type: ignore[method-assign]
+        self.simulator.feed.wait_s = lambda *_: math.inf  # type: ignore[method-assign]  # or its thread never sleeps
         deadline_s = time.monotonic() + CALM_S
         found: list[str] | None = None
         while time.monotonic() < deadline_s:

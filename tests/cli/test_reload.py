@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.instance import Instance
-from mt4pump.reload import ReloadDesk
+from mt4pump.running.instance import Instance
+from mt4pump.running.reload import ReloadDesk
 
 
 @contextmanager

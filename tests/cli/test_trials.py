@@ -25,8 +25,8 @@ from mt4pump.cli.trials import (
     servers,
     tick_files,
 )
-from mt4pump.instance import Instance
 from mt4pump.journal import Journal, JournalOptions, Stored
+from mt4pump.running.instance import Instance
 from mt4pump.security.keys import new_pair
 from mt4pump.settings import Settings
 

@@ -9,10 +9,10 @@ import zmq
 
 from mt4pump.client import ClientKeys, Event, Notice, Query, Subscriber
 from mt4pump.daemon import Daemon
+from mt4pump.running.sources import source_of
 from mt4pump.settings import load
-from mt4pump.sources import source_of
 from tests.bus import ANY_PORT, LIMIT_S
-from tests.running import running
+from tests.live import running
 
 
 def test_a_subscriber_of_everything_gets_every_stored_event_once_and_in_order(tmp_path: Path) -> None:

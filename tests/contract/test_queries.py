@@ -16,7 +16,7 @@ from mt4pump.query.requests import CODES
 from mt4pump.wire import Body, kind_of
 from tests.bus import ANY_PORT, LIMIT_S, context
 from tests.contract.checking import faults_of, head_faults
-from tests.running import Running, running
+from tests.live import Running, running
 
 BUSY_MARKET = {"source": "simulator", "rate": 2000.0, "accounts": 60, "query_endpoint": ANY_PORT}
 

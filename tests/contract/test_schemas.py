@@ -13,7 +13,7 @@ from mt4pump.contract.gateway import GATEWAY_REQUESTS
 from mt4pump.contract.json_schema import all_schemas, body_schema, head_schema, request_schema
 from mt4pump.contract.queries import REQUESTS
 from mt4pump.wire import KINDS, decode_frames, kind_of
-from tests.running import running
+from tests.live import running
 
 jsonschema = pytest.importorskip("jsonschema", reason="PyPI jsonschema is not installed (extra: test)")
 

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from mt4pump import session
-from mt4pump.codes import ACTION_NAMES
 from mt4pump.contract import ContractOptions, common_fields, fields_of, kinds_for
 from mt4pump.contract.heartbeat import SESSION_STATES
 from mt4pump.contract.kinds import COMMON_FIELDS, WITHOUT_SNAPSHOT
@@ -16,10 +15,11 @@ from mt4pump.contract.numbers import NUMBERS
 from mt4pump.contract.queries import HEADS, REQUESTS, queries
 from mt4pump.contract.records import record_fields
 from mt4pump.contract.spec import LIST, MAP, TYPES, Spec, Specs
-from mt4pump.decode import Decoder
 from mt4pump.errors import LayoutError
-from mt4pump.layout import ONLINE_RECORD, TRADE_RECORD, USER_RECORD
-from mt4pump.record import INTERNAL, PERSONAL, PUBLIC, SECRET, Record
+from mt4pump.manager_api.codes import ACTION_NAMES
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import ONLINE_RECORD, TRADE_RECORD, USER_RECORD
+from mt4pump.manager_api.record import INTERNAL, PERSONAL, PUBLIC, SECRET, Record
 from mt4pump.trades import CHANGES
 from mt4pump.wire import COMMON_KEYS, KINDS
 from tests.reference import reference_path

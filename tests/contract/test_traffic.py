@@ -8,7 +8,7 @@ from pathlib import Path
 from mt4pump.wire import KINDS, decode_frames, kind_of
 from tests.bus import Message
 from tests.contract.checking import faults_of
-from tests.running import Running, running
+from tests.live import Running, running
 
 FAULTS = ("drop@1", "null@2:3", "skip@2.5:3", "drop@3.5", "burst@4:50")
 SOUGHT = frozenset(

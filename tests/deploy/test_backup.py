@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mt4pump.journal import JournalReader
-from tests.running import running
+from tests.live import running
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "backup_journal.py"
 ROOM = 100_000

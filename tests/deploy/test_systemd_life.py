@@ -30,7 +30,7 @@ CONSUMERS = {
 }
 HANGS = """
 import sys
-from mt4pump.pump import Pump
+from mt4pump.pumping.pump import Pump
 from mt4pump.notify import Notifier
 from mt4pump.cli import main
 from threading import Event

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mt4pump.codes import PumpCode
 from mt4pump.complaints import Complaints
-from mt4pump.emitter import Emitter
-from mt4pump.intake import Intake, IntakeOptions
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.pumping.emitter import Emitter
+from mt4pump.pumping.intake import Intake, IntakeOptions
 from mt4pump.session import Link
 from mt4pump.wire import COMMON_KEYS, Body, Encoder
 from tests.bus import Bus, Message, bus

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mt4pump.codes import PumpCode
 from mt4pump.desks import messages as messages_module
-from mt4pump.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from tests.desks.stand import Stand, own, seen, stand
 from tests.fake_manager import failed, lost
 

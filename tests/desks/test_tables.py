@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
-from mt4pump.codes import PumpCode, Transaction
-from mt4pump.layout import CON_GROUP, CON_PLUGIN, CON_SYMBOL, ONLINE_RECORD, PLUGIN_CFG, REQUEST_INFO, USER_RECORD
+from mt4pump.manager_api.codes import PumpCode, Transaction
+from mt4pump.manager_api.layout import (
+    CON_GROUP,
+    CON_PLUGIN,
+    CON_SYMBOL,
+    ONLINE_RECORD,
+    PLUGIN_CFG,
+    REQUEST_INFO,
+    USER_RECORD,
+)
 from tests.desks.stand import Stand, own, seen, stand
 from tests.fake_manager import failed, lost
 

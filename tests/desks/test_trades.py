@@ -8,8 +8,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from mt4pump.codes import PumpCode, Transaction
-from mt4pump.layout import MARGIN_LEVEL, TRADE_RECORD, USER_RECORD
+from mt4pump.manager_api.codes import PumpCode, Transaction
+from mt4pump.manager_api.layout import MARGIN_LEVEL, TRADE_RECORD, USER_RECORD
 from tests.bus import Message
 from tests.desks.stand import EPOCH, Stand, own, seen, stand
 from tests.fake_manager import failed, lost

@@ -11,10 +11,10 @@ import msgpack
 import zmq
 
 from mt4pump.errors import PumpError
+from mt4pump.pumping.state import Cut, CutRequest, Row
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.replays import Reader
 from mt4pump.query.server import QueryServer
-from mt4pump.state import Cut, CutRequest, Row
 from mt4pump.wire import Body
 from tests.bus import ANY_PORT, LIMIT_S, context
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgpack
 
+from mt4pump.pumping.state import Cut, CutRequest
 from mt4pump.query.answers import Answers, Peer
 from mt4pump.query.options import QueryOptions
 from mt4pump.security import EVERYTHING
-from mt4pump.state import Cut, CutRequest
 
 PEER = Peer(b"peer", "")
 CUT = Cut(epoch=1, log=None, offset=0, offsets={}, ts=2, seqs={b"quote.A": 3}, rows=())

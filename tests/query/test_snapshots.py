@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt4pump.pumping.state import Cut
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.pace import Pace, Stopped
 from mt4pump.query.replies import Reply
 from mt4pump.query.requests import EVERY_TOPIC, Cursor, Refusal, _cursor
 from mt4pump.query.snapshots import ArrangedCut, HeldCuts, arranged, page
-from mt4pump.state import Cut
 from tests.query.stand import EPOCH, LOG, TS, accounts, cut_of
 
 OPTIONS = QueryOptions(cuts_held=3, page_bytes=100_000)

@@ -10,7 +10,7 @@ from pathlib import Path
 import zmq
 
 from mt4pump.complaints import Complaints
-from mt4pump.publisher import Publisher, SocketOptions, log
+from mt4pump.publishing.publisher import Publisher, SocketOptions, log
 from mt4pump.security import Gatekeeper
 from mt4pump.security.keys import KeyPair, new_pair
 from tests.bus import ANY_PORT, context, until

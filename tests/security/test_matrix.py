@@ -219,7 +219,7 @@ def test_who_pushes_upstream_to_steal_a_subscription_is_put_out(keys: Keyring) -
 
 def test_a_connection_without_a_name_may_hear_nothing(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.admit("alice", "*")
-    monkeypatch.setattr("mt4pump.publisher._user_of", lambda _frame: "")
+    monkeypatch.setattr("mt4pump.publishing.publisher._user_of", lambda _frame: "")
     with gated(keys) as made:
         socket = made.subscriber(keys.pairs["alice"], b"")
         made.settle(lambda: len(made.publisher._admission), "the subscription")

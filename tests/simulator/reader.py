@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from mt4pump.codes import PumpCode
-from mt4pump.decode import Decoder
 from mt4pump.errors import ConnectionLost
-from mt4pump.layout import SYMBOL_INFO, TRADE_RECORD
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import SYMBOL_INFO, TRADE_RECORD
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
 from mt4pump.simulator.session import SimulatorManager

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
+from mt4pump.manager_api.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
 from mt4pump.simulator.accounts import Account
 from mt4pump.simulator.book import Ticket
 from mt4pump.simulator.market import Instrument

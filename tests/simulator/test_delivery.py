@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.codes import PumpCode, PumpFlag
-from mt4pump.layout import CALLBACK_RECORD
+from mt4pump.manager_api.codes import PumpCode, PumpFlag
+from mt4pump.manager_api.layout import CALLBACK_RECORD
 from mt4pump.simulator.delivery import Delivery
 
 from .reader import RawEvent

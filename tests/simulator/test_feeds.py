@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.codes import PumpCode, Transaction
-from mt4pump.decode import Decoder
-from mt4pump.layout import CON_SYMBOL
+from mt4pump.manager_api.codes import PumpCode, Transaction
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import CON_SYMBOL
 from mt4pump.simulator import ticks
 from mt4pump.simulator.feeds import CHUNK, ReplayFeed, WalkFeed
 from mt4pump.simulator.options import SimulatorOptions

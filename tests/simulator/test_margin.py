@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.codes import MarginLevelType
-from mt4pump.decode import Decoder
-from mt4pump.layout import MARGIN_LEVEL
+from mt4pump.manager_api.codes import MarginLevelType
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import MARGIN_LEVEL
 from mt4pump.simulator.book import Ticket
 from mt4pump.simulator.margin import Exposure, level_type, levels, position_margin, profit_at
 from mt4pump.simulator.options import SimulatorOptions

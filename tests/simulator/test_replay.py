@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.codes import PumpCode
-from mt4pump.decode import Decoder
 from mt4pump.errors import StartError
-from mt4pump.layout import CON_SYMBOL
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import CON_SYMBOL
 from mt4pump.simulator import ticks
 from mt4pump.simulator.faults import parse_fault
 from mt4pump.simulator.options import SimulatorOptions

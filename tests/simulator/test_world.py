@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mt4pump.codes import PumpCode, TradeCommand, TradeState, Transaction
-from mt4pump.decode import Decoder
-from mt4pump.layout import (
+from mt4pump.manager_api.codes import PumpCode, TradeCommand, TradeState, Transaction
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import (
     CALLBACK_RECORD,
     CON_GROUP,
     CON_SYMBOL,
@@ -19,8 +19,8 @@ from mt4pump.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.manager import TABLES
-from mt4pump.record import SECRET, Record
+from mt4pump.manager_api.manager import TABLES
+from mt4pump.manager_api.record import SECRET, Record
 from mt4pump.simulator.groups import LEAK_MARK
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.world import World

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mt4pump.codes import PumpCode
-from mt4pump.record import Record
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.record import Record
 from tests.vectors.plain import plain
 
 Step = dict[str, Any]

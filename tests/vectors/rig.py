@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.layout import SYMBOL_INFO
+from mt4pump.manager_api.layout import SYMBOL_INFO
 from mt4pump.session import Link
 from mt4pump.wire import KINDS, topic_of
 from tests.bus import FENCE, SYNC, Bus

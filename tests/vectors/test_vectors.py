@@ -11,8 +11,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from mt4pump.codes import ACTION_NAMES
-from mt4pump.record import SECRET, Record
+from mt4pump.manager_api.codes import ACTION_NAMES
+from mt4pump.manager_api.record import SECRET, Record
 from mt4pump.trades import CHANGES
 from mt4pump.wire import KINDS, PROTOCOL, kind_of
 from tests.contract.checking import faults_of

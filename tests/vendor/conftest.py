@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mt4pump.codes import PumpCode
-from mt4pump.layout import (
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import (
     TRADE_RECORD,
 )
 from tests.vendor.control import Vendor

@@ -7,8 +7,8 @@ from ctypes import string_at
 
 import pytest
 
-from mt4pump.codes import PumpCode
-from mt4pump.layout import (
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import (
     TRADE_RECORD,
 )
 from tests.bus import until

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from mt4pump.codes import PumpCode
-from mt4pump.layout import (
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import (
     CON_SYMBOL,
     SYMBOL_INFO,
 )

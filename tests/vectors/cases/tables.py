@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mt4pump.codes import PumpCode, RequestStatus, Transaction
-from mt4pump.layout import USER_RECORD
-from mt4pump.record import PERSONAL
+from mt4pump.manager_api.codes import PumpCode, RequestStatus, Transaction
+from mt4pump.manager_api.layout import USER_RECORD
+from mt4pump.manager_api.record import PERSONAL
 from tests.vectors.case import Case, Rec, Step, call, case, lost, parameters, rec, table
 from tests.vectors.cases.texts import BROKEN, TEXTS
 

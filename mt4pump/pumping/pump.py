@@ -1,0 +1,251 @@
+"""The pump thread: the only owner of the publishing socket, from the inbox to the wire.
+
+Each wake-up takes a bounded number of records, has what is durable committed and published as one group, then looks
+after subscriptions and the heartbeat, so that neither a flood of events nor silence can hold up the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+from mt4pump.clock import NowNs
+from mt4pump.complaints import Complaints
+from mt4pump.journal import Journal
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.pumping.cuts import CutRows, touches
+from mt4pump.pumping.emitter import Emitter
+from mt4pump.pumping.inbox import Inbox
+from mt4pump.pumping.intake import Intake
+from mt4pump.pumping.pulse import Pulse
+from mt4pump.pumping.state import Cut, CutRequest
+from mt4pump.server_clock import ServerClock
+from mt4pump.session import ATTACH, CUT, DETACH, FINISH, SELECT, STATE_CHANGED, STOPPING
+from mt4pump.wire import KINDS
+
+RECORDS_PER_WAKE_UP = 256
+IDLE_WAIT_S = 0.05
+"""How late, at most, a new subscription is noticed when nothing happens."""
+LOOKS_AFTER_BEAT = 50
+"""Bound of the looks, each itself bounded, for subscriptions that came before a heartbeat."""
+LOOK_EVERY_S = 0.001
+"""How often subscriptions are looked at while events flow."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PumpOptions:
+    """``reconcile_interval_s`` is the time between table reads that nobody rang for; 0 for none.
+
+    ``taken_away`` tells whether a client lost a permission since it was last asked.
+    """
+
+    reconcile_interval_s: float = 300.0
+    taken_away: Callable[[], bool] = lambda: False
+
+
+class Pump(Thread):
+    """Runs `Intake` on what the inbox holds until FINISH. ``crash`` is what ended it when it should not have.
+
+    ``turns`` counts its wake-ups: a number that stands still means that the thread hangs. ``is_busy`` tells whether it
+    is at work, for threads that make way.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        emitter: Emitter,
+        intake: Intake,
+        pulse: Pulse,
+        journal: Journal | None,
+        complaints: Complaints,
+        server_clock: ServerClock,
+        options: PumpOptions,
+        anchor_clock: Callable[[], None],
+        now_ns: NowNs,
+    ) -> None:
+        super().__init__(name="pump", daemon=True)
+        self.crash: BaseException | None = None
+        self.turns = 0
+        self._inbox = inbox
+        self._emitter = emitter
+        self._intake = intake
+        self._pulse = pulse
+        self._journal = journal
+        self._complaints = complaints
+        self._server_clock = server_clock
+        self._options = options
+        self._anchor_clock = anchor_clock
+        self._now_ns = now_ns
+        self._look_at_s = 0.0
+        self._reconcile_at_s = time.monotonic() + options.reconcile_interval_s  # START itself reads all tables
+        self._refused_seen = 0
+        self._finished = False
+        self.is_busy = False
+
+    def run(self) -> None:
+        """Turn records into messages until told to finish; then say goodbye and close socket and journal."""
+        try:
+            while not self._finished:
+                self._wake_up()
+                self.turns += 1
+            self._pulse.beat(STOPPING)
+        except BaseException as error:
+            self.crash = error
+            log.exception("the pump thread crashed")
+        finally:
+            self._emitter.publisher.close()
+            if self._journal is not None:
+                self._journal.close()
+
+    def _wake_up(self) -> None:
+        """Take what waits, a bounded lot, then do the housekeeping that is due."""
+        inbox = self._inbox
+        goes_on = self._intake.more_quotes or self._emitter.publisher.more_waiting
+        self.is_busy = False
+        record = inbox.take_now() if goes_on else inbox.take(IDLE_WAIT_S)
+        self.is_busy = True
+        for _ in range(RECORDS_PER_WAKE_UP):
+            if record is None:
+                break
+            self._take(*record)
+            record = inbox.take_now()
+        else:
+            if record is not None:
+                self._take(*record)
+        self._emitter.flush()
+        if self._intake.more_quotes:
+            self._take(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
+        now_s = time.monotonic()
+        if now_s >= self._look_at_s:
+            self._look_at_s = now_s + LOOK_EVERY_S
+            self._look_after_subscribers()
+        if self._pulse.is_due(now_s):
+            self._keep_house(now_s)
+
+    def _look_after_subscribers(self) -> None:
+        publisher = self._emitter.publisher
+        self._look_for_subscriptions()
+        if publisher.heard_heartbeat and self._pulse.beat_for_newcomer():
+            publisher.heard_heartbeat = False
+            self._look_for_all_subscriptions()
+
+    def _look_for_subscriptions(self) -> None:
+        if self._emitter.publisher.look_for_subscriptions():
+            self._intake.quotes.refresh_interest()
+
+    def _look_for_all_subscriptions(self) -> None:
+        """After a heartbeat, know what libzmq knew when it sent it.
+
+        Who hears his first heartbeat takes it for proof that his subscriptions work. libzmq applies them while it
+        sends, so it may have gone to somebody whose other topics were still thought to interest nobody.
+        """
+        for _ in range(LOOKS_AFTER_BEAT):
+            self._look_for_subscriptions()
+            if not self._emitter.publisher.more_waiting:
+                return
+
+    def _beat(self) -> None:
+        self._pulse.beat()
+        self._look_for_all_subscriptions()
+
+    def _take(self, code: int, action: int, data: Any, ts: int) -> None:
+        """Take one record, or one word of the daemon. An error of our own costs this record only, and is counted."""
+        try:
+            if code == PumpCode.UPDATE_BIDASK:
+                self._take_quotes(ts)
+            elif code < ATTACH:
+                self._intake.take(code, action, data, ts)
+            else:
+                self._obey(code, data, ts)
+        except Exception as error:
+            self._complaints.add("internal_error", f"pump code {code}: {error!r}")
+            log.debug("pump code %s", code, exc_info=True)
+
+    def _take_quotes(self, ts: int) -> None:
+        quotes = self._intake.quotes
+        before = quotes.published
+        self._intake.take(PumpCode.UPDATE_BIDASK, 0, b"", ts)
+        if quotes.published != before:
+            self._pulse.last_quote_ts = ts
+            self._server_clock.observe(quotes.last_time_s, ts)
+
+    def _obey(self, word: int, payload: Any, ts: int) -> None:
+        if word == ATTACH:
+            self._intake.attach(payload)
+        elif word == DETACH:
+            link, reason = payload
+            self._intake.detach(link, reason, ts)
+        elif word == STATE_CHANGED:
+            self._beat()
+        elif word == CUT:
+            self._cut(payload)
+        elif word == SELECT:
+            self._intake.tables.select(payload)
+        elif word == FINISH:
+            self._finished = True
+
+    def _cut(self, request: CutRequest) -> None:
+        """Answer with the state at this moment: all that was taken so far is committed and published, nothing else."""
+        if not request.is_open:  # who asked gave up
+            return
+        try:
+            request.answer(self._cut_now(request.prefixes))
+        except BaseException:
+            request.answer(None)
+            raise
+
+    def _cut_now(self, prefixes: tuple[bytes, ...]) -> Cut:
+        self._emitter.flush()
+        kinds = [kind for kind in KINDS.values() if touches(kind, prefixes)]
+        seqs: dict[bytes, int] = {}
+        for kind in kinds:
+            seqs |= self._intake.seqs(kind)
+        journal, encoder = self._journal, self._emitter.encoder
+        rows = CutRows(((kind, take()) for kind, take in self._intake.states() if kind in kinds), encoder.suffix)
+        return Cut(
+            epoch=encoder.epoch,
+            log=(journal.log_id or None) if journal else None,
+            offset=journal.last_offset if journal else 0,
+            offsets=dict(journal.last_offsets) if journal else {},
+            ts=self._now_ns(),
+            seqs=seqs,
+            rows=rows,
+        )
+
+    def _keep_house(self, now_s: float) -> None:
+        """Once a heartbeat: heal, tend the journal, follow the wall clock and the permissions, beat, sum up."""
+        self._anchor_clock()
+        self._heal(now_s)
+        if self._journal is not None:
+            self._emitter.flush()  # what waits has its offsets, and tending may change where they go on
+            self._journal.tend(self._intake.trades.open_orders)
+        if self._options.taken_away():
+            log.warning("a client lost permissions: all subscribers connect anew, to be judged by what holds now")
+            self._emitter.publisher.reopen()
+        self._beat()
+        self._pulse.sum_up(now_s)
+
+    def _heal(self, now_s: float) -> None:
+        """Read all tables again after refused records, and now and then, for what the API swallowed."""
+        refused = self._inbox.refused
+        overflown = refused != self._refused_seen and len(self._inbox) < self._inbox.limit // 2
+        interval_s = self._options.reconcile_interval_s
+        if not self._intake.is_live:
+            self._reconcile_at_s = now_s + interval_s
+        if overflown:
+            lost = refused - self._refused_seen
+            self._refused_seen = refused
+            self._complaints.add(
+                "inbox_full", f"{lost} records did not fit into the inbox ({self._inbox.limit}): tables re-read"
+            )
+        elif not interval_s or now_s < self._reconcile_at_s:
+            return
+        self._reconcile_at_s = now_s + interval_s
+        self._intake.reread_all(self._now_ns())

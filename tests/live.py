@@ -1,0 +1,86 @@
+"""A whole daemon on a free port with a real subscriber of everything, for the tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zmq
+
+from mt4pump.daemon import Daemon
+from mt4pump.running.sources import source_of
+from mt4pump.settings import load
+from mt4pump.wire import decode_frames
+from tests.bus import ANY_PORT, LIMIT_S, Message, context, subscriber
+
+PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for
+
+
+class Running:
+    """``frames`` is every raw message received so far."""
+
+    def __init__(self, daemon: Daemon, socket: zmq.Socket[bytes]) -> None:
+        self.daemon = daemon
+        self.frames: list[list[bytes]] = []
+        self._socket = socket
+
+    def next(self, wanted: Callable[[Message], object], limit_s: float = LIMIT_S) -> Message:
+        """Return the next event that is ``wanted``; fail when none comes in time."""
+        deadline_s = time.monotonic() + limit_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if self._socket.poll(int(left_s * 1000)):
+                frames = self._socket.recv_multipart()
+                self.frames.append(frames)
+                topic, body = decode_frames(frames)
+                message = Message(topic.decode(), body)
+                if wanted(message):
+                    return message
+        seen = sorted({frames[0].decode() for frames in self.frames})
+        raise AssertionError(f"the event never came; seen: {seen}")
+
+    def topic(self, topic: str) -> Message:
+        """Return the next event on exactly ``topic``."""
+        return self.next(lambda message: message.topic == topic)
+
+    def pumping(self) -> Message:
+        """Return the first heartbeat that says that the session runs."""
+        return self.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "pumping")
+
+    def rest(self) -> list[Message]:
+        """Return what is still on its way after the daemon stopped."""
+        messages = []
+        while self._socket.poll(200):
+            frames = self._socket.recv_multipart()
+            self.frames.append(frames)
+            topic, body = decode_frames(frames)
+            messages.append(Message(topic.decode(), body))
+        return messages
+
+
+@contextmanager
+def running(folder: Path, *prefixes: bytes, **flags: object) -> Iterator[Running]:
+    """Run a daemon with these settings; give it once the subscriber hears it, and stop it at the end."""
+    usual = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": folder, "heartbeat_interval_s": 0.1}
+    given = {**usual, **flags}
+    settings = load(given, environ={}, config=None)
+    daemon = Daemon(settings, source_of(settings))
+    with context() as own:
+        socket = subscriber(own, daemon.endpoint, *(prefixes or (b"",)), b"heartbeat")
+        daemon.start(session=False)
+        try:
+            run = Running(daemon, socket)
+            run.topic("heartbeat")
+            daemon.start_session()
+            yield run
+        finally:
+            daemon.stop()
+
+
+@contextmanager
+def running_dll(folder: Path, library: Path, **flags: object) -> Iterator[Running]:
+    """Run a daemon on the compiled fake library, which accepts `PASSWORD`."""
+    session = {"servers": ("fake:443",), "login": 5, "password": PASSWORD, "reconnect_delay_s": 0.05}
+    with running(folder, source="dll", dll_path=library, **{**session, "watch_interval_s": 0.05, **flags}) as run:
+        yield run

@@ -1,0 +1,1 @@
+"""Numbers and records of the Manager API."""

@@ -1,0 +1,1 @@
+"""The publishing socket: its readers, its interest, its faults on demand."""

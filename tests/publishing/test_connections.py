@@ -1,0 +1,122 @@
+"""Connections as the monitor tells them: good ones, garbage, and those that end at once."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from mt4pump.complaints import Complaints
+from mt4pump.publishing.connections import Connections, fault_text, peer_of
+from mt4pump.publishing.publisher import Publisher, SocketOptions, log
+from tests.bus import ANY_PORT, context, subscriber, sync, until
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with context() as own:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        yield made
+        made.close()
+
+
+def looked(made: Publisher, **wanted: int) -> None:
+    """Look until the counters have these values."""
+
+    def reached() -> bool:
+        made.look_for_subscriptions()
+        return made.connections.counters().items() >= wanted.items()
+
+    until(reached, f"{wanted} in {made.connections.counters()}")
+
+
+def stranger(made: Publisher) -> socket.socket:
+    host, port = made.endpoint.removeprefix("tcp://").split(":")
+    return socket.create_connection((host, int(port)))
+
+
+def test_subscribers_are_counted_while_they_are_there(publisher: Publisher) -> None:
+    with context() as other:
+        first, second = (subscriber(other, publisher.endpoint, b"") for _ in range(2))
+        sync(publisher, first)
+        looked(publisher, now=2, accepted=2, refused=0, failed=0)
+        second.close(0)
+        looked(publisher, now=1, accepted=2, refused=0, failed=0)
+
+
+def test_who_speaks_no_zeromq_is_counted_and_told_with_its_address(
+    publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    with stranger(publisher) as bad:
+        looked(publisher, now=1)
+        host, port = bad.getsockname()
+        with contextlib.suppress(OSError):  # it may be cut off before it is done
+            bad.sendall(b"\xff" + b"\x00" * 8 + b"\x7f" + b"\x09garbage" * 20)
+            bad.shutdown(socket.SHUT_WR)
+        looked(publisher, now=0, accepted=0, failed=1)
+        assert f"from {host}:{port}" in caplog.text
+
+
+def test_who_hangs_up_at_once_is_counted(publisher: Publisher) -> None:
+    for count in range(1, 20):
+        stranger(publisher).close()
+        looked(publisher, now=0, failed=count)
+    assert publisher._complaints.counts["handshake_failed"] == 19
+
+
+def test_counters_stay_over_a_reopening_and_nobody_is_left_open(publisher: Publisher) -> None:
+    with context() as other:
+        reader = subscriber(other, publisher.endpoint, b"")
+        sync(publisher, reader)
+        publisher.reopen()
+        assert publisher.connections.now == 0
+        looked(publisher, now=1, accepted=2)
+
+
+def test_many_events_are_taken_in_bounded_lots(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mt4pump.publishing.connections.EVENTS_PER_LOOK", 1)
+    with context() as other:
+        reader = subscriber(other, publisher.endpoint, b"")
+        publisher._socket.poll(5000)
+        publisher.connections.look()
+        assert publisher.connections.counters() == {"now": 1, "accepted": 0, "refused": 0, "failed": 0}
+        sync(publisher, reader)
+        looked(publisher, now=1, accepted=1)
+
+
+def test_looking_without_a_socket_does_nothing() -> None:
+    made = Connections(Complaints(log))
+    made.look()
+    made.unwatch()
+    assert not made.wait_for_closed_listener(0.01)
+
+
+def test_faults_are_told_in_words() -> None:
+    assert "the client needs keys" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x11000002)
+    assert "wrong server key" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x11000001)
+    assert "0x10000000" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x10000000)
+    assert "no ZeroMQ client" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 104)
+
+
+def test_a_peer_is_named_and_its_socket_left_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        accepted, _ = server.accept()
+        with accepted:
+            host, port = client.getsockname()
+            assert peer_of(accepted.fileno()) == f"{host}:{port}"
+            accepted.sendall(b"x")
+            assert client.recv(1) == b"x"
+        assert peer_of(server.fileno()) == ""
+    assert peer_of(-1) == ""
+    assert peer_of(2**20) == ""
+
+
+def test_a_connection_that_the_system_refuses_is_counted() -> None:
+    complaints = Complaints(log)
+    made = Connections(complaints)
+    made._take(zmq.EVENT_ACCEPT_FAILED, 24)
+    assert made.failed == 1
+    assert complaints.counts["accept_failed"] == 1

@@ -1,0 +1,1 @@
+"""The pump thread and what it keeps."""
