@@ -93,14 +93,19 @@ class Pace:
         """Return how long ago the request began, rests included."""
         return self._now_s() - self._began_s
 
-    def tick(self) -> None:
-        """Make way, or rest if it is time to; raises Stopped when the thread is to end."""
+    def tick(self) -> bool:
+        """Make way, or rest if it is time to; return whether it rested for a rapid live stream.
+
+        Raises Stopped when the thread is to end.
+        """
         if self._way is not None:
             self._way()
         if self._now_s() - self._since_s < self._work_s:
-            return
+            return False
         if self._is_stopping():
             raise Stopped
-        if self._way is None or self._way.is_rapid():
+        is_rapid = self._way is not None and self._way.is_rapid()
+        if is_rapid or self._way is None:
             self._sleep(self._rest_s)
         self._since_s = self._now_s()
+        return is_rapid

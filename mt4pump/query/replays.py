@@ -85,7 +85,8 @@ def replay_page(
         after = found.next
         if len(frames) // 2 >= request.limit or size >= options.page_bytes or pace.spent_s() >= options.page_s:
             break
-        pace.tick()
+        if pace.tick():  # beside a rapid live stream: a large page would keep its reader's core from others for long
+            break
     head = {
         "ok": True,
         "whole": whole,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Pace, Stopped
+from mt4pump.query.pace import Pace, Stopped, Way
 from mt4pump.query.replays import Reader, replay_page
 from mt4pump.query.replies import Reply
 from mt4pump.query.requests import EVERY_TOPIC, Refusal, Replay
@@ -129,3 +131,14 @@ def test_pages_of_any_size_add_up_to_all_events(data: st.DataObject) -> None:
         frames += reply.frames
         place = reply.head["next"]
     assert frames == frames_of([event for event in events if event.offset > after])
+
+
+def test_a_page_beside_a_rapid_live_stream_ends_where_the_work_rests() -> None:
+    """Its reader needs a core as well: many small pages, not one large one."""
+    rapid = Way(lambda: False, itertools.count(1, 10_000).__next__, now_s=itertools.count(1.0).__next__)
+    pace = Pace(0.0, 0.0, way=rapid, sleep=lambda _s: None)
+    reply = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, pace)
+    assert (reply.head["count"], reply.head["next"]) == (OPTIONS.slice_rows, OPTIONS.slice_rows)
+    quiet = Pace(0.0, 0.0, way=Way(lambda: False), sleep=lambda _s: None)
+    reply = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, quiet)
+    assert reply.head["count"] == 3_000
