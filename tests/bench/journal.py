@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple
@@ -102,9 +102,10 @@ def _live_beside_replay() -> Figures:
         with _replaying(daemon, endless=True) as reader:
             feed.feed("quote", 20_000, 5_000.0)
             got = receiver.result(LIMIT_S)
-        passes = [reader.recv()]
-        while reader.poll():
-            passes.append(reader.recv())
+        passes = []
+        with suppress(EOFError):  # it has ended
+            while True:
+                passes.append(reader.recv())
     return Figures(sum(events for events, _ in passes) / sum(s for _, s in passes), got.p50_us, got.p99_us)
 
 
