@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from tests.bench.native import NativeFeed
 
 SWITCH_INTERVAL_S = 0.0005
 STORED = 300_000
+BESIDE = "beside an endless replay (events/s)"
 BODY = msgpack.packb({f"field{number}": number * 1.1 for number in range(28)})
 LIMIT_S = 120.0
 
@@ -79,7 +81,9 @@ def cases(events: int) -> Iterator[tuple[str, Callable[[], Figures]]]:
         name = "with journal" if journal else "without journal"
         yield f"quotes 5,000/s, {name}", lambda on=journal: _case("quote", 5_000.0, 20_000, journal=on)  # type: ignore[misc]
     yield "replay of 300,000 events, nothing live", _replay_alone
-    yield "quotes 5,000/s (us) beside an endless replay (events/s)", _live_beside_replay
+    yield f"quotes 5,000/s (us) {BESIDE}", lambda: _live_beside_replay(gives_way=False)
+    if hasattr(os, "SCHED_IDLE"):
+        yield f"quotes 5,000/s (us) {BESIDE}, its reader gives way", lambda: _live_beside_replay(gives_way=True)
 
 
 def _case(kind: str, rate: float, events: int, *, journal: bool) -> Figures:
@@ -96,10 +100,11 @@ def _replay_alone() -> Figures:
         return Figures(events / seconds)
 
 
-def _live_beside_replay() -> Figures:
+def _live_beside_replay(*, gives_way: bool) -> Figures:
+    """``gives_way``: the reader runs when a core is idle, as if on another machine: what is left is the daemon's."""
     with _filled_daemon() as (daemon, feed), Receiver(daemon.endpoint, b"quote.", 20_000) as receiver:
         assert receiver.ready(20.0)
-        with _replaying(daemon, endless=True) as reader:
+        with _replaying(daemon, endless=True, gives_way=gives_way) as reader:
             feed.feed("quote", 20_000, 5_000.0)
             got = receiver.result(LIMIT_S)
         passes = []
@@ -130,13 +135,15 @@ def _filled_daemon() -> Iterator[tuple[Daemon, NativeFeed]]:
 
 
 @contextmanager
-def _replaying(daemon: Daemon, *, endless: bool) -> Iterator[multiprocessing.connection.Connection]:
+def _replaying(
+    daemon: Daemon, *, endless: bool, gives_way: bool = False
+) -> Iterator[multiprocessing.connection.Connection]:
     """Have another process read the whole journal, once or until the end of the block; it tells what it got."""
     assert daemon.query_endpoint is not None
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     ending = spawn.Event()
-    process = spawn.Process(target=_read, args=(there, daemon.query_endpoint, ending, endless), daemon=True)
+    process = spawn.Process(target=_read, args=(there, daemon.query_endpoint, ending, endless, gives_way), daemon=True)
     process.start()
     assert here.poll(LIMIT_S), "the reader never began"
     here.recv()
@@ -147,8 +154,16 @@ def _replaying(daemon: Daemon, *, endless: bool) -> Iterator[multiprocessing.con
         process.join(10.0)
 
 
-def _read(pipe: multiprocessing.connection.Connection, endpoint: str, ending: Event, endless: bool) -> None:  # noqa: FBT001
+def _read(
+    pipe: multiprocessing.connection.Connection,
+    endpoint: str,
+    ending: Event,
+    endless: bool,  # noqa: FBT001
+    gives_way: bool,  # noqa: FBT001
+) -> None:
     """Run in the reader's process: ask page by page, the next one before the last one is taken apart."""
+    if gives_way:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     socket = zmq.Context().socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
     socket.connect(endpoint)
