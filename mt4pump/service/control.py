@@ -61,7 +61,7 @@ class Control:
         if state is None:
             self._nssm.tell("install", program.service, self._place.python)
         for words in parameters(program, self._place):
-            self._nssm.tell("set", program.service, *words)
+            self._nssm.set(program.service, *words)
         if own_account:
             for command in own_rights(program, self._place):
                 must(self._call, command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ ABSENT = 3
 RUNNING, STOPPED, PAUSED = "SERVICE_RUNNING", "SERVICE_STOPPED", "SERVICE_PAUSED"
 PENDING = "_PENDING"
 """End of the names of states that do not last."""
+SET_TRIES, SET_PAUSE_S = 3, 0.5
 GET_IT = "get it from https://nssm.cc (2.24-101 for Windows 10 and later), put it on PATH or name it with --nssm"
 
 
@@ -45,6 +47,17 @@ class Nssm:
     def tell(self, *words: str) -> None:
         """Have it done; raises ServiceError with the command and what NSSM said when it was not."""
         must(self._call, [self._program, *words])
+
+    def set(self, service: str, *words: str) -> None:
+        """Set a parameter; raises ServiceError as `tell`, but only after `SET_TRIES`: to set twice does no harm.
+
+        The service manager, busy with the call before, now and then refuses one ("Internal error", seen under Wine).
+        """
+        for _ in range(SET_TRIES - 1):
+            if not self.ask("set", service, *words).code:
+                return
+            time.sleep(SET_PAUSE_S)
+        self.tell("set", service, *words)
 
     def state(self, service: str) -> str | None:
         """Return ``SERVICE_RUNNING``, ``SERVICE_STOPPED`` ..., or None when there is no such service."""

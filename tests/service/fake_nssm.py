@@ -1,7 +1,7 @@
 """NSSM, icacls and sc.exe for tests: state in a JSON file, words as UTF-16, only what NSSM 2.24 knows.
 
 Run as ``python fake_nssm.py STATE WORD...``. Knobs in the state: ``dies`` (services whose program ends at once),
-``stuck`` (those that never stop), ``denied`` (no administrator).
+``stuck`` (those that never stop), ``denied`` (no administrator), ``busy`` (so many sets are refused).
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ def on_existing(  # noqa: PLR0911 - one for each action
         return 0, str(seen)
     if action == "set":
         parameter, *value = rest
+        if state.get("busy"):
+            state["busy"] -= 1
+            return 1, "Internal error."
         if parameter not in KNOWN or not value:
             return 1, f'Invalid parameter "{parameter}". Valid parameters are: {" ".join(sorted(KNOWN))}'
         key = f"{parameter} {value[0]}" if parameter == "AppExit" else parameter

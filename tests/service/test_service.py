@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.service import commands, control
+from mt4pump.service import commands, control, nssm
 from mt4pump.service.programs import PROGRAMS
 from tests.service import fake_nssm
 from tests.service.fake_nssm import PAUSED, RUNNING, START_PENDING, STOPPED
@@ -218,6 +218,18 @@ def test_what_nssm_refuses_is_told_in_its_words_with_the_command(
     error = capsys.readouterr().err
     for part in ("install mt4pump", "exit code 5", "Administrator access is needed", "Run as administrator"):
         assert part in error
+
+
+def test_a_parameter_that_is_refused_once_is_set_again_and_one_that_always_is_ends_the_install(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nssm, "SET_PAUSE_S", 0.0)
+    desk.set(busy=nssm.SET_TRIES - 1)
+    assert desk("install", "daemon") == 0
+    assert desk.state["services"]["mt4pump"]["set"]["Application"] == "/opt/py thon"
+    desk.set(busy=nssm.SET_TRIES)
+    assert desk("install", "daemon") == 1
+    assert "exit code 1: Internal error." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "remove"])

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgpack
 import zmq
@@ -128,7 +129,8 @@ def over_tcp(count: int, rate: float) -> None:
     def send(symbol: str, seq: int) -> None:
         peer.sendall(json.dumps(body(symbol, seq, 1)).encode() + b"\n")
 
-    paced(symbols(count), rate, send, lambda _seq: None, lambda: None)
+    with suppress(ConnectionError):  # the peer has ended: so has the measurement
+        paced(symbols(count), rate, send, lambda _seq: None, lambda: None)
 
 
 if __name__ == "__main__":

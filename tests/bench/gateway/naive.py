@@ -10,12 +10,14 @@ import asyncio
 import json
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 import msgpack
 import zmq
 import zmq.asyncio
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 clients: dict[str, set[ServerConnection]] = defaultdict(set)
 
@@ -23,11 +25,12 @@ clients: dict[str, set[ServerConnection]] = defaultdict(set)
 async def serve_client(client: ServerConnection) -> None:
     """Take subscriptions."""
     try:
-        async for text in client:
-            names = json.loads(text)["symbols"]
-            for name in names:
-                clients[name].add(client)
-            await client.send(json.dumps({"type": "subscription", "status": "success", "symbols": names}))
+        with suppress(ConnectionClosed):
+            async for text in client:
+                names = json.loads(text)["symbols"]
+                for name in names:
+                    clients[name].add(client)
+                await client.send(json.dumps({"type": "subscription", "status": "success", "symbols": names}))
     finally:
         for found in clients.values():
             found.discard(client)
