@@ -12,6 +12,7 @@ from tests.wine.machine import ROOT, Machine
 
 LIMIT_S = 1500
 """On a quiet machine it takes a fifth of that."""
+AT_ONCE = ("-n", "2", "--dist", "loadfile")
 HANG_S = 300
 """One test; pytest-timeout can only end the whole run there."""
 COMPILER = "compiles: the compiler runs on the host, and its library is handed in ready"
@@ -78,7 +79,7 @@ AT_LEAST = 2000
 @pytest.mark.timeout(LIMIT_S + 60)
 def test_everything_that_can_run_on_a_windows_python_passes(windows: Machine, library: Path) -> None:
     left_out = [f"--ignore={name}" for name in NOT_COLLECTED] + [f"--deselect={name}" for name in LEFT_OUT]
-    options = ["-q", "--tb=short", "-p", "no:cacheprovider", f"--timeout={HANG_S}", "--durations=15"]
+    options = [*AT_ONCE, "-q", "--tb=short", "-p", "no:cacheprovider", f"--timeout={HANG_S}", "--durations=25"]
     done = windows.run(
         windows.python,
         "-m",
