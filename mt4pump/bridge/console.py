@@ -20,8 +20,11 @@ ASKS = frozenset({CTRL_C, CTRL_BREAK, CLOSE, SHUTDOWN})
 ENDS_ON_RETURN = frozenset({CLOSE, SHUTDOWN})
 """Windows ends the process as soon as the handler of one of these returns."""
 
+_asks: list[Callable[[], None]] = []
+"""What is called at present."""
 _kept: list[Any] = []
-"""Handlers ever registered: Windows may still be inside one that was taken away."""
+"""The handler, once it is registered; it stays. To take one away, Windows waits until none is being called, and one
+that holds a closing console is being called until the process has ended."""
 
 
 def answer(event: int, ask: Callable[[], None], hold: Callable[[float], None]) -> bool:
@@ -48,16 +51,29 @@ def console_events(ask: Callable[[], None]) -> Iterator[None]:
     if sys.platform != "win32":
         yield
         return
-    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-
-    def handle(event: int) -> int:
-        return answer(event, ask, time.sleep)
-
-    handler = ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)(handle)
-    _kept.append(handler)
-    if not kernel32.SetConsoleCtrlHandler(handler, 1):
-        raise ctypes.WinError(ctypes.get_last_error())
+    _register()
+    _asks.append(ask)
     try:
         yield
     finally:
-        kernel32.SetConsoleCtrlHandler(handler, 0)
+        _asks.remove(ask)
+
+
+def handle(event: int) -> bool:
+    """Return whether ``event`` was taken care of by those who want to know at present; Windows calls this."""
+    return bool(_asks) and answer(event, _ask_all, time.sleep)
+
+
+def _ask_all() -> None:
+    for ask in _asks.copy():
+        ask()
+
+
+def _register() -> None:
+    if _kept or sys.platform != "win32":
+        return
+    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    handler = ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)(handle)
+    if not kernel32.SetConsoleCtrlHandler(handler, 1):
+        raise ctypes.WinError(ctypes.get_last_error())
+    _kept.append(handler)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from mt4pump.bridge import console
 from mt4pump.bridge.console import CLOSE, CTRL_BREAK, CTRL_C, END_WAIT_S, LOGOFF, SHUTDOWN, answer, console_events
 
 
@@ -28,6 +29,15 @@ def test_event_asks_and_holds_the_console_open_where_returning_would_kill(
     seen: list[object] = []
     assert answer(event, lambda: seen.append("ask"), seen.append) is taken
     assert seen == told
+
+
+def test_all_who_want_to_know_are_asked_and_without_any_the_next_handler_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(console, "_asks", [lambda: asked.append(1), lambda: asked.append(2)])
+    assert console.handle(CTRL_BREAK)
+    assert asked == [1, 2]
+    monkeypatch.setattr(console, "_asks", [])
+    assert not console.handle(CTRL_BREAK), "outside of every `console_events` it is as if we were not there"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="about the other systems")

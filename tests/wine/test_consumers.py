@@ -9,15 +9,27 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.bus import until
 from tests.client.fake_daemon import FakeDaemon
+from tests.consumers.gateway.gateway_run import ask, kind
+from tests.consumers.gateway.gateway_run import until as seen
+from tests.consumers.nats_bridge.nats_run import Stage, needs_server
 from tests.programs import program
+from tests.wine.console import EVENTS, raising
 from tests.wine.machine import Machine
 
 LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
 EXIT_SETTINGS, EXIT_START = 2, 3
+STARTS: dict[str, tuple[list[str], str]] = {
+    "gateway": (["--port=0", "--anonymous"], "serves on "),
+    "metrics": (["--port=0"], "served on "),
+    "monitor": (["--json"], "watching "),
+    "nats_bridge": (["--servers=nats://127.0.0.1:9"], "to NATS on "),
+}
+"""Words that each starts with, and what it says once it does."""
 
 
 @pytest.fixture
@@ -57,6 +69,60 @@ def test_ctrl_c_ends_the_monitor_cleanly(windows: Machine, daemon: FakeDaemon, t
     with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
         run.line("watching ", LIMIT_S)
         run.process.send_signal(signal.SIGINT)
+        assert run.end(STOP_LIMIT_S) == 0, run.text
+        assert "Traceback" not in run.text
+
+
+def test_the_gateway_serves_its_page_and_quotes_until_ctrl_c(
+    windows: Machine, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    words = ("-u", "-m", "mt4pump_consumers.gateway", "--port=0", "--anonymous", *flags(daemon))
+    with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+        found = re.search(r"serves on http://([\d.:]+)/", run.line("serves on ", LIMIT_S))
+        assert found
+        assert "<html" in page(f"http://{found[1]}/")
+        with connect(f"ws://{found[1]}/ws", open_timeout=LIMIT_S) as link:
+            ask(link, action="subscribe", symbols=["EURUSD"])
+            seen(link, lambda message: message.get("status") == "success")
+            daemon.publish("quote.EURUSD", symbol="EURUSD", bid=1.1, ask=1.2, spread=1_000, time=1, digits=1)
+            quote = seen(link, kind("quote"))["data"]
+            assert (quote["symbol"], quote["bid"]) == ("EURUSD", 1.1)
+            run.process.send_signal(signal.SIGINT)
+            run.line("stopped", STOP_LIMIT_S)
+        assert run.end(STOP_LIMIT_S) == 0, run.text
+        assert "Traceback" not in run.text
+
+
+@needs_server
+def test_the_nats_bridge_stores_trades_until_ctrl_c(windows: Machine, tmp_path: Path) -> None:
+    """Daemon and NATS server are Linux programs here, as they may be on other machines there."""
+    stage = Stage(tmp_path)
+    where = [f"--endpoint={stage.endpoint}", f"--query-endpoint={stage.query_endpoint}", f"--servers={stage.url}"]
+    try:
+        stage.nats.start()
+        stage.daemon.start()
+        words = ("-u", "-m", "mt4pump_consumers.nats_bridge", "--start=first", "--retry-s=1", *where)
+        with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+            until(lambda: stage.state()[0] > 0, "trades are stored", LIMIT_S)
+            run.process.send_signal(signal.SIGINT)
+            run.line("stopped", STOP_LIMIT_S)
+            assert run.end(STOP_LIMIT_S) == 0, run.text
+            assert "Traceback" not in run.text
+    finally:
+        stage.end()
+
+
+@pytest.mark.parametrize("consumer", ["gateway", "metrics", "monitor", "nats_bridge"])
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_other_console_events_end_each_of_them(
+    windows: Machine, daemon: FakeDaemon, tmp_path: Path, event: str, consumer: str
+) -> None:
+    go = tmp_path / "go"
+    extra, ready = STARTS[consumer]
+    words = raising(EVENTS[event], windows.windows(go), f"mt4pump_consumers.{consumer}", *extra, *flags(daemon))
+    with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+        run.line(ready, LIMIT_S)
+        go.touch()
         assert run.end(STOP_LIMIT_S) == 0, run.text
         assert "Traceback" not in run.text
 

@@ -16,6 +16,7 @@ from tests.programs import Program, program
 from tests.security.keyring import Keyring
 from tests.vendor.listener import last_words, pumping, session_flags, told
 from tests.vendor.scenario import QUOTES, TRADES, VARIABLE, trading
+from tests.wine.console import EVENTS, raising
 from tests.wine.machine import Machine
 
 STOP_LIMIT_S = 10.0
@@ -128,6 +129,24 @@ with asked_to_end() as asked:
         run.process.send_signal(signal.SIGINT)
         run.line("asked to end", STOP_LIMIT_S)
         assert run.end(STOP_LIMIT_S) == 0
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_other_console_events_end_it_cleanly_too(
+    windows: Machine, library: Path, tmp_path: Path, event: str
+) -> None:
+    """Windows kills a process whose handler for a closed window or a shutdown returns; ours holds on until the end."""
+    go = tmp_path / "go"
+    words = session_flags(windows.windows(library), windows.windows(tmp_path))
+    command = raising(EVENTS[event], windows.windows(go), "mt4pump", *words)
+    started = windows.start(windows.python, *command, cwd=tmp_path, extra={VARIABLE: ""})
+    with program(started) as run, context() as own:
+        subscriber = pumping(own, run.endpoint())
+        go.touch()
+        assert run.end(STOP_LIMIT_S) == 0, run.text
+        rest = last_words(subscriber)
+    assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping")
+    assert "stopped" in run.lines[-1]
 
 
 def test_second_daemon_on_the_same_folder_exits_with_3_and_names_the_first(
