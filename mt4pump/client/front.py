@@ -35,6 +35,7 @@ DEFAULT = "default"
 """Stands for: the query endpoint is one port above the publishing one."""
 LOUD = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING})
 LOG_INTERVAL_S = 1.0
+PORT_MAX = 65_535
 
 H = TypeVar("H", bound=Handler)
 
@@ -68,8 +69,11 @@ class Front:
     ) -> None:
         _check(lag_limit=lag_limit, lag_limit_s=lag_limit_s, silence_s=silence_s, hold_limit=hold_limit)
         _check(heal_timeout_s=heal_timeout_s, query_timeout_s=query_timeout_s)
+        check_endpoint(endpoint)
         if query_endpoint == DEFAULT:
             query_endpoint = next_port(endpoint)
+        if query_endpoint is not None:
+            check_endpoint(query_endpoint)
         self.lag_limit = lag_limit
         self.notices = notices
         self._file = PositionFile(Path(position_file)) if position_file is not None else None
@@ -196,6 +200,15 @@ class Front:
     def _save(self) -> None:
         if self._file is not None:
             self._file.save(self._bookmark)
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Raise ClientError for what can be no address to connect to; a host that is not there yet may still come."""
+    transport, _, place = endpoint.partition("://")
+    port = place.rpartition(":")[2]
+    fits = port.isdecimal() and 0 < int(port) <= PORT_MAX if transport == "tcp" else bool(place)
+    if not (transport and fits):
+        raise ClientError("arguments", f"{endpoint!r} is no address of a socket: give one as tcp://127.0.0.1:5556")
 
 
 def next_port(endpoint: str) -> str | None:

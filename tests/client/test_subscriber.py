@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.client import ClientError, Event, Notice, Position, Query, Quote, Subscriber, Trade
+from mt4pump.client import AsyncSubscriber, ClientError, Event, Notice, Position, Query, Quote, Subscriber, Trade
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.ledger import Ledger
 
@@ -274,11 +274,11 @@ def test_arguments_that_make_no_sense_are_refused(options: dict[str, Any], text:
         Subscriber("tcp://127.0.0.1:1", **options)
 
 
-def test_an_address_that_is_none_is_named() -> None:
-    with Subscriber("nowhere", query_endpoint=None) as sub, pytest.raises(ClientError, match="connect to nowhere"):
+def test_an_address_that_zeromq_does_not_take_is_named() -> None:
+    with Subscriber("pigeon://x", query_endpoint=None) as sub, pytest.raises(ClientError, match="connect to pigeon"):
         sub.receive(0)
-    with pytest.raises(ClientError, match="connect to nowhere"):
-        Query("nowhere")
+    with pytest.raises(ClientError, match="connect to pigeon"):
+        Query("pigeon://x")
 
 
 def test_close_from_another_thread_ends_the_iteration(daemon: FakeDaemon) -> None:
@@ -366,3 +366,12 @@ def test_a_position_says_what_it_is() -> None:
     position = Position("log-1", 5, {"trade.1": 7})
     assert Position.of(position.as_dict()) == position
     assert Position.of(9) == Position(None, 9)
+
+
+@pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:5556", "tcp://", "tcp://host", "tcp://host:0", "://x"])
+def test_an_address_that_is_none_is_refused_at_once(address: str, kind: type[Subscriber | AsyncSubscriber]) -> None:
+    with pytest.raises(ClientError, match="give one as tcp:"):
+        kind(address)
+    with pytest.raises(ClientError, match="is no address"):
+        kind("tcp://127.0.0.1:5556", query_endpoint=address)

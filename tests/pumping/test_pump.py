@@ -254,6 +254,23 @@ def test_a_new_subscriber_gets_quotes_of_a_symbol_that_nobody_wanted_before(
     works.finish()
 
 
+def test_after_a_heartbeat_all_subscriptions_are_known_that_came_before_it(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who hears his first heartbeat takes it for proof that his other subscriptions work, too."""
+    lots = [True, True, False]
+
+    def look() -> bool:
+        works.publisher.more_waiting = lots.pop(0)
+        return False
+
+    monkeypatch.setattr(works.publisher, "look_for_subscriptions", look)
+    works.pump._beat()
+    assert lots == []
+    monkeypatch.undo()
+    works.begin()
+
+
 def test_the_servers_distance_from_utc_is_learnt_from_quotes(works: Works) -> None:
     works.attach()
     for second in range(AGREEMENTS + 2):
