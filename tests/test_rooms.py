@@ -33,7 +33,7 @@ OWNERS = {
     "rich": ("cli/", "bench/"),
     "argparse": ("cli/",),
     "signal": ("running/signals.py",),
-    "socket": ("publishing/", "notify.py", "demo/", "cli/"),
+    "socket": ("publishing/address_holder.py", "publishing/connections.py", "notify.py", "demo/", "cli/"),
     "msgpack": ("wire.py", "recording.py", "quotes.py", "tables.py", "desks/", "query/", "client/", "bench/"),
     "mt4pump.settings": ("settings/", "cli/", "bench/", "daemon.py", "running/", "service/"),
     "mt4pump.bridge": ("bridge/", "running/sources.py", "running/signals.py", "client/console.py", "cli/"),

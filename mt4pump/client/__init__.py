@@ -85,6 +85,7 @@ from mt4pump.client.query import Query, Replay, Snapshot
 from mt4pump.client.subscriber import Subscriber
 from mt4pump.client.watch import Status
 from mt4pump.errors import ClientError
+from mt4pump.flag import Flag
 from mt4pump.notify import Notifier
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "ClientError",
     "ClientKeys",
     "Event",
+    "Flag",
     "Group",
     "Heartbeat",
     "Mail",

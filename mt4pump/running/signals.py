@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from mt4pump.flag import Flag
+
 END = ("SIGINT", "SIGTERM", "SIGBREAK")
 RELOAD = ("SIGHUP",)
 """Windows has no such signal: there, `mt4pump.running.reload` alone asks."""
@@ -25,7 +27,7 @@ def asked_to_end() -> Iterator[threading.Event]:
     Off the main thread, where Python takes no signals, the event is never set. On Windows a closed console and a
     shutdown ask, too, and since Windows calls on a thread of its own, also a wait without a limit ends.
     """
-    asked = threading.Event()
+    asked = Flag()
     with _handled(END, asked.set), _console_events(asked.set):
         yield asked
 
@@ -37,7 +39,7 @@ def asked_to_reload(end: threading.Event) -> Iterator[threading.Event]:
     A terminal that closes sends the same signal: then ``end`` is set instead, as a daemon that was started by hand
     should not live on unseen. As `asked_to_end` otherwise.
     """
-    asked = threading.Event()
+    asked = Flag()
     by_hand = _has_terminal()
 
     def choose() -> None:

@@ -6,10 +6,9 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
 from types import FrameType
 
-from mt4pump.client import console_events
+from mt4pump.client import Flag, console_events
 
 SLICE_S = 0.2
 """Windows does not interrupt a longer wait for Ctrl-C."""
@@ -22,16 +21,16 @@ class Ending:
     """
 
     def __init__(self, looked: Callable[[bool], object] = lambda _is_asked: None) -> None:
-        self._event = Event()
+        self._flag = Flag()
         self._looked = looked
 
     def ask(self) -> None:
         """Ask the program to end; from any thread."""
-        self._event.set()
+        self._flag.set()
 
     def asked(self) -> bool:
         """Return whether somebody asked the program to end."""
-        is_asked = self._event.is_set()
+        is_asked = self._flag.is_set()
         self._looked(is_asked)
         return is_asked
 
@@ -40,9 +39,9 @@ class Ending:
         left_s = timeout_s
         while not self.asked() and (left_s is None or left_s > 0):
             slice_s = SLICE_S if left_s is None else min(SLICE_S, left_s)
-            self._event.wait(slice_s)
+            self._flag.wait(slice_s)
             left_s = None if left_s is None else left_s - slice_s
-        return self._event.is_set()
+        return self._flag.is_set()
 
     async def wait_async(self) -> None:
         """Wait until asked to end; works on every event loop, also where signals do not wake it."""
@@ -62,4 +61,4 @@ class Ending:
                 signal.signal(getattr(signal, name), handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._event.set()
+        self._flag.set()
