@@ -19,7 +19,7 @@ from mt4pump.flag import Flag
 flag, met = Flag(), 0
 signal.signal(signal.SIGALRM, lambda *_: flag.set())
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-while met < 1000:
+while met < 300:
     met += flag.wait(0.00001)
     flag.clear()
 signal.setitimer(signal.ITIMER_REAL, 0)

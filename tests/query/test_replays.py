@@ -136,9 +136,9 @@ def test_pages_of_any_size_add_up_to_all_events(data: st.DataObject) -> None:
 def test_a_page_beside_a_rapid_live_stream_ends_where_the_work_rests() -> None:
     """Its reader needs a core as well: many small pages, not one large one."""
     rapid = Way(lambda: False, itertools.count(10_000, 10_000).__next__, now_s=itertools.count(1.0).__next__)
-    pace = Pace(0.0, 0.0, way=rapid, sleep=lambda _s: None)
+    pace = Pace(0.0, 0.0, way=rapid, now_s=lambda: 0.0, sleep=lambda _s: None)
     reply = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, pace)
     assert (reply.head["count"], reply.head["next"]) == (OPTIONS.slice_rows, OPTIONS.slice_rows)
-    quiet = Pace(0.0, 0.0, way=Way(lambda: False), sleep=lambda _s: None)
+    quiet = Pace(0.0, 0.0, way=Way(lambda: False), now_s=lambda: 0.0, sleep=lambda _s: None)
     reply = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, quiet)
     assert reply.head["count"] == 3_000
