@@ -25,13 +25,17 @@ remembered of them, and how much, tells `mt4pump.publishing.interest`.
 **With a gate** (CURVE) libzmq is told each subscription by us (XPUB_MANUAL), narrowed to what the client may hear. In
 that mode libzmq 4.3.5 has a flaw: a message pushed *upstream*, which no SUB socket sends, makes it apply subscriptions
 that wait behind it to the wrong connection, so that a client could be given what another one may hear. Therefore none
-of those is applied: who pushed is put out (`Gatekeeper.expel`), and the socket opened anew.
+of those is applied: who pushed is put out (`Gatekeeper.expel`), and the socket opened anew. And libzmq tells
+connections apart by addresses in memory, which are used again like their numbers: applied after its connection has
+ended, what an earlier client asked for could be given to a later one. Therefore a subscription is applied only while
+its connection is known to be open (`mt4pump.publishing.connections`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -43,7 +47,7 @@ from mt4pump.publishing.binding import SocketOptions, apply, bind, bind_failure
 from mt4pump.publishing.connections import Connections
 from mt4pump.publishing.interest import NOBODY, SUBSCRIBE, UNSUBSCRIBE, Interest
 from mt4pump.quotes import FIRST, Send
-from mt4pump.security.admission import Admission
+from mt4pump.security.admission import Admission, unmarked
 from mt4pump.security.permissions import Permissions
 from mt4pump.wire import HEARTBEAT
 
@@ -51,7 +55,9 @@ __all__ = ["Gate", "Interest", "Publisher", "SlowReaders", "SocketOptions", "bin
 
 SUBSCRIPTIONS_PER_LOOK = 1_000
 LOOK_LIMIT_S = 0.002
-"""Subscription messages taken at one look, and the time for it, so that a storm of them cannot hold up events."""
+"""Subscription messages taken at one look, and the time for it, so that a storm of them cannot hold up events.
+
+The same time is for connections that came and went: while those are more, subscriptions wait for the next look."""
 LOOKS_PER_CLOCK = 16
 """Messages taken between two looks at the clock."""
 PREFIX_BYTES_MAX = 4_096
@@ -70,8 +76,8 @@ log = logging.getLogger(__name__)
 class Gate(Protocol):
     """What the publisher needs of `mt4pump.security.Gatekeeper`."""
 
-    def secure(self, socket: zmq.Socket[bytes], /) -> None:
-        """Make the socket a CURVE server."""
+    def secure(self, socket: zmq.Socket[bytes], mark: Callable[[], int | None], /) -> None:
+        """Make the socket a CURVE server, whose connections have a ``mark``."""
 
     def allowed(self, user: str, /) -> Permissions:
         """Return what a connection may hear."""
@@ -167,8 +173,7 @@ class Publisher:
         """Take what subscribers said since the last look, a bounded lot; return whether anybody's interest changed."""
         if not self._is_bound and time.monotonic() >= self._bind_at_s:
             self._bind_again(1)
-        self.connections.look()
-        self.more_waiting = self._take_waiting()
+        self.more_waiting = not self.connections.look(LOOK_LIMIT_S) or self._take_waiting()
         changed, self._is_changed = self._is_changed, False
         return changed
 
@@ -179,8 +184,7 @@ class Publisher:
         milliseconds, at most half a second; an address that is not free by then is tried again at later looks.
         """
         if self._is_bound:
-            self._socket.unbind(self.endpoint)
-            self.connections.wait_for_closed_listener(CLOSE_LIMIT_S)  # an ipc one removes its file as the last thing
+            self.connections.unbind(self.endpoint, CLOSE_LIMIT_S)  # an ipc one removes its file as the last thing
         self._shut(None)
         self.interest.clear()
         self._admission.clear()
@@ -202,7 +206,7 @@ class Publisher:
         self._socket.setsockopt(zmq.MAXMSGSIZE, PREFIX_BYTES_MAX)
         self._socket.setsockopt(zmq.XPUB_VERBOSER if self._gate is None else zmq.XPUB_MANUAL, 1)
         if self._gate is not None:
-            self._gate.secure(self._socket)
+            self._gate.secure(self._socket, self.connections.mark)
         self.connections.watch(self._socket)
 
     def _shut(self, linger_ms: int | None) -> None:
@@ -238,27 +242,31 @@ class Publisher:
         return True
 
     def _take(self, frame: zmq.Frame) -> None:
-        self.connections.look()  # first: numbers of connections are used again
+        if not self.connections.look():  # first of all: numbers of connections are used again
+            self._complaints.add("uncounted", "connections come and go faster than they can be counted: all begin anew")
+            self.reopen()
+            return
         message, number = frame.bytes, _number_of(frame)
         if not message or message[0] not in {SUBSCRIBE, UNSUBSCRIBE}:
             self._take_pushed(frame)
-        elif number != NOBODY and not self.connections.is_open(number):
-            return  # it ended before it was heard
-        elif self._gate is None:
+        elif self._gate is not None:
+            self._take_gated(message, number, _user_of(frame), self._gate)
+        elif number == NOBODY or self.connections.is_open(number):  # else it ended before it was heard
             self._note(self.interest.take(message, number), message, message[1:])
-        elif number != NOBODY:
-            self._take_gated(message, number, frame, self._gate)
 
-    def _take_gated(self, message: bytes, number: int, frame: zmq.Frame, gate: Gate) -> None:
+    def _take_gated(self, message: bytes, number: int, called: str, gate: Gate) -> None:
         """Give a connection the allowed part of what it asks for; libzmq knows which one was heard last."""
+        user, mark = unmarked(called)
+        if number == NOBODY or not self.connections.is_open(number, mark):
+            return
         prefix = message[1:]
         if message[0] == SUBSCRIBE:
             refused = self._admission.refused
-            for each in self._admission.ask(number, prefix, lambda: gate.allowed(_user_of(frame))):
+            for each in self._admission.ask(number, prefix, lambda: gate.allowed(user)):
                 self._socket.setsockopt(zmq.SUBSCRIBE, each)
                 self._note(self.interest.add(each, number), message, each)
             if self._admission.refused != refused:
-                self._complaints.add("too_many_prefixes", f"client {_user_of(frame)!r}: a subscription was refused")
+                self._complaints.add("too_many_prefixes", f"client {user!r}: a subscription was refused")
         else:
             for each in self._admission.withdraw(number, prefix):
                 self._socket.setsockopt(zmq.UNSUBSCRIBE, each)
@@ -278,7 +286,7 @@ class Publisher:
     def _take_pushed(self, frame: zmq.Frame) -> None:
         """Ignore what no subscriber says; with a gate, put out who said it (see the module's text)."""
         if self._gate is not None:
-            self._gate.expel(_user_of(frame), "it pushed a message upstream, which no subscriber does")
+            self._gate.expel(unmarked(_user_of(frame))[0], "it pushed a message upstream, which no subscriber does")
             self.reopen()
 
     def _gone(self, number: int) -> None:

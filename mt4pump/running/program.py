@@ -47,7 +47,7 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return 1
-    log.info("stopped%s", "" if clean else "; a call into the Manager API did not come back and was left behind")
+    log.info("stopped%s", "" if clean else "; something was left behind, as told above")
     return 0
 
 
@@ -95,11 +95,17 @@ def _nothing() -> None:
 
 def _reload(daemon: Daemon, settings: Settings, load: Callable[[], Settings], desk: ReloadDesk) -> Settings:
     """Take over what can be taken over while running, say what cannot, and return the settings that now hold."""
-    found = reread(settings, load)
-    if found.ok:
-        daemon.reload_permissions()
-    if "symbols" in found.changed_now:
-        daemon.select(found.settings.symbols)
+    try:
+        found = reread(settings, load)
+        if found.ok:
+            daemon.reload_permissions()
+        if "symbols" in found.changed_now:
+            daemon.select(found.settings.symbols)
+    except Exception as error:  # whatever it is, it shall not end a daemon that works
+        log.exception("reload: failed, the settings stay as they were")
+        text = f"failed by an error of the daemon's own ({type(error).__name__}): its log says more, please report it"
+        desk.answer(text, ok=False)
+        return settings
     log.log(logging.INFO if found.ok else logging.ERROR, "reload: %s", found.text)
     desk.answer(found.text, ok=found.ok)
     return found.settings

@@ -3,6 +3,9 @@
 Two of a client's prefixes may narrow to the same one (``""`` and ``q`` both to ``quote.``): that one is withdrawn only
 with the last of them. A connection keeps the permissions that it had when it first asked, so that what is withdrawn is
 what was given; permissions that grow take effect with the next connection, those that shrink end all connections.
+
+What ZAP calls a connection is its client's name and a mark, which tells it from others of the same number: see
+`mt4pump.publishing.connections`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,18 @@ from mt4pump.security.permissions import Permissions
 
 ASKED_LIMIT = 500_000
 """Prefixes remembered over all connections; what is asked beyond them is refused."""
+MARK = "/"
+
+
+def marked(user: str, mark: int) -> str:
+    """Return what to call a connection of the client ``user``."""
+    return f"{user}{MARK}{mark}"
+
+
+def unmarked(text: str) -> tuple[str, int]:
+    """Return client and mark of a connection called ``text``; without a mark it is nobody's."""
+    user, _, mark = text.rpartition(MARK)
+    return (user, int(mark)) if user and mark.isdecimal() else ("", 0)
 
 
 class _Connection:

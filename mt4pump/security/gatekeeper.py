@@ -20,7 +20,8 @@ from zmq.utils import z85
 
 from mt4pump.complaints import Complaints
 from mt4pump.errors import StartError
-from mt4pump.security.clients import ENDING, Clients, Fingerprint, fingerprint, read_clients
+from mt4pump.security.admission import marked
+from mt4pump.security.clients import ENDING, Client, Clients, Fingerprint, fingerprint, read_clients
 from mt4pump.security.keys import is_exposed, read_server_pair
 from mt4pump.security.permissions import NOTHING, Permissions
 
@@ -42,10 +43,11 @@ TOLD = {
     "refused_query": "may not use the query endpoint",
     "refused_expelled": "was put out for a while, as it broke the rules",
     "refused_fault": "cannot be let in while its file is faulty",
+    "refused_crowd": "cannot be let in amid so many other connections",
     "refused_form": "not a request for a CURVE handshake",
 }
 """What each reason to refuse somebody says."""
-TEMPORARY = frozenset({"refused_expelled", "refused_fault"})
+TEMPORARY = frozenset({"refused_expelled", "refused_fault", "refused_crowd"})
 """Reasons that pass: status 300. After a 400 a client's libzmq does not try again until its program connects anew."""
 
 log = logging.getLogger(__name__)
@@ -107,6 +109,7 @@ class Gatekeeper(Thread):
         self._expelled_until_s: dict[str, float] = {}
         self._reading = Lock()
         self._told_to_stop = Event()
+        self._mark: Callable[[], int | None] = lambda: 0
         self._read_if_changed()
         self._socket = context.socket(zmq.ROUTER)
         try:
@@ -138,8 +141,15 @@ class Gatekeeper(Thread):
         """Return the daemon's public key, in Z85."""
         return self._pair.public
 
-    def secure(self, socket: zmq.Socket[bytes], domain: str = PUBLISHED) -> None:
-        """Make ``socket`` a CURVE server that lets in whom this gate lets in; before it is bound."""
+    def secure(self, socket: zmq.Socket[bytes], mark: Callable[[], int | None]) -> None:
+        """Make ``socket``, which publishes, a CURVE server that lets in whom this gate lets in; before it is bound.
+
+        ``mark`` gives each connection its mark, or None while it has none to give; called by this thread.
+        """
+        self._mark = mark
+        self._secure(socket, PUBLISHED)
+
+    def _secure(self, socket: zmq.Socket[bytes], domain: str) -> None:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret.encode())
         socket.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
@@ -148,7 +158,7 @@ class Gatekeeper(Thread):
 
     def secure_query(self, socket: zmq.Socket[bytes]) -> None:
         """Make ``socket`` a CURVE server for those who may use the query endpoint."""
-        self.secure(socket, QUERIED)
+        self._secure(socket, QUERIED)
 
     def allowed(self, user: str) -> Permissions:
         """Return what the connection may hear that ZAP called ``user``; nothing for a stranger or an empty name."""
@@ -223,7 +233,7 @@ class Gatekeeper(Thread):
         return [*head, b"200", b"OK", user.encode(), b""]
 
     def _judged(self, frames: list[bytes]) -> tuple[str, str]:
-        """Return why the handshake is refused, or nothing and the client's name."""
+        """Return why the handshake is refused, or nothing and what to call the connection."""
         if len(frames) != 9 or frames[2] != b"1.0" or frames[7] != b"CURVE" or len(frames[8]) != 32:
             self._complaints.add("refused_form", "a connection without CURVE asked to be let in")
             return "refused_form", ""
@@ -237,13 +247,22 @@ class Gatekeeper(Thread):
             text = f"unknown key {z85.encode(key).decode()} from {address}; to let it in, put it into {self._folder}"
             self._complaints.add("refused_key", text)
             return "refused_key", ""
+        return self._admitted(client, domain, address)
+
+    def _admitted(self, client: Client, domain: bytes, address: str) -> tuple[str, str]:
+        """Return why a known client is refused at this time and place, or nothing and what to call the connection."""
         if self._is_expelled(client.user):
             self._complaints.add("refused_expelled", f"client {client.name} from {address} {TOLD['refused_expelled']}")
             return "refused_expelled", ""
-        if domain == QUERIED.encode() and not client.permissions.query:
+        if domain == QUERIED.encode():
+            if client.permissions.query:
+                return "", client.user
             self._complaints.add("refused_query", f"client {client.name} from {address} {TOLD['refused_query']}")
             return "refused_query", ""
-        return "", client.user
+        if (mark := self._mark()) is None:
+            self._complaints.add("refused_crowd", f"client {client.name} from {address} {TOLD['refused_crowd']}")
+            return "refused_crowd", ""
+        return "", marked(client.user, mark)
 
     def _is_expelled(self, user: str) -> bool:
         until_s = self._expelled_until_s.get(user)

@@ -32,6 +32,7 @@ from mt4pump.errors import SettingsError
 
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 FILE_BYTES_LIMIT = 262_144
+TOO_MUCH = "a number too long or brackets too deep to be read"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -78,6 +79,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise KeyFileError(f"{path}: is not TOML {where}; correct it there") from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except (ValueError, RecursionError):  # tomllib's, which it does not say
+        raise KeyFileError(f"{path}: has {TOO_MUCH}; make it with mt4pump keygen") from None
 
 
 def read_server_pair(path: Path) -> KeyPair:

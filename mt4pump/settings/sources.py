@@ -20,6 +20,7 @@ CONFIG = PREFIX + "CONFIG"
 """The variable that names the TOML file; no setting, as it cannot stand in that file."""
 DEFAULT_FILE = Path("mt4pump.toml")
 DOTENV = Path(".env")
+INTEGER_BITS_MAX = 64
 SEE_HELP = "mt4pump run --help lists all"
 
 Kind = Literal["flag", "environment", ".env", "file", "default"]
@@ -73,14 +74,14 @@ def gather(flags: Mapping[str, object], environ: Mapping[str, str], config: Path
 def _config_file(
     environ: Mapping[str, str], dotenv: list[tuple[int, str, str]], config: Path | None
 ) -> tuple[Path | None, str]:
-    """Return the TOML file to read, if any, and who asked for it."""
+    """Return the TOML file to read, if any, as it was written, and who asked for it."""
     if config is not None:
-        return config.expanduser(), "--config"
+        return config, "--config"
     if named := environ.get(CONFIG):
-        return Path(named).expanduser(), f"environment variable {CONFIG}"
+        return Path(named), f"environment variable {CONFIG}"
     for line, name, value in dotenv:
         if name.upper() == CONFIG and value:
-            return Path(value).expanduser(), f"{DOTENV} line {line}, {name}"
+            return Path(value), f"{DOTENV} line {line}, {name}"
     return (DEFAULT_FILE, "working directory") if DEFAULT_FILE.exists() else (None, "")
 
 
@@ -137,6 +138,11 @@ def _bound(gathered: Gathered, binding: Binding) -> Iterator[tuple[int, str, str
 
 def _take_toml(gathered: Gathered, file: Path, asked_by: str) -> None:
     try:
+        file = file.expanduser()
+    except RuntimeError as error:  # no home folder to put for ~
+        gathered.problems.append(f"config ({asked_by}): {file} cannot be expanded: {error}; write the whole path")
+        return
+    try:
         values = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         gathered.problems.append(f"config ({asked_by}): there is no file {file}; correct the path")
@@ -147,19 +153,30 @@ def _take_toml(gathered: Gathered, file: Path, asked_by: str) -> None:
     except tomllib.TOMLDecodeError as error:
         where = str(error).rpartition("(")[2].rstrip(")")  # the rest of the message may quote the file
         gathered.problems.append(f"config ({asked_by}): {file} is not TOML {where}; write name = value, text in quotes")
+    except (ValueError, RecursionError):  # tomllib's, which it does not say
+        text = "has a number too long or brackets too deep to be read; correct it"
+        gathered.problems.append(f"config ({asked_by}): {file} {text}")
     else:
         for name, value in values.items():
             _take_key(gathered, name, value, file)
 
 
 def _take_key(gathered: Gathered, name: str, value: object, file: Path) -> None:
-    if name in Settings.model_fields:
+    if _is_oversized(value):  # TOML has 64 bits; Python reads on, and then cannot even show what it read
+        gathered.problems.append(f"{name} ({file}): has a whole number of more than 64 bits; write a smaller one")
+    elif name in Settings.model_fields:
         gathered.given[name] = Given(value, Origin("file", f"{file}, key {name}"))
     elif isinstance(value, dict):
         gathered.problems.append(f"{name} ({file}): is a table; write all settings at the top, without [{name}]")
     else:
         near = _near_setting(name)
         gathered.problems.append(f"{name} ({file}): no such setting; {_did_you_mean(near)}")
+
+
+def _is_oversized(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_oversized, value))
+    return isinstance(value, int) and value.bit_length() > INTEGER_BITS_MAX
 
 
 def _near_setting(name: str) -> str | None:

@@ -76,12 +76,11 @@ def test_counters_stay_over_a_reopening_and_nobody_is_left_open(publisher: Publi
         looked(publisher, now=1, accepted=2)
 
 
-def test_many_events_are_taken_in_bounded_lots(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mt4pump.publishing.connections.EVENTS_PER_LOOK", 1)
+def test_a_look_ends_when_its_time_is_over(publisher: Publisher) -> None:
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(5000)
-        publisher.connections.look()
+        assert not publisher.connections.look(0)
         assert publisher.connections.counters() == {"now": 1, "accepted": 0, "refused": 0, "failed": 0}
         sync(publisher, reader)
         looked(publisher, now=1, accepted=1)
@@ -89,9 +88,53 @@ def test_many_events_are_taken_in_bounded_lots(publisher: Publisher, monkeypatch
 
 def test_looking_without_a_socket_does_nothing() -> None:
     made = Connections(Complaints(log))
-    made.look()
+    assert made.look()
     made.unwatch()
-    assert not made.wait_for_closed_listener(0.01)
+    assert not made.unbind(ANY_PORT, 0.01)
+
+
+def test_a_number_that_is_used_again_is_told_from_the_one_before() -> None:
+    gone: list[int] = []
+    made = Connections(Complaints(log), gone.append)
+
+    def happens(event: int, number: int) -> None:
+        made._taken += 1
+        made._take(event, number)
+
+    happens(zmq.EVENT_ACCEPTED, 7)
+    first = made.mark()
+    assert first is not None
+    assert made.is_open(7, first)
+    happens(zmq.EVENT_DISCONNECTED, 7)
+    assert not made.is_open(7, first)
+    happens(zmq.EVENT_ACCEPTED, 7)
+    assert made.is_open(7)
+    assert not made.is_open(7, first)
+    assert made.is_open(7, made.mark())
+    assert gone == []  # told by the thread that looks, not by the one that asked for a mark
+    made.look()
+    assert gone == [7]
+
+
+def test_the_mark_of_a_connection_counts_what_nobody_looked_at_yet(publisher: Publisher) -> None:
+    with context() as other:
+        reader = subscriber(other, publisher.endpoint, b"")
+        publisher._socket.poll(5000)
+        before = publisher.connections.mark()
+        reader.close(0)
+        until(lambda: publisher.connections.now == 0 or publisher.connections.mark() != before, "its end is counted")
+
+
+def test_there_is_no_mark_while_events_come_faster_than_they_are_counted(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mt4pump.publishing.connections.ALL_LIMIT_S", 0.0)
+    with stranger(publisher), context() as other:
+        reader = subscriber(other, publisher.endpoint, b"")
+        publisher._socket.poll(5000)
+        assert publisher.connections.mark() is None
+        until(lambda: publisher.connections.mark() is not None, "all is counted")
+        reader.close(0)
 
 
 def test_faults_are_told_in_words() -> None:

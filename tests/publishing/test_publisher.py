@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,14 @@ from mt4pump.errors import BindError
 from mt4pump.publishing import publisher as publisher_module
 from mt4pump.publishing.publisher import Publisher, SocketOptions, bind_failure
 from tests.bus import ANY_PORT, Bus, bus, context, subscriber, sync, until
+
+
+@pytest.fixture
+def publisher_port() -> Iterator[tuple[Publisher, int]]:
+    with context() as own:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        yield made, int(made.endpoint.rpartition(":")[2])
+        made.close()
 
 
 def looked(made: Bus, topic: bytes, *, wanted: bool) -> None:
@@ -264,6 +274,47 @@ def test_a_look_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(made.publisher.interest) >= 100
 
 
+def test_a_subscriber_behind_a_crowd_of_others_is_heard(publisher_port: tuple[Publisher, int]) -> None:
+    """More connections came and went, while nobody looked, than one look has time for."""
+    made, port = publisher_port
+    for _ in range(800):
+        socket.create_connection(("127.0.0.1", port)).close()
+    with context() as other:
+        reader = subscriber(other, made.endpoint, b"quote.")
+        assert made._socket.poll(5000)  # its subscription waits behind 2,400 events
+        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
+        until(lambda: (made.look_for_subscriptions(), made.connections.now == 1)[1], "the others are gone")
+        assert made.interest.wants(b"quote.A")
+        assert made.reopened == 0
+        reader.close(0)
+
+
+def test_subscriptions_wait_while_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with context() as own, context() as other:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        reader = subscriber(other, made.endpoint, b"quote.")
+        assert made._socket.poll(5000)
+        monkeypatch.setattr(publisher_module, "LOOK_LIMIT_S", 0.0)  # one event per look
+        assert not made.look_for_subscriptions()
+        assert made.more_waiting
+        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
+        reader.close(0)
+        made.close()
+
+
+def test_what_cannot_be_judged_makes_everybody_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with context() as own, context() as other:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        look, answers = made.connections.look, [True, False]
+        monkeypatch.setattr(made.connections, "look", lambda *limit: answers.pop(0) if answers else look(*limit))
+        reader = subscriber(other, made.endpoint, b"quote.")
+        assert made._socket.poll(5000)
+        made.look_for_subscriptions()
+        assert (made.reopened, made._complaints.counts["uncounted"]) == (1, 1)
+        back(made, reader)
+        made.close()
+
+
 def test_an_oversized_subscription_costs_its_sender_the_connection() -> None:
     with bus(b"quote.") as made, context() as other:
         bad = subscriber(other, made.publisher.endpoint, b"x" * publisher_module.PREFIX_BYTES_MAX)
@@ -314,14 +365,14 @@ def test_an_address_that_is_lost_while_reopening_is_taken_back_later(monkeypatch
     monkeypatch.setattr(publisher_module, "REBIND_AGAIN_S", 0.01)
     with context() as own, context() as other:
         made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
-        wait, thief = made.connections.wait_for_closed_listener, other.socket(zmq.PUB)
+        unbind, thief = made.connections.unbind, other.socket(zmq.PUB)
 
-        def stolen(limit_s: float) -> bool:
-            closed = wait(limit_s)
+        def stolen(endpoint: str, limit_s: float) -> bool:
+            closed = unbind(endpoint, limit_s)
             thief.bind(made.endpoint)
             return closed
 
-        monkeypatch.setattr(made.connections, "wait_for_closed_listener", stolen)
+        monkeypatch.setattr(made.connections, "unbind", stolen)
         made.reopen()
         made.send(b"quote.A", b"x")
         made.look_for_subscriptions()

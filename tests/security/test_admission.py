@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mt4pump.security.admission import Admission
+from mt4pump.security.admission import Admission, marked, unmarked
 from mt4pump.security.permissions import NOTHING, Permissions
 
 QUOTES = Permissions([b"quote.", b"trade.1|"])
@@ -49,6 +49,12 @@ def test_what_was_never_asked_cannot_be_withdrawn() -> None:
     assert made.withdraw(7, b"x") == ()
     made.ask(7, b"q", quotes)
     assert made.withdraw(7, b"x") == ()
+
+
+def test_a_connection_is_called_by_its_client_and_its_mark_and_without_a_mark_is_nobodys() -> None:
+    assert unmarked(marked("alice#5f", 17)) == ("alice#5f", 17)
+    for text in ("", "alice#5f", "/5", "alice#5f/", "alice#5f/x", "alice#5f/-1"):
+        assert unmarked(text) == ("", 0)
 
 
 def test_what_is_remembered_is_bounded_and_freed() -> None:

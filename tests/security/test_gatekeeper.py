@@ -13,6 +13,7 @@ import zmq
 from mt4pump.errors import StartError
 from mt4pump.security import EVERYTHING, NOTHING, Gatekeeper
 from mt4pump.security import gatekeeper as gatekeeper_module
+from mt4pump.security.admission import unmarked
 from mt4pump.security.gatekeeper import QUERIED
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
 from tests.bus import ANY_PORT, context, until
@@ -29,7 +30,7 @@ def zap(key: bytes, *, domain: bytes = b"mt4pump.pub", mechanism: bytes = b"CURV
 
 
 def user_of(gate: Gatekeeper, keys: Keyring, name: str) -> str:
-    return gate._answer(zap(raw_key(keys.pairs[name].public)))[6].decode()
+    return unmarked(gate._answer(zap(raw_key(keys.pairs[name].public)))[6].decode())[0]
 
 
 def test_a_known_key_gets_in_under_its_name(keys: Keyring) -> None:
@@ -38,7 +39,7 @@ def test_a_known_key_gets_in_under_its_name(keys: Keyring) -> None:
         gate = Gatekeeper(own, keys.secret, keys.clients)
         answer = gate._answer(zap(raw_key(keys.pairs["alice"].public)))
         assert answer[:6] == [b"peer", b"", b"1.0", b"7", b"200", b"OK"]
-        assert gate.allowed(answer[6].decode()).allowed == (b"heartbeat", b"quote.")
+        assert gate.allowed(unmarked(answer[6].decode())[0]).allowed == (b"heartbeat", b"quote.")
         assert gate.counts == {"accepted": 1}
         assert gate.server_key == keys.server.public
         gate.stop()
@@ -87,8 +88,25 @@ def test_who_may_not_query_is_kept_from_that_socket_alone(keys: Keyring) -> None
         assert gate._answer(zap(key, domain=QUERIED.encode()))[4] == b"400"
         answer = gate._answer(zap(key))
         assert answer[4] == b"200"
-        assert gate.allowed_query(answer[6].decode()) is NOTHING
-        assert gate.allowed(answer[6].decode()).allowed == EVERYTHING.allowed
+        user = unmarked(answer[6].decode())[0]
+        assert gate.allowed_query(user) is NOTHING
+        assert gate.allowed(user).allowed == EVERYTHING.allowed
+        gate.stop()
+
+
+def test_every_connection_has_a_mark_of_its_own_and_none_gets_in_without(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    marks: list[int | None] = [4, 7, None]
+    asked = zap(raw_key(keys.pairs["alice"].public))
+    with context() as own:
+        gate, socket = Gatekeeper(own, keys.secret, keys.clients), own.socket(zmq.XPUB)
+        gate.secure(socket, lambda: marks.pop(0))
+        first, second = (unmarked(gate._answer(asked)[6].decode()) for _ in range(2))
+        assert first[0] == second[0]
+        assert (first[1], second[1]) == (4, 7)
+        assert gate._answer(asked)[4] == b"300"  # not for ever: it may try again
+        assert gate.counts == {"accepted": 2, "refused": 1, "refused_crowd": 1}
+        assert b"/" not in gate._answer(zap(asked[8], domain=QUERIED.encode()))[6]
         gate.stop()
 
 
@@ -150,6 +168,21 @@ def test_a_file_that_breaks_keeps_out_its_client_and_is_told_once(
         told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert [("bob.toml" in text, "carl.toml" in text) for text in told] == [(True, False), (False, True)]
         assert all("is not TOML" in text for text in told)
+        gate.stop()
+
+
+@pytest.mark.parametrize("odd", ["query = " + "1" * 5_000, "topics = " + "[" * 5_000])
+def test_a_file_that_the_reader_chokes_on_holds_up_no_revocation(keys: Keyring, odd: str) -> None:
+    keys.admit("alice", "*")
+    keys.admit("bob", "*")
+    with context() as own:
+        gate = Gatekeeper(own, keys.secret, keys.clients)
+        (keys.clients / "odd.toml").write_text(odd)
+        keys.revoke("alice")
+        assert gate.reload()
+        assert not user_of(gate, keys, "alice")
+        assert user_of(gate, keys, "bob")
+        assert list(gate._clients.faults) == ["odd.toml"]
         gate.stop()
 
 

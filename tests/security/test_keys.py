@@ -44,6 +44,8 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
         (b'public_key = "short"', "public_key is no key"),
         (b'public_key = "' + b"#" * 40 + b'"', "stands for more than 32 bytes"),
         (b"#" * (FILE_BYTES_LIMIT + 1), "no file of mt4pump keygen"),
+        (b"query = " + b"1" * 5_000, "a number too long"),
+        (b"topics = " + b"[" * 5_000, "brackets too deep"),
     ],
 )
 def test_a_bad_key_file_is_named_with_its_fault(tmp_path: Path, content: bytes, reason: str) -> None:

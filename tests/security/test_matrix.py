@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 import zmq
 
 from mt4pump.security import gatekeeper as gatekeeper_module
 from mt4pump.security.keys import KeyPair, new_pair
+from tests.bus import until
 from tests.security.keyring import Gated, Keyring, gated
 
 TOPICS = (
@@ -215,6 +217,55 @@ def test_who_pushes_upstream_to_steal_a_subscription_is_put_out(keys: Keyring) -
         made.settle(lambda: made.gate.counts["refused_expelled"], "the thief is refused")
         heard = [thief.recv_multipart()[0] for _ in iter(lambda: thief.poll(20), 0)]
         assert set(heard) <= {b"heartbeat"}
+
+
+def connected(made: Gated) -> int:
+    """Return how many connections the publisher's side has; asks the system, and looks at nothing of the publisher."""
+    port = int(made.publisher.endpoint.rpartition(":")[2])
+    held = psutil.Process().net_connections("tcp")
+    return sum(each.laddr.port == port and each.status != psutil.CONN_LISTEN for each in held)
+
+
+def test_what_clients_left_behind_is_not_given_to_the_next_ones_of_their_numbers(keys: Keyring) -> None:
+    """All come while the pump is busy, so that the first ones' subscriptions are judged after the others came."""
+    keys.admit("alice", "*")
+    keys.admit("bob", "quote.*")
+    with gated(keys) as made:
+        alices = [made.subscriber(keys.pairs["alice"], b"trade.") for _ in range(5)]
+        until(lambda: made.gate.counts["accepted"] == 5, "all are there")
+        for alice in alices:
+            alice.close(5000)  # once its subscriptions went out
+        until(lambda: not connected(made), "they are gone")
+        bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(5)]
+        until(lambda: made.gate.counts["accepted"] == 10, "others are there")
+        for bob in bobs:
+            made.hears(bob)
+        for bob in bobs:
+            assert made.received(bob, b"trade.1", b"quote.A") == {b"quote.A"}
+        made.settle(lambda: not made.publisher.interest.wants(b"trade.1"), "nobody wants trades")
+
+
+def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
+    keys: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections are addresses in memory to libzmq, which are used again while old subscriptions wait."""
+    monkeypatch.setattr("mt4pump.publishing.publisher.SUBSCRIPTIONS_PER_LOOK", 5)
+    keys.admit("alice", "*")
+    keys.admit("bob", "quote.*")
+    asked = [b"trade.%d" % number for number in range(400)]
+    with gated(keys) as made:
+        crowd = [made.subscriber(keys.pairs["alice"], *asked) for _ in range(20)]
+        made.settle(lambda: made.publisher.connections.accepted == 20, "all are there")
+        for each in crowd:
+            each.close(0)
+        made.settle(lambda: not connected(made), "all are gone")
+        bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(20)]
+        made.settle(lambda: made.publisher.connections.accepted == 40, "others are there")
+        monkeypatch.setattr("mt4pump.publishing.publisher.SUBSCRIPTIONS_PER_LOOK", 1_000)
+        for bob in bobs:
+            made.hears(bob)
+        for bob in bobs:
+            assert made.received(bob, *asked, b"quote.A") == {b"quote.A"}
 
 
 def test_a_connection_without_a_name_may_hear_nothing(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,31 @@ def test_broken_toml_names_line_and_column() -> None:
     assert problems_of(SIMULATOR) == [f"config (working directory): {wanted}"]
 
 
+@pytest.mark.parametrize("odd", ["seed = " + "1" * 5_000, "ticks = " + "[" * 5_000])
+def test_toml_that_its_reader_chokes_on_is_named(odd: str) -> None:
+    write("mt4pump.toml", odd)
+    wanted = "mt4pump.toml has a number too long or brackets too deep to be read; correct it"
+    assert problems_of(SIMULATOR) == [f"config (working directory): {wanted}"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", "0x{}"), ("rate", "0x{}"), ("symbols", "['a', [0x{}]]")])
+def test_a_number_that_cannot_be_shown_is_named(name: str, value: str) -> None:
+    write("mt4pump.toml", f"{name} = {value.format('f' * 5_000)}")
+    wanted = "has a whole number of more than 64 bits; write a smaller one"
+    assert problems_of(SIMULATOR) == [f"{name} (mt4pump.toml): {wanted}"]
+
+
+def test_a_home_that_nobody_has_is_named_with_who_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    text = "~x/f.toml cannot be expanded: Could not determine home directory.; write the whole path"
+    assert problems_of(SIMULATOR, config=Path("~x/f.toml")) == [f"config (--config): {text}"]
+    environ = {"MT4PUMP_CONFIG": "~x/f.toml"}
+    assert problems_of(SIMULATOR, environ) == [f"config (environment variable MT4PUMP_CONFIG): {text}"]
+
+
 def test_files_that_are_not_utf8_are_refused() -> None:
     Path("mt4pump.toml").write_bytes(b"server = '\xe9'")
     Path(".env").write_bytes(b"MT4PUMP_X=\xe9")
