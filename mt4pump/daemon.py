@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import ExitStack
 
 import zmq
@@ -31,13 +32,16 @@ from mt4pump.running.wiring import (
 )
 from mt4pump.security import EVERYTHING, Gatekeeper
 from mt4pump.server_clock import ServerClock
-from mt4pump.session import CUT, FINISH, SELECT, Supervisor
+from mt4pump.session import CUT, SELECT, Supervisor
 from mt4pump.settings import Settings
 from mt4pump.wire import QUOTE, Encoder
 
 SUPERVISOR_STOP_S = 0.4
-PUMP_STOP_S = 0.4
-"""Together with the linger these keep a stop under a second, also when a call into the DLL does not come back."""
+PUMP_TELL_S, PUMP_END_S = 0.6, 0.8
+"""Since the stop began: until when the pump tells what waits, and until when it must have closed socket and journal.
+
+Together with the linger these keep a stop under a second, also when a call into the DLL does not come back.
+"""
 QUERY_STOP_S = 0.1
 
 log = logging.getLogger(__name__)
@@ -79,7 +83,9 @@ class Daemon:
         self._emitter = emitter = Emitter(encoder, publisher, self._journal, settings.durable)
         self._intake = intake = Intake(emitter, intake_options(settings), complaints)
         if self._journal is not None and self._journal.has_mirror:
-            intake.trades.recall(self._journal.open_orders())
+            orders = self._journal.open_orders()
+            if self._journal.durable:  # else they are read, and told, when the file opens again
+                intake.trades.recall(orders)
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
         self._way = Way(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
@@ -163,7 +169,7 @@ class Daemon:
         self.inbox.tell(SELECT, symbols)
 
     def reload_permissions(self) -> None:
-        """Read the clients' keys and permissions now; whoever lost one is put out at the next heartbeat."""
+        """Read the clients' keys and permissions now; whoever lost one is put out within a second."""
         if self._gate is not None:
             self._gate.reload()
 
@@ -202,24 +208,39 @@ class Daemon:
         return self._pump.crash or self._supervisor.crash or (self._query.crash if self._query else None)
 
     def stop(self) -> bool:
-        """End the session, publish the last heartbeat, close sockets and journal; return whether all ended in time."""
+        """End the session, publish the last heartbeat, close sockets and journal; return whether all ended in time.
+
+        What did not is told in the log.
+        """
+        began_s = time.monotonic()
         self._supervisor.stop()
         if self._query is not None:
             self._query.stop()
         if self._supervisor.ident is not None:
             self._supervisor.join(SUPERVISOR_STOP_S)
-        self.inbox.tell(FINISH, None)
+        self._pump.finish(began_s + PUMP_TELL_S - time.monotonic())
         if self._pump.ident is not None:
-            self._pump.join(PUMP_STOP_S)
+            self._pump.join(max(0.0, began_s + PUMP_END_S - time.monotonic()))
         else:
             self._pump.run()
         if self._query is not None and self._query.ident is not None:
             self._query.join(QUERY_STOP_S)
         self._source.stop()
-        clean = not (self._supervisor.is_alive() or self._pump.is_alive())
+        clean = self._tell_left_behind()
         if not self._pump.is_alive():
             if self._gate is not None:
                 self._gate.stop()
             self._context.term()
         self._instance.close()
         return clean
+
+    def _tell_left_behind(self) -> bool:
+        """Say in the log which threads did not end in time, and why that may be; return whether all did."""
+        supervisor_hangs, pump_hangs = self._supervisor.is_alive(), self._pump.is_alive()
+        if supervisor_hangs:
+            log.warning("a call into the Manager API did not come back and was left behind")
+        if pump_hangs and self._pump.has_parted:
+            log.warning("the journal was still being closed and was left behind: what it holds is committed")
+        elif pump_hangs:
+            log.warning("the pump thread hangs and was left behind: %d events and the end go untold", len(self.inbox))
+        return not (supervisor_hangs or pump_hangs)

@@ -20,7 +20,7 @@ from mt4pump.manager_api.manager import Manager, ManagerFactory
 from mt4pump.pumping.inbox import Inbox
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
-ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT = (2**31 + word for word in range(6))
+ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT, REREAD = (2**31 + word for word in range(7))
 """Words to the pump thread, in order with the events; beyond a C int, so that no pump code can be one."""
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from mt4pump.manager_api.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
@@ -102,18 +103,26 @@ def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool =
     return MODIFIED
 
 
+class End(NamedTuple):
+    """How an order ended: the ends that were told of it, its last record, and whether only a table told of it."""
+
+    ends: frozenset[str]
+    fields: Fields
+    inferred: bool
+
+
 class TradeBook:
     """The open orders as last told, by ticket, and how the latest ended ones ended."""
 
     def __init__(self) -> None:
         self.open: dict[int, Fields] = {}
-        self._ended: OrderedDict[int, tuple[frozenset[str], Fields]] = OrderedDict()
+        self._ended: OrderedDict[int, End] = OrderedDict()
 
     def apply(self, action: int, fields: Fields) -> TradeEvent:
         """Take one record as the pump told it and return what happened."""
         order = fields["order"]
         known, ended = self.open.get(order), self._ended.get(order)
-        last = known or (ended[1] if ended else None)
+        last = known or (ended.fields if ended else None)
         wiped = action == Transaction.UPDATE and not fields["login"]
         if last and not fields["login"]:
             fields = {**fields, "login": last["login"]}
@@ -142,7 +151,7 @@ class TradeBook:
             gone = self.open[order]
             change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
             change = change if in_reach(gone["login"]) else DELETED
-            self._keep(order, change, gone)
+            self._end(order, End(frozenset({change}), gone, inferred=True))
             yield TradeEvent(Transaction.DELETE, change, gone, {})
         for order, row in table.items():
             known = self.open.get(order)
@@ -155,18 +164,40 @@ class TradeBook:
             else:
                 self.open[order] = row
 
-    def _after_end(
-        self, action: int, change: str, fields: Fields, ended: tuple[frozenset[str], Fields], *, wiped: bool
-    ) -> str:
-        """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion."""
-        ends, last = ended
+    def catch_up(
+        self, before: Iterable[Fields], silent: AbstractSet[int], in_reach: Callable[[int], bool] = lambda _login: True
+    ) -> Iterator[TradeEvent]:
+        """Yield what happened between ``before``, open orders of an earlier life, and the first table of this one.
+
+        For when ``before`` gets known late: ``silent`` are the orders that `prime` took from that table as nobody's
+        news. What was told since is not told again; an order that changed is told as it is now.
+        """
+        untold = silent & self.open.keys()
+        told = (silent | self.open.keys() | self._ended.keys()) - untold
+        earlier = TradeBook()
+        earlier.prime(row for row in before if row["order"] not in told)
+        for event in list(earlier.reconcile([self.open[order] for order in sorted(untold)], in_reach)):
+            if event.change in ENDS:
+                self._end(event.fields["order"], End(frozenset({event.change}), event.fields, inferred=True))
+            yield event
+
+    def _after_end(self, action: int, change: str, fields: Fields, ended: End, *, wiped: bool) -> str:
+        """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion.
+
+        A table may be ahead of records that still wait: an UPDATE does not bring back an order that the table lacked,
+        however new it is; an ADD does, and so does a table that lists the order.
+        """
+        ends, last, inferred = ended
         order = fields["order"]
         if change in ENDS:
             if ends & {BALANCE, CREDIT}:
                 change = DELETED if wiped or action == Transaction.DELETE else MODIFIED
             if change in ends:
                 change = MODIFIED
-            self._end(order, ends | ({change} & ENDS), fields)
+            self._end(order, End(ends | ({change} & ENDS), fields, inferred=False))
+        elif inferred and action != Transaction.ADD:
+            change = MODIFIED
+            self._end(order, End(ends, fields, inferred=True))
         elif action == Transaction.ADD or fields["timestamp"] > last["timestamp"]:
             self._keep(order, change, fields)
         return change  # an older UPDATE that came late changes nothing we know
@@ -176,11 +207,11 @@ class TradeBook:
             self._ended.pop(order, None)
             self.open[order] = fields
             return
-        self._end(order, frozenset({change}), fields)
+        self._end(order, End(frozenset({change}), fields, inferred=False))
 
-    def _end(self, order: int, ends: frozenset[str], fields: Fields) -> None:
+    def _end(self, order: int, end: End) -> None:
         self.open.pop(order, None)
-        self._ended[order] = (ends, fields)
+        self._ended[order] = end
         self._ended.move_to_end(order)
         if len(self._ended) > ENDED_LIMIT:
             self._ended.popitem(last=False)

@@ -421,6 +421,54 @@ def test_a_close_that_is_told_after_the_table_missed_it_is_not_a_second_close() 
     assert (late.change, late.before) == ("modified", WAS_OPEN)
 
 
+def test_an_update_that_waited_does_not_bring_back_an_order_that_the_table_lacked() -> None:
+    book = primed(BUY)
+    assert reconciled(book) == [(1, "closed", DELETE, {})]
+    moved = BUY | {"sl": 1.0, "timestamp": 1500}
+    late = [book.apply(UPDATE, record(moved)), book.apply(DELETE, record(moved | SHUT))]
+    assert [(event.change, event.before) for event in late] == [
+        ("modified", {"sl": 0.0, "timestamp": 1000}),
+        ("modified", WAS_OPEN | {"timestamp": 1500}),
+    ]
+    assert book.open == {}
+
+
+def test_an_add_and_a_table_bring_back_an_order_that_a_table_lacked() -> None:
+    book = primed(BUY)
+    list(book.reconcile([]))
+    assert book.apply(ADD, record(BUY | {"timestamp": 1500})).change == "opened"
+    list(book.reconcile([]))
+    book.apply(UPDATE, record(BUY | {"timestamp": 1500}))
+    assert [row[:3] for row in reconciled(book, BUY)] == [(1, "opened", ADD)]
+    assert book.open.keys() == {1}
+
+
+def caught_up(book: TradeBook, silent: set[int], *before: Values) -> list[tuple[int, str, Fields | None]]:
+    """Return order, change and ``before`` of what is told when an earlier life's orders get known late."""
+    events = list(book.catch_up([record(row) for row in before], silent))
+    return [(event.fields["order"], event.change, event.before) for event in events]
+
+
+def test_orders_of_an_earlier_life_that_get_known_late_tell_what_the_first_table_left_unsaid() -> None:
+    book = primed(SELL | {"sl": 1.3}, LIMIT)
+    assert caught_up(book, {2, 3}, BUY, SELL) == [
+        (1, "closed", {}),
+        (2, "modified", {"sl": 0.0}),
+        (3, "placed", None),
+    ]
+    assert book.open.keys() == {2, 3}
+    assert book.apply(DELETE, record(BUY | SHUT)).change == "modified", "its end was told"
+
+
+def test_what_was_told_since_the_first_table_is_not_told_again() -> None:
+    book = primed(BUY, SELL)
+    book.apply(DELETE, record(BUY | SHUT))
+    book.apply(ADD, record(LIMIT))
+    book.apply(DELETE, record(BUY | SHUT | {"order": 7}))
+    assert caught_up(book, {1, 2}, BUY, SELL, BUY | {"order": 7}) == []
+    assert book.open.keys() == {2, 3}
+
+
 def test_an_order_that_the_table_brings_back_is_told_as_opened() -> None:
     book = primed(BUY)
     book.apply(DELETE, record(BUY | SHUT))

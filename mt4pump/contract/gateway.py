@@ -16,6 +16,7 @@ _TOPICS = rows_of("topics, or patterns of them", Spec(STR, "as trade.1001, or ma
 _WINDOW = Spec(FLOAT, "window of the batches, 0 to 5; 0: no batches", "s")
 _LOG = Spec(STR, "identity of the log that offsets count in; null: no journal", nullable=True)
 _SUCCESS = Spec(STR, "success", words=("success",))
+_CONFIRMED = "offset to resume from: every stored event up to it was sent before, or told as lost"
 _PRICE = "price; null where the server's is no number"
 
 
@@ -34,7 +35,7 @@ GATEWAY_REQUESTS: Mapping[str, Specs] = {
         "action": _action("resume"),
         "id": _ID,
         "topics": rows_of("topics, or patterns of them", Spec(STR, "as trade.*")),
-        "offset": Spec(UINT, "offset of the last event that the client has; 0: none"),
+        "offset": Spec(UINT, "the last `confirmed`, or `offset` of a `resume`, that the client was told; 0: none"),
         "log": Spec(STR, "`log` that the offset counts in", nullable=True, when="the client knows it"),
     },
     "auth": {"action": _action("auth"), "id": _ID, "token": Spec(STR, "the client's token")},
@@ -64,6 +65,7 @@ GATEWAY_MESSAGES: Mapping[str, Specs] = {
         "type": Spec(STR, "kind of the event"),
         "topic": Spec(STR, "its topic"),
         "data": each("its body as on the bus; a number that JSON has not is null", Spec(ANY, "a field")),
+        "confirmed": Spec(UINT, _CONFIRMED, when="it is live and stored, and no quote"),
         "snapshot": Spec(BOOL, "true", when="it is a last value, told at the subscription"),
     },
     "error": {
@@ -74,7 +76,7 @@ GATEWAY_MESSAGES: Mapping[str, Specs] = {
             "what kind of error it is",
             words=(
                 *("unauthenticated", "forbidden", "bad_json", "bad_request"),
-                *("unknown_action", "too_many", "too_fast", "unavailable"),
+                *("unknown_action", "too_many", "too_fast", "unavailable", "internal"),
             ),
         ),
         "id": _BACK,
@@ -85,7 +87,8 @@ GATEWAY_MESSAGES: Mapping[str, Specs] = {
         "state": Spec(STR, "state of the Manager session; empty: not known"),
         "server": Spec(STR, "its server"),
         "log": _LOG,
-        "offset": Spec(UINT, "offset of the last durable event; 0: none"),
+        "confirmed": Spec(UINT, f"{_CONFIRMED}; null: not known yet", nullable=True),
+        "offset": Spec(UINT, "offset of the daemon's last durable event, which may be on its way; 0: none"),
         "epoch": Spec(UINT, "epoch of the daemon; 0: not known", "ms since 1970"),
         "version": Spec(STR, "version of the daemon", when="the daemon was heard"),
         "heartbeat_age_s": Spec(FLOAT, "age of the last heartbeat", "s", nullable=True, when="the daemon was heard"),
@@ -105,7 +108,7 @@ GATEWAY_MESSAGES: Mapping[str, Specs] = {
         "topics": rows_of("topics and patterns of the request", Spec(STR, "a topic")),
         "whole": Spec(BOOL, "false: events after the offset are missing, or the log is another one"),
         "log": _LOG,
-        "offset": Spec(UINT, "offset up to which stored events were sent"),
+        "offset": Spec(UINT, "offset up to which every stored event was sent: where to resume from"),
         "count": Spec(UINT, "how many were sent"),
         "more": Spec(BOOL, "true: there are more; resume again from `offset`"),
         "id": _BACK,

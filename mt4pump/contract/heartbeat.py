@@ -75,7 +75,9 @@ HEARTBEAT_FIELDS: Specs = {
     "journal": fixed("counters of the journal; nil: there is none", JOURNAL, nullable=True),
     "counts": each("events numbered by kind, with or without a subscriber", _count("events of the kind")),
     "sent": _count("messages handed to ZeroMQ"),
-    "dropped": _count("records refused by the inbox: see `inbox`"),
+    "dropped": _count(
+        "records refused by the inbox, see `inbox`; in the last heartbeat also those that a stop left untold"
+    ),
     "inbox": fixed("the queue between the API and the publisher", INBOX),
     "errors": each("faults by name: each cost one record or one read, and is logged", _count("faults of the name")),
     "skipped": each("what was taken in and told on purpose to nobody, by reason", _count("records of the reason")),

@@ -22,6 +22,7 @@ from mt4pump.manager_api.layout import (
     REQUEST_INFO,
     USER_RECORD,
 )
+from mt4pump.manager_api.manager import Manager
 from mt4pump.pumping.cuts import Source, Take
 from mt4pump.pumping.emitter import Emitter
 from mt4pump.symbols import SymbolFilter
@@ -60,6 +61,8 @@ class TableDesk:
         self._complaints = complaints
         self._encoding = encoding
         self._filter = SymbolFilter(symbols)
+        self._selected: set[bytes] = set()
+        self._selected_of: Manager | None = None
         self._plugin_parameter = Decoder(PLUGIN_CFG, encoding)
         plugin_shape = self._with_parameters if plugin_parameters else _named
         layout: tuple[tuple[str, Kind, Decoder, str, str, Shape], ...] = (
@@ -98,15 +101,9 @@ class TableDesk:
 
     def select(self, symbols: tuple[str, ...]) -> None:
         """Ask for the quotes of other ``symbols`` from now on, and no more for those that fell out."""
-        before, self._filter = self._filter, SymbolFilter(symbols)
-        if not self._reader.live:
-            return
-        records = list(rows(self._reader.table("symbols"), CON_SYMBOL.size))
-        self._select(records)
-        for name in map(_symbol_name, records):
-            text = name.decode(self._encoding, "replace")
-            if before.selects(text) and not self._filter.selects(text):
-                self._reader.manager.hide_symbol(name)
+        self._filter = SymbolFilter(symbols)
+        if self._reader.live:
+            self._select(rows(self._reader.table("symbols"), CON_SYMBOL.size))
 
     def in_reach(self, login: int) -> bool:
         """Return whether account ``login`` is one that this manager sees; True where no accounts are told at all."""
@@ -137,16 +134,23 @@ class TableDesk:
         self._emitter.emit(room.kind, fields[room.key], fields, ts, synthetic=synthetic)
 
     def _select(self, records: Iterable[bytes]) -> None:
-        """Ask for the quotes of the symbols that the settings want, also of those asked for before.
+        """Ask for the quotes of the symbols that the settings want, and no more for those that they want no more.
 
-        Whether a selection outlives a change of the symbol is not known; the vendor's sample asks again, too.
+        Also for those asked for before: whether a selection outlives a change of the symbol is not known; the vendor's
+        sample asks again, too. What fails is tried again whenever the symbol is read again.
         """
         manager = self._reader.manager
+        if self._selected_of is not manager:  # nothing is selected in a new session
+            self._selected_of = manager
+            self._selected.clear()
         for name in map(_symbol_name, records):
-            if not self._filter.selects(name.decode(self._encoding, "replace")):
-                continue
             try:
-                manager.select_symbol(name)
+                if self._filter.selects(name.decode(self._encoding, "replace")):
+                    manager.select_symbol(name)
+                    self._selected.add(name)
+                elif name in self._selected:
+                    manager.hide_symbol(name)
+                    self._selected.discard(name)
             except ConnectionLost:
                 raise
             except ManagerError as error:

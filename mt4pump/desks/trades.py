@@ -36,16 +36,29 @@ class TradeDesk:
         self._activations = Marks("order", "activation")
         self._levels = Marks("login", "level_type")
         self._primed = False
+        self._silent: frozenset[int] = frozenset()
 
     def recall(self, orders: Mapping[int, bytes]) -> None:
         """Take the open orders of the daemon's last life, so that the read at START tells what ended since.
 
         A row of a version with other fields is left out: its order is told as new.
         """
+        self.book.prime(self._unpacked(orders))
+        self._primed = True
+
+    def recall_late(self, orders: Mapping[int, bytes], ts: int) -> None:
+        """Do so whenever they get known: what the read at START would have told is told now, marked synthetic."""
+        if not self._primed:
+            self.recall(orders)
+            return
+        for event in self.book.catch_up(self._unpacked(orders), self._silent, self._in_reach):
+            self._tell(event, ts, synthetic=True)
+        self._silent = frozenset()
+
+    def _unpacked(self, orders: Mapping[int, bytes]) -> Iterator[Fields]:
         names = self._trade.names
         rows = (msgpack.unpackb(packed) for packed in orders.values())
-        self.book.prime({name: row[name] for name in names} for row in rows if row.keys() >= set(names))
-        self._primed = True
+        return ({name: row[name] for name in names} for row in rows if row.keys() >= set(names))
 
     def open_orders(self) -> dict[int, bytes]:
         """Return the packed rows of the open orders, by ticket."""
@@ -85,6 +98,7 @@ class TradeDesk:
         if not self._primed:
             self._primed = True
             self.book.prime(rows)
+            self._silent = frozenset(self.book.open)
             self._emitter.remember(self.open_orders())
             return
         for event in self.book.reconcile(rows, self._in_reach):

@@ -113,7 +113,8 @@ class _Search:
         # Two statements: SQLite finds one extreme at once, and reads the whole table for two.
         first, last = self._one('SELECT min("offset") FROM events'), self._one('SELECT max("offset") FROM events')
         self._last = max(last or 0, int(self._marks["base"]), int(self._marks["forgotten"]))
-        self._first = self._last + 1 if first is None else first
+        self._first_available = first or 0
+        self._first = first or self._last + 1
         self._after = max(0, after)
         self._to = to
         self._unstored_after = unstored_after
@@ -125,13 +126,13 @@ class _Search:
         whole = self._whole(after, since)
         start = self._one('SELECT min("offset") FROM events WHERE "offset" > ?', after)
         if start is None or start > end:
-            return Page([], None, self._last, self._first, whole)
+            return Page([], None, self._last, self._first_available, whole)
         scan_rows = SCAN_ROWS * CHEAP_PREFIXES // max(CHEAP_PREFIXES, len(prefixes))
         scanned_to = min(end, start + scan_rows - 1)
         sql, values = _query(start, scanned_to, prefixes, since, until)
         events, cut = self._fetch(sql, values, limit)
         reached = events[-1].offset if cut else scanned_to
-        return Page(events, reached if reached < end else None, self._last, self._first, whole)
+        return Page(events, reached if reached < end else None, self._last, self._first_available, whole)
 
     def _fetch(self, sql: str, values: list[Any], limit: int) -> tuple[list[Replayed], bool]:
         """Return the matching events of a stretch, and whether they were cut off by ``limit`` or size."""

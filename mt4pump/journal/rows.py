@@ -31,7 +31,7 @@ class Page(NamedTuple):
 
     ``next`` is what to pass as ``after`` for the next page, None when the end was reached; a page may be empty and
     still have ``next``. ``last`` is the highest offset given to an event so far, ``first_available`` the lowest one
-    that can still be read (``last + 1`` when none can). ``whole`` is False when events that belong behind ``after``
+    that can still be read (0 when none can). ``whole`` is False when events that belong behind ``after``
     are not there: deleted by retention, published while the journal failed, or possibly lost with the power.
     """
 

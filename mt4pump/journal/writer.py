@@ -68,6 +68,7 @@ class Journal:
         self._counts = dict.fromkeys(("stored", "unstored", "commits", "errors", "set_aside", "deleted"), 0)
         self._unmarked = 0  # events published unstored that no break in the file tells of
         self._mirror_in_hand = False  # whether the caller knows all open orders better than the file
+        self._mirror_read = False  # whether the caller knows those of the last life, if the file has any
         self._damaged = False
         self._base = 0
         self._retry_s = RETRY_S
@@ -89,8 +90,13 @@ class Journal:
         """Whether open orders of this identity are stored, maybe none."""
         return self._store is not None and self._store.mirror.present
 
+    @property
+    def has_unread_mirror(self) -> bool:
+        """Whether open orders of the last life are stored that nobody has asked for yet: `tend` leaves them alone."""
+        return self.has_mirror and not self._mirror_read
+
     def open_orders(self) -> dict[int, bytes]:
-        """Return ticket → row of the open orders stored for this identity.
+        """Return ticket → row of the open orders stored for this identity; none, and not ``durable``, after trouble.
 
         From here on the caller is taken to know them better: after trouble the mirror is written anew from `tend`'s
         ``all_orders``.
@@ -102,8 +108,17 @@ class Journal:
         except FAULTS as error:
             self._fail(error, "reading the open orders")
             return {}
-        self._mirror_in_hand = True
+        self._mirror_in_hand = self._mirror_read = True
         return rows
+
+    def replace_orders(self, orders: Mapping[int, bytes]) -> None:
+        """Store all open orders anew, whatever the file has."""
+        if self._store is None:
+            return
+        try:
+            self._store.replace_mirror(orders)
+        except FAULTS as error:
+            self._fail(error, "storing the open orders")
 
     def append(self, events: Sequence[Stored], orders: Mapping[int, bytes | None]) -> bool:
         """Commit events, whose offsets follow ``last_offset`` one by one, and changed orders (None: ended), together.
@@ -137,7 +152,8 @@ class Journal:
         """Do once a second what must not cost a commit: try again after trouble, retention, the log's bound.
 
         ``all_orders`` is asked for all open orders when the mirror must be written anew. No event may be waiting
-        with an offset already given: offsets may go on elsewhere after this.
+        with an offset already given: offsets may go on elsewhere after this. A file that opened only now may have a
+        mirror that nobody has read: see `has_unread_mirror`.
         """
         store = self._store
         if store is None:
@@ -185,11 +201,15 @@ class Journal:
             self._let_go()
 
     def _open(self, orders: Mapping[int, bytes] | None) -> None:
-        """Open the file, set a damaged one aside first; ``orders`` are all open orders, None leaves the mirror."""
+        """Open the file, set a damaged one aside first; ``orders`` are all open orders, None leaves the mirror.
+
+        A mirror that nobody has read yet is left, too: it tells what ended while no daemon ran.
+        """
         try:
             store = self._open_or_begin_anew()
             try:
-                if orders is not None:
+                unread = store.mirror.present and not self._mirror_read
+                if orders is not None and not unread:
                     store.replace_mirror(orders)
             except BaseException:
                 store.close()
@@ -199,7 +219,7 @@ class Journal:
             return
         if self.error:
             log.info("%s: the journal works again; %d events were published unstored", self._path, self._unmarked)
-        self._store, self._kinds = store, store.kinds
+        self._store, self._kinds, self._mirror_read = store, store.kinds, not unread
         self.log_id, self.last_offset = store.log_id, store.last
         self.error, self.unstored_after, self._unmarked = "", None, 0
         self._start_keeper(store)

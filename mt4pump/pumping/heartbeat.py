@@ -61,7 +61,7 @@ def heartbeat_fields(vitals: Vitals, inbox: Inbox, *, state: str = "") -> Body:
         "journal": dict(vitals.journal) if vitals.journal is not None else None,
         "counts": dict(vitals.counts),
         "sent": vitals.sent,
-        "dropped": inbox.refused,
+        "dropped": inbox.refused + inbox.abandoned,
         "inbox": {
             "waiting": len(inbox),
             "limit": inbox.limit,

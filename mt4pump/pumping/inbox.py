@@ -33,7 +33,8 @@ class Inbox:
 
     ``limit`` bounds records. Other calls are doorbells: at most one per code waits, the rest is counted in
     ``coalesced``; but START, of which there is one per session, always fits. The counters are written by foreign
-    threads without a lock: CPython switches threads at calls and jumps, never inside ``self.n += 1``.
+    threads without a lock: CPython switches threads at calls and jumps, never inside ``self.n += 1``. ``abandoned``
+    counts what was accepted and not taken in time at the end: see `abandon`.
     """
 
     def __init__(self, limit: int, now_ns: NowNs | None = None) -> None:
@@ -41,6 +42,7 @@ class Inbox:
         self.accepted = 0
         self.coalesced = 0
         self.refused = 0
+        self.abandoned = 0
         self.last_callback_ts = 0
         self.now_ns = now_ns or wall_clock()[0]
         self._queue: SimpleQueue[RawRecord] = SimpleQueue()
@@ -99,6 +101,15 @@ class Inbox:
         except Empty:
             return None
         return self._taken(item)
+
+    def abandon(self, word: int) -> list[RawRecord]:
+        """Empty the inbox at the end: count records in ``abandoned``, return the daemon's words, from ``word`` on.
+
+        Takes what waits now, as foreign threads may still put more.
+        """
+        waiting = [item for _ in range(len(self)) if (item := self.take_now()) is not None]
+        self.abandoned += sum(1 for code, _, data, _ in waiting if code < word and data)
+        return [item for item in waiting if item[0] >= word]
 
     def _taken(self, item: RawRecord) -> RawRecord:
         code = item[0]

@@ -29,7 +29,10 @@ Counters = Callable[[], Mapping[str, int]]
 
 
 class Pulse:
-    """Gathers every counter of the daemon and publishes it. ``last_quote_ts`` is set by the pump, ns since 1970."""
+    """Gathers every counter of the daemon and publishes it, every ``interval_s``.
+
+    ``last_quote_ts`` is set by the pump, ns since 1970.
+    """
 
     def __init__(
         self,
@@ -57,10 +60,11 @@ class Pulse:
         self._source_counters = source_counters
         self._query_counters = query_counters
         self._journal = journal
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._log_interval_s = log_interval_s
         self._now_ns = now_ns
         self._process = psutil.Process()
+        self._rss_bytes = 0
         self._began_s = time.monotonic()
         self._beat_at_s = self._last_beat_s = 0.0
         self._summary_at_s = self._began_s + log_interval_s
@@ -70,7 +74,7 @@ class Pulse:
         """Return whether the next regular heartbeat is due at ``now_s`` (monotonic), and count it as done."""
         if now_s < self._beat_at_s:
             return False
-        self._beat_at_s = max(self._beat_at_s + self._interval_s, now_s)
+        self._beat_at_s = max(self._beat_at_s + self.interval_s, now_s)
         return True
 
     def beat(self, state: str = "") -> None:
@@ -80,9 +84,9 @@ class Pulse:
         publisher, journal = self._emitter.publisher, self._journal
         vitals = Vitals(
             status=self._status(),
-            interval_s=self._interval_s,
+            interval_s=self.interval_s,
             uptime_s=time.monotonic() - self._began_s,
-            log_id=(journal.log_id or None) if journal else None,
+            log_id=journal.log_id if journal else None,
             offset=journal.last_offset if journal else 0,
             offsets=journal.last_offsets if journal else {},
             durable=journal is not None and journal.durable,
@@ -97,7 +101,7 @@ class Pulse:
             query=self._query_counters(),
             last_quote_ts=self.last_quote_ts,
             server_utc_offset_s=self._server_clock.offset_s,
-            rss_bytes=self._process.memory_info().rss,
+            rss_bytes=self._measure_rss_bytes(),
             threads=threading.active_count(),
             source=self._source_counters(),
         )
@@ -110,6 +114,17 @@ class Pulse:
             return False
         self.beat()
         return True
+
+    def _measure_rss_bytes(self) -> int:
+        """Return the memory in use; the last one measured when the system does not tell.
+
+        It opens a file: connections, also those of strangers, may have used up the descriptors for a while.
+        """
+        try:
+            self._rss_bytes = self._process.memory_info().rss
+        except (OSError, psutil.Error) as error:
+            self._complaints.add("rss_unknown", f"the daemon's memory cannot be measured: {error}")
+        return self._rss_bytes
 
     def sum_up(self, now_s: float) -> None:
         """Log what was published since the last summary, in one line, when that is due."""

@@ -7,9 +7,11 @@ after subscriptions and the heartbeat, so that neither a flood of events nor sil
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -24,7 +26,7 @@ from mt4pump.pumping.intake import Intake
 from mt4pump.pumping.pulse import Pulse
 from mt4pump.pumping.state import Cut, CutRequest
 from mt4pump.server_clock import ServerClock
-from mt4pump.session import ATTACH, CUT, DETACH, FINISH, SELECT, STATE_CHANGED, STOPPING
+from mt4pump.session import ATTACH, CUT, DETACH, FINISH, REREAD, SELECT, STATE_CHANGED, STOPPING
 from mt4pump.wire import KINDS
 
 RECORDS_PER_WAKE_UP = 256
@@ -34,6 +36,8 @@ LOOKS_AFTER_BEAT = 50
 """Bound of the looks, each itself bounded, for subscriptions that came before a heartbeat."""
 LOOK_EVERY_S = 0.001
 """How often subscriptions are looked at while events flow."""
+HOUSE_INTERVAL_S = 1.0
+"""How often, at least, permissions, journal and inbox are looked after: a revoked client is out two seconds later."""
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +54,11 @@ class PumpOptions:
 
 
 class Pump(Thread):
-    """Runs `Intake` on what the inbox holds until FINISH. ``crash`` is what ended it when it should not have.
+    """Runs `Intake` on what the inbox holds until `finish`. ``crash`` is what ended it when it should not have.
 
     ``turns`` counts its wake-ups: a number that stands still means that the thread hangs. ``is_busy`` tells whether it
-    is at work, for threads that make way.
+    is at work, for threads that make way; ``has_parted`` whether the last heartbeat is out, so that all that is left
+    to do is to close socket and journal.
     """
 
     def __init__(
@@ -83,11 +88,18 @@ class Pump(Thread):
         self._options = options
         self._anchor_clock = anchor_clock
         self._now_ns = now_ns
-        self._look_at_s = 0.0
+        self._look_at_s = self._house_at_s = 0.0
+        self._house_interval_s = min(HOUSE_INTERVAL_S, pulse.interval_s)
         self._reconcile_at_s = time.monotonic() + options.reconcile_interval_s  # START itself reads all tables
         self._refused_seen = 0
+        self._finish_at_s = math.inf
         self._finished = False
-        self.is_busy = False
+        self.is_busy = self.has_parted = False
+
+    def finish(self, within_s: float) -> None:
+        """Have the thread end, from any thread: once all that waits now is told, or when ``within_s`` have passed."""
+        self._finish_at_s = time.monotonic() + within_s
+        self._inbox.tell(FINISH, None)
 
     def run(self) -> None:
         """Turn records into messages until told to finish; then say goodbye and close socket and journal."""
@@ -95,7 +107,7 @@ class Pump(Thread):
             while not self._finished:
                 self._wake_up()
                 self.turns += 1
-            self._pulse.beat(STOPPING)
+            self._part()
         except BaseException as error:
             self.crash = error
             log.exception("the pump thread crashed")
@@ -126,8 +138,23 @@ class Pump(Thread):
         if now_s >= self._look_at_s:
             self._look_at_s = now_s + LOOK_EVERY_S
             self._look_after_subscribers()
-        if self._pulse.is_due(now_s):
+        if now_s >= self._house_at_s:
+            self._house_at_s = now_s + self._house_interval_s
             self._keep_house(now_s)
+        if self._pulse.is_due(now_s):
+            self._beat()
+        if now_s >= self._finish_at_s:
+            self._finished = True
+
+    def _part(self) -> None:
+        """Give up what still waits, counted, and say goodbye."""
+        for word, _, payload, ts in self._inbox.abandon(ATTACH):
+            if word == DETACH:  # of all that waits, the end of the session must not go untold
+                self._obey(word, payload, ts)
+        if self._inbox.abandoned:
+            log.warning("no time is left for %d records that still wait: dropped", self._inbox.abandoned)
+        self._pulse.beat(STOPPING)
+        self.has_parted = True
 
     def _look_after_subscribers(self) -> None:
         publisher = self._emitter.publisher
@@ -188,6 +215,8 @@ class Pump(Thread):
             self._cut(payload)
         elif word == SELECT:
             self._intake.tables.select(payload)
+        elif word == REREAD:
+            self._reread_after_loss(payload, ts)
         elif word == FINISH:
             self._finished = True
 
@@ -211,7 +240,7 @@ class Pump(Thread):
         rows = CutRows(((kind, take()) for kind, take in self._intake.states() if kind in kinds), encoder.suffix)
         return Cut(
             epoch=encoder.epoch,
-            log=(journal.log_id or None) if journal else None,
+            log=journal.log_id if journal else None,
             offset=journal.last_offset if journal else 0,
             offsets=dict(journal.last_offsets) if journal else {},
             ts=self._now_ns(),
@@ -220,32 +249,58 @@ class Pump(Thread):
         )
 
     def _keep_house(self, now_s: float) -> None:
-        """Once a heartbeat: heal, tend the journal, follow the wall clock and the permissions, beat, sum up."""
-        self._anchor_clock()
-        self._heal(now_s)
-        if self._journal is not None:
-            self._emitter.flush()  # what waits has its offsets, and tending may change where they go on
-            self._journal.tend(self._intake.trades.open_orders)
+        """Follow the wall clock and the permissions, tend the journal, heal, sum up; what fails costs only itself."""
+        for look_after in (self._anchor_clock, self._tend_journal, self._look_at_permissions):
+            self._guarded(look_after)
+        self._guarded(partial(self._heal, now_s))
+        self._guarded(partial(self._pulse.sum_up, now_s))
+
+    def _guarded(self, look_after: Callable[[], None]) -> None:
+        try:
+            look_after()
+        except Exception as error:
+            self._complaints.add("internal_error", f"housekeeping: {error!r}")
+            log.debug("housekeeping", exc_info=True)
+
+    def _tend_journal(self) -> None:
+        journal, trades = self._journal, self._intake.trades
+        if journal is None:
+            return
+        self._emitter.flush()  # what waits has its offsets, and tending may change where they go on
+        journal.tend(trades.open_orders)
+        if journal.has_unread_mirror:  # its file could not be opened at the start
+            orders = journal.open_orders()
+            if journal.durable:
+                trades.recall_late(orders, self._now_ns())
+                self._emitter.flush()
+                journal.replace_orders(trades.open_orders())
+
+    def _look_at_permissions(self) -> None:
         if self._options.taken_away():
             log.warning("a client lost permissions: all subscribers connect anew, to be judged by what holds now")
             self._emitter.publisher.reopen()
-        self._beat()
-        self._pulse.sum_up(now_s)
 
     def _heal(self, now_s: float) -> None:
-        """Read all tables again after refused records, and now and then, for what the API swallowed."""
-        refused = self._inbox.refused
-        overflown = refused != self._refused_seen and len(self._inbox) < self._inbox.limit // 2
-        interval_s = self._options.reconcile_interval_s
-        if not self._intake.is_live:
-            self._reconcile_at_s = now_s + interval_s
-        if overflown:
+        """Have all tables read again after refused records; read them now and then, for what the API swallowed."""
+        refused, interval_s = self._inbox.refused, self._options.reconcile_interval_s
+        if refused != self._refused_seen:
             lost = refused - self._refused_seen
             self._refused_seen = refused
+            # Behind all that was accepted before: a table read now would be ahead of records that still wait.
+            self._inbox.tell(REREAD, refused)
             self._complaints.add(
-                "inbox_full", f"{lost} records did not fit into the inbox ({self._inbox.limit}): tables re-read"
+                "inbox_full", f"{lost} records did not fit into the inbox ({self._inbox.limit}): tables are re-read"
             )
-        elif not interval_s or now_s < self._reconcile_at_s:
-            return
-        self._reconcile_at_s = now_s + interval_s
-        self._intake.reread_all(self._now_ns())
+        if not self._intake.is_live:
+            self._reconcile_at_s = now_s + interval_s
+        elif interval_s and now_s >= self._reconcile_at_s:
+            self._reread_all(self._now_ns())
+
+    def _reread_after_loss(self, refused: int, ts: int) -> None:
+        """Read all tables again unless more was ``refused`` since: then the next housekeeping asks once more."""
+        if self._inbox.refused == refused:
+            self._reread_all(ts)
+
+    def _reread_all(self, ts: int) -> None:
+        self._reconcile_at_s = time.monotonic() + self._options.reconcile_interval_s
+        self._intake.reread_all(ts)

@@ -52,7 +52,7 @@ class Description:
         journal = self._journal
         return {
             **self._constant,
-            "log": (journal.log_id or None) if journal else None,
+            "log": journal.log_id if journal else None,
             "offset": journal.last_offset if journal else 0,
             "offsets": dict(journal.last_offsets) if journal else {},
             "durable": journal is not None and journal.durable,

@@ -94,6 +94,11 @@ def test_a_unit_is_watched_and_comes_back_but_not_with_wrong_settings(unit: Path
     assert values(text, "StartLimitIntervalSec") == ["0"]
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_strangers_do_not_use_up_a_units_descriptors_at_once(unit: Path) -> None:
+    assert values(unit.read_text(encoding="utf-8"), "LimitNOFILE") == ["65536"]
+
+
 def test_consumers_start_after_the_daemon_and_do_without_it() -> None:
     for unit in UNITS:
         text = unit.read_text(encoding="utf-8")

@@ -270,6 +270,30 @@ def test_a_symbol_that_cannot_be_selected_is_counted_and_the_others_are(desk: St
     assert selected(desk) == [b"GOOD"]
 
 
+def test_a_symbol_that_cannot_be_hidden_is_counted_the_others_are_and_it_is_tried_again(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("GBPUSD") + symbol("USDJPY")
+    desk.take(SYMBOLS)
+    desk.manager.failures["hide_symbol"].append(failed("SymbolHide"))
+    desk.intake.tables.select(("USD*",))
+    assert desk.complaints.counts == {"select_error": 1}
+    assert set(desk.manager.selected) == {b"EURUSD", b"USDJPY"}
+    desk.take(SYMBOLS)
+    assert set(desk.manager.selected) == {b"USDJPY"}
+    hidden = desk.manager.calls.count("hide_symbol")
+    desk.take(SYMBOLS)
+    assert desk.manager.calls.count("hide_symbol") == hidden, "what is hidden is not hidden again"
+
+
+def test_nothing_is_hidden_in_a_session_that_did_not_select_it(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
+    desk.take(SYMBOLS)
+    desk.reconnect()
+    desk.intake.tables.select(("USD*",))
+    desk.take(PumpCode.START_PUMPING)
+    assert "hide_symbol" not in desk.manager.calls
+    assert selected(desk) == [b"USDJPY"]
+
+
 def test_a_symbol_goes_back_to_the_api_in_its_own_bytes() -> None:
     with stand(encoding="cp1251", symbols=("НЕФТЬ",)) as made:
         raw = "НЕФТЬ".encode("cp1251")

@@ -300,6 +300,29 @@ def test_what_ended_while_no_daemon_ran_is_told_at_the_first_start_and_the_rest_
         ]
 
 
+def test_what_ended_while_no_daemon_ran_is_told_when_it_gets_known_only_after_the_start() -> None:
+    with stand(b"trade.") as first:
+        first.manager.tables["trades"] = trade(1) + trade(2)
+        first.start()
+        remembered = first.intake.trades.open_orders()
+    with stand(b"trade.") as second:
+        second.manager.tables["trades"] = trade(2)
+        assert second.start() == []
+        second.intake.trades.recall_late(remembered, 7)
+        (message,) = second.bus.events()
+        assert told([message]) == [("trade.100", 1, "closed", "delete", True)]
+        assert message.body["ts"] == 7
+        second.intake.trades.recall_late(remembered, 8)
+        assert second.bus.events() == []
+
+
+def test_a_record_behind_an_end_that_a_table_told_says_that_the_order_is_not_open(busy: Stand) -> None:
+    busy.manager.tables["trades"] = trade(2, cmd=2)
+    assert told(busy.take(TRADES)) == [("trade.100", 1, "closed", "delete", True)]
+    messages = busy.take(TRADES, UPDATE, trade(1, sl=1.0, timestamp=2)) + busy.take(TRADES, DELETE, trade(1, **SHUT))
+    assert seen(messages, "change", "ended") == [("trade.100", "modified", True)] * 2
+
+
 def test_a_remembered_row_of_a_version_with_other_fields_is_left_out() -> None:
     with stand(b"trade.") as made:
         made.intake.trades.recall({1: msgpack.packb({"order": 1, "login": 100})})

@@ -194,6 +194,12 @@ def test_since_is_whole_when_only_older_events_were_deleted(path: Path) -> None:
         assert not reader.page(after=0, to=None, prefixes=(), limit=10, since=NOW_NS).whole
 
 
+def test_a_journal_without_events_has_no_first_one(path: Path) -> None:
+    with opened(path), closing(JournalReader(path)) as reader:
+        page = reader.page(after=0, to=None, prefixes=(), limit=10)
+    assert (page.first_available, page.last, page.whole) == (0, 0, True)
+
+
 def test_events_published_unstored_break_the_whole_for_those_before_them(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock) as journal, closing(JournalReader(path, lambda: journal.unstored_after)) as reader:

@@ -14,6 +14,7 @@ from mt4pump.journal import Journal, Stored
 from mt4pump.journal import opening as opening_module
 from mt4pump.journal import writer as writer_module
 from mt4pump.journal.faults import explain, is_damage
+from mt4pump.journal.mirror import Mirror
 from mt4pump.journal.schema import VERSION
 from tests.journal.making import (
     NOW_NS,
@@ -273,6 +274,60 @@ def test_orders_that_could_not_be_stored_are_in_the_mirror_after_recovery(path: 
         journal.tend(lambda: {1: b"one", 5: b"five"})
         assert journal.has_mirror
         assert journal.open_orders() == {1: b"one", 5: b"five"}
+
+
+def test_a_mirror_of_the_last_life_is_not_overwritten_unread_by_a_file_that_opens_late(
+    path: Path, clock: Clock
+) -> None:
+    with opened(path) as journal:
+        assert journal.append((), {1: b"one", 2: b"two"})
+    aside = path.with_name("aside")
+    path.rename(aside)
+    path.mkdir()
+    with opened(path, clock=clock) as journal:
+        assert not journal.append((), {2: b"two"})
+        assert not journal.has_unread_mirror
+        path.rmdir()
+        aside.rename(path)
+        clock.advance(1)
+        journal.tend(lambda: {2: b"two"})
+        assert journal.has_unread_mirror
+        assert journal.open_orders() == {1: b"one", 2: b"two"}
+        assert not journal.has_unread_mirror
+        journal.replace_orders({2: b"two"})
+        assert journal.open_orders() == {2: b"two"}
+
+
+def test_a_mirror_that_cannot_be_read_stays_unread_until_the_file_opens_again(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise sqlite3.OperationalError("no")
+
+    with opened(path) as journal:
+        assert journal.append((), {1: b"one"})
+    with opened(path, clock=clock) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(Mirror, "rows", fail)
+            assert journal.open_orders() == {}
+        assert not journal.durable
+        assert not journal.append((), {2: b"two"})
+        clock.advance(1)
+        journal.tend(lambda: {2: b"two"})
+        assert journal.has_unread_mirror
+        assert journal.open_orders() == {1: b"one"}
+
+
+def test_orders_that_cannot_be_replaced_are_trouble_like_any_other(path: Path, clock: Clock) -> None:
+    with opened(path, clock=clock) as journal:
+        assert journal.append((), {1: b"one"})
+        connection_of(journal).execute("PRAGMA query_only=1")
+        journal.replace_orders({2: b"two"})
+        assert not journal.durable
+        journal.replace_orders({3: b"three"})
+        clock.advance(1)
+        journal.tend(lambda: {2: b"two"})
+        assert journal.open_orders() == {2: b"two"}
 
 
 def test_errors_without_advice_are_told_all_the_same() -> None:

@@ -4,157 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 import zmq
 
-from mt4pump.complaints import Complaints
 from mt4pump.journal import Journal, JournalOptions
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import SYMBOL_INFO, TRADE_RECORD
-from mt4pump.publishing.publisher import Publisher, SocketOptions
-from mt4pump.pumping.emitter import Emitter
-from mt4pump.pumping.inbox import Inbox
-from mt4pump.pumping.intake import Intake, IntakeOptions
-from mt4pump.pumping.pulse import Pulse
-from mt4pump.pumping.pump import Pump, PumpOptions
 from mt4pump.pumping.state import Cut, CutRequest
-from mt4pump.server_clock import AGREEMENTS, ServerClock
-from mt4pump.session import ATTACH, CUT, DETACH, FINISH, STATE_CHANGED, Link, SessionStatus
-from mt4pump.wire import KINDS, Encoder
-from tests.bus import ANY_PORT, LIMIT_S, Message, context, receive, subscriber, until
+from mt4pump.server_clock import AGREEMENTS
+from mt4pump.session import ATTACH, CUT, DETACH, STATE_CHANGED, Link, SessionStatus
+from tests.bus import LIMIT_S, until
 from tests.fake_manager import FakeManager, failed, lost
+from tests.pumping.works import BIDASK, EPOCH, STOP, TRADES, Works, held_in_a_read, quote, trade
 
-EPOCH = 1_700_000_000_000
-START, STOP, TRADES, BIDASK = (
-    *(PumpCode.START_PUMPING, PumpCode.STOP_PUMPING),
-    *(PumpCode.UPDATE_TRADES, PumpCode.UPDATE_BIDASK),
-)
 HEARTBEAT_KEYS = {
     *("state", "since", "server", "version", "protocol", "uptime_s", "counts", "dropped", "inbox", "reconnects"),
     *("last_callback_ts", "last_quote_ts", "subscriptions", "server_utc_offset_s", "rss_bytes"),
     *("epoch", "seq", "ts"),
 }
-
-
-def quote(symbol: str = "EURUSD", **values: Any) -> bytes:
-    return SYMBOL_INFO.pack({"symbol": symbol, "digits": 5, "bid": 1.1, "ask": 1.2, "lasttime": 1, **values})
-
-
-def trade(order: int, **values: Any) -> bytes:
-    return TRADE_RECORD.pack({"order": order, "login": 100, **values})
-
-
-@dataclass
-class Works:
-    """A pump, its inbox, and a subscriber that asked for everything; the pump thread runs after `begin`."""
-
-    own: zmq.Context[zmq.Socket[bytes]]
-    limit: int = 1000
-    heartbeat_interval_s: float = 0.01
-    log_summary_interval_s: float = 1000.0
-    status: SessionStatus = field(default_factory=lambda: SessionStatus("pumping", 5, "one:443", "", 2))
-    reconcile_interval_s: float = 0.0
-    journal: Journal | None = None
-    anchored: int = 0
-
-    def __post_init__(self) -> None:
-        self.manager = FakeManager()
-        self.link = Link(self.manager, "one:443", 7)
-        self.inbox = Inbox(self.limit)
-        self.publisher = Publisher(self.own, ANY_PORT, SocketOptions())
-        self.complaints = Complaints(logging.getLogger("test.pump"))
-        durable = [kind.name for kind in KINDS.values() if kind.durable]
-        self.emitter = Emitter(Encoder(EPOCH), self.publisher, self.journal, durable)
-        self.intake = Intake(self.emitter, IntakeOptions(), self.complaints)
-        server_clock = ServerClock()
-        self.pulse = Pulse(
-            inbox=self.inbox,
-            emitter=self.emitter,
-            intake=self.intake,
-            complaints=self.complaints,
-            server_clock=server_clock,
-            status=lambda: self.status,
-            source_counters=lambda: {"pinned_threads": 1},
-            query_counters=dict,
-            journal=self.journal,
-            interval_s=self.heartbeat_interval_s,
-            log_interval_s=self.log_summary_interval_s,
-            now_ns=self.inbox.now_ns,
-        )
-        self.pump = Pump(
-            inbox=self.inbox,
-            emitter=self.emitter,
-            intake=self.intake,
-            pulse=self.pulse,
-            journal=self.journal,
-            complaints=self.complaints,
-            server_clock=server_clock,
-            options=PumpOptions(self.reconcile_interval_s),
-            anchor_clock=self._anchor,
-            now_ns=self.inbox.now_ns,
-        )
-        self.socket = subscriber(self.own, self.publisher.endpoint, b"")
-        self.heard: list[Message] = []
-
-    def _anchor(self) -> None:
-        self.anchored += 1
-
-    def begin(self) -> Works:
-        """Start the thread and return once the subscriber hears it."""
-        self.pump.start()
-        self.next("heartbeat")
-        return self
-
-    def attach(self) -> Works:
-        """Begin with a session that has started."""
-        self.begin()
-        self.inbox.tell(ATTACH, self.link)
-        self.inbox.notify(START, 0, b"")
-        self.next("session.start")
-        return self
-
-    def next(self, topic: str, where: Callable[[Message], object] = lambda _message: True) -> Message:
-        """Read on to the next message of ``topic`` that is wanted, and return it; ``heard`` keeps all that was read."""
-        deadline_s = time.monotonic() + LIMIT_S
-        while time.monotonic() < deadline_s:
-            message = receive(self.socket)
-            self.heard.append(message)
-            if message.topic == topic and where(message):
-                return message
-        raise AssertionError(f"no such message on {topic}")
-
-    def beat(self, where: Callable[[dict[str, Any]], object] = lambda _body: True) -> dict[str, Any]:
-        """Return the body of the next heartbeat that is wanted."""
-        return self.next("heartbeat", lambda message: where(message.body)).body
-
-    def finish(self) -> None:
-        """Tell the pump to finish and wait for its thread."""
-        self.inbox.tell(FINISH, None)
-        if self.pump.ident is not None:
-            self.pump.join(LIMIT_S)
-            assert not self.pump.is_alive(), "the pump did not finish"
-
-
-@pytest.fixture(name="own")
-def _own() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
-    with context() as made:
-        yield made
-
-
-@pytest.fixture(name="works")
-def _works(own: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Works]:
-    made = Works(own)
-    yield made
-    made.finish()
-    assert made.pump.crash is None
-    assert made.publisher._socket.closed
 
 
 def test_a_heartbeat_has_every_key_and_says_how_things_are(works: Works) -> None:
@@ -301,16 +170,6 @@ def test_records_that_did_not_fit_are_counted_told_and_healed_by_a_reread(works:
     assert sorted(orders) == list(range(count))
 
 
-def held_in_a_read(works: Works) -> Event:
-    """Keep the pump thread inside a read of the users' table; return what lets it go."""
-    let_go = Event()
-    works.manager.entered["table users"].clear()
-    works.manager.holds["table users"] = let_go
-    works.inbox.notify(PumpCode.UPDATE_USERS, 0, b"")
-    assert works.manager.entered["table users"].wait(LIMIT_S)
-    return let_go
-
-
 def test_an_overflow_before_start_tells_nobody_that_everything_closed(works: Works) -> None:
     works.manager.tables["trades"] = trade(1)
     works.attach()
@@ -401,7 +260,7 @@ def test_a_crash_of_the_thread_is_kept_logged_and_closes_the_socket(
     own: zmq.Context[zmq.Socket[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     works = Works(own)
-    works.pump._anchor_clock = None  # type: ignore[assignment]
+    works.emitter.flush = None  # type: ignore[assignment, method-assign]
     works.pump.start()
     works.pump.join(LIMIT_S)
     assert isinstance(works.pump.crash, TypeError)

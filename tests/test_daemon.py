@@ -1,0 +1,138 @@
+"""How the daemon ends, also when something does not, and what it takes over from its last life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from mt4pump.daemon import Daemon
+from mt4pump.errors import JournalError
+from mt4pump.journal.mirror import Mirror
+from mt4pump.running.sources import Source
+from mt4pump.settings import load
+from tests.bus import ANY_PORT, LIMIT_S, until
+from tests.fake_manager import FakeManager
+from tests.pumping.works import TRADES, trade
+
+HUNG_SUPERVISOR = "a call into the Manager API did not come back and was left behind"
+HUNG_PUMP = "the pump thread hangs and was left behind: "
+SLOW_CLOSE = "the journal was still being closed and was left behind: "
+
+
+def made(folder: Path, manager: FakeManager) -> Daemon:
+    given = {"source": "simulator", "data_dir": folder, "pub_endpoint": ANY_PORT, "query_endpoint": "none"}
+    settings = load(given, environ={}, config=None)
+    return Daemon(settings, Source(lambda: manager, dict, lambda: None, lambda: None))
+
+
+@contextmanager
+def stopped(daemon: Daemon, let_go: Event) -> Iterator[bool]:
+    """Stop a daemon, give whether that was clean, then let its threads end."""
+    try:
+        yield daemon.stop()
+    finally:
+        let_go.set()
+        daemon._pump.join(LIMIT_S)
+        daemon._supervisor.join(LIMIT_S)
+        daemon._context.destroy(0)
+
+
+def left_behind(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [text for text in caplog.messages if "left behind" in text]
+
+
+@pytest.fixture(name="manager")
+def _manager() -> FakeManager:
+    return FakeManager()
+
+
+def started(folder: Path, manager: FakeManager) -> Daemon:
+    """Return a daemon whose session is being pumped."""
+    daemon = made(folder, manager)
+    run(daemon, manager)
+    return daemon
+
+
+def run(daemon: Daemon, manager: FakeManager) -> None:
+    """Start a daemon, and have its session pump."""
+    manager.entered["pump"].clear()
+    daemon.start()
+    assert manager.entered["pump"].wait(LIMIT_S)
+    assert manager.notify is not None
+    manager.notify(0, 0, b"")
+    until(lambda: daemon.state == "pumping", "the session pumped")
+
+
+def test_a_clean_stop_leaves_nothing_behind(
+    tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon = started(tmp_path, manager)
+    with stopped(daemon, Event()) as clean:
+        assert clean
+        assert daemon._pump.has_parted
+    assert left_behind(caplog) == []
+
+
+def test_a_manager_that_hangs_is_blamed_and_the_last_heartbeat_is_told_all_the_same(
+    tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon, let_go = started(tmp_path, manager), Event()
+    manager.holds["close"] = let_go
+    with stopped(daemon, let_go) as clean:
+        assert not clean
+        assert daemon._pump.has_parted
+    assert left_behind(caplog) == [HUNG_SUPERVISOR]
+
+
+def test_a_pump_that_hangs_in_a_read_is_told_as_that(
+    tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon, let_go = started(tmp_path, manager), Event()
+    manager.entered["table trades"].clear()
+    manager.holds["table trades"] = let_go
+    daemon.inbox.notify(TRADES, 0, b"")
+    assert manager.entered["table trades"].wait(LIMIT_S)
+    with stopped(daemon, let_go) as clean:
+        assert not clean
+    (text,) = left_behind(caplog)
+    assert text.startswith(HUNG_PUMP)
+
+
+def test_a_journal_that_closes_slowly_is_told_as_that(
+    tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon, let_go = started(tmp_path, manager), Event()
+    assert daemon._journal is not None
+    close = daemon._journal.close
+
+    def close_late() -> None:
+        let_go.wait(LIMIT_S)
+        close()
+
+    monkeypatch.setattr(daemon._journal, "close", close_late)
+    with stopped(daemon, let_go) as clean:
+        assert not clean
+    (text,) = left_behind(caplog)
+    assert text.startswith(SLOW_CLOSE)
+
+
+def test_open_orders_that_cannot_be_read_at_the_start_are_not_taken_for_none(
+    tmp_path: Path, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise JournalError("the disk reports an error")
+
+    manager.tables["trades"] = trade(1)
+    with stopped(started(tmp_path, manager), Event()) as clean:
+        assert clean
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "rows", fail)
+        daemon = made(tmp_path, manager)
+    run(daemon, manager)
+    until(lambda: daemon._intake.trades.book.open, "the table was read")
+    with stopped(daemon, Event()):
+        assert daemon.published("trade") == 0
