@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from mt4pump_consumers.gateway.payload import Payload, joined
-from mt4pump_consumers.gateway.topics import Allowed, is_pattern, matches
+from mt4pump_consumers.gateway.topics import Allowed, Wish, is_pattern, matcher
 
 
 class Reading(NamedTuple):
@@ -41,13 +41,14 @@ class Member(Protocol):
 class Cohort:
     """``pending`` waits for the end of the wake-up, or of the batching window."""
 
-    __slots__ = ("_schedule", "allowed", "members", "pending", "reading")
+    __slots__ = ("_replayed", "_schedule", "allowed", "members", "pending", "reading")
 
     def __init__(self, reading: Reading, schedule: Callable[[Cohort], None]) -> None:
         self.reading = reading
         self.allowed = Allowed(reading.allowed)
         self.members: dict[Member, None] = {}
         self.pending: list[Payload] = []
+        self._replayed = Wish(reading.replayed)
         self._schedule = schedule
 
     def add(self, payload: Payload) -> None:
@@ -59,9 +60,7 @@ class Cohort:
     def has(self, topic: str, offset: int, log: str | None) -> bool:
         """Return whether its members had the stored event ``offset`` of ``topic`` in a replay."""
         reading = self.reading
-        if offset > reading.floor or log != reading.log:
-            return False
-        return any(matches(name, topic) for name in reading.replayed)
+        return offset <= reading.floor and log == reading.log and topic in self._replayed
 
     def flush(self) -> int:
         """Write what is pending; return how many messages that were, over all members."""
@@ -84,11 +83,14 @@ class Index:
     def __init__(self) -> None:
         self._exact: dict[str, dict[Cohort, None]] = {}
         self._wild: dict[str, dict[Cohort, None]] = {}
+        self._matchers: dict[str, Callable[[str], object]] = {}  # of those in `_wild`
 
     def add(self, cohort: Cohort, names: Iterable[str]) -> None:
         """Let ``cohort`` have what ``names`` mean."""
         for name in names:
             self._table(name).setdefault(name, {})[cohort] = None
+            if is_pattern(name) and name not in self._matchers:
+                self._matchers[name] = matcher(name)
 
     def remove(self, cohort: Cohort, names: Iterable[str]) -> None:
         """Undo `add`."""
@@ -98,16 +100,17 @@ class Index:
             del readers[cohort]
             if not readers:
                 del table[name]
+                self._matchers.pop(name, None)
 
     def _table(self, name: str) -> dict[str, dict[Cohort, None]]:
         return self._wild if is_pattern(name) else self._exact
 
     def readers(self, name: str, topic: str) -> tuple[Cohort, ...]:
         """Return the cohorts that asked for ``name`` and may see ``topic``."""
-        found = dict(self._exact.get(name, {}))
-        for pattern, cohorts in self._wild.items():
-            if matches(pattern, name):
-                found.update(cohorts)
+        found = {**self._exact.get(name, {}), **self._wild.get(name, {})}  # a name may look like a pattern
+        for pattern, match in self._matchers.items():
+            if match(name):
+                found.update(self._wild[pattern])
         return tuple(cohort for cohort in found if cohort.allowed.covers(topic))
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Container
 from threading import Event as Flag
 from threading import Lock
 
-from mt4pump.client import Event, Notice
+from mt4pump.client import Event, Notice, Position
 
 ITEMS_LIMIT = 50_000
 """Events that wait for the loop; then the subscriber's thread waits, and the subscriber reports what that costs."""
 
-Item = Event | Notice
+Item = Event | Notice | Position
 
 
 class Door:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from threading import Event as Flag
 from threading import Thread
 
-from mt4pump.client import ClientError, ClientKeys, Query, Snapshot, Subscriber
+from mt4pump.client import ClientError, ClientKeys, Event, Position, Query, Snapshot, Subscriber
 from mt4pump.client import Status as DaemonStatus
 from mt4pump_consumers.gateway.door import Door
 
@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Feed(Thread):
-    """``status`` is the daemon as last heard of, None without a subscriber; ``restarts`` counts new subscribers."""
+    """``status`` is the daemon as last heard of, None without a subscriber; ``restarts`` counts new subscribers.
+
+    A new one goes on where the one before was: what came between them is in the journal.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Feed(Thread):
         self._door = door
         self._stopping = Flag()
         self._subscriber: Subscriber | None = None
+        self._position: Position | None = None
         self.restarts = 0
 
     @property
@@ -54,6 +58,7 @@ class Feed(Thread):
             silence_s=self._silence_s,
             snapshot=True,
             notices=True,
+            resume_from=self._position,
             query_endpoint=self._query_address,
         )
 
@@ -91,6 +96,10 @@ class Feed(Thread):
         put, stopping = self._door.put, self._stopping.is_set
         for item in subscriber:
             put(item, stopping)
+            is_time = self._position is None or (isinstance(item, Event) and item.kind == HEARTBEAT)
+            if is_time and (position := subscriber.position) is not None:
+                self._position = position
+                put(position, stopping)  # in its place behind all that it confirms
             if stopping():
                 return
 

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from mt4pump.client import Event, Notice
+from mt4pump.client import Event, Notice, Position
 from mt4pump_consumers.gateway.cohorts import Cohort, CohortBook
 from mt4pump_consumers.gateway.conflation import Conflation
 from mt4pump_consumers.gateway.door import Door, Item
@@ -27,6 +27,7 @@ class Hub:
     """``on_notice`` is told what the subscriber says about the stream. ``delivered`` counts messages times clients.
 
     ``log`` and ``offset`` are the daemon's journal and its end, as the last heartbeat that stands here told.
+    ``forgotten`` is the highest offset that fell out of ``recent``.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class Hub:
         self.last = LastValues()
         self.recent: deque[tuple[int, Event]] = deque(maxlen=RECENT)
         self.log: str | None = None
-        self.offset = 0
+        self.offset = self.forgotten = 0
+        self._position: Position | None = None
         self.received = self.delivered = self.faults = 0
 
     def _wake(self) -> None:
@@ -67,6 +69,8 @@ class Hub:
         try:
             if isinstance(item, Notice):
                 self._on_notice(item)
+            elif isinstance(item, Position):
+                self._position = item
             else:
                 self.event(item)
         except Exception:
@@ -79,6 +83,8 @@ class Hub:
         self.last.keep(event)
         offset = event.offset
         if offset is not None and not event.snapshot:
+            if len(self.recent) == self.recent.maxlen:
+                self.forgotten = max(self.forgotten, self.recent[0][0])  # healed ones come late: they are not sorted
             self.recent.append((offset, event))
         if event.kind == "quote" and self._conflation is not None:
             if self._conflation.offer(event.topic, event, self._loop.time()):
@@ -92,7 +98,23 @@ class Hub:
     def _note_journal(self, log_id: str | None, offset: int) -> None:
         if log_id != self.log:
             self.recent.clear()  # offsets of another journal; those of this one so far are no more than ``offset``
+            self.forgotten = 0
         self.log, self.offset = log_id, offset
+
+    @property
+    def has_joined(self) -> bool:
+        """Return whether the subscriber has its place in the journal: from it on no stored event is passed over."""
+        return self._position is not None
+
+    @property
+    def confirmed(self) -> int | None:
+        """Return the offset up to which every stored event was sent, or told as lost; None: not known.
+
+        The highest offset that was sent says less: an event that was lost on its way here is healed a moment later,
+        when events of other topics with higher offsets are out already.
+        """
+        position = self._position
+        return position.confirmed if position is not None and position.log == self.log else None
 
     def emit(self, event: Event) -> None:
         """Send ``event`` now to all who read its topic."""
@@ -102,8 +124,9 @@ class Hub:
             for cohort in channel.narrow:
                 cohort.add(payload)
         if channel.full:
-            payload = full_payload(event)
             offset = 0 if event.snapshot else event.offset or 0
+            # Quotes conflate, and overtake what is not: they prove nothing about what came before them.
+            payload = full_payload(event, confirmed=self.confirmed if offset and event.kind != "quote" else None)
             for cohort in channel.full:
                 if not (offset and cohort.has(event.topic, offset, self.log)):
                     cohort.add(payload)
@@ -155,7 +178,8 @@ def quote_payload(event: Event) -> Payload:
     return Payload(encode(quote_message(event.body)), f"symbols {event.topic}")
 
 
-def full_payload(event: Event, *, snapshot: bool = False) -> Payload:
+def full_payload(event: Event, *, snapshot: bool = False, confirmed: int | None = None) -> Payload:
     """Return an event for subscribers by topic; only quotes may be replaced by newer ones."""
-    message = event_message(event.kind, event.topic, event.body, snapshot=snapshot or event.snapshot)
+    is_last = snapshot or event.snapshot
+    message = event_message(event.kind, event.topic, event.body, snapshot=is_last, confirmed=confirmed)
     return Payload(encode(message), f"topics {event.topic}" if event.kind == "quote" else "")

@@ -18,7 +18,8 @@ from mt4pump_consumers.gateway.topics import is_name
 Json = dict[str, Any]
 
 UNAUTHENTICATED, FORBIDDEN, BAD_JSON, BAD_REQUEST = "unauthenticated", "forbidden", "bad_json", "bad_request"
-UNKNOWN_ACTION, TOO_MANY, TOO_FAST, UNAVAILABLE = "unknown_action", "too_many", "too_fast", "unavailable"
+UNKNOWN_ACTION, TOO_MANY, TOO_FAST = "unknown_action", "too_many", "too_fast"
+UNAVAILABLE, INTERNAL = "unavailable", "internal"
 """``code`` of an error reply."""
 
 CLOSE_STOP, CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_SLOW, CLOSE_FLOOD = 1001, 4401, 4403, 4408, 4429
@@ -91,7 +92,7 @@ def _interest(message: Json) -> Json:
 def _resume(message: Json) -> Json:
     offset, log = message.get("offset"), message.get("log")
     if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset < 2**63:
-        raise RequestError(BAD_REQUEST, "offset must be the number of the last event you have, or 0")
+        raise RequestError(BAD_REQUEST, "offset must be the last `confirmed` (or resume's `offset`) you got, or 0")
     if not isinstance(log, str | None):
         raise RequestError(BAD_REQUEST, "log must be the text that came with the status, or be left out")
     topics = _names(message, "topics")
@@ -141,9 +142,13 @@ def quote_message(body: Mapping[str, Any]) -> Json:
     return {"type": "quote", "data": {**data, "time": body["time"]}}
 
 
-def event_message(kind: str, topic: str, body: Mapping[str, Any], *, snapshot: bool = False) -> Json:
-    """Return an event as subscribers of ``topics`` get it."""
-    message = {"type": kind, "topic": topic, "data": body}
+def event_message(
+    kind: str, topic: str, body: Mapping[str, Any], *, snapshot: bool = False, confirmed: int | None = None
+) -> Json:
+    """Return an event as subscribers of ``topics`` get it; ``confirmed`` is where to resume from after it."""
+    message: Json = {"type": kind, "topic": topic, "data": body}
+    if confirmed is not None:
+        message["confirmed"] = confirmed
     return {**message, "snapshot": True} if snapshot else message
 
 

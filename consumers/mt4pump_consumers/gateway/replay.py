@@ -14,12 +14,15 @@ from mt4pump.client import ClientError, Event, Query, Replay
 from mt4pump_consumers.gateway.hub import Hub, full_payload
 from mt4pump_consumers.gateway.protocol import UNAVAILABLE, Json, Request, RequestError, numbered
 from mt4pump_consumers.gateway.session import Session
-from mt4pump_consumers.gateway.topics import matches
+from mt4pump_consumers.gateway.topics import Wish
 
 AT_ONCE = 2
 """Replays that run at the same time; others wait for them."""
 PAGE = 500
 """Events fetched and sent before looking whether the client keeps up."""
+JOIN_S = 5.0
+"""Longest wait of a resume for the gateway's own place in the journal, as it may have just started."""
+JOIN_LOOK_S = 0.05
 ROUNDS = 5
 """Times that the journal is asked again as the live stream ran too far ahead meanwhile."""
 
@@ -93,6 +96,7 @@ class Replayer:
 
     async def resume(self, session: Session, request: Request, send_last: SendLast) -> None:
         """Send what came after the request's offset, then what it is, then what is live."""
+        await self._wait_for_join(session)
         log_id = self._hub.log
         other_log = log_id is None or (request.log is not None and request.log != log_id)
         done = Replayed(0, 0, whole=False, more=False)
@@ -111,6 +115,19 @@ class Replayer:
         session.reply(_answer(request, log_id, done))
         if not done.whole and not done.more:
             await send_last(session, [], list(request.topics))
+
+    async def _wait_for_join(self, session: Session) -> None:
+        """Wait until all that comes after the hub's offset comes live; raises RequestError if that takes too long.
+
+        Before it has joined, the subscriber passes events over: last values will follow that hold them.
+        """
+        now_s = asyncio.get_running_loop().time
+        deadline_s = now_s() + JOIN_S
+        while not self._hub.has_joined:
+            if now_s() > deadline_s or not session.is_open:
+                text = "the gateway has not found its place in the stored events yet; try again later"
+                raise RequestError(UNAVAILABLE, text)
+            await asyncio.sleep(JOIN_LOOK_S)
 
     async def _catch_up(self, session: Session, request: Request, log_id: str | None) -> Replayed:
         after, count, whole = request.offset, 0, True
@@ -141,38 +158,37 @@ class Replayer:
         _, after, to = span
         if to <= after:
             return Replayed(after, count, whole=True, more=False)
-        loop, allowed = asyncio.get_running_loop(), session.grant.allowed
+        loop, allowed, asked = asyncio.get_running_loop(), session.grant.allowed, Wish(request.topics)
         stored = Stored(self._query(), request.topics, span)
         try:
             while page := await loop.run_in_executor(self._pool, stored.page):
-                wanted = [event for event in page if allowed.covers(event.topic) and _asked(request, event.topic)]
+                wanted = [event for event in page if event.topic in asked and allowed.covers(event.topic)]
                 session.send([full_payload(event) for event in wanted])
                 count, after = count + len(wanted), page[-1].offset or after
                 await session.clear()
-                if count >= self._events_limit:
+                if count >= self._events_limit or not session.is_open:
                     return Replayed(after, count, stored.whole, more=True)
             return Replayed(to, count, stored.whole, more=False)
         finally:
             await loop.run_in_executor(self._pool, stored.close)
 
     def _newest(self) -> int:
-        return max([self._hub.offset, *(offset for offset, _ in self._hub.recent)])
+        """Return the last offset known to be in the journal; all behind it comes live, or is remembered.
+
+        What is confirmed counts: the subscriber joins at an offset that no heartbeat may have told of yet.
+        """
+        return max([self._hub.offset, self._hub.confirmed or 0, *(offset for offset, _ in self._hub.recent)])
 
     def _reaches(self, offset: int) -> bool:
         """Return whether everything live after ``offset`` is still remembered, or yet to come."""
-        recent = self._hub.recent
-        return len(recent) < (recent.maxlen or 0) or recent[0][0] <= offset + 1
+        return self._hub.forgotten <= offset
 
     def _join(self, session: Session, request: Request, log_id: str | None, last: int) -> None:
         """Send what came live meanwhile; no event can come between this and the subscription."""
-        allowed = session.grant.allowed
-        missed = [event for offset, event in self._hub.recent if offset > last and _asked(request, event.topic)]
+        allowed, asked = session.grant.allowed, Wish(request.topics)
+        missed = [event for offset, event in self._hub.recent if offset > last and event.topic in asked]
         session.send([full_payload(event) for event in missed if allowed.covers(event.topic)])
         session.had_replay(request.topics, log_id, last)
-
-
-def _asked(request: Request, topic: str) -> bool:
-    return any(matches(name, topic) for name in request.topics)
 
 
 def _answer(request: Request, log_id: str | None, done: Replayed) -> Json:

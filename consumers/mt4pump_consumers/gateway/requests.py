@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from websockets.exceptions import ConnectionClosed
 
 from mt4pump_consumers.gateway.hub import Hub, full_payload, quote_payload
 from mt4pump_consumers.gateway.protocol import (
     CLOSE_FLOOD,
     FORBIDDEN,
+    INTERNAL,
     TOO_FAST,
     TOO_MANY,
     UNAUTHENTICATED,
@@ -25,12 +28,14 @@ from mt4pump_consumers.gateway.protocol import (
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.session import Session
 from mt4pump_consumers.gateway.tokens import NOBODY, TokenError, Verifier, verify
-from mt4pump_consumers.gateway.topics import matches
+from mt4pump_consumers.gateway.topics import Wish, is_pattern
 
 PATIENCE = 100
 """Messages over the rate that are refused one by one; then the connection is closed."""
 SNAPSHOT_PART = 100
 """Rows of a snapshot sent before looking whether the client keeps up."""
+LOOKS = 200
+"""Topics compared with the patterns of a client before others have their turn."""
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +69,12 @@ class Requests:
         *,
         messages_per_s: float,
         subscriptions: int,
+        patterns: int,
     ) -> None:
         self._hub, self._verifiers, self._replayer, self._status = hub, verifiers, replayer, status
-        self._messages_per_s, self._subscriptions = messages_per_s, subscriptions
+        self._messages_per_s, self._subscriptions, self._patterns = messages_per_s, subscriptions, patterns
         self.refused: dict[str, int] = {}
+        self._faults: set[tuple[type[Exception], str]] = set()
         self._actions = {
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
@@ -93,10 +100,21 @@ class Requests:
             await session.clear()  # who does not read the answers is not asked for more questions
 
     async def _answer(self, session: Session, text: str | bytes) -> None:
+        request: Request | None = None
         try:
-            await self._do(session, parse(text))
+            request = parse(text)
+            await self._do(session, request)
         except RequestError as error:
             self._refuse(session, error)
+        except ConnectionClosed:
+            raise
+        except Exception as error:
+            # Whatever a client finds to say, it does not end its connection, nor fill the log.
+            action, number = (request.action, request.number) if request is not None else ("", None)
+            if (kind := (type(error), action)) not in self._faults:
+                self._faults.add(kind)
+                log.exception("%s: %s failed; logged once, please report it", session.name, action or "a message")
+            self._refuse(session, RequestError(INTERNAL, "the gateway failed at this; its log says how", number))
 
     def _refuse(self, session: Session, error: RequestError) -> None:
         self.refused[error.code] = self.refused.get(error.code, 0) + 1
@@ -140,26 +158,33 @@ class Requests:
         have = len({*session.symbols, *request.symbols}) + len({*session.topics, *request.topics})
         if have > self._subscriptions:
             raise RequestError(TOO_MANY, f"{have} subscriptions are more than {self._subscriptions}; use patterns")
+        wild = {*_wild(session.symbols), *_wild(request.symbols)}, {*_wild(session.topics), *_wild(request.topics)}
+        if (have := sum(map(len, wild))) > self._patterns:
+            text = f"{have} patterns are more than {self._patterns}; give whole names, or wider patterns"
+            raise RequestError(TOO_MANY, text)
 
     async def _send_last_values(self, session: Session, symbols: list[str], topics: list[str]) -> None:
         last, allowed = self._hub.last, session.grant.allowed
         exact = [name for name in (*(f"quote.{symbol}" for symbol in symbols), *topics) if name in last]
-        known = exact if not _wild(symbols, topics) else last.topics()
-        sent = 0
-        for topic in known:
-            if not allowed.covers(topic):
-                continue
+        known = last.topics() if _wild([*symbols, *topics]) else exact
+        by_symbol, by_topic, sent = Wish(symbols), Wish(topics), 0
+        for number, topic in enumerate(known, 1):
+            if number % LOOKS == 0:
+                await asyncio.sleep(0)
             kind, _, key = topic.partition(".")
-            narrow = kind == "quote" and any(matches(symbol, key) for symbol in symbols)
-            full = any(matches(name, topic) for name in topics)
+            narrow, full = kind == "quote" and key in by_symbol, topic in by_topic
+            if not (narrow or full) or not allowed.covers(topic):
+                continue
             # The rows are looked up when they are sent, so none can be older than what went out live before it.
-            for event in last.rows(topic) if narrow or full else ():
+            for event in last.rows(topic):
                 payloads = [quote_payload(event)] if narrow else []
                 session.send([*payloads, full_payload(event, snapshot=True)] if full else payloads)
                 sent += 1
                 if sent % SNAPSHOT_PART == 0:
                     await asyncio.sleep(0)
                     await session.clear()
+            if not session.is_open:
+                return
 
     async def _unsubscribe(self, session: Session, request: Request) -> None:
         for name in request.symbols:
@@ -183,5 +208,5 @@ class Requests:
         session.reply(numbered(self._status(), request.number))
 
 
-def _wild(symbols: list[str], topics: list[str]) -> bool:
-    return any(mark in name for name in (*symbols, *topics) for mark in "*?[")
+def _wild(names: Iterable[str]) -> list[str]:
+    return [name for name in names if is_pattern(name)]

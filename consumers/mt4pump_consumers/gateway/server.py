@@ -37,6 +37,8 @@ CLIENTS_S = 1.0
 """How often clients, tokens and files are looked at: with many clients it counts."""
 CLOSE_S = 2.0
 """Time for a client to answer a close."""
+STOP_S = 10.0
+"""Time for all clients to be gone when the gateway ends."""
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +99,9 @@ class Gateway:
             self._status,
             messages_per_s=settings.messages_per_s,
             subscriptions=settings.subscriptions,
+            patterns=settings.patterns,
         )
-        self._told: Json = words.status_message(None)
+        self._told: Json = words.status_message(None, None, None)
         self._clients_at_s = 0.0
         self._token_trouble = ""
 
@@ -163,8 +166,13 @@ class Gateway:
     async def stop(self, server: Server) -> None:
         """Say goodbye to all clients and end."""
         self._feed.stop()
-        server.close(code=CLOSE_STOP, reason="the gateway stops")
-        await server.wait_closed()
+        for session in list(self.sessions):
+            session.shut(CLOSE_STOP, "the gateway stops")
+        server.close(code=CLOSE_STOP, reason="the gateway stops")  # for those who were just coming in
+        try:
+            await asyncio.wait_for(server.wait_closed(), STOP_S)
+        except TimeoutError:
+            log.warning("%d clients are not gone after %g s; ending without them", len(self.sessions), STOP_S)
         await asyncio.to_thread(self._feed.join, 10.0)
         await self._refresher.close()
         self._replayer.close()
@@ -276,7 +284,7 @@ class Gateway:
         self.hub.tell(words.notice_message(notice), notice.topic)
 
     def _status(self) -> Json:
-        return words.status_message(self._feed.status)
+        return words.status_message(self._feed.status, self.hub.log, self.hub.confirmed)
 
     def _live_epoch(self) -> int:
         status = self._feed.status

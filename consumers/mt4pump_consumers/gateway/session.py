@@ -23,6 +23,8 @@ from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
 FLOOR_S = 60.0
 """So long after a replay an event may still come late: the subscriber heals a gap within half of it."""
+ABORT_S = 3.0
+"""Time for a close; more than the library's own limit, which does not count while the client takes nothing."""
 PART = 50
 """Messages written at once to a client that takes again: it may be full after a few."""
 
@@ -141,8 +143,9 @@ class Session:
     def became_full(self) -> None:
         """Note that the transport takes no more for now."""
         self.way = None
-        self._clear.clear()
-        self._full_since_s = self._loop.time()
+        if self.is_open:
+            self._clear.clear()
+            self._full_since_s = self._loop.time()
 
     def became_free(self) -> None:
         """Send what waited."""
@@ -158,11 +161,12 @@ class Session:
             self._clear.set()
 
     def is_closing(self) -> None:
-        """Note that a close frame was sent: nothing may follow it."""
+        """Note that a close frame was sent, or the connection is gone: nothing may follow."""
         self.way = None
+        self._clear.set()
 
     async def clear(self) -> None:
-        """Wait until the client takes what is sent."""
+        """Wait until the client takes what is sent, or never will (see `is_open`)."""
         await self._clear.wait()
 
     def had_replay(self, topics: Iterable[str], log_id: str | None, floor: int) -> None:
@@ -184,9 +188,16 @@ class Session:
         if self._closing is None:
             log.info("%s: closed with %d: %s", self.name, code, reason)
             self.way = None
-            self._closing = self._loop.create_task(self.connection.close(code, reason))
+            self._closing = self._loop.create_task(self._close(code, reason))
             self._held, self._held_quotes = [], {}
             self._clear.set()
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(ABORT_S):
+                await self.connection.close(code, reason)
+        except TimeoutError:
+            self.connection.transport.abort()
 
     def end(self) -> None:
         """Leave, once the connection is gone."""

@@ -56,6 +56,7 @@ class GatewaySettings(ConsumerSettings):
     connections_per_address: int = Field(50, ge=1, description="most connections from one address")
     messages_per_s: float = Field(20.0, gt=0, description="most messages from one client")
     subscriptions: int = Field(1000, ge=1, description="most names and patterns that one client may subscribe to")
+    patterns: int = Field(50, ge=1, description="most patterns among them: each is compared with every topic there is")
     message_bytes: int = Field(65_536, ge=1024, description="longest message from a client")
     authenticate_s: float = Field(10.0, gt=0, description="time to send a token")
     queue: int = Field(5000, ge=10, description="most messages that may wait for a slow client")

@@ -18,14 +18,17 @@ def feed_word(status: DaemonStatus | None) -> str:
     return LIVE if status.state == PUMPING else NO_FEED
 
 
-def status_message(status: DaemonStatus | None) -> Json:
-    """Return what clients are told; ages in seconds, None for what never came."""
-    message: Json = {"type": "status", "feed": feed_word(status)}
+def status_message(status: DaemonStatus | None, log: str | None, confirmed: int | None) -> Json:
+    """Return what clients are told; ages in seconds, None for what never came.
+
+    ``log`` and ``confirmed`` are of the events that were sent so far: ``status`` may be ahead of them.
+    """
+    message: Json = {"type": "status", "feed": feed_word(status), "log": log, "confirmed": confirmed}
     if status is None:
-        return {**message, "state": "", "server": "", "log": None, "offset": 0, "epoch": 0}
+        return {**message, "state": "", "server": "", "offset": 0, "epoch": 0}
     known: Json = {"state": status.state, "server": status.server, "version": status.version}
     ages: Json = {"heartbeat_age_s": _rounded(status.age_s), "quote_age_s": _rounded(status.feed_age_s)}
-    return {**message, **known, "log": status.log, "offset": status.offset, "epoch": status.epoch, **ages}
+    return {**message, **known, "offset": status.offset, "epoch": status.epoch, **ages}
 
 
 def changed(before: Json, now: Json) -> bool:

@@ -32,9 +32,9 @@ class Tls:
         try:
             stamp = self._stamp()
             if stamp != self._seen:
-                self._seen = stamp
                 self._load()  # files that are no pair would take the key from the context that is in use
                 self.context.load_cert_chain(*self._files)
+                self._seen = stamp  # only now: files that could not be read for a moment are read again
                 log.info("certificate %s was read again", self._files[0])
             self._trouble = ""
         except OSError as error:  # ssl.SSLError is one

@@ -114,7 +114,7 @@ class JwtVerifier:
             )
         except jwt.ExpiredSignatureError:
             raise TokenError("token has expired") from None
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, ValueError):  # ValueError: text that is not even Unicode, as half a surrogate pair
             raise TokenError("token is not valid") from None
         topics = topics_of(claims.get(self._claim))
         if topics is None:
@@ -156,18 +156,21 @@ class TokenFile:
         self.reload()
 
     def reload(self) -> bool:
-        """Read the file if it changed; return whether it did. Raises BadKey, and then nothing changes."""
+        """Read the file if it changed; return whether it did.
+
+        Raises BadKey, and then nothing changes and the file is read again the next time.
+        """
         try:
             now = self.path.stat()
             seen = (now.st_mtime_ns, now.st_size)
             if seen == self._seen:
                 return False
-            self._seen = seen
             tables = tomllib.loads(self.path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise BadKey(f"token file {self.path} cannot be read: {error}") from error
         grants = [self._grant(name, table) for name, table in tables.items()]
         self._grants = {grant.digest: grant for grant in grants}
+        self._seen = seen  # only now: what could not be read for a moment must not pass for known
         return True
 
     def _grant(self, name: str, table: Any) -> Grant:

@@ -7,7 +7,7 @@ Patterns are the shell's (``trade.*``, ``quote.???JPY``). A topic is always comp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import translate
 from functools import lru_cache
 
@@ -42,6 +42,24 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def matches(pattern: str, topic: str) -> bool:
     """Return whether ``topic`` is ``pattern``, or is meant by it."""
     return pattern == topic or (is_pattern(pattern) and _compiled(pattern).match(topic) is not None)
+
+
+def matcher(pattern: str) -> Callable[[str], object]:
+    """Return what tells whether a name is meant by ``pattern``, for those who ask it of many."""
+    return _compiled(pattern).match
+
+
+class Wish:
+    """Names and patterns together, for those who ask of many topics which are meant."""
+
+    __slots__ = ("_names", "_patterns")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._patterns = [matcher(name) for name in self._names if is_pattern(name)]
+
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._names or any(match(topic) for match in self._patterns)
 
 
 class Allowed:

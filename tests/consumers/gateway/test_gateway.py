@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -227,16 +227,55 @@ def test_a_client_that_does_not_read_is_closed_and_the_others_do_not_notice(
     ]
     with gateway(tmp_path, *feed, *flags) as run, run.connect() as good:
         run.program.line("the feed is live")
-        with socket.socket() as slow:
-            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.connect(("127.0.0.1", run.port))
-            key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}"
-            message = b'{"action": "subscribe", "topics": ["*"]}'
-            slow.sendall(head.encode() + bytes([0x81, 0x80 | len(message)]) + bytes(4) + message)
+        with deaf(run.port, b'{"action": "subscribe", "topics": ["*"]}'):
             assert "too slow" in run.program.line("closed with 4408", 15)
             ask(good, action="subscribe", symbols=["EURUSD"])
             until(good, kind("quote"))
+            deadline_s = time.monotonic() + 20
+            while clients_of(run) > 1:  # it takes not even the close
+                assert time.monotonic() < deadline_s, "the slow client keeps its place"
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_client_that_does_not_read_its_answers_does_not_hold_up_the_end(tmp_path: Path, *, leaves: bool) -> None:
+    nobody = "tcp://127.0.0.1:9"
+    flags = ["--anonymous", "--anonymous-topics", "*", "--write-buffer-bytes", "4096", "--slow-s", "1000"]
+    names = ", ".join(f'"trade.{number:0150}"' for number in range(400))
+    with gateway(tmp_path, nobody, nobody, *flags) as run:
+        asked = b'{"action": "subscribe", "topics": [%s]}' % names.encode()
+        with deaf(run.port, *[asked] * 15) as slow:
+            deadline_s = time.monotonic() + 20
+            while clients_of(run) < 1:
+                assert time.monotonic() < deadline_s, "the client was not let in"
+            slow.settimeout(0.5)
+            with suppress(TimeoutError):  # it asks until its questions are not read any more
+                while True:
+                    slow.sendall(frame(asked))
+            if leaves:
+                slow.close()
+            stop(run.program)
+
+
+def test_what_an_event_confirms_is_where_to_resume_from(served: Running) -> None:
+    with served.connect() as link:
+        ask(link, action="subscribe", topics=["trade.*", "quote.EURUSD"])
+        trade = until(link, lambda message: message["type"] == "trade" and "snapshot" not in message)
+        assert 0 < trade["confirmed"] < trade["data"]["offset"]
+        assert "confirmed" not in until(link, kind("quote"))
+        ask(link, action="status")
+        status = until(link, kind("status"))
+        assert trade["confirmed"] <= status["confirmed"] <= status["offset"]
+    with served.connect() as link:
+        ask(link, action="resume", topics=["trade.*"], offset=trade["confirmed"], log=status["log"])
+        offsets = set[int]()
+
+        def look(message: dict[str, Any]) -> bool:
+            if message["type"] == "trade":
+                offsets.add(message["data"]["offset"])
+            return kind("resume")(message)
+
+        assert until(link, look)["whole"]
+        assert trade["data"]["offset"] in offsets
 
 
 def test_the_page_is_served_with_a_strict_policy_and_nothing_else_is(served: Running) -> None:
@@ -328,6 +367,38 @@ def test_a_token_that_is_withdrawn_ends_the_connection_and_others_stay(tmp_path:
             assert any(isinstance(json.loads(two.recv(10)), list) for _ in range(100))  # batches, as it is set
         with pytest.raises(InvalidStatus):
             run.connect(additional_headers={"Authorization": "Bearer one"})
+
+
+def frame(message: bytes) -> bytes:
+    """Return a text frame as a client sends it."""
+    length = bytes([0x80 | len(message)]) if len(message) < 126 else b"\xff" + len(message).to_bytes(8, "big")
+    return b"\x81" + length + bytes(4) + message
+
+
+@contextmanager
+def deaf(port: int, *messages: bytes) -> Iterator[socket.socket]:
+    """Connect a client that says ``messages`` and never reads."""
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", port))
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}"
+        slow.settimeout(1)
+        with suppress(TimeoutError):
+            slow.sendall(head.encode())
+            for message in messages:
+                slow.sendall(frame(message))
+        yield slow
+
+
+def clients_of(run: Running) -> int:
+    """Return how many clients the gateway says it has."""
+    link = HTTPConnection("127.0.0.1", run.port, timeout=10)
+    try:
+        link.request("GET", "/health")
+        return int(json.loads(link.getresponse().read())["clients"])
+    finally:
+        link.close()
 
 
 def closed(link: ClientConnection) -> tuple[int, str]:

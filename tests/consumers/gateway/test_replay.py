@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.gateway import replay
+from mt4pump_consumers.gateway.door import Item
 from mt4pump_consumers.gateway.hub import Hub
 from mt4pump_consumers.gateway.payload import Payload
 from mt4pump_consumers.gateway.protocol import Json, Request, RequestError
@@ -16,7 +17,7 @@ from mt4pump_consumers.gateway.replay import ROUNDS, Replayer
 from mt4pump_consumers.gateway.session import Session
 from mt4pump_consumers.gateway.tokens import Grant
 
-from mt4pump.client import Event, Query
+from mt4pump.client import Event, Position, Query
 from tests.consumers.gateway.stream_made import event, trade
 
 LOG = "log"
@@ -60,6 +61,7 @@ class Client:
         self.replies: list[Json] = []
         self.had: tuple[str | None, int] | None = None
         self.last_values = 0
+        self.is_open = True
 
     def send(self, payloads: list[Payload]) -> None:
         self.seqs += [int(payload.text.split(b'"offset":')[1].split(b",")[0]) for payload in payloads]
@@ -77,15 +79,32 @@ class Client:
         """It always keeps up."""
 
 
+def take(hub: Hub, *items: Item) -> None:
+    """Give a hub items through its door."""
+    for item in items:
+        hub.door.put(item, lambda: True)
+    hub.drain()
+
+
 async def resumed(
-    journal: Journal, live: Sequence[int], offset: int, *, room: int = 100, limit: int = 10_000, log: str | None = LOG
+    journal: Journal,
+    live: Sequence[int],
+    offset: int,
+    *,
+    room: int = 100,
+    limit: int = 10_000,
+    log: str | None = LOG,
+    client: Client | None = None,
+    joined: int | None = 0,
 ) -> tuple[Client, Hub]:
     """Return a client after one resume, with a hub that had ``live`` events and remembers ``room``."""
-    client, hub = Client(), Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+    client, hub = client or Client(), Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
     hub.recent = deque(maxlen=room)
     hub.event(event("heartbeat", 1, log=LOG, offset=0))
     for number in live:
         hub.event(trade(number, number))
+    if joined is not None:
+        take(hub, Position(LOG, joined))
     journal.hub = hub
     replayer = Replayer(hub, lambda: cast(Query, journal), limit)
 
@@ -225,3 +244,56 @@ def test_offsets_of_another_journal_are_forgotten_with_it() -> None:
         assert (hub.log, hub.offset) == ("new", 2)
 
     asyncio.run(test())
+
+
+def test_events_that_were_healed_late_do_not_make_what_was_forgotten_look_remembered() -> None:
+    journal = Journal(9)
+
+    def happen() -> None:
+        journal.on_replay = lambda: None
+        for number in (10, 11, 4, 12, 13):  # three are remembered: 4, 12, 13
+            journal.hub.event(trade(number, number, login=number))
+        journal.last = 13
+
+    journal.on_replay = happen
+    client = run(journal, range(1, 10), 5, room=3)
+    assert client.seqs == list(range(6, 14))
+    assert journal.asked == [(5, 9), (9, 13)]
+
+
+def test_a_client_that_is_gone_is_sent_no_further_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "PAGE", 10)
+    client = Client()
+    client.is_open = False
+    asyncio.run(resumed(Journal(35), range(1, 36), 0, client=client))
+    assert client.seqs == list(range(1, 11))
+
+
+def test_before_the_gateway_has_its_place_in_the_journal_nothing_is_said_to_be_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "JOIN_S", 0.0)
+    journal = Journal(9)
+    with pytest.raises(RequestError) as caught:
+        run(journal, range(1, 5), 2, joined=None)
+    assert caught.value.code == "unavailable"
+    assert not journal.asked
+
+
+def test_a_resume_waits_for_the_gateways_place_in_the_journal() -> None:
+    async def test() -> None:
+        journal = Journal(9)
+        task = asyncio.create_task(resumed(journal, range(1, 10), 4, joined=None))
+        await asyncio.sleep(0)
+        assert not journal.asked
+        take(journal.hub, Position(LOG, 9))
+        client, _ = await task
+        assert client.seqs == [5, 6, 7, 8, 9]
+
+    asyncio.run(test())
+
+
+def test_what_came_between_the_first_heartbeat_and_the_gateways_join_is_replayed() -> None:
+    client = run(Journal(8), [], 4, joined=8)  # the heartbeat told of offset 0, and nothing up to 8 came live
+    assert client.seqs == [5, 6, 7, 8]
+    assert (client.replies[0]["whole"], client.replies[0]["offset"]) == (True, 8)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+from mt4pump_consumers.gateway import session
 from mt4pump_consumers.gateway.connection import GatewayConnection
 from mt4pump_consumers.gateway.hub import Hub
 from mt4pump_consumers.gateway.session import Session, SessionLimits
@@ -16,9 +18,11 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
+from mt4pump.client import Notice, Position
 from tests.consumers.gateway.stream_made import event, trade
 
 WINDOW_S = 0.01
+LIMIT_S = 30.0
 
 
 class Link:
@@ -31,12 +35,19 @@ class Link:
         self.is_full = False
         self.data = b""
         self.closed: list[tuple[int, str]] = []
+        self.never_drains = False
+        self.aborted = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         self.data += data
 
     async def close(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))
+        if self.never_drains:
+            await asyncio.Event().wait()
+
+    def abort(self) -> None:
+        self.aborted.set()
 
     def messages(self) -> list[Any]:
         """Return what was written since the last call, decoded."""
@@ -59,7 +70,8 @@ class Bench:
 
     def __init__(self, *, window_s: float = 0.0, queue: int = 100) -> None:
         self.loop = asyncio.get_running_loop()
-        self.hub, self.link = Hub(self.loop, 0, lambda _notice: None), Link()
+        self.notices: list[Notice] = []
+        self.hub, self.link = Hub(self.loop, 0, self.notices.append), Link()
         self.session = Session(cast(GatewayConnection, self.link), self.hub.cohorts, SessionLimits(queue, 5))
         self.session.symbols, self.session.topics = {"*": None}, {"trade.*": None}
         self.session.window_s = window_s
@@ -92,6 +104,10 @@ def run(test: Callable[[], Any]) -> None:
 
 def bids(messages: list[Any]) -> list[tuple[str, int]]:
     return [(one["data"]["symbol"], one["data"]["bid"]) for one in messages if one["type"] == "quote"]
+
+
+def confirmed(messages: list[Any]) -> list[tuple[int, int | None]]:
+    return [(one["data"]["offset"], one.get("confirmed")) for one in messages if one["type"] == "trade"]
 
 
 def test_a_slow_reader_of_batches_gets_the_newest_quotes_and_every_trade_in_one_array() -> None:
@@ -188,5 +204,73 @@ def test_a_replay_keeps_late_events_back_in_its_journal_only() -> None:
         bench.hub.event(event("heartbeat", 2, log="b", offset=3))
         bench.trade(4)
         assert [one["data"]["offset"] for one in await bench.sent()] == [4]
+
+    run(test)
+
+
+def test_nobody_waits_for_a_client_whose_connection_is_gone() -> None:
+    async def test() -> None:
+        bench = Bench()
+        bench.fill()
+        waiting = asyncio.create_task(bench.session.clear())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        bench.link.protocol.state = State.CLOSED
+        bench.session.is_closing()
+        await asyncio.wait_for(waiting, LIMIT_S)
+        bench.session.became_full()  # a close frame may be what does not fit any more
+        await asyncio.wait_for(bench.session.clear(), LIMIT_S)
+
+    run(test)
+
+
+def test_a_client_that_takes_not_even_the_close_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ABORT_S", 0.01)
+
+    async def test() -> None:
+        bench = Bench()
+        bench.fill()
+        bench.link.never_drains = True
+        bench.session.shut(4408, "too slow")
+        await asyncio.wait_for(bench.link.aborted.wait(), LIMIT_S)
+        assert bench.link.closed == [(4408, "too slow")]
+
+    run(test)
+
+
+def test_an_event_says_where_to_resume_from_and_it_is_before_what_is_still_missing() -> None:
+    async def test() -> None:
+        bench = Bench()
+        bench.hub.event(event("heartbeat", 1, log="a", offset=99))
+        bench.hub.door.put(Position("a", 99), lambda: True)
+        bench.hub.drain()
+        for offset in (101, 105, 100):  # 100 was lost on its way here, and healed
+            bench.trade(offset)
+        assert confirmed(await bench.sent()) == [(101, 99), (105, 99), (100, 99)]
+        bench.hub.door.put(Position("a", 105), lambda: True)
+        bench.hub.drain()
+        bench.trade(106)
+        assert confirmed(await bench.sent()) == [(106, 105)]
+        bench.hub.event(event("heartbeat", 2, log="b", offset=0))
+        bench.trade(1)  # of a journal in which nothing is confirmed yet
+        assert confirmed(await bench.sent()) == [(1, None)]
+
+    run(test)
+
+
+def test_a_symbol_that_looks_like_a_pattern_and_a_stored_quote_come_live() -> None:
+    async def test() -> None:
+        bench = Bench()
+        bench.session.symbols, bench.session.topics = {"US[30]": None, "E?RUSD": None}, {"quote.GBPUSD": None}
+        bench.session.refresh()
+        bench.hub.event(event("heartbeat", 1, log="a", offset=9))
+        bench.hub.door.put(Position("a", 9), lambda: True)
+        bench.hub.drain()
+        for symbol in ("US[30]", "US3", "EURUSD", "GBPUSD"):
+            body: dict[str, Any] = {"symbol": symbol, "bid": 1, "ask": 1, "digits": 5, "time": 1, "offset": 10}
+            bench.hub.event(event(f"quote.{symbol}", 1, **body))
+        sent = await bench.sent()
+        assert [one["data"]["symbol"] for one in sent] == ["US[30]", "US3", "EURUSD", "GBPUSD"]
+        assert "confirmed" not in sent[-1]  # what conflates proves nothing about what came before
 
     run(test)

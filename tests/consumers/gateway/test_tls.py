@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from mt4pump_consumers.gateway.tls import Tls
 from websockets.exceptions import InvalidMessage
 
 from tests.consumers.gateway.gateway_run import Running, ask, gateway, kind, until
@@ -81,3 +83,26 @@ def test_certificate_files_that_cannot_be_used_are_named_at_the_start(tmp_path: 
             gateway(tmp_path, NOBODY, NOBODY, "--anonymous", *files),
         ):
             pytest.fail("it serves")
+
+
+def test_a_renewed_certificate_that_could_not_be_read_for_a_moment_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    make(chain, key)
+    tls = Tls(chain, key)
+    make(chain, key)
+    os.utime(chain, ns=(1, 1))  # changed for certain, however coarse the clock of the files is
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(13, "another program has it open")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_cert_chain", refuse)
+        tls.reload()
+        tls.reload()
+    with caplog.at_level("INFO"):
+        tls.reload()
+        tls.reload()
+    assert caplog.text.count("another program") == 1
+    assert caplog.text.count("was read again") == 1

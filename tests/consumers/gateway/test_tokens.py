@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from mt4pump_consumers.gateway import new_token
-from mt4pump_consumers.gateway.tokens import BadKey, JwtVerifier, TokenError, TokenFile, verify
+from mt4pump_consumers.gateway.tokens import BadKey, JwtVerifier, TokenError, TokenFile, digest_of, verify
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 NAMES = ("topics", None, None)
@@ -38,8 +38,12 @@ def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
         "no token at all",
         "a.b.c",
         "x" * 100_000,
+        "\ud800.a.b",
     ],
-    ids=("expired", "other secret", "no topics", "numbers", "no end", "unsigned", "no token", "three parts", "long"),
+    ids=(
+        *("expired", "other secret", "no topics", "numbers", "no end", "unsigned"),
+        *("no token", "three parts", "long", "half a surrogate pair"),
+    ),
 )
 def test_other_tokens_let_nobody_in(bad: str) -> None:
     with pytest.raises(TokenError):
@@ -116,3 +120,25 @@ def test_a_token_file_with_a_mistake_is_refused_whole(tmp_path: Path, text: str)
     path.write_text(text)
     with pytest.raises(BadKey, match=r"tokens\.toml"):
         TokenFile(path)
+
+
+def test_a_token_file_that_could_not_be_read_for_a_moment_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(f'[one]\nsha256 = "{digest_of("one")}"\ntopics = ["*"]\n')
+    file = TokenFile(path)
+    path.write_text("")  # the token is withdrawn
+
+    def refuse(*_arguments: object) -> str:
+        raise PermissionError(13, "another program has it open")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        with pytest.raises(BadKey, match="another program"):
+            file.reload()
+        assert verify([file], "one", time.time()).name == "one"
+    assert file.reload()
+    assert not file.reload()
+    with pytest.raises(TokenError):
+        verify([file], "one", time.time())

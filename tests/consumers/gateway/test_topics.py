@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.gateway.topics import Allowed, matches
+from mt4pump_consumers.gateway.topics import Allowed, Wish, matches
 
 
 def test_a_name_means_itself_alone() -> None:
     assert matches("trade.100", "trade.100")
     assert not matches("trade.100", "trade.1001")
     assert not Allowed(["trade.100"]).covers("trade.1001")
+
+
+def test_a_wish_means_its_names_and_what_its_patterns_mean() -> None:
+    wish = Wish(["trade.100", "quote.US[30]", "margin.?"])
+    assert all(topic in wish for topic in ("trade.100", "quote.US[30]", "quote.US3", "margin.7"))
+    assert not any(topic in wish for topic in ("trade.1001", "quote.US30", "margin.77", ""))
 
 
 @pytest.mark.parametrize(

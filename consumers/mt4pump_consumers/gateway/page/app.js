@@ -11,9 +11,11 @@ const FEEDS = { live: ["good", "Feed live"], no_feed: ["bad", "No feed"], silent
 const BAD = new Set(["lost", "not_whole", "silent", "feed_lost", "lagging", "query_failed", "disconnected"]);
 const NOTICES = 200;
 
-const place = { log: null, offset: 0 }; // the last stored event that we have
+// Every stored event up to it came. The highest offset that came says less: one that was lost is healed after higher ones.
+const place = { log: null, offset: 0 };
+const RETRY_MS = 2_000;
 const sequence = new Map(); // topic → [epoch, seq]
-let missed = 0, feed = null, linkWhy = "", quoteAgeS = null, quoteAgeAt = 0, unseen = 0, wasUp = false, lostQuotes = 0, lostTimer = null, broken = false;
+let missed = 0, feed = null, linkWhy = "", quoteAgeS = null, quoteAgeAt = 0, unseen = 0, wasUp = false, lostQuotes = 0, lostTimer = null, broken = false, news = 0, retryTimer = null;
 
 function state(id, word, text) {
   const item = $(id);
@@ -93,8 +95,10 @@ const TAKERS = {
   },
   trade(message) {
     checkSequence(message);
-    if (!message.snapshot && message.data.offset > place.offset) place.offset = message.data.offset;
-    if (blotter.take(message) && document.body.dataset.view !== "trades") {
+    if (message.confirmed !== undefined) place.offset = message.confirmed;
+    if (!blotter.take(message)) return;
+    news += 1;
+    if (document.body.dataset.view !== "trades") {
       unseen += 1;
       $("unseen").textContent = unseen > 99 ? "99+" : unseen;
       $("unseen").hidden = false;
@@ -135,20 +139,20 @@ const TAKERS = {
       link.send({ ...subscriptions.trades(), offset: message.offset });
       return;
     }
+    place.offset = message.offset; // not the larger one: a journal that lost its end uses numbers again
     if (!message.whole) {
-      place.offset = message.offset; // the journal may have lost its end, and use these numbers again
       broken = false;
       blotter.forget(); // last values follow by themselves
       return;
     }
-    place.offset = Math.max(place.offset, message.offset);
     if (broken) startOver();
-    else if (message.count) note("caught up", `${message.count} trades came while this page was away`, "good");
+    else if (news) note("caught up", news === 1 ? "1 trade came while this page was away" : `${news} trades came while this page was away`, "good");
   },
   error({ message, code, id }) {
     if (code === "unauthenticated") askToken(message);
     else if (id === "quotes") board.refuse("Your token does not include quotes.");
     else if (id === "trades" && code === "forbidden") blotter.refuse("Your token does not include trades.");
+    else if (id === "trades" && code === "unavailable") retryTimer ??= setTimeout(askTrades, RETRY_MS);
     else note("error", message, "bad");
   },
 };
@@ -167,15 +171,22 @@ function startOver() {
   link.send({ action: "subscribe", id: "trades", topics: ["trade.*"] });
 }
 
+function askTrades() {
+  clearTimeout(retryTimer);
+  retryTimer = null;
+  link.send(subscriptions.trades());
+}
+
 let entered = false;
 function enter(status) {
   entered = wasUp = true;
+  news = 0;
   linkWhy = "";
   link.fine();
   if (place.log && status.log && place.log !== status.log) Object.assign(place, { log: status.log, offset: 0 });
   if (!place.offset) blotter.forget();
   link.send(subscriptions.quotes());
-  link.send(subscriptions.trades());
+  askTrades();
   alarm();
 }
 

@@ -27,14 +27,14 @@ export class Blotter {
 
   // Returns whether it is news: the last values after a new connection are not, nor is what came before.
   take({ data, snapshot }) {
-    this.keep(data);
-    if (snapshot) return false;
-    if (data.offset !== undefined) {
+    if (!snapshot && data.offset !== undefined) {
       const name = `${data.epoch} ${data.offset}`;
       if (this.seen.has(name)) return false;
       this.seen.add(name);
       if (this.seen.size > 20_000) this.seen = new Set([...this.seen].slice(-10_000));
     }
+    this.keep(data);
+    if (snapshot) return false;
     this.waiting.push(data);
     if (this.waiting.length > ROWS) this.waiting.shift();
     this.schedule();

@@ -1,0 +1,65 @@
+"""The thread that reads the stream: what it says of its place in the journal, and where a new subscriber goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event as Flag
+from typing import Any, Self
+
+import pytest
+from mt4pump_consumers.gateway import feed
+from mt4pump_consumers.gateway.door import Door
+from mt4pump_consumers.gateway.feed import Feed
+
+from mt4pump.client import ClientError, Event, Position
+from tests.consumers.gateway.stream_made import event, trade
+
+LIMIT_S = 30.0
+PLACE = Position("log", 99, {"trade.7": 105})
+
+
+class Subscribers:
+    """Stands in for the client's class: the first one fails, the second one is told where to go on."""
+
+    def __init__(self) -> None:
+        self.resumed_from: list[Position | None] = []
+        self.position: Position | None = None
+        self.has_second = Flag()
+
+    def __call__(self, _endpoint: str, *, resume_from: Position | None, **_options: Any) -> Self:
+        self.resumed_from.append(resume_from)
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __iter__(self) -> Iterator[Event]:
+        yield trade(1, 1)
+        self.position = PLACE
+        yield event("heartbeat", 2, log="log", offset=105)
+        if len(self.resumed_from) == 1:
+            raise ClientError("broken", "the subscriber fails")
+        self.has_second.set()
+
+
+def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_door_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscribers, door = Subscribers(), Door(lambda: None, None)
+    monkeypatch.setattr(feed, "Subscriber", subscribers)
+    monkeypatch.setattr(feed, "RETRY_FIRST_S", 0.0)
+    thread = Feed("tcp://127.0.0.1:9", query_endpoint=None, keys=None, topics=["*"], silence_s=5, door=door)
+    thread.start()
+    assert subscribers.has_second.wait(LIMIT_S)
+    thread.stop()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+    assert subscribers.resumed_from[:2] == [None, PLACE]
+    items = [item if isinstance(item, Position) else item.kind for item in door.take(100)[0]]
+    assert items[:3] == ["trade", "heartbeat", PLACE]
