@@ -10,7 +10,8 @@
     The python.exe to build the environment with. Its word size must equal the DLL's: see README.md.
 
 .PARAMETER Package
-    What pip installs: mt4pump, a wheel, or a folder.
+    What pip installs: mt4pump, a wheel, or a folder. Consumers need what [consumers] behind it brings; if nothing is
+    given it is mt4pump, or mt4pump[consumers] when there are consumers among the programs.
 
 .PARAMETER Environment
     The folder of mt4pump's own Python environment. Every service account must be able to read it.
@@ -26,11 +27,14 @@
 
 .EXAMPLE
     .\mt4pump-service.ps1 -Python C:\Python313\python.exe -Package .\mt4pump-1.0-py3-none-any.whl -Nssm C:\nssm\nssm.exe
+
+.EXAMPLE
+    .\mt4pump-service.ps1 -Python C:\Python313\python.exe -Nssm C:\nssm\nssm.exe -Programs daemon, gateway, metrics
 #>
 param(
     [Parameter(Mandatory = $true)][string] $Python,
     [Parameter(Mandatory = $true)][string] $Nssm,
-    [string] $Package = 'mt4pump',
+    [string] $Package = '',
     [string] $Environment = (Join-Path $env:ProgramFiles 'mt4pump'),
     [string] $Root = (Join-Path $env:ProgramData 'mt4pump'),
     [string[]] $Programs = @('daemon')
@@ -56,6 +60,11 @@ if (-not $principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administra
     throw 'Services need an elevated prompt: start PowerShell by "Run as administrator".'
 }
 
+if (-not $Package) {
+    $consumers = @($Programs | Where-Object { $_ -ne 'daemon' })
+    $Package = if ($consumers) { 'mt4pump[consumers]' } else { 'mt4pump' }
+}
+
 $ours = Join-Path $Environment 'Scripts\python.exe'
 if (-not (Test-Path $ours)) {
     Invoke-Checked $Python @('-m', 'venv', $Environment)
@@ -63,6 +72,8 @@ if (-not (Test-Path $ours)) {
 Invoke-Checked $ours @('-m', 'pip', 'install', '--upgrade', $Package)
 Invoke-Checked $ours (@('-m', 'mt4pump', 'service', 'install') + $Programs + @('--nssm', $Nssm, '--root', $Root))
 
-Write-Host "Write the settings into $(Join-Path $Root 'daemon\mt4pump.toml'), then:"
-Write-Host "  & '$ours' -m mt4pump check --config $(Join-Path $Root 'daemon\mt4pump.toml')"
-Write-Host "  & '$ours' -m mt4pump service start"
+Write-Host "Write the settings of each program into its file below $Root, then:"
+if ($Programs -contains 'daemon') {
+    Write-Host "  & '$ours' -m mt4pump check --config '$(Join-Path $Root 'daemon\mt4pump.toml')'"
+}
+Write-Host "  & '$ours' -m mt4pump service start --root '$Root'"

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from mt4pump.service import commands, nssm
+from mt4pump.service import commands, notes, nssm
 from mt4pump.service.control import Control
 from mt4pump.service.dry_run import DryRun
 from mt4pump.service.errors import NssmMissingError, ServiceError
@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "programs", nargs="*", metavar="PROGRAM", help=f"{names}; if none: install daemon, else all that are installed"
     )
-    parser.add_argument("--nssm", type=Path, metavar="FILE", help="nssm.exe; looked for on PATH if not given")
+    parser.add_argument(
+        "--nssm", type=Path, metavar="FILE", help="nssm.exe; if not given: the last install's, else the one on PATH"
+    )
     parser.add_argument(
         "--root",
         type=Path,
@@ -62,18 +64,20 @@ def _do(args: argparse.Namespace) -> int:
     if args.dry_run:
         _show(args, programs or chosen(["daemon"]), place)
         return EXIT_OK
-    control = Control(Nssm(nssm.find(args.nssm), commands.run), commands.run, place, print)
+    program = nssm.find(args.nssm, notes.read(notes.NSSM))
+    control = Control(Nssm(program, commands.run), commands.run, place, print)
     if args.action == "status":
         return _status(control, programs)
     if args.action == "install":
         _install(control, programs or chosen(["daemon"]), own_account=args.own_account)
+        notes.write(notes.NSSM, program)
     else:
         _each(control, args.action, programs or _all_installed(control))
     return EXIT_OK
 
 
 def _show(args: argparse.Namespace, programs: list[Program], place: Placement) -> None:
-    shown = DryRun(str(args.nssm or "nssm"), place, print)
+    shown = DryRun(str(args.nssm or notes.read(notes.NSSM) or "nssm"), place, print)
     if args.action == "install":
         shown.install(programs, own_account=args.own_account)
     else:

@@ -9,8 +9,9 @@ from pathlib import Path
 from mt4pump.service.commands import Call
 from mt4pump.service.errors import ServiceError
 from mt4pump.service.nssm import PAUSED, PENDING, RUNNING, STOPPED, Nssm, must
-from mt4pump.service.plan import STOP_LIMIT_S, Placement, own_rights, parameters, restrict, template
+from mt4pump.service.plan import STOP_LIMIT_S, Placement, own_rights, parameters, template
 from mt4pump.service.programs import PROGRAMS, Program, dependents
+from mt4pump.service.root_folder import secure
 
 POLL_S = 0.25
 STOP_WAIT_S = STOP_LIMIT_S + 15.0
@@ -34,11 +35,10 @@ class Control:
         return [PROGRAMS[name] for name, state in self.states().items() if state is not None]
 
     def prepare(self, programs: list[Program]) -> None:
-        """Make folders, access rights and settings files; what is there keeps its contents."""
+        """Make folders, access rights and settings files; what an installation before made keeps its contents."""
         root = Path(self._place.root)
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            must(self._call, restrict(self._place.root))  # before a password can come into it
+            secure(root, self._call, [Path(self._place.settings(program)) for program in PROGRAMS.values()])
             for program in programs:
                 Path(self._place.logs(program)).mkdir(parents=True, exist_ok=True)
                 self._offer_settings(program)
@@ -62,6 +62,10 @@ class Control:
             self._nssm.tell("install", program.service, self._place.python)
         for words in parameters(program, self._place):
             self._nssm.set(program.service, *words)
+        self._order(program)
+        if state is None:
+            for other in self._waiting_for(program):  # installed before it
+                self._order(other)
         if own_account:
             for command in own_rights(program, self._place):
                 must(self._call, command)
@@ -106,7 +110,25 @@ class Control:
             return
         self.stop(program)
         self._nssm.tell("remove", program.service, "confirm")  # without that word NSSM opens a window
+        for other in self._waiting_for(program):
+            self._order(other, gone=program)
         self._say(f"{program.service}: removed; {self._place.folder(program)} is left as it is")
+
+    def _order(self, program: Program, *, gone: Program | None = None) -> None:
+        """Have Windows start the service after those that it needs and that are here.
+
+        It refuses to start one that waits for a service that is not here; the daemon may be on another machine.
+        ``gone`` was removed just now: Windows may still show it for a moment.
+        """
+        needed = [PROGRAMS[name].service for name in program.needs if gone is None or name != gone.name]
+        if here := [service for service in needed if self._nssm.state(service) is not None]:
+            self._nssm.set(program.service, "DependOnService", *here)
+        elif program.needs:
+            self._nssm.tell("reset", program.service, "DependOnService")
+
+    def _waiting_for(self, program: Program) -> list[Program]:
+        """Return the others that are installed and need the program."""
+        return [other for other in dependents([program]) if self._nssm.state(other.service) is not None]
 
     def _stop_one(self, program: Program) -> None:
         answer = self._nssm.ask("stop", program.service)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mt4pump.service.commands import Answer, shown
 from mt4pump.service.control import Control
-from mt4pump.service.nssm import ABSENT, Nssm
+from mt4pump.service.nssm import ABSENT, STOPPED, Nssm
 from mt4pump.service.plan import Placement, restrict
 from mt4pump.service.programs import Program
 
@@ -16,6 +16,7 @@ class DryRun:
 
     def __init__(self, nssm: str, place: Placement, say: Callable[[str], None]) -> None:
         self._nssm, self._place, self._say = nssm, place, say
+        self._installed: set[str] = set()
 
     def install(self, programs: Sequence[Program], *, own_account: bool = False) -> None:
         """Say what installs ``programs``, which are in starting order, on a machine that has none of them."""
@@ -32,8 +33,13 @@ class DryRun:
                 self._call([self._nssm, word, program.service, *rest])
 
     def _answer(self, command: Sequence[str]) -> Answer:
-        """Answer as a machine without our services would."""
-        return Answer(ABSENT, "") if command[1:2] == ["status"] else self._call(command)
+        """Answer as a machine would that had none of our services at first."""
+        word, service = command[1:3]
+        if word == "status":
+            return Answer(0, STOPPED) if service in self._installed else Answer(ABSENT, "")
+        if word == "install":
+            self._installed.add(service)
+        return self._call(command)
 
     def _call(self, command: Sequence[str]) -> Answer:
         self._say(shown(command))

@@ -20,12 +20,17 @@ SET_TRIES, SET_PAUSE_S = 3, 0.5
 GET_IT = "get it from https://nssm.cc (2.24-101 for Windows 10 and later), put it on PATH or name it with --nssm"
 
 
-def find(given: Path | None) -> str:
-    """Return the path of NSSM, whole: services are started by it from there. Raises NssmMissingError."""
+def find(given: Path | None, noted: str | None) -> str:
+    """Return the path of NSSM, whole: services are started by it from there. Raises NssmMissingError.
+
+    ``noted`` is where it was when services were installed; what is ``given`` goes before it, `PATH` behind.
+    """
     if given is not None:
         if not given.is_file():
             raise NssmMissingError(f"there is no file {given}: {GET_IT}")
         return str(given.absolute())
+    if noted is not None and Path(noted).is_file():
+        return noted
     found = shutil.which("nssm")
     if found is None:
         elsewhere = "" if os.name == "nt" else " (this is not Windows: systemd units are in deploy/)"

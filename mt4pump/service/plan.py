@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mt4pump.service.errors import ServiceError
-from mt4pump.service.programs import PROGRAMS, Program
+from mt4pump.service.programs import Program
 
 EXIT_SETTINGS = 2
 """Exit code of settings that are wrong: a restart does not make them right."""
@@ -76,8 +76,6 @@ def parameters(program: Program, place: Placement) -> Iterator[tuple[str, ...]]:
     yield "DisplayName", program.service
     yield "Description", program.description
     yield "Start", "SERVICE_AUTO_START"
-    if program.needs:
-        yield "DependOnService", *(PROGRAMS[name].service for name in program.needs)
     for stream in ("AppStdout", "AppStderr"):
         yield stream, place.log(program)
     yield "AppRotateFiles", "1"

@@ -13,7 +13,7 @@ class Program:
     """A program of ours that runs for ever.
 
     ``service`` is its name in Windows, ``words`` what follows ``python``, ``needs`` the names of programs without
-    which it is of no use: Windows starts them before it.
+    which it is of no use: those on the same machine are started before it.
     """
 
     name: str

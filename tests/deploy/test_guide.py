@@ -8,10 +8,13 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mt4pump_consumers.gateway import new_token
+from mt4pump_consumers.gateway.tokens import TokenFile
 from mt4pump_consumers.monitor.settings import MonitorSettings
 
 from mt4pump.journal import Journal, JournalOptions
@@ -113,6 +116,19 @@ def test_the_command_that_makes_a_clients_key_works_as_written(tmp_path: Path) -
         assert told.returncode == 0, told.stderr
     assert (tmp_path / "keys" / "clients" / "alice-2.toml").exists()
     assert (tmp_path / "keys" / "alice-2.client").exists()
+
+
+def test_the_command_for_a_new_token_leaves_a_valid_file_with_the_owners_old_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = re.findall(r"`python -m mt4pump_consumers.gateway.new_token ([^`]+) >> tokens.toml`", GUIDE)
+    file = tmp_path / "tokens.toml"
+    for words in ("NAME TOPIC...", line):
+        assert new_token.run(words.replace("TOPIC...", "quote.*").split()) == 0
+        with file.open("a", encoding="utf-8") as tokens:
+            tokens.write(capsys.readouterr().out)
+    assert len(tomllib.loads(file.read_text(encoding="utf-8"))) == 2
+    TokenFile(file)
 
 
 def test_the_program_that_reads_a_copy_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

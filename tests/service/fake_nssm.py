@@ -74,6 +74,9 @@ def on_existing(  # noqa: PLR0911 - one for each action
         key = f"{parameter} {value[0]}" if parameter == "AppExit" else parameter
         service["set"][key] = " ".join(value[1:] if parameter == "AppExit" else value)
         return 0, f'Set parameter "{parameter}".'
+    if action == "reset" and rest == ["DependOnService"]:
+        service["set"].pop("DependOnService", None)
+        return 0, 'Reset parameter "DependOnService" to its default.'
     if action == "start":
         service["state"] = PAUSED if name in state.get("dies", []) else RUNNING
         words = f"Unexpected status {PAUSED} in response to START control."

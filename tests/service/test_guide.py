@@ -29,6 +29,14 @@ def test_other_commands_exist() -> None:
     assert {line.split()[1] for line in LINES} <= set(COMMANDS)
 
 
+def test_pip_is_always_that_of_mt4pumps_own_environment_and_brings_what_consumers_need() -> None:
+    lines = [line for block in BLOCKS for line in block.splitlines() if " install " in line and "pip" in line]
+    assert len(lines) == 2, "install, upgrade"
+    for line in lines:
+        assert line.startswith(r'"C:\Program Files\mt4pump\Scripts\pip" install ')
+        assert line.endswith(" mt4pump[consumers]")
+
+
 def test_places_are_those_of_the_plan() -> None:
     place = Placement("python.exe", r"C:\ProgramData\mt4pump")
     daemon = PROGRAMS["daemon"]

@@ -62,9 +62,10 @@ def test_ctrl_c_gets_time_and_nothing_comes_between_it_and_the_end() -> None:
     assert told("daemon")["AppStopMethodSkip"] == ("6",)
 
 
-def test_consumers_wait_for_the_daemon_and_the_daemon_for_nobody() -> None:
-    assert "DependOnService" not in told("daemon")
-    assert {told(name)["DependOnService"] for name in PROGRAMS if name != "daemon"} == {("mt4pump",)}
+def test_consumers_need_the_daemon_and_the_daemon_nobody() -> None:
+    assert {name: program.needs for name, program in PROGRAMS.items()} == {
+        name: () if name == "daemon" else ("daemon",) for name in PROGRAMS
+    }
 
 
 def test_no_secret_and_no_environment_goes_into_the_registry() -> None:

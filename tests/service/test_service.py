@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.service import commands, control, nssm
+from mt4pump.service import commands, control, notes, nssm
 from mt4pump.service.programs import PROGRAMS
 from tests.service import fake_nssm
 from tests.service.fake_nssm import PAUSED, RUNNING, START_PENDING, STOPPED
+from tests.service.test_guide import LINES
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fakes are scripts; there, the real NSSM is driven")
 
@@ -24,6 +25,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a root"
+        self.notes: dict[str, str] = {}
         self._state = folder / "state.json"
         self.programs = folder / "bin"
         self.programs.mkdir()
@@ -70,6 +72,8 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     made = Desk(tmp_path)
     monkeypatch.setenv("PATH", f"{made.programs}:/usr/bin:/bin")
     monkeypatch.setattr(control, "POLL_S", 0.001)
+    monkeypatch.setattr(notes, "read", made.notes.get)
+    monkeypatch.setattr(notes, "write", made.notes.__setitem__)
     return made
 
 
@@ -95,7 +99,6 @@ def test_install_twice_ends_in_the_same_state(desk: Desk) -> None:
     assert list(first) == ["mt4pump", "mt4pump-metrics"]
     assert first["mt4pump"]["set"]["Application"] == "/opt/py thon"
     assert first["mt4pump"]["set"]["AppParameters"].endswith(f'--config "{desk.root}/daemon/mt4pump.toml"')
-    assert first["mt4pump-metrics"]["set"]["DependOnService"] == "mt4pump"
     settings = desk.root / "daemon" / "mt4pump.toml"
     settings.write_text("login = 5\n", encoding="utf-8")
     assert desk("install", "daemon", "metrics") == 0
@@ -117,6 +120,22 @@ def test_own_account_is_set_after_the_service_exists(desk: Desk) -> None:
     assert calls[config][1:] == ["config", "mt4pump", "obj=", r"NT SERVICE\mt4pump"]
     assert any(call[1] == "install" for call in calls[:config])
     assert calls[config + 1][0] == "icacls"
+
+
+def test_windows_waits_for_the_daemon_only_where_that_is_a_service(desk: Desk) -> None:
+    def needed() -> str | None:
+        """Return what Windows starts first."""
+        found: str | None = desk.state["services"]["mt4pump-gateway"]["set"].get("DependOnService")
+        return found
+
+    assert desk("install", "gateway") == 0
+    assert needed() is None, "the daemon is on another machine: Windows would refuse the start"
+    assert desk("install", "daemon") == 0
+    assert needed() == "mt4pump", "it came later"
+    assert desk("remove", "daemon") == 0
+    assert needed() is None
+    assert desk("install", "gateway", "daemon") == 0
+    assert needed() == "mt4pump"
 
 
 def test_start_and_stop_twice_in_order(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,6 +272,46 @@ def test_without_nssm_it_is_3_and_says_where_to_get_it(
     assert "nssm.exe is not on PATH" in capsys.readouterr().err
     assert desk("status", "--nssm", "/no/such/nssm.exe") == 3
     assert "there is no file" in capsys.readouterr().err
+
+
+def test_where_nssm_is_needs_to_be_said_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = str(desk.programs / "nssm")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert desk("install", "--nssm", program) == 0
+    for action, code in (("install", 0), ("start", 0), ("status", 0), ("stop", 0), ("remove", 0), ("status", 1)):
+        assert desk(action) == code, action
+    (desk.programs / "nssm").unlink()
+    assert desk("status") == 3, "it is not there any more"
+
+
+def test_the_guides_commands_work_one_after_the_other_without_nssm_on_the_path(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    lines = [line for line in LINES if line.startswith("mt4pump service")]
+    assert {line.split()[2] for line in lines} >= {"install", "start", "stop", "status"}
+    for line in lines:
+        words = [str(desk.programs / "nssm") if word.endswith("nssm.exe") else word for word in line.split()[2:]]
+        assert desk(*words) == 0, line
+
+
+def test_a_folder_that_somebody_else_may_have_made_gets_no_service(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = desk.root / "daemon" / "mt4pump.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("dll_path = 'theirs.dll'\n", encoding="utf-8")
+    assert desk("install") == 1
+    assert f"Settings files in it: {settings}" in capsys.readouterr().err
+    assert desk.state == {}, "no service, no access rights"
+
+
+def test_what_was_removed_is_installed_again_in_its_folder(desk: Desk) -> None:
+    desk("install")
+    settings = desk.root / "daemon" / "mt4pump.toml"
+    settings.write_text("login = 5\n", encoding="utf-8")
+    assert [desk(action) for action in ("remove", "install", "start")] == [0, 0, 0]
+    assert settings.read_text(encoding="utf-8") == "login = 5\n"
 
 
 def test_dry_run_prints_exactly_what_an_install_runs_and_changes_nothing(

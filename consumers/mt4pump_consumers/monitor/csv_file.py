@@ -42,6 +42,9 @@ class CsvFile:
         if note is not None:
             place = json.loads(note)
             self._row, self._bytes = int(place["row"]), int(place["bytes"])
+            if self._row > store.last_row():  # the store was emptied once and counts anew: none of its rows is written
+                log.warning("%s: the store's rows were counted anew: all that it has now are added", path)
+                self._row = 0
         else:
             self._row, self._bytes = store.last_row(), path.stat().st_size if path.exists() else 0
             self._keep()

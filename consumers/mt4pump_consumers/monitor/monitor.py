@@ -16,7 +16,7 @@ from mt4pump_consumers.monitor.judge import Judge
 from mt4pump_consumers.monitor.keeper import Keeper
 from mt4pump_consumers.monitor.rules import load_rules
 from mt4pump_consumers.monitor.settings import MonitorSettings
-from mt4pump_consumers.monitor.silence import signs
+from mt4pump_consumers.monitor.silence import Hearing, signs
 from mt4pump_consumers.monitor.store import Store
 from mt4pump_consumers.monitor.views import View, view_for
 from mt4pump_consumers.monitor.webhook import Webhook, WebhookOptions
@@ -88,6 +88,7 @@ class Monitor:
         self._judge, self._desk, self._keeper, self._view, self._ending = judge, desk, keeper, view, ending
         self._kept = frozenset(settings.changes)
         self._began_s = time.monotonic()
+        self._hearing = Hearing(settings.silence_s)
         self._resume: Mapping[str, Any] | int | None = store.position()
         if self._resume is None and settings.start == "journal":
             self._resume = 0
@@ -234,7 +235,8 @@ class Monitor:
         self._desk.status = subscriber.status
         if self._judge.of_feed:
             now_ts = time.time_ns()
-            self._judge.feed(signs(subscriber.status, now_s - self._began_s, now_ts), now_ts)
+            status = self._hearing.status(subscriber.status, now_s)
+            self._judge.feed(signs(status, now_s - self._began_s, now_ts), now_ts)
         webhook = self._keeper.webhook
         if webhook is not None:
             self._desk.counts["failed"] = webhook.counts["failed"]

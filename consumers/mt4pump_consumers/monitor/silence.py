@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from mt4pump.client import Status
@@ -22,6 +23,27 @@ class FeedSign(NamedTuple):
     last_ts: int
     is_heard: bool
     state: str
+
+
+class Hearing:
+    """What was heard last, by whichever subscriber: a new one knows nothing until its first heartbeat.
+
+    Without it, each time the stream is begun anew would look like silence since our start.
+    """
+
+    def __init__(self, silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._heard: Status | None = None
+        self._heard_s = 0.0
+
+    def status(self, status: Status, now_s: float) -> Status:
+        """Return ``status`` if there was a heartbeat in it, else the last one in which there was, aged until now."""
+        if status.age_s is not None:
+            self._heard, self._heard_s = status, now_s - status.age_s
+        if status.age_s is not None or self._heard is None:
+            return status
+        age_s = now_s - self._heard_s
+        return replace(self._heard, age_s=age_s, alive=self._heard.alive and age_s < self._silence_s)
 
 
 def signs(status: Status, watched_s: float, now_ts: int) -> dict[str, FeedSign]:

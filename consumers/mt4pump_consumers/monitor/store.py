@@ -132,14 +132,19 @@ class Store:
             self._logged(connection, up_to)
 
     def forget(self) -> bool:
-        """Delete some of what is older than ``keep_days``; return whether there may be more. Raises sqlite3.Error."""
+        """Delete some of what is older than ``keep_days``; return whether there may be more. Raises sqlite3.Error.
+
+        The last row stays however old it is: of an empty table SQLite would count from 1 again, and who remembers how
+        far it read would take what comes then for old.
+        """
         if not self._keep_days:
             return False
         before = (int(time.time()) - self._keep_days * DAY_S) * NS
         with self._transaction() as connection:
             gone = 0
             for table, key, also in (("executions", "id", ""), ("alerts", "number", " AND webhook <> 'pending'")):
-                old = f"SELECT {key} FROM {table} WHERE ts < ?{also} LIMIT ?"  # noqa: S608 - our own names
+                last = f"SELECT max({key}) FROM {table}"  # noqa: S608 - our own names
+                old = f"SELECT {key} FROM {table} WHERE ts < ? AND {key} < ({last}){also} LIMIT ?"  # noqa: S608
                 gone += connection.execute(
                     f"DELETE FROM {table} WHERE {key} IN ({old})",  # noqa: S608
                     (before, FORGOTTEN_AT_ONCE),

@@ -159,14 +159,15 @@ class Lane:
             self._since = max(0, place.ts - int(standing.window_s * NS))
             # Within one life of the daemon offsets go on in a new journal, and its first ones may be in the stream.
             self._old_epoch, self._old_offset = place.epoch, place.offset
-        elif not standing.is_new and self._settled[0] == self._log:  # it ran empty, or was emptied, while we ran
-            self._reached = self._settled[1]
+        elif self._settled[0] == self._log and (not standing.is_new or self._settings.start == "now"):
+            self._reached = self._settled[1]  # it ran empty, or was emptied, while we ran; or never had an event yet
         elif not standing.is_new and standing.max_age_s:
             # All that was ever stored is older than the stream's age: what is younger never was in it.
             age_s = standing.max_age_s - min(SKEW_S, standing.max_age_s / 10)
             self._since = time.time_ns() - int(age_s * NS)
         elif standing.is_new and self._settings.start == "now":
             self._reached = description["offset"]
+            self._settled = (self._log, self._reached)  # "now" is once: what comes from here on is to be stored
         where = f"after offset {self._reached}" if self._since is None else "by time"
         log.info("stream %s: going on %s of journal %s", self._settings.stream, where, self._log or "(none)")
 

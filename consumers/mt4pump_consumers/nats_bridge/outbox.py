@@ -43,9 +43,12 @@ class Outbox:
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
-        """Listen for acknowledgements."""
+        """Listen for acknowledgements; raises Setback."""
         self._connection.tell(self._on_lost)
-        self._subscription = await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
+        try:
+            self._subscription = await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
+        except FAULTS as error:  # the connection's end is told by the link
+            raise Setback(f"JetStream's acknowledgements cannot be heard: {error}", is_quiet=True) from error
 
     async def close(self) -> None:
         """Listen no more."""

@@ -123,6 +123,33 @@ def test_a_folder_that_is_away_costs_no_row(tmp_path: Path, store: Store) -> Non
     assert seqs(folder / "t.csv") == [1, 2]
 
 
+def test_rows_after_all_before_them_were_forgotten_are_written_too(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "s.db", webhook=False, backlog=1, keep_days=1)) as store:
+        table = CsvFile(tmp_path / "t.csv", store)
+        for new in ((1, 2, 3), (4, 5)):
+            add(store, *new)
+            table.write()
+            store.forget()
+        assert seqs(tmp_path / "t.csv") == [1, 2, 3, 4, 5]
+
+
+def test_a_store_that_counts_anew_has_all_its_rows_written_once(
+    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "t.csv"
+    table = CsvFile(path, store)
+    add(store, 1, 2, 3)
+    table.write()
+    store._connection.execute("DELETE FROM executions")  # as keep_days did in stores of an earlier version
+    add(store, 4, 5)
+    with caplog.at_level(logging.WARNING):
+        table = CsvFile(path, store)
+    assert "counted anew" in caplog.text
+    table.write()
+    CsvFile(path, store).write()
+    assert seqs(path) == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("comment", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_no_comment_is_a_formula_for_a_spreadsheet(tmp_path: Path, store: Store, comment: str) -> None:
     path = tmp_path / "t.csv"

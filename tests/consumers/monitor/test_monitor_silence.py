@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
-from mt4pump_consumers.monitor.silence import signs
+from mt4pump_consumers.frame.settings import read
+from mt4pump_consumers.monitor.desk import Desk
+from mt4pump_consumers.monitor.judge import Judge
+from mt4pump_consumers.monitor.memory import Memory
+from mt4pump_consumers.monitor.monitor import Monitor
+from mt4pump_consumers.monitor.rules import FeedSilent
+from mt4pump_consumers.monitor.settings import MonitorSettings
+from mt4pump_consumers.monitor.silence import Hearing, signs
+from mt4pump_consumers.monitor.store import Store
 
 from mt4pump.client import Status
 from tests.consumers.monitor.monitor_run import NS
@@ -38,3 +48,36 @@ def test_without_any_heartbeat_silence_counts_from_our_own_start() -> None:
     found = signs(status(age_s=None), 7.0, 1000 * NS)
     assert found["daemon"].silent_s == 7.0
     assert not found["daemon"].is_heard
+
+
+def test_until_a_new_subscriber_hears_something_the_last_heartbeat_grows_older() -> None:
+    hearing = Hearing(silence_s=5.0)
+    nothing = status(age_s=None, alive=False)
+    assert hearing.status(nothing, 100.0) is nothing, "nobody heard anything yet"
+    hearing.status(status(age_s=0.5), 200.0)
+    young, old = hearing.status(nothing, 201.0), hearing.status(nothing, 260.0)
+    assert (young.age_s, young.alive) == (1.5, True)
+    assert (old.age_s, old.alive) == (60.5, False)
+    fresh = status(age_s=0.1)
+    assert hearing.status(fresh, 261.0) is fresh
+
+
+def look(monitor: Monitor, seen: Status, now_s: float) -> None:
+    """Have the monitor look at what a subscriber shows."""
+    subscriber: Any = SimpleNamespace(status=seen)
+    monitor._look(subscriber, now_s)
+
+
+def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> None:
+    judge = Judge([FeedSilent(name="silence", when="feed_silent", of="daemon", seconds=10, quiet_s=0)], Memory())
+    none: Any = SimpleNamespace(webhook=None)
+    settings = read(MonitorSettings, [])
+    with closing(Store(None, webhook=False, backlog=1)) as store:
+        monitor = Monitor(settings, None, store=store, judge=judge, desk=Desk(), keeper=none, view=none, ending=none)
+        hour_s = monitor._began_s + 3600.0
+        look(monitor, status(age_s=0.5), hour_s)
+        monitor._begin()
+        look(monitor, status(age_s=None, alive=False), hour_s + 1.0)
+        assert judge.alerts == []
+        look(monitor, status(age_s=None, alive=False), hour_s + 30.0)
+        assert [alert.status for alert in judge.alerts] == ["firing"], "a daemon that died meanwhile is still told"

@@ -133,6 +133,17 @@ def test_only_what_is_too_old_is_forgotten_and_no_alert_that_waits(tmp_path: Pat
         assert store.webhook_counts() == {"pending": 1}
 
 
+def test_a_store_that_forgets_all_never_counts_its_rows_from_1_again(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db", webhook=False, keep_days=1) as store:
+        store.commit(Batch([execution(seq) for seq in (1, 2, 3)], [alert("a"), alert("b")]), Memory())
+        store.forget()
+        assert [done.seq for done in store.latest(10)] == [3], "the last row stays, however old"
+        assert [number for number, _ in store.unlogged(10)] == [2]
+        store.commit(Batch([execution(4)], [alert("c")]), Memory())
+        assert [row for row, _ in store.executions_after(0, 10)] == [3, 4]
+        assert [number for number, _ in store.unlogged(10)] == [2, 3]
+
+
 def test_a_store_in_memory_stays_small() -> None:
     with opened(None, webhook=False) as store:
         for start in range(0, IN_MEMORY_ROWS + 4_000, 2_000):

@@ -1,0 +1,57 @@
+"""Where the durable lane goes on, and that it lives through a connection that dies under it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from mt4pump_consumers.frame.settings import read
+from mt4pump_consumers.nats_bridge.lane import Lane
+from mt4pump_consumers.nats_bridge.link import Connection
+from mt4pump_consumers.nats_bridge.outbox import Outbox
+from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.settings import NatsSettings
+from mt4pump_consumers.nats_bridge.stream import Standing
+from nats.aio.client import Client
+
+NEW = Standing(last_seq=0, place=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
+
+
+def lane(start: str) -> Lane:
+    """Return a lane that talks to nobody."""
+    nobody: Any = None
+    return Lane(read(NatsSettings, ["--start", start]), nobody, nobody, Counter())
+
+
+def taken_up(by: Lane, offset: int, log: str = "L", standing: Standing = NEW) -> int:
+    """Return after which offset it goes on when the daemon is at ``offset``."""
+    by._take_up(standing, {"log": log, "epoch": 1, "offset": offset})
+    return by._reached
+
+
+def test_now_is_the_first_look_and_stays_so_until_something_is_stored() -> None:
+    new = lane("now")
+    assert taken_up(new, 100) == 100
+    assert taken_up(new, 105) == 100, "NATS died before it stored 101: the events since are not skipped"
+    assert taken_up(lane("now"), 105) == 105, "another run has a now of its own"
+
+
+def test_a_stream_that_was_deleted_gets_again_what_the_settings_say() -> None:
+    first = lane("first")
+    first._settled = ("L", 100)
+    assert taken_up(first, 105) == 0, "all that the journal has"
+    now = lane("now")
+    now._settled = ("L", 100)
+    assert taken_up(now, 105) == 100
+
+
+def test_listening_on_a_connection_that_just_closed_is_a_setback_not_the_end() -> None:
+    async def opened() -> None:
+        connection = Connection()
+        connection.client._status = Client.CLOSED
+        await Outbox(connection, "S", 0, 256, 5.0).open()
+
+    with pytest.raises(Setback, match="cannot be heard"):
+        asyncio.run(opened())
