@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from threading import Event as Flag
 from threading import Thread
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mt4pump.client.delivery import Item
 from mt4pump.client.events import Event
@@ -42,6 +42,8 @@ class AsyncSubscriber(Front):
         self._room = Flag()
         self._thread: Thread | None = None
         self._fault: BaseException | None = None
+        self._consumer: asyncio.Task[Any] | None = None
+        self._ended = False
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -86,8 +88,12 @@ class AsyncSubscriber(Front):
         self._wake()
 
     async def aclose(self) -> None:
-        """End the iteration, the thread and its sockets, and write the position file."""
-        self._bookmark.finish()
+        """End the iteration, the thread and its sockets, and write the position file.
+
+        The event in hand counts as done if this is called by the task that has it.
+        """
+        if self._consumer is asyncio.current_task():
+            self._bookmark.finish()
         self.close()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, JOIN_LIMIT_S)
@@ -95,6 +101,7 @@ class AsyncSubscriber(Front):
 
     async def _each(self, *, with_notices: bool) -> AsyncIterator[Event | Notice]:
         self._start()
+        self._consumer = asyncio.current_task()
         items = self._items
         while not self._closing:
             while items and not self._closing:
@@ -107,8 +114,15 @@ class AsyncSubscriber(Front):
             self._news.clear()
             if not items and not self._closing:
                 await self._news.wait()
+        self._end()
         if self._fault is not None:
             raise ClientError("closed", f"the reading thread ended: {self._fault!r}") from self._fault
+
+    def _end(self) -> None:
+        """Note that the task that reads is done with all that it got."""
+        if not self._ended:
+            self._ended = True
+            self._save()
 
     def _start(self) -> None:
         if self._thread is None and not self._closing:
@@ -136,22 +150,22 @@ class AsyncSubscriber(Front):
 
     def _turn(self) -> None:
         stream, items = self._stream, self._items
-        stream.backlog = (len(items), self._oldest_s())
+        stream.backlog = (len(items), self._oldest_ts())
         self._reader.turn(SLICE_S)
         if stream.out:
             items.extend(stream.out)
             stream.out.clear()
             self._wake()
 
-    def _oldest_s(self) -> float:
-        """Return how old the first waiting event is, by the daemon's clock and ours."""
+    def _oldest_ts(self) -> int:
+        """Return when the first waiting event was received by the daemon, ns since 1970; 0 when none waits."""
         try:
             first = self._items[0]
         except IndexError:
-            return 0.0
+            return 0
         if not isinstance(first, Event) or first.snapshot or first.healed:
-            return 0.0
-        return max(0.0, (time.time_ns() - first.ts) / 1e9)
+            return 0
+        return first.ts
 
     def _wake(self) -> None:
         loop = self._loop

@@ -24,7 +24,8 @@ class Delivery:
     """Hands events over in the order of their numbers.
 
     ``out`` is what the user gets, ``gate`` what has to wait in ``hold``. ``confirmed`` is the offset in ``log`` up to
-    which everything was handed over or told as lost; None until there is one.
+    which everything was handed over or told as lost; None until there is one. While the daemon's journal is
+    ``unopened``, durable events without an offset pass, and those with one wait.
     """
 
     can_heal: bool
@@ -40,13 +41,15 @@ class Delivery:
         self.log: str | None = None
         self.confirmed: int | None = None
         self.gate = OPEN
+        self.unopened = False
         self.hold: deque[tuple[Frames, Body]] = deque()
         self.tails: Tails | None = None
         self._asked_for: set[tuple[bytes, int]] = set()
+        self._overtaken: Counter[Track] = Counter()
 
     def accept(self, track: Track, frames: Frames, body: Body) -> bool:
         """Hand an event over, or drop one that came before; return False for one that has to wait."""
-        if self.gate >= track.rank:
+        if self.gate >= track.rank and not self._needs_no_journal(body):
             return False
         epoch, seq = body["epoch"], body["seq"]
         offset = body.get("offset") if track.durable else None
@@ -62,8 +65,13 @@ class Delivery:
                 self.gate = max(self.gate, DURABLE_WAIT)
                 return False
             self._lose(track, missing, self._why_lost(track))
+        if epoch != track.epoch and track.durable:
+            track.note_jump(epoch, seq - missing, self.confirmed or 0)
         self.deliver(track, frames, body, LIVE)
         return True
+
+    def _needs_no_journal(self, body: Body) -> bool:
+        return self.unopened and self.gate == DURABLE_WAIT and "offset" not in body and not self.hold
 
     def _may_be_had(self, topic: bytes, seq: int, offset: int | None) -> bool:
         """Return whether the journal was not asked yet for what is missing before this event."""
@@ -120,6 +128,7 @@ class Delivery:
         if not track.wanted:
             return False
         if offset <= track.offset if epoch != track.epoch else self._is_repeat(track, epoch, seq, offset):
+            self._overtaken[track] += track.has_passed(offset, epoch, seq)
             return False
         if epoch >= track.epoch and (track.epoch != NEVER or epoch == self.epoch):
             missing = seq - self._last_seq(track, epoch, seq) - 1
@@ -128,9 +137,15 @@ class Delivery:
         self.deliver(track, frames, body, HEALED)
         return True
 
+    def tell_overtaken(self) -> None:
+        """Tell as lost what came out of the journal too late: a later event of its topic had been handed over."""
+        for track, count in (+self._overtaken).items():
+            self._lose(track, count, "the journal was asked too late, when later ones had been handed over")
+        self._overtaken.clear()
+
     def open_gate(self) -> None:
         """Let through what waits, up to the next gap."""
-        self.gate = OPEN
+        self.gate = DURABLE_WAIT if self.unopened else OPEN
         self.let_through(lambda _body: True)
 
     def let_through(self, is_meant: Callable[[Body], bool]) -> None:
@@ -160,7 +175,7 @@ class Delivery:
         """Go on after ``offset`` of a journal that is not the one known so far."""
         self.out.append(Notice(NOT_WHOLE, text))
         for track in self.book.tracks.values():
-            track.offset = 0
+            track.offset, track.jumps = 0, ()
         self.log, self.confirmed = log, None
         self.confirm(offset)
 

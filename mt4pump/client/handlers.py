@@ -38,7 +38,8 @@ class Registered:
             return False
         if self.topic is None:
             return True
-        return fnmatchcase(event.topic, self.topic) if is_pattern(self.topic) else event.topic == self.topic
+        # Exactly first, as a subscription is: quote.[SP500] is a name, too.
+        return event.topic == self.topic or (is_pattern(self.topic) and fnmatchcase(event.topic, self.topic))
 
 
 class Handlers:

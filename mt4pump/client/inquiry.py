@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mt4pump.client import jobs
 from mt4pump.client.asking import FOR_GOOD, Ask, QueryError, Reply
-from mt4pump.client.delivery import ALL_WAIT, OPEN, Delivery
+from mt4pump.client.delivery import ALL_WAIT, DURABLE_WAIT, OPEN, Delivery
 from mt4pump.client.jobs import Job, Tails
 from mt4pump.client.notices import NOT_WHOLE, QUERY_FAILED, Notice
 from mt4pump.client.options import StreamOptions
@@ -13,13 +13,15 @@ from mt4pump.client.topics import TopicBook
 from mt4pump.wire import Body
 
 RETRY_S, RETRY_LIMIT_S = 0.5, 30.0
+UNOPENED = jobs.UNOPENED
 
 
 class Inquiry(Delivery):
     """Runs one job at a time. ``ask`` is the open request, ``number`` counts them: a reply to an older one is ignored.
 
     ``joined``: events flow. ``based``: a cut told where every topic stands. ``discard``: nothing is needed yet, as the
-    cut will be later. ``added`` are topics that still need their cut.
+    cut will be later. ``added`` are topics that still need their cut. After giving up (`has_given_up`) nothing waits
+    for an answer any more, until a job gets to its end.
     """
 
     def __init__(self, book: TopicBook, options: StreamOptions, resume: Position | None) -> None:
@@ -37,6 +39,7 @@ class Inquiry(Delivery):
         self.number = 0
         self.describe_again = False
         self._journal = False
+        self._beat_log: str | None = None
         self._query_works = options.query
         self._failing = False
         self._suspect = False
@@ -49,7 +52,7 @@ class Inquiry(Delivery):
         self._opens_gate = False
         self._retry_at_s = 0.0
         self._retry_s = RETRY_S
-        self._progress_at_s: float | None = None
+        self._waiting_since_s: float | None = None
         self._now_s = 0.0
 
     @property
@@ -62,12 +65,24 @@ class Inquiry(Delivery):
         """Return whether there is a journal to be asked, perhaps later."""
         return self.options.heal and self.based and self._journal and self.confirmed is not None
 
+    @property
+    def has_given_up(self) -> bool:
+        """Return whether the endpoint was given up, and no job came to its end since."""
+        return self.options.query and not self._query_works
+
+    @property
+    def _journal_matters(self) -> bool:
+        """Return whether the journal will be asked as soon as it can be: at a resume, and to heal."""
+        wanted = self.options.heal or not self.based
+        return self.options.query and wanted and self.confirmed is not None
+
     def reply(self, number: int, reply: Reply, now_s: float) -> None:
         """Take the answer to request ``number``."""
         if number != self.number or self._job is None:
             return
-        self._now_s = self._progress_at_s = now_s
-        self._failing, self._query_works, self._retry_s = False, True, RETRY_S
+        self._now_s = now_s
+        if not self._failing:  # else only the end of a job, or a page of the journal, shows that it goes on
+            self._waiting_since_s = now_s
         self.ask = None
         try:
             self._ask(self._job.send(reply))
@@ -87,18 +102,33 @@ class Inquiry(Delivery):
     def tick(self, now_s: float) -> None:
         """Go on with what waits for time to pass."""
         self._now_s = now_s
-        if self._progress_at_s is None:
-            self._progress_at_s = now_s
-        if self._job is not None or not self._is_waiting:
+        if self._job is not None:
             return
-        if now_s - self._progress_at_s > self.options.heal_timeout_s:
+        if not self._is_waiting:
+            self._waiting_since_s = None
+            return
+        if self._waited_s() > self.options.heal_timeout_s:
             self._give_up()
         elif self._heard:
             self._plan()
 
+    def went_on(self) -> None:
+        """Note that a part of a job is done for good."""
+        self._waiting_since_s, self._retry_s = self._now_s, RETRY_S
+
     @property
     def _is_waiting(self) -> bool:
-        return bool(self.hold) or self.gate == ALL_WAIT or not self.joined
+        if self.hold:
+            return True
+        # Before the first message nothing waits, however long the daemon is away: its first events are not to pass.
+        came = self._heard or self.counts["before_join"] > 0
+        return came and (self.gate == ALL_WAIT or not self.joined)
+
+    def _waited_s(self) -> float:
+        """Return how long something has been waiting; it begins with the first call."""
+        if self._waiting_since_s is None:
+            self._waiting_since_s = self._now_s
+        return self._now_s - self._waiting_since_s
 
     def _plan(self) -> None:
         """Start what has to be asked now, or note what is proven."""
@@ -122,6 +152,21 @@ class Inquiry(Delivery):
         if self.options.query and not self._query_works:
             return jobs.probe(self)
         return None
+
+    def _take_log(self, log: str | None) -> bool:
+        """Note what a heartbeat says of the journal; return whether it was opened since the one before.
+
+        While its file could not be opened (`UNOPENED`) no event has an offset. Those need not wait. One with an offset
+        does: the journal was opened, and what was stored before must come first.
+        """
+        opened = bool(log) and self._beat_log == UNOPENED
+        self._journal, self._beat_log = bool(log), log
+        self.unopened = log == UNOPENED and self._journal_matters
+        if self.unopened:
+            self.gate = max(self.gate, DURABLE_WAIT)
+        if opened:
+            self._retry_at_s = self._now_s
+        return opened
 
     def _settle(self) -> None:
         """Nothing is missing that could be had: let events through, confirm, look for lost quotes."""
@@ -150,7 +195,7 @@ class Inquiry(Delivery):
         # Events without an offset cannot be compared with where the journal was asked up to: these were there before.
         self._asked_for = {(frames[0], body["seq"]) for frames, body in self.hold if body.get("offset") is None}
         self._job = job
-        self._waits()
+        self._waited_s()
         try:
             self._ask(next(job))
         except StopIteration:
@@ -161,13 +206,10 @@ class Inquiry(Delivery):
         self.counts["queries"] += 1
         self.ask = ask
 
-    def _waits(self) -> None:
-        """Note when the waiting began, unless it goes on."""
-        if self._progress_at_s is None or not self._failing:
-            self._progress_at_s = self._now_s
-
     def _finish(self) -> None:
         self._job = self.ask = None
+        self._failing, self._query_works = False, True
+        self.went_on()
         if self._opens_gate and not self._suspect:
             self.open_gate()
         self._plan()
@@ -183,10 +225,10 @@ class Inquiry(Delivery):
             self.out.append(Notice(QUERY_FAILED, f"the query endpoint gave no answer: {text}", code=code))
         self._retry_at_s = self._now_s + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_LIMIT_S)
-        waited_s = self._now_s - (self._progress_at_s or 0.0)
         # A plain start goes live without its snapshot when nobody answers; a resumed one waits, to keep the order.
         plain_start = not self.joined and self.resume is None and code == "timeout"
-        if code in FOR_GOOD or plain_start or waited_s > self.options.heal_timeout_s:
+        is_late = self._waited_s() > self.options.heal_timeout_s
+        if code in FOR_GOOD or plain_start or is_late or self.has_given_up:
             self._give_up()
 
     def _give_up(self) -> None:
@@ -197,7 +239,10 @@ class Inquiry(Delivery):
             self.out.append(Notice(QUERY_FAILED, text, code="no_heartbeat"))
         self._query_works = False
         self._retry_at_s = max(self._retry_at_s, self._now_s + self._retry_s)
+        self.unopened = False
         if not self.joined and self.resume is not None:
+            if self._beat_log == self.resume.log:
+                self.take_up(self.resume.ahead)
             text = f"the position could not be resumed: events after {self.confirmed} come late, or not at all"
             self.out.append(Notice(NOT_WHOLE, text))
         if self.added or not self.based:
@@ -217,8 +262,9 @@ class Inquiry(Delivery):
 
     def begin(self, log: str | None, offset: int) -> None:
         """Note that a cut told where every topic stands."""
-        self.log, self.joined, self.based, self.book.baseline = log, True, True, True
-        self.confirm(offset)
+        self.log, self.joined, self.based, self.book.baseline = log or None, True, True, True
+        if log != UNOPENED:  # else the first heartbeat that names the log confirms
+            self.confirm(offset)
 
     def expect(self, tails: Tails) -> None:
         """Keep the last numbers of a cut, to be judged after the next heartbeat."""

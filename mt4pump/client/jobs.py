@@ -20,6 +20,8 @@ from mt4pump.wire import Body
 if TYPE_CHECKING:
     from mt4pump.client.inquiry import Inquiry
 
+UNOPENED = ""
+"""What stands for the log as long as the daemon could not open its file: which one it is, is not known yet."""
 PAGE_LIMIT = 5_000
 """Events asked for in one replay request."""
 
@@ -44,11 +46,11 @@ def join(stream: Inquiry) -> Job:
     When events flow already (the endpoint was away at the start), those from before the cut go first.
     """
     late = stream.joined
-    stream.wait_for_all()
     if stream.resume is None:
         stream.discard = False  # if the endpoint is silent, this is what comes instead
     description = yield Ask("describe", {})
     stream.describe(description.head)
+    stream.wait_for_all()  # not before: one that comes late would hold up what flows, and perhaps never be answered
     resumed = _resume(stream, description.head)
     if resumed:
         yield from pages_of_journal(stream, description.head["offset"])
@@ -59,6 +61,7 @@ def join(stream: Inquiry) -> Job:
     cut = page.head
     _same_epoch(stream, cut)
     if resumed:
+        _see_open(cut)
         yield from pages_of_journal(stream, cut["offset"])
     if late:
         stream.let_through_until(cut["ts"], cut["offset"])
@@ -72,6 +75,8 @@ def join(stream: Inquiry) -> Job:
 
 def extend(stream: Inquiry, names: list[str]) -> Job:
     """Take in topics that were added while the stream runs."""
+    if stream.has_given_up:
+        yield from probe(stream)  # nothing is to be held up only to fail again
     stream.wait_for_all()
     asked = {"topics": stream.book.prefixes(names), "values": stream.options.snapshot}
     page = yield Ask("snapshot", asked)
@@ -134,6 +139,7 @@ def pages_of_journal(stream: Inquiry, to: int | None) -> Job:
             stream.out.append(Notice(NOT_WHOLE, _what_is_gone(after, head)))
         for frames in page.pairs():
             stream.take_replayed(frames)
+        stream.tell_overtaken()
         reached = head["next"]
         if reached is None:
             stream.confirm(head["last"] if to is None else to)
@@ -141,6 +147,7 @@ def pages_of_journal(stream: Inquiry, to: int | None) -> Job:
         if reached <= after:
             raise QueryError("bad_reply", f"a replay after {after} goes on after {reached}")
         stream.confirm(reached if to is None else min(reached, to))
+        stream.went_on()
 
 
 def _what_is_gone(after: int, head: Body) -> str:
@@ -155,6 +162,7 @@ def _resume(stream: Inquiry, head: Body) -> bool:
     log, last = head["log"], head["offset"]
     if stream.confirmed is None or stream.resume is None:
         return False
+    _see_open(head)
     if log is None:
         stream.forget_position("the daemon has no journal: the position cannot be resumed")
         return False
@@ -168,7 +176,7 @@ def _resume(stream: Inquiry, head: Body) -> bool:
             f"the journal ends at {last}, the position is {stream.confirmed}: it lost its end, and uses offsets again"
         )
         stream.start_log(log, last, text)
-    elif not stream.joined:
+    elif stream.resume.log in {None, log}:
         stream.take_up(stream.resume.ahead)
     return True
 
@@ -194,6 +202,11 @@ def _adopt(stream: Inquiry, page: Reply, cut: Body, *, afresh: bool) -> None:
         track = stream.book.track(frames[0])
         if track.wanted and (not stream.based or track.wire not in running):
             stream.deliver(track, frames, msgpack.unpackb(frames[1]), SNAPSHOT)
+
+
+def _see_open(head: Body) -> None:
+    if head["log"] == UNOPENED:
+        raise QueryError("journal_error", "the daemon could not open its journal yet: it tries again by itself")
 
 
 def _same_epoch(stream: Inquiry, cut: Body) -> None:

@@ -71,18 +71,35 @@ class Line:
         """Return the messages that are there, at most `BATCH` of them."""
         if not self._aligned:
             return self._read_whole()
-        receive, more = self._receive, zmq.NOBLOCK
+        receive, now = self._receive, zmq.NOBLOCK
         messages = []
         self.is_drained = False
         try:
-            for _ in range(BATCH):
-                messages.append((receive(more), receive(more)))  # noqa: PERF401 - keeps what came before the end
+            messages.append((receive(now), receive(now)))
+            if not self._goes_on():
+                for _ in range(BATCH - 1):
+                    messages.append((receive(now), receive(now)))  # noqa: PERF401 - keeps what came before the end
+                self._goes_on()
         except zmq.Again:
             self.is_drained = True
         return messages
 
+    def _goes_on(self) -> bool:
+        """Return whether the last message has more than two frames; skip those, and read messages whole from now on.
+
+        Asked once or twice a batch, as it costs twice as much as reading a message does. Where it comes too late, what
+        does not come in pairs shows as `look_at_frames`, and what was lost in that one batch as gaps.
+        """
+        goes_on = False
+        while self.socket.getsockopt(zmq.RCVMORE):
+            goes_on = True
+            self._receive(zmq.NOBLOCK)
+        if goes_on:
+            self.look_at_frames()
+        return goes_on
+
     def look_at_frames(self) -> None:
-        """Read slowly from now on: something on the wire is not of this protocol, and may not come in pairs."""
+        """Read slowly from now on: not everything comes in pairs (a later version, or not of this protocol)."""
         self._aligned = False
 
     def _read_whole(self) -> list[Frames]:
@@ -91,7 +108,7 @@ class Line:
         try:
             for _ in range(BATCH):
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
-                if len(frames) == 2:
+                if len(frames) >= 2:  # those behind the two are a later version's
                     messages.append((frames[0], frames[1]))
                 else:
                     self.faults += 1

@@ -18,6 +18,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from mt4pump.client.events import Event
@@ -122,7 +123,8 @@ class Bookmark:
 class PositionFile:
     """A position in a file: one JSON object, replaced as a whole, so that it is never half written.
 
-    ``failures`` counts writes that did not work (each is tried again with the next change).
+    ``failures`` counts writes that did not work (each is tried again with the next change). Any thread may write:
+    ``close()`` does, while the thread that reads comes to its own end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,17 +132,18 @@ class PositionFile:
         self.failures = 0
         self._due_at_s = 0.0
         self._saved = -1
+        self._lock = RLock()
 
     def load(self) -> Position | None:
         """Return the stored position, None when there is no file; raises ClientError for a file that is none."""
         try:
-            text = self.path.read_text(encoding="utf-8")
+            stored = self.path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ClientError("position", f"position file {self.path} cannot be read: {error}") from error
         try:
-            return Position.of(json.loads(text))
+            return Position.of(json.loads(stored))
         except (ValueError, ClientError) as error:
             advice = "delete it to start from now, or give resume_from"
             raise ClientError("position", f"position file {self.path} holds no position ({error}): {advice}") from error
@@ -149,29 +152,31 @@ class PositionFile:
         """Write what the user is done with, when it changed and the last write is a while ago."""
         if now_s >= self._due_at_s and bookmark.is_known and bookmark.changes != self._saved:
             self._due_at_s = now_s + SAVE_INTERVAL_S
-            self._try(bookmark, bookmark.position(with_current=False), durable=False)
+            self._try(bookmark, durable=False)
 
     def save(self, bookmark: Bookmark) -> None:
         """Write what the user is done with, and see it onto the disk; a failure is counted and logged."""
         if bookmark.is_known:
-            self._try(bookmark, bookmark.position(with_current=False), durable=True)
+            self._try(bookmark, durable=True)
 
-    def _try(self, bookmark: Bookmark, position: Position, *, durable: bool) -> None:
-        changes = bookmark.changes
-        try:
-            self.write(position, durable=durable)
-        except OSError as error:
-            self.failures += 1
-            log.warning("position file %s cannot be written (%s): it is tried again", self.path, error)
-        else:
-            self._saved = changes
+    def _try(self, bookmark: Bookmark, *, durable: bool) -> None:
+        with self._lock:  # the position, too, is taken inside: none that is older goes over a newer one
+            changes = bookmark.changes
+            try:
+                self.write(bookmark.position(with_current=False), durable=durable)
+            except OSError as error:
+                self.failures += 1
+                log.warning("position file %s cannot be written (%s): it is tried again", self.path, error)
+            else:
+                self._saved = changes
 
     def write(self, position: Position, *, durable: bool) -> None:
         """Replace the file; ``durable`` waits for the disk. Raises OSError."""
         fresh = self.path.with_name(f"{self.path.name}.new")
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(position.as_dict(), file)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        fresh.replace(self.path)
+        with self._lock:
+            with fresh.open("w", encoding="utf-8") as file:
+                json.dump(position.as_dict(), file)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            fresh.replace(self.path)

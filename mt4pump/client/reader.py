@@ -60,7 +60,7 @@ class Reader:
                 return
             line = self._line or self._opened()
             self._work(line)
-            if not self.stream.out and wait_s > 0 and line.is_drained:
+            if not self.stream.out and wait_s > 0 and (line.is_drained or self.stream.is_full):
                 self._wait(line, min(wait_s, SLICE_S))
                 self._work(line)
 

@@ -19,7 +19,7 @@ import msgpack
 
 from mt4pump.client.delivery import ALL_WAIT, DURABLE_WAIT, Frames
 from mt4pump.client.events import Quote
-from mt4pump.client.inquiry import Inquiry
+from mt4pump.client.inquiry import UNOPENED, Inquiry
 from mt4pump.client.notices import CONNECTED, DISCONNECTED, RESTARTED, Notice
 from mt4pump.client.options import StreamOptions
 from mt4pump.client.position import Position
@@ -36,7 +36,7 @@ class Stream(Inquiry):
     def __init__(self, book: TopicBook, watch: Watch, options: StreamOptions, resume: Position | None = None) -> None:
         super().__init__(book, options, resume)
         self.watch = watch
-        self.backlog = (0, 0.0)  # items before the user, and how old the first is; for the watch
+        self.backlog = (0, 0)  # items before the user, and the first one's ts (0: none); for the watch
         self.resubscribe = True
         self._unstored = (0, 0)
         self._old_end = 0  # the last offset that the daemon before this one told of
@@ -95,9 +95,10 @@ class Stream(Inquiry):
     def doubt(self) -> None:
         """Note that something may be missing from here on: durable events wait for the next look into the journal."""
         self.watch.doubt()
-        if self.can_heal:
+        if self.can_heal or (self._journal_matters and not self.based):
             self._suspect = True
             self.gate = max(self.gate, DURABLE_WAIT)
+            self._retry_at_s = min(self._retry_at_s, self._now_s)  # so that they do not wait for another try as well
 
     def drained(self, now_s: float) -> None:
         """Note that at this moment nothing waited to be read."""
@@ -114,7 +115,6 @@ class Stream(Inquiry):
         if self.based or self._job is not None:
             self.added += new
             self.gate = ALL_WAIT
-            self._waits()
         else:
             self.book.baseline = False
 
@@ -150,7 +150,6 @@ class Stream(Inquiry):
         elif not self.accept(track, frames, body):
             self.hold.append((frames, body))
             self.counts["held"] += 1
-            self._waits()
             self._plan()
 
     def _take_beat(self, frames: Frames, body: Body) -> None:
@@ -162,7 +161,8 @@ class Stream(Inquiry):
             self._enter(body["epoch"])
         clean = self.watch.take(body, self._now_s, self._now_ns)
         self.out.extend(self.watch.changes(self._now_ns, *self.backlog))
-        if self._compare_log(body.get("log"), body.get("offset") or 0):
+        opened = self._take_log(body.get("log"))
+        if self._compare_log(body.get("log"), body.get("offset") or 0) or opened:
             clean = False
         self._note_tails(body)
         track = self.book.track(frames[0])
@@ -170,15 +170,23 @@ class Stream(Inquiry):
             self.out.append(track.make(track, body, frames))
             self.counts["delivered"] += 1
         self._heard = True
-        self._proven_to = body.get("offset") or 0
-        if not clean:
-            self._proven_from = self._proven_to
-            self._tails_wanted = True
-        if not self.options.query and self.confirmed is None:
-            self.confirm(self._proven_to)
+        self._note_proof(body, clean=clean)
         if self._job is None:
             self._suspect = False
         self._plan()
+
+    def _note_proof(self, body: Body, *, clean: bool) -> None:
+        """Note from where to where nothing can be missing that the journal would have to be asked for."""
+        self._tails_wanted = self._tails_wanted or not clean
+        if body.get("log") == UNOPENED:
+            return  # its offset says nothing: what is not proven yet stays so
+        self._proven_to = body.get("offset") or 0
+        if not clean:
+            self._proven_from = self._proven_to
+        elif not (self.options.query and self.options.heal):
+            self._proven_from = 0  # nobody will ask: what was missing is told by its numbers alone
+        if self.confirmed is None and (self.based or not self.options.query):
+            self.confirm(self._proven_to)
 
     def _enter(self, epoch: int) -> None:
         """Go over to another life of the daemon."""
@@ -199,8 +207,7 @@ class Stream(Inquiry):
 
     def _compare_log(self, log: str | None, offset: int) -> bool:
         """Return whether the heartbeat shows another journal than the one known so far."""
-        self._journal = log is not None
-        if log is None or not self.joined:
+        if not log or not self.joined:
             return False
         if self.log is None:
             self.log = log

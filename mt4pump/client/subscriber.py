@@ -30,7 +30,8 @@ class Subscriber(Front):
         notices: yield `Notice` objects between the events, too. They are logged in any case.
         lag_limit: items that may wait before the reader counts as lagging (asyncio: also the length of the queue).
         lag_limit_s: age of the last heartbeat read, above which the reader counts as lagging.
-        silence_s: without any heartbeat for this long the daemon counts as silent.
+        silence_s: without any heartbeat for this long, and for three of the daemon's intervals, the daemon counts as
+            silent.
         heal: ask the journal for durable events that are missing. Without it they are only told as lost.
         heal_timeout_s: how long events may wait for the journal without an answer before they go on without.
         hold_limit: events that may wait for the journal; beyond it nothing is read until it answers.

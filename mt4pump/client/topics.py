@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 from mt4pump.client.events import CLASSES, Event, TopicName
 from mt4pump.errors import ClientError
@@ -20,6 +21,8 @@ TRACKS_LIMIT = 1_000_000
 """Topics remembered. News have a topic each, so this must end somewhere."""
 NEVER = -1
 """An epoch that no daemon has."""
+JUMPS_LIMIT = 8
+"""Jumps remembered of a topic: one per life of the daemon that the journal was not asked about."""
 
 
 class Track(TopicName):
@@ -27,10 +30,11 @@ class Track(TopicName):
 
     ``wire`` is its name on the wire, ``wanted`` whether the reader asked for it, ``durable`` whether its events are
     stored. ``epoch`` and ``seq`` are the last number seen, ``offset`` the last one delivered in the journal, ``rank``
-    what passes the gate (see `Stream`).
+    what passes the gate (see `Stream`). ``jumps`` tell where its numbers began anew: the last ``offset`` handed over
+    before, epoch and number of the first event after.
     """
 
-    __slots__ = ("durable", "epoch", "make", "offset", "rank", "seq", "wanted", "wire")
+    __slots__ = ("durable", "epoch", "jumps", "make", "offset", "rank", "seq", "wanted", "wire")
 
     def __init__(self, wire: bytes, name: str, *, durable: bool, wanted: bool) -> None:
         super().__init__(name)
@@ -41,6 +45,17 @@ class Track(TopicName):
         self.epoch = NEVER
         self.seq = 0
         self.offset = 0
+        self.jumps: tuple[tuple[int, int, int], ...] = ()
+
+    def note_jump(self, epoch: int, seq: int, confirmed: int) -> None:
+        """Note that its numbers go on with ``seq`` of ``epoch``; all up to the offset ``confirmed`` is settled."""
+        jump = (self.offset, epoch, seq)
+        open_ones = (old for old, after in pairwise((*self.jumps, jump)) if after[0] > confirmed)
+        self.jumps = (*open_ones, jump)[-JUMPS_LIMIT:]
+
+    def has_passed(self, offset: int, epoch: int, seq: int) -> bool:
+        """Return whether this event was never handed over, and a later one was."""
+        return any(offset > before and (epoch, seq) < (to_epoch, to_seq) for before, to_epoch, to_seq in self.jumps)
 
     def set_durable(self, durable: bool) -> None:  # noqa: FBT001 - it is what the name says
         """Note whether its events are stored; a heartbeat has no rank, as it never passes unseen."""

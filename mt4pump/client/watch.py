@@ -8,7 +8,7 @@ next one of the same epoch, the connection did not break in between, and no subs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from mt4pump.client.notices import ALIVE, CAUGHT_UP, FEED_BACK, FEED_LOST, LAGGING, SILENT, Notice
 from mt4pump.wire import Body
@@ -17,6 +17,10 @@ BEATS_UNTIL_CLEAN = 2
 """Heartbeats after a (new) subscription or connection that prove nothing: subscriptions reach the daemon in any order,
 so the first heartbeat may come before the last of them works; a whole interval later all do."""
 PUMPING = "pumping"
+SILENT_BEATS = 3
+"""Intervals without a heartbeat that a daemon is given in any case."""
+DRIFT = 2e-4
+"""How fast two clocks may go apart: twice what quartz does. A delay that stays is forgotten no faster than this."""
 NS = 1_000_000_000
 
 
@@ -57,13 +61,14 @@ class Watch:
         self._silent = False
         self._feed_lost = False
         self._lagging = False
-        self._clock_skew_ns: int | None = None
+        self._least_s: float | None = None
+        self._clock_skew_ns = 0
 
     def doubt(self) -> None:
         """Note that a connection or a subscription is new."""
         self._doubtful = BEATS_UNTIL_CLEAN
         self._may_be_old = True
-        self._clock_skew_ns = None
+        self._least_s = None
 
     def drained(self) -> None:
         """Note that nothing waits to be read: heartbeats from here on were sent after all that was noted before."""
@@ -71,28 +76,33 @@ class Watch:
 
     def take(self, body: Body, now_s: float, now_ns: int) -> bool:
         """Take a heartbeat; return whether it is clean."""
-        last, self._last, self._heard_at_s = self._last, body, now_s
-        follows = body["epoch"] == last.get("epoch") and body["seq"] == last["seq"] + 1
+        last, last_at_s = self._last, self._heard_at_s
+        self._last, self._heard_at_s = body, now_s
+        same_epoch = body["epoch"] == last.get("epoch")
+        follows = same_epoch and body["seq"] == last["seq"] + 1
         doubtful = self._may_be_old or self._doubtful > 0
         if not self._may_be_old:
             self._doubtful = max(0, self._doubtful - 1)
-        skew = now_ns - body["ts"]
-        # The quickest one ever is what the two clocks differ by; anything above it is time spent in queues.
-        self._clock_skew_ns = skew if self._clock_skew_ns is None else min(skew, self._clock_skew_ns)
+        gap_s = now_s - _sent_s(body)
+        # The quickest one is what the two clocks differ by; anything above it is time spent in queues.
+        if self._least_s is None or last_at_s is None or not same_epoch:
+            self._least_s = gap_s
+        self._least_s = min(gap_s, self._least_s + DRIFT * (now_s - (last_at_s or now_s)))
+        self._clock_skew_ns = now_ns - body["ts"] - int((gap_s - self._least_s) * NS)
         return follows and not doubtful and _turned_away(body) == _turned_away(last)
 
-    def changes(self, now_ns: int, waiting: int, oldest_s: float) -> list[Notice]:
+    def changes(self, now_ns: int, waiting: int, oldest_ts: int) -> list[Notice]:
         """Return what is new after a heartbeat was taken.
 
-        ``waiting`` items are queued before the user and the first of them is ``oldest_s`` old.
+        ``waiting`` items are queued before the user, the first of them with this ``ts`` (0: none is).
         """
         notices = []
         if self._silent:
             self._silent = False
             notices.append(Notice(ALIVE, "heartbeats come again"))
         notices += self._feed()
-        skew = self._clock_skew_ns or 0
-        late_s = max((now_ns - self._last["ts"] - skew) / NS, oldest_s)
+        oldest_ts = min(self._last["ts"], oldest_ts or self._last["ts"])
+        late_s = (now_ns - oldest_ts - self._clock_skew_ns) / NS
         notices += self._lag(waiting, late_s)
         return notices
 
@@ -101,7 +111,7 @@ class Watch:
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
         since_s = self._waiting_since_s if self._heard_at_s is None else max(self._heard_at_s, self._waiting_since_s)
-        if self._silent or now_s - since_s < self._silence_s:
+        if self._silent or now_s - since_s < self._patience_s():
             return []
         self._silent = True
         whence = "no heartbeat" if self._heard_at_s is None else "no heartbeat any more"
@@ -115,7 +125,7 @@ class Watch:
         quote_ts = body.get("last_quote_ts") or 0
         feed_age_s = None if age_s is None or not quote_ts else max(0.0, (body["ts"] - quote_ts) / NS) + age_s
         return Status(
-            alive=age_s is not None and age_s < self._silence_s and not self._silent,
+            alive=age_s is not None and age_s < self._patience_s() and not self._silent,
             state=body.get("state", ""),
             age_s=age_s,
             feed_age_s=feed_age_s,
@@ -127,6 +137,10 @@ class Watch:
             durable=bool(body.get("durable")),
             body=body,
         )
+
+    def _patience_s(self) -> float:
+        interval_s = self._last.get("interval_s")
+        return max(self._silence_s, SILENT_BEATS * interval_s) if _is_number(interval_s) else self._silence_s
 
     def _feed(self) -> list[Notice]:
         state = self._last.get("state", "")
@@ -148,6 +162,16 @@ class Watch:
             self._lagging = False
             return [Notice(CAUGHT_UP, "this reader is up to date again", value=late_s)]
         return []
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sent_s(body: Body) -> float:
+    """Return when a heartbeat was sent, by a clock of the daemon that nobody sets, if it has one."""
+    uptime_s = body.get("uptime_s")
+    return uptime_s if _is_number(uptime_s) else body["ts"] / NS
 
 
 def _turned_away(body: Body) -> Any:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 HOPS_LIMIT = 8
-"""Frames before the payload, at most."""
+"""Frames before the empty one, at most."""
 HOP_BYTES = 255
 """What libzmq allows for the name of a peer."""
-FRAMES_LIMIT = HOPS_LIMIT + 2
+FRAMES_LIMIT = HOPS_LIMIT + 3
 """More than any request has: what comes after these frames of a message is read and forgotten."""
 
 
@@ -26,7 +26,7 @@ class Letter(NamedTuple):
 
 def opened(frames: Sequence[bytes]) -> Letter:
     """Return envelope and payload of the frames that followed the peer's name."""
-    head = list(frames[:HOPS_LIMIT])
+    head = list(frames[: HOPS_LIMIT + 1])
     if b"" not in head or len(frames) == 1:
         return Letter((), frames[0] if len(frames) == 1 else None)
     end = head.index(b"") + 1

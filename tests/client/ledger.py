@@ -13,7 +13,10 @@ Frames = tuple[bytes, bytes]
 
 
 class Ledger:
-    """``published`` is every event ever, in order, as (topic, body). ``stored`` is False while the journal fails."""
+    """``published`` is every event ever, in order, as (topic, body).
+
+    ``stored`` is False while the journal fails, ``opened`` as long as this life's file could not be opened.
+    """
 
     def __init__(self, suffix: str = "") -> None:
         self.suffix = suffix
@@ -24,6 +27,7 @@ class Ledger:
         self.first_offset = 1
         self.unstored_after: list[int] = []
         self.stored = True
+        self.opened = True
         self.seqs: dict[bytes, int] = {}
         self.values: dict[bytes, dict[str, Any]] = {}
         self.published: list[tuple[str, dict[str, Any]]] = []
@@ -41,7 +45,7 @@ class Ledger:
             body.setdefault("symbol", key)
             self.values[wire] = body
         if KINDS[kind].durable and self.log is not None:
-            if self.stored:
+            if self.stored and self.opened:
                 self.last_offset += 1
                 body["offset"] = self.last_offset
                 self.journal.append((self.last_offset, wire, msgpack.packb(body)))
@@ -58,9 +62,9 @@ class Ledger:
             "interval_s": 0.1,
             "server": "fake:443",
             "version": "0",
-            "log": self.log,
-            "offset": self.last_offset,
-            "durable": self.stored and self.log is not None,
+            "log": self._log(),
+            "offset": self._offset(),
+            "durable": self.stored and self.opened and self.log is not None,
             "journal": {"unstored": len(self.unstored_after)},
             "slow_readers": {"messages": self.turned_away, "moments": 0, "last_ts": 0},
             "last_quote_ts": self.ts,
@@ -71,9 +75,10 @@ class Ledger:
         }
         return wire, msgpack.packb(body)
 
-    def restart(self, *, log: str | None = None) -> None:
+    def restart(self, *, log: str | None = None, opened: bool = True) -> None:
         """Begin another life; ``log`` names a new, empty journal."""
         self.epoch += 1_000
+        self.opened = opened
         self.seqs.clear()
         self.values.clear()
         if log is not None:
@@ -92,15 +97,23 @@ class Ledger:
             return self._head(request, {"ok": False, "code": "unknown_op", "error": f"no op {op!r}"})
         if op == "replay" and self.log is None:
             return self._head(request, {"ok": False, "code": "no_journal", "error": "there is no journal"})
+        if op == "replay" and not self.opened:
+            return self._head(request, {"ok": False, "code": "journal_error", "error": "it cannot be opened"})
         head, frames = known[op](request)
-        return [*self._head(request, {"ok": True, "epoch": self.epoch, "log": self.log, **head}), *frames]
+        return [*self._head(request, {"ok": True, "epoch": self.epoch, "log": self._log(), **head}), *frames]
+
+    def _log(self) -> str | None:
+        return self.log if self.opened or self.log is None else ""
+
+    def _offset(self) -> int:
+        return self.last_offset if self.opened else 0
 
     def _head(self, request: dict[str, Any], head: dict[str, Any]) -> list[bytes]:
         return [msgpack.packb({**head, "id": request.get("id")})]
 
     def _describe(self, _request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         kinds = {name: {"durable": kind.durable} for name, kind in KINDS.items()}
-        return {"offset": self.last_offset, "topic_suffix": self.suffix, "kinds": kinds, "protocol": 1}, []
+        return {"offset": self._offset(), "topic_suffix": self.suffix, "kinds": kinds, "protocol": 1}, []
 
     def _snapshot(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         prefixes = tuple(_bytes(prefix) for prefix in request.get("topics") or [b""])
@@ -113,7 +126,7 @@ class Ledger:
                 frames += [topic, msgpack.packb({**self.values[topic], "snapshot": True})]
         seqs = {topic.decode(): self.seqs[topic] for topic in topics[start:end]}
         cursor = str(end) if end < len(topics) else None
-        return {"offset": self.last_offset, "ts": self._now(), "seqs": seqs, "cursor": cursor}, frames
+        return {"offset": self._offset(), "ts": self._now(), "seqs": seqs, "cursor": cursor}, frames
 
     def _replay(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         prefixes = tuple(_bytes(prefix) for prefix in request.get("topics") or [b""])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mt4pump.client import AsyncSubscriber, Notice, Trade
+from mt4pump.client import AsyncSubscriber, Notice, Position, Trade
+from mt4pump.client.position import PositionFile
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 
 
@@ -107,6 +109,72 @@ def test_the_end_comes_from_any_thread(daemon: FakeDaemon) -> None:
             assert await sub.receive(1) is None
 
     asyncio.run(work())
+
+
+def test_an_event_that_another_tasks_end_cuts_off_comes_again(daemon: FakeDaemon, tmp_path: Path) -> None:
+    path = tmp_path / "position"
+
+    async def cut_off() -> None:
+        sub = subscriber(daemon, position_file=path)
+        started = asyncio.Event()
+
+        @sub.on("trade.*")
+        async def never_done(_trade: Trade) -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        async with asyncio.timeout(LIMIT_S):
+            await live(sub)
+            working = asyncio.create_task(sub.run())
+            await asyncio.to_thread(daemon.publish, "trade.1")
+            await started.wait()
+            await sub.aclose()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+    async def again() -> list[int]:
+        sub = subscriber(daemon, position_file=path)
+        seen = []
+
+        @sub.on("trade.*")
+        async def done(trade: Trade) -> None:
+            seen.append(trade.seq)
+            await sub.aclose()  # by the task that has it in hand
+
+        async with asyncio.timeout(LIMIT_S):
+            await sub.run()
+        return seen
+
+    asyncio.run(cut_off())
+    assert asyncio.run(again()) == [1]
+    daemon.publish("trade.1")
+    assert asyncio.run(again()) == [2]
+
+
+def test_what_a_task_did_to_its_end_after_another_one_closed_is_remembered(daemon: FakeDaemon, tmp_path: Path) -> None:
+    path = tmp_path / "position"
+
+    async def work() -> None:
+        sub = subscriber(daemon, position_file=path)
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        @sub.on("trade.*")
+        async def slow(_trade: Trade) -> None:
+            started.set()
+            await go_on.wait()
+
+        async with asyncio.timeout(LIMIT_S):
+            await live(sub)
+            working = asyncio.create_task(sub.run())
+            await asyncio.to_thread(daemon.publish, "trade.1")
+            await started.wait()
+            await sub.aclose()
+            assert PositionFile(path).load() == Position("log-1", 0)
+            go_on.set()
+            await working
+
+    asyncio.run(work())
+    assert PositionFile(path).load() == Position("log-1", 0, {"trade.1": 1})
 
 
 def test_a_receive_ends_after_its_time(daemon: FakeDaemon) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Barrier, Thread
 
 import msgpack
 import pytest
@@ -89,6 +90,32 @@ def test_a_file_without_a_position_is_refused_by_name(tmp_path: Path, text: str)
     path.write_text(text)
     with pytest.raises(ClientError, match=r"position file .* holds no position"):
         PositionFile(path).load()
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "position"
+    path.write_bytes(b"\xff\xfe{")
+    with pytest.raises(ClientError, match=r"position file .* holds no position"):
+        PositionFile(path).load()
+
+
+def test_two_threads_may_write_at_once(tmp_path: Path) -> None:
+    file = PositionFile(tmp_path / "position")
+    start, bookmarks = Barrier(2), [bookmark_at(3), bookmark_at(3)]
+    bookmarks[1].start(Position("log-1", 3, {f"trade.{login}": 4 for login in range(500)}))
+
+    def write(bookmark: Bookmark) -> None:
+        start.wait()
+        for _ in range(50):
+            file.save(bookmark)
+
+    threads = [Thread(target=write, args=(bookmark,)) for bookmark in bookmarks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert file.failures == 0
+    assert file.load() in [bookmark.position(with_current=False) for bookmark in bookmarks]
 
 
 @pytest.mark.parametrize(

@@ -3,115 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.client.asking import unpacked
-from mt4pump.client.delivery import Frames
 from mt4pump.client.events import Event, Quote
-from mt4pump.client.notices import Confirm, Notice
+from mt4pump.client.notices import Confirm
 from mt4pump.client.options import StreamOptions
 from mt4pump.client.position import Bookmark, Position
-from mt4pump.client.stream import Stream
-from mt4pump.client.topics import TopicBook
-from mt4pump.client.watch import Watch
+from tests.client.desk import Desk
 from tests.client.ledger import Ledger
-
-
-class Desk:
-    """A stream, its daemon's ledger, and the wire between them: what is sent is taken by hand."""
-
-    def __init__(
-        self,
-        *topics: str,
-        ledger: Ledger | None = None,
-        resume: Position | None = None,
-        options: StreamOptions | None = None,
-    ) -> None:
-        self.ledger = ledger or Ledger()
-        watch = Watch(silence_s=5, lag_limit=100_000, lag_limit_s=10)
-        book = TopicBook(topics or ("*",))
-        self.stream = Stream(book, watch, options or StreamOptions(), resume)
-        self.now_s = 100.0
-        self.items: list[Any] = []
-        self.answering = True
-        self.bookmark = Bookmark()
-        self._answered = 0
-        self.stream.connected(self.now_s)
-
-    def take(self, *messages: Frames) -> None:
-        self.now_s += 0.01
-        self.stream.take(messages, self.now_s, self.ledger.ts)
-        self.stream.drained(self.now_s)
-        self.stream.tick(self.now_s)
-        self.pump()
-
-    def pump(self) -> None:
-        """Answer what is asked until nothing is."""
-        while self.answering and self.ask() is not None:
-            self.answer()
-        self.collect()
-
-    def ask(self) -> Any:
-        return self.stream.ask if self._answered != self.stream.number else None
-
-    def answer(self) -> None:
-        """Answer the one request that is open."""
-        ask, self._answered = self.ask(), self.stream.number
-        reply = unpacked(self.ledger.answer(msgpack.unpackb(ask.packed(self._answered))))
-        self.stream.reply(self._answered, reply, self.now_s)
-
-    def refuse(self, code: str = "timeout") -> None:
-        self._answered = self.stream.number
-        self.stream.failed(self._answered, code, "refused by the test", self.now_s)
-        self.collect()
-
-    def wait(self, seconds: float) -> None:
-        self.now_s += seconds
-        self.stream.tick(self.now_s)
-        self.pump()
-
-    def collect(self) -> None:
-        for item in self.stream.out:
-            if isinstance(item, Event):
-                self.bookmark.take(item)
-            elif isinstance(item, Confirm):
-                self.bookmark.confirm(item)
-            self.items.append(item)
-        self.stream.out.clear()
-
-    def live(self) -> Desk:
-        """Get to the point where heartbeats can be clean."""
-        for _ in range(4):
-            self.take(self.ledger.beat())
-        self.items.clear()
-        return self
-
-    def events(self, kind: str = "") -> list[tuple[str, int]]:
-        found = [item for item in self.items if isinstance(item, Event) and not item.snapshot]
-        return [
-            (event.topic, event.seq) for event in found if event.topic.startswith(kind) and event.kind != "heartbeat"
-        ]
-
-    def live_items(self) -> None:
-        """Get live, and keep all that was handed over."""
-        for _ in range(4):
-            self.take(self.ledger.beat())
-
-    def events_of(self, topic: str) -> list[tuple[str, int]]:
-        return [event for event in self.events() if event[0] == topic]
-
-    def offsets(self) -> list[int]:
-        found = [item.offset for item in self.items if isinstance(item, Event) and not item.snapshot]
-        return [offset for offset in found if offset is not None]
-
-    def notices(self, *kinds: str) -> list[tuple[str, str, int]]:
-        found = [item for item in self.items if isinstance(item, Notice)]
-        return [(each.kind, each.topic, each.count) for each in found if not kinds or each.kind in kinds]
 
 
 def test_a_gap_of_a_durable_topic_is_filled_from_the_journal_before_the_next_event() -> None:
@@ -410,6 +313,8 @@ steps = st.lists(
             "restart",
             "reconnect",
             "unstored",
+            "late",
+            "open",
             "answer",
             "fail",
         ]
@@ -432,7 +337,7 @@ def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_
     for step, lost in zip(script, losses, strict=False):
         play(desk, step, lost=lost, unknown=unknown)
     desk.answering = True
-    desk.ledger.stored = True
+    desk.ledger.stored = desk.ledger.opened = True
     desk.wait(1)
     for _ in range(5):
         desk.wait(1)
@@ -472,7 +377,7 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
         elif isinstance(item, Confirm):
             bookmark.confirm(item)
     position = Position.of(bookmark.position(with_current=True).as_dict())
-    desk.ledger.stored = True
+    desk.ledger.stored = desk.ledger.opened = True
     second = Desk(ledger=desk.ledger, resume=position)
     second.live_items()
     first = [item.offset for item in done if isinstance(item, Event) and not item.snapshot and item.offset]
@@ -485,12 +390,14 @@ def play(desk: Desk, step: str, *, lost: bool, unknown: Counter[str]) -> None:  
         message = desk.ledger.beat()
         if not lost:
             desk.take(message)
-    elif step == "restart":
+    elif step in {"restart", "late"}:
         # Only what the old epoch lost of topics that are not stored may go untold.
         for topic, body in desk.ledger.published:
             if "offset" not in body:
                 unknown[topic] += 1
-        desk.ledger.restart()
+        desk.ledger.restart(opened=step == "restart")
+    elif step == "open":
+        desk.ledger.opened = True
     elif step == "reconnect":
         desk.stream.disconnected()
         desk.stream.connected(desk.now_s)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mt4pump.client import AsyncSubscriber, ClientError, Event, Notice, Position, Query, Quote, Subscriber, Trade
+from mt4pump.client.position import PositionFile
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.ledger import Ledger
 
@@ -290,6 +291,38 @@ def test_close_from_another_thread_ends_the_iteration(daemon: FakeDaemon) -> Non
     assert not thread.is_alive()
     sub.close()
     assert sub.receive(1) is None
+
+
+def test_close_from_another_thread_writes_the_position_once_more_and_without_a_fault(
+    daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    path = tmp_path / "position"
+    for _ in range(4):
+        sub = subscriber(daemon, position_file=path)
+        thread = Thread(target=lambda sub=sub: [None for _ in sub])
+        thread.start()
+        deadline_s = time.monotonic() + LIMIT_S
+        while sub.position is None:
+            assert time.monotonic() < deadline_s
+        sub.close()
+        thread.join(LIMIT_S)
+        assert sub.counts["position_errors"] == 0
+        assert PositionFile(path).load() == sub.position
+
+
+def test_a_reader_whose_hold_is_full_waits_for_the_answer_without_turning_in_circles(daemon: FakeDaemon) -> None:
+    with subscriber(daemon, "trade.*", hold_limit=100, query_timeout_s=LIMIT_S) as sub:
+        live(sub)
+        turns: list[float] = []
+        sub._reader._wait = lambda line, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005
+        daemon.do(lambda: setattr(daemon, "mute", True))
+        daemon.lose("trade.1")
+        daemon.publish(*["trade.1"] * 2_500)
+        until(sub, lambda: sub._stream.is_full)
+        for _ in range(5):
+            turns.clear()
+            assert sub.receive(0.001) is None
+            assert turns, "it neither read nor waited"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot send Ctrl-C to one process there")

@@ -24,6 +24,9 @@ from mt4pump.query.envelope import FRAMES_LIMIT, HOP_BYTES, Letter, opened
         ([b"ask", b""], Letter((b"ask", b""), None)),
         ([b"x" * (HOP_BYTES + 1), b"", b"ask"], Letter((), None)),
         ([b"a"] * FRAMES_LIMIT, Letter((), None)),
+        ([*[b"hop"] * 8, b"", b"ask"], Letter((*[b"hop"] * 8, b""), b"ask")),
+        ([*[b"hop"] * 8, b"", b"ask", b"more"], Letter((*[b"hop"] * 8, b""), None)),
+        ([*[b"hop"] * 9, b"", b"ask"], Letter((), None)),
     ],
     ids=str,
 )

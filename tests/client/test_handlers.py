@@ -1,0 +1,31 @@
+"""Who is called for an event: names go exactly first, as they do in subscriptions."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from mt4pump.client.events import Quote, TopicName
+from mt4pump.client.handlers import Handlers
+from mt4pump.client.topics import TopicBook
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "is_called"),
+    [
+        ("quote.[SP500]", "quote.[SP500]", True),
+        ("quote.[SP500]", "quote.S", True),
+        ("quote.[SP500]", "quote.X", False),
+        ("quote.EURUSD", "quote.EURUSD", True),
+        ("quote.EURUSD", "quote.EURUSDm", False),
+        ("quote.*", "quote.[SP500]", True),
+        ("quote.???JPY", "quote.USDJPY", True),
+    ],
+)
+def test_a_handler_is_called_for_what_the_same_name_subscribes_to(topic: str, name: str, is_called: bool) -> None:  # noqa: FBT001
+    handlers = Handlers(Counter())
+    handlers.add(print, topic, None)
+    event = Quote(TopicName(name), {"epoch": 1, "seq": 1, "ts": 1}, (name.encode(), b""))
+    assert bool(handlers.of(event)) is is_called
+    assert TopicBook([topic]).wants(name) is is_called

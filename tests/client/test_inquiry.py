@@ -1,0 +1,278 @@
+"""When the query endpoint is silent, refuses, or comes late: nothing waits for ever, and every loss is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt4pump.client.events import Event
+from mt4pump.client.options import StreamOptions
+from mt4pump.client.position import Position
+from tests.client.desk import Desk
+from tests.client.ledger import Ledger
+
+
+def stored(*topics: str) -> Ledger:
+    """Return a ledger in whose journal these came first."""
+    ledger = Ledger()
+    for topic in topics:
+        ledger.event(topic)
+    return ledger
+
+
+def half_seconds(desk: Desk, count: int, *, refused: str, code: str) -> None:
+    """Let time pass, with a heartbeat and a quote each half second; the op ``refused`` fails with ``code``."""
+    desk.answering = False
+    for _ in range(count):
+        desk.now_s += 0.49
+        desk.take(desk.ledger.beat(), desk.ledger.event("quote.EURUSD"))
+        while (ask := desk.ask()) is not None:
+            if ask.op == refused:
+                desk.refuse(code)
+            else:
+                desk.answer()
+        desk.collect()
+
+
+@pytest.mark.parametrize("code", ["journal_error", "internal_error", "timeout"])
+@pytest.mark.parametrize(("position", "refused"), [(Position("log-1", 2), "replay"), (None, "snapshot")])
+def test_a_join_of_which_one_step_fails_for_good_is_given_up_after_its_time(
+    position: Position | None, refused: str, code: str
+) -> None:
+    desk = Desk(ledger=stored(*["trade.1"] * 5), resume=position, options=StreamOptions(heal_timeout_s=30))
+    half_seconds(desk, 200, refused=refused, code=code)
+    assert desk.stream.joined
+    assert desk.stream.counts["before_join"] <= 65
+    assert len(desk.events()) >= 135  # quotes flow, also while the join is tried again
+    assert not desk.stream.hold
+    assert len(desk.notices("query_failed")) == 1
+    assert desk.stream.counts["query_failures"] < 12  # each try waits longer than the one before
+
+
+def test_pages_that_came_count_as_an_answer() -> None:
+    desk = Desk(ledger=stored(*["trade.1"] * 40), resume=Position("log-1", 0), options=StreamOptions(heal_timeout_s=3))
+    desk.ledger.page_limit = 1
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    for _ in range(30):  # a page, and a failure in the next one: much longer than 3 s on the whole
+        while (ask := desk.ask()) is not None and (ask.op != "replay" or desk.stream.confirmed == len(desk.offsets())):
+            desk.answer()
+            desk.collect()
+            if ask.op == "replay":
+                break
+        desk.refuse("journal_error")
+        desk.wait(0.6)
+    assert desk.offsets() == list(range(1, 31))
+    assert not desk.stream.joined
+    assert desk.notices("not_whole") == []
+
+
+def test_topics_added_in_vain_hold_nothing_up_after_their_time() -> None:
+    desk = Desk("quote.*", options=StreamOptions(heal_timeout_s=5)).live()
+    desk.stream.add_topics(["trade.*"])
+    half_seconds(desk, 100, refused="snapshot", code="journal_error")
+    assert len(desk.events("quote")) == 100
+    assert not desk.stream.hold
+
+
+def test_an_endpoint_that_went_silent_holds_up_nothing_when_a_late_join_is_tried() -> None:
+    desk = Desk()
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    desk.refuse("timeout")
+    desk.wait(60)
+    desk.take(desk.ledger.beat())
+    assert desk.ask().op == "describe"  # and no answer yet
+    desk.take(desk.ledger.event("quote.EURUSD"))
+    assert desk.events() == [("quote.EURUSD", 1)]
+
+
+def test_a_reader_that_starts_long_before_the_daemon_resumes_in_order() -> None:
+    desk = Desk("trade.*", ledger=stored(*["trade.1"] * 10, *["trade.2"] * 3), resume=Position("log-1", 5))
+    for _ in range(3):
+        desk.wait(31)
+    desk.ledger.restart()
+    desk.stream.connected(desk.now_s)
+    desk.take(desk.ledger.event("trade.1"))  # before the first heartbeat
+    desk.live_items()
+    assert desk.offsets() == list(range(6, 15))
+    assert desk.stream.counts["lost"] == 0
+    assert desk.notices("query_failed", "not_whole") == []
+
+
+def test_what_came_after_giving_up_waits_for_the_late_join_when_the_daemon_comes_back() -> None:
+    desk = Desk("trade.*", ledger=stored(*["trade.1"] * 10), resume=Position("log-1", 5))
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    desk.refuse("forbidden")
+    assert desk.stream.joined
+    desk.ledger.restart()
+    desk.stream.disconnected()
+    desk.stream.connected(desk.now_s)
+    desk.answering = True
+    desk.take(desk.ledger.event("trade.1"))
+    desk.live_items()
+    assert desk.offsets() == list(range(6, 12))
+
+
+def test_what_a_late_join_finds_overtaken_is_told_as_lost() -> None:
+    desk = Desk("trade.*", ledger=stored(*["trade.1"] * 10, *["trade.2"] * 3), resume=Position("log-1", 5))
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    desk.refuse("forbidden")
+    desk.take(desk.ledger.event("trade.1"))
+    desk.answering = True
+    desk.wait(60)
+    desk.live_items()
+    assert desk.offsets() == [14, 11, 12, 13]
+    assert desk.notices("lost") == [("lost", "trade.1", 5)]
+
+
+def test_a_late_join_takes_up_what_the_position_had_ahead() -> None:
+    desk = Desk("trade.*", ledger=stored("trade.1", "trade.2", "trade.1"), resume=Position("log-1", 1, {"trade.1": 3}))
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    desk.refuse("forbidden")
+    desk.answering = True
+    desk.wait(60)
+    desk.live_items()
+    assert desk.offsets() == [2]
+    assert desk.stream.counts["lost"] == 0
+
+
+@pytest.mark.parametrize("options", [StreamOptions(heal=False), StreamOptions(query=False, snapshot=False)], ids=str)
+def test_without_healing_the_position_follows_clean_heartbeats(options: StreamOptions) -> None:
+    desk = Desk(ledger=stored("trade.1"), options=options)
+    for number in range(20):
+        desk.take(desk.ledger.event(f"news.{number}"), desk.ledger.beat())
+    assert desk.stream.confirmed == desk.ledger.last_offset
+    desk.ledger.turned_away += 1
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.stream.confirmed == desk.ledger.last_offset - 1
+    desk.take(desk.ledger.beat())
+    assert desk.stream.confirmed == desk.ledger.last_offset
+
+
+def test_a_journal_that_opens_late_costs_a_running_reader_nothing() -> None:
+    desk = Desk("trade.*").live()
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    for topic in ("trade.1", "trade.2", "trade.3"):
+        desk.ledger.event(topic)  # published, and lost when the daemon died
+    desk.ledger.restart(opened=False)
+    desk.stream.disconnected()
+    desk.stream.connected(desk.now_s)
+    desk.live_items()
+    assert desk.bookmark.position(with_current=True) == Position("log-1", 1, {})
+    desk.take(desk.ledger.event("trade.1"))
+    assert desk.events()[-1] == ("trade.1", 1)  # not stored: it waits for nothing
+    desk.ledger.opened = True
+    desk.take(desk.ledger.event("trade.1"))  # stored, and the heartbeat before it was lost
+    assert desk.offsets() == [1]
+    desk.live_items()
+    assert desk.offsets() == [1, 2, 3, 4, 5]
+    assert desk.stream.counts["lost"] == 0
+    assert desk.bookmark.position(with_current=True) == Position("log-1", 5, {})
+
+
+def test_a_position_is_kept_until_a_journal_that_opens_late_can_be_asked() -> None:
+    ledger = stored(*["trade.1"] * 10)
+    ledger.restart(opened=False)
+    desk = Desk("trade.*", ledger=ledger, resume=Position("log-1", 5, {"trade.1": 7}))
+    desk.live_items()
+    assert not desk.bookmark.is_known  # nothing goes over the stored position
+    assert desk.notices("not_whole") == []
+    ledger.opened = True
+    desk.live_items()
+    assert desk.offsets() == [8, 9, 10]
+    assert desk.bookmark.position(with_current=True) == Position("log-1", 10, {})
+
+
+def test_a_resume_does_not_wait_for_ever_for_a_journal_to_open() -> None:
+    ledger = stored(*["trade.1"] * 10)
+    ledger.restart(opened=False)
+    desk = Desk("*", ledger=ledger, resume=Position("log-1", 5), options=StreamOptions(heal_timeout_s=10))
+    for _ in range(30):
+        desk.wait(0.5)
+        desk.take(ledger.beat())
+    desk.take(ledger.event("quote.EURUSD"), ledger.event("trade.1"))
+    assert desk.events() == [("quote.EURUSD", 1), ("trade.1", 1)]
+    ledger.opened = True
+    desk.take(ledger.event("trade.1"))
+    desk.live_items()
+    assert desk.offsets() == list(range(6, 12))
+    assert desk.stream.counts["lost"] == 0
+
+
+def test_a_plain_reader_does_not_wait_for_a_journal_to_open_and_has_a_position_afterwards() -> None:
+    ledger = stored(*["trade.1"] * 3)
+    ledger.restart(opened=False)
+    desk = Desk("trade.*", ledger=ledger)
+    desk.live_items()
+    desk.take(ledger.event("trade.1"))
+    assert desk.events() == [("trade.1", 1)]
+    assert not desk.bookmark.is_known
+    ledger.opened = True
+    desk.live_items()
+    desk.take(ledger.event("trade.1"), ledger.beat())
+    assert desk.offsets() == [4]
+    assert desk.bookmark.position(with_current=True) == Position("log-1", 4, {})
+
+
+STEPS = ("trade.1", "trade.2", "beat", "restart", "late", "open", "reconnect", "answer", "forbidden", "journal_error")
+
+
+def play(desk: Desk, step: str, *, lost: bool) -> None:
+    if step in {"restart", "late"}:
+        desk.ledger.restart(opened=step == "restart")
+    elif step == "open":
+        desk.ledger.opened = True
+    elif step == "reconnect":
+        desk.stream.disconnected()
+        desk.stream.connected(desk.now_s)
+    elif step == "answer":
+        if desk.ask() is not None:
+            desk.answer()
+            desk.collect()
+    elif step in {"forbidden", "journal_error"}:
+        if desk.ask() is not None:
+            desk.refuse(step)
+    else:
+        message = desk.ledger.beat() if step == "beat" else desk.ledger.event(step)
+        if not lost:
+            desk.take(message)
+        elif step != "beat":
+            desk.ledger.turned_away += 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.booleans()), max_size=50), st.integers(1, 4), st.integers(0, 3))
+def test_also_after_giving_up_each_stored_event_of_a_position_comes_once_or_is_told(
+    script: list[tuple[str, bool]], page: int, confirmed: int
+) -> None:
+    desk = Desk("trade.*", ledger=stored("trade.1", "trade.2", "trade.1"), resume=Position("log-1", confirmed))
+    desk.ledger.page_limit = page
+    desk.answering = False
+    for step, lost in script:
+        play(desk, step, lost=lost)
+    desk.answering = desk.ledger.opened = True
+    for _ in range(6):
+        desk.wait(31)
+        desk.ledger.turned_away += 1
+        desk.take(desk.ledger.beat())
+    wanted = [(body["offset"], topic) for topic, body in desk.ledger.published if body.get("offset", 0) > confirmed]
+    came = desk.offsets()
+    assert len(came) == len(set(came)), "none twice"
+    told = Counter[str]()
+    for _, topic, count in desk.notices("lost"):
+        told[topic] += count
+    for topic in ("trade.1", "trade.2"):
+        mine = [item.offset for item in desk.items if isinstance(item, Event) and item.topic == topic and item.offset]
+        assert mine == sorted(mine), f"{topic} in order"
+        missing = [offset for offset, of in wanted if of == topic and offset not in came]
+        assert len(missing) <= told[topic], f"{topic}: {missing} never came, {told[topic]} told"
+        sent = [body for of, body in desk.ledger.published if of == topic and body.get("offset", 99_999) > confirmed]
+        assert len(desk.events_of(topic)) + told[topic] <= len(sent), f"{topic}: told more than was lost"
+    assert desk.stream.confirmed == desk.ledger.last_offset

@@ -1,0 +1,83 @@
+"""The watch: no alarm where all is well, and none that stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mt4pump.client.watch import NS, Watch
+
+WALL_S = 1_700_000_000
+
+
+def watch() -> Watch:
+    return Watch(silence_s=5.0, lag_limit=100, lag_limit_s=10.0)
+
+
+def heard(
+    subject: Watch, number: int, now_s: float, *, wall_s: float = 0.0, waiting: tuple[int, int] = (0, 0), **body: Any
+) -> list[str]:
+    """Take heartbeat ``number``, sent ``number`` seconds after the daemon's start; return the kinds of the notices."""
+    sent_ns = (WALL_S + number) * NS
+    beat = {"epoch": 1, "seq": number, "ts": sent_ns, "uptime_s": float(number), "state": "pumping", **body}
+    now_ns = int((WALL_S + now_s + wall_s) * NS)
+    subject.take(beat, now_s, now_ns)
+    subject.drained()
+    return [notice.kind for notice in subject.changes(now_ns, *waiting)]
+
+
+@pytest.mark.parametrize(("interval_s", "silent_after_s"), [(1.0, 5.0), (10.0, 30.0), (None, 5.0), ("x", 5.0)])
+def test_a_daemon_is_given_three_of_its_own_intervals(interval_s: Any, silent_after_s: float) -> None:
+    subject = watch()
+    heard(subject, 1, 1.0, interval_s=interval_s)
+    assert subject.idle(1.0) == []
+    assert subject.idle(1.0 + silent_after_s - 0.1) == []
+    assert subject.status(1.0 + silent_after_s - 0.1).alive
+    assert not subject.status(1.0 + silent_after_s).alive
+    assert [notice.kind for notice in subject.idle(1.0 + silent_after_s)] == ["silent"]
+
+
+def test_a_reader_whose_clock_is_set_is_not_late() -> None:
+    subject = watch()
+    told = [heard(subject, second, float(second), wall_s=12.0 if second > 5 else 0.0) for second in range(1, 60)]
+    assert not any(told)
+
+
+@pytest.mark.parametrize("step_s", [12, -12])
+def test_a_daemon_whose_clock_is_set_makes_no_reader_late(step_s: int) -> None:
+    subject = watch()
+    told = []
+    for second in range(1, 60):
+        ts = (WALL_S + second + (step_s if second > 5 else 0)) * NS
+        told += heard(subject, second, float(second), ts=ts)
+    assert told == []
+
+
+def test_what_waits_is_as_old_as_the_clocks_of_both_sides_say() -> None:
+    subject = watch()
+    assert heard(subject, 1, 1.0, wall_s=30.0) == []
+    first = (WALL_S + 2) * NS
+    assert heard(subject, 5, 5.0, wall_s=30.0, waiting=(1, first)) == []
+    assert heard(subject, 13, 13.0, wall_s=30.0, waiting=(1, first)) == ["lagging"]
+    assert heard(subject, 14, 14.0, wall_s=30.0) == ["caught_up"]
+
+
+def test_a_delay_that_stays_is_told_for_hours() -> None:
+    subject = watch()
+    assert heard(subject, 1, 1.0) == []
+    assert heard(subject, 2, 14.0) == ["lagging"]
+    assert [heard(subject, second, second + 12.0) for second in range(3, 7_200)] == [[]] * 7_197
+    assert heard(subject, 7_200, 7_200.5) == ["caught_up"]
+
+
+def test_clocks_that_go_apart_slowly_make_no_reader_late() -> None:
+    subject = watch()
+    told = [heard(subject, second, second * 1.0001) for second in range(1, 200_000, 10)]
+    assert not any(told)
+
+
+def test_another_life_of_the_daemon_has_another_start() -> None:
+    subject = watch()
+    assert heard(subject, 1_000, 1_000.0) == []
+    assert heard(subject, 1, 1_001.0, epoch=2) == []
