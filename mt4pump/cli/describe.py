@@ -135,6 +135,8 @@ def fields(name: str, kind: Mapping[Any, Any]) -> Table:
 def _journal(answer: Body, retention: Mapping[Any, Any]) -> str:
     if answer.get("log") is None:
         return "none: nothing can be replayed"
+    if not answer["log"]:
+        return "could not be opened yet: the daemon's log says why, and it tries again"
     age_s, size = retention.get("max_age_s"), retention.get("max_bytes")
     kept = [f"{age_s / 86_400:g} days"] if isinstance(age_s, int | float) and age_s else []
     kept += [size_text(size)] if isinstance(size, int) else []

@@ -151,7 +151,7 @@ def pages_of_journal(stream: Inquiry, to: int | None) -> Job:
 
 
 def _what_is_gone(after: int, head: Body) -> str:
-    first: Any = head.get("first_available") or 0
+    first: Any = head.get("first_available") or int(head.get("last") or 0) + 1  # 0: nothing is stored any more
     if first > after + 1:
         return f"the journal no longer has offsets {after + 1} to {first - 1}: they were deleted (retention)"
     return f"after offset {after} the journal is not whole: events were published while it could not be written"

@@ -112,3 +112,11 @@ def test_the_documents_of_the_contract_need_no_daemon(
 ) -> None:
     assert main(["describe", flag]) == 0
     assert json.loads(capsys.readouterr().out) == document
+
+
+def test_a_journal_that_is_not_open_yet_is_not_called_none(
+    fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.description = {**DESCRIPTION, "log": ""}
+    assert main(["describe"]) == 0
+    assert "journal could not be opened yet: the daemon's log says why, and it tries again" in rows(capsys)

@@ -11,8 +11,8 @@ from threading import Thread
 from mt4pump.client import ClientError, ClientKeys, Event, Position, Query, Snapshot, Subscriber
 from mt4pump.client import Status as DaemonStatus
 from mt4pump_consumers.gateway.door import Door
+from mt4pump_consumers.gateway.hub import HEARTBEAT
 
-HEARTBEAT = "heartbeat"
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 
 log = logging.getLogger(__name__)

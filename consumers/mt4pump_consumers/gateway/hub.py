@@ -15,6 +15,7 @@ from mt4pump_consumers.gateway.last_values import LastValues
 from mt4pump_consumers.gateway.payload import Payload
 from mt4pump_consumers.gateway.protocol import Json, encode, event_message, quote_message
 
+HEARTBEAT = "heartbeat"
 BURST = 2_000
 """Items handled in one wake-up, so that clients are heard in between."""
 RECENT = 4_000
@@ -82,7 +83,7 @@ class Hub:
         self.received += 1
         self.last.keep(event)
         offset = event.offset
-        if offset is not None and not event.snapshot:
+        if offset is not None and event.kind != HEARTBEAT and not event.snapshot:  # a heartbeat's is the journal's
             if len(self.recent) == self.recent.maxlen:
                 self.forgotten = max(self.forgotten, self.recent[0][0])  # healed ones come late: they are not sorted
             self.recent.append((offset, event))
@@ -90,12 +91,14 @@ class Hub:
             if self._conflation.offer(event.topic, event, self._loop.time()):
                 self.emit(event)
             self._start_ticking(self._loop.time())
-        elif event.kind == "heartbeat":
+        elif event.kind == HEARTBEAT:
             self._note_journal(event.body.get("log"), event.body.get("offset") or 0)
         else:
             self.emit(event)
 
     def _note_journal(self, log_id: str | None, offset: int) -> None:
+        if log_id == "":
+            return  # it could not be opened yet: which one it is, and how far, is not known
         if log_id != self.log:
             self.recent.clear()  # offsets of another journal; those of this one so far are no more than ``offset``
             self.forgotten = 0

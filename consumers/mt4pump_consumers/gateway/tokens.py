@@ -166,7 +166,7 @@ class TokenFile:
             if seen == self._seen:
                 return False
             tables = tomllib.loads(self.path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadKey(f"token file {self.path} cannot be read: {error}") from error
         grants = [self._grant(name, table) for name, table in tables.items()]
         self._grants = {grant.digest: grant for grant in grants}

@@ -138,7 +138,7 @@ def load_rules(path: Path) -> tuple[AnyRule, ...]:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
         raise ValueError(f"{path}: {'; '.join(_problems(error))}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib itself chokes on
         raise ValueError(f"{path} is no TOML: {error}") from error
 
 

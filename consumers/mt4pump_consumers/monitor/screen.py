@@ -84,7 +84,7 @@ def state_line(desk: Desk) -> Text:
     line.append("  quote ", "not bold dim")
     line.append(_quote_age(status), "not bold")
     if not status.durable:
-        line.append("  JOURNAL FAILS" if status.log else "  no journal", "bold yellow")
+        line.append("  no journal" if status.log is None else "  JOURNAL FAILS", "bold yellow")
     return line
 
 

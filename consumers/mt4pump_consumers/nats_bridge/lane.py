@@ -105,6 +105,8 @@ class Lane:
 
     async def _serve(self, connection: Connection) -> None:
         description = await self._journal.describe()
+        if description["log"] == "":  # not the same as None, which is a daemon that keeps none
+            raise Setback("mt4pump has a journal that could not be opened yet (its log says why)")
         kinds = _stored_kinds(description)
         stream = Stream(connection.client, self._settings)
         standing = await stream.ready(stream_subjects(kinds, self._settings.subject_prefix))
@@ -219,7 +221,7 @@ class Lane:
         if began and not whole:
             self._counts["not_whole"] += 1
             text = "the journal is not whole after offset %d (it begins at %d): events were deleted or never stored"
-            log.warning(text, began, first)
+            log.warning(text, began, first or last + 1)
         await outbox.settle()
         self._reached, self._since = max(self._reached, last), None
         self._counts["replayed"] += count

@@ -297,3 +297,14 @@ def test_what_came_between_the_first_heartbeat_and_the_gateways_join_is_replayed
     client = run(Journal(8), [], 4, joined=8)  # the heartbeat told of offset 0, and nothing up to 8 came live
     assert client.seqs == [5, 6, 7, 8]
     assert (client.replies[0]["whole"], client.replies[0]["offset"]) == (True, 8)
+
+
+def test_a_heartbeat_while_the_journal_cannot_be_opened_forgets_nothing() -> None:
+    async def run() -> Hub:
+        hub = Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+        for item in (event("heartbeat", 1, log=LOG, offset=3), trade(4, 4), event("heartbeat", 2, log="", offset=0)):
+            hub.event(item)
+        return hub
+
+    hub = asyncio.run(run())
+    assert (hub.log, hub.offset, [offset for offset, _ in hub.recent]) == (LOG, 3, [4])

@@ -25,6 +25,8 @@ def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
         ("", "rule: Field required"),
         ("rule = []", "at least 1 item"),
         ("[[rule]", "is no TOML"),
+        ("rule = " + 5_000 * "9", "is no TOML"),
+        ("rule = " + 5_000 * "[", "is no TOML"),
         (GOOD + GOOD, "two rules have the name big"),
         (GOOD.replace("50", "0"), "rule 1 volume lots: Input should be greater than 0"),
         (GOOD.replace("lots", "lot"), "rule 1 volume lots: Field required"),

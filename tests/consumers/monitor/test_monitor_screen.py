@@ -79,6 +79,7 @@ def test_everything_that_was_asked_for_is_on_it(width: int, height: int) -> None
         ({"age_s": None, "alive": False}, "no heartbeat yet"),
         ({"state": "lost"}, "lost"),
         ({"durable": False}, "JOURNAL FAILS"),
+        ({"durable": False, "log": ""}, "JOURNAL FAILS"),
         ({"durable": False, "log": None}, "no journal"),
         ({"feed_age_s": None}, "quote none yet"),
     ],

@@ -55,3 +55,14 @@ def test_listening_on_a_connection_that_just_closed_is_a_setback_not_the_end() -
 
     with pytest.raises(Setback, match="cannot be heard"):
         asyncio.run(opened())
+
+
+def test_a_journal_that_is_not_open_yet_is_waited_for() -> None:
+    class Journal:
+        async def describe(self) -> dict[str, Any]:
+            return {"log": "", "kinds": {}, "epoch": 1, "offset": 0}
+
+    waiting = lane("first")
+    waiting._journal = Journal()  # type: ignore[assignment]
+    with pytest.raises(Setback, match="could not be opened yet"):
+        asyncio.run(waiting._serve(Connection()))
