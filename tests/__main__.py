@@ -17,7 +17,7 @@ CHECKS = (
     ("types", ["-m", "mypy"]),
     ("tests", ["-m", "pytest", *AT_ONCE, *sys.argv[1:]]),
 )
-WINDOWS = ("tests under Wine", ["-m", "pytest", "-m", "wine", "tests/wine"])
+WINDOWS = ("tests under Wine", ["-m", "pytest", *AT_ONCE, "--no-loadscope-reorder", "-m", "wine", "tests/wine"])
 
 
 def main() -> int:

@@ -175,11 +175,15 @@ class Guarded:
             if pair is not None:
                 self.keys.arm(socket, pair)
             assert self.daemon.query_endpoint is not None
+            wait_ms = int(WAIT_S * 1000) if pair in self.keys.pairs.values() else 300
+            socket.setsockopt(zmq.SNDTIMEO, wait_ms)  # who was refused already has nowhere to send to
+            socket.setsockopt(zmq.RCVTIMEO, wait_ms)
             socket.connect(self.daemon.query_endpoint)
-            socket.send(msgpack.packb(request))
-            if not socket.poll(int(WAIT_S * 1000) if pair in self.keys.pairs.values() else 300):
+            try:
+                socket.send(msgpack.packb(request))
+                packed, *frames = socket.recv_multipart()
+            except zmq.Again:
                 return None
-            packed, *frames = socket.recv_multipart()
             return msgpack.unpackb(packed), {topic.decode() for topic in frames[::2]}
         finally:
             socket.close(0)

