@@ -137,6 +137,11 @@ class TradeBook:
         """Take the open orders of a first table read, which are nobody's news."""
         self.open = {row["order"]: row for row in rows if is_open_order(row)}
 
+    def untold(self, rows: Iterable[Fields]) -> dict[int, Fields]:
+        """Return those rows, by ticket, of whose orders nothing was told since."""
+        told = self.open.keys() | self._ended.keys()
+        return {row["order"]: row for row in rows if row["order"] not in told}
+
     def reconcile(
         self, rows: Iterable[Fields], in_reach: Callable[[int], bool] = lambda _login: True
     ) -> Iterator[TradeEvent]:

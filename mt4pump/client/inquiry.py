@@ -241,7 +241,8 @@ class Inquiry(Delivery):
         self._retry_at_s = max(self._retry_at_s, self._now_s + self._retry_s)
         self.unopened = False
         if not self.joined and self.resume is not None:
-            if self._beat_log == self.resume.log:
+            known_end = max(self.resume.confirmed, *self.resume.ahead.values(), 0)
+            if self._beat_log == self.resume.log and self._proven_to >= known_end:  # else it lost its end
                 self.take_up(self.resume.ahead)
             text = f"the position could not be resumed: events after {self.confirmed} come late, or not at all"
             self.out.append(Notice(NOT_WHOLE, text))

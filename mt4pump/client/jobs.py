@@ -15,6 +15,7 @@ import msgpack
 from mt4pump.client.asking import Ask, QueryError, Reply
 from mt4pump.client.events import SNAPSHOT
 from mt4pump.client.notices import HEALED, NOT_WHOLE, Notice
+from mt4pump.client.position import Position
 from mt4pump.wire import Body
 
 if TYPE_CHECKING:
@@ -170,15 +171,21 @@ def _resume(stream: Inquiry, head: Body) -> bool:
         stream.log = log
     if log != stream.log:
         text = "the position is of another journal: going on from the start of the one there is"
-        stream.start_log(log, 0, text)
+        _start_anew(stream, log, 0, text)
     elif stream.confirmed > last:
         text = (
             f"the journal ends at {last}, the position is {stream.confirmed}: it lost its end, and uses offsets again"
         )
-        stream.start_log(log, last, text)
+        _start_anew(stream, log, last, text)
     elif stream.resume.log in {None, log}:
         stream.take_up(stream.resume.ahead)
     return True
+
+
+def _start_anew(stream: Inquiry, log: str, offset: int, text: str) -> None:
+    """Go on after ``offset`` instead of the position, which must not come back when this join is tried again."""
+    stream.start_log(log, offset, text)
+    stream.resume = Position(log, offset)
 
 
 def _adopt(stream: Inquiry, page: Reply, cut: Body, *, afresh: bool) -> None:

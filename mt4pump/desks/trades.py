@@ -49,7 +49,9 @@ class TradeDesk:
     def recall_late(self, orders: Mapping[int, bytes], ts: int) -> None:
         """Do so whenever they get known: what the read at START would have told is told now, marked synthetic."""
         if not self._primed:
-            self.recall(orders)
+            known = self.book.open | self.book.untold(self._unpacked(orders))
+            self.book.prime(known.values())
+            self._primed = True
             return
         for event in self.book.catch_up(self._unpacked(orders), self._silent, self._in_reach):
             self._tell(event, ts, synthetic=True)

@@ -249,9 +249,13 @@ class Pump(Thread):
         )
 
     def _keep_house(self, now_s: float) -> None:
-        """Follow the wall clock and the permissions, tend the journal, heal, sum up; what fails costs only itself."""
-        for look_after in (self._anchor_clock, self._tend_journal, self._look_at_permissions):
-            self._guarded(look_after)
+        """Follow the wall clock and the permissions, tend the journal, heal, sum up; what fails costs only itself.
+
+        But not a socket that could not be opened again: better no daemon, and a new one, than one that nobody hears.
+        """
+        self._guarded(self._anchor_clock)
+        self._guarded(self._tend_journal)
+        self._look_at_permissions()
         self._guarded(partial(self._heal, now_s))
         self._guarded(partial(self._pulse.sum_up, now_s))
 

@@ -143,6 +143,30 @@ def test_a_late_join_takes_up_what_the_position_had_ahead() -> None:
     assert desk.stream.counts["lost"] == 0
 
 
+@pytest.mark.parametrize("how", ["the join is repeated", "the endpoint is given up"])
+def test_where_a_journal_lost_its_end_what_a_position_had_ahead_is_forgotten_for_good(how: str) -> None:
+    """Offsets are used again: what comes under them is new."""
+    ledger = stored(*["trade.7"] * 3)
+    desk = Desk(ledger=ledger, resume=Position("log-1", 10, {"trade.7": 12}), options=StreamOptions(heal_timeout_s=3))
+    desk.answering = False
+    desk.take(ledger.beat())
+    if how == "the join is repeated":
+        desk.answer()  # describe; the next step fails, and all begins anew
+        desk.refuse()
+        desk.answering = True
+        desk.wait(5.0)
+    else:
+        for _ in range(8):
+            desk.take(ledger.beat())
+            if desk.ask() is not None:
+                desk.refuse()
+            desk.wait(1.0)
+    assert desk.stream.joined
+    before = len(desk.offsets())
+    desk.take(ledger.event("trade.7"), ledger.event("trade.7"))
+    assert desk.offsets()[before:] == [4, 5]
+
+
 @pytest.mark.parametrize("options", [StreamOptions(heal=False), StreamOptions(query=False, snapshot=False)], ids=str)
 def test_without_healing_the_position_follows_clean_heartbeats(options: StreamOptions) -> None:
     desk = Desk(ledger=stored("trade.1"), options=options)

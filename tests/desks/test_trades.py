@@ -316,6 +316,18 @@ def test_what_ended_while_no_daemon_ran_is_told_when_it_gets_known_only_after_th
         assert second.bus.events() == []
 
 
+def test_what_ended_before_the_start_is_not_told_again_when_the_orders_before_get_known_late() -> None:
+    with stand(b"trade.") as first:
+        first.manager.tables["trades"] = trade(1) + trade(2)
+        first.start()
+        remembered = first.intake.trades.open_orders()
+    with stand(b"trade.") as second:
+        assert told(second.take(TRADES, DELETE, trade(1, **SHUT))) == [("trade.100", 1, "closed", "delete", None)]
+        second.intake.trades.recall_late(remembered, 7)
+        assert second.bus.events() == []
+        assert told(second.start()) == [("trade.100", 2, "closed", "delete", True)]
+
+
 def test_a_record_behind_an_end_that_a_table_told_says_that_the_order_is_not_open(busy: Stand) -> None:
     busy.manager.tables["trades"] = trade(2, cmd=2)
     assert told(busy.take(TRADES)) == [("trade.100", 1, "closed", "delete", True)]

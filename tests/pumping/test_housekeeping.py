@@ -40,6 +40,19 @@ def test_permissions_are_looked_at_long_before_a_rare_heartbeat(
     works.finish()
 
 
+def test_a_socket_that_cannot_be_opened_again_ends_the_daemon_rather_than_leaving_it_mute(
+    own: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor(_socket: object) -> None:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    works = Works(own, heartbeat_interval_s=0.01, taken_away=lambda: True)
+    monkeypatch.setattr(works.publisher.connections, "watch", no_descriptor)
+    works.begin()
+    works.pump.join(LIMIT_S)
+    assert isinstance(works.pump.crash, zmq.ZMQError)
+
+
 def test_a_revoked_client_is_out_within_what_is_promised() -> None:
     assert gatekeeper.LOOK_EVERY_S + pump_module.HOUSE_INTERVAL_S < REVOKED_WITHIN_S
 
