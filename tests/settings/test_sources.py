@@ -181,7 +181,7 @@ def test_a_home_that_nobody_has_is_named_with_who_asked_for_it(monkeypatch: pyte
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", homeless)
-    text = "~x/f.toml cannot be expanded: Could not determine home directory.; write the whole path"
+    text = f"{Path('~x/f.toml')} cannot be expanded: Could not determine home directory.; write the whole path"
     assert problems_of(SIMULATOR, config=Path("~x/f.toml")) == [f"config (--config): {text}"]
     environ = {"MT4PUMP_CONFIG": "~x/f.toml"}
     assert problems_of(SIMULATOR, environ) == [f"config (environment variable MT4PUMP_CONFIG): {text}"]
