@@ -17,7 +17,8 @@ CHECKS = (
     ("types", ["-m", "mypy"]),
     ("tests", ["-m", "pytest", *AT_ONCE, *sys.argv[1:]]),
 )
-WINDOWS = ("tests under Wine", ["-m", "pytest", *AT_ONCE, "--no-loadscope-reorder", "-m", "wine", "tests/wine"])
+WINDOWS = ("tests under Wine", ["-m", "pytest", "-n", "2", "--dist", "worksteal", "-m", "wine", "tests/wine"])
+"""One of them is a whole suite: the other worker takes what waits behind it."""
 
 
 def main() -> int:

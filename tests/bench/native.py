@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import math
+import shutil
 import statistics
 import tempfile
 from pathlib import Path
@@ -28,7 +30,7 @@ class NativeFeed:
 
     def __init__(self) -> None:
         if NativeFeed._vendor is None:
-            NativeFeed._path = compile_fake(Path(tempfile.mkdtemp(prefix="mt4pump-bench-")))
+            NativeFeed._path = compile_fake(_folder())
             NativeFeed._vendor = Vendor(NativeFeed._path)
         assert NativeFeed._path is not None
         self._control = NativeFeed._vendor
@@ -37,7 +39,7 @@ class NativeFeed:
         names = (CON_SYMBOL.pack({"symbol": f"BENCH{number:02d}", "digits": 5}) for number in range(SYMBOLS))
         self._control.set_table("SymbolsGetAll", names)
         self._library = load(NativeFeed._path)
-        self._folder = Path(tempfile.mkdtemp(prefix="mt4pump-bench-"))
+        self._folder = _folder()
         self.source = Source(self._session, self._counters, _nothing, _nothing)
 
     def _session(self) -> DllManager:
@@ -64,6 +66,13 @@ class NativeFeed:
         """Return what the callback took, measured on the native side."""
         durations = self._control.durations_ns()
         return f"callback p50 {statistics.median(durations) / 1e3:.2f} µs" if durations else ""
+
+
+def _folder() -> Path:
+    """Return a new folder, which goes when the process ends."""
+    made = Path(tempfile.mkdtemp(prefix="mt4pump-bench-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _nothing() -> None:
