@@ -28,14 +28,14 @@ class Feed(Thread):
         self,
         endpoint: str,
         *,
-        query_endpoint: str | None,
+        query_endpoint: str,
         keys: ClientKeys | None,
         topics: Sequence[str],
         silence_s: float,
         door: Door,
     ) -> None:
         super().__init__(name="feed", daemon=True)
-        self._endpoint, self._query_address, self._keys = endpoint, query_address(endpoint, query_endpoint), keys
+        self._endpoint, self._query_endpoint, self._keys = endpoint, query_endpoint, keys
         self._topics, self._silence_s = topics, silence_s
         self._door = door
         self._stopping = Flag()
@@ -59,12 +59,12 @@ class Feed(Thread):
             snapshot=True,
             notices=True,
             resume_from=self._position,
-            query_endpoint=self._query_address,
+            query_endpoint=self._query_endpoint,
         )
 
     def query(self) -> Query:
         """Return a new connection for questions; the caller closes it."""
-        return Query(self._query_address, keys=self._keys)
+        return Query(self._query_endpoint, keys=self._keys)
 
     def cut(self) -> Snapshot:
         """Return the last values of all that is read, at this moment; raises ClientError."""
@@ -108,13 +108,3 @@ class Feed(Thread):
         self._stopping.set()
         if self._subscriber is not None:
             self._subscriber.close()
-
-
-def query_address(endpoint: str, query_endpoint: str | None) -> str:
-    """Return where questions go: as set, or the port after the stream's; raises ClientError."""
-    if query_endpoint is not None:
-        return query_endpoint
-    host, _, port = endpoint.rpartition(":")
-    if not port.isdecimal():
-        raise ClientError("arguments", f"endpoint {endpoint} has no port to count on from: give query-endpoint")
-    return f"{host}:{int(port) + 1}"

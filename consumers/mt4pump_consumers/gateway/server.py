@@ -120,14 +120,14 @@ class Gateway:
             keys = ClientKeys.load(settings.keys) if settings.keys is not None else None
             feed = Feed(
                 settings.endpoint,
-                query_endpoint=settings.query_endpoint,
+                query_endpoint=settings.query_address,
                 keys=keys,
                 topics=settings.topics,
                 silence_s=settings.silence_s,
                 door=self.hub.door,
             )
             feed.subscriber().close()  # says now what could never work
-        except ClientError as error:
+        except (ClientError, ValueError) as error:
             raise CannotStart(str(error)) from error
         return feed
 

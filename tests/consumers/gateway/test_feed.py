@@ -54,7 +54,9 @@ def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_door_is_told(
     subscribers, door = Subscribers(), Door(lambda: None, None)
     monkeypatch.setattr(feed, "Subscriber", subscribers)
     monkeypatch.setattr(feed, "RETRY_FIRST_S", 0.0)
-    thread = Feed("tcp://127.0.0.1:9", query_endpoint=None, keys=None, topics=["*"], silence_s=5, door=door)
+    thread = Feed(
+        "tcp://127.0.0.1:9", query_endpoint="tcp://127.0.0.1:10", keys=None, topics=["*"], silence_s=5, door=door
+    )
     thread.start()
     assert subscribers.has_second.wait(LIMIT_S)
     thread.stop()
