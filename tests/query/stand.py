@@ -187,9 +187,9 @@ def answer_of(frames: Sequence[bytes]) -> Answer:
 
 
 class Bench(NamedTuple):
-    """What `stand` is made of; every part has a plain default."""
+    """What `stand` is made of; every part has a plain default, but a page has time: the machine may stand still."""
 
-    options: QueryOptions = QueryOptions()
+    options: QueryOptions = QueryOptions(page_s=LIMIT_S)
     pump: FakePump | None = None
     reader: Reader | None = None
     allowed: Callable[[str], Only] = lambda _user: Only(b"")
