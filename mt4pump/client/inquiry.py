@@ -219,6 +219,8 @@ class Inquiry(Delivery):
         if code == "forbidden" and not self._opens_gate:
             self._tails_allowed = False  # these keys hear only what is stored: there are no such tails
             return
+        if not self._opens_gate and code not in FOR_GOOD:
+            self._tails_wanted = self._unstored_wanted = True  # nothing else would have it looked for again
         self.counts["query_failures"] += 1
         if not self._failing:
             self._failing = True

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.client.events import Event, Quote
+from mt4pump.client.inquiry import RETRY_S
 from mt4pump.client.notices import Confirm
 from mt4pump.client.options import StreamOptions
 from mt4pump.client.position import Bookmark, Position
@@ -87,6 +88,25 @@ def test_a_lost_tail_of_quotes_is_told_and_the_cache_is_refreshed() -> None:
     assert desk.stream.quotes["EURUSD"].bid == 2.0
     desk.take(desk.ledger.event("quote.EURUSD", bid=3.0))
     assert desk.stream.counts["lost"] == 1
+
+
+@pytest.mark.parametrize("code", ["timeout", "busy"])
+def test_a_look_for_lost_quotes_that_failed_is_taken_again_though_all_heartbeats_are_clean(code: str) -> None:
+    desk = Desk().live()
+    desk.take(desk.ledger.event("quote.EURUSD"))
+    desk.ledger.event("quote.EURUSD")
+    desk.ledger.turned_away += 1
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    desk.refuse(code)
+    desk.answering = True
+    desk.wait(RETRY_S)
+    desk.take(desk.ledger.beat())
+    desk.take(desk.ledger.beat())
+    assert desk.notices("lost") == [("lost", "quote.EURUSD", 1)]
+    asked = desk.stream.number
+    desk.take(desk.ledger.beat())
+    assert desk.stream.number == asked
 
 
 def test_what_the_journal_has_not_is_told_as_lost() -> None:
