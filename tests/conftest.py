@@ -1,12 +1,19 @@
 """What all tests share: the fake vendor library, and CI's rule that a skipped test is a failed run."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 
 pytest_plugins = ["tests.vendor.fixtures"]
 REQUIRE_ALL = "REQUIRE_ALL_TESTS"
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which a shell's background job ignores, as would every program that a test starts from there."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
