@@ -15,7 +15,7 @@ from mt4pump.publishing.publisher import Publisher, SocketOptions
 from mt4pump.wire import Body, decode_frames
 
 ANY_PORT = "tcp://127.0.0.1:*"
-LIMIT_S = 10.0
+LIMIT_S = 40.0
 """No wait takes this long unless something is broken."""
 FENCE = b"fence"
 SYNC = b"sync"

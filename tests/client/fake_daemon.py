@@ -14,7 +14,7 @@ import zmq
 from tests.client.ledger import Frames, Ledger
 
 BEAT_S = 0.05
-LIMIT_S = 10.0
+LIMIT_S = 40.0
 
 
 class FakeDaemon:

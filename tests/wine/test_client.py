@@ -12,7 +12,7 @@ from tests.programs import program
 from tests.wine.machine import Machine
 
 LIMIT_S = 60.0
-STOP_LIMIT_S = 10.0
+STOP_LIMIT_S = 30.0
 TOLD = 4
 
 ASYNC = f"""\

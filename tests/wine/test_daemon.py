@@ -19,7 +19,7 @@ from tests.vendor.scenario import QUOTES, TRADES, VARIABLE, trading
 from tests.wine.console import EVENTS, raising
 from tests.wine.machine import Machine
 
-STOP_LIMIT_S = 10.0
+STOP_LIMIT_S = 30.0
 LOOK_LIMIT_S = 120.0
 """To find who holds an address, Wine searches all of the host's processes once per connection of the host."""
 

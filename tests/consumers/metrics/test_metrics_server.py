@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from tests.consumers.metrics.metrics_run import until
 
-LIMIT_S = 10.0
+LIMIT_S = 40.0
 
 
 @contextmanager
