@@ -11,6 +11,7 @@ import zmq
 from mt4pump import __version__
 from mt4pump.clock import wall_clock
 from mt4pump.complaints import Complaints
+from mt4pump.errors import StandstillError
 from mt4pump.journal import Journal, JournalReader
 from mt4pump.pumping.emitter import Emitter
 from mt4pump.pumping.inbox import Inbox
@@ -22,6 +23,7 @@ from mt4pump.query import QueryServer, Way
 from mt4pump.running.description import Description
 from mt4pump.running.instance import Instance
 from mt4pump.running.sources import Source
+from mt4pump.running.standstill import Standstill
 from mt4pump.running.wiring import (
     intake_options,
     journal_options,
@@ -61,6 +63,8 @@ class Daemon:
 
     def _build(self, settings: Settings, source: Source, undo: ExitStack) -> None:
         self._source = source
+        self._standstill = Standstill(settings.hang_timeout_s)
+        self._hang: StandstillError | None = None
         now_ns, anchor = wall_clock()
         complaints = Complaints(log)
         self._instance = undo.enter_context(Instance(settings.data_dir))
@@ -205,7 +209,14 @@ class Daemon:
     @property
     def crash(self) -> BaseException | None:
         """Return what ended a thread that should still run, if anything did."""
-        return self._pump.crash or self._supervisor.crash or (self._query.crash if self._query else None)
+        query_crash = self._query.crash if self._query else None
+        return self._pump.crash or self._supervisor.crash or query_crash or self._hang
+
+    def look_after(self) -> None:
+        """See whether all threads go on; to be called often. One that stands still for too long is a `crash`."""
+        pump, supervisor = self._pump, self._supervisor
+        marks = {pump: pump.turns if pump.is_alive() else None, supervisor: supervisor.calling}
+        self._hang = self._hang or self._standstill.look(marks)
 
     def stop(self) -> bool:
         """End the session, publish the last heartbeat, close sockets and journal; return whether all ended in time.

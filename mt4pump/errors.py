@@ -12,6 +12,7 @@
     ├── ManagerError(call, code)     the Manager API returned a code that is not success
     │   ├── LoginError               refused: login, password, rights, licence; a retry will not help by itself
     │   └── ConnectionLost           the session is gone, or was closed by us
+    ├── StandstillError              a thread does not go on: the daemon ends, to be started anew
     ├── ClientError(code)            the client was asked for what it cannot do, or the daemon refused a query
     ├── LayoutError                  bytes that are not the record they should be
     ├── FrameError                   a message on the wire that is not ours
@@ -63,6 +64,10 @@ class LoginError(ManagerError):
 
 class ConnectionLost(ManagerError):
     """There is no session any more."""
+
+
+class StandstillError(PumpError):
+    """A thread that must go on stands still; the text says which, for how long and where."""
 
 
 class LayoutError(PumpError):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mt4pump.errors import ConnectionLost, LoginError, PumpError
 from mt4pump.logs import fact
@@ -24,6 +24,8 @@ ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT, REREAD = (2**31 + word for w
 """Words to the pump thread, in order with the events; beyond a C int, so that no pump code can be one."""
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = ra
 
 
 class Supervisor(Thread):
-    """Keeps one Manager session alive until `stop`. ``status`` may be read from any thread."""
+    """Keeps one Manager session alive until `stop`. ``status`` and ``calling`` may be read from any thread.
+
+    ``calling`` is the number of the call into the Manager API that has not come back yet, None outside of any.
+    """
 
     def __init__(self, factory: ManagerFactory, inbox: Inbox, plan: SessionPlan, now_s: Clock = time.monotonic) -> None:
         super().__init__(name="supervisor", daemon=True)
@@ -100,6 +105,8 @@ class Supervisor(Thread):
         self._ending = Event()
         self._link: Link | None = None
         self._reconnects = 0
+        self._calls = 0
+        self.calling: int | None = None
         self.crash: BaseException | None = None
         self.status = SessionStatus(CONNECTING, inbox.now_ns() // 1_000_000)
 
@@ -157,14 +164,23 @@ class Supervisor(Thread):
 
     def _open(self, server: str) -> Link:
         """Make a Manager, connect, log in and switch to pumping."""
-        link = Link(self._factory(), server, self._plan.login)
+        link = Link(self._call(self._factory), server, self._plan.login)
         self._link = link
-        link.manager.connect(server)
-        link.manager.login(self._plan.login, self._plan.password)
+        self._call(link.manager.connect, server)
+        self._call(link.manager.login, self._plan.login, self._plan.password)
         self._enter(LOGGED_IN, server)
         self._inbox.tell(ATTACH, link)
-        link.manager.pump(self._plan.flags, self._inbox.notify)
+        self._call(link.manager.pump, self._plan.flags, self._inbox.notify)
         return link
+
+    def _call(self, act: Callable[..., Result], *args: object) -> Result:
+        """Call into the API, and let it be seen for how long."""
+        self._calls += 1
+        self.calling = self._calls
+        try:
+            return act(*args)
+        finally:
+            self.calling = None
 
     def _await_start(self, link: Link) -> None:
         """Wait for START_PUMPING: the switch only says that the request was taken."""
@@ -187,7 +203,7 @@ class Supervisor(Thread):
                 break
             if link.stopped.is_set():
                 return "STOP_PUMPING: the server or the link ended the session"
-            if not link.manager.is_connected():
+            if not self._call(link.manager.is_connected):
                 return "no link: IsConnected is false"
             if self._inbox.received != received:
                 received, alive_s = self._inbox.received, self._now_s()
@@ -205,7 +221,7 @@ class Supervisor(Thread):
             return
         self._inbox.tell(DETACH, (link, reason))
         try:
-            link.manager.close()
+            self._call(link.manager.close)
         except PumpError as error:
             log.warning("closing the session: %s", error)
 

@@ -64,6 +64,7 @@ def _live(
         daemon.start()
         notifier.ready(_in_words(daemon))
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
+            daemon.look_after()
             notifier.turned(daemon.turns)
             notifier.status(_in_words(daemon))
             asked = desk.poll()

@@ -168,6 +168,12 @@ class Settings(BaseSettings):
     reconcile_interval_s: Annotated[Seconds, Field(ge=0, le=86_400)] = _in(
         CARE, "seconds between comparisons of all trades and accounts with the server's; 0 for never", 300.0
     )
+    hang_timeout_s: Annotated[Seconds, Field(ge=0, le=86_400)] = _in(
+        CARE,
+        "seconds that one call into the library may take; then the daemon ends with code 1, for its service manager to "
+        "start it anew; 0 for no limit",
+        120.0,
+    )
     switch_interval_s: Annotated[Seconds, Field(ge=0.000_01, le=0.1)] = _in(
         CARE, "seconds after which a busy Python thread lets the next one run", 0.0005
     )
