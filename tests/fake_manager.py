@@ -89,6 +89,8 @@ class FakeManager:
 
     def table(self, name: str) -> bytes:
         self._called(f"table {name}")
+        if not self.connected:
+            raise lost(f"table {name}")
         return self.tables[name]
 
     def request_news_body(self, key: int) -> None:

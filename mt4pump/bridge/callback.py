@@ -119,7 +119,11 @@ class Callback:
 
 
 def body_behind(record: bytes, pointer_offset: int, length_offset: int) -> bytes:
-    """Return the text behind the record's 32-bit pointer, which is whole only in a 32-bit process."""
+    """Return the text behind the record's 32-bit pointer, which is whole only in a 32-bit process.
+
+    Whether NewsTopicNew's ``body_len`` counts bytes or characters the API does not say. It is taken for bytes: were it
+    characters, half of the text would be read, but never what lies behind it.
+    """
     (pointer,) = struct.unpack_from("<I", record, pointer_offset)
     (length,) = struct.unpack_from("<i", record, length_offset)
     return string_at(pointer, length) if pointer and 0 < length <= BODY_LIMIT_BYTES else b""

@@ -118,7 +118,12 @@ class DllManager:
         """Return a whole table as one array of records, copied and freed."""
         method = TABLE_METHODS[name]
         with self._reading(method) as interface:
-            return interface.array(method, Record.known[TABLES[name]].size) if interface.has(method) else b""
+            array = interface.array(method, Record.known[TABLES[name]].size) if interface.has(method) else b""
+            # Under the same hold of the door: `is_connected` says True whenever another thread has it.
+            if not interface.call("IsConnected"):
+                why = f"the link was gone by the time table {name} was read, so that it may be empty or cut"
+                raise ConnectionLost(method, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", why)
+        return array
 
     def request_news_body(self, key: int) -> None:
         """NewsBodyRequest; does nothing in the 64-bit DLL, which cannot give bodies."""

@@ -60,14 +60,6 @@ class Interface:
             kind = LoginError
         return kind(name, code, return_code_name(code), described)
 
-    def set_working_directory(self, folder: Path) -> None:
-        """Have the DLL write its logs, ``symbols.raw`` and ``mailbox`` below ``folder``; before Connect only."""
-        try:
-            path = ansi_path(folder)
-        except ValueError as error:
-            raise LibraryError(f"the API takes paths in Windows' ANSI code page only: {folder}: {error}") from error
-        self.call("WorkingDirectory", path)
-
     def array(self, name: str, record_bytes: int) -> bytes:
         """Return a copy of the array that method ``name`` allocates, and free it. NULL with total 0 is no record."""
         total = c_int(0)
@@ -112,7 +104,9 @@ def plugin_array(record: bytes, element_bytes: int, limit: int = 1024) -> bytes 
 
 
 def ansi_path(path: Path) -> bytes:
-    """Return a path as the API's ANSI functions take it; raises ValueError where the code page lacks a letter."""
-    if sys.platform == "win32":
-        return str(path).encode("mbcs", "strict")
-    return os.fsencode(path)
+    """Return a path as the API's ANSI functions take it; raises LibraryError where the code page lacks a letter."""
+    try:
+        return str(path).encode("mbcs", "strict") if sys.platform == "win32" else os.fsencode(path)
+    except UnicodeEncodeError as error:
+        told = f"the API takes paths in Windows' ANSI code page only, and {path} has letters that it lacks"
+        raise LibraryError(f"{told}: set data_dir to a folder with plain letters") from error

@@ -11,7 +11,7 @@ from ctypes import c_int, c_void_p
 from pathlib import Path
 
 from mt4pump.bridge.callback import Callback
-from mt4pump.bridge.interface import Interface
+from mt4pump.bridge.interface import Interface, ansi_path
 from mt4pump.bridge.prototypes import WORD_BITS
 from mt4pump.errors import LibraryError
 
@@ -45,7 +45,11 @@ class Library:
         return self.version & 0xFFFF
 
     def create(self, working_directory: Path) -> Interface:
-        """Return a new interface that keeps its files in ``working_directory`` (made when missing)."""
+        """Return a new interface that writes logs, ``symbols.raw`` and ``mailbox`` below ``working_directory``.
+
+        The folder is made when missing. Raises LibraryError.
+        """
+        path = ansi_path(working_directory)  # first: what fails after MtManCreate would leave an interface behind
         try:
             working_directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,7 +59,7 @@ class Library:
         if not pointer.value:  # the number returned is not a RET_ code: only the pointer tells
             raise LibraryError(f"{self.path}: MtManCreate({self.version}) gave no interface (returned {result})")
         interface = Interface(pointer.value)
-        interface.set_working_directory(working_directory)
+        interface.call("WorkingDirectory", path)
         return interface
 
 

@@ -261,7 +261,7 @@ NEWS_TOPIC_NEW = (
     "subject:: headline",
     "category:: category",
     "flags: flags NewsFlags: what kind of news it is",
-    "body_len:: length of the body; bytes or characters, the API does not say",
+    "body_len:: length of the body; bytes or characters, the API does not say: so many bytes of it are in body",
     "languages_list: Windows language id: the other languages that it exists in",
     "datetime:: when it was published, as the API has it: its unit is not known",
 )

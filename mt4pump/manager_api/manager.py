@@ -54,7 +54,11 @@ class Manager(Protocol):
         """
 
     def table(self, name: str) -> bytes:
-        """Return the whole table ``name`` (a key of `TABLES`) as one array of records; empty when there is none."""
+        """Return the whole table ``name`` (a key of `TABLES`) as one array of records; empty when there is none.
+
+        Raises `ConnectionLost` when the link was gone by the time it was read: a dying session may answer with empty
+        tables, which would be told as if everything had been deleted.
+        """
 
     def request_news_body(self, key: int) -> None:
         """Ask the server for the body of news ``key``; UPDATE_NEWS_BODY follows."""

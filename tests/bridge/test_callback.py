@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from ctypes import c_void_p
+from ctypes import addressof, c_void_p, create_string_buffer
 
 import pytest
 
+from mt4pump.bridge import callback as callback_module
 from mt4pump.bridge.callback import RECORD_BYTES, Callback
 from mt4pump.bridge.library import Library
 from mt4pump.bridge.prototypes import POINTER_BYTES
@@ -14,6 +15,7 @@ from mt4pump.manager_api.codes import PumpCode
 from mt4pump.manager_api.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
+from tests.bridge.low_memory import low_memory
 from tests.reference import api_layout
 from tests.vendor.control import Vendor
 
@@ -106,6 +108,54 @@ class TestEvents:
         vendor.emit(code, 0, data)
         vendor.wait()
         assert hearing.data(code) == [data]
+
+
+class TestBodies:
+    """Texts behind a record, where its 32-bit pointer is whole."""
+
+    @pytest.fixture(autouse=True)
+    def _whole_pointers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(callback_module, "POINTER_BYTES", 4)
+
+    def heard(self, code: PumpCode, record: bytes) -> bytes:
+        """Return what a callback with ``record`` hands on."""
+        callback, hearing = Callback(), Hearing()
+        data = create_string_buffer(record, len(record))
+        callback.function(code, 0, c_void_p(addressof(data)), c_void_p(callback.open(hearing)))
+        assert callback.errors == 0, callback.last_error
+        return hearing.events[0].data
+
+    @pytest.mark.parametrize(
+        ("code", "length"),
+        [
+            (PumpCode.UPDATE_NEWS, "bodylen"),
+            (PumpCode.UPDATE_MAIL, "bodylen"),
+            (PumpCode.UPDATE_NEWS_NEW, "body_len"),
+        ],
+    )
+    def test_body_arrives_behind_its_record_and_ends_where_the_record_says(self, code: PumpCode, length: str) -> None:
+        with low_memory(b"a text, and what is none of it") as address:
+            record = CALLBACK_RECORD[code].pack({"body": address, length: 6})
+            assert self.heard(code, record) == record + b"a text"
+
+    @pytest.mark.parametrize("length", [0, -1, -2, -(2**31)])
+    def test_body_without_a_length_is_not_read(self, length: int) -> None:
+        with low_memory(b"not to be read\0") as address:
+            record = NEWS_TOPIC.pack({"body": address, "bodylen": length})
+            assert self.heard(PumpCode.UPDATE_NEWS, record) == record
+
+    def test_body_without_a_pointer_is_not_read(self) -> None:
+        record = NEWS_TOPIC.pack({"body": 0, "bodylen": 6})
+        assert self.heard(PumpCode.UPDATE_NEWS, record) == record
+
+    @pytest.mark.parametrize(("length", "body"), [(8, b"as long "), (9, b"")])
+    def test_body_longer_than_the_limit_is_not_read(
+        self, length: int, body: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(callback_module, "BODY_LIMIT_BYTES", 8)
+        with low_memory(b"as long as this") as address:
+            record = NEWS_TOPIC.pack({"body": address, "bodylen": length})
+            assert self.heard(PumpCode.UPDATE_NEWS, record) == record + body
 
 
 class TestPointers:

@@ -21,6 +21,24 @@ from tests.vendor.control import Vendor
 START, STOP, PING = PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING
 
 
+class ClosingDoor:
+    """A door behind which the session is closed just before it opens to the first who asks."""
+
+    def __init__(self, manager: DllManager) -> None:
+        self._lock = threading.Lock()
+        self._closes = [manager.close]
+
+    def acquire(self, timeout: float) -> bool:
+        """Close the session once, then take the lock."""
+        if self._closes:
+            self._closes.pop()()
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        self._lock.release()
+
+
 class TestClose:
     """Disconnect, then Release, whatever else goes on."""
 
@@ -65,6 +83,14 @@ class TestClose:
         with pytest.raises(ConnectionLost, match="closed"):
             READS[name](pumping)
         assert vendor.count("calls_after_release") == 0
+
+    def test_session_that_closes_while_the_question_waits_is_not_asked(
+        self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pumping, "_door", ClosingDoor(pumping))
+        assert not pumping.is_connected()
+        assert vendor.count("live_interfaces") == 0
+        assert vendor.count("calls_after_release") == 0, "a call on a released interface crashes the real DLL"
 
     def test_closed_session_is_not_connected(self, pumping: DllManager, vendor: Vendor) -> None:
         pumping.close()

@@ -9,11 +9,13 @@ import pytest
 from mt4pump.bridge import dll_manager as module
 from mt4pump.bridge.dll_manager import QUOTES_PER_CALL, DllManager
 from mt4pump.bridge.prototypes import POINTER_BYTES, TABLE_METHODS
+from mt4pump.desks.reader import Reader
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
 from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO
+from mt4pump.manager_api.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO, TRADE_RECORD
 from mt4pump.manager_api.manager import TABLES, Manager
 from mt4pump.manager_api.record import Record
+from mt4pump.session import Link
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, stuck_read
@@ -38,6 +40,28 @@ def as_manager(manager: DllManager) -> Manager:
 def tick(symbol: str, bid: float) -> bytes:
     """Return a SymbolInfo record."""
     return SYMBOL_INFO.pack({"symbol": symbol, "digits": 5, "bid": bid, "ask": bid})
+
+
+class BusyDoor:
+    """A door that opens once and then is busy for longer than anybody waits."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """Return whether this is the first to ask; who waits without a limit must be."""
+        self.asked += 1
+        assert self.asked == 1 or timeout >= 0, "waits for ever"
+        return self.asked == 1
+
+    def release(self) -> None:
+        """Let nobody in all the same."""
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class TestSessionStart:
@@ -322,6 +346,31 @@ class TestLink:
         vendor.wait()
         assert hearing.codes() == [START, STOP, STOP, STOP]
         assert not pumping.is_connected()
+
+    @pytest.mark.parametrize("name", TABLES)
+    def test_table_of_a_lost_link_is_not_believed(self, name: str, pumping: DllManager, vendor: Vendor) -> None:
+        vendor.lose_link(stops=0)
+        with pytest.raises(ConnectionLost, match=f"gone by the time table {name} was read"):
+            pumping.table(name)
+
+    def test_whole_table_of_a_lost_link_is_not_believed_but_freed(self, pumping: DllManager, vendor: Vendor) -> None:
+        vendor.set_table("TradesGet", [TRADE_RECORD.pack({"order": 1})])
+        vendor.set_connected(connected=False)
+        with pytest.raises(ConnectionLost):
+            pumping.table("trades")
+        assert vendor.count("outstanding") == 0
+
+    def test_table_of_a_lost_link_is_not_believed_while_another_thread_is_inside(
+        self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # As the supervisor, in a slow IsConnected, has the door as soon as the read lets go of it.
+        reader = Reader()
+        reader.link = Link(pumping, "host:443", 1)
+        vendor.lose_link(stops=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(pumping, "_door", BusyDoor())
+            with pytest.raises(ConnectionLost):
+                reader.table("trades")
 
     def test_mute_link_still_says_connected(self, pumping: DllManager, vendor: Vendor) -> None:
         assert pumping.is_connected()

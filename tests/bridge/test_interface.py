@@ -11,10 +11,10 @@ import pytest
 from mt4pump.bridge import interface as interface_module
 from mt4pump.bridge.interface import Interface, ansi_path, plugin_array
 from mt4pump.bridge.library import Library
-from mt4pump.bridge.prototypes import POINTER_BYTES
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
 from mt4pump.manager_api.codes import LOGIN_REFUSALS, ReturnCode
 from mt4pump.manager_api.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, TRADE_RECORD
+from tests.bridge.low_memory import low_memory
 from tests.vendor.control import Vendor
 
 FAILURES = sorted(set(ReturnCode) - {ReturnCode.RET_OK, ReturnCode.RET_OK_NONE})
@@ -156,16 +156,28 @@ class TestArrays:
 class TestPlainFunctions:
     """What needs no interface."""
 
-    def test_plugin_array_is_followed_only_where_the_pointer_is_whole(self) -> None:
-        record = CON_PLUGIN_PARAM.pack({"params": 0xDEADBEEC, "total": 3})
-        if POINTER_BYTES == 8:
-            assert plugin_array(record, PLUGIN_CFG.size) is None
+    @pytest.mark.parametrize("pointer_bytes", [4, 8])
+    def test_plugin_array_is_followed_only_where_the_pointer_is_whole(
+        self, pointer_bytes: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(interface_module, "POINTER_BYTES", pointer_bytes)
+        parameters = b"".join(PLUGIN_CFG.pack({"name": f"limit {number}"}) for number in range(3))
+        with low_memory(parameters) as address:
+            record = CON_PLUGIN_PARAM.pack({"params": address, "total": 3})
+            assert plugin_array(record, PLUGIN_CFG.size) == (parameters if pointer_bytes == 4 else None)
 
-    @pytest.mark.parametrize(
-        "values", [{"params": 0, "total": 3}, {"params": 16, "total": -1}, {"params": 16, "total": 9999}]
-    )
-    def test_plugin_array_without_pointer_or_with_a_mad_total_is_none(self, values: dict[str, int]) -> None:
-        assert plugin_array(CON_PLUGIN_PARAM.pack(values), PLUGIN_CFG.size) is None
+    @pytest.mark.parametrize(("total", "expected"), [(0, b""), (2, b"abcd"), (3, None), (-1, None), (-(2**31), None)])
+    def test_plugin_array_with_a_mad_total_is_none(
+        self, total: int, expected: bytes | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(interface_module, "POINTER_BYTES", 4)
+        with low_memory(b"abcdef") as address:
+            record = CON_PLUGIN_PARAM.pack({"params": address, "total": total})
+            assert plugin_array(record, 2, limit=2) == expected
+
+    def test_plugin_array_without_a_pointer_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(interface_module, "POINTER_BYTES", 4)
+        assert plugin_array(CON_PLUGIN_PARAM.pack({"params": 0, "total": 3}), PLUGIN_CFG.size) is None
 
     @pytest.mark.skipif(sys.platform == "win32", reason="on Windows the ANSI code page decides")
     def test_path_keeps_its_bytes(self) -> None:

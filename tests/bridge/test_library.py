@@ -196,6 +196,13 @@ class TestCreate:
         ):
             library.create(tmp_path)
 
+    def test_working_folder_outside_the_code_page_costs_no_interface_and_names_the_cure(
+        self, library: Library, vendor: Vendor, tmp_path: Path
+    ) -> None:
+        with pytest.raises(LibraryError, match=r"ANSI code page only.*set data_dir to a folder with plain letters"):
+            library.create(tmp_path / "\ud800")  # half a letter: no code page of any system has it
+        assert vendor.count("creates") == 0
+
     def test_working_folder_that_cannot_be_made_is_named(
         self, library: Library, vendor: Vendor, tmp_path: Path
     ) -> None:

@@ -84,7 +84,7 @@ static void set_body(int key, const char *text)
     if (place == NEWS_LIMIT) return;
     if (place == world.body_count) world.body_count++;
     free(world.bodies[place].text);
-    world.bodies[place] = (Body){key, 0, malloc(strlen(text) + 1)};
+    world.bodies[place] = (Body){key, malloc(strlen(text) + 1)};
     if (world.bodies[place].text) strcpy(world.bodies[place].text, text);
     else world.body_count--;
 }

@@ -132,7 +132,7 @@ static void CALL NewsBodyRequest(Interface *self, int key)
     if (!enter(self, SLOT_NewsBodyRequest)) return;
     if (!scripted(SLOT_NewsBodyRequest, &script)) {
         lock(&world.mutex);
-        if (self->switched) request_body(key);
+        if (self->switched) request_body(self, key);
         unlock(&world.mutex);
     }
     leave(self);

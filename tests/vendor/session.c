@@ -63,28 +63,29 @@ int plugin_at(Interface *self, int position, unsigned char *out)
     return result;
 }
 
-static Body *body_of(int key)
+static int place_of_body(int key)
 {
     for (int i = 0; i < world.body_count; i++)
-        if (world.bodies[i].key == key) return &world.bodies[i];
-    return NULL;
+        if (world.bodies[i].key == key) return i;
+    return -1;
 }
 
-void request_body(int key)
+void request_body(Interface *self, int key)
 {
-    Body *body = body_of(key);
+    int place = place_of_body(key);
     COUNT(news_requests, 1);
-    if (!body) return;
-    body->requested = 1;
+    if (place < 0) return;
+    self->requested[place] = 1;
     emit_doorbell(UPDATE_NEWS_BODY);
 }
 
 char *body_copy(Interface *self, int key)
 {
-    Body *body = self->switched ? body_of(key) : NULL;
-    char *copy = NULL;
-    if (body && (body->requested || self->flags & FLAG_SENDFULLNEWS)) copy = track(strlen(body->text) + 1);
-    if (copy) strcpy(copy, body->text);
+    int place = self->switched ? place_of_body(key) : -1;
+    if (place < 0 || !(self->requested[place] || self->flags & FLAG_SENDFULLNEWS)) return NULL;
+    const char *text = world.bodies[place].text;
+    char *copy = track(strlen(text) + 1);
+    if (copy) strcpy(copy, text);
     return copy;
 }
 
@@ -169,6 +170,7 @@ int switch_on(Interface *self, Callback callback, int flags, void *param)
     self->param = param;
     self->flags = flags;
     self->switched = ++world.sessions;
+    memset(self->requested, 0, sizeof self->requested);
     world.pumping[world.pumping_count++] = world.last_switched = self;
     NOTE(last_flags, flags);
     COUNT(switches_ok, 1);

@@ -139,6 +139,21 @@ class TestRecords:
         api.call("MemFree", c_void_p(body), result=None)
         assert vendor.count("outstanding") == 0
 
+    def test_body_is_given_to_the_session_that_asked_for_it_only(
+        self, api: RawInterface, vendor: Vendor, ear: Ear
+    ) -> None:
+        vendor.set_news_body(9, b"text")
+        other = RawInterface(vendor)
+        for interface in (api, other):
+            interface.start(ear)
+        api.call("NewsBodyRequest", 9, result=None)
+        assert other.call("NewsBodyGet", 9, result=c_void_p) is None
+        assert api.call("NewsBodyGet", 9, result=c_void_p)
+        for interface in (api, other):
+            interface.call("Disconnect")
+        api.start(ear)
+        assert api.call("NewsBodyGet", 9, result=c_void_p) is None, "a new session asked for nothing yet"
+
     def test_full_news_need_no_request(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
         vendor.set_news_body(9, b"text")
         api.start(ear, flags=8)

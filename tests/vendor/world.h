@@ -54,6 +54,7 @@ typedef struct Interface {
     Callback callback;
     void *param;
     char directory[TEXT_BYTES], server[TEXT_BYTES];
+    unsigned char requested[NEWS_LIMIT]; /* by the place in `world.bodies`: those that this session asked for */
     unsigned char selected[SYMBOL_LIMIT], marked[SYMBOL_LIMIT];
     int changed[SYMBOL_LIMIT]; /* queue of marked symbols, oldest first */
     int changed_head, changed_count;
@@ -72,7 +73,7 @@ typedef struct Script {
 } Script;
 
 typedef struct Body {
-    int key, requested;
+    int key;
     char *text;
 } Body;
 
@@ -163,7 +164,7 @@ const Table *table_of(const Interface *self, int slot);
 int find_record(Interface *self, int slot, int offset, int key, void *out); /* by the int at `offset` */
 int record_at(Interface *self, int slot, int position, void *out);
 int plugin_at(Interface *self, int position, unsigned char *out);
-void request_body(int key);
+void request_body(Interface *self, int key);
 char *body_copy(Interface *self, int key);
 int last_mail(Interface *self, char *path, int *length);
 int select_symbol(Interface *self, const char *symbol);
