@@ -16,6 +16,9 @@ from mt4pump.errors import LayoutError
 from mt4pump.manager_api.codes import ACTION_NAMES, Transaction
 from mt4pump.manager_api.decode import Decoder, Fields
 
+Row = tuple[bytes, bytes]
+"""A row as it is kept: its fingerprint and its packed fields."""
+
 ADD, DELETE, UPDATE = ACTION_NAMES[Transaction.ADD], ACTION_NAMES[Transaction.DELETE], ACTION_NAMES[Transaction.UPDATE]
 
 
@@ -27,12 +30,17 @@ class TableEvent(NamedTuple):
 
 
 class Table:
-    """The rows of one table as last told. ``key`` names the field that a row is known by."""
+    """The rows of one table as last told. ``key`` names the field that a row is known by.
+
+    Where the API lists a key more than once (an account that is online twice), the row told last stands for it, and
+    the others are kept beside it: the key changed when the rows under it did, in whatever order they come.
+    """
 
     def __init__(self, decoder: Decoder, key: str) -> None:
         self._decoder = decoder
         self._key = key
-        self._rows: dict[Hashable, tuple[bytes, bytes]] = {}
+        self._rows: dict[Hashable, Row] = {}
+        self._doubled: dict[Hashable, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
         self.primed = False
 
     def __contains__(self, key: Hashable) -> bool:
@@ -41,7 +49,7 @@ class Table:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def copy(self) -> dict[Hashable, tuple[bytes, bytes]]:
+    def copy(self) -> dict[Hashable, Row]:
         """Return a copy of the rows: their keys, and fingerprint and packed fields of each."""
         return self._rows.copy()
 
@@ -49,10 +57,11 @@ class Table:
         """Take one row as the pump told it. An action number that the API does not have counts as an update."""
         fields = self._decoder(data)
         name = ACTION_NAMES.get(action, UPDATE)
+        self._doubled.pop(fields[self._key], None)
         if name == DELETE:
             self._rows.pop(fields[self._key], None)
         else:
-            self._keep(data, fields)
+            self._rows[fields[self._key]] = fingerprint(data), msgpack.packb(fields)
         return TableEvent(name, fields)
 
     def reread(self, array: bytes) -> Iterator[TableEvent]:
@@ -61,36 +70,45 @@ class Table:
         if len(array) % size:
             raise LayoutError(f"array of {self._decoder.record.name}: {len(array)} bytes is not a multiple of {size}")
         rows = (array[start : start + size] for start in range(0, len(array), size))
-        known, self._rows = self._rows, {}
-        if not self.primed:
-            self.primed = True
-            for row in rows:
-                self._keep(row, self._decoder(row))
-            return
-        yield from list(self._changes(rows, known))
-        for key in known.keys() - self._rows.keys():
-            yield TableEvent(DELETE, msgpack.unpackb(known[key][1]))
+        known, doubled = self._rows, self._doubled
+        self._list(rows, known)
+        if self.primed:
+            yield from list(self._changes(known, doubled))
+        self.primed = True
 
-    def _changes(self, rows: Iterable[bytes], known: dict[Hashable, tuple[bytes, bytes]]) -> Iterator[TableEvent]:
+    def _list(self, rows: Iterable[bytes], known: dict[Hashable, Row]) -> None:
+        """Take over ``rows``; only those that are not among the ``known`` ones are decoded."""
+        self._rows, self._doubled = {}, {}
         by_print = {kept[0]: key for key, kept in known.items()}
         for row in rows:
-            key = by_print.get(fingerprint(row))
+            row_print = fingerprint(row)
+            key = by_print.get(row_print)
             if key is not None:
-                self._rows[key] = known[key]
-                continue
-            fields = self._decoder(row)
-            key = fields[self._key]
-            before = known.get(key)
-            packed = self._keep(row, fields)
-            if before is None:
-                yield TableEvent(ADD, fields)
-            elif before[1] != packed:
-                yield TableEvent(UPDATE, fields)
+                kept = known[key]
+            else:
+                fields = self._decoder(row)
+                key, kept = fields[self._key], (row_print, msgpack.packb(fields))
+            first = self._rows.setdefault(key, kept)
+            if first[1] != kept[1]:
+                self._doubled.setdefault(key, {first[1]: first})[kept[1]] = kept
 
-    def _keep(self, row: bytes, fields: Fields) -> bytes:
-        packed: bytes = msgpack.packb(fields)
-        self._rows[fields[self._key]] = (fingerprint(row), packed)
-        return packed
+    def _changes(self, known: dict[Hashable, Row], doubled: dict[Hashable, dict[bytes, Row]]) -> Iterator[TableEvent]:
+        for key, kept in self._rows.items():
+            before = known.get(key)
+            if kept is before and key not in self._doubled and key not in doubled:
+                continue
+            now = self._doubled.get(key, {kept[1]: kept})
+            then = doubled.get(key) or ({before[1]: before} if before else {})
+            tell = [packed for packed in now if packed not in then]
+            stays = now.get(before[1], kept) if before else kept
+            shown = now[tell[-1]] if tell else stays
+            if not tell and now.keys() != then.keys():
+                tell = [shown[1]]  # of several rows, one is gone
+            self._rows[key] = shown
+            for place, packed in enumerate(tell):
+                yield TableEvent(UPDATE if before or place else ADD, msgpack.unpackb(packed))
+        for key in known.keys() - self._rows.keys():
+            yield TableEvent(DELETE, msgpack.unpackb(known[key][1]))
 
 
 def fingerprint(row: bytes) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import permutations
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,8 +90,36 @@ def test_a_row_listed_twice_is_one_row() -> None:
 
 def test_of_two_rows_with_one_key_the_later_one_stays() -> None:
     made = table()
-    assert told(made, online(1, "a"), online(1, "b"))[0] == ("add", 1, "a")
+    assert told(made, online(1, "a"), online(1, "b")) == [("add", 1, "a"), ("update", 1, "b")]
     assert told(made) == [("delete", 1, "b")]
+
+
+@pytest.mark.parametrize("first_read", [True, False])
+def test_a_reread_of_doubled_rows_tells_nothing_in_any_order(*, first_read: bool) -> None:
+    listed = [online(1, "a"), online(1, "b"), online(2), online(1, "c", ip=1), online(1, "c", ip=2)]
+    made = table(*(listed if first_read else ()))
+    told(made, *listed)
+    for order in permutations(listed):
+        assert told(made, *order) == []
+
+
+def test_of_doubled_rows_those_that_are_new_or_changed_are_told() -> None:
+    made = table(online(1, "a"), online(1, "b"))
+    assert told(made, online(1, "c"), online(1, "a"), online(1, "b")) == [("update", 1, "c")]
+    assert told(made, online(1, "a"), online(1, "d"), online(1, "b")) == [("update", 1, "d")]
+
+
+def test_of_doubled_rows_one_that_is_gone_is_told_as_an_update_to_one_that_is_there() -> None:
+    made = table(online(1, "a"), online(1, "b"))
+    assert told(made, online(1, "b")) == [("update", 1, "b")]
+    assert told(made, online(1, "b")) == []
+
+
+def test_a_row_from_the_pump_stands_for_its_key_alone() -> None:
+    made = table(online(1, "a"), online(1, "b"))
+    made.apply(UPDATE, online(1, "c"))
+    assert told(made, online(1, "c")) == []
+    assert told(made, online(1, "c"), online(1, "b")) == [("update", 1, "b")]
 
 
 @pytest.mark.parametrize(
@@ -181,6 +211,29 @@ def test_what_is_told_leads_from_one_table_to_the_other(
             else:
                 mirror[login] = group
         assert mirror == target
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), max_size=5), min_size=2, max_size=5))
+def test_doubled_rows_are_told_when_a_keys_rows_change_and_what_was_told_last_is_among_them(
+    reads: list[list[tuple[int, str]]],
+) -> None:
+    made = table()
+    mirror: dict[int, str] = {}
+    before: set[tuple[int, str]] = set()
+    for listed in reads:
+        touched = set()
+        for action, login, group in told(made, *(online(*row) for row in listed)):
+            assert (action == "add") == (login not in mirror)
+            touched.add(login)
+            mirror[login] = group
+            if action == "delete":
+                del mirror[login]
+        assert touched == {login for login, _ in before ^ set(listed)}
+        assert mirror.keys() == {login for login, _ in listed}
+        assert mirror.items() <= set(listed)
+        assert {key: msgpack.unpackb(row)["group"] for key, (_, row) in made.copy().items()} == mirror
+        before = set(listed)
 
 
 def packed(wanted: dict[int, str]) -> Iterable[bytes]:

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
+
+import msgpack
 
 from mt4pump.desks.reader import Reader
-from mt4pump.errors import ManagerError
+from mt4pump.errors import ConnectionLost, ManagerError
+from mt4pump.manager_api.codes import ReturnCode
 from mt4pump.manager_api.decode import Decoder, Fields, ansi_text, utf16_text
 from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from mt4pump.manager_api.record import Record
 from mt4pump.pumping.emitter import Emitter
-from mt4pump.tables import ADD, UPDATE
+from mt4pump.session import Link
+from mt4pump.tables import ADD, UPDATE, fingerprint
 from mt4pump.wire import MAIL, NEWS
 
 AWAITED_LIMIT = 1_000
 """News whose body was asked for and did not come yet; the oldest is given up beyond this."""
 TOLD_LIMIT = 10_000
 """News keys remembered, so that a header that the server sends again after a reconnect is no news."""
+
+# What makes a message the one that it is. The rest of a record changes while the message stays: the API's pointer to
+# the body, the body's length, the mark of having been read.
+NEWS_MARK = ("time", "topic", "category", "keywords")
+NEWS_NEW_MARK = ("datetime", "language", "subject", "category")
+MAIL_MARK = ("time", "sender", "to", "subject")
+
+
+@dataclass(slots=True)
+class Told:
+    """A message as last told: what makes it itself, and whether it was told with its body."""
+
+    mark: bytes
+    with_body: bool
 
 
 class MessageDesk:
@@ -31,9 +50,9 @@ class MessageDesk:
         self._news = Decoder(NEWS_TOPIC, encoding)
         self._news_new = Decoder(NEWS_TOPIC_NEW, encoding)
         self._mail = Decoder(MAIL_BOX, encoding)
-        self._awaited: OrderedDict[int, Fields] = OrderedDict()
-        self._told: OrderedDict[int, int] = OrderedDict()
-        self._last_mail = 0
+        self._awaited: OrderedDict[int, tuple[Fields, Link | None]] = OrderedDict()  # the session asked; None: refused
+        self._told: OrderedDict[tuple[tuple[str, ...], int], Told] = OrderedDict()  # the two forms may share keys
+        self._last_mail: Told | None = None
 
     def news(self, data: bytes, ts: int) -> None:
         """Tell a news header; without one, those of the API's list that were not told yet."""
@@ -50,11 +69,30 @@ class MessageDesk:
             return
         record, body = _split(data, NEWS_TOPIC_NEW)
         fields = self._news_new(record)
-        if self._is_repeat(fields["key"], record):
-            return
         fields["languages_list"] = [language for language in fields["languages_list"] if language]
-        text = utf16_text(body) if body else None
-        self._emitter.emit(NEWS, fields["key"], {**fields, "body": text, "action": ADD}, ts)
+        self._tell_header(fields, utf16_text(body) if body else None, NEWS_NEW_MARK, ts)
+
+    def ask_again(self) -> None:
+        """Ask a session that began for the bodies that an earlier one was asked for and did not bring.
+
+        Raises the last refusal of the API: a body that cannot be asked for is given up.
+        """
+        manager, link = self._reader.manager, self._reader.link
+        refusal: ManagerError | None = None
+        for key, (fields, session) in list(self._awaited.items()):
+            if session is link:
+                continue  # its header came before START
+            try:
+                manager.request_news_body(key)
+            except ConnectionLost:
+                raise
+            except ManagerError as error:
+                refusal = error
+                self._give_up(key)
+            else:
+                self._awaited[key] = fields, link
+        if refusal is not None:
+            raise refusal
 
     def bodies(self, ts: int) -> None:
         """Tell the bodies that arrived: the event does not say whose, so each awaited one is looked for."""
@@ -62,14 +100,17 @@ class MessageDesk:
         for key in list(self._awaited):
             body = manager.news_body(key)
             if body is not None:
-                fields = self._awaited.pop(key)
+                fields, _ = self._awaited.pop(key)
+                if told := self._told.get((NEWS_MARK, key)):
+                    told.with_body = True
                 text = ansi_text(body, self._encoding)
                 self._emitter.emit(NEWS, key, {**fields, "body": text, "action": UPDATE}, ts)
 
     def mail(self, data: bytes, ts: int) -> None:
         """Tell a mail. Its body is behind the record, or in the file that the API stored its last mail in.
 
-        A bell without a record may ring more than once for the same mail: it is told once.
+        A bell without a record may ring more than once for the same mail, or for one that came as a record: it is told
+        once, or again with its body when it was told without. Raises ManagerError for a bell whose mail cannot be read.
         """
         record, body = _split(data, MAIL_BOX)
         fault: ManagerError | None = None
@@ -80,41 +121,57 @@ class MessageDesk:
             except ManagerError as error:
                 fault = error  # costs the body, not the mail
             head, behind = _split(stored, MAIL_BOX)
-            if len(head) == MAIL_BOX.size and (not record or _same_mail(self._mail(head), self._mail(record))):
+            if len(head) == MAIL_BOX.size and (not record or self._is_same_mail(head, record)):
                 record, body = head, behind
-        if record and (data or self._last_mail != hash(record)):
-            self._last_mail = hash(record)
-            fields = self._mail(record)
-            text = ansi_text(body, self._encoding) if body else None
-            self._emitter.emit(MAIL, fields["to"], {**fields, "body": text, "action": ADD}, ts)
+            elif not record and fault is None:
+                fault = _no_mail(len(stored))
+        if record:
+            self._tell_mail(self._mail(record), body, ts, by_bell=not data)
         if fault is not None:
             raise fault
 
+    def _tell_mail(self, fields: Fields, body: bytes, ts: int, *, by_bell: bool) -> None:
+        mark, last = _mark(fields, MAIL_MARK), self._last_mail
+        if by_bell and last and last.mark == mark and (last.with_body or not body):
+            return
+        self._last_mail = Told(mark, with_body=bool(body))
+        text = ansi_text(body, self._encoding) if body else None
+        self._emitter.emit(MAIL, fields["to"], {**fields, "body": text, "action": ADD}, ts)
+
+    def _is_same_mail(self, one: bytes, other: bytes) -> bool:
+        return _mark(self._mail(one), MAIL_MARK) == _mark(self._mail(other), MAIL_MARK)
+
     def _tell_news(self, record: bytes, body: bytes, ts: int) -> None:
         fields = self._news(record)
-        key = fields["key"]
-        if self._is_repeat(key, record):
-            return
-        text = ansi_text(body, self._encoding) if body else None
-        self._emitter.emit(NEWS, key, {**fields, "body": text, "action": ADD}, ts)
-        if text is None:
-            self._awaited[key] = fields
+        key, text = fields["key"], ansi_text(body, self._encoding) if body else None
+        is_new = self._tell_header(fields, text, NEWS_MARK, ts)
+        if text is not None:
+            self._awaited.pop(key, None)
+        elif is_new:
+            self._awaited[key] = fields, None
             if len(self._awaited) > AWAITED_LIMIT:
-                self._awaited.popitem(last=False)
-                self.bodies_given_up += 1
+                self._give_up(next(iter(self._awaited)))
             self._reader.manager.request_news_body(key)
+            self._awaited[key] = fields, self._reader.link
 
-    def _is_repeat(self, key: int, record: bytes) -> bool:
-        """Return whether this very header was told before, and remember it."""
-        mark = hash(record)
-        if self._told.get(key) == mark:
+    def _give_up(self, key: int) -> None:
+        del self._awaited[key]
+        self.bodies_given_up += 1
+
+    def _tell_header(self, fields: Fields, text: str | None, marked_by: tuple[str, ...], ts: int) -> bool:
+        """Tell a headline, and return whether it is new; one told before is told again only with a body it lacked."""
+        key = fields["key"]
+        mark, told = _mark(fields, marked_by), self._told.get((marked_by, key))
+        is_new = told is None or told.mark != mark
+        if told is not None and not is_new and (told.with_body or text is None):
             self.repeats += 1
-            return True
-        self._told[key] = mark
-        self._told.move_to_end(key)
+            return False
+        self._told[marked_by, key] = Told(mark, with_body=text is not None)
+        self._told.move_to_end((marked_by, key))
         if len(self._told) > TOLD_LIMIT:
             self._told.popitem(last=False)
-        return False
+        self._emitter.emit(NEWS, key, {**fields, "body": text, "action": ADD if is_new else UPDATE}, ts)
+        return is_new
 
 
 def _split(data: bytes, record: Record) -> tuple[bytes, bytes]:
@@ -122,5 +179,12 @@ def _split(data: bytes, record: Record) -> tuple[bytes, bytes]:
     return data[: record.size], data[record.size :]
 
 
-def _same_mail(one: Fields, other: Fields) -> bool:
-    return all(one[name] == other[name] for name in ("time", "sender", "to", "subject"))
+def _mark(fields: Fields, names: tuple[str, ...]) -> bytes:
+    return fingerprint(msgpack.packb([fields[name] for name in names]))
+
+
+def _no_mail(stored_bytes: int) -> ManagerError:
+    """Return what to say of a bell whose mail is not told: it is lost to readers."""
+    found = f"a file of {stored_bytes} bytes, too short for a mail" if stored_bytes else "no file that can be read"
+    text = f"a mail came, but the API gives {found}: look for it in the mailbox folder of the daemon's working folder"
+    return ManagerError("MailLast", ReturnCode.RET_OK_NONE, "RET_OK_NONE", text)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgpack
 
 from mt4pump.complaints import Complaints
+from mt4pump.desks.plugins import PluginParameters
 from mt4pump.desks.reader import Reader, rows
 from mt4pump.errors import ConnectionLost, ManagerError
 from mt4pump.manager_api.codes import Transaction
@@ -18,7 +19,6 @@ from mt4pump.manager_api.layout import (
     CON_PLUGIN,
     CON_SYMBOL,
     ONLINE_RECORD,
-    PLUGIN_CFG,
     REQUEST_INFO,
     USER_RECORD,
 )
@@ -26,7 +26,7 @@ from mt4pump.manager_api.manager import Manager
 from mt4pump.pumping.cuts import Source, Take
 from mt4pump.pumping.emitter import Emitter
 from mt4pump.symbols import SymbolFilter
-from mt4pump.tables import Table, TableEvent
+from mt4pump.tables import UPDATE, Table, TableEvent
 from mt4pump.wire import GROUP, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
 
 Shape = Callable[[Fields], Fields]
@@ -63,15 +63,14 @@ class TableDesk:
         self._filter = SymbolFilter(symbols)
         self._selected: set[bytes] = set()
         self._selected_of: Manager | None = None
-        self._plugin_parameter = Decoder(PLUGIN_CFG, encoding)
-        plugin_shape = self._with_parameters if plugin_parameters else _named
+        self._parameters = PluginParameters(reader, complaints, encoding) if plugin_parameters else None
         layout: tuple[tuple[str, Kind, Decoder, str, str, Shape], ...] = (
             ("symbols", SYMBOL, Decoder(CON_SYMBOL, encoding), "symbol", "symbol", _as_it_is),
             ("groups", GROUP, Decoder(CON_GROUP, encoding), "group", "group", _used_part),
             ("users", USER, Decoder(USER_RECORD, encoding, user_fields), "login", "login", _as_it_is),
             ("online", ONLINE, Decoder(ONLINE_RECORD, encoding), "login", "login", _as_it_is),
             ("requests", REQUEST, Decoder(REQUEST_INFO, encoding), "id", "login", _as_it_is),
-            ("plugins", PLUGIN, Decoder(CON_PLUGIN, encoding), "file", "name", plugin_shape),
+            ("plugins", PLUGIN, Decoder(CON_PLUGIN, encoding), "file", "name", _named),
         )
         self._rooms = {
             name: Room(kind, Table(decoder, row_key), topic_key, shape)
@@ -116,8 +115,13 @@ class TableDesk:
         array = self._reader.table(name)
         if room.kind is SYMBOL:
             self._select(rows(array, CON_SYMBOL.size))
+        parameters = self._parameters if room.kind is PLUGIN else None
+        if parameters:
+            parameters.read(array)  # first, as the rows' differences are told but once
         for event in room.table.reread(array):
             self._tell(room, event, ts, synthetic=synthetic)
+        for fields in parameters.changed() if parameters else ():
+            self._tell(room, TableEvent(UPDATE, fields), ts, synthetic=synthetic)
 
     def reread_all(self, ts: int) -> None:
         """Read every table; differences are marked synthetic. One that cannot be read does not keep the others."""
@@ -131,6 +135,8 @@ class TableDesk:
 
     def _tell(self, room: Room, event: TableEvent, ts: int, *, synthetic: bool) -> None:
         fields = room.shape({**event.fields, "action": event.action})
+        if room.kind is PLUGIN and self._parameters:
+            fields = self._parameters.with_parameters(fields)
         self._emitter.emit(room.kind, fields[room.key], fields, ts, synthetic=synthetic)
 
     def _select(self, records: Iterable[bytes]) -> None:
@@ -155,23 +161,6 @@ class TableDesk:
                 raise
             except ManagerError as error:
                 self._complaints.add("select_error", f"symbol {name!r}: {error}")
-
-    def _with_parameters(self, fields: Fields) -> Fields:
-        """Add a plugin's parameters; None where the API cannot give them (64 bit) or knows the plugin no more."""
-        try:
-            parameters = self._parameters(fields["file"])
-        except ManagerError as error:
-            self._complaints.add("read_error", error)
-            parameters = None
-        return {**_named(fields), "parameters": parameters}
-
-    def _parameters(self, file: str) -> list[Fields] | None:
-        manager = self._reader.manager
-        for position, row in enumerate(Decoder(CON_PLUGIN, self._encoding).many(self._reader.table("plugins"))):
-            if row["file"] == file:
-                array = manager.plugin_parameters(position)
-                return None if array is None else list(self._plugin_parameter.many(array))
-        return None
 
 
 def _symbol_name(record: bytes) -> bytes:

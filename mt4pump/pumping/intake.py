@@ -200,6 +200,7 @@ class Intake:
         self._emit_session("start", _session_fields(link, PUMPING, "START_PUMPING"), ts)
         link.tell_started()
         self.reread_all(ts)
+        self.messages.ask_again()
 
     def _stop(self, _action: int, _data: bytes, ts: int) -> None:
         link = self._reader.link

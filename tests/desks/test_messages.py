@@ -97,6 +97,50 @@ def test_a_header_told_again_after_a_reconnect_is_no_news(desk: Stand) -> None:
     assert desk.take(NEWS, 0, news(7)) == []
 
 
+@pytest.mark.parametrize(
+    "again", [{"body": 0x2000}, {"bodylen": 9}, {"readed": 1}, {"reserved": [1]}], ids=lambda again: next(iter(again))
+)
+def test_a_header_is_the_same_whatever_the_api_notes_in_it_for_itself(desk: Stand, again: dict[str, Any]) -> None:
+    assert len(desk.take(NEWS, 0, news(7, body=0x1000, bodylen=4) + b"body")) == 1
+    assert desk.take(NEWS, 0, news(7, **again)) == []
+    desk.manager.tables["news"] = news(7, **again)
+    assert desk.take(NEWS) == []
+    assert desk.intake.messages.repeats == 2
+    assert desk.manager.asked_bodies == []
+
+
+@pytest.mark.parametrize("text", ["time", "topic", "category", "keywords"])
+def test_a_header_with_another_text_is_news(desk: Stand, text: str) -> None:
+    desk.take(NEWS, 0, news(7))
+    assert seen(desk.take(NEWS, 0, news(7, **{text: 5 if text == "time" else "other"})), "action") == [
+        ("news.7", "add")
+    ]
+
+
+def test_a_list_read_again_after_the_body_came_tells_nothing_and_asks_for_nothing(desk: Stand) -> None:
+    desk.take(NEWS, 0, news(7))
+    desk.manager.bodies[7] = b"text"
+    assert len(desk.take(NEWS_BODY)) == 1
+    desk.manager.tables["news"] = news(7, body=0x3000, bodylen=4)
+    assert desk.take(NEWS) == []
+    assert desk.take(NEWS, 0, news(7) + b"text") == []
+    assert desk.manager.asked_bodies == [7]
+
+
+def test_a_header_told_again_with_the_body_that_it_lacked_is_an_update(desk: Stand) -> None:
+    desk.take(NEWS, 0, news(7))
+    again = news(7, body=0x1000, bodylen=4) + b"text"
+    assert seen(desk.take(NEWS, 0, again), "action", "body") == [("news.7", "update", "text")]
+    assert desk.take(NEWS, 0, again) == []
+    desk.manager.bodies[7] = b"text"
+    assert desk.take(NEWS_BODY) == [], "nobody waits for it any more"
+
+
+def test_the_two_forms_of_one_key_do_not_make_each_other_news(desk: Stand) -> None:
+    assert len(desk.take(NEWS, 0, news(7)) + desk.take(NEWS_NEW, 0, wide(7))) == 2
+    assert desk.take(NEWS, 0, news(7)) + desk.take(NEWS_NEW, 0, wide(7)) == []
+
+
 def test_told_news_are_remembered_up_to_a_bound(desk: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages_module, "TOLD_LIMIT", 2)
     for key in (1, 2, 3):
@@ -157,6 +201,57 @@ def test_a_short_record_is_not_remembered_as_told(desk: Stand) -> None:
     assert len(desk.take(NEWS, 0, news(7))) == 1
 
 
+# Bodies over a reconnect
+
+
+def test_bodies_that_did_not_come_are_asked_for_again_in_the_next_session(desk: Stand) -> None:
+    desk.take(NEWS, 0, news(7))
+    desk.take(NEWS, 0, news(8) + b"here")
+    desk.reconnect()
+    desk.take(PumpCode.START_PUMPING)
+    assert desk.manager.asked_bodies == [7]
+    desk.take(NEWS, 0, news(7))
+    assert desk.manager.asked_bodies == [7]
+    desk.manager.bodies[7] = b"text"
+    assert seen(desk.take(NEWS_BODY), "action", "body") == [("news.7", "update", "text")]
+
+
+def test_a_body_that_was_asked_for_before_start_is_not_asked_for_twice(desk: Stand) -> None:
+    desk.take(NEWS, 0, news(7))
+    desk.reconnect()
+    desk.take(NEWS, 0, news(8))
+    desk.take(PumpCode.START_PUMPING)
+    assert sorted(desk.manager.asked_bodies) == [7, 8]
+
+
+def test_a_body_that_the_next_session_cannot_ask_for_is_given_up_and_the_others_are_asked_for(desk: Stand) -> None:
+    desk.take(NEWS, 0, news(7))
+    desk.take(NEWS, 0, news(8))
+    desk.reconnect(lambda manager: manager.failures["request_news_body"].append(failed("NewsBodyRequest")))
+    desk.take(PumpCode.START_PUMPING)
+    assert desk.manager.asked_bodies == [8]
+    assert desk.intake.skipped()["news_bodies_given_up"] == 1
+    assert desk.complaints.counts == {"read_error": 1}
+
+
+def test_a_session_that_is_lost_while_bodies_are_asked_for_leaves_them_to_the_next(desk: Stand) -> None:
+    desk.take(NEWS, 0, news(7))
+    desk.reconnect(lambda manager: manager.failures["request_news_body"].append(lost("NewsBodyRequest")))
+    desk.take(PumpCode.START_PUMPING)
+    assert desk.complaints.counts == {"session_gone": 1}
+    desk.reconnect()
+    desk.take(PumpCode.START_PUMPING)
+    assert desk.manager.asked_bodies == [7]
+
+
+def test_a_body_that_could_not_be_asked_for_is_asked_for_in_the_next_session(desk: Stand) -> None:
+    desk.manager.failures["request_news_body"].append(failed("NewsBodyRequest"))
+    desk.take(NEWS, 0, news(7))
+    desk.reconnect()
+    desk.take(PumpCode.START_PUMPING)
+    assert desk.manager.asked_bodies == [7]
+
+
 # The wide form
 
 
@@ -176,6 +271,27 @@ def test_a_wide_body_is_utf16(desk: Stand) -> None:
 def test_a_wide_header_told_again_is_no_news(desk: Stand) -> None:
     assert len(desk.take(NEWS_NEW, 0, wide(9))) == 1
     assert desk.take(NEWS_NEW, 0, wide(9)) == []
+
+
+def test_a_wide_header_is_the_same_whatever_the_api_notes_in_it_for_itself(desk: Stand) -> None:
+    body = "ab".encode("utf-16-le")
+    assert len(desk.take(NEWS_NEW, 0, wide(9, body=0x1000, body_len=4) + body)) == 1
+    assert desk.take(NEWS_NEW, 0, wide(9, body=0x2000, body_len=4) + body) == []
+    assert desk.take(NEWS_NEW, 0, wide(9, reserved=[1] * 30)) == []
+    assert desk.intake.messages.repeats == 2
+
+
+@pytest.mark.parametrize("text", ["datetime", "language", "subject", "category"])
+def test_a_wide_header_with_another_text_is_news(desk: Stand, text: str) -> None:
+    desk.take(NEWS_NEW, 0, wide(9))
+    assert len(desk.take(NEWS_NEW, 0, wide(9, **{text: "other" if text in ("subject", "category") else 5}))) == 1
+
+
+def test_a_wide_header_told_again_with_the_body_that_it_lacked_is_an_update(desk: Stand) -> None:
+    desk.take(NEWS_NEW, 0, wide(9))
+    again = wide(9) + "ab".encode("utf-16-le")
+    assert seen(desk.take(NEWS_NEW, 0, again), "action", "body") == [("news.9", "update", "ab")]
+    assert desk.take(NEWS_NEW, 0, again) == []
 
 
 def test_a_wide_doorbell_has_nothing_to_read(desk: Stand) -> None:
@@ -209,11 +325,38 @@ def test_a_doorbell_tells_the_mail_that_the_api_stored_last(desk: Stand) -> None
     assert seen(desk.take(MAIL), "subject", "body") == [("mail.100", "Hello", "stored")]
 
 
+def test_a_mail_is_told_once_however_often_its_bell_rings(desk: Stand) -> None:
+    for readed in (0, 1):
+        desk.manager.mail = mail(100, readed=readed) + b"stored"
+        assert len(desk.take(MAIL)) == 1 - readed
+    desk.manager.mail = mail(100, subject="Other") + b"stored"
+    assert seen(desk.take(MAIL), "subject") == [("mail.100", "Other")]
+
+
+def test_a_bell_for_a_mail_that_came_as_a_record_tells_nothing(desk: Stand) -> None:
+    assert len(desk.take(MAIL, 0, mail(100, body=0x1000, bodylen=2) + b"hi")) == 1
+    desk.manager.mail = mail(100) + b"hi"
+    assert desk.take(MAIL) == []
+
+
+def test_a_bell_for_a_mail_that_was_told_without_its_body_tells_it_with_it(desk: Stand) -> None:
+    assert seen(desk.take(MAIL, 0, mail(100)), "body") == [("mail.100", None)]
+    desk.manager.mail = mail(100) + b"hi"
+    assert seen(desk.take(MAIL), "body") == [("mail.100", "hi")]
+    assert desk.take(MAIL) == []
+
+
+def test_two_records_of_equal_mails_are_two_mails(desk: Stand) -> None:
+    assert len(desk.take(MAIL, 0, mail(100) + b"hi") + desk.take(MAIL, 0, mail(100) + b"hi")) == 2
+
+
 @pytest.mark.parametrize("stored", [None, b"", b"too short to be one"])
-def test_a_doorbell_without_a_stored_mail_tells_nothing(desk: Stand, stored: bytes | None) -> None:
+def test_a_doorbell_of_a_mail_that_cannot_be_read_tells_nothing_and_is_counted(
+    desk: Stand, stored: bytes | None
+) -> None:
     desk.manager.mail = stored
     assert desk.take(MAIL) == []
-    assert desk.complaints.counts == {}
+    assert desk.complaints.counts == {"read_error": 1}
 
 
 def test_a_mail_whose_file_cannot_be_read_is_told_without_its_body(desk: Stand) -> None:

@@ -13,7 +13,6 @@ from mt4pump.manager_api.layout import (
     CON_PLUGIN,
     CON_SYMBOL,
     ONLINE_RECORD,
-    PLUGIN_CFG,
     REQUEST_INFO,
     USER_RECORD,
 )
@@ -356,49 +355,18 @@ def test_text_is_read_in_the_configured_code_page() -> None:
         assert message.body["status"] == "活跃"
 
 
-# Plugins
+# One account in several rows
 
 
-@pytest.mark.parametrize(("name", "topic"), [("Virtual Dealer", "plugin.Virtual Dealer"), ("", "plugin.vd.dll")])
-def test_a_plugin_is_named_as_it_names_itself_or_after_its_file(desk: Stand, name: str, topic: str) -> None:
-    desk.manager.tables["plugins"] = plugin("vd.dll", name)
-    (message,) = desk.take(PLUGINS)
-    assert message.topic == topic
-    assert message.body["name"] == topic.removeprefix("plugin.")
-    assert "parameters" not in message.body
-
-
-@pytest.fixture(name="with_parameters")
-def _with_parameters() -> Iterator[Stand]:
-    with stand(plugin_parameters=True) as made:
-        made.start()
-        yield made
-
-
-def test_parameters_come_with_a_plugin_when_the_settings_ask(with_parameters: Stand) -> None:
-    manager = with_parameters.manager
-    manager.tables["plugins"] = plugin("a.dll") + plugin("b.dll")
-    manager.parameters = {1: PLUGIN_CFG.pack({"name": "Delay", "value": "3"})}
-    assert seen(with_parameters.take(PLUGINS), "parameters") == [
-        ("plugin.a.dll", None),
-        ("plugin.b.dll", [{"name": "Delay", "value": "3"}]),
-    ]
-
-
-def test_a_plugin_that_is_gone_has_no_parameters(with_parameters: Stand) -> None:
-    manager = with_parameters.manager
-    manager.tables["plugins"] = plugin("a.dll")
-    manager.parameters = {0: PLUGIN_CFG.pack({"name": "Delay"})}
-    with_parameters.take(PLUGINS)
-    manager.tables["plugins"] = b""
-    assert seen(with_parameters.take(PLUGINS), "action", "parameters") == [("plugin.a.dll", "delete", None)]
-
-
-def test_a_plugin_whose_parameters_cannot_be_read_is_told_all_the_same_and_so_are_the_others(
-    with_parameters: Stand,
-) -> None:
-    with_parameters.manager.tables["plugins"] = plugin("a.dll") + plugin("b.dll")
-    with_parameters.manager.failures["plugin_parameters"].append(failed("PluginParamGet"))
-    told = with_parameters.take(PLUGINS) + with_parameters.take(PLUGINS)
-    assert sorted({message.topic for message in told}) == ["plugin.a.dll", "plugin.b.dll"]
-    assert with_parameters.complaints.counts == {"read_error": 1}
+def test_an_account_that_is_online_twice_is_told_when_its_rows_change_and_at_no_other_reread(desk: Stand) -> None:
+    one, two, three = online(1, counter=1), online(1, counter=2), online(1, counter=3)
+    for listed, told in (
+        (one + two, [("online.1", "add", 1), ("online.1", "update", 2)]),
+        (one + two, []),
+        (two + one, []),
+        (two + three, [("online.1", "update", 3)]),
+        (two, [("online.1", "update", 2)]),
+        (b"", [("online.1", "delete", 2)]),
+    ):
+        desk.manager.tables["online"] = listed
+        assert seen(desk.take(ONLINE), "action", "counter") == told
