@@ -169,7 +169,7 @@ def _plugin() -> dict[str, Spec]:
         "name": Spec(STR, "what its topic ends in: the name that it gives itself, else its file"),
         "action": ACTION,
         "parameters": rows_of(
-            "its parameters; nil: the API cannot give them (64 bit)",
+            "its parameters; nil: deleted, or the API does not give them (64 bit, or a read that failed: counted)",
             parameter,
             nullable=True,
             when="the setting plugin_parameters is on, and the body is no row of a snapshot",
