@@ -42,6 +42,8 @@ def open_store(path: Path, options: JournalOptions, now_ns: NowNs, before: Befor
     make_folder(path.parent)
     if path.is_dir():
         raise FileTrouble("cannot_open", "this is a folder: move it away, the journal is a file")
+    if path.exists() and not path.is_file():  # a device would not open as a journal, and be renamed for damaged
+        raise FileTrouble("cannot_open", "this is a device or a pipe: move it away, the journal is a file")
     if orphaned(path):
         raise FileTrouble(
             DAMAGED, "its write-ahead log is here, the file is not: both are set aside, a new one is begun"
