@@ -89,10 +89,11 @@ class Account:
         return level_type(now, self.group.margin_call, self.group.margin_stopout)
 
     def margin_level(self) -> bytes:
-        """Return the account's MarginLevel record."""
+        """Return the account's MarginLevel record, whose balance has the credit in it."""
         now = self.levels()
+        balance = round(self.balance + self.credit, 2)
         return MARGIN_LEVEL.struct.pack(
-            self.login, self.group.group.encode("ascii"), self.leverage, 0, self.balance, now.equity, now.volume,
+            self.login, self.group.group.encode("ascii"), self.leverage, 0, balance, now.equity, now.volume,
             now.margin, now.margin_free, now.margin_level, 0, self.level_type(now),
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ Each change is made in the table first, then told by UPDATE_TRADES; an end that 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import chain
 
 from mt4pump.manager_api.codes import Activation, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
@@ -24,6 +24,8 @@ ACTIVATED_AS = {
     TradeCommand.OP_SELL_LIMIT: TradeCommand.OP_SELL,
     TradeCommand.OP_SELL_STOP: TradeCommand.OP_SELL,
 }
+EXPIRATIONS_KEPT = 1024
+"""So few are not worth looking through for those of orders that are gone."""
 ADD, DELETE, UPDATE = Transaction.ADD, Transaction.DELETE, Transaction.UPDATE
 
 
@@ -51,6 +53,7 @@ class Book:
         self._accounts = accounts
         self._next_order = FIRST_TICKET
         self._expirations: list[tuple[int, int]] = []
+        self._expirations_limit = EXPIRATIONS_KEPT
         self.orders: dict[int, Order] = {}
         self.by_instrument: dict[str, dict[int, Order]] = {}
 
@@ -71,8 +74,21 @@ class Book:
         order = self._new(account, instrument, ticket)
         order.open_price = ticket.price
         if order.expiration:
-            heappush(self._expirations, (order.expiration, order.order))
+            self._remember_expiration(order)
         return self._begin(order)
+
+    def _remember_expiration(self, order: Order) -> None:
+        """Keep when ``order`` expires. Most end otherwise: their entries are dropped each time the list has doubled."""
+        if len(self._expirations) >= self._expirations_limit:
+            self._expirations = [entry for entry in self._expirations if self._expiring(*entry)]
+            heapify(self._expirations)
+            self._expirations_limit = max(EXPIRATIONS_KEPT, 2 * len(self._expirations))
+        heappush(self._expirations, (order.expiration, order.order))
+
+    def _expiring(self, expiration: int, number: int) -> Order | None:
+        """Return the order of an entry, if it still waits for its price and for that time."""
+        order = self.orders.get(number)
+        return order if order and order.is_pending and order.expiration == expiration else None
 
     def _new(self, account: Account, instrument: Instrument, ticket: Ticket) -> Order:
         order = Order(self._number(), account, self.market, instrument, ticket.cmd)
@@ -140,8 +156,7 @@ class Book:
         successor = self._number() if rest else 0
         order.state = TradeState.TS_CLOSED_PART if rest else TradeState.TS_CLOSED_NORMAL
         if rest:
-            order.commission = round(order.commission * volume / order.volume, 2)
-            order.volume = volume
+            self._lessen(order, volume)
             note = f"to #{successor}"
         self._settle(order, order.exit_price() if price is None else price, note)
         return self._remand(order, successor, rest) if rest else None
@@ -150,7 +165,8 @@ class Book:
         """Close a position with one in the other direction; what is left of the larger is a new order (returned)."""
         larger = order if order.volume > opposite.volume else opposite
         rest = abs(order.volume - opposite.volume)
-        order.volume = opposite.volume = min(order.volume, opposite.volume)
+        if rest:
+            self._lessen(larger, larger.volume - rest)
         order.state = opposite.state = TradeState.TS_CLOSED_BY
         self._settle(order, opposite.open_price, f"close hedge by #{opposite.order}")
         # The first carries the whole result: the second closes where it was opened.
@@ -173,9 +189,8 @@ class Book:
         """Delete the pending orders whose time is over."""
         now = self._stage.clock.server_time_s
         while self._expirations and self._expirations[0][0] <= now:
-            expiration, number = heappop(self._expirations)
-            order = self.orders.get(number)
-            if order and order.is_pending and order.expiration == expiration:
+            order = self._expiring(*heappop(self._expirations))
+            if order:
                 self.cancel(order, note="[expiration]")
 
     def operate(self, account: Account, cmd: int, amount: float, comment: str) -> None:
@@ -229,6 +244,12 @@ class Book:
         rest.comment = f"from #{closed.order}"
         rest.commission = self._commission(rest)
         return self._begin(rest)
+
+    @staticmethod
+    def _lessen(order: Order, volume: int) -> None:
+        """Leave ``order`` only ``volume`` and the commission on that: the order of the rest is charged its own."""
+        order.commission = round(order.commission * volume / order.volume, 2)
+        order.volume = volume
 
     def _commission(self, order: Order) -> float:
         return 0.0 - round(order.account.group.commission * order.volume / 100, 2)

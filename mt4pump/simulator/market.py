@@ -19,6 +19,8 @@ SMALLEST_STEP = 0.4
 FREE_RANGE = 0.02
 """Part of its first price by which a price wanders freely; beyond, it is pulled back, and stays plausible for weeks."""
 NEVER_LOW, NEVER_HIGH = -(1 << 62), 1 << 62
+WIDEST_SPREAD = 2**31 - 1
+"""What the record's field holds; with 8 decimals that is a spread of 21.47, which a tick file may well exceed."""
 
 pack_symbol_info = SYMBOL_INFO.struct.pack
 
@@ -88,10 +90,11 @@ class Instrument:
         self.high = self.low = self.bid
 
     def info(self, direction: int, server_time_s: int) -> bytes:
-        """Return the SymbolInfo record of the present prices."""
+        """Return the SymbolInfo record of the present prices; only its spread is limited, to `WIDEST_SPREAD`."""
         scale = self.scale
+        spread = max(-WIDEST_SPREAD, min(WIDEST_SPREAD, self.ask - self.bid))
         return pack_symbol_info(
-            *self.fixed, self.ask - self.bid, 0, direction, 1, server_time_s,
+            *self.fixed, spread, 0, direction, 1, server_time_s,
             self.bid / scale, self.ask / scale, self.high / scale, self.low / scale, 0.0, 0,
         )  # fmt: skip
 
@@ -130,10 +133,13 @@ class Market:
         """Return US dollars per unit of ``currency``."""
         if currency == "USD":
             return 1.0
+        usual = USD_PER.get(currency, 1.0)
         if currency not in self._priced_by:
-            return USD_PER.get(currency, 1.0)
+            return usual
         instrument, inverse = self._priced_by[currency]
         price = instrument.bid / instrument.scale
+        if price <= 0:  # a tick file may say so
+            return usual
         return 1 / price if inverse else price
 
     def rate(self, of: str, into: str) -> float:

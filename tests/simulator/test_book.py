@@ -8,7 +8,7 @@ import pytest
 
 from mt4pump.manager_api.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
 from mt4pump.simulator.accounts import Account
-from mt4pump.simulator.book import Ticket
+from mt4pump.simulator.book import EXPIRATIONS_KEPT, Ticket
 from mt4pump.simulator.market import Instrument
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.orders import Order
@@ -106,6 +106,22 @@ def test_a_close_by_of_unequal_volumes_leaves_the_rest_of_the_larger(desk: Desk)
     assert told[-1][1]["cmd"] == BUY
 
 
+@pytest.mark.parametrize("larger_first", [False, True])
+def test_a_close_by_charges_the_commission_of_each_part_once(desk: Desk, *, larger_first: bool) -> None:
+    per_lot = desk.account.group.commission
+    assert per_lot
+    buy, sell = desk.open(BUY, 100), desk.open(SELL, 30)
+    balance = desk.account.balance
+    desk.trades()
+    rest = desk.book.close_by(*((buy, sell) if larger_first else (sell, buy)))
+    assert rest
+    closed = [fields for action, fields in desk.trades() if action == DELETE]
+    assert [fields["commission"] for fields in closed] == [pytest.approx(-0.3 * per_lot)] * 2
+    assert rest.commission == pytest.approx(-0.7 * per_lot)
+    paid = sum(fields["profit"] + fields["commission"] for fields in closed)
+    assert desk.account.balance == pytest.approx(balance + paid)
+
+
 @pytest.mark.parametrize("as_update", [False, True])
 def test_a_pending_order_is_deleted_either_way(desk: Desk, *, as_update: bool) -> None:
     order = desk.book.place(desk.account, desk.eurusd, Ticket(TradeCommand.OP_BUY_LIMIT, 10, price=107_000))
@@ -128,6 +144,37 @@ def test_a_pending_order_expires(desk: Desk) -> None:
     desk.book.cancel_expired()
     ((action, fields),) = desk.trades()
     assert (action, fields["comment"]) == (DELETE, "[expiration]")
+
+
+def test_orders_that_end_before_they_expire_are_not_remembered_until_then(desk: Desk) -> None:
+    expiration = desk.world.clock.server_time_s + 86_400
+
+    def place(lasts_s: int = 0) -> Order:
+        ticket = Ticket(TradeCommand.OP_SELL_STOP, 10, price=107_000, expiration=expiration - lasts_s)
+        return desk.book.place(desk.account, desk.eurusd, ticket)
+
+    waiting = [place(number) for number in range(10)]
+    longest = 0
+    for number in range(10_000):
+        order = place()
+        (desk.book.activate if number % 2 else desk.book.cancel)(order)
+        longest = max(longest, len(desk.book._expirations))
+    assert longest <= EXPIRATIONS_KEPT
+    desk.trades()
+    desk.world.clock.now_s += 86_400
+    desk.book.cancel_expired()
+    expired = [fields["order"] for action, fields in desk.trades() if action == DELETE]
+    assert expired == [order.order for order in reversed(waiting)]
+
+
+def test_as_many_orders_as_wait_are_remembered(desk: Desk) -> None:
+    expiration = desk.world.clock.server_time_s + 60
+    ticket = Ticket(TradeCommand.OP_SELL_STOP, 10, price=107_000, expiration=expiration)
+    for _ in range(3 * EXPIRATIONS_KEPT):
+        desk.book.place(desk.account, desk.eurusd, ticket)
+    desk.world.clock.now_s += 60
+    desk.book.cancel_expired()
+    assert not desk.book.orders
 
 
 @pytest.mark.parametrize(

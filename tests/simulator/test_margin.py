@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.manager_api.codes import MarginLevelType
+from mt4pump.manager_api.codes import MarginLevelType, TradeCommand
 from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import MARGIN_LEVEL
+from mt4pump.manager_api.layout import MARGIN_LEVEL, USER_RECORD
 from mt4pump.simulator.book import Ticket
 from mt4pump.simulator.margin import Exposure, level_type, levels, position_margin, profit_at
 from mt4pump.simulator.options import SimulatorOptions
@@ -77,3 +77,15 @@ def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_world() -
     assert row["equity"] == pytest.approx(account.balance - 110.0 + commission)  # ask 1.08010, now bid 1.07900
     assert row["margin_free"] == pytest.approx(row["equity"] - 1080.0)
     assert row["margin_level"] == pytest.approx(row["equity"] / 10.8)
+
+
+def test_the_balance_of_a_margin_row_has_the_credit_in_it_and_the_users_has_not() -> None:
+    world = World(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    account = world.accounts.all[0]
+    balance = account.balance
+    world.book.operate(account, TradeCommand.OP_CREDIT, 500.25, "Credit in")
+    world.book.open(account, world.market.instruments[0], Ticket(0, 1))
+    (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
+    assert row["balance"] == balance + 500.25
+    user = next(user for user in Decoder(USER_RECORD).many(world.accounts.users()) if user["login"] == account.login)
+    assert (user["balance"], user["credit"]) == (balance, 500.25)

@@ -8,6 +8,8 @@ from heapq import merge
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mt4pump.errors import StartError
 from mt4pump.manager_api.codes import PumpCode
@@ -15,6 +17,7 @@ from mt4pump.manager_api.decode import Decoder
 from mt4pump.manager_api.layout import CON_SYMBOL
 from mt4pump.simulator import ticks
 from mt4pump.simulator.faults import parse_fault
+from mt4pump.simulator.market import WIDEST_SPREAD
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
 
@@ -68,6 +71,44 @@ def test_only_the_files_symbols_exist_with_a_handful_of_accounts(tmp_path: Path)
         assert symbols["GBPJPY"]["margin_currency"] == "GBP"
         assert len(reader.manager.table("users")) == 5 * 1120
         assert reader.manager.table("trades") == reader.manager.table("margins") == b""
+
+
+def test_a_spread_wider_than_the_record_holds_leaves_bid_and_ask_as_they_are(tmp_path: Path) -> None:
+    rows = ("1,BTCUSDT,61234.12000000,61260.25000000", "2,BTCUSDT,61234.12,61212.5", "3,BTCUSDT,61234.12,61234.13")
+    with running(ticks=(write_ticks(tmp_path / "a.csv", *rows),), speed=math.inf) as simulator:
+        reader = Reader(simulator)
+        reader.read_until(simulator.finished.is_set)
+        quotes = [(quote["bid"], quote["ask"], quote["spread"]) for quote in reader.decoded_quotes()]
+    assert quotes == [
+        (61234.12, 61260.25, WIDEST_SPREAD), (61234.12, 61212.5, -WIDEST_SPREAD), (61234.12, 61234.13, 1_000_000)
+    ]  # fmt: skip
+
+
+PRICES = st.sampled_from(
+    ["0", "-1", "0.00000001", "1.5", "-0.00000001", "999999999999", "-999999999999", "1234567.12345678"]
+)
+ROWS = st.tuples(
+    st.sampled_from([0, 1, 1_700_000_000_000, ticks.LAST_TIME_MS]),
+    st.sampled_from(["EURUSD", "USDJPY", "EURJPY", "SEKNOK", "AUDCAD", "XAUUSD", "DE40", "BTCUSDT", "!"]),
+    PRICES, PRICES,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ROWS, min_size=1, max_size=30), seed=st.integers(0, 9), hours=st.sampled_from([-14, 0, 14]))
+def test_no_row_that_is_taken_ends_the_simulator(
+    tmp_path: Path, rows: list[tuple[int, str, str, str]], seed: int, hours: int
+) -> None:
+    path = write_ticks(tmp_path / "a.csv", *(",".join(map(str, row)) for row in rows))
+    simulator = Simulator(SimulatorOptions(ticks=(path,), seed=seed, speed=math.inf, server_utc_offset_s=hours * 3600))
+    quotes: list[bytes] = []
+    while not simulator.feed.exhausted:
+        simulator.feed.awaits = b""
+        simulator.feed.advance(0.0, math.inf, quotes.append)
+        simulator._do("burst", 6)
+        for make in simulator.world.tables.values():
+            make()
+    assert len(quotes) == len(rows)
 
 
 def test_nothing_moves_before_the_first_session(tmp_path: Path) -> None:
