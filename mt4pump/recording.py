@@ -5,7 +5,7 @@ A file is a stream of msgpack values, through gzip where its name ends in ``.gz`
 1. a map: ``mt4pump_recording`` (version of this form), ``protocol``, ``began_ns`` (ns since 1970) and what else the
    writer wants to tell;
 2. per message an array ``[at_ns, [frame, …], crc]``: nanoseconds since ``began_ns``, the frames as they came, and
-   CRC-32 over them;
+   CRC-32 over both;
 3. a map ``{"messages": n, "length_ns": n}``: the end. A file without it was cut off.
 
 A reader gets everything that is whole, one message at a time; what is wrong with the rest stands in
@@ -28,12 +28,14 @@ from mt4pump.errors import StartError
 from mt4pump.wire import PROTOCOL
 
 FORM = "mt4pump_recording"
-VERSION = 1
+VERSION = 2
 COMPRESSED = ".gz"
 COMPRESSION = 6
 READ_BYTES = 65_536
 MESSAGE_MAX_BYTES = 64 * 1024 * 1024
 """Largest value that a reader takes: what claims to be more is damage."""
+AT_BYTES = 9
+"""Any whole number of msgpack's fits: what a damaged file says, too."""
 GZIP_MARK = b"\x1f\x8b"
 
 
@@ -76,7 +78,7 @@ class RecordingWriter:
     def add(self, frames: Sequence[bytes], now_ns: int) -> None:
         """Write one message that came at ``now_ns`` (ns since 1970); a clock that is set back does not turn time."""
         self.length_ns = max(self.length_ns, now_ns - self._began_ns)
-        packed = self._pack([self.length_ns, list(frames), checksum(frames)])
+        packed = self._pack([self.length_ns, list(frames), checksum(self.length_ns, frames)])
         self._out.write(packed)
         self.messages += 1
         self.bytes += len(packed)
@@ -170,7 +172,7 @@ class Recording:
     def _taken(self, value: object) -> Taken:
         match value:
             case [int(at_ns), list(frames), int(crc)] if all(isinstance(frame, bytes) for frame in frames):
-                if checksum(frames) == crc:
+                if checksum(at_ns, frames) == crc:
                     self.messages += 1
                     return Taken(at_ns, frames)
         raise _Damaged("the next one is not as it was written")
@@ -180,9 +182,9 @@ class _Damaged(Exception):
     """What stands in the file is not what was written."""
 
 
-def checksum(frames: Sequence[bytes]) -> int:
-    """Return CRC-32 over the frames of a message."""
-    crc = 0
+def checksum(at_ns: int, frames: Sequence[bytes]) -> int:
+    """Return CRC-32 over the time and the frames of a message."""
+    crc = zlib.crc32(at_ns.to_bytes(AT_BYTES, "big", signed=True))
     for frame in frames:
         crc = zlib.crc32(frame, zlib.crc32(len(frame).to_bytes(8, "big"), crc))
     return crc

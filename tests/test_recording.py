@@ -16,6 +16,7 @@ from mt4pump.recording import FORM, VERSION, Recording, RecordingWriter, Taken
 
 BEGAN = 1_700_000_000_000_000_000
 STREAM = [[b"quote.EURUSD", b"\x81\xa3seq\x01"], [b"trade.5", b"\x00\xff" * 500], [b"heartbeat", b""]]
+WHOLE = [Taken(1_000 * number, frames) for number, frames in enumerate(STREAM, 1)]
 
 
 def written(path: Path, stream: list[list[bytes]] = STREAM) -> Path:
@@ -33,7 +34,7 @@ def read(path: Path) -> tuple[list[Taken], str]:
 @pytest.mark.parametrize("name", ["a.rec", "a.rec.gz"])
 def test_frames_and_times_come_back_as_they_were(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / name)
-    assert read(path) == ([Taken(1_000 * number, frames) for number, frames in enumerate(STREAM, 1)], "")
+    assert read(path) == (WHOLE, "")
     with Recording(path) as recording:
         assert recording.about["endpoint"] == "tcp://127.0.0.1:1"
         assert recording.about["began_ns"] == BEGAN
@@ -104,7 +105,22 @@ def test_no_damage_is_ever_played_or_ends_the_reader(tmp_path: Path, at: int, va
         messages, _ = read(path)
     except StartError:
         return
-    assert [message.frames for message in messages] == STREAM[: len(messages)]
+    assert messages == WHOLE[: len(messages)]
+
+
+def test_a_damaged_time_is_found(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.rec")
+    content = path.read_bytes()
+    assert content.count(b"\x93\xcd\x07\xd0\x92") == 1  # the second message begins, at 2 000 ns
+    path.write_bytes(content.replace(b"\x93\xcd\x07\xd0\x92", b"\x93\xcd\x87\xd0\x92"))
+    assert read(path) == (WHOLE[:1], "damaged behind message 1: the next one is not as it was written")
+
+
+@pytest.mark.parametrize("at", [-(2**63), -1, 2**64 - 1])
+def test_whatever_number_stands_for_a_time_does_not_end_the_reader(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "a.rec"
+    path.write_bytes(msgpack.packb({FORM: VERSION}) + msgpack.packb([at, STREAM[0], 0]))
+    assert read(path) == ([], "damaged behind message 0: the next one is not as it was written")
 
 
 def test_an_end_mark_that_counts_otherwise_is_told(tmp_path: Path) -> None:
@@ -120,7 +136,7 @@ def test_an_end_mark_that_counts_otherwise_is_told(tmp_path: Path) -> None:
         (b"root:x:0:0", "is no recording"),
         (b"\xc1", "is no recording"),
         (b"\x1f\x8bnot gzip", "is no recording"),
-        (msgpack.packb({FORM: 2}), "is a recording of form 2; this program reads form 1"),
+        (msgpack.packb({FORM: 1}), "is a recording of form 1; this program reads form 2"),
     ],
 )
 def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
@@ -151,7 +167,7 @@ def test_a_value_that_claims_to_be_huge_is_not_believed(tmp_path: Path) -> None:
     assert read(path) == ([], "cut off behind message 0: the file has no end mark")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
 def test_a_full_disk_is_told_by_the_flush() -> None:
     writer = RecordingWriter(Path("/dev/full"), BEGAN, {}, overwrite=True)
     writer.add(STREAM[1], BEGAN)
