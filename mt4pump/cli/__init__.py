@@ -7,14 +7,14 @@ Only the one that is asked for is imported.
 from __future__ import annotations
 
 import importlib
-import io
-import os
 import sys
 from collections.abc import Sequence
 
 from mt4pump import __version__
+from mt4pump.cli import streams
 from mt4pump.cli.parser import COMMANDS, Parser, no_such_command, teach
 from mt4pump.errors import SettingsError, StartError
+from mt4pump.standard_streams import mend_streams
 
 EXIT_OK, EXIT_ANYTHING, EXIT_SETTINGS, EXIT_START = 0, 1, 2, 3
 
@@ -22,24 +22,32 @@ EXIT_OK, EXIT_ANYTHING, EXIT_SETTINGS, EXIT_START = 0, 1, 2, 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 fine, 2 settings or flags wrong, 3 cannot start, 1 anything else."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks must not end the program
-            stream.reconfigure(errors="backslashreplace")
+    mend_streams()
     try:
-        code = _dispatch(arguments)
+        code = _ended(arguments)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _say("mt4pump: interrupted", EXIT_ANYTHING)
+    except OSError as error:
+        fault = streams.output_fault(error)
+        if fault is None:
+            raise
+        streams.drop_output()
+        if isinstance(fault, BrokenPipeError):  # as in `mt4pump tail | head`
+            return EXIT_OK
+        return _say(f"mt4pump: the output cannot be written: {fault.strerror or fault}", EXIT_ANYTHING)
+    return code
+
+
+def _ended(arguments: list[str]) -> int:
+    try:
+        return _dispatch(arguments)
     except SystemExit as end:  # argparse's way to end after --help, and ours after a wrong flag
         return end.code if isinstance(end.code, int) else EXIT_OK
     except SettingsError as error:
         return _say(f"mt4pump: {error}", EXIT_SETTINGS)
     except StartError as error:
         return _say(f"mt4pump: cannot start: {error}", EXIT_START)
-    except BrokenPipeError:  # the reader of our output has enough, as in `mt4pump tail | head`
-        _drop_output()
-        return EXIT_OK
-    except KeyboardInterrupt:
-        return _say("mt4pump: interrupted", EXIT_ANYTHING)
-    return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -64,10 +72,3 @@ def _dispatch(arguments: list[str]) -> int:
 def _say(text: str, code: int) -> int:
     print(text, file=sys.stderr)
     return code
-
-
-def _drop_output() -> None:
-    """Point standard output at nothing, so that Python's last flush does not fail loudly."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)

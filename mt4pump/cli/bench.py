@@ -9,6 +9,8 @@ import sys
 from rich.console import Console
 from rich.progress import track
 
+from mt4pump.cli.page import Page
+
 EPILOG = """
 Three paths run one after the other, each with a subscriber in a process of its own: mt4pump's pipeline (fed from
 memory, no DLL), a bare pyzmq loop that sends the same bytes, and the pipeline that one would write first (lock,
@@ -49,6 +51,5 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print(as_json(outcomes))
     else:
-        console = Console() if sys.stdout.isatty() else Console(width=160)
-        console.print(table(outcomes))
+        Page().print(table(outcomes))
     return 0

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from mt4pump.cli.flags import add_settings, given_settings
+from mt4pump.cli.page import Page
 from mt4pump.cli.trials import Finding, trials
 from mt4pump.errors import SettingsError
 from mt4pump.json_line import json_line
@@ -21,9 +20,6 @@ from mt4pump.settings.schema import MASK, is_secret
 from mt4pump.settings.sizes import size_text
 from mt4pump.settings.suffix import suffix_text
 from mt4pump.settings.values import NONE
-
-NOT_A_TERMINAL_COLUMNS = 160
-"""Width of the table in files and pipes, where nobody can say what it is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +71,7 @@ def _show(loaded: Loaded | None, findings: list[Finding], *, as_json: bool) -> N
     if as_json:
         print(json_line(report(loaded, findings)))
         return
-    console = Console(width=None if sys.stdout.isatty() else NOT_A_TERMINAL_COLUMNS, highlight=False)
+    console = Page()
     if loaded is not None:
         console.print(table(loaded))
     for finding in findings:

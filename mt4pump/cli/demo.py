@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -19,9 +18,10 @@ from rich.table import Table
 
 import mt4pump
 from mt4pump.cli.numbers import count, port
+from mt4pump.cli.page import Page
 from mt4pump.demo.parts import Ports, consumers, daemon, environment, missing
 from mt4pump.demo.stage import CANNOT_START, ChildEnded, Stage, check_free
-from mt4pump.errors import SettingsError
+from mt4pump.errors import SettingsError, StartError
 from mt4pump.running.signals import asked_to_end
 
 EXIT_OK, EXIT_ANYTHING = 0, 1
@@ -76,7 +76,7 @@ def lacking_packages() -> list[str]:
 
 
 def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str], asked: Event) -> int:
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDTH)
+    console = Page(WIDTH)
     trouble = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def hear(name: str, line: str) -> None:
@@ -174,9 +174,15 @@ def _is_installed(name: str) -> bool:
 @contextmanager
 def _data_folder(chosen: Path | None) -> Iterator[Path]:
     with ExitStack() as at_end:
-        if chosen is None:
-            made = tempfile.TemporaryDirectory(prefix="mt4pump-demo-", ignore_cleanup_errors=True)
-            yield Path(at_end.enter_context(made))
-        else:
-            chosen.mkdir(parents=True, exist_ok=True)
-            yield chosen.resolve()
+        try:
+            if chosen is None:
+                made = tempfile.TemporaryDirectory(prefix="mt4pump-demo-", ignore_cleanup_errors=True)
+                folder = Path(at_end.enter_context(made))
+            else:
+                chosen.mkdir(parents=True, exist_ok=True)
+                folder = chosen.resolve()
+        except OSError as error:
+            what = f"the folder {chosen}" if chosen else "a folder for temporary files"
+            reason = error.strerror or error
+            raise StartError(f"{what} cannot be made ({reason}); give another with --data-dir") from error
+        yield folder

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from mt4pump.cli.asking import add_asking_flags, asking, telling
+from mt4pump.cli.page import Page
 from mt4pump.contract.asyncapi import asyncapi
 from mt4pump.contract.json_schema import all_schemas
 from mt4pump.errors import SettingsError
@@ -23,7 +23,6 @@ from mt4pump.settings.suffix import suffix_text
 from mt4pump.settings.values import nearest
 from mt4pump.wire import Body
 
-NOT_A_TERMINAL_COLUMNS = 160
 EXAMPLES = """\
   mt4pump describe                 the daemon, and a table of its kinds of event
   mt4pump describe trade margin    the fields of these kinds: type, unit, meaning
@@ -69,7 +68,7 @@ def described(args: argparse.Namespace) -> int:
         kept = {name: kinds[name] for name in args.kinds} if args.kinds else kinds
         print(json_line({**answer, "kinds": kept}))
         return 0
-    console = Console(width=None if sys.stdout.isatty() else NOT_A_TERMINAL_COLUMNS, highlight=False)
+    console = Page()
     if args.kinds:
         console.print(Group(*(fields(name, _map(kinds[name])) for name in args.kinds)))
     else:

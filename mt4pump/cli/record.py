@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import zmq
@@ -18,11 +18,13 @@ from mt4pump import __version__
 from mt4pump.cli.endpoints import endpoint_of
 from mt4pump.cli.heard import Heard
 from mt4pump.cli.keys import add_keys_flag, keys_in
-from mt4pump.cli.notes import silence
+from mt4pump.cli.notes import Watch, silence
 from mt4pump.cli.numbers import count, seconds
 from mt4pump.cli.tail import BATCH, End, Socket, subscriber
 from mt4pump.cli.topics import TopicFilter, is_heartbeat
+from mt4pump.cli.views import LOOK_INTERVAL_S
 from mt4pump.errors import StartError
+from mt4pump.logs import one_line
 from mt4pump.recording import RecordingWriter
 from mt4pump.running.signals import asked_to_end
 
@@ -79,6 +81,8 @@ class Recorder:
         self._path, self._heard = path, heard
         self._show: Live | None = None
         self._draw_at_s = 0.0
+        self._watch = Watch()
+        self._look_at_s = heard.started_s + LOOK_INTERVAL_S
         self._endpoint = str(about["endpoint"])
 
     def run(self, source: Socket, end: End) -> OSError | None:
@@ -92,7 +96,10 @@ class Recorder:
                     if now_s >= flush_at_s:
                         flush_at_s = now_s + FLUSH_S
                         self.writer.flush()
-                    self._draw(now_s)
+                    if self._show is None:
+                        self._tell(now_s)
+                    else:
+                        self._draw(self._show, now_s)
         except OSError as error:
             return error
         return None
@@ -115,15 +122,23 @@ class Recorder:
 
     @contextmanager
     def progress(self) -> Iterator[None]:
-        """Show how it goes, where standard error is a terminal."""
+        """Show how it goes where standard error is a terminal; elsewhere notes tell what there is to know."""
         if not sys.stderr.isatty():
             yield
             return
         with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as self._show:
             yield
 
-    def _draw(self, now_s: float) -> None:
-        if self._show is None or now_s < self._draw_at_s:
+    def _tell(self, now_s: float) -> None:
+        if now_s < self._look_at_s:
+            return
+        self._look_at_s = now_s + LOOK_INTERVAL_S
+        for note in self._watch.look(self._heard, self._endpoint, now_s):
+            with suppress(OSError):  # nobody reads it: no reason to end the recording
+                print(f"mt4pump record: {one_line(note.text)}", file=sys.stderr, flush=True)
+
+    def _draw(self, show: Live, now_s: float) -> None:
+        if now_s < self._draw_at_s:
             return
         self._draw_at_s = now_s + DRAW_S
         self._heard.measure(now_s)
@@ -131,7 +146,7 @@ class Recorder:
         lines = [Text(f"mt4pump record: {self.told(now_s)}")]
         if note is not None:
             lines.append(Text(note.text, "bold red"))
-        self._show.update(Group(*lines), refresh=True)
+        show.update(Group(*lines), refresh=True)
 
     def told(self, now_s: float) -> str:
         """Return what was recorded so far, in one line."""

@@ -16,8 +16,8 @@ from mt4pump.cli.asking import add_asking_flags, asking, telling
 from mt4pump.cli.heard import Event
 from mt4pump.cli.moments import moment_ns
 from mt4pump.cli.numbers import count
+from mt4pump.cli.streams import pipe_error
 from mt4pump.cli.topics import TopicFilter
-from mt4pump.cli.views import pipe_error
 from mt4pump.cli.words import human_event, json_event
 from mt4pump.client import Query
 

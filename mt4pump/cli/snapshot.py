@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from mt4pump.cli.asking import add_asking_flags, asking, telling
 from mt4pump.cli.heard import Event
+from mt4pump.cli.page import Page
 from mt4pump.cli.topics import TopicFilter
 from mt4pump.cli.words import clock_text, json_event, summary
 from mt4pump.logs import one_line
 
-NOT_A_TERMINAL_COLUMNS = 160
 EXAMPLES = """\
 TOPIC is as for mt4pump tail: quote.EURUSD, quote. or 'trade.10*'. Without any: everything.
 
@@ -43,7 +42,7 @@ def command(args: argparse.Namespace) -> int:
         for event in events:
             print(json_event(event))
     elif events:
-        console = Console(width=None if sys.stdout.isatty() else NOT_A_TERMINAL_COLUMNS, highlight=False)
+        console = Page()
         console.print(table(events))
     count = len({event.topic for event in events})
     where = f"epoch {snapshot.epoch}, offset {snapshot.offset}, log {snapshot.log or 'none: no journal'}"

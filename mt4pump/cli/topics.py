@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import translate
 
+from mt4pump.errors import SettingsError
 from mt4pump.settings.suffix import CONTROLS, VISIBLE
 from mt4pump.wire import HEARTBEAT, KINDS
 
@@ -20,7 +21,7 @@ SUFFIXES = CONTROLS | frozenset(VISIBLE)
 
 
 class TopicFilter:
-    """Takes words of a command line.
+    """Takes words of a command line; raises SettingsError for one that is no text.
 
     ``quote.EURUSD`` is that topic alone; ``quote.`` and ``quote`` (a kind, which is never a whole topic) are all that
     begin so; ``trade.*``, ``quote.EUR*``, ``quote.??????`` are patterns in the shell's way. No word at all: everything.
@@ -32,7 +33,7 @@ class TopicFilter:
         self._exact: set[str] = set()
         self._prefixes: tuple[str, ...] = ()
         self._patterns: list[re.Pattern[str]] = []
-        words = tuple(words)
+        words = tuple(map(_text, words))
         subscriptions = {self._subscription(word) for word in words}
         if not subscriptions:
             self._prefixes = ("",)
@@ -70,6 +71,15 @@ class TopicFilter:
             or topic.startswith(self._prefixes)
             or any(pattern.match(topic) for pattern in self._patterns)
         )
+
+
+def _text(word: str) -> str:
+    """Return ``word``; raises SettingsError when its bytes are not UTF-8, as all topics are."""
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"settings are wrong:\n  topic: {word!r} is not UTF-8 text") from error
+    return word
 
 
 def is_heartbeat(topic: str) -> bool:

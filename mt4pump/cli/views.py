@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from rich.live import Live
 from mt4pump.cli.heard import Event, Heard
 from mt4pump.cli.notes import Watch
 from mt4pump.cli.screen import screen
+from mt4pump.cli.streams import pipe_error
 from mt4pump.cli.words import human_event, json_event
 from mt4pump.logs import one_line
 
@@ -111,8 +111,3 @@ class Screen:
         self._drawn_s = now_s
         self._heard.measure(now_s)
         self._live.update(screen(self._heard, self._endpoint, now_s, self._console.size.height), refresh=True)
-
-
-def pipe_error(error: OSError) -> OSError:
-    """Name a pipe that nobody reads any more the same everywhere: Windows calls it an invalid argument."""
-    return BrokenPipeError() if error.errno == errno.EINVAL else error

@@ -87,6 +87,7 @@ from mt4pump.client.watch import Status
 from mt4pump.errors import ClientError
 from mt4pump.flag import Flag
 from mt4pump.notify import Notifier
+from mt4pump.standard_streams import mend_streams
 
 __all__ = [
     "Activation",
@@ -117,4 +118,5 @@ __all__ = [
     "Trade",
     "User",
     "console_events",
+    "mend_streams",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,7 +19,9 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
+from mt4pump.cli.demo import _data_folder
 from mt4pump.client import Query
+from mt4pump.errors import StartError
 from tests.bus import until
 from tests.chaos.stage import free_ports
 from tests.cli.commands import PROJECT, environment, finish
@@ -136,6 +139,25 @@ def test_a_chosen_data_folder_is_kept(tmp_path: Path) -> None:
         shown.run.process.send_signal(signal.SIGINT)
         assert shown.run.end(LIMIT_S) == 0
     assert list((tmp_path / "kept").iterdir())
+
+
+def test_a_data_folder_that_cannot_be_made_exits_with_3(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = [word for flag, port in zip(FLAGS, free_ports(len(FLAGS)), strict=True) for word in (flag, str(port))]
+    code, out, error = finish("demo", *words, "--data-dir", str(tmp_path / "file" / "x"))
+    assert (code, out) == (3, "")
+    assert error.startswith(f"mt4pump: cannot start: the folder {tmp_path / 'file' / 'x'} cannot be made (")
+    assert "--data-dir" in error
+    assert "Traceback" not in error
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    with pytest.raises(StartError, match=r"temporary files cannot be made \(No space left"), _data_folder(None):
+        pass
 
 
 def test_without_the_extra_the_daemon_runs_and_what_to_install_is_said(tmp_path: Path) -> None:

@@ -101,13 +101,29 @@ def test_gaps_of_what_is_recorded_are_told(tmp_path: Path) -> None:
     assert "missed 3 in 1 gaps" in notes
 
 
-@pytest.mark.skipif(sys.platform == "win32" or not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.skipif(
+    sys.platform == "win32" or not Path("/dev/full").is_char_device(), reason="this system has no /dev/full"
+)
 def test_a_full_disk_ends_a_recording_with_words() -> None:
     with speaking("quote.A") as endpoint:
         code, _, notes = finish("record", "/dev/full", "--force", "--endpoint", endpoint)
     assert code == 1
     assert "/dev/full: No space left on device" in notes
     assert "Traceback" not in notes
+
+
+def test_a_recorder_that_hears_nothing_says_so_where_it_cannot_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mt4pump.cli.notes.SILENCE_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.record.LOOK_INTERVAL_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        assert main(["record", str(tmp_path / "a"), "--for", "1", "--endpoint", endpoint]) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("mt4pump record: nothing heard from") == 1
+    assert f"nothing heard from {endpoint}" in shown
+    assert "is the daemon running there? start it with: mt4pump run" in shown
 
 
 def test_a_file_that_exists_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mt4pump.cli.topics import TopicFilter, connectable, is_heartbeat
+from mt4pump.errors import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,11 @@ def test_one_word(word: str, subscription: bytes, wanted: list[str], unwanted: l
     topics = TopicFilter([word])
     assert topics.subscriptions == (subscription,)
     assert [topic for topic in [*wanted, *unwanted] if topics.wants(topic)] == wanted
+
+
+def test_a_word_that_is_no_text_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsError, match=r"topic: 'quote\.\\udcff' is not UTF-8 text"):
+        TopicFilter(["trade.1", "quote.\udcff"])
 
 
 def test_no_word_is_everything() -> None:

@@ -16,7 +16,7 @@ ALLOWED = {
     "mt4pump.symbols",
 }
 PURE = ("asking", "delivery", "events", "inquiry", "jobs", "notices", "options", "stream", "topics", "watch")
-ALSO = {"__init__.py": {"mt4pump.flag", "mt4pump.notify"}, "console.py": {"mt4pump.bridge"}}
+ALSO = {"__init__.py": {"mt4pump.flag", "mt4pump.notify", "mt4pump.standard_streams"}, "console.py": {"mt4pump.bridge"}}
 """What one module alone may have: consumers import the client only, and are services, too."""
 CLOCKS_AND_SOCKETS = {"asyncio", "threading", "time", "zmq"}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from mt4pump.client import Notifier
+from mt4pump.client import Notifier, mend_streams
 from mt4pump_consumers.frame import logs
 from mt4pump_consumers.frame.ending import Ending
 from mt4pump_consumers.frame.report import Report
@@ -31,6 +31,7 @@ def run_consumer(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Read the settings, run ``main`` until it ends or is asked to, and return the exit code."""
+    mend_streams()
     settings_class.__doc__ = description
     program = str(settings_class.model_config["cli_prog_name"])
     try:

@@ -1,0 +1,34 @@
+"""What it means when standard output takes no more."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+
+def output_fault(error: OSError) -> OSError | None:
+    """Return what keeps standard output from taking more, if it ended the command; BrokenPipeError: enough was read.
+
+    ``error``, which did end it, does not tell where it comes from: found out by writing once more.
+    """
+    if isinstance(error, BrokenPipeError):
+        return error
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError as fault:
+        return pipe_error(fault)
+    return None
+
+
+def drop_output() -> None:
+    """Point standard output at nothing, so that Python's last flush does not fail loudly."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+def pipe_error(error: OSError) -> OSError:
+    """Name a pipe that nobody reads any more the same everywhere: Windows calls it an invalid argument."""
+    return BrokenPipeError() if error.errno == errno.EINVAL else error
