@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mt4pump import quotes as quotes_module
+from mt4pump.manager_api.decode import ansi_text
 from mt4pump.manager_api.layout import SYMBOL_INFO
-from mt4pump.quotes import FIRST, SLOT_LIMIT, QuoteStream, Slot, quote_fields
+from mt4pump.quotes import FIRST, SLOT_LIMIT, EmitQuote, QuoteStream, Slot, quote_fields
 from mt4pump.server_clock import AGREEMENTS, ServerClock
 from mt4pump.wire import Encoder
 
@@ -250,6 +252,18 @@ def test_names_with_garbage_do_not_grow_the_cache_and_lose_no_number() -> None:
     assert len(made._slots) <= SLOT_LIMIT
 
 
+def test_the_name_of_a_symbol_is_read_once_also_while_others_have_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[bytes] = []
+
+    def read(raw: bytes, encoding: str) -> str:
+        names.append(raw)
+        return ansi_text(raw, encoding)
+
+    monkeypatch.setattr(quotes_module, "ansi_text", read)
+    messages(stream(), *[quote("EURUSD"), quote("GBPUSD")] * 3)
+    assert len(names) == 2
+
+
 def test_no_records_tell_nothing() -> None:
     made = stream()
     assert messages(made) == []
@@ -312,9 +326,32 @@ def test_a_suffix_ends_every_topic_and_nothing_else_in_it() -> None:
     assert frames.messages[0][0] == b"quote.EUR_USD|"
 
 
+def durable(emit: EmitQuote) -> QuoteStream:
+    return QuoteStream(Encoder(EPOCH), "cp1252", Wishes(), emit)
+
+
 def test_durable_quotes_go_out_as_events_like_any_other() -> None:
     told: list[tuple[str, float, int]] = []
-    made = QuoteStream(Encoder(EPOCH), "cp1252", Wishes(), lambda name, body, ts: told.append((name, body["bid"], ts)))
+    made = durable(lambda name, body, ts: told.append((name, body["bid"], ts)))
     frames = Frames()
     assert made.publish(quote("EURUSD", bid=1.1) + quote("EURUSD", bid=1.2), TS, frames) == 0
     assert (told, frames.messages, made.published) == ([("EURUSD", 1.1, TS), ("EURUSD", 1.2, TS)], [], 2)
+
+
+def test_the_latest_durable_quote_of_every_symbol_is_kept_with_its_time() -> None:
+    made = durable(lambda *_: None)
+    made.publish(quote("EURUSD", bid=1.1) + quote("EURUSD", bid=1.2), TS, Frames())
+    assert [(each["symbol"], each["bid"], each["ts"]) for each in made.latest()] == [("EURUSD", 1.2, TS)]
+
+
+def test_durable_quotes_tell_the_servers_time_as_others_do() -> None:
+    made = durable(lambda *_: None)
+    made.publish(quote(lasttime=1000) + quote(lasttime=1002), TS, Frames())
+    assert made.last_time_s == 1002
+
+
+def test_digits_that_change_on_the_way_count_for_durable_quotes_too() -> None:
+    told: list[tuple[int, int]] = []
+    made = durable(lambda _name, body, _ts: told.append((body["digits"], body["spread"])))
+    made.publish(quote(digits=2, bid=1.0, ask=1.5) + quote(digits=3, bid=1.0, ask=1.5), TS, Frames())
+    assert told == [(2, 50), (3, 500)]

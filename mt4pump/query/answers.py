@@ -77,9 +77,11 @@ class Answers:
         describe: Callable[[], Body],
         is_stopping: Callable[[], bool],
         way: Way | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.counts = {"requests": 0, "errors": 0, "dropped": 0, "events": 0, "cuts": 0}
-        self.cuts = HeldCuts(options, time.monotonic)
+        self.cuts = HeldCuts(options, now_s)
         self.pace = Pace(options.work_s, options.rest_s, is_stopping, way)
         self.complaints = Complaints(log)
         self._options = options
@@ -91,6 +93,8 @@ class Answers:
         self._reader = reader
         self._describe = describe
         self._is_stopping = is_stopping
+        self._now_s = now_s
+        self._sleep = sleep
         self._next_cut_s = 0.0
 
     def answer(self, payload: bytes | None, peer: Peer) -> Reply:
@@ -167,20 +171,20 @@ class Answers:
 
     def _cut(self, prefixes: tuple[bytes, ...]) -> Cut:
         """Return a cut made by the pump thread now; raises Refusal (busy) when it makes none in time."""
-        while (early_s := self._next_cut_s - time.monotonic()) > 0:
+        while (early_s := self._next_cut_s - self._now_s()) > 0:
             self._stop_if_told()
-            time.sleep(min(early_s, CUT_LOOK_S))
-        asked_s = time.monotonic()
+            self._sleep(min(early_s, CUT_LOOK_S))
+        asked_s = self._now_s()
         wanted = CutRequest(prefixes)
         self._ask_cut(wanted)
         while (cut := wanted.wait(CUT_LOOK_S)) is None:
             self._stop_if_told()
-            waited_s = time.monotonic() - asked_s
+            waited_s = self._now_s() - asked_s
             has_failed = not wanted.is_open and wanted.wait(0) is None  # it may have come since the look
             if has_failed or waited_s >= self._options.cut_wait_s:
                 wanted.give_up()
                 raise Refusal(BUSY, f"the pump made no cut of its state within {waited_s:.1f} s: ask again")
-        now_s = time.monotonic()
+        now_s = self._now_s()
         self._next_cut_s = now_s + min(CUT_GAP_S, 2 * (now_s - asked_s))
         self.counts["cuts"] += 1
         return cut

@@ -1,13 +1,15 @@
 """What is too old or too much goes, oldest first, in small steps."""
 
 import itertools
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from mt4pump.journal import JournalOptions
+from mt4pump.journal import Journal, JournalOptions, Stored
 from mt4pump.journal import retention as retention_module
-from tests.journal.making import NOW_NS, Clock, add, events, first_page, nothing, opened, read_all
+from tests.journal.making import NOW_NS, OPTIONS, Clock, add, die, events, first_page, nothing, opened, read_all
 
 DAY_S = 86400
 
@@ -116,3 +118,64 @@ def test_the_mirror_is_not_subject_to_retention(path: Path) -> None:
             journal.tend(nothing)
         assert len(journal.open_orders()) == 200
         assert journal.vitals()["deleted"] == 1
+
+
+def deleted(journal: Journal) -> int:
+    count = journal.vitals()["deleted"]
+    assert isinstance(count, int)
+    return count
+
+
+def test_while_there_is_too_much_commits_take_out_twice_what_they_bring(path: Path) -> None:
+    with opened(path, JournalOptions(max_bytes=2**20)) as journal:
+        add(journal, 3000, size=700)
+        journal.tend(nothing)
+        before = deleted(journal)
+        add(journal, 250, size=700)
+        assert deleted(journal) == before + 500
+
+
+def test_a_flood_between_two_looks_takes_out_no_more_than_was_too_much(path: Path) -> None:
+    with opened(path, JournalOptions(max_bytes=2**20)) as journal:
+        add(journal, 3000, size=700)
+        journal.tend(nothing)
+        for _ in range(20):
+            add(journal, 250, size=700)
+        assert deleted(journal) < 2500
+
+
+def test_an_event_that_the_mirror_still_needs_outlives_a_flood_of_too_old_ones(path: Path) -> None:
+    clock = Clock()
+    options = JournalOptions(synchronous="normal", identity=OPTIONS.identity, max_age_s=DAY_S)
+    with opened(path, options, clock) as journal:
+        assert journal.append((), {})
+        add(journal, 1000, topic=b"quote.A")
+        clock.advance(2 * DAY_S)
+        journal.tend(nothing)
+        opening = Stored(journal.last_offset + 1, NOW_NS, b"trade.1", b"open order", 77)
+        assert journal.append([opening], {})
+        for _ in range(4):
+            add(journal, 500, topic=b"quote.A")
+        assert deleted(journal) == opening.offset - 1
+        die(journal)
+    with opened(path, options, clock) as journal:
+        assert journal.open_orders() == {77: b"open order"}
+
+
+def test_a_break_is_forgotten_with_the_events_around_it(path: Path) -> None:
+    def breaks() -> int:
+        with closing(sqlite3.connect(path)) as file:
+            return int(file.execute("SELECT count(*) FROM breaks").fetchone()[0])
+
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:
+        add(journal, 3)
+        assert not journal.append([Stored(99, NOW_NS, b"", b"")], {})
+        clock.advance(1)
+        journal.tend(nothing)
+        add(journal, 3)
+        assert breaks() == 1
+        clock.advance(2 * DAY_S)
+        journal.tend(nothing)
+        assert deleted(journal) == 6
+        assert breaks() == 0

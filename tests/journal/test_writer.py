@@ -123,6 +123,25 @@ def test_the_mirror_comes_back_as_it_was_left(path: Path) -> None:
         assert journal.open_orders() == {1: b"one", 3: b"THREE", 4: b"four"}
 
 
+def test_orders_that_events_opened_and_ended_just_before_a_kill_are_read_from_these(path: Path) -> None:
+    journal = open_journal(path)
+    assert journal.append((), {1: b"one", 2: b"two"})
+    assert journal.append([Stored(1, NOW_NS, b"trade.1", b"three", 3), Stored(2, NOW_NS, b"trade.1", b"", -2)], {})
+    die(journal)
+    with opened(path) as journal:
+        assert journal.open_orders() == {1: b"one", 3: b"three"}
+
+
+def test_the_mirror_carries_along_no_orders_that_it_has_written(path: Path) -> None:
+    with opened(path) as journal:
+        assert journal.append((), {})
+        assert journal.append([Stored(1, NOW_NS, b"trade.1", b"one", 1), Stored(2, NOW_NS, b"trade.1", b"", -7)], {})
+        journal.tend(nothing)
+        assert journal._store is not None
+        assert journal._store.mirror.behind == {}
+        assert journal.open_orders() == {1: b"one"}
+
+
 def test_a_mirror_of_many_orders_changes_in_one_commit(path: Path) -> None:
     with opened(path) as journal:
         assert journal.append((), {ticket: b"%d" % ticket for ticket in range(1000)})

@@ -12,12 +12,14 @@ import pytest
 import zmq
 
 from mt4pump.journal import Journal, JournalOptions
+from mt4pump.manager_api.codes import PumpCode
+from mt4pump.manager_api.layout import USER_RECORD
 from mt4pump.pumping.state import Cut, CutRequest
 from mt4pump.server_clock import AGREEMENTS
 from mt4pump.session import ATTACH, CUT, DETACH, STATE_CHANGED, Link, SessionStatus
 from tests.bus import LIMIT_S, until
 from tests.fake_manager import FakeManager, failed, lost
-from tests.pumping.works import BIDASK, EPOCH, STOP, TRADES, Works, held_in_a_read, quote, trade
+from tests.pumping.works import BIDASK, EPOCH, START, STOP, TRADES, Works, held_in_a_read, quote, trade
 
 HEARTBEAT_KEYS = {
     *("state", "since", "server", "version", "protocol", "uptime_s", "counts", "dropped", "inbox", "reconnects"),
@@ -48,6 +50,12 @@ def test_heartbeats_go_on_in_silence_and_are_numbered_without_a_gap(works: Works
     numbers = [works.beat()["seq"] for _ in range(5)]
     assert all(after == before + 1 for before, after in pairwise(numbers))
     until(lambda: works.anchored >= 3, "the clock was anchored")
+
+
+def test_its_turns_are_counted_also_while_nothing_comes(works: Works) -> None:
+    works.begin()
+    turns = works.pump.turns
+    until(lambda: works.pump.turns > turns + 1, "the pump turned")
 
 
 def test_the_last_heartbeat_says_stopping_and_nothing_follows_it(works: Works) -> None:
@@ -181,6 +189,16 @@ def test_an_overflow_before_start_tells_nobody_that_everything_closed(works: Wor
     works.beat()
     works.beat()
     assert [message for message in works.heard if message.topic.startswith("trade.")] == []
+
+
+def test_rows_of_every_table_that_come_before_start_are_counted_as_skipped(works: Works) -> None:
+    works.begin()
+    works.inbox.tell(ATTACH, works.link)
+    works.inbox.notify(PumpCode.UPDATE_USERS, 0, USER_RECORD.pack({"login": 100}))
+    works.inbox.notify(TRADES, 0, trade(1))
+    works.inbox.notify(START, 0, b"")
+    works.next("session.start")
+    assert works.beat()["skipped"]["before_start"] == 2
 
 
 # Faults

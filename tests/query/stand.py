@@ -71,6 +71,7 @@ class FakeReader:
         until: int | None = None,
     ) -> Page:
         self.steps += 1
+        limit = max(1, limit)  # as the journal's has it: it gives one event at least
         if self.failure:
             raise self.failure
         whole = after >= self.first - 1

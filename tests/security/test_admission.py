@@ -65,6 +65,29 @@ def test_what_is_remembered_is_bounded_and_freed() -> None:
     assert made.refused == 1
     made.leave(7)
     assert made.ask(8, b"quote.c", quotes) == (b"quote.c",)
+
+
+def test_forgetting_all_connections_frees_all_that_they_asked_for() -> None:
+    made = Admission(limit=1)
+    made.ask(7, b"quote.a", quotes)
     made.clear()
     assert len(made) == 0
-    assert made.ask(9, b"quote.d", quotes) == (b"quote.d",)
+    assert made.ask(8, b"quote.b", quotes) == (b"quote.b",)
+    assert made.refused == 0
+
+
+def test_what_was_withdrawn_can_be_asked_and_withdrawn_again() -> None:
+    made = Admission()
+    for _ in range(2):
+        assert made.ask(7, b"q", quotes) == (b"quote.",)
+        assert made.withdraw(7, b"q") == (b"quote.",)
+
+
+def test_a_prefix_asked_and_withdrawn_over_and_over_frees_its_place_once() -> None:
+    made = Admission(limit=1)
+    for _ in range(3):
+        made.ask(7, b"quote.a", quotes)
+        made.withdraw(7, b"quote.a")
+    made.leave(7)
+    assert made.ask(8, b"quote.b", quotes) == (b"quote.b",)
+    assert made.ask(9, b"quote.c", quotes) == ()

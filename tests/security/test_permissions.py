@@ -132,6 +132,11 @@ def test_losing_the_query_endpoint_is_shrinking() -> None:
     assert not without.includes(with_it)
 
 
+def test_who_never_might_query_loses_nothing_when_it_stays_so() -> None:
+    before, after = (declared(["*"], "", "a", query=False) for _ in range(2))
+    assert after.includes(before)
+
+
 words = st.lists(st.sampled_from([b"", b"a", b"ab", b"abc", b"b", b"ba", b"bb"]), max_size=4)
 
 
