@@ -16,6 +16,8 @@ from mt4pump.service.root_folder import secure
 POLL_S = 0.25
 STOP_WAIT_S = STOP_LIMIT_S + 15.0
 """After NSSM has sent Ctrl-C: the program's time, and NSSM's own."""
+FIRST_WORD_S, LAST_WORD_S = 15.0, 1.0
+"""How long a slow machine may take to get a program to its first line of log, and a program to end after its last."""
 LOG_LINES = 5
 LOG_TAIL_BYTES = 8192
 
@@ -85,8 +87,11 @@ class Control:
             return
         if state != STOPPED:  # NSSM is waiting before the next restart of a program that ends at once
             self._stop_one(program)
+        silent = self._log_bytes(program)
         answer = self._nssm.ask("start", program.service)
         reached = self._settled(program)
+        if reached == RUNNING and self._log_bytes(program) == silent:
+            reached = self._outcome(program, silent)
         if reached != RUNNING:
             text = f"{program.service} did not stay up ({_in_words(reached)}): {answer.text}"
             raise ServiceError(text + self._log(program))
@@ -147,6 +152,24 @@ class Control:
                 break
             state = self._nssm.state(program.service)
         return state
+
+    def _outcome(self, program: Program, silent: int) -> str | None:
+        """Return the state of a program that NSSM takes for started before it said anything: it may yet refuse."""
+        deadline_s = time.monotonic() + FIRST_WORD_S
+        for _ in _until(deadline_s):
+            if self._nssm.state(program.service) != RUNNING or self._log_bytes(program) != silent:
+                break
+        for _ in _until(min(time.monotonic(), deadline_s) + LAST_WORD_S):
+            if self._nssm.state(program.service) != RUNNING:
+                break
+        return self._settled(program)
+
+    def _log_bytes(self, program: Program) -> int:
+        """Return the size of the program's log; any other one means that it said something."""
+        try:
+            return Path(self._place.log(program)).stat().st_size
+        except OSError:
+            return 0
 
     def _log(self, program: Program) -> str:
         """Return the last lines of the program's log, which say why it ended."""

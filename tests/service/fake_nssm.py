@@ -1,7 +1,8 @@
 """NSSM, icacls and sc.exe for tests: state in a JSON file, words as UTF-16, only what NSSM 2.24 knows.
 
 Run as ``python fake_nssm.py STATE WORD...``. Knobs in the state: ``dies`` (services whose program ends at once),
-``stuck`` (those that never stop), ``denied`` (no administrator), ``busy`` (so many sets are refused).
+``slow`` (those whose program speaks for the first time, and ends, some looks later), ``mute`` (those whose program
+writes no log), ``stuck`` (those that never stop), ``denied`` (no administrator), ``busy`` (so many sets are refused).
 """
 
 from __future__ import annotations
@@ -58,12 +59,8 @@ def on_existing(  # noqa: PLR0911 - one for each action
 ) -> tuple[int, str]:
     """Return what happens to a service that is there."""
     if action == "status":
-        seen = service["state"]
-        if seen == START_PENDING:
-            service["state"] = RUNNING
-        if seen == STOP_PENDING and name not in state.get("stuck", []):
-            service["state"] = STOPPED
-        return 0, str(seen)
+        seen = looked_at(state, service, name)
+        return 0, seen
     if action == "set":
         parameter, *value = rest
         if state.get("busy"):
@@ -78,7 +75,7 @@ def on_existing(  # noqa: PLR0911 - one for each action
         service["set"].pop("DependOnService", None)
         return 0, 'Reset parameter "DependOnService" to its default.'
     if action == "start":
-        service["state"] = PAUSED if name in state.get("dies", []) else RUNNING
+        service["state"] = started(state, service, name)
         words = f"Unexpected status {PAUSED} in response to START control."
         return (1, words) if service["state"] == PAUSED else (0, f"{name}: START: ok")
     if action == "stop":
@@ -88,6 +85,38 @@ def on_existing(  # noqa: PLR0911 - one for each action
         del state["services"][name]
         return 0, f'Service "{name}" removed successfully!'
     return 99, "a window would open, or the service runs"
+
+
+def looked_at(state: dict[str, Any], service: dict[str, Any], name: str) -> str:
+    """Return the state that is seen; meanwhile it goes on."""
+    seen = str(service["state"])
+    if seen == START_PENDING:
+        service["state"] = RUNNING
+    if seen == STOP_PENDING and name not in state.get("stuck", []):
+        service["state"] = STOPPED
+    if seen == RUNNING and "looks" in service:
+        service["looks"] -= 1
+        if not service["looks"]:
+            speak(service, "settings are wrong")
+        elif service["looks"] < -1:
+            service["state"] = STOPPED
+    return seen
+
+
+def started(state: dict[str, Any], service: dict[str, Any], name: str) -> str:
+    """Return the state after a start."""
+    if name in state.get("slow", []):
+        service["looks"] = 3
+    elif name not in state.get("mute", []):
+        speak(service, "publishes")
+    return PAUSED if name in state.get("dies", []) else RUNNING
+
+
+def speak(service: dict[str, Any], text: str) -> None:
+    """Write what the program of a service says into its log."""
+    if log := service["set"].get("AppStdout"):
+        with Path(log).open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
 
 
 def answered(path: Path, program: str, words: list[str]) -> tuple[int, str]:

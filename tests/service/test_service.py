@@ -208,6 +208,31 @@ def test_program_that_ends_at_once_is_an_error_with_the_end_of_its_log(
     assert desk.states() == {"mt4pump": RUNNING}
 
 
+def test_program_that_speaks_late_and_then_ends_is_an_error(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a slow machine: NSSM takes it for started before it has read its settings."""
+    monkeypatch.setattr(control, "POLL_S", 0.01)
+    monkeypatch.setattr(control, "LAST_WORD_S", 30.0)
+    desk("install")
+    desk.set(slow=["mt4pump"])
+    assert desk("start") == 1
+    error = capsys.readouterr().err
+    assert "did not stay up (SERVICE_STOPPED" in error
+    assert "settings are wrong" in error
+
+
+def test_program_that_writes_no_log_is_started_after_a_while(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(control, "FIRST_WORD_S", 0.1)
+    monkeypatch.setattr(control, "LAST_WORD_S", 0.1)
+    desk("install")
+    desk.set(mute=["mt4pump"])
+    assert desk("start") == 0
+    assert "mt4pump: started" in capsys.readouterr().out
+
+
 def test_service_that_is_just_starting_is_left_to_it(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk("install")
     services = desk.state["services"]
