@@ -43,6 +43,7 @@ class Inquiry(Delivery):
         self._query_works = options.query
         self._failing = False
         self._suspect = False
+        self._held_at_doubt: Body | None = None  # the last event that waited when something came to be missing, perhaps
         self._heard = False
         self._unstored_wanted = False
         self._tails_wanted = False
@@ -186,7 +187,10 @@ class Inquiry(Delivery):
 
     def _last_held(self) -> int | None:
         """Return up to where the journal is to be asked; None (to its end) when an event has no offset to say so."""
-        offset: int | None = self.hold[-1][1].get("offset")
+        body = self.hold[-1][1]
+        if body is self._held_at_doubt:  # what may have been lost since then is behind it
+            return None
+        offset: int | None = body.get("offset")
         return offset
 
     def _start(self, job: Job, *, opens_gate: bool = True) -> None:

@@ -97,6 +97,7 @@ class Stream(Inquiry):
         self.watch.doubt()
         if self.can_heal or (self._journal_matters and not self.based):
             self._suspect = True
+            self._held_at_doubt = self.hold[-1][1] if self.hold else None
             self.gate = max(self.gate, DURABLE_WAIT)
             self._retry_at_s = min(self._retry_at_s, self._now_s)  # so that they do not wait for another try as well
 

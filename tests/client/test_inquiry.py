@@ -37,6 +37,26 @@ def half_seconds(desk: Desk, count: int, *, refused: str, code: str) -> None:
         desk.collect()
 
 
+@pytest.mark.parametrize("is_asked_already", [False, True])
+def test_what_a_life_of_the_daemon_lost_at_its_end_comes_before_the_next_life(*, is_asked_already: bool) -> None:
+    desk = Desk().live()
+    desk.answering = False
+    desk.take(desk.ledger.event("trade.1"))
+    desk.ledger.restart()
+    desk.take(desk.ledger.event("trade.1"))  # waits, and the journal is asked for all up to it
+    desk.ledger.event("trade.1")
+    desk.ledger.restart()
+    if not is_asked_already:
+        desk.refuse("journal_error")
+    desk.take(desk.ledger.event("quote.A"))  # the next life shows itself before anything of it has to wait
+    desk.take(desk.ledger.event("trade.1"))
+    desk.answering = True
+    desk.wait(1)
+    assert desk.events("trade.1") == [("trade.1", seq) for seq in (1, 1, 2, 1)]
+    assert desk.offsets() == [1, 2, 3, 4]
+    assert desk.notices("lost") == []
+
+
 @pytest.mark.parametrize("code", ["journal_error", "internal_error", "timeout"])
 @pytest.mark.parametrize(("position", "refused"), [(Position("log-1", 2), "replay"), (None, "snapshot")])
 def test_a_join_of_which_one_step_fails_for_good_is_given_up_after_its_time(
@@ -165,6 +185,31 @@ def test_where_a_journal_lost_its_end_what_a_position_had_ahead_is_forgotten_for
     before = len(desk.offsets())
     desk.take(ledger.event("trade.7"), ledger.event("trade.7"))
     assert desk.offsets()[before:] == [4, 5]
+
+
+def test_what_is_stored_between_two_tries_of_a_join_is_new_where_the_journal_had_lost_its_end() -> None:
+    ledger = stored(*["trade.7"] * 3)
+    desk = Desk(ledger=ledger, resume=Position("log-1", 10, {"trade.7": 12}))
+    desk.answering = False
+    desk.take(ledger.beat())
+    desk.answer()  # describe; the next step fails, and all begins anew
+    desk.refuse()
+    ledger.event("trade.7")
+    desk.answering = True
+    desk.wait(5.0)
+    assert desk.offsets() == [4]
+
+
+def test_every_failure_is_counted_and_told_once() -> None:
+    desk = Desk().live()
+    desk.answering = False
+    desk.ledger.event("trade.1")
+    desk.take(desk.ledger.event("trade.1"))
+    for _ in range(3):
+        desk.refuse("busy")
+        desk.wait(5.0)
+    assert desk.stream.counts["query_failures"] == 3
+    assert desk.notices("query_failed") == [("query_failed", "", 0)]
 
 
 @pytest.mark.parametrize("options", [StreamOptions(heal=False), StreamOptions(query=False, snapshot=False)], ids=str)
