@@ -5,9 +5,14 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.vendor.fixtures"]
 REQUIRE_ALL = "REQUIRE_ALL_TESTS"
+
+settings.register_profile("gate", derandomize=True)  # it judges a change: what is found by chance is found elsewhere
+if os.environ.get(REQUIRE_ALL):
+    settings.load_profile("gate")
 
 
 def pytest_configure() -> None:

@@ -57,9 +57,17 @@ class Desk:
 
     def answer(self) -> None:
         """Answer the one request that is open."""
+        self.hand_in(self.replied())
+
+    def replied(self) -> list[bytes]:
+        """Return what the daemon says now to the one request that is open; it is still on its way."""
         ask, self._answered = self.ask(), self.stream.number
+        return self.ledger.answer(msgpack.unpackb(ask.packed(self._answered)))
+
+    def hand_in(self, frames: list[bytes]) -> None:
+        """Let a reply come."""
         try:
-            reply = unpacked(self.ledger.answer(msgpack.unpackb(ask.packed(self._answered))))
+            reply = unpacked(frames)
         except QueryError as refusal:
             self.stream.failed(self._answered, refusal.code, str(refusal), self.now_s)
         else:

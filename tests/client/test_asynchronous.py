@@ -177,6 +177,46 @@ def test_what_a_task_did_to_its_end_after_another_one_closed_is_remembered(daemo
     assert PositionFile(path).load() == Position("log-1", 0, {"trade.1": 1})
 
 
+def test_the_event_in_hand_is_done_when_its_task_leaves_the_loop_and_closes(daemon: FakeDaemon, tmp_path: Path) -> None:
+    path = tmp_path / "position"
+
+    async def work() -> None:
+        async with subscriber(daemon, position_file=path) as sub, asyncio.timeout(LIMIT_S):
+            await live(sub)
+            await asyncio.to_thread(daemon.publish, "trade.1")
+            async for _ in sub:
+                break
+
+    asyncio.run(work())
+    assert PositionFile(path).load() == Position("log-1", 0, {"trade.1": 1})
+
+
+def test_close_ends_the_iteration_though_more_has_come_already(daemon: FakeDaemon) -> None:
+    async def work() -> int:
+        seen = 0
+        async with subscriber(daemon) as sub, asyncio.timeout(LIMIT_S):
+            await live(sub)
+            await asyncio.to_thread(daemon.publish, *["trade.1"] * 5)
+            async for _ in sub:
+                seen += 1
+                while seen == 1 and len(sub._items) < 4:  # noqa: ASYNC110 - the reading thread fills it
+                    await asyncio.sleep(0)
+                sub.close()
+        return seen
+
+    assert asyncio.run(work()) == 1
+
+
+def test_a_subscriber_that_never_started_can_be_closed() -> None:
+    async def work() -> object:
+        sub = AsyncSubscriber("tcp://127.0.0.1:1", query_endpoint=None)
+        sub.close()
+        await sub.aclose()
+        return await sub.receive(0)
+
+    assert asyncio.run(work()) is None
+
+
 def test_a_receive_ends_after_its_time(daemon: FakeDaemon) -> None:
     async def work() -> object:
         async with subscriber(daemon, topics=["trade.none"]) as sub:

@@ -78,3 +78,15 @@ def test_a_message_of_one_frame_is_a_fault(ends: tuple[Sender, Line]) -> None:
     sender.send_multipart([b"quote.E", b"body"])
     assert read(line, 1) == [(b"quote.E", b"body")]
     assert line.faults == 1
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_a_line_says_when_all_that_was_there_is_read(ends: tuple[Sender, Line], is_slow: bool) -> None:  # noqa: FBT001
+    sender, line = ends
+    if is_slow:
+        line.look_at_frames()
+    for frames in numbered(3):
+        sender.send_multipart(frames)
+    read(line, 3)
+    line.read()
+    assert line.is_drained

@@ -74,6 +74,14 @@ def test_the_file_is_written_when_due_and_gives_back_what_was_done(tmp_path: Pat
     assert file.load() == Position("log-1", 3, {"trade.1": 4})
 
 
+def test_a_position_that_did_not_change_is_not_written_again(tmp_path: Path) -> None:
+    file, bookmark = PositionFile(tmp_path / "position"), bookmark_at(3)
+    file.save_if_due(bookmark, 100.0)
+    file.path.unlink()
+    file.save_if_due(bookmark, 200.0)
+    assert file.load() is None
+
+
 def test_a_write_that_fails_is_counted_and_tried_again(tmp_path: Path) -> None:
     folder = tmp_path / "later"
     file, bookmark = PositionFile(folder / "position"), bookmark_at(3)
@@ -124,3 +132,15 @@ def test_two_threads_may_write_at_once(tmp_path: Path) -> None:
 def test_what_is_no_position_is_refused(value: object) -> None:
     with pytest.raises(ClientError, match="is no position"):
         Position.of(value)  # type: ignore[arg-type]
+
+
+def test_the_very_beginning_is_a_position() -> None:
+    assert Position.of(0) == Position(None, 0)
+    stored = {"log": "log-1", "confirmed": 0, "ahead": {"trade.1": 0}}
+    assert Position.of(stored) == Position("log-1", 0, {"trade.1": 0})
+
+
+def test_a_position_says_what_it_is() -> None:
+    position = Position("log-1", 5, {"trade.1": 7})
+    assert Position.of(position.as_dict()) == position
+    assert Position.of(9) == Position(None, 9)

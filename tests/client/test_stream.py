@@ -1,19 +1,14 @@
-"""The pure core: whatever is lost on the wire, each durable event comes once and in order, and every loss is told."""
+"""The pure core: what is missing is healed or told, and a join, a restart and another journal cost nothing."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import msgpack
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mt4pump.client.events import Event, Quote
+from mt4pump.client.events import Quote
 from mt4pump.client.inquiry import RETRY_S
-from mt4pump.client.notices import Confirm
 from mt4pump.client.options import StreamOptions
-from mt4pump.client.position import Bookmark, Position
+from mt4pump.client.position import Position
 from tests.client.desk import Desk
 from tests.client.ledger import Ledger
 
@@ -24,6 +19,14 @@ def test_a_gap_of_a_durable_topic_is_filled_from_the_journal_before_the_next_eve
     desk.take(first, third)
     assert desk.events() == [("trade.1", 1), ("trade.1", 2), ("trade.1", 3)]
     assert desk.notices() == [("gap", "trade.1", 1), ("healed", "", 2)]
+
+
+def test_each_time_events_came_out_of_the_journal_their_number_is_told() -> None:
+    desk = Desk().live()
+    for _ in range(2):
+        desk.ledger.event("trade.1")
+        desk.take(desk.ledger.event("trade.1"))
+    assert desk.notices("healed") == [("healed", "", 2)] * 2
 
 
 def test_events_wait_while_the_journal_is_asked_and_quotes_do_not() -> None:
@@ -273,6 +276,16 @@ def test_offsets_used_again_are_seen_by_the_first_event_too() -> None:
     assert desk.notices("not_whole") == [("not_whole", "", 0)]
 
 
+def test_an_event_on_the_very_offset_where_the_old_journal_ended_is_new() -> None:
+    desk = Desk().live()
+    desk.take(*(desk.ledger.event("trade.1") for _ in range(3)), desk.ledger.beat())
+    desk.ledger.restart()
+    desk.ledger.journal, desk.ledger.last_offset = desk.ledger.journal[:2], 2
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.offsets() == [1, 2, 3, 3]
+    assert desk.notices("not_whole") == [("not_whole", "", 0)]
+
+
 def test_a_heartbeat_from_before_the_join_is_no_journal_that_lost_its_end() -> None:
     desk = Desk()
     old = [desk.ledger.beat(), desk.ledger.event("trade.1"), desk.ledger.beat()]
@@ -310,6 +323,65 @@ def test_added_topics_begin_with_their_last_values() -> None:
     assert desk.stream.counts["lost"] == 0
 
 
+def test_a_topic_met_before_it_was_wanted_begins_with_its_last_value() -> None:
+    desk = Desk("quote.EURUSD")
+    desk.ledger.event("quote.EURUSDm", bid=1.0)  # the prefix brings it, too
+    desk.live()
+    desk.take(desk.ledger.event("quote.EURUSDm", bid=2.0))
+    desk.stream.add_topics(["quote.EURUSDm"])
+    desk.take(desk.ledger.beat())
+    desk.take(desk.ledger.event("quote.EURUSDm", bid=3.0))
+    assert [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Quote)] == [(2.0, True), (3.0, False)]
+    assert desk.stream.counts["lost"] == 0
+
+
+@pytest.mark.parametrize(("topic", "lost"), [("trade.1", []), ("quote.E", [("lost", "quote.E", 1)])])
+def test_to_add_a_pattern_hides_no_loss_of_a_topic_that_runs(topic: str, lost: list[tuple[str, str, int]]) -> None:
+    desk = Desk(topic).live()
+    desk.take(desk.ledger.event(topic))
+    desk.ledger.event(topic)
+    desk.stream.add_topics([f"{topic.partition('.')[0]}.*"])
+    desk.take(desk.ledger.beat())
+    desk.take(desk.ledger.event(topic), desk.ledger.beat())
+    assert desk.notices("lost") == lost
+    assert len(desk.events(topic)) + len(lost) == 3
+
+
+def test_topics_that_were_added_stay_to_be_subscribed_when_others_are_removed_in_vain() -> None:
+    desk = Desk("trade.*").live()
+    desk.stream.resubscribe = False  # as the reader does when it has subscribed
+    desk.stream.add_topics(["quote.EURUSD"])
+    desk.stream.remove_topics(["never.asked"])
+    assert desk.stream.resubscribe
+
+
+def test_to_remove_one_of_two_topics_just_added_leaves_the_other_its_last_value() -> None:
+    desk = Desk("trade.*").live()
+    desk.ledger.event("quote.EURUSD", bid=1.0)
+    desk.stream.add_topics(["quote.EURUSD", "margin.1"])
+    desk.stream.remove_topics(["margin.1"])
+    desk.take(desk.ledger.beat())
+    assert [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Quote)] == [(1.0, True)]
+
+
+def test_the_last_quote_is_the_one_that_came_last() -> None:
+    desk = Desk().live()
+    for bid in (1.0, 2.0, 3.0):
+        desk.take(desk.ledger.event("quote.EURUSD", bid=bid))
+        assert desk.stream.quotes["EURUSD"].bid == bid
+
+
+def test_every_message_and_every_event_handed_over_is_counted() -> None:
+    desk = Desk("trade.*").live()
+    before = desk.stream.counts.copy()
+    desk.take(*(desk.ledger.event("trade.1") for _ in range(3)), desk.ledger.event("quote.EURUSD"))
+    assert {name: desk.stream.counts[name] - before[name] for name in ("received", "delivered", "unwanted")} == {
+        "received": 4,
+        "delivered": 3,
+        "unwanted": 1,
+    }
+
+
 @pytest.mark.parametrize(
     "junk",
     [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x81\xa5epoch\x01", b"x" * 10, msgpack.packb({"epoch": 1, "seq": None})],
@@ -319,120 +391,3 @@ def test_what_is_not_of_this_protocol_is_counted(junk: bytes) -> None:
     desk.take((b"trade.1", junk), desk.ledger.event("trade.1"))
     assert desk.stream.counts["decode_errors"] == 1
     assert desk.events() == [("trade.1", 1)]
-
-
-steps = st.lists(
-    st.sampled_from(
-        [
-            "trade.1",
-            "trade.2",
-            "user.1",
-            "quote.A",
-            "quote.B",
-            "beat",
-            "restart",
-            "reconnect",
-            "unstored",
-            "late",
-            "open",
-            "answer",
-            "fail",
-        ]
-    ),
-    min_size=1,
-    max_size=60,
-)
-
-
-@settings(max_examples=400, deadline=None)
-@given(steps, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(1, 4))
-def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_is_told(
-    script: list[str], losses: list[bool], page: int
-) -> None:
-    desk = Desk().live()
-    desk.ledger.page_limit = page
-    desk.answering = False
-    start = len(desk.ledger.published)
-    unknown = Counter[str]()
-    for step, lost in zip(script, losses, strict=False):
-        play(desk, step, lost=lost, unknown=unknown)
-    desk.answering = True
-    desk.ledger.stored = desk.ledger.opened = True
-    desk.wait(1)
-    for _ in range(5):
-        desk.wait(1)
-        desk.ledger.turned_away += 1
-        desk.take(desk.ledger.beat())
-    published = desk.ledger.published[start:]
-    stored = [(body["offset"], topic) for topic, body in published if "offset" in body]
-    assert sorted(desk.offsets()) == [offset for offset, _ in stored], "every stored event, once"
-    for topic in {topic for _, topic in stored}:
-        mine = [item.offset for item in desk.items if isinstance(item, Event) and item.topic == topic and item.offset]
-        assert mine == sorted(mine), f"{topic} in order"
-    for topic in {topic for topic, _ in published}:
-        came = len(desk.events_of(topic))
-        told = sum(count for kind, of, count in desk.notices("lost") if of == topic)
-        sent = sum(1 for of, _ in published if of == topic)
-        assert came + told <= sent <= came + told + unknown[topic], f"{topic}: received and told"
-    assert not desk.stream.hold
-    assert desk.stream.confirmed == desk.ledger.last_offset
-
-
-@settings(max_examples=200, deadline=None)
-@given(steps, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(1, 4), st.floats(0, 1))
-def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_missing_and_nothing_twice(
-    script: list[str], losses: list[bool], page: int, share: float
-) -> None:
-    desk = Desk().live()
-    desk.ledger.page_limit = page
-    desk.answering = False
-    for step, lost in zip(script, losses, strict=False):
-        play(desk, step, lost=lost, unknown=Counter())
-    dies_after = round(share * len(desk.items))
-    done, bookmark = desk.items[:dies_after], Bookmark()
-    bookmark.confirm(Confirm("log-1", 0))
-    for item in done:
-        if isinstance(item, Event):
-            bookmark.take(item)
-        elif isinstance(item, Confirm):
-            bookmark.confirm(item)
-    position = Position.of(bookmark.position(with_current=True).as_dict())
-    desk.ledger.stored = desk.ledger.opened = True
-    second = Desk(ledger=desk.ledger, resume=position)
-    second.live_items()
-    first = [item.offset for item in done if isinstance(item, Event) and not item.snapshot and item.offset]
-    assert sorted(first + second.offsets()) == list(range(1, desk.ledger.last_offset + 1))
-
-
-def play(desk: Desk, step: str, *, lost: bool, unknown: Counter[str]) -> None:  # noqa: PLR0912 - one branch per step
-    """Do one step of a script. ``unknown``: what a restart made impossible to know, per topic."""
-    if step == "beat":
-        message = desk.ledger.beat()
-        if not lost:
-            desk.take(message)
-    elif step in {"restart", "late"}:
-        # Only what the old epoch lost of topics that are not stored may go untold.
-        for topic, body in desk.ledger.published:
-            if "offset" not in body:
-                unknown[topic] += 1
-        desk.ledger.restart(opened=step == "restart")
-    elif step == "open":
-        desk.ledger.opened = True
-    elif step == "reconnect":
-        desk.stream.disconnected()
-        desk.stream.connected(desk.now_s)
-    elif step == "unstored":
-        desk.ledger.stored = not desk.ledger.stored
-    elif step == "answer":
-        if desk.ask() is not None:
-            desk.answer()
-            desk.collect()
-    elif step == "fail":
-        if desk.ask() is not None:
-            desk.refuse("journal_error")
-    else:
-        message = desk.ledger.event(step)
-        if lost:
-            desk.ledger.turned_away += 1
-        else:
-            desk.take(message)

@@ -7,57 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from mt4pump.client import AsyncSubscriber, ClientError, Event, Notice, Position, Query, Quote, Subscriber, Trade
+from mt4pump.client import AsyncSubscriber, ClientError, Notice, Query, Quote, Subscriber, Trade
 from mt4pump.client.position import PositionFile
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.ledger import Ledger
+from tests.client.reading import anything, live, next_item, subscriber, until
 
 
 @pytest.fixture
 def daemon() -> Iterator[FakeDaemon]:
     with FakeDaemon() as running:
         yield running
-
-
-def anything(_item: object) -> bool:
-    return True
-
-
-def subscriber(daemon: FakeDaemon, *topics: str, **options: Any) -> Subscriber:
-    options = {"query_endpoint": daemon.query_endpoint, "query_timeout_s": 1.0, **options}
-    return Subscriber(daemon.endpoint, topics=topics or ["trade.*", "quote.*"], **options)
-
-
-def next_item(sub: Subscriber, wanted: Callable[[Any], object]) -> Any:
-    deadline_s = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline_s:
-        item = sub.receive(0.1)
-        if item is not None and wanted(item):
-            return item
-    raise AssertionError(f"never came; status {sub.status}, counts {dict(sub.counts)}")
-
-
-def until(sub: Subscriber, condition: Callable[[], object]) -> list[Event | Notice]:
-    items = []
-    deadline_s = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"never; status {sub.status}, counts {dict(sub.counts)}"
-        item = sub.receive(0.02)
-        if item is not None:
-            items.append(item)
-    return items
-
-
-def live(sub: Subscriber) -> None:
-    """Return once a heartbeat has confirmed a position twice over: what is published from here on is received."""
-    until(sub, lambda: sub.position is not None)
 
 
 def trades(count: int) -> list[str]:
@@ -181,17 +148,6 @@ def test_without_a_query_endpoint_losses_are_told() -> None:
         assert next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "lost").count == 1
 
 
-def test_what_is_foreign_on_the_wire_is_counted_and_the_rest_goes_on(daemon: FakeDaemon) -> None:
-    with subscriber(daemon, "*") as sub:
-        live(sub)
-        for frames in ((b"quote.X",), (b"quote.X", b"\xc1"), (b"a", b"b", b"c"), (b"quote.X", b"\x01")):
-            daemon.send_raw(*frames)
-            daemon.publish("trade.1")
-        seen = [next_item(sub, lambda item: isinstance(item, Trade)).seq for _ in range(4)]
-        assert seen == [1, 2, 3, 4]
-        assert sub.counts["decode_errors"] >= 4
-
-
 def test_topics_are_added_and_removed_while_it_runs(daemon: FakeDaemon) -> None:
     with subscriber(daemon, "trade.*") as sub:
         live(sub)
@@ -282,6 +238,21 @@ def test_an_address_that_zeromq_does_not_take_is_named() -> None:
         Query("pigeon://x")
 
 
+def test_close_ends_the_iteration_though_more_has_come_already(daemon: FakeDaemon) -> None:
+    with subscriber(daemon) as sub:
+        live(sub)
+        daemon.publish(*["trade.1"] * 5)
+        deadline_s = time.monotonic() + LIMIT_S
+        while len(sub._stream.out) < 5:
+            assert time.monotonic() < deadline_s
+            sub._reader.turn(0.1)
+        seen = []
+        for event in sub:
+            seen.append(event)
+            sub.close()
+        assert len(seen) == 1
+
+
 def test_close_from_another_thread_ends_the_iteration(daemon: FakeDaemon) -> None:
     sub = subscriber(daemon)
     thread = Thread(target=lambda: [None for _ in sub])
@@ -308,21 +279,6 @@ def test_close_from_another_thread_writes_the_position_once_more_and_without_a_f
         thread.join(LIMIT_S)
         assert sub.counts["position_errors"] == 0
         assert PositionFile(path).load() == sub.position
-
-
-def test_a_reader_whose_hold_is_full_waits_for_the_answer_without_turning_in_circles(daemon: FakeDaemon) -> None:
-    with subscriber(daemon, "trade.*", hold_limit=100, query_timeout_s=LIMIT_S) as sub:
-        live(sub)
-        turns: list[float] = []
-        sub._reader._wait = lambda line, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005
-        daemon.do(lambda: setattr(daemon, "mute", True))
-        daemon.lose("trade.1")
-        daemon.publish(*["trade.1"] * 2_500)
-        until(sub, lambda: sub._stream.is_full)
-        for _ in range(5):
-            turns.clear()
-            assert sub.receive(0.001) is None
-            assert turns, "it neither read nor waited"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot send Ctrl-C to one process there")
@@ -393,12 +349,6 @@ def until_late(began_s: float) -> None:
     """Be a slow reader: do something else for half a second."""
     while time.monotonic() - began_s < 0.5:
         pass
-
-
-def test_a_position_says_what_it_is() -> None:
-    position = Position("log-1", 5, {"trade.1": 7})
-    assert Position.of(position.as_dict()) == position
-    assert Position.of(9) == Position(None, 9)
 
 
 @pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])

@@ -10,7 +10,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from mt4pump_consumers.gateway import new_token
-from mt4pump_consumers.gateway.tokens import BadKey, JwtVerifier, TokenError, TokenFile, digest_of, verify
+from mt4pump_consumers.gateway.tokens import (
+    NOBODY,
+    BadKey,
+    Grant,
+    JwtVerifier,
+    TokenError,
+    TokenFile,
+    digest_of,
+    verify,
+)
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 NAMES = ("topics", None, None)
@@ -95,6 +104,13 @@ def test_a_new_token_works_and_stands_nowhere(tmp_path: Path, capsys: pytest.Cap
     assert not file.holds(grant)
     with pytest.raises(TokenError):
         verify([file], secret, time.time())
+
+
+def test_a_token_file_ends_no_grant_that_came_from_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text("")
+    file = TokenFile(path)
+    assert all(map(file.holds, (NOBODY, Grant("of a JWT", ("*",), 2e9))))
 
 
 def test_a_token_of_the_file_can_expire(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

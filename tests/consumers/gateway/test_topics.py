@@ -22,6 +22,8 @@ def test_a_wish_means_its_names_and_what_its_patterns_mean() -> None:
     ("asked", "allowed", "touches"),
     [
         ("trade.*", ["trade.100"], True),
+        ("trade.*", ["trade.100*"], True),
+        ("trade.100*", ["trade.*"], True),
         ("trade.*", ["quote.*"], False),
         ("*", ["quote.EURUSD"], True),
         ("quote.EURUSD", ["quote.*"], True),

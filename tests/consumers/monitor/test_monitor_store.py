@@ -108,6 +108,15 @@ def test_alerts_beyond_the_backlog_are_kept_but_not_sent_and_counted(tmp_path: P
         assert len(store.unlogged(10)) == 4
 
 
+def test_alerts_that_wait_already_take_room_in_the_backlog(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db", backlog=2) as store:
+        store.commit(Batch(alerts=[alert("a")]), Memory())
+        assert store.counts["alerts_dropped"] == 0
+        store.commit(Batch(alerts=[alert(name) for name in "bcd"]), Memory())
+        assert store.webhook_counts() == {"pending": 2, "dropped": 2}
+        assert store.counts["alerts_dropped"] == 2
+
+
 def test_without_a_webhook_no_alert_waits_for_one(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", webhook=False) as store:
         store.commit(Batch(alerts=[alert("a")]), Memory())
