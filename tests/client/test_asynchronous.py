@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mt4pump.client import AsyncSubscriber, Notice, Position, Trade
+from mt4pump.client import AsyncSubscriber, ClientError, Notice, Position, Trade
 from mt4pump.client.position import PositionFile
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 
@@ -191,6 +192,17 @@ def test_the_event_in_hand_is_done_when_its_task_leaves_the_loop_and_closes(daem
     assert PositionFile(path).load() == Position("log-1", 0, {"trade.1": 1})
 
 
+def test_the_position_file_is_written_while_it_runs(daemon: FakeDaemon, tmp_path: Path) -> None:
+    path = tmp_path / "position"
+
+    async def work() -> None:
+        async with subscriber(daemon, position_file=path) as sub, asyncio.timeout(LIMIT_S):
+            while not path.exists():
+                await sub.receive(0.05)
+
+    asyncio.run(work())
+
+
 def test_close_ends_the_iteration_though_more_has_come_already(daemon: FakeDaemon) -> None:
     async def work() -> int:
         seen = 0
@@ -215,6 +227,17 @@ def test_a_subscriber_that_never_started_can_be_closed() -> None:
         return await sub.receive(0)
 
     assert asyncio.run(work()) is None
+
+
+def test_a_fault_of_the_reading_thread_ends_the_iteration_and_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        async with asyncio.timeout(LIMIT_S), AsyncSubscriber("pigeon://x", query_endpoint=None) as sub:
+            async for _ in sub:
+                pass
+
+    with caplog.at_level(logging.ERROR), pytest.raises(ClientError, match=r"the reading thread ended: .*pigeon"):
+        asyncio.run(work())
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 def test_a_receive_ends_after_its_time(daemon: FakeDaemon) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from mt4pump.client import handlers as registry
 from mt4pump.client.events import Quote, TopicName
 from mt4pump.client.handlers import Handlers
 from mt4pump.client.topics import TopicBook
@@ -29,3 +30,21 @@ def test_a_handler_is_called_for_what_the_same_name_subscribes_to(topic: str, na
     event = Quote(TopicName(name), {"epoch": 1, "seq": 1, "ts": 1}, (name.encode(), b""))
     assert bool(handlers.of(event)) is is_called
     assert TopicBook([topic]).wants(name) is is_called
+
+
+def test_of_very_many_topics_not_all_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "ROUTES_LIMIT", 3)
+    handlers = Handlers(Counter())
+    handlers.add(print, "quote.*", None)
+    for number in range(10):
+        name = TopicName(f"quote.S{number}")
+        assert len(handlers.of(Quote(name, {"epoch": 1, "seq": 1, "ts": 1}, (b"", b"")))) == 1
+    assert len(handlers._routes) <= 3
+
+
+def test_a_handler_that_is_added_later_is_called_for_topics_that_came_before() -> None:
+    handlers = Handlers(Counter())
+    event = Quote(TopicName("quote.E"), {"epoch": 1, "seq": 1, "ts": 1}, (b"quote.E", b""))
+    for count in range(3):
+        assert len(handlers.of(event)) == count
+        handlers.add(print, None, "quote")

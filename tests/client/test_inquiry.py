@@ -200,6 +200,21 @@ def test_what_is_stored_between_two_tries_of_a_join_is_new_where_the_journal_had
     assert desk.offsets() == [4]
 
 
+def test_after_a_resume_all_is_handed_over_that_comes_while_the_cut_is_on_its_way_and_later() -> None:
+    desk = Desk(ledger=stored("trade.1"), resume=Position("log-1", 0))
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    while desk.ask().op != "snapshot":
+        desk.answer()
+    cut = desk.replied()
+    desk.take(desk.ledger.event("quote.EURUSD"), desk.ledger.event("trade.2"))
+    desk.hand_in(cut)
+    desk.answering = True
+    desk.take(desk.ledger.event("quote.GBPUSD"), desk.ledger.beat())
+    assert desk.events() == [("trade.1", 1), ("quote.EURUSD", 1), ("trade.2", 1), ("quote.GBPUSD", 1)]
+    assert desk.notices("lost") == []
+
+
 def test_every_failure_is_counted_and_told_once() -> None:
     desk = Desk().live()
     desk.answering = False

@@ -53,6 +53,17 @@ def test_a_replay_goes_through_all_pages_and_says_whether_it_is_whole(daemon: Fa
     assert replay.first_available == 6
 
 
+@pytest.mark.parametrize("pages", [2, 3])
+def test_a_replay_of_which_the_first_page_was_not_whole_is_not_whole(
+    daemon: FakeDaemon, query: Query, pages: int
+) -> None:
+    daemon.publish(*(f"trade.{number}" for number in range(5 + 3 * pages)))
+    daemon.do(lambda: daemon.ledger.delete_up_to(5))
+    replay = query.replay(["trade.*"])
+    assert len(list(replay)) == 3 * pages
+    assert replay.whole is False
+
+
 def test_a_name_gives_no_other_topic(daemon: FakeDaemon, query: Query) -> None:
     daemon.publish("trade.100", "trade.1001")
     assert [event.topic for event in query.replay(["trade.100"])] == ["trade.100"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.client import AsyncSubscriber, ClientError, Notice, Query, Quote, Subscriber, Trade
+from mt4pump.client import AsyncSubscriber, ClientError, Notice, Position, Query, Quote, Subscriber, Trade
 from mt4pump.client.position import PositionFile
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.ledger import Ledger
@@ -203,6 +203,32 @@ def test_an_event_whose_work_failed_comes_again(daemon: FakeDaemon, tmp_path: Pa
         assert next_item(again, lambda item: isinstance(item, Trade)).topic == "trade.2"
 
 
+def test_a_trade_that_was_worked_on_does_not_come_again_when_the_quote_after_it_fails(
+    daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    path = tmp_path / "position"
+    sub = subscriber(daemon, position_file=path)
+
+    def work() -> None:
+        with sub:
+            live(sub)
+            daemon.publish("trade.1", "quote.EURUSD", "trade.2")
+            fill(sub, 3)
+            for event in sub:
+                if event.topic == "quote.EURUSD":
+                    raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert PositionFile(path).load() == Position("log-1", 0, {"trade.1": 1})
+
+
+def test_the_position_file_is_written_while_it_runs(daemon: FakeDaemon, tmp_path: Path) -> None:
+    path = tmp_path / "position"
+    with subscriber(daemon, position_file=path) as sub:
+        until(sub, path.exists)
+
+
 def test_resuming_from_an_offset_gives_all_that_came_after_it(daemon: FakeDaemon) -> None:
     daemon.publish(*trades(10))
     with subscriber(daemon, resume_from=6, snapshot=False) as sub:
@@ -238,14 +264,19 @@ def test_an_address_that_zeromq_does_not_take_is_named() -> None:
         Query("pigeon://x")
 
 
+def fill(sub: Subscriber, count: int) -> None:
+    """Return once so many items wait to be handed over."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while len(sub._stream.out) < count:
+        assert time.monotonic() < deadline_s
+        sub._reader.turn(0.1)
+
+
 def test_close_ends_the_iteration_though_more_has_come_already(daemon: FakeDaemon) -> None:
     with subscriber(daemon) as sub:
         live(sub)
         daemon.publish(*["trade.1"] * 5)
-        deadline_s = time.monotonic() + LIMIT_S
-        while len(sub._stream.out) < 5:
-            assert time.monotonic() < deadline_s
-            sub._reader.turn(0.1)
+        fill(sub, 5)
         seen = []
         for event in sub:
             seen.append(event)

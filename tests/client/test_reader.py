@@ -1,0 +1,79 @@
+"""What runs the core on real sockets: it waits when there is nothing to do, and loses no count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from mt4pump.client import Subscriber, Trade
+from tests.client.fake_daemon import LIMIT_S, FakeDaemon
+from tests.client.reading import live, next_item, subscriber, until
+
+
+@pytest.fixture
+def daemon() -> Iterator[FakeDaemon]:
+    with FakeDaemon() as running:
+        yield running
+
+
+@pytest.mark.parametrize("query_endpoint", [None, "tcp://127.0.0.1:1"])
+def test_a_turn_with_nothing_to_read_waits_once_for_whatever_may_come(
+    monkeypatch: pytest.MonkeyPatch, query_endpoint: str | None
+) -> None:
+    waits: list[tuple[set[int], object]] = []
+
+    class Recorder(zmq.Poller):
+        def poll(self, timeout: float | None = None) -> list[tuple[object, int]]:
+            waits.append(({socket.type for socket, _ in self.sockets}, timeout))
+            return []
+
+    monkeypatch.setattr(zmq, "Poller", Recorder)
+    with Subscriber("tcp://127.0.0.1:1", query_endpoint=query_endpoint, silence_s=3_600) as sub:
+        sub.receive(0)  # what happens at the start
+        waits.clear()
+        for _ in range(5):
+            sub._reader.turn(0.05)
+    sockets = {zmq.SUB, zmq.PAIR} if query_endpoint is None else {zmq.SUB, zmq.PAIR, zmq.DEALER}
+    assert waits == [(sockets, 50)] * 5
+
+
+def test_a_message_of_one_frame_is_counted_once(daemon: FakeDaemon) -> None:
+    with subscriber(daemon, "trade.*", "quote.*") as sub:
+        live(sub)
+        daemon.send_raw(b"quote.X", b"\xc1")  # from here on messages are read whole
+        daemon.publish("trade.1")
+        next_item(sub, lambda item: isinstance(item, Trade))
+        assert sub.counts["decode_errors"] == 1
+        daemon.send_raw(b"quote.X")
+        for _ in range(2):
+            daemon.publish("trade.1")
+            next_item(sub, lambda item: isinstance(item, Trade))
+            assert sub.counts["decode_errors"] == 2
+
+
+def test_what_is_foreign_on_the_wire_is_counted_and_the_rest_goes_on(daemon: FakeDaemon) -> None:
+    with subscriber(daemon, "*") as sub:
+        live(sub)
+        for frames in ((b"quote.X",), (b"quote.X", b"\xc1"), (b"a", b"b", b"c"), (b"quote.X", b"\x01")):
+            daemon.send_raw(*frames)
+            daemon.publish("trade.1")
+        seen = [next_item(sub, lambda item: isinstance(item, Trade)).seq for _ in range(4)]
+        assert seen == [1, 2, 3, 4]
+        assert sub.counts["decode_errors"] >= 4
+
+
+def test_a_reader_whose_hold_is_full_waits_for_the_answer_without_turning_in_circles(daemon: FakeDaemon) -> None:
+    with subscriber(daemon, "trade.*", hold_limit=100, query_timeout_s=LIMIT_S) as sub:
+        live(sub)
+        turns: list[float] = []
+        sub._reader._wait = lambda line, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005
+        daemon.do(lambda: setattr(daemon, "mute", True))
+        daemon.lose("trade.1")
+        daemon.publish(*["trade.1"] * 2_500)
+        until(sub, lambda: sub._stream.is_full)
+        for _ in range(5):
+            turns.clear()
+            assert sub.receive(0.001) is None
+            assert turns, "it neither read nor waited"

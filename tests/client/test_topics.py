@@ -1,0 +1,49 @@
+"""Which topics are wanted, what to ask the daemon for, and what is forgotten of very many."""
+
+from __future__ import annotations
+
+import pytest
+
+from mt4pump.client import topics
+from mt4pump.client.topics import PREFIXES_LIMIT, TopicBook
+from tests.client.desk import Desk
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [
+        (["trade.*", "user.5"], []),
+        (["trade.*", "quote.EURUSD", "quote.GBP*"], [b"quote.EURUSD", b"quote.GBP"]),
+        (["q*", "heartbeat"], [b"quote."]),
+    ],
+)
+def test_of_the_kinds_that_are_stored_no_numbers_are_asked_for(wanted: list[str], asked: list[bytes]) -> None:
+    assert TopicBook(wanted).passing_prefixes() == asked
+
+
+def test_of_all_topics_the_numbers_of_quotes_are_asked_for_and_those_of_trades_are_not() -> None:
+    found = TopicBook(["*"]).passing_prefixes()
+    assert b"quote." in found
+    assert not {b"", b"trade.", b"heartbeat."} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("names", "asked"),
+    [
+        ([f"quote.S{number}" for number in range(PREFIXES_LIMIT + 1)], [b"quote"]),
+        ([f"kind{number}.a" for number in range(PREFIXES_LIMIT + 1)], [b""]),
+    ],
+)
+def test_more_names_than_one_request_takes_are_asked_for_by_kind(names: list[str], asked: list[bytes]) -> None:
+    assert TopicBook(names).prefixes() == asked
+    assert len(TopicBook(names[1:]).prefixes()) == PREFIXES_LIMIT
+
+
+def test_of_topics_that_were_forgotten_nothing_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "TRACKS_LIMIT", 4)
+    desk = Desk("quote.*").live()
+    for _ in range(2):
+        desk.take(*(desk.ledger.event(f"quote.S{number}") for number in range(6)))
+    assert len(desk.stream.book.tracks) <= 4
+    assert len(desk.events()) == 12
+    assert desk.stream.counts["lost"] == 0
