@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from threading import Event as Flag
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 from mt4pump_consumers.gateway import feed
 from mt4pump_consumers.gateway.door import Door
 from mt4pump_consumers.gateway.feed import Feed
 
-from mt4pump.client import ClientError, Event, Position
+from mt4pump.client import ClientError, Event, Position, Subscriber
 from tests.consumers.gateway.stream_made import event, trade
 
 LIMIT_S = 30.0
-PLACE = Position("log", 99, {"trade.7": 105})
+PLACE, LATER = Position("log", 99, {"trade.7": 105}), Position("log", 107, {})
 
 
 class Subscribers:
@@ -48,15 +48,19 @@ class Subscribers:
         self.has_second.set()
 
 
+def feed_of(door: Door) -> Feed:
+    return Feed(
+        "tcp://127.0.0.1:9", query_endpoint="tcp://127.0.0.1:10", keys=None, topics=["*"], silence_s=5, door=door
+    )
+
+
 def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_door_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     subscribers, door = Subscribers(), Door(lambda: None, None)
     monkeypatch.setattr(feed, "Subscriber", subscribers)
     monkeypatch.setattr(feed, "RETRY_FIRST_S", 0.0)
-    thread = Feed(
-        "tcp://127.0.0.1:9", query_endpoint="tcp://127.0.0.1:10", keys=None, topics=["*"], silence_s=5, door=door
-    )
+    thread = feed_of(door)
     thread.start()
     assert subscribers.has_second.wait(LIMIT_S)
     thread.stop()
@@ -65,3 +69,48 @@ def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_door_is_told(
     assert subscribers.resumed_from[:2] == [None, PLACE]
     items = [item if isinstance(item, Position) else item.kind for item in door.take(100)[0]]
     assert items[:3] == ["trade", "heartbeat", PLACE]
+
+
+class Stream:
+    """Stands in for a subscriber that moves on with each event."""
+
+    position = PLACE
+
+    def __iter__(self) -> Iterator[Event]:
+        yield trade(1, 1)
+        self.position = LATER
+        yield trade(2, 2)
+        yield event("heartbeat", 3)
+
+
+def test_after_each_heartbeat_and_only_then_the_door_is_told_of_a_new_place() -> None:
+    door, stream = Door(lambda: None, None), Stream()
+    feed_of(door)._read(cast(Subscriber, stream))
+    kinds = [item if isinstance(item, Position) else item.kind for item in door.take(100)[0]]
+    assert kinds == ["trade", PLACE, "trade", "heartbeat", LATER]
+
+
+class Pauses(Flag):
+    """Stands in for the wish to end: it comes in the eighth pause, and no pause takes any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken_s: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.taken_s.append(timeout)
+        if len(self.taken_s) == 8:
+            self.set()
+        return self.is_set()
+
+
+def test_a_stream_that_cannot_be_read_is_begun_again_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_feed: Feed) -> Any:
+        raise ClientError("refused", "nobody is there")
+
+    monkeypatch.setattr(Feed, "subscriber", refuse)
+    thread, pauses = feed_of(Door(lambda: None, None)), Pauses()
+    thread._stopping = pauses
+    thread.run()
+    assert pauses.taken_s == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert thread.restarts == 8

@@ -79,7 +79,15 @@ def test_without_a_cut_or_with_too_much_meanwhile_all_stays_as_it_is() -> None:
 def test_a_quote_of_a_cut_counts_only_if_it_is_newer() -> None:
     last = kept(event("quote.EURUSD", 9), event("quote.GBPUSD", 2))
     last.await_cut()
-    found = cut(quote_EURUSD=8, quote_GBPUSD=3)
-    found.events.extend([event("quote.EURUSD", 8), event("quote.GBPUSD", 3)])
+    found = cut(quote_EURUSD=8, quote_GBPUSD=3, quote_USDJPY=1)
+    found.events.extend([event("quote.EURUSD", 8), event("quote.GBPUSD", 3), event("quote.USDJPY", 1)])
     last.renew(found)
-    assert [row.seq for topic in last.topics() for row in last.rows(topic)] == [9, 3]
+    assert [row.seq for topic in last.topics() for row in last.rows(topic)] == [9, 3, 1]
+
+
+def test_the_first_event_of_a_topic_that_the_cut_does_not_know_is_news() -> None:
+    last = kept()
+    last.await_cut()
+    last.renew(cut(("trade.7", 2), trade_7=3))
+    last.keep(trade(8, 1, login=8))
+    assert orders(last, "trade.8") == [8]

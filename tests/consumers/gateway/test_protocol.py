@@ -30,6 +30,7 @@ def test_the_messages_of_the_design_are_exactly_these() -> None:
     assert quote_message(body) == {"type": "quote", "data": data}
     reply = {"type": "subscription", "status": "success", "symbols": ["EURUSD"]}
     assert subscription_message(["EURUSD"], [], None) == reply
+    assert subscription_message(["EURUSD"], ["trade.*"], None) == {**reply, "topics": ["trade.*"]}
     assert parse('{"action": "subscribe", "symbols": ["EURUSD"]}') == Request("subscribe", symbols=("EURUSD",))
 
 
@@ -59,8 +60,10 @@ def test_a_pip_is_ten_points_where_prices_have_three_or_five_digits(
         ('{"action": "subscribe", "symbols": [""]}', BAD_REQUEST),
         ('{"action": "subscribe", "symbols": ["*****"]}', BAD_REQUEST),
         ('{"action": "resume", "topics": ["trade.*"], "offset": true}', BAD_REQUEST),
+        (f'{{"action": "resume", "topics": ["trade.*"], "offset": {2**63}}}', BAD_REQUEST),
         ('{"action": "resume", "topics": [], "offset": 1}', BAD_REQUEST),
         ('{"action": "auth", "token": 5}', BAD_REQUEST),
+        ('{"action": "auth", "token": ""}', BAD_REQUEST),
         ('{"action": "batch", "window_s": NaN}', BAD_REQUEST),
         ('{"action": "batch", "window_s": 99}', BAD_REQUEST),
         ('{"action": "status", "id": {}}', BAD_REQUEST),
@@ -86,6 +89,12 @@ def test_the_id_comes_back_and_a_token_is_never_shown() -> None:
     assert "canary" not in repr(parse('{"action": "auth", "token": "canary"}'))
 
 
-def test_numbers_that_json_has_not_become_null() -> None:
-    text = encode({"a": math.nan, "b": [math.inf], "c": b"x", "d": "\ud800"})
-    assert json.loads(text) == {"a": None, "b": [None], "c": "x", "d": "?"}
+def test_a_refusal_says_in_words_what_is_wrong() -> None:
+    with pytest.raises(RequestError) as caught:
+        parse("{")
+    assert error_message(caught.value) == {"type": "error", "message": "message is not JSON", "code": BAD_JSON}
+
+
+def test_numbers_that_json_has_not_become_null_and_all_others_stay() -> None:
+    text = encode({"a": math.nan, "b": [math.inf, 1.5], "c": b"x", "d": "\ud800", "e": 7})
+    assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": "x", "d": "?", "e": 7}

@@ -210,6 +210,11 @@ def test_a_hole_in_the_journal_is_told_even_when_the_resume_is_cut_short(monkeyp
     assert client.last_values == 1
 
 
+def test_without_the_name_of_a_journal_the_present_one_is_meant() -> None:
+    client = run(Journal(9), range(1, 10), 4, log=None)
+    assert (client.seqs, client.replies[0]["whole"], client.replies[0]["log"]) == ([5, 6, 7, 8, 9], True, LOG)
+
+
 def test_another_journal_gives_last_values_only() -> None:
     client = run(Journal(9), range(1, 10), 4, log="another")
     assert (client.seqs, client.replies[0]["whole"], client.last_values) == ([], False, 1)

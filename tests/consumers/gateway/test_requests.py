@@ -12,7 +12,7 @@ from mt4pump_consumers.gateway.protocol import Json
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import LOOKS, Requests
 from mt4pump_consumers.gateway.session import Session
-from mt4pump_consumers.gateway.tokens import Grant
+from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
 from mt4pump.client import Event
 from tests.consumers.gateway.stream_made import event
@@ -64,6 +64,20 @@ def full_hub() -> Hub:
     for number in range(TOPICS):
         hub.last.keep(event(f"user.{number}", 1, login=number))
     return hub
+
+
+def test_who_has_not_logged_in_can_do_nothing_else() -> None:
+    async def test() -> None:
+        client = Client('{"action": "status", "id": 1}', '{"action": "auth", "token": "x", "id": 2}')
+        client.grant = NOBODY
+        await requests(full_hub()).serve(cast(Session, client))
+        assert [message["code"] for message in client.replies] == ["unauthenticated"] * 2
+        assert [message["message"].split(":")[0] for message in client.replies] == [
+            "log in first",
+            "token is not valid",
+        ]
+
+    asyncio.run(test())
 
 
 def test_others_have_their_turn_while_patterns_are_compared_with_all_topics() -> None:

@@ -182,6 +182,10 @@ def test_a_moment_that_never_was_is_left_out() -> None:
     assert value(found, "mt4pump_slow_reader_messages_total") == 14
 
 
+def test_a_count_of_0_is_shown_so_that_the_first_one_is_an_increase() -> None:
+    assert value(shown({**BODY, "reconnects": 0}), "mt4pump_session_reconnects_total") == 0
+
+
 def test_an_offset_that_is_not_known_yet_is_left_out() -> None:
     assert value(shown({**BODY, "server_utc_offset_s": None}), "mt4pump_server_utc_offset_seconds") is None
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mt4pump_consumers.monitor import exposure as exposure_module
 from mt4pump_consumers.monitor.exposure import Exposure
 
 from tests.consumers.monitor.monitor_run import execution, trade
@@ -45,10 +47,19 @@ def test_what_is_told_late_of_an_ended_order_does_not_revive_it_and_a_restored_o
     exposure.take(execution(1, timestamp=1000))
     exposure.take(execution(2, change="closed", state=3, close_time=2000, timestamp=2000))
     exposure.take(execution(3, change="modified", timestamp=1500))
+    assert sums(exposure) == {}
     exposure.take(execution(4, change="modified", state=3, close_time=2000, timestamp=2000))
     assert sums(exposure) == {}
     exposure.take(execution(5, change="modified", timestamp=2500))
     assert sums(exposure) == {"EURUSD": (1, 0, 100, 0)}
+
+
+def test_what_is_remembered_of_ended_orders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposure_module, "ENDED_LIMIT", 3)
+    exposure = Exposure()
+    for order in range(5):
+        exposure.take(execution(order, order=order, change="closed", close_time=2000))
+    assert list(exposure._ended) == [2, 3, 4]
 
 
 def test_money_is_no_exposure() -> None:

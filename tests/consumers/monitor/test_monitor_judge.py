@@ -125,6 +125,21 @@ def test_what_quiet_rules_remember_is_bounded() -> None:
     assert len(memory.touched_quiet) == QUIET_LIMIT + 500, "the store is told of those that went, too"
 
 
+def test_when_quiet_rules_forget_they_remember_those_that_still_must_be_quiet() -> None:
+    rule = judge(when="volume", lots=1, quiet_s=10)
+    for number in range(QUIET_LIMIT):
+        rule.trade(execution(number, login=number))
+    told(rule)
+    rule.trade(execution(QUIET_LIMIT, login=QUIET_LIMIT - 5))
+    assert told(rule) == []
+
+
+def test_a_margin_call_of_an_account_that_the_rule_does_not_name_is_not_told() -> None:
+    rule = judge(when="margin_call", accounts=[1001])
+    rule.margin(margin(login=1002))
+    assert told(rule) == []
+
+
 def test_a_margin_call_is_told_once_and_so_is_its_end() -> None:
     rule = judge(when="margin_call")
     for seq, (action, level) in enumerate([("add", 1), ("update", 1), ("update", 2), ("delete", 0), ("delete", 0)], 1):

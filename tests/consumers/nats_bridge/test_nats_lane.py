@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.frame.settings import read
@@ -15,6 +16,8 @@ from mt4pump_consumers.nats_bridge.setback import Setback
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump_consumers.nats_bridge.stream import Standing
 from nats.aio.client import Client
+
+from mt4pump.client import Heartbeat
 
 NEW = Standing(last_seq=0, place=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
 
@@ -66,3 +69,21 @@ def test_a_journal_that_is_not_open_yet_is_waited_for() -> None:
     waiting._journal = Journal()  # type: ignore[assignment]
     with pytest.raises(Setback, match="could not be opened yet"):
         asyncio.run(waiting._serve(Connection()))
+
+
+@pytest.mark.parametrize(("last_offset", "looks"), [(105, 0), (106, 1)])
+def test_a_heartbeat_that_is_further_than_what_came_has_the_lane_look_into_the_journal(
+    monkeypatch: pytest.MonkeyPatch, last_offset: int, looks: int
+) -> None:
+    asked: list[Outbox] = []
+
+    async def catch_up(_lane: Lane, outbox: Outbox) -> None:
+        asked.append(outbox)
+
+    monkeypatch.setattr(Lane, "_catch_up", catch_up)
+    behind, nobody = lane("now"), cast(Outbox, None)
+    taken_up(behind, 105)
+    behind._beat = cast(Heartbeat, SimpleNamespace(epoch=1, log="L", last_offset=last_offset))
+    for _ in range(2):
+        asyncio.run(behind._compare_with_beat(nobody))
+    assert len(asked) == looks

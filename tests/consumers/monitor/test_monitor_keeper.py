@@ -1,0 +1,127 @@
+"""The keeper: a store or a CSV file that cannot be written for a while costs nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mt4pump_consumers.frame import Ending
+from mt4pump_consumers.monitor import keeper
+from mt4pump_consumers.monitor.csv_file import CsvFile
+from mt4pump_consumers.monitor.desk import Desk
+from mt4pump_consumers.monitor.judge import Judge
+from mt4pump_consumers.monitor.keeper import CSV_RETRY_S, RETRY_FIRST_S, RETRY_LAST_S, Keeper
+from mt4pump_consumers.monitor.memory import Memory
+from mt4pump_consumers.monitor.store import Store
+from mt4pump_consumers.monitor.views import NoView
+
+from tests.consumers.monitor.monitor_run import execution
+from tests.consumers.monitor.test_monitor_store import opened, place
+
+
+class Patience(Ending):
+    """Ends in the wait number ``last``; no wait takes any time."""
+
+    def __init__(self, last: int = 0) -> None:
+        super().__init__()
+        self.last = last
+        self.waits: list[float] = []
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        assert timeout_s is not None
+        self.waits.append(timeout_s)
+        return len(self.waits) == self.last
+
+
+class Table(CsvFile):
+    """A CSV file that counts how often it is asked to write."""
+
+    writes = 0
+
+    def write(self) -> bool:
+        self.writes += 1
+        return super().write()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with opened(tmp_path / "s.db", webhook=False) as made:
+        yield made
+
+
+def made(store: Store, ending: Ending, csv: CsvFile | None = None) -> Keeper:
+    judge = Judge([], Memory())
+    return Keeper(store, Memory(), judge=judge, desk=Desk(), view=NoView(), csv=csv, ending=ending)
+
+
+def fail(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the next commits fail."""
+    commit, faults = store.commit, [sqlite3.OperationalError("database or disk is full")] * times
+
+    def commit_later(*parts: Any) -> None:
+        if faults:
+            raise faults.pop()
+        commit(*parts)
+
+    monkeypatch.setattr(store, "commit", commit_later)
+
+
+def test_a_store_that_fails_is_tried_again_ever_more_rarely_and_loses_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = Patience()
+    keeps = made(store, ending)
+    fail(store, monkeypatch, 8)
+    for offset in (11, 12):
+        keeps.take(execution(offset, offset=offset))
+        assert keeps.commit(place(offset))
+    assert [done.offset for done in store.latest(10)] == [11, 12]
+    assert store.position() == place(12)
+    assert ending.waits[:3] == [RETRY_FIRST_S, 2 * RETRY_FIRST_S, 4 * RETRY_FIRST_S]
+    assert ending.waits[-2:] == [RETRY_LAST_S, RETRY_LAST_S]
+
+
+def test_once_it_ended_without_a_batch_no_later_position_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeps = made(store, Patience(last=1))
+    fail(store, monkeypatch, 1)
+    keeps.take(execution(1, offset=11))
+    assert not keeps.commit(place(11))
+    assert not keeps.commit(place(12)), "the next run would go on behind what this one did not keep"
+    assert store.position() is None
+
+
+def test_a_csv_file_that_cannot_be_written_is_told_counted_and_tried_again_after_a_pause(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    csv = Table(tmp_path / "share" / "t.csv", store)
+    keeps = made(store, Patience(), csv)
+    keeps.take(execution(1))
+    keeps.commit(None)
+    assert (csv.failures, csv.writes, keeps._desk.trouble[:4]) == (1, 1, "CSV:")
+    csv.path.parent.mkdir()
+    keeps.commit(None)
+    assert csv.writes == 1, "not before the pause is over"
+    now_s[0] = CSV_RETRY_S
+    keeps.commit(None)
+    assert (csv.failures, csv.path.read_bytes().count(b"EURUSD"), keeps._desk.trouble) == (1, 1, "")
+
+
+def test_a_csv_file_is_looked_at_for_what_an_earlier_run_left_and_then_only_with_news(
+    store: Store, tmp_path: Path
+) -> None:
+    csv = Table(tmp_path / "t.csv", store)
+    keeps = made(store, Patience(), csv)
+    writes = []
+    for news in (0, 0, 1, 0):
+        if news:
+            keeps.take(execution(1))
+        keeps.commit(None)
+        writes.append(csv.writes)
+    assert writes == [1, 1, 2, 2]
+    assert csv.path.read_bytes().count(b"EURUSD") == 1
