@@ -65,7 +65,7 @@ class Delivery:
                 self.gate = max(self.gate, DURABLE_WAIT)
                 return False
             self._lose(track, missing, self._why_lost(track))
-        if epoch != track.epoch and track.durable:
+        if epoch > track.epoch and track.durable:
             track.note_jump(epoch, seq - missing, self.confirmed or 0)
         self.deliver(track, frames, body, LIVE)
         return True
@@ -88,9 +88,14 @@ class Delivery:
         return offset <= track.offset
 
     def _last_seq(self, track: Track, epoch: int, seq: int) -> int:
-        """Return the number that came last, or would have: 0 at the start of an epoch that we know from its start."""
+        """Return the number that came last, or would have: 0 at the start of an epoch that we know from its start.
+
+        An event of an older life is late (it had no offset to be put in order by): what came before it is not known.
+        """
         if track.epoch == epoch:
             return track.seq
+        if epoch < track.epoch:
+            return seq - 1
         return 0 if self.book.baseline else seq - 1
 
     def _why_lost(self, track: Track) -> str:

@@ -37,6 +37,23 @@ def half_seconds(desk: Desk, count: int, *, refused: str, code: str) -> None:
         desk.collect()
 
 
+def test_events_that_could_not_be_stored_and_come_after_the_next_life_are_not_told_as_lost() -> None:
+    desk = Desk().live()
+    desk.answering = False
+    desk.take(desk.ledger.event("trade.1"))
+    desk.ledger.restart()
+    desk.ledger.stored = False
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.event("trade.1"))  # wait; the journal knows nothing of them
+    desk.ledger.restart()
+    desk.ledger.stored = True
+    desk.ledger.event("trade.1")
+    desk.answering = True
+    desk.wait(1)
+    assert desk.events("trade.1") == [("trade.1", seq) for seq in (1, 1, 1, 2)]
+    assert desk.offsets() == [1, 2]
+    assert desk.notices("lost") == []
+
+
 @pytest.mark.parametrize("is_asked_already", [False, True])
 def test_what_a_life_of_the_daemon_lost_at_its_end_comes_before_the_next_life(*, is_asked_already: bool) -> None:
     desk = Desk().live()
