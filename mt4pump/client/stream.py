@@ -13,6 +13,7 @@ durable event exactly once and in order:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 import msgpack
@@ -205,6 +206,10 @@ class Stream(Inquiry):
             self.book.baseline = True  # every topic of the new epoch starts from 1
         else:
             self._job, self.ask = None, None  # what was asked was of the old epoch
+            stored = [held for held in self.hold if "offset" in held[1]]
+            # The others could only come after the next life's snapshot, which knows better.
+            self.counts["before_join"] += len(self.hold) - len(stored)
+            self.hold = deque(stored)
 
     def _compare_log(self, log: str | None, offset: int) -> bool:
         """Return whether the heartbeat shows another journal than the one known so far."""

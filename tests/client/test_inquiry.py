@@ -54,6 +54,29 @@ def test_events_that_could_not_be_stored_and_come_after_the_next_life_are_not_to
     assert desk.notices("lost") == []
 
 
+def test_what_is_not_stored_and_of_an_older_life_than_the_snapshot_does_not_come_after_it() -> None:
+    ledger = stored("trade.1")
+    ledger.stored = False
+    ledger.event("session.ping")
+    ledger.page_limit = 2
+    desk = Desk("*", ledger=ledger, resume=Position("log-1", 0))
+    desk.answering = False
+    desk.take(ledger.beat())
+    for _ in range(3):  # what is it, what was missed, and the first page of the snapshot, which knows the ping
+        desk.answer()
+    assert desk.ask().fields["cursor"]
+    desk.take(ledger.event("session.ping"))
+    ledger.restart()
+    desk.take(ledger.beat())
+    desk.answering = True
+    desk.wait(1)
+    desk.take(ledger.event("session.ping"))
+    desk.take(ledger.beat())
+    assert desk.events("session.") == [("session.ping", 1)]
+    assert desk.offsets() == [1]
+    assert desk.stream.counts["before_join"] == 1
+
+
 @pytest.mark.parametrize("is_asked_already", [False, True])
 def test_what_a_life_of_the_daemon_lost_at_its_end_comes_before_the_next_life(*, is_asked_already: bool) -> None:
     desk = Desk().live()
