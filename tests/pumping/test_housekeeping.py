@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
+from threading import Event
 
 import psutil
 import pytest
@@ -46,9 +47,11 @@ def test_a_socket_that_cannot_be_opened_again_ends_the_daemon_rather_than_leavin
     def no_descriptor(_socket: object) -> None:
         raise zmq.ZMQError(errno.EMFILE)
 
-    works = Works(own, heartbeat_interval_s=0.01, taken_away=lambda: True)
+    taken_away = Event()
+    works = Works(own, heartbeat_interval_s=0.01, taken_away=taken_away.is_set)
     monkeypatch.setattr(works.publisher.connections, "watch", no_descriptor)
     works.begin()
+    taken_away.set()
     works.pump.join(LIMIT_S)
     assert isinstance(works.pump.crash, zmq.ZMQError)
 
