@@ -17,6 +17,7 @@ from mt4pump.wire import Body, decode_frames
 ANY_PORT = "tcp://127.0.0.1:*"
 LIMIT_S = 40.0
 """No wait takes this long unless something is broken."""
+LIMIT_MS = int(LIMIT_S * 1000)
 FENCE = b"fence"
 SYNC = b"sync"
 
@@ -38,8 +39,13 @@ def until(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> 
 
 @contextmanager
 def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
-    """Give a context that is ended with everything in it."""
+    """Give a context that is ended with everything in it.
+
+    Its sockets linger for no time from the beginning: a connection that ends while something is queued for it keeps
+    the linger of that moment, and by default would never let the context end.
+    """
     own: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    own.setsockopt(zmq.LINGER, 0)
     try:
         yield own
     finally:
@@ -79,6 +85,16 @@ def receive(socket: zmq.Socket[bytes], limit_s: float = LIMIT_S) -> Message:
         if frames[0] != SYNC:
             topic, body = decode_frames(frames)
             return Message(topic.decode(), body)
+
+
+def last_words(read: Callable[[], Message], socket: zmq.Socket[bytes]) -> list[Message]:
+    """Return what a daemon that ended told last: all that ``read`` gives up to its goodbye, and what follows."""
+    events = [read()]
+    while not (events[-1].topic == "heartbeat" and events[-1].body["state"] == "stopping"):
+        events.append(read())
+    while socket.poll(50):
+        events.append(read())
+    return events
 
 
 class Bus:

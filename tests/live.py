@@ -13,7 +13,7 @@ from mt4pump.daemon import Daemon
 from mt4pump.running.sources import source_of
 from mt4pump.settings import load
 from mt4pump.wire import decode_frames
-from tests.bus import ANY_PORT, LIMIT_S, Message, context, subscriber
+from tests.bus import ANY_PORT, LIMIT_S, Message, context, last_words, subscriber
 
 PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for
 
@@ -49,21 +49,16 @@ class Running:
         return self.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "pumping")
 
     def rest(self) -> list[Message]:
-        """Return what is still on its way after the daemon stopped."""
-        messages = []
-        while self._socket.poll(200):
-            frames = self._socket.recv_multipart()
-            self.frames.append(frames)
-            topic, body = decode_frames(frames)
-            messages.append(Message(topic.decode(), body))
-        return messages
+        """Return what is still on its way after the daemon stopped, its goodbye the last."""
+        return last_words(lambda: self.next(lambda _message: True), self._socket)
 
 
 @contextmanager
 def running(folder: Path, *prefixes: bytes, **flags: object) -> Iterator[Running]:
     """Run a daemon with these settings; give it once the subscriber hears it, and stop it at the end."""
-    usual = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": folder, "heartbeat_interval_s": 0.1}
-    given = {**usual, **flags}
+    usual = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": folder}
+    paces = {"heartbeat_interval_s": 0.1, "linger_s": LIMIT_S}  # as long as the last words may take on a busy machine
+    given = {**usual, **paces, **flags}
     settings = load(given, environ={}, config=None)
     daemon = Daemon(settings, source_of(settings))
     with context() as own:

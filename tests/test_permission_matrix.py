@@ -116,6 +116,7 @@ class Guarded:
             "topic_suffix": case.suffix,
             "reconcile_interval_s": 0,  # the tables in memory do not follow the records that are rung
             "heartbeat_interval_s": 0.1,
+            "liveness_timeout_s": 3600,  # the session in memory pings once
         }
         source = Source(lambda: self.manager, dict, lambda: None, lambda: None)
         self.daemon = Daemon(load(flags, environ={}, config=None), source)

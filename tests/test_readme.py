@@ -95,7 +95,7 @@ def test_from_a_clone_to_quotes_and_trades_in_another_terminal(tmp_path: Path) -
             assert told.stdout.count(wanted) == 5
         assert json.loads(told.stdout.splitlines()[0])["body"]["seq"] > 0
         daemon.send_signal(signal.SIGINT)
-        assert daemon.wait(10) == 0
+        assert daemon.wait(40) == 0
     finally:
         daemon.kill()
         daemon.wait()
@@ -123,4 +123,4 @@ def test_the_python_example_receives_trades(tmp_path: Path) -> None:
             assert reader.stdout.readline().startswith("trade.")
             reader.kill()
         daemon.terminate()
-        assert daemon.wait(10) == (1 if sys.platform == "win32" else 0)  # Windows just kills it
+        assert daemon.wait(40) == (1 if sys.platform == "win32" else 0)  # Windows just kills it

@@ -33,7 +33,7 @@ def collected(endpoint: str, count: int) -> Iterator[IO[str]]:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process.stdout
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -111,6 +111,7 @@ class NaivePipeline:
         context = zmq.asyncio.Context()
         self._socket = context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, self._hwm)
+        self._socket.setsockopt(zmq.LINGER, 60_000)
         self._socket.bind("tcp://127.0.0.1:*")
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._ready.set()
@@ -120,7 +121,7 @@ class NaivePipeline:
             except TimeoutError:
                 continue
             await self._publish(record, ts)
-        self._socket.close(60_000)
+        self._socket.close()
         context.term()
 
     async def _probe(self) -> None:

@@ -41,5 +41,5 @@ def stuck_read(manager: DllManager, vendor: Vendor) -> Iterator[None]:
         yield
     finally:
         vendor.reset()
-        reader.join(10)
+        reader.join(40)
         assert not reader.is_alive()

@@ -128,7 +128,7 @@ class TestClose:
             until(lambda reads=reads: len(reads) > 5, "some reads")  # type: ignore[misc]
             manager.close()
             for reader in readers:
-                reader.join(10)
+                reader.join(40)
             assert not any(reader.is_alive() for reader in readers)
         counts = vendor.counts()
         for mistake in (

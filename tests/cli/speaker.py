@@ -38,12 +38,12 @@ class Speaker:
     def start(self) -> None:
         """Start, and return once ``endpoint`` is known."""
         self._thread.start()
-        assert self._bound.wait(10)
+        assert self._bound.wait(40)
 
     def stop(self) -> None:
         """Stop and join."""
         self._ending.set()
-        self._thread.join(10)
+        self._thread.join(40)
 
     def _speak(self) -> None:
         with zmq.Context() as own, own.socket(zmq.PUB) as socket:

@@ -223,7 +223,7 @@ def test_a_name_that_does_not_resolve_is_told_from_a_server_that_is_down() -> No
         raise socket.gaierror(-2, "Name or service not known")
 
     attempt = Attempt("mt4.example.com", 1.0, connect)
-    attempt.thread.join(10)
+    attempt.thread.join(40)
     assert attempt.finding().text.startswith("mt4.example.com: name not found")
 
 
@@ -231,7 +231,7 @@ def test_a_look_up_that_hangs_is_left_behind() -> None:
     release = threading.Event()
 
     def connect(*_: object, **__: object) -> socket.socket:
-        release.wait(30)
+        release.wait(60)
         raise OSError("late")
 
     attempt = Attempt("mt4.example.com:443", 0.01, connect)
@@ -242,7 +242,7 @@ def test_a_look_up_that_hangs_is_left_behind() -> None:
         assert finding.text.startswith("mt4.example.com:443 did not answer within 0.01 s")
     finally:
         release.set()
-        attempt.thread.join(10)
+        attempt.thread.join(40)
 
 
 @pytest.mark.parametrize(

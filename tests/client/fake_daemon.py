@@ -26,6 +26,7 @@ class FakeDaemon:
         self.mute = False
         self.asked: list[dict[str, Any]] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.setsockopt(zmq.LINGER, 0)  # from the beginning: see tests.bus.context
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = False
         self._router = self._context.socket(zmq.ROUTER)

@@ -22,6 +22,7 @@ Router = zmq.Socket[bytes]
 def ends() -> Iterator[tuple[Router, Courier]]:
     """A query endpoint, and a courier that goes there."""
     context: zmq.Context[Router] = zmq.Context()
+    context.setsockopt(zmq.LINGER, 0)
     router = context.socket(zmq.ROUTER)
     router.bind("tcp://127.0.0.1:*")
     courier = Courier(context, router.getsockopt_string(zmq.LAST_ENDPOINT), None)

@@ -70,7 +70,7 @@ def started(words: list[str], environment: Mapping[str, str], folder: Path) -> I
 def ends_when_asked(process: subprocess.Popen[str], heard: NotifySocket, folder: Path) -> None:
     process.send_signal(signal.SIGTERM)
     heard.until("STOPPING=1")
-    assert process.wait(30) == 0, (folder / "log").read_text()
+    assert process.wait(60) == 0, (folder / "log").read_text()
 
 
 def test_the_daemon_is_ready_lives_and_stops_under_the_filter_of_its_unit(tmp_path: Path) -> None:

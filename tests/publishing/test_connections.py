@@ -12,7 +12,7 @@ import zmq
 from mt4pump.complaints import Complaints
 from mt4pump.publishing.connections import Connections, fault_text, peer_of
 from mt4pump.publishing.publisher import Publisher, SocketOptions, log
-from tests.bus import ANY_PORT, context, subscriber, sync, until
+from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, sync, until
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_counters_stay_over_a_reopening_and_nobody_is_left_open(publisher: Publi
 def test_a_look_ends_when_its_time_is_over(publisher: Publisher) -> None:
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
-        publisher._socket.poll(5000)
+        publisher._socket.poll(LIMIT_MS)
         assert not publisher.connections.look(0)
         assert publisher.connections.counters() == {"now": 1, "accepted": 0, "refused": 0, "failed": 0}
         sync(publisher, reader)
@@ -119,7 +119,7 @@ def test_a_number_that_is_used_again_is_told_from_the_one_before() -> None:
 def test_the_mark_of_a_connection_counts_what_nobody_looked_at_yet(publisher: Publisher) -> None:
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
-        publisher._socket.poll(5000)
+        publisher._socket.poll(LIMIT_MS)
         before = publisher.connections.mark()
         reader.close(0)
         until(lambda: publisher.connections.now == 0 or publisher.connections.mark() != before, "its end is counted")
@@ -131,7 +131,7 @@ def test_there_is_no_mark_while_events_come_faster_than_they_are_counted(
     monkeypatch.setattr("mt4pump.publishing.connections.ALL_LIMIT_S", 0.0)
     with stranger(publisher), context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
-        publisher._socket.poll(5000)
+        publisher._socket.poll(LIMIT_MS)
         assert publisher.connections.mark() is None
         until(lambda: publisher.connections.mark() is not None, "all is counted")
         reader.close(0)

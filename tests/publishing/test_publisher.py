@@ -13,7 +13,7 @@ import zmq
 from mt4pump.errors import BindError
 from mt4pump.publishing import publisher as publisher_module
 from mt4pump.publishing.publisher import Publisher, SocketOptions, bind_failure
-from tests.bus import ANY_PORT, Bus, bus, context, subscriber, sync, until
+from tests.bus import ANY_PORT, LIMIT_MS, Bus, bus, context, subscriber, sync, until
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_subscriber_receives_two_frames_as_they_were_sent() -> None:
     with bus(b"quote.") as made:
         sent = made.publisher.sent
         made.publisher.send(b"quote.EURUSD", b"body")
-        assert made.socket.poll(5000)
+        assert made.socket.poll(LIMIT_MS)
         assert made.socket.recv_multipart() == [b"quote.EURUSD", b"body"]
         assert made.publisher.sent == sent + 1
 
@@ -47,7 +47,7 @@ def test_the_raw_sender_takes_the_two_frames_one_by_one() -> None:
     with bus(b"quote.") as made:
         made.publisher.send_frame(b"quote.A", zmq.SNDMORE)
         made.publisher.send_frame(b"body")
-        assert made.socket.poll(5000)
+        assert made.socket.poll(LIMIT_MS)
         assert made.socket.recv_multipart() == [b"quote.A", b"body"]
 
 
@@ -281,7 +281,7 @@ def test_a_subscriber_behind_a_crowd_of_others_is_heard(publisher_port: tuple[Pu
         socket.create_connection(("127.0.0.1", port)).close()
     with context() as other:
         reader = subscriber(other, made.endpoint, b"quote.")
-        assert made._socket.poll(5000)  # its subscription waits behind 2,400 events
+        assert made._socket.poll(LIMIT_MS)  # its subscription waits behind 2,400 events
         until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
         until(lambda: (made.look_for_subscriptions(), made.connections.now == 1)[1], "the others are gone")
         assert made.interest.wants(b"quote.A")
@@ -293,7 +293,7 @@ def test_subscriptions_wait_while_connections_are_counted(monkeypatch: pytest.Mo
     with context() as own, context() as other:
         made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
         reader = subscriber(other, made.endpoint, b"quote.")
-        assert made._socket.poll(5000)
+        assert made._socket.poll(LIMIT_MS)
         monkeypatch.setattr(publisher_module, "LOOK_LIMIT_S", 0.0)  # one event per look
         assert not made.look_for_subscriptions()
         assert made.more_waiting
@@ -308,7 +308,7 @@ def test_what_cannot_be_judged_makes_everybody_begin_anew(monkeypatch: pytest.Mo
         look, answers = made.connections.look, [True, False]
         monkeypatch.setattr(made.connections, "look", lambda *limit: answers.pop(0) if answers else look(*limit))
         reader = subscriber(other, made.endpoint, b"quote.")
-        assert made._socket.poll(5000)
+        assert made._socket.poll(LIMIT_MS)
         made.look_for_subscriptions()
         assert (made.reopened, made._complaints.counts["uncounted"]) == (1, 1)
         back(made, reader)
@@ -328,7 +328,7 @@ def test_an_oversized_subscription_costs_its_sender_the_connection() -> None:
         assert not made.publisher.interest.wants(oversized)
         bad.close(0)
         made.publisher.send(b"quote.A", b"body")
-        assert made.socket.poll(5000)
+        assert made.socket.poll(LIMIT_MS)
 
 
 def back(made: Publisher, reader: zmq.Socket[bytes]) -> None:

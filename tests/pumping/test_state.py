@@ -13,7 +13,7 @@ def test_a_cut_wakes_who_waits_for_it() -> None:
     request = CutRequest((b"quote.",))
     other = Thread(target=request.answer, args=(CUT,))
     other.start()
-    assert request.wait(10) is CUT
+    assert request.wait(40) is CUT
     other.join()
     assert request.prefixes == (b"quote.",)
 
@@ -34,7 +34,7 @@ def test_without_an_answer_the_wait_ends_and_the_request_stays_open() -> None:
 def test_who_cannot_cut_says_so_at_once() -> None:
     request = CutRequest((b"",))
     request.answer(None)
-    assert request.wait(10) is None
+    assert request.wait(40) is None
     assert not request.is_open
 
 

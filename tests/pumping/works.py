@@ -60,7 +60,7 @@ class Works:
         self.manager = FakeManager()
         self.link = Link(self.manager, "one:443", 7)
         self.inbox = Inbox(self.limit)
-        self.publisher = Publisher(self.own, ANY_PORT, SocketOptions())
+        self.publisher = Publisher(self.own, ANY_PORT, SocketOptions(linger_s=LIMIT_S))
         self.complaints = Complaints(logging.getLogger("test.pump"))
         durable = [kind.name for kind in KINDS.values() if kind.durable]
         self.emitter = Emitter(Encoder(EPOCH), self.publisher, self.journal, durable)

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import zmq
 
-from tests.bus import ANY_PORT, context, receive, subscriber
+from tests.bus import ANY_PORT, LIMIT_S, context, last_words, receive, subscriber
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,15 +53,13 @@ def endpoint_of(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_with_a_last_heartbeat(number: signal.Signals, tmp_path: Path) -> None:
     flags = ("--source", "simulator", "--pub-endpoint", ANY_PORT, "--query-endpoint", ANY_PORT, "--log-format", "json")
-    with command(tmp_path, *flags, "--heartbeat-interval-s", "0.1") as process, context() as own:
+    with command(tmp_path, *flags, "--heartbeat-interval-s", "0.1", "--linger-s", "20") as process, context() as own:
         socket = subscriber(own, endpoint_of(process), b"heartbeat", b"session.")
         while receive(socket).body.get("state") != "pumping":
             pass
         process.send_signal(number)
-        assert process.wait(10) == 0
-        told = []
-        while socket.poll(200):
-            told.append(receive(socket))
+        assert process.wait(LIMIT_S) == 0
+        told = last_words(partial(receive, socket), socket)
         assert (told[-1].topic, told[-1].body["state"]) == ("heartbeat", "stopping")
         assert [message.body["reason"] for message in told if message.topic == "session.stop"] == ["stopped by us"]
 
@@ -69,7 +68,7 @@ def test_wrong_settings_exit_with_2_and_say_what_is_right(tmp_path: Path) -> Non
     with command(tmp_path, "--source", "simulater") as process:
         assert process.stderr is not None
         assert "simulator" in process.stderr.read()
-        assert process.wait(30) == 2
+        assert process.wait(LIMIT_S) == 2
 
 
 def test_a_taken_address_exits_with_3_and_says_who_has_it(tmp_path: Path) -> None:
@@ -80,7 +79,7 @@ def test_a_taken_address_exits_with_3_and_says_who_has_it(tmp_path: Path) -> Non
         with command(tmp_path, "--source", "simulator", *flags) as process:
             assert process.stderr is not None
             text = process.stderr.read()
-            assert process.wait(30) == 3
+            assert process.wait(LIMIT_S) == 3
     assert f"127.0.0.1:{port}" in text
     assert str(os.getpid()) in text
 
@@ -90,4 +89,4 @@ def test_a_missing_library_exits_with_3_and_names_the_file(tmp_path: Path) -> No
     with command(tmp_path, *flags, "--password", "x") as process:
         assert process.stderr is not None
         assert "none.dll" in process.stderr.read()
-        assert process.wait(30) == 3
+        assert process.wait(LIMIT_S) == 3

@@ -13,7 +13,7 @@ from mt4pump.complaints import Complaints
 from mt4pump.publishing.publisher import Publisher, SocketOptions, log
 from mt4pump.security import Gatekeeper
 from mt4pump.security.keys import KeyPair, new_pair
-from tests.bus import ANY_PORT, context, until
+from tests.bus import ANY_PORT, LIMIT_MS, context, until
 
 Socket = zmq.Socket[bytes]
 END = b"heartbeat"
@@ -103,7 +103,7 @@ class Gated:
         self.publisher.send(END + self.suffix, b"end")
         got: set[bytes] = set()
         while True:
-            assert socket.poll(5000), "the heartbeat never came"
+            assert socket.poll(LIMIT_MS), "the heartbeat never came"
             topic, body = socket.recv_multipart()
             if body == b"end":
                 return got

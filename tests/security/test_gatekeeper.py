@@ -16,7 +16,7 @@ from mt4pump.security import gatekeeper as gatekeeper_module
 from mt4pump.security.admission import unmarked
 from mt4pump.security.gatekeeper import QUERIED
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
-from tests.bus import ANY_PORT, context, until
+from tests.bus import ANY_PORT, LIMIT_MS, context, until
 from tests.security.keyring import Keyring, gated
 
 
@@ -314,7 +314,7 @@ def test_a_query_socket_is_judged_by_its_own_rule(keys: Keyring) -> None:
             dealer.connect(router.getsockopt_string(zmq.LAST_ENDPOINT))
             dealer.send(name.encode())
         until(lambda: gate.counts["refused_query"], "bob is refused")
-        assert router.poll(5000)
+        assert router.poll(LIMIT_MS)
         _, frame = router.recv(), router.recv(copy=False)
         assert frame.bytes == b"alice"
         assert gate.allowed_query(str(frame.get("User-Id"))).covers(b"x")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import zmq
 
+from tests import bus
 from tests.bus import ANY_PORT, Message, receive
 from tests.vendor.scenario import LOGIN, PASSWORD, SERVER, TRADES
 
 LIMIT_S = 60.0
-LAST_WORDS_MS = 500
-"""After the end of the sender: what has not come by then is lost."""
+LINGER_S = 20
+"""How long the last words may take on a busy machine; as short as ever where they are read."""
 
 
 def session_flags(library: str, data_dir: str, endpoint: str = ANY_PORT) -> list[str]:
@@ -28,6 +29,7 @@ def session_flags(library: str, data_dir: str, endpoint: str = ANY_PORT) -> list
         f"--login={LOGIN}",
         f"--password={PASSWORD}",
         "--heartbeat-interval-s=0.2",
+        f"--linger-s={LINGER_S}",
         "--log-format=json",
     ]
 
@@ -60,8 +62,5 @@ def told(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
 
 
 def last_words(socket: zmq.Socket[bytes]) -> list[Message]:
-    """Return what a daemon that has ended told last."""
-    events = []
-    while socket.poll(LAST_WORDS_MS):
-        events.append(receive(socket))
-    return events
+    """Return what a daemon that has ended told last, its goodbye the last."""
+    return bus.last_words(lambda: receive(socket), socket)

@@ -109,7 +109,7 @@ class TestLifetime:
         interface.call("Release")
         assert vendor.count("releases_in_use") == 1
         vendor.reset()  # ends the scripted wait
-        reader.join(10)
+        reader.join(40)
         assert not reader.is_alive()
 
     def test_direct_method_falls_into_a_trap(self, api: RawInterface, vendor: Vendor) -> None:

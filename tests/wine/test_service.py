@@ -95,7 +95,8 @@ def simulator(service: Service, endpoint: str) -> None:
     """Write settings that need no DLL."""
     data = service.settings.read_text(encoding="utf-8").splitlines()[2]
     lines = [data, 'source = "simulator"', f'pub_endpoint = "{endpoint}"', 'query_endpoint = "tcp://127.0.0.1:*"']
-    service.settings.write_text("\n".join([*lines, "heartbeat_interval_s = 0.2", ""]), encoding="utf-8")
+    lines += ["heartbeat_interval_s = 0.2", "linger_s = 5"]
+    service.settings.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def exporter(service: Service, endpoint: str) -> str:

@@ -280,7 +280,7 @@ def test_what_an_event_confirms_is_where_to_resume_from(served: Running) -> None
 
 def test_the_page_is_served_with_a_strict_policy_and_nothing_else_is(served: Running) -> None:
     for path, status in (("/", 200), ("/app.js", 200), ("/../settings.py", 404), ("/health", 200)):
-        link = HTTPConnection("127.0.0.1", served.port, timeout=10)
+        link = HTTPConnection("127.0.0.1", served.port, timeout=40)
         link.request("GET", path)
         response = link.getresponse()
         assert response.status == status
@@ -393,7 +393,7 @@ def deaf(port: int, *messages: bytes) -> Iterator[socket.socket]:
 
 def clients_of(run: Running) -> int:
     """Return how many clients the gateway says it has."""
-    link = HTTPConnection("127.0.0.1", run.port, timeout=10)
+    link = HTTPConnection("127.0.0.1", run.port, timeout=40)
     try:
         link.request("GET", "/health")
         return int(json.loads(link.getresponse().read())["clients"])

@@ -38,7 +38,7 @@ class FakeSubscriber:
         yield from self.items
         if self.error is not None:
             raise self.error
-        self.closed.wait(30)
+        self.closed.wait(60)
 
     def close(self) -> None:
         self.closed.set()
