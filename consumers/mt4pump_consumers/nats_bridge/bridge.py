@@ -11,7 +11,7 @@ from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, 
 from mt4pump_consumers.frame import CannotStart, Ending
 from mt4pump_consumers.nats_bridge.journal import Journal
 from mt4pump_consumers.nats_bridge.lane import Lane
-from mt4pump_consumers.nats_bridge.link import Link
+from mt4pump_consumers.nats_bridge.link import Link, fault_in_background
 from mt4pump_consumers.nats_bridge.message import headers_of
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump_consumers.nats_bridge.subjects import subject_of
@@ -46,6 +46,7 @@ class Bridge:
 
     async def run(self, ending: Ending) -> None:
         """Run until asked to end; raises CannotStart, or what ended a task that should not end."""
+        asyncio.get_running_loop().set_exception_handler(fault_in_background)
         link = Link(self._settings, self.counts)
         journal = Journal(self._query_endpoint, self._keys, self._settings.topics)
         lane = Lane(self._settings, link, journal, self.counts)

@@ -77,7 +77,7 @@ class Connection:
     async def close(self) -> None:
         """Close it, within a bound."""
         self._end()
-        with suppress(*FAULTS, AttributeError):
+        with suppress(*FAULTS, AttributeError, AssertionError):  # the last two of a client that never began to connect
             await asyncio.wait_for(self.client.close(), CLOSE_LIMIT_S)
 
     async def _on_error(self, error: Exception) -> None:
@@ -92,6 +92,18 @@ class Connection:
             self.lost.set()
             for who in self._told:
                 who()
+
+
+def fault_in_background(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle what nobody waited for: a lost connection ends the library's own tasks, too, and is no news there.
+
+    What is lost then is noticed by `Connection.watch`. Everything else goes the usual way. For `asyncio`'s
+    ``set_exception_handler``.
+    """
+    if isinstance(context.get("exception"), (OSError, nats.errors.Error)):
+        log.debug("NATS, in a task of the library: %r", context["exception"])
+    else:
+        loop.default_exception_handler(context)
 
 
 class Link:

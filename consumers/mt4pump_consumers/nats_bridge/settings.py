@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -52,6 +53,11 @@ class NatsSettings(ConsumerSettings):
     retry_s: float = Field(30.0, ge=0.1, le=3600, description="longest wait between two attempts of anything")
     report_interval_s: float = Field(60.0, ge=0, description="log the counters so often; 0: never")
 
+    @field_validator("servers")
+    @classmethod
+    def _are_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_server(text.strip()) for text in value)
+
     @field_validator("subject_prefix")
     @classmethod
     def _is_prefix(cls, value: str) -> str:
@@ -76,3 +82,18 @@ class NatsSettings(ConsumerSettings):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls-certificate and tls-key go together: give both, or none")
         return self
+
+
+def _server(text: str) -> str:
+    """Return the URL of a server; addresses are logged, so no secret may be in one."""
+    url = text if "://" in text else f"nats://{text}"
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or any(character.isspace() for character in url):
+        raise ValueError("write a server as nats://host:4222, or tls://host:4222")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a login does not belong into the address, which is logged: give user and password, or token")
+    return url

@@ -31,6 +31,13 @@ def made(**given: Any) -> NatsSettings:
         ({"subject_prefix": "$JS"}, "subject_prefix"),
         ({"stream": "a.b"}, "letters, digits"),
         ({"servers": ()}, "servers"),
+        ({"servers": ("",)}, "nats://host:4222"),
+        ({"servers": ("nats://a:port",)}, "nats://host:4222"),
+        ({"servers": ("nats://a:70000",)}, "nats://host:4222"),
+        ({"servers": ("nats://[::1:4222",)}, "nats://host:4222"),
+        ({"servers": ("nats://a:4222", "http://b")}, "nats://host:4222"),
+        ({"servers": ("nats://a b:4222",)}, "nats://host:4222"),
+        ({"servers": ("nats://u:canary@a:4222",)}, "give user and password"),
         ({"stream_replicas": 6}, "stream_replicas"),
     ],
 )
@@ -38,6 +45,11 @@ def test_settings_that_cannot_work_are_refused(given: dict[str, object], part: s
     with pytest.raises(ValidationError) as refusal:
         made(**given)
     assert part in str(refusal.value)
+
+
+def test_a_server_may_be_named_by_its_host_alone() -> None:
+    servers = ("a", "b:4223", "tls://c", "nats://[::1]:4222")
+    assert made(servers=servers).servers == ("nats://a", "nats://b:4223", "tls://c", "nats://[::1]:4222")
 
 
 def test_a_password_is_not_shown() -> None:
