@@ -39,7 +39,8 @@ def run_consumer(
     except ValidationError as error:
         for problem in error.errors():
             name = "-".join(str(part) for part in problem["loc"]).replace("_", "-") or "settings"
-            print(f"{program}: {name}: {problem['msg']}; {program} --help lists all", file=sys.stderr)  # noqa: T201 - no log yet
+            what = problem["msg"].removeprefix("Value error, ")  # pydantic's words for a refusal of ours
+            print(f"{program}: {name}: {what}; {program} --help lists all", file=sys.stderr)  # noqa: T201 - no log yet
         return SETTINGS_WRONG
     except (SettingsError, ValueError) as error:
         print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - no log yet

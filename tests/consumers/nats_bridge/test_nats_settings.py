@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mt4pump_consumers.frame import CannotStart
+from mt4pump_consumers.frame import CannotStart, run_consumer
 from mt4pump_consumers.nats_bridge.link import Link
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from pydantic import ValidationError
@@ -66,3 +66,11 @@ def test_files_that_are_not_there_keep_it_from_starting(tmp_path: Path) -> None:
         Link(made(tls_ca=tmp_path / "none.pem"), Counter())
     with pytest.raises(CannotStart, match="credentials"):
         Link(made(credentials=tmp_path / "none.creds"), Counter())
+
+
+def test_a_refusal_is_told_in_our_words_with_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_consumer(NatsSettings, lambda _settings, _ending: 0, "…", ["--servers", "http://a"]) == 2
+    told = (
+        "mt4pump-nats: servers: write a server as nats://host:4222, or tls://host:4222; mt4pump-nats --help lists all\n"
+    )
+    assert capsys.readouterr().err == told
