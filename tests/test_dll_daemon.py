@@ -33,7 +33,7 @@ TRADE = {"order": 7, "login": 1001, "symbol": "EURUSD", "digits": 5, "volume": 1
 CANARY = b"CANARY"
 NEVER = frozenset(
     {"password", "password_investor", "password_phone", "otp_secret", "secure_reserved", "smtp_login", "smtp_password"}
-    | {"api_data", "name", "email", "phone", "address", "id", "last_ip", "ip"}
+    | {"api_data", "name", "email", "phone", "address", "id", "last_ip", "ip", "from", "subject"}
 )
 
 
@@ -121,7 +121,7 @@ def test_tables_that_changed_as_a_whole_are_told_by_their_difference(
 
 
 def test_records_of_every_kind_are_told_with_their_text(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
-    with running_dll(tmp_path, vendor_library) as run:
+    with running_dll(tmp_path, vendor_library, mail_fields=("subject",)) as run:
         run.pumping()
         fake.emit(PumpCode.UPDATE_GROUPS, 2, CON_GROUP.pack({"group": "demo", "company": "Zürich €"}))
         assert run.topic("group.demo").body["company"] == "Zürich €"
@@ -210,7 +210,7 @@ def test_no_secret_reaches_a_frame_a_log_line_or_a_file(
         fake.emit(PumpCode.UPDATE_SYMBOLS, 2, planted(CON_SYMBOL, symbol="EURUSD"))
         fake.emit(PumpCode.UPDATE_TRADES, 0, planted(TRADE_RECORD, **TRADE))
         fake.emit(PumpCode.UPDATE_REQUESTS, 0, planted(REQUEST_INFO, id=1, login=1))
-        fake.emit(PumpCode.UPDATE_MAIL, 0, planted(MAIL_BOX, to=1))
+        fake.emit(PumpCode.UPDATE_MAIL, 0, planted(MAIL_BOX, to=1) + CANARY)
         fake.emit(PumpCode.UPDATE_NEWS, 0, planted(NEWS_TOPIC, key=1))
         fake.set_table("UsersGet", [planted(USER_RECORD, login=2)])
         fake.set_table("OnlineGet", [planted(ONLINE_RECORD, login=2)])

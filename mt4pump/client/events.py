@@ -296,16 +296,16 @@ class News(Event):
 
 
 class Mail(Event):
-    """An internal mail."""
+    """An internal mail. ``subject`` and ``text`` are None unless the daemon's ``mail_fields`` names them."""
 
     __slots__ = ()
     to = Field[int]()
     sender = Field[int]()
-    subject = Field[str]()
+    subject = Field[str | None]()
 
     @property
     def text(self) -> str | None:
-        """Return the mail's own text; None where the API gives none."""
+        """Return the mail's own text; None where the API gives none, or the daemon does not publish it."""
         return self.body.get("body")
 
 

@@ -51,6 +51,7 @@ class ContractOptions:
     """
 
     user_fields: frozenset[str] = frozenset()
+    mail_fields: frozenset[str] = frozenset()
     plugin_parameters: bool = False
     durable: frozenset[str] = field(default_factory=lambda: frozenset(k.name for k in KINDS.values() if k.durable))
     topic_suffix: str = ""
@@ -64,6 +65,8 @@ def fields_of(kind: str, options: ContractOptions | None = None) -> dict[str, Sp
     fields = dict(_FIELDS[kind])
     if options is not None and kind == "user":
         return {**record_fields(layout.USER_RECORD, options.user_fields), "action": ACTION}
+    if options is not None and kind == "mail":
+        return _mail(options.mail_fields)
     if options is not None and kind == "plugin":
         parameters = fields.pop("parameters").only(IN_EVENT)
         return {**fields, "parameters": parameters} if options.plugin_parameters else fields
@@ -154,12 +157,9 @@ def _news() -> dict[str, Spec]:
     }
 
 
-def _mail() -> dict[str, Spec]:
-    return {
-        **record_fields(layout.MAIL_BOX),
-        "body": Spec(STR, "text; nil: the API gives none", nullable=True),
-        "action": Spec(STR, "add", words=("add",)),
-    }
+def _mail(named: frozenset[str]) -> dict[str, Spec]:
+    body = {"body": Spec(STR, "text; nil: the API gives none", nullable=True)} if "body" in named else {}
+    return {**record_fields(layout.MAIL_BOX, named), **body, "action": Spec(STR, "add", words=("add",))}
 
 
 def _plugin() -> dict[str, Spec]:
@@ -183,6 +183,12 @@ def _user() -> dict[str, Spec]:
     named = "the setting user_fields names it"
     shown = {name: spec.only(named) if name in personal else spec for name, spec in record.items()}
     return {**shown, "action": ACTION}
+
+
+def _every_mail() -> dict[str, Spec]:
+    named = "the setting mail_fields names it"
+    personal = layout.MAIL_PERSONAL
+    return {name: spec.only(named) if name in personal else spec for name, spec in _mail(personal).items()}
 
 
 def _session() -> dict[str, Spec]:
@@ -212,7 +218,7 @@ _FIELDS: Mapping[str, Specs] = {
     "request": {**record_fields(layout.REQUEST_INFO), "action": ACTION},
     "activation": {**record_fields(layout.TRADE_RECORD), "action": ACTION},
     "news": _news(),
-    "mail": _mail(),
+    "mail": _every_mail(),
     "plugin": _plugin(),
     "session": _session(),
     "unknown": _unknown(),

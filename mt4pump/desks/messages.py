@@ -11,7 +11,7 @@ from mt4pump.desks.reader import Reader
 from mt4pump.errors import ConnectionLost, ManagerError
 from mt4pump.manager_api.codes import ReturnCode
 from mt4pump.manager_api.decode import Decoder, Fields, ansi_text, utf16_text
-from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.manager_api.layout import MAIL_BOX, MAIL_PERSONAL, NEWS_TOPIC, NEWS_TOPIC_NEW
 from mt4pump.manager_api.record import Record
 from mt4pump.pumping.emitter import Emitter
 from mt4pump.session import Link
@@ -39,9 +39,14 @@ class Told:
 
 
 class MessageDesk:
-    """``repeats`` counts news headers that were told before; ``bodies_given_up`` bodies that never came."""
+    """``repeats`` counts news headers that were told before; ``bodies_given_up`` bodies that never came.
 
-    def __init__(self, emitter: Emitter, reader: Reader, encoding: str) -> None:
+    ``mail_fields`` are the personal parts of a mail that are published; without them it is who wrote whom, and when.
+    """
+
+    def __init__(
+        self, emitter: Emitter, reader: Reader, encoding: str, mail_fields: frozenset[str] = frozenset()
+    ) -> None:
         self.repeats = 0
         self.bodies_given_up = 0
         self._emitter = emitter
@@ -49,7 +54,8 @@ class MessageDesk:
         self._encoding = encoding
         self._news = Decoder(NEWS_TOPIC, encoding)
         self._news_new = Decoder(NEWS_TOPIC_NEW, encoding)
-        self._mail = Decoder(MAIL_BOX, encoding)
+        self._mail = Decoder(MAIL_BOX, encoding, MAIL_PERSONAL)  # all of it: a mail is known by its subject, too
+        self._mail_unnamed = MAIL_PERSONAL - mail_fields
         self._awaited: OrderedDict[int, tuple[Fields, Link | None]] = OrderedDict()  # the session asked; None: refused
         self._told: OrderedDict[tuple[tuple[str, ...], int], Told] = OrderedDict()  # the two forms may share keys
         self._last_mail: Told | None = None
@@ -114,7 +120,7 @@ class MessageDesk:
         """
         record, body = _split(data, MAIL_BOX)
         fault: ManagerError | None = None
-        if not body:
+        if not body and not (record and "body" in self._mail_unnamed):
             stored = b""
             try:
                 stored = self._reader.manager.last_mail() or b""
@@ -132,11 +138,16 @@ class MessageDesk:
 
     def _tell_mail(self, fields: Fields, body: bytes, ts: int, *, by_bell: bool) -> None:
         mark, last = _mark(fields, MAIL_MARK), self._last_mail
+        if "body" in self._mail_unnamed:
+            body = b""
         if by_bell and last and last.mark == mark and (last.with_body or not body):
             return
         self._last_mail = Told(mark, with_body=bool(body))
         text = ansi_text(body, self._encoding) if body else None
-        self._emitter.emit(MAIL, fields["to"], {**fields, "body": text, "action": ADD}, ts)
+        event = {**fields, "body": text, "action": ADD}
+        for name in self._mail_unnamed:
+            del event[name]
+        self._emitter.emit(MAIL, fields["to"], event, ts)
 
     def _is_same_mail(self, one: bytes, other: bytes) -> bool:
         return _mark(self._mail(one), MAIL_MARK) == _mark(self._mail(other), MAIL_MARK)

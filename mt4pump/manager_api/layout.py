@@ -8,7 +8,7 @@ DLLs (``I``, internal) and are never followed here.
 from __future__ import annotations
 
 from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.record import Record
+from mt4pump.manager_api.record import PERSONAL, Record
 
 CON_GROUP_SEC = Record(
     "ConGroupSec",
@@ -310,9 +310,9 @@ MAIL_BOX = Record(
     224,
     (
         "public i: time sender",
-        "public 64s: from",
+        "personal 64s: from",
         "public i: to",
-        "public 128s: subject",
+        "personal 128s: subject",
         "public i: readed",
         "internal I: body",
         "public i: bodylen",
@@ -320,6 +320,8 @@ MAIL_BOX = Record(
         "internal i: reserved",
     ),
 )
+MAIL_PERSONAL = MAIL_BOX.names(PERSONAL) | {"body"}
+"""What a mail holds of persons; ``body`` is the text, which lies behind the record."""
 
 NEWS_TOPIC = Record(
     "NewsTopic",

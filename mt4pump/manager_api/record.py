@@ -1,8 +1,8 @@
 """What a record of the Manager API is: fields at offsets, each with a mark that says who may see it; pure.
 
 A row of a record is ``"mark type: name name …"``. Marks: ``public`` (may be published), ``personal`` (only when
-``user_fields`` names it), ``secret`` (never leaves the bytes), ``internal`` (padding, pointers, plugin data). A row
-without ``public`` is never published, so a new field stays hidden until somebody decides otherwise.
+``user_fields`` or ``mail_fields`` names it), ``secret`` (never leaves the bytes), ``internal`` (padding, pointers,
+plugin data). A row without ``public`` is never published, so a new field stays hidden until somebody decides otherwise.
 
 Types: a ``struct`` letter, with a count before it for arrays (``2d``); ``12s`` ANSI text, ``256u`` UTF-16 text of 256
 units, ``16r`` raw bytes; or the name of another record with a count (``ConGroupSec*32``).

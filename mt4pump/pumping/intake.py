@@ -39,6 +39,7 @@ class IntakeOptions:
     encoding: str = "cp1252"
     symbols: tuple[str, ...] = ("*",)
     user_fields: frozenset[str] = frozenset()
+    mail_fields: frozenset[str] = frozenset()
     plugin_parameters: bool = False
 
 
@@ -57,7 +58,7 @@ class Intake:
         self._emitter = emitter
         self._complaints = complaints
         self._reader = Reader()
-        self.messages = MessageDesk(emitter, self._reader, options.encoding)
+        self.messages = MessageDesk(emitter, self._reader, options.encoding, options.mail_fields)
         self.tables = TableDesk(
             emitter,
             self._reader,

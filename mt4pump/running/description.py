@@ -29,6 +29,7 @@ class Description:
         self._server_clock = server_clock
         options = ContractOptions(
             user_fields=frozenset(settings.user_fields),
+            mail_fields=frozenset(settings.mail_fields),
             plugin_parameters=settings.plugin_parameters,
             durable=frozenset(settings.durable) if settings.journal else frozenset(),
             topic_suffix=settings.topic_suffix,

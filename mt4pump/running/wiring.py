@@ -56,6 +56,7 @@ def intake_options(settings: Settings) -> IntakeOptions:
         encoding=settings.encoding,
         symbols=settings.symbols,
         user_fields=frozenset(settings.user_fields),
+        mail_fields=frozenset(settings.mail_fields),
         plugin_parameters=settings.plugin_parameters,
     )
 

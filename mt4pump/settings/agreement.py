@@ -65,6 +65,8 @@ def _publishing(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(("full_news", "news"), "is on, and news is off; switch news on, or full_news off")
     if settings.user_fields and not settings.users:
         yield Disagreement(("user_fields", "users"), "is set, and users is off; switch users on, or empty user_fields")
+    if settings.mail_fields and not settings.mail:
+        yield Disagreement(("mail_fields", "mail"), "is set, and mail is off; switch mail on, or empty mail_fields")
 
 
 def _reachable(settings: Settings) -> Iterator[Disagreement]:

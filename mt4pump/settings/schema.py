@@ -19,6 +19,7 @@ from mt4pump.settings.values import (
     Endpoint,
     EndpointOrNone,
     Faults,
+    MailFields,
     Paths,
     PathValue,
     Rate,
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     online: bool = _in(PUBLISHED, "publish clients that come and go", default=True)
     users: bool = _in(PUBLISHED, "publish account changes", default=True)
     user_fields: UserFields = _in(PUBLISHED, "personal fields of accounts to publish too, as name,email", ())
+    mail_fields: MailFields = _in(PUBLISHED, "personal parts of mails to publish too: from,subject,body", ())
     plugin_parameters: bool = _in(PUBLISHED, "publish the parameters of server plugins", default=False)
 
     pub_endpoint: Endpoint = _in(WIRE, "address to publish on: tcp:// or ipc://", "tcp://127.0.0.1:5556")

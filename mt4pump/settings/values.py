@@ -18,8 +18,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mt4pump.manager_api.layout import USER_RECORD
-from mt4pump.manager_api.record import PERSONAL, PUBLIC
+from mt4pump.manager_api.layout import MAIL_BOX, MAIL_PERSONAL, USER_RECORD
+from mt4pump.manager_api.record import PERSONAL, PUBLIC, Record
 from mt4pump.publishing.wire_faults import wire_faults_of
 
 PORT_MAX = 65_535
@@ -111,16 +111,24 @@ def encoding(name: str) -> str:
 
 def user_field(name: str) -> str:
     """Check that ``name`` is a field of UserRecord that is personal: the others are always, or never, published."""
-    personal = USER_RECORD.names(PERSONAL)
+    return _personal_field(name, "user_fields", USER_RECORD, USER_RECORD.names(PERSONAL))
+
+
+def mail_field(name: str) -> str:
+    """Check that ``name`` is a personal part of a mail: the others are always, or never, published."""
+    return _personal_field(name, "mail_fields", MAIL_BOX, MAIL_PERSONAL)
+
+
+def _personal_field(name: str, setting: str, record: Record, personal: frozenset[str]) -> str:
     if name in personal:
         return name
-    if name in USER_RECORD.names(PUBLIC):
-        raise ValueError(f"{name!r} is always published; user_fields is for personal fields only: leave it out")
-    if name in USER_RECORD.by_name:
+    if name in record.names(PUBLIC):
+        raise ValueError(f"{name!r} is always published; {setting} is for personal fields only: leave it out")
+    if name in record.by_name:
         raise ValueError(f"{name!r} can never be published: it is a secret, or no data at all; leave it out")
     near = nearest(name, personal)
     cure = f"did you mean {near}?" if near else f"choose from {', '.join(sorted(personal))}"
-    raise ValueError(f"{name!r} is no field of UserRecord; {cure}")
+    raise ValueError(f"{name!r} is no field of {record.name}; {cure}")
 
 
 def endpoint_host(text: str) -> str | None:
@@ -194,6 +202,7 @@ PathValue = Annotated[Path, BeforeValidator(path)]
 Servers = Annotated[tuple[Annotated[str, AfterValidator(server)], ...], BeforeValidator(comma_separated)]
 SymbolPatterns = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(symbol_patterns)]
 UserFields = Annotated[tuple[Annotated[str, AfterValidator(user_field)], ...], BeforeValidator(comma_separated)]
+MailFields = Annotated[tuple[Annotated[str, AfterValidator(mail_field)], ...], BeforeValidator(comma_separated)]
 Paths = Annotated[tuple[PathValue, ...], BeforeValidator(comma_separated)]
 Faults = Annotated[tuple[Annotated[str, AfterValidator(fault)], ...], BeforeValidator(comma_separated)]
 WireFaultTexts = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(wire_faults)]

@@ -18,7 +18,7 @@ from mt4pump.contract.spec import LIST, MAP, TYPES, Spec, Specs
 from mt4pump.errors import LayoutError
 from mt4pump.manager_api.codes import ACTION_NAMES
 from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import ONLINE_RECORD, TRADE_RECORD, USER_RECORD
+from mt4pump.manager_api.layout import MAIL_PERSONAL, ONLINE_RECORD, TRADE_RECORD, USER_RECORD
 from mt4pump.manager_api.record import INTERNAL, PERSONAL, PUBLIC, SECRET, Record
 from mt4pump.trades import CHANGES
 from mt4pump.wire import COMMON_KEYS, KINDS
@@ -115,6 +115,15 @@ def test_user_fields_decide_which_personal_fields_there_are() -> None:
     assert USER_RECORD.names(PERSONAL) & fields.keys() == {"email"}
     assert "when" not in fields["email"]
     assert "user_fields" in kinds_for()["user"]["fields"]["email"]["when"]
+
+
+@pytest.mark.parametrize("named", ["from", "subject", "body"])
+def test_mail_fields_decide_which_personal_parts_of_a_mail_there_are(named: str) -> None:
+    fields = kinds_for(ContractOptions(mail_fields=frozenset({named})))["mail"]["fields"]
+    assert MAIL_PERSONAL & fields.keys() == {named}
+    assert "when" not in fields[named]
+    assert not MAIL_PERSONAL & kinds_for(ContractOptions())["mail"]["fields"].keys()
+    assert "mail_fields" in kinds_for()["mail"]["fields"][named]["when"]
 
 
 def test_plugin_parameters_are_there_when_the_setting_says_so() -> None:

@@ -38,7 +38,8 @@ def wrong(run: Running) -> dict[str, int]:
 
 def test_everything_that_a_simulated_broker_with_faults_tells_is_in_the_contract(tmp_path: Path) -> None:
     flags = {"source": "simulator", "rate": 2000.0, "accounts": 60, "reconnect_delay_s": 0.05}
-    with running(tmp_path, **flags, faults=FAULTS, user_fields=("name", "email"), plugin_parameters=True) as run:
+    personal = {"user_fields": ("name", "email"), "mail_fields": ("from", "subject", "body")}
+    with running(tmp_path, **flags, faults=FAULTS, plugin_parameters=True, **personal) as run:
         missing, synthetic = set(SOUGHT), 0
 
         def is_all(message: Message) -> bool:

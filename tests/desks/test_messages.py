@@ -9,7 +9,7 @@ import pytest
 
 from mt4pump.desks import messages as messages_module
 from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.manager_api.layout import MAIL_BOX, MAIL_PERSONAL, NEWS_TOPIC, NEWS_TOPIC_NEW
 from tests.desks.stand import Stand, own, seen, stand
 from tests.fake_manager import failed, lost
 
@@ -31,7 +31,7 @@ def mail(to: int = 100, **values: Any) -> bytes:
 
 @pytest.fixture(name="desk")
 def _desk() -> Iterator[Stand]:
-    with stand(b"news.", b"mail.") as made:
+    with stand(b"news.", b"mail.", mail_fields=MAIL_PERSONAL) as made:
         made.start()
         yield made
 
@@ -305,7 +305,7 @@ def test_a_wide_doorbell_has_nothing_to_read(desk: Stand) -> None:
 def test_a_mail_is_told_on_the_topic_of_its_receiver(desk: Stand) -> None:
     (message,) = desk.take(MAIL, 0, mail(100) + b"Gr\xfc\xdfe")
     assert message.topic == "mail.100"
-    assert own(message).keys() == MAIL_BOX.names("public") | {"action", "body"}
+    assert own(message).keys() == MAIL_BOX.names("public") | {"action", "from", "subject", "body"}
     assert (message.body["subject"], message.body["body"]) == ("Hello", "Grüße")
     assert "last_mail" not in desk.manager.calls
 
@@ -368,3 +368,33 @@ def test_a_doorbell_of_a_session_that_is_gone_is_counted(desk: Stand) -> None:
     desk.manager.failures["last_mail"].append(lost("MailLast"))
     assert desk.take(MAIL) == []
     assert desk.complaints.counts == {"session_gone": 1}
+
+
+CANARY = "Jane Doe owes 500"
+NAMED = ((), ("from",), ("subject",), ("body",), ("from", "subject"), ("from", "body"), ("subject", "body"))
+
+
+@pytest.mark.parametrize("named", NAMED, ids=lambda named: "+".join(named) or "none")
+@pytest.mark.parametrize("way", ["behind the record", "in the file", "bell"])
+def test_personal_parts_of_a_mail_are_published_only_when_named(named: tuple[str, ...], way: str) -> None:
+    record = mail(100, **{"from": CANARY, "subject": CANARY})
+    with stand(b"mail.", mail_fields=frozenset(named)) as made:
+        made.start()
+        made.manager.mail = record + CANARY.encode()
+        behind = CANARY.encode() if way == "behind the record" else b""
+        (message,) = made.take(MAIL, 0, b"" if way == "bell" else record + behind)
+    body = own(message)
+    assert body.keys() == MAIL_BOX.names("public") | {"action"} | set(named)
+    assert [body[name] for name in named] == [CANARY] * len(named)
+    assert repr(message).count(CANARY) == len(named)
+
+
+def test_without_bodies_the_apis_file_is_not_read_for_a_mail_that_came_as_a_record() -> None:
+    with stand(b"mail.") as made:
+        made.start()
+        assert len(made.take(MAIL, 0, mail(100))) == 1
+        assert "last_mail" not in made.manager.calls
+        made.manager.mail = mail(100) + b"hi"
+        assert made.take(MAIL) == []
+        made.manager.mail = mail(100, subject="Other") + b"hi"
+        assert len(made.take(MAIL)) == 1

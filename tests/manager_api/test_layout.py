@@ -70,7 +70,7 @@ MAY_BE_PUBLISHED = {
     "MarginLevel": "login group leverage balance equity volume margin margin_free margin_level margin_type level_type",
     "SymbolInfo": """symbol digits count visible type point spread spread_balance direction lasttime bid ask high low
         commission comm_type""",
-    "MailBox": "time sender from to subject readed bodylen build_min build_max",
+    "MailBox": "time sender to readed bodylen build_min build_max",
     "NewsTopic": "key time ctm topic category keywords bodylen readed priority langid",
     "NewsTopicNew": "key language subject category flags body_len languages_list datetime",
 }
@@ -79,6 +79,7 @@ MAY_BE_PUBLISHED = {
 MAY_BE_ASKED_FOR = {
     "UserRecord": "name country city state zipcode address lead_source phone email comment id last_ip mqid",
     "OnlineRecord": "ip",
+    "MailBox": "from subject",
 }
 """Personal data: published only when the settings name it."""
 

@@ -13,6 +13,7 @@ from mt4pump.manager_api.layout import (
     CON_PLUGIN,
     CON_SYMBOL,
     MAIL_BOX,
+    MAIL_PERSONAL,
     MARGIN_LEVEL,
     NEWS_TOPIC,
     NEWS_TOPIC_NEW,
@@ -100,7 +101,7 @@ def fill(manager: FakeManager, tables: dict[str, bytes]) -> None:
 
 @pytest.fixture(name="pump")
 def _pump() -> Iterator[Stand]:
-    with stand() as made:
+    with stand(mail_fields=MAIL_PERSONAL) as made:
         made.start()
         yield made
 
@@ -155,7 +156,7 @@ BODIES = {
     PumpCode.UPDATE_REQUESTS: (REQUEST, REQUEST_INFO, {"action"}),
     PumpCode.UPDATE_NEWS: (NEWS, NEWS_TOPIC, {"action", "body"}),
     PumpCode.UPDATE_NEWS_NEW: (WIDE, NEWS_TOPIC_NEW, {"action", "body"}),
-    PumpCode.UPDATE_MAIL: (MAIL, MAIL_BOX, {"action", "body"}),
+    PumpCode.UPDATE_MAIL: (MAIL, MAIL_BOX, {"action"} | MAIL_PERSONAL),
 }
 
 

@@ -35,9 +35,9 @@ def test_the_publishers_options_are_the_settings_of_the_same_names() -> None:
 
 def test_the_intakes_options_are_the_settings_of_the_same_names() -> None:
     chosen: dict[str, Any] = {"encoding": "cp1251", "symbols": ("EUR*", "!EURGBP"), "plugin_parameters": True}
-    options = intake_options(settings(**chosen, user_fields=("name", "email")))
+    options = intake_options(settings(**chosen, user_fields=("name", "email"), mail_fields=("body",)))
     made = {field.name: getattr(options, field.name) for field in fields(options)}
-    assert made == {**chosen, "user_fields": frozenset({"name", "email"})}
+    assert made == {**chosen, "user_fields": frozenset({"name", "email"}), "mail_fields": frozenset({"body"})}
 
 
 def test_the_supervisors_plan_is_the_settings_of_the_same_names() -> None:

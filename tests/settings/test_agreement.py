@@ -140,9 +140,10 @@ def test_a_time_that_must_not_be_longer_than_another(lesser: str, greater: str) 
     assert load({**SIMULATOR, lesser: "10", greater: "10"}, {})
 
 
-def test_full_news_needs_news_and_user_fields_need_users() -> None:
-    lines = problems_of({**SIMULATOR, "full_news": "on", "news": "off", "user_fields": "name", "users": "off"})
-    assert [line.partition(" ")[0] for line in lines] == ["full_news", "user_fields"]
+def test_full_news_needs_news_and_personal_fields_need_their_kind() -> None:
+    off = {"news": "off", "users": "off", "mail": "off"}
+    lines = problems_of({**SIMULATOR, **off, "full_news": "on", "user_fields": "name", "mail_fields": "body"})
+    assert [line.partition(" ")[0] for line in lines] == ["full_news", "user_fields", "mail_fields"]
 
 
 def test_contradictions_are_listed_beside_wrong_values() -> None:

@@ -24,8 +24,8 @@ LOGIN = 7
 def run(one: Case) -> list[Frames]:
     """Return the messages of a case's steps, each topic and body."""
     options = {name: value for name, value in one.settings.items() if name != "topic_suffix"}
-    if "user_fields" in options:
-        options["user_fields"] = frozenset(options["user_fields"])
+    for name in {"user_fields", "mail_fields"} & options.keys():
+        options[name] = frozenset(options[name])
     with stand(**options) as made:
         made.emitter.encoder.suffix = one.settings.get("topic_suffix", "")
         rig = Rig(made)

@@ -39,6 +39,7 @@ MAIL: dict[str, Any] = {
     "build_min": 0,
     "build_max": 1400,
 }
+EVERY_FIELD = ["body", "from", "subject"]
 FULL: dict[str, Any] = {"from": "f" * 64, "subject": "s" * 128}
 BODIES, BELL = call(PumpCode.UPDATE_NEWS_BODY), call(PumpCode.UPDATE_MAIL)
 
@@ -97,22 +98,36 @@ def _wide() -> list[Case]:
     ]
 
 
+def mail_case(name: str, *steps: Step, **settings: Any) -> Case:
+    """Return a case of a daemon that publishes the personal parts of mails, too."""
+    return case(name, *steps, mail_fields=EVERY_FIELD, **settings)
+
+
 def _mails() -> list[Case]:
     return [
-        case("with its body", mail(b"hello")),
-        case("without a body", mail()),
-        case("the body is in the API's file", mail_file(rec("MailBox", MAIL), b"from the file"), mail()),
-        case("the file is another mail's", mail_file(rec("MailBox", MAIL, to=9), b"other"), mail()),
-        case("a bell, and the API's file", mail_file(rec("MailBox", MAIL), b"hello"), BELL),
-        case("a bell twice, is one mail", mail_file(rec("MailBox", MAIL), b"hello"), BELL, BELL),
-        case("a bell with nothing behind it", BELL),
-        case("logins below zero", mail(sender=-1, to=-1_001)),
-        case("all zero", call(PumpCode.UPDATE_MAIL, 0, rec("MailBox"))),
-        case("texts full, without a NUL", mail(b"", **FULL)),
-        case("builds at their ends", mail(build_min=-32768, build_max=32767)),
+        mail_case("with its body", mail(b"hello")),
+        mail_case("without a body", mail()),
+        mail_case("the body is in the API's file", mail_file(rec("MailBox", MAIL), b"from the file"), mail()),
+        mail_case("the file is another mail's", mail_file(rec("MailBox", MAIL, to=9), b"other"), mail()),
+        mail_case("a bell, and the API's file", mail_file(rec("MailBox", MAIL), b"hello"), BELL),
+        mail_case("a bell twice, is one mail", mail_file(rec("MailBox", MAIL), b"hello"), BELL, BELL),
+        mail_case("a bell with nothing behind it", BELL),
+        mail_case("logins below zero", mail(sender=-1, to=-1_001)),
+        mail_case("all zero", call(PumpCode.UPDATE_MAIL, 0, rec("MailBox"))),
+        mail_case("texts full, without a NUL", mail(b"", **FULL)),
+        mail_case("builds at their ends", mail(build_min=-32768, build_max=32767)),
         *(
-            case(f"texts in {page}", mail(TEXTS[page].encode(page), subject=TEXTS[page]), encoding=page)
+            mail_case(f"texts in {page}", mail(TEXTS[page].encode(page), subject=TEXTS[page]), encoding=page)
             for page in ("cp1251", "cp1252", "cp932", "utf-8")
         ),
-        case("body broken in cp1252", mail(BROKEN["cp1252"])),
+        mail_case("body broken in cp1252", mail(BROKEN["cp1252"])),
+        case("personal data is not asked for", mail(b"hello")),
+        case("mail_fields: subject", mail(b"hello"), mail_fields=["subject"]),
+        case("mail_fields: body", mail(b"hello"), mail_fields=["body"]),
+        case(
+            "no field is asked for: a bell for a mail that came as a record",
+            mail(),
+            mail_file(rec("MailBox", MAIL), b"x"),
+            BELL,
+        ),
     ]
