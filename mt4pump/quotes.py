@@ -3,7 +3,7 @@
 A quote's body always has the same keys, so its constant bytes (map header, keys, symbol, digits, epoch) are made once
 per symbol and each quote is one `struct` pack of the numbers between them: half the cost of packing a dict. What comes
 out is plain msgpack, the same map that `Encoder` would give (a test holds the two together). A quote whose numbers do
-not fit (a price that is no number) goes through `Encoder`.
+not fit (a price that is no number) goes through `Encoder`, and so does the first one whose ``seq`` needs a longer format.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ SLOT_LIMIT = 8192
 MAP_OF_12 = b"\x8c"
 K_ASK, K_SPREAD, K_TIME = b"\xa3ask\xcb", b"\xa6spread\xd2", b"\xa4time\xd2"
 K_HIGH, K_LOW, K_DIRECTION = b"\xa4high\xcb", b"\xa3low\xcb", b"\xa9direction\xd2"
-K_SEQ, K_TS = b"\xa3seq\xcf", b"\xa2ts\xcf"
-TAIL_FORMAT = "d5sd8si6si6sd5sd11si5sQ4sQ"
+K_TS = b"\xa2ts\xcf"
+SEQ_FORMATS = ((0x7F, b"\xa3seq", "b"), (0xFF, b"\xa3seq\xcc", "B"), (0xFFFF, b"\xa3seq\xcd", "H"))
+SEQ_FORMATS += ((0xFFFF_FFFF, b"\xa3seq\xce", "I"), (0xFFFF_FFFF_FFFF_FFFF, b"\xa3seq\xcf", "Q"))
+"""Largest ``seq``, key and header byte, and `struct` letter of each msgpack format of an unsigned integer.
+
+Each letter refuses a number above its limit, so that the hot loop need not compare.
+"""
 
 
 FIRST = 3
@@ -67,9 +72,13 @@ class Slot:
     """What is known of one symbol: its topic, its last quote and ``seq``, whether anybody ``wants`` it, its head.
 
     ``last`` are the unpacked values of the last quote, None before the first; ``ts`` is when it came, ns since 1970.
+    ``pack`` and ``key_seq`` are made for a ``seq`` up to ``seq_limit``: as short as any other packer makes it.
     """
 
-    __slots__ = ("digits", "head", "last", "multiply", "pack", "seq", "symbol", "topic", "ts", "wanted")
+    __slots__ = (
+        *("digits", "head", "key_seq", "last", "multiply", "pack", "seq", "seq_limit", "symbol", "topic", "ts"),
+        "wanted",
+    )
 
     def __init__(self, symbol: str, digits: int, epoch: int, suffix: str) -> None:
         self.symbol = symbol
@@ -86,7 +95,12 @@ class Slot:
         constant = (("symbol", self.symbol), ("digits", digits), ("epoch", epoch))
         packed = b"".join(msgpack.packb(part) for pair in constant for part in pair)
         self.head = MAP_OF_12 + packed + msgpack.packb("bid") + b"\xcb"
-        self.pack = struct.Struct(f">{len(self.head)}s{TAIL_FORMAT}").pack
+        self.fit_seq()
+
+    def fit_seq(self) -> None:
+        """Make ``pack`` for the shortest format that holds ``seq``."""
+        self.seq_limit, self.key_seq, letter = next(each for each in SEQ_FORMATS if self.seq <= each[0])
+        self.pack = struct.Struct(f">{len(self.head)}sd5sd8si6si6sd5sd11si{len(self.key_seq)}s{letter}4sQ").pack
 
 
 class QuoteStream:
@@ -146,13 +160,13 @@ class QuoteStream:
                         low,
                         K_DIRECTION,
                         direction,
-                        K_SEQ,
+                        slot.key_seq,
                         seq,
                         K_TS,
                         ts,
                     )
                 except (ValueError, OverflowError, struct.error):
-                    body = self._encoder.body(quote_fields(slot, values), seq, ts)
+                    body = self._other_body(slot, values, seq, ts)
                 try:
                     send(slot.topic, first)
                 except full:
@@ -166,6 +180,12 @@ class QuoteStream:
             self.published += count
             self.last_time_s = lasttime
         return count - unwanted
+
+    def _other_body(self, slot: Slot, values: tuple[Any, ...], seq: int, ts: int) -> bytes:
+        """Return the body of a quote that ``slot.pack`` refused; a ``seq`` that outgrew its format gets the next."""
+        if seq > slot.seq_limit:
+            slot.fit_seq()
+        return self._encoder.body(quote_fields(slot, values), seq, ts)
 
     def _publish_each(self, records: bytes | memoryview, ts: int, emit: EmitQuote) -> None:
         """Publish every quote as an event like any other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -140,6 +141,47 @@ def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: in
         assert repr(sorted(msgpack.unpackb(body).items())) == repr(sorted(expected.items()))
         assert set(expected) == set(KEYS)
         assert topic == slot.topic
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("limit", [2**7, 2**8, 2**16, 2**32])
+def test_seq_is_as_compact_as_in_every_other_kind(limit: int, wanted: bool) -> None:
+    made = stream()
+    raw_messages(made, quote())
+    (slot,) = made._slots.values()
+    for seq in (limit - 2, limit - 1, limit, limit + 1, limit + 2):
+        slot.seq, slot.wanted = seq - 1, wanted
+        frames = Frames()
+        made.publish(quote(), TS, frames)
+        if not wanted:  # numbers go on while nobody listens
+            slot.seq, slot.wanted = seq - 1, True
+            made.publish(quote(), TS, frames)
+        ((_, body),) = frames.messages
+        assert msgpack.unpackb(body)["seq"] == seq
+        assert msgpack.packb("seq") + msgpack.packb(seq) + msgpack.packb("ts") in body
+
+
+def test_only_the_first_quote_with_a_longer_seq_takes_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow: list[int] = []
+    monkeypatch.setattr(QuoteStream, "_other_body", _watching(QuoteStream._other_body, slow))
+    made = stream()
+    raw_messages(made, *[quote()] * 70_000)
+    assert slow == [2**7, 2**8, 2**16]
+
+
+def _watching(real: Callable[..., bytes], seen: list[int]) -> Callable[..., bytes]:
+    def other_body(self: QuoteStream, slot: Slot, values: tuple[Any, ...], seq: int, ts: int) -> bytes:
+        seen.append(seq)
+        return real(self, slot, values, seq, ts)
+
+    return other_body
+
+
+def test_digits_that_change_keep_the_seq_and_its_format() -> None:
+    made = stream()
+    raw_messages(made, *[quote()] * 300)
+    ((_, body),) = raw_messages(made, quote(digits=3))
+    assert msgpack.packb("seq") + msgpack.packb(301) + msgpack.packb("ts") in body
 
 
 def test_prices_are_the_same_doubles_bit_by_bit() -> None:
