@@ -3,7 +3,7 @@
 A quote's body always has the same keys, so its constant bytes (map header, keys, symbol, digits, epoch) are made once
 per symbol and each quote is one `struct` pack of the numbers between them: half the cost of packing a dict. What comes
 out is plain msgpack, the same map that `Encoder` would give (a test holds the two together). A quote whose numbers do
-not fit (a price that is no number) goes through `Encoder`, and so does the first one whose ``seq`` needs a longer format.
+not fit (a price that is no number) goes through `Encoder`, as does the first one whose ``seq`` needs a longer format.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: in
 
 @pytest.mark.parametrize("wanted", [True, False])
 @pytest.mark.parametrize("limit", [2**7, 2**8, 2**16, 2**32])
-def test_seq_is_as_compact_as_in_every_other_kind(limit: int, wanted: bool) -> None:
+def test_seq_is_as_compact_as_in_every_other_kind(limit: int, *, wanted: bool) -> None:
     made = stream()
     raw_messages(made, quote())
     (slot,) = made._slots.values()
