@@ -27,8 +27,13 @@ MAP_OF_12 = b"\x8c"
 K_ASK, K_SPREAD, K_TIME = b"\xa3ask\xcb", b"\xa6spread\xd2", b"\xa4time\xd2"
 K_HIGH, K_LOW, K_DIRECTION = b"\xa4high\xcb", b"\xa3low\xcb", b"\xa9direction\xd2"
 K_TS = b"\xa2ts\xcf"
-SEQ_FORMATS = ((0x7F, b"\xa3seq", "b"), (0xFF, b"\xa3seq\xcc", "B"), (0xFFFF, b"\xa3seq\xcd", "H"))
-SEQ_FORMATS += ((0xFFFF_FFFF, b"\xa3seq\xce", "I"), (0xFFFF_FFFF_FFFF_FFFF, b"\xa3seq\xcf", "Q"))
+SEQ_FORMATS = (
+    (0x7F, b"\xa3seq", "b"),
+    (0xFF, b"\xa3seq\xcc", "B"),
+    (0xFFFF, b"\xa3seq\xcd", "H"),
+    (0xFFFF_FFFF, b"\xa3seq\xce", "I"),
+    (0xFFFF_FFFF_FFFF_FFFF, b"\xa3seq\xcf", "Q"),
+)
 """Largest ``seq``, key and header byte, and `struct` letter of each msgpack format of an unsigned integer.
 
 Each letter refuses a number above its limit, so that the hot loop need not compare.
