@@ -4,10 +4,11 @@ Owned by one thread, the pump's. A topic that nobody subscribed to is numbered a
 
 **Slow readers.** libzmq keeps up to ``sndhwm`` messages per subscriber; one whose queue is full loses what comes until
 it has read half of the queue, and nobody else loses anything. XPUB_NODROP makes libzmq say so for the first message
-that a queue does not take; it is then sent again past the full queues, and counted in `SlowReaders`. From there until
-that subscriber has read half of its queue libzmq leaves it out *without a word*: how many more it lost only the gap in
-its ``seq`` tells. So ``messages`` counts the beginnings of losses: each run of lost messages begins with one that is
-counted, and now and then one is counted for which there was room again at the second attempt. 0 means: none was lost.
+that a queue does not take. libzmq is then made to look at what its readers took meanwhile (`Publisher.resend`); a queue
+that is still full is passed over, which is counted in `SlowReaders`. From there until that subscriber has read half of
+its queue libzmq leaves it out *without a word*: how many more it lost only the gap in its ``seq`` tells. So
+``messages`` counts the beginnings of losses: each run of lost messages begins with one that is counted, and now and
+then one is counted for which there was room again at the last attempt. 0 means: none was lost.
 
 **Memory** of S subscribers that never read, at ``sndhwm`` H, with messages of two frames::
 
@@ -154,7 +155,20 @@ class Publisher:
         self.sent += 1
 
     def resend(self, topic: bytes, body: bytes) -> None:
-        """Send a message that ``full`` kept from going: past the queues that are full, which is counted."""
+        """Send a message that ``full`` kept from going: past the queues that are full, which is counted.
+
+        libzmq looks only now and then at what readers took meanwhile, so ``full`` may rest on stale credit: a second
+        attempt, after it was made to look, is refused only for the sake of queues that are full now.
+        """
+        self._socket.getsockopt(zmq.EVENTS)
+        try:
+            self.send_frame(topic, FIRST)
+        except zmq.Again:
+            self._send_past_full_queues(topic, body)
+        else:
+            self.send_frame(body)
+
+    def _send_past_full_queues(self, topic: bytes, body: bytes) -> None:
         now_s = time.monotonic()
         self.slow.messages += 1
         self.slow.moments += now_s >= self._calm_at_s

@@ -125,13 +125,24 @@ def test_a_reader_of_other_topics_is_not_asked() -> None:
         lazy.close(0)
 
 
+def test_a_queue_that_has_room_again_is_neither_passed_over_nor_counted() -> None:
+    """Nobody's queue is full any more when the message is sent again: it goes to everybody."""
+    with crowd(sndhwm=10) as (made, other):
+        keen = subscriber(other, made.endpoint, b"q", b"keen")
+        known(made, b"keen")
+        for number in range(3):
+            made.resend(b"q", body(number))
+        assert numbers(keen) == [0, 1, 2]
+        assert made.slow.counters() == {"messages": 0, "moments": 0, "last_ts": 0}
+
+
 def test_a_moment_begins_after_a_second_without(monkeypatch: pytest.MonkeyPatch) -> None:
     with crowd(sndhwm=10) as (made, _):
         now = [100.0]
         monkeypatch.setattr("mt4pump.publishing.publisher.time.monotonic", lambda: now[0])
         for step in (0.0, 0.5, 0.9, 1.0, 0.1):
             now[0] += step
-            made.resend(b"q", b"x")
+            made._send_past_full_queues(b"q", b"x")
         assert (made.slow.messages, made.slow.moments) == (5, 2)
 
 
