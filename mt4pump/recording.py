@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 import msgpack
 
-from mt4pump.errors import StartError
+from mt4pump.errors import FrameError, StartError
+from mt4pump.unpacking import UnpackLimits, unpack_stream
 from mt4pump.wire import PROTOCOL
 
 FORM = "mt4pump_recording"
@@ -34,6 +35,8 @@ COMPRESSION = 6
 READ_BYTES = 65_536
 MESSAGE_MAX_BYTES = 64 * 1024 * 1024
 """Largest value that a reader takes: what claims to be more is damage."""
+VALUE = UnpackLimits(list_entries=1_024, map_entries=1_024, values=4_096)
+"""What a value of a recording may hold: a header, a message of some frames, or the end mark."""
 AT_BYTES = 9
 """Any whole number of msgpack's fits: what a damaged file says, too."""
 GZIP_MARK = b"\x1f\x8b"
@@ -192,16 +195,14 @@ def checksum(at_ns: int, frames: Sequence[bytes]) -> int:
 
 def _values(source: BufferedIOBase) -> Iterator[Any]:
     """Yield the values of the file; raises _Damaged where they end before the file does."""
-    unpacker = msgpack.Unpacker(max_buffer_size=MESSAGE_MAX_BYTES)
+    chunks = iter(lambda: source.read1(READ_BYTES), b"")
     try:
-        while chunk := source.read1(READ_BYTES):
-            unpacker.feed(chunk)
-            yield from unpacker
+        yield from unpack_stream(chunks, VALUE, MESSAGE_MAX_BYTES)
     except EOFError:  # gzip's own end is missing: cut off, as the missing end mark tells
         return
     except (zlib.error, gzip.BadGzipFile) as error:
         raise _Damaged(f"its compression is broken ({error})") from error
-    except (ValueError, msgpack.UnpackException) as error:  # BufferFull, text that is none, depth
-        raise _Damaged(f"it is no msgpack there ({error or type(error).__name__})") from error
+    except FrameError as error:
+        raise _Damaged(f"it is no recording there ({error})") from error
     except OSError as error:
         raise _Damaged(f"it cannot be read ({error.strerror or error})") from error

@@ -16,6 +16,7 @@ import msgpack
 
 from mt4pump.errors import FrameError
 from mt4pump.manager_api.codes import PumpCode
+from mt4pump.unpacking import unpack
 
 PROTOCOL = 1
 Body = dict[str, Any]
@@ -152,9 +153,9 @@ def decode_frames(frames: Sequence[bytes]) -> tuple[bytes, Body]:
         raise FrameError(f"a message has 2 frames, this one has {len(frames)}")
     topic, packed = frames
     try:
-        body = msgpack.unpackb(packed)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise FrameError(f"body of {topic!r} is not msgpack: {error}") from error
+        body = unpack(packed)
+    except FrameError as error:
+        raise FrameError(f"body of {topic!r} is {error}") from error
     if not isinstance(body, dict) or not all(isinstance(body.get(key), int) for key in COMMON_KEYS):
         raise FrameError(f"body of {topic!r} is not a map with {', '.join(COMMON_KEYS)}")
     return topic, body

@@ -34,7 +34,17 @@ OWNERS = {
     "argparse": ("cli/",),
     "signal": ("running/signals.py",),
     "socket": ("publishing/address_holder.py", "publishing/connections.py", "notify.py", "demo/", "cli/"),
-    "msgpack": ("wire.py", "recording.py", "quotes.py", "tables.py", "desks/", "query/", "client/", "bench/"),
+    "msgpack": (
+        "wire.py",
+        "unpacking.py",
+        "recording.py",
+        "quotes.py",
+        "tables.py",
+        "desks/",
+        "query/",
+        "client/",
+        "bench/",
+    ),
     "mt4pump.settings": ("settings/", "cli/", "bench/", "daemon.py", "running/", "service/"),
     "mt4pump.bridge": ("bridge/", "running/sources.py", "running/signals.py", "client/console.py", "cli/"),
     "mt4pump.simulator": ("simulator/", "running/sources.py", "settings/values.py", "cli/"),
@@ -48,7 +58,17 @@ OWNERS = {
 
 PURE = (
     *(f"manager_api/{name}.py" for name in ("codes", "decode", "layout", "manager", "record")),
-    *("errors.py", "wire.py", "quotes.py", "trades.py", "tables.py", "symbols.py", "sequence.py", "server_clock.py"),
+    *(
+        "errors.py",
+        "unpacking.py",
+        "wire.py",
+        "quotes.py",
+        "trades.py",
+        "tables.py",
+        "symbols.py",
+        "sequence.py",
+        "server_clock.py",
+    ),
 )
 """These take values and return values: no clock, thread, file, socket or log in reach, also not by what they import."""
 

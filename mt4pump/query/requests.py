@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgpack
-
-from mt4pump.errors import PumpError
+from mt4pump.errors import FrameError, PumpError
+from mt4pump.unpacking import UnpackLimits, unpack
 
 BAD_REQUEST, UNKNOWN_OP, TOO_LARGE, FORBIDDEN = "bad_request", "unknown_op", "too_large", "forbidden"
 CURSOR_EXPIRED, BUSY, NO_JOURNAL = "cursor_expired", "busy", "no_journal"
@@ -30,6 +29,8 @@ GREATEST = 2**63 - 1
 """Offsets and times are what SQLite's integers hold."""
 CURSOR = re.compile(r"([0-9a-f]{32})\.([0-9]{1,9})")
 SHOWN_CHARS = 60
+REQUEST = UnpackLimits(list_entries=1_024, map_entries=64, values=1_024, reserved=16_384, unique=True)
+"""What the bytes of a request may hold."""
 
 
 class Refusal(PumpError):
@@ -99,23 +100,12 @@ def unpacked(payload: bytes | None, limits: Limits) -> dict[str, Any]:
     if not payload:
         raise Refusal(BAD_REQUEST, "the request is empty: send one msgpack map, as {op: 'describe'}")
     try:
-        fields = msgpack.unpackb(payload, object_pairs_hook=_unique)
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        told = str(error)[:SHOWN_CHARS] or type(error).__name__
-        raise Refusal(BAD_REQUEST, f"the request is not one msgpack map with text keys: {told}") from error
+        fields = unpack(payload, REQUEST)
+    except FrameError as error:
+        raise Refusal(BAD_REQUEST, f"the request is not one msgpack map with text keys: {error}") from error
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
         raise Refusal(BAD_REQUEST, f"the request is {shown(fields)}: send one msgpack map with text keys")
     return fields
-
-
-def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return the map of ``pairs``; two values for one key are an error, as nobody can tell which one is meant."""
-    made: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key in made:
-            raise ValueError(f"key {shown(key)} comes twice")
-        made[key] = value
-    return made
 
 
 def echo(fields: Mapping[str, Any]) -> dict[str, Any]:
