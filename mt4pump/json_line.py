@@ -1,7 +1,8 @@
 """Any value as one line of JSON that every reader accepts; pure.
 
 JSON has no infinity and no not-a-number: they become ``null``. Bytes become text (UTF-8, wrong bytes as U+FFFD), other
-strangers their ``str``. Characters beyond ASCII are escaped, so that the line passes through any terminal or pipe.
+strangers their ``str``. Characters beyond ASCII, and DEL, are escaped, so that the line passes through any terminal or
+pipe and drives none.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ TOO_DEEP = "(too deep)"
 def json_line(value: object) -> str:
     """Return ``value`` as one line of JSON, without the line's end."""
     try:
-        return _encode(value)  # most values are plain already, and looking first would take longer
+        line = _encode(value)  # most values are plain already, and looking first would take longer
     except (ValueError, TypeError, RecursionError):
-        return _encode(_plain(value, 0))
+        line = _encode(_plain(value, 0))
+    return line.replace("\x7f", "\\u007f")  # JSON takes DEL as it is; it can stand in a text only
 
 
 def _plain(value: object, depth: int) -> Any:

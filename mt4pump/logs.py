@@ -14,6 +14,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from mt4pump.escaping import one_line
 from mt4pump.json_line import json_line
 
 Format = Literal["human", "json"]
@@ -25,9 +26,6 @@ FIELDS = "mt4pump_fields"
 """Attribute of a record that holds the fields of `fact`."""
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", FIELDS}
 """What every log record has; anything else was given as ``extra`` and is shown as a field."""
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-CONTROLS |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
-"""Escapes of what would start a new line or drive the terminal."""
 
 
 def configure(level: str = "info", format: Format = "human", secrets: Collection[str] = ()) -> None:  # noqa: A002
@@ -56,11 +54,6 @@ def fact(logger: logging.Logger, level: int, message: str, /, **fields: object) 
 def lost_lines() -> int:
     """Return how many lines could not be written since `configure`."""
     return sum(each.lost for each in logging.getLogger().handlers if isinstance(each, StderrHandler))
-
-
-def one_line(text: str) -> str:
-    """Return ``text`` with line ends and control characters escaped."""
-    return text.translate(CONTROLS)
 
 
 class StderrHandler(logging.Handler):

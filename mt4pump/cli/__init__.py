@@ -14,6 +14,7 @@ from mt4pump import __version__
 from mt4pump.cli import streams
 from mt4pump.cli.parser import COMMANDS, Parser, no_such_command, teach
 from mt4pump.errors import SettingsError, StartError
+from mt4pump.escaping import one_line
 from mt4pump.standard_streams import mend_streams
 
 EXIT_OK, EXIT_ANYTHING, EXIT_SETTINGS, EXIT_START = 0, 1, 2, 3
@@ -47,7 +48,7 @@ def _ended(arguments: list[str]) -> int:
     except SettingsError as error:
         return _say(f"mt4pump: {error}", EXIT_SETTINGS)
     except StartError as error:
-        return _say(f"mt4pump: cannot start: {error}", EXIT_START)
+        return _say(f"mt4pump: cannot start: {one_line(str(error))}", EXIT_START)
 
 
 def _dispatch(arguments: list[str]) -> int:

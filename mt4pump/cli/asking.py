@@ -13,7 +13,7 @@ from mt4pump.cli.keys import add_keys_flag, keys_in
 from mt4pump.cli.numbers import seconds
 from mt4pump.client import Query
 from mt4pump.errors import PumpError, SettingsError, StartError
-from mt4pump.logs import one_line
+from mt4pump.escaping import one_line
 
 TIMEOUT_S = 5.0
 Command = Callable[[argparse.Namespace], int]

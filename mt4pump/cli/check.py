@@ -14,6 +14,7 @@ from mt4pump.cli.flags import add_settings, given_settings
 from mt4pump.cli.page import Page
 from mt4pump.cli.trials import Finding, trials
 from mt4pump.errors import SettingsError
+from mt4pump.escaping import one_line
 from mt4pump.json_line import json_line
 from mt4pump.settings import Loaded, Settings, read
 from mt4pump.settings.schema import MASK, is_secret
@@ -97,12 +98,12 @@ def table(loaded: Loaded) -> Table:
     """Return the settings as a table; what is not a default stands out."""
     made = Table("setting", "value", "from", box=None, pad_edge=False, header_style="bold")
     for name, origin in loaded.origins.items():
-        value = Text(value_text(name, loaded.settings))
-        made.add_row(Text(name), value, Text(origin.text), style="dim" if origin.kind == "default" else "")
+        value = Text(one_line(value_text(name, loaded.settings)))
+        made.add_row(Text(name), value, Text(one_line(origin.text)), style="dim" if origin.kind == "default" else "")
     return made
 
 
 def line(finding: Finding) -> Text:
     """Return one finding as a line: ``ok      data_dir  …``."""
     mark = Text("ok      ", "green") if finding.ok else Text("not ok  ", "bold red")
-    return mark + Text(f"{finding.what:<17} {finding.text}")
+    return mark + Text(f"{finding.what:<17} {one_line(finding.text)}")

@@ -16,8 +16,8 @@ from mt4pump.cli.page import Page
 from mt4pump.contract.asyncapi import asyncapi
 from mt4pump.contract.json_schema import all_schemas
 from mt4pump.errors import SettingsError
+from mt4pump.escaping import one_line
 from mt4pump.json_line import json_line
-from mt4pump.logs import one_line
 from mt4pump.settings.sizes import size_text
 from mt4pump.settings.suffix import suffix_text
 from mt4pump.settings.values import nearest
@@ -48,7 +48,7 @@ def command(args: argparse.Namespace) -> int:
     """Print a document, or ask and show. Returns 0, 2 for a kind that is not known, 1 when there is no answer."""
     if args.asyncapi or args.json_schema:
         document = asyncapi() if args.asyncapi else all_schemas()
-        print(json.dumps(document, indent=1, ensure_ascii=False))
+        print(json.dumps(document, indent=1))
         return 0
     return described(args)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from mt4pump.escaping import one_line
 from mt4pump.settings.values import nearest
 
 COMMANDS = {
@@ -96,4 +97,4 @@ class Parser(argparse.ArgumentParser):
         return f"{self.prog} --help lists all"
 
     def _complain(self, text: str) -> None:
-        print(f"{self.prog}: {text}", file=sys.stderr)
+        print(f"{self.prog}: {one_line(text)}", file=sys.stderr)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from mt4pump.cli.numbers import count
 from mt4pump.errors import BindError, SettingsError
-from mt4pump.logs import one_line
+from mt4pump.escaping import one_line
 from mt4pump.publishing.binding import bind, bind_failure
 from mt4pump.recording import Recording, Taken
 from mt4pump.running.signals import asked_to_end

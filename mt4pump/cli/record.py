@@ -24,7 +24,7 @@ from mt4pump.cli.tail import BATCH, End, Socket, subscriber
 from mt4pump.cli.topics import TopicFilter, is_heartbeat
 from mt4pump.cli.views import LOOK_INTERVAL_S
 from mt4pump.errors import StartError
-from mt4pump.logs import one_line
+from mt4pump.escaping import one_line
 from mt4pump.recording import RecordingWriter
 from mt4pump.running.signals import asked_to_end
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mt4pump.cli.numbers import seconds
 from mt4pump.errors import SettingsError
+from mt4pump.escaping import one_line
 from mt4pump.running.reload import ANSWER_LIMIT_S, ReloadError, ask_to_reload
 from mt4pump.settings import setting_as_written
 from mt4pump.settings.values import path
@@ -41,9 +42,10 @@ def command(args: argparse.Namespace) -> int:
     try:
         answer = ask_to_reload(_data_dir(args), args.timeout_s)
     except ReloadError as error:
-        print(f"mt4pump reload: {error}", file=sys.stderr)
+        print(f"mt4pump reload: {one_line(str(error))}", file=sys.stderr)
         return 1
-    print(f"mt4pump reload: {answer.text}", file=sys.stdout if answer.ok else sys.stderr)
+    text = "\n".join(map(one_line, answer.text.split("\n")))  # a list of what is wrong has a line each
+    print(f"mt4pump reload: {text}", file=sys.stdout if answer.ok else sys.stderr)
     return 0 if answer.ok else 1
 
 
@@ -53,4 +55,4 @@ def _data_dir(args: argparse.Namespace) -> Path:
     try:
         return Path(str(path(written)))
     except ValueError as error:
-        raise SettingsError(f"settings are wrong:\n  data_dir: {error}") from error
+        raise SettingsError(f"settings are wrong:\n  data_dir: {one_line(str(error))}") from error

@@ -9,7 +9,7 @@ from rich.text import Text
 from mt4pump.cli.heard import Heard, Row
 from mt4pump.cli.notes import Note, silence
 from mt4pump.cli.words import age_text, summary
-from mt4pump.logs import one_line
+from mt4pump.escaping import one_line
 
 HEAD_LINES = 5
 """Lines above and below the table's rows."""

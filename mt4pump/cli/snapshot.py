@@ -13,7 +13,7 @@ from mt4pump.cli.heard import Event
 from mt4pump.cli.page import Page
 from mt4pump.cli.topics import TopicFilter
 from mt4pump.cli.words import clock_text, json_event, summary
-from mt4pump.logs import one_line
+from mt4pump.escaping import one_line
 
 EXAMPLES = """\
 TOPIC is as for mt4pump tail: quote.EURUSD, quote. or 'trade.10*'. Without any: everything.

@@ -21,6 +21,7 @@ from mt4pump.cli.numbers import count, seconds
 from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter
 from mt4pump.cli.views import Screen, View, line_view
 from mt4pump.errors import SettingsError
+from mt4pump.escaping import one_line
 from mt4pump.running.signals import asked_to_end
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def command(args: argparse.Namespace) -> int:
     until_s = None if args.for_s is None else heard.started_s + args.for_s
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source, view:
         listen(source, heard, view, End(args.count, until_s, asked))
-    print(f"mt4pump tail: {totals(heard, time.monotonic())}", file=sys.stderr)
+    print(f"mt4pump tail: {one_line(totals(heard, time.monotonic()))}", file=sys.stderr)
     return 1 if args.count is not None and heard.events < args.count else 0
 
 

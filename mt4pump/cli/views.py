@@ -15,7 +15,7 @@ from mt4pump.cli.notes import Watch
 from mt4pump.cli.screen import screen
 from mt4pump.cli.streams import pipe_error
 from mt4pump.cli.words import human_event, json_event
-from mt4pump.logs import one_line
+from mt4pump.escaping import one_line
 
 LOOK_INTERVAL_S = 1.0
 REDRAW_INTERVAL_S = 0.25

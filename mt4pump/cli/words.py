@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mt4pump.cli.heard import Event
+from mt4pump.escaping import one_line
 from mt4pump.json_line import json_line
-from mt4pump.logs import one_line
 from mt4pump.manager_api.codes import TradeCommand
 from mt4pump.wire import COMMON_KEYS, Body, kind_of
 

@@ -85,6 +85,7 @@ from mt4pump.client.query import Query, Replay, Snapshot
 from mt4pump.client.subscriber import Subscriber
 from mt4pump.client.watch import Status
 from mt4pump.errors import ClientError
+from mt4pump.escaping import one_line
 from mt4pump.flag import Flag
 from mt4pump.notify import Notifier
 from mt4pump.standard_streams import mend_streams
@@ -119,4 +120,5 @@ __all__ = [
     "User",
     "console_events",
     "mend_streams",
+    "one_line",
 ]

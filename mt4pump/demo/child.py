@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 from mt4pump.demo.parts import Part
-from mt4pump.logs import one_line
+from mt4pump.escaping import one_line
 
 LINES = 200
 """Log lines remembered of each child."""

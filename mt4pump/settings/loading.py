@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mt4pump.errors import SettingsError
+from mt4pump.escaping import one_line
 from mt4pump.settings.problems import named, problem_lines
 from mt4pump.settings.schema import Settings
 from mt4pump.settings.sources import DEFAULT, Gathered, Origin, gather
@@ -66,7 +67,7 @@ def setting_as_written(name: str, environ: Mapping[str, str] = os.environ, confi
 
 
 def _summary(problems: Iterable[str]) -> str:
-    return "\n  ".join(["settings are wrong:", *problems])
+    return "\n  ".join(["settings are wrong:", *map(one_line, problems)])
 
 
 def _validated(gathered: Gathered) -> tuple[Settings | None, list[str]]:

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     topic_suffix: TopicSuffix = _in(
         SAFETY,
         "character that ends every topic, so that a prefix can mean one topic alone: | ; , or a control character, "
-        r"as us or \x1f; none for no such character",
+        r"as \x1f (or us, which is the same); none for no such character",
         "",
     )
 

@@ -1,4 +1,4 @@
-r"""The character that ends every topic, as a setting: itself, or a name for it (``us``, ``\x1f``); pure."""
+r"""The character that ends every topic, as a setting: itself, or written as ``\x1f``; pure."""
 
 from __future__ import annotations
 
@@ -9,23 +9,10 @@ from pydantic import AfterValidator
 
 VISIBLE = "|;,"
 """What no key of MT4 is likely to hold and every shell and file can write."""
-NAMES = {
-    **dict(
-        zip(
-            (
-                *("soh", "stx", "etx", "eot", "enq", "ack", "bel", "bs", "ht", "lf", "vt", "ff", "cr", "so", "si"),
-                *("dle", "dc1", "dc2", "dc3", "dc4", "nak", "syn", "etb", "can", "em", "sub", "esc"),
-                *("fs", "gs", "rs", "us"),
-            ),
-            map(chr, range(1, 32)),
-            strict=True,
-        )
-    ),
-    "tab": "\t",
-    "del": "\x7f",
-}
-"""Control characters by their ASCII names. NUL is none of them: it ends a text in too many languages."""
-CONTROLS = frozenset(NAMES.values())
+CONTROLS = frozenset(map(chr, (*range(1, 32), 127)))
+"""NUL is none of them: it ends a text in too many languages."""
+UNIT_SEPARATOR = "us"
+"""The one name: of U+001F, which exists to end parts of a text."""
 
 
 def topic_suffix(text: str) -> str:
@@ -36,10 +23,10 @@ def topic_suffix(text: str) -> str:
     if word in {"", "none"}:
         return ""
     escaped = re.fullmatch(r"\\x([0-9a-f]{2})|\\u00([0-9a-f]{2})", word)
-    found = chr(int(escaped[1] or escaped[2], 16)) if escaped else NAMES.get(word, "")
+    found = chr(int(escaped[1] or escaped[2], 16)) if escaped else "\x1f" if word == UNIT_SEPARATOR else ""
     if found in CONTROLS or (found and found in VISIBLE):
         return found
-    raise ValueError(f"{text!r} cannot end topics; write one of | ; , or a control character, as us or \\x1f, or none")
+    raise ValueError(f"{text!r} cannot end topics; write one of | ; , or a control character as \\x1f, or none")
 
 
 def suffix_text(suffix: str) -> str:

@@ -22,7 +22,7 @@ ENDPOINT = "write tcp://127.0.0.1:5556 or ipc:///run/mt4pump.sock"
 CODE_PAGE = "write the server's code page, as cp1252, cp1251 or cp936"
 DURABLE = "quote, trade, user, online, margin, symbol, group, request, activation, news, mail, plugin, session"
 SIZE = "write a number of bytes, or one with a unit, as 500MB or 4GiB"
-SUFFIX = "write one of | ; , or a control character, as us or \\x1f, or none"
+SUFFIX = "write one of | ; , or a control character as \\x1f, or none"
 
 REFUSED: list[tuple[str, object, str]] = [
     ("source", "simulatr", "'simulatr' is not dll or simulator; did you mean simulator?"),
@@ -115,6 +115,7 @@ REFUSED: list[tuple[str, object, str]] = [
     ("topic_suffix", "\\x41", f"{chr(39)}\\\\x41{chr(39)} cannot end topics; {SUFFIX}"),
     ("topic_suffix", "\\x00", f"{chr(39)}\\\\x00{chr(39)} cannot end topics; {SUFFIX}"),
     ("topic_suffix", "\0", f"{chr(39)}\\x00{chr(39)} cannot end topics; {SUFFIX}"),
+    ("topic_suffix", "esc", f"'esc' cannot end topics; {SUFFIX}"),
     ("topic_suffix", 5, "5 is not text"),
     ("password", "", "the value (not shown) is empty or not text; write text, in a file within quotes"),
     ("password", 123456, "the value (not shown) is empty or not text; write text, in a file within quotes"),
@@ -173,7 +174,7 @@ TAKEN: list[tuple[str, object, object]] = [
     ("topic_suffix", "\\u001f", "\x1f"),
     ("topic_suffix", "\x1f", "\x1f"),
     ("topic_suffix", "\n", "\n"),
-    ("topic_suffix", "tab", "\t"),
+    ("topic_suffix", "\\x09", "\t"),
     ("topic_suffix", "none", ""),
     ("topic_suffix", "", ""),
 ]

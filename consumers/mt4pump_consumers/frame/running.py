@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from mt4pump.client import Notifier, mend_streams
+from mt4pump.client import Notifier, mend_streams, one_line
 from mt4pump_consumers.frame import logs
 from mt4pump_consumers.frame.ending import Ending
 from mt4pump_consumers.frame.report import Report
@@ -40,10 +40,10 @@ def run_consumer(
         for problem in error.errors():
             name = "-".join(str(part) for part in problem["loc"]).replace("_", "-") or "settings"
             what = problem["msg"].removeprefix("Value error, ")  # pydantic's words for a refusal of ours
-            print(f"{program}: {name}: {what}; {program} --help lists all", file=sys.stderr)  # noqa: T201 - no log yet
+            print(f"{program}: {one_line(f'{name}: {what}')}; {program} --help lists all", file=sys.stderr)  # noqa: T201 - no log yet
         return SETTINGS_WRONG
     except (SettingsError, ValueError) as error:
-        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - no log yet
+        print(f"{program}: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - no log yet
         return SETTINGS_WRONG
     logs.configure(settings.log_level, settings.log_format)
     report = Report(Notifier.of_environment(), f"reads {settings.endpoint}")

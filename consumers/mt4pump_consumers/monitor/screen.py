@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.client import Status
+from mt4pump.client import Status, one_line
 from mt4pump_consumers.monitor.alert import iso_time
 from mt4pump_consumers.monitor.desk import Desk
 from mt4pump_consumers.monitor.execution import HUNDREDTHS, POSITIONS, Execution
@@ -78,9 +78,9 @@ def state_line(desk: Desk) -> Text:
         return line.append("no heartbeat yet: is mt4pump there?", "bold yellow")
     if not status.alive:
         line.append(f"DAEMON SILENT {age_text(status.age_s)}", "bold white on red")
-        return line.append(f"  was {plain(status.state)}", "not bold")
-    line.append(plain(status.state), STATES.get(status.state, "bold red"))
-    line.append(f"  {plain(status.server)}", "not bold")
+        return line.append(f"  was {one_line(status.state)}", "not bold")
+    line.append(one_line(status.state), STATES.get(status.state, "bold red"))
+    line.append(f"  {one_line(status.server)}", "not bold")
     line.append("  quote ", "not bold dim")
     line.append(_quote_age(status), "not bold")
     if not status.durable:
@@ -102,7 +102,7 @@ def counts_line(desk: Desk) -> Text:
         if count := desk.counts[name]:
             line.append(f"  {name} {count:,}", style)
     if desk.trouble:
-        line.append(f"  {plain(desk.trouble)}", "bold white on red")
+        line.append(f"  {one_line(desk.trouble)}", "bold white on red")
     return line
 
 
@@ -150,7 +150,7 @@ def _execution_cells(done: Execution) -> tuple[Text, ...]:
         Text(done.change, CHANGES.get(done.change, "")),
         side,
         Text(f"{done.lots:,.2f}"),
-        Text(plain(done.symbol)),
+        Text(one_line(done.symbol)),
         Text(done.price_text() if done.cmd in POSITIONS else ""),
         money(done.result) if done.change == "closed" else Text(""),
         Text(marks, "dim"),
@@ -165,7 +165,7 @@ def symbols(desk: Desk, width: int, height: int) -> RenderableType:
         _column(table, name, justify, ratio=1 if name == "symbol" else None)
     for symbol, sums in found[: max(0, height - TITLE_LINES)]:
         net = Text(f"{sums.net / HUNDREDTHS:+,.2f}", "blue" if sums.net > 0 else "magenta" if sums.net < 0 else "")
-        table.add_row(Text(plain(symbol) or "-"), net, lots(sums.gross), Text(str(sums.positions)))
+        table.add_row(Text(one_line(symbol) or "-"), net, lots(sums.gross), Text(str(sums.positions)))
     return _fill(table, len(found), height, "no open orders")
 
 
@@ -204,7 +204,7 @@ def messages(desk: Desk, width: int, height: int) -> RenderableType:
     rows = list(desk.lines)[-(height - 1) :] if height > 1 else []
     for line in reversed(rows):
         style = "bold red" if line.level >= logging.ERROR else "yellow" if line.level >= logging.WARNING else ""
-        table.add_row(Text(iso_time(line.ts)[CLOCK], "dim"), Text(plain(line.text), style))
+        table.add_row(Text(iso_time(line.ts)[CLOCK], "dim"), Text(one_line(line.text), style))
     return _fill(table, len(rows), height, "none", heads=1)
 
 
@@ -260,11 +260,6 @@ def lots(hundredths: int) -> Text:
 def money(amount: float) -> Text:
     """Return an amount; a loss in red, and with its sign for those who see no red."""
     return Text(f"{amount:+,.2f}", "red" if amount < 0 else "green" if amount > 0 else "")
-
-
-def plain(text: str) -> str:
-    """Return text that cannot command the terminal: clients and servers write parts of it."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def age_text(age_s: float) -> str:

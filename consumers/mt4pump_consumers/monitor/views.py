@@ -93,7 +93,7 @@ class JsonLines:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._descriptor)
 
     def _write(self, objects: Sequence[dict[str, Any]]) -> None:
-        data = "".join(f"{json.dumps(each)}\n" for each in objects).encode()
+        data = "".join(f"{_json_line(each)}\n" for each in objects).encode()
         while data and not self._is_gone:
             if not self._may_write():
                 if self._ending.asked():
@@ -168,6 +168,10 @@ class _ToDesk(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not hasattr(record, "alert"):
             self._desk.lines.append(Line(int(record.created * NS), record.levelno, record.getMessage()))
+
+
+def _json_line(value: dict[str, Any]) -> str:
+    return json.dumps(value).replace("\x7f", "\\u007f")  # the one control character that JSON takes as it is
 
 
 def _on_terminal(root: logging.Logger) -> list[logging.Handler]:
