@@ -21,6 +21,7 @@ from mt4pump.pumping.pump import Pump, PumpOptions
 from mt4pump.pumping.state import CutRequest
 from mt4pump.query import QueryServer, Way
 from mt4pump.running.description import Description
+from mt4pump.running.epoch import next_epoch
 from mt4pump.running.instance import Instance
 from mt4pump.running.sources import Source
 from mt4pump.running.standstill import Standstill
@@ -68,6 +69,7 @@ class Daemon:
         now_ns, anchor = wall_clock()
         complaints = Complaints(log)
         self._instance = undo.enter_context(Instance(settings.data_dir))
+        self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
         self._journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
         if self._journal is not None:
             undo.callback(self._journal.close)
@@ -81,7 +83,6 @@ class Daemon:
         )
         undo.callback(publisher.close)
         self.endpoint = publisher.endpoint
-        self.epoch = now_ns() // 1_000_000
         self.inbox = Inbox(settings.inbox_limit, now_ns)
         encoder = Encoder(self.epoch, settings.topic_suffix)
         self._emitter = emitter = Emitter(encoder, publisher, self._journal, settings.durable)

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import msgpack
 
 from mt4pump.errors import FrameError, StartError
+from mt4pump.private_files import make_private, private_opener
 from mt4pump.unpacking import UnpackLimits, unpack_stream
 from mt4pump.wire import PROTOCOL
 
@@ -57,7 +58,8 @@ class RecordingWriter:
 
     def __init__(self, path: Path, began_ns: int, about: Mapping[str, object], *, overwrite: bool = False) -> None:
         try:
-            self._file = path.open("wb" if overwrite else "xb")
+            self._file = open(path, "wb" if overwrite else "xb", opener=private_opener)  # noqa: SIM115 - closed by `close`
+            make_private(path)
         except FileExistsError:
             raise StartError(f"{path} exists; name another file, or overwrite it with --force") from None
         except OSError as error:

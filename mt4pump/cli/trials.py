@@ -14,9 +14,10 @@ from pathlib import Path
 import zmq
 
 from mt4pump.errors import JournalError, LibraryError, SettingsError, StartError
+from mt4pump.private_files import is_exposed
 from mt4pump.publishing.address_holder import holder_of
 from mt4pump.publishing.publisher import bind_failure
-from mt4pump.running.instance import instance_on
+from mt4pump.running.instance import instance_on, refuse_shared
 from mt4pump.settings import Settings
 
 CONNECT_LIMIT_S = 3.0
@@ -87,11 +88,14 @@ def data_folder(folder: Path) -> Finding:
         return Finding("data_dir", ok=False, text=f"{folder} is in use by {holder.text}: stop it, or set --data-dir")
     made: list[Path] = []
     try:
+        refuse_shared(folder)
         for missing in [each for each in reversed([folder, *folder.parents]) if not each.exists()]:
             missing.mkdir()
             made.append(missing)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"mt4pump")
+    except StartError as error:
+        return Finding("data_dir", ok=False, text=str(error).removeprefix("data_dir "))
     except OSError as error:
         reason = error.strerror or str(error)
         cure = "make it writable for this user, or set --data-dir to a folder that is"
@@ -166,7 +170,7 @@ def keys(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield Finding("curve_secret_key", ok=False, text=str(error))
     else:
-        if key_files.is_exposed(path):
+        if is_exposed(path):
             text = f"{path} may be read by other users of this machine: chmod 600 {path}"
             yield Finding("curve_secret_key", ok=False, text=text)
         else:

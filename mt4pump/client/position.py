@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 from mt4pump.client.events import Event
 from mt4pump.client.notices import Confirm
 from mt4pump.errors import ClientError
+from mt4pump.private_files import replace_file
 
 SAVE_INTERVAL_S = 1.0
 """Least time between two writes of a position file that nobody asked for."""
@@ -172,11 +172,5 @@ class PositionFile:
 
     def write(self, position: Position, *, durable: bool) -> None:
         """Replace the file; ``durable`` waits for the disk. Raises OSError."""
-        fresh = self.path.with_name(f"{self.path.name}.new")
         with self._lock:
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump(position.as_dict(), file)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            fresh.replace(self.path)
+            replace_file(self.path, json.dumps(position.as_dict()).encode(), durable=durable)

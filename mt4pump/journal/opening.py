@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,12 @@ from typing import Any
 
 from mt4pump.clock import NowNs
 from mt4pump.journal.boot import boot_identity, same_boot
-from mt4pump.journal.damage import companion, orphaned
+from mt4pump.journal.damage import COMPANIONS, companion, orphaned
 from mt4pump.journal.faults import DAMAGED, FileTrouble
 from mt4pump.journal.options import SYNCED_LEVELS, JournalOptions
 from mt4pump.journal.schema import BUSY_WAIT_S, connect, create, is_new, pragma, prepare, read_meta, write_meta
 from mt4pump.journal.store import RESERVE_BLOCK, Store
+from mt4pump.private_files import create_private, make_private
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,12 @@ def open_store(path: Path, options: JournalOptions, now_ns: NowNs, before: Befor
         )
     wal = companion(path, "-wal")
     had_wal = wal.exists() and wal.stat().st_size > 0
+    if not path.exists():
+        with contextlib.suppress(OSError):  # SQLite meets the same and has better words for it
+            create_private(path)
+    tightened = [part for suffix in ("", *COMPANIONS) if make_private(part := companion(path, suffix))]
+    if tightened:
+        log.warning("%s: other users of this machine could read it: made private", ", ".join(map(str, tightened)))
     connection = connect(path, wait_s=BUSY_WAIT_S)
     try:
         new = is_new(connection)

@@ -17,6 +17,7 @@ from mt4pump.journal.options import JournalOptions
 from mt4pump.journal.rows import Stored, kind_name
 from mt4pump.journal.schema import WAL_LIMIT_BYTES
 from mt4pump.journal.store import Store
+from mt4pump.private_files import PRIVATE
 
 RETRY_S = 1.0
 RETRY_LIMIT_S = 30.0
@@ -330,7 +331,7 @@ class Journal:
         if not self._unmarked:
             self.unstored_after = self.last_offset
             try:
-                companion(self._path, UNSTORED_MARK).touch()
+                companion(self._path, UNSTORED_MARK).touch(PRIVATE)
             except OSError as error:
                 log.debug("no mark beside the journal: %s", error)
         self._unmarked += events

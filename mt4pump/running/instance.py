@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from mt4pump import __version__
 from mt4pump.errors import StartError
+from mt4pump.private_files import is_open_to_all, replace_file, replaceable_parent
 
 LOCK, ABOUT = "daemon.lock", "daemon.json"
 PATIENCE_S = 0.3
@@ -28,6 +30,8 @@ PATIENCE_S = 0.3
 POLL_S = 0.02
 ABOUT_MAX_BYTES = 4_096
 OTHER_FOLDER = "set --data-dir to another folder"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Instance:
     def __init__(self, data_dir: Path) -> None:
         self._about = data_dir / ABOUT
         _make(data_dir)
+        refuse_shared(data_dir)
         self._lock = _taken(data_dir)
         try:
             _tell(self._about)
@@ -121,6 +126,16 @@ def _make(folder: Path) -> None:
         raise StartError(_unusable(folder, error)) from error
 
 
+def refuse_shared(folder: Path) -> None:
+    """Raise StartError when every user of this machine may put files into ``folder``: a link, or another journal."""
+    if is_open_to_all(folder):
+        raise StartError(
+            f"data_dir {folder} may be written to by every user of this machine: chmod o-w {folder}, or {OTHER_FOLDER}"
+        )
+    if parent := replaceable_parent(folder):
+        log.warning("data_dir %s can be replaced by every user of this machine: chmod o-w %s", folder, parent)
+
+
 def _unusable(folder: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"data_dir {folder} cannot be written to ({reason}): make it writable for this user, or {OTHER_FOLDER}"
@@ -130,9 +145,7 @@ def _tell(about: Path) -> None:
     """Write who we are; whole or not at all."""
     program = f"mt4pump {__version__}, {Path(sys.executable or 'python').name}"
     text = json.dumps({"pid": os.getpid(), "program": program, "started_s": time.time()})
-    fresh = about.with_name(f"{about.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(about)
+    replace_file(about, text.encode(), durable=False)
 
 
 def _holder(data_dir: Path) -> Holder:

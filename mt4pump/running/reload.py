@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mt4pump.errors import PumpError, StartError
+from mt4pump.private_files import replace_file
 from mt4pump.running.instance import instance_on
 
 FOLDER, REQUEST, RESULT = "reload", ".request", ".result"
@@ -159,9 +160,7 @@ def _until(deadline_s: float, data_dir: Path, pause: Callable[[float], object]) 
 
 def _put(path: Path, content: dict[str, object]) -> None:
     """Write a file that is there whole or not at all; no ``.request`` or ``.result`` before."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(json.dumps(content), encoding="utf-8")
-    fresh.replace(path)
+    replace_file(path, json.dumps(content).encode(), durable=False)
 
 
 def _pid_in(path: Path) -> int:

@@ -20,9 +20,10 @@ from zmq.utils import z85
 
 from mt4pump.complaints import Complaints
 from mt4pump.errors import StartError
+from mt4pump.private_files import is_exposed, is_open_to_all
 from mt4pump.security.admission import marked
 from mt4pump.security.clients import ENDING, Client, Clients, Fingerprint, fingerprint, read_clients
-from mt4pump.security.keys import is_exposed, read_server_pair
+from mt4pump.security.keys import read_server_pair
 from mt4pump.security.permissions import NOTHING, Permissions
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
@@ -95,6 +96,10 @@ class Gatekeeper(Thread):
         self._pair = read_server_pair(secret_key)
         if is_exposed(secret_key):
             log.warning("%s can be read by other users of this machine: chmod 600 %s", secret_key, secret_key)
+        for folder in {secret_key.absolute().parent, clients.absolute()}:
+            if is_open_to_all(folder):
+                text = "every user of this machine may put keys into %s, and so let anybody in: chmod o-w %s"
+                log.warning(text, folder, folder)
         self.counts: Counter[str] = Counter()
         self.revocations = 0
         self._folder = clients

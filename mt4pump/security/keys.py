@@ -15,10 +15,7 @@ Keys are written in Z85: 40 characters.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import stat
 import struct
 import tomllib
 from collections.abc import Mapping
@@ -29,11 +26,11 @@ import zmq
 from zmq.utils import z85
 
 from mt4pump.errors import SettingsError
+from mt4pump.private_files import PRIVATE, PUBLIC, replace_file
 
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 FILE_BYTES_LIMIT = 262_144
 TOO_MUCH = "a number too long or brackets too deep to be read"
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class KeyFileError(SettingsError):
@@ -97,32 +94,14 @@ def read_server_public(path: Path) -> str:
     return _key(read_toml(path), "public_key", path)
 
 
-def is_exposed(path: Path) -> bool:
-    """Return whether other users of this machine may read ``path``; False where only ACLs tell (Windows)."""
-    try:
-        return os.name == "posix" and bool(path.stat().st_mode & OTHERS)
-    except OSError:
-        return False
-
-
 def write_new(path: Path, text: str, *, private: bool) -> None:
     """Write a file that appears whole or not at all, readable by the owner alone when ``private``. Raises KeyFileError.
 
     What stood there before is replaced: whoever minds looks first.
     """
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
+        replace_file(path, text.encode(), mode=PRIVATE if private else PUBLIC)
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be written: {error.strerror or error}; choose another folder") from error
 

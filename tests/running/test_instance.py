@@ -153,7 +153,9 @@ def test_a_folder_that_cannot_be_written_to_is_a_clear_error_and_the_lock_is_let
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", refuse)  # the tests may run as root, who may write everywhere
+        patch.setattr(
+            "mt4pump.running.instance.replace_file", refuse
+        )  # the tests may run as root, who may write everywhere
         with pytest.raises(StartError, match=f"cannot be written to .{error.strerror}.: make it writable"):
             Instance(tmp_path)
     Instance(tmp_path).close()

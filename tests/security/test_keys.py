@@ -11,7 +11,6 @@ from mt4pump.errors import SettingsError
 from mt4pump.security.keys import (
     FILE_BYTES_LIMIT,
     KeyFileError,
-    is_exposed,
     new_pair,
     raw_key,
     read_server_pair,
@@ -92,8 +91,6 @@ def test_a_private_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows has ACLs instead")
     assert (tmp_path / "deep" / "a.secret").stat().st_mode & 0o777 == 0o600
-    assert not is_exposed(tmp_path / "deep" / "a.secret")
-    assert is_exposed(tmp_path / "a.key")
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -101,7 +98,3 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(KeyFileError, match="cannot be written"):
         write_new(tmp_path / "a.key", "y", private=False)
     assert [path.name for path in tmp_path.iterdir()] == ["a.key"]
-
-
-def test_what_is_absent_is_not_exposed(tmp_path: Path) -> None:
-    assert not is_exposed(tmp_path / "none")

@@ -15,6 +15,7 @@ from mt4pump_consumers.metrics import mirror
 from mt4pump_consumers.metrics.symbols import Symbols
 from mt4pump_consumers.metrics.tally import Tally
 
+PUMPING = "pumping"
 NOBODY: Mapping[str, Any] = {}
 
 COUNTS = {
@@ -65,11 +66,11 @@ class MetricsCollector(Collector):
         body = NOBODY if status is None else status.body
         yield GaugeMetricFamily("mt4pump_up", "1 while the daemon's heartbeat is heard, else 0.", alive)
         yield from mirror.families(body if alive else mirror.moments(body))
-        yield from self._tally.families()
+        yield from self._tally.families(alive=alive)
         for key, (name, text) in COUNTS.items():
             yield CounterMetricFamily(name, text, self._source.counts.get(key, 0))
         if self._symbols is not None:
-            yield from self._symbols.families()
+            yield from self._symbols.families(live=alive and status is not None and status.state == PUMPING)
         yield from self._own()
 
     def _own(self) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from threading import Event as Flag
 from threading import Thread
 
-from mt4pump.client import Event, Notice, Quote, Status, Subscriber
+from mt4pump.client import Event, Notice, Status, Subscriber
 from mt4pump_consumers.metrics.symbols import Symbols
 from mt4pump_consumers.metrics.tally import Tally
 
@@ -79,7 +79,7 @@ class Feed(Thread):
             self._tally.take_notice(item)
             return
         self._tally.take_event(item, time.time_ns())
-        if self._symbols is not None and isinstance(item, Quote):
+        if self._symbols is not None:
             self._symbols.take(item)
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from mt4pump.client import Quote
+from mt4pump.client import Event, Quote
 
 NS = 1_000_000_000
 KNOWN_LIMIT = 100_000
@@ -28,16 +28,32 @@ class SymbolTally:
 
 
 class Symbols:
-    """Counts the quotes of symbols that match ``patterns``, at most ``limit`` of them. One thread counts."""
+    """Counts the quotes of symbols that match ``patterns``, at most ``limit`` of them. One thread counts.
+
+    A symbol is forgotten when the server deletes it, and all are when the daemon starts anew: it may have other ones.
+    """
 
     def __init__(self, patterns: Sequence[str], limit: int) -> None:
         self._patterns, self._limit = patterns, limit
         self._known: dict[str, SymbolTally | None] = {}
         self._shown: dict[str, SymbolTally] = {}
+        self._epoch = 0
         self.beyond_limit = 0
 
-    def take(self, quote: Quote) -> None:
-        """Count a quote; last values from the start count as last, not as new."""
+    def take(self, event: Event) -> None:
+        """Count a quote, and forget what is gone; last values from the start count as last, not as new."""
+        if event.epoch > self._epoch or (event.kind == "heartbeat" and event.epoch != self._epoch):
+            self._epoch = event.epoch
+            self._known, self._shown, self.beyond_limit = {}, {}, 0
+        if isinstance(event, Quote):
+            self._count(event)
+        elif event.kind == "symbol" and event.body.get("action") == "delete":
+            self._known.pop(event.key, None)
+            self._shown.pop(event.key, None)
+
+    def _count(self, quote: Quote) -> None:
+        if quote.epoch < self._epoch:
+            return
         symbol = quote.key
         numbers = self._known[symbol] if symbol in self._known else self._meet(symbol)
         if numbers is None:
@@ -58,8 +74,8 @@ class Symbols:
             self._known[symbol] = numbers
         return numbers
 
-    def families(self) -> Iterator[Metric]:
-        """Yield the metrics."""
+    def families(self, *, live: bool) -> Iterator[Metric]:
+        """Yield the metrics; spreads only while prices are ``live``: without a session nobody knows them."""
         quotes = CounterMetricFamily("mt4pump_symbol_quotes_total", "Quotes read, by symbol.", labels=["symbol"])
         last = GaugeMetricFamily(
             "mt4pump_symbol_last_quote_timestamp_seconds", "When the symbol's last quote came.", labels=["symbol"]
@@ -68,7 +84,7 @@ class Symbols:
         for symbol, numbers in list(self._shown.items()):
             quotes.add_metric([symbol], numbers.quotes)
             last.add_metric([symbol], numbers.last_ts / NS)
-            if numbers.spread is not None:
+            if live and numbers.spread is not None:
                 spread.add_metric([symbol], numbers.spread)
         yield from (quotes, last, spread)
         yield GaugeMetricFamily(

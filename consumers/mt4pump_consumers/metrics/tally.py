@@ -91,8 +91,8 @@ class Tally:
             numbers = self._kinds[kind] = KindTally()
         return numbers
 
-    def families(self) -> Iterator[Metric]:
-        """Yield the metrics."""
+    def families(self, *, alive: bool = True) -> Iterator[Metric]:
+        """Yield the metrics; ``alive``: the daemon is heard, so that how this reader keeps up means something."""
         kinds = list(self._kinds.items())
         events = {kind: numbers.events for kind, numbers in kinds}
         yield labelled("mt4pump_reader_events_total", "Events read, live or from the journal.", "kind", events)
@@ -111,7 +111,7 @@ class Tally:
         text = "What the client library told about the stream."
         yield labelled("mt4pump_reader_notices_total", text, "notice", dict(self._notices))
         text = "1 while this reader is too slow for the stream."
-        yield GaugeMetricFamily("mt4pump_reader_lagging", text, self.lagging)
+        yield GaugeMetricFamily("mt4pump_reader_lagging", text, self.lagging and alive)
 
     def _latency(self, kinds: list[tuple[str, KindTally]]) -> Metric:
         text = "Time from the Manager API's callback to this reader, of live events; by the clocks of both machines."

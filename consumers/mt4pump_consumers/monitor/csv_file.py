@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from mt4pump.private_files import private_opener
 from mt4pump_consumers.monitor.alert import iso_time
 from mt4pump_consumers.monitor.execution import Execution
 from mt4pump_consumers.monitor.store import Store
@@ -55,7 +56,7 @@ class CsvFile:
         if not rows:
             return False
         text = "".join(_line(_cells(done)) for _, done in rows).encode()
-        with self.path.open("a+b") as file:
+        with open(self.path, "a+b", opener=private_opener) as file:
             end = file.seek(0, os.SEEK_END)
             if not end and self._bytes:
                 log.warning("%s is gone, or was emptied: it is begun anew", self.path)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Margin, Notice, Subscriber, Trade
+from mt4pump.private_files import is_exposed, private_opener
 from mt4pump_consumers.frame import CannotStart, Ending
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.desk import Desk
@@ -254,8 +255,10 @@ def _csv(settings: MonitorSettings, store: Store) -> CsvFile | None:
     if settings.csv is None:
         return None
     try:
-        with settings.csv.open("ab"):
+        with open(settings.csv, "ab", opener=private_opener):
             pass
+        if is_exposed(settings.csv):
+            log.warning("csv: %s can be read by other users of this machine: chmod 600 %s", settings.csv, settings.csv)
         return CsvFile(settings.csv, store)
     except OSError as error:
         raise CannotStart(f"csv: {settings.csv} cannot be written: {error.strerror or error}") from error

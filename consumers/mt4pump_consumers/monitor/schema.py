@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
 
+from mt4pump.private_files import create_private, is_open_to_all, make_private
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.execution import REALS, Execution
 
@@ -62,6 +64,9 @@ PRAGMA user_version = {VERSION};
 """
 
 
+log = logging.getLogger(__name__)
+
+
 def connect(path: Path | None) -> sqlite3.Connection:
     """Return a connection that leaves transactions to us; ``None`` is a store in memory, gone at the end."""
     connection = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None)
@@ -77,17 +82,31 @@ def connect(path: Path | None) -> sqlite3.Connection:
     return connection
 
 
+def _make_private(path: Path | None) -> None:
+    """Make the files of the store readable for this user alone: they hold trades. Raises OSError."""
+    if path is None:
+        return
+    if not path.exists():
+        create_private(path)
+    for part in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        if make_private(part):
+            log.warning("store: %s could be read by other users of this machine: made private", part)
+    if is_open_to_all(path.parent):
+        log.warning("store: every user of this machine may replace files in %s: chmod o-w %s", path.parent, path.parent)
+
+
 def open_store(path: Path | None) -> sqlite3.Connection:
     """Return a connection to the store, made if need be; raises CannotStart for a file that cannot serve."""
     connection: sqlite3.Connection | None = None
     try:
+        _make_private(path)
         connection = connect(path)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if not version and not tables:
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             version = VERSION
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         if connection is not None:
             connection.close()
         cure = "move it away or name another; with --start journal a new one begins with all that mt4pump still has"

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mt4pump.private_files import PRIVATE
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import NS, Alert
 from mt4pump_consumers.monitor.execution import REALS, Execution
@@ -255,7 +256,7 @@ def _lock(path: Path | None) -> FileLock | None:
         return None
     if not path.parent.is_dir():
         raise CannotStart(f"store: there is no folder {path.parent}: make it, or name another file")
-    lock = FileLock(f"{path}.lock")
+    lock = FileLock(f"{path}.lock", mode=PRIVATE)
     try:
         lock.acquire(blocking=False)
     except Timeout as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from mt4pump_consumers.metrics.collector import MetricsCollector
 from mt4pump_consumers.metrics.symbols import Symbols
 from mt4pump_consumers.metrics.tally import Tally
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from mt4pump.client import Status
 from tests.consumers.metrics.metrics_run import Samples, samples, value
 from tests.consumers.metrics.test_metrics_mirror import BODY
+from tests.consumers.metrics.test_metrics_tally import quote
 
 STATUS = Status(
     alive=True,
@@ -76,6 +78,29 @@ def test_a_daemon_that_was_never_heard_is_down() -> None:
         assert value(found, "mt4pump_up") == 0
         assert value(found, "mt4pump_heartbeat_timestamp_seconds") is None
         assert value(found, "mt4pump_reader_events_total", kind="trade") == 0
+
+
+@pytest.mark.parametrize(
+    "status",
+    [None, replace(STATUS, alive=False), replace(STATUS, state="lost"), replace(STATUS, state="connecting")],
+    ids=["never heard", "silent", "lost", "connecting"],
+)
+def test_without_daemon_or_session_no_price_is_shown_as_if_it_were_todays(status: Status | None) -> None:
+    symbols = Symbols(("*",), 10)
+    symbols.take(quote("EURUSD"))
+    assert value(shown(STATUS, symbols), "mt4pump_symbol_spread_points", symbol="EURUSD") == 12
+    found = shown(status, symbols)
+    assert not [name for name, _ in found if name == "mt4pump_symbol_spread_points"]
+    assert value(found, "mt4pump_symbol_last_quote_timestamp_seconds", symbol="EURUSD")
+
+
+def test_a_reader_of_nothing_does_not_lag() -> None:
+    tally = Tally()
+    tally.lagging = True
+    for alive in (True, False):
+        made = CollectorRegistry()
+        made.register(MetricsCollector(Reader(replace(STATUS, alive=alive)), tally, None))
+        assert value(samples(generate_latest(made).decode()), "mt4pump_reader_lagging") == alive
 
 
 def test_symbols_are_shown_only_when_asked_for() -> None:

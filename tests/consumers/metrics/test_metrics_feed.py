@@ -67,7 +67,7 @@ def test_events_notices_and_quotes_are_counted() -> None:
     until(lambda: totals(tally.families(), "mt4pump_reader_notices_total") == 1, "all is read")
     made.stop()
     assert totals(tally.families(), "mt4pump_reader_events_total") == 2
-    assert totals(symbols.families(), "mt4pump_symbol_quotes_total") == 1
+    assert totals(symbols.families(live=True), "mt4pump_symbol_quotes_total") == 1
     assert made.counts["gaps"] == 3
     assert not made.is_alive()
 

@@ -85,6 +85,15 @@ def test_a_daemon_that_is_killed_is_down_and_up_again(tmp_path: Path) -> None:
             assert kept >= (value(before, "mt4pump_reader_events_total", kind="quote") or 0)
 
 
+def test_spreads_go_with_the_daemon(tmp_path: Path) -> None:
+    with daemon(tmp_path) as source, exporter(tmp_path, source, "--symbols", "*") as run:
+        wait(run, lambda found: value(found, "mt4pump_symbol_spread_points", symbol="EURUSD") is not None, "a spread")
+        source.program.process.kill()
+        source.program.end()
+        down = wait(run, lambda found: value(found, "mt4pump_up") == 0, "down")
+        assert not [name for name, _ in down if name == "mt4pump_symbol_spread_points"]
+
+
 def test_an_exporter_without_a_daemon_waits_for_it(tmp_path: Path) -> None:
     with daemon(tmp_path) as source:
         source.program.process.kill()

@@ -45,7 +45,7 @@ class Fixed:
 
 def text(of: Tally | Symbols) -> str:
     registry = CollectorRegistry()
-    registry.register(Fixed(of.families()))
+    registry.register(Fixed(of.families() if isinstance(of, Tally) else of.families(live=True)))
     return generate_latest(registry).decode()
 
 
@@ -195,6 +195,38 @@ def test_a_symbols_last_value_is_its_last_and_not_a_new_quote() -> None:
     found = shown(symbols)
     assert value(found, "mt4pump_symbol_quotes_total", symbol="EURUSD") == 0
     assert value(found, "mt4pump_symbol_last_quote_timestamp_seconds", symbol="EURUSD") == (NOW_NS - 7) / 1e9
+
+
+def test_a_symbol_that_the_server_deletes_has_no_series_any_more_and_makes_room() -> None:
+    symbols = Symbols(("*",), 1)
+    symbols.take(quote("EURUSD"))
+    symbols.take(event("symbol.GBPUSD", action="delete", symbol="GBPUSD"))
+    symbols.take(event("symbol.EURUSD", action="update", symbol="EURUSD"))
+    assert value(shown(symbols), "mt4pump_symbol_spread_points", symbol="EURUSD") == 12
+    symbols.take(event("symbol.EURUSD", action="delete", symbol="EURUSD"))
+    assert not [name for name, labels in shown(symbols) if labels]
+    symbols.take(quote("USDJPY"))
+    assert value(shown(symbols), "mt4pump_symbol_quotes_total", symbol="USDJPY") == 1
+
+
+@pytest.mark.parametrize("topic", ["heartbeat", "quote.USDJPY", "trade.1"])
+def test_a_daemon_that_starts_anew_has_no_symbols_of_the_run_before(topic: str) -> None:
+    symbols = Symbols(("*",), 1)
+    symbols.take(quote("EURUSD"))
+    symbols.take(quote("GBPUSD"))
+    symbols.take(event(topic, epoch=2, spread=7))
+    symbols.take(quote("EURUSD"))  # late, of the run before
+    found = shown(symbols)
+    assert {dict(labels)["symbol"] for _, labels in found if labels} == ({"USDJPY"} if "quote" in topic else set())
+    assert value(found, "mt4pump_symbol_left_out") == 0
+
+
+def test_a_heartbeat_is_believed_also_where_its_epoch_is_smaller() -> None:
+    symbols = Symbols(("*",), 10)
+    symbols.take(event("quote.EURUSD", epoch=9, spread=12))
+    symbols.take(event("heartbeat", epoch=3))
+    symbols.take(event("quote.GBPUSD", epoch=3, spread=5))
+    assert {dict(labels)["symbol"] for _, labels in shown(symbols) if labels} == {"GBPUSD"}
 
 
 def test_a_spread_that_is_no_number_is_left_out() -> None:

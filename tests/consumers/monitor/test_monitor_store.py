@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
+import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import Alert
+from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.memory import Condition, Memory
 from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, Store
 
@@ -50,6 +54,29 @@ def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
         again = store.memory()
         assert (again.conditions, again.quiet) == (memory.conditions, memory.quiet)
         assert store.webhook_counts() == {"pending": 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has ACLs instead of modes")
+@pytest.mark.parametrize("exists", [False, True])
+def test_store_lock_and_csv_are_for_this_user_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, exists: bool
+) -> None:
+    path, table = tmp_path / "s.db", tmp_path / "t.csv"
+    before = os.umask(0)
+    try:
+        if exists:
+            with opened(path):
+                pass
+            path.chmod(0o666)
+        with opened(path) as store:
+            csv = CsvFile(table, store)
+            store.commit(Batch([execution(1)], [alert("a")], place(11)), Memory())
+            csv.write()
+            modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("s.db", "s.db-wal", "s.db-shm", "s.db.lock", "t.csv"), 0o600)
+    assert ("could be read by other users of this machine: made private" in caplog.text) is exists
 
 
 def test_what_ended_is_forgotten_by_the_file_too(tmp_path: Path) -> None:

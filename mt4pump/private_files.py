@@ -1,0 +1,103 @@
+"""Files that only the daemon's own user may read, and folders that only it may write to.
+
+Modes are those of POSIX. Windows has none: a file gets the rights of its folder there, and every check passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+PRIVATE, PUBLIC = 0o600, 0o644
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+HAS_MODES = os.name == "posix"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def replace_file(path: Path, content: bytes, *, mode: int = PRIVATE, durable: bool = True) -> None:
+    """Write a file that appears whole or not at all, and replaces what stood there. Raises OSError.
+
+    The new file has a name that nobody can foresee and is created by this call or not at all, so a link that somebody
+    put in the folder is never followed. ``durable``: file and name are on the disk when this returns.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    handle = os.open(fresh, _NEW, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def private_opener(path: str, flags: int) -> int:
+    """Open a file for `open`'s ``opener``; one that this call creates is for this user alone."""
+    return os.open(path, flags, PRIVATE)
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file for this user alone if there is none; one that is there is made private. Raises OSError.
+
+    For SQLite: its write-ahead log and index get the mode of the main file.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE))
+    make_private(path)
+
+
+def make_private(path: Path) -> bool:
+    """Take the rights of other users to ``path`` away; return whether they had any. Harmless where it may not."""
+    if not is_exposed(path):
+        return False
+    try:
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)
+    except OSError:
+        return False
+    return True
+
+
+def is_exposed(path: Path) -> bool:
+    """Return whether other users of this machine may use the regular file ``path``; False where only ACLs tell."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return HAS_MODES and stat.S_ISREG(mode) and bool(mode & OTHERS)
+
+
+def is_open_to_all(folder: Path) -> bool:
+    """Return whether every user of this machine may create files in ``folder``; False where only ACLs tell."""
+    try:
+        return HAS_MODES and bool(folder.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
+
+
+def replaceable_parent(folder: Path) -> Path | None:
+    """Return a folder above ``folder`` in which every user may rename it away, None when there is none."""
+    for parent in folder.absolute().parents:
+        with contextlib.suppress(OSError):
+            if is_open_to_all(parent) and not parent.stat().st_mode & stat.S_ISVTX:
+                return parent
+    return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can."""
+    if not HAS_MODES:
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
