@@ -39,6 +39,13 @@ def test_the_gate_runs_the_test_command_of_the_readme() -> None:
     ]
 
 
+def test_every_installation_is_of_the_locked_set() -> None:
+    commands = [line for line in shell_lines() if "pip install" in line]
+    assert len(commands) == 2, "try it, test it"
+    assert [line for line in commands if "pip install -q -c deploy/constraints.txt " not in line] == []
+    assert "write `constraints-win32.txt` for\n`constraints.txt` above" in README
+
+
 def test_every_setting_the_readme_names_exists() -> None:
     from mt4pump.settings import Settings  # noqa: PLC0415 - read where it is compared
 

@@ -13,6 +13,9 @@
     What pip installs: mt4pump, a wheel, or a folder. Consumers need what [consumers] behind it brings; if nothing is
     given it is mt4pump, or mt4pump[consumers] when there are consumers among the programs.
 
+.PARAMETER Constraints
+    The locked set of versions; constraints.txt of the folder above, for a 32-bit Python constraints-win32.txt.
+
 .PARAMETER Environment
     The folder of mt4pump's own Python environment. Every service account must be able to read it.
 
@@ -35,6 +38,7 @@ param(
     [Parameter(Mandatory = $true)][string] $Python,
     [Parameter(Mandatory = $true)][string] $Nssm,
     [string] $Package = '',
+    [string] $Constraints = '',
     [string] $Environment = (Join-Path $env:ProgramFiles 'mt4pump'),
     [string] $Root = (Join-Path $env:ProgramData 'mt4pump'),
     [string[]] $Programs = @('daemon')
@@ -65,11 +69,17 @@ if (-not $Package) {
     $Package = if ($consumers) { 'mt4pump[consumers]' } else { 'mt4pump' }
 }
 
+if (-not $Constraints) {
+    $bits = & $Python -c 'import struct; print(8 * struct.calcsize(chr(80)))'
+    $file = if ($bits -eq '32') { 'constraints-win32.txt' } else { 'constraints.txt' }
+    $Constraints = Join-Path (Split-Path $PSScriptRoot) $file
+}
+
 $ours = Join-Path $Environment 'Scripts\python.exe'
 if (-not (Test-Path $ours)) {
     Invoke-Checked $Python @('-m', 'venv', $Environment)
 }
-Invoke-Checked $ours @('-m', 'pip', 'install', '--upgrade', $Package)
+Invoke-Checked $ours @('-m', 'pip', 'install', '--upgrade', '-c', $Constraints, $Package)
 Invoke-Checked $ours (@('-m', 'mt4pump', 'service', 'install') + $Programs + @('--nssm', $Nssm, '--root', $Root))
 
 Write-Host "Write the settings of each program into its file below $Root, then:"

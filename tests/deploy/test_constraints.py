@@ -1,71 +1,200 @@
-"""The file of constraints names one version of everything that is needed, and each is within its range."""
+"""The locked set agrees with itself and with pyproject.toml; neither an index nor what is installed is asked."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from packaging.markers import Marker
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
+
+from tests import lock
 
 ROOT = Path(__file__).resolve().parents[2]
-LINES = (ROOT / "deploy" / "constraints.txt").read_text(encoding="utf-8").splitlines()
-PINS = [line for line in LINES if line and not line.startswith("#")]
-VERSIONS = {canonicalize_name(name): version for name, _, version in (pin.partition("==") for pin in PINS)}
-WINDOWS = {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt"}
+DEPLOY = ROOT / "deploy"
+CONTENT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = CONTENT["project"]
+BUILD = CONTENT["build-system"]["requires"]
+FILES = {"constraints.txt": "hashes.txt", "constraints-win32.txt": "hashes-win32.txt"}
+PIN = re.compile(r"([\w.-]+)==([\w.!+]+)(?: ; (.+))?")
+DIGEST = re.compile(r"    --hash=sha256:[0-9a-f]{64}")
+SYSTEMS = {
+    "windows": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+    "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
+    "macos": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
+    "intel-macos": {
+        "sys_platform": "darwin",
+        "platform_system": "Darwin",
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+    },
+}
+CPYTHON = {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+SOUND_SINCE = {
+    "cryptography": "48.0.1",  # GHSA-537c-gmf6-5ccf; 50 where there are wheels: GHSA-g6cj-pr64-35w5
+    "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701
+    "msgpack": "1.2.1",  # CVE-2026-57585
+    "pydantic-settings": "2.14.2",  # GHSA-4xgf-cpjx-pc3j
+    "pyjwt": "2.13",  # CVE-2026-48526, CVE-2026-48525, CVE-2026-32597
+    "pytest": "9.0.3",  # CVE-2025-71176
+    "python-dotenv": "1.2.2",  # CVE-2026-28684
+    "python-json-logger": "3.3",  # CVE-2025-27607
+    "pyzmq": "27.2",  # libsodium in its wheels: CVE-2025-69277
+    "websockets": "17.4",  # a message of endlessly many fragments
+}
+"""The first version of each without a known vulnerability, looked up in November 2026."""
 
 
-def asked() -> list[Requirement]:
-    """Return what pyproject.toml asks for, extras included."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    texts = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
-    return [Requirement(text) for text in texts if not text.startswith(project["name"])]
+class Pinned(NamedTuple):
+    """One pin of a file, where it applies, and the projects that need it."""
+
+    name: NormalizedName
+    version: Version
+    marker: Marker | None
+    needed_by: frozenset[NormalizedName]
 
 
-def applies(requirement: Requirement, extras: set[str]) -> bool:
-    """Return whether it is needed here or on Windows."""
-    marker = requirement.marker
-    places: list[dict[str, str]] = [{}, WINDOWS]
-    return marker is None or any(marker.evaluate({**place, "extra": extra}) for extra in extras for place in places)
+def places() -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield every supported system and Python, with the markers' values there."""
+    for system, values in SYSTEMS.items():
+        for python in lock.PYTHONS:
+            version = {"python_version": python, "python_full_version": f"{python}.9"}
+            yield f"{system}-{python}", {**values, **CPYTHON, **version}
 
 
-def closure() -> Iterator[Requirement]:
-    """Yield what is asked for, and what that needs in turn, as far as it is installed."""
-    waiting, seen = asked(), set[str]()
-    while waiting:
-        requirement = waiting.pop()
-        yield requirement
-        if (name := canonicalize_name(requirement.name)) in seen:
+PLACES = dict(places())
+
+
+def entries(file: str) -> list[str]:
+    """Return the pins of a file, each with the lines that belong to it."""
+    lines = (DEPLOY / file).read_text(encoding="utf-8").splitlines(keepends=True)
+    return re.findall(r"^\S.*\n(?:[ ].*\n)*", "".join(line for line in lines if not line.startswith("#")), re.MULTILINE)
+
+
+def pinned(file: str) -> list[Pinned]:
+    """Return what a file pins; fail at a line that pins nothing."""
+    found = []
+    for entry in entries(file):
+        head, _, rest = entry.partition("\n")
+        match = PIN.fullmatch(head.removesuffix(" \\"))
+        assert match is not None, f"{file}: {head}"
+        reasons = re.findall(r"#(?: +via)? +([\w.-]+)", rest)
+        marker = Marker(match[3]) if match[3] else None
+        needed_by = frozenset(canonicalize_name(name) for name in reasons if name != "via")
+        found.append(Pinned(canonicalize_name(match[1]), Version(match[2]), marker, needed_by))
+    return found
+
+
+PINS = {file: pinned(file) for file in (*FILES, *FILES.values())}
+
+
+def versions(file: str, place: str) -> dict[NormalizedName, Version]:
+    """Return what a file means at one place; fail when it means two versions of a project."""
+    found: dict[NormalizedName, Version] = {}
+    for pin in PINS[file]:
+        if pin.marker is None or pin.marker.evaluate(PLACES[place]):
+            assert pin.name not in found, f"{file}: two versions of {pin.name} on {place}"
+            found[pin.name] = pin.version
+    return found
+
+
+def asked(*extras: str) -> list[Requirement]:
+    """Return what pyproject.toml asks for: the dependencies, those of ``extras``, and the build backend."""
+    return [Requirement(line) for line in lock.requirements(*extras)]
+
+
+def windows_places() -> list[str]:
+    """Return the places that a file for 32-bit Windows is about."""
+    return [place for place in PLACES if place.startswith("windows")]
+
+
+def test_every_file_says_that_it_is_written_by_the_command() -> None:
+    assert set(lock.HEADER) == {*FILES, *FILES.values()}
+    for file, header in lock.HEADER.items():
+        assert (DEPLOY / file).read_text(encoding="utf-8").startswith(header)
+        assert "`python -m tests.lock`" in header
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_the_project_asks_for_is_pinned_once_and_within_its_range(place: str) -> None:
+    known = versions("constraints.txt", place)
+    for requirement in asked("consumers", "test"):
+        if requirement.marker is None or requirement.marker.evaluate(PLACES[place]):
+            assert requirement.specifier.contains(known[canonicalize_name(requirement.name)]), str(requirement)
+
+
+@pytest.mark.parametrize("place", windows_places())
+def test_so_it_is_for_32_bit_python_but_for_test_tools_without_wheels(place: str) -> None:
+    known = versions("constraints-win32.txt", place)
+    for requirement in asked("consumers", "test"):
+        name = canonicalize_name(requirement.name)
+        if name in lock.NO_WIN32_WHEEL or (requirement.marker and not requirement.marker.evaluate(PLACES[place])):
             continue
-        seen.add(name)
-        try:
-            needs = importlib.metadata.requires(requirement.name) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue  # of another system
-        waiting += [need for need in map(Requirement, needs) if applies(need, {"", *requirement.extras})]
+        assert requirement.specifier.contains(known[name]), str(requirement)
 
 
-def test_every_line_is_one_version_and_no_project_stands_twice() -> None:
-    assert [pin for pin in PINS if not re.fullmatch(r"[\w.-]+==[\w.+!]+", pin)] == []
-    assert len(VERSIONS) == len(PINS)
+def test_32_bit_python_gets_the_last_versions_that_have_its_wheels() -> None:
+    known = versions("constraints-win32.txt", "windows-3.11")
+    assert (str(known[canonicalize_name("psutil")]), str(known[canonicalize_name("cryptography")])) == (
+        "7.1.1",
+        "48.0.1",
+    )
 
 
-@pytest.mark.parametrize("requirement", asked(), ids=str)
-def test_what_the_project_asks_for_is_pinned_within_its_range(requirement: Requirement) -> None:
-    assert requirement.specifier.contains(VERSIONS[canonicalize_name(requirement.name)])
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_is_pinned_that_nobody_needs(file: str) -> None:
+    names = {pin.name for pin in PINS[file]}
+    direct = {canonicalize_name(each.name) for each in asked("consumers", "test")}
+    for pin in PINS[file]:
+        assert pin.name in direct or pin.needed_by, f"{pin.name}: neither asked for nor needed"
+        assert pin.needed_by <= names, f"{pin.name} is needed by {pin.needed_by - names}, which is not pinned"
 
 
-def test_what_that_needs_in_turn_is_pinned_within_its_range() -> None:
-    needed = list(closure())
-    assert {str(need) for need in needed if canonicalize_name(need.name) not in VERSIONS} == set()
-    wrong = [need for need in needed if not need.specifier.contains(VERSIONS[canonicalize_name(need.name)])]
-    assert list(map(str, wrong)) == []
+@pytest.mark.parametrize(("file", "hashed"), FILES.items())
+def test_the_form_with_hashes_holds_the_same_versions_and_all_that_daemon_and_consumers_ask_for(
+    file: str, hashed: str
+) -> None:
+    for place in windows_places() if "win32" in file else PLACES:
+        known, with_hashes = versions(file, place), versions(hashed, place)
+        assert with_hashes.items() <= known.items()
+        wanted = {
+            canonicalize_name(each.name)
+            for each in asked("consumers")
+            if each.name != "hatchling" and (each.marker is None or each.marker.evaluate(PLACES[place]))
+        }
+        assert wanted <= set(with_hashes)
 
 
-def test_nothing_is_pinned_that_nobody_needs() -> None:
-    installed = {canonicalize_name(each.name) for each in importlib.metadata.distributions()}
-    assert (set(VERSIONS) & installed) - {canonicalize_name(need.name) for need in closure()} == set()
+@pytest.mark.parametrize("hashed", FILES.values())
+def test_every_pin_with_hashes_has_some_and_they_are_sha256(hashed: str) -> None:
+    for entry in entries(hashed):
+        digests = [line.removesuffix(" \\") for line in entry.splitlines()[1:]]
+        assert digests
+        assert [line for line in digests if not DIGEST.fullmatch(line)] == []
+
+
+def test_the_build_backend_has_a_range_with_two_ends_and_is_pinned_with_all_that_it_needs() -> None:
+    (backend,) = map(Requirement, CONTENT["dependency-groups"]["build"])
+    assert {clause.operator for clause in backend.specifier} == {">=", "<"}
+    pins = {canonicalize_name(name): Version(version) for name, version in (line.split("==") for line in BUILD)}
+    assert backend.specifier.contains(pins[canonicalize_name(backend.name)])
+    for place in PLACES:
+        assert pins.items() <= versions("constraints.txt", place).items()
+    unpinned = {pin.name for pin in PINS["constraints.txt"] if pin.needed_by & set(pins)} - set(pins)
+    assert unpinned == set(), "needed to build, and not in [build-system] requires"
+
+
+@pytest.mark.parametrize("requirement", asked("consumers", "test"), ids=str)
+def test_every_requirement_has_a_lower_bound_without_a_known_vulnerability(requirement: Requirement) -> None:
+    (bound,) = [Version(clause.version) for clause in requirement.specifier if clause.operator in {">=", "=="}]
+    assert bound >= Version(SOUND_SINCE.get(canonicalize_name(requirement.name), "0"))
+
+
+def test_the_table_of_vulnerabilities_names_what_the_project_asks_for() -> None:
+    assert set(SOUND_SINCE) <= {canonicalize_name(each.name) for each in asked("consumers", "test")}

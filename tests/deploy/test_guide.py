@@ -76,7 +76,7 @@ def test_every_symptom_quotes_something() -> None:
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    linked = re.findall(r"\]\(([\w./]+)\)", GUIDE)
+    linked = re.findall(r"\]\(([\w./-]+)\)", GUIDE)
     assert [name for name in linked if not (DEPLOY / name).exists()] == []
     top = {entry.name for entry in DEPLOY.iterdir() if not entry.name.startswith((".", "_"))} - {"README.md"}
     assert top <= {name.split("/")[0] for name in linked}

@@ -29,12 +29,14 @@ def test_other_commands_exist() -> None:
     assert {line.split()[1] for line in LINES} <= set(COMMANDS)
 
 
-def test_pip_is_always_that_of_mt4pumps_own_environment_and_brings_what_consumers_need() -> None:
+def test_pip_is_always_that_of_mt4pumps_own_environment_and_installs_the_locked_set_before_the_wheel() -> None:
+    pip = r'"C:\Program Files\mt4pump\Scripts\pip" install '
     lines = [line for block in BLOCKS for line in block.splitlines() if " install " in line and "pip" in line]
-    assert len(lines) == 2, "install, upgrade"
-    for line in lines:
-        assert line.startswith(r'"C:\Program Files\mt4pump\Scripts\pip" install ')
-        assert line.endswith(" mt4pump[consumers]")
+    assert len(lines) == 4, "install, upgrade"
+    for libraries, wheel in (lines[:2], lines[2:]):
+        assert libraries == pip + r"--require-hashes -r C:\mt4pump-setup\deploy\hashes.txt"
+        assert re.fullmatch(re.escape(pip) + r"--no-deps C:\\mt4pump-setup\\mt4pump-1\.\d-py3-none-any\.whl", wheel)
+    assert "**32-bit Python**: `hashes-win32.txt` for `hashes.txt`" in GUIDE
 
 
 def test_places_are_those_of_the_plan() -> None:

@@ -49,6 +49,13 @@ def test_what_it_installs_and_what_it_tells_to_type_next_fit_the_programs_and_th
     assert "-m mt4pump service start --root '$Root'" in text
 
 
+def test_it_installs_the_locked_set_that_fits_the_python() -> None:
+    text = SCRIPTS[0].read_text(encoding="utf-8")
+    assert "if ($bits -eq '32') { 'constraints-win32.txt' } else { 'constraints.txt' }" in text
+    assert "'-c', $Constraints, $Package" in text
+    assert all((FOLDER.parent / name).is_file() for name in ("constraints.txt", "constraints-win32.txt"))
+
+
 def test_scripts_are_ascii_which_every_powershell_reads_alike() -> None:
     for script in SCRIPTS:
         script.read_bytes().decode("ascii")

@@ -191,7 +191,9 @@ def node_ws() -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "ws"], capture_output=True, check=False
+            [npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "ws@8.21.1"],
+            capture_output=True,
+            check=False,
         )
         found = Path(folder) / "node_modules" / "ws" / "wrapper.mjs"
         yield found if done.returncode == 0 and found.exists() else None

@@ -1,0 +1,162 @@
+"""``python -m tests.lock``: resolve anew what is installed everywhere, and write it to ``deploy/`` and pyproject.toml.
+
+Run it when newer releases are wanted, then run all tests: nothing else changes what the README's commands install. It
+asks the package index; the tests never do. ``uv`` resolves. Written are
+
+* ``constraints.txt``: one version of everything for CPython 3.11 to 3.13 on Windows, Linux and macOS;
+* ``constraints-win32.txt``: the same for 32-bit Python on Windows, for which no marker exists;
+* ``hashes.txt``, ``hashes-win32.txt``: what daemon and consumers need of it, with the digests of all files;
+* ``[build-system] requires``: the build backend and what it needs.
+
+At the end it checks that daemon and consumers install from wheels alone on every supported system.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+PROJECT_FILE = ROOT / "pyproject.toml"
+PYTHONS = ("3.11", "3.12", "3.13")
+WIN32 = "i686-pc-windows-msvc"
+PLATFORMS = (
+    "x86_64-pc-windows-msvc",
+    "x86_64-manylinux_2_28",
+    "aarch64-manylinux_2_28",
+    "x86_64-apple-darwin",
+    "aarch64-apple-darwin",
+)
+NO_WIN32_WHEEL = ("playwright", "tree-sitter", "tree-sitter-powershell")
+"""Test tools that have no wheel for 32-bit Python on Windows; their tests do not run there."""
+INTEL_MAC = ("cryptography<49; sys_platform == 'darwin' and platform_machine == 'x86_64'",)
+"""What uv cannot know: newer ones have no wheel there."""
+ENTRY = re.compile(r"^[\w.-]+==[^\n]*\n(?:[ ]+[^\n]*\n)*", re.MULTILINE)
+"""One project in uv's output: its pin, digests and reasons."""
+BUILD_REQUIRES = re.compile(r"^requires = \[[^\]]*\]$", re.MULTILINE)
+HEADER = {
+    "constraints.txt": """\
+# The versions that mt4pump's tests ran with, of everything it needs, also for its consumers, its tests and its build:
+# CPython 3.11 to 3.13 on Windows (64-bit), Linux and macOS. Written by `python -m tests.lock`, never by hand.
+#   pip install -c constraints.txt 'mt4pump[consumers]'
+""",
+    "constraints-win32.txt": """\
+# The same for 32-bit CPython 3.11 to 3.13 on Windows: no marker tells it apart. Written by `python -m tests.lock`.
+#   pip install --only-binary :all: -c constraints-win32.txt mt4pump[consumers]
+""",
+    "hashes.txt": """\
+# What mt4pump and its consumers need, with the SHA-256 of every file: CPython 3.11 to 3.13 on Windows (64-bit), Linux
+# and macOS. Versions as in constraints.txt. Written by `python -m tests.lock`.
+#   pip install --require-hashes -r hashes.txt && pip install --no-deps mt4pump-1.0-py3-none-any.whl
+""",
+    "hashes-win32.txt": """\
+# The same for 32-bit CPython 3.11 to 3.13 on Windows. Versions as in constraints-win32.txt.
+# Written by `python -m tests.lock`.
+#   pip install --require-hashes -r hashes-win32.txt && pip install --no-deps mt4pump-1.0-py3-none-any.whl
+""",
+}
+
+
+def requirements(*extras: str, without: tuple[str, ...] = ()) -> list[str]:
+    """Return what pyproject.toml asks for: the dependencies, those of ``extras``, and the build backend's range."""
+    content = tomllib.loads(PROJECT_FILE.read_text(encoding="utf-8"))
+    project = content["project"]
+    lines = [*project["dependencies"], *content["dependency-groups"]["build"]]
+    lines += [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return [line for line in lines if name_of(line) not in (project["name"], *without)]
+
+
+def name_of(requirement: str) -> str:
+    """Return the name of the project that a requirement begins with."""
+    found = re.match(r"[\w.-]+", requirement)
+    if found is None:
+        raise ValueError(f"{requirement!r} begins with no name")
+    return found[0]
+
+
+def compile_with_uv(lines: list[str], *options: str) -> str:
+    """Resolve ``lines`` with uv and return the pinned requirements, each with its reason."""
+    command = [sys.executable, "-m", "uv", "--no-config", "pip", "compile", "-", "--quiet", "--no-header", *options]
+    done = subprocess.run(
+        command, input="\n".join(lines), cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
+
+
+def resolve_win32(lines: list[str], *options: str) -> str:
+    """Resolve for 32-bit Windows from wheels alone, for each Python, and join the results.
+
+    A package that only some Pythons need stands in the result; two versions of one are refused.
+    """
+    joined: dict[str, str] = {}
+    for python in PYTHONS:
+        found = compile_with_uv(
+            lines, "--python-platform", WIN32, "--python-version", python, "--only-binary", ":all:", *options
+        )
+        for entry in ENTRY.findall(found):
+            pin = entry.split()[0]
+            name = pin.partition("==")[0]
+            if joined.setdefault(name, entry).split()[0] != pin:
+                raise SystemExit(f"{joined[name].split()[0]} and {pin} on 32-bit Windows: one file cannot hold both")
+    return "".join(joined[name] for name in sorted(joined))
+
+
+def write_build_requires(constraints: str) -> None:
+    """Write the build backend and all that it needs, as pinned in ``constraints``, into pyproject.toml."""
+    with tempfile.TemporaryDirectory() as folder:
+        pins = Path(folder, "pins.txt")
+        pins.write_text(constraints, encoding="utf-8")
+        backend = requirements()[-1:]
+        needed = compile_with_uv(backend, "--universal", "--python-version", PYTHONS[0], "-c", str(pins))
+    names = re.findall(r"^[\w.-]+==[\w.]+", needed, re.MULTILINE)
+    text = PROJECT_FILE.read_text(encoding="utf-8")
+    block = "requires = [\n" + "".join(f'  "{pin}",\n' for pin in names) + "]"
+    PROJECT_FILE.write_text(BUILD_REQUIRES.sub(block, text, count=1), encoding="utf-8")
+
+
+def write(name: str, content: str) -> None:
+    """Write a file of ``deploy/`` with its header."""
+    (DEPLOY / name).write_text(HEADER[name] + content, encoding="utf-8")
+
+
+def unsupported() -> Iterator[str]:
+    """Yield each system on which daemon and consumers cannot be installed from wheels alone, with uv's reason."""
+    places = [(platform, "constraints.txt") for platform in PLATFORMS] + [(WIN32, "constraints-win32.txt")]
+    for platform, file in places:
+        for python in PYTHONS:
+            try:
+                compile_with_uv(
+                    requirements("consumers"),
+                    *("--python-platform", platform, "--python-version", python),
+                    *("--only-binary", ":all:", "-c", str(DEPLOY / file)),
+                )
+            except SystemExit as error:
+                yield f"{platform}, Python {python}: {error}"
+
+
+def main() -> int:
+    """Write all files; return 0 when every system can install them."""
+    universal = ("--universal", "--python-version", PYTHONS[0])
+    everything = compile_with_uv([*requirements("consumers", "test"), *INTEL_MAC], *universal)
+    write("constraints.txt", everything)
+    write("constraints-win32.txt", resolve_win32(requirements("consumers", "test", without=NO_WIN32_WHEEL)))
+    write_build_requires(everything)
+    needed = [line for line in requirements("consumers") if line not in requirements()[-1:]]
+    pinned = ("--generate-hashes", "--no-annotate", "-c")
+    write("hashes.txt", compile_with_uv([*needed, *INTEL_MAC], *universal, *pinned, str(DEPLOY / "constraints.txt")))
+    write("hashes-win32.txt", resolve_win32(needed, *pinned, str(DEPLOY / "constraints-win32.txt")))
+    problems = list(unsupported())
+    print("\n".join(problems) or "written; daemon and consumers install from wheels alone on every supported system")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
