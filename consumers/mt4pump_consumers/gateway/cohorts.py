@@ -41,13 +41,15 @@ class Member(Protocol):
 class Cohort:
     """``pending`` waits for the end of the wake-up, or of the batching window."""
 
-    __slots__ = ("_replayed", "_schedule", "allowed", "members", "pending", "reading")
+    __slots__ = ("_full", "_narrow", "_replayed", "_schedule", "allowed", "is_gone", "members", "pending", "reading")
 
     def __init__(self, reading: Reading, schedule: Callable[[Cohort], None]) -> None:
         self.reading = reading
         self.allowed = Allowed(reading.allowed)
         self.members: dict[Member, None] = {}
         self.pending: list[Payload] = []
+        self.is_gone = False
+        self._narrow, self._full = Wish(reading.symbols), Wish(reading.topics)
         self._replayed = Wish(reading.replayed)
         self._schedule = schedule
 
@@ -56,6 +58,12 @@ class Cohort:
         if not self.pending:
             self._schedule(self)
         self.pending.append(payload)
+
+    def reads(self, topic: str) -> tuple[bool, bool]:
+        """Return whether its members read ``topic`` by symbol, and by topic."""
+        kind, _, key = topic.partition(".")
+        narrow, full = kind == "quote" and key in self._narrow, topic in self._full
+        return (narrow, full) if (narrow or full) and self.allowed.covers(topic) else (False, False)
 
     def has(self, topic: str, offset: int, log: str | None) -> bool:
         """Return whether its members had the stored event ``offset`` of ``topic`` in a replay."""
@@ -115,18 +123,23 @@ class Index:
 
 
 class Channel:
-    """Who reads one topic: ``narrow`` by symbol, ``full`` by topic; valid for one ``generation`` of the book."""
+    """Who reads one topic: ``narrow`` by symbol, ``full`` by topic.
 
-    __slots__ = ("full", "generation", "narrow")
+    Valid for the first ``joined`` cohorts of the book, and for the first ``left`` of those that went.
+    """
+
+    __slots__ = ("full", "joined", "left", "narrow")
 
     def __init__(self) -> None:
-        self.generation = -1
+        self.joined = self.left = -1
         self.narrow: tuple[Cohort, ...] = ()
         self.full: tuple[Cohort, ...] = ()
 
 
 CHANNELS_LIMIT = 200_000
 """Topics whose readers are remembered; with more, all are looked up afresh (news have a topic each)."""
+FRESH_LIMIT = 1_000
+"""Cohorts remembered as new: a topic is compared with them alone, not with every pattern that there is."""
 
 
 class CohortBook:
@@ -137,10 +150,16 @@ class CohortBook:
         self._cohorts: dict[Reading, Cohort] = {}
         self._narrow, self._full = Index(), Index()
         self._channels: dict[str, Channel] = {}
-        self._generation = 0
+        self._fresh: list[Cohort] = []
+        self._joined = self._left = 0
 
     def __len__(self) -> int:
         return len(self._cohorts)
+
+    @property
+    def topics(self) -> int:
+        """Return how many topics each new pattern is compared with."""
+        return len(self._channels)
 
     def __iter__(self) -> Iterator[Cohort]:
         return iter(list(self._cohorts.values()))
@@ -152,7 +171,10 @@ class CohortBook:
             cohort = self._cohorts[reading] = Cohort(reading, self._schedule)
             self._narrow.add(cohort, reading.symbols)
             self._full.add(cohort, reading.topics)
-            self._generation += 1
+            self._joined += 1
+            self._fresh.append(cohort)
+            if len(self._fresh) > FRESH_LIMIT:
+                del self._fresh[: FRESH_LIMIT // 2]
         cohort.flush()  # what is on its way is not for the newcomer
         cohort.members[member] = None
         return cohort
@@ -164,7 +186,8 @@ class CohortBook:
         if not cohort.members and self._cohorts.pop(cohort.reading, None) is not None:
             self._narrow.remove(cohort, cohort.reading.symbols)
             self._full.remove(cohort, cohort.reading.topics)
-            self._generation += 1
+            self._left += 1
+            cohort.is_gone = True
 
     def channel(self, topic: str) -> Channel:
         """Return the readers of ``topic``."""
@@ -173,9 +196,23 @@ class CohortBook:
             if len(self._channels) >= CHANNELS_LIMIT:
                 self._channels.clear()
             channel = self._channels[topic] = Channel()
-        if channel.generation != self._generation:
+        if channel.joined != self._joined or channel.left != self._left:
+            self._update(channel, topic)
+        return channel
+
+    def _update(self, channel: Channel, topic: str) -> None:
+        """Bring the readers of ``topic`` up to date, by what has changed where that is known."""
+        count = self._joined - channel.joined
+        if channel.joined < 0 or count > len(self._fresh):
             kind, _, key = topic.partition(".")
             channel.narrow = self._narrow.readers(key, topic) if kind == "quote" else ()
             channel.full = self._full.readers(topic, topic)
-            channel.generation = self._generation
-        return channel
+        else:
+            narrow = [cohort for cohort in channel.narrow if not cohort.is_gone]
+            full = [cohort for cohort in channel.full if not cohort.is_gone]
+            for cohort in self._fresh[len(self._fresh) - count :]:
+                by_symbol, by_topic = (False, False) if cohort.is_gone else cohort.reads(topic)
+                narrow += [cohort] if by_symbol else []
+                full += [cohort] if by_topic else []
+            channel.narrow, channel.full = tuple(narrow), tuple(full)
+        channel.joined, channel.left = self._joined, self._left

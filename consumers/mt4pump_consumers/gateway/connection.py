@@ -1,15 +1,43 @@
-"""The library's connection, which tells its session when the client stops taking and takes again."""
+"""The library's connection, with limits on what a client may send, and word for its session when it does not read.
+
+Limits stand where frames are decoded: one read may hold tens of thousands of frames, and the library answers each ping.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from typing import Any, Protocol
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
 
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
+from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from mt4pump_consumers.gateway.budget import Budget
+from mt4pump_consumers.gateway.gate import Gate
+from mt4pump_consumers.gateway.headers import TrustedProxies, group_of
+from mt4pump_consumers.gateway.limited_log import LimitedLog
+from mt4pump_consumers.gateway.protocol import CLOSE_FLOOD
 from mt4pump_consumers.gateway.tokens import Grant
+from mt4pump_consumers.gateway.web import plain
+
+CONTROL = frozenset({Opcode.PING, Opcode.PONG, Opcode.CONT})
+CONTROL_BURST = 100.0
+"""Pings, pongs and parts of messages that may come at once."""
+FRAMES_LIMIT = 256
+"""Most frames in one read from the network; the rate of messages closes a connection long before that."""
+READ_LIMIT_BYTES, READ_LIMIT_MESSAGES = 262_144, 4
+"""Most bytes of messages in one read, decompressed: what a read may have, and so many of the longest messages."""
+HEAD_LIMIT_BYTES = 32_768
+"""Most bytes of a request with its headers; the library would keep a megabyte for each connection."""
+FLOOD_CLOSE_S = 2.0
+"""Time for a client that sent too much to take the close frame."""
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class Flow(Protocol):
@@ -25,56 +53,135 @@ class Flow(Protocol):
         """Take note: nothing may be written any more."""
 
 
-class Register(Protocol):
-    """Who counts connections."""
+class ConnectionLimits(NamedTuple):
+    """What one client may send. ``control_per_s`` counts pings, pongs and parts of messages, after a first burst."""
 
-    def arrived(self, address: str) -> bool:
-        """Count a connection; return whether there is room for it."""
-
-    def left(self, address: str) -> None:
-        """Count one that is gone."""
+    send_buffer_bytes: int
+    message_bytes: int
+    control_per_s: float
 
 
 class GatewayConnection(ServerConnection):
-    """``flow`` is set once the client is let in; ``is_full`` says that its transport takes no more for now."""
+    """``flow`` is set once the client is let in; ``is_full`` says that its transport takes no more for now.
 
-    def __init__(self, *arguments: Any, register: Register, send_buffer_bytes: int, **options: Any) -> None:
+    ``address`` is where the client is, as far as is known; ``group`` is what the limits per address count by, empty
+    while a proxy of ours has not said whom it speaks for.
+    """
+
+    def __init__(
+        self, *arguments: Any, gate: Gate, proxies: TrustedProxies, limits: ConnectionLimits, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
         self.flow: Flow | None = None
         self.is_full = False
         self.grant: Grant | None = None
         self.is_proxied = False
-        self._register = register
-        self._send_buffer_bytes = send_buffer_bytes
-        self._address: str | None = None
+        self.address = self.group = self.owner = ""
+        self._gate, self._proxies, self._limits = gate, proxies, limits
+        self._is_counted = self._was_refused = False
+        self._control = Budget(limits.control_per_s, max(CONTROL_BURST, limits.control_per_s))
+        self._head_bytes = self._read_frames = self._read_bytes = 0
+        self._receive_frame = self.protocol.recv_frame
+        self.protocol.recv_frame = self._check_frame  # type: ignore[method-assign]  # no hook
 
     @property
-    def address(self) -> str:
-        """Return the client's address without the port."""
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if peer else ""
+    def name(self) -> str:
+        """Return what stands for the client in the log."""
+        peer = self.remote_address
+        where = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer)
+        return f"{self.address} by {where}" if self.is_proxied and self.address else where
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection; one too many is ended before it costs anything."""
         super().connection_made(transport)
-        self._address = self.address
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else ""
+        self.group = "" if self._proxies.trust(self.address) else group_of(self.address)
         link = transport.get_extra_info("socket")
         if link is not None:
             # Left to itself the system takes megabytes before it says that the client does not read: old quotes, all.
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
-        if not self._register.arrived(self._address):
-            self.transport.abort()
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.send_buffer_bytes)
+        self._is_counted = True
+        delay_s = self._gate.arrived(self)
+        if delay_s is None:
+            self.abort()
+        elif delay_s:
+            self.transport.pause_reading()
+            self.loop.call_later(delay_s, self.transport.resume_reading)
+
+    def arrived_by(self, headers: Headers) -> bool:
+        """Take the client's address from the headers of a trusted proxy; return False when there is no room for it."""
+        client = self._proxies.client(self.address, headers)
+        if client == self.address:
+            return True
+        self.address = client
+        return self._gate.moved(self, client)
+
+    def enter(self, owner: str) -> bool:
+        """Count the connection for the owner of its token; return whether there is room for it."""
+        has_room = self._gate.admitted(self, owner, self.owner)
+        self.owner = owner if has_room else self.owner
+        return has_room
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it out."""
         super().connection_lost(exc)
         self._tell_closing()
-        if self._address is not None:
-            self._register.left(self._address)
-            self._address = None
+        if self._is_counted:
+            self._gate.left(self, self.owner)
+            self._is_counted = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent, up to what one read may hold."""
+        self._read_frames = self._read_bytes = 0
+        super().data_received(data)
+        if self.request is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT_BYTES:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "request has too many headers")
+
+    def _check_frame(self, frame: Frame) -> None:
+        """Hand a frame to the library, unless the client sends too many; the rest of the read is dropped then."""
+        self._read_frames += 1
+        self._read_bytes += len(frame.data)
+        if frame.opcode is Opcode.CLOSE:
+            self._receive_frame(frame)
+        elif (frame.opcode in CONTROL or not frame.fin) and not self._control.allows(self.loop.time()):
+            self._close_flood("too many pings, pongs or parts of messages")
+        elif self._read_frames > FRAMES_LIMIT:
+            self._close_flood("too many messages at once")
+        elif self._read_bytes > READ_LIMIT_BYTES + READ_LIMIT_MESSAGES * self._limits.message_bytes:
+            self._close_flood("too many bytes at once, after decompression")
+        else:
+            self._receive_frame(frame)
+
+    def _close_flood(self, reason: str) -> None:
+        """Close with a code that says why; a client that goes on sending is not read any more, and cut off soon."""
+        self._gate.flooded += 1
+        limited.write(logging.WARNING, "%s: closed with %d: %s", self.name, CLOSE_FLOOD, reason)
+        if self.protocol.state is State.OPEN:
+            self.protocol.fail(CLOSE_FLOOD, reason)
+            self.transport.pause_reading()
+            self.loop.call_later(FLOOD_CLOSE_S, self.transport.abort)
+        else:
+            self.abort()
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer a request that the library could not read, and end."""
+        if not self._was_refused and not self.transport.is_closing():
+            self._was_refused = True
+            self._gate.malformed += 1
+            self.transport.write(plain(status, text).serialize())
+        self.transport.close()
 
     def send_data(self) -> None:
         """Send what the protocol has to say; a close frame, or the answer to one, is its last word and ours."""
+        if self.request is None and isinstance(self.protocol.handshake_exc, InvalidMessage):
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP request that can be read")
         super().send_data()
         self._tell_closing()
 
@@ -97,10 +204,10 @@ class GatewayConnection(ServerConnection):
             self.flow.became_free()
 
 
-def connection_factory(register: Register, send_buffer_bytes: int) -> Any:
+def connection_factory(gate: Gate, proxies: TrustedProxies, limits: ConnectionLimits) -> Any:
     """Return what makes connections for `websockets.serve`, which asks for a class but only calls it."""
 
     def make(*arguments: Any, **options: Any) -> GatewayConnection:
-        return GatewayConnection(*arguments, register=register, send_buffer_bytes=send_buffer_bytes, **options)
+        return GatewayConnection(*arguments, gate=gate, proxies=proxies, limits=limits, **options)
 
     return make

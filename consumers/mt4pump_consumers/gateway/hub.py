@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from mt4pump.client import Event, Notice, Position
+from mt4pump_consumers.gateway import status as words
 from mt4pump_consumers.gateway.cohorts import Cohort, CohortBook
 from mt4pump_consumers.gateway.conflation import Conflation
 from mt4pump_consumers.gateway.door import Door, Item
@@ -135,12 +136,12 @@ class Hub:
                     cohort.add(payload)
 
     def tell(self, message: Json, topic: str = "") -> None:
-        """Send ``message`` to every subscriber, or to those of ``topic`` only."""
-        payload = Payload(encode(message))
+        """Send ``message`` to every subscriber, or to those of ``topic`` only; without the right in its public form."""
+        whole, public = Payload(encode(message)), Payload(encode(words.public(message)))
         channel = self.cohorts.channel(topic) if topic else None
         cohorts = list(dict.fromkeys(channel.narrow + channel.full)) if channel else list(self.cohorts)
         for cohort in cohorts:
-            cohort.add(payload)
+            cohort.add(whole if cohort.allowed.covers(words.RIGHT) else public)
         self._flush()
 
     def _start_ticking(self, now_s: float) -> None:

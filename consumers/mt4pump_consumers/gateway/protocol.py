@@ -53,8 +53,10 @@ class Request:
     log: str | None = None
 
 
-def parse(text: str | bytes) -> Request:
-    """Return the request in ``text``; raises RequestError."""
+def parse(text: str | bytes, most: int | None = None) -> Request:
+    """Return the request in ``text``, which may have ``most`` characters; raises RequestError."""
+    if most is not None and len(text) > most:
+        raise RequestError(UNAUTHENTICATED, "log in first; this message is too long for a token")
     if isinstance(text, bytes):
         raise RequestError(BAD_JSON, "messages are text, this one is binary")
     try:

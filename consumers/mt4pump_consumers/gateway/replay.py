@@ -11,13 +11,18 @@ from itertools import islice
 from typing import NamedTuple
 
 from mt4pump.client import ClientError, Event, Query, Replay
+from mt4pump_consumers.gateway.budget import Turns
 from mt4pump_consumers.gateway.hub import Hub, full_payload
 from mt4pump_consumers.gateway.protocol import UNAVAILABLE, Json, Request, RequestError, numbered
 from mt4pump_consumers.gateway.session import Session
 from mt4pump_consumers.gateway.topics import Wish
 
 AT_ONCE = 2
-"""Replays that run at the same time; others wait for them."""
+"""Replays that run at the same time; others wait for their turn."""
+TURN_S = 2.0
+"""Longest turn of one replay while others wait."""
+GRACE_S = 0.5
+"""So long may a client not read before its turn ends; it goes on with another turn once it reads."""
 PAGE = 500
 """Events fetched and sent before looking whether the client keeps up."""
 JOIN_S = 5.0
@@ -88,7 +93,8 @@ class Replayer:
     def __init__(self, hub: Hub, query: Callable[[], Query], events_limit: int) -> None:
         self._hub, self._query, self._events_limit = hub, query, events_limit
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay")
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE)
+        self.turns_given_up = 0
 
     def close(self) -> None:
         """End the threads; those that wait for the daemon end by their time limit."""
@@ -102,8 +108,7 @@ class Replayer:
         done = Replayed(0, 0, whole=False, more=False)
         if not other_log:
             try:
-                async with self._places:
-                    done = await self._catch_up(session, request, log_id)
+                done = await self._catch_up(session, request, log_id)
             except ClientError as error:
                 log.warning("%s: nothing could be replayed: %s", session.name, error)
                 raise RequestError(UNAVAILABLE, "stored events are not available now; try again later") from None
@@ -131,7 +136,7 @@ class Replayer:
 
     async def _catch_up(self, session: Session, request: Request, log_id: str | None) -> Replayed:
         after, count, whole = request.offset, 0, True
-        if after > self._newest() and after > (end := await self._end(request, log_id)):
+        if after > self._newest() and after > (end := await self._end(session, request, log_id)):
             log.warning("%s: asks for what came after offset %d, and the journal ends at %d", session.name, after, end)
             return Replayed(end, 0, whole=False, more=False)
         for _ in range(ROUNDS):
@@ -144,33 +149,55 @@ class Replayer:
                 return Replayed(after, count, whole, part.more)
         return Replayed(after, count, whole, more=True)
 
-    async def _end(self, request: Request, log_id: str | None) -> int:
+    async def _end(self, session: Session, request: Request, log_id: str | None) -> int:
         """Return the journal's last offset; who comes from another gateway may be ahead of what was heard here."""
-        stored = Stored(self._query(), request.topics, Span(log_id, request.offset, request.offset))
         loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._pool, stored.page)
-            return stored.last
-        finally:
-            await loop.run_in_executor(self._pool, stored.close)
+        async with self._turns.turn(session.owner):
+            stored = Stored(self._query(), request.topics, Span(log_id, request.offset, request.offset))
+            try:
+                await loop.run_in_executor(self._pool, stored.page)
+                return stored.last
+            finally:
+                await loop.run_in_executor(self._pool, stored.close)
 
     async def _send_stored(self, session: Session, request: Request, span: Span, count: int) -> Replayed:
-        _, after, to = span
-        if to <= after:
-            return Replayed(after, count, whole=True, more=False)
+        """Send what is stored in ``span``, in as many turns as it takes."""
+        done = Replayed(span.after, count, whole=True, more=span.to > span.after)
+        while done.more:
+            async with self._turns.turn(session.owner):
+                part = await self._send_turn(session, request, span._replace(after=done.last), done.count)
+            done = Replayed(part.last, part.count, done.whole and part.whole, part.more)
+            if done.count >= self._events_limit or not session.is_open:
+                break
+            await session.clear()  # its place is another's meanwhile
+        return done
+
+    async def _send_turn(self, session: Session, request: Request, span: Span, count: int) -> Replayed:
+        """Send pages until the end, or until this client stops reading, or others have waited long enough."""
         loop, allowed, asked = asyncio.get_running_loop(), session.grant.allowed, Wish(request.topics)
-        stored = Stored(self._query(), request.topics, span)
+        stored, after, ends_s = Stored(self._query(), request.topics, span), span.after, loop.time() + TURN_S
         try:
             while page := await loop.run_in_executor(self._pool, stored.page):
                 wanted = [event for event in page if event.topic in asked and allowed.covers(event.topic)]
                 session.send([full_payload(event) for event in wanted])
                 count, after = count + len(wanted), page[-1].offset or after
-                await session.clear()
-                if count >= self._events_limit or not session.is_open:
+                is_over = loop.time() > ends_s and self._turns.has_waiting
+                if count >= self._events_limit or is_over or not await self._keeps_up(session):
                     return Replayed(after, count, stored.whole, more=True)
-            return Replayed(to, count, stored.whole, more=False)
+            return Replayed(span.to, count, stored.whole, more=False)
         finally:
             await loop.run_in_executor(self._pool, stored.close)
+
+    async def _keeps_up(self, session: Session) -> bool:
+        """Return whether the client is there and takes what is sent, within a moment."""
+        if not session.is_clear:
+            try:
+                async with asyncio.timeout(GRACE_S):
+                    await session.clear()
+            except TimeoutError:
+                self.turns_given_up += 1
+                return False
+        return session.is_open
 
     def _newest(self) -> int:
         """Return the last offset known to be in the journal; all behind it comes live, or is remembered.

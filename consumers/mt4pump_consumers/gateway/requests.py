@@ -6,10 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from websockets.exceptions import ConnectionClosed
 
+from mt4pump_consumers.gateway.budget import Budget, Work
 from mt4pump_consumers.gateway.hub import Hub, full_payload, quote_payload
+from mt4pump_consumers.gateway.limited_log import LimitedLog
 from mt4pump_consumers.gateway.protocol import (
     CLOSE_FLOOD,
     FORBIDDEN,
@@ -27,52 +30,54 @@ from mt4pump_consumers.gateway.protocol import (
 )
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.session import Session
-from mt4pump_consumers.gateway.tokens import NOBODY, TokenError, Verifier, verify
-from mt4pump_consumers.gateway.topics import Wish, is_pattern
+from mt4pump_consumers.gateway.status import status_for
+from mt4pump_consumers.gateway.tokens import BUSY, NOBODY, TOKEN_LIMIT_BYTES, TokenError, Verifier, verify
+from mt4pump_consumers.gateway.topics import Wish, is_pattern, is_prefix, matcher
 
 PATIENCE = 100
 """Messages over the rate that are refused one by one; then the connection is closed."""
 SNAPSHOT_PART = 100
 """Rows of a snapshot sent before looking whether the client keeps up."""
-LOOKS = 200
-"""Topics compared with the patterns of a client before others have their turn."""
+LOOKS = 2_000
+"""Comparisons of topics with the patterns of a client before others have their turn."""
+PARTS = 5
+"""Patterns made ready before others have their turn."""
+NAMES_TOLD = 10
+"""Most names in the text of an error."""
+AUTH_CHARACTERS = TOKEN_LIMIT_BYTES + 1_024
+"""Longest message before the login: what else than a token would it have."""
+
+MESSAGE_UNITS, CHARACTERS_PER_UNIT, AUTH_UNITS = 50, 8, 2_000
+NAME_UNITS, PATTERN_UNITS, ROW_UNITS = 3, 500, 40
+"""What work costs, in comparisons (see `budget`): a message and its length, a token to check; a name to subscribe to, a
+pattern to compile, a row of last values to send."""
 
 log = logging.getLogger(__name__)
+limited = LimitedLog(log)
 
 
-class Pace:
-    """At most ``per_s`` messages a second, and a second's worth at once."""
+class RequestLimits(NamedTuple):
+    """What one client may ask for: messages a second, names, and patterns among them."""
 
-    def __init__(self, per_s: float) -> None:
-        self._per_s, self._most = per_s, max(1.0, per_s)
-        self._left, self._at_s = self._most, 0.0
-
-    def allows(self, now_s: float) -> bool:
-        """Count one message; return whether it is within the pace."""
-        self._left = min(self._most, self._left + (now_s - self._at_s) * self._per_s)
-        self._at_s = now_s
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+    messages_per_s: float
+    subscriptions: int
+    patterns: int
 
 
 class Requests:
     """Handles the messages of all clients; ``refused`` counts error replies by code."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - everything that a request may need
         self,
         hub: Hub,
         verifiers: Sequence[Verifier],
         replayer: Replayer,
         status: Callable[[], Json],
-        *,
-        messages_per_s: float,
-        subscriptions: int,
-        patterns: int,
+        work: Work,
+        limits: RequestLimits,
     ) -> None:
         self._hub, self._verifiers, self._replayer, self._status = hub, verifiers, replayer, status
-        self._messages_per_s, self._subscriptions, self._patterns = messages_per_s, subscriptions, patterns
+        self._work, self._limits = work, limits
         self.refused: dict[str, int] = {}
         self._faults: set[tuple[type[Exception], str]] = set()
         self._actions = {
@@ -86,15 +91,16 @@ class Requests:
 
     async def serve(self, session: Session) -> None:
         """Answer one client until it leaves."""
-        pace, patience = Pace(self._messages_per_s), PATIENCE
-        now_s = asyncio.get_running_loop().time
+        per_s, patience = self._limits.messages_per_s, PATIENCE
+        pace, now_s = Budget(per_s, per_s), asyncio.get_running_loop().time
         async for text in session.connection:
+            await self._work.spend(session, MESSAGE_UNITS + len(text) / CHARACTERS_PER_UNIT)
             if pace.allows(now_s()):
                 patience = PATIENCE
                 await self._answer(session, text)
             else:
                 patience -= 1
-                self._refuse(session, RequestError(TOO_FAST, f"more than {self._messages_per_s:g} messages a second"))
+                self._refuse(session, RequestError(TOO_FAST, f"more than {per_s:g} messages a second"))
                 if not patience:
                     session.shut(CLOSE_FLOOD, "too many messages")
             await session.clear()  # who does not read the answers is not asked for more questions
@@ -102,7 +108,7 @@ class Requests:
     async def _answer(self, session: Session, text: str | bytes) -> None:
         request: Request | None = None
         try:
-            request = parse(text)
+            request = parse(text, AUTH_CHARACTERS if session.grant is NOBODY else None)
             await self._do(session, request)
         except RequestError as error:
             self._refuse(session, error)
@@ -129,38 +135,56 @@ class Requests:
             raise RequestError(error.code, str(error), request.number) from None
 
     async def _auth(self, session: Session, request: Request) -> None:
+        await self._work.spend(session, AUTH_UNITS)
         try:
             grant = verify(self._verifiers, request.token, time.time())
         except TokenError as error:
-            log.warning("%s: a token was refused: %s", session.name, error)
+            limited.write(logging.WARNING, "%s: a token was refused: %s", session.name, error.reason)
             raise RequestError(UNAUTHENTICATED, str(error)) from None
+        if not session.connection.enter(grant.owner):
+            raise RequestError(TOO_MANY, BUSY)
         session.admit(grant)
         message: Json = {"type": "auth", "status": "success", "name": grant.name, "topics": list(grant.topics)}
         session.reply(numbered({**message, "expires": grant.expires_at_s}, request.number))
 
     async def _subscribe(self, session: Session, request: Request) -> None:
-        self._check(session, request)
+        await self._prepare(session, request)
         symbols, topics = list(request.symbols), list(request.topics)
         session.symbols.update(dict.fromkeys(symbols))
         session.topics.update(dict.fromkeys(topics))
         session.refresh()
         session.reply(subscription_message(session.symbols, session.topics, request.number))
-        status = self._status()
+        status = status_for(session.grant, self._status())
         if status["feed"] != "live":
             session.reply(status)
         await self._send_last_values(session, symbols, topics)
 
-    def _check(self, session: Session, request: Request) -> None:
+    async def _prepare(self, session: Session, request: Request) -> None:
+        """Check what is asked for, and make its patterns ready a few at a time; raises RequestError."""
+        self._check_counts(session, request)
+        names = (*session.symbols, *session.topics, *request.symbols, *request.topics)
+        await self._work.spend(session, NAME_UNITS * len(names))
+        have = {*session.symbols, *session.topics}
+        fresh = [name for name in _wild((*request.symbols, *request.topics)) if name not in have]
+        for start in range(0, len(fresh), PARTS):
+            part = fresh[start : start + PARTS]
+            compiled = sum(not is_prefix(name) for name in part)
+            await self._work.spend(session, compiled * PATTERN_UNITS + len(part) * self._hub.cohorts.topics)
+            for name in part:
+                matcher(name)
         allowed = session.grant.allowed
-        asked = [*(f"quote.{symbol}" for symbol in request.symbols), *request.topics]
+        asked = (*(f"quote.{symbol}" for symbol in request.symbols), *request.topics)
         if forbidden := [topic for topic in asked if not allowed.touches(topic)]:
-            raise RequestError(FORBIDDEN, f"your token does not allow {', '.join(forbidden)}")
+            more = f" and {len(forbidden) - NAMES_TOLD} more" if len(forbidden) > NAMES_TOLD else ""
+            raise RequestError(FORBIDDEN, f"your token does not allow {', '.join(forbidden[:NAMES_TOLD])}{more}")
+
+    def _check_counts(self, session: Session, request: Request) -> None:
         have = len({*session.symbols, *request.symbols}) + len({*session.topics, *request.topics})
-        if have > self._subscriptions:
-            raise RequestError(TOO_MANY, f"{have} subscriptions are more than {self._subscriptions}; use patterns")
+        if have > (most := self._limits.subscriptions):
+            raise RequestError(TOO_MANY, f"{have} subscriptions are more than {most}; use patterns")
         wild = {*_wild(session.symbols), *_wild(request.symbols)}, {*_wild(session.topics), *_wild(request.topics)}
-        if (have := sum(map(len, wild))) > self._patterns:
-            text = f"{have} patterns are more than {self._patterns}; give whole names, or wider patterns"
+        if (have := sum(map(len, wild))) > (most := self._limits.patterns):
+            text = f"{have} patterns are more than {most}; give whole names, or wider patterns"
             raise RequestError(TOO_MANY, text)
 
     async def _send_last_values(self, session: Session, symbols: list[str], topics: list[str]) -> None:
@@ -168,9 +192,13 @@ class Requests:
         exact = [name for name in (*(f"quote.{symbol}" for symbol in symbols), *topics) if name in last]
         known = last.topics() if _wild([*symbols, *topics]) else exact
         by_symbol, by_topic, sent = Wish(symbols), Wish(topics), 0
-        for number, topic in enumerate(known, 1):
-            if number % LOOKS == 0:
-                await asyncio.sleep(0)
+        width = 1 + len(_wild([*symbols, *topics])) + len(allowed.patterns)
+        step = max(1, LOOKS // width)
+        for number, topic in enumerate(known):
+            if number % step == 0:
+                await self._work.spend(session, step * width)
+                if not session.is_open:
+                    return
             kind, _, key = topic.partition(".")
             narrow, full = kind == "quote" and key in by_symbol, topic in by_topic
             if not (narrow or full) or not allowed.covers(topic):
@@ -181,12 +209,11 @@ class Requests:
                 session.send([*payloads, full_payload(event, snapshot=True)] if full else payloads)
                 sent += 1
                 if sent % SNAPSHOT_PART == 0:
-                    await asyncio.sleep(0)
+                    await self._work.spend(session, SNAPSHOT_PART * ROW_UNITS)
                     await session.clear()
-            if not session.is_open:
-                return
 
     async def _unsubscribe(self, session: Session, request: Request) -> None:
+        await self._work.spend(session, NAME_UNITS * (len(session.symbols) + len(session.topics)))
         for name in request.symbols:
             session.symbols.pop(name, None)
         for name in request.topics:
@@ -195,7 +222,7 @@ class Requests:
         session.reply(subscription_message(session.symbols, session.topics, request.number))
 
     async def _resume(self, session: Session, request: Request) -> None:
-        self._check(session, request)
+        await self._prepare(session, request)
         await self._replayer.resume(session, request, self._send_last_values)
 
     async def _batch(self, session: Session, request: Request) -> None:
@@ -205,7 +232,7 @@ class Requests:
 
     async def _send_status(self, session: Session, request: Request) -> None:
         session.wants_status = True
-        session.reply(numbered(self._status(), request.number))
+        session.reply(numbered(status_for(session.grant, self._status()), request.number))
 
 
 def _wild(names: Iterable[str]) -> list[str]:

@@ -6,30 +6,31 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from http import HTTPStatus
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.http11 import Request, Response
 
 from mt4pump.client import ClientError, ClientKeys, Notice
 from mt4pump_consumers.frame import CannotStart, Ending
 from mt4pump_consumers.gateway import status as words
+from mt4pump_consumers.gateway.admission import RequestGate, connection_limits_of, gate_of, verifiers_of
+from mt4pump_consumers.gateway.budget import Work
 from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
 from mt4pump_consumers.gateway.feed import Feed
-from mt4pump_consumers.gateway.gate import PROXY_HEADERS, Gate, Origins
+from mt4pump_consumers.gateway.gate import Origins
+from mt4pump_consumers.gateway.headers import TrustedProxies
 from mt4pump_consumers.gateway.hub import Hub
 from mt4pump_consumers.gateway.payload import DEFLATE
 from mt4pump_consumers.gateway.protocol import CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_STOP, Json
 from mt4pump_consumers.gateway.refresh import Refresher
 from mt4pump_consumers.gateway.replay import Replayer
-from mt4pump_consumers.gateway.requests import Requests
+from mt4pump_consumers.gateway.requests import RequestLimits, Requests
 from mt4pump_consumers.gateway.session import Session, SessionLimits
 from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
 from mt4pump_consumers.gateway.tls import Tls
-from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, JwtVerifier, TokenError, TokenFile, Verifier, verify
-from mt4pump_consumers.gateway.web import Web, plain
+from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenFile
+from mt4pump_consumers.gateway.web import Web
 
 LOOK_S = 0.25
 """How often the state of the daemon is looked at."""
@@ -59,22 +60,6 @@ async def _run(settings: GatewaySettings, ending: Ending) -> int:
     return 0
 
 
-def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
-    """Return the ways of knowing tokens that are set; raises CannotStart for a key that is of no use."""
-    names = (settings.jwt_claim, settings.jwt_audience, settings.jwt_issuer)
-    found: list[Verifier] = []
-    try:
-        if settings.tokens is not None:
-            found.append(TokenFile(settings.tokens))
-        if settings.jwt_secret is not None:
-            found.append(JwtVerifier.of_secret(settings.jwt_secret.get_secret_value(), *names))
-        if settings.jwt_public_key is not None:
-            found.append(JwtVerifier.of_public_key(settings.jwt_public_key, *names))
-    except BadKey as error:
-        raise CannotStart(str(error)) from error
-    return found
-
-
 class Gateway:
     """One gateway. ``port`` is known once it is started."""
 
@@ -84,9 +69,12 @@ class Gateway:
         self.sessions: dict[Session, float] = {}
         self.hub = Hub(asyncio.get_running_loop(), settings.quotes_per_s, self._on_notice)
         self._verifiers = verifiers_of(settings)
-        self._gate = Gate(settings.connections, settings.connections_per_address)
-        self._origins = Origins(settings.origins)
-        self._web = Web(self._health)
+        self._gate = gate_of(settings)
+        self._work = Work(settings.work_per_s)
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._request_gate = RequestGate(
+            self._gate, Origins(settings.origins), Web(self._health), self._verifiers, self._work
+        )
         self._limits = SessionLimits(settings.queue, settings.slow_s)
         self._tls = self._load_tls()
         self._feed = self._make_feed()
@@ -97,9 +85,8 @@ class Gateway:
             self._verifiers,
             self._replayer,
             self._status,
-            messages_per_s=settings.messages_per_s,
-            subscriptions=settings.subscriptions,
-            patterns=settings.patterns,
+            self._work,
+            RequestLimits(settings.messages_per_s, settings.subscriptions, settings.patterns),
         )
         self._told: Json = words.status_message(None, None, None)
         self._clients_at_s = 0.0
@@ -143,8 +130,8 @@ class Gateway:
                 settings.host,
                 settings.port,
                 ssl=self._tls.context if self._tls else None,
-                process_request=self._process_request,
-                create_connection=connection_factory(self._gate, settings.write_buffer_bytes),
+                process_request=self._request_gate.answer,
+                create_connection=connection_factory(self._gate, self._proxies, connection_limits_of(settings)),
                 extensions=[deflate] if settings.compression else None,
                 compression=None,
                 max_size=settings.message_bytes,
@@ -178,33 +165,12 @@ class Gateway:
         self._replayer.close()
         log.info("stopped; %d events came, %d messages were sent", self.hub.received, self.hub.delivered)
 
-    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            return self._web.answer(request)
-        if request.path.partition("?")[0] not in {"/", "/ws"}:
-            return plain(HTTPStatus.NOT_FOUND, "WebSockets are served on / and /ws")
-        if not self._origins.allow(request.headers.get("Origin"), request.headers.get("Host")):
-            self._gate.foreign += 1
-            return plain(HTTPStatus.FORBIDDEN, "this page may not connect; see the setting origins")
-        if refusal := self._gate.refusal(connection.address):
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, refusal)
-        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-        connection.is_proxied = any(name in request.headers for name in PROXY_HEADERS)
-        if scheme:
-            try:
-                token = bearer.strip() if scheme.lower() == "bearer" else ""
-                connection.grant = verify(self._verifiers, token, time.time())
-            except TokenError as error:
-                return plain(HTTPStatus.UNAUTHORIZED, str(error))
-        return None
-
     async def _welcome(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
         session = Session(connection, self.hub.cohorts, self._limits)
         session.window_s = self._settings.batch_window_s
         connection.flow = session
-        if (grant := connection.grant or self._anonymous(connection)) is not None:
+        if (grant := connection.grant or self._anonymous(connection)) is not None and connection.enter(grant.owner):
             session.admit(grant)
         self.sessions[session] = asyncio.get_running_loop().time() + self._settings.authenticate_s
         try:
@@ -273,7 +239,7 @@ class Gateway:
             self.hub.tell(now)
             for session in list(self.sessions):
                 if session.wants_status and not session.subscribes:
-                    session.reply(now)
+                    session.reply(words.status_for(session.grant, now))
 
     def _on_notice(self, notice: Notice) -> None:
         log.debug("stream: %s: %s", notice.kind, notice.text)  # the subscriber logs them, at a bounded rate
@@ -292,4 +258,24 @@ class Gateway:
 
     def _health(self) -> tuple[bool, Json]:
         feed = self._status()["feed"]
-        return feed == words.LIVE, {"feed": feed, "clients": len(self.sessions)}
+        return feed == words.LIVE, {"feed": feed, "clients": len(self.sessions), "counts": self.counts()}
+
+    def counts(self) -> dict[str, int]:
+        """Return what was limited, closed or refused so far, and what went out."""
+        gate, replays = self._gate, self._replayer
+        return {
+            "received": self.hub.received,
+            "delivered": self.hub.delivered,
+            "faults": self.hub.faults,
+            "connections": gate.count,
+            "connections_refused": gate.refused,
+            "connections_gave_way": gate.gave_way,
+            "connections_too_fast": gate.too_fast,
+            "foreign_pages": gate.foreign,
+            "malformed_requests": gate.malformed,
+            "floods_closed": gate.flooded,
+            "work_waits": self._work.waits,
+            "replay_turns_given_up": replays.turns_given_up,
+            "rows_not_kept": self.hub.last.unkept,
+            **{f"refused_{code}": count for code, count in self._requests.refused.items()},
+        }

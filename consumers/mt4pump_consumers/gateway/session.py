@@ -17,6 +17,7 @@ from websockets.protocol import State
 
 from mt4pump_consumers.gateway.cohorts import Cohort, CohortBook, Reading
 from mt4pump_consumers.gateway.connection import GatewayConnection
+from mt4pump_consumers.gateway.limited_log import LimitedLog
 from mt4pump_consumers.gateway.payload import PLAIN, Payload, joined
 from mt4pump_consumers.gateway.protocol import CLOSE_SLOW, Json, encode
 from mt4pump_consumers.gateway.tokens import NOBODY, Grant
@@ -28,7 +29,7 @@ ABORT_S = 3.0
 PART = 50
 """Messages written at once to a client that takes again: it may be full after a few."""
 
-log = logging.getLogger(__name__)
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class SessionLimits(NamedTuple):
@@ -46,7 +47,7 @@ class Session:
 
     def __init__(self, connection: GatewayConnection, book: CohortBook, limits: SessionLimits) -> None:
         self.connection = connection
-        self.name = str(connection.remote_address)
+        self.name = connection.name
         self.grant: Grant = NOBODY
         self.symbols: dict[str, None] = {}
         self.topics: dict[str, None] = {}
@@ -74,6 +75,16 @@ class Session:
         self.way = self.connection.transport.write if free else None
 
     @property
+    def owner(self) -> str:
+        """Return who answers for the work that this client causes: its token, or its address without one."""
+        return self.grant.owner or f"address {self.connection.group or self.connection.address}"
+
+    @property
+    def is_clear(self) -> bool:
+        """Return whether the client takes what is sent, or never will again."""
+        return self._clear.is_set()
+
+    @property
     def is_open(self) -> bool:
         """Return whether anything can still be sent."""
         return self._closing is None and self.connection.protocol.state is State.OPEN
@@ -85,7 +96,7 @@ class Session:
 
     def admit(self, grant: Grant) -> None:
         """Let the client have what ``grant`` gives, from now on; what it asked for before stays as far as it may."""
-        log.info("%s: logged in as %s", self.name, grant.name)
+        limited.write(logging.INFO, "%s: logged in as %s", self.name, grant.name)
         self.grant = grant
         allowed = grant.allowed
         self.symbols = {name: None for name in self.symbols if allowed.touches(f"quote.{name}")}
@@ -186,7 +197,7 @@ class Session:
     def shut(self, code: int, reason: str) -> None:
         """Close the connection and say why; nothing is sent after it."""
         if self._closing is None:
-            log.info("%s: closed with %d: %s", self.name, code, reason)
+            limited.write(logging.INFO, "%s: closed with %d: %s", self.name, code, reason)
             self.way = None
             self._closing = self._loop.create_task(self._close(code, reason))
             self._held, self._held_quotes = [], {}

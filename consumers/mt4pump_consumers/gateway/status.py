@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mt4pump.client import Notice
 from mt4pump.client import Status as DaemonStatus
 from mt4pump_consumers.gateway.protocol import Json
+from mt4pump_consumers.gateway.tokens import Grant
 
 LIVE, NO_FEED, SILENT = "live", "no_feed", "silent"
 """``feed``: quotes flow; the daemon is there and its session is not; the daemon is not heard."""
 PUMPING = "pumping"
+RIGHT = "heartbeat"
+"""The topic that a token must allow to be told the server, the version and reasons: the heartbeat says them as well."""
+PUBLIC_TEXTS: Mapping[str, str] = {
+    "connected": "the gateway is connected to the daemon",
+    "disconnected": "the gateway's connection to the daemon broke; it is made anew",
+    "restarted": "the daemon was restarted",
+    "gap": "events are missing; they are asked for",
+    "healed": "missing events were delivered later",
+    "lost": "events are lost",
+    "not_whole": "events of the past are lost",
+    "silent": "the daemon is not heard",
+    "alive": "the daemon is heard again",
+    "feed_lost": "the daemon is there, its session is not",
+    "feed_back": "the daemon's session runs",
+    "lagging": "the gateway is behind",
+    "caught_up": "the gateway is up to date again",
+    "query_failed": "the daemon gave no answer to a query",
+    "refreshed": "last values were read anew, as events were lost; subscribe again for them",
+}
+"""What clients without the right are told: the texts of the client library may name addresses, servers and logins."""
 
 
 def feed_word(status: DaemonStatus | None) -> str:
@@ -29,6 +52,18 @@ def status_message(status: DaemonStatus | None, log: str | None, confirmed: int 
     known: Json = {"state": status.state, "server": status.server, "version": status.version}
     ages: Json = {"heartbeat_age_s": _rounded(status.age_s), "quote_age_s": _rounded(status.feed_age_s)}
     return {**message, **known, "offset": status.offset, "epoch": status.epoch, **ages}
+
+
+def public(message: Json) -> Json:
+    """Return a status or a notice as clients without the right get it: no server, version or reason."""
+    if message["type"] == "notice":
+        return {**message, "message": PUBLIC_TEXTS.get(message["kind"], "something happened to the stream")}
+    return {**{key: value for key, value in message.items() if key != "version"}, "server": ""}
+
+
+def status_for(grant: Grant, message: Json) -> Json:
+    """Return the status as the owner of ``grant`` may know it."""
+    return message if grant.allowed.covers(RIGHT) else public(message)
 
 
 def changed(before: Json, now: Json) -> bool:

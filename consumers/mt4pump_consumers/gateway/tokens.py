@@ -3,7 +3,7 @@
 A file of tokens is TOML, one table per owner; the token itself stands nowhere, only its SHA-256::
 
     [dealing-desk]
-    sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    sha256 = "0bfe55d35a63f26abacd94d3367746a000d3248b24c357d45e71af26591e9240"
     topics = ["quote.*", "trade.*"]
     expires = 2027-01-01T00:00:00Z    # optional
 
@@ -22,19 +22,42 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from mt4pump_consumers.gateway.topics import Allowed, is_name
 
-SECRET_LEAST_BYTES = 32
-"""RFC 7518, 3.2: a key of the hash's size or larger."""
 TOKEN_LIMIT_BYTES = 16_384
+BUSY = "too many connections with this token; close some"
+WORDS = (
+    *(
+        "",
+        "test",
+        "testing",
+        "tester",
+        "token",
+        "tokens",
+        "secret",
+        "password",
+        "passwd",
+        "pass",
+        "pw",
+        "key",
+        "apikey",
+    ),
+    *("api-key", "api_key", "admin", "administrator", "root", "user", "guest", "demo", "example", "sample", "default"),
+    *("changeme", "change-me", "change_me", "letmein", "welcome", "hello", "foo", "bar", "foobar", "baz", "qwerty"),
+    *("abc", "abcd", "abcdef", "a", "x", "xxx", "mt4", "mt4pump", "metatrader", "gateway", "trading", "trader"),
+    *("dealing-desk", "desk", "price-board", "dev", "local", "localhost", "none", "null", "bearer", "auth", "jwt"),
+    *("my-token", "mytoken", "my-secret", "mysecret", "test-token", "testtoken", "secret-token", "supersecret"),
+)
+ENDINGS = ("", *(str(number) for number in range(11)), "12", "123", "1234", "12345", "123456", "1234567", "12345678")
+"""What is put behind each of `WORDS` in `well_known_digests`; with the empty word these are plain numbers."""
 
 
 class TokenError(Exception):
-    """A token that lets nobody in; the text may be told to the client."""
+    """A token that is refused. The text is for the client, ``reason`` for the log; neither quotes the token."""
+
+    def __init__(self, text: str, reason: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason or text
 
 
 class BadKey(Exception):
@@ -43,12 +66,16 @@ class BadKey(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token gives. ``expires_at_s`` is since 1970, None: never; ``digest`` tells tokens of a file apart."""
+    """What a token gives. ``expires_at_s`` is since 1970, None: never; ``digest`` tells tokens of a file apart.
+
+    ``owner`` names who answers for the work that connections with it cause; empty: the address does.
+    """
 
     name: str
     topics: tuple[str, ...]
     expires_at_s: float | None = None
     digest: str = ""
+    owner: str = ""
 
     @property
     def allowed(self) -> Allowed:
@@ -72,69 +99,6 @@ class Verifier(Protocol):
 
     def holds(self, grant: Grant) -> bool:
         """Return whether ``grant`` is still good, its expiry aside."""
-
-
-class JwtVerifier:
-    """JSON Web Tokens signed with a shared secret (HS256) or a private key whose public half is ``key``."""
-
-    def __init__(
-        self, key: Any, algorithms: Sequence[str], claim: str, audience: str | None, issuer: str | None
-    ) -> None:
-        self._key, self._algorithms, self._claim = key, list(algorithms), claim
-        self._audience, self._issuer = audience, issuer
-
-    @classmethod
-    def of_secret(cls, secret: str, claim: str, audience: str | None, issuer: str | None) -> JwtVerifier:
-        """Return a verifier for HS256; raises BadKey for a secret that can be guessed."""
-        if len(secret.encode()) < SECRET_LEAST_BYTES:
-            raise BadKey(f"jwt secret is shorter than {SECRET_LEAST_BYTES} bytes; make one with `openssl rand -hex 32`")
-        return cls(secret, ["HS256"], claim, audience, issuer)
-
-    @classmethod
-    def of_public_key(cls, path: Path, claim: str, audience: str | None, issuer: str | None) -> JwtVerifier:
-        """Return a verifier for a public key in PEM; raises BadKey."""
-        try:
-            key = load_pem_public_key(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise BadKey(f"jwt public key {path} cannot be used ({error}); give a PEM file") from error
-        return cls(key, algorithms_of(key), claim, audience, issuer)
-
-    def verify(self, token: str, now_s: float) -> Grant | None:  # noqa: ARG002 - PyJWT has its own clock
-        """Return what the claims give; raises TokenError."""
-        if token.count(".") != 2:
-            return None
-        try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=self._algorithms,
-                audience=self._audience,
-                issuer=self._issuer,
-                options={"require": ["exp"], "verify_aud": self._audience is not None},
-            )
-        except jwt.ExpiredSignatureError:
-            raise TokenError("token has expired") from None
-        except (jwt.PyJWTError, ValueError):  # ValueError: text that is not even Unicode, as half a surrogate pair
-            raise TokenError("token is not valid") from None
-        topics = topics_of(claims.get(self._claim))
-        if topics is None:
-            raise TokenError(f"token has no claim {self._claim} with a list of topics")
-        return Grant(str(claims.get("sub", "jwt"))[:100], topics, float(claims["exp"]))
-
-    def holds(self, grant: Grant) -> bool:  # noqa: ARG002
-        """Return True: what was signed stays signed."""
-        return True
-
-
-def algorithms_of(key: object) -> list[str]:
-    """Return the algorithms that fit a public key; never one that takes it for a secret."""
-    if isinstance(key, rsa.RSAPublicKey):
-        return ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return ["ES256", "ES384", "ES512"]
-    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-        return ["EdDSA"]
-    raise BadKey("jwt public key is of a kind that JSON Web Tokens are not signed with; use RSA, EC or Ed25519")
 
 
 def topics_of(value: object) -> tuple[str, ...] | None:
@@ -186,13 +150,15 @@ class TokenFile:
             raise BadKey(f"{where}: expires must be a time as 2027-01-01T00:00:00Z")
         if unknown := set(table) - {"sha256", "topics", "expires"}:
             raise BadKey(f"{where}: {', '.join(sorted(unknown))} means nothing; known are sha256, topics, expires")
-        return Grant(name, topics, timestamp(expires), digest.lower())
+        if digest.lower() in well_known_digests():
+            raise BadKey(f"{where}: sha256 is of a word that everybody would try; make a token with new_token")
+        return Grant(name, topics, timestamp(expires), digest.lower(), f"token {digest.lower()[:16]}")
 
     def verify(self, token: str, now_s: float) -> Grant | None:
         """Return what the token gives, None for one that is not in the file; raises TokenError for an expired one."""
         grant = self._grants.get(digest_of(token))
         if grant is not None and grant.expires_at_s is not None and grant.expires_at_s <= now_s:
-            raise TokenError("token has expired")
+            raise TokenError("token has expired", f"the token of {grant.name} in {self.path} has expired")
         return grant
 
     def holds(self, grant: Grant) -> bool:
@@ -205,6 +171,14 @@ def digest_of(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
+@lru_cache(maxsize=1)
+def well_known_digests() -> frozenset[str]:
+    """Return the digests of words that people take for a first try, and of the same words with a line end behind."""
+    words = {word + end for word in WORDS for end in ENDINGS}
+    spelled = {form for word in words for form in (word, word.upper(), word.capitalize())}
+    return frozenset(digest_of(form + line_end) for form in spelled for line_end in ("", "\n", "\r\n"))
+
+
 def timestamp(time: datetime | None) -> float | None:
     """Return seconds since 1970; a time without zone is UTC."""
     if time is None:
@@ -214,8 +188,9 @@ def timestamp(time: datetime | None) -> float | None:
 
 def verify(verifiers: Sequence[Verifier], token: str, now_s: float) -> Grant:
     """Return what ``token`` gives by the first verifier that knows it; raises TokenError."""
-    if len(token) <= TOKEN_LIMIT_BYTES:
-        for verifier in verifiers:
-            if (grant := verifier.verify(token, now_s)) is not None:
-                return grant
-    raise TokenError("token is not valid")
+    if len(token) > TOKEN_LIMIT_BYTES:
+        raise TokenError("token is not valid", f"it is longer than {TOKEN_LIMIT_BYTES} characters")
+    for verifier in verifiers:
+        if (grant := verifier.verify(token, now_s)) is not None:
+            return grant
+    raise TokenError("token is not valid", "it is not in the file of tokens, and it is no JSON Web Token")

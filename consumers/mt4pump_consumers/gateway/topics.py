@@ -46,7 +46,15 @@ def matches(pattern: str, topic: str) -> bool:
 
 def matcher(pattern: str) -> Callable[[str], object]:
     """Return what tells whether a name is meant by ``pattern``, for those who ask it of many."""
+    if is_prefix(pattern):
+        start = pattern[:-1]
+        return lambda name: name.startswith(start)
     return _compiled(pattern).match
+
+
+def is_prefix(pattern: str) -> bool:
+    """Return whether ``pattern`` is a plain beginning, as most are: nothing has to be compiled for it."""
+    return pattern.endswith(ALL) and not is_pattern(pattern[:-1])
 
 
 class Wish:
@@ -65,15 +73,16 @@ class Wish:
 class Allowed:
     """The topics that a token lets its owner see."""
 
-    __slots__ = ("patterns", "whole")
+    __slots__ = ("_wish", "patterns", "whole")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
         self.whole = ALL in self.patterns
+        self._wish = Wish(self.patterns)  # holds what is compiled: patterns of strangers push it out of the cache
 
     def covers(self, topic: str) -> bool:
         """Return whether an event on ``topic`` may be seen."""
-        return self.whole or any(matches(pattern, topic) for pattern in self.patterns)
+        return self.whole or topic in self._wish
 
     def touches(self, asked: str) -> bool:
         """Return whether ``asked`` could give anything at all; what it gives is checked topic by topic."""

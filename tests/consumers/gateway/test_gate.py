@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.gateway.gate import SLACK, Gate, Origins
+from mt4pump_consumers.gateway.gate import SLACK, Gate, GateLimits, Origins
 from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
 from pydantic import ValidationError
 
@@ -27,18 +27,93 @@ def test_only_our_own_page_and_those_named_may_connect(origin: str | None, host:
     assert Origins(["https://desk.example.com/"]).allow(origin, host) is allowed
 
 
+class Connection:
+    """Stands in for a connection; ``ended`` says that the gate ended it, and it has left since."""
+
+    def __init__(self, gate: Gate, group: str, owner: str = "") -> None:
+        self.gate, self.group, self.owner = gate, group, ""
+        self.ended = False
+        self.delay_s = gate.arrived(self)
+        self.fits = self.delay_s is not None
+        if owner:
+            self.enter(owner)
+
+    def enter(self, owner: str) -> bool:
+        admitted = self.gate.admitted(self, owner, self.owner)
+        self.owner = owner if admitted else self.owner
+        return admitted
+
+    def abort(self) -> None:
+        self.ended = True
+        self.leave()
+
+    def leave(self) -> None:
+        self.gate.left(self, self.owner)
+
+
+def gate(connections: int = 3, per_address: int = 2, per_token: int = 100, new_per_s: float = 1000) -> Gate:
+    return Gate(GateLimits(connections, per_address, per_token, new_per_s), lambda: 0.0)
+
+
 def test_connections_are_counted_over_all_and_per_address() -> None:
-    gate = Gate(3, 2)
-    for address in ("a", "a", "a", "b"):
-        assert gate.arrived(address)
-    assert "your address" in gate.refusal("a") or "too many" in gate.refusal("a")
-    assert "try again later" in gate.refusal("b")
-    gate.left("a")
-    gate.left("a")
-    assert not gate.refusal("b")
-    for _ in range(SLACK + 1):
-        gate.arrived("c")
-    assert not gate.arrived("c")
+    full = gate()
+    first, second, third, other = (Connection(full, group, "token") for group in ("a", "a", "a", "b"))
+    assert "too many connections" in full.refusal(third)
+    assert "try again later" in full.refusal(other)
+    first.leave()
+    second.leave()
+    assert not full.refusal(other)
+    crowd = [Connection(full, "c", "token") for _ in range(SLACK + 3)]
+    assert crowd[0].fits
+    assert not crowd[-1].fits
+
+
+def test_the_oldest_connection_that_has_not_logged_in_gives_way_to_a_new_one() -> None:
+    full = gate(connections=4, per_address=2)
+    inside = Connection(full, "a", "token")
+    silent = Connection(full, "a")
+    newcomer = Connection(full, "a")
+    assert (inside.ended, silent.ended, newcomer.ended) == (False, True, False)
+    assert not full.refusal(newcomer)
+    newcomer.enter("token")
+    assert "your address" in full.refusal(Connection(full, "a"))  # who is logged in gives way to nobody
+    others = [Connection(full, group) for group in ("b", "c")]
+    assert others[0].ended or full.count <= 4
+    assert full.gave_way >= 2
+
+
+def test_new_connections_of_one_address_come_at_a_bounded_rate_and_others_do_not_notice() -> None:
+    busy = gate(connections=10_000, per_address=10_000, new_per_s=2)
+    delays = [Connection(busy, "a").delay_s for _ in range(30)]
+    assert delays == [0] * 10 + [number / 2 for number in range(1, 11)] + [None] * 10
+    assert busy.too_fast == 20
+    assert Connection(busy, "b").delay_s == 0
+
+
+def test_a_token_has_a_limit_of_connections_and_another_login_of_the_same_one_counts_once() -> None:
+    full = gate(connections=100, per_address=100, per_token=2)
+    first, second = Connection(full, "a", "desk"), Connection(full, "b", "desk")
+    third = Connection(full, "c")
+    assert not third.enter("desk")
+    assert first.enter("desk")
+    assert second.enter("other")
+    assert third.enter("desk")
+    for connection in (first, second, third):
+        connection.leave()
+    assert full.count == 0
+    assert not full._by_owner
+    assert not full._by_address
+    assert not full._strangers
+
+
+def test_behind_a_trusted_proxy_the_limit_is_that_of_the_client() -> None:
+    full = gate(connections=100, per_address=1)
+    ones = [Connection(full, "") for _ in range(5)]
+    assert all(connection.fits for connection in ones)
+    for number, connection in enumerate(ones):
+        assert full.moved(connection, f"203.0.113.{number % 4}")
+        connection.enter("token")
+    assert [bool(full.refusal(connection)) for connection in ones] == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +124,7 @@ def test_connections_are_counted_over_all_and_per_address() -> None:
         ({"jwt_secret": "x", "host": "0.0.0.0"}, "open to other machines"),  # noqa: S104 - it is refused
         ({"anonymous": True, "tls_key": "k.pem"}, "go together"),
         ({"jwt_secret": "x", "jwt_public_key": "k.pem"}, "not both"),
+        ({"anonymous": True, "trusted_proxies": ("proxy.example",)}, "no address or network"),
     ],
 )
 def test_settings_that_are_unsafe_or_of_no_use_are_refused(flags: dict[str, object], reason: str) -> None:

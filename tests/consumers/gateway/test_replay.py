@@ -21,6 +21,7 @@ from mt4pump.client import Event, Position, Query
 from tests.consumers.gateway.stream_made import event, trade
 
 LOG = "log"
+LIMIT_S = 30.0
 
 
 class Journal:
@@ -61,7 +62,8 @@ class Client:
         self.replies: list[Json] = []
         self.had: tuple[str | None, int] | None = None
         self.last_values = 0
-        self.is_open = True
+        self.is_open = self.is_clear = True
+        self.owner = "token"
 
     def send(self, payloads: list[Payload]) -> None:
         self.seqs += [int(payload.text.split(b'"offset":')[1].split(b",")[0]) for payload in payloads]
@@ -313,3 +315,57 @@ def test_a_heartbeat_while_the_journal_cannot_be_opened_forgets_nothing() -> Non
 
     hub = asyncio.run(run())
     assert (hub.log, hub.offset, [offset for offset, _ in hub.recent]) == (LOG, 3, [4])
+
+
+class Slow(Client):
+    """Reads nothing until the test lets it."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__()
+        self.owner, self.reads = owner, asyncio.Event()
+
+    @property
+    def is_clear(self) -> bool:
+        return self.reads.is_set()
+
+    @is_clear.setter
+    def is_clear(self, _clear: bool) -> None: ...
+
+    async def clear(self) -> None:
+        await self.reads.wait()
+
+
+def test_clients_that_do_not_read_hold_up_nobodys_resume_and_get_all_of_theirs_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "PAGE", 10)
+    monkeypatch.setattr(replay, "GRACE_S", 0.01)
+
+    async def test() -> None:
+        journal, hub = Journal(35), Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+        hub.event(event("heartbeat", 1, log=LOG, offset=35))
+        take(hub, Position(LOG, 35))
+        journal.hub = hub
+        replayer = Replayer(hub, lambda: cast(Query, journal), 10_000)
+        request = Request("resume", topics=("trade.*",), offset=0, log=LOG)
+
+        async def send_last(_session: Session, _symbols: list[str], _topics: list[str]) -> None: ...
+
+        def resume(client: Client) -> asyncio.Task[None]:
+            return asyncio.create_task(replayer.resume(cast(Session, client), request, send_last))
+
+        slow = [Slow(f"owner {number % 3}") for number in range(3 * replay.AT_ONCE)]
+        tasks = [resume(client) for client in slow]
+        good = Client()
+        good.owner = "good"
+        await asyncio.wait_for(resume(good), LIMIT_S)
+        assert good.seqs == list(range(1, 36))
+        assert not any(task.done() for task in tasks)
+        assert replayer.turns_given_up >= replay.AT_ONCE
+        for client in slow:
+            client.reads.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), LIMIT_S)
+        assert all(client.seqs == list(range(1, 36)) and client.replies[0]["whole"] for client in slow)
+        replayer.close()
+
+    asyncio.run(test())

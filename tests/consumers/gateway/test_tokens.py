@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from mt4pump_consumers.gateway import new_token
+from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
 from mt4pump_consumers.gateway.tokens import (
     NOBODY,
     BadKey,
     Grant,
-    JwtVerifier,
     TokenError,
     TokenFile,
     digest_of,
@@ -158,3 +158,32 @@ def test_a_token_file_that_could_not_be_read_for_a_moment_is_read_again(
     assert not file.reload()
     with pytest.raises(TokenError):
         verify([file], "one", time.time())
+
+
+@pytest.mark.parametrize(
+    "word", ["", "test", "test2", "Test", "TEST", "test\n", "token", "secret", "password123", "12345678", "changeme"]
+)
+def test_a_token_that_everybody_would_try_is_refused_with_its_cure(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(f'[desk]\nsha256 = "{digest_of(word).upper()}"\ntopics = ["*"]\n')
+    with pytest.raises(BadKey, match=r"\[desk\]: sha256 is of a word that everybody would try; .* new_token"):
+        TokenFile(path)
+
+
+def test_a_well_known_token_that_comes_later_leaves_those_before_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(f'[one]\nsha256 = "{digest_of("one")}"\ntopics = ["*"]\n')
+    file = TokenFile(path)
+    path.write_text(f'[one]\nsha256 = "{digest_of("test")}"\ntopics = ["*"]\n')
+    with pytest.raises(BadKey):
+        file.reload()
+    assert verify([file], "one", time.time()).name == "one"
+    with pytest.raises(TokenError):
+        verify([file], "test", time.time())
+
+
+def test_the_example_file_can_be_used_and_lets_no_well_known_token_in() -> None:
+    file = TokenFile(Path(__file__).parents[3] / "deploy" / "examples" / "tokens.toml")
+    for word in ("test", "test2", "dealing-desk", "price-board", ""):
+        with pytest.raises(TokenError):
+            verify([file], word, time.time())

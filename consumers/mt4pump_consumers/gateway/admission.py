@@ -1,0 +1,109 @@
+"""The request at the beginning of a connection: its headers, where it comes from, the token that may come with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from mt4pump_consumers.frame import CannotStart
+from mt4pump_consumers.gateway.budget import Work
+from mt4pump_consumers.gateway.connection import ConnectionLimits, GatewayConnection
+from mt4pump_consumers.gateway.gate import PROXY_HEADERS, Gate, GateLimits, Origins
+from mt4pump_consumers.gateway.headers import fault_in
+from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
+from mt4pump_consumers.gateway.limited_log import LimitedLog
+from mt4pump_consumers.gateway.requests import AUTH_UNITS
+from mt4pump_consumers.gateway.settings import GatewaySettings
+from mt4pump_consumers.gateway.tokens import BUSY, BadKey, TokenError, TokenFile, Verifier, verify
+from mt4pump_consumers.gateway.web import Web, plain
+
+WEBSOCKET_PATHS = frozenset({"/", "/ws"})
+
+limited = LimitedLog(logging.getLogger(__name__))
+
+
+def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
+    """Return the ways of knowing tokens that are set; raises CannotStart for a key that is of no use."""
+    names = (settings.jwt_claim, settings.jwt_audience, settings.jwt_issuer, settings.jwt_leeway_s)
+    found: list[Verifier] = []
+    try:
+        if settings.tokens is not None:
+            found.append(TokenFile(settings.tokens))
+        if settings.jwt_secret is not None:
+            found.append(JwtVerifier.of_secret(settings.jwt_secret.get_secret_value(), *names))
+        if settings.jwt_public_key is not None:
+            found.append(JwtVerifier.of_public_key(settings.jwt_public_key, *names))
+    except BadKey as error:
+        raise CannotStart(str(error)) from error
+    return found
+
+
+def gate_of(settings: GatewaySettings) -> Gate:
+    """Return the gate with the limits that are set."""
+    limits = GateLimits(
+        settings.connections,
+        settings.connections_per_address,
+        settings.connections_per_token,
+        settings.new_connections_per_s,
+    )
+    return Gate(limits, asyncio.get_running_loop().time)
+
+
+def connection_limits_of(settings: GatewaySettings) -> ConnectionLimits:
+    """Return what one client may send, as it is set."""
+    return ConnectionLimits(settings.write_buffer_bytes, settings.message_bytes, settings.control_frames_per_s)
+
+
+class RequestGate:
+    """Answers the first request of each connection: a file of the page, a refusal, or None, which lets it in."""
+
+    def __init__(self, gate: Gate, origins: Origins, web: Web, verifiers: Sequence[Verifier], work: Work) -> None:
+        self._gate, self._origins, self._web = gate, origins, web
+        self._verifiers, self._work = verifiers, work
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Return the response that ends the connection, None to open the WebSocket."""
+        assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
+        if fault := fault_in(request):
+            self._gate.malformed += 1
+            return plain(HTTPStatus.BAD_REQUEST, fault)
+        connection.is_proxied = any(name in request.headers for name in PROXY_HEADERS)
+        if not connection.arrived_by(request.headers):
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections from your address; try again later")
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return self._web.answer(request)
+        return self._refusal(connection, request) or self._log_in(connection, request.headers.get("Authorization", ""))
+
+    def _refusal(self, connection: GatewayConnection, request: Request) -> Response | None:
+        """Return why the WebSocket cannot be opened, None when it can."""
+        if request.path.partition("?")[0] not in WEBSOCKET_PATHS:
+            return plain(HTTPStatus.NOT_FOUND, "WebSockets are served on / and /ws")
+        if not self._origins.allow(request.headers.get("Origin"), request.headers.get("Host")):
+            self._gate.foreign += 1
+            return plain(HTTPStatus.FORBIDDEN, "this page may not connect; see the setting origins")
+        if refusal := self._gate.refusal(connection):
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, refusal)
+        return None
+
+    def _log_in(self, connection: GatewayConnection, authorization: str) -> Response | None:
+        """Check the token that came with the request, if one did; return the refusal."""
+        scheme, _, bearer = authorization.partition(" ")
+        if not scheme:
+            return None
+        if not self._work.allows(f"address {connection.group or connection.address}", AUTH_UNITS):
+            return plain(HTTPStatus.TOO_MANY_REQUESTS, "too many logins from your address; try again later")
+        try:
+            grant = verify(self._verifiers, bearer.strip() if scheme.lower() == "bearer" else "", time.time())
+        except TokenError as error:
+            limited.write(logging.WARNING, "%s: a token was refused: %s", connection.name, error.reason)
+            return plain(HTTPStatus.UNAUTHORIZED, str(error))
+        if not connection.enter(grant.owner):
+            return plain(HTTPStatus.TOO_MANY_REQUESTS, BUSY)
+        connection.grant = grant
+        return None
