@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+TOPICS_LIMIT = 1_000_000
+"""Topics that a reader remembers; with more, the older half is forgotten."""
+
 
 class Numbering:
     """Gives each topic its own 1, 2, 3 … within one life of the daemon (``epoch``)."""
@@ -51,6 +54,9 @@ class GapDetector:
             missed = seq - before[1] - 1
         else:
             missed = 0
+        if before is None and len(self._last) >= TOPICS_LIMIT:
+            for known in list(self._last)[: TOPICS_LIMIT // 2]:
+                del self._last[known]
         self._last[topic] = (epoch, seq)
         if missed:
             self.gaps += 1

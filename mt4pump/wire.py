@@ -89,6 +89,9 @@ KINDS = {
 
 COMMON_KEYS = ("epoch", "seq", "ts")
 """Keys of every body."""
+NUMBER_BITS = 63
+NUMBER_MAX = 2**NUMBER_BITS - 1
+"""The greatest epoch, seq, ts or offset: SQLite's, and that of most languages."""
 
 
 OFFSET = "offset"
@@ -156,6 +159,10 @@ def decode_frames(frames: Sequence[bytes]) -> tuple[bytes, Body]:
         body = unpack(packed)
     except FrameError as error:
         raise FrameError(f"body of {topic!r} is {error}") from error
-    if not isinstance(body, dict) or not all(isinstance(body.get(key), int) for key in COMMON_KEYS):
+    if not isinstance(body, dict) or not all(_is_count(body.get(key)) for key in COMMON_KEYS):
         raise FrameError(f"body of {topic!r} is not a map with {', '.join(COMMON_KEYS)}")
     return topic, body
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value is not True and value is not False and 0 <= value <= NUMBER_MAX

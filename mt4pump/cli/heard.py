@@ -16,6 +16,8 @@ from mt4pump.wire import Body, decode_frames
 
 RATE_WINDOW_S = 1.0
 NS = 1_000_000_000
+INTERVAL_MAX_S = 60.0
+"""The longest interval between heartbeats that a daemon can be set to."""
 ROWS_LIMIT = 10_000
 """Topics that are remembered one by one; the one heard longest ago is forgotten for a new one, and counted."""
 
@@ -102,7 +104,8 @@ class Heard:
 
     def _take_heartbeat(self, body: Body, now_s: float) -> None:
         if self.heartbeat_ts:
-            self.heartbeat_interval_s = max(0.0, (body["ts"] - self.heartbeat_ts) / NS)
+            interval_s = (body["ts"] - self.heartbeat_ts) / NS
+            self.heartbeat_interval_s = min(max(0.0, interval_s), INTERVAL_MAX_S)
         self.heartbeat_s, self.heartbeat_ts = now_s, body["ts"]
         self.daemon = body
 
@@ -127,7 +130,8 @@ class Heard:
         """
         if not self.first_ts:  # nothing but garbage
             return now_s - self.started_s
-        return (self.last_ts - (self.heartbeat_ts or self.first_ts)) / NS + now_s - self.last_s
+        late_s = (self.last_ts - (self.heartbeat_ts or self.first_ts)) / NS + now_s - self.last_s
+        return min(late_s, now_s - (self.heartbeat_s or self.started_s))  # the stamps are the daemon's words
 
     def measure(self, now_s: float) -> None:
         """Bring the rates up to date; does nothing until a window has passed."""

@@ -44,6 +44,11 @@ count. What is not stored (quotes, unless the daemon says otherwise) can only be
 many quotes a daemon published right before it was killed (``restarted``). A forwarder or proxy between daemon and
 client takes away the proof that nothing is missing at a heartbeat.
 
+What a daemon says is not believed blindly. Numbers are below 2^63, topics below 1 KiB, bodies within PROTOCOL 12,
+replies at most 64 MiB and 200,000 frames; a snapshot has its `SnapshotLimits`; every page must bring something new;
+128 MiB of events may wait for the journal; an interval between heartbeats counts as 60 seconds at most. Beyond that a
+`Query` raises `ClientError`, a subscriber drops the message (``malformed``) or asks again later (``query_failed``).
+
 Notices (``notices=True``, ``on_notice``; they are logged in any case):
 
 - ``connected`` ``disconnected``: the connection, as ZeroMQ sees it.
@@ -55,6 +60,7 @@ Notices (``notices=True``, ``on_notice``; they are logged in any case):
 - ``feed_lost`` ``feed_back``: the daemon is there, its session with the trade server is not; it is again.
 - ``lagging`` ``caught_up``: this reader is too slow; no longer.
 - ``query_failed``: the query endpoint refused or is silent. It is tried again; until then nothing can be healed.
+- ``malformed`` (count): messages that no daemon sends were dropped. It is broken, or no daemon. At most one a minute.
 """
 
 from __future__ import annotations
@@ -80,6 +86,7 @@ from mt4pump.client.events import (
 )
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.notices import Notice
+from mt4pump.client.pages import SnapshotLimits
 from mt4pump.client.position import Position
 from mt4pump.client.query import Query, Replay, Snapshot
 from mt4pump.client.subscriber import Subscriber
@@ -113,6 +120,7 @@ __all__ = [
     "Request",
     "Session",
     "Snapshot",
+    "SnapshotLimits",
     "Status",
     "Subscriber",
     "SymbolConfig",

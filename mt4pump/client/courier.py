@@ -6,9 +6,13 @@ from contextlib import suppress
 
 import zmq
 
-from mt4pump.client.asking import Ask, QueryError, Reply, unpacked
+from mt4pump.client.asking import FRAMES_MAX, REPLY_MAX_BYTES, Ask, QueryError, Reply, unpacked
+from mt4pump.client.checks import LARGE_BODY_MAX_BYTES
 from mt4pump.client.keys import ClientKeys
 from mt4pump.errors import FrameError
+
+STRAYS_PER_TURN = 100
+"""Messages that answer nothing which are thrown away in one go: others get their turn, however fast they come."""
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -34,15 +38,13 @@ class Courier:
 
     def receive(self) -> Reply | None:
         """Return the reply to the last request if it is there; raises QueryError for a refusal."""
-        while True:
+        for _ in range(STRAYS_PER_TURN):
             try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+                reply = unpacked(self._frames())
             except zmq.Again:
                 return None
-            try:
-                reply = unpacked(frames)
             except QueryError as refusal:
-                if refusal.number in {None, self.number}:
+                if refusal.number is None or refusal.number == self.number:
                     self.number = None
                     raise
             except FrameError as error:
@@ -52,6 +54,19 @@ class Courier:
                 if reply.head.get("id") == self.number:
                     self.number = None
                     return reply
+        return None
+
+    def _frames(self) -> list[bytes]:
+        """Return the frames of the next message; raises FrameError for one beyond all measure, and gives it up."""
+        frames = [self.socket.recv(zmq.NOBLOCK)]
+        size = len(frames[0])
+        while self.socket.getsockopt(zmq.RCVMORE):
+            frames.append(self.socket.recv(zmq.NOBLOCK))
+            size += len(frames[-1])
+            if len(frames) > FRAMES_MAX or size > REPLY_MAX_BYTES:
+                self.start_anew()
+                raise FrameError(f"a reply of more than {FRAMES_MAX} frames or {REPLY_MAX_BYTES} bytes")
+        return frames
 
     def start_anew(self) -> None:
         """Give up what is on its way: a new connection cannot bring an old answer."""
@@ -66,6 +81,7 @@ class Courier:
     def _open(self) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, LARGE_BODY_MAX_BYTES)
         socket.setsockopt(zmq.IPV6, 1 if "[" in self.endpoint else 0)
         if self._keys is not None:
             self._keys.apply(socket)

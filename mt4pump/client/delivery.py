@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-import msgpack
-
+from mt4pump.client.checks import event_body, stored_body
 from mt4pump.client.events import HEALED, LIVE, SNAPSHOT, Event, Quote
 from mt4pump.client.jobs import Tails
 from mt4pump.client.notices import GAP, LOST, NOT_WHOLE, Confirm, Notice
@@ -15,6 +14,10 @@ from mt4pump.wire import Body
 
 OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2
 """States of the gate. A topic passes when its rank is above: durable topics have rank 1, all others 2."""
+
+QUOTES_LIMIT = 100_000
+QUOTE_KEPT_BYTES = 4_096
+"""Longest body of a quote that is remembered; they have some 150 bytes."""
 
 Frames = tuple[bytes, bytes]
 Item = Event | Notice | Confirm
@@ -43,6 +46,7 @@ class Delivery:
         self.gate = OPEN
         self.unopened = False
         self.hold: deque[tuple[Frames, Body]] = deque()
+        self.held_bytes = 0
         self.tails: Tails | None = None
         self._asked_for: set[tuple[bytes, int]] = set()
         self._overtaken: Counter[Track] = Counter()
@@ -119,15 +123,24 @@ class Delivery:
             if offset is not None:
                 track.offset = offset
         if isinstance(event, Quote):
-            self.quotes[track.key] = event
+            self.remember_quote(track.key, event)
         self.counts["delivered"] += 1
         if came != LIVE:
             self.counts["snapshot" if came == SNAPSHOT else "healed"] += 1
         self.out.append(event)
 
+    def remember_quote(self, symbol: str, quote: Quote) -> None:
+        """Keep the last quote of ``symbol``; beyond the limit the symbol that was first met is forgotten."""
+        quotes = self.quotes
+        if len(quote.frames[1]) > QUOTE_KEPT_BYTES:
+            return
+        if symbol not in quotes and len(quotes) >= QUOTES_LIMIT:
+            del quotes[next(iter(quotes))]
+        quotes[symbol] = quote
+
     def take_replayed(self, frames: Frames) -> bool:
         """Take one event out of the journal; return whether it was handed over."""
-        body = msgpack.unpackb(frames[1])
+        body = stored_body(*frames)
         epoch, seq, offset = body["epoch"], body["seq"], body["offset"]
         track = self.book.track(frames[0])
         if not track.wanted:
@@ -155,11 +168,16 @@ class Delivery:
 
     def let_through(self, is_meant: Callable[[Body], bool]) -> None:
         """Hand over the held events that are meant; what closes the gate again stays, and what is behind it."""
-        held, self.hold = self.hold, deque()
+        held, self.hold, self.held_bytes = self.hold, deque(), 0
         for frames, body in held:
             track = self.book.track(frames[0])
             if track.wanted and not (is_meant(body) and self.accept(track, frames, body)):
-                self.hold.append((frames, body))
+                self.put_on_hold(frames, body)
+
+    def put_on_hold(self, frames: Frames, body: Body) -> None:
+        """Have an event wait."""
+        self.hold.append((frames, body))
+        self.held_bytes += len(frames[1])
 
     def let_through_until(self, ts: int, offset: int) -> None:
         """Hand over the held events that a cut contains; the others wait on."""
@@ -212,4 +230,4 @@ class Delivery:
             track.epoch, track.seq = tails.epoch, seq
             if wire in tails.rows and not track.durable:
                 frames = tails.rows[wire]
-                self.deliver(track, frames, msgpack.unpackb(frames[1]), SNAPSHOT)
+                self.deliver(track, frames, event_body(*frames), SNAPSHOT)

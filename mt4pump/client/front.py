@@ -17,6 +17,7 @@ from mt4pump.client.notices import (
     FEED_LOST,
     LAGGING,
     LOST,
+    MALFORMED,
     NOT_WHOLE,
     QUERY_FAILED,
     SILENT,
@@ -33,7 +34,7 @@ from mt4pump.errors import ClientError
 
 DEFAULT = "default"
 """Stands for: the query endpoint is one port above the publishing one."""
-LOUD = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING})
+LOUD = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING, MALFORMED})
 LOG_INTERVAL_S = 1.0
 PORT_MAX = 65_535
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from mt4pump.client import jobs
 from mt4pump.client.asking import FOR_GOOD, Ask, QueryError, Reply
+from mt4pump.client.checks import check_head
 from mt4pump.client.delivery import ALL_WAIT, DURABLE_WAIT, OPEN, Delivery
 from mt4pump.client.jobs import Job, Tails
 from mt4pump.client.notices import NOT_WHOLE, QUERY_FAILED, Notice
 from mt4pump.client.options import StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.topics import TopicBook
+from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
 RETRY_S, RETRY_LIMIT_S = 0.5, 30.0
@@ -51,6 +53,8 @@ class Inquiry(Delivery):
         self._proven_from = self._proven_to = 0
         self._job: Job | None = None
         self._opens_gate = False
+        self._first_held: Body | None = None
+        self._confirmed_before: int | None = None
         self._retry_at_s = 0.0
         self._retry_s = RETRY_S
         self._waiting_since_s: float | None = None
@@ -79,20 +83,22 @@ class Inquiry(Delivery):
 
     def reply(self, number: int, reply: Reply, now_s: float) -> None:
         """Take the answer to request ``number``."""
-        if number != self.number or self._job is None:
+        ask = self.ask
+        if number != self.number or self._job is None or ask is None:
             return
         self._now_s = now_s
         if not self._failing:  # else only the end of a job, or a page of the journal, shows that it goes on
             self._waiting_since_s = now_s
         self.ask = None
         try:
+            check_head(ask.op, reply.head)
             self._ask(self._job.send(reply))
         except StopIteration:
             self._finish()
         except QueryError as error:
             self._fail(error.code, str(error))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            self._fail("bad_reply", f"a reply of the daemon makes no sense: {error!r}")
+        except (FrameError, LookupError, TypeError, ValueError, AttributeError) as error:
+            self._fail("bad_reply", f"a reply of the daemon makes no sense: {error}")
 
     def failed(self, number: int, code: str, text: str, now_s: float) -> None:
         """Note that request ``number`` was refused, or not answered."""
@@ -198,6 +204,8 @@ class Inquiry(Delivery):
         self._opens_gate = opens_gate
         # Events without an offset cannot be compared with where the journal was asked up to: these were there before.
         self._asked_for = {(frames[0], body["seq"]) for frames, body in self.hold if body.get("offset") is None}
+        self._first_held = self.hold[0][1] if self.hold else None
+        self._confirmed_before = self.confirmed
         self._job = job
         self._waited_s()
         try:
@@ -216,6 +224,11 @@ class Inquiry(Delivery):
         self.went_on()
         if self._opens_gate and not self._suspect:
             self.open_gate()
+            first = self.hold[0][1] if self.hold else None
+            if (
+                first and first is self._first_held and self.confirmed == self._confirmed_before
+            ):  # the next job would do no better: no daemon is to be asked without a pause
+                self._retry_at_s = self._now_s + RETRY_S
         self._plan()
 
     def _fail(self, code: str, text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from mt4pump.client.checks import LARGE_BODY_MAX_BYTES
 from mt4pump.client.courier import Context
 from mt4pump.client.delivery import Frames
 from mt4pump.client.keys import ClientKeys
@@ -40,6 +41,7 @@ class Line:
         self._aligned = True
         self.socket = context.socket(zmq.SUB)
         self.socket.setsockopt(zmq.RCVHWM, rcvhwm)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, LARGE_BODY_MAX_BYTES)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_LIMIT_MS)

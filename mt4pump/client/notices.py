@@ -9,10 +9,11 @@ CONNECTED, DISCONNECTED, RESTARTED = "connected", "disconnected", "restarted"
 GAP, HEALED, LOST, NOT_WHOLE = "gap", "healed", "lost", "not_whole"
 SILENT, ALIVE, FEED_LOST, FEED_BACK = "silent", "alive", "feed_lost", "feed_back"
 LAGGING, CAUGHT_UP, QUERY_FAILED = "lagging", "caught_up", "query_failed"
+MALFORMED = "malformed"
 
 KINDS = (
     *(CONNECTED, DISCONNECTED, RESTARTED, GAP, HEALED, LOST, NOT_WHOLE),
-    *(SILENT, ALIVE, FEED_LOST, FEED_BACK, LAGGING, CAUGHT_UP, QUERY_FAILED),
+    *(SILENT, ALIVE, FEED_LOST, FEED_BACK, LAGGING, CAUGHT_UP, QUERY_FAILED, MALFORMED),
 )
 """Every ``Notice.kind``; the package's own text says what each means."""
 
@@ -23,8 +24,8 @@ class Notice:
 
     ``kind`` is one of `KINDS`, ``text`` a sentence for people. ``topic`` is set where one topic is meant. ``count`` is
     events: missing (``gap``), delivered from the journal (``healed``), gone for good (``lost``; 0 where how many
-    cannot be known). ``code`` is the daemon's error code (``query_failed``), ``value`` the number of the rest:
-    seconds of silence or of lag.
+    cannot be known), or messages dropped (``malformed``). ``code`` is the daemon's error code (``query_failed``),
+    ``value`` the number of the rest: seconds of silence or of lag.
     """
 
     kind: str

@@ -14,17 +14,23 @@ from __future__ import annotations
 
 import json
 import logging
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from mt4pump.client.checks import TEXT_MAX_CHARS, TOPIC_MAX_BYTES, is_count
 from mt4pump.client.events import Event
 from mt4pump.client.notices import Confirm
 from mt4pump.errors import ClientError
 from mt4pump.private_files import replace_file
+from mt4pump.wire import NUMBER_MAX
 
+FILE_MAX_BYTES = 128 * 2**20
+AHEAD_LIMIT = 1_000_000
+"""Topics named in a position; with more, those named longest ago are forgotten: their last events may come again."""
 SAVE_INTERVAL_S = 1.0
 """Least time between two writes of a position file that nobody asked for."""
 
@@ -49,21 +55,33 @@ class Position:
 
         Raises ClientError (``position``) for anything else.
         """
+        if is_count(value):
+            return cls(None, value)  # type: ignore[arg-type]
         if isinstance(value, Position):
-            return value
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return cls(None, value)
+            value = {"log": value.log, "confirmed": value.confirmed, "ahead": value.ahead}
         if isinstance(value, Mapping):
             identity, confirmed, ahead = value.get("log"), value.get("confirmed"), value.get("ahead", {})
-            right = _is_offset(confirmed) and isinstance(identity, str | None) and isinstance(ahead, Mapping)
-            if right and all(isinstance(topic, str) and _is_offset(offset) for topic, offset in ahead.items()):
+            right = is_count(confirmed) and _is_identity(identity) and isinstance(ahead, Mapping)
+            if right and len(ahead) <= AHEAD_LIMIT and all(map(_is_place, ahead.items())):
                 return cls(identity, int(confirmed or 0), dict(ahead))
-        text = f"{value!r} is no position: give what `Subscriber.position` or its as_dict() gave, or an offset"
+        shown = repr(value) if isinstance(value, int | float) and abs(value) < NUMBER_MAX else type(value).__name__
+        text = f"{shown} is no position: give what `Subscriber.position` or its as_dict() gave, or an offset"
         raise ClientError("position", text)
 
 
-def _is_offset(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_identity(value: object) -> bool:
+    return value is None or (isinstance(value, str) and len(value) <= TEXT_MAX_CHARS)
+
+
+def _is_place(place: tuple[object, object]) -> bool:
+    """Return whether this is a topic that can be on the wire, and an offset."""
+    topic, offset = place
+    if not (isinstance(topic, str) and len(topic) <= TOPIC_MAX_BYTES and is_count(offset)):
+        return False
+    try:
+        return len(topic.encode()) <= TOPIC_MAX_BYTES
+    except UnicodeEncodeError:  # half a pair of surrogates
+        return False
 
 
 class Bookmark:
@@ -91,6 +109,8 @@ class Bookmark:
         if event is not None and not event.snapshot and (offset := event.offset) is not None:
             self._ahead[event.topic] = offset
             self.changes += 1
+            if len(self._ahead) > AHEAD_LIMIT:
+                del self._ahead[next(iter(self._ahead))]
 
     def abandon(self) -> None:
         """Note that the user did not get to the end of the event that he has: it will come again."""
@@ -137,16 +157,26 @@ class PositionFile:
     def load(self) -> Position | None:
         """Return the stored position, None when there is no file; raises ClientError for a file that is none."""
         try:
-            stored = self.path.read_bytes()
+            stored = self._content()
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ClientError("position", f"position file {self.path} cannot be read: {error}") from error
         try:
             return Position.of(json.loads(stored))
-        except (ValueError, ClientError) as error:
+        except (ValueError, RecursionError, ClientError) as error:
             advice = "delete it to start from now, or give resume_from"
             raise ClientError("position", f"position file {self.path} holds no position ({error}): {advice}") from error
+
+    def _content(self) -> bytes:
+        """Return what the file holds; raises OSError, and ValueError for what is no file of a size that can be."""
+        found = self.path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would have the reader wait for ever
+            raise ValueError("it is no file")
+        if found.st_size > FILE_MAX_BYTES:
+            raise ValueError(f"it has {found.st_size} bytes, a position at most {FILE_MAX_BYTES}")
+        with self.path.open("rb") as file:
+            return file.read(FILE_MAX_BYTES + 1)
 
     def save_if_due(self, bookmark: Bookmark, now_s: float) -> None:
         """Write what the user is done with, when it changed and the last write is a while ago."""

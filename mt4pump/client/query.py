@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-import msgpack
 import zmq
 
 from mt4pump.client.asking import Ask, QueryError, Reply
+from mt4pump.client.checks import check_head, event_body, stored_body
 from mt4pump.client.courier import Courier
 from mt4pump.client.events import CLASSES, HEALED, SNAPSHOT, Event, TopicName
 from mt4pump.client.keys import ClientKeys
+from mt4pump.client.pages import ReplayPages, SnapshotLimits, SnapshotPages
 from mt4pump.client.topics import TopicBook
-from mt4pump.errors import ClientError
+from mt4pump.errors import ClientError, FrameError
 from mt4pump.wire import Body
 
 SLICE_MS = 100
@@ -57,17 +58,26 @@ class Replay:
         self._fields = fields
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield the events in order of offset; raises ClientError when the endpoint refuses or is silent."""
-        fields = self._fields
+        """Yield the events in order of offset.
+
+        Raises ClientError when the endpoint refuses, is silent, or gives pages that do not go on.
+        """
+        fields, after, pages = self._fields, self._fields.get("after"), ReplayPages(PAGE_LIMIT)
         while True:
             reply = self._query.ask(Ask("replay", {**fields, "limit": PAGE_LIMIT}))
             head = reply.head
-            self.whole = bool(head["whole"]) and self.whole is not False
+            reached = pages.next_of(reply, after)
+            self.whole = head["whole"] and self.whole is not False
             self.first_available, self.last, self.log = head["first_available"], head["last"], head.get("log")
-            yield from _events(self._book, reply, HEALED)
-            if head["next"] is None:
+            for event in _events(self._book, reply, HEALED):
+                if (event.offset or 0) <= (after or 0):
+                    raise QueryError("bad_reply", f"a replay after {after or 0} holds offset {event.offset}")
+                after = event.offset
+                yield event
+            if reached is None:
                 return
-            fields = {**fields, "after": head["next"]}
+            after = max(reached, after or 0)
+            fields = {**fields, "after": reached}
 
 
 class Query:
@@ -77,12 +87,20 @@ class Query:
         endpoint: ``tcp://127.0.0.1:5557``.
         keys: `ClientKeys` for a daemon that uses CURVE.
         timeout_s: how long one answer may take.
+        snapshot_limits: how much of one snapshot is taken; beyond it ``too_large`` is raised.
 
     Every method raises ClientError, with the daemon's ``code``, or ``timeout``.
     """
 
-    def __init__(self, endpoint: str, keys: ClientKeys | None = None, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        keys: ClientKeys | None = None,
+        timeout_s: float = 5.0,
+        snapshot_limits: SnapshotLimits | None = None,
+    ) -> None:
         self.endpoint = endpoint
+        self._snapshot_limits = snapshot_limits
         self._timeout_s = timeout_s
         self._number = 0
         self._suffix: str | None = None
@@ -118,16 +136,18 @@ class Query:
         fields: Body = {"topics": book.prefixes()}
         reply = self.ask(Ask("snapshot", fields))
         head = reply.head
-        found = Snapshot(head["epoch"], head["log"], head["offset"], head["ts"])
+        found = Snapshot(head["epoch"], head.get("log"), head["offset"], head["ts"])
+        pages = SnapshotPages(self._snapshot_limits)
         while True:
+            cursor = pages.next_of(reply)
             for topic, seq in reply.head["seqs"].items():
                 name = book.name_of(topic.encode())
                 if book.wants(name):
                     found.seqs[name] = seq
             found.events.extend(_events(book, reply, SNAPSHOT))
-            if reply.head["cursor"] is None:
+            if cursor is None:
                 return found
-            reply = self.ask(Ask("snapshot", {**fields, "cursor": reply.head["cursor"]}))
+            reply = self.ask(Ask("snapshot", {**fields, "cursor": cursor}))
 
     def replay(
         self,
@@ -158,14 +178,14 @@ class Query:
         return Replay(self, book, fields)
 
     def ask(self, ask: Ask) -> Reply:
-        """Send one request and wait for its reply."""
+        """Send one request and wait for its reply; raises ClientError."""
         self._number += 1
         deadline_s = time.monotonic() + self._timeout_s
         self._courier.send(self._number, ask, time.monotonic())
         while True:
             reply = self._courier.receive()
             if reply is not None:
-                return reply
+                return _checked(ask, reply)
             if time.monotonic() >= deadline_s:
                 self._courier.start_anew()
                 raise QueryError("timeout", f"{self.endpoint} did not answer `{ask.op}` within {self._timeout_s:g} s")
@@ -177,9 +197,21 @@ class Query:
         return TopicBook(topics, self._suffix or "")
 
 
+def _checked(ask: Ask, reply: Reply) -> Reply:
+    try:
+        check_head(ask.op, reply.head)
+    except FrameError as error:
+        raise QueryError("bad_reply", f"the daemon gave a reply that makes no sense: {error}") from error
+    return reply
+
+
 def _events(book: TopicBook, reply: Reply, came: int) -> Iterator[Event]:
     for frames in reply.pairs():
         name = book.name_of(frames[0])
         if book.wants(name):
             topic = TopicName(name)
-            yield CLASSES.get(topic.kind, Event)(topic, msgpack.unpackb(frames[1]), frames, came)
+            try:
+                body = stored_body(*frames) if came == HEALED else event_body(*frames)
+            except FrameError as error:
+                raise QueryError("bad_reply", f"the daemon gave a row that makes no sense: {error}") from error
+            yield CLASSES.get(topic.kind, Event)(topic, body, frames, came)

@@ -16,19 +16,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-import msgpack
-
+from mt4pump.client.checks import check_heartbeat, event_body
 from mt4pump.client.delivery import ALL_WAIT, DURABLE_WAIT, Frames
 from mt4pump.client.events import Quote
 from mt4pump.client.inquiry import UNOPENED, Inquiry
-from mt4pump.client.notices import CONNECTED, DISCONNECTED, RESTARTED, Notice
+from mt4pump.client.notices import CONNECTED, DISCONNECTED, MALFORMED, RESTARTED, Notice
 from mt4pump.client.options import StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.topics import TopicBook
 from mt4pump.client.watch import Watch
+from mt4pump.errors import FrameError
 from mt4pump.wire import HEARTBEAT, Body
 
 BEAT = HEARTBEAT.name.encode()
+HELD_BYTES_LIMIT = 128 * 2**20
+"""Bytes of events that may wait for the journal; beyond it nothing is read until it answers."""
+MALFORMED_INTERVAL_S = 60.0
+"""Least time between two notices that messages make no sense."""
 
 
 class Stream(Inquiry):
@@ -43,21 +47,23 @@ class Stream(Inquiry):
         self._old_end = 0  # the last offset that the daemon before this one told of
         self._connections = 0
         self._now_ns = 0
+        self._malformed_at_s = 0.0
+        self._malformed_seen = 0
+        self._malformed_text = ""
 
     def take(self, messages: Iterable[Frames], now_s: float, now_ns: int) -> None:
         """Take messages in the order in which they came. Times: monotonic seconds, ns since 1970."""
         self._now_s, self._now_ns = now_s, now_ns
-        known, unpack, put, quotes = self.book.tracks.get, msgpack.unpackb, self.out.append, self.quotes
+        known, put, remember = self.book.tracks.get, self.out.append, self.remember_quote
         received = delivered = 0
         for frames in messages:
             received += 1
             try:
-                body = unpack(frames[1])
-                epoch, seq = body["epoch"], body["seq"]
-            except (ValueError, TypeError, LookupError, msgpack.UnpackException):
-                self.counts["decode_errors"] += 1
+                body = event_body(*frames)
+            except FrameError as error:
+                self._note_malformed(error)
                 continue
-            track = known(frames[0])
+            track, epoch, seq = known(frames[0]), body["epoch"], body["seq"]
             if track is not None and track.epoch == epoch and track.seq + 1 == seq and self.gate < track.rank:
                 track.seq = seq
                 event = track.make(track, body, frames)
@@ -65,14 +71,28 @@ class Stream(Inquiry):
                     offset = body.get("offset")
                     if offset is not None:
                         track.offset = offset
-                elif event.__class__ is Quote:
-                    quotes[track.key] = event
+                elif isinstance(event, Quote):
+                    remember(track.key, event)
                 put(event)
                 delivered += 1
             else:
                 self._take_odd(frames, body)
         self.counts["received"] += received
         self.counts["delivered"] += delivered
+        self._report_malformed(now_s)
+
+    def _note_malformed(self, error: FrameError) -> None:
+        self.counts["decode_errors"] += 1
+        self._malformed_text = str(error)
+
+    def _report_malformed(self, now_s: float) -> None:
+        """Put out a notice, now and then, when messages came that make no sense."""
+        count = self.counts["decode_errors"] - self._malformed_seen
+        if count and now_s >= self._malformed_at_s:
+            self._malformed_at_s = now_s + MALFORMED_INTERVAL_S
+            self._malformed_seen += count
+            text = f"{count} messages are not what a daemon of this protocol sends, the last: {self._malformed_text}"
+            self.out.append(Notice(MALFORMED, text, count=count))
 
     def connected(self, now_s: float) -> None:
         """Note that a connection was made: what was sent before it may be lost."""
@@ -129,18 +149,20 @@ class Stream(Inquiry):
     @property
     def is_full(self) -> bool:
         """Return whether no more messages should be read: so many wait for the journal."""
-        return len(self.hold) >= self.options.hold_limit
+        return len(self.hold) >= self.options.hold_limit or self.held_bytes >= HELD_BYTES_LIMIT
 
     def _take_odd(self, frames: Frames, body: Body) -> None:
-        epoch, seq, topic = body["epoch"], body["seq"], frames[0]
-        if not (isinstance(epoch, int) and isinstance(seq, int) and isinstance(body.get("ts"), int)):
-            self.counts["decode_errors"] += 1
-            return
+        epoch, topic = body["epoch"], frames[0]
         if topic.startswith(BEAT) and len(topic) <= len(BEAT) + 1:
-            self._take_beat(frames, body)
+            try:
+                check_heartbeat(body)
+            except FrameError as error:
+                self._note_malformed(error)
+            else:
+                self._take_beat(frames, body)
             return
         track = self.book.track(topic)
-        if not track.wanted:
+        if not track.wanted or not track.rank:  # no rank: it begins like a heartbeat, and would never pass the gate
             self.counts["unwanted"] += 1
             return
         if epoch > self.epoch:
@@ -150,7 +172,7 @@ class Stream(Inquiry):
         if self.discard:
             self.counts["before_join"] += 1
         elif not self.accept(track, frames, body):
-            self.hold.append((frames, body))
+            self.put_on_hold(frames, body)
             self.counts["held"] += 1
             self._plan()
 
@@ -210,6 +232,7 @@ class Stream(Inquiry):
             # The others could only come after the next life's snapshot, which knows better.
             self.counts["before_join"] += len(self.hold) - len(stored)
             self.hold = deque(stored)
+            self.held_bytes = sum(len(frames[1]) for frames, _ in stored)
 
     def _compare_log(self, log: str | None, offset: int) -> bool:
         """Return whether the heartbeat shows another journal than the one known so far."""

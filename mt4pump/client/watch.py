@@ -19,6 +19,8 @@ so the first heartbeat may come before the last of them works; a whole interval 
 PUMPING = "pumping"
 SILENT_BEATS = 3
 """Intervals without a heartbeat that a daemon is given in any case."""
+INTERVAL_MAX_S = 60.0
+"""The longest interval between heartbeats that a daemon can be set to; one that says more is not believed."""
 DRIFT = 2e-4
 """How fast two clocks may go apart: twice what quartz does. A delay that stays is forgotten no faster than this."""
 NS = 1_000_000_000
@@ -126,7 +128,7 @@ class Watch:
         feed_age_s = None if age_s is None or not quote_ts else max(0.0, (body["ts"] - quote_ts) / NS) + age_s
         return Status(
             alive=age_s is not None and age_s < self._patience_s() and not self._silent,
-            state=body.get("state", ""),
+            state=body.get("state") or "",
             age_s=age_s,
             feed_age_s=feed_age_s,
             epoch=body.get("epoch", 0),
@@ -140,10 +142,12 @@ class Watch:
 
     def _patience_s(self) -> float:
         interval_s = self._last.get("interval_s")
-        return max(self._silence_s, SILENT_BEATS * interval_s) if _is_number(interval_s) else self._silence_s
+        if not _is_number(interval_s):
+            return self._silence_s
+        return max(self._silence_s, SILENT_BEATS * min(interval_s, INTERVAL_MAX_S))
 
     def _feed(self) -> list[Notice]:
-        state = self._last.get("state", "")
+        state = self._last.get("state") or ""
         lost = state != PUMPING
         if lost == self._feed_lost:
             return []

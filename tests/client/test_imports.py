@@ -12,11 +12,29 @@ ALLOWED = {
     "mt4pump.wire",
     "mt4pump.errors",
     "mt4pump.sequence",
+    "mt4pump.unpacking",
     "mt4pump.manager_api.codes",
     "mt4pump.symbols",
 }
-PURE = ("asking", "delivery", "events", "inquiry", "jobs", "notices", "options", "stream", "topics", "watch")
-ALSO = {"__init__.py": {"mt4pump.flag", "mt4pump.notify", "mt4pump.standard_streams"}, "console.py": {"mt4pump.bridge"}}
+PURE = (
+    "asking",
+    "checks",
+    "delivery",
+    "events",
+    "inquiry",
+    "jobs",
+    "notices",
+    "options",
+    "pages",
+    "stream",
+    "topics",
+    "watch",
+)
+ALSO = {
+    "__init__.py": {"mt4pump.escaping", "mt4pump.flag", "mt4pump.notify", "mt4pump.standard_streams"},
+    "console.py": {"mt4pump.bridge"},
+    "position.py": {"mt4pump.private_files"},
+}
 """What one module alone may have: consumers import the client only, and are services, too."""
 CLOCKS_AND_SOCKETS = {"asyncio", "threading", "time", "zmq"}
 

@@ -1,0 +1,387 @@
+"""A broken or hostile daemon: the client raises ClientError or puts out notices, nothing else, and stays bounded."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+
+from mt4pump.cli.heard import Heard
+from mt4pump.cli.topics import TopicFilter
+from mt4pump.client import ClientError, Position, Query
+from mt4pump.client.asking import FRAMES_MAX, Ask, QueryError
+from mt4pump.client.courier import STRAYS_PER_TURN, Courier
+from mt4pump.client.delivery import QUOTE_KEPT_BYTES
+from mt4pump.client.notices import LOST, MALFORMED, QUERY_FAILED, SILENT
+from mt4pump.client.options import StreamOptions
+from mt4pump.client.pages import EMPTY_PAGES_MAX, SnapshotLimits
+from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
+from mt4pump.client.stream import HELD_BYTES_LIMIT
+from mt4pump.client.watch import INTERVAL_MAX_S, SILENT_BEATS
+from tests.bus import context
+from tests.client.desk import Desk
+from tests.client.fake_daemon import LIMIT_S, FakeDaemon
+from tests.client.ledger import Ledger
+from tests.fuzz.client import INF, NAN, ODD, fuzz
+
+Head = dict[str, Any]
+Lie = Callable[[Head, Head, list[bytes]], tuple[Head, list[bytes]]]
+BODY = {"epoch": 1_000, "seq": 2, "ts": 5, "offset": 2}
+IMPOSSIBLE = ("x", None, [1], {"a": 1}, True, 1.5, NAN, INF, -1, 2**63, 2**64 - 1, b"1")
+
+
+def test_no_malformed_message_does_more_than_be_counted(tmp_path: Path) -> None:
+    run = fuzz(1_500, 7, tmp_path)
+    assert run.seen["events"] > 0
+    assert run.seen[MALFORMED] > 0
+    assert run.seen[QUERY_FAILED] > 0
+    assert run.seen["refused: bad_reply"] > 0
+    assert run.seen["refused: position"] > 0
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE, ids=repr)
+@pytest.mark.parametrize("field", ["epoch", "seq", "ts", "offset"])
+def test_an_event_with_an_impossible_number_is_dropped_and_the_next_one_comes(field: str, value: object) -> None:
+    desk = Desk("trade.*").live()
+    desk.take((b"trade.9", msgpack.packb({**BODY, field: value})))
+    assert desk.notices(MALFORMED) == [(MALFORMED, "", 1)]
+    desk.take(desk.ledger.event("trade.1"))
+    assert desk.events() == [("trade.1", 1)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"uptime_s": odd} for odd in (NAN, INF, -1.0, 1e300, "x")),
+        *({"interval_s": odd} for odd in (NAN, INF, -1, 1e300, "x", [1])),
+        *({"offset": odd} for odd in ("x", -1, 1e300, 2**63)),
+        *({"log": 5}, {"log": []}, {"state": {}}, {"server": 5}, {"version": []}, {"reason": {}}, {"durable": "x"}),
+        *({"last_quote_ts": "x"}, {"last_quote_ts": NAN}, {"journal": "x"}, {"journal": {"unstored": "x"}}),
+        *({"slow_readers": 3}, {"slow_readers": {"messages": [1]}}),
+    ],
+    ids=repr,
+)
+def test_a_heartbeat_that_says_something_impossible_proves_nothing(fields: Head) -> None:
+    desk = Desk("*").live()
+    before = desk.stream.watch.status(desk.now_s)
+    desk.take(desk.ledger.beat(**fields))
+    assert desk.notices(MALFORMED) == [(MALFORMED, "", 1)]
+    assert desk.stream.watch.status(desk.now_s).body == before.body
+    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.events() == [("trade.1", 1)]
+
+
+def test_malformed_messages_by_the_thousand_make_one_notice_a_minute() -> None:
+    desk = Desk("trade.*").live()
+    for _ in range(50):
+        desk.take(*[(b"trade.1", b"\xc1")] * 100)
+    assert desk.notices(MALFORMED) == [(MALFORMED, "", 100)]
+    desk.wait(60.0)
+    desk.take((b"trade.1", b"\xc1"))
+    assert desk.notices(MALFORMED)[1:] == [(MALFORMED, "", 4_901)]
+
+
+def test_a_topic_that_begins_like_a_heartbeat_waits_for_nothing() -> None:
+    desk = Desk("*").live()
+    desk.take((b"heartbeat..", msgpack.packb(BODY)), desk.ledger.event("trade.1"), desk.ledger.beat())
+    assert desk.events() == [("trade.1", 1)]
+    assert not desk.stream.hold
+
+
+@pytest.mark.parametrize("interval_s", [1e300, 1e9, INTERVAL_MAX_S])
+def test_no_interval_makes_a_dead_daemon_alive(interval_s: float) -> None:
+    desk = Desk("*").live()
+    desk.take(desk.ledger.beat(interval_s=interval_s))
+    desk.now_s += SILENT_BEATS * INTERVAL_MAX_S + 1
+    desk.stream.drained(desk.now_s)
+    desk.collect()
+    assert not desk.stream.watch.status(desk.now_s).alive
+    assert [kind for kind, _, _ in desk.notices(SILENT)] == [SILENT]
+
+
+def test_events_that_wait_are_bounded_in_bytes() -> None:
+    desk = Desk("*", options=StreamOptions(hold_limit=10**9))
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    desk.refuse("busy")
+    desk.stream.discard = False
+    size = 2**20
+    events = 0
+    while not desk.stream.is_full:
+        desk.take(desk.ledger.event("news.1", body="x" * size))
+        events += 1
+    assert HELD_BYTES_LIMIT // size - 1 <= events <= HELD_BYTES_LIMIT // size
+
+
+def test_quotes_with_giant_bodies_are_not_remembered() -> None:
+    desk = Desk("quote.*").live()
+    desk.take(desk.ledger.event("quote.A"), desk.ledger.event("quote.B", pad="x" * QUOTE_KEPT_BYTES))
+    assert len(desk.events("quote")) == 2
+    assert set(desk.stream.quotes) == {"A"}
+
+
+class LyingLedger(Ledger):
+    """``lie`` makes another head and other frames of each reply to ``op``."""
+
+    op = ""
+
+    lie: Lie
+
+    def answer(self, request: Head) -> list[bytes]:
+        head, *frames = super().answer(request)
+        if request["op"] != self.op:
+            return [head, *frames]
+        lied, frames = self.lie(request, msgpack.unpackb(head), frames)
+        return [msgpack.packb(lied), *frames]
+
+
+@pytest.fixture
+def liar() -> Iterator[tuple[LyingLedger, Query]]:
+    ledger = LyingLedger()
+    for number in range(12):
+        ledger.event(f"trade.{number}")
+        ledger.event(f"quote.S{number}")
+    with FakeDaemon(ledger) as daemon:
+        assert daemon.query_endpoint is not None
+        limits = SnapshotLimits(pages=500, rows=1_000, size_bytes=2**20)
+        with Query(daemon.query_endpoint, timeout_s=LIMIT_S, snapshot_limits=limits) as query:
+            yield ledger, query
+
+
+def lying(ledger: LyingLedger, op: str, lie: Lie) -> None:
+    ledger.op, ledger.lie = op, lie
+
+
+def refused(ask: Callable[[], object]) -> str:
+    with pytest.raises(ClientError) as caught:
+        ask()
+    return caught.value.code
+
+
+def row(**fields: Any) -> list[bytes]:
+    return [b"trade.1", msgpack.packb({**BODY, **fields})]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"seqs": "x"}, {"seqs": None}, {"seqs": {"trade.1": "x"}}, {"seqs": {"trade.1": -1}}, {"seqs": []}),
+        *({"offset": "x"}, {"epoch": NAN}, {"ts": "x"}, {"cursor": 5}, {"cursor": "x" * 5_000}, {"log": 7}),
+    ],
+    ids=repr,
+)
+def test_a_snapshot_with_an_impossible_head_is_refused(liar: tuple[LyingLedger, Query], fields: Head) -> None:
+    ledger, query = liar
+    lying(ledger, "snapshot", lambda _request, head, frames: ({**head, **fields}, frames))
+    assert refused(query.snapshot) == "bad_reply"
+    assert query.describe()["protocol"] == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1\xff", b"\x91\x01", b"\x05", msgpack.packb({"epoch": "x"})], ids=repr)
+@pytest.mark.parametrize("op", ["snapshot", "replay"])
+def test_a_page_with_a_row_that_is_none_is_refused(liar: tuple[LyingLedger, Query], op: str, body: bytes) -> None:
+    ledger, query = liar
+    lying(ledger, op, lambda _request, head, _frames: (head, [b"trade.1", body]))
+    assert refused(query.snapshot if op == "snapshot" else lambda: list(query.replay(after=0))) == "bad_reply"
+
+
+@pytest.mark.parametrize("kinds", ["x", [], None, 5], ids=repr)
+def test_a_description_with_impossible_kinds_is_refused(liar: tuple[LyingLedger, Query], kinds: object) -> None:
+    ledger, query = liar
+    lying(ledger, "describe", lambda _request, head, frames: ({**head, "kinds": kinds}, frames))
+    assert refused(query.describe) == "bad_reply"
+
+
+def test_a_cursor_that_stands_still_is_refused(liar: tuple[LyingLedger, Query]) -> None:
+    ledger, query = liar
+    lying(ledger, "snapshot", lambda _request, head, frames: ({**head, "cursor": "0"}, frames))
+    assert refused(query.snapshot) == "bad_reply"
+
+
+def test_a_snapshot_without_end_is_refused_once_it_is_beyond_its_limits(liar: tuple[LyingLedger, Query]) -> None:
+    ledger, query = liar
+    pages = iter(range(10**6))
+
+    def lie(_request: Head, head: Head, _frames: list[bytes]) -> tuple[Head, list[bytes]]:
+        number = next(pages)
+        return {**head, "cursor": f"{number}", "seqs": {f"trade.{number}": 1}}, row(pad="x" * 100)
+
+    lying(ledger, "snapshot", lie)
+    assert refused(query.snapshot) == "too_large"
+    assert next(pages) == 501
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda request, head, _frames: ({**head, "next": request["after"]}, []),
+        lambda _request, head, frames: ({**head, "next": 1}, frames),
+        lambda _request, head, frames: ({**head, "next": -5}, frames),
+        lambda _request, head, frames: ({**head, "next": "x"}, frames),
+        lambda _request, head, frames: ({**head, "next": 10**9}, frames),
+        lambda _request, head, frames: ({**head, "whole": "yes"}, frames),
+        lambda _request, head, frames: ({**head, "last": None}, frames),
+        lambda _request, head, frames: ({name: head[name] for name in head if name != "next"}, frames),
+        lambda _request, head, _frames: (head, row(offset=1) + row(offset=1)),
+        lambda _request, head, _frames: (head, row(offset=0)),
+        lambda _request, head, _frames: (head, row() * 5_001),
+    ],
+)
+def test_a_replay_that_does_not_go_on_is_refused(liar: tuple[LyingLedger, Query], lie: Lie) -> None:
+    ledger, query = liar
+    ledger.page_limit = 2
+    lying(ledger, "replay", lie)
+    assert refused(lambda: list(query.replay(after=0))) == "bad_reply"
+
+
+def test_a_replay_of_empty_pages_comes_to_an_end(liar: tuple[LyingLedger, Query]) -> None:
+    ledger, query = liar
+    lying(ledger, "replay", lambda ask, head, _: ({**head, "next": ask["after"] + 1, "last": 2**60, "count": 0}, []))
+    assert refused(lambda: list(query.replay(after=0))) == "bad_reply"
+    assert EMPTY_PAGES_MAX <= 10_000
+
+
+def test_a_stream_gives_up_on_a_journal_that_never_ends() -> None:
+    desk = Desk("trade.*").live()
+    desk.answering = False
+    desk.take((b"trade.1", msgpack.packb({**BODY, "seq": 5, "offset": 2**60})))
+    for _ in range(10 * EMPTY_PAGES_MAX):
+        ask = desk.ask()
+        if ask is None:
+            break
+        after = ask.fields.get("after", 0)
+        head, *_ = desk.replied()
+        lied = {**msgpack.unpackb(head), "next": after + 1, "last": 2**62, "first_available": 1, "whole": True}
+        desk.hand_in([msgpack.packb(lied)])
+    desk.collect()
+    assert [kind for kind, _, _ in desk.notices(QUERY_FAILED)] == [QUERY_FAILED]
+
+
+def test_a_hostile_answer_does_not_keep_the_stream_from_going_on() -> None:
+    desk = Desk("trade.*").live()
+    desk.ledger.event("trade.1")
+    desk.answering = False
+    desk.take(desk.ledger.event("trade.1"))
+    for _ in range(200):
+        if desk.ask() is not None:
+            head, *_ = desk.replied()
+            desk.hand_in([msgpack.packb({**msgpack.unpackb(head), "next": "x"})])
+        desk.wait(1.0)
+    assert desk.events("trade") == [("trade.1", 2)]
+    assert [count for _, _, count in desk.notices(LOST)] == [1]
+
+
+def test_a_reply_of_too_many_frames_is_given_up() -> None:
+    with context() as made, made.socket(zmq.ROUTER) as router:
+        router.bind("tcp://127.0.0.1:*")
+        courier = Courier(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+        courier.send(1, Ask("describe", {}), 0.0)
+        peer, _ = router.recv_multipart()
+        router.send_multipart([peer, msgpack.packb({"ok": True, "id": 1}), *[b""] * (FRAMES_MAX + 1)])
+        assert courier.socket.poll(int(LIMIT_S * 1000))
+        with pytest.raises(QueryError, match="frames"):
+            courier.receive()
+        assert courier.number is None
+        courier.close()
+
+
+def test_answers_to_nothing_leave_everybody_else_his_turn() -> None:
+    with context() as made, made.socket(zmq.ROUTER) as router:
+        router.setsockopt(zmq.SNDHWM, 0)
+        router.bind("tcp://127.0.0.1:*")
+        courier = Courier(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+        courier.send(7, Ask("describe", {}), 0.0)
+        peer, _ = router.recv_multipart()
+        for _ in range(3 * STRAYS_PER_TURN):
+            router.send_multipart([peer, msgpack.packb({"ok": True, "id": "another"})])
+        router.send_multipart([peer, msgpack.packb({"ok": True, "id": 7})])
+        assert courier.socket.poll(int(LIMIT_S * 1000))
+        looks, deadline_s = 0, time.monotonic() + LIMIT_S
+        while courier.receive() is None:
+            looks += 1
+            assert time.monotonic() < deadline_s
+        assert looks >= 3
+        courier.close()
+
+
+def test_a_request_that_cannot_be_packed_is_an_error_of_its_caller(liar: tuple[LyingLedger, Query]) -> None:
+    assert refused(lambda: list(liar[1].replay(after=10**40))) == "arguments"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"x", b"5.5", b"-1", b"null", b"[]", b"{}", b"\xff\xfe", b"9" * 5_000, b"1" + b"0" * 400, b"[" * 10**6),
+        *(
+            b'{"confirmed": true}',
+            b'{"confirmed": 1e300}',
+            b'{"confirmed": NaN}',
+            b'{"confirmed": 9223372036854775808}',
+        ),
+        *(
+            b'{"confirmed": 1, "ahead": []}',
+            b'{"confirmed": 1, "ahead": {"trade.1": -1}}',
+            b'{"confirmed": 1, "log": 5}',
+        ),
+        b'{"confirmed": 1, "ahead": {"\\ud800": 3}}',
+        b'{"confirmed": 1, "log": "' + b"x" * 10_000 + b'"}',
+        b'{"confirmed": 1, "ahead": {"' + b"x" * 2_000 + b'": 3}}',
+    ],
+    ids=lambda content: repr(content[:40]),
+)
+def test_a_position_file_that_holds_something_else_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.position"
+    path.write_bytes(content)
+    with pytest.raises(ClientError, match=r"a\.position") as caught:
+        PositionFile(path).load()
+    assert caught.value.code == "position"
+    assert len(str(caught.value)) < 2_000
+
+
+def test_a_position_file_that_is_no_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match="cannot be read"):
+        PositionFile(tmp_path).load()
+    with pytest.raises(ClientError, match="cannot be read"):
+        PositionFile(Path("a\0b")).load()
+    giant = tmp_path / "giant"
+    with giant.open("wb") as file:
+        file.truncate(FILE_MAX_BYTES + 1)
+    with pytest.raises(ClientError, match="bytes"):
+        PositionFile(giant).load()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in folders are Unix's")
+def test_a_position_file_that_is_a_pipe_does_not_wait_for_ever(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ClientError, match="no file"):
+        PositionFile(pipe).load()
+
+
+@pytest.mark.parametrize(
+    "value", [*ODD, Position(None, -1), Position(None, 1, {"\ud800": 1})], ids=lambda value: f"{value!r:.30}"
+)
+def test_what_is_no_position_is_refused(value: Any) -> None:
+    if type(value) is int and 0 <= value < 2**63:
+        assert Position.of(value).confirmed == value
+        return
+    with pytest.raises(ClientError) as caught:
+        Position.of(value)
+    assert caught.value.code == "position"
+
+
+def test_tail_believes_no_interval_without_end() -> None:
+    heard, ledger = Heard(TopicFilter(()), 0.0), Ledger()
+    heard.take(ledger.beat(), 0.0)
+    ledger.ts += 10**18
+    heard.take(ledger.beat(), 1.0)
+    assert heard.heartbeat_interval_s <= 60
+    ledger.ts += 10**18
+    heard.take(ledger.event("trade.1"), 2.0)
+    assert heard.without_heartbeat_s(3.0) <= 3.0
