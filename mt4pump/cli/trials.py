@@ -42,7 +42,7 @@ def trials(settings: Settings) -> Iterator[Finding]:
         yield library(settings.dll_path)
     else:
         yield Finding("library", ok=True, text="not needed: source is the simulator")
-        yield from tick_files(settings.ticks)
+        yield from tick_files(settings)
     yield data_folder(settings.data_dir)
     if settings.journal:
         from mt4pump.running.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
@@ -67,15 +67,16 @@ def library(dll_path: Path | None) -> Finding:
     return Finding("library", ok=True, text=f"{loaded.path}: {word_bits(found)}-bit, version {version}, build {build}")
 
 
-def tick_files(files: tuple[Path, ...]) -> Iterator[Finding]:
+def tick_files(settings: Settings) -> Iterator[Finding]:
     """Look at the start of each tick file as the simulator does."""
-    if not files:
+    if not settings.ticks:
         return
+    from mt4pump.running.sources import tick_options  # noqa: PLC0415 - only where ticks are replayed
     from mt4pump.simulator.ticks import TickFiles  # noqa: PLC0415 - only where ticks are replayed
 
-    for file in files:
+    for file in settings.ticks:
         try:
-            digits = TickFiles((file,)).digits
+            digits = TickFiles((file,), options=tick_options(settings)).digits
         except StartError as error:
             yield Finding("ticks", ok=False, text=str(error))
         else:

@@ -6,11 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mt4pump.manager_api.manager import Manager, ManagerFactory
 from mt4pump.publishing.publisher import Publisher
 from mt4pump.settings import Settings
+
+if TYPE_CHECKING:
+    from mt4pump.simulator.tick_formats import TickOptions
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ def simulator_source(settings: Settings) -> Source:
     simulator = Simulator(
         SimulatorOptions(
             ticks=settings.ticks,
+            tick_options=tick_options(settings),
             speed=settings.speed,
             seed=settings.seed,
             rate=settings.rate,
@@ -87,6 +91,13 @@ def simulator_source(settings: Settings) -> Source:
     if faults.touch_messages:
         publisher = partial(FaultyPublisher, faults=faults, tally=tally, seed=settings.seed)
     return Source(simulator.manager, counters, simulator.start, simulator.stop, publisher)
+
+
+def tick_options(settings: Settings) -> TickOptions:
+    """Return what the settings tell about tick files that do not tell it themselves."""
+    from mt4pump.simulator.tick_formats import TickOptions  # noqa: PLC0415
+
+    return TickOptions(settings.tick_symbol, settings.tick_zone, settings.tick_dates)
 
 
 def _nothing() -> None:

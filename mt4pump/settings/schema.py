@@ -27,6 +27,8 @@ from mt4pump.settings.values import (
     Servers,
     Speed,
     SymbolPatterns,
+    TickSymbol,
+    TickZone,
     UserFields,
     WireFaultTexts,
     lower,
@@ -181,7 +183,21 @@ class Settings(BaseSettings):
     )
     data_dir: PathValue = _in(CARE, "folder for what the daemon and the library keep", default_factory=_data_dir)
 
-    ticks: Paths = _in(SIMULATOR, "tick files to replay (CSV: time_ms,symbol,bid,ask) in place of a random market", ())
+    ticks: Paths = _in(
+        SIMULATOR,
+        "tick files to replay in place of a random market: CSV time_ms,symbol,bid,ask, or as MT5, Dukascopy, HistData, "
+        "TrueFX have them",
+        (),
+    )
+    tick_symbol: TickSymbol = _in(SIMULATOR, "symbol of tick files that have none; else from the file's name", "")
+    tick_zone: TickZone = _in(
+        SIMULATOR,
+        "time zone of dates in tick files, as UTC, +02:00 or Europe/Athens; else the format's own, or UTC",
+        "",
+    )
+    tick_dates: Annotated[Literal["dmy", "mdy"], BeforeValidator(lower)] | None = _in(
+        SIMULATOR, "whether dates as 02/03/2010 in tick files begin with the day (dmy) or the month (mdy)"
+    )
     speed: Speed = _in(SIMULATOR, "replay at this many times the original pace, or max", 1.0)
     rate: Rate = _in(SIMULATOR, "quotes per second of the random market, or max", 200.0)
     seed: Annotated[int, Field(ge=0)] = _in(SIMULATOR, "start of the random numbers: the same gives the same run", 1)

@@ -21,6 +21,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from mt4pump.manager_api.layout import MAIL_BOX, MAIL_PERSONAL, USER_RECORD
 from mt4pump.manager_api.record import PERSONAL, PUBLIC, Record
 from mt4pump.publishing.wire_faults import wire_faults_of
+from mt4pump.simulator.tick_clock import zone_of
+from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX
 
 PORT_MAX = 65_535
 IPC_PATH_MAX_BYTES = 103
@@ -107,6 +109,20 @@ def encoding(name: str) -> str:
     if not ascii_stays:
         raise ValueError(f"{name!r} is not a code page that contains ASCII; {example}")
     return name
+
+
+def tick_symbol(text: str) -> str:
+    """Check a symbol for tick files; empty: none."""
+    if text and not re.fullmatch(SYMBOL, text):
+        raise ValueError(f"{text!r} is not 1 to {SYMBOL_CHARS_MAX} ASCII characters without spaces; write it as EURUSD")
+    return text
+
+
+def tick_zone(text: str) -> str:
+    """Check a time zone for tick files; empty: none."""
+    if text:
+        zone_of(text)
+    return text
 
 
 def user_field(name: str) -> str:
@@ -206,6 +222,8 @@ MailFields = Annotated[tuple[Annotated[str, AfterValidator(mail_field)], ...], B
 Paths = Annotated[tuple[PathValue, ...], BeforeValidator(comma_separated)]
 Faults = Annotated[tuple[Annotated[str, AfterValidator(fault)], ...], BeforeValidator(comma_separated)]
 WireFaultTexts = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(wire_faults)]
+TickSymbol = Annotated[str, AfterValidator(tick_symbol)]
+TickZone = Annotated[str, AfterValidator(tick_zone)]
 Encoding = Annotated[str, AfterValidator(encoding)]
 Endpoint = Annotated[str, AfterValidator(endpoint)]
 EndpointOrNone = Annotated[Endpoint | None, BeforeValidator(none_or_text)]

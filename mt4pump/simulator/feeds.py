@@ -17,7 +17,8 @@ from mt4pump.simulator.market import Instrument
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.pace import Pace
 from mt4pump.simulator.symbols import specification_of
-from mt4pump.simulator.ticks import Tick, TickFiles
+from mt4pump.simulator.tick_rows import Tick
+from mt4pump.simulator.ticks import TickFiles
 from mt4pump.simulator.world import PutQuote, World
 
 CHUNK = 256

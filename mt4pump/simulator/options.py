@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mt4pump.simulator.faults import Fault
+from mt4pump.simulator.tick_formats import TickOptions
 
 ACCOUNTS_LIMIT = 100_000
 QUARTER_HOUR_S = 900
@@ -20,6 +21,7 @@ class SimulatorOptions:
 
     Attributes:
         ticks: Tick files (`mt4pump.simulator.ticks`) to replay instead of the random walk.
+        tick_options: What those files do not tell themselves: symbol, time zone, order of day and month.
         speed: Pace of a replay as a multiple of the original; infinite: flat out.
         repeat: How often the tick files are played, one pass after the other, times moved on.
         seed: Seed of everything random.
@@ -35,6 +37,7 @@ class SimulatorOptions:
     """
 
     ticks: tuple[Path, ...] = ()
+    tick_options: TickOptions = field(default_factory=TickOptions)
     speed: float = 1.0
     repeat: int = 1
     seed: int = 1

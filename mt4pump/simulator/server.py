@@ -61,7 +61,7 @@ class Simulator:
         self.line = QuoteLine(options.quote_buffer, self._wake.set)
         self.delivery = Delivery()
         self.reception = Reception(self.delivery)
-        self.files = TickFiles(options.ticks, options.repeat) if options.ticks else None
+        self.files = TickFiles(options.ticks, options.repeat, options.tick_options) if options.ticks else None
         self.world, self.feed = self._build()
         self.world.stage.emit = self.delivery.emit
         self.world.ring = self.delivery.ring

@@ -113,7 +113,7 @@ def test_tick_files_are_looked_into(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_text("time_ms,symbol,bid,ask\n1577916000065,EURUSD,1.12120,1.12172\n", encoding="utf-8")
     bad.write_text("time,bid\n", encoding="utf-8")
-    found = list(tick_files((good, bad, tmp_path / "gone.csv")))
+    found = list(tick_files(Settings(source="simulator", ticks=(good, bad, tmp_path / "gone.csv"))))
     assert [finding.ok for finding in found] == [True, False, False]
     assert found[0].text == f"{good}: EURUSD"
     assert "bad.csv" in found[1].text

@@ -8,7 +8,7 @@ from heapq import merge
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import StartError
@@ -20,6 +20,8 @@ from mt4pump.simulator.faults import parse_fault
 from mt4pump.simulator.market import WIDEST_SPREAD
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
+from mt4pump.simulator.tick_clock import LAST_TIME_MS
+from mt4pump.simulator.tick_rows import are_odd
 
 from .reader import REAL_TICKS, Reader, running, wait_for, write_ticks
 
@@ -88,7 +90,7 @@ PRICES = st.sampled_from(
     ["0", "-1", "0.00000001", "1.5", "-0.00000001", "999999999999", "-999999999999", "1234567.12345678"]
 )
 ROWS = st.tuples(
-    st.sampled_from([0, 1, 1_700_000_000_000, ticks.LAST_TIME_MS]),
+    st.sampled_from([0, 1, 1_700_000_000_000, LAST_TIME_MS]),
     st.sampled_from(["EURUSD", "USDJPY", "EURJPY", "SEKNOK", "AUDCAD", "XAUUSD", "DE40", "BTCUSDT", "!"]),
     PRICES, PRICES,
 )  # fmt: skip
@@ -99,6 +101,8 @@ ROWS = st.tuples(
 def test_no_row_that_is_taken_ends_the_simulator(
     tmp_path: Path, rows: list[tuple[int, str, str, str]], seed: int, hours: int
 ) -> None:
+    usable = [row for row in rows if not are_odd(float(row[2]), float(row[3]))]
+    assume(usable)
     path = write_ticks(tmp_path / "a.csv", *(",".join(map(str, row)) for row in rows))
     simulator = Simulator(SimulatorOptions(ticks=(path,), seed=seed, speed=math.inf, server_utc_offset_s=hours * 3600))
     quotes: list[bytes] = []
@@ -108,7 +112,7 @@ def test_no_row_that_is_taken_ends_the_simulator(
         simulator._do("burst", 6)
         for make in simulator.world.tables.values():
             make()
-    assert len(quotes) == len(rows)
+    assert len(quotes) == len(usable)
 
 
 def test_nothing_moves_before_the_first_session(tmp_path: Path) -> None:

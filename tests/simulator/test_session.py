@@ -11,7 +11,7 @@ import pytest
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
 from mt4pump.manager_api.codes import PumpCode, PumpFlag
 from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, PLUGIN_CFG, SYMBOL_INFO
+from mt4pump.manager_api.layout import MAIL_BOX, MAIL_PERSONAL, NEWS_TOPIC, PLUGIN_CFG, SYMBOL_INFO
 from mt4pump.manager_api.manager import TABLES, Manager
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
@@ -276,7 +276,7 @@ def test_the_last_mail_is_its_record_and_its_body() -> None:
         reader.read_until(lambda: PumpCode.UPDATE_MAIL in reader.codes())
         mail = reader.manager.last_mail()
         assert mail
-        fields = Decoder(MAIL_BOX)(mail[: MAIL_BOX.size])
+        fields = Decoder(MAIL_BOX, personal=MAIL_PERSONAL)(mail[: MAIL_BOX.size])
         assert fields["subject"]
         assert len(mail) == MAIL_BOX.size + fields["bodylen"]
 
