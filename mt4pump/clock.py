@@ -34,6 +34,33 @@ class CarriedClock:
             self._offset_ns += difference_ns
 
 
+class ProvenClock:
+    """Wall-clock time for deleting by age, which a jump ahead moves only slowly.
+
+    A clock that is far ahead of where it was may be wrong, or the machine was off: nobody can tell. So the proven time
+    follows the wall clock at ``1 + extra`` seconds per second of the monotonic clock ``now_s``, from ``start_ns`` on,
+    and is never ahead of the wall clock. `proven_ns` never goes back, so that a clock that was set back for a while
+    does not have to be caught up with. ``ahead_s`` is how far the wall clock is ahead of what is proven.
+    """
+
+    def __init__(self, start_ns: int, now_ns: NowNs, now_s: Callable[[], float], extra: float) -> None:
+        self.proven_ns = start_ns
+        self.ahead_s = 0.0
+        self._now_ns = now_ns
+        self._now_s = now_s
+        self._rate_ns = (1.0 + extra) * 1e9
+        self._read_at_s = now_s()
+
+    def read(self) -> int:
+        """Return ns since 1970."""
+        now_ns, now_s = self._now_ns(), self._now_s()
+        reach_ns = self.proven_ns + int(max(0.0, now_s - self._read_at_s) * self._rate_ns)
+        self._read_at_s = now_s
+        self.proven_ns = max(self.proven_ns, min(now_ns, reach_ns))
+        self.ahead_s = max(0, now_ns - self.proven_ns) / 1e9
+        return min(now_ns, self.proven_ns)
+
+
 def _nothing() -> None:
     """Take the place of `CarriedClock.anchor` where the system's clock is fine enough."""
 

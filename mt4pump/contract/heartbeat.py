@@ -29,6 +29,13 @@ JOURNAL: Specs = {
     "first_offset": Spec(UINT, "oldest event that is still stored; 0: none"),
     "size_bytes": Spec(UINT, "size of the file", "bytes"),
     "wal_bytes": Spec(UINT, "size of its write-ahead log", "bytes"),
+    "wal_limit_bytes": Spec(UINT, "size from which that log is begun anew, unless another program holds it", "bytes"),
+    "wal_held_s": Spec(
+        FLOAT, "how long a transaction of another program has kept that log from being emptied; 0: none does", "s"
+    ),
+    "clock_ahead_s": Spec(
+        FLOAT, "how far the machine's clock is ahead of the time that retention believes, as after a jump", "s"
+    ),
     "error": Spec(STR, "why the last commit failed; empty: it worked"),
 }
 

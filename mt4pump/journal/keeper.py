@@ -8,7 +8,7 @@ from contextlib import closing
 from threading import Event, Lock, Thread
 
 from mt4pump.journal.faults import FAULTS
-from mt4pump.journal.schema import BUSY_WAIT_S, WAL_LIMIT_BYTES, connect, pragma
+from mt4pump.journal.schema import BUSY_WAIT_S, connect, pragma
 from mt4pump.journal.store import Store, sync_file
 
 LOOK_EVERY_S = 1.0
@@ -18,13 +18,16 @@ CHECKPOINT_AT_LEAST_S = 10.0
 HURRY_ROUNDS = 10
 QUICK_PAGES = 500
 """What the pump thread may move itself: some milliseconds."""
+CHECKPOINT_SHARE = 8
+"""Which part of the log's limit may wait to be moved, where that is less than `CHECKPOINT_BYTES`."""
 
 
 class Keeper(Thread):
     """Looks after one `Store` with a connection of its own. ``trouble`` is what ended it.
 
     ``kept_bytes`` is how much of `Store.bytes_written` is in the file; ``checkpointing`` is held while it moves.
-    ``restart_wanted`` asks the pump thread to begin the log anew, just when that is quick.
+    ``restart_wanted`` asks the pump thread to begin the log anew, just when that is quick. ``held_since_s`` (monotonic)
+    is since when a transaction of another program has kept the log from being moved, None while none does.
     """
 
     def __init__(self, store: Store) -> None:
@@ -33,6 +36,8 @@ class Keeper(Thread):
         self.kept_bytes = 0
         self.checkpointing = Lock()
         self.restart_wanted = False
+        self.held_since_s: float | None = None
+        self._moved = 0
         self._store = store
         self._kept_at_s = time.monotonic()
         self._ending = Event()
@@ -46,7 +51,7 @@ class Keeper(Thread):
                 pragma(connection, "synchronous", "NORMAL")
                 while not self._ending.wait(LOOK_EVERY_S):
                     self._sync_reserve()
-                    if self._is_due():
+                    if self._is_due() or self.held_since_s is not None:
                         self._checkpoint(connection)
                         self._bound_wal(connection)
         except FAULTS as error:
@@ -59,7 +64,9 @@ class Keeper(Thread):
     def _is_due(self) -> bool:
         waiting = self._store.bytes_written - self.kept_bytes
         late = time.monotonic() - self._kept_at_s >= CHECKPOINT_AT_LEAST_S
-        return waiting >= CHECKPOINT_BYTES or (late and waiting > 0)
+        return waiting >= min(CHECKPOINT_BYTES, self._store.wal_limit_bytes // CHECKPOINT_SHARE) or (
+            late and waiting > 0
+        )
 
     def _checkpoint(self, connection: sqlite3.Connection) -> int:
         """Move what is in the log; return how many pages came or stayed meanwhile."""
@@ -67,14 +74,22 @@ class Keeper(Thread):
         with self.checkpointing:
             _, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self.kept_bytes = written
-        self._kept_at_s = time.monotonic()
+        self._kept_at_s = now_s = time.monotonic()
+        # Without a reader in the way each round gets further: the log's beginning, at least, or what came since.
+        if pages - moved <= QUICK_PAGES or moved != self._moved:
+            self.held_since_s = None
+        elif self.held_since_s is None:
+            self.held_since_s = now_s
+        self._moved = moved
         return int(pages) - int(moved)
 
     def _bound_wal(self, connection: sqlite3.Connection) -> None:
         """Catch up with a log that grew too large as commits never paused; the rest is quick for the pump thread."""
-        if self._store.wal_bytes() < WAL_LIMIT_BYTES:
+        if self._store.wal_bytes() < self._store.wal_limit_bytes:
             return
         for _ in range(HURRY_ROUNDS):
+            if self.held_since_s is not None:
+                return
             if self._checkpoint(connection) <= QUICK_PAGES:
                 self.restart_wanted = True
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Before:
     base: int = 0
 
 
-def open_store(path: Path, options: JournalOptions, now_ns: NowNs, before: Before) -> Store:
+def open_store(path: Path, options: JournalOptions, now_ns: NowNs, now_s: Callable[[], float], before: Before) -> Store:
     """Open the journal, or create it; raises what is in `faults.FAULTS`."""
     make_folder(path.parent)
     if path.is_dir():
@@ -61,11 +61,11 @@ def open_store(path: Path, options: JournalOptions, now_ns: NowNs, before: Befor
     connection = connect(path, wait_s=BUSY_WAIT_S)
     try:
         new = is_new(connection)
-        prepare(connection, options.synchronous)
+        prepare(connection, options)
         if new:
             create(connection, max(before.base, before.last), now_ns())
         marks = read_meta(connection)
-        store = Store(path, connection, options, marks, now_ns)
+        store = Store(path, connection, options, marks=marks, now_ns=now_ns, now_s=now_s)
         _begin_life(store, options, marks, before, had_wal=had_wal or new)
     except BaseException:
         connection.close()

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SYNCHRONOUS = ("off", "normal", "full", "extra")
+WAL_LIMIT_BYTES = 256 * 2**20
+"""A log beyond it is begun anew by force. Up to it the file is kept: writing over it costs half of making it longer."""
+WAL_SHARE = 4
+"""Which part of ``max_bytes`` the write-ahead log may take, at most."""
+WAL_HELD_LEAST_BYTES = 256 * 2**20
 SYNCED_LEVELS = ("full", "extra")
 """Levels at which a commit is on the disk when it returns."""
 
@@ -27,10 +32,15 @@ class JournalOptions:
     given again: the daemon skips behind a mark that it had put on the disk ahead of time, and a replay across the
     skipped offsets is not ``whole``.
 
-    Events older than ``max_age_s`` (seconds, by their ``ts``) are deleted, and the oldest ones when the file holds
-    more than ``max_bytes`` (0: no bound, for either). The file itself does not shrink: freed pages are used again.
-    The write-ahead log comes on top: 256 MiB and the writes of a few seconds (512 MiB where commits never pause), as
-    long as no other program holds it.
+    Events older than ``max_age_s`` (seconds) are deleted, and the oldest ones when the file and ``wal_limit_bytes`` of
+    its write-ahead log hold more than ``max_bytes`` (0: no bound, for either). The file itself does not shrink: freed
+    pages are used again. Age is measured by the highest ``ts`` up to the event, and by a clock that believes a jump
+    ahead only slowly (`ProvenClock`): a day per hour, or ``max_age_s`` per hour where that is less. So an event may be
+    kept longer, by as much as a clock was wrong when it was stored, but none goes because of a moment's wrong clock.
+
+    The write-ahead log is begun anew at ``wal_limit_bytes`` (twice that where commits never pause), as long as no
+    other program holds it by a transaction that stays open. While one does, it grows, which is counted and logged; at
+    ``wal_max_bytes`` nothing more is stored until that program lets go.
     ``identity`` names whose open orders the mirror holds: source, login and servers.
     """
 
@@ -38,6 +48,16 @@ class JournalOptions:
     max_age_s: float = 7 * 86400
     max_bytes: int = 4 * 2**30
     identity: str = ""
+
+    @property
+    def wal_limit_bytes(self) -> int:
+        """Return the size from which the write-ahead log is begun anew."""
+        return min(WAL_LIMIT_BYTES, self.max_bytes // WAL_SHARE) if self.max_bytes else WAL_LIMIT_BYTES
+
+    @property
+    def wal_max_bytes(self) -> int:
+        """Return the size at which a write-ahead log that is held takes nothing more; 0 for no bound."""
+        return max(self.max_bytes, WAL_HELD_LEAST_BYTES) if self.max_bytes else 0
 
     def __post_init__(self) -> None:
         """Refuse a level that SQLite would silently take for another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from mt4pump.clock import NowNs
+from mt4pump.clock import ProvenClock
 from mt4pump.journal.options import JournalOptions
 from mt4pump.journal.schema import pragma, write_meta
 
@@ -21,14 +21,14 @@ class Retention:
     rows, ``size_bytes`` is the pages in use, as of the last look.
     """
 
-    def __init__(self, connection: sqlite3.Connection, options: JournalOptions, now_ns: NowNs) -> None:
+    def __init__(self, connection: sqlite3.Connection, options: JournalOptions, clock: ProvenClock) -> None:
         self.deleted = 0
         self.size_bytes = 0
         self.behind = False
         self._connection = connection
         self._max_age_ns = int(options.max_age_s * 1e9)
-        self._max_bytes = options.max_bytes
-        self._now_ns = now_ns
+        self._max_bytes = options.max_bytes - options.wal_limit_bytes if options.max_bytes else 0
+        self._clock = clock
         self._owed = 0
         self.first = self._lowest()
         self.look()
@@ -41,7 +41,7 @@ class Retention:
         self._owed = 0
         if self._max_bytes and self.size_bytes > self._max_bytes:
             self._owed = -(-(self.size_bytes - self._max_bytes) // self._bytes_per_row())
-        self.behind = self._owed > 0 or self._oldest_ts() < self._cutoff_ts()
+        self.behind = self._owed > 0 or self._oldest() < self._cutoff()
 
     def step(self, rows: int, needs_from: int) -> bool:
         """Delete up to ``rows`` of the oldest rows, none from ``needs_from`` on; False when there was nothing to do."""
@@ -69,12 +69,13 @@ class Retention:
 
     def _over_age(self, rows: int) -> int:
         """Return the first offset to keep among the oldest ``rows`` by their age; 0 when none is too old."""
-        cutoff_ts = self._cutoff_ts()
-        if self._oldest_ts() >= cutoff_ts:
+        cutoff = self._cutoff()
+        if self._oldest() >= cutoff:
             return 0
         young = self._connection.execute(
-            'SELECT min("offset") FROM (SELECT "offset", ts FROM events ORDER BY "offset" LIMIT ?) WHERE ts >= ?',
-            (rows, cutoff_ts),
+            'SELECT min("offset") FROM (SELECT "offset", reached FROM events ORDER BY "offset" LIMIT ?) '
+            "WHERE reached >= ?",
+            (rows, cutoff),
         ).fetchone()[0]
         return self._nth(rows) if young is None else int(young)
 
@@ -85,11 +86,12 @@ class Retention:
         ).fetchone()[0]
         return 0 if found is None else int(found) + 1
 
-    def _cutoff_ts(self) -> int:
-        return self._now_ns() - self._max_age_ns if self._max_age_ns > 0 else 0
+    def _cutoff(self) -> int:
+        return self._clock.read() - self._max_age_ns if self._max_age_ns > 0 else 0
 
-    def _oldest_ts(self) -> int:
-        row = self._connection.execute('SELECT ts FROM events ORDER BY "offset" LIMIT 1').fetchone()
+    def _oldest(self) -> int:
+        """Return when the oldest event came: not its own ts, which a clock that was set back makes too old."""
+        row = self._connection.execute('SELECT reached FROM events ORDER BY "offset" LIMIT 1').fetchone()
         return 2**63 if row is None else int(row[0])
 
     def _lowest(self) -> int:

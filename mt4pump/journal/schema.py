@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mt4pump.journal.faults import DAMAGED, FileTrouble
+from mt4pump.journal.options import JournalOptions
 from mt4pump.journal.statements import PUT_META
 
 VERSION = 2
@@ -19,8 +20,6 @@ BUSY_WAIT_S = 0.05
 """How long the pump thread waits for another process that holds the file."""
 READER_WAIT_S = 1.0
 CACHE_KIB = 32 * 1024
-WAL_LIMIT_BYTES = 256 * 2**20
-"""A log beyond it is begun anew by force. Up to it the file is kept: writing over it costs half of making it longer."""
 
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -43,6 +42,7 @@ BEGINNING: dict[str, Any] = {
     "forgotten": 0,  # last offset deleted by retention
     "forgotten_until": 0,  # highest ts deleted by retention
     "kinds_at": 0,  # up to which offset the table of kinds is right
+    "proven_ts": 0,  # the time that retention has believed, ns since 1970; 0: not stored yet
     "disorder": 0,  # last offset whose ts was far below one before it: the clock was set back
     "reserved": 0,  # no event above this offset was published before the mark was on the disk
     "clean": 1,  # 0 while a daemon has the file open
@@ -59,15 +59,15 @@ def connect(path: Path, *, wait_s: float, read_only: bool = False) -> sqlite3.Co
     )
 
 
-def prepare(connection: sqlite3.Connection, synchronous: str) -> None:
+def prepare(connection: sqlite3.Connection, options: JournalOptions) -> None:
     """Set what holds for a connection that writes; checkpoints are the keeper's, never a commit's."""
     pragma(connection, "page_size", PAGE_BYTES)  # holds for a new file only
     mode = pragma(connection, "journal_mode", "WAL")
     if mode != "wal":
         raise FileTrouble("no_wal", f"no write-ahead log possible here (mode {mode}): use a local disk for data_dir")
-    pragma(connection, "synchronous", synchronous)
+    pragma(connection, "synchronous", options.synchronous)
     pragma(connection, "wal_autocheckpoint", 0)
-    pragma(connection, "journal_size_limit", WAL_LIMIT_BYTES)
+    pragma(connection, "journal_size_limit", options.wal_limit_bytes)
     pragma(connection, "cache_size", -CACHE_KIB)
     pragma(connection, "secure_delete", "OFF")  # some builds overwrite what retention deletes, page by page
     pragma(connection, "temp_store", "MEMORY")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mt4pump.clock import NowNs
+from mt4pump.clock import NowNs, ProvenClock
 from mt4pump.journal.damage import companion
 from mt4pump.journal.faults import DAMAGED, FileTrouble
 from mt4pump.journal.mirror import Mirror
@@ -24,6 +24,9 @@ KINDS_EVERY = 1000
 """Events between two writings of the table of kinds; opening reads those behind it."""
 MIRROR_BEHIND_LIMIT = 10_000
 """Orders that the mirror may be behind before a commit brings it up to date; `Store.tend` does it each second."""
+CLOCK_EVERY_NS = 60 * 10**9
+BELIEF_LIMIT = 24.0
+"""Hours of a jump ahead of the clock that an hour proves, at most."""
 DISORDER_NS = 60 * 10**9
 """A ``ts`` that far below the highest one means that the clock was set back."""
 
@@ -36,7 +39,14 @@ class Store:
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, options: JournalOptions, marks: dict[str, Any], now_ns: NowNs
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        options: JournalOptions,
+        *,
+        marks: dict[str, Any],
+        now_ns: NowNs,
+        now_s: Callable[[], float],
     ) -> None:
         self.path = path
         self.wal = companion(path, "-wal")
@@ -49,10 +59,14 @@ class Store:
         self.late_syncs = 0
         self.reserved = self.reserved_synced = int(marks["reserved"])
         self.mirror = Mirror(connection, options.identity, marks)
-        self.retention = Retention(connection, options, now_ns)
+        self.wal_limit_bytes, self.wal_max_bytes = options.wal_limit_bytes, options.wal_max_bytes
         self._synchronous = options.synchronous
         self._synced = options.synchronous in SYNCED_LEVELS
         self._reached = self._read_reached(marks)
+        extra = min(max(options.max_age_s / 3600, 1.0), BELIEF_LIMIT)
+        self._proven_kept = int(marks["proven_ts"])
+        self.clock = ProvenClock(self._proven_kept or self._reached or now_ns(), now_ns, now_s, extra)
+        self.retention = Retention(connection, options, self.clock)
         self._disorder = int(marks["disorder"])
         self._disorder_kept = self._disorder
         self._kinds_at = int(marks["kinds_at"])
@@ -98,11 +112,12 @@ class Store:
         """Once a second: is the file still ours, then what commits put off: marks, retention."""
         self._check_place()
         self.retention.look()
-        if self.retention.behind or self._kinds_at < self.last:
+        if self.retention.behind or self._kinds_at < self.last or self._is_clock_due():
             self.connection.execute("BEGIN IMMEDIATE")
             kinds_at = self._write_kinds(self.last, self.kinds)
             self._catch_up_mirror(self.last)
             self.retention.step(STEP_ROWS, self.mirror.needs_from)
+            self._keep_clock()
             self._commit()
             self._kinds_at = kinds_at
 
@@ -128,19 +143,32 @@ class Store:
         """Return the size of the write-ahead log."""
         return self.wal.stat().st_size
 
-    def restart_wal(self) -> bool:
-        """Move all of the write-ahead log into the file, so that it begins anew; False when a reader is in the way."""
-        return not pragma(self.connection, "wal_checkpoint(RESTART)")
+    def restart_wal(self, *, shrink: bool = False) -> bool:
+        """Move all of the write-ahead log into the file, so that it begins anew; False when a reader is in the way.
+
+        With ``shrink`` its file is emptied; else it keeps its length, to be written over.
+        """
+        return not pragma(self.connection, f"wal_checkpoint({'TRUNCATE' if shrink else 'RESTART'})")
 
     def end_life(self) -> None:
         """Mark a clean end, on the disk, and empty the write-ahead log as far as readers let us."""
         self.tend()
-        self.mark({"clean": 1})
+        self.mark({"clean": 1, "proven_ts": self.clock.proven_ns})
         pragma(self.connection, "wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Let go of the file; an open transaction is undone."""
         self.connection.close()
+
+    def _is_clock_due(self) -> bool:
+        return self.clock.proven_ns - self._proven_kept >= CLOCK_EVERY_NS
+
+    def _keep_clock(self) -> None:
+        """Store the proven time now and then, so that the next run goes on from it."""
+        if self._is_clock_due():
+            self._proven_kept = self.clock.proven_ns
+            self._uncommitted_bytes += PAGE_BYTES
+            write_meta(self.connection, {"proven_ts": self._proven_kept})
 
     def _commit(self) -> None:
         self.connection.execute("COMMIT")

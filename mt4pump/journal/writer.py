@@ -15,7 +15,6 @@ from mt4pump.journal.keeper import Keeper
 from mt4pump.journal.opening import UNSTORED_MARK, Before, open_store
 from mt4pump.journal.options import JournalOptions
 from mt4pump.journal.rows import Stored, kind_name
-from mt4pump.journal.schema import WAL_LIMIT_BYTES
 from mt4pump.journal.store import Store
 from mt4pump.private_files import PRIVATE
 
@@ -71,6 +70,8 @@ class Journal:
         self._mirror_in_hand = False  # whether the caller knows all open orders better than the file
         self._mirror_read = False  # whether the caller knows those of the last life, if the file has any
         self._damaged = False
+        self._suspended = False  # the log is held, and as long as it may get
+        self._held_logged = False
         self._base = 0
         self._retry_s = RETRY_S
         self._retry_at_s = 0.0
@@ -79,7 +80,7 @@ class Journal:
     @property
     def durable(self) -> bool:
         """Whether the last commit, or opening, worked."""
-        return self._store is not None
+        return self._store is not None and not self._suspended
 
     @property
     def last_offsets(self) -> dict[str, int]:
@@ -130,7 +131,7 @@ class Journal:
         changed = orders if orders or not (events or self.has_mirror) else None
         self._mirror_in_hand |= changed is not None
         store = self._store
-        if store is None:
+        if store is None or self._suspended:
             self._count_unstored(len(events))
             return False
         if not events and changed is None:
@@ -162,6 +163,9 @@ class Journal:
                 self._open(all_orders() if self._mirror_in_hand else None)
             return
         try:
+            if self._suspended:
+                self._resume_if_free(store, all_orders)
+                return
             store.tend()
             self._look_after_keeper(store)
             self._bound_wal(store)
@@ -183,6 +187,9 @@ class Journal:
             "first_offset": store.retention.first if store else 0,
             "size_bytes": store.retention.size_bytes if store else 0,
             "wal_bytes": wal_bytes,
+            "wal_limit_bytes": self._options.wal_limit_bytes,
+            "wal_held_s": round(self._held_s(), 1),
+            "clock_ahead_s": round(store.clock.ahead_s, 1) if store else 0.0,
             "error": self.error,
         }
 
@@ -232,14 +239,14 @@ class Journal:
         if self._damaged:
             self._set_aside()
         try:
-            return open_store(self._path, self._options, self._now_ns, self._before())
+            return open_store(self._path, self._options, self._now_ns, self._now_s, self._before())
         except FAULTS as error:
             if not is_damage(error):
                 raise
             self._counts["errors"] += 1
             self.complaints.add(*explain(error, self._path, "opening the journal"))
             self._set_aside()
-        return open_store(self._path, self._options, self._now_ns, self._before())
+        return open_store(self._path, self._options, self._now_ns, self._now_s, self._before())
 
     def _before(self) -> Before:
         return Before(
@@ -280,19 +287,54 @@ class Journal:
         self._keeper.start()
 
     def _bound_wal(self, store: Store) -> None:
-        """Begin a log anew by force that the keeper did not get hold of."""
+        """Begin a log anew by force that the keeper did not get hold of; one that is held may grow up to a bound."""
         size = store.wal_bytes()
-        if size >= WAL_FORCE * WAL_LIMIT_BYTES and not self._restart_wal(store):
-            self.complaints.add("wal_held", f"{store.wal}: {size} bytes, and a reader is in the way of emptying it")
+        if self._held_s():
+            self._report_held(store, size)
+            return
+        self._held_logged = False
+        if size >= WAL_FORCE * store.wal_limit_bytes:
+            self._restart_wal(store, shrink=True)
+        elif self._keeper is not None and self._keeper.restart_wanted:
+            self._restart_wal(store)
 
-    def _restart_wal(self, store: Store) -> bool:
+    def _held_s(self) -> float:
+        """Return how long a transaction of another program has been in the way of emptying the log; 0: none is."""
+        since_s = self._keeper.held_since_s if self._keeper is not None else None
+        return 0.0 if since_s is None else max(time.monotonic() - since_s, 0.1)
+
+    def _report_held(self, store: Store, size: int) -> None:
+        """Count and log once that the log is held, and store nothing more when it is as long as it may get."""
+        cure = (
+            "end that program's transaction (a backup, an sqlite3 shell, a scanner), or copy the file and read the copy"
+        )
+        if size >= store.wal_limit_bytes and not self._held_logged:
+            self._held_logged = True
+            text = f"{store.wal}: {size} bytes: another program's open transaction keeps it from being emptied: {cure}"
+            self.complaints.add("wal_held", text)
+        if store.wal_max_bytes and size >= store.wal_max_bytes:
+            self._suspended = True
+            self._counts["errors"] += 1
+            self.error = f"{store.wal}: {size} bytes, held by another program's open transaction: {cure}"
+            self.complaints.add("wal_full", f"events are published unstored from here on: {self.error}")
+
+    def _resume_if_free(self, store: Store, all_orders: Callable[[], Mapping[int, bytes]]) -> None:
+        """Store again once nobody holds the log any more."""
+        self._look_after_keeper(store)
+        if self._held_s() or not self._restart_wal(store, shrink=True):
+            return
+        self._suspended = self._held_logged = False
+        self._let_go()
+        self._open(all_orders() if self._mirror_in_hand else None)
+
+    def _restart_wal(self, store: Store, *, shrink: bool = False) -> bool:
         """Begin the log anew, unless the keeper is at work on it: then True, too, as its turn comes again."""
         keeper = self._keeper
         if keeper is None or not keeper.checkpointing.acquire(blocking=False):
             return True
         try:
             keeper.restart_wanted = False
-            restarted = store.restart_wal()
+            restarted = store.restart_wal(shrink=shrink)
         finally:
             keeper.checkpointing.release()
         self.wal_restarts += restarted
@@ -301,6 +343,7 @@ class Journal:
     def _fail(self, error: BaseException, doing: str) -> None:
         """Tell, let go of the file, and have `tend` try again later."""
         fault = explain(error, self._path, doing)
+        self._suspended = False
         self.error = fault.text
         self._damaged |= is_damage(error)
         self._counts["errors"] += 1

@@ -145,7 +145,9 @@ class Settings(BaseSettings):
         JOURNAL, "seconds after which stored events may be deleted; 0 for no limit", 7 * 86_400.0
     )
     journal_max_bytes: ByteSize = _in(
-        JOURNAL, "size of the journal above which its oldest events are deleted, as 500MB or 4GiB", 4 * 1024**3
+        JOURNAL,
+        "size of the journal, write-ahead log included, above which its oldest events are deleted, as 500MB or 4GiB",
+        4 * 1024**3,
     )
 
     inbox_limit: Annotated[int, Field(ge=1, le=100_000_000)] = _in(

@@ -1,16 +1,18 @@
 """The write-ahead log is moved into the file by the keeper, and bounded by the pump thread."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from mt4pump.journal import JournalReader
+from mt4pump.journal import Journal, JournalOptions, JournalReader
 from mt4pump.journal import keeper as keeper_module
+from mt4pump.journal import options as options_module
 from mt4pump.journal import store as store_module
 from mt4pump.journal import writer as writer_module
-from tests.journal.making import Clock, add, events, nothing, open_journal, opened, read_all, wait_for
+from tests.journal.making import Clock, add, events, nothing, open_journal, opened, wait_for
 
 
 @pytest.fixture
@@ -62,52 +64,159 @@ def test_the_keeper_syncs_the_mark_of_reserved_offsets(path: Path, monkeypatch: 
 
 
 def test_a_log_beyond_its_bound_is_begun_anew_at_the_keepers_word(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_module, "WAL_LIMIT_BYTES", 100_000)
-    with opened(path) as journal:
+    monkeypatch.setattr(writer_module, "WAL_FORCE", 1000)
+    with opened(path, JournalOptions(max_bytes=400_000)) as journal:
         keeper = journal._keeper
         assert keeper is not None
         add(journal, 500, size=500)
         wait_for(lambda: keeper.restart_wanted)
-        before = journal.vitals()["wal_bytes"]
+        before = number(journal, "wal_bytes")
         wait_for(lambda: word_taken(journal, keeper))
-        assert journal.vitals()["wal_bytes"] == before
+        assert number(journal, "wal_bytes") <= before
         assert journal.complaints.counts["wal_held"] == 0
         assert journal.wal_restarts > 0
 
 
-def word_taken(journal: writer_module.Journal, keeper: keeper_module.Keeper) -> bool:
+def word_taken(journal: Journal, keeper: keeper_module.Keeper) -> bool:
     add(journal, 1)
     return not keeper.restart_wanted
 
 
-def test_a_log_beyond_its_bound_is_begun_anew_unless_a_reader_holds_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer_module, "WAL_LIMIT_BYTES", 50_000)
-    with opened(path) as journal, closing(sqlite3.connect(path, isolation_level=None)) as other:
-        add(journal, 10)
+@contextmanager
+def foreign_transaction(path: Path) -> Iterator[None]:
+    """A backup, a shell or a scanner that reads from the file and does not end its transaction."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM events").fetchone()
-        add(journal, 500, size=500)
-        wait_for(lambda: held(journal))
+        yield
         other.execute("ROLLBACK")
-        wait_for(lambda: writes_over_its_beginning(journal))
-        assert journal.durable
-        stored = journal.last_offset
-    assert read_all(path) == list(range(1, stored + 1))
 
 
-def writes_over_its_beginning(journal: writer_module.Journal) -> bool:
-    """Whether the log did not grow with what was added. The keeper may be in the way for a moment."""
-    journal.tend(nothing)
-    before = journal.vitals()["wal_bytes"]
-    add(journal, 10)
-    return journal.vitals()["wal_bytes"] == before
+def until(journal: Journal, is_so: Callable[[], bool], clock: Clock | None = None) -> None:
+    """Tend and add until something holds."""
+
+    def goes_on() -> bool:
+        if clock is not None:
+            clock.advance(1)
+        journal.tend(nothing)
+        if not is_so():
+            journal.append(events(journal, *[b"trade.1"] * 20, body=b"x" * 500), {})
+            return False
+        return True
+
+    wait_for(goes_on)
 
 
-def held(journal: writer_module.Journal) -> bool:
-    journal.tend(nothing)
-    return journal.complaints.counts["wal_held"] > 0
+def tended(journal: Journal, orders: dict[int, bytes] | None = None) -> Journal:
+    journal.tend(lambda: orders or {})
+    return journal
+
+
+def number(journal: Journal, name: str) -> float:
+    found = journal.vitals()[name]
+    assert isinstance(found, int | float)
+    return found
+
+
+def test_a_log_that_a_foreign_transaction_holds_is_counted_and_logged_once_and_shrinks_afterwards(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = 400_000
+    with opened(path, JournalOptions(max_bytes=limit * 4)) as journal:
+        assert number(journal, "wal_limit_bytes") == limit
+        add(journal, 10)
+        with foreign_transaction(path):
+            until(journal, lambda: number(journal, "wal_bytes") > 8 * limit)
+            until(journal, lambda: number(journal, "wal_held_s") > 0)
+            assert journal.durable
+            assert journal.complaints.counts["wal_held"] == 1
+            assert caplog.text.count("another program's open transaction keeps it from being emptied") == 1
+        until(journal, lambda: number(journal, "wal_held_s") == 0)
+        until(journal, lambda: number(journal, "wal_bytes") <= limit)
+        assert journal.complaints.counts["wal_held"] == 1
+        with foreign_transaction(path):
+            until(journal, lambda: journal.complaints.counts["wal_held"] == 2)
+        assert (journal.durable, journal.vitals()["errors"], journal.vitals()["unstored"]) == (True, 0, 0)
+
+
+def test_a_log_that_is_held_shrinks_also_when_nothing_more_is_stored(path: Path) -> None:
+    with opened(path, JournalOptions(max_bytes=400_000)) as journal:
+        add(journal, 10)
+        with foreign_transaction(path):
+            until(journal, lambda: number(journal, "wal_bytes") > 1_000_000 and number(journal, "wal_held_s") > 0)
+        wait_for(lambda: number(tended(journal), "wal_bytes") <= 200_000)
+
+
+def test_a_log_that_is_held_takes_nothing_more_at_its_bound_and_all_goes_on_when_it_is_free(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(options_module, "WAL_HELD_LEAST_BYTES", 2_000_000)
+    orders = {5: b"an order"}
+    with opened(path, JournalOptions(max_bytes=400_000, identity="me")) as journal:
+        assert journal.append((), dict(orders))
+        add(journal, 10)
+        with foreign_transaction(path):
+            until(journal, lambda: not journal.durable)
+            size = number(journal, "wal_bytes")
+            assert 2_000_000 <= size < 4_000_000
+            stored = journal.last_offset
+            for _ in range(50):
+                assert not journal.append(events(journal, *[b"trade.1"] * 20, body=b"x" * 500), {6: b"another"})
+                journal.tend(lambda: orders)
+            assert (number(journal, "wal_bytes"), journal.last_offset) == (size, stored)
+            assert number(journal, "unstored") >= 1000
+            assert "held by another program's open transaction" in journal.error
+            assert journal.unstored_after == stored
+            assert journal.complaints.counts["wal_full"] == 1
+            assert "events are published unstored from here on" in caplog.text
+        wait_for(lambda: tended(journal, orders).durable)
+        assert (journal.error, journal.vitals()["error"]) == ("", "")
+        add(journal, 5)
+        assert number(journal, "wal_bytes") <= 200_000
+        assert journal.open_orders() == orders
+        last = journal.last_offset
+    with closing(JournalReader(path)) as reader:
+        assert not reader.page(after=stored - 1, to=None, prefixes=(), limit=1).whole
+        assert reader.page(after=last - 1, to=None, prefixes=(), limit=1).whole
+
+
+def test_a_daemon_that_ends_while_its_log_is_full_marks_the_break_at_its_next_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options_module, "WAL_HELD_LEAST_BYTES", 1_000_000)
+    with opened(path, JournalOptions(max_bytes=400_000)) as journal:
+        add(journal, 10)
+        with foreign_transaction(path):
+            until(journal, lambda: not journal.durable)
+            stored = journal.last_offset
+            journal.append(events(journal, b"trade.1"), {})
+            journal.close()
+    with opened(path) as journal:
+        add(journal, 1)
+        with closing(JournalReader(path)) as reader:
+            assert not reader.page(after=stored, to=None, prefixes=(), limit=1).whole
+
+
+def test_a_reader_that_moves_on_holds_nothing(path: Path) -> None:
+    """Our own reader, page by page, and any that begins a new transaction now and then."""
+    with opened(path, JournalOptions(max_bytes=400_000)) as journal, closing(JournalReader(path)) as reader:
+        add(journal, 10)
+        for _ in range(8):
+            until(journal, lambda: True)
+            add(journal, 200, size=500)
+            reader.page(after=0, to=None, prefixes=(), limit=1000)
+        until(journal, lambda: number(journal, "wal_bytes") <= 300_000)
+        assert journal.complaints.counts["wal_held"] == 0
+
+
+def test_the_bounds_follow_the_size_that_was_set() -> None:
+    mib = 2**20
+    assert JournalOptions().wal_limit_bytes == 256 * mib
+    assert JournalOptions(max_bytes=0).wal_limit_bytes == 256 * mib
+    assert JournalOptions(max_bytes=64 * mib).wal_limit_bytes == 16 * mib
+    assert JournalOptions(max_bytes=0).wal_max_bytes == 0
+    assert JournalOptions(max_bytes=64 * mib).wal_max_bytes == 256 * mib
+    assert JournalOptions(max_bytes=2**40).wal_max_bytes == 2**40
 
 
 def test_trouble_of_the_keeper_is_counted_and_a_new_one_begun(path: Path) -> None:

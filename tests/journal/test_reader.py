@@ -184,7 +184,7 @@ def test_since_is_whole_when_only_older_events_were_deleted(path: Path) -> None:
     with opened(path, clock=clock) as journal, closing(JournalReader(path)) as reader:
         add(journal, 3, ts=NOW_NS)
         add(journal, 3, ts=NOW_NS + 2 * HOUR_NS)
-        clock.ns = NOW_NS + 7 * 24 * HOUR_NS + HOUR_NS
+        clock.advance((7 * 24 + 1) * 3600)
         journal.tend(nothing)
         by_offset = reader.page(after=0, to=None, prefixes=(), limit=10)
         assert ([event.offset for event in by_offset.events], by_offset.first_available) == ([4, 5, 6], 4)

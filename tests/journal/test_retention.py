@@ -66,6 +66,109 @@ def test_an_event_stamped_in_the_future_is_not_deleted_early_nor_those_behind_it
         assert journal.vitals()["deleted"] == 0
 
 
+def test_a_clock_that_is_far_ahead_for_a_moment_deletes_nothing(path: Path) -> None:
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=7 * DAY_S), clock) as journal:
+        add(journal, 5, ts=clock.ns)
+        for jump_s in (30 * DAY_S, -30 * DAY_S, 3650 * DAY_S, -3650 * DAY_S, -400 * DAY_S, 400 * DAY_S):
+            clock.ns += jump_s * 10**9
+            for _ in range(12):
+                clock.advance(1)
+                add(journal, 1, ts=clock.ns)
+                journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 0
+        clock.advance(8 * DAY_S)
+        assert read_all(path) == list(range(1, 78))
+
+
+@pytest.mark.parametrize("max_age_s", [60, 3600, DAY_S, 30 * DAY_S])
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_age_limit_is_small_or_large_a_moment_ahead_deletes_nothing(
+    path: Path, max_age_s: int, *, restart: bool
+) -> None:
+    clock, options = Clock(), JournalOptions(max_age_s=max_age_s)
+    with opened(path, options, clock) as journal:
+        add(journal, 5, ts=clock.ns)
+        clock.ns += 60 * DAY_S * 10**9
+        for _ in range(12):
+            clock.advance(1)
+            journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 0
+        ahead_s = journal.vitals()["clock_ahead_s"]
+        assert isinstance(ahead_s, float)
+        assert ahead_s > 59 * DAY_S
+        if not restart:
+            return
+    for _ in range(3):
+        with opened(path, options, clock) as journal:
+            journal.tend(nothing)
+            assert (journal.vitals()["deleted"], journal.vitals()["first_offset"]) == (0, 1)
+            clock.advance(1)
+
+
+def test_after_weeks_when_the_machine_was_off_old_events_go_in_the_end(path: Path) -> None:
+    clock, options = Clock(), JournalOptions(max_age_s=7 * DAY_S)
+    with opened(path, options, clock) as journal:
+        add(journal, 5, ts=clock.ns)
+    clock.ns += 21 * DAY_S * 10**9
+    for _ in range(30):  # an hour of each start counts, as the time that is believed is stored
+        with opened(path, options, clock) as journal:
+            add(journal, 1, ts=clock.ns)
+            for _ in range(60):
+                clock.advance(60)
+                journal.tend(nothing)
+            if not journal.vitals()["clock_ahead_s"]:
+                break
+    else:
+        raise AssertionError("the clock was never believed")
+    assert read_all(path)[0] == 6
+
+
+def test_events_stamped_by_a_clock_that_is_behind_outlive_its_being_set_right(path: Path) -> None:
+    """A machine whose battery is empty starts in the past, and gets the time from the network a minute later."""
+    clock, options = Clock(), JournalOptions(max_age_s=7 * DAY_S)
+    with opened(path, options, clock) as journal:
+        add(journal, 5, ts=clock.ns)
+    clock.ns -= 400 * DAY_S * 10**9
+    with opened(path, options, clock) as journal:
+        add(journal, 5, ts=clock.ns)
+        clock.advance(60)
+        clock.ns += 400 * DAY_S * 10**9
+        add(journal, 1, ts=clock.ns)
+        for _ in range(60):
+            clock.advance(1)
+            journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 0
+        clock.advance(8 * DAY_S)
+        journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 11
+
+
+def test_a_clock_that_was_ahead_for_long_and_is_set_right_deletes_by_the_right_time(path: Path) -> None:
+    clock, options = Clock(), JournalOptions(max_age_s=7 * DAY_S)
+    with opened(path, options, clock) as journal:
+        clock.ns += 30 * DAY_S * 10**9
+        clock.advance(2 * DAY_S)
+        journal.tend(nothing)
+        clock.ns -= 30 * DAY_S * 10**9
+        add(journal, 5, ts=clock.ns)
+        clock.advance(6 * DAY_S)
+        journal.tend(nothing)
+        assert journal.vitals()["deleted"] == 0
+
+
+def test_file_and_log_together_stay_within_the_size(path: Path) -> None:
+    bound = 4 * 2**20
+    options = JournalOptions(max_bytes=bound)
+    with opened(path, options) as journal:
+        for _ in range(300):
+            add(journal, 50, size=700)
+            journal.tend(nothing)
+        size = journal.vitals()["size_bytes"]
+        assert isinstance(size, int)
+        assert size + options.wal_limit_bytes < 1.1 * bound
+
+
 def test_the_size_in_use_stays_near_its_bound_and_the_file_reuses_pages(path: Path) -> None:
     bound = 2 * 2**20
     with opened(path, JournalOptions(max_bytes=bound)) as journal:
@@ -85,8 +188,9 @@ def test_a_backlog_goes_in_bounded_steps_over_many_calls(path: Path, monkeypatch
         for _ in range(10):
             add(journal, 1000, size=300)
     clock = Clock()
-    clock.advance(30 * DAY_S)
+    clock.ns += 30 * DAY_S * 10**9
     with opened(path, clock=clock) as journal:
+        clock.s += 2 * DAY_S  # so long it takes until the clock is believed
         deleted = [0]
         for _ in range(60):
             add(journal, 100, ts=clock.ns)

@@ -209,7 +209,7 @@ def test_vitals_are_those_of_the_heartbeat(path: Path) -> None:
         vitals = journal.vitals()
     assert set(vitals) == {
         *("stored", "unstored", "commits", "errors", "set_aside", "deleted"),
-        *("first_offset", "size_bytes", "wal_bytes", "error"),
+        *("first_offset", "size_bytes", "wal_bytes", "wal_limit_bytes", "wal_held_s", "clock_ahead_s", "error"),
     }
     assert (vitals["stored"], vitals["commits"], vitals["first_offset"], vitals["error"]) == (2, 1, 1, "")
 

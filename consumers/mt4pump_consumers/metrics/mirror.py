@@ -133,6 +133,21 @@ ROWS = (
     Row("journal.deleted", "mt4pump_journal_deleted_events_total", "Stored events deleted by retention."),
     Row("journal.size_bytes", "mt4pump_journal_size_bytes", "Size of the journal's file."),
     Row("journal.wal_bytes", "mt4pump_journal_wal_bytes", "Size of the journal's write-ahead log."),
+    Row(
+        "journal.wal_limit_bytes",
+        "mt4pump_journal_wal_limit_bytes",
+        "Size from which the write-ahead log is begun anew, unless another program holds it.",
+    ),
+    Row(
+        "journal.wal_held_s",
+        "mt4pump_journal_wal_held_seconds",
+        "How long another program's transaction has kept the write-ahead log from being emptied; 0 if none does.",
+    ),
+    Row(
+        "journal.clock_ahead_s",
+        "mt4pump_journal_clock_ahead_seconds",
+        "How far the machine's clock is ahead of the time that the journal's retention believes.",
+    ),
     Row("subscriptions", "mt4pump_subscriptions", "Different prefixes that somebody is subscribed to."),
     Row("connections.now", "mt4pump_connections", "Subscribers' connections that are open."),
     Row(
