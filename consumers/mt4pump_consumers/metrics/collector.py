@@ -49,9 +49,13 @@ class MetricsCollector(Collector):
     """
 
     def __init__(
-        self, source: Source, tally: Tally, symbols: Symbols | None, rejected: Callable[[], int] = lambda: 0
+        self,
+        source: Source,
+        tally: Tally,
+        symbols: Symbols | None,
+        requests: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
-        self._source, self._tally, self._symbols, self._rejected = source, tally, symbols, rejected
+        self._source, self._tally, self._symbols, self._requests = source, tally, symbols, requests
 
     def describe(self) -> Iterator[Metric]:
         """Yield every metric; their names are what the registry needs."""
@@ -83,11 +87,11 @@ class MetricsCollector(Collector):
             "Times that reading was begun anew after an error.",
             self._source.restarts,
         )
-        yield CounterMetricFamily(
-            "mt4pump_exporter_rejected_requests_total",
-            "HTTP requests turned away, as too many were open.",
-            self._rejected(),
-        )
+        rejected, ended = self._requests()
+        text = "HTTP requests turned away, as too many were open."
+        yield CounterMetricFamily("mt4pump_exporter_rejected_requests_total", text, rejected)
+        text = "HTTP requests ended before their answer was taken, as they were slow."
+        yield CounterMetricFamily("mt4pump_exporter_slow_requests_total", text, ended)
 
 
 def own_version() -> str:

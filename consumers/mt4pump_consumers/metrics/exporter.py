@@ -92,7 +92,7 @@ def _server(settings: MetricsSettings, feed: Feed, tally: Tally, symbols: Symbol
         ) from error
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    registry.register(MetricsCollector(feed, tally, symbols, lambda: server.rejected))
+    registry.register(MetricsCollector(feed, tally, symbols, lambda: (server.rejected, server.ended)))
     return server
 
 

@@ -6,10 +6,16 @@ import logging
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.message import Message
+from http import HTTPStatus
+from http.client import LineTooLong
 from pathlib import Path
-from threading import BoundedSemaphore, Thread
-from typing import Any
+from threading import BoundedSemaphore, Lock, Thread
+from typing import Any, BinaryIO
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import make_wsgi_app
@@ -18,6 +24,13 @@ from prometheus_client.registry import CollectorRegistry
 
 REQUESTS_LIMIT = 16
 REQUEST_TIMEOUT_S = 10.0
+SLOW_ANSWER_S = 2.0
+"""So long may a client take its answer before it may have to give way."""
+GIVE_WAY_S = 1.0
+"""Time for the thread of a request that gives way to end."""
+HEAD_LIMIT_BYTES = 131_072
+SINGLE = ("Host", "Origin", "Authorization", "Content-Length", "Transfer-Encoding", "Content-Type")
+"""Headers that a request has once."""
 JOIN_S = 5.0
 PAGE = b"mt4pump metrics for Prometheus are at /metrics\n"
 MISSING = b"there is nothing here; metrics are at /metrics\n"
@@ -29,37 +42,104 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
+class LimitedReader:
+    """Reads lines up to `HEAD_LIMIT_BYTES` of them; the library alone would take 6 MB of headers."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, HEAD_LIMIT_BYTES
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Return the next line; raises LineTooLong, which the library answers."""
+        line = self._file.readline(limit)
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("header")
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class Handler(WSGIRequestHandler):
     """One request. Who sends nothing is hung up on; requests are not logged, as there is one every few seconds."""
 
     timeout = REQUEST_TIMEOUT_S
+    server: Server
+
+    def setup(self) -> None:
+        """Limit what is read."""
+        super().setup()
+        self.rfile = LimitedReader(self.rfile)  # type: ignore[assignment, arg-type]
+
+    def parse_request(self) -> bool:
+        """Read the request; return False when it was refused."""
+        if not super().parse_request():
+            return False
+        if fault := fault_in(self.headers, self.request_version):
+            self.send_error(HTTPStatus.BAD_REQUEST, fault)
+            return False
+        self.server.has_asked(self.connection)
+        return True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's own name
         """Log at the lowest level."""
         log.debug(format, *args)
 
 
-class Server(ThreadingWSGIServer):
-    """A thread per request, and no more than `REQUESTS_LIMIT` of them: who comes then is hung up on, and counted."""
+def fault_in(headers: Message, version: str) -> str:
+    """Return what is wrong with the headers of a request, empty when nothing is."""
+    for name in SINGLE:
+        if len(headers.get_all(name, [])) > 1:
+            return f"more than one {name} header"
+    if headers.defects or any("\n" in str(value) for value in headers.values()):
+        return "headers that cannot be read"
+    return "no Host header" if version == "HTTP/1.1" and "Host" not in headers else ""
 
-    rejected = 0
+
+@dataclass(slots=True)
+class Open:
+    """A request that is being answered: since when, since when it is whole (0: it is not), whether it was ended."""
+
+    since_s: float
+    asked_s: float = 0.0
+    is_ended: bool = False
+
+    def is_slow(self, now_s: float) -> bool:
+        """Return whether it may give way."""
+        return not self.is_ended and (not self.asked_s or now_s - self.asked_s > SLOW_ANSWER_S)
+
+
+class Server(ThreadingWSGIServer):
+    """A thread per request, and no more than `REQUESTS_LIMIT` of them: the slowest gives way to one that comes then.
+
+    A request has `REQUEST_TIMEOUT_S` from its connection to the end of its answer, however it is spread. ``ended``
+    counts those that took longer or gave way, ``rejected`` those that came when nobody was slow.
+    """
+
+    rejected = ended = 0
     allow_reuse_address = sys.platform != "win32"  # there it would let two servers share a port, unseen
     request_queue_size = 64  # the library's 5 makes a burst of clients wait for the network's retries
 
     def __init__(self, *args: Any, **named: Any) -> None:
         self._free = BoundedSemaphore(REQUESTS_LIMIT)
+        self._lock = Lock()
+        self._open: dict[socket.socket, Open] = {}
         super().__init__(*args, **named)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Hand the request to a thread of its own, if there is one left."""
-        if not self._free.acquire(blocking=False):
+        """Hand the request to a thread of its own, if there is one left, or one whose request gives way."""
+        if not self._free.acquire(blocking=False) and not (
+            self._make_room() and self._free.acquire(timeout=GIVE_WAY_S)
+        ):
             self.rejected += 1
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._open[request] = Open(time.monotonic())
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._free.release()
+            self._forget(request)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -67,7 +147,40 @@ class Server(ThreadingWSGIServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            self._forget(request)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._lock:
+            del self._open[request]
+        self._free.release()
+
+    def has_asked(self, request: socket.socket) -> None:
+        """Note that the whole request is there."""
+        with self._lock:
+            self._open[request].asked_s = time.monotonic()
+
+    def _make_room(self) -> bool:
+        """End the oldest request that is not whole yet, or whose answer is not taken; return whether there was one."""
+        with self._lock:
+            now_s = time.monotonic()
+            slow = [link for link, one in self._open.items() if one.is_slow(now_s)]
+            if slow:
+                self._end(min(slow, key=lambda link: (self._open[link].asked_s > 0, self._open[link].since_s)))
+            return bool(slow)
+
+    def service_actions(self) -> None:
+        """End the requests that took too long; the library calls this twice a second, and after each request."""
+        with self._lock:
+            latest_s = time.monotonic() - Handler.timeout
+            for link in [link for link, one in self._open.items() if one.since_s < latest_s and not one.is_ended]:
+                self._end(link)
+
+    def _end(self, link: socket.socket) -> None:
+        """Wake the thread that waits for this client: what it reads ends, and what it writes fails."""
+        self._open[link].is_ended = True
+        self.ended += 1
+        with suppress(OSError):  # the client is gone, and the thread finds that out
+            socket.socket.shutdown(link, socket.SHUT_RDWR)  # not TLS's own: that one belongs to the thread
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the library's own names
         """Log why a request ended early: it timed out, its client went away, its TLS made no sense."""
@@ -97,6 +210,11 @@ class MetricsServer:
     def rejected(self) -> int:
         """Return how many requests were turned away."""
         return self._server.rejected
+
+    @property
+    def ended(self) -> int:
+        """Return how many requests were ended as they were slow."""
+        return self._server.ended
 
     def start(self) -> None:
         """Answer requests from now on."""

@@ -41,7 +41,7 @@ class Reader:
 
 def registry(status: Status | None, symbols: Symbols | None = None) -> CollectorRegistry:
     made = CollectorRegistry()
-    made.register(MetricsCollector(Reader(status), Tally(), symbols, lambda: 4))
+    made.register(MetricsCollector(Reader(status), Tally(), symbols, lambda: (4, 3)))
     return made
 
 
@@ -58,6 +58,7 @@ def test_a_daemon_that_is_heard_is_up_with_all_its_numbers() -> None:
     assert value(found, "mt4pump_reader_reconnects_total") == 2
     assert value(found, "mt4pump_exporter_feed_restarts_total") == 1
     assert value(found, "mt4pump_exporter_rejected_requests_total") == 4
+    assert value(found, "mt4pump_exporter_slow_requests_total") == 3
 
 
 def test_of_a_silent_daemon_nothing_is_claimed_but_when_it_last_was_heard() -> None:

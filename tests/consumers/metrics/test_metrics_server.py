@@ -8,8 +8,8 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -62,21 +62,94 @@ def test_prometheus_gets_open_metrics_and_compression_if_it_asks() -> None:
         assert b"answer 42.0" in gzip.decompress(ask(server, "/metrics", Accept_Encoding="gzip")[2])
 
 
-def test_clients_that_say_nothing_take_a_bounded_number_of_threads_and_leave_by_themselves(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module.Handler, "timeout", 1.0)
+def connect(server: MetricsServer, links: ExitStack, data: bytes = b"") -> socket.socket:
+    link = links.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT_S))
+    link.sendall(data)
+    return link
+
+
+def test_clients_that_say_nothing_give_way_to_those_that_ask() -> None:
     with serving() as server, ExitStack() as links:
         for _ in range(REQUESTS_LIMIT + 5):
-            links.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT_S))
-        until(lambda: server.rejected >= 5, "some are turned away")
-        until(lambda: answers(server), "others are answered again once the silent ones are hung up on")
+            connect(server, links)
+        until(lambda: server.ended >= 5, "the oldest give way")
+        for _ in range(20):
+            assert ask(server, "/metrics")[0] == 200
+        assert server.rejected == 0
 
 
-def answers(server: MetricsServer) -> bool:
+def test_a_request_that_comes_byte_by_byte_has_a_limit_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.Handler, "timeout", 1.0)
+    with serving() as server, ExitStack() as links:
+        slow = [connect(server, links, b"GET /metrics HTTP/1.1\r\nX: ") for _ in range(REQUESTS_LIMIT)]
+
+        def ended() -> bool:
+            for link in slow:
+                with suppress(OSError):
+                    link.sendall(b"a")
+            return server.ended >= REQUESTS_LIMIT
+
+        until(ended, "all are ended, though none was silent for long")
+        assert ask(server, "/metrics")[0] == 200
+
+
+def test_clients_that_do_not_take_their_answer_give_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOW_ANSWER_S", 0.0)
+    many = CollectorRegistry()
+    gauge = Gauge("many", "Many.", ["number"], registry=many)
+    for number in range(100_000):
+        gauge.labels(str(number)).set(1)
+    server = MetricsServer(many, "127.0.0.1", 0)
+    server.start()
+    with ExitStack() as links:
+        links.callback(server.stop)
+        for _ in range(REQUESTS_LIMIT):
+            link = links.enter_context(socket.socket())
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            link.settimeout(LIMIT_S)
+            link.connect(("127.0.0.1", server.port))
+            link.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        until(lambda: answers(server, "/"), "one that asks for the page is answered")
+        assert server.ended >= 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [b"Host: a", b"Host: b"],
+        [b"Host: a", b"Authorization: a", b"authorization: b"],
+        [b"Host: a", b"Content-Length: 1", b"Content-Length: 2"],
+        [b"Host: a", b"Origin: a", b"Origin: b"],
+        [b"Host: a", b"A: x", b" folded"],
+        [b"Host: a", b"Space : x"],
+        [b"Host: a", b"no colon"],
+        [],
+    ],
+    ids=lambda headers: b" ".join(headers).decode() or "no host",
+)
+def test_a_request_with_headers_that_cannot_be_right_is_refused(
+    headers: list[bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as server, ExitStack() as links:
+        link = connect(server, links, b"\r\n".join([b"GET /metrics HTTP/1.1", *headers]) + b"\r\n\r\n")
+        assert link.recv(4096).split()[1] == b"400"
+        assert ask(server, "/metrics")[0] == 200
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_endless_headers_are_not_kept() -> None:
+    with serving() as server, ExitStack() as links:
+        link = connect(server, links, b"GET /metrics HTTP/1.0\r\n")
+        with suppress(OSError):
+            link.sendall(b"".join(b"A%d: %s\r\n" % (number, b"x" * 60_000) for number in range(50)))
+        with suppress(OSError):
+            assert link.recv(4096).split()[1] == b"431"
+
+
+def answers(server: MetricsServer, path: str = "/metrics") -> bool:
     try:
-        return ask(server, "/metrics")[0] == 200
-    except OSError:
+        return ask(server, path)[0] == 200
+    except (OSError, HTTPException):
         return False
 
 
