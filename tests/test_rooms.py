@@ -33,7 +33,14 @@ OWNERS = {
     "rich": ("cli/", "bench/"),
     "argparse": ("cli/",),
     "signal": ("running/signals.py",),
-    "socket": ("publishing/address_holder.py", "publishing/connections.py", "notify.py", "demo/", "cli/"),
+    "socket": (
+        "publishing/address_holder.py",
+        "publishing/connections.py",
+        "publishing/received.py",
+        "notify.py",
+        "demo/",
+        "cli/",
+    ),
     "msgpack": (
         "wire.py",
         "unpacking.py",

@@ -58,6 +58,16 @@ QUERY: Specs = {
     "dropped": _count("messages that were no request, and answers that their asker did not take"),
     "events": _count("events replayed"),
     "cuts": _count("snapshots cut"),
+    "busy": _count("requests refused because too much waited"),
+    "waiting": _count("requests that wait"),
+    "unread_bytes": Spec(UINT, "replies that their askers did not read yet", "bytes"),
+    "unread": _count("connections closed because they did not read a reply in time"),
+    "snapshots": _count("snapshots held for their next pages"),
+    "evicted": _count("snapshots given up before they were read to their end, for another one"),
+    "connections": _count("connections that are open"),
+    "over_limit": _count("connections closed because there were too many"),
+    "shut_out": _count("connections closed for what they sent"),
+    "silent": _count("connections closed because they asked nothing: idle, or a ROUTING_ID that another one has"),
 }
 
 HEARTBEAT_FIELDS: Specs = {

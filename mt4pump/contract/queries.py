@@ -14,7 +14,7 @@ BAD = {
     "too_large": "the request is larger than `limits.request_bytes`",
     "forbidden": "none of the topics is allowed to this key",
     "cursor_expired": "the cut of this cursor is gone, or is not this client's: begin again without a cursor",
-    "busy": "the cut could not be made in time, or too many are being read: ask again",
+    "busy": "too much waits, or the cut could not be made in time: ask again",
     "no_journal": "there is no journal to replay from",
     "journal_error": "the journal could not be read: `error` says why",
     "internal_error": "a fault of the daemon: it is logged there",

@@ -17,6 +17,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 
 import zmq
@@ -79,6 +80,34 @@ class Connections:
     def is_open(self, number: int, mark: int | None = None) -> bool:
         """Return whether a connection of that number is open; with a ``mark``, whether the one that got it is."""
         return number in self._peers and (mark is None or self._ended_at.get(number, NEVER) <= mark)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return the numbers of the connections that are open."""
+        with self._lock:
+            return tuple(self._peers)
+
+    def client_of(self, number: int) -> str:
+        """Return the address of a connection."""
+        return self._peers.get(number, "").rpartition(":")[0]
+
+    def claim(self, number: int, client: str) -> bool:  # noqa: ARG002 - whom it counts for
+        """Return whether a connection is open and may stay so."""
+        return number in self._peers
+
+    def shut_out(self, number: int) -> str:
+        """End one connection; return who had it. libzmq has no call for that: its descriptor is shut down."""
+        with self._lock:
+            self._take_waiting(ALL_LIMIT_S)
+            peer = self._peers.get(number)
+            if peer is None:
+                return ""
+            with suppress(OSError, ValueError):
+                borrowed = socket.socket(fileno=number)
+                try:
+                    borrowed.shutdown(socket.SHUT_RDWR)
+                finally:
+                    borrowed.detach()  # it is libzmq's to close
+            return peer or "an unknown address"
 
     def mark(self) -> int | None:
         """Return the mark of a connection amid its handshake, None while it cannot be told; for any thread."""

@@ -4,6 +4,7 @@
 
     server    the thread and its ROUTER socket: frames in, frames out
     envelope  frames → who asks, payload          requests   payload → typed request, or why not
+    peers     connections, and which are closed   turns      requests that wait, and which is next
     answers   request → reply                     replies    heads, and bodies of snapshots
     snapshots cuts held for paging, their pages   replays    pages of stored events
     pace      work in short stretches             options    sizes and times

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from mt4pump.complaints import Complaints
+from mt4pump.contract.heartbeat import QUERY
 from mt4pump.pumping.state import Cut, CutRequest
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.pace import Pace, Stopped, Way
@@ -30,13 +31,13 @@ from mt4pump.query.requests import (
     read,
     unpacked,
 )
-from mt4pump.query.snapshots import ArrangedCut, HeldCuts, arranged, page
+from mt4pump.query.snapshots import ArrangedCut, HeldCuts, Peer, arranged, page
 from mt4pump.wire import Body
 
 CUT_LOOK_S = 0.02
 """How often a thread that waits for a cut looks whether it is to stop."""
-CUT_GAP_S = 0.05
-"""The longest pause between two cuts; as cutting is the pump's work, it gets twice a cut's time for its own."""
+CUT_GAP_S, CUT_GAPS = 0.2, 5
+"""The longest pause between two cuts; as cutting is the pump's work, it gets five times a cut's time for its own."""
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +51,6 @@ class Permissions(Protocol):
 
     def narrow(self, prefixes: Iterable[bytes], /) -> tuple[bytes, ...]:
         """Return the part of ``prefixes`` that it may read, as prefixes."""
-
-
-class Peer(NamedTuple):
-    """Who asks: the name of the connection, and of the client where CURVE tells it (else empty)."""
-
-    connection: bytes
-    user: str
-
-    @property
-    def owner(self) -> bytes:
-        """Return to whom a cut belongs: the client over all its connections, else the connection."""
-        return b"user " + self.user.encode() if self.user else b"connection " + self.connection
 
 
 class Answers:
@@ -80,7 +69,7 @@ class Answers:
         now_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.counts = {"requests": 0, "errors": 0, "dropped": 0, "events": 0, "cuts": 0}
+        self.counts = dict.fromkeys(QUERY, 0)
         self.cuts = HeldCuts(options, now_s)
         self.pace = Pace(options.work_s, options.rest_s, is_stopping, way)
         self.complaints = Complaints(log)
@@ -99,23 +88,48 @@ class Answers:
 
     def answer(self, payload: bytes | None, peer: Peer) -> Reply:
         """Return the answer to ``payload``; None is a message that was not one frame. Raises only Stopped."""
+        return self.reply(*self.parse(payload), peer)
+
+    def parse(self, payload: bytes | None) -> tuple[Body, Request | Reply]:
+        """Return the ``id`` of a request, as a map of itself or of nothing, and the request, or why it is refused."""
         self.counts["requests"] += 1
-        self.pace.begin()
         name: Body = {}
         try:
             fields = unpacked(payload, self._limits)
             name = echo(fields)
-            reply = self._reply(read(fields, self._limits), peer)
+            return name, read(fields, self._limits)
+        except Refusal as refusal:
+            return name, refused(refusal)
+        except Exception as error:  # noqa: BLE001 - the top of what foreign bytes reach; counted and logged
+            return name, self._failed(error)
+
+    def reply(self, name: Body, request: Request | Reply, peer: Peer) -> Reply:
+        """Return the answer to a request that was parsed, with its ``id``. Raises only Stopped."""
+        self.pace.begin()
+        try:
+            reply = request if isinstance(request, Reply) else self._reply(request, peer)
         except Refusal as refusal:
             reply = refused(refusal)
         except Stopped:
             raise
-        except Exception as error:
-            self.complaints.add(INTERNAL_ERROR, f"a query failed: {error!r}")
-            log.debug("a query failed", exc_info=True)
-            reply = refused(Refusal(INTERNAL_ERROR, "the daemon failed to answer this; its log says why"))
+        except Exception as error:  # noqa: BLE001 - as above
+            reply = self._failed(error)
         self.counts["errors"] += not reply.head["ok"]
         return Reply({**reply.head, **name}, reply.frames)
+
+    def busy(self, name: Body, text: str) -> Reply:
+        """Return the refusal of a request that cannot be served for now, and count it."""
+        self.counts["busy"] += 1
+        return Reply({**refused(Refusal(BUSY, text)).head, **name}, [])
+
+    def cut_wait_s(self) -> float:
+        """Return how long it is until the pump may be asked for a cut again."""
+        return self._next_cut_s - self._now_s()
+
+    def _failed(self, error: Exception) -> Reply:
+        self.complaints.add(INTERNAL_ERROR, f"a query failed: {error!r}")
+        log.debug("a query failed", exc_info=error)
+        return refused(Refusal(INTERNAL_ERROR, "the daemon failed to answer this; its log says why"))
 
     def failed(self, error: Exception) -> Reply:
         """Return the answer in place of one that could not be packed."""
@@ -150,14 +164,14 @@ class Answers:
 
     def _first_page(self, request: Snapshot, peer: Peer) -> Reply:
         prefixes = self._narrowed(request.topics, peer)
-        cut = arranged(self._cut(prefixes), peer.owner, prefixes, self.pace)
+        cut = arranged(self._cut(prefixes), peer, prefixes, self.pace)
         reply = page(cut, 0, request.limit, self._options, self.pace, values=request.values)
         if reply.head["cursor"] is not None:
             self.cuts.keep(cut)
         return reply
 
     def _next_page(self, request: Snapshot, cursor: Cursor, peer: Peer) -> Reply:
-        cut = self.cuts.find(cursor, peer.owner)
+        cut = self.cuts.find(cursor, peer)
         self._check_still_allowed(cut, peer)
         reply = page(cut, cursor.start, request.limit, self._options, self.pace, values=request.values)
         cut.is_done = reply.head["cursor"] is None
@@ -185,7 +199,7 @@ class Answers:
                 wanted.give_up()
                 raise Refusal(BUSY, f"the pump made no cut of its state within {waited_s:.1f} s: ask again")
         now_s = self._now_s()
-        self._next_cut_s = now_s + min(CUT_GAP_S, 2 * (now_s - asked_s))
+        self._next_cut_s = now_s + min(CUT_GAP_S, CUT_GAPS * (now_s - asked_s))
         self.counts["cuts"] += 1
         return cut
 

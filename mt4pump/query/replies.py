@@ -26,6 +26,11 @@ class Reply(NamedTuple):
         """Return how many events or rows it carries."""
         return len(self.frames) // 2
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of its frames behind the head."""
+        return sum(map(len, self.frames))
+
 
 def refused(refusal: Refusal) -> Reply:
     """Return the answer that says why there is none."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import heapq
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import NamedTuple
 
 from mt4pump.manager_api.decode import Fields
 from mt4pump.pumping.state import Cut
@@ -25,25 +27,38 @@ LOOK_EVERY = 64
 """Rows between two looks at the clock."""
 
 
+class Peer(NamedTuple):
+    """Who asks: the name of the connection, and of the client where CURVE tells it (else empty)."""
+
+    connection: bytes
+    user: str
+
+    @property
+    def owner(self) -> bytes:
+        """Return to whom a cut belongs: the client over all its connections, else the connection."""
+        return b"user " + self.user.encode() if self.user else b"connection " + self.connection
+
+
 @dataclass(slots=True)
 class ArrangedCut:
-    """A cut in the order of its pages. ``owner`` made it and alone may read it; ``prefixes`` is what it is of.
+    """A cut in the order of its pages. ``peer`` made it and its owner alone may read it; ``prefixes`` is what it is of.
 
-    ``used_at_s`` is when it was last read; ``is_done`` says that its last page went out, so it is kept only for one
-    who missed that page.
+    ``made_at_s`` is when it was first kept, ``used_at_s`` when it was last read; ``is_done`` says that its last page
+    went out, so it is kept only for one who missed that page.
     """
 
     cut: Cut
-    owner: bytes
+    peer: Peer
     prefixes: tuple[bytes, ...]
     topics: list[bytes]
     rows: Mapping[bytes, list[bytes | Fields]]
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    made_at_s: float = 0.0
     used_at_s: float = 0.0
     is_done: bool = False
 
 
-def arranged(cut: Cut, owner: bytes, prefixes: tuple[bytes, ...], pace: Pace) -> ArrangedCut:
+def arranged(cut: Cut, peer: Peer, prefixes: tuple[bytes, ...], pace: Pace) -> ArrangedCut:
     """Return the part of ``cut`` that ``prefixes`` ask for, sorted by topic."""
     rows: dict[bytes, list[bytes | Fields]] = {}
     for count, (topic, packed) in enumerate(cut.rows):
@@ -58,7 +73,7 @@ def arranged(cut: Cut, owner: bytes, prefixes: tuple[bytes, ...], pace: Pace) ->
         if not count % LOOK_EVERY:
             pace.tick()
     rowless = replace(cut, rows=())  # those not asked for need not be held
-    return ArrangedCut(rowless, owner, prefixes, _sorted(topics, pace), rows)
+    return ArrangedCut(rowless, peer, prefixes, _sorted(topics, pace), rows)
 
 
 def _sorted(topics: list[bytes], pace: Pace) -> list[bytes]:
@@ -119,40 +134,60 @@ def _range(held: ArrangedCut, start: int) -> Iterator[bytes]:
 
 
 class HeldCuts:
-    """At most ``options.cuts_held`` cuts that have pages left to give."""
+    """At most ``options.cuts_held`` cuts that have pages left to give, of them a few of one connection or client.
+
+    ``evicted`` counts those that gave way to another one before they were read to their end.
+    """
 
     def __init__(self, options: QueryOptions, now_s: Callable[[], float]) -> None:
         self._options = options
         self._now_s = now_s
         self._held: dict[str, ArrangedCut] = {}
+        self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._held)
 
     def keep(self, cut: ArrangedCut) -> None:
         """Keep ``cut`` for its further pages; raises Refusal (busy) when there is no room for it."""
-        if len(self._held) >= self._options.cuts_held:
+        peer, options = cut.peer, self._options
+        of_connection = [each for each in self._held.values() if each.peer.connection == peer.connection]
+        of_client = [each for each in self._held.values() if each.peer.owner == peer.owner]
+        if len(of_connection) >= options.cuts_per_connection:
+            self._evict(min(of_connection, key=_value))
+        elif len(of_client) >= options.cuts_per_client:
+            self._evict(min(of_client, key=_value))
+        elif len(self._held) >= options.cuts_held:
             self._make_room()
-        cut.used_at_s = self._now_s()
+        cut.made_at_s = cut.used_at_s = self._now_s()
         self._held[cut.token] = cut
 
     def _make_room(self) -> None:
-        """Drop the cut that is missed least: one that was read to its end, else the one left alone for longest."""
-        token, oldest = min(self._held.items(), key=lambda each: (not each[1].is_done, each[1].used_at_s))
-        idle_s, evictable_s = self._now_s() - oldest.used_at_s, self._options.cut_evictable_s
-        if not oldest.is_done and idle_s <= evictable_s:
-            count, again_s = len(self._held), evictable_s - idle_s
+        """Drop a cut: one read to its end, else an idle or old one, of the client that holds most."""
+        now_s, options = self._now_s(), self._options
+        held = Counter(each.peer.owner for each in self._held.values())
+        wait_s = {
+            token: min(options.cut_evictable_s + each.used_at_s, options.cut_old_s + each.made_at_s) - now_s
+            for token, each in self._held.items()
+        }
+        ready = [each for token, each in self._held.items() if each.is_done or wait_s[token] <= 0]
+        if not ready:
             text = (
-                f"{count} snapshots are being read page by page: ask again in {again_s:.1f} s, or with a higher limit"
+                f"{len(self._held)} snapshots are being read page by page: "
+                f"ask again in {min(wait_s.values()):.1f} s, or with a higher limit"
             )
             raise Refusal(BUSY, text)
-        del self._held[token]
+        self._evict(min(ready, key=lambda each: (not each.is_done, -held[each.peer.owner], each.used_at_s)))
 
-    def find(self, cursor: Cursor, owner: bytes) -> ArrangedCut:
-        """Return the cut that ``cursor`` is of, and count it as read now; raises Refusal (cursor_expired)."""
+    def _evict(self, cut: ArrangedCut) -> None:
+        self.evicted += not cut.is_done
+        self.drop(cut)
+
+    def find(self, cursor: Cursor, peer: Peer) -> ArrangedCut:
+        """Return the peer's cut that ``cursor`` is of, and count it as read; raises Refusal (cursor_expired)."""
         self.expire()
         cut = self._held.get(cursor.token)
-        if cut is None or cut.owner != owner or cursor.start >= len(cut.topics):
+        if cut is None or cut.peer.owner != peer.owner or cursor.start >= len(cut.topics):
             text = (
                 f"no such cut: it was made by another peer, or not read for {self._options.cut_idle_s:g} s, or given up"
             )
@@ -169,3 +204,8 @@ class HeldCuts:
         oldest_s = self._now_s() - self._options.cut_idle_s
         for token in [token for token, cut in self._held.items() if cut.used_at_s <= oldest_s]:
             del self._held[token]
+
+
+def _value(cut: ArrangedCut) -> tuple[bool, float]:
+    """Return how much its peer would miss it."""
+    return not cut.is_done, cut.used_at_s

@@ -10,9 +10,10 @@ import pytest
 import zmq
 
 from mt4pump.errors import BindError
-from mt4pump.query.answers import Answers, Peer
+from mt4pump.query.answers import Answers
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.server import QueryServer
+from mt4pump.query.snapshots import Peer
 from mt4pump.wire import Body
 from tests.bus import ANY_PORT, LIMIT_S, context, until
 from tests.query.stand import (
@@ -143,7 +144,14 @@ def test_a_replay_over_the_wire() -> None:
         }
         assert [body[0] for body in bodies] == [4, 5, 6, 7]
         assert topics[0] == b"trade.1004"
-        assert at.server.counts == {"requests": 1, "errors": 0, "dropped": 0, "events": 4, "cuts": 0}
+        counts = at.server.counts
+        assert {name: counts[name] for name in ("requests", "errors", "dropped", "events", "cuts")} == {
+            "requests": 1,
+            "errors": 0,
+            "dropped": 0,
+            "events": 4,
+            "cuts": 0,
+        }
 
 
 def test_without_a_journal_there_is_no_replay() -> None:
@@ -253,28 +261,28 @@ def test_a_request_that_is_a_little_too_large_is_told_so_and_a_huge_one_ends_its
         assert at.ask(op="describe").head["ok"]
 
 
-def test_a_peer_that_never_reads_costs_only_its_own_replies() -> None:
-    """200 pages of 2 MiB are asked for and none is read: the queue holds a few, another peer is answered meanwhile."""
+def test_a_peer_that_never_reads_costs_one_page_and_another_one_is_answered_meanwhile() -> None:
+    """100 pages of 2 MiB are asked for and none is read: of those one is built, the others are refused in the end."""
     reader = FakeReader(stored(200, size=10_000))
-    options = QueryOptions(sndhwm=4, page_bytes=2**21, page_s=5, rcvhwm=4)
+    options = QueryOptions(page_bytes=2**21, page_s=LIMIT_S, waiting_s=0.5)
     request = msgpack.packb({"op": "replay", "limit": 10_000})
     with stand(Bench(options, reader=reader)) as at, at.peer(zmq.DEALER, RCVHWM=1, RCVBUF=4096, SNDHWM=0) as slow:
-        for _ in range(200):
+        for _ in range(100):
             slow.send_multipart([b"", request])
         counts = at.server.counts
+        until(lambda: counts["unread_bytes"] and counts["busy"] and not counts["waiting"], "what waited is refused")
         for _ in range(20):
             assert at.ask(op="describe").head["ok"]
-        until(lambda: counts["requests"] == 220, "all requests are taken")
-        assert counts["dropped"] >= 150
         built = counts["events"] // 200
-        assert built + counts["dropped"] == 200
+        assert built + counts["busy"] == 100
+        assert built < 20  # what the system buffers, and one
         assert reader.steps <= 2 * (built + 1)  # nothing is read for a reply that cannot go
-        for _ in range(built):
+        pages = 0
+        while pages < built:
             assert slow.poll(int(LIMIT_S * 1000)), "a page that was built did not come"
-            assert "next" in msgpack.unpackb(slow.recv_multipart()[1])
-        slow.send_multipart([b"", msgpack.packb({"op": "describe"})])
-        assert slow.poll(int(LIMIT_S * 1000)), "a peer that reads again is served again"
-        assert "next" not in msgpack.unpackb(slow.recv_multipart()[1])  # it was no page that was not counted
+            pages += "next" in msgpack.unpackb(slow.recv_multipart()[1])
+        until(lambda: not counts["unread_bytes"], "all is read")
+        assert at.ask(op="replay").head["ok"]
 
 
 def test_a_peer_that_left_before_its_answer_is_counted() -> None:

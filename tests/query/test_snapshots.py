@@ -14,19 +14,19 @@ from mt4pump.query.options import QueryOptions
 from mt4pump.query.pace import Pace, Stopped
 from mt4pump.query.replies import Reply
 from mt4pump.query.requests import EVERY_TOPIC, Cursor, Refusal, _cursor
-from mt4pump.query.snapshots import ArrangedCut, HeldCuts, arranged, page
+from mt4pump.query.snapshots import ArrangedCut, HeldCuts, Peer, arranged, page
 from tests.query.stand import EPOCH, LOG, TS, accounts, cut_of
 
 OPTIONS = QueryOptions(cuts_held=3, page_bytes=100_000)
-ME, OTHER = b"me", b"other"
+ME, OTHER = Peer(b"me", ""), Peer(b"other", "")
 
 
 def unhurried() -> Pace:
     return Pace(60, 0, now_s=lambda: 0.0)
 
 
-def arrange(cut: Cut, *prefixes: bytes) -> ArrangedCut:
-    return arranged(cut, ME, prefixes or EVERY_TOPIC, unhurried())
+def arrange(cut: Cut, *prefixes: bytes, peer: Peer = ME) -> ArrangedCut:
+    return arranged(cut, peer, prefixes or EVERY_TOPIC, unhurried())
 
 
 def pages(held: ArrangedCut, limit: int, options: QueryOptions = OPTIONS, *, values: bool = True) -> list[Reply]:
@@ -152,12 +152,12 @@ def test_all_pages_together_are_the_cut(
 class Shelf(HeldCuts):
     """Held cuts with a clock of the test's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: QueryOptions = OPTIONS) -> None:
         self.now_s = 1_000.0
-        super().__init__(OPTIONS, lambda: self.now_s)
+        super().__init__(options, lambda: self.now_s)
 
-    def put(self) -> ArrangedCut:
-        cut = arrange(accounts(3))
+    def put(self, peer: Peer = ME) -> ArrangedCut:
+        cut = arrange(accounts(3), peer=peer)
         self.keep(cut)
         return cut
 
@@ -172,7 +172,7 @@ def test_a_held_cut_is_found_by_who_made_it() -> None:
 
 
 @pytest.mark.parametrize(("token", "start", "owner"), [("", 1, OTHER), ("", 99, ME), ("0" * 32, 1, ME)])
-def test_a_cursor_of_somebody_else_or_of_nothing_is_refused_alike(token: str, start: int, owner: bytes) -> None:
+def test_a_cursor_of_somebody_else_or_of_nothing_is_refused_alike(token: str, start: int, owner: Peer) -> None:
     shelf = Shelf()
     cut = shelf.put()
     with pytest.raises(Refusal, match="ask for a new snapshot") as caught:
@@ -195,11 +195,15 @@ def test_a_cut_expires_when_it_is_not_read() -> None:
     assert len(shelf) == 0
 
 
+def peers(count: int) -> list[Peer]:
+    return [Peer(b"%d" % number, "") for number in range(count)]
+
+
 def test_with_all_places_taken_and_read_the_next_one_has_to_wait() -> None:
     shelf = Shelf()
-    cuts = [shelf.put() for _ in range(3)]
-    shelf.now_s += 5
-    with pytest.raises(Refusal, match="ask again in") as caught:
+    cuts = [shelf.put(peer) for peer in peers(3)]
+    shelf.now_s += 1.9
+    with pytest.raises(Refusal, match=r"ask again in 0\.1") as caught:
         shelf.put()
     assert caught.value.code == "busy"
     assert all(map(shelf.has, cuts))
@@ -207,20 +211,58 @@ def test_with_all_places_taken_and_read_the_next_one_has_to_wait() -> None:
 
 def test_the_one_that_was_left_alone_for_longest_makes_room() -> None:
     shelf = Shelf()
-    first, second, third = (shelf.put() for _ in range(3))
-    shelf.now_s += 3
-    shelf.find(Cursor(first.token, 1), ME)
-    shelf.now_s += 3
+    first, second, third = (shelf.put(peer) for peer in peers(3))
+    shelf.now_s += 1.5
+    shelf.find(Cursor(first.token, 1), first.peer)
+    shelf.now_s += 1.5
     fourth = shelf.put()
     assert [shelf.has(each) for each in (first, second, third, fourth)] == [True, False, True, True]
+    assert shelf.evicted == 1
 
 
 def test_one_that_was_read_to_its_end_makes_room_at_once() -> None:
     shelf = Shelf()
-    first, second, third = (shelf.put() for _ in range(3))
+    first, second, third = (shelf.put(peer) for peer in peers(3))
     third.is_done = True
     shelf.put()
     assert [shelf.has(each) for each in (first, second, third)] == [True, True, False]
+    assert shelf.evicted == 0
+
+
+def test_one_connection_that_asks_for_more_gives_up_its_own_oldest() -> None:
+    shelf = Shelf()
+    other = shelf.put(OTHER)
+    mine = [shelf.put(ME) for _ in range(5)]
+    assert [shelf.has(each) for each in mine] == [False, False, False, True, True]
+    assert shelf.has(other)
+
+
+def test_one_key_that_asks_for_more_over_many_connections_gives_up_its_own_oldest() -> None:
+    shelf = Shelf(QueryOptions(cuts_held=8, cuts_per_client=4))
+    other = shelf.put(Peer(b"x", "honest"))
+    mine = [shelf.put(Peer(peer.connection, "greedy")) for peer in peers(20)]
+    assert [shelf.has(each) for each in mine] == [False] * 16 + [True] * 4
+    assert shelf.has(other)
+
+
+def test_no_cut_is_kept_for_ever_by_reading_it_again_and_again_while_others_ask() -> None:
+    shelf = Shelf()
+    cuts = [shelf.put(peer) for peer in peers(3)]
+    for _ in range(16):
+        shelf.now_s += 1
+        for cut in cuts:
+            shelf.find(Cursor(cut.token, 1), cut.peer)
+    assert shelf.has(shelf.put())
+    assert [shelf.has(each) for each in cuts] == [False, True, True]
+
+
+def test_of_those_that_may_go_it_is_one_of_who_holds_most() -> None:
+    shelf = Shelf(QueryOptions(cuts_held=3))
+    honest = shelf.put(OTHER)
+    greedy = [shelf.put(Peer(peer.connection, "greedy")) for peer in peers(2)]
+    shelf.now_s += 5
+    shelf.put()
+    assert [shelf.has(each) for each in (honest, *greedy)] == [True, False, True]
 
 
 def test_cursors_cannot_be_guessed() -> None:
