@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mt4pump.query.options import QueryOptions
 from mt4pump.query.requests import CODES
 from tests.bus import LIMIT_MS, LIMIT_S
+from tests.fuzz.query import fuzz, fuzz_directly
 from tests.query.stand import Bench, FakePump, FakeReader, Stand, accounts, ask, stand, stored
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -205,3 +206,10 @@ def test_peers_that_come_and_go_leave_nothing_behind(target: Target) -> None:
             peer.send_multipart([b"", VALID[number % len(VALID)]])
     target.still_works()
     assert len(target.at.server._answers.cuts) <= QueryOptions().cuts_held
+
+
+def test_the_long_fuzzer_works_in_a_short_run() -> None:
+    lines: list[str] = []
+    assert fuzz(300, 1, 2, lines.append)
+    assert fuzz_directly(3_000, 1, lines.append)
+    assert any(line.startswith("300 answered") for line in lines)
