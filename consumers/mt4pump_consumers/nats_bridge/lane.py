@@ -17,8 +17,9 @@ from typing import Any
 from mt4pump.client import Event, Heartbeat
 from mt4pump_consumers.nats_bridge.journal import Journal
 from mt4pump_consumers.nats_bridge.link import Connection, Link
-from mt4pump_consumers.nats_bridge.message import loose_message, stored_message
+from mt4pump_consumers.nats_bridge.message import Message, loose_message, stored_message
 from mt4pump_consumers.nats_bridge.outbox import Outbox
+from mt4pump_consumers.nats_bridge.quarantine import Limits, Quarantine
 from mt4pump_consumers.nats_bridge.setback import Backoff, Setback
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump_consumers.nats_bridge.stream import NS, Standing, Stream
@@ -28,6 +29,8 @@ PASSING_KINDS = frozenset({"quote", "heartbeat", "unknown"})
 """What is not durable unless the daemon says so."""
 TELL_FROM = 1_000
 """Events read from the journal in one go, from which on it is worth a line in the log."""
+PAST_EPOCHS = 64
+"""Epochs of runs before that are remembered, as their events may still come."""
 SETTLE_LIMIT_S = 2.0
 SKEW_S = 60.0
 """How far the clocks of NATS and mt4pump may differ when a stream has run empty."""
@@ -39,7 +42,8 @@ class Lane:
     """`offer` and `hear` are for the reader and never wait; `run` does the work, for ever.
 
     ``counts``: ``stored`` in the stream, ``replayed`` of them from the journal, ``unstored`` without an offset,
-    ``overflowed`` the queue (read from the journal later), ``lost`` (had no offset, and no room), ``setbacks``.
+    ``overflowed`` the queue (read from the journal later), ``lost`` (had no offset, and no room), ``setbacks``,
+    ``quarantined`` (a stub is stored instead: see `Quarantine`).
     """
 
     def __init__(self, settings: NatsSettings, link: Link, journal: Journal, counts: Counter[str]) -> None:
@@ -50,6 +54,10 @@ class Lane:
         self._queue: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._backoff = Backoff(settings.retry_s)
+        self._quarantine = Quarantine(counts, settings.subject_prefix)
+        self._limits = Limits()
+        self._past_epochs: deque[int] = deque(maxlen=PAST_EPOCHS)
+        self._doubted_epoch = 0
         self._durable_kinds: frozenset[str] | None = None
         self._epoch = 0
         self._log = ""
@@ -96,6 +104,7 @@ class Lane:
                 await self._serve(connection)
             except Setback as setback:
                 self._counts["setbacks"] += 1
+                self._quarantine.note(setback)
                 wait_s = self._backoff.next_s()
                 loud = logging.INFO if setback.is_quiet else logging.WARNING
                 level = loud if str(setback) != said else logging.DEBUG  # not every attempt is news
@@ -111,6 +120,7 @@ class Lane:
         stream = Stream(connection.client, self._settings)
         standing = await stream.ready(stream_subjects(kinds, self._settings.subject_prefix))
         self._durable_kinds = kinds
+        self._limits = Limits(connection.client.max_payload, standing.max_msg_size)
         self._take_up(standing, description)
         settings = self._settings
         outbox = Outbox(connection, settings.stream, standing.last_seq, settings.publish_limit, settings.ack_timeout_s)
@@ -148,7 +158,8 @@ class Lane:
     def _take_up(self, standing: Standing, description: Mapping[str, Any]) -> None:
         """Decide from where on the journal is to be asked."""
         place, self._log = standing.place, description["log"] or ""
-        self._epoch, self._reached, self._since = description["epoch"], 0, None
+        self._enter(description["epoch"])
+        self._reached, self._since = 0, None
         self._old_epoch = self._old_offset = self._wanted = 0
         if not self._log:
             log.warning("mt4pump keeps no journal: what it publishes while the bridge is away is lost")
@@ -173,21 +184,40 @@ class Lane:
         where = f"after offset {self._reached}" if self._since is None else "by time"
         log.info("stream %s: going on %s of journal %s", self._settings.stream, where, self._log or "(none)")
 
+    def _enter(self, epoch: int) -> None:
+        """Take the daemon's word for its epoch: whatever else was heard before that is of a run before."""
+        for past in (self._epoch, self._doubted_epoch):
+            if past not in {0, epoch} and past not in self._past_epochs:
+                self._past_epochs.append(past)
+        if epoch in self._past_epochs:
+            self._past_epochs.remove(epoch)
+        self._epoch, self._doubted_epoch = epoch, 0
+
+    def _is_new_run(self, epoch: int) -> bool:
+        """Return whether the daemon must be asked again: its run may be another one, whichever number is larger."""
+        if epoch == self._epoch or epoch in self._past_epochs:
+            return False
+        self._doubted_epoch = epoch
+        return True
+
+    async def _put(self, outbox: Outbox, message: Message) -> None:
+        await outbox.put(self._quarantine.passed(message, self._limits))
+
     async def _empty_queue(self, outbox: Outbox) -> None:
         queue = self._queue
         while queue:
             event = queue[0]
             offset = event.offset
             if offset is None:
-                await outbox.put(loose_message(event, self._log, self._reached, self._settings.subject_prefix))
+                await self._put(outbox, loose_message(event, self._log, self._reached, self._settings.subject_prefix))
                 self._counts["unstored"] += 1
-            elif event.epoch > self._epoch:
+            elif self._is_new_run(event.epoch):
                 raise Setback("mt4pump was started anew", is_quiet=True)
             elif event.epoch == self._epoch and offset > self._reached:  # older ones the journal has brought
                 if offset > self._reached + 1:
                     await self._catch_up(outbox)
                 if offset > self._reached:
-                    await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
+                    await self._put(outbox, stored_message(event, self._log, self._settings.subject_prefix))
                     self._reached = offset
             queue.popleft()
 
@@ -197,7 +227,7 @@ class Lane:
         if beat is None:
             return
         self._beat = None
-        if beat.epoch > self._epoch or (beat.epoch == self._epoch and (beat.log or "") != self._log):
+        if self._is_new_run(beat.epoch) or (beat.epoch == self._epoch and (beat.log or "") != self._log):
             raise Setback("mt4pump was started anew, or has another journal", is_quiet=True)
         if self._log and beat.epoch == self._epoch and max(beat.last_offset, self._wanted) > self._reached:
             await self._catch_up(outbox)
@@ -213,7 +243,7 @@ class Lane:
             for event in events:
                 offset = event.offset or 0
                 if event.epoch != self._old_epoch or offset > self._old_offset:
-                    await outbox.put(stored_message(event, self._log, self._settings.subject_prefix))
+                    await self._put(outbox, stored_message(event, self._log, self._settings.subject_prefix))
                     count += 1
                 self._reached, self._since = offset, None
             self._note_progress(outbox)

@@ -19,6 +19,8 @@ import nats.errors
 from nats.aio.client import Client
 
 from mt4pump_consumers.frame import CannotStart
+from mt4pump_consumers.nats_bridge.message import Message
+from mt4pump_consumers.nats_bridge.quarantine import Limits
 from mt4pump_consumers.nats_bridge.setback import Backoff
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
@@ -107,7 +109,10 @@ def fault_in_background(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
 
 
 class Link:
-    """Keeps a `Connection` up; `run` does it. ``counts``: ``connections``, ``published``, ``dropped``."""
+    """Keeps a `Connection` up; `run` does it.
+
+    ``counts``: ``connections``, ``published``, ``dropped``, and ``oversized`` for those dropped by their size.
+    """
 
     def __init__(self, settings: NatsSettings, counts: Counter[str]) -> None:
         self._options = _options(settings)
@@ -150,6 +155,14 @@ class Link:
         connection = self._connection
         if connection is None or connection.client.pending_data_size > PENDING_LIMIT_BYTES:
             self._counts["dropped"] += 1
+            return
+        limits = Limits(connection.client.max_payload)
+        if objection := limits.objection(Message(subject, payload, headers)):
+            # The server would end the connection for it, which the durable events need.
+            self._counts["dropped"] += 1
+            self._counts["oversized"] += 1
+            if self._counts["oversized"] == 1:
+                log.warning("%.200s is not published: %s; such events are counted as oversized", subject, objection)
             return
         try:
             await connection.client.publish(subject, payload, headers=headers)

@@ -20,6 +20,9 @@ from mt4pump_consumers.nats_bridge.setback import Setback
 EXPECTED_STREAM, EXPECTED_SEQUENCE = "Nats-Expected-Stream", "Nats-Expected-Last-Sequence"
 WRONG_SEQUENCE = 10071
 """JetStream's error code for: the stream's last message is another one."""
+BAD_REQUEST = 400
+NO_ROOM = frozenset({10_077, 10_122, 10_123, 10_023, 10_047})
+"""JetStream's error codes for: the stream has all the messages, or bytes, that it may; no resources."""
 
 
 class Outbox:
@@ -124,12 +127,18 @@ class Outbox:
         self._moved.set()
 
 
+def _is_for_lack_of_room(error: dict[str, object]) -> bool:
+    """Whether JetStream refuses whatever comes: it is full, or not all there; that passes."""
+    return error.get("err_code") in NO_ROOM or error.get("code") != BAD_REQUEST
+
+
 def _what_is_wrong(reply: dict[str, object], message: Message) -> Setback | None:
     error = reply.get("error")
     if isinstance(error, dict):
         if error.get("err_code") == WRONG_SEQUENCE:
             return Setback(f"the stream moved meanwhile ({error.get('description')})", is_quiet=True)
-        return Setback(f"JetStream refused {message.subject}: {error.get('description') or error}")
+        text = f"JetStream refused {message.subject}: {error.get('description') or error}"
+        return Setback(text, refused_id="" if _is_for_lack_of_room(error) else message.headers[MSG_ID])
     if "seq" not in reply:
         return Setback(f"no stream takes {message.subject}: was it deleted?")
     if reply.get("duplicate"):  # then the sequence numbers that were counted on are wrong from here on

@@ -7,11 +7,13 @@ class Setback(Exception):
     """The text says what happened and, where there is something to do, what.
 
     ``is_quiet``: it belongs to the normal course (a daemon's restart, an answer in doubt), and is no cause for alarm.
+    ``refused_id`` is the id of the one message that JetStream refused for its own sake; empty: it was something else.
     """
 
-    def __init__(self, text: str, *, is_quiet: bool = False) -> None:
+    def __init__(self, text: str, *, is_quiet: bool = False, refused_id: str = "") -> None:
         super().__init__(text)
         self.is_quiet = is_quiet
+        self.refused_id = refused_id
 
 
 class Backoff:

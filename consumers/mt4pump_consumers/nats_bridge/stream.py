@@ -30,7 +30,7 @@ class Standing(NamedTuple):
     """How far the stream is.
 
     ``last_seq`` is JetStream's number of its last message ever. ``place`` is None for an empty stream; ``is_new``:
-    nothing was ever in it. ``max_age_s`` 0: for ever.
+    nothing was ever in it. ``max_age_s`` 0: for ever. ``max_msg_size`` 0: no limit of the stream's own.
     """
 
     last_seq: int
@@ -38,6 +38,7 @@ class Standing(NamedTuple):
     is_new: bool
     max_age_s: float
     window_s: float
+    max_msg_size: int = 0
 
 
 class Stream:
@@ -61,7 +62,8 @@ class Stream:
         except FAULTS as error:
             raise Setback(f"JetStream does not answer: {error}") from error
         age_s, window_s = info.config.max_age or 0.0, info.config.duplicate_window or NEW_WINDOW_S
-        return Standing(info.state.last_seq, place, info.state.last_seq == 0, age_s, window_s)
+        max_msg_size = max(info.config.max_msg_size or 0, 0)
+        return Standing(info.state.last_seq, place, info.state.last_seq == 0, age_s, window_s, max_msg_size)
 
     async def _prepare(self, subjects: list[str]) -> StreamInfo:
         try:
