@@ -91,6 +91,28 @@ def replaceable_parent(folder: Path) -> Path | None:
     return None
 
 
+def changeable_by_others(path: Path, *, is_chosen: bool = True) -> str:
+    """Return why somebody beside this user and root may change or replace ``path``, and the cure; empty: nobody may.
+
+    For files and folders that name what is executed or where secrets go. One that nobody ``is_chosen`` (found in the
+    working folder) must belong to this user or to root as well. Empty where only ACLs tell, or nothing is there.
+    """
+    if not HAS_MODES:
+        return ""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        return f"every user of this machine may write to {path}: chmod o-w {path}"
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in {0, os.getegid()}:
+        return f"the group {found.st_gid} may write to {path}: chmod g-w {path}"
+    if not is_chosen and found.st_uid not in {0, os.geteuid()}:
+        return f"{path} belongs to the user {found.st_uid}, who may change it: chown it, or remove it"
+    parent = replaceable_parent(path) or replaceable_parent(path.resolve())
+    return f"every user of this machine may replace {path}: chmod o-w {parent}" if parent else ""
+
+
 def _sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, where the system can."""
     if not HAS_MODES:

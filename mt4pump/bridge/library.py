@@ -14,6 +14,7 @@ from mt4pump.bridge.callback import Callback
 from mt4pump.bridge.interface import Interface, ansi_path
 from mt4pump.bridge.prototypes import WORD_BITS
 from mt4pump.errors import LibraryError
+from mt4pump.private_files import changeable_by_others
 
 FILE_NAMES = {32: "mtmanapi.dll", 64: "mtmanapi64.dll"}
 WINSOCK_VERSION = 0x0202
@@ -66,7 +67,8 @@ class Library:
 def find(dll_path: Path | None) -> Path:
     """Return the library's absolute path: ``dll_path`` if given, else the file of our word size on the usual places.
 
-    Looked through, in order: the current folder, the folder of the Python program, every folder of PATH.
+    Looked through, in order: the folder of the Python program, every folder of PATH, the current folder. The last comes
+    last since whoever may write to it could put a library there in place of the one that is meant.
     """
     if dll_path is not None:
         path = dll_path.expanduser().resolve()
@@ -74,13 +76,14 @@ def find(dll_path: Path | None) -> Path:
             raise LibraryError(f"{path}: no such file; set dll_path to the Manager API library")
         return path
     name = FILE_NAMES[WORD_BITS]
-    places = [Path.cwd(), Path(sys.executable).parent]
-    places += [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    places = [Path(sys.executable).parent]
+    places += [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if Path(folder).is_absolute()]
+    places.append(Path.cwd())
     for folder in places:
         if (folder / name).is_file():
             return (folder / name).resolve()
     raise LibraryError(
-        f"{name} was not found in the current folder ({places[0]}), beside Python ({places[1]}) or on PATH; this "
+        f"{name} was not found beside Python ({places[0]}), on PATH or in the current folder ({places[-1]}); this "
         f"Python is {WORD_BITS}-bit and needs {name}: set dll_path to it, or use the simulator: --source simulator"
     )
 
@@ -102,7 +105,13 @@ def word_bits(path: Path) -> int | None:
 
 @functools.cache
 def load(path: Path) -> Library:
-    """Return the library at absolute ``path``, loaded once per process. Raises LibraryError with what is wrong."""
+    """Return the library at absolute ``path``, loaded once per process. Raises LibraryError with what is wrong.
+
+    One that other users may change or replace is refused: its code would run with our rights and the password. On
+    Windows ``CDLL`` searches what the library itself needs in its folder and the system's, never in the current folder.
+    """
+    if fault := changeable_by_others(path) or changeable_by_others(path.parent):
+        raise LibraryError(f"{path} is not loaded: {fault}, or set dll_path to another place")
     bits = _readable_word_bits(path)
     if bits not in {None, WORD_BITS}:
         cure = f"use {FILE_NAMES[WORD_BITS]}, or run mt4pump with a {bits}-bit Python"

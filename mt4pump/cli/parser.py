@@ -41,8 +41,9 @@ Commands:
 {commands}
   mt4pump COMMAND --help shows the flags of each; mt4pump run --help shows all settings.
 
-Settings, strongest first: flags, environment (MT4PUMP_...), .env in the working directory, a TOML file
-(--config FILE, MT4PUMP_CONFIG, or ./mt4pump.toml), defaults. A name that is not known stops the program.
+Settings, strongest first: flags, environment (MT4PUMP_...), the TOML file that --config or MT4PUMP_CONFIG names, .env
+in the working directory, else ./mt4pump.toml, defaults. A name that is not known stops the program, and so does a file
+that other users may change.
 
 Exit codes: 0 clean stop, 2 settings or flags wrong, 3 cannot start (library, address, data folder), 1 anything else."""
 

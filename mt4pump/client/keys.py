@@ -9,8 +9,11 @@ from pathlib import Path
 import zmq
 
 from mt4pump.errors import ClientError
+from mt4pump.private_files import changeable_by_others
 
 KEY_CHARS = 40
+FILE_CHARS_MAX = 65_536
+"""What a file of keys never reaches."""
 LINE = re.compile(r"""^\s*([a-z_-]+)\s*=\s*["']([^"']*)["']\s*(?:#.*)?$""", re.MULTILINE)
 
 
@@ -60,8 +63,11 @@ class ClientKeys:
 
 
 def _values(path: Path) -> dict[str, str]:
+    if fault := changeable_by_others(path):
+        raise ClientError("keys", f"key file {path} is not used: {fault}")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(FILE_CHARS_MAX)
     except (OSError, UnicodeDecodeError) as error:
         raise ClientError("keys", f"key file {path} cannot be read: {error}") from error
     return {name.replace("-", "_"): value for name, value in LINE.findall(text)}

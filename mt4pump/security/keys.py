@@ -26,7 +26,7 @@ import zmq
 from zmq.utils import z85
 
 from mt4pump.errors import SettingsError
-from mt4pump.private_files import PRIVATE, PUBLIC, replace_file
+from mt4pump.private_files import PRIVATE, PUBLIC, changeable_by_others, replace_file
 
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 FILE_BYTES_LIMIT = 262_144
@@ -61,7 +61,12 @@ def raw_key(text: object) -> bytes:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return what stands in a small TOML file. Raises KeyFileError; its text repeats nothing of the file."""
+    """Return what stands in a small TOML file. Raises KeyFileError; its text repeats nothing of the file.
+
+    One that other users may change is refused: whoever writes keys and permissions decides who reads what.
+    """
+    if fault := changeable_by_others(path):
+        raise KeyFileError(f"{path}: {fault}")
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_LIMIT + 1)

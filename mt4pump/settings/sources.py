@@ -5,6 +5,7 @@ No problem's text contains a value: it may be a secret under a mistyped name.
 
 from __future__ import annotations
 
+import io
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from dotenv.parser import Binding, parse_stream
 
+from mt4pump.private_files import changeable_by_others
 from mt4pump.settings.schema import PREFIX, Settings, environment_name, flag_name
 from mt4pump.settings.values import nearest
 
@@ -20,6 +22,10 @@ CONFIG = PREFIX + "CONFIG"
 """The variable that names the TOML file; no setting, as it cannot stand in that file."""
 DEFAULT_FILE = Path("mt4pump.toml")
 DOTENV = Path(".env")
+WORKING_FOLDER = "working directory"
+"""Who asked for a file that was just found there: nobody."""
+FILE_BYTES_MAX = 1024 * 1024
+"""A larger file is none of settings."""
 INTEGER_BITS_MAX = 64
 SEE_HELP = "mt4pump run --help lists all"
 
@@ -54,14 +60,20 @@ class Gathered:
 
 
 def gather(flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None) -> Gathered:
-    """Read all sources, the weakest first so that stronger ones overwrite it. A flag that is None was not given."""
+    """Read all sources, the weakest first so that stronger ones overwrite it. A flag that is None was not given.
+
+    A file that ``config`` or the environment names is stronger than ``.env``, which lies in the working folder unasked.
+    """
     gathered = Gathered()
     dotenv = list(_dotenv(gathered))
     file, asked_by = _config_file(environ, dotenv, config)
-    if file is not None:
-        _take_toml(gathered, file, asked_by)
+    is_named = config is not None or bool(environ.get(CONFIG))
+    if file is not None and not is_named:
+        _take_toml(gathered, file, asked_by, is_chosen=asked_by != WORKING_FOLDER)
     for line, name, value in dotenv:
         _take_variable(gathered, name, value, Origin(".env", f"{DOTENV} line {line}, {name}"))
+    if file is not None and is_named:
+        _take_toml(gathered, file, asked_by, is_chosen=True)
     for name in sorted(environ, reverse=True):  # capitals last: the exact name beats the same in other letters
         if name.upper().startswith(PREFIX):
             _take_variable(gathered, name, environ[name], Origin("environment", f"environment variable {name}"))
@@ -82,7 +94,7 @@ def _config_file(
     for line, name, value in dotenv:
         if name.upper() == CONFIG and value:
             return Path(value), f"{DOTENV} line {line}, {name}"
-    return (DEFAULT_FILE, "working directory") if DEFAULT_FILE.exists() else (None, "")
+    return (DEFAULT_FILE, WORKING_FOLDER) if DEFAULT_FILE.exists() else (None, "")
 
 
 def _take_flag(gathered: Gathered, name: str, value: object) -> None:
@@ -112,17 +124,23 @@ def _dotenv(gathered: Gathered) -> Iterator[tuple[int, str, str]]:
     """Yield line, name and value of ``.env``; values are taken literally, so that a ``$`` in a password stays."""
     if not DOTENV.is_file():  # people call folders so, too
         return
+    if fault := changeable_by_others(DOTENV, is_chosen=False):
+        gathered.problems.append(f"{DOTENV}: {fault}")
+        return
     try:
         # utf-8-sig: Windows' editors put a mark at the start, which would become part of the first name.
         with DOTENV.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
+            text = stream.read(FILE_BYTES_MAX + 1)
     except UnicodeDecodeError:
         gathered.problems.append(f"{DOTENV}: is not UTF-8 text; save it as UTF-8")
         return
     except OSError as error:
         gathered.problems.append(f"{DOTENV}: cannot be read ({error.strerror}); make it readable, or remove it")
         return
-    for binding in bindings:
+    if len(text) > FILE_BYTES_MAX:
+        gathered.problems.append(f"{DOTENV}: has more than {FILE_BYTES_MAX} characters; keep settings alone in it")
+        return
+    for binding in parse_stream(io.StringIO(text)):
         yield from _bound(gathered, binding)
 
 
@@ -136,14 +154,19 @@ def _bound(gathered: Gathered, binding: Binding) -> Iterator[tuple[int, str, str
         yield line, binding.key, binding.value
 
 
-def _take_toml(gathered: Gathered, file: Path, asked_by: str) -> None:
+def _take_toml(gathered: Gathered, file: Path, asked_by: str, *, is_chosen: bool) -> None:
     try:
         file = file.expanduser()
     except RuntimeError as error:  # no home folder to put for ~
         gathered.problems.append(f"config ({asked_by}): {file} cannot be expanded: {error}; write the whole path")
         return
+    if fault := changeable_by_others(file, is_chosen=is_chosen):
+        gathered.problems.append(f"config ({asked_by}): {fault}")
+        return
     try:
-        values = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        with file.open("rb") as stream:
+            content = stream.read(FILE_BYTES_MAX + 1)
+        values = tomllib.loads(content.decode("utf-8-sig")) if len(content) <= FILE_BYTES_MAX else None
     except FileNotFoundError:
         gathered.problems.append(f"config ({asked_by}): there is no file {file}; correct the path")
     except OSError as error:
@@ -157,7 +180,10 @@ def _take_toml(gathered: Gathered, file: Path, asked_by: str) -> None:
         text = "has a number too long or brackets too deep to be read; correct it"
         gathered.problems.append(f"config ({asked_by}): {file} {text}")
     else:
-        for name, value in values.items():
+        if values is None:
+            text = f"has more than {FILE_BYTES_MAX} bytes; keep settings alone in it"
+            gathered.problems.append(f"config ({asked_by}): {file} {text}")
+        for name, value in (values or {}).items():
             _take_key(gathered, name, value, file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import subprocess
@@ -38,7 +39,7 @@ def pe(machine: int, offset: int = 0x80) -> bytes:
 
 def written(folder: Path, content: bytes, name: str = OWN_NAME) -> Path:
     """Return a file with ``content``."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     path = folder / name
     path.write_bytes(content)
     return path
@@ -58,13 +59,14 @@ class TestFind:
             find(tmp_path / name)
         assert str((tmp_path / name).resolve()) in str(failure.value)
 
-    def test_current_folder_comes_before_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("relative", ["", ".", "here", "../here"])
+    def test_current_folder_comes_last(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: str) -> None:
         here, there = written(tmp_path / "here", b""), written(tmp_path / "there", b"")
-        monkeypatch.setenv("PATH", str(there.parent))
+        monkeypatch.setenv("PATH", os.pathsep.join((relative, str(there.parent))))
         monkeypatch.chdir(here.parent)
-        assert find(None) == here.resolve()
-        here.unlink()
         assert find(None) == there.resolve()
+        there.unlink()
+        assert find(None) == here.resolve()
 
     def test_nothing_found_names_the_file_the_places_and_the_ways_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -75,6 +77,24 @@ class TestFind:
             find(None)
         for part in (OWN_NAME, str(tmp_path.resolve()), f"{WORD_BITS}-bit", "dll_path", "--source simulator"):
             assert part in str(failure.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows rights are no modes")
+class TestOthers:
+    """A library that other users may put in place of ours."""
+
+    @pytest.mark.parametrize("opened", ["file", "folder", "folder above"])
+    def test_a_library_that_others_may_change_or_replace_is_not_loaded(self, tmp_path: Path, opened: str) -> None:
+        path = written(tmp_path / "above" / "own", b"not even a library")
+        {"file": path, "folder": path.parent, "folder above": path.parent.parent}[opened].chmod(0o777)
+        with pytest.raises(LibraryError, match=r"is not loaded: every user.*chmod o-w.*dll_path"):
+            load(path)
+
+    def test_a_folder_in_which_nobody_may_replace_what_is_anothers_will_do(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "own", b"not even a library")
+        path.parent.chmod(0o1777)
+        with pytest.raises(LibraryError, match="not a library at all"):
+            load(path)
 
 
 class TestWordBits:

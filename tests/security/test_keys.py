@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -98,3 +99,14 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(KeyFileError, match="cannot be written"):
         write_new(tmp_path / "a.key", "y", private=False)
     assert [path.name for path in tmp_path.iterdir()] == ["a.key"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows rights are no modes")
+def test_a_file_of_keys_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "server.secret"
+    pair = new_pair()
+    path.write_text(f'public_key = "{pair.public}"\nsecret_key = "{pair.secret}"\n', encoding="utf-8")
+    assert read_server_pair(path) == pair
+    path.chmod(0o602)
+    with pytest.raises(KeyFileError, match="chmod o-w"):
+        read_server_pair(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from mt4pump.settings import load, read, setting_as_written
 from mt4pump.settings.schema import Settings
+from mt4pump.settings.sources import FILE_BYTES_MAX
 from tests.settings.problems import SIMULATOR, problems_of
 
 
@@ -55,6 +57,54 @@ def test_config_flag_beats_config_variable_beats_dotenv_beats_the_usual_file() -
     assert load(SIMULATOR, {}).seed == 4
     write(".env", "MT4PUMP_CONFIG=dotenv.toml")
     assert load(SIMULATOR, {}).seed == 3
+
+
+@pytest.mark.parametrize("asked_by", ["flag", "environment"])
+def test_a_file_that_somebody_named_beats_dotenv(asked_by: str) -> None:
+    write("named.toml", 'source = "simulator"\nseed = 4\n')
+    write(".env", "MT4PUMP_SOURCE=dll\nMT4PUMP_DLL_PATH=evil.so\nMT4PUMP_SEED=3\nMT4PUMP_RATE=9\n")
+    environ = {"MT4PUMP_CONFIG": "named.toml"} if asked_by == "environment" else {}
+    found = load({}, environ, Path("named.toml") if asked_by == "flag" else None)
+    assert (found.source, found.seed, found.rate) == ("simulator", 4, 9.0)
+
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="on Windows rights are no modes")
+
+
+@POSIX
+@pytest.mark.parametrize("name", [".env", "mt4pump.toml", "named.toml"])
+@pytest.mark.parametrize("opened", ["file", "folder"])
+def test_a_file_that_others_may_write_or_replace_is_refused(name: str, opened: str, tmp_path: Path) -> None:
+    write(name, "MT4PUMP_SEED=3" if name == ".env" else "seed = 3")
+    (Path(name) if opened == "file" else tmp_path).chmod(0o777)
+    problems = problems_of(SIMULATOR, config=Path(name) if name == "named.toml" else None)
+    assert len(problems) == 1
+    assert name in problems[0]
+    assert f"chmod o-w {name if opened == 'file' else tmp_path}" in problems[0]
+
+
+@POSIX
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root may give a file away")
+@pytest.mark.parametrize(("name", "refused"), [(".env", True), ("mt4pump.toml", True), ("named.toml", False)])
+def test_a_file_of_another_user_that_nobody_named_is_refused(name: str, *, refused: bool) -> None:
+    path = write(name, "MT4PUMP_SEED=3" if name == ".env" else "seed = 3")
+    os.chown(path, 65534, 65534)
+    if refused:
+        (problem,) = problems_of(SIMULATOR)
+        assert "belongs to the user 65534" in problem
+    else:
+        assert load(SIMULATOR, {}, path).seed == 3
+        path.chmod(0o664)
+        (problem,) = problems_of(SIMULATOR, config=path)
+        assert "the group 65534 may write" in problem
+
+
+@pytest.mark.parametrize("name", [".env", "mt4pump.toml"])
+def test_a_file_too_large_for_settings_is_refused(name: str) -> None:
+    write(name, "#" * (FILE_BYTES_MAX + 1))
+    (problem,) = problems_of(SIMULATOR)
+    assert name in problem
+    assert "keep settings alone in it" in problem
 
 
 def test_lists_are_comma_separated_text_or_arrays() -> None:

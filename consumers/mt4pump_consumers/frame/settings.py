@@ -15,6 +15,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mt4pump_consumers.frame.toml_file import read_toml
+
 Settings = TypeVar("Settings", bound="ConsumerSettings")
 
 
@@ -82,6 +84,8 @@ def read(settings_class: type[Settings], arguments: list[str]) -> Settings:
     if file and not Path(file).is_file():
         raise ValueError(f"config: there is no file {file}; write one, or leave --config out")
     toml = file or settings_class.model_config.get("toml_file")
+    if isinstance(toml, str) and Path(toml).is_file():
+        read_toml(Path(toml), is_chosen=bool(file))  # for the words: pydantic-settings reads it once more
     config = SettingsConfigDict(toml_file=toml)
     placed = type(
         name, (settings_class,), {"model_config": config, "__module__": __name__, "__doc__": settings_class.__doc__}

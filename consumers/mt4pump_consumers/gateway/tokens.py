@@ -14,7 +14,6 @@ SHA-256 keeps it safe; do not put passwords that people chose into such a file.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from mt4pump_consumers.frame.toml_file import read_toml
 from mt4pump_consumers.gateway.topics import Allowed, is_name
 
 TOKEN_LIMIT_BYTES = 16_384
@@ -129,8 +129,8 @@ class TokenFile:
             seen = (now.st_mtime_ns, now.st_size)
             if seen == self._seen:
                 return False
-            tables = tomllib.loads(self.path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            tables = read_toml(self.path)
+        except (OSError, ValueError) as error:
             raise BadKey(f"token file {self.path} cannot be read: {error}") from error
         grants = [self._grant(name, table) for name, table in tables.items()]
         self._grants = {grant.digest: grant for grant in grants}

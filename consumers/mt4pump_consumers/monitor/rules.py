@@ -14,13 +14,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mt4pump_consumers.frame.toml_file import read_toml
 from mt4pump_consumers.monitor.execution import CHANGES, EXECUTIONS
 
 
@@ -133,13 +133,9 @@ class RuleFile(BaseModel):
 def load_rules(path: Path) -> tuple[AnyRule, ...]:
     """Return the rules in the file; raises ValueError with what to change."""
     try:
-        return RuleFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).rule
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+        return RuleFile.model_validate(read_toml(path)).rule
     except ValidationError as error:
         raise ValueError(f"{path}: {'; '.join(_problems(error))}") from error
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what tomllib itself chokes on
-        raise ValueError(f"{path} is no TOML: {error}") from error
 
 
 def _problems(error: ValidationError) -> list[str]:

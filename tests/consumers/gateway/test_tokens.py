@@ -150,7 +150,7 @@ def test_a_token_file_that_could_not_be_read_for_a_moment_is_read_again(
         raise PermissionError(13, "another program has it open")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", refuse)
+        patch.setattr(Path, "open", refuse)
         with pytest.raises(BadKey, match="another program"):
             file.reload()
         assert verify([file], "one", time.time()).name == "one"

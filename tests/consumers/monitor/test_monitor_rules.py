@@ -25,8 +25,8 @@ def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
         ("", "rule: Field required"),
         ("rule = []", "at least 1 item"),
         ("[[rule]", "is no TOML"),
-        ("rule = " + 5_000 * "9", "is no TOML"),
-        ("rule = " + 5_000 * "[", "is no TOML"),
+        ("rule = " + 5_000 * "9", "number too long"),
+        ("rule = " + 5_000 * "[", "brackets too deep"),
         (GOOD + GOOD, "two rules have the name big"),
         (GOOD.replace("50", "0"), "rule 1 volume lots: Input should be greater than 0"),
         (GOOD.replace("lots", "lot"), "rule 1 volume lots: Field required"),
@@ -52,5 +52,5 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.toml cannot be read"):
         load_rules(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"bytes\.toml is no TOML"):
+    with pytest.raises(ValueError, match=r"bytes\.toml is not UTF-8"):
         load_rules(tmp_path / "bytes.toml")
