@@ -38,6 +38,10 @@ MESSAGE_MAX_BYTES = 64 * 1024 * 1024
 """Largest value that a reader takes: what claims to be more is damage."""
 VALUE = UnpackLimits(list_entries=1_024, map_entries=1_024, values=4_096)
 """What a value of a recording may hold: a header, a message of some frames, or the end mark."""
+FRAMES_MAX = 16
+"""Frames of one message: ours have two."""
+LENGTH_MAX_NS = 100 * 366 * 86_400 * 1_000_000_000
+"""A hundred years: nobody waits for what comes later."""
 AT_BYTES = 9
 """Any whole number of msgpack's fits: what a damaged file says, too."""
 GZIP_MARK = b"\x1f\x8b"
@@ -118,6 +122,7 @@ class Recording:
         self.path = path
         self.problem = ""
         self.messages = 0
+        self._last_ns = 0
         try:
             self._file = path.open("rb")
             self.size_bytes = path.stat().st_size
@@ -178,9 +183,18 @@ class Recording:
         match value:
             case [int(at_ns), list(frames), int(crc)] if all(isinstance(frame, bytes) for frame in frames):
                 if checksum(at_ns, frames) == crc:
+                    self._check(at_ns, len(frames))
                     self.messages += 1
+                    self._last_ns = at_ns
                     return Taken(at_ns, frames)
         raise _Damaged("the next one is not as it was written")
+
+    def _check(self, at_ns: int, frames: int) -> None:
+        """Refuse a message that is as it was written, and that nobody could have received."""
+        if not 1 <= frames <= FRAMES_MAX:
+            raise _Damaged(f"the next one has {frames} frames, and a message 1 to {FRAMES_MAX}")
+        if not self._last_ns <= at_ns <= LENGTH_MAX_NS:
+            raise _Damaged("the next one has a time before that of the one before, or of another century")
 
 
 class _Damaged(Exception):

@@ -10,7 +10,11 @@ from hypothesis import settings
 pytest_plugins = ["tests.vendor.fixtures"]
 REQUIRE_ALL = "REQUIRE_ALL_TESTS"
 
-settings.register_profile("gate", derandomize=True)  # it judges a change: what is found by chance is found elsewhere
+settings.register_profile("default", deadline=None)  # no test judges the machine
+settings.load_profile("default")
+settings.register_profile(
+    "gate", derandomize=True, deadline=None
+)  # it judges a change: what is found by chance is found elsewhere
 if os.environ.get(REQUIRE_ALL):
     settings.load_profile("gate")
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import StartError
-from mt4pump.recording import FORM, VERSION, Recording, RecordingWriter, Taken
+from mt4pump.recording import FORM, FRAMES_MAX, VERSION, Recording, RecordingWriter, Taken, checksum
 
 BEGAN = 1_700_000_000_000_000_000
 STREAM = [[b"quote.EURUSD", b"\x81\xa3seq\x01"], [b"trade.5", b"\x00\xff" * 500], [b"heartbeat", b""]]
@@ -176,3 +176,25 @@ def test_a_full_disk_is_told_by_the_flush() -> None:
     assert caught.value.errno == errno.ENOSPC
     with pytest.raises(OSError, match=r"."):
         writer.close()
+
+
+ODD = {
+    "no frames": (0, [], "0 frames"),
+    "too many frames": (0, [b"x"] * (FRAMES_MAX + 1), "frames"),
+    "a time before the first": (-5, [b"a", b"b"], "a time before"),
+    "a time beyond all years": (2**63 - 1, [b"a", b"b"], "another century"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_message_that_nobody_could_have_recorded_is_damage(tmp_path: Path, name: str) -> None:
+    at_ns, frames, why = ODD[name]
+    path = tmp_path / "a.rec"
+    pack = msgpack.packb
+    messages = [(0, [b"a", b"b"]), (at_ns, frames)]
+    packed = b"".join(pack([at, list(each), checksum(at, each)]) for at, each in messages)
+    path.write_bytes(pack({FORM: VERSION, "began_ns": 0}) + packed + pack({"messages": 2, "length_ns": 0}))
+    taken, problem = read(path)
+    assert len(taken) == 1
+    assert "damaged behind message 1" in problem
+    assert why in problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 from mt4pump.service.errors import ServiceError
 
+SIGNS = frozenset("&|<>^%")
+"""What cmd.exe acts on within a word."""
 LIMIT_S = 120.0
 """Longer than NSSM waits for any service."""
 
@@ -43,7 +46,25 @@ def run(command: Sequence[str]) -> Answer:
 
 def shown(command: Sequence[str]) -> str:
     """Return a command as one would type it into cmd.exe."""
-    return subprocess.list2cmdline(command)
+    return " ".join(map(_typed, command))
+
+
+def _typed(word: str) -> str:
+    """Return one word for cmd.exe, which looks for its own signs before the program splits the line.
+
+    Quotes hide them, but for the ``%``, and as long as there are no quotes within: then each sign gets its caret.
+    """
+    plain = subprocess.list2cmdline([word])
+    if not SIGNS & set(word):
+        return plain
+    if '"' in word or "%" in word:
+        return re.sub(r'([&|<>^%()!"])', r"^\1", plain)
+    return plain if plain.startswith('"') else f'"{word}{trailing_backslashes(word)}"'
+
+
+def trailing_backslashes(word: str) -> str:
+    """Return the backslashes that ``word`` ends in: before a closing quote they have to be doubled."""
+    return word[len(word.rstrip("\\")) :]
 
 
 def decoded(output: bytes) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mt4pump_consumers.monitor.csv_file import CsvFile
+from mt4pump_consumers.monitor.csv_file import CsvFile, harmless
 from mt4pump_consumers.monitor.memory import Memory
 from mt4pump_consumers.monitor.store import Batch, Store
 
@@ -150,11 +151,64 @@ def test_a_store_that_counts_anew_has_all_its_rows_written_once(
     assert seqs(path) == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("comment", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
-def test_no_comment_is_a_formula_for_a_spreadsheet(tmp_path: Path, store: Store, comment: str) -> None:
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0", "\uff1d1+1", "-2+3+cmd|' /C calc'!A0")
+BEFORE = (
+    "",
+    " ",
+    "\t",
+    "\r",
+    "\n",
+    ";",
+    ",",
+    "|",
+    '"',
+    "'",
+    "x;",
+    "x,",
+    "x|",
+    "x\t",
+    'x";',
+    'x","',
+    "x\n",
+    "x; ",
+    'a;"',
+    "x =;",
+)
+STARTS = ("=", "+", "@", "\uff1d", "\uff0b", "\uff20", "-", "\uff0d", "\u2212")
+
+
+def cells_of(line: str, separator: str) -> Iterator[str]:
+    """Yield every cell as a program may see it that parts at ``separator``, with and without regard to quotes."""
+    yield from next(csv.reader([line], delimiter=separator))
+    for cell in line.split(separator):
+        yield cell
+        yield cell.strip()
+        yield cell.strip().strip('"').strip()
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_text_is_a_formula_for_a_spreadsheet_whatever_parts_its_cells(
+    tmp_path: Path, store: Store, before: str, formula: str
+) -> None:
     path = tmp_path / "t.csv"
     table = CsvFile(path, store)
-    store.commit(Batch([execution(1, comment=comment)]), Memory())
+    texts = dict.fromkeys(("comment", "symbol", "change", "topic"), before + formula)
+    store.commit(Batch([execution(1, **texts)._replace(profit=-5.25)]), Memory())
     table.write()
+    _, *lines = path.read_text(encoding="utf-8").split("\n")
+    assert lines.pop() == ""
+    (line,) = [each.rstrip("\r") for each in lines]
+    for separator in ",;|\t":
+        for cell in cells_of(line, separator):
+            assert not cell.startswith(STARTS) or re.fullmatch(r"-?[0-9.]+", cell), (separator, cell)
     with path.open(newline="") as file:
-        assert next(csv.DictReader(file))["comment"] == f"'{comment}"
+        row = next(csv.DictReader(file))
+    assert float(row["profit"]) == -5.25
+
+
+@pytest.mark.parametrize(
+    "text", ["EURUSD", "EURUSD.m", "#AAPL", "to be closed at 5.00", "a-b", "SL -20", "[sl] 1.2", ""]
+)
+def test_harmless_text_stays_as_it_is(text: str) -> None:
+    assert harmless(text) == text
