@@ -14,14 +14,18 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Protocol, TypeVar
 
-from mt4pump.errors import ConnectionLost, LoginError, PumpError
+from mt4pump.call_limit import CallLimit
+from mt4pump.errors import ConnectionLost, LoginError, ManagerError, PumpError
 from mt4pump.logs import fact
+from mt4pump.manager_api.codes import ReturnCode
 from mt4pump.manager_api.manager import Manager, ManagerFactory
 from mt4pump.pumping.inbox import Inbox
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
 ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT, REREAD = (2**31 + word for word in range(7))
 """Words to the pump thread, in order with the events; beyond a C int, so that no pump code can be one."""
+
+STOPPED_BY_US = "stopped by us"
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ class SessionPlan:
     login: int
     password: str = field(repr=False)
     flags: int = 0
+    login_timeout_s: float = 30.0
     start_timeout_s: float = 60.0
     liveness_timeout_s: float = 60.0
     watch_interval_s: float = 1.0
@@ -84,6 +89,12 @@ class Clock(Protocol):
         """Return the seconds."""
 
 
+def explained(reason: str, manager: Manager) -> str:
+    """Return ``reason`` with the faults that the API logged of this session, which alone may tell the cause."""
+    faults = manager.last_faults()
+    return f"{reason}; the library's log: {faults}" if faults else reason
+
+
 def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = random.random) -> float:
     """Return how long to wait before attempt number ``attempt`` (from 1): doubling, capped, half of it random."""
     delay_s = min(plan.reconnect_delay_max_s, plan.reconnect_delay_s * 2.0 ** min(attempt - 1, 30))
@@ -104,6 +115,7 @@ class Supervisor(Thread):
         self._now_s = now_s
         self._ending = Event()
         self._link: Link | None = None
+        self._limit: CallLimit | None = None
         self._reconnects = 0
         self._calls = 0
         self.calling: int | None = None
@@ -111,11 +123,13 @@ class Supervisor(Thread):
         self.status = SessionStatus(CONNECTING, inbox.now_ns() // 1_000_000)
 
     def stop(self) -> None:
-        """End the session and the thread; returns at once."""
+        """End the session and the thread, also one that blocks in a login; returns at once."""
         self._ending.set()
-        link = self._link
+        link, limit = self._link, self._limit
         if link:
             link.changed.set()
+        if limit:
+            limit.end()
 
     def run(self) -> None:
         """Hold sessions one after the other; the servers take turns."""
@@ -137,7 +151,7 @@ class Supervisor(Thread):
     def _one_session(self, server: str, attempt: int) -> tuple[float, float]:
         """Hold one session until it ends; return how long it pumped and how long to wait before the next."""
         plan, began_s = self._plan, None
-        reason, delay_s = "stopped by us", back_off_s(attempt, plan)
+        reason, delay_s = STOPPED_BY_US, back_off_s(attempt, plan)
         self._enter(CONNECTING, server)
         link = None
         try:
@@ -145,16 +159,12 @@ class Supervisor(Thread):
             self._await_start(link)
             began_s = self._now_s()
             reason = self._watch(link)
-        except LoginError as error:
-            reason, delay_s = f"refused: {error}", plan.refused_delay_s
-            log.error(  # noqa: TRY400 - the cause is the server's answer, not our stack
-                "%s refused login %s: %s; check login, password and the account's manager rights",
-                server,
-                plan.login,
-                error,
-            )
         except PumpError as error:
-            reason = str(error)
+            if not self._ending.is_set():  # else it is the end of a call that we aborted
+                reason = str(error)
+                if isinstance(error, LoginError):
+                    reason, delay_s = f"refused: {error}", plan.refused_delay_s
+                    self._log_refusal(server, error)
         except BaseException as error:
             reason = f"internal error: {error!r}"
             raise
@@ -162,16 +172,38 @@ class Supervisor(Thread):
             self._leave(link, server, reason)
         return (self._now_s() - began_s if began_s is not None else 0.0), delay_s
 
+    def _log_refusal(self, server: str, error: LoginError) -> None:
+        text = "%s refused login %s: %s; check login, password and the account's manager rights"
+        log.error(text, server, self._plan.login, error)
+
     def _open(self, server: str) -> Link:
-        """Make a Manager, connect, log in and switch to pumping."""
+        """Make a Manager, connect, log in and switch to pumping; raises ConnectionLost when that takes too long."""
         link = Link(self._call(self._factory), server, self._plan.login)
         self._link = link
-        self._call(link.manager.connect, server)
+        limit = self._limit = CallLimit(link.manager.abort, self._plan.login_timeout_s)
+        if self._ending.is_set():  # `stop` may have come before it could see the limit
+            limit.end()
+        try:
+            with limit:
+                self._switch_on(link)
+        except ManagerError as error:
+            if limit.expired:
+                raise self._no_answer(server, error.call, error.code, error.name) from error
+            raise
+        if limit.expired:
+            raise self._no_answer(server, "Login", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT")
+        return link
+
+    def _switch_on(self, link: Link) -> None:
+        self._call(link.manager.connect, link.server)
         self._call(link.manager.login, self._plan.login, self._plan.password)
-        self._enter(LOGGED_IN, server)
+        self._enter(LOGGED_IN, link.server)
         self._inbox.tell(ATTACH, link)
         self._call(link.manager.pump, self._plan.flags, self._inbox.notify)
-        return link
+
+    def _no_answer(self, server: str, call: str, code: int, name: str) -> ConnectionLost:
+        limit_s = self._plan.login_timeout_s
+        return ConnectionLost(call, code, name, f"no answer from {server} within {limit_s:g} s (login_timeout_s)")
 
     def _call(self, act: Callable[..., Result], *args: object) -> Result:
         """Call into the API, and let it be seen for how long."""
@@ -210,13 +242,15 @@ class Supervisor(Thread):
             elif self._now_s() - alive_s >= self._plan.liveness_timeout_s:
                 return f"mute: no callback of any kind, not even PING, for {self._plan.liveness_timeout_s:g} s"
             link.changed.wait(self._plan.watch_interval_s)
-        return "stopped by us"
+        return STOPPED_BY_US
 
     def _leave(self, link: Link | None, server: str, reason: str) -> None:
         """Close the session from this thread, never from a callback, and tell the pump thread why it ended."""
-        self._enter(STOPPING if self._ending.is_set() else LOST, server, reason)
         link = link or self._link
-        self._link = None
+        self._link = self._limit = None
+        if link is not None and reason != STOPPED_BY_US:
+            reason = self._call(explained, reason, link.manager)
+        self._enter(STOPPING if self._ending.is_set() else LOST, server, reason)
         if link is None:
             return
         self._inbox.tell(DETACH, (link, reason))

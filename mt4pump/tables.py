@@ -7,6 +7,7 @@ then take some 600 bytes each, and a re-read of the table decodes only the rows 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,10 @@ Row = tuple[bytes, bytes]
 """A row as it is kept: its fingerprint and its packed fields."""
 
 ADD, DELETE, UPDATE = ACTION_NAMES[Transaction.ADD], ACTION_NAMES[Transaction.DELETE], ACTION_NAMES[Transaction.UPDATE]
+
+
+ENDED_LIMIT = 20_000
+"""Rows that reads of the whole table ended and whose own records may still come: remembered by key."""
 
 
 class TableEvent(NamedTuple):
@@ -41,6 +46,7 @@ class Table:
         self._key = key
         self._rows: dict[Hashable, Row] = {}
         self._doubled: dict[Hashable, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
+        self._ended_by_read: OrderedDict[Hashable, bool] = OrderedDict()
         self.primed = False
 
     def __contains__(self, key: Hashable) -> bool:
@@ -53,16 +59,25 @@ class Table:
         """Return a copy of the rows: their keys, and fingerprint and packed fields of each."""
         return self._rows.copy()
 
-    def apply(self, action: int, data: bytes) -> TableEvent:
-        """Take one row as the pump told it. An action number that the API does not have counts as an update."""
+    def apply(self, action: int, data: bytes) -> TableEvent | None:
+        """Take one row as the pump told it; return None for a repeat, which says what is known already.
+
+        A repeat is a row with the same publishable fields, or the end of a row that a read of the whole table had
+        ended. An action number that the API does not have counts as an update.
+        """
         fields = self._decoder(data)
-        name = ACTION_NAMES.get(action, UPDATE)
-        self._doubled.pop(fields[self._key], None)
+        key, name = fields[self._key], ACTION_NAMES.get(action, UPDATE)
+        before, was_doubled = self._rows.get(key), self._doubled.pop(key, None) is not None
+        was_ended = self._ended_by_read.pop(key, None) is not None
         if name == DELETE:
-            self._rows.pop(fields[self._key], None)
+            self._rows.pop(key, None)
+            is_repeat = was_ended
         else:
-            self._rows[fields[self._key]] = fingerprint(data), msgpack.packb(fields)
-        return TableEvent(name, fields)
+            packed = msgpack.packb(fields)
+            self._rows[key] = fingerprint(data), packed
+            is_same = before is not None and before[1] == packed and not was_doubled
+            is_repeat = is_same and action != Transaction.CHANGE_GRP  # which is news even where no field shows it
+        return None if is_repeat else TableEvent(name, fields)
 
     def reread(self, array: bytes) -> Iterator[TableEvent]:
         """Take the whole table and yield what differs from the rows before it; the first read yields nothing."""
@@ -108,7 +123,12 @@ class Table:
             for place, packed in enumerate(tell):
                 yield TableEvent(UPDATE if before or place else ADD, msgpack.unpackb(packed))
         for key in known.keys() - self._rows.keys():
+            self._ended_by_read[key] = True
             yield TableEvent(DELETE, msgpack.unpackb(known[key][1]))
+        for key in self._ended_by_read.keys() & self._rows.keys():
+            del self._ended_by_read[key]
+        while len(self._ended_by_read) > ENDED_LIMIT:
+            self._ended_by_read.popitem(last=False)
 
 
 def fingerprint(row: bytes) -> bytes:

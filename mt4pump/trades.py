@@ -42,6 +42,17 @@ class TradeEvent(NamedTuple):
     fields: Fields
     before: Fields | None
 
+    @property
+    def is_repeat(self) -> bool:
+        """Return whether the record only says again what was published, or read from a table, before.
+
+        A change of the account's group shows in ``action`` alone, and a record without a ticket names no order:
+        neither is ever a repeat.
+        """
+        if self.change != MODIFIED or self.before is None or self.before:
+            return False
+        return self.action != Transaction.CHANGE_GRP and self.fields["order"] > 0
+
 
 def difference(new: Fields, old: Fields) -> Fields:
     """Return the old values of the fields in which ``new`` differs (NaN equals NaN)."""
@@ -117,12 +128,16 @@ class TradeBook:
     def __init__(self) -> None:
         self.open: dict[int, Fields] = {}
         self._ended: OrderedDict[int, End] = OrderedDict()
+        self._moved: dict[int, Fields] = {}
+        """Of open orders: the published values of those fields that table reads moved without an event."""
 
     def apply(self, action: int, fields: Fields) -> TradeEvent:
         """Take one record as the pump told it and return what happened."""
         order = fields["order"]
         known, ended = self.open.get(order), self._ended.get(order)
         last = known or (ended.fields if ended else None)
+        if last and (moved := self._moved.pop(order, None)):
+            last = {**last, **moved}
         wiped = action == Transaction.UPDATE and not fields["login"]
         if last and not fields["login"]:
             fields = {**fields, "login": last["login"]}
@@ -136,6 +151,7 @@ class TradeBook:
     def prime(self, rows: Iterable[Fields]) -> None:
         """Take the open orders of a first table read, which are nobody's news."""
         self.open = {row["order"]: row for row in rows if is_open_order(row)}
+        self._moved.clear()
 
     def untold(self, rows: Iterable[Fields]) -> dict[int, Fields]:
         """Return those rows, by ticket, of whose orders nothing was told since."""
@@ -164,10 +180,11 @@ class TradeBook:
                 if not is_over(row):
                     self._ended.pop(order, None)
                     yield self.apply(Transaction.ADD, row)
-            elif difference(row, known).keys() - COMPUTED_LOCALLY:
+            elif (changed := difference(row, known)).keys() - COMPUTED_LOCALLY:
                 yield self.apply(Transaction.UPDATE, row)
-            else:
+            elif changed:
                 self.open[order] = row
+                self._moved[order] = changed | self._moved.get(order, {})
 
     def catch_up(
         self, before: Iterable[Fields], silent: AbstractSet[int], in_reach: Callable[[int], bool] = lambda _login: True
@@ -216,6 +233,7 @@ class TradeBook:
 
     def _end(self, order: int, end: End) -> None:
         self.open.pop(order, None)
+        self._moved.pop(order, None)
         self._ended[order] = end
         self._ended.move_to_end(order)
         if len(self._ended) > ENDED_LIMIT:

@@ -31,6 +31,8 @@ class FakeManager:
     """
 
     def __init__(self) -> None:
+        self.may_empty_tables = False
+        self.faults = ""
         self.tables: dict[str, bytes] = dict.fromkeys(TABLES, b"")
         self.quotes: deque[bytes] = deque()
         self.bodies: dict[int, bytes] = {}
@@ -67,6 +69,12 @@ class FakeManager:
     def pump(self, flags: int, notify: Notify) -> None:
         self.flags, self.notify = flags, notify
         self._called("pump", flags)
+
+    def abort(self) -> None:
+        self._called("abort")
+
+    def last_faults(self) -> str:
+        return self.faults
 
     def is_connected(self) -> bool:
         self._called("is_connected")

@@ -146,7 +146,9 @@ def test_a_lost_link_is_told_and_a_new_session_follows_with_what_changed_meanwhi
         first = run.pumping().body
         fake.set_table("TradesGet", [TRADE_RECORD.pack({**TRADE, "order": 8})])
         fake.lose_link(stops=3)
-        assert run.topic("session.stop").body["reason"] == "STOP_PUMPING"
+        reason = run.topic("session.stop").body["reason"]
+        assert reason.startswith("STOP_PUMPING; the library's log: 255 ")
+        assert reason.endswith(" fake:443 pumping mode stopped (Network problem)")
         assert run.topic("session.start").body["seq"] == 2
         gone, new = run.topic("trade.1001").body, run.topic("trade.1001").body
         assert (gone["change"], gone["order"], gone["synthetic"]) == ("closed", 7, True)

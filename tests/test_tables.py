@@ -15,7 +15,7 @@ from mt4pump.errors import LayoutError
 from mt4pump.manager_api.codes import Transaction
 from mt4pump.manager_api.decode import Decoder, Fields
 from mt4pump.manager_api.layout import ONLINE_RECORD, USER_RECORD
-from mt4pump.tables import Marks, Table
+from mt4pump.tables import Marks, Table, fingerprint
 
 ADD, DELETE, UPDATE, CHANGE_GRP = Transaction
 
@@ -129,18 +129,84 @@ def test_a_row_from_the_pump_stands_for_its_key_alone() -> None:
 def test_a_row_as_the_pump_told_it_is_told_and_kept(action: int, name: str, *, kept: bool) -> None:
     made = table()
     event = made.apply(action, online(1))
+    assert event
     assert (event.action, event.fields["login"]) == (name, 1)
     assert told(made, online(1)) == ([] if kept else [("add", 1, "demo")])
 
 
 def test_an_action_that_the_api_does_not_have_is_an_update() -> None:
     made = table()
-    assert made.apply(77, online(1)).action == "update"
+    event = made.apply(77, online(1))
+    assert event
+    assert event.action == "update"
     assert len(made) == 1
 
 
 def test_a_row_deleted_without_having_been_known_is_told_all_the_same() -> None:
-    assert table().apply(DELETE, online(9)).action == "delete"
+    event = table().apply(DELETE, online(9))
+    assert event
+    assert event.action == "delete"
+
+
+@pytest.mark.parametrize("action", [ADD, UPDATE, 77])
+def test_a_row_that_the_read_told_already_is_a_repeat(action: int) -> None:
+    made = table(online(1))
+    assert made.apply(action, online(1)) is None
+    assert told(made, online(1), online(2)) == [("add", 2, "demo")]
+    assert made.apply(action, online(2)) is None
+    assert told(made, online(1), online(2)) == []
+
+
+def test_a_row_told_twice_is_a_repeat_and_a_row_that_differs_is_none() -> None:
+    made = table()
+    assert made.apply(ADD, online(1))
+    assert made.apply(ADD, online(1)) is None
+    assert made.apply(UPDATE, online(1, "b"))
+    assert made.apply(UPDATE, online(1))
+
+
+def test_a_row_in_which_only_what_nobody_may_see_changed_is_a_repeat_and_the_read_finds_it_known() -> None:
+    made = Table(Decoder(USER_RECORD), "login")
+    row = USER_RECORD.pack({"login": 1, "password": "one"})
+    hidden = USER_RECORD.pack({"login": 1, "password": "two"})
+    assert made.apply(ADD, row)
+    assert made.apply(UPDATE, hidden) is None
+    assert made.copy()[1][0] == fingerprint(hidden)
+
+
+def test_a_change_of_the_group_is_never_a_repeat() -> None:
+    made = table(online(1))
+    assert made.apply(CHANGE_GRP, online(1))
+
+
+def test_the_end_of_a_row_that_the_read_told_is_a_repeat_once() -> None:
+    made = table(online(1))
+    assert told(made) == [("delete", 1, "demo")]
+    assert made.apply(DELETE, online(1)) is None
+    assert made.apply(DELETE, online(1)), "the next end is no repeat of that read"
+
+
+def test_a_row_that_came_back_after_the_read_told_its_end_ends_anew() -> None:
+    made = table(online(1))
+    told(made)
+    assert made.apply(ADD, online(1))
+    assert made.apply(DELETE, online(1))
+    told(made, online(2))
+    told(made)
+    assert told(made, online(2)) == [("add", 2, "demo")]
+    assert made.apply(DELETE, online(2))
+
+
+def test_ends_that_reads_told_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mt4pump.tables.ENDED_LIMIT", 1)
+    made = table(online(1), online(2))
+    assert len(told(made)) == 2
+    assert sorted(bool(made.apply(DELETE, online(login))) for login in (1, 2)) == [False, True]
+
+
+def test_a_row_of_an_account_that_is_online_twice_is_no_repeat() -> None:
+    made = table(online(1, "a"), online(1, "b"))
+    assert made.apply(UPDATE, online(1, "a"))
 
 
 def test_a_row_deleted_by_the_pump_is_not_deleted_again_by_the_read() -> None:

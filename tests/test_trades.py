@@ -347,6 +347,75 @@ def test_a_difference_names_the_old_values_and_nan_equals_nan() -> None:
     assert is_nan(difference({"a": 1.0}, {"a": NAN})["a"])
 
 
+# Repeats
+
+
+def repeats(book: TradeBook, *steps: tuple[int, Values]) -> list[bool]:
+    """Return of each record whether it is a repeat."""
+    return [book.apply(action, record(values)).is_repeat for action, values in steps]
+
+
+@pytest.mark.parametrize("action", [ADD, UPDATE, 77])
+def test_a_record_that_says_what_the_table_said_is_a_repeat(action: int) -> None:
+    book = primed(BUY)
+    assert repeats(book, (action, BUY)) == [True]
+    list(book.reconcile([record(BUY), record(SELL)]))
+    assert repeats(book, (action, SELL)) == [True]
+    assert book.open.keys() == {1, 2}
+
+
+def test_a_record_that_differs_in_any_field_is_no_repeat_and_the_same_again_is_one() -> None:
+    book = primed(BUY)
+    for name, value in {"profit": 1.0, "sl": 1.0, "comment": "x", "timestamp": 1001, "activation": 1}.items():
+        assert repeats(book, (UPDATE, BUY | {name: value}), (UPDATE, BUY | {name: value})) == [False, True]
+        assert repeats(book, (UPDATE, BUY)) == [False]
+
+
+def test_an_end_told_again_is_a_repeat_and_one_that_says_more_is_none() -> None:
+    book = primed(BUY, LIMIT)
+    again = [(action, BUY | SHUT) for action in (UPDATE, DELETE, ADD)]
+    assert repeats(book, (DELETE, BUY | SHUT), *again) == [False, True, True, True]
+    assert repeats(book, (UPDATE, BUY | SHUT | {"profit": 11.0})) == [False]
+    assert repeats(book, (UPDATE, LIMIT | ERASED), (UPDATE, LIMIT | ERASED)) == [False, True]
+
+
+def test_a_record_equal_to_the_last_one_of_an_order_that_a_table_ended_is_a_repeat_but_an_add_opens_it() -> None:
+    book = primed(BUY)
+    list(book.reconcile([]))
+    assert repeats(book, (UPDATE, BUY)) == [True]
+    assert book.open == {}
+    assert repeats(book, (ADD, BUY)) == [False]
+    assert book.open.keys() == {1}
+
+
+def test_the_first_end_of_an_order_is_no_repeat_though_no_field_changed() -> None:
+    book = primed(BUY, LIMIT)
+    assert repeats(book, (DELETE, BUY), (DELETE, LIMIT)) == [False, False]
+
+
+def test_a_stranger_a_change_of_group_and_a_record_without_a_ticket_are_never_repeats() -> None:
+    book = primed(SELL)
+    assert repeats(book, (UPDATE, BUY), (CHANGE_GRP, SELL)) == [False, False]
+    unnamed = BALANCE | {"order": 0}
+    assert repeats(book, (ADD, unnamed), (ADD, unnamed)) == [False, False], "two deposits of the same amount"
+
+
+def test_what_a_table_moved_without_an_event_is_no_repeat_when_the_record_says_it() -> None:
+    book = primed(BUY)
+    moved = BUY | {"storage": -1.5, "profit": 2.0}
+    assert reconciled(book, BUY | {"storage": -1.5}) == []
+    assert reconciled(book, moved) == []
+    event = book.apply(UPDATE, record(moved))
+    assert (event.is_repeat, event.before) == (False, {"storage": 0.0, "profit": 0.0})
+    assert repeats(book, (UPDATE, moved)) == [True]
+
+
+def test_a_stale_record_with_what_was_published_is_a_repeat() -> None:
+    book = primed(BUY)
+    assert reconciled(book, BUY | {"profit": 2.0}) == []
+    assert repeats(book, (UPDATE, BUY)) == [True]
+
+
 # Whole tables
 
 

@@ -38,8 +38,8 @@ def quote_records() -> list[bytes]:
     ]
 
 
-def trade_records() -> list[bytes]:
-    """Return one open order for each of `ORDERS` accounts."""
+def trade_records(change: int = 0) -> list[bytes]:
+    """Return one open order for each of `ORDERS` accounts; each ``change`` has another stop loss."""
     return [
         TRADE_RECORD.pack(
             {
@@ -50,7 +50,7 @@ def trade_records() -> list[bytes]:
                 "volume": 100,
                 "open_time": SERVER_TIME_S,
                 "open_price": 1.1,
-                "sl": 1.09,
+                "sl": 1.09 - change / 1e6,
                 "tp": 1.12,
                 "comment": "bench",
             }
@@ -59,14 +59,22 @@ def trade_records() -> list[bytes]:
     ]
 
 
+def trade_changes(feed: int) -> list[bytes]:
+    """Return records of which each changes its order, however often they are sent in turn, in feed 0, 1, 2, ..."""
+    return trade_records(2 * feed + 1) + trade_records(2 * feed + 2)
+
+
 class FeedManager:
     """The `mt4pump.manager_api.manager.Manager` of a benchmark: one session, no server."""
+
+    may_empty_tables = False
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
         self._notify: Notify = lambda _code, _action, _data: None
         self._quotes = quote_records()
         self._trades = trade_records()
+        self._feeds = 0
 
     def connect(self, server: str) -> None:
         """Take any server."""
@@ -79,6 +87,13 @@ class FeedManager:
         del flags
         self._notify = notify
         notify(PumpCode.START_PUMPING, 0, b"")
+
+    def abort(self) -> None:
+        """Nothing here blocks."""
+
+    def last_faults(self) -> str:
+        """Return nothing: nothing goes wrong here."""
+        return ""
 
     def is_connected(self) -> bool:
         """Return True: nothing here can be lost."""
@@ -130,6 +145,12 @@ class FeedManager:
                 time.sleep(GIVE_WAY_S)
 
     def _feed_trades(self, count: int, rate: float) -> None:
-        trades, notify, code, update = self._trades, self._notify, int(PumpCode.UPDATE_TRADES), int(Transaction.UPDATE)
+        trades, notify, code, update = (
+            trade_changes(self._feeds),
+            self._notify,
+            int(PumpCode.UPDATE_TRADES),
+            int(Transaction.UPDATE),
+        )
+        self._feeds += 1
         for number in paced(count, rate):
-            notify(code, update, trades[number % ORDERS])
+            notify(code, update, trades[number % len(trades)])

@@ -19,6 +19,7 @@ from mt4pump.manager_api.codes import PumpCode
 from mt4pump.manager_api.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from mt4pump.manager_api.manager import Notify
 
+STOP = int(PumpCode.STOP_PUMPING)
 RECORD_BYTES = {int(code): record.size for code, record in CALLBACK_RECORD.items()}
 PINNED_ALARM = 8
 """The API is known to use one thread per session; so many pinned ones beyond two a session are worth a look."""
@@ -45,6 +46,8 @@ class Callback:
         self.errors = 0
         self.last_error = ""
         self.stale = 0
+        self.stopped: set[int] = set()
+        """The ``param`` of each session whose STOP_PUMPING came, as of the moment when the DLL called."""
         self._notify: dict[int, Notify] = {}
         self._sessions = 0
         self._complaints = Complaints(log)
@@ -62,6 +65,7 @@ class Callback:
     def close(self, param: int) -> None:
         """Deliver no more events of this session."""
         self._notify.pop(param, None)
+        self.stopped.discard(param)
 
     def know_this_thread(self) -> None:
         """Tell that the calling thread is Python's own: Disconnect may call back on it, and it needs no pin."""
@@ -83,7 +87,7 @@ class Callback:
 
     def _make_on_event(self, bodies: Mapping[int, tuple[int, int]]) -> OnEvent:
         """Return what the DLL calls: a closure, as it finds its names in half the time that a method does."""
-        callback, thread, notify_of = self, self._thread, self._notify.get
+        callback, thread, notify_of, note_stop = self, self._thread, self._notify.get, self.stopped.add
 
         def on_event(code: int, action: int, data: int | None, param: int | None) -> None:
             # On the DLL's thread. Never wait, log or raise here; what goes wrong is counted.
@@ -101,6 +105,8 @@ class Callback:
                         record += body_behind(record, *bodies[code])
                     notify(code, action, record)
                 else:
+                    if code == STOP:
+                        note_stop(param or 0)
                     notify(code, action, b"")
             except BaseException as error:  # noqa: BLE001 - the top of a foreign thread: nothing above could see it
                 callback.errors += 1

@@ -3,6 +3,7 @@
 Threads: ``_door`` keeps Disconnect and Release away from a read that runs on the pump thread. The callback takes no
 lock, so Disconnect may call it synchronously. A read that never comes back makes `close` give up after
 `CLOSE_WAIT_S`: the interface is then abandoned (counted, a leak) rather than freed under the reader's feet.
+Connect, Login and PumpingSwitchEx run without ``_door``, so that `abort` can call Disconnect meanwhile.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ctypes import byref, c_int
 from pathlib import Path
 from threading import Lock
 
+from mt4pump.bridge.dll_log import DllLog
 from mt4pump.bridge.interface import Interface, plugin_array
 from mt4pump.bridge.library import Library
 from mt4pump.bridge.prototypes import TABLE_METHODS
@@ -29,6 +31,7 @@ PATH_BYTES = 1024
 MAIL_LIMIT_BYTES = 16 * 1024 * 1024
 CLOSE_WAIT_S = 2.0
 CONNECTED_WAIT_S = 0.2
+ABORT_WAIT_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class DllManager:
     ``working_directory`` is where the DLL keeps its files.
     """
 
+    may_empty_tables = True
     abandoned = 0
     """Interfaces of this process that could not be released because a call in them never came back."""
 
@@ -48,8 +52,9 @@ class DllManager:
         self._folder = working_directory
         self._interface = library.create(working_directory)
         self._door = Lock()
-        self._closed = False
+        self._closed = self._aborted = False
         self._param = 0
+        self._log = DllLog(working_directory, encoding)
         self._quotes = ctypes.create_string_buffer(SYMBOL_INFO.size * QUOTES_PER_CALL)
         self._quotes_view = memoryview(self._quotes).cast("B")
 
@@ -61,8 +66,17 @@ class DllManager:
 
     def _open_interface(self, call: str) -> Interface:
         if self._closed:
-            raise ConnectionLost(call, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", "the session was closed")
+            raise _no_connection(call, "the session was closed")
         return self._interface
+
+    def _unaborted_interface(self, call: str) -> Interface:
+        if self._aborted:
+            raise _no_connection(call, "the session was aborted")
+        return self._open_interface(call)
+
+    def _raise_if_stopped(self, call: str, why: str) -> None:
+        if self._param in self._library.callback.stopped:
+            raise _no_connection(call, f"STOP_PUMPING came {why}")
 
     def _ansi(self, call: str, text: str, what: str) -> bytes:
         """Return ``text`` in the server's code page; refused where it has no such letter, as a guess would be wrong."""
@@ -74,18 +88,35 @@ class DllManager:
 
     def connect(self, server: str) -> None:
         """Connect to ``host:port``; 443 when no port is given."""
-        self._open_interface("Connect").check("Connect", self._ansi("Connect", server, "the server's name"))
+        self._unaborted_interface("Connect").check("Connect", self._ansi("Connect", server, "the server's name"))
 
     def login(self, login: int, password: str) -> None:
         """Log in as a manager account; other accounts are refused with RET_BAD_ACCOUNT_INFO."""
-        self._open_interface("Login").check("Login", login, self._ansi("Login", password, "the password"))
+        self._log.secrets = (password,)
+        self._unaborted_interface("Login").check("Login", login, self._ansi("Login", password, "the password"))
 
     def pump(self, flags: int, notify: Notify) -> None:
         """Switch to pumping. RET_OK means only that the request was taken: START_PUMPING tells that it runs."""
-        interface, callback = self._open_interface("PumpingSwitchEx"), self._library.callback
+        interface, callback = self._unaborted_interface("PumpingSwitchEx"), self._library.callback
         callback.know_this_thread()  # a failing switch may call back synchronously
         self._param = callback.open(notify)
         interface.check("PumpingSwitchEx", callback.function, flags, self._param)
+
+    def abort(self) -> None:
+        """Disconnect, which ends a Connect or Login that blocks on another thread within a tenth of a second."""
+        self._aborted = True  # seen by every call that is not in the DLL yet
+        if not self._door.acquire(timeout=ABORT_WAIT_S):
+            return  # a read, or a `close`, has it: then nothing blocks in Connect or Login
+        try:
+            if not self._closed:
+                self._library.callback.know_this_thread()
+                self._interface.call("Disconnect")
+        finally:
+            self._door.release()
+
+    def last_faults(self) -> str:
+        """Return the last lines with an error code that the DLL wrote into its own log in this session."""
+        return self._log.last_faults()
 
     def is_connected(self) -> bool:
         """Return IsConnected; True while a read holds the interface, as a working read is a sign of life."""
@@ -118,11 +149,13 @@ class DllManager:
         """Return a whole table as one array of records, copied and freed."""
         method = TABLE_METHODS[name]
         with self._reading(method) as interface:
+            self._raise_if_stopped(method, f"before table {name} was read")
             array = interface.array(method, Record.known[TABLES[name]].size) if interface.has(method) else b""
-            # Under the same hold of the door: `is_connected` says True whenever another thread has it.
+            # IsConnected may stay true after STOP, and turns false late. Under the same hold of the door, as
+            # `is_connected` says True whenever another thread has it.
+            self._raise_if_stopped(method, f"while table {name} was read: it may be empty or cut")
             if not interface.call("IsConnected"):
-                why = f"the link was gone by the time table {name} was read, so that it may be empty or cut"
-                raise ConnectionLost(method, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", why)
+                raise _no_connection(method, f"the link was gone by the time table {name} was read: it may be cut")
         return array
 
     def request_news_body(self, key: int) -> None:
@@ -179,3 +212,7 @@ class DllManager:
             self._interface.release()
         finally:
             self._door.release()
+
+
+def _no_connection(call: str, why: str) -> ConnectionLost:
+    return ConnectionLost(call, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", why)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mt4pump.bridge.prototypes import ABSENT_IN_64_BIT_DLL, METHOD, METHODS, POINTER_BYTES, WORD_BITS
 from mt4pump.errors import ConnectionLost, LibraryError, LoginError, ManagerError
-from mt4pump.manager_api.codes import CONNECTION_LOSSES, LOGIN_REFUSALS, OBSERVED_MEANINGS, ReturnCode, return_code_name
+from mt4pump.manager_api.codes import CONNECTION_LOSSES, LOGIN_REFUSALS, ReturnCode, meaning_of, return_code_name
 
 ARRAY_LIMIT_BYTES = 1 << 30
 """A table larger than this (a million accounts) is taken for a wrong number, not for memory to read."""
@@ -51,8 +51,8 @@ class Interface:
         """Return the error for ``code``, with the API's own description and what users found the number to mean."""
         text = self.call("ErrorDescription", code)
         described = text.decode("ascii", "replace").strip() if text else "no description"
-        if code in OBSERVED_MEANINGS:
-            described += f" ({OBSERVED_MEANINGS[code]})"
+        if meaning := meaning_of(name, code):
+            described += f" ({meaning})"
         kind = ManagerError
         if code in CONNECTION_LOSSES:
             kind = ConnectionLost

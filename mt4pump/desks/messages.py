@@ -65,7 +65,7 @@ class MessageDesk:
         if data:
             self._tell_news(*_split(data, NEWS_TOPIC), ts)
             return
-        array = self._reader.table("news")
+        array = self._reader.manager.table("news")
         for start in range(0, len(array), NEWS_TOPIC.size):
             self._tell_news(array[start : start + NEWS_TOPIC.size], b"", ts)
 

@@ -38,7 +38,7 @@ class PluginParameters:
         parameters = {fields["file"]: self._read_one(position) for position, fields in enumerate(plugins)}
         # The API knows parameters by position: if plugins came or went meanwhile, they may be those of another one.
         # This read also fails when the session is dying, as its answers are not to be believed then.
-        again = self._plugin.many(self._reader.table("plugins"))
+        again = self._plugin.many(self._reader.manager.table("plugins"))
         if [fields["file"] for fields in again] != [fields["file"] for fields in plugins]:
             parameters = {}  # the bell for what changed is on its way
         self._plugins = plugins

@@ -42,7 +42,10 @@ class Room(NamedTuple):
 
 
 class TableDesk:
-    """Keeps what was last told of every table, so that a re-read tells only differences."""
+    """Keeps what was last told of every table, so that a re-read tells only differences.
+
+    ``before_start`` counts rows and doorbells of the API's initial fill, ``repeats`` rows that changed nothing.
+    """
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class TableDesk:
         user_fields: frozenset[str],
         plugin_parameters: bool,
     ) -> None:
-        self.before_start = 0
+        self.before_start = self.repeats = 0
         self._emitter = emitter
         self._reader = reader
         self._complaints = complaints
@@ -89,7 +92,11 @@ class TableDesk:
         elif not data:
             self.reread(name, ts)
         else:
-            self._tell(room, room.table.apply(action, data), ts, synthetic=False)
+            event = room.table.apply(action, data)
+            if event is None:
+                self.repeats += 1
+            else:
+                self._tell(room, event, ts, synthetic=False)
             if room.kind is SYMBOL and action != Transaction.DELETE:
                 self._select((data,))
 
@@ -102,7 +109,7 @@ class TableDesk:
         """Ask for the quotes of other ``symbols`` from now on, and no more for those that fell out."""
         self._filter = SymbolFilter(symbols)
         if self._reader.live:
-            self._select(rows(self._reader.table("symbols"), CON_SYMBOL.size))
+            self._select(rows(self._reader.manager.table("symbols"), CON_SYMBOL.size))
 
     def in_reach(self, login: int) -> bool:
         """Return whether account ``login`` is one that this manager sees; True where no accounts are told at all."""
@@ -110,9 +117,15 @@ class TableDesk:
         return not len(users) or login in users
 
     def reread(self, name: str, ts: int, *, synthetic: bool = False) -> None:
-        """Read table ``name`` whole and tell the differences; its first read is nobody's news."""
+        """Read table ``name`` whole and publish the differences; its first read sets the baseline.
+
+        A table that is suddenly empty changes nothing until a second read agrees, see `Reader.table`.
+        """
         room = self._rooms[name]
-        array = self._reader.table(name)
+        again = partial(self.reread, name, synthetic=synthetic)
+        array = self._reader.table(name, has_rows=len(room.table) > 0, again=again)
+        if array is None:
+            return
         if room.kind is SYMBOL:
             self._select(rows(array, CON_SYMBOL.size))
         parameters = self._parameters if room.kind is PLUGIN else None

@@ -6,6 +6,7 @@ The book of open orders outlives the daemon in the journal, so that an order clo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import msgpack
 
@@ -23,11 +24,14 @@ UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
 
 class TradeDesk:
-    """Keeps the book of open orders. ``before_start`` counts rows of the API's initial fill that were no news."""
+    """Keeps the book of open orders.
+
+    ``before_start`` counts rows of the API's initial fill that were no news, ``repeats`` records that changed nothing.
+    """
 
     def __init__(self, emitter: Emitter, reader: Reader, encoding: str, in_reach: Callable[[int], bool]) -> None:
         self.book = TradeBook()
-        self.before_start = 0
+        self.before_start = self.repeats = 0
         self._emitter = emitter
         self._reader = reader
         self._in_reach = in_reach
@@ -82,19 +86,32 @@ class TradeDesk:
             return
         fields = self._trade(data)
         if self._reader.live or _no_table_shows(action, fields):
-            self._tell(self.book.apply(action, fields), ts)
+            event = self.book.apply(action, fields)
+            if event.is_repeat:
+                self.repeats += 1
+            else:
+                self._tell(event, ts)
         else:
             self.before_start += 1
 
     def reread(self, ts: int) -> None:
         """Read TradesGet and tell what happened unseen, marked synthetic; the very first read is nobody's news."""
-        self._reconcile(list(self._trade.many(self._reader.table("trades"))), ts)
+        rows = self._table(self.reread)
+        if rows is not None:
+            self._reconcile(rows, ts)
 
     def reread_after_gap(self, ts: int) -> None:
         """Do the same, and tell the activations that nobody rang for."""
-        rows = list(self._trade.many(self._reader.table("trades")))
-        self._reconcile(rows, ts)
-        self._tell_activations(rows, ts, synthetic=True)
+        rows = self._table(self.reread_after_gap)
+        if rows is not None:
+            self._reconcile(rows, ts)
+            self._tell_activations(rows, ts, synthetic=True)
+
+    def _table(self, again: Callable[[int], None]) -> list[Fields] | None:
+        """Return TradesGet's rows; None when it is suddenly empty, until the second read by ``again`` agrees."""
+        has_rows = bool(self.book.open or self._activations.marked())
+        array = self._reader.table("trades", has_rows=has_rows, again=again)
+        return None if array is None else list(self._trade.many(array))
 
     def _reconcile(self, rows: list[Fields], ts: int) -> None:
         if not self._primed:
@@ -108,8 +125,9 @@ class TradeDesk:
 
     def activations(self, ts: int) -> None:
         """Tell orders whose ``activation`` mark changed; TradesGet is what sets it."""
-        if self._reader.live:
-            self._tell_activations(self._trade.many(self._reader.table("trades")), ts, synthetic=False)
+        rows = self._table(self.reread_after_gap) if self._reader.live else None
+        if rows is not None:
+            self._tell_activations(rows, ts, synthetic=False)
 
     def _tell_activations(self, rows: Iterable[Fields], ts: int, *, synthetic: bool) -> None:
         for action, fields in self._activations.changes(rows):
@@ -127,8 +145,11 @@ class TradeDesk:
     def _tell_margins(self, ts: int, *, synthetic: bool) -> None:
         if not self._reader.live:
             return
-        rows = self._margin.many(self._reader.table("margins"))
-        for action, fields in self._levels.changes(rows):
+        again = partial(self._tell_margins, synthetic=synthetic)
+        array = self._reader.table("margins", has_rows=bool(self._levels.marked()), again=again)
+        if array is None:
+            return
+        for action, fields in self._levels.changes(self._margin.many(array)):
             self._emitter.emit(MARGIN, fields["login"], {**fields, "action": action}, ts, synthetic=synthetic)
 
     def _tell(self, event: TradeEvent, ts: int, *, synthetic: bool = False) -> None:

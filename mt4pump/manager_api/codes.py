@@ -115,16 +115,33 @@ LOGIN_REFUSALS = frozenset(
 )
 """Codes that a quick retry cannot cure: wait long and say so."""
 
+NOT_OF_LOGIN = ReturnCode.RET_TRADE_TIMEOUT
+"""From this code on they are about trades."""
+
 CONNECTION_LOSSES = frozenset({ReturnCode.RET_NO_CONNECT, 255})
 """No session, and the network failure that the client side itself reports."""
+
+NETWORK_PROBLEM = 255
+"""What the API returns for a failure of the network, which its header has no name for."""
 
 OBSERVED_MEANINGS = {
     65: "wrong login or password, or not a manager account",
     151: "a request method was called while pumping",
     152: "a request method was called while pumping",
-    255: "network failure seen by the client side",
+    NETWORK_PROBLEM: "the server did not answer, or the link broke",
 }
-"""What users found these numbers to mean; added to the API's own description."""
+"""What these numbers were seen to mean; added to the API's own description."""
+
+LOGIN_ANSWERS = LOGIN_REFUSALS | CONNECTION_LOSSES | frozenset(code for code in ReturnCode if code < NOT_OF_LOGIN)
+"""What a trade server, or the API itself, may answer to a login."""
+NOT_A_SERVER = "this does not look like an MT4 server: the API takes the first byte of a foreign answer for a code"
+
+
+def meaning_of(call: str, code: int) -> str:
+    """Return what code ``code`` was seen to mean when method ``call`` returned it; empty where nothing is known."""
+    if call == "Login" and code not in LOGIN_ANSWERS:
+        return NOT_A_SERVER
+    return OBSERVED_MEANINGS.get(code, "")
 
 
 def return_code_name(code: int) -> str:

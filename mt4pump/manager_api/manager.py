@@ -1,6 +1,7 @@
 """What the daemon needs of a Manager: one small protocol, two implementations (`bridge`, `simulator`).
 
-Threads: the supervisor calls `connect`, `login`, `pump`, `is_connected` and `close`; the pump thread calls the reads.
+Threads: the supervisor calls `connect`, `login`, `pump`, `is_connected`, `last_faults` and `close`; the pump thread
+calls the reads, and `last_faults`; a thread that watches the supervisor's calls may `abort` them.
 The reads must be safe while another thread closes: after `close` they raise `ConnectionLost`, never crash.
 """
 
@@ -27,7 +28,12 @@ TABLES = {
 
 
 class Manager(Protocol):
-    """One Manager session, from creation to `close`; never reused. Every call may raise `ManagerError`."""
+    """One Manager session, from creation to `close`; never reused. Every call may raise `ManagerError`.
+
+    ``may_empty_tables`` tells whether a session that is about to end answers with empty tables before `table` raises.
+    """
+
+    may_empty_tables: bool
 
     def connect(self, server: str) -> None:
         """Connect to ``host:port``. Blocks for as long as the API does."""
@@ -38,8 +44,17 @@ class Manager(Protocol):
     def pump(self, flags: int, notify: Notify) -> None:
         """Switch to pumping (CLIENT_FLAGS_*); events come by ``notify`` from now on, on other threads."""
 
+    def abort(self) -> None:
+        """End a `connect`, `login` or `pump` that blocks, from another thread; none of them succeeds after this.
+
+        Returns soon. May be called more than once, and while another thread closes.
+        """
+
     def is_connected(self) -> bool:
         """Return whether the API believes that there is a link."""
+
+    def last_faults(self) -> str:
+        """Return what the API itself logged of this session's faults, for people; empty where it has nothing."""
 
     def select_symbol(self, symbol: bytes) -> None:
         """Ask for the quotes of ``symbol``: its name as the 12 raw bytes of the record, NUL included or not."""
@@ -56,8 +71,8 @@ class Manager(Protocol):
     def table(self, name: str) -> bytes:
         """Return the whole table ``name`` (a key of `TABLES`) as one array of records; empty when there is none.
 
-        Raises `ConnectionLost` when the link was gone by the time it was read: a dying session may answer with empty
-        tables, which would be told as if everything had been deleted.
+        Raises `ConnectionLost` when the link was gone, or STOP_PUMPING came, by the time it was read: a session that
+        ends may answer with empty tables, which would be published as if everything had been deleted.
         """
 
     def request_news_body(self, key: int) -> None:

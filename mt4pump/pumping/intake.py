@@ -20,7 +20,7 @@ from mt4pump.manager_api.decode import Fields
 from mt4pump.pumping.cuts import Source, Take, listed
 from mt4pump.pumping.emitter import Emitter
 from mt4pump.quotes import QuoteStream
-from mt4pump.session import LOST, PUMPING, Link
+from mt4pump.session import LOST, PUMPING, Link, explained
 from mt4pump.wire import QUOTE, SESSION, UNKNOWN, Kind
 
 DRAIN_ROUNDS = 8
@@ -79,13 +79,16 @@ class Intake:
     def skipped(self) -> dict[str, int]:
         """Return what was taken in and not told, by reason; each has its sense, and none goes uncounted.
 
-        ``before_start``: rows and bells of the API's initial fill; ``news_repeats``: headers told before;
-        ``news_bodies_given_up``: bodies asked for that never came.
+        ``before_start``: rows and bells of the API's initial fill; ``repeats``: records that say what was published, or
+        read from a table, before; ``news_repeats``: headers told before; ``news_bodies_given_up``: bodies asked for
+        that never came; ``empty_tables``: reads that found a table suddenly empty, until a second read agrees.
         """
         return {
             "before_start": self.trades.before_start + self.tables.before_start,
+            "repeats": self.trades.repeats + self.tables.repeats,
             "news_repeats": self.messages.repeats,
             "news_bodies_given_up": self.messages.bodies_given_up,
+            "empty_tables": self._reader.empty_tables,
         }
 
     def attach(self, link: Link) -> None:
@@ -134,6 +137,14 @@ class Intake:
                 read(ts)
             except FAULTS as fault:
                 self._count(code, fault)
+
+    def reread_empty(self, received: int, ts: int) -> None:
+        """Read the tables a second time that were suddenly empty; ``received`` counts the callbacks so far."""
+        for read in self._reader.second_reads(received):
+            try:
+                read(ts)
+            except FAULTS as fault:
+                self._count(PumpCode.START_PUMPING, fault)
 
     def states(self) -> Iterator[tuple[Kind, Take]]:
         """Yield what a snapshot shows, kind by kind."""
@@ -206,7 +217,7 @@ class Intake:
     def _stop(self, _action: int, _data: bytes, ts: int) -> None:
         link = self._reader.link
         if link is not None:
-            self._tell_stop(link, "STOP_PUMPING", ts)
+            self._tell_stop(link, explained("STOP_PUMPING", link.manager), ts)
             link.tell_stopped()
 
     def _ping(self, _action: int, _data: bytes, ts: int) -> None:

@@ -257,6 +257,7 @@ class Pump(Thread):
         self._guarded(self._tend_journal)
         self._look_at_permissions()
         self._guarded(partial(self._heal, now_s))
+        self._guarded(lambda: self._intake.reread_empty(self._inbox.received, self._now_ns()))
         self._guarded(partial(self._pulse.sum_up, now_s))
 
     def _guarded(self, look_after: Callable[[], None]) -> None:

@@ -69,6 +69,7 @@ def session_plan(settings: Settings) -> SessionPlan:
         login=settings.login or (1 if simulated else 0),
         password=settings.password.get_secret_value() if settings.password else "",
         flags=pump_flags(settings),
+        login_timeout_s=settings.login_timeout_s,
         start_timeout_s=settings.start_timeout_s,
         liveness_timeout_s=settings.liveness_timeout_s,
         watch_interval_s=settings.watch_interval_s,

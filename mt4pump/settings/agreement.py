@@ -42,6 +42,25 @@ def _dll_needs(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement((name, "source"), f"is needed by source dll; {cure}")
 
 
+def _servers_by_ipv4(settings: Settings) -> Iterator[Disagreement]:
+    if settings.source != "dll":
+        return
+    for server in settings.servers:
+        if server.startswith("["):
+            text = "is an IPv6 address, and the vendor's library connects by IPv4 only"
+            cure = "write the server's IPv4 address, or a name that has one"
+            yield Disagreement(("servers", "source"), f"{server} {text}; {cure}")
+
+
+def _login_ends_before_a_hang(settings: Settings) -> Iterator[Disagreement]:
+    if settings.source == "dll" and 0 < settings.hang_timeout_s <= settings.login_timeout_s:
+        text = f"{settings.login_timeout_s:g} is not less than hang_timeout_s {settings.hang_timeout_s:g}"
+        cure = (
+            "a silent server would end the daemon before the next one is tried; make it less, or hang_timeout_s longer"
+        )
+        yield Disagreement(("login_timeout_s", "hang_timeout_s"), f"{text}: {cure}")
+
+
 def _simulator_only(settings: Settings) -> Iterator[Disagreement]:
     if settings.source == "simulator":
         return
@@ -131,6 +150,8 @@ def _order(lesser: str, value: float, greater: str) -> Disagreement:
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Disagreement]], ...] = (
     _dll_needs,
+    _servers_by_ipv4,
+    _login_ends_before_a_hang,
     _simulator_only,
     _replay,
     _publishing,

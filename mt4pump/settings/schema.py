@@ -153,6 +153,9 @@ class Settings(BaseSettings):
     inbox_limit: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
         CARE, "events that may wait to be published; more are refused and counted", 200_000
     )
+    login_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+        CARE, "seconds that connecting and logging in may take together; then the next server is tried", 30.0
+    )
     start_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
         CARE, "seconds that the server may take to start pumping", 60.0
     )
@@ -177,8 +180,8 @@ class Settings(BaseSettings):
     hang_timeout_s: Annotated[Seconds, Field(ge=0, le=86_400)] = _in(
         CARE,
         "seconds that one call into the library may take; then the daemon ends with code 1, for its service manager to "
-        "start it anew; 0 for no limit",
-        120.0,
+        "start it anew; 0 for no limit. The library itself gives up after 180",
+        240.0,
     )
     switch_interval_s: Annotated[Seconds, Field(ge=0.000_01, le=0.1)] = _in(
         CARE, "seconds after which a busy Python thread lets the next one run", 0.0005

@@ -13,13 +13,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-DROP, MUTE, NULL, SKIP, BURST = "drop", "mute", "null", "skip", "burst"
+DROP, SILENT, MUTE, NULL, SKIP, BURST = "drop", "silent", "mute", "null", "skip", "burst"
 
-DEFAULT_AMOUNTS: dict[str, float | None] = {DROP: 0.0, MUTE: None, NULL: 1.0, SKIP: 1.0, BURST: 500.0}
-"""drop: seconds for which the server stays away; null: events per code; skip: trade events; burst: closes."""
+DEFAULT_AMOUNTS: dict[str, float | None] = {
+    DROP: 0.0,
+    SILENT: 60.0,
+    MUTE: None,
+    NULL: 1.0,
+    SKIP: 1.0,
+    BURST: 500.0,
+}
+"""drop, silent: seconds without the server; null: events per code; skip: trade events; burst: closes."""
+IN_SECONDS = frozenset({DROP, SILENT})
 
 MEANINGS = {
     DROP: "the session is lost; AMOUNT = seconds until a new one is let in (0)",
+    SILENT: "the session is lost; for AMOUNT seconds the server lets sessions in and does not answer their login (60)",
     MUTE: "no callback any more, not even PING, until a new session; no AMOUNT",
     NULL: "the next AMOUNT events of every code that carries a record come as NULL (1)",
     SKIP: "the next AMOUNT trade events are not sent though the table changes (1)",
@@ -86,7 +95,7 @@ def check_amount(kind: str, amount: float | None) -> None:
     if not (math.isfinite(amount) and amount >= 0):
         msg = f"fault {kind}: amount {amount} makes no sense: {MEANINGS[kind]}"
         raise ValueError(msg)
-    if kind != DROP and not (amount == int(amount) and 1 <= amount <= COUNT_LIMIT):
+    if kind not in IN_SECONDS and not (amount == int(amount) and 1 <= amount <= COUNT_LIMIT):
         msg = f"fault {kind}: amount {amount:g} must be a whole number from 1 to {COUNT_LIMIT}: {MEANINGS[kind]}"
         raise ValueError(msg)
 

@@ -24,7 +24,7 @@ class Reception:
         self._delivery = delivery
         self._door = Lock()
         self._connected: WeakSet[SimulatorManager] = WeakSet()
-        self._away_until_s = 0.0
+        self._away_until_s = self._silent_until_s = 0.0
         self.pumping: SimulatorManager | None = None
 
     def admit(self, session: SimulatorManager, *, running: bool) -> None:
@@ -74,3 +74,12 @@ class Reception:
         """Cut the link: every session is lost, and none is let in for ``away_s`` seconds."""
         self._away_until_s = monotonic() + away_s
         self.lose_all("the simulated link was cut (fault drop)")
+
+    def fall_silent(self, silent_s: float) -> None:
+        """Cut the link, let sessions in and answer no login for ``silent_s`` seconds."""
+        self._silent_until_s = monotonic() + silent_s
+        self.lose_all("the simulated server fell silent (fault silent)")
+
+    def silent_s(self) -> float:
+        """Return for how many seconds more no login is answered."""
+        return max(0.0, self._silent_until_s - monotonic())

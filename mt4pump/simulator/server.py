@@ -11,7 +11,7 @@ from time import monotonic
 from mt4pump.manager_api.codes import PumpCode
 from mt4pump.manager_api.manager import Manager, Notify
 from mt4pump.simulator.delivery import Delivery
-from mt4pump.simulator.faults import BURST, DROP, MUTE, NULL, SKIP, FaultSchedule, amount_of, check_amount
+from mt4pump.simulator.faults import BURST, DROP, MUTE, NULL, SILENT, SKIP, FaultSchedule, amount_of, check_amount
 from mt4pump.simulator.feeds import CHUNK, Feed, ReplayFeed, WalkFeed
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.quote_line import QuoteLine
@@ -131,6 +131,10 @@ class Simulator:
         """Let a session connect; raises ConnectionLost while the server is away."""
         is_running = self._thread is not None and self._thread.is_alive() and not self._is_stopping
         self.reception.admit(session, running=is_running)
+
+    def silent_s(self) -> float:
+        """Return for how many seconds more no login is answered."""
+        return self.reception.silent_s()
 
     def attach(self, session: SimulatorManager, flags: int, notify: Notify) -> None:
         """Begin to pump; START follows from the feed thread. A session that pumps already is lost."""
@@ -254,6 +258,8 @@ class Simulator:
         log.info("fault %s, amount %g", kind, amount)
         if kind == DROP:
             self.reception.cut(amount)
+        elif kind == SILENT:
+            self.reception.fall_silent(amount)
         elif kind == MUTE:
             self.delivery.mute()
         elif kind == NULL:

@@ -6,10 +6,11 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Protocol
 
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
-from mt4pump.manager_api.codes import PumpCode, PumpFlag, ReturnCode
+from mt4pump.manager_api.codes import NETWORK_PROBLEM, PumpCode, PumpFlag, ReturnCode
 from mt4pump.manager_api.manager import TABLES, Notify
 from mt4pump.simulator.market import NAME_BYTES
 from mt4pump.simulator.quote_line import QuoteLine
@@ -20,6 +21,8 @@ REFUSED_LOGIN = 65
 """The login that is refused with RET_BAD_ACCOUNT_INFO, whatever the password."""
 BODIES_REMEMBERED = 256
 CLOSE_WAIT_S = 2.0
+LOGIN_LIMIT_S = 180.0
+"""How long a login waits for a silent server, as in the vendor's library."""
 HIDDEN_TABLES = {"users": PumpFlag.HIDEUSERS, "online": PumpFlag.HIDEONLINE, "news": PumpFlag.HIDENEWS}
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,9 @@ class Host(Protocol):
 
     def admit(self, session: SimulatorManager) -> None:
         """Let a session connect, or raise ConnectionLost."""
+
+    def silent_s(self) -> float:
+        """Return for how many seconds more no login is answered."""
 
     def attach(self, session: SimulatorManager, flags: int, notify: Notify) -> None:
         """Begin to pump into ``notify``."""
@@ -51,11 +57,14 @@ class SimulatorManager:
     As with the DLL: `close` of a pumping session may tell STOP_PUMPING on the calling thread; nothing comes after it.
     """
 
+    may_empty_tables = False
+
     def __init__(self, host: Host) -> None:
         self._host = host
         self._is_connected = False
         self._is_logged_in = False
         self._is_closed = False
+        self._aborted = Event()
         self._flags = 0
         self._bodies: deque[int] = deque(maxlen=BODIES_REMEMBERED)
         self.selected: set[bytes] = set()
@@ -64,15 +73,21 @@ class SimulatorManager:
 
     def connect(self, server: str) -> None:
         """Connect; fails while the simulated server is away (fault drop) or not running."""
-        if self._is_closed:
+        if self._is_closed or self._aborted.is_set():
             raise self._no_link("Connect")
         self._host.admit(self)
         self._is_connected = True
         log.debug("connected to the simulator in place of %s", server)
 
     def login(self, login: int, password: str) -> None:  # noqa: ARG002 - any password will do
-        """Log in; login 65 is refused."""
+        """Log in; login 65 is refused. A silent server (fault silent) is waited for, as by the vendor's library."""
         self._demand_link("Login")
+        if (silent_s := self._host.silent_s()) > 0:
+            log.debug("the simulated server does not answer the login for another %.1f s", silent_s)
+            self._aborted.wait(min(silent_s, LOGIN_LIMIT_S))
+            if silent_s > LOGIN_LIMIT_S:
+                raise ConnectionLost("Login", NETWORK_PROBLEM, "unknown", "Network problem")
+            self._demand_link("Login")
         if login == REFUSED_LOGIN:
             text = "the simulator refuses login 65, so that a refusal can be tried"
             raise LoginError("Login", ReturnCode.RET_BAD_ACCOUNT_INFO, "RET_BAD_ACCOUNT_INFO", text)
@@ -87,9 +102,17 @@ class SimulatorManager:
         self._flags = flags
         self._host.attach(self, flags, notify)
 
+    def abort(self) -> None:
+        """End a login that waits for a silent server."""
+        self._aborted.set()
+
+    def last_faults(self) -> str:
+        """Return nothing: the simulator keeps no log of its own."""
+        return ""
+
     def is_connected(self) -> bool:
         """Return whether there is a link; a mute session has one."""
-        return self._is_connected and not self._is_closed and not self.lost
+        return self._is_connected and not self._is_closed and not self.lost and not self._aborted.is_set()
 
     def select_symbol(self, symbol: bytes) -> None:
         """Ask for the quotes of ``symbol``; those that wait unread come too."""
@@ -164,7 +187,8 @@ class SimulatorManager:
             raise self._no_link(call)
 
     def _no_link(self, call: str) -> ConnectionLost:
-        reason = "the session was closed" if self._is_closed else self.lost or "not connected"
+        reason = self.lost or ("the login was aborted" if self._aborted.is_set() else "not connected")
+        reason = "the session was closed" if self._is_closed else reason
         return ConnectionLost(call, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", reason)
 
 

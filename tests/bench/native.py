@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from mt4pump.bench.feed import SYMBOLS, quote_records, trade_records
+from mt4pump.bench.feed import SYMBOLS, quote_records, trade_changes
 from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.bridge.library import load
 from mt4pump.manager_api.codes import PumpCode, Transaction
@@ -40,6 +40,7 @@ class NativeFeed:
         self._control.set_table("SymbolsGetAll", names)
         self._library = load(NativeFeed._path)
         self._folder = _folder()
+        self._feeds = 0
         self.source = Source(self._session, self._counters, _nothing, _nothing)
 
     def _session(self) -> DllManager:
@@ -58,7 +59,8 @@ class NativeFeed:
             self._control.run_quotes(count, SYMBOLS, pace_s=pace_s)
         else:
             self._control.clear_durations()
-            records = b"".join(trade_records())
+            records = b"".join(trade_changes(self._feeds))
+            self._feeds += 1
             code, action = PumpCode.UPDATE_TRADES, Transaction.UPDATE
             self._control.emit_many(code, action, records, TRADE_RECORD.size, count, pace_s=pace_s)
 

@@ -46,7 +46,7 @@ class TestClose:
     def test_stop_from_inside_disconnect_is_heard_and_blocks_nothing(
         self, pumping: DllManager, vendor: Vendor, hearing: Hearing, stops: int
     ) -> None:
-        vendor.set_stops(stops)
+        vendor.set_stops(stops, native=False)
         pumping.close()
         assert hearing.codes() == [START, *[STOP] * stops]
         assert all(event.thread == threading.get_native_id() for event in hearing.events[1:])
@@ -54,7 +54,7 @@ class TestClose:
     def test_stop_from_the_dll_s_thread_while_disconnect_waits_for_it_is_heard(
         self, pumping: DllManager, vendor: Vendor, hearing: Hearing
     ) -> None:
-        vendor.set_stops(2, native=True)
+        vendor.set_stops(2)
         pumping.close()
         assert hearing.codes() == [START, STOP, STOP]
         assert vendor.count("disconnect_timeouts") == 0

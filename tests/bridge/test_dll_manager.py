@@ -370,7 +370,7 @@ class TestLink:
         with monkeypatch.context() as patch:
             patch.setattr(pumping, "_door", BusyDoor())
             with pytest.raises(ConnectionLost):
-                reader.table("trades")
+                reader.table("trades", has_rows=True, again=lambda _ts: None)
 
     def test_mute_link_still_says_connected(self, pumping: DllManager, vendor: Vendor) -> None:
         assert pumping.is_connected()

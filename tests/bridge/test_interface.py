@@ -76,7 +76,7 @@ class TestCheck:
 
     @pytest.mark.parametrize(
         ("code", "meaning"),
-        [(65, "not a manager account"), (151, "called while pumping"), (255, "network failure")],
+        [(65, "not a manager account"), (151, "called while pumping"), (255, "the server did not answer")],
     )
     def test_meaning_that_users_found_is_added(
         self, interface: Interface, vendor: Vendor, code: int, meaning: str

@@ -162,6 +162,38 @@ def test_a_first_read_that_fails_leaves_the_next_one_to_fill_the_book() -> None:
         assert told(made.take(TRADES)) == [("trade.100", 1, "closed", "delete", True)]
 
 
+# Repeats
+
+
+def test_records_behind_a_table_that_was_ahead_of_them_are_counted_and_not_published(desk: Stand) -> None:
+    """A burst of opens and closes with a read of the table in its midst."""
+    orders = range(1, 501)
+    desk.manager.tables["trades"] = b"".join(map(trade, orders))
+    assert {change for _, _, change, *_ in told(desk.take(TRADES))} == {"opened"}
+    late = [message for order in orders for message in desk.take(TRADES, ADD, trade(order))]
+    assert late == []
+    assert desk.intake.skipped()["repeats"] == len(orders)
+    closed = [message for order in orders for message in desk.take(TRADES, DELETE, trade(order, **SHUT))]
+    assert [row[1:3] for row in told(closed)] == [(order, "closed") for order in orders]
+    again = [message for order in orders for message in desk.take(TRADES, UPDATE, trade(order, **SHUT))]
+    assert again == []
+    assert desk.intake.skipped()["repeats"] == 2 * len(orders)
+
+
+def test_a_late_record_that_differs_is_still_published(busy: Stand) -> None:
+    busy.manager.tables["trades"] = trade(1, sl=1.0) + trade(2, cmd=2)
+    busy.take(TRADES)
+    (late,) = busy.take(TRADES, UPDATE, trade(1, sl=1.0, tp=2.0))
+    assert (late.body["change"], late.body["before"]) == ("modified", {"tp": 0.0})
+
+
+def test_a_repeat_takes_no_number(desk: Stand) -> None:
+    desk.take(TRADES, ADD, trade(5))
+    desk.take(TRADES, UPDATE, trade(5))
+    (message,) = desk.take(TRADES, UPDATE, trade(5, sl=1.0))
+    assert message.body["seq"] == 2
+
+
 # Before START
 
 

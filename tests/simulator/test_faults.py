@@ -40,7 +40,7 @@ def test_a_fault_writes_the_text_it_is_read_from(text: str) -> None:
         ("null@1:1.5", "whole number from 1"),
         ("burst@1:1000000", "whole number from 1"),
         ("drop@1+0", "repeats every"),
-        ("explode@1", "kinds: drop, mute, null, skip, burst"),
+        ("explode@1", "kinds: drop, silent, mute, null, skip, burst"),
     ],
 )
 def test_a_wrong_text_is_refused_with_what_to_write(text: str, lesson: str) -> None:

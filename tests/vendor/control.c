@@ -66,7 +66,7 @@ EXPORT void fake_set_start_delay(long long delay_ms)
     unlock(&world.mutex);
 }
 
-/* STOPs that Disconnect makes, on the calling thread or (`native`) on the library's own while Disconnect waits;
+/* STOPs that Disconnect makes, on the library's own thread while Disconnect waits (`native`) or on the calling one;
    `failed_switch` STOPs come synchronously out of a PumpingSwitchEx that fails. */
 EXPORT void fake_set_stops(int disconnect, int native, int failed_switch)
 {
@@ -241,18 +241,26 @@ EXPORT void fake_set_connected(int connected)
     unlock(&world.mutex);
 }
 
-/* The link breaks: whoever pumps is disconnected and gets STOP `stops` times. */
-EXPORT void fake_lose_link(int stops)
+static void end_pumping(int stops, int connected, int64_t delay_ns)
 {
     lock(&world.mutex);
     while (world.pumping_count) {
         Interface *self = world.pumping[0];
         stop_pumping(self);
-        self->connected = self->logged_in = 0;
-        if (stops) emit_stops(self, stops);
+        self->connected = connected;
+        self->logged_in = 0;
+        log_line(self, NETWORK_FAILURE, "pumping mode stopped (Network problem)");
+        if (stops) emit_stops(self, stops, delay_ns);
     }
     unlock(&world.mutex);
 }
+
+/* The link breaks: whoever pumps is disconnected and gets STOP `stops` times. */
+EXPORT void fake_lose_link(int stops) { end_pumping(stops, 0, 0); }
+
+/* The server says what the protocol does not have: the tables are empty at once, IsConnected stays 1, and STOP comes
+   `delay_ms` later. */
+EXPORT void fake_break_protocol(int stops, long long delay_ms) { end_pumping(stops, 1, delay_ms * NS_PER_MS); }
 
 /* ---- between tests ---- */
 
@@ -277,8 +285,8 @@ static void set_defaults(void)
 {
     world.any_login = 1;
     world.start_delay_ns = 0;
-    world.disconnect_stops = 1;
-    world.disconnect_stops_native = world.failed_switch_stops = 0;
+    world.disconnect_stops = world.disconnect_stops_native = 1;
+    world.failed_switch_stops = 0;
     world.quote_count = 0;
     world.server_utc_offset_s = 3 * 3600;
     free(world.ring);

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 TEXT_BYTES = 1024
+SILENCE_LIMIT_S = 180.0
+"""How long the vendor's library waits in Login for a server that says nothing."""
+NETWORK_PROBLEM = 255
 DURATION_LIMIT = 1 << 20
 NEWS_READABLE = sys.platform != "win32" or sys.maxsize < 2**32
 """The vendor's 64-bit DLL has no functions that read news; the bridge calls none there, also not the fake's."""
@@ -21,6 +24,7 @@ SYMBOL_INFO_BYTES = 112
 
 INT_POINTER, LONG_POINTER = POINTER(c_int), POINTER(c_longlong)
 PROTOTYPES: dict[str, tuple[Any, ...]] = {
+    "break_protocol": (None, c_int, c_longlong),
     "calls": (c_longlong, c_int),
     "counter": (c_char_p, c_int, LONG_POINTER),
     "durations": (c_longlong, POINTER(c_uint32), c_longlong),
@@ -174,8 +178,15 @@ class Vendor:
         """Send START_PUMPING so long after a good switch, or never. Lane 0 sends nothing else meanwhile."""
         self._call["set_start_delay"](-1 if delay_s is None else _ms(delay_s))
 
-    def set_stops(self, disconnect: int = 1, *, native: bool = False, failed_switch: int = 0) -> None:
-        """Set how many STOPs Disconnect makes (synchronously, or on a native thread that it waits for).
+    def fall_silent(self, limit_s: float = SILENCE_LIMIT_S, *, times: int = -1) -> None:
+        """Have the server accept the next ``times`` logins (-1: all) and say nothing: 255 comes after ``limit_s``.
+
+        A Disconnect from another thread ends such a Login, or a Connect that was made to wait by `script`, at once.
+        """
+        self.script("Login", NETWORK_PROBLEM, times=times, delay_s=limit_s)
+
+    def set_stops(self, disconnect: int = 1, *, native: bool = True, failed_switch: int = 0) -> None:
+        """Set how many STOPs Disconnect makes (on a native thread that it waits for, or synchronously).
 
         ``failed_switch``: how many come synchronously out of a PumpingSwitchEx that fails.
         """
@@ -255,8 +266,12 @@ class Vendor:
         self._call["set_connected"](connected)
 
     def lose_link(self, stops: int = 1) -> None:
-        """Break the link of whoever pumps; STOP comes ``stops`` times from lane 0."""
+        """Break the link of whoever pumps; STOP comes ``stops`` times from a thread of its own."""
         self._call["lose_link"](stops)
+
+    def break_protocol(self, stops: int = 1, delay_s: float = 0.0) -> None:
+        """End the pumping by an error of the protocol: tables are empty at once, IsConnected stays 1, STOP is late."""
+        self._call["break_protocol"](stops, _ms(delay_s))
 
 
 def _ms(seconds: float) -> int:

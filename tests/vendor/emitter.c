@@ -6,6 +6,7 @@
 #include "world.h"
 
 #define LANE_LIMIT 16
+#define STOP_LANE (LANE_LIMIT - 1)
 #define QUEUE_LIMIT 1024
 #define NEW_THREADS_LIMIT 64
 #define IDLE_LOOK_NS 60000000000LL
@@ -214,10 +215,10 @@ int emit_start(Interface *self, int64_t delay_ns)
     return enqueue(0, job);
 }
 
-int emit_stops(Interface *self, int count)
+int emit_stops(Interface *self, int count, int64_t delay_ns)
 {
-    Job job = {.code = STOP_PUMPING, .count = count, .target = self};
-    return enqueue(0, job);
+    Job job = {.code = STOP_PUMPING, .count = count, .delay_ns = delay_ns, .target = self};
+    return enqueue(STOP_LANE, job); /* never behind what other lanes still emit */
 }
 
 int emit_doorbell(int code)

@@ -10,7 +10,7 @@
 #include "world.h"
 
 World world = {.mutex = MUTEX_READY, .job_ready = CONDITION_READY, .idle = CONDITION_READY,
-               .ring_room = CONDITION_READY, .any_login = 1, .disconnect_stops = 1,
+               .ring_room = CONDITION_READY, .any_login = 1, .disconnect_stops = 1, .disconnect_stops_native = 1,
                .server_utc_offset_s = 3 * 3600}; /* as after a reset */
 
 static const struct { int code; const char *text; } ERRORS[] = {
@@ -48,16 +48,30 @@ static void leave(Interface *self)
     unlock(&world.mutex);
 }
 
-static int scripted(int slot, Script *now)
+/* A Connect or Login that waits for its server ends when another thread calls Disconnect. */
+static int is_interrupted(const Interface *self, int slot, int disconnects)
+{
+    return (slot == SLOT_Connect || slot == SLOT_Login) && self->disconnects != disconnects;
+}
+
+static int scripted(Interface *self, int slot, Script *now)
 {
     lock(&world.mutex);
+    int disconnects = self->disconnects;
     Script *script = &world.scripts[slot];
     *now = *script;
     if (script->times > 0) script->times--;
     long long generation = world.generation;
     int64_t deadline_ns = now_ns() + now->delay_ns;
-    while (now->times && now_ns() < deadline_ns && world.generation == generation)
+    while (now->times && now_ns() < deadline_ns && world.generation == generation &&
+           !is_interrupted(self, slot, disconnects))
         wait_until(&world.idle, &world.mutex, deadline_ns);
+    if (now->times && is_interrupted(self, slot, disconnects)) {
+        COUNT(calls_interrupted, 1);
+        now->proceed = 0;
+        now->code = NETWORK_FAILURE;
+        log_line(self, NETWORK_FAILURE, "login failed (Network problem)");
+    }
     unlock(&world.mutex);
     return now->times && !now->proceed;
 }
@@ -69,7 +83,7 @@ static int scripted(int slot, Script *now)
         Script script; \
         int result = RET_ERROR; \
         if (!enter(self, SLOT_##name)) return result; \
-        if (scripted(SLOT_##name, &script)) \
+        if (scripted(self, SLOT_##name, &script)) \
             result = script.code; \
         else { \
             lock(&world.mutex); \
@@ -88,12 +102,14 @@ static void *array(Interface *self, int slot, int *total)
     void *copy = NULL;
     *total = 0;
     if (!enter(self, slot)) return NULL;
-    int faulty = scripted(slot, &script);
+    int faulty = scripted(self, slot, &script);
     lock(&world.mutex);
     const Table *table = table_of(self, slot);
     size_t bytes = (size_t)table->total * (size_t)record_size(slot);
     *total = faulty ? script.code : table->total;
-    if (faulty ? script.with_pointer : table->total > 0) copy = track(bytes ? bytes : 1);
+    /* Of all of them TradesGet alone gives an array to be freed where there is nothing. */
+    int has_array = table->total > 0 || slot == SLOT_TradesGet;
+    if (faulty ? script.with_pointer : has_array) copy = track(bytes ? bytes : 1);
     if (copy && bytes) memcpy(copy, table->records, bytes);
     unlock(&world.mutex);
     leave(self);
@@ -130,7 +146,7 @@ static void CALL NewsBodyRequest(Interface *self, int key)
 {
     Script script;
     if (!enter(self, SLOT_NewsBodyRequest)) return;
-    if (!scripted(SLOT_NewsBodyRequest, &script)) {
+    if (!scripted(self, SLOT_NewsBodyRequest, &script)) {
         lock(&world.mutex);
         if (self->switched) request_body(self, key);
         unlock(&world.mutex);
@@ -143,7 +159,7 @@ static char *CALL NewsBodyGet(Interface *self, int key)
     Script script;
     char *copy = NULL;
     if (!enter(self, SLOT_NewsBodyGet)) return NULL;
-    if (!scripted(SLOT_NewsBodyGet, &script)) {
+    if (!scripted(self, SLOT_NewsBodyGet, &script)) {
         lock(&world.mutex);
         copy = body_copy(self, key);
         unlock(&world.mutex);
@@ -172,7 +188,7 @@ static int CALL PumpingSwitchEx(Interface *self, Callback callback, int flags, v
     Script script;
     int result, stops;
     if (!enter(self, SLOT_PumpingSwitchEx)) return RET_ERROR;
-    int refused = scripted(SLOT_PumpingSwitchEx, &script);
+    int refused = scripted(self, SLOT_PumpingSwitchEx, &script);
     lock(&world.mutex);
     result = refused ? script.code : switch_on(self, callback, flags, param);
     stops = result == RET_OK ? 0 : world.failed_switch_stops;
@@ -192,11 +208,13 @@ static int disconnect(Interface *self)
     int pumped = self->switched, native = world.disconnect_stops_native, stops = pumped ? world.disconnect_stops : 0;
     stop_pumping(self);
     self->connected = self->logged_in = 0;
+    self->disconnects++;
+    wake_all(&world.idle);
     memset(self->selected, 0, sizeof self->selected);
     memset(self->marked, 0, sizeof self->marked);
     self->changed_count = 0;
     COUNT(disconnects, 1);
-    if (native && stops) emit_stops(self, stops);
+    if (native && stops) emit_stops(self, stops, 0);
     unlock(&world.mutex);
     for (int i = 0; i < stops && !native; i++) call_back_here(self, STOP_PUMPING);
     lock(&world.mutex);
@@ -209,7 +227,7 @@ static int CALL Disconnect(Interface *self)
 {
     Script script;
     if (!enter(self, SLOT_Disconnect)) return RET_ERROR;
-    int result = scripted(SLOT_Disconnect, &script) ? script.code : disconnect(self);
+    int result = scripted(self, SLOT_Disconnect, &script) ? script.code : disconnect(self);
     leave(self);
     return result;
 }

@@ -158,6 +158,7 @@ int log_in(Interface *self, int login, const char *password)
         return RET_BAD_ACCOUNT_INFO;
     }
     self->logged_in = 1;
+    log_line(self, RET_OK, "login OK");
     COUNT(logins_ok, 1);
     return RET_OK;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from ctypes import string_at
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,8 @@ from mt4pump.manager_api.codes import PumpCode
 from mt4pump.manager_api.layout import (
     TRADE_RECORD,
 )
-from tests.bus import until
-from tests.vendor.control import Vendor
+from tests.bus import LIMIT_S, until
+from tests.vendor.control import NETWORK_PROBLEM, SILENCE_LIMIT_S, Vendor
 from tests.vendor.raw import Ear, RawInterface
 
 TRADES = PumpCode.UPDATE_TRADES
@@ -61,7 +62,7 @@ class TestPumping:
     def test_disconnect_calls_stop_on_the_calling_thread_as_often_as_told(
         self, api: RawInterface, vendor: Vendor, ear: Ear
     ) -> None:
-        vendor.set_stops(3)
+        vendor.set_stops(3, native=False)
         api.start(ear)
         vendor.wait()
         api.call("Disconnect")
@@ -73,7 +74,7 @@ class TestPumping:
     def test_disconnect_can_wait_for_stop_from_a_native_thread(
         self, api: RawInterface, vendor: Vendor, ear: Ear
     ) -> None:
-        vendor.set_stops(2, native=True)
+        vendor.set_stops(2)
         api.start(ear)
         vendor.wait()
         api.call("Disconnect")
@@ -97,7 +98,30 @@ class TestPumping:
         vendor.wait()
         assert ear.codes() == [START, STOP, STOP]
         assert api.call("IsConnected") == 0
-        assert api.array("TradesGet") == (None, 0)
+        assert api.array("UsersGet") == (None, 0)
+        assert ear.heard[-1].thread not in {ear.heard[0].thread, threading.get_native_id()}
+
+    def test_broken_protocol_empties_the_tables_at_once_and_stays_connected(
+        self, api: RawInterface, vendor: Vendor, ear: Ear
+    ) -> None:
+        vendor.set_table("UsersGet", [bytes(1120)])
+        api.start(ear)
+        vendor.wait()
+        vendor.break_protocol(delay_s=3600)
+        assert ear.codes() == [START], "STOP is late"
+        assert api.array("UsersGet") == (None, 0)
+        assert api.call("IsConnected") == 1
+
+    def test_broken_protocol_stops_once_from_a_thread_of_the_library(
+        self, api: RawInterface, vendor: Vendor, ear: Ear
+    ) -> None:
+        api.start(ear)
+        vendor.wait()
+        vendor.break_protocol()
+        vendor.wait()
+        assert ear.codes() == [START, STOP]
+        assert ear.heard[-1].thread != threading.get_native_id()
+        assert api.call("IsConnected") == 1
 
     def test_connected_flag_is_set_alone(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
         api.start(ear)
@@ -148,6 +172,64 @@ class TestPumping:
         assert ears[1].codes() == [START, PING, STOP, TRADES]
         assert ears[1].heard[-1].param == 2
         assert vendor.count("events_unheard") == 1
+
+
+class TestSilence:
+    """A server that accepts and says nothing."""
+
+    @pytest.mark.parametrize("method", ["Connect", "Login"])
+    def test_disconnect_on_another_thread_ends_a_call_that_waits(
+        self, api: RawInterface, vendor: Vendor, method: str
+    ) -> None:
+        codes: list[int] = []
+        arguments = {"Connect": (b"s",), "Login": (1, b"x")}[method]
+        vendor.script(method, NETWORK_PROBLEM, delay_s=SILENCE_LIMIT_S * 20)
+        if method == "Login":
+            api.call("Connect", b"s")
+        waiting = threading.Thread(target=lambda: codes.append(api.call(method, *arguments)))
+        waiting.start()
+        until(lambda: vendor.calls(method), "the call begins")
+        assert waiting.is_alive()
+        api.call("Disconnect")
+        waiting.join(LIMIT_S)
+        assert (codes, vendor.count("calls_interrupted")) == ([NETWORK_PROBLEM], 1)
+
+    def test_login_that_nobody_ends_is_a_network_problem_in_the_end(self, api: RawInterface, vendor: Vendor) -> None:
+        vendor.fall_silent(0.001, times=1)
+        api.call("Connect", b"s")
+        assert api.call("Login", 1, b"x") == NETWORK_PROBLEM
+        assert api.call("Login", 1, b"x") == 0
+
+    def test_disconnect_ends_no_call_that_begins_after_it(self, api: RawInterface, vendor: Vendor) -> None:
+        api.call("Disconnect")
+        vendor.script("Connect", None, delay_s=0.001)
+        assert api.call("Connect", b"s") == 0
+
+
+class TestOwnLog:
+    """What the library writes into its working folder."""
+
+    def test_end_of_the_pump_is_logged_with_its_code(
+        self, api: RawInterface, vendor: Vendor, ear: Ear, tmp_path: Path
+    ) -> None:
+        api.call("WorkingDirectory", str(tmp_path).encode())
+        api.start(ear)
+        vendor.lose_link()
+        vendor.wait()
+        (file,) = (tmp_path / "logs").iterdir()
+        lines = [line.split("\t") for line in file.read_text(encoding="ascii").splitlines()]
+        assert [(line[0], *line[2:]) for line in lines] == [
+            ("0", "host:443", "login OK"),
+            ("255", "host:443", "pumping mode stopped (Network problem)"),
+        ]
+
+    def test_too_deep_a_folder_gets_nothing(self, api: RawInterface, vendor: Vendor, ear: Ear, tmp_path: Path) -> None:
+        folder = tmp_path / ("d" * 200)
+        folder.mkdir()
+        api.call("WorkingDirectory", str(folder).encode())
+        api.start(ear)
+        vendor.lose_link()
+        assert list(folder.iterdir()) == []
 
 
 class TestData:

@@ -50,8 +50,19 @@ class TestMemory:
 
     def test_empty_table_is_null_with_total_zero(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
         api.start(ear)
-        assert api.array("TradesGet") == (None, 0)
+        assert api.array("UsersGet") == (None, 0)
         assert vendor.count("outstanding") == 0
+
+    @pytest.mark.parametrize("started", [False, True])
+    def test_trades_alone_are_an_array_to_be_freed_where_there_are_none(
+        self, api: RawInterface, vendor: Vendor, ear: Ear, *, started: bool
+    ) -> None:
+        if started:
+            api.start(ear)
+        address, total = api.array("TradesGet")
+        assert (address is not None, total, vendor.count("outstanding")) == (True, 0, 1)
+        api.call("MemFree", c_void_p(address), result=None)
+        assert (vendor.count("outstanding"), vendor.count("memfree_calls")) == (0, 1)
 
     def test_double_free_and_foreign_pointer_are_counted_not_fatal(
         self, api: RawInterface, vendor: Vendor, ear: Ear
@@ -80,9 +91,9 @@ class TestMemory:
             vendor.set_table("TradesGet", [TRADE[:-1]])
 
     def test_tables_are_local_to_a_session_but_symbols_are_not(self, api: RawInterface, vendor: Vendor) -> None:
-        vendor.set_table("TradesGet", [TRADE])
+        vendor.set_table("OnlineGet", [bytes(32)])
         vendor.set_table("SymbolsGetAll", [CON_SYMBOL.pack({"symbol": "EURUSD"})])
-        assert api.array("TradesGet") == (None, 0)
+        assert api.array("OnlineGet") == (None, 0)
         assert api.array("SymbolsGetAll")[1] == 1
 
 

@@ -33,7 +33,7 @@ enum { FLAG_SENDFULLNEWS = 8 };
     X(creates) X(creates_refused) X(live_interfaces) X(releases) X(releases_while_pumping) X(releases_in_use) \
     X(calls_after_release) X(traps) X(last_trap) X(memfree_calls) X(memfree_null) X(double_frees) X(foreign_frees) \
     X(outstanding) X(outstanding_bytes) X(connects_ok) X(logins_ok) X(logins_refused) X(disconnects) \
-    X(disconnect_timeouts) X(switches_ok) X(symbols_added) X(symbols_hidden) X(symbols_refused) \
+    X(disconnect_timeouts) X(calls_interrupted) X(switches_ok) X(symbols_added) X(symbols_hidden) X(symbols_refused) \
     X(quotes_set) X(quotes_read) X(quotes_unselected) X(ticks_dropped) X(callbacks) X(events_unheard) X(emits_refused) \
     X(sync_stops) X(pings) X(news_requests) X(threads_started) X(last_create_version) X(last_login) X(last_flags) \
     X(last_param)
@@ -50,6 +50,7 @@ typedef struct Interface {
     int references, released, connected, logged_in, flags;
     _Atomic int switched; /* 0, or the number of the pumping session: 1, 2 ... over all interfaces */
     int in_progress; /* calls inside methods, on any thread */
+    int disconnects; /* a Connect or Login that waits ends when this grows */
     int in_flight;   /* callbacks under way on native threads, or promised to one */
     Callback callback;
     void *param;
@@ -143,7 +144,8 @@ typedef struct Job {
 
 int enqueue(int lane, Job job);               /* takes `job.records`; 0 when the lane is full; with the lock */
 int emit_start(Interface *self, int64_t delay_ns); /* START, unless the session has ended by then; with the lock */
-int emit_stops(Interface *self, int count);        /* STOP `count` times, whatever its state; with the lock */
+int emit_stops(Interface *self, int count, int64_t delay_ns); /* STOP `count` times, whatever its state, on a thread
+                                                                  of its own; with the lock */
 int emit_doorbell(int code);                       /* one event without data to whoever pumps; with the lock */
 int all_idle(void);                           /* with the lock */
 void call_back_here(Interface *to, int code); /* on the calling thread, without data; without the lock */
@@ -151,6 +153,9 @@ void drain(Interface *self);                  /* waits for the callbacks under w
 void start_ping(int64_t interval_ns);         /* 0 ends it; without the lock */
 void stop_threads(void);                      /* without the lock */
 void emit_on_new_threads(int threads, int code); /* one callback each, all alive at the same time */
+
+/* dll_log.c; with the lock */
+void log_line(const Interface *self, int code, const char *text);
 
 /* script.c */
 void play_script(void); /* what FAKE_MT4_SCRIPT says, once per process; without the lock */

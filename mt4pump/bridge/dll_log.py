@@ -1,0 +1,79 @@
+"""The DLL's own log, ``logs/YYYYMMDD.log`` in its working folder: the only place that says why a session ended.
+
+A line is code, time, server and text, separated by tabs. The file grows from session to session and day to day; only
+what was written since a session was made is about that session.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+MASK = "********"
+SECRET_MIN_CHARS = 4
+"""A shorter secret would hide half of every line."""
+FOLDER = "logs"
+FILES_READ = 2
+"""The newest files that are looked into: a session that ends after midnight may have its reason in the day before."""
+TAIL_BYTES = 32 * 1024
+LINES_SHOWN = 3
+LINE_MAX_CHARS = 200
+DEPTH_LIMIT_CHARS = 200
+"""In a working folder whose path is as long as this, the DLL writes nothing at all, without an error."""
+
+
+class DllLog:
+    """What the DLL writes below ``working_directory`` from now on; ``secrets`` are never shown."""
+
+    def __init__(self, working_directory: Path, encoding: str) -> None:
+        self.secrets: Collection[str] = ()
+        self._folder = working_directory / FOLDER
+        self._encoding = encoding
+        self._begins = {file.path: file.stat().st_size for file in self._newest()}
+
+    def last_faults(self) -> str:
+        """Return the last `LINES_SHOWN` lines whose code is not 0, as one line of text; empty when there are none."""
+        try:
+            faults = [fault for file in self._newest() for line in self._lines(file) if (fault := self._fault(line))]
+        except OSError:  # a log that cannot be read explains nothing
+            return ""
+        return " | ".join(faults[-LINES_SHOWN:])
+
+    def _newest(self) -> list[os.DirEntry[str]]:
+        """Return the newest log files, the newest last."""
+        try:
+            with os.scandir(self._folder) as entries:
+                files = [entry for entry in entries if entry.name.endswith(".log") and entry.is_file()]
+        except OSError:  # nothing was written yet
+            return []
+        return sorted(files, key=lambda entry: entry.name)[-FILES_READ:]
+
+    def _lines(self, file: os.DirEntry[str]) -> Iterator[str]:
+        """Yield what was written into ``file`` since, of its last `TAIL_BYTES`."""
+        with open(file.path, "rb") as opened:  # noqa: PTH123 - an entry of a folder is no Path
+            size = opened.seek(0, os.SEEK_END)
+            since = self._begins.get(file.path, 0)
+            begin = max(since if since <= size else 0, size - TAIL_BYTES)
+            opened.seek(begin)
+            yield from opened.read(TAIL_BYTES).decode(self._encoding, "replace").splitlines()
+
+    def _fault(self, line: str) -> str:
+        """Return a line of the log as it is shown, or nothing when it is no fault."""
+        code, *rest = line.strip("\x00\ufeff").split("\t")
+        try:
+            if not rest or int(code) == 0:
+                return ""
+        except ValueError:  # the end of a longer line, or another program's
+            return ""
+        text = " ".join([code.strip(), *rest])
+        for secret in self.secrets:
+            if len(secret) >= SECRET_MIN_CHARS:
+                text = text.replace(secret, MASK)
+        shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+        return shown if len(shown) <= LINE_MAX_CHARS else shown[: LINE_MAX_CHARS - 1] + "…"
+
+
+def is_too_deep(working_directory: Path) -> bool:
+    """Return whether the DLL would write no log, no mail and no cache into the folder, without an error."""
+    return len(str(working_directory.absolute())) >= DEPTH_LIMIT_CHARS
