@@ -25,9 +25,9 @@ from mt4pump.manager_api.layout import (
     USER_RECORD,
 )
 from mt4pump.manager_api.record import PUBLIC, Record
-from tests.bus import until
+from tests.bus import LIMIT_S, until
 from tests.live import PASSWORD, Running, running_dll
-from tests.vendor.control import NEWS_READABLE, Vendor
+from tests.vendor.control import NEWS_READABLE, SILENCE_LIMIT_S, Vendor
 
 TRADE = {"order": 7, "login": 1001, "symbol": "EURUSD", "digits": 5, "volume": 100, "open_time": 99, "open_price": 1.1}
 CANARY = b"CANARY"
@@ -147,7 +147,7 @@ def test_a_lost_link_is_told_and_a_new_session_follows_with_what_changed_meanwhi
         fake.set_table("TradesGet", [TRADE_RECORD.pack({**TRADE, "order": 8})])
         fake.lose_link(stops=3)
         reason = run.topic("session.stop").body["reason"]
-        assert reason.startswith("STOP_PUMPING; the library's log: 255 ")
+        assert reason.startswith(("STOP_PUMPING; the library's log: 255 ", "no link: IsConnected is false; "))
         assert reason.endswith(" fake:443 pumping mode stopped (Network problem)")
         assert run.topic("session.start").body["seq"] == 2
         gone, new = run.topic("trade.1001").body, run.topic("trade.1001").body
@@ -157,6 +157,102 @@ def test_a_lost_link_is_told_and_a_new_session_follows_with_what_changed_meanwhi
         assert beat["reconnects"] == 1
         assert beat["source"]["callback_errors"] == first["source"]["callback_errors"]  # counted per process
     assert fake.count("live_interfaces") == 0
+
+
+def test_an_error_of_the_protocol_ends_no_order_though_the_link_stays_and_the_tables_are_empty(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    orders = [TRADE_RECORD.pack({**TRADE, "order": number}) for number in range(1, 501)]
+    fake.set_table("TradesGet", orders)
+    fake.set_table("UsersGet", [USER_RECORD.pack({"login": 1001})])
+    with running_dll(tmp_path, vendor_library, reconcile_interval_s=0.1) as run:
+        run.pumping()
+        fake.break_protocol(delay_s=0.3)  # until then IsConnected says 1, and nothing else tells of the end
+        stop = run.topic("session.stop").body
+        assert stop["reason"].startswith("STOP_PUMPING; the library's log: 255 ")
+        assert stop["reason"].endswith(" fake:443 pumping mode stopped (Network problem)")
+        run.topic("session.start")
+        fake.emit(PumpCode.UPDATE_TRADES, Transaction.DELETE, TRADE_RECORD.pack({**TRADE, "close_time": 9, "state": 3}))
+        assert run.topic("trade.1001").body["order"] == TRADE["order"]
+        topics = {frames[0].partition(b".")[0] for frames in run.frames}
+        assert not topics & {b"user", b"symbol"}
+        assert sum(frames[0].startswith(b"trade.") for frames in run.frames) == 1
+
+
+def test_a_table_that_is_rightly_empty_is_believed_after_a_second_read(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    fake.set_table("TradesGet", [TRADE_RECORD.pack(TRADE)])
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.set_table("TradesGet")
+        fake.emit(PumpCode.UPDATE_TRADES)
+        body = run.topic("trade.1001").body
+        assert (body["change"], body["synthetic"]) == ("closed", True)
+        beat = run.next(lambda message: message.topic == "heartbeat").body
+        assert beat["skipped"]["empty_tables"] >= 1
+
+
+@pytest.mark.parametrize("method", ["Connect", "Login"])
+def test_a_server_that_says_nothing_costs_its_time_limit_and_the_next_one_is_tried(
+    fake: Vendor, vendor_library: Path, tmp_path: Path, method: str
+) -> None:
+    fake.script(method, 255, delay_s=SILENCE_LIMIT_S * 20)  # the first only
+    two = ("silent:443", "fake:443")
+    with running_dll(tmp_path, vendor_library, servers=two, login_timeout_s=0.2, hang_timeout_s=LIMIT_S) as run:
+        lost = run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "lost").body
+        assert lost["server"] == "silent:443"
+        assert "no answer from silent:443 within 0.2 s (login_timeout_s)" in lost["reason"]
+        assert run.pumping().body["server"] == "fake:443"
+        assert run.daemon.crash is None
+    assert fake.count("calls_interrupted") == 1
+    assert (fake.count("live_interfaces"), fake.count("releases_in_use")) == (0, 0)
+
+
+@pytest.mark.parametrize("method", ["Connect", "Login"])
+def test_a_stop_ends_a_call_that_waits_for_a_silent_server_and_gives_everything_back(
+    fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    fake.script(method, 255, times=-1, delay_s=SILENCE_LIMIT_S * 20)
+    with running_dll(tmp_path, vendor_library) as run:
+        until(lambda: fake.calls(method), "the call begins")
+        assert run.daemon.stop()
+    assert (fake.calls("Release"), fake.count("live_interfaces"), fake.count("calls_interrupted")) == (1, 0, 1)
+    assert not [record.message for record in caplog.records if "left behind" in record.message]
+
+
+@pytest.mark.parametrize("code", [151, 152, ord("H"), ord("<"), 22])
+def test_a_stranger_that_answers_is_said_not_to_look_like_an_mt4_server(
+    fake: Vendor, vendor_library: Path, tmp_path: Path, code: int
+) -> None:
+    fake.script("Login", code, times=-1)
+    with running_dll(tmp_path, vendor_library) as run:
+        lost = run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "lost").body
+    assert f"({code})" in lost["reason"]
+    assert "this does not look like an MT4 server" in lost["reason"]
+
+
+def test_records_behind_a_read_that_was_ahead_of_them_are_counted_and_not_published(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    orders = [TRADE_RECORD.pack({**TRADE, "order": number}) for number in range(1, 501)]
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.set_table("TradesGet", orders)
+        fake.emit(PumpCode.UPDATE_TRADES)
+        assert {trade_of(run) for _ in orders} == set(range(1, 501))
+        fake.emit_many(PumpCode.UPDATE_TRADES, 0, b"".join(orders), TRADE_RECORD.size, len(orders))
+        run.next(lambda message: message.topic == "heartbeat" and message.body["skipped"]["repeats"] == len(orders))
+        assert sum(frames[0] == b"trade.1001" for frames in run.frames) == len(orders)
+
+
+def test_a_working_folder_too_deep_for_the_library_is_told_at_the_start(
+    fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_dll(tmp_path / ("d" * 200), vendor_library) as run:
+        run.pumping()
+    assert fake.calls("WorkingDirectory") == 1
+    assert any("writes neither mail nor its log" in record.message for record in caplog.records)
 
 
 def test_a_stop_says_goodbye_and_gives_everything_back(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:

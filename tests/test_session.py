@@ -426,6 +426,139 @@ def test_servers_take_turns(stage: Stage) -> None:
     assert stage.supervisor.status.server == "two:443"
 
 
+CALLS = ["connect", "login", "pump"]
+
+
+def blocking(made: Stage, call: str, *numbers: int) -> None:
+    """Have ``call`` of these managers (all, when none is named) block until it is aborted."""
+
+    def prepare(number: int, manager: FakeManager) -> None:
+        if numbers and number not in numbers:
+            made.supervisor._plan = replace(made.supervisor._plan, login_timeout_s=FOR_EVER_S)  # a slow machine, too
+            return
+        manager.holds[call] = Event()
+        manager.failures[call].append(lost(call))
+        abort = manager.abort
+
+        def aborted() -> None:
+            abort()
+            manager.holds[call].set()
+
+        manager.abort = aborted  # type: ignore[method-assign]
+
+    made.prepare = prepare
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_takes_too_long_is_aborted_and_the_next_server_is_tried(stage: Stage, call: str) -> None:
+    blocking(stage, call, 0)
+    begin(stage, servers=("one:443", "two:443"), login_timeout_s=0.01)
+    status = stage.lost()
+    assert status.reason == f"{call}: RET_NO_CONNECT (6): no answer from one:443 within 0.01 s (login_timeout_s)"
+    stage.pumping(1)
+    assert stage.supervisor.status.server == "two:443"
+    assert stage.managers[0].threads["abort"][0] != stage.supervisor.ident
+
+
+def test_a_refusal_that_an_abort_made_is_none(stage: Stage) -> None:
+    blocking(stage, "login", 0)
+    prepare = stage.prepare
+
+    def refuse(number: int, manager: FakeManager) -> None:
+        prepare(number, manager)
+        if number == 0:
+            manager.failures["login"][0] = refusal()
+
+    stage.prepare = refuse
+    begin(stage, login_timeout_s=0.01)
+    assert "no answer from one:443" in stage.lost().reason
+    stage.pumping(1)
+
+
+def test_a_login_that_succeeds_after_its_time_is_of_no_use(stage: Stage) -> None:
+    blocking(stage, "login", 0)
+    prepare = stage.prepare
+
+    def succeed(number: int, manager: FakeManager) -> None:
+        prepare(number, manager)
+        manager.failures["login"].clear()
+
+    stage.prepare = succeed
+    begin(stage, login_timeout_s=0.01)
+    assert stage.lost().reason.startswith("Login: RET_NO_CONNECT (6): no answer from one:443 within ")
+    stage.pumping(1)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_stop_during_a_call_that_blocks_aborts_it(stage: Stage, call: str) -> None:
+    blocking(stage, call)
+    begin(stage)
+    until(lambda: bool(stage.managers), "a manager")
+    assert stage.managers[0].entered[call].wait(LIMIT_S)
+    stage.stop()
+    assert stage.state == STOPPING
+    assert stage.supervisor.status.reason == "stopped by us"
+    assert len(stage.managers) == 1
+
+
+def test_stop_before_the_limit_can_be_seen_aborts_all_the_same(stage: Stage) -> None:
+    blocking(stage, "connect")
+    prepare = stage.prepare
+
+    def stop_first(number: int, manager: FakeManager) -> None:
+        prepare(number, manager)
+        stage.supervisor.stop()
+
+    stage.prepare = stop_first
+    begin(stage)
+    stage.supervisor.join(LIMIT_S)
+    assert not stage.supervisor.is_alive()
+
+
+def test_an_abort_that_fails_is_logged_and_the_call_ends_when_it_ends(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_go = Event()
+
+    def prepare(_number: int, manager: FakeManager) -> None:
+        manager.holds["login"] = let_go
+        manager.failures["abort"].append(failed("Disconnect"))
+
+    stage.prepare = prepare
+    begin(stage, login_timeout_s=0.01)
+    until(lambda: "a call into the Manager API could not be aborted" in caplog.messages, "the failure in the log")
+    let_go.set()
+    assert "no answer" in stage.lost().reason
+
+
+def test_a_call_that_comes_back_in_time_is_never_aborted(stage: Stage) -> None:
+    begin(stage)
+    stage.pumping()
+    stage.stop()
+    assert "abort" not in stage.managers[0].calls
+
+
+def test_the_reason_is_followed_by_what_the_library_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    begin(stage)
+    link = stage.pumping()
+    stage.managers[0].faults = "255 09:00 one:443 pumping mode stopped (Network problem)"
+    link.tell_stopped()
+    whole = f"STOP_PUMPING: the server or the link ended the session; the library's log: {stage.managers[0].faults}"
+    assert stage.lost().reason == whole
+    stage.pumping(1)
+    stage.listen()
+    assert [reason for _, reason in stage.detached] == [whole]
+    assert any(getattr(record, "mt4pump_fields", {}).get("reason") == whole for record in caplog.records)
+
+
+def test_a_stop_of_ours_needs_no_explanation(stage: Stage) -> None:
+    stage.prepare = lambda _number, manager: setattr(manager, "faults", "255 something")
+    begin(stage)
+    stage.pumping()
+    stage.stop()
+    assert [reason for _, reason in stage.detached] == ["stopped by us"]
+
+
 @pytest.mark.parametrize("call", ["connect", "login", "pump"])
 def test_stop_during_a_call_ends_once_the_call_comes_back(stage: Stage, call: str) -> None:
     let_go = Event()

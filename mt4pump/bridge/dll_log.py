@@ -10,6 +10,8 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from mt4pump.escaping import one_line
+
 MASK = "********"
 SECRET_MIN_CHARS = 4
 """A shorter secret would hide half of every line."""
@@ -70,10 +72,16 @@ class DllLog:
         for secret in self.secrets:
             if len(secret) >= SECRET_MIN_CHARS:
                 text = text.replace(secret, MASK)
-        shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+        shown = one_line(text)
         return shown if len(shown) <= LINE_MAX_CHARS else shown[: LINE_MAX_CHARS - 1] + "…"
 
 
-def is_too_deep(working_directory: Path) -> bool:
-    """Return whether the DLL would write no log, no mail and no cache into the folder, without an error."""
-    return len(str(working_directory.absolute())) >= DEPTH_LIMIT_CHARS
+def too_deep(working_directory: Path) -> str:
+    """Return what is wrong with a folder into which the DLL would silently write nothing; empty if all is well."""
+    length = len(str(working_directory.absolute()))
+    if length < DEPTH_LIMIT_CHARS:
+        return ""
+    return (
+        f"the library's working folder {working_directory} has a path of {length} characters: from {DEPTH_LIMIT_CHARS} "
+        "on the library writes neither mail nor its log there, and says nothing; set data_dir to a shorter path"
+    )

@@ -44,6 +44,8 @@ def trials(settings: Settings) -> Iterator[Finding]:
         yield Finding("library", ok=True, text="not needed: source is the simulator")
         yield from tick_files(settings)
     yield data_folder(settings.data_dir)
+    if settings.source == "dll":
+        yield from depth(settings.data_dir)
     if settings.journal:
         from mt4pump.running.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
 
@@ -106,6 +108,15 @@ def data_folder(folder: Path) -> Finding:
             with contextlib.suppress(OSError):  # somebody else put something there meanwhile
                 each.rmdir()
     return Finding("data_dir", ok=True, text=f"{folder} is writable" + ("; a start will make it" if made else ""))
+
+
+def depth(folder: Path) -> Iterator[Finding]:
+    """Warn of a data folder that lies too deep for the vendor's library."""
+    from mt4pump.bridge.dll_log import too_deep  # noqa: PLC0415 - only where a DLL is wanted
+    from mt4pump.running.sources import working_folder  # noqa: PLC0415
+
+    if fault := too_deep(working_folder(folder)):
+        yield Finding("data_dir", ok=False, text=fault)
 
 
 def journal(path: Path) -> Finding:
@@ -197,13 +208,39 @@ def servers(names: tuple[str, ...], limit_s: float = CONNECT_LIMIT_S) -> Iterato
         yield attempt.finding()
 
 
+class IPv6OnlyError(OSError):
+    """A name that has IPv6 addresses alone, by which the vendor's library cannot connect."""
+
+
+def connect_by_ipv4(address: tuple[str, int], timeout: float) -> socket.socket:
+    """Connect to ``(host, port)`` as the vendor's library does: by IPv4 alone, each address for ``timeout`` seconds.
+
+    Raises OSError; IPv6OnlyError where the name has no IPv4 address.
+    """
+    host, port = address
+    try:
+        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror:
+        with contextlib.suppress(socket.gaierror):
+            if socket.getaddrinfo(host, port, socket.AF_INET6, socket.SOCK_STREAM):
+                raise IPv6OnlyError from None
+        raise
+    failure = OSError("no address")
+    for *_, place in found:
+        try:
+            return socket.create_connection((str(place[0]), port), timeout=timeout)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
 class Attempt:
     """One connection attempt in a thread of its own: a name look-up takes no limit, so it is left behind instead."""
 
     def __init__(self, server: str, limit_s: float, connect: Callable[..., socket.socket] | None = None) -> None:
         self.server = server
         self._limit_s = limit_s
-        self._connect = connect or socket.create_connection
+        self._connect = connect or connect_by_ipv4
         self._text = ""
         self._ok = False
         self.thread = threading.Thread(target=self._try, name=f"check {server}", daemon=True)
@@ -215,6 +252,11 @@ class Attempt:
             with self._connect((host, port), timeout=self._limit_s) as link:
                 self._text = f"{self.server} answers at {link.getpeername()[0]} port {port}"
                 self._ok = True
+        except IPv6OnlyError:
+            self._text = (
+                f"{self.server}: the name has IPv6 addresses only (AAAA), and the vendor's library connects by IPv4 "
+                "only; write the server's IPv4 address, or a name that has one"
+            )
         except socket.gaierror as error:
             self._text = f"{self.server}: name not found ({error.strerror}); correct servers, or look at DNS"
         except (OSError, UnicodeError) as error:

@@ -35,17 +35,25 @@ def source_of(settings: Settings) -> Source:
     return dll_source(settings)
 
 
+def working_folder(data_dir: Path, abandoned: int = 0) -> Path:
+    """Return where the library of a session keeps its files, after so many ``abandoned`` interfaces."""
+    return data_dir / f"manager-{abandoned}"
+
+
 def dll_source(settings: Settings) -> Source:
     """Load the vendor's library; raises LibraryError."""
+    from mt4pump.bridge.dll_log import too_deep  # noqa: PLC0415
     from mt4pump.bridge.dll_manager import DllManager  # noqa: PLC0415 - ctypes stays out where no DLL is used
     from mt4pump.bridge.library import find, load  # noqa: PLC0415
 
     library = load(find(settings.dll_path))
     log.info("library %s, build %d", library.path, library.build)
+    if fault := too_deep(working_folder(settings.data_dir)):
+        log.warning("%s", fault)
 
     def factory() -> Manager:
         # An interface that could not be released may still write to its folder: the next gets another one.
-        return DllManager(library, Path(settings.data_dir) / f"manager-{DllManager.abandoned}", settings.encoding)
+        return DllManager(library, working_folder(settings.data_dir, DllManager.abandoned), settings.encoding)
 
     def counters() -> Mapping[str, int]:
         return {**library.callback.counters(), "abandoned_interfaces": DllManager.abandoned}

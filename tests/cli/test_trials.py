@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from mt4pump.cli.trials import (
     address,
     addresses,
     data_folder,
+    depth,
     host_and_port,
     journal,
     keys,
@@ -225,6 +227,57 @@ def test_a_name_that_does_not_resolve_is_told_from_a_server_that_is_down() -> No
     attempt = Attempt("mt4.example.com", 1.0, connect)
     attempt.thread.join(40)
     assert attempt.finding().text.startswith("mt4.example.com: name not found")
+
+
+def names(monkeypatch: pytest.MonkeyPatch, addresses: dict[socket.AddressFamily, list[str]]) -> None:
+    """Have every name resolve to these addresses."""
+
+    def look_up(host: str, port: int, family: int = 0, *_: object) -> list[Any]:
+        if not family:  # an address, that is being connected to
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+        found = addresses.get(socket.AddressFamily(family), [])
+        if not found:
+            raise socket.gaierror(-5, "No address associated with hostname")
+        return [(family, socket.SOCK_STREAM, 6, "", (each, port)) for each in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+def test_a_name_with_ipv6_addresses_alone_is_no_server_for_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    names(monkeypatch, {socket.AF_INET6: ["::1"]})
+    (finding,) = servers(("mt4.example.com:443",))
+    assert not finding.ok
+    assert "has IPv6 addresses only (AAAA)" in finding.text
+    assert "IPv4 address" in finding.text
+
+
+def test_a_name_with_addresses_of_both_kinds_is_tried_by_ipv4_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as open_, pytest.MonkeyPatch.context() as patch:
+        names(patch, {socket.AF_INET6: ["::1"], socket.AF_INET: ["127.0.0.1"]})
+        (finding,) = servers((f"localhost:{open_.getsockname()[1]}",))
+    assert finding.ok
+    assert "answers at 127.0.0.1" in finding.text
+
+
+def test_every_ipv4_address_of_a_name_is_tried() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as open_, pytest.MonkeyPatch.context() as patch:
+        names(patch, {socket.AF_INET: ["127.0.0.2", "127.0.0.1"]})
+        (finding,) = servers((f"mt4.example.com:{open_.getsockname()[1]}",))
+    assert finding.ok
+
+
+def test_a_data_folder_too_deep_for_the_library_is_told_with_its_cure(tmp_path: Path) -> None:
+    assert list(depth(Path("/short"))) == []
+    (finding,) = depth(tmp_path / ("d" * 200))
+    assert not finding.ok
+    assert "from 200 on the library writes neither mail nor its log" in finding.text
+    assert "set data_dir to a shorter path" in finding.text
+
+
+def test_the_depth_is_that_of_the_working_folder() -> None:
+    longest = 200 - len("/manager-0") - 1
+    assert list(depth(Path("/" + "d" * (longest - 1)))) == []
+    assert list(depth(Path("/" + "d" * longest))) != []
 
 
 def test_a_look_up_that_hangs_is_left_behind() -> None:

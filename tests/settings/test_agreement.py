@@ -43,6 +43,29 @@ def test_a_setting_of_the_simulator_is_refused_beside_a_dll(name: str, value: st
     assert problems_of({**ACCOUNT, name: value}) == [f"{name} (flag --{name.replace('_', '-')}): {wanted}"]
 
 
+@pytest.mark.parametrize("server", ["[::1]", "[2001:db8::1]:443", "[::ffff:192.0.2.1]:443"])
+def test_an_ipv6_address_is_no_server_for_the_library(server: str) -> None:
+    text = "is an IPv6 address, and the vendor's library connects by IPv4 only"
+    cure = "write the server's IPv4 address, or a name that has one"
+    assert problems_of({**ACCOUNT, "servers": f"mt4.example.com,{server}"}) == [
+        f"servers (flag --servers): {server} {text}; {cure}"
+    ]
+    assert load({**SIMULATOR, "servers": server}, {}).servers == (server,)
+
+
+def test_a_login_may_not_take_as_long_as_a_hang() -> None:
+    (problem,) = problems_of({**ACCOUNT, "login_timeout_s": "30", "hang_timeout_s": "30"})
+    assert problem.startswith("login_timeout_s (flag --login-timeout-s): 30 is not less than hang_timeout_s 30: ")
+    assert "make it less, or hang_timeout_s longer" in problem
+    assert load({**ACCOUNT, "hang_timeout_s": "0"}, {}).login_timeout_s == 30
+    assert load({**SIMULATOR, "hang_timeout_s": "1"}, {}).hang_timeout_s == 1
+
+
+def test_by_default_the_daemon_waits_longer_than_the_library_itself() -> None:
+    found = load(ACCOUNT, {})
+    assert found.login_timeout_s < 180 < found.hang_timeout_s
+
+
 def test_an_account_beside_the_simulator_is_allowed() -> None:
     assert load({**ACCOUNT, **SIMULATOR}, {}).login == 5
 
