@@ -80,9 +80,8 @@ def test_a_trade_case_that_is_named_after_a_change_ends_in_it() -> None:
     wrong = []
     for stored in STORED["trade"]["cases"]:
         change, colon, _ = stored["name"].partition(": ")
-        repeats = {"closed: then told again": "modified"}
         rest_is_new = stored["name"] == "closed: in part, the rest is a new order"
-        want = "opened" if rest_is_new else repeats.get(stored["name"], change)
+        want = "opened" if rest_is_new else change
         if colon and change in CHANGES and stored["messages"][-1]["json"]["change"] != want:
             wrong.append(stored["name"])
     assert wrong == []

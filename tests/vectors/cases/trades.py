@@ -105,7 +105,7 @@ def _begins() -> list[Case]:
 def _middles() -> list[Case]:
     return [
         case("modified: stops", OPEN, told(UPDATE, sl=1.12, tp=0.0)),
-        case("opened: a record that says the same again is no event", OPEN, told(UPDATE)),
+        case("a record that says the same again is no event", OPEN, told(UPDATE)),
         case("modified: order not known", told(UPDATE, sl=1.12)),
         case("modified: twice, before is the last one", OPEN, told(UPDATE, sl=1.12), told(UPDATE, sl=1.121)),
         case("modified: no number to no number", told(ADD, sl=math.nan), told(UPDATE, sl=math.nan, tp=1.0)),
