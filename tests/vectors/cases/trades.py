@@ -109,7 +109,7 @@ def _middles() -> list[Case]:
         case("modified: order not known", told(UPDATE, sl=1.12)),
         case("modified: twice, before is the last one", OPEN, told(UPDATE, sl=1.12), told(UPDATE, sl=1.121)),
         case("modified: no number to no number", told(ADD, sl=math.nan), told(UPDATE, sl=math.nan, tp=1.0)),
-        case("modified: minus zero to zero", told(ADD, sl=-0.0), told(UPDATE, sl=0.0)),
+        case("minus zero is zero, so that this is no event", told(ADD, sl=-0.0), told(UPDATE, sl=0.0)),
         case("modified: no number to a number", told(ADD, sl=math.nan), told(UPDATE, sl=1.1)),
         case("modified: an action that the API does not have", OPEN, told(42, sl=1.12)),
         case("modified: change of group", OPEN, told(CHANGE_GRP)),
