@@ -18,8 +18,11 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -61,6 +64,17 @@ HEADER = {
 #   pip install --require-hashes -r hashes-win32.txt && pip install --no-deps mt4pump-1.0-py3-none-any.whl
 """,
 }
+
+
+def pins(file: str, places: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the version of each project that a file of ``deploy/`` pins, here or where markers have other values."""
+    found: dict[str, str] = {}
+    for line in (DEPLOY / file).read_text(encoding="utf-8").splitlines():
+        if line[:1].isalnum():
+            requirement = Requirement(line.removesuffix(" \\"))
+            if requirement.marker is None or requirement.marker.evaluate(dict(places or {})):
+                found[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    return found
 
 
 def requirements(*extras: str, without: tuple[str, ...] = ()) -> list[str]:

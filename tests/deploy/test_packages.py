@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from packaging.utils import canonicalize_name
 
+from tests import lock
 from tests.bus import ANY_PORT
 from tests.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
+HASHES = ROOT / "deploy" / "hashes.txt"
 CONSUMERS = sorted(set(PROJECT["scripts"]) - {"mt4pump"})
 SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
 GENERATED = {"__pycache__", ".venv", "build", "dist", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
@@ -139,9 +142,10 @@ def plain(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel with the consumers' libraries."""
+    """Install as the guides do: the libraries of daemon and consumers by their digests, then the wheel alone."""
     scripts = fresh(tmp_path_factory.mktemp("whole"))
-    run(scripts / "python", "-m", "pip", "install", "-q", "-c", CONSTRAINTS, f"{built.wheel}[consumers]")
+    run(scripts / "python", "-m", "pip", "install", "-q", "--require-hashes", "-r", HASHES)
+    run(scripts / "python", "-m", "pip", "install", "-q", "--no-deps", built.wheel)
     return scripts
 
 
@@ -184,14 +188,18 @@ def test_with_the_extra_the_daemon_runs_and_the_page_is_there(whole: Path, tmp_p
     assert run(whole / "python", "-c", code).strip() == "True"
 
 
-def test_what_is_installed_is_what_the_constraints_say(whole: Path) -> None:
-    pins = dict(line.split("==") for line in CONSTRAINTS.read_text().lower().splitlines() if "==" in line)
-    listed = json.loads(run(whole / "python", "-m", "pip", "list", "--format", "json"))
-    ours = {"pip", "setuptools", "mt4pump"}
-    strangers = {
-        each["name"]: each["version"]
-        for each in listed
-        if each["name"].lower() not in ours
-        and pins.get(each["name"].lower(), pins.get(each["name"].lower().replace("_", "-"))) != each["version"]
-    }
-    assert strangers == {}
+def test_what_is_installed_is_what_the_constraints_say_and_whole(whole: Path, plain: Path) -> None:
+    pins = lock.pins("constraints.txt")
+    for scripts in (whole, plain):
+        listed = json.loads(run(scripts / "python", "-m", "pip", "list", "--format", "json"))
+        found = {canonicalize_name(each["name"]): each["version"] for each in listed}
+        strangers = {name: version for name, version in found.items() if pins.get(name) != version}
+        assert set(strangers) <= {"pip", "setuptools", "mt4pump"}
+    run(whole / "python", "-m", "pip", "check")
+
+
+def test_the_wheel_is_built_by_the_pinned_backend(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
+        generator = Parser().parsestr(archive.read(name).decode())["Generator"]
+    assert generator == f"hatchling {lock.pins('constraints.txt')['hatchling']}"

@@ -6,6 +6,10 @@ PROCESS_PRNG_C = """\
 
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG length); /* RtlGenRandom */
 
+#ifdef __i386__ /* the name without @8, as Windows exports it */
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) __asm__("_ProcessPrng");
+#endif
+
 __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length)
 {
     while (length) {
