@@ -11,7 +11,8 @@ import sys
 
 from tests.vendor.compile import WINDOWS_32, compile_fake
 from tests.vendor.fixtures import COMPILED
-from tests.wine.machine32 import ROOT, machine32, missing
+from tests.wine.machine import ROOT
+from tests.wine.machine32 import machine32, missing
 from tests.wine.test_unit_suite import AT_ONCE, HANG_S, LEFT_OUT, NOT_COLLECTED, STEADY
 
 OPTIONS = (*AT_ONCE, "-q", "--tb=short", "-p", "no:cacheprovider", f"--timeout={HANG_S}")
