@@ -149,9 +149,9 @@ def test_good_requests_gone_bad_are_answered(target: Target, payload: bytes) -> 
 
 
 @contextmanager
-def link_to(target: Target) -> Iterator[plain.socket]:
+def link_to(at: Stand) -> Iterator[plain.socket]:
     """Give a plain TCP connection to the endpoint."""
-    host, _, port = target.at.server.endpoint.removeprefix("tcp://").rpartition(":")
+    host, _, port = at.server.endpoint.removeprefix("tcp://").rpartition(":")
     with plain.create_connection((host, int(port)), LIMIT_S) as link:
         yield link
 
@@ -168,7 +168,7 @@ def read_to(link: plain.socket, mark: bytes) -> None:
 @settings(FUZZ, max_examples=100)
 @given(start=st.sampled_from([b"", GREETING, GREETING[:20], GREETING + READY]), garbage=st.binary(max_size=500))
 def test_garbage_on_the_wire_itself_hurts_nobody(target: Target, start: bytes, garbage: bytes) -> None:
-    with link_to(target) as link, suppress(OSError):  # libzmq may hang up first
+    with link_to(target.at) as link, suppress(OSError):  # libzmq may hang up first
         link.sendall(start)
         if start.endswith(READY):  # only a peer that waited for it may send messages
             read_to(link, b"READY")
@@ -177,7 +177,7 @@ def test_garbage_on_the_wire_itself_hurts_nobody(target: Target, start: bytes, g
 
 
 def test_a_hand_made_peer_is_answered_so_such_garbage_does_reach_the_socket(target: Target) -> None:
-    with link_to(target) as link:
+    with link_to(target.at) as link:
         link.sendall(GREETING + READY)
         read_to(link, b"READY")
         link.sendall(b"\x01\x00\x00\x07garbage")
