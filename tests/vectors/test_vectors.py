@@ -104,6 +104,18 @@ def test_every_body_keeps_the_contract() -> None:
         assert faults == [], (name, about)
 
 
+def test_seq_and_offset_take_64_bits_in_no_kind_before_they_need_them() -> None:
+    """So that a decoder that makes big integers of 64-bit formats gives one type for them in all kinds."""
+    for name, about, message in MESSAGES:
+        packed = bytes.fromhex(message["body"])
+        body = msgpack.unpackb(packed)
+        for key in ("seq", "offset"):
+            if 0 <= body.get(key, 2**32) < 2**32:
+                assert msgpack.packb(key) + msgpack.packb(body[key]) in packed, (name, about, key)
+        for key in ("epoch", "ts"):
+            assert body[key] < 2**32 or msgpack.packb(key) + b"\xcf" in packed, (name, about, key)
+
+
 def test_no_secret_is_in_any_message() -> None:
     secrets = {name for record in Record.known.values() for name in record.names(SECRET)}
     for name, about, message in MESSAGES:

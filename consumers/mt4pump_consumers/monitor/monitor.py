@@ -237,7 +237,8 @@ class Monitor:
         if self._judge.of_feed:
             now_ts = time.time_ns()
             status = self._hearing.status(subscriber.status, now_s)
-            self._judge.feed(signs(status, now_s - self._began_s, now_ts), now_ts)
+            found = signs(status, now_s - self._began_s, now_ts, self._hearing.spans(now_s))
+            self._judge.feed(found, now_ts)
         webhook = self._keeper.webhook
         if webhook is not None:
             self._desk.counts["failed"] = webhook.counts["failed"]

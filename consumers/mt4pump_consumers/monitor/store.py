@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mt4pump.clock import ProvenClock
 from mt4pump.private_files import PRIVATE
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import NS, Alert
@@ -25,7 +26,9 @@ from mt4pump_consumers.monitor.execution import REALS, Execution
 from mt4pump_consumers.monitor.memory import Condition, Memory
 from mt4pump_consumers.monitor.schema import COLUMNS, NAMES, open_store
 
-POSITION = "position"
+POSITION, PROVEN = "position", "proven_ts"
+BELIEF = 24.0
+"""Hours of a jump ahead of the clock that an hour proves."""
 IN_MEMORY_ROWS = 10_000
 """Executions that a store without a file remembers, for the CSV file to catch up."""
 FORGOTTEN_AT_ONCE = 2_000
@@ -68,9 +71,12 @@ class Store:
         self._lock = _lock(path)
         try:
             self._connection = open_store(path)
+            proven = self.note(PROVEN) or ""
         except BaseException:
             self._release()
             raise
+        start_ns = int(proven) if proven.isdecimal() else time.time_ns()
+        self._clock = ProvenClock(start_ns, time.time_ns, time.monotonic, BELIEF)
 
     def close(self) -> None:
         """Close the file and let another monitor have it."""
@@ -140,8 +146,9 @@ class Store:
         """
         if not self._keep_days:
             return False
-        before = (int(time.time()) - self._keep_days * DAY_S) * NS
+        before = self._clock.read() - self._keep_days * DAY_S * NS
         with self._transaction() as connection:
+            _set(connection, PROVEN, str(self._clock.proven_ns))
             gone = 0
             for table, key, also in (("executions", "id", ""), ("alerts", "number", " AND webhook <> 'pending'")):
                 last = f"SELECT max({key}) FROM {table}"  # noqa: S608 - our own names

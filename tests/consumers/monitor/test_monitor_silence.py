@@ -50,6 +50,37 @@ def test_without_any_heartbeat_silence_counts_from_our_own_start() -> None:
     assert not found["daemon"].is_heard
 
 
+def heard_at(hearing: Hearing, now_s: float, ts_s: float, quote_s: float) -> float:
+    """Return for how long the quotes are silent after a heartbeat that just came."""
+    beat = status(age_s=0.0, ts=int(ts_s * NS), last_quote_ts=int(quote_s * NS))
+    found = signs(hearing.status(beat, now_s), now_s, int(ts_s * NS), hearing.spans(now_s))
+    return found["quotes"].silent_s
+
+
+def test_a_clock_that_jumps_ahead_between_a_quote_and_a_heartbeat_is_no_silence() -> None:
+    hearing, day_s = Hearing(silence_s=5.0), 86_400.0
+    assert heard_at(hearing, 100.0, 1000.0, 999.5) == 0.5
+    assert heard_at(hearing, 101.0, 1001.0 + 30 * day_s, 1000.5) <= 1.0
+    assert heard_at(hearing, 102.0, 1002.0 + 30 * day_s, 1000.5) <= 2.0
+    assert heard_at(hearing, 103.0, 1003.0 + 30 * day_s, 1002.5 + 30 * day_s) == 0.5
+
+
+def test_a_clock_that_is_set_back_hides_no_silence() -> None:
+    hearing = Hearing(silence_s=5.0)
+    assert heard_at(hearing, 100.0, 5000.0, 4999.5) == 0.5
+    for second in range(1, 60):
+        assert second <= heard_at(hearing, 100.0 + second, 1400.0 + second, 4999.5) <= second + 1
+
+
+def test_of_the_first_heartbeat_its_own_word_is_all_there_is() -> None:
+    assert heard_at(Hearing(silence_s=5.0), 100.0, 5000.0, 4000.0) == 1000.0
+
+
+def test_a_daemon_whose_epoch_is_ahead_of_its_clock_is_silent_since_its_start_all_the_same() -> None:
+    found = signs(status(last_quote_ts=0, uptime_s=40.0, ts=100 * NS), 100.0, 101 * NS)
+    assert (found["quotes"].silent_s, found["quotes"].last_ts) == (40.5, 60 * NS)
+
+
 def test_until_a_new_subscriber_hears_something_the_last_heartbeat_grows_older() -> None:
     hearing = Hearing(silence_s=5.0)
     nothing = status(age_s=None, alive=False)

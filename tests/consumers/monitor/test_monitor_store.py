@@ -169,6 +169,21 @@ def test_only_what_is_too_old_is_forgotten_and_no_alert_that_waits(tmp_path: Pat
         assert store.webhook_counts() == {"pending": 1}
 
 
+def test_a_clock_that_is_far_ahead_for_a_moment_makes_it_forget_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns, ahead_ns = time.time_ns(), [0]
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns + ahead_ns[0])
+    with opened(tmp_path / "s.db", keep_days=1) as store:
+        store.commit(Batch([execution(1, ts=now_ns), execution(2, ts=now_ns)]), Memory())
+        store.forget()
+        ahead_ns[0] = 30 * 86_400 * NS
+        assert store.forget() is False
+    with opened(tmp_path / "s.db", keep_days=1) as store:  # nor when it starts while the clock is wrong
+        store.forget()
+        assert [done.seq for done in store.latest(10)] == [1, 2]
+
+
 def test_a_store_that_forgets_all_never_counts_its_rows_from_1_again(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", webhook=False, keep_days=1) as store:
         store.commit(Batch([execution(seq) for seq in (1, 2, 3)], [alert("a"), alert("b")]), Memory())
