@@ -12,7 +12,7 @@ import pytest
 from mt4pump.daemon import Daemon
 from mt4pump.errors import JournalError
 from mt4pump.journal.mirror import Mirror
-from mt4pump.running.sources import Source
+from mt4pump.running.sources import Source, source_of
 from mt4pump.settings import load
 from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.fake_manager import FakeManager
@@ -136,3 +136,25 @@ def test_open_orders_that_cannot_be_read_at_the_start_are_not_taken_for_none(
     until(lambda: daemon._intake.trades.book.open, "the table was read")
     with stopped(daemon, Event()):
         assert daemon.published("trade") == 0
+
+
+def test_a_simulated_server_that_is_silent_holds_up_no_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = {"source": "simulator", "data_dir": tmp_path, "pub_endpoint": ANY_PORT, "query_endpoint": "none"}
+    settings = load({**given, "faults": "silent@0:3600", "reconnect_delay_s": 0.01}, environ={}, config=None)
+    daemon = Daemon(settings, source_of(settings))
+    daemon.start()
+    until(lambda: daemon._supervisor.status.reconnects and daemon._supervisor.calling, "a login that waits")
+    with stopped(daemon, Event()) as clean:
+        assert clean
+    assert left_behind(caplog) == []
+
+
+def test_a_simulated_server_that_is_silent_costs_the_time_limit(tmp_path: Path) -> None:
+    given = {"source": "simulator", "data_dir": tmp_path, "pub_endpoint": ANY_PORT, "query_endpoint": "none"}
+    more = {"faults": "silent@0:3600", "reconnect_delay_s": 0.01, "login_timeout_s": 0.1, "servers": "one,two"}
+    settings = load({**given, **more}, environ={}, config=None)
+    daemon = Daemon(settings, source_of(settings))
+    daemon.start()
+    until(lambda: daemon._supervisor.status.reconnects >= 3, "the servers in turn")
+    with stopped(daemon, Event()) as clean:
+        assert clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -15,8 +16,8 @@ from mt4pump.manager_api.layout import TRADE_RECORD
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, Read, stuck_read
-from tests.bus import until
-from tests.vendor.control import Vendor
+from tests.bus import LIMIT_S, until
+from tests.vendor.control import SILENCE_LIMIT_S, Vendor
 
 START, STOP, PING = PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING
 
@@ -197,6 +198,75 @@ class TestClose:
             vendor.wait()
             assert hearing.codes() == [START]
             assert library.callback.stale == stale + 1
+
+
+CALLS: dict[str, Callable[[DllManager], object]] = {
+    "Connect": lambda manager: manager.connect("s"),
+    "Login": lambda manager: manager.login(1, "x"),
+}
+
+
+class TestAbort:
+    """Disconnect from another thread, under a call that waits for its server."""
+
+    @pytest.mark.parametrize("method", CALLS)
+    def test_call_that_waits_ends_and_everything_is_given_back(
+        self, manager: DllManager, vendor: Vendor, method: str
+    ) -> None:
+        errors: list[Exception] = []
+
+        def call() -> None:
+            try:
+                CALLS[method](manager)
+            except ConnectionLost as error:
+                errors.append(error)
+
+        if method == "Login":
+            manager.connect("s")
+        vendor.script(method, 255, delay_s=SILENCE_LIMIT_S * 20)
+        caller = threading.Thread(target=call)
+        caller.start()
+        until(lambda: vendor.calls(method), "the call begins")
+
+        def aborted() -> list[Exception]:  # again, as the first time may come just before the call waits
+            manager.abort()
+            return errors
+
+        until(aborted, "the call ends")
+        caller.join(LIMIT_S)
+        manager.close()
+        counts = vendor.counts()
+        assert (counts["live_interfaces"], counts["releases"], counts["releases_in_use"]) == (0, 1, 0)
+        assert counts["calls_interrupted"] == 1
+
+    @pytest.mark.parametrize("method", CALLS)
+    def test_no_call_begins_after_it(self, manager: DllManager, vendor: Vendor, method: str) -> None:
+        manager.abort()
+        with pytest.raises(ConnectionLost, match="aborted"):
+            CALLS[method](manager)
+        assert vendor.calls(method) == 0
+
+    def test_switch_does_not_begin_after_it(self, manager: DllManager, vendor: Vendor, hearing: Hearing) -> None:
+        manager.connect("s")
+        manager.login(1, "x")
+        manager.abort()
+        with pytest.raises(ConnectionLost, match="aborted"):
+            manager.pump(0, hearing)
+        assert vendor.calls("PumpingSwitchEx") == 0
+
+    def test_closed_session_is_not_touched(self, manager: DllManager, vendor: Vendor) -> None:
+        manager.close()
+        manager.abort()
+        assert vendor.count("calls_after_release") == 0
+        assert vendor.calls("Disconnect") == 1
+
+    def test_it_gives_up_where_a_read_has_the_interface(
+        self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "ABORT_WAIT_S", 0.01)
+        with stuck_read(pumping, vendor):
+            pumping.abort()
+            assert vendor.calls("Disconnect") == 0
 
 
 def read_until_lost(manager: DllManager, reads: list[int]) -> None:

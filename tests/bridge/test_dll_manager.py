@@ -360,6 +360,50 @@ class TestLink:
             pumping.table("trades")
         assert vendor.count("outstanding") == 0
 
+    def test_empty_tables_of_a_session_that_stopped_are_not_believed_though_it_says_connected(
+        self, pumping: DllManager, vendor: Vendor
+    ) -> None:
+        vendor.set_table("TradesGet", [TRADE_RECORD.pack({"order": 1})])
+        assert pumping.table("trades")
+        vendor.break_protocol()
+        vendor.wait()
+        assert pumping.is_connected(), "as the vendor's library says"
+        reads = vendor.calls("TradesGet")
+        with pytest.raises(ConnectionLost, match="STOP_PUMPING came before table trades was read"):
+            pumping.table("trades")
+        assert vendor.calls("TradesGet") == reads
+        assert vendor.count("outstanding") == 0
+
+    def test_table_during_whose_read_the_session_stops_is_not_believed(
+        self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop_first(*_: object) -> bytes:
+            vendor.break_protocol()
+            vendor.wait()
+            return b""
+
+        monkeypatch.setattr(pumping._interface, "array", stop_first)
+        with pytest.raises(ConnectionLost, match="STOP_PUMPING came while table trades was read"):
+            pumping.table("trades")
+
+    def test_stop_of_one_session_ends_no_other(
+        self, pumping: DllManager, open_manager: Open, vendor: Vendor, hearing: Hearing
+    ) -> None:
+        vendor.break_protocol()
+        vendor.wait()
+        other = open_manager()
+        other.connect("s")
+        other.login(1, "x")
+        other.pump(0, hearing)
+        assert other.table("trades") == b""
+        with pytest.raises(ConnectionLost):
+            pumping.table("trades")
+
+    def test_faults_of_the_library_s_log_are_this_session_s(self, pumping: DllManager, vendor: Vendor) -> None:
+        assert pumping.last_faults() == ""
+        vendor.lose_link()
+        assert pumping.last_faults().endswith(" host:443 pumping mode stopped (Network problem)")
+
     def test_table_of_a_lost_link_is_not_believed_while_another_thread_is_inside(
         self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -15,6 +15,7 @@ from mt4pump.manager_api.layout import MAIL_BOX, MAIL_PERSONAL, NEWS_TOPIC, PLUG
 from mt4pump.manager_api.manager import TABLES, Manager
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
+from tests.bus import until
 
 from .reader import LIMIT_S, Reader, running
 
@@ -68,6 +69,57 @@ def test_login_65_is_refused(idle: Simulator) -> None:
     with pytest.raises(LoginError, match="RET_BAD_ACCOUNT_INFO") as error:
         manager.login(65, "whatever")
     assert error.value.code == 65
+
+
+def waiting_for_login(manager: Manager, ends: list[Exception | None]) -> Thread:
+    """Return a thread that logs in; ``ends`` gets how that ended."""
+
+    def log_in() -> None:
+        try:
+            manager.login(1, "")
+        except ManagerError as error:
+            ends.append(error)
+        else:
+            ends.append(None)
+
+    thread = Thread(target=log_in)
+    thread.start()
+    return thread
+
+
+def silenced(simulator: Simulator, silent_s: float) -> Manager:
+    """Return a session that a silent server let in."""
+    simulator.inject("silent", silent_s)
+    until(lambda: simulator.silent_s() > 0 or not silent_s, "silence")
+    manager = simulator.manager()
+    manager.connect("anything")
+    return manager
+
+
+def test_a_silent_server_lets_a_session_in_and_its_login_ends_by_an_abort(idle: Simulator) -> None:
+    manager, ends = silenced(idle, 3600), list[Exception | None]()
+    thread = waiting_for_login(manager, ends)
+    assert thread.is_alive()
+    manager.abort()
+    thread.join(LIMIT_S)
+    (error,) = ends
+    assert isinstance(error, ConnectionLost)
+    assert error.code == 255
+    assert not manager.is_connected()
+    with pytest.raises(ConnectionLost, match="aborted"):
+        manager.connect("anything")
+
+
+def test_a_login_that_is_waited_out_succeeds(idle: Simulator) -> None:
+    manager, ends = silenced(idle, 0.2), list[Exception | None]()
+    waiting_for_login(manager, ends).join(LIMIT_S)
+    assert ends == [None]
+
+
+def test_a_server_that_falls_silent_loses_its_session(idle: Simulator) -> None:
+    reader = Reader(idle)
+    idle.inject("silent", 3600)
+    reader.read_until(lambda: PumpCode.STOP_PUMPING in reader.codes())
 
 
 def test_the_order_connect_login_pump_is_demanded(idle: Simulator) -> None:
