@@ -41,6 +41,21 @@ def stopped(daemon: Daemon, let_go: Event) -> Iterator[bool]:
         daemon._context.destroy(0)
 
 
+def test_the_epoch_grows_from_run_to_run_also_while_the_clock_goes_back(
+    tmp_path: Path, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_ns = 1_795_000_000 * 10**9
+    epochs = []
+    for back_s in (0, 0, 3600, 400 * 86_400, -60):
+        now_ns = start_ns - back_s * 10**9
+        monkeypatch.setattr("mt4pump.daemon.wall_clock", lambda now_ns=now_ns: (lambda: now_ns, lambda: None))
+        daemon = made(tmp_path, manager)
+        epochs.append(daemon.epoch)
+        assert daemon.stop()
+    start_ms = start_ns // 10**6
+    assert epochs == [start_ms, start_ms + 1, start_ms + 2, start_ms + 3, start_ms + 60_000]
+
+
 def left_behind(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for text in caplog.messages if "left behind" in text]
 

@@ -122,8 +122,10 @@ def test_a_journal_that_others_could_read_is_made_private(tmp_path: Path, caplog
     with opened(path) as journal:
         add(journal, 10)
     path.chmod(0o644)
+    damaged = tmp_path / "journal.sqlite3.damaged-20260101T000000Z"
+    damaged.touch(0o644)
     with opened(path) as journal:
-        assert mode(path) == 0o600
+        assert (mode(path), mode(damaged)) == (0o600, 0o600)
         assert journal.last_offset == 10
     assert "other users of this machine could read it: made private" in caplog.text
 
@@ -139,6 +141,8 @@ def test_a_recording_is_private(tmp_path: Path, *, overwrite: bool) -> None:
 
 def test_a_new_data_folder_and_what_is_in_it_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "data"
+    Instance(folder).close()
+    (folder / "daemon.lock").chmod(0o666)
     with Instance(folder):
         assert (mode(folder), mode(folder.parent)) == (0o700, 0o700)
         assert {mode(each) for each in folder.iterdir()} == {0o600}

@@ -6,12 +6,13 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mt4pump.clock import NowNs
 from mt4pump.journal.boot import boot_identity, same_boot
-from mt4pump.journal.damage import COMPANIONS, companion, orphaned
+from mt4pump.journal.damage import companion, orphaned
 from mt4pump.journal.faults import DAMAGED, FileTrouble
 from mt4pump.journal.options import SYNCED_LEVELS, JournalOptions
 from mt4pump.journal.schema import BUSY_WAIT_S, connect, create, is_new, pragma, prepare, read_meta, write_meta
@@ -20,6 +21,8 @@ from mt4pump.private_files import create_private, make_private
 
 log = logging.getLogger(__name__)
 
+FILES_LIMIT = 1_000
+"""Files beside the journal, damaged ones of before among them, whose rights are looked at."""
 UNSTORED_MARK = ".unstored"
 """An empty file beside the journal: events were published that it does not hold, and it does not say so itself yet."""
 
@@ -55,7 +58,7 @@ def open_store(path: Path, options: JournalOptions, now_ns: NowNs, now_s: Callab
     if not path.exists():
         with contextlib.suppress(OSError):  # SQLite meets the same and has better words for it
             create_private(path)
-    tightened = [part for suffix in ("", *COMPANIONS) if make_private(part := companion(path, suffix))]
+    tightened = [part for part in islice(path.parent.glob(f"{path.name}*"), FILES_LIMIT) if make_private(part)]
     if tightened:
         log.warning("%s: other users of this machine could read it: made private", ", ".join(map(str, tightened)))
     connection = connect(path, wait_s=BUSY_WAIT_S)

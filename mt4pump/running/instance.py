@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from mt4pump import __version__
 from mt4pump.errors import StartError
-from mt4pump.private_files import is_open_to_all, replace_file, replaceable_parent
+from mt4pump.private_files import is_open_to_all, make_private, replace_file, replaceable_parent
 
 LOCK, ABOUT = "daemon.lock", "daemon.json"
 PATIENCE_S = 0.3
@@ -63,6 +63,7 @@ class Instance:
         _make(data_dir)
         refuse_shared(data_dir)
         self._lock = _taken(data_dir)
+        make_private(data_dir / LOCK)  # one that an earlier version made may be open to others
         try:
             _tell(self._about)
         except OSError as error:
