@@ -16,7 +16,7 @@ from mt4pump.journal.schema import READER_WAIT_S, check_ours, connect, read_meta
 from mt4pump.journal.store import DISORDER_NS
 
 PAGE_ROWS = 10_000
-PAGE_BYTES = 4 * 2**20
+PAGE_BYTES = 2**20
 SCAN_ROWS = 50_000
 """Rows looked at for one page; fewer when each must be compared with many prefixes."""
 CHEAP_PREFIXES = 8
@@ -139,13 +139,15 @@ class _Search:
         cursor = self._connection.execute(sql, [*values, limit])
         events: list[Replayed] = []
         size = 0
-        while batch := list(map(Replayed._make, cursor.fetchmany(BATCH_ROWS))):
-            self._make_way()
-            events += batch
-            size += sum([len(body) for _, _, body in batch])
+        for row in cursor:  # one by one: a few large bodies together may be more than memory
+            event = Replayed._make(row)
+            events.append(event)
+            size += len(event.body)
             if size >= PAGE_BYTES:
                 cursor.close()
                 return _within(events, PAGE_BYTES), True
+            if not len(events) % BATCH_ROWS:
+                self._make_way()
         return events, len(events) == limit
 
     def _end(self, until: int | None) -> int:

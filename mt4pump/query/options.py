@@ -41,7 +41,7 @@ class QueryOptions:
     slice_rows: int = 500
     work_s: float = 0.0002
     rest_s: float = 0.005
-    flood_rests: float = 1.0
+    flood_rests: float = 0.5
     cut_wait_s: float = 2.0
     cuts_held: int = 8
     cuts_per_client: int = 4

@@ -1,5 +1,6 @@
 """Pages of a replay: what is asked for and nothing else, in bounded work, and honest about what is missing."""
 
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -140,6 +141,20 @@ def test_a_page_is_bounded_in_bytes_but_holds_one_event_at_least(
         sizes.append(len(page.events))
         after = page.next
     assert sizes == [3, 3, 3, 1, 1, 1]
+
+
+def test_a_page_of_large_bodies_holds_no_more_of_them_in_memory_than_it_gives(
+    journal: Journal, reader: JournalReader
+) -> None:
+    add(journal, 16, size=2**20)
+    tracemalloc.start()
+    try:
+        page = reader.page(after=0, to=None, prefixes=(), limit=100)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(page.events) == 1
+    assert peak_bytes < 5 * 2**20
 
 
 def test_a_page_is_bounded_in_rows(journal: Journal, reader: JournalReader, monkeypatch: pytest.MonkeyPatch) -> None:
