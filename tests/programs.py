@@ -53,6 +53,15 @@ class Program:
         """Return what it printed, as far as it was read."""
         return "\n".join(self.lines)
 
+    def printed(self) -> str:
+        """Return all that it printed so far; these lines are not found by `line` any more."""
+        while not self._new.empty():
+            if (line := self._new.get()) is LAST:
+                self._new.put(LAST)
+                break
+            self.lines.append(line)
+        return self.text
+
     def endpoint(self, words: str = "publishes on ") -> str:
         """Return where a daemon with JSON log lines says that it publishes."""
         message: str = self.fact(words)["message"]

@@ -161,7 +161,7 @@ def test_a_request_with_headers_that_cannot_be_right_gets_an_answer_and_leaves_n
         elif path == "/" or "Sec-" not in str(headers[1:]):
             expected = {400, 431} if path == "/" or "Upgrade" not in str(headers) else {400, 404, 426, 503}
             assert status_of(served.port, f"GET {path} HTTP/1.1", *upgrade, *headers) in expected
-    assert "Traceback" not in served.program.text
+    assert "Traceback" not in served.program.printed()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_request_with_headers_that_cannot_be_right_gets_an_answer_and_leaves_n
 )
 def test_a_request_line_that_is_none_is_refused(served: Running, line: str) -> None:
     assert status_of(served.port, line, HOST, *UPGRADE) in {400, 404}
-    assert "Traceback" not in served.program.text
+    assert "Traceback" not in served.program.printed()
 
 
 def test_endless_headers_are_not_kept(served: Running) -> None:
@@ -250,7 +250,7 @@ def test_odd_json_gets_an_error_in_plain_words_and_never_internal(served: Runnin
     with served.connect(additional_headers=bearer("*")) as link:
         link.send(text)
         assert until(link, kind("error"))["code"] != "internal"
-    assert "Traceback" not in served.program.text
+    assert "Traceback" not in served.program.printed()
 
 
 def test_a_token_has_a_limit_of_connections_which_come_free_again(served: Running) -> None:
@@ -286,12 +286,12 @@ def test_the_reason_of_a_refused_token_is_in_the_log_and_the_token_is_not(served
         served.connect(additional_headers={"Authorization": f"Bearer {ahead}"})
     assert caught.value.response.status_code == 401
     assert "a token was refused: iat is " in served.program.line("iat is ")
-    assert ahead not in served.program.text
+    assert ahead not in served.program.printed()
     for _ in range(100):
         with pytest.raises(InvalidStatus):
             served.connect(additional_headers={"Authorization": "Bearer a.b.c"})
     served.program.line("no JSON Web Token")
-    assert served.program.text.count("it is no JSON Web Token") <= 60  # 20 lines in 10 s, whatever comes
+    assert served.program.printed().count("it is no JSON Web Token") <= 60  # 20 lines in 10 s, whatever comes
 
 
 def test_behind_a_trusted_proxy_limits_are_those_of_each_client(tmp_path: Path) -> None:

@@ -1,0 +1,297 @@
+"""The gateway against mutated messages: ``python -m tests.fuzz gateway --messages 1000000``.
+
+A real daemon, a real gateway, and clients with a token each that send broken requests and broken frames, as fast as
+``--rate`` lets them; one reader beside them measures how old quotes are when they come. It fails when anything is
+answered with ``internal``, when the log has a traceback, when the gateway's memory grows, or when the gateway ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import jwt
+import psutil
+from websockets.sync.client import connect
+
+from tests.consumers.gateway.gateway_run import ROOT, Running, addresses, daemon, environment, gateway
+
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these runs alone
+GROWTH_LIMIT_MB = 32.0
+QUIET_S = 5.0
+"""How long the reader measures before anything is sent."""
+SEEDS = (
+    {"action": "auth", "token": "a.b.c"},
+    {"action": "subscribe", "symbols": ["EURUSD", "GBP*"], "topics": ["trade.*", "quote.???JPY"], "id": 7},
+    {"action": "unsubscribe", "symbols": ["EURUSD"], "topics": ["trade.*"]},
+    {"action": "resume", "topics": ["trade.*"], "offset": 0, "log": "0123456789abcdef"},
+    {"action": "batch", "window_s": 0.1},
+    {"action": "status", "id": "status"},
+)
+VALUES: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        2**31,
+        2**63,
+        2**64,
+        10**400,
+        1e308,
+        float("nan"),
+        float("inf"),
+        "",
+        "*",
+        "[",
+        "[!",
+        "x" * 300,
+    ),
+    *("\ud800", "\x00", "\u202e", "quote.*", "****", "*?*?*?", [], {}, [[]], [{}], {"a": []}, ["*"] * 60, [1], [None]),
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run saw. ``lags_ms`` are ages of quotes at the reader; ``quiet`` of them came before the first message."""
+
+    sent: int = 0
+    connections: int = 0
+    replies: Counter[str] = field(default_factory=Counter)
+    closes: Counter[int] = field(default_factory=Counter)
+    lags_ms: list[float] = field(default_factory=list)
+    quiet: int = 0
+    rss_mb: list[float] = field(default_factory=list)
+
+
+def token(owner: str) -> str:
+    """Return a token of its own for each client."""
+    return jwt.encode({"exp": time.time() + 86_400, "topics": ["*"], "sub": owner}, SECRET, "HS256")
+
+
+def mutated(rng: random.Random) -> bytes:
+    """Return a message that is nearly right."""
+    message: dict[str, Any] = dict(rng.choice(SEEDS))
+    for _ in range(rng.randrange(3)):
+        message[rng.choice([*message, "id", "action", "extra", "topics"])] = rng.choice(VALUES)
+    if rng.random() < 0.05:
+        depth = rng.choice([10, 900, 5_000])
+        text = json.dumps(message)[:-1] + ', "deep": ' + "[" * depth + "]" * depth + "}"
+    else:
+        text = json.dumps(message)
+    data = bytearray(text.encode("utf-8", "surrogatepass"))
+    for _ in range(rng.choice([0, 0, 1, 1, 2, 8])):
+        place = rng.randrange(len(data) + 1)
+        what = rng.randrange(4)
+        if what == 0:
+            data[place:place] = bytes([rng.randrange(256)])
+        elif what == 1:
+            del data[place : place + rng.randrange(1, 9)]
+        elif what == 2 and place < len(data):
+            data[place] ^= 1 << rng.randrange(8)
+        else:
+            data[place:place] = data[: rng.randrange(40)]
+    return bytes(data) or b" "
+
+
+def frames(rng: random.Random, data: bytes) -> bytes:
+    """Return ``data`` as frames: mostly one text, else parts, other kinds, and now and then what is no frame."""
+    dice = rng.random()
+    if dice < 0.92:
+        return frame(0x81, data)
+    if dice < 0.95:
+        cut = rng.randrange(len(data) + 1)
+        return frame(0x01, data[:cut]) + frame(0x80, data[cut:])
+    if dice < 0.97:
+        return frame(rng.choice([0x82, 0x89, 0x8A]), data[:125])
+    if dice < 0.99:
+        return frame(rng.randrange(256), data[: rng.randrange(126)])
+    return rng.randbytes(rng.randrange(1, 60))
+
+
+def frame(head: int, data: bytes) -> bytes:
+    """Return a frame with a mask of zeros."""
+    if len(data) < 126:
+        return bytes([head, 0x80 | len(data)]) + bytes(4) + data
+    return bytes([head, 0xFE]) + len(data).to_bytes(2, "big") + bytes(4) + data[:65_535]
+
+
+class Fuzzer:
+    """One client after the other, on one place; each sends until the gateway closes it."""
+
+    def __init__(self, port: int, number: int, seed: int, tally: Tally, until: int) -> None:
+        self._port, self._owner, self._tally, self._until = port, f"fuzz {number}", tally, until
+        self._rng = random.Random(seed * 1_000 + number)  # noqa: S311
+
+    async def run(self, per_s: float) -> None:
+        """Send until enough was sent by all."""
+        while self._tally.sent < self._until:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self._tally.connections += 1
+            reading = asyncio.create_task(self._read(reader))
+            try:
+                writer.write(self._request())
+                await asyncio.sleep(0.05)
+                while self._tally.sent < self._until and not reading.done():
+                    writer.write(frames(self._rng, mutated(self._rng)))
+                    self._tally.sent += 1
+                    await writer.drain()
+                    await asyncio.sleep(1 / per_s)
+            except ConnectionError:
+                pass
+            finally:
+                writer.transport.abort()
+                await asyncio.wait([reading])
+                await asyncio.sleep(0)  # the transport is closed one turn after the end of what it reads
+
+    def _request(self) -> bytes:
+        lines = ["GET / HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade"]
+        lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+        lines += [f"Authorization: Bearer {token(self._owner)}"] if self._rng.random() < 0.9 else []
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        """Count what is answered, by the code of errors, until the end."""
+        replies = self._tally.replies
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            while True:
+                head, length = await reader.readexactly(2)
+                if length >= 126:
+                    length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8), "big")
+                data = await reader.readexactly(length)
+                if head & 0x0F == 8:
+                    self._tally.closes[int.from_bytes(data[:2], "big")] += 1
+                elif (place := data.rfind(b'"code":"')) >= 0:
+                    replies[data[place + 8 : place + 40].split(b'"')[0].decode()] += 1
+                else:
+                    replies["other"] += 1
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+
+
+def read_quotes(port: int) -> int:
+    """Print the age of every quote, in ms: the reader is a process of its own, so that no fuzzer delays it."""
+    headers = {"Authorization": f"Bearer {token('reader')}"}
+    with connect(f"ws://127.0.0.1:{port}", additional_headers=headers, max_size=None) as link:
+        link.send(json.dumps({"action": "subscribe", "topics": ["quote.*"]}))
+        for text in link:
+            message = json.loads(text)
+            if message["type"] == "quote" and "snapshot" not in message:
+                sys.stdout.write(f"{(time.time_ns() - message['data']['ts']) / 1e6:.3f}\n")
+                sys.stdout.flush()
+    return 0
+
+
+@contextmanager
+def reader(port: int, tally: Tally) -> Iterator[None]:
+    """Have quotes read beside; it must be there to the end."""
+    command = [sys.executable, "-m", "tests.fuzz", "gateway", "--read", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment()) as process:
+        assert process.stdout is not None
+        lines = process.stdout
+        thread = Thread(target=lambda: tally.lags_ms.extend(map(float, lines)), daemon=True)
+        thread.start()
+        try:
+            yield
+            if process.poll() is not None:
+                raise RuntimeError("the reader was closed")
+        finally:
+            process.kill()
+            thread.join()
+
+
+async def measure(run: Running, options: argparse.Namespace, tally: Tally) -> None:
+    """Fuzz beside one reader; note the gateway's memory now and then."""
+    process = psutil.Process(run.program.process.pid)
+    with reader(run.port, tally):
+        await asyncio.sleep(options.quiet_s)
+        tally.quiet = len(tally.lags_ms)
+        fuzzers = [
+            Fuzzer(run.port, number, options.seed, tally, options.messages).run(options.rate)
+            for number in range(options.connections)
+        ]
+        work = asyncio.gather(*fuzzers)
+        while not work.done():
+            tally.rss_mb.append(process.memory_info().rss / 2**20)
+            await asyncio.wait([work], timeout=1)
+        work.result()
+        tally.rss_mb.append(process.memory_info().rss / 2**20)
+
+
+def fuzz(folder: Path, options: argparse.Namespace) -> tuple[Tally, list[str]]:
+    """Run once; return what was seen, and what is wrong."""
+    tally = Tally()
+    flags = ["--jwt-secret", SECRET, "--messages-per-s", str(2 * options.rate), "--connections-per-address", "1000"]
+    with daemon(folder) as source, gateway(folder, *addresses(source), *flags) as run:
+        run.program.line("the feed is live")
+        asyncio.run(measure(run, options, tally))
+        ended = run.program.process.poll() is not None
+        log = run.program.printed()
+        early = tally.rss_mb[len(tally.rss_mb) // 5]
+        faults = [
+            f"{tally.replies['internal']} internal errors" if tally.replies["internal"] else "",
+            "Traceback" + log.partition("Traceback")[2][:2_000] if "Traceback" in log else "",
+            "the gateway ended" if ended else "",
+            f"memory {early:.0f} → {tally.rss_mb[-1]:.0f} MB" if tally.rss_mb[-1] > early + GROWTH_LIMIT_MB else "",
+        ]
+    return tally, [fault for fault in faults if fault]
+
+
+def share(values: Sequence[float], part: float) -> float:
+    """Return the value that ``part`` of all values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
+
+
+def ages(lags_ms: Sequence[float]) -> str:
+    """Return the ages of quotes in words."""
+    middle, high = share(lags_ms, 0.5), share(lags_ms, 0.99)
+    return f"p50 {middle:.1f}, p99 {high:.1f}, most {max(lags_ms, default=0):.1f} of {len(lags_ms)}"
+
+
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of a run."""
+    parser = argparse.ArgumentParser(prog="tests.fuzz gateway", description=__doc__)
+    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=200.0, help="messages a second of each connection")
+    parser.add_argument("--read", type=int, help="read the quotes of the gateway on this port, and do nothing else")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quiet-s", type=float, default=QUIET_S, help="time to measure before it begins")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run as the options say, print what was seen; return 1 when something is wrong."""
+    options = options_of(arguments)
+    if options.read is not None:
+        return read_quotes(options.read)
+    with tempfile.TemporaryDirectory() as folder:
+        tally, faults = fuzz(Path(folder), options)
+    quiet, busy = tally.lags_ms[: tally.quiet], tally.lags_ms[tally.quiet :]
+    rss = tally.rss_mb
+    lines = [
+        f"{tally.sent} messages on {tally.connections} connections",
+        f"replies {dict(tally.replies.most_common())}, closes {dict(tally.closes.most_common())}",
+        f"age of quotes before, ms: {ages(quiet)}",
+        f"age of quotes meanwhile, ms: {ages(busy)}",
+        f"memory, MB: {rss[0]:.0f} at first, {max(rss):.0f} at most, {rss[-1]:.0f} at the end",
+        *(f"WRONG: {fault}" for fault in faults),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if faults else 0
