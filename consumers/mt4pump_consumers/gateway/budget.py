@@ -18,6 +18,10 @@ SLICE_S = 0.25
 """How often who waits for its budget looks whether its connection is still there."""
 BURST_S = 6.0
 """So many seconds' worth of work may be done at once."""
+SHARES = 2.0
+"""All owners together may do the work of so many: what is left of the processor is for what is live."""
+HOLD_LIMIT_S = 0.1
+"""Longest time that one piece of work keeps the turn from the others."""
 
 
 class Budget:
@@ -142,6 +146,8 @@ class Work:
 
     def __init__(self, per_s: float) -> None:
         self._budgets = Budgets(per_s, per_s * BURST_S)
+        self._all = Budget(per_s * SHARES, per_s * SHARES)
+        self._most_at_once = per_s * SHARES * HOLD_LIMIT_S
         self._turns = Turns(1)
         self.waits = 0
 
@@ -159,4 +165,5 @@ class Work:
             await asyncio.sleep(min(SLICE_S, wait_s))
             wait_s -= SLICE_S
         async with self._turns.turn(worker.owner):
-            await asyncio.sleep(0)
+            now_s = asyncio.get_running_loop().time()
+            await asyncio.sleep(self._all.spend(now_s, min(units, self._most_at_once)))

@@ -48,7 +48,7 @@ AUTH_CHARACTERS = TOKEN_LIMIT_BYTES + 1_024
 """Longest message before the login: what else than a token would it have."""
 
 MESSAGE_UNITS, CHARACTERS_PER_UNIT, AUTH_UNITS = 50, 8, 2_000
-NAME_UNITS, PATTERN_UNITS, ROW_UNITS = 3, 500, 40
+NAME_UNITS, PATTERN_UNITS, ROW_UNITS = 3, 500, 60
 """What work costs, in comparisons (see `budget`): a message and its length, a token to check; a name to subscribe to, a
 pattern to compile, a row of last values to send."""
 
