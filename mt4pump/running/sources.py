@@ -92,6 +92,7 @@ def simulator_source(settings: Settings) -> Source:
             "events_sent": simulator.events_sent,
             "events_skipped": simulator.events_skipped,
             "bad_lines": simulator.bad_lines,
+            "late_lines": simulator.late_lines,
             "quotes_unread": simulator.line.unread,
         }
 

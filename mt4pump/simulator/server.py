@@ -89,6 +89,11 @@ class Simulator:
         """Return how many rows of the tick files could not be used."""
         return self.files.bad_lines if self.files else 0
 
+    @property
+    def late_lines(self) -> int:
+        """Return how many rows of the tick files had a time before that of a row above."""
+        return self.files.late_lines if self.files else 0
+
     def start(self) -> None:
         """Start the server. Time stands still until the first session pumps."""
         if self._thread:
