@@ -9,12 +9,15 @@ copy) is emptied afterwards. Needs Python alone. Exit codes: 0 done, 1 not done 
 from __future__ import annotations
 
 import argparse
+import os
+import secrets
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
 WAIT_S = 30.0
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 class NotCopied(Exception):
@@ -27,9 +30,9 @@ def copy(journal: Path, target: Path) -> int:
         raise NotCopied(f"{journal}: there is no such file; the journal is journal.sqlite3 in the daemon's data_dir")
     if target.exists():
         raise NotCopied(f"{target} exists; choose another name")
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}.unfinished")
     try:
+        os.close(os.open(unfinished, NEW_FILE, 0o600))  # SQLite writes into an empty file, and keeps its mode
         with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_S)) as source:
             source.execute("VACUUM INTO ?", (str(unfinished),))
         offset = last_offset(unfinished)

@@ -64,6 +64,8 @@ def test_the_journal_of_a_stopped_daemon_is_copied_as_well(tmp_path: Path) -> No
         seen = run.next(lambda message: message.body.get("offset", 0) >= 20).body["offset"]
     assert backup(tmp_path / "data" / "journal.sqlite3", tmp_path / "copy.sqlite3").returncode == 0
     assert len(offsets(tmp_path / "copy.sqlite3")) >= seen
+    if sys.platform != "win32":
+        assert (tmp_path / "copy.sqlite3").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("case", ["no journal", "name taken", "no database"])

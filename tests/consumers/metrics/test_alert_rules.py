@@ -47,7 +47,7 @@ def test_every_alert_has_a_firing_and_a_quiet_case() -> None:
 
 def test_a_rule_that_never_fires_would_be_found(tmp_path: Path) -> None:
     text = RULES.read_text(encoding="utf-8")
-    broken, count = re.subn(r"( +expr: )(?:\|\n(?: {10}.*\n)+|.*\n)", r"\1vector(1) > 2\n", text)
+    broken, count = re.subn(r"( +expr: )(?:[|>]-?\n(?: {10}.*\n)+|.*\n)", r"\1vector(1) > 2\n", text)
     assert count == len(alerts())
     (tmp_path / RULES.name).write_text(broken, encoding="utf-8")
     shutil.copy(CASES, tmp_path)
@@ -58,7 +58,7 @@ def test_a_rule_that_never_fires_would_be_found(tmp_path: Path) -> None:
 
 def test_a_rule_that_always_fires_would_be_found(tmp_path: Path) -> None:
     text = RULES.read_text(encoding="utf-8")
-    broken, count = re.subn(r"( +expr: )(?:\|\n(?: {10}.*\n)+|.*\n)(?: +for: .*\n)?", r"\1vector(1)\n", text)
+    broken, count = re.subn(r"( +expr: )(?:[|>]-?\n(?: {10}.*\n)+|.*\n)(?: +for: .*\n)?", r"\1vector(1)\n", text)
     assert count == len(alerts())
     (tmp_path / RULES.name).write_text(broken, encoding="utf-8")
     shutil.copy(CASES, tmp_path)
