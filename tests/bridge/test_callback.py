@@ -9,6 +9,7 @@ import pytest
 
 from mt4pump.bridge import callback as callback_module
 from mt4pump.bridge.callback import RECORD_BYTES, Callback
+from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.bridge.library import Library
 from mt4pump.bridge.prototypes import POINTER_BYTES
 from mt4pump.manager_api.codes import PumpCode
@@ -41,6 +42,25 @@ class TestEvents:
         (event,) = hearing.events
         assert event[:3] == (code, 2, b"")
         assert type(event.code) is int
+
+    @pytest.mark.parametrize("stops", [0, 1, 3])
+    def test_a_stop_is_noted_before_it_is_passed_on(
+        self, pumping: DllManager, library: Library, vendor: Vendor, stops: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        noted: list[tuple[int, bool]] = []
+
+        def notify(code: int, _action: int, _data: bytes) -> None:
+            noted.append((code, pumping._param in library.callback.stopped))
+
+        monkeypatch.setitem(library.callback._notify, pumping._param, notify)
+        vendor.emit(PING)
+        vendor.wait()
+        for _ in range(stops):
+            vendor.emit(PumpCode.STOP_PUMPING)
+        vendor.wait()
+        assert noted == [(PING, False), *[(PumpCode.STOP_PUMPING, True)] * stops]
+        pumping.close()
+        assert pumping._param not in library.callback.stopped, "numbers of closed sessions do not pile up"
 
     @pytest.mark.parametrize("code", CALLBACK_RECORD, ids=lambda code: code.name)
     @pytest.mark.parametrize("action", [0, 1, 2, 3, -5])

@@ -370,3 +370,34 @@ def test_an_account_that_is_online_twice_is_told_when_its_rows_change_and_at_no_
     ):
         desk.manager.tables["online"] = listed
         assert seen(desk.take(ONLINE), "action", "counter") == told
+
+
+@pytest.mark.parametrize(
+    ("code", "row"),
+    [
+        (SYMBOLS, symbol("EURUSD")),
+        (GROUPS, CON_GROUP.pack({"group": "demo"})),
+        (USERS, user(100)),
+        (REQUESTS, REQUEST_INFO.pack({"id": 1, "login": 100})),
+    ],
+)
+def test_a_row_behind_a_table_that_was_ahead_of_it_is_counted_and_not_published(
+    desk: Stand, code: PumpCode, row: bytes
+) -> None:
+    table = {SYMBOLS: "symbols", GROUPS: "groups", USERS: "users", REQUESTS: "requests"}[code]
+    desk.manager.tables[table] = row
+    assert seen(desk.take(code), "action", "seq")[0][1:] == ("add", 1)
+    assert desk.take(code, ADD, row) == []
+    assert desk.take(code, UPDATE, row) == []
+    desk.manager.tables[table] = b""
+    assert seen(desk.take(code), "action", "seq")[0][1:] == ("delete", 2)
+    assert desk.take(code, DELETE, row) == []
+    assert desk.intake.skipped()["repeats"] == 3
+    assert seen(desk.take(code, ADD, row), "action", "seq")[0][1:] == ("add", 3)
+
+
+def test_a_symbol_that_says_nothing_new_is_selected_all_the_same(desk: Stand) -> None:
+    desk.take(SYMBOLS, ADD, symbol("EURUSD"))
+    selected(desk)
+    assert desk.take(SYMBOLS, UPDATE, symbol("EURUSD")) == []
+    assert selected(desk) == [b"EURUSD"]
