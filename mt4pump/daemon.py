@@ -13,6 +13,8 @@ from mt4pump.clock import wall_clock
 from mt4pump.complaints import Complaints
 from mt4pump.errors import StandstillError
 from mt4pump.journal import Journal, JournalReader
+from mt4pump.publishing.connections import Connections
+from mt4pump.publishing.descriptors import Relief, limit_connections, raise_limit
 from mt4pump.pumping.emitter import Emitter
 from mt4pump.pumping.inbox import Inbox
 from mt4pump.pumping.intake import Intake
@@ -29,11 +31,12 @@ from mt4pump.running.wiring import (
     intake_options,
     journal_options,
     journal_path,
+    query_limits,
     query_options,
     session_plan,
     socket_options,
 )
-from mt4pump.security import EVERYTHING, Gatekeeper
+from mt4pump.security import Gatekeeper, PlainGate
 from mt4pump.server_clock import ServerClock
 from mt4pump.session import CUT, SELECT, Supervisor
 from mt4pump.settings import Settings
@@ -75,9 +78,12 @@ class Daemon:
             undo.callback(self._journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(self._context.destroy, 0)
-        self._gate = Gatekeeper.of(self._context, settings, complaints) if settings.curve_secret_key else None
-        if self._gate is not None:
-            undo.callback(self._gate.stop)
+        self._gate = (
+            Gatekeeper.of(self._context, settings, complaints)
+            if settings.curve_secret_key
+            else PlainGate.of(self._context, complaints)
+        )
+        undo.callback(self._gate.stop)
         publisher = source.publisher(
             self._context, settings.pub_endpoint, socket_options(settings), gate=self._gate, complaints=complaints
         )
@@ -95,6 +101,7 @@ class Daemon:
         server_clock = ServerClock(settings.server_utc_offset_s)
         self._way = Way(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
         self._query = self._query_server(settings, server_clock)
+        self._guard(publisher.connections, settings, complaints)
         pulse = Pulse(
             inbox=self.inbox,
             emitter=emitter,
@@ -103,7 +110,7 @@ class Daemon:
             server_clock=server_clock,
             status=lambda: self._supervisor.status,
             source_counters=source.counters,
-            query_counters=lambda: self._query.counts if self._query else {},
+            query_counters=self._query_counters,
             journal=self._journal,
             interval_s=settings.heartbeat_interval_s,
             log_interval_s=settings.log_summary_interval_s,
@@ -117,7 +124,7 @@ class Daemon:
             journal=self._journal,
             complaints=complaints,
             server_clock=server_clock,
-            options=PumpOptions(settings.reconcile_interval_s, self._gate.taken_away if self._gate else lambda: False),
+            options=PumpOptions(settings.reconcile_interval_s, self._gate.taken_away),
             anchor_clock=anchor,
             now_ns=now_ns,
         )
@@ -137,8 +144,8 @@ class Daemon:
             self._context,
             settings.query_endpoint,
             options=options,
-            secure=gate.secure_query if gate else lambda _socket: None,
-            allowed=gate.allowed_query if gate else lambda _name: EVERYTHING,
+            secure=gate.secure_query,
+            allowed=gate.allowed_query,
             ask_cut=self.ask_cut,
             reader=self._reader(settings),
             way=self._way,
@@ -151,6 +158,22 @@ class Daemon:
                 limits=limits,
             ),
         )
+
+    def _query_counters(self) -> dict[str, int]:
+        """Return the heartbeat's ``query``; connections are counted there, and where they begin."""
+        query = self._query
+        if query is None:
+            return {}
+        return {**query.counts, "over_limit": query.counts.get("over_limit", 0) + query.connections.over_limit}
+
+    def _guard(self, published: Connections, settings: Settings, complaints: Complaints) -> None:
+        """Limit the connections to what the system allows, and have the gate's thread hold the limits."""
+        held = [published]
+        if self._query is not None:
+            self._query.connections.limits = query_limits(settings)
+            held.append(self._query.connections)
+        limit_connections(held, raise_limit())
+        self._gate.attend(*(each.guard for each in held), Relief(held, complaints).look)
 
     def _reader(self, settings: Settings) -> JournalReader | None:
         journal = self._journal
@@ -175,8 +198,7 @@ class Daemon:
 
     def reload_permissions(self) -> None:
         """Read the clients' keys and permissions now; whoever lost one is put out within a second."""
-        if self._gate is not None:
-            self._gate.reload()
+        self._gate.reload()
 
     def start(self, *, session: bool = True) -> None:
         """Start publishing, then the session; without it, `start_session` does that later."""
@@ -240,8 +262,7 @@ class Daemon:
         self._source.stop()
         clean = self._tell_left_behind()
         if not self._pump.is_alive():
-            if self._gate is not None:
-                self._gate.stop()
+            self._gate.stop()
             self._context.term()
         self._instance.close()
         return clean

@@ -35,7 +35,8 @@ OWNERS = {
     "signal": ("running/signals.py",),
     "socket": (
         "publishing/address_holder.py",
-        "publishing/connections.py",
+        "publishing/peers.py",
+        "publishing/flow.py",
         "publishing/received.py",
         "notify.py",
         "demo/",
@@ -181,7 +182,7 @@ def test_nobody_but_the_publisher_makes_a_socket_on_the_daemons_side() -> None:
         if not within(module, OWNERS["socket"])
     ]
     assert {each for each in sockets if not each.startswith("client/")} == {
-        *("publishing/publisher.py", "query/server.py", "security/gatekeeper.py")
+        *("publishing/publisher.py", "publishing/connections.py", "query/server.py", "security/zap.py")
     }
 
 

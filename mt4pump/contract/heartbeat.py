@@ -7,6 +7,9 @@ from mt4pump.contract.spec import BOOL, FLOAT, INT, STR, UINT, Spec, Specs, each
 SESSION_STATES = ("connecting", "logged_in", "pumping", "lost", "stopping")
 
 
+SINCE_LIMITS = "the daemon counts it, which earlier ones did not"
+
+
 def _count(meaning: str) -> Spec:
     return Spec(UINT, meaning)
 
@@ -43,6 +46,10 @@ SLOW_READERS: Specs = {
     "messages": _count("messages that a full queue was the first time, or the first time again, not to take"),
     "moments": _count("times that this began after a second without"),
     "last_ts": Spec(UINT, "when that last happened; 0: never", "ns since 1970"),
+    "large_bytes": Spec(UINT, "bodies above 8 KiB that wait for subscribers", "bytes", when=SINCE_LIMITS),
+    "large_dropped": _count("bodies above 8 KiB that were sent to nobody, as too many of these waited").only(
+        SINCE_LIMITS
+    ),
 }
 
 CONNECTIONS: Specs = {
@@ -50,6 +57,11 @@ CONNECTIONS: Specs = {
     "accepted": _count("handshakes that succeeded"),
     "refused": _count("connections of a key that may not enter"),
     "failed": _count("all other handshakes that failed"),
+    "limit": _count("connections that may be open").only(SINCE_LIMITS),
+    "over_limit": _count("connections closed because there were too many, in all or of one client").only(SINCE_LIMITS),
+    "shut_out": _count(
+        "connections closed for what they sent or did not read, or because their client lost permissions"
+    ).only(SINCE_LIMITS),
 }
 
 QUERY: Specs = {
@@ -101,6 +113,9 @@ HEARTBEAT_FIELDS: Specs = {
     "slow_readers": fixed("messages lost on the way to subscribers that read too slowly", SLOW_READERS),
     "connections": fixed("subscribers' connections", CONNECTIONS),
     "subscriptions": _count("different prefixes that somebody is subscribed to"),
+    "subscription_bytes": Spec(
+        UINT, "texts of all subscriptions, each as often as it is held", "bytes", when=SINCE_LIMITS
+    ),
     "query": fixed("counters of the query endpoint", QUERY),
     "reconnects": _count("sessions after the first"),
     "last_callback_ts": Spec(UINT, "when the API last called back; 0: never", "ns since 1970"),

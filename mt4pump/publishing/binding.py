@@ -21,6 +21,8 @@ class SocketOptions:
     tcp_keepalive_idle_s: int = 60
     ipv6: bool = False
     linger_s: float = 0.2
+    max_connections: int = 1_000
+    max_connections_per_client: int = 250
 
 
 def apply(socket: zmq.Socket[bytes], options: SocketOptions) -> None:

@@ -20,16 +20,19 @@ then one is counted for which there was room again at the last attempt. 0 means:
 which is 13 MB of handles per stalled subscriber at the default of 100,000, plus its backlog once. ZMTP heartbeats end
 the connections of programs that hang or vanish, but not of one whose ZeroMQ threads live while it does not read.
 
-**Subscriptions** are frames of at most `PREFIX_BYTES_MAX` bytes; libzmq cuts off who sends longer ones. What is
-remembered of them, and how much, tells `mt4pump.publishing.interest`.
+**Subscriptions** are bounded in size, number and pace (`mt4pump.publishing.quotas`). libzmq holds no such bounds, and
+keeps what it has read for us without one: so it is given small buffers for what subscribers send, and who goes beyond a
+bound, or pushes messages *upstream*, which no SUB socket does, loses its connection (`Connections.shut_out`) and is
+kept out for a while (`Gate.expel`). Nothing that a client does costs another one its connection.
 
-**With a gate** (CURVE) libzmq is told each subscription by us (XPUB_MANUAL), narrowed to what the client may hear. In
-that mode libzmq 4.3.5 has a flaw: a message pushed *upstream*, which no SUB socket sends, makes it apply subscriptions
-that wait behind it to the wrong connection, so that a client could be given what another one may hear. Therefore none
-of those is applied: who pushed is put out (`Gatekeeper.expel`), and the socket opened anew. And libzmq tells
-connections apart by addresses in memory, which are used again like their numbers: applied after its connection has
-ended, what an earlier client asked for could be given to a later one. Therefore a subscription is applied only while
-its connection is known to be open (`mt4pump.publishing.connections`).
+**With keys** (CURVE) libzmq is told each subscription by us (XPUB_MANUAL), narrowed to what the client may hear. In
+that mode libzmq 4.3.5 has a flaw: a message pushed upstream makes it apply the subscriptions that wait behind it to the
+wrong connections, each to the owner of the next one, so that a client could be given what another one may hear. All is
+right again once nothing waits. Therefore no subscription is applied from a pushed message on until nothing waits: the
+connections that they came over, if others than the pusher's, end, and come back with their subscriptions by themselves.
+And libzmq tells connections apart by addresses in memory, which are used again like their numbers: applied after its
+connection has ended, what an earlier client asked for could be given to a later one. Therefore a subscription is
+applied only while its connection is known to be open (`mt4pump.publishing.connections`).
 """
 
 from __future__ import annotations
@@ -37,8 +40,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Protocol
 
 import zmq
 
@@ -46,10 +47,14 @@ from mt4pump.complaints import Complaints
 from mt4pump.errors import BindError
 from mt4pump.publishing.binding import SocketOptions, apply, bind, bind_failure
 from mt4pump.publishing.connections import Connections
+from mt4pump.publishing.flow import BURST_BYTES, CURVE_BURST_BYTES
+from mt4pump.publishing.frames import Gate, is_subscription, number_of, user_of
 from mt4pump.publishing.interest import NOBODY, SUBSCRIBE, UNSUBSCRIBE, Interest
+from mt4pump.publishing.peers import ConnectionLimits
+from mt4pump.publishing.quotas import Excess, Quotas
+from mt4pump.publishing.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders, StalledConnections
 from mt4pump.quotes import FIRST, Send
 from mt4pump.security.admission import Admission, unmarked
-from mt4pump.security.permissions import Permissions
 from mt4pump.wire import HEARTBEAT
 
 __all__ = ["Gate", "Interest", "Publisher", "SlowReaders", "SocketOptions", "bind_failure"]
@@ -61,58 +66,32 @@ LOOK_LIMIT_S = 0.002
 The same time is for connections that came and went: while those are more, subscriptions wait for the next look."""
 LOOKS_PER_CLOCK = 16
 """Messages taken between two looks at the clock."""
-PREFIX_BYTES_MAX = 4_096
+PREFIX_BYTES_MAX = 1_024
+WIRE_BYTES_MAX = PREFIX_BYTES_MAX + 64
+"""The largest frame that is read: a subscription, and what CURVE and ZMTP put around it."""
+RECEIVE_MESSAGES, RECEIVE_BYTES = 200, 16_384
+"""What libzmq, and the system, keep of what one connection sent until it is taken."""
+HOSTILE = frozenset({"pushed_upstream", "subscription_flood"})
+"""What no honest program does: a key that did it loses all its connections."""
 CALM_S = 1.0
 """Queues that were not found full for so long are fine again."""
-CLOSE_LIMIT_S = 0.25
-REBIND_TRIES = 10
-REBIND_DELAY_S = 0.01
-REBIND_AGAIN_S = 0.25
-"""Opening the socket anew takes at most the sum of these; an address that is not free by then is tried again later."""
 HEARTBEAT_TOPIC = HEARTBEAT.name.encode()
 
 log = logging.getLogger(__name__)
-
-
-class Gate(Protocol):
-    """What the publisher needs of `mt4pump.security.Gatekeeper`."""
-
-    def secure(self, socket: zmq.Socket[bytes], mark: Callable[[], int | None], /) -> None:
-        """Make the socket a CURVE server, whose connections have a ``mark``."""
-
-    def allowed(self, user: str, /) -> Permissions:
-        """Return what a connection may hear."""
-
-    def expel(self, user: str, why: str, /) -> None:
-        """Refuse a client from now on."""
-
-
-@dataclass(slots=True)
-class SlowReaders:
-    """``messages``: those at which a subscriber's queue was found to be newly full (see above).
-
-    ``moments``: times that this began after a second without; ``last_ts``: the last time, ns since 1970, 0 for never.
-    """
-
-    messages: int = 0
-    moments: int = 0
-    last_ts: int = 0
-
-    def counters(self) -> dict[str, int]:
-        """Return the heartbeat's ``slow_readers``."""
-        return asdict(self)
 
 
 class Publisher:
     """Binds ``endpoint`` and sends two-frame messages. Raises BindError. ``sent`` counts those handed to libzmq.
 
     The fastest way out is ``send_frame(topic, FIRST)``, then ``send_frame(body)``; when the first raises ``full``,
-    ``resend(topic, body)`` instead of the second. ``send_frame`` is another one after `reopen`: fetch it per batch.
+    ``resend(topic, body)`` instead of the second.
     ``heard_heartbeat`` is set when somebody subscribes to the heartbeat's topic; whoever reads it clears it.
     ``more_waiting`` tells that the last look left something for the next.
     """
 
     full = zmq.Again
+    counts_large = True
+    """Whether the bytes of large bodies that wait are counted."""
 
     def __init__(
         self,
@@ -124,28 +103,41 @@ class Publisher:
     ) -> None:
         self.interest = Interest()
         self.sent = 0
-        self.reopened = 0
         self.slow = SlowReaders()
         self.heard_heartbeat = self.more_waiting = False
         self._complaints = complaints or Complaints(log)
-        self.connections = Connections(self._complaints, self._gone)
+        self._narrows = gate is not None and gate.narrows
+        limits = ConnectionLimits(
+            options.max_connections,
+            options.max_connections_per_client,
+            CURVE_BURST_BYTES if self._narrows else BURST_BYTES,
+            by_address=not self._narrows,
+        )
+        self.connections = Connections(self._complaints, self._gone, limits)
+        self.quotas = Quotas()
         self._context = context
         self._options = options
         self._gate = gate
         self._admission = Admission()
-        self._is_changed = self._is_bound = False
-        self._calm_at_s = self._bind_at_s = 0.0
+        self._users: dict[int, str] = {}
+        self._large, self._stalled = LargeBodies(self.slow), StalledConnections()
+        self._untaken: zmq.Frame | None = None
+        self._ignored: tuple[int, str] | None = None
+        self._is_changed = self._is_shifted = False
+        self._calm_at_s = 0.0
         self._open()
         try:
             bind(self._socket, endpoint)
         except zmq.ZMQError as error:
             self._shut(0)
             raise BindError(bind_failure(endpoint, error)) from error
-        self._is_bound = True
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def send(self, topic: bytes, body: bytes) -> None:
         """Queue one message for every subscriber of ``topic``; one that is too slow loses it (high-water mark)."""
+        if len(body) > LARGE_BYTES and self.counts_large:
+            self._send_large(topic, body)
+            return
         try:
             self.send_frame(topic, FIRST)
         except zmq.Again:
@@ -160,15 +152,18 @@ class Publisher:
         libzmq looks only now and then at what readers took meanwhile, so ``full`` may rest on stale credit: a second
         attempt, after it was made to look, is refused only for the sake of queues that are full now.
         """
-        self._socket.getsockopt(zmq.EVENTS)
+        self._resend(topic, lambda: self.send_frame(body))
+
+    def _resend(self, topic: bytes, send_body: Callable[[], object]) -> None:
+        self._socket.poll(0)
         try:
             self.send_frame(topic, FIRST)
         except zmq.Again:
-            self._send_past_full_queues(topic, body)
+            self._send_past_full_queues(topic, send_body)
         else:
-            self.send_frame(body)
+            send_body()
 
-    def _send_past_full_queues(self, topic: bytes, body: bytes) -> None:
+    def _send_past_full_queues(self, topic: bytes, send_body: Callable[[], object]) -> None:
         now_s = time.monotonic()
         self.slow.messages += 1
         self.slow.moments += now_s >= self._calm_at_s
@@ -179,33 +174,36 @@ class Publisher:
         self._socket.setsockopt(zmq.XPUB_NODROP, 0)
         try:
             self.send_frame(topic, zmq.SNDMORE)
-            self.send_frame(body)
+            send_body()
         finally:
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def look_for_subscriptions(self) -> bool:
         """Take what subscribers said since the last look, a bounded lot; return whether anybody's interest changed."""
-        if not self._is_bound and time.monotonic() >= self._bind_at_s:
-            self._bind_again(1)
         self.more_waiting = not self.connections.look(LOOK_LIMIT_S) or self._take_waiting()
         changed, self._is_changed = self._is_changed, False
         return changed
 
-    def reopen(self) -> None:
-        """Close the socket and open it anew on the same address, so that every connection is judged anew.
+    def maintain(self) -> None:
+        """Look after what waits for slow readers; about once a second."""
+        if self.slow.large_bytes:
+            self._large.settle()
+            self._stalled.look(self.connections.numbers())
 
-        Subscribers come back by themselves; what is published meanwhile they lose, and see it by ``seq``. Takes a few
-        milliseconds, at most half a second; an address that is not free by then is tried again at later looks.
+    def put_out_revoked(self) -> int:
+        """End the connections whose client may no longer hear all that they were allowed; return how many.
+
+        They come back by themselves, to be given what their client may hear now; nobody else notices.
         """
-        if self._is_bound:
-            self.connections.unbind(self.endpoint, CLOSE_LIMIT_S)  # an ipc one removes its file as the last thing
-        self._shut(None)
-        self.interest.clear()
-        self._admission.clear()
-        self._is_changed, self._is_bound = True, False
-        self.reopened += 1
-        self._open()
-        self._bind_again(REBIND_TRIES)
+        gate = self._gate
+        if gate is None:
+            return 0
+        revoked = [
+            number for number, user in self._users.items() if self._admission.exceeding(number, gate.allowed(user))
+        ]
+        for number in revoked:
+            self.connections.shut_out(number, is_suspect=False)
+        return len(revoked)
 
     def close(self) -> None:
         """Let queued messages go out for as long as the linger setting says, then close."""
@@ -217,8 +215,10 @@ class Publisher:
         apply(self._socket, self._options)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.SNDTIMEO, 0)  # whatever happens, sending never waits
-        self._socket.setsockopt(zmq.MAXMSGSIZE, PREFIX_BYTES_MAX)
-        self._socket.setsockopt(zmq.XPUB_VERBOSER if self._gate is None else zmq.XPUB_MANUAL, 1)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, WIRE_BYTES_MAX)
+        self._socket.setsockopt(zmq.RCVHWM, RECEIVE_MESSAGES)
+        self._socket.setsockopt(zmq.RCVBUF, RECEIVE_BYTES)
+        self._socket.setsockopt(zmq.XPUB_MANUAL if self._narrows else zmq.XPUB_VERBOSER, 1)
         if self._gate is not None:
             self._gate.secure(self._socket, self.connections.mark)
         self.connections.watch(self._socket)
@@ -227,64 +227,152 @@ class Publisher:
         self.connections.unwatch()
         self._socket.close(linger_ms)
 
-    def _bind_again(self, tries: int) -> None:
-        """Bind to the address that the socket had; the file of an ``ipc`` one is our own and may be replaced."""
-        for trial in range(tries):
-            if trial:
-                time.sleep(REBIND_DELAY_S)
-            try:
-                self._socket.bind(self.endpoint)
-            except zmq.ZMQError as error:
-                failure = error
-            else:
-                self._is_bound = True
-                return
-        self._bind_at_s = time.monotonic() + REBIND_AGAIN_S
-        self._complaints.add("rebind_failed", f"nobody can connect: {bind_failure(self.endpoint, failure)}")
+    def _send_large(self, topic: bytes, body: bytes) -> None:
+        """Send a body whose bytes are counted while it waits; see `mt4pump.publishing.slow_readers`."""
+        if not self._large.fits(len(body)) and not self._is_relieved(len(body)):
+            self.slow.large_dropped += 1
+            text = f"{self.slow.large_bytes} bytes of large bodies wait for slow readers: {topic!r} was sent to nobody"
+            self._complaints.add("large_dropped", text)
+            return
+        frame = self._large.frame(body)
+        send_whole = super(zmq.Socket, self._socket).send
+        try:
+            self.send_frame(topic, FIRST)
+        except zmq.Again:
+            self._resend(topic, lambda: send_whole(frame, copy=False))
+        else:
+            send_whole(frame, copy=False)
+        self.sent += 1
+
+    def _is_relieved(self, size: int) -> bool:
+        """End the connections that take nothing; return whether there is room for ``size`` bytes by that.
+
+        libzmq gives up what it keeps for them in its own time: until then large bodies are dropped.
+        """
+        for number in self._stalled.stalled():
+            if peer := self.connections.shut_out(number):
+                text = f"{peer} takes nothing while {self.slow.large_bytes} bytes of large bodies wait: it is put out"
+                self._complaints.add("stalled_reader", text)
+        return self._large.fits(size)
 
     def _take_waiting(self) -> bool:
         """Take messages until there is none, or enough for one look; return whether there are more."""
         deadline_s = time.monotonic() + LOOK_LIMIT_S
         for count in range(1, SUBSCRIPTIONS_PER_LOOK + 1):
-            try:
-                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return False
-            self._take(frame)
+            frame, self._untaken = self._untaken, None
+            if frame is None:
+                try:
+                    frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+                except zmq.Again:
+                    self._is_shifted = False  # nothing waits: libzmq has its order again
+                    return count > RECEIVE_MESSAGES // 2  # its thread is reading on meanwhile
+            if not self._is_of_ignored(frame):
+                if not self.connections.look(LOOK_LIMIT_S):  # first of all: numbers of connections are used again
+                    self._untaken = frame
+                    break
+                self._take(frame)
             if not count % LOOKS_PER_CLOCK and time.monotonic() >= deadline_s:
                 break
         return True
 
-    def _take(self, frame: zmq.Frame) -> None:
-        if not self.connections.look():  # first of all: numbers of connections are used again
-            self._complaints.add("uncounted", "connections come and go faster than they can be counted: all begin anew")
-            self.reopen()
-            return
-        message, number = frame.bytes, _number_of(frame)
-        if not message or message[0] not in {SUBSCRIBE, UNSUBSCRIBE}:
-            self._take_pushed(frame)
-        elif self._gate is not None:
-            self._take_gated(message, number, _user_of(frame), self._gate)
-        elif number == NOBODY or self.connections.is_open(number):  # else it ended before it was heard
-            self._note(self.interest.take(message, number), message, message[1:])
+    def _is_of_ignored(self, frame: zmq.Frame) -> bool:
+        """Return whether the connection that was ignored last sent this, too: after a flood most of what waits."""
+        ignored = self._ignored
+        if ignored is None or ignored[0] != number_of(frame) or ignored[1] != user_of(frame):
+            return False
+        self._is_shifted |= self._narrows and not is_subscription(frame.bytes)
+        return True
 
-    def _take_gated(self, message: bytes, number: int, called: str, gate: Gate) -> None:
-        """Give a connection the allowed part of what it asks for; libzmq knows which one was heard last."""
-        user, mark = unmarked(called)
-        if number == NOBODY or not self.connections.is_open(number, mark):
+    def _take(self, frame: zmq.Frame) -> None:
+        message, number, called = frame.bytes, number_of(frame), user_of(frame)
+        is_wanting = is_subscription(message)
+        self._is_shifted |= self._narrows and not is_wanting
+        if number == NOBODY:
+            if not self._narrows:
+                self._note(self.interest.take(message), message, message[1:])
             return
+        user, mark = unmarked(called) if self._gate is not None else ("", None)
+        if not self.connections.is_open(number, mark):  # it ended before it was heard
+            if self._gate is not None and self.connections.has_flooded(number, mark):
+                self._gate.expel(user, "it sent more than a subscriber may")
+                self._expel_all_of(user)
+            self._ignored = (number, called) if called else None
+            return
+        if self._gate is not None and self._gate.is_expelled(user):  # since its handshake
+            self.connections.shut_out(number)
+            return
+        if not self.connections.claim(number, user):
+            return
+        if not is_wanting:
+            self._put_out(number, user, "pushed_upstream", "it pushed a message upstream, which no subscriber does")
+        elif self._is_shifted:
+            self._complaints.add("misattributed", "subscriptions beside a pushed message: their connections begin anew")
+            self.connections.shut_out(number, is_suspect=False)
+        elif len(message) > PREFIX_BYTES_MAX + 1:
+            self._put_out(number, user, "too_long_prefix", f"it subscribed to a text above {PREFIX_BYTES_MAX} bytes")
+        elif not self.quotas.receive(number, self.connections.client_of(number)):
+            self._put_out(number, user, "subscription_flood", "it subscribes and unsubscribes without end")
+        elif self._narrows and self._gate is not None:
+            self._take_narrowed(message, number, user, self._gate)
+        else:
+            self._take_plain(message, number, user)
+
+    def _take_plain(self, message: bytes, number: int, user: str) -> None:
+        is_new = self.interest.take(message, number)
+        if is_new:
+            self._count(message, number, user, message[1:])
+        self._note(is_new, message, message[1:])
+
+    def _take_narrowed(self, message: bytes, number: int, user: str, gate: Gate) -> None:
+        """Give a connection the allowed part of what it asks for; libzmq knows which one was heard last."""
+        self._users[number] = user
         prefix = message[1:]
         if message[0] == SUBSCRIBE:
-            refused = self._admission.refused
-            for each in self._admission.ask(number, prefix, lambda: gate.allowed(user)):
+            given = self._admission.ask(number, prefix, lambda: gate.allowed(user))
+            if not given:
+                self._put_out_beyond(self.quotas.add_idle(number, len(prefix)), number, user)
+            for each in given:
                 self._socket.setsockopt(zmq.SUBSCRIBE, each)
-                self._note(self.interest.add(each, number), message, each)
-            if self._admission.refused != refused:
-                self._complaints.add("too_many_prefixes", f"client {user!r}: a subscription was refused")
+                is_new = self.interest.add(each, number)
+                if is_new:
+                    self._count(message, number, user, each)
+                self._note(is_new, message, each)
         else:
             for each in self._admission.withdraw(number, prefix):
                 self._socket.setsockopt(zmq.UNSUBSCRIBE, each)
-                self._note(self.interest.drop(each, number), message, each)
+                is_new = self.interest.drop(each, number)
+                if is_new:
+                    self._count(message, number, user, each)
+                self._note(is_new, message, each)
+
+    def _count(self, message: bytes, number: int, user: str, prefix: bytes) -> None:
+        """Count what a connection has more, or less, than before; put it out when that is too much."""
+        if message[0] == UNSUBSCRIBE:
+            self.quotas.drop(number, len(prefix))
+        else:
+            self._put_out_beyond(self.quotas.add(number, len(prefix)), number, user)
+
+    def _put_out_beyond(self, excess: Excess, number: int, user: str) -> None:
+        if excess is Excess.TOTAL:
+            largest = self.quotas.largest()
+            number, user = (number, user) if largest is None else (largest, self._users.get(largest, ""))
+        if excess:
+            self._put_out(number, user, "too_many_prefixes", f"more subscriptions than {excess} may have")
+
+    def _put_out(self, number: int, user: str, name: str, why: str) -> None:
+        """End a connection, and keep its client out for a while."""
+        client = user or self.connections.client_of(number)
+        if peer := self.connections.shut_out(number):
+            self._complaints.add(name, f"client {client!r} from {peer}: {why}: its connection is closed")
+            if self._gate is not None:
+                self._gate.expel(client, why)
+            if name in HOSTILE:
+                self._expel_all_of(client)
+
+    def _expel_all_of(self, client: str) -> None:
+        """End what a key still has open; an address, which others may share, keeps it."""
+        if self._narrows:
+            self.connections.shut_out_client(client)
 
     def _note(self, is_new: bool, message: bytes, prefix: bytes) -> None:  # noqa: FBT001 - what Interest answered
         """Note that somebody wants something more, or less, than before."""
@@ -293,32 +381,10 @@ class Publisher:
         self._is_changed = True
         if message[0] == SUBSCRIBE and (HEARTBEAT_TOPIC.startswith(prefix) or prefix.startswith(HEARTBEAT_TOPIC)):
             self.heard_heartbeat = True
-        if self.interest.overfull:
-            text = "more subscriptions than are remembered: everything is packed until their connections end"
-            self._complaints.add("too_many_prefixes", text)
-
-    def _take_pushed(self, frame: zmq.Frame) -> None:
-        """Ignore what no subscriber says; with a gate, put out who said it (see the module's text)."""
-        if self._gate is not None:
-            self._gate.expel(unmarked(_user_of(frame))[0], "it pushed a message upstream, which no subscriber does")
-            self.reopen()
 
     def _gone(self, number: int) -> None:
         self._admission.leave(number)
+        self._users.pop(number, None)
+        self.quotas.leave(number)
+        self._stalled.leave(number)
         self._is_changed |= self.interest.leave(number)
-
-
-def _number_of(frame: zmq.Frame) -> int:
-    """Return the number of the connection that a message came over; NOBODY for what libzmq says itself."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return NOBODY
-
-
-def _user_of(frame: zmq.Frame) -> str:
-    """Return what ZAP called the client; empty for what has no name."""
-    try:
-        return str(frame.get("User-Id"))
-    except (zmq.ZMQError, UnicodeDecodeError):
-        return ""

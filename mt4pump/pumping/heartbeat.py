@@ -31,6 +31,7 @@ class Vitals:
     errors: Mapping[str, int]
     skipped: Mapping[str, int]
     subscriptions: int
+    subscription_bytes: int
     sent: int
     slow_readers: Mapping[str, int]
     connections: Mapping[str, int]
@@ -75,6 +76,7 @@ def heartbeat_fields(vitals: Vitals, inbox: Inbox, *, state: str = "") -> Body:
         "last_callback_ts": inbox.last_callback_ts,
         "last_quote_ts": vitals.last_quote_ts,
         "subscriptions": vitals.subscriptions,
+        "subscription_bytes": vitals.subscription_bytes,
         "slow_readers": dict(vitals.slow_readers),
         "connections": dict(vitals.connections),
         "query": dict(vitals.query),

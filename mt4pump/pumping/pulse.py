@@ -95,6 +95,7 @@ class Pulse:
             errors=self._complaints.counts,
             skipped=self._intake.skipped(),
             subscriptions=len(publisher.interest),
+            subscription_bytes=publisher.quotas.size,
             sent=publisher.sent,
             slow_readers=publisher.slow.counters(),
             connections=publisher.connections.counters(),

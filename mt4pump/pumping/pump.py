@@ -32,7 +32,7 @@ from mt4pump.wire import KINDS
 RECORDS_PER_WAKE_UP = 256
 IDLE_WAIT_S = 0.05
 """How late, at most, a new subscription is noticed when nothing happens."""
-LOOKS_AFTER_BEAT = 50
+LOOKS_AFTER_BEAT = 20
 """Bound of the looks, each itself bounded, for subscriptions that came before a heartbeat."""
 LOOK_EVERY_S = 0.001
 """How often subscriptions are looked at while events flow."""
@@ -249,13 +249,11 @@ class Pump(Thread):
         )
 
     def _keep_house(self, now_s: float) -> None:
-        """Follow the wall clock and the permissions, tend the journal, heal, sum up; what fails costs only itself.
-
-        But not a socket that could not be opened again: better no daemon, and a new one, than one that nobody hears.
-        """
+        """Follow the wall clock and the permissions, tend the journal, heal, sum up; what fails costs only itself."""
         self._guarded(self._anchor_clock)
         self._guarded(self._tend_journal)
-        self._look_at_permissions()
+        self._guarded(self._look_at_permissions)
+        self._guarded(self._emitter.publisher.maintain)
         self._guarded(partial(self._heal, now_s))
         self._guarded(lambda: self._intake.reread_empty(self._inbox.received, self._now_ns()))
         self._guarded(partial(self._pulse.sum_up, now_s))
@@ -282,8 +280,8 @@ class Pump(Thread):
 
     def _look_at_permissions(self) -> None:
         if self._options.taken_away():
-            log.warning("a client lost permissions: all subscribers connect anew, to be judged by what holds now")
-            self._emitter.publisher.reopen()
+            count = self._emitter.publisher.put_out_revoked()
+            log.warning("a client lost permissions: %d of its connections end, to be judged by what holds now", count)
 
     def _heal(self, now_s: float) -> None:
         """Have all tables read again after refused records; read them now and then, for what the API swallowed."""

@@ -93,11 +93,11 @@ class QueryServer(Thread):
         self.counts = self._answers.counts
         self._turns = Turns(options)
         complaints = self._answers.complaints
-        self._connections = Connections(complaints, self._gone)
+        self.connections = Connections(complaints, self._gone, endpoint="query")
         self._peers = Peers(
             options,
             turns=self._turns,
-            connections=self._connections,
+            connections=self.connections,
             complaints=complaints,
             counts=self.counts,
         )
@@ -106,14 +106,14 @@ class QueryServer(Thread):
         try:
             _apply(self._socket, options)
             secure(self._socket)
-            self._connections.watch(self._socket)
+            self.connections.watch(self._socket)
             bind(self._socket, endpoint)
         except zmq.ZMQError as error:
-            self._connections.unwatch()
+            self.connections.unwatch()
             self._socket.close(0)
             raise BindError(bind_failure(endpoint, error, setting="query_endpoint")) from error
         except BaseException:
-            self._connections.unwatch()
+            self.connections.unwatch()
             self._socket.close(0)
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -139,7 +139,7 @@ class QueryServer(Thread):
             self._close()
 
     def _close(self) -> None:
-        self._connections.unwatch()
+        self.connections.unwatch()
         self._socket.close()
         if self._reader is not None:
             self._reader.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mt4pump.journal import JournalOptions
 from mt4pump.manager_api.codes import PumpFlag
+from mt4pump.publishing.peers import ConnectionLimits
 from mt4pump.publishing.publisher import SocketOptions
 from mt4pump.pumping.intake import IntakeOptions
 from mt4pump.query import QueryOptions
@@ -23,6 +24,18 @@ def socket_options(settings: Settings) -> SocketOptions:
         tcp_keepalive_idle_s=settings.tcp_keepalive_idle_s,
         ipv6=settings.ipv6,
         linger_s=settings.linger_s,
+        max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+    )
+
+
+def query_limits(settings: Settings) -> ConnectionLimits:
+    """Return how many connections the query endpoint may have: as many as the events endpoint."""
+    return ConnectionLimits(
+        settings.max_connections,
+        settings.max_connections_per_client,
+        burst_bytes=0,
+        by_address=settings.curve_secret_key is None,
     )
 
 

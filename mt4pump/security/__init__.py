@@ -2,5 +2,6 @@
 
 from mt4pump.security.gatekeeper import Gatekeeper
 from mt4pump.security.permissions import EVERYTHING, NOTHING, Permissions, PermissionsError
+from mt4pump.security.plain import PlainGate
 
-__all__ = ["EVERYTHING", "NOTHING", "Gatekeeper", "Permissions", "PermissionsError"]
+__all__ = ["EVERYTHING", "NOTHING", "Gatekeeper", "Permissions", "PermissionsError", "PlainGate"]

@@ -2,7 +2,8 @@
 
 Two of a client's prefixes may narrow to the same one (``""`` and ``q`` both to ``quote.``): that one is withdrawn only
 with the last of them. A connection keeps the permissions that it had when it first asked, so that what is withdrawn is
-what was given; permissions that grow take effect with the next connection, those that shrink end all connections.
+what was given; permissions that grow take effect with the next connection, those that shrink end it. What narrows to
+nothing is not remembered.
 
 What ZAP calls a connection is its client's name and a mark, which tells it from others of the same number: see
 `mt4pump.publishing.connections`.
@@ -15,8 +16,6 @@ from collections.abc import Callable
 
 from mt4pump.security.permissions import Permissions
 
-ASKED_LIMIT = 500_000
-"""Prefixes remembered over all connections; what is asked beyond them is refused."""
 MARK = "/"
 
 
@@ -43,12 +42,9 @@ class _Connection:
 
 
 class Admission:
-    """Narrows subscriptions. ``refused`` counts those beyond the limit."""
+    """Narrows subscriptions, and knows which connections were given what their client may no longer have."""
 
-    def __init__(self, limit: int = ASKED_LIMIT) -> None:
-        self.refused = 0
-        self._limit = limit
-        self._asked = 0
+    def __init__(self) -> None:
         self._connections: dict[int, _Connection] = {}
 
     def __len__(self) -> int:
@@ -60,11 +56,7 @@ class Admission:
         if connection is None:
             connection = self._connections[number] = _Connection(permissions())
         narrowed = connection.permissions.narrow((prefix,))
-        if prefix not in connection.asked:
-            if self._asked >= self._limit:
-                self.refused += 1
-                return ()
-            self._asked += 1
+        if narrowed and prefix not in connection.asked:
             connection.asked.add(prefix)
             connection.given.update(narrowed)
         return narrowed
@@ -75,7 +67,6 @@ class Admission:
         if connection is None or prefix not in connection.asked:
             return ()
         connection.asked.discard(prefix)
-        self._asked -= 1
         gone = []
         for each in connection.permissions.narrow((prefix,)):
             connection.given[each] -= 1
@@ -84,13 +75,11 @@ class Admission:
                 gone.append(each)
         return tuple(gone)
 
+    def exceeding(self, number: int, permissions: Permissions) -> bool:
+        """Return whether the connection was given permissions that ``permissions`` do not include."""
+        connection = self._connections.get(number)
+        return connection is not None and not permissions.includes(connection.permissions)
+
     def leave(self, number: int) -> None:
         """Forget a connection that ended."""
-        connection = self._connections.pop(number, None)
-        if connection is not None:
-            self._asked -= len(connection.asked)
-
-    def clear(self) -> None:
-        """Forget all connections."""
-        self._connections.clear()
-        self._asked = 0
+        self._connections.pop(number, None)

@@ -1,18 +1,12 @@
-"""The gate: judges every CURVE handshake (ZAP, RFC 27), and knows what each client may hear.
-
-A thread of its own with a plain poll loop: `zmq.auth`'s threads run on asyncio and fail on Windows' default loop.
-libzmq asks it over ``inproc://zeromq.zap.01`` for every connection to a socket that `Gatekeeper.secure` made safe.
-While it does not answer nobody gets in: the sockets are told to enforce their ZAP domain.
-"""
+"""The gate where there are keys: judges every CURVE handshake, and knows what each client may hear."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Protocol, Self
 
 import zmq
@@ -25,18 +19,12 @@ from mt4pump.security.admission import marked
 from mt4pump.security.clients import ENDING, Client, Clients, Fingerprint, fingerprint, read_clients
 from mt4pump.security.keys import read_server_pair
 from mt4pump.security.permissions import NOTHING, Permissions
+from mt4pump.security.zap import QUERIED, ZapServer
 
-ZAP_ENDPOINT = "inproc://zeromq.zap.01"
-PUBLISHED, QUERIED = "mt4pump.pub", "mt4pump.query"
-"""The ZAP domains of the two sockets."""
-POLL_MS = 50
-"""How late, at most, the thread notices that it is to stop."""
 LOOK_EVERY_S = 0.5
 """How often, at most, the folder of clients is looked at."""
 EXPELLED_S = 60.0
 """How long a client that broke the rules is kept out."""
-HANDSHAKE_LIMIT_S = 5.0
-"""A connection that has not shown its key by then is closed; so is one refused for a passing reason, to try again."""
 FAULTS_TOLD = 20
 """Faulty files named in the log at one reading; more are counted."""
 TOLD = {
@@ -49,7 +37,6 @@ TOLD = {
 }
 """What each reason to refuse somebody says."""
 TEMPORARY = frozenset({"refused_expelled", "refused_fault", "refused_crowd"})
-"""Reasons that pass: status 300. After a 400 a client's libzmq does not try again until its program connects anew."""
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +57,17 @@ class GateSettings(Protocol):
         """Return what ends every topic."""
 
 
-class Gatekeeper(Thread):
+class Gatekeeper(ZapServer):
     """Answers ZAP requests from ``clients``' files, which it reads again when they change.
 
     ``counts`` are handshakes: ``accepted``, ``refused`` and why. ``revocations`` grows by one each time that reading
     the folder took something away from somebody. Must be made before, and in the same context as, the sockets it
     secures; raises KeyFileError or StartError.
     """
+
+    narrows = True
+    refusals = TOLD
+    temporary = TEMPORARY
 
     def __init__(
         self,
@@ -88,7 +79,6 @@ class Gatekeeper(Thread):
         complaints: Complaints | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(name="gatekeeper", daemon=True)
         if not zmq.has("curve"):
             raise StartError(
                 "this pyzmq has no CURVE: install the pyzmq wheel from PyPI, or do without curve_secret_key"
@@ -100,12 +90,10 @@ class Gatekeeper(Thread):
             if is_open_to_all(folder):
                 text = "every user of this machine may put keys into %s, and so let anybody in: chmod o-w %s"
                 log.warning(text, folder, folder)
-        self.counts: Counter[str] = Counter()
+        super().__init__(context, complaints, now_s)
         self.revocations = 0
         self._folder = clients
         self._suffix = suffix
-        self._complaints = complaints or Complaints(log)
-        self._now_s = now_s
         self._clients = Clients()
         self._suspended: dict[bytes, str] = {}  # keys that were known until their file became faulty
         self._seen: Fingerprint | None = None
@@ -113,16 +101,7 @@ class Gatekeeper(Thread):
         self._revocations_told = 0
         self._expelled_until_s: dict[str, float] = {}
         self._reading = Lock()
-        self._told_to_stop = Event()
-        self._mark: Callable[[], int | None] = lambda: 0
         self._read_if_changed()
-        self._socket = context.socket(zmq.ROUTER)
-        try:
-            self._socket.setsockopt(zmq.LINGER, 0)
-            self._socket.bind(ZAP_ENDPOINT)
-        except zmq.ZMQError as error:
-            self._socket.close(0)
-            raise StartError(f"the gatekeeper cannot be set up: {error}: one context has one gatekeeper") from error
 
     @classmethod
     def of(
@@ -146,28 +125,14 @@ class Gatekeeper(Thread):
         """Return the daemon's public key, in Z85."""
         return self._pair.public
 
-    def secure(self, socket: zmq.Socket[bytes], mark: Callable[[], int | None]) -> None:
-        """Make ``socket``, which publishes, a CURVE server that lets in whom this gate lets in; before it is bound.
-
-        ``mark`` gives each connection its mark, or None while it has none to give; called by this thread.
-        """
-        self._mark = mark
-        self._secure(socket, PUBLISHED)
-
     def _secure(self, socket: zmq.Socket[bytes], domain: str) -> None:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret.encode())
-        socket.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
-        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # else everybody gets in while nobody answers
-        socket.setsockopt(zmq.HANDSHAKE_IVL, int(HANDSHAKE_LIMIT_S * 1000))
-
-    def secure_query(self, socket: zmq.Socket[bytes]) -> None:
-        """Make ``socket`` a CURVE server for those who may use the query endpoint."""
-        self._secure(socket, QUERIED)
+        super()._secure(socket, domain)
 
     def allowed(self, user: str) -> Permissions:
         """Return what the connection may hear that ZAP called ``user``; nothing for a stranger or an empty name."""
-        return NOTHING if self._is_expelled(user) else self._clients.allowed(user)
+        return NOTHING if self.is_expelled(user) else self._clients.allowed(user)
 
     def allowed_query(self, user: str) -> Permissions:
         """Return what that connection may ask the query endpoint for."""
@@ -175,7 +140,7 @@ class Gatekeeper(Thread):
         return permissions if permissions.query else NOTHING
 
     def expel(self, user: str, why: str) -> None:
-        """Refuse the client called ``user`` for a minute: it did what no honest client does."""
+        """Refuse the client called ``user`` for a minute: it broke the rules."""
         self._complaints.add("expelled", f"client {user!r} is put out for {EXPELLED_S:g} s: {why}")
         if user in self._clients.by_user:
             self._expelled_until_s[user] = self._now_s() + EXPELLED_S
@@ -183,7 +148,7 @@ class Gatekeeper(Thread):
     def reload(self) -> bool:
         """Read the folder now, if it changed; return whether anything was taken away from anybody.
 
-        When it was, the sockets must be opened anew, so that all connections are judged anew: see `taken_away`.
+        When it was, who lost something must be put out, to be judged anew: see `taken_away`.
         """
         before = self.revocations
         self._read_if_changed()
@@ -195,47 +160,9 @@ class Gatekeeper(Thread):
         told, self._revocations_told = self._revocations_told, revocations
         return told != revocations
 
-    def stop(self) -> None:
-        """End the thread, within 100 ms, and close its socket; harmless when repeated."""
-        self._told_to_stop.set()
-        if self.ident is None:
-            self._socket.close(0)
-        else:
-            self.join(4 * POLL_MS / 1000)
-
-    def run(self) -> None:
-        """Judge handshakes until told to stop."""
-        try:
-            while not self._told_to_stop.is_set():
-                try:
-                    self._turn()
-                except zmq.ContextTerminated:
-                    break
-                except Exception as error:
-                    self._complaints.add("gatekeeper_error", f"a handshake was not answered: {error!r}")
-                    log.debug("a handshake was not answered", exc_info=True)
-                    self._told_to_stop.wait(0.01)  # whatever it is, it shall not make the thread run hot
-        finally:
-            self._socket.close(0)
-
-    def _turn(self) -> None:
-        asked = self._socket.poll(POLL_MS, zmq.POLLIN)
+    def _tend(self) -> None:
         if self._now_s() >= self._look_at_s:
             self._read_if_changed()
-        if asked:
-            frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            self._socket.send_multipart(self._answer(frames), zmq.NOBLOCK)
-
-    def _answer(self, frames: list[bytes]) -> list[bytes]:
-        """Return the reply to one ZAP request: status 200 and the client's name, or 300 or 400."""
-        head = [*frames[:2], b"1.0", *frames[3:4]]  # whom to answer, and which request
-        reason, user = self._judged(frames)
-        if reason:
-            self.counts["refused"] += 1
-            self.counts[reason] += 1
-            return [*head, b"300" if reason in TEMPORARY else b"400", TOLD[reason].encode(), b"", b""]
-        self.counts["accepted"] += 1
-        return [*head, b"200", b"OK", user.encode(), b""]
 
     def _judged(self, frames: list[bytes]) -> tuple[str, str]:
         """Return why the handshake is refused, or nothing and what to call the connection."""
@@ -256,7 +183,7 @@ class Gatekeeper(Thread):
 
     def _admitted(self, client: Client, domain: bytes, address: str) -> tuple[str, str]:
         """Return why a known client is refused at this time and place, or nothing and what to call the connection."""
-        if self._is_expelled(client.user):
+        if self.is_expelled(client.user):
             self._complaints.add("refused_expelled", f"client {client.name} from {address} {TOLD['refused_expelled']}")
             return "refused_expelled", ""
         if domain == QUERIED.encode():
@@ -269,7 +196,8 @@ class Gatekeeper(Thread):
             return "refused_crowd", ""
         return "", marked(client.user, mark)
 
-    def _is_expelled(self, user: str) -> bool:
+    def is_expelled(self, user: str) -> bool:
+        """Return whether the client ``user`` is put out."""
         until_s = self._expelled_until_s.get(user)
         if until_s is None:
             return False
@@ -309,5 +237,5 @@ class Gatekeeper(Thread):
         log.info(
             "%s: %d clients may connect, %d files are faulty%s",
             *(self._folder, len(clients), len(clients.faults)),
-            "; something was taken away: connections are judged anew" if taken else "",
+            "; something was taken away: those who lost it connect anew" if taken else "",
         )

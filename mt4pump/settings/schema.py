@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     sndhwm: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
         WIRE, "messages kept for a slow subscriber before it loses some", 100_000
     )
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = _in(
+        WIRE, "connections that each of the two addresses takes at most", 1_000
+    )
+    max_connections_per_client: Annotated[int, Field(ge=1, le=100_000)] = _in(
+        WIRE, "connections of one client at most: of one key, or of one address where there are no keys", 250
+    )
     heartbeat_interval_s: Annotated[Seconds, Field(ge=0.05, le=60)] = _in(WIRE, "seconds between heartbeats", 1.0)
     zmtp_heartbeat_ivl_s: Annotated[Seconds, Field(ge=0, le=3600)] = _in(
         WIRE, "seconds between pings that find dead subscribers; 0 for none", 5.0

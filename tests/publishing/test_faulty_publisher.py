@@ -126,16 +126,6 @@ def test_frames_sent_one_by_one_meet_the_faults_too() -> None:
     assert made.tally.wire_dropped == 1
 
 
-def test_a_socket_that_was_opened_anew_is_faulty_still() -> None:
-    with context() as own:
-        tally = WireTally()
-        publisher = FaultyPublisher(own, ANY_PORT, SocketOptions(linger_s=0), faults=WireFaults(drop=1.0), tally=tally)
-        publisher.reopen()
-        publisher.send(b"t", BODY)
-        publisher.close()
-    assert tally.wire_dropped == 1
-
-
 def test_a_full_queue_loses_and_is_counted_as_with_any_publisher() -> None:
     with context() as own:
         options = SocketOptions(linger_s=0, sndhwm=1)

@@ -72,28 +72,6 @@ def test_a_message_that_is_no_subscription_is_ignored(message: bytes) -> None:
     assert len(made) == 0
 
 
-def test_more_prefixes_than_are_remembered_count_as_everything_until_their_connection_ends() -> None:
-    made = Interest(limit=2)
-    for prefix in (b"a", b"b", b"c"):
-        made.take(SUB + prefix, 7)
-    assert (len(made), made.overfull) == (2, 1)
-    assert made.wants(b"c")
-    assert made.wants(b"z")
-    made.take(UNSUB + b"c", 7)
-    assert made.leave(7)
-    assert (len(made), made.overfull, made.wants(b"a")) == (0, 0, False)
-
-
-def test_clearing_forgets_all() -> None:
-    made = Interest(limit=3)
-    for number in (0, 7, 8, 9):
-        made.take(SUB + b"a", number)
-    made.clear()
-    assert (len(made), made.overfull, made.wants(b"a")) == (0, 0, False)
-    made.take(SUB + b"b", 7)
-    assert made.wants(b"b")
-
-
 words = st.sampled_from([b"", b"a", b"b", b"ab", b"ba"])
 
 

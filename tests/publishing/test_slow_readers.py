@@ -90,7 +90,7 @@ def test_without_a_slow_reader_nothing_is_counted_and_nothing_lost() -> None:
         for number in range(3_000):
             made.send(b"q", body(number))
         assert numbers(reader) == list(range(3_000))
-        assert made.slow.counters() == {"messages": 0, "moments": 0, "last_ts": 0}
+        assert set(made.slow.counters().values()) == {0}
         assert made.sent == 3_000
 
 
@@ -133,7 +133,7 @@ def test_a_queue_that_has_room_again_is_neither_passed_over_nor_counted() -> Non
         for number in range(3):
             made.resend(b"q", body(number))
         assert numbers(keen) == [0, 1, 2]
-        assert made.slow.counters() == {"messages": 0, "moments": 0, "last_ts": 0}
+        assert set(made.slow.counters().values()) == {0}
 
 
 def test_a_moment_begins_after_a_second_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_a_moment_begins_after_a_second_without(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("mt4pump.publishing.publisher.time.monotonic", lambda: now[0])
         for step in (0.0, 0.5, 0.9, 1.0, 0.1):
             now[0] += step
-            made._send_past_full_queues(b"q", b"x")
+            made._send_past_full_queues(b"q", lambda: made.send_frame(b"x"))
         assert (made.slow.messages, made.slow.moments) == (5, 2)
 
 

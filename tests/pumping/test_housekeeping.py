@@ -36,24 +36,11 @@ def test_permissions_are_looked_at_long_before_a_rare_heartbeat(
         return len(asked) == 3
 
     works = Works(own, heartbeat_interval_s=60, taken_away=taken_away)
+    put_out = Event()
+    monkeypatch.setattr(works.publisher, "put_out_revoked", put_out.set)
     works.begin()
-    until(lambda: works.publisher.reopened == 1, "the subscribers were put out")
+    until(put_out.is_set, "the subscribers were put out")
     works.finish()
-
-
-def test_a_socket_that_cannot_be_opened_again_ends_the_daemon_rather_than_leaving_it_mute(
-    own: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_descriptor(_socket: object) -> None:
-        raise zmq.ZMQError(errno.EMFILE)
-
-    taken_away = Event()
-    works = Works(own, heartbeat_interval_s=0.01, taken_away=taken_away.is_set)
-    monkeypatch.setattr(works.publisher.connections, "watch", no_descriptor)
-    works.begin()
-    taken_away.set()
-    works.pump.join(LIMIT_S)
-    assert isinstance(works.pump.crash, zmq.ZMQError)
 
 
 def test_a_revoked_client_is_out_within_what_is_promised() -> None:

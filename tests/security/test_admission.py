@@ -57,23 +57,22 @@ def test_a_connection_is_called_by_its_client_and_its_mark_and_without_a_mark_is
         assert unmarked(text) == ("", 0)
 
 
-def test_what_is_remembered_is_bounded_and_freed() -> None:
-    made = Admission(limit=2)
+def test_what_narrows_to_nothing_is_not_remembered() -> None:
+    made = Admission()
+    for number in range(100):
+        assert made.ask(7, b"user.%d" % number, quotes) == ()
+    assert not made._connections[7].asked
+    assert made.withdraw(7, b"trade.1") == ()
+
+
+def test_a_connection_that_was_given_more_than_is_allowed_now_is_known() -> None:
+    made = Admission()
     made.ask(7, b"quote.a", quotes)
-    made.ask(7, b"quote.b", quotes)
-    assert made.ask(8, b"quote.c", quotes) == ()
-    assert made.refused == 1
+    assert not made.exceeding(7, quotes())
+    assert made.exceeding(7, NOTHING)
+    assert not made.exceeding(8, NOTHING)
     made.leave(7)
-    assert made.ask(8, b"quote.c", quotes) == (b"quote.c",)
-
-
-def test_forgetting_all_connections_frees_all_that_they_asked_for() -> None:
-    made = Admission(limit=1)
-    made.ask(7, b"quote.a", quotes)
-    made.clear()
-    assert len(made) == 0
-    assert made.ask(8, b"quote.b", quotes) == (b"quote.b",)
-    assert made.refused == 0
+    assert not made.exceeding(7, NOTHING)
 
 
 def test_what_was_withdrawn_can_be_asked_and_withdrawn_again() -> None:
@@ -81,13 +80,3 @@ def test_what_was_withdrawn_can_be_asked_and_withdrawn_again() -> None:
     for _ in range(2):
         assert made.ask(7, b"q", quotes) == (b"quote.",)
         assert made.withdraw(7, b"q") == (b"quote.",)
-
-
-def test_a_prefix_asked_and_withdrawn_over_and_over_frees_its_place_once() -> None:
-    made = Admission(limit=1)
-    for _ in range(3):
-        made.ask(7, b"quote.a", quotes)
-        made.withdraw(7, b"quote.a")
-    made.leave(7)
-    assert made.ask(8, b"quote.b", quotes) == (b"quote.b",)
-    assert made.ask(9, b"quote.c", quotes) == ()

@@ -14,8 +14,8 @@ from mt4pump.errors import StartError
 from mt4pump.security import EVERYTHING, NOTHING, Gatekeeper
 from mt4pump.security import gatekeeper as gatekeeper_module
 from mt4pump.security.admission import unmarked
-from mt4pump.security.gatekeeper import QUERIED
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
+from mt4pump.security.zap import QUERIED
 from tests.bus import ANY_PORT, LIMIT_MS, context, until
 from tests.security.keyring import Keyring, gated
 

@@ -1,0 +1,128 @@
+"""The gate where there are no keys: lets everybody in who speaks ZMTP 3, but not again and again who broke the rules.
+
+Without keys a client is its address, which honest programs may share with one that is not. So an address from which
+the rules were broken is not shut out: for a while it gets a few connections per second, drawn by lot from those that
+wait. That costs an honest program a moment, and takes the force out of one that comes back at once and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import shuffle
+from typing import Self
+
+import zmq
+
+from mt4pump.complaints import Complaints
+from mt4pump.security.admission import marked
+from mt4pump.security.permissions import EVERYTHING, Permissions
+from mt4pump.security.zap import PUBLISHED, ZapServer
+
+PROBATION_S = 10.0
+"""How long an address gets few connections after the rules were broken from it."""
+PROBATION_INTERVAL_S = 0.5
+"""The time between two of them."""
+WAITING_LIMIT = 256
+"""Requests that wait; more are refused."""
+ADDRESSES_LIMIT = 10_000
+
+
+class PlainGate(ZapServer):
+    """Answers for sockets without keys. A connection is called by its address."""
+
+    narrows = False
+    refusals = {  # noqa: RUF012 - never changed
+        "refused_probation": "the rules were broken from this address, and too many connections of it wait",
+        "refused_crowd": "cannot be let in amid so many other connections",
+        "refused_form": "not a request for a handshake without keys",
+    }
+    temporary = frozenset({"refused_probation", "refused_crowd"})
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        complaints: Complaints | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(context, complaints, now_s)
+        self._probation: dict[str, tuple[float, float]] = {}  # until when, and when the next connection may enter
+        self._waiting: list[tuple[str, list[bytes]]] = []
+
+    @classmethod
+    def of(cls, context: zmq.Context[zmq.Socket[bytes]], complaints: Complaints | None = None) -> Self:
+        """Make and start a gate."""
+        made = cls(context, complaints)
+        made.start()
+        return made
+
+    def reload(self) -> bool:
+        """Return False: there is nothing to read."""
+        return False
+
+    taken_away = reload
+
+    def expel(self, user: str, why: str) -> None:
+        """Give the address ``user`` few connections for a while: a client there did what no honest client does."""
+        self._complaints.add("expelled", f"a connection from {user} is put out: {why}")
+        if len(self._probation) >= ADDRESSES_LIMIT:
+            self._probation.clear()
+        now_s = self._now_s()
+        self._probation[user] = (now_s + PROBATION_S, now_s + PROBATION_INTERVAL_S)
+
+    def is_expelled(self, _user: str) -> bool:
+        """Return False: an address is never kept out."""
+        return False
+
+    def allowed(self, _user: str) -> Permissions:
+        """Return what everybody may hear."""
+        return EVERYTHING
+
+    allowed_query = allowed
+
+    def _judged(self, frames: list[bytes]) -> tuple[str, str]:
+        if len(frames) < 8 or frames[2] != b"1.0" or frames[7] != b"NULL":
+            self._complaints.add("refused_form", "a connection with a foreign mechanism asked to be let in")
+            return "refused_form", ""
+        if frames[4] != PUBLISHED.encode():
+            return "", ""
+        address = frames[5].decode(errors="replace")
+        if len(self._waiting) >= WAITING_LIMIT and address in self._probation:
+            return "refused_probation", ""
+        if (mark := self._mark()) is None:
+            self._complaints.add("refused_crowd", f"a client from {address} {self.refusals['refused_crowd']}")
+            return "refused_crowd", ""
+        return "", marked(address or "local", mark)
+
+    def _is_deferred(self, frames: list[bytes]) -> bool:
+        if len(frames) < 8 or frames[4] != PUBLISHED.encode() or len(self._waiting) >= WAITING_LIMIT:
+            return False
+        address = frames[5].decode(errors="replace")
+        if not self._must_wait(address):
+            return False
+        self._waiting.append((address, frames))
+        return True
+
+    def _tend(self) -> None:
+        """Answer one of those that wait from each address whose time has come."""
+        shuffle(self._waiting)
+        for each in tuple(self._waiting):
+            address, frames = each
+            if not self._must_wait(address):
+                self._waiting.remove(each)
+                self._reply(frames)
+
+    def _must_wait(self, address: str) -> bool:
+        """Return whether ``address`` is on probation and had a connection just now; else it has one now."""
+        found = self._probation.get(address)
+        if found is None:
+            return False
+        until_s, next_s = found
+        now_s = self._now_s()
+        if now_s >= until_s:
+            self._probation.pop(address, None)
+            return False
+        if now_s < next_s:
+            return True
+        self._probation[address] = (until_s, now_s + PROBATION_INTERVAL_S)
+        return False
