@@ -63,9 +63,9 @@ def test_connections_are_counted_over_all_and_per_address() -> None:
     first.leave()
     second.leave()
     assert not full.refusal(other)
-    crowd = [Connection(full, "c", "token") for _ in range(SLACK + 3)]
-    assert crowd[0].fits
-    assert not crowd[-1].fits
+    many = [Connection(full, "c", "token") for _ in range(SLACK + 3)]
+    assert many[0].fits
+    assert not many[-1].fits
 
 
 def test_the_oldest_connection_that_has_not_logged_in_gives_way_to_a_new_one() -> None:
