@@ -150,7 +150,7 @@ class Peers:
             self._close_unread(oldest)
 
     def _close_unread(self, connection: QueryConnection) -> None:
-        peer = self._connections.shut_out(connection.number)
+        peer = self._connections.shut_out(connection.number, is_suspect=False)
         self.leave(connection)
         self._counts["unread"] += 1
         text = f"the query connection from {peer or 'an unknown address'} is closed: it does not read its reply"
@@ -201,7 +201,9 @@ class Peers:
         heard = {each.number for each in self._by_name.values()}
         for number in open_numbers - heard:
             since_s = self._silent_since_s.setdefault(number, now_s)
-            if now_s - since_s >= self._options.silent_s and (peer := self._connections.shut_out(number)):
+            if now_s - since_s >= self._options.silent_s and (
+                peer := self._connections.shut_out(number, is_suspect=False)
+            ):
                 self._counts["silent"] += 1
                 text = (
                     f"the query connection from {peer} asked nothing for {self._options.silent_s:g} s and is closed: "
@@ -234,5 +236,5 @@ class Peers:
             total -= 1
             by_client[each.client] -= 1
             self._counts["over_limit"] += 1
-            self._connections.shut_out(each.number)
+            self._connections.shut_out(each.number, is_suspect=False)
             self.leave(each)

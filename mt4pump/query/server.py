@@ -317,9 +317,9 @@ class QueryServer(Thread):
                 send(frame, more)
             if last > FRAMES_PER_LOOK:
                 self._answers.pace.tick()
+        self.counts["events"] += reply.events
         self._send_last(connection, frames[last], len(head) + reply.size)
         self._is_begun = False
-        self.counts["events"] += reply.events
         return True
 
     def _send_last(self, connection: QueryConnection, frame: bytes, size: int) -> None:
