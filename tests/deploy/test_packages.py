@@ -31,13 +31,13 @@ HASHES = ROOT / "deploy" / "hashes.txt"
 CONSUMERS = sorted(set(PROJECT["scripts"]) - {"mt4pump"})
 SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
 GENERATED = {"__pycache__", ".venv", "build", "dist", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
-INSTALL_S = 280
+INSTALL_S = 800
 
 pytestmark = [
     pytest.mark.skipif(
         not os.environ.get("REQUIRE_ALL_TESTS"), reason="builds and installs: needs a package index and minutes"
     ),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(2400),
 ]
 
 
@@ -203,3 +203,29 @@ def test_the_wheel_is_built_by_the_pinned_backend(built: Built) -> None:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
         generator = Parser().parsestr(archive.read(name).decode())["Generator"]
     assert generator == f"hatchling {lock.pins('constraints.txt')['hatchling']}"
+
+
+def newer_releases(folder: Path) -> Path:
+    """Make a release 9999 of every project in the locked set, which nothing can be built or run with."""
+    folder.mkdir()
+    for name in lock.pins("constraints.txt"):
+        module = name.replace("-", "_")
+        info = f"{module}-9999.dist-info"
+        with zipfile.ZipFile(folder / f"{module}-9999-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{module}/__init__.py", "raise ImportError('a release of tomorrow')\n")
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 9999\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+    return folder
+
+
+def test_newer_releases_change_nothing_in_what_the_readme_installs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = os.environ.get("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{newer_releases(tmp_path / 'tomorrow')} {known}".strip())
+    scripts = fresh(tmp_path / "environment")
+    run(scripts / "python", "-m", "pip", "install", "-q", "-c", CONSTRAINTS, ROOT)
+    listed = json.loads(run(scripts / "python", "-m", "pip", "list", "--format", "json"))
+    assert [each["name"] for each in listed if each["version"] == "9999"] == []
+    assert run(scripts / "mt4pump", "--help").startswith("mt4pump publishes everything")

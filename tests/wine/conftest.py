@@ -12,7 +12,7 @@ from tests.wine.machine import Machine, machine, missing
 
 HERE = Path(__file__).parent
 LONGEST = "test_unit_suite.py"
-LIMIT_S = 600
+LIMIT_S = 1800
 """The first test of a fresh machine also sets it up; one test is the whole unit suite."""
 
 

