@@ -157,6 +157,20 @@ ROWS = (
         label="result",
         only=("accepted", "refused", "failed"),
     ),
+    Row("connections.limit", "mt4pump_connections_limit", "Subscribers' connections that may be open."),
+    Row(
+        "connections.over_limit",
+        "mt4pump_connections_over_limit_total",
+        "Subscribers' connections closed because there were too many.",
+    ),
+    Row(
+        "connections.shut_out",
+        "mt4pump_connections_shut_out_total",
+        "Subscribers' connections closed for what they sent, did not read, or may no longer hear.",
+    ),
+    Row("subscription_bytes", "mt4pump_subscription_bytes", "Texts of all subscriptions."),
+    Row("slow_readers.large_bytes", "mt4pump_large_bodies_waiting_bytes", "Large bodies that wait for subscribers."),
+    Row("slow_readers.large_dropped", "mt4pump_large_bodies_dropped_total", "Large bodies that were sent to nobody."),
     Row(
         "slow_readers.messages",
         "mt4pump_slow_reader_messages_total",
