@@ -128,7 +128,7 @@ OBSERVED_MEANINGS = {
     65: "wrong login or password, or not a manager account",
     151: "a request method was called while pumping",
     152: "a request method was called while pumping",
-    NETWORK_PROBLEM: "the server did not answer, or the link broke",
+    NETWORK_PROBLEM: "network problem: the server did not answer, or the link broke",
 }
 """What these numbers were seen to mean; added to the API's own description."""
 

@@ -82,13 +82,23 @@ def session_plan(settings: Settings) -> SessionPlan:
         login=settings.login or (1 if simulated else 0),
         password=settings.password.get_secret_value() if settings.password else "",
         flags=pump_flags(settings),
-        login_timeout_s=settings.login_timeout_s,
+        login_timeout_s=login_timeout_s(settings),
         start_timeout_s=settings.start_timeout_s,
         liveness_timeout_s=settings.liveness_timeout_s,
         watch_interval_s=settings.watch_interval_s,
         reconnect_delay_s=settings.reconnect_delay_s,
         reconnect_delay_max_s=settings.reconnect_delay_max_s,
         refused_delay_s=settings.refused_delay_s,
+    )
+
+
+def login_timeout_s(settings: Settings) -> float:
+    """Return the time limit of a login: before `hang_timeout_s` would end the daemon, also where that is short."""
+    hang_s = settings.hang_timeout_s
+    return (
+        min(settings.login_timeout_s, hang_s / 2)
+        if 0 < hang_s <= settings.login_timeout_s
+        else settings.login_timeout_s
     )
 
 

@@ -53,7 +53,10 @@ def _servers_by_ipv4(settings: Settings) -> Iterator[Disagreement]:
 
 
 def _login_ends_before_a_hang(settings: Settings) -> Iterator[Disagreement]:
-    if settings.source == "dll" and 0 < settings.hang_timeout_s <= settings.login_timeout_s:
+    """Refuse what was set so; a ``login_timeout_s`` that was not set gives way, see `session_plan`."""
+    if "login_timeout_s" not in settings.model_fields_set:
+        return
+    if 0 < settings.hang_timeout_s <= settings.login_timeout_s:
         text = f"{settings.login_timeout_s:g} is not less than hang_timeout_s {settings.hang_timeout_s:g}"
         cure = (
             "a silent server would end the daemon before the next one is tried; make it less, or hang_timeout_s longer"

@@ -111,6 +111,7 @@ def test_a_call_that_never_comes_back_is_a_crash(
 ) -> None:
     if call == "Connect":
         fake.script(call, delay_s=HANG_S)
+        fake.script("Disconnect", times=-1, delay_s=HANG_S)  # which would end it
     with running_dll(tmp_path, vendor_library, hang_timeout_s=LIMIT_S) as at:
         if call != "Connect":
             at.pumping()
@@ -139,6 +140,7 @@ def test_the_program_ends_with_1_and_says_why(
     fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.script("Connect", delay_s=HANG_S)
+    fake.script("Disconnect", times=-1, delay_s=HANG_S)  # which would end it
     places = {"pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT, "data_dir": tmp_path, "dll_path": vendor_library}
     session = {"source": "dll", "servers": ("fake:443",), "login": 5, "password": PASSWORD, "hang_timeout_s": LIMIT_S}
     settings = load({**places, **session}, environ={}, config=None)

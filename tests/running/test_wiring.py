@@ -42,6 +42,7 @@ def test_the_intakes_options_are_the_settings_of_the_same_names() -> None:
 
 def test_the_supervisors_plan_is_the_settings_of_the_same_names() -> None:
     chosen: dict[str, Any] = {
+        "login_timeout_s": 10.0,
         "start_timeout_s": 11.0,
         "liveness_timeout_s": 12.0,
         "watch_interval_s": 0.5,
@@ -59,8 +60,13 @@ def test_every_field_of_the_plan_is_set_from_the_settings() -> None:
     plan = session_plan(settings())
     assert {field.name for field in fields(plan)} == {
         *("servers", "login", "password", "flags", "start_timeout_s", "liveness_timeout_s", "watch_interval_s"),
-        *("reconnect_delay_s", "reconnect_delay_max_s", "refused_delay_s"),
+        *("login_timeout_s", "reconnect_delay_s", "reconnect_delay_max_s", "refused_delay_s"),
     }
+
+
+@pytest.mark.parametrize(("hang_s", "login_s"), [(0.0, 30.0), (240.0, 30.0), (31.0, 30.0), (30.0, 15.0), (2.0, 1.0)])
+def test_a_login_ends_before_the_daemon_would_though_nobody_set_its_limit(hang_s: float, login_s: float) -> None:
+    assert session_plan(settings(hang_timeout_s=hang_s)).login_timeout_s == login_s
 
 
 def test_the_password_is_not_in_what_the_plan_shows() -> None:
