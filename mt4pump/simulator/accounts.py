@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FIRST_LOGIN = 10_001
 LEVERAGES = (50, 100, 100, 200, 200, 500)
 DEPOSITS = (500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 100_000.0)
+LIVE_LEVELS = 2_000
+"""Up to so many accounts have their margin levels counted at present prices whenever they are read."""
 GAMBLER_SHARE = 0.12
 """Part of the accounts that trades far too large: they are where margin calls come from."""
 GAMBLER_LEVERAGE = 500
@@ -106,6 +108,8 @@ class AccountTable:
         self._random = stage.random
         self._groups = groups
         self._next_login = FIRST_LOGIN
+        self._levels: dict[int, bytes] = {}
+        self._stale: dict[int, Account] = {}
         self.by_login: dict[int, Account] = {}
         self.all: list[Account] = []
 
@@ -124,6 +128,8 @@ class AccountTable:
         """Delete an account that has no orders, and tell it."""
         del self.by_login[account.login]
         self.all.remove(account)
+        self._levels.pop(account.login, None)
+        self._stale.pop(account.login, None)
         self._stage.emit(PumpCode.UPDATE_USERS, Transaction.DELETE, bytes(account.record))
 
     def move(self, account: Account, group: Group) -> None:
@@ -132,6 +138,7 @@ class AccountTable:
         raw = group.group.encode("ascii").ljust(GROUP_AT.size, b"\0")
         account.record[GROUP_AT.offset : GROUP_AT.offset + GROUP_AT.size] = raw
         self._touch(account)
+        self.touch_level(account)
         self._stage.emit(PumpCode.UPDATE_USERS, Transaction.CHANGE_GRP, bytes(account.record))
 
     def pay(self, account: Account, *, balance: float = 0.0, credit: float = 0.0) -> None:
@@ -141,6 +148,7 @@ class AccountTable:
         _put_float(account.record, MONEY_AT["balance"], account.balance)
         _put_float(account.record, MONEY_AT["credit"], account.credit)
         self._touch(account)
+        self.touch_level(account)
         self._stage.emit(PumpCode.UPDATE_USERS, Transaction.UPDATE, bytes(account.record))
 
     def users(self) -> bytes:
@@ -148,8 +156,37 @@ class AccountTable:
         return b"".join(account.record for account in self.all)
 
     def margins(self) -> bytes:
-        """Return the MarginLevel array: accounts with open positions only, as in the API."""
-        return b"".join(account.margin_level() for account in self.all if account.positions)
+        """Return the MarginLevel array: accounts with open positions only, as in the API.
+
+        Of more than `LIVE_LEVELS` accounts the levels are those of when each was checked last, or traded last: all at
+        present prices would take seconds, in which nothing else could happen.
+        """
+        if len(self.all) <= LIVE_LEVELS:
+            return b"".join(account.margin_level() for account in self.all if account.positions)
+        for account in self._stale.values():
+            self.note_level(account)
+        self._stale.clear()
+        return b"".join(self._levels.values())
+
+    def touch_level(self, account: Account) -> None:
+        """Note that the positions or the money of ``account`` changed."""
+        if len(self.all) > LIVE_LEVELS:
+            self._stale[account.login] = account
+
+    def note_level(self, account: Account) -> None:
+        """Keep the margin level of ``account`` as it is at present prices."""
+        if len(self.all) <= LIVE_LEVELS:
+            return
+        if account.login in self.by_login and account.positions:
+            self._levels[account.login] = account.margin_level()
+        else:
+            self._levels.pop(account.login, None)
+
+    def note_levels(self) -> None:
+        """Keep the margin levels of all accounts."""
+        for account in self.all:
+            self.note_level(account)
+        self._stale.clear()
 
     def _touch(self, account: Account) -> None:
         now = self._stage.clock.server_time_s

@@ -14,7 +14,7 @@ from mt4pump.simulator.accounts import Account, AccountTable
 from mt4pump.simulator.market import Instrument, Market
 from mt4pump.simulator.orders import Order
 from mt4pump.simulator.stage import Stage
-from mt4pump.simulator.triggers import reached, watch
+from mt4pump.simulator.triggers import entries, passed, reached, tighten, watch
 
 FIRST_TICKET = 50_000_001
 LAST_TICKET = 2**31 - 2
@@ -24,6 +24,8 @@ ACTIVATED_AS = {
     TradeCommand.OP_SELL_LIMIT: TradeCommand.OP_SELL,
     TradeCommand.OP_SELL_STOP: TradeCommand.OP_SELL,
 }
+ENTRIES_KEPT = 1024
+"""So few wake-up prices of one instrument are not worth looking through for those out of date."""
 EXPIRATIONS_KEPT = 1024
 """So few are not worth looking through for those of orders that are gone."""
 ADD, DELETE, UPDATE = Transaction.ADD, Transaction.DELETE, Transaction.UPDATE
@@ -54,6 +56,7 @@ class Book:
         self._next_order = FIRST_TICKET
         self._expirations: list[tuple[int, int]] = []
         self._expirations_limit = EXPIRATIONS_KEPT
+        self._entries_kept: dict[str, int] = {}
         self.orders: dict[int, Order] = {}
         self.by_instrument: dict[str, dict[int, Order]] = {}
 
@@ -110,7 +113,8 @@ class Book:
         self.orders[order.order] = order
         order.account.orders[order.order] = order
         self.by_instrument.setdefault(order.traded().name, {})[order.order] = order
-        watch(order)
+        self._accounts.touch_level(order.account)
+        self._watch(order)
         self._tell(ADD, order)
         return order
 
@@ -120,7 +124,7 @@ class Book:
         if price is not None:
             order.open_price = price
         order.close_price = order.exit_price()
-        watch(order)
+        self._watch(order)
         self._tell(UPDATE, order)
 
     def charge_swap(self, order: Order, amount: float) -> None:
@@ -131,20 +135,21 @@ class Book:
     def activate(self, order: Order) -> None:
         """Turn a pending order into a position: its price has come."""
         order.cmd = ACTIVATED_AS[TradeCommand(order.cmd)]
+        self._accounts.touch_level(order.account)
         order.open_time = self._stage.clock.server_time_s
         order.expiration = 0
         order.activation = Activation.ACTIVATION_NONE
         order.close_price = order.exit_price()
         order.fix_margin_rate()
         order.commission = self._commission(order)
-        watch(order)
+        self._watch(order)
         self._tell(UPDATE, order)
 
     def mark(self, order: Order, activation: Activation) -> None:
         """Set ``activation`` in the table; only the bell ACTIVATION tells it, as in the API."""
         order.mark(activation)
         if activation == Activation.ACTIVATION_NONE:
-            watch(order)
+            self._watch(order)
         self._stage.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
 
     def close(self, order: Order, price: int | None = None, *, volume: int = 0, note: str = "") -> Order | None:
@@ -206,18 +211,28 @@ class Book:
         self._accounts.pay(account, balance=0.0 if is_credit else amount, credit=amount if is_credit else 0.0)
 
     def woken(self, instrument: Instrument) -> list[tuple[Order, Activation]]:
-        """Return the orders of ``instrument`` whose price has come, and set its bounds for the others."""
-        instrument.forget_bounds()
+        """Return the orders of ``instrument`` whose price has come; each once, until it is watched again."""
         due = []
-        for order in self.by_instrument.get(instrument.name, {}).values():
+        for ticket in sorted(passed(instrument)):
+            order = self.orders.get(ticket)
+            if order is None or order.activation or order.instrument is not instrument:
+                continue  # it is gone, or somebody deals with it already
             activation = reached(order)
-            if order.activation:
-                continue  # somebody deals with it already
             if activation:
                 due.append((order, activation))
-            else:
-                watch(order)
         return due
+
+    def _watch(self, order: Order) -> None:
+        """Have the order's price wake it up; now and then drop the entries of orders that changed or ended."""
+        watch(order)
+        instrument = order.traded()
+        if entries(instrument) > 2 * self._entries_kept.get(instrument.name, 0) + ENTRIES_KEPT:
+            instrument.forget_bounds()
+            for other in self.by_instrument[instrument.name].values():
+                if not other.activation:
+                    watch(other)
+            tighten(instrument)
+            self._entries_kept[instrument.name] = entries(instrument)
 
     def execute(self, order: Order, activation: Activation) -> None:
         """Do what the price that came asks for."""
@@ -258,6 +273,7 @@ class Book:
         del self.orders[order.order]
         del order.account.orders[order.order]
         del self.by_instrument[order.traded().name][order.order]
+        self._accounts.touch_level(order.account)
 
     def _tell(self, action: int, order: Order) -> None:
         self._stage.emit(PumpCode.UPDATE_TRADES, action, order.pack(self._stage.clock.server_time_s))

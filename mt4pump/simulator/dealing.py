@@ -90,6 +90,7 @@ class DealingDesk:
             self._check(everybody[self._turn_of_other])
 
     def _check(self, account: Account) -> None:
+        self._accounts.note_level(account)
         level = account.level_type(account.levels())
         if level != account.level:
             account.level = level
@@ -107,6 +108,7 @@ class DealingDesk:
             self._book.mark(worst, Activation.ACTIVATION_STOPOUT)
             self._book.close(worst, note=f"so: {now.margin_level:.1f}%/{now.equity:.1f}/{now.margin:.1f}")
         account.level = account.level_type(account.levels())
+        self._accounts.note_level(account)
         self._stage.emit(PumpCode.UPDATE_MARGINCALL, 0, b"")
         self.broke.append(account)
 

@@ -22,6 +22,9 @@ NEVER_LOW, NEVER_HIGH = -(1 << 62), 1 << 62
 WIDEST_SPREAD = 2**31 - 1
 """What the record's field holds; with 8 decimals that is a spread of 21.47, which a tick file may well exceed."""
 
+Wakes = list[tuple[int, int]]
+"""A heap of prices at which an order wakes up, with its ticket."""
+
 pack_symbol_info = SYMBOL_INFO.struct.pack
 
 
@@ -29,11 +32,13 @@ class Instrument:
     """One symbol: prices in points, steps of its walk, and the prices at which an order of the book wakes up.
 
     An order wakes up when bid falls to ``bid_low`` or rises to ``bid_high``, or ask to ``ask_low`` or ``ask_high``. The
-    bounds may be tighter than needed, never wider.
+    bounds may be tighter than needed, never wider. ``bid_lows`` and the like are heaps of all such prices with their
+    tickets, low ones negative, so that the first is the one that comes first (see `triggers`).
     """
 
     __slots__ = (
-        "ask", "ask_high", "ask_low", "base", "bid", "bid_high", "bid_low", "con_symbol", "digits", "fixed", "high",
+        "ask", "ask_high", "ask_highs", "ask_low", "ask_lows", "base", "bid", "bid_high", "bid_highs", "bid_low",
+        "bid_lows", "con_symbol", "digits", "fixed", "high",
         "low", "moves", "name", "position", "pull", "raw_name", "scale", "spec", "spreads",
     )  # fmt: skip
 
@@ -55,6 +60,10 @@ class Instrument:
             self.moves = (*ups, *(-move for move in ups))  # sums to zero: no trend but chance
             self.spreads = tuple(spec.spread + int(random.random() ** 3 * spec.spread * 0.5) for _ in range(SPREADS))
         self.con_symbol: bytes = b""
+        self.bid_lows: Wakes
+        self.bid_highs: Wakes
+        self.ask_lows: Wakes
+        self.ask_highs: Wakes
         self._fix()
         self.forget_bounds()
 
@@ -65,6 +74,7 @@ class Instrument:
         """Let no price wake anybody."""
         self.bid_low = self.ask_low = NEVER_LOW
         self.bid_high = self.ask_high = NEVER_HIGH
+        self.bid_lows, self.bid_highs, self.ask_lows, self.ask_highs = [], [], [], []
 
     def grow_digits(self, digits: int) -> None:
         """Go on with more decimals than before; prices keep their value."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from mt4pump.manager_api.codes import Activation, TradeCommand
+from mt4pump.simulator.market import NEVER_HIGH, NEVER_LOW, Instrument
 from mt4pump.simulator.orders import Order
 
 
@@ -29,19 +32,60 @@ def reached(order: Order) -> Activation:
 
 
 def watch(order: Order) -> None:
-    """Tighten the bounds of the order's instrument so that its price wakes it up."""
+    """Have the order's price wake it up: one entry for each price that it waits for."""
     instrument, cmd = order.traded(), order.cmd
     if cmd == TradeCommand.OP_BUY:
-        instrument.bid_low = max(instrument.bid_low, order.sl) if order.sl else instrument.bid_low
-        instrument.bid_high = min(instrument.bid_high, order.tp) if order.tp else instrument.bid_high
+        if order.sl:
+            heappush(instrument.bid_lows, (-order.sl, order.order))
+        if order.tp:
+            heappush(instrument.bid_highs, (order.tp, order.order))
     elif cmd == TradeCommand.OP_SELL:
-        instrument.ask_high = min(instrument.ask_high, order.sl) if order.sl else instrument.ask_high
-        instrument.ask_low = max(instrument.ask_low, order.tp) if order.tp else instrument.ask_low
+        if order.sl:
+            heappush(instrument.ask_highs, (order.sl, order.order))
+        if order.tp:
+            heappush(instrument.ask_lows, (-order.tp, order.order))
     elif cmd == TradeCommand.OP_BUY_LIMIT:
-        instrument.ask_low = max(instrument.ask_low, order.open_price)
+        heappush(instrument.ask_lows, (-order.open_price, order.order))
     elif cmd == TradeCommand.OP_BUY_STOP:
-        instrument.ask_high = min(instrument.ask_high, order.open_price)
+        heappush(instrument.ask_highs, (order.open_price, order.order))
     elif cmd == TradeCommand.OP_SELL_LIMIT:
-        instrument.bid_high = min(instrument.bid_high, order.open_price)
+        heappush(instrument.bid_highs, (order.open_price, order.order))
     else:
-        instrument.bid_low = max(instrument.bid_low, order.open_price)
+        heappush(instrument.bid_lows, (-order.open_price, order.order))
+    tighten(instrument)
+
+
+def tighten(instrument: Instrument) -> None:
+    """Set the instrument's bounds to the first entry of each heap; an entry that is out of date makes them tighter."""
+    lows, highs, ask_lows, ask_highs = (
+        instrument.bid_lows,
+        instrument.bid_highs,
+        instrument.ask_lows,
+        instrument.ask_highs,
+    )
+    instrument.bid_low = -lows[0][0] if lows else NEVER_LOW
+    instrument.bid_high = highs[0][0] if highs else NEVER_HIGH
+    instrument.ask_low = -ask_lows[0][0] if ask_lows else NEVER_LOW
+    instrument.ask_high = ask_highs[0][0] if ask_highs else NEVER_HIGH
+
+
+def passed(instrument: Instrument) -> set[int]:
+    """Take the entries whose price has come; return their tickets, also of orders that changed or ended since."""
+    tickets = set()
+    bid, ask = instrument.bid, instrument.ask
+    for heap, limit in (
+        (instrument.bid_lows, -bid),
+        (instrument.bid_highs, bid),
+        (instrument.ask_lows, -ask),
+        (instrument.ask_highs, ask),
+    ):
+        while heap and heap[0][0] <= limit:
+            tickets.add(heappop(heap)[1])
+    tighten(instrument)
+    return tickets
+
+
+def entries(instrument: Instrument) -> int:
+    """Return how many entries there are, those out of date counted."""
+    heaps = (instrument.bid_lows, instrument.bid_highs, instrument.ask_lows, instrument.ask_highs)
+    return sum(map(len, heaps))

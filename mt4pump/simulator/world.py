@@ -54,6 +54,7 @@ class World:
         self.staff = Staff(self.stage, self.market, self.groups, self.accounts)
         if trading:
             self.crowd.populate()
+            self.accounts.note_levels()
         self.quotes = 0
         self._quotes_until_act = QUOTES_PER_ACT[0]
         self._rarities = Rarities(self)

@@ -61,7 +61,7 @@ class Mutator:
                 case 0:
                     made.pop(name, None)
                 case 1 if isinstance(made.get(name), int):
-                    made[name] = made[name] + dice.choice((-1, 1, -1_000, 1_000, 2**32))
+                    made[name] = min(made[name] + dice.choice((-1, 1, -1_000, 1_000, 2**32)), 2**64 - 1)
                 case _:
                     made[name] = dice.choice(ODD)
         return made
