@@ -118,7 +118,8 @@ class Ledger:
     def _snapshot(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         prefixes = tuple(_bytes(prefix) for prefix in request.get("topics") or [b""])
         topics = sorted(topic for topic in self.seqs if topic.startswith(prefixes))
-        start = int(request.get("cursor") or 0)
+        cursor = request.get("cursor") or ""
+        start = int(cursor) if cursor.isascii() and cursor.isdigit() else 0
         end = min(start + self.page_limit, len(topics))
         frames = []
         for topic in topics[start:end]:
