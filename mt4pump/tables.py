@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import msgpack
 
-from mt4pump.errors import LayoutError
 from mt4pump.manager_api.codes import ACTION_NAMES, Transaction
 from mt4pump.manager_api.decode import Decoder, Fields
+from mt4pump.table_read import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
 
 Row = tuple[bytes, bytes]
 """A row as it is kept: its fingerprint and its packed fields."""
@@ -47,6 +47,7 @@ class Table:
         self._rows: dict[Hashable, Row] = {}
         self._doubled: dict[Hashable, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
         self._ended_by_read: OrderedDict[Hashable, bool] = OrderedDict()
+        self._read: TableRead | None = None
         self.primed = False
 
     def __contains__(self, key: Hashable) -> bool:
@@ -81,54 +82,84 @@ class Table:
 
     def reread(self, array: bytes) -> Iterator[TableEvent]:
         """Take the whole table and yield what differs from the rows before it; the first read yields nothing."""
-        size = self._decoder.record.size
-        if len(array) % size:
-            raise LayoutError(f"array of {self._decoder.record.name}: {len(array)} bytes is not a multiple of {size}")
-        rows = (array[start : start + size] for start in range(0, len(array), size))
-        known, doubled = self._rows, self._doubled
-        self._list(rows, known)
-        if self.primed:
-            yield from list(self._changes(known, doubled))
-        self.primed = True
+        return (event for event in self.compare(array) if event is not None)
 
-    def _list(self, rows: Iterable[bytes], known: dict[Hashable, Row]) -> None:
-        """Take over ``rows``; only those that are not among the ``known`` ones are decoded."""
-        self._rows, self._doubled = {}, {}
-        by_print = {kept[0]: key for key, kept in known.items()}
-        for row in rows:
+    def compare(self, array: bytes) -> Iterator[TableEvent | None]:
+        """Do the same in steps: yield None where it may be left for a while, as other rows are applied.
+
+        Before a row is applied meanwhile, its key has to be settled (see `settle`). Rows that are not known are taken
+        silently until the first read came to its end.
+        """
+        read = TableRead(array, self._decoder.record, self._key, lambda row: self._decoder(row)[self._key])
+        known = list(self._rows)
+        self._read = read
+        try:
+            yield from read.index()
+            for count, key in enumerate(read, 1):
+                if read.settle(key):
+                    yield from self._compare_key(read, key)
+                if not count % KEYS_PER_STEP:
+                    yield None
+            for count, key in enumerate(known, 1):
+                if read.settle(key):
+                    yield from self._end_by_read(key)
+                if not count % ROWS_PER_STEP:
+                    yield None
+            self.primed = True
+        finally:
+            self._read = None
+
+    def settle(self, data: bytes) -> Iterator[TableEvent]:
+        """Yield what a comparison that is under way has to say of the key of a row that is to be applied next."""
+        if (read := self._read) is None:
+            return
+        read.finish_index()
+        key = self._decoder(data)[self._key]
+        if not read.settle(key):
+            return
+        if key in read:
+            yield from self._compare_key(read, key)
+        else:
+            yield from self._end_by_read(key)
+
+    def _compare_key(self, read: TableRead, key: Hashable) -> Iterator[TableEvent]:
+        """Take the rows that the read has of ``key``."""
+        before, doubled = self._rows.get(key), self._doubled.get(key, {})
+        then = doubled or ({before[1]: before} if before else {})
+        by_print = {kept[0]: kept for kept in then.values()}
+        now: dict[bytes, Row] = {}
+        for row in read.rows(key):
             row_print = fingerprint(row)
-            key = by_print.get(row_print)
-            if key is not None:
-                kept = known[key]
-            else:
-                fields = self._decoder(row)
-                key, kept = fields[self._key], (row_print, msgpack.packb(fields))
-            first = self._rows.setdefault(key, kept)
-            if first[1] != kept[1]:
-                self._doubled.setdefault(key, {first[1]: first})[kept[1]] = kept
+            kept = by_print.get(row_print) or (row_print, msgpack.packb(self._decoder(row)))
+            now.setdefault(kept[1], kept)
+        first = next(iter(now.values()))
+        self._ended_by_read.pop(key, None)
+        if first is before and len(now) == 1 and not doubled:
+            return
+        news = [packed for packed in now if packed not in then]
+        stays = now.get(before[1], first) if before else first
+        shown = now[news[-1]] if news else stays
+        if not news and now.keys() != then.keys():
+            news = [shown[1]]  # of several rows, one is gone
+        self._rows[key] = shown
+        self._doubled.pop(key, None)
+        if len(now) > 1:
+            self._doubled[key] = now
+        if before is None and not self.primed:
+            return
+        for place, packed in enumerate(news):
+            yield TableEvent(UPDATE if before or place else ADD, msgpack.unpackb(packed))
 
-    def _changes(self, known: dict[Hashable, Row], doubled: dict[Hashable, dict[bytes, Row]]) -> Iterator[TableEvent]:
-        for key, kept in self._rows.items():
-            before = known.get(key)
-            if kept is before and key not in self._doubled and key not in doubled:
-                continue
-            now = self._doubled.get(key, {kept[1]: kept})
-            then = doubled.get(key) or ({before[1]: before} if before else {})
-            tell = [packed for packed in now if packed not in then]
-            stays = now.get(before[1], kept) if before else kept
-            shown = now[tell[-1]] if tell else stays
-            if not tell and now.keys() != then.keys():
-                tell = [shown[1]]  # of several rows, one is gone
-            self._rows[key] = shown
-            for place, packed in enumerate(tell):
-                yield TableEvent(UPDATE if before or place else ADD, msgpack.unpackb(packed))
-        for key in known.keys() - self._rows.keys():
-            self._ended_by_read[key] = True
-            yield TableEvent(DELETE, msgpack.unpackb(known[key][1]))
-        for key in self._ended_by_read.keys() & self._rows.keys():
-            del self._ended_by_read[key]
-        while len(self._ended_by_read) > ENDED_LIMIT:
+    def _end_by_read(self, key: Hashable) -> Iterator[TableEvent]:
+        """Take it that the read has no row of ``key``."""
+        before = self._rows.pop(key, None)
+        self._doubled.pop(key, None)
+        if before is None:
+            return
+        self._ended_by_read[key] = True
+        if len(self._ended_by_read) > ENDED_LIMIT:
             self._ended_by_read.popitem(last=False)
+        yield TableEvent(DELETE, msgpack.unpackb(before[1]))
 
 
 def fingerprint(row: bytes) -> bytes:
@@ -153,9 +184,19 @@ class Marks:
 
     def changes(self, rows: Iterable[Fields]) -> Iterator[TableEvent]:
         """Yield newly marked rows (add), rows with another mark (update) and rows that lost it (delete)."""
-        before, self._marked = self._marked, {}
-        gone = dict(before)
+        return (event for event in self.compare(rows) if event is not None)
+
+    def is_marked(self, key: Hashable) -> bool:
+        """Return whether the row ``key`` carries a mark."""
+        return key in self._marked
+
+    def compare(self, rows: Iterable[Fields | None]) -> Iterator[TableEvent | None]:
+        """Do the same in steps: each None among the rows is yielded, and there it may be left for a while."""
+        gone = dict(self._marked)
         for fields in rows:
+            if fields is None:
+                yield None
+                continue
             key = fields[self._key]
             was = gone.pop(key, None)
             if fields[self._mark]:
@@ -163,6 +204,8 @@ class Marks:
                 if was is None or was[self._mark] != fields[self._mark]:
                     yield TableEvent(ADD if was is None else UPDATE, fields)
             elif was is not None:
+                del self._marked[key]
                 yield TableEvent(DELETE, fields)
-        for fields in gone.values():
+        for key, fields in gone.items():
+            self._marked.pop(key, None)
             yield TableEvent(DELETE, {**fields, self._mark: 0})

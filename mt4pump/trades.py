@@ -12,10 +12,12 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mt4pump.manager_api.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
 from mt4pump.manager_api.decode import Fields
+from mt4pump.table_read import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
 
 OPENED, PLACED, ACTIVATED, MODIFIED = "opened", "placed", "activated", "modified"
 CLOSED, CANCELLED, BALANCE, CREDIT, DELETED = "closed", "cancelled", "balance", "credit", "deleted"
@@ -122,12 +124,24 @@ class End(NamedTuple):
     inferred: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A comparison with a whole table that is under way; see `TradeBook.compare`."""
+
+    read: TableRead
+    decode: Callable[[bytes], Fields]
+    in_reach: Callable[[int], bool]
+    baseline: bool
+
+
 class TradeBook:
     """The open orders as last told, by ticket, and how the latest ended ones ended."""
 
     def __init__(self) -> None:
         self.open: dict[int, Fields] = {}
         self._ended: OrderedDict[int, End] = OrderedDict()
+        self._comparison: Comparison | None = None
+        self.silent: set[int] = set()
         self._moved: dict[int, Fields] = {}
         """Of open orders: the published values of those fields that table reads moved without an event."""
 
@@ -169,22 +183,85 @@ class TradeBook:
         """
         table = {row["order"]: row for row in rows if row["cmd"] not in MONEY_CHANGES}
         for order in [order for order in self.open if order not in table]:
-            gone = self.open[order]
-            change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
-            change = change if in_reach(gone["login"]) else DELETED
-            self._end(order, End(frozenset({change}), gone, inferred=True))
-            yield TradeEvent(Transaction.DELETE, change, gone, {})
+            yield from self._see_gone(order, in_reach)
         for order, row in table.items():
-            known = self.open.get(order)
-            if known is None:
-                if not is_over(row):
-                    self._ended.pop(order, None)
-                    yield self.apply(Transaction.ADD, row)
-            elif (changed := difference(row, known)).keys() - COMPUTED_LOCALLY:
-                yield self.apply(Transaction.UPDATE, row)
-            elif changed:
+            yield from self._reconcile_row(order, row)
+
+    def compare(
+        self,
+        read: TableRead,
+        decode: Callable[[bytes], Fields],
+        in_reach: Callable[[int], bool] = lambda _login: True,
+        *,
+        baseline: bool = False,
+    ) -> Iterator[TradeEvent | None]:
+        """Do what `reconcile` does in steps: yield None where it may be left for a while, as records are applied.
+
+        Before a record is applied meanwhile, its order has to be settled (see `settle`). With ``baseline`` orders that
+        are not known are taken silently; `silent` then has them.
+        """
+        known = list(self.open)
+        self._comparison = Comparison(read, decode, in_reach, baseline)
+        self.silent = set()
+        try:
+            yield from read.index()
+            for count, order in enumerate(known, 1):
+                if order not in read and read.settle(order):
+                    yield from self._see_gone(order, in_reach)
+                if not count % ROWS_PER_STEP:
+                    yield None
+            for count, order in enumerate(read.integers(), 1):
+                if read.settle(order):
+                    yield from self._see_row(order, self._comparison)
+                if not count % KEYS_PER_STEP:
+                    yield None
+        finally:
+            self._comparison = None
+
+    def settle(self, order: int) -> Iterator[TradeEvent]:
+        """Yield what a comparison that is under way has to say of an order of which a record is to be applied next."""
+        if (comparison := self._comparison) is None:
+            return
+        comparison.read.finish_index()
+        if not comparison.read.settle(order):
+            return
+        if order in comparison.read:
+            yield from self._see_row(order, comparison)
+        else:
+            yield from self._see_gone(order, comparison.in_reach)
+
+    def _see_row(self, order: int, comparison: Comparison) -> Iterator[TradeEvent]:
+        row = comparison.decode(comparison.read.last_row(order))
+        if row["cmd"] in MONEY_CHANGES:
+            yield from self._see_gone(order, comparison.in_reach)
+        elif comparison.baseline and order not in self.open:
+            if is_open_order(row):
                 self.open[order] = row
-                self._moved[order] = changed | self._moved.get(order, {})
+                self.silent.add(order)
+        else:
+            yield from self._reconcile_row(order, row)
+
+    def _see_gone(self, order: int, in_reach: Callable[[int], bool]) -> Iterator[TradeEvent]:
+        """Take it that the table does not have ``order``."""
+        gone = self.open.get(order)
+        if gone is None:
+            return
+        change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
+        change = change if in_reach(gone["login"]) else DELETED
+        self._end(order, End(frozenset({change}), gone, inferred=True))
+        yield TradeEvent(Transaction.DELETE, change, gone, {})
+
+    def _reconcile_row(self, order: int, row: Fields) -> Iterator[TradeEvent]:
+        known = self.open.get(order)
+        if known is None:
+            if not is_over(row):
+                self._ended.pop(order, None)
+                yield self.apply(Transaction.ADD, row)
+        elif (changed := difference(row, known)).keys() - COMPUTED_LOCALLY:
+            yield self.apply(Transaction.UPDATE, row)
+        elif changed:
+            self.open[order] = row
+            self._moved[order] = changed | self._moved.get(order, {})
 
     def catch_up(
         self, before: Iterable[Fields], silent: AbstractSet[int], in_reach: Callable[[int], bool] = lambda _login: True

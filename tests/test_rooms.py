@@ -72,6 +72,7 @@ PURE = (
         "wire.py",
         "quotes.py",
         "trades.py",
+        "table_read.py",
         "tables.py",
         "symbols.py",
         "sequence.py",

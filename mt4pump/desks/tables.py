@@ -25,6 +25,7 @@ from mt4pump.manager_api.layout import (
 from mt4pump.manager_api.manager import Manager
 from mt4pump.pumping.cuts import Source, Take
 from mt4pump.pumping.emitter import Emitter
+from mt4pump.pumping.sliced_work import Schedule, Steps, at_once
 from mt4pump.symbols import SymbolFilter
 from mt4pump.tables import UPDATE, Table, TableEvent
 from mt4pump.wire import GROUP, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
@@ -57,7 +58,9 @@ class TableDesk:
         symbols: tuple[str, ...],
         user_fields: frozenset[str],
         plugin_parameters: bool,
+        schedule: Schedule = at_once,
     ) -> None:
+        self._schedule = schedule
         self.before_start = self.repeats = 0
         self._emitter = emitter
         self._reader = reader
@@ -92,6 +95,8 @@ class TableDesk:
         elif not data:
             self.reread(name, ts)
         else:
+            for settled in room.table.settle(data):
+                self._tell(room, settled, ts, synthetic=True)
             event = room.table.apply(action, data)
             if event is None:
                 self.repeats += 1
@@ -99,6 +104,11 @@ class TableDesk:
                 self._tell(room, event, ts, synthetic=False)
             if room.kind is SYMBOL and action != Transaction.DELETE:
                 self._select((data,))
+
+    @property
+    def is_primed(self) -> bool:
+        """Return whether the rows of every table are known."""
+        return all(room.table.primed for room in self._rooms.values())
 
     def states(self) -> Iterator[tuple[Kind, Take]]:
         """Yield what a snapshot shows of each table."""
@@ -121,6 +131,9 @@ class TableDesk:
 
         A table that is suddenly empty changes nothing until a second read agrees, see `Reader.table`.
         """
+        self._schedule(name, lambda: self._reread(name, ts, synthetic=synthetic))
+
+    def _reread(self, name: str, ts: int, *, synthetic: bool) -> Steps:
         room = self._rooms[name]
         again = partial(self.reread, name, synthetic=synthetic)
         array = self._reader.table(name, has_rows=len(room.table) > 0, again=again)
@@ -131,8 +144,11 @@ class TableDesk:
         parameters = self._parameters if room.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, as the rows' differences are told but once
-        for event in room.table.reread(array):
-            self._tell(room, event, ts, synthetic=synthetic)
+        for event in room.table.compare(array):
+            if event is None:
+                yield
+            else:
+                self._tell(room, event, ts, synthetic=synthetic)
         for fields in parameters.changed() if parameters else ():
             self._tell(room, TableEvent(UPDATE, fields), ts, synthetic=synthetic)
 

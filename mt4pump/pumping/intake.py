@@ -6,6 +6,7 @@ Before START_PUMPING the API fills its tables: rows told then are not news, for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from mt4pump.manager_api.codes import PumpCode
 from mt4pump.manager_api.decode import Fields
 from mt4pump.pumping.cuts import Source, Take, listed
 from mt4pump.pumping.emitter import Emitter
+from mt4pump.pumping.sliced_work import SlicedWork
 from mt4pump.quotes import QuoteStream
 from mt4pump.session import LOST, PUMPING, Link, explained
 from mt4pump.wire import QUOTE, SESSION, UNKNOWN, Kind
@@ -34,13 +36,17 @@ Handler = Callable[[int, bytes, int], None]
 
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
-    """What to read and how; the settings of the same names."""
+    """What to read and how; the settings of the same names.
+
+    ``slice_s`` is how long the comparison of whole tables may go on in one go; infinite: to its end.
+    """
 
     encoding: str = "cp1252"
     symbols: tuple[str, ...] = ("*",)
     user_fields: frozenset[str] = frozenset()
     mail_fields: frozenset[str] = frozenset()
     plugin_parameters: bool = False
+    slice_s: float = math.inf
 
 
 class Intake:
@@ -58,6 +64,7 @@ class Intake:
         self._emitter = emitter
         self._complaints = complaints
         self._reader = Reader()
+        self.work = SlicedWork(options.slice_s, FAULTS, self._count_read)
         self.messages = MessageDesk(emitter, self._reader, options.encoding, options.mail_fields)
         self.tables = TableDesk(
             emitter,
@@ -67,14 +74,20 @@ class Intake:
             symbols=options.symbols,
             user_fields=options.user_fields,
             plugin_parameters=options.plugin_parameters,
+            schedule=self.work.add,
         )
-        self.trades = TradeDesk(emitter, self._reader, options.encoding, self.tables.in_reach)
+        self.trades = TradeDesk(emitter, self._reader, options.encoding, self.tables.in_reach, self.work.add)
         self._handlers = self._make_handlers()
 
     @property
     def is_live(self) -> bool:
         """Return whether there is a session that pumps."""
         return self._reader.live
+
+    @property
+    def is_reading_baseline(self) -> bool:
+        """Return whether a first read is still compared: until its end a snapshot would lack rows, with no events."""
+        return self.work.is_busy and not (self.tables.is_primed and self.trades.is_primed)
 
     def skipped(self) -> dict[str, int]:
         """Return what was taken in and not told, by reason; each has its sense, and none goes uncounted.
@@ -99,6 +112,7 @@ class Intake:
         """Read from it no more; tell its stop unless STOP_PUMPING did."""
         if self._reader.link is link:
             self._tell_stop(link, reason, ts)
+            self.work.clear()
             self._reader.link = None
 
     def take(self, code: int, action: int, data: bytes, ts: int) -> None:
@@ -176,6 +190,13 @@ class Intake:
         else:
             self._complaints.add("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
 
+    def _count_read(self, table: str, fault: Exception) -> None:
+        """Count what went wrong with the read of a table."""
+        if isinstance(fault, LayoutError):
+            self._complaints.add("bad_record", f"table {table}: {fault}")
+        else:
+            self._complaints.add("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
+
     def _make_handlers(self) -> dict[int, Handler]:
         """Return what to do for each of the 17 pump codes."""
         trades, tables, messages = self.trades, self.tables, self.messages
@@ -227,6 +248,7 @@ class Intake:
 
     def _tell_stop(self, link: Link, reason: str, ts: int) -> None:
         """Publish session.stop once per session that had started."""
+        self.work.clear()
         if self._reader.live:
             self._reader.live = False
             self._emit_session("stop", _session_fields(link, LOST, reason), ts)

@@ -30,6 +30,8 @@ from mt4pump.session import ATTACH, CUT, DETACH, FINISH, REREAD, SELECT, STATE_C
 from mt4pump.wire import KINDS
 
 RECORDS_PER_WAKE_UP = 256
+LATE_CUTS_LIMIT = 64
+"""Requests for a cut that wait for the end of the first reads; beyond it the oldest is forgotten, and asks again."""
 IDLE_WAIT_S = 0.05
 """How late, at most, a new subscription is noticed when nothing happens."""
 LOOKS_AFTER_BEAT = 20
@@ -95,6 +97,7 @@ class Pump(Thread):
         self._finish_at_s = math.inf
         self._finished = False
         self.is_busy = self.has_parted = False
+        self._late_cuts: list[CutRequest] = []
 
     def finish(self, within_s: float) -> None:
         """Have the thread end, from any thread: once all that waits now is told, or when ``within_s`` have passed."""
@@ -119,7 +122,7 @@ class Pump(Thread):
     def _wake_up(self) -> None:
         """Take what waits, a bounded lot, then do the housekeeping that is due."""
         inbox = self._inbox
-        goes_on = self._intake.more_quotes or self._emitter.publisher.more_waiting
+        goes_on = self._intake.more_quotes or self._emitter.publisher.more_waiting or self._intake.work.is_due
         self.is_busy = False
         record = inbox.take_now() if goes_on else inbox.take(IDLE_WAIT_S)
         self.is_busy = True
@@ -134,10 +137,13 @@ class Pump(Thread):
         self._emitter.flush()
         if self._intake.more_quotes:
             self._take(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
+        if self._intake.work.is_busy:
+            self._go_on_comparing()
         now_s = time.monotonic()
         if now_s >= self._look_at_s:
             self._look_at_s = now_s + LOOK_EVERY_S
             self._look_after_subscribers()
+        self._answer_late_cuts()
         if now_s >= self._house_at_s:
             self._house_at_s = now_s + self._house_interval_s
             self._keep_house(now_s)
@@ -145,6 +151,17 @@ class Pump(Thread):
             self._beat()
         if now_s >= self._finish_at_s:
             self._finished = True
+
+    def _go_on_comparing(self) -> None:
+        """Compare tables for one slice; answer the cuts that waited for the first reads once those are done."""
+        self._guarded(self._intake.work.run)
+        self._emitter.flush()
+
+    def _answer_late_cuts(self) -> None:
+        if self._late_cuts and not self._intake.is_reading_baseline:
+            waiting, self._late_cuts = self._late_cuts, []
+            for request in waiting:
+                self._guarded(partial(self._cut, request))
 
     def _part(self) -> None:
         """Give up what still waits, counted, and say goodbye."""
@@ -224,6 +241,10 @@ class Pump(Thread):
         """Answer with the state at this moment: all that was taken so far is committed and published, nothing else."""
         if not request.is_open:  # who asked gave up
             return
+        if self._intake.is_reading_baseline:
+            self._late_cuts = [late for late in self._late_cuts if late.is_open][-LATE_CUTS_LIMIT + 1 :]
+            self._late_cuts.append(request)
+            return
         try:
             request.answer(self._cut_now(request.prefixes))
         except BaseException:
@@ -267,7 +288,7 @@ class Pump(Thread):
 
     def _tend_journal(self) -> None:
         journal, trades = self._journal, self._intake.trades
-        if journal is None:
+        if journal is None or self._intake.is_reading_baseline:  # the open orders are not known yet
             return
         self._emitter.flush()  # what waits has its offsets, and tending may change where they go on
         journal.tend(trades.open_orders)

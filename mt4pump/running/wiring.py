@@ -13,6 +13,9 @@ from mt4pump.query import QueryOptions
 from mt4pump.session import SessionPlan
 from mt4pump.settings import Settings
 
+COMPARISON_SLICE_S = 0.003
+"""How long the pump thread compares whole tables in one go, before it looks for events again."""
+
 
 def socket_options(settings: Settings) -> SocketOptions:
     """Return the publisher's part of the settings."""
@@ -66,6 +69,7 @@ def journal_options(settings: Settings) -> JournalOptions:
 def intake_options(settings: Settings) -> IntakeOptions:
     """Return the intake's part of the settings."""
     return IntakeOptions(
+        slice_s=COMPARISON_SLICE_S,
         encoding=settings.encoding,
         symbols=settings.symbols,
         user_fields=frozenset(settings.user_fields),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Works:
     journal: Journal | None = None
     taken_away: Callable[[], bool] = lambda: False
     anchored: int = 0
+    slice_s: float = math.inf
 
     def __post_init__(self) -> None:
         self.manager = FakeManager()
@@ -64,7 +66,7 @@ class Works:
         self.complaints = Complaints(logging.getLogger("test.pump"))
         durable = [kind.name for kind in KINDS.values() if kind.durable]
         self.emitter = Emitter(Encoder(EPOCH), self.publisher, self.journal, durable)
-        self.intake = Intake(self.emitter, IntakeOptions(), self.complaints)
+        self.intake = Intake(self.emitter, IntakeOptions(slice_s=self.slice_s), self.complaints)
         server_clock = ServerClock()
         self.pulse = Pulse(
             inbox=self.inbox,

@@ -1,0 +1,177 @@
+"""Comparing a table in slices, with records between them, publishes what comparing it at once does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt4pump import table_read, tables, trades
+from mt4pump.manager_api.codes import Transaction
+from mt4pump.manager_api.decode import Decoder, Fields
+from mt4pump.manager_api.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD
+from mt4pump.table_read import MarkedRows, TableRead
+from mt4pump.tables import Marks, Table
+from mt4pump.trades import TradeBook, TradeEvent
+
+ADD, UPDATE, DELETE = Transaction.ADD, Transaction.UPDATE, Transaction.DELETE
+TRADE, ONLINE, MARGIN = Decoder(TRADE_RECORD), Decoder(ONLINE_RECORD), Decoder(MARGIN_LEVEL)
+KEYS = st.integers(1, 12)
+ROWS = st.dictionaries(KEYS, st.integers(0, 3), max_size=12)
+RECORDS = st.lists(st.tuples(KEYS, st.sampled_from((ADD, UPDATE, DELETE)), st.integers(0, 3)), max_size=12)
+PLACES = st.lists(st.integers(0, 40), min_size=12, max_size=12)
+FAST = settings(max_examples=300, deadline=None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_steps() -> Iterator[None]:
+    """Have records come between any two keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (table_read, tables, trades):
+            patch.setattr(module, "ROWS_PER_STEP", 1)
+        for module in (tables, trades):
+            patch.setattr(module, "KEYS_PER_STEP", 1)
+        yield
+
+
+def trade(order: int, value: int) -> bytes:
+    pending = {"cmd": 2} if value == 3 else {"cmd": 0}
+    return TRADE_RECORD.pack({"order": order, "login": order, "sl": float(value), "symbol": b"EURUSD", **pending})
+
+
+def online(login: int, value: int) -> bytes:
+    return ONLINE_RECORD.pack({"login": login, "counter": value, "ip": value})
+
+
+def stepped(steps: Iterator[Any], acts: Iterable[tuple[int, Callable[[], None]]], take: Callable[[Any], None]) -> None:
+    """Go on step by step; each act happens at its step that may be left, or at the end."""
+    waiting = sorted(acts, key=lambda act: act[0])
+    for count, event in enumerate(steps, 1):
+        if event is not None:
+            take(event)
+            continue  # only at None may it be left
+        while waiting and waiting[0][0] <= count:
+            waiting.pop(0)[1]()
+    for _, act in waiting:
+        act()
+
+
+class Book:
+    """A book of orders, and what it published of each order, in order."""
+
+    def __init__(self, rows: dict[int, int]) -> None:
+        self.book = TradeBook()
+        self.book.prime(TRADE(trade(order, value)) for order, value in rows.items())
+        self.published: dict[int, list[tuple[int, str, Any]]] = {}
+
+    def publish(self, event: TradeEvent) -> None:
+        if not event.is_repeat:
+            self.published.setdefault(event.fields["order"], []).append((event.action, event.change, event.before))
+
+    def record(self, order: int, action: int, value: int) -> None:
+        for event in self.book.settle(order):
+            self.publish(event)
+        self.publish(self.book.apply(action, TRADE(trade(order, value))))
+
+    def compare(self, rows: dict[int, int], *, baseline: bool = False) -> Iterator[TradeEvent | None]:
+        array = b"".join(trade(order, value) for order, value in rows.items())
+        read = TableRead(array, TRADE_RECORD, "order", lambda row: TRADE(row)["order"])
+        return self.book.compare(read, TRADE, baseline=baseline)
+
+
+@FAST
+@given(known=ROWS, table=ROWS, records=RECORDS, places=PLACES, baseline=st.booleans())
+def test_orders_compared_in_slices(
+    known: dict[int, int], table: dict[int, int], records: list[Any], places: list[int], *, baseline: bool
+) -> None:
+    known = {} if baseline else known
+    whole, sliced = Book(known), Book(known)
+    for event in whole.compare(table, baseline=baseline):
+        if event is not None:
+            whole.publish(event)
+    for record in records:
+        whole.record(*record)
+    steps = sliced.compare(table, baseline=baseline)
+    acts = [
+        (place, lambda record=record: sliced.record(*record))
+        for place, record in zip(sorted(places), records, strict=False)
+    ]
+    stepped(steps, acts, sliced.publish)
+    assert sliced.published == whole.published
+    assert sliced.book.open == whole.book.open
+
+
+class Known:
+    """A table, and what was published of each of its keys, in order."""
+
+    def __init__(self, rows: dict[int, int]) -> None:
+        self.table = Table(ONLINE, "login")
+        list(self.table.reread(b"".join(online(*row) for row in rows.items())))
+        self.published: dict[int, list[tuple[str, Fields]]] = {}
+
+    def publish(self, event: Any) -> None:
+        if event is not None:
+            self.published.setdefault(event.fields["login"], []).append((event.action, event.fields))
+
+    def record(self, login: int, action: int, value: int) -> None:
+        row = online(login, value)
+        for event in self.table.settle(row):
+            self.publish(event)
+        self.publish(self.table.apply(action, row))
+
+
+@FAST
+@given(
+    known=ROWS,
+    table=ROWS,
+    twice=st.lists(st.tuples(KEYS, st.integers(4, 6)), max_size=4),
+    records=RECORDS,
+    places=PLACES,
+)
+def test_rows_compared_in_slices(
+    known: dict[int, int], table: dict[int, int], twice: list[tuple[int, int]], records: list[Any], places: list[int]
+) -> None:
+    array = b"".join(online(*row) for row in [*table.items(), *twice])
+    whole, sliced = Known(known), Known(known)
+    for event in whole.table.reread(array):
+        whole.publish(event)
+    for record in records:
+        whole.record(*record)
+    acts = [
+        (place, lambda record=record: sliced.record(*record))
+        for place, record in zip(sorted(places), records, strict=False)
+    ]
+    stepped(sliced.table.compare(array), acts, sliced.publish)
+    assert sliced.published == whole.published
+    assert {key: row[1] for key, row in sliced.table.copy().items()} == {
+        key: row[1] for key, row in whole.table.copy().items()
+    }
+
+
+@FAST
+@given(reads=st.lists(ROWS, min_size=1, max_size=4))
+def test_marks_are_found_without_decoding_every_row(reads: list[dict[int, int]]) -> None:
+    whole, sliced = Marks("login", "level_type"), Marks("login", "level_type")
+    rows_of = MarkedRows(MARGIN_LEVEL, "login", "level_type")
+    for read in reads:
+        array = b"".join(MARGIN_LEVEL.pack({"login": login, "level_type": level}) for login, level in read.items())
+        expected = list(whole.changes(MARGIN.many(array)))
+        found = rows_of.find(array, sliced.is_marked)
+        events = sliced.compare(row if row is None else MARGIN(row) for row in found)
+        assert [event for event in events if event is not None] == expected
+        assert sorted(row["login"] for row in sliced.marked()) == sorted(row["login"] for row in whole.marked())
+
+
+def test_a_first_read_that_was_given_up_begins_again_and_loses_nothing() -> None:
+    book = Book({})
+    steps = book.compare({1: 1, 2: 1}, baseline=True)
+    next(steps)
+    book.record(1, UPDATE, 2)
+    steps.close()  # type: ignore[attr-defined]
+    for event in book.compare({1: 2, 2: 2, 3: 1}, baseline=True):
+        assert event is None
+    assert sorted(book.book.open) == [1, 2, 3]
+    assert [change for _, change, _ in book.published[1]] == ["modified"]
