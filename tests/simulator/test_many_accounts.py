@@ -1,0 +1,76 @@
+"""A simulator of more accounts than have their margin levels counted live, in a whole daemon."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from mt4pump.client import ClientError, Query, Snapshot
+from mt4pump.manager_api.decode import Decoder
+from mt4pump.manager_api.layout import MARGIN_LEVEL
+from mt4pump.simulator.accounts import LIVE_LEVELS
+from mt4pump.simulator.options import SimulatorOptions
+from mt4pump.simulator.world import World
+from tests.bus import LIMIT_S
+from tests.live import running
+
+ACCOUNTS = LIVE_LEVELS + 500
+
+
+def levels(world: World) -> dict[int, int]:
+    return {row["login"]: row["level_type"] for row in Decoder(MARGIN_LEVEL).many(world.tables["margins"]())}
+
+
+def snapshot(query: Query) -> Snapshot:
+    """Ask until the pump has compared its first reads."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            return query.snapshot(["user.*", "trade.*"])
+        except ClientError as error:
+            if error.code != "busy" or time.monotonic() >= deadline_s:
+                raise
+
+
+def test_kept_margin_levels_are_of_those_with_positions_and_of_their_last_check() -> None:
+    world = World(SimulatorOptions(accounts=ACCOUNTS, seed=5, start_s=1_600_000_000.0))
+    assert levels(world).keys() == {account.login for account in world.accounts.all if account.positions}
+    world.walk(20_000, 1_600_000_000.0, 0.01, None)
+    kept = levels(world)
+    assert kept.keys() == {account.login for account in world.accounts.all if account.positions}
+    account = next(account for account in world.accounts.all if account.positions)
+    world.accounts.note_level(account)
+    assert account.margin_level() in world.tables["margins"]()
+
+
+def test_what_a_price_wakes_up_is_what_a_look_at_every_order_finds() -> None:
+    world = World(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
+    for start in range(0, 20_000, 500):
+        world.walk(500, 1_600_000_000.0 + start * 0.01, 0.01, None)
+        for instrument in world.market.instruments:
+            for order in world.book.by_instrument.get(instrument.name, {}).values():
+                if order.activation:
+                    continue
+                prices = (order.sl, order.tp) if order.is_position else (order.open_price,)
+                entries = {
+                    abs(price)
+                    for heap in (
+                        *(instrument.bid_lows, instrument.bid_highs),
+                        *(instrument.ask_lows, instrument.ask_highs),
+                    )
+                    for price, ticket in heap
+                    if ticket == order.order
+                }
+                assert {price for price in prices if price} <= entries
+
+
+def test_a_daemon_of_many_accounts_gives_one_whole_snapshot_while_events_flow(tmp_path: Path) -> None:
+    with running(tmp_path, b"session.", b"quote.", source="simulator", accounts=ACCOUNTS, rate=50) as run:
+        run.topic("session.start")
+        assert run.daemon.query_endpoint is not None
+        with Query(run.daemon.query_endpoint, timeout_s=LIMIT_S) as query:
+            found = snapshot(query)
+        users = {event.topic for event in found.events if event.kind == "user"}
+        assert len(users) >= ACCOUNTS
+        assert {event.body["login"] for event in found.events if event.kind == "trade"}
+        run.next(lambda message: message.topic.startswith("quote."))
