@@ -28,6 +28,8 @@ def test_the_publishers_options_are_the_settings_of_the_same_names() -> None:
         "tcp_keepalive_idle_s": 9,
         "ipv6": True,
         "linger_s": 0.3,
+        "max_connections": 70,
+        "max_connections_per_client": 7,
     }
     options = socket_options(settings(**chosen))
     assert {field.name: getattr(options, field.name) for field in fields(options)} == chosen
