@@ -46,7 +46,7 @@ client takes away the proof that nothing is missing at a heartbeat.
 
 What a daemon says is not believed blindly. Numbers are below 2^63, topics below 1 KiB, bodies within PROTOCOL 12,
 replies at most 64 MiB and 200,000 frames; a snapshot has its `SnapshotLimits`; every page must bring something new;
-128 MiB of events may wait for the journal; an interval between heartbeats counts as 60 seconds at most. Beyond that a
+128 MiB of events may wait for the journal; an interval between heartbeats above 60 s is not believed. Beyond that a
 `Query` raises `ClientError`, a subscriber drops the message (``malformed``) or asks again later (``query_failed``).
 
 Notices (``notices=True``, ``on_notice``; they are logged in any case):

@@ -40,6 +40,10 @@ def _is_seconds(value: object) -> bool:
     return value.__class__ in {int, float} and math.isfinite(value) and 0 <= value <= SECONDS_MAX
 
 
+def _is_interval(value: object) -> bool:
+    return value.__class__ in {int, float} and math.isfinite(value) and value >= 0
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= TEXT_MAX_CHARS
 
@@ -67,7 +71,7 @@ HEARTBEAT_CHECKS: Mapping[str, Check] = {
     "offset": is_count,
     "durable": _is_flag,
     "uptime_s": _is_seconds,
-    "interval_s": _is_seconds,
+    "interval_s": _is_interval,
     "last_quote_ts": is_count,
     "journal": _is_map,
     "slow_readers": _is_map,

@@ -142,9 +142,9 @@ class Watch:
 
     def _patience_s(self) -> float:
         interval_s = self._last.get("interval_s")
-        if not _is_number(interval_s):
+        if not (_is_number(interval_s) and interval_s <= INTERVAL_MAX_S):
             return self._silence_s
-        return max(self._silence_s, SILENT_BEATS * min(interval_s, INTERVAL_MAX_S))
+        return max(self._silence_s, SILENT_BEATS * interval_s)
 
     def _feed(self) -> list[Notice]:
         state = self._last.get("state") or ""

@@ -59,7 +59,7 @@ def test_an_event_with_an_impossible_number_is_dropped_and_the_next_one_comes(fi
     "fields",
     [
         *({"uptime_s": odd} for odd in (NAN, INF, -1.0, 1e300, "x")),
-        *({"interval_s": odd} for odd in (NAN, INF, -1, 1e300, "x", [1])),
+        *({"interval_s": odd} for odd in (NAN, INF, -1, "x", [1])),
         *({"offset": odd} for odd in ("x", -1, 1e300, 2**63)),
         *({"log": 5}, {"log": []}, {"state": {}}, {"server": 5}, {"version": []}, {"reason": {}}, {"durable": "x"}),
         *({"last_quote_ts": "x"}, {"last_quote_ts": NAN}, {"journal": "x"}, {"journal": {"unstored": "x"}}),
@@ -94,11 +94,14 @@ def test_a_topic_that_begins_like_a_heartbeat_waits_for_nothing() -> None:
     assert not desk.stream.hold
 
 
-@pytest.mark.parametrize("interval_s", [1e300, 1e9, INTERVAL_MAX_S])
-def test_no_interval_makes_a_dead_daemon_alive(interval_s: float) -> None:
+@pytest.mark.parametrize(
+    ("interval_s", "patience_s"), [(1e300, 5), (1e9, 5), (INTERVAL_MAX_S, SILENT_BEATS * INTERVAL_MAX_S)]
+)
+def test_no_interval_makes_a_dead_daemon_alive(interval_s: float, patience_s: float) -> None:
     desk = Desk("*").live()
     desk.take(desk.ledger.beat(interval_s=interval_s))
-    desk.now_s += SILENT_BEATS * INTERVAL_MAX_S + 1
+    assert desk.stream.watch.status(desk.now_s + patience_s - 1).alive
+    desk.now_s += patience_s + 1
     desk.stream.drained(desk.now_s)
     desk.collect()
     assert not desk.stream.watch.status(desk.now_s).alive
