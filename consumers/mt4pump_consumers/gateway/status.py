@@ -29,6 +29,7 @@ PUBLIC_TEXTS: Mapping[str, str] = {
     "lagging": "the gateway is behind",
     "caught_up": "the gateway is up to date again",
     "query_failed": "the daemon gave no answer to a query",
+    "malformed": "messages that no daemon sends were dropped",
     "refreshed": "last values were read anew, as events were lost; subscribe again for them",
 }
 """What clients without the right are told: the texts of the client library may name addresses, servers and logins."""

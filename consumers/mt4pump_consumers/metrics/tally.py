@@ -22,7 +22,7 @@ LATENCY_BUCKETS_S = (
 CHANGES = (*("opened", "placed", "activated", "modified", "closed", "cancelled", "balance", "credit", "deleted"),)
 NOTICES = (
     *("connected", "disconnected", "restarted", "gap", "healed", "lost", "not_whole", "silent", "alive"),
-    *("feed_lost", "feed_back", "lagging", "caught_up", "query_failed"),
+    *("feed_lost", "feed_back", "lagging", "caught_up", "query_failed", "malformed"),
 )
 KINDS_LIMIT = 64
 
