@@ -208,5 +208,6 @@ def test_the_memory_of_a_hundred_stalled_subscribers_is_what_the_formula_says() 
         process.stdin.close()
         assert process.wait(40) == 0
     assert slow >= 1
-    assert handles < growth < 1.5 * (handles + contents + buffers)
+    # What the process had freed before, as 100 handshakes' buffers, is used first and is no growth.
+    assert 0.9 * handles < growth < 1.5 * (handles + contents + buffers)
     assert growth < subscribers * sndhwm * body_bytes / 4  # a content is kept once, not once per subscriber
