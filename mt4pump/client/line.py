@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from mt4pump.client.checks import LARGE_BODY_MAX_BYTES
 from mt4pump.client.courier import Context
 from mt4pump.client.delivery import Frames
 from mt4pump.client.keys import ClientKeys
@@ -16,6 +15,8 @@ from mt4pump.client.stream import BEAT
 
 BATCH = 1_000
 """Messages read in one go, so that everything else gets its turn."""
+FRAME_MAX_BYTES = 256 * 2**20
+"""Far above what is believed: libzmq ends the connection of a longer one, and never makes it anew."""
 RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
 ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000
 REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -41,7 +42,7 @@ class Line:
         self._aligned = True
         self.socket = context.socket(zmq.SUB)
         self.socket.setsockopt(zmq.RCVHWM, rcvhwm)
-        self.socket.setsockopt(zmq.MAXMSGSIZE, LARGE_BODY_MAX_BYTES)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_MAX_BYTES)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_LIMIT_MS)
