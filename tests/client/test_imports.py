@@ -33,6 +33,7 @@ PURE = (
 ALSO = {
     "__init__.py": {"mt4pump.escaping", "mt4pump.flag", "mt4pump.notify", "mt4pump.standard_streams"},
     "console.py": {"mt4pump.bridge"},
+    "keys.py": {"mt4pump.private_files"},
     "position.py": {"mt4pump.private_files"},
 }
 """What one module alone may have: consumers import the client only, and are services, too."""
