@@ -10,24 +10,28 @@ import zmq
 
 from mt4pump import __version__
 from mt4pump.clock import wall_clock
-from mt4pump.complaints import Complaints
-from mt4pump.errors import StandstillError
+from mt4pump.errors import HangError
 from mt4pump.journal import Journal, JournalReader
-from mt4pump.publishing.connections import Connections
-from mt4pump.publishing.descriptors import Relief, limit_connections, raise_limit
-from mt4pump.pumping.emitter import Emitter
-from mt4pump.pumping.inbox import Inbox
-from mt4pump.pumping.intake import Intake
-from mt4pump.pumping.pulse import Pulse
-from mt4pump.pumping.pump import Pump, PumpOptions
-from mt4pump.pumping.state import CutRequest
-from mt4pump.query import QueryServer, Way
-from mt4pump.running.description import Description
-from mt4pump.running.epoch import next_epoch
-from mt4pump.running.instance import Instance
-from mt4pump.running.sources import Source
-from mt4pump.running.standstill import Standstill
-from mt4pump.running.wiring import (
+from mt4pump.log import FaultCounters
+from mt4pump.process.epoch import next_epoch
+from mt4pump.process.lock import DataFolderLock
+from mt4pump.process.watchdog import HangDetector
+from mt4pump.publisher.connections import Connections
+from mt4pump.publisher.descriptors import Relief, limit_connections, raise_limit
+from mt4pump.pump.dispatch import Dispatcher
+from mt4pump.pump.event_writer import EventWriter
+from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
+from mt4pump.pump.inbox import Inbox
+from mt4pump.pump.loop import Pump, PumpOptions
+from mt4pump.pump.snapshot import SnapshotRequest
+from mt4pump.query import QueryServer, YieldToPump
+from mt4pump.query.describe import Description
+from mt4pump.security import PlainGate, ZapAuthenticator
+from mt4pump.settings import Settings
+from mt4pump.supervisor import CUT, SELECT, Supervisor
+from mt4pump.wire import QUOTE, Encoder
+from mt4pump.wiring import (
+    Source,
     intake_options,
     journal_options,
     journal_path,
@@ -36,11 +40,6 @@ from mt4pump.running.wiring import (
     session_plan,
     socket_options,
 )
-from mt4pump.security import Gatekeeper, PlainGate
-from mt4pump.server_clock import ServerClock
-from mt4pump.session import CUT, SELECT, Supervisor
-from mt4pump.settings import Settings
-from mt4pump.wire import QUOTE, Encoder
 
 SUPERVISOR_STOP_S = 0.4
 PUMP_TELL_S, PUMP_END_S = 0.6, 0.8
@@ -67,11 +66,11 @@ class Daemon:
 
     def _build(self, settings: Settings, source: Source, undo: ExitStack) -> None:
         self._source = source
-        self._standstill = Standstill(settings.hang_timeout_s)
-        self._hang: StandstillError | None = None
+        self._standstill = HangDetector(settings.hang_timeout_s)
+        self._hang: HangError | None = None
         now_ns, anchor = wall_clock()
-        complaints = Complaints(log)
-        self._instance = undo.enter_context(Instance(settings.data_dir))
+        complaints = FaultCounters(log)
+        self._instance = undo.enter_context(DataFolderLock(settings.data_dir))
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
         self._journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
         if self._journal is not None:
@@ -79,7 +78,7 @@ class Daemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(self._context.destroy, 0)
         self._gate = (
-            Gatekeeper.of(self._context, settings, complaints)
+            ZapAuthenticator.of(self._context, settings, complaints)
             if settings.curve_secret_key
             else PlainGate.of(self._context, complaints)
         )
@@ -91,18 +90,18 @@ class Daemon:
         self.endpoint = publisher.endpoint
         self.inbox = Inbox(settings.inbox_limit, now_ns)
         encoder = Encoder(self.epoch, settings.topic_suffix)
-        self._emitter = emitter = Emitter(encoder, publisher, self._journal, settings.durable)
-        self._intake = intake = Intake(emitter, intake_options(settings), complaints)
+        self._emitter = emitter = EventWriter(encoder, publisher, self._journal, settings.durable)
+        self._intake = intake = Dispatcher(emitter, intake_options(settings), complaints)
         if self._journal is not None and self._journal.has_mirror:
             orders = self._journal.open_orders()
             if self._journal.durable:  # else they are read, and told, when the file opens again
                 intake.trades.recall(orders)
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
-        self._way = Way(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
+        self._way = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
         self._query = self._query_server(settings, server_clock)
         self._guard(publisher.connections, settings, complaints)
-        pulse = Pulse(
+        pulse = HeartbeatPublisher(
             inbox=self.inbox,
             emitter=emitter,
             intake=intake,
@@ -166,7 +165,7 @@ class Daemon:
             return {}
         return {**query.counts, "over_limit": query.counts.get("over_limit", 0) + query.connections.over_limit}
 
-    def _guard(self, published: Connections, settings: Settings, complaints: Complaints) -> None:
+    def _guard(self, published: Connections, settings: Settings, complaints: FaultCounters) -> None:
         """Limit the connections to what the system allows, and have the gate's thread hold the limits."""
         held = [published]
         if self._query is not None:
@@ -188,7 +187,7 @@ class Daemon:
         """Return the address that answers queries, if there is one."""
         return self._query.endpoint if self._query else None
 
-    def ask_cut(self, request: CutRequest) -> None:
+    def ask_cut(self, request: SnapshotRequest) -> None:
         """Have the pump thread cut its state between two events and answer ``request`` with it."""
         self.inbox.tell(CUT, request)
 

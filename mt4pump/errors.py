@@ -66,7 +66,7 @@ class ConnectionLost(ManagerError):
     """There is no session any more."""
 
 
-class StandstillError(PumpError):
+class HangError(PumpError):
     """A thread that must go on stands still; the text says which, for how long and where."""
 
 

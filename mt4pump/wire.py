@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from mt4pump.errors import FrameError
-from mt4pump.manager_api.codes import PumpCode
+from mt4pump.mt4.codes import PumpCode
 from mt4pump.unpacking import unpack
 
 PROTOCOL = 1

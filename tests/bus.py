@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgpack
 import zmq
 
-from mt4pump.publishing.publisher import Publisher, SocketOptions
+from mt4pump.publisher.publisher import Publisher, SocketOptions
 from mt4pump.wire import Body, decode_frames
 
 ANY_PORT = "tcp://127.0.0.1:*"

@@ -6,8 +6,8 @@ from collections import defaultdict, deque
 from threading import Event, get_ident
 
 from mt4pump.errors import ConnectionLost, ManagerError
-from mt4pump.manager_api.layout import SYMBOL_INFO
-from mt4pump.manager_api.manager import TABLES, Notify
+from mt4pump.mt4.layout import SYMBOL_INFO
+from mt4pump.mt4.manager import TABLES, Notify
 
 QUOTES_PER_CALL = 256
 
@@ -23,7 +23,7 @@ def lost(call: str = "Connect") -> ConnectionLost:
 
 
 class FakeManager:
-    """Implements `mt4pump.manager_api.manager.Manager`.
+    """Implements `mt4pump.mt4.manager.Manager`.
 
     ``failures[call]`` are raised by the next calls of that name, in order; an Event in ``holds[call]`` is waited for in
     it; ``calls`` are the names called, ``threads[call]`` the threads that did. ``notify`` is known once `pump` was

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.pumping.state import Cut
-from mt4pump.trades import ENDS, MODIFIED
+from mt4pump.pump.lifecycle import ENDS, MODIFIED
+from mt4pump.pump.snapshot import StateSnapshot
 from mt4pump.wire import COMMON_KEYS, OFFSET, Body
 
 NOT_OF_THE_ROW = frozenset({*COMMON_KEYS, OFFSET, "action", "change", "before", "synthetic", "snapshot"})
@@ -63,7 +63,7 @@ def place_of(kind: str, body: Mapping[str, Any]) -> tuple[str, Any] | None:
     return None if key is None else (kind, body[key])
 
 
-def rows_of(cut: Cut, kinds: Iterable[str] = (*KEYS, *MARKS, "session")) -> Rows:
+def rows_of(cut: StateSnapshot, kinds: Iterable[str] = (*KEYS, *MARKS, "session")) -> Rows:
     """Return the rows of the daemon's own cut in the same form."""
     folded, wanted = Folded(), set(kinds)
     for topic, packed in cut.rows:

@@ -21,7 +21,7 @@ def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def logging_put_back() -> Iterator[None]:
-    """Undo what `mt4pump.logs.configure` did to the process."""
+    """Undo what `mt4pump.log.configure` did to the process."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

@@ -10,9 +10,9 @@ from pathlib import Path
 import zmq
 
 from mt4pump.daemon import Daemon
-from mt4pump.running.sources import source_of
 from mt4pump.settings import load
 from mt4pump.wire import decode_frames
+from mt4pump.wiring import source_of
 from tests.bus import ANY_PORT, LIMIT_S, Message, context, last_words, subscriber
 
 PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for

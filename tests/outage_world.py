@@ -6,9 +6,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from mt4pump.manager_api.codes import TradeCommand, TradeState
-from mt4pump.manager_api.decode import Decoder, Fields
-from mt4pump.manager_api.layout import (
+from mt4pump.mt4.codes import TradeCommand, TradeState
+from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.mt4.layout import (
     CON_GROUP,
     CON_SYMBOL,
     MARGIN_LEVEL,
@@ -17,7 +17,7 @@ from mt4pump.manager_api.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.manager_api.record import Record
+from mt4pump.mt4.record import Record
 from tests.fake_manager import FakeManager
 
 Row = dict[str, Any]

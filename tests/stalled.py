@@ -8,7 +8,7 @@ import time
 import psutil
 import zmq
 
-from mt4pump.publishing.publisher import Publisher, SocketOptions
+from mt4pump.publisher.publisher import Publisher, SocketOptions
 
 
 def say(*words: object) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mt4pump.bench.pace import paced
 from mt4pump.bench.receiver import Received
 from mt4pump.bench.report import as_json, table
-from mt4pump.bench.runs import Case, Outcome
+from mt4pump.bench.runs import Case, Outcome, paced
 
 ROOT = Path(__file__).resolve().parent.parent
 

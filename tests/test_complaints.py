@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from mt4pump.complaints import QUIET_S, Complaints
+from mt4pump.log import QUIET_S, FaultCounters
 
 
 class Clock:
@@ -25,17 +25,19 @@ def _clock() -> Clock:
 
 
 @pytest.fixture(name="complaints")
-def _complaints(clock: Clock) -> Complaints:
-    return Complaints(logging.getLogger("test.complaints"), clock)
+def _complaints(clock: Clock) -> FaultCounters:
+    return FaultCounters(logging.getLogger("test.complaints"), clock)
 
 
-def test_the_first_of_a_kind_is_logged_at_once(complaints: Complaints, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_of_a_kind_is_logged_at_once(complaints: FaultCounters, caplog: pytest.LogCaptureFixture) -> None:
     complaints.add("read_error", "TradesGet failed")
     assert caplog.messages == ["read_error: TradesGet failed"]
     assert caplog.records[0].levelno == logging.WARNING
 
 
-def test_a_storm_is_counted_in_full_and_logged_once(complaints: Complaints, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_storm_is_counted_in_full_and_logged_once(
+    complaints: FaultCounters, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(1000):
         complaints.add("read_error", "again")
     assert complaints.counts == {"read_error": 1000}
@@ -43,7 +45,7 @@ def test_a_storm_is_counted_in_full_and_logged_once(complaints: Complaints, capl
 
 
 def test_the_next_line_says_how_many_went_by_in_silence(
-    complaints: Complaints, clock: Clock, caplog: pytest.LogCaptureFixture
+    complaints: FaultCounters, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):
         complaints.add("read_error", "a")
@@ -54,13 +56,15 @@ def test_the_next_line_says_how_many_went_by_in_silence(
     assert caplog.messages == ["read_error: a", "read_error: b (4 more since the last such line)", "read_error: c"]
 
 
-def test_one_kind_does_not_silence_another(complaints: Complaints, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_kind_does_not_silence_another(complaints: FaultCounters, caplog: pytest.LogCaptureFixture) -> None:
     complaints.add("read_error", "x")
     complaints.add("bad_record", "y")
     assert caplog.messages == ["read_error: x", "bad_record: y"]
     assert complaints.counts == {"read_error": 1, "bad_record": 1}
 
 
-def test_a_text_with_percent_signs_is_logged_as_it_is(complaints: Complaints, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_text_with_percent_signs_is_logged_as_it_is(
+    complaints: FaultCounters, caplog: pytest.LogCaptureFixture
+) -> None:
     complaints.add("read_error", ValueError("100%s of %d"))
     assert caplog.messages == ["read_error: 100%s of %d"]

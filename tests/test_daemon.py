@@ -11,12 +11,12 @@ import pytest
 
 from mt4pump.daemon import Daemon
 from mt4pump.errors import JournalError
-from mt4pump.journal.mirror import Mirror
-from mt4pump.running.sources import Source, source_of
+from mt4pump.journal.open_orders import OpenOrders
 from mt4pump.settings import load
+from mt4pump.wiring import Source, source_of
 from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.fake_manager import FakeManager
-from tests.pumping.works import TRADES, trade
+from tests.pump.works import TRADES, trade
 
 HUNG_SUPERVISOR = "a call into the Manager API did not come back and was left behind"
 HUNG_PUMP = "the pump thread hangs and was left behind: "
@@ -145,7 +145,7 @@ def test_open_orders_that_cannot_be_read_at_the_start_are_not_taken_for_none(
     with stopped(started(tmp_path, manager), Event()) as clean:
         assert clean
     with monkeypatch.context() as patch:
-        patch.setattr(Mirror, "rows", fail)
+        patch.setattr(OpenOrders, "rows", fail)
         daemon = made(tmp_path, manager)
     run(daemon, manager)
     until(lambda: daemon._intake.trades.book.open, "the table was read")

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode, Transaction
-from mt4pump.manager_api.layout import (
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.mt4.layout import (
     CON_GROUP,
     CON_PLUGIN,
     CON_SYMBOL,
@@ -24,7 +24,7 @@ from mt4pump.manager_api.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.manager_api.record import PUBLIC, Record
+from mt4pump.mt4.record import PUBLIC, Record
 from tests.bus import LIMIT_S, until
 from tests.live import PASSWORD, Running, running_dll
 from tests.vendor.control import NEWS_READABLE, SILENCE_LIMIT_S, Vendor

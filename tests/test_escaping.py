@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mt4pump.cli.heard import Event, Heard
+from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.screen import screen
 from mt4pump.cli.snapshot import table
-from mt4pump.cli.topics import TopicFilter
-from mt4pump.cli.words import human_event, json_event
-from mt4pump.escaping import one_line
-from mt4pump.json_line import json_line
-from mt4pump.logs import configure, fact
+from mt4pump.cli.stats import HeardEvent, StreamStats
+from mt4pump.cli.topic_filter import TopicFilter
+from mt4pump.log import configure, fact, json_line, one_line
 from mt4pump.wire import KINDS, Encoder
 from tests.hostile import HARMLESS, HOSTILE, SURROGATE, is_harmless
 from tests.isolation import logging_put_back
@@ -83,7 +81,7 @@ def test_a_log_line_is_harmless_wherever_the_text_stands(
 @every_hostile_text
 @pytest.mark.parametrize("kind", KINDS)
 def test_events_as_text_and_as_json_are_harmless_lines(text: str, kind: str) -> None:
-    event = Event(f"{kind}.{text}", body(text))
+    event = HeardEvent(f"{kind}.{text}", body(text))
     assert is_harmless(human_event(event))
     assert is_harmless(json_event(event))
     assert is_harmless(json_line(text))
@@ -92,14 +90,14 @@ def test_events_as_text_and_as_json_are_harmless_lines(text: str, kind: str) -> 
 
 @every_hostile_text
 def test_the_tables_of_snapshot_and_tail_are_harmless(text: str) -> None:
-    heard = Heard(TopicFilter([]), 0.0)
+    heard = StreamStats(TopicFilter([]), 0.0)
     encoder = Encoder(1)
     encodable = text.encode("utf-8", "replace").decode()
     for topic in (f"news.{encodable}", "heartbeat"):
         heard.take([topic.encode(), encoder.body({**body(encodable), "dropped": encodable}, 1, 1)], 1.0)
     drawn = io.StringIO()
     console = Console(file=drawn, width=300, color_system=None)
-    console.print(table([Event(f"news.{text}", body(text))]))
+    console.print(table([HeardEvent(f"news.{text}", body(text))]))
     console.print(screen(heard, "tcp://127.0.0.1:5556", 2.0, 40))
     assert all(map(is_harmless, drawn.getvalue().removesuffix("\n").split("\n")))
 
@@ -108,4 +106,4 @@ def test_one_function_escapes_for_every_program() -> None:
     import mt4pump.client  # noqa: PLC0415 - what consumers have
 
     assert mt4pump.client.one_line is one_line
-    assert sys.modules["mt4pump.logs"].one_line is one_line
+    assert sys.modules["mt4pump.log"].one_line is one_line

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from mt4pump.flag import Flag
+from mt4pump.process.signals import SignalSafeEvent
 
 LIMIT_S = 60.0
 STORM = """
 import signal
-from mt4pump.flag import Flag
+from mt4pump.process.signals import Flag
 
 flag, met = Flag(), 0
 signal.signal(signal.SIGALRM, lambda *_: flag.set())
@@ -28,7 +28,7 @@ print("met")
 
 
 def test_it_is_what_it_was_set_to_and_may_be_set_and_taken_back_again_and_again() -> None:
-    flag = Flag()
+    flag = SignalSafeEvent()
     for _ in range(3):
         assert not flag.is_set()
         assert not flag.wait(0)
@@ -41,12 +41,12 @@ def test_it_is_what_it_was_set_to_and_may_be_set_and_taken_back_again_and_again(
 
 def test_a_wait_ends_by_itself_when_nobody_sets_it() -> None:
     began_s = time.monotonic()
-    assert not Flag().wait(0.01)
+    assert not SignalSafeEvent().wait(0.01)
     assert time.monotonic() - began_s >= 0.01
 
 
 def test_one_set_wakes_all_who_wait_without_a_limit() -> None:
-    flag = Flag()
+    flag = SignalSafeEvent()
     waiting = [threading.Thread(target=flag.wait) for _ in range(5)]
     for thread in waiting:
         thread.start()
@@ -57,7 +57,7 @@ def test_one_set_wakes_all_who_wait_without_a_limit() -> None:
 
 
 def test_a_wake_up_that_was_taken_back_meanwhile_is_none() -> None:
-    flag = Flag()
+    flag = SignalSafeEvent()
     flag.set()
     flag._on = False  # as if `clear` stood between its two steps in another thread
     assert not flag.wait(0)

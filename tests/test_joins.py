@@ -13,9 +13,9 @@ import pytest
 import zmq
 
 from mt4pump.client import Event, Subscriber
-from mt4pump.pumping.state import Cut, CutRequest
+from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
+from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.simulator.server import Simulator
-from mt4pump.trades import COMPUTED_LOCALLY
 from mt4pump.wire import KINDS, decode_frames
 from tests.bus import LIMIT_S, context, subscriber
 from tests.folding import Folded, Rows, differences, rows_of
@@ -62,9 +62,9 @@ def _market(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield Market(run, request.param)
 
 
-def own_cut(run: Running) -> Cut:
+def own_cut(run: Running) -> StateSnapshot:
     """Return the state as the pump thread has it now."""
-    request = CutRequest((b"",))
+    request = SnapshotRequest((b"",))
     run.daemon.ask_cut(request)
     cut = request.wait(WAIT_S)
     assert cut is not None
@@ -82,10 +82,12 @@ def is_before(name: str, body: dict[str, Any], cut: Any, seqs: dict[str, int]) -
     return bool(body["seq"] <= seqs.get(name, 0))
 
 
-def compare(state: Folded, truth: Cut, topics: Iterable[str], ignored: frozenset[str] = frozenset()) -> list[str]:
+def compare(
+    state: Folded, truth: StateSnapshot, topics: Iterable[str], ignored: frozenset[str] = frozenset()
+) -> list[str]:
     """Return in what a joined state differs from the daemon's own, in the topics that were joined."""
     rows = [row for row in truth.rows if wants(row.topic.decode(), topics)]
-    wanted = Cut(truth.epoch, truth.log, truth.offset, truth.offsets, truth.ts, truth.seqs, rows)
+    wanted = StateSnapshot(truth.epoch, truth.log, truth.offset, truth.offsets, truth.ts, truth.seqs, rows)
     return differences(without(state.rows, ignored), without(rows_of(wanted), ignored))
 
 
@@ -192,7 +194,7 @@ def client_join(market: Market, topics: Iterable[str], random: Random) -> list[s
     """Join by `Subscriber`; return in what we differ from the daemon at one later moment."""
     run, topics, more = market.run, list(topics), random.randint(*LIVE_EVENTS)
     taken: list[Event] = []
-    truth: Cut | None = None
+    truth: StateSnapshot | None = None
     beats = 0
     deadline_s = time.monotonic() + WAIT_S
     with Subscriber(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.json_line import DEPTH_MAX, TOO_DEEP, json_line
+from mt4pump.log import DEPTH_MAX, TOO_DEEP, json_line
 
 
 @pytest.mark.parametrize(

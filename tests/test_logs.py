@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.logs import StderrHandler, configure, fact, lost_lines
+from mt4pump.log import StderrHandler, configure, fact, lost_lines
 from tests.isolation import logging_put_back
 
 __all__ = ["logging_put_back"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.notify import Notifier
+from mt4pump.process.systemd import Notifier
 from tests.deploy.notify_socket import NotifySocket, notify_socket
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="there is no systemd, and no Unix socket, on Windows")

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from mt4pump.complaints import Complaints
 from mt4pump.journal import Journal, JournalOptions
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.pumping.emitter import Emitter
-from mt4pump.pumping.intake import Intake, IntakeOptions
-from mt4pump.session import Link
-from mt4pump.trades import COMPUTED_LOCALLY
+from mt4pump.log import FaultCounters
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
+from mt4pump.pump.event_writer import EventWriter
+from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
+from mt4pump.supervisor import ManagerSession
 from mt4pump.wire import KINDS, Encoder
 from tests.bus import Bus, Message, context
 from tests.fake_manager import FakeManager
@@ -50,13 +50,13 @@ class Life:
         self.ts = number * 1_000_000
         self.journal = Journal(folder / "journal.sqlite3", JournalOptions(identity="one"), self._now)
         encoder = Encoder(EPOCH + number)
-        self.emitter = Emitter(encoder, bus.publisher, self.journal, DURABLE)
-        self.complaints = Complaints(logging.getLogger("test.outages"))
-        self.intake = Intake(self.emitter, IntakeOptions(), self.complaints)
+        self.emitter = EventWriter(encoder, bus.publisher, self.journal, DURABLE)
+        self.complaints = FaultCounters(logging.getLogger("test.outages"))
+        self.intake = Dispatcher(self.emitter, DispatcherOptions(), self.complaints)
         if self.journal.has_mirror:
             self.intake.trades.recall(self.journal.open_orders())
         self.manager = FakeManager()
-        self.link = Link(self.manager, "one:443", 7)
+        self.link = ManagerSession(self.manager, "one:443", 7)
 
     def _now(self) -> int:
         self.ts += 1
@@ -66,7 +66,7 @@ class Life:
         """Begin a session on the server as it is now; return what that told."""
         self.manager = FakeManager()
         world.fill(self.manager)
-        self.link = Link(self.manager, "one:443", 7)
+        self.link = ManagerSession(self.manager, "one:443", 7)
         self.intake.attach(self.link)
         return self.take(PumpCode.START_PUMPING)
 

@@ -14,8 +14,8 @@ import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Event, Query, Subscriber
 from mt4pump.daemon import Daemon
-from mt4pump.manager_api.codes import PumpCode, Transaction
-from mt4pump.manager_api.layout import (
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.mt4.layout import (
     CON_GROUP,
     CON_SYMBOL,
     MARGIN_LEVEL,
@@ -25,10 +25,10 @@ from mt4pump.manager_api.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.running.sources import Source
 from mt4pump.security.keys import KeyPair, new_pair
 from mt4pump.settings import load
 from mt4pump.wire import KINDS, decode_frames
+from mt4pump.wiring import Source
 from tests.bus import ANY_PORT, context, until
 from tests.fake_manager import FakeManager
 from tests.security.keyring import Keyring

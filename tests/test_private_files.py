@@ -23,8 +23,8 @@ from mt4pump.private_files import (
     replace_file,
     replaceable_parent,
 )
+from mt4pump.process.lock import DataFolderLock
 from mt4pump.recording import RecordingWriter
-from mt4pump.running.instance import Instance
 from tests.journal.making import add, opened
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has ACLs instead of modes")
@@ -141,9 +141,9 @@ def test_a_recording_is_private(tmp_path: Path, *, overwrite: bool) -> None:
 
 def test_a_new_data_folder_and_what_is_in_it_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "data"
-    Instance(folder).close()
+    DataFolderLock(folder).close()
     (folder / "daemon.lock").chmod(0o666)
-    with Instance(folder):
+    with DataFolderLock(folder):
         assert (mode(folder), mode(folder.parent)) == (0o700, 0o700)
         assert {mode(each) for each in folder.iterdir()} == {0o600}
 
@@ -154,16 +154,16 @@ def test_a_data_folder_that_everybody_may_write_to_is_refused(tmp_path: Path, bi
     folder.mkdir()
     folder.chmod(bits)
     with pytest.raises(StartError, match=f"data_dir {folder} may be written to by every user.*chmod o-w {folder}"):
-        Instance(folder)
+        DataFolderLock(folder)
     assert list(folder.iterdir()) == []
     folder.chmod(0o770)
-    Instance(folder).close()
+    DataFolderLock(folder).close()
 
 
 def test_a_data_folder_that_everybody_may_replace_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parent = tmp_path / "open"
     parent.mkdir(0o777)
-    Instance(parent / "data").close()
+    DataFolderLock(parent / "data").close()
     assert f"can be replaced by every user of this machine: chmod o-w {parent}" in caplog.text
     assert replaceable_parent(parent / "data") == parent
     parent.chmod(0o1777)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mt4pump import quotes as quotes_module
-from mt4pump.manager_api.decode import ansi_text
-from mt4pump.manager_api.layout import SYMBOL_INFO
-from mt4pump.quotes import FIRST, SLOT_LIMIT, EmitQuote, QuoteStream, Slot, quote_fields
-from mt4pump.server_clock import AGREEMENTS, ServerClock
+from mt4pump.mt4.decode import ansi_text
+from mt4pump.mt4.layout import SYMBOL_INFO
+from mt4pump.pump import quotes as quotes_module
+from mt4pump.pump.heartbeat import AGREEMENTS, ServerClock
+from mt4pump.pump.quotes import FIRST, SLOT_LIMIT, EmitQuote, QuoteStream, SymbolState, quote_fields
 from mt4pump.wire import Encoder
 
 EPOCH = 1_700_000_000_000
@@ -170,7 +170,7 @@ def test_only_the_first_quote_with_a_longer_seq_takes_the_slow_way(monkeypatch: 
 
 
 def _watching(real: Callable[..., bytes], seen: list[int]) -> Callable[..., bytes]:
-    def other_body(self: QuoteStream, slot: Slot, values: tuple[Any, ...], seq: int, ts: int) -> bytes:
+    def other_body(self: QuoteStream, slot: SymbolState, values: tuple[Any, ...], seq: int, ts: int) -> bytes:
         seen.append(seq)
         return real(self, slot, values, seq, ts)
 
@@ -339,7 +339,7 @@ def test_one_symbol_with_a_time_far_in_the_future_does_not_hide_the_others() -> 
 
 
 def test_a_slot_knows_its_topic_before_its_first_quote() -> None:
-    slot = Slot("EURUSD", 5, EPOCH, "")
+    slot = SymbolState("EURUSD", 5, EPOCH, "")
     assert (slot.topic, slot.seq, slot.wanted) == (b"quote.EURUSD", 0, False)
 
 

@@ -57,7 +57,7 @@ OWNERS = {
     "mt4pump.bridge": ("bridge/", "running/sources.py", "running/signals.py", "client/console.py", "cli/"),
     "mt4pump.simulator": ("simulator/", "running/sources.py", "settings/values.py", "cli/"),
     "mt4pump.daemon": ("running/program.py", "cli/", "bench/"),
-    "mt4pump.running": ("running/", "daemon.py", "cli/", "bench/", "demo/", "service/"),
+    "mt4pump.process": ("running/", "daemon.py", "cli/", "bench/", "demo/", "service/"),
     "mt4pump.client": ("client/", "cli/"),
     "mt4pump.cli": ("cli/", "__main__.py"),
     "mt4pump.bench": ("bench/", "cli/"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.server_clock import AGREEMENTS, LARGEST_OFFSET_S, ServerClock
+from mt4pump.pump.heartbeat import AGREEMENTS, LARGEST_OFFSET_S, ServerClock
 
 UTC_S = 1_700_000_123
 HOUR_S = 3600

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mt4pump.errors import LibraryError, LoginError, StartError
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.manager import Manager
-from mt4pump.pumping.inbox import Inbox
-from mt4pump.session import (
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.manager import Manager
+from mt4pump.pump.inbox import Inbox
+from mt4pump.supervisor import (
     ATTACH,
     CONNECTING,
     DETACH,
@@ -23,7 +23,7 @@ from mt4pump.session import (
     PUMPING,
     STATE_CHANGED,
     STOPPING,
-    Link,
+    ManagerSession,
     SessionPlan,
     SessionStatus,
     Supervisor,
@@ -68,7 +68,7 @@ class Stage:
         self.refuse_to_make: list[Exception] = []
         self.words: list[tuple[int, Any]] = []
         self.statuses: list[SessionStatus] = []
-        self.links: list[Link] = []
+        self.links: list[ManagerSession] = []
         self.supervisor = Supervisor(self._make, self.inbox, plan, self.clock)
         self._enter = self.supervisor._enter
         self.supervisor._enter = self._record_state  # type: ignore[method-assign]
@@ -93,17 +93,17 @@ class Stage:
             if code == ATTACH:
                 self.links.append(payload)
 
-    def attached(self, number: int = 0) -> Link:
+    def attached(self, number: int = 0) -> ManagerSession:
         """Wait for the session of manager ``number``, from 0, and return its link."""
 
-        def there() -> list[Link]:
+        def there() -> list[ManagerSession]:
             self.listen()
             return [link for link in self.links if link.manager in self.managers[number : number + 1]]
 
         until(there, f"session of manager {number} attached")
         return there()[0]
 
-    def pumping(self, number: int = 0) -> Link:
+    def pumping(self, number: int = 0) -> ManagerSession:
         """Have the session of manager ``number`` start, as the pump thread would, and wait until it pumps."""
         link = self.attached(number)
         link.tell_started()
@@ -135,7 +135,7 @@ class Stage:
         return [status.state for status in self.statuses]
 
     @property
-    def detached(self) -> list[tuple[Link, str]]:
+    def detached(self) -> list[tuple[ManagerSession, str]]:
         """Return link and reason of each session given up."""
         return [payload for code, payload in self.words if code == DETACH]
 
@@ -387,7 +387,7 @@ def test_a_failing_close_is_told_and_the_next_session_begins(stage: Stage, caplo
 def test_failures_in_a_row_wait_longer_and_longer_up_to_the_bound(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mt4pump.session.back_off_s", lambda attempt, _plan: float(attempt))
+    monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
     monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
     stage.prepare = failing("connect", lost(), *range(5))
     begin(stage)
@@ -404,7 +404,7 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
     next_attempt: float,
 ) -> None:
     """The attempt that follows a lasting session is the first again; a flapping one is not."""
-    monkeypatch.setattr("mt4pump.session.back_off_s", lambda attempt, _plan: float(attempt))
+    monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
     monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
     stage.prepare = failing("connect", lost(), 0, 2)
     begin(stage, reconnect_delay_max_s=60.0)

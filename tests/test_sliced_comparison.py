@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump import table_read, tables, trades
-from mt4pump.manager_api.codes import Transaction
-from mt4pump.manager_api.decode import Decoder, Fields
-from mt4pump.manager_api.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD
-from mt4pump.table_read import MarkedRows, TableRead
-from mt4pump.tables import Marks, Table
-from mt4pump.trades import TradeBook, TradeEvent
+from mt4pump.mt4.codes import Transaction
+from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.mt4.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD
+from mt4pump.pump import lifecycle as trades
+from mt4pump.pump import table_diff as tables
+from mt4pump.pump import table_read
+from mt4pump.pump.lifecycle import OrderStates, TradeChange
+from mt4pump.pump.table_diff import FlagTable, Table
+from mt4pump.pump.table_read import MarkedRows, TableRead
 
 ADD, UPDATE, DELETE = Transaction.ADD, Transaction.UPDATE, Transaction.DELETE
 TRADE, ONLINE, MARGIN = Decoder(TRADE_RECORD), Decoder(ONLINE_RECORD), Decoder(MARGIN_LEVEL)
@@ -63,11 +65,11 @@ class Book:
     """A book of orders, and what it published of each order, in order."""
 
     def __init__(self, rows: dict[int, int]) -> None:
-        self.book = TradeBook()
+        self.book = OrderStates()
         self.book.prime(TRADE(trade(order, value)) for order, value in rows.items())
         self.published: dict[int, list[tuple[int, str, Any]]] = {}
 
-    def publish(self, event: TradeEvent) -> None:
+    def publish(self, event: TradeChange) -> None:
         if not event.is_repeat:
             self.published.setdefault(event.fields["order"], []).append((event.action, event.change, event.before))
 
@@ -76,7 +78,7 @@ class Book:
             self.publish(event)
         self.publish(self.book.apply(action, TRADE(trade(order, value))))
 
-    def compare(self, rows: dict[int, int], *, baseline: bool = False) -> Iterator[TradeEvent | None]:
+    def compare(self, rows: dict[int, int], *, baseline: bool = False) -> Iterator[TradeChange | None]:
         array = b"".join(trade(order, value) for order, value in rows.items())
         read = TableRead(array, TRADE_RECORD, "order", lambda row: TRADE(row)["order"])
         return self.book.compare(read, TRADE, baseline=baseline)
@@ -154,7 +156,7 @@ def test_rows_compared_in_slices(
 @FAST
 @given(reads=st.lists(ROWS, min_size=1, max_size=4))
 def test_marks_are_found_without_decoding_every_row(reads: list[dict[int, int]]) -> None:
-    whole, sliced = Marks("login", "level_type"), Marks("login", "level_type")
+    whole, sliced = FlagTable("login", "level_type"), FlagTable("login", "level_type")
     rows_of = MarkedRows(MARGIN_LEVEL, "login", "level_type")
     for read in reads:
         array = b"".join(MARGIN_LEVEL.pack({"login": login, "level_type": level}) for login, level in read.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.symbols import SymbolFilter
+from mt4pump.pump.tables import SymbolFilter
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import LayoutError
-from mt4pump.manager_api.codes import Transaction
-from mt4pump.manager_api.decode import Decoder, Fields
-from mt4pump.manager_api.layout import ONLINE_RECORD, USER_RECORD
-from mt4pump.tables import Marks, Table, fingerprint
+from mt4pump.mt4.codes import Transaction
+from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.mt4.layout import ONLINE_RECORD, USER_RECORD
+from mt4pump.pump.table_diff import FlagTable, Table, fingerprint
 
 ADD, DELETE, UPDATE, CHANGE_GRP = Transaction
 
@@ -198,7 +198,7 @@ def test_a_row_that_came_back_after_the_read_told_its_end_ends_anew() -> None:
 
 
 def test_ends_that_reads_told_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mt4pump.tables.ENDED_LIMIT", 1)
+    monkeypatch.setattr("mt4pump.pump.table_diff.ENDED_LIMIT", 1)
     made = table(online(1), online(2))
     assert len(told(made)) == 2
     assert sorted(bool(made.apply(DELETE, online(login))) for login in (1, 2)) == [False, True]
@@ -248,7 +248,7 @@ def test_rows_that_did_not_change_are_not_decoded_again(monkeypatch: pytest.Monk
 def test_two_rows_with_one_fingerprint_are_still_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hash has 32 bits on 32-bit Python: in a table of 100,000 accounts two rows may well share one."""
     alike = {online(1), online(2, "vip")}
-    monkeypatch.setattr("mt4pump.tables.hash", lambda row: 1 if row in alike else hash(row), raising=False)
+    monkeypatch.setattr("mt4pump.pump.table_diff.hash", lambda row: 1 if row in alike else hash(row), raising=False)
     made = table(online(1), online(2))
     assert told(made, online(1), online(2, "vip")) == [("update", 2, "vip")]
 
@@ -313,14 +313,14 @@ def marked(*levels: tuple[int, int]) -> list[Fields]:
     return [{"login": login, "level_type": level, "equity": 1.0} for login, level in levels]
 
 
-def changes(marks: Marks, *levels: tuple[int, int]) -> list[tuple[str, int, int]]:
+def changes(marks: FlagTable, *levels: tuple[int, int]) -> list[tuple[str, int, int]]:
     return [
         (event.action, event.fields["login"], event.fields["level_type"]) for event in marks.changes(marked(*levels))
     ]
 
 
 def test_marks_that_came_changed_and_went_are_told_once() -> None:
-    marks = Marks("login", "level_type")
+    marks = FlagTable("login", "level_type")
     assert changes(marks, (1, 0), (2, 1)) == [("add", 2, 1)]
     assert changes(marks, (1, 0), (2, 1)) == []
     assert changes(marks, (1, 1), (2, 2)) == [("add", 1, 1), ("update", 2, 2)]
@@ -329,13 +329,13 @@ def test_marks_that_came_changed_and_went_are_told_once() -> None:
 
 
 def test_a_marked_row_that_left_the_table_lost_its_mark() -> None:
-    marks = Marks("login", "level_type")
+    marks = FlagTable("login", "level_type")
     changes(marks, (1, 2))
     assert list(marks.changes([])) == [("delete", {"login": 1, "level_type": 0, "equity": 1.0})]
     assert changes(marks) == []
 
 
 def test_a_negative_mark_is_a_mark() -> None:
-    marks = Marks("login", "level_type")
+    marks = FlagTable("login", "level_type")
     assert changes(marks, (1, -1)) == [("add", 1, -1)]
     assert changes(marks, (1, 1)) == [("update", 1, 1)]

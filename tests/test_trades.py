@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.manager_api.codes import TradeCommand, TradeState, Transaction
-from mt4pump.manager_api.decode import Decoder, Fields
-from mt4pump.manager_api.layout import TRADE_RECORD
-from mt4pump.trades import (
+from mt4pump.mt4.codes import TradeCommand, TradeState, Transaction
+from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.mt4.layout import TRADE_RECORD
+from mt4pump.pump.lifecycle import (
     CHANGES,
     CLOSED,
     COMPUTED_LOCALLY,
     ENDED_LIMIT,
     ENDS,
-    TradeBook,
-    TradeEvent,
+    OrderStates,
+    TradeChange,
     classify,
     difference,
     is_nan,
@@ -263,7 +263,7 @@ def same(one: object, other: object) -> bool:
 
 @pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
 def test_every_event_is_called_what_it_is_and_says_what_changed(steps: list[Step]) -> None:
-    book = TradeBook()
+    book = OrderStates()
     for step in steps:
         event = book.apply(step.action, record(step.values))
         assert (event.action, event.change) == (step.action, step.change)
@@ -277,7 +277,7 @@ def test_every_event_is_called_what_it_is_and_says_what_changed(steps: list[Step
 
 @pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
 def test_the_book_holds_an_order_just_as_long_as_it_is_open(steps: list[Step]) -> None:
-    book = TradeBook()
+    book = OrderStates()
     for step in steps:
         event = book.apply(step.action, record(step.values))
         assert not (event.change in ENDS and event.fields["order"] in book.open)
@@ -292,23 +292,23 @@ def test_every_change_there_is_has_a_case() -> None:
 
 @pytest.mark.parametrize("values", [BUY | ERASED, {"order": 1}], ids=["login only", "wiped clean"])
 def test_an_erased_record_keeps_the_login_that_the_book_knows(values: Values) -> None:
-    book = TradeBook()
+    book = OrderStates()
     book.apply(ADD, record(BUY))
     assert book.apply(UPDATE, record(values)).fields["login"] == 100
 
 
 def test_an_erased_record_keeps_the_login_that_its_end_was_told_with() -> None:
-    book = TradeBook()
+    book = OrderStates()
     book.apply(DELETE, record(BUY | SHUT))
     assert book.apply(UPDATE, record(BUY | SHUT | ERASED)).fields["login"] == 100
 
 
 def test_an_erased_stranger_has_login_0() -> None:
-    assert TradeBook().apply(UPDATE, record(LIMIT | ERASED)).fields["login"] == 0
+    assert OrderStates().apply(UPDATE, record(LIMIT | ERASED)).fields["login"] == 0
 
 
 def test_one_close_is_told_once_however_the_record_is_deleted_afterwards() -> None:
-    book = TradeBook()
+    book = OrderStates()
     book.apply(ADD, record(BUY))
     told = [book.apply(UPDATE, record(BUY | SHUT)).change]
     told.append(book.apply(UPDATE, record(BUY | SHUT | ERASED)).change)
@@ -317,13 +317,13 @@ def test_one_close_is_told_once_however_the_record_is_deleted_afterwards() -> No
 
 
 def test_ended_orders_are_remembered_up_to_a_bound() -> None:
-    book = TradeBook()
+    book = OrderStates()
     last = record(BUY | SHUT)
     for order in range(ENDED_LIMIT + 1):
         book.apply(DELETE, {**last, "order": order})
     assert len(book._ended) == ENDED_LIMIT
     assert book.apply(DELETE, {**last, "order": 1}).change == "modified"
-    assert book.apply(DELETE, {**last, "order": 0}) == TradeEvent(DELETE, "closed", {**last, "order": 0}, None)
+    assert book.apply(DELETE, {**last, "order": 0}) == TradeChange(DELETE, "closed", {**last, "order": 0}, None)
 
 
 @pytest.mark.parametrize("state", TradeState)
@@ -338,7 +338,7 @@ def test_every_combination_has_a_change(action: int, cmd: int, state: int) -> No
 
 
 def test_a_command_beyond_the_table_is_an_order_like_any_other() -> None:
-    assert TradeBook().apply(ADD, record(BUY | {"cmd": 99})).change == "opened"
+    assert OrderStates().apply(ADD, record(BUY | {"cmd": 99})).change == "opened"
 
 
 def test_a_difference_names_the_old_values_and_nan_equals_nan() -> None:
@@ -350,7 +350,7 @@ def test_a_difference_names_the_old_values_and_nan_equals_nan() -> None:
 # Repeats
 
 
-def repeats(book: TradeBook, *steps: tuple[int, Values]) -> list[bool]:
+def repeats(book: OrderStates, *steps: tuple[int, Values]) -> list[bool]:
     """Return of each record whether it is a repeat."""
     return [book.apply(action, record(values)).is_repeat for action, values in steps]
 
@@ -419,14 +419,14 @@ def test_a_stale_record_with_what_was_published_is_a_repeat() -> None:
 # Whole tables
 
 
-def primed(*rows: Values) -> TradeBook:
+def primed(*rows: Values) -> OrderStates:
     """Return a book that read these rows at the first START."""
-    book = TradeBook()
+    book = OrderStates()
     book.prime([record(row) for row in rows])
     return book
 
 
-def reconciled(book: TradeBook, *rows: Values) -> list[tuple[int, str, int, Fields | None]]:
+def reconciled(book: OrderStates, *rows: Values) -> list[tuple[int, str, int, Fields | None]]:
     """Return order, change, action and ``before`` of what a table read tells."""
     events = list(book.reconcile([record(row) for row in rows]))
     return [(event.fields["order"], event.change, event.action, event.before) for event in events]
@@ -444,7 +444,7 @@ def test_the_same_table_tells_nothing() -> None:
 @pytest.mark.parametrize(("row", "change"), [(BUY, "closed"), (LIMIT, "cancelled")], ids=["order", "pending"])
 def test_an_order_that_is_gone_ended_and_is_told_with_its_last_record(row: Values, change: str) -> None:
     book = primed(row)
-    assert list(book.reconcile([])) == [TradeEvent(DELETE, change, record(row), {})]
+    assert list(book.reconcile([])) == [TradeChange(DELETE, change, record(row), {})]
     assert book.open == {}
 
 
@@ -512,7 +512,7 @@ def test_an_add_and_a_table_bring_back_an_order_that_a_table_lacked() -> None:
     assert book.open.keys() == {1}
 
 
-def caught_up(book: TradeBook, silent: set[int], *before: Values) -> list[tuple[int, str, Fields | None]]:
+def caught_up(book: OrderStates, silent: set[int], *before: Values) -> list[tuple[int, str, Fields | None]]:
     """Return order, change and ``before`` of what is told when an earlier life's orders get known late."""
     events = list(book.catch_up([record(row) for row in before], silent))
     return [(event.fields["order"], event.change, event.before) for event in events]
@@ -603,7 +603,7 @@ table_rows = st.lists(
 def test_a_table_read_twice_tells_nothing_the_second_time_and_the_book_equals_its_open_orders(
     events: list[tuple[int, Values]], rows: list[Values]
 ) -> None:
-    book = TradeBook()
+    book = OrderStates()
     for action, event in events:
         book.apply(action, record(event))
     table = [record(row) for row in rows]
@@ -618,7 +618,7 @@ def test_a_table_read_twice_tells_nothing_the_second_time_and_the_book_equals_it
 def test_whatever_comes_before_holds_the_old_values_and_only_open_orders_stay_in_the_book(
     events: list[tuple[int, Values]],
 ) -> None:
-    book = TradeBook()
+    book = OrderStates()
     last: dict[int, Fields] = {}
     for action, event in events:
         fields = record(event)
@@ -636,7 +636,7 @@ def test_whatever_comes_before_holds_the_old_values_and_only_open_orders_stay_in
 @settings(max_examples=100, deadline=None)
 @given(histories(*POSITIONS))
 def test_between_two_closes_of_an_order_it_was_open_again(events: list[tuple[int, Values]]) -> None:
-    book = TradeBook()
+    book = OrderStates()
     closed: set[int] = set()
     for action, event in events:
         order = event["order"]
@@ -649,7 +649,7 @@ def test_between_two_closes_of_an_order_it_was_open_again(events: list[tuple[int
 
 
 def test_an_order_whose_account_left_our_reach_is_not_told_as_closed() -> None:
-    book = TradeBook()
+    book = OrderStates()
     rows = [
         record({"order": 1, "login": 5}),
         record({"order": 2, "login": 6}),

@@ -6,10 +6,10 @@ import time
 from collections import deque
 from threading import Thread
 
-from mt4pump.bench.pace import paced
-from mt4pump.manager_api.codes import PumpCode, Transaction
-from mt4pump.manager_api.layout import SYMBOL_INFO, TRADE_RECORD
-from mt4pump.manager_api.manager import Notify
+from mt4pump.bench.runs import paced
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
+from mt4pump.mt4.manager import Notify
 
 SYMBOLS = 25
 ORDERS = 1_000
@@ -65,7 +65,7 @@ def trade_changes(feed: int) -> list[bytes]:
 
 
 class FeedManager:
-    """The `mt4pump.manager_api.manager.Manager` of a benchmark: one session, no server."""
+    """The `mt4pump.mt4.manager.Manager` of a benchmark: one session, no server."""
 
     may_empty_tables = False
 

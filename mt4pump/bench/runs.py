@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,24 @@ from mt4pump.bench.feed import FeedManager, quote_records
 from mt4pump.bench.peers import BareLoop, NaivePipeline
 from mt4pump.bench.receiver import Received, Receiver
 from mt4pump.daemon import Daemon
-from mt4pump.quotes import QuoteStream
-from mt4pump.running.sources import Source
+from mt4pump.pump.quotes import QuoteStream
 from mt4pump.settings import Settings, load
 from mt4pump.wire import Encoder
+from mt4pump.wiring import Source
+
+
+def paced(count: int, rate: float) -> Iterator[int]:
+    """Yield 0 … count-1 at ``rate`` per second (inf: without waiting). Sleeps; never spins on the interpreter."""
+    if math.isinf(rate):
+        yield from range(count)
+        return
+    began_s = time.perf_counter()
+    for number in range(count):
+        wait_s = began_s + number / rate - time.perf_counter()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        yield number
+
 
 READY_LIMIT_S = 20.0
 RUN_LIMIT_S = 300.0

@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable, Mapping
 from ctypes import string_at
 
-from mt4pump.bridge.prototypes import NOTIFY_EX, POINTER_BYTES
-from mt4pump.complaints import Complaints
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
-from mt4pump.manager_api.manager import Notify
+from mt4pump.bridge.interface import NOTIFY_EX, POINTER_BYTES
+from mt4pump.log import FaultCounters
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.mt4.manager import Notify
 
 STOP = int(PumpCode.STOP_PUMPING)
 RECORD_BYTES = {int(code): record.size for code, record in CALLBACK_RECORD.items()}
@@ -50,7 +50,7 @@ class Callback:
         """The ``param`` of each session whose STOP_PUMPING came, as of the moment when the DLL called."""
         self._notify: dict[int, Notify] = {}
         self._sessions = 0
-        self._complaints = Complaints(log)
+        self._complaints = FaultCounters(log)
         self._errors_told = 0
         self._thread = threading.local()  # of no use before the pin, as its values die with the thread state
         self._ensure = ctypes.pythonapi.PyGILState_Ensure

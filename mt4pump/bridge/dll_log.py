@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mt4pump.escaping import one_line
+from mt4pump.log import one_line
 
 MASK = "********"
 SECRET_MIN_CHARS = 4

@@ -17,14 +17,13 @@ from pathlib import Path
 from threading import Lock
 
 from mt4pump.bridge.dll_log import DllLog
-from mt4pump.bridge.interface import Interface, plugin_array
+from mt4pump.bridge.interface import TABLE_METHODS, Interface, plugin_array
 from mt4pump.bridge.library import Library
-from mt4pump.bridge.prototypes import TABLE_METHODS
 from mt4pump.errors import ConnectionLost, LoginError
-from mt4pump.manager_api.codes import ReturnCode
-from mt4pump.manager_api.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, SYMBOL_INFO
-from mt4pump.manager_api.manager import TABLES, Notify
-from mt4pump.manager_api.record import Record
+from mt4pump.mt4.codes import ReturnCode
+from mt4pump.mt4.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, SYMBOL_INFO
+from mt4pump.mt4.manager import TABLES, Notify
+from mt4pump.mt4.record import Record
 
 QUOTES_PER_CALL = 256
 PATH_BYTES = 1024
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class DllManager:
-    """The `mt4pump.manager_api.manager.Manager` of one session.
+    """The `mt4pump.mt4.manager.Manager` of one session.
 
     ``working_directory`` is where the DLL keeps its files.
     """

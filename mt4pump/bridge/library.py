@@ -11,8 +11,7 @@ from ctypes import c_int, c_void_p
 from pathlib import Path
 
 from mt4pump.bridge.callback import Callback
-from mt4pump.bridge.interface import Interface, ansi_path
-from mt4pump.bridge.prototypes import WORD_BITS
+from mt4pump.bridge.interface import WORD_BITS, Interface, ansi_path
 from mt4pump.errors import LibraryError
 from mt4pump.private_files import changeable_by_others
 

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from mt4pump import __version__
-from mt4pump.cli import streams
 from mt4pump.cli.parser import COMMANDS, Parser, no_such_command, teach
 from mt4pump.errors import SettingsError, StartError
-from mt4pump.escaping import one_line
-from mt4pump.standard_streams import mend_streams
+from mt4pump.log import one_line
+from mt4pump.process import streams
+from mt4pump.process.streams import mend_streams
 
 EXIT_OK, EXIT_ANYTHING, EXIT_SETTINGS, EXIT_START = 0, 1, 2, 3
 

@@ -9,7 +9,7 @@ import sys
 from rich.console import Console
 from rich.progress import track
 
-from mt4pump.cli.page import Page
+from mt4pump.cli.stdio import StdoutConsole
 
 EPILOG = """
 Three paths run one after the other, each with a subscriber in a process of its own: mt4pump's pipeline (fed from
@@ -51,5 +51,5 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print(as_json(outcomes))
     else:
-        Page().print(table(outcomes))
+        StdoutConsole().print(table(outcomes))
     return 0

@@ -10,17 +10,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.flags import add_settings, given_settings
-from mt4pump.cli.page import Page
-from mt4pump.cli.trials import Finding, trials
+from mt4pump.cli.arguments import add_settings, given_settings
+from mt4pump.cli.checks import Finding, trials
+from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.errors import SettingsError
-from mt4pump.escaping import one_line
-from mt4pump.json_line import json_line
+from mt4pump.log import json_line, one_line
 from mt4pump.settings import Loaded, Settings, read
 from mt4pump.settings.schema import MASK, is_secret
-from mt4pump.settings.sizes import size_text
-from mt4pump.settings.suffix import suffix_text
-from mt4pump.settings.values import NONE
+from mt4pump.settings.validators import NONE, size_text, suffix_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +69,7 @@ def _show(loaded: Loaded | None, findings: list[Finding], *, as_json: bool) -> N
     if as_json:
         print(json_line(report(loaded, findings)))
         return
-    console = Page()
+    console = StdoutConsole()
     if loaded is not None:
         console.print(table(loaded))
     for finding in findings:

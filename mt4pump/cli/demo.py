@@ -17,12 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 import mt4pump
-from mt4pump.cli.numbers import count, port
-from mt4pump.cli.page import Page
-from mt4pump.demo.parts import Ports, consumers, daemon, environment, missing
-from mt4pump.demo.stage import CANNOT_START, ChildEnded, Stage, check_free
+from mt4pump.cli.arguments import count, port
+from mt4pump.cli.stdio import StdoutConsole
+from mt4pump.demo.process_group import CANNOT_START, ChildEnded, ProcessGroup, check_free
+from mt4pump.demo.programs import Ports, consumers, daemon, environment, missing
 from mt4pump.errors import SettingsError, StartError
-from mt4pump.running.signals import asked_to_end
+from mt4pump.process.signals import asked_to_end
 
 EXIT_OK, EXIT_ANYTHING = 0, 1
 WIDTH = 110
@@ -76,14 +76,14 @@ def lacking_packages() -> list[str]:
 
 
 def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str], asked: Event) -> int:
-    console = Page(WIDTH)
+    console = StdoutConsole(WIDTH)
     trouble = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def hear(name: str, line: str) -> None:
         if args.verbose:
             trouble.print(f"[dim]{name:>7}[/] {escape(line)}")
 
-    stage = Stage(folder, environment(os.environ, _paths(), os.pathsep), hear)
+    stage = ProcessGroup(folder, environment(os.environ, _paths(), os.pathsep), hear)
     try:
         with nullcontext() if args.verbose else console.status("starting a simulated market …"):
             stage.start((daemon(ports, str(folder), args.rate),), asked)

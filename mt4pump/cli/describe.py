@@ -11,16 +11,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.asking import add_asking_flags, asking, telling
-from mt4pump.cli.page import Page
-from mt4pump.contract.asyncapi import asyncapi
-from mt4pump.contract.json_schema import all_schemas
+from mt4pump.cli.arguments import add_asking_flags, asking, telling
+from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.errors import SettingsError
-from mt4pump.escaping import one_line
-from mt4pump.json_line import json_line
-from mt4pump.settings.sizes import size_text
-from mt4pump.settings.suffix import suffix_text
-from mt4pump.settings.values import nearest
+from mt4pump.log import json_line, one_line
+from mt4pump.protocol.asyncapi import asyncapi
+from mt4pump.protocol.json_schema import all_schemas
+from mt4pump.settings.validators import nearest, size_text, suffix_text
 from mt4pump.wire import Body
 
 EXAMPLES = """\
@@ -68,7 +65,7 @@ def described(args: argparse.Namespace) -> int:
         kept = {name: kinds[name] for name in args.kinds} if args.kinds else kinds
         print(json_line({**answer, "kinds": kept}))
         return 0
-    console = Page()
+    console = StdoutConsole()
     if args.kinds:
         console.print(Group(*(fields(name, _map(kinds[name])) for name in args.kinds)))
     else:

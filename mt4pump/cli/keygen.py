@@ -44,7 +44,7 @@ and grant the account that the service runs under in the same way.
 """
 
 
-class Made(NamedTuple):
+class CreatedKeys(NamedTuple):
     """A file to write."""
 
     path: Path
@@ -83,19 +83,19 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _server_files(args: argparse.Namespace) -> list[Made]:
+def _server_files(args: argparse.Namespace) -> list[CreatedKeys]:
     if args.topics or args.server or args.output or args.no_query:
         raise SettingsError("keygen server takes a folder only: mt4pump keygen server DIR")
     folder, pair = Path(args.target), new_pair()
     public = _line("public_key", pair.public)
     warning = "# mt4pump's own keys: whoever reads secret_key can pose as this daemon.\n"
     return [
-        Made(folder / SERVER_SECRET, warning + public + _line("secret_key", pair.secret), private=True),
-        Made(folder / SERVER_PUBLIC, "# mt4pump's public key: for everybody.\n" + public, private=False),
+        CreatedKeys(folder / SERVER_SECRET, warning + public + _line("secret_key", pair.secret), private=True),
+        CreatedKeys(folder / SERVER_PUBLIC, "# mt4pump's public key: for everybody.\n" + public, private=False),
     ]
 
 
-def _client_files(args: argparse.Namespace) -> list[Made]:
+def _client_files(args: argparse.Namespace) -> list[CreatedKeys]:
     name = args.target
     if not NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is no client's name: letters, digits and _.@- (at most 64)")
@@ -110,10 +110,10 @@ def _client_files(args: argparse.Namespace) -> list[Made]:
     )
     keys = (_line("public_key", pair.public), _line("secret_key", pair.secret), _line("server_key", server))
     return [
-        Made(
+        CreatedKeys(
             folder / f"{name}{CLIENT_ENDING}", f"# {name}'s keys for mt4pump: secret.\n" + "".join(keys), private=True
         ),
-        Made(folder / CLIENTS / f"{name}{ENDING}", f"# What {name} may read.\n" + "".join(rules), private=False),
+        CreatedKeys(folder / CLIENTS / f"{name}{ENDING}", f"# What {name} may read.\n" + "".join(rules), private=False),
     ]
 
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mt4pump.escaping import one_line
-from mt4pump.settings.values import nearest
+from mt4pump.log import one_line
+from mt4pump.settings.validators import nearest
 
 COMMANDS = {
     "demo": "a simulated market with page and metrics, all at once, for a look",

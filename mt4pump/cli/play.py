@@ -16,15 +16,15 @@ import zmq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mt4pump.cli.numbers import count
+from mt4pump.cli.arguments import count
 from mt4pump.errors import BindError, SettingsError
-from mt4pump.escaping import one_line
-from mt4pump.publishing.binding import bind, bind_failure
+from mt4pump.log import one_line
+from mt4pump.process.signals import asked_to_end
+from mt4pump.publisher.binding import bind, bind_failure
 from mt4pump.recording import Recording, Taken
-from mt4pump.running.signals import asked_to_end
 from mt4pump.settings import setting_as_written
-from mt4pump.settings.values import endpoint as checked_endpoint
-from mt4pump.settings.values import endpoint_host, is_loopback
+from mt4pump.settings.validators import endpoint as checked_endpoint
+from mt4pump.settings.validators import endpoint_host, is_loopback
 
 NS = 1_000_000_000
 SLICE_S = 0.2
@@ -225,10 +225,10 @@ def progress_of(recording: Recording) -> Iterator[Callable[[int], None]]:
         *columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True, auto_refresh=False
     ) as shown:
         task = shown.add_task("play", total=max(1, recording.size_bytes), messages=0)
-        yield Bar(shown, task, recording).moved
+        yield PlayProgress(shown, task, recording).moved
 
 
-class Bar:
+class PlayProgress:
     """Moves by bytes of the file, drawn a few times a second."""
 
     def __init__(self, shown: Progress, task: TaskID, recording: Recording) -> None:

@@ -15,18 +15,16 @@ from rich.live import Live
 from rich.text import Text
 
 from mt4pump import __version__
-from mt4pump.cli.endpoints import endpoint_of
-from mt4pump.cli.heard import Heard
-from mt4pump.cli.keys import add_keys_flag, keys_in
-from mt4pump.cli.notes import Watch, silence
-from mt4pump.cli.numbers import count, seconds
-from mt4pump.cli.tail import BATCH, End, Socket, subscriber
-from mt4pump.cli.topics import TopicFilter, is_heartbeat
+from mt4pump.cli.alerts import AlertTracker, silence
+from mt4pump.cli.arguments import add_keys_flag, count, endpoint_of, keys_in, seconds
+from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.tail import BATCH, Deadline, Socket, subscriber
+from mt4pump.cli.topic_filter import TopicFilter, is_heartbeat
 from mt4pump.cli.views import LOOK_INTERVAL_S
 from mt4pump.errors import StartError
-from mt4pump.escaping import one_line
+from mt4pump.log import one_line
+from mt4pump.process.signals import asked_to_end
 from mt4pump.recording import RecordingWriter
-from mt4pump.running.signals import asked_to_end
 
 FLUSH_S = 1.0
 """A recording that is killed has lost at most so much."""
@@ -54,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """Record until Ctrl-C, ``--count`` or ``--for``. Returns 0; 1 when the disk is full, or fewer than N came."""
     endpoint, topics, keys = endpoint_of(args.endpoint), TopicFilter(args.topics), keys_in(args.keys)
-    heard = Heard(topics, time.monotonic())
+    heard = StreamStats(topics, time.monotonic())
     until_s = None if args.for_s is None else heard.started_s + args.for_s
     about = {"endpoint": endpoint, "topics": list(args.topics), "version": __version__}
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source:
         recorder = Recorder(args.file, about, heard, overwrite=args.force)
         with recorder.progress():
-            error = recorder.run(source, End(args.count, until_s, asked))
+            error = recorder.run(source, Deadline(args.count, until_s, asked))
     print(f"mt4pump record: {recorder.told(time.monotonic())}", file=sys.stderr)
     if error is not None:
         print(
@@ -73,7 +71,7 @@ def command(args: argparse.Namespace) -> int:
 class Recorder:
     """Takes messages from a socket into a file; ``heard`` counts them, and the gaps between them."""
 
-    def __init__(self, path: Path, about: Mapping[str, object], heard: Heard, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, about: Mapping[str, object], heard: StreamStats, *, overwrite: bool) -> None:
         try:
             self.writer = RecordingWriter(path, time.time_ns(), about, overwrite=overwrite)
         except OSError as error:
@@ -81,11 +79,11 @@ class Recorder:
         self._path, self._heard = path, heard
         self._show: Live | None = None
         self._draw_at_s = 0.0
-        self._watch = Watch()
+        self._watch = AlertTracker()
         self._look_at_s = heard.started_s + LOOK_INTERVAL_S
         self._endpoint = str(about["endpoint"])
 
-    def run(self, source: Socket, end: End) -> OSError | None:
+    def run(self, source: Socket, end: Deadline) -> OSError | None:
         """Record until the end is reached; return what the disk says when it does not take any more."""
         flush_at_s = 0.0
         try:
@@ -104,7 +102,7 @@ class Recorder:
             return error
         return None
 
-    def _take_batch(self, source: Socket, end: End, now_s: float) -> None:
+    def _take_batch(self, source: Socket, end: Deadline, now_s: float) -> None:
         for _ in range(BATCH):
             if end.count is not None and self.writer.messages >= end.count:
                 return

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mt4pump.cli.numbers import seconds
+from mt4pump.cli.arguments import seconds
 from mt4pump.errors import SettingsError
-from mt4pump.escaping import one_line
-from mt4pump.running.reload import ANSWER_LIMIT_S, ReloadError, ask_to_reload
+from mt4pump.log import one_line
+from mt4pump.process.reload import ANSWER_LIMIT_S, ReloadError, ask_to_reload
 from mt4pump.settings import setting_as_written
-from mt4pump.settings.values import path
+from mt4pump.settings.validators import path
 
 EXAMPLES = """\
 The daemon reads its own sources again: its flags, its environment, .env and the TOML file of its working folder. It

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mt4pump.cli.asking import add_asking_flags, asking, telling
-from mt4pump.cli.heard import Event
-from mt4pump.cli.moments import moment_ns
-from mt4pump.cli.numbers import count
-from mt4pump.cli.streams import pipe_error
-from mt4pump.cli.topics import TopicFilter
-from mt4pump.cli.words import human_event, json_event
+from mt4pump.cli.arguments import add_asking_flags, asking, count, telling
+from mt4pump.cli.format import human_event, json_event
+from mt4pump.cli.stats import HeardEvent
+from mt4pump.cli.timeparse import moment_ns
+from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import Query
+from mt4pump.process.streams import pipe_error
 
 PROGRESS_AFTER_S = 1.0
 """A replay shorter than this shows no progress."""
@@ -65,7 +64,7 @@ def command(args: argparse.Namespace) -> int:
         )
         for event in events:
             if topics.wants(event.topic):
-                write(text_of(Event(event.topic, event.body)))
+                write(text_of(HeardEvent(event.topic, event.body)))
                 first, last, shown = first or event.offset, event.offset, shown + 1
                 seen(event.offset)
                 if shown == args.limit:
@@ -89,10 +88,10 @@ def progress_of(query: Query, args: argparse.Namespace) -> Iterator[Seen]:
     last = query.describe().get("offset")
     columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as shown:
-        yield Bar(shown, last if isinstance(last, int) else None, args.after).seen
+        yield ReplayProgress(shown, last if isinstance(last, int) else None, args.after).seen
 
 
-class Bar:
+class ReplayProgress:
     """Moves by offsets: how many events match is known only at the end. Drawn once it takes longer than a moment."""
 
     def __init__(

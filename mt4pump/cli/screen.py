@@ -6,10 +6,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.heard import Heard, Row
-from mt4pump.cli.notes import Note, silence
-from mt4pump.cli.words import age_text, summary
-from mt4pump.escaping import one_line
+from mt4pump.cli.alerts import StreamAlert, silence
+from mt4pump.cli.format import age_text, summary
+from mt4pump.cli.stats import StreamStats, TopicStats
+from mt4pump.log import one_line
 
 HEAD_LINES = 5
 """Lines above and below the table's rows."""
@@ -17,7 +17,7 @@ ALARMS = frozenset({"nothing", "no heartbeat", "late"})
 STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
 
 
-def screen(heard: Heard, endpoint: str, now_s: float, height: int) -> Group:
+def screen(heard: StreamStats, endpoint: str, now_s: float, height: int) -> Group:
     """Return the whole screen, at most ``height`` lines high."""
     rows = heard.most_active(height - HEAD_LINES)
     parts = [state_line(heard, endpoint, now_s), totals_line(heard)]
@@ -25,7 +25,7 @@ def screen(heard: Heard, endpoint: str, now_s: float, height: int) -> Group:
     return Group(*parts, table(rows, now_s))
 
 
-def state_line(heard: Heard, endpoint: str, now_s: float) -> Text:
+def state_line(heard: StreamStats, endpoint: str, now_s: float) -> Text:
     """Return the daemon's state as its heartbeat says it."""
     daemon = heard.daemon
     state = one_line(str(daemon.get("state", "not heard")))
@@ -41,7 +41,7 @@ def state_line(heard: Heard, endpoint: str, now_s: float) -> Text:
     return line
 
 
-def totals_line(heard: Heard) -> Text:
+def totals_line(heard: StreamStats) -> Text:
     """Return the reader's own counters; what should be zero and is not stands out."""
     found = heard.sequence
     line = Text(f"{heard.rate:.0f}/s  events {heard.events}  topics {len(heard.rows)}", no_wrap=True)
@@ -56,7 +56,7 @@ def totals_line(heard: Heard) -> Text:
     return line
 
 
-def note_line(note: Note | None, hidden: int) -> Text:
+def note_line(note: StreamAlert | None, hidden: int) -> Text:
     """Return the line above the table: what is wrong, else how many topics have no room."""
     if note is not None:
         return Text(
@@ -65,7 +65,7 @@ def note_line(note: Note | None, hidden: int) -> Text:
     return Text(f"{hidden} quieter topics not shown" if hidden else "", "dim")
 
 
-def table(rows: list[Row], now_s: float) -> Table:
+def table(rows: list[TopicStats], now_s: float) -> Table:
     """Return the topics."""
     made = Table(box=None, pad_edge=False, expand=True, header_style="bold")
     made.add_column("topic", no_wrap=True)

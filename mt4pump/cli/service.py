@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from mt4pump.service import commands, notes, nssm
+from mt4pump.service import commands, nssm
+from mt4pump.service import registry as notes
 from mt4pump.service.control import Control
 from mt4pump.service.dry_run import DryRun
 from mt4pump.service.errors import NssmMissingError, ServiceError

@@ -8,12 +8,12 @@ import sys
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.asking import add_asking_flags, asking, telling
-from mt4pump.cli.heard import Event
-from mt4pump.cli.page import Page
-from mt4pump.cli.topics import TopicFilter
-from mt4pump.cli.words import clock_text, json_event, summary
-from mt4pump.escaping import one_line
+from mt4pump.cli.arguments import add_asking_flags, asking, telling
+from mt4pump.cli.format import clock_text, json_event, summary
+from mt4pump.cli.stats import HeardEvent
+from mt4pump.cli.stdio import StdoutConsole
+from mt4pump.cli.topic_filter import TopicFilter
+from mt4pump.log import one_line
 
 EXAMPLES = """\
 TOPIC is as for mt4pump tail: quote.EURUSD, quote. or 'trade.10*'. Without any: everything.
@@ -37,12 +37,12 @@ def command(args: argparse.Namespace) -> int:
     topics = TopicFilter(args.topics)
     with asking(args) as query:
         snapshot = query.snapshot(topics.names)
-    events = [Event(event.topic, event.body) for event in snapshot.events if topics.wants(event.topic)]
+    events = [HeardEvent(event.topic, event.body) for event in snapshot.events if topics.wants(event.topic)]
     if args.json:
         for event in events:
             print(json_event(event))
     elif events:
-        console = Page()
+        console = StdoutConsole()
         console.print(table(events))
     count = len({event.topic for event in events})
     where = f"epoch {snapshot.epoch}, offset {snapshot.offset}, log {snapshot.log or 'none: no journal'}"
@@ -50,7 +50,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(events: list[Event]) -> Table:
+def table(events: list[HeardEvent]) -> Table:
     """Return the values, one line each."""
     made = Table("topic", "seq", "time", "value", box=None, pad_edge=False, header_style="bold")
     made.columns[0].no_wrap = made.columns[1].no_wrap = made.columns[2].no_wrap = True

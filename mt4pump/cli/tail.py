@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 import zmq
 from rich.console import Console
 
-from mt4pump.cli.endpoints import endpoint_of
-from mt4pump.cli.heard import Heard
-from mt4pump.cli.keys import add_keys_flag, keys_in
-from mt4pump.cli.notes import totals
-from mt4pump.cli.numbers import count, seconds
-from mt4pump.cli.topics import HEARTBEAT_TOPIC, TopicFilter
+from mt4pump.cli.alerts import totals
+from mt4pump.cli.arguments import add_keys_flag, count, endpoint_of, keys_in, seconds
+from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.topic_filter import HEARTBEAT_TOPIC, TopicFilter
 from mt4pump.cli.views import Screen, View, line_view
 from mt4pump.errors import SettingsError
-from mt4pump.escaping import one_line
-from mt4pump.running.signals import asked_to_end
+from mt4pump.log import one_line
+from mt4pump.process.signals import asked_to_end
 
 if TYPE_CHECKING:
     from mt4pump.client import ClientKeys
@@ -70,11 +68,11 @@ def command(args: argparse.Namespace) -> int:
     as_lines = args.json or not sys.stdout.isatty()
     # The screen's head shows the heartbeat already.
     with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
-    heard = Heard(topics, time.monotonic(), with_heartbeat=with_heartbeat)
+    heard = StreamStats(topics, time.monotonic(), with_heartbeat=with_heartbeat)
     view = line_view(heard, endpoint, as_json=args.json) if as_lines else Screen(heard, endpoint, Console())
     until_s = None if args.for_s is None else heard.started_s + args.for_s
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source, view:
-        listen(source, heard, view, End(args.count, until_s, asked))
+        listen(source, heard, view, Deadline(args.count, until_s, asked))
     print(f"mt4pump tail: {one_line(totals(heard, time.monotonic()))}", file=sys.stderr)
     return 1 if args.count is not None and heard.events < args.count else 0
 
@@ -104,7 +102,7 @@ def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = Non
         context.destroy(linger=0)
 
 
-class End:
+class Deadline:
     """When to stop listening: after ``count`` events, at ``until_s`` (either may be None), or when ``asked`` is set."""
 
     def __init__(self, count: int | None, until_s: float | None, asked: Event) -> None:
@@ -125,7 +123,9 @@ class End:
         return max(0, min(POLL_MS, int((self.until_s - now_s) * 1000) + 1))
 
 
-def listen(source: Socket, heard: Heard, view: View, end: End, clock: Callable[[], float] = time.monotonic) -> None:
+def listen(
+    source: Socket, heard: StreamStats, view: View, end: Deadline, clock: Callable[[], float] = time.monotonic
+) -> None:
     """Take messages and show them until the end is reached."""
     while not end.reached(heard.events, now_s := clock()):
         if source.poll(end.wait_ms(now_s)):
@@ -133,7 +133,7 @@ def listen(source: Socket, heard: Heard, view: View, end: End, clock: Callable[[
         view.look(clock())
 
 
-def _take_batch(source: Socket, heard: Heard, view: View, end: End, now_s: float) -> None:
+def _take_batch(source: Socket, heard: StreamStats, view: View, end: Deadline, now_s: float) -> None:
     for _ in range(BATCH):
         try:
             frames = source.recv_multipart(zmq.NOBLOCK)

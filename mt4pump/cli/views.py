@@ -10,12 +10,12 @@ from typing import Protocol, Self, TextIO
 from rich.console import Console
 from rich.live import Live
 
-from mt4pump.cli.heard import Event, Heard
-from mt4pump.cli.notes import Watch
+from mt4pump.cli.alerts import AlertTracker
+from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.screen import screen
-from mt4pump.cli.streams import pipe_error
-from mt4pump.cli.words import human_event, json_event
-from mt4pump.escaping import one_line
+from mt4pump.cli.stats import HeardEvent, StreamStats
+from mt4pump.log import one_line
+from mt4pump.process.streams import pipe_error
 
 LOOK_INTERVAL_S = 1.0
 REDRAW_INTERVAL_S = 0.25
@@ -30,14 +30,14 @@ class View(Protocol):
     def __exit__(self, *_: object) -> None:
         """Leave the terminal as it was."""
 
-    def event(self, event: Event) -> None:
+    def event(self, event: HeardEvent) -> None:
         """Show one event."""
 
     def look(self, now_s: float) -> None:
         """Show what else has changed; called several times a second."""
 
 
-def line_view(heard: Heard, endpoint: str, *, as_json: bool) -> Lines:
+def line_view(heard: StreamStats, endpoint: str, *, as_json: bool) -> Lines:
     """Return lines on standard output, as JSON or for people; notes on standard error."""
     return Lines(heard, endpoint, json_event if as_json else human_event, sys.stdout, sys.stderr)
 
@@ -46,14 +46,14 @@ class Lines:
     """One line per event to ``out``; notes to ``notes``, at most a few per second."""
 
     def __init__(
-        self, heard: Heard, endpoint: str, text_of: Callable[[Event], str], out: TextIO, notes: TextIO
+        self, heard: StreamStats, endpoint: str, text_of: Callable[[HeardEvent], str], out: TextIO, notes: TextIO
     ) -> None:
         self._heard = heard
         self._endpoint = endpoint
         self._text_of = text_of
         self._out = out
         self._notes = notes
-        self._watch = Watch()
+        self._watch = AlertTracker()
         self._looked_s = heard.started_s
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         self._tell(time.monotonic())
 
-    def event(self, event: Event) -> None:
+    def event(self, event: HeardEvent) -> None:
         """Write one line."""
         try:
             self._out.write(self._text_of(event) + "\n")
@@ -87,7 +87,7 @@ class Lines:
 class Screen:
     """A table that is redrawn in place."""
 
-    def __init__(self, heard: Heard, endpoint: str, console: Console) -> None:
+    def __init__(self, heard: StreamStats, endpoint: str, console: Console) -> None:
         self._heard = heard
         self._endpoint = endpoint
         self._console = console
@@ -101,7 +101,7 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         self._live.__exit__(None, None, None)
 
-    def event(self, event: Event) -> None:
+    def event(self, event: HeardEvent) -> None:
         """Do nothing: the event is counted, and drawn with the next look."""
 
     def look(self, now_s: float) -> None:

@@ -65,7 +65,7 @@ Notices (``notices=True``, ``on_notice``; they are logged in any case):
 
 from __future__ import annotations
 
-from mt4pump.client.asynchronous import AsyncSubscriber
+from mt4pump.client.async_subscriber import AsyncSubscriber
 from mt4pump.client.console import console_events
 from mt4pump.client.events import (
     Activation,
@@ -85,17 +85,17 @@ from mt4pump.client.events import (
     User,
 )
 from mt4pump.client.keys import ClientKeys
+from mt4pump.client.liveness import Status
 from mt4pump.client.notices import Notice
 from mt4pump.client.pages import SnapshotLimits
 from mt4pump.client.position import Position
 from mt4pump.client.query import Query, Replay, Snapshot
 from mt4pump.client.subscriber import Subscriber
-from mt4pump.client.watch import Status
 from mt4pump.errors import ClientError
-from mt4pump.escaping import one_line
-from mt4pump.flag import Flag
-from mt4pump.notify import Notifier
-from mt4pump.standard_streams import mend_streams
+from mt4pump.log import one_line
+from mt4pump.process.signals import SignalSafeEvent
+from mt4pump.process.streams import mend_streams
+from mt4pump.process.systemd import Notifier
 
 __all__ = [
     "Activation",
@@ -103,7 +103,6 @@ __all__ = [
     "ClientError",
     "ClientKeys",
     "Event",
-    "Flag",
     "Group",
     "Heartbeat",
     "Mail",
@@ -119,6 +118,7 @@ __all__ = [
     "Replay",
     "Request",
     "Session",
+    "SignalSafeEvent",
     "Snapshot",
     "SnapshotLimits",
     "Status",

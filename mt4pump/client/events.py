@@ -16,7 +16,7 @@ LIVE, HEALED, SNAPSHOT = 0, 1, 2
 Value = TypeVar("Value")
 
 
-class Field(Generic[Value]):
+class EventField(Generic[Value]):
     """One named entry of an event's body, under its MT4 name, as an attribute."""
 
     __slots__ = ("_name",)
@@ -126,15 +126,15 @@ class Quote(Event):
     """
 
     __slots__ = ()
-    symbol = Field[str]()
-    bid = Field[float]()
-    ask = Field[float]()
-    spread = Field[int | None]()
-    time = Field[int]()
-    digits = Field[int]()
-    high = Field[float]()
-    low = Field[float]()
-    direction = Field[int]()
+    symbol = EventField[str]()
+    bid = EventField[float]()
+    ask = EventField[float]()
+    spread = EventField[int | None]()
+    time = EventField[int]()
+    digits = EventField[int]()
+    high = EventField[float]()
+    low = EventField[float]()
+    direction = EventField[int]()
 
 
 class Trade(Event):
@@ -145,64 +145,64 @@ class Trade(Event):
     """
 
     __slots__ = ()
-    order = Field[int]()
-    login = Field[int]()
-    symbol = Field[str]()
-    digits = Field[int]()
-    cmd = Field[int]()
-    volume = Field[int]()
-    open_time = Field[int]()
-    state = Field[int]()
-    open_price = Field[float]()
-    sl = Field[float]()
-    tp = Field[float]()
-    close_time = Field[int]()
-    expiration = Field[int]()
-    reason = Field[int]()
-    conv_rates = Field[list[float]]()
-    commission = Field[float]()
-    commission_agent = Field[float]()
-    storage = Field[float]()
-    close_price = Field[float]()
-    profit = Field[float]()
-    taxes = Field[float]()
-    magic = Field[int]()
-    comment = Field[str]()
-    activation = Field[int]()
-    margin_rate = Field[float]()
-    timestamp = Field[int]()
-    change = Field[str | None]()
-    before = Field[dict[str, Any] | None]()
-    ended = Field[bool | None]()
+    order = EventField[int]()
+    login = EventField[int]()
+    symbol = EventField[str]()
+    digits = EventField[int]()
+    cmd = EventField[int]()
+    volume = EventField[int]()
+    open_time = EventField[int]()
+    state = EventField[int]()
+    open_price = EventField[float]()
+    sl = EventField[float]()
+    tp = EventField[float]()
+    close_time = EventField[int]()
+    expiration = EventField[int]()
+    reason = EventField[int]()
+    conv_rates = EventField[list[float]]()
+    commission = EventField[float]()
+    commission_agent = EventField[float]()
+    storage = EventField[float]()
+    close_price = EventField[float]()
+    profit = EventField[float]()
+    taxes = EventField[float]()
+    magic = EventField[int]()
+    comment = EventField[str]()
+    activation = EventField[int]()
+    margin_rate = EventField[float]()
+    timestamp = EventField[int]()
+    change = EventField[str | None]()
+    before = EventField[dict[str, Any] | None]()
+    ended = EventField[bool | None]()
 
 
 class User(Event):
     """An account changed. Personal fields are None unless the daemon's ``user_fields`` names them."""
 
     __slots__ = ()
-    login = Field[int]()
-    group = Field[str]()
-    enable = Field[int]()
-    enable_read_only = Field[int]()
-    status = Field[str]()
-    name = Field[str | None]()
-    regdate = Field[int]()
-    lastdate = Field[int]()
-    leverage = Field[int]()
-    agent_account = Field[int]()
-    timestamp = Field[int]()
-    balance = Field[float]()
-    credit = Field[float]()
-    prevmonthbalance = Field[float]()
-    prevbalance = Field[float]()
+    login = EventField[int]()
+    group = EventField[str]()
+    enable = EventField[int]()
+    enable_read_only = EventField[int]()
+    status = EventField[str]()
+    name = EventField[str | None]()
+    regdate = EventField[int]()
+    lastdate = EventField[int]()
+    leverage = EventField[int]()
+    agent_account = EventField[int]()
+    timestamp = EventField[int]()
+    balance = EventField[float]()
+    credit = EventField[float]()
+    prevmonthbalance = EventField[float]()
+    prevbalance = EventField[float]()
 
 
 class Online(Event):
     """A client came (``action`` add) or went (delete)."""
 
     __slots__ = ()
-    login = Field[int]()
-    group = Field[str | None]()
+    login = EventField[int]()
+    group = EventField[str | None]()
 
 
 class Margin(Event):
@@ -212,77 +212,77 @@ class Margin(Event):
     """
 
     __slots__ = ()
-    login = Field[int]()
-    group = Field[str]()
-    leverage = Field[int]()
-    balance = Field[float]()
-    equity = Field[float]()
-    volume = Field[int]()
-    margin = Field[float]()
-    margin_free = Field[float]()
-    margin_level = Field[float]()
-    margin_type = Field[int]()
-    level_type = Field[int]()
+    login = EventField[int]()
+    group = EventField[str]()
+    leverage = EventField[int]()
+    balance = EventField[float]()
+    equity = EventField[float]()
+    volume = EventField[int]()
+    margin = EventField[float]()
+    margin_free = EventField[float]()
+    margin_level = EventField[float]()
+    margin_type = EventField[int]()
+    level_type = EventField[int]()
 
 
 class SymbolConfig(Event):
     """The settings of a symbol changed; names are ConSymbol's."""
 
     __slots__ = ()
-    symbol = Field[str]()
-    description = Field[str]()
-    currency = Field[str]()
-    digits = Field[int]()
-    trade = Field[int]()
-    point = Field[float]()
-    contract_size = Field[float]()
+    symbol = EventField[str]()
+    description = EventField[str]()
+    currency = EventField[str]()
+    digits = EventField[int]()
+    trade = EventField[int]()
+    point = EventField[float]()
+    contract_size = EventField[float]()
 
 
 class Group(Event):
     """The settings of a group changed; names are ConGroup's."""
 
     __slots__ = ()
-    group = Field[str]()
-    enable = Field[int]()
-    company = Field[str]()
-    currency = Field[str]()
-    margin_call = Field[int]()
-    margin_stopout = Field[int]()
+    group = EventField[str]()
+    enable = EventField[int]()
+    company = EventField[str]()
+    currency = EventField[str]()
+    margin_call = EventField[int]()
+    margin_stopout = EventField[int]()
 
 
 class Request(Event):
     """The dealers' request queue changed; names are RequestInfo's. ``trade`` is the order asked for."""
 
     __slots__ = ()
-    id = Field[int]()
-    status = Field[int]()
-    time = Field[int]()
-    manager = Field[int]()
-    login = Field[int]()
-    group = Field[str]()
-    balance = Field[float]()
-    credit = Field[float]()
-    prices = Field[list[float]]()
-    trade = Field[dict[str, Any]]()
+    id = EventField[int]()
+    status = EventField[int]()
+    time = EventField[int]()
+    manager = EventField[int]()
+    login = EventField[int]()
+    group = EventField[str]()
+    balance = EventField[float]()
+    credit = EventField[float]()
+    prices = EventField[list[float]]()
+    trade = EventField[dict[str, Any]]()
 
 
 class Activation(Event):
     """An order's stop, limit or trigger price was reached, or left again (``activation`` negative)."""
 
     __slots__ = ()
-    order = Field[int]()
-    login = Field[int]()
-    symbol = Field[str]()
-    cmd = Field[int]()
-    volume = Field[int]()
-    activation = Field[int]()
+    order = EventField[int]()
+    login = EventField[int]()
+    symbol = EventField[str]()
+    cmd = EventField[int]()
+    volume = EventField[int]()
+    activation = EventField[int]()
 
 
 class News(Event):
     """A news header, and its `text` once there is one (``body`` is the whole map here)."""
 
     __slots__ = ()
-    category = Field[str | None]()
+    category = EventField[str | None]()
 
     @property
     def text(self) -> str | None:
@@ -299,9 +299,9 @@ class Mail(Event):
     """An internal mail. ``subject`` and ``text`` are None unless the daemon's ``mail_fields`` names them."""
 
     __slots__ = ()
-    to = Field[int]()
-    sender = Field[int]()
-    subject = Field[str | None]()
+    to = EventField[int]()
+    sender = EventField[int]()
+    subject = EventField[str | None]()
 
     @property
     def text(self) -> str | None:
@@ -313,34 +313,34 @@ class Plugin(Event):
     """The settings of a server plugin changed."""
 
     __slots__ = ()
-    name = Field[str]()
-    file = Field[str | None]()
-    enabled = Field[int | None]()
+    name = EventField[str]()
+    file = EventField[str | None]()
+    enabled = EventField[int | None]()
 
 
 class Session(Event):
     """The Manager session started, stopped, or showed a sign of life (``session.ping``, not stored)."""
 
     __slots__ = ()
-    server = Field[str]()
-    login = Field[int]()
-    state = Field[str]()
-    reason = Field[str]()
+    server = EventField[str]()
+    login = EventField[int]()
+    state = EventField[str]()
+    reason = EventField[str]()
 
 
 class Heartbeat(Event):
     """The daemon's state and counters, once a second; `Subscriber.status` is the last one in short."""
 
     __slots__ = ()
-    state = Field[str]()
-    server = Field[str]()
-    version = Field[str]()
-    uptime_s = Field[float]()
-    log = Field[str | None]()
-    durable = Field[bool | None]()
-    counts = Field[dict[str, int]]()
-    last_quote_ts = Field[int]()
-    last_callback_ts = Field[int]()
+    state = EventField[str]()
+    server = EventField[str]()
+    version = EventField[str]()
+    uptime_s = EventField[float]()
+    log = EventField[str | None]()
+    durable = EventField[bool | None]()
+    counts = EventField[dict[str, int]]()
+    last_quote_ts = EventField[int]()
+    last_callback_ts = EventField[int]()
 
     @property
     def offset(self) -> int | None:

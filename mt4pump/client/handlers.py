@@ -11,7 +11,7 @@ from typing import Any
 
 from mt4pump.client.events import Event
 from mt4pump.client.notices import Notice
-from mt4pump.client.topics import is_pattern
+from mt4pump.client.topic_state import is_pattern
 from mt4pump.errors import ClientError
 
 Handler = Callable[[Any], Any]
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Registered:
+class RegisteredHandler:
     """One handler, what it is for, and when its last fault was logged."""
 
     handler: Handler
@@ -47,22 +47,22 @@ class Handlers:
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
-        self._events: list[Registered] = []
-        self._notices: list[Registered] = []
-        self._routes: dict[str, tuple[Registered, ...]] = {}
+        self._events: list[RegisteredHandler] = []
+        self._notices: list[RegisteredHandler] = []
+        self._routes: dict[str, tuple[RegisteredHandler, ...]] = {}
 
     def add(self, handler: Handler, topic: str | None, kind: str | None) -> None:
         """Register ``handler`` for a topic (name or pattern), a kind, or both; for neither: everything."""
         if not callable(handler):
             raise ClientError("arguments", f"{handler!r} is no handler: give a function that takes an event")
-        self._events.append(Registered(handler, topic, kind))
+        self._events.append(RegisteredHandler(handler, topic, kind))
         self._routes.clear()
 
     def add_notice(self, handler: Handler) -> None:
         """Register ``handler`` for notices."""
-        self._notices.append(Registered(handler, None, None))
+        self._notices.append(RegisteredHandler(handler, None, None))
 
-    def of(self, item: Event | Notice) -> tuple[Registered, ...] | list[Registered]:
+    def of(self, item: Event | Notice) -> tuple[RegisteredHandler, ...] | list[RegisteredHandler]:
         """Return who takes ``item``, in the order of registration."""
         if isinstance(item, Notice):
             return self._notices
@@ -73,7 +73,7 @@ class Handlers:
             routes = self._routes[item.topic] = tuple(each for each in self._events if each.is_for(item))
         return routes
 
-    def fault(self, registered: Registered, item: object, error: Exception, now_s: float) -> None:
+    def fault(self, registered: RegisteredHandler, item: object, error: Exception, now_s: float) -> None:
         """Count what a handler raised; log it unless it was logged lately."""
         self._counts["handler_errors"] += 1
         registered.faults += 1

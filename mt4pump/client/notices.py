@@ -5,6 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """The arguments of `Subscriber` that its core needs. ``query``: there is an endpoint to ask."""
+
+    query: bool = True
+    snapshot: bool = True
+    heal: bool = True
+    heal_timeout_s: float = 30.0
+    hold_limit: int = 100_000
+
+
 CONNECTED, DISCONNECTED, RESTARTED = "connected", "disconnected", "restarted"
 GAP, HEALED, LOST, NOT_WHOLE = "gap", "healed", "lost", "not_whole"
 SILENT, ALIVE, FEED_LOST, FEED_BACK = "silent", "alive", "feed_lost", "feed_back"
@@ -36,7 +48,7 @@ class Notice:
     value: float = 0.0
 
 
-class Confirm(NamedTuple):
+class Checkpoint(NamedTuple):
     """Stands in the stream of items for: every durable event up to ``offset`` of ``log`` came before this."""
 
     log: str | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mt4pump.client.asking import QueryError, Reply
+from mt4pump.client.query_connection import QueryError, Reply
 
 EMPTY_PAGES_MAX = 10_000
 """Pages of the journal in a row without an event: the daemon searches 50 ms for each."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from mt4pump.client.checks import TEXT_MAX_CHARS, TOPIC_MAX_BYTES, is_count
 from mt4pump.client.events import Event
-from mt4pump.client.notices import Confirm
+from mt4pump.client.notices import Checkpoint
 from mt4pump.errors import ClientError
 from mt4pump.private_files import replace_file
 from mt4pump.wire import NUMBER_MAX
@@ -84,7 +84,7 @@ def _is_place(place: tuple[object, object]) -> bool:
         return False
 
 
-class Bookmark:
+class PositionTracker:
     """Follows what was handed to the user.
 
     ``is_known`` is False until the first position is confirmed; ``current`` is the event that the user has in hand.
@@ -116,7 +116,7 @@ class Bookmark:
         """Note that the user did not get to the end of the event that he has: it will come again."""
         self.current = None
 
-    def confirm(self, mark: Confirm) -> None:
+    def confirm(self, mark: Checkpoint) -> None:
         """Note that everything up to ``mark`` was handed over."""
         self.finish()
         if mark.log != self._log:
@@ -178,18 +178,18 @@ class PositionFile:
         with self.path.open("rb") as file:
             return file.read(FILE_MAX_BYTES + 1)
 
-    def save_if_due(self, bookmark: Bookmark, now_s: float) -> None:
+    def save_if_due(self, bookmark: PositionTracker, now_s: float) -> None:
         """Write what the user is done with, when it changed and the last write is a while ago."""
         if now_s >= self._due_at_s and bookmark.is_known and bookmark.changes != self._saved:
             self._due_at_s = now_s + SAVE_INTERVAL_S
             self._try(bookmark, durable=False)
 
-    def save(self, bookmark: Bookmark) -> None:
+    def save(self, bookmark: PositionTracker) -> None:
         """Write what the user is done with, and see it onto the disk; a failure is counted and logged."""
         if bookmark.is_known:
             self._try(bookmark, durable=True)
 
-    def _try(self, bookmark: Bookmark, *, durable: bool) -> None:
+    def _try(self, bookmark: PositionTracker, *, durable: bool) -> None:
         with self._lock:  # the position, too, is taken inside: none that is older goes over a newer one
             changes = bookmark.changes
             try:

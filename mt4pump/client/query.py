@@ -10,13 +10,12 @@ from typing import Any, Self
 
 import zmq
 
-from mt4pump.client.asking import Ask, QueryError, Reply
 from mt4pump.client.checks import check_head, event_body, stored_body
-from mt4pump.client.courier import Courier
 from mt4pump.client.events import CLASSES, HEALED, SNAPSHOT, Event, TopicName
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.pages import ReplayPages, SnapshotLimits, SnapshotPages
-from mt4pump.client.topics import TopicBook
+from mt4pump.client.query_connection import Ask, QueryConnection, QueryError, Reply
+from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.errors import ClientError, FrameError
 from mt4pump.wire import Body
 
@@ -48,7 +47,7 @@ class Replay:
     events were deleted or could not be stored. ``first_available``, ``last`` and ``log`` are of the last page.
     """
 
-    def __init__(self, query: Query, book: TopicBook, fields: Body) -> None:
+    def __init__(self, query: Query, book: SubscriptionSet, fields: Body) -> None:
         self.whole: bool | None = None
         self.first_available = 0
         self.last = 0
@@ -106,7 +105,7 @@ class Query:
         self._suffix: str | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._courier = Courier(self._context, endpoint, keys)
+            self._courier = QueryConnection(self._context, endpoint, keys)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise ClientError("arguments", f"cannot connect to {endpoint}: {error}") from error
@@ -191,10 +190,10 @@ class Query:
                 raise QueryError("timeout", f"{self.endpoint} did not answer `{ask.op}` within {self._timeout_s:g} s")
             self._courier.socket.poll(SLICE_MS)
 
-    def _book(self, topics: Iterable[str]) -> TopicBook:
+    def _book(self, topics: Iterable[str]) -> SubscriptionSet:
         if self._suffix is None:
             self.describe()
-        return TopicBook(topics, self._suffix or "")
+        return SubscriptionSet(topics, self._suffix or "")
 
 
 def _checked(ask: Ask, reply: Reply) -> Reply:
@@ -205,7 +204,7 @@ def _checked(ask: Ask, reply: Reply) -> Reply:
     return reply
 
 
-def _events(book: TopicBook, reply: Reply, came: int) -> Iterator[Event]:
+def _events(book: SubscriptionSet, reply: Reply, came: int) -> Iterator[Event]:
     for frames in reply.pairs():
         name = book.name_of(frames[0])
         if book.wants(name):

@@ -1,13 +1,13 @@
 """What to hand over, what is missing, what to ask: the pure core of a subscriber. No socket, no clock, no thread.
 
-Messages, replies and times go in; ``out`` (events, notices, `Confirm`) and ``ask`` come out. Three rules give each
+Messages, replies and times go in; ``out`` (events, notices, `Checkpoint`) and ``ask`` come out. Three rules give each
 durable event exactly once and in order:
 
 - Within a topic, events are handed over in order of their numbers, or not at all: one that came late is dropped by its
   number alone, so nothing needs to be remembered about single events.
 - At a gap, and whenever something may be missing (a new epoch, a new connection), the *gate* closes: durable events
   wait in ``hold`` until the journal was asked for everything after ``confirmed``. What the journal has not is ``lost``.
-- ``confirmed`` moves to a heartbeat's offset when that heartbeat proves that all before it came (see `Watch`), or when
+- ``confirmed`` moves to a heartbeat's offset when that heartbeat proves that all before it came (see `HeartbeatMonitor`), or when
   the journal was asked. So a lost tail, after which no event comes, is found as well.
 """
 
@@ -17,14 +17,13 @@ from collections import deque
 from collections.abc import Iterable
 
 from mt4pump.client.checks import check_heartbeat, event_body
-from mt4pump.client.delivery import ALL_WAIT, DURABLE_WAIT, Frames
 from mt4pump.client.events import Quote
-from mt4pump.client.inquiry import UNOPENED, Inquiry
-from mt4pump.client.notices import CONNECTED, DISCONNECTED, MALFORMED, RESTARTED, Notice
-from mt4pump.client.options import StreamOptions
+from mt4pump.client.liveness import HeartbeatMonitor
+from mt4pump.client.notices import CONNECTED, DISCONNECTED, MALFORMED, RESTARTED, Notice, StreamOptions
+from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, Frames
 from mt4pump.client.position import Position
-from mt4pump.client.topics import TopicBook
-from mt4pump.client.watch import Watch
+from mt4pump.client.recovery import UNOPENED, Recovery
+from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.errors import FrameError
 from mt4pump.wire import HEARTBEAT, Body
 
@@ -35,10 +34,12 @@ MALFORMED_INTERVAL_S = 60.0
 """Least time between two notices that messages make no sense."""
 
 
-class Stream(Inquiry):
+class Stream(Recovery):
     """See the module. ``resubscribe``: the wanted topics are not those subscribed to any more."""
 
-    def __init__(self, book: TopicBook, watch: Watch, options: StreamOptions, resume: Position | None = None) -> None:
+    def __init__(
+        self, book: SubscriptionSet, watch: HeartbeatMonitor, options: StreamOptions, resume: Position | None = None
+    ) -> None:
         super().__init__(book, options, resume)
         self.watch = watch
         self.backlog = (0, 0)  # items before the user, and the first one's ts (0: none); for the watch

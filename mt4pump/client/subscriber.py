@@ -8,14 +8,14 @@ from threading import get_ident
 from types import TracebackType
 from typing import Self
 
+from mt4pump.client.base import BaseSubscriber
 from mt4pump.client.events import Event
-from mt4pump.client.front import Front
 from mt4pump.client.notices import Notice
 
 FOR_EVER_S = 3_600.0
 
 
-class Subscriber(Front):
+class Subscriber(BaseSubscriber):
     """Receives events in the caller's own thread: nothing runs behind your back, nothing is read while you work.
 
     Args:

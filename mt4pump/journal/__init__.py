@@ -13,9 +13,8 @@ is never given to two events, and a place where events may be missing is marked,
 ``whole``. Trouble with the disk never stops the stream: `Journal.durable` is False then, and says so.
 """
 
-from mt4pump.journal.options import JournalOptions
+from mt4pump.journal.journal import Journal
 from mt4pump.journal.reader import JournalReader
-from mt4pump.journal.rows import Page, Replayed, Stored
-from mt4pump.journal.writer import Journal
+from mt4pump.journal.schema import JournalOptions, JournalPage, Replayed, Stored
 
-__all__ = ["Journal", "JournalOptions", "JournalReader", "Page", "Replayed", "Stored"]
+__all__ = ["Journal", "JournalOptions", "JournalPage", "JournalReader", "Replayed", "Stored"]

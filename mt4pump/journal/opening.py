@@ -10,14 +10,49 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from mt4pump.clock import NowNs
-from mt4pump.journal.boot import boot_identity, same_boot
-from mt4pump.journal.damage import companion, orphaned
-from mt4pump.journal.faults import DAMAGED, FileTrouble
-from mt4pump.journal.options import SYNCED_LEVELS, JournalOptions
-from mt4pump.journal.schema import BUSY_WAIT_S, connect, create, is_new, pragma, prepare, read_meta, write_meta
+from mt4pump.journal.errors import DAMAGED, JournalFileError
+from mt4pump.journal.recovery import companion, orphaned
+from mt4pump.journal.schema import (
+    BUSY_WAIT_S,
+    SYNCED_LEVELS,
+    JournalOptions,
+    connect,
+    create,
+    is_new,
+    pragma,
+    prepare,
+    read_meta,
+    write_meta,
+)
 from mt4pump.journal.store import RESERVE_BLOCK, Store
 from mt4pump.private_files import create_private, make_private
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TOLERATED_S = 10.0
+"""Where only the time of the start is known it moves a little when the clock is set."""
+
+
+def boot_identity(boot_id: Path = BOOT_ID) -> str:
+    """Return a text that changes when the machine restarts."""
+    try:
+        return f"id:{boot_id.read_text().strip()}"
+    except OSError:
+        return f"at:{psutil.boot_time():.0f}"
+
+
+def same_boot(one: str, other: str) -> bool:
+    """Whether both texts name the same start of the machine; in doubt they do not."""
+    if one == other:
+        return bool(one)
+    try:
+        times = [float(text.removeprefix("at:")) for text in (one, other) if text.startswith("at:")]
+    except ValueError:
+        return False
+    return len(times) == 2 and abs(times[0] - times[1]) <= TOLERATED_S
+
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +63,7 @@ UNSTORED_MARK = ".unstored"
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousRun:
     """What this process knows from before it opens the file: nothing at its start.
 
     ``log_id`` is the file it had open, ``last`` and ``kinds`` are the last offset given and the last one per kind,
@@ -42,15 +77,17 @@ class Before:
     base: int = 0
 
 
-def open_store(path: Path, options: JournalOptions, now_ns: NowNs, now_s: Callable[[], float], before: Before) -> Store:
+def open_store(
+    path: Path, options: JournalOptions, now_ns: NowNs, now_s: Callable[[], float], before: PreviousRun
+) -> Store:
     """Open the journal, or create it; raises what is in `faults.FAULTS`."""
     make_folder(path.parent)
     if path.is_dir():
-        raise FileTrouble("cannot_open", "this is a folder: move it away, the journal is a file")
+        raise JournalFileError("cannot_open", "this is a folder: move it away, the journal is a file")
     if path.exists() and not path.is_file():  # a device would not open as a journal, and be renamed for damaged
-        raise FileTrouble("cannot_open", "this is a device or a pipe: move it away, the journal is a file")
+        raise JournalFileError("cannot_open", "this is a device or a pipe: move it away, the journal is a file")
     if orphaned(path):
-        raise FileTrouble(
+        raise JournalFileError(
             DAMAGED, "its write-ahead log is here, the file is not: both are set aside, a new one is begun"
         )
     wal = companion(path, "-wal")
@@ -84,7 +121,9 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _begin_life(store: Store, options: JournalOptions, marks: dict[str, Any], before: Before, *, had_wal: bool) -> None:
+def _begin_life(
+    store: Store, options: JournalOptions, marks: dict[str, Any], before: PreviousRun, *, had_wal: bool
+) -> None:
     """Go on behind every offset that may have been seen, mark breaks, reserve; on the disk when this returns."""
     boot = boot_identity()
     unstored_mark = companion(store.path, UNSTORED_MARK)

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mt4pump.errors import JournalError
-from mt4pump.journal.faults import FAULTS, explain
-from mt4pump.journal.prefixes import condition, minimal
-from mt4pump.journal.rows import Page, Replayed
-from mt4pump.journal.schema import READER_WAIT_S, check_ours, connect, read_meta
+from mt4pump.journal.errors import FAULTS, explain
+from mt4pump.journal.schema import READER_WAIT_S, JournalPage, Replayed, check_ours, connect, read_meta
 from mt4pump.journal.store import DISORDER_NS
+
+
+def successor(prefix: bytes) -> bytes | None:
+    """Return the smallest bytes behind all that begin with ``prefix``; None when there are none (only 0xff)."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+
+
+def minimal(prefixes: Iterable[bytes]) -> list[bytes]:
+    """Return the prefixes without those that a shorter one covers; [] when all topics are meant."""
+    kept: list[bytes] = []
+    for prefix in sorted(set(prefixes)):
+        if not prefix:
+            return []
+        if not kept or not prefix.startswith(kept[-1]):
+            kept.append(prefix)
+    return kept
+
+
+def condition(prefixes: list[bytes]) -> tuple[str, list[bytes]]:
+    """Return an SQL condition on ``topic`` (empty when all are meant) and its values, for `minimal` prefixes."""
+    terms: list[str] = []
+    values: list[bytes] = []
+    for prefix in prefixes:
+        end = successor(prefix)
+        terms.append("topic >= ?" if end is None else "(topic >= ? AND topic < ?)")
+        values += [prefix] if end is None else [prefix, end]
+    return " OR ".join(terms), values
+
 
 PAGE_ROWS = 10_000
 PAGE_BYTES = 2**20
@@ -53,7 +80,7 @@ class JournalReader:
         limit: int,
         since: int | None = None,
         until: int | None = None,
-    ) -> Page:
+    ) -> JournalPage:
         """Return events behind offset ``after`` up to ``to``, in order, whose topic begins with one of ``prefixes``.
 
         No prefix, or an empty one, means all topics. ``since`` and ``until`` (ns since 1970, both included) select
@@ -119,20 +146,20 @@ class _Search:
         self._to = to
         self._unstored_after = unstored_after
 
-    def page(self, prefixes: list[bytes], limit: int, since: int | None, until: int | None) -> Page:
+    def page(self, prefixes: list[bytes], limit: int, since: int | None, until: int | None) -> JournalPage:
         """Look at a bounded stretch of offsets and return what matches."""
         after = self._after if since is None else max(self._after, self._before_ts(since))
         end = self._end(until)
         whole = self._whole(after, since)
         start = self._one('SELECT min("offset") FROM events WHERE "offset" > ?', after)
         if start is None or start > end:
-            return Page([], None, self._last, self._first_available, whole)
+            return JournalPage([], None, self._last, self._first_available, whole)
         scan_rows = SCAN_ROWS * CHEAP_PREFIXES // max(CHEAP_PREFIXES, len(prefixes))
         scanned_to = min(end, start + scan_rows - 1)
         sql, values = _query(start, scanned_to, prefixes, since, until)
         events, cut = self._fetch(sql, values, limit)
         reached = events[-1].offset if cut else scanned_to
-        return Page(events, reached if reached < end else None, self._last, self._first_available, whole)
+        return JournalPage(events, reached if reached < end else None, self._last, self._first_available, whole)
 
     def _fetch(self, sql: str, values: list[Any], limit: int) -> tuple[list[Replayed], bool]:
         """Return the matching events of a stretch, and whether they were cut off by ``limit`` or size."""

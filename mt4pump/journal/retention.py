@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from mt4pump.clock import ProvenClock
-from mt4pump.journal.options import JournalOptions
-from mt4pump.journal.schema import pragma, write_meta
+from mt4pump.journal.schema import JournalOptions, pragma, write_meta
 
 STEP_ROWS = 500
 SAMPLE_ROWS = 100

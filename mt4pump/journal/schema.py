@@ -4,12 +4,146 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mt4pump.journal.faults import DAMAGED, FileTrouble
-from mt4pump.journal.options import JournalOptions
-from mt4pump.journal.statements import PUT_META
+from mt4pump.journal.errors import DAMAGED, JournalFileError
+
+SYNCHRONOUS = ("off", "normal", "full", "extra")
+WAL_LIMIT_BYTES = 256 * 2**20
+"""A log beyond it is begun anew by force. Up to it the file is kept: writing over it costs half of making it longer."""
+WAL_SHARE = 4
+"""Which part of ``max_bytes`` the write-ahead log may take, at most."""
+WAL_HELD_LEAST_BYTES = 256 * 2**20
+SYNCED_LEVELS = ("full", "extra")
+"""Levels at which a commit is on the disk when it returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalOptions:
+    """How safe, how old, how large, and whose mirror.
+
+    ``synchronous`` says what a loss of **power** (or a crash of the operating system) costs. A crash or kill of the
+    daemon alone never costs a committed event, at any level.
+
+    - ``off``: the last commits may be lost, up to about ten seconds of them, and the file may be damaged, as nothing
+      makes the disk keep the order of writes; a damaged file is set aside.
+    - ``normal``: the last commits may be lost, the same ten seconds; the file stays sound.
+    - ``full``: nothing that was published is lost: each commit waits for the disk (0.1 ms on a good SSD, 10 ms and
+      more on a hard disk), and so does the stream.
+    - ``extra``: as ``full``; SQLite also syncs the folder where that matters, which with a write-ahead log it does not.
+
+    Below ``full`` events that readers have already seen may be missing after a loss of power. Their offsets are not
+    given again: the daemon skips behind a mark that it had put on the disk ahead of time, and a replay across the
+    skipped offsets is not ``whole``.
+
+    Events older than ``max_age_s`` (seconds) are deleted, and the oldest ones when the file and ``wal_limit_bytes`` of
+    its write-ahead log hold more than ``max_bytes`` (0: no bound, for either). The file itself does not shrink: freed
+    pages are used again. Age is measured by the highest ``ts`` up to the event, and by a clock that believes a jump
+    ahead only slowly (`ProvenClock`): a day per hour, or ``max_age_s`` per hour where that is less. So an event may be
+    kept longer, by as much as a clock was wrong when it was stored, but none goes because of a moment's wrong clock.
+
+    The write-ahead log is begun anew at ``wal_limit_bytes`` (twice that where commits never pause), as long as no
+    other program holds it by a transaction that stays open. While one does, it grows, which is counted and logged; at
+    ``wal_max_bytes`` nothing more is stored until that program lets go.
+    ``identity`` names whose open orders the mirror holds: source, login and servers.
+    """
+
+    synchronous: str = "normal"
+    max_age_s: float = 7 * 86400
+    max_bytes: int = 4 * 2**30
+    identity: str = ""
+
+    @property
+    def wal_limit_bytes(self) -> int:
+        """Return the size from which the write-ahead log is begun anew."""
+        return min(WAL_LIMIT_BYTES, self.max_bytes // WAL_SHARE) if self.max_bytes else WAL_LIMIT_BYTES
+
+    @property
+    def wal_max_bytes(self) -> int:
+        """Return the size at which a write-ahead log that is held takes nothing more; 0 for no bound."""
+        return max(self.max_bytes, WAL_HELD_LEAST_BYTES) if self.max_bytes else 0
+
+    def __post_init__(self) -> None:
+        """Refuse a level that SQLite would silently take for another."""
+        if self.synchronous not in SYNCHRONOUS:
+            raise ValueError(f"synchronous must be one of {', '.join(SYNCHRONOUS)}, not {self.synchronous!r}")
+
+
+class Stored(NamedTuple):
+    """One durable event. ``offset`` names it, ``ts`` is ns since 1970, ``topic`` and ``body`` are its frames.
+
+    ``ticket`` is the order that the event leaves open, negative for one that it ends; 0 for no order.
+    """
+
+    offset: int
+    ts: int
+    topic: bytes
+    body: bytes
+    ticket: int = 0
+
+
+class Replayed(NamedTuple):
+    """One durable event as read back; ``topic`` and ``body`` are the original frames."""
+
+    offset: int
+    topic: bytes
+    body: bytes
+
+
+class JournalPage(NamedTuple):
+    """One page of a replay.
+
+    ``next`` is what to pass as ``after`` for the next page, None when the end was reached; a page may be empty and
+    still have ``next``. ``last`` is the highest offset given to an event so far, ``first_available`` the lowest one
+    that can still be read (0 when none can). ``whole`` is False when events that belong behind ``after``
+    are not there: deleted by retention, published while the journal failed, or possibly lost with the power.
+    """
+
+    events: list[Replayed]
+    next: int | None
+    last: int
+    first_available: int
+    whole: bool
+
+
+def kind_of(topic: bytes) -> bytes:
+    """Return the kind of a topic: what stands before the first dot."""
+    return topic.partition(b".")[0]
+
+
+def kind_name(kind: bytes) -> str:
+    """Return a kind as text; bytes that are not UTF-8 are escaped, so that no two kinds become one."""
+    return kind.decode("utf-8", "backslashreplace")
+
+
+SIZES = (64, 16, 4, 1)
+
+
+class Chunked:
+    """One statement in all `SIZES`: ``head`` + ``item`` repeated with commas + ``tail``; ``width`` values per item."""
+
+    def __init__(self, head: str, item: str, tail: str = "") -> None:
+        self.width = item.count("?")
+        self._sql = [(size, f"{head}{','.join([item] * size)}{tail}") for size in SIZES]
+
+    def over(self, flat: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Yield statement and values until all of ``flat``, the rows' values end to end, are used."""
+        at, left, width = 0, len(flat) // self.width, self.width
+        for size, sql in self._sql:
+            while left >= size:
+                end = at + size * width
+                yield sql, flat[at:end]
+                at, left = end, left - size
+
+
+INSERT_EVENTS = Chunked("INSERT INTO events VALUES ", "(?,?,?,?,?,?)")
+PUT_KINDS = Chunked("INSERT OR REPLACE INTO kinds VALUES ", "(?,?)")
+PUT_META = Chunked("INSERT OR REPLACE INTO meta VALUES ", "(?,?)")
+PUT_ORDERS = Chunked("INSERT INTO orders VALUES ", "(?,?)", " ON CONFLICT(ticket) DO UPDATE SET row=excluded.row")
+DROP_ORDERS = Chunked("DELETE FROM orders WHERE ticket IN (", "?", ")")
 
 VERSION = 2
 APPLICATION_ID = 0x4D543450
@@ -64,7 +198,9 @@ def prepare(connection: sqlite3.Connection, options: JournalOptions) -> None:
     pragma(connection, "page_size", PAGE_BYTES)  # holds for a new file only
     mode = pragma(connection, "journal_mode", "WAL")
     if mode != "wal":
-        raise FileTrouble("no_wal", f"no write-ahead log possible here (mode {mode}): use a local disk for data_dir")
+        raise JournalFileError(
+            "no_wal", f"no write-ahead log possible here (mode {mode}): use a local disk for data_dir"
+        )
     pragma(connection, "synchronous", options.synchronous)
     pragma(connection, "wal_autocheckpoint", 0)
     pragma(connection, "journal_size_limit", options.wal_limit_bytes)
@@ -85,7 +221,7 @@ def is_new(connection: sqlite3.Connection) -> bool:
     if not (application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
         return True
     if application != APPLICATION_ID:
-        raise FileTrouble(DAMAGED, "the file is a database, but no journal: it is set aside, a new one is begun")
+        raise JournalFileError(DAMAGED, "the file is a database, but no journal: it is set aside, a new one is begun")
     check_version(version)
     return False
 
@@ -93,9 +229,11 @@ def is_new(connection: sqlite3.Connection) -> bool:
 def check_version(version: int) -> None:
     """Refuse a file whose tables we do not know; those before the first release (1) are set aside."""
     if version < VERSION:
-        raise FileTrouble(DAMAGED, f"the file has tables of version {version}: it is set aside, a new one is begun")
+        raise JournalFileError(
+            DAMAGED, f"the file has tables of version {version}: it is set aside, a new one is begun"
+        )
     if version > VERSION:
-        raise FileTrouble(
+        raise JournalFileError(
             "newer_version",
             f"the file has version {version} of the tables, this program knows {VERSION}: "
             "use the newer mt4pump that wrote it, or move the file away",
@@ -105,7 +243,7 @@ def check_version(version: int) -> None:
 def check_ours(connection: sqlite3.Connection) -> None:
     """Raise when the file is not a journal that we can read, an empty one included."""
     if is_new(connection):
-        raise FileTrouble("no_journal", "the file is empty: the daemon has not begun it yet")
+        raise JournalFileError("no_journal", "the file is empty: the daemon has not begun it yet")
 
 
 def create(connection: sqlite3.Connection, base: int, now_ns: int) -> None:
@@ -127,7 +265,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
     """Return all marks."""
     marks = {**BEGINNING, **dict(connection.execute("SELECT name, value FROM meta"))}
     if "log" not in marks:
-        raise FileTrouble(DAMAGED, "its marks are gone: it is set aside, a new one is begun")
+        raise JournalFileError(DAMAGED, "its marks are gone: it is set aside, a new one is begun")
     return marks
 
 

@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from mt4pump.clock import NowNs, ProvenClock
-from mt4pump.journal.damage import companion
-from mt4pump.journal.faults import DAMAGED, FileTrouble
-from mt4pump.journal.mirror import Mirror
-from mt4pump.journal.options import SYNCED_LEVELS, JournalOptions
+from mt4pump.journal.errors import DAMAGED, JournalFileError
+from mt4pump.journal.open_orders import OpenOrders
+from mt4pump.journal.recovery import companion
 from mt4pump.journal.retention import STEP_ROWS, Retention
-from mt4pump.journal.rows import Stored, kind_of
-from mt4pump.journal.schema import PAGE_BYTES, pragma, write_meta
-from mt4pump.journal.statements import INSERT_EVENTS, PUT_KINDS
+from mt4pump.journal.schema import (
+    INSERT_EVENTS,
+    PAGE_BYTES,
+    PUT_KINDS,
+    SYNCED_LEVELS,
+    JournalOptions,
+    Stored,
+    kind_of,
+    pragma,
+    write_meta,
+)
 
 RESERVE_BLOCK = 100_000
 """Offsets are reserved on the disk so many at a time, and that many are skipped, twice at most, after a power loss."""
@@ -58,7 +65,7 @@ class Store:
         self._uncommitted_bytes = 0
         self.late_syncs = 0
         self.reserved = self.reserved_synced = int(marks["reserved"])
-        self.mirror = Mirror(connection, options.identity, marks)
+        self.mirror = OpenOrders(connection, options.identity, marks)
         self.wal_limit_bytes, self.wal_max_bytes = options.wal_limit_bytes, options.wal_max_bytes
         self._synchronous = options.synchronous
         self._synced = options.synchronous in SYNCED_LEVELS
@@ -233,16 +240,16 @@ class Store:
             now = self.path.stat()
             self.wal.stat()
         except FileNotFoundError:
-            raise FileTrouble("replaced", "the file was deleted under the daemon: it is begun anew") from None
+            raise JournalFileError("replaced", "the file was deleted under the daemon: it is begun anew") from None
         if (now.st_dev, now.st_ino) != (self._status.st_dev, self._status.st_ino):
-            raise FileTrouble("replaced", "the file was replaced under the daemon: it is opened again")
+            raise JournalFileError("replaced", "the file was replaced under the daemon: it is opened again")
         if now.st_size < self._status.st_size:
-            raise FileTrouble(DAMAGED, "the file was cut short: it is set aside, a new one is begun")
+            raise JournalFileError(DAMAGED, "the file was cut short: it is set aside, a new one is begun")
         self._status = now
         version = pragma(self.connection, "data_version")
         if version != self._data_version:
             self._data_version = version
-            raise FileTrouble(
+            raise JournalFileError(
                 "other_writer", "another process writes to it: two daemons share one data_dir, end one of them"
             )
 

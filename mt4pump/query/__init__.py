@@ -10,8 +10,7 @@
     pace      work in short stretches             options    sizes and times
 """
 
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Way
+from mt4pump.query.limits import QueryOptions, YieldToPump
 from mt4pump.query.server import QueryServer
 
-__all__ = ["QueryOptions", "QueryServer", "Way"]
+__all__ = ["QueryOptions", "QueryServer", "YieldToPump"]

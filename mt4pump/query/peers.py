@@ -13,12 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from mt4pump.complaints import Complaints
-from mt4pump.publishing.connections import Connections
-from mt4pump.publishing.received import received_bytes
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.replies import Reply
-from mt4pump.query.turns import QueryConnection, Tracker, Turns
+from mt4pump.log import FaultCounters
+from mt4pump.publisher.connections import Connections
+from mt4pump.publisher.received import received_bytes
+from mt4pump.query.limits import QueryOptions
+from mt4pump.query.replies import OutgoingReply
+from mt4pump.query.turns import Tracker, Turns, WaitingRequests
 
 LOOK_S = 0.05
 """Time between two looks at what connections did."""
@@ -37,7 +37,7 @@ class Peers:
         *,
         turns: Turns,
         connections: Connections,
-        complaints: Complaints,
+        complaints: FaultCounters,
         counts: dict[str, int],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,16 +47,16 @@ class Peers:
         self._complaints = complaints
         self._counts = counts
         self._now_s = now_s
-        self._by_name: dict[bytes, QueryConnection] = {}
+        self._by_name: dict[bytes, WaitingRequests] = {}
         self._used_s: dict[bytes, float] = {}
         self._silent_since_s: dict[int, float] = {}
         self._messages: dict[int, int] = {}
         self._received: dict[int, tuple[int, int]] = {}
-        self._unread: list[QueryConnection] = []
+        self._unread: list[WaitingRequests] = []
         self._by_client = Counter[str]()
         self._look_at_s = self._scan_at_s = 0.0
 
-    def find(self, name: bytes, number: int, user: str) -> QueryConnection | None:
+    def find(self, name: bytes, number: int, user: str) -> WaitingRequests | None:
         """Return the connection that a message came over, or None where it is not to be served."""
         self._messages[number] = self._messages.get(number, 0) + 1
         found = self._by_name.get(name)
@@ -66,7 +66,7 @@ class Peers:
             if number >= 0 and not self._claim(number, user):
                 return None
             client = f"key {user}" if user else self._connections.client_of(number)
-            found = self._by_name[name] = QueryConnection(name, number, user, client)
+            found = self._by_name[name] = WaitingRequests(name, number, user, client)
         self._used_s[name] = self._now_s()
         return found
 
@@ -82,7 +82,7 @@ class Peers:
             for each in [each for each in self._by_name.values() if each.number == number]:
                 self.leave(each)
 
-    def leave(self, connection: QueryConnection) -> None:
+    def leave(self, connection: WaitingRequests) -> None:
         """Forget a connection that ended, with what waits of it."""
         self._counts["dropped"] += self._turns.leave(connection)
         if self._by_name.get(connection.name) is connection:
@@ -96,15 +96,15 @@ class Peers:
             self._counts["shut_out"] += 1
             self._complaints.add("query_shut_out", f"the query connection from {peer} is closed: {text}")
 
-    def blocked(self) -> Iterator[QueryConnection]:
+    def blocked(self) -> Iterator[WaitingRequests]:
         """Yield the connections with a reply that libzmq did not take yet."""
         return (each for each in tuple(self._by_name.values()) if each.blocked is not None)
 
-    def unread(self, connection: QueryConnection, tracker: Tracker, size: int) -> None:
+    def unread(self, connection: WaitingRequests, tracker: Tracker, size: int) -> None:
         """Note that libzmq holds a reply of ``size`` bytes."""
         connection.add_unread(tracker, size, self._now_s())
 
-    def block(self, connection: QueryConnection, kept: tuple[tuple[bytes, ...], bytes, Reply]) -> None:
+    def block(self, connection: WaitingRequests, kept: tuple[tuple[bytes, ...], bytes, OutgoingReply]) -> None:
         """Keep a reply that libzmq did not take."""
         connection.blocked = kept
         connection.unread_since_s = self._now_s()
@@ -123,7 +123,7 @@ class Peers:
         if by_client.total() >= options.unread_bytes:
             self._relieve(self._unread)
 
-    def has_room(self, connection: QueryConnection) -> bool:
+    def has_room(self, connection: WaitingRequests) -> bool:
         """Return whether another page to ``connection`` is within all bounds."""
         return (
             not connection.holds_unread(self._now_s())
@@ -131,25 +131,25 @@ class Peers:
             and self._by_client.total() < self._options.unread_bytes
         )
 
-    def has_little_room(self, connection: QueryConnection) -> bool:
+    def has_little_room(self, connection: WaitingRequests) -> bool:
         """Return whether another short reply to ``connection`` is within all bounds."""
         if connection.unread_bytes < self._options.unread_bytes_short:
             return True
         connection.holds_unread(self._now_s())
         return connection.unread_bytes < self._options.unread_bytes_short
 
-    def _holders(self) -> list[QueryConnection]:
+    def _holders(self) -> list[WaitingRequests]:
         """Return the connections with an unread reply."""
         now_s = self._now_s()
         return [each for each in self._by_name.values() if each.holds_unread(now_s) or each.blocked is not None]
 
-    def _relieve(self, holders: list[QueryConnection]) -> None:
+    def _relieve(self, holders: list[WaitingRequests]) -> None:
         """Close the connection that has not read for longest, unless it may still begin to."""
         oldest = min(holders, key=lambda each: each.unread_since_s)
         if self._now_s() - oldest.unread_since_s >= RELIEF_S:
             self._close_unread(oldest)
 
-    def _close_unread(self, connection: QueryConnection) -> None:
+    def _close_unread(self, connection: WaitingRequests) -> None:
         peer = self._connections.shut_out(connection.number, is_suspect=False)
         self.leave(connection)
         self._counts["unread"] += 1

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from mt4pump.manager_api.decode import Fields
-from mt4pump.query.requests import Refusal
+from mt4pump.mt4.decode import Fields
+from mt4pump.query.requests import RequestError
 from mt4pump.wire import Body
 
 FIXMAP, MAP16, MAP32 = 0x80, 0xDE, 0xDF
@@ -15,7 +15,7 @@ ADDED = 4
 """Entries that a packed row gets: epoch, ts, snapshot, seq."""
 
 
-class Reply(NamedTuple):
+class OutgoingReply(NamedTuple):
     """One answer. ``frames`` are topic, body, topic, body and so on."""
 
     head: Body
@@ -32,9 +32,9 @@ class Reply(NamedTuple):
         return sum(map(len, self.frames))
 
 
-def refused(refusal: Refusal) -> Reply:
+def refused(refusal: RequestError) -> OutgoingReply:
     """Return the answer that says why there is none."""
-    return Reply({"ok": False, "code": refusal.code, "error": str(refusal)}, [])
+    return OutgoingReply({"ok": False, "code": refusal.code, "error": str(refusal)}, [])
 
 
 class SnapshotBodies:

@@ -1,7 +1,7 @@
 """Request bytes to typed values; pure.
 
 A request is one msgpack map with text keys. Keys that are not known are ignored; known ones must be right. Everything
-that is wrong is a `Refusal`, whose text names the key, what came, and what to write instead.
+that is wrong is a `RequestError`, whose text names the key, what came, and what to write instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REQUEST = UnpackLimits(list_entries=1_024, map_entries=64, values=1_024, reserve
 """What the bytes of a request may hold."""
 
 
-class Refusal(PumpError):
+class RequestError(PumpError):
     """A request that gets no answer but why. ``code`` is one of `CODES`."""
 
     def __init__(self, code: str, text: str) -> None:
@@ -62,12 +62,12 @@ class Cursor(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Describe:
+class DescribeRequest:
     """Asks what this daemon publishes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SnapshotQuery:
     """Asks for a page of last values; with a ``cursor`` the next page of a cut that was made before."""
 
     topics: tuple[bytes, ...]
@@ -77,7 +77,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayRequest:
     """Asks for a page of stored events: offsets over ``after`` up to ``to``, times (ns) ``since`` to ``until``."""
 
     topics: tuple[bytes, ...]
@@ -88,23 +88,25 @@ class Replay:
     limit: int
 
 
-Request = Describe | Snapshot | Replay
+Request = DescribeRequest | SnapshotQuery | ReplayRequest
 
 
 def unpacked(payload: bytes | None, limits: Limits) -> dict[str, Any]:
     """Return the map that a request is; None is a message of too many frames. Raises Refusal."""
     if payload is None:
-        raise Refusal(BAD_REQUEST, "the request is not one frame: send one msgpack map, as {op: 'describe'}")
+        raise RequestError(BAD_REQUEST, "the request is not one frame: send one msgpack map, as {op: 'describe'}")
     if len(payload) > limits.max_request_bytes:
-        raise Refusal(TOO_LARGE, f"the request is {len(payload)} bytes: at most {limits.max_request_bytes} are read")
+        raise RequestError(
+            TOO_LARGE, f"the request is {len(payload)} bytes: at most {limits.max_request_bytes} are read"
+        )
     if not payload:
-        raise Refusal(BAD_REQUEST, "the request is empty: send one msgpack map, as {op: 'describe'}")
+        raise RequestError(BAD_REQUEST, "the request is empty: send one msgpack map, as {op: 'describe'}")
     try:
         fields = unpack(payload, REQUEST)
     except FrameError as error:
-        raise Refusal(BAD_REQUEST, f"the request is not one msgpack map with text keys: {error}") from error
+        raise RequestError(BAD_REQUEST, f"the request is not one msgpack map with text keys: {error}") from error
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-        raise Refusal(BAD_REQUEST, f"the request is {shown(fields)}: send one msgpack map with text keys")
+        raise RequestError(BAD_REQUEST, f"the request is {shown(fields)}: send one msgpack map with text keys")
     return fields
 
 
@@ -126,19 +128,19 @@ def read(fields: Mapping[str, Any], limits: Limits) -> Request:
     if not isinstance(op, str):
         raise _wrong("op", op, "'describe', 'snapshot' or 'replay'")
     if op == "describe":
-        return Describe()
+        return DescribeRequest()
     if op == "snapshot":
         return _snapshot(fields, limits)
     if op == "replay":
         return _replay(fields, limits)
-    raise Refusal(UNKNOWN_OP, f"`op` is {shown(op)}: use 'describe', 'snapshot' or 'replay'")
+    raise RequestError(UNKNOWN_OP, f"`op` is {shown(op)}: use 'describe', 'snapshot' or 'replay'")
 
 
-def _snapshot(fields: Mapping[str, Any], limits: Limits) -> Snapshot:
+def _snapshot(fields: Mapping[str, Any], limits: Limits) -> SnapshotQuery:
     values = fields.get("values")
     if values is not None and not isinstance(values, bool):
         raise _wrong("values", values, "true or false")
-    return Snapshot(
+    return SnapshotQuery(
         topics=_topics(fields, limits),
         cursor=_cursor(fields.get("cursor")),
         limit=_limit(fields, limits),
@@ -146,8 +148,8 @@ def _snapshot(fields: Mapping[str, Any], limits: Limits) -> Snapshot:
     )
 
 
-def _replay(fields: Mapping[str, Any], limits: Limits) -> Replay:
-    return Replay(
+def _replay(fields: Mapping[str, Any], limits: Limits) -> ReplayRequest:
+    return ReplayRequest(
         topics=_topics(fields, limits),
         after=_number(fields, "after") or 0,
         to=_number(fields, "to"),
@@ -168,7 +170,7 @@ def _topics(fields: Mapping[str, Any], limits: Limits) -> tuple[bytes, ...]:
         text = (
             f"`topics` has {len(given)} prefixes: use at most {limits.max_prefixes}, shorter ones or several requests"
         )
-        raise Refusal(BAD_REQUEST, text)
+        raise RequestError(BAD_REQUEST, text)
     return outermost([_prefix(each, place) for place, each in enumerate(given)]) or EVERY_TOPIC
 
 
@@ -216,8 +218,8 @@ def _number(fields: Mapping[str, Any], key: str) -> int | None:
     return value
 
 
-def _wrong(key: str, value: object, right: str) -> Refusal:
-    return Refusal(BAD_REQUEST, f"`{key}` is {shown(value)}: use {right}")
+def _wrong(key: str, value: object, right: str) -> RequestError:
+    return RequestError(BAD_REQUEST, f"`{key}` is {shown(value)}: use {right}")
 
 
 def shown(value: object) -> str:

@@ -9,25 +9,51 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
+from typing import NamedTuple
 
 import zmq
 
 from mt4pump.errors import BindError
-from mt4pump.publishing.binding import apply, bind, bind_failure
-from mt4pump.publishing.connections import Connections
-from mt4pump.pumping.state import CutRequest
-from mt4pump.query.answers import Answers, Permissions
-from mt4pump.query.envelope import FRAMES_LIMIT, Letter, opened
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Stopped, Way
+from mt4pump.publisher.binding import apply, bind, bind_failure
+from mt4pump.publisher.connections import Connections
+from mt4pump.pump.snapshot import SnapshotRequest
+from mt4pump.query.handlers import PermissionLookup, RequestHandler
+from mt4pump.query.limits import QueryOptions, Stopped, YieldToPump
 from mt4pump.query.peers import Peers
-from mt4pump.query.replays import Reader
-from mt4pump.query.replies import Reply, packed_head
+from mt4pump.query.replay import PageReader
+from mt4pump.query.replies import OutgoingReply, packed_head
 from mt4pump.query.snapshots import Peer
-from mt4pump.query.turns import Ask, QueryConnection, Turns
+from mt4pump.query.turns import Ask, Turns, WaitingRequests
 from mt4pump.wire import Body
+
+HOPS_LIMIT = 8
+"""Frames before the empty one, at most."""
+HOP_BYTES = 255
+"""What libzmq allows for the name of a peer."""
+FRAMES_LIMIT = HOPS_LIMIT + 3
+"""More than any request has: what comes after these frames of a message is read and forgotten."""
+
+
+class Envelope(NamedTuple):
+    """A message taken apart. ``payload`` is None when the message is not one frame in an envelope."""
+
+    hops: tuple[bytes, ...]
+    payload: bytes | None
+
+
+def opened(frames: Sequence[bytes]) -> Envelope:
+    """Return envelope and payload of the frames that followed the peer's name."""
+    head = list(frames[: HOPS_LIMIT + 1])
+    if b"" not in head or len(frames) == 1:
+        return Envelope((), frames[0] if len(frames) == 1 else None)
+    end = head.index(b"") + 1
+    hops = tuple(head[:end])
+    if any(len(hop) > HOP_BYTES for hop in hops):
+        return Envelope((), None)
+    return Envelope(hops, frames[end] if len(frames) == end + 1 else None)
+
 
 POLL_MS = 50
 """How late, at most, an idle thread notices that it is to stop, or that a held cut has expired."""
@@ -68,11 +94,11 @@ class QueryServer(Thread):
         *,
         options: QueryOptions,
         secure: Callable[[zmq.Socket[bytes]], None],
-        allowed: Callable[[str], Permissions],
-        ask_cut: Callable[[CutRequest], None],
-        reader: Reader | None,
+        allowed: Callable[[str], PermissionLookup],
+        ask_cut: Callable[[SnapshotRequest], None],
+        reader: PageReader | None,
         describe: Callable[[], Body],
-        way: Way | None = None,
+        way: YieldToPump | None = None,
     ) -> None:
         super().__init__(name="query", daemon=True)
         self.crash: BaseException | None = None
@@ -81,7 +107,7 @@ class QueryServer(Thread):
         self._reader = reader
         self._options = options
         self._worked_since_s = self._rested_s = 0.0
-        self._answers = Answers(
+        self._answers = RequestHandler(
             options,
             allowed=allowed,
             ask_cut=ask_cut,
@@ -221,7 +247,7 @@ class QueryServer(Thread):
             text = f"at most {self._options.waiting_limit} requests of a connection may wait: read the replies first"
             self._deliver(connection, ask.hops, self._answers.busy(id_, text))
 
-    def _received(self) -> tuple[Letter, int, str, int]:
+    def _received(self) -> tuple[Envelope, int, str, int]:
         """Return the rest of the next message, its connection's number, user and size; surplus frames are skipped."""
         frames: list[bytes] = []
         number, user, size, skipped = -1, "", 0, 0
@@ -238,13 +264,13 @@ class QueryServer(Thread):
                     self._answers.pace.tick()
         return opened(frames), number, user, size
 
-    def _is_ready(self, connection: QueryConnection, ask: Ask) -> bool:
+    def _is_ready(self, connection: WaitingRequests, ask: Ask) -> bool:
         """Return whether a request can be answered now."""
         if ask.is_cheap:
             return self._peers.has_little_room(connection)
         return not (ask.wants_cut and self._answers.cut_wait_s() > 0) and self._peers.has_room(connection)
 
-    def _ready(self) -> QueryConnection | None:
+    def _ready(self) -> WaitingRequests | None:
         """Return the connection whose waiting request is next."""
         self._peers.refresh()
         return self._turns.first(self._is_ready)
@@ -266,13 +292,13 @@ class QueryServer(Thread):
         self.counts["snapshots"] = len(self._answers.cuts)
         self.counts["evicted"] = self._answers.cuts.evicted
 
-    def _answer(self, connection: QueryConnection, ask: Ask) -> None:
+    def _answer(self, connection: WaitingRequests, ask: Ask) -> None:
         began_s = time.perf_counter()
         reply = self._answers.reply(ask.name, ask.request, Peer(connection.name, connection.user))
         self._deliver(connection, ask.hops, reply)
         self._turns.spend(connection, time.perf_counter() - began_s)
 
-    def _deliver(self, connection: QueryConnection, hops: tuple[bytes, ...], reply: Reply) -> None:
+    def _deliver(self, connection: WaitingRequests, hops: tuple[bytes, ...], reply: OutgoingReply) -> None:
         """Send a reply, or keep it until libzmq takes it; one refusal more than that is dropped."""
         try:
             head = packed_head(reply.head)
@@ -296,7 +322,9 @@ class QueryServer(Thread):
             self._is_begun = False
             self._send(b"", int(zmq.NOBLOCK))
 
-    def _send_all(self, connection: QueryConnection, hops: tuple[bytes, ...], head: bytes, reply: Reply) -> bool:
+    def _send_all(
+        self, connection: WaitingRequests, hops: tuple[bytes, ...], head: bytes, reply: OutgoingReply
+    ) -> bool:
         """Send a whole reply; return False when libzmq still holds the one before. A peer that is gone gets none."""
         send, more = self._send, int(zmq.SNDMORE | zmq.NOBLOCK)  # an enum costs more than the call
         try:
@@ -322,7 +350,7 @@ class QueryServer(Thread):
         self._is_begun = False
         return True
 
-    def _send_last(self, connection: QueryConnection, frame: bytes, size: int) -> None:
+    def _send_last(self, connection: WaitingRequests, frame: bytes, size: int) -> None:
         """End a reply; of a large one note when libzmq has passed it on."""
         if size < TRACKED_BYTES:
             self._send(frame, int(zmq.NOBLOCK))

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
-from mt4pump.manager_api.decode import Fields
-from mt4pump.pumping.state import Cut
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Pace
-from mt4pump.query.replies import Reply, SnapshotBodies
-from mt4pump.query.requests import BUSY, CURSOR_EXPIRED, Cursor, Refusal
+from mt4pump.mt4.decode import Fields
+from mt4pump.pump.snapshot import StateSnapshot
+from mt4pump.query.limits import QueryOptions, WorkBudget
+from mt4pump.query.replies import OutgoingReply, SnapshotBodies
+from mt4pump.query.requests import BUSY, CURSOR_EXPIRED, Cursor, RequestError
 
 SORTED_AT_ONCE = 1_000
 """Topics sorted in one go: a sort lets no other thread in until it is done, which is 0.1 ms for these."""
@@ -40,14 +39,14 @@ class Peer(NamedTuple):
 
 
 @dataclass(slots=True)
-class ArrangedCut:
+class SortedSnapshot:
     """A cut in the order of its pages. ``peer`` made it and its owner alone may read it; ``prefixes`` is what it is of.
 
     ``made_at_s`` is when it was first kept, ``used_at_s`` when it was last read; ``is_done`` says that its last page
     went out, so it is kept only for one who missed that page.
     """
 
-    cut: Cut
+    cut: StateSnapshot
     peer: Peer
     prefixes: tuple[bytes, ...]
     topics: list[bytes]
@@ -58,7 +57,7 @@ class ArrangedCut:
     is_done: bool = False
 
 
-def arranged(cut: Cut, peer: Peer, prefixes: tuple[bytes, ...], pace: Pace) -> ArrangedCut:
+def arranged(cut: StateSnapshot, peer: Peer, prefixes: tuple[bytes, ...], pace: WorkBudget) -> SortedSnapshot:
     """Return the part of ``cut`` that ``prefixes`` ask for, sorted by topic."""
     rows: dict[bytes, list[bytes | Fields]] = {}
     for count, (topic, packed) in enumerate(cut.rows):
@@ -73,10 +72,10 @@ def arranged(cut: Cut, peer: Peer, prefixes: tuple[bytes, ...], pace: Pace) -> A
         if not count % LOOK_EVERY:
             pace.tick()
     rowless = replace(cut, rows=())  # those not asked for need not be held
-    return ArrangedCut(rowless, peer, prefixes, _sorted(topics, pace), rows)
+    return SortedSnapshot(rowless, peer, prefixes, _sorted(topics, pace), rows)
 
 
-def _sorted(topics: list[bytes], pace: Pace) -> list[bytes]:
+def _sorted(topics: list[bytes], pace: WorkBudget) -> list[bytes]:
     runs: list[list[bytes]] = []
     for start in range(0, len(topics), SORTED_AT_ONCE):
         runs.append(sorted(topics[start : start + SORTED_AT_ONCE]))
@@ -89,7 +88,9 @@ def _sorted(topics: list[bytes], pace: Pace) -> list[bytes]:
     return done
 
 
-def page(held: ArrangedCut, start: int, limit: int, options: QueryOptions, pace: Pace, *, values: bool) -> Reply:
+def page(
+    held: SortedSnapshot, start: int, limit: int, options: QueryOptions, pace: WorkBudget, *, values: bool
+) -> OutgoingReply:
     """Return the page that begins with topic number ``start`` and has about ``limit`` rows, or as many topics."""
     cut = held.cut
     seqs: dict[str, int] = {}
@@ -126,14 +127,14 @@ def page(held: ArrangedCut, start: int, limit: int, options: QueryOptions, pace:
         "seqs": seqs,
         "cursor": str(Cursor(held.token, end)) if end < len(held.topics) else None,
     }
-    return Reply(head, frames)
+    return OutgoingReply(head, frames)
 
 
-def _range(held: ArrangedCut, start: int) -> Iterator[bytes]:
+def _range(held: SortedSnapshot, start: int) -> Iterator[bytes]:
     return (held.topics[place] for place in range(start, len(held.topics)))
 
 
-class HeldCuts:
+class SnapshotCache:
     """At most ``options.cuts_held`` cuts that have pages left to give, of them a few of one connection or client.
 
     ``evicted`` counts those that gave way to another one before they were read to their end.
@@ -142,13 +143,13 @@ class HeldCuts:
     def __init__(self, options: QueryOptions, now_s: Callable[[], float]) -> None:
         self._options = options
         self._now_s = now_s
-        self._held: dict[str, ArrangedCut] = {}
+        self._held: dict[str, SortedSnapshot] = {}
         self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def keep(self, cut: ArrangedCut) -> None:
+    def keep(self, cut: SortedSnapshot) -> None:
         """Keep ``cut`` for its further pages; raises Refusal (busy) when there is no room for it."""
         peer, options = cut.peer, self._options
         of_connection = [each for each in self._held.values() if each.peer.connection == peer.connection]
@@ -176,14 +177,14 @@ class HeldCuts:
                 f"{len(self._held)} snapshots are being read page by page: "
                 f"ask again in {min(wait_s.values()):.1f} s, or with a higher limit"
             )
-            raise Refusal(BUSY, text)
+            raise RequestError(BUSY, text)
         self._evict(min(ready, key=lambda each: (not each.is_done, -held[each.peer.owner], each.used_at_s)))
 
-    def _evict(self, cut: ArrangedCut) -> None:
+    def _evict(self, cut: SortedSnapshot) -> None:
         self.evicted += not cut.is_done
         self.drop(cut)
 
-    def find(self, cursor: Cursor, peer: Peer) -> ArrangedCut:
+    def find(self, cursor: Cursor, peer: Peer) -> SortedSnapshot:
         """Return the peer's cut that ``cursor`` is of, and count it as read; raises Refusal (cursor_expired)."""
         self.expire()
         cut = self._held.get(cursor.token)
@@ -191,11 +192,11 @@ class HeldCuts:
             text = (
                 f"no such cut: it was made by another peer, or not read for {self._options.cut_idle_s:g} s, or given up"
             )
-            raise Refusal(CURSOR_EXPIRED, f"{text}; ask for a new snapshot")
+            raise RequestError(CURSOR_EXPIRED, f"{text}; ask for a new snapshot")
         cut.used_at_s = self._now_s()
         return cut
 
-    def drop(self, cut: ArrangedCut) -> None:
+    def drop(self, cut: SortedSnapshot) -> None:
         """Forget ``cut``."""
         self._held.pop(cut.token, None)
 
@@ -206,6 +207,6 @@ class HeldCuts:
             del self._held[token]
 
 
-def _value(cut: ArrangedCut) -> tuple[bool, float]:
+def _value(cut: SortedSnapshot) -> tuple[bool, float]:
     """Return how much its peer would miss it."""
     return not cut.is_done, cut.used_at_s

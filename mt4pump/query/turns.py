@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.replies import Reply
-from mt4pump.query.requests import Describe, Request, Snapshot
+from mt4pump.query.limits import QueryOptions
+from mt4pump.query.replies import OutgoingReply
+from mt4pump.query.requests import DescribeRequest, Request, SnapshotQuery
 
 
 class Tracker(Protocol):
@@ -30,7 +30,12 @@ class Ask:
     __slots__ = ("hops", "name", "request", "since_s", "size")
 
     def __init__(
-        self, hops: tuple[bytes, ...], name: dict[str, object], request: Request | Reply, size: int, since_s: float
+        self,
+        hops: tuple[bytes, ...],
+        name: dict[str, object],
+        request: Request | OutgoingReply,
+        size: int,
+        since_s: float,
     ) -> None:
         self.hops = hops
         self.name = name
@@ -41,12 +46,12 @@ class Ask:
     @property
     def is_cheap(self) -> bool:
         """Return whether it costs next to nothing."""
-        return isinstance(self.request, (Describe, Reply))
+        return isinstance(self.request, (DescribeRequest, OutgoingReply))
 
     @property
     def wants_cut(self) -> bool:
         """Return whether the pump must cut its state for it."""
-        return isinstance(self.request, Snapshot) and self.request.cursor is None
+        return isinstance(self.request, SnapshotQuery) and self.request.cursor is None
 
 
 class Share:
@@ -59,7 +64,7 @@ class Share:
         self.users = 0
 
 
-class QueryConnection(Share):
+class WaitingRequests(Share):
     """One connection: ``waiting`` requests, the replies that libzmq still holds, and one that it did not even take.
 
     ``number`` is its file descriptor, ``user`` the CURVE client's name, ``client`` the share that it counts for.
@@ -74,7 +79,7 @@ class QueryConnection(Share):
         self.user = user
         self.client = client
         self.waiting: deque[Ask] = deque()
-        self.blocked: tuple[tuple[bytes, ...], bytes, Reply] | None = None
+        self.blocked: tuple[tuple[bytes, ...], bytes, OutgoingReply] | None = None
         self._unread: deque[tuple[Tracker, int]] = deque()
         self.unread_bytes = 0
         self.unread_since_s = 0.0
@@ -105,11 +110,11 @@ class Turns:
     def __init__(self, options: QueryOptions) -> None:
         self._options = options
         self._clients: dict[str, Share] = {}
-        self._active: dict[QueryConnection, None] = {}
+        self._active: dict[WaitingRequests, None] = {}
         self._clock_s = self._client_clock_s = 0.0
         self.waiting = self.waiting_cheap = self.waiting_bytes = 0
 
-    def add(self, connection: QueryConnection, ask: Ask) -> bool:
+    def add(self, connection: WaitingRequests, ask: Ask) -> bool:
         """Let ``ask`` wait; return False where its connection, or all together, have too many."""
         options = self._options
         count, size = len(connection.waiting), connection.waiting_bytes
@@ -125,43 +130,43 @@ class Turns:
         self.waiting_bytes += ask.size
         return True
 
-    def first(self, is_ready: Callable[[QueryConnection, Ask], bool]) -> QueryConnection | None:
+    def first(self, is_ready: Callable[[WaitingRequests, Ask], bool]) -> WaitingRequests | None:
         """Return the connection whose turn it is, of those that are ready and can take a reply; None: there is none."""
         for connection in sorted(self._active, key=self._order):
             if connection.blocked is None and is_ready(connection, connection.waiting[0]):
                 return connection
         return None
 
-    def take(self, connection: QueryConnection) -> Ask:
+    def take(self, connection: WaitingRequests) -> Ask:
         """Return the first request of a connection whose turn it is; it waits no longer."""
         self._clock_s = max(self._clock_s, connection.spent_s)
         self._client_clock_s = max(self._client_clock_s, self._clients[connection.client].spent_s)
         return self._pop(connection)
 
-    def late(self, before_s: float) -> Iterable[tuple[QueryConnection, Ask]]:
+    def late(self, before_s: float) -> Iterable[tuple[WaitingRequests, Ask]]:
         """Yield the requests that wait since before ``before_s``; they wait no longer."""
         for connection in tuple(self._active):
             while connection.waiting and connection.waiting[0].since_s < before_s:
                 yield connection, self._pop(connection)
 
-    def spend(self, connection: QueryConnection, work_s: float) -> None:
+    def spend(self, connection: WaitingRequests, work_s: float) -> None:
         """Count working time for a connection and its client."""
         connection.spent_s += work_s
         if share := self._clients.get(connection.client):
             share.spent_s += work_s
 
-    def leave(self, connection: QueryConnection) -> int:
+    def leave(self, connection: WaitingRequests) -> int:
         """Forget what waits of a connection that ended; return how much that was."""
         count = len(connection.waiting)
         while connection.waiting:
             self._pop(connection)
         return count
 
-    def _order(self, connection: QueryConnection) -> tuple[bool, float, float]:
+    def _order(self, connection: WaitingRequests) -> tuple[bool, float, float]:
         share = self._clients[connection.client]
         return not connection.waiting[0].is_cheap, share.spent_s, connection.spent_s
 
-    def _begin(self, connection: QueryConnection) -> None:
+    def _begin(self, connection: WaitingRequests) -> None:
         """Let a connection take part: what it did not use before gives it no right to more now."""
         share = self._clients.setdefault(connection.client, Share())
         if not share.users:
@@ -170,7 +175,7 @@ class Turns:
         connection.spent_s = max(connection.spent_s, self._clock_s)
         self._active[connection] = None
 
-    def _pop(self, connection: QueryConnection) -> Ask:
+    def _pop(self, connection: WaitingRequests) -> Ask:
         ask = connection.waiting.popleft()
         self.waiting -= 1
         self.waiting_cheap -= ask.is_cheap

@@ -1,7 +1,7 @@
 """Who may connect, and what they may hear: keys, clients' files, permissions, and the gate that judges handshakes."""
 
-from mt4pump.security.gatekeeper import Gatekeeper
+from mt4pump.security.authenticator import ZapAuthenticator
 from mt4pump.security.permissions import EVERYTHING, NOTHING, Permissions, PermissionsError
 from mt4pump.security.plain import PlainGate
 
-__all__ = ["EVERYTHING", "NOTHING", "Gatekeeper", "Permissions", "PermissionsError", "PlainGate"]
+__all__ = ["EVERYTHING", "NOTHING", "Permissions", "PermissionsError", "PlainGate", "ZapAuthenticator"]

@@ -14,9 +14,9 @@ from typing import Self
 
 import zmq
 
-from mt4pump.complaints import Complaints
-from mt4pump.security.admission import marked
+from mt4pump.log import FaultCounters
 from mt4pump.security.permissions import EVERYTHING, Permissions
+from mt4pump.security.subscription_filter import marked
 from mt4pump.security.zap import PUBLISHED, ZapServer
 
 PROBATION_S = 10.0
@@ -42,7 +42,7 @@ class PlainGate(ZapServer):
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        complaints: Complaints | None = None,
+        complaints: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(context, complaints, now_s)
@@ -50,7 +50,7 @@ class PlainGate(ZapServer):
         self._waiting: list[tuple[str, list[bytes]]] = []
 
     @classmethod
-    def of(cls, context: zmq.Context[zmq.Socket[bytes]], complaints: Complaints | None = None) -> Self:
+    def of(cls, context: zmq.Context[zmq.Socket[bytes]], complaints: FaultCounters | None = None) -> Self:
         """Make and start a gate."""
         made = cls(context, complaints)
         made.start()

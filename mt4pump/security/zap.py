@@ -17,8 +17,8 @@ from threading import Event, Thread
 
 import zmq
 
-from mt4pump.complaints import Complaints
 from mt4pump.errors import StartError
+from mt4pump.log import FaultCounters
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 PUBLISHED, QUERIED = "mt4pump.pub", "mt4pump.query"
@@ -44,12 +44,12 @@ class ZapServer(ABC, Thread):
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        complaints: Complaints | None = None,
+        complaints: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="gatekeeper", daemon=True)
         self.counts: Counter[str] = Counter()
-        self._complaints = complaints or Complaints(log)
+        self._complaints = complaints or FaultCounters(log)
         self._now_s = now_s
         self._told_to_stop = Event()
         self._mark: Callable[[], int | None] = lambda: 0

@@ -16,18 +16,18 @@ LIMIT_S = 120.0
 """Longer than NSSM waits for any service."""
 
 
-class Answer(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command ended with."""
 
     code: int
     text: str
 
 
-Call = Callable[[Sequence[str]], Answer]
+Call = Callable[[Sequence[str]], CommandResult]
 """Runs one command to its end. Raises ServiceError when it cannot be run, or does not end."""
 
 
-def run(command: Sequence[str]) -> Answer:
+def run(command: Sequence[str]) -> CommandResult:
     """Run a command for real."""
     try:
         # Its words into a file: a pipe stays open as long as anything that the command has started.
@@ -41,7 +41,7 @@ def run(command: Sequence[str]) -> Answer:
         raise ServiceError(f"{shown(command)} did not end within {LIMIT_S:g} s: look at it in services.msc") from error
     except OSError as error:
         raise ServiceError(f"{shown(command)} cannot be run: {error.strerror or error}") from error
-    return Answer(done.returncode, text)
+    return CommandResult(done.returncode, text)
 
 
 def shown(command: Sequence[str]) -> str:

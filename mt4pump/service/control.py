@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mt4pump.service.acl import secure
 from mt4pump.service.commands import Call
 from mt4pump.service.errors import ServiceError
 from mt4pump.service.nssm import PAUSED, PENDING, RUNNING, STOPPED, Nssm, must
 from mt4pump.service.plan import STOP_LIMIT_S, Placement, own_rights, parameters, template
 from mt4pump.service.programs import PROGRAMS, Program, dependents
-from mt4pump.service.root_folder import secure
 
 POLL_S = 0.25
 STOP_WAIT_S = STOP_LIMIT_S + 15.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mt4pump.service.commands import Answer, shown
+from mt4pump.service.commands import CommandResult, shown
 from mt4pump.service.control import Control
 from mt4pump.service.nssm import ABSENT, STOPPED, Nssm
 from mt4pump.service.plan import Placement, restrict
@@ -32,15 +32,15 @@ class DryRun:
             for word, *rest in words:
                 self._call([self._nssm, word, program.service, *rest])
 
-    def _answer(self, command: Sequence[str]) -> Answer:
+    def _answer(self, command: Sequence[str]) -> CommandResult:
         """Answer as a machine would that had none of our services at first."""
         word, service = command[1:3]
         if word == "status":
-            return Answer(0, STOPPED) if service in self._installed else Answer(ABSENT, "")
+            return CommandResult(0, STOPPED) if service in self._installed else CommandResult(ABSENT, "")
         if word == "install":
             self._installed.add(service)
         return self._call(command)
 
-    def _call(self, command: Sequence[str]) -> Answer:
+    def _call(self, command: Sequence[str]) -> CommandResult:
         self._say(shown(command))
-        return Answer(0, "")
+        return CommandResult(0, "")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mt4pump.service.commands import Answer, Call, shown
+from mt4pump.service.commands import Call, CommandResult, shown
 from mt4pump.service.errors import NssmMissingError, ServiceError
 
 ABSENT = 3
@@ -45,7 +45,7 @@ class Nssm:
         self._program = program
         self._call = call
 
-    def ask(self, *words: str) -> Answer:
+    def ask(self, *words: str) -> CommandResult:
         """Return what NSSM answers, right or wrong."""
         return self._call([self._program, *words])
 

@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mt4pump.settings.agreement import disagreements
-from mt4pump.settings.durable import USUAL, DurableKinds
-from mt4pump.settings.sizes import ByteSize
-from mt4pump.settings.suffix import TopicSuffix
-from mt4pump.settings.values import (
+from mt4pump.settings.consistency import disagreements
+from mt4pump.settings.validators import (
+    USUAL,
+    ByteSize,
+    DurableKinds,
     Encoding,
     Endpoint,
     EndpointOrNone,
@@ -29,6 +29,7 @@ from mt4pump.settings.values import (
     SymbolPatterns,
     TickSymbol,
     TickZone,
+    TopicSuffix,
     UserFields,
     WireFaultTexts,
     lower,

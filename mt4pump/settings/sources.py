@@ -16,7 +16,7 @@ from dotenv.parser import Binding, parse_stream
 
 from mt4pump.private_files import changeable_by_others
 from mt4pump.settings.schema import PREFIX, Settings, environment_name, flag_name
-from mt4pump.settings.values import nearest
+from mt4pump.settings.validators import nearest
 
 CONFIG = PREFIX + "CONFIG"
 """The variable that names the TOML file; no setting, as it cannot stand in that file."""

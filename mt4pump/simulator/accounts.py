@@ -3,13 +3,75 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from mt4pump.manager_api.codes import MarginLevelType, PumpCode, Transaction
-from mt4pump.manager_api.layout import MARGIN_LEVEL, USER_RECORD
-from mt4pump.simulator.groups import LEAK_MARK, Group, GroupTable
-from mt4pump.simulator.margin import Exposure, Levels, level_type, levels
-from mt4pump.simulator.stage import Stage
+from mt4pump.mt4.codes import MarginLevelType, PumpCode, Transaction
+from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
+from mt4pump.simulator.context import Context
+from mt4pump.simulator.groups import LEAK_MARK, GroupTable, SimulatedGroup
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolExposure:
+    """One open position. ``margin`` and ``profit`` in deposit currency, ``volume`` in hundredths of a lot.
+
+    ``profit`` is the whole result so far: price, swap and commission.
+    """
+
+    symbol: str
+    is_buy: bool
+    volume: int
+    margin: float
+    profit: float
+
+
+class Levels(NamedTuple):
+    """Where an account stands, deposit currency; ``margin_level`` percent, 0 when no margin is needed."""
+
+    equity: float
+    volume: int
+    margin: float
+    margin_free: float
+    margin_level: float
+
+
+def position_margin(volume: int, contract_size: float, price: float, margin_rate: float, leverage: int) -> float:
+    """Return the margin of one position in deposit currency.
+
+    ``volume`` hundredths of a lot; ``price`` 1.0 for currency pairs, whose margin is counted in the base currency;
+    ``margin_rate`` deposit currency per unit of the margin currency.
+    """
+    return volume / 100 * contract_size * price * margin_rate / leverage
+
+
+def profit_at(move: float, volume: int, contract_size: float, rate: float) -> float:
+    """Return the money made by ``move`` (price, in our favour); ``rate`` deposit currency per quote currency."""
+    return round(move * volume / 100 * contract_size * rate, 2)
+
+
+def levels(balance: float, credit: float, exposures: Iterable[SymbolExposure]) -> Levels:
+    """Return where an account with these positions stands."""
+    equity, volume = balance + credit, 0
+    legs: dict[str, list[float]] = {}
+    for exposure in exposures:
+        equity += exposure.profit
+        volume += exposure.volume
+        legs.setdefault(exposure.symbol, [0.0, 0.0])[exposure.is_buy] += exposure.margin
+    margin = round(sum(max(sides) for sides in legs.values()), 2)
+    equity = round(equity, 2)
+    return Levels(equity, volume, margin, round(equity - margin, 2), equity / margin * 100 if margin else 0.0)
+
+
+def level_type(now: Levels, margin_call: int, margin_stopout: int) -> MarginLevelType:
+    """Return whether ``now`` is below the group's limits (percent)."""
+    if not now.margin or now.margin_level >= margin_call:
+        return MarginLevelType.MARGINLEVEL_OK
+    if now.margin_level >= margin_stopout:
+        return MarginLevelType.MARGINLEVEL_MARGINCALL
+    return MarginLevelType.MARGINLEVEL_STOPOUT
+
 
 if TYPE_CHECKING:
     from mt4pump.simulator.orders import Order
@@ -45,7 +107,7 @@ _put_float = struct.Struct("<d").pack_into
 _put_int = struct.Struct("<i").pack_into
 
 
-class Account:
+class SimulatedAccount:
     """One account: money in deposit currency, open and pending ``orders`` by ticket, and its record's bytes."""
 
     __slots__ = (
@@ -61,7 +123,7 @@ class Account:
         "record",
     )
 
-    def __init__(self, login: int, group: Group, leverage: int, deposit: float, *, is_gambler: bool) -> None:
+    def __init__(self, login: int, group: SimulatedGroup, leverage: int, deposit: float, *, is_gambler: bool) -> None:
         self.login = login
         self.group = group
         self.leverage = leverage
@@ -78,7 +140,7 @@ class Account:
         """Return the open positions, oldest ticket first."""
         return [order for order in self.orders.values() if order.is_position]
 
-    def exposures(self) -> list[Exposure]:
+    def exposures(self) -> list[SymbolExposure]:
         """Return the open positions as the margin arithmetic takes them."""
         return [order.exposure() for order in self.orders.values() if order.is_position]
 
@@ -103,28 +165,28 @@ class Account:
 class AccountTable:
     """All accounts, in the order of their logins; every change of a record is told by UPDATE_USERS."""
 
-    def __init__(self, stage: Stage, groups: GroupTable) -> None:
+    def __init__(self, stage: Context, groups: GroupTable) -> None:
         self._stage = stage
         self._random = stage.random
         self._groups = groups
         self._next_login = FIRST_LOGIN
         self._levels: dict[int, bytes] = {}
-        self._stale: dict[int, Account] = {}
-        self.by_login: dict[int, Account] = {}
-        self.all: list[Account] = []
+        self._stale: dict[int, SimulatedAccount] = {}
+        self.by_login: dict[int, SimulatedAccount] = {}
+        self.all: list[SimulatedAccount] = []
 
     def populate(self, count: int) -> None:
         """Open ``count`` accounts without telling anybody."""
         for _ in range(count):
             self._open()
 
-    def register(self) -> Account:
+    def register(self) -> SimulatedAccount:
         """Open one more account and tell it."""
         account = self._open()
         self._stage.emit(PumpCode.UPDATE_USERS, Transaction.ADD, bytes(account.record))
         return account
 
-    def remove(self, account: Account) -> None:
+    def remove(self, account: SimulatedAccount) -> None:
         """Delete an account that has no orders, and tell it."""
         del self.by_login[account.login]
         self.all.remove(account)
@@ -132,7 +194,7 @@ class AccountTable:
         self._stale.pop(account.login, None)
         self._stage.emit(PumpCode.UPDATE_USERS, Transaction.DELETE, bytes(account.record))
 
-    def move(self, account: Account, group: Group) -> None:
+    def move(self, account: SimulatedAccount, group: SimulatedGroup) -> None:
         """Move an account to another group of the same currency, and tell it."""
         account.group = group
         raw = group.group.encode("ascii").ljust(GROUP_AT.size, b"\0")
@@ -141,7 +203,7 @@ class AccountTable:
         self.touch_level(account)
         self._stage.emit(PumpCode.UPDATE_USERS, Transaction.CHANGE_GRP, bytes(account.record))
 
-    def pay(self, account: Account, *, balance: float = 0.0, credit: float = 0.0) -> None:
+    def pay(self, account: SimulatedAccount, *, balance: float = 0.0, credit: float = 0.0) -> None:
         """Add to an account's balance or credit, and tell it."""
         account.balance = round(account.balance + balance, 2)
         account.credit = round(account.credit + credit, 2)
@@ -168,12 +230,12 @@ class AccountTable:
         self._stale.clear()
         return b"".join(self._levels.values())
 
-    def touch_level(self, account: Account) -> None:
+    def touch_level(self, account: SimulatedAccount) -> None:
         """Note that the positions or the money of ``account`` changed."""
         if len(self.all) > LIVE_LEVELS:
             self._stale[account.login] = account
 
-    def note_level(self, account: Account) -> None:
+    def note_level(self, account: SimulatedAccount) -> None:
         """Keep the margin level of ``account`` as it is at present prices."""
         if len(self.all) <= LIVE_LEVELS:
             return
@@ -188,24 +250,24 @@ class AccountTable:
             self.note_level(account)
         self._stale.clear()
 
-    def _touch(self, account: Account) -> None:
+    def _touch(self, account: SimulatedAccount) -> None:
         now = self._stage.clock.server_time_s
         _put_int(account.record, TIMES_AT["lastdate"], now)
         _put_int(account.record, TIMES_AT["timestamp"], now)
 
-    def _open(self) -> Account:
+    def _open(self) -> SimulatedAccount:
         random, login = self._random, self._next_login
         self._next_login += 1
         group = random.choice(tuple(self._groups.by_name.values()))
         is_gambler = random.random() < GAMBLER_SHARE
         leverage = GAMBLER_LEVERAGE if is_gambler else random.choice(LEVERAGES)
-        account = Account(login, group, leverage, random.choice(DEPOSITS), is_gambler=is_gambler)
+        account = SimulatedAccount(login, group, leverage, random.choice(DEPOSITS), is_gambler=is_gambler)
         account.record = bytearray(self._record(account))
         self.by_login[login] = account
         self.all.append(account)
         return account
 
-    def _record(self, account: Account) -> bytes:
+    def _record(self, account: SimulatedAccount) -> bytes:
         random, login, now = self._random, account.login, self._stage.clock.server_time_s
         first, last = random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
         country, city, zipcode = random.choice(PLACES)

@@ -43,7 +43,7 @@ TEACH = "write KIND@SECONDS[+EVERY][:AMOUNT], for example drop@10 or skip@5+20:3
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SimulatedFault:
     """One fault: ``kind`` (a key of `MEANINGS`), first at ``at_s`` seconds, then every ``every_s`` (None: once).
 
     ``amount`` is what `DEFAULT_AMOUNTS` says per kind; None takes that default. Raises ValueError for values that make
@@ -100,7 +100,7 @@ def check_amount(kind: str, amount: float | None) -> None:
         raise ValueError(msg)
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> SimulatedFault:
     """Return the fault that ``text`` writes; raises ValueError that says what to write instead."""
     match = FORM.fullmatch(text.strip().lower())
     if match is None:
@@ -110,7 +110,7 @@ def parse_fault(text: str) -> Fault:
         at_s = float(match["at"])
         every_s = float(match["every"]) if match["every"] else None
         amount = float(match["amount"]) if match["amount"] else None
-        return Fault(match["kind"], at_s, every_s, amount)
+        return SimulatedFault(match["kind"], at_s, every_s, amount)
     except ValueError as error:
         msg = f"fault {text!r}: {error}; {TEACH}"
         raise ValueError(msg) from error
@@ -119,7 +119,7 @@ def parse_fault(text: str) -> Fault:
 class FaultSchedule:
     """Which fault is due when. ``next_s`` is the time of the next one, infinite when there is none left."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    def __init__(self, faults: Iterable[SimulatedFault]) -> None:
         self._heap = [(fault.at_s, number, fault) for number, fault in enumerate(faults)]
         heapify(self._heap)
         self.missed = 0
@@ -130,10 +130,10 @@ class FaultSchedule:
         """Return seconds since the first PumpingSwitch."""
         return self._heap[0][0] if self._heap else math.inf
 
-    def take(self, elapsed_s: float) -> list[Fault]:
+    def take(self, elapsed_s: float) -> list[SimulatedFault]:
         """Return the faults due by ``elapsed_s`` in order; a repeated one at most once."""
-        due: list[Fault] = []
-        again: list[tuple[float, int, Fault]] = []
+        due: list[SimulatedFault] = []
+        again: list[tuple[float, int, SimulatedFault]] = []
         while self._heap and self._heap[0][0] <= elapsed_s:
             at_s, number, fault = heappop(self._heap)
             due.append(fault)

@@ -10,16 +10,68 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
+from collections.abc import Callable, Collection
 from typing import Protocol
 
-from mt4pump.manager_api.codes import PumpCode, Transaction
-from mt4pump.simulator.market import Instrument
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.simulator.context import Schedule
+from mt4pump.simulator.market import NAME_BYTES, Instrument, specification_of
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.pace import Pace
-from mt4pump.simulator.symbols import specification_of
+from mt4pump.simulator.tick_files import TickFiles
 from mt4pump.simulator.tick_rows import Tick
-from mt4pump.simulator.ticks import TickFiles
 from mt4pump.simulator.world import PutQuote, World
+
+QUOTES_PER_CALL = 256
+
+
+class QuoteQueue:
+    """First in, first out, of SymbolInfo bytes. ``wake`` is called when the feed waits and there is room again."""
+
+    def __init__(self, limit: int, wake: Callable[[], None]) -> None:
+        self.limit = limit
+        self.unread = 0
+        """Quotes that nobody read: their symbol was not selected, or the session had gone."""
+        self._line: deque[bytes] = deque()
+        self._wake = wake
+        self._low = limit // 2
+        self._is_waited_for = False
+        self.put = self._line.append
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def has_room(self, quotes: int) -> bool:
+        """Return whether ``quotes`` more fit in; if not, ``wake`` is called once half of the line is gone."""
+        fits = len(self._line) + quotes <= self.limit
+        self._is_waited_for = not fits
+        return fits
+
+    def take(self, selected: Collection[bytes]) -> bytes:
+        """Return up to `QUOTES_PER_CALL` records of ``selected`` symbols (raw names), empty when there is none left."""
+        taken: list[bytes] = []
+        pop = self._line.popleft
+        try:
+            for _ in range(self.limit):
+                quote = pop()
+                if quote[:NAME_BYTES] in selected:
+                    taken.append(quote)
+                    if len(taken) == QUOTES_PER_CALL:
+                        break
+                else:
+                    self.unread += 1
+        except IndexError:
+            pass  # the line is empty
+        if self._is_waited_for and len(self._line) <= self._low:
+            self._is_waited_for = False
+            self._wake()
+        return b"".join(taken)
+
+    def clear(self) -> None:
+        """Throw away what waits."""
+        self.unread += len(self._line)
+        self._line.clear()
+
 
 CHUNK = 256
 """Quotes made in one go: between two, readers get their turn and faults their chance."""
@@ -32,7 +84,7 @@ log = logging.getLogger(__name__)
 class Feed(Protocol):
     """Moves the world."""
 
-    pace: Pace
+    pace: Schedule
     exhausted: bool
     """No quote will come any more."""
     awaits: bytes
@@ -58,7 +110,7 @@ class WalkFeed:
     """The random walk at ``rate`` quotes per second."""
 
     def __init__(self, world: World, options: SimulatorOptions) -> None:
-        self.pace = Pace()
+        self.pace = Schedule()
         self.exhausted = False
         self.awaits = b""
         self._world = world
@@ -125,7 +177,7 @@ class ReplayFeed:
     """Recorded ticks at ``speed`` times their own pace."""
 
     def __init__(self, world: World, files: TickFiles, options: SimulatorOptions) -> None:
-        self.pace = Pace()
+        self.pace = Schedule()
         self.exhausted = False
         self.awaits = b""
         self._world = world

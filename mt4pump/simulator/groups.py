@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mt4pump.manager_api.layout import CON_GROUP, CON_GROUP_SEC
-from mt4pump.simulator.symbols import SECURITIES
+from mt4pump.mt4.layout import CON_GROUP, CON_GROUP_SEC
+from mt4pump.simulator.market import SECURITIES
 
 LEAK_MARK = "SECRET-"
 """Every secret field of every simulated record begins with it, so that a leak can be searched for."""
@@ -14,7 +14,7 @@ EXECUTION_AUTO, MARGIN_MODE_USE_ALL, NEWS_FULL, RIGHTS = 1, 1, 2, 1 | 2 | 4 | 8
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SimulatedGroup:
     """Terms of a group of accounts.
 
     ``commission`` is deposit currency per lot and round turn; ``margin_call`` and ``margin_stopout`` are percent.
@@ -30,14 +30,14 @@ class Group:
 
 
 GROUPS = (
-    Group("real-std", "USD", 200, 0.0, 100, 50),
-    Group("real-ecn", "USD", 500, 7.0, 80, 50),
-    Group("real-eur", "EUR", 100, 0.0, 100, 50),
-    Group("real-vip", "USD", 100, 4.0, 120, 30),
+    SimulatedGroup("real-std", "USD", 200, 0.0, 100, 50),
+    SimulatedGroup("real-ecn", "USD", 500, 7.0, 80, 50),
+    SimulatedGroup("real-eur", "EUR", 100, 0.0, 100, 50),
+    SimulatedGroup("real-vip", "USD", 100, 4.0, 120, 30),
 )
 
 
-def con_group(group: Group, encoding: str) -> bytes:
+def con_group(group: SimulatedGroup, encoding: str) -> bytes:
     """Return the group's ConGroup record; its secrets are filled with marked text."""
     security = CON_GROUP_SEC.pack(
         {

@@ -3,12 +3,134 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
-from mt4pump.manager_api.codes import SymbolDirection
-from mt4pump.manager_api.layout import CON_SYMBOL, SYMBOL_INFO
-from mt4pump.simulator.symbols import USD_PER, Specification, con_symbol
+from mt4pump.mt4.codes import SymbolDirection
+from mt4pump.mt4.layout import CON_SESSION, CON_SESSIONS, CON_SYMBOL, SYMBOL_INFO
+
+MAJORS, CROSSES, METALS, INDICES, ENERGIES, CRYPTO = range(6)
+SECURITIES = ("Forex majors", "Forex crosses", "Metals", "Indices", "Energies", "Crypto")
+"""Symbol groups by their number (ConSymbol.type)."""
+
+PROFIT_CALC_FOREX, PROFIT_CALC_CFD = 0, 1
+MARGIN_CALC_FOREX, MARGIN_CALC_CFDLEVERAGE = 0, 4
+TRADE_FULL, EXE_MARKET, ORDERS_GTC, WEDNESDAY = 2, 2, 1, 2
+DAY_MINUTES = 1440
+
+USD_PER = {
+    "USD": 1.0, "EUR": 1.09, "GBP": 1.27, "JPY": 0.0066, "CHF": 1.13, "CAD": 0.735, "AUD": 0.66, "NZD": 0.61,
+    "SEK": 0.096, "NOK": 0.094, "DKK": 0.146, "PLN": 0.25, "HKD": 0.128, "SGD": 0.745, "ZAR": 0.054, "MXN": 0.055,
+}  # fmt: skip
+"""What a currency is worth where no simulated symbol prices it (a replay of one tick file)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """What is fixed about a symbol. ``price`` is where its walk starts, ``spread`` points, swaps points per night."""
+
+    symbol: str
+    security: int
+    base: str
+    quote: str
+    digits: int
+    price: float
+    spread: int
+    contract_size: float
+    swap_long: float
+    swap_short: float
+    description: str
+
+    @property
+    def scale(self) -> int:
+        """Return points per unit of price."""
+        return int(10**self.digits)
+
+    @property
+    def is_currency_pair(self) -> bool:
+        """Return whether margin is counted in the base currency, not from the price."""
+        return self.security in {MAJORS, CROSSES}
+
+
+WALK_SYMBOLS = (
+    Specification("EURUSD", MAJORS, "EUR", "USD", 5, 1.08745, 12, 100_000, -7.1, 3.2, "Euro vs US Dollar"),
+    Specification("GBPUSD", MAJORS, "GBP", "USD", 5, 1.27312, 16, 100_000, -4.8, -1.9, "Sterling vs US Dollar"),
+    Specification("USDJPY", MAJORS, "USD", "JPY", 3, 151.234, 13, 100_000, 14.2, -28.3, "US Dollar vs Yen"),
+    Specification("USDCHF", MAJORS, "USD", "CHF", 5, 0.88462, 15, 100_000, 7.7, -13.4, "US Dollar vs Swiss Franc"),
+    Specification("USDCAD", MAJORS, "USD", "CAD", 5, 1.36071, 17, 100_000, -1.1, -5.6, "US Dollar vs Canadian Dollar"),
+    Specification("AUDUSD", MAJORS, "AUD", "USD", 5, 0.65893, 13, 100_000, -3.6, 0.4, "Australian Dollar vs US Dollar"),
+    Specification("NZDUSD", MAJORS, "NZD", "USD", 5, 0.60418, 18, 100_000, -2.2, -1.3, "NZ Dollar vs US Dollar"),
+    Specification("EURGBP", CROSSES, "EUR", "GBP", 5, 0.85416, 14, 100_000, -6.4, 1.0, "Euro vs Sterling"),
+    Specification("EURJPY", CROSSES, "EUR", "JPY", 3, 164.457, 19, 100_000, 8.8, -22.7, "Euro vs Yen"),
+    Specification("GBPJPY", CROSSES, "GBP", "JPY", 3, 192.541, 26, 100_000, 15.9, -36.1, "Sterling vs Yen"),
+    Specification("EURCHF", CROSSES, "EUR", "CHF", 5, 0.96198, 20, 100_000, 3.3, -9.5, "Euro vs Swiss Franc"),
+    Specification("EURAUD", CROSSES, "EUR", "AUD", 5, 1.65032, 28, 100_000, -12.5, 4.1, "Euro vs Australian Dollar"),
+    Specification("AUDJPY", CROSSES, "AUD", "JPY", 3, 99.652, 18, 100_000, 7.3, -17.6, "Australian Dollar vs Yen"),
+    Specification("CADJPY", CROSSES, "CAD", "JPY", 3, 111.143, 21, 100_000, 8.0, -19.9, "Canadian Dollar vs Yen"),
+    Specification("CHFJPY", CROSSES, "CHF", "JPY", 3, 170.958, 27, 100_000, 1.2, -14.8, "Swiss Franc vs Yen"),
+    Specification("GBPCHF", CROSSES, "GBP", "CHF", 5, 1.12624, 31, 100_000, 6.6, -15.7, "Sterling vs Swiss Franc"),
+    Specification("NZDJPY", CROSSES, "NZD", "JPY", 3, 91.373, 24, 100_000, 6.5, -16.2, "NZ Dollar vs Yen"),
+    Specification("XAUUSD", METALS, "XAU", "USD", 2, 2341.67, 22, 100, -34.0, 17.5, "Gold vs US Dollar"),
+    Specification("XAGUSD", METALS, "XAG", "USD", 3, 27.914, 24, 5_000, -3.9, 1.4, "Silver vs US Dollar"),
+    Specification("US500", INDICES, "USD", "USD", 1, 5214.8, 5, 10, -98.0, 31.0, "US 500 index"),
+    Specification("US30", INDICES, "USD", "USD", 0, 39127, 3, 1, -73.0, 23.0, "US Wall Street 30 index"),
+    Specification("USTEC", INDICES, "USD", "USD", 1, 18253.4, 14, 10, -343.0, 110.0, "US Tech 100 index"),
+    Specification("DE40", INDICES, "EUR", "EUR", 1, 18174.9, 11, 10, -310.0, 42.0, "Germany 40 index"),
+    Specification("UK100", INDICES, "GBP", "GBP", 1, 7911.2, 12, 10, -142.0, 36.0, "UK 100 index"),
+    Specification("JP225", INDICES, "JPY", "JPY", 0, 39582, 8, 100, -21.0, -17.0, "Japan 225 index"),
+    Specification("USOIL", ENERGIES, "USD", "USD", 2, 83.17, 3, 1_000, 1.9, -6.4, "West Texas crude oil"),
+    Specification("UKOIL", ENERGIES, "USD", "USD", 2, 87.42, 3, 1_000, 2.3, -6.9, "Brent crude oil"),
+    Specification("NATGAS", ENERGIES, "USD", "USD", 3, 1.786, 6, 10_000, -5.2, 0.8, "Henry Hub natural gas"),
+    Specification("BTCUSD", CRYPTO, "BTC", "USD", 2, 66842.51, 1650, 1, -5200.0, -1800.0, "Bitcoin vs US Dollar"),
+    Specification("ETHUSD", CRYPTO, "ETH", "USD", 2, 3312.76, 210, 10, -260.0, -90.0, "Ethereum vs US Dollar"),
+)  # fmt: skip
+"""The random walk's symbols; their walks pull back to these prices."""
+
+
+def specification_of(symbol: str, digits: int) -> Specification:
+    """Return the specification of a tick file's symbol: a known one with ``digits``, else one made up from its name."""
+    for known in WALK_SYMBOLS:
+        if known.symbol == symbol:
+            return Specification(
+                symbol, known.security, known.base, known.quote, digits, known.price, known.spread,
+                known.contract_size, known.swap_long, known.swap_short, known.description,
+            )  # fmt: skip
+    if len(symbol) == 6 and symbol[:3] in USD_PER and symbol[3:] in USD_PER:
+        name = f"{symbol[:3]} vs {symbol[3:]}"
+        return Specification(symbol, CROSSES, symbol[:3], symbol[3:], digits, 1.0, 20, 100_000, 0.0, 0.0, name)
+    return Specification(symbol, INDICES, "USD", "USD", digits, 1.0, 20, 1, 0.0, 0.0, f"{symbol} from a tick file")
+
+
+def con_symbol(spec: Specification, position: int, usd_per_quote: float) -> dict[str, Any]:
+    """Return the ConSymbol fields of ``spec``, the symbol at ``position`` of the table."""
+    tick_value = spec.contract_size / spec.scale * usd_per_quote
+    pair = spec.is_currency_pair
+    return {
+        "symbol": spec.symbol, "description": spec.description, "currency": spec.base, "type": spec.security,
+        "digits": spec.digits, "trade": TRADE_FULL, "background_color": 0xFFFFFF,
+        "count": position, "count_original": position, "realtime": 1, "sessions": _sessions(spec),
+        "profit_mode": PROFIT_CALC_FOREX if pair else PROFIT_CALC_CFD, "filter": 5, "logging": 1,
+        "exemode": EXE_MARKET, "swap_enable": 1, "swap_long": spec.swap_long, "swap_short": spec.swap_short,
+        "swap_rollover3days": WEDNESDAY, "contract_size": spec.contract_size, "tick_value": tick_value,
+        "tick_size": 1 / spec.scale, "gtc_pendings": ORDERS_GTC,
+        "margin_mode": MARGIN_CALC_FOREX if pair else MARGIN_CALC_CFDLEVERAGE, "margin_hedged": spec.contract_size,
+        "margin_divider": 1.0, "point": 1 / spec.scale, "multiply": float(spec.scale),
+        "bid_tickvalue": tick_value, "ask_tickvalue": tick_value, "margin_currency": spec.base if pair else spec.quote,
+    }  # fmt: skip
+
+
+def _sessions(spec: Specification) -> list[bytes]:
+    """Return the week's sessions, Sunday first: all week for crypto, Monday to Friday otherwise.
+
+    The simulated market does not keep them: a demonstration has to run on Sundays too.
+    """
+    whole_day = CON_SESSION.pack({"close_hour": 24, "close": DAY_MINUTES})
+    is_open = CON_SESSIONS.pack({"quote": [whole_day], "trade": [whole_day]})
+    is_shut = CON_SESSIONS.pack({})
+    weekend = is_open if spec.security == CRYPTO else is_shut
+    return [weekend, *[is_open] * 5, weekend]
+
 
 NAME_BYTES = 12
 MOVES, SPREADS = 1024, 64

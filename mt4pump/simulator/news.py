@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
-from mt4pump.simulator.stage import Stage
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.simulator.context import Context
 
 NEWS_KEPT = 64
 """Topics in the news table; older ones fall out."""
@@ -32,10 +32,10 @@ MAILS = (
 SENDER, RECIPIENT = 1, 42
 
 
-class NewsDesk:
+class SimulatedNews:
     """The news table with its bodies, and the last mail."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Context) -> None:
         self._stage = stage
         self._random = stage.random
         self._next_key = FIRST_KEY

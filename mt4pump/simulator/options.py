@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mt4pump.simulator.faults import Fault
+from mt4pump.simulator.faults import SimulatedFault
 from mt4pump.simulator.tick_formats import TickOptions
 
 ACCOUNTS_LIMIT = 100_000
@@ -20,7 +20,7 @@ class SimulatorOptions:
     """How to simulate. Raises ValueError for a value that makes no sense; the text says what to write instead.
 
     Attributes:
-        ticks: Tick files (`mt4pump.simulator.ticks`) to replay instead of the random walk.
+        ticks: Tick files (`mt4pump.simulator.tick_files`) to replay instead of the random walk.
         tick_options: What those files do not tell themselves: symbol, time zone, order of day and month.
         speed: Pace of a replay as a multiple of the original; infinite: flat out.
         repeat: How often the tick files are played, one pass after the other, times moved on.
@@ -43,7 +43,7 @@ class SimulatorOptions:
     seed: int = 1
     rate: float = 200.0
     accounts: int = 200
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[SimulatedFault, ...] = ()
     server_utc_offset_s: int = 10800
     start_s: float | None = None
     encoding: str = "cp1252"

@@ -3,12 +3,95 @@
 from __future__ import annotations
 
 import struct
+from heapq import heappop, heappush
 
-from mt4pump.manager_api.codes import PENDING_COMMANDS, Activation, TradeCommand, TradeReason, TradeState
-from mt4pump.manager_api.layout import TRADE_RECORD
-from mt4pump.simulator.accounts import Account
-from mt4pump.simulator.margin import Exposure, position_margin, profit_at
-from mt4pump.simulator.market import Instrument, Market
+from mt4pump.mt4.codes import PENDING_COMMANDS, Activation, TradeCommand, TradeReason, TradeState
+from mt4pump.mt4.layout import TRADE_RECORD
+from mt4pump.simulator.accounts import SimulatedAccount, SymbolExposure, position_margin, profit_at
+from mt4pump.simulator.market import NEVER_HIGH, NEVER_LOW, Instrument, Market
+
+
+def reached(order: Order) -> Activation:
+    """Return what the present price asks of an order."""
+    instrument = order.traded()
+    bid, ask, cmd = instrument.bid, instrument.ask, order.cmd
+    if cmd == TradeCommand.OP_BUY:
+        if order.sl and bid <= order.sl:
+            return Activation.ACTIVATION_SL
+        return Activation.ACTIVATION_TP if order.tp and bid >= order.tp else Activation.ACTIVATION_NONE
+    if cmd == TradeCommand.OP_SELL:
+        if order.sl and ask >= order.sl:
+            return Activation.ACTIVATION_SL
+        return Activation.ACTIVATION_TP if order.tp and ask <= order.tp else Activation.ACTIVATION_NONE
+    price = order.open_price
+    has_come = {
+        TradeCommand.OP_BUY_LIMIT: ask <= price,
+        TradeCommand.OP_BUY_STOP: ask >= price,
+        TradeCommand.OP_SELL_LIMIT: bid >= price,
+        TradeCommand.OP_SELL_STOP: bid <= price,
+    }
+    return Activation.ACTIVATION_PENDING if has_come[TradeCommand(cmd)] else Activation.ACTIVATION_NONE
+
+
+def watch(order: Order) -> None:
+    """Have the order's price wake it up: one entry for each price that it waits for."""
+    instrument, cmd = order.traded(), order.cmd
+    if cmd == TradeCommand.OP_BUY:
+        if order.sl:
+            heappush(instrument.bid_lows, (-order.sl, order.order))
+        if order.tp:
+            heappush(instrument.bid_highs, (order.tp, order.order))
+    elif cmd == TradeCommand.OP_SELL:
+        if order.sl:
+            heappush(instrument.ask_highs, (order.sl, order.order))
+        if order.tp:
+            heappush(instrument.ask_lows, (-order.tp, order.order))
+    elif cmd == TradeCommand.OP_BUY_LIMIT:
+        heappush(instrument.ask_lows, (-order.open_price, order.order))
+    elif cmd == TradeCommand.OP_BUY_STOP:
+        heappush(instrument.ask_highs, (order.open_price, order.order))
+    elif cmd == TradeCommand.OP_SELL_LIMIT:
+        heappush(instrument.bid_highs, (order.open_price, order.order))
+    else:
+        heappush(instrument.bid_lows, (-order.open_price, order.order))
+    tighten(instrument)
+
+
+def tighten(instrument: Instrument) -> None:
+    """Set the instrument's bounds to the first entry of each heap; an entry that is out of date makes them tighter."""
+    lows, highs, ask_lows, ask_highs = (
+        instrument.bid_lows,
+        instrument.bid_highs,
+        instrument.ask_lows,
+        instrument.ask_highs,
+    )
+    instrument.bid_low = -lows[0][0] if lows else NEVER_LOW
+    instrument.bid_high = highs[0][0] if highs else NEVER_HIGH
+    instrument.ask_low = -ask_lows[0][0] if ask_lows else NEVER_LOW
+    instrument.ask_high = ask_highs[0][0] if ask_highs else NEVER_HIGH
+
+
+def passed(instrument: Instrument) -> set[int]:
+    """Take the entries whose price has come; return their tickets, also of orders that changed or ended since."""
+    tickets = set()
+    bid, ask = instrument.bid, instrument.ask
+    for heap, limit in (
+        (instrument.bid_lows, -bid),
+        (instrument.bid_highs, bid),
+        (instrument.ask_lows, -ask),
+        (instrument.ask_highs, ask),
+    ):
+        while heap and heap[0][0] <= limit:
+            tickets.add(heappop(heap)[1])
+    tighten(instrument)
+    return tickets
+
+
+def entries(instrument: Instrument) -> int:
+    """Return how many entries there are, those out of date counted."""
+    heaps = (instrument.bid_lows, instrument.bid_highs, instrument.ask_lows, instrument.ask_highs)
+    return sum(map(len, heaps))
+
 
 COMMENT_BYTES = 31
 """What fits the field with its NUL."""
@@ -33,7 +116,9 @@ class Order:
         "record", "sl", "state", "storage", "timestamp", "tp", "volume",
     )  # fmt: skip
 
-    def __init__(self, order: int, account: Account, market: Market, instrument: Instrument | None, cmd: int) -> None:
+    def __init__(
+        self, order: int, account: SimulatedAccount, market: Market, instrument: Instrument | None, cmd: int
+    ) -> None:
         self.order = order
         self.account = account
         self.market = market
@@ -105,10 +190,10 @@ class Order:
         contract = instrument.spec.contract_size
         return position_margin(self.volume, contract, price, self.margin_rate, self.account.leverage)
 
-    def exposure(self) -> Exposure:
+    def exposure(self) -> SymbolExposure:
         """Return the position as the margin arithmetic takes it."""
         result = self.profit_from(self.exit_price()) + self.storage + self.commission
-        return Exposure(self.traded().name, self.is_buy, self.volume, self.margin(), result)
+        return SymbolExposure(self.traded().name, self.is_buy, self.volume, self.margin(), result)
 
     def pack(self, now: int, *, login: int | None = None) -> bytes:
         """Return the TradeRecord of the present state; ``now`` is server time, ``login`` 0 for a deleted record."""

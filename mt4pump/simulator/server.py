@@ -8,18 +8,16 @@ from collections import deque
 from threading import Event, Thread, current_thread
 from time import monotonic
 
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.manager import Manager, Notify
-from mt4pump.simulator.delivery import Delivery
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.manager import Manager, Notify
+from mt4pump.simulator.callbacks import CallbackSender
+from mt4pump.simulator.context import FairLock
 from mt4pump.simulator.faults import BURST, DROP, MUTE, NULL, SILENT, SKIP, FaultSchedule, amount_of, check_amount
-from mt4pump.simulator.feeds import CHUNK, Feed, ReplayFeed, WalkFeed
+from mt4pump.simulator.feeds import CHUNK, Feed, QuoteQueue, ReplayFeed, WalkFeed
+from mt4pump.simulator.manager import SessionRegistry, SimulatorManager
+from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.quote_line import QuoteLine
-from mt4pump.simulator.reception import Reception
-from mt4pump.simulator.session import SimulatorManager
-from mt4pump.simulator.symbols import specification_of
-from mt4pump.simulator.ticks import TickFiles
-from mt4pump.simulator.turn import Turn
+from mt4pump.simulator.tick_files import TickFiles
 from mt4pump.simulator.world import World
 
 SLICE_S = 0.05
@@ -56,11 +54,11 @@ class Simulator:
         self.finished = Event()
         self.ticks_sent = self.ticks_unseen = self.sessions = 0
         self.faults_done = self.faults_refused = self.room_waits = self.failures = 0
-        self.turn = Turn()
+        self.turn = FairLock()
         self._wake = Event()
-        self.line = QuoteLine(options.quote_buffer, self._wake.set)
-        self.delivery = Delivery()
-        self.reception = Reception(self.delivery)
+        self.line = QuoteQueue(options.quote_buffer, self._wake.set)
+        self.delivery = CallbackSender()
+        self.reception = SessionRegistry(self.delivery)
         self.files = TickFiles(options.ticks, options.repeat, options.tick_options) if options.ticks else None
         self.world, self.feed = self._build()
         self.world.stage.emit = self.delivery.emit

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mt4pump.simulator.symbols import USD_PER
+from mt4pump.simulator.market import USD_PER
 from mt4pump.simulator.tick_clock import DateOrder
 
 HEADER = "time_ms,symbol,bid,ask"

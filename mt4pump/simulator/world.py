@@ -7,18 +7,17 @@ from collections.abc import Callable
 from itertools import accumulate
 from random import Random
 
-from mt4pump.manager_api.codes import SymbolDirection
+from mt4pump.mt4.codes import SymbolDirection
 from mt4pump.simulator.accounts import AccountTable
-from mt4pump.simulator.book import Book
-from mt4pump.simulator.crowd import Crowd
-from mt4pump.simulator.dealing import DealingDesk
+from mt4pump.simulator.back_office import BackOffice
+from mt4pump.simulator.context import Context, SimulatedClock
+from mt4pump.simulator.execution import OrderExecution
 from mt4pump.simulator.groups import GroupTable
-from mt4pump.simulator.market import MOVES, SPREADS, Market, pack_symbol_info
-from mt4pump.simulator.news import NewsDesk
+from mt4pump.simulator.market import MOVES, SPREADS, WALK_SYMBOLS, Market, Specification, pack_symbol_info
+from mt4pump.simulator.news import SimulatedNews
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.staff import Staff
-from mt4pump.simulator.stage import SimulatedClock, Stage
-from mt4pump.simulator.symbols import WALK_SYMBOLS, Specification
+from mt4pump.simulator.order_book import OrderBook
+from mt4pump.simulator.traders import Traders
 
 QUOTES_PER_ACT = (10, 20)
 REPLAY_ACCOUNTS = 5
@@ -29,7 +28,7 @@ Ring = Callable[[], None]
 
 
 class World:
-    """Everything that a Manager session can see. Not safe for threads: whoever touches it holds the `Turn`.
+    """Everything that a Manager session can see. Not safe for threads: whoever touches it holds the `FairLock`.
 
     ``emit`` takes events in the order of the changes; ``ring`` is called before an event that follows quotes, so that
     they are heard first.
@@ -41,17 +40,17 @@ class World:
         self._random = Random(options.seed)  # noqa: S311 - chance that can be repeated is the point
         start_s = time.time() if options.start_s is None else options.start_s
         self.clock = SimulatedClock(start_s, options.server_utc_offset_s)
-        self.stage = Stage(self.clock, self._random, _nobody, options.encoding)
+        self.stage = Context(self.clock, self._random, _nobody, options.encoding)
         self.ring: Ring = _no_bell
         self.market = Market(specs, self._random if trading else None, options.encoding)
         self.groups = GroupTable(options.encoding)
         self.accounts = AccountTable(self.stage, self.groups)
         self.accounts.populate(options.accounts if trading else min(options.accounts, REPLAY_ACCOUNTS))
-        self.book = Book(self.stage, self.market, self.accounts)
-        self.desk = DealingDesk(self.stage, self.market, self.accounts, self.book)
-        self.crowd = Crowd(self.stage, self.market, self.accounts, self.book, self.desk)
-        self.news = NewsDesk(self.stage)
-        self.staff = Staff(self.stage, self.market, self.groups, self.accounts)
+        self.book = OrderBook(self.stage, self.market, self.accounts)
+        self.desk = OrderExecution(self.stage, self.market, self.accounts, self.book)
+        self.crowd = Traders(self.stage, self.market, self.accounts, self.book, self.desk)
+        self.news = SimulatedNews(self.stage)
+        self.staff = BackOffice(self.stage, self.market, self.groups, self.accounts)
         if trading:
             self.crowd.populate()
             self.accounts.note_levels()

@@ -12,9 +12,9 @@ from pathlib import Path
 from mt4pump.bench.feed import SYMBOLS, quote_records, trade_changes
 from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.bridge.library import load
-from mt4pump.manager_api.codes import PumpCode, Transaction
-from mt4pump.manager_api.layout import CON_SYMBOL, TRADE_RECORD
-from mt4pump.running.sources import Source
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.mt4.layout import CON_SYMBOL, TRADE_RECORD
+from mt4pump.wiring import Source
 from tests.vendor.compile import compile_fake
 from tests.vendor.control import Vendor
 

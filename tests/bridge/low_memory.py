@@ -11,7 +11,7 @@ from ctypes import addressof, c_char, create_string_buffer
 
 import pytest
 
-from mt4pump.bridge.prototypes import POINTER_BYTES
+from mt4pump.bridge.interface import POINTER_BYTES
 
 MAP_32BIT = 0x40
 """Linux on x86-64: a mapping in the first 2 GiB. Python names it from 3.13 on."""

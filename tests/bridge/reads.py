@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.errors import ConnectionLost
-from mt4pump.manager_api.manager import TABLES
+from mt4pump.mt4.manager import TABLES
 from tests.bus import until
 from tests.vendor.control import Vendor
 

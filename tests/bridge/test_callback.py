@@ -10,10 +10,10 @@ import pytest
 from mt4pump.bridge import callback as callback_module
 from mt4pump.bridge.callback import RECORD_BYTES, Callback
 from mt4pump.bridge.dll_manager import DllManager
+from mt4pump.bridge.interface import POINTER_BYTES
 from mt4pump.bridge.library import Library
-from mt4pump.bridge.prototypes import POINTER_BYTES
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
 from tests.bridge.low_memory import low_memory

@@ -11,8 +11,8 @@ from mt4pump.bridge import dll_manager as module
 from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.bridge.library import Library
 from mt4pump.errors import ConnectionLost
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import TRADE_RECORD
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import TRADE_RECORD
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, Read, stuck_read

@@ -8,14 +8,14 @@ import pytest
 
 from mt4pump.bridge import dll_manager as module
 from mt4pump.bridge.dll_manager import QUOTES_PER_CALL, DllManager
-from mt4pump.bridge.prototypes import POINTER_BYTES, TABLE_METHODS
-from mt4pump.desks.reader import Reader
+from mt4pump.bridge.interface import POINTER_BYTES, TABLE_METHODS
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO, TRADE_RECORD
-from mt4pump.manager_api.manager import TABLES, Manager
-from mt4pump.manager_api.record import Record
-from mt4pump.session import Link
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO, TRADE_RECORD
+from mt4pump.mt4.manager import TABLES, Manager
+from mt4pump.mt4.record import Record
+from mt4pump.pump.session import CurrentSession
+from mt4pump.supervisor import ManagerSession
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, stuck_read
@@ -408,8 +408,8 @@ class TestLink:
         self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # As the supervisor, in a slow IsConnected, has the door as soon as the read lets go of it.
-        reader = Reader()
-        reader.link = Link(pumping, "host:443", 1)
+        reader = CurrentSession()
+        reader.link = ManagerSession(pumping, "host:443", 1)
         vendor.lose_link(stops=0)
         with monkeypatch.context() as patch:
             patch.setattr(pumping, "_door", BusyDoor())

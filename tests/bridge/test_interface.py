@@ -12,8 +12,8 @@ from mt4pump.bridge import interface as interface_module
 from mt4pump.bridge.interface import Interface, ansi_path, plugin_array
 from mt4pump.bridge.library import Library
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
-from mt4pump.manager_api.codes import LOGIN_REFUSALS, ReturnCode
-from mt4pump.manager_api.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, TRADE_RECORD
+from mt4pump.mt4.codes import LOGIN_REFUSALS, ReturnCode
+from mt4pump.mt4.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, TRADE_RECORD
 from tests.bridge.low_memory import low_memory
 from tests.vendor.control import Vendor
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mt4pump.bridge.interface import WORD_BITS
 from mt4pump.bridge.library import FILE_NAMES, Library, find, load, word_bits
-from mt4pump.bridge.prototypes import WORD_BITS
 from mt4pump.errors import LibraryError, StartError
 from tests.vendor.compile import compile_source
 from tests.vendor.control import Vendor

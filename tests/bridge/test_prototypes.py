@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mt4pump.bridge.prototypes import METHODS, NOTIFY_EX, POINTER_BYTES, TABLE_METHODS, WORD_BITS
-from mt4pump.manager_api.manager import TABLES
+from mt4pump.bridge.interface import METHODS, NOTIFY_EX, POINTER_BYTES, TABLE_METHODS, WORD_BITS
+from mt4pump.mt4.manager import TABLES
 from tests.reference import reference_path
 from tests.vendor.control import Vendor
 

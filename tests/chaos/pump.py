@@ -20,15 +20,15 @@ import msgpack
 import zmq
 
 from mt4pump.daemon import Daemon
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD, USER_RECORD
-from mt4pump.publishing import binding, publisher
-from mt4pump.pumping.state import CutRequest
-from mt4pump.running.sources import source_of
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD, USER_RECORD
+from mt4pump.publisher import binding, publisher
+from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
+from mt4pump.pump.snapshot import SnapshotRequest
 from mt4pump.settings import load
 from mt4pump.simulator.server import Simulator
-from mt4pump.trades import COMPUTED_LOCALLY
+from mt4pump.wiring import source_of
 
 SMALL_BUFFER_BYTES = 8_192
 CALM_S = 30.0
@@ -69,7 +69,7 @@ class World:
     def differences(self) -> list[str] | None:
         """Return what is in one of daemon and simulator only; None when the daemon had no time to say."""
         with self.simulator.turn():  # nothing moves meanwhile
-            request = CutRequest((b"",))
+            request = SnapshotRequest((b"",))
             self.daemon.ask_cut(request)
             cut = request.wait(2.0)
             if cut is None:

@@ -18,7 +18,7 @@ from typing import Any
 import zmq
 
 from mt4pump.client import AsyncSubscriber, Event, Notice, Position, Subscriber
-from mt4pump.client.front import Front
+from mt4pump.client.base import BaseSubscriber
 from tests.chaos.record import Recorder
 
 LOOK_S = 0.2
@@ -91,7 +91,7 @@ class Taker:
             "context": context,
         }
 
-    def take(self, item: Event | Notice | None, sub: Front) -> bool:
+    def take(self, item: Event | Notice | None, sub: BaseSubscriber) -> bool:
         """Take one item, None for none; return whether the goal is reached."""
         if item is not None:
             self._recorder.take(item, sub.status.epoch)
@@ -107,7 +107,7 @@ class Taker:
         return False
 
 
-def read(taker: Taker, *, by_receive: bool) -> Front:
+def read(taker: Taker, *, by_receive: bool) -> BaseSubscriber:
     """Read as a plain thread, by the loop or by `Subscriber.receive`."""
     with Subscriber(**taker.arguments()) as sub:
         if by_receive:
@@ -120,7 +120,7 @@ def read(taker: Taker, *, by_receive: bool) -> Front:
     return sub
 
 
-async def read_async(taker: Taker) -> Front:
+async def read_async(taker: Taker) -> BaseSubscriber:
     """Read with asyncio."""
     async with AsyncSubscriber(**taker.arguments()) as sub:
         async for item in sub:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from mt4pump.client import Event, Notice
-from mt4pump.client.front import Front
+from mt4pump.client.base import BaseSubscriber
 
 HEAD = struct.Struct(">II")
 LIFE, DURABLE, PASSING, NOTICE = range(4)
@@ -98,7 +98,7 @@ class Recorder:
         else:
             self._rows.append([DURABLE, topic, item.epoch, item.seq, came, offset or 0, zlib.crc32(item.frames[1])])
 
-    def write(self, sub: Front) -> None:
+    def write(self, sub: BaseSubscriber) -> None:
         """Write what was taken, with the position after it, in one go."""
         if not self._rows:
             return

@@ -146,16 +146,16 @@ def test_a_torn_block_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "reader"
     recorder = Recorder(path)
 
-    class Nowhere:
+    class NullStream:
         position = None
 
-    recorder.write(Nowhere())  # type: ignore[arg-type]
+    recorder.write(NullStream())  # type: ignore[arg-type]
     whole = path.read_bytes()
     for cut in (1, HEAD.size, HEAD.size + 1):
         path.write_bytes(whole + whole[:cut])
         assert len(list(blocks(path))) == 1
     again = Recorder(path)
-    again.write(Nowhere())  # type: ignore[arg-type]
+    again.write(NullStream())  # type: ignore[arg-type]
     assert [block.rows for block in blocks(path)] == [[[LIFE, 1]], [[LIFE, 2]]]
 
 

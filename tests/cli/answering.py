@@ -122,5 +122,5 @@ def put_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:
         asked: list[tuple[Any, ...]] = []  # noqa: RUF012 - this class is made for one test
         made: list[tuple[Any, ...]] = []  # noqa: RUF012
 
-    monkeypatch.setattr("mt4pump.cli.asking.Query", Fake)
+    monkeypatch.setattr("mt4pump.cli.arguments.Query", Fake)
     return Fake

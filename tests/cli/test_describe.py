@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.contract.asyncapi import asyncapi
-from mt4pump.contract.json_schema import all_schemas
 from mt4pump.errors import ClientError
+from mt4pump.protocol.asyncapi import asyncapi
+from mt4pump.protocol.json_schema import all_schemas
 from tests.cli.answering import DESCRIPTION, FakeQuery, put_in
 
 

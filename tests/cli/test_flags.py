@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.cli.flags import add_settings, given_settings
+from mt4pump.cli.arguments import add_settings, given_settings
 from mt4pump.cli.parser import Parser
 from mt4pump.settings.schema import Settings, flag_name, is_list, is_truth
 

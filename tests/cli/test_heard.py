@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from mt4pump.cli.heard import Heard
-from mt4pump.cli.topics import TopicFilter
+from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.topic_filter import TopicFilter
 from tests.cli.speaker import EPOCH, TS, Frames, heartbeat, message
 
 GARBAGE: list[Frames] = [
@@ -24,8 +24,8 @@ GARBAGE: list[Frames] = [
 ]
 
 
-def hearing(*words: str, **options: bool | int) -> Heard:
-    return Heard(TopicFilter(words), 0.0, **options)  # type: ignore[arg-type]
+def hearing(*words: str, **options: bool | int) -> StreamStats:
+    return StreamStats(TopicFilter(words), 0.0, **options)  # type: ignore[arg-type]
 
 
 def test_an_event_that_was_asked_for_is_returned_and_counted() -> None:

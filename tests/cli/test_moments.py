@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from mt4pump.cli.moments import EXAMPLE, moment_ns
+from mt4pump.cli.timeparse import EXAMPLE, moment_ns
 
 NOW = datetime(2026, 11, 23, 11, 9, 38, 123456, tzinfo=UTC)
 

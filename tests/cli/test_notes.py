@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from mt4pump.cli.heard import NS, Heard
-from mt4pump.cli.notes import Watch, silence, totals
-from mt4pump.cli.topics import TopicFilter
+from mt4pump.cli.alerts import AlertTracker, silence, totals
+from mt4pump.cli.stats import NS, StreamStats
+from mt4pump.cli.topic_filter import TopicFilter
 from tests.cli.speaker import EPOCH, TS, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"
 
 
-def hearing(*words: str) -> Heard:
-    return Heard(TopicFilter(words), 0.0)
+def hearing(*words: str) -> StreamStats:
+    return StreamStats(TopicFilter(words), 0.0)
 
 
-def silence_kind(heard: Heard, now_s: float) -> str | None:
+def silence_kind(heard: StreamStats, now_s: float) -> str | None:
     note = silence(heard, ENDPOINT, now_s)
     return note and note.kind
 
@@ -79,7 +79,7 @@ def test_a_daemon_that_has_nothing_on_the_topics_is_told_from_a_silent_one() -> 
 
 
 def test_each_change_is_noted_once() -> None:
-    heard, watch = hearing(), Watch()
+    heard, watch = hearing(), AlertTracker()
     heard.take(heartbeat(1), 0.0)
     assert [note.text for note in watch.look(heard, ENDPOINT, 0.1)] == [
         f"daemon is pumping (mt4.example.com:443, epoch {EPOCH})"
@@ -100,7 +100,7 @@ def test_each_change_is_noted_once() -> None:
 
 
 def test_silence_is_noted_once_and_again_after_it_was_broken() -> None:
-    heard, watch = hearing(), Watch()
+    heard, watch = hearing(), AlertTracker()
     kinds = []
     for now_s in (1.0, 3.0, 4.0, 60.0):
         kinds += [note.kind for note in watch.look(heard, ENDPOINT, now_s)]

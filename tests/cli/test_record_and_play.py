@@ -115,7 +115,7 @@ def test_a_full_disk_ends_a_recording_with_words() -> None:
 def test_a_recorder_that_hears_nothing_says_so_where_it_cannot_draw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mt4pump.cli.notes.SILENCE_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.alerts.SILENCE_S", 0.0)
     monkeypatch.setattr("mt4pump.cli.record.LOOK_INTERVAL_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"

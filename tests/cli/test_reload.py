@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.running.instance import Instance
-from mt4pump.running.reload import ReloadDesk
+from mt4pump.process.lock import DataFolderLock
+from mt4pump.process.reload import ReloadWatcher
 
 
 @contextmanager
 def answering(folder: Path, text: str, *, ok: bool) -> Iterator[None]:
     """Hold ``folder`` and answer every request."""
     ending = threading.Event()
-    with Instance(folder):
-        desk = ReloadDesk(folder)
+    with DataFolderLock(folder):
+        desk = ReloadWatcher(folder)
 
         def serve() -> None:
             while not ending.wait(0.002):
@@ -67,8 +67,8 @@ def test_no_daemon_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_no_answer_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Instance(tmp_path):
-        ReloadDesk(tmp_path)
+    with DataFolderLock(tmp_path):
+        ReloadWatcher(tmp_path)
         assert main(["reload", f"--data-dir={tmp_path}", "--timeout=0.05"]) == 1
     assert "did not answer within 0.05 s" in capsys.readouterr().err
 

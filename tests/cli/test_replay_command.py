@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mt4pump.cli import main
-from mt4pump.cli.replay import Bar
+from mt4pump.cli.replay import ReplayProgress
 from mt4pump.errors import ClientError
 from tests.cli.answering import FakeQuery, put_in, trade
 
@@ -91,7 +91,7 @@ def test_wrong_flags_are_code_2(flags: list[str], message: str, capsys: pytest.C
 def test_a_bar_appears_only_when_it_takes_long_and_moves_by_offsets() -> None:
     now_s = [0.0]
     shown = Progress(console=Console(file=io.StringIO()), auto_refresh=False)
-    bar = Bar(shown, 110, 10, lambda: now_s[0])
+    bar = ReplayProgress(shown, 110, 10, lambda: now_s[0])
     bar.seen(20)
     assert not shown.tasks
     now_s[0] = 1.5
@@ -108,7 +108,7 @@ def test_a_bar_appears_only_when_it_takes_long_and_moves_by_offsets() -> None:
 def test_a_bar_without_a_start_begins_at_the_first_event() -> None:
     now_s = [0.0]
     shown = Progress(console=Console(file=io.StringIO()), auto_refresh=False)
-    bar = Bar(shown, 110, None, lambda: now_s[0])
+    bar = ReplayProgress(shown, 110, None, lambda: now_s[0])
     bar.seen(100)
     now_s[0] = 2.0
     bar.seen(105)

@@ -6,24 +6,24 @@ import io
 
 from rich.console import Console
 
-from mt4pump.cli.heard import Heard
 from mt4pump.cli.screen import screen
-from mt4pump.cli.topics import TopicFilter
+from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import Screen
 from tests.cli.speaker import EPOCH, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"
 
 
-def drawn(heard: Heard, now_s: float, height: int = 20, width: int = 120) -> list[str]:
+def drawn(heard: StreamStats, now_s: float, height: int = 20, width: int = 120) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     with console.capture() as capture:
         console.print(screen(heard, ENDPOINT, now_s, height))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def hearing() -> Heard:
-    return Heard(TopicFilter(), 0.0, with_heartbeat=False)
+def hearing() -> StreamStats:
+    return StreamStats(TopicFilter(), 0.0, with_heartbeat=False)
 
 
 def test_the_head_says_endpoint_state_server_epoch_and_age_of_the_heartbeat() -> None:

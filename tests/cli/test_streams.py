@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.cli import main, streams
+from mt4pump.cli import main
+from mt4pump.process import streams
+from mt4pump.process.streams import mend_streams
 from mt4pump.recording import Recording
-from mt4pump.standard_streams import mend_streams
 from tests.cli.answering import put_in, trade
 from tests.cli.commands import LIMIT_S, environment, start
 from tests.cli.speaker import speaking

@@ -17,12 +17,12 @@ from threading import Event
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.cli.endpoints import endpoint_of
-from mt4pump.cli.heard import Heard
-from mt4pump.cli.tail import End
-from mt4pump.cli.topics import TopicFilter
+from mt4pump.cli.arguments import endpoint_of
+from mt4pump.cli.format import json_event
+from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.tail import Deadline
+from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import Lines
-from mt4pump.cli.words import json_event
 from mt4pump.errors import SettingsError
 from tests.cli.commands import LIMIT_S, environment, finish, start
 from tests.cli.speaker import EPOCH, message, speaking
@@ -130,14 +130,14 @@ def test_the_endpoint_comes_from_flag_environment_files_default(monkeypatch: pyt
 
 
 def test_the_end_is_a_count_or_a_time_and_waits_stay_short() -> None:
-    assert End(3, None, Event()).reached(3, 0.0)
-    assert not End(3, None, Event()).reached(2, 1e9)
-    assert End(None, 5.0, Event()).reached(0, 5.0)
-    assert not End(None, None, Event()).reached(10**9, 1e9)
+    assert Deadline(3, None, Event()).reached(3, 0.0)
+    assert not Deadline(3, None, Event()).reached(2, 1e9)
+    assert Deadline(None, 5.0, Event()).reached(0, 5.0)
+    assert not Deadline(None, None, Event()).reached(10**9, 1e9)
     asked = Event()
     asked.set()
-    assert End(None, None, asked).reached(0, 0.0)
-    assert [End(None, 5.0, Event()).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
+    assert Deadline(None, None, asked).reached(0, 0.0)
+    assert [Deadline(None, 5.0, Event()).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
 
 
 @posix
@@ -218,7 +218,7 @@ class Full(io.StringIO):
 
 
 def test_windows_name_for_a_broken_pipe_is_understood() -> None:
-    heard = Heard(TopicFilter(), 0.0)
+    heard = StreamStats(TopicFilter(), 0.0)
     view = Lines(heard, "tcp://127.0.0.1:1", json_event, Full(), io.StringIO())
     event = heard.take(message("quote.A"), 0.0)
     assert event is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.cli.topics import TopicFilter, connectable, is_heartbeat
+from mt4pump.cli.topic_filter import TopicFilter, connectable, is_heartbeat
 from mt4pump.errors import SettingsError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mt4pump import __version__
-from mt4pump.cli.trials import (
+from mt4pump.cli.checks import (
     Attempt,
     address,
     addresses,
@@ -28,7 +28,7 @@ from mt4pump.cli.trials import (
     tick_files,
 )
 from mt4pump.journal import Journal, JournalOptions, Stored
-from mt4pump.running.instance import Instance
+from mt4pump.process.lock import DataFolderLock
 from mt4pump.security.keys import new_pair
 from mt4pump.settings import Settings
 
@@ -65,7 +65,7 @@ def test_a_data_folder_without_permission_is_not_ok(tmp_path: Path, monkeypatch:
 
 
 def test_a_data_folder_that_a_daemon_holds_is_not_ok_and_names_it(tmp_path: Path) -> None:
-    with Instance(tmp_path):
+    with DataFolderLock(tmp_path):
         finding = data_folder(tmp_path)
     assert not finding.ok
     assert f"is in use by mt4pump {__version__}" in finding.text

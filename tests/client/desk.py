@@ -6,15 +6,14 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.client.asking import QueryError, unpacked
-from mt4pump.client.delivery import Frames
 from mt4pump.client.events import Event
-from mt4pump.client.notices import Confirm, Notice
-from mt4pump.client.options import StreamOptions
-from mt4pump.client.position import Bookmark, Position
+from mt4pump.client.liveness import HeartbeatMonitor
+from mt4pump.client.notices import Checkpoint, Notice, StreamOptions
+from mt4pump.client.ordering import Frames
+from mt4pump.client.position import Position, PositionTracker
+from mt4pump.client.query_connection import QueryError, unpacked
 from mt4pump.client.stream import Stream
-from mt4pump.client.topics import TopicBook
-from mt4pump.client.watch import Watch
+from mt4pump.client.topic_state import SubscriptionSet
 from tests.client.ledger import Ledger
 
 
@@ -29,13 +28,13 @@ class Desk:
         options: StreamOptions | None = None,
     ) -> None:
         self.ledger = ledger or Ledger()
-        watch = Watch(silence_s=5, lag_limit=100_000, lag_limit_s=10)
-        book = TopicBook(topics or ("*",))
+        watch = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+        book = SubscriptionSet(topics or ("*",))
         self.stream = Stream(book, watch, options or StreamOptions(), resume)
         self.now_s = 100.0
         self.items: list[Any] = []
         self.answering = True
-        self.bookmark = Bookmark()
+        self.bookmark = PositionTracker()
         self._answered = 0
         self.stream.connected(self.now_s)
 
@@ -87,7 +86,7 @@ class Desk:
         for item in self.stream.out:
             if isinstance(item, Event):
                 self.bookmark.take(item)
-            elif isinstance(item, Confirm):
+            elif isinstance(item, Checkpoint):
                 self.bookmark.confirm(item)
             self.items.append(item)
         self.stream.out.clear()

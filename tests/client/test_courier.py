@@ -10,8 +10,7 @@ import msgpack
 import pytest
 import zmq
 
-from mt4pump.client.asking import Ask, QueryError, Reply
-from mt4pump.client.courier import Courier
+from mt4pump.client.query_connection import Ask, QueryConnection, QueryError, Reply
 from tests.client.fake_daemon import LIMIT_S
 
 ASK = Ask("describe", {})
@@ -19,13 +18,13 @@ Router = zmq.Socket[bytes]
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Router, Courier]]:
+def ends() -> Iterator[tuple[Router, QueryConnection]]:
     """A query endpoint, and a courier that goes there."""
     context: zmq.Context[Router] = zmq.Context()
     context.setsockopt(zmq.LINGER, 0)
     router = context.socket(zmq.ROUTER)
     router.bind("tcp://127.0.0.1:*")
-    courier = Courier(context, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+    courier = QueryConnection(context, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
     yield router, courier
     courier.close()
     context.destroy(linger=0)
@@ -43,7 +42,7 @@ def say(router: Router, peer: bytes, **head: Any) -> None:
     router.send_multipart([peer, msgpack.packb(head)])
 
 
-def received(courier: Courier) -> Reply:
+def received(courier: QueryConnection) -> Reply:
     deadline_s = time.monotonic() + LIMIT_S
     while (reply := courier.receive()) is None:
         assert time.monotonic() < deadline_s, "no answer"
@@ -51,7 +50,7 @@ def received(courier: Courier) -> Reply:
     return reply
 
 
-def test_requests_that_are_answered_share_one_connection(ends: tuple[Router, Courier]) -> None:
+def test_requests_that_are_answered_share_one_connection(ends: tuple[Router, QueryConnection]) -> None:
     router, courier = ends
     peers = set()
     for number in (1, 2):
@@ -62,7 +61,7 @@ def test_requests_that_are_answered_share_one_connection(ends: tuple[Router, Cou
     assert len(peers) == 1
 
 
-def test_a_request_that_is_given_up_leaves_its_connection_behind(ends: tuple[Router, Courier]) -> None:
+def test_a_request_that_is_given_up_leaves_its_connection_behind(ends: tuple[Router, QueryConnection]) -> None:
     router, courier = ends
     courier.send(1, ASK, 0.0)
     before = asked(router, 1)
@@ -71,7 +70,7 @@ def test_a_request_that_is_given_up_leaves_its_connection_behind(ends: tuple[Rou
 
 
 @pytest.mark.parametrize("is_ok", [True, False])
-def test_what_is_said_to_another_request_is_skipped(ends: tuple[Router, Courier], *, is_ok: bool) -> None:
+def test_what_is_said_to_another_request_is_skipped(ends: tuple[Router, QueryConnection], *, is_ok: bool) -> None:
     router, courier = ends
     courier.send(5, ASK, 0.0)
     peer = asked(router, 5)
@@ -82,7 +81,7 @@ def test_what_is_said_to_another_request_is_skipped(ends: tuple[Router, Courier]
 
 @pytest.mark.parametrize("number", [1, None])
 def test_a_refusal_ends_the_request_whether_or_not_it_names_it(
-    ends: tuple[Router, Courier], number: int | None
+    ends: tuple[Router, QueryConnection], number: int | None
 ) -> None:
     router, courier = ends
     courier.send(1, ASK, 0.0)
@@ -92,7 +91,7 @@ def test_a_refusal_ends_the_request_whether_or_not_it_names_it(
     assert (caught.value.code, courier.number) == ("busy", None)
 
 
-def test_to_start_anew_ends_the_request(ends: tuple[Router, Courier]) -> None:
+def test_to_start_anew_ends_the_request(ends: tuple[Router, QueryConnection]) -> None:
     _, courier = ends
     courier.send(1, ASK, 0.0)
     courier.start_anew()
@@ -100,7 +99,7 @@ def test_to_start_anew_ends_the_request(ends: tuple[Router, Courier]) -> None:
 
 
 @pytest.mark.parametrize("frame", [b"\xc1", msgpack.packb([1]), msgpack.packb({"id": 1})])
-def test_what_is_no_reply_is_refused_and_ends_the_request(ends: tuple[Router, Courier], frame: bytes) -> None:
+def test_what_is_no_reply_is_refused_and_ends_the_request(ends: tuple[Router, QueryConnection], frame: bytes) -> None:
     router, courier = ends
     courier.send(1, ASK, 0.0)
     router.send_multipart([asked(router, 1), frame])
@@ -112,6 +111,6 @@ def test_what_is_no_reply_is_refused_and_ends_the_request(ends: tuple[Router, Co
 @pytest.mark.parametrize(("endpoint", "is_wanted"), [("tcp://127.0.0.1:1", 0), ("tcp://[::1]:1", 1)])
 def test_ipv6_is_on_for_its_addresses(endpoint: str, is_wanted: int) -> None:
     with zmq.Context() as context:
-        courier = Courier(context, endpoint, None)
+        courier = QueryConnection(context, endpoint, None)
         assert courier.socket.getsockopt(zmq.IPV6) == is_wanted
         courier.close()

@@ -9,7 +9,7 @@ import pytest
 from mt4pump.client import handlers as registry
 from mt4pump.client.events import Quote, TopicName
 from mt4pump.client.handlers import Handlers
-from mt4pump.client.topics import TopicBook
+from mt4pump.client.topic_state import SubscriptionSet
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_handler_is_called_for_what_the_same_name_subscribes_to(topic: str, na
     handlers.add(print, topic, None)
     event = Quote(TopicName(name), {"epoch": 1, "seq": 1, "ts": 1}, (name.encode(), b""))
     assert bool(handlers.of(event)) is is_called
-    assert TopicBook([topic]).wants(name) is is_called
+    assert SubscriptionSet([topic]).wants(name) is is_called
 
 
 def test_of_very_many_topics_not_all_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

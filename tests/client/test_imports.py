@@ -13,8 +13,8 @@ ALLOWED = {
     "mt4pump.errors",
     "mt4pump.sequence",
     "mt4pump.unpacking",
-    "mt4pump.manager_api.codes",
-    "mt4pump.symbols",
+    "mt4pump.mt4.codes",
+    "mt4pump.pump.tables",
 }
 PURE = (
     "asking",
@@ -31,7 +31,7 @@ PURE = (
     "watch",
 )
 ALSO = {
-    "__init__.py": {"mt4pump.escaping", "mt4pump.flag", "mt4pump.notify", "mt4pump.standard_streams"},
+    "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd", "mt4pump.process.streams"},
     "console.py": {"mt4pump.bridge"},
     "keys.py": {"mt4pump.private_files"},
     "position.py": {"mt4pump.private_files"},

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.client.events import Event
-from mt4pump.client.options import StreamOptions
+from mt4pump.client.notices import StreamOptions
 from mt4pump.client.position import Position
 from tests.client.desk import Desk
 from tests.client.ledger import Ledger

@@ -8,21 +8,21 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from mt4pump.client.delivery import Frames
-from mt4pump.client.line import BATCH, Line
+from mt4pump.client.ordering import Frames
+from mt4pump.client.sub_connection import BATCH, SubConnection
 from tests.client.fake_daemon import LIMIT_S
 
 Sender = zmq.Socket[bytes]
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Sender, Line]]:
+def ends() -> Iterator[tuple[Sender, SubConnection]]:
     """A publisher, and a line that is subscribed to it."""
     context: zmq.Context[Sender] = zmq.Context()
     sender = context.socket(zmq.XPUB)
     sender.setsockopt(zmq.SNDHWM, 0)
     sender.bind("inproc://here")
-    line = Line(context, "inproc://here", None, 100_000)
+    line = SubConnection(context, "inproc://here", None, 100_000)
     line.subscribe({b"quote."})
     subscriptions = {b"\x01quote.", b"\x01heartbeat"}
     while subscriptions:
@@ -33,7 +33,7 @@ def ends() -> Iterator[tuple[Sender, Line]]:
     context.destroy(linger=0)
 
 
-def read(line: Line, count: int) -> list[Frames]:
+def read(line: SubConnection, count: int) -> list[Frames]:
     messages: list[Frames] = []
     deadline_s = time.monotonic() + LIMIT_S
     while len(messages) < count:
@@ -47,7 +47,7 @@ def numbered(count: int, *more: bytes) -> list[list[bytes]]:
 
 
 @pytest.mark.parametrize("more", [[b"later"], [b"later", b"", b"more"]])
-def test_frames_of_later_versions_are_ignored(ends: tuple[Sender, Line], more: list[bytes]) -> None:
+def test_frames_of_later_versions_are_ignored(ends: tuple[Sender, SubConnection], more: list[bytes]) -> None:
     sender, line = ends
     for frames in numbered(5, *more):
         sender.send_multipart(frames)
@@ -55,7 +55,7 @@ def test_frames_of_later_versions_are_ignored(ends: tuple[Sender, Line], more: l
     assert line.faults == 0
 
 
-def test_the_first_longer_message_of_a_reader_is_seen_at_once(ends: tuple[Sender, Line]) -> None:
+def test_the_first_longer_message_of_a_reader_is_seen_at_once(ends: tuple[Sender, SubConnection]) -> None:
     sender, line = ends
     for frames in (*numbered(3), *numbered(3, b"later"), *numbered(3)):
         sender.send_multipart(frames)
@@ -63,7 +63,7 @@ def test_the_first_longer_message_of_a_reader_is_seen_at_once(ends: tuple[Sender
     assert line.faults == 0
 
 
-def test_a_longer_message_at_the_end_of_a_batch_leaves_the_next_batch_whole(ends: tuple[Sender, Line]) -> None:
+def test_a_longer_message_at_the_end_of_a_batch_leaves_the_next_batch_whole(ends: tuple[Sender, SubConnection]) -> None:
     sender, line = ends
     for frames in (*numbered(BATCH - 1), *numbered(1, b"later"), *numbered(3)):
         sender.send_multipart(frames)
@@ -71,7 +71,7 @@ def test_a_longer_message_at_the_end_of_a_batch_leaves_the_next_batch_whole(ends
     assert messages[-4:] == [(b"quote.E", b"%d" % number) for number in (0, 0, 1, 2)]
 
 
-def test_a_message_of_one_frame_is_a_fault(ends: tuple[Sender, Line]) -> None:
+def test_a_message_of_one_frame_is_a_fault(ends: tuple[Sender, SubConnection]) -> None:
     sender, line = ends
     line.look_at_frames()
     sender.send(b"quote.E")
@@ -81,7 +81,7 @@ def test_a_message_of_one_frame_is_a_fault(ends: tuple[Sender, Line]) -> None:
 
 
 @pytest.mark.parametrize("is_slow", [False, True])
-def test_a_line_says_when_all_that_was_there_is_read(ends: tuple[Sender, Line], is_slow: bool) -> None:  # noqa: FBT001
+def test_a_line_says_when_all_that_was_there_is_read(ends: tuple[Sender, SubConnection], is_slow: bool) -> None:  # noqa: FBT001
     sender, line = ends
     if is_slow:
         line.look_at_frames()

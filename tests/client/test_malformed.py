@@ -12,18 +12,16 @@ import msgpack
 import pytest
 import zmq
 
-from mt4pump.cli.heard import Heard
-from mt4pump.cli.topics import TopicFilter
+from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientError, Position, Query
-from mt4pump.client.asking import FRAMES_MAX, Ask, QueryError
-from mt4pump.client.courier import STRAYS_PER_TURN, Courier
-from mt4pump.client.delivery import QUOTE_KEPT_BYTES
-from mt4pump.client.notices import LOST, MALFORMED, QUERY_FAILED, SILENT
-from mt4pump.client.options import StreamOptions
+from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_BEATS
+from mt4pump.client.notices import LOST, MALFORMED, QUERY_FAILED, SILENT, StreamOptions
+from mt4pump.client.ordering import QUOTE_KEPT_BYTES
 from mt4pump.client.pages import EMPTY_PAGES_MAX, SnapshotLimits
 from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
+from mt4pump.client.query_connection import FRAMES_MAX, STRAYS_PER_TURN, Ask, QueryConnection, QueryError
 from mt4pump.client.stream import HELD_BYTES_LIMIT
-from mt4pump.client.watch import INTERVAL_MAX_S, SILENT_BEATS
 from tests.bus import context
 from tests.client.desk import Desk
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
@@ -283,7 +281,7 @@ def test_a_hostile_answer_does_not_keep_the_stream_from_going_on() -> None:
 def test_a_reply_of_too_many_frames_is_given_up() -> None:
     with context() as made, made.socket(zmq.ROUTER) as router:
         router.bind("tcp://127.0.0.1:*")
-        courier = Courier(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+        courier = QueryConnection(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
         courier.send(1, Ask("describe", {}), 0.0)
         peer, _ = router.recv_multipart()
         router.send_multipart([peer, msgpack.packb({"ok": True, "id": 1}), *[b""] * (FRAMES_MAX + 1)])
@@ -298,7 +296,7 @@ def test_answers_to_nothing_leave_everybody_else_his_turn() -> None:
     with context() as made, made.socket(zmq.ROUTER) as router:
         router.setsockopt(zmq.SNDHWM, 0)
         router.bind("tcp://127.0.0.1:*")
-        courier = Courier(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+        courier = QueryConnection(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
         courier.send(7, Ask("describe", {}), 0.0)
         peer, _ = router.recv_multipart()
         for _ in range(3 * STRAYS_PER_TURN):
@@ -380,7 +378,7 @@ def test_what_is_no_position_is_refused(value: Any) -> None:
 
 
 def test_tail_believes_no_interval_without_end() -> None:
-    heard, ledger = Heard(TopicFilter(()), 0.0), Ledger()
+    heard, ledger = StreamStats(TopicFilter(()), 0.0), Ledger()
     heard.take(ledger.beat(), 0.0)
     ledger.ts += 10**18
     heard.take(ledger.beat(), 1.0)

@@ -9,8 +9,8 @@ import msgpack
 import pytest
 
 from mt4pump.client.events import Event, Heartbeat, TopicName, Trade
-from mt4pump.client.notices import Confirm
-from mt4pump.client.position import SAVE_INTERVAL_S, Bookmark, Position, PositionFile
+from mt4pump.client.notices import Checkpoint
+from mt4pump.client.position import SAVE_INTERVAL_S, Position, PositionFile, PositionTracker
 from mt4pump.errors import ClientError
 
 
@@ -20,9 +20,9 @@ def event(topic: str, offset: int | None) -> Event:
     return make(TopicName(topic), body, (topic.encode(), msgpack.packb(body)))
 
 
-def bookmark_at(offset: int) -> Bookmark:
-    bookmark = Bookmark()
-    bookmark.confirm(Confirm("log-1", offset))
+def bookmark_at(offset: int) -> PositionTracker:
+    bookmark = PositionTracker()
+    bookmark.confirm(Checkpoint("log-1", offset))
     return bookmark
 
 
@@ -42,14 +42,14 @@ def test_what_is_confirmed_need_not_be_named() -> None:
     bookmark = bookmark_at(3)
     for topic, offset in (("trade.1", 4), ("trade.2", 5), ("trade.3", 6)):
         bookmark.take(event(topic, offset))
-    bookmark.confirm(Confirm("log-1", 5))
+    bookmark.confirm(Checkpoint("log-1", 5))
     assert bookmark.position(with_current=True) == Position("log-1", 5, {"trade.3": 6})
 
 
 def test_another_journal_makes_what_was_known_void() -> None:
     bookmark = bookmark_at(3)
     bookmark.take(event("trade.1", 400))
-    bookmark.confirm(Confirm("log-2", 0))
+    bookmark.confirm(Checkpoint("log-2", 0))
     assert bookmark.position(with_current=True) == Position("log-2", 0, {})
 
 
@@ -60,7 +60,7 @@ def test_a_heartbeats_offset_is_not_its_own() -> None:
 
 
 def test_the_file_is_written_when_due_and_gives_back_what_was_done(tmp_path: Path) -> None:
-    file, bookmark = PositionFile(tmp_path / "position"), Bookmark()
+    file, bookmark = PositionFile(tmp_path / "position"), PositionTracker()
     assert file.load() is None
     file.save_if_due(bookmark, 0.0)
     assert file.load() is None  # nothing is known yet
@@ -112,7 +112,7 @@ def test_two_threads_may_write_at_once(tmp_path: Path) -> None:
     start, bookmarks = Barrier(2), [bookmark_at(3), bookmark_at(3)]
     bookmarks[1].start(Position("log-1", 3, {f"trade.{login}": 4 for login in range(500)}))
 
-    def write(bookmark: Bookmark) -> None:
+    def write(bookmark: PositionTracker) -> None:
         start.wait()
         for _ in range(50):
             file.save(bookmark)

@@ -6,9 +6,9 @@ import msgpack
 import pytest
 
 from mt4pump.client.events import Quote
-from mt4pump.client.inquiry import RETRY_S
-from mt4pump.client.options import StreamOptions
+from mt4pump.client.notices import StreamOptions
 from mt4pump.client.position import Position
+from mt4pump.client.recovery import RETRY_S
 from tests.client.desk import Desk
 from tests.client.ledger import Ledger
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.client.events import Event
-from mt4pump.client.notices import Confirm
-from mt4pump.client.position import Bookmark, Position
+from mt4pump.client.notices import Checkpoint
+from mt4pump.client.position import Position, PositionTracker
 from tests.client.desk import Desk
 
 steps = st.lists(
@@ -80,12 +80,12 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
     for step, lost in zip(script, losses, strict=False):
         play(desk, step, lost=lost, unknown=Counter())
     dies_after = round(share * len(desk.items))
-    done, bookmark = desk.items[:dies_after], Bookmark()
-    bookmark.confirm(Confirm("log-1", 0))
+    done, bookmark = desk.items[:dies_after], PositionTracker()
+    bookmark.confirm(Checkpoint("log-1", 0))
     for item in done:
         if isinstance(item, Event):
             bookmark.take(item)
-        elif isinstance(item, Confirm):
+        elif isinstance(item, Checkpoint):
             bookmark.confirm(item)
     position = Position.of(bookmark.position(with_current=True).as_dict())
     desk.ledger.stored = desk.ledger.opened = True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.client import topics
-from mt4pump.client.topics import PREFIXES_LIMIT, TopicBook
+from mt4pump.client import topic_state as topics
+from mt4pump.client.topic_state import PREFIXES_LIMIT, SubscriptionSet
 from tests.client.desk import Desk
 
 
@@ -18,11 +18,11 @@ from tests.client.desk import Desk
     ],
 )
 def test_of_the_kinds_that_are_stored_no_numbers_are_asked_for(wanted: list[str], asked: list[bytes]) -> None:
-    assert TopicBook(wanted).passing_prefixes() == asked
+    assert SubscriptionSet(wanted).passing_prefixes() == asked
 
 
 def test_of_all_topics_the_numbers_of_quotes_are_asked_for_and_those_of_trades_are_not() -> None:
-    found = TopicBook(["*"]).passing_prefixes()
+    found = SubscriptionSet(["*"]).passing_prefixes()
     assert b"quote." in found
     assert not {b"", b"trade.", b"heartbeat."} & set(found)
 
@@ -35,8 +35,8 @@ def test_of_all_topics_the_numbers_of_quotes_are_asked_for_and_those_of_trades_a
     ],
 )
 def test_more_names_than_one_request_takes_are_asked_for_by_kind(names: list[str], asked: list[bytes]) -> None:
-    assert TopicBook(names).prefixes() == asked
-    assert len(TopicBook(names[1:]).prefixes()) == PREFIXES_LIMIT
+    assert SubscriptionSet(names).prefixes() == asked
+    assert len(SubscriptionSet(names[1:]).prefixes()) == PREFIXES_LIMIT
 
 
 def test_of_topics_that_were_forgotten_nothing_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,23 @@ from typing import Any
 
 import pytest
 
-from mt4pump.client.watch import NS, Watch
+from mt4pump.client.liveness import NS, HeartbeatMonitor
 
 WALL_S = 1_700_000_000
 
 
-def watch() -> Watch:
-    return Watch(silence_s=5.0, lag_limit=100, lag_limit_s=10.0)
+def watch() -> HeartbeatMonitor:
+    return HeartbeatMonitor(silence_s=5.0, lag_limit=100, lag_limit_s=10.0)
 
 
 def heard(
-    subject: Watch, number: int, now_s: float, *, wall_s: float = 0.0, waiting: tuple[int, int] = (0, 0), **body: Any
+    subject: HeartbeatMonitor,
+    number: int,
+    now_s: float,
+    *,
+    wall_s: float = 0.0,
+    waiting: tuple[int, int] = (0, 0),
+    **body: Any,
 ) -> list[str]:
     """Take heartbeat ``number``, sent ``number`` seconds after the daemon's start; return the kinds of the notices."""
     sent_ns = (WALL_S + number) * NS

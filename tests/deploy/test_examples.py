@@ -17,7 +17,7 @@ from mt4pump_consumers.monitor.settings import MonitorSettings
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 from mt4pump.settings import load
-from mt4pump.settings.loading import read as read_settings
+from mt4pump.settings.loader import read as read_settings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 CONSUMERS: dict[str, type[ConsumerSettings]] = {

@@ -30,8 +30,8 @@ CONSUMERS = {
 }
 HANGS = """
 import sys
-from mt4pump.pumping.pump import Pump
-from mt4pump.notify import Notifier
+from mt4pump.pump.loop import Pump
+from mt4pump.process.systemd import Notifier
 from mt4pump.cli import main
 from threading import Event
 turn = Pump._wake_up

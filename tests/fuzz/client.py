@@ -19,15 +19,15 @@ from typing import Any
 import msgpack
 import psutil
 
+from mt4pump.cli.alerts import AlertTracker, totals
 from mt4pump.cli.describe import facts, fields, overview
-from mt4pump.cli.heard import Heard
-from mt4pump.cli.notes import Watch, totals
+from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.screen import screen
-from mt4pump.cli.topics import TopicFilter
-from mt4pump.cli.words import human_event, json_event
+from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientError, Event, Notice, Position, Query
-from mt4pump.client.asking import Ask, QueryError, Reply, unpacked
 from mt4pump.client.position import PositionFile
+from mt4pump.client.query_connection import Ask, QueryError, Reply, unpacked
 from mt4pump.errors import FrameError
 from tests.client.desk import Desk
 from tests.client.ledger import Frames, Ledger
@@ -171,7 +171,7 @@ class Run:
         self.bodies += 1
         try:
             desk.hand_in(self.mutator.reply(frames) if dice.random() < 0.7 else frames)
-        except FrameError as error:  # what `Courier.receive` makes of it
+        except FrameError as error:  # what `QueryConnection.receive` makes of it
             stream.failed(stream.number, "bad_reply", str(error), desk.now_s)
 
     def _look_at(self, desk: Desk) -> None:
@@ -219,7 +219,7 @@ class Run:
 
     def heard(self) -> None:
         """Feed what ``mt4pump tail`` shows."""
-        heard, watch, ledger = Heard(TopicFilter(()), 0.0), Watch(), Ledger()
+        heard, watch, ledger = StreamStats(TopicFilter(()), 0.0), AlertTracker(), Ledger()
         for number in range(ROUND // 4):
             for message in self._messages(ledger, number):
                 event = heard.take(message, number / 10)

@@ -21,11 +21,11 @@ import msgpack
 import psutil
 import zmq
 
-from mt4pump.query.answers import Answers
-from mt4pump.query.envelope import opened
-from mt4pump.query.options import QueryOptions
+from mt4pump.query.handlers import RequestHandler
+from mt4pump.query.limits import QueryOptions
 from mt4pump.query.replies import packed_head
 from mt4pump.query.requests import CODES
+from mt4pump.query.server import opened
 from mt4pump.query.snapshots import Peer
 from tests.bus import LIMIT_S
 from tests.programs import Program, program
@@ -202,7 +202,7 @@ def fuzz_directly(count: int, seed: int, report: Callable[[str], object]) -> boo
     codes: Counter[str] = Counter()
     rng = random.Random(seed)  # noqa: S311 - as above
     pump = FakePump(accounts(30))
-    answers = Answers(
+    answers = RequestHandler(
         QueryOptions(cut_wait_s=LIMIT_S, page_s=LIMIT_S),
         allowed=lambda _user: Only(b""),
         ask_cut=lambda request: request.answer(pump.cut),

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 
-from mt4pump.journal import Journal, JournalOptions, JournalReader, Page, Stored
+from mt4pump.journal import Journal, JournalOptions, JournalPage, JournalReader, Stored
 
 OPTIONS = JournalOptions(synchronous="normal", identity="simulator/1")
 NOW_NS = 1_800_000_000 * 10**9
@@ -93,7 +93,7 @@ def read_all(path: Path, after: int = 0, prefixes: tuple[bytes, ...] = (), limit
     return offsets
 
 
-def first_page(path: Path, after: int = 0, **asked: int | None) -> Page:
+def first_page(path: Path, after: int = 0, **asked: int | None) -> JournalPage:
     """Return one page of all topics from a reader of its own."""
     with closing(JournalReader(path)) as reader:
         return reader.page(

@@ -7,8 +7,8 @@ import pytest
 from mt4pump.journal import Journal, JournalOptions
 from mt4pump.journal import opening as opening_module
 from mt4pump.journal import store as store_module
-from mt4pump.journal.boot import boot_identity, same_boot
-from mt4pump.journal.damage import companion
+from mt4pump.journal.opening import boot_identity, same_boot
+from mt4pump.journal.recovery import companion
 from mt4pump.journal.store import RESERVE_BLOCK
 from tests.journal.making import add, change_marks, die, first_page, open_journal, opened, read_all
 

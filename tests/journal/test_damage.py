@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.journal import damage
-from mt4pump.journal.damage import companion, orphaned, salvage, set_aside
+from mt4pump.journal import recovery as damage
+from mt4pump.journal.recovery import companion, orphaned, salvage, set_aside
 from mt4pump.journal.store import RESERVE_BLOCK
 from tests.journal.making import NOW_NS, Clock, add, die, fails_at, first_page, nothing, open_journal, opened, read_all
 

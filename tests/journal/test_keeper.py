@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mt4pump.journal import Journal, JournalOptions, JournalReader
-from mt4pump.journal import keeper as keeper_module
-from mt4pump.journal import options as options_module
+from mt4pump.journal import checkpointer as keeper_module
+from mt4pump.journal import journal as writer_module
+from mt4pump.journal import schema as options_module
 from mt4pump.journal import store as store_module
-from mt4pump.journal import writer as writer_module
 from tests.journal.making import Clock, add, events, nothing, open_journal, opened, wait_for
 
 
@@ -77,7 +77,7 @@ def test_a_log_beyond_its_bound_is_begun_anew_at_the_keepers_word(path: Path, mo
         assert journal.wal_restarts > 0
 
 
-def word_taken(journal: Journal, keeper: keeper_module.Keeper) -> bool:
+def word_taken(journal: Journal, keeper: keeper_module.Checkpointer) -> bool:
     add(journal, 1)
     return not keeper.restart_wanted
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mt4pump.errors import JournalError
 from mt4pump.journal import Journal, JournalReader, Stored
 from mt4pump.journal import reader as reader_module
-from mt4pump.journal.prefixes import condition, minimal, successor
+from mt4pump.journal.reader import condition, minimal, successor
 from tests.journal.making import NOW_NS, Clock, add, die, events, nothing, open_journal, opened, read_all
 
 HOUR_NS = 3600 * 10**9

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mt4pump.journal import Journal, Stored
+from mt4pump.journal import journal as writer_module
 from mt4pump.journal import opening as opening_module
-from mt4pump.journal import writer as writer_module
-from mt4pump.journal.faults import explain, is_damage
-from mt4pump.journal.mirror import Mirror
+from mt4pump.journal.errors import explain, is_damage
+from mt4pump.journal.open_orders import OpenOrders
 from mt4pump.journal.schema import VERSION
 from tests.journal.making import (
     NOW_NS,
@@ -311,7 +311,7 @@ def test_a_mirror_that_cannot_be_read_stays_unread_until_the_file_opens_again(
         assert journal.append((), {1: b"one"})
     with opened(path, clock=clock) as journal:
         with monkeypatch.context() as patch:
-            patch.setattr(Mirror, "rows", fail)
+            patch.setattr(OpenOrders, "rows", fail)
             assert journal.open_orders() == {}
         assert not journal.durable
         assert not journal.append((), {2: b"two"})

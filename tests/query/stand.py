@@ -11,9 +11,9 @@ import msgpack
 import zmq
 
 from mt4pump.errors import PumpError
-from mt4pump.pumping.state import Cut, CutRequest, Row
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.replays import Reader
+from mt4pump.pump.snapshot import SnapshotRequest, StateRow, StateSnapshot
+from mt4pump.query.limits import QueryOptions
+from mt4pump.query.replay import PageReader
 from mt4pump.query.server import QueryServer
 from mt4pump.wire import Body
 from tests.bus import ANY_PORT, LIMIT_S, context
@@ -118,13 +118,13 @@ class Only:
         )
 
 
-def cut_of(rows: Mapping[bytes, Sequence[bytes | Body]], seqs: Mapping[bytes, int]) -> Cut:
+def cut_of(rows: Mapping[bytes, Sequence[bytes | Body]], seqs: Mapping[bytes, int]) -> StateSnapshot:
     """Return a cut of ``rows`` by topic."""
-    flat = [Row(topic, packed) for topic, some in rows.items() for packed in some]
-    return Cut(epoch=EPOCH, log=LOG, offset=7, offsets={"trade": 7}, ts=TS, seqs=seqs, rows=flat)
+    flat = [StateRow(topic, packed) for topic, some in rows.items() for packed in some]
+    return StateSnapshot(epoch=EPOCH, log=LOG, offset=7, offsets={"trade": 7}, ts=TS, seqs=seqs, rows=flat)
 
 
-def accounts(count: int) -> Cut:
+def accounts(count: int) -> StateSnapshot:
     """Return a cut of ``count`` accounts in no order, each its own topic and row; and one topic without a row."""
     numbers = sorted(range(count), key=lambda number: (number * 7919) % 104_729)
     rows: dict[bytes, Sequence[bytes | Body]] = {
@@ -136,12 +136,12 @@ def accounts(count: int) -> Cut:
 class FakePump:
     """Answers every request for a cut with ``cut``, on a thread of its own, as the pump does."""
 
-    def __init__(self, cut: Cut | None = None) -> None:
+    def __init__(self, cut: StateSnapshot | None = None) -> None:
         self.cut = cut or cut_of({}, {})
-        self.asked: list[CutRequest] = []
+        self.asked: list[SnapshotRequest] = []
         self.is_mute = False
 
-    def ask(self, request: CutRequest) -> None:
+    def ask(self, request: SnapshotRequest) -> None:
         self.asked.append(request)
         if not self.is_mute:
             Thread(target=request.answer, args=(self.cut,)).start()
@@ -192,7 +192,7 @@ class Bench(NamedTuple):
 
     options: QueryOptions = QueryOptions(page_s=LIMIT_S)
     pump: FakePump | None = None
-    reader: Reader | None = None
+    reader: PageReader | None = None
     allowed: Callable[[str], Only] = lambda _user: Only(b"")
     describe: Callable[[], Body] = lambda: dict(ABOUT)
     secure: Callable[[zmq.Socket[bytes]], None] = lambda _socket: None

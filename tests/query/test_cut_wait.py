@@ -8,22 +8,24 @@ from typing import Any
 import msgpack
 import pytest
 
-from mt4pump.pumping.state import Cut, CutRequest
-from mt4pump.query.answers import CUT_GAP_S, Answers
-from mt4pump.query.options import QueryOptions
+from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
+from mt4pump.query.handlers import CUT_GAP_S, RequestHandler
+from mt4pump.query.limits import QueryOptions
 from mt4pump.query.snapshots import Peer
 from mt4pump.security import EVERYTHING
 from tests.query.stand import accounts
 from tests.query.test_pace import Clock
 
 PEER = Peer(b"peer", "")
-CUT = Cut(epoch=1, log=None, offset=0, offsets={}, ts=2, seqs={b"quote.A": 3}, rows=())
+CUT = StateSnapshot(epoch=1, log=None, offset=0, offsets={}, ts=2, seqs={b"quote.A": 3}, rows=())
 
 
-def answering(ask_cut: Callable[[CutRequest], object], clock: Clock | None = None, **options: float) -> Answers:
+def answering(
+    ask_cut: Callable[[SnapshotRequest], object], clock: Clock | None = None, **options: float
+) -> RequestHandler:
     """Return what answers requests; with a ``clock`` only that moves its time."""
     time = {"now_s": lambda: clock.now_s, "sleep": clock.sleep} if clock else {}
-    return Answers(
+    return RequestHandler(
         QueryOptions(**options),  # type: ignore[arg-type]
         allowed=lambda _user: EVERYTHING,
         ask_cut=ask_cut,  # type: ignore[arg-type]
@@ -34,16 +36,16 @@ def answering(ask_cut: Callable[[CutRequest], object], clock: Clock | None = Non
     )
 
 
-def snapshot(answers: Answers, **request: object) -> dict[str, Any]:
+def snapshot(answers: RequestHandler, **request: object) -> dict[str, Any]:
     """Return the head of the answer to a snapshot."""
     return dict(answers.answer(msgpack.packb({"op": "snapshot", **request}), PEER).head)
 
 
 def test_a_cut_that_comes_between_two_looks_is_no_failure() -> None:
-    def ask(request: CutRequest) -> None:
+    def ask(request: SnapshotRequest) -> None:
         plain = request.wait
 
-        def just_missed(timeout_s: float) -> Cut | None:  # noqa: ARG001 - it is called as `wait`
+        def just_missed(timeout_s: float) -> StateSnapshot | None:  # noqa: ARG001 - it is called as `wait`
             request.wait = plain  # type: ignore[method-assign]
             request.answer(CUT)
             return None
@@ -70,7 +72,7 @@ def test_between_two_cuts_the_pump_has_five_times_their_time_for_its_own_work_up
 ) -> None:
     clock, gaps_s, ended_s = Clock(), [], [0.0]
 
-    def ask(request: CutRequest) -> None:
+    def ask(request: SnapshotRequest) -> None:
         gaps_s.append(clock.now_s - ended_s[-1])
         clock.now_s += cut_s
         ended_s.append(clock.now_s)

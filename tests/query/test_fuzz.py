@@ -13,7 +13,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mt4pump.query.options import QueryOptions
+from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import CODES
 from tests.bus import LIMIT_MS, LIMIT_S
 from tests.fuzz.query import fuzz, fuzz_directly

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.query.pace import DUE_S, NAP_S, NAPS, Pace, Stopped, Way
+from mt4pump.query.limits import DUE_S, NAP_S, NAPS, Stopped, WorkBudget, YieldToPump
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
 
 def test_it_rests_after_its_stretch_of_work_and_not_before() -> None:
     clock = Clock()
-    pace = Pace(3, 1, now_s=lambda: clock.now_s, sleep=clock.sleep)
+    pace = WorkBudget(3, 1, now_s=lambda: clock.now_s, sleep=clock.sleep)
     for clock.now_s in (1.0, 2.0, 3.0):
         pace.tick()
     pace.tick()
@@ -37,7 +37,7 @@ def test_it_rests_after_its_stretch_of_work_and_not_before() -> None:
 
 def test_a_request_starts_with_a_fresh_clock() -> None:
     clock = Clock()
-    pace = Pace(3, 1, now_s=lambda: clock.now_s, sleep=clock.sleep)
+    pace = WorkBudget(3, 1, now_s=lambda: clock.now_s, sleep=clock.sleep)
     clock.now_s = 5.0
     pace.begin()
     pace.tick()
@@ -46,7 +46,7 @@ def test_a_request_starts_with_a_fresh_clock() -> None:
 
 def test_a_stop_ends_the_work() -> None:
     with pytest.raises(Stopped):
-        Pace(0, 0, lambda: True).tick()
+        WorkBudget(0, 0, lambda: True).tick()
 
 
 class Live:
@@ -56,7 +56,7 @@ class Live:
         self.busy_looks = busy_looks
         self.received = 0
         self.clock = Clock()
-        self.way = Way(
+        self.way = YieldToPump(
             self._look,
             lambda: self.received,
             sleep=self.clock.sleep,
@@ -89,7 +89,7 @@ def test_beside_a_live_stream_that_never_ends_a_stretch_of_work_comes_after_each
 
 def test_it_rests_beside_a_rapid_live_stream_and_not_beside_a_slow_one() -> None:
     live = Live()
-    pace = Pace(1, 0.5, way=live.way, now_s=lambda: live.clock.now_s, sleep=live.clock.sleep)
+    pace = WorkBudget(1, 0.5, way=live.way, now_s=lambda: live.clock.now_s, sleep=live.clock.sleep)
     for live.clock.now_s, live.received in ((10.0, 100), (12.0, 2_000), (14.0, 10_000)):
         pace.tick()
     assert live.clock.slept_s == [0.5]

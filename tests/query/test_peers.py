@@ -10,7 +10,7 @@ import msgpack
 import pytest
 import zmq
 
-from mt4pump.query.options import QueryOptions
+from mt4pump.query.limits import QueryOptions
 from tests.bus import LIMIT_S, until
 from tests.query.stand import Bench, FakeReader, Stand, ask, stand, stored
 from tests.query.test_fuzz import GREETING, READY, link_to, read_to

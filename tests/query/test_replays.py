@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Pace, Stopped, Way
-from mt4pump.query.replays import Reader, replay_page
-from mt4pump.query.replies import Reply
-from mt4pump.query.requests import EVERY_TOPIC, Refusal, Replay
+from mt4pump.query.limits import QueryOptions, Stopped, WorkBudget, YieldToPump
+from mt4pump.query.replay import PageReader, replay_page
+from mt4pump.query.replies import OutgoingReply
+from mt4pump.query.requests import EVERY_TOPIC, ReplayRequest, RequestError
 from tests.query.stand import TS, Broken, Event, FakeReader, Page, stored
 
 OPTIONS = QueryOptions()
@@ -20,12 +19,12 @@ OPTIONS = QueryOptions()
 
 def asked(
     after: int = 0, *, to: int | None = None, since: int | None = None, until: int | None = None, limit: int = 1_000
-) -> Replay:
-    return Replay(EVERY_TOPIC, after=after, to=to, since=since, until=until, limit=limit)
+) -> ReplayRequest:
+    return ReplayRequest(EVERY_TOPIC, after=after, to=to, since=since, until=until, limit=limit)
 
 
-def one(reader: Reader, request: Replay, *prefixes: bytes, options: QueryOptions = OPTIONS) -> Reply:
-    standing_clock = Pace(60, 0, now_s=lambda: 0.0)  # a machine that is slow for once ends no page
+def one(reader: PageReader, request: ReplayRequest, *prefixes: bytes, options: QueryOptions = OPTIONS) -> OutgoingReply:
+    standing_clock = WorkBudget(60, 0, now_s=lambda: 0.0)  # a machine that is slow for once ends no page
     return replay_page(reader, request, prefixes or EVERY_TOPIC, options, standing_clock)
 
 
@@ -94,14 +93,14 @@ def test_a_search_that_finds_nothing_ends_too_and_can_be_gone_on_with() -> None:
 def test_a_stop_ends_it_between_two_slices() -> None:
     reader = FakeReader(stored(1_000))
     with pytest.raises(Stopped):
-        replay_page(reader, asked(), EVERY_TOPIC, QueryOptions(), Pace(0, 0, lambda: True, now_s=lambda: 0.0))
+        replay_page(reader, asked(), EVERY_TOPIC, QueryOptions(), WorkBudget(0, 0, lambda: True, now_s=lambda: 0.0))
     assert reader.steps == 1
 
 
 def test_the_journals_trouble_is_told() -> None:
     reader = FakeReader()
     reader.failure = Broken("journal.db is damaged: it was set aside")
-    with pytest.raises(Refusal, match="set aside") as caught:
+    with pytest.raises(RequestError, match="set aside") as caught:
         one(reader, asked())
     assert caught.value.code == "journal_error"
 
@@ -136,10 +135,10 @@ def test_pages_of_any_size_add_up_to_all_events(data: st.DataObject) -> None:
 
 def test_a_page_beside_a_rapid_live_stream_ends_where_the_work_rests() -> None:
     """Its reader needs a core as well: many small pages, not one large one."""
-    rapid = Way(lambda: False, itertools.count(10_000, 10_000).__next__, now_s=itertools.count(1.0).__next__)
-    pace = Pace(0.0, 0.0, way=rapid, now_s=lambda: 0.0, sleep=lambda _s: None)
+    rapid = YieldToPump(lambda: False, itertools.count(10_000, 10_000).__next__, now_s=itertools.count(1.0).__next__)
+    pace = WorkBudget(0.0, 0.0, way=rapid, now_s=lambda: 0.0, sleep=lambda _s: None)
     reply = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, pace)
     assert (reply.head["count"], reply.head["next"]) == (OPTIONS.slice_rows, OPTIONS.slice_rows)
-    quiet = Pace(0.0, 0.0, way=Way(lambda: False), now_s=lambda: 0.0, sleep=lambda _s: None)
+    quiet = WorkBudget(0.0, 0.0, way=YieldToPump(lambda: False), now_s=lambda: 0.0, sleep=lambda _s: None)
     reply = replay_page(FakeReader(stored(3_000)), asked(limit=3_000), EVERY_TOPIC, OPTIONS, quiet)
     assert reply.head["count"] == 3_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt4pump.query.replies import SnapshotBodies, longer_map, packed_head, refused
-from mt4pump.query.requests import Refusal
+from mt4pump.query.requests import RequestError
 
 COMMON = {"epoch": 5, "ts": 2**60, "snapshot": True}
 
@@ -47,6 +47,6 @@ def test_a_row_that_is_no_map_is_not_made_into_one(packed: bytes) -> None:
 
 
 def test_a_refusal_says_its_code_and_why() -> None:
-    reply = refused(Refusal("busy", "ask again"))
+    reply = refused(RequestError("busy", "ask again"))
     assert msgpack.unpackb(packed_head(reply.head)) == {"ok": False, "code": "busy", "error": "ask again"}
     assert reply.events == 0

@@ -14,12 +14,12 @@ from mt4pump.query.requests import (
     EVERY_TOPIC,
     GREATEST,
     Cursor,
-    Describe,
+    DescribeRequest,
     Limits,
-    Refusal,
-    Replay,
+    ReplayRequest,
     Request,
-    Snapshot,
+    RequestError,
+    SnapshotQuery,
     echo,
     outermost,
     read,
@@ -41,28 +41,28 @@ def request(**fields: Any) -> Request:
     return parsed(msgpack.packb(fields))
 
 
-def refusal(payload: bytes) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refusal(payload: bytes) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         parsed(payload)
     return caught.value
 
 
 def test_describe_needs_nothing_else() -> None:
-    assert request(op="describe") == Describe()
+    assert request(op="describe") == DescribeRequest()
 
 
 def test_a_snapshot_asks_for_everything_unless_told() -> None:
-    assert request(op="snapshot") == Snapshot(EVERY_TOPIC, None, 500, values=True)
+    assert request(op="snapshot") == SnapshotQuery(EVERY_TOPIC, None, 500, values=True)
 
 
 def test_a_snapshot_takes_what_it_is_given() -> None:
     asked = request(op="snapshot", topics=["quote.", b"trade.1"], cursor=f"{TOKEN}.17", limit=9, values=False)
-    assert asked == Snapshot((b"quote.", b"trade.1"), Cursor(TOKEN, 17), 9, values=False)
+    assert asked == SnapshotQuery((b"quote.", b"trade.1"), Cursor(TOKEN, 17), 9, values=False)
 
 
 def test_a_replay_takes_what_it_is_given() -> None:
     asked = request(op="replay", topics=["trade."], after=5, to=9, since=1, until=GREATEST, limit=10_000)
-    assert asked == Replay((b"trade.",), after=5, to=9, since=1, until=GREATEST, limit=10_000)
+    assert asked == ReplayRequest((b"trade.",), after=5, to=9, since=1, until=GREATEST, limit=10_000)
 
 
 def test_nil_is_as_good_as_nothing() -> None:
@@ -74,12 +74,12 @@ def test_nil_is_as_good_as_nothing() -> None:
 @pytest.mark.parametrize("topics", [[], [""], ["", "quote."], [b""]])
 def test_an_empty_prefix_is_everything(topics: list[Any]) -> None:
     asked = request(op="snapshot", topics=topics)
-    assert isinstance(asked, Snapshot)
+    assert isinstance(asked, SnapshotQuery)
     assert asked.topics == EVERY_TOPIC
 
 
 def test_keys_that_are_not_known_are_ignored() -> None:
-    assert request(op="describe", colour="blue", nested={"a": [1, {"b": None}]}) == Describe()
+    assert request(op="describe", colour="blue", nested={"a": [1, {"b": None}]}) == DescribeRequest()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_is_no_map_with_text_keys_is_a_bad_request(payload: bytes) -> None:
 
 
 def test_too_many_frames_are_a_bad_request() -> None:
-    with pytest.raises(Refusal, match="not one frame"):
+    with pytest.raises(RequestError, match="not one frame"):
         unpacked(None, LIMITS)
 
 
@@ -220,18 +220,18 @@ anything = st.recursive(
 )
 
 
-def outcome(payload: bytes) -> Request | Refusal:
+def outcome(payload: bytes) -> Request | RequestError:
     """Return what ``payload`` asks for, or why it is refused; nothing else may come out of it."""
     try:
         return parsed(payload)
-    except Refusal as refused:
+    except RequestError as refused:
         return refused
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_refusal(payload: bytes) -> None:
     got = outcome(payload)
-    assert not isinstance(got, Refusal) or got.code in CODES
+    assert not isinstance(got, RequestError) or got.code in CODES
 
 
 KNOWN_KEYS = st.sampled_from(["op", "id", "topics", "cursor", "limit", "values", "after", "to", "since", "until"])
@@ -240,11 +240,11 @@ KNOWN_KEYS = st.sampled_from(["op", "id", "topics", "cursor", "limit", "values",
 @given(st.sampled_from(["describe", "snapshot", "replay"]), st.dictionaries(KNOWN_KEYS | st.text(), anything))
 def test_no_values_raise_anything_but_a_refusal(op: str, fields: dict[str, Any]) -> None:
     got = outcome(msgpack.packb({"op": op, **fields}))
-    if isinstance(got, Refusal):
+    if isinstance(got, RequestError):
         assert got.code in CODES
         assert len(str(got)) < 300
     else:
-        assert isinstance(got, Describe) or 1 <= got.limit <= LIMITS.limit_rows
+        assert isinstance(got, DescribeRequest) or 1 <= got.limit <= LIMITS.limit_rows
 
 
 @given(anything)

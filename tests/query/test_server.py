@@ -10,8 +10,8 @@ import pytest
 import zmq
 
 from mt4pump.errors import BindError
-from mt4pump.query.answers import Answers
-from mt4pump.query.options import QueryOptions
+from mt4pump.query.handlers import RequestHandler
+from mt4pump.query.limits import QueryOptions
 from mt4pump.query.server import QueryServer
 from mt4pump.query.snapshots import Peer
 from mt4pump.wire import Body
@@ -402,7 +402,7 @@ def test_a_client_without_the_right_to_ask_gets_no_answer_but_why() -> None:
 
 def test_a_cut_belongs_to_a_client_over_all_its_connections_and_to_no_other_client() -> None:
     options, pump = QueryOptions(), FakePump(accounts(50))
-    answers = Answers(
+    answers = RequestHandler(
         options,
         allowed=lambda _: Only(b""),
         ask_cut=pump.ask,

@@ -9,28 +9,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.pumping.state import Cut
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.pace import Pace, Stopped
-from mt4pump.query.replies import Reply
-from mt4pump.query.requests import EVERY_TOPIC, Cursor, Refusal, _cursor
-from mt4pump.query.snapshots import ArrangedCut, HeldCuts, Peer, arranged, page
+from mt4pump.pump.snapshot import StateSnapshot
+from mt4pump.query.limits import QueryOptions, Stopped, WorkBudget
+from mt4pump.query.replies import OutgoingReply
+from mt4pump.query.requests import EVERY_TOPIC, Cursor, RequestError, _cursor
+from mt4pump.query.snapshots import Peer, SnapshotCache, SortedSnapshot, arranged, page
 from tests.query.stand import EPOCH, LOG, TS, accounts, cut_of
 
 OPTIONS = QueryOptions(cuts_held=3, page_bytes=100_000)
 ME, OTHER = Peer(b"me", ""), Peer(b"other", "")
 
 
-def unhurried() -> Pace:
-    return Pace(60, 0, now_s=lambda: 0.0)
+def unhurried() -> WorkBudget:
+    return WorkBudget(60, 0, now_s=lambda: 0.0)
 
 
-def arrange(cut: Cut, *prefixes: bytes, peer: Peer = ME) -> ArrangedCut:
+def arrange(cut: StateSnapshot, *prefixes: bytes, peer: Peer = ME) -> SortedSnapshot:
     return arranged(cut, peer, prefixes or EVERY_TOPIC, unhurried())
 
 
-def pages(held: ArrangedCut, limit: int, options: QueryOptions = OPTIONS, *, values: bool = True) -> list[Reply]:
-    replies: list[Reply] = []
+def pages(
+    held: SortedSnapshot, limit: int, options: QueryOptions = OPTIONS, *, values: bool = True
+) -> list[OutgoingReply]:
+    replies: list[OutgoingReply] = []
     start = 0
     while True:
         replies.append(page(held, start, limit, options, unhurried(), values=values))
@@ -42,7 +43,7 @@ def pages(held: ArrangedCut, limit: int, options: QueryOptions = OPTIONS, *, val
         start = cursor.start
 
 
-def rows_of(replies: list[Reply]) -> list[tuple[bytes, Any]]:
+def rows_of(replies: list[OutgoingReply]) -> list[tuple[bytes, Any]]:
     return [
         (topic, msgpack.unpackb(body))
         for reply in replies
@@ -119,7 +120,7 @@ def test_a_large_cut_is_sorted() -> None:
 
 def test_arranging_stops_when_the_thread_is_to_stop() -> None:
     with pytest.raises(Stopped):
-        arranged(accounts(10), ME, EVERY_TOPIC, Pace(0, 0, lambda: True))
+        arranged(accounts(10), ME, EVERY_TOPIC, WorkBudget(0, 0, lambda: True))
 
 
 TOPICS = st.sampled_from([b"trade.%d" % number for number in range(30)] + [b"quote.A", b"quote.B", b"user.7"])
@@ -149,19 +150,19 @@ def test_all_pages_together_are_the_cut(
         assert {topic.decode() for topic in reply.frames[::2]} <= reply.head["seqs"].keys()
 
 
-class Shelf(HeldCuts):
+class Shelf(SnapshotCache):
     """Held cuts with a clock of the test's own."""
 
     def __init__(self, options: QueryOptions = OPTIONS) -> None:
         self.now_s = 1_000.0
         super().__init__(options, lambda: self.now_s)
 
-    def put(self, peer: Peer = ME) -> ArrangedCut:
+    def put(self, peer: Peer = ME) -> SortedSnapshot:
         cut = arrange(accounts(3), peer=peer)
         self.keep(cut)
         return cut
 
-    def has(self, cut: ArrangedCut) -> bool:
+    def has(self, cut: SortedSnapshot) -> bool:
         return cut.token in self._held
 
 
@@ -175,7 +176,7 @@ def test_a_held_cut_is_found_by_who_made_it() -> None:
 def test_a_cursor_of_somebody_else_or_of_nothing_is_refused_alike(token: str, start: int, owner: Peer) -> None:
     shelf = Shelf()
     cut = shelf.put()
-    with pytest.raises(Refusal, match="ask for a new snapshot") as caught:
+    with pytest.raises(RequestError, match="ask for a new snapshot") as caught:
         shelf.find(Cursor(token or cut.token, start), owner)
     assert caught.value.code == "cursor_expired"
     assert shelf.has(cut)
@@ -190,7 +191,7 @@ def test_a_cut_expires_when_it_is_not_read() -> None:
     shelf.expire()
     assert shelf.has(cut)
     shelf.now_s += 1
-    with pytest.raises(Refusal, match="ask for a new snapshot"):
+    with pytest.raises(RequestError, match="ask for a new snapshot"):
         shelf.find(Cursor(cut.token, 1), ME)
     assert len(shelf) == 0
 
@@ -203,7 +204,7 @@ def test_with_all_places_taken_and_read_the_next_one_has_to_wait() -> None:
     shelf = Shelf()
     cuts = [shelf.put(peer) for peer in peers(3)]
     shelf.now_s += 1.9
-    with pytest.raises(Refusal, match=r"ask again in 0\.1") as caught:
+    with pytest.raises(RequestError, match=r"ask again in 0\.1") as caught:
         shelf.put()
     assert caught.value.code == "busy"
     assert all(map(shelf.has, cuts))

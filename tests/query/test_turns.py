@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from mt4pump.query.options import QueryOptions
-from mt4pump.query.replies import Reply
-from mt4pump.query.requests import EVERY_TOPIC, Describe, Replay, Request, Snapshot
-from mt4pump.query.turns import Ask, QueryConnection, Turns
+from mt4pump.query.limits import QueryOptions
+from mt4pump.query.replies import OutgoingReply
+from mt4pump.query.requests import EVERY_TOPIC, DescribeRequest, ReplayRequest, Request, SnapshotQuery
+from mt4pump.query.turns import Ask, Turns, WaitingRequests
 
-HEAVY = Replay(EVERY_TOPIC, 0, None, None, None, 1_000)
-CHEAP = Describe()
-
-
-def connection(name: str, client: str = "") -> QueryConnection:
-    return QueryConnection(name.encode(), 1, "", client or name)
+HEAVY = ReplayRequest(EVERY_TOPIC, 0, None, None, None, 1_000)
+CHEAP = DescribeRequest()
 
 
-def ask(request: Request | Reply = HEAVY, size: int = 50, since_s: float = 0.0) -> Ask:
+def connection(name: str, client: str = "") -> WaitingRequests:
+    return WaitingRequests(name.encode(), 1, "", client or name)
+
+
+def ask(request: Request | OutgoingReply = HEAVY, size: int = 50, since_s: float = 0.0) -> Ask:
     return Ask((), {}, request, size, since_s)
 
 
@@ -84,9 +84,9 @@ def test_a_connection_is_answered_in_the_order_of_its_requests() -> None:
 def test_who_cannot_take_a_reply_or_is_not_ready_is_passed_over() -> None:
     turns = Turns(QueryOptions())
     blocked, cutting, third = connection("blocked"), connection("cutting"), connection("third")
-    blocked.blocked = (), b"", Reply({}, [])
+    blocked.blocked = (), b"", OutgoingReply({}, [])
     turns.add(blocked, ask())
-    turns.add(cutting, ask(Snapshot(EVERY_TOPIC, None, 10, values=True)))
+    turns.add(cutting, ask(SnapshotQuery(EVERY_TOPIC, None, 10, values=True)))
     turns.add(third, ask())
     assert turns.first(lambda _connection, ask: not ask.wants_cut) is third
 
@@ -105,7 +105,7 @@ def test_what_waits_is_bounded_by_number_and_bytes_per_connection_and_in_all() -
 
 def test_what_waited_for_too_long_waits_no_longer() -> None:
     turns, slow = Turns(QueryOptions()), connection("slow")
-    slow.blocked = (), b"", Reply({}, [])
+    slow.blocked = (), b"", OutgoingReply({}, [])
     for since_s in (1.0, 2.0, 9.0):
         turns.add(slow, ask(since_s=since_s))
     assert [late.since_s for _, late in turns.late(5.0)] == [1.0, 2.0]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mt4pump.contract.asyncapi import asyncapi
-from mt4pump.contract.gateway import GATEWAY_REQUESTS
-from mt4pump.contract.queries import REQUESTS
+from mt4pump.protocol.asyncapi import asyncapi
+from mt4pump.protocol.gateway import GATEWAY_REQUESTS
+from mt4pump.protocol.queries import REQUESTS
 from mt4pump.wire import KINDS, PROTOCOL
 from tests.cli.commands import finish
 from tests.samples.languages import environment

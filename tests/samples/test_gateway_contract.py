@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mt4pump.contract.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
-from mt4pump.contract.json_schema import body_schema, gateway_message_schema, gateway_request_schema
+from mt4pump.protocol.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
+from mt4pump.protocol.json_schema import body_schema, gateway_message_schema, gateway_request_schema
 from mt4pump.wire import KINDS
 from tests.consumers.gateway.gateway_run import addresses, daemon, gateway
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mt4pump.contract.json_schema import body_schema
+from mt4pump.protocol.json_schema import body_schema
 from mt4pump.recording import Recording
 from mt4pump.wire import KINDS, kind_of
 from tests.cli.commands import start

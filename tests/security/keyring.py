@@ -9,9 +9,9 @@ from pathlib import Path
 
 import zmq
 
-from mt4pump.complaints import Complaints
-from mt4pump.publishing.publisher import Publisher, SocketOptions, log
-from mt4pump.security import Gatekeeper
+from mt4pump.log import FaultCounters
+from mt4pump.publisher.publisher import Publisher, SocketOptions, log
+from mt4pump.security import ZapAuthenticator
 from mt4pump.security.keys import KeyPair, new_pair
 from tests.bus import ANY_PORT, LIMIT_MS, context, until
 
@@ -57,8 +57,8 @@ class Gated:
     def __init__(self, own: zmq.Context[Socket], other: zmq.Context[Socket], keys: Keyring, suffix: str = "") -> None:
         self.keys, self._other = keys, other
         self._sockets: list[Socket] = []  # a forgotten one would be closed, with a warning, before its time
-        self.complaints = Complaints(log)
-        self.gate = Gatekeeper(own, keys.secret, keys.clients, suffix=suffix, complaints=self.complaints)
+        self.complaints = FaultCounters(log)
+        self.gate = ZapAuthenticator(own, keys.secret, keys.clients, suffix=suffix, complaints=self.complaints)
         self.gate.start()
         options = SocketOptions(linger_s=0.2)
         self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.complaints)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mt4pump.security.admission import Admission, marked, unmarked
 from mt4pump.security.permissions import NOTHING, Permissions
+from mt4pump.security.subscription_filter import SubscriptionFilter, marked, unmarked
 
 QUOTES = Permissions([b"quote.", b"trade.1|"])
 
@@ -13,14 +13,14 @@ def quotes() -> Permissions:
 
 
 def test_a_prefix_is_narrowed_and_withdrawn_in_the_same_way() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     assert made.ask(7, b"", quotes) == (b"quote.", b"trade.1|")
     assert made.withdraw(7, b"") == (b"quote.", b"trade.1|")
     assert made.withdraw(7, b"") == ()
 
 
 def test_what_two_prefixes_narrow_to_is_withdrawn_with_the_last_of_them() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     for prefix in (b"", b"q", b"quote.", b"quote."):
         made.ask(7, prefix, quotes)
     assert made.withdraw(7, b"") == (b"trade.1|",)
@@ -29,7 +29,7 @@ def test_what_two_prefixes_narrow_to_is_withdrawn_with_the_last_of_them() -> Non
 
 
 def test_connections_do_not_mix() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     made.ask(7, b"q", quotes)
     made.ask(8, b"q", quotes)
     assert made.withdraw(7, b"q") == (b"quote.",)
@@ -37,7 +37,7 @@ def test_connections_do_not_mix() -> None:
 
 
 def test_a_connection_keeps_the_permissions_it_came_with() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     made.ask(7, b"q", quotes)
     assert made.ask(7, b"", lambda: NOTHING) == (b"quote.", b"trade.1|")
     made.leave(7)
@@ -45,7 +45,7 @@ def test_a_connection_keeps_the_permissions_it_came_with() -> None:
 
 
 def test_what_was_never_asked_cannot_be_withdrawn() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     assert made.withdraw(7, b"x") == ()
     made.ask(7, b"q", quotes)
     assert made.withdraw(7, b"x") == ()
@@ -58,7 +58,7 @@ def test_a_connection_is_called_by_its_client_and_its_mark_and_without_a_mark_is
 
 
 def test_what_narrows_to_nothing_is_not_remembered() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     for number in range(100):
         assert made.ask(7, b"user.%d" % number, quotes) == ()
     assert not made._connections[7].asked
@@ -66,7 +66,7 @@ def test_what_narrows_to_nothing_is_not_remembered() -> None:
 
 
 def test_a_connection_that_was_given_more_than_is_allowed_now_is_known() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     made.ask(7, b"quote.a", quotes)
     assert not made.exceeding(7, quotes())
     assert made.exceeding(7, NOTHING)
@@ -76,7 +76,7 @@ def test_a_connection_that_was_given_more_than_is_allowed_now_is_known() -> None
 
 
 def test_what_was_withdrawn_can_be_asked_and_withdrawn_again() -> None:
-    made = Admission()
+    made = SubscriptionFilter()
     for _ in range(2):
         assert made.ask(7, b"q", quotes) == (b"quote.",)
         assert made.withdraw(7, b"q") == (b"quote.",)

@@ -11,10 +11,10 @@ import pytest
 import zmq
 
 from mt4pump.errors import StartError
-from mt4pump.security import EVERYTHING, NOTHING, Gatekeeper
-from mt4pump.security import gatekeeper as gatekeeper_module
-from mt4pump.security.admission import unmarked
+from mt4pump.security import EVERYTHING, NOTHING, ZapAuthenticator
+from mt4pump.security import authenticator as gatekeeper_module
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
+from mt4pump.security.subscription_filter import unmarked
 from mt4pump.security.zap import QUERIED
 from tests.bus import ANY_PORT, LIMIT_MS, context, until
 from tests.security.keyring import Keyring, gated
@@ -29,14 +29,14 @@ def zap(key: bytes, *, domain: bytes = b"mt4pump.pub", mechanism: bytes = b"CURV
     return [b"peer", b"", b"1.0", b"7", domain, b"10.0.0.9", b"", mechanism, key]
 
 
-def user_of(gate: Gatekeeper, keys: Keyring, name: str) -> str:
+def user_of(gate: ZapAuthenticator, keys: Keyring, name: str) -> str:
     return unmarked(gate._answer(zap(raw_key(keys.pairs[name].public)))[6].decode())[0]
 
 
 def test_a_known_key_gets_in_under_its_name(keys: Keyring) -> None:
     keys.admit("alice", "quote.*")
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         answer = gate._answer(zap(raw_key(keys.pairs["alice"].public)))
         assert answer[:6] == [b"peer", b"", b"1.0", b"7", b"200", b"OK"]
         assert gate.allowed(unmarked(answer[6].decode())[0]).allowed == (b"heartbeat", b"quote.")
@@ -50,7 +50,7 @@ def test_an_unknown_key_is_refused_counted_and_told_with_its_address(
 ) -> None:
     stranger = new_pair()
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         for _ in range(50):
             assert gate._answer(zap(raw_key(stranger.public)))[4:7] == [b"400", b"unknown key", b""]
         assert gate.counts == {"refused": 50, "refused_key": 50}
@@ -73,7 +73,7 @@ def test_an_unknown_key_is_refused_counted_and_told_with_its_address(
 )
 def test_what_is_no_curve_handshake_is_refused(keys: Keyring, frames: list[bytes]) -> None:
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         answer = gate._answer(frames)
         assert b"400" in answer
         assert b"200" not in answer
@@ -84,7 +84,7 @@ def test_who_may_not_query_is_kept_from_that_socket_alone(keys: Keyring) -> None
     keys.admit("alice", "*", query=False)
     key = raw_key(keys.pairs["alice"].public)
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         assert gate._answer(zap(key, domain=QUERIED.encode()))[4] == b"400"
         answer = gate._answer(zap(key))
         assert answer[4] == b"200"
@@ -99,7 +99,7 @@ def test_every_connection_has_a_mark_of_its_own_and_none_gets_in_without(keys: K
     marks: list[int | None] = [4, 7, None]
     asked = zap(raw_key(keys.pairs["alice"].public))
     with context() as own:
-        gate, socket = Gatekeeper(own, keys.secret, keys.clients), own.socket(zmq.XPUB)
+        gate, socket = ZapAuthenticator(own, keys.secret, keys.clients), own.socket(zmq.XPUB)
         gate.secure(socket, lambda: marks.pop(0))
         first, second = (unmarked(gate._answer(asked)[6].decode()) for _ in range(2))
         assert first[0] == second[0]
@@ -113,7 +113,7 @@ def test_every_connection_has_a_mark_of_its_own_and_none_gets_in_without(keys: K
 def test_a_changed_folder_is_read_by_itself(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gatekeeper_module, "LOOK_EVERY_S", 0.01)
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         gate.start()
         keys.admit("alice", "quote.*")
         until(lambda: user_of(gate, keys, "alice"), "alice is known")
@@ -130,7 +130,7 @@ def test_a_changed_folder_is_read_by_itself(keys: Keyring, monkeypatch: pytest.M
 def test_reloading_tells_whether_something_was_taken_away(keys: Keyring) -> None:
     keys.admit("alice", "quote.*")
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         assert not gate.reload()
         keys.admit("bob", "*")
         assert not gate.reload()
@@ -143,7 +143,7 @@ def test_reloading_tells_whether_something_was_taken_away(keys: Keyring) -> None
 def test_the_holder_of_a_replaced_key_is_a_stranger(keys: Keyring) -> None:
     keys.admit("alice", "*")
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         before = user_of(gate, keys, "alice")
         keys.admit("alice", "*", pair=new_pair())
         assert gate.reload()
@@ -158,7 +158,7 @@ def test_a_file_that_breaks_keeps_out_its_client_and_is_told_once(
     keys.admit("alice", "*")
     keys.admit("bob", "*")
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         (keys.clients / "bob.toml").write_text("topics = [")
         assert gate.reload()
         (keys.clients / "carl.toml").write_text("topics = [")
@@ -176,7 +176,7 @@ def test_a_file_that_the_reader_chokes_on_holds_up_no_revocation(keys: Keyring, 
     keys.admit("alice", "*")
     keys.admit("bob", "*")
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         (keys.clients / "odd.toml").write_text(odd)
         keys.revoke("alice")
         assert gate.reload()
@@ -189,7 +189,7 @@ def test_a_file_that_the_reader_chokes_on_holds_up_no_revocation(keys: Keyring, 
 def test_a_folder_that_is_gone_lets_nobody_in(keys: Keyring) -> None:
     keys.admit("alice", "*")
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         keys.revoke("alice")
         keys.clients.rmdir()
         assert gate.reload()
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_read_for_a_moment_changes_nothing(
         raise OSError(5, "Input/output error")
 
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         monkeypatch.setattr(gatekeeper_module, "fingerprint", fails)
         assert not gate.reload()
         assert user_of(gate, keys, "alice")
@@ -218,7 +218,7 @@ def test_an_expelled_client_is_refused_for_a_while(keys: Keyring) -> None:
     keys.admit("alice", "*")
     now = [100.0]
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients, now_s=lambda: now[0])
+        gate = ZapAuthenticator(own, keys.secret, keys.clients, now_s=lambda: now[0])
         user = user_of(gate, keys, "alice")
         gate.expel(user, "for the test")
         assert gate.allowed(user) is NOTHING
@@ -264,9 +264,9 @@ def test_nobody_gets_in_while_the_gate_is_shut(keys: Keyring) -> None:
 
 def test_one_context_has_one_gate(keys: Keyring) -> None:
     with context() as own:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         with pytest.raises(StartError, match="one context has one gatekeeper"):
-            Gatekeeper(own, keys.secret, keys.clients)
+            ZapAuthenticator(own, keys.secret, keys.clients)
         gate.stop()
 
 
@@ -274,28 +274,28 @@ def test_the_settings_make_a_gate_that_runs(keys: Keyring) -> None:
     settings = SimpleNamespace(curve_secret_key=keys.secret, curve_clients=keys.clients, topic_suffix="|")
     keys.admit("alice", "trade.1")
     with context() as own:
-        gate = Gatekeeper.of(own, settings)
+        gate = ZapAuthenticator.of(own, settings)
         assert gate.is_alive()
         assert gate.allowed(user_of(gate, keys, "alice")).covers(b"trade.1|")
         gate.stop()
         gate.stop()
         with pytest.raises(StartError, match="belong together"):
-            Gatekeeper.of(own, SimpleNamespace(curve_secret_key=keys.secret, curve_clients=None, topic_suffix=""))
+            ZapAuthenticator.of(own, SimpleNamespace(curve_secret_key=keys.secret, curve_clients=None, topic_suffix=""))
 
 
 def test_keys_that_cannot_be_used_are_told_at_the_start(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     with context() as own:
         with pytest.raises(KeyFileError, match="make it with mt4pump keygen"):
-            Gatekeeper(own, keys.secret.with_name("none"), keys.clients)
+            ZapAuthenticator(own, keys.secret.with_name("none"), keys.clients)
         monkeypatch.setattr(zmq, "has", lambda _what: False)
         with pytest.raises(StartError, match="has no CURVE"):
-            Gatekeeper(own, keys.secret, keys.clients)
+            ZapAuthenticator(own, keys.secret, keys.clients)
 
 
 def test_a_secret_that_others_can_read_is_told(keys: Keyring, caplog: pytest.LogCaptureFixture) -> None:
     keys.secret.chmod(0o644)
     with context() as own:
-        Gatekeeper(own, keys.secret, keys.clients).stop()
+        ZapAuthenticator(own, keys.secret, keys.clients).stop()
     assert ("chmod 600" in caplog.text) == (os.name == "posix")
 
 
@@ -303,7 +303,7 @@ def test_a_query_socket_is_judged_by_its_own_rule(keys: Keyring) -> None:
     keys.admit("alice", "*")
     keys.admit("bob", "*", query=False)
     with context() as own, context() as other:
-        gate = Gatekeeper(own, keys.secret, keys.clients)
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
         gate.start()
         router: zmq.Socket[bytes] = own.socket(zmq.ROUTER)
         gate.secure_query(router)

@@ -258,7 +258,7 @@ def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
     keys: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections are addresses in memory to libzmq, which are used again while old subscriptions wait."""
-    monkeypatch.setattr("mt4pump.publishing.publisher.SUBSCRIPTIONS_PER_LOOK", 5)
+    monkeypatch.setattr("mt4pump.publisher.publisher.SUBSCRIPTIONS_PER_LOOK", 5)
     keys.admit("alice", "*")
     keys.admit("bob", "quote.*")
     asked = [b"trade.%d" % number for number in range(400)]
@@ -270,7 +270,7 @@ def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
         made.settle(lambda: not connected(made), "all are gone")
         bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(20)]
         made.settle(lambda: made.publisher.connections.accepted == 40, "others are there")
-        monkeypatch.setattr("mt4pump.publishing.publisher.SUBSCRIPTIONS_PER_LOOK", 1_000)
+        monkeypatch.setattr("mt4pump.publisher.publisher.SUBSCRIPTIONS_PER_LOOK", 1_000)
         for bob in bobs:
             made.hears(bob)
         for bob in bobs:
@@ -279,7 +279,7 @@ def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
 
 def test_a_connection_without_a_name_may_hear_nothing(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.admit("alice", "*")
-    monkeypatch.setattr("mt4pump.publishing.publisher.user_of", lambda _frame: "")
+    monkeypatch.setattr("mt4pump.publisher.publisher.user_of", lambda _frame: "")
     with gated(keys) as made:
         socket = made.subscriber(keys.pairs["alice"], b"")
         made.settle(lambda: len(made.publisher._admission), "the subscription")

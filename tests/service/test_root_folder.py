@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mt4pump.service import notes
-from mt4pump.service.commands import Answer
+from mt4pump.service import registry as notes
+from mt4pump.service.acl import PROOF, secure
+from mt4pump.service.commands import CommandResult
 from mt4pump.service.errors import ServiceError
 from mt4pump.service.plan import restrict
-from mt4pump.service.root_folder import PROOF, secure
 
 DLL = "dll_path = 'C:\\Users\\Public\\theirs.dll'\n"
 
@@ -31,12 +31,12 @@ class Place:
         """Do what an installation begins with."""
         secure(self.root, self.call, [self.settings, self.root / "gateway" / "mt4pump-gateway.toml"])
 
-    def call(self, command: Sequence[str]) -> Answer:
+    def call(self, command: Sequence[str]) -> CommandResult:
         """Take the command for done."""
         self.calls.append(list(command))
         if self.planted_late:
             self.plant()
-        return Answer(0, "")
+        return CommandResult(0, "")
 
     def plant(self) -> None:
         """Do what any user can do before the folder is restricted."""

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.service import commands, control, notes, nssm
+from mt4pump.service import commands, control, nssm
+from mt4pump.service import registry as notes
 from mt4pump.service.programs import PROGRAMS
 from tests.service import fake_nssm
 from tests.service.fake_nssm import PAUSED, RUNNING, START_PENDING, STOPPED
@@ -39,10 +40,10 @@ class Desk:
         """Run ``mt4pump service`` and return its exit code."""
         return main(["service", *words, "--root", str(self.root), "--python", "/opt/py thon"])
 
-    def run(self, command: Sequence[str]) -> commands.Answer:
+    def run(self, command: Sequence[str]) -> commands.CommandResult:
         """Answer in this process, in place of `mt4pump.service.commands.run`: twenty times as fast."""
         program, *words = command
-        return commands.Answer(*fake_nssm.answered(self._state, Path(program).name, words))
+        return commands.CommandResult(*fake_nssm.answered(self._state, Path(program).name, words))
 
     @property
     def state(self) -> dict[str, Any]:

@@ -10,10 +10,17 @@ import pytest
 from pydantic import ValidationError
 
 from mt4pump.settings import Settings, load
-from mt4pump.settings.durable import POSSIBLE, USUAL
-from mt4pump.settings.problems import expected
-from mt4pump.settings.sizes import byte_size, size_text
-from mt4pump.settings.suffix import CONTROLS, VISIBLE, suffix_text, topic_suffix
+from mt4pump.settings.loader import expected
+from mt4pump.settings.validators import (
+    CONTROLS,
+    POSSIBLE,
+    USUAL,
+    VISIBLE,
+    byte_size,
+    size_text,
+    suffix_text,
+    topic_suffix,
+)
 from mt4pump.wire import KINDS
 from tests.settings.problems import SIMULATOR, problem_of
 

@@ -10,12 +10,12 @@ from threading import Event
 from typing import Any
 
 from mt4pump.errors import ConnectionLost
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import SYMBOL_INFO, TRADE_RECORD
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
+from mt4pump.simulator.manager import SimulatorManager
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
-from mt4pump.simulator.session import SimulatorManager
 
 LIMIT_S = 30.0
 START_S = 1_700_000_000.0

@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
-from mt4pump.manager_api.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
-from mt4pump.simulator.accounts import Account
-from mt4pump.simulator.book import EXPIRATIONS_KEPT, Ticket
-from mt4pump.simulator.market import Instrument
+from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
+from mt4pump.simulator.accounts import SimulatedAccount
+from mt4pump.simulator.market import WALK_SYMBOLS, Instrument
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.orders import Order
-from mt4pump.simulator.symbols import WALK_SYMBOLS
-from mt4pump.simulator.triggers import reached
+from mt4pump.simulator.order_book import EXPIRATIONS_KEPT, Ticket
+from mt4pump.simulator.orders import Order, reached
 from mt4pump.simulator.world import World
 
 from .reader import START_S, RawEvent, decode_trade
@@ -28,7 +26,7 @@ class Desk:
     def __init__(self) -> None:
         self.world = World(SimulatorOptions(start_s=START_S), WALK_SYMBOLS, trading=False)
         self.book = self.world.book
-        self.account: Account = next(a for a in self.world.accounts.all if a.group.currency == "USD")
+        self.account: SimulatedAccount = next(a for a in self.world.accounts.all if a.group.currency == "USD")
         self.eurusd: Instrument = self.world.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
         self.eurusd.take(108_000, 108_010)
         self.events: list[RawEvent] = []

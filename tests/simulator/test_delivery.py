@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode, PumpFlag
-from mt4pump.manager_api.layout import CALLBACK_RECORD
-from mt4pump.simulator.delivery import Delivery
+from mt4pump.mt4.codes import PumpCode, PumpFlag
+from mt4pump.mt4.layout import CALLBACK_RECORD
+from mt4pump.simulator.callbacks import CallbackSender
 
 from .reader import RawEvent
 
@@ -16,7 +16,7 @@ class Ear:
 
     def __init__(self, flags: int = 0) -> None:
         self.heard: list[RawEvent] = []
-        self.delivery = Delivery()
+        self.delivery = CallbackSender()
         self.delivery.open(flags, self.notify)
         assert self.delivery.start()
         self.heard.clear()
@@ -26,7 +26,7 @@ class Ear:
 
 
 def test_nothing_is_heard_before_start() -> None:
-    delivery = Delivery()
+    delivery = CallbackSender()
     heard: list[RawEvent] = []
     delivery.open(0, lambda *event: heard.append(event))
     delivery.emit(9, 0, b"x")
@@ -41,7 +41,7 @@ def test_nothing_is_heard_before_start() -> None:
 
 
 def test_a_session_that_closes_before_it_started_hears_nothing() -> None:
-    delivery = Delivery()
+    delivery = CallbackSender()
     heard: list[RawEvent] = []
     delivery.open(0, lambda *event: heard.append(event))
     assert delivery.close() is None
@@ -132,7 +132,7 @@ def test_faults_of_one_session_end_with_the_next() -> None:
 
 
 def test_an_exception_of_notify_is_counted_logged_once_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    delivery = Delivery()
+    delivery = CallbackSender()
 
     def fail(_code: int, _action: int, _data: bytes) -> None:
         msg = "no"

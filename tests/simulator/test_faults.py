@@ -6,20 +6,20 @@ import math
 
 import pytest
 
-from mt4pump.simulator.faults import DEFAULT_AMOUNTS, Fault, FaultSchedule, parse_fault
+from mt4pump.simulator.faults import DEFAULT_AMOUNTS, FaultSchedule, SimulatedFault, parse_fault
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("drop@10", Fault("drop", 10)),
-        ("skip@5+20:3", Fault("skip", 5, 20, 3)),
-        ("burst@2", Fault("burst", 2)),
-        ("drop@0.5:2.5", Fault("drop", 0.5, None, 2.5)),
-        (" MUTE@1 ", Fault("mute", 1)),
+        ("drop@10", SimulatedFault("drop", 10)),
+        ("skip@5+20:3", SimulatedFault("skip", 5, 20, 3)),
+        ("burst@2", SimulatedFault("burst", 2)),
+        ("drop@0.5:2.5", SimulatedFault("drop", 0.5, None, 2.5)),
+        (" MUTE@1 ", SimulatedFault("mute", 1)),
     ],
 )
-def test_a_fault_is_read_from_its_text(text: str, fault: Fault) -> None:
+def test_a_fault_is_read_from_its_text(text: str, fault: SimulatedFault) -> None:
     assert parse_fault(text) == fault
 
 
@@ -51,16 +51,16 @@ def test_a_wrong_text_is_refused_with_what_to_write(text: str, lesson: str) -> N
 @pytest.mark.parametrize("values", [("drop", -1.0), ("drop", math.inf), ("drop", 1.0, math.nan), ("drop", 1, None, -1)])
 def test_values_that_make_no_sense_are_refused(values: tuple[str, float]) -> None:
     with pytest.raises(ValueError, match="drop"):
-        Fault(*values)
+        SimulatedFault(*values)
 
 
 @pytest.mark.parametrize("kind", DEFAULT_AMOUNTS)
 def test_without_an_amount_the_kinds_default_counts(kind: str) -> None:
-    assert Fault(kind, 0).size == (DEFAULT_AMOUNTS[kind] or 0)
+    assert SimulatedFault(kind, 0).size == (DEFAULT_AMOUNTS[kind] or 0)
 
 
 def test_the_schedule_gives_faults_in_order_of_time() -> None:
-    schedule = FaultSchedule([Fault("burst", 5), Fault("drop", 1), Fault("skip", 5)])
+    schedule = FaultSchedule([SimulatedFault("burst", 5), SimulatedFault("drop", 1), SimulatedFault("skip", 5)])
     assert schedule.next_s == 1
     assert schedule.take(0.9) == []
     assert [fault.kind for fault in schedule.take(5)] == ["drop", "burst", "skip"]
@@ -68,7 +68,7 @@ def test_the_schedule_gives_faults_in_order_of_time() -> None:
 
 
 def test_a_repeated_fault_comes_again_and_never_twice_at_once() -> None:
-    schedule = FaultSchedule([Fault("skip", 1, 2)])
+    schedule = FaultSchedule([SimulatedFault("skip", 1, 2)])
     assert len(schedule.take(1)) == 1
     assert schedule.next_s == 3
     assert len(schedule.take(9.5)) == 1

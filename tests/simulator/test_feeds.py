@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode, Transaction
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import CON_SYMBOL
-from mt4pump.simulator import ticks
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import CON_SYMBOL
+from mt4pump.simulator import tick_files as ticks
 from mt4pump.simulator.feeds import CHUNK, ReplayFeed, WalkFeed
+from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.symbols import specification_of
-from mt4pump.simulator.ticks import TickFiles
+from mt4pump.simulator.tick_files import TickFiles
 from mt4pump.simulator.world import World
 
 from .reader import START_S, RawEvent, decode_quote, write_ticks

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from mt4pump.client import ClientError, Query, Snapshot
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import MARGIN_LEVEL
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import MARGIN_LEVEL
 from mt4pump.simulator.accounts import LIVE_LEVELS
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.world import World

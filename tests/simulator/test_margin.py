@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.manager_api.codes import MarginLevelType, TradeCommand
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import MARGIN_LEVEL, USER_RECORD
-from mt4pump.simulator.book import Ticket
-from mt4pump.simulator.margin import Exposure, level_type, levels, position_margin, profit_at
+from mt4pump.mt4.codes import MarginLevelType, TradeCommand
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
+from mt4pump.simulator.accounts import SymbolExposure, level_type, levels, position_margin, profit_at
+from mt4pump.simulator.market import WALK_SYMBOLS
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.symbols import WALK_SYMBOLS
+from mt4pump.simulator.order_book import Ticket
 from mt4pump.simulator.world import World
 
 
@@ -38,9 +38,9 @@ def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
         1000.0,
         0.0,
         [
-            Exposure("EURUSD", is_buy=True, volume=100, margin=400.0, profit=25.5),
-            Exposure("EURUSD", is_buy=False, volume=50, margin=200.0, profit=-75.5),
-            Exposure("XAUUSD", is_buy=False, volume=10, margin=100.0, profit=0.0),
+            SymbolExposure("EURUSD", is_buy=True, volume=100, margin=400.0, profit=25.5),
+            SymbolExposure("EURUSD", is_buy=False, volume=50, margin=200.0, profit=-75.5),
+            SymbolExposure("XAUUSD", is_buy=False, volume=10, margin=100.0, profit=0.0),
         ],
     )
     assert (now.equity, now.volume, now.margin, now.margin_free, now.margin_level) == (950, 160, 500, 450, 190)
@@ -57,7 +57,7 @@ def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
     ],
 )
 def test_the_limits_of_the_group_decide_the_level(equity: float, kind: MarginLevelType) -> None:
-    now = levels(equity, 0.0, [Exposure("EURUSD", is_buy=True, volume=100, margin=1000.0, profit=0.0)])
+    now = levels(equity, 0.0, [SymbolExposure("EURUSD", is_buy=True, volume=100, margin=1000.0, profit=0.0)])
     assert level_type(now, 100, 50) == kind
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mt4pump.simulator.pace import Pace
+from mt4pump.simulator.context import Schedule
 
 
 def test_the_first_position_is_due_at_once_and_the_next_ones_are_counted_from_it() -> None:
-    pace = Pace()
+    pace = Schedule()
     assert pace.wait_s(3.0, 100.0) == 0
     assert pace.wait_s(3.5, 100.0) == 0.5
     assert pace.wait_s(3.5, 100.25) == 0.25
@@ -14,7 +14,7 @@ def test_the_first_position_is_due_at_once_and_the_next_ones_are_counted_from_it
 
 
 def test_a_small_delay_is_caught_up() -> None:
-    pace = Pace()
+    pace = Schedule()
     pace.wait_s(0, 0)
     assert pace.wait_s(1.0, 1.5) == 0
     assert pace.wait_s(2.0, 1.5) == 0.5
@@ -22,7 +22,7 @@ def test_a_small_delay_is_caught_up() -> None:
 
 
 def test_a_long_delay_is_given_up_and_counted() -> None:
-    pace = Pace(max_lag_s=1.0)
+    pace = Schedule(max_lag_s=1.0)
     pace.wait_s(0, 0)
     assert pace.wait_s(1.0, 11.0) == 0
     assert pace.wait_s(2.0, 11.0) == 1.0
@@ -30,7 +30,7 @@ def test_a_long_delay_is_given_up_and_counted() -> None:
 
 
 def test_after_a_pause_the_next_position_is_due_whenever_it_comes() -> None:
-    pace = Pace()
+    pace = Schedule()
     pace.wait_s(0, 0)
     pace.pause()
     assert pace.position_s(5) is None

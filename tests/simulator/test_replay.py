@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import StartError
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import CON_SYMBOL
-from mt4pump.simulator import ticks
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import CON_SYMBOL
+from mt4pump.simulator import tick_files as ticks
 from mt4pump.simulator.faults import parse_fault
 from mt4pump.simulator.market import WIDEST_SPREAD
 from mt4pump.simulator.options import SimulatorOptions

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from mt4pump.errors import ConnectionLost
-from mt4pump.manager_api.codes import PumpCode, TradeCommand, Transaction
+from mt4pump.mt4.codes import PumpCode, TradeCommand, Transaction
 from mt4pump.simulator.faults import parse_fault
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import INJECTED_LIMIT, Simulator

@@ -13,8 +13,8 @@ import pytest
 
 from mt4pump.errors import StartError
 from mt4pump.simulator.tick_clock import TickClock, zone_of
+from mt4pump.simulator.tick_files import SYMBOLS_MAX, TickFiles
 from mt4pump.simulator.tick_formats import TickOptions, symbol_of_file
-from mt4pump.simulator.ticks import SYMBOLS_MAX, TickFiles
 
 OURS = "time_ms,symbol,bid,ask\n1577916000065,EURUSD,1.12120,1.12172\n"
 EXPECTED = [(1577916000065, "EURUSD", 1.1212, 1.12172)]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from threading import Event, Thread
 
-from mt4pump.simulator.turn import Turn
+from mt4pump.simulator.context import FairLock
 
 
 def test_the_holder_may_enter_again() -> None:
-    turn = Turn()
+    turn = FairLock()
     with turn(), turn():
         assert turn.wait_s(0.01)
 
 
 def test_a_reader_gets_its_turn_from_a_thread_that_never_rests() -> None:
-    turn, done = Turn(), Event()
+    turn, done = FairLock(), Event()
 
     def grab() -> None:
         while not done.is_set():
@@ -33,7 +33,7 @@ def test_a_reader_gets_its_turn_from_a_thread_that_never_rests() -> None:
 
 
 def test_waiting_for_the_world_gives_up_while_it_is_held() -> None:
-    turn, held, done = Turn(), Event(), Event()
+    turn, held, done = FairLock(), Event(), Event()
 
     def hold() -> None:
         with turn():

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode, TradeCommand, TradeState, Transaction
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import (
+from mt4pump.mt4.codes import PumpCode, TradeCommand, TradeState, Transaction
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import (
     CALLBACK_RECORD,
     CON_GROUP,
     CON_SYMBOL,
@@ -19,8 +19,8 @@ from mt4pump.manager_api.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.manager_api.manager import TABLES
-from mt4pump.manager_api.record import SECRET, Record
+from mt4pump.mt4.manager import TABLES
+from mt4pump.mt4.record import SECRET, Record
 from mt4pump.simulator.groups import LEAK_MARK
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.world import World

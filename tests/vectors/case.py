@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.record import Record
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.record import Record
 from tests.vectors.plain import plain
 
 Step = dict[str, Any]

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.manager_api.layout import SYMBOL_INFO
-from mt4pump.session import Link
+from mt4pump.mt4.layout import SYMBOL_INFO
+from mt4pump.supervisor import ManagerSession
 from mt4pump.wire import KINDS, topic_of
 from tests.bus import FENCE, SYNC, Bus
-from tests.desks.stand import Stand, stand
 from tests.fake_manager import FakeManager
+from tests.pump.stand import Stand, stand
 from tests.vectors.case import Case, Step
 from tests.vectors.plain import unplain
 
@@ -63,7 +63,7 @@ class Rig:
 
     def __init__(self, made: Stand) -> None:
         self._stand = made
-        made.link = Link(made.manager, SERVERS[0], LOGIN)
+        made.link = ManagerSession(made.manager, SERVERS[0], LOGIN)
         made.attach()
 
     def take(self, step: Step) -> None:
@@ -94,7 +94,7 @@ class Rig:
         made.intake.detach(made.link, step["reason"], step["ts"])
         made.manager = FakeManager()
         made.manager.tables = dict(before.tables)
-        made.link = Link(made.manager, SERVERS[1], LOGIN)
+        made.link = ManagerSession(made.manager, SERVERS[1], LOGIN)
         made.attach()
 
     def _publish(self, step: Step) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import msgpack
 import pytest
 
-from mt4pump.manager_api.codes import ACTION_NAMES
-from mt4pump.manager_api.record import SECRET, Record
-from mt4pump.trades import CHANGES
+from mt4pump.mt4.codes import ACTION_NAMES
+from mt4pump.mt4.record import SECRET, Record
+from mt4pump.pump.lifecycle import CHANGES
 from mt4pump.wire import KINDS, PROTOCOL, kind_of
-from tests.contract.checking import faults_of
-from tests.desks.stand import EPOCH
+from tests.protocol.checking import faults_of
+from tests.pump.stand import EPOCH
 from tests.reference import api_layout
 from tests.vectors.case import Case
 from tests.vectors.cases import CASES

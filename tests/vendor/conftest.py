@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import (
-    TRADE_RECORD,
-)
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import TRADE_RECORD
 from tests.vendor.control import Vendor
 from tests.vendor.raw import Ear, RawInterface
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from mt4pump.bridge.prototypes import METHODS
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import CON_SYMBOL, SYMBOL_INFO, TRADE_RECORD
+from mt4pump.bridge.interface import METHODS
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import CON_SYMBOL, SYMBOL_INFO, TRADE_RECORD
 
 VARIABLE = "FAKE_MT4_SCRIPT"
 """Environment variable: the script that the library plays from its first interface on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.bridge.prototypes import METHODS
+from mt4pump.bridge.interface import METHODS
 from tests.vendor.compile import WINDOWS_32, compile_objects
 from tests.vendor.control import Vendor
 from tests.vendor.pe import coff_symbols

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import (
-    TRADE_RECORD,
-)
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import TRADE_RECORD
 from tests.bus import LIMIT_S, until
 from tests.vendor.control import NETWORK_PROBLEM, SILENCE_LIMIT_S, Vendor
 from tests.vendor.raw import Ear, RawInterface

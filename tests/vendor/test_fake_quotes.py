@@ -7,11 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import (
-    CON_SYMBOL,
-    SYMBOL_INFO,
-)
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import CON_SYMBOL, SYMBOL_INFO
 from tests.bus import until
 from tests.vendor.control import Vendor
 from tests.vendor.raw import Ear, RawInterface

@@ -6,8 +6,8 @@ from ctypes import byref, c_int, c_void_p, create_string_buffer, string_at
 
 import pytest
 
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.manager_api.layout import (
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.layout import (
     CON_PLUGIN,
     CON_PLUGIN_PARAM,
     CON_SYMBOL,

@@ -118,7 +118,7 @@ import asyncio
 @pytest.mark.parametrize("wait", [WAIT, SELECTOR_LOOP], ids=["a wait without a limit", "an idle selector loop"])
 def test_ctrl_c_reaches_a_main_thread_that_python_s_own_handler_does_not(windows: Machine, wait: str) -> None:
     code = f"""\
-from mt4pump.running.signals import asked_to_end
+from mt4pump.process.signals import asked_to_end
 with asked_to_end() as asked:
     print("ready", flush=True)
     {wait}

@@ -46,7 +46,7 @@ NOT_COLLECTED = {
     "tests/consumers/monitor/test_monitor_program.py": LIVES,
     "tests/consumers/nats_bridge": TOOLS,
     "tests/cli/test_operations.py": LIVES,
-    "tests/contract/test_document.py": HOST,
+    "tests/protocol/test_document.py": HOST,
     "tests/journal/test_crash.py": LIVES,
     "tests/query/test_fuzz.py": "a thousand peers, one after the other; the server's answers are tested beside it",
     "tests/test_bench.py": MINUTES,
@@ -54,7 +54,7 @@ NOT_COLLECTED = {
     "tests/test_permission_matrix.py": "hundreds of encrypted connections at once; tests/security has each rule",
     "tests/test_readme.py": HOST,
     "tests/test_rooms.py": HOST,
-    "tests/running/test_stop.py": LIVES,
+    "tests/process/test_stop.py": LIVES,
     "tests/vendor/test_compile.py": COMPILER,
     "tests/vendor/test_decorations.py": COMPILER,
 }
@@ -62,8 +62,8 @@ NOT_COLLECTED = {
 LEFT_OUT = {
     "tests/bridge/test_library.py::TestLoad::test_missing_export_is_named": COMPILER,
     "tests/cli/test_check.py::test_a_taken_address_is_3_and_names_the_program": OWNERS,
-    "tests/publishing/test_address_holder.py::test_a_listener_on_all_addresses_is_found_for_each": OWNERS,
-    "tests/publishing/test_address_holder.py::test_the_program_that_listens_is_named_with_its_pid": OWNERS,
+    "tests/publisher/test_address_holder.py::test_a_listener_on_all_addresses_is_found_for_each": OWNERS,
+    "tests/publisher/test_address_holder.py::test_the_program_that_listens_is_named_with_its_pid": OWNERS,
     "tests/query/test_server.py::test_an_address_that_is_taken_is_named_with_its_setting": OWNERS,
     "tests/test_outages.py::test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final_state": MODEL,
     "tests/vectors/test_vectors.py::test_the_stored_file_is_what_the_script_writes": HOST,

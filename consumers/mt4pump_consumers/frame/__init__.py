@@ -18,8 +18,8 @@ Settings come from flags, ``MT4PUMP_GATEWAY_*`` in the environment, and ``mt4pum
 wrong, 3 cannot start, 1 anything else.
 """
 
-from mt4pump_consumers.frame.ending import Ending
 from mt4pump_consumers.frame.running import CannotStart, run_consumer
 from mt4pump_consumers.frame.settings import ConsumerSettings, settings_config
+from mt4pump_consumers.frame.shutdown import Shutdown
 
-__all__ = ["CannotStart", "ConsumerSettings", "Ending", "run_consumer", "settings_config"]
+__all__ = ["CannotStart", "ConsumerSettings", "Shutdown", "run_consumer", "settings_config"]

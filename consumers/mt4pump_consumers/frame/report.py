@@ -11,7 +11,7 @@ from mt4pump.client import Notifier
 
 
 class Report:
-    """Give `looked` to the `Ending`. Only the main thread's looks count: that it stands still must show."""
+    """Give `looked` to the `Shutdown`. Only the main thread's looks count: that it stands still must show."""
 
     def __init__(self, notifier: Notifier, text: str) -> None:
         self._notifier = notifier

@@ -11,9 +11,9 @@ from pydantic_settings import SettingsError
 
 from mt4pump.client import Notifier, mend_streams, one_line
 from mt4pump_consumers.frame import logs
-from mt4pump_consumers.frame.ending import Ending
 from mt4pump_consumers.frame.report import Report
 from mt4pump_consumers.frame.settings import Settings, read
+from mt4pump_consumers.frame.shutdown import Shutdown
 
 CLEAN, FAILED, SETTINGS_WRONG, CANNOT_START = 0, 1, 2, 3
 
@@ -26,7 +26,7 @@ class CannotStart(Exception):
 
 def run_consumer(
     settings_class: type[Settings],
-    main: Callable[[Settings, Ending], int],
+    main: Callable[[Settings, Shutdown], int],
     description: str,
     arguments: Sequence[str] | None = None,
 ) -> int:
@@ -47,7 +47,7 @@ def run_consumer(
         return SETTINGS_WRONG
     logs.configure(settings.log_level, settings.log_format)
     report = Report(Notifier.of_environment(), f"reads {settings.endpoint}")
-    ending = Ending(report.looked)
+    ending = Shutdown(report.looked)
     with ending.on_signals():
         try:
             return main(settings, ending)

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.gateway.budget import Work
 from mt4pump_consumers.gateway.connection import ConnectionLimits, GatewayConnection
-from mt4pump_consumers.gateway.gate import PROXY_HEADERS, Gate, GateLimits, Origins
+from mt4pump_consumers.gateway.connection_limiter import PROXY_HEADERS, ConnectionLimiter, GateLimits, Origins
 from mt4pump_consumers.gateway.headers import fault_in
 from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
 from mt4pump_consumers.gateway.limited_log import LimitedLog
@@ -44,7 +44,7 @@ def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
     return found
 
 
-def gate_of(settings: GatewaySettings) -> Gate:
+def gate_of(settings: GatewaySettings) -> ConnectionLimiter:
     """Return the gate with the limits that are set."""
     limits = GateLimits(
         settings.connections,
@@ -52,7 +52,7 @@ def gate_of(settings: GatewaySettings) -> Gate:
         settings.connections_per_token,
         settings.new_connections_per_s,
     )
-    return Gate(limits, asyncio.get_running_loop().time)
+    return ConnectionLimiter(limits, asyncio.get_running_loop().time)
 
 
 def connection_limits_of(settings: GatewaySettings) -> ConnectionLimits:
@@ -63,7 +63,9 @@ def connection_limits_of(settings: GatewaySettings) -> ConnectionLimits:
 class RequestGate:
     """Answers the first request of each connection: a file of the page, a refusal, or None, which lets it in."""
 
-    def __init__(self, gate: Gate, origins: Origins, web: Web, verifiers: Sequence[Verifier], work: Work) -> None:
+    def __init__(
+        self, gate: ConnectionLimiter, origins: Origins, web: Web, verifiers: Sequence[Verifier], work: Work
+    ) -> None:
         self._gate, self._origins, self._web = gate, origins, web
         self._verifiers, self._work = verifiers, work
 

@@ -18,7 +18,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from mt4pump_consumers.gateway.budget import Budget
-from mt4pump_consumers.gateway.gate import Gate
+from mt4pump_consumers.gateway.connection_limiter import ConnectionLimiter
 from mt4pump_consumers.gateway.headers import TrustedProxies, group_of
 from mt4pump_consumers.gateway.limited_log import LimitedLog
 from mt4pump_consumers.gateway.protocol import CLOSE_FLOOD
@@ -69,7 +69,12 @@ class GatewayConnection(ServerConnection):
     """
 
     def __init__(
-        self, *arguments: Any, gate: Gate, proxies: TrustedProxies, limits: ConnectionLimits, **options: Any
+        self,
+        *arguments: Any,
+        gate: ConnectionLimiter,
+        proxies: TrustedProxies,
+        limits: ConnectionLimits,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.flow: Flow | None = None
@@ -204,7 +209,7 @@ class GatewayConnection(ServerConnection):
             self.flow.became_free()
 
 
-def connection_factory(gate: Gate, proxies: TrustedProxies, limits: ConnectionLimits) -> Any:
+def connection_factory(gate: ConnectionLimiter, proxies: TrustedProxies, limits: ConnectionLimits) -> Any:
     """Return what makes connections for `websockets.serve`, which asks for a class but only calls it."""
 
     def make(*arguments: Any, **options: Any) -> GatewayConnection:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from threading import Event as Flag
+from threading import Event as SignalSafeEvent
 from threading import Thread
 
 from mt4pump.client import ClientError, ClientKeys, Event, Position, Query, Snapshot, Subscriber
 from mt4pump.client import Status as DaemonStatus
-from mt4pump_consumers.gateway.door import Door
-from mt4pump_consumers.gateway.hub import HEARTBEAT
+from mt4pump_consumers.gateway.broadcaster import HEARTBEAT
+from mt4pump_consumers.gateway.thread_bridge import ThreadBridge
 
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 
 log = logging.getLogger(__name__)
 
 
-class Feed(Thread):
+class GatewayFeed(Thread):
     """``status`` is the daemon as last heard of, None without a subscriber; ``restarts`` counts new subscribers.
 
     A new one goes on where the one before was: what came between them is in the journal.
@@ -32,13 +32,13 @@ class Feed(Thread):
         keys: ClientKeys | None,
         topics: Sequence[str],
         silence_s: float,
-        door: Door,
+        door: ThreadBridge,
     ) -> None:
         super().__init__(name="feed", daemon=True)
         self._endpoint, self._query_endpoint, self._keys = endpoint, query_endpoint, keys
         self._topics, self._silence_s = topics, silence_s
         self._door = door
-        self._stopping = Flag()
+        self._stopping = SignalSafeEvent()
         self._subscriber: Subscriber | None = None
         self._position: Position | None = None
         self.restarts = 0

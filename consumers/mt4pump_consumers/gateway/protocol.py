@@ -31,7 +31,7 @@ MINI_PIP_DIGITS = (3, 5)
 """Prices with these digits are quoted in tenths of a pip."""
 
 
-class RequestError(Exception):
+class ClientRequestError(Exception):
     """A message that cannot be done; ``code`` is for programs. The client is told, and stays connected."""
 
     def __init__(self, code: str, text: str, number: str | int | None = None) -> None:
@@ -40,7 +40,7 @@ class RequestError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ClientRequest:
     """One message of a client; fields that its action does not use are empty. ``number`` is its ``id``."""
 
     action: str
@@ -53,67 +53,69 @@ class Request:
     log: str | None = None
 
 
-def parse(text: str | bytes, most: int | None = None) -> Request:
+def parse(text: str | bytes, most: int | None = None) -> ClientRequest:
     """Return the request in ``text``, which may have ``most`` characters; raises RequestError."""
     if most is not None and len(text) > most:
-        raise RequestError(UNAUTHENTICATED, "log in first; this message is too long for a token")
+        raise ClientRequestError(UNAUTHENTICATED, "log in first; this message is too long for a token")
     if isinstance(text, bytes):
-        raise RequestError(BAD_JSON, "messages are text, this one is binary")
+        raise ClientRequestError(BAD_JSON, "messages are text, this one is binary")
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
-        raise RequestError(BAD_JSON, "message is not JSON") from None
+        raise ClientRequestError(BAD_JSON, "message is not JSON") from None
     if not isinstance(message, dict):
-        raise RequestError(BAD_JSON, "message is not a JSON object")
+        raise ClientRequestError(BAD_JSON, "message is not a JSON object")
     number = message.get("id")
     if isinstance(number, bool) or not isinstance(number, str | int | None) or len(str(number)) > 64:
-        raise RequestError(BAD_REQUEST, "id must be a text or an integer of at most 64 characters")
+        raise ClientRequestError(BAD_REQUEST, "id must be a text or an integer of at most 64 characters")
     action = message.get("action")
     if not isinstance(action, str) or action not in _READERS:
         known = ", ".join(sorted(_READERS))
-        raise RequestError(UNKNOWN_ACTION, f"action must be one of {known}", number)
+        raise ClientRequestError(UNKNOWN_ACTION, f"action must be one of {known}", number)
     try:
-        return Request(action, number, **_READERS[action](message))
-    except RequestError as error:
-        raise RequestError(error.code, str(error), number) from None
+        return ClientRequest(action, number, **_READERS[action](message))
+    except ClientRequestError as error:
+        raise ClientRequestError(error.code, str(error), number) from None
 
 
 def _names(message: Json, key: str) -> tuple[str, ...]:
     names = message.get(key, [])
     if not isinstance(names, list) or not all(is_name(name) for name in names):
-        raise RequestError(BAD_REQUEST, f"{key} must be a list of names or patterns of at most 200 characters")
+        raise ClientRequestError(BAD_REQUEST, f"{key} must be a list of names or patterns of at most 200 characters")
     return tuple(dict.fromkeys(names))
 
 
 def _interest(message: Json) -> Json:
     if "symbols" not in message and "topics" not in message:
-        raise RequestError(BAD_REQUEST, 'symbols or topics is missing: give a list, as "symbols": ["EURUSD"]')
+        raise ClientRequestError(BAD_REQUEST, 'symbols or topics is missing: give a list, as "symbols": ["EURUSD"]')
     return {"symbols": _names(message, "symbols"), "topics": _names(message, "topics")}
 
 
 def _resume(message: Json) -> Json:
     offset, log = message.get("offset"), message.get("log")
     if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset < 2**63:
-        raise RequestError(BAD_REQUEST, "offset must be the last `confirmed` (or resume's `offset`) you got, or 0")
+        raise ClientRequestError(
+            BAD_REQUEST, "offset must be the last `confirmed` (or resume's `offset`) you got, or 0"
+        )
     if not isinstance(log, str | None):
-        raise RequestError(BAD_REQUEST, "log must be the text that came with the status, or be left out")
+        raise ClientRequestError(BAD_REQUEST, "log must be the text that came with the status, or be left out")
     topics = _names(message, "topics")
     if not topics:
-        raise RequestError(BAD_REQUEST, "topics is missing: resume is for stored events, as trade.*")
+        raise ClientRequestError(BAD_REQUEST, "topics is missing: resume is for stored events, as trade.*")
     return {"topics": topics, "offset": offset, "log": log}
 
 
 def _auth(message: Json) -> Json:
     token = message.get("token")
     if not isinstance(token, str) or not token:
-        raise RequestError(BAD_REQUEST, "token must be a text")
+        raise ClientRequestError(BAD_REQUEST, "token must be a text")
     return {"token": token}
 
 
 def _batch(message: Json) -> Json:
     window_s = message.get("window_s")
     if isinstance(window_s, bool) or not isinstance(window_s, int | float) or not 0 <= window_s <= WINDOW_LIMIT_S:
-        raise RequestError(BAD_REQUEST, f"window_s must be seconds from 0 (off) to {WINDOW_LIMIT_S:g}")
+        raise ClientRequestError(BAD_REQUEST, f"window_s must be seconds from 0 (off) to {WINDOW_LIMIT_S:g}")
     return {"window_s": float(window_s)}
 
 
@@ -162,7 +164,7 @@ def subscription_message(symbols: Iterable[str], topics: Iterable[str], number: 
     return numbered(message, number)
 
 
-def error_message(error: RequestError) -> Json:
+def error_message(error: ClientRequestError) -> Json:
     """Return the reply to what cannot be done."""
     return numbered({"type": "error", "message": str(error), "code": error.code}, error.number)
 

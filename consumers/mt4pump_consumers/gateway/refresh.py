@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from mt4pump.client import ClientError, Notice, Snapshot
-from mt4pump_consumers.gateway.hub import Hub
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
 
 CAUSES = frozenset({"restarted", "not_whole", "lost"})
 """Notices after which an end may be missing: of an order, an account, a margin call."""
@@ -22,7 +22,7 @@ class Refresher:
     """``read`` asks for a cut and waits; ``epoch`` tells the daemon's life while its feed is live, else 0."""
 
     def __init__(
-        self, hub: Hub, read: Callable[[], Snapshot], epoch: Callable[[], int], tell: Callable[[Notice], None]
+        self, hub: Broadcaster, read: Callable[[], Snapshot], epoch: Callable[[], int], tell: Callable[[Notice], None]
     ) -> None:
         self._hub, self._read, self._epoch, self._tell = hub, read, epoch, tell
         self._task: asyncio.Task[None] | None = None

@@ -11,11 +11,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from mt4pump.client import ClientError, Event, Query, Replay
+from mt4pump_consumers.gateway.broadcaster import Broadcaster, full_payload
 from mt4pump_consumers.gateway.budget import Turns
-from mt4pump_consumers.gateway.hub import Hub, full_payload
-from mt4pump_consumers.gateway.protocol import UNAVAILABLE, Json, Request, RequestError, numbered
-from mt4pump_consumers.gateway.session import Session
-from mt4pump_consumers.gateway.topics import Wish
+from mt4pump_consumers.gateway.protocol import UNAVAILABLE, ClientRequest, ClientRequestError, Json, numbered
+from mt4pump_consumers.gateway.session import ClientSession
+from mt4pump_consumers.gateway.topics import TopicSelection
 
 AT_ONCE = 2
 """Replays that run at the same time; others wait for their turn."""
@@ -33,11 +33,11 @@ ROUNDS = 5
 
 log = logging.getLogger(__name__)
 
-SendLast = Callable[[Session, list[str], list[str]], Awaitable[None]]
+SendLast = Callable[[ClientSession, list[str], list[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayBatch:
     """How far a replay came: ``last`` is the offset sent up to; ``more`` remains when it is cut short."""
 
     last: int
@@ -54,7 +54,7 @@ class Span(NamedTuple):
     to: int
 
 
-class Stored:
+class StoredFrame:
     """Stored events, page by page; all of it waits for the daemon, so none of it belongs on the loop's thread."""
 
     def __init__(self, query: Query, topics: Sequence[str], span: Span) -> None:
@@ -90,7 +90,7 @@ class Stored:
 class Replayer:
     """``query`` makes a connection for questions; one resume sends about ``events_limit`` events."""
 
-    def __init__(self, hub: Hub, query: Callable[[], Query], events_limit: int) -> None:
+    def __init__(self, hub: Broadcaster, query: Callable[[], Query], events_limit: int) -> None:
         self._hub, self._query, self._events_limit = hub, query, events_limit
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay")
         self._turns = Turns(AT_ONCE)
@@ -100,18 +100,18 @@ class Replayer:
         """End the threads; those that wait for the daemon end by their time limit."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def resume(self, session: Session, request: Request, send_last: SendLast) -> None:
+    async def resume(self, session: ClientSession, request: ClientRequest, send_last: SendLast) -> None:
         """Send what came after the request's offset, then what it is, then what is live."""
         await self._wait_for_join(session)
         log_id = self._hub.log
         other_log = log_id is None or (request.log is not None and request.log != log_id)
-        done = Replayed(0, 0, whole=False, more=False)
+        done = ReplayBatch(0, 0, whole=False, more=False)
         if not other_log:
             try:
                 done = await self._catch_up(session, request, log_id)
             except ClientError as error:
                 log.warning("%s: nothing could be replayed: %s", session.name, error)
-                raise RequestError(UNAVAILABLE, "stored events are not available now; try again later") from None
+                raise ClientRequestError(UNAVAILABLE, "stored events are not available now; try again later") from None
         if not done.more:
             if not other_log:
                 self._join(session, request, log_id, done.last)
@@ -121,7 +121,7 @@ class Replayer:
         if not done.whole and not done.more:
             await send_last(session, [], list(request.topics))
 
-    async def _wait_for_join(self, session: Session) -> None:
+    async def _wait_for_join(self, session: ClientSession) -> None:
         """Wait until all that comes after the hub's offset comes live; raises RequestError if that takes too long.
 
         Before it has joined, the subscriber passes events over: last values will follow that hold them.
@@ -131,14 +131,14 @@ class Replayer:
         while not self._hub.has_joined:
             if now_s() > deadline_s or not session.is_open:
                 text = "the gateway has not found its place in the stored events yet; try again later"
-                raise RequestError(UNAVAILABLE, text)
+                raise ClientRequestError(UNAVAILABLE, text)
             await asyncio.sleep(JOIN_LOOK_S)
 
-    async def _catch_up(self, session: Session, request: Request, log_id: str | None) -> Replayed:
+    async def _catch_up(self, session: ClientSession, request: ClientRequest, log_id: str | None) -> ReplayBatch:
         after, count, whole = request.offset, 0, True
         if after > self._newest() and after > (end := await self._end(session, request, log_id)):
             log.warning("%s: asks for what came after offset %d, and the journal ends at %d", session.name, after, end)
-            return Replayed(end, 0, whole=False, more=False)
+            return ReplayBatch(end, 0, whole=False, more=False)
         for _ in range(ROUNDS):
             to = max(self._newest(), after)
             part = await self._send_stored(session, request, Span(log_id, after, to), count)
@@ -146,36 +146,36 @@ class Replayer:
                 raise ClientError("other_log", "the daemon has another journal than it had a moment ago")
             count, whole, after = part.count, whole and part.whole, part.last
             if part.more or self._reaches(after):
-                return Replayed(after, count, whole, part.more)
-        return Replayed(after, count, whole, more=True)
+                return ReplayBatch(after, count, whole, part.more)
+        return ReplayBatch(after, count, whole, more=True)
 
-    async def _end(self, session: Session, request: Request, log_id: str | None) -> int:
+    async def _end(self, session: ClientSession, request: ClientRequest, log_id: str | None) -> int:
         """Return the journal's last offset; who comes from another gateway may be ahead of what was heard here."""
         loop = asyncio.get_running_loop()
         async with self._turns.turn(session.owner):
-            stored = Stored(self._query(), request.topics, Span(log_id, request.offset, request.offset))
+            stored = StoredFrame(self._query(), request.topics, Span(log_id, request.offset, request.offset))
             try:
                 await loop.run_in_executor(self._pool, stored.page)
                 return stored.last
             finally:
                 await loop.run_in_executor(self._pool, stored.close)
 
-    async def _send_stored(self, session: Session, request: Request, span: Span, count: int) -> Replayed:
+    async def _send_stored(self, session: ClientSession, request: ClientRequest, span: Span, count: int) -> ReplayBatch:
         """Send what is stored in ``span``, in as many turns as it takes."""
-        done = Replayed(span.after, count, whole=True, more=span.to > span.after)
+        done = ReplayBatch(span.after, count, whole=True, more=span.to > span.after)
         while done.more:
             async with self._turns.turn(session.owner):
                 part = await self._send_turn(session, request, span._replace(after=done.last), done.count)
-            done = Replayed(part.last, part.count, done.whole and part.whole, part.more)
+            done = ReplayBatch(part.last, part.count, done.whole and part.whole, part.more)
             if done.count >= self._events_limit or not session.is_open:
                 break
             await session.clear()  # its place is another's meanwhile
         return done
 
-    async def _send_turn(self, session: Session, request: Request, span: Span, count: int) -> Replayed:
+    async def _send_turn(self, session: ClientSession, request: ClientRequest, span: Span, count: int) -> ReplayBatch:
         """Send pages until the end, or until this client stops reading, or others have waited long enough."""
-        loop, allowed, asked = asyncio.get_running_loop(), session.grant.allowed, Wish(request.topics)
-        stored, after, ends_s = Stored(self._query(), request.topics, span), span.after, loop.time() + TURN_S
+        loop, allowed, asked = asyncio.get_running_loop(), session.grant.allowed, TopicSelection(request.topics)
+        stored, after, ends_s = StoredFrame(self._query(), request.topics, span), span.after, loop.time() + TURN_S
         try:
             while page := await loop.run_in_executor(self._pool, stored.page):
                 wanted = [event for event in page if event.topic in asked and allowed.covers(event.topic)]
@@ -183,12 +183,12 @@ class Replayer:
                 count, after = count + len(wanted), page[-1].offset or after
                 is_over = loop.time() > ends_s and self._turns.has_waiting
                 if count >= self._events_limit or is_over or not await self._keeps_up(session):
-                    return Replayed(after, count, stored.whole, more=True)
-            return Replayed(span.to, count, stored.whole, more=False)
+                    return ReplayBatch(after, count, stored.whole, more=True)
+            return ReplayBatch(span.to, count, stored.whole, more=False)
         finally:
             await loop.run_in_executor(self._pool, stored.close)
 
-    async def _keeps_up(self, session: Session) -> bool:
+    async def _keeps_up(self, session: ClientSession) -> bool:
         """Return whether the client is there and takes what is sent, within a moment."""
         if not session.is_clear:
             try:
@@ -210,15 +210,15 @@ class Replayer:
         """Return whether everything live after ``offset`` is still remembered, or yet to come."""
         return self._hub.forgotten <= offset
 
-    def _join(self, session: Session, request: Request, log_id: str | None, last: int) -> None:
+    def _join(self, session: ClientSession, request: ClientRequest, log_id: str | None, last: int) -> None:
         """Send what came live meanwhile; no event can come between this and the subscription."""
-        allowed, asked = session.grant.allowed, Wish(request.topics)
+        allowed, asked = session.grant.allowed, TopicSelection(request.topics)
         missed = [event for offset, event in self._hub.recent if offset > last and event.topic in asked]
         session.send([full_payload(event) for event in missed if allowed.covers(event.topic)])
         session.had_replay(request.topics, log_id, last)
 
 
-def _answer(request: Request, log_id: str | None, done: Replayed) -> Json:
+def _answer(request: ClientRequest, log_id: str | None, done: ReplayBatch) -> Json:
     message: Json = {"type": "resume", "status": "success", "topics": list(request.topics), "whole": done.whole}
     facts: Json = {"log": log_id, "offset": done.last, "count": done.count, "more": done.more}
     return numbered({**message, **facts}, request.number)

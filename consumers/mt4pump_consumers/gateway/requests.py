@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from websockets.exceptions import ConnectionClosed
 
+from mt4pump_consumers.gateway.broadcaster import Broadcaster, full_payload, quote_payload
 from mt4pump_consumers.gateway.budget import Budget, Work
-from mt4pump_consumers.gateway.hub import Hub, full_payload, quote_payload
 from mt4pump_consumers.gateway.limited_log import LimitedLog
 from mt4pump_consumers.gateway.protocol import (
     CLOSE_FLOOD,
@@ -20,19 +20,19 @@ from mt4pump_consumers.gateway.protocol import (
     TOO_FAST,
     TOO_MANY,
     UNAUTHENTICATED,
+    ClientRequest,
+    ClientRequestError,
     Json,
-    Request,
-    RequestError,
     error_message,
     numbered,
     parse,
     subscription_message,
 )
 from mt4pump_consumers.gateway.replay import Replayer
-from mt4pump_consumers.gateway.session import Session
+from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.status import status_for
 from mt4pump_consumers.gateway.tokens import BUSY, NOBODY, TOKEN_LIMIT_BYTES, TokenError, Verifier, verify
-from mt4pump_consumers.gateway.topics import Wish, is_pattern, is_prefix, matcher
+from mt4pump_consumers.gateway.topics import TopicSelection, is_pattern, is_prefix, matcher
 
 PATIENCE = 100
 """Messages over the rate that are refused one by one; then the connection is closed."""
@@ -69,7 +69,7 @@ class Requests:
 
     def __init__(  # noqa: PLR0917 - everything that a request may need
         self,
-        hub: Hub,
+        hub: Broadcaster,
         verifiers: Sequence[Verifier],
         replayer: Replayer,
         status: Callable[[], Json],
@@ -89,7 +89,7 @@ class Requests:
             "status": self._send_status,
         }
 
-    async def serve(self, session: Session) -> None:
+    async def serve(self, session: ClientSession) -> None:
         """Answer one client until it leaves."""
         per_s, patience = self._limits.messages_per_s, PATIENCE
         pace, now_s = Budget(per_s, per_s), asyncio.get_running_loop().time
@@ -100,17 +100,17 @@ class Requests:
                 await self._answer(session, text)
             else:
                 patience -= 1
-                self._refuse(session, RequestError(TOO_FAST, f"more than {per_s:g} messages a second"))
+                self._refuse(session, ClientRequestError(TOO_FAST, f"more than {per_s:g} messages a second"))
                 if not patience:
                     session.shut(CLOSE_FLOOD, "too many messages")
             await session.clear()  # who does not read the answers is not asked for more questions
 
-    async def _answer(self, session: Session, text: str | bytes) -> None:
-        request: Request | None = None
+    async def _answer(self, session: ClientSession, text: str | bytes) -> None:
+        request: ClientRequest | None = None
         try:
             request = parse(text, AUTH_CHARACTERS if session.grant is NOBODY else None)
             await self._do(session, request)
-        except RequestError as error:
+        except ClientRequestError as error:
             self._refuse(session, error)
         except ConnectionClosed:
             raise
@@ -120,34 +120,34 @@ class Requests:
             if (kind := (type(error), action)) not in self._faults:
                 self._faults.add(kind)
                 log.exception("%s: %s failed; logged once, please report it", session.name, action or "a message")
-            self._refuse(session, RequestError(INTERNAL, "the gateway failed at this; its log says how", number))
+            self._refuse(session, ClientRequestError(INTERNAL, "the gateway failed at this; its log says how", number))
 
-    def _refuse(self, session: Session, error: RequestError) -> None:
+    def _refuse(self, session: ClientSession, error: ClientRequestError) -> None:
         self.refused[error.code] = self.refused.get(error.code, 0) + 1
         session.reply(error_message(error))
 
-    async def _do(self, session: Session, request: Request) -> None:
+    async def _do(self, session: ClientSession, request: ClientRequest) -> None:
         if session.grant is NOBODY and request.action != "auth":
-            raise RequestError(UNAUTHENTICATED, 'log in first: {"action": "auth", "token": …}', request.number)
+            raise ClientRequestError(UNAUTHENTICATED, 'log in first: {"action": "auth", "token": …}', request.number)
         try:
             await self._actions[request.action](session, request)
-        except RequestError as error:
-            raise RequestError(error.code, str(error), request.number) from None
+        except ClientRequestError as error:
+            raise ClientRequestError(error.code, str(error), request.number) from None
 
-    async def _auth(self, session: Session, request: Request) -> None:
+    async def _auth(self, session: ClientSession, request: ClientRequest) -> None:
         await self._work.spend(session, AUTH_UNITS)
         try:
             grant = verify(self._verifiers, request.token, time.time())
         except TokenError as error:
             limited.write(logging.WARNING, "%s: a token was refused: %s", session.name, error.reason)
-            raise RequestError(UNAUTHENTICATED, str(error)) from None
+            raise ClientRequestError(UNAUTHENTICATED, str(error)) from None
         if not session.connection.enter(grant.owner):
-            raise RequestError(TOO_MANY, BUSY)
+            raise ClientRequestError(TOO_MANY, BUSY)
         session.admit(grant)
         message: Json = {"type": "auth", "status": "success", "name": grant.name, "topics": list(grant.topics)}
         session.reply(numbered({**message, "expires": grant.expires_at_s}, request.number))
 
-    async def _subscribe(self, session: Session, request: Request) -> None:
+    async def _subscribe(self, session: ClientSession, request: ClientRequest) -> None:
         await self._prepare(session, request)
         symbols, topics = list(request.symbols), list(request.topics)
         session.symbols.update(dict.fromkeys(symbols))
@@ -159,7 +159,7 @@ class Requests:
             session.reply(status)
         await self._send_last_values(session, symbols, topics)
 
-    async def _prepare(self, session: Session, request: Request) -> None:
+    async def _prepare(self, session: ClientSession, request: ClientRequest) -> None:
         """Check what is asked for, and make its patterns ready a few at a time; raises RequestError."""
         self._check_counts(session, request)
         names = (*session.symbols, *session.topics, *request.symbols, *request.topics)
@@ -176,22 +176,22 @@ class Requests:
         asked = (*(f"quote.{symbol}" for symbol in request.symbols), *request.topics)
         if forbidden := [topic for topic in asked if not allowed.touches(topic)]:
             more = f" and {len(forbidden) - NAMES_TOLD} more" if len(forbidden) > NAMES_TOLD else ""
-            raise RequestError(FORBIDDEN, f"your token does not allow {', '.join(forbidden[:NAMES_TOLD])}{more}")
+            raise ClientRequestError(FORBIDDEN, f"your token does not allow {', '.join(forbidden[:NAMES_TOLD])}{more}")
 
-    def _check_counts(self, session: Session, request: Request) -> None:
+    def _check_counts(self, session: ClientSession, request: ClientRequest) -> None:
         have = len({*session.symbols, *request.symbols}) + len({*session.topics, *request.topics})
         if have > (most := self._limits.subscriptions):
-            raise RequestError(TOO_MANY, f"{have} subscriptions are more than {most}; use patterns")
+            raise ClientRequestError(TOO_MANY, f"{have} subscriptions are more than {most}; use patterns")
         wild = {*_wild(session.symbols), *_wild(request.symbols)}, {*_wild(session.topics), *_wild(request.topics)}
         if (have := sum(map(len, wild))) > (most := self._limits.patterns):
             text = f"{have} patterns are more than {most}; give whole names, or wider patterns"
-            raise RequestError(TOO_MANY, text)
+            raise ClientRequestError(TOO_MANY, text)
 
-    async def _send_last_values(self, session: Session, symbols: list[str], topics: list[str]) -> None:
+    async def _send_last_values(self, session: ClientSession, symbols: list[str], topics: list[str]) -> None:
         last, allowed = self._hub.last, session.grant.allowed
         exact = [name for name in (*(f"quote.{symbol}" for symbol in symbols), *topics) if name in last]
         known = last.topics() if _wild([*symbols, *topics]) else exact
-        by_symbol, by_topic, sent = Wish(symbols), Wish(topics), 0
+        by_symbol, by_topic, sent = TopicSelection(symbols), TopicSelection(topics), 0
         width = 1 + len(_wild([*symbols, *topics])) + len(allowed.patterns)
         step = max(1, LOOKS // width)
         for number, topic in enumerate(known):
@@ -212,7 +212,7 @@ class Requests:
                     await self._work.spend(session, SNAPSHOT_PART * ROW_UNITS)
                     await session.clear()
 
-    async def _unsubscribe(self, session: Session, request: Request) -> None:
+    async def _unsubscribe(self, session: ClientSession, request: ClientRequest) -> None:
         await self._work.spend(session, NAME_UNITS * (len(session.symbols) + len(session.topics)))
         for name in request.symbols:
             session.symbols.pop(name, None)
@@ -221,16 +221,16 @@ class Requests:
         session.refresh()
         session.reply(subscription_message(session.symbols, session.topics, request.number))
 
-    async def _resume(self, session: Session, request: Request) -> None:
+    async def _resume(self, session: ClientSession, request: ClientRequest) -> None:
         await self._prepare(session, request)
         await self._replayer.resume(session, request, self._send_last_values)
 
-    async def _batch(self, session: Session, request: Request) -> None:
+    async def _batch(self, session: ClientSession, request: ClientRequest) -> None:
         session.window_s = request.window_s
         session.refresh()
         session.reply(numbered({"type": "batch", "status": "success", "window_s": request.window_s}, request.number))
 
-    async def _send_status(self, session: Session, request: Request) -> None:
+    async def _send_status(self, session: ClientSession, request: ClientRequest) -> None:
         session.wants_status = True
         session.reply(numbered(status_for(session.grant, self._status()), request.number))
 

@@ -12,21 +12,21 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from mt4pump.client import ClientError, ClientKeys, Notice
-from mt4pump_consumers.frame import CannotStart, Ending
+from mt4pump_consumers.frame import CannotStart, Shutdown
 from mt4pump_consumers.gateway import status as words
 from mt4pump_consumers.gateway.admission import RequestGate, connection_limits_of, gate_of, verifiers_of
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.budget import Work
 from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
-from mt4pump_consumers.gateway.feed import Feed
-from mt4pump_consumers.gateway.gate import Origins
+from mt4pump_consumers.gateway.connection_limiter import Origins
+from mt4pump_consumers.gateway.feed import GatewayFeed
 from mt4pump_consumers.gateway.headers import TrustedProxies
-from mt4pump_consumers.gateway.hub import Hub
 from mt4pump_consumers.gateway.payload import DEFLATE
 from mt4pump_consumers.gateway.protocol import CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_STOP, Json
 from mt4pump_consumers.gateway.refresh import Refresher
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import RequestLimits, Requests
-from mt4pump_consumers.gateway.session import Session, SessionLimits
+from mt4pump_consumers.gateway.session import ClientSession, SessionLimits
 from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
 from mt4pump_consumers.gateway.tls import Tls
 from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenFile
@@ -44,13 +44,13 @@ STOP_S = 10.0
 log = logging.getLogger(__name__)
 
 
-def main(settings: GatewaySettings, ending: Ending) -> int:
+def main(settings: GatewaySettings, ending: Shutdown) -> int:
     """Run the gateway until asked to end; return the exit code."""
     logging.getLogger("websockets").setLevel(logging.WARNING)  # it has a line per connection; so have we
     return asyncio.run(_run(settings, ending))
 
 
-async def _run(settings: GatewaySettings, ending: Ending) -> int:
+async def _run(settings: GatewaySettings, ending: Shutdown) -> int:
     gateway = Gateway(settings)
     server = await gateway.start()
     try:
@@ -66,8 +66,8 @@ class Gateway:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self.port = settings.port
-        self.sessions: dict[Session, float] = {}
-        self.hub = Hub(asyncio.get_running_loop(), settings.quotes_per_s, self._on_notice)
+        self.sessions: dict[ClientSession, float] = {}
+        self.hub = Broadcaster(asyncio.get_running_loop(), settings.quotes_per_s, self._on_notice)
         self._verifiers = verifiers_of(settings)
         self._gate = gate_of(settings)
         self._work = Work(settings.work_per_s)
@@ -101,11 +101,11 @@ class Gateway:
         except OSError as error:
             raise CannotStart(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error
 
-    def _make_feed(self) -> Feed:
+    def _make_feed(self) -> GatewayFeed:
         settings = self._settings
         try:
             keys = ClientKeys.load(settings.keys) if settings.keys is not None else None
-            feed = Feed(
+            feed = GatewayFeed(
                 settings.endpoint,
                 query_endpoint=settings.query_address,
                 keys=keys,
@@ -167,7 +167,7 @@ class Gateway:
 
     async def _welcome(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
-        session = Session(connection, self.hub.cohorts, self._limits)
+        session = ClientSession(connection, self.hub.cohorts, self._limits)
         session.window_s = self._settings.batch_window_s
         connection.flow = session
         if (grant := connection.grant or self._anonymous(connection)) is not None and connection.enter(grant.owner):
@@ -185,7 +185,7 @@ class Gateway:
         local = is_loopback(connection.address) and not connection.is_proxied
         return Grant("anonymous", self._settings.anonymous_topics) if self._settings.anonymous and local else None
 
-    async def look_after(self, ending: Ending) -> None:
+    async def look_after(self, ending: Shutdown) -> None:
         """Do what time brings, until asked to end."""
         while not ending.asked():
             try:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.protocol import State
 
-from mt4pump_consumers.gateway.cohorts import Cohort, CohortBook, Reading
 from mt4pump_consumers.gateway.connection import GatewayConnection
 from mt4pump_consumers.gateway.limited_log import LimitedLog
 from mt4pump_consumers.gateway.payload import PLAIN, Payload, joined
 from mt4pump_consumers.gateway.protocol import CLOSE_SLOW, Json, encode
+from mt4pump_consumers.gateway.subscriber_groups import Reading, SubscriberGroup, SubscriberGroups
 from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
 FLOOR_S = 60.0
@@ -39,13 +39,13 @@ class SessionLimits(NamedTuple):
     slow_s: float
 
 
-class Session:
+class ClientSession:
     """``name`` stands in the log. ``symbols`` and ``topics`` keep the order in which they were asked for.
 
     ``way`` is the transport's `write` while the client takes data, else None.
     """
 
-    def __init__(self, connection: GatewayConnection, book: CohortBook, limits: SessionLimits) -> None:
+    def __init__(self, connection: GatewayConnection, book: SubscriberGroups, limits: SessionLimits) -> None:
         self.connection = connection
         self.name = connection.name
         self.grant: Grant = NOBODY
@@ -59,7 +59,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._book, self._limits = book, limits
         self._bits = window_bits(connection)
-        self._cohort: Cohort | None = None
+        self._cohort: SubscriberGroup | None = None
         self._held: list[Payload] = []
         self._held_quotes: dict[str, Payload] = {}
         self._closing: asyncio.Task[None] | None = None

@@ -57,7 +57,7 @@ def is_prefix(pattern: str) -> bool:
     return pattern.endswith(ALL) and not is_pattern(pattern[:-1])
 
 
-class Wish:
+class TopicSelection:
     """Names and patterns together, for those who ask of many topics which are meant."""
 
     __slots__ = ("_names", "_patterns")
@@ -78,7 +78,9 @@ class Allowed:
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
         self.whole = ALL in self.patterns
-        self._wish = Wish(self.patterns)  # holds what is compiled: patterns of strangers push it out of the cache
+        self._wish = TopicSelection(
+            self.patterns
+        )  # holds what is compiled: patterns of strangers push it out of the cache
 
     def covers(self, topic: str) -> bool:
         """Return whether an event on ``topic`` may be seen."""

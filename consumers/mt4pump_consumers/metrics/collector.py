@@ -28,7 +28,7 @@ COUNTS = {
 """Counters of the client library by the name that they have there."""
 
 
-class Source(Protocol):
+class MetricSource(Protocol):
     """What reads the stream: see `Feed`."""
 
     restarts: int
@@ -50,7 +50,7 @@ class MetricsCollector(Collector):
 
     def __init__(
         self,
-        source: Source,
+        source: MetricSource,
         tally: Tally,
         symbols: Symbols | None,
         requests: Callable[[], tuple[int, int]] = lambda: (0, 0),

@@ -11,9 +11,9 @@ from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 from mt4pump.client import ClientError, ClientKeys, Subscriber
-from mt4pump_consumers.frame import CannotStart, Ending
+from mt4pump_consumers.frame import CannotStart, Shutdown
 from mt4pump_consumers.metrics.collector import MetricsCollector
-from mt4pump_consumers.metrics.feed import Feed
+from mt4pump_consumers.metrics.feed import MetricsFeed
 from mt4pump_consumers.metrics.server import MetricsServer, tls_context
 from mt4pump_consumers.metrics.settings import MetricsSettings
 from mt4pump_consumers.metrics.symbols import Symbols
@@ -26,7 +26,7 @@ WATCH_S = 1.0
 log = logging.getLogger(__name__)
 
 
-def main(settings: MetricsSettings, ending: Ending) -> int:
+def main(settings: MetricsSettings, ending: Shutdown) -> int:
     """Serve metrics until asked to end."""
     tally = Tally(max(LEAST_TOLERANCE_S, time.get_clock_info("time").resolution))
     symbols = Symbols(settings.symbols, settings.symbols_limit) if settings.symbols else None
@@ -51,10 +51,10 @@ def main(settings: MetricsSettings, ending: Ending) -> int:
     return 0
 
 
-def _feed(settings: MetricsSettings, tally: Tally, symbols: Symbols | None) -> Feed:
+def _feed(settings: MetricsSettings, tally: Tally, symbols: Symbols | None) -> MetricsFeed:
     try:
         keys = ClientKeys.load(settings.keys) if settings.keys else None
-        feed = Feed(lambda: subscriber(settings, keys), tally, symbols)
+        feed = MetricsFeed(lambda: subscriber(settings, keys), tally, symbols)
     except ClientError as error:
         raise CannotStart(str(error)) from error
     try:
@@ -81,7 +81,7 @@ def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber
     )
 
 
-def _server(settings: MetricsSettings, feed: Feed, tally: Tally, symbols: Symbols | None) -> MetricsServer:
+def _server(settings: MetricsSettings, feed: MetricsFeed, tally: Tally, symbols: Symbols | None) -> MetricsServer:
     registry, context = CollectorRegistry(), _tls(settings)
     try:
         server = MetricsServer(registry, settings.host, settings.port, context)

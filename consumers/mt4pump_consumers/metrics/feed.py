@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from threading import Event as Flag
+from threading import Event as SignalSafeEvent
 from threading import Thread
 
 from mt4pump.client import Event, Notice, Status, Subscriber
@@ -18,7 +18,7 @@ JOIN_S = 5.0
 log = logging.getLogger(__name__)
 
 
-class Feed(Thread):
+class MetricsFeed(Thread):
     """Counts what ``subscribe()`` reads. ``restarts`` is how often an error made it begin anew.
 
     ``subscribe`` is called here for the first time, so that what is wrong with its arguments comes to the caller.
@@ -27,7 +27,7 @@ class Feed(Thread):
     def __init__(self, subscribe: Callable[[], Subscriber], tally: Tally, symbols: Symbols | None = None) -> None:
         super().__init__(name="feed", daemon=True)
         self._subscribe, self._tally, self._symbols = subscribe, tally, symbols
-        self._stopping = Flag()
+        self._stopping = SignalSafeEvent()
         self._subscriber = subscribe()
         self.restarts = 0
 

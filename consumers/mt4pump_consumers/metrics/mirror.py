@@ -30,7 +30,7 @@ SESSION_STATES = ("connecting", "logged_in", "pumping", "lost", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MirrorRow:
     """One metric: where its value stands in the heartbeat, its name and what it means.
 
     ``path`` has dots between the keys of nested maps. ``per_s`` makes it seconds. With ``label`` the value is a map,
@@ -81,134 +81,152 @@ def is_number(value: object) -> bool:
 
 
 ROWS = (
-    Row("epoch", "mt4pump_start_time_seconds", "When this life of the daemon began.", MS),
-    Row("ts", "mt4pump_heartbeat_timestamp_seconds", "When the daemon made its last heartbeat, by its clock.", NS),
-    Row("interval_s", "mt4pump_heartbeat_interval_seconds", "Time between two heartbeats, as the daemon is set."),
-    Row("since", "mt4pump_session_state_since_timestamp_seconds", "When the session came into its present state.", MS),
-    Row("reconnects", "mt4pump_session_reconnects_total", "Sessions with the trade server after the first."),
-    Row("server_utc_offset_s", "mt4pump_server_utc_offset_seconds", "Trade server's clock minus UTC, once known."),
-    Row(
+    MirrorRow("epoch", "mt4pump_start_time_seconds", "When this life of the daemon began.", MS),
+    MirrorRow(
+        "ts", "mt4pump_heartbeat_timestamp_seconds", "When the daemon made its last heartbeat, by its clock.", NS
+    ),
+    MirrorRow("interval_s", "mt4pump_heartbeat_interval_seconds", "Time between two heartbeats, as the daemon is set."),
+    MirrorRow(
+        "since", "mt4pump_session_state_since_timestamp_seconds", "When the session came into its present state.", MS
+    ),
+    MirrorRow("reconnects", "mt4pump_session_reconnects_total", "Sessions with the trade server after the first."),
+    MirrorRow(
+        "server_utc_offset_s", "mt4pump_server_utc_offset_seconds", "Trade server's clock minus UTC, once known."
+    ),
+    MirrorRow(
         "counts",
         "mt4pump_events_total",
         "Events by kind, heartbeats included, with or without a subscriber.",
         label="kind",
         known=KINDS,
     ),
-    Row("sent", "mt4pump_sent_messages_total", "Messages that somebody is subscribed to, handed to ZeroMQ."),
-    Row(
+    MirrorRow("sent", "mt4pump_sent_messages_total", "Messages that somebody is subscribed to, handed to ZeroMQ."),
+    MirrorRow(
         "last_callback_ts",
         "mt4pump_last_callback_timestamp_seconds",
         "When the Manager API last called back.",
         NS,
         zero_is_never=True,
     ),
-    Row("last_quote_ts", "mt4pump_last_quote_timestamp_seconds", "When a quote last came.", NS, zero_is_never=True),
-    Row("errors", "mt4pump_faults_by_name_total", "Faults by name; each is in the daemon's log.", label="fault"),
-    Row("skipped", "mt4pump_skipped_records_total", "Records taken in and on purpose not published.", label="reason"),
-    Row("source", "mt4pump_source_events_total", "Counters of the library or the simulator.", label="event"),
-    Row("inbox.waiting", "mt4pump_inbox_waiting_records", "Records between callback and publisher."),
-    Row("inbox.limit", "mt4pump_inbox_limit_records", "Records that may wait between callback and publisher."),
-    Row("inbox.received", "mt4pump_inbox_received_records_total", "Calls of the pump callback."),
-    Row(
+    MirrorRow(
+        "last_quote_ts", "mt4pump_last_quote_timestamp_seconds", "When a quote last came.", NS, zero_is_never=True
+    ),
+    MirrorRow("errors", "mt4pump_faults_by_name_total", "Faults by name; each is in the daemon's log.", label="fault"),
+    MirrorRow(
+        "skipped", "mt4pump_skipped_records_total", "Records taken in and on purpose not published.", label="reason"
+    ),
+    MirrorRow("source", "mt4pump_source_events_total", "Counters of the library or the simulator.", label="event"),
+    MirrorRow("inbox.waiting", "mt4pump_inbox_waiting_records", "Records between callback and publisher."),
+    MirrorRow("inbox.limit", "mt4pump_inbox_limit_records", "Records that may wait between callback and publisher."),
+    MirrorRow("inbox.received", "mt4pump_inbox_received_records_total", "Calls of the pump callback."),
+    MirrorRow(
         "inbox.coalesced",
         "mt4pump_inbox_coalesced_records_total",
         "Bells that rang while one of the same code was waiting; nothing is lost by them.",
     ),
-    Row(
+    MirrorRow(
         "inbox.refused",
         "mt4pump_inbox_refused_records_total",
         "Records that found the inbox full; their tables are read again.",
     ),
-    Row("offset", "mt4pump_journal_last_offset", "Offset of the last durable event; 0 if there is none."),
-    Row("journal.first_offset", "mt4pump_journal_first_offset", "Offset of the oldest stored event; 0 if none is."),
-    Row("journal.stored", "mt4pump_journal_stored_events_total", "Durable events committed."),
-    Row(
+    MirrorRow("offset", "mt4pump_journal_last_offset", "Offset of the last durable event; 0 if there is none."),
+    MirrorRow(
+        "journal.first_offset", "mt4pump_journal_first_offset", "Offset of the oldest stored event; 0 if none is."
+    ),
+    MirrorRow("journal.stored", "mt4pump_journal_stored_events_total", "Durable events committed."),
+    MirrorRow(
         "journal.unstored",
         "mt4pump_journal_unstored_events_total",
         "Durable events published without being stored, as a commit failed.",
     ),
-    Row("journal.commits", "mt4pump_journal_commits_total", "Transactions committed."),
-    Row("journal.errors", "mt4pump_journal_errors_total", "Transactions and openings that failed."),
-    Row("journal.set_aside", "mt4pump_journal_set_aside_files_total", "Damaged journal files put aside."),
-    Row("journal.deleted", "mt4pump_journal_deleted_events_total", "Stored events deleted by retention."),
-    Row("journal.size_bytes", "mt4pump_journal_size_bytes", "Size of the journal's file."),
-    Row("journal.wal_bytes", "mt4pump_journal_wal_bytes", "Size of the journal's write-ahead log."),
-    Row(
+    MirrorRow("journal.commits", "mt4pump_journal_commits_total", "Transactions committed."),
+    MirrorRow("journal.errors", "mt4pump_journal_errors_total", "Transactions and openings that failed."),
+    MirrorRow("journal.set_aside", "mt4pump_journal_set_aside_files_total", "Damaged journal files put aside."),
+    MirrorRow("journal.deleted", "mt4pump_journal_deleted_events_total", "Stored events deleted by retention."),
+    MirrorRow("journal.size_bytes", "mt4pump_journal_size_bytes", "Size of the journal's file."),
+    MirrorRow("journal.wal_bytes", "mt4pump_journal_wal_bytes", "Size of the journal's write-ahead log."),
+    MirrorRow(
         "journal.wal_limit_bytes",
         "mt4pump_journal_wal_limit_bytes",
         "Size from which the write-ahead log is begun anew, unless another program holds it.",
     ),
-    Row(
+    MirrorRow(
         "journal.wal_held_s",
         "mt4pump_journal_wal_held_seconds",
         "How long another program's transaction has kept the write-ahead log from being emptied; 0 if none does.",
     ),
-    Row(
+    MirrorRow(
         "journal.clock_ahead_s",
         "mt4pump_journal_clock_ahead_seconds",
         "How far the machine's clock is ahead of the time that the journal's retention believes.",
     ),
-    Row("subscriptions", "mt4pump_subscriptions", "Different prefixes that somebody is subscribed to."),
-    Row("connections.now", "mt4pump_connections", "Subscribers' connections that are open."),
-    Row(
+    MirrorRow("subscriptions", "mt4pump_subscriptions", "Different prefixes that somebody is subscribed to."),
+    MirrorRow("connections.now", "mt4pump_connections", "Subscribers' connections that are open."),
+    MirrorRow(
         "connections",
         "mt4pump_handshakes_total",
         "Subscribers' connections by how their handshake ended.",
         label="result",
         only=("accepted", "refused", "failed"),
     ),
-    Row("connections.limit", "mt4pump_connections_limit", "Subscribers' connections that may be open."),
-    Row(
+    MirrorRow("connections.limit", "mt4pump_connections_limit", "Subscribers' connections that may be open."),
+    MirrorRow(
         "connections.over_limit",
         "mt4pump_connections_over_limit_total",
         "Subscribers' connections closed because there were too many.",
     ),
-    Row(
+    MirrorRow(
         "connections.shut_out",
         "mt4pump_connections_shut_out_total",
         "Subscribers' connections closed for what they sent, did not read, or may no longer hear.",
     ),
-    Row("subscription_bytes", "mt4pump_subscription_bytes", "Texts of all subscriptions."),
-    Row("slow_readers.large_bytes", "mt4pump_large_bodies_waiting_bytes", "Large bodies that wait for subscribers."),
-    Row("slow_readers.large_dropped", "mt4pump_large_bodies_dropped_total", "Large bodies that were sent to nobody."),
-    Row(
+    MirrorRow("subscription_bytes", "mt4pump_subscription_bytes", "Texts of all subscriptions."),
+    MirrorRow(
+        "slow_readers.large_bytes", "mt4pump_large_bodies_waiting_bytes", "Large bodies that wait for subscribers."
+    ),
+    MirrorRow(
+        "slow_readers.large_dropped", "mt4pump_large_bodies_dropped_total", "Large bodies that were sent to nobody."
+    ),
+    MirrorRow(
         "slow_readers.messages",
         "mt4pump_slow_reader_messages_total",
         "Messages that the full queue of at least one slow subscriber did not take.",
     ),
-    Row(
+    MirrorRow(
         "slow_readers.moments",
         "mt4pump_slow_reader_moments_total",
         "Times that a subscriber became too slow.",
     ),
-    Row(
+    MirrorRow(
         "slow_readers.last_ts",
         "mt4pump_slow_reader_last_timestamp_seconds",
         "When a subscriber last was too slow.",
         NS,
         zero_is_never=True,
     ),
-    Row("query.requests", "mt4pump_query_requests_total", "Queries answered."),
-    Row("query.errors", "mt4pump_query_errors_total", "Queries answered with a refusal."),
-    Row(
+    MirrorRow("query.requests", "mt4pump_query_requests_total", "Queries answered."),
+    MirrorRow("query.errors", "mt4pump_query_errors_total", "Queries answered with a refusal."),
+    MirrorRow(
         "query.dropped",
         "mt4pump_query_dropped_messages_total",
         "Messages that were no query, and answers that their asker did not take.",
     ),
-    Row("query.events", "mt4pump_query_replayed_events_total", "Events replayed to askers."),
-    Row("query.cuts", "mt4pump_query_cuts_total", "Snapshots cut."),
-    Row("query.busy", "mt4pump_query_busy_total", "Queries refused because too much waited."),
-    Row("query.waiting", "mt4pump_query_waiting", "Queries that wait."),
-    Row("query.unread_bytes", "mt4pump_query_unread_bytes", "Replies that their askers did not read yet."),
-    Row("query.unread", "mt4pump_query_unread_closed_total", "Connections closed because they did not read a reply."),
-    Row("query.snapshots", "mt4pump_query_snapshots", "Snapshots held for their next pages."),
-    Row("query.evicted", "mt4pump_query_evicted_snapshots_total", "Snapshots given up for another one."),
-    Row("query.connections", "mt4pump_query_connections", "Connections to the query endpoint."),
-    Row("query.over_limit", "mt4pump_query_over_limit_total", "Connections closed because there were too many."),
-    Row("query.shut_out", "mt4pump_query_shut_out_total", "Connections closed for what they sent."),
-    Row("query.silent", "mt4pump_query_silent_total", "Connections closed because they asked nothing."),
-    Row("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
-    Row("threads", "mt4pump_threads", "Threads of the daemon."),
+    MirrorRow("query.events", "mt4pump_query_replayed_events_total", "Events replayed to askers."),
+    MirrorRow("query.cuts", "mt4pump_query_cuts_total", "Snapshots cut."),
+    MirrorRow("query.busy", "mt4pump_query_busy_total", "Queries refused because too much waited."),
+    MirrorRow("query.waiting", "mt4pump_query_waiting", "Queries that wait."),
+    MirrorRow("query.unread_bytes", "mt4pump_query_unread_bytes", "Replies that their askers did not read yet."),
+    MirrorRow(
+        "query.unread", "mt4pump_query_unread_closed_total", "Connections closed because they did not read a reply."
+    ),
+    MirrorRow("query.snapshots", "mt4pump_query_snapshots", "Snapshots held for their next pages."),
+    MirrorRow("query.evicted", "mt4pump_query_evicted_snapshots_total", "Snapshots given up for another one."),
+    MirrorRow("query.connections", "mt4pump_query_connections", "Connections to the query endpoint."),
+    MirrorRow("query.over_limit", "mt4pump_query_over_limit_total", "Connections closed because there were too many."),
+    MirrorRow("query.shut_out", "mt4pump_query_shut_out_total", "Connections closed for what they sent."),
+    MirrorRow("query.silent", "mt4pump_query_silent_total", "Connections closed because they asked nothing."),
+    MirrorRow("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
+    MirrorRow("threads", "mt4pump_threads", "Threads of the daemon."),
 )
 
 

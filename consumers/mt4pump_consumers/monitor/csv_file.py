@@ -19,7 +19,7 @@ from mt4pump.client import one_line
 from mt4pump.private_files import private_opener
 from mt4pump_consumers.monitor.alert import iso_time
 from mt4pump_consumers.monitor.execution import Execution
-from mt4pump_consumers.monitor.store import Store
+from mt4pump_consumers.monitor.store import MonitorStore
 
 ROWS_AT_ONCE = 5_000
 HEADER = (
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 class CsvFile:
     """For the thread that owns the store. ``failures`` counts writes that did not work; they are tried again."""
 
-    def __init__(self, path: Path, store: Store) -> None:
+    def __init__(self, path: Path, store: MonitorStore) -> None:
         self.path = path
         self.failures = 0
         self._store = store

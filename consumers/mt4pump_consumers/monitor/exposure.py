@@ -62,7 +62,7 @@ class Sums:
         return not (self.positions or self.pending)
 
 
-class Exposure:
+class AccountExposure:
     """``orders`` by ticket, sums by ``symbols`` and by ``accounts``."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ class Condition(NamedTuple):
 
 
 @dataclass(slots=True)
-class Memory:
+class RuleMemory:
     """``conditions`` that hold now and ``quiet``, the moments (ns) of last alerts; the store keeps what ``touched``."""
 
     conditions: dict[Key, Condition] = field(default_factory=dict)

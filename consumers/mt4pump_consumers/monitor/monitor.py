@@ -9,17 +9,17 @@ from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Margin, Notice, Subscriber, Trade
 from mt4pump.private_files import is_exposed, private_opener
-from mt4pump_consumers.frame import CannotStart, Ending
+from mt4pump_consumers.frame import CannotStart, Shutdown
 from mt4pump_consumers.monitor.csv_file import CsvFile
-from mt4pump_consumers.monitor.desk import Desk
 from mt4pump_consumers.monitor.execution import execution_of
-from mt4pump_consumers.monitor.judge import Judge
-from mt4pump_consumers.monitor.keeper import Keeper
+from mt4pump_consumers.monitor.recorder import EventRecorder
+from mt4pump_consumers.monitor.rule_engine import RuleEngine
 from mt4pump_consumers.monitor.rules import load_rules
 from mt4pump_consumers.monitor.settings import MonitorSettings
-from mt4pump_consumers.monitor.silence import Hearing, signs
-from mt4pump_consumers.monitor.store import Store
-from mt4pump_consumers.monitor.views import View, view_for
+from mt4pump_consumers.monitor.silence import FeedSilence, signs
+from mt4pump_consumers.monitor.state import MonitorState
+from mt4pump_consumers.monitor.store import MonitorStore
+from mt4pump_consumers.monitor.views import MonitorView, view_for
 from mt4pump_consumers.monitor.webhook import Webhook, WebhookOptions
 
 SLICE_S = 0.1
@@ -36,21 +36,23 @@ PUMPING = "pumping"
 log = logging.getLogger(__name__)
 
 
-def main(settings: MonitorSettings, ending: Ending) -> int:
+def main(settings: MonitorSettings, ending: Shutdown) -> int:
     """Run the monitor until asked to end; return the exit code."""
     keys = _keys(settings)
     rules = load_rules(settings.rules) if settings.rules else ()
     webhook_set = settings.webhook is not None
-    store = Store(settings.store, webhook=webhook_set, backlog=settings.alert_backlog, keep_days=settings.keep_days)
+    store = MonitorStore(
+        settings.store, webhook=webhook_set, backlog=settings.alert_backlog, keep_days=settings.keep_days
+    )
     try:
-        desk, memory = Desk(), store.memory()
+        desk, memory = MonitorState(), store.memory()
         csv = _csv(settings, store)
         for done in store.latest(desk.executions.maxlen or 0):
             desk.executions.append(done)
-        judge = Judge(rules, memory)
+        judge = RuleEngine(rules, memory)
         view = view_for(settings.view, desk, settings.refresh_s, ending)
         try:
-            keeper = Keeper(store, memory, judge=judge, desk=desk, view=view, csv=csv, ending=ending)
+            keeper = EventRecorder(store, memory, judge=judge, desk=desk, view=view, csv=csv, ending=ending)
             _log_start(settings, len(rules))
             keeper.tell_unlogged()
             keeper.webhook = _webhook(settings)
@@ -78,18 +80,18 @@ class Monitor:
         settings: MonitorSettings,
         keys: ClientKeys | None,
         *,
-        store: Store,
-        judge: Judge,
-        desk: Desk,
-        keeper: Keeper,
-        view: View,
-        ending: Ending,
+        store: MonitorStore,
+        judge: RuleEngine,
+        desk: MonitorState,
+        keeper: EventRecorder,
+        view: MonitorView,
+        ending: Shutdown,
     ) -> None:
         self._settings, self._keys, self._store = settings, keys, store
         self._judge, self._desk, self._keeper, self._view, self._ending = judge, desk, keeper, view, ending
         self._kept = frozenset(settings.changes)
         self._began_s = time.monotonic()
-        self._hearing = Hearing(settings.silence_s)
+        self._hearing = FeedSilence(settings.silence_s)
         self._resume: Mapping[str, Any] | int | None = store.position()
         if self._resume is None and settings.start == "journal":
             self._resume = 0
@@ -252,7 +254,7 @@ def _keys(settings: MonitorSettings) -> ClientKeys | None:
         raise CannotStart(f"keys: {error}") from error
 
 
-def _csv(settings: MonitorSettings, store: Store) -> CsvFile | None:
+def _csv(settings: MonitorSettings, store: MonitorStore) -> CsvFile | None:
     if settings.csv is None:
         return None
     try:

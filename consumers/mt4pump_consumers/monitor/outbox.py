@@ -20,7 +20,7 @@ class Waiting(NamedTuple):
     made_s: float
 
 
-class Outbox:
+class AlertQueue:
     """For one thread. Every change is a transaction of its own, done as soon as it is known. Raises sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:

@@ -65,14 +65,14 @@ class Loss(TradeRule):
     amount: float = Field(gt=0)
 
 
-class Account(TradeRule):
+class AccountRule(TradeRule):
     """One of ``accounts`` did something; by default an execution."""
 
     when: Literal["account"]
     changes: frozenset[str] = frozenset(EXECUTIONS)
 
     @model_validator(mode="after")
-    def names_somebody(self) -> Account:
+    def names_somebody(self) -> AccountRule:
         """Refuse a list without anybody in it, and changes that never come."""
         if not self.accounts:
             raise ValueError("accounts is empty: list the logins to look at")
@@ -111,7 +111,7 @@ class FeedSilent(Rule):
     tell_end: bool = True
 
 
-AnyRule = Annotated[Volume | Loss | Account | QuickClose | MarginCall | FeedSilent, Field(discriminator="when")]
+AnyRule = Annotated[Volume | Loss | AccountRule | QuickClose | MarginCall | FeedSilent, Field(discriminator="when")]
 
 
 class RuleFile(BaseModel):

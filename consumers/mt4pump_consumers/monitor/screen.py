@@ -11,8 +11,8 @@ from rich.text import Text
 
 from mt4pump.client import Status, one_line
 from mt4pump_consumers.monitor.alert import iso_time
-from mt4pump_consumers.monitor.desk import Desk
 from mt4pump_consumers.monitor.execution import HUNDREDTHS, POSITIONS, Execution
+from mt4pump_consumers.monitor.state import MonitorState
 
 WIDE = 120
 """Columns from which on the sums stand beside the executions instead of below them."""
@@ -26,7 +26,7 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 LINES_AT_LEAST, LINE_CALLS = 3, 20
 
 
-def draw(desk: Desk, width: int, height: int) -> RenderableType:
+def draw(desk: MonitorState, width: int, height: int) -> RenderableType:
     """Return the whole screen."""
     head = [state_line(desk), counts_line(desk)]
     room = max(height - HEAD_LINES, 8)
@@ -34,7 +34,7 @@ def draw(desk: Desk, width: int, height: int) -> RenderableType:
     return Group(*head, *body)
 
 
-def _narrow(desk: Desk, width: int, room: int) -> list[RenderableType]:
+def _narrow(desk: MonitorState, width: int, room: int) -> list[RenderableType]:
     """Margin calls in a line, executions, symbols beside accounts, messages."""
     low = max(LINES_AT_LEAST, room // 5) + 1
     middle = max(4, room // 4) + TITLE_LINES
@@ -48,7 +48,7 @@ def _narrow(desk: Desk, width: int, room: int) -> list[RenderableType]:
     ]
 
 
-def _wide(desk: Desk, width: int, room: int) -> list[RenderableType]:
+def _wide(desk: MonitorState, width: int, room: int) -> list[RenderableType]:
     """Executions beside symbols, accounts and margin calls; messages below over the whole width."""
     low = max(LINES_AT_LEAST, room // 6) + 1
     high = room - low
@@ -70,7 +70,7 @@ def _beside(one: RenderableType, other: RenderableType, left: int, right: int) -
 # ---- the two lines at the top ----
 
 
-def state_line(desk: Desk) -> Text:
+def state_line(desk: MonitorState) -> Text:
     """Return how the feed is: the daemon, its session, its last quote."""
     line = Text("mt4pump monitor  ", no_wrap=True, overflow="ellipsis", style="bold")
     status = desk.status
@@ -92,7 +92,7 @@ def _quote_age(status: Status) -> str:
     return "none yet" if status.feed_age_s is None else f"{age_text(status.feed_age_s)} ago"
 
 
-def counts_line(desk: Desk) -> Text:
+def counts_line(desk: MonitorState) -> Text:
     """Return the counters; what should be zero and is not stands out."""
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"executions {desk.counts['executions']:,}  alerts {desk.counts['alerts']:,}")
@@ -106,7 +106,7 @@ def counts_line(desk: Desk) -> Text:
     return line
 
 
-def calls_line(desk: Desk) -> Text:
+def calls_line(desk: MonitorState) -> Text:
     """Return the accounts in margin call, the lowest level first, as far as there is room."""
     found = sorted(desk.calls.values(), key=lambda call: call.margin_level)
     line = Text("margin calls ", "bold red" if found else "bold", no_wrap=True, overflow="ellipsis")
@@ -120,7 +120,7 @@ def calls_line(desk: Desk) -> Text:
 # ---- the blocks ----
 
 
-def executions(desk: Desk, width: int, height: int) -> RenderableType:
+def executions(desk: MonitorState, width: int, height: int) -> RenderableType:
     """Return the last executions, the newest at the top."""
     table = _block("executions", width)
     for name, justify in (
@@ -157,7 +157,7 @@ def _execution_cells(done: Execution) -> tuple[Text, ...]:
     )
 
 
-def symbols(desk: Desk, width: int, height: int) -> RenderableType:
+def symbols(desk: MonitorState, width: int, height: int) -> RenderableType:
     """Return exposure by symbol, in lots."""
     found = desk.symbols()
     table = _block(_title("exposure, lots", len(found), height), width)
@@ -169,7 +169,7 @@ def symbols(desk: Desk, width: int, height: int) -> RenderableType:
     return _fill(table, len(found), height, "no open orders")
 
 
-def accounts(desk: Desk, width: int, height: int) -> RenderableType:
+def accounts(desk: MonitorState, width: int, height: int) -> RenderableType:
     """Return the accounts with the largest gross volume."""
     found = desk.accounts()
     table = _block(_title("biggest accounts, lots", len(found), height), width)
@@ -182,7 +182,7 @@ def accounts(desk: Desk, width: int, height: int) -> RenderableType:
     return _fill(table, len(found), height, "nobody holds anything")
 
 
-def calls(desk: Desk, width: int, height: int) -> RenderableType:
+def calls(desk: MonitorState, width: int, height: int) -> RenderableType:
     """Return the accounts in margin call, the lowest level first."""
     found = sorted(desk.calls.values(), key=lambda call: call.margin_level)
     table = _block(_title("margin calls", len(found), height), width, "bold red" if found else "bold")
@@ -196,7 +196,7 @@ def calls(desk: Desk, width: int, height: int) -> RenderableType:
     return _fill(table, len(found), height, "none")
 
 
-def messages(desk: Desk, width: int, height: int) -> RenderableType:
+def messages(desk: MonitorState, width: int, height: int) -> RenderableType:
     """Return alerts and the log, the newest at the top."""
     table = _block("alerts and messages", width, heads=False)
     _column(table, "", "left")

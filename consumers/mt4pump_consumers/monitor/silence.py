@@ -62,7 +62,7 @@ class MomentWatch:
 MOMENTS = {"quotes": "last_quote_ts", "session": "last_callback_ts"}
 
 
-class Hearing:
+class FeedSilence:
     """What was heard last, by whichever subscriber: a new one knows nothing until its first heartbeat.
 
     Without it, each time the stream is begun anew would look like silence since our start.

@@ -23,7 +23,7 @@ from mt4pump.private_files import PRIVATE
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import NS, Alert
 from mt4pump_consumers.monitor.execution import REALS, Execution
-from mt4pump_consumers.monitor.memory import Condition, Memory
+from mt4pump_consumers.monitor.memory import Condition, RuleMemory
 from mt4pump_consumers.monitor.schema import COLUMNS, NAMES, open_store
 
 POSITION, PROVEN = "position", "proven_ts"
@@ -59,7 +59,7 @@ class Batch:
         return not (self.executions or self.alerts)
 
 
-class Store:
+class MonitorStore:
     """For one thread. ``counts``: executions, repeats, alerts, alerts_dropped (the webhook's backlog was full)."""
 
     def __init__(self, path: Path | None, *, webhook: bool, backlog: int, keep_days: int = 0) -> None:
@@ -90,9 +90,9 @@ class Store:
         value = self.note(POSITION)
         return None if value is None else json.loads(value)
 
-    def memory(self) -> Memory:
+    def memory(self) -> RuleMemory:
         """Return what the rules remembered."""
-        memory = Memory()
+        memory = RuleMemory()
         for rule, subject, since, told in self._connection.execute("SELECT rule, subject, since, told FROM conditions"):
             memory.conditions[rule, subject] = Condition(since, bool(told))
         for rule, subject, ts in self._connection.execute("SELECT rule, subject, ts FROM quiet"):
@@ -111,7 +111,7 @@ class Store:
 
     # ---- writing ----
 
-    def commit(self, batch: Batch, memory: Memory) -> None:
+    def commit(self, batch: Batch, memory: RuleMemory) -> None:
         """Keep the batch, all or nothing; raises sqlite3.Error with nothing kept."""
         counts = dict(self.counts)
         with self._transaction() as connection:
@@ -232,7 +232,7 @@ class Store:
             self._lock.release()
 
 
-def _keep_memory(connection: sqlite3.Connection, memory: Memory) -> None:
+def _keep_memory(connection: sqlite3.Connection, memory: RuleMemory) -> None:
     for key in memory.touched_conditions:
         condition = memory.conditions.get(key)
         if condition is None:

@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.live import Live
 
 from mt4pump.client import Notice
-from mt4pump_consumers.frame import Ending
+from mt4pump_consumers.frame import Shutdown
 from mt4pump_consumers.monitor import screen
 from mt4pump_consumers.monitor.alert import NS, Alert
-from mt4pump_consumers.monitor.desk import Desk, Line
 from mt4pump_consumers.monitor.execution import Execution
+from mt4pump_consumers.monitor.state import ExecutionLine, MonitorState
 
 WAIT_S = 0.2
 
 
-class View(Protocol):
+class MonitorView(Protocol):
     """What the monitor tells of. Executions and alerts come before they are committed, so that none is left out."""
 
     def executions(self, executions: Sequence[Execution]) -> None:
@@ -65,7 +65,7 @@ class NoView:
 class JsonLines:
     """One JSON object per line: ``{"type": "execution" | "alert" | "notice", …}``; ends the program with its reader."""
 
-    def __init__(self, out: TextIO, ending: Ending) -> None:
+    def __init__(self, out: TextIO, ending: Shutdown) -> None:
         self._out = out
         self._ending = ending
         self._descriptor = out.fileno()
@@ -114,10 +114,10 @@ class JsonLines:
         return bool(select.select([], [self._descriptor], [], WAIT_S)[1])
 
 
-class Screen:
+class MonitorScreen:
     """The live screen. The log, which would tear it, goes into it, unless it goes elsewhere than the terminal."""
 
-    def __init__(self, desk: Desk, refresh_s: float) -> None:
+    def __init__(self, desk: MonitorState, refresh_s: float) -> None:
         self._desk = desk
         self._refresh_s = refresh_s
         self._due_s = 0.0
@@ -161,13 +161,13 @@ class Screen:
 class _ToDesk(logging.Handler):
     """Puts log lines onto the desk; alerts are there already."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: MonitorState) -> None:
         super().__init__()
         self._desk = desk
 
     def emit(self, record: logging.LogRecord) -> None:
         if not hasattr(record, "alert"):
-            self._desk.lines.append(Line(int(record.created * NS), record.levelno, record.getMessage()))
+            self._desk.lines.append(ExecutionLine(int(record.created * NS), record.levelno, record.getMessage()))
 
 
 def _json_line(value: dict[str, Any]) -> str:
@@ -180,10 +180,10 @@ def _on_terminal(root: logging.Logger) -> list[logging.Handler]:
     ]
 
 
-def view_for(kind: str, desk: Desk, refresh_s: float, ending: Ending) -> View:
+def view_for(kind: str, desk: MonitorState, refresh_s: float, ending: Shutdown) -> MonitorView:
     """Return the view of this kind (see the settings)."""
     if kind == "json":
         return JsonLines(sys.stdout, ending)
     if kind == "live" or (kind == "auto" and sys.stdout.isatty()):
-        return Screen(desk, refresh_s)
+        return MonitorScreen(desk, refresh_s)
     return NoView()

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
-from mt4pump_consumers.monitor.outbox import Outbox, Waiting
+from mt4pump_consumers.monitor.outbox import AlertQueue, Waiting
 
 ID_HEADER = "Idempotency-Key"
 ATTEMPTS_AT_ONCE = 5
@@ -96,7 +96,7 @@ class Webhook(Thread):
     def _serve(self) -> None:
         options = self._options
         headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
-        outbox = Outbox(self._store)
+        outbox = AlertQueue(self._store)
         try:
             with httpx.Client(timeout=options.timeout_s, headers=headers) as client:
                 while not self._stopping.is_set():
@@ -109,7 +109,7 @@ class Webhook(Thread):
         finally:
             outbox.close()
 
-    def _deliver(self, client: httpx.Client, outbox: Outbox, alert: Waiting) -> None:
+    def _deliver(self, client: httpx.Client, outbox: AlertQueue, alert: Waiting) -> None:
         attempts = 0
         try:
             for attempt in self._attempts():
@@ -158,7 +158,7 @@ class Webhook(Thread):
             return
         raise NotTaken(f"HTTP {code}", is_final=code < SERVER_FAULT and code not in TRY_AGAIN)
 
-    def _mark_sent(self, outbox: Outbox, alert: Waiting, attempts: int) -> None:
+    def _mark_sent(self, outbox: AlertQueue, alert: Waiting, attempts: int) -> None:
         """Note that it was sent, however long the store takes: to go on without would send it again."""
         while True:
             try:
@@ -170,7 +170,7 @@ class Webhook(Thread):
             else:
                 return
 
-    def _not_taken(self, outbox: Outbox, alert: Waiting, attempts: int, error: NotTaken) -> None:
+    def _not_taken(self, outbox: AlertQueue, alert: Waiting, attempts: int, error: NotTaken) -> None:
         self.trouble = str(error)
         now_s = time.time()
         if self._stopping.is_set() and not error.is_final:

@@ -8,10 +8,10 @@ from collections import Counter
 from fnmatch import fnmatchcase
 
 from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, Notice
-from mt4pump_consumers.frame import CannotStart, Ending
-from mt4pump_consumers.nats_bridge.journal import Journal
-from mt4pump_consumers.nats_bridge.lane import Lane
-from mt4pump_consumers.nats_bridge.link import Link, fault_in_background
+from mt4pump_consumers.frame import CannotStart, Shutdown
+from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
+from mt4pump_consumers.nats_bridge.journal import JournalPages
+from mt4pump_consumers.nats_bridge.link import NatsConnection, fault_in_background
 from mt4pump_consumers.nats_bridge.message import headers_of
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump_consumers.nats_bridge.subjects import subject_of
@@ -24,7 +24,7 @@ NUDGE_S, NUDGES = 1.0, 10
 log = logging.getLogger(__name__)
 
 
-def main(settings: NatsSettings, ending: Ending) -> int:
+def main(settings: NatsSettings, ending: Shutdown) -> int:
     """Republish until asked to end."""
     asyncio.run(Bridge(settings).run(ending))
     log.info("stopped")
@@ -32,7 +32,7 @@ def main(settings: NatsSettings, ending: Ending) -> int:
 
 
 class Bridge:
-    """The whole of it. ``counts`` are described in `Link` and `Lane`; ``missed`` are quotes that never reached us."""
+    """The whole of it. ``counts`` are described in `NatsConnection` and `JetStreamWriter`; ``missed`` are quotes that never reached us."""
 
     def __init__(self, settings: NatsSettings) -> None:
         self.counts: Counter[str] = Counter()
@@ -44,12 +44,12 @@ class Bridge:
         except (ClientError, ValueError) as error:
             raise CannotStart(str(error)) from error
 
-    async def run(self, ending: Ending) -> None:
+    async def run(self, ending: Shutdown) -> None:
         """Run until asked to end; raises CannotStart, or what ended a task that should not end."""
         asyncio.get_running_loop().set_exception_handler(fault_in_background)
-        link = Link(self._settings, self.counts)
-        journal = Journal(self._query_endpoint, self._keys, self._settings.topics)
-        lane = Lane(self._settings, link, journal, self.counts)
+        link = NatsConnection(self._settings, self.counts)
+        journal = JournalPages(self._query_endpoint, self._keys, self._settings.topics)
+        lane = JetStreamWriter(self._settings, link, journal, self.counts)
         log.info("from mt4pump on %s to NATS on %s", self._settings.endpoint, ", ".join(self._settings.servers))
         # In this order they are ended: what was read is stored while NATS is still there.
         works = (self._read(link, lane), lane.run(), link.run(), self._report())
@@ -64,7 +64,7 @@ class Bridge:
             await journal.close()
             self._tell()
 
-    async def _read(self, link: Link, lane: Lane) -> None:
+    async def _read(self, link: NatsConnection, lane: JetStreamWriter) -> None:
         prefix = self._settings.subject_prefix
         async with self._subscriber() as subscriber:
             count = 0

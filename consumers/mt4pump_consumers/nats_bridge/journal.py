@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from mt4pump.client import ClientError, ClientKeys, Event, Query, Replay
-from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 
 CHUNK = 500
 """Events handed over at one time, so that everything else gets its turn in a long replay."""
@@ -17,7 +17,7 @@ CHUNK = 500
 Result = TypeVar("Result")
 
 
-class Journal:
+class JournalPages:
     """The query endpoint. Every method raises Setback when it refuses or is silent. For one task."""
 
     def __init__(self, endpoint: str, keys: ClientKeys | None, topics: tuple[str, ...]) -> None:
@@ -62,7 +62,7 @@ class Journal:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except ClientError as error:
-            raise Setback(f"mt4pump's query endpoint {self._endpoint}: {error}") from error
+            raise JetStreamRetry(f"mt4pump's query endpoint {self._endpoint}: {error}") from error
 
 
 def _some(events: Iterator[Event]) -> list[Event]:

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.nats_bridge.message import Message
 from mt4pump_consumers.nats_bridge.quarantine import Limits
-from mt4pump_consumers.nats_bridge.setback import Backoff
+from mt4pump_consumers.nats_bridge.retry import Backoff
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 CONNECT_TIMEOUT_S = 5
@@ -35,8 +35,8 @@ FAULTS = (OSError, nats.errors.Error, asyncio.TimeoutError, ValueError)
 log = logging.getLogger(__name__)
 
 
-class Connection:
-    """One connected client. ``lost`` is set when the connection is over; a `Connection` never comes back."""
+class ServerConnection:
+    """One connected client. ``lost`` is set when the connection is over; a `ServerConnection` never comes back."""
 
     def __init__(self) -> None:
         self.client = Client()
@@ -99,7 +99,7 @@ class Connection:
 def fault_in_background(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Handle what nobody waited for: a lost connection ends the library's own tasks, too, and is no news there.
 
-    What is lost then is noticed by `Connection.watch`. Everything else goes the usual way. For `asyncio`'s
+    What is lost then is noticed by `ServerConnection.watch`. Everything else goes the usual way. For `asyncio`'s
     ``set_exception_handler``.
     """
     if isinstance(context.get("exception"), (OSError, nats.errors.Error)):
@@ -108,8 +108,8 @@ def fault_in_background(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
         loop.default_exception_handler(context)
 
 
-class Link:
-    """Keeps a `Connection` up; `run` does it.
+class NatsConnection:
+    """Keeps a `ServerConnection` up; `run` does it.
 
     ``counts``: ``connections``, ``published``, ``dropped``, and ``oversized`` for those dropped by their size.
     """
@@ -119,14 +119,14 @@ class Link:
         self._servers = ", ".join(settings.servers)
         self._counts = counts
         self._retry_s = settings.retry_s
-        self._connection: Connection | None = None
+        self._connection: ServerConnection | None = None
         self._is_up = asyncio.Event()
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is over; for ever."""
         backoff, said = Backoff(self._retry_s, 0.2), ""
         while True:
-            connection = Connection()
+            connection = ServerConnection()
             try:
                 try:
                     await connection.open(self._options)
@@ -144,7 +144,7 @@ class Link:
             finally:
                 await connection.close()
 
-    async def connection(self) -> Connection:
+    async def connection(self) -> ServerConnection:
         """Return the connection, once there is one."""
         while self._connection is None:
             await self._is_up.wait()
@@ -172,7 +172,7 @@ class Link:
         else:
             self._counts["published"] += 1
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: ServerConnection) -> None:
         url = connection.client.connected_url
         log.info("connected to NATS at %s", url.netloc.rpartition("@")[2] if url else self._servers)
         self._counts["connections"] += 1

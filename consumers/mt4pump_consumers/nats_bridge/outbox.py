@@ -13,9 +13,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from mt4pump.client import Event
-from mt4pump_consumers.nats_bridge.link import FAULTS, Connection
+from mt4pump_consumers.nats_bridge.link import FAULTS, ServerConnection
 from mt4pump_consumers.nats_bridge.message import MSG_ID, Message
-from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 
 EXPECTED_STREAM, EXPECTED_SEQUENCE = "Nats-Expected-Stream", "Nats-Expected-Last-Sequence"
 WRONG_SEQUENCE = 10071
@@ -25,14 +25,16 @@ NO_ROOM = frozenset({10_077, 10_122, 10_123, 10_023, 10_047})
 """JetStream's error codes for: the stream has all the messages, or bytes, that it may; no resources."""
 
 
-class Outbox:
+class PublishQueue:
     """Belongs to one connection. After the first failure it takes nothing more: what is stored must be looked up.
 
     ``limit`` messages are on their way at most; without any acknowledgement for ``ack_timeout_s`` it fails. ``stored``
     counts those that the stream has.
     """
 
-    def __init__(self, connection: Connection, stream: str, last_seq: int, limit: int, ack_timeout_s: float) -> None:
+    def __init__(
+        self, connection: ServerConnection, stream: str, last_seq: int, limit: int, ack_timeout_s: float
+    ) -> None:
         self.stored = 0
         self._connection = connection
         self._stream = stream
@@ -42,7 +44,7 @@ class Outbox:
         self._inbox = connection.client.new_inbox()
         self._waiting: dict[str, Message] = {}
         self._moved = asyncio.Event()
-        self._setback: Setback | None = None
+        self._setback: JetStreamRetry | None = None
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
@@ -51,7 +53,7 @@ class Outbox:
         try:
             self._subscription = await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
         except FAULTS as error:  # the connection's end is told by the link
-            raise Setback(f"JetStream's acknowledgements cannot be heard: {error}", is_quiet=True) from error
+            raise JetStreamRetry(f"JetStream's acknowledgements cannot be heard: {error}", is_quiet=True) from error
 
     async def close(self) -> None:
         """Listen no more."""
@@ -76,7 +78,7 @@ class Outbox:
                 )
         except FAULTS as error:
             del self._waiting[reply]
-            raise Setback(f"{message.subject} could not be published: {error}") from error
+            raise JetStreamRetry(f"{message.subject} could not be published: {error}") from error
 
     async def settle(self) -> None:
         """Return when everything is acknowledged; raises Setback."""
@@ -89,9 +91,9 @@ class Outbox:
         return [message.loose for message in self._waiting.values() if message.loose is not None]
 
     def _on_lost(self) -> None:
-        self.fail(Setback("the connection to NATS is over", is_quiet=True))
+        self.fail(JetStreamRetry("the connection to NATS is over", is_quiet=True))
 
-    def fail(self, setback: Setback) -> None:
+    def fail(self, setback: JetStreamRetry) -> None:
         """Have whoever waits fail; the first failure counts."""
         self._setback = self._setback or setback
         self._moved.set()
@@ -104,7 +106,7 @@ class Outbox:
                 await self._moved.wait()
         except TimeoutError:
             text = f"JetStream acknowledged none of {len(self._waiting)} events within {self._ack_timeout_s:g} s"
-            raise Setback(text) from None
+            raise JetStreamRetry(text) from None
         self._check()
 
     def _check(self) -> None:
@@ -132,15 +134,15 @@ def _is_for_lack_of_room(error: dict[str, object]) -> bool:
     return error.get("err_code") in NO_ROOM or error.get("code") != BAD_REQUEST
 
 
-def _what_is_wrong(reply: dict[str, object], message: Message) -> Setback | None:
+def _what_is_wrong(reply: dict[str, object], message: Message) -> JetStreamRetry | None:
     error = reply.get("error")
     if isinstance(error, dict):
         if error.get("err_code") == WRONG_SEQUENCE:
-            return Setback(f"the stream moved meanwhile ({error.get('description')})", is_quiet=True)
+            return JetStreamRetry(f"the stream moved meanwhile ({error.get('description')})", is_quiet=True)
         text = f"JetStream refused {message.subject}: {error.get('description') or error}"
-        return Setback(text, refused_id="" if _is_for_lack_of_room(error) else message.headers[MSG_ID])
+        return JetStreamRetry(text, refused_id="" if _is_for_lack_of_room(error) else message.headers[MSG_ID])
     if "seq" not in reply:
-        return Setback(f"no stream takes {message.subject}: was it deleted?")
+        return JetStreamRetry(f"no stream takes {message.subject}: was it deleted?")
     if reply.get("duplicate"):  # then the sequence numbers that were counted on are wrong from here on
-        return Setback(f"{message.headers[MSG_ID]} was in the stream already", is_quiet=True)
+        return JetStreamRetry(f"{message.headers[MSG_ID]} was in the stream already", is_quiet=True)
     return None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgpack
 
 from mt4pump_consumers.nats_bridge.message import EPOCH, LOG, MSG_ID, OFFSET, SEQ, TS, Message
-from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 from mt4pump_consumers.nats_bridge.subjects import topic_of
 
 QUARANTINED = "Mt4pump-Quarantined"
@@ -60,7 +60,7 @@ class Quarantine:
         self._replaced = ""
         self._reason = ""
 
-    def note(self, setback: Setback) -> None:
+    def note(self, setback: JetStreamRetry) -> None:
         """Take note of what ended an attempt: an event that is refused again and again is replaced by its stub."""
         if not setback.refused_id:
             return
@@ -82,7 +82,9 @@ class Quarantine:
             return message
         stub = stub_of(message, reason, self._prefix)
         if objection := limits.objection(stub):
-            raise Setback(f"not even a stub of {message.headers[MSG_ID]} can be stored: {objection}: raise that limit")
+            raise JetStreamRetry(
+                f"not even a stub of {message.headers[MSG_ID]} can be stored: {objection}: raise that limit"
+            )
         self._count(message, reason)
         return stub
 

@@ -14,7 +14,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from mt4pump_consumers.nats_bridge.link import FAULTS
 from mt4pump_consumers.nats_bridge.message import Place, place_of
-from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 API_TIMEOUT_S = 5
@@ -26,7 +26,7 @@ NS = 1_000_000_000
 log = logging.getLogger(__name__)
 
 
-class Standing(NamedTuple):
+class StreamPosition(NamedTuple):
     """How far the stream is.
 
     ``last_seq`` is JetStream's number of its last message ever. ``place`` is None for an empty stream; ``is_new``:
@@ -41,7 +41,7 @@ class Standing(NamedTuple):
     max_msg_size: int = 0
 
 
-class Stream:
+class JetStream:
     """One stream by its settings; every method raises Setback."""
 
     def __init__(self, client: Client, settings: NatsSettings) -> None:
@@ -49,21 +49,21 @@ class Stream:
         self._settings = settings
         self._name = settings.stream
 
-    async def ready(self, subjects: Iterable[str]) -> Standing:
+    async def ready(self, subjects: Iterable[str]) -> StreamPosition:
         """Make the stream, or have it listen to ``subjects`` and have the limits that are set; return how far it is."""
         try:
             info = await self._prepare(list(subjects))
             place = await self._place(info.state.last_seq) if info.state.messages else None
         except ServiceUnavailableError as error:
-            raise Setback("NATS is there, JetStream is not: is it on (nats-server -js)?") from error
+            raise JetStreamRetry("NATS is there, JetStream is not: is it on (nats-server -js)?") from error
         except APIError as error:
             text = f"JetStream refuses the stream {self._name}: {error.description or error}"
-            raise Setback(text) from error
+            raise JetStreamRetry(text) from error
         except FAULTS as error:
-            raise Setback(f"JetStream does not answer: {error}") from error
+            raise JetStreamRetry(f"JetStream does not answer: {error}") from error
         age_s, window_s = info.config.max_age or 0.0, info.config.duplicate_window or NEW_WINDOW_S
         max_msg_size = max(info.config.max_msg_size or 0, 0)
-        return Standing(info.state.last_seq, place, info.state.last_seq == 0, age_s, window_s, max_msg_size)
+        return StreamPosition(info.state.last_seq, place, info.state.last_seq == 0, age_s, window_s, max_msg_size)
 
     async def _prepare(self, subjects: list[str]) -> StreamInfo:
         try:
@@ -117,4 +117,4 @@ class Stream:
             if place is not None:
                 return place
         text = f"the last {LOOK_BACK} messages of the stream {self._name} are not ours: give the bridge its own stream"
-        raise Setback(text)
+        raise JetStreamRetry(text)

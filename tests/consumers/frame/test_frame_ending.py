@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from mt4pump_consumers.frame import Ending, ending
+from mt4pump_consumers.frame import Shutdown
+from mt4pump_consumers.frame import shutdown as ending
 
 
 def test_a_signal_asks_and_the_handlers_before_come_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    made = Ending()
+    made = Shutdown()
     with made.on_signals():
         assert not made.asked()
         signal.raise_signal(signal.SIGTERM)
@@ -33,7 +34,7 @@ def test_the_console_of_windows_asks_from_its_own_thread_until_the_program_has_e
         registered.remove(ask)
 
     monkeypatch.setattr(ending, "console_events", console)
-    made = Ending()
+    made = Shutdown()
     with made.on_signals():
         (ask,) = registered
         assert not made.asked()
@@ -50,6 +51,6 @@ def test_handlers_come_back_also_when_windows_takes_no_handler(monkeypatch: pyte
 
     monkeypatch.setattr(ending, "console_events", console)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(OSError, match="no console"), Ending().on_signals():
+    with pytest.raises(OSError, match="no console"), Shutdown().on_signals():
         pass
     assert signal.getsignal(signal.SIGINT) is before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from mt4pump_consumers.frame import ConsumerSettings, Ending, run_consumer, settings_config
+from mt4pump_consumers.frame import ConsumerSettings, Shutdown, run_consumer, settings_config
 
 
 class OwnSettings(ConsumerSettings):
@@ -20,7 +20,7 @@ def test_a_consumer_without_output_finds_streams_that_take_everything(monkeypatc
     monkeypatch.setattr("mt4pump_consumers.frame.logs.configure", lambda *_: None)  # the log of these tests stays
     seen: list[bool] = []
 
-    def main(_settings: OwnSettings, _ending: Ending) -> int:
+    def main(_settings: OwnSettings, _ending: Shutdown) -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.write("\udcff ü\n")
             stream.flush()

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from mt4pump_consumers.gateway import cohorts as module
-from mt4pump_consumers.gateway.cohorts import Cohort, CohortBook, Reading
+from mt4pump_consumers.gateway import subscriber_groups as module
 from mt4pump_consumers.gateway.payload import Payload
+from mt4pump_consumers.gateway.subscriber_groups import Reading, SubscriberGroup, SubscriberGroups
 
 READING = Reading(frozenset({"EURUSD", "E*"}), frozenset({"trade.1", "trade.*"}), ("*",), 0, 0.0)
 OTHER = READING._replace(bits=15)
@@ -23,8 +23,8 @@ class Member:
         """Take it."""
 
 
-def book() -> CohortBook:
-    return CohortBook(lambda _cohort: None)
+def book() -> SubscriberGroups:
+    return SubscriberGroups(lambda _cohort: None)
 
 
 def test_after_the_last_one_left_nobody_reads_and_nothing_is_kept() -> None:
@@ -65,7 +65,7 @@ def test_who_joins_later_reads_topics_whose_readers_were_looked_up_before() -> N
 
 def test_readers_of_a_topic_are_right_after_any_number_of_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FRESH_LIMIT", 8)
-    cohorts, inside, random = book(), list[tuple[Member, Cohort]](), Random(7)  # noqa: S311
+    cohorts, inside, random = book(), list[tuple[Member, SubscriberGroup]](), Random(7)  # noqa: S311
     names = ["EURUSD", "E*", "*USD", "?URUSD", "GBPUSD", "*", "[EG]*"]
     for step in range(2_000):
         if inside and random.random() < 0.5:

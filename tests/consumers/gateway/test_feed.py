@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Event as Flag
+from threading import Event as SignalSafeEvent
 from typing import Any, Self, cast
 
 import pytest
 from mt4pump_consumers.gateway import feed
-from mt4pump_consumers.gateway.door import Door
-from mt4pump_consumers.gateway.feed import Feed
+from mt4pump_consumers.gateway.feed import GatewayFeed
+from mt4pump_consumers.gateway.thread_bridge import ThreadBridge
 
 from mt4pump.client import ClientError, Event, Position, Subscriber
 from tests.consumers.gateway.stream_made import event, trade
@@ -24,7 +24,7 @@ class Subscribers:
     def __init__(self) -> None:
         self.resumed_from: list[Position | None] = []
         self.position: Position | None = None
-        self.has_second = Flag()
+        self.has_second = SignalSafeEvent()
 
     def __call__(self, _endpoint: str, *, resume_from: Position | None, **_options: Any) -> Self:
         self.resumed_from.append(resume_from)
@@ -48,8 +48,8 @@ class Subscribers:
         self.has_second.set()
 
 
-def feed_of(door: Door) -> Feed:
-    return Feed(
+def feed_of(door: ThreadBridge) -> GatewayFeed:
+    return GatewayFeed(
         "tcp://127.0.0.1:9", query_endpoint="tcp://127.0.0.1:10", keys=None, topics=["*"], silence_s=5, door=door
     )
 
@@ -57,7 +57,7 @@ def feed_of(door: Door) -> Feed:
 def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_door_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    subscribers, door = Subscribers(), Door(lambda: None, None)
+    subscribers, door = Subscribers(), ThreadBridge(lambda: None, None)
     monkeypatch.setattr(feed, "Subscriber", subscribers)
     monkeypatch.setattr(feed, "RETRY_FIRST_S", 0.0)
     thread = feed_of(door)
@@ -84,13 +84,13 @@ class Stream:
 
 
 def test_after_each_heartbeat_and_only_then_the_door_is_told_of_a_new_place() -> None:
-    door, stream = Door(lambda: None, None), Stream()
+    door, stream = ThreadBridge(lambda: None, None), Stream()
     feed_of(door)._read(cast(Subscriber, stream))
     kinds = [item if isinstance(item, Position) else item.kind for item in door.take(100)[0]]
     assert kinds == ["trade", PLACE, "trade", "heartbeat", LATER]
 
 
-class Pauses(Flag):
+class Pauses(SignalSafeEvent):
     """Stands in for the wish to end: it comes in the eighth pause, and no pause takes any time."""
 
     def __init__(self) -> None:
@@ -105,11 +105,11 @@ class Pauses(Flag):
 
 
 def test_a_stream_that_cannot_be_read_is_begun_again_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_feed: Feed) -> Any:
+    def refuse(_feed: GatewayFeed) -> Any:
         raise ClientError("refused", "nobody is there")
 
-    monkeypatch.setattr(Feed, "subscriber", refuse)
-    thread, pauses = feed_of(Door(lambda: None, None)), Pauses()
+    monkeypatch.setattr(GatewayFeed, "subscriber", refuse)
+    thread, pauses = feed_of(ThreadBridge(lambda: None, None)), Pauses()
     thread._stopping = pauses
     thread.run()
     assert pauses.taken_s == [1, 2, 4, 8, 16, 30, 30, 30]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.gateway.gate import SLACK, Gate, GateLimits, Origins
+from mt4pump_consumers.gateway.connection_limiter import SLACK, ConnectionLimiter, GateLimits, Origins
 from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
 from pydantic import ValidationError
 
@@ -30,7 +30,7 @@ def test_only_our_own_page_and_those_named_may_connect(origin: str | None, host:
 class Connection:
     """Stands in for a connection; ``ended`` says that the gate ended it, and it has left since."""
 
-    def __init__(self, gate: Gate, group: str, owner: str = "") -> None:
+    def __init__(self, gate: ConnectionLimiter, group: str, owner: str = "") -> None:
         self.gate, self.group, self.owner = gate, group, ""
         self.ended = False
         self.delay_s = gate.arrived(self)
@@ -51,8 +51,10 @@ class Connection:
         self.gate.left(self, self.owner)
 
 
-def gate(connections: int = 3, per_address: int = 2, per_token: int = 100, new_per_s: float = 1000) -> Gate:
-    return Gate(GateLimits(connections, per_address, per_token, new_per_s), lambda: 0.0)
+def gate(
+    connections: int = 3, per_address: int = 2, per_token: int = 100, new_per_s: float = 1000
+) -> ConnectionLimiter:
+    return ConnectionLimiter(GateLimits(connections, per_address, per_token, new_per_s), lambda: 0.0)
 
 
 def test_connections_are_counted_over_all_and_per_address() -> None:

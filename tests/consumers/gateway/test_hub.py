@@ -9,9 +9,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
-from mt4pump_consumers.gateway.cohorts import Reading
-from mt4pump_consumers.gateway.hub import Hub
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.payload import Payload
+from mt4pump_consumers.gateway.subscriber_groups import Reading
 
 from tests.consumers.gateway.stream_made import event, trade
 
@@ -26,7 +26,7 @@ class Bench:
         self.now_s = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
         loop = SimpleNamespace(time=lambda: self.now_s, call_at=lambda at_s, call: self.timers.append((at_s, call)))
-        self.hub = Hub(cast(AbstractEventLoop, loop), 1 / INTERVAL_S, lambda _notice: None)
+        self.hub = Broadcaster(cast(AbstractEventLoop, loop), 1 / INTERVAL_S, lambda _notice: None)
         self._sent: list[bytes] = []
         self.way: Callable[[bytes], object] | None = self._sent.append
         self.hub.cohorts.join(self, READING)

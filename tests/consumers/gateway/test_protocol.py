@@ -13,8 +13,8 @@ from mt4pump_consumers.gateway.protocol import (
     BAD_JSON,
     BAD_REQUEST,
     UNKNOWN_ACTION,
-    Request,
-    RequestError,
+    ClientRequest,
+    ClientRequestError,
     encode,
     error_message,
     parse,
@@ -31,7 +31,7 @@ def test_the_messages_of_the_design_are_exactly_these() -> None:
     reply = {"type": "subscription", "status": "success", "symbols": ["EURUSD"]}
     assert subscription_message(["EURUSD"], [], None) == reply
     assert subscription_message(["EURUSD"], ["trade.*"], None) == {**reply, "topics": ["trade.*"]}
-    assert parse('{"action": "subscribe", "symbols": ["EURUSD"]}') == Request("subscribe", symbols=("EURUSD",))
+    assert parse('{"action": "subscribe", "symbols": ["EURUSD"]}') == ClientRequest("subscribe", symbols=("EURUSD",))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_pip_is_ten_points_where_prices_have_three_or_five_digits(
     ],
 )
 def test_what_cannot_be_done_is_refused_with_a_code(text: str | bytes, code: str) -> None:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ClientRequestError) as caught:
         parse(text)
     assert caught.value.code == code
     assert error_message(caught.value)["type"] == "error"
@@ -78,19 +78,19 @@ def test_what_cannot_be_done_is_refused_with_a_code(text: str | bytes, code: str
 
 @given(st.text() | st.binary() | st.recursive(st.none() | st.integers(), st.lists).map(json.dumps))
 def test_no_text_makes_anything_but_a_request_or_a_refusal(text: str | bytes) -> None:
-    with suppress(RequestError):
-        assert isinstance(parse(text), Request)
+    with suppress(ClientRequestError):
+        assert isinstance(parse(text), ClientRequest)
 
 
 def test_the_id_comes_back_and_a_token_is_never_shown() -> None:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ClientRequestError) as caught:
         parse('{"action": "subscribe", "id": 7}')
     assert error_message(caught.value)["id"] == 7
     assert "canary" not in repr(parse('{"action": "auth", "token": "canary"}'))
 
 
 def test_a_refusal_says_in_words_what_is_wrong() -> None:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ClientRequestError) as caught:
         parse("{")
     assert error_message(caught.value) == {"type": "error", "message": "message is not JSON", "code": BAD_JSON}
 

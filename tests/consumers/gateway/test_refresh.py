@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from mt4pump_consumers.gateway.hub import Hub
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.refresh import RETRY_LAST_S, Refresher
 
 from mt4pump.client import ClientError, Notice, Snapshot
@@ -23,7 +23,7 @@ class Bench:
         self.told: list[str] = []
         loop = asyncio.get_running_loop()
         self.now_s = loop.time()
-        self.hub = Hub(loop, 10, lambda _notice: None)
+        self.hub = Broadcaster(loop, 10, lambda _notice: None)
         self.hub.event(trade(1, 1))
         self.refresher = Refresher(
             self.hub, self.read, lambda: self.epoch, lambda notice: self.told.append(notice.kind)

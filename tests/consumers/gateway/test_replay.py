@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.gateway import replay
-from mt4pump_consumers.gateway.door import Item
-from mt4pump_consumers.gateway.hub import Hub
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.payload import Payload
-from mt4pump_consumers.gateway.protocol import Json, Request, RequestError
+from mt4pump_consumers.gateway.protocol import ClientRequest, ClientRequestError, Json
 from mt4pump_consumers.gateway.replay import ROUNDS, Replayer
-from mt4pump_consumers.gateway.session import Session
+from mt4pump_consumers.gateway.session import ClientSession
+from mt4pump_consumers.gateway.thread_bridge import Item
 from mt4pump_consumers.gateway.tokens import Grant
 
 from mt4pump.client import Event, Position, Query
@@ -31,7 +31,7 @@ class Journal:
         self.last, self.log, self.whole = last, LOG, True
         self.on_replay: Callable[[], None] = lambda: None
         self.asked: list[tuple[int, int]] = []
-        self.hub: Hub
+        self.hub: Broadcaster
 
     def replay(self, _topics: Sequence[str], *, after: int, to: int) -> Answer:
         self.asked.append((after, to))
@@ -81,7 +81,7 @@ class Client:
         """It always keeps up."""
 
 
-def take(hub: Hub, *items: Item) -> None:
+def take(hub: Broadcaster, *items: Item) -> None:
     """Give a hub items through its door."""
     for item in items:
         hub.door.put(item, lambda: True)
@@ -98,9 +98,9 @@ async def resumed(
     log: str | None = LOG,
     client: Client | None = None,
     joined: int | None = 0,
-) -> tuple[Client, Hub]:
+) -> tuple[Client, Broadcaster]:
     """Return a client after one resume, with a hub that had ``live`` events and remembers ``room``."""
-    client, hub = client or Client(), Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+    client, hub = client or Client(), Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
     hub.recent = deque(maxlen=room)
     hub.event(event("heartbeat", 1, log=LOG, offset=0))
     for number in live:
@@ -110,12 +110,12 @@ async def resumed(
     journal.hub = hub
     replayer = Replayer(hub, lambda: cast(Query, journal), limit)
 
-    async def send_last(_session: Session, _symbols: list[str], _topics: list[str]) -> None:
+    async def send_last(_session: ClientSession, _symbols: list[str], _topics: list[str]) -> None:
         client.last_values += 1
 
     try:
-        request = Request("resume", topics=("trade.*",), offset=offset, log=log)
-        await replayer.resume(cast(Session, client), request, send_last)
+        request = ClientRequest("resume", topics=("trade.*",), offset=offset, log=log)
+        await replayer.resume(cast(ClientSession, client), request, send_last)
     finally:
         replayer.close()
     return client, hub
@@ -225,7 +225,7 @@ def test_another_journal_gives_last_values_only() -> None:
 def test_a_journal_that_became_another_meanwhile_gives_an_error() -> None:
     journal = Journal(9)
     journal.log = "another"
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ClientRequestError) as caught:
         run(journal, range(1, 10), 4)
     assert caught.value.code == "unavailable"
 
@@ -281,7 +281,7 @@ def test_before_the_gateway_has_its_place_in_the_journal_nothing_is_said_to_be_w
 ) -> None:
     monkeypatch.setattr(replay, "JOIN_S", 0.0)
     journal = Journal(9)
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ClientRequestError) as caught:
         run(journal, range(1, 5), 2, joined=None)
     assert caught.value.code == "unavailable"
     assert not journal.asked
@@ -307,8 +307,8 @@ def test_what_came_between_the_first_heartbeat_and_the_gateways_join_is_replayed
 
 
 def test_a_heartbeat_while_the_journal_cannot_be_opened_forgets_nothing() -> None:
-    async def run() -> Hub:
-        hub = Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+    async def run() -> Broadcaster:
+        hub = Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
         for item in (event("heartbeat", 1, log=LOG, offset=3), trade(4, 4), event("heartbeat", 2, log="", offset=0)):
             hub.event(item)
         return hub
@@ -342,17 +342,17 @@ def test_clients_that_do_not_read_hold_up_nobodys_resume_and_get_all_of_theirs_l
     monkeypatch.setattr(replay, "GRACE_S", 0.01)
 
     async def test() -> None:
-        journal, hub = Journal(35), Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+        journal, hub = Journal(35), Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
         hub.event(event("heartbeat", 1, log=LOG, offset=35))
         take(hub, Position(LOG, 35))
         journal.hub = hub
         replayer = Replayer(hub, lambda: cast(Query, journal), 10_000)
-        request = Request("resume", topics=("trade.*",), offset=0, log=LOG)
+        request = ClientRequest("resume", topics=("trade.*",), offset=0, log=LOG)
 
-        async def send_last(_session: Session, _symbols: list[str], _topics: list[str]) -> None: ...
+        async def send_last(_session: ClientSession, _symbols: list[str], _topics: list[str]) -> None: ...
 
         def resume(client: Client) -> asyncio.Task[None]:
-            return asyncio.create_task(replayer.resume(cast(Session, client), request, send_last))
+            return asyncio.create_task(replayer.resume(cast(ClientSession, client), request, send_last))
 
         slow = [Slow(f"owner {number % 3}") for number in range(3 * replay.AT_ONCE)]
         tasks = [resume(client) for client in slow]

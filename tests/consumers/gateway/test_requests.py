@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.budget import Work
-from mt4pump_consumers.gateway.hub import Hub
 from mt4pump_consumers.gateway.protocol import Json
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import LOOKS, RequestLimits, Requests
-from mt4pump_consumers.gateway.session import Session
+from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
 from mt4pump.client import Event
@@ -56,13 +56,13 @@ class Client:
         """It always keeps up."""
 
 
-def requests(hub: Hub, status: Callable[[], Json] = lambda: {"feed": "live"}) -> Requests:
+def requests(hub: Broadcaster, status: Callable[[], Json] = lambda: {"feed": "live"}) -> Requests:
     no_replays = cast(Replayer, None)
     return Requests(hub, [], no_replays, status, Work(1e9), RequestLimits(1000, 1000, PATTERNS))
 
 
-def full_hub() -> Hub:
-    hub = Hub(asyncio.get_running_loop(), 10, lambda _notice: None)
+def full_hub() -> Broadcaster:
+    hub = Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
     for number in range(TOPICS):
         hub.last.keep(event(f"user.{number}", 1, login=number))
     return hub
@@ -72,7 +72,7 @@ def test_who_has_not_logged_in_can_do_nothing_else() -> None:
     async def test() -> None:
         client = Client('{"action": "status", "id": 1}', '{"action": "auth", "token": "x", "id": 2}')
         client.grant = NOBODY
-        await requests(full_hub()).serve(cast(Session, client))
+        await requests(full_hub()).serve(cast(ClientSession, client))
         assert [message["code"] for message in client.replies] == ["unauthenticated"] * 2
         assert [message["message"].split(":")[0] for message in client.replies] == [
             "log in first",
@@ -95,7 +95,7 @@ def test_others_have_their_turn_while_patterns_are_compared_with_all_topics() ->
         task = asyncio.create_task(other())
         names = ", ".join(f'"user.*x{number}"' for number in range(PATTERNS))
         client = Client(f'{{"action": "subscribe", "topics": [{names}]}}')
-        await requests(full_hub()).serve(cast(Session, client))
+        await requests(full_hub()).serve(cast(ClientSession, client))
         task.cancel()
         assert [message["type"] for message in client.replies] == ["subscription"]
         assert turns >= TOPICS * PATTERNS // LOOKS
@@ -107,7 +107,7 @@ def test_a_client_that_leaves_is_sent_no_further_last_values() -> None:
     async def test() -> None:
         client = Client('{"action": "subscribe", "topics": ["user.*"]}')
         client.is_open = False
-        await requests(full_hub()).serve(cast(Session, client))
+        await requests(full_hub()).serve(cast(ClientSession, client))
         assert client.sent == 0
 
     asyncio.run(test())
@@ -124,7 +124,7 @@ def test_more_patterns_than_allowed_are_refused_and_whole_names_are_not(action: 
             f'{{"action": "subscribe", "topics": [{patterns}]}}',
             f'{{"action": "{action}", "topics": ["trade.*"], {rest}}}',
         )
-        await requests(full_hub()).serve(cast(Session, client))
+        await requests(full_hub()).serve(cast(ClientSession, client))
         assert [message["type"] for message in client.replies] == ["subscription", "subscription", "error"]
         assert client.replies[-1]["code"] == "too_many"
         assert "51 patterns are more than 50" in client.replies[-1]["message"]
@@ -145,7 +145,7 @@ def test_a_fault_of_ours_is_answered_counted_and_logged_once_and_the_connection_
             return {"type": "status", "feed": "x"}
 
         handler = requests(full_hub(), status)
-        await handler.serve(cast(Session, client))
+        await handler.serve(cast(ClientSession, client))
         *failed, last = client.replies
         assert [(message["code"], message["id"]) for message in failed] == [("internal", 5)] * 2
         assert last == {"type": "status", "feed": "x", "id": 5}
@@ -161,7 +161,7 @@ def test_names_and_patterns_give_the_last_values_of_what_they_mean_and_no_others
         client = Client('{"action": "subscribe", "symbols": ["EUR*"], "topics": ["user.1", "user.2?"]}')
         hub.last.keep(quote("EURUSD"))
         hub.last.keep(quote("GBPUSD"))
-        await requests(hub).serve(cast(Session, client))
+        await requests(hub).serve(cast(ClientSession, client))
         assert client.sent == 1 + 1 + 10
 
     asyncio.run(test())

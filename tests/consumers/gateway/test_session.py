@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.gateway import session
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.connection import GatewayConnection
-from mt4pump_consumers.gateway.hub import Hub
-from mt4pump_consumers.gateway.session import Session, SessionLimits
+from mt4pump_consumers.gateway.session import ClientSession, SessionLimits
 from mt4pump_consumers.gateway.tokens import Grant
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -71,8 +71,8 @@ class Bench:
     def __init__(self, *, window_s: float = 0.0, queue: int = 100) -> None:
         self.loop = asyncio.get_running_loop()
         self.notices: list[Notice] = []
-        self.hub, self.link = Hub(self.loop, 0, self.notices.append), Link()
-        self.session = Session(cast(GatewayConnection, self.link), self.hub.cohorts, SessionLimits(queue, 5))
+        self.hub, self.link = Broadcaster(self.loop, 0, self.notices.append), Link()
+        self.session = ClientSession(cast(GatewayConnection, self.link), self.hub.cohorts, SessionLimits(queue, 5))
         self.session.symbols, self.session.topics = {"*": None}, {"trade.*": None}
         self.session.window_s = window_s
         self.session.admit(Grant("all", ("*",)))

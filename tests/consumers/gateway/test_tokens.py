@@ -11,15 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from mt4pump_consumers.gateway import new_token
 from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
-from mt4pump_consumers.gateway.tokens import (
-    NOBODY,
-    BadKey,
-    Grant,
-    TokenError,
-    TokenFile,
-    digest_of,
-    verify,
-)
+from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenError, TokenFile, digest_of, verify
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 NAMES = ("topics", None, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.gateway.topics import Allowed, Wish, matches
+from mt4pump_consumers.gateway.topics import Allowed, TopicSelection, matches
 
 
 def test_a_name_means_itself_alone() -> None:
@@ -13,7 +13,7 @@ def test_a_name_means_itself_alone() -> None:
 
 
 def test_a_wish_means_its_names_and_what_its_patterns_mean() -> None:
-    wish = Wish(["trade.100", "quote.US[30]", "margin.?"])
+    wish = TopicSelection(["trade.100", "quote.US[30]", "margin.?"])
     assert all(topic in wish for topic in ("trade.100", "quote.US[30]", "quote.US3", "margin.7"))
     assert not any(topic in wish for topic in ("trade.1001", "quote.US30", "margin.77", ""))
 

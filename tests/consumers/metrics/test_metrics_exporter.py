@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.frame import CannotStart, Ending
+from mt4pump_consumers.frame import CannotStart, Shutdown
 from mt4pump_consumers.frame.settings import read
 from mt4pump_consumers.metrics import exporter as module
 from mt4pump_consumers.metrics.exporter import main, subscriber
@@ -32,7 +32,7 @@ class Gone:
 
 
 def test_it_ends_when_asked_to() -> None:
-    ending = Ending()
+    ending = Shutdown()
     ending.ask()
     assert main(settings(), ending) == 0
 
@@ -41,7 +41,7 @@ def test_it_does_not_go_on_without_the_thread_that_reads(monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "WATCH_S", 0.01)
     monkeypatch.setattr(module, "Feed", Gone)
     with pytest.raises(RuntimeError, match="is gone"):
-        main(settings(), Ending())
+        main(settings(), Shutdown())
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_it_does_not_go_on_without_the_thread_that_reads(monkeypatch: pytest.Mon
 )
 def test_what_the_client_refuses_keeps_it_from_starting(flags: list[str], words: str) -> None:
     with pytest.raises(CannotStart, match=words):
-        main(settings(*flags), Ending())
+        main(settings(*flags), Shutdown())
 
 
 def test_the_heartbeat_is_always_read() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from threading import Event as Flag
+from threading import Event as SignalSafeEvent
 from typing import Any, Self, cast
 
 import pytest
 from mt4pump_consumers.metrics import feed as module
-from mt4pump_consumers.metrics.feed import Feed
+from mt4pump_consumers.metrics.feed import MetricsFeed
 from mt4pump_consumers.metrics.symbols import Symbols
 from mt4pump_consumers.metrics.tally import Tally
 from prometheus_client.core import Metric
@@ -24,7 +24,7 @@ class FakeSubscriber:
 
     def __init__(self, items: list[Event | Notice], error: Exception | None = None) -> None:
         self.items, self.error = items, error
-        self.closed = Flag()
+        self.closed = SignalSafeEvent()
         self.counts: Counter[str] = Counter(gaps=len(items))
         self.status = None
 
@@ -48,7 +48,7 @@ def totals(families: Iterator[Metric], name: str) -> float:
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
-def feed(*subscribers: FakeSubscriber | Exception, tally: Tally, symbols: Symbols | None = None) -> Feed:
+def feed(*subscribers: FakeSubscriber | Exception, tally: Tally, symbols: Symbols | None = None) -> MetricsFeed:
     waiting = list(subscribers)
 
     def subscribe() -> Subscriber:
@@ -57,7 +57,7 @@ def feed(*subscribers: FakeSubscriber | Exception, tally: Tally, symbols: Symbol
             raise made
         return cast("Any", made)  # type: ignore[no-any-return]
 
-    return Feed(subscribe, tally, symbols)
+    return MetricsFeed(subscribe, tally, symbols)
 
 
 def test_events_notices_and_quotes_are_counted() -> None:

@@ -11,7 +11,7 @@ from mt4pump_consumers.metrics import mirror
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
-from mt4pump.contract.heartbeat import HEARTBEAT_FIELDS, SESSION_STATES
+from mt4pump.protocol.heartbeat import HEARTBEAT_FIELDS, SESSION_STATES
 from mt4pump.wire import KINDS
 from tests.consumers.metrics.metrics_run import Samples, promtool, samples, value
 

@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 from mt4pump.client import Event, Notice, Quote
 from mt4pump.client.events import CLASSES, HEALED, LIVE, SNAPSHOT, TopicName
 from mt4pump.client.notices import KINDS as NOTICE_KINDS
-from mt4pump.trades import CHANGES as TRADE_CHANGES
+from mt4pump.pump.lifecycle import CHANGES as TRADE_CHANGES
 from tests.consumers.metrics.metrics_run import Samples, promtool, samples, value
 
 NOW_NS = 1_767_225_600_000_000_000

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgpack
 from mt4pump_consumers.monitor.execution import EXECUTIONS, Execution, execution_of
-from mt4pump_consumers.monitor.judge import Judge
-from mt4pump_consumers.monitor.memory import Memory
+from mt4pump_consumers.monitor.memory import RuleMemory
+from mt4pump_consumers.monitor.rule_engine import RuleEngine
 from mt4pump_consumers.monitor.rules import load_rules
-from mt4pump_consumers.monitor.store import Store
+from mt4pump_consumers.monitor.store import MonitorStore
 
 from mt4pump.client import Margin, Query, Trade
 from mt4pump.client.events import HEALED, LIVE, SNAPSHOT, TopicName
@@ -196,7 +196,7 @@ class Truth:
 
     def __init__(self, query_endpoint: str, position: dict[str, Any], rules: Path) -> None:
         self.executions: dict[tuple[int, str, int], Execution] = {}
-        judge = Judge(load_rules(rules), Memory())
+        judge = RuleEngine(load_rules(rules), RuleMemory())
         ahead, confirmed = position["ahead"], position["confirmed"]
         with Query(query_endpoint) as query:
             replay = query.replay(["trade.*", "margin.*"], after=0)
@@ -218,7 +218,7 @@ class Truth:
 
 def kept(store: Path) -> tuple[list[Execution], dict[str, Any]]:
     """Return the executions in a store and its position."""
-    opened = Store(store, webhook=False, backlog=1)
+    opened = MonitorStore(store, webhook=False, backlog=1)
     try:
         position = opened.position()
         assert position is not None

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 from mt4pump_consumers.monitor.csv_file import CsvFile, harmless
-from mt4pump_consumers.monitor.memory import Memory
-from mt4pump_consumers.monitor.store import Batch, Store
+from mt4pump_consumers.monitor.memory import RuleMemory
+from mt4pump_consumers.monitor.store import Batch, MonitorStore
 
 from tests.consumers.monitor.monitor_run import execution
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    with closing(Store(None, webhook=False, backlog=1)) as made:
+def store() -> Iterator[MonitorStore]:
+    with closing(MonitorStore(None, webhook=False, backlog=1)) as made:
         yield made
 
 
-def add(store: Store, *seqs: int) -> None:
+def add(store: MonitorStore, *seqs: int) -> None:
     """Commit executions."""
-    store.commit(Batch([execution(seq) for seq in seqs]), Memory())
+    store.commit(Batch([execution(seq) for seq in seqs]), RuleMemory())
 
 
 def seqs(path: Path) -> list[int]:
@@ -36,7 +36,7 @@ def seqs(path: Path) -> list[int]:
     return [int(row["seq"]) for row in rows]
 
 
-def test_rows_follow_each_other_over_runs_under_one_head(tmp_path: Path, store: Store) -> None:
+def test_rows_follow_each_other_over_runs_under_one_head(tmp_path: Path, store: MonitorStore) -> None:
     path = tmp_path / "t.csv"
     for start in (1, 4):
         table = CsvFile(path, store)
@@ -48,7 +48,9 @@ def test_rows_follow_each_other_over_runs_under_one_head(tmp_path: Path, store: 
     assert seqs(path) == [1, 2, 3, 4, 5, 6]
 
 
-def test_wherever_a_write_is_cut_off_and_not_noted_the_next_run_completes_it(tmp_path: Path, store: Store) -> None:
+def test_wherever_a_write_is_cut_off_and_not_noted_the_next_run_completes_it(
+    tmp_path: Path, store: MonitorStore
+) -> None:
     path = tmp_path / "t.csv"
     table = CsvFile(path, store)
     for first, rows in ((1, (1, 2)), (3, (3, 4))):
@@ -66,14 +68,14 @@ def test_wherever_a_write_is_cut_off_and_not_noted_the_next_run_completes_it(tmp
             assert path.read_bytes() == whole, f"cut at {cut}, first row {first}"
 
 
-def test_rows_committed_before_the_file_was_ever_noted_are_not_passed_over(tmp_path: Path, store: Store) -> None:
+def test_rows_committed_before_the_file_was_ever_noted_are_not_passed_over(tmp_path: Path, store: MonitorStore) -> None:
     CsvFile(tmp_path / "t.csv", store)  # killed here
     add(store, 1)
     CsvFile(tmp_path / "t.csv", store).write()
     assert seqs(tmp_path / "t.csv") == [1]
 
 
-def test_a_file_that_was_there_before_keeps_what_is_in_it(tmp_path: Path, store: Store) -> None:
+def test_a_file_that_was_there_before_keeps_what_is_in_it(tmp_path: Path, store: MonitorStore) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"theirs\r\n")
     table = CsvFile(path, store)
@@ -83,7 +85,7 @@ def test_a_file_that_was_there_before_keeps_what_is_in_it(tmp_path: Path, store:
 
 
 def test_what_somebody_else_wrote_stays_and_rows_go_on_behind_it(
-    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: MonitorStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "t.csv"
     table = CsvFile(path, store)
@@ -99,7 +101,7 @@ def test_what_somebody_else_wrote_stays_and_rows_go_on_behind_it(
     assert "changed by somebody else" in caplog.text
 
 
-def test_a_file_that_was_taken_away_is_begun_anew_with_its_head(tmp_path: Path, store: Store) -> None:
+def test_a_file_that_was_taken_away_is_begun_anew_with_its_head(tmp_path: Path, store: MonitorStore) -> None:
     path = tmp_path / "t.csv"
     table = CsvFile(path, store)
     add(store, 1)
@@ -110,7 +112,7 @@ def test_a_file_that_was_taken_away_is_begun_anew_with_its_head(tmp_path: Path, 
     assert (seqs(tmp_path / "old.csv"), seqs(path)) == ([1], [2])
 
 
-def test_a_folder_that_is_away_costs_no_row(tmp_path: Path, store: Store) -> None:
+def test_a_folder_that_is_away_costs_no_row(tmp_path: Path, store: MonitorStore) -> None:
     folder = tmp_path / "share"
     folder.mkdir()
     table = CsvFile(folder / "t.csv", store)
@@ -125,7 +127,7 @@ def test_a_folder_that_is_away_costs_no_row(tmp_path: Path, store: Store) -> Non
 
 
 def test_rows_after_all_before_them_were_forgotten_are_written_too(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "s.db", webhook=False, backlog=1, keep_days=1)) as store:
+    with closing(MonitorStore(tmp_path / "s.db", webhook=False, backlog=1, keep_days=1)) as store:
         table = CsvFile(tmp_path / "t.csv", store)
         for new in ((1, 2, 3), (4, 5)):
             add(store, *new)
@@ -135,7 +137,7 @@ def test_rows_after_all_before_them_were_forgotten_are_written_too(tmp_path: Pat
 
 
 def test_a_store_that_counts_anew_has_all_its_rows_written_once(
-    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: MonitorStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "t.csv"
     table = CsvFile(path, store)
@@ -189,12 +191,12 @@ def cells_of(line: str, separator: str) -> Iterator[str]:
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_no_text_is_a_formula_for_a_spreadsheet_whatever_parts_its_cells(
-    tmp_path: Path, store: Store, before: str, formula: str
+    tmp_path: Path, store: MonitorStore, before: str, formula: str
 ) -> None:
     path = tmp_path / "t.csv"
     table = CsvFile(path, store)
     texts = dict.fromkeys(("comment", "symbol", "change", "topic"), before + formula)
-    store.commit(Batch([execution(1, **texts)._replace(profit=-5.25)]), Memory())
+    store.commit(Batch([execution(1, **texts)._replace(profit=-5.25)]), RuleMemory())
     table.write()
     _, *lines = path.read_text(encoding="utf-8").split("\n")
     assert lines.pop() == ""

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mt4pump_consumers.monitor import exposure as exposure_module
-from mt4pump_consumers.monitor.exposure import Exposure
+from mt4pump_consumers.monitor.exposure import AccountExposure
 
 from tests.consumers.monitor.monitor_run import execution, trade
 
 
-def sums(of: Exposure) -> dict[str, tuple[int, int, int, int]]:
+def sums(of: AccountExposure) -> dict[str, tuple[int, int, int, int]]:
     """Return positions, pending orders, bought and sold hundredths by symbol."""
     return {name: (each.positions, each.pending, each.buy, each.sell) for name, each in of.symbols.items()}
 
 
 def test_net_is_bought_minus_sold_and_gross_is_both() -> None:
-    exposure = Exposure()
+    exposure = AccountExposure()
     exposure.take(execution(1, order=1, cmd=0, volume=150))
     exposure.take(execution(1, order=2, cmd=1, volume=250, login=1002))
     assert (exposure.symbols["EURUSD"].net, exposure.symbols["EURUSD"].gross) == (-100, 400)
@@ -27,7 +27,7 @@ def test_net_is_bought_minus_sold_and_gross_is_both() -> None:
 
 
 def test_a_pending_order_counts_from_its_activation_on() -> None:
-    exposure = Exposure()
+    exposure = AccountExposure()
     exposure.take(execution(1, change="placed", cmd=2))
     assert sums(exposure) == {"EURUSD": (0, 1, 0, 0)}
     exposure.take(execution(2, change="activated", cmd=0))
@@ -35,7 +35,7 @@ def test_a_pending_order_counts_from_its_activation_on() -> None:
 
 
 def test_a_close_takes_away_all_that_the_ticket_held_and_the_rest_is_a_new_one() -> None:
-    exposure = Exposure()
+    exposure = AccountExposure()
     exposure.take(execution(1, order=1, volume=100))
     exposure.take(execution(2, order=1, volume=30, change="closed", state=4, close_time=2000))
     exposure.take(execution(3, order=2, volume=70, state=1))
@@ -43,7 +43,7 @@ def test_a_close_takes_away_all_that_the_ticket_held_and_the_rest_is_a_new_one()
 
 
 def test_what_is_told_late_of_an_ended_order_does_not_revive_it_and_a_restored_one_lives() -> None:
-    exposure = Exposure()
+    exposure = AccountExposure()
     exposure.take(execution(1, timestamp=1000))
     exposure.take(execution(2, change="closed", state=3, close_time=2000, timestamp=2000))
     exposure.take(execution(3, change="modified", timestamp=1500))
@@ -56,14 +56,14 @@ def test_what_is_told_late_of_an_ended_order_does_not_revive_it_and_a_restored_o
 
 def test_what_is_remembered_of_ended_orders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposure_module, "ENDED_LIMIT", 3)
-    exposure = Exposure()
+    exposure = AccountExposure()
     for order in range(5):
         exposure.take(execution(order, order=order, change="closed", close_time=2000))
     assert list(exposure._ended) == [2, 3, 4]
 
 
 def test_money_is_no_exposure() -> None:
-    exposure = Exposure()
+    exposure = AccountExposure()
     exposure.take(execution(change="balance", cmd=6, symbol="", volume=0, profit=10.0))
     assert sums(exposure) == {}
 
@@ -82,7 +82,7 @@ CHANGES = st.fixed_dictionaries(
 
 @given(st.lists(CHANGES, max_size=40))
 def test_the_sums_are_those_of_the_orders_whatever_happens(changes: list[dict[str, Any]]) -> None:
-    exposure, fresh = Exposure(), Exposure()
+    exposure, fresh = AccountExposure(), AccountExposure()
     for seq, fields in enumerate(changes, 1):
         exposure.take(execution(seq, **fields))
     for order, held in exposure.orders.items():

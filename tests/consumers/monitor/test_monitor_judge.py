@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from mt4pump_consumers.monitor.alert import Alert
-from mt4pump_consumers.monitor.judge import Judge
-from mt4pump_consumers.monitor.memory import QUIET_LIMIT, Memory
+from mt4pump_consumers.monitor.memory import QUIET_LIMIT, RuleMemory
+from mt4pump_consumers.monitor.rule_engine import RuleEngine
 from mt4pump_consumers.monitor.rules import AnyRule
 from mt4pump_consumers.monitor.silence import FeedSign
 from pydantic import TypeAdapter
@@ -17,12 +17,12 @@ from tests.consumers.monitor.monitor_run import NS, execution, margin
 ADAPTER: TypeAdapter[AnyRule] = TypeAdapter(AnyRule)
 
 
-def judge(memory: Memory | None = None, **rule: Any) -> Judge:
+def judge(memory: RuleMemory | None = None, **rule: Any) -> RuleEngine:
     """Return a judge with one rule."""
-    return Judge([ADAPTER.validate_python({"name": "rule", **rule})], Memory() if memory is None else memory)
+    return RuleEngine([ADAPTER.validate_python({"name": "rule", **rule})], RuleMemory() if memory is None else memory)
 
 
-def told(by: Judge) -> list[Alert]:
+def told(by: RuleEngine) -> list[Alert]:
     """Return the new alerts, and take them away."""
     alerts, by.alerts = by.alerts, []
     return alerts
@@ -105,7 +105,7 @@ def test_the_same_event_gives_the_same_id_in_another_run_and_another_event_anoth
 
 
 def test_a_quiet_rule_is_silent_about_one_account_and_speaks_of_another() -> None:
-    memory = Memory()
+    memory = RuleMemory()
     rule = judge(memory, when="volume", lots=1, quiet_s=10)
     for seq, login in ((1, 1001), (5, 1001), (6, 1002), (11, 1001)):
         rule.trade(execution(seq, login=login))
@@ -117,7 +117,7 @@ def test_a_quiet_rule_is_silent_about_one_account_and_speaks_of_another() -> Non
 
 
 def test_what_quiet_rules_remember_is_bounded() -> None:
-    memory = Memory()
+    memory = RuleMemory()
     rule = judge(memory, when="volume", lots=1, quiet_s=10)
     for number in range(QUIET_LIMIT + 500):
         rule.trade(execution(number, login=number))
@@ -157,7 +157,7 @@ def test_a_stop_out_rule_waits_for_the_stop_out() -> None:
 
 
 def test_a_margin_call_that_a_snapshot_shows_is_told_unless_it_was_before() -> None:
-    memory = Memory()
+    memory = RuleMemory()
     rule = judge(memory, when="margin_call")
     rule.margin(margin(action=None, came="snapshot"))
     assert len(told(rule)) == 1

@@ -9,21 +9,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mt4pump_consumers.frame import Ending
-from mt4pump_consumers.monitor import keeper
+from mt4pump_consumers.frame import Shutdown
+from mt4pump_consumers.monitor import recorder as keeper
 from mt4pump_consumers.monitor.csv_file import CsvFile
-from mt4pump_consumers.monitor.desk import Desk
-from mt4pump_consumers.monitor.judge import Judge
-from mt4pump_consumers.monitor.keeper import CSV_RETRY_S, RETRY_FIRST_S, RETRY_LAST_S, Keeper
-from mt4pump_consumers.monitor.memory import Memory
-from mt4pump_consumers.monitor.store import Store
+from mt4pump_consumers.monitor.memory import RuleMemory
+from mt4pump_consumers.monitor.recorder import CSV_RETRY_S, RETRY_FIRST_S, RETRY_LAST_S, EventRecorder
+from mt4pump_consumers.monitor.rule_engine import RuleEngine
+from mt4pump_consumers.monitor.state import MonitorState
+from mt4pump_consumers.monitor.store import MonitorStore
 from mt4pump_consumers.monitor.views import NoView
 
 from tests.consumers.monitor.monitor_run import execution
 from tests.consumers.monitor.test_monitor_store import opened, place
 
 
-class Patience(Ending):
+class Patience(Shutdown):
     """Ends in the wait number ``last``; no wait takes any time."""
 
     def __init__(self, last: int = 0) -> None:
@@ -48,17 +48,17 @@ class Table(CsvFile):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[MonitorStore]:
     with opened(tmp_path / "s.db", webhook=False) as made:
         yield made
 
 
-def made(store: Store, ending: Ending, csv: CsvFile | None = None) -> Keeper:
-    judge = Judge([], Memory())
-    return Keeper(store, Memory(), judge=judge, desk=Desk(), view=NoView(), csv=csv, ending=ending)
+def made(store: MonitorStore, ending: Shutdown, csv: CsvFile | None = None) -> EventRecorder:
+    judge = RuleEngine([], RuleMemory())
+    return EventRecorder(store, RuleMemory(), judge=judge, desk=MonitorState(), view=NoView(), csv=csv, ending=ending)
 
 
-def fail(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+def fail(store: MonitorStore, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """Let the next commits fail."""
     commit, faults = store.commit, [sqlite3.OperationalError("database or disk is full")] * times
 
@@ -71,7 +71,7 @@ def fail(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
 
 
 def test_a_store_that_fails_is_tried_again_ever_more_rarely_and_loses_nothing(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: MonitorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ending = Patience()
     keeps = made(store, ending)
@@ -85,7 +85,9 @@ def test_a_store_that_fails_is_tried_again_ever_more_rarely_and_loses_nothing(
     assert ending.waits[-2:] == [RETRY_LAST_S, RETRY_LAST_S]
 
 
-def test_once_it_ended_without_a_batch_no_later_position_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_once_it_ended_without_a_batch_no_later_position_is_kept(
+    store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keeps = made(store, Patience(last=1))
     fail(store, monkeypatch, 1)
     keeps.take(execution(1, offset=11))
@@ -95,7 +97,7 @@ def test_once_it_ended_without_a_batch_no_later_position_is_kept(store: Store, m
 
 
 def test_a_csv_file_that_cannot_be_written_is_told_counted_and_tried_again_after_a_pause(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: MonitorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [0.0]
     monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
@@ -113,7 +115,7 @@ def test_a_csv_file_that_cannot_be_written_is_told_counted_and_tried_again_after
 
 
 def test_a_csv_file_is_looked_at_for_what_an_earlier_run_left_and_then_only_with_news(
-    store: Store, tmp_path: Path
+    store: MonitorStore, tmp_path: Path
 ) -> None:
     csv = Table(tmp_path / "t.csv", store)
     keeps = made(store, Patience(), csv)

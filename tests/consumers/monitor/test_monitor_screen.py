@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from mt4pump_consumers.monitor.alert import Alert
-from mt4pump_consumers.monitor.desk import Desk
 from mt4pump_consumers.monitor.screen import age_text, draw
+from mt4pump_consumers.monitor.state import MonitorState
 from rich.console import Console
 
 from mt4pump.client import Status
@@ -22,9 +22,9 @@ def status(**changes: Any) -> Status:
     return Status(**{**well, **changes})
 
 
-def busy_desk() -> Desk:
+def busy_desk() -> MonitorState:
     """Return a desk with more than fits on any screen."""
-    desk = Desk(status=status(), is_whole=True)
+    desk = MonitorState(status=status(), is_whole=True)
     for number in range(300):
         done = execution(number, order=number, login=10_000 + number % 50, symbol=f"SYM{number % 40}", volume=number)
         desk.exposure.take(done)
@@ -35,7 +35,7 @@ def busy_desk() -> Desk:
     return desk
 
 
-def lines(desk: Desk, width: int, height: int) -> list[str]:
+def lines(desk: MonitorState, width: int, height: int) -> list[str]:
     """Return the screen as a terminal of this size would show it, and what does not fit."""
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
@@ -47,8 +47,8 @@ SIZES = [(80, 24), (140, 40), (80, 10), (60, 20), (250, 80), (119, 30), (120, 15
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("desk", [busy_desk(), Desk()], ids=["busy", "empty"])
-def test_it_fits_into_the_terminal(width: int, height: int, desk: Desk) -> None:
+@pytest.mark.parametrize("desk", [busy_desk(), MonitorState()], ids=["busy", "empty"])
+def test_it_fits_into_the_terminal(width: int, height: int, desk: MonitorState) -> None:
     shown = lines(desk, width, height)
     if height >= 15:
         assert len(shown) <= height
@@ -85,18 +85,18 @@ def test_everything_that_was_asked_for_is_on_it(width: int, height: int) -> None
     ],
 )
 def test_the_first_line_says_what_is_wrong_with_the_feed(changes: dict[str, Any], words: str) -> None:
-    assert words in lines(Desk(status=status(**changes)), 80, 24)[0]
+    assert words in lines(MonitorState(status=status(**changes)), 80, 24)[0]
 
 
 def test_losses_and_trouble_are_in_the_second_line() -> None:
-    desk = Desk(status=status(), trouble="store: disk is full")
+    desk = MonitorState(status=status(), trouble="store: disk is full")
     desk.counts["lost"] = 3
     assert "lost 3" in lines(desk, 80, 24)[1]
     assert "disk is full" in lines(desk, 80, 24)[1]
 
 
 def test_text_from_outside_cannot_command_the_terminal() -> None:
-    desk = Desk(status=status(server="\x1b[2Jevil"))
+    desk = MonitorState(status=status(server="\x1b[2Jevil"))
     desk.executed(execution(symbol="EU\x1b]0;x\x07R"))
     desk.alerted(Alert("1", "r", "volume", "warning", "firing", "1", NS, "a\x1b[31mb\nc"), 30)
     text = "\n".join(lines(desk, 140, 40))
@@ -105,7 +105,7 @@ def test_text_from_outside_cannot_command_the_terminal() -> None:
 
 
 def test_the_result_of_an_account_is_what_it_closed_since_the_start() -> None:
-    desk = Desk()
+    desk = MonitorState()
     for seq, profit in enumerate([10.0, -25.5], 1):
         desk.executed(execution(seq, change="closed", profit=profit))
     assert desk.results == {1001: -15.5}

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from mt4pump_consumers.frame.settings import read
-from mt4pump_consumers.monitor.desk import Desk
-from mt4pump_consumers.monitor.judge import Judge
-from mt4pump_consumers.monitor.memory import Memory
+from mt4pump_consumers.monitor.memory import RuleMemory
 from mt4pump_consumers.monitor.monitor import Monitor
+from mt4pump_consumers.monitor.rule_engine import RuleEngine
 from mt4pump_consumers.monitor.rules import FeedSilent
 from mt4pump_consumers.monitor.settings import MonitorSettings
-from mt4pump_consumers.monitor.silence import Hearing, signs
-from mt4pump_consumers.monitor.store import Store
+from mt4pump_consumers.monitor.silence import FeedSilence, signs
+from mt4pump_consumers.monitor.state import MonitorState
+from mt4pump_consumers.monitor.store import MonitorStore
 
 from mt4pump.client import Status
 from tests.consumers.monitor.monitor_run import NS
@@ -50,7 +50,7 @@ def test_without_any_heartbeat_silence_counts_from_our_own_start() -> None:
     assert not found["daemon"].is_heard
 
 
-def heard_at(hearing: Hearing, now_s: float, ts_s: float, quote_s: float) -> float:
+def heard_at(hearing: FeedSilence, now_s: float, ts_s: float, quote_s: float) -> float:
     """Return for how long the quotes are silent after a heartbeat that just came."""
     beat = status(age_s=0.0, ts=int(ts_s * NS), last_quote_ts=int(quote_s * NS))
     found = signs(hearing.status(beat, now_s), now_s, int(ts_s * NS), hearing.spans(now_s))
@@ -58,7 +58,7 @@ def heard_at(hearing: Hearing, now_s: float, ts_s: float, quote_s: float) -> flo
 
 
 def test_a_clock_that_jumps_ahead_between_a_quote_and_a_heartbeat_is_no_silence() -> None:
-    hearing, day_s = Hearing(silence_s=5.0), 86_400.0
+    hearing, day_s = FeedSilence(silence_s=5.0), 86_400.0
     assert heard_at(hearing, 100.0, 1000.0, 999.5) == 0.5
     assert heard_at(hearing, 101.0, 1001.0 + 30 * day_s, 1000.5) <= 1.0
     assert heard_at(hearing, 102.0, 1002.0 + 30 * day_s, 1000.5) <= 2.0
@@ -66,14 +66,14 @@ def test_a_clock_that_jumps_ahead_between_a_quote_and_a_heartbeat_is_no_silence(
 
 
 def test_a_clock_that_is_set_back_hides_no_silence() -> None:
-    hearing = Hearing(silence_s=5.0)
+    hearing = FeedSilence(silence_s=5.0)
     assert heard_at(hearing, 100.0, 5000.0, 4999.5) == 0.5
     for second in range(1, 60):
         assert second <= heard_at(hearing, 100.0 + second, 1400.0 + second, 4999.5) <= second + 1
 
 
 def test_of_the_first_heartbeat_its_own_word_is_all_there_is() -> None:
-    assert heard_at(Hearing(silence_s=5.0), 100.0, 5000.0, 4000.0) == 1000.0
+    assert heard_at(FeedSilence(silence_s=5.0), 100.0, 5000.0, 4000.0) == 1000.0
 
 
 def test_a_daemon_whose_epoch_is_ahead_of_its_clock_is_silent_since_its_start_all_the_same() -> None:
@@ -82,7 +82,7 @@ def test_a_daemon_whose_epoch_is_ahead_of_its_clock_is_silent_since_its_start_al
 
 
 def test_until_a_new_subscriber_hears_something_the_last_heartbeat_grows_older() -> None:
-    hearing = Hearing(silence_s=5.0)
+    hearing = FeedSilence(silence_s=5.0)
     nothing = status(age_s=None, alive=False)
     assert hearing.status(nothing, 100.0) is nothing, "nobody heard anything yet"
     hearing.status(status(age_s=0.5), 200.0)
@@ -100,11 +100,15 @@ def look(monitor: Monitor, seen: Status, now_s: float) -> None:
 
 
 def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> None:
-    judge = Judge([FeedSilent(name="silence", when="feed_silent", of="daemon", seconds=10, quiet_s=0)], Memory())
+    judge = RuleEngine(
+        [FeedSilent(name="silence", when="feed_silent", of="daemon", seconds=10, quiet_s=0)], RuleMemory()
+    )
     none: Any = SimpleNamespace(webhook=None)
     settings = read(MonitorSettings, [])
-    with closing(Store(None, webhook=False, backlog=1)) as store:
-        monitor = Monitor(settings, None, store=store, judge=judge, desk=Desk(), keeper=none, view=none, ending=none)
+    with closing(MonitorStore(None, webhook=False, backlog=1)) as store:
+        monitor = Monitor(
+            settings, None, store=store, judge=judge, desk=MonitorState(), keeper=none, view=none, ending=none
+        )
         hour_s = monitor._began_s + 3600.0
         look(monitor, status(age_s=0.5), hour_s)
         monitor._begin()

@@ -17,16 +17,16 @@ import pytest
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import Alert
 from mt4pump_consumers.monitor.csv_file import CsvFile
-from mt4pump_consumers.monitor.memory import Condition, Memory
-from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, Store
+from mt4pump_consumers.monitor.memory import Condition, RuleMemory
+from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, MonitorStore
 
 from tests.consumers.monitor.monitor_run import NS, execution
 
 
 @contextmanager
-def opened(path: Path | None, **options: Any) -> Iterator[Store]:
+def opened(path: Path | None, **options: Any) -> Iterator[MonitorStore]:
     """Open a store with a webhook."""
-    with closing(Store(path, **{"webhook": True, "backlog": 100, **options})) as store:
+    with closing(MonitorStore(path, **{"webhook": True, "backlog": 100, **options})) as store:
         yield store
 
 
@@ -41,7 +41,7 @@ def place(confirmed: int) -> dict[str, Any]:
 
 
 def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
-    path, memory = tmp_path / "s.db", Memory()
+    path, memory = tmp_path / "s.db", RuleMemory()
     memory.begin(("calls", "1001"), Condition(7, told=True))
     memory.hush(("big", "1001"), 9)
     done = execution(3, offset=11, comment="=cmd", profit=-1.5)
@@ -70,7 +70,7 @@ def test_store_lock_and_csv_are_for_this_user_alone(
             path.chmod(0o666)
         with opened(path) as store:
             csv = CsvFile(table, store)
-            store.commit(Batch([execution(1)], [alert("a")], place(11)), Memory())
+            store.commit(Batch([execution(1)], [alert("a")], place(11)), RuleMemory())
             csv.write()
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
     finally:
@@ -80,7 +80,7 @@ def test_store_lock_and_csv_are_for_this_user_alone(
 
 
 def test_what_ended_is_forgotten_by_the_file_too(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = RuleMemory()
     memory.begin(("calls", "1001"), Condition(7, told=True))
     with opened(tmp_path / "s.db") as store:
         store.commit(Batch(), memory)
@@ -91,24 +91,24 @@ def test_what_ended_is_forgotten_by_the_file_too(tmp_path: Path) -> None:
 
 def test_an_event_that_comes_again_is_kept_once_and_counted(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
-        store.commit(Batch([execution(1), execution(2)], [alert("a")]), Memory())
-        store.commit(Batch([execution(2), execution(3)], [alert("a"), alert("b")]), Memory())
+        store.commit(Batch([execution(1), execution(2)], [alert("a")]), RuleMemory())
+        store.commit(Batch([execution(2), execution(3)], [alert("a"), alert("b")]), RuleMemory())
         assert (store.counts["executions"], store.counts["repeats"], store.counts["alerts"]) == (3, 1, 2)
         assert [done.seq for done in store.latest(10)] == [1, 2, 3]
 
 
 def test_the_same_number_in_another_life_of_the_daemon_is_another_event(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
-        store.commit(Batch([execution(1), execution(1, epoch=2)]), Memory())
+        store.commit(Batch([execution(1), execution(1, epoch=2)]), RuleMemory())
         assert store.counts["executions"] == 2
 
 
 def test_a_batch_that_does_not_fit_onto_the_disk_leaves_nothing_behind_and_works_later(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
-        store.commit(Batch([execution(1)], position=place(1)), Memory())
+        store.commit(Batch([execution(1)], position=place(1)), RuleMemory())
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-        memory = Memory()
+        memory = RuleMemory()
         memory.hush(("big", "1001"), 9)
         batch = Batch([execution(seq, comment="x" * 500) for seq in range(2, 500)], [alert("a")], place(500))
         with pytest.raises(sqlite3.OperationalError, match="full"):
@@ -122,14 +122,14 @@ def test_a_batch_that_does_not_fit_onto_the_disk_leaves_nothing_behind_and_works
 
 def test_lots_can_be_asked_for_in_sql_and_no_number_stays_none(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
-        store.commit(Batch([execution(volume=150, profit=math.nan)]), Memory())
+        store.commit(Batch([execution(volume=150, profit=math.nan)]), RuleMemory())
         assert store._connection.execute("SELECT lots FROM executions").fetchone() == (1.5,)
         assert math.isnan(store.latest(1)[0].profit)
 
 
 def test_alerts_beyond_the_backlog_are_kept_but_not_sent_and_counted(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", backlog=2) as store:
-        store.commit(Batch(alerts=[alert(name) for name in "abcd"]), Memory())
+        store.commit(Batch(alerts=[alert(name) for name in "abcd"]), RuleMemory())
         assert store.webhook_counts() == {"pending": 2, "dropped": 2}
         assert store.counts["alerts_dropped"] == 2
         assert len(store.unlogged(10)) == 4
@@ -137,22 +137,22 @@ def test_alerts_beyond_the_backlog_are_kept_but_not_sent_and_counted(tmp_path: P
 
 def test_alerts_that_wait_already_take_room_in_the_backlog(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", backlog=2) as store:
-        store.commit(Batch(alerts=[alert("a")]), Memory())
+        store.commit(Batch(alerts=[alert("a")]), RuleMemory())
         assert store.counts["alerts_dropped"] == 0
-        store.commit(Batch(alerts=[alert(name) for name in "bcd"]), Memory())
+        store.commit(Batch(alerts=[alert(name) for name in "bcd"]), RuleMemory())
         assert store.webhook_counts() == {"pending": 2, "dropped": 2}
         assert store.counts["alerts_dropped"] == 2
 
 
 def test_without_a_webhook_no_alert_waits_for_one(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", webhook=False) as store:
-        store.commit(Batch(alerts=[alert("a")]), Memory())
+        store.commit(Batch(alerts=[alert("a")]), RuleMemory())
         assert store.webhook_counts() == {"none": 1}
 
 
 def test_alerts_that_were_logged_are_not_logged_by_the_next_run(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
-        store.commit(Batch(alerts=[alert("a"), alert("b")]), Memory())
+        store.commit(Batch(alerts=[alert("a"), alert("b")]), RuleMemory())
         store.set_logged(1)
     with opened(tmp_path / "s.db") as store:
         assert [number for number, _ in store.unlogged(10)] == [2]
@@ -162,7 +162,7 @@ def test_only_what_is_too_old_is_forgotten_and_no_alert_that_waits(tmp_path: Pat
     now_ns = time.time_ns()
     with opened(tmp_path / "s.db", keep_days=1) as store:
         store.commit(
-            Batch([execution(1, ts=now_ns - 2 * 86_400 * NS), execution(2, ts=now_ns)], [alert("a")]), Memory()
+            Batch([execution(1, ts=now_ns - 2 * 86_400 * NS), execution(2, ts=now_ns)], [alert("a")]), RuleMemory()
         )
         assert store.forget() is False
         assert [done.seq for done in store.latest(10)] == [2]
@@ -175,7 +175,7 @@ def test_a_clock_that_is_far_ahead_for_a_moment_makes_it_forget_nothing(
     now_ns, ahead_ns = time.time_ns(), [0]
     monkeypatch.setattr(time, "time_ns", lambda: now_ns + ahead_ns[0])
     with opened(tmp_path / "s.db", keep_days=1) as store:
-        store.commit(Batch([execution(1, ts=now_ns), execution(2, ts=now_ns)]), Memory())
+        store.commit(Batch([execution(1, ts=now_ns), execution(2, ts=now_ns)]), RuleMemory())
         store.forget()
         ahead_ns[0] = 30 * 86_400 * NS
         assert store.forget() is False
@@ -186,11 +186,11 @@ def test_a_clock_that_is_far_ahead_for_a_moment_makes_it_forget_nothing(
 
 def test_a_store_that_forgets_all_never_counts_its_rows_from_1_again(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", webhook=False, keep_days=1) as store:
-        store.commit(Batch([execution(seq) for seq in (1, 2, 3)], [alert("a"), alert("b")]), Memory())
+        store.commit(Batch([execution(seq) for seq in (1, 2, 3)], [alert("a"), alert("b")]), RuleMemory())
         store.forget()
         assert [done.seq for done in store.latest(10)] == [3], "the last row stays, however old"
         assert [number for number, _ in store.unlogged(10)] == [2]
-        store.commit(Batch([execution(4)], [alert("c")]), Memory())
+        store.commit(Batch([execution(4)], [alert("c")]), RuleMemory())
         assert [row for row, _ in store.executions_after(0, 10)] == [3, 4]
         assert [number for number, _ in store.unlogged(10)] == [2, 3]
 
@@ -198,7 +198,7 @@ def test_a_store_that_forgets_all_never_counts_its_rows_from_1_again(tmp_path: P
 def test_a_store_in_memory_stays_small() -> None:
     with opened(None, webhook=False) as store:
         for start in range(0, IN_MEMORY_ROWS + 4_000, 2_000):
-            store.commit(Batch([execution(seq) for seq in range(start, start + 2_000)]), Memory())
+            store.commit(Batch([execution(seq) for seq in range(start, start + 2_000)]), RuleMemory())
         assert len(store.executions_after(0, 10**6)) == IN_MEMORY_ROWS
 
 
@@ -234,7 +234,7 @@ def test_a_kill_between_any_two_statements_leaves_all_of_a_batch_or_nothing(tmp_
         for end in ("", "-wal"):
             Path(f"{copies[-1]}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
 
-    memory = Memory()
+    memory = RuleMemory()
     with opened(path) as store:
         store.commit(Batch([execution(1)], [], place(1)), memory)
         memory.hush(("big", "1001"), 9)

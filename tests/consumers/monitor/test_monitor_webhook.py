@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 from mt4pump_consumers.monitor.alert import Alert
-from mt4pump_consumers.monitor.memory import Memory
-from mt4pump_consumers.monitor.store import Batch, Store
+from mt4pump_consumers.monitor.memory import RuleMemory
+from mt4pump_consumers.monitor.store import Batch, MonitorStore
 from mt4pump_consumers.monitor.webhook import ATTEMPTS_AT_ONCE, Webhook, WebhookOptions
 
 from tests.consumers.monitor.monitor_run import LIMIT_S, Receiver, receiver, until
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "s.db", webhook=True, backlog=100)) as made:
+def store(tmp_path: Path) -> Iterator[MonitorStore]:
+    with closing(MonitorStore(tmp_path / "s.db", webhook=True, backlog=100)) as made:
         yield made
 
 
@@ -30,7 +30,7 @@ def hook() -> Iterator[Receiver]:
 
 
 @contextmanager
-def sending(store: Store, url: str, *, token: str | None = None, give_up_s: float = 1000.0) -> Iterator[Webhook]:
+def sending(store: MonitorStore, url: str, *, token: str | None = None, give_up_s: float = 1000.0) -> Iterator[Webhook]:
     """Run the thread with short delays."""
     assert store.path is not None
     options = WebhookOptions(url, token, timeout_s=10, give_up_s=give_up_s, first_delay_s=0.01, put_off_s=0.2)
@@ -43,18 +43,18 @@ def sending(store: Store, url: str, *, token: str | None = None, give_up_s: floa
         assert not webhook.is_alive()
 
 
-def add(store: Store, *names: str) -> None:
+def add(store: MonitorStore, *names: str) -> None:
     """Commit alerts."""
     alerts = [Alert(name, "rule", "loss", "critical", "firing", "1001", 10**18, f"text {name}", {}) for name in names]
-    store.commit(Batch(alerts=alerts), Memory())
+    store.commit(Batch(alerts=alerts), RuleMemory())
 
 
-def states(store: Store) -> dict[str, str]:
+def states(store: MonitorStore) -> dict[str, str]:
     """Return how far each alert is."""
     return dict(store._connection.execute("SELECT id, webhook FROM alerts"))
 
 
-def test_alerts_are_sent_in_order_each_once_with_its_id_as_the_key(store: Store, hook: Receiver) -> None:
+def test_alerts_are_sent_in_order_each_once_with_its_id_as_the_key(store: MonitorStore, hook: Receiver) -> None:
     names = [f"alert{number:02}" for number in range(20)]
     with sending(store, hook.url, token="t0k3n") as webhook:  # noqa: S106
         add(store, *names)
@@ -67,7 +67,7 @@ def test_alerts_are_sent_in_order_each_once_with_its_id_as_the_key(store: Store,
     assert hook.headers[0]["Authorization"] == "Bearer t0k3n"
 
 
-def test_what_waited_at_the_end_of_a_run_is_sent_by_the_next(store: Store, hook: Receiver) -> None:
+def test_what_waited_at_the_end_of_a_run_is_sent_by_the_next(store: MonitorStore, hook: Receiver) -> None:
     add(store, "a", "b")
     with sending(store, hook.url):
         until(lambda: hook.ids.total() == 2, "never sent")
@@ -78,7 +78,7 @@ def test_what_waited_at_the_end_of_a_run_is_sent_by_the_next(store: Store, hook:
 
 
 @pytest.mark.parametrize("code", [500, 503, 429, 408])
-def test_a_fault_of_the_server_is_tried_again(store: Store, hook: Receiver, code: int) -> None:
+def test_a_fault_of_the_server_is_tried_again(store: MonitorStore, hook: Receiver, code: int) -> None:
     hook.answers = [code] * 3
     add(store, "a")
     with sending(store, hook.url) as webhook:
@@ -88,7 +88,7 @@ def test_a_fault_of_the_server_is_tried_again(store: Store, hook: Receiver, code
 
 @pytest.mark.parametrize("code", [400, 401, 404, 302])
 def test_a_refusal_is_final_counted_and_logged_and_the_next_alert_goes_on(
-    store: Store, hook: Receiver, code: int, caplog: pytest.LogCaptureFixture
+    store: MonitorStore, hook: Receiver, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook.answers = [code]
     add(store, "a", "b")
@@ -99,7 +99,7 @@ def test_a_refusal_is_final_counted_and_logged_and_the_next_alert_goes_on(
     assert "SECRET" not in caplog.text
 
 
-def test_an_alert_that_always_fails_does_not_hold_up_the_others(store: Store, hook: Receiver) -> None:
+def test_an_alert_that_always_fails_does_not_hold_up_the_others(store: MonitorStore, hook: Receiver) -> None:
     hook.answer_of = lambda name: 500 if name == "poison" else 200
     add(store, "poison", "a", "b")
     with sending(store, hook.url):
@@ -111,7 +111,7 @@ def test_an_alert_that_always_fails_does_not_hold_up_the_others(store: Store, ho
     assert attempts > ATTEMPTS_AT_ONCE
 
 
-def test_an_alert_that_is_too_old_is_given_up_with_the_reason(store: Store) -> None:
+def test_an_alert_that_is_too_old_is_given_up_with_the_reason(store: MonitorStore) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
         add(store, "a")
@@ -122,7 +122,7 @@ def test_an_alert_that_is_too_old_is_given_up_with_the_reason(store: Store) -> N
     assert error == "ConnectError"
 
 
-def test_a_stop_in_the_midst_of_retries_leaves_the_alert_for_the_next_run(store: Store, hook: Receiver) -> None:
+def test_a_stop_in_the_midst_of_retries_leaves_the_alert_for_the_next_run(store: MonitorStore, hook: Receiver) -> None:
     hook.answer_of = lambda _name: 503
     add(store, "a")
     assert store.path is not None

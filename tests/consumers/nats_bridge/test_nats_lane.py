@@ -9,26 +9,26 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.frame.settings import read
-from mt4pump_consumers.nats_bridge.lane import Lane
-from mt4pump_consumers.nats_bridge.link import Connection
-from mt4pump_consumers.nats_bridge.outbox import Outbox
-from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
+from mt4pump_consumers.nats_bridge.link import ServerConnection
+from mt4pump_consumers.nats_bridge.outbox import PublishQueue
+from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
-from mt4pump_consumers.nats_bridge.stream import Standing
+from mt4pump_consumers.nats_bridge.stream import StreamPosition
 from nats.aio.client import Client
 
 from mt4pump.client import Heartbeat
 
-NEW = Standing(last_seq=0, place=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
+NEW = StreamPosition(last_seq=0, place=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
 
 
-def lane(start: str) -> Lane:
+def lane(start: str) -> JetStreamWriter:
     """Return a lane that talks to nobody."""
     nobody: Any = None
-    return Lane(read(NatsSettings, ["--start", start]), nobody, nobody, Counter())
+    return JetStreamWriter(read(NatsSettings, ["--start", start]), nobody, nobody, Counter())
 
 
-def taken_up(by: Lane, offset: int, log: str = "L", standing: Standing = NEW) -> int:
+def taken_up(by: JetStreamWriter, offset: int, log: str = "L", standing: StreamPosition = NEW) -> int:
     """Return after which offset it goes on when the daemon is at ``offset``."""
     by._take_up(standing, {"log": log, "epoch": 1, "offset": offset})
     return by._reached
@@ -52,11 +52,11 @@ def test_a_stream_that_was_deleted_gets_again_what_the_settings_say() -> None:
 
 def test_listening_on_a_connection_that_just_closed_is_a_setback_not_the_end() -> None:
     async def opened() -> None:
-        connection = Connection()
+        connection = ServerConnection()
         connection.client._status = Client.CLOSED
-        await Outbox(connection, "S", 0, 256, 5.0).open()
+        await PublishQueue(connection, "S", 0, 256, 5.0).open()
 
-    with pytest.raises(Setback, match="cannot be heard"):
+    with pytest.raises(JetStreamRetry, match="cannot be heard"):
         asyncio.run(opened())
 
 
@@ -67,21 +67,21 @@ def test_a_journal_that_is_not_open_yet_is_waited_for() -> None:
 
     waiting = lane("first")
     waiting._journal = Journal()  # type: ignore[assignment]
-    with pytest.raises(Setback, match="could not be opened yet"):
-        asyncio.run(waiting._serve(Connection()))
+    with pytest.raises(JetStreamRetry, match="could not be opened yet"):
+        asyncio.run(waiting._serve(ServerConnection()))
 
 
 @pytest.mark.parametrize(("last_offset", "looks"), [(105, 0), (106, 1)])
 def test_a_heartbeat_that_is_further_than_what_came_has_the_lane_look_into_the_journal(
     monkeypatch: pytest.MonkeyPatch, last_offset: int, looks: int
 ) -> None:
-    asked: list[Outbox] = []
+    asked: list[PublishQueue] = []
 
-    async def catch_up(_lane: Lane, outbox: Outbox) -> None:
+    async def catch_up(_lane: JetStreamWriter, outbox: PublishQueue) -> None:
         asked.append(outbox)
 
-    monkeypatch.setattr(Lane, "_catch_up", catch_up)
-    behind, nobody = lane("now"), cast(Outbox, None)
+    monkeypatch.setattr(JetStreamWriter, "_catch_up", catch_up)
+    behind, nobody = lane("now"), cast(PublishQueue, None)
     taken_up(behind, 105)
     behind._beat = cast(Heartbeat, SimpleNamespace(epoch=1, log="L", last_offset=last_offset))
     for _ in range(2):

@@ -14,7 +14,12 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from mt4pump_consumers.frame.settings import read
 from mt4pump_consumers.nats_bridge import link as link_module
-from mt4pump_consumers.nats_bridge.link import PENDING_LIMIT_BYTES, Connection, Link, fault_in_background
+from mt4pump_consumers.nats_bridge.link import (
+    PENDING_LIMIT_BYTES,
+    NatsConnection,
+    ServerConnection,
+    fault_in_background,
+)
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 from tests.bus import LIMIT_S
@@ -64,12 +69,12 @@ class Server:
 
 
 @asynccontextmanager
-async def linked(counts: Counter[str], server: Server) -> AsyncIterator[Link]:
+async def linked(counts: Counter[str], server: Server) -> AsyncIterator[NatsConnection]:
     """Give a link that runs, on a server that listens."""
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     settings = read(NatsSettings, ["--servers", f"nats://127.0.0.1:{server.port}", "--retry-s", "0.1"])
-    made = Link(settings, counts)
+    made = NatsConnection(settings, counts)
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -90,7 +95,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
         await asyncio.sleep(0.001)
 
 
-def played(scene: Callable[[Link, Server], Awaitable[None]]) -> Counter[str]:
+def played(scene: Callable[[NatsConnection, Server], Awaitable[None]]) -> Counter[str]:
     """Run ``scene``; return the counts."""
     counts: Counter[str] = Counter()
 
@@ -105,7 +110,7 @@ def played(scene: Callable[[Link, Server], Awaitable[None]]) -> Counter[str]:
 
 
 def test_what_is_published_reaches_the_server_and_is_counted() -> None:
-    async def scene(link: Link, server: Server) -> None:
+    async def scene(link: NatsConnection, server: Server) -> None:
         await link.connection()
         await link.publish("quote.EURUSD", b"body", {"Nats-Msg-Id": "1"})
         await until(lambda: b"body\r\n" in server.told, "the body")
@@ -115,7 +120,7 @@ def test_what_is_published_reaches_the_server_and_is_counted() -> None:
 
 
 def test_without_a_connection_what_is_not_durable_is_dropped_and_counted() -> None:
-    async def scene(link: Link, server: Server) -> None:
+    async def scene(link: NatsConnection, server: Server) -> None:
         await link.publish("quote.EURUSD", b"body", {})  # its task has not even begun
         await link.connection()
         assert server.told == [] or server.told[0].startswith(b"CONNECT")
@@ -124,7 +129,7 @@ def test_without_a_connection_what_is_not_durable_is_dropped_and_counted() -> No
 
 
 def test_what_the_server_does_not_take_is_dropped_beyond_a_bound() -> None:
-    async def scene(link: Link, _server: Server) -> None:
+    async def scene(link: NatsConnection, _server: Server) -> None:
         connection = await link.connection()
         connection.client._pending_data_size = PENDING_LIMIT_BYTES + 1
         await link.publish("quote.EURUSD", b"body", {})
@@ -139,7 +144,7 @@ def test_a_reset_makes_a_new_connection_and_no_noise(
     monkeypatch.setattr(link_module, "CHECK_INTERVAL_S", 0.01)
     caplog.set_level(logging.INFO)
 
-    async def scene(link: Link, server: Server) -> None:
+    async def scene(link: NatsConnection, server: Server) -> None:
         for number in range(1, 4):
             first = await link.connection()
             told: list[int] = []
@@ -161,7 +166,7 @@ def test_a_server_that_stopped_to_answer_is_left(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(link_module, "CHECK_INTERVAL_S", 0.01)
     monkeypatch.setattr(link_module, "CHECK_TIMEOUT_S", 0.05)
 
-    async def scene(link: Link, server: Server) -> None:
+    async def scene(link: NatsConnection, server: Server) -> None:
         first = await link.connection()
         server.is_mute = True
         await until(first.lost.is_set, "the loss")
@@ -173,7 +178,7 @@ def test_a_server_that_stopped_to_answer_is_left(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_refused_login_is_said_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    async def scene(link: Link, server: Server) -> None:
+    async def scene(link: NatsConnection, server: Server) -> None:
         server.refusal = b"-ERR 'Authorization Violation'\r\n"
         await until(lambda: any("Authorization" in message for message in caplog.messages), "word of the refusal")
         server.refusal = b""
@@ -185,7 +190,7 @@ def test_a_refused_login_is_said_once_and_tried_again(caplog: pytest.LogCaptureF
 
 def test_who_asks_to_be_told_of_a_loss_that_was_is_told_at_once() -> None:
     async def scene() -> list[int]:
-        connection = Connection()
+        connection = ServerConnection()
         await connection.close()
         told: list[int] = []
         connection.tell(lambda: told.append(1))

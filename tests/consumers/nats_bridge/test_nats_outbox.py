@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from mt4pump_consumers.nats_bridge.link import Connection
+from mt4pump_consumers.nats_bridge.link import ServerConnection
 from mt4pump_consumers.nats_bridge.message import Message, loose_message, stored_message
-from mt4pump_consumers.nats_bridge.outbox import EXPECTED_SEQUENCE, WRONG_SEQUENCE, Outbox
-from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.outbox import EXPECTED_SEQUENCE, WRONG_SEQUENCE, PublishQueue
+from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 from nats.aio.msg import Msg
 
 from tests.consumers.nats_bridge.test_nats_message import trade
@@ -36,7 +36,7 @@ class Bench:
         self._heard: Callable[[Msg], Awaitable[None]]
         client = SimpleNamespace(new_inbox=lambda: "inbox", subscribe=self._subscribe, publish=self._publish)
         connection = SimpleNamespace(client=client, tell=self._tell)
-        self.outbox = Outbox(cast(Connection, connection), "S", last_seq=7, limit=2, ack_timeout_s=30.0)
+        self.outbox = PublishQueue(cast(ServerConnection, connection), "S", last_seq=7, limit=2, ack_timeout_s=30.0)
 
     def _tell(self, who: Callable[[], None]) -> None:
         self.lost = who
@@ -115,7 +115,7 @@ def test_any_other_answer_ends_it_and_nothing_more_is_taken(
         await bench.outbox.put(message(1))
         await bench.answer(0, answer)
         for step in (bench.outbox.settle(), bench.outbox.put(message(2))):
-            with pytest.raises(Setback, match=words) as caught:
+            with pytest.raises(JetStreamRetry, match=words) as caught:
                 await step
             assert caught.value.is_quiet is is_quiet
         assert len(bench.published) == 1
@@ -129,8 +129,8 @@ def test_when_the_connection_is_lost_who_waits_fails_with_the_first_reason() -> 
         settling = asyncio.create_task(bench.outbox.settle())
         await asyncio.sleep(0)
         bench.lost()
-        bench.outbox.fail(Setback("later"))
-        with pytest.raises(Setback, match="connection to NATS is over"):
+        bench.outbox.fail(JetStreamRetry("later"))
+        with pytest.raises(JetStreamRetry, match="connection to NATS is over"):
             await settling
 
     run(test)

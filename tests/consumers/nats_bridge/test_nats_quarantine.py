@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import msgpack
 import pytest
-from mt4pump_consumers.nats_bridge.lane import Lane
-from mt4pump_consumers.nats_bridge.link import Link
+from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
+from mt4pump_consumers.nats_bridge.link import NatsConnection
 from mt4pump_consumers.nats_bridge.message import Message, loose_message, place_of, stored_message
-from mt4pump_consumers.nats_bridge.outbox import Outbox
+from mt4pump_consumers.nats_bridge.outbox import PublishQueue
 from mt4pump_consumers.nats_bridge.quarantine import QUARANTINED, REFUSALS, Limits, Quarantine, size_of
-from mt4pump_consumers.nats_bridge.setback import Setback
+from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 from mt4pump_consumers.nats_bridge.subjects import subject_of
 from nats.aio.client import Client
 
@@ -83,7 +83,7 @@ def test_a_subject_too_long_for_a_control_line_is_replaced_too() -> None:
 
 def test_where_not_even_a_stub_fits_the_text_says_what_to_raise() -> None:
     made, counts = quarantine()
-    with pytest.raises(Setback, match=r"not even a stub of L:42 can be stored.*max_payload.*raise that limit"):
+    with pytest.raises(JetStreamRetry, match=r"not even a stub of L:42 can be stored.*max_payload.*raise that limit"):
         made.passed(stored_message(news(5_000), "L", "b1"), Limits(300))
     assert not counts
 
@@ -91,11 +91,11 @@ def test_where_not_even_a_stub_fits_the_text_says_what_to_raise() -> None:
 def test_what_jetstream_refuses_again_and_again_for_its_own_sake_is_replaced_and_its_stub_too() -> None:
     made, counts = quarantine()
     refused, other = stored_message(news(10), "L", "b1"), stored_message(news(10, 43), "L", "b1")
-    setback = Setback("JetStream refused news.7: invalid", refused_id="L:42")
+    setback = JetStreamRetry("JetStream refused news.7: invalid", refused_id="L:42")
     for _ in range(REFUSALS - 1):
         made.note(setback)
         assert made.passed(refused, Limits()) is refused
-    made.note(Setback("the connection is over", is_quiet=True))
+    made.note(JetStreamRetry("the connection is over", is_quiet=True))
     made.note(setback)
     stub = made.passed(refused, Limits())
     assert f"refused {REFUSALS} times: JetStream refused news.7: invalid" in stub.headers[QUARANTINED]
@@ -122,7 +122,7 @@ def test_an_answer_of_jetstream_is_about_the_message_or_about_the_stream(
     async def test(bench: Any) -> None:
         await bench.outbox.put(message(1))
         await bench.answer(0, {**REFUSED, "error": error})
-        with pytest.raises(Setback) as caught:
+        with pytest.raises(JetStreamRetry) as caught:
             await bench.outbox.settle()
         assert caught.value.refused_id == refused_id
 
@@ -138,7 +138,7 @@ def test_what_is_not_durable_and_too_large_is_dropped_and_the_connection_lives()
             self.published.append(f"{subject} {len(headers)}")
 
     counts: Counter[str] = Counter()
-    link = Link(lane("now")._settings, counts)
+    link = NatsConnection(lane("now")._settings, counts)
     client = FakeClient()
     client.published = []
     link._connection = cast(Any, SimpleNamespace(client=client))
@@ -165,18 +165,18 @@ class Taken:
         self.offsets.append(int(message.headers["Mt4pump-Offset"]))
 
 
-def described(by: Lane, epoch: int) -> None:
+def described(by: JetStreamWriter, epoch: int) -> None:
     by._take_up(NEW, {"log": "L", "epoch": epoch, "offset": 0})
 
 
 @pytest.mark.parametrize("new_epoch", [12, 10], ids=["the epoch grew", "the epoch fell"])
 def test_a_new_run_costs_one_attempt_and_late_events_of_the_old_one_none(new_epoch: int) -> None:
     made, taken = lane("now"), Taken()
-    outbox = cast(Outbox, taken)
+    outbox = cast(PublishQueue, taken)
     described(made, 11)
     for event in (news(1, 1), news(1, 1, epoch=new_epoch), news(1, 2, epoch=11), news(1, 2, epoch=new_epoch)):
         made.offer(event)
-    with pytest.raises(Setback, match="started anew"):
+    with pytest.raises(JetStreamRetry, match="started anew"):
         asyncio.run(made._empty_queue(outbox))
     described(made, new_epoch)
     asyncio.run(made._empty_queue(outbox))
@@ -195,8 +195,8 @@ def test_each_old_run_whose_events_are_late_costs_one_attempt_at_most() -> None:
     attempts = 0
     while made._queue:
         try:
-            asyncio.run(made._empty_queue(cast(Outbox, taken)))
-        except Setback:
+            asyncio.run(made._empty_queue(cast(PublishQueue, taken)))
+        except JetStreamRetry:
             attempts += 1
             described(made, 20)
     assert (attempts, taken.offsets) == (3, [])

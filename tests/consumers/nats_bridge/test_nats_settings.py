@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mt4pump_consumers.frame import CannotStart, run_consumer
-from mt4pump_consumers.nats_bridge.link import Link
+from mt4pump_consumers.nats_bridge.link import NatsConnection
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from pydantic import ValidationError
 
@@ -63,9 +63,9 @@ def test_prefixes_may_have_several_words(prefix: str) -> None:
 
 def test_files_that_are_not_there_keep_it_from_starting(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="TLS"):
-        Link(made(tls_ca=tmp_path / "none.pem"), Counter())
+        NatsConnection(made(tls_ca=tmp_path / "none.pem"), Counter())
     with pytest.raises(CannotStart, match="credentials"):
-        Link(made(credentials=tmp_path / "none.creds"), Counter())
+        NatsConnection(made(credentials=tmp_path / "none.creds"), Counter())
 
 
 def test_a_refusal_is_told_in_our_words_with_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:

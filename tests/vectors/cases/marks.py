@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mt4pump.manager_api.codes import Activation, PumpCode
+from mt4pump.mt4.codes import Activation, PumpCode
 from tests.vectors.case import Case, Rec, call, case, lost, rec, table
 from tests.vectors.cases.trades import order
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mt4pump.manager_api.codes import PumpCode
+from mt4pump.mt4.codes import PumpCode
 from tests.vectors.case import Case, Step, call, case, mail_file, news_body, rec, table
 from tests.vectors.cases.texts import BROKEN, TEXTS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mt4pump.manager_api.codes import PumpCode
+from mt4pump.mt4.codes import PumpCode
 from tests.vectors.case import Case, Step, call, case, quotes, rec
 from tests.vectors.cases.texts import BROKEN, TEXTS
 

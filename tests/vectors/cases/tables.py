@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mt4pump.manager_api.codes import PumpCode, RequestStatus, Transaction
-from mt4pump.manager_api.layout import USER_RECORD
-from mt4pump.manager_api.record import PERSONAL
+from mt4pump.mt4.codes import PumpCode, RequestStatus, Transaction
+from mt4pump.mt4.layout import USER_RECORD
+from mt4pump.mt4.record import PERSONAL
 from tests.vectors.case import Case, Rec, Step, call, case, lost, parameters, rec, table
 from tests.vectors.cases.texts import BROKEN, TEXTS
 
@@ -36,7 +36,7 @@ SECRETS = {"password": "hidden1", "password_investor": "hidden2", "password_phon
 PERSON: dict[str, Any] = {
     "name": "Ann Example",
     "email": "ann@example.com",
-    "country": "Nowhere",
+    "country": "NullStream",
     "last_ip": 0x0100007F,
     "mqid": 2**32 - 1,
 }

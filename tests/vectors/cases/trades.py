@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mt4pump.manager_api.codes import PumpCode, TradeCommand, TradeReason, TradeState, Transaction
+from mt4pump.mt4.codes import PumpCode, TradeCommand, TradeReason, TradeState, Transaction
 from tests.vectors.case import Case, Rec, Step, call, case, lost, rec, table
 from tests.vectors.cases.texts import BROKEN, TEXTS
 

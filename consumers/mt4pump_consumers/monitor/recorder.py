@@ -1,0 +1,170 @@
+"""Gathers what happened, commits it in groups, and hands it on: log, CSV file, webhook."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+
+from mt4pump_consumers.frame import Shutdown
+from mt4pump_consumers.monitor.csv_file import CsvFile
+from mt4pump_consumers.monitor.execution import Execution
+from mt4pump_consumers.monitor.memory import RuleMemory
+from mt4pump_consumers.monitor.rule_engine import RESOLVED, RuleEngine
+from mt4pump_consumers.monitor.state import MonitorState
+from mt4pump_consumers.monitor.store import Batch, MonitorStore
+from mt4pump_consumers.monitor.views import MonitorView
+from mt4pump_consumers.monitor.webhook import Webhook
+
+GROUP = 2_000
+"""Executions and alerts that are committed at once."""
+WAIT_S, POSITION_S = 0.1, 1.0
+"""Longest that news wait for their commit; that a position without news does."""
+SHARE = 10
+"""Commits take at most one part in so many of the time, so that a slow disk makes larger groups, no jam."""
+RETRY_FIRST_S, RETRY_LAST_S = 0.5, 15.0
+FORGET_S, CSV_RETRY_S = 60.0, 5.0
+LOGGED_AT_ONCE = 1_000
+LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.ERROR}
+
+log = logging.getLogger(__name__)
+alert_log = logging.getLogger("mt4pump_consumers.monitor.alert")
+
+
+class EventRecorder:
+    """For the thread that reads the stream."""
+
+    def __init__(
+        self,
+        store: MonitorStore,
+        memory: RuleMemory,
+        *,
+        judge: RuleEngine,
+        desk: MonitorState,
+        view: MonitorView,
+        csv: CsvFile | None,
+        ending: Shutdown,
+    ) -> None:
+        self._store, self._memory, self._judge, self._desk, self._view = store, memory, judge, desk, view
+        self._csv = csv
+        self._ending = ending
+        self.webhook: Webhook | None = None
+        self._batch = Batch()
+        self._gave_up = False
+        self._due_s = 0.0
+        self._position_due_s = 0.0
+        self._forget_due_s = 0.0
+        self._csv_due_s = 0.0
+        self._csv_waits = csv is not None
+
+    def take(self, done: Execution) -> None:
+        """Take an execution to keep."""
+        self._batch.executions.append(done)
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether it is time to commit."""
+        batch, alerts = self._batch, self._judge.alerts
+        if len(batch.executions) + len(alerts) >= GROUP:
+            return True
+        if batch.executions or alerts or self._memory.is_touched:
+            return now_s >= self._due_s
+        return now_s >= self._position_due_s
+
+    def commit(self, position: dict[str, object] | None) -> bool:
+        """Commit what was gathered, ``position`` behind it; return False if the end was asked for before it worked.
+
+        While the store fails (a full disk) nothing more is read: what comes meanwhile is in the daemon's journal.
+        """
+        if self._gave_up:
+            return False  # a position without what was before it would lose that
+        batch, self._batch = self._batch, Batch()
+        batch.alerts, self._judge.alerts = self._judge.alerts, []
+        batch.position = position
+        self._view.executions(batch.executions)
+        self._view.alerts(batch.alerts)
+        began_s = time.monotonic()
+        self._gave_up = True
+        if not self._until_it_works(lambda: self._store.commit(batch, self._memory)):
+            return False
+        self._gave_up = False
+        now_s = time.monotonic()
+        self._due_s = now_s + max(WAIT_S, (now_s - began_s) * SHARE)
+        self._position_due_s = now_s + POSITION_S
+        self._hand_on(batch, now_s)
+        return True
+
+    def tell_unlogged(self) -> None:
+        """Log the alerts that a run before this one committed, and was killed before it logged them."""
+        while rows := self._store.unlogged(LOGGED_AT_ONCE):
+            for number, body in rows:
+                self._tell(number, json.loads(body))
+            if not self._until_it_works(lambda: self._store.set_logged(rows[-1][0])):
+                return
+
+    def _hand_on(self, batch: Batch, now_s: float) -> None:
+        for alert in batch.alerts:
+            self._desk.alerted(alert, _level(alert.severity, alert.status))
+        if batch.alerts:
+            self.tell_unlogged()
+            if self.webhook is not None:
+                self.webhook.look()
+        self._csv_waits = self._csv_waits or bool(self._csv and batch.executions)
+        if self._csv is not None and self._csv_waits and now_s >= self._csv_due_s:
+            self._write_csv(self._csv, now_s)
+        if now_s >= self._forget_due_s:
+            self._forget(now_s)
+
+    def _tell(self, number: int, alert: dict[str, object]) -> None:
+        text = f"alert {number} [{alert['rule']}] {alert['text']}"
+        extra = {"alert": alert["id"], "rule": alert["rule"], "status": alert["status"], "subject": alert["subject"]}
+        alert_log.log(
+            _level(str(alert["severity"]), str(alert["status"])), "%s (id %s)", text, alert["id"], extra=extra
+        )
+
+    def _write_csv(self, csv: CsvFile, now_s: float) -> None:
+        try:
+            while csv.write():
+                if self._ending.asked():
+                    return
+        except (OSError, sqlite3.Error) as error:
+            csv.failures += 1
+            self._csv_due_s = now_s + CSV_RETRY_S
+            self._desk.trouble = f"CSV: {error}"
+            log.error("%s cannot be written (%s): tried again in %.0f s", csv.path, error, CSV_RETRY_S)  # noqa: TRY400
+        else:
+            self._csv_waits = False
+            self._desk.trouble = ""
+
+    def _forget(self, now_s: float) -> None:
+        try:
+            more = self._store.forget()
+        except sqlite3.Error as error:
+            more = False
+            log.warning("the store cannot drop what is too old (%s): tried again later", error)
+        self._forget_due_s = now_s + (POSITION_S if more else FORGET_S)
+
+    def _until_it_works(self, write: Callable[[], None]) -> bool:
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                write()
+            except sqlite3.OperationalError as error:
+                self._desk.trouble = f"store: {error}"
+                log.error("the store cannot be written (%s): tried again in %.1f s", error, delay_s)  # noqa: TRY400
+                self._view.look(time.monotonic())
+                if self._ending.wait(delay_s):
+                    log.warning("ending without the last executions and alerts: they come again at the next start")
+                    return False
+                delay_s = min(delay_s * 2, RETRY_LAST_S)
+            else:
+                if delay_s != RETRY_FIRST_S:
+                    self._desk.trouble = ""
+                    log.info("the store can be written again")
+                return True
+
+
+def _level(severity: str, status: str) -> int:
+    """Return logging's level of an alert; that something is over is good news."""
+    return logging.INFO if status == RESOLVED else LEVELS[severity]

@@ -1,9 +1,0 @@
-"""The wire as tables: every field of every message, its type, its unit, its meaning; pure.
-
-One source for the ``describe`` reply, the tables of ``PROTOCOL.md`` and the JSON schemas;
-``python -m mt4pump.contract`` writes the latter two.
-"""
-
-from mt4pump.contract.kinds import ContractOptions, common_fields, fields_of, kinds_for
-
-__all__ = ["ContractOptions", "common_fields", "fields_of", "kinds_for"]

@@ -1,0 +1,247 @@
+"""Log lines on standard error: one line per fact, for people or as JSON.
+
+People's lines have local time; JSON has UTC. What is logged never breaks the program that logs: a line that cannot be
+written is counted (`lost_lines`) and forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+SHOWN_SEPARATOR = "Zs"
+"""Category of spaces: ``isprintable`` refuses all but U+0020, and the others are harmless."""
+MNEMONICS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+class _Escapes(dict[int, str]):
+    """Code point to what stands for it; filled as characters come."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if char.isprintable() or unicodedata.category(char) == SHOWN_SEPARATOR:
+            return char  # not kept: the table has only what is escaped, some thousand code points at most
+        self[code] = text = MNEMONICS.get(char) or escape_of(code)
+        return text
+
+
+def escape_of(code: int) -> str:
+    r"""Return a code point as ``\x1b``, ``\u202e`` or ``\U000e0001``."""
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_ESCAPES = _Escapes()
+
+
+def one_line(text: str) -> str:
+    r"""Return ``text`` with all that is not printable escaped, as ``\x1b``.
+
+    That is: control characters (C0, DEL, C1), line and paragraph separators, characters of format (bidirectional
+    marks, embeddings, overrides and isolates, zero-width ones, tags), lone surrogates, what is private or unassigned.
+    """
+    return text if text.isprintable() else text.translate(_ESCAPES)
+
+
+_encode = json.JSONEncoder(separators=(", ", ": "), allow_nan=False).encode
+DEPTH_MAX = 64
+"""Levels of lists and maps; what lies deeper is left out with a word, so that no value can exhaust the stack."""
+TOO_DEEP = "(too deep)"
+
+
+def json_line(value: object) -> str:
+    """Return ``value`` as one line of JSON, without the line's end."""
+    try:
+        line = _encode(value)  # most values are plain already, and looking first would take longer
+    except (ValueError, TypeError, RecursionError):
+        line = _encode(_plain(value, 0))
+    return line.replace("\x7f", "\\u007f")  # JSON takes DEL as it is; it can stand in a text only
+
+
+def _plain(value: object, depth: int) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        return _nested(value, depth + 1)
+    return str(value)
+
+
+def _nested(value: Any, depth: int) -> Any:
+    if depth > DEPTH_MAX:
+        return TOO_DEEP
+    if isinstance(value, dict):
+        return {_key(key): _plain(each, depth) for key, each in value.items()}
+    return [_plain(each, depth) for each in value]
+
+
+def _key(key: object) -> str:
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+
+
+QUIET_S = 60.0
+
+
+class FaultCounters:
+    """Counters of faults; ``counts`` is what the heartbeat shows. Names are few and fixed."""
+
+    def __init__(self, log: logging.Logger, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.counts: Counter[str] = Counter()
+        self._log = log
+        self._now_s = now_s
+        self._quiet_until_s: dict[str, float] = {}
+        self._told: Counter[str] = Counter()
+
+    def add(self, name: str, text: object) -> None:
+        """Count a fault of kind ``name``; log ``text`` unless the same kind was logged within the last minute."""
+        self.counts[name] += 1
+        now_s = self._now_s()
+        if now_s < self._quiet_until_s.get(name, 0.0):
+            return
+        self._quiet_until_s[name] = now_s + QUIET_S
+        unseen = self.counts[name] - self._told[name] - 1
+        self._told[name] = self.counts[name]
+        more = f" ({unseen} more since the last such line)" if unseen else ""
+        self._log.warning("%s: %s%s", name, text, more)
+
+
+Format = Literal["human", "json"]
+ROOT = "mt4pump."
+MASK = "********"
+SECRET_MIN_CHARS = 4
+"""A shorter secret would hide half of every line and be no secret afterwards."""
+FIELDS = "mt4pump_fields"
+"""Attribute of a record that holds the fields of `fact`."""
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", FIELDS}
+"""What every log record has; anything else was given as ``extra`` and is shown as a field."""
+
+
+def configure(level: str = "info", format: Format = "human", secrets: Collection[str] = ()) -> None:  # noqa: A002
+    """Send all logging, warnings included, to standard error; a further call replaces what the last one set up.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        format: ``human`` lines, or ``json``: one object per line.
+        secrets: texts to blot out wherever they appear, as a second guard behind the settings' own masks.
+    """
+    handler = StderrHandler()
+    handler.setFormatter((JsonFormatter if format == "json" else HumanFormatter)(secrets))
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, StderrHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+def fact(logger: logging.Logger, level: int, message: str, /, **fields: object) -> None:
+    """Log one fact: a sentence, and its values as fields (``key=value``, or keys of the JSON object)."""
+    logger.log(level, message, extra={FIELDS: fields}, stacklevel=2)
+
+
+def lost_lines() -> int:
+    """Return how many lines could not be written since `configure`."""
+    return sum(each.lost for each in logging.getLogger().handlers if isinstance(each, StderrHandler))
+
+
+class StderrHandler(logging.Handler):
+    """Writes to whatever ``sys.stderr`` is at the moment: none at all, closed or full included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, or count it as lost."""
+        try:
+            line = self.format(record) + "\n"
+        except Exception as error:  # noqa: BLE001 - wrong arguments of a log call; the place must still be told
+            line = f"log line lost: {record.name}:{record.lineno}: {type(error).__name__}\n"
+        try:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+        except (OSError, ValueError, AttributeError):  # gone, closed, None as under pythonw and services
+            self.lost += 1
+
+
+class OneLineFormatter(logging.Formatter):
+    """What both formats share: fields, tracebacks, and secrets blotted out."""
+
+    def __init__(self, secrets: Collection[str] = ()) -> None:
+        super().__init__()
+        usable = {secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS}
+        # Also as JSON, repr and we ourselves write it: fields may hold it deep inside.
+        spelled = usable | {json.dumps(each)[1:-1] for each in usable} | {repr(each)[1:-1] for each in usable}
+        self._secrets = sorted(spelled | {one_line(each) for each in usable}, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        return self.blot(self.line(record))
+
+    def blot(self, text: str) -> str:
+        """Return ``text`` with the secrets masked, the longest first: one may contain another."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+    def line(self, record: logging.LogRecord) -> str:
+        """Return the record as one line, secrets not yet looked for."""
+        raise NotImplementedError
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the record's own fields, then its traceback, if any."""
+        found = {name: value for name, value in vars(record).items() if name not in STANDARD}
+        found |= getattr(record, FIELDS, {})
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            found["stack"] = self.formatStack(record.stack_info)
+        return found
+
+
+class HumanFormatter(OneLineFormatter):
+    """``2026-11-23 11:09:38.123 INFO    bridge.session  text key=value``, local time."""
+
+    def line(self, record: logging.LogRecord) -> str:
+        """Return the record as a line for people."""
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        head = f"{when}.{int(record.msecs):03d} {record.levelname:<7} {record.name.removeprefix(ROOT)}  "
+        fields = "".join(f" {name}={_field_text(self.blot(str(value)))}" for name, value in self.fields(record).items())
+        return head + one_line(self.blot(record.getMessage())) + fields
+
+
+class JsonFormatter(OneLineFormatter):
+    """One object: ``ts`` (ISO 8601, UTC, ms), ``level``, ``logger``, ``message``, then the fields."""
+
+    def line(self, record: logging.LogRecord) -> str:
+        """Return the record as one JSON object."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry: dict[str, Any] = {
+            "ts": when.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self.blot(record.getMessage()),
+        }
+        for name, value in self.fields(record).items():
+            entry[f"{name}_" if name in entry else name] = value
+        return json_line(entry)
+
+
+def _field_text(text: str) -> str:
+    """Return a field's value, in quotes where its end could not be seen otherwise."""
+    text = one_line(text)
+    if not text or any(each in text for each in ' ="'):
+        return '"' + text.replace('"', "'") + '"'
+    return text

@@ -1,0 +1,159 @@
+"""One daemon per data folder: a lock that the system drops when its process ends, however it ends.
+
+``daemon.lock`` is what is locked; ``daemon.json`` beside it says who holds it, since Windows lets nobody read a locked
+file. What a dead process left of either is no obstacle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from mt4pump import __version__
+from mt4pump.errors import StartError
+from mt4pump.private_files import is_open_to_all, make_private, replace_file, replaceable_parent
+
+LOCK, ABOUT = "daemon.lock", "daemon.json"
+PATIENCE_S = 0.3
+"""How long a start waits for the lock: others hold it for a moment when they look whether somebody does."""
+POLL_S = 0.02
+ABOUT_MAX_BYTES = 4_096
+OTHER_FOLDER = "set --data-dir to another folder"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The daemon that holds a data folder; ``pid`` 0 and ``started_s`` (since 1970) 0 are not known."""
+
+    pid: int = 0
+    program: str = "another program"
+    started_s: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """Return who it is, for people: ``mt4pump 1.0 (python3, pid 1234, since 2026-11-23 11:09:38)``."""
+        parts = [f"pid {self.pid}"] if self.pid else []
+        with contextlib.suppress(ValueError, OverflowError, OSError):  # not a time of this world
+            if self.started_s:
+                parts.append(f"since {datetime.fromtimestamp(self.started_s, UTC).astimezone():%Y-%m-%d %H:%M:%S}")
+        return f"{self.program} ({', '.join(parts)})" if parts else self.program
+
+
+class DataFolderLock:
+    """The only daemon on ``data_dir``, from construction to `close`; the folder is made if it is missing.
+
+    Raises StartError when the folder cannot be used, or when another process holds it: the text names that process.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._about = data_dir / ABOUT
+        _make(data_dir)
+        refuse_shared(data_dir)
+        self._lock = _taken(data_dir)
+        make_private(data_dir / LOCK)  # one that an earlier version made may be open to others
+        try:
+            _tell(self._about)
+        except OSError as error:
+            self._lock.release()
+            raise StartError(_unusable(data_dir, error)) from error
+
+    def close(self) -> None:
+        """Let go; harmless when done before."""
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):  # a folder that is gone or read-only by now: the lock is what counts
+                self._about.unlink(missing_ok=True)
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
+        self.close()
+
+
+def instance_on(data_dir: Path) -> LockHolder | None:
+    """Return the daemon that runs on ``data_dir``, or None. Creates nothing and never raises."""
+    path = data_dir / LOCK
+    try:
+        if not path.is_file():
+            return None
+        _new_lock(path).acquire(timeout=0).lock.release()
+    except Timeout:
+        return _holder(data_dir)
+    except (OSError, NotImplementedError):  # another user's folder: nobody tells whether it is locked
+        return None
+    return None
+
+
+def _taken(data_dir: Path) -> FileLock:
+    lock = _new_lock(data_dir / LOCK)
+    try:
+        lock.acquire(timeout=PATIENCE_S, poll_interval=POLL_S)
+    except Timeout as error:
+        holder = _holder(data_dir).text
+        raise StartError(f"data_dir {data_dir} is in use by {holder}: stop it, or {OTHER_FOLDER}") from error
+    except OSError as error:
+        raise StartError(_unusable(data_dir, error)) from error
+    except NotImplementedError as error:
+        text = f"data_dir {data_dir} is on a file system without locks ({error}); {OTHER_FOLDER}, on a local disk"
+        raise StartError(text) from error
+    return lock
+
+
+def _new_lock(path: Path) -> FileLock:
+    # Not thread-local: the thread that stops the daemon need not be the one that started it.
+    return FileLock(path, mode=0o600, thread_local=False)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder and those above it, for this user alone: the journal holds trades."""
+    try:
+        for missing in [each for each in reversed([folder, *folder.parents]) if not each.exists()]:
+            missing.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StartError(_unusable(folder, error)) from error
+
+
+def refuse_shared(folder: Path) -> None:
+    """Raise StartError when every user of this machine may put files into ``folder``: a link, or another journal."""
+    if is_open_to_all(folder):
+        raise StartError(
+            f"data_dir {folder} may be written to by every user of this machine: chmod o-w {folder}, or {OTHER_FOLDER}"
+        )
+    if parent := replaceable_parent(folder):
+        log.warning("data_dir %s can be replaced by every user of this machine: chmod o-w %s", folder, parent)
+
+
+def _unusable(folder: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"data_dir {folder} cannot be written to ({reason}): make it writable for this user, or {OTHER_FOLDER}"
+
+
+def _tell(about: Path) -> None:
+    """Write who we are; whole or not at all."""
+    program = f"mt4pump {__version__}, {Path(sys.executable or 'python').name}"
+    text = json.dumps({"pid": os.getpid(), "program": program, "started_s": time.time()})
+    replace_file(about, text.encode(), durable=False)
+
+
+def _holder(data_dir: Path) -> LockHolder:
+    """Return what the holder wrote about itself; it may be missing, or garbage."""
+    try:
+        with (data_dir / ABOUT).open("rb") as file:
+            about = json.loads(file.read(ABOUT_MAX_BYTES))
+        return LockHolder(int(about["pid"]), str(about["program"]), float(about["started_s"]))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return LockHolder()

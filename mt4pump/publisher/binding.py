@@ -1,0 +1,127 @@
+"""Options of a bound socket, binding it, and what to say when that fails."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import zmq
+
+WILDCARDS = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104 - compared with, never bound
+
+
+def holder_of(endpoint: str) -> str | None:
+    """Return the program that listens on ``endpoint`` (``tcp://`` or ``ipc://``), as ``python (pid 1234)``.
+
+    ``another user's program`` where the system hides whose it is; None where nobody is found, or the system is silent.
+    Never raises. The command line is left out on purpose: it may hold a password.
+    """
+    transport, _, address = endpoint.partition("://")
+    try:
+        if transport == "tcp":
+            host, _, port = address.rpartition(":")
+            return _first_name(_tcp_listeners(host.strip("[]"), int(port)))
+        if transport == "ipc" and address:
+            return _first_name(each for each in psutil.net_connections("unix") if str(each.laddr) == address)
+    except (psutil.Error, OSError, ValueError, NotImplementedError):  # macOS tells root only; no such kind on Windows
+        return None
+    return None
+
+
+def listens(pid: int, port: int) -> bool:
+    """Return whether process ``pid`` of ours, or one that it started, listens on a TCP port. Connects to nobody."""
+    try:
+        process = psutil.Process(pid)
+        family = (process, *process.children(recursive=True))  # a virtual environment's python.exe starts another one
+        held = (each for member in family for each in member.net_connections("tcp"))
+        return any(each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port for each in held)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _tcp_listeners(host: str, port: int) -> Iterator[Any]:
+    """Yield the sockets that listen where binding ``host:port`` would collide."""
+    wanted = _addresses(host)
+    for each in psutil.net_connections("tcp"):
+        if each.status != psutil.CONN_LISTEN or not each.laddr or each.laddr.port != port:
+            continue
+        if wanted & WILDCARDS or each.laddr.ip in WILDCARDS or each.laddr.ip in wanted:
+            yield each
+
+
+def _addresses(host: str) -> set[str]:
+    """Return the numeric addresses of ``host``; of an interface, those that it has."""
+    if host in WILDCARDS:
+        return {host}
+    if interface := psutil.net_if_addrs().get(host):
+        return {each.address for each in interface}
+    if host == "localhost":
+        return {"127.0.0.1", "::1"}
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return {socket.inet_ntop(family, socket.inet_pton(family, host))}
+    except OSError:  # not numeric
+        return {host}
+
+
+def _first_name(connections: Iterator[Any]) -> str | None:
+    first = next(iter(connections), None)
+    if first is None or first.pid == 0:  # 0, Windows' idle process: the system does not say
+        return None
+    if first.pid is None:
+        return "another user's program"
+    try:
+        return f"{psutil.Process(first.pid).name()} (pid {first.pid})"
+    except psutil.Error:  # gone meanwhile, or hidden
+        return f"a program (pid {first.pid})"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """How the publishing socket behaves; see the settings of the same names."""
+
+    sndhwm: int = 100_000
+    zmtp_heartbeat_ivl_s: float = 5.0
+    zmtp_heartbeat_timeout_s: float = 15.0
+    tcp_keepalive: bool = True
+    tcp_keepalive_idle_s: int = 60
+    ipv6: bool = False
+    linger_s: float = 0.2
+    max_connections: int = 1_000
+    max_connections_per_client: int = 250
+
+
+def apply(socket: zmq.Socket[bytes], options: SocketOptions) -> None:
+    """Set ``options``; before the socket is bound."""
+    socket.setsockopt(zmq.SNDHWM, options.sndhwm)
+    socket.setsockopt(zmq.LINGER, int(options.linger_s * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_IVL, int(options.zmtp_heartbeat_ivl_s * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(options.zmtp_heartbeat_timeout_s * 1000))
+    socket.setsockopt(zmq.TCP_KEEPALIVE, int(options.tcp_keepalive))
+    if options.tcp_keepalive:
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, options.tcp_keepalive_idle_s)
+    socket.setsockopt(zmq.IPV6, int(options.ipv6))
+
+
+def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Bind; an ``ipc`` address that is held is refused here, as libzmq would take the socket file from its owner."""
+    if endpoint.startswith("ipc://") and holder_of(endpoint):
+        raise zmq.ZMQError(zmq.EADDRINUSE)
+    socket.bind(endpoint)
+
+
+def bind_failure(endpoint: str, error: zmq.ZMQError, setting: str = "pub_endpoint") -> str:
+    """Return which address failed, why, who holds it, and what to do; ``setting`` is where the address stands."""
+    if error.errno == zmq.EADDRINUSE:
+        holder = holder_of(endpoint) or "another program"
+        verb = "publish on" if setting == "pub_endpoint" else "use"
+        return f"{setting} {endpoint} is taken by {holder}: stop it, or {verb} another address"
+    if error.errno in {zmq.EADDRNOTAVAIL, errno.ENODEV}:
+        return f"{setting} {endpoint}: this machine has no such address: use one of its own, or 127.0.0.1"
+    if error.errno == zmq.EPROTONOSUPPORT:
+        return f"{setting} {endpoint}: this transport does not work here: use tcp://"
+    return f"{setting} {endpoint} cannot be bound: {error}: write it as tcp://127.0.0.1:5556"

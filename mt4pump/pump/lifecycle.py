@@ -1,0 +1,317 @@
+"""What happened to an order: previous record + new record → change; pure.
+
+The API's action alone does not tell: a cancelled pending order may come as DELETE or as UPDATE with login 0, a close as
+DELETE or as UPDATE with a close time, and the same end may be told twice. So the change is derived from the record and
+from what is known of the order. ``before`` holds the old values of the fields that changed, or None when the order was
+not known. Source of the rules: the vendor's guide and users' reports on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
+from mt4pump.mt4.decode import Fields
+from mt4pump.pump.table_read import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
+
+OPENED, PLACED, ACTIVATED, MODIFIED = "opened", "placed", "activated", "modified"
+CLOSED, CANCELLED, BALANCE, CREDIT, DELETED = "closed", "cancelled", "balance", "credit", "deleted"
+CHANGES = (OPENED, PLACED, ACTIVATED, MODIFIED, CLOSED, CANCELLED, BALANCE, CREDIT, DELETED)
+ENDS = frozenset({CLOSED, CANCELLED, BALANCE, CREDIT, DELETED})
+"""After one of these an order is no longer open."""
+
+MONEY_CHANGES = {TradeCommand.OP_BALANCE: BALANCE, TradeCommand.OP_CREDIT: CREDIT}
+
+COMPUTED_LOCALLY = frozenset(
+    {"activation", "close_price", "profit", "storage", "taxes", "conv_rates", "margin_rate", "timestamp"}
+)
+"""Fields that the API itself moves with every tick: a table re-read that differs only in them is no event."""
+
+ENDED_LIMIT = 20_000
+"""Ended orders that are remembered, to tell a repeated end from a new one."""
+
+
+class TradeChange(NamedTuple):
+    """One change of one order: its public TradeRecord ``fields``, and ``before`` (see the module)."""
+
+    action: int
+    change: str
+    fields: Fields
+    before: Fields | None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Return whether the record only says again what was published, or read from a table, before.
+
+        A change of the account's group shows in ``action`` alone, and a record without a ticket names no order:
+        neither is ever a repeat.
+        """
+        if self.change != MODIFIED or self.before is None or self.before:
+            return False
+        return self.action != Transaction.CHANGE_GRP and self.fields["order"] > 0
+
+
+def difference(new: Fields, old: Fields) -> Fields:
+    """Return the old values of the fields in which ``new`` differs (NaN equals NaN)."""
+    if new == old:
+        return {}
+    return {name: was for name, was in old.items() if new[name] != was and not same(new[name], was)}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, NaN to NaN, also in lists."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) or (is_nan(one) and is_nan(other))
+
+
+def is_nan(value: object) -> bool:
+    """Return whether ``value`` is a float that is no number."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def is_over(fields: Fields) -> bool:
+    """Return whether the record itself says that the order is not open any more."""
+    return bool(fields["close_time"]) or fields["state"] in CLOSED_STATES or fields["state"] == TradeState.TS_DELETED
+
+
+def is_open_order(fields: Fields) -> bool:
+    """Return whether a row of a table is an order that is open; money operations never are."""
+    return fields["cmd"] not in MONEY_CHANGES and not is_over(fields)
+
+
+def ending(fields: Fields, cmd_before: int) -> str:
+    """Return how an order ended that is gone, from its last record."""
+    if fields["cmd"] in PENDING_COMMANDS or (cmd_before in PENDING_COMMANDS and not fields["close_time"]):
+        return CANCELLED
+    if fields["state"] == TradeState.TS_DELETED:
+        return DELETED
+    if fields["close_time"] or fields["state"] in CLOSED_STATES:
+        return CLOSED
+    return DELETED
+
+
+def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool = False) -> str:
+    """Return the change of an order that is open, or new to us.
+
+    ``known`` is its last record, None for a stranger; ``wiped`` tells that the record came as an UPDATE with login 0,
+    which is how the API says that the record was deleted.
+    """
+    cmd = fields["cmd"]
+    if wiped:
+        return CANCELLED if (known or fields)["cmd"] in PENDING_COMMANDS else DELETED
+    if cmd in MONEY_CHANGES:
+        return MODIFIED if known else MONEY_CHANGES[cmd]
+    if action == Transaction.DELETE or is_over(fields):
+        return ending(fields, known["cmd"] if known else cmd)
+    if known is not None:
+        return ACTIVATED if known["cmd"] in PENDING_COMMANDS and cmd not in PENDING_COMMANDS else MODIFIED
+    if action == Transaction.ADD:
+        return PLACED if cmd in PENDING_COMMANDS else OPENED
+    return MODIFIED
+
+
+class OrderEnd(NamedTuple):
+    """How an order ended: the ends that were told of it, its last record, and whether only a table told of it."""
+
+    ends: frozenset[str]
+    fields: Fields
+    inferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A comparison with a whole table that is under way; see `OrderStates.compare`."""
+
+    read: TableRead
+    decode: Callable[[bytes], Fields]
+    in_reach: Callable[[int], bool]
+    baseline: bool
+
+
+class OrderStates:
+    """The open orders as last told, by ticket, and how the latest ended ones ended."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Fields] = {}
+        self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
+        self._comparison: Comparison | None = None
+        self.silent: set[int] = set()
+        self._moved: dict[int, Fields] = {}
+        """Of open orders: the published values of those fields that table reads moved without an event."""
+
+    def apply(self, action: int, fields: Fields) -> TradeChange:
+        """Take one record as the pump told it and return what happened."""
+        order = fields["order"]
+        known, ended = self.open.get(order), self._ended.get(order)
+        last = known or (ended.fields if ended else None)
+        if last and (moved := self._moved.pop(order, None)):
+            last = {**last, **moved}
+        wiped = action == Transaction.UPDATE and not fields["login"]
+        if last and not fields["login"]:
+            fields = {**fields, "login": last["login"]}
+        change = classify(action, fields, known, wiped=wiped)
+        if ended and not known:
+            change = self._after_end(action, change, fields, ended, wiped=wiped)
+        else:
+            self._keep(order, change, fields)
+        return TradeChange(action, change, fields, difference(fields, last) if last else None)
+
+    def prime(self, rows: Iterable[Fields]) -> None:
+        """Take the open orders of a first table read, which are nobody's news."""
+        self.open = {row["order"]: row for row in rows if is_open_order(row)}
+        self._moved.clear()
+
+    def untold(self, rows: Iterable[Fields]) -> dict[int, Fields]:
+        """Return those rows, by ticket, of whose orders nothing was told since."""
+        told = self.open.keys() | self._ended.keys()
+        return {row["order"]: row for row in rows if row["order"] not in told}
+
+    def reconcile(
+        self, rows: Iterable[Fields], in_reach: Callable[[int], bool] = lambda _login: True
+    ) -> Iterator[TradeChange]:
+        """Take a whole table read and yield what must have happened unseen since the book was last right.
+
+        An order that is gone is told with its last known record: how it closed is not in the table any more. When its
+        account is gone from our reach (``in_reach`` of the login is false) it may well be open still: that is told as
+        deleted, not as closed.
+        """
+        table = {row["order"]: row for row in rows if row["cmd"] not in MONEY_CHANGES}
+        for order in [order for order in self.open if order not in table]:
+            yield from self._see_gone(order, in_reach)
+        for order, row in table.items():
+            yield from self._reconcile_row(order, row)
+
+    def compare(
+        self,
+        read: TableRead,
+        decode: Callable[[bytes], Fields],
+        in_reach: Callable[[int], bool] = lambda _login: True,
+        *,
+        baseline: bool = False,
+    ) -> Iterator[TradeChange | None]:
+        """Do what `reconcile` does in steps: yield None where it may be left for a while, as records are applied.
+
+        Before a record is applied meanwhile, its order has to be settled (see `settle`). With ``baseline`` orders that
+        are not known are taken silently; `silent` then has them.
+        """
+        known = list(self.open)
+        self._comparison = Comparison(read, decode, in_reach, baseline)
+        self.silent = set()
+        try:
+            yield from read.index()
+            for count, order in enumerate(known, 1):
+                if order not in read and read.settle(order):
+                    yield from self._see_gone(order, in_reach)
+                if not count % ROWS_PER_STEP:
+                    yield None
+            for count, order in enumerate(read.integers(), 1):
+                if read.settle(order):
+                    yield from self._see_row(order, self._comparison)
+                if not count % KEYS_PER_STEP:
+                    yield None
+        finally:
+            self._comparison = None
+
+    def settle(self, order: int) -> Iterator[TradeChange]:
+        """Yield what a comparison that is under way has to say of an order of which a record is to be applied next."""
+        if (comparison := self._comparison) is None:
+            return
+        comparison.read.finish_index()
+        if not comparison.read.settle(order):
+            return
+        if order in comparison.read:
+            yield from self._see_row(order, comparison)
+        else:
+            yield from self._see_gone(order, comparison.in_reach)
+
+    def _see_row(self, order: int, comparison: Comparison) -> Iterator[TradeChange]:
+        row = comparison.decode(comparison.read.last_row(order))
+        if row["cmd"] in MONEY_CHANGES:
+            yield from self._see_gone(order, comparison.in_reach)
+        elif comparison.baseline and order not in self.open:
+            if is_open_order(row):
+                self.open[order] = row
+                self.silent.add(order)
+        else:
+            yield from self._reconcile_row(order, row)
+
+    def _see_gone(self, order: int, in_reach: Callable[[int], bool]) -> Iterator[TradeChange]:
+        """Take it that the table does not have ``order``."""
+        gone = self.open.get(order)
+        if gone is None:
+            return
+        change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
+        change = change if in_reach(gone["login"]) else DELETED
+        self._end(order, OrderEnd(frozenset({change}), gone, inferred=True))
+        yield TradeChange(Transaction.DELETE, change, gone, {})
+
+    def _reconcile_row(self, order: int, row: Fields) -> Iterator[TradeChange]:
+        known = self.open.get(order)
+        if known is None:
+            if not is_over(row):
+                self._ended.pop(order, None)
+                yield self.apply(Transaction.ADD, row)
+        elif (changed := difference(row, known)).keys() - COMPUTED_LOCALLY:
+            yield self.apply(Transaction.UPDATE, row)
+        elif changed:
+            self.open[order] = row
+            self._moved[order] = changed | self._moved.get(order, {})
+
+    def catch_up(
+        self, before: Iterable[Fields], silent: AbstractSet[int], in_reach: Callable[[int], bool] = lambda _login: True
+    ) -> Iterator[TradeChange]:
+        """Yield what happened between ``before``, open orders of an earlier life, and the first table of this one.
+
+        For when ``before`` gets known late: ``silent`` are the orders that `prime` took from that table as nobody's
+        news. What was told since is not told again; an order that changed is told as it is now.
+        """
+        untold = silent & self.open.keys()
+        told = (silent | self.open.keys() | self._ended.keys()) - untold
+        earlier = OrderStates()
+        earlier.prime(row for row in before if row["order"] not in told)
+        for event in list(earlier.reconcile([self.open[order] for order in sorted(untold)], in_reach)):
+            if event.change in ENDS:
+                self._end(event.fields["order"], OrderEnd(frozenset({event.change}), event.fields, inferred=True))
+            yield event
+
+    def _after_end(self, action: int, change: str, fields: Fields, ended: OrderEnd, *, wiped: bool) -> str:
+        """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion.
+
+        A table may be ahead of records that still wait: an UPDATE does not bring back an order that the table lacked,
+        however new it is; an ADD does, and so does a table that lists the order.
+        """
+        ends, last, inferred = ended
+        order = fields["order"]
+        if change in ENDS:
+            if ends & {BALANCE, CREDIT}:
+                change = DELETED if wiped or action == Transaction.DELETE else MODIFIED
+            if change in ends:
+                change = MODIFIED
+            self._end(order, OrderEnd(ends | ({change} & ENDS), fields, inferred=False))
+        elif inferred and action != Transaction.ADD:
+            change = MODIFIED
+            self._end(order, OrderEnd(ends, fields, inferred=True))
+        elif action == Transaction.ADD or fields["timestamp"] > last["timestamp"]:
+            self._keep(order, change, fields)
+        return change  # an older UPDATE that came late changes nothing we know
+
+    def _keep(self, order: int, change: str, fields: Fields) -> None:
+        if change not in ENDS:
+            self._ended.pop(order, None)
+            self.open[order] = fields
+            return
+        self._end(order, OrderEnd(frozenset({change}), fields, inferred=False))
+
+    def _end(self, order: int, end: OrderEnd) -> None:
+        self.open.pop(order, None)
+        self._moved.pop(order, None)
+        self._ended[order] = end
+        self._ended.move_to_end(order)
+        if len(self._ended) > ENDED_LIMIT:
+            self._ended.popitem(last=False)

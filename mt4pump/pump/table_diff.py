@@ -1,0 +1,211 @@
+"""Tables that the API tells as a whole (NULL data) or row by row; pure.
+
+A row is kept as a fingerprint of its bytes and its packed publishable fields: a broker's hundred thousand accounts
+then take some 600 bytes each, and a re-read of the table decodes only the rows that changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Iterator
+from typing import NamedTuple
+
+import msgpack
+
+from mt4pump.mt4.codes import ACTION_NAMES, Transaction
+from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.pump.table_read import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
+
+Row = tuple[bytes, bytes]
+"""A row as it is kept: its fingerprint and its packed fields."""
+
+ADD, DELETE, UPDATE = ACTION_NAMES[Transaction.ADD], ACTION_NAMES[Transaction.DELETE], ACTION_NAMES[Transaction.UPDATE]
+
+
+ENDED_LIMIT = 20_000
+"""Rows that reads of the whole table ended and whose own records may still come: remembered by key."""
+
+
+class TableEvent(NamedTuple):
+    """One changed row: ``action`` (add update delete change_group) and its publishable fields."""
+
+    action: str
+    fields: Fields
+
+
+class Table:
+    """The rows of one table as last told. ``key`` names the field that a row is known by.
+
+    Where the API lists a key more than once (an account that is online twice), the row told last stands for it, and
+    the others are kept beside it: the key changed when the rows under it did, in whatever order they come.
+    """
+
+    def __init__(self, decoder: Decoder, key: str) -> None:
+        self._decoder = decoder
+        self._key = key
+        self._rows: dict[Hashable, Row] = {}
+        self._doubled: dict[Hashable, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
+        self._ended_by_read: OrderedDict[Hashable, bool] = OrderedDict()
+        self._read: TableRead | None = None
+        self.primed = False
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def copy(self) -> dict[Hashable, Row]:
+        """Return a copy of the rows: their keys, and fingerprint and packed fields of each."""
+        return self._rows.copy()
+
+    def apply(self, action: int, data: bytes) -> TableEvent | None:
+        """Take one row as the pump told it; return None for a repeat, which says what is known already.
+
+        A repeat is a row with the same publishable fields, or the end of a row that a read of the whole table had
+        ended. An action number that the API does not have counts as an update.
+        """
+        fields = self._decoder(data)
+        key, name = fields[self._key], ACTION_NAMES.get(action, UPDATE)
+        before, was_doubled = self._rows.get(key), self._doubled.pop(key, None) is not None
+        was_ended = self._ended_by_read.pop(key, None) is not None
+        if name == DELETE:
+            self._rows.pop(key, None)
+            is_repeat = was_ended
+        else:
+            packed = msgpack.packb(fields)
+            self._rows[key] = fingerprint(data), packed
+            is_same = before is not None and before[1] == packed and not was_doubled
+            is_repeat = is_same and action != Transaction.CHANGE_GRP  # which is news even where no field shows it
+        return None if is_repeat else TableEvent(name, fields)
+
+    def reread(self, array: bytes) -> Iterator[TableEvent]:
+        """Take the whole table and yield what differs from the rows before it; the first read yields nothing."""
+        return (event for event in self.compare(array) if event is not None)
+
+    def compare(self, array: bytes) -> Iterator[TableEvent | None]:
+        """Do the same in steps: yield None where it may be left for a while, as other rows are applied.
+
+        Before a row is applied meanwhile, its key has to be settled (see `settle`). Rows that are not known are taken
+        silently until the first read came to its end.
+        """
+        read = TableRead(array, self._decoder.record, self._key, lambda row: self._decoder(row)[self._key])
+        known = list(self._rows)
+        self._read = read
+        try:
+            yield from read.index()
+            for count, key in enumerate(read, 1):
+                if read.settle(key):
+                    yield from self._compare_key(read, key)
+                if not count % KEYS_PER_STEP:
+                    yield None
+            for count, key in enumerate(known, 1):
+                if read.settle(key):
+                    yield from self._end_by_read(key)
+                if not count % ROWS_PER_STEP:
+                    yield None
+            self.primed = True
+        finally:
+            self._read = None
+
+    def settle(self, data: bytes) -> Iterator[TableEvent]:
+        """Yield what a comparison that is under way has to say of the key of a row that is to be applied next."""
+        if (read := self._read) is None:
+            return
+        read.finish_index()
+        key = self._decoder(data)[self._key]
+        if not read.settle(key):
+            return
+        if key in read:
+            yield from self._compare_key(read, key)
+        else:
+            yield from self._end_by_read(key)
+
+    def _compare_key(self, read: TableRead, key: Hashable) -> Iterator[TableEvent]:
+        """Take the rows that the read has of ``key``."""
+        before, doubled = self._rows.get(key), self._doubled.get(key, {})
+        then = doubled or ({before[1]: before} if before else {})
+        by_print = {kept[0]: kept for kept in then.values()}
+        now: dict[bytes, Row] = {}
+        for row in read.rows(key):
+            row_print = fingerprint(row)
+            kept = by_print.get(row_print) or (row_print, msgpack.packb(self._decoder(row)))
+            now.setdefault(kept[1], kept)
+        first = next(iter(now.values()))
+        self._ended_by_read.pop(key, None)
+        if first is before and len(now) == 1 and not doubled:
+            return
+        news = [packed for packed in now if packed not in then]
+        stays = now.get(before[1], first) if before else first
+        shown = now[news[-1]] if news else stays
+        if not news and now.keys() != then.keys():
+            news = [shown[1]]  # of several rows, one is gone
+        self._rows[key] = shown
+        self._doubled.pop(key, None)
+        if len(now) > 1:
+            self._doubled[key] = now
+        if before is None and not self.primed:
+            return
+        for place, packed in enumerate(news):
+            yield TableEvent(UPDATE if before or place else ADD, msgpack.unpackb(packed))
+
+    def _end_by_read(self, key: Hashable) -> Iterator[TableEvent]:
+        """Take it that the read has no row of ``key``."""
+        before = self._rows.pop(key, None)
+        self._doubled.pop(key, None)
+        if before is None:
+            return
+        self._ended_by_read[key] = True
+        if len(self._ended_by_read) > ENDED_LIMIT:
+            self._ended_by_read.popitem(last=False)
+        yield TableEvent(DELETE, msgpack.unpackb(before[1]))
+
+
+def fingerprint(row: bytes) -> bytes:
+    """Return what two different rows never share; `hash` has only 32 bits on 32-bit Python."""
+    return hashlib.blake2b(row, digest_size=16).digest()
+
+
+class FlagTable:
+    """The rows of a table that carry a mark (a field that is not 0): margin level, activation.
+
+    The API rings when marks change but does not say whose: `changes` compares with the rows marked before.
+    """
+
+    def __init__(self, key: str, mark: str) -> None:
+        self._key = key
+        self._mark = mark
+        self._marked: dict[Hashable, Fields] = {}
+
+    def marked(self) -> list[Fields]:
+        """Return the rows that carry a mark."""
+        return list(self._marked.values())
+
+    def changes(self, rows: Iterable[Fields]) -> Iterator[TableEvent]:
+        """Yield newly marked rows (add), rows with another mark (update) and rows that lost it (delete)."""
+        return (event for event in self.compare(rows) if event is not None)
+
+    def is_marked(self, key: Hashable) -> bool:
+        """Return whether the row ``key`` carries a mark."""
+        return key in self._marked
+
+    def compare(self, rows: Iterable[Fields | None]) -> Iterator[TableEvent | None]:
+        """Do the same in steps: each None among the rows is yielded, and there it may be left for a while."""
+        gone = dict(self._marked)
+        for fields in rows:
+            if fields is None:
+                yield None
+                continue
+            key = fields[self._key]
+            was = gone.pop(key, None)
+            if fields[self._mark]:
+                self._marked[key] = fields
+                if was is None or was[self._mark] != fields[self._mark]:
+                    yield TableEvent(ADD if was is None else UPDATE, fields)
+            elif was is not None:
+                del self._marked[key]
+                yield TableEvent(DELETE, fields)
+        for key, fields in gone.items():
+            self._marked.pop(key, None)
+            yield TableEvent(DELETE, {**fields, self._mark: 0})

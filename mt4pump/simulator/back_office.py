@@ -1,0 +1,171 @@
+"""What happens at the broker besides trading: who is online, dealer requests, plugins, changed configuration."""
+
+from __future__ import annotations
+
+from mt4pump.mt4.codes import PumpCode, RequestStatus, TradeCommand, Transaction
+from mt4pump.mt4.layout import CON_PLUGIN, ONLINE_RECORD, PLUGIN_CFG, PLUGIN_INFO, REQUEST_INFO, TRADE_TRANS_INFO
+from mt4pump.simulator.accounts import AccountTable, SimulatedAccount
+from mt4pump.simulator.context import Context
+from mt4pump.simulator.groups import GroupTable
+from mt4pump.simulator.market import Market
+
+REQUESTS_AT_ONCE = 8
+TT_ORDER_REQ_OPEN = 65
+FIRST_ONLINE_SHARE = 0.3
+EXTRA_ACCOUNTS = 20
+"""How many accounts more than at the start there may be."""
+DEALER = 42
+PLUGINS = (
+    ("bridge.dll", "Liquidity bridge", ("Liquidity provider", "Markup points")),
+    ("quotes.dll", "Quote filter", ("Max jump points", "Stale after seconds")),
+    ("swaps.dll", "Swap manager", ("Rollover time", "Triple day")),
+)
+
+
+class BackOffice:
+    """Online list, requests, plugins, and the changes that a broker's people make."""
+
+    def __init__(self, stage: Context, market: Market, groups: GroupTable, accounts: AccountTable) -> None:
+        self._stage = stage
+        self._random = stage.random
+        self._market = market
+        self._groups = groups
+        self._accounts = accounts
+        self._online: dict[int, bytes] = {}
+        self._logins_seen = 0
+        self._requests: dict[int, tuple[bytes, dict[str, object]]] = {}
+        self._next_request = 1
+        self._parameters = {file: [str(self._random.randrange(1, 30)) for _ in names] for file, _, names in PLUGINS}
+        self._enabled = {file: 1 for file, _, _ in PLUGINS}
+        self._most_accounts = len(accounts.all) + EXTRA_ACCOUNTS
+        for account in accounts.all:
+            if self._random.random() < FIRST_ONLINE_SHARE:
+                self._log_in(account)
+
+    def online(self) -> bytes:
+        """Return the OnlineRecord array."""
+        return b"".join(self._online.values())
+
+    def requests(self) -> bytes:
+        """Return the RequestInfo array."""
+        return b"".join(record for record, _ in self._requests.values())
+
+    def plugins(self) -> bytes:
+        """Return the ConPlugin array."""
+        return b"".join(
+            CON_PLUGIN.pack(
+                {
+                    "file": file, "enabled": self._enabled[file], "configurable": 1, "manager_access": 1,
+                    "info": PLUGIN_INFO.pack({"name": name, "version": 101, "copyright": "Simulated"}),
+                }
+            )
+            for file, name, _ in PLUGINS
+        )  # fmt: skip
+
+    def plugin_parameters(self, position: int) -> bytes | None:
+        """Return the PluginCfg array of a plugin; None when there is none at ``position``."""
+        if not 0 <= position < len(PLUGINS):
+            return None
+        file, _, names = PLUGINS[position]
+        values = self._parameters[file]
+        return b"".join(
+            PLUGIN_CFG.pack({"name": name, "value": value}) for name, value in zip(names, values, strict=True)
+        )
+
+    def toggle_online(self, account: SimulatedAccount) -> None:
+        """Log a trader in or out. The record's data is left out: what it points at is not agreed upon."""
+        if self._online.pop(account.login, None) is None:
+            self._log_in(account)
+            self._stage.emit(PumpCode.UPDATE_ONLINE, Transaction.ADD, b"")
+        else:
+            self._stage.emit(PumpCode.UPDATE_ONLINE, Transaction.DELETE, b"")
+
+    def work_on_requests(self, account: SimulatedAccount) -> None:
+        """Put a new request, or take the oldest one a step further: waiting, locked by a dealer, answered."""
+        if not self._requests or (len(self._requests) < REQUESTS_AT_ONCE and self._random.random() < 0.4):
+            self._ask(account)
+            return
+        number, (_, fields) = next(iter(self._requests.items()))
+        if fields["status"] == RequestStatus.DC_REQUEST:
+            fields |= {"status": RequestStatus.DC_LOCKED, "manager": DEALER}
+            self._tell_request(number, fields, Transaction.UPDATE)
+        else:
+            fields |= {"status": RequestStatus.DC_ANSWERED}
+            self._tell_request(number, fields, Transaction.DELETE)
+            del self._requests[number]
+
+    def change_symbol(self) -> None:
+        """Set new swaps for a symbol."""
+        random = self._random
+        instrument = random.choice(self._market.instruments)
+        swaps = {"swap_long": round(random.uniform(-40, 10), 1), "swap_short": round(random.uniform(-40, 10), 1)}
+        self._stage.emit(PumpCode.UPDATE_SYMBOLS, Transaction.UPDATE, self._market.describe(instrument, **swaps))
+
+    def change_group(self) -> None:
+        """Set another interest rate for a group."""
+        name = self._random.choice(tuple(self._groups.by_name))
+        record = self._groups.change(name, interestrate=round(self._random.uniform(0, 3), 2))
+        self._stage.emit(PumpCode.UPDATE_GROUPS, Transaction.UPDATE, record)
+
+    def change_plugin(self) -> None:
+        """Switch a plugin on or off, or give one of its parameters another value; only the bell tells it."""
+        file, _, _ = self._random.choice(PLUGINS)
+        if self._random.random() < 0.3:
+            self._enabled[file] = 1 - self._enabled[file]
+        else:
+            values = self._parameters[file]
+            values[self._random.randrange(len(values))] = str(self._random.randrange(1, 30))
+        self._stage.emit(PumpCode.UPDATE_PLUGINS, 0, b"")
+
+    def change_accounts(self, account: SimulatedAccount) -> None:
+        """Move ``account`` to another group, open a new account, or delete one that has no orders."""
+        dice = self._random.random()
+        if dice < 0.4:
+            groups = [group for group in self._groups.by_name.values() if group.currency == account.group.currency]
+            others = [group for group in groups if group.group != account.group.group]
+            if others:
+                self._accounts.move(account, self._random.choice(others))
+        elif dice < 0.7 and len(self._accounts.all) < self._most_accounts:
+            self._accounts.register()
+        else:
+            self._remove_one()
+
+    def _remove_one(self) -> None:
+        """Delete an account that has no orders, if there is one."""
+        account = next((account for account in self._accounts.all if not account.orders), None)
+        if account and len(self._accounts.all) > 1:
+            if account.login in self._online:
+                self.toggle_online(account)
+            self._accounts.remove(account)
+
+    def _log_in(self, account: SimulatedAccount) -> None:
+        self._logins_seen += 1
+        self._online[account.login] = ONLINE_RECORD.pack(
+            {
+                "counter": self._logins_seen, "login": account.login, "group": account.group.group,
+                "ip": 0x0A000000 | (account.login & 0xFFFF),
+            }
+        )  # fmt: skip
+
+    def _ask(self, account: SimulatedAccount) -> None:
+        random = self._random
+        instrument = random.choice(self._market.instruments)
+        is_buy = random.random() < 0.5
+        price = (instrument.ask if is_buy else instrument.bid) / instrument.scale
+        cmd = TradeCommand.OP_BUY if is_buy else TradeCommand.OP_SELL
+        trade = TRADE_TRANS_INFO.pack(
+            {"type": TT_ORDER_REQ_OPEN, "cmd": cmd, "symbol": instrument.raw_name, "volume": 100, "price": price}
+        )
+        number, self._next_request = self._next_request, self._next_request + 1
+        fields: dict[str, object] = {
+            "id": number, "status": RequestStatus.DC_REQUEST, "time": self._stage.clock.server_time_s,
+            "login": account.login, "group": account.group.group, "balance": account.balance,
+            "credit": account.credit, "trade": trade,
+            "prices": [instrument.bid / instrument.scale, instrument.ask / instrument.scale],
+        }  # fmt: skip
+        self._tell_request(number, fields, Transaction.ADD)
+
+    def _tell_request(self, number: int, fields: dict[str, object], action: int) -> None:
+        record = REQUEST_INFO.pack(fields)
+        self._requests[number] = (record, fields)
+        self._stage.emit(PumpCode.UPDATE_REQUESTS, action, record)

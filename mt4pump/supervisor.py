@@ -1,0 +1,267 @@
+"""The supervisor: connect → login → pump → watch → (lost) → back off → connect …, on one thread of its own.
+
+It works on any `Manager`, so the simulator's faults drive the same code as the DLL's. It never runs in a callback: a
+reconnect from inside the STOP callback is known to work only sometimes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Protocol, TypeVar
+
+from mt4pump.call_limit import CallLimit
+from mt4pump.errors import ConnectionLost, LoginError, ManagerError, PumpError
+from mt4pump.log import fact
+from mt4pump.mt4.codes import ReturnCode
+from mt4pump.mt4.manager import Manager, ManagerFactory
+from mt4pump.pump.inbox import Inbox
+
+CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
+ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT, REREAD = (2**31 + word for word in range(7))
+"""Words to the pump thread, in order with the events; beyond a C int, so that no pump code can be one."""
+
+STOPPED_BY_US = "stopped by us"
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """Whom to log in as, where, and how patiently; the settings of the same names. ``flags`` are CLIENT_FLAGS_*."""
+
+    servers: tuple[str, ...]
+    login: int
+    password: str = field(repr=False)
+    flags: int = 0
+    login_timeout_s: float = 30.0
+    start_timeout_s: float = 60.0
+    liveness_timeout_s: float = 60.0
+    watch_interval_s: float = 1.0
+    reconnect_delay_s: float = 1.0
+    reconnect_delay_max_s: float = 60.0
+    refused_delay_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """What the supervisor is doing: replaced as a whole, so any thread may read it. ``since`` is ms since 1970."""
+
+    state: str
+    since: int
+    server: str = ""
+    reason: str = ""
+    reconnects: int = 0
+
+
+class ManagerSession:
+    """One session as both threads see it: the supervisor made it, the pump thread reads from it."""
+
+    def __init__(self, manager: Manager, server: str, login: int) -> None:
+        self.manager = manager
+        self.server = server
+        self.login = login
+        self.started = Event()
+        self.stopped = Event()
+        self.changed = Event()
+
+    def tell_started(self) -> None:
+        """Tell the supervisor that START_PUMPING came."""
+        self.started.set()
+        self.changed.set()
+
+    def tell_stopped(self) -> None:
+        """Tell the supervisor that STOP_PUMPING came."""
+        self.stopped.set()
+        self.changed.set()
+
+
+class Clock(Protocol):
+    """Seconds that only go forward."""
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+
+
+def explained(reason: str, manager: Manager) -> str:
+    """Return ``reason`` with the faults that the API logged of this session, which alone may tell the cause."""
+    faults = manager.last_faults()
+    return f"{reason}; the library's log: {faults}" if faults else reason
+
+
+def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = random.random) -> float:
+    """Return how long to wait before attempt number ``attempt`` (from 1): doubling, capped, half of it random."""
+    delay_s = min(plan.reconnect_delay_max_s, plan.reconnect_delay_s * 2.0 ** min(attempt - 1, 30))
+    return delay_s * (0.5 + 0.5 * jitter())
+
+
+class Supervisor(Thread):
+    """Keeps one Manager session alive until `stop`. ``status`` and ``calling`` may be read from any thread.
+
+    ``calling`` is the number of the call into the Manager API that has not come back yet, None outside of any.
+    """
+
+    def __init__(self, factory: ManagerFactory, inbox: Inbox, plan: SessionPlan, now_s: Clock = time.monotonic) -> None:
+        super().__init__(name="supervisor", daemon=True)
+        self._factory = factory
+        self._inbox = inbox
+        self._plan = plan
+        self._now_s = now_s
+        self._ending = Event()
+        self._link: ManagerSession | None = None
+        self._limit: CallLimit | None = None
+        self._reconnects = 0
+        self._calls = 0
+        self.calling: int | None = None
+        self.crash: BaseException | None = None
+        self.status = SessionStatus(CONNECTING, inbox.now_ns() // 1_000_000)
+
+    def stop(self) -> None:
+        """End the session and the thread, also one that blocks in a login; returns at once."""
+        self._ending.set()
+        link, limit = self._link, self._limit
+        if link:
+            link.changed.set()
+        if limit:
+            limit.end()
+
+    def run(self) -> None:
+        """Hold sessions one after the other; the servers take turns."""
+        attempt = 0
+        try:
+            while not self._ending.is_set():
+                server = self._plan.servers[self._reconnects % len(self._plan.servers)]
+                lived_s, delay_s = self._one_session(server, attempt + 1)
+                if self._ending.is_set():
+                    break
+                attempt = 0 if lived_s >= self._plan.reconnect_delay_max_s else attempt + 1
+                self._reconnects += 1
+                log.info("next try in %.1f s", delay_s)
+                self._ending.wait(delay_s)
+        except BaseException as error:
+            self.crash = error
+            log.exception("the supervisor thread crashed")
+
+    def _one_session(self, server: str, attempt: int) -> tuple[float, float]:
+        """Hold one session until it ends; return how long it pumped and how long to wait before the next."""
+        plan, began_s = self._plan, None
+        reason, delay_s = STOPPED_BY_US, back_off_s(attempt, plan)
+        self._enter(CONNECTING, server)
+        link = None
+        try:
+            link = self._open(server)
+            self._await_start(link)
+            began_s = self._now_s()
+            reason = self._watch(link)
+        except PumpError as error:
+            if not self._ending.is_set():  # else it is the end of a call that we aborted
+                reason = str(error)
+                if isinstance(error, LoginError):
+                    reason, delay_s = f"refused: {error}", plan.refused_delay_s
+                    self._log_refusal(server, error)
+        except BaseException as error:
+            reason = f"internal error: {error!r}"
+            raise
+        finally:
+            self._leave(link, server, reason)
+        return (self._now_s() - began_s if began_s is not None else 0.0), delay_s
+
+    def _log_refusal(self, server: str, error: LoginError) -> None:
+        text = "%s refused login %s: %s; check login, password and the account's manager rights"
+        log.error(text, server, self._plan.login, error)
+
+    def _open(self, server: str) -> ManagerSession:
+        """Make a Manager, connect, log in and switch to pumping; raises ConnectionLost when that takes too long."""
+        link = ManagerSession(self._call(self._factory), server, self._plan.login)
+        self._link = link
+        limit = self._limit = CallLimit(link.manager.abort, self._plan.login_timeout_s)
+        if self._ending.is_set():  # `stop` may have come before it could see the limit
+            limit.end()
+        try:
+            with limit:
+                self._switch_on(link)
+        except ManagerError as error:
+            if limit.expired:
+                raise self._no_answer(server, error.call, error.code, error.name) from error
+            raise
+        if limit.expired:
+            raise self._no_answer(server, "Login", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT")
+        return link
+
+    def _switch_on(self, link: ManagerSession) -> None:
+        self._call(link.manager.connect, link.server)
+        self._call(link.manager.login, self._plan.login, self._plan.password)
+        self._enter(LOGGED_IN, link.server)
+        self._inbox.tell(ATTACH, link)
+        self._call(link.manager.pump, self._plan.flags, self._inbox.notify)
+
+    def _no_answer(self, server: str, call: str, code: int, name: str) -> ConnectionLost:
+        limit_s = self._plan.login_timeout_s
+        return ConnectionLost(call, code, name, f"no answer from {server} within {limit_s:g} s (login_timeout_s)")
+
+    def _call(self, act: Callable[..., Result], *args: object) -> Result:
+        """Call into the API, and let it be seen for how long."""
+        self._calls += 1
+        self.calling = self._calls
+        try:
+            return act(*args)
+        finally:
+            self.calling = None
+
+    def _await_start(self, link: ManagerSession) -> None:
+        """Wait for START_PUMPING: the switch only says that the request was taken."""
+        deadline_s = self._now_s() + self._plan.start_timeout_s
+        while not (link.started.is_set() or link.stopped.is_set() or self._ending.is_set()):
+            left_s = deadline_s - self._now_s()
+            if left_s <= 0:
+                text = f"no START_PUMPING within {self._plan.start_timeout_s:g} s of the switch"
+                raise ConnectionLost("PumpingSwitchEx", 0, "RET_OK", text)
+            link.changed.wait(min(left_s, self._plan.watch_interval_s))
+        if link.started.is_set():
+            self._enter(PUMPING, link.server)
+
+    def _watch(self, link: ManagerSession) -> str:
+        """Return why the session ended: STOP, no link, or mute although connected. A quiet market is not mute."""
+        received, alive_s = self._inbox.received, self._now_s()
+        while not self._ending.is_set():
+            link.changed.clear()
+            if self._ending.is_set():  # its wake-up may just have been cleared
+                break
+            if link.stopped.is_set():
+                return "STOP_PUMPING: the server or the link ended the session"
+            if not self._call(link.manager.is_connected):
+                return "no link: IsConnected is false"
+            if self._inbox.received != received:
+                received, alive_s = self._inbox.received, self._now_s()
+            elif self._now_s() - alive_s >= self._plan.liveness_timeout_s:
+                return f"mute: no callback of any kind, not even PING, for {self._plan.liveness_timeout_s:g} s"
+            link.changed.wait(self._plan.watch_interval_s)
+        return STOPPED_BY_US
+
+    def _leave(self, link: ManagerSession | None, server: str, reason: str) -> None:
+        """Close the session from this thread, never from a callback, and tell the pump thread why it ended."""
+        link = link or self._link
+        self._link = self._limit = None
+        if link is not None and reason != STOPPED_BY_US:
+            reason = self._call(explained, reason, link.manager)
+        self._enter(STOPPING if self._ending.is_set() else LOST, server, reason)
+        if link is None:
+            return
+        self._inbox.tell(DETACH, (link, reason))
+        try:
+            self._call(link.manager.close)
+        except PumpError as error:
+            log.warning("closing the session: %s", error)
+
+    def _enter(self, state: str, server: str, reason: str = "") -> None:
+        since = self._inbox.now_ns() // 1_000_000
+        self.status = SessionStatus(state, since, server, reason, self._reconnects)
+        why = {"reason": reason} if reason else {}
+        fact(log, logging.WARNING if state == LOST else logging.INFO, f"session {state}", server=server, **why)
+        self._inbox.tell(STATE_CHANGED, None)

@@ -1,0 +1,228 @@
+"""Where sessions come from: the vendor's library, or the simulator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mt4pump.journal import JournalOptions
+from mt4pump.mt4.codes import PumpFlag
+from mt4pump.mt4.manager import Manager, ManagerFactory
+from mt4pump.publisher.peers import ConnectionLimits
+from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.pump.dispatch import DispatcherOptions
+from mt4pump.query import QueryOptions
+from mt4pump.settings import Settings
+from mt4pump.supervisor import SessionPlan
+
+COMPARISON_SLICE_S = 0.003
+"""How long the pump thread compares whole tables in one go, before it looks for events again."""
+
+
+def socket_options(settings: Settings) -> SocketOptions:
+    """Return the publisher's part of the settings."""
+    return SocketOptions(
+        sndhwm=settings.sndhwm,
+        zmtp_heartbeat_ivl_s=settings.zmtp_heartbeat_ivl_s,
+        zmtp_heartbeat_timeout_s=settings.zmtp_heartbeat_timeout_s,
+        tcp_keepalive=settings.tcp_keepalive,
+        tcp_keepalive_idle_s=settings.tcp_keepalive_idle_s,
+        ipv6=settings.ipv6,
+        linger_s=settings.linger_s,
+        max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+    )
+
+
+def query_limits(settings: Settings) -> ConnectionLimits:
+    """Return how many connections the query endpoint may have: as many as the events endpoint."""
+    return ConnectionLimits(
+        settings.max_connections,
+        settings.max_connections_per_client,
+        burst_bytes=0,
+        by_address=settings.curve_secret_key is None,
+    )
+
+
+def query_options(settings: Settings) -> QueryOptions:
+    """Return the query endpoint's part of the settings."""
+    return QueryOptions(transport=socket_options(settings))
+
+
+def journal_path(settings: Settings) -> Path:
+    """Return where the journal is."""
+    return settings.data_dir / "journal.sqlite3"
+
+
+def journal_options(settings: Settings) -> JournalOptions:
+    """Return the journal's part of the settings.
+
+    The open orders that it remembers are those of one account on one broker's servers: of another, they are no use.
+    """
+    servers = ",".join(sorted(settings.servers))
+    return JournalOptions(
+        synchronous=settings.journal_synchronous,
+        max_age_s=settings.journal_max_age_s,
+        max_bytes=settings.journal_max_bytes,
+        identity=f"{settings.source}:{settings.login or 0}@{servers}",
+    )
+
+
+def intake_options(settings: Settings) -> DispatcherOptions:
+    """Return the intake's part of the settings."""
+    return DispatcherOptions(
+        slice_s=COMPARISON_SLICE_S,
+        encoding=settings.encoding,
+        symbols=settings.symbols,
+        user_fields=frozenset(settings.user_fields),
+        mail_fields=frozenset(settings.mail_fields),
+        plugin_parameters=settings.plugin_parameters,
+    )
+
+
+def session_plan(settings: Settings) -> SessionPlan:
+    """Return the supervisor's part of the settings; the simulator needs no account."""
+    simulated = settings.source == "simulator"
+    return SessionPlan(
+        servers=settings.servers or (("simulator",) if simulated else ()),
+        login=settings.login or (1 if simulated else 0),
+        password=settings.password.get_secret_value() if settings.password else "",
+        flags=pump_flags(settings),
+        login_timeout_s=login_timeout_s(settings),
+        start_timeout_s=settings.start_timeout_s,
+        liveness_timeout_s=settings.liveness_timeout_s,
+        watch_interval_s=settings.watch_interval_s,
+        reconnect_delay_s=settings.reconnect_delay_s,
+        reconnect_delay_max_s=settings.reconnect_delay_max_s,
+        refused_delay_s=settings.refused_delay_s,
+    )
+
+
+def login_timeout_s(settings: Settings) -> float:
+    """Return the time limit of a login: before `hang_timeout_s` would end the daemon, also where that is short."""
+    hang_s = settings.hang_timeout_s
+    return (
+        min(settings.login_timeout_s, hang_s / 2)
+        if 0 < hang_s <= settings.login_timeout_s
+        else settings.login_timeout_s
+    )
+
+
+def pump_flags(settings: Settings) -> int:
+    """Return the CLIENT_FLAGS_* that leave out what nobody wants."""
+    flags = PumpFlag(0)
+    for wanted, flag in (
+        (settings.quotes, PumpFlag.HIDETICKS),
+        (settings.news, PumpFlag.HIDENEWS),
+        (settings.mail, PumpFlag.HIDEMAIL),
+        (settings.online, PumpFlag.HIDEONLINE),
+        (settings.users, PumpFlag.HIDEUSERS),
+        (not settings.full_news, PumpFlag.SENDFULLNEWS),
+    ):
+        if not wanted:
+            flags |= flag
+    return int(flags)
+
+
+if TYPE_CHECKING:
+    from mt4pump.simulator.tick_formats import TickOptions
+
+log = logging.getLogger(__name__)
+
+
+class Source(NamedTuple):
+    """A factory of sessions, what it counts itself, what to call at the daemon's start and stop, and what publishes."""
+
+    factory: ManagerFactory
+    counters: Callable[[], Mapping[str, int]]
+    start: Callable[[], None]
+    stop: Callable[[], None]
+    publisher: Callable[..., Publisher] = Publisher
+
+
+def source_of(settings: Settings) -> Source:
+    """Return the source that the settings name; raises StartError when it is not to be had."""
+    if settings.source == "simulator":
+        return simulator_source(settings)
+    return dll_source(settings)
+
+
+def working_folder(data_dir: Path, abandoned: int = 0) -> Path:
+    """Return where the library of a session keeps its files, after so many ``abandoned`` interfaces."""
+    return data_dir / f"manager-{abandoned}"
+
+
+def dll_source(settings: Settings) -> Source:
+    """Load the vendor's library; raises LibraryError."""
+    from mt4pump.bridge.dll_log import too_deep  # noqa: PLC0415
+    from mt4pump.bridge.dll_manager import DllManager  # noqa: PLC0415 - ctypes stays out where no DLL is used
+    from mt4pump.bridge.library import find, load  # noqa: PLC0415
+
+    library = load(find(settings.dll_path))
+    log.info("library %s, build %d", library.path, library.build)
+    if fault := too_deep(working_folder(settings.data_dir)):
+        log.warning("%s", fault)
+
+    def factory() -> Manager:
+        # An interface that could not be released may still write to its folder: the next gets another one.
+        return DllManager(library, working_folder(settings.data_dir, DllManager.abandoned), settings.encoding)
+
+    def counters() -> Mapping[str, int]:
+        return {**library.callback.counters(), "abandoned_interfaces": DllManager.abandoned}
+
+    return Source(factory, counters, _nothing, _nothing)
+
+
+def simulator_source(settings: Settings) -> Source:
+    """Make the simulated server; raises StartError when a tick file cannot be read."""
+    from mt4pump.publisher.faults import wire_faults_of  # noqa: PLC0415
+    from mt4pump.publisher.faulty_publisher import FaultyPublisher, WireFaultCounters  # noqa: PLC0415 - not needed beside a DLL
+    from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415
+    from mt4pump.simulator.options import SimulatorOptions  # noqa: PLC0415
+    from mt4pump.simulator.server import Simulator  # noqa: PLC0415
+
+    simulator = Simulator(
+        SimulatorOptions(
+            ticks=settings.ticks,
+            tick_options=tick_options(settings),
+            speed=settings.speed,
+            seed=settings.seed,
+            rate=settings.rate,
+            accounts=settings.accounts,
+            faults=tuple(parse_fault(text) for text in settings.faults),
+            encoding=settings.encoding,
+        )
+    )
+
+    faults, tally = wire_faults_of(settings.wire_faults), WireFaultCounters()
+
+    def counters() -> Mapping[str, int]:
+        return {
+            **(tally.counters() if settings.wire_faults else {}),
+            "ticks_sent": simulator.ticks_sent,
+            "ticks_unseen": simulator.ticks_unseen,
+            "events_sent": simulator.events_sent,
+            "events_skipped": simulator.events_skipped,
+            "bad_lines": simulator.bad_lines,
+            "late_lines": simulator.late_lines,
+            "quotes_unread": simulator.line.unread,
+        }
+
+    publisher: Callable[..., Publisher] = Publisher
+    if faults.touch_messages:
+        publisher = partial(FaultyPublisher, faults=faults, tally=tally, seed=settings.seed)
+    return Source(simulator.manager, counters, simulator.start, simulator.stop, publisher)
+
+
+def tick_options(settings: Settings) -> TickOptions:
+    """Return what the settings tell about tick files that do not tell it themselves."""
+    from mt4pump.simulator.tick_formats import TickOptions  # noqa: PLC0415
+
+    return TickOptions(settings.tick_symbol, settings.tick_zone, settings.tick_dates)
+
+
+def _nothing() -> None:
+    """Start and stop nothing: the DLL's threads live and die with its sessions."""

@@ -1,0 +1,56 @@
+"""What is wrong with a message by the contract: undeclared keys, missing ones, wrong types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mt4pump.protocol.fields import BOOL, FLOAT, INT, LIST, MAP, STR, UINT, Spec, Specs
+from mt4pump.protocol.kinds import COMMON_FIELDS, fields_of
+from mt4pump.wire import Body
+
+LIMITS = {INT: (-(2**63), 2**63 - 1), UINT: (0, 2**64 - 1)}
+
+
+def faults_of(kind: str, body: Body) -> list[str]:
+    """Return all that is wrong with a body of ``kind``, in words."""
+    return list(_map_faults(kind, body, {**fields_of(kind), **COMMON_FIELDS}, snapshot="snapshot" in body))
+
+
+def head_faults(name: str, head: Body, specs: Specs) -> list[str]:
+    """Return all that is wrong with a head of the query endpoint."""
+    return list(_map_faults(name, head, specs, snapshot=False))
+
+
+def _map_faults(path: str, values: Body, specs: Specs, *, snapshot: bool, partial: bool = False) -> Iterator[str]:
+    yield from (f"{path}.{name} is not declared" for name in values.keys() - specs.keys())
+    for name, spec in specs.items():
+        if name in values:
+            yield from _faults(f"{path}.{name}", values[name], spec)
+        elif not partial and (spec.is_required or (spec.is_in_every_event and not snapshot)):
+            yield f"{path}.{name} is missing"
+
+
+def _faults(path: str, value: Any, spec: Spec) -> Iterator[str]:
+    if value is None:
+        if not spec.nullable:
+            yield f"{path} is nil"
+    elif not _is_of(value, spec.type):
+        yield f"{path} is {value!r:.60}, not {spec.type}"
+    elif spec.type == LIST:
+        assert spec.items
+        for position, item in enumerate(value):
+            yield from _faults(f"{path}[{position}]", item, spec.items)
+    elif spec.type == MAP and spec.items:
+        for key, item in value.items():
+            yield from _faults(f"{path}[{key!r}]", item, spec.items)
+    elif spec.type == MAP:
+        yield from _map_faults(path, value, spec.fields, snapshot=False, partial=spec.partial)
+
+
+def _is_of(value: object, kind: str) -> bool:
+    if kind in LIMITS:
+        low, high = LIMITS[kind]
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    types: dict[str, type] = {FLOAT: float, STR: str, BOOL: bool, LIST: list, MAP: dict}
+    return kind not in types or isinstance(value, types[kind])

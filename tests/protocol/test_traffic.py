@@ -1,0 +1,73 @@
+"""What the daemon really publishes, held against the contract key by key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from mt4pump.wire import KINDS, decode_frames, kind_of
+from tests.bus import Message
+from tests.live import Running, running
+from tests.protocol.checking import faults_of
+
+FAULTS = ("drop@1", "null@2:3", "skip@2.5:3", "drop@3.5", "burst@4:50")
+SOUGHT = frozenset(
+    {
+        *("quote", "user update", "online add", "online delete", "margin add", "margin delete", "news add"),
+        *("request add", "request delete", "activation add", "activation delete", "mail add", "session", "heartbeat"),
+        *(f"trade {change}" for change in ("opened", "placed", "modified", "closed", "cancelled", "balance")),
+    }
+)
+"""Kinds and changes that a simulated market brings within seconds."""
+
+
+def label(message: Message) -> str:
+    kind = message.topic.partition(".")[0]
+    what = message.body.get("change") or message.body.get("action") or ""
+    return f"{kind} {what}".strip()
+
+
+def wrong(run: Running) -> dict[str, int]:
+    """Return what is wrong with all that was received, and how often."""
+    found: Counter[str] = Counter()
+    for frames in run.frames:
+        topic, body = decode_frames(frames)
+        found.update(faults_of(kind_of(topic), body))
+    return dict(found)
+
+
+def test_everything_that_a_simulated_broker_with_faults_tells_is_in_the_contract(tmp_path: Path) -> None:
+    flags = {"source": "simulator", "rate": 2000.0, "accounts": 60, "reconnect_delay_s": 0.05}
+    personal = {"user_fields": ("name", "email"), "mail_fields": ("from", "subject", "body")}
+    with running(tmp_path, **flags, faults=FAULTS, plugin_parameters=True, **personal) as run:
+        missing, synthetic = set(SOUGHT), 0
+
+        def is_all(message: Message) -> bool:
+            nonlocal synthetic
+            synthetic += bool(message.body.get("synthetic"))
+            missing.discard(label(message))
+            return not missing and synthetic > 0
+
+        run.next(is_all, limit_s=60)
+    assert wrong(run) == {}
+
+
+def test_a_kind_that_is_not_ours_has_no_contract() -> None:
+    assert set(KINDS) == {"quote", "trade", "user", "online", "margin", "symbol", "group", "request"} | {
+        *("activation", "news", "mail", "plugin", "session", "unknown", "heartbeat")
+    }
+
+
+def test_the_check_itself_finds_strangers_absentees_and_wrong_types() -> None:
+    body = {"code": "7", "strange": 1, "epoch": 1, "seq": 1, "ts": -1}
+    assert set(faults_of("unknown", body)) == {
+        *("unknown.code is '7', not int", "unknown.strange is not declared", "unknown.action is missing"),
+        "unknown.ts is -1, not uint",
+    }
+
+
+def test_a_row_of_a_snapshot_needs_no_action() -> None:
+    common = {"epoch": 1, "seq": 1, "ts": 1}
+    row = {"counter": 1, "login": 5, "group": "demo", **common}
+    assert faults_of("online", row) == ["online.action is missing"]
+    assert faults_of("online", {**row, "snapshot": True}) == []

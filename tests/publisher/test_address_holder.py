@@ -1,0 +1,94 @@
+"""Who holds an address: found by name and pid, and never an exception."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from mt4pump.publisher.binding import holder_of
+
+linux = pytest.mark.skipif(sys.platform == "darwin", reason="macOS shows sockets of other processes to root only")
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Give a port that this process listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def ourselves() -> str:
+    return f"{psutil.Process().name()} (pid {os.getpid()})"
+
+
+@linux
+@pytest.mark.parametrize("host", ["127.0.0.1", "*", "0.0.0.0", "localhost"])  # noqa: S104 - not bound
+def test_the_program_that_listens_is_named_with_its_pid(host: str, port: int) -> None:
+    assert holder_of(f"tcp://{host}:{port}") == ourselves()
+
+
+@linux
+def test_a_listener_on_another_address_of_the_port_is_not_blamed(port: int) -> None:
+    assert holder_of(f"tcp://127.0.0.2:{port}") is None
+
+
+@linux
+def test_a_listener_on_all_addresses_is_found_for_each() -> None:
+    with socket.create_server(("", 0)) as server:
+        assert holder_of(f"tcp://127.0.0.1:{server.getsockname()[1]}") == ourselves()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="psutil lists Unix sockets by path on Linux")
+def test_the_holder_of_a_unix_socket_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        assert holder_of(f"ipc://{path}") == ourselves()
+    assert holder_of(f"ipc://{path}2") is None
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "tcp://", "tcp://127.0.0.1:*", "tcp://x", "inproc://a", "ipc://", "tcp://[::1]:0"]
+)
+def test_what_cannot_be_held_has_no_holder(endpoint: str) -> None:
+    assert holder_of(endpoint) is None
+
+
+def test_where_the_system_does_not_say_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_kind: str) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "net_connections", refuse)
+    assert holder_of("tcp://127.0.0.1:5556") is None
+
+
+def test_a_socket_without_a_pid_is_another_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = SimpleNamespace(ip="127.0.0.1", port=5556)
+    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=address, pid=None)
+    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [found])
+    assert holder_of("tcp://127.0.0.1:5556") == "another user's program"
+
+
+def test_windows_idle_process_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(ip="::", port=5556), pid=0)
+    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [found])
+    assert holder_of("tcp://127.0.0.1:5556") is None
+
+
+def test_a_program_that_ended_meanwhile_keeps_its_pid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(pid: int) -> None:
+        raise psutil.NoSuchProcess(pid)
+
+    address = SimpleNamespace(ip="::", port=5556)
+    found = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=address, pid=4321)
+    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [found])
+    monkeypatch.setattr(psutil, "Process", gone)
+    assert holder_of("tcp://127.0.0.1:5556") == "a program (pid 4321)"

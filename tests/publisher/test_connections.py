@@ -1,0 +1,149 @@
+"""Connections as the monitor tells them: good ones, garbage, and those that end at once."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from mt4pump.log import FaultCounters
+from mt4pump.publisher.connections import Connections
+from mt4pump.publisher.peers import fault_text, peer_of
+from mt4pump.publisher.publisher import Publisher, SocketOptions, log
+from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, sync, until
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with context() as own:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        yield made
+        made.close()
+
+
+def looked(made: Publisher, **wanted: int) -> None:
+    """Look until the counters have these values."""
+
+    def reached() -> bool:
+        made.look_for_subscriptions()
+        return made.connections.counters().items() >= wanted.items()
+
+    until(reached, f"{wanted} in {made.connections.counters()}")
+
+
+def stranger(made: Publisher) -> socket.socket:
+    host, port = made.endpoint.removeprefix("tcp://").split(":")
+    return socket.create_connection((host, int(port)))
+
+
+def test_subscribers_are_counted_while_they_are_there(publisher: Publisher) -> None:
+    with context() as other:
+        first, second = (subscriber(other, publisher.endpoint, b"") for _ in range(2))
+        sync(publisher, first)
+        looked(publisher, now=2, accepted=2, refused=0, failed=0)
+        second.close(0)
+        looked(publisher, now=1, accepted=2, refused=0, failed=0)
+
+
+def test_who_speaks_no_zeromq_is_counted_and_told_with_its_address(
+    publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    with stranger(publisher) as bad:
+        looked(publisher, now=1)
+        host, port = bad.getsockname()
+        with contextlib.suppress(OSError):  # it may be cut off before it is done
+            bad.sendall(b"\xff" + b"\x00" * 8 + b"\x7f" + b"\x09garbage" * 20)
+            bad.shutdown(socket.SHUT_WR)
+        looked(publisher, now=0, accepted=0, failed=1)
+        assert f"from {host}:{port}" in caplog.text
+
+
+def test_who_hangs_up_at_once_is_counted(publisher: Publisher) -> None:
+    for count in range(1, 20):
+        stranger(publisher).close()
+        looked(publisher, now=0, failed=count)
+    assert publisher._complaints.counts["handshake_failed"] == 19
+
+
+def test_a_look_ends_when_its_time_is_over(publisher: Publisher) -> None:
+    with context() as other:
+        reader = subscriber(other, publisher.endpoint, b"")
+        publisher._socket.poll(LIMIT_MS)
+        assert not publisher.connections.look(0)
+        assert publisher.connections.counters().items() >= {"now": 1, "accepted": 0, "refused": 0, "failed": 0}.items()
+        sync(publisher, reader)
+        looked(publisher, now=1, accepted=1)
+
+
+def test_looking_without_a_socket_does_nothing() -> None:
+    made = Connections(FaultCounters(log))
+    assert made.look()
+    made.unwatch()
+
+
+def test_a_number_that_is_used_again_is_told_from_the_one_before() -> None:
+    gone: list[int] = []
+    made = Connections(FaultCounters(log), gone.append)
+
+    def happens(event: int, number: int) -> None:
+        made._taken += 1
+        made._take(event, number)
+
+    happens(zmq.EVENT_ACCEPTED, 7)
+    first = made.mark()
+    assert first is not None
+    assert made.is_open(7, first)
+    happens(zmq.EVENT_DISCONNECTED, 7)
+    assert not made.is_open(7, first)
+    happens(zmq.EVENT_ACCEPTED, 7)
+    assert made.is_open(7)
+    assert not made.is_open(7, first)
+    assert made.is_open(7, made.mark())
+    assert gone == []  # told by the thread that looks, not by the one that asked for a mark
+    made.look()
+    assert gone == [7]
+
+
+def test_the_mark_of_a_connection_counts_what_nobody_looked_at_yet(publisher: Publisher) -> None:
+    with context() as other:
+        reader = subscriber(other, publisher.endpoint, b"")
+        publisher._socket.poll(LIMIT_MS)
+        before = publisher.connections.mark()
+        reader.close(0)
+        until(lambda: publisher.connections.now == 0 or publisher.connections.mark() != before, "its end is counted")
+
+
+def test_there_is_no_mark_while_events_come_faster_than_they_are_counted(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mt4pump.publisher.connections.ALL_LIMIT_S", 0.0)
+    monkeypatch.setattr("mt4pump.publisher.connections.TURN_LIMIT_S", 0.0)
+    with stranger(publisher), context() as other:
+        reader = subscriber(other, publisher.endpoint, b"")
+        publisher._socket.poll(LIMIT_MS)
+        assert publisher.connections.mark() is None
+        until(lambda: publisher.connections.mark() is not None, "all is counted")
+        reader.close(0)
+
+
+def test_faults_are_told_in_words() -> None:
+    assert "the client needs keys" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x11000002)
+    assert "wrong server key" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x11000001)
+    assert "0x10000000" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x10000000)
+    assert "no ZeroMQ client" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 104)
+
+
+def test_a_peer_is_named_and_its_socket_left_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        accepted, _ = server.accept()
+        with accepted:
+            host, port = client.getsockname()
+            assert peer_of(accepted.fileno()) == f"{host}:{port}"
+            accepted.sendall(b"x")
+            assert client.recv(1) == b"x"
+        assert peer_of(server.fileno()) == ""
+    assert peer_of(-1) == ""
+    assert peer_of(2**20) == ""

@@ -1,0 +1,291 @@
+"""Who floods, pushes or holds too much loses its own connection, and nobody else does."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import zmq
+
+from mt4pump.log import FaultCounters
+from mt4pump.publisher import slow_readers
+from mt4pump.publisher.connections import Connections
+from mt4pump.publisher.descriptors import Relief, limit_connections
+from mt4pump.publisher.peers import ConnectionLimits
+from mt4pump.publisher.publisher import Publisher, SocketOptions, log
+from mt4pump.publisher.quotas import SubscriptionLimits
+from mt4pump.security import PlainGate
+from tests.bus import ANY_PORT, LIMIT_S, context, subscriber, sync, until
+
+GREETING = b"\xff" + bytes(8) + b"\x7f"
+NULL_3 = GREETING + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+READY_XSUB = b"\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04XSUB"
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells how much came")
+
+
+class Served:
+    """A publisher behind a plain gate, and an honest subscriber of ``quote.`` that must lose nothing."""
+
+    def __init__(
+        self, own: zmq.Context[zmq.Socket[bytes]], other: zmq.Context[zmq.Socket[bytes]], options: SocketOptions
+    ) -> None:
+        self.complaints = FaultCounters(log)
+        self.gate = PlainGate.of(own, self.complaints)
+        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.complaints)
+        self.gate.attend(self.publisher.connections.guard)
+        self.port = int(self.publisher.endpoint.rpartition(":")[2])
+        self.other = other
+        self.honest = subscriber(other, self.publisher.endpoint, b"quote.")
+        sync(self.publisher, self.honest)
+        self.sent = self.received = 0
+
+    def look(self) -> bool:
+        """Publish one quote and look, as the pump does; take what the honest one got."""
+        self.publisher.look_for_subscriptions()
+        self.publisher.send(b"quote.A", b"%d" % self.sent)
+        self.sent += 1
+        while self.honest.poll(0):
+            topic, body = self.honest.recv_multipart()
+            if topic == b"quote.A":
+                assert int(body) == self.received, "the honest subscriber lost a message"
+                self.received += 1
+        return True
+
+    def until(self, name: str, count: int = 1) -> None:
+        until(lambda: self.look() and self.complaints.counts[name] >= count, f"{name} in {self.complaints.counts}")
+
+    def check_honest(self) -> None:
+        until(lambda: self.look() and self.received > self.sent - 100, "the honest subscriber keeps up")
+
+    def raw(self) -> socket.socket:
+        """Return a connection of ZMTP 3 whose handshake is over."""
+        made = socket.create_connection(("127.0.0.1", self.port), LIMIT_S)
+        made.sendall(NULL_3)
+        got = b""
+        while len(got) < 64:
+            got += made.recv(64 - len(got))
+        made.sendall(READY_XSUB)
+        assert b"READY" in made.recv(256)
+        return made
+
+
+@contextmanager
+def served(total: int = 1_000, per_client: int = 250) -> Iterator[Served]:
+    options = SocketOptions(linger_s=0, max_connections=total, max_connections_per_client=per_client)
+    with context() as own, context() as other:
+        made = Served(own, other, options)
+        try:
+            yield made
+        finally:
+            made.publisher.close()
+            made.gate.stop()
+
+
+def flood(made: Served, frames: bytes) -> None:
+    """Send ``frames`` again and again until the connection is cut, while the publisher goes on."""
+    with made.raw() as bad:
+        bad.setblocking(False)  # noqa: FBT003 - the standard library's
+        block, rest = frames * (65_536 // len(frames)), b""
+
+        def is_cut() -> bool:
+            nonlocal rest
+            made.look()
+            try:
+                for _ in range(50):
+                    rest = rest or block
+                    rest = rest[bad.send(rest) :]
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+            return False
+
+        until(is_cut, f"cut off: {made.complaints.counts}")
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [b"\x00\x01\x02", b"\x00\xfa\x02" + b"x" * 249, b"\x00\x04\x01abc\x00\x04\x00abc"],
+    ids=["short messages", "messages", "flips"],
+)
+def test_a_flood_costs_its_sender_the_connection_and_nobody_else_a_message(frames: bytes) -> None:
+    with served() as made:
+        flood(made, frames)
+        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
+        made.check_honest()
+        assert made.publisher.connections.shut_out_count == 1
+        assert {"pushed_upstream", "flood", "subscription_flood"} & made.complaints.counts.keys()
+
+
+@linux
+def test_a_flood_is_seen_while_the_pump_does_not_look() -> None:
+    with served() as made, made.raw() as bad:
+        bad.setblocking(False)  # noqa: FBT003 - the standard library's
+        block = b"\x00\xfa\x01" + b"x" * 249
+
+        def is_cut() -> bool:
+            made.publisher._socket.poll(0)  # libzmq takes what comes, and we nothing of it
+            try:
+                bad.send(block * 100)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+            return False
+
+        until(is_cut, "cut off")
+        assert made.complaints.counts["flood"] == 1
+        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
+        made.check_honest()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(100),
+        b"\x01\x00" + b"\x02\x00\x01",
+        GREETING + b"\x01\x02" + b"\x00\x00" + b"\x00\x01\x01",
+        GREETING + b"\x00\x02" + b"\x00\x00" + b"\x00\x01\x01",
+    ],
+    ids=["TLS", "ZMTP 1", "ZMTP 2", "ZMTP 1 with a version"],
+)
+def test_what_speaks_no_zmtp_3_gets_no_event_in_plaintext(first: bytes) -> None:
+    with served() as made, socket.create_connection(("127.0.0.1", made.port), LIMIT_S) as bad:
+        bad.sendall(first)
+        got = b""
+        bad.settimeout(0.01)
+
+        def is_closed() -> bool:
+            nonlocal got
+            made.look()
+            try:
+                more = bad.recv(65_536)
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+            got += more
+            return not more
+
+        until(is_closed, "closed")
+        assert b"quote" not in got
+        made.check_honest()
+
+
+def test_who_has_too_many_subscriptions_is_shut_out_and_all_is_given_back() -> None:
+    with served() as made:
+        made.publisher.quotas.limits = SubscriptionLimits(per_connection=50)
+        greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(100)))
+        made.until("too_many_prefixes")
+        greedy.close(0)
+        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
+        assert not made.publisher.interest.wants(b"storm.1")
+        until(lambda: made.look() and made.publisher.quotas.count == 1, "only what the honest one has is counted")
+        made.check_honest()
+
+
+def test_where_all_together_have_too_much_the_largest_gives_way() -> None:
+    with served() as made:
+        made.publisher.quotas.limits = SubscriptionLimits(total=60)
+        greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(55)))
+        until(lambda: made.look() and made.publisher.interest.wants(b"storm.54"), "the large one is heard")
+        late = subscriber(made.other, made.publisher.endpoint, *(b"late.%d" % number for number in range(10)))
+        until(lambda: made.look() and made.publisher.interest.wants(b"late.9"), "the small one is heard")
+        made.until("too_many_prefixes")
+        greedy.close(0)
+        until(lambda: made.look() and not made.publisher.interest.wants(b"storm.1"), "the large one is gone")
+        assert made.publisher.interest.wants(b"late.9")
+        late.close(0)
+
+
+def test_beyond_the_limit_of_one_client_new_connections_are_closed_and_old_ones_stay() -> None:
+    with served(per_client=3) as made:
+        more = [made.raw() for _ in range(2)]
+        until(lambda: made.look() and made.publisher.connections.now == 3, "all are there")
+        with socket.create_connection(("127.0.0.1", made.port), LIMIT_S) as late:
+            made.until("too_many_connections")
+            assert made.publisher.connections.over_limit >= 1
+            late.settimeout(LIMIT_S)
+            while late.recv(100):
+                pass
+        made.check_honest()
+        for each in more:
+            each.close()
+
+
+def test_who_has_sent_nothing_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mt4pump.publisher.connections.UNKNOWN_GRACE_S", 0.0)
+    with served(total=3) as made:
+        idle = [socket.create_connection(("127.0.0.1", made.port), LIMIT_S) for _ in range(2)]
+        until(lambda: made.look() and made.publisher.connections.now == 3, "all are there")
+        late = subscriber(made.other, made.publisher.endpoint, b"late")
+        until(lambda: made.look() and made.publisher.interest.wants(b"late"), "the new one is heard")
+        made.check_honest()
+        late.close(0)
+        for each in idle:
+            each.close()
+
+
+def test_descriptors_bound_the_connections_below_what_is_set() -> None:
+    both = [Connections(FaultCounters(log), limits=ConnectionLimits(1_000, 250)) for _ in range(2)]
+    limit_connections(both, None)
+    assert [each.limits.total for each in both] == [1_000, 1_000]
+    limit_connections(both, 10)
+    assert all(1 <= each.limits.total <= 5 for each in both)
+    assert all(each.limits.per_client <= each.limits.total for each in both)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_without_a_descriptor_left_those_that_sent_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor(*_args: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with served() as made:
+        idle = socket.create_connection(("127.0.0.1", made.port), LIMIT_S)
+        until(lambda: made.look() and made.publisher.connections.now == 2, "it is there")
+        with monkeypatch.context() as patch:
+            patch.setattr("mt4pump.publisher.descriptors.os.open", no_descriptor)
+            Relief([made.publisher.connections], made.complaints).look()
+        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
+        assert made.complaints.counts["accept_failed"] == 1
+        made.check_honest()
+        idle.close()
+
+
+def test_an_address_on_probation_gets_its_connections_one_by_one() -> None:
+    with served() as made:
+        made.gate.expel("127.0.0.1", "a test")
+        late = [subscriber(made.other, made.publisher.endpoint, b"late.%d" % number) for number in range(2)]
+        until(lambda: made.look() and all(made.publisher.interest.wants(b"late.%d" % n) for n in range(2)), "heard")
+        made.check_honest()
+        for each in late:
+            each.close(0)
+
+
+def test_large_bodies_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_readers, "WAITING_BYTES_LIMIT", 30_000_000)
+    with served() as made, made.raw() as lazy:
+        lazy.sendall(b"\x00\x05\x01news")
+        until(lambda: made.look() and made.publisher.interest.wants(b"news.1"), "it is heard")
+        large = b"x" * 1_000_000
+        for _ in range(200):
+            made.publisher.send(b"news.1", large)
+        assert made.publisher.slow.large_bytes <= 30_000_000
+        assert made.publisher.slow.large_dropped > 0
+        made.check_honest()
+        if sys.platform.startswith("linux"):
+            monkeypatch.setattr(slow_readers, "STALLED_S", 0.0)
+            made.publisher.maintain()
+            made.publisher.send(b"news.1", large)
+            until(lambda: made.look() and made.publisher.connections.now == 1, "who takes nothing is gone")
+            made.publisher.maintain()
+
+            def is_empty() -> bool:
+                made.publisher.maintain()
+                return made.publisher.slow.large_bytes == 0
+
+            until(is_empty, "nothing waits")
+            made.check_honest()

@@ -1,0 +1,338 @@
+"""A real XPUB and real subscribers: interest, frames, and addresses that cannot be taken."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from mt4pump.errors import BindError
+from mt4pump.publisher import publisher as publisher_module
+from mt4pump.publisher.publisher import Publisher, SocketOptions, bind_failure
+from tests.bus import ANY_PORT, LIMIT_MS, Bus, bus, context, subscriber, sync, until
+
+
+@pytest.fixture
+def publisher_port() -> Iterator[tuple[Publisher, int]]:
+    with context() as own:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        yield made, int(made.endpoint.rpartition(":")[2])
+        made.close()
+
+
+def looked(made: Bus, topic: bytes, *, wanted: bool) -> None:
+    """Look for subscriptions until ``topic`` is wanted, or not."""
+
+    def seen() -> bool:
+        made.publisher.look_for_subscriptions()
+        return made.publisher.interest.wants(topic) is wanted
+
+    until(seen, f"interest in {topic!r} is {wanted}")
+
+
+def test_a_subscriber_receives_two_frames_as_they_were_sent() -> None:
+    with bus(b"quote.") as made:
+        sent = made.publisher.sent
+        made.publisher.send(b"quote.EURUSD", b"body")
+        assert made.socket.poll(LIMIT_MS)
+        assert made.socket.recv_multipart() == [b"quote.EURUSD", b"body"]
+        assert made.publisher.sent == sent + 1
+
+
+def test_the_raw_sender_takes_the_two_frames_one_by_one() -> None:
+    with bus(b"quote.") as made:
+        made.publisher.send_frame(b"quote.A", zmq.SNDMORE)
+        made.publisher.send_frame(b"body")
+        assert made.socket.poll(LIMIT_MS)
+        assert made.socket.recv_multipart() == [b"quote.A", b"body"]
+
+
+def test_a_new_subscription_is_noticed_and_a_withdrawn_one_too() -> None:
+    with bus(b"quote.") as made:
+        assert not made.publisher.interest.wants(b"trade.1")
+        made.socket.setsockopt(zmq.SUBSCRIBE, b"trade.")
+        looked(made, b"trade.1", wanted=True)
+        made.socket.setsockopt(zmq.UNSUBSCRIBE, b"trade.")
+        looked(made, b"trade.1", wanted=False)
+        assert made.publisher.interest.wants(b"quote.A")
+
+
+def test_a_prefix_is_wanted_until_its_last_subscriber_left() -> None:
+    with bus(b"quote.") as made, context() as other:
+        second = subscriber(other, made.publisher.endpoint, b"quote.", b"second")
+        looked(made, b"second", wanted=True)
+        made.socket.setsockopt(zmq.UNSUBSCRIBE, b"quote.")
+        made.socket.setsockopt(zmq.SUBSCRIBE, b"first")
+        looked(made, b"first", wanted=True)
+        assert made.publisher.interest.wants(b"quote.A")
+        second.close(0)
+        looked(made, b"quote.A", wanted=False)
+
+
+def test_looking_tells_whether_interest_changed() -> None:
+    with bus(b"quote.") as made:
+        looked(made, b"sync", wanted=False)
+        assert made.publisher.look_for_subscriptions() is False
+        made.socket.setsockopt(zmq.SUBSCRIBE, b"trade.")
+        until(made.publisher.look_for_subscriptions, "a change of interest")
+        assert made.publisher.interest.wants(b"trade.1")
+
+
+def test_a_storm_of_subscriptions_is_taken_in_bounded_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_module, "SUBSCRIPTIONS_PER_LOOK", 3)
+    with bus(b"quote.") as made:
+        for number in range(500):
+            made.socket.setsockopt(zmq.SUBSCRIBE, b"storm.%d" % number)
+        taken: list[int] = []
+
+        def all_taken() -> bool:
+            before = len(made.publisher.interest)
+            made.publisher.look_for_subscriptions()
+            taken.append(len(made.publisher.interest) - before)
+            return made.publisher.interest.wants(b"storm.499")
+
+        until(all_taken, "all subscriptions taken")
+        assert max(taken) == 3
+
+
+def test_who_pushes_a_message_upstream_loses_its_connection_and_nobody_else_does() -> None:
+    with bus(b"quote.") as made, context() as other:
+        pusher: zmq.Socket[bytes] = other.socket(zmq.XSUB)
+        pusher.setsockopt(zmq.RECONNECT_IVL, -1)
+        pusher.connect(made.publisher.endpoint)
+        pusher.send(b"\x01pushed")
+        looked(made, b"pushed", wanted=True)
+        pusher.send(b"hello")
+        looked(made, b"pushed", wanted=False)
+        assert made.publisher.connections.counters().items() >= {"now": 1, "accepted": 2, "shut_out": 1}.items()
+        assert made.publisher._complaints.counts["pushed_upstream"] == 1
+        made.publisher.send(b"quote.A", b"body")
+        assert made.socket.poll(LIMIT_MS)
+
+
+def test_a_frame_waits_until_it_is_known_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that come and go faster than they are counted cost nobody a connection."""
+    with context() as own, context() as other:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        look, answers = made.connections.look, [True, False]
+        monkeypatch.setattr(made.connections, "look", lambda *limit: answers.pop(0) if answers else look(*limit))
+        reader = subscriber(other, made.endpoint, b"quote.")
+        assert made._socket.poll(LIMIT_MS)
+        made.look_for_subscriptions()
+        assert made.more_waiting
+        assert not made.interest.wants(b"quote.A")
+        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
+        assert made.connections.accepted == 1
+        reader.close(0)
+        made.close()
+
+
+def test_the_endpoint_tells_the_port_that_was_taken() -> None:
+    with bus() as made:
+        assert made.publisher.endpoint.startswith("tcp://127.0.0.1:")
+        assert made.publisher.endpoint != ANY_PORT
+
+
+def test_the_options_reach_the_socket() -> None:
+    options = SocketOptions(77, 1.5, 2.5, tcp_keepalive=True, tcp_keepalive_idle_s=9, ipv6=True, linger_s=0.3)
+    with context() as own:
+        made = Publisher(own, ANY_PORT, options)
+        names = (
+            "SNDHWM",
+            "HEARTBEAT_IVL",
+            "HEARTBEAT_TIMEOUT",
+            "TCP_KEEPALIVE",
+            "TCP_KEEPALIVE_IDLE",
+            "IPV6",
+            "LINGER",
+        )
+        values = [made._socket.getsockopt(getattr(zmq, name)) for name in names]
+        assert values == [77, 1500, 2500, 1, 9, 1, 300]
+        made.close()
+
+
+def test_a_slow_subscriber_does_not_hold_up_the_publisher() -> None:
+    with context() as own:
+        made = Publisher(own, ANY_PORT, SocketOptions(sndhwm=10, linger_s=0))
+        lazy = subscriber(own, made.endpoint, b"")
+        sync(made, lazy)
+        for _ in range(20_000):
+            made.send(b"quote.A", b"x" * 1000)
+        assert made.sent >= 20_000
+        made.close()
+
+
+def test_closing_lets_queued_messages_go_out() -> None:
+    with context() as own:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=5))
+        reader = subscriber(own, made.endpoint, b"last")
+        sync(made, reader)
+        made.send(b"last", b"word")
+        made.close()
+        while (frames := reader.recv_multipart())[0] == b"sync":
+            pass
+        assert frames == [b"last", b"word"]
+
+
+def test_an_address_in_use_is_named_with_what_to_do() -> None:
+    with bus() as first, context() as own:
+        with pytest.raises(BindError) as caught:
+            Publisher(own, first.publisher.endpoint, SocketOptions())
+        text = str(caught.value)
+        assert first.publisher.endpoint in text
+        assert "is taken by" in text
+        assert "stop it, or publish on another address" in text
+        assert isinstance(caught.value.__cause__, zmq.ZMQError)
+
+
+def test_the_holder_of_an_address_in_use_is_named_where_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = zmq.ZMQError(zmq.EADDRINUSE)
+    monkeypatch.setattr("mt4pump.publisher.binding.holder_of", lambda endpoint: f"pid 4 on {endpoint}")
+    assert "is taken by pid 4 on tcp://127.0.0.1:1" in bind_failure("tcp://127.0.0.1:1", error)
+    monkeypatch.setattr("mt4pump.publisher.binding.holder_of", lambda _endpoint: None)
+    assert "is taken by another program" in bind_failure("tcp://127.0.0.1:1", error)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("tcp://203.0.113.7:*", "this machine has no such address"),
+        ("tcp://no_such_interface:*", "this machine has no such address"),
+        ("carrierpigeon://x", "this transport does not work here"),
+        ("nonsense", "write it as tcp://127.0.0.1:5556"),
+        ("tcp://127.0.0.1", "write it as tcp://127.0.0.1:5556"),
+    ],
+)
+def test_an_address_that_cannot_be_bound_is_named_with_the_reason(endpoint: str, reason: str) -> None:
+    if sys.platform == "win32" and "interface" in endpoint:
+        pytest.skip("Windows has no names for interfaces")
+    with context() as own, pytest.raises(BindError) as caught:
+        Publisher(own, endpoint, SocketOptions())
+    assert endpoint in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_a_failed_bind_leaves_no_socket_behind() -> None:
+    own: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with pytest.raises(BindError):
+        Publisher(own, "nonsense", SocketOptions(linger_s=60))
+    own.term()  # would wait for an open socket for ever
+    assert own.closed
+
+
+def test_the_setting_of_an_address_is_named() -> None:
+    text = bind_failure("tcp://127.0.0.1:1", zmq.ZMQError(zmq.EADDRNOTAVAIL), setting="query_endpoint")
+    assert text.startswith("query_endpoint tcp://127.0.0.1:1:")
+
+
+def test_the_second_subscriber_of_the_heartbeat_is_heard_as_well() -> None:
+    with bus(b"quote.") as made, context() as other:
+        assert not made.publisher.heard_heartbeat
+        sockets = []  # a forgotten one would be closed
+        for prefix in (b"heartbeat", b"heartbeat|", b"", b"heart"):
+            sockets.append(subscriber(other, made.publisher.endpoint, prefix, b"mark" + prefix))
+            looked(made, b"mark" + prefix + b"!", wanted=True)
+            until(lambda: (made.publisher.look_for_subscriptions(), made.publisher.heard_heartbeat)[1], "it was heard")
+            made.publisher.heard_heartbeat = False
+        made.socket.setsockopt(zmq.SUBSCRIBE, b"later.heartbeat")
+        looked(made, b"later.heartbeat", wanted=True)
+        assert not made.publisher.heard_heartbeat
+
+
+def test_subscribers_that_vanish_take_their_interest_along() -> None:
+    with bus(b"quote.") as made, context() as other:
+        looked(made, b"sync", wanted=False)
+        held = len(made.publisher.interest)
+        sockets = [subscriber(other, made.publisher.endpoint, b"quote.", b"%d" % number) for number in range(10)]
+        for number in range(10):
+            looked(made, b"%d" % number, wanted=True)
+        assert len(made.publisher.interest) == held + 10
+        assert made.publisher.connections.now == 11
+        for socket in sockets:
+            socket.close(0)
+        for number in range(10):
+            looked(made, b"%d" % number, wanted=False)
+        assert len(made.publisher.interest) == held
+        assert made.publisher.connections.now == 1
+        assert made.publisher.interest.wants(b"quote.A")
+
+
+def test_a_storm_of_subscriptions_is_taken_in_bounded_lots_and_left_in_one() -> None:
+    with bus(b"quote.") as made, context() as other:
+        looked(made, b"sync", wanted=False)
+        held = len(made.publisher.interest)
+        storm: zmq.Socket[bytes] = other.socket(zmq.SUB)
+        storm.setsockopt(zmq.SNDHWM, 0)  # else libzmq loses what is over 1,000
+        for number in range(20_000):
+            storm.setsockopt(zmq.SUBSCRIBE, b"storm.%05d" % number)
+        storm.connect(made.publisher.endpoint)
+        largest = 0
+
+        def all_taken() -> bool:
+            nonlocal largest
+            before = len(made.publisher.interest)
+            made.publisher.look_for_subscriptions()
+            largest = max(largest, len(made.publisher.interest) - before)
+            made.publisher.send(b"quote.A", b"x")
+            return made.publisher.interest.wants(b"storm.19999")
+
+        until(all_taken, "all subscriptions taken")
+        assert largest <= publisher_module.SUBSCRIPTIONS_PER_LOOK
+        storm.close(0)
+        looked(made, b"storm.00001", wanted=False)
+        assert len(made.publisher.interest) == held
+
+
+def test_a_look_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_module, "LOOK_LIMIT_S", 0.0)
+    with bus(b"quote.") as made:
+        for number in range(100):
+            made.socket.setsockopt(zmq.SUBSCRIBE, b"storm.%02d" % number)
+        looked(made, b"storm.99", wanted=True)
+        assert len(made.publisher.interest) >= 100
+
+
+def test_a_subscriber_behind_a_crowd_of_others_is_heard(publisher_port: tuple[Publisher, int]) -> None:
+    """More connections came and went, while nobody looked, than one look has time for."""
+    made, port = publisher_port
+    for _ in range(800):
+        socket.create_connection(("127.0.0.1", port)).close()
+    with context() as other:
+        reader = subscriber(other, made.endpoint, b"quote.")
+        assert made._socket.poll(LIMIT_MS)  # its subscription waits behind 2,400 events
+        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
+        until(lambda: (made.look_for_subscriptions(), made.connections.now == 1)[1], "the others are gone")
+        assert made.interest.wants(b"quote.A")
+        reader.close(0)
+
+
+def test_subscriptions_wait_while_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with context() as own, context() as other:
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        reader = subscriber(other, made.endpoint, b"quote.")
+        assert made._socket.poll(LIMIT_MS)
+        monkeypatch.setattr(publisher_module, "LOOK_LIMIT_S", 0.0)  # one event per look
+        assert not made.look_for_subscriptions()
+        assert made.more_waiting
+        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
+        reader.close(0)
+        made.close()
+
+
+def test_an_oversized_subscription_costs_its_sender_the_connection() -> None:
+    with bus(b"quote.") as made, context() as other:
+        oversized = b"x" * publisher_module.WIRE_BYTES_MAX
+        bad = subscriber(other, made.publisher.endpoint, oversized)
+
+        def judged() -> bool:
+            made.publisher.look_for_subscriptions()
+            return made.publisher.interest.wants(oversized) or made.publisher.connections.accepted > 2
+
+        until(judged, "the connection was cut and made again")
+        assert not made.publisher.interest.wants(oversized)
+        bad.close(0)
+        made.publisher.send(b"quote.A", b"body")
+        assert made.socket.poll(LIMIT_MS)

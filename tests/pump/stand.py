@@ -1,0 +1,77 @@
+"""The rooms between inbox and socket, put together around a Manager in memory and a real subscriber."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mt4pump.log import FaultCounters
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
+from mt4pump.pump.event_writer import EventWriter
+from mt4pump.supervisor import ManagerSession
+from mt4pump.wire import COMMON_KEYS, Body, Encoder
+from tests.bus import Bus, Message, bus
+from tests.fake_manager import FakeManager
+
+EPOCH = 1_700_000_000_000
+START, STOP = PumpCode.START_PUMPING, PumpCode.STOP_PUMPING
+
+
+class Stand:
+    """An `Dispatcher` at work. Each `take` has the next ``ts`` and returns what it led to."""
+
+    def __init__(self, made: Bus, options: DispatcherOptions) -> None:
+        self.bus = made
+        self.complaints = FaultCounters(logging.getLogger("test.intake"))
+        self.emitter = EventWriter(Encoder(EPOCH), made.publisher)
+        self.intake = Dispatcher(self.emitter, options, self.complaints)
+        self.manager = FakeManager()
+        self.link = ManagerSession(self.manager, "one:443", 7)
+        self.ts = 1000
+
+    def take(self, code: int, action: int = 0, data: bytes = b"") -> list[Message]:
+        """Have the intake take one raw record; return the events it published."""
+        self.ts += 1
+        self.intake.take(code, action, data, self.ts)
+        return self.bus.events()
+
+    def attach(self) -> None:
+        """Give the intake a session that has not started yet."""
+        self.intake.attach(self.link)
+
+    def start(self) -> list[Message]:
+        """Have a session begin."""
+        self.attach()
+        return self.take(START)
+
+    def reconnect(self, prepare: Callable[[FakeManager], object] = lambda _manager: None) -> list[Message]:
+        """Lose the session and attach a new Manager with the same tables; return what the loss told."""
+        self.ts += 1
+        self.intake.detach(self.link, "lost by the test", self.ts)
+        tables = self.manager.tables
+        self.manager = FakeManager()
+        self.manager.tables = dict(tables)
+        prepare(self.manager)
+        self.link = ManagerSession(self.manager, "two:443", 7)
+        self.attach()
+        return self.bus.events()
+
+
+@contextmanager
+def stand(*prefixes: bytes, **options: Any) -> Iterator[Stand]:
+    """Give a `Stand` whose subscriber asked for ``prefixes`` (none: everything)."""
+    with bus(*prefixes) as made:
+        yield Stand(made, DispatcherOptions(**options))
+
+
+def own(message: Message) -> Body:
+    """Return a body without the keys that all bodies have."""
+    return {name: value for name, value in message.body.items() if name not in COMMON_KEYS}
+
+
+def seen(messages: list[Message], *names: str) -> list[tuple[Any, ...]]:
+    """Return topic and the named values of each message; what a body lacks is None."""
+    return [(message.topic, *(message.body.get(name) for name in names)) for message in messages]

@@ -1,0 +1,44 @@
+"""Asking for a cut and being answered, over two threads."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
+
+CUT = StateSnapshot(epoch=1, log=None, offset=0, offsets={}, ts=2, seqs={}, rows=())
+
+
+def test_a_cut_wakes_who_waits_for_it() -> None:
+    request = SnapshotRequest((b"quote.",))
+    other = Thread(target=request.answer, args=(CUT,))
+    other.start()
+    assert request.wait(40) is CUT
+    other.join()
+    assert request.prefixes == (b"quote.",)
+
+
+def test_an_answer_that_came_first_is_there_at_once() -> None:
+    request = SnapshotRequest((b"",))
+    request.answer(CUT)
+    assert request.wait(0) is CUT
+    assert not request.is_open
+
+
+def test_without_an_answer_the_wait_ends_and_the_request_stays_open() -> None:
+    request = SnapshotRequest((b"",))
+    assert request.wait(0.001) is None
+    assert request.is_open
+
+
+def test_who_cannot_cut_says_so_at_once() -> None:
+    request = SnapshotRequest((b"",))
+    request.answer(None)
+    assert request.wait(40) is None
+    assert not request.is_open
+
+
+def test_nobody_needs_to_cut_for_one_who_gave_up() -> None:
+    request = SnapshotRequest((b"",))
+    request.give_up()
+    assert not request.is_open

@@ -1,0 +1,396 @@
+"""Symbols, groups, users, online, requests and plugins: rows told, tables told by difference, symbols selected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.mt4.layout import CON_GROUP, CON_PLUGIN, CON_SYMBOL, ONLINE_RECORD, REQUEST_INFO, USER_RECORD
+from tests.fake_manager import failed, lost
+from tests.pump.stand import Stand, own, seen, stand
+
+ADD, DELETE, UPDATE, CHANGE_GRP = Transaction
+SYMBOLS, GROUPS, USERS, ONLINE = (
+    *(PumpCode.UPDATE_SYMBOLS, PumpCode.UPDATE_GROUPS),
+    *(PumpCode.UPDATE_USERS, PumpCode.UPDATE_ONLINE),
+)
+REQUESTS, PLUGINS = PumpCode.UPDATE_REQUESTS, PumpCode.UPDATE_PLUGINS
+
+
+def symbol(name: str, **values: Any) -> bytes:
+    return CON_SYMBOL.pack({"symbol": name, "digits": 5, **values})
+
+
+def user(login: int, **values: Any) -> bytes:
+    return USER_RECORD.pack({"login": login, "group": "demo", **values})
+
+
+def online(login: int, **values: Any) -> bytes:
+    return ONLINE_RECORD.pack({"login": login, "group": "demo", **values})
+
+
+def plugin(file: str, name: str = "", **values: Any) -> bytes:
+    return CON_PLUGIN.pack({"file": file, "info": {"name": name, "version": 100}, **values})
+
+
+@pytest.fixture(name="desk")
+def _desk() -> Iterator[Stand]:
+    with stand() as made:
+        made.start()
+        yield made
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (SYMBOLS, symbol("EURUSD"), "symbol.EURUSD"),
+        (GROUPS, CON_GROUP.pack({"group": "demo\\fx"}), "group.demo\\fx"),
+        (USERS, user(1001), "user.1001"),
+        (REQUESTS, REQUEST_INFO.pack({"id": 5, "login": 1001}), "request.1001"),
+    ],
+    ids=["symbol", "group", "user", "request"],
+)
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [(ADD, "add"), (DELETE, "delete"), (UPDATE, "update"), (CHANGE_GRP, "change_group"), (9, "update")],
+)
+def test_a_row_is_told_on_its_topic_with_its_action(
+    desk: Stand, row: tuple[int, bytes, str], action: int, name: str
+) -> None:
+    code, record, topic = row
+    assert seen(desk.take(code, action, record), "action", "synthetic") == [(topic, name, None)]
+
+
+@pytest.mark.parametrize(
+    ("code", "table", "versions", "topic"),
+    [
+        (SYMBOLS, "symbols", (symbol("EURUSD"), symbol("EURUSD", spread=7)), "symbol.EURUSD"),
+        (GROUPS, "groups", (CON_GROUP.pack({"group": "g"}), CON_GROUP.pack({"group": "g", "enable": 1})), "group.g"),
+        (USERS, "users", (user(1), user(1, balance=5.0)), "user.1"),
+        (ONLINE, "online", (online(1), online(1, counter=2)), "online.1"),
+        (REQUESTS, "requests", [REQUEST_INFO.pack({"id": 5, "login": 1, "status": n}) for n in (1, 2)], "request.1"),
+        (PLUGINS, "plugins", (plugin("x.dll"), plugin("x.dll", enabled=1)), "plugin.x.dll"),
+    ],
+    ids=["symbols", "groups", "users", "online", "requests", "plugins"],
+)
+def test_a_doorbell_tells_what_is_new_changed_and_gone(
+    desk: Stand, code: int, table: str, versions: tuple[bytes, bytes], topic: str
+) -> None:
+    old, new = versions
+    for rows, actions in ((old, ["add"]), (old, []), (new, ["update"]), (new, []), (b"", ["delete"]), (b"", [])):
+        desk.manager.tables[table] = rows
+        assert seen(desk.take(code), "action", "synthetic") == [(topic, action, None) for action in actions]
+
+
+def test_a_row_and_then_the_doorbell_of_the_same_change_tell_it_once(desk: Stand) -> None:
+    assert len(desk.take(USERS, ADD, user(1))) == 1
+    desk.manager.tables["users"] = user(1)
+    assert desk.take(USERS) == []
+
+
+def test_requests_are_known_by_their_id_and_told_on_the_topic_of_their_login(desk: Stand) -> None:
+    desk.manager.tables["requests"] = b"".join(REQUEST_INFO.pack({"id": n, "login": 1001}) for n in (1, 2))
+    assert seen(desk.take(REQUESTS), "id") == [("request.1001", 1), ("request.1001", 2)]
+
+
+# Before START, and at it
+
+
+def test_rows_before_start_are_the_initial_fill_and_no_news() -> None:
+    with stand() as made:
+        made.attach()
+        made.manager.tables["users"] = user(1) + user(2)
+        assert made.take(USERS, ADD, user(1)) == []
+        assert made.take(USERS, ADD, user(2)) == []
+        assert made.intake.tables.before_start == 2
+        assert [message.topic for message in made.take(PumpCode.START_PUMPING)] == ["session.start"]
+        assert made.take(USERS) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "table", "row"),
+    [
+        (SYMBOLS, "symbols", symbol("EURUSD")),
+        (GROUPS, "groups", CON_GROUP.pack({"group": "g"})),
+        (USERS, "users", user(1)),
+        (ONLINE, "online", online(1)),
+        (REQUESTS, "requests", REQUEST_INFO.pack({"id": 5, "login": 1})),
+        (PLUGINS, "plugins", plugin("x.dll")),
+    ],
+    ids=["symbols", "groups", "users", "online", "requests", "plugins"],
+)
+class TestADoorbellBeforeStart:
+    """While the API fills its tables they are half empty: what is not there yet is not gone, nor news when it comes."""
+
+    def test_of_the_first_session_makes_no_news_of_the_rest_of_the_table(
+        self, code: int, table: str, row: bytes
+    ) -> None:
+        with stand() as made:
+            made.attach()
+            assert made.take(code) == []
+            made.manager.tables[table] = row
+            assert [message.topic for message in made.take(PumpCode.START_PUMPING)] == ["session.start"]
+
+    def test_of_a_later_session_does_not_tell_that_everything_is_gone(self, code: int, table: str, row: bytes) -> None:
+        with stand() as made:
+            made.manager.tables[table] = row
+            made.start()
+            made.reconnect(lambda manager: manager.tables.update({table: b""}))
+            assert made.take(code) == []
+
+    def test_after_stop_tells_nothing_either(self, code: int, table: str, row: bytes) -> None:
+        with stand() as made:
+            made.manager.tables[table] = row
+            made.start()
+            made.take(PumpCode.STOP_PUMPING)
+            made.manager.tables[table] = b""
+            assert made.take(code) == []
+
+
+def test_the_second_start_tells_what_differs_marked_as_inferred() -> None:
+    with stand() as made:
+        made.manager.tables |= {"users": user(1) + user(2), "online": online(1), "symbols": symbol("EURUSD")}
+        made.start()
+        tables = {"users": user(1, balance=9.0) + user(3), "online": b""}
+        made.reconnect(lambda manager: manager.tables.update(tables))
+        told = made.take(PumpCode.START_PUMPING)
+        assert sorted(seen(told, "action", "synthetic")) == [
+            ("online.1", "delete", True),
+            ("session.start", None, None),
+            ("user.1", "update", True),
+            ("user.2", "delete", True),
+            ("user.3", "add", True),
+        ]
+
+
+def test_a_table_that_cannot_be_read_at_start_does_not_keep_the_others() -> None:
+    with stand() as made:
+        made.manager.tables["users"] = user(1)
+        made.manager.failures["table groups"].append(failed("GroupsGet"))
+        made.start()
+        assert made.complaints.counts == {"read_error": 1}
+        made.manager.tables["users"] = b""
+        assert seen(made.take(USERS), "action") == [("user.1", "delete")]
+
+
+# Faults
+
+
+@pytest.mark.parametrize("code", [SYMBOLS, GROUPS, USERS, REQUESTS])
+def test_a_record_of_a_wrong_length_is_counted_and_costs_only_itself(desk: Stand, code: int) -> None:
+    assert desk.take(code, ADD, b"short") == []
+    assert desk.complaints.counts == {"bad_record": 1}
+    assert desk.take(USERS, ADD, user(1))
+
+
+@pytest.mark.parametrize("code", [SYMBOLS, GROUPS, USERS, ONLINE, REQUESTS, PLUGINS])
+def test_a_read_that_fails_is_counted_and_the_next_one_tells_what_changed(desk: Stand, code: int) -> None:
+    name = {SYMBOLS: "symbols", GROUPS: "groups", USERS: "users", ONLINE: "online", REQUESTS: "requests"}
+    table = name.get(PumpCode(code), "plugins")
+    rows = {"symbols": symbol("A"), "groups": CON_GROUP.pack({"group": "A"}), "users": user(1), "online": online(1)}
+    rows |= {"requests": REQUEST_INFO.pack({"id": 1}), "plugins": plugin("A")}
+    desk.manager.tables[table] = rows[table]
+    desk.manager.failures[f"table {table}"].append(failed())
+    assert desk.take(code) == []
+    assert desk.complaints.counts == {"read_error": 1}
+    assert len(desk.take(code)) == 1
+
+
+def test_a_read_of_a_session_that_is_gone_is_counted_apart(desk: Stand) -> None:
+    desk.manager.failures["table users"].append(lost("UsersGet"))
+    assert desk.take(USERS) == []
+    assert desk.complaints.counts == {"session_gone": 1}
+
+
+# Symbols
+
+
+def selected(made: Stand) -> list[bytes]:
+    chosen, made.manager.selected = made.manager.selected, []
+    return chosen
+
+
+def test_the_wanted_symbols_are_selected_at_every_start() -> None:
+    with stand(symbols=("EUR*", "!EURGBP")) as made:
+        made.manager.tables["symbols"] = b"".join(map(symbol, ("EURUSD", "EURGBP", "USDJPY", "EURCHF")))
+        made.start()
+        assert selected(made) == [b"EURUSD", b"EURCHF"]
+        made.reconnect()
+        made.take(PumpCode.START_PUMPING)
+        assert selected(made) == [b"EURUSD", b"EURCHF"]
+
+
+def test_they_are_selected_again_at_every_doorbell_and_a_new_one_at_its_row(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD")
+    desk.take(SYMBOLS)
+    assert selected(desk) == [b"EURUSD"]
+    desk.take(SYMBOLS)
+    assert selected(desk) == [b"EURUSD"]
+    desk.take(SYMBOLS, ADD, symbol("USDJPY"))
+    assert selected(desk) == [b"USDJPY"]
+    desk.take(SYMBOLS, UPDATE, symbol("USDJPY", spread=9))
+    assert selected(desk) == [b"USDJPY"]
+    desk.take(SYMBOLS, DELETE, symbol("USDJPY"))
+    assert selected(desk) == []
+
+
+def test_other_patterns_take_hold_at_once_and_what_fell_out_is_hidden(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
+    desk.take(SYMBOLS)
+    desk.intake.tables.select(("USD*",))
+    assert sorted(set(selected(desk))) == [b"USDJPY"]
+    desk.intake.tables.select(("*",))
+    assert sorted(set(selected(desk))) == [b"EURUSD", b"USDJPY"]
+
+
+def test_other_patterns_without_a_session_hold_from_the_next_one_on(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
+    desk.reconnect()
+    desk.intake.tables.select(("USD*",))
+    desk.take(PumpCode.START_PUMPING)
+    assert selected(desk) == [b"USDJPY"]
+
+
+def test_a_symbol_that_cannot_be_selected_is_counted_and_the_others_are(desk: Stand) -> None:
+    desk.manager.failures["select_symbol"].append(failed("SymbolAdd", 3, "RET_INVALID_DATA"))
+    desk.manager.tables["symbols"] = symbol("BAD") + symbol("GOOD")
+    assert [message.topic for message in desk.take(SYMBOLS)] == ["symbol.BAD", "symbol.GOOD"]
+    assert desk.complaints.counts == {"select_error": 1}
+    assert selected(desk) == [b"GOOD"]
+
+
+def test_a_symbol_that_cannot_be_hidden_is_counted_the_others_are_and_it_is_tried_again(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("GBPUSD") + symbol("USDJPY")
+    desk.take(SYMBOLS)
+    desk.manager.failures["hide_symbol"].append(failed("SymbolHide"))
+    desk.intake.tables.select(("USD*",))
+    assert desk.complaints.counts == {"select_error": 1}
+    assert set(desk.manager.selected) == {b"EURUSD", b"USDJPY"}
+    desk.take(SYMBOLS)
+    assert set(desk.manager.selected) == {b"USDJPY"}
+    hidden = desk.manager.calls.count("hide_symbol")
+    desk.take(SYMBOLS)
+    assert desk.manager.calls.count("hide_symbol") == hidden, "what is hidden is not hidden again"
+
+
+def test_nothing_is_hidden_in_a_session_that_did_not_select_it(desk: Stand) -> None:
+    desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
+    desk.take(SYMBOLS)
+    desk.reconnect()
+    desk.intake.tables.select(("USD*",))
+    desk.take(PumpCode.START_PUMPING)
+    assert "hide_symbol" not in desk.manager.calls
+    assert selected(desk) == [b"USDJPY"]
+
+
+def test_a_symbol_goes_back_to_the_api_in_its_own_bytes() -> None:
+    with stand(encoding="cp1251", symbols=("НЕФТЬ",)) as made:
+        raw = "НЕФТЬ".encode("cp1251")
+        made.manager.tables["symbols"] = CON_SYMBOL.pack({"symbol": raw})
+        made.start()
+        assert selected(made) == [raw]
+
+
+def test_a_name_that_fills_its_field_is_selected_whole(desk: Stand) -> None:
+    desk.take(SYMBOLS, ADD, symbol("TWELVE_BYTES"))
+    assert selected(desk) == [b"TWELVE_BYTES"]
+
+
+# Shapes
+
+
+def test_a_group_shows_the_used_part_of_its_arrays(desk: Stand) -> None:
+    record = CON_GROUP.pack(
+        {
+            "group": "g",
+            "secmargins": [{"symbol": "EURUSD"}, {"symbol": "USDJPY"}],
+            "secmargins_total": 2,
+            "news_languages": [9, 10, 11],
+            "news_languages_total": 1,
+        }
+    )
+    (message,) = desk.take(GROUPS, ADD, record)
+    assert [row["symbol"] for row in message.body["secmargins"]] == ["EURUSD", "USDJPY"]
+    assert message.body["news_languages"] == [9]
+    assert len(message.body["secgroups"]) == 32
+
+
+@pytest.mark.parametrize("total", [-1, 129, 2**31 - 1])
+def test_a_total_out_of_range_shows_the_whole_array(desk: Stand, total: int) -> None:
+    (message,) = desk.take(GROUPS, ADD, CON_GROUP.pack({"group": "g", "secmargins_total": total}))
+    assert len(message.body["secmargins"]) == 128
+
+
+def test_a_user_shows_personal_fields_only_when_the_settings_name_them() -> None:
+    record = user(1, name="Jane", email="jane@example.com", password="CANARY", comment="vip")  # noqa: S106 - planted
+    with stand(user_fields=frozenset({"name", "password"})) as made:
+        made.start()
+        (message,) = made.take(USERS, ADD, record)
+        assert message.body["name"] == "Jane"
+        assert not {"email", "comment", "password"} & message.body.keys()
+        assert "CANARY" not in repr(message)
+
+
+def test_nobodys_address_is_told_with_who_is_online(desk: Stand) -> None:
+    desk.manager.tables["online"] = online(1, ip=0x01020304)
+    assert [own(message) for message in desk.take(ONLINE)] == [
+        {"counter": 0, "login": 1, "group": "demo", "action": "add"}
+    ]
+
+
+def test_text_is_read_in_the_configured_code_page() -> None:
+    with stand(encoding="gbk") as made:
+        made.start()
+        (message,) = made.take(USERS, ADD, USER_RECORD.pack({"login": 1, "status": "活跃"}, "gbk"))
+        assert message.body["status"] == "活跃"
+
+
+# One account in several rows
+
+
+def test_an_account_that_is_online_twice_is_told_when_its_rows_change_and_at_no_other_reread(desk: Stand) -> None:
+    one, two, three = online(1, counter=1), online(1, counter=2), online(1, counter=3)
+    for listed, told in (
+        (one + two, [("online.1", "add", 1), ("online.1", "update", 2)]),
+        (one + two, []),
+        (two + one, []),
+        (two + three, [("online.1", "update", 3)]),
+        (two, [("online.1", "update", 2)]),
+        (b"", [("online.1", "delete", 2)]),
+    ):
+        desk.manager.tables["online"] = listed
+        assert seen(desk.take(ONLINE), "action", "counter") == told
+
+
+@pytest.mark.parametrize(
+    ("code", "row"),
+    [
+        (SYMBOLS, symbol("EURUSD")),
+        (GROUPS, CON_GROUP.pack({"group": "demo"})),
+        (USERS, user(100)),
+        (REQUESTS, REQUEST_INFO.pack({"id": 1, "login": 100})),
+    ],
+)
+def test_a_row_behind_a_table_that_was_ahead_of_it_is_counted_and_not_published(
+    desk: Stand, code: PumpCode, row: bytes
+) -> None:
+    table = {SYMBOLS: "symbols", GROUPS: "groups", USERS: "users", REQUESTS: "requests"}[code]
+    desk.manager.tables[table] = row
+    assert seen(desk.take(code), "action", "seq")[0][1:] == ("add", 1)
+    assert desk.take(code, ADD, row) == []
+    assert desk.take(code, UPDATE, row) == []
+    desk.manager.tables[table] = b""
+    assert seen(desk.take(code), "action", "seq")[0][1:] == ("delete", 2)
+    assert desk.take(code, DELETE, row) == []
+    assert desk.intake.skipped()["repeats"] == 3
+    assert seen(desk.take(code, ADD, row), "action", "seq")[0][1:] == ("add", 3)
+
+
+def test_a_symbol_that_says_nothing_new_is_selected_all_the_same(desk: Stand) -> None:
+    desk.take(SYMBOLS, ADD, symbol("EURUSD"))
+    selected(desk)
+    assert desk.take(SYMBOLS, UPDATE, symbol("EURUSD")) == []
+    assert selected(desk) == [b"EURUSD"]

@@ -1,1 +1,0 @@
-"""The pump thread and what it keeps."""
