@@ -23,16 +23,17 @@ from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump, PumpOptions
+from mt4pump.pump.session import Command
 from mt4pump.pump.snapshot import SnapshotRequest
 from mt4pump.query import QueryServer, YieldToPump
 from mt4pump.query.describe import Description
 from mt4pump.security import PlainGate, ZapAuthenticator
 from mt4pump.settings import Settings
-from mt4pump.supervisor import CUT, SELECT, Supervisor
+from mt4pump.supervisor import Supervisor
 from mt4pump.wire import QUOTE, Encoder
 from mt4pump.wiring import (
     Source,
-    intake_options,
+    dispatcher_options,
     journal_options,
     journal_path,
     query_limits,
@@ -66,10 +67,10 @@ class Daemon:
 
     def _build(self, settings: Settings, source: Source, undo: ExitStack) -> None:
         self._source = source
-        self._standstill = HangDetector(settings.hang_timeout_s)
+        self._hang_detector = HangDetector(settings.hang_timeout_s)
         self._hang: HangError | None = None
         now_ns, anchor = wall_clock()
-        complaints = FaultCounters(log)
+        fault_counters = FaultCounters(log)
         self._instance = undo.enter_context(DataFolderLock(settings.data_dir))
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
         self._journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
@@ -78,34 +79,38 @@ class Daemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(self._context.destroy, 0)
         self._gate = (
-            ZapAuthenticator.of(self._context, settings, complaints)
+            ZapAuthenticator.of(self._context, settings, fault_counters)
             if settings.curve_secret_key
-            else PlainGate.of(self._context, complaints)
+            else PlainGate.of(self._context, fault_counters)
         )
         undo.callback(self._gate.stop)
         publisher = source.publisher(
-            self._context, settings.pub_endpoint, socket_options(settings), gate=self._gate, complaints=complaints
+            self._context,
+            settings.pub_endpoint,
+            socket_options(settings),
+            gate=self._gate,
+            fault_counters=fault_counters,
         )
         undo.callback(publisher.close)
         self.endpoint = publisher.endpoint
         self.inbox = Inbox(settings.inbox_limit, now_ns)
         encoder = Encoder(self.epoch, settings.topic_suffix)
-        self._emitter = emitter = EventWriter(encoder, publisher, self._journal, settings.durable)
-        self._intake = intake = Dispatcher(emitter, intake_options(settings), complaints)
+        self._writer = writer = EventWriter(encoder, publisher, self._journal, settings.durable)
+        self._dispatcher = dispatcher = Dispatcher(writer, dispatcher_options(settings), fault_counters)
         if self._journal is not None and self._journal.has_mirror:
             orders = self._journal.open_orders()
             if self._journal.durable:  # else they are read, and told, when the file opens again
-                intake.trades.recall(orders)
+                dispatcher.trades.recall(orders)
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
         self._way = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
         self._query = self._query_server(settings, server_clock)
-        self._guard(publisher.connections, settings, complaints)
-        pulse = HeartbeatPublisher(
+        self._guard(publisher.connections, settings, fault_counters)
+        heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
-            emitter=emitter,
-            intake=intake,
-            complaints=complaints,
+            writer=writer,
+            dispatcher=dispatcher,
+            fault_counters=fault_counters,
             server_clock=server_clock,
             status=lambda: self._supervisor.status,
             source_counters=source.counters,
@@ -117,11 +122,11 @@ class Daemon:
         )
         self._pump = Pump(
             inbox=self.inbox,
-            emitter=emitter,
-            intake=intake,
-            pulse=pulse,
+            writer=writer,
+            dispatcher=dispatcher,
+            heartbeat=heartbeat,
             journal=self._journal,
-            complaints=complaints,
+            fault_counters=fault_counters,
             server_clock=server_clock,
             options=PumpOptions(settings.reconcile_interval_s, self._gate.taken_away),
             anchor_clock=anchor,
@@ -165,14 +170,14 @@ class Daemon:
             return {}
         return {**query.counts, "over_limit": query.counts.get("over_limit", 0) + query.connections.over_limit}
 
-    def _guard(self, published: Connections, settings: Settings, complaints: FaultCounters) -> None:
+    def _guard(self, published: Connections, settings: Settings, fault_counters: FaultCounters) -> None:
         """Limit the connections to what the system allows, and have the gate's thread hold the limits."""
         held = [published]
         if self._query is not None:
             self._query.connections.limits = query_limits(settings)
             held.append(self._query.connections)
         limit_connections(held, raise_limit())
-        self._gate.attend(*(each.guard for each in held), Relief(held, complaints).look)
+        self._gate.attend(*(each.guard for each in held), Relief(held, fault_counters).look)
 
     def _reader(self, settings: Settings) -> JournalReader | None:
         journal = self._journal
@@ -189,11 +194,11 @@ class Daemon:
 
     def ask_cut(self, request: SnapshotRequest) -> None:
         """Have the pump thread cut its state between two events and answer ``request`` with it."""
-        self.inbox.tell(CUT, request)
+        self.inbox.tell(Command.CUT, request)
 
     def select(self, symbols: tuple[str, ...]) -> None:
         """Have the quotes of other symbols published from now on."""
-        self.inbox.tell(SELECT, symbols)
+        self.inbox.tell(Command.SELECT, symbols)
 
     def reload_permissions(self) -> None:
         """Read the clients' keys and permissions now; whoever lost one is put out within a second."""
@@ -216,7 +221,7 @@ class Daemon:
 
     def published(self, kind: str) -> int:
         """Return how many events of ``kind`` were published so far, with or without a subscriber."""
-        return self._intake.quotes.published if kind == QUOTE.name else self._emitter.counts[kind]
+        return self._dispatcher.quotes.published if kind == QUOTE.name else self._writer.counts[kind]
 
     @property
     def turns(self) -> int:
@@ -238,7 +243,7 @@ class Daemon:
         """See whether all threads go on; to be called often. One that stands still for too long is a `crash`."""
         pump, supervisor = self._pump, self._supervisor
         marks = {pump: pump.turns if pump.is_alive() else None, supervisor: supervisor.calling}
-        self._hang = self._hang or self._standstill.look(marks)
+        self._hang = self._hang or self._hang_detector.check(marks)
 
     def stop(self) -> bool:
         """End the session, publish the last heartbeat, close sockets and journal; return whether all ended in time.

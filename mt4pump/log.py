@@ -104,7 +104,7 @@ class FaultCounters:
         self._quiet_until_s: dict[str, float] = {}
         self._told: Counter[str] = Counter()
 
-    def add(self, name: str, text: object) -> None:
+    def record(self, name: str, text: object) -> None:
         """Count a fault of kind ``name``; log ``text`` unless the same kind was logged within the last minute."""
         self.counts[name] += 1
         now_s = self._now_s()

@@ -20,10 +20,7 @@ from mt4pump.log import fact
 from mt4pump.mt4.codes import ReturnCode
 from mt4pump.mt4.manager import Manager, ManagerFactory
 from mt4pump.pump.inbox import Inbox
-
-CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
-ATTACH, DETACH, STATE_CHANGED, FINISH, CUT, SELECT, REREAD = (2**31 + word for word in range(7))
-"""Words to the pump thread, in order with the events; beyond a C int, so that no pump code can be one."""
+from mt4pump.pump.session import CONNECTING, LOGGED_IN, LOST, PUMPING, STOPPING, Command, ManagerSession, SessionStatus
 
 STOPPED_BY_US = "stopped by us"
 
@@ -47,39 +44,6 @@ class SessionPlan:
     reconnect_delay_s: float = 1.0
     reconnect_delay_max_s: float = 60.0
     refused_delay_s: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
-    """What the supervisor is doing: replaced as a whole, so any thread may read it. ``since`` is ms since 1970."""
-
-    state: str
-    since: int
-    server: str = ""
-    reason: str = ""
-    reconnects: int = 0
-
-
-class ManagerSession:
-    """One session as both threads see it: the supervisor made it, the pump thread reads from it."""
-
-    def __init__(self, manager: Manager, server: str, login: int) -> None:
-        self.manager = manager
-        self.server = server
-        self.login = login
-        self.started = Event()
-        self.stopped = Event()
-        self.changed = Event()
-
-    def tell_started(self) -> None:
-        """Tell the supervisor that START_PUMPING came."""
-        self.started.set()
-        self.changed.set()
-
-    def tell_stopped(self) -> None:
-        """Tell the supervisor that STOP_PUMPING came."""
-        self.stopped.set()
-        self.changed.set()
 
 
 class Clock(Protocol):
@@ -198,7 +162,7 @@ class Supervisor(Thread):
         self._call(link.manager.connect, link.server)
         self._call(link.manager.login, self._plan.login, self._plan.password)
         self._enter(LOGGED_IN, link.server)
-        self._inbox.tell(ATTACH, link)
+        self._inbox.tell(Command.ATTACH, link)
         self._call(link.manager.pump, self._plan.flags, self._inbox.notify)
 
     def _no_answer(self, server: str, call: str, code: int, name: str) -> ConnectionLost:
@@ -253,7 +217,7 @@ class Supervisor(Thread):
         self._enter(STOPPING if self._ending.is_set() else LOST, server, reason)
         if link is None:
             return
-        self._inbox.tell(DETACH, (link, reason))
+        self._inbox.tell(Command.DETACH, (link, reason))
         try:
             self._call(link.manager.close)
         except PumpError as error:
@@ -264,4 +228,4 @@ class Supervisor(Thread):
         self.status = SessionStatus(state, since, server, reason, self._reconnects)
         why = {"reason": reason} if reason else {}
         fact(log, logging.WARNING if state == LOST else logging.INFO, f"session {state}", server=server, **why)
-        self._inbox.tell(STATE_CHANGED, None)
+        self._inbox.tell(Command.STATE_CHANGED, None)

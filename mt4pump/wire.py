@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
 
@@ -115,6 +115,32 @@ def topic_of(kind: Kind, key: object, suffix: str = "") -> bytes:
 def kind_of(topic: bytes, suffix: bytes = b"") -> str:
     """Return the kind's name of ``topic``: what stands before its first dot."""
     return topic.partition(b".")[0].removesuffix(suffix).decode("utf-8", "replace")
+
+
+FIRST = 3
+"""ZMQ_SNDMORE | ZMQ_DONTWAIT: more frames follow, and do not wait. A plain int, as this module knows no sockets."""
+
+
+class Send(Protocol):
+    """What sends one frame of a message."""
+
+    def __call__(self, data: bytes, flags: int = 0, /) -> object:
+        """Queue one frame; with `FIRST` the message goes on."""
+
+
+class Outlet(Protocol):
+    """Where messages go out frame by frame."""
+
+    @property
+    def send_frame(self) -> Send:
+        """Return what sends one frame."""
+
+    @property
+    def full(self) -> type[Exception]:
+        """Return what ``send_frame`` raises on a first frame while some subscriber's queue is full."""
+
+    def resend(self, topic: bytes, body: bytes) -> None:
+        """Send a message that ``full`` kept from going, past the full queues."""
 
 
 class Encoder:

@@ -71,8 +71,8 @@ def journal_options(settings: Settings) -> JournalOptions:
     )
 
 
-def intake_options(settings: Settings) -> DispatcherOptions:
-    """Return the intake's part of the settings."""
+def dispatcher_options(settings: Settings) -> DispatcherOptions:
+    """Return the dispatcher's part of the settings."""
     return DispatcherOptions(
         slice_s=COMPARISON_SLICE_S,
         encoding=settings.encoding,

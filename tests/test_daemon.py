@@ -148,7 +148,7 @@ def test_open_orders_that_cannot_be_read_at_the_start_are_not_taken_for_none(
         patch.setattr(OpenOrders, "rows", fail)
         daemon = made(tmp_path, manager)
     run(daemon, manager)
-    until(lambda: daemon._intake.trades.book.open, "the table was read")
+    until(lambda: daemon._dispatcher.trades.book.open, "the table was read")
     with stopped(daemon, Event()):
         assert daemon.published("trade") == 0
 

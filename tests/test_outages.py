@@ -22,7 +22,7 @@ from mt4pump.mt4.codes import PumpCode
 from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
-from mt4pump.supervisor import ManagerSession
+from mt4pump.pump.session import ManagerSession
 from mt4pump.wire import KINDS, Encoder
 from tests.bus import Bus, Message, context
 from tests.fake_manager import FakeManager
@@ -43,18 +43,18 @@ TABLES = {
 
 
 class Life:
-    """One life of the daemon: journal, intake and a session on a `FakeManager`."""
+    """One life of the daemon: journal, dispatcher and a session on a `FakeManager`."""
 
     def __init__(self, bus: Bus, folder: Path, number: int) -> None:
         self.bus = bus
         self.ts = number * 1_000_000
         self.journal = Journal(folder / "journal.sqlite3", JournalOptions(identity="one"), self._now)
         encoder = Encoder(EPOCH + number)
-        self.emitter = EventWriter(encoder, bus.publisher, self.journal, DURABLE)
-        self.complaints = FaultCounters(logging.getLogger("test.outages"))
-        self.intake = Dispatcher(self.emitter, DispatcherOptions(), self.complaints)
+        self.writer = EventWriter(encoder, bus.publisher, self.journal, DURABLE)
+        self.fault_counters = FaultCounters(logging.getLogger("test.outages"))
+        self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
         if self.journal.has_mirror:
-            self.intake.trades.recall(self.journal.open_orders())
+            self.dispatcher.trades.recall(self.journal.open_orders())
         self.manager = FakeManager()
         self.link = ManagerSession(self.manager, "one:443", 7)
 
@@ -67,35 +67,35 @@ class Life:
         self.manager = FakeManager()
         world.fill(self.manager)
         self.link = ManagerSession(self.manager, "one:443", 7)
-        self.intake.attach(self.link)
+        self.dispatcher.attach(self.link)
         return self.take(PumpCode.START_PUMPING)
 
     def lose(self) -> list[Message]:
         """Lose the session."""
-        self.intake.detach(self.link, "lost by the test", self._now())
+        self.dispatcher.detach(self.link, "lost by the test", self._now())
         return self.events()
 
     def take(self, code: int, action: int = 0, data: bytes = b"") -> list[Message]:
         """Take one record; return what was published."""
-        self.intake.take(code, action, data, self._now())
+        self.dispatcher.handle(code, action, data, self._now())
         return self.events()
 
     def reconcile(self, world: OutageWorld) -> list[Message]:
         """Read all tables again in the same session, as is done now and then."""
         world.fill(self.manager)
-        self.intake.reread_all(self._now())
+        self.dispatcher.reread_all(self._now())
         return self.events()
 
     def events(self) -> list[Message]:
         """Return what was published since."""
-        self.emitter.flush()
+        self.writer.flush()
         assert self.journal.durable
         return self.bus.events()
 
     def cut(self) -> Folded:
         """Return what a snapshot would show now."""
         made = Folded()
-        for kind, take in self.intake.states():
+        for kind, take in self.dispatcher.states():
             for _, row in take()():
                 made.take_row(kind.name, row)
         return made
@@ -188,6 +188,6 @@ def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final
         fold(state, life.start(world))
         assert wrong(state, world, "trade") == []
         assert wrong(life.cut(), world, *ALL) == []  # of the other tables a new life tells only by its snapshot
-        assert not life.complaints.counts
+        assert not life.fault_counters.counts
         life.journal.close()
     assert sum(world.done.values()) == 3 * CHANGES

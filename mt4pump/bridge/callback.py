@@ -50,7 +50,7 @@ class Callback:
         """The ``param`` of each session whose STOP_PUMPING came, as of the moment when the DLL called."""
         self._notify: dict[int, Notify] = {}
         self._sessions = 0
-        self._complaints = FaultCounters(log)
+        self._fault_counters = FaultCounters(log)
         self._errors_told = 0
         self._thread = threading.local()  # of no use before the pin, as its values die with the thread state
         self._ensure = ctypes.pythonapi.PyGILState_Ensure
@@ -75,10 +75,10 @@ class Callback:
         """Return what the heartbeat shows; faults of the callback are logged here, where waiting does no harm."""
         if self.errors != self._errors_told:
             self._errors_told = self.errors
-            self._complaints.add("callback_error", f"{self.errors} so far, the last: {self.last_error}")
+            self._fault_counters.record("callback_error", f"{self.errors} so far, the last: {self.last_error}")
         if self.pinned_threads > 2 * self._sessions + PINNED_ALARM:
             told = f"{self.pinned_threads} threads of the API pinned in {self._sessions} sessions: each costs memory"
-            self._complaints.add("pinned_threads", told)
+            self._fault_counters.record("pinned_threads", told)
         return {
             "pinned_threads": self.pinned_threads,
             "callback_errors": self.errors,

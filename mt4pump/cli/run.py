@@ -145,6 +145,4 @@ def command(args: argparse.Namespace) -> int:
 
 
 def _run(settings: Settings, reload: Callable[[], Settings]) -> int:
-    # noqa: PLC0415 - wrong settings must be told before sockets and rooms are loaded
-
     return run(settings, reload)

@@ -7,7 +7,7 @@ durable event exactly once and in order:
   number alone, so nothing needs to be remembered about single events.
 - At a gap, and whenever something may be missing (a new epoch, a new connection), the *gate* closes: durable events
   wait in ``hold`` until the journal was asked for everything after ``confirmed``. What the journal has not is ``lost``.
-- ``confirmed`` moves to a heartbeat's offset when that heartbeat proves that all before it came (see `HeartbeatMonitor`), or when
+- ``confirmed`` moves to a heartbeat's offset when that proves that all before it came (see `HeartbeatMonitor`), or when
   the journal was asked. So a lost tail, after which no event comes, is found as well.
 """
 

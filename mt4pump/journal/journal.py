@@ -37,7 +37,7 @@ class Journal:
 
     ``log_id`` names the file that offsets count in (empty until one could be opened), ``last_offset`` is that of the
     last event committed, or a mark behind it where offsets were skipped. ``unstored_after`` is the offset behind which
-    events are being published unstored just now, None while all is well. ``complaints`` counts faults by name,
+    events are being published unstored just now, None while all is well. ``fault_counters`` counts faults by name,
     ``wal_restarts`` the times that the pump thread itself had to begin a grown log anew (some milliseconds each).
     """
 
@@ -47,7 +47,7 @@ class Journal:
         options: JournalOptions,
         now_ns: NowNs,
         *,
-        complaints: FaultCounters | None = None,
+        fault_counters: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.log_id = ""
@@ -55,7 +55,7 @@ class Journal:
         self.error = ""
         self.wal_restarts = 0
         self.unstored_after: int | None = None
-        self.complaints = complaints or FaultCounters(log)
+        self.fault_counters = fault_counters or FaultCounters(log)
         self._path = path.absolute()
         self._options = options
         self._now_ns = now_ns
@@ -243,7 +243,7 @@ class Journal:
             if not is_damage(error):
                 raise
             self._counts["errors"] += 1
-            self.complaints.add(*explain(error, self._path, "opening the journal"))
+            self.fault_counters.record(*explain(error, self._path, "opening the journal"))
             self._set_aside()
         return open_store(self._path, self._options, self._now_ns, self._now_s, self._before())
 
@@ -278,7 +278,7 @@ class Journal:
         if is_damage(keeper.trouble):
             raise keeper.trouble
         self._counts["errors"] += 1
-        self.complaints.add(*explain(keeper.trouble, self._path, "moving the write-ahead log into the file"))
+        self.fault_counters.record(*explain(keeper.trouble, self._path, "moving the write-ahead log into the file"))
         self._start_keeper(store)
 
     def _start_keeper(self, store: Store) -> None:
@@ -310,12 +310,12 @@ class Journal:
         if size >= store.wal_limit_bytes and not self._held_logged:
             self._held_logged = True
             text = f"{store.wal}: {size} bytes: another program's open transaction keeps it from being emptied: {cure}"
-            self.complaints.add("wal_held", text)
+            self.fault_counters.record("wal_held", text)
         if store.wal_max_bytes and size >= store.wal_max_bytes:
             self._suspended = True
             self._counts["errors"] += 1
             self.error = f"{store.wal}: {size} bytes, held by another program's open transaction: {cure}"
-            self.complaints.add("wal_full", f"events are published unstored from here on: {self.error}")
+            self.fault_counters.record("wal_full", f"events are published unstored from here on: {self.error}")
 
     def _resume_if_free(self, store: Store, all_orders: Callable[[], Mapping[int, bytes]]) -> None:
         """Store again once nobody holds the log any more."""
@@ -346,7 +346,7 @@ class Journal:
         self.error = fault.text
         self._damaged |= is_damage(error)
         self._counts["errors"] += 1
-        self.complaints.add(fault.name, fault.text)
+        self.fault_counters.record(fault.name, fault.text)
         self._let_go()
         self._retry_at_s = self._now_s() + self._retry_s
         self._retry_s = min(2 * self._retry_s, RETRY_LIMIT_S)
@@ -363,7 +363,7 @@ class Journal:
         try:
             store.close()
         except FAULTS as error:
-            self.complaints.add(*explain(error, self._path, "letting go of the journal"))
+            self.fault_counters.record(*explain(error, self._path, "letting go of the journal"))
 
     def _count_unstored(self, events: int) -> None:
         """Count, and leave a mark beside the file for the case that this process dies before it can store a break."""

@@ -27,7 +27,7 @@ class HangDetector:
         self._looked_at_s = now_s()
         self._still: dict[Thread, tuple[Hashable, float]] = {}
 
-    def look(self, marks: Mapping[Thread, Hashable | None]) -> HangError | None:
+    def check(self, marks: Mapping[Thread, Hashable | None]) -> HangError | None:
         """Return what is wrong with the first thread that stands still; None when all go on.
 
         A thread's mark is to be another one whenever it went on, and None while it may stand still (it waits, it has

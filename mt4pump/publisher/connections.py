@@ -74,7 +74,7 @@ class Connections:
 
     def __init__(
         self,
-        complaints: FaultCounters,
+        fault_counters: FaultCounters,
         gone: Callable[[int], object] = lambda _number: None,
         limits: ConnectionLimits | None = None,
         endpoint: str = "events",
@@ -82,7 +82,7 @@ class Connections:
         self.accepted = self.refused = self.failed = self.over_limit = self.shut_out_count = 0
         self.limits = limits or ConnectionLimits()
         self._endpoint = endpoint
-        self._complaints = complaints
+        self._fault_counters = fault_counters
         self._gone = gone
         self._open: dict[int, Connection] = {}
         self._by_client: Counter[str] = Counter()
@@ -301,7 +301,7 @@ class Connections:
                 self._flooders[number] = each.began_at
                 self._suspect(each, now_s)
                 text = f"{each.peer or 'a local client'} sends more than a subscriber may: its connection is closed"
-                self._complaints.add("flood", text)
+                self._fault_counters.record("flood", text)
                 self._doom(number, each)
 
     def _suspect(self, connection: Connection, now_s: float) -> None:
@@ -331,7 +331,7 @@ class Connections:
             f"a connection from {connection.peer or 'an unknown address'} to the {self._endpoint} endpoint is closed: "
             f"at most {self.limits.total} may be open, {self.limits.per_client} of one client"
         )
-        self._complaints.add("too_many_connections", text)
+        self._fault_counters.record("too_many_connections", text)
         self._doom(number, connection)
 
     def _doom(self, number: int, connection: Connection) -> None:
@@ -372,6 +372,6 @@ class Connections:
             fault, self._fault = self._fault, ""
             self.failed += 1
             peer = connection.peer if connection else ""
-            self._complaints.add("handshake_failed", f"from {peer or 'an unknown address'}: {fault}")
+            self._fault_counters.record("handshake_failed", f"from {peer or 'an unknown address'}: {fault}")
         self._ended_at[number] = self._taken
         self._left.add(number)

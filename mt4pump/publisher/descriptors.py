@@ -80,10 +80,10 @@ class Relief:
     """Ends connections that sent nothing yet while no descriptor is left; asked often, by one thread."""
 
     def __init__(
-        self, holders: Sequence[Connections], complaints: FaultCounters, now_s: Callable[[], float] = time.monotonic
+        self, holders: Sequence[Connections], fault_counters: FaultCounters, now_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._holders = holders
-        self._complaints = complaints
+        self._fault_counters = fault_counters
         self._now_s = now_s
         self._look_at_s = 0.0
 
@@ -99,6 +99,6 @@ class Relief:
             if error.errno not in {errno.EMFILE, errno.ENFILE}:
                 return
             text = "no file descriptor is left: new connections are closed; raise LimitNOFILE or ulimit -n"
-            self._complaints.add("accept_failed", text)
+            self._fault_counters.record("accept_failed", text)
             for each in self._holders:
                 each.relieve()

@@ -19,7 +19,7 @@ from mt4pump.publisher.binding import SocketOptions
 from mt4pump.publisher.faults import WireFaults
 from mt4pump.publisher.frames import ConnectionGate
 from mt4pump.publisher.publisher import Publisher
-from mt4pump.pump.quotes import FIRST
+from mt4pump.wire import FIRST
 
 HELD_LIMIT = 200_000
 """Messages that a slow wire holds; what comes beyond is lost, and counted."""
@@ -51,7 +51,7 @@ class FaultyPublisher(Publisher):
         endpoint: str,
         options: SocketOptions,
         gate: ConnectionGate | None = None,
-        complaints: FaultCounters | None = None,
+        fault_counters: FaultCounters | None = None,
         *,
         faults: WireFaults,
         tally: WireFaultCounters,
@@ -65,7 +65,7 @@ class FaultyPublisher(Publisher):
         self._began_s = clock()
         self._topic = b""
         self._held: deque[tuple[float, bytes, bytes]] = deque()
-        super().__init__(context, endpoint, options, gate, complaints)
+        super().__init__(context, endpoint, options, gate, fault_counters)
 
     def look_for_subscriptions(self) -> bool:
         """Send what was held back long enough, then look as any publisher does."""

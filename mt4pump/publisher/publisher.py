@@ -53,9 +53,8 @@ from mt4pump.publisher.peers import ConnectionLimits
 from mt4pump.publisher.quotas import Excess, Quotas
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders, StalledConnections
 from mt4pump.publisher.subscriptions import NOBODY, SUBSCRIBE, UNSUBSCRIBE, SubscriptionTable
-from mt4pump.pump.quotes import FIRST, Send
 from mt4pump.security.subscription_filter import SubscriptionFilter, unmarked
-from mt4pump.wire import HEARTBEAT
+from mt4pump.wire import FIRST, HEARTBEAT, Send
 
 __all__ = ["ConnectionGate", "Publisher", "SlowReaders", "SocketOptions", "SubscriptionTable", "bind_failure"]
 
@@ -99,13 +98,13 @@ class Publisher:
         endpoint: str,
         options: SocketOptions,
         gate: ConnectionGate | None = None,
-        complaints: FaultCounters | None = None,
+        fault_counters: FaultCounters | None = None,
     ) -> None:
         self.interest = SubscriptionTable()
         self.sent = 0
         self.slow = SlowReaders()
         self.heard_heartbeat = self.more_waiting = False
-        self._complaints = complaints or FaultCounters(log)
+        self._fault_counters = fault_counters or FaultCounters(log)
         self._narrows = gate is not None and gate.narrows
         limits = ConnectionLimits(
             options.max_connections,
@@ -113,7 +112,7 @@ class Publisher:
             CURVE_BURST_BYTES if self._narrows else BURST_BYTES,
             by_address=not self._narrows,
         )
-        self.connections = Connections(self._complaints, self._gone, limits)
+        self.connections = Connections(self._fault_counters, self._gone, limits)
         self.quotas = Quotas()
         self._context = context
         self._options = options
@@ -170,7 +169,7 @@ class Publisher:
         self.slow.last_ts = time.time_ns()
         self._calm_at_s = now_s + CALM_S
         text = f"a subscriber's queue of {self._options.sndhwm} messages is full: it loses messages until it reads some"
-        self._complaints.add("slow_reader", text)
+        self._fault_counters.record("slow_reader", text)
         self._socket.setsockopt(zmq.XPUB_NODROP, 0)
         try:
             self.send_frame(topic, zmq.SNDMORE)
@@ -232,7 +231,7 @@ class Publisher:
         if not self._large.fits(len(body)) and not self._is_relieved(len(body)):
             self.slow.large_dropped += 1
             text = f"{self.slow.large_bytes} bytes of large bodies wait for slow readers: {topic!r} was sent to nobody"
-            self._complaints.add("large_dropped", text)
+            self._fault_counters.record("large_dropped", text)
             return
         frame = self._large.frame(body)
         send_whole = super(zmq.Socket, self._socket).send
@@ -252,7 +251,7 @@ class Publisher:
         for number in self._stalled.stalled():
             if peer := self.connections.shut_out(number):
                 text = f"{peer} takes nothing while {self.slow.large_bytes} bytes of large bodies wait: it is put out"
-                self._complaints.add("stalled_reader", text)
+                self._fault_counters.record("stalled_reader", text)
         return self._large.fits(size)
 
     def _take_waiting(self) -> bool:
@@ -306,7 +305,9 @@ class Publisher:
         if not is_wanting:
             self._put_out(number, user, "pushed_upstream", "it pushed a message upstream, which no subscriber does")
         elif self._is_shifted:
-            self._complaints.add("misattributed", "subscriptions beside a pushed message: their connections begin anew")
+            self._fault_counters.record(
+                "misattributed", "subscriptions beside a pushed message: their connections begin anew"
+            )
             self.connections.shut_out(number, is_suspect=False)
         elif len(message) > PREFIX_BYTES_MAX + 1:
             self._put_out(number, user, "too_long_prefix", f"it subscribed to a text above {PREFIX_BYTES_MAX} bytes")
@@ -363,7 +364,7 @@ class Publisher:
         """End a connection, and keep its client out for a while."""
         client = user or self.connections.client_of(number)
         if peer := self.connections.shut_out(number):
-            self._complaints.add(name, f"client {client!r} from {peer}: {why}: its connection is closed")
+            self._fault_counters.record(name, f"client {client!r} from {peer}: {why}: its connection is closed")
             if self._gate is not None:
                 self._gate.expel(client, why)
             if name in HOSTILE:

@@ -7,7 +7,7 @@ Before START_PUMPING the API fills its tables: rows told then are not news, for 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
@@ -17,12 +17,12 @@ from mt4pump.mt4.decode import Fields
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.news_mail import NewsMailHandler
 from mt4pump.pump.quotes import QuoteStream
-from mt4pump.pump.session import CurrentSession
+from mt4pump.pump.session import LOST, PUMPING, CurrentSession, ManagerSession
 from mt4pump.pump.sliced_work import SlicedWork
 from mt4pump.pump.snapshot import Source, Take, listed
 from mt4pump.pump.tables import TableHandler
 from mt4pump.pump.trades import TradeHandler
-from mt4pump.supervisor import LOST, PUMPING, ManagerSession, explained
+from mt4pump.supervisor import explained
 from mt4pump.wire import QUOTE, SESSION, UNKNOWN, Kind
 
 DRAIN_ROUNDS = 8
@@ -30,8 +30,6 @@ DRAIN_ROUNDS = 8
 
 FAULTS = (ManagerError, LayoutError)
 """What a single record or table may cost: itself, and a count."""
-
-Handler = Callable[[int, bytes, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +50,31 @@ class DispatcherOptions:
 class Dispatcher:
     """Turns what `Inbox` holds into published events. ``more_quotes`` tells that a drain stopped at its bound."""
 
-    def __init__(self, emitter: EventWriter, options: DispatcherOptions, complaints: FaultCounters) -> None:
+    def __init__(self, writer: EventWriter, options: DispatcherOptions, fault_counters: FaultCounters) -> None:
         self.quotes = QuoteStream(
-            emitter.encoder,
+            writer.encoder,
             options.encoding,
-            emitter.publisher.interest.wants,
-            self._emit_quote if emitter.is_durable(QUOTE) else None,
+            writer.publisher.interest.wants,
+            self._emit_quote if writer.is_durable(QUOTE) else None,
         )
         self.more_quotes = False
         self._session: tuple[str, Fields] | None = None
-        self._emitter = emitter
-        self._complaints = complaints
+        self._writer = writer
+        self._fault_counters = fault_counters
         self._reader = CurrentSession()
         self.work = SlicedWork(options.slice_s, FAULTS, self._count_read)
-        self.messages = NewsMailHandler(emitter, self._reader, options.encoding, options.mail_fields)
+        self.messages = NewsMailHandler(writer, self._reader, options.encoding, options.mail_fields)
         self.tables = TableHandler(
-            emitter,
+            writer,
             self._reader,
-            complaints,
+            fault_counters,
             encoding=options.encoding,
             symbols=options.symbols,
             user_fields=options.user_fields,
             plugin_parameters=options.plugin_parameters,
             schedule=self.work.add,
         )
-        self.trades = TradeHandler(emitter, self._reader, options.encoding, self.tables.in_reach, self.work.add)
-        self._handlers = self._make_handlers()
+        self.trades = TradeHandler(writer, self._reader, options.encoding, self.tables.in_reach, self.work.add)
 
     @property
     def is_live(self) -> bool:
@@ -115,21 +112,57 @@ class Dispatcher:
             self.work.clear()
             self._reader.link = None
 
-    def take(self, code: int, action: int, data: bytes, ts: int) -> None:
-        """Turn one raw record into events; what fails is counted and told, and costs this record only."""
-        handler = self._handlers.get(code)
+    def handle(self, code: int, action: int, data: bytes, ts: int) -> None:
+        """Turn one raw record into events; what fails is counted and logged, and costs this record only."""
         try:
-            if handler is None:
-                self._take_unknown(code, action, ts)
-            else:
-                handler(action, data, ts)
+            self._dispatch(code, action, data, ts)
         except FAULTS as fault:
             self._count(code, fault)
+
+    def _dispatch(self, code: int, action: int, data: bytes, ts: int) -> None:  # noqa: PLR0912 - one case per code
+        """Hand the record to the handler of its pump code."""
+        match code:
+            case PumpCode.UPDATE_BIDASK:
+                self.drain_quotes(ts)
+            case PumpCode.UPDATE_TRADES:
+                self.trades.take(action, data, ts)
+            case PumpCode.UPDATE_ACTIVATION:
+                self.trades.activations(ts)
+            case PumpCode.UPDATE_MARGINCALL:
+                self.trades.margins(ts)
+            case PumpCode.UPDATE_SYMBOLS:
+                self.tables.take("symbols", action, data, ts)
+            case PumpCode.UPDATE_GROUPS:
+                self.tables.take("groups", action, data, ts)
+            case PumpCode.UPDATE_USERS:
+                self.tables.take("users", action, data, ts)
+            case PumpCode.UPDATE_REQUESTS:
+                self.tables.take("requests", action, data, ts)
+            case PumpCode.UPDATE_ONLINE:  # its data is a login or a pointer to one: never looked at
+                self.tables.take("online", action, b"", ts)
+            case PumpCode.UPDATE_PLUGINS:
+                self.tables.take("plugins", action, b"", ts)
+            case PumpCode.UPDATE_NEWS:
+                self.messages.news(data, ts)
+            case PumpCode.UPDATE_NEWS_NEW:
+                self.messages.news_new(data, ts)
+            case PumpCode.UPDATE_NEWS_BODY:
+                self.messages.bodies(ts)
+            case PumpCode.UPDATE_MAIL:
+                self.messages.mail(data, ts)
+            case PumpCode.START_PUMPING:
+                self._start(ts)
+            case PumpCode.STOP_PUMPING:
+                self._stop(ts)
+            case PumpCode.PING:
+                self._ping(ts)
+            case _:
+                self._take_unknown(code, action, ts)
 
     def drain_quotes(self, ts: int) -> None:
         """Publish what changed since the last drain, in a bounded number of reads."""
         self.more_quotes = False
-        publisher, publish = self._emitter.publisher, self.quotes.publish
+        publisher, publish = self._writer.publisher, self.quotes.publish
         updated_quotes = self._reader.manager.updated_quotes
         for _ in range(DRAIN_ROUNDS):
             records = updated_quotes()
@@ -173,61 +206,38 @@ class Dispatcher:
 
     def seqs(self, kind: Kind) -> dict[bytes, int]:
         """Return the last number of every topic of ``kind``."""
-        return self.quotes.seqs() if kind is QUOTE else self._emitter.seqs(kind)
+        return self.quotes.seqs() if kind is QUOTE else self._writer.seqs(kind)
 
     def _emit_quote(self, symbol: str, fields: Fields, ts: int) -> None:
-        self._emitter.emit(QUOTE, symbol, fields, ts)
+        self._writer.write(QUOTE, symbol, fields, ts)
 
     def _emit_session(self, state: str, fields: Fields, ts: int) -> None:
         """Tell a turn of the session; a ping is no turn, and not worth keeping."""
         self._session = (state, {**fields, "ts": ts})
-        self._emitter.emit(SESSION, state, fields, ts)
+        self._writer.write(SESSION, state, fields, ts)
 
     def _count(self, code: int, fault: Exception) -> None:
         """Count what went wrong with one record or one table."""
         if isinstance(fault, LayoutError):
-            self._complaints.add("bad_record", f"pump code {code}: {fault}")
+            self._fault_counters.record("bad_record", f"pump code {code}: {fault}")
         else:
-            self._complaints.add("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
+            self._fault_counters.record("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
 
     def _count_read(self, table: str, fault: Exception) -> None:
         """Count what went wrong with the read of a table."""
         if isinstance(fault, LayoutError):
-            self._complaints.add("bad_record", f"table {table}: {fault}")
+            self._fault_counters.record("bad_record", f"table {table}: {fault}")
         else:
-            self._complaints.add("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
-
-    def _make_handlers(self) -> dict[int, Handler]:
-        """Return what to do for each of the 17 pump codes."""
-        trades, tables, messages = self.trades, self.tables, self.messages
-        return {
-            PumpCode.START_PUMPING: self._start,
-            PumpCode.STOP_PUMPING: self._stop,
-            PumpCode.PING: self._ping,
-            PumpCode.UPDATE_BIDASK: lambda _action, _data, ts: self.drain_quotes(ts),
-            PumpCode.UPDATE_TRADES: trades.take,
-            PumpCode.UPDATE_ACTIVATION: lambda _action, _data, ts: trades.activations(ts),
-            PumpCode.UPDATE_MARGINCALL: lambda _action, _data, ts: trades.margins(ts),
-            PumpCode.UPDATE_SYMBOLS: lambda *record: tables.take("symbols", *record),
-            PumpCode.UPDATE_GROUPS: lambda *record: tables.take("groups", *record),
-            PumpCode.UPDATE_USERS: lambda *record: tables.take("users", *record),
-            PumpCode.UPDATE_REQUESTS: lambda *record: tables.take("requests", *record),
-            PumpCode.UPDATE_ONLINE: lambda action, _data, ts: tables.take("online", action, b"", ts),
-            PumpCode.UPDATE_PLUGINS: lambda action, _data, ts: tables.take("plugins", action, b"", ts),
-            PumpCode.UPDATE_NEWS: lambda _action, data, ts: messages.news(data, ts),
-            PumpCode.UPDATE_NEWS_NEW: lambda _action, data, ts: messages.news_new(data, ts),
-            PumpCode.UPDATE_NEWS_BODY: lambda _action, _data, ts: messages.bodies(ts),
-            PumpCode.UPDATE_MAIL: lambda _action, data, ts: messages.mail(data, ts),
-        }
+            self._fault_counters.record("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
 
     def _take_unknown(self, code: int, action: int, ts: int) -> None:
-        self._complaints.add("unknown_code", f"pump code {code} (type {action}) is not known to this version")
-        self._emitter.emit(UNKNOWN, code, {"code": code, "action": action}, ts)
+        self._fault_counters.record("unknown_code", f"pump code {code} (type {action}) is not known to this version")
+        self._writer.write(UNKNOWN, code, {"code": code, "action": action}, ts)
 
-    def _start(self, _action: int, _data: bytes, ts: int) -> None:
+    def _start(self, ts: int) -> None:
         link = self._reader.link
         if link is None:
-            self._complaints.add("session_gone", "START_PUMPING of a session that was given up")
+            self._fault_counters.record("session_gone", "START_PUMPING of a session that was given up")
             return
         self._reader.live = True
         self._emit_session("start", _session_fields(link, PUMPING, "START_PUMPING"), ts)
@@ -235,16 +245,16 @@ class Dispatcher:
         self.reread_all(ts)
         self.messages.ask_again()
 
-    def _stop(self, _action: int, _data: bytes, ts: int) -> None:
+    def _stop(self, ts: int) -> None:
         link = self._reader.link
         if link is not None:
             self._tell_stop(link, explained("STOP_PUMPING", link.manager), ts)
             link.tell_stopped()
 
-    def _ping(self, _action: int, _data: bytes, ts: int) -> None:
+    def _ping(self, ts: int) -> None:
         link = self._reader.link
         if link is not None:
-            self._emitter.emit(SESSION, "ping", _session_fields(link, PUMPING, "PING"), ts, passing=True)
+            self._writer.write(SESSION, "ping", _session_fields(link, PUMPING, "PING"), ts, passing=True)
 
     def _tell_stop(self, link: ManagerSession, reason: str, ts: int) -> None:
         """Publish session.stop once per session that had started."""

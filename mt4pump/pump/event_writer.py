@@ -45,7 +45,7 @@ class EventWriter:
         """Return whether events of ``kind`` go through the journal."""
         return kind.name in self._durable
 
-    def emit(
+    def write(
         self,
         kind: Kind,
         key: object,

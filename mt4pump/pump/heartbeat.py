@@ -1,4 +1,4 @@
-"""The daemon's pulse: the heartbeat on the bus, and the line in the log that sums up. Runs on the pump thread."""
+"""The daemon's heartbeat: the heartbeat on the bus, and the line in the log that sums up. Runs on the pump thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mt4pump.log import FaultCounters
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.inbox import Inbox
-from mt4pump.supervisor import SessionStatus
+from mt4pump.pump.session import SessionStatus
 from mt4pump.wire import HEARTBEAT, PROTOCOL, Body
 
 QUARTER_S = 900
@@ -151,9 +151,9 @@ class HeartbeatPublisher:
         self,
         *,
         inbox: Inbox,
-        emitter: EventWriter,
-        intake: Dispatcher,
-        complaints: FaultCounters,
+        writer: EventWriter,
+        dispatcher: Dispatcher,
+        fault_counters: FaultCounters,
         server_clock: ServerClock,
         status: Callable[[], SessionStatus],
         source_counters: Counters,
@@ -165,9 +165,9 @@ class HeartbeatPublisher:
     ) -> None:
         self.last_quote_ts = 0
         self._inbox = inbox
-        self._emitter = emitter
-        self._intake = intake
-        self._complaints = complaints
+        self._writer = writer
+        self._dispatcher = dispatcher
+        self._fault_counters = fault_counters
         self._server_clock = server_clock
         self._status = status
         self._source_counters = source_counters
@@ -190,11 +190,11 @@ class HeartbeatPublisher:
         self._beat_at_s = max(self._beat_at_s + self.interval_s, now_s)
         return True
 
-    def beat(self, state: str = "") -> None:
+    def publish(self, state: str = "") -> None:
         """Publish a heartbeat now; ``state`` overrides the supervisor's. What waits for its commit goes out before."""
-        self._emitter.flush()
-        self._emitter.count_quotes(self._intake.quotes.published)
-        publisher, journal = self._emitter.publisher, self._journal
+        self._writer.flush()
+        self._writer.count_quotes(self._dispatcher.quotes.published)
+        publisher, journal = self._writer.publisher, self._journal
         vitals = HeartbeatSources(
             status=self._status(),
             interval_s=self.interval_s,
@@ -204,9 +204,9 @@ class HeartbeatPublisher:
             offsets=journal.last_offsets if journal else {},
             durable=journal is not None and journal.durable,
             journal=journal.vitals() if journal else None,
-            counts=self._emitter.counts,
-            errors=self._complaints.counts,
-            skipped=self._intake.skipped(),
+            counts=self._writer.counts,
+            errors=self._fault_counters.counts,
+            skipped=self._dispatcher.skipped(),
             subscriptions=len(publisher.interest),
             subscription_bytes=publisher.quotas.size,
             sent=publisher.sent,
@@ -219,14 +219,14 @@ class HeartbeatPublisher:
             threads=threading.active_count(),
             source=self._source_counters(),
         )
-        self._emitter.emit(HEARTBEAT, "", heartbeat_fields(vitals, self._inbox, state=state), self._now_ns())
+        self._writer.write(HEARTBEAT, "", heartbeat_fields(vitals, self._inbox, state=state), self._now_ns())
         self._last_beat_s = time.monotonic()
 
-    def beat_for_newcomer(self) -> bool:
+    def publish_for_newcomer(self) -> bool:
         """Publish a heartbeat for somebody who just subscribed to it; False when the last one is too fresh."""
         if time.monotonic() - self._last_beat_s < AT_ONCE_MIN_S:
             return False
-        self.beat()
+        self.publish()
         return True
 
     def _measure_rss_bytes(self) -> int:
@@ -237,7 +237,7 @@ class HeartbeatPublisher:
         try:
             self._rss_bytes = self._process.memory_info().rss
         except (OSError, psutil.Error) as error:
-            self._complaints.add("rss_unknown", f"the daemon's memory cannot be measured: {error}")
+            self._fault_counters.record("rss_unknown", f"the daemon's memory cannot be measured: {error}")
         return self._rss_bytes
 
     def sum_up(self, now_s: float) -> None:
@@ -245,7 +245,7 @@ class HeartbeatPublisher:
         if now_s < self._summary_at_s:
             return
         self._summary_at_s = now_s + self._log_interval_s
-        counts = dict(self._emitter.counts)
+        counts = dict(self._writer.counts)
         new = {kind: count - self._summarised.get(kind, 0) for kind, count in counts.items() if kind != HEARTBEAT.name}
         self._summarised = counts
         told = " ".join(f"{kind}={count}" for kind, count in sorted(new.items()) if count) or "nothing"

@@ -23,8 +23,8 @@ from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
+from mt4pump.pump.session import STOPPING, Command
 from mt4pump.pump.snapshot import SnapshotRequest, SnapshotRows, StateSnapshot, touches
-from mt4pump.supervisor import ATTACH, CUT, DETACH, FINISH, REREAD, SELECT, STATE_CHANGED, STOPPING
 from mt4pump.wire import KINDS
 
 RECORDS_PER_WAKE_UP = 256
@@ -65,11 +65,11 @@ class Pump(Thread):
         self,
         *,
         inbox: Inbox,
-        emitter: EventWriter,
-        intake: Dispatcher,
-        pulse: HeartbeatPublisher,
+        writer: EventWriter,
+        dispatcher: Dispatcher,
+        heartbeat: HeartbeatPublisher,
         journal: Journal | None,
-        complaints: FaultCounters,
+        fault_counters: FaultCounters,
         server_clock: ServerClock,
         options: PumpOptions,
         anchor_clock: Callable[[], None],
@@ -79,17 +79,17 @@ class Pump(Thread):
         self.crash: BaseException | None = None
         self.turns = 0
         self._inbox = inbox
-        self._emitter = emitter
-        self._intake = intake
-        self._pulse = pulse
+        self._writer = writer
+        self._dispatcher = dispatcher
+        self._heartbeat = heartbeat
         self._journal = journal
-        self._complaints = complaints
+        self._fault_counters = fault_counters
         self._server_clock = server_clock
         self._options = options
         self._anchor_clock = anchor_clock
         self._now_ns = now_ns
         self._look_at_s = self._house_at_s = 0.0
-        self._house_interval_s = min(HOUSE_INTERVAL_S, pulse.interval_s)
+        self._house_interval_s = min(HOUSE_INTERVAL_S, heartbeat.interval_s)
         self._reconcile_at_s = time.monotonic() + options.reconcile_interval_s  # START itself reads all tables
         self._refused_seen = 0
         self._finish_at_s = math.inf
@@ -100,7 +100,7 @@ class Pump(Thread):
     def finish(self, within_s: float) -> None:
         """Have the thread end, from any thread: once all that waits now is told, or when ``within_s`` have passed."""
         self._finish_at_s = time.monotonic() + within_s
-        self._inbox.tell(FINISH, None)
+        self._inbox.tell(Command.FINISH, None)
 
     def run(self) -> None:
         """Turn records into messages until told to finish; then say goodbye and close socket and journal."""
@@ -113,14 +113,14 @@ class Pump(Thread):
             self.crash = error
             log.exception("the pump thread crashed")
         finally:
-            self._emitter.publisher.close()
+            self._writer.publisher.close()
             if self._journal is not None:
                 self._journal.close()
 
     def _wake_up(self) -> None:
         """Take what waits, a bounded lot, then do the housekeeping that is due."""
         inbox = self._inbox
-        goes_on = self._intake.more_quotes or self._emitter.publisher.more_waiting or self._intake.work.is_due
+        goes_on = self._dispatcher.more_quotes or self._writer.publisher.more_waiting or self._dispatcher.work.is_due
         self.is_busy = False
         record = inbox.take_now() if goes_on else inbox.take(IDLE_WAIT_S)
         self.is_busy = True
@@ -132,10 +132,10 @@ class Pump(Thread):
         else:
             if record is not None:
                 self._take(*record)
-        self._emitter.flush()
-        if self._intake.more_quotes:
+        self._writer.flush()
+        if self._dispatcher.more_quotes:
             self._take(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
-        if self._intake.work.is_busy:
+        if self._dispatcher.work.is_busy:
             self._go_on_comparing()
         now_s = time.monotonic()
         if now_s >= self._look_at_s:
@@ -145,42 +145,42 @@ class Pump(Thread):
         if now_s >= self._house_at_s:
             self._house_at_s = now_s + self._house_interval_s
             self._keep_house(now_s)
-        if self._pulse.is_due(now_s):
+        if self._heartbeat.is_due(now_s):
             self._beat()
         if now_s >= self._finish_at_s:
             self._finished = True
 
     def _go_on_comparing(self) -> None:
         """Compare tables for one slice; answer the cuts that waited for the first reads once those are done."""
-        self._guarded(self._intake.work.run)
-        self._emitter.flush()
+        self._guarded(self._dispatcher.work.run)
+        self._writer.flush()
 
     def _answer_late_cuts(self) -> None:
-        if self._late_cuts and not self._intake.is_reading_baseline:
+        if self._late_cuts and not self._dispatcher.is_reading_baseline:
             waiting, self._late_cuts = self._late_cuts, []
             for request in waiting:
                 self._guarded(partial(self._cut, request))
 
     def _part(self) -> None:
         """Give up what still waits, counted, and say goodbye."""
-        for word, _, payload, ts in self._inbox.abandon(ATTACH):
-            if word == DETACH:  # of all that waits, the end of the session must not go untold
-                self._obey(word, payload, ts)
+        for word, _, payload, ts in self._inbox.abandon(Command.ATTACH):
+            if word == Command.DETACH:  # of all that waits, the end of the session must not go untold
+                self._execute(word, payload, ts)
         if self._inbox.abandoned:
             log.warning("no time is left for %d records that still wait: dropped", self._inbox.abandoned)
-        self._pulse.beat(STOPPING)
+        self._heartbeat.publish(STOPPING)
         self.has_parted = True
 
     def _look_after_subscribers(self) -> None:
-        publisher = self._emitter.publisher
+        publisher = self._writer.publisher
         self._look_for_subscriptions()
-        if publisher.heard_heartbeat and self._pulse.beat_for_newcomer():
+        if publisher.heard_heartbeat and self._heartbeat.publish_for_newcomer():
             publisher.heard_heartbeat = False
             self._look_for_all_subscriptions()
 
     def _look_for_subscriptions(self) -> None:
-        if self._emitter.publisher.look_for_subscriptions():
-            self._intake.quotes.refresh_interest()
+        if self._writer.publisher.look_for_subscriptions():
+            self._dispatcher.quotes.refresh_interest()
 
     def _look_for_all_subscriptions(self) -> None:
         """After a heartbeat, know what libzmq knew when it sent it.
@@ -190,11 +190,11 @@ class Pump(Thread):
         """
         for _ in range(LOOKS_AFTER_BEAT):
             self._look_for_subscriptions()
-            if not self._emitter.publisher.more_waiting:
+            if not self._writer.publisher.more_waiting:
                 return
 
     def _beat(self) -> None:
-        self._pulse.beat()
+        self._heartbeat.publish()
         self._look_for_all_subscriptions()
 
     def _take(self, code: int, action: int, data: Any, ts: int) -> None:
@@ -202,44 +202,46 @@ class Pump(Thread):
         try:
             if code == PumpCode.UPDATE_BIDASK:
                 self._take_quotes(ts)
-            elif code < ATTACH:
-                self._intake.take(code, action, data, ts)
+            elif code < Command.ATTACH:
+                self._dispatcher.handle(code, action, data, ts)
             else:
-                self._obey(code, data, ts)
+                self._execute(code, data, ts)
         except Exception as error:
-            self._complaints.add("internal_error", f"pump code {code}: {error!r}")
+            self._fault_counters.record("internal_error", f"pump code {code}: {error!r}")
             log.debug("pump code %s", code, exc_info=True)
 
     def _take_quotes(self, ts: int) -> None:
-        quotes = self._intake.quotes
+        quotes = self._dispatcher.quotes
         before = quotes.published
-        self._intake.take(PumpCode.UPDATE_BIDASK, 0, b"", ts)
+        self._dispatcher.handle(PumpCode.UPDATE_BIDASK, 0, b"", ts)
         if quotes.published != before:
-            self._pulse.last_quote_ts = ts
+            self._heartbeat.last_quote_ts = ts
             self._server_clock.observe(quotes.last_time_s, ts)
 
-    def _obey(self, word: int, payload: Any, ts: int) -> None:
-        if word == ATTACH:
-            self._intake.attach(payload)
-        elif word == DETACH:
-            link, reason = payload
-            self._intake.detach(link, reason, ts)
-        elif word == STATE_CHANGED:
-            self._beat()
-        elif word == CUT:
-            self._cut(payload)
-        elif word == SELECT:
-            self._intake.tables.select(payload)
-        elif word == REREAD:
-            self._reread_after_loss(payload, ts)
-        elif word == FINISH:
-            self._finished = True
+    def _execute(self, command: int, payload: Any, ts: int) -> None:
+        """Do what another thread asked for."""
+        match command:
+            case Command.ATTACH:
+                self._dispatcher.attach(payload)
+            case Command.DETACH:
+                session, reason = payload
+                self._dispatcher.detach(session, reason, ts)
+            case Command.STATE_CHANGED:
+                self._beat()
+            case Command.CUT:
+                self._cut(payload)
+            case Command.SELECT:
+                self._dispatcher.tables.select(payload)
+            case Command.REREAD:
+                self._reread_after_loss(payload, ts)
+            case Command.FINISH:
+                self._finished = True
 
     def _cut(self, request: SnapshotRequest) -> None:
         """Answer with the state at this moment: all that was taken so far is committed and published, nothing else."""
         if not request.is_open:  # who asked gave up
             return
-        if self._intake.is_reading_baseline:
+        if self._dispatcher.is_reading_baseline:
             self._late_cuts = [late for late in self._late_cuts if late.is_open][-LATE_CUTS_LIMIT + 1 :]
             self._late_cuts.append(request)
             return
@@ -250,13 +252,15 @@ class Pump(Thread):
             raise
 
     def _cut_now(self, prefixes: tuple[bytes, ...]) -> StateSnapshot:
-        self._emitter.flush()
+        self._writer.flush()
         kinds = [kind for kind in KINDS.values() if touches(kind, prefixes)]
         seqs: dict[bytes, int] = {}
         for kind in kinds:
-            seqs |= self._intake.seqs(kind)
-        journal, encoder = self._journal, self._emitter.encoder
-        rows = SnapshotRows(((kind, take()) for kind, take in self._intake.states() if kind in kinds), encoder.suffix)
+            seqs |= self._dispatcher.seqs(kind)
+        journal, encoder = self._journal, self._writer.encoder
+        rows = SnapshotRows(
+            ((kind, take()) for kind, take in self._dispatcher.states() if kind in kinds), encoder.suffix
+        )
         return StateSnapshot(
             epoch=encoder.epoch,
             log=journal.log_id if journal else None,
@@ -272,34 +276,34 @@ class Pump(Thread):
         self._guarded(self._anchor_clock)
         self._guarded(self._tend_journal)
         self._guarded(self._look_at_permissions)
-        self._guarded(self._emitter.publisher.maintain)
+        self._guarded(self._writer.publisher.maintain)
         self._guarded(partial(self._heal, now_s))
-        self._guarded(lambda: self._intake.reread_empty(self._inbox.received, self._now_ns()))
-        self._guarded(partial(self._pulse.sum_up, now_s))
+        self._guarded(lambda: self._dispatcher.reread_empty(self._inbox.received, self._now_ns()))
+        self._guarded(partial(self._heartbeat.sum_up, now_s))
 
     def _guarded(self, look_after: Callable[[], None]) -> None:
         try:
             look_after()
         except Exception as error:
-            self._complaints.add("internal_error", f"housekeeping: {error!r}")
+            self._fault_counters.record("internal_error", f"housekeeping: {error!r}")
             log.debug("housekeeping", exc_info=True)
 
     def _tend_journal(self) -> None:
-        journal, trades = self._journal, self._intake.trades
-        if journal is None or self._intake.is_reading_baseline:  # the open orders are not known yet
+        journal, trades = self._journal, self._dispatcher.trades
+        if journal is None or self._dispatcher.is_reading_baseline:  # the open orders are not known yet
             return
-        self._emitter.flush()  # what waits has its offsets, and tending may change where they go on
+        self._writer.flush()  # what waits has its offsets, and tending may change where they go on
         journal.tend(trades.open_orders)
         if journal.has_unread_mirror:  # its file could not be opened at the start
             orders = journal.open_orders()
             if journal.durable:
                 trades.recall_late(orders, self._now_ns())
-                self._emitter.flush()
+                self._writer.flush()
                 journal.replace_orders(trades.open_orders())
 
     def _look_at_permissions(self) -> None:
         if self._options.taken_away():
-            count = self._emitter.publisher.put_out_revoked()
+            count = self._writer.publisher.put_out_revoked()
             log.warning("a client lost permissions: %d of its connections end, to be judged by what holds now", count)
 
     def _heal(self, now_s: float) -> None:
@@ -309,11 +313,11 @@ class Pump(Thread):
             lost = refused - self._refused_seen
             self._refused_seen = refused
             # Behind all that was accepted before: a table read now would be ahead of records that still wait.
-            self._inbox.tell(REREAD, refused)
-            self._complaints.add(
+            self._inbox.tell(Command.REREAD, refused)
+            self._fault_counters.record(
                 "inbox_full", f"{lost} records did not fit into the inbox ({self._inbox.limit}): tables are re-read"
             )
-        if not self._intake.is_live:
+        if not self._dispatcher.is_live:
             self._reconcile_at_s = now_s + interval_s
         elif interval_s and now_s >= self._reconcile_at_s:
             self._reread_all(self._now_ns())
@@ -325,4 +329,4 @@ class Pump(Thread):
 
     def _reread_all(self, ts: int) -> None:
         self._reconcile_at_s = time.monotonic() + self._options.reconcile_interval_s
-        self._intake.reread_all(ts)
+        self._dispatcher.reread_all(ts)

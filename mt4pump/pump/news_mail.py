@@ -13,9 +13,8 @@ from mt4pump.mt4.decode import Decoder, Fields, ansi_text, utf16_text
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, NEWS_TOPIC, NEWS_TOPIC_NEW
 from mt4pump.mt4.record import Record
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.session import CurrentSession
+from mt4pump.pump.session import CurrentSession, ManagerSession
 from mt4pump.pump.table_diff import ADD, UPDATE, fingerprint
-from mt4pump.supervisor import ManagerSession
 from mt4pump.wire import MAIL, NEWS
 
 AWAITED_LIMIT = 1_000
@@ -45,11 +44,11 @@ class NewsMailHandler:
     """
 
     def __init__(
-        self, emitter: EventWriter, reader: CurrentSession, encoding: str, mail_fields: frozenset[str] = frozenset()
+        self, writer: EventWriter, reader: CurrentSession, encoding: str, mail_fields: frozenset[str] = frozenset()
     ) -> None:
         self.repeats = 0
         self.bodies_given_up = 0
-        self._emitter = emitter
+        self._writer = writer
         self._reader = reader
         self._encoding = encoding
         self._news = Decoder(NEWS_TOPIC, encoding)
@@ -112,7 +111,7 @@ class NewsMailHandler:
                 if told := self._told.get((NEWS_MARK, key)):
                     told.with_body = True
                 text = ansi_text(body, self._encoding)
-                self._emitter.emit(NEWS, key, {**fields, "body": text, "action": UPDATE}, ts)
+                self._writer.write(NEWS, key, {**fields, "body": text, "action": UPDATE}, ts)
 
     def mail(self, data: bytes, ts: int) -> None:
         """Tell a mail. Its body is behind the record, or in the file that the API stored its last mail in.
@@ -149,7 +148,7 @@ class NewsMailHandler:
         event = {**fields, "body": text, "action": ADD}
         for name in self._mail_unnamed:
             del event[name]
-        self._emitter.emit(MAIL, fields["to"], event, ts)
+        self._writer.write(MAIL, fields["to"], event, ts)
 
     def _is_same_mail(self, one: bytes, other: bytes) -> bool:
         return _mark(self._mail(one), MAIL_MARK) == _mark(self._mail(other), MAIL_MARK)
@@ -183,7 +182,7 @@ class NewsMailHandler:
         self._told.move_to_end((marked_by, key))
         if len(self._told) > TOLD_LIMIT:
             self._told.popitem(last=False)
-        self._emitter.emit(NEWS, key, {**fields, "body": text, "action": ADD if is_new else UPDATE}, ts)
+        self._writer.write(NEWS, key, {**fields, "body": text, "action": ADD if is_new else UPDATE}, ts)
         return is_new
 
 

@@ -17,7 +17,7 @@ import msgpack
 from mt4pump.mt4.decode import ansi_text
 from mt4pump.mt4.layout import SYMBOL_INFO
 from mt4pump.mt4.record import format_of
-from mt4pump.wire import QUOTE, Body, Encoder, topic_of
+from mt4pump.wire import FIRST, QUOTE, Body, Encoder, Outlet, topic_of
 
 QUOTE_FIELDS = frozenset({"symbol", "digits", "direction", "lasttime", "bid", "ask", "high", "low"})
 SLOT_LIMIT = 8192
@@ -38,32 +38,6 @@ SEQ_FORMATS = (
 
 Each letter refuses a number above its limit, so that the hot loop need not compare.
 """
-
-
-FIRST = 3
-"""ZMQ_SNDMORE | ZMQ_DONTWAIT: more frames follow, and do not wait. A plain int, as this module knows no sockets."""
-
-
-class Send(Protocol):
-    """What sends one frame of a message."""
-
-    def __call__(self, data: bytes, flags: int = 0, /) -> object:
-        """Queue one frame; with `FIRST` the message goes on."""
-
-
-class Outlet(Protocol):
-    """Where messages go out frame by frame."""
-
-    @property
-    def send_frame(self) -> Send:
-        """Return what sends one frame."""
-
-    @property
-    def full(self) -> type[Exception]:
-        """Return what ``send_frame`` raises on a first frame while some subscriber's queue is full."""
-
-    def resend(self, topic: bytes, body: bytes) -> None:
-        """Send a message that ``full`` kept from going, past the full queues."""
 
 
 class EmitQuote(Protocol):

@@ -1,15 +1,71 @@
-"""The session that the desks read from at the moment, if there is one."""
+"""The Manager session: the supervisor makes it, the pump thread reads from it; and the commands to the pump thread."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
+from threading import Event
 
 from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import ReturnCode
 from mt4pump.mt4.manager import Manager
-from mt4pump.supervisor import ManagerSession
+
+CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
+
+
+class Command(IntEnum):
+    """What other threads have the pump thread do, in order with the events. Beyond a C int: no pump code can be one."""
+
+    ATTACH = 2**31
+    """Read from this `ManagerSession` from now on."""
+    DETACH = 2**31 + 1
+    """Read no more from the session of ``(session, reason)``."""
+    STATE_CHANGED = 2**31 + 2
+    """Publish a heartbeat now, because the supervisor's state changed."""
+    FINISH = 2**31 + 3
+    """End the thread."""
+    CUT = 2**31 + 4
+    """Answer a `SnapshotRequest`."""
+    SELECT = 2**31 + 5
+    """Publish the quotes of these symbol patterns."""
+    REREAD = 2**31 + 6
+    """Read all tables again, because this many records were refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """What the supervisor is doing: replaced as a whole, so any thread may read it. ``since`` is ms since 1970."""
+
+    state: str
+    since: int
+    server: str = ""
+    reason: str = ""
+    reconnects: int = 0
+
+
+class ManagerSession:
+    """One session as both threads see it: the supervisor made it, the pump thread reads from it."""
+
+    def __init__(self, manager: Manager, server: str, login: int) -> None:
+        self.manager = manager
+        self.server = server
+        self.login = login
+        self.started = Event()
+        self.stopped = Event()
+        self.changed = Event()
+
+    def tell_started(self) -> None:
+        """Tell the supervisor that START_PUMPING came."""
+        self.started.set()
+        self.changed.set()
+
+    def tell_stopped(self) -> None:
+        """Tell the supervisor that STOP_PUMPING came."""
+        self.stopped.set()
+        self.changed.set()
+
 
 CONFIRM_AFTER_S = 0.5
 """Age of a first read that found a table suddenly empty before a second one may agree, if callbacks came since."""

@@ -50,9 +50,9 @@ class PluginParameters:
     The API rings for a changed parameter as for a changed plugin, and the plugin's row is then the same as before.
     """
 
-    def __init__(self, reader: CurrentSession, complaints: FaultCounters, encoding: str) -> None:
+    def __init__(self, reader: CurrentSession, fault_counters: FaultCounters, encoding: str) -> None:
         self._reader = reader
-        self._complaints = complaints
+        self._fault_counters = fault_counters
         self._plugin = Decoder(CON_PLUGIN, encoding)
         self._parameter = Decoder(PLUGIN_CFG, encoding)
         self._plugins: list[Fields] = []
@@ -97,9 +97,9 @@ class PluginParameters:
         except ConnectionLost:
             raise
         except ManagerError as error:
-            self._complaints.add("read_error", error)
+            self._fault_counters.record("read_error", error)
         except LayoutError as error:
-            self._complaints.add("bad_record", error)
+            self._fault_counters.record("bad_record", error)
         return None
 
 
@@ -123,9 +123,9 @@ class TableHandler:
 
     def __init__(
         self,
-        emitter: EventWriter,
+        writer: EventWriter,
         reader: CurrentSession,
-        complaints: FaultCounters,
+        fault_counters: FaultCounters,
         *,
         encoding: str,
         symbols: tuple[str, ...],
@@ -135,14 +135,14 @@ class TableHandler:
     ) -> None:
         self._schedule = schedule
         self.before_start = self.repeats = 0
-        self._emitter = emitter
+        self._writer = writer
         self._reader = reader
-        self._complaints = complaints
+        self._fault_counters = fault_counters
         self._encoding = encoding
         self._filter = SymbolFilter(symbols)
         self._selected: set[bytes] = set()
         self._selected_of: Manager | None = None
-        self._parameters = PluginParameters(reader, complaints, encoding) if plugin_parameters else None
+        self._parameters = PluginParameters(reader, fault_counters, encoding) if plugin_parameters else None
         layout: tuple[tuple[str, Kind, Decoder, str, str, Shape], ...] = (
             ("symbols", SYMBOL, Decoder(CON_SYMBOL, encoding), "symbol", "symbol", _as_it_is),
             ("groups", GROUP, Decoder(CON_GROUP, encoding), "group", "group", _used_part),
@@ -233,13 +233,13 @@ class TableHandler:
             except ConnectionLost:
                 raise
             except ManagerError as error:
-                self._complaints.add("read_error", error)
+                self._fault_counters.record("read_error", error)
 
     def _tell(self, room: TableBinding, event: TableEvent, ts: int, *, synthetic: bool) -> None:
         fields = room.shape({**event.fields, "action": event.action})
         if room.kind is PLUGIN and self._parameters:
             fields = self._parameters.with_parameters(fields)
-        self._emitter.emit(room.kind, fields[room.key], fields, ts, synthetic=synthetic)
+        self._writer.write(room.kind, fields[room.key], fields, ts, synthetic=synthetic)
 
     def _select(self, records: Iterable[bytes]) -> None:
         """Ask for the quotes of the symbols that the settings want, and no more for those that they want no more.
@@ -262,7 +262,7 @@ class TableHandler:
             except ConnectionLost:
                 raise
             except ManagerError as error:
-                self._complaints.add("select_error", f"symbol {name!r}: {error}")
+                self._fault_counters.record("select_error", f"symbol {name!r}: {error}")
 
 
 def _symbol_name(record: bytes) -> bytes:

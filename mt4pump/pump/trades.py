@@ -34,7 +34,7 @@ class TradeHandler:
 
     def __init__(
         self,
-        emitter: EventWriter,
+        writer: EventWriter,
         reader: CurrentSession,
         encoding: str,
         in_reach: Callable[[int], bool],
@@ -43,7 +43,7 @@ class TradeHandler:
         self.book = OrderStates()
         self._schedule = schedule
         self.before_start = self.repeats = 0
-        self._emitter = emitter
+        self._writer = writer
         self._reader = reader
         self._in_reach = in_reach
         self._trade = Decoder(TRADE_RECORD, encoding)
@@ -160,7 +160,7 @@ class TradeHandler:
         for order, fields in self.book.open.items():
             known, row = packed.get(order, (None, b""))
             rows[order] = row if known is fields else msgpack.packb(fields, unicode_errors="replace")
-        self._emitter.remember(rows)
+        self._writer.remember(rows)
 
     def activations(self, ts: int) -> None:
         """Tell orders whose ``activation`` mark changed; TradesGet is what sets it."""
@@ -179,7 +179,7 @@ class TradeHandler:
                 yield
             else:
                 body = {**event.fields, "action": event.action}
-                self._emitter.emit(ACTIVATION, event.fields["login"], body, ts, synthetic=synthetic)
+                self._writer.write(ACTIVATION, event.fields["login"], body, ts, synthetic=synthetic)
 
     def margins(self, ts: int) -> None:
         """Tell accounts that entered, left or changed margin call."""
@@ -202,7 +202,7 @@ class TradeHandler:
                 yield
             else:
                 body = {**event.fields, "action": event.action}
-                self._emitter.emit(MARGIN, event.fields["login"], body, ts, synthetic=synthetic)
+                self._writer.write(MARGIN, event.fields["login"], body, ts, synthetic=synthetic)
 
     def _tell(self, event: TradeChange, ts: int, *, synthetic: bool = False) -> None:
         action = ACTION_NAMES.get(event.action, UPDATE_NAME)
@@ -212,7 +212,7 @@ class TradeHandler:
         if event.change == MODIFIED and not is_open:
             body["ended"] = True  # a record that came late, or again: nobody should take the order for open
         ticket = order if is_open else -order
-        self._emitter.emit(TRADE, body["login"], body, ts, synthetic=synthetic, ticket=ticket if order > 0 else 0)
+        self._writer.write(TRADE, body["login"], body, ts, synthetic=synthetic, ticket=ticket if order > 0 else 0)
 
 
 def _no_table_shows(action: int, fields: Fields) -> bool:

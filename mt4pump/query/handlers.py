@@ -71,7 +71,7 @@ class RequestHandler:
         self.counts = dict.fromkeys(QUERY, 0)
         self.cuts = SnapshotCache(options, now_s)
         self.pace = WorkBudget(options.work_s, options.rest_s, is_stopping, way)
-        self.complaints = FaultCounters(log)
+        self.fault_counters = FaultCounters(log)
         self._options = options
         self._limits = Limits(
             options.max_request_bytes, options.max_prefixes, options.page_rows, limit_rows=options.limit_rows
@@ -126,13 +126,13 @@ class RequestHandler:
         return self._next_cut_s - self._now_s()
 
     def _failed(self, error: Exception) -> OutgoingReply:
-        self.complaints.add(INTERNAL_ERROR, f"a query failed: {error!r}")
+        self.fault_counters.record(INTERNAL_ERROR, f"a query failed: {error!r}")
         log.debug("a query failed", exc_info=error)
         return refused(RequestError(INTERNAL_ERROR, "the daemon failed to answer this; its log says why"))
 
     def failed(self, error: Exception) -> OutgoingReply:
         """Return the answer in place of one that could not be packed."""
-        self.complaints.add(INTERNAL_ERROR, f"a reply could not be packed: {error!r}")
+        self.fault_counters.record(INTERNAL_ERROR, f"a reply could not be packed: {error!r}")
         self.counts["errors"] += 1
         return refused(RequestError(INTERNAL_ERROR, "the daemon failed to pack this; its log says why"))
 

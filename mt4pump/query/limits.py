@@ -2,7 +2,7 @@
 
 Python lets one thread run at a time. The live stream's thread lets go of it at every send, tens of times per batch; a
 thread that works meanwhile takes it each time, and handing it back costs far more than the send. So long work looks
-every few dozen microseconds whether the live stream has something to do, and then sleeps until that is done (`YieldToPump`).
+every few dozen microseconds whether the live stream has something to do, and sleeps until that is done (`YieldToPump`).
 Beside a rapid live stream it rests as well: the reader of what it made needs a core, too, and there may be only two.
 """
 

@@ -37,14 +37,14 @@ class Peers:
         *,
         turns: Turns,
         connections: Connections,
-        complaints: FaultCounters,
+        fault_counters: FaultCounters,
         counts: dict[str, int],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._turns = turns
         self._connections = connections
-        self._complaints = complaints
+        self._fault_counters = fault_counters
         self._counts = counts
         self._now_s = now_s
         self._by_name: dict[bytes, WaitingRequests] = {}
@@ -94,7 +94,7 @@ class Peers:
         peer = self._connections.shut_out(number)
         if peer:
             self._counts["shut_out"] += 1
-            self._complaints.add("query_shut_out", f"the query connection from {peer} is closed: {text}")
+            self._fault_counters.record("query_shut_out", f"the query connection from {peer} is closed: {text}")
 
     def blocked(self) -> Iterator[WaitingRequests]:
         """Yield the connections with a reply that libzmq did not take yet."""
@@ -154,7 +154,7 @@ class Peers:
         self.leave(connection)
         self._counts["unread"] += 1
         text = f"the query connection from {peer or 'an unknown address'} is closed: it does not read its reply"
-        self._complaints.add("query_unread", text)
+        self._fault_counters.record("query_unread", text)
 
     def maintain(self) -> None:
         """Take what happened to connections, and close those beyond the bounds; cheap when called often."""
@@ -209,7 +209,7 @@ class Peers:
                     f"the query connection from {peer} asked nothing for {self._options.silent_s:g} s and is closed: "
                     "it is idle, or its ROUTING_ID is another connection's, so that no request arrives: set none"
                 )
-                self._complaints.add("query_silent", text)
+                self._fault_counters.record("query_silent", text)
         for number in heard & self._silent_since_s.keys():
             del self._silent_since_s[number]
 

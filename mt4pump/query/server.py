@@ -118,13 +118,13 @@ class QueryServer(Thread):
         )
         self.counts = self._answers.counts
         self._turns = Turns(options)
-        complaints = self._answers.complaints
-        self.connections = Connections(complaints, self._gone, endpoint="query")
+        fault_counters = self._answers.fault_counters
+        self.connections = Connections(fault_counters, self._gone, endpoint="query")
         self._peers = Peers(
             options,
             turns=self._turns,
             connections=self.connections,
-            complaints=complaints,
+            fault_counters=fault_counters,
             counts=self.counts,
         )
         self._socket = context.socket(zmq.ROUTER)
@@ -190,7 +190,7 @@ class QueryServer(Thread):
         except (Stopped, zmq.ContextTerminated):
             raise
         except Exception as error:
-            self._answers.complaints.add("query_socket", f"a request was lost: {error!r}")
+            self._answers.fault_counters.record("query_socket", f"a request was lost: {error!r}")
             log.debug("a request was lost", exc_info=True)
             self.counts["dropped"] += 1
             self._end_message()

@@ -76,7 +76,7 @@ class ZapAuthenticator(ZapServer):
         clients: Path,
         *,
         suffix: str = "",
-        complaints: FaultCounters | None = None,
+        fault_counters: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         if not zmq.has("curve"):
@@ -90,7 +90,7 @@ class ZapAuthenticator(ZapServer):
             if is_open_to_all(folder):
                 text = "every user of this machine may put keys into %s, and so let anybody in: chmod o-w %s"
                 log.warning(text, folder, folder)
-        super().__init__(context, complaints, now_s)
+        super().__init__(context, fault_counters, now_s)
         self.revocations = 0
         self._folder = clients
         self._suffix = suffix
@@ -105,7 +105,10 @@ class ZapAuthenticator(ZapServer):
 
     @classmethod
     def of(
-        cls, context: zmq.Context[zmq.Socket[bytes]], settings: CurveSettings, complaints: FaultCounters | None = None
+        cls,
+        context: zmq.Context[zmq.Socket[bytes]],
+        settings: CurveSettings,
+        fault_counters: FaultCounters | None = None,
     ) -> Self:
         """Make and start the gate that the settings describe."""
         if settings.curve_secret_key is None or settings.curve_clients is None:
@@ -115,7 +118,7 @@ class ZapAuthenticator(ZapServer):
             settings.curve_secret_key,
             settings.curve_clients,
             suffix=settings.topic_suffix,
-            complaints=complaints,
+            fault_counters=fault_counters,
         )
         made.start()
         return made
@@ -141,7 +144,7 @@ class ZapAuthenticator(ZapServer):
 
     def expel(self, user: str, why: str) -> None:
         """Refuse the client called ``user`` for a minute: it broke the rules."""
-        self._complaints.add("expelled", f"client {user!r} is put out for {EXPELLED_S:g} s: {why}")
+        self._fault_counters.record("expelled", f"client {user!r} is put out for {EXPELLED_S:g} s: {why}")
         if user in self._clients.by_user:
             self._expelled_until_s[user] = self._now_s() + EXPELLED_S
 
@@ -167,32 +170,34 @@ class ZapAuthenticator(ZapServer):
     def _judged(self, frames: list[bytes]) -> tuple[str, str]:
         """Return why the handshake is refused, or nothing and what to call the connection."""
         if len(frames) != 9 or frames[2] != b"1.0" or frames[7] != b"CURVE" or len(frames[8]) != 32:
-            self._complaints.add("refused_form", "a connection without CURVE asked to be let in")
+            self._fault_counters.record("refused_form", "a connection without CURVE asked to be let in")
             return "refused_form", ""
         domain, address, key = frames[4], frames[5].decode(errors="replace"), frames[8]
         client = self._clients.by_key.get(key)
         if client is None and key in self._suspended:
             text = f"client {self._suspended[key]} from {address} {TOLD['refused_fault']}"
-            self._complaints.add("refused_fault", text)
+            self._fault_counters.record("refused_fault", text)
             return "refused_fault", ""
         if client is None:
             text = f"unknown key {z85.encode(key).decode()} from {address}; to let it in, put it into {self._folder}"
-            self._complaints.add("refused_key", text)
+            self._fault_counters.record("refused_key", text)
             return "refused_key", ""
         return self._admitted(client, domain, address)
 
     def _admitted(self, client: Client, domain: bytes, address: str) -> tuple[str, str]:
         """Return why a known client is refused at this time and place, or nothing and what to call the connection."""
         if self.is_expelled(client.user):
-            self._complaints.add("refused_expelled", f"client {client.name} from {address} {TOLD['refused_expelled']}")
+            self._fault_counters.record(
+                "refused_expelled", f"client {client.name} from {address} {TOLD['refused_expelled']}"
+            )
             return "refused_expelled", ""
         if domain == QUERIED.encode():
             if client.permissions.query:
                 return "", client.user
-            self._complaints.add("refused_query", f"client {client.name} from {address} {TOLD['refused_query']}")
+            self._fault_counters.record("refused_query", f"client {client.name} from {address} {TOLD['refused_query']}")
             return "refused_query", ""
         if (mark := self._mark()) is None:
-            self._complaints.add("refused_crowd", f"client {client.name} from {address} {TOLD['refused_crowd']}")
+            self._fault_counters.record("refused_crowd", f"client {client.name} from {address} {TOLD['refused_crowd']}")
             return "refused_crowd", ""
         return "", marked(client.user, mark)
 
@@ -214,10 +219,12 @@ class ZapAuthenticator(ZapServer):
                 seen = fingerprint(self._folder)
             except FileNotFoundError:
                 seen = ()
-                self._complaints.add("clients_folder", f"{self._folder} does not exist: nobody can connect; make it")
+                self._fault_counters.record(
+                    "clients_folder", f"{self._folder} does not exist: nobody can connect; make it"
+                )
             except OSError as error:
                 text = f"{self._folder} cannot be read ({error.strerror or error}): what was known stays"
-                self._complaints.add("clients_folder", text)
+                self._fault_counters.record("clients_folder", text)
                 return
             if seen != self._seen:
                 self._take_over(read_clients(self._folder, seen, self._suffix))

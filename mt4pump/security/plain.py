@@ -42,17 +42,17 @@ class PlainGate(ZapServer):
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        complaints: FaultCounters | None = None,
+        fault_counters: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(context, complaints, now_s)
+        super().__init__(context, fault_counters, now_s)
         self._probation: dict[str, tuple[float, float]] = {}  # until when, and when the next connection may enter
         self._waiting: list[tuple[str, list[bytes]]] = []
 
     @classmethod
-    def of(cls, context: zmq.Context[zmq.Socket[bytes]], complaints: FaultCounters | None = None) -> Self:
+    def of(cls, context: zmq.Context[zmq.Socket[bytes]], fault_counters: FaultCounters | None = None) -> Self:
         """Make and start a gate."""
-        made = cls(context, complaints)
+        made = cls(context, fault_counters)
         made.start()
         return made
 
@@ -64,7 +64,7 @@ class PlainGate(ZapServer):
 
     def expel(self, user: str, why: str) -> None:
         """Give the address ``user`` few connections for a while: a client there did what no honest client does."""
-        self._complaints.add("expelled", f"a connection from {user} is put out: {why}")
+        self._fault_counters.record("expelled", f"a connection from {user} is put out: {why}")
         if len(self._probation) >= ADDRESSES_LIMIT:
             self._probation.clear()
         now_s = self._now_s()
@@ -82,7 +82,7 @@ class PlainGate(ZapServer):
 
     def _judged(self, frames: list[bytes]) -> tuple[str, str]:
         if len(frames) < 8 or frames[2] != b"1.0" or frames[7] != b"NULL":
-            self._complaints.add("refused_form", "a connection with a foreign mechanism asked to be let in")
+            self._fault_counters.record("refused_form", "a connection with a foreign mechanism asked to be let in")
             return "refused_form", ""
         if frames[4] != PUBLISHED.encode():
             return "", ""
@@ -90,7 +90,7 @@ class PlainGate(ZapServer):
         if len(self._waiting) >= WAITING_LIMIT and address in self._probation:
             return "refused_probation", ""
         if (mark := self._mark()) is None:
-            self._complaints.add("refused_crowd", f"a client from {address} {self.refusals['refused_crowd']}")
+            self._fault_counters.record("refused_crowd", f"a client from {address} {self.refusals['refused_crowd']}")
             return "refused_crowd", ""
         return "", marked(address or "local", mark)
 

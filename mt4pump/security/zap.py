@@ -44,12 +44,12 @@ class ZapServer(ABC, Thread):
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        complaints: FaultCounters | None = None,
+        fault_counters: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="gatekeeper", daemon=True)
         self.counts: Counter[str] = Counter()
-        self._complaints = complaints or FaultCounters(log)
+        self._fault_counters = fault_counters or FaultCounters(log)
         self._now_s = now_s
         self._told_to_stop = Event()
         self._mark: Callable[[], int | None] = lambda: 0
@@ -100,7 +100,7 @@ class ZapServer(ABC, Thread):
                 except zmq.ContextTerminated:
                     break
                 except Exception as error:
-                    self._complaints.add("gatekeeper_error", f"a handshake was not answered: {error!r}")
+                    self._fault_counters.record("gatekeeper_error", f"a handshake was not answered: {error!r}")
                     log.debug("a handshake was not answered", exc_info=True)
                     self._told_to_stop.wait(0.01)  # whatever it is, it shall not make the thread run hot
         finally:

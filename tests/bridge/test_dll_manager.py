@@ -14,8 +14,7 @@ from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO, TRADE_RECORD
 from mt4pump.mt4.manager import TABLES, Manager
 from mt4pump.mt4.record import Record
-from mt4pump.pump.session import CurrentSession
-from mt4pump.supervisor import ManagerSession
+from mt4pump.pump.session import CurrentSession, ManagerSession
 from tests.bridge.conftest import Open
 from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, stuck_read

@@ -30,7 +30,7 @@ def test_a_text_file_in_its_place_is_set_aside_and_kept(path: Path) -> None:
     with opened(path) as journal:
         assert journal.durable
         assert journal.last_offset == MICROSECONDS
-        assert (journal.vitals()["set_aside"], journal.complaints.counts["damaged"]) == (1, 1)
+        assert (journal.vitals()["set_aside"], journal.fault_counters.counts["damaged"]) == (1, 1)
         add(journal, 1)
         assert journal.last_offset == MICROSECONDS + 1
     assert path.with_name(NAME).read_text() == text

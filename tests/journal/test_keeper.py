@@ -73,7 +73,7 @@ def test_a_log_beyond_its_bound_is_begun_anew_at_the_keepers_word(path: Path, mo
         before = number(journal, "wal_bytes")
         wait_for(lambda: word_taken(journal, keeper))
         assert number(journal, "wal_bytes") <= before
-        assert journal.complaints.counts["wal_held"] == 0
+        assert journal.fault_counters.counts["wal_held"] == 0
         assert journal.wal_restarts > 0
 
 
@@ -129,13 +129,13 @@ def test_a_log_that_a_foreign_transaction_holds_is_counted_and_logged_once_and_s
             until(journal, lambda: number(journal, "wal_bytes") > 8 * limit)
             until(journal, lambda: number(journal, "wal_held_s") > 0)
             assert journal.durable
-            assert journal.complaints.counts["wal_held"] == 1
+            assert journal.fault_counters.counts["wal_held"] == 1
             assert caplog.text.count("another program's open transaction keeps it from being emptied") == 1
         until(journal, lambda: number(journal, "wal_held_s") == 0)
         until(journal, lambda: number(journal, "wal_bytes") <= limit)
-        assert journal.complaints.counts["wal_held"] == 1
+        assert journal.fault_counters.counts["wal_held"] == 1
         with foreign_transaction(path):
-            until(journal, lambda: journal.complaints.counts["wal_held"] == 2)
+            until(journal, lambda: journal.fault_counters.counts["wal_held"] == 2)
         assert (journal.durable, journal.vitals()["errors"], journal.vitals()["unstored"]) == (True, 0, 0)
 
 
@@ -167,7 +167,7 @@ def test_a_log_that_is_held_takes_nothing_more_at_its_bound_and_all_goes_on_when
             assert number(journal, "unstored") >= 1000
             assert "held by another program's open transaction" in journal.error
             assert journal.unstored_after == stored
-            assert journal.complaints.counts["wal_full"] == 1
+            assert journal.fault_counters.counts["wal_full"] == 1
             assert "events are published unstored from here on" in caplog.text
         wait_for(lambda: tended(journal, orders).durable)
         assert (journal.error, journal.vitals()["error"]) == ("", "")
@@ -206,7 +206,7 @@ def test_a_reader_that_moves_on_holds_nothing(path: Path) -> None:
             add(journal, 200, size=500)
             reader.page(after=0, to=None, prefixes=(), limit=1000)
         until(journal, lambda: number(journal, "wal_bytes") <= 300_000)
-        assert journal.complaints.counts["wal_held"] == 0
+        assert journal.fault_counters.counts["wal_held"] == 0
 
 
 def test_the_bounds_follow_the_size_that_was_set() -> None:
@@ -227,7 +227,7 @@ def test_trouble_of_the_keeper_is_counted_and_a_new_one_begun(path: Path) -> Non
         journal.tend(nothing)
         assert journal._keeper is not keeper
         assert journal.durable
-        assert (journal.vitals()["errors"], journal.complaints.counts["file_error"]) == (1, 1)
+        assert (journal.vitals()["errors"], journal.fault_counters.counts["file_error"]) == (1, 1)
         keeper.end()
         keeper.join()
 

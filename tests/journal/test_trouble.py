@@ -56,7 +56,7 @@ def test_a_full_disk_is_said_and_counted_and_healed_with_the_whole_mirror(path: 
         assert str(path) in journal.error
         assert not journal.append([Stored(0, NOW_NS, b"trade.1", b"")] * 3, {2: b"two"})
         vitals = journal.vitals()
-        assert (vitals["unstored"], vitals["errors"], journal.complaints.counts["disk_full"]) == (8, 1, 1)
+        assert (vitals["unstored"], vitals["errors"], journal.fault_counters.counts["disk_full"]) == (8, 1, 1)
         assert journal.last_offset == stored
         journal.tend(lambda: {2: b"two", 3: b"three"})
         assert not journal.durable, "not before its time"
@@ -127,7 +127,7 @@ def test_a_read_only_file_is_said(path: Path, clock: Clock) -> None:
         connection_of(journal).execute("PRAGMA query_only=1")
         assert not journal.append(events(journal, b"trade.1"), {})
         assert "read-only" in journal.error
-        assert journal.complaints.counts["read_only"] == 1
+        assert journal.fault_counters.counts["read_only"] == 1
 
 
 @pytest.mark.skipif(
@@ -169,7 +169,7 @@ def test_a_second_daemon_on_the_same_file_is_noticed_by_both_and_no_offset_is_gi
     add(two, 1)
     one.tend(nothing)
     assert not one.durable
-    assert one.complaints.counts["other_writer"] == 1
+    assert one.fault_counters.counts["other_writer"] == 1
     one.close()
     two.close()
     assert read_all(path) == [1, 2, 3, 4]
@@ -194,7 +194,7 @@ def test_a_newer_version_of_the_tables_is_left_alone(path: Path, clock: Clock) -
     with opened(path, clock=clock) as journal:
         assert not journal.durable
         assert f"version {VERSION + 1}" in journal.error
-        assert (journal.vitals()["set_aside"], journal.complaints.counts["newer_version"]) == (0, 1)
+        assert (journal.vitals()["set_aside"], journal.fault_counters.counts["newer_version"]) == (0, 1)
 
 
 def test_an_older_version_of_the_tables_is_set_aside_and_offsets_go_on(path: Path, clock: Clock) -> None:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.settings import Settings
-from mt4pump.wiring import intake_options, pump_flags, session_plan, socket_options
+from mt4pump.wiring import dispatcher_options, pump_flags, session_plan, socket_options
 
 ACCOUNT: dict[str, Any] = {"servers": ("one:443", "two:443"), "login": 7, "password": SecretStr("CANARY")}
 
@@ -37,7 +37,7 @@ def test_the_publishers_options_are_the_settings_of_the_same_names() -> None:
 
 def test_the_intakes_options_are_the_settings_of_the_same_names() -> None:
     chosen: dict[str, Any] = {"encoding": "cp1251", "symbols": ("EUR*", "!EURGBP"), "plugin_parameters": True}
-    options = intake_options(settings(**chosen, user_fields=("name", "email"), mail_fields=("body",)))
+    options = dispatcher_options(settings(**chosen, user_fields=("name", "email"), mail_fields=("body",)))
     made = {field.name: getattr(options, field.name) for field in fields(options)}
     assert made == {**chosen, "user_fields": frozenset({"name", "email"}), "mail_fields": frozenset({"body"})}
 

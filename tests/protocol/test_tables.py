@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mt4pump import supervisor as session
+from mt4pump.pump import session
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import ACTION_NAMES
 from mt4pump.mt4.decode import Decoder

@@ -65,7 +65,7 @@ def test_who_hangs_up_at_once_is_counted(publisher: Publisher) -> None:
     for count in range(1, 20):
         stranger(publisher).close()
         looked(publisher, now=0, failed=count)
-    assert publisher._complaints.counts["handshake_failed"] == 19
+    assert publisher._fault_counters.counts["handshake_failed"] == 19
 
 
 def test_a_look_ends_when_its_time_is_over(publisher: Publisher) -> None:

@@ -12,7 +12,7 @@ import pytest
 from mt4pump.publisher.faults import WireFaults
 from mt4pump.publisher.faulty_publisher import FaultyPublisher, WireFaultCounters
 from mt4pump.publisher.publisher import SocketOptions
-from mt4pump.pump.quotes import FIRST
+from mt4pump.wire import FIRST
 from tests.bus import ANY_PORT, SYNC, context, receive, subscriber, until
 
 END = b"end"

@@ -32,9 +32,9 @@ class Served:
     def __init__(
         self, own: zmq.Context[zmq.Socket[bytes]], other: zmq.Context[zmq.Socket[bytes]], options: SocketOptions
     ) -> None:
-        self.complaints = FaultCounters(log)
-        self.gate = PlainGate.of(own, self.complaints)
-        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.complaints)
+        self.fault_counters = FaultCounters(log)
+        self.gate = PlainGate.of(own, self.fault_counters)
+        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.fault_counters)
         self.gate.attend(self.publisher.connections.guard)
         self.port = int(self.publisher.endpoint.rpartition(":")[2])
         self.other = other
@@ -55,7 +55,9 @@ class Served:
         return True
 
     def until(self, name: str, count: int = 1) -> None:
-        until(lambda: self.look() and self.complaints.counts[name] >= count, f"{name} in {self.complaints.counts}")
+        until(
+            lambda: self.look() and self.fault_counters.counts[name] >= count, f"{name} in {self.fault_counters.counts}"
+        )
 
     def check_honest(self) -> None:
         until(lambda: self.look() and self.received > self.sent - 100, "the honest subscriber keeps up")
@@ -103,7 +105,7 @@ def flood(made: Served, frames: bytes) -> None:
                 return True
             return False
 
-        until(is_cut, f"cut off: {made.complaints.counts}")
+        until(is_cut, f"cut off: {made.fault_counters.counts}")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_flood_costs_its_sender_the_connection_and_nobody_else_a_message(frame
         until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
         made.check_honest()
         assert made.publisher.connections.shut_out_count == 1
-        assert {"pushed_upstream", "flood", "subscription_flood"} & made.complaints.counts.keys()
+        assert {"pushed_upstream", "flood", "subscription_flood"} & made.fault_counters.counts.keys()
 
 
 @linux
@@ -137,7 +139,7 @@ def test_a_flood_is_seen_while_the_pump_does_not_look() -> None:
             return False
 
         until(is_cut, "cut off")
-        assert made.complaints.counts["flood"] == 1
+        assert made.fault_counters.counts["flood"] == 1
         until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
         made.check_honest()
 
@@ -248,9 +250,9 @@ def test_without_a_descriptor_left_those_that_sent_nothing_are_closed(monkeypatc
         until(lambda: made.look() and made.publisher.connections.now == 2, "it is there")
         with monkeypatch.context() as patch:
             patch.setattr("mt4pump.publisher.descriptors.os.open", no_descriptor)
-            Relief([made.publisher.connections], made.complaints).look()
+            Relief([made.publisher.connections], made.fault_counters).look()
         until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
-        assert made.complaints.counts["accept_failed"] == 1
+        assert made.fault_counters.counts["accept_failed"] == 1
         made.check_honest()
         idle.close()
 

@@ -108,7 +108,7 @@ def test_who_pushes_a_message_upstream_loses_its_connection_and_nobody_else_does
         pusher.send(b"hello")
         looked(made, b"pushed", wanted=False)
         assert made.publisher.connections.counters().items() >= {"now": 1, "accepted": 2, "shut_out": 1}.items()
-        assert made.publisher._complaints.counts["pushed_upstream"] == 1
+        assert made.publisher._fault_counters.counts["pushed_upstream"] == 1
         made.publisher.send(b"quote.A", b"body")
         assert made.socket.poll(LIMIT_MS)
 

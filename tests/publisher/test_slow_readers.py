@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from mt4pump.publisher.publisher import Publisher, SocketOptions
-from mt4pump.pump.quotes import FIRST
+from mt4pump.wire import FIRST
 from tests.bus import ANY_PORT, context, subscriber, until
 from tests.cli.commands import environment
 

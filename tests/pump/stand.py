@@ -11,7 +11,7 @@ from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.supervisor import ManagerSession
+from mt4pump.pump.session import ManagerSession
 from mt4pump.wire import COMMON_KEYS, Body, Encoder
 from tests.bus import Bus, Message, bus
 from tests.fake_manager import FakeManager
@@ -25,22 +25,22 @@ class Stand:
 
     def __init__(self, made: Bus, options: DispatcherOptions) -> None:
         self.bus = made
-        self.complaints = FaultCounters(logging.getLogger("test.intake"))
-        self.emitter = EventWriter(Encoder(EPOCH), made.publisher)
-        self.intake = Dispatcher(self.emitter, options, self.complaints)
+        self.fault_counters = FaultCounters(logging.getLogger("test.dispatcher"))
+        self.writer = EventWriter(Encoder(EPOCH), made.publisher)
+        self.dispatcher = Dispatcher(self.writer, options, self.fault_counters)
         self.manager = FakeManager()
         self.link = ManagerSession(self.manager, "one:443", 7)
         self.ts = 1000
 
     def take(self, code: int, action: int = 0, data: bytes = b"") -> list[Message]:
-        """Have the intake take one raw record; return the events it published."""
+        """Have the dispatcher take one raw record; return the events it published."""
         self.ts += 1
-        self.intake.take(code, action, data, self.ts)
+        self.dispatcher.handle(code, action, data, self.ts)
         return self.bus.events()
 
     def attach(self) -> None:
-        """Give the intake a session that has not started yet."""
-        self.intake.attach(self.link)
+        """Give the dispatcher a session that has not started yet."""
+        self.dispatcher.attach(self.link)
 
     def start(self) -> list[Message]:
         """Have a session begin."""
@@ -50,7 +50,7 @@ class Stand:
     def reconnect(self, prepare: Callable[[FakeManager], object] = lambda _manager: None) -> list[Message]:
         """Lose the session and attach a new Manager with the same tables; return what the loss told."""
         self.ts += 1
-        self.intake.detach(self.link, "lost by the test", self.ts)
+        self.dispatcher.detach(self.link, "lost by the test", self.ts)
         tables = self.manager.tables
         self.manager = FakeManager()
         self.manager.tables = dict(tables)

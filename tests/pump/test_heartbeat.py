@@ -8,7 +8,7 @@ import pytest
 from mt4pump import __version__
 from mt4pump.pump.heartbeat import HeartbeatSources, heartbeat_fields
 from mt4pump.pump.inbox import Inbox
-from mt4pump.supervisor import SessionStatus
+from mt4pump.pump.session import SessionStatus
 from mt4pump.wire import PROTOCOL, Encoder
 
 PROMISED = {

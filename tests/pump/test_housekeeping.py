@@ -13,8 +13,8 @@ import zmq
 
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.pump import loop as pump_module
+from mt4pump.pump.session import Command
 from mt4pump.security import authenticator as gatekeeper
-from mt4pump.supervisor import ATTACH, DETACH
 from tests.bus import LIMIT_S, until
 from tests.pump.works import START, TRADES, Works, held_in_a_read, trade
 
@@ -51,7 +51,7 @@ def test_housekeeping_that_fails_is_counted_and_the_rest_of_it_goes_on(works: Wo
     works.pump._anchor_clock = None  # type: ignore[assignment]
     works.attach()
     works.inbox.refused += 1
-    body = works.beat(lambda body: body["errors"].get("inbox_full"))
+    body = works.publish(lambda body: body["errors"].get("inbox_full"))
     assert body["errors"]["internal_error"] > 0
 
 
@@ -63,8 +63,8 @@ def test_a_heartbeat_without_a_descriptor_left_says_the_memory_of_before(
         raise error
 
     works.begin()
-    monkeypatch.setattr(works.pulse._process, "memory_info", fail)
-    body = works.beat(lambda body: body["errors"].get("rss_unknown", 0) > 1)
+    monkeypatch.setattr(works.heartbeat._process, "memory_info", fail)
+    body = works.publish(lambda body: body["errors"].get("rss_unknown", 0) > 1)
     assert body["rss_bytes"] > 10**6
 
 
@@ -73,7 +73,7 @@ def test_a_heartbeat_without_a_descriptor_left_says_the_memory_of_before(
 
 def live(works: Works) -> None:
     """Have a session run; the pump's thread does not: the test takes its turns."""
-    works.inbox.tell(ATTACH, works.link)
+    works.inbox.tell(Command.ATTACH, works.link)
     works.inbox.notify(START, 0, b"")
     works.pump._wake_up()
 
@@ -106,10 +106,10 @@ def test_an_order_whose_close_was_refused_while_its_opening_waited_does_not_stay
     assert works.inbox.refused == 1
     take(works, limit - 1)
     keep_house(works)
-    assert 99 not in works.intake.trades.book.open
+    assert 99 not in works.dispatcher.trades.book.open
     take(works, len(works.inbox))
-    assert works.intake.trades.book.open == {}
-    assert works.emitter.counts["trade"] == limit + 1  # the close is told, as inferred
+    assert works.dispatcher.trades.book.open == {}
+    assert works.writer.counts["trade"] == limit + 1  # the close is told, as inferred
     works.begin()
     works.finish()
 
@@ -143,11 +143,11 @@ def test_a_stop_without_time_says_goodbye_and_counts_what_it_leaves_untold(
     for order in range(900):
         works.inbox.notify(TRADES, 0, trade(order))
     works.inbox.notify(PumpCode.UPDATE_TRADES, 0, b"")  # a bell is no record
-    works.inbox.tell(DETACH, (works.link, "stopped by us"))
+    works.inbox.tell(Command.DETACH, (works.link, "stopped by us"))
     works.pump.finish(0.0)
     let_go.set()
     works.pump.join(LIMIT_S)
-    last = works.beat(lambda body: body["state"] == "stopping")
+    last = works.publish(lambda body: body["state"] == "stopping")
     told = [message.topic for message in works.heard].count("trade.100")
     assert 0 < told < 900
     assert last["dropped"] == 900 - told
@@ -164,6 +164,6 @@ def test_a_stop_with_time_tells_all_that_waits(works: Works, caplog: pytest.LogC
         works.inbox.notify(TRADES, 0, trade(order))
     works.pump.finish(LIMIT_S)
     works.pump.join(LIMIT_S)
-    assert works.beat(lambda body: body["state"] == "stopping")["dropped"] == 0
+    assert works.publish(lambda body: body["state"] == "stopping")["dropped"] == 0
     assert [message.topic for message in works.heard].count("trade.100") == 900
     assert caplog.messages == []

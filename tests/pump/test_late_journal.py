@@ -11,8 +11,8 @@ import zmq
 
 from mt4pump.journal import Journal
 from mt4pump.mt4.codes import Transaction
+from mt4pump.pump.session import Command
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.supervisor import ATTACH, CUT
 from tests.bus import LIMIT_S
 from tests.journal.making import Clock, open_journal
 from tests.pump.works import START, TRADES, Works, trade
@@ -29,7 +29,7 @@ def remembered(path: Path, own: zmq.Context[zmq.Socket[bytes]], *rows: bytes) ->
     works = Works(own, journal=journal)
     works.manager.tables["trades"] = b"".join(rows)
     works.attach()
-    works.beat()
+    works.publish()
     works.finish()
     works.socket.close(0)
 
@@ -66,7 +66,7 @@ def start(own: zmq.Context[zmq.Socket[bytes]], journal: Journal, *rows: bytes) -
 def opens(works: Works, clock: Clock) -> None:
     """Let time pass for the next try, and wait until the heartbeat says that the file is open."""
     clock.advance(60)
-    works.beat(lambda body: body["durable"])
+    works.publish(lambda body: body["durable"])
 
 
 def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
@@ -74,9 +74,9 @@ def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
 ) -> None:
     blocked(path)
     works = Works(own, journal=open_journal(path)).begin()
-    assert works.beat()["log"] == ""
+    assert works.publish()["log"] == ""
     request = SnapshotRequest(())
-    works.inbox.tell(CUT, request)
+    works.inbox.tell(Command.CUT, request)
     cut = request.wait(LIMIT_S)
     assert cut is not None
     assert cut.log == ""
@@ -84,7 +84,7 @@ def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
 
 
 def test_without_a_journal_the_log_is_none(works: Works) -> None:
-    assert works.begin().beat()["log"] is None
+    assert works.begin().publish()["log"] is None
 
 
 def test_an_order_closed_while_no_daemon_ran_is_told_when_the_journal_opens_late(
@@ -98,7 +98,7 @@ def test_an_order_closed_while_no_daemon_ran_is_told_when_the_journal_opens_late
     put_back()
     opens(works, clock)
     works.finish()
-    works.beat(lambda body: body["state"] == "stopping")
+    works.publish(lambda body: body["state"] == "stopping")
     told = [message.body for message in works.heard if message.topic == "trade.100"][1:]
     assert [(body["order"], body["change"], body["synthetic"]) for body in told] == [
         (1, "closed", True),
@@ -118,10 +118,10 @@ def test_a_journal_that_opens_before_the_first_session_is_read_as_at_the_start(
     put_back()
     opens(works, clock)
     works.manager.tables["trades"] = trade(2)
-    works.inbox.tell(ATTACH, works.link)
+    works.inbox.tell(Command.ATTACH, works.link)
     works.inbox.notify(START, 0, b"")
     works.finish()
-    works.beat(lambda body: body["state"] == "stopping")
+    works.publish(lambda body: body["state"] == "stopping")
     told = [message.body for message in works.heard if message.topic == "trade.100"]
     assert [(body["order"], body["change"], body["synthetic"]) for body in told] == [(1, "closed", True)]
     assert orders_in(path) == {2: 0.0}
@@ -134,7 +134,7 @@ def test_a_late_journal_without_orders_of_a_last_life_makes_no_news_of_those_the
     works = start(own, open_journal(path, clock=clock), trade(1))
     put_back()
     opens(works, clock)
-    works.beat()
+    works.publish()
     works.finish()
     assert [message.topic for message in works.heard if message.topic.startswith("trade.")] == []
     assert orders_in(path) == {1: 0.0}

@@ -72,7 +72,7 @@ def test_a_plugin_whose_parameters_cannot_be_read_is_told_all_the_same_and_so_ar
     with_parameters.manager.failures["plugin_parameters"].append(failed("PluginParamGet"))
     told = with_parameters.take(PLUGINS) + with_parameters.take(PLUGINS)
     assert sorted({message.topic for message in told}) == ["plugin.a.dll", "plugin.b.dll"]
-    assert with_parameters.complaints.counts == {"read_error": 1}
+    assert with_parameters.fault_counters.counts == {"read_error": 1}
 
 
 # A change of a parameter, and of nothing else
@@ -119,7 +119,7 @@ def test_parameters_that_cannot_be_read_are_no_change_and_cost_no_others_and_are
 ) -> None:
     delayed.manager.parameters = {0: unknown, 1: delay("5")}
     assert seen(delayed.take(PLUGINS), "action", "parameters") == [("plugin.b.dll", "update", shown("5"))]
-    assert delayed.complaints.counts == ({"bad_record": 1} if unknown else {})
+    assert delayed.fault_counters.counts == ({"bad_record": 1} if unknown else {})
     delayed.manager.parameters[0] = delay("9")
     assert seen(delayed.take(PLUGINS), "action", "parameters") == [("plugin.a.dll", "update", shown("9"))]
 
@@ -144,7 +144,7 @@ def test_a_session_that_is_lost_while_parameters_are_read_leaves_all_changes_to_
     delayed.manager.tables["plugins"] = plugin("a.dll", enabled=1) + plugin("b.dll")
     delayed.manager.failures["plugin_parameters"].append(lost("PluginParamGet"))
     assert delayed.take(PLUGINS) == []
-    assert delayed.complaints.counts == {"session_gone": 1}
+    assert delayed.fault_counters.counts == {"session_gone": 1}
     delayed.reconnect(lambda manager: manager.parameters.update({0: delay("3"), 1: b""}))
     told = delayed.take(PumpCode.START_PUMPING)
     assert seen(told, "action", "parameters") == [("plugin.a.dll", "update", shown("3"))]

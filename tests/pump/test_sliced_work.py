@@ -11,9 +11,9 @@ import zmq
 from mt4pump.errors import LayoutError, ManagerError
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import USER_RECORD
+from mt4pump.pump.session import Command
 from mt4pump.pump.sliced_work import REST_FACTOR, SlicedWork
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.supervisor import ATTACH, CUT
 from tests.bus import LIMIT_S
 from tests.pump.works import START, Works, trade
 
@@ -137,9 +137,9 @@ def test_a_record_passes_a_first_read_and_a_snapshot_waits_for_it(own: zmq.Conte
     works.manager.tables["users"] = users(USERS)
     works.begin()
     request = SnapshotRequest((b"user.",))
-    works.inbox.tell(ATTACH, works.link)
+    works.inbox.tell(Command.ATTACH, works.link)
     works.inbox.notify(START, 0, b"")
-    works.inbox.tell(CUT, request)
+    works.inbox.tell(Command.CUT, request)
     works.inbox.notify(PumpCode.UPDATE_TRADES, 0, trade(5))
     works.next("trade.100")
     cut = request.wait(LIMIT_S)
@@ -155,15 +155,15 @@ def test_a_lost_session_gives_up_what_is_compared_and_the_next_one_sets_the_base
     works.manager.tables["users"] = users(USERS)
     works.begin()
     for _ in range(2):
-        works.inbox.tell(ATTACH, works.link)
+        works.inbox.tell(Command.ATTACH, works.link)
         works.inbox.notify(START, 0, b"")
         works.next("session.start")
         works.inbox.notify(PumpCode.STOP_PUMPING, 0, b"")
         works.next("session.stop")
-    works.inbox.tell(ATTACH, works.link)
+    works.inbox.tell(Command.ATTACH, works.link)
     works.inbox.notify(START, 0, b"")
     request = SnapshotRequest((b"user.",))
-    works.inbox.tell(CUT, request)
+    works.inbox.tell(Command.CUT, request)
     cut = request.wait(LIMIT_S)
     assert cut is not None
     assert len(list(cut.rows)) == USERS

@@ -105,7 +105,7 @@ def test_rows_before_start_are_the_initial_fill_and_no_news() -> None:
         made.manager.tables["users"] = user(1) + user(2)
         assert made.take(USERS, ADD, user(1)) == []
         assert made.take(USERS, ADD, user(2)) == []
-        assert made.intake.tables.before_start == 2
+        assert made.dispatcher.tables.before_start == 2
         assert [message.topic for message in made.take(PumpCode.START_PUMPING)] == ["session.start"]
         assert made.take(USERS) == []
 
@@ -171,7 +171,7 @@ def test_a_table_that_cannot_be_read_at_start_does_not_keep_the_others() -> None
         made.manager.tables["users"] = user(1)
         made.manager.failures["table groups"].append(failed("GroupsGet"))
         made.start()
-        assert made.complaints.counts == {"read_error": 1}
+        assert made.fault_counters.counts == {"read_error": 1}
         made.manager.tables["users"] = b""
         assert seen(made.take(USERS), "action") == [("user.1", "delete")]
 
@@ -182,7 +182,7 @@ def test_a_table_that_cannot_be_read_at_start_does_not_keep_the_others() -> None
 @pytest.mark.parametrize("code", [SYMBOLS, GROUPS, USERS, REQUESTS])
 def test_a_record_of_a_wrong_length_is_counted_and_costs_only_itself(desk: Stand, code: int) -> None:
     assert desk.take(code, ADD, b"short") == []
-    assert desk.complaints.counts == {"bad_record": 1}
+    assert desk.fault_counters.counts == {"bad_record": 1}
     assert desk.take(USERS, ADD, user(1))
 
 
@@ -195,14 +195,14 @@ def test_a_read_that_fails_is_counted_and_the_next_one_tells_what_changed(desk: 
     desk.manager.tables[table] = rows[table]
     desk.manager.failures[f"table {table}"].append(failed())
     assert desk.take(code) == []
-    assert desk.complaints.counts == {"read_error": 1}
+    assert desk.fault_counters.counts == {"read_error": 1}
     assert len(desk.take(code)) == 1
 
 
 def test_a_read_of_a_session_that_is_gone_is_counted_apart(desk: Stand) -> None:
     desk.manager.failures["table users"].append(lost("UsersGet"))
     assert desk.take(USERS) == []
-    assert desk.complaints.counts == {"session_gone": 1}
+    assert desk.fault_counters.counts == {"session_gone": 1}
 
 
 # Symbols
@@ -240,16 +240,16 @@ def test_they_are_selected_again_at_every_doorbell_and_a_new_one_at_its_row(desk
 def test_other_patterns_take_hold_at_once_and_what_fell_out_is_hidden(desk: Stand) -> None:
     desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
     desk.take(SYMBOLS)
-    desk.intake.tables.select(("USD*",))
+    desk.dispatcher.tables.select(("USD*",))
     assert sorted(set(selected(desk))) == [b"USDJPY"]
-    desk.intake.tables.select(("*",))
+    desk.dispatcher.tables.select(("*",))
     assert sorted(set(selected(desk))) == [b"EURUSD", b"USDJPY"]
 
 
 def test_other_patterns_without_a_session_hold_from_the_next_one_on(desk: Stand) -> None:
     desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
     desk.reconnect()
-    desk.intake.tables.select(("USD*",))
+    desk.dispatcher.tables.select(("USD*",))
     desk.take(PumpCode.START_PUMPING)
     assert selected(desk) == [b"USDJPY"]
 
@@ -258,7 +258,7 @@ def test_a_symbol_that_cannot_be_selected_is_counted_and_the_others_are(desk: St
     desk.manager.failures["select_symbol"].append(failed("SymbolAdd", 3, "RET_INVALID_DATA"))
     desk.manager.tables["symbols"] = symbol("BAD") + symbol("GOOD")
     assert [message.topic for message in desk.take(SYMBOLS)] == ["symbol.BAD", "symbol.GOOD"]
-    assert desk.complaints.counts == {"select_error": 1}
+    assert desk.fault_counters.counts == {"select_error": 1}
     assert selected(desk) == [b"GOOD"]
 
 
@@ -266,8 +266,8 @@ def test_a_symbol_that_cannot_be_hidden_is_counted_the_others_are_and_it_is_trie
     desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("GBPUSD") + symbol("USDJPY")
     desk.take(SYMBOLS)
     desk.manager.failures["hide_symbol"].append(failed("SymbolHide"))
-    desk.intake.tables.select(("USD*",))
-    assert desk.complaints.counts == {"select_error": 1}
+    desk.dispatcher.tables.select(("USD*",))
+    assert desk.fault_counters.counts == {"select_error": 1}
     assert set(desk.manager.selected) == {b"EURUSD", b"USDJPY"}
     desk.take(SYMBOLS)
     assert set(desk.manager.selected) == {b"USDJPY"}
@@ -280,7 +280,7 @@ def test_nothing_is_hidden_in_a_session_that_did_not_select_it(desk: Stand) -> N
     desk.manager.tables["symbols"] = symbol("EURUSD") + symbol("USDJPY")
     desk.take(SYMBOLS)
     desk.reconnect()
-    desk.intake.tables.select(("USD*",))
+    desk.dispatcher.tables.select(("USD*",))
     desk.take(PumpCode.START_PUMPING)
     assert "hide_symbol" not in desk.manager.calls
     assert selected(desk) == [b"USDJPY"]
@@ -385,7 +385,7 @@ def test_a_row_behind_a_table_that_was_ahead_of_it_is_counted_and_not_published(
     desk.manager.tables[table] = b""
     assert seen(desk.take(code), "action", "seq")[0][1:] == ("delete", 2)
     assert desk.take(code, DELETE, row) == []
-    assert desk.intake.skipped()["repeats"] == 3
+    assert desk.dispatcher.skipped()["repeats"] == 3
     assert seen(desk.take(code, ADD, row), "action", "seq")[0][1:] == ("add", 3)
 
 

@@ -80,14 +80,14 @@ def test_an_erased_order_is_told_on_the_topic_of_its_login(desk: Stand) -> None:
 
 def test_a_trade_record_of_a_wrong_length_is_counted_and_costs_only_itself(desk: Stand) -> None:
     assert desk.take(TRADES, ADD, trade(5)[:-1]) == []
-    assert desk.complaints.counts == {"bad_record": 1}
+    assert desk.fault_counters.counts == {"bad_record": 1}
     assert len(desk.take(TRADES, ADD, trade(5))) == 1
 
 
 def test_garbage_of_the_right_length_is_told_as_what_it_says(desk: Stand) -> None:
     (message,) = desk.take(TRADES, -7, b"\xff" * TRADE_RECORD.size)
     assert message.topic == "trade.-1"
-    assert desk.complaints.counts == {}
+    assert desk.fault_counters.counts == {}
 
 
 def test_a_record_that_comes_after_its_orders_end_says_that_the_order_is_not_open(desk: Stand) -> None:
@@ -142,14 +142,14 @@ def test_a_read_that_fails_is_counted_and_the_next_one_tells(busy: Stand) -> Non
     busy.manager.tables["trades"] = trade(1)
     busy.manager.failures["table trades"].append(failed())
     assert busy.take(TRADES) == []
-    assert busy.complaints.counts == {"read_error": 1}
+    assert busy.fault_counters.counts == {"read_error": 1}
     assert told(busy.take(TRADES)) == [("trade.100", 2, "cancelled", "delete", True)]
 
 
 def test_a_read_of_a_session_that_is_gone_tells_no_closes(busy: Stand) -> None:
     busy.manager.failures["table trades"].append(lost("TradesGet"))
     assert busy.take(TRADES) == []
-    assert busy.complaints.counts == {"session_gone": 1}
+    assert busy.fault_counters.counts == {"session_gone": 1}
 
 
 def test_a_first_read_that_fails_leaves_the_next_one_to_fill_the_book() -> None:
@@ -172,12 +172,12 @@ def test_records_behind_a_table_that_was_ahead_of_them_are_counted_and_not_publi
     assert {change for _, _, change, *_ in told(desk.take(TRADES))} == {"opened"}
     late = [message for order in orders for message in desk.take(TRADES, ADD, trade(order))]
     assert late == []
-    assert desk.intake.skipped()["repeats"] == len(orders)
+    assert desk.dispatcher.skipped()["repeats"] == len(orders)
     closed = [message for order in orders for message in desk.take(TRADES, DELETE, trade(order, **SHUT))]
     assert [row[1:3] for row in told(closed)] == [(order, "closed") for order in orders]
     again = [message for order in orders for message in desk.take(TRADES, UPDATE, trade(order, **SHUT))]
     assert again == []
-    assert desk.intake.skipped()["repeats"] == 2 * len(orders)
+    assert desk.dispatcher.skipped()["repeats"] == 2 * len(orders)
 
 
 def test_a_late_record_that_differs_is_still_published(busy: Stand) -> None:
@@ -203,7 +203,7 @@ def test_open_orders_before_start_are_the_initial_fill() -> None:
         made.manager.tables["trades"] = trade(1) + trade(2, cmd=2)
         assert made.take(TRADES, ADD, trade(1)) == []
         assert made.take(TRADES, ADD, trade(2, cmd=2)) == []
-        assert made.intake.trades.before_start == 2
+        assert made.dispatcher.trades.before_start == 2
         assert made.take(START) == []
         assert made.take(TRADES) == []
 
@@ -261,7 +261,7 @@ def test_a_doorbell_after_stop_does_not_tell_that_everything_ended(code: int) ->
 def test_a_whole_reread_before_start_does_not_tell_that_everything_ended(busy: Stand) -> None:
     """An inbox that the initial fill overflowed asks for one."""
     busy.reconnect(lambda manager: manager.tables.update({"trades": b""}))
-    busy.intake.reread_all(busy.ts)
+    busy.dispatcher.reread_all(busy.ts)
     assert busy.bus.events() == []
 
 
@@ -313,7 +313,7 @@ def test_marks_that_cannot_be_read_are_counted_and_told_later(desk: Stand, code:
     desk.manager.tables |= {"margins": margin(100, 1), "trades": trade(1, activation=1)}
     desk.manager.failures[f"table {table}"].append(failed())
     assert desk.take(code) == []
-    assert desk.complaints.counts == {"read_error": 1}
+    assert desk.fault_counters.counts == {"read_error": 1}
     assert len(desk.take(code)) == 1
 
 
@@ -321,9 +321,9 @@ def test_what_ended_while_no_daemon_ran_is_told_at_the_first_start_and_the_rest_
     with stand(b"trade.") as first:
         first.manager.tables["trades"] = trade(1) + trade(2) + trade(3)
         first.start()
-        remembered = first.intake.trades.open_orders()
+        remembered = first.dispatcher.trades.open_orders()
     with stand(b"trade.") as second:
-        second.intake.trades.recall(remembered)
+        second.dispatcher.trades.recall(remembered)
         second.manager.tables["trades"] = trade(1) + trade(3, sl=1.05, timestamp=2) + trade(4)
         assert told(second.start()) == [
             ("trade.100", 2, "closed", "delete", True),
@@ -336,15 +336,15 @@ def test_what_ended_while_no_daemon_ran_is_told_when_it_gets_known_only_after_th
     with stand(b"trade.") as first:
         first.manager.tables["trades"] = trade(1) + trade(2)
         first.start()
-        remembered = first.intake.trades.open_orders()
+        remembered = first.dispatcher.trades.open_orders()
     with stand(b"trade.") as second:
         second.manager.tables["trades"] = trade(2)
         assert second.start() == []
-        second.intake.trades.recall_late(remembered, 7)
+        second.dispatcher.trades.recall_late(remembered, 7)
         (message,) = second.bus.events()
         assert told([message]) == [("trade.100", 1, "closed", "delete", True)]
         assert message.body["ts"] == 7
-        second.intake.trades.recall_late(remembered, 8)
+        second.dispatcher.trades.recall_late(remembered, 8)
         assert second.bus.events() == []
 
 
@@ -352,10 +352,10 @@ def test_what_ended_before_the_start_is_not_told_again_when_the_orders_before_ge
     with stand(b"trade.") as first:
         first.manager.tables["trades"] = trade(1) + trade(2)
         first.start()
-        remembered = first.intake.trades.open_orders()
+        remembered = first.dispatcher.trades.open_orders()
     with stand(b"trade.") as second:
         assert told(second.take(TRADES, DELETE, trade(1, **SHUT))) == [("trade.100", 1, "closed", "delete", None)]
-        second.intake.trades.recall_late(remembered, 7)
+        second.dispatcher.trades.recall_late(remembered, 7)
         assert second.bus.events() == []
         assert told(second.start()) == [("trade.100", 2, "closed", "delete", True)]
 
@@ -369,7 +369,7 @@ def test_a_record_behind_an_end_that_a_table_told_says_that_the_order_is_not_ope
 
 def test_a_remembered_row_of_a_version_with_other_fields_is_left_out() -> None:
     with stand(b"trade.") as made:
-        made.intake.trades.recall({1: msgpack.packb({"order": 1, "login": 100})})
+        made.dispatcher.trades.recall({1: msgpack.packb({"order": 1, "login": 100})})
         made.manager.tables["trades"] = trade(1)
         assert told(made.start()) == [("trade.100", 1, "opened", "add", True)]
 

@@ -22,7 +22,7 @@ from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump, PumpOptions
-from mt4pump.supervisor import ATTACH, FINISH, ManagerSession, SessionStatus
+from mt4pump.pump.session import Command, ManagerSession, SessionStatus
 from mt4pump.wire import KINDS, Encoder
 from tests.bus import ANY_PORT, LIMIT_S, Message, receive, subscriber
 from tests.fake_manager import FakeManager
@@ -62,16 +62,16 @@ class Works:
         self.link = ManagerSession(self.manager, "one:443", 7)
         self.inbox = Inbox(self.limit)
         self.publisher = Publisher(self.own, ANY_PORT, SocketOptions(linger_s=LIMIT_S))
-        self.complaints = FaultCounters(logging.getLogger("test.pump"))
+        self.fault_counters = FaultCounters(logging.getLogger("test.pump"))
         durable = [kind.name for kind in KINDS.values() if kind.durable]
-        self.emitter = EventWriter(Encoder(EPOCH), self.publisher, self.journal, durable)
-        self.intake = Dispatcher(self.emitter, DispatcherOptions(slice_s=self.slice_s), self.complaints)
+        self.writer = EventWriter(Encoder(EPOCH), self.publisher, self.journal, durable)
+        self.dispatcher = Dispatcher(self.writer, DispatcherOptions(slice_s=self.slice_s), self.fault_counters)
         server_clock = ServerClock()
-        self.pulse = HeartbeatPublisher(
+        self.heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
-            emitter=self.emitter,
-            intake=self.intake,
-            complaints=self.complaints,
+            writer=self.writer,
+            dispatcher=self.dispatcher,
+            fault_counters=self.fault_counters,
             server_clock=server_clock,
             status=lambda: self.status,
             source_counters=lambda: {"pinned_threads": 1},
@@ -83,11 +83,11 @@ class Works:
         )
         self.pump = Pump(
             inbox=self.inbox,
-            emitter=self.emitter,
-            intake=self.intake,
-            pulse=self.pulse,
+            writer=self.writer,
+            dispatcher=self.dispatcher,
+            heartbeat=self.heartbeat,
             journal=self.journal,
-            complaints=self.complaints,
+            fault_counters=self.fault_counters,
             server_clock=server_clock,
             options=PumpOptions(self.reconcile_interval_s, self.taken_away),
             anchor_clock=self._anchor,
@@ -108,7 +108,7 @@ class Works:
     def attach(self) -> Works:
         """Begin with a session that has started."""
         self.begin()
-        self.inbox.tell(ATTACH, self.link)
+        self.inbox.tell(Command.ATTACH, self.link)
         self.inbox.notify(START, 0, b"")
         self.next("session.start")
         return self
@@ -123,13 +123,13 @@ class Works:
                 return message
         raise AssertionError(f"no such message on {topic}")
 
-    def beat(self, where: Callable[[dict[str, Any]], object] = lambda _body: True) -> dict[str, Any]:
+    def publish(self, where: Callable[[dict[str, Any]], object] = lambda _body: True) -> dict[str, Any]:
         """Return the body of the next heartbeat that is wanted."""
         return self.next("heartbeat", lambda message: where(message.body)).body
 
     def finish(self) -> None:
         """Tell the pump to finish and wait for its thread."""
-        self.inbox.tell(FINISH, None)
+        self.inbox.tell(Command.FINISH, None)
         if self.pump.ident is not None:
             self.pump.join(LIMIT_S)
             assert not self.pump.is_alive(), "the pump did not finish"

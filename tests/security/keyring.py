@@ -57,11 +57,11 @@ class Gated:
     def __init__(self, own: zmq.Context[Socket], other: zmq.Context[Socket], keys: Keyring, suffix: str = "") -> None:
         self.keys, self._other = keys, other
         self._sockets: list[Socket] = []  # a forgotten one would be closed, with a warning, before its time
-        self.complaints = FaultCounters(log)
-        self.gate = ZapAuthenticator(own, keys.secret, keys.clients, suffix=suffix, complaints=self.complaints)
+        self.fault_counters = FaultCounters(log)
+        self.gate = ZapAuthenticator(own, keys.secret, keys.clients, suffix=suffix, fault_counters=self.fault_counters)
         self.gate.start()
         options = SocketOptions(linger_s=0.2)
-        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.complaints)
+        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.fault_counters)
         self.suffix = suffix.encode()
 
     def subscriber(self, pair: KeyPair | None, *prefixes: bytes, server: str = "", kind: int = zmq.SUB) -> Socket:

@@ -246,7 +246,7 @@ def test_an_error_of_its_own_costs_one_handshake(
 
         monkeypatch.setattr(made.gate, "_answer", fails_once)
         socket = made.subscriber(keys.pairs["alice"], b"")
-        until(lambda: made.complaints.counts["gatekeeper_error"], "the error is counted")
+        until(lambda: made.fault_counters.counts["gatekeeper_error"], "the error is counted")
         socket.close()
         made.hears(made.subscriber(keys.pairs["alice"], b""))
         assert "once" in caplog.text

@@ -103,7 +103,7 @@ def test_an_unknown_key_hears_nothing(keys: Keyring) -> None:
 def test_a_plaintext_client_hears_nothing(keys: Keyring) -> None:
     with gated(keys) as made:
         assert refused(made, None)["failed"] >= 1
-        assert made.complaints.counts["handshake_failed"] >= 1
+        assert made.fault_counters.counts["handshake_failed"] >= 1
 
 
 def test_a_client_with_a_wrong_server_key_hears_nothing(keys: Keyring, caplog: pytest.LogCaptureFixture) -> None:

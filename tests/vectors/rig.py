@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 
 from mt4pump.mt4.layout import SYMBOL_INFO
-from mt4pump.supervisor import ManagerSession
+from mt4pump.pump.session import ManagerSession
 from mt4pump.wire import KINDS, topic_of
 from tests.bus import FENCE, SYNC, Bus
 from tests.fake_manager import FakeManager
@@ -27,7 +27,7 @@ def run(one: Case) -> list[Frames]:
     for name in {"user_fields", "mail_fields"} & options.keys():
         options[name] = frozenset(options[name])
     with stand(**options) as made:
-        made.emitter.encoder.suffix = one.settings.get("topic_suffix", "")
+        made.writer.encoder.suffix = one.settings.get("topic_suffix", "")
         rig = Rig(made)
         for step in one.setup:
             rig.take(step)
@@ -71,7 +71,7 @@ class Rig:
         getattr(self, f"_{step['do']}")(step)
 
     def _call(self, step: Step) -> None:
-        self._stand.intake.take(step["code"], step["action"], data_of(step), step["ts"])
+        self._stand.dispatcher.handle(step["code"], step["action"], data_of(step), step["ts"])
 
     def _table(self, step: Step) -> None:
         self._stand.manager.tables[step["table"]] = array_of(step)
@@ -91,7 +91,7 @@ class Rig:
 
     def _lost(self, step: Step) -> None:
         made, before = self._stand, self._stand.manager
-        made.intake.detach(made.link, step["reason"], step["ts"])
+        made.dispatcher.detach(made.link, step["reason"], step["ts"])
         made.manager = FakeManager()
         made.manager.tables = dict(before.tables)
         made.link = ManagerSession(made.manager, SERVERS[1], LOGIN)
@@ -99,7 +99,7 @@ class Rig:
 
     def _publish(self, step: Step) -> None:
         fields: dict[str, Any] = unplain(step["fields"])
-        encoder, kind = self._stand.emitter.encoder, KINDS[step["kind"]]
+        encoder, kind = self._stand.writer.encoder, KINDS[step["kind"]]
         if "offset" in step:
             body = encoder.durable_body(fields, step["seq"], step["ts"], step["offset"])
         else:

@@ -32,7 +32,10 @@ def main(settings: NatsSettings, ending: Shutdown) -> int:
 
 
 class Bridge:
-    """The whole of it. ``counts`` are described in `NatsConnection` and `JetStreamWriter`; ``missed`` are quotes that never reached us."""
+    """The whole bridge.
+
+    ``missed`` counts quotes that never reached us; `NatsConnection` and `JetStreamWriter` describe ``counts``.
+    """
 
     def __init__(self, settings: NatsSettings) -> None:
         self.counts: Counter[str] = Counter()

@@ -14,21 +14,8 @@ from mt4pump.errors import LibraryError, LoginError, StartError
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.manager import Manager
 from mt4pump.pump.inbox import Inbox
-from mt4pump.supervisor import (
-    ATTACH,
-    CONNECTING,
-    DETACH,
-    LOGGED_IN,
-    LOST,
-    PUMPING,
-    STATE_CHANGED,
-    STOPPING,
-    ManagerSession,
-    SessionPlan,
-    SessionStatus,
-    Supervisor,
-    back_off_s,
-)
+from mt4pump.pump.session import CONNECTING, LOGGED_IN, LOST, PUMPING, STOPPING, Command, ManagerSession, SessionStatus
+from mt4pump.supervisor import SessionPlan, Supervisor, back_off_s
 from tests.bus import LIMIT_S, until
 from tests.fake_manager import FakeManager, failed, lost
 
@@ -90,7 +77,7 @@ class Stage:
         while (record := self.inbox.take_now()) is not None:
             code, _, payload, _ = record
             self.words.append((code, payload))
-            if code == ATTACH:
+            if code == Command.ATTACH:
                 self.links.append(payload)
 
     def attached(self, number: int = 0) -> ManagerSession:
@@ -137,7 +124,7 @@ class Stage:
     @property
     def detached(self) -> list[tuple[ManagerSession, str]]:
         """Return link and reason of each session given up."""
-        return [payload for code, payload in self.words if code == DETACH]
+        return [payload for code, payload in self.words if code == Command.DETACH]
 
 
 @pytest.fixture(name="stage")
@@ -215,11 +202,11 @@ def test_the_pump_thread_gets_the_link_before_the_first_event_can_come(stage: St
 
     def both() -> bool:
         stage.listen()
-        seen[:] = [code for code, _ in stage.words if code in {ATTACH, PumpCode.START_PUMPING}]
+        seen[:] = [code for code, _ in stage.words if code in {Command.ATTACH, PumpCode.START_PUMPING}]
         return len(seen) == 2
 
     until(both, "START_PUMPING")
-    assert seen == [ATTACH, PumpCode.START_PUMPING]
+    assert seen == [Command.ATTACH, PumpCode.START_PUMPING]
 
 
 def test_every_change_of_state_is_told_to_the_pump_thread(stage: Stage) -> None:
@@ -227,7 +214,14 @@ def test_every_change_of_state_is_told_to_the_pump_thread(stage: Stage) -> None:
     stage.pumping()
     stage.stop()
     assert [code for code, _ in stage.words] == [
-        *(STATE_CHANGED, STATE_CHANGED, ATTACH, STATE_CHANGED, STATE_CHANGED, DETACH)
+        *(
+            Command.STATE_CHANGED,
+            Command.STATE_CHANGED,
+            Command.ATTACH,
+            Command.STATE_CHANGED,
+            Command.STATE_CHANGED,
+            Command.DETACH,
+        )
     ]
 
 

@@ -38,8 +38,8 @@ def _journal(path: Path) -> Iterator[Journal]:
     made.close()
 
 
-@pytest.fixture(name="emitter")
-def _emitter(everything: Bus, journal: Journal) -> EventWriter:
+@pytest.fixture(name="writer")
+def _writer(everything: Bus, journal: Journal) -> EventWriter:
     return EventWriter(Encoder(EPOCH), everything.publisher, journal, {"trade", "session", "margin"})
 
 
@@ -53,12 +53,12 @@ def stored(path: Path) -> list[tuple[int, bytes, bytes]]:
 
 
 def test_a_durable_event_is_published_only_once_its_group_is_committed(
-    emitter: EventWriter, everything: Bus, path: Path
+    writer: EventWriter, everything: Bus, path: Path
 ) -> None:
-    emitter.emit(TRADE, 1, {"order": 5}, 7)
-    emitter.emit(MARGIN, 1, {"login": 1}, 8)
+    writer.write(TRADE, 1, {"order": 5}, 7)
+    writer.write(MARGIN, 1, {"login": 1}, 8)
     assert everything.events() == []
-    emitter.flush()
+    writer.flush()
     events = everything.events()
     assert [(topic, body["offset"], body["seq"], body["ts"]) for topic, body in events] == [
         *(("trade.1", 1, 1, 7), ("margin.1", 2, 1, 8))
@@ -70,12 +70,12 @@ def test_a_durable_event_is_published_only_once_its_group_is_committed(
 
 
 def test_offsets_go_on_over_groups_and_kinds_that_are_not_durable_have_none(
-    emitter: EventWriter, everything: Bus
+    writer: EventWriter, everything: Bus
 ) -> None:
     for _ in range(3):
-        emitter.emit(TRADE, 1, {"order": 5}, 7)
-        emitter.emit(NEWS, 1, {}, 7)
-        emitter.flush()
+        writer.write(TRADE, 1, {"order": 5}, 7)
+        writer.write(NEWS, 1, {}, 7)
+        writer.flush()
     offsets = [(topic, body.get("offset")) for topic, body in everything.events()]
     assert offsets == [
         ("news.1", None),
@@ -88,56 +88,56 @@ def test_offsets_go_on_over_groups_and_kinds_that_are_not_durable_have_none(
 
 
 def test_a_passing_event_of_a_durable_kind_goes_out_at_once_without_an_offset(
-    emitter: EventWriter, everything: Bus, path: Path
+    writer: EventWriter, everything: Bus, path: Path
 ) -> None:
-    emitter.emit(SESSION, "ping", {}, 7, passing=True)
+    writer.write(SESSION, "ping", {}, 7, passing=True)
     ((topic, body),) = everything.events()
     assert (topic, "offset" in body) == ("session.ping", False)
     assert stored(path) == []
 
 
 def test_a_group_that_is_too_large_goes_out_in_parts_and_in_order(
-    emitter: EventWriter, everything: Bus, path: Path
+    writer: EventWriter, everything: Bus, path: Path
 ) -> None:
     for number in range(2 * GROUP_LIMIT + 10):
-        emitter.emit(TRADE, 1, {"order": number}, 7)
-    emitter.flush()
+        writer.write(TRADE, 1, {"order": number}, 7)
+    writer.flush()
     assert [body["order"] for _, body in everything.events()] == list(range(2 * GROUP_LIMIT + 10))
     assert [offset for offset, _, _ in stored(path)] == list(range(1, 2 * GROUP_LIMIT + 11))
 
 
 def test_an_event_that_nobody_wants_is_stored_all_the_same(journal: Journal, path: Path) -> None:
     with bus(b"quote.") as deaf:
-        emitter = EventWriter(Encoder(EPOCH), deaf.publisher, journal, {"trade"})
-        emitter.emit(TRADE, 1, {"order": 5}, 7)
-        emitter.flush()
+        writer = EventWriter(Encoder(EPOCH), deaf.publisher, journal, {"trade"})
+        writer.write(TRADE, 1, {"order": 5}, 7)
+        writer.flush()
         assert deaf.events() == []
     assert [topic for _, topic, _ in stored(path)] == [b"trade.1"]
 
 
 def test_while_the_journal_fails_events_go_out_without_an_offset_and_with_their_numbers(
-    emitter: EventWriter, everything: Bus, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    writer: EventWriter, everything: Bus, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emitter.emit(TRADE, 1, {"order": 1}, 7)
-    emitter.flush()
+    writer.write(TRADE, 1, {"order": 1}, 7)
+    writer.flush()
     monkeypatch.setattr(journal, "append", lambda _events, _orders: False)
-    emitter.emit(TRADE, 1, {"order": 2}, 7, synthetic=True)
-    emitter.flush()
+    writer.write(TRADE, 1, {"order": 2}, 7, synthetic=True)
+    writer.flush()
     monkeypatch.undo()
-    emitter.emit(TRADE, 1, {"order": 3}, 7)
-    emitter.flush()
+    writer.write(TRADE, 1, {"order": 3}, 7)
+    writer.flush()
     assert [(body["order"], body["seq"], body.get("offset")) for _, body in everything.events()] == [
         *((1, 1, 1), (2, 2, None), (3, 3, 2))
     ]
 
 
 def test_the_journal_remembers_open_orders_and_forgets_ended_ones(
-    emitter: EventWriter, journal: Journal, path: Path
+    writer: EventWriter, journal: Journal, path: Path
 ) -> None:
-    emitter.remember({4: msgpack.packb({"order": 4})})
+    writer.remember({4: msgpack.packb({"order": 4})})
     for order, is_open in ((5, True), (6, True), (5, False)):
-        emitter.emit(TRADE, 1, {"order": order, "login": 1}, 7, ticket=order if is_open else -order)
-    emitter.flush()
+        writer.write(TRADE, 1, {"order": order, "login": 1}, 7, ticket=order if is_open else -order)
+    writer.flush()
     journal.close()
     again = Journal(path, OPTIONS, time.time_ns)
     try:
@@ -149,17 +149,17 @@ def test_the_journal_remembers_open_orders_and_forgets_ended_ones(
 
 
 def test_without_a_journal_nothing_is_durable(everything: Bus) -> None:
-    emitter = EventWriter(Encoder(EPOCH), everything.publisher, None, {"trade"})
-    emitter.emit(TRADE, 1, {"order": 1, "login": 1}, 7, ticket=1)
-    emitter.remember({1: b""})
-    emitter.flush()
+    writer = EventWriter(Encoder(EPOCH), everything.publisher, None, {"trade"})
+    writer.write(TRADE, 1, {"order": 1, "login": 1}, 7, ticket=1)
+    writer.remember({1: b""})
+    writer.flush()
     ((topic, body),) = everything.events()
     assert (topic, "offset" in body) == ("trade.1", False)
 
 
-def test_the_file_holds_what_was_published_byte_for_byte(emitter: EventWriter, everything: Bus, path: Path) -> None:
-    emitter.emit(TRADE, 1, {"order": 5, "text": "x" * 300}, 7)
-    emitter.flush()
+def test_the_file_holds_what_was_published_byte_for_byte(writer: EventWriter, everything: Bus, path: Path) -> None:
+    writer.write(TRADE, 1, {"order": 5, "text": "x" * 300}, 7)
+    writer.flush()
     everything.publisher.send(b"fence", b"")
     frames = everything.socket.recv_multipart()
     with closing(sqlite3.connect(path)) as database:

@@ -15,8 +15,8 @@ from mt4pump.mt4.decode import ansi_text
 from mt4pump.mt4.layout import SYMBOL_INFO
 from mt4pump.pump import quotes as quotes_module
 from mt4pump.pump.heartbeat import AGREEMENTS, ServerClock
-from mt4pump.pump.quotes import FIRST, SLOT_LIMIT, EmitQuote, QuoteStream, SymbolState, quote_fields
-from mt4pump.wire import Encoder
+from mt4pump.pump.quotes import SLOT_LIMIT, EmitQuote, QuoteStream, SymbolState, quote_fields
+from mt4pump.wire import FIRST, Encoder
 
 EPOCH = 1_700_000_000_000
 TS = 1_700_000_000_123_456_789

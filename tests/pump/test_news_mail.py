@@ -78,7 +78,7 @@ def test_news_that_never_get_a_body_are_given_up_and_counted_beyond_a_bound(
     monkeypatch.setattr(messages_module, "AWAITED_LIMIT", 2)
     for key in (1, 2, 3):
         desk.take(NEWS, 0, news(key))
-    assert desk.intake.messages.bodies_given_up == 1
+    assert desk.dispatcher.messages.bodies_given_up == 1
     desk.manager.bodies = {1: b"one", 2: b"two", 3: b"three"}
     assert seen(desk.take(NEWS_BODY), "body") == [("news.2", "two"), ("news.3", "three")]
 
@@ -86,7 +86,7 @@ def test_news_that_never_get_a_body_are_given_up_and_counted_beyond_a_bound(
 def test_a_header_told_again_is_no_news_and_counted(desk: Stand) -> None:
     assert len(desk.take(NEWS, 0, news(7))) == 1
     assert desk.take(NEWS, 0, news(7)) == []
-    assert desk.intake.messages.repeats == 1
+    assert desk.dispatcher.messages.repeats == 1
     assert len(desk.take(NEWS, 0, news(7, topic="Rates down"))) == 1
 
 
@@ -105,7 +105,7 @@ def test_a_header_is_the_same_whatever_the_api_notes_in_it_for_itself(desk: Stan
     assert desk.take(NEWS, 0, news(7, **again)) == []
     desk.manager.tables["news"] = news(7, **again)
     assert desk.take(NEWS) == []
-    assert desk.intake.messages.repeats == 2
+    assert desk.dispatcher.messages.repeats == 2
     assert desk.manager.asked_bodies == []
 
 
@@ -145,7 +145,7 @@ def test_told_news_are_remembered_up_to_a_bound(desk: Stand, monkeypatch: pytest
     monkeypatch.setattr(messages_module, "TOLD_LIMIT", 2)
     for key in (1, 2, 3):
         desk.take(NEWS, 0, news(key))
-    assert len(desk.intake.messages._told) == 2
+    assert len(desk.dispatcher.messages._told) == 2
     assert desk.take(NEWS, 0, news(3)) == []
     assert len(desk.take(NEWS, 0, news(1))) == 1
 
@@ -159,7 +159,7 @@ def test_a_doorbell_tells_the_news_of_the_list_that_were_not_told_yet(desk: Stan
 
 def test_a_doorbell_without_any_list_tells_nothing(desk: Stand) -> None:
     assert desk.take(NEWS) == []
-    assert desk.complaints.counts == {}
+    assert desk.fault_counters.counts == {}
 
 
 @pytest.mark.parametrize("key", [0, 2**31, 2**32 - 1])
@@ -170,7 +170,7 @@ def test_a_key_is_an_unsigned_number(desk: Stand, key: int) -> None:
 def test_a_body_that_cannot_be_asked_for_costs_only_the_body(desk: Stand) -> None:
     desk.manager.failures["request_news_body"].append(failed("NewsBodyRequest"))
     assert len(desk.take(NEWS, 0, news(7))) == 1
-    assert desk.complaints.counts == {"read_error": 1}
+    assert desk.fault_counters.counts == {"read_error": 1}
 
 
 def test_one_body_that_cannot_be_asked_for_does_not_keep_the_rest_of_the_list(desk: Stand) -> None:
@@ -185,14 +185,14 @@ def test_a_body_that_cannot_be_read_is_counted_and_read_the_next_time(desk: Stan
     desk.manager.bodies[7] = b"text"
     desk.manager.failures["news_body"].append(failed("NewsBodyGet"))
     assert desk.take(NEWS_BODY) == []
-    assert desk.complaints.counts == {"read_error": 1}
+    assert desk.fault_counters.counts == {"read_error": 1}
     assert seen(desk.take(NEWS_BODY), "body") == [("news.7", "text")]
 
 
 @pytest.mark.parametrize("code", [NEWS, NEWS_NEW, MAIL])
 def test_a_record_that_is_too_short_is_counted_and_costs_only_itself(desk: Stand, code: int) -> None:
     assert desk.take(code, 0, b"short") == []
-    assert desk.complaints.counts == {"bad_record": 1}
+    assert desk.fault_counters.counts == {"bad_record": 1}
     assert len(desk.take(NEWS, 0, news(7))) == 1
 
 
@@ -230,15 +230,15 @@ def test_a_body_that_the_next_session_cannot_ask_for_is_given_up_and_the_others_
     desk.reconnect(lambda manager: manager.failures["request_news_body"].append(failed("NewsBodyRequest")))
     desk.take(PumpCode.START_PUMPING)
     assert desk.manager.asked_bodies == [8]
-    assert desk.intake.skipped()["news_bodies_given_up"] == 1
-    assert desk.complaints.counts == {"read_error": 1}
+    assert desk.dispatcher.skipped()["news_bodies_given_up"] == 1
+    assert desk.fault_counters.counts == {"read_error": 1}
 
 
 def test_a_session_that_is_lost_while_bodies_are_asked_for_leaves_them_to_the_next(desk: Stand) -> None:
     desk.take(NEWS, 0, news(7))
     desk.reconnect(lambda manager: manager.failures["request_news_body"].append(lost("NewsBodyRequest")))
     desk.take(PumpCode.START_PUMPING)
-    assert desk.complaints.counts == {"session_gone": 1}
+    assert desk.fault_counters.counts == {"session_gone": 1}
     desk.reconnect()
     desk.take(PumpCode.START_PUMPING)
     assert desk.manager.asked_bodies == [7]
@@ -278,7 +278,7 @@ def test_a_wide_header_is_the_same_whatever_the_api_notes_in_it_for_itself(desk:
     assert len(desk.take(NEWS_NEW, 0, wide(9, body=0x1000, body_len=4) + body)) == 1
     assert desk.take(NEWS_NEW, 0, wide(9, body=0x2000, body_len=4) + body) == []
     assert desk.take(NEWS_NEW, 0, wide(9, reserved=[1] * 30)) == []
-    assert desk.intake.messages.repeats == 2
+    assert desk.dispatcher.messages.repeats == 2
 
 
 @pytest.mark.parametrize("text", ["datetime", "language", "subject", "category"])
@@ -296,7 +296,7 @@ def test_a_wide_header_told_again_with_the_body_that_it_lacked_is_an_update(desk
 
 def test_a_wide_doorbell_has_nothing_to_read(desk: Stand) -> None:
     assert desk.take(NEWS_NEW) == []
-    assert desk.complaints.counts == {}
+    assert desk.fault_counters.counts == {}
 
 
 # Mail
@@ -356,7 +356,7 @@ def test_a_doorbell_of_a_mail_that_cannot_be_read_tells_nothing_and_is_counted(
 ) -> None:
     desk.manager.mail = stored
     assert desk.take(MAIL) == []
-    assert desk.complaints.counts == {"read_error": 1}
+    assert desk.fault_counters.counts == {"read_error": 1}
 
 
 def test_a_mail_whose_file_cannot_be_read_is_told_without_its_body(desk: Stand) -> None:
@@ -367,7 +367,7 @@ def test_a_mail_whose_file_cannot_be_read_is_told_without_its_body(desk: Stand) 
 def test_a_doorbell_of_a_session_that_is_gone_is_counted(desk: Stand) -> None:
     desk.manager.failures["last_mail"].append(lost("MailLast"))
     assert desk.take(MAIL) == []
-    assert desk.complaints.counts == {"session_gone": 1}
+    assert desk.fault_counters.counts == {"session_gone": 1}
 
 
 CANARY = "Jane Doe owes 500"

@@ -26,7 +26,7 @@ from mt4pump.mt4.layout import (
 from mt4pump.mt4.manager import TABLES
 from mt4pump.mt4.record import PUBLIC, SECRET, Record
 from mt4pump.pump.dispatch import DRAIN_ROUNDS
-from mt4pump.supervisor import ManagerSession
+from mt4pump.pump.session import ManagerSession
 from tests.bus import Message
 from tests.fake_manager import QUOTES_PER_CALL, FakeManager, failed, lost
 from tests.pump.stand import EPOCH, START, STOP, Stand, own, seen, stand
@@ -120,7 +120,7 @@ def test_a_code_becomes_its_event(pump: Stand, row: Row) -> None:
 def test_a_doorbell_with_nothing_behind_it_tells_nothing(pump: Stand, code: int) -> None:
     assert pump.take(code) == []
     lost = {"read_error": 1} if code == PumpCode.UPDATE_MAIL else {}  # a mail came, and cannot be told
-    assert pump.complaints.counts == lost
+    assert pump.fault_counters.counts == lost
 
 
 def test_a_news_body_is_the_answer_to_the_header(pump: Stand) -> None:
@@ -145,7 +145,7 @@ def test_data_where_there_should_be_none_changes_nothing(pump: Stand, code: int,
         fill(other.manager, {"trades": TRADE, "margins": MARGIN, "plugins": PLUGIN, "online": ONLINE, "quotes": QUOTE})
         without = other.take(code)
     assert with_data == without
-    assert pump.complaints.counts == {}
+    assert pump.fault_counters.counts == {}
 
 
 BODIES = {
@@ -171,7 +171,7 @@ def test_a_body_has_every_public_field_and_no_other(pump: Stand, code: PumpCode)
 def test_a_record_that_is_cut_short_is_counted_and_the_next_one_is_told(pump: Stand, code: PumpCode) -> None:
     data = BODIES[code][0]
     assert pump.take(code, ADD, data[:-1]) == []
-    assert pump.complaints.counts == {"bad_record": 1}
+    assert pump.fault_counters.counts == {"bad_record": 1}
     assert len(pump.take(code, ADD, data)) == 1
 
 
@@ -190,7 +190,7 @@ def test_a_code_that_is_not_known_is_passed_on_as_a_number_and_counted(pump: Sta
     (message,) = pump.take(code, action)
     assert message.topic == f"unknown.{code}"
     assert own(message) == {"code": code, "action": action}
-    assert pump.complaints.counts == {"unknown_code": 1}
+    assert pump.fault_counters.counts == {"unknown_code": 1}
 
 
 # The session's own events
@@ -233,14 +233,14 @@ def test_a_session_that_never_started_has_no_stop_to_tell() -> None:
 
 
 def test_giving_up_a_session_that_is_not_the_current_one_changes_nothing(pump: Stand) -> None:
-    pump.intake.detach(ManagerSession(FakeManager(), "old:443", 7), "late", 5)
+    pump.dispatcher.detach(ManagerSession(FakeManager(), "old:443", 7), "late", 5)
     assert [message.topic for message in pump.take(PumpCode.PING)] == ["session.ping"]
 
 
 def test_a_new_session_is_not_live_before_its_own_start_though_the_old_one_was_never_given_up(pump: Stand) -> None:
     pump.attach()
     assert pump.take(PumpCode.UPDATE_USERS, ADD, USER) == []
-    assert pump.intake.tables.before_start == 1
+    assert pump.dispatcher.tables.before_start == 1
 
 
 def test_every_start_is_told(pump: Stand) -> None:
@@ -255,7 +255,7 @@ def test_a_ping_before_start_is_a_sign_of_life_like_any_other() -> None:
 
 @pytest.mark.parametrize("code", [START, STOP, PumpCode.PING])
 def test_what_a_session_that_was_given_up_still_says_is_not_told(pump: Stand, code: int) -> None:
-    pump.intake.detach(pump.link, "lost", pump.ts)
+    pump.dispatcher.detach(pump.link, "lost", pump.ts)
     pump.bus.events()
     assert pump.take(code) == []
 
@@ -264,9 +264,9 @@ def test_what_a_session_that_was_given_up_still_says_is_not_told(pump: Stand, co
 def test_a_doorbell_without_a_session_breaks_nothing(code: int) -> None:
     with stand() as made:
         if code == PumpCode.UPDATE_BIDASK:
-            made.intake.quotes.refresh_interest()
+            made.dispatcher.quotes.refresh_interest()
         assert made.take(code) == []
-        assert set(made.complaints.counts) <= {"session_gone"}
+        assert set(made.fault_counters.counts) <= {"session_gone"}
 
 
 # START: whole tables
@@ -335,7 +335,7 @@ def test_a_table_that_fails_at_start_costs_only_itself(table: str) -> None:
         made.reconnect(lambda manager: manager.tables.update(EVERY_TABLE))
         made.manager.failures[f"table {table}"].append(failed())
         assert len(made.take(START)) == 1 + len(rest) + ("trades" in rest)  # an order and its mark
-        assert made.complaints.counts == {"read_error": 1}
+        assert made.fault_counters.counts == {"read_error": 1}
 
 
 def test_a_session_lost_in_the_middle_of_the_reads_is_counted_and_the_next_start_tells_it_all() -> None:
@@ -345,7 +345,7 @@ def test_a_session_lost_in_the_middle_of_the_reads_is_counted_and_the_next_start
         for table in TABLES:
             made.manager.failures[f"table {table}"].append(lost())
         assert sorted_topics(made.take(START)) == ["session.start"]
-        assert set(made.complaints.counts) == {"session_gone"}
+        assert set(made.fault_counters.counts) == {"session_gone"}
         made.reconnect()
         assert len(made.take(START)) == 1 + len(EVERY_TABLE) + 1  # an order and its mark
 
@@ -358,22 +358,22 @@ def test_quotes_are_drained_until_none_is_left(pump: Stand) -> None:
     told = pump.take(PumpCode.UPDATE_BIDASK)
     assert [message.body["seq"] for message in told] == list(range(1, 2 * QUOTES_PER_CALL + 2))
     assert pump.manager.calls.count("updated_quotes") == 4
-    assert pump.intake.more_quotes is False
+    assert pump.dispatcher.more_quotes is False
 
 
 def test_one_drain_is_bounded_and_says_that_there_is_more(pump: Stand) -> None:
     pump.manager.quotes.extend([QUOTE] * (DRAIN_ROUNDS * QUOTES_PER_CALL + 5))
     assert len(pump.take(PumpCode.UPDATE_BIDASK)) == DRAIN_ROUNDS * QUOTES_PER_CALL
-    assert pump.intake.more_quotes is True
+    assert pump.dispatcher.more_quotes is True
     assert len(pump.take(PumpCode.UPDATE_BIDASK)) == 5
-    assert pump.intake.more_quotes is False
+    assert pump.dispatcher.more_quotes is False
 
 
 def test_a_drain_that_fails_is_counted_and_the_next_one_goes_on(pump: Stand) -> None:
     pump.manager.quotes.append(QUOTE)
     pump.manager.failures["updated_quotes"].append(failed("SymbolInfoUpdated"))
     assert pump.take(PumpCode.UPDATE_BIDASK) == []
-    assert pump.complaints.counts == {"read_error": 1}
+    assert pump.fault_counters.counts == {"read_error": 1}
     assert len(pump.take(PumpCode.UPDATE_BIDASK)) == 1
 
 
@@ -389,9 +389,9 @@ def test_quotes_are_not_packed_for_nobody() -> None:
         made.start()
         sent = made.bus.publisher.sent
         made.manager.quotes.extend([QUOTE] * 10)
-        made.intake.take(PumpCode.UPDATE_BIDASK, 0, b"", 5)
+        made.dispatcher.handle(PumpCode.UPDATE_BIDASK, 0, b"", 5)
         assert made.bus.publisher.sent == sent
-        assert made.intake.quotes.published == 10
+        assert made.dispatcher.quotes.published == 10
 
 
 def test_every_record_that_a_callback_can_carry_is_covered_here() -> None:

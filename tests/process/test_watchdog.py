@@ -29,44 +29,44 @@ class Watched:
 
     def __init__(self, limit_s: float) -> None:
         self.now_s = 50.0
-        self.standstill = HangDetector(limit_s, lambda: self.now_s)
+        self.detector = HangDetector(limit_s, lambda: self.now_s)
         self.one, self.other = Thread(name="one"), Thread(name="other")
 
-    def look(self, one: int | None, other: int | None = None, passed_s: float = 0.5) -> HangError | None:
+    def check(self, one: int | None, other: int | None = None, passed_s: float = 0.5) -> HangError | None:
         self.now_s += passed_s
-        return self.standstill.look({self.one: one, self.other: other})
+        return self.detector.check({self.one: one, self.other: other})
 
 
 def test_a_thread_that_shows_the_same_mark_for_too_long_is_named() -> None:
     watched = Watched(2.0)
-    assert [watched.look(7, turn) for turn in range(4)] == [None] * 4
-    found = watched.look(7, 9)
+    assert [watched.check(7, turn) for turn in range(4)] == [None] * 4
+    found = watched.check(7, 9)
     assert found is not None
     assert "the one thread has stood still for 2 s" in str(found)
 
 
 def test_a_thread_that_goes_on_begins_anew() -> None:
     watched = Watched(1.0)
-    assert [watched.look(turn // 2) for turn in range(20)] == [None] * 20
+    assert [watched.check(turn // 2) for turn in range(20)] == [None] * 20
 
 
 def test_a_thread_that_may_wait_never_stands_still() -> None:
     watched = Watched(1.0)
-    assert [watched.look(None) for _ in range(20)] == [None] * 20
-    assert [watched.look(1), watched.look(1), watched.look(None), watched.look(1), watched.look(1)] == [None] * 5
+    assert [watched.check(None) for _ in range(20)] == [None] * 20
+    assert [watched.check(1), watched.check(1), watched.check(None), watched.check(1), watched.check(1)] == [None] * 5
 
 
 def test_without_a_limit_nothing_is_too_long() -> None:
     watched = Watched(0.0)
-    assert [watched.look(1) for _ in range(100)] == [None] * 100
+    assert [watched.check(1) for _ in range(100)] == [None] * 100
 
 
 def test_a_machine_that_slept_is_not_the_thread_s_fault() -> None:
     watched = Watched(3 * LONGEST_LOOK_S)
-    watched.look(1)
-    assert watched.look(1, passed_s=HANG_S) is None
-    assert watched.look(1, passed_s=HANG_S) is None
-    assert watched.look(1, passed_s=HANG_S) is not None
+    watched.check(1)
+    assert watched.check(1, passed_s=HANG_S) is None
+    assert watched.check(1, passed_s=HANG_S) is None
+    assert watched.check(1, passed_s=HANG_S) is not None
 
 
 def test_where_it_stands_is_told_and_its_stack_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,9 +79,9 @@ def test_where_it_stands_is_told_and_its_stack_is_logged(caplog: pytest.LogCaptu
     thread.start()
     standstill = HangDetector(1e-9)
     try:
-        assert standstill.look({thread: 1}) is None
-        until(lambda: standstill.look({thread: 1}) is not None, "found")
-        assert "in wait (" in str(standstill.look({thread: 1}))
+        assert standstill.check({thread: 1}) is None
+        until(lambda: standstill.check({thread: 1}) is not None, "found")
+        assert "in wait (" in str(standstill.check({thread: 1}))
         assert "where the waiter thread stands" in caplog.text
         assert "wait_here" in caplog.text
     finally:

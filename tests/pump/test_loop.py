@@ -15,8 +15,8 @@ from mt4pump.journal import Journal, JournalOptions
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import USER_RECORD
 from mt4pump.pump.heartbeat import AGREEMENTS
+from mt4pump.pump.session import Command, ManagerSession, SessionStatus
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
-from mt4pump.supervisor import ATTACH, CUT, DETACH, STATE_CHANGED, ManagerSession, SessionStatus
 from tests.bus import LIMIT_S, until
 from tests.fake_manager import FakeManager, failed, lost
 from tests.pump.works import BIDASK, EPOCH, START, STOP, TRADES, Works, held_in_a_read, quote, trade
@@ -33,7 +33,7 @@ def test_a_heartbeat_has_every_key_and_says_how_things_are(works: Works) -> None
     works.manager.quotes.append(quote())
     works.inbox.notify(BIDASK, 0, b"")
     works.next("quote.EURUSD")
-    body = works.beat(lambda body: body["counts"].get("quote"))
+    body = works.publish(lambda body: body["counts"].get("quote"))
     assert body.keys() >= HEARTBEAT_KEYS
     assert (body["state"], body["server"], body["since"], body["reconnects"]) == ("pumping", "one:443", 5, 2)
     assert body["counts"]["quote"] == body["counts"]["session"] == 1
@@ -47,7 +47,7 @@ def test_a_heartbeat_has_every_key_and_says_how_things_are(works: Works) -> None
 
 def test_heartbeats_go_on_in_silence_and_are_numbered_without_a_gap(works: Works) -> None:
     works.begin()
-    numbers = [works.beat()["seq"] for _ in range(5)]
+    numbers = [works.publish()["seq"] for _ in range(5)]
     assert all(after == before + 1 for before, after in pairwise(numbers))
     until(lambda: works.anchored >= 3, "the clock was anchored")
 
@@ -71,7 +71,7 @@ def test_what_was_told_before_the_end_is_published_before_it(works: Works) -> No
     for order in range(700):  # more than one wake-up takes
         works.inbox.notify(TRADES, 0, trade(order))
     works.finish()
-    works.beat(lambda body: body["state"] == "stopping")
+    works.publish(lambda body: body["state"] == "stopping")
     assert len([message for message in works.heard if message.topic == "trade.100"]) == 700
 
 
@@ -79,8 +79,8 @@ def test_every_change_of_state_is_a_heartbeat_at_once(own: zmq.Context[zmq.Socke
     works = Works(own, heartbeat_interval_s=LIMIT_S * 100)
     works.begin()
     works.status = SessionStatus("lost", 9, "one:443", "STOP_PUMPING", 3)
-    works.inbox.tell(STATE_CHANGED, None)
-    body = works.beat(lambda body: body["state"] == "lost")
+    works.inbox.tell(Command.STATE_CHANGED, None)
+    body = works.publish(lambda body: body["state"] == "lost")
     assert (body["reason"], body["reconnects"]) == ("STOP_PUMPING", 3)
     works.finish()
 
@@ -122,9 +122,9 @@ def test_a_new_subscriber_gets_quotes_of_a_symbol_that_nobody_wanted_before(
     works.attach()
     works.manager.quotes.append(quote())
     works.inbox.notify(BIDASK, 0, b"")
-    works.beat(lambda body: body["counts"].get("quote") == 1)
+    works.publish(lambda body: body["counts"].get("quote") == 1)
     works.socket.setsockopt(zmq.SUBSCRIBE, b"quote.EUR")
-    works.beat(lambda body: body["subscriptions"] == 3)
+    works.publish(lambda body: body["subscriptions"] == 3)
     works.manager.quotes.append(quote())
     works.inbox.notify(BIDASK, 0, b"")
     assert works.next("quote.EURUSD").body["seq"] == 2  # the unheard one counts
@@ -155,8 +155,8 @@ def test_the_servers_distance_from_utc_is_learnt_from_quotes(works: Works) -> No
         works.manager.quotes.append(quote(lasttime=now_s + 7200 + second))
         works.inbox.notify(BIDASK, 0, b"")
         works.next("quote.EURUSD")
-        works.beat()  # comes after the drain: the next quote is seen by itself
-    assert works.beat(lambda body: body["server_utc_offset_s"] is not None)["server_utc_offset_s"] == 7200
+        works.publish()  # comes after the drain: the next quote is seen by itself
+    assert works.publish(lambda body: body["server_utc_offset_s"] is not None)["server_utc_offset_s"] == 7200
 
 
 # What does not fit
@@ -172,7 +172,7 @@ def test_records_that_did_not_fit_are_counted_told_and_healed_by_a_reread(works:
     let_go.set()
     last = works.next("trade.100", lambda message: message.body["order"] == count - 1)
     assert last.body["synthetic"] is True
-    body = works.beat(lambda body: body["errors"].get("inbox_full"))
+    body = works.publish(lambda body: body["errors"].get("inbox_full"))
     assert (body["dropped"], body["inbox"]["refused"]) == (50, 50)
     orders = [message.body["order"] for message in works.heard if message.topic == "trade.100"]
     assert sorted(orders) == list(range(count))
@@ -181,24 +181,24 @@ def test_records_that_did_not_fit_are_counted_told_and_healed_by_a_reread(works:
 def test_an_overflow_before_start_tells_nobody_that_everything_closed(works: Works) -> None:
     works.manager.tables["trades"] = trade(1)
     works.attach()
-    works.inbox.tell(DETACH, (works.link, "lost"))
+    works.inbox.tell(Command.DETACH, (works.link, "lost"))
     second = FakeManager()  # its tables are still empty
-    works.inbox.tell(ATTACH, ManagerSession(second, "two:443", 7))
+    works.inbox.tell(Command.ATTACH, ManagerSession(second, "two:443", 7))
     works.inbox.refused += 1  # as the initial fill of a big server may have it
-    works.beat(lambda body: body["dropped"] == 1)
-    works.beat()
-    works.beat()
+    works.publish(lambda body: body["dropped"] == 1)
+    works.publish()
+    works.publish()
     assert [message for message in works.heard if message.topic.startswith("trade.")] == []
 
 
 def test_rows_of_every_table_that_come_before_start_are_counted_as_skipped(works: Works) -> None:
     works.begin()
-    works.inbox.tell(ATTACH, works.link)
+    works.inbox.tell(Command.ATTACH, works.link)
     works.inbox.notify(PumpCode.UPDATE_USERS, 0, USER_RECORD.pack({"login": 100}))
     works.inbox.notify(TRADES, 0, trade(1))
     works.inbox.notify(START, 0, b"")
     works.next("session.start")
-    assert works.beat()["skipped"]["before_start"] == 2
+    assert works.publish()["skipped"]["before_start"] == 2
 
 
 # Faults
@@ -212,7 +212,7 @@ def test_a_drain_that_fails_is_counted_by_what_it_was_and_the_next_one_goes_on(
     works.manager.quotes.append(quote())
     works.manager.failures["updated_quotes"].append(error)
     works.inbox.notify(BIDASK, 0, b"")
-    assert works.beat(lambda body: body["errors"])["errors"] == {name: 1}
+    assert works.publish(lambda body: body["errors"])["errors"] == {name: 1}
     works.inbox.notify(BIDASK, 0, b"")
     works.next("quote.EURUSD")
 
@@ -221,7 +221,7 @@ def test_a_read_that_fails_is_counted_in_the_heartbeat(works: Works) -> None:
     works.attach()
     works.manager.failures["table trades"].append(failed())
     works.inbox.notify(TRADES, 0, b"")
-    assert works.beat(lambda body: body["errors"])["errors"] == {"read_error": 1}
+    assert works.publish(lambda body: body["errors"])["errors"] == {"read_error": 1}
 
 
 def test_a_bad_record_is_counted_and_the_next_one_is_told(works: Works) -> None:
@@ -229,23 +229,23 @@ def test_a_bad_record_is_counted_and_the_next_one_is_told(works: Works) -> None:
     works.inbox.notify(TRADES, 0, b"short")
     works.inbox.notify(TRADES, 0, trade(5))
     assert works.next("trade.100").body["order"] == 5
-    assert works.beat(lambda body: body["errors"])["errors"] == {"bad_record": 1}
+    assert works.publish(lambda body: body["errors"])["errors"] == {"bad_record": 1}
 
 
 def test_an_error_of_our_own_costs_one_record_and_is_counted(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     works.attach()
-    apply, once = works.intake.trades.book.apply, [ZeroDivisionError("a bug")]
+    apply, once = works.dispatcher.trades.book.apply, [ZeroDivisionError("a bug")]
 
     def fail_once(action: int, fields: Any) -> Any:
         if once:
             raise once.pop()
         return apply(action, fields)
 
-    monkeypatch.setattr(works.intake.trades.book, "apply", fail_once)
+    monkeypatch.setattr(works.dispatcher.trades.book, "apply", fail_once)
     works.inbox.notify(TRADES, 0, trade(1))
     works.inbox.notify(TRADES, 0, trade(2))
     assert works.next("trade.100").body["order"] == 2
-    assert works.beat(lambda body: body["errors"])["errors"] == {"internal_error": 1}
+    assert works.publish(lambda body: body["errors"])["errors"] == {"internal_error": 1}
 
 
 def test_an_unknown_code_is_passed_on(works: Works) -> None:
@@ -261,16 +261,16 @@ def test_a_negative_code_from_the_api_is_no_word_of_the_daemons(works: Works, co
     works.inbox.notify(TRADES, 0, trade(5))
     assert works.next("trade.100").body["order"] == 5
     assert works.pump.is_alive()
-    assert works.beat(lambda body: body["errors"])["errors"] == {"unknown_code": 1}
+    assert works.publish(lambda body: body["errors"])["errors"] == {"unknown_code": 1}
 
 
 def test_a_stop_storm_is_one_stop(works: Works) -> None:
     works.attach()
     for _ in range(500):
         works.inbox.notify(STOP, 0, b"")
-    works.inbox.tell(DETACH, (works.link, "lost"))
-    works.beat(lambda body: not body["inbox"]["waiting"] and body["counts"].get("session", 0) > 1)
-    works.beat()
+    works.inbox.tell(Command.DETACH, (works.link, "lost"))
+    works.publish(lambda body: not body["inbox"]["waiting"] and body["counts"].get("session", 0) > 1)
+    works.publish()
     assert [message.topic for message in works.heard if message.topic == "session.stop"] == ["session.stop"]
 
 
@@ -278,7 +278,7 @@ def test_a_crash_of_the_thread_is_kept_logged_and_closes_the_socket(
     own: zmq.Context[zmq.Socket[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     works = Works(own)
-    works.emitter.flush = None  # type: ignore[assignment, method-assign]
+    works.writer.flush = None  # type: ignore[assignment, method-assign]
     works.pump.start()
     works.pump.join(LIMIT_S)
     assert isinstance(works.pump.crash, TypeError)
@@ -323,7 +323,7 @@ def test_no_line_is_logged_per_event(works: Works, caplog: pytest.LogCaptureFixt
 
 def cut_of(works: Works, *prefixes: bytes) -> StateSnapshot:
     request = SnapshotRequest(prefixes)
-    works.inbox.tell(CUT, request)
+    works.inbox.tell(Command.CUT, request)
     made = request.wait(LIMIT_S)
     assert made is not None
     return made
@@ -360,7 +360,7 @@ def test_a_cut_of_one_kind_leaves_the_others_out(works: Works) -> None:
 def test_tables_are_compared_now_and_then_without_being_told(own: zmq.Context[zmq.Socket[bytes]]) -> None:
     works = Works(own, reconcile_interval_s=0.02)
     works.attach()
-    works.beat()  # comes after the tables were read at START
+    works.publish()  # comes after the tables were read at START
     works.manager.tables["trades"] = trade(5)
     assert works.next("trade.100").body["synthetic"] is True
     works.finish()
@@ -374,7 +374,7 @@ def test_a_durable_event_is_in_the_journal_and_the_heartbeat_says_how_far_it_is(
     works.attach()
     works.inbox.notify(TRADES, 0, trade(1))
     assert works.next("trade.100").body["offset"] == 2  # after session.start
-    body = works.beat(lambda body: body["offset"] == 2)
+    body = works.publish(lambda body: body["offset"] == 2)
     assert (body["durable"], body["offsets"]) == (True, {"session": 1, "trade": 2})
     assert body["log"]
     works.finish()

@@ -18,8 +18,7 @@ from mt4pump.mt4.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.pump.session import CONFIRM_AFTER_S, CONFIRM_IN_SILENCE_S, CurrentSession, rows
-from mt4pump.supervisor import ManagerSession
+from mt4pump.pump.session import CONFIRM_AFTER_S, CONFIRM_IN_SILENCE_S, CurrentSession, ManagerSession, rows
 from tests.bus import Message
 from tests.fake_manager import FakeManager
 from tests.pump.stand import Stand, seen, stand
@@ -44,7 +43,7 @@ def test_no_order_is_told_as_closed_for_the_empty_table_of_a_lost_link() -> None
         desk.manager.tables["trades"] = b""
         desk.manager.connected = False
         assert desk.take(PumpCode.UPDATE_TRADES) == []
-        assert desk.complaints.counts["session_gone"] == 1
+        assert desk.fault_counters.counts["session_gone"] == 1
         desk.manager.connected = True
         assert seen(desk.take(PumpCode.UPDATE_TRADES), "order", "change") == [("trade.100", 1, "closed")]
 
@@ -70,15 +69,15 @@ class Doubtful:
         self.desk = desk
         self.now_s = 0.0
         self.received = 1
-        desk.intake._reader._now_s = lambda: self.now_s
+        desk.dispatcher._reader._now_s = lambda: self.now_s
         desk.manager.may_empty_tables = True
 
     def pass_by(self, seconds: float, callbacks: int = 0) -> list[Message]:
         """Let time pass, with callbacks or without, and look for second reads at its begin and end."""
-        self.desk.intake.reread_empty(self.received, self.desk.ts)
+        self.desk.dispatcher.reread_empty(self.received, self.desk.ts)
         self.now_s += seconds
         self.received += callbacks
-        self.desk.intake.reread_empty(self.received, self.desk.ts)
+        self.desk.dispatcher.reread_empty(self.received, self.desk.ts)
         return self.desk.bus.events()
 
 
@@ -99,7 +98,7 @@ def test_a_suddenly_empty_table_counts_when_a_second_read_agrees(doubtful: Doubt
     desk, (name, _) = doubtful.desk, TABLES[code]
     desk.manager.tables[name] = b""
     assert desk.take(code) == []
-    assert desk.intake.skipped()["empty_tables"] == 1
+    assert desk.dispatcher.skipped()["empty_tables"] == 1
     assert doubtful.pass_by(CONFIRM_AFTER_S * 0.9, callbacks=1) == []
     (message,) = doubtful.pass_by(CONFIRM_AFTER_S, callbacks=1)
     assert message.body["action"] == "delete"
@@ -122,8 +121,8 @@ def test_all_orders_stay_open_when_the_second_read_raises(doubtful: Doubtful) ->
     doubtful.desk.take(PumpCode.UPDATE_TRADES)
     doubtful.desk.manager.connected = False
     assert doubtful.pass_by(3600, callbacks=1) == []
-    assert doubtful.desk.complaints.counts["session_gone"] == 1
-    assert doubtful.desk.intake.trades.book.open.keys() == {1}
+    assert doubtful.desk.fault_counters.counts["session_gone"] == 1
+    assert doubtful.desk.dispatcher.trades.book.open.keys() == {1}
 
 
 def test_without_callbacks_the_second_read_waits_longer(doubtful: Doubtful) -> None:
@@ -148,7 +147,7 @@ def test_a_table_that_is_full_again_forgets_that_it_was_empty(doubtful: Doubtful
         desk.manager.tables["trades"] = array
         assert desk.take(PumpCode.UPDATE_TRADES) == []
         doubtful.now_s += CONFIRM_AFTER_S
-    assert desk.intake.skipped()["empty_tables"] == 2
+    assert desk.dispatcher.skipped()["empty_tables"] == 2
 
 
 def test_an_empty_table_at_the_start_of_the_next_session_has_to_be_confirmed_too(doubtful: Doubtful) -> None:
@@ -169,7 +168,7 @@ def test_an_empty_table_of_which_no_row_is_known_is_read_at_once() -> None:
         desk.start()
         desk.manager.tables["trades"] = TABLES[PumpCode.UPDATE_TRADES][1]
         assert seen(desk.take(PumpCode.UPDATE_TRADES), "change") == [("trade.100", "opened")]
-        assert desk.intake.skipped()["empty_tables"] == 0
+        assert desk.dispatcher.skipped()["empty_tables"] == 0
 
 
 def test_a_new_reader_is_not_live() -> None:

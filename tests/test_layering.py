@@ -1,0 +1,252 @@
+"""Who may import what, how large a thing may be, and that importing has no effect.
+
+The graph of imports is grimp's; imports for type checkers and those inside functions count as all others do.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+import mt4pump
+
+PACKAGE = Path(mt4pump.__file__).parent
+ROOT = PACKAGE.parent
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+CONSUMER_FILES = sorted((ROOT / "consumers" / "mt4pump_consumers").rglob("*.py"))
+
+OWNERS = {
+    "ctypes": {"bridge"},
+    "sqlite3": {"journal"},
+    "filelock": {"process.lock"},
+    "asyncio": {"bench", "client"},
+    "multiprocessing": {"bench"},
+    "pydantic": {"settings"},
+    "pydantic_core": {"settings"},
+    "pydantic_settings": {"settings"},
+    "platformdirs": {"settings"},
+    "rich": {"cli", "bench"},
+    "argparse": {"cli", "protocol"},
+    "signal": {"process.signals"},
+    "mt4pump.bridge": {"bridge", "wiring", "process.signals", "client", "cli"},
+    "mt4pump.simulator": {"simulator", "wiring", "settings", "cli"},
+    "mt4pump.daemon": {"daemon", "cli", "bench"},
+    "mt4pump.client": {"client", "cli"},
+    "mt4pump.cli": {"cli", "__main__"},
+    "mt4pump.bench": {"bench", "cli"},
+}
+"""What only some packages or modules of ours may import."""
+
+PURE = {
+    *(f"mt4.{name}" for name in ("codes", "decode", "layout", "manager", "record")),
+    *("pump.quotes", "pump.lifecycle", "pump.table_diff", "errors", "unpacking", "wire", "sequence"),
+}
+"""These take values and return values: no clock, thread, file, socket or log in reach, also not by what they import."""
+
+HARMLESS = {
+    *(
+        "__future__",
+        "codecs",
+        "collections",
+        "dataclasses",
+        "enum",
+        "functools",
+        "fnmatch",
+        "hashlib",
+        "math",
+        "msgpack",
+    ),
+    *("struct", "typing", "zlib"),
+}
+
+LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 70
+VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "misc", "tools", "stuff", "shared", "main"}
+SAME_NAMES = {"Activation"}
+"""Class names that stand twice on purpose: the API's enumeration, and the client's event of that kind."""
+
+
+@functools.cache
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("mt4pump", include_external_packages=True, cache_dir=None)
+
+
+def ours(names: Iterable[str]) -> set[str]:
+    """Return those of ``names`` that are modules of ours, without the first word."""
+    return {name.partition(".")[2] for name in names if name.startswith("mt4pump.")}
+
+
+def is_within(module: str, places: set[str]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+@functools.cache
+def tree(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text(encoding="utf-8"), file)
+
+
+@pytest.mark.parametrize("what", OWNERS)
+def test_only_its_owners_import(what: str) -> None:
+    imported = [module for module in graph().modules if module == what or module.startswith(f"{what}.")]
+    importers = {by for module in imported for by in graph().find_modules_that_directly_import(module)}
+    assert importers
+    assert {module for module in ours(importers) if not is_within(module, OWNERS[what])} == set()
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_a_pure_module_reaches_nothing_but_values(module: str) -> None:
+    reached = graph().find_upstream_modules(f"mt4pump.{module}")
+    packages = {name for name in ours(reached) if (PACKAGE / name.replace(".", "/")).is_dir()}
+    assert ours(reached) - packages <= PURE
+    assert {name for name in reached if name.partition(".")[0] != "mt4pump"} <= HARMLESS
+
+
+@pytest.mark.parametrize("package", ["bridge", "simulator"])
+def test_a_manager_knows_the_records_and_nothing_of_the_daemon(package: str) -> None:
+    modules = graph().find_descendants(f"mt4pump.{package}")
+    reached = {by for module in modules for by in graph().find_modules_directly_imported_by(module)}
+    assert {
+        module for module in ours(reached) if not is_within(module, {package, "mt4", "errors", "log", "clock"})
+    } == set()
+
+
+def test_no_file_imports_in_a_circle() -> None:
+    modules = [module for module in graph().modules if module.startswith("mt4pump")]
+    TopologicalSorter({module: graph().find_modules_directly_imported_by(module) for module in modules}).prepare()
+
+
+def test_no_package_imports_in_a_circle() -> None:
+    def package(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    edges: dict[str, set[str]] = {}
+    for module in graph().modules:
+        if module.startswith("mt4pump."):
+            edges.setdefault(package(module), set()).update(
+                package(other)
+                for other in graph().find_modules_directly_imported_by(module)
+                if package(other) != package(module)
+            )
+    TopologicalSorter(edges).prepare()
+
+
+def test_nobody_else_makes_a_socket_on_the_daemons_side() -> None:
+    makers = {
+        file
+        for file in FILES
+        if not file.startswith(("cli/", "bench/", "client/"))
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "socket"
+        if any(
+            isinstance(word, ast.Attribute) and isinstance(word.value, ast.Name) and word.value.id == "zmq"
+            for word in node.args
+        )
+    }
+    assert makers == {"publisher/publisher.py", "query/server.py", "security/authenticator.py"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_module_and_its_functions_are_of_a_readable_size_and_say_what_they_are(file: str) -> None:
+    assert len((PACKAGE / file).read_text(encoding="utf-8").splitlines()) <= LINES_OF_A_MODULE
+    functions = [node for node in ast.walk(tree(file)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= LINES_OF_A_FUNCTION] == []
+    assert ast.get_docstring(tree(file))
+    assert Path(file).stem not in VAGUE
+
+
+def test_no_class_name_stands_twice() -> None:
+    names = Counter(
+        node.name
+        for path in (*PACKAGE.rglob("*.py"), *CONSUMER_FILES)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, count in names.items() if count > 1} == SAME_NAMES
+
+
+IMPORT_EVERYTHING = """
+import importlib, json, logging, os, signal, sys, threading, warnings
+warnings.simplefilter("error")
+
+def state():
+    root = logging.getLogger()
+    handled = [name for name, logger in logging.Logger.manager.loggerDict.items()
+               if name.startswith("mt4pump") and (getattr(logger, "handlers", None) or getattr(logger, "level", 0))]
+    return {
+        "root": [len(root.handlers), root.level],
+        "handled": handled,
+        "threads": [thread.name for thread in threading.enumerate()],
+        "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)],
+        "switch": sys.getswitchinterval(),
+        "hooks": [sys.excepthook is sys.__excepthook__, threading.excepthook is threading.__excepthook__],
+        "folder": [os.getcwd(), sorted(os.listdir())],
+        "environment": sorted(os.environ),
+    }
+
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+after = state()
+print(json.dumps({"before": before, "after": after, "modules": sorted(sys.modules)}))
+"""
+
+
+def imported(*names: str, folder: Path) -> dict[str, object]:
+    """Import ``names`` in a fresh interpreter that stands in ``folder`` and return what that changed."""
+    command = [sys.executable, "-c", IMPORT_EVERYTHING, *names]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    ended = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    answer: dict[str, object] = json.loads(ended.stdout)
+    return answer
+
+
+def modules_after(*names: str, folder: Path) -> set[str]:
+    modules = imported(*names, folder=folder)["modules"]
+    assert isinstance(modules, list)
+    return set(modules)
+
+
+def dotted(file: str) -> str:
+    return ".".join(["mt4pump", *Path(file).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def test_importing_every_module_changes_nothing(tmp_path: Path) -> None:
+    names = [dotted(file) for file in FILES if not file.endswith("__main__.py")]
+    answer = imported(*names, folder=tmp_path)
+    assert answer["after"] == answer["before"]
+
+
+def test_the_daemon_does_not_load_the_bridge_or_the_simulators_world_before_it_needs_them(tmp_path: Path) -> None:
+    modules = modules_after("mt4pump.daemon", folder=tmp_path)
+    assert not {name for name in modules if is_within(name, {"mt4pump.bridge"})}
+    assert "mt4pump.simulator.world" not in modules
+
+
+def test_a_reader_of_the_wire_needs_no_socket_library(tmp_path: Path) -> None:
+    assert not {"zmq", "pydantic", "ctypes"} & modules_after("mt4pump.wire", "mt4pump.sequence", folder=tmp_path)
+
+
+@pytest.mark.parametrize("path", CONSUMER_FILES, ids=lambda path: path.parent.name + "/" + path.name)
+def test_a_consumer_imports_the_client_what_programs_share_and_nothing_else_of_ours(path: Path) -> None:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    allowed = {"mt4pump.client", "mt4pump.process"}
+    assert {name for name in names if name.startswith("mt4pump.") and not is_within(name, allowed)} == set()
