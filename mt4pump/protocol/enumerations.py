@@ -1,6 +1,6 @@
 """The Manager API's enumerations that fields hold, by the name that a unit calls them; pure.
 
-Those that the daemon itself decides by stand in `mt4pump.mt4.codes`; the others are only told to readers.
+The daemon uses those of `mt4pump.mt4.codes` itself; it passes the others on to readers unchanged.
 Source: the API's header, builds 509 to 1403.
 """
 

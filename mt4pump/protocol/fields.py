@@ -25,9 +25,9 @@ class Spec:
 
     Attributes:
         type: One of `TYPES`.
-        meaning: What the value says, in one sentence.
+        meaning: What the value is, in one phrase.
         unit: Unit of a number, as ``0.01 lot`` or ``s, server clock``; ``enum NAME`` and ``flags NAME`` name a table.
-        when: `ALWAYS`, or the condition under which the key is there.
+        when: `ALWAYS`, or the condition under which the key is present.
         nullable: Whether the value may be nil.
         numbers: The known numbers by name, where the unit is an enumeration or a mask of flags. Others may come.
         words: The known words of a text. Others may come in a later version.
@@ -58,27 +58,27 @@ class Spec:
         return self.when in {ALWAYS, IN_EVENT}
 
     def only(self, when: str) -> Spec:
-        """Return the same field, there only on a condition."""
+        """Return the same field, present only under a condition."""
         return replace(self, when=when)
 
     def plain(self) -> dict[str, Any]:
-        """Return the field as plain values for the ``describe`` reply: what has its default is left out."""
-        told: dict[str, Any] = {"type": self.type, "unit": self.unit, "meaning": self.meaning}
+        """Return the field as plain values for the ``describe`` reply: a default value is omitted."""
+        plain: dict[str, Any] = {"type": self.type, "unit": self.unit, "meaning": self.meaning}
         if not self.is_required:
-            told["when"] = self.when
+            plain["when"] = self.when
         if self.nullable:
-            told["nullable"] = True
+            plain["nullable"] = True
         if self.numbers:
-            told["flags" if self.unit.startswith("flags ") else "enum"] = dict(self.numbers)
+            plain["flags" if self.unit.startswith("flags ") else "enum"] = dict(self.numbers)
         if self.words:
-            told["words"] = list(self.words)
+            plain["words"] = list(self.words)
         if self.items:
-            told["items"] = self.items.plain()
+            plain["items"] = self.items.plain()
         if self.fields:
-            told["fields"] = plain_fields(self.fields)
+            plain["fields"] = plain_fields(self.fields)
         if self.partial:
-            told["partial"] = True
-        return told
+            plain["partial"] = True
+        return plain
 
 
 Specs = Mapping[str, Spec]
@@ -117,7 +117,7 @@ TYPE_OF_LETTER = {
 def record_fields(record: Record, personal: frozenset[str] = frozenset()) -> dict[str, Spec]:
     """Return the fields that a `mt4pump.mt4.decode.Decoder` of ``record`` gives, in its order.
 
-    Raises LayoutError when a field has no note, so that none is published without an explanation.
+    Raises LayoutError when a field has no note, so no field is published without one.
     """
     notes = dict(_notes_of(record))
     shown = record.names(PUBLIC) | (record.names(PERSONAL) & personal)
@@ -129,10 +129,9 @@ def record_fields(record: Record, personal: frozenset[str] = frozenset()) -> dic
 def _notes_of(record: Record) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield name, (unit, meaning) of each noted field. A colon in a unit (``1:n``) is no separator."""
     for row in NOTES[record.name]:
-        names, _, rest = row.partition(":")
+        name, _, rest = row.partition(":")
         unit, _, meaning = rest.strip().partition(": ") if not rest.startswith(":") else ("", "", rest[1:])
-        for name in names.split():
-            yield name, (unit.strip(), meaning.strip())
+        yield name, (unit.strip(), meaning.strip())
 
 
 def numbers_of(unit: str) -> Mapping[str, int]:

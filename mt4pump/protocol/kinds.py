@@ -29,18 +29,20 @@ from mt4pump.pump.lifecycle import CHANGES
 from mt4pump.wire import KINDS, SESSION, Kind
 
 WITHOUT_SNAPSHOT = frozenset({"news", "mail", "unknown", "heartbeat"})
-"""Kinds that have no last value: a query for a snapshot gives nothing of them."""
+"""Kinds without a last value: a snapshot has no rows of them."""
 
-INFERRED = "the daemon inferred the event from a table, and did not receive it"
+INFERRED = "the daemon inferred the event from a table and did not receive it"
 STORED = "the kind is durable and the journal took the event; never for session.ping"
 IN_SNAPSHOT = "the body is a row of a snapshot and not an event"
 OLD_NEWS, NEW_NEWS = "the header came as NewsTopic", "the header came as NewsTopicNew"
 
 COMMON_FIELDS: Specs = {
-    "epoch": Spec(UINT, "when this life of the daemon began", "ms since 1970"),
+    "epoch": Spec(UINT, "when this run of the daemon began", "ms since 1970"),
     "seq": Spec(UINT, "1, 2, 3 … per topic within the epoch; in a snapshot the topic's last one, 0 before the first"),
     "ts": Spec(
-        UINT, "when the API called back; of a heartbeat and a synthetic event, when the daemon looked", "ns since 1970"
+        UINT,
+        "when the API called back; for a heartbeat or a synthetic event, when the daemon read the state",
+        "ns since 1970",
     ),
     "offset": Spec(UINT, "number of the event in the log, greater with every durable event", when=STORED),
     "synthetic": Spec(BOOL, "true", when=INFERRED),
@@ -50,7 +52,7 @@ COMMON_FIELDS: Specs = {
 
 ACTION = Spec(
     STR,
-    "what the API did to the row; of an order see `change`, as this alone does not tell",
+    "what the API did to the row; for an order see `change` as well",
     when=IN_EVENT,
     words=tuple(ACTION_NAMES.values()),
 )
@@ -71,9 +73,9 @@ class ContractOptions:
 
 
 def fields_of(kind: str, options: ContractOptions | None = None) -> dict[str, Spec]:
-    """Return the fields of a body of ``kind``, the common ones left out; raises KeyError for no kind of ours.
+    """Return the fields of a body of ``kind``, without the common ones; raises KeyError for an unknown kind.
 
-    Without ``options`` these are all that there could ever be, with the settings that they need as their condition.
+    Without ``options`` it returns all possible fields, each with the setting that it needs as its condition.
     """
     fields = dict(_FIELDS[kind])
     if options is not None and kind == "user":
@@ -101,7 +103,7 @@ def topic_form(kind: Kind, suffix: str = "") -> str:
 def kinds_for(options: ContractOptions | None = None) -> dict[str, dict[str, Any]]:
     """Return every kind as plain values: the ``kinds`` of the ``describe`` reply.
 
-    Without ``options`` fields are all that there could be (see `fields_of`), the rest as with the default settings.
+    Without ``options`` it returns all possible fields (see `fields_of`) and the defaults of all other settings.
     """
     settings = options or ContractOptions()
     return {
@@ -153,7 +155,7 @@ def _trade() -> dict[str, Spec]:
     ended = Spec(
         BOOL,
         "true: the order is not open",
-        when="a `modified` tells of an order whose end was told before, or of money",
+        when="a `modified` is of an order whose end was published before, or of a balance or credit operation",
     )
     return {**record, "action": ACTION, "change": change, "before": before, "ended": ended}
 
@@ -166,7 +168,7 @@ def _news() -> dict[str, Spec]:
         **{name: spec.only(OLD_NEWS) for name, spec in old.items() if name not in new},
         **{name: spec.only(NEW_NEWS) for name, spec in new.items() if name not in old},
         "body": Spec(STR, "text; nil: not known yet, or the API gives none", nullable=True),
-        "action": Spec(STR, "add: a news; update: the body of one told before", words=("add", "update")),
+        "action": Spec(STR, "add: a news; update: the body of a news published before", words=("add", "update")),
     }
 
 
@@ -179,10 +181,10 @@ def _plugin() -> dict[str, Spec]:
     parameter = fixed("one parameter", record_fields(layout.PLUGIN_CFG))
     return {
         **record_fields(layout.CON_PLUGIN),
-        "name": Spec(STR, "what its topic ends in: the name that it gives itself, else its file"),
+        "name": Spec(STR, "key of the topic: the plugin's name, or its file where it has no name"),
         "action": ACTION,
         "parameters": rows_of(
-            "its parameters; nil: deleted, or the API does not give them (64 bit, or a read that failed: counted)",
+            "parameters; nil: deleted, or not available (64-bit DLL, or a failed read, which is counted)",
             parameter,
             nullable=True,
             when="the setting plugin_parameters is on, and the body is no row of a snapshot",
@@ -209,7 +211,7 @@ def _session() -> dict[str, Spec]:
         "server": Spec(STR, "MT4 server of the session"),
         "login": Spec(INT, "manager account"),
         "state": Spec(STR, "pumping after start and ping, lost after stop", words=SESSION_STATES),
-        "reason": Spec(STR, "the pump code that told it, or why the session was given up"),
+        "reason": Spec(STR, "the pump code that reported it, or why the session was ended"),
     }
 
 
