@@ -53,7 +53,7 @@ NOT_COLLECTED = {
     "tests/test_joins.py": MODEL,
     "tests/test_permission_matrix.py": "hundreds of encrypted connections at once; tests/security has each rule",
     "tests/test_readme.py": HOST,
-    "tests/test_rooms.py": HOST,
+    "tests/test_layering.py": HOST,
     "tests/process/test_stop.py": LIVES,
     "tests/vendor/test_compile.py": COMPILER,
     "tests/vendor/test_decorations.py": COMPILER,
