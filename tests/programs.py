@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-LIMIT_S = 30.0
+LIMIT_S = 90.0
 LAST = None
 
 

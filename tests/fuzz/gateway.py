@@ -2,7 +2,8 @@
 
 A real daemon, a real gateway, and clients with a token each that send broken requests and broken frames, as fast as
 ``--rate`` lets them; one reader beside them measures how old quotes are when they come. It fails when anything is
-answered with ``internal``, when the log has a traceback, when the gateway's memory grows, or when the gateway ends.
+answered with ``internal``, when a connection is closed with 1011 for another reason than a ping without an answer,
+when the log has a traceback, when the gateway's memory grows, or when the gateway ends.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,9 @@ from tests.consumers.gateway.gateway_run import ROOT, Running, addresses, daemon
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these runs alone
 GROWTH_LIMIT_MB = 32.0
+UNANSWERED_PING = "1011 keepalive ping timeout"
+"""How the gateway closes a client that does not answer a ping: our answer may be swallowed by a broken frame."""
+REASON_PLACE = re.compile(r" at position \d+$")
 QUIET_S = 5.0
 """How long the reader measures before anything is sent."""
 SEEDS = (
@@ -67,12 +72,15 @@ VALUES: tuple[Any, ...] = (
 
 @dataclass(slots=True)
 class Tally:
-    """What a run saw. ``lags_ms`` are ages of quotes at the reader; ``quiet`` of them came before the first message."""
+    """What a run saw: ``closes`` by code and reason, ``lags_ms`` are ages of quotes at the reader.
+
+    ``quiet`` of these quotes came before the first message.
+    """
 
     sent: int = 0
     connections: int = 0
     replies: Counter[str] = field(default_factory=Counter)
-    closes: Counter[int] = field(default_factory=Counter)
+    closes: Counter[str] = field(default_factory=Counter)
     lags_ms: list[float] = field(default_factory=list)
     quiet: int = 0
     rss_mb: list[float] = field(default_factory=list)
@@ -142,10 +150,11 @@ class Fuzzer:
         while self._tally.sent < self._until:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             self._tally.connections += 1
-            reading = asyncio.create_task(self._read(reader))
+            answered = asyncio.Event()
+            reading = asyncio.create_task(self._read(reader, writer, answered))
             try:
                 writer.write(self._request())
-                await asyncio.sleep(0.05)
+                await answered.wait()
                 while self._tally.sent < self._until and not reading.done():
                     writer.write(frames(self._rng, mutated(self._rng)))
                     self._tally.sent += 1
@@ -164,24 +173,31 @@ class Fuzzer:
         lines += [f"Authorization: Bearer {token(self._owner)}"] if self._rng.random() < 0.9 else []
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Count what is answered, by the code of errors, until the end."""
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answered: asyncio.Event) -> None:
+        """Count what is answered, by the code of errors, until the end; answer pings, or 1011 comes after 40 s."""
         replies = self._tally.replies
         try:
             await reader.readuntil(b"\r\n\r\n")
+            answered.set()
             while True:
                 head, length = await reader.readexactly(2)
                 if length >= 126:
                     length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8), "big")
                 data = await reader.readexactly(length)
                 if head & 0x0F == 8:
-                    self._tally.closes[int.from_bytes(data[:2], "big")] += 1
+                    self._tally.closes[
+                        f"{int.from_bytes(data[:2], 'big')} {REASON_PLACE.sub('', data[2:].decode())}"
+                    ] += 1
+                elif head & 0x0F == 9:
+                    writer.write(frame(0x8A, data))
                 elif (place := data.rfind(b'"code":"')) >= 0:
                     replies[data[place + 8 : place + 40].split(b'"')[0].decode()] += 1
                 else:
                     replies["other"] += 1
         except (ConnectionError, asyncio.IncompleteReadError):
             return
+        finally:
+            answered.set()
 
 
 def read_quotes(port: int) -> int:
@@ -243,7 +259,9 @@ def fuzz(folder: Path, options: argparse.Namespace) -> tuple[Tally, list[str]]:
         ended = run.program.process.poll() is not None
         log = run.program.printed()
         early = tally.rss_mb[len(tally.rss_mb) // 5]
+        failed = [close for close in tally.closes if close.startswith("1011") and close != UNANSWERED_PING]
         faults = [
+            f"closed with {failed}" if failed else "",
             f"{tally.replies['internal']} internal errors" if tally.replies["internal"] else "",
             "Traceback" + log.partition("Traceback")[2][:2_000] if "Traceback" in log else "",
             "the gateway ended" if ended else "",

@@ -34,6 +34,7 @@ READ_LIMIT_BYTES, READ_LIMIT_MESSAGES = 262_144, 4
 """Most bytes of messages in one read, decompressed: what a read may have, and so many of the longest messages."""
 HEAD_LIMIT_BYTES = 32_768
 """Most bytes of a request with its headers; the library would keep a megabyte for each connection."""
+HEAD_END = b"\r\n\r\n"
 FLOOD_CLOSE_S = 2.0
 """Time for a client that sent too much to take the close frame."""
 
@@ -86,6 +87,7 @@ class GatewayConnection(ServerConnection):
         self._is_counted = self._was_refused = False
         self._control = Budget(limits.control_per_s, max(CONTROL_BURST, limits.control_per_s))
         self._head_bytes = self._read_frames = self._read_bytes = 0
+        self._head_tail = b""
         self._receive_frame = self.protocol.recv_frame
         self.protocol.recv_frame = self._check_frame  # type: ignore[method-assign]  # no hook
 
@@ -142,12 +144,22 @@ class GatewayConnection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent, up to what one read may hold."""
+        if self.protocol.state is State.CONNECTING and not self.protocol.eof_sent and self._is_early(data):
+            self._refuse(HTTPStatus.BAD_REQUEST, "data was sent before the request was answered")
+            return
         self._read_frames = self._read_bytes = 0
         super().data_received(data)
         if self.request is None:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "request has too many headers")
+
+    def _is_early(self, data: bytes) -> bool:
+        """Return whether ``data`` holds more than the request; the library would fail at a frame before its answer."""
+        window = self._head_tail + data
+        end = window.find(HEAD_END)
+        self._head_tail = window[1 - len(HEAD_END) :]
+        return self.request is not None or (0 <= end < len(window) - len(HEAD_END))
 
     def _check_frame(self, frame: Frame) -> None:
         """Hand a frame to the library, unless the client sends too many; the rest of the read is dropped then."""

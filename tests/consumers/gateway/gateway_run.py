@@ -15,10 +15,9 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.programs import Program, program
+from tests.programs import LIMIT_S, Program, program
 
 ROOT = Path(__file__).parents[3]
-LIMIT_S = 30.0
 Json = dict[str, Any]
 
 

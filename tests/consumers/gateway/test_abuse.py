@@ -6,7 +6,7 @@ import json
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
@@ -170,6 +170,28 @@ def test_a_request_with_headers_that_cannot_be_right_gets_an_answer_and_leaves_n
 )
 def test_a_request_line_that_is_none_is_refused(served: Running, line: str) -> None:
     assert status_of(served.port, line, HOST, *UPGRADE) in {400, 404}
+    assert "Traceback" not in served.program.printed()
+
+
+@pytest.mark.parametrize("headers", [UPGRADE, ()], ids=["handshake", "page"])
+@pytest.mark.parametrize(
+    "early",
+    [
+        frame(8, b"\x03\xe8"),
+        frame(8) * 2,
+        frame(9),
+        frame(1, b"{}"),
+        frame(3, b"x"),
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    ],
+    ids=["close", "closes", "ping", "text", "opcode", "request"],
+)
+def test_data_sent_before_the_request_is_answered_is_refused_and_leaves_no_traceback(
+    served: Running, headers: Sequence[str], early: bytes
+) -> None:
+    with raw(served.port, "GET / HTTP/1.1", HOST, *headers, more=early) as link:
+        assert link.recv(4096).startswith(b"HTTP/1.1 400 ")
+    assert status_of(served.port, "GET /health HTTP/1.1", HOST) in {200, 503}
     assert "Traceback" not in served.program.printed()
 
 
