@@ -14,9 +14,9 @@ from mt4pump.cli.topic_filter import connectable
 from mt4pump.client import Query
 from mt4pump.errors import PumpError, SettingsError, StartError
 from mt4pump.log import one_line
-from mt4pump.settings import setting_as_written
+from mt4pump.settings import Settings, setting_as_written
 from mt4pump.settings.loader import expected
-from mt4pump.settings.schema import GROUPS, Settings, environment_name, flag_name, group_of, is_list, is_truth
+from mt4pump.settings.schema import GROUPS, environment_name, flag_name, group_of, is_list, is_truth
 from mt4pump.settings.validators import comma_separated, endpoint_host, none_or_text, size_text, suffix_text
 from mt4pump.settings.validators import endpoint as checked_endpoint
 

@@ -4,9 +4,9 @@ Sources, strongest first: command line flags, environment (``MT4PUMP_…``), ``.
 file, defaults. Only the command line and the daemon import this; every other room gets plain values.
 """
 
+from mt4pump.settings.consistency import Settings
 from mt4pump.settings.loader import Loaded, load, read, setting_as_written
 from mt4pump.settings.reloading import Reread, reloadable, reread
-from mt4pump.settings.schema import Settings
 from mt4pump.settings.sources import Origin
 
 __all__ = ["Loaded", "Origin", "Reread", "Settings", "load", "read", "reloadable", "reread", "setting_as_written"]

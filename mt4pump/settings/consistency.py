@@ -1,16 +1,19 @@
-"""Settings that are right one by one and wrong together; pure."""
+"""`Settings`: the fields of the table, and the checks of values that are right one by one and wrong together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from mt4pump.settings.schema import SettingFields
 from mt4pump.settings.validators import collide, endpoint_host, is_loopback
 
-if TYPE_CHECKING:  # the schema checks itself with this module
-    from mt4pump.settings.schema import Settings
-
+DISAGREEMENT = "disagreement"
+"""Type of the pydantic error for settings that contradict each other."""
 SIMULATOR_ONLY = ("ticks", "speed", "rate", "seed", "accounts", "faults", "wire_faults")
 NEEDED_BY_DLL = {"servers": "host:port", "login": "the manager's number", "password": "the manager's password"}
 
@@ -27,13 +30,21 @@ class Disagreement:
     text: str
 
 
-def disagreements(settings: Settings) -> Iterator[Disagreement]:
-    """Yield every contradiction between ``settings``."""
-    for check in _CHECKS:
-        yield from check(settings)
+class Settings(SettingFields):
+    """Everything that can be set, checked: values in their bounds, and no two that contradict each other.
+
+    Made by `mt4pump.settings.load`. Made directly, it takes its arguments and defaults, never the environment.
+    """
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if found := [each for check in _CHECKS for each in check(self)]:
+            text = "; ".join(f"{each.names[0]} {each.text}" for each in found)
+            raise PydanticCustomError(DISAGREEMENT, "{text}", {"text": text, "found": found})
+        return self
 
 
-def _dll_needs(settings: Settings) -> Iterator[Disagreement]:
+def _dll_needs(settings: SettingFields) -> Iterator[Disagreement]:
     if settings.source != "dll":
         return
     for name, what in NEEDED_BY_DLL.items():
@@ -42,7 +53,7 @@ def _dll_needs(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement((name, "source"), f"is needed by source dll; {cure}")
 
 
-def _servers_by_ipv4(settings: Settings) -> Iterator[Disagreement]:
+def _servers_by_ipv4(settings: SettingFields) -> Iterator[Disagreement]:
     if settings.source != "dll":
         return
     for server in settings.servers:
@@ -52,7 +63,7 @@ def _servers_by_ipv4(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement(("servers", "source"), f"{server} {text}; {cure}")
 
 
-def _login_ends_before_a_hang(settings: Settings) -> Iterator[Disagreement]:
+def _login_ends_before_a_hang(settings: SettingFields) -> Iterator[Disagreement]:
     """Refuse what was set so; a ``login_timeout_s`` that was not set gives way, see `session_plan`."""
     if "login_timeout_s" not in settings.model_fields_set:
         return
@@ -64,7 +75,7 @@ def _login_ends_before_a_hang(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(("login_timeout_s", "hang_timeout_s"), f"{text}: {cure}")
 
 
-def _simulator_only(settings: Settings) -> Iterator[Disagreement]:
+def _simulator_only(settings: SettingFields) -> Iterator[Disagreement]:
     if settings.source == "simulator":
         return
     for name in SIMULATOR_ONLY:
@@ -75,14 +86,14 @@ def _simulator_only(settings: Settings) -> Iterator[Disagreement]:
             )
 
 
-def _replay(settings: Settings) -> Iterator[Disagreement]:
+def _replay(settings: SettingFields) -> Iterator[Disagreement]:
     if settings.source == "simulator" and "speed" in settings.model_fields_set and not settings.ticks:
         yield Disagreement(
             ("speed", "ticks"), "is the pace of a replay, and there are no ticks; set --ticks FILE, or --rate instead"
         )
 
 
-def _publishing(settings: Settings) -> Iterator[Disagreement]:
+def _publishing(settings: SettingFields) -> Iterator[Disagreement]:
     if settings.full_news and not settings.news:
         yield Disagreement(("full_news", "news"), "is on, and news is off; switch news on, or full_news off")
     if settings.user_fields and not settings.users:
@@ -91,7 +102,7 @@ def _publishing(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(("mail_fields", "mail"), "is set, and mail is off; switch mail on, or empty mail_fields")
 
 
-def _reachable(settings: Settings) -> Iterator[Disagreement]:
+def _reachable(settings: SettingFields) -> Iterator[Disagreement]:
     encrypted = settings.curve_secret_key is not None or settings.curve_clients is not None
     for name in ENDPOINTS:
         endpoint: str | None = getattr(settings, name)
@@ -109,13 +120,13 @@ def _reachable(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement((name, "ipv6"), f"{endpoint} is an IPv6 address; set --ipv6 too")
 
 
-def _endpoints_differ(settings: Settings) -> Iterator[Disagreement]:
+def _endpoints_differ(settings: SettingFields) -> Iterator[Disagreement]:
     if settings.query_endpoint and collide(settings.pub_endpoint, settings.query_endpoint):
         text = f"{settings.query_endpoint} is taken by pub_endpoint {settings.pub_endpoint}; use another port, or none"
         yield Disagreement(("query_endpoint", "pub_endpoint"), text)
 
 
-def _curve(settings: Settings) -> Iterator[Disagreement]:
+def _curve(settings: SettingFields) -> Iterator[Disagreement]:
     for name, other, what in (
         (*CURVE, "a folder with the public keys of those who may connect"),
         (*reversed(CURVE), "the file with the daemon's secret key (mt4pump keygen makes it)"),
@@ -124,7 +135,7 @@ def _curve(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement((name, other), f"is set, and {other} is not; set {other} to {what}")
 
 
-def _journal(settings: Settings) -> Iterator[Disagreement]:
+def _journal(settings: SettingFields) -> Iterator[Disagreement]:
     if "durable" not in settings.model_fields_set:
         return
     if not settings.journal:
@@ -136,7 +147,7 @@ def _journal(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(("durable", "quotes"), "has quote, and quotes is off; switch quotes on, or leave quote out")
 
 
-def _times(settings: Settings) -> Iterator[Disagreement]:
+def _times(settings: SettingFields) -> Iterator[Disagreement]:
     if settings.reconnect_delay_s > settings.reconnect_delay_max_s:
         yield _order("reconnect_delay_s", settings.reconnect_delay_s, "reconnect_delay_max_s")
     if settings.watch_interval_s > settings.liveness_timeout_s:
@@ -151,7 +162,7 @@ def _order(lesser: str, value: float, greater: str) -> Disagreement:
     )
 
 
-_CHECKS: tuple[Callable[[Settings], Iterator[Disagreement]], ...] = (
+_CHECKS: tuple[Callable[[SettingFields], Iterator[Disagreement]], ...] = (
     _dll_needs,
     _servers_by_ipv4,
     _login_ends_before_a_hang,

@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 
 from mt4pump.errors import SettingsError
 from mt4pump.log import one_line
-from mt4pump.settings.consistency import Disagreement
-from mt4pump.settings.schema import DISAGREEMENT, Settings, is_secret
+from mt4pump.settings.consistency import DISAGREEMENT, Disagreement, Settings
+from mt4pump.settings.schema import is_secret
 from mt4pump.settings.sources import DEFAULT, Gathered, Origin, gather
 from mt4pump.settings.validators import nearest, size_text
 

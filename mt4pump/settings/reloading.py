@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mt4pump.errors import SettingsError
-from mt4pump.settings.schema import Settings
+from mt4pump.settings.consistency import Settings
 
 AT_ONCE = ("symbols",)
 """Settings that a reload takes over. The files in ``curve_clients`` are read again as well, but are no setting."""

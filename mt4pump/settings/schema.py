@@ -1,16 +1,15 @@
-"""The one table of settings. Descriptions become ``--help``; bounds stand in the types; units end the names."""
+"""The table of settings. Descriptions become ``--help``; bounds stand in the types; units end the names."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mt4pump.settings.consistency import disagreements
 from mt4pump.settings.validators import (
     USUAL,
     ByteSize,
@@ -42,8 +41,6 @@ CARE, SIMULATOR, LOGS = "Session care", "Simulator", "Logs"
 GROUPS = (MANAGER, PUBLISHED, WIRE, SAFETY, JOURNAL, CARE, SIMULATOR, LOGS)
 MASK = "********"
 """What stands for a secret wherever settings are shown."""
-DISAGREEMENT = "disagreement"
-"""Type of the pydantic error for settings that contradict each other."""
 TRUTH = "truth"
 """Type of the pydantic error for true or false where neither belongs."""
 LOGIN_MAX = 2**31 - 1
@@ -60,10 +57,10 @@ def _in(group: str, description: str, default: Any = None, **more: Any) -> Any:
     return Field(description=description, json_schema_extra={"group": group}, **more)
 
 
-class Settings(BaseSettings):
-    """Everything that can be set, checked: values in their bounds, and no two that contradict each other.
+class SettingFields(BaseSettings):
+    """Everything that can be set, each value checked by itself; `mt4pump.settings.Settings` checks them together.
 
-    Made by `mt4pump.settings.load`. Made directly, it takes its arguments and defaults, never the environment.
+    It takes its arguments and defaults, never the environment.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -252,34 +249,27 @@ class Settings(BaseSettings):
             raise PydanticCustomError(TRUTH, "true and false are no numbers")
         return value
 
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if found := list(disagreements(self)):
-            text = "; ".join(f"{each.names[0]} {each.text}" for each in found)
-            raise PydanticCustomError(DISAGREEMENT, "{text}", {"text": text, "found": found})
-        return self
-
 
 def group_of(name: str) -> str:
     """Return the group that the setting ``name`` is shown in."""
-    extra = Settings.model_fields[name].json_schema_extra
+    extra = SettingFields.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)  # noqa: S101 - every field is made by _in
     return str(extra["group"])
 
 
 def is_secret(name: str) -> bool:
     """Return whether the setting's value must never be shown."""
-    return "SecretStr" in str(Settings.model_fields[name].annotation)
+    return "SecretStr" in str(SettingFields.model_fields[name].annotation)
 
 
 def is_list(name: str) -> bool:
     """Return whether the setting holds several values."""
-    return isinstance(Settings.model_fields[name].default, tuple)
+    return isinstance(SettingFields.model_fields[name].default, tuple)
 
 
 def is_truth(name: str) -> bool:
     """Return whether the setting is yes or no."""
-    return Settings.model_fields[name].annotation is bool
+    return SettingFields.model_fields[name].annotation is bool
 
 
 def environment_name(name: str) -> str:

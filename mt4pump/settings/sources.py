@@ -15,7 +15,7 @@ from typing import Any, Literal
 from dotenv.parser import Binding, parse_stream
 
 from mt4pump.private_files import changeable_by_others
-from mt4pump.settings.schema import PREFIX, Settings, environment_name, flag_name
+from mt4pump.settings.schema import PREFIX, SettingFields, environment_name, flag_name
 from mt4pump.settings.validators import nearest
 
 CONFIG = PREFIX + "CONFIG"
@@ -98,7 +98,7 @@ def _config_file(
 
 
 def _take_flag(gathered: Gathered, name: str, value: object) -> None:
-    if name in Settings.model_fields:
+    if name in SettingFields.model_fields:
         gathered.given[name] = Given(value, Origin("flag", f"flag {flag_name(name)}"))
         return
     near = _near_setting(name)
@@ -110,7 +110,7 @@ def _take_variable(gathered: Gathered, name: str, value: str, origin: Origin) ->
     setting = name.upper().removeprefix(PREFIX).lower()
     if name.upper() == CONFIG:
         return
-    if name.upper().startswith(PREFIX) and setting in Settings.model_fields:
+    if name.upper().startswith(PREFIX) and setting in SettingFields.model_fields:
         if value:
             gathered.given[setting] = Given(value, origin)
         return
@@ -190,7 +190,7 @@ def _take_toml(gathered: Gathered, file: Path, asked_by: str, *, is_chosen: bool
 def _take_key(gathered: Gathered, name: str, value: object, file: Path) -> None:
     if _is_oversized(value):  # TOML has 64 bits; Python reads on, and then cannot even show what it read
         gathered.problems.append(f"{name} ({file}): has a whole number of more than 64 bits; write a smaller one")
-    elif name in Settings.model_fields:
+    elif name in SettingFields.model_fields:
         gathered.given[name] = Given(value, Origin("file", f"{file}, key {name}"))
     elif isinstance(value, dict):
         gathered.problems.append(f"{name} ({file}): is a table; write all settings at the top, without [{name}]")
@@ -207,7 +207,7 @@ def _is_oversized(value: object) -> bool:
 
 def _near_setting(name: str) -> str | None:
     plain = name.lower().replace("-", "_").removeprefix(PREFIX.lower())
-    return nearest(plain, Settings.model_fields)
+    return nearest(plain, SettingFields.model_fields)
 
 
 def _did_you_mean(near: str | None) -> str:

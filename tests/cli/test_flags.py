@@ -8,7 +8,8 @@ import pytest
 
 from mt4pump.cli.arguments import add_settings, given_settings
 from mt4pump.cli.parser import Parser
-from mt4pump.settings.schema import Settings, flag_name, is_list, is_truth
+from mt4pump.settings import Settings
+from mt4pump.settings.schema import flag_name, is_list, is_truth
 
 
 def given(*arguments: str) -> dict[str, object]:

@@ -12,7 +12,8 @@ from mt4pump import __version__
 from mt4pump.cli import main
 from mt4pump.cli.parser import COMMANDS
 from mt4pump.errors import StartError
-from mt4pump.settings.schema import GROUPS, Settings, environment_name, flag_name
+from mt4pump.settings import Settings
+from mt4pump.settings.schema import GROUPS, environment_name, flag_name
 from tests.cli.commands import environment, finish
 
 

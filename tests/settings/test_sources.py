@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.settings import load, read, setting_as_written
-from mt4pump.settings.schema import Settings
+from mt4pump.settings import Settings, load, read, setting_as_written
 from mt4pump.settings.sources import FILE_BYTES_MAX
 from tests.settings.problems import SIMULATOR, problems_of
 
