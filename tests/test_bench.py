@@ -11,9 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mt4pump.bench.feed import paced
 from mt4pump.bench.receiver import Received
 from mt4pump.bench.report import as_json, table
-from mt4pump.bench.runs import Case, Outcome, paced
+from mt4pump.bench.runs import Case, Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from threading import Thread
 
-from mt4pump.bench.runs import paced
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
 from mt4pump.mt4.manager import Notify
@@ -18,6 +19,19 @@ WAITING_LIMIT = 20_000
 """Quotes that wait to be drained; beyond it the feeding thread lets the pump thread go first."""
 QUOTES_PER_CALL = 256
 GIVE_WAY_S = 0.0005
+
+
+def paced(count: int, rate: float) -> Iterator[int]:
+    """Yield 0 … count-1 at ``rate`` per second (inf: without waiting). Sleeps; never spins on the interpreter."""
+    if math.isinf(rate):
+        yield from range(count)
+        return
+    began_s = time.perf_counter()
+    for number in range(count):
+        wait_s = began_s + number / rate - time.perf_counter()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        yield number
 
 
 def quote_records() -> list[bytes]:

@@ -16,8 +16,8 @@ import msgpack
 import zmq
 import zmq.asyncio
 
+from mt4pump.bench.feed import paced
 from mt4pump.bench.receiver import PROBE
-from mt4pump.bench.runs import paced
 
 Socket = zmq.Socket[bytes]
 READ_SYMBOL_INFO = struct.Struct("<12si32xi4xi4xdddd16x")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,20 +16,6 @@ from mt4pump.pump.quotes import QuoteStream
 from mt4pump.settings import Settings, load
 from mt4pump.wire import Encoder
 from mt4pump.wiring import Source
-
-
-def paced(count: int, rate: float) -> Iterator[int]:
-    """Yield 0 … count-1 at ``rate`` per second (inf: without waiting). Sleeps; never spins on the interpreter."""
-    if math.isinf(rate):
-        yield from range(count)
-        return
-    began_s = time.perf_counter()
-    for number in range(count):
-        wait_s = began_s + number / rate - time.perf_counter()
-        if wait_s > 0:
-            time.sleep(wait_s)
-        yield number
-
 
 READY_LIMIT_S = 20.0
 RUN_LIMIT_S = 300.0

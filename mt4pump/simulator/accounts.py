@@ -1,80 +1,27 @@
-"""Trading accounts and their UserRecords."""
+"""Account groups and trading accounts: their ConGroup and UserRecord tables."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
 
-from mt4pump.mt4.codes import MarginLevelType, PumpCode, Transaction
-from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
+from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.mt4.layout import CON_GROUP, CON_GROUP_SEC, USER_RECORD
 from mt4pump.simulator.context import Context
-from mt4pump.simulator.groups import LEAK_MARK, GroupTable, SimulatedGroup
+from mt4pump.simulator.market import SECURITIES
+from mt4pump.simulator.orders import SimulatedAccount, SimulatedGroup
 
+LEAK_MARK = "SECRET-"
+"""Every secret field of every simulated record begins with it, so that a leak can be searched for."""
 
-@dataclass(frozen=True, slots=True)
-class SymbolExposure:
-    """One open position. ``margin`` and ``profit`` in deposit currency, ``volume`` in hundredths of a lot.
+EXECUTION_AUTO, MARGIN_MODE_USE_ALL, NEWS_FULL, RIGHTS = 1, 1, 2, 1 | 2 | 4 | 8
 
-    ``profit`` is the whole result so far: price, swap and commission.
-    """
-
-    symbol: str
-    is_buy: bool
-    volume: int
-    margin: float
-    profit: float
-
-
-class Levels(NamedTuple):
-    """Where an account stands, deposit currency; ``margin_level`` percent, 0 when no margin is needed."""
-
-    equity: float
-    volume: int
-    margin: float
-    margin_free: float
-    margin_level: float
-
-
-def position_margin(volume: int, contract_size: float, price: float, margin_rate: float, leverage: int) -> float:
-    """Return the margin of one position in deposit currency.
-
-    ``volume`` hundredths of a lot; ``price`` 1.0 for currency pairs, whose margin is counted in the base currency;
-    ``margin_rate`` deposit currency per unit of the margin currency.
-    """
-    return volume / 100 * contract_size * price * margin_rate / leverage
-
-
-def profit_at(move: float, volume: int, contract_size: float, rate: float) -> float:
-    """Return the money made by ``move`` (price, in our favour); ``rate`` deposit currency per quote currency."""
-    return round(move * volume / 100 * contract_size * rate, 2)
-
-
-def levels(balance: float, credit: float, exposures: Iterable[SymbolExposure]) -> Levels:
-    """Return where an account with these positions stands."""
-    equity, volume = balance + credit, 0
-    legs: dict[str, list[float]] = {}
-    for exposure in exposures:
-        equity += exposure.profit
-        volume += exposure.volume
-        legs.setdefault(exposure.symbol, [0.0, 0.0])[exposure.is_buy] += exposure.margin
-    margin = round(sum(max(sides) for sides in legs.values()), 2)
-    equity = round(equity, 2)
-    return Levels(equity, volume, margin, round(equity - margin, 2), equity / margin * 100 if margin else 0.0)
-
-
-def level_type(now: Levels, margin_call: int, margin_stopout: int) -> MarginLevelType:
-    """Return whether ``now`` is below the group's limits (percent)."""
-    if not now.margin or now.margin_level >= margin_call:
-        return MarginLevelType.MARGINLEVEL_OK
-    if now.margin_level >= margin_stopout:
-        return MarginLevelType.MARGINLEVEL_MARGINCALL
-    return MarginLevelType.MARGINLEVEL_STOPOUT
-
-
-if TYPE_CHECKING:
-    from mt4pump.simulator.orders import Order
+GROUPS = (
+    SimulatedGroup("real-std", "USD", 200, 0.0, 100, 50),
+    SimulatedGroup("real-ecn", "USD", 500, 7.0, 80, 50),
+    SimulatedGroup("real-eur", "EUR", 100, 0.0, 100, 50),
+    SimulatedGroup("real-vip", "USD", 100, 4.0, 120, 30),
+)
 
 FIRST_LOGIN = 10_001
 LEVERAGES = (50, 100, 100, 200, 200, 500)
@@ -107,59 +54,47 @@ _put_float = struct.Struct("<d").pack_into
 _put_int = struct.Struct("<i").pack_into
 
 
-class SimulatedAccount:
-    """One account: money in deposit currency, open and pending ``orders`` by ticket, and its record's bytes."""
+def con_group(group: SimulatedGroup, encoding: str) -> bytes:
+    """Return the group's ConGroup record; its secrets are filled with marked text."""
+    security = CON_GROUP_SEC.pack(
+        {
+            "show": 1, "trade": 1, "execution": EXECUTION_AUTO, "comm_base": group.commission, "lot_min": 1,
+            "lot_max": 10_000, "lot_step": 1, "ie_deviation": 5, "comm_lots": 0, "spread_diff": 0,
+        }
+    )  # fmt: skip
+    return CON_GROUP.pack(
+        {
+            "group": group.group, "enable": 1, "timeout": 7, "company": "Simulated Brokers Ltd.",
+            "signature": "Yours, the simulator", "support_page": "https://broker.example/support",
+            "smtp_server": "mail.broker.example", "smtp_login": f"{LEAK_MARK}smtp-login",
+            "smtp_password": f"{LEAK_MARK}smtp-password", "support_email": "help@broker.example",
+            "templates": "templates", "copies": 1, "default_leverage": group.leverage, "default_deposit": 10_000.0,
+            "maxsecurities": 4096, "secgroups": [security] * len(SECURITIES), "currency": group.currency,
+            "margin_call": group.margin_call, "margin_mode": MARGIN_MODE_USE_ALL,
+            "margin_stopout": group.margin_stopout, "interestrate": group.interestrate, "use_swap": 1,
+            "news": NEWS_FULL, "rights": RIGHTS, "hedge_largeleg": 1,
+        },
+        encoding,
+    )  # fmt: skip
 
-    __slots__ = (
-        "balance",
-        "credit",
-        "deposit",
-        "group",
-        "is_gambler",
-        "level",
-        "leverage",
-        "login",
-        "orders",
-        "record",
-    )
 
-    def __init__(self, login: int, group: SimulatedGroup, leverage: int, deposit: float, *, is_gambler: bool) -> None:
-        self.login = login
-        self.group = group
-        self.leverage = leverage
-        self.deposit = deposit
-        self.balance = deposit
-        self.credit = 0.0
-        self.is_gambler = is_gambler
-        self.level = MarginLevelType.MARGINLEVEL_OK
-        self.orders: dict[int, Order] = {}
-        self.record = bytearray()
+class GroupTable:
+    """The groups by name, and their records."""
 
-    @property
-    def positions(self) -> list[Order]:
-        """Return the open positions, oldest ticket first."""
-        return [order for order in self.orders.values() if order.is_position]
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self.by_name = {group.group: group for group in GROUPS}
+        self._records = {group.group: con_group(group, encoding) for group in GROUPS}
 
-    def exposures(self) -> list[SymbolExposure]:
-        """Return the open positions as the margin arithmetic takes them."""
-        return [order.exposure() for order in self.orders.values() if order.is_position]
+    def change(self, name: str, *, interestrate: float) -> bytes:
+        """Give a group another interest rate and return its new record."""
+        self.by_name[name] = replace(self.by_name[name], interestrate=interestrate)
+        self._records[name] = con_group(self.by_name[name], self._encoding)
+        return self._records[name]
 
-    def levels(self) -> Levels:
-        """Return where the account stands at present prices."""
-        return levels(self.balance, self.credit, self.exposures())
-
-    def level_type(self, now: Levels) -> MarginLevelType:
-        """Return what ``now`` means in the account's group."""
-        return level_type(now, self.group.margin_call, self.group.margin_stopout)
-
-    def margin_level(self) -> bytes:
-        """Return the account's MarginLevel record, whose balance has the credit in it."""
-        now = self.levels()
-        balance = round(self.balance + self.credit, 2)
-        return MARGIN_LEVEL.struct.pack(
-            self.login, self.group.group.encode("ascii"), self.leverage, 0, balance, now.equity, now.volume,
-            now.margin, now.margin_free, now.margin_level, 0, self.level_type(now),
-        )  # fmt: skip
+    def table(self) -> bytes:
+        """Return the ConGroup array."""
+        return b"".join(self._records.values())
 
 
 class AccountTable:

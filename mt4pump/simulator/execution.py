@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 from mt4pump.mt4.codes import Activation, MarginLevelType, PumpCode
-from mt4pump.simulator.accounts import AccountTable, SimulatedAccount
+from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.context import Context
 from mt4pump.simulator.market import Instrument, Market
 from mt4pump.simulator.order_book import OrderBook
+from mt4pump.simulator.orders import SimulatedAccount
 
 DEFERRED_SHARE = 0.25
 """Part of the prices reached that waits for a dealer, marked ``activation``, instead of being done at once."""

@@ -19,7 +19,7 @@ from mt4pump.simulator.context import Schedule
 from mt4pump.simulator.market import NAME_BYTES, Instrument, specification_of
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
-from mt4pump.simulator.tick_rows import Tick
+from mt4pump.simulator.tick_formats import Tick
 from mt4pump.simulator.world import PutQuote, World
 
 QUOTES_PER_CALL = 256

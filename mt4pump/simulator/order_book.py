@@ -10,10 +10,11 @@ from heapq import heapify, heappop, heappush
 from itertools import chain
 
 from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
-from mt4pump.simulator.accounts import AccountTable, SimulatedAccount
+from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.context import Context
 from mt4pump.simulator.market import Instrument, Market
-from mt4pump.simulator.orders import Order, entries, passed, reached, tighten, watch
+from mt4pump.simulator.orders import Order, SimulatedAccount
+from mt4pump.simulator.triggers import entries, passed, reached, tighten, watch
 
 FIRST_TICKET = 50_000_001
 LAST_TICKET = 2**31 - 2

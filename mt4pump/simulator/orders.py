@@ -1,97 +1,15 @@
-"""One order: its present state, its result, its TradeRecord."""
+"""Accounts with their orders: present state, margin and result, and the TradeRecord and MarginLevel of each."""
 
 from __future__ import annotations
 
 import struct
-from heapq import heappop, heappush
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from mt4pump.mt4.codes import PENDING_COMMANDS, Activation, TradeCommand, TradeReason, TradeState
-from mt4pump.mt4.layout import TRADE_RECORD
-from mt4pump.simulator.accounts import SimulatedAccount, SymbolExposure, position_margin, profit_at
-from mt4pump.simulator.market import NEVER_HIGH, NEVER_LOW, Instrument, Market
-
-
-def reached(order: Order) -> Activation:
-    """Return what the present price asks of an order."""
-    instrument = order.traded()
-    bid, ask, cmd = instrument.bid, instrument.ask, order.cmd
-    if cmd == TradeCommand.OP_BUY:
-        if order.sl and bid <= order.sl:
-            return Activation.ACTIVATION_SL
-        return Activation.ACTIVATION_TP if order.tp and bid >= order.tp else Activation.ACTIVATION_NONE
-    if cmd == TradeCommand.OP_SELL:
-        if order.sl and ask >= order.sl:
-            return Activation.ACTIVATION_SL
-        return Activation.ACTIVATION_TP if order.tp and ask <= order.tp else Activation.ACTIVATION_NONE
-    price = order.open_price
-    has_come = {
-        TradeCommand.OP_BUY_LIMIT: ask <= price,
-        TradeCommand.OP_BUY_STOP: ask >= price,
-        TradeCommand.OP_SELL_LIMIT: bid >= price,
-        TradeCommand.OP_SELL_STOP: bid <= price,
-    }
-    return Activation.ACTIVATION_PENDING if has_come[TradeCommand(cmd)] else Activation.ACTIVATION_NONE
-
-
-def watch(order: Order) -> None:
-    """Have the order's price wake it up: one entry for each price that it waits for."""
-    instrument, cmd = order.traded(), order.cmd
-    if cmd == TradeCommand.OP_BUY:
-        if order.sl:
-            heappush(instrument.bid_lows, (-order.sl, order.order))
-        if order.tp:
-            heappush(instrument.bid_highs, (order.tp, order.order))
-    elif cmd == TradeCommand.OP_SELL:
-        if order.sl:
-            heappush(instrument.ask_highs, (order.sl, order.order))
-        if order.tp:
-            heappush(instrument.ask_lows, (-order.tp, order.order))
-    elif cmd == TradeCommand.OP_BUY_LIMIT:
-        heappush(instrument.ask_lows, (-order.open_price, order.order))
-    elif cmd == TradeCommand.OP_BUY_STOP:
-        heappush(instrument.ask_highs, (order.open_price, order.order))
-    elif cmd == TradeCommand.OP_SELL_LIMIT:
-        heappush(instrument.bid_highs, (order.open_price, order.order))
-    else:
-        heappush(instrument.bid_lows, (-order.open_price, order.order))
-    tighten(instrument)
-
-
-def tighten(instrument: Instrument) -> None:
-    """Set the instrument's bounds to the first entry of each heap; an entry that is out of date makes them tighter."""
-    lows, highs, ask_lows, ask_highs = (
-        instrument.bid_lows,
-        instrument.bid_highs,
-        instrument.ask_lows,
-        instrument.ask_highs,
-    )
-    instrument.bid_low = -lows[0][0] if lows else NEVER_LOW
-    instrument.bid_high = highs[0][0] if highs else NEVER_HIGH
-    instrument.ask_low = -ask_lows[0][0] if ask_lows else NEVER_LOW
-    instrument.ask_high = ask_highs[0][0] if ask_highs else NEVER_HIGH
-
-
-def passed(instrument: Instrument) -> set[int]:
-    """Take the entries whose price has come; return their tickets, also of orders that changed or ended since."""
-    tickets = set()
-    bid, ask = instrument.bid, instrument.ask
-    for heap, limit in (
-        (instrument.bid_lows, -bid),
-        (instrument.bid_highs, bid),
-        (instrument.ask_lows, -ask),
-        (instrument.ask_highs, ask),
-    ):
-        while heap and heap[0][0] <= limit:
-            tickets.add(heappop(heap)[1])
-    tighten(instrument)
-    return tickets
-
-
-def entries(instrument: Instrument) -> int:
-    """Return how many entries there are, those out of date counted."""
-    heaps = (instrument.bid_lows, instrument.bid_highs, instrument.ask_lows, instrument.ask_highs)
-    return sum(map(len, heaps))
-
+from mt4pump.mt4.codes import PENDING_COMMANDS, Activation, MarginLevelType, TradeCommand, TradeReason, TradeState
+from mt4pump.mt4.layout import MARGIN_LEVEL, TRADE_RECORD
+from mt4pump.simulator.market import Instrument, Market
 
 COMMENT_BYTES = 31
 """What fits the field with its NUL."""
@@ -102,6 +20,82 @@ ACTIVATION_AT = TRADE_RECORD.by_name["activation"].offset
 
 _pack = TRADE_RECORD.struct.pack
 _put_int = struct.Struct("<i").pack_into
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedGroup:
+    """Terms of a group of accounts.
+
+    ``commission`` is deposit currency per lot and round turn; ``margin_call`` and ``margin_stopout`` are percent.
+    """
+
+    group: str
+    currency: str
+    leverage: int
+    commission: float
+    margin_call: int
+    margin_stopout: int
+    interestrate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolExposure:
+    """One open position. ``margin`` and ``profit`` in deposit currency, ``volume`` in hundredths of a lot.
+
+    ``profit`` is the whole result so far: price, swap and commission.
+    """
+
+    symbol: str
+    is_buy: bool
+    volume: int
+    margin: float
+    profit: float
+
+
+class Levels(NamedTuple):
+    """Where an account stands, deposit currency; ``margin_level`` percent, 0 when no margin is needed."""
+
+    equity: float
+    volume: int
+    margin: float
+    margin_free: float
+    margin_level: float
+
+
+def position_margin(volume: int, contract_size: float, price: float, margin_rate: float, leverage: int) -> float:
+    """Return the margin of one position in deposit currency.
+
+    ``volume`` hundredths of a lot; ``price`` 1.0 for currency pairs, whose margin is counted in the base currency;
+    ``margin_rate`` deposit currency per unit of the margin currency.
+    """
+    return volume / 100 * contract_size * price * margin_rate / leverage
+
+
+def profit_at(move: float, volume: int, contract_size: float, rate: float) -> float:
+    """Return the money made by ``move`` (price, in our favour); ``rate`` deposit currency per quote currency."""
+    return round(move * volume / 100 * contract_size * rate, 2)
+
+
+def levels(balance: float, credit: float, exposures: Iterable[SymbolExposure]) -> Levels:
+    """Return where an account with these positions stands."""
+    equity, volume = balance + credit, 0
+    legs: dict[str, list[float]] = {}
+    for exposure in exposures:
+        equity += exposure.profit
+        volume += exposure.volume
+        legs.setdefault(exposure.symbol, [0.0, 0.0])[exposure.is_buy] += exposure.margin
+    margin = round(sum(max(sides) for sides in legs.values()), 2)
+    equity = round(equity, 2)
+    return Levels(equity, volume, margin, round(equity - margin, 2), equity / margin * 100 if margin else 0.0)
+
+
+def level_type(now: Levels, margin_call: int, margin_stopout: int) -> MarginLevelType:
+    """Return whether ``now`` is below the group's limits (percent)."""
+    if not now.margin or now.margin_level >= margin_call:
+        return MarginLevelType.MARGINLEVEL_OK
+    if now.margin_level >= margin_stopout:
+        return MarginLevelType.MARGINLEVEL_MARGINCALL
+    return MarginLevelType.MARGINLEVEL_STOPOUT
 
 
 class Order:
@@ -217,3 +211,58 @@ class Order:
         record = bytearray(self.record)
         _put_int(record, ACTIVATION_AT, activation)
         self.record = bytes(record)
+
+
+class SimulatedAccount:
+    """One account: money in deposit currency, open and pending ``orders`` by ticket, and its record's bytes."""
+
+    __slots__ = (
+        "balance",
+        "credit",
+        "deposit",
+        "group",
+        "is_gambler",
+        "level",
+        "leverage",
+        "login",
+        "orders",
+        "record",
+    )
+
+    def __init__(self, login: int, group: SimulatedGroup, leverage: int, deposit: float, *, is_gambler: bool) -> None:
+        self.login = login
+        self.group = group
+        self.leverage = leverage
+        self.deposit = deposit
+        self.balance = deposit
+        self.credit = 0.0
+        self.is_gambler = is_gambler
+        self.level = MarginLevelType.MARGINLEVEL_OK
+        self.orders: dict[int, Order] = {}
+        self.record = bytearray()
+
+    @property
+    def positions(self) -> list[Order]:
+        """Return the open positions, oldest ticket first."""
+        return [order for order in self.orders.values() if order.is_position]
+
+    def exposures(self) -> list[SymbolExposure]:
+        """Return the open positions as the margin arithmetic takes them."""
+        return [order.exposure() for order in self.orders.values() if order.is_position]
+
+    def levels(self) -> Levels:
+        """Return where the account stands at present prices."""
+        return levels(self.balance, self.credit, self.exposures())
+
+    def level_type(self, now: Levels) -> MarginLevelType:
+        """Return what ``now`` means in the account's group."""
+        return level_type(now, self.group.margin_call, self.group.margin_stopout)
+
+    def margin_level(self) -> bytes:
+        """Return the account's MarginLevel record, whose balance has the credit in it."""
+        now = self.levels()
+        balance = round(self.balance + self.credit, 2)
+        return MARGIN_LEVEL.struct.pack(
+            self.login, self.group.group.encode("ascii"), self.leverage, 0, balance, now.equity, now.volume,
+            now.margin, now.margin_free, now.margin_level, 0, self.level_type(now),
+        )  # fmt: skip

@@ -20,8 +20,7 @@ from typing import BinaryIO, TextIO
 
 from mt4pump.errors import StartError
 from mt4pump.simulator.tick_clock import LAST_TIME_MS
-from mt4pump.simulator.tick_formats import MAGICS, Layout, TickOptions, layout_of, symbol_of_file
-from mt4pump.simulator.tick_rows import RowReader, Tick
+from mt4pump.simulator.tick_formats import MAGICS, Layout, RowReader, Tick, TickOptions, layout_of, symbol_of_file
 
 SCAN_ROWS = 10_000
 LOGGED_BAD_LINES = 5

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from itertools import accumulate
 
 from mt4pump.mt4.codes import TradeCommand, TradeReason
-from mt4pump.simulator.accounts import AccountTable, SimulatedAccount
+from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.context import Context
 from mt4pump.simulator.execution import OrderExecution
 from mt4pump.simulator.market import Instrument, Market
 from mt4pump.simulator.order_book import OrderBook, Ticket
-from mt4pump.simulator.orders import Order
+from mt4pump.simulator.orders import Order, SimulatedAccount
 
 APPETITE, GAMBLER_APPETITE = 5, 2
 """Orders that an account holds before it stops opening more."""

@@ -8,13 +8,11 @@ from itertools import accumulate
 from random import Random
 
 from mt4pump.mt4.codes import SymbolDirection
-from mt4pump.simulator.accounts import AccountTable
-from mt4pump.simulator.back_office import BackOffice
+from mt4pump.simulator.accounts import AccountTable, GroupTable
+from mt4pump.simulator.back_office import BackOffice, SimulatedNews
 from mt4pump.simulator.context import Context, SimulatedClock
 from mt4pump.simulator.execution import OrderExecution
-from mt4pump.simulator.groups import GroupTable
 from mt4pump.simulator.market import MOVES, SPREADS, WALK_SYMBOLS, Market, Specification, pack_symbol_info
-from mt4pump.simulator.news import SimulatedNews
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import OrderBook
 from mt4pump.simulator.traders import Traders

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
-from mt4pump.simulator.accounts import SimulatedAccount
 from mt4pump.simulator.market import WALK_SYMBOLS, Instrument
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import EXPIRATIONS_KEPT, Ticket
-from mt4pump.simulator.orders import Order, reached
+from mt4pump.simulator.orders import Order, SimulatedAccount
+from mt4pump.simulator.triggers import reached
 from mt4pump.simulator.world import World
 
 from .reader import START_S, RawEvent, decode_trade

@@ -7,10 +7,10 @@ import pytest
 from mt4pump.mt4.codes import MarginLevelType, TradeCommand
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
-from mt4pump.simulator.accounts import SymbolExposure, level_type, levels, position_margin, profit_at
 from mt4pump.simulator.market import WALK_SYMBOLS
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import Ticket
+from mt4pump.simulator.orders import SymbolExposure, level_type, levels, position_margin, profit_at
 from mt4pump.simulator.world import World
 
 

@@ -11,8 +11,7 @@ import pytest
 from mt4pump.errors import StartError
 from mt4pump.simulator.tick_clock import LAST_TIME_MS
 from mt4pump.simulator.tick_files import LOGGED_BAD_LINES, TickFiles
-from mt4pump.simulator.tick_formats import HEADER, TickOptions, layout_of
-from mt4pump.simulator.tick_rows import RowReader, parse_row
+from mt4pump.simulator.tick_formats import HEADER, RowReader, TickOptions, layout_of, parse_row
 
 from .reader import write_ticks
 

@@ -21,7 +21,7 @@ from mt4pump.mt4.layout import (
 )
 from mt4pump.mt4.manager import TABLES
 from mt4pump.mt4.record import SECRET, Record
-from mt4pump.simulator.groups import LEAK_MARK
+from mt4pump.simulator.accounts import LEAK_MARK
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.world import World
 
