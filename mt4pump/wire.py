@@ -39,7 +39,7 @@ class Kind:
 QUOTE = Kind("quote", "symbol", (PumpCode.UPDATE_BIDASK,), durable=False, meaning="best bid and ask of a symbol")
 TRADE = Kind("trade", "login", (PumpCode.UPDATE_TRADES,), durable=True, meaning="an order changed; see `change`")
 USER = Kind("user", "login", (PumpCode.UPDATE_USERS,), durable=True, meaning="an account changed")
-ONLINE = Kind("online", "login", (PumpCode.UPDATE_ONLINE,), durable=True, meaning="a client came or went")
+ONLINE = Kind("online", "login", (PumpCode.UPDATE_ONLINE,), durable=True, meaning="a client connected or disconnected")
 MARGIN = Kind("margin", "login", (PumpCode.UPDATE_MARGINCALL,), durable=True, meaning="margin call or stop-out changed")
 SYMBOL = Kind("symbol", "symbol", (PumpCode.UPDATE_SYMBOLS,), durable=True, meaning="symbol settings changed")
 GROUP = Kind("group", "group", (PumpCode.UPDATE_GROUPS,), durable=True, meaning="group settings changed")
@@ -61,7 +61,7 @@ SESSION = Kind(
     "state",
     (PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING),
     durable=True,
-    meaning="the Manager session started, stopped, or showed a sign of life (ping is not durable)",
+    meaning="the Manager session started, stopped, or received a ping (ping is not durable)",
 )
 UNKNOWN = Kind("unknown", "code", (), durable=False, meaning="a pump code that this version does not know")
 HEARTBEAT = Kind("heartbeat", "", (), durable=False, meaning="the daemon's state and counters, once a second")
