@@ -105,6 +105,8 @@ class Daemon:
         server_clock = ServerClock(settings.server_utc_offset_s)
         self._way = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
         self._query = self._query_server(settings, server_clock)
+        if self._query is not None:
+            undo.callback(self._query.stop)
         self._guard(publisher.connections, settings, fault_counters)
         heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
@@ -237,7 +239,7 @@ class Daemon:
     def crash(self) -> BaseException | None:
         """Return what ended a thread that should still run, if anything did."""
         query_crash = self._query.crash if self._query else None
-        return self._pump.crash or self._supervisor.crash or query_crash or self._hang
+        return self._pump.crash or self._supervisor.crash or query_crash or self._gate.crash or self._hang
 
     def look_after(self) -> None:
         """See whether all threads go on; to be called often. One that stands still for too long is a `crash`."""
@@ -265,8 +267,8 @@ class Daemon:
             self._query.join(QUERY_STOP_S)
         self._source.stop()
         clean = self._tell_left_behind()
+        self._gate.stop()  # also when the pump thread hangs: no connection is let in any more
         if not self._pump.is_alive():
-            self._gate.stop()
             self._context.term()
         self._instance.close()
         return clean

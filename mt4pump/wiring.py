@@ -63,8 +63,12 @@ def journal_options(settings: Settings) -> JournalOptions:
     The open orders that it remembers are those of one account on one broker's servers: of another, they are no use.
     """
     servers = ",".join(sorted(settings.servers))
+    synchronous = settings.journal_synchronous
+    if synchronous == "extra":
+        log.warning("journal_synchronous = extra is the same as full: write full, as extra will be refused one day")
+        synchronous = "full"
     return JournalOptions(
-        synchronous=settings.journal_synchronous,
+        synchronous=synchronous,
         max_age_s=settings.journal_max_age_s,
         max_bytes=settings.journal_max_bytes,
         identity=f"{settings.source}:{settings.login or 0}@{servers}",

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from mt4pump.journal.errors import DAMAGED, JournalFileError
 
-SYNCHRONOUS = ("off", "normal", "full", "extra")
+SYNCHRONOUS = ("off", "normal", "full")
 WAL_LIMIT_BYTES = 256 * 2**20
 """A log beyond it is begun anew by force. Up to it the file is kept: writing over it costs half of making it longer."""
 WAL_SHARE = 4
 """Which part of ``max_bytes`` the write-ahead log may take, at most."""
 WAL_HELD_LEAST_BYTES = 256 * 2**20
 SYNCED_LEVELS = ("full", "extra")
-"""Levels at which a commit is on the disk when it returns."""
+"""Levels at which a commit is on the disk when it returns; files of earlier versions may name ``extra``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,6 @@ class JournalOptions:
     - ``normal``: the last commits may be lost, the same ten seconds; the file stays sound.
     - ``full``: nothing that was published is lost: each commit waits for the disk (0.1 ms on a good SSD, 10 ms and
       more on a hard disk), and so does the stream.
-    - ``extra``: as ``full``; SQLite also syncs the folder where that matters, which with a write-ahead log it does not.
 
     Below ``full`` events that readers have already seen may be missing after a loss of power. Their offsets are not
     given again: the daemon skips behind a mark that it had put on the disk ahead of time, and a replay across the

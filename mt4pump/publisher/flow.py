@@ -40,7 +40,7 @@ class Flow:
 
     def is_flood(self, number: int, now_s: float) -> bool:
         """Look at the descriptor ``number``; return whether more came over it than may."""
-        received = bytes_received(number) if IS_LINUX else None
+        received = bytes_received(number)
         if received is None:
             return self._waits_too_long(number, now_s)
         # The budget counts up to the bytes that came: what was not used in a quiet hour is no credit for a flood.
@@ -58,7 +58,12 @@ class Flow:
 
 
 def bytes_received(number: int) -> int | None:
-    """Return how many bytes came over the TCP connection ``number``; None where the system does not tell."""
+    """Return how many bytes came over the TCP connection ``number``; None where the system does not report it.
+
+    Bytes of a message that is not complete yet count, too: libzmq shows, and bounds, only complete messages.
+    """
+    if not IS_LINUX:
+        return None
     found = _borrow(number, lambda held: held.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES))
     if found is None or len(found) < TCP_INFO_BYTES:
         return None

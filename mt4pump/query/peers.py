@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.received import received_bytes
+from mt4pump.publisher.flow import bytes_received
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.replies import OutgoingReply
 from mt4pump.query.turns import Tracker, Turns, WaitingRequests
@@ -173,7 +173,7 @@ class Peers:
 
     def _check_incomplete(self, number: int) -> None:
         """Close a connection that sent much since its last complete message."""
-        received = received_bytes(number)
+        received = bytes_received(number)
         if received is None:
             return
         messages = self._messages.get(number, 0)

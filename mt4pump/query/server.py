@@ -26,6 +26,7 @@ from mt4pump.query.replay import PageReader
 from mt4pump.query.replies import OutgoingReply, packed_head
 from mt4pump.query.snapshots import Peer
 from mt4pump.query.turns import Ask, Turns, WaitingRequests
+from mt4pump.security.zap import FAILURES_LIMIT, pause_s
 from mt4pump.wire import Body
 
 HOPS_LIMIT = 8
@@ -104,6 +105,7 @@ class QueryServer(Thread):
         self.crash: BaseException | None = None
         self._told_to_stop = Event()
         self._is_begun = False
+        self._failures = 0  # in a row
         self._reader = reader
         self._options = options
         self._worked_since_s = self._rested_s = 0.0
@@ -190,11 +192,17 @@ class QueryServer(Thread):
         except (Stopped, zmq.ContextTerminated):
             raise
         except Exception as error:
+            if self._told_to_stop.is_set() or self._socket.closed:
+                raise Stopped from error
+            self._failures += 1
             self._answers.fault_counters.record("query_socket", f"a request was lost: {error!r}")
-            log.debug("a request was lost", exc_info=True)
             self.counts["dropped"] += 1
+            if self._failures >= FAILURES_LIMIT:
+                raise
             self._end_message()
-            self._told_to_stop.wait(0.01)  # whatever it is, it shall not make the thread run hot
+            self._told_to_stop.wait(pause_s(self._failures))
+        else:
+            self._failures = 0
 
     def _poll(self) -> bool:
         """Wait for a message, not long where something else is to be done; return whether there is one."""

@@ -25,16 +25,26 @@ PUBLISHED, QUERIED = "mt4pump.pub", "mt4pump.query"
 """The ZAP domains of the two sockets."""
 POLL_MS = 10
 """How late, at most, the thread notices that it is to stop, and does what `ZapServer.attend` asked for."""
+FAILURES_LIMIT = 100
+"""Failures in a row after which the thread ends with a `ZapServer.crash`: about a minute and a half of them."""
+PAUSE_S, PAUSE_LIMIT_S = 0.01, 1.0
+"""How long the thread pauses after a failure: doubled with each further one, up to the limit."""
 HANDSHAKE_LIMIT_S = 5.0
 """A connection that has not ended its handshake by then is closed; so is one refused for a passing reason."""
 
 log = logging.getLogger(__name__)
 
 
+def pause_s(failures: int) -> float:
+    """Return how long to pause after ``failures`` in a row."""
+    return float(min(PAUSE_LIMIT_S, PAUSE_S * 2 ** min(failures, 16)))
+
+
 class ZapServer(ABC, Thread):
     """Answers ZAP requests with what `_judged` says. ``counts`` are handshakes: ``accepted``, ``refused`` and why.
 
-    Must be made before, and in the same context as, the sockets it secures; raises StartError.
+    ``crash`` is what ended the thread when it should not have. Create it before, and in the same context as, the
+    sockets it secures; raises StartError.
     """
 
     refusals: dict[str, str] = {}  # noqa: RUF012 - never changed: what each reason to refuse somebody says
@@ -49,11 +59,14 @@ class ZapServer(ABC, Thread):
     ) -> None:
         super().__init__(name="gatekeeper", daemon=True)
         self.counts: Counter[str] = Counter()
+        self.crash: BaseException | None = None
         self._fault_counters = fault_counters or FaultCounters(log)
         self._now_s = now_s
         self._told_to_stop = Event()
         self._mark: Callable[[], int | None] = lambda: 0
         self._guards: tuple[Callable[[], object], ...] = ()
+        self._guard_failures = 0
+        self._guards_at_s = 0.0
         self._socket = context.socket(zmq.ROUTER)
         try:
             self._socket.setsockopt(zmq.LINGER, 0)
@@ -92,19 +105,31 @@ class ZapServer(ABC, Thread):
             self.join(16 * POLL_MS / 1000)
 
     def run(self) -> None:
-        """Judge handshakes until told to stop."""
+        """Answer handshakes until the thread is stopped, its socket is closed, or its context ends."""
+        failures = 0
         try:
-            while not self._told_to_stop.is_set():
+            while not self._is_over():
                 try:
                     self._turn()
+                    failures = 0
                 except zmq.ContextTerminated:
-                    break
+                    return
                 except Exception as error:
+                    if self._is_over():
+                        return
+                    failures += 1
                     self._fault_counters.record("gatekeeper_error", f"a handshake was not answered: {error!r}")
-                    log.debug("a handshake was not answered", exc_info=True)
-                    self._told_to_stop.wait(0.01)  # whatever it is, it shall not make the thread run hot
+                    if failures >= FAILURES_LIMIT:
+                        self.crash = error
+                        log.exception("the ZAP thread ends after %d failures in a row: restart the daemon", failures)
+                        return
+                    self._told_to_stop.wait(pause_s(failures))
         finally:
             self._socket.close(0)
+
+    def _is_over(self) -> bool:
+        """Return whether the thread was stopped, or lost its socket, as when the context was destroyed."""
+        return self._told_to_stop.is_set() or self._socket.closed
 
     def _turn(self) -> None:
         asked = self._socket.poll(POLL_MS, zmq.POLLIN)
@@ -113,8 +138,25 @@ class ZapServer(ABC, Thread):
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if not self._is_deferred(frames):
                 self._reply(frames)
-        for guard in self._guards:
-            guard()
+        self._call_guards()
+
+    def _call_guards(self) -> None:
+        """Call the guards; when one fails, handshakes go on and the guards are called again after a pause."""
+        if self._now_s() < self._guards_at_s:
+            return
+        try:
+            for guard in self._guards:
+                guard()
+        except zmq.ContextTerminated:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a guard raises, handshakes must be answered
+            if self._is_over():
+                return
+            self._guard_failures += 1
+            self._guards_at_s = self._now_s() + pause_s(self._guard_failures)
+            self._fault_counters.record("gatekeeper_error", f"connections were not checked: {error!r}")
+        else:
+            self._guard_failures = 0
 
     def _reply(self, frames: list[bytes]) -> None:
         self._socket.send_multipart(self._answer(frames), zmq.NOBLOCK)

@@ -142,7 +142,8 @@ class SettingFields(BaseSettings):
     journal_synchronous: Annotated[Literal["off", "normal", "full", "extra"], BeforeValidator(lower)] = _in(
         JOURNAL,
         "what a power loss may cost (a crash of the daemon costs nothing with any of them): off the whole journal; "
-        "normal the commits of the last seconds; full and extra nothing, but they wait for the disk at each commit",
+        "normal the commits of the last seconds; full nothing, but each commit waits for the disk; extra is an old "
+        "name of full",
         "normal",
     )
     journal_max_age_s: Annotated[Seconds, Field(ge=0, le=3_155_760_000)] = _in(

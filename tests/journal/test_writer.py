@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from mt4pump.journal import Journal, JournalOptions, JournalReader, Stored
 from mt4pump.journal import store as store_module
+from mt4pump.settings import load
+from mt4pump.wiring import journal_options
 from tests.journal.making import (
     NOW_NS,
     OPTIONS,
@@ -214,11 +216,17 @@ def test_vitals_are_those_of_the_heartbeat(path: Path) -> None:
     assert (vitals["stored"], vitals["commits"], vitals["first_offset"], vitals["error"]) == (2, 1, 1, "")
 
 
-@pytest.mark.parametrize("level", ["off", "normal", "full", "extra"])
+@pytest.mark.parametrize("level", ["off", "normal", "full"])
 def test_every_level_of_synchronous_stores_and_reads_back(path: Path, level: str) -> None:
     with opened(path, JournalOptions(synchronous=level)) as journal:
         add(journal, 5)
     assert read_all(path) == [1, 2, 3, 4, 5]
+
+
+def test_the_old_level_extra_is_full_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = {"source": "simulator", "data_dir": tmp_path, "journal_synchronous": "extra"}
+    assert journal_options(load(given, environ={}, config=None)).synchronous == "full"
+    assert "journal_synchronous = extra is the same as full: write full" in caplog.text
 
 
 def test_an_unknown_level_of_synchronous_is_refused() -> None:

@@ -14,6 +14,7 @@ from mt4pump.query.handlers import RequestHandler
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.server import QueryServer
 from mt4pump.query.snapshots import Peer
+from mt4pump.security.zap import FAILURES_LIMIT
 from mt4pump.wire import Body
 from tests.bus import ANY_PORT, LIMIT_S, context, until
 from tests.query.stand import (
@@ -415,3 +416,35 @@ def test_a_cut_belongs_to_a_client_over_all_its_connections_and_to_no_other_clie
     assert answers.answer(more, Peer(b"2", "dealer")).head["ok"]
     assert answers.answer(more, Peer(b"1", "tv")).head["code"] == "cursor_expired"
     assert answers.answer(more, Peer(b"dealer", "")).head["code"] == "cursor_expired"
+
+
+def test_the_thread_ends_without_a_log_line_when_its_socket_is_closed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stand() as at:
+
+        def close_from_within() -> bool:
+            at.server._socket.close(0)
+            raise zmq.ZMQError(zmq.ENOTSUP)
+
+        caplog.set_level("DEBUG", logger="mt4pump.query")
+        monkeypatch.setattr(at.server, "_poll", close_from_within)
+        at.server.join(LIMIT_S)
+        assert not at.server.is_alive()
+        assert caplog.records == []
+
+
+def test_a_thread_that_fails_without_end_backs_off_and_ends_with_a_crash(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bool:
+        raise OSError("broken on purpose")
+
+    monkeypatch.setattr("mt4pump.security.zap.PAUSE_LIMIT_S", 0.0)
+    with stand() as at:
+        monkeypatch.setattr(at.server, "_poll", fail)
+        at.server.join(LIMIT_S)
+        assert isinstance(at.server.crash, OSError)
+        assert at.server.counts["dropped"] == FAILURES_LIMIT
+        at.server.crash = None  # the end of `stand` expects none
+    assert len([record for record in caplog.records if record.name.startswith("mt4pump.query")]) == 2

@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from threading import Thread
+from threading import enumerate as enumerate_threads
 from types import SimpleNamespace
 
 import pytest
 import zmq
 
+from mt4pump.daemon import Daemon
 from mt4pump.errors import StartError
-from mt4pump.security import EVERYTHING, NOTHING, ZapAuthenticator
+from mt4pump.security import EVERYTHING, NOTHING, PlainGate, ZapAuthenticator
 from mt4pump.security import authenticator as gatekeeper_module
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
 from mt4pump.security.subscription_filter import unmarked
-from mt4pump.security.zap import QUERIED
-from tests.bus import ANY_PORT, LIMIT_MS, context, until
+from mt4pump.security.zap import FAILURES_LIMIT, PAUSE_LIMIT_S, QUERIED, ZapServer, pause_s
+from mt4pump.settings import load
+from mt4pump.wiring import Source
+from tests.bus import ANY_PORT, LIMIT_MS, LIMIT_S, context, until
+from tests.fake_manager import FakeManager
 from tests.security.keyring import Keyring, gated
 
 
@@ -321,3 +327,100 @@ def test_a_query_socket_is_judged_by_its_own_rule(keys: Keyring) -> None:
         assert not router.poll(50)
         router.close(0)
         gate.stop()
+
+
+def gate_threads() -> list[Thread]:
+    return [each for each in enumerate_threads() if isinstance(each, ZapServer)]
+
+
+def close_from_within(gate: ZapServer) -> None:
+    """Close the socket of ``gate`` as `zmq.Context.destroy` does, but in the thread that uses it."""
+    gate._socket.close(0)
+    raise zmq.ZMQError(zmq.ENOTSUP)
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_the_thread_ends_without_a_log_line_when_its_socket_or_context_ends(
+    keys: Keyring, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, has_keys: bool, is_closed: bool
+) -> None:
+    with context() as own:
+        gate = ZapAuthenticator(own, keys.secret, keys.clients) if has_keys else PlainGate(own)
+        caplog.clear()
+        caplog.set_level("DEBUG")
+        gate.start()
+        if is_closed:
+            monkeypatch.setattr(gate, "_tend", lambda: close_from_within(gate))
+        else:
+            own.term()
+        gate.join(LIMIT_S)
+        assert not gate.is_alive()
+    assert gate.crash is None
+    assert [record for record in caplog.records if record.name.startswith("mt4pump.security")] == []
+
+
+def test_a_thread_that_was_made_but_never_started_leaves_nothing(keys: Keyring) -> None:
+    with context() as own:
+        gate = ZapAuthenticator(own, keys.secret, keys.clients)
+        gate.stop()
+        ZapAuthenticator(own, keys.secret, keys.clients).stop()
+    assert not gate.is_alive()
+
+
+def test_a_daemon_that_cannot_be_built_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object, **_options: object) -> None:
+        raise OSError("broken on purpose")
+
+    given = {"source": "simulator", "data_dir": tmp_path, "pub_endpoint": ANY_PORT, "query_endpoint": ANY_PORT}
+    settings = load(given, environ={}, config=None)
+    before = gate_threads()
+    monkeypatch.setattr("mt4pump.daemon.Pump", broken)
+    with pytest.raises(OSError, match="broken on purpose"):
+        Daemon(settings, Source(FakeManager, dict, lambda: None, lambda: None))
+    until(lambda: gate_threads() == before, "the thread ends")
+
+
+def test_a_thread_that_fails_without_end_backs_off_and_ends_with_a_crash(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures: list[int] = []
+
+    def fail() -> None:
+        failures.append(1)
+        raise OSError("broken on purpose")
+
+    monkeypatch.setattr("mt4pump.security.zap.PAUSE_LIMIT_S", 0.0)
+    with context() as own:
+        gate = PlainGate(own)
+        monkeypatch.setattr(gate, "_turn", fail)
+        gate.start()
+        gate.join(LIMIT_S)
+        assert isinstance(gate.crash, OSError)
+    assert len(failures) == FAILURES_LIMIT
+    assert len(caplog.records) == 2  # the first failure, and the end
+    assert "restart the daemon" in caplog.text
+
+
+def test_pauses_double_up_to_a_limit() -> None:
+    pauses = [pause_s(count) for count in range(1, FAILURES_LIMIT + 1)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= 0.02
+    assert pauses[-1] == PAUSE_LIMIT_S
+
+
+def test_a_guard_that_fails_keeps_nobody_out(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    called: list[int] = []
+
+    def guard() -> None:
+        called.append(1)
+        raise OSError("broken on purpose")
+
+    with gated(keys) as made:
+        made.gate.attend(guard)
+        socket = made.subscriber(keys.pairs["alice"], b"quote.")
+        until(lambda: called, "the guard is called")
+        made.settle(lambda: made.publisher.connections.accepted, "alice is let in")
+        assert made.gate.crash is None
+        assert made.fault_counters.counts["gatekeeper_error"] >= 1
+        socket.close(0)
