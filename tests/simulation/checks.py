@@ -1,0 +1,245 @@
+"""The promises of PROTOCOL, checked while a simulation runs: what the daemon publishes, and what a reader gets of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from mt4pump.client.events import Event
+from mt4pump.client.notices import LOST, NOT_WHOLE, RESTARTED, Confirm, Notice
+from mt4pump.client.topics import TopicBook
+from mt4pump.journal.rows import Stored
+from mt4pump.unpacking import unpack
+from mt4pump.wire import Body
+from tests.folding import Folded
+
+HEARTBEAT = b"heartbeat"
+Item = Event | Notice | Confirm
+Key = tuple[bytes, int, int]
+
+
+class BrokenPromise(AssertionError):
+    """What happened is not what PROTOCOL promises."""
+
+
+def check(truth: object, text: str) -> None:
+    """Raise BrokenPromise unless ``truth``."""
+    if not truth:
+        raise BrokenPromise(text)
+
+
+@dataclass(slots=True)
+class Published:
+    """One event as the daemon made it; ``offset`` 0: it is not stored. ``is_deleted``: retention took it."""
+
+    place: int
+    topic: bytes
+    epoch: int
+    seq: int
+    offset: int
+    log: str
+    body: bytes
+    is_deleted: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.topic.decode()} seq {self.seq} offset {self.offset} epoch {self.epoch}"
+
+
+class Ledger:
+    """All events of all runs of the daemon, in order. Checks what is promised of `epoch`, `seq` and `offset`."""
+
+    def __init__(self) -> None:
+        self.events: list[Published] = []
+        self.by_key: dict[Key, Published] = {}
+        self.by_offset: dict[tuple[str, int], Published] = {}
+        self.epoch = 0
+        self.log = ""
+        self.last_offsets: dict[str, int] = {}
+        self._seqs: dict[bytes, int] = {}
+        self._sent: set[Key] = set()
+
+    def begin(self, epoch: int, log: str) -> None:
+        """Note that a run of the daemon begins."""
+        check(epoch > self.epoch, f"epoch {epoch} follows {self.epoch} (7.1)")
+        self.epoch, self.log = epoch, log
+        self._seqs.clear()
+
+    def stored(self, event: Stored) -> None:
+        """Note a committed event."""
+        body: Body = unpack(event.body)
+        last = self.last_offsets.get(self.log, 0)
+        check(body["offset"] == event.offset > last, f"offset {event.offset} is committed after {last} (7.4)")
+        self.last_offsets[self.log] = event.offset
+        self._add(event.topic, body, event.body)
+
+    def sent(self, topic: bytes, packed: bytes) -> None:
+        """Note a message that goes onto the wire."""
+        body: Body = unpack(packed)
+        key = (topic, body["epoch"], body["seq"])
+        check(key not in self._sent, f"{key} is sent twice (7.2)")
+        self._sent.add(key)
+        if topic == HEARTBEAT:
+            return
+        if "offset" in body:
+            known = self.by_key.get(key)
+            check(known is not None, f"{key} is published before it is committed (7.4)")
+            assert known is not None
+            check(known.body == packed, f"{known} is published with other bytes than are stored (7.4)")
+        else:
+            self._add(topic, body, packed)
+
+    def _add(self, topic: bytes, body: Body, packed: bytes) -> None:
+        seq, epoch, offset = body["seq"], body["epoch"], body.get("offset", 0)
+        check(epoch == self.epoch, f"{topic!r} has epoch {epoch} in {self.epoch} (7.1)")
+        before = self._seqs.get(topic, 0)
+        check(seq == before + 1, f"{topic!r} has seq {seq} after {before} (7.2)")
+        self._seqs[topic] = seq
+        event = Published(len(self.events), topic, epoch, seq, offset, self.log if offset else "", packed)
+        self.events.append(event)
+        self.by_key[topic, epoch, seq] = event
+        if offset:
+            self.by_offset[self.log, offset] = event
+
+
+class Following:
+    """One reader's lives, checked against the ledger. `begin` starts a life, `take` gets each of its items in order.
+
+    ``is_exact``: nothing has happened in this life that PROTOCOL lets go untold, or told without a number (the query
+    endpoint was given up, the journal had been cut or replaced). ``has_base``: a position or a snapshot says from where
+    on nothing may be missing. ``cut_at`` is the place in the ledger at which this life's snapshot was cut.
+    """
+
+    def __init__(self, name: str, topics: tuple[str, ...], ledger: Ledger) -> None:
+        self.name = name
+        self.ledger = ledger
+        self.is_exact = True
+        self.has_base = False
+        self.cut_at = 0
+        self.state = Folded()
+        self.restarts = 0
+        self.told_lost = Counter[bytes]()
+        self.notices = Counter[str]()
+        self.confirmed: tuple[str, int] | None = None
+        self._book = TopicBook(topics)
+        self._delivered: set[int] = set()
+        self._last: dict[bytes, Published] = {}
+        self._last_stored: dict[bytes, Published] = {}
+        self._excused_until = 0
+        self._pending = Counter[bytes]()
+        self._missing = Counter[bytes]()
+        self._wanted: dict[bytes, bool] = {}
+
+    def begin(self, *, resumed: bool) -> None:
+        """Begin another life, ``resumed`` from the position of the one before."""
+        if not self.is_exact:
+            self._excused_until = len(self.ledger.events)
+        self.is_exact = True
+        self.has_base = resumed
+        self.cut_at = len(self.ledger.events)
+        self.state = Folded()
+        self.restarts = 0
+        self.notices.clear()
+        self._pending.clear()
+        self._last.clear()
+        self._last_stored.clear()
+        if not resumed:
+            self.confirmed = None
+            self.told_lost.clear()
+            self._missing.clear()
+
+    def wants(self, topic: bytes) -> bool:
+        """Return whether this reader asked for ``topic``."""
+        wanted = self._wanted.get(topic)
+        if wanted is None:
+            wanted = self._wanted[topic] = self._book.wants(topic.decode())
+        return wanted
+
+    def take(self, item: Item) -> None:
+        """Check one item."""
+        if isinstance(item, Confirm):
+            self._confirm(item)
+        elif isinstance(item, Notice):
+            self._notice(item)
+        elif item.snapshot:
+            self.state.take(item.kind, item.body)
+        elif item.kind != HEARTBEAT.decode():
+            self._event(item)
+            self.state.take(item.kind, item.body)
+
+    def _event(self, item: Event) -> None:
+        topic, body = item.frames
+        event = self.ledger.by_key.get((topic, item.epoch, item.seq))
+        check(event is not None, f"{self.name} got {item!r}, which was never published")
+        assert event is not None
+        check(event.body == body, f"{self.name} got other bytes of {event}")
+        check(self.wants(topic), f"{self.name} got {event}, which it did not ask for (4)")
+        check(event.place not in self._delivered, f"{self.name} got {event} twice (8.4)")
+        last = self._last.get(topic)
+        if last is not None and last.epoch == event.epoch:
+            check(last.seq < event.seq, f"{self.name} got {event} after {last} (8.2)")
+            missing, told = self._missing_between(last, event), self._pending[topic]
+            check(missing <= told, f"{self.name} got {event} after {last}: {told} of {missing} were told lost (9)")
+        if event.offset:  # those without are "outside of that"
+            stored = self._last_stored.get(topic)
+            check(not stored or stored.place < event.place, f"{self.name} got {event} after {stored} (8.4)")
+            self._last_stored[topic] = event
+        if last is None or last.epoch <= event.epoch:
+            self._last[topic] = event
+        self._pending[topic] = 0
+        self._delivered.add(event.place)
+
+    def _missing_between(self, last: Published, event: Published) -> int:
+        """Return how many events between two of a topic are not part of this life's snapshot either."""
+        keys = ((event.topic, event.epoch, seq) for seq in range(last.seq + 1, event.seq))
+        return sum(self.ledger.by_key[key].place >= self.cut_at for key in keys)
+
+    def _notice(self, notice: Notice) -> None:
+        self.notices[notice.kind] += 1
+        if notice.kind == LOST:
+            topic = notice.topic.encode()
+            self._pending[topic] += notice.count
+            self.told_lost[topic] += notice.count
+        elif notice.kind == NOT_WHOLE:
+            self.is_exact = False
+        elif notice.kind == RESTARTED:
+            self.restarts += 1
+
+    def _confirm(self, mark: Confirm) -> None:
+        """Check that all up to a confirmed offset was delivered, or told lost."""
+        log, before = mark.log or "", self.confirmed
+        self.confirmed = log, mark.offset
+        if before is None or before[0] != log or not self.has_base:
+            return
+        check(mark.offset > before[1], f"{self.name} was confirmed {mark.offset} after {before[1]} (8.3)")
+        for offset in range(before[1] + 1, mark.offset + 1):
+            event = self.ledger.by_offset.get((log, offset))
+            if event is None or event.place in self._delivered or not self.wants(event.topic):
+                continue
+            if event.is_deleted and not self.is_exact:
+                continue
+            self._missing[event.topic] += 1
+            missing, told = self._missing[event.topic], self.told_lost[event.topic]
+            check(missing <= told, f"{self.name} was confirmed {mark.offset} without {event} ({told} told lost) (8.3)")
+            check(
+                event.is_deleted or not self.is_exact or event.place < self._excused_until,
+                f"{self.name} was told that {event} is lost, but the journal has it (9)",
+            )
+
+    def finish(self, epoch: int) -> None:
+        """Check that all behind the snapshot was delivered or told lost, as far as can be known."""
+        sent, came, unknown = Counter[bytes](), Counter[bytes](), Counter[bytes]()
+        lacking: dict[bytes, str] = {}
+        for event in self.ledger.events[self.cut_at :]:
+            if self.wants(event.topic):
+                sent[event.topic] += 1
+                came[event.topic] += event.place in self._delivered
+                if event.place not in self._delivered:
+                    lacking[event.topic] = str(event)
+                unknown[event.topic] += event.epoch != epoch and (not event.offset or event.is_deleted)
+        for topic, count in sent.items():
+            told = self.told_lost[topic]
+            check(
+                count <= came[topic] + told + unknown[topic],
+                f"{self.name} got {came[topic]} of {count} events of {topic.decode()}, {told} were told lost; it lacks "
+                f"{lacking.get(topic)} (9)",
+            )

@@ -1,0 +1,146 @@
+"""A client without sockets: the real `Stream`, and what `mt4pump.client.reader` does around it, in virtual time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+from mt4pump.client.asking import QueryError, unpacked
+from mt4pump.client.events import Event
+from mt4pump.client.notices import Confirm, Notice
+from mt4pump.client.options import StreamOptions
+from mt4pump.client.position import Bookmark, Position
+from mt4pump.client.stream import BEAT, Stream
+from mt4pump.client.topics import TopicBook
+from mt4pump.client.watch import Watch
+from tests.simulation.wire import Clock, Connection, Frames
+
+QUERY_TIMEOUT_S = 5.0
+Item = Event | Notice | Confirm
+MakeStream = Callable[[TopicBook, Watch, StreamOptions, Position | None], Stream]
+
+
+class Reader:
+    """One life of one reader. ``taken`` is called with each item that the user gets, in order.
+
+    ``request`` is on its way to the daemon, ``reply`` on its way back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        topics: tuple[str, ...],
+        clock: Clock,
+        options: StreamOptions,
+        *,
+        resume: Position | None,
+        taken: Callable[[Item], None],
+        make_stream: MakeStream = Stream,
+    ) -> None:
+        self.name = name
+        self.topics = topics
+        self.clock = clock
+        watch = Watch(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+        self.stream = make_stream(TopicBook(topics), watch, options, resume)
+        self.bookmark = Bookmark()
+        if resume is not None:
+            self.bookmark.start(resume)
+        self.connection: Connection | None = None
+        self.arrived: deque[Frames] = deque()
+        self.request: tuple[int, bytes] | None = None
+        self.reply: tuple[int, list[bytes]] | None = None
+        self.gave_up = False
+        self._taken = taken
+        self._asked = 0
+        self._asked_at_s = 0.0
+        self._broke = self._made = False
+
+    def connect(self, random: Random, limit: int) -> Connection:
+        """Make a connection; its subscriptions reach the daemon in any order, the heartbeat's last at the first time."""
+        prefixes = sorted(self.stream.book.subscriptions() - {BEAT})
+        random.shuffle(prefixes)
+        self.stream.resubscribe = False
+        self.connection = Connection([*prefixes, BEAT], limit)
+        self._made = True
+        return self.connection
+
+    def lose_connection(self, random: Random) -> None:
+        """Lose the connection, and what was still on its way."""
+        if self.connection is not None:
+            self.arrived += self.connection.cut(random.randrange(len(self.connection.queue) + 1))
+            self.connection = None
+            self._broke, self._made = True, False
+
+    def turn(self, count: int) -> int:
+        """Read up to ``count`` messages and do all else that is due; return how many there were."""
+        stream = self.stream
+        if self._broke:
+            stream.disconnected()
+        if self._made:
+            stream.connected(self.clock.now_s())
+        self._broke = self._made = False
+        messages, drained = ([], False) if stream.is_full else self._read(count)
+        if messages:
+            stream.take(messages, self.clock.now_s(), self.clock.now_ns())
+        if drained and not stream.is_full:
+            stream.drained(self.clock.now_s())
+        self._hear_of_query()
+        stream.tick(self.clock.now_s())
+        self._ask()
+        self._hand_over()
+        return len(messages)
+
+    @property
+    def position(self) -> Position | None:
+        """Return where another life of this reader would go on."""
+        return self.bookmark.position(with_current=True) if self.bookmark.is_known else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is under way."""
+        waiting = self.arrived or (self.connection and self.connection.queue)
+        return not (waiting or self.stream.hold or self.stream.ask or self.request or self.reply)
+
+    def _read(self, count: int) -> tuple[list[Frames], bool]:
+        messages: list[Frames] = []
+        for queue in (self.arrived, self.connection.queue if self.connection else deque[Frames]()):
+            while queue and len(messages) < count:
+                messages.append(queue.popleft())
+        drained = not self.arrived and not (self.connection and self.connection.queue)
+        return messages, drained
+
+    def _hear_of_query(self) -> None:
+        stream, now_s = self.stream, self.clock.now_s()
+        if self.reply is not None:
+            number, frames = self.reply
+            self.reply = None
+            if number != self._asked:
+                return
+            self._asked_at_s = 0.0
+            try:
+                reply = unpacked(frames)
+            except QueryError as refusal:
+                stream.failed(number, refusal.code, str(refusal), now_s)
+            else:
+                stream.reply(number, reply, now_s)
+        elif self._asked_at_s and now_s - self._asked_at_s > QUERY_TIMEOUT_S:
+            self.request, self._asked_at_s = None, 0.0
+            stream.failed(self._asked, "timeout", "no answer", now_s)
+
+    def _ask(self) -> None:
+        ask, number = self.stream.ask, self.stream.number
+        if ask is not None and self._asked != number:
+            self._asked, self._asked_at_s = number, self.clock.now_s()
+            self.request, self.reply = (number, ask.packed(number)), None
+
+    def _hand_over(self) -> None:
+        self.gave_up |= self.stream.has_given_up
+        out = self.stream.out
+        while out:
+            item = out.popleft()
+            if isinstance(item, Event):
+                self.bookmark.take(item)
+            elif isinstance(item, Confirm):
+                self.bookmark.confirm(item)
+            self._taken(item)

@@ -1,0 +1,530 @@
+"""What a seed draws: steps of server, daemon, wire and readers, until there were enough events; then quiet, and peace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import msgpack
+
+from mt4pump.client.notices import Notice
+from mt4pump.client.options import StreamOptions
+from mt4pump.client.stream import Stream
+from mt4pump.journal.rows import Stored
+from mt4pump.pumping.state import Cut
+from mt4pump.trades import COMPUTED_LOCALLY
+from tests.folding import Folded, Rows, differences, rows_of
+from tests.simulation.broker import TABLES, Broker
+from tests.simulation.checks import BrokenPromise, Following, Ledger, check
+from tests.simulation.daemon import Daemon
+from tests.simulation.journal import JournalFile, MemoryJournal
+from tests.simulation.reader import Item, MakeStream, Reader
+from tests.simulation.wire import Clock, Wire
+
+EVENTS = 200
+"""Least number of events of one seed."""
+STEPS_LIMIT = 5_000
+QUIET_LIMIT = 400
+"""Rounds after which all must be at rest."""
+WANTED = (
+    ("*",),
+    ("trade.*", "quote.*"),
+    ("trade.100", "user.1001", "session.*", "quote.EURUSD"),
+    ("user.*", "trade.10*", "online.*", "margin.*", "activation.*", "request.*", "symbol.*", "heartbeat"),
+)
+
+
+class Crash(Exception):
+    """The daemon dies in the middle of its work."""
+
+
+class CrashingWire(Wire):
+    """A wire whose daemon dies at the next message but ``crash_after``, when that is set."""
+
+    crash_after: int | None = None
+
+    def send(self, topic: bytes, body: bytes) -> None:
+        """Send one message, or die before it."""
+        if self.crash_after is not None:
+            if not self.crash_after:
+                raise Crash
+            self.crash_after -= 1
+        super().send(topic, body)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is used for the parts that a planted fault replaces."""
+
+    make_stream: MakeStream = Stream
+    wire: type[CrashingWire] = CrashingWire
+    journal: type[MemoryJournal] = MemoryJournal
+
+
+@dataclass
+class Post:
+    """One reader and its checks."""
+
+    reader: Reader
+    following: Following
+
+
+class Simulation:
+    """One seed. `run` raises BrokenPromise; ``story`` is what happened, a line per step."""
+
+    def __init__(self, seed: int, plan: Plan | None = None, *, events: int = EVENTS) -> None:
+        self.seed = seed
+        self.story: list[str] = []
+        self.clock = Clock()
+        self.ledger = Ledger()
+        self.random = Random(seed)  # noqa: S311 - chance that can be repeated is the point
+        self.broker = Broker(self.random)
+        self.daemon: Daemon | None = None
+        self.steps = 0
+        self._plan = plan or Plan()
+        self._events = events
+        self._file = JournalFile("log-1")
+        self._files = 1
+        self._connected = self.random.random() < 0.9  # to the server
+        self._disk_works = True
+        self._reports: list[tuple[int, int, bytes]] = []
+        self._lossy = self.random.choice((0.0, 0.02, 0.1))
+        self._queue_limit = self.random.choice((5, 20, 1_000))
+        self._inbox_limit = self.random.choice((20, 1_000, 1_000))
+        self._heal_timeout_s = self.random.choice((30.0, 1e9, 1e9))
+        self._start(opened=True)
+        self._posts = [self._post(f"reader{number}", topics) for number, topics in enumerate(self._choose_topics())]
+        steps: tuple[tuple[Callable[[], str], float], ...] = (
+            (self._change, 30),
+            (self._burst, 1),
+            (self._swallow, 1),
+            (self._quote, 10),
+            (self._work, 30),
+            (self._wait, 12),
+            (self._read, 40),
+            (self._query, 25),
+            (self._subscribe, 12),
+            (self._repeat, 2),
+            (self._cut, 1.5),
+            (self._connect, 8),
+            (self._lose_query, 1),
+            (self._crash, 0.6),
+            (self._crash_while_publishing, 0.4),
+            (self._start_again, 4),
+            (self._lose_server, 0.8),
+            (self._find_server, 3),
+            (self._break_disk, 0.5),
+            (self._mend_disk, 3),
+            (self._delete_old, 0.4),
+            (self._reader_dies, 0.6),
+            (self._compare, 0.6),
+        )
+        self._steps = [step for step, _ in steps]
+        self._weights = [weight for _, weight in steps]
+
+    def run(self) -> Simulation:
+        """Play the seed to its end."""
+        try:
+            while len(self.ledger.events) < self._events and self.steps < STEPS_LIMIT:
+                self._step(self.random.choices(self._steps, self._weights)[0])
+            self._come_to_rest("first")
+            for post in self._posts:
+                self._reader_dies_at(post)
+            for _ in range(30):
+                self._step(self.random.choice((self._change, self._quote, self._work, self._read, self._query)))
+            self._come_to_rest("last")
+            self._check_whole_state()
+        except BrokenPromise as broken:
+            self._note(f"BROKEN: {broken}")
+            raise
+        return self
+
+    # ---- the frame of a step ----
+
+    def _note(self, text: str) -> None:
+        self.story.append(f"{self.steps:5} {self.clock.now_s():9.3f} s  {text}")
+
+    def _step(self, step: Callable[[], str]) -> None:
+        self.steps += 1
+        self.clock.advance(self.random.random() * 0.05)
+        text = step()
+        daemon = self.daemon
+        if daemon is not None and daemon.beat_if_due():
+            daemon.tend()
+            text += " heartbeat"
+        if text:
+            self._note(text)
+        if daemon is not None:
+            check(not daemon.unreported, f"the daemon neither published nor counted {daemon.unreported} (9)")
+
+    # ---- server and daemon ----
+
+    def _change(self) -> str:
+        reports = self.broker.change()
+        if self.random.random() < 0.05:
+            reports += reports[-1:]
+        if self.daemon is not None and self.daemon.link is not None:
+            for report in reports:
+                self.daemon.inbox.notify(*report)
+            return f"server: {_shown(reports)}"
+        return f"server: {_shown(reports)} unheard"
+
+    def _burst(self) -> str:
+        count = self.random.randrange(10, 40)
+        return f"burst of {count}: " + "; ".join(self._change() for _ in range(count))
+
+    def _swallow(self) -> str:
+        return f"server: {_shown(self.broker.change())} swallowed by the API"
+
+    def _quote(self) -> str:
+        if self.daemon is None or self.daemon.link is None:
+            return ""
+        self.daemon.inbox.notify(*self.broker.quote())
+        return "server: a quote"
+
+    def _work(self) -> str:
+        if self.daemon is None:
+            return ""
+        before = len(self.ledger.events)
+        count = self.daemon.work(self.random.randrange(1, 12))
+        return f"daemon: {count} records, {self._published_since(before)}" if count else ""
+
+    def _published_since(self, before: int) -> str:
+        return "published " + (", ".join(map(str, self.ledger.events[before:])) or "nothing")
+
+    def _wait(self) -> str:
+        self.clock.advance(self.random.choice((0.1, 0.5, 1.0, 1.0, 3.0)))
+        return ""
+
+    def _compare(self) -> str:
+        if self.daemon is None:
+            return ""
+        before = len(self.ledger.events)
+        self.daemon.reread_all()
+        return f"daemon: compared all tables, {self._published_since(before)}"
+
+    def _crash(self) -> str:
+        if self.daemon is None:
+            return ""
+        self._end_daemon()
+        return "daemon: killed"
+
+    def _crash_while_publishing(self) -> str:
+        if self.daemon is None:
+            return ""
+        wire = self.daemon.wire
+        assert isinstance(wire, CrashingWire)
+        wire.crash_after = self.random.randrange(4)
+        try:
+            self.daemon.work(20)
+        except Crash:
+            self._end_daemon()
+            return "daemon: died between commit and send"
+        wire.crash_after = None
+        return ""
+
+    def _end_daemon(self) -> None:
+        self.daemon = None
+        for post in self._posts:
+            post.reader.lose_connection(self.random)
+            post.reader.request = None
+            if self.random.random() < 0.5:
+                post.reader.reply = None
+
+    def _start_again(self) -> str:
+        if self.daemon is not None:
+            return ""
+        if self.random.random() < 0.1:
+            self._files += 1
+            self._file = JournalFile(f"log-{self._files}", last=self._file.last)
+        opened = self.random.random() < 0.9
+        self._start(opened=opened)
+        return f"daemon: starts, journal {self._file.log_id} {'open' if opened else 'not open'}"
+
+    def _start(self, *, opened: bool) -> None:
+        journal = self._plan.journal(self._file, self.random, self._stored, opened=opened and self._disk_works)
+        journal.works = self._disk_works
+        epoch = max(self.ledger.epoch + 1, self.clock.now_ns() // 1_000_000)
+        self.ledger.begin(epoch, self._file.log_id)
+        self.daemon = Daemon(epoch, journal, self._plan.wire(self.ledger.sent), self.clock, inbox_limit=self._inbox_limit)
+        if self._connected:
+            self.daemon.begin_session(self.broker)
+
+    def _stored(self, event: Stored) -> None:
+        self.ledger.stored(event)
+
+    def _lose_server(self) -> str:
+        if not self._connected:
+            return ""
+        self._connected = False
+        if self.daemon is not None:
+            self.daemon.end_session()
+        return "server: lost"
+
+    def _find_server(self) -> str:
+        if self._connected:
+            return ""
+        self._connected = True
+        if self.daemon is not None:
+            early = self.broker.change() if self.random.random() < 0.5 else []
+            self.daemon.begin_session(self.broker, early)
+        return "server: found"
+
+    def _break_disk(self) -> str:
+        self._disk_works = False
+        if self.daemon is not None:
+            self.daemon.journal.works = False
+        return "disk: fails"
+
+    def _mend_disk(self) -> str:
+        if self._disk_works:
+            return ""
+        self._disk_works = True
+        if self.daemon is not None:
+            self.daemon.journal.works = True
+        return "disk: works"
+
+    def _delete_old(self) -> str:
+        span = self._file.last - self._file.first
+        if span < 2:
+            return ""
+        offset = self._file.first + self.random.randrange(span)
+        self._file.delete_up_to(offset)
+        for event in self.ledger.events:
+            if event.log == self._file.log_id and 0 < event.offset <= offset:
+                event.is_deleted = True
+        return f"journal: deleted up to {offset}"
+
+    # ---- wire ----
+
+    def _any(self) -> Post:
+        return self.random.choice(self._posts)
+
+    def _cut(self) -> str:
+        reader = self._any().reader
+        if reader.connection is None:
+            return ""
+        self._drop_connection(reader)
+        return f"{reader.name}: connection cut, {len(reader.arrived)} messages had arrived"
+
+    def _drop_connection(self, reader: Reader) -> None:
+        connection = reader.connection
+        if connection is None:
+            return
+        if self.daemon is not None and connection in self.daemon.wire.connections:
+            self.daemon.wire.connections.remove(connection)
+        reader.lose_connection(self.random)
+
+    def _connect(self) -> str:
+        reader = self._any().reader
+        if self.daemon is None or reader.connection is not None:
+            return ""
+        self.daemon.wire.connections.append(reader.connect(self.random, self._queue_limit))
+        return f"{reader.name}: connected"
+
+    def _subscribe(self) -> str:
+        reader = self._any().reader
+        if self.daemon is None or reader.connection is None or not reader.connection.subscribing:
+            return ""
+        connection = reader.connection
+        prefixes = [connection.subscribing.popleft() for _ in range(len(connection.subscribing))]
+        if self.random.random() < 0.5:
+            cut = self.random.randrange(len(prefixes))
+            connection.subscribing.extend(prefixes[cut + 1 :])
+            prefixes = prefixes[: cut + 1]
+        connection.subscribed += tuple(prefixes)
+        if not connection.subscribing:
+            self.daemon.beat()
+        return f"{reader.name}: subscribed to {prefixes}"
+
+    def _repeat(self) -> str:
+        reader = self._any().reader
+        if reader.connection is None or not reader.connection.repeat_one(self.random):
+            return ""
+        return f"{reader.name}: a message comes twice"
+
+    # ---- readers ----
+
+    def _choose_topics(self) -> list[tuple[str, ...]]:
+        return [("*",), self.random.choice(WANTED)]
+
+    def _post(self, name: str, topics: tuple[str, ...]) -> Post:
+        following = Following(name, topics, self.ledger)
+        return Post(self._reader(name, topics, following, None), following)
+
+    def _reader(self, name: str, topics: tuple[str, ...], following: Following, last: Reader | None) -> Reader:
+        position = last.position if last is not None and self.random.random() < 0.7 else None
+        following.begin(resumed=position is not None)
+
+        def taken(item: Item) -> None:
+            if not isinstance(item, Notice) or item.kind != "heartbeat":
+                self._note(f"    {name} gets {item!r}")
+            following.take(item)
+
+        options = StreamOptions(heal_timeout_s=self._heal_timeout_s, hold_limit=self.random.choice((20, 100_000)))
+        make = self._plan.make_stream
+        return Reader(name, topics, self.clock, options, resume=position, taken=taken, make_stream=make)
+
+    def _read(self) -> str:
+        post = self._any()
+        return self._turn(post, self.random.choice((1, 3, 10, 100)))
+
+    def _turn(self, post: Post, count: int) -> str:
+        reader = post.reader
+        came = reader.turn(count)
+        if reader.gave_up:
+            post.following.is_exact = False
+        post.following.has_base = reader.stream.based or (post.following.has_base and post.following.is_exact)
+        return f"{reader.name}: read {came}" if came else ""
+
+    def _query(self) -> str:
+        post = self._any()
+        return self._carry(post)
+
+    def _carry(self, post: Post) -> str:
+        reader = post.reader
+        if reader.request is not None and self.daemon is not None:
+            number, payload = reader.request
+            reader.request = None
+            asked = msgpack.unpackb(payload)
+            if self.random.random() < self._lossy:
+                return f"{reader.name}: its request {asked['op']} is lost"
+            frames = self.daemon.answer(payload, reader.name.encode())
+            if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.based:
+                post.following.cut_at = len(self.ledger.events)
+            reader.reply = (number, frames)
+            return f"{reader.name}: asked {asked}, the answer has {len(frames) // 2} bodies"
+        return self._turn(post, 0) if reader.reply is not None else ""
+
+    def _lose_query(self) -> str:
+        reader = self._any().reader
+        if reader.request is None and reader.reply is None:
+            return ""
+        reader.request = reader.reply = None
+        return f"{reader.name}: its query is lost"
+
+    def _reader_dies(self) -> str:
+        return self._reader_dies_at(self._any())
+
+    def _reader_dies_at(self, post: Post) -> str:
+        old = post.reader
+        self._drop_connection(old)
+        post.reader = self._reader(old.name, old.topics, post.following, old)
+        return f"{old.name}: dies, goes on from {post.reader.stream.resume}"
+
+    # ---- the end ----
+
+    def _come_to_rest(self, name: str) -> None:
+        """Let nothing fail any more, and check what readers then have."""
+        self._note(f"the {name} rest: nothing fails any more")
+        self._mend_disk()
+        self._lossy, self._queue_limit = 0.0, 10_000
+        if self.daemon is None:
+            self._start(opened=True)
+        self._find_server()
+        for post in self._posts:
+            if post.reader.connection is not None:
+                self._drop_connection(post.reader)
+        daemon = self.daemon
+        assert daemon is not None
+        for round_number in range(QUIET_LIMIT):
+            if round_number > 3 and self._is_at_rest(daemon):
+                break
+            self._rest_one_round(daemon, reread=round_number == 2)
+        else:
+            at = ", ".join(f"{post.reader.name} {_state_of(post.reader)}" for post in self._posts)
+            raise BrokenPromise(f"no rest: the journal ends at {daemon.journal.last_offset}, {at}")
+        for _ in range(6):
+            self._rest_one_round(daemon, reread=False)
+        self._check_readers(daemon)
+
+    def _rest_one_round(self, daemon: Daemon, *, reread: bool) -> None:
+        self.steps += 1
+        self.clock.advance(1.0)
+        daemon.work(1_000)
+        if reread:
+            daemon.reread_all()
+        for post in self._posts:
+            reader = post.reader
+            if reader.connection is None:
+                connection = reader.connect(self.random, self._queue_limit)
+                connection.subscribed = tuple(connection.subscribing)
+                connection.subscribing.clear()
+                daemon.wire.connections.append(connection)
+        daemon.tend()
+        daemon.beat()
+        for post in self._posts:
+            for _ in range(20):
+                self._turn(post, 1_000)
+                self._carry(post)
+                self._carry(post)
+
+    def _is_at_rest(self, daemon: Daemon) -> bool:
+        return all(
+            post.reader.is_idle and post.reader.stream.based and post.reader.stream.confirmed == daemon.journal.last_offset
+            for post in self._posts
+        )
+
+    def _check_readers(self, daemon: Daemon) -> None:
+        for post in self._posts:
+            if post.following.is_exact:
+                post.following.finish(daemon.epoch)
+
+    def _check_whole_state(self) -> None:
+        """Check that daemon, server and readers agree about every row."""
+        daemon = self.daemon
+        assert daemon is not None
+        cut = daemon.cut()
+        ours = rows_of(cut)
+        found = differences(_comparable(self._server_rows()), _comparable(ours, "quote", "session"))
+        check(not found, f"the daemon's state is not the server's: {found}")
+        for post in self._posts:
+            following = post.following
+            wanted = {
+                place: row for topic, place, row in _placed(cut) if following.wants(topic)
+            }
+            if following.is_exact and not following.notices["lost"] and not following.restarts:
+                found = differences(_comparable(following.state.rows), _comparable(wanted))
+                check(not found, f"{following.name} has another state than the daemon (10.3): {found}")
+
+    def _server_rows(self) -> Rows:
+        rows: Rows = {}
+        for name, (kind, _, key) in TABLES.items():
+            for value, row in self.broker.rows(name).items():
+                rows[kind, value] = {"login": value, "level_type": row["level_type"]} if kind == "margin" else row
+                if kind == "margin" and not row["level_type"]:
+                    del rows[kind, value]
+                if kind == "trade" and row["activation"]:
+                    rows["activation", row[key]] = {"order": row[key], "activation": row["activation"]}
+        return rows
+
+
+def _state_of(reader: Reader) -> str:
+    stream = reader.stream
+    waits = [name for name in ("ask", "hold", "added") if getattr(stream, name)]
+    based = "joined" if stream.based else "not joined"
+    return f"{based}, at {stream.confirmed} of {stream.log}, {'gave up' if reader.gave_up else ''} with {waits}"
+
+
+def _shown(reports: list[tuple[int, int, bytes]]) -> str:
+    return ", ".join(f"code {code} action {action} ({len(data)} bytes)" for code, action, data in reports)
+
+
+def _placed(cut: Cut) -> Iterator[tuple[bytes, tuple[str, Any], Any]]:
+    """Yield topic, place and row of all that a cut shows."""
+    for topic, packed in cut.rows:
+        folded = Folded()
+        folded.take_row(topic.partition(b".")[0].decode(), packed)
+        for place, row in folded.rows.items():
+            yield topic, place, row
+
+
+def _comparable(rows: Rows, *leave_out: str) -> Rows:
+    """Return rows without what the API moves with every tick, and without the kinds to be left out."""
+    return {
+        place: {name: row[name] for name in sorted(row) if place[0] != "trade" or name not in COMPUTED_LOCALLY}
+        for place, row in rows.items()
+        if place[0] not in leave_out
+    }
