@@ -10,7 +10,7 @@ from mt4pump.client.events import HEALED, LIVE, SNAPSHOT, Event, Quote
 from mt4pump.client.notices import GAP, LOST, NOT_WHOLE, Checkpoint, Notice
 from mt4pump.client.recovery_steps import LastSeqs
 from mt4pump.client.topic_state import NEVER, SubscriptionSet, TopicState
-from mt4pump.wire import Body
+from mt4pump.wire import NEWS, Body
 
 OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2
 """States of the gate. A topic passes when its rank is above: durable topics have rank 1, all others 2."""
@@ -85,8 +85,9 @@ class Ordering:
 
     def _is_repeat(self, track: TopicState, epoch: int, seq: int, offset: int | None) -> bool:
         if epoch == track.epoch:
-            # A number that starts again is a topic that the daemon forgot (old news): the offset tells it apart.
-            return seq <= track.seq and (offset is None or seq > 1 or offset <= track.offset)
+            # A number that starts again is a news topic that the daemon forgot: the offset tells it apart.
+            starts_again = track.kind == NEWS.name and seq == 1 and offset is not None and offset > track.offset
+            return seq <= track.seq and not starts_again
         if offset is None:
             return epoch < self.epoch
         return offset <= track.offset
@@ -197,10 +198,21 @@ class Ordering:
     def start_log(self, log: str | None, offset: int, text: str) -> None:
         """Go on after ``offset`` of a journal that is not the one known so far."""
         self.out.append(Notice(NOT_WHOLE, text))
+        self._drop_held_repeats()
         for track in self.book.tracks.values():
             track.offset, track.jumps = 0, ()
         self.log, self.confirmed = log, None
         self.confirm(offset)
+
+    def _drop_held_repeats(self) -> None:
+        """Drop the waiting events that were handed over already, while the offsets of the old journal still say so."""
+        held, self.hold, self.held_bytes = self.hold, deque(), 0
+        for frames, body in held:
+            track, epoch = self.book.track(frames[0]), body["epoch"]
+            if epoch <= track.epoch and self._is_repeat(track, epoch, body["seq"], body.get("offset")):
+                self.counts["duplicates"] += 1
+            else:
+                self.put_on_hold(frames, body)
 
     def take_up(self, ahead: Mapping[str, int]) -> None:
         """Take up the part of a position that is beyond its confirmed offset."""

@@ -41,6 +41,7 @@ class Recovery(Ordering):
         self.describe_again = False
         self._journal = False
         self._beat_log: str | None = None
+        self._base_epoch = 0  # not 0: the epoch of a snapshot that was made before the journal was opened
         self._query_works = options.query
         self._failing = False
         self._suspect = False
@@ -167,7 +168,7 @@ class Recovery(Ordering):
         """
         opened = bool(log) and self._beat_log == UNOPENED
         self._journal, self._beat_log = bool(log), log
-        self.unopened = log == UNOPENED and self._journal_matters
+        self.unopened = log == UNOPENED and (self._journal_matters or self._base_epoch > 0)
         if self.unopened:
             self.gate = max(self.gate, DURABLE_WAIT)
         if opened:
@@ -282,8 +283,11 @@ class Recovery(Ordering):
     def begin(self, log: str | None, offset: int) -> None:
         """Note that a cut told where every topic stands."""
         self.log, self.joined, self.based, self.book.baseline = log or None, True, True, True
-        if log != UNOPENED:  # else the first heartbeat that names the log confirms
+        if log != UNOPENED:
+            self._journal = self._journal or bool(log)  # the last heartbeat may have come before it was opened
             self.confirm(offset)
+        elif self.confirmed is None and self.options.heal:  # the first heartbeat that names the log confirms
+            self._base_epoch, self.unopened = self.epoch, True
 
     def expect(self, tails: LastSeqs) -> None:
         """Keep the last numbers of a cut, to be judged after the next heartbeat."""

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from mt4pump.client.checks import check_heartbeat, event_body
+from mt4pump.client.checks import check_heartbeat, event_body, is_count
 from mt4pump.client.events import Quote
 from mt4pump.client.liveness import HeartbeatMonitor
-from mt4pump.client.notices import CONNECTED, DISCONNECTED, MALFORMED, RESTARTED, Notice, StreamOptions
+from mt4pump.client.notices import CONNECTED, DISCONNECTED, MALFORMED, NOT_WHOLE, RESTARTED, Notice, StreamOptions
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, Frames
 from mt4pump.client.position import Position
 from mt4pump.client.recovery import UNOPENED, Recovery
@@ -152,6 +152,16 @@ class Stream(Recovery):
         """Return whether no more messages should be read: so many wait for the journal."""
         return len(self.hold) >= self.options.hold_limit or self.held_bytes >= HELD_BYTES_LIMIT
 
+    def _fail(self, code: str, text: str) -> None:
+        if code == "restarted" and self.is_full:  # or nothing more would be read, not even the new epoch's heartbeat
+            if self.joined:
+                self.open_gate()
+            else:  # the next snapshot is later than all that waits, and the journal has what is stored
+                self.counts["before_join"] += len(self.hold)
+                self.hold.clear()
+                self.held_bytes = 0
+        super()._fail(code, text)
+
     def _take_odd(self, frames: Frames, body: Body) -> None:
         epoch, topic = body["epoch"], frames[0]
         if topic.startswith(BEAT) and len(topic) <= len(BEAT) + 1:
@@ -211,7 +221,21 @@ class Stream(Recovery):
         elif not (self.options.query and self.options.heal):
             self._proven_from = 0  # nobody will ask: what was missing is told by its numbers alone
         if self.confirmed is None and (self.based or not self.options.query):
-            self.confirm(self._proven_to)
+            self.confirm(self._first_confirmed(body))
+
+    def _first_confirmed(self, body: Body) -> int:
+        """Return the offset from which on the journal must be asked, as the first heartbeat that names the log shows.
+
+        A snapshot that was made before the journal was opened came before all events that this run stored.
+        """
+        base_epoch, self._base_epoch = self._base_epoch, 0
+        stored = (body.get("journal") or {}).get("stored")
+        if not base_epoch or stored is None or not is_count(stored):
+            return self._proven_to
+        if base_epoch != body["epoch"]:
+            text = "the daemon was started anew before it had named its journal: what it had stored cannot be asked for"
+            self.out.append(Notice(NOT_WHOLE, text))
+        return max(0, self._proven_to - int(stored))
 
     def _enter(self, epoch: int) -> None:
         """Go over to another life of the daemon."""

@@ -1,5 +1,5 @@
-"""A seeded simulation of daemon core, wire and client core: one thread, virtual time, the promises of PROTOCOL as checks.
+"""A seeded simulation of daemon core, wire and client core, in virtual time; its checks are the promises of PROTOCOL.
 
-`broker` is the MT4 server, `daemon` the daemon's core on an in-memory `journal`, `wire` what loses, repeats and delays,
+`broker` is the MT4 server, `daemon` the daemon's core on an in-memory `journal`, `wire` what drops, repeats and delays,
 `reader` the client's core, `checks` the promises, `world` the steps that a seed draws.
 """

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from mt4pump.manager_api.codes import PumpCode, TradeCommand, TradeState, Transaction
-from mt4pump.manager_api.decode import Decoder
-from mt4pump.manager_api.layout import (
+from mt4pump.mt4.codes import PumpCode, TradeCommand, TradeState, Transaction
+from mt4pump.mt4.decode import Decoder
+from mt4pump.mt4.layout import (
     CON_SYMBOL,
     MAIL_BOX,
     MARGIN_LEVEL,
@@ -19,7 +19,7 @@ from mt4pump.manager_api.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.manager_api.record import Record
+from mt4pump.mt4.record import Record
 from tests.fake_manager import FakeManager
 
 Row = dict[str, Any]
@@ -132,9 +132,17 @@ class Broker:
             return []
         cmd = self._random.choice((TradeCommand.OP_BUY, TradeCommand.OP_SELL, *PENDING))
         order = {
-            **{"order": self._next(), "login": self._login(), "symbol": "EURUSD", "digits": 5, "cmd": int(cmd)},
-            **{"volume": self._random.randrange(1, 99), "open_time": self._now(), "timestamp": self._time},
-            **{"open_price": self._price(), "state": int(TradeState.TS_OPEN_NORMAL), "conv_rates": [1.0, 0.0]},
+            "order": self._next(),
+            "login": self._login(),
+            "symbol": "EURUSD",
+            "digits": 5,
+            "cmd": int(cmd),
+            "volume": self._random.randrange(1, 99),
+            "open_time": self._now(),
+            "timestamp": self._time,
+            "open_price": self._price(),
+            "state": int(TradeState.TS_OPEN_NORMAL),
+            "conv_rates": [1.0, 0.0],
         }
         self.tables["trades"][order["order"]] = order
         return self._report(TRADES, ADD, TRADE_RECORD, order)

@@ -1,4 +1,4 @@
-"""The promises of PROTOCOL, checked while a simulation runs: what the daemon publishes, and what a reader gets of it."""
+"""The promises of PROTOCOL, checked while a simulation runs: what the daemon publishes, and what a reader gets."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 
 from mt4pump.client.events import Event
-from mt4pump.client.notices import LOST, NOT_WHOLE, RESTARTED, Confirm, Notice
-from mt4pump.client.topics import TopicBook
-from mt4pump.journal.rows import Stored
+from mt4pump.client.notices import LOST, NOT_WHOLE, RESTARTED, Checkpoint, Notice
+from mt4pump.client.topic_state import SubscriptionSet
+from mt4pump.journal.schema import Stored
 from mt4pump.unpacking import unpack
 from mt4pump.wire import Body
 from tests.folding import Folded
 
 HEARTBEAT = b"heartbeat"
-Item = Event | Notice | Confirm
+Item = Event | Notice | Checkpoint
 Key = tuple[bytes, int, int]
 
 
@@ -120,7 +120,7 @@ class Following:
         self.told_lost = Counter[bytes]()
         self.notices = Counter[str]()
         self.confirmed: tuple[str, int] | None = None
-        self._book = TopicBook(topics)
+        self._book = SubscriptionSet(topics)
         self._delivered: set[int] = set()
         self._last: dict[bytes, Published] = {}
         self._last_stored: dict[bytes, Published] = {}
@@ -156,7 +156,7 @@ class Following:
 
     def take(self, item: Item) -> None:
         """Check one item."""
-        if isinstance(item, Confirm):
+        if isinstance(item, Checkpoint):
             self._confirm(item)
         elif isinstance(item, Notice):
             self._notice(item)
@@ -204,7 +204,7 @@ class Following:
         elif notice.kind == RESTARTED:
             self.restarts += 1
 
-    def _confirm(self, mark: Confirm) -> None:
+    def _confirm(self, mark: Checkpoint) -> None:
         """Check that all up to a confirmed offset was delivered, or told lost."""
         log, before = mark.log or "", self.confirmed
         self.confirmed = log, mark.offset

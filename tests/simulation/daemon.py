@@ -8,18 +8,17 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.complaints import Complaints
-from mt4pump.manager_api.codes import PumpCode
-from mt4pump.pumping.cuts import CutRows, touches
-from mt4pump.pumping.emitter import Emitter
-from mt4pump.pumping.heartbeat import Vitals, heartbeat_fields
-from mt4pump.pumping.inbox import Inbox
-from mt4pump.pumping.intake import Intake, IntakeOptions
-from mt4pump.pumping.state import Cut, CutRequest
-from mt4pump.query.answers import Answers
-from mt4pump.query.options import QueryOptions
+from mt4pump.log import FaultCounters
+from mt4pump.mt4.codes import PumpCode
+from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
+from mt4pump.pump.event_writer import EventWriter
+from mt4pump.pump.heartbeat import HeartbeatSources, heartbeat_fields
+from mt4pump.pump.inbox import Inbox
+from mt4pump.pump.session import LOST, PUMPING, Command, ManagerSession, SessionStatus
+from mt4pump.pump.snapshot import SnapshotRequest, SnapshotRows, StateSnapshot, touches
+from mt4pump.query.handlers import RequestHandler
+from mt4pump.query.limits import QueryOptions
 from mt4pump.query.snapshots import Peer
-from mt4pump.session import ATTACH, CUT, DETACH, LOST, PUMPING, REREAD, Link, SessionStatus
 from mt4pump.wire import HEARTBEAT, KINDS, Encoder
 from tests.simulation.broker import Broker, SimulatedManager
 from tests.simulation.journal import MemoryJournal
@@ -52,13 +51,13 @@ class Daemon:
         self.unreported: list[str] = []
         self.inbox = Inbox(inbox_limit, clock.now_ns)
         logger = logging.getLogger("test.simulation")
-        self.complaints = Complaints(logger, clock.now_s)
-        self.emitter = Emitter(Encoder(epoch), wire, journal, DURABLE)  # type: ignore[arg-type]
-        self.intake = Intake(self.emitter, IntakeOptions(), self.complaints)
+        self.fault_counters = FaultCounters(logger, clock.now_s)
+        self.writer = EventWriter(Encoder(epoch), wire, journal, DURABLE)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
         if journal.has_mirror:
-            self.intake.trades.recall(journal.open_orders())
-        self.link: Link | None = None
-        self.answers = Answers(
+            self.dispatcher.trades.recall(journal.open_orders())
+        self.link: ManagerSession | None = None
+        self.requests = RequestHandler(
             UNHURRIED,
             allowed=lambda _user: EverythingAllowed(),
             ask_cut=self._ask_cut,
@@ -75,12 +74,12 @@ class Daemon:
     @property
     def epoch(self) -> int:
         """Return its epoch."""
-        return self.emitter.encoder.epoch
+        return self.writer.encoder.epoch
 
     def begin_session(self, broker: Broker, early: Iterable[tuple[int, int, bytes]] = ()) -> None:
         """Connect to the server; ``early`` are callbacks of the API's initial fill."""
-        self.link = Link(SimulatedManager(broker), "one:443", 7)
-        self.inbox.tell(ATTACH, self.link)
+        self.link = ManagerSession(SimulatedManager(broker), "one:443", 7)
+        self.inbox.tell(Command.ATTACH, self.link)
         for callback in early:
             self.inbox.notify(*callback)
         self.inbox.notify(int(PumpCode.START_PUMPING), 0, b"")
@@ -88,7 +87,7 @@ class Daemon:
     def end_session(self) -> None:
         """Lose the server."""
         if self.link is not None:
-            self.inbox.tell(DETACH, (self.link, "lost by the simulation"))
+            self.inbox.tell(Command.DETACH, (self.link, "lost by the simulation"))
             self.link = None
 
     def work(self, count: int) -> int:
@@ -97,27 +96,27 @@ class Daemon:
         while done < count and (record := self.inbox.take_now()) is not None:
             self._take(*record)
             done += 1
-        self.emitter.flush()
+        self.writer.flush()
         return done
 
     def tend(self) -> None:
         """Do the housekeeping of the pump thread."""
-        journal, trades = self.journal, self.intake.trades
-        self.emitter.flush()
+        journal, trades = self.journal, self.dispatcher.trades
+        self.writer.flush()
         journal.tend(trades.open_orders)
         if journal.has_unread_mirror:
             orders = journal.open_orders()
             trades.recall_late(orders, self.clock.now_ns())
-            self.emitter.flush()
+            self.writer.flush()
             journal.replace_orders(trades.open_orders())
         if self.inbox.refused != self._refused_seen:
             self._refused_seen = self.inbox.refused
-            self.inbox.tell(REREAD, self._refused_seen)
+            self.inbox.tell(Command.REREAD, self._refused_seen)
 
     def reread_all(self) -> None:
         """Compare all tables, as is done at regular intervals."""
-        self.intake.reread_all(self.clock.now_ns())
-        self.emitter.flush()
+        self.dispatcher.reread_all(self.clock.now_ns())
+        self.writer.flush()
 
     def beat_if_due(self) -> bool:
         """Publish a heartbeat when an interval has passed; return whether it did."""
@@ -130,59 +129,59 @@ class Daemon:
 
     def beat(self) -> None:
         """Publish a heartbeat."""
-        self.emitter.flush()
-        self.emitter.count_quotes(self.intake.quotes.published)
+        self.writer.flush()
+        self.writer.count_quotes(self.dispatcher.quotes.published)
         journal = self.journal
-        vitals = Vitals(
-            status=SessionStatus(PUMPING if self.intake.is_live else LOST, 5, "one:443", "", 0),
+        vitals = HeartbeatSources(
+            status=SessionStatus(PUMPING if self.dispatcher.is_live else LOST, 5, "one:443", "", 0),
             interval_s=HEARTBEAT_INTERVAL_S,
             uptime_s=self.clock.now_s() - self._began_s,
             log_id=journal.log_id,
             offset=journal.last_offset,
             offsets={},
             durable=journal.durable,
-            journal={"unstored": journal.unstored},
-            counts=self.emitter.counts,
-            errors=self.complaints.counts,
-            skipped=self.intake.skipped(),
+            journal={"unstored": journal.unstored, "stored": journal.stored_count},
+            counts=self.writer.counts,
+            errors=self.fault_counters.counts,
+            skipped=self.dispatcher.skipped(),
             subscriptions=1,
             subscription_bytes=1,
             sent=self.wire.sent,
             slow_readers={"messages": self.wire.queue_filled, "moments": 0, "last_ts": 0},
             connections={},
-            query=self.answers.counts,
+            query=self.requests.counts,
             last_quote_ts=0,
             server_utc_offset_s=None,
             rss_bytes=1,
             threads=1,
             source={},
         )
-        self.emitter.emit(HEARTBEAT, "", heartbeat_fields(vitals, self.inbox), self.clock.now_ns())
+        self.writer.write(HEARTBEAT, "", heartbeat_fields(vitals, self.inbox), self.clock.now_ns())
 
     def answer(self, payload: bytes, connection: bytes) -> list[bytes]:
         """Return the frames of the reply to a request."""
-        reply = self.answers.answer(payload, Peer(connection, ""))
+        reply = self.requests.answer(payload, Peer(connection, ""))
         return [msgpack.packb(reply.head), *reply.frames]
 
-    def cut(self, prefixes: tuple[bytes, ...] = (b"",)) -> Cut:
+    def cut(self, prefixes: tuple[bytes, ...] = (b"",)) -> StateSnapshot:
         """Return the state at this moment."""
-        self.emitter.flush()
+        self.writer.flush()
         kinds = [kind for kind in KINDS.values() if touches(kind, prefixes)]
         seqs: dict[bytes, int] = {}
         for kind in kinds:
-            seqs |= self.intake.seqs(kind)
-        return Cut(
+            seqs |= self.dispatcher.seqs(kind)
+        return StateSnapshot(
             epoch=self.epoch,
             log=self.journal.log_id,
             offset=self.journal.last_offset,
             offsets={},
             ts=self.clock.now_ns(),
             seqs=seqs,
-            rows=CutRows(((kind, take()) for kind, take in self.intake.states() if kind in kinds), ""),
+            rows=SnapshotRows(((kind, take()) for kind, take in self.dispatcher.states() if kind in kinds), ""),
         )
 
-    def _ask_cut(self, request: CutRequest) -> None:
-        self.inbox.tell(CUT, request)
+    def _ask_cut(self, request: SnapshotRequest) -> None:
+        self.inbox.tell(Command.CUT, request)
         while request.is_open:
             self.work(1)
 
@@ -197,26 +196,27 @@ class Daemon:
         }
 
     def _take(self, code: int, action: int, data: Any, ts: int) -> None:
-        if code == ATTACH:
-            self.intake.attach(data)
-        elif code == DETACH:
-            self.intake.detach(*data, ts)
-        elif code == CUT:
+        if code == Command.ATTACH:
+            self.dispatcher.attach(data)
+        elif code == Command.DETACH:
+            session, reason = data
+            self.dispatcher.detach(session, reason, ts)
+        elif code == Command.CUT:
             data.answer(self.cut(data.prefixes))
-        elif code == REREAD:
+        elif code == Command.REREAD:
             if self.inbox.refused == data:
-                self.intake.reread_all(ts)
+                self.dispatcher.reread_all(ts)
         else:
             before = self._accounted()
-            self.intake.take(code, action, data, ts)
+            self.dispatcher.handle(code, action, data, ts)
             if data and self._accounted() == before:
                 self.unreported.append(f"code {code} action {action} with {len(data)} bytes")
 
     def _accounted(self) -> int:
         """Return how many events were published, records skipped and faults counted."""
         counted: tuple[Callable[[], Iterable[int]], ...] = (
-            self.emitter.counts.values,
-            self.intake.skipped().values,
-            self.complaints.counts.values,
+            self.writer.counts.values,
+            self.dispatcher.skipped().values,
+            self.fault_counters.counts.values,
         )
         return sum(sum(values()) for values in counted)

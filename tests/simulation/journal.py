@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from mt4pump.errors import JournalError
-from mt4pump.journal.rows import Page, Replayed, Stored, kind_name, kind_of
+from mt4pump.journal.schema import JournalPage, Replayed, Stored, kind_name, kind_of
 
 
 @dataclass
@@ -42,7 +42,7 @@ class MemoryJournal:
         self.durable = False
         self.log_id = ""
         self.last_offset = 0
-        self.unstored = 0
+        self.unstored = self.stored_count = 0
         self._file = file
         self._random = random
         self._stored = stored
@@ -94,6 +94,7 @@ class MemoryJournal:
             assert event.offset == place, f"offset {event.offset} follows {place - 1}"
             file.events[place] = event
             file.last = self.last_offset = place
+            self.stored_count += 1
             if event.ticket and file.orders is not None:
                 self._note_order(abs(event.ticket), event.body if event.ticket > 0 else None)
             self._stored(event)
@@ -117,7 +118,7 @@ class MemoryJournal:
         limit: int,
         since: int | None = None,
         until: int | None = None,
-    ) -> Page:
+    ) -> JournalPage:
         """Return some events behind ``after``, after a search that is bounded at a random place."""
         assert since is None
         assert until is None
@@ -138,7 +139,7 @@ class MemoryJournal:
         upper = file.last + 1 if to is None else to
         whole = after + 1 >= file.first and not any(after <= each < upper for each in broken)
         first = min(file.events, default=0)
-        return Page(events, reached if reached < end else None, file.last, first, whole)
+        return JournalPage(events, reached if reached < end else None, file.last, first, whole)
 
     def close(self) -> None:
         """Do nothing: the file stays."""

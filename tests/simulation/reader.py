@@ -6,19 +6,18 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from mt4pump.client.asking import QueryError, unpacked
 from mt4pump.client.events import Event
-from mt4pump.client.notices import Confirm, Notice
-from mt4pump.client.options import StreamOptions
-from mt4pump.client.position import Bookmark, Position
+from mt4pump.client.liveness import HeartbeatMonitor
+from mt4pump.client.notices import Checkpoint, Notice, StreamOptions
+from mt4pump.client.position import Position, PositionTracker
+from mt4pump.client.query_connection import QueryError, unpacked
 from mt4pump.client.stream import BEAT, Stream
-from mt4pump.client.topics import TopicBook
-from mt4pump.client.watch import Watch
+from mt4pump.client.topic_state import SubscriptionSet
 from tests.simulation.wire import Clock, Connection, Frames
 
 QUERY_TIMEOUT_S = 5.0
-Item = Event | Notice | Confirm
-MakeStream = Callable[[TopicBook, Watch, StreamOptions, Position | None], Stream]
+Item = Event | Notice | Checkpoint
+MakeStream = Callable[[SubscriptionSet, HeartbeatMonitor, StreamOptions, Position | None], Stream]
 
 
 class Reader:
@@ -41,9 +40,9 @@ class Reader:
         self.name = name
         self.topics = topics
         self.clock = clock
-        watch = Watch(silence_s=5, lag_limit=100_000, lag_limit_s=10)
-        self.stream = make_stream(TopicBook(topics), watch, options, resume)
-        self.bookmark = Bookmark()
+        watch = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+        self.stream = make_stream(SubscriptionSet(topics), watch, options, resume)
+        self.bookmark = PositionTracker()
         if resume is not None:
             self.bookmark.start(resume)
         self.connection: Connection | None = None
@@ -57,7 +56,7 @@ class Reader:
         self._broke = self._made = False
 
     def connect(self, random: Random, limit: int) -> Connection:
-        """Make a connection; its subscriptions reach the daemon in any order, the heartbeat's last at the first time."""
+        """Make a connection; its subscriptions reach the daemon in any order, the heartbeat's last."""
         prefixes = sorted(self.stream.book.subscriptions() - {BEAT})
         random.shuffle(prefixes)
         self.stream.resubscribe = False
@@ -141,6 +140,6 @@ class Reader:
             item = out.popleft()
             if isinstance(item, Event):
                 self.bookmark.take(item)
-            elif isinstance(item, Confirm):
+            elif isinstance(item, Checkpoint):
                 self.bookmark.confirm(item)
             self._taken(item)

@@ -1,4 +1,4 @@
-"""What a seed draws: steps of server, daemon, wire and readers, until there were enough events; then quiet, and peace."""
+"""What a seed draws: steps of server, daemon, wire and readers until there were enough events; then all must agree."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.client.notices import Notice
-from mt4pump.client.options import StreamOptions
+from mt4pump.client.notices import Notice, StreamOptions
 from mt4pump.client.stream import Stream
-from mt4pump.journal.rows import Stored
-from mt4pump.pumping.state import Cut
-from mt4pump.trades import COMPUTED_LOCALLY
+from mt4pump.journal.schema import Stored
+from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
+from mt4pump.pump.snapshot import StateSnapshot
 from tests.folding import Folded, Rows, differences, rows_of
 from tests.simulation.broker import TABLES, Broker
 from tests.simulation.checks import BrokenPromise, Following, Ledger, check
@@ -248,7 +247,8 @@ class Simulation:
         journal.works = self._disk_works
         epoch = max(self.ledger.epoch + 1, self.clock.now_ns() // 1_000_000)
         self.ledger.begin(epoch, self._file.log_id)
-        self.daemon = Daemon(epoch, journal, self._plan.wire(self.ledger.sent), self.clock, inbox_limit=self._inbox_limit)
+        wire = self._plan.wire(self.ledger.sent)
+        self.daemon = Daemon(epoch, journal, wire, self.clock, inbox_limit=self._inbox_limit)
         if self._connected:
             self.daemon.begin_session(self.broker)
 
@@ -395,7 +395,8 @@ class Simulation:
             if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.based:
                 post.following.cut_at = len(self.ledger.events)
             reader.reply = (number, frames)
-            return f"{reader.name}: asked {asked}, the answer has {len(frames) // 2} bodies"
+            about = {name: value for name, value in asked.items() if name != "cursor"}  # a token that no seed draws
+            return f"{reader.name}: asked {about}, the answer has {len(frames) // 2} bodies"
         return self._turn(post, 0) if reader.reply is not None else ""
 
     def _lose_query(self) -> str:
@@ -462,10 +463,9 @@ class Simulation:
                 self._carry(post)
 
     def _is_at_rest(self, daemon: Daemon) -> bool:
-        return all(
-            post.reader.is_idle and post.reader.stream.based and post.reader.stream.confirmed == daemon.journal.last_offset
-            for post in self._posts
-        )
+        last = daemon.journal.last_offset
+        readers = [post.reader for post in self._posts]
+        return all(each.is_idle and each.stream.based and each.stream.confirmed == last for each in readers)
 
     def _check_readers(self, daemon: Daemon) -> None:
         for post in self._posts:
@@ -482,9 +482,7 @@ class Simulation:
         check(not found, f"the daemon's state is not the server's: {found}")
         for post in self._posts:
             following = post.following
-            wanted = {
-                place: row for topic, place, row in _placed(cut) if following.wants(topic)
-            }
+            wanted = {place: row for topic, place, row in _placed(cut) if following.wants(topic)}
             if following.is_exact and not following.notices["lost"] and not following.restarts:
                 found = differences(_comparable(following.state.rows), _comparable(wanted))
                 check(not found, f"{following.name} has another state than the daemon (10.3): {found}")
@@ -512,7 +510,7 @@ def _shown(reports: list[tuple[int, int, bytes]]) -> str:
     return ", ".join(f"code {code} action {action} ({len(data)} bytes)" for code, action, data in reports)
 
 
-def _placed(cut: Cut) -> Iterator[tuple[bytes, tuple[str, Any], Any]]:
+def _placed(cut: StateSnapshot) -> Iterator[tuple[bytes, tuple[str, Any], Any]]:
     """Yield topic, place and row of all that a cut shows."""
     for topic, packed in cut.rows:
         folded = Folded()

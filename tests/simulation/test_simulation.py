@@ -1,0 +1,147 @@
+"""A hundred seeds hold all promises; planted faults are found; a seed replays exactly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mt4pump.client.liveness import HeartbeatMonitor
+from mt4pump.client.notices import StreamOptions
+from mt4pump.client.position import Position
+from mt4pump.client.stream import Stream
+from mt4pump.client.topic_state import SubscriptionSet, TopicState
+from mt4pump.journal.schema import JournalPage, Stored
+from mt4pump.wire import Body
+from tests.simulation.checks import BrokenPromise
+from tests.simulation.journal import MemoryJournal
+from tests.simulation.wire import Connection, Frames
+from tests.simulation.world import EVENTS, CrashingWire, Plan, Simulation
+
+SEEDS, PER_TEST = 100, 10
+PLANTED_SEEDS = 40
+"""Within so many seeds a planted fault must be found."""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, PER_TEST))
+def test_every_promise_holds_for_a_hundred_seeds(first: int) -> None:
+    for seed in range(first, first + PER_TEST):
+        played = Simulation(seed)
+        try:
+            played.run()
+        except BrokenPromise as broken:
+            pytest.fail(f"{broken}: python -m tests.simulation --seed {seed} --story")
+        assert len(played.ledger.events) >= EVENTS
+
+
+def test_a_seed_replays_exactly_also_in_another_process() -> None:
+    story = Simulation(7).run().story
+    assert Simulation(7).run().story == story
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "7", "--story"]
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    played = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert played.stdout.splitlines()[: len(story)] == story
+
+
+class LosingWire(CrashingWire):
+    """Loses a message now and then, and neither the heartbeat nor a broken connection shows it."""
+
+    seen = 0
+
+    def deliver(self, connection: Connection, frames: Frames) -> str:
+        self.seen += frames[0].startswith(b"trade.")
+        if frames[0].startswith(b"trade.") and self.seen % 20 == 19:
+            return ""
+        return super().deliver(connection, frames)
+
+
+class RenumberingWire(CrashingWire):
+    """Sends a message with another one's number, so that a reader cannot see the gap."""
+
+    def deliver(self, connection: Connection, frames: Frames) -> str:
+        if connection.queue and frames[0] == connection.queue[-1][0] and frames[0].startswith(b"trade."):
+            return super().deliver(connection, (frames[0], connection.queue.pop()[1]))
+        return super().deliver(connection, frames)
+
+
+class ForgettingJournal(MemoryJournal):
+    """Loses every 30th event that it said to have stored."""
+
+    def page(
+        self,
+        *,
+        after: int,
+        to: int | None,
+        prefixes: object,
+        limit: int,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> JournalPage:
+        page = super().page(after=after, to=to, prefixes=prefixes, limit=limit, since=since, until=until)  # type: ignore[arg-type]
+        return page._replace(events=[event for event in page.events if event.offset % 30])
+
+
+class SilentJournal(MemoryJournal):
+    """Publishes what it did not commit."""
+
+    def append(self, events: list[Stored], orders: object) -> bool:  # type: ignore[override]
+        stored = super().append(events[:-1] if len(events) > 3 else events, orders)  # type: ignore[arg-type]
+        self.last_offset += len(events) > 3
+        return stored
+
+
+class RepeatingStream(Stream):
+    """Hands over what it had before."""
+
+    def _is_repeat(self, track: TopicState, epoch: int, seq: int, offset: int | None) -> bool:
+        del track, epoch, seq, offset
+        return False
+
+
+class ForgetfulStream(Stream):
+    """Tells no loss."""
+
+    def _lose(self, track: TopicState, count: int, reason: str) -> None:
+        del track, count, reason
+
+
+class TrustfulMonitor(HeartbeatMonitor):
+    """Takes every heartbeat for a proof that nothing was lost."""
+
+    def take(self, body: Body, now_s: float, now_ns: int) -> bool:
+        super().take(body, now_s, now_ns)
+        return True
+
+
+def trustful(book: SubscriptionSet, watch: HeartbeatMonitor, options: StreamOptions, resume: Position | None) -> Stream:
+    del watch
+    return Stream(book, TrustfulMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10), options, resume)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (Plan(wire=LosingWire), "without trade"),
+        (Plan(wire=RenumberingWire), ""),
+        (Plan(journal=ForgettingJournal), "the journal has it"),
+        (Plan(journal=SilentJournal), ""),
+        (Plan(make_stream=RepeatingStream), "twice"),
+        (Plan(make_stream=ForgetfulStream), "told lost"),
+        (Plan(make_stream=trustful), ""),
+    ],
+    ids=["losing wire", "renumbering wire", "forgetting journal", "unstored", "no dedupe", "silent loss", "no proof"],
+)
+def test_a_planted_fault_is_found(plan: Plan, words: str) -> None:
+    found: list[str] = []
+    for seed in range(PLANTED_SEEDS):
+        try:
+            Simulation(seed, plan).run()
+        except AssertionError as broken:
+            found.append(str(broken))
+        if any(words in text for text in found):
+            return
+    pytest.fail(f"{PLANTED_SEEDS} seeds did not find it, but {found}")
