@@ -172,9 +172,9 @@ def test_without_the_extra_the_daemon_runs_and_what_to_install_is_said(tmp_path:
     with demo(tmp_path, path=tmp_path) as shown:
         assert set(shown.children) == {"daemon"}
         assert "websockets" in shown.run.line("pip install 'mt4pump[consumers]'")
-        assert str(shown.ports["--gateway-port"]) not in shown.run.text
         shown.run.process.send_signal(signal.SIGINT)
         assert shown.run.end(LIMIT_S) == 0
+        assert str(shown.ports["--gateway-port"]) not in shown.run.text
 
 
 def test_a_taken_port_exits_with_3_and_names_holder_and_flag() -> None:

@@ -14,7 +14,7 @@ from mt4pump_consumers.monitor.execution import Execution
 from mt4pump_consumers.monitor.memory import RuleMemory
 from mt4pump_consumers.monitor.rule_engine import RESOLVED, RuleEngine
 from mt4pump_consumers.monitor.state import MonitorState
-from mt4pump_consumers.monitor.store import Batch, MonitorStore
+from mt4pump_consumers.monitor.store import WAL_HELD, Batch, MonitorStore
 from mt4pump_consumers.monitor.views import MonitorView
 from mt4pump_consumers.monitor.webhook import Webhook
 
@@ -92,8 +92,23 @@ class EventRecorder:
         now_s = time.monotonic()
         self._due_s = now_s + max(WAIT_S, (now_s - began_s) * SHARE)
         self._position_due_s = now_s + POSITION_S
+        self._check_wal()
         self._hand_on(batch, now_s)
         return True
+
+    def _check_wal(self) -> None:
+        """Empty a long write-ahead log; log once, and show, that another program keeps it from being emptied."""
+        try:
+            size = self._store.held_wal_bytes()
+        except (OSError, sqlite3.Error) as error:
+            log.debug("the write-ahead log cannot be checked: %s", error)
+            return
+        if size and not self._desk.held_wal_bytes:
+            stop = self._store.wal_max_bytes
+            log.warning("%s-wal: %d bytes: %s; writing stops at %d bytes", self._store.path, size, WAL_HELD, stop)
+        elif self._desk.held_wal_bytes and not size:
+            log.info("%s-wal is emptied again", self._store.path)
+        self._desk.held_wal_bytes = size
 
     def tell_unlogged(self) -> None:
         """Log the alerts that a run before this one committed, and was killed before it logged them."""

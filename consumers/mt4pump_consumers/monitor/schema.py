@@ -14,6 +14,9 @@ VERSION = 1
 BUSY_S = 30.0
 """Longest wait for the other connection (stream and webhook have one each) to end its transaction."""
 WAL_LIMIT_BYTES = 64 * 2**20
+"""A longer write-ahead log is emptied; that it cannot be is reported: another program has a transaction open."""
+WAL_MAX_BYTES = 2**30
+"""With a write-ahead log this long nothing more is written until it can be emptied."""
 
 TYPES = {"topic": "TEXT", "change": "TEXT", "symbol": "TEXT", "comment": "TEXT"}
 NAMES = Execution._fields

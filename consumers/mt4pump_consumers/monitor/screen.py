@@ -101,6 +101,8 @@ def counts_line(desk: MonitorState) -> Text:
     for name, style in (("healed", "yellow"), ("lost", "bold red"), ("unsent", "yellow"), ("failed", "bold red")):
         if count := desk.counts[name]:
             line.append(f"  {name} {count:,}", style)
+    if desk.held_wal_bytes:
+        line.append(f"  store's log held {desk.held_wal_bytes / 2**20:,.0f} MB", "bold yellow")
     if desk.trouble:
         line.append(f"  {one_line(desk.trouble)}", "bold white on red")
     return line

@@ -36,7 +36,10 @@ class ExecutionLine(NamedTuple):
 
 @dataclass(slots=True)
 class MonitorState:
-    """All of it. ``is_whole``: the exposure began with a snapshot, so it has what was open before, too."""
+    """All of it. ``is_whole``: the exposure began with a snapshot, so it has what was open before, too.
+
+    ``held_wal_bytes``: size of the store's write-ahead log while another program keeps it from being emptied.
+    """
 
     exposure: AccountExposure = field(default_factory=AccountExposure)
     calls: dict[int, Call] = field(default_factory=dict)
@@ -47,6 +50,7 @@ class MonitorState:
     status: Status | None = None
     is_whole: bool = False
     trouble: str = ""
+    held_wal_bytes: int = 0
 
     def executed(self, done: Execution) -> None:
         """Show an execution, and count what the account won or lost by it since the monitor runs."""

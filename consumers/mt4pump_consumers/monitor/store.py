@@ -24,7 +24,7 @@ from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import NS, Alert
 from mt4pump_consumers.monitor.execution import REALS, Execution
 from mt4pump_consumers.monitor.memory import Condition, RuleMemory
-from mt4pump_consumers.monitor.schema import COLUMNS, NAMES, open_store
+from mt4pump_consumers.monitor.schema import BUSY_S, COLUMNS, NAMES, WAL_LIMIT_BYTES, WAL_MAX_BYTES, open_store
 
 POSITION, PROVEN = "position", "proven_ts"
 BELIEF = 24.0
@@ -33,6 +33,10 @@ IN_MEMORY_ROWS = 10_000
 """Executions that a store without a file remembers, for the CSV file to catch up."""
 FORGOTTEN_AT_ONCE = 2_000
 DAY_S = 86_400
+WAL_HELD = (
+    "another program's open transaction keeps it from being emptied: end that transaction (a backup, an sqlite3 shell,"
+    " a scanner), or copy the file and read the copy"
+)
 NONE, PENDING, DROPPED = "none", "pending", "dropped"
 
 ADD_EXECUTION = (
@@ -68,6 +72,7 @@ class MonitorStore:
         self._webhook = webhook
         self._backlog = backlog
         self._keep_days = keep_days
+        self.wal_limit_bytes, self.wal_max_bytes = WAL_LIMIT_BYTES, WAL_MAX_BYTES
         self._lock = _lock(path)
         try:
             self._connection = open_store(path)
@@ -186,6 +191,23 @@ class MonitorStore:
         query = "SELECT count(*) FROM alerts WHERE webhook = 'pending'"
         return int(self._connection.execute(query).fetchone()[0])
 
+    def wal_bytes(self) -> int:
+        """Return the size of the write-ahead log."""
+        wal = None if self.path is None else self.path.with_name(f"{self.path.name}-wal")
+        return wal.stat().st_size if wal is not None and wal.exists() else 0
+
+    def held_wal_bytes(self) -> int:
+        """Return the size of a write-ahead log that another program's transaction keeps from being emptied, else 0."""
+        if self.wal_bytes() <= self.wal_limit_bytes:
+            return 0
+        self._connection.execute("PRAGMA busy_timeout = 0")  # that transaction may stay open for hours
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+        size = self.wal_bytes()
+        return size if size > self.wal_limit_bytes else 0
+
     # ---- inside ----
 
     @contextmanager
@@ -193,6 +215,8 @@ class MonitorStore:
         connection = self._connection
         if connection.in_transaction:  # a commit that failed for want of space may have left it open
             connection.execute("ROLLBACK")
+        if self.wal_bytes() >= self.wal_max_bytes and (size := self.held_wal_bytes()):
+            raise sqlite3.OperationalError(f"{self.path}-wal: {size} bytes: {WAL_HELD}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,3 +128,23 @@ def test_a_csv_file_is_looked_at_for_what_an_earlier_run_left_and_then_only_with
         writes.append(csv.writes)
     assert writes == [1, 1, 2, 2]
     assert csv.path.read_bytes().count(b"EURUSD") == 1
+
+
+def test_a_write_ahead_log_that_another_program_holds_is_logged_once_and_shown_until_it_is_emptied(
+    store: MonitorStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert store.path is not None
+    keeps = made(store, Patience())
+    store.wal_limit_bytes = 100_000
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM executions").fetchone()
+        for number in range(1, 60):
+            keeps.take(execution(number))
+            assert keeps.commit(place(number))
+    assert keeps._desk.held_wal_bytes > 100_000
+    assert caplog.text.count("another program's open transaction keeps it from being emptied") == 1
+    assert keeps.commit(place(60))
+    assert keeps._desk.held_wal_bytes == 0
+    assert "is emptied again" in caplog.text

@@ -253,3 +253,33 @@ def test_a_kill_between_any_two_statements_leaves_all_of_a_batch_or_nothing(tmp_
             seen.add(confirmed)
     assert seen == {1, 3}
     assert len(copies) > 8
+
+
+def commit_each(store: MonitorStore, numbers: range) -> None:
+    """Commit one execution at a time."""
+    for number in numbers:
+        store.commit(Batch([execution(number)], position=place(number)), RuleMemory())
+
+
+def test_a_reader_that_stays_cannot_make_the_write_ahead_log_grow_without_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with opened(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        store.wal_limit_bytes, store.wal_max_bytes = 200_000, 400_000
+        store.commit(Batch([execution(1)]), RuleMemory())
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM executions").fetchone()
+        with pytest.raises(sqlite3.OperationalError, match="another program's open transaction"):
+            commit_each(store, range(2, 2_000))
+        assert 400_000 <= store.held_wal_bytes() < 500_000
+        stored = store.last_row()
+        reader.execute("COMMIT")
+        store.commit(Batch([execution(stored + 1)], position=place(stored + 1)), RuleMemory())
+        assert store.held_wal_bytes() == 0
+        assert store.wal_bytes() < 200_000
+        assert store.last_row() == stored + 1
+
+
+def test_a_store_in_memory_has_no_write_ahead_log() -> None:
+    with opened(None) as store:
+        store.commit(Batch([execution(1)]), RuleMemory())
+        assert (store.wal_bytes(), store.held_wal_bytes()) == (0, 0)
