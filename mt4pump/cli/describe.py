@@ -16,7 +16,7 @@ from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.errors import SettingsError
 from mt4pump.log import json_line, one_line
 from mt4pump.protocol.asyncapi import asyncapi
-from mt4pump.protocol.json_schema import all_schemas
+from mt4pump.protocol.json_schema import json_schema
 from mt4pump.settings.validators import nearest, size_text, suffix_text
 from mt4pump.wire import Body
 
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--asyncapi", action="store_true", help="print the AsyncAPI document of this version; asks no daemon"
     )
     parser.add_argument(
-        "--json-schema", action="store_true", help="print the JSON Schemas of this version; asks no daemon"
+        "--json-schema",
+        action="store_true",
+        help="print the JSON Schema of this version; asks no daemon",
     )
     add_asking_flags(parser)
 
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """Print a document, or ask and show. Returns 0, 2 for a kind that is not known, 1 when there is no answer."""
     if args.asyncapi or args.json_schema:
-        document = asyncapi() if args.asyncapi else all_schemas()
+        document = asyncapi() if args.asyncapi else json_schema()
         print(json.dumps(document, indent=1))
         return 0
     return described(args)

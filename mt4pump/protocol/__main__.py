@@ -1,4 +1,4 @@
-"""``python -m mt4pump.protocol``: write the tables of PROTOCOL.md anew, or print the contract as JSON."""
+"""``python -m mt4pump.protocol``: write the tables of PROTOCOL.md, or print the contract as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mt4pump.protocol.asyncapi import asyncapi
-from mt4pump.protocol.json_schema import all_schemas
+from mt4pump.protocol.json_schema import json_schema
 from mt4pump.protocol.kinds import common_fields, kinds_for
 from mt4pump.protocol.markdown import filled
 from mt4pump.protocol.queries import queries
@@ -15,16 +15,16 @@ from mt4pump.wire import PROTOCOL
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "PROTOCOL.md"
 USAGE = """python -m mt4pump.protocol [--check | --json | --json-schema | --asyncapi]
-without a flag: write the tables of PROTOCOL.md anew; --check: say only whether they are current
---json: print the contract; --json-schema: its schemas; --asyncapi: the AsyncAPI document
+without a flag: write the tables of PROTOCOL.md; --check: only report whether they are current
+--json: print the contract; --json-schema: as one JSON Schema; --asyncapi: the AsyncAPI document
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the one flag says; return the exit code."""
+    """Execute the one flag; return the exit code."""
     documents = {
         "--json": lambda: {"protocol": PROTOCOL, "kinds": kinds_for(), "common": common_fields(), **queries()},
-        "--json-schema": all_schemas,
+        "--json-schema": json_schema,
         "--asyncapi": asyncapi,
     }
     flag = arguments[0] if arguments else ""
@@ -38,14 +38,14 @@ def main(arguments: list[str]) -> int:
 
 
 def write_tables(document: Path, *, check: bool) -> int:
-    """Write the tables of ``document`` anew where they are not current, or just say so (1) with ``check``."""
+    """Write the tables of ``document`` if they are out of date; with ``check`` only report it and return 1."""
     before = document.read_text(encoding="utf-8")
     after = filled(before)
     current = after == before
     if not (current or check):
         document.write_text(after, encoding="utf-8", newline="\n")
-    said = "current" if current else "out of date: run python -m mt4pump.protocol" if check else "written"
-    sys.stdout.write(f"tables of {document}: {said}\n")
+    state = "current" if current else "out of date: run python -m mt4pump.protocol" if check else "written"
+    sys.stdout.write(f"tables of {document}: {state}\n")
     return 1 if check and not current else 0
 
 

@@ -19,7 +19,7 @@ from mt4pump.wire import KINDS, PROTOCOL, SESSION, Kind
 MSGPACK = "application/vnd.msgpack"
 JSON = "application/json"
 ANSWERS = {"subscribe": "subscription", "unsubscribe": "subscription"}
-"""What the gateway answers with, where that is not called as the action."""
+"""Replies of the gateway whose name differs from the action."""
 
 
 def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}.0.0") -> dict[str, Any]:
@@ -128,37 +128,37 @@ def _gateway() -> dict[str, Any]:
 
 
 def _gateway_messages() -> dict[str, Any]:
-    asked = {f"gateway_do_{action}": gateway_request_schema(action) for action in GATEWAY_REQUESTS}
-    told = {f"gateway_{name}": gateway_message_schema(name) for name in GATEWAY_MESSAGES}
-    return {name: _message(name, schema, JSON) for name, schema in {**asked, **told}.items()}
+    received = {f"gateway_do_{action}": gateway_request_schema(action) for action in GATEWAY_REQUESTS}
+    sent = {f"gateway_{name}": gateway_message_schema(name) for name in GATEWAY_MESSAGES}
+    return {name: _message(name, schema, JSON) for name, schema in {**received, **sent}.items()}
 
 
 def _gateway_operations() -> dict[str, Any]:
-    place = "#/channels/gateway"
-    told = {
+    address = "#/channels/gateway"
+    sent = {
         f"send_gateway_{name}": {
             "action": "send",
-            "channel": {"$ref": place},
-            "messages": [{"$ref": f"{place}/messages/gateway_{name}"}],
+            "channel": {"$ref": address},
+            "messages": [{"$ref": f"{address}/messages/gateway_{name}"}],
         }
         for name in ("quote", "event", "status", "notice", "error")
     }
-    asked = {
+    received = {
         f"gateway_{action}": {
             "action": "receive",
-            "channel": {"$ref": place},
-            "messages": [{"$ref": f"{place}/messages/gateway_do_{action}"}],
+            "channel": {"$ref": address},
+            "messages": [{"$ref": f"{address}/messages/gateway_do_{action}"}],
             "reply": {
-                "channel": {"$ref": place},
+                "channel": {"$ref": address},
                 "messages": [
-                    {"$ref": f"{place}/messages/gateway_{ANSWERS.get(action, action)}"},
-                    {"$ref": f"{place}/messages/gateway_error"},
+                    {"$ref": f"{address}/messages/gateway_{ANSWERS.get(action, action)}"},
+                    {"$ref": f"{address}/messages/gateway_error"},
                 ],
             },
         }
         for action in GATEWAY_REQUESTS
     }
-    return {**told, **asked}
+    return {**sent, **received}
 
 
 def _message(name: str, schema: dict[str, Any], content_type: str = MSGPACK) -> dict[str, Any]:

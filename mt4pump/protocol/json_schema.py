@@ -1,7 +1,8 @@
 """The contract as JSON Schema (draft 2020-12); pure.
 
-A body in JSON is the msgpack map as it is; a float that JSON has no number for is ``{"$float": "NaN"}``, ``"Infinity"``
-or ``"-Infinity"``. Keys that are not listed are allowed, as readers ignore them.
+A body in JSON is the msgpack map; a float that JSON cannot express is ``{"$float": "NaN"}``, ``"Infinity"`` or
+``"-Infinity"``. Keys that are not listed are allowed, because readers ignore them. `json_schema` returns one schema of
+everything, the other functions return the schema of one message.
 """
 
 from __future__ import annotations
@@ -64,18 +65,43 @@ def gateway_message_schema(name: str) -> dict[str, Any]:
     return {"$schema": DRAFT, "$id": _identity(f"gateway:message:{name}"), "title": title, **_object(specs)}
 
 
-def all_schemas(options: ContractOptions | None = None) -> dict[str, Any]:
-    """Return every schema: bodies by kind, requests by op, heads by name; the gateway's by action and by name."""
-    return {
-        "protocol": PROTOCOL,
-        "bodies": {kind: body_schema(kind, options) for kind in KINDS},
-        "requests": {op: request_schema(op) for op in REQUESTS},
-        "heads": {name: head_schema(name) for name in HEADS},
-        "gateway": {
-            "requests": {action: gateway_request_schema(action) for action in GATEWAY_REQUESTS},
-            "messages": {name: gateway_message_schema(name) for name in GATEWAY_MESSAGES},
-        },
+def json_schema(options: ContractOptions | None = None) -> dict[str, Any]:
+    """Return one schema of the whole protocol, with a definition per message.
+
+    Definitions are called ``body.KIND``, ``request.OP``, ``head.NAME``, ``gateway.request.ACTION`` and
+    ``gateway.message.NAME``. A program refers to one of them, as ``urn:mt4pump:1#/$defs/body.trade``.
+    """
+    messages = {
+        **{f"body.{kind}": body_schema(kind, options) for kind in KINDS},
+        **{f"request.{op}": request_schema(op) for op in REQUESTS},
+        **{f"head.{name}": head_schema(name) for name in HEADS},
+        **{f"gateway.request.{action}": gateway_request_schema(action) for action in GATEWAY_REQUESTS},
+        **{f"gateway.message.{name}": gateway_message_schema(name) for name in GATEWAY_MESSAGES},
     }
+    return {
+        "$schema": DRAFT,
+        "$id": f"urn:mt4pump:{PROTOCOL}",
+        "title": f"mt4pump, protocol {PROTOCOL}",
+        "description": "$defs has one schema per message; refer to the one that you need.",
+        "$defs": {FLOAT: SCHEMAS[FLOAT], **{name: _definition(schema) for name, schema in messages.items()}},
+    }
+
+
+def _definition(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a message without its identity, which would move the base of references."""
+    definition: dict[str, Any] = _with_references({k: v for k, v in schema.items() if k not in {"$schema", "$id"}})
+    return definition
+
+
+def _with_references(value: Any) -> Any:
+    """Return ``value`` with a reference to the definition of ``float`` instead of each copy of it."""
+    if isinstance(value, list):
+        return [_with_references(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("anyOf") == SCHEMAS[FLOAT]["anyOf"]:
+        return {**{k: v for k, v in value.items() if k != "anyOf"}, "$ref": f"#/$defs/{FLOAT}"}
+    return {key: _with_references(each) for key, each in value.items()}
 
 
 def _identity(name: str) -> str:
@@ -108,7 +134,7 @@ def _schema(spec: Spec) -> dict[str, Any]:
 
 
 def _description(spec: Spec) -> str:
-    """Return meaning, unit, condition and known values: those are open lists, so they bind nobody."""
+    """Return meaning, unit, condition and known values; the lists are open, so no ``enum`` restricts them."""
     parts = [spec.meaning]
     if spec.unit:
         parts.append(f"unit: {spec.unit}")

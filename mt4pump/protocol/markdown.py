@@ -1,6 +1,6 @@
 """The contract as tables of a Markdown document, between markers; pure.
 
-A marker is ``<!-- table: NAME -->`` and ends at ``<!-- end -->``; what stands between is replaced. Names: ``kinds``,
+A marker is ``<!-- table: NAME -->`` and ends at ``<!-- end -->``; the text between them is replaced. Names: ``kinds``,
 ``common``, ``numbers``, ``codes``, ``kind KIND``, ``request OP``, ``head OP``.
 """
 
@@ -17,16 +17,16 @@ from mt4pump.wire import KINDS
 
 TABLE = re.compile(r"(<!-- table: (?P<name>[a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SAME_AS = {"activation": "trade"}
-"""Kinds whose rows are another kind's: their tables say so and list only what differs."""
+"""Kinds with the rows of another kind: their tables list only the differences."""
 
 
 def filled(document: str) -> str:
-    """Return ``document`` with every marked table made anew; raises KeyError for a name that is no table."""
+    """Return ``document`` with every marked table written again; raises KeyError for an unknown table."""
     return TABLE.sub(lambda found: found[1] + table(found["name"]) + found[3], document)
 
 
 def table(name: str) -> str:
-    """Return one table, with its line ends."""
+    """Return one table, including its line ends."""
     first, _, second = name.partition(" ")
     if first == "kind":
         rows = _kind_rows(second)
@@ -48,7 +48,7 @@ def _kind_rows(kind: str) -> Iterator[tuple[str, ...]]:
 
 
 def _field_rows(specs: Specs, above: str = "") -> Iterator[tuple[str, ...]]:
-    """Yield the row of each field, and after it those of what it holds."""
+    """Yield the row of each field, then the rows of its nested fields."""
     for name, spec in specs.items():
         path = above + name
         kind = _type(spec) + (" or nil" if spec.nullable else "")
@@ -59,7 +59,7 @@ def _field_rows(specs: Specs, above: str = "") -> Iterator[tuple[str, ...]]:
             meaning += ": " + " ".join(f"`{word}`" for word in spec.words)
         yield f"`{path}`", kind, spec.unit, meaning
         if spec.partial:
-            continue  # any of the fields that stand beside it
+            continue  # its fields are those of the record beside it
         inner = spec.items if spec.type in {LIST, MAP} and spec.items else spec
         mark = {True: "[].", False: "."}[spec.type == LIST]
         yield from _field_rows(inner.fields, path + mark)

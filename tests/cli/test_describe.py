@@ -10,7 +10,7 @@ import pytest
 from mt4pump.cli import main
 from mt4pump.errors import ClientError
 from mt4pump.protocol.asyncapi import asyncapi
-from mt4pump.protocol.json_schema import all_schemas
+from mt4pump.protocol.json_schema import json_schema
 from tests.cli.answering import DESCRIPTION, FakeQuery, put_in
 
 
@@ -106,7 +106,7 @@ def test_keys_that_cannot_be_read_are_code_2(capsys: pytest.CaptureFixture[str])
     assert "missing.key" in error
 
 
-@pytest.mark.parametrize(("flag", "document"), [("--asyncapi", asyncapi()), ("--json-schema", all_schemas())])
+@pytest.mark.parametrize(("flag", "document"), [("--asyncapi", asyncapi()), ("--json-schema", json_schema())])
 def test_the_documents_of_the_contract_need_no_daemon(
     capsys: pytest.CaptureFixture[str], flag: str, document: dict[str, Any]
 ) -> None:

@@ -39,8 +39,8 @@ def test_a_table_names_every_field_nested_ones_included() -> None:
 
 def test_it_says_which_version_it_is_of_and_every_change() -> None:
     assert TEXT.startswith(f"# The wire protocol of mt4pump, version {PROTOCOL}\n")
-    told = TEXT.partition("### 6.2")[2].partition("### 6.3")[0]
-    assert [change for change in CHANGES if f"`{change}`" not in told.partition("<!-- table")[0]] == []
+    section = TEXT.partition("### 6.2")[2].partition("### 6.3")[0]
+    assert [change for change in CHANGES if f"`{change}`" not in section.partition("<!-- table")[0]] == []
 
 
 def test_its_grammar_names_every_kind() -> None:
@@ -81,10 +81,12 @@ def test_a_marker_for_no_table_is_refused() -> None:
         filled("<!-- table: nonsense -->\n<!-- end -->")
 
 
-@pytest.mark.parametrize("flag", ["--json", "--json-schema", "--asyncapi"])
-def test_the_command_prints_json(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("flag", "key"), [("--json", '"trade"'), ("--json-schema", '"body.trade"'), ("--asyncapi", '"trade"')]
+)
+def test_the_command_prints_json(flag: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([flag]) == 0
-    assert '"trade"' in capsys.readouterr().out
+    assert key in capsys.readouterr().out
 
 
 def test_the_command_checks_the_document_and_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:

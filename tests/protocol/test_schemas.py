@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mt4pump.protocol.asyncapi import asyncapi
-from mt4pump.protocol.gateway import GATEWAY_REQUESTS
-from mt4pump.protocol.json_schema import all_schemas, body_schema, head_schema, request_schema
-from mt4pump.protocol.queries import REQUESTS
+from mt4pump.protocol.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
+from mt4pump.protocol.json_schema import body_schema, head_schema, json_schema, request_schema
+from mt4pump.protocol.queries import HEADS, REQUESTS
 from mt4pump.wire import KINDS, decode_frames, kind_of
 from tests.live import running
 
@@ -25,12 +25,35 @@ def validator(schema: dict[str, Any]) -> Any:
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_every_schema_is_a_valid_schema() -> None:
-    schemas = all_schemas()
-    gateway = schemas["gateway"]
-    every = (schemas["bodies"], schemas["requests"], schemas["heads"], gateway["requests"], gateway["messages"])
-    for schema in (schema for room in every for schema in room.values()):
-        jsonschema.Draft202012Validator.check_schema(schema)
+def test_the_whole_contract_is_one_valid_schema_with_a_definition_per_message() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$defs"].keys() == {
+        "float",
+        *(f"body.{kind}" for kind in KINDS),
+        *(f"request.{op}" for op in REQUESTS),
+        *(f"head.{name}" for name in HEADS),
+        *(f"gateway.request.{action}" for action in GATEWAY_REQUESTS),
+        *(f"gateway.message.{name}" for name in GATEWAY_MESSAGES),
+    }
+    for definition in schema["$defs"].values():
+        jsonschema.Draft202012Validator.check_schema(definition)
+        assert "$id" not in definition
+    assert {*references_in(schema)} == {"#/$defs/float"}
+
+
+@pytest.mark.parametrize("counter", [1, "1"])
+def test_a_definition_of_the_whole_schema_takes_what_the_schema_of_the_message_takes(counter: object) -> None:
+    body = {**ONLINE, "counter": counter}
+    whole = validator({**json_schema(), "$ref": "#/$defs/body.online"})
+    assert whole.is_valid(body) is validator(body_schema("online")).is_valid(body) is (counter == 1)
+
+
+@pytest.mark.parametrize(("bid", "is_valid"), [(1.1, True), ({"$float": "NaN"}, True), ({"$float": "one"}, False)])
+def test_a_definition_of_the_whole_schema_resolves_its_floats(bid: object, is_valid: bool) -> None:  # noqa: FBT001
+    quote = {"symbol": "X", "digits": 5, "bid": bid, "ask": 1.0, "spread": None, "time": 0, "high": 0.0, "low": 0.0}
+    whole = validator({**json_schema(), "$ref": "#/$defs/body.quote"})
+    assert whole.is_valid({**quote, "direction": 0, "epoch": 1, "seq": 1, "ts": 1}) is is_valid
 
 
 def test_bodies_of_a_simulated_broker_fit_their_schemas(tmp_path: Path) -> None:
