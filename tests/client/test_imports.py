@@ -17,18 +17,16 @@ ALLOWED = {
     "mt4pump.pump.tables",
 }
 PURE = (
-    "asking",
     "checks",
-    "delivery",
     "events",
-    "inquiry",
-    "jobs",
+    "liveness",
     "notices",
-    "options",
+    "ordering",
     "pages",
+    "recovery",
+    "recovery_steps",
     "stream",
-    "topics",
-    "watch",
+    "topic_state",
 )
 ALSO = {
     "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd", "mt4pump.process.streams"},
