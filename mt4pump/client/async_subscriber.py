@@ -150,7 +150,7 @@ class AsyncSubscriber(BaseSubscriber):
 
     def _turn(self) -> None:
         stream, items = self._stream, self._items
-        stream.backlog = (len(items), self._oldest_ts())
+        stream.note_backlog(len(items), self._oldest_ts())
         self._reader.turn(SLICE_S)
         if stream.out:
             items.extend(stream.out)

@@ -120,7 +120,7 @@ class BaseSubscriber:
     @property
     def status(self) -> Status:
         """Return the daemon as its last heartbeat showed it."""
-        return self._stream.watch.status(time.monotonic())
+        return self._stream.status(time.monotonic())
 
     @property
     def position(self) -> Position | None:

@@ -110,15 +110,15 @@ class StreamRunner:
         if to.query_endpoint is not None:
             self._courier = QueryConnection(context, to.query_endpoint, to.keys)
         line = SubConnection(context, to.endpoint, to.keys, to.rcvhwm)
-        self._subscribe(line)
+        line.subscribe(self.stream.changed_subscriptions() or self.stream.subscriptions())
         self._line = line
 
     def _work(self, line: SubConnection) -> None:
         stream = self.stream
         while self._calls:
             self._calls.popleft()()
-        if stream.resubscribe:
-            self._subscribe(line)
+        if (prefixes := stream.changed_subscriptions()) is not None:
+            line.subscribe(prefixes)
         self._hear_of_connection(line)  # before the messages: a heartbeat is judged by it
         faults = stream.counts["decode_errors"]
         messages = [] if stream.is_full else line.read()
@@ -130,17 +130,13 @@ class StreamRunner:
         if line.is_drained and not stream.is_full:
             stream.drained(now_s)
         if line.faults:
-            stream.counts["decode_errors"] += line.faults
+            stream.count_malformed(line.faults)
             line.faults = 0
         if self._courier is not None:
             self._hear_of_query(self._courier)
         stream.tick(now_s)
         if self._courier is not None:
             self._send(self._courier)
-
-    def _subscribe(self, line: SubConnection) -> None:
-        self.stream.resubscribe = False
-        line.subscribe(self.stream.book.subscriptions())
 
     def _hear_of_connection(self, line: SubConnection) -> None:
         turns = line.turns()

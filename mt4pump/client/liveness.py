@@ -66,7 +66,7 @@ class HeartbeatMonitor:
         self._least_s: float | None = None
         self._clock_skew_ns = 0
 
-    def doubt(self) -> None:
+    def mark_unproven(self) -> None:
         """Note that a connection or a subscription is new."""
         self._doubtful = BEATS_UNTIL_CLEAN
         self._may_be_old = True

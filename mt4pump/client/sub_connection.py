@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from mt4pump.client.held_events import Frames
 from mt4pump.client.keys import ClientKeys
-from mt4pump.client.ordering import Frames
 from mt4pump.client.query_connection import Context
-from mt4pump.client.stream import BEAT
+from mt4pump.client.stream import HEARTBEAT_TOPIC
 
 BATCH = 1_000
 """Messages read in one go, so that everything else gets its turn."""
@@ -61,14 +61,14 @@ class SubConnection:
 
     def subscribe(self, prefixes: set[bytes]) -> None:
         """Subscribe to exactly these, and to the heartbeat after them: the daemon sends one at once for that."""
-        wanted = prefixes - {BEAT}
+        wanted = prefixes - {HEARTBEAT_TOPIC}
         for prefix in sorted(wanted - self._prefixes):
             self.socket.setsockopt(zmq.SUBSCRIBE, prefix)
         for prefix in sorted(self._prefixes - wanted):
             self.socket.setsockopt(zmq.UNSUBSCRIBE, prefix)
         self._prefixes = wanted
-        self.socket.setsockopt(zmq.UNSUBSCRIBE, BEAT)  # without it a second subscription would not be sent
-        self.socket.setsockopt(zmq.SUBSCRIBE, BEAT)
+        self.socket.setsockopt(zmq.UNSUBSCRIBE, HEARTBEAT_TOPIC)  # without it a second subscription would not be sent
+        self.socket.setsockopt(zmq.SUBSCRIBE, HEARTBEAT_TOPIC)
 
     def read(self) -> list[Frames]:
         """Return the messages that are there, at most `BATCH` of them."""

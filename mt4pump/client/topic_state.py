@@ -7,6 +7,7 @@ knows prefixes only, so each becomes one, and every topic is compared whole here
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
@@ -61,6 +62,18 @@ class TopicState(TopicName):
         """Note whether its events are stored; a heartbeat has no rank, as it never passes unseen."""
         self.durable = durable
         self.rank = 0 if self.kind == HEARTBEAT.name else 1 if durable else 2
+
+
+@dataclass(slots=True)
+class LastSeqs:
+    """Last numbers of topics at a snapshot. ``is_ripe``: every event from before the snapshot was received."""
+
+    epoch: int
+    ts: int
+    offset: int
+    seqs: dict[bytes, int]
+    rows: dict[bytes, tuple[bytes, bytes]]
+    is_ripe: bool = False
 
 
 class SubscriptionSet:
@@ -175,6 +188,14 @@ class SubscriptionSet:
         self.durable_kinds = durable - {HEARTBEAT.name}
         for track in self.tracks.values():
             track.set_durable(self._is_durable(track.name))
+
+    def set_baseline(self) -> None:
+        """Note that every topic's number is known: one that was not met yet is at 0."""
+        self.baseline = True
+
+    def forget_baseline(self) -> None:
+        """Note that a topic that was not met yet may have had numbers before."""
+        self.baseline = False
 
     def _is_durable(self, name: str) -> bool:
         return name.partition(".")[0] in self.durable_kinds and name != "session.ping"

@@ -7,9 +7,9 @@ from typing import Any
 import msgpack
 
 from mt4pump.client.events import Event
+from mt4pump.client.held_events import Frames
 from mt4pump.client.liveness import HeartbeatMonitor
 from mt4pump.client.notices import Checkpoint, Notice, StreamOptions
-from mt4pump.client.ordering import Frames
 from mt4pump.client.position import Position, PositionTracker
 from mt4pump.client.query_connection import QueryError, unpacked
 from mt4pump.client.stream import Stream

@@ -26,7 +26,7 @@ def test_no_last_value_that_comes_late_goes_over_a_newer_quote(pages: int) -> No
     desk.take(desk.ledger.event(f"quote.{symbols[-1]}", bid=2.0))
     desk.hand_in(page)
     desk.collect()
-    assert desk.stream.based
+    assert desk.stream.ordering.based
     found = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Quote) and item.symbol == symbols[-1]]
     assert found == [(1.0, False), (1.0, True), (2.0, False)]
     assert desk.stream.quotes[symbols[-1]].bid == 2.0

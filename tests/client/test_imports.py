@@ -19,6 +19,8 @@ ALLOWED = {
 PURE = (
     "checks",
     "events",
+    "handlers",
+    "held_events",
     "liveness",
     "notices",
     "ordering",

@@ -104,10 +104,10 @@ def test_a_join_of_which_one_step_fails_for_good_is_given_up_after_its_time(
 ) -> None:
     desk = Desk(ledger=stored(*["trade.1"] * 5), resume=position, options=StreamOptions(heal_timeout_s=30))
     half_seconds(desk, 200, refused=refused, code=code)
-    assert desk.stream.joined
+    assert desk.stream.recovery.steps.joined
     assert desk.stream.counts["before_join"] <= 65
     assert len(desk.events()) >= 135  # quotes flow, also while the join is tried again
-    assert not desk.stream.hold
+    assert not desk.stream.ordering.hold
     assert len(desk.notices("query_failed")) == 1
     assert desk.stream.counts["query_failures"] < 12  # each try waits longer than the one before
 
@@ -126,7 +126,7 @@ def test_pages_that_came_count_as_an_answer() -> None:
         desk.refuse("journal_error")
         desk.wait(0.6)
     assert desk.offsets() == list(range(1, 31))
-    assert not desk.stream.joined
+    assert not desk.stream.recovery.steps.joined
     assert desk.notices("not_whole") == []
 
 
@@ -135,7 +135,7 @@ def test_topics_added_in_vain_hold_nothing_up_after_their_time() -> None:
     desk.stream.add_topics(["trade.*"])
     half_seconds(desk, 100, refused="snapshot", code="journal_error")
     assert len(desk.events("quote")) == 100
-    assert not desk.stream.hold
+    assert not desk.stream.ordering.hold
 
 
 def test_an_endpoint_that_went_silent_holds_up_nothing_when_a_late_join_is_tried() -> None:
@@ -168,7 +168,7 @@ def test_what_came_after_giving_up_waits_for_the_late_join_when_the_daemon_comes
     desk.answering = False
     desk.take(desk.ledger.beat())
     desk.refuse("forbidden")
-    assert desk.stream.joined
+    assert desk.stream.recovery.steps.joined
     desk.ledger.restart()
     desk.stream.disconnected()
     desk.stream.connected(desk.now_s)
@@ -221,7 +221,7 @@ def test_where_a_journal_lost_its_end_what_a_position_had_ahead_is_forgotten_for
             if desk.ask() is not None:
                 desk.refuse()
             desk.wait(1.0)
-    assert desk.stream.joined
+    assert desk.stream.recovery.steps.joined
     before = len(desk.offsets())
     desk.take(ledger.event("trade.7"), ledger.event("trade.7"))
     assert desk.offsets()[before:] == [4, 5]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from mt4pump.client.ordering import Frames
+from mt4pump.client.held_events import Frames
 from mt4pump.client.sub_connection import BATCH, SubConnection
 from tests.client.fake_daemon import LIMIT_S
 

@@ -15,13 +15,13 @@ import zmq
 from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientError, Position, Query
+from mt4pump.client.held_events import HELD_BYTES_LIMIT
 from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_BEATS
 from mt4pump.client.notices import LOST, MALFORMED, QUERY_FAILED, SILENT, StreamOptions
 from mt4pump.client.ordering import QUOTE_KEPT_BYTES
 from mt4pump.client.pages import EMPTY_PAGES_MAX, SnapshotLimits
 from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
 from mt4pump.client.query_connection import FRAMES_MAX, STRAYS_PER_TURN, Ask, QueryConnection, QueryError
-from mt4pump.client.stream import HELD_BYTES_LIMIT
 from tests.bus import context
 from tests.client.desk import Desk
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
@@ -67,10 +67,10 @@ def test_an_event_with_an_impossible_number_is_dropped_and_the_next_one_comes(fi
 )
 def test_a_heartbeat_that_says_something_impossible_proves_nothing(fields: Head) -> None:
     desk = Desk("*").live()
-    before = desk.stream.watch.status(desk.now_s)
+    before = desk.stream.status(desk.now_s)
     desk.take(desk.ledger.beat(**fields))
     assert desk.notices(MALFORMED) == [(MALFORMED, "", 1)]
-    assert desk.stream.watch.status(desk.now_s).body == before.body
+    assert desk.stream.status(desk.now_s).body == before.body
     desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
     assert desk.events() == [("trade.1", 1)]
 
@@ -89,7 +89,7 @@ def test_a_topic_that_begins_like_a_heartbeat_waits_for_nothing() -> None:
     desk = Desk("*").live()
     desk.take((b"heartbeat..", msgpack.packb(BODY)), desk.ledger.event("trade.1"), desk.ledger.beat())
     assert desk.events() == [("trade.1", 1)]
-    assert not desk.stream.hold
+    assert not desk.stream.ordering.hold
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_a_topic_that_begins_like_a_heartbeat_waits_for_nothing() -> None:
 def test_no_interval_makes_a_dead_daemon_alive(interval_s: float, patience_s: float) -> None:
     desk = Desk("*").live()
     desk.take(desk.ledger.beat(interval_s=interval_s))
-    assert desk.stream.watch.status(desk.now_s + patience_s - 1).alive
+    assert desk.stream.status(desk.now_s + patience_s - 1).alive
     desk.now_s += patience_s + 1
     desk.stream.drained(desk.now_s)
     desk.collect()
-    assert not desk.stream.watch.status(desk.now_s).alive
+    assert not desk.stream.status(desk.now_s).alive
     assert [kind for kind, _, _ in desk.notices(SILENT)] == [SILENT]
 
 
@@ -111,7 +111,7 @@ def test_events_that_wait_are_bounded_in_bytes() -> None:
     desk.answering = False
     desk.take(desk.ledger.beat())
     desk.refuse("busy")
-    desk.stream.discard = False
+    desk.stream.recovery.steps.discard = False
     size = 2**20
     events = 0
     while not desk.stream.is_full:

@@ -191,7 +191,7 @@ def test_a_start_without_an_answer_goes_live_and_gets_its_snapshot_later() -> No
     desk.wait(60)
     desk.take(desk.ledger.beat())
     assert desk.stream.quotes["EURUSD"].snapshot
-    assert desk.stream.based
+    assert desk.stream.ordering.based
 
 
 def test_a_join_hands_over_no_event_that_its_snapshot_contains() -> None:
@@ -308,7 +308,7 @@ def test_the_suffix_is_learnt_and_taken_off() -> None:
     desk = Desk("trade.100", ledger=Ledger(suffix="|")).live()
     desk.take(desk.ledger.event("trade.1001"), desk.ledger.event("trade.100"))
     assert desk.events() == [("trade.100", 1)]
-    assert desk.stream.book.subscriptions() == {b"trade.100|"}
+    assert desk.stream.subscriptions() == {b"trade.100|"}
 
 
 def test_added_topics_begin_with_their_last_values() -> None:
@@ -349,10 +349,10 @@ def test_to_add_a_pattern_hides_no_loss_of_a_topic_that_runs(topic: str, lost: l
 
 def test_topics_that_were_added_stay_to_be_subscribed_when_others_are_removed_in_vain() -> None:
     desk = Desk("trade.*").live()
-    desk.stream.resubscribe = False  # as the reader does when it has subscribed
+    desk.stream.changed_subscriptions()  # as the reader does when it has subscribed
     desk.stream.add_topics(["quote.EURUSD"])
     desk.stream.remove_topics(["never.asked"])
-    assert desk.stream.resubscribe
+    assert desk.stream.changed_subscriptions()
 
 
 def test_to_remove_one_of_two_topics_just_added_leaves_the_other_its_last_value() -> None:

@@ -65,7 +65,7 @@ def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_
         told = sum(count for kind, of, count in desk.notices("lost") if of == topic)
         sent = sum(1 for of, _ in published if of == topic)
         assert came + told <= sent <= came + told + unknown[topic], f"{topic}: received and told"
-    assert not desk.stream.hold
+    assert not desk.stream.ordering.hold
     assert desk.stream.confirmed == desk.ledger.last_offset
 
 

@@ -44,6 +44,6 @@ def test_of_topics_that_were_forgotten_nothing_is_told_as_lost(monkeypatch: pyte
     desk = Desk("quote.*").live()
     for _ in range(2):
         desk.take(*(desk.ledger.event(f"quote.S{number}") for number in range(6)))
-    assert len(desk.stream.book.tracks) <= 4
+    assert len(desk.stream.ordering.book.tracks) <= 4
     assert len(desk.events()) == 12
     assert desk.stream.counts["lost"] == 0

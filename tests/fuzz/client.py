@@ -186,7 +186,7 @@ class Run:
                 self.seen[item.kind] += 1
                 assert len(item.text) < 10_000
         desk.items.clear()
-        status = desk.stream.watch.status(desk.now_s)
+        status = desk.stream.status(desk.now_s)
         assert type(status.alive) is bool
         if desk.bookmark.is_known:
             position = desk.bookmark.position(with_current=True)

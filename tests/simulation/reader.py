@@ -11,7 +11,7 @@ from mt4pump.client.liveness import HeartbeatMonitor
 from mt4pump.client.notices import Checkpoint, Notice, StreamOptions
 from mt4pump.client.position import Position, PositionTracker
 from mt4pump.client.query_connection import QueryError, unpacked
-from mt4pump.client.stream import BEAT, Stream
+from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.client.topic_state import SubscriptionSet
 from tests.simulation.wire import Clock, Connection, Frames
 
@@ -57,10 +57,10 @@ class Reader:
 
     def connect(self, random: Random, limit: int) -> Connection:
         """Make a connection; its subscriptions reach the daemon in any order, the heartbeat's last."""
-        prefixes = sorted(self.stream.book.subscriptions() - {BEAT})
+        prefixes = sorted(self.stream.subscriptions() - {HEARTBEAT_TOPIC})
         random.shuffle(prefixes)
-        self.stream.resubscribe = False
-        self.connection = Connection([*prefixes, BEAT], limit)
+        self.stream.changed_subscriptions()
+        self.connection = Connection([*prefixes, HEARTBEAT_TOPIC], limit)
         self._made = True
         return self.connection
 
@@ -99,7 +99,7 @@ class Reader:
     def is_idle(self) -> bool:
         """Return whether nothing is under way."""
         waiting = self.arrived or (self.connection and self.connection.queue)
-        return not (waiting or self.stream.hold or self.stream.ask or self.request or self.reply)
+        return not (waiting or self.stream.ordering.hold or self.stream.ask or self.request or self.reply)
 
     def _read(self, count: int) -> tuple[list[Frames], bool]:
         messages: list[Frames] = []
@@ -134,7 +134,7 @@ class Reader:
             self.request, self.reply = (number, ask.packed(number)), None
 
     def _hand_over(self) -> None:
-        self.gave_up |= self.stream.has_given_up
+        self.gave_up |= self.stream.recovery.has_given_up
         out = self.stream.out
         while out:
             item = out.popleft()

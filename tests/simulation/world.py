@@ -376,7 +376,7 @@ class Simulation:
         came = reader.turn(count)
         if reader.gave_up:
             post.following.is_exact = False
-        post.following.has_base = reader.stream.based or (post.following.has_base and post.following.is_exact)
+        post.following.has_base = reader.stream.ordering.based or (post.following.has_base and post.following.is_exact)
         return f"{reader.name}: read {came}" if came else ""
 
     def _query(self) -> str:
@@ -392,7 +392,7 @@ class Simulation:
             if self.random.random() < self._lossy:
                 return f"{reader.name}: its request {asked['op']} is lost"
             frames = self.daemon.answer(payload, reader.name.encode())
-            if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.based:
+            if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.ordering.based:
                 post.following.cut_at = len(self.ledger.events)
             reader.reply = (number, frames)
             about = {name: value for name, value in asked.items() if name != "cursor"}  # a token that no seed draws
@@ -413,7 +413,7 @@ class Simulation:
         old = post.reader
         self._drop_connection(old)
         post.reader = self._reader(old.name, old.topics, post.following, old)
-        return f"{old.name}: dies, goes on from {post.reader.stream.resume}"
+        return f"{old.name}: dies, goes on from {post.reader.stream.recovery.steps.resume}"
 
     # ---- the end ----
 
@@ -465,7 +465,7 @@ class Simulation:
     def _is_at_rest(self, daemon: Daemon) -> bool:
         last = daemon.journal.last_offset
         readers = [post.reader for post in self._posts]
-        return all(each.is_idle and each.stream.based and each.stream.confirmed == last for each in readers)
+        return all(each.is_idle and each.stream.ordering.based and each.stream.confirmed == last for each in readers)
 
     def _check_readers(self, daemon: Daemon) -> None:
         for post in self._posts:
@@ -502,8 +502,10 @@ class Simulation:
 def _state_of(reader: Reader) -> str:
     stream = reader.stream
     waits = [name for name in ("ask", "hold", "added") if getattr(stream, name)]
-    based = "joined" if stream.based else "not joined"
-    return f"{based}, at {stream.confirmed} of {stream.log}, {'gave up' if reader.gave_up else ''} with {waits}"
+    based = "joined" if stream.ordering.based else "not joined"
+    return (
+        f"{based}, at {stream.confirmed} of {stream.ordering.log}, {'gave up' if reader.gave_up else ''} with {waits}"
+    )
 
 
 def _shown(reports: list[tuple[int, int, bytes]]) -> str:
