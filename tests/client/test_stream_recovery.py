@@ -51,7 +51,7 @@ def test_a_gap_right_after_the_join_is_healed_though_the_last_heartbeat_named_no
     ledger.opened = True
     desk.answering = True
     desk.pump()
-    assert desk.stream.based
+    assert desk.stream.ordering.based
     ledger.event("trade.1")
     desk.take(ledger.event("trade.1"))
     assert desk.offsets() == [1, 2]
@@ -72,7 +72,7 @@ def test_a_full_buffer_does_not_keep_the_new_epoch_from_being_read() -> None:
     for _ in range(4):
         desk.take(desk.ledger.beat())
         desk.wait(10)
-    assert desk.stream.based
+    assert desk.stream.ordering.based
 
 
 def test_an_event_that_was_replayed_while_it_waited_does_not_come_again_when_the_journal_is_replaced() -> None:
@@ -87,7 +87,7 @@ def test_an_event_that_was_replayed_while_it_waited_does_not_come_again_when_the
     desk.hand_in(reply)
     desk.collect()
     assert desk.offsets() == [1]
-    assert desk.stream.hold
+    assert desk.stream.ordering.hold
     desk.stream.connected(desk.now_s)
     desk.ledger.restart(log="log-2")
     desk.answering = True
@@ -95,4 +95,4 @@ def test_an_event_that_was_replayed_while_it_waited_does_not_come_again_when_the
         desk.take(desk.ledger.beat())
         desk.wait(1)
     assert desk.offsets() == [1]
-    assert not desk.stream.hold
+    assert not desk.stream.ordering.hold
