@@ -12,12 +12,11 @@
     ├── ManagerError(call, code)     the Manager API returned a code that is not success
     │   ├── LoginError               refused: login, password, rights, licence; a retry will not help by itself
     │   └── ConnectionLost           the session is gone, or was closed by us
-    ├── StandstillError              a thread does not go on: the daemon ends, to be started anew
+    ├── HangError                    a thread does not go on: the daemon ends, to be started again
     ├── ClientError(code)            the client was asked for what it cannot do, or the daemon refused a query
     ├── LayoutError                  bytes that are not the record they should be
     ├── FrameError                   a message on the wire that is not ours
     ├── JournalError                 the journal cannot be read, or a page of it
-    ├── ReloadError                  the daemon did not answer a request to reload (in `reload`)
     └── ServiceError                 NSSM did not do what it was asked to (in `service`)
 """
 

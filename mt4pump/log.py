@@ -102,7 +102,11 @@ class FaultCounters:
         self._log = log
         self._now_s = now_s
         self._quiet_until_s: dict[str, float] = {}
-        self._told: Counter[str] = Counter()
+        self._logged: Counter[str] = Counter()
+
+    def count(self, name: str) -> None:
+        """Count a fault of kind ``name`` that the caller logs."""
+        self.counts[name] += 1
 
     def record(self, name: str, text: object) -> None:
         """Count a fault of kind ``name``; log ``text`` unless the same kind was logged within the last minute."""
@@ -111,8 +115,8 @@ class FaultCounters:
         if now_s < self._quiet_until_s.get(name, 0.0):
             return
         self._quiet_until_s[name] = now_s + QUIET_S
-        unseen = self.counts[name] - self._told[name] - 1
-        self._told[name] = self.counts[name]
+        unseen = self.counts[name] - self._logged[name] - 1
+        self._logged[name] = self.counts[name]
         more = f" ({unseen} more since the last such line)" if unseen else ""
         self._log.warning("%s: %s%s", name, text, more)
 

@@ -19,7 +19,6 @@ COMMANDS = {
     "record": "capture the stream in a file, with its timing",
     "play": "publish a captured stream again, at its own pace or another",
     "describe": "show what a daemon publishes: kinds, fields, units",
-    "reload": "have a running daemon read its symbols and client keys again",
     "check": "show the effective settings, and try what can be tried before a start",
     "keygen": "make keys: for the daemon, and for each client that may connect",
     "bench": "measure events per second and latency of this machine",

@@ -6,6 +6,7 @@ import argparse
 import gc
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,12 +17,10 @@ from mt4pump import log as logs
 from mt4pump.cli.arguments import add_settings, given_settings
 from mt4pump.daemon import Daemon
 from mt4pump.errors import SettingsError, StartError
-from mt4pump.process.reload import ReloadWatcher
 from mt4pump.process.signals import asked_to_end, asked_to_reload
 from mt4pump.process.systemd import Notifier
 from mt4pump.publisher.faults import wire_faults_of
-from mt4pump.settings import Settings, load
-from mt4pump.settings.reloading import reread
+from mt4pump.settings import FileWatch, Settings, load, reread, settings_file
 from mt4pump.wiring import source_of
 
 WAIT_SLICE_S = 0.2
@@ -30,51 +29,83 @@ WAIT_SLICE_S = 0.2
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, load: Callable[[], Settings]) -> int:
-    """Run the daemon until a signal; return the exit code. ``load`` reads the settings anew for a reload.
+class Reloading:
+    """The settings in force, taken over from their file while the daemon runs; for the main thread.
+
+    ``load`` reads all sources again, ``hangup`` is set by SIGHUP. Wrong settings change nothing: they are logged, and
+    counted as ``settings_refused`` in the heartbeat's ``errors``.
+    """
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], watch: FileWatch, hangup: Event) -> None:
+        self.settings = settings
+        self._load = load
+        self._watch = watch
+        self._hangup = hangup
+
+    def check(self, daemon: Daemon) -> None:
+        """Read the settings again if their file changed; after SIGHUP in any case, and the clients' keys too."""
+        changed, asked = self._watch.has_changed(), self._hangup.is_set()
+        if not (changed or asked):
+            return
+        self._hangup.clear()
+        try:
+            if asked:
+                daemon.reload_permissions()
+            self._take_over(daemon)
+        except Exception:  # whatever it is, it must not end a daemon that works
+            daemon.fault_counters.count("internal_error")
+            log.exception("reload: failed by an error of the daemon's own, the settings stay; please report it")
+
+    def _take_over(self, daemon: Daemon) -> None:
+        found = reread(self.settings, self._load)
+        if "symbols" in found.changed_now:
+            daemon.select(found.settings.symbols)
+        if not found.ok:
+            daemon.fault_counters.count("settings_refused")
+        log.log(logging.INFO if found.ok else logging.ERROR, "reload: %s", found.text)
+        self.settings = found.settings
+
+
+def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> int:
+    """Run the daemon until a signal; return the exit code. ``load`` reads the settings again when ``watch`` says so.
 
     Raises StartError when it cannot start.
     """
     sys.setswitchinterval(settings.switch_interval_s)
-    source, life_s = source_of(settings), wire_faults_of(settings.wire_faults).restart_s or math.inf
+    source, run_s = source_of(settings), wire_faults_of(settings.wire_faults).restart_s or math.inf
     with asked_to_end() as end, asked_to_reload(end) as hangup, ExitStack() as at_end:
-        if life_s < math.inf:  # the simulated server lives on while daemons come and go
+        if run_s < math.inf:  # the simulated server goes on while daemons start and stop
             at_end.callback(source.stop)
             source = source._replace(start=_once(source.start), stop=_nothing)
+        reloading = Reloading(settings, load, watch, hangup)
         daemon = Daemon(settings, source)
-        clean = _live(daemon, settings, load, end=end, hangup=hangup, life_s=life_s)
+        clean = _run_one(daemon, reloading, end=end, run_s=run_s)
         while clean and daemon.crash is None and not end.is_set():
-            log.warning("wire fault: the daemon begins a new life, as it does every %g s", life_s)
+            log.warning("wire fault: the daemon starts again, as it does every %g s", run_s)
             same = {"pub_endpoint": daemon.endpoint, "query_endpoint": daemon.query_endpoint}
-            daemon = Daemon(settings.model_copy(update=same), source)
-            clean = _live(daemon, settings, load, end=end, hangup=hangup, life_s=life_s)
+            daemon = Daemon(reloading.settings.model_copy(update=same), source)
+            clean = _run_one(daemon, reloading, end=end, run_s=run_s)
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return 1
-    log.info("stopped%s", "" if clean else "; something was left behind, as told above")
+    log.info("stopped%s", "" if clean else "; something was left behind, as logged above")
     return 0
 
 
-def _live(
-    daemon: Daemon, settings: Settings, load: Callable[[], Settings], *, end: Event, hangup: Event, life_s: float
-) -> bool:
-    """Run one daemon until the end, its crash, or for ``life_s``; return whether it stopped clean."""
-    desk = ReloadWatcher(settings.data_dir)
+def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) -> bool:
+    """Run one daemon until the end, its crash, or for ``run_s``; return whether it stopped clean."""
     gc.collect()
-    gc.freeze()  # what lives for ever need not be looked at again
-    until_s = time.monotonic() + life_s
+    gc.freeze()  # objects that stay for the whole run need not be collected again
+    until_s = time.monotonic() + run_s
     notifier = Notifier.of_environment()
     try:
         daemon.start()
-        notifier.ready(_in_words(daemon))
+        notifier.ready(_status(daemon))
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
             daemon.look_after()
             notifier.turned(daemon.turns)
-            notifier.status(_in_words(daemon))
-            asked = desk.poll()
-            if asked is not None or hangup.is_set():
-                hangup.clear()
-                settings = _reload(daemon, settings, load, desk)
+            notifier.status(_status(daemon))
+            reloading.check(daemon)
         log.info("stopping")
         if time.monotonic() < until_s:
             notifier.stopping()
@@ -83,7 +114,7 @@ def _live(
     return clean
 
 
-def _in_words(daemon: Daemon) -> str:
+def _status(daemon: Daemon) -> str:
     """Return what ``systemctl status`` shows."""
     return f"session {daemon.state}; publishes on {daemon.endpoint}"
 
@@ -98,27 +129,6 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def _reload(daemon: Daemon, settings: Settings, load: Callable[[], Settings], desk: ReloadWatcher) -> Settings:
-    """Take over what can be taken over while running, say what cannot, and return the settings that now hold."""
-    try:
-        found = reread(settings, load)
-        if found.ok:
-            daemon.reload_permissions()
-        if "symbols" in found.changed_now:
-            daemon.select(found.settings.symbols)
-    except Exception as error:  # whatever it is, it shall not end a daemon that works
-        log.exception("reload: failed, the settings stay as they were")
-        text = f"failed by an error of the daemon's own ({type(error).__name__}): its log says more, please report it"
-        desk.answer(text, ok=False)
-        return settings
-    log.log(logging.INFO if found.ok else logging.ERROR, "reload: %s", found.text)
-    desk.answer(found.text, ok=found.ok)
-    return found.settings
-
-
-logger = logging.getLogger(__name__)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings."""
     add_settings(parser)
@@ -126,23 +136,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Run until stopped. Returns 0 after a clean stop, 2 settings wrong, 3 cannot start, 1 anything else."""
+    watch = FileWatch(settings_file(os.environ, args.config))  # before the first reading, so that no change is missed
     settings = load(given_settings(args), config=args.config)
     secrets = [settings.password.get_secret_value()] if settings.password else []
     logs.configure(settings.log_level, settings.log_format, secrets)
     try:
-        return _run(settings, lambda: load(given_settings(args), config=args.config))
+        return run(settings, lambda: load(given_settings(args), config=args.config), watch)
     except SettingsError as error:
-        logger.error("settings are wrong: %s", error)  # noqa: TRY400 - the text says it all, a traceback would hide it
+        log.error("settings are wrong: %s", error)  # noqa: TRY400 - the text says it all, a traceback would hide it
         return 2
     except StartError as error:
-        logger.error("cannot start: %s", error)  # noqa: TRY400
+        log.error("cannot start: %s", error)  # noqa: TRY400
         return 3
     except KeyboardInterrupt:  # before the daemon took over the signals
         return 0
     except Exception:
-        logger.exception("stopped by an error that should not happen; please report it")
+        log.exception("stopped by an error that should not happen; please report it")
         return 1
-
-
-def _run(settings: Settings, reload: Callable[[], Settings]) -> int:
-    return run(settings, reload)

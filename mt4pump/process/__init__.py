@@ -1,1 +1,1 @@
-"""The daemon as a program: settings to rooms, one instance, signals, reloads, word to systemd."""
+"""The daemon as a process: one instance per data folder, its epoch, signals, systemd, watchdog, standard streams."""

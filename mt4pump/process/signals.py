@@ -66,7 +66,7 @@ class SignalSafeEvent(Event):
 
 END = ("SIGINT", "SIGTERM", "SIGBREAK")
 RELOAD = ("SIGHUP",)
-"""Windows has no such signal: there, `mt4pump.process.reload` alone asks."""
+"""Windows has no such signal: there, the settings file and the keys are watched, and that is all."""
 
 
 @contextmanager

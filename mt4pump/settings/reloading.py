@@ -1,22 +1,59 @@
-"""What a running daemon takes over from settings that were read again, and what has to wait for a restart."""
+"""Watches the settings file of a running daemon, and finds what is taken over and what needs a restart."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from mt4pump.errors import SettingsError
 from mt4pump.settings.consistency import Settings
 
 AT_ONCE = ("symbols",)
-"""Settings that a reload takes over. The files in ``curve_clients`` are read again as well, but are no setting."""
+"""Settings that a running daemon takes over. It reads the files in ``curve_clients`` again too; they are no setting."""
+CHECK_INTERVAL_S = 1.0
+Fingerprint = tuple[int, int, int]
+
+
+class FileWatch:
+    """Reports that ``file`` changed, by its time, size and inode; for one thread.
+
+    A change counts when two checks in a row find the same file, so that a half-written one is not read. A file that is
+    missing or unreadable has not changed: an editor may be replacing it.
+    """
+
+    def __init__(self, file: Path, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._now_s = now_s
+        self._check_at_s = now_s() + CHECK_INTERVAL_S
+        self._read = self._found = self._fingerprint()
+
+    def has_changed(self) -> bool:
+        """Return whether the file is another one than at the last True; look at it at most once a second."""
+        now_s = self._now_s()
+        if now_s < self._check_at_s:
+            return False
+        self._check_at_s = now_s + CHECK_INTERVAL_S
+        before, self._found = self._found, self._fingerprint()
+        if self._found in (None, self._read) or self._found != before:
+            return False
+        self._read = self._found
+        return True
+
+    def _fingerprint(self) -> Fingerprint | None:
+        try:
+            state = self._file.stat()
+        except (OSError, ValueError):  # ValueError: a path that no system takes; reading the settings reports it
+            return None
+        return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """What came of it.
+    """What changed between two readings of the settings.
 
-    ``settings`` is what now holds: of the new ones only those that were taken over, so that the next reload names the
+    ``settings`` are those in force: of the new ones only those that were taken over, so that the next reading names the
     others again. ``changed_now`` are the names to take over, ``needs_restart`` the rest. ``ok`` is False when the new
     settings are wrong and nothing changes; ``text`` is for people, and never has a value in it.
     """
@@ -29,7 +66,7 @@ class Reread:
 
 
 def reloadable(old: Settings, new: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the settings that differ: those a reload takes over, and those that need a restart; pure."""
+    """Return the names of the settings that differ: those taken over, and those that need a restart; pure."""
     changed = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
     return (
         tuple(name for name in changed if name in AT_ONCE),
@@ -38,17 +75,17 @@ def reloadable(old: Settings, new: Settings) -> tuple[tuple[str, ...], tuple[str
 
 
 def reread(old: Settings, load: Callable[[], Settings]) -> Reread:
-    """Return what changes when ``load`` reads the settings anew; when they are wrong, nothing does."""
+    """Return what changes when ``load`` reads the settings again; when they are wrong, nothing does."""
     try:
         new = load()
     except SettingsError as error:
         return Reread(old, (), (), ok=False, text=f"nothing changed: {error}")
     now, later = reloadable(old, new)
     settings = old.model_copy(update={name: getattr(new, name) for name in now})
-    return Reread(settings, now, later, ok=True, text=_told(now, later))
+    return Reread(settings, now, later, ok=True, text=_described(now, later))
 
 
-def _told(now: tuple[str, ...], later: tuple[str, ...]) -> str:
+def _described(now: tuple[str, ...], later: tuple[str, ...]) -> str:
     parts = [f"taken over: {', '.join(now)}" if now else "no setting to take over changed"]
     if later:
         parts.append(f"needs a restart: {', '.join(later)}")

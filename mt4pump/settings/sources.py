@@ -83,6 +83,15 @@ def gather(flags: Mapping[str, object], environ: Mapping[str, str], config: Path
     return gathered
 
 
+def settings_file(environ: Mapping[str, str], config: Path | None) -> Path:
+    """Return the TOML file that `gather` reads, or the one it would read if it existed."""
+    file, _ = _config_file(environ, list(_dotenv(Gathered())), config)
+    try:
+        return (file or DEFAULT_FILE).expanduser()
+    except RuntimeError:  # no home folder to put for ~; reading the settings reports it
+        return DEFAULT_FILE
+
+
 def _config_file(
     environ: Mapping[str, str], dotenv: list[tuple[int, str, str]], config: Path | None
 ) -> tuple[Path | None, str]:

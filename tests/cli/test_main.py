@@ -133,7 +133,7 @@ def test_the_process_ends_with_3_when_it_cannot_start() -> None:
 
 
 def test_the_process_ends_with_1_and_a_traceback_in_the_log_for_anything_else() -> None:
-    program = "import sys, mt4pump.cli.run as run; from mt4pump.cli import main; run._run = 5; sys.exit(main())"
+    program = "import sys, mt4pump.cli.run as run; from mt4pump.cli import main; run.run = 5; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", program, "run", "--source=simulator"],
         env=environment(),

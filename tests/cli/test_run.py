@@ -13,7 +13,7 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.errors import BindError, LibraryError, SettingsError
-from mt4pump.settings import Settings
+from mt4pump.settings import FileWatch, Settings
 from tests.cli.commands import LIMIT_S, finish, start
 
 Load = Callable[[], Settings]
@@ -23,11 +23,11 @@ Load = Callable[[], Settings]
 def test_the_daemon_gets_the_settings_and_its_code_is_the_commands(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Settings] = []
 
-    def run(settings: Settings, _load: Load) -> int:
+    def run(settings: Settings, _load: Load, _watch: FileWatch) -> int:
         seen.append(settings)
         return code
 
-    monkeypatch.setattr("mt4pump.cli.run._run", run)
+    monkeypatch.setattr("mt4pump.cli.run.run", run)
     assert main(["run", "--source=simulator", "--seed=7", "--no-quotes"]) == code
     assert (seen[0].seed, seen[0].quotes) == (7, False)
 
@@ -49,10 +49,10 @@ def test_how_the_daemon_ends_decides_code_and_log_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def run(_settings: Settings, _load: Load) -> int:
+    def run(_settings: Settings, _load: Load, _watch: FileWatch) -> int:
         raise error
 
-    monkeypatch.setattr("mt4pump.cli.run._run", run)
+    monkeypatch.setattr("mt4pump.cli.run.run", run)
     assert main(["run", "--source=simulator"]) == code
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (1 if words else 0)
@@ -62,32 +62,32 @@ def test_how_the_daemon_ends_decides_code_and_log_line(
 def test_the_daemon_can_read_its_settings_again_from_the_same_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Settings] = []
 
-    def run(settings: Settings, load: Load) -> int:
+    def run(settings: Settings, load: Load, _watch: FileWatch) -> int:
         Path("own.toml").write_text('symbols = ["GBP*"]\nseed = 3\n', encoding="utf-8")
         seen.extend([settings, load()])
         return 0
 
-    monkeypatch.setattr("mt4pump.cli.run._run", run)
+    monkeypatch.setattr("mt4pump.cli.run.run", run)
     Path("own.toml").write_text('symbols = ["EUR*"]\n', encoding="utf-8")
     assert main(["run", "--source=simulator", "--config=own.toml", "--seed=7"]) == 0
     assert [(each.symbols, each.seed) for each in seen] == [(("EUR*",), 7), (("GBP*",), 7)]
 
 
 def test_wrong_settings_never_reach_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_settings: Settings, _load: Load) -> Any:
+    def run(_settings: Settings, _load: Load, _watch: FileWatch) -> Any:
         pytest.fail("started")
 
-    monkeypatch.setattr("mt4pump.cli.run._run", run)
+    monkeypatch.setattr("mt4pump.cli.run.run", run)
     assert main(["run", "--source=simulator", "--rate=-5"]) == 2
 
 
 def test_logs_are_set_up_as_the_settings_say(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(_settings: Settings, _load: Load) -> int:
+    def run(_settings: Settings, _load: Load, _watch: FileWatch) -> int:
         raise BindError("taken")
 
-    monkeypatch.setattr("mt4pump.cli.run._run", run)
+    monkeypatch.setattr("mt4pump.cli.run.run", run)
     assert main(["run", "--source=simulator", "--log-format=json"]) == 3
     assert '"message": "cannot start: taken"' in capsys.readouterr().err
 

@@ -21,8 +21,8 @@ from tests.cli.commands import environment
 
 HOLD = """
 import sys, pathlib
-from mt4pump.process.lock import Instance
-held = Instance(pathlib.Path(sys.argv[1]))
+from mt4pump.process.lock import DataFolderLock
+held = DataFolderLock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -109,7 +109,9 @@ def test_a_start_outlasts_somebody_who_only_looks(tmp_path: Path) -> None:
     DataFolderLock(tmp_path).close()
     looking = filelock.FileLock(tmp_path / LOCK, mode=0o600, thread_local=False)
     looking.acquire()
-    program = "import sys, pathlib; from mt4pump.process.lock import *; Instance(pathlib.Path(sys.argv[1])); print(1)"
+    program = (
+        "import sys, pathlib; from mt4pump.process.lock import *; DataFolderLock(pathlib.Path(sys.argv[1])); print(1)"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", f"import mt4pump.process.lock as i; i.PATIENCE_S = 30; {program}", str(tmp_path)],
         env=environment(),

@@ -14,9 +14,9 @@ from mt4pump.process.signals import SignalSafeEvent
 LIMIT_S = 60.0
 STORM = """
 import signal
-from mt4pump.process.signals import Flag
+from mt4pump.process.signals import SignalSafeEvent
 
-flag, met = Flag(), 0
+flag, met = SignalSafeEvent(), 0
 signal.signal(signal.SIGALRM, lambda *_: flag.set())
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 while met < 300:

@@ -14,7 +14,7 @@ from mt4pump.cli.run import run
 from mt4pump.errors import HangError
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.process.watchdog import LONGEST_LOOK_S, HangDetector
-from mt4pump.settings import load
+from mt4pump.settings import FileWatch, load
 from tests.bus import ANY_PORT, until
 from tests.live import PASSWORD, Running, running, running_dll
 from tests.vendor.control import Vendor
@@ -147,8 +147,8 @@ def test_the_program_ends_with_1_and_says_why(
     interval_s = sys.getswitchinterval()
     caplog.set_level(logging.INFO)
     try:
-        assert run(settings, lambda: settings) == 1
+        assert run(settings, lambda: settings, FileWatch(tmp_path / "mt4pump.toml")) == 1
     finally:
         sys.setswitchinterval(interval_s)
-    assert "ended by a crash of its own: StandstillError('the supervisor thread has stood still" in caplog.text
+    assert "ended by a crash of its own: HangError('the supervisor thread has stood still" in caplog.text
     assert "a call into the Manager API did not come back and was left behind" in caplog.text

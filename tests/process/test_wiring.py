@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.settings import Settings
-from mt4pump.wiring import dispatcher_options, pump_flags, session_plan, socket_options
+from mt4pump.wiring import COMPARISON_SLICE_S, dispatcher_options, pump_flags, session_plan, socket_options
 
 ACCOUNT: dict[str, Any] = {"servers": ("one:443", "two:443"), "login": 7, "password": SecretStr("CANARY")}
 
@@ -35,11 +35,12 @@ def test_the_publishers_options_are_the_settings_of_the_same_names() -> None:
     assert {field.name: getattr(options, field.name) for field in fields(options)} == chosen
 
 
-def test_the_intakes_options_are_the_settings_of_the_same_names() -> None:
+def test_the_dispatchers_options_are_the_settings_of_the_same_names() -> None:
     chosen: dict[str, Any] = {"encoding": "cp1251", "symbols": ("EUR*", "!EURGBP"), "plugin_parameters": True}
     options = dispatcher_options(settings(**chosen, user_fields=("name", "email"), mail_fields=("body",)))
     made = {field.name: getattr(options, field.name) for field in fields(options)}
-    assert made == {**chosen, "user_fields": frozenset({"name", "email"}), "mail_fields": frozenset({"body"})}
+    sets = {"user_fields": frozenset({"name", "email"}), "mail_fields": frozenset({"body"})}
+    assert made == {**chosen, **sets, "slice_s": COMPARISON_SLICE_S}
 
 
 def test_the_supervisors_plan_is_the_settings_of_the_same_names() -> None:
