@@ -1,122 +1,12 @@
-"""What a subscriber receives: one class per kind over the decoded body; pure.
-
-An event is cheap: it keeps the decoded body and reads a field when it is asked for. A field that the daemon did not
-send (personal data that its settings hold back, a newer or older version) reads as None.
-"""
+"""What a subscriber receives: one class per kind over the decoded body, with all fields of the wire; pure."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any
 
-from mt4pump.wire import Body
+from mt4pump.client.event import HEALED, LIVE, SNAPSHOT, Event, EventField, OrderRecord, TopicName
 
-LIVE, HEALED, SNAPSHOT = 0, 1, 2
-"""How an event came: on the wire, from the journal, as a last value."""
-
-Value = TypeVar("Value")
-
-
-class EventField(Generic[Value]):
-    """One named entry of an event's body, under its MT4 name, as an attribute."""
-
-    __slots__ = ("_name",)
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, event: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, event: Event, owner: type) -> Value: ...
-    def __get__(self, event: Event | None, owner: type) -> Self | Value:
-        if event is None:
-            return self
-        value: Value = event.body.get(self._name)  # type: ignore[assignment]
-        return value
-
-
-class TopicName:
-    """The parts of one topic: ``name`` without the suffix, ``kind``, and ``key`` (what follows the first dot)."""
-
-    __slots__ = ("key", "kind", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.kind, _, self.key = name.partition(".")
-
-
-class Event:
-    """One event. ``body`` is the whole decoded map, ``frames`` the message as it was on the wire, for forwarders."""
-
-    __slots__ = ("_came", "_topic", "body", "frames")
-
-    def __init__(self, topic: TopicName, body: Body, frames: tuple[bytes, bytes], came: int = LIVE) -> None:
-        self._topic = topic
-        self.body = body
-        self.frames = frames
-        self._came = came
-
-    def __repr__(self) -> str:
-        came = ("", " healed", " snapshot")[self._came]
-        return f"<{type(self).__name__} {self.topic} seq={self.seq} offset={self.offset}{came}>"
-
-    @property
-    def topic(self) -> str:
-        """Return the topic, without the daemon's suffix: ``trade.1001``."""
-        return self._topic.name
-
-    @property
-    def key(self) -> str:
-        """Return what follows the kind in the topic: ``1001``; empty for a heartbeat."""
-        return self._topic.key
-
-    @property
-    def kind(self) -> str:
-        """Return the kind, as in `mt4pump.wire.KINDS`."""
-        return self._topic.kind
-
-    @property
-    def epoch(self) -> int:
-        """Return which life of the daemon it is from: ms since 1970 when it started."""
-        number: int = self.body["epoch"]
-        return number
-
-    @property
-    def seq(self) -> int:
-        """Return its number within topic and epoch; of a snapshot, the topic's last number at the cut."""
-        number: int = self.body["seq"]
-        return number
-
-    @property
-    def ts(self) -> int:
-        """Return when the daemon received it, ns since 1970."""
-        number: int = self.body["ts"]
-        return number
-
-    @property
-    def offset(self) -> int | None:
-        """Return its number in the journal; None for what is not stored there."""
-        return self.body.get("offset")
-
-    @property
-    def synthetic(self) -> bool:
-        """Return whether the daemon inferred it by comparing tables instead of being told."""
-        return bool(self.body.get("synthetic"))
-
-    @property
-    def healed(self) -> bool:
-        """Return whether it came out of the journal (a gap filled, a position resumed) instead of live."""
-        return self._came == HEALED
-
-    @property
-    def snapshot(self) -> bool:
-        """Return whether it is a last value from the start, not a change."""
-        return self._came == SNAPSHOT
-
-    @property
-    def action(self) -> str | None:
-        """Return ``add update delete change_group`` for kinds that are tables, else None."""
-        return self.body.get("action")
+__all__ = ["CLASSES", "HEALED", "LIVE", "SNAPSHOT", "Event", "EventField", "TopicName"]
 
 
 class Quote(Event):
@@ -137,7 +27,7 @@ class Quote(Event):
     direction = EventField[int]()
 
 
-class Trade(Event):
+class Trade(OrderRecord):
     """An order changed. ``change`` says how; ``before`` holds the old values of the fields that changed.
 
     Names are TradeRecord's. ``volume`` in hundredths of a lot, times in seconds on the server's clock. ``ended`` is
@@ -145,32 +35,6 @@ class Trade(Event):
     """
 
     __slots__ = ()
-    order = EventField[int]()
-    login = EventField[int]()
-    symbol = EventField[str]()
-    digits = EventField[int]()
-    cmd = EventField[int]()
-    volume = EventField[int]()
-    open_time = EventField[int]()
-    state = EventField[int]()
-    open_price = EventField[float]()
-    sl = EventField[float]()
-    tp = EventField[float]()
-    close_time = EventField[int]()
-    expiration = EventField[int]()
-    reason = EventField[int]()
-    conv_rates = EventField[list[float]]()
-    commission = EventField[float]()
-    commission_agent = EventField[float]()
-    storage = EventField[float]()
-    close_price = EventField[float]()
-    profit = EventField[float]()
-    taxes = EventField[float]()
-    magic = EventField[int]()
-    comment = EventField[str]()
-    activation = EventField[int]()
-    margin_rate = EventField[float]()
-    timestamp = EventField[int]()
     change = EventField[str | None]()
     before = EventField[dict[str, Any] | None]()
     ended = EventField[bool | None]()
@@ -195,6 +59,26 @@ class User(Event):
     credit = EventField[float]()
     prevmonthbalance = EventField[float]()
     prevbalance = EventField[float]()
+    enable_change_password = EventField[int]()
+    enable_otp = EventField[int]()
+    country = EventField[str | None]()
+    city = EventField[str | None]()
+    state = EventField[str | None]()
+    zipcode = EventField[str | None]()
+    address = EventField[str | None]()
+    lead_source = EventField[str | None]()
+    phone = EventField[str | None]()
+    email = EventField[str | None]()
+    comment = EventField[str | None]()
+    id = EventField[str | None]()
+    last_ip = EventField[int | None]()
+    interestrate = EventField[float]()
+    taxes = EventField[float]()
+    prevmonthequity = EventField[float]()
+    prevequity = EventField[float]()
+    send_reports = EventField[int]()
+    mqid = EventField[int | None]()
+    user_color = EventField[int]()
 
 
 class Online(Event):
@@ -203,6 +87,7 @@ class Online(Event):
     __slots__ = ()
     login = EventField[int]()
     group = EventField[str | None]()
+    counter = EventField[int]()
 
 
 class Margin(Event):
@@ -236,6 +121,47 @@ class SymbolConfig(Event):
     trade = EventField[int]()
     point = EventField[float]()
     contract_size = EventField[float]()
+    source = EventField[str]()
+    type = EventField[int]()
+    background_color = EventField[int]()
+    count = EventField[int]()
+    count_original = EventField[int]()
+    realtime = EventField[int]()
+    starting = EventField[int]()
+    expiration = EventField[int]()
+    sessions = EventField[list[Any]]()
+    profit_mode = EventField[int]()
+    filter = EventField[int]()
+    logging = EventField[int]()
+    spread = EventField[int]()
+    spread_balance = EventField[int]()
+    exemode = EventField[int]()
+    swap_enable = EventField[int]()
+    swap_type = EventField[int]()
+    swap_long = EventField[float]()
+    swap_short = EventField[float]()
+    swap_rollover3days = EventField[int]()
+    tick_value = EventField[float]()
+    tick_size = EventField[float]()
+    stops_level = EventField[int]()
+    gtc_pendings = EventField[int]()
+    margin_mode = EventField[int]()
+    margin_initial = EventField[float]()
+    margin_maintenance = EventField[float]()
+    margin_hedged = EventField[float]()
+    margin_divider = EventField[float]()
+    multiply = EventField[float]()
+    bid_tickvalue = EventField[float]()
+    ask_tickvalue = EventField[float]()
+    long_only = EventField[int]()
+    instant_max_volume = EventField[int]()
+    margin_currency = EventField[str]()
+    freeze_level = EventField[int]()
+    margin_hedged_strong = EventField[int]()
+    value_date = EventField[int]()
+    quotes_delay = EventField[int]()
+    swap_openprice = EventField[int]()
+    swap_variation_margin = EventField[int]()
 
 
 class Group(Event):
@@ -248,6 +174,39 @@ class Group(Event):
     currency = EventField[str]()
     margin_call = EventField[int]()
     margin_stopout = EventField[int]()
+    timeout = EventField[int]()
+    otp_mode = EventField[int]()
+    signature = EventField[str]()
+    support_page = EventField[str]()
+    support_email = EventField[str]()
+    templates = EventField[str]()
+    copies = EventField[int]()
+    reports = EventField[int]()
+    default_leverage = EventField[int]()
+    default_deposit = EventField[float]()
+    maxsecurities = EventField[int]()
+    secgroups = EventField[list[Any]]()
+    secmargins = EventField[list[Any]]()
+    secmargins_total = EventField[int]()
+    credit = EventField[float]()
+    margin_mode = EventField[int]()
+    interestrate = EventField[float]()
+    use_swap = EventField[int]()
+    news = EventField[int]()
+    rights = EventField[int]()
+    check_ie_prices = EventField[int]()
+    maxpositions = EventField[int]()
+    close_reopen = EventField[int]()
+    hedge_prohibited = EventField[int]()
+    close_fifo = EventField[int]()
+    hedge_largeleg = EventField[int]()
+    margin_type = EventField[int]()
+    archive_period = EventField[int]()
+    archive_max_balance = EventField[int]()
+    stopout_skip_hedged = EventField[int]()
+    archive_pending_period = EventField[int]()
+    news_languages = EventField[list[Any]]()
+    news_languages_total = EventField[int]()
 
 
 class Request(Event):
@@ -264,18 +223,15 @@ class Request(Event):
     credit = EventField[float]()
     prices = EventField[list[float]]()
     trade = EventField[dict[str, Any]]()
+    gw_volume = EventField[int]()
+    gw_order = EventField[int]()
+    gw_price = EventField[int]()
 
 
-class Activation(Event):
+class Activation(OrderRecord):
     """An order's stop, limit or trigger price was reached, or left again (``activation`` negative)."""
 
     __slots__ = ()
-    order = EventField[int]()
-    login = EventField[int]()
-    symbol = EventField[str]()
-    cmd = EventField[int]()
-    volume = EventField[int]()
-    activation = EventField[int]()
 
 
 class News(Event):
@@ -283,6 +239,18 @@ class News(Event):
 
     __slots__ = ()
     category = EventField[str | None]()
+    time = EventField[int | None]()
+    ctm = EventField[str | None]()
+    keywords = EventField[str | None]()
+    bodylen = EventField[int | None]()
+    readed = EventField[int | None]()
+    priority = EventField[int | None]()
+    langid = EventField[int | None]()
+    language = EventField[int | None]()
+    flags = EventField[int | None]()
+    body_len = EventField[int | None]()
+    languages_list = EventField[list[Any] | None]()
+    datetime = EventField[int | None]()
 
     @property
     def text(self) -> str | None:
@@ -302,6 +270,16 @@ class Mail(Event):
     to = EventField[int]()
     sender = EventField[int]()
     subject = EventField[str | None]()
+    time = EventField[int]()
+    readed = EventField[int]()
+    bodylen = EventField[int]()
+    build_min = EventField[int]()
+    build_max = EventField[int]()
+
+    @property
+    def from_(self) -> str | None:
+        """Return the sender's name, the body's ``from``; None unless the daemon's ``mail_fields`` names it."""
+        return self.body.get("from")
 
     @property
     def text(self) -> str | None:
@@ -316,6 +294,10 @@ class Plugin(Event):
     name = EventField[str]()
     file = EventField[str | None]()
     enabled = EventField[int | None]()
+    info = EventField[dict[str, Any]]()
+    configurable = EventField[int]()
+    manager_access = EventField[int]()
+    parameters = EventField[list[Any] | None]()
 
 
 class Session(Event):
@@ -341,6 +323,27 @@ class Heartbeat(Event):
     counts = EventField[dict[str, int]]()
     last_quote_ts = EventField[int]()
     last_callback_ts = EventField[int]()
+    since = EventField[int]()
+    reason = EventField[str]()
+    protocol = EventField[int]()
+    interval_s = EventField[float]()
+    offsets = EventField[dict[str, Any]]()
+    journal = EventField[dict[str, Any] | None]()
+    sent = EventField[int]()
+    dropped = EventField[int]()
+    inbox = EventField[dict[str, Any]]()
+    errors = EventField[dict[str, Any]]()
+    skipped = EventField[dict[str, Any]]()
+    slow_readers = EventField[dict[str, Any]]()
+    connections = EventField[dict[str, Any]]()
+    subscriptions = EventField[int]()
+    subscription_bytes = EventField[int | None]()
+    query = EventField[dict[str, Any]]()
+    reconnects = EventField[int]()
+    server_utc_offset_s = EventField[int | None]()
+    rss_bytes = EventField[int]()
+    threads = EventField[int]()
+    source = EventField[dict[str, Any]]()
 
     @property
     def offset(self) -> int | None:

@@ -18,6 +18,7 @@ ALLOWED = {
 }
 PURE = (
     "checks",
+    "event",
     "events",
     "handlers",
     "held_events",
