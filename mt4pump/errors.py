@@ -12,7 +12,7 @@
     ├── ManagerError(call, code)     the Manager API returned a code that is not success
     │   ├── LoginError               refused: login, password, rights, licence; a retry will not help by itself
     │   └── ConnectionLost           the session is gone, or was closed by us
-    ├── HangError                    a thread does not go on: the daemon ends, to be started again
+    ├── HangError                    a thread hangs: the daemon ends, to be started again
     ├── ClientError(code)            the client was asked for what it cannot do, or the daemon refused a query
     ├── LayoutError                  bytes that are not the record they should be
     ├── FrameError                   a message on the wire that is not ours
@@ -66,7 +66,7 @@ class ConnectionLost(ManagerError):
 
 
 class HangError(PumpError):
-    """A thread that must go on stands still; the text says which, for how long and where."""
+    """A thread that must go on hangs; the text names it, for how long and where."""
 
 
 class LayoutError(PumpError):

@@ -1,7 +1,7 @@
-"""Tells systemd how a program of ours is: ready, turning, stopping (sd_notify(3)); nothing where nobody asked.
+"""Reports the state of a program to systemd: ready, alive, stopping (sd_notify(3)); without systemd it does nothing.
 
 systemd gives the address of its socket in ``NOTIFY_SOCKET`` and, with ``WatchdogSec=``, the longest time between two
-signs of life in ``WATCHDOG_USEC``. On Windows and in a terminal there is neither, and every call here does nothing.
+watchdog pings in ``WATCHDOG_USEC``. On Windows and in a terminal there is neither, and every call here does nothing.
 Ours, not PyPI's systemd-watchdog, which waits without a limit, raises where nobody listens, and goes by the wall clock.
 """
 
@@ -14,9 +14,9 @@ import time
 from collections.abc import Mapping
 
 SEND_LIMIT_S = 0.5
-"""Longest wait for a service manager that does not read: the thread that tells has other things to do."""
-SIGNS_PER_WATCHDOG = 4
-"""How often a sign of life is sent within the time in which one is needed, so that some may get lost."""
+"""Longest wait for a service manager that does not read: the calling thread has other work."""
+PINGS_PER_INTERVAL = 4
+"""Pings sent within the time in which one is needed, so that some may get lost."""
 USEC = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 class Notifier:
     """Sends states to the service manager's socket ``address``, None for none; for one thread.
 
-    ``watchdog_s`` is the time within which a sign of life is needed, 0 for none. ``failures`` counts what could not be
+    ``watchdog_s`` is the time within which a ping is needed, 0 for none. ``failures`` counts what could not be
     sent; the first one is logged. Nothing is raised: a deaf service manager must not end the program.
     """
 
     def __init__(self, address: str | None, watchdog_s: float = 0.0) -> None:
         self.failures = 0
         self._address = address
-        self._interval_s = watchdog_s / SIGNS_PER_WATCHDOG
+        self._interval_s = watchdog_s / PINGS_PER_INTERVAL
         self._sent_s = float("-inf")
         self._seen: int | None = None
         self._text = ""
@@ -49,7 +49,7 @@ class Notifier:
         return cls(address, _watchdog_s(environ))
 
     def ready(self, text: str) -> None:
-        """Say that the program does its work from now on; ``text`` is shown by ``systemctl status``."""
+        """Report that the program is ready; ``text`` is shown by ``systemctl status``."""
         self._text = text
         self._send("READY=1", f"STATUS={_line(text)}")
 
@@ -60,9 +60,9 @@ class Notifier:
             self._send(f"STATUS={_line(text)}")
 
     def turned(self, turns: int) -> None:
-        """Say that the program lives, if ``turns`` is not what it was at the last sign of life; call this often.
+        """Ping the watchdog if ``turns`` changed since the last ping; call this often.
 
-        ``turns`` counts the rounds of the loop that must not stand still: while it does, nothing is sent, and the
+        ``turns`` counts the iterations of the loop that must not hang: while it hangs, nothing is sent, and the
         service manager ends the program once its time is over.
         """
         now_s = time.monotonic()
@@ -71,7 +71,7 @@ class Notifier:
             self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Say that the program ends."""
+        """Report that the program stops."""
         self._send("STOPPING=1", "STATUS=stopping")
 
     def _send(self, *lines: str) -> None:

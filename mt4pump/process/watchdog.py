@@ -1,4 +1,4 @@
-"""Finds a thread that stands still: a call into the DLL that never comes back raises nothing and ends nothing."""
+"""Finds a thread that hangs: a call into the DLL that never returns raises nothing and ends nothing."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from threading import Thread
 
 from mt4pump.errors import HangError
 
-LONGEST_LOOK_S = 1.0
-"""What the time between two looks counts at most: while the machine sleeps, or this process is stopped, no thread can
-go on, and none is to blame."""
+CHECK_GAP_MAX_S = 1.0
+"""The time between two checks counts as this at most: no thread runs while machine or process is suspended."""
 
 log = logging.getLogger(__name__)
 
 
 class HangDetector:
-    """Looks at threads, over and over; one that shows the same mark for ``limit_s`` stands still. 0 is no limit."""
+    """Checks the progress of threads; one whose progress does not change for ``limit_s`` hangs. 0 is no limit."""
 
     def __init__(self, limit_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
         self._limit_s = limit_s
         self._now_s = now_s
-        self._looked_at_s = now_s()
+        self._checked_at_s = now_s()
         self._still: dict[Thread, tuple[Hashable, float]] = {}
 
-    def check(self, marks: Mapping[Thread, Hashable | None]) -> HangError | None:
-        """Return what is wrong with the first thread that stands still; None when all go on.
+    def check(self, progress: Mapping[Thread, Hashable | None]) -> HangError | None:
+        """Return the error of the first thread that hangs; None if there is none.
 
-        A thread's mark is to be another one whenever it went on, and None while it may stand still (it waits, it has
-        ended). Where it stands goes to the log.
+        A thread's progress is a value that changes as it works, and None while it may be idle (it waits, it has
+        ended). The stack of a thread that hangs is logged.
         """
         now_s = self._now_s()
-        passed_s, self._looked_at_s = min(now_s - self._looked_at_s, LONGEST_LOOK_S), now_s
-        for thread, mark in marks.items():
+        passed_s, self._checked_at_s = min(now_s - self._checked_at_s, CHECK_GAP_MAX_S), now_s
+        for thread, value in progress.items():
             seen, still_s = self._still.get(thread, (None, 0.0))
-            still_s = still_s + passed_s if mark is not None and mark == seen else 0.0
-            self._still[thread] = mark, still_s
+            still_s = still_s + passed_s if value is not None and value == seen else 0.0
+            self._still[thread] = value, still_s
             if 0 < self._limit_s <= still_s:
                 return HangError(
                     f"the {thread.name} thread has stood still for {still_s:.0f} s (hang_timeout_s) in {_place(thread)}"

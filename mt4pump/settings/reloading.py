@@ -30,7 +30,7 @@ class FileWatch:
         self._read = self._found = self._fingerprint()
 
     def has_changed(self) -> bool:
-        """Return whether the file is another one than at the last True; look at it at most once a second."""
+        """Return whether the file changed since the last True; read its state at most once a second."""
         now_s = self._now_s()
         if now_s < self._check_at_s:
             return False

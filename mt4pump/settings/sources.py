@@ -19,7 +19,7 @@ from mt4pump.settings.schema import PREFIX, SettingFields, environment_name, fla
 from mt4pump.settings.validators import nearest
 
 CONFIG = PREFIX + "CONFIG"
-"""The variable that names the TOML file; no setting, as it cannot stand in that file."""
+"""The variable that names the TOML file; no setting, as that file cannot contain it."""
 DEFAULT_FILE = Path("mt4pump.toml")
 DOTENV = Path(".env")
 WORKING_FOLDER = "working directory"

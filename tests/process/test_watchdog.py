@@ -13,14 +13,14 @@ import pytest
 from mt4pump.cli.run import run
 from mt4pump.errors import HangError
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.process.watchdog import LONGEST_LOOK_S, HangDetector
+from mt4pump.process.watchdog import CHECK_GAP_MAX_S, HangDetector
 from mt4pump.settings import FileWatch, load
 from tests.bus import ANY_PORT, until
 from tests.live import PASSWORD, Running, running, running_dll
 from tests.vendor.control import Vendor
 
 HANG_S = 3_600.0
-LIMIT_S = 2 * LONGEST_LOOK_S
+LIMIT_S = 2 * CHECK_GAP_MAX_S
 """A machine that stands still for once must not have another thread blamed."""
 
 
@@ -62,7 +62,7 @@ def test_without_a_limit_nothing_is_too_long() -> None:
 
 
 def test_a_machine_that_slept_is_not_the_thread_s_fault() -> None:
-    watched = Watched(3 * LONGEST_LOOK_S)
+    watched = Watched(3 * CHECK_GAP_MAX_S)
     watched.check(1)
     assert watched.check(1, passed_s=HANG_S) is None
     assert watched.check(1, passed_s=HANG_S) is None
