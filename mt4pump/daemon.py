@@ -130,7 +130,7 @@ class Daemon:
             journal=self._journal,
             fault_counters=fault_counters,
             server_clock=server_clock,
-            options=PumpOptions(settings.reconcile_interval_s, self._gate.taken_away),
+            options=PumpOptions(settings.reconcile_interval_s, self._gate.has_new_revocations),
             anchor_clock=anchor,
             now_ns=now_ns,
         )
@@ -179,7 +179,7 @@ class Daemon:
             self._query.connections.limits = query_limits(settings)
             held.append(self._query.connections)
         limit_connections(held, raise_limit())
-        self._gate.attend(*(each.guard for each in held), Relief(held, fault_counters).look)
+        self._gate.add_guards(*(each.guard for each in held), Relief(held, fault_counters).check)
 
     def _reader(self, settings: Settings) -> JournalReader | None:
         journal = self._journal

@@ -71,8 +71,8 @@ def sync(publisher: Publisher, socket: zmq.Socket[bytes], limit_s: float = LIMIT
     deadline_s = time.monotonic() + limit_s
     while not socket.poll(1):
         assert time.monotonic() < deadline_s, "subscriber never heard the publisher"
-        publisher.look_for_subscriptions()
-        if publisher.interest.wants(SYNC):
+        publisher.read_subscriptions()
+        if publisher.subscriptions.has_subscriber(SYNC):
             publisher.send(SYNC, b"")
     socket.setsockopt(zmq.UNSUBSCRIBE, SYNC)
 

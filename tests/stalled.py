@@ -23,14 +23,14 @@ def main(subscribers: int, sndhwm: int, body_bytes: int, messages: int) -> None:
     say(publisher.endpoint)
     deadline_s = time.monotonic() + 30
     while publisher.quotas.count <= subscribers:  # one each, and the last one's second
-        publisher.look_for_subscriptions()
+        publisher.read_subscriptions()
         assert time.monotonic() < deadline_s, "not all subscribed"
     process = psutil.Process()
     before = process.memory_info().rss
     for number in range(messages):
         publisher.send(b"quote.A", b"%08d" % number + b"x" * (body_bytes - 8))
         if not number % 100:
-            publisher.look_for_subscriptions()
+            publisher.read_subscriptions()
     say(process.memory_info().rss - before, publisher.slow.messages)
     sys.stdin.read()
 

@@ -1,1 +1,1 @@
-"""The way out: the XPUB socket, who is connected to it and listens to what, and faults of the wire on demand."""
+"""The XPUB socket: subscriptions, connections and their limits, binding, and simulated wire faults."""

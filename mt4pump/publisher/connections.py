@@ -1,22 +1,23 @@
-"""Connections to a bound socket, from libzmq's monitor events: counted, limited, and shut out one by one.
+"""Connections to a bound socket, from libzmq's monitor events: counted, limited, and closed one by one.
 
-An event tells no peer: the address is asked of the system when a connection is accepted, so one that is gone by then
-has none in the log.
+An event carries no peer address. The address is read from the system when a connection is accepted, so a connection
+that has ended by then has no address in the log.
 
-**Whose frame is it?** A frame tells the file descriptor that it came over, and descriptors are used again: a frame that
-still waits when its connection has ended may carry the number of somebody else's. So each handshake gets a mark, the
-number of events until then (`Connections.mark`, asked by the gatekeeper, hence the lock), which comes with every frame
-of that connection. libzmq tells the end of a connection before it closes the descriptor, so whoever has the number next
-has a mark beyond that end: a frame is of an open connection when no end with its number came after its mark.
+**Which connection sent a frame?** A frame carries the file descriptor that it came over. Descriptors are reused, so a
+frame that still waits when its connection has ended may carry the descriptor of another connection. Therefore each
+handshake gets a generation: the number of events until then (`Connections.generation`, called by the ZAP thread, hence
+the lock). Every frame of that connection carries it. libzmq reports the end of a connection before it closes the
+descriptor, so the next connection with that descriptor has a later generation. A frame belongs to an open connection
+when no end of its descriptor was reported after its generation.
 
-**Shutting out.** libzmq has no call that ends one connection, so its descriptor is shut down, and libzmq sees it end.
-The descriptor may be closed and used again meanwhile. Therefore it is duplicated first; if no event has told the end of
-the connection by then, the duplicate is of that connection and no other, and is what is shut down.
+**Closing.** libzmq has no call that ends one connection. So the descriptor is shut down, and libzmq sees the connection
+end. The descriptor may be closed and reused meanwhile. Therefore it is duplicated first: if the end of the connection
+has not been reported by then, the duplicate belongs to that connection, and the duplicate is shut down.
 
-**Bounds.** The events wait in a queue without a bound, since a full one would block libzmq's own thread. So nothing may
-fill it faster than it is emptied: failed attempts to accept, of which libzmq makes a hundred thousand a second while no
-descriptor is left, are not among the events (`mt4pump.publisher.descriptors` sees that state), and the gatekeeper's
-thread takes the events, too, so that they are taken while the pump is busy.
+**Bounds.** The events wait in a queue without a bound, because a full queue would block libzmq's own thread. Nothing
+may fill it faster than it is emptied. So failed attempts to accept, of which libzmq makes a hundred thousand a second
+while no descriptor is left, are not among the events (`mt4pump.publisher.descriptors` detects that state). The ZAP
+thread reads the events, too, so that they are read while the pump is busy.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from threading import Lock
 import zmq
 
 from mt4pump.log import FaultCounters
-from mt4pump.publisher.flow import SUSPECT_BURST_BYTES, Flow
+from mt4pump.publisher.flow import RESTRICTED_BURST_BYTES, Flow
 from mt4pump.publisher.peers import Connection, ConnectionLimits, fault_text, peer_of, shut_down
 
 EVENTS = (
@@ -43,32 +44,33 @@ EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 ALL_LIMIT_S = 0.25
-"""Time for all events that wait, where a part of them is of no use: about 18,000, those of 6,000 connections."""
-TURN_LIMIT_S = 0.002
-"""How long a thread that takes events keeps the other one waiting."""
+"""Longest time for reading all waiting events: enough for about 18,000, those of 6,000 connections."""
+LOCK_LIMIT_S = 0.002
+"""How long one thread holds the lock while it reads events."""
 YIELD_S = 0.0005
 NEVER = 0
-FLOWS_PER_LOOK = 64
-"""Connections whose flow is looked at in one turn of the gatekeeper's thread, unless the pump is late."""
+FLOWS_PER_CHECK = 64
+"""Connections checked for floods in one iteration of the ZAP thread, unless the pump is late."""
 LATE_S = 0.1
-"""A pump that has not looked for so long may be held by a flood."""
-SUSPECT_S, SUSPECTS_LIMIT = 10.0, 10_000
+"""A flood may hold up a pump that has read no events for this long."""
+RESTRICTED_S, RESTRICTED_LIMIT = 10.0, 10_000
 UNKNOWN_GRACE_S = 1.0
-"""A connection that has sent nothing for so long gives way to a new one where there are too many."""
+"""Beyond the limit, a connection that has sent nothing for this long is closed in favour of a new one."""
 
 _event = struct.Struct("=Hi").unpack
 _numbers = itertools.count(1)
 
 
 class Connections:
-    """Counters over all sockets watched one after the other. ``gone(number)`` is told each connection that ended.
+    """Counts and limits connections, over all sockets watched one after the other.
 
-    For the thread that owns the sockets; `mark` and `guard` for the gatekeeper's.
+    ``gone(number)`` is called for each connection that ended. For the thread that owns the sockets; the ZAP thread
+    calls `generation` and `guard`.
 
     ``now`` are open connections, those amid their handshake included; ``accepted`` handshakes that succeeded,
     ``refused`` those of a key that may not enter, ``failed`` all others: no ZeroMQ, no CURVE, a wrong server key, a
     handshake that took too long. ``over_limit`` are connections that were closed because there were too many, and
-    ``shut_out`` those closed for what they sent. A connection's number is its file descriptor: the same for two, one
+    ``disconnect`` those closed for what they sent. A connection's number is its file descriptor: the same for two, one
     after the other.
     """
 
@@ -83,18 +85,18 @@ class Connections:
         self.limits = limits or ConnectionLimits()
         self._endpoint = endpoint
         self._fault_counters = fault_counters
-        self._gone = gone
+        self._forget_connection = gone
         self._open: dict[int, Connection] = {}
         self._by_client: Counter[str] = Counter()
         self._kept = 0
-        self._doomed: list[tuple[int, Connection]] = []
+        self._closing: list[tuple[int, Connection]] = []
         self._ended_at: dict[int, int] = {}
         self._left: set[int] = set()
         self._flooders: dict[int, int] = {}
-        self._suspect_until_s: dict[str, float] = {}
+        self._restricted_until_s: dict[str, float] = {}
         self._next_flow = 0
-        self._looked_s = time.monotonic()
-        self._taken = 0
+        self._checked_s = time.monotonic()
+        self._events_read = 0
         self._lock = Lock()
         self._fault = ""
         self._watched: zmq.Socket[bytes] | None = None
@@ -117,26 +119,28 @@ class Connections:
             "shut_out": self.shut_out_count,
         }
 
-    def is_open(self, number: int, mark: int | None = None) -> bool:
-        """Return whether a connection of that number is open; with a ``mark``, whether the one that got it is."""
+    def is_open(self, number: int, generation: int | None = None) -> bool:
+        """Return whether a connection of that number, and of that ``generation`` if given, is open."""
         found = self._open.get(number)
         return (
-            found is not None and not found.is_closing and (mark is None or self._ended_at.get(number, NEVER) <= mark)
+            found is not None
+            and not found.is_closing
+            and (generation is None or self._ended_at.get(number, NEVER) <= generation)
         )
 
-    def mark(self) -> int | None:
-        """Return the mark of a connection amid its handshake, None while it cannot be told; for any thread."""
+    def generation(self) -> int | None:
+        """Return the generation of a connection within its handshake, None while it is unknown; for any thread."""
         deadline_s = time.monotonic() + ALL_LIMIT_S
         while True:
             with self._lock:
-                if self._take_waiting(TURN_LIMIT_S):
-                    return self._taken
+                if self._read_waiting(LOCK_LIMIT_S):
+                    return self._events_read
             if time.monotonic() >= deadline_s:
                 return None
             time.sleep(YIELD_S)  # a lock is not fair: without it the pump would wait for the end of this loop
 
     def claim(self, number: int, client: str) -> bool:
-        """Note that the connection is ``client``'s; return False, and shut it out, where that has too many."""
+        """Assign the connection to ``client``; close it and return False if that client has too many."""
         with self._lock:
             found = self._open.get(number)
             if found is None or found.is_closing:
@@ -154,31 +158,31 @@ class Connections:
             return True
 
     def client_of(self, number: int) -> str:
-        """Return whom the connection counts for."""
+        """Return the client that the connection counts for."""
         found = self._open.get(number)
         return found.client if found else ""
 
-    def shut_out(self, number: int, *, is_suspect: bool = True) -> str:
-        """End one connection, at once or at a later look; return who had it.
+    def disconnect(self, number: int, *, is_offender: bool = True) -> str:
+        """Close one connection, now or at the next check; return its peer address.
 
-        Of a suspect's address new connections may send little at once, for a while.
+        With ``is_offender``, new connections from its address get a smaller burst for `RESTRICTED_S`.
         """
         with self._lock:
             found = self._open.get(number)
             if found is None or found.is_closing:
                 return ""
             self.shut_out_count += 1
-            if is_suspect:
-                self._suspect(found, time.monotonic())
-            self._doom(number, found)
-            self._shut_doomed()
+            if is_offender:
+                self._restrict(found, time.monotonic())
+            self._close_later(number, found)
+            self._shut_down_closing()
             return found.peer
 
-    def shut_out_client(self, client: str) -> None:
-        """End all connections that are known to be of ``client``."""
+    def disconnect_client(self, client: str) -> None:
+        """Close all connections that are assigned to ``client``."""
         for number, each in tuple(self._open.items()):
             if each.is_known and each.client == client:
-                self.shut_out(number)
+                self.disconnect(number)
 
     def numbers(self) -> tuple[int, ...]:
         """Return the numbers of the connections that are open."""
@@ -192,128 +196,133 @@ class Connections:
             watched.monitor(address, EVENTS)
             self._watched = watched
             self._events = watched.context.socket(zmq.PAIR)
-            self._events.setsockopt(zmq.RCVHWM, 0)  # a full one would block libzmq's own thread, and so everything
+            self._events.setsockopt(zmq.RCVHWM, 0)  # a full queue would block libzmq's own thread
             self._events.setsockopt(zmq.LINGER, 0)
             self._events.connect(address)
 
     def unwatch(self) -> None:
-        """Stop watching; all connections count as ended. Before the watched socket is closed."""
+        """Stop watching, before the watched socket is closed; all connections count as ended."""
         with self._lock:
             if self._watched is not None and not self._watched.closed:
-                self._watched.disable_monitor()  # first: libzmq would wait for a reader that is gone
+                self._watched.disable_monitor()  # first, else libzmq waits for a closed reader
             if self._events is not None:
                 self._events.close(0)
             self._watched = self._events = None
-            for each in (self._open, self._by_client, self._doomed, self._ended_at, self._left, self._flooders):
+            for each in (self._open, self._by_client, self._closing, self._ended_at, self._left, self._flooders):
                 each.clear()
             self._kept = 0
             self._fault = ""
 
-    def look(self, limit_s: float = ALL_LIMIT_S) -> bool:
+    def read_events(self, limit_s: float = ALL_LIMIT_S) -> bool:
         """Take what happened since the last look; return False when that was not all, as the time was over."""
         with self._lock:
-            self._looked_s = time.monotonic()
-            is_all = self._take_waiting(limit_s)
-            if is_all and self._doomed:
-                self._shut_doomed()
+            self._checked_s = time.monotonic()
+            is_all = self._read_waiting(limit_s)
+            if is_all and self._closing:
+                self._shut_down_closing()
             left = tuple(self._left)
             self._left.clear()
         for number in left:
-            self._gone(number)
+            self._forget_connection(number)
         return is_all
 
     def guard(self) -> None:
-        """Take events and hold the limits while the owner of the socket is busy; for the gatekeeper's thread."""
+        """Read events and enforce the limits while the owner of the socket is busy; for the ZAP thread."""
         with self._lock:
-            is_all = self._take_waiting(TURN_LIMIT_S)
-            self._look_at_flows()
-            if is_all and self._doomed:
-                self._shut_doomed()
+            is_all = self._read_waiting(LOCK_LIMIT_S)
+            self._check_flows()
+            if is_all and self._closing:
+                self._shut_down_closing()
 
-    def has_flooded(self, number: int, mark: int | None) -> bool:
-        """Return whether the connection that got ``mark`` was shut out for a flood, and forget that it was."""
+    def has_flooded(self, number: int, generation: int | None) -> bool:
+        """Return whether the connection that got ``generation`` was closed for a flood, and forget that it was."""
         began_at = self._flooders.get(number)
-        if began_at is None or mark is None or mark < began_at or mark > self._ended_at.get(number, mark):
+        if (
+            began_at is None
+            or generation is None
+            or generation < began_at
+            or generation > self._ended_at.get(number, generation)
+        ):
             return False
         return self._flooders.pop(number, None) is not None
 
-    def relieve(self) -> None:
-        """End the connections that have sent nothing yet: the process has no file descriptor left."""
+    def close_unproven(self) -> None:
+        """Close the connections that have sent nothing yet, because the process has no file descriptor left."""
         with self._lock:
             for number, each in tuple(self._open.items()):
                 if not each.is_known and not each.is_closing:
                     self._refuse(number, each)
-            if self._take_waiting(TURN_LIMIT_S):
-                self._shut_doomed()
+            if self._read_waiting(LOCK_LIMIT_S):
+                self._shut_down_closing()
 
-    def _take_waiting(self, limit_s: float) -> bool:
-        """Take events until there is none, or the time is over; return whether there is none. Under the lock."""
+    def _read_waiting(self, limit_s: float) -> bool:
+        """Read events until none waits or the time is over; return whether none waits. The caller holds the lock."""
         events = self._events
         if events is None:
             return True
         deadline_s = time.monotonic() + limit_s
         while int(events.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event, value = _event(bytes(events.recv_multipart(zmq.NOBLOCK)[0]))
-            self._taken += 1
-            self._take(event, value)
+            self._events_read += 1
+            self._handle(event, value)
             if time.monotonic() >= deadline_s:
                 return False
         return True
 
-    def _take(self, event: int, value: int) -> None:
+    def _handle(self, event: int, value: int) -> None:
         if event == zmq.EVENT_ACCEPTED:
-            self._began(value)
+            self._handle_accepted(value)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.accepted += 1
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self.refused += 1  # the gatekeeper told the log whom
+            self.refused += 1  # the authenticator has logged the client
         elif event in {zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL}:
             self._fault = fault_text(event, value)
         elif event == zmq.EVENT_DISCONNECTED:
-            self._ended(value)
+            self._handle_disconnected(value)
 
-    def _began(self, number: int) -> None:
+    def _handle_accepted(self, number: int) -> None:
         now_s = time.monotonic()
-        made = self._open[number] = Connection(peer_of(number), now_s, self._taken, self.limits)
-        if self._suspect_until_s and now_s < self._suspect_until_s.get(made.peer.rpartition(":")[0], 0.0):
-            made.flow = Flow(now_s, SUSPECT_BURST_BYTES)
+        made = self._open[number] = Connection(peer_of(number), now_s, self._events_read, self.limits)
+        if self._restricted_until_s and now_s < self._restricted_until_s.get(made.peer.rpartition(":")[0], 0.0):
+            made.flow = Flow(now_s, RESTRICTED_BURST_BYTES)
         self._kept += 1
         self._by_client[made.client] += 1
         if self._is_over_limit(made.client):
-            self._refuse(*self._gives_way(now_s, number, made, made.client))
+            self._refuse(*self._oldest_unproven(now_s, number, made, made.client))
         elif self._kept > self.limits.total:
-            self._refuse(*self._gives_way(now_s, number, made))
+            self._refuse(*self._oldest_unproven(now_s, number, made))
 
-    def _look_at_flows(self) -> None:
-        """Shut out who sends more than a subscriber can have reason to; some connections at each turn, or all."""
+    def _check_flows(self) -> None:
+        """Close connections that send more than a subscriber needs to; checks some at each call, or all."""
         if not self.limits.burst_bytes:
             return
         now_s = time.monotonic()
         numbers = tuple(self._open)
-        if len(numbers) > FLOWS_PER_LOOK and now_s - self._looked_s < LATE_S:
+        if len(numbers) > FLOWS_PER_CHECK and now_s - self._checked_s < LATE_S:
             first = self._next_flow % len(numbers)
-            self._next_flow = first + FLOWS_PER_LOOK
-            numbers = numbers[first : first + FLOWS_PER_LOOK]
+            self._next_flow = first + FLOWS_PER_CHECK
+            numbers = numbers[first : first + FLOWS_PER_CHECK]
         for number in numbers:
             each = self._open[number]
             if not each.is_closing and each.flow.is_flood(number, now_s):
                 self.shut_out_count += 1
                 self._flooders[number] = each.began_at
-                self._suspect(each, now_s)
+                self._restrict(each, now_s)
                 text = f"{each.peer or 'a local client'} sends more than a subscriber may: its connection is closed"
                 self._fault_counters.record("flood", text)
-                self._doom(number, each)
+                self._close_later(number, each)
 
-    def _suspect(self, connection: Connection, now_s: float) -> None:
-        """Let a client's next connections send little at once, for a while."""
-        if len(self._suspect_until_s) >= SUSPECTS_LIMIT:
-            self._suspect_until_s.clear()
-        self._suspect_until_s[connection.peer.rpartition(":")[0]] = now_s + SUSPECT_S
+    def _restrict(self, connection: Connection, now_s: float) -> None:
+        """Give new connections from the same address a smaller burst for a while."""
+        if len(self._restricted_until_s) >= RESTRICTED_LIMIT:
+            self._restricted_until_s.clear()
+        self._restricted_until_s[connection.peer.rpartition(":")[0]] = now_s + RESTRICTED_S
 
     def _is_over_limit(self, client: str) -> bool:
         return bool(client) and self._by_client[client] > self.limits.per_client
 
-    def _gives_way(
+    def _oldest_unproven(
         self, now_s: float, number: int, newest: Connection, client: str | None = None
     ) -> tuple[int, Connection]:
         """Return the oldest connection, of ``client`` if given, that has sent nothing for a while, else the newest."""
@@ -325,53 +334,53 @@ class Connections:
         return number, newest
 
     def _refuse(self, number: int, connection: Connection) -> None:
-        """Close a connection that is one too many."""
+        """Close a connection that exceeds the limit."""
         self.over_limit += 1
         text = (
             f"a connection from {connection.peer or 'an unknown address'} to the {self._endpoint} endpoint is closed: "
             f"at most {self.limits.total} may be open, {self.limits.per_client} of one client"
         )
         self._fault_counters.record("too_many_connections", text)
-        self._doom(number, connection)
+        self._close_later(number, connection)
 
-    def _doom(self, number: int, connection: Connection) -> None:
+    def _close_later(self, number: int, connection: Connection) -> None:
         connection.is_closing = True
-        self._let_go(connection)
-        self._doomed.append((number, connection))
+        self._uncount(connection)
+        self._closing.append((number, connection))
 
-    def _let_go(self, connection: Connection) -> None:
+    def _uncount(self, connection: Connection) -> None:
         self._kept -= 1
         self._by_client[connection.client] -= 1
         if not self._by_client[connection.client]:
             del self._by_client[connection.client]
 
-    def _shut_doomed(self) -> None:
-        """Shut down what is to end and still open; under the lock. What cannot be told now waits for the next look."""
-        waiting, self._doomed = self._doomed, []
+    def _shut_down_closing(self) -> None:
+        """Shut down connections that are to close and still open; unclear ones wait for the next check."""
+        waiting, self._closing = self._closing, []
         for number, connection in waiting:
             if self._open.get(number) is connection and not self._shut_down(number, connection):
-                self._doomed.append((number, connection))
+                self._closing.append((number, connection))
 
     def _shut_down(self, number: int, connection: Connection) -> bool:
-        """Shut down a connection's descriptor; return False where that must be tried again."""
-        is_told = True
+        """Shut down a connection's descriptor; return False if it must be tried again."""
+        is_read = True
 
         def is_still_its() -> bool:
-            nonlocal is_told
-            is_told = self._take_waiting(TURN_LIMIT_S)
-            return is_told and self._open.get(number) is connection
+            nonlocal is_read
+            is_read = self._read_waiting(LOCK_LIMIT_S)
+            return is_read and self._open.get(number) is connection
 
         shut_down(number, is_still_its)
-        return is_told
+        return is_read
 
-    def _ended(self, number: int) -> None:
+    def _handle_disconnected(self, number: int) -> None:
         connection = self._open.pop(number, None)
         if connection is not None and not connection.is_closing:
-            self._let_go(connection)
-        if self._fault:  # libzmq's thread tells the fault, then at once the end of that connection
+            self._uncount(connection)
+        if self._fault:  # libzmq reports the fault, then at once the end of that connection
             fault, self._fault = self._fault, ""
             self.failed += 1
             peer = connection.peer if connection else ""
             self._fault_counters.record("handshake_failed", f"from {peer or 'an unknown address'}: {fault}")
-        self._ended_at[number] = self._taken
+        self._ended_at[number] = self._events_read
         self._left.add(number)

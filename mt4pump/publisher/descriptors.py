@@ -25,7 +25,7 @@ WANTED = 8_192
 """Descriptors that the process asks the system for; it gets at most its hard limit."""
 RESERVE = 16
 """Descriptors kept for the journal, logs and whatever else opens a file meanwhile."""
-LOOK_INTERVAL_S = 0.1
+CHECK_INTERVAL_S = 0.1
 LEAST_CONNECTIONS = 2
 
 log = logging.getLogger(__name__)
@@ -85,14 +85,14 @@ class Relief:
         self._holders = holders
         self._fault_counters = fault_counters
         self._now_s = now_s
-        self._look_at_s = 0.0
+        self._check_at_s = 0.0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """See whether a descriptor is left, a few times a second."""
         now_s = self._now_s()
-        if now_s < self._look_at_s:
+        if now_s < self._check_at_s:
             return
-        self._look_at_s = now_s + LOOK_INTERVAL_S
+        self._check_at_s = now_s + CHECK_INTERVAL_S
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
@@ -101,4 +101,4 @@ class Relief:
             text = "no file descriptor is left: new connections are closed; raise LimitNOFILE or ulimit -n"
             self._fault_counters.record("accept_failed", text)
             for each in self._holders:
-                each.relieve()
+                each.close_unproven()

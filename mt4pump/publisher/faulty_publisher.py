@@ -67,10 +67,10 @@ class FaultyPublisher(Publisher):
         self._held: deque[tuple[float, bytes, bytes]] = deque()
         super().__init__(context, endpoint, options, gate, fault_counters)
 
-    def look_for_subscriptions(self) -> bool:
+    def read_subscriptions(self) -> bool:
         """Send what was held back long enough, then look as any publisher does."""
         self._release(self._clock())
-        return super().look_for_subscriptions()
+        return super().read_subscriptions()
 
     def close(self) -> None:
         """Send what is held back, then close."""
@@ -80,9 +80,9 @@ class FaultyPublisher(Publisher):
     def _open(self) -> None:
         super()._open()
         self._send_raw = self.send_frame
-        self.send_frame = self._take_frame
+        self.send_frame = self._send_frame
 
-    def _take_frame(self, data: bytes, flags: int = 0, /) -> None:
+    def _send_frame(self, data: bytes, flags: int = 0, /) -> None:
         """Take one frame of a message; its last one decides what becomes of it."""
         if flags & zmq.SNDMORE:
             self._topic = data
@@ -93,15 +93,15 @@ class FaultyPublisher(Publisher):
         elif faults.drop and self._random() < faults.drop:
             tally.wire_dropped += 1
         else:
-            self._deliver(now_s, self._topic, data)
+            self._send_or_hold(now_s, self._topic, data)
             if faults.duplicate and self._random() < faults.duplicate:
                 tally.wire_duplicated += 1
-                self._deliver(now_s, self._topic, data)
+                self._send_or_hold(now_s, self._topic, data)
 
-    def _deliver(self, now_s: float, topic: bytes, body: bytes) -> None:
+    def _send_or_hold(self, now_s: float, topic: bytes, body: bytes) -> None:
         """Send a message, or hold it back."""
         if not self._faults.slow_s:
-            self._really_send(topic, body)
+            self._send_now(topic, body)
         elif len(self._held) >= HELD_LIMIT:
             self._tally.wire_overflown += 1
         else:
@@ -112,9 +112,9 @@ class FaultyPublisher(Publisher):
     def _release(self, now_s: float) -> None:
         while self._held and self._held[0][0] <= now_s:
             _, topic, body = self._held.popleft()
-            self._really_send(topic, body)
+            self._send_now(topic, body)
 
-    def _really_send(self, topic: bytes, body: bytes) -> None:
+    def _send_now(self, topic: bytes, body: bytes) -> None:
         try:
             self._send_raw(topic, FIRST)
         except self.full:
@@ -122,6 +122,6 @@ class FaultyPublisher(Publisher):
             try:
                 self.resend(topic, body)
             finally:
-                self.send_frame = self._take_frame
+                self.send_frame = self._send_frame
         else:
             self._send_raw(body)

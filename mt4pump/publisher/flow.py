@@ -1,11 +1,11 @@
-"""How much each connection sends, asked of the system, so that a flood is seen even while libzmq is busy with it.
+"""How many bytes each connection sends, read from the system, so that a flood is detected while libzmq is busy with it.
 
-libzmq takes what a subscriber sends within whatever call the pump makes next, and stays in that call for as long as
-more arrives: a flood holds the pump, and what it brings is kept without a bound. So the gatekeeper's thread looks at
-how many bytes came over each connection, and one that sends more than a subscriber can have reason to is shut out.
+libzmq reads what a subscriber sends within any call of the pump, and stays in that call for as long as more arrives.
+So a flood holds up the pump, and libzmq buffers it without a bound. Therefore the ZAP thread checks how many bytes came
+over each connection and closes one that sends more than a subscriber needs to.
 
-Linux tells the bytes (TCP_INFO). Elsewhere it is seen whether bytes wait to be read, at every look for a while: they
-do when somebody sends faster than libzmq takes it.
+Linux reports the bytes (TCP_INFO). On other systems a flood is detected by unread bytes at every check for a while:
+these exist when a peer sends faster than libzmq reads.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sys
 from collections.abc import Callable
 
 BURST_BYTES, CURVE_BURST_BYTES = 640 * 1024, 1280 * 1024
-"""What a connection may send at once: all subscriptions that it may have, with what is around each of them."""
-SUSPECT_BURST_BYTES = 64 * 1024
-"""What it may send at once where its client went beyond that shortly before."""
+"""Bytes that a connection may send at once: all subscriptions that it may have, with their framing."""
+RESTRICTED_BURST_BYTES = 64 * 1024
+"""Bytes that it may send at once if its address exceeded that limit shortly before."""
 BYTES_PER_S = 64 * 1024
 WAITING_LIMIT_S = 0.25
-"""How long bytes may wait to be read where the system does not tell how many came."""
+"""How long bytes may stay unread where the system does not report how many came."""
 IS_LINUX = sys.platform == "linux"
 TCP_INFO, BYTES_RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
 
@@ -29,23 +29,23 @@ _uint64 = struct.Struct("=Q").unpack_from
 
 
 class Flow:
-    """What one connection sent so far, against a budget that grows with time."""
+    """Compares what one connection sent with a budget that grows with time."""
 
-    __slots__ = ("_allowed", "_burst", "_looked_s", "_waiting_since_s")
+    __slots__ = ("_allowed", "_burst", "_checked_s", "_waiting_since_s")
 
     def __init__(self, now_s: float, burst_bytes: float = BURST_BYTES) -> None:
         self._allowed = self._burst = float(burst_bytes)
-        self._looked_s = now_s
+        self._checked_s = now_s
         self._waiting_since_s: float | None = None
 
     def is_flood(self, number: int, now_s: float) -> bool:
-        """Look at the descriptor ``number``; return whether more came over it than may."""
+        """Check the descriptor ``number``; return whether more bytes came over it than allowed."""
         received = bytes_received(number)
         if received is None:
             return self._waits_too_long(number, now_s)
-        # The budget counts up to the bytes that came: what was not used in a quiet hour is no credit for a flood.
-        self._allowed = min(self._allowed + (now_s - self._looked_s) * BYTES_PER_S, received + self._burst)
-        self._looked_s = now_s
+        # The budget is capped at one burst above what came: a quiet hour earns no credit for a flood.
+        self._allowed = min(self._allowed + (now_s - self._checked_s) * BYTES_PER_S, received + self._burst)
+        self._checked_s = now_s
         return received > self._allowed
 
     def _waits_too_long(self, number: int, now_s: float) -> bool:
@@ -76,7 +76,7 @@ def has_waiting(number: int) -> bool:
 
 
 def _borrow(number: int, ask: Callable[[socket.socket], bytes]) -> bytes | None:
-    """Return what ``ask`` gets of a socket that is libzmq's; None when it is none any more."""
+    """Return what ``ask`` reads from a socket of libzmq's; None if the descriptor is closed."""
     try:
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a frame from a subscriber is, and whose, and what the publisher asks the gate about its connection."""
+"""The parts of a subscriber's frame, and the interface of the authenticator that the publisher uses."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Protocol
 
 import zmq
 
-from mt4pump.publisher.subscriptions import NOBODY, SUBSCRIBE, UNSUBSCRIBE
+from mt4pump.publisher.subscriptions import NO_CONNECTION, SUBSCRIBE, UNSUBSCRIBE
 from mt4pump.security.permissions import Permissions
 
 
 class ConnectionGate(Protocol):
-    """What the publisher needs of `mt4pump.security.Gatekeeper` and `mt4pump.security.PlainGate`."""
+    """The part of `ZapAuthenticator` and `PlainGate` that the publisher uses."""
 
     @property
     def narrows(self) -> bool:
         """Return whether clients have permissions."""
 
-    def secure(self, socket: zmq.Socket[bytes], mark: Callable[[], int | None], /) -> None:
-        """Have the gate let connections in, each of which has a ``mark``."""
+    def secure(self, socket: zmq.Socket[bytes], generation: Callable[[], int | None], /) -> None:
+        """Make the ZAP thread authenticate connections to ``socket``; each gets a ``generation``."""
 
     def allowed(self, user: str, /) -> Permissions:
-        """Return what a connection may hear."""
+        """Return the permissions of a connection."""
 
-    def expel(self, user: str, why: str, /) -> None:
-        """Keep a client out for a while."""
+    def ban(self, user: str, why: str, /) -> None:
+        """Refuse a client for a while."""
 
-    def is_expelled(self, user: str, /) -> bool:
-        """Return whether a client is kept out now."""
+    def is_banned(self, user: str, /) -> bool:
+        """Return whether a client is banned now."""
 
 
 def is_subscription(message: bytes) -> bool:
-    """Return whether libzmq took a message for a subscription, or for the end of one."""
+    """Return whether libzmq treated a message as a subscription or an unsubscription."""
     return bool(message) and message[0] in {SUBSCRIBE, UNSUBSCRIBE}
 
 
@@ -41,11 +41,11 @@ def number_of(frame: zmq.Frame) -> int:
     try:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:
-        return NOBODY
+        return NO_CONNECTION
 
 
 def user_of(frame: zmq.Frame) -> str:
-    """Return what ZAP called the client; empty for what has no name."""
+    """Return the user id that ZAP gave the client; empty if there is none."""
     try:
         return str(frame.get("User-Id"))
     except (zmq.ZMQError, UnicodeDecodeError):

@@ -22,8 +22,8 @@ the connections of programs that hang or vanish, but not of one whose ZeroMQ thr
 
 **Subscriptions** are bounded in size, number and pace (`mt4pump.publisher.quotas`). libzmq holds no such bounds, and
 keeps what it has read for us without one: so it is given small buffers for what subscribers send, and who goes beyond a
-bound, or pushes messages *upstream*, which no SUB socket does, loses its connection (`Connections.shut_out`) and is
-kept out for a while (`ConnectionGate.expel`). Nothing that a client does costs another one its connection.
+bound, or pushes messages *upstream*, which no SUB socket does, loses its connection (`Connections.disconnect`) and is
+kept out for a while (`ConnectionGate.ban`). Nothing that a client does costs another one its connection.
 
 **With keys** (CURVE) libzmq is told each subscription by us (XPUB_MANUAL), narrowed to what the client may hear. In
 that mode libzmq 4.3.5 has a flaw: a message pushed upstream makes it apply the subscriptions that wait behind it to the
@@ -52,18 +52,18 @@ from mt4pump.publisher.frames import ConnectionGate, is_subscription, number_of,
 from mt4pump.publisher.peers import ConnectionLimits
 from mt4pump.publisher.quotas import Excess, Quotas
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders, StalledConnections
-from mt4pump.publisher.subscriptions import NOBODY, SUBSCRIBE, UNSUBSCRIBE, SubscriptionTable
-from mt4pump.security.subscription_filter import SubscriptionFilter, unmarked
+from mt4pump.publisher.subscriptions import NO_CONNECTION, SUBSCRIBE, UNSUBSCRIBE, SubscriptionTable
+from mt4pump.security.subscription_filter import SubscriptionFilter, split_user_id
 from mt4pump.wire import FIRST, HEARTBEAT, Send
 
 __all__ = ["ConnectionGate", "Publisher", "SlowReaders", "SocketOptions", "SubscriptionTable", "bind_failure"]
 
-SUBSCRIPTIONS_PER_LOOK = 1_000
-LOOK_LIMIT_S = 0.002
+SUBSCRIPTIONS_PER_READ = 1_000
+READ_LIMIT_S = 0.002
 """Subscription messages taken at one look, and the time for it, so that a storm of them cannot hold up events.
 
 The same time is for connections that came and went: while those are more, subscriptions wait for the next look."""
-LOOKS_PER_CLOCK = 16
+MESSAGES_PER_CLOCK_CHECK = 16
 """Messages taken between two looks at the clock."""
 PREFIX_BYTES_MAX = 1_024
 WIRE_BYTES_MAX = PREFIX_BYTES_MAX + 64
@@ -84,8 +84,8 @@ class Publisher:
 
     The fastest way out is ``send_frame(topic, FIRST)``, then ``send_frame(body)``; when the first raises ``full``,
     ``resend(topic, body)`` instead of the second.
-    ``heard_heartbeat`` is set when somebody subscribes to the heartbeat's topic; whoever reads it clears it.
-    ``more_waiting`` tells that the last look left something for the next.
+    ``heartbeat_subscribed`` is set when somebody subscribes to the heartbeat's topic; whoever reads it clears it.
+    ``has_more`` tells that the last look left something for the next.
     """
 
     full = zmq.Again
@@ -100,10 +100,10 @@ class Publisher:
         gate: ConnectionGate | None = None,
         fault_counters: FaultCounters | None = None,
     ) -> None:
-        self.interest = SubscriptionTable()
+        self.subscriptions = SubscriptionTable()
         self.sent = 0
         self.slow = SlowReaders()
-        self.heard_heartbeat = self.more_waiting = False
+        self.heartbeat_subscribed = self.has_more = False
         self._fault_counters = fault_counters or FaultCounters(log)
         self._narrows = gate is not None and gate.narrows
         limits = ConnectionLimits(
@@ -112,15 +112,15 @@ class Publisher:
             CURVE_BURST_BYTES if self._narrows else BURST_BYTES,
             by_address=not self._narrows,
         )
-        self.connections = Connections(self._fault_counters, self._gone, limits)
+        self.connections = Connections(self._fault_counters, self._forget_connection, limits)
         self.quotas = Quotas()
         self._context = context
         self._options = options
         self._gate = gate
-        self._admission = SubscriptionFilter()
+        self._filter = SubscriptionFilter()
         self._users: dict[int, str] = {}
         self._large, self._stalled = LargeBodies(self.slow), StalledConnections()
-        self._untaken: zmq.Frame | None = None
+        self._pending_frame: zmq.Frame | None = None
         self._ignored: tuple[int, str] | None = None
         self._is_changed = self._is_shifted = False
         self._calm_at_s = 0.0
@@ -177,9 +177,9 @@ class Publisher:
         finally:
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
-    def look_for_subscriptions(self) -> bool:
+    def read_subscriptions(self) -> bool:
         """Take what subscribers said since the last look, a bounded lot; return whether anybody's interest changed."""
-        self.more_waiting = not self.connections.look(LOOK_LIMIT_S) or self._take_waiting()
+        self.has_more = not self.connections.read_events(READ_LIMIT_S) or self._read_waiting()
         changed, self._is_changed = self._is_changed, False
         return changed
 
@@ -187,9 +187,9 @@ class Publisher:
         """Look after what waits for slow readers; about once a second."""
         if self.slow.large_bytes:
             self._large.settle()
-            self._stalled.look(self.connections.numbers())
+            self._stalled.check(self.connections.numbers())
 
-    def put_out_revoked(self) -> int:
+    def disconnect_revoked(self) -> int:
         """End the connections whose client may no longer hear all that they were allowed; return how many.
 
         They come back by themselves, to be given what their client may hear now; nobody else notices.
@@ -197,11 +197,9 @@ class Publisher:
         gate = self._gate
         if gate is None:
             return 0
-        revoked = [
-            number for number, user in self._users.items() if self._admission.exceeding(number, gate.allowed(user))
-        ]
+        revoked = [number for number, user in self._users.items() if self._filter.exceeding(number, gate.allowed(user))]
         for number in revoked:
-            self.connections.shut_out(number, is_suspect=False)
+            self.connections.disconnect(number, is_offender=False)
         return len(revoked)
 
     def close(self) -> None:
@@ -219,7 +217,7 @@ class Publisher:
         self._socket.setsockopt(zmq.RCVBUF, RECEIVE_BYTES)
         self._socket.setsockopt(zmq.XPUB_MANUAL if self._narrows else zmq.XPUB_VERBOSER, 1)
         if self._gate is not None:
-            self._gate.secure(self._socket, self.connections.mark)
+            self._gate.secure(self._socket, self.connections.generation)
         self.connections.watch(self._socket)
 
     def _shut(self, linger_ms: int | None) -> None:
@@ -228,7 +226,7 @@ class Publisher:
 
     def _send_large(self, topic: bytes, body: bytes) -> None:
         """Send a body whose bytes are counted while it waits; see `mt4pump.publisher.slow_readers`."""
-        if not self._large.fits(len(body)) and not self._is_relieved(len(body)):
+        if not self._large.fits(len(body)) and not self._disconnect_stalled(len(body)):
             self.slow.large_dropped += 1
             text = f"{self.slow.large_bytes} bytes of large bodies wait for slow readers: {topic!r} was sent to nobody"
             self._fault_counters.record("large_dropped", text)
@@ -243,22 +241,22 @@ class Publisher:
             send_whole(frame, copy=False)
         self.sent += 1
 
-    def _is_relieved(self, size: int) -> bool:
+    def _disconnect_stalled(self, size: int) -> bool:
         """End the connections that take nothing; return whether there is room for ``size`` bytes by that.
 
         libzmq gives up what it keeps for them in its own time: until then large bodies are dropped.
         """
         for number in self._stalled.stalled():
-            if peer := self.connections.shut_out(number):
+            if peer := self.connections.disconnect(number):
                 text = f"{peer} takes nothing while {self.slow.large_bytes} bytes of large bodies wait: it is put out"
                 self._fault_counters.record("stalled_reader", text)
         return self._large.fits(size)
 
-    def _take_waiting(self) -> bool:
+    def _read_waiting(self) -> bool:
         """Take messages until there is none, or enough for one look; return whether there are more."""
-        deadline_s = time.monotonic() + LOOK_LIMIT_S
-        for count in range(1, SUBSCRIPTIONS_PER_LOOK + 1):
-            frame, self._untaken = self._untaken, None
+        deadline_s = time.monotonic() + READ_LIMIT_S
+        for count in range(1, SUBSCRIPTIONS_PER_READ + 1):
+            frame, self._pending_frame = self._pending_frame, None
             if frame is None:
                 try:
                     frame = self._socket.recv(zmq.NOBLOCK, copy=False)
@@ -266,11 +264,13 @@ class Publisher:
                     self._is_shifted = False  # nothing waits: libzmq has its order again
                     return count > RECEIVE_MESSAGES // 2  # its thread is reading on meanwhile
             if not self._is_of_ignored(frame):
-                if not self.connections.look(LOOK_LIMIT_S):  # first of all: numbers of connections are used again
-                    self._untaken = frame
+                if not self.connections.read_events(
+                    READ_LIMIT_S
+                ):  # first of all: numbers of connections are used again
+                    self._pending_frame = frame
                     break
-                self._take(frame)
-            if not count % LOOKS_PER_CLOCK and time.monotonic() >= deadline_s:
+                self._handle(frame)
+            if not count % MESSAGES_PER_CLOCK_CHECK and time.monotonic() >= deadline_s:
                 break
         return True
 
@@ -282,66 +282,70 @@ class Publisher:
         self._is_shifted |= self._narrows and not is_subscription(frame.bytes)
         return True
 
-    def _take(self, frame: zmq.Frame) -> None:
+    def _handle(self, frame: zmq.Frame) -> None:
         message, number, called = frame.bytes, number_of(frame), user_of(frame)
         is_wanting = is_subscription(message)
         self._is_shifted |= self._narrows and not is_wanting
-        if number == NOBODY:
+        if number == NO_CONNECTION:
             if not self._narrows:
-                self._note(self.interest.take(message), message, message[1:])
+                self._note(self.subscriptions.take(message), message, message[1:])
             return
-        user, mark = unmarked(called) if self._gate is not None else ("", None)
-        if not self.connections.is_open(number, mark):  # it ended before it was heard
-            if self._gate is not None and self.connections.has_flooded(number, mark):
-                self._gate.expel(user, "it sent more than a subscriber may")
-                self._expel_all_of(user)
+        user, generation = split_user_id(called) if self._gate is not None else ("", None)
+        if not self.connections.is_open(number, generation):  # it ended before it was heard
+            if self._gate is not None and self.connections.has_flooded(number, generation):
+                self._gate.ban(user, "it sent more than a subscriber may")
+                self._disconnect_all_of(user)
             self._ignored = (number, called) if called else None
             return
-        if self._gate is not None and self._gate.is_expelled(user):  # since its handshake
-            self.connections.shut_out(number)
+        if self._gate is not None and self._gate.is_banned(user):  # since its handshake
+            self.connections.disconnect(number)
             return
         if not self.connections.claim(number, user):
             return
         if not is_wanting:
-            self._put_out(number, user, "pushed_upstream", "it pushed a message upstream, which no subscriber does")
+            self._disconnect_offender(
+                number, user, "pushed_upstream", "it pushed a message upstream, which no subscriber does"
+            )
         elif self._is_shifted:
             self._fault_counters.record(
                 "misattributed", "subscriptions beside a pushed message: their connections begin anew"
             )
-            self.connections.shut_out(number, is_suspect=False)
+            self.connections.disconnect(number, is_offender=False)
         elif len(message) > PREFIX_BYTES_MAX + 1:
-            self._put_out(number, user, "too_long_prefix", f"it subscribed to a text above {PREFIX_BYTES_MAX} bytes")
+            self._disconnect_offender(
+                number, user, "too_long_prefix", f"it subscribed to a text above {PREFIX_BYTES_MAX} bytes"
+            )
         elif not self.quotas.receive(number, self.connections.client_of(number)):
-            self._put_out(number, user, "subscription_flood", "it subscribes and unsubscribes without end")
+            self._disconnect_offender(number, user, "subscription_flood", "it subscribes and unsubscribes without end")
         elif self._narrows and self._gate is not None:
-            self._take_narrowed(message, number, user, self._gate)
+            self._handle_narrowed(message, number, user, self._gate)
         else:
-            self._take_plain(message, number, user)
+            self._handle_plain(message, number, user)
 
-    def _take_plain(self, message: bytes, number: int, user: str) -> None:
-        is_new = self.interest.take(message, number)
+    def _handle_plain(self, message: bytes, number: int, user: str) -> None:
+        is_new = self.subscriptions.take(message, number)
         if is_new:
             self._count(message, number, user, message[1:])
         self._note(is_new, message, message[1:])
 
-    def _take_narrowed(self, message: bytes, number: int, user: str, gate: ConnectionGate) -> None:
+    def _handle_narrowed(self, message: bytes, number: int, user: str, gate: ConnectionGate) -> None:
         """Give a connection the allowed part of what it asks for; libzmq knows which one was heard last."""
         self._users[number] = user
         prefix = message[1:]
         if message[0] == SUBSCRIBE:
-            given = self._admission.ask(number, prefix, lambda: gate.allowed(user))
+            given = self._filter.ask(number, prefix, lambda: gate.allowed(user))
             if not given:
-                self._put_out_beyond(self.quotas.add_idle(number, len(prefix)), number, user)
+                self._check_excess(self.quotas.add_idle(number, len(prefix)), number, user)
             for each in given:
                 self._socket.setsockopt(zmq.SUBSCRIBE, each)
-                is_new = self.interest.add(each, number)
+                is_new = self.subscriptions.add(each, number)
                 if is_new:
                     self._count(message, number, user, each)
                 self._note(is_new, message, each)
         else:
-            for each in self._admission.withdraw(number, prefix):
+            for each in self._filter.withdraw(number, prefix):
                 self._socket.setsockopt(zmq.UNSUBSCRIBE, each)
-                is_new = self.interest.drop(each, number)
+                is_new = self.subscriptions.drop(each, number)
                 if is_new:
                     self._count(message, number, user, each)
                 self._note(is_new, message, each)
@@ -351,29 +355,29 @@ class Publisher:
         if message[0] == UNSUBSCRIBE:
             self.quotas.drop(number, len(prefix))
         else:
-            self._put_out_beyond(self.quotas.add(number, len(prefix)), number, user)
+            self._check_excess(self.quotas.add(number, len(prefix)), number, user)
 
-    def _put_out_beyond(self, excess: Excess, number: int, user: str) -> None:
+    def _check_excess(self, excess: Excess, number: int, user: str) -> None:
         if excess is Excess.TOTAL:
             largest = self.quotas.largest()
             number, user = (number, user) if largest is None else (largest, self._users.get(largest, ""))
         if excess:
-            self._put_out(number, user, "too_many_prefixes", f"more subscriptions than {excess} may have")
+            self._disconnect_offender(number, user, "too_many_prefixes", f"more subscriptions than {excess} may have")
 
-    def _put_out(self, number: int, user: str, name: str, why: str) -> None:
+    def _disconnect_offender(self, number: int, user: str, name: str, why: str) -> None:
         """End a connection, and keep its client out for a while."""
         client = user or self.connections.client_of(number)
-        if peer := self.connections.shut_out(number):
+        if peer := self.connections.disconnect(number):
             self._fault_counters.record(name, f"client {client!r} from {peer}: {why}: its connection is closed")
             if self._gate is not None:
-                self._gate.expel(client, why)
+                self._gate.ban(client, why)
             if name in HOSTILE:
-                self._expel_all_of(client)
+                self._disconnect_all_of(client)
 
-    def _expel_all_of(self, client: str) -> None:
+    def _disconnect_all_of(self, client: str) -> None:
         """End what a key still has open; an address, which others may share, keeps it."""
         if self._narrows:
-            self.connections.shut_out_client(client)
+            self.connections.disconnect_client(client)
 
     def _note(self, is_new: bool, message: bytes, prefix: bytes) -> None:  # noqa: FBT001 - what Interest answered
         """Note that somebody wants something more, or less, than before."""
@@ -381,11 +385,11 @@ class Publisher:
             return
         self._is_changed = True
         if message[0] == SUBSCRIBE and (HEARTBEAT_TOPIC.startswith(prefix) or prefix.startswith(HEARTBEAT_TOPIC)):
-            self.heard_heartbeat = True
+            self.heartbeat_subscribed = True
 
-    def _gone(self, number: int) -> None:
-        self._admission.leave(number)
+    def _forget_connection(self, number: int) -> None:
+        self._filter.remove(number)
         self._users.pop(number, None)
-        self.quotas.leave(number)
-        self._stalled.leave(number)
-        self._is_changed |= self.interest.leave(number)
+        self.quotas.remove(number)
+        self._stalled.remove(number)
+        self._is_changed |= self.subscriptions.remove(number)

@@ -138,7 +138,7 @@ class Quotas:
         of_client = (number for number, each in self._connections.items() if each.client == client)
         return max(of_client, key=lambda number: self._connections[number].size, default=None)
 
-    def leave(self, number: int) -> None:
+    def remove(self, number: int) -> None:
         """Forget a connection that ended."""
         connection = self._connections.pop(number, None)
         if connection is None:

@@ -81,7 +81,7 @@ class StalledConnections:
     def __init__(self) -> None:
         self._since_s: dict[int, float] = {}
 
-    def look(self, numbers: Iterable[int]) -> None:
+    def check(self, numbers: Iterable[int]) -> None:
         """Look at every connection."""
         now_s = time.monotonic()
         self._since_s = {number: self._since_s.get(number, now_s) for number in numbers if unsent_bytes(number)}
@@ -91,7 +91,7 @@ class StalledConnections:
         limit_s = time.monotonic() - STALLED_S
         return tuple(number for number, since_s in self._since_s.items() if since_s <= limit_s)
 
-    def leave(self, number: int) -> None:
+    def remove(self, number: int) -> None:
         """Forget a connection that ended."""
         self._since_s.pop(number, None)
 

@@ -65,7 +65,7 @@ class EventWriter:
         body = {**fields, "synthetic": True} if synthetic else fields
         if kind.name in self._durable and not passing:
             self._hold(topic, body, seq, ts, ticket)
-        elif self.publisher.interest.wants(topic):
+        elif self.publisher.subscriptions.has_subscriber(topic):
             self.publisher.send(topic, self.encoder.body(body, seq, ts))
 
     def remember(self, orders: Mapping[int, bytes]) -> None:
@@ -80,7 +80,7 @@ class EventWriter:
         if not waiting or self._journal is None:
             return
         stored = self._journal.append(waiting, NO_ORDERS)
-        wants, send = self.publisher.interest.wants, self.publisher.send
+        wants, send = self.publisher.subscriptions.has_subscriber, self.publisher.send
         for _, _, topic, body, _ in waiting:
             if wants(topic):
                 send(topic, body if stored else self.encoder.without_offset(body))

@@ -207,7 +207,7 @@ class HeartbeatPublisher:
             counts=self._writer.counts,
             errors=self._fault_counters.counts,
             skipped=self._dispatcher.skipped(),
-            subscriptions=len(publisher.interest),
+            subscriptions=len(publisher.subscriptions),
             subscription_bytes=publisher.quotas.size,
             sent=publisher.sent,
             slow_readers=publisher.slow.counters(),

@@ -46,11 +46,11 @@ log = logging.getLogger(__name__)
 class PumpOptions:
     """``reconcile_interval_s`` is the time between table reads that nobody rang for; 0 for none.
 
-    ``taken_away`` tells whether a client lost a permission since it was last asked.
+    ``has_new_revocations`` tells whether a client lost a permission since it was last asked.
     """
 
     reconcile_interval_s: float = 300.0
-    taken_away: Callable[[], bool] = lambda: False
+    has_new_revocations: Callable[[], bool] = lambda: False
 
 
 class Pump(Thread):
@@ -120,7 +120,7 @@ class Pump(Thread):
     def _wake_up(self) -> None:
         """Take what waits, a bounded lot, then do the housekeeping that is due."""
         inbox = self._inbox
-        goes_on = self._dispatcher.more_quotes or self._writer.publisher.more_waiting or self._dispatcher.work.is_due
+        goes_on = self._dispatcher.more_quotes or self._writer.publisher.has_more or self._dispatcher.work.is_due
         self.is_busy = False
         record = inbox.take_now() if goes_on else inbox.take(IDLE_WAIT_S)
         self.is_busy = True
@@ -174,12 +174,12 @@ class Pump(Thread):
     def _look_after_subscribers(self) -> None:
         publisher = self._writer.publisher
         self._look_for_subscriptions()
-        if publisher.heard_heartbeat and self._heartbeat.publish_for_newcomer():
-            publisher.heard_heartbeat = False
+        if publisher.heartbeat_subscribed and self._heartbeat.publish_for_newcomer():
+            publisher.heartbeat_subscribed = False
             self._look_for_all_subscriptions()
 
     def _look_for_subscriptions(self) -> None:
-        if self._writer.publisher.look_for_subscriptions():
+        if self._writer.publisher.read_subscriptions():
             self._dispatcher.quotes.refresh_interest()
 
     def _look_for_all_subscriptions(self) -> None:
@@ -190,7 +190,7 @@ class Pump(Thread):
         """
         for _ in range(LOOKS_AFTER_BEAT):
             self._look_for_subscriptions()
-            if not self._writer.publisher.more_waiting:
+            if not self._writer.publisher.has_more:
                 return
 
     def _beat(self) -> None:
@@ -302,8 +302,8 @@ class Pump(Thread):
                 journal.replace_orders(trades.open_orders())
 
     def _look_at_permissions(self) -> None:
-        if self._options.taken_away():
-            count = self._writer.publisher.put_out_revoked()
+        if self._options.has_new_revocations():
+            count = self._writer.publisher.disconnect_revoked()
             log.warning("a client lost permissions: %d of its connections end, to be judged by what holds now", count)
 
     def _heal(self, now_s: float) -> None:

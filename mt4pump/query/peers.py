@@ -62,7 +62,7 @@ class Peers:
         found = self._by_name.get(name)
         if found is None or found.number != number:
             if found is not None:
-                self.leave(found)
+                self.remove(found)
             if number >= 0 and not self._claim(number, user):
                 return None
             client = f"key {user}" if user else self._connections.client_of(number)
@@ -71,7 +71,7 @@ class Peers:
         return found
 
     def _claim(self, number: int, user: str) -> bool:
-        self._connections.look()  # the event of its beginning may still wait
+        self._connections.read_events()  # the event of its beginning may still wait
         return self._connections.claim(number, user)
 
     def gone(self, number: int) -> None:
@@ -80,18 +80,18 @@ class Peers:
             table.pop(number, None)
         if not self._connections.is_open(number):
             for each in [each for each in self._by_name.values() if each.number == number]:
-                self.leave(each)
+                self.remove(each)
 
-    def leave(self, connection: WaitingRequests) -> None:
+    def remove(self, connection: WaitingRequests) -> None:
         """Forget a connection that ended, with what waits of it."""
-        self._counts["dropped"] += self._turns.leave(connection)
+        self._counts["dropped"] += self._turns.remove(connection)
         if self._by_name.get(connection.name) is connection:
             del self._by_name[connection.name]
             self._used_s.pop(connection.name, None)
 
-    def shut_out(self, number: int, text: str) -> None:
+    def disconnect(self, number: int, text: str) -> None:
         """Close a connection for what it sent."""
-        peer = self._connections.shut_out(number)
+        peer = self._connections.disconnect(number)
         if peer:
             self._counts["shut_out"] += 1
             self._fault_counters.record("query_shut_out", f"the query connection from {peer} is closed: {text}")
@@ -131,7 +131,7 @@ class Peers:
             and self._by_client.total() < self._options.unread_bytes
         )
 
-    def has_little_room(self, connection: WaitingRequests) -> bool:
+    def has_room_for_short(self, connection: WaitingRequests) -> bool:
         """Return whether another short reply to ``connection`` is within all bounds."""
         if connection.unread_bytes < self._options.unread_bytes_short:
             return True
@@ -150,8 +150,8 @@ class Peers:
             self._close_unread(oldest)
 
     def _close_unread(self, connection: WaitingRequests) -> None:
-        peer = self._connections.shut_out(connection.number, is_suspect=False)
-        self.leave(connection)
+        peer = self._connections.disconnect(connection.number, is_offender=False)
+        self.remove(connection)
         self._counts["unread"] += 1
         text = f"the query connection from {peer or 'an unknown address'} is closed: it does not read its reply"
         self._fault_counters.record("query_unread", text)
@@ -162,7 +162,7 @@ class Peers:
         if now_s < self._look_at_s:
             return
         self._look_at_s = now_s + LOOK_S
-        is_all = self._connections.look(LOOK_S)
+        is_all = self._connections.read_events(LOOK_S)
         numbers = self._connections.numbers()
         self._counts["connections"] = len(numbers)
         for number in numbers:
@@ -182,12 +182,12 @@ class Peers:
             base = received
             self._received[number] = (messages, base)
         if received - base > self._options.incomplete_bytes:
-            self.shut_out(number, f"it sent {received - base} bytes of a message without an end")
+            self.disconnect(number, f"it sent {received - base} bytes of a message without an end")
 
     def _scan(self, open_numbers: set[int], now_s: float) -> None:
         for connection in tuple(self._by_name.values()):
             if connection.number >= 0 and connection.number not in open_numbers:
-                self.leave(connection)
+                self.remove(connection)
         for number in self._messages.keys() - open_numbers:
             del self._messages[number]
         self.refresh()
@@ -202,7 +202,7 @@ class Peers:
         for number in open_numbers - heard:
             since_s = self._silent_since_s.setdefault(number, now_s)
             if now_s - since_s >= self._options.silent_s and (
-                peer := self._connections.shut_out(number, is_suspect=False)
+                peer := self._connections.disconnect(number, is_offender=False)
             ):
                 self._counts["silent"] += 1
                 text = (
@@ -236,5 +236,5 @@ class Peers:
             total -= 1
             by_client[each.client] -= 1
             self._counts["over_limit"] += 1
-            self._connections.shut_out(each.number, is_suspect=False)
-            self.leave(each)
+            self._connections.disconnect(each.number, is_offender=False)
+            self.remove(each)

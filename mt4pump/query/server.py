@@ -103,7 +103,7 @@ class QueryServer(Thread):
     ) -> None:
         super().__init__(name="query", daemon=True)
         self.crash: BaseException | None = None
-        self._told_to_stop = Event()
+        self._stopping = Event()
         self._is_begun = False
         self._failures = 0  # in a row
         self._reader = reader
@@ -121,7 +121,7 @@ class QueryServer(Thread):
         self.counts = self._answers.counts
         self._turns = Turns(options)
         fault_counters = self._answers.fault_counters
-        self.connections = Connections(fault_counters, self._gone, endpoint="query")
+        self.connections = Connections(fault_counters, self._forget_connection, endpoint="query")
         self._peers = Peers(
             options,
             turns=self._turns,
@@ -149,14 +149,14 @@ class QueryServer(Thread):
 
     def stop(self) -> None:
         """Tell the thread to end, which takes it less than 100 ms; a thread that never began lets go of its address."""
-        self._told_to_stop.set()
+        self._stopping.set()
         if self.ident is None:
             self._close()
 
     def run(self) -> None:
         """Answer until told to stop."""
         try:
-            while not self._told_to_stop.is_set():
+            while not self._stopping.is_set():
                 self._turn()
         except (Stopped, zmq.ContextTerminated):
             pass
@@ -175,9 +175,9 @@ class QueryServer(Thread):
     def _check_in(self) -> bool:
         """Look after the connections, also amid long work; return whether the thread is to stop."""
         self._peers.maintain()
-        return self._told_to_stop.is_set()
+        return self._stopping.is_set()
 
-    def _gone(self, number: int) -> None:
+    def _forget_connection(self, number: int) -> None:
         self._peers.gone(number)
 
     def _turn(self) -> None:
@@ -192,7 +192,7 @@ class QueryServer(Thread):
         except (Stopped, zmq.ContextTerminated):
             raise
         except Exception as error:
-            if self._told_to_stop.is_set() or self._socket.closed:
+            if self._stopping.is_set() or self._socket.closed:
                 raise Stopped from error
             self._failures += 1
             self._answers.fault_counters.record("query_socket", f"a request was lost: {error!r}")
@@ -200,7 +200,7 @@ class QueryServer(Thread):
             if self._failures >= FAILURES_LIMIT:
                 raise
             self._end_message()
-            self._told_to_stop.wait(pause_s(self._failures))
+            self._stopping.wait(pause_s(self._failures))
         else:
             self._failures = 0
 
@@ -223,7 +223,7 @@ class QueryServer(Thread):
             return
         rest_s = min(worked_s * self._options.flood_rests, LONGEST_REST_S) - self._rested_s
         if rest_s > 0:
-            self._told_to_stop.wait(rest_s)
+            self._stopping.wait(rest_s)
         self._worked_since_s, self._rested_s = time.thread_time(), 0.0
 
     def _take_messages(self) -> None:
@@ -245,11 +245,11 @@ class QueryServer(Thread):
             self.counts["dropped"] += 1
             return
         if size > WIRE_SLACK * self._options.max_request_bytes:
-            self._peers.shut_out(number, f"it sent a message of {size} bytes")
+            self._peers.disconnect(number, f"it sent a message of {size} bytes")
         id_, request = self._answers.parse(letter.payload)
         ask = Ask(letter.hops, id_, request, size, time.monotonic())
         can_answer = not connection.waiting and connection.blocked is None
-        if ask.is_cheap and can_answer and self._peers.has_little_room(connection):
+        if ask.is_cheap and can_answer and self._peers.has_room_for_short(connection):
             self._answer(connection, ask)
         elif not self._turns.add(connection, ask):
             text = f"at most {self._options.waiting_limit} requests of a connection may wait: read the replies first"
@@ -275,7 +275,7 @@ class QueryServer(Thread):
     def _is_ready(self, connection: WaitingRequests, ask: Ask) -> bool:
         """Return whether a request can be answered now."""
         if ask.is_cheap:
-            return self._peers.has_little_room(connection)
+            return self._peers.has_room_for_short(connection)
         return not (ask.wants_cut and self._answers.cut_wait_s() > 0) and self._peers.has_room(connection)
 
     def _ready(self) -> WaitingRequests | None:
@@ -343,7 +343,7 @@ class QueryServer(Thread):
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self.counts["dropped"] += 1
-            self._peers.leave(connection)
+            self._peers.remove(connection)
             return True
         self._is_begun = True
         frames = [*hops, head, *reply.frames]

@@ -155,7 +155,7 @@ class Turns:
         if share := self._clients.get(connection.client):
             share.spent_s += work_s
 
-    def leave(self, connection: WaitingRequests) -> int:
+    def remove(self, connection: WaitingRequests) -> int:
         """Forget what waits of a connection that ended; return how much that was."""
         count = len(connection.waiting)
         while connection.waiting:

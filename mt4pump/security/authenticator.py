@@ -18,16 +18,16 @@ from mt4pump.private_files import is_exposed, is_open_to_all
 from mt4pump.security.clients import ENDING, Client, Clients, Fingerprint, fingerprint, read_clients
 from mt4pump.security.keys import read_server_pair
 from mt4pump.security.permissions import NOTHING, Permissions
-from mt4pump.security.subscription_filter import marked
+from mt4pump.security.subscription_filter import user_id
 from mt4pump.security.zap import QUERIED, ZapServer
 
-LOOK_EVERY_S = 0.5
+CHECK_INTERVAL_S = 0.5
 """How often, at most, the folder of clients is looked at."""
-EXPELLED_S = 60.0
+BAN_S = 60.0
 """How long a client that broke the rules is kept out."""
-FAULTS_TOLD = 20
+FAULTS_LOGGED = 20
 """Faulty files named in the log at one reading; more are counted."""
-TOLD = {
+REFUSALS = {
     "refused_key": "unknown key",
     "refused_query": "may not use the query endpoint",
     "refused_expelled": "was put out for a while, as it broke the rules",
@@ -66,7 +66,7 @@ class ZapAuthenticator(ZapServer):
     """
 
     narrows = True
-    refusals = TOLD
+    refusals = REFUSALS
     temporary = TEMPORARY
 
     def __init__(
@@ -97,9 +97,9 @@ class ZapAuthenticator(ZapServer):
         self._clients = Clients()
         self._suspended: dict[bytes, str] = {}  # keys that were known until their file became faulty
         self._seen: Fingerprint | None = None
-        self._look_at_s = 0.0
-        self._revocations_told = 0
-        self._expelled_until_s: dict[str, float] = {}
+        self._check_at_s = 0.0
+        self._revocations_seen = 0
+        self._banned_until_s: dict[str, float] = {}
         self._reading = Lock()
         self._read_if_changed()
 
@@ -135,39 +135,39 @@ class ZapAuthenticator(ZapServer):
 
     def allowed(self, user: str) -> Permissions:
         """Return what the connection may hear that ZAP called ``user``; nothing for a stranger or an empty name."""
-        return NOTHING if self.is_expelled(user) else self._clients.allowed(user)
+        return NOTHING if self.is_banned(user) else self._clients.allowed(user)
 
     def allowed_query(self, user: str) -> Permissions:
         """Return what that connection may ask the query endpoint for."""
         permissions = self.allowed(user)
         return permissions if permissions.query else NOTHING
 
-    def expel(self, user: str, why: str) -> None:
+    def ban(self, user: str, why: str) -> None:
         """Refuse the client called ``user`` for a minute: it broke the rules."""
-        self._fault_counters.record("expelled", f"client {user!r} is put out for {EXPELLED_S:g} s: {why}")
+        self._fault_counters.record("expelled", f"client {user!r} is put out for {BAN_S:g} s: {why}")
         if user in self._clients.by_user:
-            self._expelled_until_s[user] = self._now_s() + EXPELLED_S
+            self._banned_until_s[user] = self._now_s() + BAN_S
 
     def reload(self) -> bool:
         """Read the folder now, if it changed; return whether anything was taken away from anybody.
 
-        When it was, who lost something must be put out, to be judged anew: see `taken_away`.
+        When it was, who lost something must be put out, to be judged anew: see `has_new_revocations`.
         """
         before = self.revocations
         self._read_if_changed()
         return self.revocations != before
 
-    def taken_away(self) -> bool:
+    def has_new_revocations(self) -> bool:
         """Return whether anything was taken away since this was last asked; for one thread, as the publisher's."""
         revocations = self.revocations
-        told, self._revocations_told = self._revocations_told, revocations
+        told, self._revocations_seen = self._revocations_seen, revocations
         return told != revocations
 
-    def _tend(self) -> None:
-        if self._now_s() >= self._look_at_s:
+    def _run_periodic(self) -> None:
+        if self._now_s() >= self._check_at_s:
             self._read_if_changed()
 
-    def _judged(self, frames: list[bytes]) -> tuple[str, str]:
+    def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
         """Return why the handshake is refused, or nothing and what to call the connection."""
         if len(frames) != 9 or frames[2] != b"1.0" or frames[7] != b"CURVE" or len(frames[8]) != 32:
             self._fault_counters.record("refused_form", "a connection without CURVE asked to be let in")
@@ -175,46 +175,50 @@ class ZapAuthenticator(ZapServer):
         domain, address, key = frames[4], frames[5].decode(errors="replace"), frames[8]
         client = self._clients.by_key.get(key)
         if client is None and key in self._suspended:
-            text = f"client {self._suspended[key]} from {address} {TOLD['refused_fault']}"
+            text = f"client {self._suspended[key]} from {address} {REFUSALS['refused_fault']}"
             self._fault_counters.record("refused_fault", text)
             return "refused_fault", ""
         if client is None:
             text = f"unknown key {z85.encode(key).decode()} from {address}; to let it in, put it into {self._folder}"
             self._fault_counters.record("refused_key", text)
             return "refused_key", ""
-        return self._admitted(client, domain, address)
+        return self._check_client(client, domain, address)
 
-    def _admitted(self, client: Client, domain: bytes, address: str) -> tuple[str, str]:
+    def _check_client(self, client: Client, domain: bytes, address: str) -> tuple[str, str]:
         """Return why a known client is refused at this time and place, or nothing and what to call the connection."""
-        if self.is_expelled(client.user):
+        if self.is_banned(client.user):
             self._fault_counters.record(
-                "refused_expelled", f"client {client.name} from {address} {TOLD['refused_expelled']}"
+                "refused_expelled", f"client {client.name} from {address} {REFUSALS['refused_expelled']}"
             )
             return "refused_expelled", ""
         if domain == QUERIED.encode():
             if client.permissions.query:
                 return "", client.user
-            self._fault_counters.record("refused_query", f"client {client.name} from {address} {TOLD['refused_query']}")
+            self._fault_counters.record(
+                "refused_query", f"client {client.name} from {address} {REFUSALS['refused_query']}"
+            )
             return "refused_query", ""
-        if (mark := self._mark()) is None:
-            self._fault_counters.record("refused_crowd", f"client {client.name} from {address} {TOLD['refused_crowd']}")
+        if (generation := self._generation()) is None:
+            self._fault_counters.record(
+                "refused_crowd", f"client {client.name} from {address} {REFUSALS['refused_crowd']}"
+            )
             return "refused_crowd", ""
-        return "", marked(client.user, mark)
+        return "", user_id(client.user, generation)
 
-    def is_expelled(self, user: str) -> bool:
+    def is_banned(self, user: str) -> bool:
         """Return whether the client ``user`` is put out."""
-        until_s = self._expelled_until_s.get(user)
+        until_s = self._banned_until_s.get(user)
         if until_s is None:
             return False
         if self._now_s() < until_s:
             return True
-        self._expelled_until_s.pop(user, None)
+        self._banned_until_s.pop(user, None)
         return False
 
     def _read_if_changed(self) -> None:
         """Take over the folder's files if they changed; when it cannot be looked at, what was known stays."""
         with self._reading:
-            self._look_at_s = self._now_s() + LOOK_EVERY_S
+            self._check_at_s = self._now_s() + CHECK_INTERVAL_S
             try:
                 seen = fingerprint(self._folder)
             except FileNotFoundError:
@@ -235,10 +239,10 @@ class ZapAuthenticator(ZapServer):
         known = {**self._suspended, **{key: client.name for key, client in before.by_key.items()}}
         self._suspended = {key: name for key, name in known.items() if name + ENDING in clients.faults}
         new_faults = [text for name, text in clients.faults.items() if before.faults.get(name) != text]
-        for text in new_faults[:FAULTS_TOLD]:
+        for text in new_faults[:FAULTS_LOGGED]:
             log.error("a client cannot be let in: %s", text)
-        if len(new_faults) > FAULTS_TOLD:
-            log.error("%d more clients' files are faulty", len(new_faults) - FAULTS_TOLD)
+        if len(new_faults) > FAULTS_LOGGED:
+            log.error("%d more clients' files are faulty", len(new_faults) - FAULTS_LOGGED)
         taken = not clients.keeps(before)
         self.revocations += taken
         log.info(

@@ -16,7 +16,7 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.security.permissions import EVERYTHING, Permissions
-from mt4pump.security.subscription_filter import marked
+from mt4pump.security.subscription_filter import user_id
 from mt4pump.security.zap import PUBLISHED, ZapServer
 
 PROBATION_S = 10.0
@@ -60,9 +60,9 @@ class PlainGate(ZapServer):
         """Return False: there is nothing to read."""
         return False
 
-    taken_away = reload
+    has_new_revocations = reload
 
-    def expel(self, user: str, why: str) -> None:
+    def ban(self, user: str, why: str) -> None:
         """Give the address ``user`` few connections for a while: a client there did what no honest client does."""
         self._fault_counters.record("expelled", f"a connection from {user} is put out: {why}")
         if len(self._probation) >= ADDRESSES_LIMIT:
@@ -70,7 +70,7 @@ class PlainGate(ZapServer):
         now_s = self._now_s()
         self._probation[user] = (now_s + PROBATION_S, now_s + PROBATION_INTERVAL_S)
 
-    def is_expelled(self, _user: str) -> bool:
+    def is_banned(self, _user: str) -> bool:
         """Return False: an address is never kept out."""
         return False
 
@@ -80,7 +80,7 @@ class PlainGate(ZapServer):
 
     allowed_query = allowed
 
-    def _judged(self, frames: list[bytes]) -> tuple[str, str]:
+    def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
         if len(frames) < 8 or frames[2] != b"1.0" or frames[7] != b"NULL":
             self._fault_counters.record("refused_form", "a connection with a foreign mechanism asked to be let in")
             return "refused_form", ""
@@ -89,10 +89,10 @@ class PlainGate(ZapServer):
         address = frames[5].decode(errors="replace")
         if len(self._waiting) >= WAITING_LIMIT and address in self._probation:
             return "refused_probation", ""
-        if (mark := self._mark()) is None:
+        if (generation := self._generation()) is None:
             self._fault_counters.record("refused_crowd", f"a client from {address} {self.refusals['refused_crowd']}")
             return "refused_crowd", ""
-        return "", marked(address or "local", mark)
+        return "", user_id(address or "local", generation)
 
     def _is_deferred(self, frames: list[bytes]) -> bool:
         if len(frames) < 8 or frames[4] != PUBLISHED.encode() or len(self._waiting) >= WAITING_LIMIT:
@@ -103,7 +103,7 @@ class PlainGate(ZapServer):
         self._waiting.append((address, frames))
         return True
 
-    def _tend(self) -> None:
+    def _run_periodic(self) -> None:
         """Answer one of those that wait from each address whose time has come."""
         shuffle(self._waiting)
         for each in tuple(self._waiting):

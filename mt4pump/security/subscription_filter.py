@@ -16,18 +16,18 @@ from collections.abc import Callable
 
 from mt4pump.security.permissions import Permissions
 
-MARK = "/"
+SEPARATOR = "/"
 
 
-def marked(user: str, mark: int) -> str:
+def user_id(user: str, generation: int) -> str:
     """Return what to call a connection of the client ``user``."""
-    return f"{user}{MARK}{mark}"
+    return f"{user}{SEPARATOR}{generation}"
 
 
-def unmarked(text: str) -> tuple[str, int]:
+def split_user_id(text: str) -> tuple[str, int]:
     """Return client and mark of a connection called ``text``; without a mark it is nobody's."""
-    user, _, mark = text.rpartition(MARK)
-    return (user, int(mark)) if user and mark.isdecimal() else ("", 0)
+    user, _, generation = text.rpartition(SEPARATOR)
+    return (user, int(generation)) if user and generation.isdecimal() else ("", 0)
 
 
 class _Connection:
@@ -80,6 +80,6 @@ class SubscriptionFilter:
         connection = self._connections.get(number)
         return connection is not None and not permissions.includes(connection.permissions)
 
-    def leave(self, number: int) -> None:
+    def remove(self, number: int) -> None:
         """Forget a connection that ended."""
         self._connections.pop(number, None)

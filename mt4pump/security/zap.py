@@ -1,9 +1,9 @@
-"""The thread that answers libzmq's question whether a connection may enter (ZAP, RFC 27).
+"""The thread that authenticates connections for libzmq (ZAP, RFC 27).
 
-A thread of its own with a plain poll loop: `zmq.auth`'s threads run on asyncio and fail on Windows' default loop.
-libzmq asks it over ``inproc://zeromq.zap.01`` for every connection to a socket that has a ZAP domain. While it does not
-answer nobody gets in: the sockets are told to enforce their domain. A socket with a domain also refuses what speaks an
-older protocol than ZMTP 3, which libzmq would else serve, unasked, whatever the first bytes are.
+It is a thread with a plain poll loop, because `zmq.auth`'s threads run on asyncio and fail on Windows' default loop.
+libzmq sends it a request over ``inproc://zeromq.zap.01`` for every connection to a socket that has a ZAP domain. While
+it does not answer, no connection is accepted: the sockets enforce their domain. A socket with a domain also refuses
+protocols older than ZMTP 3, which libzmq would otherwise serve without a ZAP request, whatever the first bytes are.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 PUBLISHED, QUERIED = "mt4pump.pub", "mt4pump.query"
 """The ZAP domains of the two sockets."""
 POLL_MS = 10
-"""How late, at most, the thread notices that it is to stop, and does what `ZapServer.attend` asked for."""
+"""How late, at most, the thread notices a stop, and calls the guards."""
 FAILURES_LIMIT = 100
 """Failures in a row after which the thread ends with a `ZapServer.crash`: about a minute and a half of them."""
 PAUSE_S, PAUSE_LIMIT_S = 0.01, 1.0
 """How long the thread pauses after a failure: doubled with each further one, up to the limit."""
 HANDSHAKE_LIMIT_S = 5.0
-"""A connection that has not ended its handshake by then is closed; so is one refused for a passing reason."""
+"""A connection that has not ended its handshake by then is closed; so is one refused for a temporary reason."""
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +41,15 @@ def pause_s(failures: int) -> float:
 
 
 class ZapServer(ABC, Thread):
-    """Answers ZAP requests with what `_judged` says. ``counts`` are handshakes: ``accepted``, ``refused`` and why.
+    """Answers ZAP requests. ``counts`` counts handshakes: ``accepted``, ``refused``, and refused by reason.
 
     ``crash`` is what ended the thread when it should not have. Create it before, and in the same context as, the
     sockets it secures; raises StartError.
     """
 
-    refusals: dict[str, str] = {}  # noqa: RUF012 - never changed: what each reason to refuse somebody says
+    refusals: dict[str, str] = {}  # noqa: RUF012 - never changed: the text of each reason to refuse
     temporary = frozenset[str]()
-    """Reasons that pass: status 300. After a 400 a client's libzmq tries no more until its program connects anew."""
+    """Temporary reasons: status 300. After status 400 libzmq does not connect again until its program does."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class ZapServer(ABC, Thread):
         self.crash: BaseException | None = None
         self._fault_counters = fault_counters or FaultCounters(log)
         self._now_s = now_s
-        self._told_to_stop = Event()
-        self._mark: Callable[[], int | None] = lambda: 0
+        self._stopping = Event()
+        self._generation: Callable[[], int | None] = lambda: 0
         self._guards: tuple[Callable[[], object], ...] = ()
         self._guard_failures = 0
         self._guards_at_s = 0.0
@@ -73,32 +73,34 @@ class ZapServer(ABC, Thread):
             self._socket.bind(ZAP_ENDPOINT)
         except zmq.ZMQError as error:
             self._socket.close(0)
-            raise StartError(f"the gatekeeper cannot be set up: {error}: one context has one gatekeeper") from error
+            raise StartError(f"ZAP cannot be set up: {error}: a context may have one authenticator") from error
 
-    def attend(self, *guards: Callable[[], object]) -> None:
-        """Have the thread call ``guards`` often, whatever the other threads do."""
+    def add_guards(self, *guards: Callable[[], object]) -> None:
+        """Call ``guards`` from this thread about every `POLL_MS`, whatever the other threads do."""
         self._guards += guards
 
-    def secure(self, socket: zmq.Socket[bytes], mark: Callable[[], int | None]) -> None:
+    def secure(self, socket: zmq.Socket[bytes], generation: Callable[[], int | None]) -> None:
         """Make ``socket``, which publishes, ask this thread whom to let in; before it is bound.
 
-        ``mark`` gives each connection its mark, or None while it has none to give; called by this thread.
+        ``generation`` gives each connection its mark, or None while it has none to give; called by this thread.
         """
-        self._mark = mark
+        self._generation = generation
         self._secure(socket, PUBLISHED)
 
     def secure_query(self, socket: zmq.Socket[bytes]) -> None:
-        """Make ``socket``, which answers queries, ask this thread whom to let in; before it is bound."""
+        """Authenticate connections to ``socket``, which answers queries; call it before the socket is bound."""
         self._secure(socket, QUERIED)
 
     def _secure(self, socket: zmq.Socket[bytes], domain: str) -> None:
         socket.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
-        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # else everybody gets in while nobody answers
+        socket.setsockopt(
+            zmq.ZAP_ENFORCE_DOMAIN, 1
+        )  # else every connection is accepted while the thread does not answer
         socket.setsockopt(zmq.HANDSHAKE_IVL, int(HANDSHAKE_LIMIT_S * 1000))
 
     def stop(self) -> None:
         """End the thread, within 100 ms, and close its socket; harmless when repeated."""
-        self._told_to_stop.set()
+        self._stopping.set()
         if self.ident is None:
             self._socket.close(0)
         else:
@@ -123,17 +125,17 @@ class ZapServer(ABC, Thread):
                         self.crash = error
                         log.exception("the ZAP thread ends after %d failures in a row: restart the daemon", failures)
                         return
-                    self._told_to_stop.wait(pause_s(failures))
+                    self._stopping.wait(pause_s(failures))
         finally:
             self._socket.close(0)
 
     def _is_over(self) -> bool:
         """Return whether the thread was stopped, or lost its socket, as when the context was destroyed."""
-        return self._told_to_stop.is_set() or self._socket.closed
+        return self._stopping.is_set() or self._socket.closed
 
     def _turn(self) -> None:
         asked = self._socket.poll(POLL_MS, zmq.POLLIN)
-        self._tend()
+        self._run_periodic()
         if asked:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if not self._is_deferred(frames):
@@ -165,13 +167,13 @@ class ZapServer(ABC, Thread):
         """Return whether this request is answered later."""
         return False
 
-    def _tend(self) -> None:
-        """Do what is due besides."""
+    def _run_periodic(self) -> None:
+        """Do periodic work, about every `POLL_MS`."""
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
         """Return the reply to one ZAP request: status 200 and the client's name, or 300 or 400."""
-        head = [*frames[:2], b"1.0", *frames[3:4]]  # whom to answer, and which request
-        reason, user = self._judged(frames)
+        head = [*frames[:2], b"1.0", *frames[3:4]]  # the peer and the request id
+        reason, user = self._check_handshake(frames)
         if reason:
             self.counts["refused"] += 1
             self.counts[reason] += 1
@@ -181,5 +183,5 @@ class ZapServer(ABC, Thread):
         return [*head, b"200", b"OK", user.encode(), b""]
 
     @abstractmethod
-    def _judged(self, frames: list[bytes]) -> tuple[str, str]:
-        """Return why the handshake is refused, or nothing and what to call the connection."""
+    def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
+        """Return the reason to refuse the handshake, or an empty one and the user id of the connection."""

@@ -28,7 +28,7 @@ def looked(made: Publisher, **wanted: int) -> None:
     """Look until the counters have these values."""
 
     def reached() -> bool:
-        made.look_for_subscriptions()
+        made.read_subscriptions()
         return made.connections.counters().items() >= wanted.items()
 
     until(reached, f"{wanted} in {made.connections.counters()}")
@@ -72,7 +72,7 @@ def test_a_look_ends_when_its_time_is_over(publisher: Publisher) -> None:
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(LIMIT_MS)
-        assert not publisher.connections.look(0)
+        assert not publisher.connections.read_events(0)
         assert publisher.connections.counters().items() >= {"now": 1, "accepted": 0, "refused": 0, "failed": 0}.items()
         sync(publisher, reader)
         looked(publisher, now=1, accepted=1)
@@ -80,7 +80,7 @@ def test_a_look_ends_when_its_time_is_over(publisher: Publisher) -> None:
 
 def test_looking_without_a_socket_does_nothing() -> None:
     made = Connections(FaultCounters(log))
-    assert made.look()
+    assert made.read_events()
     made.unwatch()
 
 
@@ -89,11 +89,11 @@ def test_a_number_that_is_used_again_is_told_from_the_one_before() -> None:
     made = Connections(FaultCounters(log), gone.append)
 
     def happens(event: int, number: int) -> None:
-        made._taken += 1
-        made._take(event, number)
+        made._events_read += 1
+        made._handle(event, number)
 
     happens(zmq.EVENT_ACCEPTED, 7)
-    first = made.mark()
+    first = made.generation()
     assert first is not None
     assert made.is_open(7, first)
     happens(zmq.EVENT_DISCONNECTED, 7)
@@ -101,9 +101,9 @@ def test_a_number_that_is_used_again_is_told_from_the_one_before() -> None:
     happens(zmq.EVENT_ACCEPTED, 7)
     assert made.is_open(7)
     assert not made.is_open(7, first)
-    assert made.is_open(7, made.mark())
+    assert made.is_open(7, made.generation())
     assert gone == []  # told by the thread that looks, not by the one that asked for a mark
-    made.look()
+    made.read_events()
     assert gone == [7]
 
 
@@ -111,21 +111,23 @@ def test_the_mark_of_a_connection_counts_what_nobody_looked_at_yet(publisher: Pu
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(LIMIT_MS)
-        before = publisher.connections.mark()
+        before = publisher.connections.generation()
         reader.close(0)
-        until(lambda: publisher.connections.now == 0 or publisher.connections.mark() != before, "its end is counted")
+        until(
+            lambda: publisher.connections.now == 0 or publisher.connections.generation() != before, "its end is counted"
+        )
 
 
 def test_there_is_no_mark_while_events_come_faster_than_they_are_counted(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.publisher.connections.ALL_LIMIT_S", 0.0)
-    monkeypatch.setattr("mt4pump.publisher.connections.TURN_LIMIT_S", 0.0)
+    monkeypatch.setattr("mt4pump.publisher.connections.LOCK_LIMIT_S", 0.0)
     with stranger(publisher), context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(LIMIT_MS)
-        assert publisher.connections.mark() is None
-        until(lambda: publisher.connections.mark() is not None, "all is counted")
+        assert publisher.connections.generation() is None
+        until(lambda: publisher.connections.generation() is not None, "all is counted")
         reader.close(0)
 
 

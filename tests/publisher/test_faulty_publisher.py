@@ -49,7 +49,7 @@ def bench(**faults: float) -> Iterator[tuple[Bench, list[str]]]:
             own, ANY_PORT, SocketOptions(linger_s=5), faults=WireFaults(), tally=tally, seed=1, clock=clock
         )
         socket = subscriber(own, publisher.endpoint, b"")
-        until(lambda: publisher.look_for_subscriptions() or publisher.interest.wants(SYNC), "a subscription")
+        until(lambda: publisher.read_subscriptions() or publisher.subscriptions.has_subscriber(SYNC), "a subscription")
         publisher._faults = WireFaults(**faults)
         yield Bench(publisher, tally, clock), got
         publisher._faults = WireFaults()
@@ -109,10 +109,10 @@ def test_a_slow_wire_holds_messages_back_and_keeps_their_order(monkeypatch: pyte
         made.send(5)
         assert len(made.publisher._held) == 3
         made.clock.now_s = 0.9
-        made.publisher.look_for_subscriptions()
+        made.publisher.read_subscriptions()
         assert len(made.publisher._held) == 3
         made.clock.now_s = 1.0
-        made.publisher.look_for_subscriptions()
+        made.publisher.read_subscriptions()
         assert not made.publisher._held
     assert got == ["t.0", "t.1", "t.2"]
     assert (made.tally.wire_held, made.tally.wire_overflown) == (3, 2)
@@ -131,12 +131,12 @@ def test_a_full_queue_loses_and_is_counted_as_with_any_publisher() -> None:
         options = SocketOptions(linger_s=0, sndhwm=1)
         publisher = FaultyPublisher(own, ANY_PORT, options, faults=WireFaults(slow_s=1e-9), tally=WireFaultCounters())
         reader = subscriber(own, publisher.endpoint, b"")  # never reads
-        until(lambda: publisher.look_for_subscriptions() or publisher.interest.wants(SYNC), "a subscription")
+        until(lambda: publisher.read_subscriptions() or publisher.subscriptions.has_subscriber(SYNC), "a subscription")
         body = bytes(100_000)
 
         def is_full() -> bool:
             publisher.send(b"t", body)
-            publisher.look_for_subscriptions()
+            publisher.read_subscriptions()
             return publisher.slow.messages > 0
 
         until(is_full, "a full queue")

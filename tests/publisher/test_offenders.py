@@ -35,16 +35,16 @@ class Served:
         self.fault_counters = FaultCounters(log)
         self.gate = PlainGate.of(own, self.fault_counters)
         self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.fault_counters)
-        self.gate.attend(self.publisher.connections.guard)
+        self.gate.add_guards(self.publisher.connections.guard)
         self.port = int(self.publisher.endpoint.rpartition(":")[2])
         self.other = other
         self.honest = subscriber(other, self.publisher.endpoint, b"quote.")
         sync(self.publisher, self.honest)
         self.sent = self.received = 0
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         """Publish one quote and look, as the pump does; take what the honest one got."""
-        self.publisher.look_for_subscriptions()
+        self.publisher.read_subscriptions()
         self.publisher.send(b"quote.A", b"%d" % self.sent)
         self.sent += 1
         while self.honest.poll(0):
@@ -56,11 +56,12 @@ class Served:
 
     def until(self, name: str, count: int = 1) -> None:
         until(
-            lambda: self.look() and self.fault_counters.counts[name] >= count, f"{name} in {self.fault_counters.counts}"
+            lambda: self.check() and self.fault_counters.counts[name] >= count,
+            f"{name} in {self.fault_counters.counts}",
         )
 
     def check_honest(self) -> None:
-        until(lambda: self.look() and self.received > self.sent - 100, "the honest subscriber keeps up")
+        until(lambda: self.check() and self.received > self.sent - 100, "the honest subscriber keeps up")
 
     def raw(self) -> socket.socket:
         """Return a connection of ZMTP 3 whose handshake is over."""
@@ -94,7 +95,7 @@ def flood(made: Served, frames: bytes) -> None:
 
         def is_cut() -> bool:
             nonlocal rest
-            made.look()
+            made.check()
             try:
                 for _ in range(50):
                     rest = rest or block
@@ -116,7 +117,7 @@ def flood(made: Served, frames: bytes) -> None:
 def test_a_flood_costs_its_sender_the_connection_and_nobody_else_a_message(frames: bytes) -> None:
     with served() as made:
         flood(made, frames)
-        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
+        until(lambda: made.check() and made.publisher.connections.now == 1, "only the honest one is there")
         made.check_honest()
         assert made.publisher.connections.shut_out_count == 1
         assert {"pushed_upstream", "flood", "subscription_flood"} & made.fault_counters.counts.keys()
@@ -140,7 +141,7 @@ def test_a_flood_is_seen_while_the_pump_does_not_look() -> None:
 
         until(is_cut, "cut off")
         assert made.fault_counters.counts["flood"] == 1
-        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
+        until(lambda: made.check() and made.publisher.connections.now == 1, "only the honest one is there")
         made.check_honest()
 
 
@@ -162,7 +163,7 @@ def test_what_speaks_no_zmtp_3_gets_no_event_in_plaintext(first: bytes) -> None:
 
         def is_closed() -> bool:
             nonlocal got
-            made.look()
+            made.check()
             try:
                 more = bad.recv(65_536)
             except TimeoutError:
@@ -183,9 +184,9 @@ def test_who_has_too_many_subscriptions_is_shut_out_and_all_is_given_back() -> N
         greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(100)))
         made.until("too_many_prefixes")
         greedy.close(0)
-        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
-        assert not made.publisher.interest.wants(b"storm.1")
-        until(lambda: made.look() and made.publisher.quotas.count == 1, "only what the honest one has is counted")
+        until(lambda: made.check() and made.publisher.connections.now == 1, "only the honest one is there")
+        assert not made.publisher.subscriptions.has_subscriber(b"storm.1")
+        until(lambda: made.check() and made.publisher.quotas.count == 1, "only what the honest one has is counted")
         made.check_honest()
 
 
@@ -193,20 +194,25 @@ def test_where_all_together_have_too_much_the_largest_gives_way() -> None:
     with served() as made:
         made.publisher.quotas.limits = SubscriptionLimits(total=60)
         greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(55)))
-        until(lambda: made.look() and made.publisher.interest.wants(b"storm.54"), "the large one is heard")
+        until(
+            lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"storm.54"), "the large one is heard"
+        )
         late = subscriber(made.other, made.publisher.endpoint, *(b"late.%d" % number for number in range(10)))
-        until(lambda: made.look() and made.publisher.interest.wants(b"late.9"), "the small one is heard")
+        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"late.9"), "the small one is heard")
         made.until("too_many_prefixes")
         greedy.close(0)
-        until(lambda: made.look() and not made.publisher.interest.wants(b"storm.1"), "the large one is gone")
-        assert made.publisher.interest.wants(b"late.9")
+        until(
+            lambda: made.check() and not made.publisher.subscriptions.has_subscriber(b"storm.1"),
+            "the large one is gone",
+        )
+        assert made.publisher.subscriptions.has_subscriber(b"late.9")
         late.close(0)
 
 
 def test_beyond_the_limit_of_one_client_new_connections_are_closed_and_old_ones_stay() -> None:
     with served(per_client=3) as made:
         more = [made.raw() for _ in range(2)]
-        until(lambda: made.look() and made.publisher.connections.now == 3, "all are there")
+        until(lambda: made.check() and made.publisher.connections.now == 3, "all are there")
         with socket.create_connection(("127.0.0.1", made.port), LIMIT_S) as late:
             made.until("too_many_connections")
             assert made.publisher.connections.over_limit >= 1
@@ -222,9 +228,9 @@ def test_who_has_sent_nothing_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("mt4pump.publisher.connections.UNKNOWN_GRACE_S", 0.0)
     with served(total=3) as made:
         idle = [socket.create_connection(("127.0.0.1", made.port), LIMIT_S) for _ in range(2)]
-        until(lambda: made.look() and made.publisher.connections.now == 3, "all are there")
+        until(lambda: made.check() and made.publisher.connections.now == 3, "all are there")
         late = subscriber(made.other, made.publisher.endpoint, b"late")
-        until(lambda: made.look() and made.publisher.interest.wants(b"late"), "the new one is heard")
+        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"late"), "the new one is heard")
         made.check_honest()
         late.close(0)
         for each in idle:
@@ -247,11 +253,11 @@ def test_without_a_descriptor_left_those_that_sent_nothing_are_closed(monkeypatc
 
     with served() as made:
         idle = socket.create_connection(("127.0.0.1", made.port), LIMIT_S)
-        until(lambda: made.look() and made.publisher.connections.now == 2, "it is there")
+        until(lambda: made.check() and made.publisher.connections.now == 2, "it is there")
         with monkeypatch.context() as patch:
             patch.setattr("mt4pump.publisher.descriptors.os.open", no_descriptor)
-            Relief([made.publisher.connections], made.fault_counters).look()
-        until(lambda: made.look() and made.publisher.connections.now == 1, "only the honest one is there")
+            Relief([made.publisher.connections], made.fault_counters).check()
+        until(lambda: made.check() and made.publisher.connections.now == 1, "only the honest one is there")
         assert made.fault_counters.counts["accept_failed"] == 1
         made.check_honest()
         idle.close()
@@ -259,9 +265,12 @@ def test_without_a_descriptor_left_those_that_sent_nothing_are_closed(monkeypatc
 
 def test_an_address_on_probation_gets_its_connections_one_by_one() -> None:
     with served() as made:
-        made.gate.expel("127.0.0.1", "a test")
+        made.gate.ban("127.0.0.1", "a test")
         late = [subscriber(made.other, made.publisher.endpoint, b"late.%d" % number) for number in range(2)]
-        until(lambda: made.look() and all(made.publisher.interest.wants(b"late.%d" % n) for n in range(2)), "heard")
+        until(
+            lambda: made.check() and all(made.publisher.subscriptions.has_subscriber(b"late.%d" % n) for n in range(2)),
+            "heard",
+        )
         made.check_honest()
         for each in late:
             each.close(0)
@@ -271,7 +280,7 @@ def test_large_bodies_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(slow_readers, "WAITING_BYTES_LIMIT", 30_000_000)
     with served() as made, made.raw() as lazy:
         lazy.sendall(b"\x00\x05\x01news")
-        until(lambda: made.look() and made.publisher.interest.wants(b"news.1"), "it is heard")
+        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"news.1"), "it is heard")
         large = b"x" * 1_000_000
         for _ in range(200):
             made.publisher.send(b"news.1", large)
@@ -282,7 +291,7 @@ def test_large_bodies_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyP
             monkeypatch.setattr(slow_readers, "STALLED_S", 0.0)
             made.publisher.maintain()
             made.publisher.send(b"news.1", large)
-            until(lambda: made.look() and made.publisher.connections.now == 1, "who takes nothing is gone")
+            until(lambda: made.check() and made.publisher.connections.now == 1, "who takes nothing is gone")
             made.publisher.maintain()
 
             def is_empty() -> bool:

@@ -27,8 +27,8 @@ def looked(made: Bus, topic: bytes, *, wanted: bool) -> None:
     """Look for subscriptions until ``topic`` is wanted, or not."""
 
     def seen() -> bool:
-        made.publisher.look_for_subscriptions()
-        return made.publisher.interest.wants(topic) is wanted
+        made.publisher.read_subscriptions()
+        return made.publisher.subscriptions.has_subscriber(topic) is wanted
 
     until(seen, f"interest in {topic!r} is {wanted}")
 
@@ -52,12 +52,12 @@ def test_the_raw_sender_takes_the_two_frames_one_by_one() -> None:
 
 def test_a_new_subscription_is_noticed_and_a_withdrawn_one_too() -> None:
     with bus(b"quote.") as made:
-        assert not made.publisher.interest.wants(b"trade.1")
+        assert not made.publisher.subscriptions.has_subscriber(b"trade.1")
         made.socket.setsockopt(zmq.SUBSCRIBE, b"trade.")
         looked(made, b"trade.1", wanted=True)
         made.socket.setsockopt(zmq.UNSUBSCRIBE, b"trade.")
         looked(made, b"trade.1", wanted=False)
-        assert made.publisher.interest.wants(b"quote.A")
+        assert made.publisher.subscriptions.has_subscriber(b"quote.A")
 
 
 def test_a_prefix_is_wanted_until_its_last_subscriber_left() -> None:
@@ -67,7 +67,7 @@ def test_a_prefix_is_wanted_until_its_last_subscriber_left() -> None:
         made.socket.setsockopt(zmq.UNSUBSCRIBE, b"quote.")
         made.socket.setsockopt(zmq.SUBSCRIBE, b"first")
         looked(made, b"first", wanted=True)
-        assert made.publisher.interest.wants(b"quote.A")
+        assert made.publisher.subscriptions.has_subscriber(b"quote.A")
         second.close(0)
         looked(made, b"quote.A", wanted=False)
 
@@ -75,24 +75,24 @@ def test_a_prefix_is_wanted_until_its_last_subscriber_left() -> None:
 def test_looking_tells_whether_interest_changed() -> None:
     with bus(b"quote.") as made:
         looked(made, b"sync", wanted=False)
-        assert made.publisher.look_for_subscriptions() is False
+        assert made.publisher.read_subscriptions() is False
         made.socket.setsockopt(zmq.SUBSCRIBE, b"trade.")
-        until(made.publisher.look_for_subscriptions, "a change of interest")
-        assert made.publisher.interest.wants(b"trade.1")
+        until(made.publisher.read_subscriptions, "a change of interest")
+        assert made.publisher.subscriptions.has_subscriber(b"trade.1")
 
 
 def test_a_storm_of_subscriptions_is_taken_in_bounded_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher_module, "SUBSCRIPTIONS_PER_LOOK", 3)
+    monkeypatch.setattr(publisher_module, "SUBSCRIPTIONS_PER_READ", 3)
     with bus(b"quote.") as made:
         for number in range(500):
             made.socket.setsockopt(zmq.SUBSCRIBE, b"storm.%d" % number)
         taken: list[int] = []
 
         def all_taken() -> bool:
-            before = len(made.publisher.interest)
-            made.publisher.look_for_subscriptions()
-            taken.append(len(made.publisher.interest) - before)
-            return made.publisher.interest.wants(b"storm.499")
+            before = len(made.publisher.subscriptions)
+            made.publisher.read_subscriptions()
+            taken.append(len(made.publisher.subscriptions) - before)
+            return made.publisher.subscriptions.has_subscriber(b"storm.499")
 
         until(all_taken, "all subscriptions taken")
         assert max(taken) == 3
@@ -117,14 +117,14 @@ def test_a_frame_waits_until_it_is_known_whose_it_is(monkeypatch: pytest.MonkeyP
     """Connections that come and go faster than they are counted cost nobody a connection."""
     with context() as own, context() as other:
         made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
-        look, answers = made.connections.look, [True, False]
-        monkeypatch.setattr(made.connections, "look", lambda *limit: answers.pop(0) if answers else look(*limit))
+        read, answers = made.connections.read_events, [True, False]
+        monkeypatch.setattr(made.connections, "read_events", lambda *limit: answers.pop(0) if answers else read(*limit))
         reader = subscriber(other, made.endpoint, b"quote.")
         assert made._socket.poll(LIMIT_MS)
-        made.look_for_subscriptions()
-        assert made.more_waiting
-        assert not made.interest.wants(b"quote.A")
-        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
+        made.read_subscriptions()
+        assert made.has_more
+        assert not made.subscriptions.has_subscriber(b"quote.A")
+        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it was heard")
         assert made.connections.accepted == 1
         reader.close(0)
         made.close()
@@ -230,40 +230,40 @@ def test_the_setting_of_an_address_is_named() -> None:
 
 def test_the_second_subscriber_of_the_heartbeat_is_heard_as_well() -> None:
     with bus(b"quote.") as made, context() as other:
-        assert not made.publisher.heard_heartbeat
+        assert not made.publisher.heartbeat_subscribed
         sockets = []  # a forgotten one would be closed
         for prefix in (b"heartbeat", b"heartbeat|", b"", b"heart"):
             sockets.append(subscriber(other, made.publisher.endpoint, prefix, b"mark" + prefix))
             looked(made, b"mark" + prefix + b"!", wanted=True)
-            until(lambda: (made.publisher.look_for_subscriptions(), made.publisher.heard_heartbeat)[1], "it was heard")
-            made.publisher.heard_heartbeat = False
+            until(lambda: (made.publisher.read_subscriptions(), made.publisher.heartbeat_subscribed)[1], "it was heard")
+            made.publisher.heartbeat_subscribed = False
         made.socket.setsockopt(zmq.SUBSCRIBE, b"later.heartbeat")
         looked(made, b"later.heartbeat", wanted=True)
-        assert not made.publisher.heard_heartbeat
+        assert not made.publisher.heartbeat_subscribed
 
 
 def test_subscribers_that_vanish_take_their_interest_along() -> None:
     with bus(b"quote.") as made, context() as other:
         looked(made, b"sync", wanted=False)
-        held = len(made.publisher.interest)
+        held = len(made.publisher.subscriptions)
         sockets = [subscriber(other, made.publisher.endpoint, b"quote.", b"%d" % number) for number in range(10)]
         for number in range(10):
             looked(made, b"%d" % number, wanted=True)
-        assert len(made.publisher.interest) == held + 10
+        assert len(made.publisher.subscriptions) == held + 10
         assert made.publisher.connections.now == 11
         for socket in sockets:
             socket.close(0)
         for number in range(10):
             looked(made, b"%d" % number, wanted=False)
-        assert len(made.publisher.interest) == held
+        assert len(made.publisher.subscriptions) == held
         assert made.publisher.connections.now == 1
-        assert made.publisher.interest.wants(b"quote.A")
+        assert made.publisher.subscriptions.has_subscriber(b"quote.A")
 
 
 def test_a_storm_of_subscriptions_is_taken_in_bounded_lots_and_left_in_one() -> None:
     with bus(b"quote.") as made, context() as other:
         looked(made, b"sync", wanted=False)
-        held = len(made.publisher.interest)
+        held = len(made.publisher.subscriptions)
         storm: zmq.Socket[bytes] = other.socket(zmq.SUB)
         storm.setsockopt(zmq.SNDHWM, 0)  # else libzmq loses what is over 1,000
         for number in range(20_000):
@@ -273,26 +273,26 @@ def test_a_storm_of_subscriptions_is_taken_in_bounded_lots_and_left_in_one() -> 
 
         def all_taken() -> bool:
             nonlocal largest
-            before = len(made.publisher.interest)
-            made.publisher.look_for_subscriptions()
-            largest = max(largest, len(made.publisher.interest) - before)
+            before = len(made.publisher.subscriptions)
+            made.publisher.read_subscriptions()
+            largest = max(largest, len(made.publisher.subscriptions) - before)
             made.publisher.send(b"quote.A", b"x")
-            return made.publisher.interest.wants(b"storm.19999")
+            return made.publisher.subscriptions.has_subscriber(b"storm.19999")
 
         until(all_taken, "all subscriptions taken")
-        assert largest <= publisher_module.SUBSCRIPTIONS_PER_LOOK
+        assert largest <= publisher_module.SUBSCRIPTIONS_PER_READ
         storm.close(0)
         looked(made, b"storm.00001", wanted=False)
-        assert len(made.publisher.interest) == held
+        assert len(made.publisher.subscriptions) == held
 
 
 def test_a_look_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher_module, "LOOK_LIMIT_S", 0.0)
+    monkeypatch.setattr(publisher_module, "READ_LIMIT_S", 0.0)
     with bus(b"quote.") as made:
         for number in range(100):
             made.socket.setsockopt(zmq.SUBSCRIBE, b"storm.%02d" % number)
         looked(made, b"storm.99", wanted=True)
-        assert len(made.publisher.interest) >= 100
+        assert len(made.publisher.subscriptions) >= 100
 
 
 def test_a_subscriber_behind_a_crowd_of_others_is_heard(publisher_port: tuple[Publisher, int]) -> None:
@@ -303,9 +303,9 @@ def test_a_subscriber_behind_a_crowd_of_others_is_heard(publisher_port: tuple[Pu
     with context() as other:
         reader = subscriber(other, made.endpoint, b"quote.")
         assert made._socket.poll(LIMIT_MS)  # its subscription waits behind 2,400 events
-        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
-        until(lambda: (made.look_for_subscriptions(), made.connections.now == 1)[1], "the others are gone")
-        assert made.interest.wants(b"quote.A")
+        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it was heard")
+        until(lambda: (made.read_subscriptions(), made.connections.now == 1)[1], "the others are gone")
+        assert made.subscriptions.has_subscriber(b"quote.A")
         reader.close(0)
 
 
@@ -314,10 +314,10 @@ def test_subscriptions_wait_while_connections_are_counted(monkeypatch: pytest.Mo
         made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
         reader = subscriber(other, made.endpoint, b"quote.")
         assert made._socket.poll(LIMIT_MS)
-        monkeypatch.setattr(publisher_module, "LOOK_LIMIT_S", 0.0)  # one event per look
-        assert not made.look_for_subscriptions()
-        assert made.more_waiting
-        until(lambda: (made.look_for_subscriptions(), made.interest.wants(b"quote.A"))[1], "it was heard")
+        monkeypatch.setattr(publisher_module, "READ_LIMIT_S", 0.0)  # one event per look
+        assert not made.read_subscriptions()
+        assert made.has_more
+        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it was heard")
         reader.close(0)
         made.close()
 
@@ -328,11 +328,11 @@ def test_an_oversized_subscription_costs_its_sender_the_connection() -> None:
         bad = subscriber(other, made.publisher.endpoint, oversized)
 
         def judged() -> bool:
-            made.publisher.look_for_subscriptions()
-            return made.publisher.interest.wants(oversized) or made.publisher.connections.accepted > 2
+            made.publisher.read_subscriptions()
+            return made.publisher.subscriptions.has_subscriber(oversized) or made.publisher.connections.accepted > 2
 
         until(judged, "the connection was cut and made again")
-        assert not made.publisher.interest.wants(oversized)
+        assert not made.publisher.subscriptions.has_subscriber(oversized)
         bad.close(0)
         made.publisher.send(b"quote.A", b"body")
         assert made.socket.poll(LIMIT_MS)

@@ -65,8 +65,8 @@ def test_all_is_given_back_when_a_connection_ends() -> None:
     added(made, 1, 3, 10)
     made.add_idle(1, 5)
     added(made, 2, 1)
-    made.leave(1)
-    made.leave(1)
+    made.remove(1)
+    made.remove(1)
     assert (made.count, made.size) == (1, 1)
     made.receive(1, "a")
     assert added(made, 1, 3, 10) is Excess.NONE
@@ -107,7 +107,7 @@ def test_the_sum_over_all_is_right_whatever_comes_and_goes(steps: list[tuple[int
     made, held = quotas("a", "b", "b", "c"), dict[int, list[int]]()
     for number, size, is_leaving in steps:
         if is_leaving:
-            made.leave(number)
+            made.remove(number)
             held.pop(number, None)
             made.receive(number, "abbc"[number - 1])
         elif size in held.get(number, []):

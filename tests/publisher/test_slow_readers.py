@@ -38,8 +38,8 @@ def known(made: Publisher, *marks: bytes) -> None:
     """Look until every mark is subscribed to."""
 
     def all_known() -> bool:
-        made.look_for_subscriptions()
-        return all(map(made.interest.wants, marks))
+        made.read_subscriptions()
+        return all(map(made.subscriptions.has_subscriber, marks))
 
     until(all_known, "all subscribed")
 

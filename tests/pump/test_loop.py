@@ -138,10 +138,10 @@ def test_after_a_heartbeat_all_subscriptions_are_known_that_came_before_it(
     lots = [True, True, False]
 
     def look() -> bool:
-        works.publisher.more_waiting = lots.pop(0)
+        works.publisher.has_more = lots.pop(0)
         return False
 
-    monkeypatch.setattr(works.publisher, "look_for_subscriptions", look)
+    monkeypatch.setattr(works.publisher, "read_subscriptions", look)
     works.pump._beat()
     assert lots == []
     monkeypatch.undo()

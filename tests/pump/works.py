@@ -53,7 +53,7 @@ class Works:
     status: SessionStatus = field(default_factory=lambda: SessionStatus("pumping", 5, "one:443", "", 2))
     reconcile_interval_s: float = 0.0
     journal: Journal | None = None
-    taken_away: Callable[[], bool] = lambda: False
+    has_new_revocations: Callable[[], bool] = lambda: False
     anchored: int = 0
     slice_s: float = math.inf
 
@@ -89,7 +89,7 @@ class Works:
             journal=self.journal,
             fault_counters=self.fault_counters,
             server_clock=server_clock,
-            options=PumpOptions(self.reconcile_interval_s, self.taken_away),
+            options=PumpOptions(self.reconcile_interval_s, self.has_new_revocations),
             anchor_clock=self._anchor,
             now_ns=self.inbox.now_ns,
         )

@@ -99,7 +99,7 @@ def test_what_waits_is_bounded_by_number_and_bytes_per_connection_and_in_all() -
     assert turns.add(third, ask(size=150))  # one alone may be larger
     assert not turns.add(connection("fourth"), ask(size=11))
     assert (turns.waiting, turns.waiting_bytes) == (5, 240)
-    assert turns.leave(first) == 3
+    assert turns.remove(first) == 3
     assert (turns.waiting, turns.waiting_bytes) == (2, 210)
 
 

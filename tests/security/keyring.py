@@ -81,7 +81,7 @@ class Gated:
         """Look for subscriptions until ``condition`` holds."""
 
         def looked() -> object:
-            self.publisher.look_for_subscriptions()
+            self.publisher.read_subscriptions()
             return condition()
 
         until(looked, what)
@@ -90,7 +90,7 @@ class Gated:
         """Send heartbeats until ``socket`` hears one: then all its subscriptions work."""
 
         def heard() -> object:
-            self.publisher.look_for_subscriptions()
+            self.publisher.read_subscriptions()
             self.publisher.send(END + self.suffix, b"probe")
             return socket.poll(5)
 
@@ -113,7 +113,7 @@ class Gated:
     def is_deaf(self, socket: Socket, rounds: int = 60) -> bool:
         """Return whether ``socket`` hears nothing of what is sent while others connect and are judged."""
         for _ in range(rounds):
-            self.publisher.look_for_subscriptions()
+            self.publisher.read_subscriptions()
             self.publisher.send(END + self.suffix, b"probe")
             if socket.poll(5):
                 return False

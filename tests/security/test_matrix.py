@@ -75,8 +75,8 @@ def test_what_the_gate_lets_through_is_decided_before_the_wire(keys: Keyring) ->
         made.hears(socket)
         topics = [f"{topic}|".encode() for topic in TOPICS]
         assert made.received(socket, *topics) == {b"quote.EURUSD|"}
-        assert made.publisher.interest.wants(b"quote.EURUSD|")
-        assert not made.publisher.interest.wants(b"trade.1|")
+        assert made.publisher.subscriptions.has_subscriber(b"quote.EURUSD|")
+        assert not made.publisher.subscriptions.has_subscriber(b"trade.1|")
 
 
 def refused(made: Gated, pair: KeyPair | None, server: str = "") -> dict[str, int]:
@@ -134,8 +134,8 @@ def test_a_revoked_key_is_out_after_reload_and_the_others_notice_nothing(keys: K
         made.hears(bob)
         keys.revoke("alice")
         assert made.gate.reload()
-        assert made.gate.taken_away()
-        assert made.publisher.put_out_revoked() == 1
+        assert made.gate.has_new_revocations()
+        assert made.publisher.disconnect_revoked() == 1
         while alice.poll(20):
             alice.recv_multipart()
         made.settle(lambda: made.gate.counts["refused_key"], "the refusal")
@@ -154,7 +154,7 @@ def test_a_client_whose_file_was_broken_for_a_while_comes_back_by_itself(
         made.hears(alice)
         (keys.clients / "alice.toml").write_text("topics = [")
         assert made.gate.reload()
-        assert made.publisher.put_out_revoked() == 1
+        assert made.publisher.disconnect_revoked() == 1
         made.settle(lambda: made.gate.counts["refused_fault"] > 1, "alice is refused and tries again")
         keys.admit("alice", "quote.*")
         while alice.poll(20):
@@ -174,7 +174,7 @@ def test_a_narrowed_permission_holds_and_nobody_else_connects_anew(keys: Keyring
         assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
         keys.admit("alice", "quote.*")
         assert made.gate.reload()
-        assert made.publisher.put_out_revoked() == 1
+        assert made.publisher.disconnect_revoked() == 1
         connections = made.publisher.connections
         made.settle(lambda: connections.accepted == 3, "she is back")
         while alice.poll(20):
@@ -192,13 +192,13 @@ def test_unsubscribing_is_as_exact_as_subscribing_and_leaving_frees_all(keys: Ke
         assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
         alice.setsockopt(zmq.UNSUBSCRIBE, b"")
         alice.setsockopt(zmq.UNSUBSCRIBE, b"quote.")
-        made.settle(lambda: not made.publisher.interest.wants(b"trade.1"), "no trade is wanted")
+        made.settle(lambda: not made.publisher.subscriptions.has_subscriber(b"trade.1"), "no trade is wanted")
         assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A"}
         alice.close(0)
         made.settle(lambda: made.publisher.connections.now == 0, "the connection ended")
-        assert len(made.publisher.interest) == 0
-        assert len(made.publisher._admission) == 0
-        assert not made.publisher.interest.wants(b"quote.A")
+        assert len(made.publisher.subscriptions) == 0
+        assert len(made.publisher._filter) == 0
+        assert not made.publisher.subscriptions.has_subscriber(b"quote.A")
 
 
 def test_who_pushes_upstream_to_steal_a_subscription_is_put_out(keys: Keyring) -> None:
@@ -219,7 +219,7 @@ def test_who_pushes_upstream_to_steal_a_subscription_is_put_out(keys: Keyring) -
         def is_boss_heard() -> bool:  # who is disconnected subscribes anew only while its owner reads
             while boss.poll(1):
                 boss.recv_multipart()
-            return made.publisher.interest.wants(b"trade.1")
+            return made.publisher.subscriptions.has_subscriber(b"trade.1")
 
         made.settle(is_boss_heard, "the boss is heard, at once or anew")
         made.hears(boss)
@@ -251,14 +251,14 @@ def test_what_clients_left_behind_is_not_given_to_the_next_ones_of_their_numbers
             made.hears(bob)
         for bob in bobs:
             assert made.received(bob, b"trade.1", b"quote.A") == {b"quote.A"}
-        made.settle(lambda: not made.publisher.interest.wants(b"trade.1"), "nobody wants trades")
+        made.settle(lambda: not made.publisher.subscriptions.has_subscriber(b"trade.1"), "nobody wants trades")
 
 
 def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
     keys: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections are addresses in memory to libzmq, which are used again while old subscriptions wait."""
-    monkeypatch.setattr("mt4pump.publisher.publisher.SUBSCRIPTIONS_PER_LOOK", 5)
+    monkeypatch.setattr("mt4pump.publisher.publisher.SUBSCRIPTIONS_PER_READ", 5)
     keys.admit("alice", "*")
     keys.admit("bob", "quote.*")
     asked = [b"trade.%d" % number for number in range(400)]
@@ -270,7 +270,7 @@ def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
         made.settle(lambda: not connected(made), "all are gone")
         bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(20)]
         made.settle(lambda: made.publisher.connections.accepted == 40, "others are there")
-        monkeypatch.setattr("mt4pump.publisher.publisher.SUBSCRIPTIONS_PER_LOOK", 1_000)
+        monkeypatch.setattr("mt4pump.publisher.publisher.SUBSCRIPTIONS_PER_READ", 1_000)
         for bob in bobs:
             made.hears(bob)
         for bob in bobs:
@@ -282,5 +282,5 @@ def test_a_connection_without_a_name_may_hear_nothing(keys: Keyring, monkeypatch
     monkeypatch.setattr("mt4pump.publisher.publisher.user_of", lambda _frame: "")
     with gated(keys) as made:
         socket = made.subscriber(keys.pairs["alice"], b"")
-        made.settle(lambda: len(made.publisher._admission), "the subscription")
+        made.settle(lambda: len(made.publisher._filter), "the subscription")
         assert made.is_deaf(socket, 10)

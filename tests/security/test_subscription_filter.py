@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mt4pump.security.permissions import NOTHING, Permissions
-from mt4pump.security.subscription_filter import SubscriptionFilter, marked, unmarked
+from mt4pump.security.subscription_filter import SubscriptionFilter, split_user_id, user_id
 
 QUOTES = Permissions([b"quote.", b"trade.1|"])
 
@@ -40,7 +40,7 @@ def test_a_connection_keeps_the_permissions_it_came_with() -> None:
     made = SubscriptionFilter()
     made.ask(7, b"q", quotes)
     assert made.ask(7, b"", lambda: NOTHING) == (b"quote.", b"trade.1|")
-    made.leave(7)
+    made.remove(7)
     assert made.ask(7, b"", lambda: NOTHING) == ()
 
 
@@ -52,9 +52,9 @@ def test_what_was_never_asked_cannot_be_withdrawn() -> None:
 
 
 def test_a_connection_is_called_by_its_client_and_its_mark_and_without_a_mark_is_nobodys() -> None:
-    assert unmarked(marked("alice#5f", 17)) == ("alice#5f", 17)
+    assert split_user_id(user_id("alice#5f", 17)) == ("alice#5f", 17)
     for text in ("", "alice#5f", "/5", "alice#5f/", "alice#5f/x", "alice#5f/-1"):
-        assert unmarked(text) == ("", 0)
+        assert split_user_id(text) == ("", 0)
 
 
 def test_what_narrows_to_nothing_is_not_remembered() -> None:
@@ -71,7 +71,7 @@ def test_a_connection_that_was_given_more_than_is_allowed_now_is_known() -> None
     assert not made.exceeding(7, quotes())
     assert made.exceeding(7, NOTHING)
     assert not made.exceeding(8, NOTHING)
-    made.leave(7)
+    made.remove(7)
     assert not made.exceeding(7, NOTHING)
 
 

@@ -11,7 +11,7 @@ from mt4pump.publisher.subscriptions import FEW, SubscriptionTable
 SUB, UNSUB = b"\x01", b"\x00"
 
 
-def interest(*messages: bytes) -> SubscriptionTable:
+def subscriptions(*messages: bytes) -> SubscriptionTable:
     made = SubscriptionTable()
     for message in messages:
         made.take(message)
@@ -19,7 +19,7 @@ def interest(*messages: bytes) -> SubscriptionTable:
 
 
 def test_nobody_wants_anything_at_first() -> None:
-    assert not SubscriptionTable().wants(b"quote.EURUSD")
+    assert not SubscriptionTable().has_subscriber(b"quote.EURUSD")
     assert len(SubscriptionTable()) == 0
 
 
@@ -37,24 +37,24 @@ def test_nobody_wants_anything_at_first() -> None:
     ],
 )
 def test_a_topic_is_wanted_by_its_prefix(prefix: bytes, topic: bytes, others: int, *, wanted: bool) -> None:
-    made = interest(SUB + prefix, *(SUB + b"other.%d" % number for number in range(others)))
-    assert made.wants(topic) is wanted
+    made = subscriptions(SUB + prefix, *(SUB + b"other.%d" % number for number in range(others)))
+    assert made.has_subscriber(topic) is wanted
 
 
 def test_interest_ends_with_the_unsubscription() -> None:
-    made = interest(SUB + b"a", SUB + b"b", UNSUB + b"a")
-    assert (made.wants(b"a1"), made.wants(b"b1"), len(made)) == (False, True, 1)
+    made = subscriptions(SUB + b"a", SUB + b"b", UNSUB + b"a")
+    assert (made.has_subscriber(b"a1"), made.has_subscriber(b"b1"), len(made)) == (False, True, 1)
 
 
 def test_a_prefix_is_wanted_until_the_last_connection_left() -> None:
     made = SubscriptionTable()
     assert [made.take(SUB + b"a", 7), made.take(SUB + b"a", 8), made.take(SUB + b"a", 8)] == [True, True, False]
-    assert made.leave(8)
-    assert made.wants(b"a")
-    assert not made.leave(8)
+    assert made.remove(8)
+    assert made.has_subscriber(b"a")
+    assert not made.remove(8)
     assert made.take(UNSUB + b"a", 7)
     assert not made.take(UNSUB + b"a", 7)
-    assert (made.wants(b"a"), len(made)) == (False, 0)
+    assert (made.has_subscriber(b"a"), len(made)) == (False, 0)
 
 
 def test_a_connection_cannot_withdraw_what_another_one_holds() -> None:
@@ -62,7 +62,7 @@ def test_a_connection_cannot_withdraw_what_another_one_holds() -> None:
     made.take(SUB + b"a", 7)
     assert not made.take(UNSUB + b"a", 8)
     assert not made.take(UNSUB + b"a")
-    assert made.wants(b"a")
+    assert made.has_subscriber(b"a")
 
 
 @pytest.mark.parametrize("message", [b"", b"\x02a", b"hello", b"\xff"])
@@ -84,7 +84,7 @@ def test_random_subscriptions_leave_what_is_left(messages: list[tuple[bytes, byt
     for word, prefix, connection in messages:
         pair = (connection, prefix)
         if word == b"leave":
-            made.leave(connection + 10)
+            made.remove(connection + 10)
             expected = [each for each in expected if each[0] != connection + 10]
         elif word == SUB:
             made.take(word + prefix, connection)
@@ -95,5 +95,5 @@ def test_random_subscriptions_leave_what_is_left(messages: list[tuple[bytes, byt
             if pair in expected:
                 expected.remove(pair)
         for topic in (b"", b"a", b"ab", b"b", b"ba", b"bb"):
-            assert made.wants(topic) == any(topic.startswith(wanted) for _, wanted in expected)
+            assert made.has_subscriber(topic) == any(topic.startswith(wanted) for _, wanted in expected)
     assert len(made) == len({prefix for _, prefix in expected}) + many * (FEW + 1)

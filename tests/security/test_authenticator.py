@@ -17,7 +17,7 @@ from mt4pump.errors import StartError
 from mt4pump.security import EVERYTHING, NOTHING, PlainGate, ZapAuthenticator
 from mt4pump.security import authenticator as gatekeeper_module
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
-from mt4pump.security.subscription_filter import unmarked
+from mt4pump.security.subscription_filter import split_user_id
 from mt4pump.security.zap import FAILURES_LIMIT, PAUSE_LIMIT_S, QUERIED, ZapServer, pause_s
 from mt4pump.settings import load
 from mt4pump.wiring import Source
@@ -36,7 +36,7 @@ def zap(key: bytes, *, domain: bytes = b"mt4pump.pub", mechanism: bytes = b"CURV
 
 
 def user_of(gate: ZapAuthenticator, keys: Keyring, name: str) -> str:
-    return unmarked(gate._answer(zap(raw_key(keys.pairs[name].public)))[6].decode())[0]
+    return split_user_id(gate._answer(zap(raw_key(keys.pairs[name].public)))[6].decode())[0]
 
 
 def test_a_known_key_gets_in_under_its_name(keys: Keyring) -> None:
@@ -45,7 +45,7 @@ def test_a_known_key_gets_in_under_its_name(keys: Keyring) -> None:
         gate = ZapAuthenticator(own, keys.secret, keys.clients)
         answer = gate._answer(zap(raw_key(keys.pairs["alice"].public)))
         assert answer[:6] == [b"peer", b"", b"1.0", b"7", b"200", b"OK"]
-        assert gate.allowed(unmarked(answer[6].decode())[0]).allowed == (b"heartbeat", b"quote.")
+        assert gate.allowed(split_user_id(answer[6].decode())[0]).allowed == (b"heartbeat", b"quote.")
         assert gate.counts == {"accepted": 1}
         assert gate.server_key == keys.server.public
         gate.stop()
@@ -94,7 +94,7 @@ def test_who_may_not_query_is_kept_from_that_socket_alone(keys: Keyring) -> None
         assert gate._answer(zap(key, domain=QUERIED.encode()))[4] == b"400"
         answer = gate._answer(zap(key))
         assert answer[4] == b"200"
-        user = unmarked(answer[6].decode())[0]
+        user = split_user_id(answer[6].decode())[0]
         assert gate.allowed_query(user) is NOTHING
         assert gate.allowed(user).allowed == EVERYTHING.allowed
         gate.stop()
@@ -107,7 +107,7 @@ def test_every_connection_has_a_mark_of_its_own_and_none_gets_in_without(keys: K
     with context() as own:
         gate, socket = ZapAuthenticator(own, keys.secret, keys.clients), own.socket(zmq.XPUB)
         gate.secure(socket, lambda: marks.pop(0))
-        first, second = (unmarked(gate._answer(asked)[6].decode()) for _ in range(2))
+        first, second = (split_user_id(gate._answer(asked)[6].decode()) for _ in range(2))
         assert first[0] == second[0]
         assert (first[1], second[1]) == (4, 7)
         assert gate._answer(asked)[4] == b"300"  # not for ever: it may try again
@@ -117,7 +117,7 @@ def test_every_connection_has_a_mark_of_its_own_and_none_gets_in_without(keys: K
 
 
 def test_a_changed_folder_is_read_by_itself(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gatekeeper_module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(gatekeeper_module, "CHECK_INTERVAL_S", 0.01)
     with context() as own:
         gate = ZapAuthenticator(own, keys.secret, keys.clients)
         gate.start()
@@ -127,8 +127,8 @@ def test_a_changed_folder_is_read_by_itself(keys: Keyring, monkeypatch: pytest.M
         keys.revoke("alice")
         until(lambda: gate.revocations == 1, "the revocation")
         assert user_of(gate, keys, "alice") == ""
-        assert gate.taken_away()
-        assert not gate.taken_away()
+        assert gate.has_new_revocations()
+        assert not gate.has_new_revocations()
         gate.stop()
         assert not gate.is_alive()
 
@@ -142,7 +142,7 @@ def test_reloading_tells_whether_something_was_taken_away(keys: Keyring) -> None
         assert not gate.reload()
         keys.admit("alice", "quote.EUR*")
         assert gate.reload()
-        assert gate.taken_away()
+        assert gate.has_new_revocations()
         gate.stop()
 
 
@@ -226,15 +226,15 @@ def test_an_expelled_client_is_refused_for_a_while(keys: Keyring) -> None:
     with context() as own:
         gate = ZapAuthenticator(own, keys.secret, keys.clients, now_s=lambda: now[0])
         user = user_of(gate, keys, "alice")
-        gate.expel(user, "for the test")
+        gate.ban(user, "for the test")
         assert gate.allowed(user) is NOTHING
         assert not user_of(gate, keys, "alice")
         assert gate.counts["refused_expelled"] == 1
         now[0] += 61
         assert user_of(gate, keys, "alice") == user
         assert gate.allowed(user).covers(b"x")
-        gate.expel("nobody", "who is that")
-        assert gate._expelled_until_s == {}
+        gate.ban("nobody", "who is that")
+        assert gate._banned_until_s == {}
         gate.stop()
 
 
@@ -271,7 +271,7 @@ def test_nobody_gets_in_while_the_gate_is_shut(keys: Keyring) -> None:
 def test_one_context_has_one_gate(keys: Keyring) -> None:
     with context() as own:
         gate = ZapAuthenticator(own, keys.secret, keys.clients)
-        with pytest.raises(StartError, match="one context has one gatekeeper"):
+        with pytest.raises(StartError, match="a context may have one authenticator"):
             ZapAuthenticator(own, keys.secret, keys.clients)
         gate.stop()
 
@@ -350,7 +350,7 @@ def test_the_thread_ends_without_a_log_line_when_its_socket_or_context_ends(
         caplog.set_level("DEBUG")
         gate.start()
         if is_closed:
-            monkeypatch.setattr(gate, "_tend", lambda: close_from_within(gate))
+            monkeypatch.setattr(gate, "_run_periodic", lambda: close_from_within(gate))
         else:
             own.term()
         gate.join(LIMIT_S)
@@ -417,7 +417,7 @@ def test_a_guard_that_fails_keeps_nobody_out(keys: Keyring) -> None:
         raise OSError("broken on purpose")
 
     with gated(keys) as made:
-        made.gate.attend(guard)
+        made.gate.add_guards(guard)
         socket = made.subscriber(keys.pairs["alice"], b"quote.")
         until(lambda: called, "the guard is called")
         made.settle(lambda: made.publisher.connections.accepted, "alice is let in")
