@@ -77,10 +77,10 @@ class Connection:
         return arrived
 
 
-class Interest:
-    """Everybody wants everything: what is not wanted is sorted out by the connections."""
+class AllSubscribed:
+    """Reports a subscriber for every topic; the simulated connections filter by topic."""
 
-    def wants(self, _topic: bytes) -> bool:
+    def has_subscriber(self, _topic: bytes) -> bool:
         """Return True."""
         return True
 
@@ -97,7 +97,7 @@ class Wire:
     full: type[Exception] = Full
 
     def __init__(self, published: Callable[[bytes, bytes], None]) -> None:
-        self.interest = Interest()
+        self.subscriptions = AllSubscribed()
         self.sent = 0
         self.queue_filled = 0
         self.connections: list[Connection] = []
