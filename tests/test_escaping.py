@@ -14,7 +14,7 @@ from rich.console import Console
 from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.screen import screen
 from mt4pump.cli.snapshot import table
-from mt4pump.cli.stats import HeardEvent, StreamStats
+from mt4pump.cli.stats import ReceivedEvent, StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.log import configure, fact, json_line, one_line
 from mt4pump.wire import KINDS, Encoder
@@ -81,7 +81,7 @@ def test_a_log_line_is_harmless_wherever_the_text_stands(
 @every_hostile_text
 @pytest.mark.parametrize("kind", KINDS)
 def test_events_as_text_and_as_json_are_harmless_lines(text: str, kind: str) -> None:
-    event = HeardEvent(f"{kind}.{text}", body(text))
+    event = ReceivedEvent(f"{kind}.{text}", body(text))
     assert is_harmless(human_event(event))
     assert is_harmless(json_event(event))
     assert is_harmless(json_line(text))
@@ -90,15 +90,15 @@ def test_events_as_text_and_as_json_are_harmless_lines(text: str, kind: str) -> 
 
 @every_hostile_text
 def test_the_tables_of_snapshot_and_tail_are_harmless(text: str) -> None:
-    heard = StreamStats(TopicFilter([]), 0.0)
+    stats = StreamStats(TopicFilter([]), 0.0)
     encoder = Encoder(1)
     encodable = text.encode("utf-8", "replace").decode()
     for topic in (f"news.{encodable}", "heartbeat"):
-        heard.take([topic.encode(), encoder.body({**body(encodable), "dropped": encodable}, 1, 1)], 1.0)
+        stats.handle([topic.encode(), encoder.body({**body(encodable), "dropped": encodable}, 1, 1)], 1.0)
     drawn = io.StringIO()
     console = Console(file=drawn, width=300, color_system=None)
-    console.print(table([HeardEvent(f"news.{text}", body(text))]))
-    console.print(screen(heard, "tcp://127.0.0.1:5556", 2.0, 40))
+    console.print(table([ReceivedEvent(f"news.{text}", body(text))]))
+    console.print(screen(stats, "tcp://127.0.0.1:5556", 2.0, 40))
     assert all(map(is_harmless, drawn.getvalue().removesuffix("\n").split("\n")))
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from mt4pump import __version__
-from mt4pump.cli.parser import COMMANDS, Parser, no_such_command, teach
+from mt4pump.cli.parser import COMMANDS, Parser, help_text, no_such_command
 from mt4pump.errors import SettingsError, StartError
 from mt4pump.log import one_line
 from mt4pump.process import streams
@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     mend_streams()
     try:
-        code = _ended(arguments)
+        code = _exit_code(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return _say("mt4pump: interrupted", EXIT_ANYTHING)
+        return _print_error("mt4pump: interrupted", EXIT_ANYTHING)
     except OSError as error:
         fault = streams.output_fault(error)
         if fault is None:
@@ -36,33 +36,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         streams.drop_output()
         if isinstance(fault, BrokenPipeError):  # as in `mt4pump tail | head`
             return EXIT_OK
-        return _say(f"mt4pump: the output cannot be written: {fault.strerror or fault}", EXIT_ANYTHING)
+        return _print_error(f"mt4pump: the output cannot be written: {fault.strerror or fault}", EXIT_ANYTHING)
     return code
 
 
-def _ended(arguments: list[str]) -> int:
+def _exit_code(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except SystemExit as end:  # argparse's way to end after --help, and ours after a wrong flag
         return end.code if isinstance(end.code, int) else EXIT_OK
     except SettingsError as error:
-        return _say(f"mt4pump: {error}", EXIT_SETTINGS)
+        return _print_error(f"mt4pump: {error}", EXIT_SETTINGS)
     except StartError as error:
-        return _say(f"mt4pump: cannot start: {one_line(str(error))}", EXIT_START)
+        return _print_error(f"mt4pump: cannot start: {one_line(str(error))}", EXIT_START)
 
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments:
-        return _say(teach(), EXIT_SETTINGS)
+        return _print_error(help_text(), EXIT_SETTINGS)
     name, *rest = arguments
     if name in {"-h", "--help", "help"}:
-        print(teach())
+        print(help_text())
         return EXIT_OK
     if name == "--version":
         print(f"mt4pump {__version__}")
         return EXIT_OK
     if name not in COMMANDS:
-        return _say(no_such_command(name), EXIT_SETTINGS)
+        return _print_error(no_such_command(name), EXIT_SETTINGS)
     module = importlib.import_module(f"mt4pump.cli.{name}")
     parser = Parser(name)
     module.add_arguments(parser)
@@ -70,6 +70,6 @@ def _dispatch(arguments: list[str]) -> int:
     return code
 
 
-def _say(text: str, code: int) -> int:
+def _print_error(text: str, code: int) -> int:
     print(text, file=sys.stderr)
     return code

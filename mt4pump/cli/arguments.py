@@ -1,4 +1,4 @@
-"""What the commands that ask the daemon have in common: flags, the connection, and words for what goes wrong."""
+"""Flags that commands share, the query connection, and the report of its errors."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def port(text: str) -> int:
     return int(text)
 
 
-MARK = "setting "
+SETTING_PREFIX = "setting "
 """Start of the parsed name of a setting's flag: no flag of a command's own can begin so."""
 
-WORDS = {"durable": "KIND", "pub_endpoint": "ADDRESS", "query_endpoint": "ADDRESS", "topic_suffix": "CHARACTER"}
+METAVARS = {"durable": "KIND", "pub_endpoint": "ADDRESS", "query_endpoint": "ADDRESS", "topic_suffix": "CHARACTER"}
 """What stands for the value of some settings in the help."""
 
 
@@ -75,16 +75,16 @@ def given_settings(args: argparse.Namespace) -> dict[str, object]:
     """Return the settings that were given as flags; lists are split at commas."""
     found: dict[str, object] = {}
     for mark, value in vars(args).items():
-        if mark.startswith(MARK) and value is not None:
+        if mark.startswith(SETTING_PREFIX) and value is not None:
             parts = comma_separated(",".join(value)) if isinstance(value, list) else value
-            found[mark.removeprefix(MARK)] = parts
+            found[mark.removeprefix(SETTING_PREFIX)] = parts
     return found
 
 
 def _add(section: argparse._ArgumentGroup, name: str) -> None:
     # % would be taken for one of argparse's own marks
     text = f"{Settings.model_fields[name].description} [{environment_name(name)}{_default(name)}]".replace("%", "%%")
-    flag, mark = flag_name(name), MARK + name
+    flag, mark = flag_name(name), SETTING_PREFIX + name
     if is_truth(name):
         section.add_argument(flag, dest=mark, default=None, action=argparse.BooleanOptionalAction, help=text)
     elif is_list(name):
@@ -119,7 +119,7 @@ def _metavar(name: str) -> str:
         return "SIZE"
     if "number" in right:
         return "N"
-    return "PATH" if "Path" in str(Settings.model_fields[name].annotation) else WORDS.get(name, "TEXT")
+    return "PATH" if "Path" in str(Settings.model_fields[name].annotation) else METAVARS.get(name, "TEXT")
 
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def endpoint_of(flag: str | None, setting: str = "pub_endpoint") -> str:
     written = none_or_text(flag or setting_as_written(setting))
     name = "--endpoint" if flag else setting
     if written is None:
-        raise _wrong(name, "is none: this daemon answers no questions; set it, or --endpoint to another daemon's")
+        raise _wrong(name, "is none: this daemon answers no queries; set it, or --endpoint to another daemon's")
     try:
         endpoint = connectable(checked_endpoint(str(written)))
     except ValueError as error:
@@ -178,8 +178,8 @@ TIMEOUT_S = 5.0
 Command = Callable[[argparse.Namespace], int]
 
 
-def add_asking_flags(parser: argparse.ArgumentParser) -> None:
-    """Add where to ask, with which keys, and how long to wait."""
+def add_query_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the query endpoint, the keys and the timeout."""
     parser.add_argument(
         "--endpoint",
         metavar="ADDRESS",
@@ -197,19 +197,19 @@ def add_asking_flags(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def asking(args: argparse.Namespace) -> Iterator[Query]:
-    """Give a connection to the daemon that the flags name."""
+def open_query(args: argparse.Namespace) -> Iterator[Query]:
+    """Yield a query connection to the daemon that the flags name."""
     endpoint = endpoint_of(args.endpoint, "query_endpoint")
     with Query(endpoint, keys_in(args.keys), args.timeout_s) as query:
         yield query
 
 
-def telling(name: str) -> Callable[[Command], Command]:
-    """Make a command print what the daemon or the way to it refused, and return 1; ``name`` is the command's."""
+def report_errors(name: str) -> Callable[[Command], Command]:
+    """Make a command print the error of a query and return 1; ``name`` is the command's."""
 
     def wrap(command: Command) -> Command:
         @functools.wraps(command)
-        def told(args: argparse.Namespace) -> int:
+        def wrapper(args: argparse.Namespace) -> int:
             try:
                 return command(args)
             except (SettingsError, StartError):
@@ -218,6 +218,6 @@ def telling(name: str) -> Callable[[Command], Command]:
                 print(f"mt4pump {name}: {one_line(str(error))}", file=sys.stderr)
                 return 1
 
-        return told
+        return wrapper
 
     return wrap

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mt4pump.cli.arguments import add_settings, given_settings
-from mt4pump.cli.checks import Finding, trials
+from mt4pump.cli.checks import Finding, run_checks
 from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.errors import SettingsError
 from mt4pump.log import json_line, one_line
@@ -34,7 +34,7 @@ def command(args: argparse.Namespace) -> int:
         _, *problems = str(error).splitlines()
         _show(None, [Finding("settings", ok=False, text=problem.strip()) for problem in problems], as_json=args.json)
         return 2
-    findings = [Finding("settings", ok=True, text="valid"), *trials(loaded.settings)]
+    findings = [Finding("settings", ok=True, text="valid"), *run_checks(loaded.settings)]
     _show(loaded, findings, as_json=args.json)
     return 0 if all(finding.ok for finding in findings) else 3
 
@@ -102,5 +102,5 @@ def table(loaded: Loaded) -> Table:
 
 def line(finding: Finding) -> Text:
     """Return one finding as a line: ``ok      data_dir  …``."""
-    mark = Text("ok      ", "green") if finding.ok else Text("not ok  ", "bold red")
-    return mark + Text(f"{finding.what:<17} {one_line(finding.text)}")
+    status = Text("ok      ", "green") if finding.ok else Text("not ok  ", "bold red")
+    return status + Text(f"{finding.what:<17} {one_line(finding.text)}")

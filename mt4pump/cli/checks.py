@@ -1,4 +1,4 @@
-"""What can be tried before a start, one finding each; what was there before is not changed."""
+"""Checks of what a start needs, one finding each; nothing that exists is changed."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ CONNECT_LIMIT_S = 3.0
 DEFAULT_PORT = 443
 """The Manager API's own, for a server without one."""
 FAULTS_SHOWN = 20
-"""Files of clients whose faults are told one by one."""
+"""Files of clients whose faults are listed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``what`` was tried, whether it is well, and in ``text`` what was seen and, if not, what to do."""
+    """The result of one check: ``what`` was checked, ``ok``, and in ``text`` what was found and, if not ok, what to do."""
 
     what: str
     ok: bool
     text: str
 
 
-def trials(settings: Settings) -> Iterator[Finding]:
-    """Try everything that a start with ``settings`` needs; yields as results come."""
+def run_checks(settings: Settings) -> Iterator[Finding]:
+    """Check everything that a start with ``settings`` needs; yield findings as they come."""
     if settings.source == "dll":
         yield library(settings.dll_path)
     else:
@@ -45,7 +45,7 @@ def trials(settings: Settings) -> Iterator[Finding]:
         yield from tick_files(settings)
     yield data_folder(settings.data_dir)
     if settings.source == "dll":
-        yield from depth(settings.data_dir)
+        yield from path_depth(settings.data_dir)
     if settings.journal:
         from mt4pump.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
 
@@ -70,7 +70,7 @@ def library(dll_path: Path | None) -> Finding:
 
 
 def tick_files(settings: Settings) -> Iterator[Finding]:
-    """Look at the start of each tick file as the simulator does."""
+    """Read the start of each tick file as the simulator does."""
     if not settings.ticks:
         return
     from mt4pump.simulator.tick_files import TickFiles  # noqa: PLC0415 - only where ticks are replayed
@@ -86,7 +86,7 @@ def tick_files(settings: Settings) -> Iterator[Finding]:
 
 
 def data_folder(folder: Path) -> Finding:
-    """Write a file into the data folder; one that is made for the trial is removed again."""
+    """Write a file into the data folder; one that is made for the check is removed again."""
     if holder := instance_on(folder):
         return Finding("data_dir", ok=False, text=f"{folder} is in use by {holder.text}: stop it, or set --data-dir")
     made: list[Path] = []
@@ -105,12 +105,12 @@ def data_folder(folder: Path) -> Finding:
         return Finding("data_dir", ok=False, text=f"{folder} cannot be written to ({reason}); {cure}")
     finally:
         for each in reversed(made):
-            with contextlib.suppress(OSError):  # somebody else put something there meanwhile
+            with contextlib.suppress(OSError):  # another program wrote into it meanwhile
                 each.rmdir()
     return Finding("data_dir", ok=True, text=f"{folder} is writable" + ("; a start will make it" if made else ""))
 
 
-def depth(folder: Path) -> Iterator[Finding]:
+def path_depth(folder: Path) -> Iterator[Finding]:
     """Warn of a data folder that lies too deep for the vendor's library."""
     from mt4pump.bridge.dll_log import too_deep  # noqa: PLC0415 - only where a DLL is wanted
     from mt4pump.wiring import working_folder  # noqa: PLC0415
@@ -159,7 +159,7 @@ def address(endpoint: str, setting: str = "pub_endpoint", *, ipv6: bool = False)
 
 
 def _ipc_address(endpoint: str, setting: str) -> Finding:
-    """Look without binding: libzmq takes a socket's file away from a running program without a word."""
+    """Check without binding: libzmq silently replaces the socket file of a running program."""
     path = Path(endpoint.removeprefix("ipc://"))
     if holder := holder_of(endpoint):
         return Finding(setting, ok=False, text=f"{endpoint} is taken by {holder}: stop it, or use another address")
@@ -235,7 +235,7 @@ def connect_by_ipv4(address: tuple[str, int], timeout: float) -> socket.socket:
 
 
 class Attempt:
-    """One connection attempt in a thread of its own: a name look-up takes no limit, so it is left behind instead."""
+    """One connection attempt in its own thread: a name look-up has no timeout, so the thread is abandoned."""
 
     def __init__(self, server: str, limit_s: float, connect: Callable[..., socket.socket] | None = None) -> None:
         self.server = server
@@ -249,8 +249,8 @@ class Attempt:
     def _try(self) -> None:
         host, port = host_and_port(self.server)
         try:
-            with self._connect((host, port), timeout=self._limit_s) as link:
-                self._text = f"{self.server} answers at {link.getpeername()[0]} port {port}"
+            with self._connect((host, port), timeout=self._limit_s) as connection:
+                self._text = f"{self.server} answers at {connection.getpeername()[0]} port {port}"
                 self._ok = True
         except IPv6OnlyError:
             self._text = (

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.arguments import add_asking_flags, asking, telling
+from mt4pump.cli.arguments import add_query_flags, open_query, report_errors
 from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.errors import SettingsError
 from mt4pump.log import json_line, one_line
@@ -40,11 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the JSON Schema of this version; asks no daemon",
     )
-    add_asking_flags(parser)
+    add_query_flags(parser)
 
 
 def command(args: argparse.Namespace) -> int:
-    """Print a document, or ask and show. Returns 0, 2 for a kind that is not known, 1 when there is no answer."""
+    """Print a document, or query and print. Returns 0, 2 for a kind that is not known, 1 when there is no answer."""
     if args.asyncapi or args.json_schema:
         document = asyncapi() if args.asyncapi else json_schema()
         print(json.dumps(document, indent=1))
@@ -52,10 +52,10 @@ def command(args: argparse.Namespace) -> int:
     return described(args)
 
 
-@telling("describe")
+@report_errors("describe")
 def described(args: argparse.Namespace) -> int:
-    """Ask and show. Returns 0, 2 for a kind that the daemon does not know, 1 when there is no answer."""
-    with asking(args) as query:
+    """Query and print. Returns 0, 2 for a kind that the daemon does not know, 1 when there is no answer."""
+    with open_query(args) as query:
         answer = query.describe()
     kinds = _map(answer.get("kinds"))
     for name in args.kinds:
@@ -102,8 +102,8 @@ def overview(kinds: Mapping[Any, Any]) -> Table:
         topic = f"{name}.<{about['key']}>" if about.get("key") else str(name)
         made.add_row(
             Text(one_line(topic)),
-            _mark(about.get("durable")),
-            _mark(about.get("snapshot")),
+            _tick(about.get("durable")),
+            _tick(about.get("snapshot")),
             str(len(_map(about.get("fields")))),
             Text(one_line(str(about.get("meaning", "")))),
         )
@@ -145,7 +145,7 @@ def _offset(seconds: object) -> str:
     return f"{seconds / 3600:+g} h" if isinstance(seconds, int | float) else "not known yet"
 
 
-def _mark(value: object) -> str:
+def _tick(value: object) -> str:
     return "yes" if value else "-"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mt4pump.cli.stats import HeardEvent
+from mt4pump.cli.stats import ReceivedEvent
 from mt4pump.log import json_line, one_line
 from mt4pump.mt4.codes import TradeCommand
 from mt4pump.wire import COMMON_KEYS, Body, kind_of
@@ -19,7 +19,7 @@ CLOSING = ("closed", "cancelled", "deleted")
 """Changes of a trade after which its price is the closing one."""
 
 
-def json_event(event: HeardEvent) -> str:
+def json_event(event: ReceivedEvent) -> str:
     """Return the event as one JSON object: ``topic`` and ``body``; numbers that JSON lacks become null.
 
     The body stays apart: news have a field called ``topic``, too.
@@ -27,7 +27,7 @@ def json_event(event: HeardEvent) -> str:
     return json_line({"topic": event.topic, "body": event.body})
 
 
-def human_event(event: HeardEvent) -> str:
+def human_event(event: ReceivedEvent) -> str:
     """Return the event as one line: local time of ``ts``, topic, values."""
     return f"{clock_text(event.body.get('ts'))} {one_line(event.topic):<16} {summary(event.topic, event.body)}"
 

@@ -26,7 +26,7 @@ COMMANDS = {
 }
 EXIT_USAGE = 2
 
-TEACH = """\
+HELP = """\
 mt4pump publishes everything that a MetaTrader 4 Manager session is told (quotes, trades, margin calls, accounts, news)
 as msgpack messages on a ZeroMQ socket that any program in any language can subscribe to.
 
@@ -47,13 +47,13 @@ that other users may change.
 Exit codes: 0 clean stop, 2 settings or flags wrong, 3 cannot start (library, address, data folder), 1 anything else."""
 
 
-def teach() -> str:
+def help_text() -> str:
     """Return what ``mt4pump --help`` says."""
-    return TEACH.format(commands="\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items()))
+    return HELP.format(commands="\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items()))
 
 
 def no_such_command(word: str) -> str:
-    """Return what to say to a first word that is no command."""
+    """Return the error for a first word that is no command."""
     if word.startswith("-"):
         return "mt4pump: the command comes first, then its flags: mt4pump run --source simulator (see mt4pump --help)"
     near = nearest(word, COMMANDS)
@@ -73,28 +73,28 @@ class Parser(argparse.ArgumentParser):
         )
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Return the parsed flags; ends the program with code 2 when there are some that nobody knows."""
+        """Return the parsed flags; ends the program with code 2 when there are some that are unknown."""
         namespace, extras = self.parse_known_args(arguments)
         flags = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
         for flag in flags:
             near = nearest(flag, [name for name in self._option_string_actions if name.startswith("--")])
-            self._complain(f"there is no flag {flag}; " + (f"did you mean {near}?" if near else self._see_help()))
+            self._print_error(f"there is no flag {flag}; " + (f"did you mean {near}?" if near else self._see_help()))
         if extras and not flags:
-            self._complain(f"{len(extras)} word(s) too many; put a value that has spaces in quotes")
+            self._print_error(f"{len(extras)} word(s) too many; put a value that has spaces in quotes")
         if extras:
             self.exit(EXIT_USAGE)
         return namespace
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end the program with code 2."""
+        """Print the error and end the program with code 2."""
         hint = ""
         if "expected" in message and "argument" in message:
             hint = " (a value that starts with - is written --flag=value)"
-        self._complain(f"{message}{hint}; {self._see_help()}")
+        self._print_error(f"{message}{hint}; {self._see_help()}")
         self.exit(EXIT_USAGE)
 
     def _see_help(self) -> str:
         return f"{self.prog} --help lists all"
 
-    def _complain(self, text: str) -> None:
+    def _print_error(self, text: str) -> None:
         print(f"{self.prog}: {one_line(text)}", file=sys.stderr)

@@ -73,37 +73,37 @@ def command(args: argparse.Namespace) -> int:
     """Play to the end, or until Ctrl-C. Returns 0, or 1 when the file is not whole."""
     endpoint = address(args.endpoint, allow_plaintext=args.allow_plaintext)
     with Recording(args.file) as recording, asked_to_end() as asked, publishing(endpoint) as player:
-        began = datetime.fromtimestamp(_began_s(recording), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        say(f"publishes on {player.endpoint} what was recorded from {began} on: this is not live")
+        began = datetime.fromtimestamp(_started_s(recording), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        report(f"publishes on {player.endpoint} what was recorded from {began} on: this is not live")
         if not args.no_wait:
-            say("waits for a subscriber")
+            report("waits for a subscriber")
             player.wait_for_subscriber(asked)
         problem = _play(args, recording, player, asked)
-    say(player.told())
+    report(player.summary())
     if problem:
-        say(f"{args.file}: {problem}")
+        report(f"{args.file}: {problem}")
     return 1 if problem else 0
 
 
-def say(text: str) -> None:
-    """Tell the person, on standard error."""
+def report(text: str) -> None:
+    """Print a line to standard error."""
     print(f"mt4pump play: {one_line(text)}", file=sys.stderr, flush=True)
 
 
-def _began_s(recording: Recording) -> float:
+def _started_s(recording: Recording) -> float:
     began_ns = recording.about.get("began_ns")
     return began_ns / NS if isinstance(began_ns, int) and 0 <= began_ns < 2**62 else 0.0
 
 
 def _play(args: argparse.Namespace, recording: Recording, player: Player, asked: Event) -> str:
     """Play as often as asked; return what is wrong with the file, if anything."""
-    with progress_of(recording) as moved:
-        player.play(recording, args.speed, asked, moved)
+    with progress_of(recording) as advance:
+        player.play(recording, args.speed, asked, advance)
     for _ in range(args.repeat - 1):
         if asked.is_set() or recording.problem:
             break
-        with Recording(args.file) as again, progress_of(again) as moved:
-            player.play(again, args.speed, asked, moved)
+        with Recording(args.file) as again, progress_of(again) as advance:
+            player.play(again, args.speed, asked, advance)
     return recording.problem
 
 
@@ -149,29 +149,29 @@ class Player:
         self.late_s = 0.0
         self._socket = socket
         self._clock = clock
-        self._began_s = clock()
+        self._started_s = clock()
         self._pause = Event()
 
     def wait_for_subscriber(self, asked: Event) -> None:
-        """Return once somebody subscribed, or when asked to end."""
+        """Return at the first subscription, or when the end is requested."""
         while not asked.is_set() and not self._socket.poll(int(SLICE_S * 1000)):
             pass
 
-    def play(self, recording: Recording, speed: float, asked: Event, moved: Callable[[int], None]) -> None:
-        """Send every message of ``recording``; ``moved`` is told how many bytes of the file are done."""
+    def play(self, recording: Recording, speed: float, asked: Event, advance: Callable[[int], None]) -> None:
+        """Send every message of ``recording``; ``advance`` receives how many bytes of the file are done."""
         start_s = self._clock()
         if not self.sent:
-            self._began_s = start_s
+            self._started_s = start_s
         for message in recording:
             due_s = start_s + message.at_ns / NS / speed
             while not asked.is_set() and (left_s := due_s - self._clock()) > 0:
                 asked.wait(min(left_s, SLICE_S))
-                moved(recording.position_bytes)
+                advance(recording.position_bytes)
             if asked.is_set():
                 return
             self.late_s = max(self.late_s, self._clock() - due_s if speed < math.inf else 0.0)
             self._send(message, asked)
-            moved(recording.position_bytes)
+            advance(recording.position_bytes)
 
     def _send(self, message: Taken, asked: Event) -> None:
         until_s = self._clock() + STALL_S
@@ -189,7 +189,7 @@ class Player:
             return
 
     def _drain(self) -> None:
-        """Read what subscribers said: libzmq has acted on it, and would keep it for ever."""
+        """Read the subscriptions: libzmq has applied them, and would queue them without end."""
         for _ in range(DRAIN_EVERY):
             try:
                 self._socket.recv(zmq.NOBLOCK)
@@ -205,9 +205,9 @@ class Player:
         finally:
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return what was done, in one line."""
-        elapsed_s = max(self._clock() - self._began_s, 0.001)
+        elapsed_s = max(self._clock() - self._started_s, 0.001)
         lost = f"; at least {self.lost} did not fit into a reader's full queue" if self.lost else ""
         late = f"; up to {self.late_s:.1f} s late" if self.late_s >= 1 else ""
         return f"{self.sent} messages in {elapsed_s:.1f} s, {self.sent / elapsed_s:.0f}/s{lost}{late}"
@@ -215,7 +215,7 @@ class Player:
 
 @contextmanager
 def progress_of(recording: Recording) -> Iterator[Callable[[int], None]]:
-    """Give what to tell the bytes that are done: nobody, or a bar where standard error is a terminal."""
+    """Yield a callback for the bytes that are done; it draws a bar where standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _bytes: None
         return
@@ -225,17 +225,17 @@ def progress_of(recording: Recording) -> Iterator[Callable[[int], None]]:
         *columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True, auto_refresh=False
     ) as shown:
         task = shown.add_task("play", total=max(1, recording.size_bytes), messages=0)
-        yield PlayProgress(shown, task, recording).moved
+        yield PlayProgress(shown, task, recording).advance
 
 
 class PlayProgress:
-    """Moves by bytes of the file, drawn a few times a second."""
+    """Progress by bytes of the file, drawn a few times a second."""
 
     def __init__(self, shown: Progress, task: TaskID, recording: Recording) -> None:
         self._shown, self._task, self._recording = shown, task, recording
         self._draw_at_s = 0.0
 
-    def moved(self, done_bytes: int) -> None:
+    def advance(self, done_bytes: int) -> None:
         """Draw it, when it is time to."""
         now_s = time.monotonic()
         if now_s >= self._draw_at_s:

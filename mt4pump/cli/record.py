@@ -18,9 +18,10 @@ from mt4pump import __version__
 from mt4pump.cli.alerts import AlertTracker, silence
 from mt4pump.cli.arguments import add_keys_flag, count, endpoint_of, keys_in, seconds
 from mt4pump.cli.stats import StreamStats
-from mt4pump.cli.tail import BATCH, Deadline, Socket, subscriber
+from mt4pump.cli.tail import BATCH, Deadline, subscriber
 from mt4pump.cli.topic_filter import TopicFilter, is_heartbeat
-from mt4pump.cli.views import LOOK_INTERVAL_S
+from mt4pump.cli.views import CHECK_INTERVAL_S
+from mt4pump.client.sub_connection import SubConnection
 from mt4pump.errors import StartError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
@@ -52,14 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """Record until Ctrl-C, ``--count`` or ``--for``. Returns 0; 1 when the disk is full, or fewer than N came."""
     endpoint, topics, keys = endpoint_of(args.endpoint), TopicFilter(args.topics), keys_in(args.keys)
-    heard = StreamStats(topics, time.monotonic())
-    until_s = None if args.for_s is None else heard.started_s + args.for_s
+    stats = StreamStats(topics, time.monotonic())
+    until_s = None if args.for_s is None else stats.started_s + args.for_s
     about = {"endpoint": endpoint, "topics": list(args.topics), "version": __version__}
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source:
-        recorder = Recorder(args.file, about, heard, overwrite=args.force)
+        recorder = Recorder(args.file, about, stats, overwrite=args.force)
         with recorder.progress():
             error = recorder.run(source, Deadline(args.count, until_s, asked))
-    print(f"mt4pump record: {recorder.told(time.monotonic())}", file=sys.stderr)
+    print(f"mt4pump record: {recorder.summary(time.monotonic())}", file=sys.stderr)
     if error is not None:
         print(
             f"mt4pump record: {args.file}: {error.strerror or error}; what stands in it can be played", file=sys.stderr
@@ -69,88 +70,89 @@ def command(args: argparse.Namespace) -> int:
 
 
 class Recorder:
-    """Takes messages from a socket into a file; ``heard`` counts them, and the gaps between them."""
+    """Writes received messages into a file; ``stats`` counts them, and the gaps between them."""
 
-    def __init__(self, path: Path, about: Mapping[str, object], heard: StreamStats, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, about: Mapping[str, object], stats: StreamStats, *, overwrite: bool) -> None:
         try:
             self.writer = RecordingWriter(path, time.time_ns(), about, overwrite=overwrite)
         except OSError as error:
             raise StartError(f"{path} cannot be written: {error.strerror or error}") from error
-        self._path, self._heard = path, heard
+        self._path, self._stats = path, stats
         self._show: Live | None = None
         self._draw_at_s = 0.0
-        self._watch = AlertTracker()
-        self._look_at_s = heard.started_s + LOOK_INTERVAL_S
+        self._alerts = AlertTracker()
+        self._check_at_s = stats.started_s + CHECK_INTERVAL_S
         self._endpoint = str(about["endpoint"])
 
-    def run(self, source: Socket, end: Deadline) -> OSError | None:
-        """Record until the end is reached; return what the disk says when it does not take any more."""
+    def run(self, source: SubConnection, end: Deadline) -> OSError | None:
+        """Record until the end is reached; return the disk's error when a write fails."""
         flush_at_s = 0.0
         try:
             with self.writer:
                 while not end.reached(self.writer.messages, now_s := time.monotonic()):
-                    if source.poll(end.wait_ms(now_s)):
-                        self._take_batch(source, end, now_s)
+                    source.turns()  # the connection's monitor is bounded and has to be read
+                    if source.socket.poll(end.wait_ms(now_s)):
+                        self._receive_batch(source.socket, end, now_s)
                     if now_s >= flush_at_s:
                         flush_at_s = now_s + FLUSH_S
                         self.writer.flush()
                     if self._show is None:
-                        self._tell(now_s)
+                        self._report_alerts(now_s)
                     else:
                         self._draw(self._show, now_s)
         except OSError as error:
             return error
         return None
 
-    def _take_batch(self, source: Socket, end: Deadline, now_s: float) -> None:
+    def _receive_batch(self, socket: zmq.Socket[bytes], end: Deadline, now_s: float) -> None:
         for _ in range(BATCH):
             if end.count is not None and self.writer.messages >= end.count:
                 return
             try:
-                frames = source.recv_multipart(zmq.NOBLOCK)
+                frames = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._heard.take(frames, now_s)
-            if self._is_meant(frames[0]):
+            self._stats.handle(frames, now_s)
+            if self._matches(frames[0]):
                 self.writer.add(frames, time.time_ns())
 
-    def _is_meant(self, raw_topic: bytes) -> bool:
+    def _matches(self, raw_topic: bytes) -> bool:
         topic = raw_topic.decode("utf-8", "replace")
-        return self._heard.topics.wants(topic) or is_heartbeat(topic)
+        return self._stats.topics.wants(topic) or is_heartbeat(topic)
 
     @contextmanager
     def progress(self) -> Iterator[None]:
-        """Show how it goes where standard error is a terminal; elsewhere notes tell what there is to know."""
+        """Show how it goes where standard error is a terminal; elsewhere alerts are logged as lines."""
         if not sys.stderr.isatty():
             yield
             return
         with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as self._show:
             yield
 
-    def _tell(self, now_s: float) -> None:
-        if now_s < self._look_at_s:
+    def _report_alerts(self, now_s: float) -> None:
+        if now_s < self._check_at_s:
             return
-        self._look_at_s = now_s + LOOK_INTERVAL_S
-        for note in self._watch.look(self._heard, self._endpoint, now_s):
+        self._check_at_s = now_s + CHECK_INTERVAL_S
+        for alert in self._alerts.check(self._stats, self._endpoint, now_s):
             with suppress(OSError):  # nobody reads it: no reason to end the recording
-                print(f"mt4pump record: {one_line(note.text)}", file=sys.stderr, flush=True)
+                print(f"mt4pump record: {one_line(alert.text)}", file=sys.stderr, flush=True)
 
     def _draw(self, show: Live, now_s: float) -> None:
         if now_s < self._draw_at_s:
             return
         self._draw_at_s = now_s + DRAW_S
-        self._heard.measure(now_s)
-        note = silence(self._heard, self._endpoint, now_s)
-        lines = [Text(f"mt4pump record: {self.told(now_s)}")]
-        if note is not None:
-            lines.append(Text(note.text, "bold red"))
+        self._stats.measure(now_s)
+        alert = silence(self._stats, self._endpoint, now_s)
+        lines = [Text(f"mt4pump record: {self.summary(now_s)}")]
+        if alert is not None:
+            lines.append(Text(alert.text, "bold red"))
         show.update(Group(*lines), refresh=True)
 
-    def told(self, now_s: float) -> str:
+    def summary(self, now_s: float) -> str:
         """Return what was recorded so far, in one line."""
-        writer, found = self.writer, self._heard.sequence
-        elapsed_s = now_s - self._heard.started_s
+        writer, found = self.writer, self._stats.sequence
+        elapsed_s = now_s - self._stats.started_s
         return (
             f"{writer.messages} messages, {writer.bytes / 1e6:.1f} MB in {elapsed_s:.1f} s to {self._path}; "
-            f"missed {found.missed} in {found.gaps} gaps, daemon restarts {self._heard.restarts}"
+            f"missed {found.missed} in {found.gaps} gaps, daemon restarts {self._stats.restarts}"
         )

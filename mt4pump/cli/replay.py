@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mt4pump.cli.arguments import add_asking_flags, asking, count, telling
+from mt4pump.cli.arguments import add_query_flags, count, open_query, report_errors
 from mt4pump.cli.format import human_event, json_event
-from mt4pump.cli.stats import HeardEvent
-from mt4pump.cli.timeparse import moment_ns
+from mt4pump.cli.stats import ReceivedEvent
+from mt4pump.cli.timeparse import parse_time_ns
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import Query
 from mt4pump.process.streams import pipe_error
@@ -24,7 +24,7 @@ PROGRESS_AFTER_S = 1.0
 """A replay shorter than this shows no progress."""
 PROGRESS_INTERVAL_S = 0.2
 OFFSET_DIGITS = 18
-Seen = Callable[[int | None], None]
+Advance = Callable[[int | None], None]
 EXAMPLES = """\
 TOPIC is as for mt4pump tail: trade.1001, trade. or 'trade.10*'. Without any: everything that is stored.
 TIME is 10m, 2h, 3d (so long ago), 2026-11-23T11:00 (local), 2026-11-23T11:00Z (UTC) or 11:00 (today).
@@ -41,21 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to show; all if none is given")
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--after", type=offset, metavar="N", help="begin with the first event after this offset")
-    start.add_argument("--since", type=moment, metavar="TIME", dest="since_ns", help="begin with this moment")
-    parser.add_argument("--until", type=moment, metavar="TIME", dest="until_ns", help="end before this moment")
+    start.add_argument("--since", type=time_ns, metavar="TIME", dest="since_ns", help="begin with this moment")
+    parser.add_argument("--until", type=time_ns, metavar="TIME", dest="until_ns", help="end before this moment")
     parser.add_argument("--limit", type=count, metavar="N", help="end after N events")
     parser.add_argument("--json", action="store_true", help='one JSON object per event: {"topic": …, "body": {…}}')
-    add_asking_flags(parser)
+    add_query_flags(parser)
 
 
-@telling("replay")
+@report_errors("replay")
 def command(args: argparse.Namespace) -> int:
-    """Ask and show. Returns 0, or 1 when there is no answer or events are missing."""
+    """Query and print. Returns 0, or 1 when there is no answer or events are missing."""
     topics = TopicFilter(args.topics)
     text_of = json_event if args.json else human_event
     first = last = None
     shown = 0
-    with asking(args) as query, progress_of(query, args) as seen:
+    with open_query(args) as query, progress_of(query, args) as advance:
         events = query.replay(
             topics.names,
             after=args.after,
@@ -64,9 +64,9 @@ def command(args: argparse.Namespace) -> int:
         )
         for event in events:
             if topics.wants(event.topic):
-                write(text_of(HeardEvent(event.topic, event.body)))
+                write(text_of(ReceivedEvent(event.topic, event.body)))
                 first, last, shown = first or event.offset, event.offset, shown + 1
-                seen(event.offset)
+                advance(event.offset)
                 if shown == args.limit:
                     break
         flush()
@@ -80,19 +80,19 @@ def command(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def progress_of(query: Query, args: argparse.Namespace) -> Iterator[Seen]:
-    """Give what to tell each offset to: nobody, or a bar on a terminal that shows nothing else."""
+def progress_of(query: Query, args: argparse.Namespace) -> Iterator[Advance]:
+    """Yield a callback for each offset; it draws a bar on a terminal that shows nothing else."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         yield lambda _offset: None
         return
     last = query.describe().get("offset")
     columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as shown:
-        yield ReplayProgress(shown, last if isinstance(last, int) else None, args.after).seen
+        yield ReplayProgress(shown, last if isinstance(last, int) else None, args.after).advance
 
 
 class ReplayProgress:
-    """Moves by offsets: how many events match is known only at the end. Drawn once it takes longer than a moment."""
+    """Progress by offsets: how many events match is known only at the end. Drawn after `PROGRESS_AFTER_S`."""
 
     def __init__(
         self, shown: Progress, last: int | None, after: int | None, clock: Callable[[], float] = time.monotonic
@@ -104,8 +104,8 @@ class ReplayProgress:
         self._clock = clock
         self._draw_at_s = clock() + PROGRESS_AFTER_S
 
-    def seen(self, offset: int | None) -> None:
-        """Take the offset of an event."""
+    def advance(self, offset: int | None) -> None:
+        """Note the offset of an event, and draw when it is due."""
         if self._first is None:
             self._first = offset
         now_s = self._clock()
@@ -127,7 +127,7 @@ def write(line: str) -> None:
 
 
 def flush() -> None:
-    """Let the lines out before anything is said about them."""
+    """Flush the lines before the summary."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -141,9 +141,9 @@ def offset(text: str) -> int:
     return int(text)
 
 
-def moment(text: str) -> int:
-    """Return a flag's moment in ns since 1970."""
+def time_ns(text: str) -> int:
+    """Return a flag's time as ns since 1970."""
     try:
-        return moment_ns(text, datetime.now(UTC).astimezone())
+        return parse_time_ns(text, datetime.now(UTC).astimezone())
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

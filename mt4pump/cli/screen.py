@@ -1,4 +1,4 @@
-"""The live screen of ``mt4pump tail``; pure: what has been heard in, something that rich can draw out."""
+"""The live screen of ``mt4pump tail``; pure: `StreamStats` in, something that rich can draw out."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ ALARMS = frozenset({"nothing", "no heartbeat", "late"})
 STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
 
 
-def screen(heard: StreamStats, endpoint: str, now_s: float, height: int) -> Group:
+def screen(stats: StreamStats, endpoint: str, now_s: float, height: int) -> Group:
     """Return the whole screen, at most ``height`` lines high."""
-    rows = heard.most_active(height - HEAD_LINES)
-    parts = [state_line(heard, endpoint, now_s), totals_line(heard)]
-    parts.append(note_line(silence(heard, endpoint, now_s), hidden=len(heard.rows) - len(rows)))
+    rows = stats.most_active(height - HEAD_LINES)
+    parts = [state_line(stats, endpoint, now_s), totals_line(stats)]
+    parts.append(alert_line(silence(stats, endpoint, now_s), hidden=len(stats.rows) - len(rows)))
     return Group(*parts, table(rows, now_s))
 
 
-def state_line(heard: StreamStats, endpoint: str, now_s: float) -> Text:
+def state_line(stats: StreamStats, endpoint: str, now_s: float) -> Text:
     """Return the daemon's state as its heartbeat says it."""
-    daemon = heard.daemon
-    state = one_line(str(daemon.get("state", "not heard")))
+    daemon = stats.daemon
+    state = one_line(str(daemon.get("state", "unknown")))
     line = Text(f"{endpoint}  daemon ", no_wrap=True, overflow="ellipsis")
     line.append(state, STATE_STYLES.get(state, "bold yellow"))
-    if heard.heartbeat_s is None:
+    if stats.heartbeat_s is None:
         return line.append("  heartbeat none yet")
-    line.append(f"  server {one_line(str(daemon.get('server') or '-'))}  epoch {heard.epoch}")
-    line.append(f"  heartbeat {age_text(now_s - heard.heartbeat_s)} ago")
+    line.append(f"  server {one_line(str(daemon.get('server') or '-'))}  epoch {stats.epoch}")
+    line.append(f"  heartbeat {age_text(now_s - stats.heartbeat_s)} ago")
     for name in ("dropped", "reconnects"):
         if count := daemon.get(name):
             line.append(f"  {name} {one_line(str(count))}", "bold red")
     return line
 
 
-def totals_line(heard: StreamStats) -> Text:
+def totals_line(stats: StreamStats) -> Text:
     """Return the reader's own counters; what should be zero and is not stands out."""
-    found = heard.sequence
-    line = Text(f"{heard.rate:.0f}/s  events {heard.events}  topics {len(heard.rows)}", no_wrap=True)
+    found = stats.sequence
+    line = Text(f"{stats.rate:.0f}/s  events {stats.events}  topics {len(stats.rows)}", no_wrap=True)
     for name, count in (
         ("gaps", found.gaps),
         ("missed", found.missed),
         ("repeats", found.repeats),
-        ("garbage", heard.garbage),
-        ("restarts", heard.restarts),
+        ("garbage", stats.garbage),
+        ("restarts", stats.restarts),
     ):
         line.append(f"  {name} {count}", "bold red" if count else "")
     return line
 
 
-def note_line(note: StreamAlert | None, hidden: int) -> Text:
+def alert_line(alert: StreamAlert | None, hidden: int) -> Text:
     """Return the line above the table: what is wrong, else how many topics have no room."""
-    if note is not None:
+    if alert is not None:
         return Text(
-            one_line(note.text), "bold red" if note.kind in ALARMS else "yellow", no_wrap=True, overflow="ellipsis"
+            one_line(alert.text), "bold red" if alert.kind in ALARMS else "yellow", no_wrap=True, overflow="ellipsis"
         )
     return Text(f"{hidden} quieter topics not shown" if hidden else "", "dim")
 
@@ -73,7 +73,7 @@ def table(rows: list[TopicStats], now_s: float) -> Table:
     for name in ("count", "rate/s", "gaps", "missed", "age"):
         made.add_column(name, no_wrap=True, justify="right")
     for row in rows:
-        cells = (f"{row.count}", f"{row.rate:.1f}", f"{row.gaps}", f"{row.missed}", age_text(now_s - row.heard_s))
+        cells = (f"{row.count}", f"{row.rate:.1f}", f"{row.gaps}", f"{row.missed}", age_text(now_s - row.received_s))
         last = Text(summary(row.topic, row.body))
         made.add_row(Text(one_line(row.topic)), last, *cells, style="red" if row.missed else "")
     return made

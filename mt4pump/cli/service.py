@@ -7,8 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from mt4pump.service import commands, nssm
-from mt4pump.service import registry as notes
+from mt4pump.service import commands, nssm, registry
 from mt4pump.service.control import Control
 from mt4pump.service.dry_run import DryRun
 from mt4pump.service.errors import NssmMissingError, ServiceError
@@ -45,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Do it. Returns 0 when done (status: all that is installed runs), 3 without NSSM, 1 otherwise."""
+    """Run the action. Returns 0 when done (status: all that is installed runs), 3 without NSSM, 1 otherwise."""
     try:
-        return _do(args)
+        return _run(args)
     except ServiceError as error:
         print(f"mt4pump service: {error}", file=sys.stderr)
         return EXIT_START if isinstance(error, NssmMissingError) else EXIT_ANYTHING
@@ -58,27 +57,27 @@ def default_root() -> Path:
     return Path(os.environ.get("PROGRAMDATA") or r"C:\ProgramData") / "mt4pump"
 
 
-def _do(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     programs = chosen(args.programs)
     place = Placement(str(Path(args.python).absolute()), str(args.root.absolute()), os.sep)
     place.check()
     if args.dry_run:
         _show(args, programs or chosen(["daemon"]), place)
         return EXIT_OK
-    program = nssm.find(args.nssm, notes.read(notes.NSSM))
+    program = nssm.find(args.nssm, registry.read(registry.NSSM))
     control = Control(Nssm(program, commands.run), commands.run, place, print)
     if args.action == "status":
         return _status(control, programs)
     if args.action == "install":
         _install(control, programs or chosen(["daemon"]), own_account=args.own_account)
-        notes.write(notes.NSSM, program)
+        registry.write(registry.NSSM, program)
     else:
         _each(control, args.action, programs or _all_installed(control))
     return EXIT_OK
 
 
 def _show(args: argparse.Namespace, programs: list[Program], place: Placement) -> None:
-    shown = DryRun(str(args.nssm or notes.read(notes.NSSM) or "nssm"), place, print)
+    shown = DryRun(str(args.nssm or registry.read(registry.NSSM) or "nssm"), place, print)
     if args.action == "install":
         shown.install(programs, own_account=args.own_account)
     else:

@@ -1,4 +1,4 @@
-"""``mt4pump snapshot``: the last value of everything, of one moment between two events."""
+"""``mt4pump snapshot``: the last values of topics, consistent between two events."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.arguments import add_asking_flags, asking, telling
+from mt4pump.cli.arguments import add_query_flags, open_query, report_errors
 from mt4pump.cli.format import clock_text, json_event, summary
-from mt4pump.cli.stats import HeardEvent
+from mt4pump.cli.stats import ReceivedEvent
 from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.log import one_line
@@ -28,16 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help="what to show; all if none is given")
     parser.add_argument("--json", action="store_true", help='one JSON object per value: {"topic": …, "body": {…}}')
-    add_asking_flags(parser)
+    add_query_flags(parser)
 
 
-@telling("snapshot")
+@report_errors("snapshot")
 def command(args: argparse.Namespace) -> int:
-    """Ask and show. Returns 0, or 1 when there is no answer."""
+    """Query and print. Returns 0, or 1 when there is no answer."""
     topics = TopicFilter(args.topics)
-    with asking(args) as query:
+    with open_query(args) as query:
         snapshot = query.snapshot(topics.names)
-    events = [HeardEvent(event.topic, event.body) for event in snapshot.events if topics.wants(event.topic)]
+    events = [ReceivedEvent(event.topic, event.body) for event in snapshot.events if topics.wants(event.topic)]
     if args.json:
         for event in events:
             print(json_event(event))
@@ -50,7 +50,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(events: list[HeardEvent]) -> Table:
+def table(events: list[ReceivedEvent]) -> Table:
     """Return the values, one line each."""
     made = Table("topic", "seq", "time", "value", box=None, pad_edge=False, header_style="bold")
     made.columns[0].no_wrap = made.columns[1].no_wrap = made.columns[2].no_wrap = True

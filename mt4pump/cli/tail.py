@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
-from typing import TYPE_CHECKING
 
 import zmq
 from rich.console import Console
@@ -18,12 +17,12 @@ from mt4pump.cli.arguments import add_keys_flag, count, endpoint_of, keys_in, se
 from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import HEARTBEAT_TOPIC, TopicFilter
 from mt4pump.cli.views import Screen, View, line_view
+from mt4pump.client import ClientKeys
+from mt4pump.client.query_connection import Context
+from mt4pump.client.sub_connection import SubConnection
 from mt4pump.errors import SettingsError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
-
-if TYPE_CHECKING:
-    from mt4pump.client import ClientKeys
 
 POLL_MS = 200
 """Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
@@ -31,8 +30,6 @@ BATCH = 1_000
 """Messages taken before the view is brought up to date."""
 RECEIVE_LIMIT = 100_000
 """Messages that may wait in our socket; a reader slower than that sees gaps."""
-MESSAGE_MAX_BYTES = 16 * 1024 * 1024
-Socket = zmq.Socket[bytes]
 EXAMPLES = """\
 TOPIC is a topic as it is (quote.EURUSD, trade.1001: that one alone), the beginning of topics up to a dot (quote.), or a
 pattern in quotes ('trade.*', 'quote.EUR*'). Without any: everything.
@@ -68,36 +65,27 @@ def command(args: argparse.Namespace) -> int:
     as_lines = args.json or not sys.stdout.isatty()
     # The screen's head shows the heartbeat already.
     with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
-    heard = StreamStats(topics, time.monotonic(), with_heartbeat=with_heartbeat)
-    view = line_view(heard, endpoint, as_json=args.json) if as_lines else Screen(heard, endpoint, Console())
-    until_s = None if args.for_s is None else heard.started_s + args.for_s
+    stats = StreamStats(topics, time.monotonic(), with_heartbeat=with_heartbeat)
+    view = line_view(stats, endpoint, as_json=args.json) if as_lines else Screen(stats, endpoint, Console())
+    until_s = None if args.for_s is None else stats.started_s + args.for_s
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source, view:
-        listen(source, heard, view, Deadline(args.count, until_s, asked))
-    print(f"mt4pump tail: {one_line(totals(heard, time.monotonic()))}", file=sys.stderr)
-    return 1 if args.count is not None and heard.events < args.count else 0
+        listen(source, stats, view, Deadline(args.count, until_s, asked))
+    print(f"mt4pump tail: {one_line(totals(stats, time.monotonic()))}", file=sys.stderr)
+    return 1 if args.count is not None and stats.events < args.count else 0
 
 
 @contextmanager
-def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = None) -> Iterator[Socket]:
-    """Give a SUB socket for ``topics`` and the heartbeat; it connects, and connects again, by itself."""
-    context: zmq.Context[Socket] = zmq.Context()
+def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = None) -> Iterator[SubConnection]:
+    """Yield the client's connection, subscribed to ``topics`` and the heartbeat; it reconnects by itself."""
+    context: Context = zmq.Context()
     try:
-        socket = context.socket(zmq.SUB)
-        socket.setsockopt(zmq.RCVHWM, RECEIVE_LIMIT)
-        socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_MAX_BYTES)
-        socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)  # finds out that a link is dead, and connects again
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
-        if keys is not None:
-            keys.apply(socket)
-        for prefix in (*topics.subscriptions, HEARTBEAT_TOPIC.encode()):
-            socket.setsockopt(zmq.SUBSCRIBE, prefix)
         try:
-            socket.connect(endpoint)
+            connection = SubConnection(context, endpoint, keys, RECEIVE_LIMIT)
         except zmq.ZMQError as error:
             problem = f"settings are wrong:\n  endpoint: {endpoint} cannot be connected to: {error.strerror}"
             raise SettingsError(problem) from error
-        yield socket
+        connection.subscribe(set(topics.subscriptions))
+        yield connection
     finally:
         context.destroy(linger=0)
 
@@ -124,23 +112,24 @@ class Deadline:
 
 
 def listen(
-    source: Socket, heard: StreamStats, view: View, end: Deadline, clock: Callable[[], float] = time.monotonic
+    source: SubConnection, stats: StreamStats, view: View, end: Deadline, clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Take messages and show them until the end is reached."""
-    while not end.reached(heard.events, now_s := clock()):
-        if source.poll(end.wait_ms(now_s)):
-            _take_batch(source, heard, view, end, clock())
-        view.look(clock())
+    """Receive messages and show them until the end is reached."""
+    while not end.reached(stats.events, now_s := clock()):
+        source.turns()  # the connection's monitor is bounded and has to be read
+        if source.socket.poll(end.wait_ms(now_s)):
+            _receive_batch(source.socket, stats, view, end, clock())
+        view.refresh(clock())
 
 
-def _take_batch(source: Socket, heard: StreamStats, view: View, end: Deadline, now_s: float) -> None:
+def _receive_batch(socket: zmq.Socket[bytes], stats: StreamStats, view: View, end: Deadline, now_s: float) -> None:
     for _ in range(BATCH):
         try:
-            frames = source.recv_multipart(zmq.NOBLOCK)
+            frames = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return
-        event = heard.take(frames, now_s)
+        event = stats.handle(frames, now_s)
         if event is not None:
             view.event(event)
-            if end.reached(heard.events, now_s):
+            if end.reached(stats.events, now_s):
                 return

@@ -1,4 +1,4 @@
-"""Moments as people write them: ``2026-11-23T11:00``, ``11:00``, ``10m`` (ago); pure, the clock is handed in."""
+"""Parses times as people write them: ``2026-11-23T11:00``, ``11:00``, ``10m`` (ago); pure, the caller passes now."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ NS = 1_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def moment_ns(text: str, now: datetime) -> int:
-    """Return the moment as ns since 1970. ``now`` is aware and gives the local zone. Raises ValueError."""
+def parse_time_ns(text: str, now: datetime) -> int:
+    """Return the time as ns since 1970. ``now`` is aware and gives the local zone. Raises ValueError."""
     written = text.strip()
     if ago := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhdw])", written):
         found = _before(now, float(ago[1]) * UNITS_S[ago[2]], text)

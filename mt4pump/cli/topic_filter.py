@@ -63,9 +63,9 @@ class TopicFilter:
 
     def wants(self, topic: str) -> bool:
         """Return whether ``topic`` was asked for, with or without the character that may end all topics."""
-        return self._is_meant(topic) or (topic[-1:] in SUFFIXES and self._is_meant(topic[:-1]))
+        return self._matches(topic) or (topic[-1:] in SUFFIXES and self._matches(topic[:-1]))
 
-    def _is_meant(self, topic: str) -> bool:
+    def _matches(self, topic: str) -> bool:
         return (
             topic in self._exact
             or topic.startswith(self._prefixes)

@@ -92,7 +92,7 @@ def test_the_address_comes_from_flag_or_settings(
     assert fake.made == [("tcp://127.0.0.1:7000", None, 2.0), ("tcp://127.0.0.1:8000", None, 5.0)]
     monkeypatch.setenv("MT4PUMP_QUERY_ENDPOINT", "none")
     assert main(["describe"]) == 2
-    assert "query_endpoint: is none: this daemon answers no questions" in capsys.readouterr().err
+    assert "query_endpoint: is none: this daemon answers no queries" in capsys.readouterr().err
     monkeypatch.setenv("MT4PUMP_QUERY_ENDPOINT", "tcp://127.0.0.1:*")
     assert main(["describe"]) == 2
     assert "query_endpoint: 'tcp://127.0.0.1:*' names no certain port" in capsys.readouterr().err

@@ -116,13 +116,13 @@ def test_a_recorder_that_hears_nothing_says_so_where_it_cannot_draw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.cli.alerts.SILENCE_S", 0.0)
-    monkeypatch.setattr("mt4pump.cli.record.LOOK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.record.CHECK_INTERVAL_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         assert main(["record", str(tmp_path / "a"), "--for", "1", "--endpoint", endpoint]) == 0
     shown = capsys.readouterr().err
-    assert shown.count("mt4pump record: nothing heard from") == 1
-    assert f"nothing heard from {endpoint}" in shown
+    assert shown.count("mt4pump record: nothing received from") == 1
+    assert f"nothing received from {endpoint}" in shown
     assert "is the daemon running there? start it with: mt4pump run" in shown
 
 
@@ -191,7 +191,7 @@ def test_a_reader_that_does_not_read_loses_messages_and_does_not_hold_up_the_res
             player.play(recording, math.inf, Event(), lambda _bytes: None)
     assert player.sent == 200
     assert player.lost >= 1
-    assert "did not fit into a reader's full queue" in player.told()
+    assert "did not fit into a reader's full queue" in player.summary()
 
 
 def test_it_is_repeated_as_often_as_asked(tmp_path: Path) -> None:

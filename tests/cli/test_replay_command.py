@@ -92,16 +92,16 @@ def test_a_bar_appears_only_when_it_takes_long_and_moves_by_offsets() -> None:
     now_s = [0.0]
     shown = Progress(console=Console(file=io.StringIO()), auto_refresh=False)
     bar = ReplayProgress(shown, 110, 10, lambda: now_s[0])
-    bar.seen(20)
+    bar.advance(20)
     assert not shown.tasks
     now_s[0] = 1.5
-    bar.seen(60)
+    bar.advance(60)
     assert [(task.completed, task.total) for task in shown.tasks] == [(50, 100)]
-    bar.seen(70)
+    bar.advance(70)
     assert shown.tasks[0].completed == 50
     now_s[0] = 2.0
-    bar.seen(None)
-    bar.seen(110)
+    bar.advance(None)
+    bar.advance(110)
     assert shown.tasks[0].finished
 
 
@@ -109,9 +109,9 @@ def test_a_bar_without_a_start_begins_at_the_first_event() -> None:
     now_s = [0.0]
     shown = Progress(console=Console(file=io.StringIO()), auto_refresh=False)
     bar = ReplayProgress(shown, 110, None, lambda: now_s[0])
-    bar.seen(100)
+    bar.advance(100)
     now_s[0] = 2.0
-    bar.seen(105)
+    bar.advance(105)
     assert [(task.completed, task.total) for task in shown.tasks] == [(5, 10)]
 
 

@@ -15,34 +15,34 @@ from tests.cli.speaker import EPOCH, heartbeat, message
 ENDPOINT = "tcp://127.0.0.1:5556"
 
 
-def drawn(heard: StreamStats, now_s: float, height: int = 20, width: int = 120) -> list[str]:
+def drawn(stats: StreamStats, now_s: float, height: int = 20, width: int = 120) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     with console.capture() as capture:
-        console.print(screen(heard, ENDPOINT, now_s, height))
+        console.print(screen(stats, ENDPOINT, now_s, height))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def hearing() -> StreamStats:
+def stream_stats() -> StreamStats:
     return StreamStats(TopicFilter(), 0.0, with_heartbeat=False)
 
 
 def test_the_head_says_endpoint_state_server_epoch_and_age_of_the_heartbeat() -> None:
-    heard = hearing()
-    heard.take(heartbeat(dropped=4, reconnects=0), 1.0)
-    state, *_ = drawn(heard, 1.5)
+    stats = stream_stats()
+    stats.handle(heartbeat(dropped=4, reconnects=0), 1.0)
+    state, *_ = drawn(stats, 1.5)
     assert state == (
         f"{ENDPOINT}  daemon pumping  server mt4.example.com:443  epoch {EPOCH}  heartbeat 0.5 s ago  dropped 4"
     )
 
 
 def test_totals_and_rows_show_counts_rates_gaps_and_ages() -> None:
-    heard = hearing()
+    stats = stream_stats()
     for seq in (1, 2, 5):
-        heard.take(message("quote.EURUSD", seq, bid=1.1, ask=1.2, spread=10, digits=1), 1.0)
-    heard.take([b"junk"], 1.0)
-    heard.take(heartbeat(), 1.0)
-    heard.measure(1.5)
-    _, totals, note, head, row = drawn(heard, 2.0)
+        stats.handle(message("quote.EURUSD", seq, bid=1.1, ask=1.2, spread=10, digits=1), 1.0)
+    stats.handle([b"junk"], 1.0)
+    stats.handle(heartbeat(), 1.0)
+    stats.measure(1.5)
+    _, totals, note, head, row = drawn(stats, 2.0)
     assert totals == "2/s  events 3  topics 1  gaps 1  missed 2  repeats 0  garbage 1  restarts 0"
     assert not note
     assert head.split() == ["topic", "last", "count", "rate/s", "gaps", "missed", "age"]
@@ -55,28 +55,30 @@ def test_totals_and_rows_show_counts_rates_gaps_and_ages() -> None:
     ]
 
 
-def test_before_anything_is_heard_it_says_so_and_then_what_to_do() -> None:
-    assert drawn(hearing(), 0.5)[0] == f"{ENDPOINT}  daemon not heard  heartbeat none yet"
-    assert drawn(hearing(), 3.5)[2].startswith(f"nothing heard from {ENDPOINT} for 4 s: is the daemon running there?")
+def test_before_anything_is_received_it_says_so_and_then_what_to_do() -> None:
+    assert drawn(stream_stats(), 0.5)[0] == f"{ENDPOINT}  daemon unknown  heartbeat none yet"
+    assert drawn(stream_stats(), 3.5)[2].startswith(
+        f"nothing received from {ENDPOINT} for 4 s: is the daemon running there?"
+    )
 
 
 def test_it_never_grows_beyond_the_terminal_and_says_what_is_hidden() -> None:
-    heard = hearing()
-    heard.take(heartbeat(), 1.0)
+    stats = stream_stats()
+    stats.handle(heartbeat(), 1.0)
     for number in range(50):
-        heard.take(message(f"trade.{number}", comment="x" * 200), 1.0)
-    lines = drawn(heard, 1.0, height=12, width=80)
+        stats.handle(message(f"trade.{number}", comment="x" * 200), 1.0)
+    lines = drawn(stats, 1.0, height=12, width=80)
     assert len(lines) <= 12
     assert all(len(line) <= 80 for line in lines)
     assert lines[2] == "43 quieter topics not shown"
 
 
 def test_text_of_the_server_cannot_drive_the_terminal_or_rich() -> None:
-    heard = hearing()
-    heard.take(message("news.\x1b[2J[bold]", comment="[red]\x1b]0;title\x07"), 1.0)
-    heard.take(heartbeat(), 1.0)
-    heard.daemon = {"state": "[blink]\x1b[31m", "server": "\x1b[1m", "dropped": "\x07"}
-    text = "\n".join(drawn(heard, 1.0))
+    stats = stream_stats()
+    stats.handle(message("news.\x1b[2J[bold]", comment="[red]\x1b]0;title\x07"), 1.0)
+    stats.handle(heartbeat(), 1.0)
+    stats.daemon = {"state": "[blink]\x1b[31m", "server": "\x1b[1m", "dropped": "\x07"}
+    text = "\n".join(drawn(stats, 1.0))
     assert not any(control in text for control in "\x1b\x07")
     assert "[bold]" in text
     assert "[red]" in text
@@ -84,15 +86,15 @@ def test_text_of_the_server_cannot_drive_the_terminal_or_rich() -> None:
 
 
 def test_the_view_draws_on_a_terminal_and_leaves_it_as_it_was() -> None:
-    heard, out = hearing(), io.StringIO()
+    stats, out = stream_stats(), io.StringIO()
     console = Console(file=out, width=100, height=20, force_terminal=True, legacy_windows=False)
-    with Screen(heard, ENDPOINT, console) as view:
-        event = heard.take(message("quote.EURUSD", bid=1.1), 1.0)
+    with Screen(stats, ENDPOINT, console) as view:
+        event = stats.handle(message("quote.EURUSD", bid=1.1), 1.0)
         assert event is not None
         view.event(event)
-        view.look(1.0)
+        view.refresh(1.0)
         drawn_once = out.getvalue()
-        view.look(1.1)  # too soon to draw again
+        view.refresh(1.1)  # too soon to draw again
         assert out.getvalue() == drawn_once
     enter, leave = "\x1b[?1049h", "\x1b[?1049l"
     assert enter in drawn_once

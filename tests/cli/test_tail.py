@@ -19,7 +19,7 @@ import pytest
 from mt4pump.cli import main
 from mt4pump.cli.arguments import endpoint_of
 from mt4pump.cli.format import json_event
-from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.stats import MESSAGE_MAX_BYTES, StreamStats
 from mt4pump.cli.tail import Deadline
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import Lines
@@ -46,7 +46,7 @@ def test_json_lines_hold_topic_and_body(capsys: pytest.CaptureFixture[str]) -> N
     first = events[0]["body"]["seq"]
     assert [event["body"]["seq"] for event in events] == [first, first + 1, first + 2]
     assert events[0]["body"]["epoch"] == EPOCH
-    assert "heard 3 events on 1 topics" in notes
+    assert "received 3 events on 1 topics" in notes
 
 
 def test_a_pipe_gets_human_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,13 +102,13 @@ def test_where_nothing_listens_it_says_so_once_with_how_to_start(capsys: pytest.
     shown = capsys.readouterr()
     assert not shown.out
     assert shown.err.count("is the daemon running there? start it with: mt4pump run --source simulator") == 1
-    assert f"nothing heard from {endpoint}" in shown.err
+    assert f"nothing received from {endpoint}" in shown.err
 
 
 def test_too_few_events_in_time_is_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     with speaking("quote.A") as endpoint:
         assert main(["tail", "trade.5", "--count=1", "--for=0.2", "--endpoint", endpoint]) == 1
-    assert "heard 0 events" in capsys.readouterr().err
+    assert "received 0 events" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:5556", "tcp://127.0.0.1", "tcp://127.0.0.1:*", "tcp://:5556"])
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_with_a_summary_and_0() -> None:
         finally:
             process.kill()
     assert process.returncode == 0, notes
-    assert notes.splitlines()[-1].startswith("mt4pump tail: heard ")
+    assert notes.splitlines()[-1].startswith("mt4pump tail: received ")
     assert "Traceback" not in notes
 
 
@@ -197,7 +197,7 @@ def test_a_terminal_gets_a_live_screen_and_ctrl_c_leaves_it_as_it_was() -> None:
     os.close(ours)
     assert process.returncode == 0
     assert b"quote.EURUSD" in screen
-    assert b"mt4pump tail: heard " in notes
+    assert b"mt4pump tail: received " in notes
 
 
 def read_until(terminal: int, wanted: bytes) -> bytes:
@@ -218,9 +218,19 @@ class Full(io.StringIO):
 
 
 def test_windows_name_for_a_broken_pipe_is_understood() -> None:
-    heard = StreamStats(TopicFilter(), 0.0)
-    view = Lines(heard, "tcp://127.0.0.1:1", json_event, Full(), io.StringIO())
-    event = heard.take(message("quote.A"), 0.0)
+    stats = StreamStats(TopicFilter(), 0.0)
+    view = Lines(stats, "tcp://127.0.0.1:1", json_event, Full(), io.StringIO())
+    event = stats.handle(message("quote.A"), 0.0)
     assert event is not None
     with pytest.raises(BrokenPipeError):
         view.event(event)
+
+
+def test_a_message_that_is_too_large_is_garbage_and_the_stream_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    large = message("quote.A", 5, epoch=1, comment="x" * (MESSAGE_MAX_BYTES + 1))
+    with speaking("quote.A", extra=[large]) as endpoint:
+        code, lines, alerts = tail(capsys, "quote.A", "--json", "--count=20", "--endpoint", endpoint)
+    assert (code, len(lines)) == (0, 20)
+    assert {json.loads(line)["body"]["epoch"] for line in lines} == {EPOCH}
+    assert f"more than {MESSAGE_MAX_BYTES}" in alerts
+    assert "garbage 0" not in alerts

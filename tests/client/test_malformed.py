@@ -379,10 +379,10 @@ def test_what_is_no_position_is_refused(value: Any) -> None:
 
 def test_tail_believes_no_interval_without_end() -> None:
     heard, ledger = StreamStats(TopicFilter(()), 0.0), Ledger()
-    heard.take(ledger.beat(), 0.0)
+    heard.handle(ledger.beat(), 0.0)
     ledger.ts += 10**18
-    heard.take(ledger.beat(), 1.0)
+    heard.handle(ledger.beat(), 1.0)
     assert heard.heartbeat_interval_s <= 60
     ledger.ts += 10**18
-    heard.take(ledger.event("trade.1"), 2.0)
+    heard.handle(ledger.event("trade.1"), 2.0)
     assert heard.without_heartbeat_s(3.0) <= 3.0

@@ -222,12 +222,12 @@ class Run:
         heard, watch, ledger = StreamStats(TopicFilter(()), 0.0), AlertTracker(), Ledger()
         for number in range(ROUND // 4):
             for message in self._messages(ledger, number):
-                event = heard.take(message, number / 10)
+                event = heard.handle(message, number / 10)
                 if event is not None:
                     assert "\n" not in human_event(event)
                     assert json.loads(json_event(event))
             heard.measure(number / 10)
-            assert watch.look(heard, "tcp://x", number / 10) is not None
+            assert watch.check(heard, "tcp://x", number / 10) is not None
             assert totals(heard, number / 10)
             assert screen(heard, "tcp://x", number / 10, 40)
             assert heard.without_heartbeat_s(number / 10) <= number / 10

@@ -1,4 +1,4 @@
-"""Single trials, with the ways in which each can fail."""
+"""Single run_checks, with the ways in which each can fail."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mt4pump.cli.checks import (
     address,
     addresses,
     data_folder,
-    depth,
     host_and_port,
     journal,
     keys,
     library,
+    path_depth,
     servers,
     tick_files,
 )
@@ -267,8 +267,8 @@ def test_every_ipv4_address_of_a_name_is_tried() -> None:
 
 
 def test_a_data_folder_too_deep_for_the_library_is_told_with_its_cure(tmp_path: Path) -> None:
-    assert list(depth(Path("/short"))) == []
-    (finding,) = depth(tmp_path / ("d" * 200))
+    assert list(path_depth(Path("/short"))) == []
+    (finding,) = path_depth(tmp_path / ("d" * 200))
     assert not finding.ok
     assert "from 200 on the library writes neither mail nor its log" in finding.text
     assert "set data_dir to a shorter path" in finding.text
@@ -276,8 +276,8 @@ def test_a_data_folder_too_deep_for_the_library_is_told_with_its_cure(tmp_path: 
 
 def test_the_depth_is_that_of_the_working_folder() -> None:
     longest = 200 - len("/manager-0") - 1
-    assert list(depth(Path("/" + "d" * (longest - 1)))) == []
-    assert list(depth(Path("/" + "d" * longest))) != []
+    assert list(path_depth(Path("/" + "d" * (longest - 1)))) == []
+    assert list(path_depth(Path("/" + "d" * longest))) != []
 
 
 def test_a_look_up_that_hangs_is_left_behind() -> None:

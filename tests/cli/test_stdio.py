@@ -134,7 +134,7 @@ def test_what_the_output_says_decides_the_end_of_an_answer(
 
 
 def test_a_recording_goes_on_when_its_notes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mt4pump.cli.record.LOOK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.record.CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(streams, "drop_output", lambda: None)
     monkeypatch.setattr(sys, "stderr", Broken(errno.EPIPE))
     with speaking("quote.A") as endpoint:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from mt4pump.cli.timeparse import EXAMPLE, moment_ns
+from mt4pump.cli.timeparse import EXAMPLE, parse_time_ns
 
 NOW = datetime(2026, 11, 23, 11, 9, 38, 123456, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def ns(moment: datetime) -> int:
     ],
 )
 def test_so_long_ago(text: str, ago: timedelta) -> None:
-    assert moment_ns(text, NOW) == ns(NOW - ago)
+    assert parse_time_ns(text, NOW) == ns(NOW - ago)
 
 
 @pytest.mark.parametrize(
@@ -41,27 +41,27 @@ def test_so_long_ago(text: str, ago: timedelta) -> None:
     ],
 )
 def test_a_written_time_is_local_unless_it_names_a_zone(text: str, moment: datetime) -> None:
-    assert moment_ns(text, NOW) == ns(moment)
+    assert parse_time_ns(text, NOW) == ns(moment)
 
 
 def test_a_time_of_day_is_todays_where_the_reader_is() -> None:
     local = NOW.astimezone()
-    assert moment_ns("9:05", local) == ns(local.replace(hour=9, minute=5, second=0, microsecond=0))
-    assert moment_ns("23:59:59", local) == ns(local.replace(hour=23, minute=59, second=59, microsecond=0))
+    assert parse_time_ns("9:05", local) == ns(local.replace(hour=9, minute=5, second=0, microsecond=0))
+    assert parse_time_ns("23:59:59", local) == ns(local.replace(hour=23, minute=59, second=59, microsecond=0))
 
 
 def test_nothing_is_lost_to_rounding() -> None:
-    assert moment_ns("2026-11-23T11:09:38.123457Z", NOW) == 1_795_432_178_123_457_000
+    assert parse_time_ns("2026-11-23T11:09:38.123457Z", NOW) == 1_795_432_178_123_457_000
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10", "10x", "-5m", "25:00", "11:61", "2026-13-01", "9" * 30])
 def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="; write 10m, 2h or 3d") as caught:
-        moment_ns(text, NOW)
+        parse_time_ns(text, NOW)
     assert str(caught.value).endswith(EXAMPLE)
 
 
 def test_before_1970_is_refused() -> None:
     for text in ("1969-12-31T23:59Z", "3000w", "999999999w"):
         with pytest.raises(ValueError, match="is before 1970"):
-            moment_ns(text, NOW.astimezone(timezone(timedelta(hours=1))))
+            parse_time_ns(text, NOW.astimezone(timezone(timedelta(hours=1))))
