@@ -29,7 +29,7 @@ FAULTS_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: ``what`` was checked, ``ok``, and in ``text`` what was found and, if not ok, what to do."""
+    """One check: ``what`` was checked, whether it is ``ok``, and in ``text`` what was found and what to do."""
 
     what: str
     ok: bool
