@@ -377,15 +377,19 @@ def frame(message: bytes) -> bytes:
 
 @contextmanager
 def deaf(port: int, *messages: bytes) -> Iterator[socket.socket]:
-    """Connect a client that says ``messages`` and never reads."""
+    """Connect a client that sends ``messages`` once it is accepted, and never reads them."""
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", port))
         key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}"
+        slow.settimeout(30)
+        slow.sendall(head.encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer and (part := slow.recv(1)):
+            answer += part
         slow.settimeout(1)
         with suppress(TimeoutError):
-            slow.sendall(head.encode())
             for message in messages:
                 slow.sendall(frame(message))
         yield slow
