@@ -43,7 +43,7 @@ from mt4pump.wiring import (
 )
 
 SUPERVISOR_STOP_S = 0.4
-PUMP_TELL_S, PUMP_END_S = 0.6, 0.8
+PUMP_PUBLISH_S, PUMP_END_S = 0.6, 0.8
 """Since the stop began: until when the pump tells what waits, and until when it must have closed socket and journal.
 
 Together with the linger these keep a stop under a second, also when a call into the DLL does not come back.
@@ -70,8 +70,8 @@ class Daemon:
         self._hang_detector = HangDetector(settings.hang_timeout_s)
         self._hang: HangError | None = None
         now_ns, anchor = wall_clock()
-        self.fault_counters = fault_counters = FaultCounters(log)
-        self._instance = undo.enter_context(DataFolderLock(settings.data_dir))
+        fault_counters = FaultCounters(log)
+        self._lock = undo.enter_context(DataFolderLock(settings.data_dir))
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
         self._journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
         if self._journal is not None:
@@ -100,14 +100,14 @@ class Daemon:
         if self._journal is not None and self._journal.has_mirror:
             orders = self._journal.open_orders()
             if self._journal.durable:  # else they are read, and told, when the file opens again
-                dispatcher.trades.recall(orders)
+                dispatcher.trades.restore_orders(orders)
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
-        self._way = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
+        self._yield_to_pump = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
         self._query = self._query_server(settings, server_clock)
         if self._query is not None:
             undo.callback(self._query.stop)
-        self._guard(publisher.connections, settings, fault_counters)
+        self._limit_connections(publisher.connections, settings, fault_counters)
         heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
             writer=writer,
@@ -152,9 +152,9 @@ class Daemon:
             options=options,
             secure=gate.secure_query,
             allowed=gate.allowed_query,
-            ask_cut=self.ask_cut,
+            ask_cut=self.request_snapshot,
             reader=self._reader(settings),
-            way=self._way,
+            way=self._yield_to_pump,
             describe=Description(
                 settings,
                 epoch=self.epoch,
@@ -172,7 +172,7 @@ class Daemon:
             return {}
         return {**query.counts, "over_limit": query.counts.get("over_limit", 0) + query.connections.over_limit}
 
-    def _guard(self, published: Connections, settings: Settings, fault_counters: FaultCounters) -> None:
+    def _limit_connections(self, published: Connections, settings: Settings, fault_counters: FaultCounters) -> None:
         """Limit the connections to what the system allows, and have the gate's thread hold the limits."""
         held = [published]
         if self._query is not None:
@@ -186,7 +186,7 @@ class Daemon:
         return (
             None
             if journal is None
-            else JournalReader(journal_path(settings), lambda: journal.unstored_after, self._way)
+            else JournalReader(journal_path(settings), lambda: journal.unstored_after, self._yield_to_pump)
         )
 
     @property
@@ -194,13 +194,13 @@ class Daemon:
         """Return the address that answers queries, if there is one."""
         return self._query.endpoint if self._query else None
 
-    def ask_cut(self, request: SnapshotRequest) -> None:
+    def request_snapshot(self, request: SnapshotRequest) -> None:
         """Have the pump thread cut its state between two events and answer ``request`` with it."""
-        self.inbox.tell(Command.CUT, request)
+        self.inbox.put_command(Command.SNAPSHOT, request)
 
     def select(self, symbols: tuple[str, ...]) -> None:
         """Have the quotes of other symbols published from now on."""
-        self.inbox.tell(Command.SELECT, symbols)
+        self.inbox.put_command(Command.SELECT, symbols)
 
     def reload_permissions(self) -> None:
         """Read the clients' keys and permissions now; whoever lost one is put out within a second."""
@@ -226,9 +226,9 @@ class Daemon:
         return self._dispatcher.quotes.published if kind == QUOTE.name else self._writer.counts[kind]
 
     @property
-    def turns(self) -> int:
+    def iterations(self) -> int:
         """Return how often the pump thread has turned: it does so many times a second, unless it hangs."""
-        return self._pump.turns
+        return self._pump.iterations
 
     @property
     def state(self) -> str:
@@ -241,10 +241,10 @@ class Daemon:
         query_crash = self._query.crash if self._query else None
         return self._pump.crash or self._supervisor.crash or query_crash or self._gate.crash or self._hang
 
-    def look_after(self) -> None:
+    def check_threads(self) -> None:
         """See whether all threads go on; to be called often. One that stands still for too long is a `crash`."""
         pump, supervisor = self._pump, self._supervisor
-        marks = {pump: pump.turns if pump.is_alive() else None, supervisor: supervisor.calling}
+        marks = {pump: pump.iterations if pump.is_alive() else None, supervisor: supervisor.calling}
         self._hang = self._hang or self._hang_detector.check(marks)
 
     def stop(self) -> bool:
@@ -258,7 +258,7 @@ class Daemon:
             self._query.stop()
         if self._supervisor.ident is not None:
             self._supervisor.join(SUPERVISOR_STOP_S)
-        self._pump.finish(began_s + PUMP_TELL_S - time.monotonic())
+        self._pump.finish(began_s + PUMP_PUBLISH_S - time.monotonic())
         if self._pump.ident is not None:
             self._pump.join(max(0.0, began_s + PUMP_END_S - time.monotonic()))
         else:
@@ -266,19 +266,19 @@ class Daemon:
         if self._query is not None and self._query.ident is not None:
             self._query.join(QUERY_STOP_S)
         self._source.stop()
-        clean = self._tell_left_behind()
+        clean = self._log_left_behind()
         self._gate.stop()  # also when the pump thread hangs: no connection is let in any more
         if not self._pump.is_alive():
             self._context.term()
-        self._instance.close()
+        self._lock.close()
         return clean
 
-    def _tell_left_behind(self) -> bool:
+    def _log_left_behind(self) -> bool:
         """Say in the log which threads did not end in time, and why that may be; return whether all did."""
         supervisor_hangs, pump_hangs = self._supervisor.is_alive(), self._pump.is_alive()
         if supervisor_hangs:
             log.warning("a call into the Manager API did not come back and was left behind")
-        if pump_hangs and self._pump.has_parted:
+        if pump_hangs and self._pump.is_shut_down:
             log.warning("the journal was still being closed and was left behind: what it holds is committed")
         elif pump_hangs:
             log.warning("the pump thread hangs and was left behind: %d events and the end go untold", len(self.inbox))

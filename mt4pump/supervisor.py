@@ -53,7 +53,7 @@ class Clock(Protocol):
         """Return the seconds."""
 
 
-def explained(reason: str, manager: Manager) -> str:
+def with_library_faults(reason: str, manager: Manager) -> str:
     """Return ``reason`` with the faults that the API logged of this session, which alone may tell the cause."""
     faults = manager.last_faults()
     return f"{reason}; the library's log: {faults}" if faults else reason
@@ -77,8 +77,8 @@ class Supervisor(Thread):
         self._inbox = inbox
         self._plan = plan
         self._now_s = now_s
-        self._ending = Event()
-        self._link: ManagerSession | None = None
+        self._stopping = Event()
+        self._session: ManagerSession | None = None
         self._limit: CallLimit | None = None
         self._reconnects = 0
         self._calls = 0
@@ -88,10 +88,10 @@ class Supervisor(Thread):
 
     def stop(self) -> None:
         """End the session and the thread, also one that blocks in a login; returns at once."""
-        self._ending.set()
-        link, limit = self._link, self._limit
-        if link:
-            link.changed.set()
+        self._stopping.set()
+        session, limit = self._session, self._limit
+        if session:
+            session.changed.set()
         if limit:
             limit.end()
 
@@ -99,32 +99,32 @@ class Supervisor(Thread):
         """Hold sessions one after the other; the servers take turns."""
         attempt = 0
         try:
-            while not self._ending.is_set():
+            while not self._stopping.is_set():
                 server = self._plan.servers[self._reconnects % len(self._plan.servers)]
-                lived_s, delay_s = self._one_session(server, attempt + 1)
-                if self._ending.is_set():
+                pumped_s, delay_s = self._run_session(server, attempt + 1)
+                if self._stopping.is_set():
                     break
-                attempt = 0 if lived_s >= self._plan.reconnect_delay_max_s else attempt + 1
+                attempt = 0 if pumped_s >= self._plan.reconnect_delay_max_s else attempt + 1
                 self._reconnects += 1
                 log.info("next try in %.1f s", delay_s)
-                self._ending.wait(delay_s)
+                self._stopping.wait(delay_s)
         except BaseException as error:
             self.crash = error
             log.exception("the supervisor thread crashed")
 
-    def _one_session(self, server: str, attempt: int) -> tuple[float, float]:
+    def _run_session(self, server: str, attempt: int) -> tuple[float, float]:
         """Hold one session until it ends; return how long it pumped and how long to wait before the next."""
         plan, began_s = self._plan, None
         reason, delay_s = STOPPED_BY_US, back_off_s(attempt, plan)
-        self._enter(CONNECTING, server)
-        link = None
+        self._set_state(CONNECTING, server)
+        session = None
         try:
-            link = self._open(server)
-            self._await_start(link)
+            session = self._open(server)
+            self._await_start(session)
             began_s = self._now_s()
-            reason = self._watch(link)
+            reason = self._watch(session)
         except PumpError as error:
-            if not self._ending.is_set():  # else it is the end of a call that we aborted
+            if not self._stopping.is_set():  # else it is the end of a call that we aborted
                 reason = str(error)
                 if isinstance(error, LoginError):
                     reason, delay_s = f"refused: {error}", plan.refused_delay_s
@@ -133,7 +133,7 @@ class Supervisor(Thread):
             reason = f"internal error: {error!r}"
             raise
         finally:
-            self._leave(link, server, reason)
+            self._close_session(session, server, reason)
         return (self._now_s() - began_s if began_s is not None else 0.0), delay_s
 
     def _log_refusal(self, server: str, error: LoginError) -> None:
@@ -142,28 +142,28 @@ class Supervisor(Thread):
 
     def _open(self, server: str) -> ManagerSession:
         """Make a Manager, connect, log in and switch to pumping; raises ConnectionLost when that takes too long."""
-        link = ManagerSession(self._call(self._factory), server, self._plan.login)
-        self._link = link
-        limit = self._limit = CallLimit(link.manager.abort, self._plan.login_timeout_s)
-        if self._ending.is_set():  # `stop` may have come before it could see the limit
+        session = ManagerSession(self._call(self._factory), server, self._plan.login)
+        self._session = session
+        limit = self._limit = CallLimit(session.manager.abort, self._plan.login_timeout_s)
+        if self._stopping.is_set():  # `stop` may have come before it could see the limit
             limit.end()
         try:
             with limit:
-                self._switch_on(link)
+                self._log_in_and_pump(session)
         except ManagerError as error:
             if limit.expired:
                 raise self._no_answer(server, error.call, error.code, error.name) from error
             raise
         if limit.expired:
             raise self._no_answer(server, "Login", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT")
-        return link
+        return session
 
-    def _switch_on(self, link: ManagerSession) -> None:
-        self._call(link.manager.connect, link.server)
-        self._call(link.manager.login, self._plan.login, self._plan.password)
-        self._enter(LOGGED_IN, link.server)
-        self._inbox.tell(Command.ATTACH, link)
-        self._call(link.manager.pump, self._plan.flags, self._inbox.notify)
+    def _log_in_and_pump(self, session: ManagerSession) -> None:
+        self._call(session.manager.connect, session.server)
+        self._call(session.manager.login, self._plan.login, self._plan.password)
+        self._set_state(LOGGED_IN, session.server)
+        self._inbox.put_command(Command.ATTACH, session)
+        self._call(session.manager.pump, self._plan.flags, self._inbox.notify)
 
     def _no_answer(self, server: str, call: str, code: int, name: str) -> ConnectionLost:
         limit_s = self._plan.login_timeout_s
@@ -178,54 +178,54 @@ class Supervisor(Thread):
         finally:
             self.calling = None
 
-    def _await_start(self, link: ManagerSession) -> None:
+    def _await_start(self, session: ManagerSession) -> None:
         """Wait for START_PUMPING: the switch only says that the request was taken."""
         deadline_s = self._now_s() + self._plan.start_timeout_s
-        while not (link.started.is_set() or link.stopped.is_set() or self._ending.is_set()):
+        while not (session.started.is_set() or session.stopped.is_set() or self._stopping.is_set()):
             left_s = deadline_s - self._now_s()
             if left_s <= 0:
                 text = f"no START_PUMPING within {self._plan.start_timeout_s:g} s of the switch"
                 raise ConnectionLost("PumpingSwitchEx", 0, "RET_OK", text)
-            link.changed.wait(min(left_s, self._plan.watch_interval_s))
-        if link.started.is_set():
-            self._enter(PUMPING, link.server)
+            session.changed.wait(min(left_s, self._plan.watch_interval_s))
+        if session.started.is_set():
+            self._set_state(PUMPING, session.server)
 
-    def _watch(self, link: ManagerSession) -> str:
+    def _watch(self, session: ManagerSession) -> str:
         """Return why the session ended: STOP, no link, or mute although connected. A quiet market is not mute."""
         received, alive_s = self._inbox.received, self._now_s()
-        while not self._ending.is_set():
-            link.changed.clear()
-            if self._ending.is_set():  # its wake-up may just have been cleared
+        while not self._stopping.is_set():
+            session.changed.clear()
+            if self._stopping.is_set():  # its wake-up may just have been cleared
                 break
-            if link.stopped.is_set():
+            if session.stopped.is_set():
                 return "STOP_PUMPING: the server or the link ended the session"
-            if not self._call(link.manager.is_connected):
+            if not self._call(session.manager.is_connected):
                 return "no link: IsConnected is false"
             if self._inbox.received != received:
                 received, alive_s = self._inbox.received, self._now_s()
             elif self._now_s() - alive_s >= self._plan.liveness_timeout_s:
                 return f"mute: no callback of any kind, not even PING, for {self._plan.liveness_timeout_s:g} s"
-            link.changed.wait(self._plan.watch_interval_s)
+            session.changed.wait(self._plan.watch_interval_s)
         return STOPPED_BY_US
 
-    def _leave(self, link: ManagerSession | None, server: str, reason: str) -> None:
+    def _close_session(self, session: ManagerSession | None, server: str, reason: str) -> None:
         """Close the session from this thread, never from a callback, and tell the pump thread why it ended."""
-        link = link or self._link
-        self._link = self._limit = None
-        if link is not None and reason != STOPPED_BY_US:
-            reason = self._call(explained, reason, link.manager)
-        self._enter(STOPPING if self._ending.is_set() else LOST, server, reason)
-        if link is None:
+        session = session or self._session
+        self._session = self._limit = None
+        if session is not None and reason != STOPPED_BY_US:
+            reason = self._call(with_library_faults, reason, session.manager)
+        self._set_state(STOPPING if self._stopping.is_set() else LOST, server, reason)
+        if session is None:
             return
-        self._inbox.tell(Command.DETACH, (link, reason))
+        self._inbox.put_command(Command.DETACH, (session, reason))
         try:
-            self._call(link.manager.close)
+            self._call(session.manager.close)
         except PumpError as error:
             log.warning("closing the session: %s", error)
 
-    def _enter(self, state: str, server: str, reason: str = "") -> None:
+    def _set_state(self, state: str, server: str, reason: str = "") -> None:
         since = self._inbox.now_ns() // 1_000_000
         self.status = SessionStatus(state, since, server, reason, self._reconnects)
         why = {"reason": reason} if reason else {}
         fact(log, logging.WARNING if state == LOST else logging.INFO, f"session {state}", server=server, **why)
-        self._inbox.tell(Command.STATE_CHANGED, None)
+        self._inbox.put_command(Command.STATE_CHANGED, None)

@@ -88,7 +88,7 @@ def test_a_clean_stop_leaves_nothing_behind(
     daemon = started(tmp_path, manager)
     with stopped(daemon, Event()) as clean:
         assert clean
-        assert daemon._pump.has_parted
+        assert daemon._pump.is_shut_down
     assert left_behind(caplog) == []
 
 
@@ -99,7 +99,7 @@ def test_a_manager_that_hangs_is_blamed_and_the_last_heartbeat_is_told_all_the_s
     manager.holds["close"] = let_go
     with stopped(daemon, let_go) as clean:
         assert not clean
-        assert daemon._pump.has_parted
+        assert daemon._pump.is_shut_down
     assert left_behind(caplog) == [HUNG_SUPERVISOR]
 
 
@@ -148,7 +148,7 @@ def test_open_orders_that_cannot_be_read_at_the_start_are_not_taken_for_none(
         patch.setattr(OpenOrders, "rows", fail)
         daemon = made(tmp_path, manager)
     run(daemon, manager)
-    until(lambda: daemon._dispatcher.trades.book.open, "the table was read")
+    until(lambda: daemon._dispatcher.trades.orders.open, "the table was read")
     with stopped(daemon, Event()):
         assert daemon.published("trade") == 0
 

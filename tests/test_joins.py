@@ -65,7 +65,7 @@ def _market(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def own_cut(run: Running) -> StateSnapshot:
     """Return the state as the pump thread has it now."""
     request = SnapshotRequest((b"",))
-    run.daemon.ask_cut(request)
+    run.daemon.request_snapshot(request)
     cut = request.wait(WAIT_S)
     assert cut is not None
     return cut

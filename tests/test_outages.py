@@ -54,7 +54,7 @@ class Life:
         self.fault_counters = FaultCounters(logging.getLogger("test.outages"))
         self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
         if self.journal.has_mirror:
-            self.dispatcher.trades.recall(self.journal.open_orders())
+            self.dispatcher.trades.restore_orders(self.journal.open_orders())
         self.manager = FakeManager()
         self.link = ManagerSession(self.manager, "one:443", 7)
 

@@ -17,7 +17,7 @@ from mt4pump.pump import table_diff as tables
 from mt4pump.pump import table_read
 from mt4pump.pump.lifecycle import OrderStates, TradeChange
 from mt4pump.pump.table_diff import FlagTable, Table
-from mt4pump.pump.table_read import MarkedRows, TableRead
+from mt4pump.pump.table_read import FlaggedRows, TableRead
 
 ADD, UPDATE, DELETE = Transaction.ADD, Transaction.UPDATE, Transaction.DELETE
 TRADE, ONLINE, MARGIN = Decoder(TRADE_RECORD), Decoder(ONLINE_RECORD), Decoder(MARGIN_LEVEL)
@@ -66,7 +66,7 @@ class Book:
 
     def __init__(self, rows: dict[int, int]) -> None:
         self.book = OrderStates()
-        self.book.prime(TRADE(trade(order, value)) for order, value in rows.items())
+        self.book.set_baseline(TRADE(trade(order, value)) for order, value in rows.items())
         self.published: dict[int, list[tuple[int, str, Any]]] = {}
 
     def publish(self, event: TradeChange) -> None:
@@ -157,14 +157,14 @@ def test_rows_compared_in_slices(
 @given(reads=st.lists(ROWS, min_size=1, max_size=4))
 def test_marks_are_found_without_decoding_every_row(reads: list[dict[int, int]]) -> None:
     whole, sliced = FlagTable("login", "level_type"), FlagTable("login", "level_type")
-    rows_of = MarkedRows(MARGIN_LEVEL, "login", "level_type")
+    rows_of = FlaggedRows(MARGIN_LEVEL, "login", "level_type")
     for read in reads:
         array = b"".join(MARGIN_LEVEL.pack({"login": login, "level_type": level}) for login, level in read.items())
         expected = list(whole.changes(MARGIN.many(array)))
-        found = rows_of.find(array, sliced.is_marked)
+        found = rows_of.find(array, sliced.is_flagged)
         events = sliced.compare(row if row is None else MARGIN(row) for row in found)
         assert [event for event in events if event is not None] == expected
-        assert sorted(row["login"] for row in sliced.marked()) == sorted(row["login"] for row in whole.marked())
+        assert sorted(row["login"] for row in sliced.flagged()) == sorted(row["login"] for row in whole.flagged())
 
 
 def test_a_first_read_that_was_given_up_begins_again_and_loses_nothing() -> None:

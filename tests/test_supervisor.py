@@ -57,8 +57,8 @@ class Stage:
         self.statuses: list[SessionStatus] = []
         self.links: list[ManagerSession] = []
         self.supervisor = Supervisor(self._make, self.inbox, plan, self.clock)
-        self._enter = self.supervisor._enter
-        self.supervisor._enter = self._record_state  # type: ignore[method-assign]
+        self._set_state = self.supervisor._set_state
+        self.supervisor._set_state = self._record_state  # type: ignore[method-assign]
 
     def _make(self) -> Manager:
         if self.refuse_to_make:
@@ -69,12 +69,12 @@ class Stage:
         return manager
 
     def _record_state(self, state: str, server: str, reason: str = "") -> None:
-        self._enter(state, server, reason)
+        self._set_state(state, server, reason)
         self.statuses.append(self.supervisor.status)
 
     def listen(self) -> None:
         """Take the words told so far."""
-        while (record := self.inbox.take_now()) is not None:
+        while (record := self.inbox.get_nowait()) is not None:
             code, _, payload, _ = record
             self.words.append((code, payload))
             if code == Command.ATTACH:
@@ -93,8 +93,8 @@ class Stage:
     def pumping(self, number: int = 0) -> ManagerSession:
         """Have the session of manager ``number`` start, as the pump thread would, and wait until it pumps."""
         link = self.attached(number)
-        link.tell_started()
-        until(lambda: self.supervisor._link is link and self.state == PUMPING, "pumping")
+        link.mark_started()
+        until(lambda: self.supervisor._session is link and self.state == PUMPING, "pumping")
         return link
 
     def lost(self, number: int = 0) -> SessionStatus:
@@ -247,7 +247,7 @@ def test_the_session_is_given_up_in_the_pump_thread_before_it_is_closed(stage: S
 
 def test_stop_pumping_ends_the_session_and_the_next_one_begins(stage: Stage) -> None:
     begin(stage)
-    stage.pumping().tell_stopped()
+    stage.pumping().mark_stopped()
     assert "STOP_PUMPING" in stage.lost().reason
     stage.pumping(1)
     assert len(stage.managers) == 2
@@ -258,7 +258,7 @@ def test_stop_pumping_ends_the_session_and_the_next_one_begins(stage: Stage) -> 
 
 def test_a_stop_before_the_start_ends_the_session(stage: Stage) -> None:
     begin(stage)
-    stage.attached().tell_stopped()
+    stage.attached().mark_stopped()
     assert "STOP_PUMPING" in stage.lost().reason
     assert PUMPING not in stage.states
 
@@ -275,7 +275,7 @@ def test_an_error_while_watching_ends_the_session_with_its_text(stage: Stage) ->
     begin(stage)
     stage.attached()
     stage.managers[0].failures["is_connected"].append(lost("IsConnected"))
-    stage.links[0].tell_started()
+    stage.links[0].mark_started()
     assert stage.lost().reason == "IsConnected: RET_NO_CONNECT (6): scripted loss"
 
 
@@ -373,7 +373,7 @@ def test_a_manager_that_cannot_be_made_is_tried_again(stage: Stage) -> None:
 def test_a_failing_close_is_told_and_the_next_session_begins(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.prepare = failing("close", failed("Disconnect"), 0)
     begin(stage)
-    stage.pumping().tell_stopped()
+    stage.pumping().mark_stopped()
     stage.pumping(1)
     assert "closing the session: Disconnect: RET_ERROR (2): scripted failure" in caplog.messages
 
@@ -382,7 +382,7 @@ def test_failures_in_a_row_wait_longer_and_longer_up_to_the_bound(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
-    monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
+    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())
     stage.prepare = failing("connect", lost(), *range(5))
     begin(stage)
     stage.pumping(5)
@@ -399,13 +399,13 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
 ) -> None:
     """The attempt that follows a lasting session is the first again; a flapping one is not."""
     monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
-    monkeypatch.setattr(stage.supervisor._ending, "wait", lambda _delay_s=None: stage.supervisor._ending.is_set())
+    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())
     stage.prepare = failing("connect", lost(), 0, 2)
     begin(stage, reconnect_delay_max_s=60.0)
     link = stage.pumping(1)
     watched(stage.managers[1], 1)
     stage.clock.now_s += lived_s
-    link.tell_stopped()
+    link.mark_stopped()
     stage.pumping(3)
     assert delays_s(caplog) == [1.0, 2.0, next_attempt]
 
@@ -536,7 +536,7 @@ def test_the_reason_is_followed_by_what_the_library_logged(stage: Stage, caplog:
     begin(stage)
     link = stage.pumping()
     stage.managers[0].faults = "255 09:00 one:443 pumping mode stopped (Network problem)"
-    link.tell_stopped()
+    link.mark_stopped()
     whole = f"STOP_PUMPING: the server or the link ended the session; the library's log: {stage.managers[0].faults}"
     assert stage.lost().reason == whole
     stage.pumping(1)
@@ -597,7 +597,7 @@ def test_stop_at_the_very_moment_the_watch_begins_to_wait(stage: Stage) -> None:
         clear()
 
     link.changed.clear = stop_then_clear  # type: ignore[method-assign]
-    link.tell_started()
+    link.mark_started()
     stage.supervisor.join(LIMIT_S)
     ended = not stage.supervisor.is_alive()
     link.changed.clear = clear  # type: ignore[method-assign]
@@ -632,7 +632,7 @@ def test_stop_twice_is_once(stage: Stage) -> None:
 def test_a_callback_that_tells_stop_does_not_close_the_session_itself(stage: Stage) -> None:
     begin(stage)
     link = stage.pumping()
-    link.tell_stopped()  # on this thread, which plays the callback's part
+    link.mark_stopped()  # on this thread, which plays the callback's part
     stage.lost()
     until(lambda: "close" in stage.managers[0].calls, "close")
     assert get_ident() not in stage.managers[0].threads["close"]

@@ -102,10 +102,13 @@ def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) 
         daemon.start()
         notifier.ready(_status(daemon))
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
-            daemon.look_after()
-            notifier.turned(daemon.turns)
-            notifier.status(_status(daemon))
-            reloading.check(daemon)
+            daemon.check_threads()
+            notifier.turned(daemon.iterations)
+            notifier.status(_in_words(daemon))
+            asked = desk.poll()
+            if asked is not None or hangup.is_set():
+                hangup.clear()
+                settings = _reload(daemon, settings, load, desk)
         log.info("stopping")
         if time.monotonic() < until_s:
             notifier.stopping()

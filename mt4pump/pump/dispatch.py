@@ -1,7 +1,8 @@
-"""Raw records to events, code by code: who takes which, and the session's own events. Runs on the pump thread.
+"""Hands each raw record to the handler of its pump code, and publishes the session's own events; on the pump thread.
 
-A record with data is told as it is. A code without data is a doorbell: its table is read again and the difference told.
-Before START_PUMPING the API fills its tables: rows told then are not news, for the tables are read whole at START.
+A record with data becomes one event. A code without data is a doorbell: its table is read again and the differences are
+published. Before START_PUMPING the API fills its tables; those records are counted and not published, because START
+reads all tables whole.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from mt4pump.pump.news_mail import NewsMailHandler
 from mt4pump.pump.quotes import QuoteStream
 from mt4pump.pump.session import LOST, PUMPING, CurrentSession, ManagerSession
 from mt4pump.pump.sliced_work import SlicedWork
-from mt4pump.pump.snapshot import Source, Take, listed
+from mt4pump.pump.snapshot import RowSource, TakeRows, rows_by_field
 from mt4pump.pump.tables import TableHandler
 from mt4pump.pump.trades import TradeHandler
-from mt4pump.supervisor import explained
+from mt4pump.supervisor import with_library_faults
 from mt4pump.wire import QUOTE, SESSION, UNKNOWN, Kind
 
 DRAIN_ROUNDS = 8
-"""Reads of changed quotes per look: some 2,000 quotes, so that a trade behind them waits a few ms at most."""
+"""Reads of changed quotes per BIDASK: some 2,000 quotes, so that a trade behind them waits a few ms at most."""
 
 FAULTS = (ManagerError, LayoutError)
-"""What a single record or table may cost: itself, and a count."""
+"""Errors that cost one record or table: it is counted and skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherOptions:
     """What to read and how; the settings of the same names.
 
-    ``slice_s`` is how long the comparison of whole tables may go on in one go; infinite: to its end.
+    ``slice_s`` is the longest time that the comparison of whole tables takes at once; infinite: no limit.
     """
 
     encoding: str = "cp1252"
@@ -48,25 +49,25 @@ class DispatcherOptions:
 
 
 class Dispatcher:
-    """Turns what `Inbox` holds into published events. ``more_quotes`` tells that a drain stopped at its bound."""
+    """Turns raw records into published events. ``more_quotes`` is true after a drain that stopped at its bound."""
 
     def __init__(self, writer: EventWriter, options: DispatcherOptions, fault_counters: FaultCounters) -> None:
         self.quotes = QuoteStream(
             writer.encoder,
             options.encoding,
-            writer.publisher.subscriptions.has_subscriber,
-            self._emit_quote if writer.is_durable(QUOTE) else None,
+            writer.publisher.interest.wants,
+            self._write_quote if writer.is_durable(QUOTE) else None,
         )
         self.more_quotes = False
-        self._session: tuple[str, Fields] | None = None
+        self._last_session_event: tuple[str, Fields] | None = None
         self._writer = writer
         self._fault_counters = fault_counters
-        self._reader = CurrentSession()
+        self._current = CurrentSession()
         self.work = SlicedWork(options.slice_s, FAULTS, self._count_read)
-        self.messages = NewsMailHandler(writer, self._reader, options.encoding, options.mail_fields)
+        self.messages = NewsMailHandler(writer, self._current, options.encoding, options.mail_fields)
         self.tables = TableHandler(
             writer,
-            self._reader,
+            self._current,
             fault_counters,
             encoding=options.encoding,
             symbols=options.symbols,
@@ -74,46 +75,46 @@ class Dispatcher:
             plugin_parameters=options.plugin_parameters,
             schedule=self.work.add,
         )
-        self.trades = TradeHandler(writer, self._reader, options.encoding, self.tables.in_reach, self.work.add)
+        self.trades = TradeHandler(writer, self._current, options.encoding, self.tables.is_visible, self.work.add)
 
     @property
     def is_live(self) -> bool:
-        """Return whether there is a session that pumps."""
-        return self._reader.live
+        """Return whether a session pumps."""
+        return self._current.live
 
     @property
     def is_reading_baseline(self) -> bool:
-        """Return whether a first read is still compared: until its end a snapshot would lack rows, with no events."""
-        return self.work.is_busy and not (self.tables.is_primed and self.trades.is_primed)
+        """Return whether the first read of a table is not compared to its end yet: a snapshot would lack rows."""
+        return self.work.is_busy and not (self.tables.has_baseline and self.trades.has_baseline)
 
     def skipped(self) -> dict[str, int]:
-        """Return what was taken in and not told, by reason; each has its sense, and none goes uncounted.
+        """Return the number of records that were handled and not published, by reason.
 
-        ``before_start``: rows and bells of the API's initial fill; ``repeats``: records that say what was published, or
-        read from a table, before; ``news_repeats``: headers told before; ``news_bodies_given_up``: bodies asked for
-        that never came; ``empty_tables``: reads that found a table suddenly empty, until a second read agrees.
+        ``before_start``: records of the API's initial fill; ``repeats``: records that repeat what was published or read
+        from a table; ``news_repeats``: news headers published before; ``news_bodies_given_up``: requested bodies that
+        never came; ``empty_tables``: reads that found a table suddenly empty and wait for a second read to agree.
         """
         return {
             "before_start": self.trades.before_start + self.tables.before_start,
             "repeats": self.trades.repeats + self.tables.repeats,
             "news_repeats": self.messages.repeats,
             "news_bodies_given_up": self.messages.bodies_given_up,
-            "empty_tables": self._reader.empty_tables,
+            "empty_tables": self._current.empty_tables,
         }
 
-    def attach(self, link: ManagerSession) -> None:
+    def attach(self, session: ManagerSession) -> None:
         """Read from this session from now on."""
-        self._reader.link, self._reader.live = link, False
+        self._current.session, self._current.live = session, False
 
-    def detach(self, link: ManagerSession, reason: str, ts: int) -> None:
-        """Read from it no more; tell its stop unless STOP_PUMPING did."""
-        if self._reader.link is link:
-            self._tell_stop(link, reason, ts)
+    def detach(self, session: ManagerSession, reason: str, ts: int) -> None:
+        """Stop reading from the session; publish its end unless STOP_PUMPING did."""
+        if self._current.session is session:
+            self._publish_stop(session, reason, ts)
             self.work.clear()
-            self._reader.link = None
+            self._current.session = None
 
     def handle(self, code: int, action: int, data: bytes, ts: int) -> None:
-        """Turn one raw record into events; what fails is counted and logged, and costs this record only."""
+        """Publish what one raw record says; an error is counted, logged, and costs this record only."""
         try:
             self._dispatch(code, action, data, ts)
         except FAULTS as fault:
@@ -125,31 +126,31 @@ class Dispatcher:
             case PumpCode.UPDATE_BIDASK:
                 self.drain_quotes(ts)
             case PumpCode.UPDATE_TRADES:
-                self.trades.take(action, data, ts)
+                self.trades.handle(action, data, ts)
             case PumpCode.UPDATE_ACTIVATION:
-                self.trades.activations(ts)
+                self.trades.handle_activation(ts)
             case PumpCode.UPDATE_MARGINCALL:
-                self.trades.margins(ts)
+                self.trades.handle_margin_call(ts)
             case PumpCode.UPDATE_SYMBOLS:
-                self.tables.take("symbols", action, data, ts)
+                self.tables.handle("symbols", action, data, ts)
             case PumpCode.UPDATE_GROUPS:
-                self.tables.take("groups", action, data, ts)
+                self.tables.handle("groups", action, data, ts)
             case PumpCode.UPDATE_USERS:
-                self.tables.take("users", action, data, ts)
+                self.tables.handle("users", action, data, ts)
             case PumpCode.UPDATE_REQUESTS:
-                self.tables.take("requests", action, data, ts)
-            case PumpCode.UPDATE_ONLINE:  # its data is a login or a pointer to one: never looked at
-                self.tables.take("online", action, b"", ts)
+                self.tables.handle("requests", action, data, ts)
+            case PumpCode.UPDATE_ONLINE:  # data is a login or a pointer to one: never used
+                self.tables.handle("online", action, b"", ts)
             case PumpCode.UPDATE_PLUGINS:
-                self.tables.take("plugins", action, b"", ts)
+                self.tables.handle("plugins", action, b"", ts)
             case PumpCode.UPDATE_NEWS:
-                self.messages.news(data, ts)
+                self.messages.handle_news(data, ts)
             case PumpCode.UPDATE_NEWS_NEW:
-                self.messages.news_new(data, ts)
+                self.messages.handle_news_new(data, ts)
             case PumpCode.UPDATE_NEWS_BODY:
-                self.messages.bodies(ts)
+                self.messages.handle_news_body(ts)
             case PumpCode.UPDATE_MAIL:
-                self.messages.mail(data, ts)
+                self.messages.handle_mail(data, ts)
             case PumpCode.START_PUMPING:
                 self._start(ts)
             case PumpCode.STOP_PUMPING:
@@ -157,13 +158,13 @@ class Dispatcher:
             case PumpCode.PING:
                 self._ping(ts)
             case _:
-                self._take_unknown(code, action, ts)
+                self._handle_unknown(code, action, ts)
 
     def drain_quotes(self, ts: int) -> None:
         """Publish what changed since the last drain, in a bounded number of reads."""
         self.more_quotes = False
         publisher, publish = self._writer.publisher, self.quotes.publish
-        updated_quotes = self._reader.manager.updated_quotes
+        updated_quotes = self._current.manager.updated_quotes
         for _ in range(DRAIN_ROUNDS):
             records = updated_quotes()
             if not records:
@@ -172,11 +173,14 @@ class Dispatcher:
         self.more_quotes = True
 
     def reread_all(self, ts: int) -> None:
-        """Read every table and tell what differs, as after a gap; before START there is nothing whole to read."""
-        if not self._reader.live:
+        """Read every table and publish the differences, marked synthetic; before START no table is whole."""
+        if not self._current.live:
             return
         for code, read in (
-            (PumpCode.START_PUMPING, self.tables.reread_all),  # accounts first: they tell which orders are in reach
+            (
+                PumpCode.START_PUMPING,
+                self.tables.reread_all,
+            ),  # accounts first: orders of accounts that are gone are not closed
             (PumpCode.UPDATE_TRADES, self.trades.reread_after_gap),
             (PumpCode.UPDATE_MARGINCALL, self.trades.reread_margins),
         ):
@@ -185,84 +189,84 @@ class Dispatcher:
             except FAULTS as fault:
                 self._count(code, fault)
 
-    def reread_empty(self, received: int, ts: int) -> None:
-        """Read the tables a second time that were suddenly empty; ``received`` counts the callbacks so far."""
-        for read in self._reader.second_reads(received):
+    def reread_empty_tables(self, received: int, ts: int) -> None:
+        """Read suddenly empty tables a second time, when due; ``received`` is the number of callbacks so far."""
+        for read in self._current.second_reads(received):
             try:
                 read(ts)
             except FAULTS as fault:
                 self._count(PumpCode.START_PUMPING, fault)
 
-    def states(self) -> Iterator[tuple[Kind, Take]]:
-        """Yield what a snapshot shows, kind by kind."""
-        yield QUOTE, lambda: listed(self.quotes.latest(), "symbol")
+    def states(self) -> Iterator[tuple[Kind, TakeRows]]:
+        """Yield each kind of a snapshot and the function that captures its rows."""
+        yield QUOTE, lambda: rows_by_field(self.quotes.latest(), "symbol")
         yield from self.trades.states()
         yield from self.tables.states()
         yield SESSION, self._session_source
 
-    def _session_source(self) -> Source:
-        session = self._session
+    def _session_source(self) -> RowSource:
+        session = self._last_session_event
         return lambda: () if session is None else (session,)
 
     def seqs(self, kind: Kind) -> dict[bytes, int]:
         """Return the last number of every topic of ``kind``."""
         return self.quotes.seqs() if kind is QUOTE else self._writer.seqs(kind)
 
-    def _emit_quote(self, symbol: str, fields: Fields, ts: int) -> None:
+    def _write_quote(self, symbol: str, fields: Fields, ts: int) -> None:
         self._writer.write(QUOTE, symbol, fields, ts)
 
-    def _emit_session(self, state: str, fields: Fields, ts: int) -> None:
-        """Tell a turn of the session; a ping is no turn, and not worth keeping."""
-        self._session = (state, {**fields, "ts": ts})
+    def _write_session(self, state: str, fields: Fields, ts: int) -> None:
+        """Publish a change of the session's state, and keep it for snapshots; a ping is no change."""
+        self._last_session_event = (state, {**fields, "ts": ts})
         self._writer.write(SESSION, state, fields, ts)
 
     def _count(self, code: int, fault: Exception) -> None:
-        """Count what went wrong with one record or one table."""
+        """Count the error of one record."""
         if isinstance(fault, LayoutError):
             self._fault_counters.record("bad_record", f"pump code {code}: {fault}")
         else:
             self._fault_counters.record("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
 
     def _count_read(self, table: str, fault: Exception) -> None:
-        """Count what went wrong with the read of a table."""
+        """Count the error of one table read."""
         if isinstance(fault, LayoutError):
             self._fault_counters.record("bad_record", f"table {table}: {fault}")
         else:
             self._fault_counters.record("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
 
-    def _take_unknown(self, code: int, action: int, ts: int) -> None:
+    def _handle_unknown(self, code: int, action: int, ts: int) -> None:
         self._fault_counters.record("unknown_code", f"pump code {code} (type {action}) is not known to this version")
         self._writer.write(UNKNOWN, code, {"code": code, "action": action}, ts)
 
     def _start(self, ts: int) -> None:
-        link = self._reader.link
-        if link is None:
-            self._fault_counters.record("session_gone", "START_PUMPING of a session that was given up")
+        session = self._current.session
+        if session is None:
+            self._fault_counters.record("session_gone", "START_PUMPING of a session that was closed")
             return
-        self._reader.live = True
-        self._emit_session("start", _session_fields(link, PUMPING, "START_PUMPING"), ts)
-        link.tell_started()
+        self._current.live = True
+        self._write_session("start", _session_fields(session, PUMPING, "START_PUMPING"), ts)
+        session.mark_started()
         self.reread_all(ts)
-        self.messages.ask_again()
+        self.messages.request_bodies_again()
 
     def _stop(self, ts: int) -> None:
-        link = self._reader.link
-        if link is not None:
-            self._tell_stop(link, explained("STOP_PUMPING", link.manager), ts)
-            link.tell_stopped()
+        session = self._current.session
+        if session is not None:
+            self._publish_stop(session, with_library_faults("STOP_PUMPING", session.manager), ts)
+            session.mark_stopped()
 
     def _ping(self, ts: int) -> None:
-        link = self._reader.link
-        if link is not None:
-            self._writer.write(SESSION, "ping", _session_fields(link, PUMPING, "PING"), ts, passing=True)
+        session = self._current.session
+        if session is not None:
+            self._writer.write(SESSION, "ping", _session_fields(session, PUMPING, "PING"), ts, transient=True)
 
-    def _tell_stop(self, link: ManagerSession, reason: str, ts: int) -> None:
+    def _publish_stop(self, session: ManagerSession, reason: str, ts: int) -> None:
         """Publish session.stop once per session that had started."""
         self.work.clear()
-        if self._reader.live:
-            self._reader.live = False
-            self._emit_session("stop", _session_fields(link, LOST, reason), ts)
+        if self._current.live:
+            self._current.live = False
+            self._write_session("stop", _session_fields(session, LOST, reason), ts)
 
 
-def _session_fields(link: ManagerSession, state: str, reason: str) -> Fields:
-    return {"server": link.server, "login": link.login, "state": state, "reason": reason}
+def _session_fields(session: ManagerSession, state: str, reason: str) -> Fields:
+    return {"server": session.server, "login": session.login, "state": state, "reason": reason}

@@ -1,8 +1,7 @@
-"""From fields to the bus: number, pack, store what is durable, publish. Runs on the pump thread.
+"""Numbers events, packs them, commits the durable ones to the journal, publishes; on the pump thread.
 
-A durable event is committed to the journal before it is published: it waits until the group that one wake-up brought
-is whole (`flush`). When the journal cannot take the group it is published all the same, without ``offset``, so that
-nobody believes it to be stored.
+A durable event is committed before it is published: the durable events of one wake-up are committed as one group
+(`flush`). When the journal cannot store the group, its events are published without ``offset``, which says so.
 """
 
 from __future__ import annotations
@@ -17,16 +16,17 @@ from mt4pump.sequence import Numbering
 from mt4pump.wire import KINDS, NEWS, QUOTE, Encoder, Kind, topic_of
 
 NEWS_TOPICS_LIMIT = 50_000
-"""Each news has a topic of its own that is used once or twice: the oldest ones' numbers are forgotten."""
+"""News topics whose numbers are kept; each news has its own topic, used once or twice. The oldest are dropped."""
 GROUP_LIMIT = 256
 """Durable events that wait for their commit, at most."""
 NO_ORDERS: Mapping[int, bytes | None] = {}
 
 
 class EventWriter:
-    """The one way out for events. ``counts`` are events per kind, with or without a subscriber.
+    """The only place that numbers, commits and publishes events.
 
-    ``durable`` names the kinds that go through the journal; without a ``journal`` none do.
+    ``counts`` are the events of each kind, with or without a subscriber. ``durable`` names the kinds that the
+    ``journal`` stores; without a journal none are stored.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class EventWriter:
         self._durable = frozenset(durable) if journal is not None else frozenset[str]()
         self._numbering = {name: Numbering() for name in KINDS}
         self._news_topics: deque[bytes] = deque()
-        self._waiting: list[Stored] = []
+        self._group: list[Stored] = []
 
     def is_durable(self, kind: Kind) -> bool:
-        """Return whether events of ``kind`` go through the journal."""
+        """Return whether the journal stores events of ``kind``."""
         return kind.name in self._durable
 
     def write(
@@ -53,41 +53,42 @@ class EventWriter:
         ts: int,
         *,
         synthetic: bool = False,
-        passing: bool = False,
+        transient: bool = False,
         ticket: int = 0,
     ) -> None:
         """Publish one event on ``kind.<key>``.
 
-        ``synthetic`` marks what was inferred and not received; a ``passing`` event is not durable though its kind is.
-        ``ticket`` is the order that the event leaves open, negative for one that it ends: the journal remembers them.
+        ``synthetic`` marks an event that was inferred and not received. A ``transient`` event is not stored though its
+        kind is durable. ``ticket`` is the order that the event leaves open, negative for one that it ends; the journal
+        keeps the open orders.
         """
         topic, seq = self._number(kind, key)
         body = {**fields, "synthetic": True} if synthetic else fields
-        if kind.name in self._durable and not passing:
-            self._hold(topic, body, seq, ts, ticket)
-        elif self.publisher.subscriptions.has_subscriber(topic):
+        if kind.name in self._durable and not transient:
+            self._add_to_group(topic, body, seq, ts, ticket)
+        elif self.publisher.interest.wants(topic):
             self.publisher.send(topic, self.encoder.body(body, seq, ts))
 
-    def remember(self, orders: Mapping[int, bytes]) -> None:
-        """Have the journal remember open orders that are nobody's news."""
+    def store_orders(self, orders: Mapping[int, bytes]) -> None:
+        """Store the open orders of the baseline in the journal, with no event."""
         self.flush()
         if self._journal is not None:
             self._journal.append((), orders)
 
     def flush(self) -> None:
         """Commit the durable events that wait, then publish them."""
-        waiting = self._waiting
-        if not waiting or self._journal is None:
+        group = self._group
+        if not group or self._journal is None:
             return
-        stored = self._journal.append(waiting, NO_ORDERS)
-        wants, send = self.publisher.subscriptions.has_subscriber, self.publisher.send
-        for _, _, topic, body, _ in waiting:
+        stored = self._journal.append(group, NO_ORDERS)
+        wants, send = self.publisher.interest.wants, self.publisher.send
+        for _, _, topic, body, _ in group:
             if wants(topic):
                 send(topic, body if stored else self.encoder.without_offset(body))
-        waiting.clear()
+        group.clear()
 
     def count_quotes(self, published: int) -> None:
-        """Take over the count that `QuoteStream` keeps."""
+        """Set the number of quotes, which `QuoteStream` counts."""
         self.counts[QUOTE.name] = published
 
     def seqs(self, kind: Kind) -> dict[bytes, int]:
@@ -99,19 +100,19 @@ class EventWriter:
         seq = self._numbering[kind.name].next(topic)
         self.counts[kind.name] += 1
         if kind is NEWS and seq == 1:
-            self._remember_news(topic)
+            self._limit_news_topics(topic)
         return topic, seq
 
-    def _hold(self, topic: bytes, fields: Fields, seq: int, ts: int, ticket: int) -> None:
-        """Have a durable event wait for the commit of its group."""
-        if len(self._waiting) >= GROUP_LIMIT:
+    def _add_to_group(self, topic: bytes, fields: Fields, seq: int, ts: int, ticket: int) -> None:
+        """Add a durable event to the group of the next commit."""
+        if len(self._group) >= GROUP_LIMIT:
             self.flush()
         assert self._journal is not None  # noqa: S101 - no kind is durable without one
-        offset = self._journal.last_offset + len(self._waiting) + 1
+        offset = self._journal.last_offset + len(self._group) + 1
         body = self.encoder.durable_body(fields, seq, ts, offset)
-        self._waiting.append(Stored(offset, ts, topic, body, ticket))
+        self._group.append(Stored(offset, ts, topic, body, ticket))
 
-    def _remember_news(self, topic: bytes) -> None:
+    def _limit_news_topics(self, topic: bytes) -> None:
         self._news_topics.append(topic)
         if len(self._news_topics) > NEWS_TOPICS_LIMIT:
             self._numbering[NEWS.name].forget(self._news_topics.popleft())

@@ -1,4 +1,4 @@
-"""The daemon's heartbeat: the heartbeat on the bus, and the line in the log that sums up. Runs on the pump thread."""
+"""The daemon's heartbeat on the bus, and the summary line in the log; on the pump thread."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mt4pump.wire import HEARTBEAT, PROTOCOL, Body
 
 QUARTER_S = 900
 TOLERANCE_S = 120.0
-"""A quote may be this old, or the server's clock this wrong, and still tell the quarter."""
+"""Largest difference to a whole quarter of an hour: the age of a quote plus the error of the server's clock."""
 LARGEST_OFFSET_S = 14 * 3600
 AGREEMENTS = 5
-"""Different seconds in a row that must tell the same offset before it is believed (also when it changes)."""
+"""Different seconds in a row that must give the same offset before it is used (also when it changes)."""
 
 
 class ServerClock:
@@ -41,7 +41,7 @@ class ServerClock:
     def observe(self, lasttime_s: int, ts: int) -> None:
         """Take the newest ``lasttime`` of a batch of quotes and the ``ts`` (ns since 1970) it was received at.
 
-        Only a ``lasttime`` that moved tells anything: the first one may be hours old on a quiet day.
+        Only a ``lasttime`` that moved is used: the first one may be hours old on a quiet day.
         """
         before, self._last_time_s = self._last_time_s, lasttime_s
         if self._fixed or before is None or lasttime_s <= before:
@@ -59,10 +59,10 @@ class ServerClock:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatSources:
-    """What the pump thread knows at the moment of a heartbeat.
+    """The values of one heartbeat.
 
-    ``errors`` are faults by name; ``skipped`` is what was taken in and not told, by reason. ``offset`` and ``offsets``
-    are the last durable event over all and per kind, ``log_id`` and ``journal`` None without a journal.
+    ``errors`` are faults by name, ``skipped`` records that were handled and not published, by reason. ``offset`` and
+    ``offsets`` are the last durable event over all and per kind; ``log_id`` and ``journal`` are None without a journal.
     """
 
     status: SessionStatus
@@ -89,9 +89,9 @@ class HeartbeatSources:
     source: Mapping[str, int]
 
 
-def heartbeat_fields(vitals: HeartbeatSources, inbox: Inbox, *, state: str = "") -> Body:
+def heartbeat_fields(sources: HeartbeatSources, inbox: Inbox, *, state: str = "") -> Body:
     """Return the body of a heartbeat; ``state`` overrides the supervisor's, for the last one."""
-    status = vitals.status
+    status = sources.status
     return {
         "state": state or status.state,
         "since": status.since,
@@ -99,16 +99,16 @@ def heartbeat_fields(vitals: HeartbeatSources, inbox: Inbox, *, state: str = "")
         "server": status.server,
         "version": __version__,
         "protocol": PROTOCOL,
-        "interval_s": vitals.interval_s,
-        "uptime_s": round(vitals.uptime_s, 3),
-        "log": vitals.log_id,
-        "offset": vitals.offset,
-        "offsets": dict(vitals.offsets),
-        "durable": vitals.durable,
-        "journal": dict(vitals.journal) if vitals.journal is not None else None,
-        "counts": dict(vitals.counts),
-        "sent": vitals.sent,
-        "dropped": inbox.refused + inbox.abandoned,
+        "interval_s": sources.interval_s,
+        "uptime_s": round(sources.uptime_s, 3),
+        "log": sources.log_id,
+        "offset": sources.offset,
+        "offsets": dict(sources.offsets),
+        "durable": sources.durable,
+        "journal": dict(sources.journal) if sources.journal is not None else None,
+        "counts": dict(sources.counts),
+        "sent": sources.sent,
+        "dropped": inbox.refused + inbox.dropped_at_end,
         "inbox": {
             "waiting": len(inbox),
             "limit": inbox.limit,
@@ -116,25 +116,25 @@ def heartbeat_fields(vitals: HeartbeatSources, inbox: Inbox, *, state: str = "")
             "coalesced": inbox.coalesced,
             "refused": inbox.refused,
         },
-        "errors": dict(vitals.errors),
-        "skipped": dict(vitals.skipped),
+        "errors": dict(sources.errors),
+        "skipped": dict(sources.skipped),
         "reconnects": status.reconnects,
         "last_callback_ts": inbox.last_callback_ts,
-        "last_quote_ts": vitals.last_quote_ts,
-        "subscriptions": vitals.subscriptions,
-        "subscription_bytes": vitals.subscription_bytes,
-        "slow_readers": dict(vitals.slow_readers),
-        "connections": dict(vitals.connections),
-        "query": dict(vitals.query),
-        "server_utc_offset_s": vitals.server_utc_offset_s,
-        "rss_bytes": vitals.rss_bytes,
-        "threads": vitals.threads,
-        "source": dict(vitals.source),
+        "last_quote_ts": sources.last_quote_ts,
+        "subscriptions": sources.subscriptions,
+        "subscription_bytes": sources.subscription_bytes,
+        "slow_readers": dict(sources.slow_readers),
+        "connections": dict(sources.connections),
+        "query": dict(sources.query),
+        "server_utc_offset_s": sources.server_utc_offset_s,
+        "rss_bytes": sources.rss_bytes,
+        "threads": sources.threads,
+        "source": dict(sources.source),
     }
 
 
 AT_ONCE_MIN_S = 0.01
-"""Least time between a heartbeat and the next one that a new subscriber is given at once."""
+"""Shortest time between a heartbeat and the next one for a new subscriber."""
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +142,9 @@ Counters = Callable[[], Mapping[str, int]]
 
 
 class HeartbeatPublisher:
-    """Gathers every counter of the daemon and publishes it, every ``interval_s``.
+    """Publishes the counters of the daemon every ``interval_s``.
 
-    ``last_quote_ts`` is set by the pump, ns since 1970.
+    ``last_quote_ts`` (ns since 1970) is set by the pump thread.
     """
 
     def __init__(
@@ -179,23 +179,23 @@ class HeartbeatPublisher:
         self._process = psutil.Process()
         self._rss_bytes = 0
         self._began_s = time.monotonic()
-        self._beat_at_s = self._last_beat_s = 0.0
+        self._due_at_s = self._published_at_s = 0.0
         self._summary_at_s = self._began_s + log_interval_s
-        self._summarised: dict[str, int] = {}
+        self._summary_counts: dict[str, int] = {}
 
     def is_due(self, now_s: float) -> bool:
         """Return whether the next regular heartbeat is due at ``now_s`` (monotonic), and count it as done."""
-        if now_s < self._beat_at_s:
+        if now_s < self._due_at_s:
             return False
-        self._beat_at_s = max(self._beat_at_s + self.interval_s, now_s)
+        self._due_at_s = max(self._due_at_s + self.interval_s, now_s)
         return True
 
     def publish(self, state: str = "") -> None:
-        """Publish a heartbeat now; ``state`` overrides the supervisor's. What waits for its commit goes out before."""
+        """Publish a heartbeat now, after the durable events that wait; ``state`` overrides the supervisor's."""
         self._writer.flush()
         self._writer.count_quotes(self._dispatcher.quotes.published)
         publisher, journal = self._writer.publisher, self._journal
-        vitals = HeartbeatSources(
+        sources = HeartbeatSources(
             status=self._status(),
             interval_s=self.interval_s,
             uptime_s=time.monotonic() - self._began_s,
@@ -219,20 +219,20 @@ class HeartbeatPublisher:
             threads=threading.active_count(),
             source=self._source_counters(),
         )
-        self._writer.write(HEARTBEAT, "", heartbeat_fields(vitals, self._inbox, state=state), self._now_ns())
-        self._last_beat_s = time.monotonic()
+        self._writer.write(HEARTBEAT, "", heartbeat_fields(sources, self._inbox, state=state), self._now_ns())
+        self._published_at_s = time.monotonic()
 
-    def publish_for_newcomer(self) -> bool:
-        """Publish a heartbeat for somebody who just subscribed to it; False when the last one is too fresh."""
-        if time.monotonic() - self._last_beat_s < AT_ONCE_MIN_S:
+    def publish_for_new_subscriber(self) -> bool:
+        """Publish a heartbeat for a new subscriber of it; return False when the last one is too recent."""
+        if time.monotonic() - self._published_at_s < AT_ONCE_MIN_S:
             return False
         self.publish()
         return True
 
     def _measure_rss_bytes(self) -> int:
-        """Return the memory in use; the last one measured when the system does not tell.
+        """Return the memory in use, or the last value when it cannot be measured.
 
-        It opens a file: connections, also those of strangers, may have used up the descriptors for a while.
+        Measuring opens a file, which fails while connections use up all descriptors.
         """
         try:
             self._rss_bytes = self._process.memory_info().rss
@@ -240,14 +240,19 @@ class HeartbeatPublisher:
             self._fault_counters.record("rss_unknown", f"the daemon's memory cannot be measured: {error}")
         return self._rss_bytes
 
-    def sum_up(self, now_s: float) -> None:
-        """Log what was published since the last summary, in one line, when that is due."""
+    def log_summary(self, now_s: float) -> None:
+        """Log the number of events published since the last summary, in one line, when it is due."""
         if now_s < self._summary_at_s:
             return
         self._summary_at_s = now_s + self._log_interval_s
         counts = dict(self._writer.counts)
-        new = {kind: count - self._summarised.get(kind, 0) for kind, count in counts.items() if kind != HEARTBEAT.name}
-        self._summarised = counts
-        told = " ".join(f"{kind}={count}" for kind, count in sorted(new.items()) if count) or "nothing"
-        waiting, refused = len(self._inbox), self._inbox.refused
-        log.info("published in %g s: %s; inbox waiting=%d refused=%d", self._log_interval_s, told, waiting, refused)
+        before, self._summary_counts = self._summary_counts, counts
+        new = {kind: count - before.get(kind, 0) for kind, count in counts.items() if kind != HEARTBEAT.name}
+        published = " ".join(f"{kind}={count}" for kind, count in sorted(new.items()) if count) or "nothing"
+        log.info(
+            "published in %g s: %s; inbox waiting=%d refused=%d",
+            self._log_interval_s,
+            published,
+            len(self._inbox),
+            self._inbox.refused,
+        )

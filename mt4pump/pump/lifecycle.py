@@ -1,9 +1,9 @@
-"""What happened to an order: previous record + new record → change; pure.
+"""Derives what happened to an order: last record + new record → change; pure.
 
-The API's action alone does not tell: a cancelled pending order may come as DELETE or as UPDATE with login 0, a close as
-DELETE or as UPDATE with a close time, and the same end may be told twice. So the change is derived from the record and
-from what is known of the order. ``before`` holds the old values of the fields that changed, or None when the order was
-not known. Source of the rules: the vendor's guide and users' reports on it.
+The API's action alone is not enough: a cancelled pending order may come as DELETE or as UPDATE with login 0, a close as
+DELETE or as UPDATE with a close time, and the same end may come twice. So the change is derived from the record and the
+last record of the order. ``before`` holds the old values of the fields that changed, None when the order was not known.
+Source of the rules: the vendor's guide and users' reports on it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MONEY_CHANGES = {TradeCommand.OP_BALANCE: BALANCE, TradeCommand.OP_CREDIT: CREDI
 COMPUTED_LOCALLY = frozenset(
     {"activation", "close_price", "profit", "storage", "taxes", "conv_rates", "margin_rate", "timestamp"}
 )
-"""Fields that the API itself moves with every tick: a table re-read that differs only in them is no event."""
+"""Fields that the API itself changes with every tick: a table read that differs only in them is no event."""
 
 ENDED_LIMIT = 20_000
-"""Ended orders that are remembered, to tell a repeated end from a new one."""
+"""Ended orders that are kept, to distinguish a repeated end from a new one."""
 
 
 class TradeChange(NamedTuple):
@@ -46,10 +46,10 @@ class TradeChange(NamedTuple):
 
     @property
     def is_repeat(self) -> bool:
-        """Return whether the record only says again what was published, or read from a table, before.
+        """Return whether the record only repeats what was published, or read from a table, before.
 
         A change of the account's group shows in ``action`` alone, and a record without a ticket names no order:
-        neither is ever a repeat.
+        neither is a repeat.
         """
         if self.change != MODIFIED or self.before is None or self.before:
             return False
@@ -76,7 +76,7 @@ def is_nan(value: object) -> bool:
 
 
 def is_over(fields: Fields) -> bool:
-    """Return whether the record itself says that the order is not open any more."""
+    """Return whether the record says that the order is not open any more."""
     return bool(fields["close_time"]) or fields["state"] in CLOSED_STATES or fields["state"] == TradeState.TS_DELETED
 
 
@@ -86,7 +86,7 @@ def is_open_order(fields: Fields) -> bool:
 
 
 def ending(fields: Fields, cmd_before: int) -> str:
-    """Return how an order ended that is gone, from its last record."""
+    """Return how an order ended, from its last record."""
     if fields["cmd"] in PENDING_COMMANDS or (cmd_before in PENDING_COMMANDS and not fields["close_time"]):
         return CANCELLED
     if fields["state"] == TradeState.TS_DELETED:
@@ -97,10 +97,10 @@ def ending(fields: Fields, cmd_before: int) -> str:
 
 
 def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool = False) -> str:
-    """Return the change of an order that is open, or new to us.
+    """Return the change of an order that is open or not known yet.
 
-    ``known`` is its last record, None for a stranger; ``wiped`` tells that the record came as an UPDATE with login 0,
-    which is how the API says that the record was deleted.
+    ``known`` is its last record, None for an unknown order. ``wiped`` is true for an UPDATE with login 0, by which the
+    API reports that the record was deleted.
     """
     cmd = fields["cmd"]
     if wiped:
@@ -117,7 +117,7 @@ def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool =
 
 
 class OrderEnd(NamedTuple):
-    """How an order ended: the ends that were told of it, its last record, and whether only a table told of it."""
+    """How an order ended: its published ``ends``, its last record, and whether the end was ``inferred`` from a table."""
 
     ends: frozenset[str]
     fields: Fields
@@ -126,27 +126,27 @@ class OrderEnd(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A comparison with a whole table that is under way; see `OrderStates.compare`."""
+    """A running comparison with a whole table; see `OrderStates.compare`."""
 
     read: TableRead
     decode: Callable[[bytes], Fields]
-    in_reach: Callable[[int], bool]
+    is_visible: Callable[[int], bool]
     baseline: bool
 
 
 class OrderStates:
-    """The open orders as last told, by ticket, and how the latest ended ones ended."""
+    """The open orders as last published, by ticket, and how the latest ended orders ended."""
 
     def __init__(self) -> None:
         self.open: dict[int, Fields] = {}
         self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
         self._comparison: Comparison | None = None
-        self.silent: set[int] = set()
+        self.baseline_orders: set[int] = set()
         self._moved: dict[int, Fields] = {}
         """Of open orders: the published values of those fields that table reads moved without an event."""
 
     def apply(self, action: int, fields: Fields) -> TradeChange:
-        """Take one record as the pump told it and return what happened."""
+        """Apply one record of the pump and return the change."""
         order = fields["order"]
         known, ended = self.open.get(order), self._ended.get(order)
         last = known or (ended.fields if ended else None)
@@ -159,31 +159,31 @@ class OrderStates:
         if ended and not known:
             change = self._after_end(action, change, fields, ended, wiped=wiped)
         else:
-            self._keep(order, change, fields)
+            self._store(order, change, fields)
         return TradeChange(action, change, fields, difference(fields, last) if last else None)
 
-    def prime(self, rows: Iterable[Fields]) -> None:
-        """Take the open orders of a first table read, which are nobody's news."""
+    def set_baseline(self, rows: Iterable[Fields]) -> None:
+        """Replace all open orders, with no event."""
         self.open = {row["order"]: row for row in rows if is_open_order(row)}
         self._moved.clear()
 
-    def untold(self, rows: Iterable[Fields]) -> dict[int, Fields]:
-        """Return those rows, by ticket, of whose orders nothing was told since."""
-        told = self.open.keys() | self._ended.keys()
-        return {row["order"]: row for row in rows if row["order"] not in told}
+    def without_events(self, rows: Iterable[Fields]) -> dict[int, Fields]:
+        """Return, by ticket, those of ``rows`` whose orders had no event yet."""
+        known = self.open.keys() | self._ended.keys()
+        return {row["order"]: row for row in rows if row["order"] not in known}
 
     def reconcile(
-        self, rows: Iterable[Fields], in_reach: Callable[[int], bool] = lambda _login: True
+        self, rows: Iterable[Fields], is_visible: Callable[[int], bool] = lambda _login: True
     ) -> Iterator[TradeChange]:
-        """Take a whole table read and yield what must have happened unseen since the book was last right.
+        """Compare with a whole table and yield the changes that no record reported.
 
-        An order that is gone is told with its last known record: how it closed is not in the table any more. When its
-        account is gone from our reach (``in_reach`` of the login is false) it may well be open still: that is told as
-        deleted, not as closed.
+        A missing order is published with its last known record, because the table no longer says how it closed. If this
+        manager no longer sees its account (``is_visible`` is false), the order may still be open: its change is
+        ``deleted``, not ``closed``.
         """
         table = {row["order"]: row for row in rows if row["cmd"] not in MONEY_CHANGES}
         for order in [order for order in self.open if order not in table]:
-            yield from self._see_gone(order, in_reach)
+            yield from self._end_missing(order, is_visible)
         for order, row in table.items():
             yield from self._reconcile_row(order, row)
 
@@ -191,63 +191,63 @@ class OrderStates:
         self,
         read: TableRead,
         decode: Callable[[bytes], Fields],
-        in_reach: Callable[[int], bool] = lambda _login: True,
+        is_visible: Callable[[int], bool] = lambda _login: True,
         *,
         baseline: bool = False,
     ) -> Iterator[TradeChange | None]:
-        """Do what `reconcile` does in steps: yield None where it may be left for a while, as records are applied.
+        """Do what `reconcile` does in steps: yield None where the caller may apply records before it resumes.
 
-        Before a record is applied meanwhile, its order has to be settled (see `settle`). With ``baseline`` orders that
-        are not known are taken silently; `silent` then has them.
+        The order of such a record must be settled first (see `settle`). With ``baseline``, orders that are not known are
+        added with no event; `baseline_orders` holds them.
         """
         known = list(self.open)
-        self._comparison = Comparison(read, decode, in_reach, baseline)
-        self.silent = set()
+        self._comparison = Comparison(read, decode, is_visible, baseline)
+        self.baseline_orders = set()
         try:
             yield from read.index()
             for count, order in enumerate(known, 1):
                 if order not in read and read.settle(order):
-                    yield from self._see_gone(order, in_reach)
+                    yield from self._end_missing(order, is_visible)
                 if not count % ROWS_PER_STEP:
                     yield None
             for count, order in enumerate(read.integers(), 1):
                 if read.settle(order):
-                    yield from self._see_row(order, self._comparison)
+                    yield from self._compare_row(order, self._comparison)
                 if not count % KEYS_PER_STEP:
                     yield None
         finally:
             self._comparison = None
 
     def settle(self, order: int) -> Iterator[TradeChange]:
-        """Yield what a comparison that is under way has to say of an order of which a record is to be applied next."""
+        """Yield the changes that a running comparison finds for the order whose record is applied next."""
         if (comparison := self._comparison) is None:
             return
         comparison.read.finish_index()
         if not comparison.read.settle(order):
             return
         if order in comparison.read:
-            yield from self._see_row(order, comparison)
+            yield from self._compare_row(order, comparison)
         else:
-            yield from self._see_gone(order, comparison.in_reach)
+            yield from self._end_missing(order, comparison.is_visible)
 
-    def _see_row(self, order: int, comparison: Comparison) -> Iterator[TradeChange]:
+    def _compare_row(self, order: int, comparison: Comparison) -> Iterator[TradeChange]:
         row = comparison.decode(comparison.read.last_row(order))
         if row["cmd"] in MONEY_CHANGES:
-            yield from self._see_gone(order, comparison.in_reach)
+            yield from self._end_missing(order, comparison.is_visible)
         elif comparison.baseline and order not in self.open:
             if is_open_order(row):
                 self.open[order] = row
-                self.silent.add(order)
+                self.baseline_orders.add(order)
         else:
             yield from self._reconcile_row(order, row)
 
-    def _see_gone(self, order: int, in_reach: Callable[[int], bool]) -> Iterator[TradeChange]:
-        """Take it that the table does not have ``order``."""
+    def _end_missing(self, order: int, is_visible: Callable[[int], bool]) -> Iterator[TradeChange]:
+        """End ``order``, which the table does not list."""
         gone = self.open.get(order)
         if gone is None:
             return
         change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
-        change = change if in_reach(gone["login"]) else DELETED
+        change = change if is_visible(gone["login"]) else DELETED
         self._end(order, OrderEnd(frozenset({change}), gone, inferred=True))
         yield TradeChange(Transaction.DELETE, change, gone, {})
 
@@ -264,7 +264,10 @@ class OrderStates:
             self._moved[order] = changed | self._moved.get(order, {})
 
     def catch_up(
-        self, before: Iterable[Fields], silent: AbstractSet[int], in_reach: Callable[[int], bool] = lambda _login: True
+        self,
+        before: Iterable[Fields],
+        silent: AbstractSet[int],
+        is_visible: Callable[[int], bool] = lambda _login: True,
     ) -> Iterator[TradeChange]:
         """Yield what happened between ``before``, open orders of an earlier life, and the first table of this one.
 
@@ -274,8 +277,8 @@ class OrderStates:
         untold = silent & self.open.keys()
         told = (silent | self.open.keys() | self._ended.keys()) - untold
         earlier = OrderStates()
-        earlier.prime(row for row in before if row["order"] not in told)
-        for event in list(earlier.reconcile([self.open[order] for order in sorted(untold)], in_reach)):
+        earlier.set_baseline(row for row in before if row["order"] not in told)
+        for event in list(earlier.reconcile([self.open[order] for order in sorted(untold)], is_visible)):
             if event.change in ENDS:
                 self._end(event.fields["order"], OrderEnd(frozenset({event.change}), event.fields, inferred=True))
             yield event
@@ -283,8 +286,8 @@ class OrderStates:
     def _after_end(self, action: int, change: str, fields: Fields, ended: OrderEnd, *, wiped: bool) -> str:
         """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion.
 
-        A table may be ahead of records that still wait: an UPDATE does not bring back an order that the table lacked,
-        however new it is; an ADD does, and so does a table that lists the order.
+        A table may be ahead of records that still wait, so an UPDATE does not reopen an order that the table lacked; an
+        ADD does, and so does a table that lists the order.
         """
         ends, last, inferred = ended
         order = fields["order"]
@@ -298,10 +301,10 @@ class OrderStates:
             change = MODIFIED
             self._end(order, OrderEnd(ends, fields, inferred=True))
         elif action == Transaction.ADD or fields["timestamp"] > last["timestamp"]:
-            self._keep(order, change, fields)
-        return change  # an older UPDATE that came late changes nothing we know
+            self._store(order, change, fields)
+        return change  # an older UPDATE that came late changes no state
 
-    def _keep(self, order: int, change: str, fields: Fields) -> None:
+    def _store(self, order: int, change: str, fields: Fields) -> None:
         if change not in ENDS:
             self._ended.pop(order, None)
             self.open[order] = fields

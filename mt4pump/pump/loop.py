@@ -1,7 +1,7 @@
-"""The pump thread: the only owner of the publishing socket, from the inbox to the wire.
+"""The pump thread, the only owner of the publishing socket.
 
-Each wake-up takes a bounded number of records, has what is durable committed and published as one group, then looks
-after subscriptions and the heartbeat, so that neither a flood of events nor silence can hold up the other.
+Each wake-up handles a bounded number of records, commits and publishes the durable events among them as one group, then
+reads subscriptions and publishes the heartbeat when it is due. So a flood of events cannot hold up the heartbeat.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from mt4pump.pump.snapshot import SnapshotRequest, SnapshotRows, StateSnapshot, 
 from mt4pump.wire import KINDS
 
 RECORDS_PER_WAKE_UP = 256
-LATE_CUTS_LIMIT = 64
-"""Requests for a cut that wait for the end of the first reads; beyond it the oldest is forgotten, and asks again."""
+LATE_SNAPSHOTS_LIMIT = 64
+"""Snapshot requests that wait for the baseline; beyond it the oldest is dropped, and its asker times out."""
 IDLE_WAIT_S = 0.05
-"""How late, at most, a new subscription is noticed when nothing happens."""
-LOOKS_AFTER_BEAT = 20
-"""Bound of the looks, each itself bounded, for subscriptions that came before a heartbeat."""
-LOOK_EVERY_S = 0.001
-"""How often subscriptions are looked at while events flow."""
-HOUSE_INTERVAL_S = 1.0
-"""How often, at least, permissions, journal and inbox are looked after: a revoked client is out two seconds later."""
+"""Longest wait for a record: bounds how late a new subscription is read when nothing happens."""
+READS_AFTER_HEARTBEAT = 20
+"""Most reads of subscriptions after a heartbeat; each read is itself bounded."""
+SUBSCRIPTIONS_INTERVAL_S = 0.001
+"""Time between two reads of subscriptions while events flow."""
+PERIODIC_INTERVAL_S = 1.0
+"""Longest time between two periodic runs: a client whose key is revoked is disconnected within two seconds."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PumpOptions:
-    """``reconcile_interval_s`` is the time between table reads that nobody rang for; 0 for none.
+    """``reconcile_interval_s`` is the time between table reads that no callback asked for; 0: never.
 
-    ``has_new_revocations`` tells whether a client lost a permission since it was last asked.
+    ``has_revocation`` returns whether a client lost a permission since its last call.
     """
 
     reconcile_interval_s: float = 300.0
-    has_new_revocations: Callable[[], bool] = lambda: False
+    has_revocation: Callable[[], bool] = lambda: False
 
 
 class Pump(Thread):
-    """Runs `Dispatcher` on what the inbox holds until `finish`. ``crash`` is what ended it when it should not have.
+    """Hands the records in the inbox to `Dispatcher` until `finish`.
 
-    ``turns`` counts its wake-ups: a number that stands still means that the thread hangs. ``is_busy`` tells whether it
-    is at work, for threads that make way; ``has_parted`` whether the last heartbeat is out, so that all that is left
-    to do is to close socket and journal.
+    ``crash`` is the exception that ended the thread, None otherwise. ``iterations`` counts wake-ups: while it does not
+    grow, the thread hangs. ``is_busy`` is false while the thread waits for records; the query thread yields to it.
+    ``is_shut_down`` is true once the last heartbeat is published and only socket and journal remain to be closed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Pump(Thread):
     ) -> None:
         super().__init__(name="pump", daemon=True)
         self.crash: BaseException | None = None
-        self.turns = 0
+        self.iterations = 0
         self._inbox = inbox
         self._writer = writer
         self._dispatcher = dispatcher
@@ -88,27 +88,27 @@ class Pump(Thread):
         self._options = options
         self._anchor_clock = anchor_clock
         self._now_ns = now_ns
-        self._look_at_s = self._house_at_s = 0.0
-        self._house_interval_s = min(HOUSE_INTERVAL_S, heartbeat.interval_s)
+        self._subscriptions_at_s = self._periodic_at_s = 0.0
+        self._periodic_interval_s = min(PERIODIC_INTERVAL_S, heartbeat.interval_s)
         self._reconcile_at_s = time.monotonic() + options.reconcile_interval_s  # START itself reads all tables
         self._refused_seen = 0
         self._finish_at_s = math.inf
         self._finished = False
-        self.is_busy = self.has_parted = False
-        self._late_cuts: list[SnapshotRequest] = []
+        self.is_busy = self.is_shut_down = False
+        self._late_snapshots: list[SnapshotRequest] = []
 
     def finish(self, within_s: float) -> None:
-        """Have the thread end, from any thread: once all that waits now is told, or when ``within_s`` have passed."""
+        """End the thread, from any thread: when all that waits now is published, or after ``within_s``."""
         self._finish_at_s = time.monotonic() + within_s
-        self._inbox.tell(Command.FINISH, None)
+        self._inbox.put_command(Command.FINISH, None)
 
     def run(self) -> None:
-        """Turn records into messages until told to finish; then say goodbye and close socket and journal."""
+        """Handle records until `finish`; then publish the last heartbeat and close socket and journal."""
         try:
             while not self._finished:
                 self._wake_up()
-                self.turns += 1
-            self._part()
+                self.iterations += 1
+            self._shut_down()
         except BaseException as error:
             self.crash = error
             log.exception("the pump thread crashed")
@@ -118,90 +118,91 @@ class Pump(Thread):
                 self._journal.close()
 
     def _wake_up(self) -> None:
-        """Take what waits, a bounded lot, then do the housekeeping that is due."""
+        """Handle a bounded number of waiting records, then do the periodic work that is due."""
         inbox = self._inbox
-        goes_on = self._dispatcher.more_quotes or self._writer.publisher.has_more or self._dispatcher.work.is_due
+        has_more = self._dispatcher.more_quotes or self._writer.publisher.more_waiting or self._dispatcher.work.is_due
         self.is_busy = False
-        record = inbox.take_now() if goes_on else inbox.take(IDLE_WAIT_S)
+        record = inbox.get_nowait() if has_more else inbox.get(IDLE_WAIT_S)
         self.is_busy = True
         for _ in range(RECORDS_PER_WAKE_UP):
             if record is None:
                 break
-            self._take(*record)
-            record = inbox.take_now()
+            self._handle(*record)
+            record = inbox.get_nowait()
         else:
             if record is not None:
-                self._take(*record)
+                self._handle(*record)
         self._writer.flush()
         if self._dispatcher.more_quotes:
-            self._take(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
+            self._handle(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
         if self._dispatcher.work.is_busy:
-            self._go_on_comparing()
+            self._continue_comparing()
         now_s = time.monotonic()
-        if now_s >= self._look_at_s:
-            self._look_at_s = now_s + LOOK_EVERY_S
-            self._look_after_subscribers()
-        self._answer_late_cuts()
-        if now_s >= self._house_at_s:
-            self._house_at_s = now_s + self._house_interval_s
-            self._keep_house(now_s)
+        if now_s >= self._subscriptions_at_s:
+            self._subscriptions_at_s = now_s + SUBSCRIPTIONS_INTERVAL_S
+            self._serve_new_subscribers()
+        self._answer_late_snapshots()
+        if now_s >= self._periodic_at_s:
+            self._periodic_at_s = now_s + self._periodic_interval_s
+            self._run_periodic(now_s)
         if self._heartbeat.is_due(now_s):
-            self._beat()
+            self._publish_heartbeat()
         if now_s >= self._finish_at_s:
             self._finished = True
 
-    def _go_on_comparing(self) -> None:
-        """Compare tables for one slice; answer the cuts that waited for the first reads once those are done."""
+    def _continue_comparing(self) -> None:
+        """Compare tables for one slice of time."""
         self._guarded(self._dispatcher.work.run)
         self._writer.flush()
 
-    def _answer_late_cuts(self) -> None:
-        if self._late_cuts and not self._dispatcher.is_reading_baseline:
-            waiting, self._late_cuts = self._late_cuts, []
+    def _answer_late_snapshots(self) -> None:
+        """Answer the snapshot requests that waited for the baseline."""
+        if self._late_snapshots and not self._dispatcher.is_reading_baseline:
+            waiting, self._late_snapshots = self._late_snapshots, []
             for request in waiting:
-                self._guarded(partial(self._cut, request))
+                self._guarded(partial(self._answer_snapshot, request))
 
-    def _part(self) -> None:
-        """Give up what still waits, counted, and say goodbye."""
-        for word, _, payload, ts in self._inbox.abandon(Command.ATTACH):
-            if word == Command.DETACH:  # of all that waits, the end of the session must not go untold
-                self._execute(word, payload, ts)
-        if self._inbox.abandoned:
-            log.warning("no time is left for %d records that still wait: dropped", self._inbox.abandoned)
+    def _shut_down(self) -> None:
+        """Drop and count the records that still wait, and publish the last heartbeat."""
+        for command, _, payload, ts in self._inbox.drain(Command.ATTACH):
+            if command == Command.DETACH:  # the end of the session must be published
+                self._execute(command, payload, ts)
+        if self._inbox.dropped_at_end:
+            log.warning("no time is left for %d records that still wait: dropped", self._inbox.dropped_at_end)
         self._heartbeat.publish(STOPPING)
-        self.has_parted = True
+        self.is_shut_down = True
 
-    def _look_after_subscribers(self) -> None:
+    def _serve_new_subscribers(self) -> None:
         publisher = self._writer.publisher
-        self._look_for_subscriptions()
-        if publisher.heartbeat_subscribed and self._heartbeat.publish_for_newcomer():
-            publisher.heartbeat_subscribed = False
-            self._look_for_all_subscriptions()
+        self._read_subscriptions()
+        if publisher.heard_heartbeat and self._heartbeat.publish_for_new_subscriber():
+            publisher.heard_heartbeat = False
+            self._read_all_subscriptions()
 
-    def _look_for_subscriptions(self) -> None:
-        if self._writer.publisher.read_subscriptions():
-            self._dispatcher.quotes.refresh_interest()
+    def _read_subscriptions(self) -> None:
+        if self._writer.publisher.look_for_subscriptions():
+            self._dispatcher.quotes.refresh_wanted()
 
-    def _look_for_all_subscriptions(self) -> None:
-        """After a heartbeat, know what libzmq knew when it sent it.
+    def _read_all_subscriptions(self) -> None:
+        """Read every subscription that libzmq had applied when it sent a heartbeat.
 
-        Who hears his first heartbeat takes it for proof that his subscriptions work. libzmq applies them while it
-        sends, so it may have gone to somebody whose other topics were still thought to interest nobody.
+        A subscriber takes its first heartbeat as proof that its subscriptions work. libzmq applies subscriptions while
+        it sends, so the heartbeat may reach a subscriber whose other subscriptions are not read yet.
         """
-        for _ in range(LOOKS_AFTER_BEAT):
-            self._look_for_subscriptions()
-            if not self._writer.publisher.has_more:
+        for _ in range(READS_AFTER_HEARTBEAT):
+            self._read_subscriptions()
+            if not self._writer.publisher.more_waiting:
                 return
 
-    def _beat(self) -> None:
+    def _publish_heartbeat(self) -> None:
         self._heartbeat.publish()
-        self._look_for_all_subscriptions()
+        self._read_all_subscriptions()
 
-    def _take(self, code: int, action: int, data: Any, ts: int) -> None:
-        """Take one record, or one word of the daemon. An error of our own costs this record only, and is counted."""
+    def _handle(self, code: int, action: int, data: Any, ts: int) -> None:
+        """Handle one record or command. An internal error is counted and costs this record only."""
         try:
             if code == PumpCode.UPDATE_BIDASK:
-                self._take_quotes(ts)
+                self._handle_quotes(ts)
             elif code < Command.ATTACH:
                 self._dispatcher.handle(code, action, data, ts)
             else:
@@ -210,7 +211,7 @@ class Pump(Thread):
             self._fault_counters.record("internal_error", f"pump code {code}: {error!r}")
             log.debug("pump code %s", code, exc_info=True)
 
-    def _take_quotes(self, ts: int) -> None:
+    def _handle_quotes(self, ts: int) -> None:
         quotes = self._dispatcher.quotes
         before = quotes.published
         self._dispatcher.handle(PumpCode.UPDATE_BIDASK, 0, b"", ts)
@@ -219,7 +220,7 @@ class Pump(Thread):
             self._server_clock.observe(quotes.last_time_s, ts)
 
     def _execute(self, command: int, payload: Any, ts: int) -> None:
-        """Do what another thread asked for."""
+        """Execute a command of another thread."""
         match command:
             case Command.ATTACH:
                 self._dispatcher.attach(payload)
@@ -227,9 +228,9 @@ class Pump(Thread):
                 session, reason = payload
                 self._dispatcher.detach(session, reason, ts)
             case Command.STATE_CHANGED:
-                self._beat()
-            case Command.CUT:
-                self._cut(payload)
+                self._publish_heartbeat()
+            case Command.SNAPSHOT:
+                self._answer_snapshot(payload)
             case Command.SELECT:
                 self._dispatcher.tables.select(payload)
             case Command.REREAD:
@@ -237,21 +238,21 @@ class Pump(Thread):
             case Command.FINISH:
                 self._finished = True
 
-    def _cut(self, request: SnapshotRequest) -> None:
-        """Answer with the state at this moment: all that was taken so far is committed and published, nothing else."""
-        if not request.is_open:  # who asked gave up
+    def _answer_snapshot(self, request: SnapshotRequest) -> None:
+        """Answer a request with the state at this moment, or keep the request until the baseline is read."""
+        if not request.is_open:  # the asker has timed out
             return
         if self._dispatcher.is_reading_baseline:
-            self._late_cuts = [late for late in self._late_cuts if late.is_open][-LATE_CUTS_LIMIT + 1 :]
-            self._late_cuts.append(request)
+            self._late_snapshots = [late for late in self._late_snapshots if late.is_open][-LATE_SNAPSHOTS_LIMIT + 1 :]
+            self._late_snapshots.append(request)
             return
         try:
-            request.answer(self._cut_now(request.prefixes))
+            request.answer(self._take_snapshot(request.prefixes))
         except BaseException:
             request.answer(None)
             raise
 
-    def _cut_now(self, prefixes: tuple[bytes, ...]) -> StateSnapshot:
+    def _take_snapshot(self, prefixes: tuple[bytes, ...]) -> StateSnapshot:
         self._writer.flush()
         kinds = [kind for kind in KINDS.values() if touches(kind, prefixes)]
         seqs: dict[bytes, int] = {}
@@ -271,49 +272,51 @@ class Pump(Thread):
             rows=rows,
         )
 
-    def _keep_house(self, now_s: float) -> None:
-        """Follow the wall clock and the permissions, tend the journal, heal, sum up; what fails costs only itself."""
+    def _run_periodic(self, now_s: float) -> None:
+        """Run the periodic work; a task that fails is counted and does not stop the others."""
         self._guarded(self._anchor_clock)
-        self._guarded(self._tend_journal)
-        self._guarded(self._look_at_permissions)
+        self._guarded(self._maintain_journal)
+        self._guarded(self._disconnect_revoked)
         self._guarded(self._writer.publisher.maintain)
-        self._guarded(partial(self._heal, now_s))
-        self._guarded(lambda: self._dispatcher.reread_empty(self._inbox.received, self._now_ns()))
-        self._guarded(partial(self._heartbeat.sum_up, now_s))
+        self._guarded(partial(self._recover_tables, now_s))
+        self._guarded(lambda: self._dispatcher.reread_empty_tables(self._inbox.received, self._now_ns()))
+        self._guarded(partial(self._heartbeat.log_summary, now_s))
 
-    def _guarded(self, look_after: Callable[[], None]) -> None:
+    def _guarded(self, task: Callable[[], None]) -> None:
         try:
-            look_after()
+            task()
         except Exception as error:
-            self._fault_counters.record("internal_error", f"housekeeping: {error!r}")
-            log.debug("housekeeping", exc_info=True)
+            self._fault_counters.record("internal_error", f"periodic work: {error!r}")
+            log.debug("periodic work", exc_info=True)
 
-    def _tend_journal(self) -> None:
+    def _maintain_journal(self) -> None:
         journal, trades = self._journal, self._dispatcher.trades
         if journal is None or self._dispatcher.is_reading_baseline:  # the open orders are not known yet
             return
-        self._writer.flush()  # what waits has its offsets, and tending may change where they go on
+        self._writer.flush()  # waiting events have their offsets, and maintenance may move the next offset
         journal.tend(trades.open_orders)
         if journal.has_unread_mirror:  # its file could not be opened at the start
             orders = journal.open_orders()
             if journal.durable:
-                trades.recall_late(orders, self._now_ns())
+                trades.restore_late_orders(orders, self._now_ns())
                 self._writer.flush()
                 journal.replace_orders(trades.open_orders())
 
-    def _look_at_permissions(self) -> None:
-        if self._options.has_new_revocations():
-            count = self._writer.publisher.disconnect_revoked()
-            log.warning("a client lost permissions: %d of its connections end, to be judged by what holds now", count)
+    def _disconnect_revoked(self) -> None:
+        if self._options.has_revocation():
+            count = self._writer.publisher.put_out_revoked()
+            log.warning(
+                "a client lost permissions: %d connections were closed, and are checked anew when they return", count
+            )
 
-    def _heal(self, now_s: float) -> None:
-        """Have all tables read again after refused records; read them now and then, for what the API swallowed."""
+    def _recover_tables(self, now_s: float) -> None:
+        """Read all tables again after refused records, and every ``reconcile_interval_s`` for missing callbacks."""
         refused, interval_s = self._inbox.refused, self._options.reconcile_interval_s
         if refused != self._refused_seen:
             lost = refused - self._refused_seen
             self._refused_seen = refused
-            # Behind all that was accepted before: a table read now would be ahead of records that still wait.
-            self._inbox.tell(Command.REREAD, refused)
+            # As a command, behind the accepted records: a table read now would be ahead of records that still wait.
+            self._inbox.put_command(Command.REREAD, refused)
             self._fault_counters.record(
                 "inbox_full", f"{lost} records did not fit into the inbox ({self._inbox.limit}): tables are re-read"
             )
@@ -323,7 +326,7 @@ class Pump(Thread):
             self._reread_all(self._now_ns())
 
     def _reread_after_loss(self, refused: int, ts: int) -> None:
-        """Read all tables again unless more was ``refused`` since: then the next housekeeping asks once more."""
+        """Read all tables again, unless more records were ``refused`` since: then the next periodic run asks again."""
         if self._inbox.refused == refused:
             self._reread_all(ts)
 

@@ -1,4 +1,4 @@
-"""News and mail: headers as told, bodies where the API gives one."""
+"""Handles news and mail: publishes headers as they come, and bodies where the API gives one."""
 
 from __future__ import annotations
 
@@ -18,76 +18,76 @@ from mt4pump.pump.table_diff import ADD, UPDATE, fingerprint
 from mt4pump.wire import MAIL, NEWS
 
 AWAITED_LIMIT = 1_000
-"""News whose body was asked for and did not come yet; the oldest is given up beyond this."""
-TOLD_LIMIT = 10_000
-"""News keys remembered, so that a header that the server sends again after a reconnect is no news."""
+"""News whose body was requested and did not come yet; beyond it the oldest is dropped and counted."""
+KNOWN_NEWS_LIMIT = 10_000
+"""Keys of published news that are kept, so that a header that the server sends again is not published again."""
 
-# What makes a message the one that it is. The rest of a record changes while the message stays: the API's pointer to
-# the body, the body's length, the mark of having been read.
-NEWS_MARK = ("time", "topic", "category", "keywords")
-NEWS_NEW_MARK = ("datetime", "language", "subject", "category")
-MAIL_MARK = ("time", "sender", "to", "subject")
+# The fields that identify a message. The others may change: the pointer to the body, its length, the flag "read".
+NEWS_IDENTITY = ("time", "topic", "category", "keywords")
+NEWS_NEW_IDENTITY = ("datetime", "language", "subject", "category")
+MAIL_IDENTITY = ("time", "sender", "to", "subject")
 
 
 @dataclass(slots=True)
 class KnownNews:
-    """A message as last told: what makes it itself, and whether it was told with its body."""
+    """A published message: its identity, and whether it was published with its body."""
 
-    mark: bytes
+    identity: bytes
     with_body: bool
 
 
 class NewsMailHandler:
-    """``repeats`` counts news headers that were told before; ``bodies_given_up`` bodies that never came.
+    """Publishes news and mail.
 
-    ``mail_fields`` are the personal parts of a mail that are published; without them it is who wrote whom, and when.
+    ``repeats`` counts news headers that were published before, ``bodies_given_up`` requested bodies that never came.
+    ``mail_fields`` are the personal fields of a mail that are published; sender, addressee and time always are.
     """
 
     def __init__(
-        self, writer: EventWriter, reader: CurrentSession, encoding: str, mail_fields: frozenset[str] = frozenset()
+        self, writer: EventWriter, current: CurrentSession, encoding: str, mail_fields: frozenset[str] = frozenset()
     ) -> None:
         self.repeats = 0
         self.bodies_given_up = 0
         self._writer = writer
-        self._reader = reader
+        self._current = current
         self._encoding = encoding
         self._news = Decoder(NEWS_TOPIC, encoding)
         self._news_new = Decoder(NEWS_TOPIC_NEW, encoding)
-        self._mail = Decoder(MAIL_BOX, encoding, MAIL_PERSONAL)  # all of it: a mail is known by its subject, too
+        self._mail = Decoder(MAIL_BOX, encoding, MAIL_PERSONAL)  # all fields: its identity needs the subject
         self._mail_unnamed = MAIL_PERSONAL - mail_fields
         self._awaited: OrderedDict[int, tuple[Fields, ManagerSession | None]] = (
             OrderedDict()
         )  # the session asked; None: refused
-        self._told: OrderedDict[tuple[tuple[str, ...], int], KnownNews] = OrderedDict()  # the two forms may share keys
+        self._known: OrderedDict[tuple[tuple[str, ...], int], KnownNews] = OrderedDict()  # the two forms may share keys
         self._last_mail: KnownNews | None = None
 
-    def news(self, data: bytes, ts: int) -> None:
-        """Tell a news header; without one, those of the API's list that were not told yet."""
+    def handle_news(self, data: bytes, ts: int) -> None:
+        """Publish a news header; without data, those of the API's list that were not published yet."""
         if data:
-            self._tell_news(*_split(data, NEWS_TOPIC), ts)
+            self._publish_news(*_split(data, NEWS_TOPIC), ts)
             return
-        array = self._reader.manager.table("news")
+        array = self._current.manager.table("news")
         for start in range(0, len(array), NEWS_TOPIC.size):
-            self._tell_news(array[start : start + NEWS_TOPIC.size], b"", ts)
+            self._publish_news(array[start : start + NEWS_TOPIC.size], b"", ts)
 
-    def news_new(self, data: bytes, ts: int) -> None:
-        """Tell a news in the wide form; without data there is nothing to read, as the API has no list of these."""
+    def handle_news_new(self, data: bytes, ts: int) -> None:
+        """Publish a news in the wide form; without data nothing, because the API has no list of these."""
         if not data:
             return
         record, body = _split(data, NEWS_TOPIC_NEW)
         fields = self._news_new(record)
         fields["languages_list"] = [language for language in fields["languages_list"] if language]
-        self._tell_header(fields, utf16_text(body) if body else None, NEWS_NEW_MARK, ts)
+        self._publish_header(fields, utf16_text(body) if body else None, NEWS_NEW_IDENTITY, ts)
 
-    def ask_again(self) -> None:
-        """Ask a session that began for the bodies that an earlier one was asked for and did not bring.
+    def request_bodies_again(self) -> None:
+        """Request from a new session the bodies that an earlier session did not give.
 
-        Raises the last refusal of the API: a body that cannot be asked for is given up.
+        Raises the last refusal of the API: a body that cannot be requested is dropped.
         """
-        manager, link = self._reader.manager, self._reader.link
+        manager, session = self._current.manager, self._current.session
         refusal: ManagerError | None = None
-        for key, (fields, session) in list(self._awaited.items()):
-            if session is link:
+        for key, (fields, asked) in list(self._awaited.items()):
+            if asked is session:
                 continue  # its header came before START
             try:
                 manager.request_news_body(key)
@@ -95,55 +95,55 @@ class NewsMailHandler:
                 raise
             except ManagerError as error:
                 refusal = error
-                self._give_up(key)
+                self._drop_awaited(key)
             else:
-                self._awaited[key] = fields, link
+                self._awaited[key] = fields, session
         if refusal is not None:
             raise refusal
 
-    def bodies(self, ts: int) -> None:
-        """Tell the bodies that arrived: the event does not say whose, so each awaited one is looked for."""
-        manager = self._reader.manager
+    def handle_news_body(self, ts: int) -> None:
+        """Publish the bodies that arrived: the doorbell does not name the news, so each awaited body is read."""
+        manager = self._current.manager
         for key in list(self._awaited):
             body = manager.news_body(key)
             if body is not None:
                 fields, _ = self._awaited.pop(key)
-                if told := self._told.get((NEWS_MARK, key)):
-                    told.with_body = True
+                if known := self._known.get((NEWS_IDENTITY, key)):
+                    known.with_body = True
                 text = ansi_text(body, self._encoding)
                 self._writer.write(NEWS, key, {**fields, "body": text, "action": UPDATE}, ts)
 
-    def mail(self, data: bytes, ts: int) -> None:
-        """Tell a mail. Its body is behind the record, or in the file that the API stored its last mail in.
+    def handle_mail(self, data: bytes, ts: int) -> None:
+        """Publish a mail. Its body is behind the record, or in the file in which the API stored its last mail.
 
-        A bell without a record may ring more than once for the same mail, or for one that came as a record: it is told
-        once, or again with its body when it was told without. Raises ManagerError for a bell whose mail cannot be read.
+        A doorbell without a record may come twice for one mail, or for a mail that came as a record: the mail is
+        published once, and again if its body came later. Raises ManagerError when the mail of a doorbell is unreadable.
         """
         record, body = _split(data, MAIL_BOX)
         fault: ManagerError | None = None
         if not body and not (record and "body" in self._mail_unnamed):
             stored = b""
             try:
-                stored = self._reader.manager.last_mail() or b""
+                stored = self._current.manager.last_mail() or b""
             except ManagerError as error:
                 fault = error  # costs the body, not the mail
             head, behind = _split(stored, MAIL_BOX)
             if len(head) == MAIL_BOX.size and (not record or self._is_same_mail(head, record)):
                 record, body = head, behind
             elif not record and fault is None:
-                fault = _no_mail(len(stored))
+                fault = _unreadable_mail(len(stored))
         if record:
-            self._tell_mail(self._mail(record), body, ts, by_bell=not data)
+            self._publish_mail(self._mail(record), body, ts, by_doorbell=not data)
         if fault is not None:
             raise fault
 
-    def _tell_mail(self, fields: Fields, body: bytes, ts: int, *, by_bell: bool) -> None:
-        mark, last = _mark(fields, MAIL_MARK), self._last_mail
+    def _publish_mail(self, fields: Fields, body: bytes, ts: int, *, by_doorbell: bool) -> None:
+        identity, last = _identity(fields, MAIL_IDENTITY), self._last_mail
         if "body" in self._mail_unnamed:
             body = b""
-        if by_bell and last and last.mark == mark and (last.with_body or not body):
+        if by_doorbell and last and last.identity == identity and (last.with_body or not body):
             return
-        self._last_mail = KnownNews(mark, with_body=bool(body))
+        self._last_mail = KnownNews(identity, with_body=bool(body))
         text = ansi_text(body, self._encoding) if body else None
         event = {**fields, "body": text, "action": ADD}
         for name in self._mail_unnamed:
@@ -151,37 +151,37 @@ class NewsMailHandler:
         self._writer.write(MAIL, fields["to"], event, ts)
 
     def _is_same_mail(self, one: bytes, other: bytes) -> bool:
-        return _mark(self._mail(one), MAIL_MARK) == _mark(self._mail(other), MAIL_MARK)
+        return _identity(self._mail(one), MAIL_IDENTITY) == _identity(self._mail(other), MAIL_IDENTITY)
 
-    def _tell_news(self, record: bytes, body: bytes, ts: int) -> None:
+    def _publish_news(self, record: bytes, body: bytes, ts: int) -> None:
         fields = self._news(record)
         key, text = fields["key"], ansi_text(body, self._encoding) if body else None
-        is_new = self._tell_header(fields, text, NEWS_MARK, ts)
+        is_new = self._publish_header(fields, text, NEWS_IDENTITY, ts)
         if text is not None:
             self._awaited.pop(key, None)
         elif is_new:
             self._awaited[key] = fields, None
             if len(self._awaited) > AWAITED_LIMIT:
-                self._give_up(next(iter(self._awaited)))
-            self._reader.manager.request_news_body(key)
-            self._awaited[key] = fields, self._reader.link
+                self._drop_awaited(next(iter(self._awaited)))
+            self._current.manager.request_news_body(key)
+            self._awaited[key] = fields, self._current.session
 
-    def _give_up(self, key: int) -> None:
+    def _drop_awaited(self, key: int) -> None:
         del self._awaited[key]
         self.bodies_given_up += 1
 
-    def _tell_header(self, fields: Fields, text: str | None, marked_by: tuple[str, ...], ts: int) -> bool:
-        """Tell a headline, and return whether it is new; one told before is told again only with a body it lacked."""
+    def _publish_header(self, fields: Fields, text: str | None, identified_by: tuple[str, ...], ts: int) -> bool:
+        """Publish a header and return whether it is new; a known one is published again only with a missing body."""
         key = fields["key"]
-        mark, told = _mark(fields, marked_by), self._told.get((marked_by, key))
-        is_new = told is None or told.mark != mark
-        if told is not None and not is_new and (told.with_body or text is None):
+        identity, known = _identity(fields, identified_by), self._known.get((identified_by, key))
+        is_new = known is None or known.identity != identity
+        if known is not None and not is_new and (known.with_body or text is None):
             self.repeats += 1
             return False
-        self._told[marked_by, key] = KnownNews(mark, with_body=text is not None)
-        self._told.move_to_end((marked_by, key))
-        if len(self._told) > TOLD_LIMIT:
-            self._told.popitem(last=False)
+        self._known[identified_by, key] = KnownNews(identity, with_body=text is not None)
+        self._known.move_to_end((identified_by, key))
+        if len(self._known) > KNOWN_NEWS_LIMIT:
+            self._known.popitem(last=False)
         self._writer.write(NEWS, key, {**fields, "body": text, "action": ADD if is_new else UPDATE}, ts)
         return is_new
 
@@ -191,12 +191,12 @@ def _split(data: bytes, record: Record) -> tuple[bytes, bytes]:
     return data[: record.size], data[record.size :]
 
 
-def _mark(fields: Fields, names: tuple[str, ...]) -> bytes:
+def _identity(fields: Fields, names: tuple[str, ...]) -> bytes:
     return fingerprint(msgpack.packb([fields[name] for name in names]))
 
 
-def _no_mail(stored_bytes: int) -> ManagerError:
-    """Return what to say of a bell whose mail is not told: it is lost to readers."""
+def _unreadable_mail(stored_bytes: int) -> ManagerError:
+    """Return the error for a doorbell whose mail cannot be published."""
     found = f"a file of {stored_bytes} bytes, too short for a mail" if stored_bytes else "no file that can be read"
     text = f"a mail came, but the API gives {found}: look for it in the mailbox folder of the daemon's working folder"
     return ManagerError("MailLast", ReturnCode.RET_OK_NONE, "RET_OK_NONE", text)

@@ -1,16 +1,16 @@
-"""SymbolInfo records to ``quote.<symbol>`` messages: the hot path; pure.
+"""Packs SymbolInfo records into ``quote.<symbol>`` messages: the hot path; pure.
 
 A quote's body always has the same keys, so its constant bytes (map header, keys, symbol, digits, epoch) are made once
-per symbol and each quote is one `struct` pack of the numbers between them: half the cost of packing a dict. What comes
-out is plain msgpack, the same map that `Encoder` would give (a test holds the two together). A quote whose numbers do
-not fit (a price that is no number) goes through `Encoder`, as does the first one whose ``seq`` needs a longer format.
+per symbol, and one `struct` pack fills in the numbers: half the cost of packing a dict. The result is the msgpack map
+that `Encoder` would make (a test compares the two). `Encoder` packs a quote whose numbers do not fit (a price of NaN) and
+the first one whose ``seq`` needs a longer format.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 
@@ -20,8 +20,8 @@ from mt4pump.mt4.record import format_of
 from mt4pump.wire import FIRST, QUOTE, Body, Encoder, Outlet, topic_of
 
 QUOTE_FIELDS = frozenset({"symbol", "digits", "direction", "lasttime", "bid", "ask", "high", "low"})
-SLOT_LIMIT = 8192
-"""Slots kept before all are made anew: eight times the API's limit of symbols, so only garbage names get there."""
+SYMBOL_STATE_LIMIT = 8192
+"""Raw names that are kept before all are looked up anew: eight times the API's limit of symbols."""
 
 MAP_OF_12 = b"\x8c"
 K_ASK, K_SPREAD, K_TIME = b"\xa3ask\xcb", b"\xa6spread\xd2", b"\xa4time\xd2"
@@ -40,18 +40,15 @@ Each letter refuses a number above its limit, so that the hot loop need not comp
 """
 
 
-class EmitQuote(Protocol):
-    """What publishes a quote as any other event, for when quotes are durable."""
-
-    def __call__(self, symbol: str, fields: Body, ts: int) -> None:
-        """Publish one quote."""
+WriteQuote = Callable[[str, Body, int], None]
+"""``write(symbol, fields, ts)`` numbers, commits and publishes one quote as an event, where quotes are durable."""
 
 
 class SymbolState:
-    """What is known of one symbol: its topic, its last quote and ``seq``, whether anybody ``wants`` it, its head.
+    """The topic of one symbol, its last quote and ``seq``, whether it has a subscriber (``wanted``), its ``head``.
 
     ``last`` are the unpacked values of the last quote, None before the first; ``ts`` is when it came, ns since 1970.
-    ``pack`` and ``key_seq`` are made for a ``seq`` up to ``seq_limit``: as short as any other packer makes it.
+    ``pack`` and ``key_seq`` serve every ``seq`` up to ``seq_limit`` in the shortest msgpack format.
     """
 
     __slots__ = (
@@ -86,18 +83,18 @@ class QuoteStream:
     """Numbers and packs quotes. ``is_wanted`` tells whether a topic has a subscriber.
 
     ``published`` counts quotes that were numbered, with or without a subscriber; ``last_time_s`` is the
-    ``lasttime`` of the last one, in seconds on the server's clock. With ``emit`` quotes go out that way, as durable
-    ones must, at several times the cost.
+    ``lasttime`` of the last one, in seconds on the server's clock. With ``write`` each quote is passed to it as an
+    event, which durable quotes need, at several times the cost.
     """
 
     def __init__(
-        self, encoder: Encoder, encoding: str, is_wanted: Callable[[bytes], bool], emit: EmitQuote | None = None
+        self, encoder: Encoder, encoding: str, is_wanted: Callable[[bytes], bool], write: WriteQuote | None = None
     ) -> None:
         self._encoder = encoder
-        self._emit = emit
+        self._write = write
         self._encoding = encoding
         self._is_wanted = is_wanted
-        self._slots: dict[bytes, SymbolState] = {}
+        self._states: dict[bytes, SymbolState] = {}
         self._by_topic: dict[bytes, SymbolState] = {}
         self._records = struct.Struct(format_of(SYMBOL_INFO, QUOTE_FIELDS)).iter_unpack
         self.published = 0
@@ -108,29 +105,29 @@ class QuoteStream:
 
         One pass, no object per quote: each name and each call here costs two percent of the throughput.
         """
-        if self._emit is not None:
-            self._publish_each(records, ts, self._emit)
+        if self._write is not None:
+            self._publish_each(records, ts, self._write)
             return 0
-        slots, first = self._slots, FIRST
+        states, first = self._states, FIRST
         send, full = outlet.send_frame, outlet.full
         unwanted = lasttime = 0
         for values in self._records(records):
             raw, digits, direction, lasttime, bid, ask, high, low = values
-            slot = slots.get(raw)
-            if slot is None or slot.digits != digits:
-                slot = self._slot(raw, digits)
-            slot.seq = seq = slot.seq + 1
-            slot.last = values
-            slot.ts = ts
-            if slot.wanted:
+            state = states.get(raw)
+            if state is None or state.digits != digits:
+                state = self._state_of(raw, digits)
+            state.seq = seq = state.seq + 1
+            state.last = values
+            state.ts = ts
+            if state.wanted:
                 try:
-                    body = slot.pack(
-                        slot.head,
+                    body = state.pack(
+                        state.head,
                         bid,
                         K_ASK,
                         ask,
                         K_SPREAD,
-                        round((ask - bid) * slot.multiply),
+                        round((ask - bid) * state.multiply),
                         K_TIME,
                         lasttime,
                         K_HIGH,
@@ -139,17 +136,17 @@ class QuoteStream:
                         low,
                         K_DIRECTION,
                         direction,
-                        slot.key_seq,
+                        state.key_seq,
                         seq,
                         K_TS,
                         ts,
                     )
                 except (ValueError, OverflowError, struct.error):
-                    body = self._other_body(slot, values, seq, ts)
+                    body = self._other_body(state, values, seq, ts)
                 try:
-                    send(slot.topic, first)
+                    send(state.topic, first)
                 except full:
-                    outlet.resend(slot.topic, body)
+                    outlet.resend(state.topic, body)
                 else:
                     send(body)
             else:
@@ -160,63 +157,63 @@ class QuoteStream:
             self.last_time_s = lasttime
         return count - unwanted
 
-    def _other_body(self, slot: SymbolState, values: tuple[Any, ...], seq: int, ts: int) -> bytes:
-        """Return the body of a quote that ``slot.pack`` refused; a ``seq`` that outgrew its format gets the next."""
-        if seq > slot.seq_limit:
-            slot.fit_seq()
-        return self._encoder.body(quote_fields(slot, values), seq, ts)
+    def _other_body(self, state: SymbolState, values: tuple[Any, ...], seq: int, ts: int) -> bytes:
+        """Return the body of a quote that ``state.pack`` refused; a ``seq`` above its limit gets the next format."""
+        if seq > state.seq_limit:
+            state.fit_seq()
+        return self._encoder.body(quote_fields(state, values), seq, ts)
 
-    def _publish_each(self, records: bytes | memoryview, ts: int, emit: EmitQuote) -> None:
-        """Publish every quote as an event like any other."""
+    def _publish_each(self, records: bytes | memoryview, ts: int, write: WriteQuote) -> None:
+        """Pass every quote to ``write`` as an event."""
         for values in self._records(records):
-            slot = self._slots.get(values[0])
-            if slot is None or slot.digits != values[1]:
-                slot = self._slot(values[0], values[1])
-            slot.seq += 1
-            slot.last, slot.ts = values, ts
-            emit(slot.symbol, quote_fields(slot, values), ts)
+            state = self._states.get(values[0])
+            if state is None or state.digits != values[1]:
+                state = self._state_of(values[0], values[1])
+            state.seq += 1
+            state.last, state.ts = values, ts
+            write(state.symbol, quote_fields(state, values), ts)
             self.published += 1
             self.last_time_s = values[3]
 
     def seqs(self) -> dict[bytes, int]:
         """Return the last number of every topic."""
-        return {topic: slot.seq for topic, slot in self._by_topic.items()}
+        return {topic: state.seq for topic, state in self._by_topic.items()}
 
     def latest(self) -> Iterator[Body]:
         """Yield the fields of the last quote of every symbol, ``ts`` among them."""
-        for slot in self._by_topic.values():
-            if slot.last is not None:
-                yield {**quote_fields(slot, slot.last), "ts": slot.ts}
+        for state in self._by_topic.values():
+            if state.last is not None:
+                yield {**quote_fields(state, state.last), "ts": state.ts}
 
-    def refresh_interest(self) -> None:
-        """Ask anew which topics are wanted; called when a subscription came or went."""
-        for slot in self._by_topic.values():
-            slot.wanted = self._is_wanted(slot.topic)
+    def refresh_wanted(self) -> None:
+        """Update which topics have a subscriber; called after a subscription changed."""
+        for state in self._by_topic.values():
+            state.wanted = self._is_wanted(state.topic)
 
-    def _slot(self, raw: bytes, digits: int) -> SymbolState:
-        """Return the slot of a symbol seen for the first time, or with other digits than before."""
+    def _state_of(self, raw: bytes, digits: int) -> SymbolState:
+        """Return the state of a symbol whose raw name is new, or whose digits changed."""
         symbol = ansi_text(raw, self._encoding)
-        slot = self._by_topic.get(topic_of(QUOTE, symbol, self._encoder.suffix))
-        if slot is None:
-            slot = SymbolState(symbol, digits, self._encoder.epoch, self._encoder.suffix)
-            slot.wanted = self._is_wanted(slot.topic)
-            self._by_topic[slot.topic] = slot
-        elif slot.digits != digits:
-            slot.set_digits(digits, self._encoder.epoch)
-        if len(self._slots) >= SLOT_LIMIT:
-            self._slots.clear()  # names with garbage behind their NUL: the topics, and their numbers, stay
-        self._slots[raw] = slot
-        return slot
+        state = self._by_topic.get(topic_of(QUOTE, symbol, self._encoder.suffix))
+        if state is None:
+            state = SymbolState(symbol, digits, self._encoder.epoch, self._encoder.suffix)
+            state.wanted = self._is_wanted(state.topic)
+            self._by_topic[state.topic] = state
+        elif state.digits != digits:
+            state.set_digits(digits, self._encoder.epoch)
+        if len(self._states) >= SYMBOL_STATE_LIMIT:
+            self._states.clear()  # names with garbage behind their NUL: the topics, and their numbers, stay
+        self._states[raw] = state
+        return state
 
 
-def quote_fields(slot: SymbolState, values: tuple[Any, ...]) -> Body:
-    """Return a quote of ``slot`` as fields; ``spread`` (points) is None when the prices give no integer."""
+def quote_fields(state: SymbolState, values: tuple[Any, ...]) -> Body:
+    """Return a quote of ``state`` as fields; ``spread`` (points) is None when the prices give no integer."""
     _, digits, direction, lasttime, bid, ask, high, low = values
     try:
-        spread = round((ask - bid) * slot.multiply)
+        spread = round((ask - bid) * state.multiply)
     except (ValueError, OverflowError):
         spread = None
     else:
         spread = spread if abs(spread) < 2**63 else None
-    fields = {"symbol": slot.symbol, "digits": digits, "bid": bid, "ask": ask, "spread": spread, "time": lasttime}
+    fields = {"symbol": state.symbol, "digits": digits, "bid": bid, "ask": ask, "spread": spread, "time": lasttime}
     return {**fields, "high": high, "low": low, "direction": direction}

@@ -1,4 +1,4 @@
-"""The Manager session: the supervisor makes it, the pump thread reads from it; and the commands to the pump thread."""
+"""The Manager session, which the supervisor opens and the pump thread reads from; and commands to the pump thread."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pum
 
 
 class Command(IntEnum):
-    """What other threads have the pump thread do, in order with the events. Beyond a C int: no pump code can be one."""
+    """Commands to the pump thread, executed in order with the records. Beyond a C int: no pump code equals one."""
 
     ATTACH = 2**31
     """Read from this `ManagerSession` from now on."""
     DETACH = 2**31 + 1
-    """Read no more from the session of ``(session, reason)``."""
+    """Stop reading from the session of ``(session, reason)``."""
     STATE_CHANGED = 2**31 + 2
     """Publish a heartbeat now, because the supervisor's state changed."""
     FINISH = 2**31 + 3
     """End the thread."""
-    CUT = 2**31 + 4
+    SNAPSHOT = 2**31 + 4
     """Answer a `SnapshotRequest`."""
     SELECT = 2**31 + 5
     """Publish the quotes of these symbol patterns."""
@@ -36,7 +36,7 @@ class Command(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
-    """What the supervisor is doing: replaced as a whole, so any thread may read it. ``since`` is ms since 1970."""
+    """The supervisor's state; replaced as a whole, so that any thread may read it. ``since`` is ms since 1970."""
 
     state: str
     since: int
@@ -46,7 +46,7 @@ class SessionStatus:
 
 
 class ManagerSession:
-    """One session as both threads see it: the supervisor made it, the pump thread reads from it."""
+    """One session: the supervisor opens and closes it, the pump thread reads from its ``manager``."""
 
     def __init__(self, manager: Manager, server: str, login: int) -> None:
         self.manager = manager
@@ -56,31 +56,31 @@ class ManagerSession:
         self.stopped = Event()
         self.changed = Event()
 
-    def tell_started(self) -> None:
-        """Tell the supervisor that START_PUMPING came."""
+    def mark_started(self) -> None:
+        """Wake the supervisor: START_PUMPING came."""
         self.started.set()
         self.changed.set()
 
-    def tell_stopped(self) -> None:
-        """Tell the supervisor that STOP_PUMPING came."""
+    def mark_stopped(self) -> None:
+        """Wake the supervisor: STOP_PUMPING came."""
         self.stopped.set()
         self.changed.set()
 
 
 CONFIRM_AFTER_S = 0.5
-"""Age of a first read that found a table suddenly empty before a second one may agree, if callbacks came since."""
+"""Time from a read that found a table suddenly empty to the second read, if callbacks came since."""
 CONFIRM_IN_SILENCE_S = 3.0
-"""The same where no callback came since: a session that ends sends STOP_PUMPING before that."""
+"""The same if no callback came since: a session that ends sends STOP_PUMPING before that."""
 
 
 @dataclass(slots=True)
 class EmptyRead:
-    """A read of ``link`` that found a table empty though rows of it are known.
+    """A read of ``session`` that found a table empty though rows of it are known.
 
     ``again`` reads it a second time, ``received`` counts the callbacks until then.
     """
 
-    link: ManagerSession | None
+    session: ManagerSession | None
     read_at_s: float
     again: Callable[[int], None]
     received: int | None = None
@@ -88,13 +88,14 @@ class EmptyRead:
 
 
 class CurrentSession:
-    """``link`` is the current session; ``live`` tells that its START_PUMPING came and its STOP did not.
+    """The session that handlers read from, None between two sessions.
 
-    ``empty_tables`` counts reads that found a table suddenly empty and were not believed.
+    ``live`` is true between its START_PUMPING and its STOP_PUMPING. ``empty_tables`` counts reads that found a table
+    suddenly empty and changed nothing.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.link: ManagerSession | None = None
+        self.session: ManagerSession | None = None
         self.live = False
         self.empty_tables = 0
         self._now_s = now_s
@@ -103,33 +104,33 @@ class CurrentSession:
     @property
     def manager(self) -> Manager:
         """Return the session's Manager; raises ConnectionLost when there is no session."""
-        if self.link is None:
+        if self.session is None:
             raise ConnectionLost(
                 "read", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", "there is no session to read from"
             )
-        return self.link.manager
+        return self.session.manager
 
     def table(self, name: str, *, has_rows: bool, again: Callable[[int], None]) -> bytes | None:
-        """Return the whole table ``name``; raises ConnectionLost when the link was gone by the time it was read.
+        """Return the whole table ``name``; raises ConnectionLost when the session was gone by the time it was read.
 
-        Returns None when the table is empty although rows of it are known (``has_rows``), from a Manager that empties
-        its tables before anybody learns that the session ends. Then a second read has to agree, and ``again(ts)``, out
-        of `second_reads`, makes it.
+        Returns None when the table is empty although rows of it are known (``has_rows``): the DLL empties its tables
+        before it reports the end of a session. Then a second read must agree: ``again(ts)``, which `second_reads`
+        returns when it is due.
         """
         manager = self.manager
         array = manager.table(name)
         first = self._empty.get(name)
-        agrees = first is not None and first.link is self.link and first.may_agree
+        agrees = first is not None and first.session is self.session and first.may_agree
         if array or agrees or not (has_rows and manager.may_empty_tables):
             self._empty.pop(name, None)
             return array
-        if first is None or first.link is not self.link:
-            self._empty[name] = EmptyRead(self.link, self._now_s(), again)
+        if first is None or first.session is not self.session:
+            self._empty[name] = EmptyRead(self.session, self._now_s(), again)
         self.empty_tables += 1
         return None
 
     def second_reads(self, received: int) -> list[Callable[[int], None]]:
-        """Return the second reads that are due now; to be called often, with the number of callbacks so far."""
+        """Return the second reads that are due; ``received`` is the number of callbacks so far."""
         if not self._empty or not self.live:
             return []
         now_s, due = self._now_s(), []
@@ -137,12 +138,12 @@ class CurrentSession:
             if first.received is None:
                 first.received = received
             wait_s = CONFIRM_IN_SILENCE_S if first.received == received else CONFIRM_AFTER_S
-            if first.link is self.link and now_s - first.read_at_s >= wait_s:
+            if first.session is self.session and now_s - first.read_at_s >= wait_s:
                 first.may_agree = True
                 due.append(first.again)
         return due
 
 
 def rows(array: bytes, size: int) -> Iterator[bytes]:
-    """Yield the records of an array; bytes left over at its end are no record."""
+    """Yield the whole records of an array; a rest of fewer bytes is skipped."""
     return (array[start : start + size] for start in range(0, len(array) - size + 1, size))

@@ -1,7 +1,7 @@
-"""Long work of the pump thread, done in slices between batches of events.
+"""Long work of the pump thread, in slices of time between batches of events.
 
-A comparison of a whole table may take seconds. It is a generator that yields after each step of at most about a
-millisecond; `SlicedWork` goes on with it for one slice at each wake-up.
+A comparison of a whole table may take seconds. It is a generator that yields after each step of about a millisecond at
+most; `SlicedWork` resumes it for one slice at each wake-up.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Start = Callable[[], Steps]
 Schedule = Callable[[str, Start], None]
 
 REST_FACTOR = 2.0
-"""How many times as long as it took a job rests before it is done again."""
+"""A job rests this many times its own duration before it runs again."""
 REST_FROM_S = 0.02
-"""Jobs quicker than this need no rest."""
+"""Jobs shorter than this need no rest."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One piece of work that was asked for. ``steps`` is None until it begins, ``took_s`` the time spent on it."""
+    """One scheduled job. ``steps`` is None until it begins, ``took_s`` is the time spent on it."""
 
     name: str
     start: Start
@@ -32,17 +32,17 @@ class Job:
 
     @property
     def table(self) -> str:
-        """Return the table that it works on: what stands before a slash in its name."""
+        """Return the table that it reads: the part of its name before a slash."""
         return self.name.partition("/")[0]
 
 
 class SlicedWork:
-    """Does jobs one after the other, one at a time for each table.
+    """Runs jobs one after the other, at most one at a time for each table.
 
-    ``slice_s`` is how long one slice may take; infinite: each job is done at once. A job reads its table when it is
-    added, so that what it finds stands before all events that come later; only when its table is being compared
-    already, or rests, it begins later. A job that has not begun is not added a second time. ``fault`` takes what a job
-    raises of ``faults``.
+    ``slice_s`` is the longest time of one slice; infinite: each job runs to its end. A job reads its table when it is
+    added, so that its events precede those of later records. If its table is being compared already, or rests, the job
+    begins later. A job that has not begun is not added twice. ``fault`` is called with an error of ``faults`` that a
+    job raised.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class SlicedWork:
 
     @property
     def is_busy(self) -> bool:
-        """Return whether a job waits or is under way."""
+        """Return whether a job waits or runs."""
         return bool(self._jobs)
 
     @property
     def is_due(self) -> bool:
-        """Return whether a job can go on now."""
+        """Return whether a job can run now."""
         return bool(self._jobs) and self._next(self._now_s()) is not None
 
     def add(self, name: str, start: Start) -> None:
-        """Add a job; it reads its table now if it can, and gets a first slice when no other job waits."""
+        """Add a job. It reads its table now if possible, and runs for a slice if no other job waits."""
         if any(job.name == name and job.steps is None for job in self._jobs):
             return
         job = Job(name, start)
@@ -79,19 +79,19 @@ class SlicedWork:
         if len(self._jobs) == 1:
             self.run()
         elif is_free:
-            self._go_on(job, -math.inf)
+            self._run_job(job, -math.inf)
 
     def run(self) -> None:
-        """Work for one slice."""
+        """Run jobs for one slice."""
         began_s = self._now_s()
         until_s = began_s + self._slice_s
         while (job := self._next(began_s)) is not None:
-            self._go_on(job, until_s)
+            self._run_job(job, until_s)
             if self._now_s() >= until_s:
                 return
 
     def clear(self) -> None:
-        """Give up all jobs: what they read is of a session that ended."""
+        """Drop all jobs, because the session whose tables they read ended."""
         jobs, self._jobs = self._jobs, []
         self._rest_until_s.clear()
         for job in jobs:
@@ -99,14 +99,14 @@ class SlicedWork:
                 job.steps.close()  # type: ignore[attr-defined]
 
     def _next(self, now_s: float) -> Job | None:
-        under_way = [job for job in self._jobs if job.steps is not None]
-        return under_way[0] if under_way else next((job for job in self._jobs if self._has_rested(job, now_s)), None)
+        running = [job for job in self._jobs if job.steps is not None]
+        return running[0] if running else next((job for job in self._jobs if self._has_rested(job, now_s)), None)
 
     def _has_rested(self, job: Job, now_s: float) -> bool:
         return self._rest_until_s.get(job.table, 0.0) <= now_s
 
-    def _go_on(self, job: Job, until_s: float) -> None:
-        """Do steps of ``job`` until its end or ``until_s``."""
+    def _run_job(self, job: Job, until_s: float) -> None:
+        """Run ``job`` until its end or ``until_s``."""
         began_s = self._now_s()
         try:
             if job.steps is None:
@@ -117,7 +117,7 @@ class SlicedWork:
                     return
         except self._faults as fault:
             self._fault(job.name, fault)
-        if job in self._jobs:  # else the work was cleared by what it did
+        if job in self._jobs:  # else the job itself led to `clear`
             self._jobs.remove(job)
         now_s = self._now_s()
         job.took_s += now_s - began_s
@@ -126,6 +126,6 @@ class SlicedWork:
 
 
 def at_once(_name: str, start: Start) -> None:
-    """Do a job now, whole."""
+    """Run a job to its end now."""
     for _ in start():
         pass

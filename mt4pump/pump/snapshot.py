@@ -1,7 +1,7 @@
-"""The state of all desks at one moment, cut between two events for a snapshot.
+"""The state of all handlers at one moment between two events, for the query thread.
 
-The pump thread only copies references (values are replaced, never changed in place); rows are made of them when the
-query thread reads the cut.
+The pump thread only copies references (values are replaced, never changed in place); the query thread makes rows of
+them when it reads the snapshot.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from mt4pump.wire import Kind, topic_of
 class StateRow(NamedTuple):
     """One last value: its topic and its fields, plain or as one packed msgpack map.
 
-    The fields are without ``epoch`` and ``seq``; they may have a ``ts`` of their own (plain ones only). Nobody changes
-    them after the cut.
+    The fields have no ``epoch`` and ``seq``; plain ones may have a ``ts``. They do not change after the snapshot.
     """
 
     topic: bytes
@@ -28,11 +27,11 @@ class StateRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StateSnapshot:
-    """All last values at one moment. Everything up to it is in the cut, nothing after it is.
+    """All last values at one moment: every event before it is included, none after it.
 
-    ``log`` and ``offset`` are the journal's identity (None without one) and its last durable event, ``offsets`` the
-    same per kind, ``ts`` the moment in ns since 1970. ``seqs`` are the last numbers of topics, also of those without
-    a row. ``rows`` are in no order, and may be of more kinds and topics than were asked for.
+    ``log`` is the journal's identity (None without a journal), ``offset`` its last durable event, ``offsets`` the same
+    per kind, ``ts`` the moment in ns since 1970. ``seqs`` are the last numbers of topics, also of those without a row.
+    ``rows`` are in no order and may be of more kinds and topics than were requested.
     """
 
     epoch: int
@@ -45,44 +44,44 @@ class StateSnapshot:
 
 
 class SnapshotRequest:
-    """Asks for a cut of the topics that start with one of ``prefixes``; made by one thread, answered by the pump's."""
+    """A request for a snapshot of the topics that start with one of ``prefixes``, answered by the pump thread."""
 
     def __init__(self, prefixes: tuple[bytes, ...]) -> None:
         self.prefixes = prefixes
-        self._cut: StateSnapshot | None = None
+        self._snapshot: StateSnapshot | None = None
         self._answered = Event()
-        self._given_up = False
+        self._is_cancelled = False
 
     @property
     def is_open(self) -> bool:
-        """Return whether somebody still waits: a cut for nobody need not be made."""
-        return not self._given_up and not self._answered.is_set()
+        """Return whether the request is neither answered nor cancelled."""
+        return not self._is_cancelled and not self._answered.is_set()
 
-    def answer(self, cut: StateSnapshot | None) -> None:
-        """Hand over the cut, and wake who waits for it; None says at once that none could be made."""
-        self._cut = cut
+    def answer(self, snapshot: StateSnapshot | None) -> None:
+        """Hand over the snapshot and wake the waiting thread; None: the snapshot failed."""
+        self._snapshot = snapshot
         self._answered.set()
 
     def wait(self, timeout_s: float) -> StateSnapshot | None:
-        """Return the cut, or None when there was none within ``timeout_s``, or none could be made (`is_open` tells)."""
-        return self._cut if self._answered.wait(timeout_s) else None
+        """Return the snapshot; None after ``timeout_s`` (`is_open` is still true then) or when it failed."""
+        return self._snapshot if self._answered.wait(timeout_s) else None
 
-    def give_up(self) -> None:
-        """Wait no longer."""
-        self._given_up = True
+    def cancel(self) -> None:
+        """Cancel the request: the pump thread need not answer it."""
+        self._is_cancelled = True
 
 
-Source = Callable[[], Iterable[tuple[object, bytes | Fields]]]
-"""Gives key and fields (or packed fields) of each row of one kind, as they were when it was made."""
+RowSource = Callable[[], Iterable[tuple[object, bytes | Fields]]]
+"""Returns key and fields (or packed fields) of each row of one kind, as they were when it was made."""
 
-Take = Callable[[], Source]
-"""Takes hold of the rows of one kind as they are at this moment."""
+TakeRows = Callable[[], RowSource]
+"""Captures the rows of one kind at this moment."""
 
 
 class SnapshotRows:
-    """The rows of a cut, made one by one while somebody goes through them."""
+    """The rows of a snapshot, made one by one while they are iterated."""
 
-    def __init__(self, sources: Iterable[tuple[Kind, Source]], suffix: str) -> None:
+    def __init__(self, sources: Iterable[tuple[Kind, RowSource]], suffix: str) -> None:
         self._sources = list(sources)
         self._suffix = suffix
 
@@ -92,7 +91,7 @@ class SnapshotRows:
                 yield StateRow(topic_of(kind, key, self._suffix), fields)
 
 
-def listed(rows: Iterable[Fields], key: str) -> Source:
+def rows_by_field(rows: Iterable[Fields], key: str) -> RowSource:
     """Return a source of ``rows``, whose topics end in their field ``key``."""
     kept = list(rows)
     return lambda: ((row[key], row) for row in kept)

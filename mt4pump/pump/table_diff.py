@@ -1,7 +1,7 @@
-"""Tables that the API tells as a whole (NULL data) or row by row; pure.
+"""Tables that the API gives as a whole (NULL data) or row by row, and what changed in them; pure.
 
-A row is kept as a fingerprint of its bytes and its packed publishable fields: a broker's hundred thousand accounts
-then take some 600 bytes each, and a re-read of the table decodes only the rows that changed.
+A row is kept as a fingerprint of its bytes and its packed publishable fields: a hundred thousand accounts take some
+600 bytes each, and reading the table again decodes only the rows that changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADD, DELETE, UPDATE = ACTION_NAMES[Transaction.ADD], ACTION_NAMES[Transaction.DE
 
 
 ENDED_LIMIT = 20_000
-"""Rows that reads of the whole table ended and whose own records may still come: remembered by key."""
+"""Keys of rows that a read of the whole table ended and whose own records may still come."""
 
 
 class TableEvent(NamedTuple):
@@ -35,10 +35,10 @@ class TableEvent(NamedTuple):
 
 
 class Table:
-    """The rows of one table as last told. ``key`` names the field that a row is known by.
+    """The rows of one table as last published. ``key`` names the field that identifies a row.
 
-    Where the API lists a key more than once (an account that is online twice), the row told last stands for it, and
-    the others are kept beside it: the key changed when the rows under it did, in whatever order they come.
+    Where the API lists a key more than once (an account that is online twice), all its rows are kept and the one
+    published last represents it. The key changed if the set of its rows changed, in whatever order they come.
     """
 
     def __init__(self, decoder: Decoder, key: str) -> None:
@@ -46,9 +46,9 @@ class Table:
         self._key = key
         self._rows: dict[Hashable, Row] = {}
         self._doubled: dict[Hashable, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
-        self._ended_by_read: OrderedDict[Hashable, bool] = OrderedDict()
+        self._ended_by_table: OrderedDict[Hashable, bool] = OrderedDict()
         self._read: TableRead | None = None
-        self.primed = False
+        self.has_baseline = False
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._rows
@@ -61,15 +61,15 @@ class Table:
         return self._rows.copy()
 
     def apply(self, action: int, data: bytes) -> TableEvent | None:
-        """Take one row as the pump told it; return None for a repeat, which says what is known already.
+        """Apply one record of the pump; return None for a repeat.
 
         A repeat is a row with the same publishable fields, or the end of a row that a read of the whole table had
-        ended. An action number that the API does not have counts as an update.
+        ended. An unknown action number counts as an update.
         """
         fields = self._decoder(data)
         key, name = fields[self._key], ACTION_NAMES.get(action, UPDATE)
         before, was_doubled = self._rows.get(key), self._doubled.pop(key, None) is not None
-        was_ended = self._ended_by_read.pop(key, None) is not None
+        was_ended = self._ended_by_table.pop(key, None) is not None
         if name == DELETE:
             self._rows.pop(key, None)
             is_repeat = was_ended
@@ -77,18 +77,18 @@ class Table:
             packed = msgpack.packb(fields)
             self._rows[key] = fingerprint(data), packed
             is_same = before is not None and before[1] == packed and not was_doubled
-            is_repeat = is_same and action != Transaction.CHANGE_GRP  # which is news even where no field shows it
+            is_repeat = is_same and action != Transaction.CHANGE_GRP  # which is a change even if no field shows it
         return None if is_repeat else TableEvent(name, fields)
 
     def reread(self, array: bytes) -> Iterator[TableEvent]:
-        """Take the whole table and yield what differs from the rows before it; the first read yields nothing."""
+        """Replace the rows by a whole table and yield the differences; the first read yields nothing."""
         return (event for event in self.compare(array) if event is not None)
 
     def compare(self, array: bytes) -> Iterator[TableEvent | None]:
-        """Do the same in steps: yield None where it may be left for a while, as other rows are applied.
+        """Do the same in steps: yield None where the caller may apply other records before it resumes.
 
-        Before a row is applied meanwhile, its key has to be settled (see `settle`). Rows that are not known are taken
-        silently until the first read came to its end.
+        The key of such a record must be settled first (see `settle`). Until the first read has ended, rows that are not
+        known are added to the baseline and not yielded.
         """
         read = TableRead(array, self._decoder.record, self._key, lambda row: self._decoder(row)[self._key])
         known = list(self._rows)
@@ -102,15 +102,15 @@ class Table:
                     yield None
             for count, key in enumerate(known, 1):
                 if read.settle(key):
-                    yield from self._end_by_read(key)
+                    yield from self._end_missing(key)
                 if not count % ROWS_PER_STEP:
                     yield None
-            self.primed = True
+            self.has_baseline = True
         finally:
             self._read = None
 
     def settle(self, data: bytes) -> Iterator[TableEvent]:
-        """Yield what a comparison that is under way has to say of the key of a row that is to be applied next."""
+        """Yield the differences that a running comparison finds for the key of the record that is applied next."""
         if (read := self._read) is None:
             return
         read.finish_index()
@@ -120,10 +120,10 @@ class Table:
         if key in read:
             yield from self._compare_key(read, key)
         else:
-            yield from self._end_by_read(key)
+            yield from self._end_missing(key)
 
     def _compare_key(self, read: TableRead, key: Hashable) -> Iterator[TableEvent]:
-        """Take the rows that the read has of ``key``."""
+        """Replace the rows of ``key`` by those of the read and yield the differences."""
         before, doubled = self._rows.get(key), self._doubled.get(key, {})
         then = doubled or ({before[1]: before} if before else {})
         by_print = {kept[0]: kept for kept in then.values()}
@@ -133,79 +133,79 @@ class Table:
             kept = by_print.get(row_print) or (row_print, msgpack.packb(self._decoder(row)))
             now.setdefault(kept[1], kept)
         first = next(iter(now.values()))
-        self._ended_by_read.pop(key, None)
+        self._ended_by_table.pop(key, None)
         if first is before and len(now) == 1 and not doubled:
             return
-        news = [packed for packed in now if packed not in then]
+        changed = [packed for packed in now if packed not in then]
         stays = now.get(before[1], first) if before else first
-        shown = now[news[-1]] if news else stays
-        if not news and now.keys() != then.keys():
-            news = [shown[1]]  # of several rows, one is gone
+        shown = now[changed[-1]] if changed else stays
+        if not changed and now.keys() != then.keys():
+            changed = [shown[1]]  # of several rows, one is gone
         self._rows[key] = shown
         self._doubled.pop(key, None)
         if len(now) > 1:
             self._doubled[key] = now
-        if before is None and not self.primed:
+        if before is None and not self.has_baseline:
             return
-        for place, packed in enumerate(news):
+        for place, packed in enumerate(changed):
             yield TableEvent(UPDATE if before or place else ADD, msgpack.unpackb(packed))
 
-    def _end_by_read(self, key: Hashable) -> Iterator[TableEvent]:
-        """Take it that the read has no row of ``key``."""
+    def _end_missing(self, key: Hashable) -> Iterator[TableEvent]:
+        """End ``key``, of which the read has no row."""
         before = self._rows.pop(key, None)
         self._doubled.pop(key, None)
         if before is None:
             return
-        self._ended_by_read[key] = True
-        if len(self._ended_by_read) > ENDED_LIMIT:
-            self._ended_by_read.popitem(last=False)
+        self._ended_by_table[key] = True
+        if len(self._ended_by_table) > ENDED_LIMIT:
+            self._ended_by_table.popitem(last=False)
         yield TableEvent(DELETE, msgpack.unpackb(before[1]))
 
 
 def fingerprint(row: bytes) -> bytes:
-    """Return what two different rows never share; `hash` has only 32 bits on 32-bit Python."""
+    """Return a digest that identifies a row; `hash` has only 32 bits on 32-bit Python."""
     return hashlib.blake2b(row, digest_size=16).digest()
 
 
 class FlagTable:
-    """The rows of a table that carry a mark (a field that is not 0): margin level, activation.
+    """The rows of a table whose flag (a field) is not 0: margin level, activation.
 
-    The API rings when marks change but does not say whose: `changes` compares with the rows marked before.
+    The API's doorbell does not name the rows whose flag changed: `changes` compares with the rows flagged before.
     """
 
-    def __init__(self, key: str, mark: str) -> None:
+    def __init__(self, key: str, flag: str) -> None:
         self._key = key
-        self._mark = mark
-        self._marked: dict[Hashable, Fields] = {}
+        self._flag = flag
+        self._flagged: dict[Hashable, Fields] = {}
 
-    def marked(self) -> list[Fields]:
-        """Return the rows that carry a mark."""
-        return list(self._marked.values())
+    def flagged(self) -> list[Fields]:
+        """Return the rows whose flag is set."""
+        return list(self._flagged.values())
 
     def changes(self, rows: Iterable[Fields]) -> Iterator[TableEvent]:
-        """Yield newly marked rows (add), rows with another mark (update) and rows that lost it (delete)."""
+        """Yield newly flagged rows (add), rows with another flag (update) and rows whose flag is now 0 (delete)."""
         return (event for event in self.compare(rows) if event is not None)
 
-    def is_marked(self, key: Hashable) -> bool:
-        """Return whether the row ``key`` carries a mark."""
-        return key in self._marked
+    def is_flagged(self, key: Hashable) -> bool:
+        """Return whether the flag of row ``key`` is set."""
+        return key in self._flagged
 
     def compare(self, rows: Iterable[Fields | None]) -> Iterator[TableEvent | None]:
-        """Do the same in steps: each None among the rows is yielded, and there it may be left for a while."""
-        gone = dict(self._marked)
+        """Do the same in steps: each None among the rows is yielded, and the caller may pause there."""
+        gone = dict(self._flagged)
         for fields in rows:
             if fields is None:
                 yield None
                 continue
             key = fields[self._key]
             was = gone.pop(key, None)
-            if fields[self._mark]:
-                self._marked[key] = fields
-                if was is None or was[self._mark] != fields[self._mark]:
+            if fields[self._flag]:
+                self._flagged[key] = fields
+                if was is None or was[self._flag] != fields[self._flag]:
                     yield TableEvent(ADD if was is None else UPDATE, fields)
             elif was is not None:
-                del self._marked[key]
+                del self._flagged[key]
                 yield TableEvent(DELETE, fields)
         for key, fields in gone.items():
-            self._marked.pop(key, None)
-            yield TableEvent(DELETE, {**fields, self._mark: 0})
+            self._flagged.pop(key, None)
+            yield TableEvent(DELETE, {**fields, self._flag: 0})

@@ -1,4 +1,4 @@
-"""A whole table as the API gave it, looked up by key, so that it can be compared key by key, in steps; pure."""
+"""A whole table as the API gave it, indexed by key, so that it can be compared key by key, in steps; pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mt4pump.errors import LayoutError
 from mt4pump.mt4.record import Record
 
 ROWS_PER_STEP = 2_000
-"""Keys taken in one step: some 0.3 ms."""
+"""Keys indexed in one step: some 0.3 ms."""
 KEYS_PER_STEP = 32
-"""Rows compared in one step: some 0.5 ms where all changed."""
+"""Rows compared in one step: some 0.5 ms if all changed."""
 INTEGER_FORMATS = frozenset({"i", "I"})
 
 KeyOf = Callable[[bytes], Hashable]
 
 
 class TableRead:
-    """The rows of one read. ``settled`` are the keys that were compared, or that an event came for since.
+    """The rows of one read. ``settled`` are the keys that were compared, or whose record came since.
 
-    An event is newer than the read: whoever takes one settles its key first, see `settle`.
+    A record is newer than the read, so its key is settled before the record is applied, see `settle`.
     """
 
     def __init__(self, array: bytes, record: Record, key: str, key_of: KeyOf) -> None:
@@ -47,29 +47,29 @@ class TableRead:
         return iter(self._index)
 
     def integers(self) -> Iterator[int]:
-        """Yield the keys, which are whole numbers."""
+        """Yield the integer keys."""
         return (key for key in self._index if isinstance(key, int))
 
     def index(self) -> Iterator[None]:
-        """Take the keys of all rows, some at each step."""
+        """Index the keys of all rows, some at each step."""
         while self._indexed < self._count:
             self._index_some()
             yield None
 
     def settle(self, key: Hashable) -> bool:
-        """Settle a key; return whether it was not yet. All rows must be indexed."""
+        """Settle a key; return False when it was settled before. All rows must be indexed."""
         if key in self.settled:
             return False
         self.settled.add(key)
         return True
 
     def finish_index(self) -> None:
-        """Take the keys of all rows that are left."""
+        """Index the keys of all remaining rows."""
         while self._indexed < self._count:
             self._index_some()
 
     def rows(self, key: Hashable) -> Iterator[bytes]:
-        """Yield the rows of ``key`` in their order: one, or more where the API lists it more than once."""
+        """Yield the rows of ``key`` in their order: several where the API lists the key more than once."""
         yield self._row(self._index[key])
         yield from map(self._row, self._more.get(key, ()))
 
@@ -95,26 +95,26 @@ class TableRead:
         self._indexed = end
 
 
-class MarkedRows:
-    """Finds the rows whose field ``mark`` is not 0, or whose ``key`` is among some, without decoding the others."""
+class FlaggedRows:
+    """Finds the rows whose field ``flag`` is not 0, or whose ``key`` is known, without decoding the others."""
 
-    def __init__(self, record: Record, key: str, mark: str) -> None:
+    def __init__(self, record: Record, key: str, flag: str) -> None:
         self._record = record
-        fields = sorted((record.by_name[name] for name in (key, mark)), key=lambda field: field.offset)
+        fields = sorted((record.by_name[name] for name in (key, flag)), key=lambda field: field.offset)
         gap = fields[1].offset - fields[0].offset - 4
         rest = record.size - fields[1].offset - 4
         self._struct = struct.Struct(f"<{fields[0].offset}xi{gap}xi{rest}x")
         self._key_first = fields[0].name == key
 
     def find(self, array: bytes, is_known: Callable[[int], bool]) -> Iterator[bytes | None]:
-        """Yield those rows, and None after each step; raises LayoutError when bytes are left over."""
+        """Yield those rows, and None after each step; raises LayoutError when ``array`` is no array of the record."""
         size, view = self._record.size, memoryview(array)
         if len(array) % size:
             raise LayoutError(f"array of {self._record.name}: {len(array)} bytes is not a multiple of {size}")
         for start in range(0, len(array), size * ROWS_PER_STEP):
             part = view[start : start + size * ROWS_PER_STEP]
             for number, (one, other) in enumerate(self._struct.iter_unpack(part)):
-                key, mark = (one, other) if self._key_first else (other, one)
-                if mark or is_known(key):
+                key, flag = (one, other) if self._key_first else (other, one)
+                if flag or is_known(key):
                     yield bytes(part[number * size : (number + 1) * size])
             yield None

@@ -1,6 +1,6 @@
-"""Trades, and the marks that the API puts on orders and accounts: activation, margin level.
+"""Handles trades, and the flags that the API sets on orders and accounts: activation, margin level.
 
-The book of open orders outlives the daemon in the journal, so that an order closed while no daemon ran is told, too.
+The journal keeps the open orders, so that an order that closed while no daemon ran is published at the next start.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, OrderStates, TradeChange, is_over
 from mt4pump.pump.session import CurrentSession
 from mt4pump.pump.sliced_work import Schedule, Steps, at_once
-from mt4pump.pump.snapshot import Take, listed
+from mt4pump.pump.snapshot import TakeRows, rows_by_field
 from mt4pump.pump.table_diff import FlagTable
-from mt4pump.pump.table_read import MarkedRows, TableRead
+from mt4pump.pump.table_read import FlaggedRows, TableRead
 from mt4pump.wire import ACTIVATION, MARGIN, TRADE, Kind
 
 ORDERS_PER_STEP = 200
@@ -27,57 +27,58 @@ UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
 
 class TradeHandler:
-    """Keeps the book of open orders.
+    """Publishes changes of orders (``orders``), activations and margin levels.
 
-    ``before_start`` counts rows of the API's initial fill that were no news, ``repeats`` records that changed nothing.
+    ``before_start`` counts records of the API's initial fill that were not published, ``repeats`` records that changed
+    nothing.
     """
 
     def __init__(
         self,
         writer: EventWriter,
-        reader: CurrentSession,
+        current: CurrentSession,
         encoding: str,
-        in_reach: Callable[[int], bool],
+        is_visible: Callable[[int], bool],
         schedule: Schedule = at_once,
     ) -> None:
-        self.book = OrderStates()
+        self.orders = OrderStates()
         self._schedule = schedule
         self.before_start = self.repeats = 0
         self._writer = writer
-        self._reader = reader
-        self._in_reach = in_reach
+        self._current = current
+        self._is_visible = is_visible
         self._trade = Decoder(TRADE_RECORD, encoding)
         self._margin = Decoder(MARGIN_LEVEL, encoding)
         self._activations = FlagTable("order", "activation")
-        self._activated_rows = MarkedRows(TRADE_RECORD, "order", "activation")
+        self._activated_rows = FlaggedRows(TRADE_RECORD, "order", "activation")
         self._levels = FlagTable("login", "level_type")
-        self._level_rows = MarkedRows(MARGIN_LEVEL, "login", "level_type")
-        self._primed = False
-        self._silent: frozenset[int] = frozenset()
+        self._level_rows = FlaggedRows(MARGIN_LEVEL, "login", "level_type")
+        self._has_baseline = False
+        self._baseline_orders: frozenset[int] = frozenset()
 
     @property
-    def is_primed(self) -> bool:
+    def has_baseline(self) -> bool:
         """Return whether all open orders are known."""
-        return self._primed
+        return self._has_baseline
 
-    def recall(self, orders: Mapping[int, bytes]) -> None:
-        """Take the open orders of the daemon's last life, so that the read at START tells what ended since.
+    def restore_orders(self, orders: Mapping[int, bytes]) -> None:
+        """Set the open orders of the daemon's last run, so that the read at START publishes what closed since.
 
-        A row of a version with other fields is left out: its order is told as new.
+        A row of a version with other fields is dropped: its order is published as new.
         """
-        self.book.prime(self._unpacked(orders))
-        self._primed = True
+        self.orders.set_baseline(self._unpacked(orders))
+        self._has_baseline = True
 
-    def recall_late(self, orders: Mapping[int, bytes], ts: int) -> None:
-        """Do so whenever they get known: what the read at START would have told is told now, marked synthetic."""
-        if not self._primed:
-            known = self.book.open | self.book.untold(self._unpacked(orders))
-            self.book.prime(known.values())
-            self._primed = True
+    def restore_late_orders(self, orders: Mapping[int, bytes], ts: int) -> None:
+        """Set them when the journal opens late: publish, as synthetic, what the read at START would have published."""
+        if not self._has_baseline:
+            known = self.orders.open | self.orders.without_events(self._unpacked(orders))
+            self.orders.set_baseline(known.values())
+            self._has_baseline = True
             return
-        for event in self.book.catch_up(self._unpacked(orders), self._silent, self._in_reach):
-            self._tell(event, ts, synthetic=True)
-        self._silent = frozenset()
+        for event in self.orders.catch_up(self._unpacked(orders), self._baseline_orders, self._is_visible):
+            self._publish(event, ts, synthetic=True)
+        self._baseline_orders = frozenset()
 
     def _unpacked(self, orders: Mapping[int, bytes]) -> Iterator[Fields]:
         names = self._trade.names
@@ -86,94 +87,94 @@ class TradeHandler:
 
     def open_orders(self) -> dict[int, bytes]:
         """Return the packed rows of the open orders, by ticket."""
-        return {order: msgpack.packb(fields, unicode_errors="replace") for order, fields in self.book.open.items()}
+        return {order: msgpack.packb(fields, unicode_errors="replace") for order, fields in self.orders.open.items()}
 
-    def states(self) -> Iterator[tuple[Kind, Take]]:
-        """Yield what a snapshot shows of this desk: open orders, those with a mark, accounts in margin call."""
-        yield TRADE, lambda: listed(self.book.open.values(), "login")
-        yield ACTIVATION, lambda: listed(self._activations.marked(), "login")
-        yield MARGIN, lambda: listed(self._levels.marked(), "login")
+    def states(self) -> Iterator[tuple[Kind, TakeRows]]:
+        """Yield the rows of a snapshot: open orders, orders with an activation, accounts with a margin level."""
+        yield TRADE, lambda: rows_by_field(self.orders.open.values(), "login")
+        yield ACTIVATION, lambda: rows_by_field(self._activations.flagged(), "login")
+        yield MARGIN, lambda: rows_by_field(self._levels.flagged(), "login")
 
-    def take(self, action: int, data: bytes, ts: int) -> None:
-        """Tell one trade record, or what differs in the table when the API gave none."""
+    def handle(self, action: int, data: bytes, ts: int) -> None:
+        """Publish one trade record, or the differences of the table when the API gave none."""
         if not data:
-            if self._reader.live:
+            if self._current.live:
                 self.reread(ts)
             else:
                 self.before_start += 1
             return
         fields = self._trade(data)
-        for event in self.book.settle(fields["order"]):
-            self._tell(event, ts, synthetic=True)
-        if self._reader.live or _no_table_shows(action, fields):
-            event = self.book.apply(action, fields)
+        for event in self.orders.settle(fields["order"]):
+            self._publish(event, ts, synthetic=True)
+        if self._current.live or _is_never_in_table(action, fields):
+            event = self.orders.apply(action, fields)
             if event.is_repeat:
                 self.repeats += 1
             else:
-                self._tell(event, ts)
+                self._publish(event, ts)
         else:
             self.before_start += 1
 
     def reread(self, ts: int) -> None:
-        """Read TradesGet and tell what happened unseen, marked synthetic; the very first read is nobody's news."""
+        """Read TradesGet and publish the differences, marked synthetic; the first read sets the baseline."""
         self._schedule("trades", lambda: self._reread(self.reread, ts))
 
     def reread_after_gap(self, ts: int) -> None:
-        """Do the same, and publish the activations that no doorbell rang for."""
-        self._schedule("trades/all", lambda: self._reread(self.reread_after_gap, ts, with_marks=True))
+        """Do the same, and publish the activations that changed without a doorbell."""
+        self._schedule("trades/all", lambda: self._reread(self.reread_after_gap, ts, with_activations=True))
 
-    def _reread(self, again: Callable[[int], None], ts: int, *, with_marks: bool = False) -> Steps:
+    def _reread(self, again: Callable[[int], None], ts: int, *, with_activations: bool = False) -> Steps:
         array = self._table(again)
         if array is None:
             return
         yield from self._reconcile(array, ts)
-        if with_marks:
-            yield from self._tell_activations(array, ts, synthetic=True)
+        if with_activations:
+            yield from self._publish_activations(array, ts, synthetic=True)
 
     def _table(self, again: Callable[[int], None]) -> bytes | None:
-        """Return TradesGet's array; None when it is suddenly empty, until the second read by ``again`` agrees."""
-        has_rows = bool(self.book.open or self._activations.marked())
-        return self._reader.table("trades", has_rows=has_rows, again=again)
+        """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
+        has_rows = bool(self.orders.open or self._activations.flagged())
+        return self._current.table("trades", has_rows=has_rows, again=again)
 
     def _reconcile(self, array: bytes, ts: int) -> Steps:
-        """Compare a table with the book, in steps; the first one sets the baseline, and publishes nothing of itself."""
-        baseline = not self._primed
+        """Compare a table with the open orders, in steps; without a baseline, set it and publish nothing."""
+        baseline = not self._has_baseline
         read = TableRead(array, TRADE_RECORD, "order", lambda row: self._trade(row)["order"])
-        for event in self.book.compare(read, self._trade, self._in_reach, baseline=baseline):
+        for event in self.orders.compare(read, self._trade, self._is_visible, baseline=baseline):
             if event is None:
                 yield
             else:
-                self._tell(event, ts, synthetic=True)
+                self._publish(event, ts, synthetic=True)
         if baseline:
-            yield from self._remember()
-            self._primed = True
-            self._silent = frozenset(self.book.silent)
+            yield from self._store_orders()
+            self._has_baseline = True
+            self._baseline_orders = frozenset(self.orders.baseline_orders)
 
-    def _remember(self) -> Steps:
-        """Have the journal remember all open orders: pack them in steps, and those once more that changed meanwhile."""
+    def _store_orders(self) -> Steps:
+        """Store all open orders in the journal: pack them in steps, and those that changed meanwhile once more."""
         packed: dict[int, tuple[Fields, bytes]] = {}
-        for count, (order, fields) in enumerate(list(self.book.open.items()), 1):
+        for count, (order, fields) in enumerate(list(self.orders.open.items()), 1):
             packed[order] = fields, msgpack.packb(fields, unicode_errors="replace")
             if not count % ORDERS_PER_STEP:
                 yield
         rows: dict[int, bytes] = {}
-        for order, fields in self.book.open.items():
+        for order, fields in self.orders.open.items():
             known, row = packed.get(order, (None, b""))
             rows[order] = row if known is fields else msgpack.packb(fields, unicode_errors="replace")
-        self._writer.remember(rows)
+        self._writer.store_orders(rows)
 
-    def activations(self, ts: int) -> None:
-        """Tell orders whose ``activation`` mark changed; TradesGet is what sets it."""
-        if self._reader.live:
+    def handle_activation(self, ts: int) -> None:
+        """Publish the orders whose ``activation`` changed; TradesGet sets it."""
+        if self._current.live:
             self._schedule("trades/marks", lambda: self._reread_activations(ts))
 
     def _reread_activations(self, ts: int) -> Steps:
         array = self._table(self.reread_after_gap)
         if array is not None:
-            yield from self._tell_activations(array, ts, synthetic=False)
+            yield from self._publish_activations(array, ts, synthetic=False)
 
-    def _tell_activations(self, array: bytes, ts: int, *, synthetic: bool) -> Steps:
-        found = self._activated_rows.find(array, self._activations.is_marked)
+    def _publish_activations(self, array: bytes, ts: int, *, synthetic: bool) -> Steps:
+        found = self._activated_rows.find(array, self._activations.is_flagged)
         for event in self._activations.compare(row if row is None else self._trade(row) for row in found):
             if event is None:
                 yield
@@ -181,22 +182,22 @@ class TradeHandler:
                 body = {**event.fields, "action": event.action}
                 self._writer.write(ACTIVATION, event.fields["login"], body, ts, synthetic=synthetic)
 
-    def margins(self, ts: int) -> None:
-        """Tell accounts that entered, left or changed margin call."""
-        self._schedule("margins", lambda: self._tell_margins(ts, synthetic=False))
+    def handle_margin_call(self, ts: int) -> None:
+        """Publish the accounts that entered, left or changed margin call."""
+        self._schedule("margins", lambda: self._publish_margins(ts, synthetic=False))
 
     def reread_margins(self, ts: int) -> None:
-        """Tell the same after a gap, marked synthetic."""
-        self._schedule("margins/all", lambda: self._tell_margins(ts, synthetic=True))
+        """Publish the same after a gap, marked synthetic."""
+        self._schedule("margins/all", lambda: self._publish_margins(ts, synthetic=True))
 
-    def _tell_margins(self, ts: int, *, synthetic: bool) -> Steps:
-        if not self._reader.live:
+    def _publish_margins(self, ts: int, *, synthetic: bool) -> Steps:
+        if not self._current.live:
             return
-        again = self.reread_margins if synthetic else self.margins
-        array = self._reader.table("margins", has_rows=bool(self._levels.marked()), again=again)
+        again = self.reread_margins if synthetic else self.handle_margin_call
+        array = self._current.table("margins", has_rows=bool(self._levels.flagged()), again=again)
         if array is None:
             return
-        found = self._level_rows.find(array, self._levels.is_marked)
+        found = self._level_rows.find(array, self._levels.is_flagged)
         for event in self._levels.compare(row if row is None else self._margin(row) for row in found):
             if event is None:
                 yield
@@ -204,17 +205,17 @@ class TradeHandler:
                 body = {**event.fields, "action": event.action}
                 self._writer.write(MARGIN, event.fields["login"], body, ts, synthetic=synthetic)
 
-    def _tell(self, event: TradeChange, ts: int, *, synthetic: bool = False) -> None:
+    def _publish(self, event: TradeChange, ts: int, *, synthetic: bool = False) -> None:
         action = ACTION_NAMES.get(event.action, UPDATE_NAME)
         body = {**event.fields, "action": action, "change": event.change, "before": event.before}
         order = body["order"]
-        is_open = order in self.book.open
+        is_open = order in self.orders.open
         if event.change == MODIFIED and not is_open:
-            body["ended"] = True  # a record that came late, or again: nobody should take the order for open
+            body["ended"] = True  # a record that came late or twice: the order is not open
         ticket = order if is_open else -order
         self._writer.write(TRADE, body["login"], body, ts, synthetic=synthetic, ticket=ticket if order > 0 else 0)
 
 
-def _no_table_shows(action: int, fields: Fields) -> bool:
-    """Return whether a record is news even before START: an end or a money operation, which TradesGet never lists."""
+def _is_never_in_table(action: int, fields: Fields) -> bool:
+    """Return whether TradesGet never lists the record, so that it is published even before START: an end, money."""
     return action == Transaction.DELETE or not fields["login"] or is_over(fields) or fields["cmd"] in MONEY_CHANGES

@@ -195,7 +195,7 @@ class RequestHandler:
             waited_s = self._now_s() - asked_s
             has_failed = not wanted.is_open and wanted.wait(0) is None  # it may have come since the look
             if has_failed or waited_s >= self._options.cut_wait_s:
-                wanted.give_up()
+                wanted.cancel()
                 raise RequestError(BUSY, f"the pump made no cut of its state within {waited_s:.1f} s: ask again")
         now_s = self._now_s()
         self._next_cut_s = now_s + min(CUT_GAP_S, CUT_GAPS * (now_s - asked_s))

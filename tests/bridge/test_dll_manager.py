@@ -408,7 +408,7 @@ class TestLink:
     ) -> None:
         # As the supervisor, in a slow IsConnected, has the door as soon as the read lets go of it.
         reader = CurrentSession()
-        reader.link = ManagerSession(pumping, "host:443", 1)
+        reader.session = ManagerSession(pumping, "host:443", 1)
         vendor.lose_link(stops=0)
         with monkeypatch.context() as patch:
             patch.setattr(pumping, "_door", BusyDoor())

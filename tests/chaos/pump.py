@@ -70,10 +70,10 @@ class World:
         """Return what is in one of daemon and simulator only; None when the daemon had no time to say."""
         with self.simulator.turn():  # nothing moves meanwhile
             request = SnapshotRequest((b"",))
-            self.daemon.ask_cut(request)
+            self.daemon.request_snapshot(request)
             cut = request.wait(2.0)
             if cut is None:
-                request.give_up()
+                request.cancel()
                 return None
             rows: dict[str, dict[int, Any]] = {}
             for topic, packed in cut.rows:

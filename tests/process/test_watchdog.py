@@ -98,7 +98,7 @@ def fake(vendor: Vendor) -> Iterator[Vendor]:
 
 
 def found(at: Running) -> BaseException | None:
-    at.daemon.look_after()
+    at.daemon.check_threads()
     return at.daemon.crash
 
 
@@ -128,11 +128,11 @@ def test_a_call_that_never_comes_back_is_a_crash(
 
 def test_a_quiet_daemon_does_not_stand_still(tmp_path: Path) -> None:
     with running(tmp_path, source="simulator", hang_timeout_s=1e-9, rate=0) as at:
-        turns = at.daemon.turns
-        until(lambda: at.daemon.turns > turns + 2, "the pump turned")
-        at.daemon.look_after()
-        until(lambda: at.daemon.turns > turns + 5, "the pump turned")
-        at.daemon.look_after()
+        turns = at.daemon.iterations
+        until(lambda: at.daemon.iterations > turns + 2, "the pump turned")
+        at.daemon.check_threads()
+        until(lambda: at.daemon.iterations > turns + 5, "the pump turned")
+        at.daemon.check_threads()
         assert at.daemon.crash is None
 
 

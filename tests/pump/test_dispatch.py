@@ -264,7 +264,7 @@ def test_what_a_session_that_was_given_up_still_says_is_not_told(pump: Stand, co
 def test_a_doorbell_without_a_session_breaks_nothing(code: int) -> None:
     with stand() as made:
         if code == PumpCode.UPDATE_BIDASK:
-            made.dispatcher.quotes.refresh_interest()
+            made.dispatcher.quotes.refresh_wanted()
         assert made.take(code) == []
         assert set(made.fault_counters.counts) <= {"session_gone"}
 

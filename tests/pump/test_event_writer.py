@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mt4pump.pump import event_writer as emitter_module
+from mt4pump.pump import event_writer as writer_module
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.wire import HEARTBEAT, KINDS, NEWS, TRADE, Encoder
 from tests.bus import Bus, bus
@@ -30,7 +30,7 @@ def test_an_event_goes_out_on_its_topic_with_number_epoch_and_stamp(writer: Even
     assert trades.events() == [("trade.1001", {"order": 5, "epoch": EPOCH, "seq": 1, "ts": 77})]
 
 
-def test_what_was_inferred_is_marked_and_what_was_received_is_not(writer: EventWriter, trades: Bus) -> None:
+def test_what_was_inferred_is_flagged_and_what_was_received_is_not(writer: EventWriter, trades: Bus) -> None:
     fields = {"order": 5}
     writer.write(TRADE, 1, fields, 7, synthetic=True)
     writer.write(TRADE, 1, fields, 7)
@@ -77,7 +77,7 @@ def test_the_heartbeat_has_a_topic_without_a_key(writer: EventWriter, trades: Bu
 
 
 def test_numbers_of_old_news_are_forgotten_beyond_a_bound(writer: EventWriter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emitter_module, "NEWS_TOPICS_LIMIT", 3)
+    monkeypatch.setattr(writer_module, "NEWS_TOPICS_LIMIT", 3)
     for key in (1, 2, 3, 1):
         writer.write(NEWS, key, {}, 7)
     assert [writer._numbering["news"].last(b"news.%d" % key) for key in (1, 2, 3)] == [2, 1, 1]
@@ -87,7 +87,7 @@ def test_numbers_of_old_news_are_forgotten_beyond_a_bound(writer: EventWriter, m
 
 
 def test_only_news_are_forgotten(writer: EventWriter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emitter_module, "NEWS_TOPICS_LIMIT", 1)
+    monkeypatch.setattr(writer_module, "NEWS_TOPICS_LIMIT", 1)
     for key in range(5):
         writer.write(TRADE, key, {}, 7)
     assert all(writer._numbering["trade"].last(b"trade.%d" % key) == 1 for key in range(5))

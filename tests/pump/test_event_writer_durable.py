@@ -90,7 +90,7 @@ def test_offsets_go_on_over_groups_and_kinds_that_are_not_durable_have_none(
 def test_a_passing_event_of_a_durable_kind_goes_out_at_once_without_an_offset(
     writer: EventWriter, everything: Bus, path: Path
 ) -> None:
-    writer.write(SESSION, "ping", {}, 7, passing=True)
+    writer.write(SESSION, "ping", {}, 7, transient=True)
     ((topic, body),) = everything.events()
     assert (topic, "offset" in body) == ("session.ping", False)
     assert stored(path) == []
@@ -134,7 +134,7 @@ def test_while_the_journal_fails_events_go_out_without_an_offset_and_with_their_
 def test_the_journal_remembers_open_orders_and_forgets_ended_ones(
     writer: EventWriter, journal: Journal, path: Path
 ) -> None:
-    writer.remember({4: msgpack.packb({"order": 4})})
+    writer.store_orders({4: msgpack.packb({"order": 4})})
     for order, is_open in ((5, True), (6, True), (5, False)):
         writer.write(TRADE, 1, {"order": order, "login": 1}, 7, ticket=order if is_open else -order)
     writer.flush()
@@ -151,7 +151,7 @@ def test_the_journal_remembers_open_orders_and_forgets_ended_ones(
 def test_without_a_journal_nothing_is_durable(everything: Bus) -> None:
     writer = EventWriter(Encoder(EPOCH), everything.publisher, None, {"trade"})
     writer.write(TRADE, 1, {"order": 1, "login": 1}, 7, ticket=1)
-    writer.remember({1: b""})
+    writer.store_orders({1: b""})
     writer.flush()
     ((topic, body),) = everything.events()
     assert (topic, "offset" in body) == ("trade.1", False)

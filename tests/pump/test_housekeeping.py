@@ -28,14 +28,14 @@ REVOKED_WITHIN_S = 2
 def test_permissions_are_looked_at_long_before_a_rare_heartbeat(
     own: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump_module, "HOUSE_INTERVAL_S", 0.01)
+    monkeypatch.setattr(pump_module, "PERIODIC_INTERVAL_S", 0.01)
     asked: list[bool] = []
 
-    def has_new_revocations() -> bool:
+    def has_revocation() -> bool:
         asked.append(True)
         return len(asked) == 3
 
-    works = Works(own, heartbeat_interval_s=60, has_new_revocations=has_new_revocations)
+    works = Works(own, heartbeat_interval_s=60, has_revocation=has_revocation)
     put_out = Event()
     monkeypatch.setattr(works.publisher, "disconnect_revoked", put_out.set)
     works.begin()
@@ -44,7 +44,7 @@ def test_permissions_are_looked_at_long_before_a_rare_heartbeat(
 
 
 def test_a_revoked_client_is_out_within_what_is_promised() -> None:
-    assert gatekeeper.CHECK_INTERVAL_S + pump_module.HOUSE_INTERVAL_S < REVOKED_WITHIN_S
+    assert gatekeeper.LOOK_EVERY_S + pump_module.PERIODIC_INTERVAL_S < REVOKED_WITHIN_S
 
 
 def test_housekeeping_that_fails_is_counted_and_the_rest_of_it_goes_on(works: Works) -> None:
@@ -73,7 +73,7 @@ def test_a_heartbeat_without_a_descriptor_left_says_the_memory_of_before(
 
 def live(works: Works) -> None:
     """Have a session run; the pump's thread does not: the test takes its turns."""
-    works.inbox.tell(Command.ATTACH, works.link)
+    works.inbox.put_command(Command.ATTACH, works.link)
     works.inbox.notify(START, 0, b"")
     works.pump._wake_up()
 
@@ -83,14 +83,14 @@ def reads(works: Works) -> int:
 
 
 def keep_house(works: Works) -> None:
-    works.pump._keep_house(time.monotonic())
+    works.pump._run_periodic(time.monotonic())
 
 
 def take(works: Works, count: int) -> None:
     for _ in range(count):
-        record = works.inbox.take_now()
+        record = works.inbox.get_nowait()
         assert record is not None
-        works.pump._take(*record)
+        works.pump._handle(*record)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 8])
@@ -106,9 +106,9 @@ def test_an_order_whose_close_was_refused_while_its_opening_waited_does_not_stay
     assert works.inbox.refused == 1
     take(works, limit - 1)
     keep_house(works)
-    assert 99 not in works.dispatcher.trades.book.open
+    assert 99 not in works.dispatcher.trades.orders.open
     take(works, len(works.inbox))
-    assert works.dispatcher.trades.book.open == {}
+    assert works.dispatcher.trades.orders.open == {}
     assert works.writer.counts["trade"] == limit + 1  # the close is told, as inferred
     works.begin()
     works.finish()
@@ -143,7 +143,7 @@ def test_a_stop_without_time_says_goodbye_and_counts_what_it_leaves_untold(
     for order in range(900):
         works.inbox.notify(TRADES, 0, trade(order))
     works.inbox.notify(PumpCode.UPDATE_TRADES, 0, b"")  # a bell is no record
-    works.inbox.tell(Command.DETACH, (works.link, "stopped by us"))
+    works.inbox.put_command(Command.DETACH, (works.link, "stopped by us"))
     works.pump.finish(0.0)
     let_go.set()
     works.pump.join(LIMIT_S)
@@ -153,7 +153,7 @@ def test_a_stop_without_time_says_goodbye_and_counts_what_it_leaves_untold(
     assert last["dropped"] == 900 - told
     assert last["inbox"]["refused"] == 0
     assert [message.body["reason"] for message in works.heard if message.topic == "session.stop"] == ["stopped by us"]
-    assert works.pump.has_parted
+    assert works.pump.is_shut_down
     assert f"no time is left for {900 - told} records that still wait: dropped" in caplog.messages
 
 

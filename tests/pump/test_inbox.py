@@ -26,7 +26,7 @@ def inbox(limit: int = 100) -> Inbox:
 
 
 def taken(made: Inbox) -> list[RawRecord]:
-    return list(iter(made.take_now, None))
+    return list(iter(made.get_nowait, None))
 
 
 def codes(made: Inbox) -> list[int]:
@@ -48,15 +48,15 @@ def test_records_come_out_in_order() -> None:
 
 
 def test_an_empty_inbox_gives_nothing_and_waits_no_longer_than_asked() -> None:
-    assert inbox().take_now() is None
-    assert inbox().take(0.001) is None
+    assert inbox().get_nowait() is None
+    assert inbox().get(0.001) is None
 
 
 def test_a_wait_ends_when_a_record_comes() -> None:
     made = inbox()
     ringer = Thread(target=made.notify, args=(TRADES, 0, b"x"))
     ringer.start()
-    record = made.take(LIMIT_S)
+    record = made.get(LIMIT_S)
     ringer.join()
     assert record is not None
     assert record[:3] == (TRADES, 0, b"x")
@@ -84,8 +84,8 @@ def test_a_full_inbox_still_hears_every_doorbell(code: int) -> None:
 def test_the_daemons_own_words_are_never_refused() -> None:
     made = inbox(limit=1)
     made.notify(TRADES, 0, b"x")
-    made.tell(-1, "payload")
-    made.tell(-1, "again")
+    made.put_command(-1, "payload")
+    made.put_command(-1, "again")
     assert taken(made)[1:] == [(-1, 0, "payload", 2), (-1, 0, "again", 3)]
 
 

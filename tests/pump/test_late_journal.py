@@ -76,7 +76,7 @@ def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
     works = Works(own, journal=open_journal(path)).begin()
     assert works.publish()["log"] == ""
     request = SnapshotRequest(())
-    works.inbox.tell(Command.CUT, request)
+    works.inbox.put_command(Command.SNAPSHOT, request)
     cut = request.wait(LIMIT_S)
     assert cut is not None
     assert cut.log == ""
@@ -118,7 +118,7 @@ def test_a_journal_that_opens_before_the_first_session_is_read_as_at_the_start(
     put_back()
     opens(works, clock)
     works.manager.tables["trades"] = trade(2)
-    works.inbox.tell(Command.ATTACH, works.link)
+    works.inbox.put_command(Command.ATTACH, works.link)
     works.inbox.notify(START, 0, b"")
     works.finish()
     works.publish(lambda body: body["state"] == "stopping")

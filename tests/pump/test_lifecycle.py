@@ -422,7 +422,7 @@ def test_a_stale_record_with_what_was_published_is_a_repeat() -> None:
 def primed(*rows: Values) -> OrderStates:
     """Return a book that read these rows at the first START."""
     book = OrderStates()
-    book.prime([record(row) for row in rows])
+    book.set_baseline([record(row) for row in rows])
     return book
 
 
@@ -655,6 +655,6 @@ def test_an_order_whose_account_left_our_reach_is_not_told_as_closed() -> None:
         record({"order": 2, "login": 6}),
         record({"order": 3, "login": 6, "cmd": 2}),
     ]
-    book.prime(rows)
+    book.set_baseline(rows)
     told = {event.fields["order"]: event.change for event in book.reconcile([], lambda login: login == 5)}
     assert told == {1: "closed", 2: "deleted", 3: "deleted"}

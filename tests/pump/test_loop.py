@@ -54,8 +54,8 @@ def test_heartbeats_go_on_in_silence_and_are_numbered_without_a_gap(works: Works
 
 def test_its_turns_are_counted_also_while_nothing_comes(works: Works) -> None:
     works.begin()
-    turns = works.pump.turns
-    until(lambda: works.pump.turns > turns + 1, "the pump turned")
+    turns = works.pump.iterations
+    until(lambda: works.pump.iterations > turns + 1, "the pump turned")
 
 
 def test_the_last_heartbeat_says_stopping_and_nothing_follows_it(works: Works) -> None:
@@ -79,7 +79,7 @@ def test_every_change_of_state_is_a_heartbeat_at_once(own: zmq.Context[zmq.Socke
     works = Works(own, heartbeat_interval_s=LIMIT_S * 100)
     works.begin()
     works.status = SessionStatus("lost", 9, "one:443", "STOP_PUMPING", 3)
-    works.inbox.tell(Command.STATE_CHANGED, None)
+    works.inbox.put_command(Command.STATE_CHANGED, None)
     body = works.publish(lambda body: body["state"] == "lost")
     assert (body["reason"], body["reconnects"]) == ("STOP_PUMPING", 3)
     works.finish()
@@ -141,8 +141,8 @@ def test_after_a_heartbeat_all_subscriptions_are_known_that_came_before_it(
         works.publisher.has_more = lots.pop(0)
         return False
 
-    monkeypatch.setattr(works.publisher, "read_subscriptions", look)
-    works.pump._beat()
+    monkeypatch.setattr(works.publisher, "look_for_subscriptions", look)
+    works.pump._publish_heartbeat()
     assert lots == []
     monkeypatch.undo()
     works.begin()
@@ -181,9 +181,9 @@ def test_records_that_did_not_fit_are_counted_told_and_healed_by_a_reread(works:
 def test_an_overflow_before_start_tells_nobody_that_everything_closed(works: Works) -> None:
     works.manager.tables["trades"] = trade(1)
     works.attach()
-    works.inbox.tell(Command.DETACH, (works.link, "lost"))
+    works.inbox.put_command(Command.DETACH, (works.link, "lost"))
     second = FakeManager()  # its tables are still empty
-    works.inbox.tell(Command.ATTACH, ManagerSession(second, "two:443", 7))
+    works.inbox.put_command(Command.ATTACH, ManagerSession(second, "two:443", 7))
     works.inbox.refused += 1  # as the initial fill of a big server may have it
     works.publish(lambda body: body["dropped"] == 1)
     works.publish()
@@ -193,7 +193,7 @@ def test_an_overflow_before_start_tells_nobody_that_everything_closed(works: Wor
 
 def test_rows_of_every_table_that_come_before_start_are_counted_as_skipped(works: Works) -> None:
     works.begin()
-    works.inbox.tell(Command.ATTACH, works.link)
+    works.inbox.put_command(Command.ATTACH, works.link)
     works.inbox.notify(PumpCode.UPDATE_USERS, 0, USER_RECORD.pack({"login": 100}))
     works.inbox.notify(TRADES, 0, trade(1))
     works.inbox.notify(START, 0, b"")
@@ -234,14 +234,14 @@ def test_a_bad_record_is_counted_and_the_next_one_is_told(works: Works) -> None:
 
 def test_an_error_of_our_own_costs_one_record_and_is_counted(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     works.attach()
-    apply, once = works.dispatcher.trades.book.apply, [ZeroDivisionError("a bug")]
+    apply, once = works.dispatcher.trades.orders.apply, [ZeroDivisionError("a bug")]
 
     def fail_once(action: int, fields: Any) -> Any:
         if once:
             raise once.pop()
         return apply(action, fields)
 
-    monkeypatch.setattr(works.dispatcher.trades.book, "apply", fail_once)
+    monkeypatch.setattr(works.dispatcher.trades.orders, "apply", fail_once)
     works.inbox.notify(TRADES, 0, trade(1))
     works.inbox.notify(TRADES, 0, trade(2))
     assert works.next("trade.100").body["order"] == 2
@@ -268,7 +268,7 @@ def test_a_stop_storm_is_one_stop(works: Works) -> None:
     works.attach()
     for _ in range(500):
         works.inbox.notify(STOP, 0, b"")
-    works.inbox.tell(Command.DETACH, (works.link, "lost"))
+    works.inbox.put_command(Command.DETACH, (works.link, "lost"))
     works.publish(lambda body: not body["inbox"]["waiting"] and body["counts"].get("session", 0) > 1)
     works.publish()
     assert [message.topic for message in works.heard if message.topic == "session.stop"] == ["session.stop"]
@@ -323,7 +323,7 @@ def test_no_line_is_logged_per_event(works: Works, caplog: pytest.LogCaptureFixt
 
 def cut_of(works: Works, *prefixes: bytes) -> StateSnapshot:
     request = SnapshotRequest(prefixes)
-    works.inbox.tell(Command.CUT, request)
+    works.inbox.put_command(Command.SNAPSHOT, request)
     made = request.wait(LIMIT_S)
     assert made is not None
     return made

@@ -142,10 +142,10 @@ def test_the_two_forms_of_one_key_do_not_make_each_other_news(desk: Stand) -> No
 
 
 def test_told_news_are_remembered_up_to_a_bound(desk: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages_module, "TOLD_LIMIT", 2)
+    monkeypatch.setattr(messages_module, "KNOWN_NEWS_LIMIT", 2)
     for key in (1, 2, 3):
         desk.take(NEWS, 0, news(key))
-    assert len(desk.dispatcher.messages._told) == 2
+    assert len(desk.dispatcher.messages._known) == 2
     assert desk.take(NEWS, 0, news(3)) == []
     assert len(desk.take(NEWS, 0, news(1))) == 1
 

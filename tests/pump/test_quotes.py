@@ -15,7 +15,7 @@ from mt4pump.mt4.decode import ansi_text
 from mt4pump.mt4.layout import SYMBOL_INFO
 from mt4pump.pump import quotes as quotes_module
 from mt4pump.pump.heartbeat import AGREEMENTS, ServerClock
-from mt4pump.pump.quotes import SLOT_LIMIT, EmitQuote, QuoteStream, SymbolState, quote_fields
+from mt4pump.pump.quotes import SYMBOL_STATE_LIMIT, QuoteStream, SymbolState, WriteQuote, quote_fields
 from mt4pump.wire import FIRST, Encoder
 
 EPOCH = 1_700_000_000_000
@@ -135,7 +135,7 @@ def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: in
     for seq in (1, 2):
         record = SYMBOL_INFO.pack(values)
         ((topic, body),) = raw_messages(made, record, ts=ts)
-        (slot,) = made._slots.values()
+        (slot,) = made._states.values()
         (read,) = made._records(record)
         expected = msgpack.unpackb(Encoder(EPOCH).body(quote_fields(slot, read), seq, ts))
         assert repr(sorted(msgpack.unpackb(body).items())) == repr(sorted(expected.items()))
@@ -148,7 +148,7 @@ def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: in
 def test_seq_is_as_compact_as_in_every_other_kind(limit: int, *, wanted: bool) -> None:
     made = stream()
     raw_messages(made, quote())
-    (slot,) = made._slots.values()
+    (slot,) = made._states.values()
     for seq in (limit - 2, limit - 1, limit, limit + 1, limit + 2):
         slot.seq, slot.wanted = seq - 1, wanted
         frames = Frames()
@@ -236,7 +236,7 @@ def test_a_topic_that_nobody_wants_is_numbered_and_counted_but_not_packed() -> N
     assert [topic for topic, _ in messages(made, quote("A"), quote("B"), quote("A"))] == ["quote.B"]
     assert made.published == 3
     wishes.topics = {b"quote.A"}
-    made.refresh_interest()
+    made.refresh_wanted()
     assert [(topic, body["seq"]) for topic, body in messages(made, quote("A"), quote("B"))] == [("quote.A", 3)]
 
 
@@ -246,7 +246,7 @@ def test_a_wish_counts_from_the_next_refresh_on() -> None:
     messages(made, quote("A"), quote("B"))
     wishes.topics = {b"quote.B"}
     assert [topic for topic, _ in messages(made, quote("A"), quote("B"))] == ["quote.A"]
-    made.refresh_interest()
+    made.refresh_wanted()
     assert [topic for topic, _ in messages(made, quote("A"), quote("B"))] == ["quote.B"]
 
 
@@ -288,10 +288,10 @@ def test_a_long_name_of_replaced_bytes_is_packed_right() -> None:
 
 def test_names_with_garbage_do_not_grow_the_cache_and_lose_no_number() -> None:
     made = stream()
-    records = [quote(b"EURUSD\0" + number.to_bytes(5, "big")) for number in range(SLOT_LIMIT + 100)]
+    records = [quote(b"EURUSD\0" + number.to_bytes(5, "big")) for number in range(SYMBOL_STATE_LIMIT + 100)]
     last = messages(made, *records)[-1][1]
-    assert last["seq"] == SLOT_LIMIT + 100
-    assert len(made._slots) <= SLOT_LIMIT
+    assert last["seq"] == SYMBOL_STATE_LIMIT + 100
+    assert len(made._states) <= SYMBOL_STATE_LIMIT
 
 
 def test_the_name_of_a_symbol_is_read_once_also_while_others_have_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +368,7 @@ def test_a_suffix_ends_every_topic_and_nothing_else_in_it() -> None:
     assert frames.messages[0][0] == b"quote.EUR_USD|"
 
 
-def durable(emit: EmitQuote) -> QuoteStream:
+def durable(emit: WriteQuote) -> QuoteStream:
     return QuoteStream(Encoder(EPOCH), "cp1252", Wishes(), emit)
 
 

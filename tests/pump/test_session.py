@@ -32,7 +32,7 @@ def test_without_a_session_a_read_says_so() -> None:
 def test_a_read_goes_to_the_session_of_the_moment() -> None:
     reader = CurrentSession()
     for manager in (FakeManager(), FakeManager()):
-        reader.link = ManagerSession(manager, "one:443", 7)
+        reader.session = ManagerSession(manager, "one:443", 7)
         assert reader.manager is manager
 
 
@@ -69,15 +69,15 @@ class Doubtful:
         self.desk = desk
         self.now_s = 0.0
         self.received = 1
-        desk.dispatcher._reader._now_s = lambda: self.now_s
+        desk.dispatcher._current._now_s = lambda: self.now_s
         desk.manager.may_empty_tables = True
 
     def pass_by(self, seconds: float, callbacks: int = 0) -> list[Message]:
         """Let time pass, with callbacks or without, and look for second reads at its begin and end."""
-        self.desk.dispatcher.reread_empty(self.received, self.desk.ts)
+        self.desk.dispatcher.reread_empty_tables(self.received, self.desk.ts)
         self.now_s += seconds
         self.received += callbacks
-        self.desk.dispatcher.reread_empty(self.received, self.desk.ts)
+        self.desk.dispatcher.reread_empty_tables(self.received, self.desk.ts)
         return self.desk.bus.events()
 
 
@@ -122,7 +122,7 @@ def test_all_orders_stay_open_when_the_second_read_raises(doubtful: Doubtful) ->
     doubtful.desk.manager.connected = False
     assert doubtful.pass_by(3600, callbacks=1) == []
     assert doubtful.desk.fault_counters.counts["session_gone"] == 1
-    assert doubtful.desk.dispatcher.trades.book.open.keys() == {1}
+    assert doubtful.desk.dispatcher.trades.orders.open.keys() == {1}
 
 
 def test_without_callbacks_the_second_read_waits_longer(doubtful: Doubtful) -> None:

@@ -40,5 +40,5 @@ def test_who_cannot_cut_says_so_at_once() -> None:
 
 def test_nobody_needs_to_cut_for_one_who_gave_up() -> None:
     request = SnapshotRequest((b"",))
-    request.give_up()
+    request.cancel()
     assert not request.is_open

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from mt4pump.mt4.decode import Fields
-from mt4pump.pump.snapshot import SnapshotRows, StateRow, listed, touches
+from mt4pump.pump.snapshot import SnapshotRows, StateRow, rows_by_field, touches
 from mt4pump.wire import HEARTBEAT, TRADE
 
 
 def test_a_row_has_its_topic_with_the_suffix_and_its_fields() -> None:
-    rows = SnapshotRows([(TRADE, listed([{"login": 1, "order": 5}], "login"))], "|")
+    rows = SnapshotRows([(TRADE, rows_by_field([{"login": 1, "order": 5}], "login"))], "|")
     assert list(rows) == [StateRow(b"trade.1|", {"login": 1, "order": 5})]
     assert list(rows) == list(rows)
 
 
 def test_what_changes_after_the_cut_is_not_in_it() -> None:
     rows = [{"login": 1}]
-    cut = SnapshotRows([(TRADE, listed(rows, "login"))], "")
+    cut = SnapshotRows([(TRADE, rows_by_field(rows, "login"))], "")
     rows.append({"login": 2})
     assert [row.topic for row in cut] == [b"trade.1"]
 

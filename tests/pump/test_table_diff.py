@@ -38,9 +38,9 @@ def told(made: Table, *rows: bytes) -> list[tuple[str, int, str]]:
 
 def test_the_first_read_is_nobodys_news() -> None:
     made = Table(Decoder(ONLINE_RECORD), "login")
-    assert not made.primed
+    assert not made.has_baseline
     assert list(made.reread(online(1) + online(2))) == []
-    assert made.primed
+    assert made.has_baseline
     assert len(made) == 2
 
 

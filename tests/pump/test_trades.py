@@ -323,7 +323,7 @@ def test_what_ended_while_no_daemon_ran_is_told_at_the_first_start_and_the_rest_
         first.start()
         remembered = first.dispatcher.trades.open_orders()
     with stand(b"trade.") as second:
-        second.dispatcher.trades.recall(remembered)
+        second.dispatcher.trades.restore_orders(remembered)
         second.manager.tables["trades"] = trade(1) + trade(3, sl=1.05, timestamp=2) + trade(4)
         assert told(second.start()) == [
             ("trade.100", 2, "closed", "delete", True),
@@ -340,11 +340,11 @@ def test_what_ended_while_no_daemon_ran_is_told_when_it_gets_known_only_after_th
     with stand(b"trade.") as second:
         second.manager.tables["trades"] = trade(2)
         assert second.start() == []
-        second.dispatcher.trades.recall_late(remembered, 7)
+        second.dispatcher.trades.restore_late_orders(remembered, 7)
         (message,) = second.bus.events()
         assert told([message]) == [("trade.100", 1, "closed", "delete", True)]
         assert message.body["ts"] == 7
-        second.dispatcher.trades.recall_late(remembered, 8)
+        second.dispatcher.trades.restore_late_orders(remembered, 8)
         assert second.bus.events() == []
 
 
@@ -355,7 +355,7 @@ def test_what_ended_before_the_start_is_not_told_again_when_the_orders_before_ge
         remembered = first.dispatcher.trades.open_orders()
     with stand(b"trade.") as second:
         assert told(second.take(TRADES, DELETE, trade(1, **SHUT))) == [("trade.100", 1, "closed", "delete", None)]
-        second.dispatcher.trades.recall_late(remembered, 7)
+        second.dispatcher.trades.restore_late_orders(remembered, 7)
         assert second.bus.events() == []
         assert told(second.start()) == [("trade.100", 2, "closed", "delete", True)]
 
@@ -369,7 +369,7 @@ def test_a_record_behind_an_end_that_a_table_told_says_that_the_order_is_not_ope
 
 def test_a_remembered_row_of_a_version_with_other_fields_is_left_out() -> None:
     with stand(b"trade.") as made:
-        made.dispatcher.trades.recall({1: msgpack.packb({"order": 1, "login": 100})})
+        made.dispatcher.trades.restore_orders({1: msgpack.packb({"order": 1, "login": 100})})
         made.manager.tables["trades"] = trade(1)
         assert told(made.start()) == [("trade.100", 1, "opened", "add", True)]
 

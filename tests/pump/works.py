@@ -53,7 +53,7 @@ class Works:
     status: SessionStatus = field(default_factory=lambda: SessionStatus("pumping", 5, "one:443", "", 2))
     reconcile_interval_s: float = 0.0
     journal: Journal | None = None
-    has_new_revocations: Callable[[], bool] = lambda: False
+    has_revocation: Callable[[], bool] = lambda: False
     anchored: int = 0
     slice_s: float = math.inf
 
@@ -89,7 +89,7 @@ class Works:
             journal=self.journal,
             fault_counters=self.fault_counters,
             server_clock=server_clock,
-            options=PumpOptions(self.reconcile_interval_s, self.has_new_revocations),
+            options=PumpOptions(self.reconcile_interval_s, self.has_revocation),
             anchor_clock=self._anchor,
             now_ns=self.inbox.now_ns,
         )
@@ -108,7 +108,7 @@ class Works:
     def attach(self) -> Works:
         """Begin with a session that has started."""
         self.begin()
-        self.inbox.tell(Command.ATTACH, self.link)
+        self.inbox.put_command(Command.ATTACH, self.link)
         self.inbox.notify(START, 0, b"")
         self.next("session.start")
         return self
@@ -129,7 +129,7 @@ class Works:
 
     def finish(self) -> None:
         """Tell the pump to finish and wait for its thread."""
-        self.inbox.tell(Command.FINISH, None)
+        self.inbox.put_command(Command.FINISH, None)
         if self.pump.ident is not None:
             self.pump.join(LIMIT_S)
             assert not self.pump.is_alive(), "the pump did not finish"
