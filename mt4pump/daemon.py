@@ -1,4 +1,4 @@
-"""Builds the rooms, owns the threads, and knows the order to start and stop them in."""
+"""Builds all parts of the daemon in dependency order; starts and stops its threads."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from mt4pump.wiring import (
 
 SUPERVISOR_STOP_S = 0.4
 PUMP_PUBLISH_S, PUMP_END_S = 0.6, 0.8
-"""Since the stop began: until when the pump tells what waits, and until when it must have closed socket and journal.
+"""Time from `stop`: until the pump thread drops what still waits, and until it must have closed socket and journal.
 
-Together with the linger these keep a stop under a second, also when a call into the DLL does not come back.
+With the linger, these keep a stop under a second, even when a call into the DLL does not return.
 """
 QUERY_STOP_S = 0.1
 
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 class Daemon:
-    """One pump from source to socket. `start`, then `stop`; never started again.
+    """The whole daemon, from source to sockets. `start` it once, then `stop` it.
 
     ``source`` makes the Manager of each session; the daemon starts and stops it. Raises StartError when the data
     folder, an address or a key cannot be used; nothing is left open then.
@@ -99,7 +99,7 @@ class Daemon:
         self._dispatcher = dispatcher = Dispatcher(writer, dispatcher_options(settings), fault_counters)
         if self._journal is not None and self._journal.has_mirror:
             orders = self._journal.open_orders()
-            if self._journal.durable:  # else they are read, and told, when the file opens again
+            if self._journal.durable:  # else they are read and published when the file opens again
                 dispatcher.trades.restore_orders(orders)
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
@@ -166,14 +166,14 @@ class Daemon:
         )
 
     def _query_counters(self) -> dict[str, int]:
-        """Return the heartbeat's ``query``; connections are counted there, and where they begin."""
+        """Return the heartbeat's ``query``: the server's counters, with the connections refused by either limit."""
         query = self._query
         if query is None:
             return {}
         return {**query.counts, "over_limit": query.counts.get("over_limit", 0) + query.connections.over_limit}
 
     def _limit_connections(self, published: Connections, settings: Settings, fault_counters: FaultCounters) -> None:
-        """Limit the connections to what the system allows, and have the gate's thread hold the limits."""
+        """Limit the connections to what the system allows; the authenticator's thread enforces the limits."""
         held = [published]
         if self._query is not None:
             self._query.connections.limits = query_limits(settings)
@@ -195,15 +195,15 @@ class Daemon:
         return self._query.endpoint if self._query else None
 
     def request_snapshot(self, request: SnapshotRequest) -> None:
-        """Have the pump thread cut its state between two events and answer ``request`` with it."""
+        """Have the pump thread answer ``request`` with its state between two events."""
         self.inbox.put_command(Command.SNAPSHOT, request)
 
     def select(self, symbols: tuple[str, ...]) -> None:
-        """Have the quotes of other symbols published from now on."""
+        """Publish the quotes of the symbols that match these patterns from now on."""
         self.inbox.put_command(Command.SELECT, symbols)
 
     def reload_permissions(self) -> None:
-        """Read the clients' keys and permissions now; whoever lost one is put out within a second."""
+        """Read the clients' keys and permissions now; a client that lost one is disconnected within a second."""
         self._gate.reload()
 
     def start(self, *, session: bool = True) -> None:
@@ -227,30 +227,30 @@ class Daemon:
 
     @property
     def iterations(self) -> int:
-        """Return how often the pump thread has turned: it does so many times a second, unless it hangs."""
+        """Return the wake-ups of the pump thread: many a second, unless it hangs."""
         return self._pump.iterations
 
     @property
     def state(self) -> str:
-        """Return what the session is doing, as the heartbeat says it."""
+        """Return the session's state, as in the heartbeat."""
         return self._supervisor.status.state
 
     @property
     def crash(self) -> BaseException | None:
-        """Return what ended a thread that should still run, if anything did."""
+        """Return the error that ended a thread, or the hang of one; None while all run."""
         query_crash = self._query.crash if self._query else None
         return self._pump.crash or self._supervisor.crash or query_crash or self._gate.crash or self._hang
 
     def check_threads(self) -> None:
-        """See whether all threads go on; to be called often. One that stands still for too long is a `crash`."""
+        """Check that all threads make progress; to be called often. One that hangs too long is a `crash`."""
         pump, supervisor = self._pump, self._supervisor
-        marks = {pump: pump.iterations if pump.is_alive() else None, supervisor: supervisor.calling}
-        self._hang = self._hang or self._hang_detector.check(marks)
+        progress = {pump: pump.iterations if pump.is_alive() else None, supervisor: supervisor.calling}
+        self._hang = self._hang or self._hang_detector.check(progress)
 
     def stop(self) -> bool:
         """End the session, publish the last heartbeat, close sockets and journal; return whether all ended in time.
 
-        What did not is told in the log.
+        A thread that did not end is logged.
         """
         began_s = time.monotonic()
         self._supervisor.stop()
@@ -274,12 +274,14 @@ class Daemon:
         return clean
 
     def _log_left_behind(self) -> bool:
-        """Say in the log which threads did not end in time, and why that may be; return whether all did."""
+        """Log which threads did not end in time, and why; return whether all did."""
         supervisor_hangs, pump_hangs = self._supervisor.is_alive(), self._pump.is_alive()
         if supervisor_hangs:
             log.warning("a call into the Manager API did not come back and was left behind")
         if pump_hangs and self._pump.is_shut_down:
             log.warning("the journal was still being closed and was left behind: what it holds is committed")
         elif pump_hangs:
-            log.warning("the pump thread hangs and was left behind: %d events and the end go untold", len(self.inbox))
+            log.warning(
+                "the pump thread hangs and was left behind: %d records and the end are not published", len(self.inbox)
+            )
         return not (supervisor_hangs or pump_hangs)

@@ -1,13 +1,13 @@
-"""Numbering per topic, and the reader's side of it: a gap in the numbers is a provable loss; pure."""
+"""Sequence numbers per topic, and the check of a reader that finds gaps in them; pure."""
 
 from __future__ import annotations
 
 TOPICS_LIMIT = 1_000_000
-"""Topics that a reader remembers; with more, the older half is forgotten."""
+"""Topics that a reader tracks; beyond it the older half is dropped."""
 
 
 class Numbering:
-    """Gives each topic its own 1, 2, 3 … within one life of the daemon (``epoch``)."""
+    """Numbers the events of each topic 1, 2, 3 … within one run of the daemon (its ``epoch``)."""
 
     def __init__(self) -> None:
         self._last: dict[bytes, int] = {}
@@ -32,10 +32,10 @@ class Numbering:
 
 
 class GapDetector:
-    """Checks the numbers that a reader receives.
+    """Checks the sequence numbers that a reader receives.
 
-    The first message of a topic is where the reader joins: nothing before it counts as lost. A new epoch starts every
-    topic afresh: what was lost around a restart of the daemon is for durable offsets to tell.
+    The first message of a topic sets its baseline: nothing before it counts as missed. So does the first one of a new
+    epoch: durable offsets show what was lost around a restart of the daemon.
     """
 
     def __init__(self) -> None:

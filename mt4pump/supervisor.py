@@ -1,7 +1,7 @@
-"""The supervisor: connect → login → pump → watch → (lost) → back off → connect …, on one thread of its own.
+"""The supervisor thread: connect → login → pump → watch → back off, again and again.
 
 It works on any `Manager`, so the simulator's faults drive the same code as the DLL's. It never runs in a callback: a
-reconnect from inside the STOP callback is known to work only sometimes.
+reconnect from inside the STOP callback works only sometimes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Protocol, TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
-from mt4pump.call_limit import CallLimit
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError, PumpError
 from mt4pump.log import fact
 from mt4pump.mt4.codes import ReturnCode
@@ -23,6 +23,9 @@ from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import CONNECTING, LOGGED_IN, LOST, PUMPING, STOPPING, Command, ManagerSession, SessionStatus
 
 STOPPED_BY_US = "stopped by us"
+ABORT_EVERY_S = 0.1
+"""Time between two aborts of one call: the first may have come just before the call entered the library."""
+JOIN_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """Whom to log in as, where, and how patiently; the settings of the same names. ``flags`` are CLIENT_FLAGS_*."""
+    """Account, servers and time limits of sessions; the settings of the same names. ``flags`` are CLIENT_FLAGS_*."""
 
     servers: tuple[str, ...]
     login: int
@@ -46,15 +49,12 @@ class SessionPlan:
     refused_delay_s: float = 300.0
 
 
-class Clock(Protocol):
-    """Seconds that only go forward."""
-
-    def __call__(self) -> float:
-        """Return the seconds."""
+Clock = Callable[[], float]
+"""Returns monotonic seconds."""
 
 
 def with_library_faults(reason: str, manager: Manager) -> str:
-    """Return ``reason`` with the faults that the API logged of this session, which alone may tell the cause."""
+    """Return ``reason`` with the errors that the API logged in this session: often the only statement of the cause."""
     faults = manager.last_faults()
     return f"{reason}; the library's log: {faults}" if faults else reason
 
@@ -65,10 +65,51 @@ def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = ra
     return delay_s * (0.5 + 0.5 * jitter())
 
 
-class Supervisor(Thread):
-    """Keeps one Manager session alive until `stop`. ``status`` and ``calling`` may be read from any thread.
+class CallLimit:
+    """A time limit on calls into the Manager API: aborts them when the ``with`` block has taken ``limit_s``.
 
-    ``calling`` is the number of the call into the Manager API that has not come back yet, None outside of any.
+    A login on a server that accepts and sends nothing blocks for 180 s in the vendor's library; `Manager.abort`, called
+    on another thread, ends it within a tenth of a second. `end` does so at once.
+    ``expired`` is true when the time ran out: the results of the calls are of no use then.
+    """
+
+    def __init__(self, abort: Callable[[], None], limit_s: float) -> None:
+        self.expired = False
+        self._abort = abort
+        self._limit_s = limit_s
+        self._wake = Event()
+        self._left = Event()
+        self._thread = Thread(target=self._watch, name="call limit", daemon=True)
+
+    def end(self) -> None:
+        """Abort the calls now, from any thread; return at once."""
+        self._wake.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
+        self._left.set()
+        self._wake.set()
+        self._thread.join(JOIN_S)  # an abort may itself block: `close` handles that
+
+    def _watch(self) -> None:
+        in_time = self._wake.wait(self._limit_s)
+        self.expired = not in_time and not self._left.is_set()
+        while not self._left.is_set():
+            try:
+                self._abort()
+            except Exception:
+                log.exception("a call into the Manager API could not be aborted")
+                return
+            self._left.wait(ABORT_EVERY_S)
+
+
+class Supervisor(Thread):
+    """Keeps one Manager session open until `stop`. ``status`` and ``calling`` may be read from any thread.
+
+    ``calling`` is the number of the call into the Manager API that has not returned yet, None outside of any.
     """
 
     def __init__(self, factory: ManagerFactory, inbox: Inbox, plan: SessionPlan, now_s: Clock = time.monotonic) -> None:
@@ -87,7 +128,7 @@ class Supervisor(Thread):
         self.status = SessionStatus(CONNECTING, inbox.now_ns() // 1_000_000)
 
     def stop(self) -> None:
-        """End the session and the thread, also one that blocks in a login; returns at once."""
+        """End the session and the thread, even when it blocks in a login; return at once."""
         self._stopping.set()
         session, limit = self._session, self._limit
         if session:
@@ -96,7 +137,7 @@ class Supervisor(Thread):
             limit.end()
 
     def run(self) -> None:
-        """Hold sessions one after the other; the servers take turns."""
+        """Run one session after the other, on each server in turn."""
         attempt = 0
         try:
             while not self._stopping.is_set():
@@ -113,7 +154,7 @@ class Supervisor(Thread):
             log.exception("the supervisor thread crashed")
 
     def _run_session(self, server: str, attempt: int) -> tuple[float, float]:
-        """Hold one session until it ends; return how long it pumped and how long to wait before the next."""
+        """Run one session until it ends; return how long it pumped and how long to wait before the next."""
         plan, began_s = self._plan, None
         reason, delay_s = STOPPED_BY_US, back_off_s(attempt, plan)
         self._set_state(CONNECTING, server)
@@ -124,7 +165,7 @@ class Supervisor(Thread):
             began_s = self._now_s()
             reason = self._watch(session)
         except PumpError as error:
-            if not self._stopping.is_set():  # else it is the end of a call that we aborted
+            if not self._stopping.is_set():  # else `stop` aborted the call
                 reason = str(error)
                 if isinstance(error, LoginError):
                     reason, delay_s = f"refused: {error}", plan.refused_delay_s
@@ -145,7 +186,7 @@ class Supervisor(Thread):
         session = ManagerSession(self._call(self._factory), server, self._plan.login)
         self._session = session
         limit = self._limit = CallLimit(session.manager.abort, self._plan.login_timeout_s)
-        if self._stopping.is_set():  # `stop` may have come before it could see the limit
+        if self._stopping.is_set():  # `stop` may have come before the limit was set
             limit.end()
         try:
             with limit:
@@ -170,7 +211,7 @@ class Supervisor(Thread):
         return ConnectionLost(call, code, name, f"no answer from {server} within {limit_s:g} s (login_timeout_s)")
 
     def _call(self, act: Callable[..., Result], *args: object) -> Result:
-        """Call into the API, and let it be seen for how long."""
+        """Call into the API; `calling` has the call's number meanwhile, for the hang detector."""
         self._calls += 1
         self.calling = self._calls
         try:
@@ -179,7 +220,7 @@ class Supervisor(Thread):
             self.calling = None
 
     def _await_start(self, session: ManagerSession) -> None:
-        """Wait for START_PUMPING: the switch only says that the request was taken."""
+        """Wait for START_PUMPING: PumpingSwitchEx only says that the request was accepted."""
         deadline_s = self._now_s() + self._plan.start_timeout_s
         while not (session.started.is_set() or session.stopped.is_set() or self._stopping.is_set()):
             left_s = deadline_s - self._now_s()
@@ -191,11 +232,11 @@ class Supervisor(Thread):
             self._set_state(PUMPING, session.server)
 
     def _watch(self, session: ManagerSession) -> str:
-        """Return why the session ended: STOP, no link, or mute although connected. A quiet market is not mute."""
+        """Return why the session ended: STOP, no connection, or no callback. A quiet market still sends PING."""
         received, alive_s = self._inbox.received, self._now_s()
         while not self._stopping.is_set():
             session.changed.clear()
-            if self._stopping.is_set():  # its wake-up may just have been cleared
+            if self._stopping.is_set():  # `clear` may have cleared the wake-up of `stop`
                 break
             if session.stopped.is_set():
                 return "STOP_PUMPING: the server or the link ended the session"
@@ -209,7 +250,7 @@ class Supervisor(Thread):
         return STOPPED_BY_US
 
     def _close_session(self, session: ManagerSession | None, server: str, reason: str) -> None:
-        """Close the session from this thread, never from a callback, and tell the pump thread why it ended."""
+        """Close the session on this thread, never in a callback, and send the pump thread the reason."""
         session = session or self._session
         self._session = self._limit = None
         if session is not None and reason != STOPPED_BY_US:

@@ -1,4 +1,4 @@
-"""Where sessions come from: the vendor's library, or the simulator."""
+"""The options of each part, taken from the settings, and the source of sessions: the DLL or the simulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mt4pump.settings import Settings
 from mt4pump.supervisor import SessionPlan
 
 COMPARISON_SLICE_S = 0.003
-"""How long the pump thread compares whole tables in one go, before it looks for events again."""
+"""Longest time that the pump thread compares whole tables before it handles records again."""
 
 
 def socket_options(settings: Settings) -> SocketOptions:
@@ -60,7 +60,7 @@ def journal_path(settings: Settings) -> Path:
 def journal_options(settings: Settings) -> JournalOptions:
     """Return the journal's part of the settings.
 
-    The open orders that it remembers are those of one account on one broker's servers: of another, they are no use.
+    ``identity`` names account and servers: open orders that the journal keeps are of no use for others.
     """
     servers = ",".join(sorted(settings.servers))
     synchronous = settings.journal_synchronous
@@ -116,7 +116,7 @@ def login_timeout_s(settings: Settings) -> float:
 
 
 def pump_flags(settings: Settings) -> int:
-    """Return the CLIENT_FLAGS_* that leave out what nobody wants."""
+    """Return the CLIENT_FLAGS_* that switch off what the settings do not want."""
     flags = PumpFlag(0)
     for wanted, flag in (
         (settings.quotes, PumpFlag.HIDETICKS),
@@ -138,7 +138,7 @@ log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """A factory of sessions, what it counts itself, what to call at the daemon's start and stop, and what publishes."""
+    """Where sessions come from: the ``factory`` of Managers, its ``counters``, ``start``, ``stop``, publisher."""
 
     factory: ManagerFactory
     counters: Callable[[], Mapping[str, int]]
@@ -148,14 +148,14 @@ class Source(NamedTuple):
 
 
 def source_of(settings: Settings) -> Source:
-    """Return the source that the settings name; raises StartError when it is not to be had."""
+    """Return the source that the settings name; raises StartError when it cannot be used."""
     if settings.source == "simulator":
         return simulator_source(settings)
     return dll_source(settings)
 
 
 def working_folder(data_dir: Path, abandoned: int = 0) -> Path:
-    """Return where the library of a session keeps its files, after so many ``abandoned`` interfaces."""
+    """Return the working folder of the next session's interface, after ``abandoned`` ones."""
     return data_dir / f"manager-{abandoned}"
 
 
@@ -171,7 +171,7 @@ def dll_source(settings: Settings) -> Source:
         log.warning("%s", fault)
 
     def factory() -> Manager:
-        # An interface that could not be released may still write to its folder: the next gets another one.
+        # An interface that was not released may still write to its folder: the next one gets another folder.
         return DllManager(library, working_folder(settings.data_dir, DllManager.abandoned), settings.encoding)
 
     def counters() -> Mapping[str, int]:
@@ -201,11 +201,11 @@ def simulator_source(settings: Settings) -> Source:
         )
     )
 
-    faults, tally = wire_faults_of(settings.wire_faults), WireFaultCounters()
+    faults, wire_counters = wire_faults_of(settings.wire_faults), WireFaultCounters()
 
     def counters() -> Mapping[str, int]:
         return {
-            **(tally.counters() if settings.wire_faults else {}),
+            **(wire_counters.counters() if settings.wire_faults else {}),
             "ticks_sent": simulator.ticks_sent,
             "ticks_unseen": simulator.ticks_unseen,
             "events_sent": simulator.events_sent,
@@ -217,16 +217,16 @@ def simulator_source(settings: Settings) -> Source:
 
     publisher: Callable[..., Publisher] = Publisher
     if faults.touch_messages:
-        publisher = partial(FaultyPublisher, faults=faults, tally=tally, seed=settings.seed)
+        publisher = partial(FaultyPublisher, faults=faults, tally=wire_counters, seed=settings.seed)
     return Source(simulator.manager, counters, simulator.start, simulator.stop, publisher)
 
 
 def tick_options(settings: Settings) -> TickOptions:
-    """Return what the settings tell about tick files that do not tell it themselves."""
+    """Return symbol, time zone and date order for tick files that do not contain them."""
     from mt4pump.simulator.tick_formats import TickOptions  # noqa: PLC0415
 
     return TickOptions(settings.tick_symbol, settings.tick_zone, settings.tick_dates)
 
 
 def _nothing() -> None:
-    """Start and stop nothing: the DLL's threads live and die with its sessions."""
+    """Do nothing: the DLL's threads start and end with its sessions."""

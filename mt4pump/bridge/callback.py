@@ -1,7 +1,7 @@
-"""The thunk that the DLL calls: copy, stamp, leave.
+"""The callback that the DLL calls: it copies the record, stamps it, and leaves.
 
-One thunk serves all sessions of the process, so it can never be collected while the DLL may still call it; ``param``,
-which the DLL hands back unchanged, says whose event it is. An event of a closed session is counted, not delivered.
+One callback serves all sessions of the process, so it is never collected while the DLL may still call it. ``param``,
+which the DLL hands back unchanged, names the session. An event of a closed session is counted and dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mt4pump.mt4.manager import Notify
 STOP = int(PumpCode.STOP_PUMPING)
 RECORD_BYTES = {int(code): record.size for code, record in CALLBACK_RECORD.items()}
 PINNED_ALARM = 8
-"""The API is known to use one thread per session; so many pinned ones beyond two a session are worth a look."""
+"""The API is known to use one thread per session; more pinned threads than two a session and this are counted."""
 BODY_LIMIT_BYTES = 15 * 1024 * 1024
 """MAX_NEWS_BODY_LEN of the header."""
 
@@ -31,7 +31,7 @@ BODIES = {
     int(PumpCode.UPDATE_MAIL): (MAIL_BOX.by_name["body"].offset, MAIL_BOX.by_name["bodylen"].offset),
     int(PumpCode.UPDATE_NEWS_NEW): (NEWS_TOPIC_NEW.by_name["body"].offset, NEWS_TOPIC_NEW.by_name["body_len"].offset),
 }
-"""Offsets of the body's 32-bit pointer and of its length. Followed only where pointers are 32 bits wide."""
+"""Offsets of the body's 32-bit pointer and of its length. Used only where pointers are 32 bits wide."""
 
 OnEvent = Callable[[int, int, int | None, int | None], None]
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Callback:
-    """The DLL's way in. ``function`` is what PumpingSwitchEx takes; counters are read by the heartbeat."""
+    """Hands the DLL's events to the sessions. ``function`` is the argument of PumpingSwitchEx."""
 
     def __init__(self) -> None:
         self.pinned_threads = 0
@@ -47,38 +47,38 @@ class Callback:
         self.last_error = ""
         self.stale = 0
         self.stopped: set[int] = set()
-        """The ``param`` of each session whose STOP_PUMPING came, as of the moment when the DLL called."""
+        """The ``param`` of each session whose STOP_PUMPING came, set inside the callback."""
         self._notify: dict[int, Notify] = {}
         self._sessions = 0
         self._fault_counters = FaultCounters(log)
-        self._errors_told = 0
-        self._thread = threading.local()  # of no use before the pin, as its values die with the thread state
+        self._errors_logged = 0
+        self._thread = threading.local()  # useless before the pin: its values end with the thread state
         self._ensure = ctypes.pythonapi.PyGILState_Ensure
         self.function = NOTIFY_EX(self._make_on_event(BODIES if POINTER_BYTES == 4 else {}))
 
     def open(self, notify: Notify) -> int:
-        """Return the ``param`` under which events reach ``notify`` until `close`."""
+        """Return the ``param`` of a new session, whose events go to ``notify`` until `close`."""
         self._sessions += 1
         self._notify[self._sessions] = notify
         return self._sessions
 
     def close(self, param: int) -> None:
-        """Deliver no more events of this session."""
+        """Drop all further events of this session."""
         self._notify.pop(param, None)
         self.stopped.discard(param)
 
-    def know_this_thread(self) -> None:
-        """Tell that the calling thread is Python's own: Disconnect may call back on it, and it needs no pin."""
+    def mark_python_thread(self) -> None:
+        """Mark the calling thread as Python's own: Disconnect may call back on it, and it needs no pin."""
         self._thread.pinned = True
 
     def counters(self) -> dict[str, int]:
-        """Return what the heartbeat shows; faults of the callback are logged here, where waiting does no harm."""
-        if self.errors != self._errors_told:
-            self._errors_told = self.errors
+        """Return the heartbeat's counters; errors of the callback are logged here, not in the callback."""
+        if self.errors != self._errors_logged:
+            self._errors_logged = self.errors
             self._fault_counters.record("callback_error", f"{self.errors} so far, the last: {self.last_error}")
         if self.pinned_threads > 2 * self._sessions + PINNED_ALARM:
-            told = f"{self.pinned_threads} threads of the API pinned in {self._sessions} sessions: each costs memory"
-            self._fault_counters.record("pinned_threads", told)
+            text = f"{self.pinned_threads} threads of the API pinned in {self._sessions} sessions: each costs memory"
+            self._fault_counters.record("pinned_threads", text)
         return {
             "pinned_threads": self.pinned_threads,
             "callback_errors": self.errors,
@@ -86,14 +86,14 @@ class Callback:
         }
 
     def _make_on_event(self, bodies: Mapping[int, tuple[int, int]]) -> OnEvent:
-        """Return what the DLL calls: a closure, as it finds its names in half the time that a method does."""
+        """Return what the DLL calls: a closure, because it finds its names in half the time of a method."""
         callback, thread, notify_of, note_stop = self, self._thread, self._notify.get, self.stopped.add
 
         def on_event(code: int, action: int, data: int | None, param: int | None) -> None:
-            # On the DLL's thread. Never wait, log or raise here; what goes wrong is counted.
+            # On the DLL's thread: never wait, log or raise. Errors are counted.
             try:
                 try:
-                    thread.pinned  # noqa: B018 - asked for the AttributeError: identifiers of dead threads come back
+                    thread.pinned  # noqa: B018 - read for the AttributeError; identifiers of ended threads are reused
                 except AttributeError:
                     callback._pin_thread_state()
                 notify = notify_of(param or 0)
@@ -108,7 +108,7 @@ class Callback:
                     if code == STOP:
                         note_stop(param or 0)
                     notify(code, action, b"")
-            except BaseException as error:  # noqa: BLE001 - the top of a foreign thread: nothing above could see it
+            except BaseException as error:  # noqa: BLE001 - the top of a foreign thread: nothing above catches it
                 callback.errors += 1
                 callback.last_error = f"pump code {code}: {error!r}"
 
@@ -117,7 +117,7 @@ class Callback:
     def _pin_thread_state(self) -> None:
         """Keep the Python thread state of a foreign thread: ctypes would build and destroy one per call otherwise.
 
-        One `PyGILState_Ensure` too many, never released, does it: a call then costs tenths of a µs and not 6.
+        One extra `PyGILState_Ensure` that is never released keeps it: a call then costs tenths of a µs instead of 6.
         """
         self._ensure()
         self._thread.pinned = True
@@ -127,8 +127,8 @@ class Callback:
 def body_behind(record: bytes, pointer_offset: int, length_offset: int) -> bytes:
     """Return the text behind the record's 32-bit pointer, which is whole only in a 32-bit process.
 
-    Whether NewsTopicNew's ``body_len`` counts bytes or characters the API does not say. It is taken for bytes: were it
-    characters, half of the text would be read, but never what lies behind it.
+    The API does not say whether NewsTopicNew's ``body_len`` counts bytes or characters. It is used as bytes: if it
+    counts characters, half of the text is read, but nothing beyond the text.
     """
     (pointer,) = struct.unpack_from("<I", record, pointer_offset)
     (length,) = struct.unpack_from("<i", record, length_offset)

@@ -1,9 +1,9 @@
 """A Manager session on the vendor's DLL: one interface from Create to Release.
 
-Threads: ``_door`` keeps Disconnect and Release away from a read that runs on the pump thread. The callback takes no
-lock, so Disconnect may call it synchronously. A read that never comes back makes `close` give up after
-`CLOSE_WAIT_S`: the interface is then abandoned (counted, a leak) rather than freed under the reader's feet.
-Connect, Login and PumpingSwitchEx run without ``_door``, so that `abort` can call Disconnect meanwhile.
+Threads: while the pump thread reads, ``_lock`` holds back Disconnect and Release. The callback takes no lock, so
+Disconnect may call it synchronously. When a read does not return within `CLOSE_WAIT_S`, `close` abandons the interface
+(counted, a leak), because a release would free memory that the read uses.
+Connect, Login and PumpingSwitchEx run without ``_lock``, so that `abort` can call Disconnect meanwhile.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class DllManager:
 
     may_empty_tables = True
     abandoned = 0
-    """Interfaces of this process that could not be released because a call in them never came back."""
+    """Interfaces of this process that were not released because a call in them did not return."""
 
     def __init__(self, library: Library, working_directory: Path, encoding: str = "cp1252") -> None:
         self._library = library
         self._encoding = encoding
         self._folder = working_directory
         self._interface = library.create(working_directory)
-        self._door = Lock()
+        self._lock = Lock()
         self._closed = self._aborted = False
         self._param = 0
         self._log = DllLog(working_directory, encoding)
@@ -59,8 +59,8 @@ class DllManager:
 
     @contextmanager
     def _reading(self, call: str) -> Iterator[Interface]:
-        """Give the interface to a read, or raise ConnectionLost when the session was closed."""
-        with self._door:
+        """Hold the lock and yield the interface; raise ConnectionLost when the session was closed."""
+        with self._lock:
             yield self._open_interface(call)
 
     def _open_interface(self, call: str) -> Interface:
@@ -78,7 +78,7 @@ class DllManager:
             raise _no_connection(call, f"STOP_PUMPING came {why}")
 
     def _ansi(self, call: str, text: str, what: str) -> bytes:
-        """Return ``text`` in the server's code page; refused where it has no such letter, as a guess would be wrong."""
+        """Return ``text`` in the server's code page; raise LoginError for a character that it lacks."""
         try:
             return text.encode(self._encoding)
         except UnicodeEncodeError:
@@ -95,38 +95,38 @@ class DllManager:
         self._unaborted_interface("Login").check("Login", login, self._ansi("Login", password, "the password"))
 
     def pump(self, flags: int, notify: Notify) -> None:
-        """Switch to pumping. RET_OK means only that the request was taken: START_PUMPING tells that it runs."""
+        """Switch to pumping. RET_OK means only that the request was accepted; START_PUMPING confirms it."""
         interface, callback = self._unaborted_interface("PumpingSwitchEx"), self._library.callback
-        callback.know_this_thread()  # a failing switch may call back synchronously
+        callback.mark_python_thread()  # a switch that fails may call back synchronously
         self._param = callback.open(notify)
         interface.check("PumpingSwitchEx", callback.function, flags, self._param)
 
     def abort(self) -> None:
         """Disconnect, which ends a Connect or Login that blocks on another thread within a tenth of a second."""
         self._aborted = True  # seen by every call that is not in the DLL yet
-        if not self._door.acquire(timeout=ABORT_WAIT_S):
-            return  # a read, or a `close`, has it: then nothing blocks in Connect or Login
+        if not self._lock.acquire(timeout=ABORT_WAIT_S):
+            return  # a read or `close` holds it: then nothing blocks in Connect or Login
         try:
             if not self._closed:
-                self._library.callback.know_this_thread()
+                self._library.callback.mark_python_thread()
                 self._interface.call("Disconnect")
         finally:
-            self._door.release()
+            self._lock.release()
 
     def last_faults(self) -> str:
         """Return the last lines with an error code that the DLL wrote into its own log in this session."""
         return self._log.last_faults()
 
     def is_connected(self) -> bool:
-        """Return IsConnected; True while a read holds the interface, as a working read is a sign of life."""
+        """Return IsConnected; True while a read holds the interface."""
         if self._closed:
             return False
-        if not self._door.acquire(timeout=CONNECTED_WAIT_S):
+        if not self._lock.acquire(timeout=CONNECTED_WAIT_S):
             return True
         try:
             return not self._closed and bool(self._interface.call("IsConnected"))
         finally:
-            self._door.release()
+            self._lock.release()
 
     def select_symbol(self, symbol: bytes) -> None:
         """SymbolAdd: quotes flow for selected symbols only."""
@@ -150,8 +150,8 @@ class DllManager:
         with self._reading(method) as interface:
             self._raise_if_stopped(method, f"before table {name} was read")
             array = interface.array(method, Record.known[TABLES[name]].size) if interface.has(method) else b""
-            # IsConnected may stay true after STOP, and turns false late. Under the same hold of the door, as
-            # `is_connected` says True whenever another thread has it.
+            # IsConnected may stay true after STOP, and turns false late. Under the same hold of the lock, because
+            # `is_connected` returns True whenever another thread holds it.
             self._raise_if_stopped(method, f"while table {name} was read: it may be empty or cut")
             if not interface.call("IsConnected"):
                 raise _no_connection(method, f"the link was gone by the time table {name} was read: it may be cut")
@@ -193,11 +193,11 @@ class DllManager:
             return plugin_array(record.raw, PLUGIN_CFG.size)
 
     def close(self) -> None:
-        """Disconnect, then Release, from the calling thread; a call inside that never ends is left behind."""
+        """Disconnect, then Release, on the calling thread; abandon the interface when a call in it does not return."""
         if self._closed:
             return
         self._closed = True  # seen by every call that is not in the DLL yet
-        if not self._door.acquire(timeout=CLOSE_WAIT_S):
+        if not self._lock.acquire(timeout=CLOSE_WAIT_S):
             DllManager.abandoned += 1
             self._library.callback.close(self._param)
             log.error(
@@ -205,12 +205,12 @@ class DllManager:
             )
             return
         try:
-            self._library.callback.know_this_thread()
+            self._library.callback.mark_python_thread()
             self._interface.call("Disconnect")
             self._library.callback.close(self._param)
             self._interface.release()
         finally:
-            self._door.release()
+            self._lock.release()
 
 
 def _no_connection(call: str, why: str) -> ConnectionLost:

@@ -117,7 +117,7 @@ def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool =
 
 
 class OrderEnd(NamedTuple):
-    """How an order ended: its published ``ends``, its last record, and whether the end was ``inferred`` from a table."""
+    """How an order ended: its published ``ends``, its last record, and whether a table alone showed the end."""
 
     ends: frozenset[str]
     fields: Fields
@@ -197,8 +197,8 @@ class OrderStates:
     ) -> Iterator[TradeChange | None]:
         """Do what `reconcile` does in steps: yield None where the caller may apply records before it resumes.
 
-        The order of such a record must be settled first (see `settle`). With ``baseline``, orders that are not known are
-        added with no event; `baseline_orders` holds them.
+        The order of such a record must be settled first (see `settle`). With ``baseline``, unknown orders are added
+        with no event; `baseline_orders` holds them.
         """
         known = list(self.open)
         self._comparison = Comparison(read, decode, is_visible, baseline)
@@ -266,19 +266,19 @@ class OrderStates:
     def catch_up(
         self,
         before: Iterable[Fields],
-        silent: AbstractSet[int],
+        baseline: AbstractSet[int],
         is_visible: Callable[[int], bool] = lambda _login: True,
     ) -> Iterator[TradeChange]:
-        """Yield what happened between ``before``, open orders of an earlier life, and the first table of this one.
+        """Yield what happened between ``before``, the open orders of an earlier run, and this run's ``baseline``.
 
-        For when ``before`` gets known late: ``silent`` are the orders that `prime` took from that table as nobody's
-        news. What was told since is not told again; an order that changed is told as it is now.
+        For a ``before`` that is read late. An order that had an event since is not published again; an order that
+        changed is published as it is now.
         """
-        untold = silent & self.open.keys()
-        told = (silent | self.open.keys() | self._ended.keys()) - untold
+        unpublished = baseline & self.open.keys()
+        published = (baseline | self.open.keys() | self._ended.keys()) - unpublished
         earlier = OrderStates()
-        earlier.set_baseline(row for row in before if row["order"] not in told)
-        for event in list(earlier.reconcile([self.open[order] for order in sorted(untold)], is_visible)):
+        earlier.set_baseline(row for row in before if row["order"] not in published)
+        for event in list(earlier.reconcile([self.open[order] for order in sorted(unpublished)], is_visible)):
             if event.change in ENDS:
                 self._end(event.fields["order"], OrderEnd(frozenset({event.change}), event.fields, inferred=True))
             yield event

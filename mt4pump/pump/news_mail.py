@@ -55,9 +55,8 @@ class NewsMailHandler:
         self._news_new = Decoder(NEWS_TOPIC_NEW, encoding)
         self._mail = Decoder(MAIL_BOX, encoding, MAIL_PERSONAL)  # all fields: its identity needs the subject
         self._mail_unnamed = MAIL_PERSONAL - mail_fields
-        self._awaited: OrderedDict[int, tuple[Fields, ManagerSession | None]] = (
-            OrderedDict()
-        )  # the session asked; None: refused
+        # With the session that was asked for the body; None: it refused.
+        self._awaited: OrderedDict[int, tuple[Fields, ManagerSession | None]] = OrderedDict()
         self._known: OrderedDict[tuple[tuple[str, ...], int], KnownNews] = OrderedDict()  # the two forms may share keys
         self._last_mail: KnownNews | None = None
 

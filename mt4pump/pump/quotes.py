@@ -2,8 +2,8 @@
 
 A quote's body always has the same keys, so its constant bytes (map header, keys, symbol, digits, epoch) are made once
 per symbol, and one `struct` pack fills in the numbers: half the cost of packing a dict. The result is the msgpack map
-that `Encoder` would make (a test compares the two). `Encoder` packs a quote whose numbers do not fit (a price of NaN) and
-the first one whose ``seq`` needs a longer format.
+that `Encoder` would make (a test compares the two). `Encoder` packs a quote whose numbers do not fit (a price of NaN)
+and the first one whose ``seq`` needs a longer format.
 """
 
 from __future__ import annotations

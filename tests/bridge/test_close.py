@@ -22,7 +22,7 @@ from tests.vendor.control import SILENCE_LIMIT_S, Vendor
 START, STOP, PING = PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING
 
 
-class ClosingDoor:
+class ClosingLock:
     """A door behind which the session is closed just before it opens to the first who asks."""
 
     def __init__(self, manager: DllManager) -> None:
@@ -88,7 +88,7 @@ class TestClose:
     def test_session_that_closes_while_the_question_waits_is_not_asked(
         self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pumping, "_door", ClosingDoor(pumping))
+        monkeypatch.setattr(pumping, "_lock", ClosingLock(pumping))
         assert not pumping.is_connected()
         assert vendor.count("live_interfaces") == 0
         assert vendor.count("calls_after_release") == 0, "a call on a released interface crashes the real DLL"

@@ -411,7 +411,7 @@ class TestLink:
         reader.session = ManagerSession(pumping, "host:443", 1)
         vendor.lose_link(stops=0)
         with monkeypatch.context() as patch:
-            patch.setattr(pumping, "_door", BusyDoor())
+            patch.setattr(pumping, "_lock", BusyDoor())
             with pytest.raises(ConnectionLost):
                 reader.table("trades", has_rows=True, again=lambda _ts: None)
 
