@@ -18,9 +18,19 @@ from typing import Self, TypeVar
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError, PumpError
 from mt4pump.log import fact
 from mt4pump.mt4.codes import ReturnCode
-from mt4pump.mt4.manager import Manager, ManagerFactory
+from mt4pump.mt4.manager import ManagerFactory
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.session import CONNECTING, LOGGED_IN, LOST, PUMPING, STOPPING, Command, ManagerSession, SessionStatus
+from mt4pump.pump.session import (
+    CONNECTING,
+    LOGGED_IN,
+    LOST,
+    PUMPING,
+    STOPPING,
+    Command,
+    ManagerSession,
+    SessionStatus,
+    with_library_faults,
+)
 
 STOPPED_BY_US = "stopped by us"
 ABORT_EVERY_S = 0.1
@@ -51,12 +61,6 @@ class SessionPlan:
 
 Clock = Callable[[], float]
 """Returns monotonic seconds."""
-
-
-def with_library_faults(reason: str, manager: Manager) -> str:
-    """Return ``reason`` with the errors that the API logged in this session: often the only statement of the cause."""
-    faults = manager.last_faults()
-    return f"{reason}; the library's log: {faults}" if faults else reason
 
 
 def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = random.random) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.sequence import GapDetector, Numbering
+from mt4pump.pump.event_writer import Numbering
+from mt4pump.sequence import GapDetector
 
 A, B = b"trade.1", b"trade.2"
 

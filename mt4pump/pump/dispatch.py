@@ -18,12 +18,11 @@ from mt4pump.mt4.decode import Fields
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.news_mail import NewsMailHandler
 from mt4pump.pump.quotes import QuoteStream
-from mt4pump.pump.session import LOST, PUMPING, CurrentSession, ManagerSession
+from mt4pump.pump.session import LOST, PUMPING, CurrentSession, ManagerSession, with_library_faults
 from mt4pump.pump.sliced_work import SlicedWork
 from mt4pump.pump.snapshot import RowSource, TakeRows, rows_by_field
 from mt4pump.pump.tables import TableHandler
 from mt4pump.pump.trades import TradeHandler
-from mt4pump.supervisor import with_library_faults
 from mt4pump.wire import QUOTE, SESSION, UNKNOWN, Kind
 
 DRAIN_ROUNDS = 8

@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from mt4pump.journal import Journal, Stored
 from mt4pump.mt4.decode import Fields
 from mt4pump.publisher.publisher import Publisher
-from mt4pump.sequence import Numbering
 from mt4pump.wire import KINDS, NEWS, QUOTE, Encoder, Kind, topic_of
 
 NEWS_TOPICS_LIMIT = 50_000
@@ -20,6 +19,31 @@ NEWS_TOPICS_LIMIT = 50_000
 GROUP_LIMIT = 256
 """Durable events that wait for their commit, at most."""
 NO_ORDERS: Mapping[int, bytes | None] = {}
+
+
+class Numbering:
+    """Numbers the events of each topic 1, 2, 3 … within one run of the daemon (its ``epoch``)."""
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, int] = {}
+
+    def next(self, topic: bytes) -> int:
+        """Return the next number of ``topic``."""
+        number = self._last.get(topic, 0) + 1
+        self._last[topic] = number
+        return number
+
+    def forget(self, topic: bytes) -> None:
+        """Drop a topic that never comes again."""
+        self._last.pop(topic, None)
+
+    def last(self, topic: bytes) -> int:
+        """Return the last number given to ``topic``, 0 before the first."""
+        return self._last.get(topic, 0)
+
+    def all(self) -> dict[bytes, int]:
+        """Return a copy of the last number of every topic."""
+        return self._last.copy()
 
 
 class EventWriter:

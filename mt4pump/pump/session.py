@@ -67,6 +67,12 @@ class ManagerSession:
         self.changed.set()
 
 
+def with_library_faults(reason: str, manager: Manager) -> str:
+    """Return ``reason`` with the errors that the API logged in this session: often the only statement of the cause."""
+    faults = manager.last_faults()
+    return f"{reason}; the library's log: {faults}" if faults else reason
+
+
 CONFIRM_AFTER_S = 0.5
 """Time from a read that found a table suddenly empty to the second read, if callbacks came since."""
 CONFIRM_IN_SILENCE_S = 3.0
