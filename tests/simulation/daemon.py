@@ -55,7 +55,7 @@ class Daemon:
         self.writer = EventWriter(Encoder(epoch), wire, journal, DURABLE)  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
         if journal.has_mirror:
-            self.dispatcher.trades.recall(journal.open_orders())
+            self.dispatcher.trades.restore_orders(journal.open_orders())
         self.link: ManagerSession | None = None
         self.requests = RequestHandler(
             UNHURRIED,
@@ -79,7 +79,7 @@ class Daemon:
     def begin_session(self, broker: Broker, early: Iterable[tuple[int, int, bytes]] = ()) -> None:
         """Connect to the server; ``early`` are callbacks of the API's initial fill."""
         self.link = ManagerSession(SimulatedManager(broker), "one:443", 7)
-        self.inbox.tell(Command.ATTACH, self.link)
+        self.inbox.put_command(Command.ATTACH, self.link)
         for callback in early:
             self.inbox.notify(*callback)
         self.inbox.notify(int(PumpCode.START_PUMPING), 0, b"")
@@ -87,13 +87,13 @@ class Daemon:
     def end_session(self) -> None:
         """Lose the server."""
         if self.link is not None:
-            self.inbox.tell(Command.DETACH, (self.link, "lost by the simulation"))
+            self.inbox.put_command(Command.DETACH, (self.link, "lost by the simulation"))
             self.link = None
 
     def work(self, count: int) -> int:
         """Handle up to ``count`` waiting records and commit and publish what they led to; return how many it were."""
         done = 0
-        while done < count and (record := self.inbox.take_now()) is not None:
+        while done < count and (record := self.inbox.get_nowait()) is not None:
             self._take(*record)
             done += 1
         self.writer.flush()
@@ -106,12 +106,12 @@ class Daemon:
         journal.tend(trades.open_orders)
         if journal.has_unread_mirror:
             orders = journal.open_orders()
-            trades.recall_late(orders, self.clock.now_ns())
+            trades.restore_late_orders(orders, self.clock.now_ns())
             self.writer.flush()
             journal.replace_orders(trades.open_orders())
         if self.inbox.refused != self._refused_seen:
             self._refused_seen = self.inbox.refused
-            self.inbox.tell(Command.REREAD, self._refused_seen)
+            self.inbox.put_command(Command.REREAD, self._refused_seen)
 
     def reread_all(self) -> None:
         """Compare all tables, as is done at regular intervals."""
@@ -181,7 +181,7 @@ class Daemon:
         )
 
     def _ask_cut(self, request: SnapshotRequest) -> None:
-        self.inbox.tell(Command.CUT, request)
+        self.inbox.put_command(Command.SNAPSHOT, request)
         while request.is_open:
             self.work(1)
 
@@ -201,7 +201,7 @@ class Daemon:
         elif code == Command.DETACH:
             session, reason = data
             self.dispatcher.detach(session, reason, ts)
-        elif code == Command.CUT:
+        elif code == Command.SNAPSHOT:
             data.answer(self.cut(data.prefixes))
         elif code == Command.REREAD:
             if self.inbox.refused == data:
