@@ -70,7 +70,7 @@ class Daemon:
         self._hang_detector = HangDetector(settings.hang_timeout_s)
         self._hang: HangError | None = None
         now_ns, anchor = wall_clock()
-        fault_counters = FaultCounters(log)
+        self.fault_counters = fault_counters = FaultCounters(log)
         self._lock = undo.enter_context(DataFolderLock(settings.data_dir))
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
         self._journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None

@@ -104,11 +104,8 @@ def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) 
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
             daemon.check_threads()
             notifier.turned(daemon.iterations)
-            notifier.status(_in_words(daemon))
-            asked = desk.poll()
-            if asked is not None or hangup.is_set():
-                hangup.clear()
-                settings = _reload(daemon, settings, load, desk)
+            notifier.status(_status(daemon))
+            reloading.check(daemon)
         log.info("stopping")
         if time.monotonic() < until_s:
             notifier.stopping()

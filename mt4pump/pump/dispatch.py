@@ -54,7 +54,7 @@ class Dispatcher:
         self.quotes = QuoteStream(
             writer.encoder,
             options.encoding,
-            writer.publisher.interest.wants,
+            writer.publisher.subscriptions.has_subscriber,
             self._write_quote if writer.is_durable(QUOTE) else None,
         )
         self.more_quotes = False

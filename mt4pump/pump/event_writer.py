@@ -90,7 +90,7 @@ class EventWriter:
         body = {**fields, "synthetic": True} if synthetic else fields
         if kind.name in self._durable and not transient:
             self._add_to_group(topic, body, seq, ts, ticket)
-        elif self.publisher.interest.wants(topic):
+        elif self.publisher.subscriptions.has_subscriber(topic):
             self.publisher.send(topic, self.encoder.body(body, seq, ts))
 
     def store_orders(self, orders: Mapping[int, bytes]) -> None:
@@ -105,7 +105,7 @@ class EventWriter:
         if not group or self._journal is None:
             return
         stored = self._journal.append(group, NO_ORDERS)
-        wants, send = self.publisher.interest.wants, self.publisher.send
+        wants, send = self.publisher.subscriptions.has_subscriber, self.publisher.send
         for _, _, topic, body, _ in group:
             if wants(topic):
                 send(topic, body if stored else self.encoder.without_offset(body))

@@ -120,7 +120,7 @@ class Pump(Thread):
     def _wake_up(self) -> None:
         """Handle a bounded number of waiting records, then do the periodic work that is due."""
         inbox = self._inbox
-        has_more = self._dispatcher.more_quotes or self._writer.publisher.more_waiting or self._dispatcher.work.is_due
+        has_more = self._dispatcher.more_quotes or self._writer.publisher.has_more or self._dispatcher.work.is_due
         self.is_busy = False
         record = inbox.get_nowait() if has_more else inbox.get(IDLE_WAIT_S)
         self.is_busy = True
@@ -175,12 +175,12 @@ class Pump(Thread):
     def _serve_new_subscribers(self) -> None:
         publisher = self._writer.publisher
         self._read_subscriptions()
-        if publisher.heard_heartbeat and self._heartbeat.publish_for_new_subscriber():
-            publisher.heard_heartbeat = False
+        if publisher.heartbeat_subscribed and self._heartbeat.publish_for_new_subscriber():
+            publisher.heartbeat_subscribed = False
             self._read_all_subscriptions()
 
     def _read_subscriptions(self) -> None:
-        if self._writer.publisher.look_for_subscriptions():
+        if self._writer.publisher.read_subscriptions():
             self._dispatcher.quotes.refresh_wanted()
 
     def _read_all_subscriptions(self) -> None:
@@ -191,7 +191,7 @@ class Pump(Thread):
         """
         for _ in range(READS_AFTER_HEARTBEAT):
             self._read_subscriptions()
-            if not self._writer.publisher.more_waiting:
+            if not self._writer.publisher.has_more:
                 return
 
     def _publish_heartbeat(self) -> None:
@@ -304,7 +304,7 @@ class Pump(Thread):
 
     def _disconnect_revoked(self) -> None:
         if self._options.has_revocation():
-            count = self._writer.publisher.put_out_revoked()
+            count = self._writer.publisher.disconnect_revoked()
             log.warning(
                 "a client lost permissions: %d connections were closed, and are checked anew when they return", count
             )

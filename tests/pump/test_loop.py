@@ -141,7 +141,7 @@ def test_after_a_heartbeat_all_subscriptions_are_known_that_came_before_it(
         works.publisher.has_more = lots.pop(0)
         return False
 
-    monkeypatch.setattr(works.publisher, "look_for_subscriptions", look)
+    monkeypatch.setattr(works.publisher, "read_subscriptions", look)
     works.pump._publish_heartbeat()
     assert lots == []
     monkeypatch.undo()
