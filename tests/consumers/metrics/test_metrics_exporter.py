@@ -39,7 +39,7 @@ def test_it_ends_when_asked_to() -> None:
 
 def test_it_does_not_go_on_without_the_thread_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WATCH_S", 0.01)
-    monkeypatch.setattr(module, "Feed", Gone)
+    monkeypatch.setattr(module, "MetricsFeed", Gone)
     with pytest.raises(RuntimeError, match="is gone"):
         main(settings(), Shutdown())
 

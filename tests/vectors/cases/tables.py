@@ -36,7 +36,7 @@ SECRETS = {"password": "hidden1", "password_investor": "hidden2", "password_phon
 PERSON: dict[str, Any] = {
     "name": "Ann Example",
     "email": "ann@example.com",
-    "country": "NullStream",
+    "country": "Nowhere",
     "last_ip": 0x0100007F,
     "mqid": 2**32 - 1,
 }
