@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mt4pump.journal import JournalOptions
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
-from mt4pump.publisher.peers import ConnectionLimits
+from mt4pump.publisher.peers import EndpointLimits
 from mt4pump.publisher.publisher import Publisher, SocketOptions
 from mt4pump.pump.dispatch import DispatcherOptions
 from mt4pump.query import QueryOptions
@@ -37,9 +37,9 @@ def socket_options(settings: Settings) -> SocketOptions:
     )
 
 
-def query_limits(settings: Settings) -> ConnectionLimits:
+def query_limits(settings: Settings) -> EndpointLimits:
     """Return how many connections the query endpoint may have: as many as the events endpoint."""
-    return ConnectionLimits(
+    return EndpointLimits(
         settings.max_connections,
         settings.max_connections_per_client,
         burst_bytes=0,

@@ -3,9 +3,12 @@
 import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.quick import is_slow
 
 pytest_plugins = ["tests.vendor.fixtures"]
 REQUIRE_ALL = "REQUIRE_ALL_TESTS"
@@ -17,6 +20,16 @@ settings.register_profile(
 )  # it judges a change: what is found by chance is found elsewhere
 if os.environ.get(REQUIRE_ALL):
     settings.load_profile("gate")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--quick``."""
+    parser.addoption("--quick", action="store_true", help="leave out the files that tests/quick.py lists")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out slow files where ``--quick`` asks for it."""
+    return True if config.getoption("--quick") and is_slow(collection_path) else None
 
 
 def pytest_configure() -> None:

@@ -24,7 +24,7 @@ WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSALS
 
 
 @dataclass(slots=True)
-class Turns:
+class ConnectionChanges:
     """What happened to the connection since the last look, in this order."""
 
     broke: bool = False
@@ -119,9 +119,9 @@ class SubConnection:
             self.is_drained = True
         return messages
 
-    def turns(self) -> Turns:
+    def turns(self) -> ConnectionChanges:
         """Return what happened to the connection since the last look."""
-        turns = Turns()
+        turns = ConnectionChanges()
         while True:
             try:
                 event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]

@@ -32,8 +32,8 @@ from threading import Lock
 import zmq
 
 from mt4pump.log import FaultCounters
-from mt4pump.publisher.flow import RESTRICTED_BURST_BYTES, Flow
-from mt4pump.publisher.peers import Connection, ConnectionLimits, fault_text, peer_of, shut_down
+from mt4pump.publisher.flow import RESTRICTED_BURST_BYTES, ByteFlow
+from mt4pump.publisher.peers import Connection, EndpointLimits, fault_text, peer_of, shut_down
 
 EVENTS = (
     zmq.EVENT_ACCEPTED
@@ -78,11 +78,11 @@ class Connections:
         self,
         fault_counters: FaultCounters,
         gone: Callable[[int], object] = lambda _number: None,
-        limits: ConnectionLimits | None = None,
+        limits: EndpointLimits | None = None,
         endpoint: str = "events",
     ) -> None:
         self.accepted = self.refused = self.failed = self.over_limit = self.shut_out_count = 0
-        self.limits = limits or ConnectionLimits()
+        self.limits = limits or EndpointLimits()
         self._endpoint = endpoint
         self._fault_counters = fault_counters
         self._forget_connection = gone
@@ -285,7 +285,7 @@ class Connections:
         now_s = time.monotonic()
         made = self._open[number] = Connection(peer_of(number), now_s, self._events_read, self.limits)
         if self._restricted_until_s and now_s < self._restricted_until_s.get(made.peer.rpartition(":")[0], 0.0):
-            made.flow = Flow(now_s, RESTRICTED_BURST_BYTES)
+            made.flow = ByteFlow(now_s, RESTRICTED_BURST_BYTES)
         self._kept += 1
         self._by_client[made.client] += 1
         if self._is_over_limit(made.client):

@@ -28,7 +28,7 @@ TCP_INFO, BYTES_RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
 _uint64 = struct.Struct("=Q").unpack_from
 
 
-class Flow:
+class ByteFlow:
     """Compares what one connection sent with a budget that grows with time."""
 
     __slots__ = ("_allowed", "_burst", "_checked_s", "_waiting_since_s")

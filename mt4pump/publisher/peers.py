@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import zmq
 
-from mt4pump.publisher.flow import BURST_BYTES, Flow
+from mt4pump.publisher.flow import BURST_BYTES, ByteFlow
 
 CRYPTOGRAPHIC, OTHER_MECHANISM = 0x1100_0001, 0x1100_0002
 """Values of a failed handshake: ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC, …_MECHANISM_MISMATCH."""
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionLimits:
+class EndpointLimits:
     """How many connections a socket has at most, ``total`` and ``per_client``, and how much each may send at once.
 
     ``burst_bytes`` of 0: as much as it likes. With ``by_address`` a connection counts for its address until it is
@@ -37,12 +37,12 @@ class Connection:
 
     __slots__ = ("began_at", "began_s", "client", "flow", "is_closing", "is_known", "peer")
 
-    def __init__(self, peer: str, began_s: float, began_at: int, limits: ConnectionLimits) -> None:
+    def __init__(self, peer: str, began_s: float, began_at: int, limits: EndpointLimits) -> None:
         self.peer = peer
         self.client = peer.rpartition(":")[0] if limits.by_address else ""
         self.began_s = began_s
         self.began_at = began_at
-        self.flow = Flow(began_s, limits.burst_bytes)
+        self.flow = ByteFlow(began_s, limits.burst_bytes)
         self.is_known = self.is_closing = False
 
 

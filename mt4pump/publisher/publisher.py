@@ -49,7 +49,7 @@ from mt4pump.publisher.binding import SocketOptions, apply, bind, bind_failure
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.flow import BURST_BYTES, CURVE_BURST_BYTES
 from mt4pump.publisher.frames import ConnectionGate, is_subscription, number_of, user_of
-from mt4pump.publisher.peers import ConnectionLimits
+from mt4pump.publisher.peers import EndpointLimits
 from mt4pump.publisher.quotas import Excess, Quotas
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders, StalledConnections
 from mt4pump.publisher.subscriptions import NO_CONNECTION, SUBSCRIBE, UNSUBSCRIBE, SubscriptionTable
@@ -106,7 +106,7 @@ class Publisher:
         self.heartbeat_subscribed = self.has_more = False
         self._fault_counters = fault_counters or FaultCounters(log)
         self._narrows = gate is not None and gate.narrows
-        limits = ConnectionLimits(
+        limits = EndpointLimits(
             options.max_connections,
             options.max_connections_per_client,
             CURVE_BURST_BYTES if self._narrows else BURST_BYTES,

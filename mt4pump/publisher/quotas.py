@@ -60,7 +60,7 @@ class _Use:
         return self.count > count_limit or self.size + self.idle_size > bytes_limit
 
 
-class _Connection(_Use):
+class _CountedConnection(_Use):
     __slots__ = ("client", "refilled_s", "tokens")
 
     def __init__(self, client: str, tokens: float, now_s: float) -> None:
@@ -76,7 +76,7 @@ class Quotas:
     def __init__(self, limits: SubscriptionLimits | None = None, now_s: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits or SubscriptionLimits()
         self._now_s = now_s
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, _CountedConnection] = {}
         self._clients: dict[str, _Use] = {}
         self._total = _Use()
 
@@ -95,7 +95,7 @@ class Quotas:
         limits, now_s = self.limits, self._now_s()
         connection = self._connections.get(number)
         if connection is None:
-            connection = self._connections[number] = _Connection(client, limits.messages_burst, now_s)
+            connection = self._connections[number] = _CountedConnection(client, limits.messages_burst, now_s)
             self._clients.setdefault(client, _Use())
         elif connection.tokens < 1:
             gained = (now_s - connection.refilled_s) * limits.messages_per_s

@@ -21,10 +21,10 @@ from mt4pump.query.requests import (
     NO_JOURNAL,
     Cursor,
     DescribeRequest,
-    Limits,
     ReplayRequest,
     Request,
     RequestError,
+    QueryLimits,
     SnapshotQuery,
     echo,
     read,
@@ -73,7 +73,7 @@ class RequestHandler:
         self.pace = WorkBudget(options.work_s, options.rest_s, is_stopping, way)
         self.fault_counters = FaultCounters(log)
         self._options = options
-        self._limits = Limits(
+        self._limits = QueryLimits(
             options.max_request_bytes, options.max_prefixes, options.page_rows, limit_rows=options.limit_rows
         )
         self._allowed = allowed

@@ -18,7 +18,7 @@ from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.flow import bytes_received
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.replies import OutgoingReply
-from mt4pump.query.turns import Tracker, Turns, WaitingRequests
+from mt4pump.query.turns import FairQueue, Tracker, WaitingRequests
 
 LOOK_S = 0.05
 """Time between two looks at what connections did."""
@@ -35,7 +35,7 @@ class Peers:
         self,
         options: QueryOptions,
         *,
-        turns: Turns,
+        turns: FairQueue,
         connections: Connections,
         fault_counters: FaultCounters,
         counts: dict[str, int],

@@ -42,7 +42,7 @@ class RequestError(PumpError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QueryLimits:
     """What a request may ask for: its size in bytes, its prefixes, its ``limit`` if it gives none and at most."""
 
     max_request_bytes: int
@@ -91,7 +91,7 @@ class ReplayRequest:
 Request = DescribeRequest | SnapshotQuery | ReplayRequest
 
 
-def unpacked(payload: bytes | None, limits: Limits) -> dict[str, Any]:
+def unpacked(payload: bytes | None, limits: QueryLimits) -> dict[str, Any]:
     """Return the map that a request is; None is a message of too many frames. Raises Refusal."""
     if payload is None:
         raise RequestError(BAD_REQUEST, "the request is not one frame: send one msgpack map, as {op: 'describe'}")
@@ -122,7 +122,7 @@ def echo(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": name}
 
 
-def read(fields: Mapping[str, Any], limits: Limits) -> Request:
+def read(fields: Mapping[str, Any], limits: QueryLimits) -> Request:
     """Return the request that ``fields`` are; raises Refusal."""
     op = fields.get("op")
     if not isinstance(op, str):
@@ -136,7 +136,7 @@ def read(fields: Mapping[str, Any], limits: Limits) -> Request:
     raise RequestError(UNKNOWN_OP, f"`op` is {shown(op)}: use 'describe', 'snapshot' or 'replay'")
 
 
-def _snapshot(fields: Mapping[str, Any], limits: Limits) -> SnapshotQuery:
+def _snapshot(fields: Mapping[str, Any], limits: QueryLimits) -> SnapshotQuery:
     values = fields.get("values")
     if values is not None and not isinstance(values, bool):
         raise _wrong("values", values, "true or false")
@@ -148,7 +148,7 @@ def _snapshot(fields: Mapping[str, Any], limits: Limits) -> SnapshotQuery:
     )
 
 
-def _replay(fields: Mapping[str, Any], limits: Limits) -> ReplayRequest:
+def _replay(fields: Mapping[str, Any], limits: QueryLimits) -> ReplayRequest:
     return ReplayRequest(
         topics=_topics(fields, limits),
         after=_number(fields, "after") or 0,
@@ -159,7 +159,7 @@ def _replay(fields: Mapping[str, Any], limits: Limits) -> ReplayRequest:
     )
 
 
-def _topics(fields: Mapping[str, Any], limits: Limits) -> tuple[bytes, ...]:
+def _topics(fields: Mapping[str, Any], limits: QueryLimits) -> tuple[bytes, ...]:
     """Return the prefixes asked for, none of them within another; all topics where nothing is asked for."""
     given = fields.get("topics")
     if given is None:
@@ -199,7 +199,7 @@ def _cursor(value: object) -> Cursor | None:
     return Cursor(match[1], int(match[2]))
 
 
-def _limit(fields: Mapping[str, Any], limits: Limits) -> int:
+def _limit(fields: Mapping[str, Any], limits: QueryLimits) -> int:
     value = fields.get("limit")
     if value is None:
         return limits.page_rows

@@ -25,7 +25,7 @@ from mt4pump.query.peers import Peers
 from mt4pump.query.replay import PageReader
 from mt4pump.query.replies import OutgoingReply, packed_head
 from mt4pump.query.snapshots import Peer
-from mt4pump.query.turns import Ask, Turns, WaitingRequests
+from mt4pump.query.turns import FairQueue, WaitingRequest, WaitingRequests
 from mt4pump.security.zap import FAILURES_LIMIT, pause_s
 from mt4pump.wire import Body
 
@@ -119,7 +119,7 @@ class QueryServer(Thread):
             way=way,
         )
         self.counts = self._answers.counts
-        self._turns = Turns(options)
+        self._turns = FairQueue(options)
         fault_counters = self._answers.fault_counters
         self.connections = Connections(fault_counters, self._forget_connection, endpoint="query")
         self._peers = Peers(
@@ -247,7 +247,7 @@ class QueryServer(Thread):
         if size > WIRE_SLACK * self._options.max_request_bytes:
             self._peers.disconnect(number, f"it sent a message of {size} bytes")
         id_, request = self._answers.parse(letter.payload)
-        ask = Ask(letter.hops, id_, request, size, time.monotonic())
+        ask = WaitingRequest(letter.hops, id_, request, size, time.monotonic())
         can_answer = not connection.waiting and connection.blocked is None
         if ask.is_cheap and can_answer and self._peers.has_room_for_short(connection):
             self._answer(connection, ask)
@@ -272,7 +272,7 @@ class QueryServer(Thread):
                     self._answers.pace.tick()
         return opened(frames), number, user, size
 
-    def _is_ready(self, connection: WaitingRequests, ask: Ask) -> bool:
+    def _is_ready(self, connection: WaitingRequests, ask: WaitingRequest) -> bool:
         """Return whether a request can be answered now."""
         if ask.is_cheap:
             return self._peers.has_room_for_short(connection)
@@ -300,7 +300,7 @@ class QueryServer(Thread):
         self.counts["snapshots"] = len(self._answers.cuts)
         self.counts["evicted"] = self._answers.cuts.evicted
 
-    def _answer(self, connection: WaitingRequests, ask: Ask) -> None:
+    def _answer(self, connection: WaitingRequests, ask: WaitingRequest) -> None:
         began_s = time.perf_counter()
         reply = self._answers.reply(ask.name, ask.request, Peer(connection.name, connection.user))
         self._deliver(connection, ask.hops, reply)

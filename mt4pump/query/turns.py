@@ -24,7 +24,7 @@ class Tracker(Protocol):
         """Return whether nothing of it is left in libzmq."""
 
 
-class Ask:
+class WaitingRequest:
     """One request, or the refusal that it gets. ``hops`` is its envelope, ``size`` what it takes while it waits."""
 
     __slots__ = ("hops", "name", "request", "since_s", "size")
@@ -78,7 +78,7 @@ class WaitingRequests(Share):
         self.number = number
         self.user = user
         self.client = client
-        self.waiting: deque[Ask] = deque()
+        self.waiting: deque[WaitingRequest] = deque()
         self.blocked: tuple[tuple[bytes, ...], bytes, OutgoingReply] | None = None
         self._unread: deque[tuple[Tracker, int]] = deque()
         self.unread_bytes = 0
@@ -104,7 +104,7 @@ class WaitingRequests(Share):
         return bool(self._unread)
 
 
-class Turns:
+class FairQueue:
     """The connections with something that waits, and the order in which they are served."""
 
     def __init__(self, options: QueryOptions) -> None:
@@ -114,7 +114,7 @@ class Turns:
         self._clock_s = self._client_clock_s = 0.0
         self.waiting = self.waiting_cheap = self.waiting_bytes = 0
 
-    def add(self, connection: WaitingRequests, ask: Ask) -> bool:
+    def add(self, connection: WaitingRequests, ask: WaitingRequest) -> bool:
         """Let ``ask`` wait; return False where its connection, or all together, have too many."""
         options = self._options
         count, size = len(connection.waiting), connection.waiting_bytes
@@ -130,20 +130,20 @@ class Turns:
         self.waiting_bytes += ask.size
         return True
 
-    def first(self, is_ready: Callable[[WaitingRequests, Ask], bool]) -> WaitingRequests | None:
+    def first(self, is_ready: Callable[[WaitingRequests, WaitingRequest], bool]) -> WaitingRequests | None:
         """Return the connection whose turn it is, of those that are ready and can take a reply; None: there is none."""
         for connection in sorted(self._active, key=self._order):
             if connection.blocked is None and is_ready(connection, connection.waiting[0]):
                 return connection
         return None
 
-    def take(self, connection: WaitingRequests) -> Ask:
+    def take(self, connection: WaitingRequests) -> WaitingRequest:
         """Return the first request of a connection whose turn it is; it waits no longer."""
         self._clock_s = max(self._clock_s, connection.spent_s)
         self._client_clock_s = max(self._client_clock_s, self._clients[connection.client].spent_s)
         return self._pop(connection)
 
-    def late(self, before_s: float) -> Iterable[tuple[WaitingRequests, Ask]]:
+    def late(self, before_s: float) -> Iterable[tuple[WaitingRequests, WaitingRequest]]:
         """Yield the requests that wait since before ``before_s``; they wait no longer."""
         for connection in tuple(self._active):
             while connection.waiting and connection.waiting[0].since_s < before_s:
@@ -175,7 +175,7 @@ class Turns:
         connection.spent_s = max(connection.spent_s, self._clock_s)
         self._active[connection] = None
 
-    def _pop(self, connection: WaitingRequests) -> Ask:
+    def _pop(self, connection: WaitingRequests) -> WaitingRequest:
         ask = connection.waiting.popleft()
         self.waiting -= 1
         self.waiting_cheap -= ask.is_cheap

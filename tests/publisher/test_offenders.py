@@ -14,7 +14,7 @@ from mt4pump.log import FaultCounters
 from mt4pump.publisher import slow_readers
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import Relief, limit_connections
-from mt4pump.publisher.peers import ConnectionLimits
+from mt4pump.publisher.peers import EndpointLimits
 from mt4pump.publisher.publisher import Publisher, SocketOptions, log
 from mt4pump.publisher.quotas import SubscriptionLimits
 from mt4pump.security import PlainGate
@@ -238,7 +238,7 @@ def test_who_has_sent_nothing_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyP
 
 
 def test_descriptors_bound_the_connections_below_what_is_set() -> None:
-    both = [Connections(FaultCounters(log), limits=ConnectionLimits(1_000, 250)) for _ in range(2)]
+    both = [Connections(FaultCounters(log), limits=EndpointLimits(1_000, 250)) for _ in range(2)]
     limit_connections(both, None)
     assert [each.limits.total for each in both] == [1_000, 1_000]
     limit_connections(both, 10)

@@ -15,10 +15,10 @@ from mt4pump.query.requests import (
     GREATEST,
     Cursor,
     DescribeRequest,
-    Limits,
     ReplayRequest,
     Request,
     RequestError,
+    QueryLimits,
     SnapshotQuery,
     echo,
     outermost,
@@ -27,7 +27,7 @@ from mt4pump.query.requests import (
     unpacked,
 )
 
-LIMITS = Limits(max_request_bytes=65_536, max_prefixes=256, page_rows=500, limit_rows=10_000)
+LIMITS = QueryLimits(max_request_bytes=65_536, max_prefixes=256, page_rows=500, limit_rows=10_000)
 TOKEN = "0123456789abcdef" * 2
 
 

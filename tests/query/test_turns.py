@@ -5,7 +5,7 @@ from __future__ import annotations
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.replies import OutgoingReply
 from mt4pump.query.requests import EVERY_TOPIC, DescribeRequest, ReplayRequest, Request, SnapshotQuery
-from mt4pump.query.turns import Ask, Turns, WaitingRequests
+from mt4pump.query.turns import FairQueue, WaitingRequest, WaitingRequests
 
 HEAVY = ReplayRequest(EVERY_TOPIC, 0, None, None, None, 1_000)
 CHEAP = DescribeRequest()
@@ -15,11 +15,11 @@ def connection(name: str, client: str = "") -> WaitingRequests:
     return WaitingRequests(name.encode(), 1, "", client or name)
 
 
-def ask(request: Request | OutgoingReply = HEAVY, size: int = 50, since_s: float = 0.0) -> Ask:
-    return Ask((), {}, request, size, since_s)
+def ask(request: Request | OutgoingReply = HEAVY, size: int = 50, since_s: float = 0.0) -> WaitingRequest:
+    return WaitingRequest((), {}, request, size, since_s)
 
 
-def served(turns: Turns, count: int, work_s: float = 1.0) -> list[str]:
+def served(turns: FairQueue, count: int, work_s: float = 1.0) -> list[str]:
     """Return the names of the connections whose turn it is, ``count`` times, each request ``work_s`` of work."""
     names = []
     for _ in range(count):
@@ -32,7 +32,7 @@ def served(turns: Turns, count: int, work_s: float = 1.0) -> list[str]:
 
 
 def test_one_client_of_many_connections_gets_no_more_than_one_of_one() -> None:
-    turns = Turns(QueryOptions())
+    turns = FairQueue(QueryOptions())
     for number in range(50):
         greedy = connection(f"greedy{number}", "greedy")
         for _ in range(10):
@@ -44,7 +44,7 @@ def test_one_client_of_many_connections_gets_no_more_than_one_of_one() -> None:
 
 
 def test_connections_of_one_client_are_served_in_turn_by_the_time_they_used() -> None:
-    turns = Turns(QueryOptions())
+    turns = FairQueue(QueryOptions())
     many, few = connection("many", "same"), connection("few", "same")
     for _ in range(100):
         turns.add(many, ask())
@@ -55,7 +55,7 @@ def test_connections_of_one_client_are_served_in_turn_by_the_time_they_used() ->
 
 
 def test_who_was_idle_has_no_right_to_more_later() -> None:
-    turns = Turns(QueryOptions())
+    turns = FairQueue(QueryOptions())
     busy, late = connection("busy"), connection("late")
     for _ in range(100):
         turns.add(busy, ask())
@@ -66,7 +66,7 @@ def test_who_was_idle_has_no_right_to_more_later() -> None:
 
 
 def test_cheap_requests_come_before_all_others() -> None:
-    turns = Turns(QueryOptions())
+    turns = FairQueue(QueryOptions())
     for number in range(200):
         turns.add(connection(f"heavy{number}"), ask())
     turns.add(connection("cheap"), ask(CHEAP))
@@ -74,7 +74,7 @@ def test_cheap_requests_come_before_all_others() -> None:
 
 
 def test_a_connection_is_answered_in_the_order_of_its_requests() -> None:
-    turns, only = Turns(QueryOptions()), connection("only")
+    turns, only = FairQueue(QueryOptions()), connection("only")
     for request in (HEAVY, CHEAP, HEAVY):
         turns.add(only, ask(request))
     assert [turns.take(only).request for _ in range(3)] == [HEAVY, CHEAP, HEAVY]
@@ -82,7 +82,7 @@ def test_a_connection_is_answered_in_the_order_of_its_requests() -> None:
 
 
 def test_who_cannot_take_a_reply_or_is_not_ready_is_passed_over() -> None:
-    turns = Turns(QueryOptions())
+    turns = FairQueue(QueryOptions())
     blocked, cutting, third = connection("blocked"), connection("cutting"), connection("third")
     blocked.blocked = (), b"", OutgoingReply({}, [])
     turns.add(blocked, ask())
@@ -92,7 +92,7 @@ def test_who_cannot_take_a_reply_or_is_not_ready_is_passed_over() -> None:
 
 
 def test_what_waits_is_bounded_by_number_and_bytes_per_connection_and_in_all() -> None:
-    turns = Turns(QueryOptions(waiting_limit=3, waiting_bytes=100, waiting_bytes_total=250))
+    turns = FairQueue(QueryOptions(waiting_limit=3, waiting_bytes=100, waiting_bytes_total=250))
     first, second, third = connection("first"), connection("second"), connection("third")
     assert [turns.add(first, ask(size=10)) for _ in range(4)] == [True, True, True, False]
     assert [turns.add(second, ask(size=60)) for _ in range(2)] == [True, False]
@@ -104,7 +104,7 @@ def test_what_waits_is_bounded_by_number_and_bytes_per_connection_and_in_all() -
 
 
 def test_what_waited_for_too_long_waits_no_longer() -> None:
-    turns, slow = Turns(QueryOptions()), connection("slow")
+    turns, slow = FairQueue(QueryOptions()), connection("slow")
     slow.blocked = (), b"", OutgoingReply({}, [])
     for since_s in (1.0, 2.0, 9.0):
         turns.add(slow, ask(since_s=since_s))
@@ -113,7 +113,7 @@ def test_what_waited_for_too_long_waits_no_longer() -> None:
 
 
 def test_clients_that_came_once_are_forgotten() -> None:
-    turns = Turns(QueryOptions(connections_limit=10))
+    turns = FairQueue(QueryOptions(connections_limit=10))
     for number in range(1_000):
         turns.add(connection(f"{number}"), ask())
         served(turns, 1)

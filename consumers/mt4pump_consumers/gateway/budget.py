@@ -82,7 +82,7 @@ class Budgets:
         return len(self._table)
 
 
-class Turns:
+class ReadingSlots:
     """``places`` at a time; the others wait, and owners have their turns one after the other, however many they are."""
 
     def __init__(self, places: int) -> None:
@@ -148,7 +148,7 @@ class Work:
         self._budgets = Budgets(per_s, per_s * BURST_S)
         self._all = Budget(per_s * SHARES, per_s * SHARES)
         self._most_at_once = per_s * SHARES * HOLD_LIMIT_S
-        self._turns = Turns(1)
+        self._turns = ReadingSlots(1)
         self.waits = 0
 
     def allows(self, owner: str, units: float) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mt4pump.client import ClientError, Event, Query, Replay
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, full_payload
-from mt4pump_consumers.gateway.budget import Turns
+from mt4pump_consumers.gateway.budget import ReadingSlots
 from mt4pump_consumers.gateway.protocol import UNAVAILABLE, ClientRequest, ClientRequestError, Json, numbered
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.topics import TopicSelection
@@ -93,7 +93,7 @@ class Replayer:
     def __init__(self, hub: Broadcaster, query: Callable[[], Query], events_limit: int) -> None:
         self._hub, self._query, self._events_limit = hub, query, events_limit
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay")
-        self._turns = Turns(AT_ONCE)
+        self._turns = ReadingSlots(AT_ONCE)
         self.turns_given_up = 0
 
     def close(self) -> None:

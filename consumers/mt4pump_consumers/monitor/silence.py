@@ -28,7 +28,7 @@ class FeedSign(NamedTuple):
     state: str
 
 
-class Span(NamedTuple):
+class SilenceSpan(NamedTuple):
     """How long a moment that a heartbeat names can be past, at least and at most, by our own monotonic clock."""
 
     least_s: float = 0.0
@@ -54,9 +54,9 @@ class MomentWatch:
             self._moment, self._seen_s = moment, beat_s
         self._beat_s = beat_s
 
-    def span(self, now_s: float) -> Span:
+    def span(self, now_s: float) -> SilenceSpan:
         """Return how long ago it was, as of ``now_s``."""
-        return Span() if self._moment is None else Span(now_s - self._seen_s, now_s - self._before_s)
+        return SilenceSpan() if self._moment is None else SilenceSpan(now_s - self._seen_s, now_s - self._before_s)
 
 
 MOMENTS = {"quotes": "last_quote_ts", "session": "last_callback_ts"}
@@ -85,13 +85,13 @@ class FeedSilence:
         age_s = now_s - self._heard_s
         return replace(self._heard, age_s=age_s, alive=self._heard.alive and age_s < self._silence_s)
 
-    def spans(self, now_s: float) -> dict[str, Span]:
+    def spans(self, now_s: float) -> dict[str, SilenceSpan]:
         """Return how long ago the last quote and the last callback can have been, by our own clock."""
         return {of: watch.span(now_s) for of, watch in self._watches.items()}
 
 
 def signs(
-    status: Status, watched_s: float, now_ts: int, spans: Mapping[str, Span] = MappingProxyType({})
+    status: Status, watched_s: float, now_ts: int, spans: Mapping[str, SilenceSpan] = MappingProxyType({})
 ) -> dict[str, FeedSign]:
     """Return the signs of ``quotes``, ``session`` and ``daemon``; ``watched_s`` is how long we have been listening.
 
@@ -103,12 +103,15 @@ def signs(
     state = status.state if status.alive else f"{status.state}, no heartbeat for {status.age_s:.0f} s"
     beat_ts = status.body["ts"]
     return {
-        **{of: _sign(status.body.get(name) or 0, status, state, spans.get(of, Span())) for of, name in MOMENTS.items()},
+        **{
+            of: _sign(status.body.get(name) or 0, status, state, spans.get(of, SilenceSpan()))
+            for of, name in MOMENTS.items()
+        },
         "daemon": FeedSign(status.age_s, beat_ts, is_heard=True, state=state),
     }
 
 
-def _sign(last_ts: int, status: Status, state: str, span: Span) -> FeedSign:
+def _sign(last_ts: int, status: Status, state: str, span: SilenceSpan) -> FeedSign:
     since_ts = last_ts or _start_ts(status)
     silent_s = max(0.0, (status.body["ts"] - since_ts) / NS) + (status.age_s or 0.0)
     if last_ts:

@@ -19,7 +19,7 @@ from mt4pump_consumers.nats_bridge.journal import JournalPages
 from mt4pump_consumers.nats_bridge.link import NatsConnection, ServerConnection
 from mt4pump_consumers.nats_bridge.message import Message, loose_message, stored_message
 from mt4pump_consumers.nats_bridge.outbox import PublishQueue
-from mt4pump_consumers.nats_bridge.quarantine import Limits, Quarantine
+from mt4pump_consumers.nats_bridge.quarantine import Quarantine, QuarantineLimits
 from mt4pump_consumers.nats_bridge.retry import Backoff, JetStreamRetry
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump_consumers.nats_bridge.stream import NS, JetStream, StreamPosition
@@ -57,7 +57,7 @@ class JetStreamWriter:
         self._wake = asyncio.Event()
         self._backoff = Backoff(settings.retry_s)
         self._quarantine = Quarantine(counts, settings.subject_prefix)
-        self._limits = Limits()
+        self._limits = QuarantineLimits()
         self._past_epochs: deque[int] = deque(maxlen=PAST_EPOCHS)
         self._doubted_epoch = 0
         self._durable_kinds: frozenset[str] | None = None
@@ -122,7 +122,7 @@ class JetStreamWriter:
         stream = JetStream(connection.client, self._settings)
         standing = await stream.ready(stream_subjects(kinds, self._settings.subject_prefix))
         self._durable_kinds = kinds
-        self._limits = Limits(connection.client.max_payload, standing.max_msg_size)
+        self._limits = QuarantineLimits(connection.client.max_payload, standing.max_msg_size)
         self._take_up(standing, description)
         settings = self._settings
         outbox = PublishQueue(

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 
 from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.nats_bridge.message import Message
-from mt4pump_consumers.nats_bridge.quarantine import Limits
+from mt4pump_consumers.nats_bridge.quarantine import QuarantineLimits
 from mt4pump_consumers.nats_bridge.retry import Backoff
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
@@ -156,7 +156,7 @@ class NatsConnection:
         if connection is None or connection.client.pending_data_size > PENDING_LIMIT_BYTES:
             self._counts["dropped"] += 1
             return
-        limits = Limits(connection.client.max_payload)
+        limits = QuarantineLimits(connection.client.max_payload)
         if objection := limits.objection(Message(subject, payload, headers)):
             # The server would end the connection for it, which the durable events need.
             self._counts["dropped"] += 1

@@ -31,7 +31,7 @@ REFUSALS = 5
 log = logging.getLogger(__name__)
 
 
-class Limits(NamedTuple):
+class QuarantineLimits(NamedTuple):
     """What the server takes: bytes of headers and body together (``max_payload``, ``max_msg_size``; 0: no limit)."""
 
     max_payload: int = 0
@@ -73,7 +73,7 @@ class Quarantine:
         self._replaced = "" if self._replaced == setback.refused_id else setback.refused_id
         self._reason = f"it was refused {count} times: {setback}"
 
-    def passed(self, message: Message, limits: Limits) -> Message:
+    def passed(self, message: Message, limits: QuarantineLimits) -> Message:
         """Return ``message``, or the stub that goes out for it; raises Setback where not even that would be taken."""
         reason = limits.objection(message)
         if not reason and message.headers[MSG_ID] == self._replaced:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from mt4pump_consumers.gateway import budget as module
-from mt4pump_consumers.gateway.budget import BURST_S, Budget, Budgets, Turns, Work
+from mt4pump_consumers.gateway.budget import BURST_S, Budget, Budgets, ReadingSlots, Work
 
 LIMIT_S = 30.0
 
@@ -41,7 +41,7 @@ def test_the_table_of_budgets_is_bounded_and_keeps_those_that_are_in_debt(monkey
 
 def test_owners_have_their_turns_one_after_the_other_however_many_connections_they_have() -> None:
     async def test() -> None:
-        turns, order = Turns(1), list[str]()
+        turns, order = ReadingSlots(1), list[str]()
 
         async def work(owner: str) -> None:
             async with turns.turn(owner):
@@ -60,7 +60,7 @@ def test_owners_have_their_turns_one_after_the_other_however_many_connections_th
 
 def test_one_that_gives_up_while_it_waits_leaves_its_place_to_the_next() -> None:
     async def test() -> None:
-        turns = Turns(1)
+        turns = ReadingSlots(1)
         free = asyncio.Event()
 
         async def hold(owner: str) -> None:

@@ -15,7 +15,7 @@ from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
 from mt4pump_consumers.nats_bridge.link import NatsConnection
 from mt4pump_consumers.nats_bridge.message import Message, loose_message, place_of, stored_message
 from mt4pump_consumers.nats_bridge.outbox import PublishQueue
-from mt4pump_consumers.nats_bridge.quarantine import QUARANTINED, REFUSALS, Limits, Quarantine, size_of
+from mt4pump_consumers.nats_bridge.quarantine import QUARANTINED, REFUSALS, Quarantine, QuarantineLimits, size_of
 from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 from mt4pump_consumers.nats_bridge.subjects import subject_of
 from nats.aio.client import Client
@@ -38,8 +38,11 @@ def quarantine() -> tuple[Quarantine, Counter[str]]:
     return Quarantine(counts, "b1"), counts
 
 
-@pytest.mark.parametrize("limits", [Limits(max_payload=2_000), Limits(max_msg_size=2_000), Limits(1 << 20, 2_000)])
-def test_only_what_is_too_large_is_replaced_by_a_stub_that_names_it(limits: Limits) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [QuarantineLimits(max_payload=2_000), QuarantineLimits(max_msg_size=2_000), QuarantineLimits(1 << 20, 2_000)],
+)
+def test_only_what_is_too_large_is_replaced_by_a_stub_that_names_it(limits: QuarantineLimits) -> None:
     made, counts = quarantine()
     small, large = stored_message(news(100), "L", "b1"), stored_message(news(5_000), "L", "b1")
     assert made.passed(small, limits) is small
@@ -60,7 +63,7 @@ def test_only_what_is_too_large_is_replaced_by_a_stub_that_names_it(limits: Limi
 def test_an_event_without_an_offset_is_kept_until_its_stub_is_stored() -> None:
     made, _ = quarantine()
     event = news(5_000, None)
-    stub = made.passed(loose_message(event, "L", 41, "b1"), Limits(2_000))
+    stub = made.passed(loose_message(event, "L", 41, "b1"), QuarantineLimits(2_000))
     assert stub.loose is event
     assert msgpack.unpackb(stub.payload)["offset"] is None
 
@@ -68,14 +71,14 @@ def test_an_event_without_an_offset_is_kept_until_its_stub_is_stored() -> None:
 def test_an_event_is_counted_and_logged_once_however_often_it_goes_out(caplog: pytest.LogCaptureFixture) -> None:
     made, counts = quarantine()
     for _ in range(5):
-        made.passed(stored_message(news(5_000), "L", "b1"), Limits(2_000))
+        made.passed(stored_message(news(5_000), "L", "b1"), QuarantineLimits(2_000))
     assert counts["quarantined"] == 1
     assert caplog.text.count("L:42 (b1.news.7) cannot be stored in JetStream") == 1
 
 
 def test_a_subject_too_long_for_a_control_line_is_replaced_too() -> None:
     made, _ = quarantine()
-    stub = made.passed(stored_message(news(10, key="*" * 1_500), "L", "b1"), Limits())
+    stub = made.passed(stored_message(news(10, key="*" * 1_500), "L", "b1"), QuarantineLimits())
     assert stub.subject == "b1.news.%"
     assert "control line" in stub.headers[QUARANTINED]
     assert len(stub.headers) + len(stub.payload) < 1_000
@@ -84,7 +87,7 @@ def test_a_subject_too_long_for_a_control_line_is_replaced_too() -> None:
 def test_where_not_even_a_stub_fits_the_text_says_what_to_raise() -> None:
     made, counts = quarantine()
     with pytest.raises(JetStreamRetry, match=r"not even a stub of L:42 can be stored.*max_payload.*raise that limit"):
-        made.passed(stored_message(news(5_000), "L", "b1"), Limits(300))
+        made.passed(stored_message(news(5_000), "L", "b1"), QuarantineLimits(300))
     assert not counts
 
 
@@ -94,15 +97,15 @@ def test_what_jetstream_refuses_again_and_again_for_its_own_sake_is_replaced_and
     setback = JetStreamRetry("JetStream refused news.7: invalid", refused_id="L:42")
     for _ in range(REFUSALS - 1):
         made.note(setback)
-        assert made.passed(refused, Limits()) is refused
+        assert made.passed(refused, QuarantineLimits()) is refused
     made.note(JetStreamRetry("the connection is over", is_quiet=True))
     made.note(setback)
-    stub = made.passed(refused, Limits())
+    stub = made.passed(refused, QuarantineLimits())
     assert f"refused {REFUSALS} times: JetStream refused news.7: invalid" in stub.headers[QUARANTINED]
-    assert made.passed(other, Limits()) is other
+    assert made.passed(other, QuarantineLimits()) is other
     for _ in range(REFUSALS):  # the stub is refused as well: so it was not the event
         made.note(setback)
-    assert made.passed(refused, Limits()) is refused
+    assert made.passed(refused, QuarantineLimits()) is refused
     assert counts["quarantined"] == 1
 
 

@@ -33,7 +33,8 @@ def on_leash(folder: Path, program: str, grace_s: float = 8.0) -> Iterator[subpr
     """Run ``program`` as a module on the leash."""
     (folder / "led.py").write_text(program)
     begin = (
-        f"import sys; from mt4pump.process import parent_watch as leash; leash.GRACE_S = {grace_s}; sys.argv = ['', 'led']; leash.main()"
+        f"import sys; from mt4pump.process import parent_watch; parent_watch.GRACE_S = {grace_s}; "
+        "sys.argv = ['', 'led']; parent_watch.main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", begin],

@@ -1,0 +1,36 @@
+"""Which test files ``python -m tests --quick`` leaves out: those that start many processes or servers, or run for seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+FOLDERS = ("bench", "chaos", "consumers/nats_bridge", "deploy", "samples", "vendor", "wine")
+FILES = (
+    *(f"bridge/test_{name}.py" for name in ("callback", "close", "console", "dll_manager", "interface", "library")),
+    *(f"cli/test_{name}.py" for name in ("bench", "check", "demo", "main", "operations", "record_and_play", "tail")),
+    *(f"client/test_{name}.py" for name in ("stream_in_all_orders", "with_daemon", "malformed", "subscriber")),
+    *(f"consumers/gateway/test_{name}.py" for name in ("abuse", "conflation", "gateway", "gateway_fuzz", "page")),
+    *(f"consumers/gateway/test_{name}.py" for name in ("requests", "tls")),
+    *(f"consumers/metrics/test_{name}.py" for name in ("alert_rules", "metrics_program", "metrics_server")),
+    "consumers/metrics/test_real_prometheus.py",
+    *(f"consumers/monitor/test_monitor_{name}.py" for name in ("keeper", "kills", "program", "webhook")),
+    *(f"journal/test_{name}.py" for name in ("crash", "keeper")),
+    *(f"process/test_{name}.py" for name in ("instance", "parent_watch", "stop", "watchdog")),
+    *(f"publisher/test_{name}.py" for name in ("offenders", "slow_readers", "wire_restart")),
+    *(f"query/test_{name}.py" for name in ("fuzz", "peers", "server")),
+    *(f"security/test_{name}.py" for name in ("authenticator", "matrix")),
+    *(f"service/test_{name}.py" for name in ("powershell", "service")),
+    *(f"simulator/test_{name}.py" for name in ("many_accounts", "server")),
+    *(f"test_{name}.py" for name in ("bench", "daemon", "dll_daemon", "joins", "outages", "permission_matrix")),
+    *(f"test_{name}.py" for name in ("private_files", "readme", "repeat", "replay", "sliced_comparison")),
+)
+
+
+def is_slow(path: Path) -> bool:
+    """Return whether ``path`` is a file or a folder that the quick checks leave out."""
+    try:
+        name = path.resolve().relative_to(TESTS).as_posix()
+    except ValueError:
+        return False
+    return name in FILES or any(name == folder or name.startswith(f"{folder}/") for folder in FOLDERS)
