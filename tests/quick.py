@@ -1,4 +1,4 @@
-"""Which test files ``python -m tests --quick`` leaves out: those that start many processes or servers, or run for seconds."""
+"""Which test files ``python -m tests --quick`` leaves out: those that start processes or servers, or run for seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TESTS = Path(__file__).resolve().parent
 FOLDERS = ("bench", "chaos", "consumers/nats_bridge", "deploy", "samples", "vendor", "wine")
 FILES = (
     *(f"bridge/test_{name}.py" for name in ("callback", "close", "console", "dll_manager", "interface", "library")),
-    *(f"cli/test_{name}.py" for name in ("bench", "check", "demo", "main", "operations", "record_and_play", "tail")),
+    *(f"cli/test_{name}.py" for name in ("check", "demo", "main", "operations", "record_and_play", "tail")),
     *(f"client/test_{name}.py" for name in ("stream_in_all_orders", "with_daemon", "malformed", "subscriber")),
     *(f"consumers/gateway/test_{name}.py" for name in ("abuse", "conflation", "gateway", "gateway_fuzz", "page")),
     *(f"consumers/gateway/test_{name}.py" for name in ("requests", "tls")),
