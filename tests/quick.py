@@ -1,4 +1,4 @@
-"""Which test files ``python -m tests --quick`` leaves out: those that start processes or servers, or run for seconds."""
+"""Which test files ``python -m tests --quick`` leaves out: those that start processes or servers, or take seconds."""
 
 from __future__ import annotations
 
