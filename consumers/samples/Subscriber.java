@@ -1,5 +1,5 @@
-// A subscriber in Java 17: apt install libjeromq-java libmsgpack-java, or Maven org.zeromq:jeromq, org.msgpack:msgpack-core
-// java -cp /usr/share/java/jeromq.jar:/usr/share/java/msgpack-core.jar Subscriber.java [EVENTS [QUERY [PREFIX ...]]]
+// A subscriber in Java 17 with Maven org.zeromq:jeromq 0.4 or later (older ones speak ZMTP 2) and org.msgpack:msgpack-core
+// java -cp jeromq.jar:msgpack-core.jar Subscriber.java [EVENTS [QUERY [PREFIX ...]]]
 import java.util.*;
 import org.msgpack.core.MessagePack;
 import org.msgpack.value.*;

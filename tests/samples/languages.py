@@ -27,6 +27,7 @@ class Language:
     """A sample and the driver that decodes vectors with it; each builder returns a command.
 
     ``probe`` is a command, and its input, that succeed where everything is installed that ``packages`` name.
+    The daemon refuses a library that does not speak ZMTP 3, as Debian's JeroMQ 0.3.6.
     """
 
     packages: str
@@ -34,6 +35,7 @@ class Language:
     build: Callable[[Path], Words]
     build_decoder: Callable[[Path], Words]
     probe_input: str = ""
+    speaks_zmtp_3: bool = True
 
 
 def environment() -> dict[str, str]:
@@ -134,6 +136,7 @@ LANGUAGES = {
         ],
         java("Subscriber"),
         java("Decode"),
+        speaks_zmtp_3=False,
     ),
 }
 

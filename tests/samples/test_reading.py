@@ -37,12 +37,14 @@ def reading(command: Words, *arguments: str) -> Iterator[Program]:
 
 
 Readers = dict[str, Program]
+READING = [name for name, language in LANGUAGES.items() if language.speaks_zmtp_3]
+REFUSED = [name for name in LANGUAGES if name not in READING]
 
 
 @contextmanager
 def all_reading(workshop: Workshop, *arguments: str) -> Iterator[Readers]:
     """Run every sample whose language is there, at the same time."""
-    commands = {name: command for name in LANGUAGES if (command := workshop.build(name))}
+    commands = {name: command for name in READING if (command := workshop.build(name))}
     with ExitStack() as open_:
         yield {name: open_.enter_context(reading(command, *arguments)) for name, command in commands.items()}
 
@@ -79,7 +81,7 @@ def notes_of(lines: list[str]) -> Counter[str]:
     return Counter(" ".join(line.split()[:2]) for line in lines if line.startswith("#"))
 
 
-@pytest.mark.parametrize("name", LANGUAGES)
+@pytest.mark.parametrize("name", READING)
 def test_a_sample_joins_a_live_daemon_and_finds_no_loss(workshop: Workshop, live: Readers, name: str) -> None:
     workshop.command(name)
     reader = live[name]
@@ -92,7 +94,7 @@ def test_a_sample_joins_a_live_daemon_and_finds_no_loss(workshop: Workshop, live
     assert notes_of(reader.lines).keys() <= {"# epoch", "# snapshot", "# known"}, reader.text[-2_000:]
 
 
-@pytest.mark.parametrize("name", LANGUAGES)
+@pytest.mark.parametrize("name", READING)
 def test_a_sample_notices_losses_repeats_silence_and_a_restart(workshop: Workshop, faulty: Readers, name: str) -> None:
     workshop.command(name)
     reader = faulty[name]
@@ -104,6 +106,14 @@ def test_a_sample_notices_losses_repeats_silence_and_a_restart(workshop: Worksho
         if "snapshot" not in body:
             assert body["seq"] > last.get((topic, body["epoch"]), 0)
             last[topic, body["epoch"]] = body["seq"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_library_older_than_zmtp_3_receives_nothing(workshop: Workshop, live: Readers, name: str) -> None:
+    with reading(workshop.command(name), *addresses_of(live["python"])) as reader:
+        reader.line("# silence", LIMIT_S)
+        reader.line("# silence", LIMIT_S)
+    assert list(events_of(reader.lines)) == []
 
 
 def test_a_sample_reads_only_what_it_is_told_to(workshop: Workshop, live: Readers) -> None:
