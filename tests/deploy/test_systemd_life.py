@@ -37,7 +37,7 @@ from threading import Event
 turn = Pump._wake_up
 def hang(self):
     turn(self)
-    if self.turns == 20:
+    if self.iterations == 20:
         Notifier.of_environment().status("the pump hangs")
         Event().wait()
 Pump._wake_up = hang

@@ -108,11 +108,11 @@ def test_words_left_over_on_the_command_line_are_not_repeated(capsys: pytest.Cap
 
 
 def test_run_blots_it_out_of_log_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def careless(_settings: Settings, _load: object) -> int:
+    def careless(_settings: Settings, _load: object, _watch: object) -> int:
         logging.getLogger("mt4pump.test").warning("logging in with %s", CANARY)
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr("mt4pump.cli.run._run", careless)
+    monkeypatch.setattr("mt4pump.cli.run.run", careless)
     assert main(["run", "--source=simulator", f"--password={CANARY}"]) == 1
     error_lines = capsys.readouterr().err
     assert "logging in with ********" in error_lines
