@@ -127,14 +127,14 @@ class Pump(Thread):
         for _ in range(RECORDS_PER_WAKE_UP):
             if record is None:
                 break
-            self._handle(*record)
+            self._handle_item(*record)
             record = inbox.get_nowait()
         else:
             if record is not None:
-                self._handle(*record)
+                self._handle_item(*record)
         self._writer.flush()
         if self._dispatcher.more_quotes:
-            self._handle(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
+            self._handle_item(PumpCode.UPDATE_BIDASK, 0, b"", self._now_ns())
         if self._dispatcher.work.is_busy:
             self._continue_comparing()
         now_s = time.monotonic()
@@ -198,7 +198,7 @@ class Pump(Thread):
         self._heartbeat.publish()
         self._read_all_subscriptions()
 
-    def _handle(self, code: int, action: int, data: Any, ts: int) -> None:
+    def _handle_item(self, code: int, action: int, data: Any, ts: int) -> None:
         """Handle one record or command. An internal error is counted and costs this record only."""
         try:
             if code == PumpCode.UPDATE_BIDASK:

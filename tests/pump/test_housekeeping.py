@@ -90,7 +90,7 @@ def take(works: Works, count: int) -> None:
     for _ in range(count):
         record = works.inbox.get_nowait()
         assert record is not None
-        works.pump._handle(*record)
+        works.pump._handle_item(*record)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 8])
