@@ -35,6 +35,8 @@ SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these runs alone
 GROWTH_LIMIT_MB = 32.0
 UNANSWERED_PING = "1011 keepalive ping timeout"
 """How the gateway closes a client that does not answer a ping: our answer may be swallowed by a broken frame."""
+FIRST_QUOTE_S = 60.0
+"""How long the reader may take to start and to receive its first quote."""
 REASON_PLACE = re.compile(r" at position \d+$")
 QUIET_S = 5.0
 """How long the reader measures before anything is sent."""
@@ -235,6 +237,9 @@ async def measure(run: Running, options: argparse.Namespace, tally: Tally) -> No
     """Fuzz beside one reader; note the gateway's memory now and then."""
     process = psutil.Process(run.program.process.pid)
     with reader(run.port, tally):
+        async with asyncio.timeout(FIRST_QUOTE_S):
+            while not tally.lags_ms:  # noqa: ASYNC110 - a thread fills it
+                await asyncio.sleep(0.05)
         await asyncio.sleep(options.quiet_s)
         tally.quiet = len(tally.lags_ms)
         fuzzers = [
