@@ -87,7 +87,7 @@ def receive(socket: zmq.Socket[bytes], limit_s: float = LIMIT_S) -> Message:
             return Message(topic.decode(), body)
 
 
-def last_words(read: Callable[[], Message], socket: zmq.Socket[bytes]) -> list[Message]:
+def last_messages(read: Callable[[], Message], socket: zmq.Socket[bytes]) -> list[Message]:
     """Return what a daemon that ended told last: all that ``read`` gives up to its goodbye, and what follows."""
     events = [read()]
     while not (events[-1].topic == "heartbeat" and events[-1].body["state"] == "stopping"):

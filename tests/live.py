@@ -13,7 +13,7 @@ from mt4pump.daemon import Daemon
 from mt4pump.settings import load
 from mt4pump.wire import decode_frames
 from mt4pump.wiring import source_of
-from tests.bus import ANY_PORT, LIMIT_S, Message, context, last_words, subscriber
+from tests.bus import ANY_PORT, LIMIT_S, Message, context, last_messages, subscriber
 
 PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for
 
@@ -50,7 +50,7 @@ class Running:
 
     def rest(self) -> list[Message]:
         """Return what is still on its way after the daemon stopped, its goodbye the last."""
-        return last_words(lambda: self.next(lambda _message: True), self._socket)
+        return last_messages(lambda: self.next(lambda _message: True), self._socket)
 
 
 @contextmanager

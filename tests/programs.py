@@ -62,10 +62,10 @@ class Program:
             self.lines.append(line)
         return self.text
 
-    def endpoint(self, words: str = "publishes on ") -> str:
+    def endpoint(self, arguments: str = "publishes on ") -> str:
         """Return where a daemon with JSON log lines says that it publishes."""
-        message: str = self.fact(words)["message"]
-        return message.split(words)[1].split(",", maxsplit=1)[0]
+        message: str = self.fact(arguments)["message"]
+        return message.split(arguments)[1].split(",", maxsplit=1)[0]
 
     def fact(self, part: str) -> dict[str, Any]:
         """Return the next JSON log line that contains ``part``."""

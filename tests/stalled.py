@@ -11,9 +11,9 @@ import zmq
 from mt4pump.publisher.publisher import Publisher, SocketOptions
 
 
-def say(*words: object) -> None:
+def say(*arguments: object) -> None:
     """Tell the test one line."""
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.write(" ".join(map(str, arguments)) + "\n")
     sys.stdout.flush()
 
 

@@ -62,7 +62,7 @@ def _market(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield Market(run, request.param)
 
 
-def own_cut(run: Running) -> StateSnapshot:
+def own_snapshot(run: Running) -> StateSnapshot:
     """Return the state as the pump thread has it now."""
     request = SnapshotRequest((b"",))
     run.daemon.request_snapshot(request)
@@ -116,7 +116,7 @@ class PlainJoin:
         self._run = run
         self._random = random
         self._live: list[Taken] = []
-        self._beats = 0
+        self._heartbeats = 0
         self._socket = subscriber(own, run.daemon.endpoint, *self._prefixes, b"heartbeat")
         self._ask = own.socket(zmq.REQ)
         assert run.daemon.query_endpoint is not None
@@ -132,9 +132,9 @@ class PlainJoin:
         head, rows = self._snapshot()
         cut, seqs = head["offset"], named(head["seqs"])
         more = self._random.randint(*LIVE_EVENTS)
-        beats = self._beats
-        self._read_until(lambda _topic, _body: len(self._live) >= more or self._beats > beats)
-        truth = own_cut(self._run)
+        heartbeats = self._heartbeats
+        self._read_until(lambda _topic, _body: len(self._live) >= more or self._heartbeats > heartbeats)
+        truth = own_snapshot(self._run)
         self._read_until(lambda topic, body: topic == "heartbeat" and body["ts"] > truth.ts)
         state = Folded()
         for topic, body in rows:
@@ -157,7 +157,7 @@ class PlainJoin:
             name, body = decode_frames(self._socket.recv_multipart())
             topic = name.decode()
             if topic == "heartbeat":
-                self._beats += 1
+                self._heartbeats += 1
             else:
                 self._live.append((topic, body))
             if is_end(topic, body):
@@ -195,7 +195,7 @@ def client_join(market: Market, topics: Iterable[str], random: Random) -> list[s
     run, topics, more = market.run, list(topics), random.randint(*LIVE_EVENTS)
     taken: list[Event] = []
     truth: StateSnapshot | None = None
-    beats = 0
+    heartbeats = 0
     deadline_s = time.monotonic() + WAIT_S
     with Subscriber(
         run.daemon.endpoint, query_endpoint=run.daemon.query_endpoint, topics=[*topics, "heartbeat"]
@@ -206,8 +206,8 @@ def client_join(market: Market, topics: Iterable[str], random: Random) -> list[s
             if event.topic != "heartbeat":
                 taken.append(event)
             elif truth is None and sub.position is not None:
-                truth = own_cut(run) if beats or len(taken) >= more else None
-                beats += 1
+                truth = own_snapshot(run) if heartbeats or len(taken) >= more else None
+                heartbeats += 1
             elif truth is not None and event.ts > truth.ts and confirmed(sub) >= truth.offset:
                 break  # a heartbeat alone says nothing of events that wait for the journal
         counts = dict(sub.counts)
@@ -253,7 +253,7 @@ def test_every_join_of_the_client_at_a_random_moment_ends_in_the_daemons_own_sta
 
 def test_the_comparison_notices_what_is_missing_too_much_or_different(market: Market) -> None:
     """A proof that cannot fail proves nothing."""
-    truth = own_cut(market.run)
+    truth = own_snapshot(market.run)
     state = Folded()
     state.rows = rows_of(truth)
     assert compare(state, truth, ["*"]) == []

@@ -176,7 +176,7 @@ def test_a_line_that_cannot_be_written_is_counted(stream: object, monkeypatch: p
     assert lost_lines() == 2
 
 
-def test_a_log_call_with_wrong_arguments_is_told_and_harmless(lines: Lines) -> None:
+def test_a_log_call_with_wrong_arguments_is_reported_and_harmless(lines: Lines) -> None:
     configure()
     root = logging.getLogger()
     root.handlers[:] = [each for each in root.handlers if isinstance(each, StderrHandler)]  # pytest's own raises

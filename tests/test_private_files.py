@@ -171,10 +171,10 @@ def test_a_data_folder_that_everybody_may_replace_is_logged(tmp_path: Path, capl
 
 
 @pytest.mark.parametrize("words", [("run", "--pub-endpoint", "tcp://127.0.0.1:0"), ("check",)])
-def test_the_programs_say_what_to_do_about_a_folder_for_everybody(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_the_programs_say_what_to_do_about_a_folder_for_everybody(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     folder = tmp_path / "data"
     folder.mkdir(0o777)
-    command = [sys.executable, "-m", "mt4pump", *words, "--source", "simulator", "--data-dir", str(folder)]
+    command = [sys.executable, "-m", "mt4pump", *arguments, "--source", "simulator", "--data-dir", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
     said = done.stdout + done.stderr
     assert done.returncode == 3, said

@@ -90,7 +90,7 @@ def test_from_a_clone_to_quotes_and_trades_in_another_terminal(tmp_path: Path) -
             (f"{tail} 'trade.*' --count 5", "trade."),
             (f"{tail_json} --count 5", '{"topic": "quote.EUR'),
         ):
-            told = subprocess.run(
+            result = subprocess.run(
                 ["bash", "-c", line],  # noqa: S607 - bash by name
                 cwd=copy,
                 env=environment,
@@ -99,8 +99,8 @@ def test_from_a_clone_to_quotes_and_trades_in_another_terminal(tmp_path: Path) -
                 text=True,
                 timeout=300,
             )
-            assert told.stdout.count(wanted) == 5
-        assert json.loads(told.stdout.splitlines()[0])["body"]["seq"] > 0
+            assert result.stdout.count(wanted) == 5
+        assert json.loads(result.stdout.splitlines()[0])["body"]["seq"] > 0
         daemon.send_signal(signal.SIGINT)
         assert daemon.wait(120) == 0
     finally:

@@ -76,6 +76,6 @@ def test_every_tick_of_a_file_arrives_in_order_with_its_digits_and_no_gap(
         daemon.stop()
     assert len(arrived) == len(ticks)
     for symbol in {tick[1] for tick in ticks}:
-        told = [(bid, ask) for name, bid, ask in arrived if name == symbol]
-        assert told == [(bid, ask) for _, name, bid, ask in ticks if name == symbol]
+        result = [(bid, ask) for name, bid, ask in arrived if name == symbol]
+        assert result == [(bid, ask) for _, name, bid, ask in ticks if name == symbol]
     assert [symbol for symbol, _, _ in arrived] == [symbol for _, symbol, _, _ in ticks]

@@ -29,9 +29,9 @@ def main() -> int:
     library = compile_fake(machine.home / "fake", WINDOWS_32)
     left_out = [f"--ignore={name}" for name in NOT_COLLECTED] + [f"--deselect={name}" for name in LEFT_OUT]
     chosen = sys.argv[1:] or ["tests"]
-    words = ["-m", "pytest", *OPTIONS, *NO_FAULT_HANDLER, *left_out, *chosen]
+    arguments = ["-m", "pytest", *OPTIONS, *NO_FAULT_HANDLER, *left_out, *chosen]
     extra = {COMPILED: machine.windows(library), **STEADY}
-    with machine.start(machine.python, *words, cwd=ROOT, extra=extra) as process:
+    with machine.start(machine.python, *arguments, cwd=ROOT, extra=extra) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
     return process.returncode

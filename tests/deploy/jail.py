@@ -39,8 +39,8 @@ def calls(name: str) -> Iterator[str]:
     if not name.startswith("@"):
         yield name
         return
-    told = subprocess.run(["systemd-analyze", "syscall-filter", name], check=True, capture_output=True, text=True)  # noqa: S607
-    for line in told.stdout.splitlines()[1:]:
+    result = subprocess.run(["systemd-analyze", "syscall-filter", name], check=True, capture_output=True, text=True)  # noqa: S607
+    for line in result.stdout.splitlines()[1:]:
         word = line.strip()
         if word and not word.startswith("#"):
             yield from calls(word)

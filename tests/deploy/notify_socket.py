@@ -18,7 +18,7 @@ class NotifySocket:
 
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "notify")
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.address)
 
@@ -32,7 +32,7 @@ class NotifySocket:
         """Return the assignments of the next datagram; raises TimeoutError."""
         self._socket.settimeout(limit_s)
         lines = self._socket.recv(65_536).decode().splitlines()
-        self.heard += lines
+        self.received += lines
         return lines
 
     def until(self, start: str, limit_s: float = LIMIT_S) -> str:
@@ -45,7 +45,7 @@ class NotifySocket:
                 break
             if found := [line for line in lines if line.startswith(start)]:
                 return found[0]
-        raise AssertionError(f"{start} never came; heard: {self.heard}")
+        raise AssertionError(f"{start} never came; heard: {self.received}")
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -17,8 +17,8 @@ ROOM = 100_000
 
 
 def backup(journal: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, str(SCRIPT), str(journal), str(target)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    arguments = [sys.executable, str(SCRIPT), str(journal), str(target)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
 
 
 def offsets(journal: Path) -> list[int]:
@@ -35,18 +35,18 @@ def test_a_copy_of_a_live_journal_holds_all_up_to_one_moment_and_opens_by_itself
     copied.parent.mkdir()
     with running(folder, source="simulator", rate=2000.0) as run:
         seen = run.next(lambda message: message.body.get("offset", 0) >= 50).body["offset"]
-        told = backup(folder / "journal.sqlite3", copied)
-        assert told.returncode == 0, told.stderr
+        result = backup(folder / "journal.sqlite3", copied)
+        assert result.returncode == 0, result.stderr
         after = run.next(lambda message: message.body.get("offset", 0) > seen)  # the daemon went on all the while
         assert run.pumping().body["durable"], after
     found = offsets(copied)
     assert found == list(range(1, len(found) + 1))
     assert len(found) >= seen
-    assert f"events up to offset {len(found)}" in told.stdout
+    assert f"events up to offset {len(found)}" in result.stdout
     assert [file.name for file in copied.parent.iterdir()] == ["journal.sqlite3"]
 
 
-def test_a_daemon_goes_on_from_a_copy_with_offsets_nobody_has_seen(tmp_path: Path) -> None:
+def test_a_daemon_continues_from_a_copy_with_offsets_no_reader_has_seen(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     second.mkdir()
     with running(first, source="simulator", rate=2000.0) as run:
@@ -76,9 +76,9 @@ def test_a_copy_that_cannot_be_made_is_refused_and_leaves_nothing(case: str, tmp
     if case == "name taken":
         target.write_text("older copy")
     before = sorted(file.name for file in tmp_path.iterdir())
-    told = backup(journal, target)
-    assert told.returncode == 1
+    result = backup(journal, target)
+    assert result.returncode == 1
     assert {"no journal": "no such file", "name taken": "exists", "no database": "could not be copied"}[
         case
-    ] in told.stderr
+    ] in result.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == before

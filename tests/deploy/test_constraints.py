@@ -148,7 +148,7 @@ def test_32_bit_python_gets_the_last_versions_that_have_its_wheels() -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_nothing_is_pinned_that_nobody_needs(file: str) -> None:
+def test_nothing_is_pinned_that_no_package_needs(file: str) -> None:
     names = {pin.name for pin in PINS[file]}
     direct = {canonicalize_name(each.name) for each in asked("consumers", "test")}
     for pin in PINS[file]:

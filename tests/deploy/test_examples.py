@@ -42,7 +42,7 @@ def test_every_example_is_known_to_these_tests() -> None:
     assert {file.name for file in EXAMPLES.iterdir()} == {*CONSUMERS, *DAEMON, *OTHERS}
 
 
-def test_the_daemon_takes_its_example_with_the_password_of_the_environment_file(tmp_path: Path) -> None:
+def test_the_daemon_accepts_its_example_with_the_password_of_the_environment_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes((EXAMPLES / "secrets.env").read_bytes())
     loaded = read_settings(environ={}, config=Path("mt4pump.toml"))
     assert loaded.settings.password is not None
@@ -51,25 +51,25 @@ def test_the_daemon_takes_its_example_with_the_password_of_the_environment_file(
     assert not loaded.settings.allow_plaintext
 
 
-def test_the_daemon_takes_the_example_with_the_simulator() -> None:
+def test_the_daemon_accepts_the_example_with_the_simulator() -> None:
     settings = load(environ={}, config=Path("mt4pump-simulator.toml"))
     assert (settings.source, settings.journal) == ("simulator", True)
 
 
 @pytest.mark.parametrize("name", CONSUMERS)
-def test_a_consumer_takes_its_example(name: str) -> None:
+def test_a_consumer_accepts_its_example(name: str) -> None:
     settings = read(CONSUMERS[name], ["--config", name])
     assert settings.endpoint.startswith("tcp://")
     assert settings.model_fields_set - {"config"}
 
 
-def test_the_monitor_takes_the_rules_which_show_every_kind() -> None:
+def test_the_monitor_accepts_the_rules_which_show_every_kind() -> None:
     assert {rule.when for rule in load_rules(Path("rules.toml"))} == {
         *("volume", "loss", "account", "quick_close", "margin_call", "feed_silent")
     }
 
 
-def test_the_gateway_takes_the_tokens(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_gateway_accepts_the_tokens(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         tokens = TokenFile(Path("tokens.toml"))
     assert not tokens.reload()

@@ -99,13 +99,13 @@ def test_the_folders_are_those_of_the_programs() -> None:
 
 def test_the_command_that_makes_a_clients_key_works_as_written(tmp_path: Path) -> None:
     (line,) = re.findall(r"`mt4pump (keygen client [^`]+)`", GUIDE)
-    for words in (
+    for arguments in (
         ["keygen", "server", "keys"],
         ["keygen", "server", "keys", "--force"],
         shlex.split(line.replace("...", "*")),
     ):
-        told = subprocess.run(
-            [sys.executable, "-m", "mt4pump", *words],
+        result = subprocess.run(
+            [sys.executable, "-m", "mt4pump", *arguments],
             cwd=tmp_path,
             env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)},
             capture_output=True,
@@ -113,7 +113,7 @@ def test_the_command_that_makes_a_clients_key_works_as_written(tmp_path: Path) -
             check=False,
             timeout=60,
         )
-        assert told.returncode == 0, told.stderr
+        assert result.returncode == 0, result.stderr
     assert (tmp_path / "keys" / "clients" / "alice-2.toml").exists()
     assert (tmp_path / "keys" / "alice-2.client").exists()
 
@@ -123,8 +123,8 @@ def test_the_command_for_a_new_token_leaves_a_valid_file_with_the_owners_old_one
 ) -> None:
     (line,) = re.findall(r"`python -m mt4pump_consumers.gateway.new_token ([^`]+) >> tokens.toml`", GUIDE)
     file = tmp_path / "tokens.toml"
-    for words in ("NAME TOPIC...", line):
-        assert new_token.run(words.replace("TOPIC...", "quote.*").split()) == 0
+    for arguments in ("NAME TOPIC...", line):
+        assert new_token.run(arguments.replace("TOPIC...", "quote.*").split()) == 0
         with file.open("a", encoding="utf-8") as tokens:
             tokens.write(capsys.readouterr().out)
     assert len(tomllib.loads(file.read_text(encoding="utf-8"))) == 2

@@ -49,14 +49,14 @@ class Built(NamedTuple):
     direct: Path
 
 
-def run(*words: str | Path, limit_s: float = INSTALL_S) -> str:
+def run(*arguments: str | Path, limit_s: float = INSTALL_S) -> str:
     """Run a command to its end and return its output; fail with it when it fails."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MT4PUMP_", "PYTHON"))}
-    told = subprocess.run(
-        [*map(str, words)], capture_output=True, text=True, check=False, timeout=limit_s, env=plain, cwd=ROOT.parent
+    result = subprocess.run(
+        [*map(str, arguments)], capture_output=True, text=True, check=False, timeout=limit_s, env=plain, cwd=ROOT.parent
     )
-    assert told.returncode == 0, f"{words}\n{told.stdout}\n{told.stderr}"
-    return told.stdout
+    assert result.returncode == 0, f"{arguments}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
 @pytest.fixture(scope="session")
@@ -152,9 +152,9 @@ def whole(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def publishes(scripts: Path, folder: Path) -> None:
     """Run the installed daemon on the simulator until it pumps, and end it."""
     flags = ("--pub-endpoint", ANY_PORT, "--query-endpoint", ANY_PORT, "--data-dir", str(folder / "data"))
-    words = [str(scripts / "mt4pump"), "run", "--source", "simulator", *flags]
+    arguments = [str(scripts / "mt4pump"), "run", "--source", "simulator", *flags]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with program(subprocess.Popen(words, cwd=folder, **pipe)) as daemon:  # type: ignore[call-overload]
+    with program(subprocess.Popen(arguments, cwd=folder, **pipe)) as daemon:  # type: ignore[call-overload]
         daemon.line("session pumping")
         if sys.platform != "win32":
             daemon.process.send_signal(signal.SIGTERM)
@@ -168,10 +168,10 @@ def test_without_extras_the_daemon_runs(plain: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CONSUMERS)
 def test_without_extras_a_consumer_says_what_to_install(name: str, plain: Path, tmp_path: Path) -> None:
-    told = subprocess.run([plain / name], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
-    assert told.returncode == 3
+    result = subprocess.run([plain / name], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert result.returncode == 3
     assert re.fullmatch(
-        rf"{name}: the library \w+ is not installed; .* pip install 'mt4pump\[consumers\]'\n", told.stderr
+        rf"{name}: the library \w+ is not installed; .* pip install 'mt4pump\[consumers\]'\n", result.stderr
     )
 
 

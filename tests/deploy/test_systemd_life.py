@@ -55,11 +55,11 @@ def jailed(unit: str) -> list[str]:
 
 
 @contextmanager
-def started(words: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+def started(arguments: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run Python with ``words``; give the process, and make sure that it ends."""
     with (folder / "log").open("w") as log:
         environment = {**environment, "PYTHONPATH": PATHS}
-        process = subprocess.Popen([sys.executable, *words], cwd=folder, env=environment, stderr=log, text=True)
+        process = subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment, stderr=log, text=True)
     try:
         yield process
     finally:
@@ -67,60 +67,60 @@ def started(words: list[str], environment: Mapping[str, str], folder: Path) -> I
         process.wait()
 
 
-def ends_when_asked(process: subprocess.Popen[str], heard: NotifySocket, folder: Path) -> None:
+def ends_when_asked(process: subprocess.Popen[str], received: NotifySocket, folder: Path) -> None:
     process.send_signal(signal.SIGTERM)
-    heard.until("STOPPING=1")
+    received.until("STOPPING=1")
     assert process.wait(60) == 0, (folder / "log").read_text()
 
 
-def test_the_daemon_is_ready_lives_and_stops_under_the_filter_of_its_unit(tmp_path: Path) -> None:
-    with notify_socket() as heard:
-        words = [*jailed("mt4pump"), *DAEMON, "--data-dir", str(tmp_path / "data")]
-        with started(words, heard.environment(watchdog_s=0.4), tmp_path) as process:
-            heard.until("READY=1")
-            assert "publishes on tcp://127.0.0.1:" in heard.heard[1]
-            if not heard.heard[1].startswith("STATUS=session pumping"):  # it may run before it is looked at first
-                heard.until("STATUS=session pumping; publishes on ")
+def test_the_daemon_is_ready_runs_and_stops_under_the_filter_of_its_unit(tmp_path: Path) -> None:
+    with notify_socket() as received:
+        arguments = [*jailed("mt4pump"), *DAEMON, "--data-dir", str(tmp_path / "data")]
+        with started(arguments, received.environment(watchdog_s=0.4), tmp_path) as process:
+            received.until("READY=1")
+            assert "publishes on tcp://127.0.0.1:" in received.received[1]
+            if not received.received[1].startswith("STATUS=session pumping"):  # it may run before it is looked at first
+                received.until("STATUS=session pumping; publishes on ")
             for _ in range(3):
-                heard.until("WATCHDOG=1")
-            ends_when_asked(process, heard, tmp_path)
-        assert heard.heard[0] == "READY=1"
+                received.until("WATCHDOG=1")
+            ends_when_asked(process, received, tmp_path)
+        assert received.received[0] == "READY=1"
 
 
 def test_a_pump_thread_that_hangs_ends_the_signs_of_life_while_the_main_thread_goes_on(tmp_path: Path) -> None:
-    words = ["-c", HANGS, *DAEMON[2:], "--data-dir", str(tmp_path / "data")]
-    with notify_socket() as heard, started(words, heard.environment(watchdog_s=0.1), tmp_path) as process:
-        heard.until("STATUS=the pump hangs")
+    arguments = ["-c", HANGS, *DAEMON[2:], "--data-dir", str(tmp_path / "data")]
+    with notify_socket() as received, started(arguments, received.environment(watchdog_s=0.1), tmp_path) as process:
+        received.until("STATUS=the pump hangs")
         late = []
         while True:  # the main thread may have counted the last turns only now; then nothing comes any more
             try:
-                late += heard.next(1.5)
+                late += received.next(1.5)
             except TimeoutError:
                 break
         assert late.count("WATCHDOG=1") <= 1, late
         process.send_signal(signal.SIGTERM)  # the main thread hears it all the same
-        heard.until("STOPPING=1")
+        received.until("STOPPING=1")
 
 
 def test_a_daemon_that_cannot_start_is_never_ready_and_ends_with_the_code_that_is_not_tried_again(
     tmp_path: Path,
 ) -> None:
-    words = ["-m", "mt4pump", "run", "--source", "simulator", "--rate", "fast"]
-    with notify_socket() as heard, started(words, heard.environment(), tmp_path) as process:
+    arguments = ["-m", "mt4pump", "run", "--source", "simulator", "--rate", "fast"]
+    with notify_socket() as received, started(arguments, received.environment(), tmp_path) as process:
         assert process.wait(60) == 2
-        assert heard.heard == []
+        assert received.received == []
         with pytest.raises(TimeoutError):
-            heard.next(0.01)
+            received.next(0.01)
 
 
 @pytest.mark.parametrize("unit", CONSUMERS)
-def test_a_consumer_is_ready_lives_and_stops_under_the_filter_of_its_unit(unit: str, tmp_path: Path) -> None:
-    room, *flags = CONSUMERS[unit]
-    with notify_socket() as heard:
-        words = [*jailed(unit), "-m", f"mt4pump_consumers.{room}", *flags, "--endpoint", "tcp://127.0.0.1:9"]
-        with started(words, heard.environment(watchdog_s=0.4), tmp_path) as process:
-            heard.until("READY=1")
-            assert heard.heard == ["READY=1", "STATUS=reads tcp://127.0.0.1:9"]
+def test_a_consumer_is_ready_runs_and_stops_under_the_filter_of_its_unit(unit: str, tmp_path: Path) -> None:
+    package, *flags = CONSUMERS[unit]
+    with notify_socket() as received:
+        arguments = [*jailed(unit), "-m", f"mt4pump_consumers.{package}", *flags, "--endpoint", "tcp://127.0.0.1:9"]
+        with started(arguments, received.environment(watchdog_s=0.4), tmp_path) as process:
+            received.until("READY=1")
+            assert received.received == ["READY=1", "STATUS=reads tcp://127.0.0.1:9"]
             for _ in range(3):
-                heard.until("WATCHDOG=1")
-            ends_when_asked(process, heard, tmp_path)
+                received.until("WATCHDOG=1")
+            ends_when_asked(process, received, tmp_path)

@@ -51,8 +51,8 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
         script.chmod(0o755)
         copies.append(tmp_path / unit.name)
         copies[-1].write_text(unit.read_text(encoding="utf-8").replace(BIN, f"{scripts}/"))
-    told = analyze("verify", "--man=no", *map(str, copies))
-    assert (told.returncode, told.stdout + told.stderr) == (0, "")
+    result = analyze("verify", "--man=no", *map(str, copies))
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
 def test_systemd_would_find_a_mistake(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_systemd_would_find_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_a_unit_is_closed(unit: Path) -> None:
-    told = analyze("security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE_MAX}", str(unit))
-    assert told.returncode == 0, told.stdout.splitlines()[-1:] + told.stderr.splitlines()
+    result = analyze("security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE_MAX}", str(unit))
+    assert result.returncode == 0, result.stdout.splitlines()[-1:] + result.stderr.splitlines()
 
 
 def test_all_units_are_closed_in_the_same_way() -> None:

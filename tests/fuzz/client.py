@@ -139,14 +139,14 @@ class Run:
     def stream(self) -> None:
         """Feed a subscriber's core for a round."""
         dice = self.mutator.random
-        desk = Desk("*", resume=dice.choice((None, None, Position(None, 3), Position("log-1", 2, {"trade.1": 3}))))
+        handler = Desk("*", resume=dice.choice((None, None, Position(None, 3), Position("log-1", 2, {"trade.1": 3}))))
         for number in range(ROUND):
-            desk.take(*self._messages(desk.ledger, number))
-            desk.wait(dice.choice((0.0, 0.1, 0.6, 40.0)))
+            handler.take(*self._messages(handler.ledger, number))
+            handler.wait(dice.choice((0.0, 0.1, 0.6, 40.0)))
             for _ in range(3):
-                if desk.ask() is not None:
-                    self._answer(desk)
-            self._look_at(desk)
+                if handler.ask() is not None:
+                    self._answer(handler)
+            self._look_at(handler)
 
     def _messages(self, ledger: Ledger, number: int) -> Iterator[Frames]:
         dice = self.mutator.random
@@ -162,22 +162,22 @@ class Run:
         if dice.random() < 0.02:
             ledger.restart(log=dice.choice((None, "another")))
 
-    def _answer(self, desk: Desk) -> None:
-        dice, stream = self.mutator.random, desk.stream
+    def _answer(self, handler: Desk) -> None:
+        dice, stream = self.mutator.random, handler.stream
         if dice.random() < 0.05:
-            desk.refuse(dice.choice(("timeout", "forbidden", "busy", "bad_request")))
+            handler.refuse(dice.choice(("timeout", "forbidden", "busy", "bad_request")))
             return
-        frames = desk.replied()
+        frames = handler.replied()
         self.bodies += 1
         try:
-            desk.hand_in(self.mutator.reply(frames) if dice.random() < 0.7 else frames)
+            handler.hand_in(self.mutator.reply(frames) if dice.random() < 0.7 else frames)
         except FrameError as error:  # what `QueryConnection.receive` makes of it
-            stream.failed(stream.number, "bad_reply", str(error), desk.now_s)
+            stream.failed(stream.number, "bad_reply", str(error), handler.now_s)
 
-    def _look_at(self, desk: Desk) -> None:
+    def _look_at(self, handler: Desk) -> None:
         """Do with every item what a program may do."""
-        desk.collect()
-        for item in desk.items:
+        handler.collect()
+        for item in handler.items:
             if isinstance(item, Event):
                 self.seen["events"] += 1
                 assert all(type(number) is int for number in (item.epoch, item.seq, item.ts, item.offset or 0))
@@ -185,11 +185,11 @@ class Run:
             elif isinstance(item, Notice):
                 self.seen[item.kind] += 1
                 assert len(item.text) < 10_000
-        desk.items.clear()
-        status = desk.stream.status(desk.now_s)
+        handler.items.clear()
+        status = handler.stream.status(handler.now_s)
         assert type(status.alive) is bool
-        if desk.bookmark.is_known:
-            position = desk.bookmark.position(with_current=True)
+        if handler.bookmark.is_known:
+            position = handler.bookmark.position(with_current=True)
             assert Position.of(json.loads(json.dumps(position.as_dict()))) == position
 
     def query(self) -> None:
@@ -217,20 +217,20 @@ class Run:
             assert overview(kinds)
             assert all(fields(str(name), about) for name, about in kinds.items() if isinstance(about, dict))
 
-    def heard(self) -> None:
+    def received(self) -> None:
         """Feed what ``mt4pump tail`` shows."""
-        heard, watch, ledger = StreamStats(TopicFilter(()), 0.0), AlertTracker(), Ledger()
+        received, watch, ledger = StreamStats(TopicFilter(()), 0.0), AlertTracker(), Ledger()
         for number in range(ROUND // 4):
             for message in self._messages(ledger, number):
-                event = heard.handle(message, number / 10)
+                event = received.handle(message, number / 10)
                 if event is not None:
                     assert "\n" not in human_event(event)
                     assert json.loads(json_event(event))
-            heard.measure(number / 10)
-            assert watch.check(heard, "tcp://x", number / 10) is not None
-            assert totals(heard, number / 10)
-            assert screen(heard, "tcp://x", number / 10, 40)
-            assert heard.without_heartbeat_s(number / 10) <= number / 10
+            received.measure(number / 10)
+            assert watch.check(received, "tcp://x", number / 10) is not None
+            assert totals(received, number / 10)
+            assert screen(received, "tcp://x", number / 10, 40)
+            assert received.without_heartbeat_s(number / 10) <= number / 10
 
     def positions(self, folder: Path) -> None:
         """Load position files that hold anything."""
@@ -282,7 +282,7 @@ def fuzz(bodies: int, seed: int, folder: Path) -> Run:
         run.stream()
         for _ in range(5):
             run.query()
-        run.heard()
+        run.received()
         run.positions(folder)
     return run
 

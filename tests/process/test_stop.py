@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tests.bus import ANY_PORT, LIMIT_S, context, last_words, receive, subscriber
+from tests.bus import ANY_PORT, LIMIT_S, context, last_messages, receive, subscriber
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +59,7 @@ def test_a_signal_ends_it_cleanly_with_a_last_heartbeat(number: signal.Signals, 
             pass
         process.send_signal(number)
         assert process.wait(LIMIT_S) == 0
-        told = last_words(partial(receive, socket), socket)
+        told = last_messages(partial(receive, socket), socket)
         assert (told[-1].topic, told[-1].body["state"]) == ("heartbeat", "stopping")
         assert [message.body["reason"] for message in told if message.topic == "session.stop"] == ["stopped by us"]
 

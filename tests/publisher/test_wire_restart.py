@@ -15,13 +15,13 @@ from mt4pump.wiring import source_of
 from tests.bus import Message, context, subscriber
 from tests.programs import LIMIT_S
 from tests.samples.daemons import simulated
-from tests.samples.messages import heard
+from tests.samples.messages import received
 
 
 def test_each_life_has_a_new_epoch_the_same_addresses_and_goes_on_with_offsets(tmp_path: Path) -> None:
     with simulated(tmp_path, "--wire-faults", "restart=2s") as (events, _, run), context() as own:
         reader = subscriber(own, events, b"")
-        first = heard(reader, lambda message: message.topic == "heartbeat" and message.body["offset"] > 0)
+        first = received(reader, lambda message: message.topic == "heartbeat" and message.body["offset"] > 0)
         offsets = [first.body["offset"]]
 
         def is_next_life(message: Message) -> bool:
@@ -30,9 +30,9 @@ def test_each_life_has_a_new_epoch_the_same_addresses_and_goes_on_with_offsets(t
                 offsets.append(message.body["offset"])
             return is_next and message.topic == "heartbeat" and message.body["state"] == "pumping"
 
-        second = heard(reader, is_next_life)  # a reader connects anew only after the life's session.start
+        second = received(reader, is_next_life)  # a reader connects anew only after the life's session.start
         assert second.body["offset"] > max(offsets)
-        third = heard(reader, lambda message: message.body["epoch"] > second.body["epoch"])
+        third = received(reader, lambda message: message.body["epoch"] > second.body["epoch"])
         assert third.body["epoch"] > second.body["epoch"]
         if sys.platform != "win32":
             os.kill(run.process.pid, signal.SIGTERM)
@@ -47,7 +47,7 @@ def test_what_the_faults_did_stands_in_the_heartbeat(tmp_path: Path) -> None:
             source = message.body["source"]
             return bool(source.get("wire_dropped") and source.get("wire_duplicated"))
 
-        heard(reader, has_counted)
+        received(reader, has_counted)
 
 
 @pytest.mark.parametrize("faults", [(), ("restart=30s",)])

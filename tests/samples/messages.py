@@ -13,7 +13,7 @@ from tests.bus import Message
 LIMIT_S = 60.0
 
 
-def heard(reader: zmq.Socket[bytes], wanted: Callable[[Message], object]) -> Message:
+def received(reader: zmq.Socket[bytes], wanted: Callable[[Message], object]) -> Message:
     """Return the next message that is ``wanted``; fail when none comes in time."""
     deadline_s = time.monotonic() + LIMIT_S
     while (left_s := deadline_s - time.monotonic()) > 0:

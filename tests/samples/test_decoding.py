@@ -42,9 +42,9 @@ def test_a_sample_decodes_every_vector(workshop: Workshop, name: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
-    told = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
-    assert len(told) == len(wanted) > 200
-    wrong = [(message["text"], got) for message, got in zip(wanted, told, strict=True) if got != message["json"]]
+    result = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    assert len(result) == len(wanted) > 200
+    wrong = [(message["text"], got) for message, got in zip(wanted, result, strict=True) if got != message["json"]]
     assert wrong == []
 
 
@@ -63,7 +63,7 @@ def test_the_sample_that_cannot_be_run_here_says_so_first_and_is_csharp() -> Non
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_sample_is_told_of_in_the_readme() -> None:
+def test_every_sample_is_named_in_the_readme() -> None:
     readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
     assert len(samples()) == len(LANGUAGES) + 1
     assert [path.name for path in samples() if path.name not in readme] == []

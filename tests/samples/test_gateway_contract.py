@@ -47,7 +47,7 @@ def name_of(message: dict[str, Any]) -> str:
     return "event" if "topic" in message and message["type"] in KINDS else str(message["type"])
 
 
-def heard(link: Any) -> Iterator[dict[str, Any]]:
+def received(link: Any) -> Iterator[dict[str, Any]]:
     """Yield every message, those of a batch one by one."""
     for _ in range(MESSAGES_LIMIT):
         found = json.loads(link.recv(timeout=LIMIT_S))
@@ -65,7 +65,7 @@ def test_all_that_a_gateway_says_fits_its_schema(tmp_path: Path) -> None:
             for request in (*REQUESTS, *WRONG):
                 if request["action"] != "unsubscribe":
                     link.send(json.dumps(request))
-            for message in heard(link):
+            for message in received(link):
                 name = name_of(message)
                 validators[name].validate(message)
                 if name == "event":

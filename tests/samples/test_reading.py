@@ -116,7 +116,7 @@ def test_a_library_older_than_zmtp_3_receives_nothing(workshop: Workshop, live: 
     assert list(events_of(reader.lines)) == []
 
 
-def test_a_sample_reads_only_what_it_is_told_to(workshop: Workshop, live: Readers) -> None:
+def test_a_sample_reads_only_the_topics_it_was_given(workshop: Workshop, live: Readers) -> None:
     assert live, "no sample runs at all"
     with reading(workshop.command("python"), *addresses_of(live["python"]), "trade.", "session.") as reader:
         reader.line("# snapshot ", LIMIT_S)

@@ -32,8 +32,8 @@ def document(kind: str, cases: list[Case]) -> dict[str, Any]:
 
 def written(one: Case) -> dict[str, Any]:
     """Return a case with what it publishes."""
-    told = {"name": one.name, "settings": one.settings, "setup": one.setup, "steps": one.steps}
-    return {**told, "messages": [message(frames) for frames in run(one)]}
+    result = {"name": one.name, "settings": one.settings, "setup": one.setup, "steps": one.steps}
+    return {**result, "messages": [message(frames) for frames in run(one)]}
 
 
 def message(frames: Frames) -> dict[str, Any]:

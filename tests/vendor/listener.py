@@ -51,7 +51,7 @@ def pumping(
     return socket
 
 
-def told(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
+def received(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
     """Have the script go on, now that ``socket`` hears the daemon; return what it tells up to the last order."""
     go.touch()
     deadline_s, events = time.monotonic() + LIMIT_S, list[Message]()
@@ -61,6 +61,6 @@ def told(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
     return events
 
 
-def last_words(socket: zmq.Socket[bytes]) -> list[Message]:
+def last_messages(socket: zmq.Socket[bytes]) -> list[Message]:
     """Return what a daemon that has ended told last, its goodbye the last."""
-    return bus.last_words(lambda: receive(socket), socket)
+    return bus.last_messages(lambda: receive(socket), socket)

@@ -12,7 +12,7 @@ import pytest
 from tests.bus import context
 from tests.cli.commands import environment
 from tests.programs import program
-from tests.vendor.listener import pumping, session_flags, told
+from tests.vendor.listener import pumping, received, session_flags
 from tests.vendor.scenario import QUOTES, TRADES, VARIABLE, trading
 
 
@@ -36,7 +36,7 @@ def test_daemon_publishes_what_the_script_plays(vendor_library: Path, tmp_path: 
         context() as own,
     ):
         socket = pumping(own, run.endpoint())
-        events = told(socket, go)
+        events = received(socket, go)
     trades = [body for topic, body in events if topic == "trade.1001"]
     quotes = [body for topic, body in events if topic == "quote.EURUSD"]
     assert [body["order"] for body in trades] == list(range(1, TRADES + 1))

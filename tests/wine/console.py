@@ -27,6 +27,6 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
 
-def raising(event: int, go: str, module: str, *words: str) -> tuple[str, ...]:
+def raising(event: int, go: str, module: str, *arguments: str) -> tuple[str, ...]:
     """Return the words for Python that run ``module`` and raise ``event`` in it once the file ``go`` is there."""
-    return ("-u", "-c", _LAUNCHER, str(event), go, module, *words)
+    return ("-u", "-c", _LAUNCHER, str(event), go, module, *arguments)

@@ -205,7 +205,7 @@ def machine() -> Iterator[Machine]:
     base = Path(os.environ.get(FOLDER) or Path(tempfile.gettempdir()) / f"mt4pump-wine-{getpass.getuser()}")
     folder = base / os.environ.get(WORKER, "")  # each of pytest-xdist's workers has a machine of its own
     folder.mkdir(parents=True, exist_ok=True)
-    with _taken(folder):
+    with _accepted(folder):
         made = Machine(folder)
         made.set_up()
         try:
@@ -228,7 +228,7 @@ def _wineserver() -> str:
 
 
 @contextmanager
-def _taken(folder: Path) -> Iterator[None]:
+def _accepted(folder: Path) -> Iterator[None]:
     try:
         lock = FileLock(folder / "in-use").acquire(timeout=0)
     except Timeout as error:

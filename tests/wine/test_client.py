@@ -92,8 +92,8 @@ def test_both_event_loops_of_windows_bring_every_trade_once_and_healed(
     windows: Machine, daemon: FakeDaemon, loop: str
 ) -> None:
     assert daemon.query_endpoint is not None
-    words = ("-u", "-c", ASYNC, daemon.endpoint, daemon.query_endpoint, loop)
-    with program(windows.start(windows.python, *words)) as run:
+    arguments = ("-u", "-c", ASYNC, daemon.endpoint, daemon.query_endpoint, loop)
+    with program(windows.start(windows.python, *arguments)) as run:
         assert run.line("loop").endswith(loop)
         run.line("live", LIMIT_S)
         daemon.publish("trade.1")

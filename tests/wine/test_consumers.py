@@ -54,8 +54,8 @@ def page(address: str) -> str:
 def test_metrics_are_served_and_ctrl_c_ends_the_exporter_cleanly(
     windows: Machine, daemon: FakeDaemon, tmp_path: Path
 ) -> None:
-    words = ("-u", "-m", "mt4pump_consumers.metrics", "--port=0", *flags(daemon))
-    with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+    arguments = ("-u", "-m", "mt4pump_consumers.metrics", "--port=0", *flags(daemon))
+    with program(windows.start(windows.python, *arguments, cwd=tmp_path)) as run:
         found = re.search(r"served on (http://[\d.:]+/metrics)", run.line("served on ", LIMIT_S))
         assert found
         until(lambda: "mt4pump_up 1.0" in page(found[1]), "the exporter hears the daemon", LIMIT_S)
@@ -65,8 +65,8 @@ def test_metrics_are_served_and_ctrl_c_ends_the_exporter_cleanly(
 
 
 def test_ctrl_c_ends_the_monitor_cleanly(windows: Machine, daemon: FakeDaemon, tmp_path: Path) -> None:
-    words = ("-u", "-m", "mt4pump_consumers.monitor", "--json", *flags(daemon))
-    with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+    arguments = ("-u", "-m", "mt4pump_consumers.monitor", "--json", *flags(daemon))
+    with program(windows.start(windows.python, *arguments, cwd=tmp_path)) as run:
         run.line("watching ", LIMIT_S)
         run.process.send_signal(signal.SIGINT)
         assert run.end(STOP_LIMIT_S) == 0, run.text
@@ -76,8 +76,8 @@ def test_ctrl_c_ends_the_monitor_cleanly(windows: Machine, daemon: FakeDaemon, t
 def test_the_gateway_serves_its_page_and_quotes_until_ctrl_c(
     windows: Machine, daemon: FakeDaemon, tmp_path: Path
 ) -> None:
-    words = ("-u", "-m", "mt4pump_consumers.gateway", "--port=0", "--anonymous", *flags(daemon))
-    with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+    arguments = ("-u", "-m", "mt4pump_consumers.gateway", "--port=0", "--anonymous", *flags(daemon))
+    with program(windows.start(windows.python, *arguments, cwd=tmp_path)) as run:
         found = re.search(r"serves on http://([\d.:]+)/", run.line("serves on ", LIMIT_S))
         assert found
         assert "<html" in page(f"http://{found[1]}/")
@@ -101,8 +101,8 @@ def test_the_nats_bridge_stores_trades_until_ctrl_c(windows: Machine, tmp_path: 
     try:
         stage.nats.start()
         stage.daemon.start()
-        words = ("-u", "-m", "mt4pump_consumers.nats_bridge", "--start=first", "--retry-s=1", *where)
-        with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+        arguments = ("-u", "-m", "mt4pump_consumers.nats_bridge", "--start=first", "--retry-s=1", *where)
+        with program(windows.start(windows.python, *arguments, cwd=tmp_path)) as run:
             until(lambda: stage.state()[0] > 0, "trades are stored", LIMIT_S)
             run.process.send_signal(signal.SIGINT)
             run.line("stopped", STOP_LIMIT_S)
@@ -119,8 +119,8 @@ def test_the_other_console_events_end_each_of_them(
 ) -> None:
     go = tmp_path / "go"
     extra, ready = STARTS[consumer]
-    words = raising(EVENTS[event], windows.windows(go), f"mt4pump_consumers.{consumer}", *extra, *flags(daemon))
-    with program(windows.start(windows.python, *words, cwd=tmp_path)) as run:
+    arguments = raising(EVENTS[event], windows.windows(go), f"mt4pump_consumers.{consumer}", *extra, *flags(daemon))
+    with program(windows.start(windows.python, *arguments, cwd=tmp_path)) as run:
         run.line(ready, LIMIT_S)
         go.touch()
         assert run.end(STOP_LIMIT_S) == 0, run.text

@@ -14,7 +14,7 @@ from mt4pump.security.keys import new_pair
 from tests.bus import context
 from tests.programs import Program, program
 from tests.security.keyring import Keyring
-from tests.vendor.listener import last_words, pumping, session_flags, told
+from tests.vendor.listener import last_messages, pumping, received, session_flags
 from tests.vendor.scenario import QUOTES, TRADES, VARIABLE, trading
 from tests.wine.console import EVENTS, raising
 from tests.wine.machine import Machine
@@ -28,9 +28,9 @@ def daemon(
     windows: Machine, library: Path, folder: Path, *flags: str, script: str = ""
 ) -> AbstractContextManager[Program]:
     """Run ``mt4pump run`` on the machine, on a session of the fake library."""
-    words = session_flags(windows.windows(library), windows.windows(folder))
+    arguments = session_flags(windows.windows(library), windows.windows(folder))
     return program(
-        windows.start(windows.python, "-u", "-m", "mt4pump", *words, *flags, cwd=folder, extra={VARIABLE: script})
+        windows.start(windows.python, "-u", "-m", "mt4pump", *arguments, *flags, cwd=folder, extra={VARIABLE: script})
     )
 
 
@@ -41,7 +41,7 @@ def test_what_the_dll_tells_reaches_a_subscriber_on_linux_until_ctrl_c_ends_it_c
     with daemon(windows, library, tmp_path, script=scenario.write()) as run, context() as own:
         assert run.fact("build 1403")["level"] == "info"
         subscriber = pumping(own, run.endpoint())
-        events = told(subscriber, go)
+        events = received(subscriber, go)
         trades = [event.body for event in events if event.topic == "trade.1001"]
         quotes = [event.body for event in events if event.topic == "quote.EURUSD"]
         assert [(body["order"], body["change"]) for body in trades] == [(n, "opened") for n in range(1, TRADES + 1)]
@@ -50,13 +50,13 @@ def test_what_the_dll_tells_reaches_a_subscriber_on_linux_until_ctrl_c_ends_it_c
         assert 0 < len(quotes) <= QUOTES
         run.process.send_signal(signal.SIGINT)
         assert run.end(STOP_LIMIT_S) == 0, run.text
-        rest = last_words(subscriber)
+        rest = last_messages(subscriber)
     assert [event.body["reason"] for event in rest if event.topic == "session.stop"] == ["stopped by us"]
     assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping")
     assert "stopped" in run.lines[-1]
 
 
-def test_with_curve_the_known_client_hears_everything_and_a_stranger_nothing(
+def test_with_curve_the_known_client_receives_everything_and_a_stranger_nothing(
     windows: Machine, library: Path, tmp_path: Path
 ) -> None:
     keys = Keyring(tmp_path)
@@ -69,7 +69,7 @@ def test_with_curve_the_known_client_hears_everything_and_a_stranger_nothing(
         stranger.connect(endpoint)
         stranger.setsockopt(zmq.SUBSCRIBE, b"")
         reader = pumping(own, endpoint, lambda socket: keys.arm(socket, keys.pairs["reader"]))
-        events = told(reader, go)
+        events = received(reader, go)
         assert [event.body["order"] for event in events if event.topic == "trade.1001"] == list(range(1, TRADES + 1))
         assert not stranger.poll(0)
         run.process.send_signal(signal.SIGINT)
@@ -137,14 +137,14 @@ def test_the_other_console_events_end_it_cleanly_too(
 ) -> None:
     """Windows kills a process whose handler for a closed window or a shutdown returns; ours holds on until the end."""
     go = tmp_path / "go"
-    words = session_flags(windows.windows(library), windows.windows(tmp_path))
-    command = raising(EVENTS[event], windows.windows(go), "mt4pump", *words)
+    arguments = session_flags(windows.windows(library), windows.windows(tmp_path))
+    command = raising(EVENTS[event], windows.windows(go), "mt4pump", *arguments)
     started = windows.start(windows.python, *command, cwd=tmp_path, extra={VARIABLE: ""})
     with program(started) as run, context() as own:
         subscriber = pumping(own, run.endpoint())
         go.touch()
         assert run.end(STOP_LIMIT_S) == 0, run.text
-        rest = last_words(subscriber)
+        rest = last_messages(subscriber)
     assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping")
     assert "stopped" in run.lines[-1]
 

@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from tests.bus import Message, context, receive, until
-from tests.vendor.listener import last_words, pumping
+from tests.vendor.listener import last_messages, pumping
 from tests.wine.machine import Machine
 
 LIMIT_S = 60.0
@@ -37,22 +37,22 @@ class Service:
         self.settings = self.root / "daemon" / "mt4pump.toml"
         self.log = self.root / "daemon" / "logs" / "daemon.log"
 
-    def __call__(self, *words: str) -> tuple[int, str]:
+    def __call__(self, *arguments: str) -> tuple[int, str]:
         """Return exit code and output."""
         windows = self._windows
         places = ("--root", windows.windows(self.root), "--nssm", windows.windows(self.nssm))
-        done = windows.run(windows.python, "-m", "mt4pump", "service", *words, *places)
+        done = windows.run(windows.python, "-m", "mt4pump", "service", *arguments, *places)
         return done.returncode, done.stdout
 
-    def must(self, *words: str) -> str:
+    def must(self, *arguments: str) -> str:
         """Return the output of what must succeed."""
-        code, text = self(*words)
+        code, text = self(*arguments)
         assert code == 0, text
         return text
 
-    def told(self, *words: str) -> str:
+    def result(self, *arguments: str) -> str:
         """Return what NSSM says."""
-        return self._windows.run(self.nssm, *words).stdout.replace("\0", "").strip()
+        return self._windows.run(self.nssm, *arguments).stdout.replace("\0", "").strip()
 
     def registered(self, service: str, name: str) -> str:
         """Return a value of the service's key in the registry, for what NSSM cannot read back under Wine."""
@@ -64,8 +64,8 @@ class Service:
         """Return the daemon's processes, known by the settings file on their command line."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            if "run" in words and self._windows.windows(self.settings) in words:
+            arguments = process.info["cmdline"] or []
+            if "run" in arguments and self._windows.windows(self.settings) in arguments:
                 found.append(process.pid)
         return found
 
@@ -140,7 +140,7 @@ def heartbeat(service: Service, socket: zmq.Socket[bytes], epoch_after: int = 0)
         event = receive(socket)
         if event.topic == "heartbeat" and event.body["state"] == "pumping" and event.body["epoch"] > epoch_after:
             return event
-    raise AssertionError(f"no such heartbeat; {service.told('status', 'mt4pump')}, {service.log.read_text('utf-8')}")
+    raise AssertionError(f"no such heartbeat; {service.result('status', 'mt4pump')}, {service.log.read_text('utf-8')}")
 
 
 def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str) -> None:
@@ -158,7 +158,7 @@ def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str)
         assert after["log"] == before["log"], "the same journal"
         assert after["offset"] > before["offset"] > 0, "offsets go on"
         assert "mt4pump: stopped" in service.must("stop")
-        rest = last_words(socket)
+        rest = last_messages(socket)
     assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping"), "ended by Ctrl-C, not given up on"
     until(lambda: not service.processes(), "the process is gone")
     assert service.log.read_text(encoding="utf-8").splitlines()[-1].endswith("stopped")
@@ -201,6 +201,6 @@ def test_both_versions_take_all_parameters_as_we_mean_them(windows: Machine, ver
     service.must("install", "daemon", "metrics")
     service.must("install", "daemon", "metrics")
     assert service.registered("mt4pump-metrics", "DependOnService") == "mt4pump"
-    parameters = service.told("get", "mt4pump", "AppParameters")
+    parameters = service.result("get", "mt4pump", "AppParameters")
     assert parameters == r'-X utf8 -u -m mt4pump run --config "C:\mt4 pump\daemon\mt4pump.toml"'
     assert "mt4pump: removed" in service.must("remove", "daemon", "metrics")

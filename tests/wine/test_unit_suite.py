@@ -67,7 +67,7 @@ LEFT_OUT = {
     "tests/query/test_server.py::test_an_address_that_is_taken_is_named_with_its_setting": OWNERS,
     "tests/test_outages.py::test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final_state": MODEL,
     "tests/vectors/test_vectors.py::test_the_stored_file_is_what_the_script_writes": HOST,
-    **{f"tests/cli/test_main.py::test_the_process_ends_with_{words}": LIVES for words in ENDS},
+    **{f"tests/cli/test_main.py::test_the_process_ends_with_{arguments}": LIVES for arguments in ENDS},
 }
 """Single tests that cannot run there, and why; those that are not about Windows at all skip themselves."""
 STEADY = {"CI": "true"}

@@ -86,12 +86,12 @@ def paced(
     answer: Callable[[], None],
 ) -> None:
     """Send one quote of each symbol after the other, ``rate`` per second and symbol, for ever."""
-    total, began_s, sent, beats = rate * len(names), time.perf_counter(), 0, 0
+    total, began_s, sent, heartbeats = rate * len(names), time.perf_counter(), 0, 0
     while True:
         now_s = time.perf_counter() - began_s
-        if now_s >= beats * HEARTBEAT_S:
-            beats += 1
-            beat(beats)
+        if now_s >= heartbeats * HEARTBEAT_S:
+            heartbeats += 1
+            beat(heartbeats)
         due = int(now_s * total)
         while sent < due:
             send(names[sent % len(names)], sent // len(names) + 1)

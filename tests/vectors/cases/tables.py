@@ -103,29 +103,29 @@ PLUGIN: dict[str, Any] = {
 ACTIONS = {action.name: int(action) for action in Transaction} | {"an action that the API does not have": 42}
 
 
-def told(code: PumpCode, record: str, usual: dict[str, Any], action: int, /, **fields: Any) -> Step:
+def result(code: PumpCode, record: str, usual: dict[str, Any], action: int, /, **fields: Any) -> Step:
     """Return a callback with a record."""
     return call(code, action, rec(record, usual, fields))
 
 
 def user(action: int = Transaction.UPDATE, /, **fields: Any) -> Step:
     """Return a callback with the usual account, changed."""
-    return told(PumpCode.UPDATE_USERS, "UserRecord", USER | SECRETS, action, **fields)
+    return result(PumpCode.UPDATE_USERS, "UserRecord", USER | SECRETS, action, **fields)
 
 
 def symbol(action: int = Transaction.UPDATE, /, **fields: Any) -> Step:
     """Return a callback with the usual symbol, changed."""
-    return told(PumpCode.UPDATE_SYMBOLS, "ConSymbol", SYMBOL, action, **fields)
+    return result(PumpCode.UPDATE_SYMBOLS, "ConSymbol", SYMBOL, action, **fields)
 
 
 def group(action: int = Transaction.UPDATE, /, **fields: Any) -> Step:
     """Return a callback with the usual group, changed."""
-    return told(PumpCode.UPDATE_GROUPS, "ConGroup", GROUP, action, **fields)
+    return result(PumpCode.UPDATE_GROUPS, "ConGroup", GROUP, action, **fields)
 
 
 def request(action: int = Transaction.ADD, /, **fields: Any) -> Step:
     """Return a callback with the usual request, changed."""
-    return told(PumpCode.UPDATE_REQUESTS, "RequestInfo", REQUEST | {"trade": ASKED}, action, **fields)
+    return result(PumpCode.UPDATE_REQUESTS, "RequestInfo", REQUEST | {"trade": ASKED}, action, **fields)
 
 
 def cases() -> dict[str, list[Case]]:

@@ -42,12 +42,12 @@ def order(*changes: dict[str, Any], **fields: Any) -> Rec:
     return rec("TradeRecord", ORDER, *changes, fields)
 
 
-def told(action: int, *changes: dict[str, Any], **fields: Any) -> Step:
+def result(action: int, *changes: dict[str, Any], **fields: Any) -> Step:
     """Return a callback with the usual order, changed."""
     return call(PumpCode.UPDATE_TRADES, action, order(*changes, **fields))
 
 
-OPEN = told(ADD)
+OPEN = result(ADD)
 BELL = call(PumpCode.UPDATE_TRADES)
 
 VALUES: dict[str, dict[str, Any]] = {
@@ -82,15 +82,15 @@ def cases() -> list[Case]:
 
 def _begins() -> list[Case]:
     opened = [
-        case(f"{'opened' if command < 2 else 'placed'}: {command.name}", told(ADD, cmd=command))
+        case(f"{'opened' if command < 2 else 'placed'}: {command.name}", result(ADD, cmd=command))
         for command in TradeCommand
         if command < TradeCommand.OP_BALANCE
     ]
     activated = [
         case(
             f"activated: {before.name}",
-            told(ADD, PENDING, cmd=before),
-            told(UPDATE, PENDING, cmd=after, timestamp=NOW + 5),
+            result(ADD, PENDING, cmd=before),
+            result(UPDATE, PENDING, cmd=after, timestamp=NOW + 5),
         )
         for before, after in (
             (TradeCommand.OP_BUY_LIMIT, TradeCommand.OP_BUY),
@@ -104,53 +104,53 @@ def _begins() -> list[Case]:
 
 def _middles() -> list[Case]:
     return [
-        case("modified: stops", OPEN, told(UPDATE, sl=1.12, tp=0.0)),
-        case("a record that says the same again is no event", OPEN, told(UPDATE)),
-        case("modified: order not known", told(UPDATE, sl=1.12)),
-        case("modified: twice, before is the last one", OPEN, told(UPDATE, sl=1.12), told(UPDATE, sl=1.121)),
-        case("modified: no number to no number", told(ADD, sl=math.nan), told(UPDATE, sl=math.nan, tp=1.0)),
-        case("minus zero is zero, so that this is no event", told(ADD, sl=-0.0), told(UPDATE, sl=0.0)),
-        case("modified: no number to a number", told(ADD, sl=math.nan), told(UPDATE, sl=1.1)),
-        case("modified: an action that the API does not have", OPEN, told(42, sl=1.12)),
-        case("modified: change of group", OPEN, told(CHANGE_GRP)),
-        case("modified: pending moved", told(ADD, PENDING), told(UPDATE, PENDING, open_price=1.105)),
+        case("modified: stops", OPEN, result(UPDATE, sl=1.12, tp=0.0)),
+        case("a record that says the same again is no event", OPEN, result(UPDATE)),
+        case("modified: order not known", result(UPDATE, sl=1.12)),
+        case("modified: twice, before is the last one", OPEN, result(UPDATE, sl=1.12), result(UPDATE, sl=1.121)),
+        case("modified: no number to no number", result(ADD, sl=math.nan), result(UPDATE, sl=math.nan, tp=1.0)),
+        case("minus zero is zero, so that this is no event", result(ADD, sl=-0.0), result(UPDATE, sl=0.0)),
+        case("modified: no number to a number", result(ADD, sl=math.nan), result(UPDATE, sl=1.1)),
+        case("modified: an action that the API does not have", OPEN, result(42, sl=1.12)),
+        case("modified: change of group", OPEN, result(CHANGE_GRP)),
+        case("modified: pending moved", result(ADD, PENDING), result(UPDATE, PENDING, open_price=1.105)),
     ]
 
 
 def _ends() -> list[Case]:
-    pending = told(ADD, PENDING)
+    pending = result(ADD, PENDING)
     states = (TradeState.TS_CLOSED_NORMAL, TradeState.TS_CLOSED_PART, TradeState.TS_CLOSED_BY)
     return [
-        case("closed: DELETE", OPEN, told(DELETE, CLOSED)),
-        case("closed: UPDATE with a close time", OPEN, told(UPDATE, CLOSED, state=0)),
-        *(case(f"closed: {state.name}", OPEN, told(DELETE, CLOSED, state=state)) for state in states),
-        case("closed: order not known", told(DELETE, CLOSED)),
-        case("closed: then told again", OPEN, told(DELETE, CLOSED), told(DELETE, CLOSED)),
+        case("closed: DELETE", OPEN, result(DELETE, CLOSED)),
+        case("closed: UPDATE with a close time", OPEN, result(UPDATE, CLOSED, state=0)),
+        *(case(f"closed: {state.name}", OPEN, result(DELETE, CLOSED, state=state)) for state in states),
+        case("closed: order not known", result(DELETE, CLOSED)),
+        case("closed: then told again", OPEN, result(DELETE, CLOSED), result(DELETE, CLOSED)),
         case(
             "closed: in part, the rest is a new order",
             OPEN,
-            told(DELETE, CLOSED, state=4, volume=50),
-            told(ADD, order=5_002, volume=100, state=1, comment="from #5001"),
+            result(DELETE, CLOSED, state=4, volume=50),
+            result(ADD, order=5_002, volume=100, state=1, comment="from #5001"),
         ),
-        case("cancelled: DELETE", pending, told(DELETE, PENDING, close_time=NOW + 9)),
-        case("cancelled: UPDATE with login 0", pending, told(UPDATE, PENDING, login=0)),
-        case("cancelled: order not known", told(DELETE, PENDING, close_time=NOW + 9)),
-        case("deleted: UPDATE with login 0", OPEN, told(UPDATE, login=0)),
-        case("deleted: TS_DELETED", OPEN, told(DELETE, state=6)),
-        case("deleted: after its close", OPEN, told(DELETE, CLOSED), told(UPDATE, CLOSED, login=0)),
-        case("opened: an ended order that is restored", OPEN, told(DELETE, CLOSED), told(ADD, state=2)),
+        case("cancelled: DELETE", pending, result(DELETE, PENDING, close_time=NOW + 9)),
+        case("cancelled: UPDATE with login 0", pending, result(UPDATE, PENDING, login=0)),
+        case("cancelled: order not known", result(DELETE, PENDING, close_time=NOW + 9)),
+        case("deleted: UPDATE with login 0", OPEN, result(UPDATE, login=0)),
+        case("deleted: TS_DELETED", OPEN, result(DELETE, state=6)),
+        case("deleted: after its close", OPEN, result(DELETE, CLOSED), result(UPDATE, CLOSED, login=0)),
+        case("opened: an ended order that is restored", OPEN, result(DELETE, CLOSED), result(ADD, state=2)),
     ]
 
 
 def _money() -> list[Case]:
     return [
-        case("balance: deposit", told(ADD, DEPOSIT)),
-        case("balance: withdrawal", told(ADD, DEPOSIT, profit=-250.25, comment="withdrawal")),
-        case("balance: without a close time", told(ADD, DEPOSIT, close_time=0)),
-        case("balance: no number", told(ADD, DEPOSIT, profit=math.nan)),
-        case("balance: before the start", told(ADD, DEPOSIT), start=False),
-        case("credit: in", told(ADD, DEPOSIT, cmd=7, comment="credit in")),
-        case("credit: out", told(ADD, DEPOSIT, cmd=7, profit=-100.0, expiration=NOW + 60)),
+        case("balance: deposit", result(ADD, DEPOSIT)),
+        case("balance: withdrawal", result(ADD, DEPOSIT, profit=-250.25, comment="withdrawal")),
+        case("balance: without a close time", result(ADD, DEPOSIT, close_time=0)),
+        case("balance: no number", result(ADD, DEPOSIT, profit=math.nan)),
+        case("balance: before the start", result(ADD, DEPOSIT), start=False),
+        case("credit: in", result(ADD, DEPOSIT, cmd=7, comment="credit in")),
+        case("credit: out", result(ADD, DEPOSIT, cmd=7, profit=-100.0, expiration=NOW + 60)),
     ]
 
 
@@ -185,9 +185,11 @@ def _inferred() -> list[Case]:
 
 
 def _values() -> list[Case]:
-    values = [case(name, told(ADD, fields)) for name, fields in VALUES.items()]
-    reasons = [case(f"reason {reason.name}", told(ADD, reason=reason)) for reason in TradeReason]
-    pages = [case(f"comment in {page}", told(ADD, comment=text), encoding=page) for page, text in TEXTS.items()]
-    broken = [case(f"comment broken in {page}", told(ADD, comment=raw), encoding=page) for page, raw in BROKEN.items()]
+    values = [case(name, result(ADD, fields)) for name, fields in VALUES.items()]
+    reasons = [case(f"reason {reason.name}", result(ADD, reason=reason)) for reason in TradeReason]
+    pages = [case(f"comment in {page}", result(ADD, comment=text), encoding=page) for page, text in TEXTS.items()]
+    broken = [
+        case(f"comment broken in {page}", result(ADD, comment=raw), encoding=page) for page, raw in BROKEN.items()
+    ]
     suffix = case("suffix on the topic", OPEN, topic_suffix="|")
     return [*values, *reasons, *pages, *broken, suffix]
