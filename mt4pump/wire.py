@@ -33,38 +33,33 @@ class Kind:
     key: str
     codes: tuple[PumpCode, ...]
     durable: bool
-    meaning: str
 
 
-QUOTE = Kind("quote", "symbol", (PumpCode.UPDATE_BIDASK,), durable=False, meaning="best bid and ask of a symbol")
-TRADE = Kind("trade", "login", (PumpCode.UPDATE_TRADES,), durable=True, meaning="an order changed; see `change`")
-USER = Kind("user", "login", (PumpCode.UPDATE_USERS,), durable=True, meaning="an account changed")
-ONLINE = Kind("online", "login", (PumpCode.UPDATE_ONLINE,), durable=True, meaning="a client connected or disconnected")
-MARGIN = Kind("margin", "login", (PumpCode.UPDATE_MARGINCALL,), durable=True, meaning="margin call or stop-out changed")
-SYMBOL = Kind("symbol", "symbol", (PumpCode.UPDATE_SYMBOLS,), durable=True, meaning="symbol settings changed")
-GROUP = Kind("group", "group", (PumpCode.UPDATE_GROUPS,), durable=True, meaning="group settings changed")
-REQUEST = Kind("request", "login", (PumpCode.UPDATE_REQUESTS,), durable=True, meaning="dealer request queue changed")
-ACTIVATION = Kind(
-    "activation", "login", (PumpCode.UPDATE_ACTIVATION,), durable=True, meaning="an order's stop or price was reached"
-)
+QUOTE = Kind("quote", "symbol", (PumpCode.UPDATE_BIDASK,), durable=False)
+TRADE = Kind("trade", "login", (PumpCode.UPDATE_TRADES,), durable=True)
+USER = Kind("user", "login", (PumpCode.UPDATE_USERS,), durable=True)
+ONLINE = Kind("online", "login", (PumpCode.UPDATE_ONLINE,), durable=True)
+MARGIN = Kind("margin", "login", (PumpCode.UPDATE_MARGINCALL,), durable=True)
+SYMBOL = Kind("symbol", "symbol", (PumpCode.UPDATE_SYMBOLS,), durable=True)
+GROUP = Kind("group", "group", (PumpCode.UPDATE_GROUPS,), durable=True)
+REQUEST = Kind("request", "login", (PumpCode.UPDATE_REQUESTS,), durable=True)
+ACTIVATION = Kind("activation", "login", (PumpCode.UPDATE_ACTIVATION,), durable=True)
 NEWS = Kind(
     "news",
     "key",
     (PumpCode.UPDATE_NEWS, PumpCode.UPDATE_NEWS_BODY, PumpCode.UPDATE_NEWS_NEW),
     durable=True,
-    meaning="news header, with body where the API gives one",
 )
-MAIL = Kind("mail", "to", (PumpCode.UPDATE_MAIL,), durable=True, meaning="internal mail")
-PLUGIN = Kind("plugin", "name", (PumpCode.UPDATE_PLUGINS,), durable=True, meaning="server plugin settings changed")
+MAIL = Kind("mail", "to", (PumpCode.UPDATE_MAIL,), durable=True)
+PLUGIN = Kind("plugin", "name", (PumpCode.UPDATE_PLUGINS,), durable=True)
 SESSION = Kind(
     "session",
     "state",
     (PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING),
     durable=True,
-    meaning="the Manager session started, stopped, or received a ping (ping is not durable)",
 )
-UNKNOWN = Kind("unknown", "code", (), durable=False, meaning="a pump code that this version does not know")
-HEARTBEAT = Kind("heartbeat", "", (), durable=False, meaning="the daemon's state and counters, once a second")
+UNKNOWN = Kind("unknown", "code", (), durable=False)
+HEARTBEAT = Kind("heartbeat", "", (), durable=False)
 
 KINDS = {
     kind.name: kind

@@ -37,7 +37,7 @@ OWNERS = {
     "pydantic_settings": {"settings"},
     "platformdirs": {"settings"},
     "rich": {"cli", "bench"},
-    "argparse": {"cli", "protocol"},
+    "argparse": {"cli"},
     "signal": {"process.signals"},
     "mt4pump.bridge": {"bridge", "wiring", "process.signals", "client", "cli"},
     "mt4pump.simulator": {"simulator", "wiring", "settings", "cli"},

@@ -1,29 +1,36 @@
-"""The contract as an AsyncAPI 3 document: topics, query endpoint, and the gateway; pure."""
+"""The contract as an AsyncAPI 3 document: topics, query endpoint and gateway."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from mt4pump.protocol.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
-from mt4pump.protocol.json_schema import (
-    body_schema,
-    gateway_message_schema,
-    gateway_request_schema,
-    head_schema,
-    request_schema,
-)
+from mt4pump.protocol.contract import contract, gateway_messages
+from mt4pump.protocol.json_schema import Schema, message_schemas
 from mt4pump.protocol.kinds import ContractOptions
-from mt4pump.protocol.queries import REQUESTS
 from mt4pump.wire import KINDS, PROTOCOL, SESSION, Kind
 
 MSGPACK = "application/vnd.msgpack"
 JSON = "application/json"
-ANSWERS = {"subscribe": "subscription", "unsubscribe": "subscription"}
+REPLY_NAMES = {"subscribe": "subscription", "unsubscribe": "subscription"}
 """Replies of the gateway whose name differs from the action."""
+UNREQUESTED = ("quote", "event", "status", "notice", "error")
+"""Messages that the gateway sends without a request."""
+
+Node = dict[str, Any]
 
 
-def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}.0.0") -> dict[str, Any]:
-    """Return the document. Channels are topics; the query endpoint is one channel of requests and replies."""
+def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}.0.0") -> Node:
+    """Return the document. Channels are topics; the query endpoint is one channel of requests and one of replies."""
+    messages = _messages(message_schemas(options))
+    ops = contract().requests
+    query = _channel("query", "one request, one frame of msgpack", {op: f"{op}_request" for op in ops})
+    answers = _channel(
+        "query",
+        "the reply's head; behind it, frame by frame, topic and body of each row or event",
+        {op: f"{op}_head" for op in ops},
+    )
+    gateway = {name: name for name in messages if name.startswith("gateway_")}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -42,128 +49,76 @@ def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}
             },
         },
         "channels": {
-            **{kind.name: _channel(kind, options) for kind in KINDS.values()},
-            **_query_channels(),
-            "gateway": _gateway(),
+            **{kind.name: _topic_channel(kind, options) for kind in KINDS.values()},
+            "query": query,
+            "answers": answers,
+            "gateway": _channel("gateway", "one connection for both ways", gateway, "/"),
         },
         "operations": {
-            **{f"send_{name}": _send(name) for name in KINDS},
-            **{op: _reply(op) for op in REQUESTS},
-            **_gateway_operations(),
+            **{f"send_{name}": _operation("send", name, name) for name in KINDS},
+            **{op: _operation("receive", "query", op, reply=("answers", [op])) for op in ops},
+            **{f"send_gateway_{name}": _operation("send", "gateway", f"gateway_{name}") for name in UNREQUESTED},
+            **{f"gateway_{action}": _gateway_request(action) for action in gateway_messages().requests},
         },
-        "components": {
-            "messages": {
-                **{name: _message(name, body_schema(name, options)) for name in KINDS},
-                **{f"{op}_request": _message(f"{op}_request", request_schema(op)) for op in REQUESTS},
-                **{f"{op}_head": _message(f"{op}_head", _head_or_refusal(op)) for op in REQUESTS},
-                **_gateway_messages(),
-            }
-        },
+        "components": {"messages": messages},
     }
 
 
-def _channel(kind: Kind, options: ContractOptions | None) -> dict[str, Any]:
-    channel: dict[str, Any] = {
-        "address": (f"{kind.name}.{{{kind.key}}}" if kind.key else kind.name)
-        + (options.topic_suffix if options else ""),
-        "description": kind.meaning,
-        "servers": [{"$ref": "#/servers/events"}],
-        "messages": {kind.name: {"$ref": f"#/components/messages/{kind.name}"}},
-    }
-    if kind.key:
-        channel["parameters"] = {kind.key: _parameter(kind)}
-    return channel
+def _messages(schemas: dict[str, Schema]) -> Node:
+    def message(name: str, payload: Schema, content_type: str = MSGPACK) -> Node:
+        return {name: {"name": name, "contentType": content_type, "payload": payload}}
+
+    found: Node = {}
+    for kind in KINDS:
+        found |= message(kind, schemas[f"body.{kind}"])
+    for op in contract().requests:
+        found |= message(f"{op}_request", schemas[f"request.{op}"])
+    for op in contract().requests:
+        found |= message(f"{op}_head", {"anyOf": [schemas[f"head.{op}"], schemas["head.error"]]})
+    for action in gateway_messages().requests:
+        found |= message(f"gateway_do_{action}", schemas[f"gateway.request.{action}"], JSON)
+    for name in gateway_messages().messages:
+        found |= message(f"gateway_{name}", schemas[f"gateway.message.{name}"], JSON)
+    return found
 
 
-def _parameter(kind: Kind) -> dict[str, Any]:
+def _topic_channel(kind: Kind, options: ContractOptions | None) -> Node:
+    suffix = options.topic_suffix if options else ""
+    address = (f"{kind.name}.{{{kind.key}}}" if kind.key else kind.name) + suffix
+    channel = _channel("events", contract().kinds[kind.name].meaning, {kind.name: kind.name}, address)
     if kind is SESSION:
-        return {"description": "what happened to the session", "enum": ["start", "stop", "ping"]}
-    return {"description": f"`{kind.key}` of the event"}
+        ends: Node = {"description": "what happened to the session", "enum": ["start", "stop", "ping"]}
+    else:
+        ends = {"description": f"`{kind.key}` of the event"}
+    return {**channel, "parameters": {kind.key: ends}} if kind.key else channel
 
 
-def _query_channels() -> dict[str, Any]:
+def _channel(server: str, description: str, messages: dict[str, str], address: str | None = None) -> Node:
+    """Return a channel; ``messages`` are the names of components by their names in the channel."""
     return {
-        "query": {
-            "address": None,
-            "description": "one request, one frame of msgpack",
-            "servers": [{"$ref": "#/servers/query"}],
-            "messages": {op: {"$ref": f"#/components/messages/{op}_request"} for op in REQUESTS},
-        },
-        "answers": {
-            "address": None,
-            "description": "the reply's head; behind it, frame by frame, topic and body of each row or event",
-            "servers": [{"$ref": "#/servers/query"}],
-            "messages": {op: {"$ref": f"#/components/messages/{op}_head"} for op in REQUESTS},
-        },
+        "address": address,
+        "description": description,
+        "servers": [_reference("servers", server)],
+        "messages": {name: _reference("components", "messages", message) for name, message in messages.items()},
     }
 
 
-def _send(name: str) -> dict[str, Any]:
+def _operation(action: str, channel: str, message: str, reply: tuple[str, Iterable[str]] | None = None) -> Node:
+    operation: Node = {"action": action, **_messages_of(channel, [message])}
+    return {**operation, "reply": _messages_of(*reply)} if reply else operation
+
+
+def _gateway_request(action: str) -> Node:
+    replies = [f"gateway_{REPLY_NAMES.get(action, action)}", "gateway_error"]
+    return _operation("receive", "gateway", f"gateway_do_{action}", reply=("gateway", replies))
+
+
+def _messages_of(channel: str, messages: Iterable[str]) -> Node:
     return {
-        "action": "send",
-        "channel": {"$ref": f"#/channels/{name}"},
-        "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+        "channel": _reference("channels", channel),
+        "messages": [_reference("channels", channel, "messages", message) for message in messages],
     }
 
 
-def _reply(op: str) -> dict[str, Any]:
-    return {
-        "action": "receive",
-        "channel": {"$ref": "#/channels/query"},
-        "messages": [{"$ref": f"#/channels/query/messages/{op}"}],
-        "reply": {
-            "channel": {"$ref": "#/channels/answers"},
-            "messages": [{"$ref": f"#/channels/answers/messages/{op}"}],
-        },
-    }
-
-
-def _gateway() -> dict[str, Any]:
-    return {
-        "address": "/",
-        "description": "one connection for both ways",
-        "servers": [{"$ref": "#/servers/gateway"}],
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _gateway_messages()},
-    }
-
-
-def _gateway_messages() -> dict[str, Any]:
-    received = {f"gateway_do_{action}": gateway_request_schema(action) for action in GATEWAY_REQUESTS}
-    sent = {f"gateway_{name}": gateway_message_schema(name) for name in GATEWAY_MESSAGES}
-    return {name: _message(name, schema, JSON) for name, schema in {**received, **sent}.items()}
-
-
-def _gateway_operations() -> dict[str, Any]:
-    address = "#/channels/gateway"
-    sent = {
-        f"send_gateway_{name}": {
-            "action": "send",
-            "channel": {"$ref": address},
-            "messages": [{"$ref": f"{address}/messages/gateway_{name}"}],
-        }
-        for name in ("quote", "event", "status", "notice", "error")
-    }
-    received = {
-        f"gateway_{action}": {
-            "action": "receive",
-            "channel": {"$ref": address},
-            "messages": [{"$ref": f"{address}/messages/gateway_do_{action}"}],
-            "reply": {
-                "channel": {"$ref": address},
-                "messages": [
-                    {"$ref": f"{address}/messages/gateway_{ANSWERS.get(action, action)}"},
-                    {"$ref": f"{address}/messages/gateway_error"},
-                ],
-            },
-        }
-        for action in GATEWAY_REQUESTS
-    }
-    return {**sent, **received}
-
-
-def _message(name: str, schema: dict[str, Any], content_type: str = MSGPACK) -> dict[str, Any]:
-    return {"name": name, "contentType": content_type, "payload": schema}
-
-
-def _head_or_refusal(op: str) -> dict[str, Any]:
-    return {"anyOf": [head_schema(op), head_schema("error")]}
+def _reference(*path: str) -> Node:
+    return {"$ref": "#/" + "/".join(path)}

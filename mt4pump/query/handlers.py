@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from mt4pump.log import FaultCounters
-from mt4pump.protocol.heartbeat import QUERY
+from mt4pump.protocol import fields_of
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.query.limits import QueryOptions, Stopped, WorkBudget, YieldToPump
 from mt4pump.query.replay import PageReader, replay_page
@@ -68,7 +68,7 @@ class RequestHandler:
         now_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.counts = dict.fromkeys(QUERY, 0)
+        self.counts = dict.fromkeys(fields_of("heartbeat")["query"].fields, 0)
         self.cuts = SnapshotCache(options, now_s)
         self.pace = WorkBudget(options.work_s, options.rest_s, is_stopping, way)
         self.fault_counters = FaultCounters(log)

@@ -89,7 +89,7 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(built: Built) -> N
     )
     held = names(built.wheel)
     assert {name for name in held if ".dist-info/" not in name} == packages
-    needed = {"py.typed", "PROTOCOL.md", "LICENSE"}
+    needed = {"py.typed", "PROTOCOL.md", "LICENSE", "protocol/protocol.toml"}
     assert {f"mt4pump/{name}" for name in needed} <= held
     page = {"index.html", "app.js", "app.css", "board.js", "blotter.js", "link.js", "icon.svg"}
     assert {f"mt4pump_consumers/gateway/page/{name}" for name in page} <= held

@@ -1,1 +1,1 @@
-"""Tests of mt4pump/contract."""
+"""Tests of mt4pump/protocol; `python -m tests.protocol` writes the tables of PROTOCOL.md."""

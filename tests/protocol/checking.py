@@ -1,28 +1,28 @@
-"""What is wrong with a message by the contract: undeclared keys, missing ones, wrong types."""
+"""Compares a message with the contract: undeclared keys, missing keys, wrong types."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from mt4pump.protocol.fields import BOOL, FLOAT, INT, LIST, MAP, STR, UINT, Spec, Specs
-from mt4pump.protocol.kinds import COMMON_FIELDS, fields_of
+from mt4pump.protocol import contract, fields_of
+from mt4pump.protocol.contract import BOOL, FLOAT, INT, LIST, MAP, STR, UINT, FieldSpec, FieldSpecs
 from mt4pump.wire import Body
 
 LIMITS = {INT: (-(2**63), 2**63 - 1), UINT: (0, 2**64 - 1)}
 
 
 def faults_of(kind: str, body: Body) -> list[str]:
-    """Return all that is wrong with a body of ``kind``, in words."""
-    return list(_map_faults(kind, body, {**fields_of(kind), **COMMON_FIELDS}, snapshot="snapshot" in body))
+    """Return every fault of a body of ``kind``, as text."""
+    return list(_map_faults(kind, body, {**fields_of(kind), **contract().common}, snapshot="snapshot" in body))
 
 
-def head_faults(name: str, head: Body, specs: Specs) -> list[str]:
-    """Return all that is wrong with a head of the query endpoint."""
+def head_faults(name: str, head: Body, specs: FieldSpecs) -> list[str]:
+    """Return every fault of a head of the query endpoint, as text."""
     return list(_map_faults(name, head, specs, snapshot=False))
 
 
-def _map_faults(path: str, values: Body, specs: Specs, *, snapshot: bool, partial: bool = False) -> Iterator[str]:
+def _map_faults(path: str, values: Body, specs: FieldSpecs, *, snapshot: bool, partial: bool = False) -> Iterator[str]:
     yield from (f"{path}.{name} is not declared" for name in values.keys() - specs.keys())
     for name, spec in specs.items():
         if name in values:
@@ -31,7 +31,7 @@ def _map_faults(path: str, values: Body, specs: Specs, *, snapshot: bool, partia
             yield f"{path}.{name} is missing"
 
 
-def _faults(path: str, value: Any, spec: Spec) -> Iterator[str]:
+def _faults(path: str, value: Any, spec: FieldSpec) -> Iterator[str]:
     if value is None:
         if not spec.nullable:
             yield f"{path} is nil"

@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.protocol import fields_of
-from mt4pump.protocol.__main__ import DOCUMENT, main, write_tables
-from mt4pump.protocol.markdown import TABLE, filled, table
-from mt4pump.protocol.queries import HEADS, REQUESTS
+from mt4pump.protocol import contract, fields_of
 from mt4pump.pump.lifecycle import CHANGES
 from mt4pump.wire import KINDS, PROTOCOL
+from tests.protocol.__main__ import main
+from tests.protocol.tables import DOCUMENT, TABLE, filled, table, write_tables
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 SMALL = "before\n<!-- table: codes -->\nold\n<!-- end -->\nafter\n"
 
 
 def test_its_tables_are_current() -> None:
-    assert filled(TEXT) == TEXT, "run python -m mt4pump.protocol"
+    assert filled(TEXT) == TEXT, "run python -m tests.protocol"
 
 
 def test_it_has_every_table() -> None:
     names = {found["name"] for found in TABLE.finditer(TEXT)}
     every = {"kinds", "common", "numbers", "codes"}
-    every |= {f"kind {kind}" for kind in KINDS} | {f"request {op}" for op in REQUESTS} | {f"head {op}" for op in HEADS}
+    every |= {f"kind {kind}" for kind in KINDS}
+    every |= {f"request {op}" for op in contract().requests} | {f"head {op}" for op in contract().heads}
     assert names == every
 
 
@@ -61,19 +61,16 @@ def test_its_python_is_python() -> None:
         ast.parse(example)
 
 
-def test_writing_replaces_what_stands_between_the_markers_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_writing_replaces_only_what_is_between_the_markers(tmp_path: Path) -> None:
     document = tmp_path / "small.md"
     document.write_text(SMALL, encoding="utf-8")
-    assert write_tables(document, check=True) == 1
+    assert not write_tables(document, check=True)
     assert document.read_text(encoding="utf-8") == SMALL
-    assert write_tables(document, check=False) == 0
+    assert not write_tables(document, check=False)
     written = document.read_text(encoding="utf-8")
     assert written.startswith("before\n<!-- table: codes -->\n| code |")
     assert written.endswith("|\n<!-- end -->\nafter\n")
-    assert write_tables(document, check=True) == 0
-    assert "out of date" in capsys.readouterr().out
+    assert write_tables(document, check=True)
 
 
 def test_a_marker_for_no_table_is_refused() -> None:
@@ -81,15 +78,16 @@ def test_a_marker_for_no_table_is_refused() -> None:
         filled("<!-- table: nonsense -->\n<!-- end -->")
 
 
-@pytest.mark.parametrize(
-    ("flag", "key"), [("--json", '"trade"'), ("--json-schema", '"body.trade"'), ("--asyncapi", '"trade"')]
-)
-def test_the_command_prints_json(flag: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([flag]) == 0
-    assert key in capsys.readouterr().out
-
-
-def test_the_command_checks_the_document_and_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_checks_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 0
-    assert main(["--nonsense"]) == 2
-    assert "--json-schema" in capsys.readouterr().err
+    assert capsys.readouterr().out.endswith("PROTOCOL.md: current\n")
+
+
+def test_the_command_reports_a_document_that_is_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "small.md"
+    document.write_text(SMALL, encoding="utf-8")
+    monkeypatch.setattr("tests.protocol.__main__.DOCUMENT", document)
+    assert main(["--check"]) == 1
+    assert "out of date: run python -m tests.protocol" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What the daemon really publishes, held against the contract key by key."""
+"""Published events compared with the contract key by key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.live import Running, running
 from tests.protocol.checking import faults_of
 
 FAULTS = ("drop@1", "null@2:3", "skip@2.5:3", "drop@3.5", "burst@4:50")
-SOUGHT = frozenset(
+EXPECTED = frozenset(
     {
         *("quote", "user update", "online add", "online delete", "margin add", "margin delete", "news add"),
         *("request add", "request delete", "activation add", "activation delete", "mail add", "session", "heartbeat"),
@@ -28,7 +28,7 @@ def label(message: Message) -> str:
 
 
 def wrong(run: Running) -> dict[str, int]:
-    """Return what is wrong with all that was received, and how often."""
+    """Return the faults of all received events and how often each occurred."""
     found: Counter[str] = Counter()
     for frames in run.frames:
         topic, body = decode_frames(frames)
@@ -36,11 +36,11 @@ def wrong(run: Running) -> dict[str, int]:
     return dict(found)
 
 
-def test_everything_that_a_simulated_broker_with_faults_tells_is_in_the_contract(tmp_path: Path) -> None:
+def test_every_event_of_a_simulated_broker_with_faults_is_in_the_contract(tmp_path: Path) -> None:
     flags = {"source": "simulator", "rate": 2000.0, "accounts": 60, "reconnect_delay_s": 0.05}
     personal = {"user_fields": ("name", "email"), "mail_fields": ("from", "subject", "body")}
     with running(tmp_path, **flags, faults=FAULTS, plugin_parameters=True, **personal) as run:
-        missing, synthetic = set(SOUGHT), 0
+        missing, synthetic = set(EXPECTED), 0
 
         def is_all(message: Message) -> bool:
             nonlocal synthetic
@@ -52,13 +52,13 @@ def test_everything_that_a_simulated_broker_with_faults_tells_is_in_the_contract
     assert wrong(run) == {}
 
 
-def test_a_kind_that_is_not_ours_has_no_contract() -> None:
+def test_the_kinds_are_these() -> None:
     assert set(KINDS) == {"quote", "trade", "user", "online", "margin", "symbol", "group", "request"} | {
         *("activation", "news", "mail", "plugin", "session", "unknown", "heartbeat")
     }
 
 
-def test_the_check_itself_finds_strangers_absentees_and_wrong_types() -> None:
+def test_the_comparison_finds_undeclared_keys_missing_keys_and_wrong_types() -> None:
     body = {"code": "7", "strange": 1, "epoch": 1, "seq": 1, "ts": -1}
     assert set(faults_of("unknown", body)) == {
         *("unknown.code is '7', not int", "unknown.strange is not declared", "unknown.action is missing"),

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from mt4pump.protocol.asyncapi import asyncapi
-from mt4pump.protocol.gateway import GATEWAY_REQUESTS
-from mt4pump.protocol.queries import REQUESTS
+from mt4pump.protocol.contract import contract, gateway_messages
 from mt4pump.wire import KINDS, PROTOCOL
 from tests.cli.commands import finish
 from tests.samples.languages import environment
@@ -60,7 +59,9 @@ def test_the_parser_finds_nothing_wrong_and_every_topic_query_and_gateway_messag
     assert found["valid"]
     assert [each for each in found["diagnostics"] if each["code"] != NEWER_FORM] == []
     assert set(found["channels"]) == {*KINDS, "query", "answers", "gateway"}
-    assert {*REQUESTS, *(f"gateway_{action}" for action in GATEWAY_REQUESTS)} <= set(found["operations"])
+    assert {*contract().requests, *(f"gateway_{action}" for action in gateway_messages().requests)} <= set(
+        found["operations"]
+    )
 
 
 @pytest.mark.parametrize("path", [("operations", "replay", "action"), ("info",)])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mt4pump.protocol.gateway import GATEWAY_MESSAGES, GATEWAY_REQUESTS
-from mt4pump.protocol.json_schema import body_schema, gateway_message_schema, gateway_request_schema
+from mt4pump.protocol.contract import gateway_messages
+from mt4pump.protocol.json_schema import message_schemas
 from mt4pump.wire import KINDS
 from tests.consumers.gateway.gateway_run import addresses, daemon, gateway
 
@@ -36,6 +36,7 @@ SOUGHT = {"subscription", "quote", "event", "status", "resume", "batch", "error"
 LIMIT_S = 60.0
 OPEN = ("--anonymous", "--anonymous-topics", "*")
 MESSAGES_LIMIT = 5_000
+SCHEMAS = message_schemas()
 
 
 def validator(schema: dict[str, Any]) -> Any:
@@ -56,8 +57,8 @@ def received(link: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_all_that_a_gateway_says_fits_its_schema(tmp_path: Path) -> None:
-    validators = {name: validator(gateway_message_schema(name)) for name in GATEWAY_MESSAGES}
-    bodies = {kind: validator(body_schema(kind)) for kind in KINDS}
+    validators = {name: validator(SCHEMAS[f"gateway.message.{name}"]) for name in gateway_messages().messages}
+    bodies = {kind: validator(SCHEMAS[f"body.{kind}"]) for kind in KINDS}
     missing, replies = set(SOUGHT), 0
     with daemon(tmp_path) as run, gateway(tmp_path, *addresses(run), *OPEN) as served:
         served.program.line("the feed is live")
@@ -85,13 +86,13 @@ def snapshot_mark(message: dict[str, Any]) -> dict[str, bool]:
 
 def test_requests_that_the_gateway_takes_fit_their_schemas_and_others_do_not() -> None:
     for request in REQUESTS:
-        validator(gateway_request_schema(request["action"])).validate(request)
+        validator(SCHEMAS[f"gateway.request.{request['action']}"]).validate(request)
     for request in WRONG:
-        assert not validator(gateway_request_schema(request["action"])).is_valid(request)
+        assert not validator(SCHEMAS[f"gateway.request.{request['action']}"]).is_valid(request)
 
 
 def test_every_action_and_every_code_of_the_gateway_is_in_the_contract() -> None:
     protocol = pytest.importorskip("mt4pump_consumers.gateway.protocol")
-    assert GATEWAY_REQUESTS.keys() == protocol._READERS.keys()
+    assert gateway_messages().requests.keys() == protocol._READERS.keys()
     codes = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
-    assert set(GATEWAY_MESSAGES["error"]["code"].words) == codes
+    assert set(gateway_messages().messages["error"]["code"].words) == codes

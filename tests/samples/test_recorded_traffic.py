@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mt4pump.protocol.json_schema import body_schema
+from mt4pump.protocol.json_schema import message_schemas
 from mt4pump.recording import Recording
 from mt4pump.wire import KINDS, kind_of
 from tests.cli.commands import start
@@ -56,8 +56,9 @@ def recording(file: Path, events: str) -> subprocess.Popen[str]:
 
 def check(file: Path) -> Counter[str]:
     """Validate every body of a recording; return how many of each kind there were."""
-    quick = {kind: fastjsonschema.compile(body_schema(kind)) for kind in KINDS}
-    referees: dict[str, Any] = {kind: jsonschema.Draft202012Validator(body_schema(kind)) for kind in KINDS}
+    schemas = message_schemas()
+    quick = {kind: fastjsonschema.compile(schemas[f"body.{kind}"]) for kind in KINDS}
+    referees: dict[str, Any] = {kind: jsonschema.Draft202012Validator(schemas[f"body.{kind}"]) for kind in KINDS}
     seen: Counter[str] = Counter()
     with Recording(file) as recording:
         for taken in recording:
@@ -74,7 +75,8 @@ def check(file: Path) -> Counter[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_compiled_validator_refuses_what_the_slow_one_refuses(kind: str) -> None:
-    quick, referee = fastjsonschema.compile(body_schema(kind)), jsonschema.Draft202012Validator(body_schema(kind))
+    schema = message_schemas()[f"body.{kind}"]
+    quick, referee = fastjsonschema.compile(schema), jsonschema.Draft202012Validator(schema)
     spoiled: Any
     for spoiled in ({}, {"snapshot": True}, {"epoch": 1, "seq": "1", "ts": 1}, [], None):
         assert not referee.is_valid(spoiled)

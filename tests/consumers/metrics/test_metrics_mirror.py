@@ -11,7 +11,7 @@ from mt4pump_consumers.metrics import mirror
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
-from mt4pump.protocol.heartbeat import HEARTBEAT_FIELDS, SESSION_STATES
+from mt4pump.protocol import fields_of
 from mt4pump.wire import KINDS
 from tests.consumers.metrics.metrics_run import Samples, promtool, samples, value
 
@@ -202,7 +202,7 @@ NOT_NUMBERS = {"reason", "log", "offsets", "uptime_s", "dropped"}
 def test_every_key_that_a_heartbeat_may_have_is_shown_or_left_out_on_purpose() -> None:
     rows = {row.path.partition(".")[0] for row in mirror.ROWS}
     special = {"version", "protocol", "server", "state", "durable"}
-    assert set(HEARTBEAT_FIELDS) == (rows - {"epoch", "ts"} | special | {"journal"}) | NOT_NUMBERS
+    assert set(fields_of("heartbeat")) == (rows - {"epoch", "ts"} | special | {"journal"}) | NOT_NUMBERS
     for key in ("inbox", "journal", "slow_readers", "connections", "query"):
         inside = {row.path.partition(".")[2] for row in mirror.ROWS if row.path.startswith(f"{key}.")}
         inside |= {name for row in mirror.ROWS if row.path == key for name in row.only}
@@ -210,7 +210,7 @@ def test_every_key_that_a_heartbeat_may_have_is_shown_or_left_out_on_purpose() -
 
 
 def test_the_words_are_the_contracts() -> None:
-    assert mirror.SESSION_STATES == SESSION_STATES
+    assert fields_of("heartbeat")["state"].words == mirror.SESSION_STATES
     assert tuple(KINDS) == mirror.KINDS
 
 

@@ -1,4 +1,4 @@
-"""The contract as tables of a Markdown document, between markers; pure.
+"""The contract as tables of PROTOCOL.md, between markers.
 
 A marker is ``<!-- table: NAME -->`` and ends at ``<!-- end -->``; the text between them is replaced. Names: ``kinds``,
 ``common``, ``numbers``, ``codes``, ``kind KIND``, ``request OP``, ``head OP``.
@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from mt4pump.protocol.enumerations import NUMBERS
-from mt4pump.protocol.fields import IN_EVENT, LIST, MAP, Spec, Specs
-from mt4pump.protocol.kinds import COMMON_FIELDS, WITHOUT_SNAPSHOT, fields_of, topic_form
-from mt4pump.protocol.queries import BAD, HEADS, REQUESTS
+from mt4pump.protocol import contract, fields_of
+from mt4pump.protocol.contract import IN_EVENT, LIST, FieldSpec, FieldSpecs
+from mt4pump.protocol.kinds import topic_form
 from mt4pump.wire import KINDS
 
+DOCUMENT = Path(__file__).resolve().parents[2] / "mt4pump" / "PROTOCOL.md"
 TABLE = re.compile(r"(<!-- table: (?P<name>[a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FIELD_COLUMNS = ("key", "type", "unit", "meaning")
 SAME_AS = {"activation": "trade"}
 """Kinds with the rows of another kind: their tables list only the differences."""
+
+
+def write_tables(document: Path, *, check: bool) -> bool:
+    """Return whether the tables of ``document`` are current; write those that are not, unless ``check``."""
+    before = document.read_text(encoding="utf-8")
+    after = filled(before)
+    if after != before and not check:
+        document.write_text(after, encoding="utf-8", newline="\n")
+    return after == before
 
 
 def filled(document: str) -> str:
@@ -27,14 +38,13 @@ def filled(document: str) -> str:
 
 def table(name: str) -> str:
     """Return one table, including its line ends."""
-    first, _, second = name.partition(" ")
-    if first == "kind":
-        rows = _kind_rows(second)
-    elif first in {"request", "head"}:
-        rows = _field_rows((REQUESTS if first == "request" else HEADS)[second])
-    else:
-        return {"kinds": _kinds, "common": _common, "numbers": _numbers, "codes": _codes}[name]()
-    return _lines(("key", "type", "unit", "meaning"), rows)
+    group, _, member = name.partition(" ")
+    if group == "kind":
+        return _lines(FIELD_COLUMNS, _kind_rows(member))
+    if group in {"request", "head"}:
+        messages = contract().requests if group == "request" else contract().heads
+        return _lines(FIELD_COLUMNS, _field_rows(messages[member]))
+    return {"kinds": _kinds, "common": _common, "numbers": _numbers, "codes": _codes}[name]()
 
 
 def _kind_rows(kind: str) -> Iterator[tuple[str, ...]]:
@@ -47,28 +57,22 @@ def _kind_rows(kind: str) -> Iterator[tuple[str, ...]]:
     yield from _field_rows(fields)
 
 
-def _field_rows(specs: Specs, above: str = "") -> Iterator[tuple[str, ...]]:
+def _field_rows(specs: FieldSpecs, above: str = "") -> Iterator[tuple[str, ...]]:
     """Yield the row of each field, then the rows of its nested fields."""
     for name, spec in specs.items():
         path = above + name
-        kind = _type(spec) + (" or nil" if spec.nullable else "")
         meaning = spec.meaning if spec.is_in_every_event else f"*only when {spec.when}:* {spec.meaning}"
         if spec.when == IN_EVENT:
             meaning = f"(not in snapshots) {meaning}"
-        if spec.words and len(spec.words) > 1:
+        if len(spec.words) > 1:
             meaning += ": " + " ".join(f"`{word}`" for word in spec.words)
-        yield f"`{path}`", kind, spec.unit, meaning
-        if spec.partial:
-            continue  # its fields are those of the record beside it
-        inner = spec.items if spec.type in {LIST, MAP} and spec.items else spec
-        mark = {True: "[].", False: "."}[spec.type == LIST]
-        yield from _field_rows(inner.fields, path + mark)
+        yield f"`{path}`", _type(spec) + (" or nil" if spec.nullable else ""), spec.unit, meaning
+        if not spec.partial:  # fields of a partial map are those of the record beside it
+            yield from _field_rows((spec.items or spec).fields, path + ("[]." if spec.type == LIST else "."))
 
 
-def _type(spec: Spec) -> str:
-    if spec.items is None:
-        return spec.type
-    return f"list of {spec.items.type}" if spec.type == LIST else f"map of {spec.items.type}"
+def _type(spec: FieldSpec) -> str:
+    return f"{spec.type} of {spec.items.type}" if spec.items else spec.type
 
 
 def _kinds() -> str:
@@ -77,8 +81,8 @@ def _kinds() -> str:
             f"`{topic_form(kind)}`",
             " ".join(str(int(code)) for code in kind.codes) or "none",
             "by default" if kind.durable else "no",
-            "no" if kind.name in WITHOUT_SNAPSHOT else "yes",
-            kind.meaning,
+            "yes" if contract().kinds[kind.name].snapshot else "no",
+            contract().kinds[kind.name].meaning,
         )
         for kind in KINDS.values()
     )
@@ -86,18 +90,17 @@ def _kinds() -> str:
 
 
 def _common() -> str:
-    return _lines(("key", "type", "unit", "meaning"), _field_rows(COMMON_FIELDS))
+    return _lines(FIELD_COLUMNS, _field_rows(contract().common))
 
 
 def _numbers() -> str:
-    rows = (
-        (name, ", ".join(f"{value} {word}" for word, value in numbers.items())) for name, numbers in NUMBERS.items()
-    )
+    enumerations = contract().enumerations.items()
+    rows = ((name, ", ".join(f"{value} {word}" for word, value in numbers.items())) for name, numbers in enumerations)
     return _lines(("name", "numbers"), rows)
 
 
 def _codes() -> str:
-    return _lines(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in BAD.items()))
+    return _lines(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in contract().codes.items()))
 
 
 def _lines(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -1,0 +1,229 @@
+"""`protocol.toml` as typed, frozen objects; the types of record fields come from `mt4pump.mt4.layout`."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from typing import Any
+
+import mt4pump.mt4.layout  # noqa: F401 - registers the records in Record.known
+from mt4pump.errors import LayoutError
+from mt4pump.mt4.record import PERSONAL, PUBLIC, Field, Record
+
+INT, UINT, FLOAT, STR, BOOL, LIST, MAP, BIN, ANY = "int", "uint", "float", "str", "bool", "list", "map", "bin", "any"
+ALWAYS = "always"
+IN_EVENT = "the body is an event and no row of a snapshot"
+
+TYPE_OF_LETTER = {
+    **dict.fromkeys("bhiq", INT),
+    **dict.fromkeys("BHIQ", UINT),
+    **dict.fromkeys("fd", FLOAT),
+    **dict.fromkeys("su", STR),
+}
+"""Type of a decoded record field by its kind in `mt4pump.mt4.record`."""
+
+Table = Mapping[str, Any]
+"""A table of the TOML document."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One field, or one element of a list or map. `protocol.toml` explains the attributes."""
+
+    type: str
+    meaning: str
+    unit: str = ""
+    when: str = ALWAYS
+    event_only: bool = False
+    setting: str = ""
+    nullable: bool = False
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    items: FieldSpec | None = None
+    fields: Mapping[str, FieldSpec] = field(default_factory=dict)
+    partial: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        """Return whether every message has the key, events and snapshots alike."""
+        return self.when == ALWAYS
+
+    @property
+    def is_in_every_event(self) -> bool:
+        """Return whether every event has the key."""
+        return self.when in {ALWAYS, IN_EVENT}
+
+    def plain(self) -> dict[str, Any]:
+        """Return the field as plain values for the ``describe`` reply; attributes with their default are omitted."""
+        plain: dict[str, Any] = {"type": self.type, "unit": self.unit, "meaning": self.meaning}
+        if not self.is_required:
+            plain["when"] = self.when
+        if self.nullable:
+            plain["nullable"] = True
+        if self.numbers:
+            plain["flags" if self.unit.startswith("flags ") else "enum"] = dict(self.numbers)
+        if self.words:
+            plain["words"] = list(self.words)
+        if self.items:
+            plain["items"] = self.items.plain()
+        if self.fields:
+            plain["fields"] = plain_fields(self.fields)
+        if self.partial:
+            plain["partial"] = True
+        return plain
+
+
+FieldSpecs = Mapping[str, FieldSpec]
+"""Fields by name, in the order in which a document lists them."""
+
+
+def plain_fields(specs: FieldSpecs) -> dict[str, Any]:
+    """Return each field's `FieldSpec.plain`."""
+    return {name: spec.plain() for name, spec in specs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """Body of one kind of event. ``snapshot`` says whether a snapshot has rows of the kind."""
+
+    meaning: str
+    snapshot: bool
+    fields: FieldSpecs
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The whole document; ``records`` holds public and personal fields."""
+
+    common: FieldSpecs
+    kinds: Mapping[str, KindSpec]
+    requests: Mapping[str, FieldSpecs]
+    heads: Mapping[str, FieldSpecs]
+    codes: Mapping[str, str]
+    records: Mapping[str, FieldSpecs]
+    enumerations: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayMessages:
+    """Messages of the WebSocket gateway: from clients by ``action``, and to clients."""
+
+    requests: Mapping[str, FieldSpecs]
+    messages: Mapping[str, FieldSpecs]
+
+
+@functools.cache
+def contract() -> Contract:
+    """Read `protocol.toml`; raise LayoutError when a published field of a record has no note."""
+    return contract_from(_document("mt4pump.protocol", "protocol.toml"))
+
+
+@functools.cache
+def gateway_messages() -> GatewayMessages:
+    """Read the gateway's messages, which its own package describes."""
+    document = _document("mt4pump_consumers.gateway", "messages.toml")
+    reader = _Reader(document)
+    return GatewayMessages(reader.messages(document["requests"]), reader.messages(document["messages"]))
+
+
+def contract_from(document: Table) -> Contract:
+    """Return the contract that a TOML document describes."""
+    reader = _Reader(document)
+    return Contract(
+        common=reader.specs(document["common"]),
+        kinds={name: reader.kind(row) for name, row in document["kinds"].items()},
+        requests=reader.messages(document["requests"]),
+        heads=reader.messages(document["heads"]),
+        codes=document["codes"],
+        records=reader.records,
+        enumerations=document["enumerations"],
+    )
+
+
+def _document(package: str, file: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
+
+
+class _Reader:
+    """Resolves the references of one document."""
+
+    def __init__(self, document: Table) -> None:
+        self._shared: Table = document["shared"]
+        self._groups: Table = document["groups"]
+        self._enumerations: Table = document.get("enumerations", {})
+        self.records: dict[str, FieldSpecs] = {}
+        for name, notes in document.get("records", {}).items():  # a nested record comes before the record that holds it
+            self.records[name] = dict(self._record(Record.known[name], notes))
+
+    def messages(self, tables: Table) -> dict[str, FieldSpecs]:
+        return {name: self.specs(table) for name, table in tables.items()}
+
+    def specs(self, table: Table) -> dict[str, FieldSpec]:
+        return {name: self._spec(row) for name, row in table.items()}
+
+    def kind(self, row: Table) -> KindSpec:
+        records: Mapping[str, str] = row.get("records") or ({row["record"]: ALWAYS} if "record" in row else {})
+        parts = {when: self._published(name, row.get("personal", "")) for name, when in records.items()}
+        fields = {name: spec for part in parts.values() for name, spec in part.items() if _is_in_all(name, parts)}
+        for when, part in parts.items():
+            fields |= {name: replace(spec, when=when) for name, spec in part.items() if name not in fields}
+        return KindSpec(row["meaning"], row.get("snapshot", True), {**fields, **self.specs(row["fields"])})
+
+    def _published(self, name: str, setting: str) -> dict[str, FieldSpec]:
+        """Return the fields of a record; personal ones only where ``setting`` can name them."""
+        record, fields = Record.known[name], dict(self.records[name])
+        for personal in record.names(PERSONAL) & fields.keys():
+            spec = fields.pop(personal)
+            if setting:
+                fields[personal] = replace(spec, setting=setting, when=_named_by(setting))
+        return {name: fields[name] for name in self.records[name] if name in fields}
+
+    def _spec(self, row: Table) -> FieldSpec:
+        if "shared" in row:
+            return self._spec(self._shared[row["shared"]])
+        values = dict(row)
+        if "setting" in row:
+            values.setdefault("when", _named_by(row["setting"]))
+        if "event_only" in row:
+            values.setdefault("when", IN_EVENT)
+        if "items" in row:
+            values["items"] = self._spec(row["items"])
+        if "fields" in row:
+            name = row["fields"]
+            values["fields"] = self.specs(self._groups[name]) if name in self._groups else self._nested(name)
+        kind, _, name = row.get("unit", "").partition(" ")
+        if kind in {"enum", "flags"}:
+            values["numbers"] = self._enumerations[name]
+        values["words"] = tuple(row.get("words", ()))
+        return FieldSpec(**values)
+
+    def _record(self, record: Record, notes: Table) -> Iterator[tuple[str, FieldSpec]]:
+        published = record.names(PUBLIC, PERSONAL)
+        if missing := published - notes.keys():
+            raise LayoutError(f"{record.name}: no note says what {', '.join(sorted(missing))} means")
+        for member in record.fields:
+            if member.name in published:
+                note = notes[member.name]
+                yield member.name, self._record_field(member, {"meaning": note} if isinstance(note, str) else note)
+
+    def _record_field(self, member: Field, note: Table) -> FieldSpec:
+        if member.record:
+            nested = FieldSpec(MAP, note["meaning"], fields=self._nested(member.record.name))
+            return FieldSpec(LIST, note["meaning"], items=nested) if member.count else nested
+        spec = self._spec({"type": TYPE_OF_LETTER[member.kind], **note})
+        is_array = member.count and spec.type != STR
+        return FieldSpec(LIST, spec.meaning, spec.unit, items=spec) if is_array else spec
+
+    def _nested(self, name: str) -> FieldSpecs:
+        return self._published(name, "")
+
+
+def _is_in_all(name: str, parts: Mapping[str, FieldSpecs]) -> bool:
+    return all(name in part for part in parts.values())
+
+
+def _named_by(setting: str) -> str:
+    return f"the setting {setting} names it"
