@@ -45,6 +45,16 @@ def test_every_alert_has_a_firing_and_a_quiet_case() -> None:
     assert set(cases()) == {(alert, how) for alert in alerts() for how in (FIRES, IS_QUIET)}
 
 
+def test_every_alert_links_its_section_of_the_guide() -> None:
+    sections = re.findall(r"^### (\w+)$", (PROMETHEUS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    links = re.findall(r"^ +runbook_url: (\S+)$", RULES.read_text(encoding="utf-8"), re.MULTILINE)
+    assert (
+        links
+        == [f"README.md#{alert.lower()}" for alert in alerts()]
+        == [f"README.md#{name.lower()}" for name in sections]
+    )
+
+
 def test_a_rule_that_never_fires_would_be_found(tmp_path: Path) -> None:
     text = RULES.read_text(encoding="utf-8")
     broken, count = re.subn(r"( +expr: )(?:[|>]-?\n(?: {10}.*\n)+|.*\n)", r"\1vector(1) > 2\n", text)
