@@ -119,6 +119,7 @@ class Daemon:
             query_counters=self._query_counters,
             journal=self._journal,
             interval_s=settings.heartbeat_interval_s,
+            server_code=settings.server_code,
             log_interval_s=settings.log_summary_interval_s,
             now_ns=now_ns,
         )

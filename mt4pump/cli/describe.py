@@ -81,6 +81,7 @@ def facts(answer: Body) -> Table:
     made = Table("", "", box=None, pad_edge=False, show_header=False)
     rows = {
         "version": f"{answer.get('version')}, protocol {answer.get('protocol')}",
+        "server code": answer.get("server_code") or "none",
         "publishes on": answer.get("pub_endpoint"),
         "epoch": answer.get("epoch"),
         "journal": _journal(answer, retention),

@@ -316,6 +316,7 @@ class Heartbeat(Event):
     __slots__ = ()
     state = EventField[str]()
     server = EventField[str]()
+    server_code = EventField[str | None]()
     version = EventField[str]()
     uptime_s = EventField[float]()
     log = EventField[str | None]()

@@ -66,6 +66,7 @@ class HeartbeatSources:
     """
 
     status: SessionStatus
+    server_code: str
     interval_s: float
     uptime_s: float
     log_id: str | None
@@ -97,6 +98,7 @@ def heartbeat_fields(sources: HeartbeatSources, inbox: Inbox, *, state: str = ""
         "since": status.since,
         "reason": status.reason,
         "server": status.server,
+        "server_code": sources.server_code,
         "version": __version__,
         "protocol": PROTOCOL,
         "interval_s": sources.interval_s,
@@ -159,6 +161,7 @@ class HeartbeatPublisher:
         source_counters: Counters,
         query_counters: Counters,
         journal: Journal | None,
+        server_code: str,
         interval_s: float,
         log_interval_s: float,
         now_ns: NowNs,
@@ -173,6 +176,7 @@ class HeartbeatPublisher:
         self._source_counters = source_counters
         self._query_counters = query_counters
         self._journal = journal
+        self._server_code = server_code
         self.interval_s = interval_s
         self._log_interval_s = log_interval_s
         self._now_ns = now_ns
@@ -197,6 +201,7 @@ class HeartbeatPublisher:
         publisher, journal = self._writer.publisher, self._journal
         sources = HeartbeatSources(
             status=self._status(),
+            server_code=self._server_code,
             interval_s=self.interval_s,
             uptime_s=time.monotonic() - self._began_s,
             log_id=journal.log_id if journal else None,

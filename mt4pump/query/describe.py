@@ -39,6 +39,7 @@ class Description:
             "version": __version__,
             "epoch": epoch,
             "topic_suffix": settings.topic_suffix,
+            "server_code": settings.server_code,
             "encoding": settings.encoding,
             "heartbeat_interval_s": settings.heartbeat_interval_s,
             "pub_endpoint": pub_endpoint,

@@ -23,6 +23,7 @@ from mt4pump.settings.validators import (
     PathValue,
     Rate,
     Seconds,
+    ServerCode,
     Servers,
     Speed,
     SymbolPatterns,
@@ -79,6 +80,9 @@ class SettingFields(BaseSettings):
         MANAGER, "server clock minus UTC, in quarters of an hour; found from live quotes if not set"
     )
 
+    server_code: ServerCode = _in(
+        PUBLISHED, "short name of the MT4 server in heartbeats, for readers that store events of several servers", ""
+    )
     symbols: SymbolPatterns = _in(
         PUBLISHED, "symbols to ask quotes for: patterns with * and ?, a ! before those to leave out", ("*",)
     )

@@ -111,6 +111,13 @@ def encoding(name: str) -> str:
     return name
 
 
+def server_code(text: str) -> str:
+    """Check the short name of a server, which must be safe as a part of a path; empty: none."""
+    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text):
+        raise ValueError(f"{text!r} is not 1 to 64 ASCII letters, digits, - and _; write it as broker-live1")
+    return text
+
+
 def tick_symbol(text: str) -> str:
     """Check a symbol for tick files; empty: none."""
     if text and not re.fullmatch(SYMBOL, text):
@@ -223,6 +230,7 @@ Paths = Annotated[tuple[PathValue, ...], BeforeValidator(comma_separated)]
 Faults = Annotated[tuple[Annotated[str, AfterValidator(fault)], ...], BeforeValidator(comma_separated)]
 WireFaultTexts = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(wire_faults)]
 TickSymbol = Annotated[str, AfterValidator(tick_symbol)]
+ServerCode = Annotated[str, AfterValidator(server_code)]
 TickZone = Annotated[str, AfterValidator(tick_zone)]
 Encoding = Annotated[str, AfterValidator(encoding)]
 Endpoint = Annotated[str, AfterValidator(endpoint)]

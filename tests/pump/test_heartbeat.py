@@ -22,6 +22,7 @@ PROMISED = {
 def vitals(*, server_utc_offset_s: int | None = 10800) -> HeartbeatSources:
     return HeartbeatSources(
         status=SessionStatus("lost", 1_700_000_000_000, "demo:443", "STOP_PUMPING", 3),
+        server_code="broker-1",
         interval_s=0.5,
         uptime_s=12.3456789,
         log_id="abc",
@@ -64,6 +65,7 @@ def test_it_says_what_is_so(inbox: Inbox) -> None:
         "since": 1_700_000_000_000,
         "reason": "STOP_PUMPING",
         "server": "demo:443",
+        "server_code": "broker-1",
         "version": __version__,
         "protocol": PROTOCOL,
         "interval_s": 0.5,

@@ -78,6 +78,7 @@ class Works:
             query_counters=dict,
             journal=self.journal,
             interval_s=self.heartbeat_interval_s,
+            server_code="",
             log_interval_s=self.log_summary_interval_s,
             now_ns=self.inbox.now_ns,
         )

@@ -57,6 +57,8 @@ REFUSED: list[tuple[str, object, str]] = [
     ("rate", math.nan, "nan is not a number; write a number, or max"),
     ("seed", -1, "-1 is not a whole number of at least 0"),
     ("accounts", 0, "0 is not a whole number from 1 to 100000"),
+    ("server_code", "a/b", "'a/b' is not 1 to 64 ASCII letters, digits, - and _; write it as broker-live1"),
+    ("server_code", "../x", "'../x' is not 1 to 64 ASCII letters, digits, - and _; write it as broker-live1"),
     ("data_dir", " ", "is empty; write a path"),
     ("data_dir", 5, "5 is not text"),
     ("ticks", 5, "5 is not a list: text with commas, or an array of texts"),

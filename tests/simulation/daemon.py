@@ -134,6 +134,7 @@ class Daemon:
         journal = self.journal
         vitals = HeartbeatSources(
             status=SessionStatus(PUMPING if self.dispatcher.is_live else LOST, 5, "one:443", "", 0),
+            server_code="",
             interval_s=HEARTBEAT_INTERVAL_S,
             uptime_s=self.clock.now_s() - self._began_s,
             log_id=journal.log_id,

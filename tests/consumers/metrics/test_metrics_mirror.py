@@ -195,7 +195,7 @@ def test_a_number_of_the_heartbeat_is_a_metric_in_base_units(name: str, labels: 
     assert value(shown(BODY), name, **labels) == pytest.approx(wanted, rel=1e-12)
 
 
-NOT_NUMBERS = {"reason", "log", "offsets", "uptime_s", "dropped"}
+NOT_NUMBERS = {"server_code", "reason", "log", "offsets", "uptime_s", "dropped"}
 """Texts; last offsets per kind; and what other keys say as well: ``epoch`` the uptime, the inbox what is dropped."""
 
 
