@@ -206,13 +206,7 @@ def simulator_source(settings: Settings) -> Source:
     def counters() -> Mapping[str, int]:
         return {
             **(wire_counters.counters() if settings.wire_faults else {}),
-            "ticks_sent": simulator.ticks_sent,
-            "ticks_unseen": simulator.ticks_unseen,
-            "events_sent": simulator.events_sent,
-            "events_skipped": simulator.events_skipped,
-            "bad_lines": simulator.bad_lines,
-            "late_lines": simulator.late_lines,
-            "quotes_unread": simulator.line.unread,
+            **simulator.counters(),
         }
 
     publisher: Callable[..., Publisher] = Publisher

@@ -1,4 +1,4 @@
-"""Account groups and trading accounts: their ConGroup and UserRecord tables."""
+"""Account groups and trading accounts: their ConGroup, UserRecord and MarginLevel tables."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import struct
 from dataclasses import replace
 
 from mt4pump.mt4.codes import PumpCode, Transaction
-from mt4pump.mt4.layout import CON_GROUP, CON_GROUP_SEC, USER_RECORD
-from mt4pump.simulator.context import Context
+from mt4pump.mt4.layout import CON_GROUP, CON_GROUP_SEC, MARGIN_LEVEL, USER_RECORD
+from mt4pump.simulator.context import Context, RecordArray
 from mt4pump.simulator.market import SECURITIES
 from mt4pump.simulator.orders import SimulatedAccount, SimulatedGroup
 
-LEAK_MARK = "SECRET-"
+LEAK_PREFIX = "SECRET-"
 """Every secret field of every simulated record begins with it, so that a leak can be searched for."""
 
 EXECUTION_AUTO, MARGIN_MODE_USE_ALL, NEWS_FULL, RIGHTS = 1, 1, 2, 1 | 2 | 4 | 8
@@ -26,10 +26,10 @@ GROUPS = (
 FIRST_LOGIN = 10_001
 LEVERAGES = (50, 100, 100, 200, 200, 500)
 DEPOSITS = (500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 100_000.0)
-LIVE_LEVELS = 2_000
-"""Up to so many accounts have their margin levels counted at present prices whenever they are read."""
+LIVE_LEVELS_LIMIT = 2_000
+"""Up to so many accounts have their margin levels computed at current prices whenever they are read."""
 GAMBLER_SHARE = 0.12
-"""Part of the accounts that trades far too large: they are where margin calls come from."""
+"""Part of the accounts that trades far too large: margin calls come from them."""
 GAMBLER_LEVERAGE = 500
 
 FIRST_NAMES = (
@@ -47,15 +47,13 @@ PLACES = (
     ("Brazil", "São Paulo", "01000-000"), ("Denmark", "Århus", "8000"), ("Cyprus", "Limassol", "3010"),
 )  # fmt: skip
 
-MONEY_AT = {name: USER_RECORD.by_name[name].offset for name in ("balance", "credit")}
-TIMES_AT = {name: USER_RECORD.by_name[name].offset for name in ("lastdate", "timestamp")}
-GROUP_AT = USER_RECORD.by_name["group"]
-_put_float = struct.Struct("<d").pack_into
-_put_int = struct.Struct("<i").pack_into
+OFFSETS = {name: field.offset for name, field in USER_RECORD.by_name.items()}
+GROUP_BYTES = USER_RECORD.by_name["group"].size
+put_int, _put_float = struct.Struct("<i").pack_into, struct.Struct("<d").pack_into
 
 
 def con_group(group: SimulatedGroup, encoding: str) -> bytes:
-    """Return the group's ConGroup record; its secrets are filled with marked text."""
+    """Return the group's ConGroup record; its secrets begin with `LEAK_PREFIX`."""
     security = CON_GROUP_SEC.pack(
         {
             "show": 1, "trade": 1, "execution": EXECUTION_AUTO, "comm_base": group.commission, "lot_min": 1,
@@ -66,8 +64,8 @@ def con_group(group: SimulatedGroup, encoding: str) -> bytes:
         {
             "group": group.group, "enable": 1, "timeout": 7, "company": "Simulated Brokers Ltd.",
             "signature": "Yours, the simulator", "support_page": "https://broker.example/support",
-            "smtp_server": "mail.broker.example", "smtp_login": f"{LEAK_MARK}smtp-login",
-            "smtp_password": f"{LEAK_MARK}smtp-password", "support_email": "help@broker.example",
+            "smtp_server": "mail.broker.example", "smtp_login": f"{LEAK_PREFIX}smtp-login",
+            "smtp_password": f"{LEAK_PREFIX}smtp-password", "support_email": "help@broker.example",
             "templates": "templates", "copies": 1, "default_leverage": group.leverage, "default_deposit": 10_000.0,
             "maxsecurities": 4096, "secgroups": [security] * len(SECURITIES), "currency": group.currency,
             "margin_call": group.margin_call, "margin_mode": MARGIN_MODE_USE_ALL,
@@ -87,7 +85,7 @@ class GroupTable:
         self._records = {group.group: con_group(group, encoding) for group in GROUPS}
 
     def change(self, name: str, *, interestrate: float) -> bytes:
-        """Give a group another interest rate and return its new record."""
+        """Set another interest rate for a group and return its new record."""
         self.by_name[name] = replace(self.by_name[name], interestrate=interestrate)
         self._records[name] = con_group(self.by_name[name], self._encoding)
         return self._records[name]
@@ -98,120 +96,109 @@ class GroupTable:
 
 
 class AccountTable:
-    """All accounts, in the order of their logins; every change of a record is told by UPDATE_USERS."""
+    """All accounts; every change of a record is sent as UPDATE_USERS.
 
-    def __init__(self, stage: Context, groups: GroupTable) -> None:
-        self._stage = stage
-        self._random = stage.random
+    Of more than `LIVE_LEVELS_LIMIT` accounts, the margin levels are those of when each was last checked or last traded:
+    all at current prices would take seconds, in which nothing else could happen.
+    """
+
+    def __init__(self, context: Context, groups: GroupTable) -> None:
+        self._context = context
+        self._random = context.random
         self._groups = groups
         self._next_login = FIRST_LOGIN
-        self._levels: dict[int, bytes] = {}
-        self._stale: dict[int, SimulatedAccount] = {}
+        self._records = RecordArray(USER_RECORD.size)
+        self._levels = RecordArray(MARGIN_LEVEL.size)
+        self._stores_levels = False
         self.by_login: dict[int, SimulatedAccount] = {}
         self.all: list[SimulatedAccount] = []
 
-    def populate(self, count: int) -> None:
-        """Open ``count`` accounts without telling anybody."""
-        for _ in range(count):
-            self._open()
-
-    def register(self) -> SimulatedAccount:
-        """Open one more account and tell it."""
-        account = self._open()
-        self._stage.emit(PumpCode.UPDATE_USERS, Transaction.ADD, bytes(account.record))
-        return account
-
-    def remove(self, account: SimulatedAccount) -> None:
-        """Delete an account that has no orders, and tell it."""
-        del self.by_login[account.login]
-        self.all.remove(account)
-        self._levels.pop(account.login, None)
-        self._stale.pop(account.login, None)
-        self._stage.emit(PumpCode.UPDATE_USERS, Transaction.DELETE, bytes(account.record))
-
-    def move(self, account: SimulatedAccount, group: SimulatedGroup) -> None:
-        """Move an account to another group of the same currency, and tell it."""
-        account.group = group
-        raw = group.group.encode("ascii").ljust(GROUP_AT.size, b"\0")
-        account.record[GROUP_AT.offset : GROUP_AT.offset + GROUP_AT.size] = raw
-        self._touch(account)
-        self.touch_level(account)
-        self._stage.emit(PumpCode.UPDATE_USERS, Transaction.CHANGE_GRP, bytes(account.record))
-
-    def pay(self, account: SimulatedAccount, *, balance: float = 0.0, credit: float = 0.0) -> None:
-        """Add to an account's balance or credit, and tell it."""
-        account.balance = round(account.balance + balance, 2)
-        account.credit = round(account.credit + credit, 2)
-        _put_float(account.record, MONEY_AT["balance"], account.balance)
-        _put_float(account.record, MONEY_AT["credit"], account.credit)
-        self._touch(account)
-        self.touch_level(account)
-        self._stage.emit(PumpCode.UPDATE_USERS, Transaction.UPDATE, bytes(account.record))
-
-    def users(self) -> bytes:
-        """Return the UserRecord array."""
-        return b"".join(account.record for account in self.all)
-
-    def margins(self) -> bytes:
-        """Return the MarginLevel array: accounts with open positions only, as in the API.
-
-        Of more than `LIVE_LEVELS` accounts the levels are those of when each was checked last, or traded last: all at
-        present prices would take seconds, in which nothing else could happen.
-        """
-        if len(self.all) <= LIVE_LEVELS:
-            return b"".join(account.margin_level() for account in self.all if account.positions)
-        for account in self._stale.values():
-            self.note_level(account)
-        self._stale.clear()
-        return b"".join(self._levels.values())
-
-    def touch_level(self, account: SimulatedAccount) -> None:
-        """Note that the positions or the money of ``account`` changed."""
-        if len(self.all) > LIVE_LEVELS:
-            self._stale[account.login] = account
-
-    def note_level(self, account: SimulatedAccount) -> None:
-        """Keep the margin level of ``account`` as it is at present prices."""
-        if len(self.all) <= LIVE_LEVELS:
-            return
-        if account.login in self.by_login and account.positions:
-            self._levels[account.login] = account.margin_level()
-        else:
-            self._levels.pop(account.login, None)
-
-    def note_levels(self) -> None:
-        """Keep the margin levels of all accounts."""
-        for account in self.all:
-            self.note_level(account)
-        self._stale.clear()
-
-    def _touch(self, account: SimulatedAccount) -> None:
-        now = self._stage.clock.server_time_s
-        _put_int(account.record, TIMES_AT["lastdate"], now)
-        _put_int(account.record, TIMES_AT["timestamp"], now)
-
-    def _open(self) -> SimulatedAccount:
+    def open(self) -> SimulatedAccount:
+        """Open an account; no event is sent."""
         random, login = self._random, self._next_login
         self._next_login += 1
         group = random.choice(tuple(self._groups.by_name.values()))
         is_gambler = random.random() < GAMBLER_SHARE
         leverage = GAMBLER_LEVERAGE if is_gambler else random.choice(LEVERAGES)
-        account = SimulatedAccount(login, group, leverage, random.choice(DEPOSITS), is_gambler=is_gambler)
-        account.record = bytearray(self._record(account))
+        deposit = random.choice(DEPOSITS)
+        account = SimulatedAccount(login, group, leverage, deposit, deposit, is_gambler)
+        self._records[login] = self._record(account)
         self.by_login[login] = account
         self.all.append(account)
         return account
 
+    def register(self) -> None:
+        """Open one more account."""
+        account = self.open()
+        self._context.emit(PumpCode.UPDATE_USERS, Transaction.ADD, self._records[account.login])
+
+    def remove(self, account: SimulatedAccount) -> None:
+        """Delete an account that has no orders."""
+        del self.by_login[account.login]
+        self.all.remove(account)
+        record = self._records[account.login]
+        self._records.discard(account.login)
+        self._levels.discard(account.login)
+        self._context.emit(PumpCode.UPDATE_USERS, Transaction.DELETE, record)
+
+    def move(self, account: SimulatedAccount, group: SimulatedGroup) -> None:
+        """Move an account to another group of the same currency."""
+        account.group = group
+        offset = self._records.offset(account.login) + OFFSETS["group"]
+        self._records.data[offset : offset + GROUP_BYTES] = group.group.encode("ascii").ljust(GROUP_BYTES, b"\0")
+        self._send_change(Transaction.CHANGE_GRP, account)
+
+    def pay(self, account: SimulatedAccount, *, balance: float = 0.0, credit: float = 0.0) -> None:
+        """Add to an account's balance or credit."""
+        account.balance = round(account.balance + balance, 2)
+        account.credit = round(account.credit + credit, 2)
+        offset = self._records.offset(account.login)
+        _put_float(self._records.data, offset + OFFSETS["balance"], account.balance)
+        _put_float(self._records.data, offset + OFFSETS["credit"], account.credit)
+        self._send_change(Transaction.UPDATE, account)
+
+    def users(self) -> bytes:
+        """Return the UserRecord array."""
+        return bytes(self._records)
+
+    def margins(self) -> bytes:
+        """Return the MarginLevel array: accounts with open positions only, as in the API."""
+        if self._stores_levels:
+            return bytes(self._levels)
+        return b"".join(account.margin_level() for account in self.all if account.positions)
+
+    def store_levels(self) -> None:
+        """Store the margin levels from now on, if there are too many to compute them at each read."""
+        self._stores_levels = len(self.all) > LIVE_LEVELS_LIMIT
+        for account in self.all:
+            self.update_level(account)
+
+    def update_level(self, account: SimulatedAccount) -> None:
+        """Store the margin level of ``account`` at current prices, if levels are stored."""
+        if not self._stores_levels:
+            return
+        if account.positions:
+            self._levels[account.login] = account.margin_level()
+        else:
+            self._levels.discard(account.login)
+
+    def _send_change(self, action: int, account: SimulatedAccount) -> None:
+        now, offset = self._context.server_time_s, self._records.offset(account.login)
+        put_int(self._records.data, offset + OFFSETS["lastdate"], now)
+        put_int(self._records.data, offset + OFFSETS["timestamp"], now)
+        self.update_level(account)
+        self._context.emit(PumpCode.UPDATE_USERS, action, self._records[account.login])
+
     def _record(self, account: SimulatedAccount) -> bytes:
-        random, login, now = self._random, account.login, self._stage.clock.server_time_s
+        random, login, now = self._random, account.login, self._context.server_time_s
         first, last = random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
         country, city, zipcode = random.choice(PLACES)
         return USER_RECORD.pack(
             {
                 "login": login, "group": account.group.group, "enable": 1, "enable_change_password": 1,
-                "password": f"{LEAK_MARK}pw{login}", "password_investor": f"{LEAK_MARK}in{login}",
-                "password_phone": f"{LEAK_MARK}phone-password-{login}", "otp_secret": f"{LEAK_MARK}otp-{login}",
-                "secure_reserved": f"{LEAK_MARK}reserved-{login}", "name": f"{first} {last}", "country": country,
+                "password": f"{LEAK_PREFIX}pw{login}", "password_investor": f"{LEAK_PREFIX}in{login}",
+                "password_phone": f"{LEAK_PREFIX}phone-password-{login}", "otp_secret": f"{LEAK_PREFIX}otp-{login}",
+                "secure_reserved": f"{LEAK_PREFIX}reserved-{login}", "name": f"{first} {last}", "country": country,
                 "city": city, "zipcode": zipcode, "address": f"{1 + login % 97} Market Street",
                 "phone": f"+00 555 {login}", "email": f"trader{login}@mail.example", "id": f"ID-{login:08d}",
                 "status": "RE" if account.group.group.startswith("real") else "NR", "lead_source": "simulator",
@@ -220,5 +207,5 @@ class AccountTable:
                 "prevbalance": account.balance, "prevmonthequity": account.balance, "prevequity": account.balance,
                 "last_ip": 0x0100007F, "send_reports": 1, "user_color": 0xFF000000,
             },
-            self._stage.encoding,
+            self._context.encoding,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from mt4pump.mt4.layout import (
     TRADE_TRANS_INFO,
 )
 from mt4pump.simulator.accounts import AccountTable, GroupTable
-from mt4pump.simulator.context import Context
+from mt4pump.simulator.context import Context, RecordArray
 from mt4pump.simulator.market import Market
 from mt4pump.simulator.orders import SimulatedAccount
 
@@ -34,7 +34,7 @@ PLUGINS = (
 )
 
 NEWS_KEPT = 64
-"""Topics in the news table; older ones fall out."""
+"""Topics in the news table; older ones are removed."""
 FIRST_KEY = 7001
 ENGLISH = 0x09
 NEWS_FLAG_PRIORITY = 1
@@ -58,28 +58,28 @@ SENDER, RECIPIENT = 1, 42
 
 
 class BackOffice:
-    """Online list, requests, plugins, and the changes that a broker's people make."""
+    """Online list, requests, plugins, and the changes that a broker's staff make."""
 
-    def __init__(self, stage: Context, market: Market, groups: GroupTable, accounts: AccountTable) -> None:
-        self._stage = stage
-        self._random = stage.random
+    def __init__(self, context: Context, market: Market, groups: GroupTable, accounts: AccountTable) -> None:
+        self._context = context
+        self._random = context.random
         self._market = market
         self._groups = groups
         self._accounts = accounts
-        self._online: dict[int, bytes] = {}
-        self._logins_seen = 0
+        self._online = RecordArray(ONLINE_RECORD.size)
+        self._login_count = 0
         self._requests: dict[int, tuple[bytes, dict[str, object]]] = {}
         self._next_request = 1
         self._parameters = {file: [str(self._random.randrange(1, 30)) for _ in names] for file, _, names in PLUGINS}
         self._enabled = {file: 1 for file, _, _ in PLUGINS}
-        self._most_accounts = len(accounts.all) + EXTRA_ACCOUNTS
+        self._accounts_limit = len(accounts.all) + EXTRA_ACCOUNTS
         for account in accounts.all:
             if self._random.random() < FIRST_ONLINE_SHARE:
                 self._log_in(account)
 
     def online(self) -> bytes:
         """Return the OnlineRecord array."""
-        return b"".join(self._online.values())
+        return bytes(self._online)
 
     def requests(self) -> bytes:
         """Return the RequestInfo array."""
@@ -108,25 +108,26 @@ class BackOffice:
         )
 
     def toggle_online(self, account: SimulatedAccount) -> None:
-        """Log a trader in or out. The record's data is left out: what it points at is not agreed upon."""
-        if self._online.pop(account.login, None) is None:
-            self._log_in(account)
-            self._stage.emit(PumpCode.UPDATE_ONLINE, Transaction.ADD, b"")
+        """Log a trader in or out. The event has no data: sources disagree on what it points at."""
+        if account.login in self._online:
+            self._online.discard(account.login)
+            self._context.emit(PumpCode.UPDATE_ONLINE, Transaction.DELETE, b"")
         else:
-            self._stage.emit(PumpCode.UPDATE_ONLINE, Transaction.DELETE, b"")
+            self._log_in(account)
+            self._context.emit(PumpCode.UPDATE_ONLINE, Transaction.ADD, b"")
 
-    def work_on_requests(self, account: SimulatedAccount) -> None:
-        """Put a new request, or take the oldest one a step further: waiting, locked by a dealer, answered."""
+    def advance_requests(self, account: SimulatedAccount) -> None:
+        """Add a request, or advance the oldest one: waiting, locked by a dealer, answered."""
         if not self._requests or (len(self._requests) < REQUESTS_AT_ONCE and self._random.random() < 0.4):
-            self._ask(account)
+            self._add_request(account)
             return
         number, (_, fields) = next(iter(self._requests.items()))
         if fields["status"] == RequestStatus.DC_REQUEST:
             fields |= {"status": RequestStatus.DC_LOCKED, "manager": DEALER}
-            self._tell_request(number, fields, Transaction.UPDATE)
+            self._send_request(number, fields, Transaction.UPDATE)
         else:
             fields |= {"status": RequestStatus.DC_ANSWERED}
-            self._tell_request(number, fields, Transaction.DELETE)
+            self._send_request(number, fields, Transaction.DELETE)
             del self._requests[number]
 
     def change_symbol(self) -> None:
@@ -134,33 +135,33 @@ class BackOffice:
         random = self._random
         instrument = random.choice(self._market.instruments)
         swaps = {"swap_long": round(random.uniform(-40, 10), 1), "swap_short": round(random.uniform(-40, 10), 1)}
-        self._stage.emit(PumpCode.UPDATE_SYMBOLS, Transaction.UPDATE, self._market.describe(instrument, **swaps))
+        self._context.emit(PumpCode.UPDATE_SYMBOLS, Transaction.UPDATE, self._market.describe(instrument, **swaps))
 
     def change_group(self) -> None:
         """Set another interest rate for a group."""
         name = self._random.choice(tuple(self._groups.by_name))
         record = self._groups.change(name, interestrate=round(self._random.uniform(0, 3), 2))
-        self._stage.emit(PumpCode.UPDATE_GROUPS, Transaction.UPDATE, record)
+        self._context.emit(PumpCode.UPDATE_GROUPS, Transaction.UPDATE, record)
 
     def change_plugin(self) -> None:
-        """Switch a plugin on or off, or give one of its parameters another value; only the bell tells it."""
+        """Switch a plugin on or off, or change one of its parameters; the event has no data."""
         file, _, _ = self._random.choice(PLUGINS)
         if self._random.random() < 0.3:
             self._enabled[file] = 1 - self._enabled[file]
         else:
             values = self._parameters[file]
             values[self._random.randrange(len(values))] = str(self._random.randrange(1, 30))
-        self._stage.emit(PumpCode.UPDATE_PLUGINS, 0, b"")
+        self._context.emit(PumpCode.UPDATE_PLUGINS, 0, b"")
 
     def change_accounts(self, account: SimulatedAccount) -> None:
         """Move ``account`` to another group, open a new account, or delete one that has no orders."""
-        dice = self._random.random()
-        if dice < 0.4:
+        chance = self._random.random()
+        if chance < 0.4:
             groups = [group for group in self._groups.by_name.values() if group.currency == account.group.currency]
             others = [group for group in groups if group.group != account.group.group]
             if others:
                 self._accounts.move(account, self._random.choice(others))
-        elif dice < 0.7 and len(self._accounts.all) < self._most_accounts:
+        elif chance < 0.7 and len(self._accounts.all) < self._accounts_limit:
             self._accounts.register()
         else:
             self._remove_one()
@@ -174,15 +175,15 @@ class BackOffice:
             self._accounts.remove(account)
 
     def _log_in(self, account: SimulatedAccount) -> None:
-        self._logins_seen += 1
+        self._login_count += 1
         self._online[account.login] = ONLINE_RECORD.pack(
             {
-                "counter": self._logins_seen, "login": account.login, "group": account.group.group,
+                "counter": self._login_count, "login": account.login, "group": account.group.group,
                 "ip": 0x0A000000 | (account.login & 0xFFFF),
             }
         )  # fmt: skip
 
-    def _ask(self, account: SimulatedAccount) -> None:
+    def _add_request(self, account: SimulatedAccount) -> None:
         random = self._random
         instrument = random.choice(self._market.instruments)
         is_buy = random.random() < 0.5
@@ -193,64 +194,62 @@ class BackOffice:
         )
         number, self._next_request = self._next_request, self._next_request + 1
         fields: dict[str, object] = {
-            "id": number, "status": RequestStatus.DC_REQUEST, "time": self._stage.clock.server_time_s,
+            "id": number, "status": RequestStatus.DC_REQUEST, "time": self._context.server_time_s,
             "login": account.login, "group": account.group.group, "balance": account.balance,
             "credit": account.credit, "trade": trade,
             "prices": [instrument.bid / instrument.scale, instrument.ask / instrument.scale],
         }  # fmt: skip
-        self._tell_request(number, fields, Transaction.ADD)
+        self._send_request(number, fields, Transaction.ADD)
 
-    def _tell_request(self, number: int, fields: dict[str, object], action: int) -> None:
+    def _send_request(self, number: int, fields: dict[str, object], action: int) -> None:
         record = REQUEST_INFO.pack(fields)
         self._requests[number] = (record, fields)
-        self._stage.emit(PumpCode.UPDATE_REQUESTS, action, record)
+        self._context.emit(PumpCode.UPDATE_REQUESTS, action, record)
 
 
 class SimulatedNews:
     """The news table with its bodies, and the last mail."""
 
-    def __init__(self, stage: Context) -> None:
-        self._stage = stage
-        self._random = stage.random
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._random = context.random
         self._next_key = FIRST_KEY
         self._topics: OrderedDict[int, bytes] = OrderedDict()
         self._bodies: dict[int, bytes] = {}
         self.last_mail: bytes | None = None
         for _ in range(3):
-            self._write()
+            self._add()
 
-    def publish(self) -> int:
-        """Publish news with UPDATE_NEWS and return its key."""
-        key = self._write()
-        self._stage.emit(PumpCode.UPDATE_NEWS, 0, self._topics[key])
-        return key
+    def publish(self) -> None:
+        """Publish news with UPDATE_NEWS."""
+        self._context.emit(PumpCode.UPDATE_NEWS, 0, self._topics[self._add()])
 
     def publish_new(self) -> None:
-        """Publish news in the newer record, with UPDATE_NEWS_NEW; the news table does not hold it."""
+        """Publish news as the newer record, with UPDATE_NEWS_NEW; it is not in the news table."""
         category, subject = self._subject()
         key, self._next_key = self._next_key, self._next_key + 1
         record = NEWS_TOPIC_NEW.pack(
             {
                 "key": key, "language": ENGLISH, "subject": subject, "category": category,
                 "flags": NEWS_FLAG_PRIORITY if self._random.random() < 0.2 else 0, "body_len": 0,
-                "languages_list": [ENGLISH], "datetime": self._stage.clock.server_time_s,
+                "languages_list": [ENGLISH], "datetime": self._context.server_time_s,
             }
         )  # fmt: skip
-        self._stage.emit(PumpCode.UPDATE_NEWS_NEW, 0, record)
+        self._context.emit(PumpCode.UPDATE_NEWS_NEW, 0, record)
 
     def send_mail(self) -> None:
-        """Send the manager a mail and tell it."""
+        """Send the manager a mail."""
         subject, text = self._random.choice(MAILS)
-        body = text.encode(self._stage.encoding, "replace")
+        body = text.encode(self._context.encoding, "replace")
         record = MAIL_BOX.pack(
             {
-                "time": self._stage.clock.server_time_s, "sender": SENDER, "from": "Simulated Brokers Ltd.",
+                "time": self._context.server_time_s, "sender": SENDER, "from": "Simulated Brokers Ltd.",
                 "to": RECIPIENT, "subject": subject, "bodylen": len(body),
             },
-            self._stage.encoding,
+            self._context.encoding,
         )  # fmt: skip
         self.last_mail = record + body
-        self._stage.emit(PumpCode.UPDATE_MAIL, 0, record)
+        self._context.emit(PumpCode.UPDATE_MAIL, 0, record)
 
     def body(self, key: int) -> bytes | None:
         """Return the body of news ``key`` in the server's code page; None when the table has no such news."""
@@ -265,19 +264,19 @@ class SimulatedNews:
         category, pattern = random.choice(SUBJECTS)
         return category, pattern.format(place=random.choice(NEWS_PLACES), n=random.randrange(6), d=random.randrange(10))
 
-    def _write(self) -> int:
+    def _add(self) -> int:
         category, topic = self._subject()
         key, self._next_key = self._next_key, self._next_key + 1
         body = f"{topic}.\r\nThis text was made up by the simulator: nothing of it happened.\r\n"
-        self._bodies[key] = body.encode(self._stage.encoding, "replace")
-        now = self._stage.clock.server_time_s
+        self._bodies[key] = body.encode(self._context.encoding, "replace")
+        now = self._context.server_time_s
         hours, minutes, seconds = now % 86_400 // 3600, now % 3600 // 60, now % 60
         fields = {
             "key": key, "time": now, "ctm": f"{hours:02}:{minutes:02}:{seconds:02}", "topic": topic,
             "category": category, "keywords": "simulated", "bodylen": len(self._bodies[key]),
             "priority": int(self._random.random() < 0.2), "langid": ENGLISH,
         }  # fmt: skip
-        self._topics[key] = NEWS_TOPIC.pack(fields, self._stage.encoding)
+        self._topics[key] = NEWS_TOPIC.pack(fields, self._context.encoding)
         if len(self._topics) > NEWS_KEPT:
             oldest, _ = self._topics.popitem(last=False)
             del self._bodies[oldest]

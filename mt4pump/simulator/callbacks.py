@@ -1,4 +1,4 @@
-"""What of the world's events reaches the session that pumps: its flags, and the faults that stand in the way."""
+"""Sends the world's events to the session that pumps, less what its flags and the injected faults remove."""
 
 from __future__ import annotations
 
@@ -23,20 +23,18 @@ log = logging.getLogger(__name__)
 
 
 class CallbackSender:
-    """Calls the session's ``notify``; the feed thread's alone, but for `open` and `close`.
+    """Calls the session's ``notify``; used by the feed thread only, except `open` and `close`.
 
     Counters: ``events_sent`` (all calls but BIDASK and PING), ``events_skipped`` (fault skip), ``events_nulled`` (fault
-    null), ``events_hidden`` (flags), ``events_unseen`` (nobody pumped, or mute), ``bells`` (BIDASK), ``pings``,
-    ``notify_errors`` (exceptions of ``notify``, which go nowhere, as in the DLL).
+    null), ``events_hidden`` (flags), ``events_unseen`` (no session pumped, or mute), ``notify_errors`` (exceptions of
+    ``notify``, which have no effect, as in the DLL).
     """
 
     def __init__(self) -> None:
         self.events_sent = self.events_skipped = self.events_nulled = 0
         self.events_hidden = self.events_unseen = 0
-        self.bells = self.pings = self.notify_errors = 0
-        self.flags = 0
-        self._swap = Lock()
-        """Held for assignments only: a session may close while the feed thread is about to start it."""
+        self.notify_errors = self.flags = 0
+        self._lock = Lock()  # for assignments only: a session may close while the feed thread is about to start it
         self._waiting: Notify | None = None
         self._notify: Notify | None = None
         self._is_mute = False
@@ -44,18 +42,18 @@ class CallbackSender:
         self._nulls: dict[int, int] = {}
 
     @property
-    def is_heard(self) -> bool:
+    def has_session(self) -> bool:
         """Return whether events reach a session now."""
         return self._notify is not None and not self._is_mute
 
     @property
     def wants_quotes(self) -> bool:
         """Return whether quotes reach a session now."""
-        return self.is_heard and not self.flags & PumpFlag.HIDETICKS
+        return self.has_session and not self.flags & PumpFlag.HIDETICKS
 
     def open(self, flags: int, notify: Notify) -> None:
-        """Take a session that switched to pumping; it hears nothing before `start`. Faults of an older one end."""
-        with self._swap:
+        """Accept a session that switched to pumping; it receives nothing before `start`. Faults of an older one end."""
+        with self._lock:
             self.flags = flags
             self._is_mute = False
             self._skips = 0
@@ -67,36 +65,36 @@ class CallbackSender:
         """Send START_PUMPING to a session that waits for it; return whether there was one."""
         if self._waiting is None:
             return False
-        with self._swap:
+        with self._lock:
             self._notify, self._waiting = self._waiting, None
         self._send(PumpCode.START_PUMPING, 0, b"")
         return True
 
     def close(self) -> Notify | None:
-        """Let go of the session and return its ``notify``, to tell STOP; None when it would not hear it.
+        """Release the session and return its ``notify``, for STOP; None when it would not receive it.
 
-        May be called without the `FairLock`. A call that is under way is not waited for.
+        May be called without the `FairLock`. A call in progress is not waited for.
         """
-        with self._swap:
+        with self._lock:
             notify, self._notify, self._waiting = self._notify, None, None
         return None if self._is_mute else notify
 
     def mute(self) -> None:
-        """Call back no more, until another session opens."""
+        """Send nothing more until another session opens."""
         self._is_mute = self._notify is not None
 
     def skip(self, changes: int) -> None:
-        """Leave out the next trade events."""
+        """Do not send the next trade events."""
         self._skips += changes
 
     def null(self, events: int) -> None:
-        """Send the next events of every code that carries a record without it."""
+        """Send the next events of every code that carries a record as NULL."""
         self._nulls = {int(code): self._nulls.get(code, 0) + events for code in CALLBACK_RECORD}
 
     def emit(self, code: int, action: int, data: bytes) -> None:
-        """Take one event of the world."""
+        """Send one event of the world."""
         code = int(code)  # callers pass enum members; the DLL passes numbers
-        if not self.is_heard:
+        if not self.has_session:
             self.events_unseen += 1
         elif code in HIDDEN_BY and self.flags & HIDDEN_BY[code]:
             self.events_hidden += 1
@@ -112,22 +110,20 @@ class CallbackSender:
             if code == NEWS and self.flags & PumpFlag.SENDFULLNEWS:
                 self._send(PumpCode.UPDATE_NEWS_BODY, 0, b"")
 
-    def ring(self) -> None:
-        """Ring BIDASK: quotes wait."""
+    def send_bidask(self) -> None:
+        """Send BIDASK: quotes can be read."""
         if self.wants_quotes:
-            self.bells += 1
             self._call(PumpCode.UPDATE_BIDASK, 0, b"")
 
-    def ping(self) -> None:
+    def send_ping(self) -> None:
         """Send PING."""
-        if self.is_heard:
-            self.pings += 1
+        if self.has_session:
             self._call(PumpCode.PING, 0, b"")
 
-    def tell_stop(self, notify: Notify) -> None:
+    def send_stop(self, notify: Notify) -> None:
         """Send STOP_PUMPING to a session that was just closed."""
         self.events_sent += 1
-        self._guarded(notify, PumpCode.STOP_PUMPING, 0, b"")
+        self._notify_safely(notify, PumpCode.STOP_PUMPING, 0, b"")
 
     def _send(self, code: int, action: int, data: bytes) -> None:
         self.events_sent += 1
@@ -135,10 +131,10 @@ class CallbackSender:
 
     def _call(self, code: int, action: int, data: bytes) -> None:
         notify = self._notify
-        if notify:  # else another thread closed since we looked
-            self._guarded(notify, code, action, data)
+        if notify:  # else another thread has just closed the session
+            self._notify_safely(notify, code, action, data)
 
-    def _guarded(self, notify: Notify, code: int, action: int, data: bytes) -> None:
+    def _notify_safely(self, notify: Notify, code: int, action: int, data: bytes) -> None:
         try:
             notify(int(code), action, data)
         except Exception:

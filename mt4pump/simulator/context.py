@@ -1,96 +1,25 @@
-"""What everybody in the simulated world shares: its clock, its chance, its ear."""
+"""What the parts of a simulated world share: clock, random source, event sink, arrays of records, and a lock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from threading import Lock, get_ident
 
-MAX_LAG_S = 1.0
-
-
-class Schedule:
-    """Ties positions of a schedule (seconds) to a clock that the caller reads (seconds).
-
-    The first question after the start or a `pause` makes its position due now. Later deadlines are counted from there,
-    so small delays are caught up. More than ``max_lag_s`` behind, the schedule slips: ``slips`` counts how often,
-    ``slipped_s`` how much was given up.
-    """
-
-    def __init__(self, max_lag_s: float = MAX_LAG_S) -> None:
-        self._max_lag_s = max_lag_s
-        self._zero_s: float | None = None
-        self.slips = 0
-        self.slipped_s = 0.0
-
-    def wait_s(self, position_s: float, now_s: float) -> float:
-        """Return seconds until ``position_s`` is due; 0 when it is."""
-        if self._zero_s is None:
-            self._zero_s = now_s - position_s
-        late_s = now_s - self._zero_s - position_s
-        if late_s > self._max_lag_s:
-            self._zero_s += late_s
-            self.slips += 1
-            self.slipped_s += late_s
-            return 0.0
-        return max(0.0, -late_s)
-
-    def position_s(self, now_s: float) -> float | None:
-        """Return the position that is due at ``now_s``; None before the first question."""
-        return None if self._zero_s is None else now_s - self._zero_s
-
-    def pause(self) -> None:
-        """Forget the deadlines: the next question is due at once, whenever it comes."""
-        self._zero_s = None
-
-
-class FairLock:
-    """Mutual exclusion with a fair gate; the holder may enter again (a callback that reads a table)."""
-
-    def __init__(self) -> None:
-        self._gate = Lock()
-        self._world = Lock()
-        self._holder = 0
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Hold the world for the length of a ``with`` block."""
-        if self._holder == get_ident():  # only the holder itself can find its own number here
-            yield
-            return
-        with self._gate:
-            self._world.acquire()
-        self._holder = get_ident()
-        try:
-            yield
-        finally:
-            self._holder = 0
-            self._world.release()
-
-    def wait_s(self, limit_s: float) -> bool:
-        """Wait until the world was free for a moment, at most ``limit_s``; True at once for its holder."""
-        if self._holder == get_ident():
-            return True
-        if not self._world.acquire(timeout=limit_s):
-            return False
-        self._world.release()
-        return True
-
-
 Emit = Callable[[int, int, bytes], None]
-"""Takes one event of the simulated server: ``(code, action, data)``."""
+"""Receives one event of the simulated server: ``(code, action, data)``."""
 
 
-class SimulatedClock:
-    """UTC seconds of the simulated world (``now_s``), and what its server's clock shows."""
+@dataclass(slots=True)
+class Context:
+    """Shared by all parts of a world; ``now_s`` is its time in UTC seconds since 1970."""
 
-    __slots__ = ("now_s", "server_utc_offset_s")
-
-    def __init__(self, now_s: float, server_utc_offset_s: int) -> None:
-        self.now_s = now_s
-        self.server_utc_offset_s = server_utc_offset_s
+    now_s: float
+    server_utc_offset_s: int
+    random: Random
+    emit: Emit
+    encoding: str
 
     @property
     def server_time_s(self) -> int:
@@ -103,11 +32,79 @@ class SimulatedClock:
         return self.server_time_s // 86_400
 
 
-@dataclass(slots=True)
-class Context:
-    """Clock, source of all chance, taker of all events, and code page of one simulated world."""
+class RecordArray:
+    """Records of one size by key, contiguous: a read is one copy, however many there are.
 
-    clock: SimulatedClock
-    random: Random
-    emit: Emit
-    encoding: str
+    When a record is deleted, the last one moves to its place.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray()
+        self._size = size
+        self._keys: list[int] = []
+        self._positions: dict[int, int] = {}
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._positions
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.data)
+
+    def __getitem__(self, key: int) -> bytes:
+        offset = self.offset(key)
+        return bytes(self.data[offset : offset + self._size])
+
+    def __setitem__(self, key: int, record: bytes) -> None:
+        if key in self._positions:
+            offset = self.offset(key)
+            self.data[offset : offset + self._size] = record
+        else:
+            self._positions[key] = len(self._keys)
+            self._keys.append(key)
+            self.data += record
+
+    def offset(self, key: int) -> int:
+        """Return where in ``data`` the record of ``key`` begins."""
+        return self._positions[key] * self._size
+
+    def discard(self, key: int) -> None:
+        """Delete the record of ``key``, if there is one."""
+        position = self._positions.pop(key, None)
+        if position is None:
+            return
+        last_key, last_record = self._keys.pop(), bytes(self.data[-self._size :])
+        del self.data[-self._size :]
+        if last_key != key:
+            self._keys[position], self._positions[last_key] = last_key, position
+            self[last_key] = last_record
+
+
+class FairLock:
+    """Mutual exclusion without starvation; the holder may enter again (a callback that reads a table)."""
+
+    def __init__(self) -> None:
+        self._gate = Lock()
+        self._lock = Lock()
+        self._holder = self._depth = 0
+
+    def __enter__(self) -> None:
+        if self._holder != get_ident():  # only the holder itself can find its own number here
+            with self._gate:
+                self._lock.acquire()
+            self._holder = get_ident()
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._holder = 0
+            self._lock.release()
+
+    def wait_until_free(self, timeout_s: float) -> bool:
+        """Wait until the lock was free for a moment; True at once for its holder, False after ``timeout_s``."""
+        if self._holder == get_ident():
+            return True
+        if not self._lock.acquire(timeout=timeout_s):
+            return False
+        self._lock.release()
+        return True

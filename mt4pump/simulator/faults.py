@@ -15,17 +15,8 @@ from heapq import heapify, heappop, heappush
 
 DROP, SILENT, MUTE, NULL, SKIP, BURST = "drop", "silent", "mute", "null", "skip", "burst"
 
-DEFAULT_AMOUNTS: dict[str, float | None] = {
-    DROP: 0.0,
-    SILENT: 60.0,
-    MUTE: None,
-    NULL: 1.0,
-    SKIP: 1.0,
-    BURST: 500.0,
-}
+DEFAULT_AMOUNTS: dict[str, float | None] = {DROP: 0.0, SILENT: 60.0, MUTE: None, NULL: 1.0, SKIP: 1.0, BURST: 500.0}
 """drop, silent: seconds without the server; null: events per code; skip: trade events; burst: closes."""
-IN_SECONDS = frozenset({DROP, SILENT})
-
 MEANINGS = {
     DROP: "the session is lost; AMOUNT = seconds until a new one is let in (0)",
     SILENT: "the session is lost; for AMOUNT seconds the server lets sessions in and does not answer their login (60)",
@@ -39,35 +30,48 @@ SHORTEST_EVERY_S = 0.1
 """A repeated fault may not come so often that nothing else happens."""
 
 FORM = re.compile(r"(?P<kind>[a-z]+)@(?P<at>[0-9.]+)(?:\+(?P<every>[0-9.]+))?(?::(?P<amount>[0-9.]+))?")
-TEACH = "write KIND@SECONDS[+EVERY][:AMOUNT], for example drop@10 or skip@5+20:3"
+CURE = "write KIND@SECONDS[+EVERY][:AMOUNT], for example drop@10 or skip@5+20:3"
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedFault:
     """One fault: ``kind`` (a key of `MEANINGS`), first at ``at_s`` seconds, then every ``every_s`` (None: once).
 
-    ``amount`` is what `DEFAULT_AMOUNTS` says per kind; None takes that default. Raises ValueError for values that make
-    no sense.
+    ``amount`` is what `DEFAULT_AMOUNTS` says per kind; None is its default. Raises ValueError for values that make no
+    sense.
     """
 
     kind: str
-    at_s: float
+    at_s: float = 0.0
     every_s: float | None = None
     amount: float | None = None
 
     def __post_init__(self) -> None:
-        check_amount(self.kind, self.amount)
+        if self.kind not in DEFAULT_AMOUNTS:
+            near = difflib.get_close_matches(self.kind, DEFAULT_AMOUNTS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"there is no fault {self.kind!r}; {hint}kinds: {', '.join(DEFAULT_AMOUNTS)}")
+        if self.amount is not None:
+            self._check_amount(self.amount)
         if not (math.isfinite(self.at_s) and self.at_s >= 0):
-            msg = f"fault {self.kind}: starts at {self.at_s} s; give seconds from 0 on"
-            raise ValueError(msg)
+            raise ValueError(f"fault {self.kind}: starts at {self.at_s} s; give seconds from 0 on")
         if self.every_s is not None and not (math.isfinite(self.every_s) and self.every_s >= SHORTEST_EVERY_S):
-            msg = f"fault {self.kind}: repeats every {self.every_s} s; give {SHORTEST_EVERY_S} s or more"
-            raise ValueError(msg)
+            cure = f"give {SHORTEST_EVERY_S} s or more"
+            raise ValueError(f"fault {self.kind}: repeats every {self.every_s} s; {cure}")
+
+    def _check_amount(self, amount: float) -> None:
+        what, meaning = f"fault {self.kind}", MEANINGS[self.kind]
+        if DEFAULT_AMOUNTS[self.kind] is None:
+            raise ValueError(f"{what} takes no amount: {meaning}")
+        if not (math.isfinite(amount) and amount >= 0):
+            raise ValueError(f"{what}: amount {amount} makes no sense: {meaning}")
+        if self.kind not in {DROP, SILENT} and not (amount == int(amount) and 1 <= amount <= COUNT_LIMIT):
+            raise ValueError(f"{what}: amount {amount:g} must be a whole number from 1 to {COUNT_LIMIT}: {meaning}")
 
     @property
     def size(self) -> float:
-        """Return ``amount``, or the kind's default."""
-        return amount_of(self.kind, self.amount)
+        """Return ``amount``, or the default of the kind; 0 where it takes none."""
+        return (DEFAULT_AMOUNTS[self.kind] or 0.0) if self.amount is None else self.amount
 
     def __str__(self) -> str:
         every = "" if self.every_s is None else f"+{self.every_s:g}"
@@ -75,72 +79,44 @@ class SimulatedFault:
         return f"{self.kind}@{self.at_s:g}{every}{amount}"
 
 
-def amount_of(kind: str, amount: float | None) -> float:
-    """Return ``amount``, or the default of ``kind``; 0 where the kind takes none."""
-    return (DEFAULT_AMOUNTS[kind] or 0.0) if amount is None else amount
-
-
-def check_amount(kind: str, amount: float | None) -> None:
-    """Raise ValueError when there is no such kind, or when it cannot take ``amount``."""
-    if kind not in DEFAULT_AMOUNTS:
-        near = difflib.get_close_matches(kind, DEFAULT_AMOUNTS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        msg = f"there is no fault {kind!r}; {hint}kinds: {', '.join(DEFAULT_AMOUNTS)}"
-        raise ValueError(msg)
-    if amount is None:
-        return
-    if DEFAULT_AMOUNTS[kind] is None:
-        msg = f"fault {kind} takes no amount: {MEANINGS[kind]}"
-        raise ValueError(msg)
-    if not (math.isfinite(amount) and amount >= 0):
-        msg = f"fault {kind}: amount {amount} makes no sense: {MEANINGS[kind]}"
-        raise ValueError(msg)
-    if kind not in IN_SECONDS and not (amount == int(amount) and 1 <= amount <= COUNT_LIMIT):
-        msg = f"fault {kind}: amount {amount:g} must be a whole number from 1 to {COUNT_LIMIT}: {MEANINGS[kind]}"
-        raise ValueError(msg)
-
-
 def parse_fault(text: str) -> SimulatedFault:
-    """Return the fault that ``text`` writes; raises ValueError that says what to write instead."""
+    """Return the fault that ``text`` describes; raises ValueError that says what to write instead."""
     match = FORM.fullmatch(text.strip().lower())
     if match is None:
-        msg = f"fault {text!r} cannot be read: {TEACH}; kinds: {', '.join(DEFAULT_AMOUNTS)}"
-        raise ValueError(msg)
+        raise ValueError(f"fault {text!r} cannot be read: {CURE}; kinds: {', '.join(DEFAULT_AMOUNTS)}")
     try:
         at_s = float(match["at"])
         every_s = float(match["every"]) if match["every"] else None
         amount = float(match["amount"]) if match["amount"] else None
         return SimulatedFault(match["kind"], at_s, every_s, amount)
     except ValueError as error:
-        msg = f"fault {text!r}: {error}; {TEACH}"
-        raise ValueError(msg) from error
+        raise ValueError(f"fault {text!r}: {error}; {CURE}") from error
 
 
 class FaultSchedule:
-    """Which fault is due when. ``next_s`` is the time of the next one, infinite when there is none left."""
+    """Faults in order of time. ``missed`` counts repeats that were skipped because time passed several at once."""
 
     def __init__(self, faults: Iterable[SimulatedFault]) -> None:
         self._heap = [(fault.at_s, number, fault) for number, fault in enumerate(faults)]
         heapify(self._heap)
         self.missed = 0
-        """Repeats that were jumped over because time went past several at once."""
 
     @property
     def next_s(self) -> float:
-        """Return seconds since the first PumpingSwitch."""
+        """Return when the next fault is due, seconds since the first PumpingSwitch; infinite when there is none."""
         return self._heap[0][0] if self._heap else math.inf
 
-    def take(self, elapsed_s: float) -> list[SimulatedFault]:
+    def pop_due(self, elapsed_s: float) -> list[SimulatedFault]:
         """Return the faults due by ``elapsed_s`` in order; a repeated one at most once."""
         due: list[SimulatedFault] = []
-        again: list[tuple[float, int, SimulatedFault]] = []
+        repeats: list[tuple[float, int, SimulatedFault]] = []
         while self._heap and self._heap[0][0] <= elapsed_s:
             at_s, number, fault = heappop(self._heap)
             due.append(fault)
             if fault.every_s is not None:
-                passed = math.floor((elapsed_s - at_s) / fault.every_s)
-                self.missed += passed
-                again.append((at_s + (passed + 1) * fault.every_s, number, fault))
-        for entry in again:
+                missed = math.floor((elapsed_s - at_s) / fault.every_s)
+                self.missed += missed
+                repeats.append((at_s + (missed + 1) * fault.every_s, number, fault))
+        for entry in repeats:
             heappush(self._heap, entry)
         return due

@@ -1,4 +1,4 @@
-"""One Manager session on the simulated server."""
+"""The sessions of the simulated server, and the Manager of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Lock
 from time import monotonic
-from typing import Protocol
 from weakref import WeakSet
 
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
@@ -20,78 +19,9 @@ from mt4pump.simulator.feeds import QuoteQueue
 from mt4pump.simulator.market import NAME_BYTES
 from mt4pump.simulator.world import World
 
-
-class SessionRegistry:
-    """Lets sessions in and out; one of them pumps at most."""
-
-    def __init__(self, delivery: CallbackSender) -> None:
-        self._delivery = delivery
-        self._door = Lock()
-        self._connected: WeakSet[SimulatorManager] = WeakSet()
-        self._away_until_s = self._silent_until_s = 0.0
-        self.pumping: SimulatorManager | None = None
-
-    def admit(self, session: SimulatorManager, *, running: bool) -> None:
-        """Let a session connect; raises ConnectionLost while the server is away or not ``running``."""
-        away_s = self._away_until_s - monotonic()
-        reason = f"the simulated server is away for another {away_s:.1f} s (fault drop)" if away_s > 0 else ""
-        if not running:
-            reason = "the simulator is not running: it was not started, or stopped"
-        if reason:
-            raise ConnectionLost("Connect", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", reason)
-        with self._door:
-            self._connected.add(session)
-
-    def attach(self, session: SimulatorManager, flags: int, notify: Notify) -> None:
-        """Make ``session`` the one that pumps; another one that does is lost."""
-        other = self.pumping
-        if other and other is not session:
-            self.lose(other, "another session began to pump")
-        with self._door:
-            self.pumping = session
-            self._delivery.open(flags, notify)
-
-    def detach(self, session: SimulatorManager) -> Notify | None:
-        """Let go of ``session``; return its ``notify`` if it pumped and would hear STOP."""
-        with self._door:
-            self._connected.discard(session)
-            if self.pumping is not session:
-                return None
-            self.pumping = None
-            return self._delivery.close()
-
-    def lose(self, session: SimulatorManager, reason: str) -> None:
-        """End a session from the server's side, told by STOP on this thread if it pumps."""
-        session.lost = reason
-        notify = self.detach(session)
-        if notify:
-            self._delivery.tell_stop(notify)
-
-    def lose_all(self, reason: str) -> None:
-        """End every session."""
-        with self._door:
-            sessions = list(self._connected)
-        for session in sessions:
-            self.lose(session, reason)
-
-    def cut(self, away_s: float) -> None:
-        """Cut the link: every session is lost, and none is let in for ``away_s`` seconds."""
-        self._away_until_s = monotonic() + away_s
-        self.lose_all("the simulated link was cut (fault drop)")
-
-    def fall_silent(self, silent_s: float) -> None:
-        """Cut the link, let sessions in and answer no login for ``silent_s`` seconds."""
-        self._silent_until_s = monotonic() + silent_s
-        self.lose_all("the simulated server fell silent (fault silent)")
-
-    def silent_s(self) -> float:
-        """Return for how many seconds more no login is answered."""
-        return max(0.0, self._silent_until_s - monotonic())
-
-
 REFUSED_LOGIN = 65
 """The login that is refused with RET_BAD_ACCOUNT_INFO, whatever the password."""
-BODIES_REMEMBERED = 256
+BODIES_LIMIT = 256
 CLOSE_WAIT_S = 2.0
 LOGIN_LIMIT_S = 180.0
 """How long a login waits for a silent server, as in the vendor's library."""
@@ -100,66 +30,123 @@ HIDDEN_TABLES = {"users": PumpFlag.HIDEUSERS, "online": PumpFlag.HIDEONLINE, "ne
 log = logging.getLogger(__name__)
 
 
-class Host(Protocol):
-    """What a session needs of its server."""
+class SessionRegistry:
+    """The sessions that are connected, at most one of which pumps, and what they share with the server.
 
-    world: World
-    turn: FairLock
-    line: QuoteQueue
+    ``lock`` protects ``world``; ``wake`` wakes the feed thread; ``is_body_wanted``: UPDATE_NEWS_BODY is to be sent.
+    """
 
-    def admit(self, session: SimulatorManager) -> None:
-        """Let a session connect, or raise ConnectionLost."""
+    def __init__(self, world: World, quote_buffer: int, *, keeps_quotes: bool) -> None:
+        self.world = world
+        self.lock = FairLock()
+        self.wake = Event()
+        self.quote_queue = QuoteQueue(quote_buffer, self.wake.set)
+        self.callbacks = CallbackSender()
+        self.is_open = self.is_body_wanted = False
+        self.pumping: SimulatorManager | None = None
+        self._keeps_quotes = keeps_quotes
+        self._registry_lock = Lock()
+        self._connected: WeakSet[SimulatorManager] = WeakSet()
+        self._away_until_s = self._silent_until_s = 0.0
+
+    def connect(self, session: SimulatorManager) -> None:
+        """Let a session connect; raises ConnectionLost while the server is away or not running."""
+        away_s = self._away_until_s - monotonic()
+        reason = f"the simulated server is away for another {away_s:.1f} s (fault drop)" if away_s > 0 else ""
+        if not self.is_open:
+            reason = "the simulator is not running: it was not started, or stopped"
+        if reason:
+            raise ConnectionLost("Connect", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", reason)
+        with self._registry_lock:
+            self._connected.add(session)
+
+    def attach(self, session: SimulatorManager, flags: int, notify: Notify) -> None:
+        """Make ``session`` the one that pumps; another one that does is lost. START follows from the feed thread."""
+        with self.lock:
+            other = self.pumping
+            if other and other is not session:
+                self.lose(other, "another session began to pump")
+            with self._registry_lock:
+                self.pumping = session
+                self.callbacks.open(flags, notify)
+            if not self._keeps_quotes:
+                self.quote_queue.clear()  # quotes of a walk are stale by now
+        self.wake.set()
+
+    def detach(self, session: SimulatorManager) -> Notify | None:
+        """Release ``session``, without ``lock``, which a callback may hold; return its ``notify`` if STOP is due."""
+        with self._registry_lock:
+            self._connected.discard(session)
+            if self.pumping is not session:
+                return None
+            self.pumping = None
+            notify = self.callbacks.close()
+        self.wake.set()
+        return notify
+
+    def lose(self, session: SimulatorManager, reason: str) -> None:
+        """End a session from the server's side; STOP is sent on this thread if it pumps."""
+        session.lost = reason
+        if notify := self.detach(session):
+            self.callbacks.send_stop(notify)
+
+    def lose_all(self, reason: str) -> None:
+        """End every session."""
+        with self._registry_lock:
+            sessions = list(self._connected)
+        for session in sessions:
+            self.lose(session, reason)
+
+    def drop(self, away_s: float) -> None:
+        """Lose every session, and let none connect for ``away_s`` seconds."""
+        self._away_until_s = monotonic() + away_s
+        self.lose_all("the simulated link was cut (fault drop)")
+
+    def fall_silent(self, silent_s: float) -> None:
+        """Lose every session, let new ones connect and answer no login for ``silent_s`` seconds."""
+        self._silent_until_s = monotonic() + silent_s
+        self.lose_all("the simulated server fell silent (fault silent)")
 
     def silent_s(self) -> float:
         """Return for how many seconds more no login is answered."""
-
-    def attach(self, session: SimulatorManager, flags: int, notify: Notify) -> None:
-        """Begin to pump into ``notify``."""
-
-    def detach(self, session: SimulatorManager) -> Notify | None:
-        """Pump no more into the session; return its ``notify`` if it has not been told STOP yet."""
-
-    def want_body(self, key: int) -> None:
-        """Let UPDATE_NEWS_BODY follow for news ``key``."""
+        return max(0.0, self._silent_until_s - monotonic())
 
 
 class SimulatorManager:
     """The `mt4pump.mt4.manager.Manager` of one session. Any server, login and password will do, but login 65.
 
-    As with the DLL: `close` of a pumping session may tell STOP_PUMPING on the calling thread; nothing comes after it.
+    As with the DLL: `close` of a pumping session may call STOP_PUMPING on the calling thread; nothing comes after it.
+    ``lost`` says why the server ended the session; empty while it did not.
     """
 
     may_empty_tables = False
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._is_connected = False
-        self._is_logged_in = False
-        self._is_closed = False
+    def __init__(self, registry: SessionRegistry) -> None:
+        self._registry = registry
+        self._is_connected = self._is_logged_in = self._is_closed = False
         self._aborted = Event()
         self._flags = 0
-        self._bodies: deque[int] = deque(maxlen=BODIES_REMEMBERED)
+        self._bodies: deque[int] = deque(maxlen=BODIES_LIMIT)
         self.selected: set[bytes] = set()
         self.lost = ""
-        """Why the server ended the session; empty while it did not."""
 
     def connect(self, server: str) -> None:
         """Connect; fails while the simulated server is away (fault drop) or not running."""
         if self._is_closed or self._aborted.is_set():
             raise self._no_link("Connect")
-        self._host.admit(self)
+        self._registry.connect(self)
         self._is_connected = True
         log.debug("connected to the simulator in place of %s", server)
 
     def login(self, login: int, password: str) -> None:  # noqa: ARG002 - any password will do
-        """Log in; login 65 is refused. A silent server (fault silent) is waited for, as by the vendor's library."""
-        self._demand_link("Login")
-        if (silent_s := self._host.silent_s()) > 0:
+        """Log in; login 65 is refused. Waits for a silent server (fault silent), as the vendor's library does."""
+        self._require_link("Login")
+        if (silent_s := self._registry.silent_s()) > 0:
             log.debug("the simulated server does not answer the login for another %.1f s", silent_s)
             self._aborted.wait(min(silent_s, LOGIN_LIMIT_S))
             if silent_s > LOGIN_LIMIT_S:
                 raise ConnectionLost("Login", NETWORK_PROBLEM, "unknown", "Network problem")
-            self._demand_link("Login")
+            self._require_link("Login")
         if login == REFUSED_LOGIN:
             text = "the simulator refuses login 65, so that a refusal can be tried"
             raise LoginError("Login", ReturnCode.RET_BAD_ACCOUNT_INFO, "RET_BAD_ACCOUNT_INFO", text)
@@ -167,12 +154,12 @@ class SimulatorManager:
 
     def pump(self, flags: int, notify: Notify) -> None:
         """Switch to pumping; START_PUMPING follows from the simulator's thread."""
-        self._demand_link("PumpingSwitchEx")
+        self._require_link("PumpingSwitchEx")
         if not self._is_logged_in:
             text = "log in before pumping"
             raise ManagerError("PumpingSwitchEx", ReturnCode.RET_NOT_ENOUGH_RIGHTS, "RET_NOT_ENOUGH_RIGHTS", text)
         self._flags = flags
-        self._host.attach(self, flags, notify)
+        self._registry.attach(self, flags, notify)
 
     def abort(self) -> None:
         """End a login that waits for a silent server."""
@@ -187,36 +174,37 @@ class SimulatorManager:
         return self._is_connected and not self._is_closed and not self.lost and not self._aborted.is_set()
 
     def select_symbol(self, symbol: bytes) -> None:
-        """Ask for the quotes of ``symbol``; those that wait unread come too."""
-        self._demand_link("SymbolAdd")
+        """Ask for the quotes of ``symbol``, including those that are queued."""
+        self._require_link("SymbolAdd")
         raw_name = symbol.partition(b"\0")[0].ljust(NAME_BYTES, b"\0")
-        if raw_name not in self._host.world.market.by_raw_name:
+        if raw_name not in self._registry.world.market.by_raw_name:
             text = f"the simulator has no symbol {symbol!r}"
             raise ManagerError("SymbolAdd", ReturnCode.RET_ERROR, "RET_ERROR", text)
         self.selected.add(raw_name)
 
     def hide_symbol(self, symbol: bytes) -> None:
         """Ask for the quotes of ``symbol`` no more."""
-        self._demand_link("SymbolHide")
+        self._require_link("SymbolHide")
         self.selected.discard(symbol.partition(b"\0")[0].ljust(NAME_BYTES, b"\0"))
 
     def updated_quotes(self) -> bytes:
-        """Return waiting quotes of selected symbols: every one, in order, some hundred a call at most."""
-        self._demand_link("SymbolInfoUpdated")
-        return self._host.line.take(self.selected)
+        """Return queued quotes of selected symbols: every one, in order, some hundred a call at most."""
+        self._require_link("SymbolInfoUpdated")
+        return self._registry.quote_queue.read(self.selected)
 
     def table(self, name: str) -> bytes:
         """Return the whole table as it is now; empty when flags hide it. Raises KeyError for an unknown name."""
         with self._reading(f"table {name}") as world:
-            if self._flags & HIDDEN_TABLES.get(name, 0):
-                return b""
-            return world.tables[name]() if name in TABLES else _no_table(name)
+            if name not in TABLES:
+                raise KeyError(f"there is no table {name!r}; tables: {', '.join(TABLES)}")
+            return b"" if self._flags & HIDDEN_TABLES.get(name, 0) else world.tables[name]()
 
     def request_news_body(self, key: int) -> None:
         """Ask for the body of news ``key``; UPDATE_NEWS_BODY follows from the simulator's thread."""
-        self._demand_link("NewsBodyRequest")
+        self._require_link("NewsBodyRequest")
         self._bodies.append(key)
-        self._host.want_body(key)
+        self._registry.is_body_wanted = True
+        self._registry.wake.set()
 
     def news_body(self, key: int) -> bytes | None:
         """Return the body, or None: not asked for, or no such news."""
@@ -233,28 +221,28 @@ class SimulatorManager:
     def plugin_parameters(self, position: int) -> bytes | None:
         """Return the PluginCfg array of the plugin at ``position``, or None."""
         with self._reading("PluginParamGet") as world:
-            return world.staff.plugin_parameters(position)
+            return world.back_office.plugin_parameters(position)
 
     def close(self) -> None:
-        """Leave. Waits for a callback that is under way, at most `CLOSE_WAIT_S`, so that none comes after it."""
+        """End the session. Waits for a callback in progress, at most `CLOSE_WAIT_S`, so that none comes after it."""
         if self._is_closed:
             return
         self._is_closed = True
-        notify = self._host.detach(self)
-        if not self._host.turn.wait_s(CLOSE_WAIT_S):
-            log.warning("closed a simulated session while its callback did not come back for %s s", CLOSE_WAIT_S)
+        notify = self._registry.detach(self)
+        if not self._registry.lock.wait_until_free(CLOSE_WAIT_S):
+            log.warning("closed a simulated session while its callback did not return for %s s", CLOSE_WAIT_S)
         if notify:
             notify(int(PumpCode.STOP_PUMPING), 0, b"")
 
     @contextmanager
     def _reading(self, call: str) -> Iterator[World]:
-        """Give the world to a read; raises ConnectionLost when there is no link."""
-        self._demand_link(call)
-        with self._host.turn():
-            self._demand_link(call)  # it may have ended while we waited
-            yield self._host.world
+        """Lock the world for a read; raises ConnectionLost when there is no link."""
+        self._require_link(call)
+        with self._registry.lock:
+            self._require_link(call)  # it may have ended while we waited
+            yield self._registry.world
 
-    def _demand_link(self, call: str) -> None:
+    def _require_link(self, call: str) -> None:
         if not self.is_connected():
             raise self._no_link(call)
 
@@ -262,8 +250,3 @@ class SimulatorManager:
         reason = self.lost or ("the login was aborted" if self._aborted.is_set() else "not connected")
         reason = "the session was closed" if self._is_closed else reason
         return ConnectionLost(call, ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", reason)
-
-
-def _no_table(name: str) -> bytes:
-    msg = f"there is no table {name!r}; tables: {', '.join(TABLES)}"
-    raise KeyError(msg)

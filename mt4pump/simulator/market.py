@@ -1,4 +1,4 @@
-"""Symbols with their present prices, counted in whole points so that every price has exactly its digits."""
+"""Symbols with their current prices, counted in whole points so that every price has exactly its digits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,28 @@ PROFIT_CALC_FOREX, PROFIT_CALC_CFD = 0, 1
 MARGIN_CALC_FOREX, MARGIN_CALC_CFDLEVERAGE = 0, 4
 TRADE_FULL, EXE_MARKET, ORDERS_GTC, WEDNESDAY = 2, 2, 1, 2
 DAY_MINUTES = 1440
+NAME_BYTES = 12
+MOVES, SPREADS = 1024, 64
+STEP = 3e-5
+"""Standard deviation of one quote's move, as part of the price."""
+SMALLEST_STEP = 0.4
+"""The same in points, for symbols whose point is large."""
+FREE_RANGE = 0.02
+"""Part of its first price by which a price moves freely; beyond, it is pulled back and stays plausible for weeks."""
+NEVER_LOW, NEVER_HIGH = -(1 << 62), 1 << 62
+WIDEST_SPREAD = 2**31 - 1
+"""What the record's field holds; with 8 decimals that is a spread of 21.47, which a tick file may well exceed."""
 
 USD_PER = {
     "USD": 1.0, "EUR": 1.09, "GBP": 1.27, "JPY": 0.0066, "CHF": 1.13, "CAD": 0.735, "AUD": 0.66, "NZD": 0.61,
     "SEK": 0.096, "NOK": 0.094, "DKK": 0.146, "PLN": 0.25, "HKD": 0.128, "SGD": 0.745, "ZAR": 0.054, "MXN": 0.055,
 }  # fmt: skip
-"""What a currency is worth where no simulated symbol prices it (a replay of one tick file)."""
+"""US dollars per unit of a currency, where no simulated symbol has a price for it (a replay of one tick file)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Specification:
-    """What is fixed about a symbol. ``price`` is where its walk starts, ``spread`` points, swaps points per night."""
+    """The constants of a symbol: ``price`` is the first one, ``spread`` in points, swaps in points per night."""
 
     symbol: str
     security: int
@@ -51,6 +62,11 @@ class Specification:
     def is_currency_pair(self) -> bool:
         """Return whether margin is counted in the base currency, not from the price."""
         return self.security in {MAJORS, CROSSES}
+
+    @property
+    def margin_currency(self) -> str:
+        """Return the currency in which margin is counted."""
+        return self.base if self.is_currency_pair else self.quote
 
 
 WALK_SYMBOLS = (
@@ -85,17 +101,14 @@ WALK_SYMBOLS = (
     Specification("BTCUSD", CRYPTO, "BTC", "USD", 2, 66842.51, 1650, 1, -5200.0, -1800.0, "Bitcoin vs US Dollar"),
     Specification("ETHUSD", CRYPTO, "ETH", "USD", 2, 3312.76, 210, 10, -260.0, -90.0, "Ethereum vs US Dollar"),
 )  # fmt: skip
-"""The random walk's symbols; their walks pull back to these prices."""
+"""The symbols of the random walk, which is pulled back to these prices."""
 
 
 def specification_of(symbol: str, digits: int) -> Specification:
-    """Return the specification of a tick file's symbol: a known one with ``digits``, else one made up from its name."""
+    """Return the specification of a tick file's symbol: a known one with ``digits``, else one derived from its name."""
     for known in WALK_SYMBOLS:
         if known.symbol == symbol:
-            return Specification(
-                symbol, known.security, known.base, known.quote, digits, known.price, known.spread,
-                known.contract_size, known.swap_long, known.swap_short, known.description,
-            )  # fmt: skip
+            return replace(known, digits=digits)
     if len(symbol) == 6 and symbol[:3] in USD_PER and symbol[3:] in USD_PER:
         name = f"{symbol[:3]} vs {symbol[3:]}"
         return Specification(symbol, CROSSES, symbol[:3], symbol[3:], digits, 1.0, 20, 100_000, 0.0, 0.0, name)
@@ -116,52 +129,32 @@ def con_symbol(spec: Specification, position: int, usd_per_quote: float) -> dict
         "tick_size": 1 / spec.scale, "gtc_pendings": ORDERS_GTC,
         "margin_mode": MARGIN_CALC_FOREX if pair else MARGIN_CALC_CFDLEVERAGE, "margin_hedged": spec.contract_size,
         "margin_divider": 1.0, "point": 1 / spec.scale, "multiply": float(spec.scale),
-        "bid_tickvalue": tick_value, "ask_tickvalue": tick_value, "margin_currency": spec.base if pair else spec.quote,
+        "bid_tickvalue": tick_value, "ask_tickvalue": tick_value, "margin_currency": spec.margin_currency,
     }  # fmt: skip
 
 
 def _sessions(spec: Specification) -> list[bytes]:
-    """Return the week's sessions, Sunday first: all week for crypto, Monday to Friday otherwise.
-
-    The simulated market does not keep them: a demonstration has to run on Sundays too.
-    """
+    """Return the week's sessions from Sunday; the market ignores them, because a demonstration runs on Sundays too."""
     whole_day = CON_SESSION.pack({"close_hour": 24, "close": DAY_MINUTES})
     is_open = CON_SESSIONS.pack({"quote": [whole_day], "trade": [whole_day]})
-    is_shut = CON_SESSIONS.pack({})
-    weekend = is_open if spec.security == CRYPTO else is_shut
+    weekend = is_open if spec.security == CRYPTO else CON_SESSIONS.pack({})
     return [weekend, *[is_open] * 5, weekend]
 
-
-NAME_BYTES = 12
-MOVES, SPREADS = 1024, 64
-STEP = 3e-5
-"""Standard deviation of one quote's move, as part of the price."""
-SMALLEST_STEP = 0.4
-"""The same in points, for symbols whose point is large."""
-FREE_RANGE = 0.02
-"""Part of its first price by which a price wanders freely; beyond, it is pulled back, and stays plausible for weeks."""
-NEVER_LOW, NEVER_HIGH = -(1 << 62), 1 << 62
-WIDEST_SPREAD = 2**31 - 1
-"""What the record's field holds; with 8 decimals that is a spread of 21.47, which a tick file may well exceed."""
-
-Wakes = list[tuple[int, int]]
-"""A heap of prices at which an order wakes up, with its ticket."""
 
 pack_symbol_info = SYMBOL_INFO.struct.pack
 
 
 class Instrument:
-    """One symbol: prices in points, steps of its walk, and the prices at which an order of the book wakes up.
+    """One symbol: prices in points, the steps of its walk, and the prices that trigger an order.
 
-    An order wakes up when bid falls to ``bid_low`` or rises to ``bid_high``, or ask to ``ask_low`` or ``ask_high``. The
-    bounds may be tighter than needed, never wider. ``bid_lows`` and the like are heaps of all such prices with their
-    tickets, low ones negative, so that the first is the one that comes first (see `triggers`).
+    An order may be triggered when bid falls to ``bid_low`` or rises to ``bid_high``, or ask to ``ask_low`` or
+    ``ask_high``. The bounds may be tighter than needed, never wider. ``triggers`` are four heaps of all such prices
+    with their tickets, in that order; low prices are negative, so that the first entry is the one reached first.
     """
 
     __slots__ = (
-        "ask", "ask_high", "ask_highs", "ask_low", "ask_lows", "base", "bid", "bid_high", "bid_highs", "bid_low",
-        "bid_lows", "con_symbol", "digits", "fixed", "high",
-        "low", "moves", "name", "position", "pull", "raw_name", "scale", "spec", "spreads",
+        "ask", "ask_high", "ask_low", "base", "bid", "bid_high", "bid_low", "con_symbol", "digits", "fixed", "high",
+        "low", "moves", "name", "position", "pull", "raw_name", "scale", "spec", "spreads", "triggers",
     )  # fmt: skip
 
     def __init__(self, spec: Specification, position: int, random: Random | None) -> None:
@@ -179,27 +172,34 @@ class Instrument:
         if random:
             step = max(SMALLEST_STEP, self.base * STEP)
             ups = [round(random.gauss(0, step)) for _ in range(MOVES // 2)]
-            self.moves = (*ups, *(-move for move in ups))  # sums to zero: no trend but chance
+            self.moves = (*ups, *(-move for move in ups))  # the sum is zero: no trend but chance
             self.spreads = tuple(spec.spread + int(random.random() ** 3 * spec.spread * 0.5) for _ in range(SPREADS))
         self.con_symbol: bytes = b""
-        self.bid_lows: Wakes
-        self.bid_highs: Wakes
-        self.ask_lows: Wakes
-        self.ask_highs: Wakes
         self._fix()
-        self.forget_bounds()
+        self.clear_triggers()
 
     def _fix(self) -> None:
         self.fixed = (self.raw_name, self.digits, self.position, 1, self.spec.security, 1 / self.scale)
 
-    def forget_bounds(self) -> None:
-        """Let no price wake anybody."""
-        self.bid_low = self.ask_low = NEVER_LOW
-        self.bid_high = self.ask_high = NEVER_HIGH
-        self.bid_lows, self.bid_highs, self.ask_lows, self.ask_highs = [], [], [], []
+    def clear_triggers(self) -> None:
+        """Remove all trigger prices."""
+        self.triggers: tuple[list[tuple[int, int]], ...] = ([], [], [], [])
+        self.update_bounds()
+
+    def update_bounds(self) -> None:
+        """Set the bounds to the first entry of each heap; an outdated entry only makes them tighter."""
+        bid_lows, bid_highs, ask_lows, ask_highs = self.triggers
+        self.bid_low = -bid_lows[0][0] if bid_lows else NEVER_LOW
+        self.bid_high = bid_highs[0][0] if bid_highs else NEVER_HIGH
+        self.ask_low = -ask_lows[0][0] if ask_lows else NEVER_LOW
+        self.ask_high = ask_highs[0][0] if ask_highs else NEVER_HIGH
+
+    def signed_prices(self) -> tuple[int, int, int, int]:
+        """Return the current prices as the heaps of ``triggers`` compare them."""
+        return -self.bid, self.bid, -self.ask, self.ask
 
     def grow_digits(self, digits: int) -> None:
-        """Go on with more decimals than before; prices keep their value."""
+        """Continue with more decimals than before; prices keep their value."""
         factor = 10 ** (digits - self.digits)
         self.digits = digits
         self.scale *= factor
@@ -208,7 +208,7 @@ class Instrument:
         self.high, self.low = self.high * factor, self.low * factor
         self._fix()
 
-    def take(self, bid: int, ask: int) -> int:
+    def set_prices(self, bid: int, ask: int) -> int:
         """Set the prices (points) and return the direction."""
         before, self.bid, self.ask = self.bid, bid, ask
         self.high = max(self.high, bid)
@@ -218,11 +218,11 @@ class Instrument:
         return SymbolDirection.SDIR_DOWN if bid < before else SymbolDirection.SDIR_NONE
 
     def start_day(self) -> None:
-        """Begin the day's high and low anew."""
+        """Reset the day's high and low."""
         self.high = self.low = self.bid
 
     def info(self, direction: int, server_time_s: int) -> bytes:
-        """Return the SymbolInfo record of the present prices; only its spread is limited, to `WIDEST_SPREAD`."""
+        """Return the SymbolInfo record of the current prices; only its spread is limited, to `WIDEST_SPREAD`."""
         scale = self.scale
         spread = max(-WIDEST_SPREAD, min(WIDEST_SPREAD, self.ask - self.bid))
         return pack_symbol_info(
@@ -232,30 +232,30 @@ class Instrument:
 
 
 class Market:
-    """All instruments, and what currencies are worth at their prices."""
+    """All instruments, and exchange rates at their prices."""
 
     def __init__(self, specs: Iterable[Specification], random: Random | None, encoding: str) -> None:
         self._encoding = encoding
         self.instruments: list[Instrument] = []
         self.by_raw_name: dict[bytes, Instrument] = {}
-        self._priced_by: dict[str, tuple[Instrument, bool]] = {}
+        self._usd_pairs: dict[str, tuple[Instrument, bool]] = {}
         for spec in specs:
             self.add(spec, random)
 
     def add(self, spec: Specification, random: Random | None = None) -> Instrument:
-        """Take up a symbol and return it."""
+        """Add a symbol and return it."""
         instrument = Instrument(spec, len(self.instruments), random)
         self.instruments.append(instrument)
         self.by_raw_name[instrument.raw_name] = instrument
         if spec.is_currency_pair and spec.quote == "USD":
-            self._priced_by[spec.base] = (instrument, False)
+            self._usd_pairs[spec.base] = (instrument, False)
         elif spec.is_currency_pair and spec.base == "USD":
-            self._priced_by[spec.quote] = (instrument, True)
+            self._usd_pairs[spec.quote] = (instrument, True)
         self.describe(instrument)
         return instrument
 
     def describe(self, instrument: Instrument, **changed: float) -> bytes:
-        """Return the symbol's ConSymbol record, written anew with ``changed`` fields."""
+        """Pack the symbol's ConSymbol record again, with ``changed`` fields, and return it."""
         spec = instrument.spec
         fields = con_symbol(spec, instrument.position, USD_PER.get(spec.quote, 1.0))
         instrument.con_symbol = CON_SYMBOL.pack({**fields, **changed}, self._encoding)
@@ -266,13 +266,13 @@ class Market:
         if currency == "USD":
             return 1.0
         usual = USD_PER.get(currency, 1.0)
-        if currency not in self._priced_by:
+        if currency not in self._usd_pairs:
             return usual
-        instrument, inverse = self._priced_by[currency]
+        instrument, is_inverse = self._usd_pairs[currency]
         price = instrument.bid / instrument.scale
-        if price <= 0:  # a tick file may say so
+        if price <= 0:  # possible in a tick file
             return usual
-        return 1 / price if inverse else price
+        return 1 / price if is_inverse else price
 
     def rate(self, of: str, into: str) -> float:
         """Return units of currency ``into`` per unit of currency ``of``."""

@@ -1,20 +1,19 @@
-"""The order book of all accounts: every way in which an order begins, changes and ends.
+"""All orders: every way in which one begins, changes and ends.
 
-Each change is made in the table first, then told by UPDATE_TRADES; an end that moves money is followed by UPDATE_USERS.
+Each change is made in the table first, then sent as UPDATE_TRADES; an end that moves money is followed by UPDATE_USERS.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import chain
 
 from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
-from mt4pump.simulator.accounts import AccountTable
-from mt4pump.simulator.context import Context
+from mt4pump.mt4.layout import TRADE_RECORD
+from mt4pump.simulator.accounts import AccountTable, put_int
+from mt4pump.simulator.context import Context, RecordArray
 from mt4pump.simulator.market import Instrument, Market
 from mt4pump.simulator.orders import Order, SimulatedAccount
-from mt4pump.simulator.triggers import entries, passed, reached, tighten, watch
 
 FIRST_TICKET = 50_000_001
 LAST_TICKET = 2**31 - 2
@@ -24,16 +23,61 @@ ACTIVATED_AS = {
     TradeCommand.OP_SELL_LIMIT: TradeCommand.OP_SELL,
     TradeCommand.OP_SELL_STOP: TradeCommand.OP_SELL,
 }
-ENTRIES_KEPT = 1024
-"""So few wake-up prices of one instrument are not worth looking through for those out of date."""
-EXPIRATIONS_KEPT = 1024
-"""So few are not worth looking through for those of orders that are gone."""
+OUTDATED_LIMIT = 1024
+"""So few trigger prices of an instrument, or expirations, are never searched for those of changed or closed orders."""
 ADD, DELETE, UPDATE = Transaction.ADD, Transaction.DELETE, Transaction.UPDATE
+ACTIVATION_OFFSET = TRADE_RECORD.by_name["activation"].offset
+
+BID_FALLS, BID_RISES, ASK_FALLS, ASK_RISES = range(4)
+SIGNS = (-1, 1, -1, 1)
+TRIGGERS = {
+    TradeCommand.OP_BUY: (
+        (BID_FALLS, "sl", Activation.ACTIVATION_SL),
+        (BID_RISES, "tp", Activation.ACTIVATION_TP),
+    ),
+    TradeCommand.OP_SELL: (
+        (ASK_RISES, "sl", Activation.ACTIVATION_SL),
+        (ASK_FALLS, "tp", Activation.ACTIVATION_TP),
+    ),
+    TradeCommand.OP_BUY_LIMIT: ((ASK_FALLS, "open_price", Activation.ACTIVATION_PENDING),),
+    TradeCommand.OP_BUY_STOP: ((ASK_RISES, "open_price", Activation.ACTIVATION_PENDING),),
+    TradeCommand.OP_SELL_LIMIT: ((BID_RISES, "open_price", Activation.ACTIVATION_PENDING),),
+    TradeCommand.OP_SELL_STOP: ((BID_FALLS, "open_price", Activation.ACTIVATION_PENDING),),
+}
+"""Which price of an order is compared with which price of the market, and what happens when it is reached."""
+
+
+def activation_due(order: Order) -> Activation:
+    """Return what happens to an order at the current price."""
+    prices = order.instrument.signed_prices()
+    for side, name, activation in TRIGGERS[TradeCommand(order.cmd)]:
+        price = getattr(order, name)
+        if price and SIGNS[side] * price <= prices[side]:
+            return activation
+    return Activation.ACTIVATION_NONE
+
+
+def add_triggers(order: Order) -> None:
+    """Add each price that the order waits for to the heaps of its instrument."""
+    for side, name, _ in TRIGGERS[TradeCommand(order.cmd)]:
+        if price := getattr(order, name):
+            heappush(order.instrument.triggers[side], (SIGNS[side] * price, order.order))
+    order.instrument.update_bounds()
+
+
+def pop_reached(instrument: Instrument) -> set[int]:
+    """Remove the triggers whose price was reached; return their tickets, also of orders that changed or ended since."""
+    tickets = set()
+    for heap, price in zip(instrument.triggers, instrument.signed_prices(), strict=True):
+        while heap and heap[0][0] <= price:
+            tickets.add(heappop(heap)[1])
+    instrument.update_bounds()
+    return tickets
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """What a trader writes on an order. Prices in points, 0: none; ``price`` for pending orders only."""
+class OrderRequest:
+    """What a trader asks for. Prices in points, 0: none; ``price`` for pending orders only."""
 
     cmd: int
     volume: int
@@ -47,110 +91,72 @@ class Ticket:
 
 
 class OrderBook:
-    """All open and pending orders, by ticket; ``by_instrument`` has the same per symbol."""
+    """All open and pending orders, by ticket; ``by_instrument`` has the same per symbol, ``records`` their bytes."""
 
-    def __init__(self, stage: Context, market: Market, accounts: AccountTable) -> None:
-        self._stage = stage
-        self.market = market
+    def __init__(self, context: Context, market: Market, accounts: AccountTable) -> None:
+        self._context = context
+        self._market = market
         self._accounts = accounts
-        self._next_order = FIRST_TICKET
+        self._next_ticket = FIRST_TICKET
         self._expirations: list[tuple[int, int]] = []
-        self._expirations_limit = EXPIRATIONS_KEPT
-        self._entries_kept: dict[str, int] = {}
+        self._expirations_limit = OUTDATED_LIMIT
+        self._trigger_limits: dict[str, int] = {}
         self.orders: dict[int, Order] = {}
         self.by_instrument: dict[str, dict[int, Order]] = {}
+        self.records = RecordArray(TRADE_RECORD.size)
 
     def table(self) -> bytes:
         """Return the TradeRecord array of all open and pending orders."""
-        return b"".join(order.record for order in self.orders.values())
+        return bytes(self.records)
 
-    def open(self, account: SimulatedAccount, instrument: Instrument, ticket: Ticket) -> Order:
+    def open(self, account: SimulatedAccount, instrument: Instrument, request: OrderRequest) -> Order:
         """Open a position at the market."""
-        order = self._new(account, instrument, ticket)
+        order = self._new(account, instrument, request)
         order.open_price = order.entry_price()
-        order.fix_margin_rate()
-        order.commission = self._commission(order)
-        return self._begin(order)
+        order.fix_terms()
+        return self._add(order)
 
-    def place(self, account: SimulatedAccount, instrument: Instrument, ticket: Ticket) -> Order:
+    def place(self, account: SimulatedAccount, instrument: Instrument, request: OrderRequest) -> Order:
         """Place a pending order."""
-        order = self._new(account, instrument, ticket)
-        order.open_price = ticket.price
+        order = self._new(account, instrument, request)
+        order.open_price = request.price
         if order.expiration:
-            self._remember_expiration(order)
-        return self._begin(order)
-
-    def _remember_expiration(self, order: Order) -> None:
-        """Keep when ``order`` expires. Most end otherwise: their entries are dropped each time the list has doubled."""
-        if len(self._expirations) >= self._expirations_limit:
-            self._expirations = [entry for entry in self._expirations if self._expiring(*entry)]
-            heapify(self._expirations)
-            self._expirations_limit = max(EXPIRATIONS_KEPT, 2 * len(self._expirations))
-        heappush(self._expirations, (order.expiration, order.order))
-
-    def _expiring(self, expiration: int, number: int) -> Order | None:
-        """Return the order of an entry, if it still waits for its price and for that time."""
-        order = self.orders.get(number)
-        return order if order and order.is_pending and order.expiration == expiration else None
-
-    def _new(self, account: SimulatedAccount, instrument: Instrument, ticket: Ticket) -> Order:
-        order = Order(self._number(), account, self.market, instrument, ticket.cmd)
-        order.volume, order.sl, order.tp = ticket.volume, ticket.sl, ticket.tp
-        order.expiration, order.magic, order.reason = ticket.expiration, ticket.magic, ticket.reason
-        order.comment = ticket.comment
-        order.open_time = self._stage.clock.server_time_s
-        return order
-
-    def _number(self) -> int:
-        number = self._next_order
-        while number in self.orders:  # after the numbers began anew
-            number += 1
-        self._next_order = FIRST_TICKET if number >= LAST_TICKET else number + 1
-        return number
-
-    def _begin(self, order: Order) -> Order:
-        order.close_price = order.exit_price()
-        self.orders[order.order] = order
-        order.account.orders[order.order] = order
-        self.by_instrument.setdefault(order.traded().name, {})[order.order] = order
-        self._accounts.touch_level(order.account)
-        self._watch(order)
-        self._tell(ADD, order)
-        return order
+            self._add_expiration(order)
+        return self._add(order)
 
     def modify(self, order: Order, *, sl: int, tp: int, price: int | None = None) -> None:
-        """Move stop loss and take profit (points, 0: none), and the price of a pending order."""
+        """Change stop loss and take profit (points, 0: none), and the price of a pending order."""
         order.sl, order.tp = sl, tp
         if price is not None:
             order.open_price = price
         order.close_price = order.exit_price()
-        self._watch(order)
-        self._tell(UPDATE, order)
+        self._add_triggers(order)
+        self._send(UPDATE, order)
 
     def charge_swap(self, order: Order, amount: float) -> None:
         """Add a night's swap to a position."""
         order.storage = round(order.storage + amount, 2)
-        self._tell(UPDATE, order)
+        self._send(UPDATE, order)
 
     def activate(self, order: Order) -> None:
-        """Turn a pending order into a position: its price has come."""
+        """Turn a pending order whose price was reached into a position."""
         order.cmd = ACTIVATED_AS[TradeCommand(order.cmd)]
-        self._accounts.touch_level(order.account)
-        order.open_time = self._stage.clock.server_time_s
+        order.open_time = self._context.server_time_s
         order.expiration = 0
         order.activation = Activation.ACTIVATION_NONE
         order.close_price = order.exit_price()
-        order.fix_margin_rate()
-        order.commission = self._commission(order)
-        self._watch(order)
-        self._tell(UPDATE, order)
+        order.fix_terms()
+        self._accounts.update_level(order.account)
+        self._add_triggers(order)
+        self._send(UPDATE, order)
 
-    def mark(self, order: Order, activation: Activation) -> None:
-        """Set ``activation`` in the table; only the bell ACTIVATION tells it, as in the API."""
-        order.mark(activation)
+    def set_activation(self, order: Order, activation: Activation) -> None:
+        """Set ``activation`` in the table; the event ACTIVATION carries no record, as in the API."""
+        order.activation = activation
+        put_int(self.records.data, self.records.offset(order.order) + ACTIVATION_OFFSET, activation)
         if activation == Activation.ACTIVATION_NONE:
-            self._watch(order)
-        self._stage.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
+            self._add_triggers(order)
+        self._context.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
 
     def close(self, order: Order, price: int | None = None, *, volume: int = 0, note: str = "") -> Order | None:
         """Close a position at ``price`` (points; None: the market's), or only ``volume`` of it.
@@ -158,126 +164,164 @@ class OrderBook:
         After a partial close the closed part keeps the ticket; the rest is a new order, which is returned.
         """
         rest = order.volume - volume if volume else 0
-        successor = self._number() if rest else 0
+        successor = self._new_ticket() if rest else 0
         order.state = TradeState.TS_CLOSED_PART if rest else TradeState.TS_CLOSED_NORMAL
         if rest:
-            self._lessen(order, volume)
+            self._reduce(order, volume)
             note = f"to #{successor}"
         self._settle(order, order.exit_price() if price is None else price, note)
-        return self._remand(order, successor, rest) if rest else None
+        return self._open_rest(order, successor, rest) if rest else None
 
     def close_by(self, order: Order, opposite: Order) -> Order | None:
-        """Close a position with one in the other direction; what is left of the larger is a new order (returned)."""
+        """Close a position with one in the other direction; the rest of the larger is a new order (returned)."""
         larger = order if order.volume > opposite.volume else opposite
         rest = abs(order.volume - opposite.volume)
         if rest:
-            self._lessen(larger, larger.volume - rest)
+            self._reduce(larger, larger.volume - rest)
         order.state = opposite.state = TradeState.TS_CLOSED_BY
         self._settle(order, opposite.open_price, f"close hedge by #{opposite.order}")
         # The first carries the whole result: the second closes where it was opened.
         self._settle(opposite, opposite.open_price, f"close hedge by #{order.order}")
-        return self._remand(larger, self._number(), rest) if rest else None
+        return self._open_rest(larger, self._new_ticket(), rest) if rest else None
 
     def cancel(self, order: Order, *, note: str = "", as_update: bool = False) -> None:
-        """Delete a pending order: as DELETE, or as UPDATE of a record with login 0, as servers do either way."""
-        self._forget(order)
+        """Delete a pending order: as DELETE, or as UPDATE of a record with login 0; real servers do both."""
+        self._remove(order)
         order.state = TradeState.TS_DELETED
         order.comment = note or order.comment
-        now = self._stage.clock.server_time_s
+        now = self._context.server_time_s
         if as_update:
-            self._stage.emit(PumpCode.UPDATE_TRADES, UPDATE, order.pack(now, login=0))
+            self._context.emit(PumpCode.UPDATE_TRADES, UPDATE, order.pack(now, login=0))
         else:
             order.close_time, order.close_price = now, order.exit_price()
-            self._tell(DELETE, order)
+            self._send(DELETE, order)
 
     def cancel_expired(self) -> None:
-        """Delete the pending orders whose time is over."""
-        now = self._stage.clock.server_time_s
+        """Delete the pending orders that have expired."""
+        now = self._context.server_time_s
         while self._expirations and self._expirations[0][0] <= now:
             order = self._expiring(*heappop(self._expirations))
             if order:
                 self.cancel(order, note="[expiration]")
 
     def operate(self, account: SimulatedAccount, cmd: int, amount: float, comment: str) -> None:
-        """Pay in or out (OP_BALANCE) or give and take credit (OP_CREDIT).
+        """Pay in or out (OP_BALANCE) or give and withdraw credit (OP_CREDIT).
 
-        Told as ADD: no source shows the action of such records, and they never stand in the table of open orders.
+        Sent as ADD: no source shows the action of such records, and they are never in the table of open orders.
         """
-        order = Order(self._number(), account, self.market, None, cmd)
-        order.open_time = order.close_time = self._stage.clock.server_time_s
-        order.profit, order.comment, order.reason = amount, comment, TradeReason.TR_REASON_DEALER
-        self._tell(ADD, order)
+        now = self._context.server_time_s
+        record = TRADE_RECORD.pack(
+            {
+                "order": self._new_ticket(), "login": account.login, "cmd": cmd, "open_time": now, "close_time": now,
+                "profit": amount, "comment": comment, "reason": TradeReason.TR_REASON_DEALER, "timestamp": now,
+            }
+        )  # fmt: skip
+        self._context.emit(PumpCode.UPDATE_TRADES, ADD, record)
         is_credit = cmd == TradeCommand.OP_CREDIT
         self._accounts.pay(account, balance=0.0 if is_credit else amount, credit=amount if is_credit else 0.0)
 
-    def woken(self, instrument: Instrument) -> list[tuple[Order, Activation]]:
-        """Return the orders of ``instrument`` whose price has come; each once, until it is watched again."""
+    def triggered(self, instrument: Instrument) -> list[tuple[Order, Activation]]:
+        """Return the orders of ``instrument`` whose price was reached; each once, until its triggers are set again."""
         due = []
-        for ticket in sorted(passed(instrument)):
+        for ticket in sorted(pop_reached(instrument)):
             order = self.orders.get(ticket)
             if order is None or order.activation or order.instrument is not instrument:
-                continue  # it is gone, or somebody deals with it already
-            activation = reached(order)
-            if activation:
+                continue  # it is closed, or a dealer handles it already
+            if activation := activation_due(order):
                 due.append((order, activation))
         return due
 
-    def _watch(self, order: Order) -> None:
-        """Have the order's price wake it up; now and then drop the entries of orders that changed or ended."""
-        watch(order)
-        instrument = order.traded()
-        if entries(instrument) > 2 * self._entries_kept.get(instrument.name, 0) + ENTRIES_KEPT:
-            instrument.forget_bounds()
-            for other in self.by_instrument[instrument.name].values():
-                if not other.activation:
-                    watch(other)
-            tighten(instrument)
-            self._entries_kept[instrument.name] = entries(instrument)
-
     def execute(self, order: Order, activation: Activation) -> None:
-        """Do what the price that came asks for."""
+        """Activate or close an order whose price was reached."""
         if activation == Activation.ACTIVATION_PENDING:
             self.activate(order)
             return
-        stop_loss = activation == Activation.ACTIVATION_SL
+        is_stop_loss = activation == Activation.ACTIVATION_SL
         order.activation = Activation.ACTIVATION_NONE
-        self.close(order, order.sl if stop_loss else order.tp, note=order.comment + ("[sl]" if stop_loss else "[tp]"))
+        self.close(
+            order, order.sl if is_stop_loss else order.tp, note=order.comment + ("[sl]" if is_stop_loss else "[tp]")
+        )
+
+    def _new(self, account: SimulatedAccount, instrument: Instrument, request: OrderRequest) -> Order:
+        return Order(
+            self._new_ticket(), account, self._market, instrument, request.cmd, request.volume,
+            self._context.server_time_s, sl=request.sl, tp=request.tp, expiration=request.expiration,
+            magic=request.magic, reason=request.reason, comment=request.comment,
+        )  # fmt: skip
+
+    def _new_ticket(self) -> int:
+        ticket = self._next_ticket
+        while ticket in self.orders:  # possible once the numbers have wrapped around
+            ticket += 1
+        self._next_ticket = FIRST_TICKET if ticket >= LAST_TICKET else ticket + 1
+        return ticket
+
+    def _add(self, order: Order) -> Order:
+        order.close_price = order.exit_price()
+        self.orders[order.order] = order
+        order.account.orders[order.order] = order
+        self.by_instrument.setdefault(order.instrument.name, {})[order.order] = order
+        if order.is_position:
+            self._accounts.update_level(order.account)
+        self._add_triggers(order)
+        self._send(ADD, order)
+        return order
+
+    def _remove(self, order: Order) -> None:
+        del self.orders[order.order]
+        del order.account.orders[order.order]
+        del self.by_instrument[order.instrument.name][order.order]
+        self.records.discard(order.order)
 
     def _settle(self, order: Order, price: int, note: str) -> None:
-        self._forget(order)
-        order.close_price, order.close_time = price, self._stage.clock.server_time_s
+        self._remove(order)
+        order.close_price, order.close_time = price, self._context.server_time_s
         order.profit = order.profit_from(price)
         order.comment = note or order.comment
-        self._tell(DELETE, order)
+        self._send(DELETE, order)
         self._accounts.pay(order.account, balance=order.profit + order.storage + order.commission)
 
-    def _remand(self, closed: Order, number: int, volume: int) -> Order:
-        rest = Order(number, closed.account, self.market, closed.instrument, closed.cmd)
-        rest.volume, rest.open_price, rest.open_time = volume, closed.open_price, closed.open_time
-        rest.sl, rest.tp, rest.magic, rest.reason = closed.sl, closed.tp, closed.magic, closed.reason
-        rest.margin_rate, rest.state = closed.margin_rate, TradeState.TS_OPEN_REMAND
-        rest.comment = f"from #{closed.order}"
-        rest.commission = self._commission(rest)
-        return self._begin(rest)
+    def _open_rest(self, closed: Order, ticket: int, volume: int) -> Order:
+        rest = Order(
+            ticket, closed.account, self._market, closed.instrument, closed.cmd, volume, closed.open_time,
+            open_price=closed.open_price, sl=closed.sl, tp=closed.tp, magic=closed.magic, reason=closed.reason,
+            margin_rate=closed.margin_rate, state=TradeState.TS_OPEN_REMAND, comment=f"from #{closed.order}",
+        )  # fmt: skip
+        rest.fix_commission()
+        return self._add(rest)
 
     @staticmethod
-    def _lessen(order: Order, volume: int) -> None:
+    def _reduce(order: Order, volume: int) -> None:
         """Leave ``order`` only ``volume`` and the commission on that: the order of the rest is charged its own."""
         order.commission = round(order.commission * volume / order.volume, 2)
         order.volume = volume
 
-    def _commission(self, order: Order) -> float:
-        return 0.0 - round(order.account.group.commission * order.volume / 100, 2)
+    def _send(self, action: int, order: Order) -> None:
+        record = order.pack(self._context.server_time_s)
+        if action != DELETE:
+            self.records[order.order] = record
+        self._context.emit(PumpCode.UPDATE_TRADES, action, record)
 
-    def _forget(self, order: Order) -> None:
-        del self.orders[order.order]
-        del order.account.orders[order.order]
-        del self.by_instrument[order.traded().name][order.order]
-        self._accounts.touch_level(order.account)
+    def _add_expiration(self, order: Order) -> None:
+        """Schedule an expiration; entries of orders that ended otherwise are removed when the heap has doubled."""
+        if len(self._expirations) >= self._expirations_limit:
+            self._expirations = [entry for entry in self._expirations if self._expiring(*entry)]
+            heapify(self._expirations)
+            self._expirations_limit = max(OUTDATED_LIMIT, 2 * len(self._expirations))
+        heappush(self._expirations, (order.expiration, order.order))
 
-    def _tell(self, action: int, order: Order) -> None:
-        self._stage.emit(PumpCode.UPDATE_TRADES, action, order.pack(self._stage.clock.server_time_s))
+    def _expiring(self, expiration: int, ticket: int) -> Order | None:
+        """Return the order of an entry, if it is still pending with that expiration."""
+        order = self.orders.get(ticket)
+        return order if order and order.is_pending and order.expiration == expiration else None
 
-    def everything(self) -> list[Order]:
-        """Return all orders, oldest ticket first within an account."""
-        return list(chain.from_iterable(account.orders.values() for account in self._accounts.all))
+    def _add_triggers(self, order: Order) -> None:
+        """Add the order's triggers; rebuild those of its instrument when most of them are outdated."""
+        add_triggers(order)
+        instrument = order.instrument
+        if sum(map(len, instrument.triggers)) > self._trigger_limits.get(instrument.name, OUTDATED_LIMIT):
+            instrument.clear_triggers()
+            for other in self.by_instrument[instrument.name].values():
+                if not other.activation:
+                    add_triggers(other)
+            self._trigger_limits[instrument.name] = 2 * sum(map(len, instrument.triggers)) + OUTDATED_LIMIT

@@ -1,44 +1,157 @@
-"""What the traders of the simulated broker do next.
+"""What traders and the trade server do between two quotes: one action of a trader, and a step of the order execution.
 
-One act follows every ten to twenty quotes. All chance comes from one seeded source, so a run can be repeated.
+All random numbers come from one seeded source, so that a run can be repeated.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, islice
 
-from mt4pump.mt4.codes import TradeCommand, TradeReason
+from mt4pump.mt4.codes import Activation, MarginLevelType, PumpCode, TradeCommand, TradeReason
 from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.context import Context
-from mt4pump.simulator.execution import OrderExecution
 from mt4pump.simulator.market import Instrument, Market
-from mt4pump.simulator.order_book import OrderBook, Ticket
+from mt4pump.simulator.order_book import OrderBook, OrderRequest
 from mt4pump.simulator.orders import Order, SimulatedAccount
 
-APPETITE, GAMBLER_APPETITE = 5, 2
-"""Orders that an account holds before it stops opening more."""
-PENDING_APPETITE = 2
+ORDERS_LIMIT, GAMBLER_ORDERS_LIMIT = 5, 2
+"""Orders that an account has before it stops opening more."""
+PENDING_LIMIT = 2
 LARGEST_VOLUME = 5_000
 OLDEST_ORDER_S = 5 * 86_400
-SHORTEST_LIFE_S = 600
-"""Seconds that a pending order with an expiration waits at least."""
+SHORTEST_EXPIRATION_S = 600
 COMMENTS = ("", "", "", "scalper", "EA v2.1", "hedge", "mobile")
 
+DEFERRED_SHARE = 0.25
+"""Part of the prices reached that waits for a dealer, with ``activation`` set, instead of being executed at once."""
+DEFERRED_LIMIT = 64
+STOPPED_OUT_LIMIT = 256
+SWAPS_AT_ONCE = 20
+OTHERS_CHECKED_EVERY = 4
+ROLLBACK_SHARE = 0.3
+ROLLBACK_OF = {
+    Activation.ACTIVATION_SL: Activation.ACTIVATION_SL_ROLLBACK,
+    Activation.ACTIVATION_TP: Activation.ACTIVATION_TP_ROLLBACK,
+    Activation.ACTIVATION_PENDING: Activation.ACTIVATION_PENDING_ROLLBACK,
+}
 
-class Traders:
-    """The traders: `act` lets one of them do something."""
 
-    def __init__(
-        self, stage: Context, market: Market, accounts: AccountTable, book: OrderBook, desk: OrderExecution
-    ) -> None:
-        self._stage = stage
-        self._random = stage.random
+class OrderExecution:
+    """What the trade server does to orders: prices reached, expirations, margin calls, stop-outs, the night's swaps.
+
+    ``stopped_out`` holds the accounts that were stopped out and wait for new money.
+    """
+
+    def __init__(self, context: Context, market: Market, accounts: AccountTable, book: OrderBook) -> None:
+        self._context = context
         self._market = market
         self._accounts = accounts
         self._book = book
-        self._broke = desk.broke
-        habits: tuple[tuple[Callable[[SimulatedAccount], bool], int], ...] = (
+        self._deferred: deque[tuple[int, Activation]] = deque()
+        self._without_swap: deque[int] = deque()
+        self._day = context.server_day
+        self._steps = self._next_gambler = self._next_other = 0
+        self.stopped_out: deque[SimulatedAccount] = deque(maxlen=STOPPED_OUT_LIMIT)
+
+    def step(self) -> None:
+        """Do what is due besides prices reached, and check the margin of one or two accounts."""
+        self._steps += 1
+        self._book.cancel_expired()
+        self._finish_deferred()
+        self._charge_swaps()
+        self._check_margins()
+
+    def execute_reached(self, instrument: Instrument) -> None:
+        """Execute the orders of ``instrument`` whose price was reached: at once, or later with ``activation`` set."""
+        for order, activation in self._book.triggered(instrument):
+            if len(self._deferred) < DEFERRED_LIMIT and self._context.random.random() < DEFERRED_SHARE:
+                self._book.set_activation(order, activation)
+                self._deferred.append((order.order, activation))
+            else:
+                self._book.execute(order, activation)
+
+    def _finish_deferred(self) -> None:
+        """Execute the oldest deferred order; or roll it back, and clear its ``activation`` a step later."""
+        if not self._deferred:
+            return
+        ticket, activation = self._deferred.popleft()
+        order = self._book.orders.get(ticket)
+        if order is None:
+            return
+        if activation in ROLLBACK_OF and self._context.random.random() < ROLLBACK_SHARE:
+            self._book.set_activation(order, ROLLBACK_OF[activation])
+            self._deferred.append((ticket, ROLLBACK_OF[activation]))
+        elif activation in ROLLBACK_OF:
+            self._book.execute(order, activation)
+            self._context.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
+        else:
+            self._book.set_activation(order, Activation.ACTIVATION_NONE)
+
+    def _check_margins(self) -> None:
+        """Check the next gambler, and sometimes another account."""
+        accounts = self._accounts.all
+        for _ in range(len(accounts)):
+            self._next_gambler = (self._next_gambler + 1) % len(accounts)
+            if accounts[self._next_gambler].is_gambler:
+                self._check_margin(accounts[self._next_gambler])
+                break
+        if self._steps % OTHERS_CHECKED_EVERY == 0:
+            self._next_other = (self._next_other + 1) % len(accounts)
+            self._check_margin(accounts[self._next_other])
+
+    def _check_margin(self, account: SimulatedAccount) -> None:
+        self._accounts.update_level(account)
+        level = account.levels().level_type(account.group)
+        if level != account.level:
+            account.level = level
+            self._context.emit(PumpCode.UPDATE_MARGINCALL, 0, b"")
+        if level == MarginLevelType.MARGINLEVEL_STOPOUT:
+            self._stop_out(account)
+
+    def _stop_out(self, account: SimulatedAccount) -> None:
+        """Close the worst positions until the account is above its stop-out level."""
+        for _ in range(len(account.positions)):
+            now = account.levels()
+            if now.level_type(account.group) != MarginLevelType.MARGINLEVEL_STOPOUT:
+                break
+            worst = min(account.positions, key=lambda order: (order.profit_from(order.exit_price()), order.order))
+            self._book.set_activation(worst, Activation.ACTIVATION_STOPOUT)
+            self._book.close(worst, note=f"so: {now.margin_level:.1f}%/{now.equity:.1f}/{now.margin:.1f}")
+        account.level = account.levels().level_type(account.group)
+        self._context.emit(PumpCode.UPDATE_MARGINCALL, 0, b"")
+        self.stopped_out.append(account)
+
+    def _charge_swaps(self) -> None:
+        """At the server's midnight reset the day's highs and lows, and charge swaps, a few orders a step."""
+        if self._context.server_day != self._day:
+            self._day = self._context.server_day
+            for instrument in self._market.instruments:
+                instrument.start_day()
+            self._without_swap = deque(self._book.orders)
+        for _ in range(min(SWAPS_AT_ONCE, len(self._without_swap))):
+            order = self._book.orders.get(self._without_swap.popleft())
+            if order and order.is_position:
+                spec = order.instrument.spec
+                points = spec.swap_long if order.is_buy else spec.swap_short
+                money = points / spec.scale * spec.contract_size * order.volume / 100 * order.conversion()
+                self._book.charge_swap(order, money)
+
+
+class Traders:
+    """All traders; `act` lets one of them do something."""
+
+    def __init__(
+        self, context: Context, market: Market, accounts: AccountTable, book: OrderBook, execution: OrderExecution
+    ) -> None:
+        self._context = context
+        self._random = context.random
+        self._market = market
+        self._accounts = accounts
+        self._book = book
+        self._stopped_out = execution.stopped_out
+        actions: tuple[tuple[Callable[[SimulatedAccount], bool], int], ...] = (
             (self._open, 30),
             (self._close, 22),
             (self._modify, 15),
@@ -49,44 +162,43 @@ class Traders:
             (self._move_money, 4),
             (self._give_credit, 1),
         )
-        self._habits = tuple(habit for habit, _ in habits)
-        self._weights = tuple(accumulate(weight for _, weight in habits))
+        self._actions = tuple(action for action, _ in actions)
+        self._weights = tuple(accumulate(weight for _, weight in actions))
 
     def populate(self) -> None:
-        """Let every account hold what it would hold after a while."""
-        clock = self._stage.clock
-        start_s = clock.now_s
+        """Give every account the orders that it would have after a while."""
+        context, random = self._context, self._random
+        start_s = context.now_s
         for account in self._accounts.all:
-            wanted = self._random.randrange(1, (GAMBLER_APPETITE if account.is_gambler else APPETITE) + 1)
+            wanted = random.randrange(1, (GAMBLER_ORDERS_LIMIT if account.is_gambler else ORDERS_LIMIT) + 1)
             for _ in range(wanted):
-                clock.now_s = start_s - self._random.randrange(SHORTEST_LIFE_S, OLDEST_ORDER_S)
-                if not (self._random.random() < 0.8 and self._open(account)):
-                    clock.now_s = start_s - self._random.randrange(SHORTEST_LIFE_S)  # so that none is over already
+                context.now_s = start_s - random.randrange(SHORTEST_EXPIRATION_S, OLDEST_ORDER_S)
+                if not (random.random() < 0.8 and self._open(account)):
+                    context.now_s = start_s - random.randrange(SHORTEST_EXPIRATION_S)  # so that none has expired yet
                     self._place(account)
-        clock.now_s = start_s
+        context.now_s = start_s
 
     def act(self) -> None:
         """Let one trader do something."""
-        (habit,) = self._random.choices(self._habits, cum_weights=self._weights)
+        (action,) = self._random.choices(self._actions, cum_weights=self._weights)
         account = self._random.choice(self._accounts.all)
-        if not habit(account) and not self._open(account):
+        if not action(account) and not self._open(account):
             self._close(account)
 
-    def burst(self, closes: int) -> int:
-        """Close ``closes`` positions at once, opening those that are missing first; return how many were closed."""
-        orders = [order for order in self._book.everything() if order.is_position]
-        while len(orders) < closes:
-            account = self._accounts.all[len(orders) % len(self._accounts.all)]
-            cmd = TradeCommand.OP_BUY if len(orders) % 2 else TradeCommand.OP_SELL
-            instrument = self._market.instruments[len(orders) % len(self._market.instruments)]
-            orders.append(self._book.open(account, instrument, Ticket(cmd, 1, comment="burst")))
-        for order in orders[:closes]:
+    def burst(self, closes: int) -> None:
+        """Close ``closes`` positions at once; those that are missing are opened first."""
+        positions = list(islice((order for order in self._book.orders.values() if order.is_position), closes))
+        accounts, instruments = self._accounts.all, self._market.instruments
+        for number in range(len(positions), closes):
+            request = OrderRequest(TradeCommand.OP_BUY if number % 2 else TradeCommand.OP_SELL, 1, comment="burst")
+            account, instrument = accounts[number % len(accounts)], instruments[number % len(instruments)]
+            positions.append(self._book.open(account, instrument, request))
+        for order in positions:
             self._book.close(order)
-        return closes
 
     def _open(self, account: SimulatedAccount) -> bool:
         random = self._random
-        if len(account.orders) >= (GAMBLER_APPETITE if account.is_gambler else APPETITE):
+        if len(account.orders) >= (GAMBLER_ORDERS_LIMIT if account.is_gambler else ORDERS_LIMIT):
             return False
         instrument = random.choice(self._market.instruments)
         volume = self._volume(account, instrument)
@@ -96,17 +208,21 @@ class Traders:
         sl, tp = (0, 0) if account.is_gambler else self._stops(instrument, buy=cmd == TradeCommand.OP_BUY)
         reason = random.choice((TradeReason.TR_REASON_CLIENT, TradeReason.TR_REASON_EXPERT, TradeReason.TR_REASON_WEB))
         magic = random.randrange(1, 10_000) if reason == TradeReason.TR_REASON_EXPERT else 0
-        ticket = Ticket(cmd, volume, sl=sl, tp=tp, magic=magic, reason=reason, comment=random.choice(COMMENTS))
-        self._book.open(account, instrument, ticket)
+        request = OrderRequest(cmd, volume, sl=sl, tp=tp, magic=magic, reason=reason, comment=random.choice(COMMENTS))
+        self._book.open(account, instrument, request)
         return True
 
     def _volume(self, account: SimulatedAccount, instrument: Instrument) -> int:
         """Return the volume that uses some percent of the free margin; 0 when there is too little of it."""
         random, spec = self._random, instrument.spec
         share = random.uniform(0.35, 0.8) if account.is_gambler else random.uniform(0.01, 0.08)
-        of = spec.base if spec.is_currency_pair else spec.quote
         price = 1.0 if spec.is_currency_pair else instrument.bid / instrument.scale
-        lot = spec.contract_size * price * self._market.rate(of, account.group.currency) / account.leverage
+        lot = (
+            spec.contract_size
+            * price
+            * self._market.rate(spec.margin_currency, account.group.currency)
+            / account.leverage
+        )
         free = account.levels().margin_free
         volume = int(free * share / lot * 100)
         if volume < 1:
@@ -144,22 +260,22 @@ class Traders:
         order = self._pick(account, pending=False)
         if order is None:
             return False
-        instrument = order.traded()
+        instrument = order.instrument
         for other in account.positions:
             if other.instrument is instrument and other.is_buy != order.is_buy and not other.activation:
                 self._book.close_by(order, other)
                 return True
-        # Nobody to close with yet: hedge now, so that a later act can.
+        # There is no opposite position yet: open one now, so that a later action can close both.
         cmd = TradeCommand.OP_SELL if order.is_buy else TradeCommand.OP_BUY
         volume = max(1, order.volume * self._random.choice((1, 1, 2)) // 2)
-        self._book.open(account, instrument, Ticket(cmd, volume, comment="hedge"))
+        self._book.open(account, instrument, OrderRequest(cmd, volume, comment="hedge"))
         return True
 
     def _modify(self, account: SimulatedAccount) -> bool:
         order = self._pick(account, pending=self._random.random() < 0.3)
         if order is None:
             return False
-        instrument, buy = order.traded(), order.is_buy
+        instrument, buy = order.instrument, order.is_buy
         if order.is_pending:
             price = order.open_price + (-1 if order.open_price > instrument.bid else 1) * instrument.spec.spread
             if abs(price - instrument.bid) < 3 * instrument.spec.spread:
@@ -173,7 +289,7 @@ class Traders:
 
     def _place(self, account: SimulatedAccount) -> bool:
         random = self._random
-        if sum(order.is_pending for order in account.orders.values()) >= PENDING_APPETITE:
+        if sum(order.is_pending for order in account.orders.values()) >= PENDING_LIMIT:
             return False
         instrument = random.choice(self._market.instruments)
         cmd = random.choice((
@@ -184,11 +300,13 @@ class Traders:
         distance = int(max(instrument.base // 4000, 4 * instrument.spec.spread) * random.uniform(0.5, 6))
         price = max(1, instrument.bid - distance if below else instrument.ask + distance)
         sl, tp = self._stops(instrument, buy=buy, price=price)
-        lasts = random.randrange(SHORTEST_LIFE_S, 86_400) if random.random() < 0.2 else 0
-        expiration = self._stage.clock.server_time_s + lasts if lasts else 0
+        lifetime_s = random.randrange(SHORTEST_EXPIRATION_S, 86_400) if random.random() < 0.2 else 0
+        expiration = self._context.server_time_s + lifetime_s if lifetime_s else 0
         volume = self._volume(account, instrument)
         if volume:
-            self._book.place(account, instrument, Ticket(cmd, volume, price=price, sl=sl, tp=tp, expiration=expiration))
+            self._book.place(
+                account, instrument, OrderRequest(cmd, volume, price=price, sl=sl, tp=tp, expiration=expiration)
+            )
         return bool(volume)
 
     def _cancel(self, account: SimulatedAccount) -> bool:
@@ -198,16 +316,16 @@ class Traders:
         return order is not None
 
     def _move_money(self, account: SimulatedAccount) -> bool:
-        """Pay in for those that went broke, pay out what was won, or pay in a little."""
-        if self._broke:
-            broke = self._broke.popleft()
-            amount = round(broke.deposit - broke.balance, 2)
-            if broke.login in self._accounts.by_login and amount > 0:
-                self._book.operate(broke, TradeCommand.OP_BALANCE, amount, "Deposit after stop out")
+        """Pay in for an account that was stopped out, pay out a profit, or pay in a little."""
+        if self._stopped_out:
+            stopped = self._stopped_out.popleft()
+            amount = round(stopped.deposit - stopped.balance, 2)
+            if stopped.login in self._accounts.by_login and amount > 0:
+                self._book.operate(stopped, TradeCommand.OP_BALANCE, amount, "Deposit after stop out")
                 return True
-        won = round(account.balance - account.deposit, 2)
-        if won > 0.1 * account.deposit and account.levels().margin_free > won:
-            self._book.operate(account, TradeCommand.OP_BALANCE, -won, "Withdrawal")
+        profit = round(account.balance - account.deposit, 2)
+        if profit > 0.1 * account.deposit and account.levels().margin_free > profit:
+            self._book.operate(account, TradeCommand.OP_BALANCE, -profit, "Withdrawal")
         else:
             amount = round(account.deposit * self._random.choice((0.05, 0.1, 0.2)), 2)
             self._book.operate(account, TradeCommand.OP_BALANCE, amount, "Deposit")

@@ -68,7 +68,7 @@ class World:
 
     def differences(self) -> list[str] | None:
         """Return what is in one of daemon and simulator only; None when the daemon had no time to say."""
-        with self.simulator.turn():  # nothing moves meanwhile
+        with self.simulator.registry.lock:  # nothing moves meanwhile
             request = SnapshotRequest((b"",))
             self.daemon.request_snapshot(request)
             cut = request.wait(2.0)

@@ -13,7 +13,6 @@ from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
-from mt4pump.simulator.manager import SimulatorManager
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
 
@@ -33,7 +32,7 @@ class Reader:
 
     def __init__(self, simulator: Simulator, *, flags: int = 0, select: bool = True) -> None:
         self.simulator = simulator
-        self.manager = SimulatorManager(simulator)
+        self.manager = simulator.manager()
         self.events: list[RawEvent] = []
         self.quotes = bytearray()
         self.at_start: dict[str, bytes] = {}

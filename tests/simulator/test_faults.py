@@ -62,15 +62,15 @@ def test_without_an_amount_the_kinds_default_counts(kind: str) -> None:
 def test_the_schedule_gives_faults_in_order_of_time() -> None:
     schedule = FaultSchedule([SimulatedFault("burst", 5), SimulatedFault("drop", 1), SimulatedFault("skip", 5)])
     assert schedule.next_s == 1
-    assert schedule.take(0.9) == []
-    assert [fault.kind for fault in schedule.take(5)] == ["drop", "burst", "skip"]
+    assert schedule.pop_due(0.9) == []
+    assert [fault.kind for fault in schedule.pop_due(5)] == ["drop", "burst", "skip"]
     assert schedule.next_s == math.inf
 
 
 def test_a_repeated_fault_comes_again_and_never_twice_at_once() -> None:
     schedule = FaultSchedule([SimulatedFault("skip", 1, 2)])
-    assert len(schedule.take(1)) == 1
+    assert len(schedule.pop_due(1)) == 1
     assert schedule.next_s == 3
-    assert len(schedule.take(9.5)) == 1
+    assert len(schedule.pop_due(9.5)) == 1
     assert schedule.missed == 3
     assert schedule.next_s == 11

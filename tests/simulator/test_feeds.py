@@ -1,4 +1,4 @@
-"""What is due when: both feeds against a clock of our own."""
+"""What is due when: the schedule and both feeds against a clock of our own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_SYMBOL
 from mt4pump.simulator import tick_files as ticks
-from mt4pump.simulator.feeds import CHUNK, ReplayFeed, WalkFeed
+from mt4pump.simulator.feeds import CHUNK, ReplayFeed, Schedule, WalkFeed
 from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
@@ -26,7 +26,7 @@ def walk(rate: float, start_s: float | None = START_S) -> tuple[WalkFeed, World]
     options = SimulatorOptions(rate=rate, start_s=start_s, accounts=5)
     world = World(options)
     feed = WalkFeed(world, options)
-    feed.begin(100.0)
+    assert feed.elapsed_s(100.0) == 0
     return feed, world
 
 
@@ -51,7 +51,7 @@ def test_a_walk_that_is_far_behind_slips_and_does_not_race() -> None:
     feed, _ = walk(1000)
     feed.advance(100.0, FOREVER, None)
     assert feed.advance(200.0, FOREVER, None) == 1
-    assert feed.pace.slips == 1
+    assert feed.schedule.slips == 1
 
 
 def test_an_idle_walk_makes_nothing_and_its_time_still_passes() -> None:
@@ -59,7 +59,7 @@ def test_an_idle_walk_makes_nothing_and_its_time_still_passes() -> None:
     assert feed.advance(105.0, FOREVER, None) == 0
     assert feed.wait_s(105.0) == FOREVER
     assert feed.elapsed_s(105.0) == 5.0
-    assert world.clock.now_s == START_S + 5.0
+    assert world.context.now_s == START_S + 5.0
 
 
 @pytest.mark.parametrize("rate", [100, math.inf])
@@ -85,7 +85,7 @@ def test_without_a_start_time_the_walk_follows_the_wall_clock() -> None:
     feed.advance(100.0, FOREVER, quotes.append)
     assert feed.elapsed_s(103.0) == 3.0
     assert len({decode_quote(quote)["lasttime"] for quote in quotes}) == 1
-    assert decode_quote(quotes[0])["lasttime"] == int(world.clock.now_s) + 10800
+    assert decode_quote(quotes[0])["lasttime"] == int(world.context.now_s) + 10800
 
 
 @pytest.mark.parametrize("speed", [1, 10])
@@ -105,7 +105,7 @@ def test_a_replay_keeps_the_original_intervals_over_its_speed(tmp_path: Path, sp
 def test_a_paused_replay_goes_on_with_the_next_tick(tmp_path: Path) -> None:
     feed, _ = replay(write_ticks(tmp_path / "a.csv", "0,EURUSD,1.1,1.2", "9000,EURUSD,1.2,1.3", "9500,EURUSD,1.2,1.3"))
     assert feed.advance(0, FOREVER, None) == 1
-    feed.pause()
+    feed.schedule.pause()
     assert feed.advance(500, FOREVER, None) == 1
     assert feed.wait_s(500) == 0.5
 
@@ -133,7 +133,7 @@ def test_digits_grow_when_later_rows_have_more(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(ticks, "SCAN_ROWS", 1)
     feed, world = replay(write_ticks(tmp_path / "a.csv", "0,EURUSD,1.1,1.2", "1,EURUSD,1.12345,1.2"), math.inf)
     events: list[RawEvent] = []
-    world.stage.emit = lambda code, action, data: events.append((code, action, data))
+    world.context.emit = lambda code, action, data: events.append((code, action, data))
     quotes: list[bytes] = []
     feed.advance(0, FOREVER, quotes.append)
     first, second = (decode_quote(quote) for quote in quotes)
@@ -150,12 +150,12 @@ def test_a_symbol_that_comes_up_late_is_announced_before_its_first_tick(
     rows = ("0,EURUSD,1.1,1.2", "1,GOLD,1900.1,1900.2", "2,GOLD,1900.2,1900.3")
     feed, world = replay(write_ticks(tmp_path / "a.csv", *rows), math.inf)
     events: list[RawEvent] = []
-    world.stage.emit = lambda code, action, data: events.append((code, action, data))
+    world.context.emit = lambda code, action, data: events.append((code, action, data))
     assert feed.advance(0, FOREVER, None) == 1
-    assert feed.awaits == b"GOLD".ljust(12, b"\0")
+    assert feed.awaited == b"GOLD".ljust(12, b"\0")
     assert [(code, action) for code, action, _ in events] == [(PumpCode.UPDATE_SYMBOLS, Transaction.ADD)]
     assert events[0][2] in world.tables["symbols"]()
-    feed.awaits = b""  # the server does so once it is selected, or not in time
+    feed.awaited = b""  # the server does so once it is selected, or not in time
     assert feed.advance(0, FOREVER, None) == 2
     assert len(events) == 1
 
@@ -170,3 +170,37 @@ def test_high_and_low_begin_anew_with_the_servers_day(tmp_path: Path) -> None:
     quotes: list[bytes] = []
     feed.advance(0, FOREVER, quotes.append)
     assert [(q["high"], q["low"]) for q in map(decode_quote, quotes)] == [(1.1, 1.1), (1.3, 1.1), (1.2, 1.2)]
+
+
+def test_the_first_position_is_due_at_once_and_the_next_ones_are_counted_from_it() -> None:
+    schedule = Schedule()
+    assert schedule.wait_s(3.0, 100.0) == 0
+    assert schedule.wait_s(3.5, 100.0) == 0.5
+    assert schedule.wait_s(3.5, 100.25) == 0.25
+    assert schedule.position_s(100.25) == 3.25
+
+
+def test_a_small_delay_is_caught_up() -> None:
+    schedule = Schedule()
+    schedule.wait_s(0, 0)
+    assert schedule.wait_s(1.0, 1.5) == 0
+    assert schedule.wait_s(2.0, 1.5) == 0.5
+    assert schedule.slips == 0
+
+
+def test_a_long_delay_is_given_up_and_counted() -> None:
+    schedule = Schedule(max_lag_s=1.0)
+    schedule.wait_s(0, 0)
+    assert schedule.wait_s(1.0, 11.0) == 0
+    assert schedule.wait_s(2.0, 11.0) == 1.0
+    assert (schedule.slips, schedule.slipped_s) == (1, 10.0)
+
+
+def test_after_a_pause_the_next_position_is_due_whenever_it_comes() -> None:
+    schedule = Schedule()
+    schedule.wait_s(0, 0)
+    schedule.pause()
+    assert schedule.position_s(5) is None
+    assert schedule.wait_s(7.0, 1000.0) == 0
+    assert schedule.wait_s(7.5, 1000.0) == 0.5
+    assert schedule.slips == 0

@@ -8,13 +8,13 @@ from pathlib import Path
 from mt4pump.client import ClientError, Query, Snapshot
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL
-from mt4pump.simulator.accounts import LIVE_LEVELS
+from mt4pump.simulator.accounts import LIVE_LEVELS_LIMIT
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.world import World
 from tests.bus import LIMIT_S
 from tests.live import running
 
-ACCOUNTS = LIVE_LEVELS + 500
+ACCOUNTS = LIVE_LEVELS_LIMIT + 500
 
 
 def levels(world: World) -> dict[int, int]:
@@ -39,7 +39,7 @@ def test_kept_margin_levels_are_of_those_with_positions_and_of_their_last_check(
     kept = levels(world)
     assert kept.keys() == {account.login for account in world.accounts.all if account.positions}
     account = next(account for account in world.accounts.all if account.positions)
-    world.accounts.note_level(account)
+    world.accounts.update_level(account)
     assert account.margin_level() in world.tables["margins"]()
 
 
@@ -53,13 +53,7 @@ def test_what_a_price_wakes_up_is_what_a_look_at_every_order_finds() -> None:
                     continue
                 prices = (order.sl, order.tp) if order.is_position else (order.open_price,)
                 entries = {
-                    abs(price)
-                    for heap in (
-                        *(instrument.bid_lows, instrument.bid_highs),
-                        *(instrument.ask_lows, instrument.ask_highs),
-                    )
-                    for price, ticket in heap
-                    if ticket == order.order
+                    abs(price) for heap in instrument.triggers for price, ticket in heap if ticket == order.order
                 }
                 assert {price for price in prices if price} <= entries
 

@@ -9,9 +9,11 @@ from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
 from mt4pump.simulator.market import WALK_SYMBOLS
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.order_book import Ticket
-from mt4pump.simulator.orders import SymbolExposure, level_type, levels, position_margin, profit_at
+from mt4pump.simulator.order_book import OrderRequest
+from mt4pump.simulator.orders import Exposure, SimulatedGroup, levels, position_margin, profit_at
 from mt4pump.simulator.world import World
+
+GROUP = SimulatedGroup("demo", "USD", 100, 0.0, margin_call=100, margin_stopout=50)
 
 
 def test_a_currency_pair_needs_its_contract_in_base_currency_over_leverage() -> None:
@@ -30,7 +32,7 @@ def test_profit_is_rounded_to_cents() -> None:
 def test_levels_of_an_account_without_positions() -> None:
     now = levels(1000.0, 50.0, [])
     assert now == (1050.0, 0, 0.0, 1050.0, 0.0)
-    assert level_type(now, 100, 50) == MarginLevelType.MARGINLEVEL_OK
+    assert now.level_type(GROUP) == MarginLevelType.MARGINLEVEL_OK
 
 
 def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
@@ -38,9 +40,9 @@ def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
         1000.0,
         0.0,
         [
-            SymbolExposure("EURUSD", is_buy=True, volume=100, margin=400.0, profit=25.5),
-            SymbolExposure("EURUSD", is_buy=False, volume=50, margin=200.0, profit=-75.5),
-            SymbolExposure("XAUUSD", is_buy=False, volume=10, margin=100.0, profit=0.0),
+            Exposure("EURUSD", is_buy=True, volume=100, margin=400.0, profit=25.5),
+            Exposure("EURUSD", is_buy=False, volume=50, margin=200.0, profit=-75.5),
+            Exposure("XAUUSD", is_buy=False, volume=10, margin=100.0, profit=0.0),
         ],
     )
     assert (now.equity, now.volume, now.margin, now.margin_free, now.margin_level) == (950, 160, 500, 450, 190)
@@ -57,8 +59,8 @@ def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
     ],
 )
 def test_the_limits_of_the_group_decide_the_level(equity: float, kind: MarginLevelType) -> None:
-    now = levels(equity, 0.0, [SymbolExposure("EURUSD", is_buy=True, volume=100, margin=1000.0, profit=0.0)])
-    assert level_type(now, 100, 50) == kind
+    now = levels(equity, 0.0, [Exposure("EURUSD", is_buy=True, volume=100, margin=1000.0, profit=0.0)])
+    assert now.level_type(GROUP) == kind
 
 
 def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_world() -> None:
@@ -66,9 +68,9 @@ def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_world() -
     account = next(account for account in world.accounts.all if account.group.currency == "USD")
     account.leverage = 100
     eurusd = world.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
-    eurusd.take(108_000, 108_010)
-    world.book.open(account, eurusd, Ticket(0, 100))
-    eurusd.take(107_900, 107_912)
+    eurusd.set_prices(108_000, 108_010)
+    world.book.open(account, eurusd, OrderRequest(0, 100))
+    eurusd.set_prices(107_900, 107_912)
     (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
     commission = -account.group.commission
     assert row["login"] == account.login
@@ -84,7 +86,7 @@ def test_the_balance_of_a_margin_row_has_the_credit_in_it_and_the_users_has_not(
     account = world.accounts.all[0]
     balance = account.balance
     world.book.operate(account, TradeCommand.OP_CREDIT, 500.25, "Credit in")
-    world.book.open(account, world.market.instruments[0], Ticket(0, 1))
+    world.book.open(account, world.market.instruments[0], OrderRequest(0, 1))
     (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
     assert row["balance"] == balance + 500.25
     user = next(user for user in Decoder(USER_RECORD).many(world.accounts.users()) if user["login"] == account.login)

@@ -17,7 +17,6 @@ from mt4pump.simulator.options import SimulatorOptions
         ("speed", math.nan),
         ("rate", -1),
         ("rate", math.nan),
-        ("repeat", 0),
         ("accounts", 0),
         ("accounts", 10**9),
         ("server_utc_offset_s", 100),

@@ -16,7 +16,7 @@ from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_SYMBOL
 from mt4pump.simulator import tick_files as ticks
-from mt4pump.simulator.faults import parse_fault
+from mt4pump.simulator.faults import SimulatedFault, parse_fault
 from mt4pump.simulator.market import WIDEST_SPREAD
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
@@ -61,7 +61,7 @@ def test_every_tick_of_the_real_files_arrives_in_order_with_its_digits(names: tu
         assert reader.quote_count() == simulator.ticks_sent == len(expected)
         assert as_rows(reader, [row[0] for row in expected]) == expected
         assert reader.told() == []
-        assert simulator.bad_lines == simulator.line.unread == 0
+        assert simulator.counters()["bad_lines"] == simulator.quote_queue.unread == 0
 
 
 def test_only_the_files_symbols_exist_with_a_handful_of_accounts(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_no_row_that_is_taken_ends_the_simulator(
     simulator = Simulator(SimulatorOptions(ticks=(path,), seed=seed, speed=math.inf, server_utc_offset_s=hours * 3600))
     quotes: list[bytes] = []
     while not simulator.feed.exhausted:
-        simulator.feed.awaits = b""
+        simulator.feed.awaited = b""
         simulator.feed.advance(0.0, math.inf, quotes.append)
-        simulator._do("burst", 6)
+        simulator._do(SimulatedFault("burst", amount=6))
         for make in simulator.world.tables.values():
             make()
     assert len(quotes) == len(usable)
@@ -154,7 +154,7 @@ def test_a_symbol_that_comes_up_late_is_waited_for(tmp_path: Path, monkeypatch: 
 
         reader.read_until(select_new)
         assert simulator.ticks_sent == 600
-        assert simulator.line.unread == 0
+        assert simulator.quote_queue.unread == 0
         assert reader.quote_count() == 600
 
 
@@ -168,7 +168,7 @@ def test_a_late_symbol_that_nobody_selects_holds_nothing_up_for_long(
         reader.manager.select_symbol(b"EURUSD")
         reader.read_until(simulator.finished.is_set)
         assert reader.quote_count() == 3
-        assert simulator.line.unread == 1
+        assert simulator.quote_queue.unread == 1
 
 
 def test_bad_lines_are_counted_and_the_rest_arrives(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_bad_lines_are_counted_and_the_rest_arrives(tmp_path: Path) -> None:
         reader = Reader(simulator)
         reader.read_until(simulator.finished.is_set)
         assert [quote["bid"] for quote in reader.decoded_quotes()] == [1.1, 1.3]
-        assert simulator.bad_lines == 1
+        assert simulator.counters()["bad_lines"] == 1
 
 
 def test_a_finished_replay_goes_on_pinging(tmp_path: Path) -> None:

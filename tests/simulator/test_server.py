@@ -62,7 +62,8 @@ def open_orders(reader: Reader) -> dict[int, dict[str, object]]:
 def table_orders(simulator: Simulator) -> dict[int, dict[str, object]]:
     """Return the open orders of the world, by ticket."""
     return {
-        order.order: {**decode_trade(order.record), "activation": 0} for order in simulator.world.book.orders.values()
+        ticket: {**decode_trade(simulator.world.book.records[ticket]), "activation": 0}
+        for ticket in simulator.world.book.orders
     }
 
 
@@ -72,7 +73,7 @@ def test_what_a_session_hears_turns_its_first_table_into_the_last() -> None:
         reader.read_until(lambda: len(reader.trades()) > 2000)
         simulator.stop()
         assert open_orders(reader) == table_orders(simulator)
-        assert simulator.events_sent == len([code for code in reader.codes() if code not in {5, 15}])
+        assert simulator.callbacks.events_sent == len([code for code in reader.codes() if code not in {5, 15}])
 
 
 def test_the_world_goes_on_while_nobody_listens() -> None:
@@ -81,8 +82,8 @@ def test_the_world_goes_on_while_nobody_listens() -> None:
         reader.read_until(lambda: len(reader.trades()) > 50)
         reader.manager.close()
         known = open_orders(reader)
-        unseen = simulator.delivery.events_unseen
-        reader.read_until(lambda: simulator.delivery.events_unseen > unseen + 20)
+        unseen = simulator.callbacks.events_unseen
+        reader.read_until(lambda: simulator.callbacks.events_unseen > unseen + 20)
         assert simulator.ticks_unseen
         later = Reader(simulator)
         later.read_until(later.trades)
@@ -132,7 +133,7 @@ def test_a_mute_session_hears_nothing_until_there_is_a_new_one() -> None:
         simulator.inject("mute")
         reader.read_until(lambda: simulator.faults_done == 1)
         heard = len(reader.events)
-        reader.read_until(lambda: simulator.delivery.events_unseen > 20)
+        reader.read_until(lambda: simulator.callbacks.events_unseen > 20)
         assert len(reader.events) == heard
         assert reader.manager.is_connected()
         reader.manager.close()
@@ -146,7 +147,7 @@ def test_skipped_trade_events_are_missing_though_the_world_is_the_same() -> None
         with running(rate=math.inf, faults=tuple(map(parse_fault, faults))) as simulator:
             reader = Reader(simulator)
             reader.read_until(lambda: len(reader.trades()) > 300)
-            assert simulator.events_skipped == (5 if faults else 0)
+            assert simulator.callbacks.events_skipped == (5 if faults else 0)
             return reader.trades()[:300]
 
     whole, holed = read_trades(), read_trades("skip@0.5:5")
@@ -158,7 +159,7 @@ def test_skipped_trade_events_are_missing_though_the_world_is_the_same() -> None
 def test_null_events_say_that_a_table_changed_and_not_how() -> None:
     with running(rate=math.inf, faults=(parse_fault("null@0.5:3"),)) as simulator:
         reader = Reader(simulator)
-        reader.read_until(lambda: simulator.delivery.events_nulled > 6)
+        reader.read_until(lambda: simulator.callbacks.events_nulled > 6)
         nulls = [event for event in reader.told() if event[0] == PumpCode.UPDATE_TRADES and not event[2]]
         assert nulls == [(PumpCode.UPDATE_TRADES, 0, b"")] * 3
 
@@ -228,7 +229,7 @@ def test_a_stop_does_not_wait_for_a_reader_that_sleeps() -> None:
         reader.manager.select_symbol(b"EURUSD")
         reader._select = False
         wait_for(lambda: simulator.room_waits)
-        assert len(simulator.line) <= 1024
+        assert len(simulator.quote_queue) <= 1024
 
 
 def test_a_market_that_waits_for_its_reader_still_pings() -> None:

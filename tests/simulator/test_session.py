@@ -90,7 +90,7 @@ def waiting_for_login(manager: Manager, ends: list[Exception | None]) -> Thread:
 def silenced(simulator: Simulator, silent_s: float) -> Manager:
     """Return a session that a silent server let in."""
     simulator.inject("silent", silent_s)
-    until(lambda: simulator.silent_s() > 0 or not silent_s, "silence")
+    until(lambda: simulator.registry.silent_s() > 0 or not silent_s, "silence")
     manager = simulator.manager()
     manager.connect("anything")
     return manager
@@ -229,7 +229,7 @@ def test_a_second_session_that_pumps_ends_the_first(idle: Simulator) -> None:
     assert second.manager.is_connected()
     first.manager.close()
     second.read_until(lambda: PumpCode.PING in second.codes())
-    assert idle.sessions == 2
+    assert idle.session_count == 2
 
 
 def test_every_table_is_an_array_of_its_record(idle: Simulator) -> None:

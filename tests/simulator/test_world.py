@@ -21,7 +21,7 @@ from mt4pump.mt4.layout import (
 )
 from mt4pump.mt4.manager import TABLES
 from mt4pump.mt4.record import SECRET, Record
-from mt4pump.simulator.accounts import LEAK_MARK
+from mt4pump.simulator.accounts import LEAK_PREFIX
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.world import World
 
@@ -34,7 +34,7 @@ def run(quotes: int, chunk: int, **options: Any) -> tuple[World, list[RawEvent],
     world = World(SimulatorOptions(**{"start_s": START_S, **options}))
     events: list[RawEvent] = []
     lines: list[bytes] = []
-    world.stage.emit = lambda code, action, data: events.append((code, action, data))
+    world.context.emit = lambda code, action, data: events.append((code, action, data))
     while world.quotes < quotes:
         world.walk(min(chunk, quotes - world.quotes), START_S, 0.001, lines.append)
     return world, events, lines
@@ -68,7 +68,7 @@ def test_the_world_moves_the_same_when_nobody_wants_quotes() -> None:
     world, events, _ = run(5_000, 256)
     deaf = World(SimulatorOptions(start_s=START_S))
     heard: list[RawEvent] = []
-    deaf.stage.emit = lambda code, action, data: heard.append((code, action, data))
+    deaf.context.emit = lambda code, action, data: heard.append((code, action, data))
     deaf.walk(5_000, START_S, 0.001, None)
     assert heard == events
     assert deaf.book.table() == world.book.table()
@@ -223,14 +223,14 @@ def test_every_secret_field_is_filled_with_marked_text(table: str, record: Recor
         for name in record.names(SECRET):
             field = record.by_name[name]
             value = data[start + field.offset : start + field.offset + field.size]
-            assert value.startswith(LEAK_MARK.encode()), name
-            assert value.strip(b"\0") != LEAK_MARK.encode(), name
+            assert value.startswith(LEAK_PREFIX.encode()), name
+            assert value.strip(b"\0") != LEAK_PREFIX.encode(), name
 
 
 def test_at_midnight_swaps_are_charged_and_the_days_high_begins_anew() -> None:
     world = World(SimulatorOptions(start_s=START_S))
     events: list[RawEvent] = []
-    world.stage.emit = lambda code, action, data: events.append((code, action, data))
+    world.context.emit = lambda code, action, data: events.append((code, action, data))
     world.walk(3000, START_S, 0.001, None)
     instrument = world.market.instruments[0]
     instrument.high = instrument.base * 2
@@ -249,7 +249,7 @@ def test_at_midnight_swaps_are_charged_and_the_days_high_begins_anew() -> None:
 def test_an_account_in_margin_call_rings_and_is_stopped_out() -> None:
     world = World(SimulatorOptions(start_s=START_S))
     events: list[RawEvent] = []
-    world.stage.emit = lambda code, action, data: events.append((code, action, data))
+    world.context.emit = lambda code, action, data: events.append((code, action, data))
     account = next(account for account in world.accounts.all if account.positions)
     account.is_gambler = True
     world.accounts.pay(account, balance=-account.balance)

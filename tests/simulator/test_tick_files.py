@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from mt4pump.errors import StartError
-from mt4pump.simulator.tick_clock import LAST_TIME_MS
 from mt4pump.simulator.tick_files import LOGGED_BAD_LINES, TickFiles
 from mt4pump.simulator.tick_formats import HEADER, RowReader, TickOptions, layout_of, parse_row
 
@@ -72,19 +71,6 @@ def test_files_are_merged_by_time(tmp_path: Path) -> None:
 def test_digits_are_the_most_decimals_seen(tmp_path: Path) -> None:
     path = write_ticks(tmp_path / "a.csv", "1,EURUSD,1.1,1.2", "2,EURUSD,1.12345,1.2", "3,US30,39000,39003")
     assert TickFiles([path]).digits == {"EURUSD": 5, "US30": 0}
-
-
-def test_a_repeat_goes_on_in_time(tmp_path: Path) -> None:
-    path = write_ticks(tmp_path / "a.csv", "1000,EURUSD,1.1,1.2", "3000,EURUSD,1.3,1.4", "oops")
-    files = TickFiles([path], repeat=3)
-    assert [tick[0] for tick in files] == [1000, 3000, 4000, 6000, 7000, 9000]
-    assert files.bad_lines == 1
-
-
-def test_a_repeat_ends_where_the_records_time_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = write_ticks(tmp_path / "a.csv", "0,EURUSD,1.1,1.2", f"{LAST_TIME_MS},EURUSD,1.3,1.4")
-    assert len(list(TickFiles([path], repeat=2))) == 2
-    assert "beyond the year 2038" in caplog.text
 
 
 @pytest.mark.parametrize(
