@@ -25,7 +25,7 @@ from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump, PumpOptions
 from mt4pump.pump.session import Command
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.query import QueryServer, YieldToPump
+from mt4pump.query import QueryServer, QuerySources, YieldToPump
 from mt4pump.query.describe import Description
 from mt4pump.security import PlainGate, ZapAuthenticator
 from mt4pump.settings import Settings
@@ -147,24 +147,18 @@ class Daemon:
             "page_rows": options.limit_rows,
             "page_bytes": options.page_bytes,
         }
-        return QueryServer(
-            self._context,
-            settings.query_endpoint,
-            options=options,
-            secure=gate.secure_query,
-            allowed=gate.allowed_query,
-            ask_cut=self.request_snapshot,
-            reader=self._reader(settings),
-            way=self._yield_to_pump,
-            describe=Description(
-                settings,
-                epoch=self.epoch,
-                pub_endpoint=self.endpoint,
-                journal=self._journal,
-                server_clock=server_clock,
-                limits=limits,
-            ),
+        description = Description(
+            settings,
+            epoch=self.epoch,
+            pub_endpoint=self.endpoint,
+            journal=self._journal,
+            server_clock=server_clock,
+            limits=limits,
         )
+        sources = QuerySources(
+            gate.allowed_query, self.request_snapshot, self._reader(settings), description, self._yield_to_pump
+        )
+        return QueryServer(self._context, settings.query_endpoint, options, sources, gate.secure_query)
 
     def _query_counters(self) -> dict[str, int]:
         """Return the heartbeat's ``query``: the server's counters, with the connections refused by either limit."""

@@ -8,7 +8,7 @@ Readers ignore keys that they do not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,6 +110,15 @@ def topic_of(kind: Kind, key: object, suffix: str = "") -> bytes:
 def kind_of(topic: bytes, suffix: bytes = b"") -> str:
     """Return the kind's name of ``topic``: what stands before its first dot."""
     return topic.partition(b".")[0].removesuffix(suffix).decode("utf-8", "replace")
+
+
+def outermost(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return ``prefixes`` sorted, without those that another one covers."""
+    kept: list[bytes] = []
+    for prefix in sorted(prefixes):  # a prefix is sorted before all that it covers, and these stand together
+        if not kept or not prefix.startswith(kept[-1]):
+            kept.append(prefix)
+    return tuple(kept)
 
 
 FIRST = 3

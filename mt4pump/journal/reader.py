@@ -137,6 +137,7 @@ class _Search:
         self._connection = connection
         self._make_way = make_way
         self._marks = read_meta(connection)
+        self._log_id = str(self._marks["log"])
         # Two statements: SQLite finds one extreme at once, and reads the whole table for two.
         first, last = self._one('SELECT min("offset") FROM events'), self._one('SELECT max("offset") FROM events')
         self._last = max(last or 0, int(self._marks["base"]), int(self._marks["forgotten"]))
@@ -153,13 +154,14 @@ class _Search:
         whole = self._whole(after, since)
         start = self._one('SELECT min("offset") FROM events WHERE "offset" > ?', after)
         if start is None or start > end:
-            return JournalPage([], None, self._last, self._first_available, whole)
+            return JournalPage([], None, self._last, self._first_available, whole, self._log_id)
         scan_rows = SCAN_ROWS * CHEAP_PREFIXES // max(CHEAP_PREFIXES, len(prefixes))
         scanned_to = min(end, start + scan_rows - 1)
         sql, values = _query(start, scanned_to, prefixes, since, until)
         events, cut = self._fetch(sql, values, limit)
         reached = events[-1].offset if cut else scanned_to
-        return JournalPage(events, reached if reached < end else None, self._last, self._first_available, whole)
+        following = reached if reached < end else None
+        return JournalPage(events, following, self._last, self._first_available, whole, self._log_id)
 
     def _fetch(self, sql: str, values: list[Any], limit: int) -> tuple[list[Replayed], bool]:
         """Return the matching events of a stretch, and whether they were cut off by ``limit`` or size."""

@@ -99,6 +99,7 @@ class JournalPage(NamedTuple):
     still have ``next``. ``last`` is the highest offset given to an event so far, ``first_available`` the lowest one
     that can still be read (0 when none can). ``whole`` is False when events that belong behind ``after``
     are not there: deleted by retention, published while the journal failed, or possibly lost with the power.
+    ``log`` names the file.
     """
 
     events: list[Replayed]
@@ -106,6 +107,7 @@ class JournalPage(NamedTuple):
     last: int
     first_available: int
     whole: bool
+    log: str
 
 
 def kind_of(topic: bytes) -> bytes:

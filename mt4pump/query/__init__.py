@@ -1,16 +1,16 @@
-"""The query endpoint: what a reader asks for, and gets, beside the stream (describe, snapshot, replay).
+"""The query endpoint: answers describe, snapshot and replay requests beside the stream.
 
 ::
 
-    server    the thread and its ROUTER socket: frames in, frames out
-    envelope  frames → who asks, payload          requests   payload → typed request, or why not
-    peers     connections, and which are closed   turns      requests that wait, and which is next
-    answers   request → reply                     replies    heads, and bodies of snapshots
-    snapshots cuts held for paging, their pages   replays    pages of stored events
-    pace      work in short stretches             options    sizes and times
+    server       the thread and its ROUTER socket
+    connections  who is connected, their queued requests and unread replies, whose request is next
+    requests     frames → envelope and payload → typed request, or the error to reply
+    handlers     request → reply; snapshots: snapshots kept for paging; describe: who publishes here, and what
+    limits       options, and long work in short slices
 """
 
+from mt4pump.query.handlers import QuerySources
 from mt4pump.query.limits import QueryOptions, YieldToPump
 from mt4pump.query.server import QueryServer
 
-__all__ = ["QueryOptions", "QueryServer", "YieldToPump"]
+__all__ = ["QueryOptions", "QueryServer", "QuerySources", "YieldToPump"]

@@ -1,211 +1,222 @@
-"""From the bytes of a request to the reply, whatever the bytes are. Runs on the query thread; knows no sockets."""
+"""Request bytes to the frames of a reply, whatever the bytes are. Runs on the query thread; knows no sockets."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
+import msgpack
+
+from mt4pump.errors import PumpError
+from mt4pump.journal import JournalReader
 from mt4pump.log import FaultCounters
 from mt4pump.protocol import fields_of
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.query.limits import QueryOptions, Stopped, WorkBudget, YieldToPump
-from mt4pump.query.replay import PageReader, replay_page
-from mt4pump.query.replies import OutgoingReply, refused
-from mt4pump.query.requests import (
-    BUSY,
-    CURSOR_EXPIRED,
-    FORBIDDEN,
-    INTERNAL_ERROR,
-    NO_JOURNAL,
-    Cursor,
-    DescribeRequest,
-    QueryLimits,
-    ReplayRequest,
-    Request,
-    RequestError,
-    SnapshotQuery,
-    echo,
-    read,
-    unpacked,
-)
-from mt4pump.query.snapshots import Peer, SnapshotCache, SortedSnapshot, arranged, page
+from mt4pump.query.requests import Cursor, ParsedRequest, RequestError, parse_request, request_id, unpack_request
+from mt4pump.query.snapshots import Peer, SnapshotCache, page, sort_snapshot
+from mt4pump.security import Permissions
 from mt4pump.wire import Body
 
-CUT_LOOK_S = 0.02
-"""How often a thread that waits for a cut looks whether it is to stop."""
-CUT_GAP_S, CUT_GAPS = 0.2, 5
-"""The longest pause between two cuts; as cutting is the pump's work, it gets five times a cut's time for its own."""
+STOP_CHECK_S = 0.02
+"""How often a thread that waits for a snapshot checks whether it is to stop."""
+SNAPSHOT_GAP_S, SNAPSHOT_GAPS = 0.2, 5
+"""The longest pause between two snapshots: the pump gets five times a snapshot's time for its other work."""
 
 log = logging.getLogger(__name__)
 
 
-class PermissionLookup(Protocol):
-    """What one client may read."""
+class QuerySources(NamedTuple):
+    """What replies are made from.
 
-    @property
-    def query(self) -> bool:
-        """Return whether it may ask anything at all."""
+    ``permissions`` returns those of a client's name (empty without CURVE); ``request_snapshot`` hands a request to the
+    pump thread; ``reader`` reads the journal, None without one; ``describe`` returns the body of a description.
+    """
 
-    def narrow(self, prefixes: Iterable[bytes], /) -> tuple[bytes, ...]:
-        """Return the part of ``prefixes`` that it may read, as prefixes."""
+    permissions: Callable[[str], Permissions]
+    request_snapshot: Callable[[SnapshotRequest], object]
+    reader: JournalReader | None
+    describe: Callable[[], Body]
+    yield_to_pump: YieldToPump | None = None
 
 
 class RequestHandler:
-    """Answers one request at a time. ``counts`` are totals; their keys never change."""
+    """Handles one request at a time. ``counts`` are totals; their keys never change."""
 
     def __init__(
         self,
         options: QueryOptions,
+        sources: QuerySources,
+        is_stopping: Callable[[], bool] = lambda: False,
         *,
-        allowed: Callable[[str], PermissionLookup],
-        ask_cut: Callable[[SnapshotRequest], None],
-        reader: PageReader | None,
-        describe: Callable[[], Body],
-        is_stopping: Callable[[], bool],
-        way: YieldToPump | None = None,
         now_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.counts = dict.fromkeys(fields_of("heartbeat")["query"].fields, 0)
-        self.cuts = SnapshotCache(options, now_s)
-        self.pace = WorkBudget(options.work_s, options.rest_s, is_stopping, way)
+        self.snapshots = SnapshotCache(options, now_s)
+        self.budget = WorkBudget(options.work_s, options.rest_s, is_stopping, sources.yield_to_pump)
         self.fault_counters = FaultCounters(log)
         self._options = options
-        self._limits = QueryLimits(
-            options.max_request_bytes, options.max_prefixes, options.page_rows, limit_rows=options.limit_rows
-        )
-        self._allowed = allowed
-        self._ask_cut = ask_cut
-        self._reader = reader
-        self._describe = describe
+        self._sources = sources
         self._is_stopping = is_stopping
         self._now_s = now_s
         self._sleep = sleep
-        self._next_cut_s = 0.0
+        self._next_snapshot_s = 0.0
 
-    def answer(self, payload: bytes | None, peer: Peer) -> OutgoingReply:
-        """Return the answer to ``payload``; None is a message that was not one frame. Raises only Stopped."""
+    def handle(self, payload: bytes | None, peer: Peer) -> list[bytes]:
+        """Return the reply to ``payload``; None is a message that was not one frame. Raises only Stopped."""
         return self.reply(*self.parse(payload), peer)
 
-    def parse(self, payload: bytes | None) -> tuple[Body, Request | OutgoingReply]:
-        """Return the ``id`` of a request, as a map of itself or of nothing, and the request, or why it is refused."""
+    def parse(self, payload: bytes | None) -> tuple[Body, ParsedRequest | RequestError]:
+        """Return a request's ``id``, as a map of itself or empty, and the request, or the error to reply."""
         self.counts["requests"] += 1
-        name: Body = {}
+        id_: Body = {}
         try:
-            fields = unpacked(payload, self._limits)
-            name = echo(fields)
-            return name, read(fields, self._limits)
-        except RequestError as refusal:
-            return name, refused(refusal)
-        except Exception as error:  # noqa: BLE001 - the top of what foreign bytes reach; counted and logged
-            return name, self._failed(error)
+            fields = unpack_request(payload, self._options)
+            id_ = request_id(fields)
+            return id_, parse_request(fields, self._options)
+        except RequestError as error:
+            return id_, error
+        except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
+            return id_, self._internal_error(error)
 
-    def reply(self, name: Body, request: Request | OutgoingReply, peer: Peer) -> OutgoingReply:
-        """Return the answer to a request that was parsed, with its ``id``. Raises only Stopped."""
-        self.pace.begin()
+    def reply(self, id_: Body, request: ParsedRequest | RequestError, peer: Peer) -> list[bytes]:
+        """Return head and frames of the reply to a parsed request, with its ``id``. Raises only Stopped."""
+        self.budget.begin()
         try:
-            reply = request if isinstance(request, OutgoingReply) else self._reply(request, peer)
-        except RequestError as refusal:
-            reply = refused(refusal)
+            head, frames = self._reply(request, peer)
+            return [_pack({**head, **id_}), *frames]
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            reply = self._failed(error)
-        self.counts["errors"] += not reply.head["ok"]
-        return OutgoingReply({**reply.head, **name}, reply.frames)
+            self.counts["errors"] += 1
+            return error_reply(id_, error if isinstance(error, RequestError) else self._internal_error(error))
 
-    def busy(self, name: Body, text: str) -> OutgoingReply:
-        """Return the refusal of a request that cannot be served for now, and count it."""
-        self.counts["busy"] += 1
-        return OutgoingReply({**refused(RequestError(BUSY, text)).head, **name}, [])
+    def snapshot_wait_s(self) -> float:
+        """Return how long it is until the pump may be asked for a snapshot again."""
+        return self._next_snapshot_s - self._now_s()
 
-    def cut_wait_s(self) -> float:
-        """Return how long it is until the pump may be asked for a cut again."""
-        return self._next_cut_s - self._now_s()
-
-    def _failed(self, error: Exception) -> OutgoingReply:
-        self.fault_counters.record(INTERNAL_ERROR, f"a query failed: {error!r}")
+    def _internal_error(self, error: Exception) -> RequestError:
+        self.fault_counters.record("internal_error", f"a query failed: {error!r}")
         log.debug("a query failed", exc_info=error)
-        return refused(RequestError(INTERNAL_ERROR, "the daemon failed to answer this; its log says why"))
+        return RequestError("internal_error", "the daemon failed to answer this; its log says why")
 
-    def failed(self, error: Exception) -> OutgoingReply:
-        """Return the answer in place of one that could not be packed."""
-        self.fault_counters.record(INTERNAL_ERROR, f"a reply could not be packed: {error!r}")
-        self.counts["errors"] += 1
-        return refused(RequestError(INTERNAL_ERROR, "the daemon failed to pack this; its log says why"))
-
-    def _reply(self, request: Request, peer: Peer) -> OutgoingReply:
-        if not self._allowed(peer.user).query:
-            raise RequestError(FORBIDDEN, f"{_named(peer)} may not use this endpoint")
-        if isinstance(request, DescribeRequest):
-            return OutgoingReply({**self._describe(), "ok": True}, [])
-        if isinstance(request, ReplayRequest):
-            return self._replay(request, peer)
+    def _reply(self, request: ParsedRequest | RequestError, peer: Peer) -> tuple[Body, list[bytes]]:
+        if isinstance(request, RequestError):
+            raise request
+        client = f"client {peer.user!r}" if peer.user else "this client"
+        permissions = self._sources.permissions(peer.user)
+        if not permissions.query:
+            raise RequestError("forbidden", f"{client} may not use this endpoint")
+        if request.op == "describe":
+            return {**self._sources.describe(), "ok": True}, []
         if request.cursor is not None:
-            return self._next_page(request, request.cursor, peer)
-        return self._first_page(request, peer)
+            return self._next_page(request, request.cursor, peer, permissions)
+        prefixes = permissions.narrow(request.topics)
+        if not prefixes:
+            raise RequestError("forbidden", f"{client} may read none of these topics")
+        if request.op == "snapshot":
+            return self._first_page(request, prefixes, peer)
+        if self._sources.reader is None:
+            raise RequestError("no_journal", "this daemon keeps no journal: its setting `journal` is off")
+        head, frames = replay_page(self._sources.reader, request, prefixes, self._options, self.budget)
+        return {"epoch": self._sources.describe().get("epoch"), **head}, frames
 
-    def _replay(self, request: ReplayRequest, peer: Peer) -> OutgoingReply:
-        prefixes = self._narrowed(request.topics, peer)
-        if self._reader is None:
-            raise RequestError(NO_JOURNAL, "this daemon keeps no journal: its setting `journal` is off")
-        reply = replay_page(self._reader, request, prefixes, self._options, self.pace)
-        about = self._describe()  # the page's own log wins: the journal may just have been replaced
-        return OutgoingReply({"epoch": about.get("epoch"), "log": about.get("log"), **reply.head}, reply.frames)
+    def _first_page(self, request: ParsedRequest, prefixes: tuple[bytes, ...], peer: Peer) -> tuple[Body, list[bytes]]:
+        made = sort_snapshot(self._new_snapshot(prefixes), peer, prefixes, self.budget)
+        head, frames = page(made, 0, request.limit, self._options, self.budget, values=request.values)
+        if head["cursor"] is not None:
+            self.snapshots.keep(made)
+        return head, frames
 
-    def _narrowed(self, prefixes: tuple[bytes, ...], peer: Peer) -> tuple[bytes, ...]:
-        narrowed = self._allowed(peer.user).narrow(prefixes)
-        if not narrowed:
-            raise RequestError(FORBIDDEN, f"{_named(peer)} may read none of these topics")
-        return narrowed
+    def _next_page(
+        self, request: ParsedRequest, cursor: Cursor, peer: Peer, permissions: Permissions
+    ) -> tuple[Body, list[bytes]]:
+        held = self.snapshots.find(cursor, peer)
+        if set(permissions.narrow(held.prefixes)) != set(held.prefixes):
+            self.snapshots.drop(held)
+            raise RequestError("cursor_expired", "the permissions of this client changed: ask for a new snapshot")
+        head, frames = page(held, cursor.start, request.limit, self._options, self.budget, values=request.values)
+        held.is_done = head["cursor"] is None
+        return head, frames
 
-    def _first_page(self, request: SnapshotQuery, peer: Peer) -> OutgoingReply:
-        prefixes = self._narrowed(request.topics, peer)
-        cut = arranged(self._cut(prefixes), peer, prefixes, self.pace)
-        reply = page(cut, 0, request.limit, self._options, self.pace, values=request.values)
-        if reply.head["cursor"] is not None:
-            self.cuts.keep(cut)
-        return reply
-
-    def _next_page(self, request: SnapshotQuery, cursor: Cursor, peer: Peer) -> OutgoingReply:
-        cut = self.cuts.find(cursor, peer)
-        self._check_still_allowed(cut, peer)
-        reply = page(cut, cursor.start, request.limit, self._options, self.pace, values=request.values)
-        cut.is_done = reply.head["cursor"] is None
-        return reply
-
-    def _check_still_allowed(self, cut: SortedSnapshot, peer: Peer) -> None:
-        """Refuse a cut whose owner has lost some of its topics meanwhile."""
-        if set(self._allowed(peer.user).narrow(cut.prefixes)) != set(cut.prefixes):
-            self.cuts.drop(cut)
-            raise RequestError(CURSOR_EXPIRED, "the permissions of this client changed: ask for a new snapshot")
-
-    def _cut(self, prefixes: tuple[bytes, ...]) -> StateSnapshot:
-        """Return a cut made by the pump thread now; raises Refusal (busy) when it makes none in time."""
-        while (early_s := self._next_cut_s - self._now_s()) > 0:
-            self._stop_if_told()
-            self._sleep(min(early_s, CUT_LOOK_S))
+    def _new_snapshot(self, prefixes: tuple[bytes, ...]) -> StateSnapshot:
+        """Return a snapshot that the pump thread makes now; raises RequestError (busy) if it makes none in time."""
+        while (early_s := self.snapshot_wait_s()) > 0:
+            self._raise_if_stopping()
+            self._sleep(min(early_s, STOP_CHECK_S))
         asked_s = self._now_s()
-        wanted = SnapshotRequest(prefixes)
-        self._ask_cut(wanted)
-        while (cut := wanted.wait(CUT_LOOK_S)) is None:
-            self._stop_if_told()
+        request = SnapshotRequest(prefixes)
+        self._sources.request_snapshot(request)
+        while (snapshot := request.wait(STOP_CHECK_S)) is None:
+            self._raise_if_stopping()
             waited_s = self._now_s() - asked_s
-            has_failed = not wanted.is_open and wanted.wait(0) is None  # it may have come since the look
-            if has_failed or waited_s >= self._options.cut_wait_s:
-                wanted.cancel()
-                raise RequestError(BUSY, f"the pump made no cut of its state within {waited_s:.1f} s: ask again")
+            has_failed = not request.is_open and request.wait(0) is None  # it may have been answered since the wait
+            if has_failed or waited_s >= self._options.snapshot_wait_s:
+                request.cancel()
+                raise RequestError("busy", f"the pump made no snapshot within {waited_s:.1f} s: ask again")
         now_s = self._now_s()
-        self._next_cut_s = now_s + min(CUT_GAP_S, CUT_GAPS * (now_s - asked_s))
+        self._next_snapshot_s = now_s + min(SNAPSHOT_GAP_S, SNAPSHOT_GAPS * (now_s - asked_s))
         self.counts["cuts"] += 1
-        return cut
+        return snapshot
 
-    def _stop_if_told(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self._is_stopping():
             raise Stopped
 
 
-def _named(peer: Peer) -> str:
-    return f"client {peer.user!r}" if peer.user else "this client"
+def _pack(head: Body) -> bytes:
+    packed: bytes = msgpack.packb(head, unicode_errors="replace")
+    return packed
+
+
+def error_reply(id_: Body, error: RequestError) -> list[bytes]:
+    """Return the reply that carries only an error."""
+    return [_pack({"ok": False, "code": error.code, "error": str(error), **id_})]
+
+
+def replay_page(
+    reader: JournalReader,
+    request: ParsedRequest,
+    prefixes: tuple[bytes, ...],
+    options: QueryOptions,
+    budget: WorkBudget,
+) -> tuple[Body, list[bytes]]:
+    """Return head and frames of one page of the requested events within ``prefixes``; raises RequestError."""
+    frames: list[bytes] = []
+    after, size, whole = request.after, 0, True
+    while True:
+        try:
+            found = reader.page(
+                after=after,
+                to=request.to,
+                prefixes=prefixes,
+                limit=min(options.slice_rows, request.limit - len(frames) // 2),
+                since=request.since,
+                until=request.until,
+            )
+        except PumpError as error:
+            raise RequestError("journal_error", f"{error}") from error
+        for event in found.events:
+            frames += (event.topic, event.body)
+            size += len(event.body)
+        whole = whole and found.whole
+        if found.next is None or found.next <= after:  # the second never happens, but would loop for ever
+            break
+        after = found.next
+        if len(frames) // 2 >= request.limit or size >= options.page_bytes or budget.spent_s() >= options.page_s:
+            break
+        if budget.tick():  # beside a rapid stream: a large page would keep its reader's core from others for long
+            break
+    head = {
+        "log": found.log,
+        "ok": True,
+        "whole": whole,
+        "first_available": found.first_available,
+        "next": found.next,
+        "last": found.last,
+        "count": len(frames) // 2,
+    }
+    return head, frames

@@ -1,9 +1,9 @@
-"""Work in short stretches, so that the live stream's thread never waits long for the interpreter.
+"""Options of the query endpoint, and long work in slices, so that the pump thread never waits long for the interpreter.
 
-Python lets one thread run at a time. The live stream's thread lets go of it at every send, tens of times per batch; a
-thread that works meanwhile takes it each time, and handing it back costs far more than the send. So long work looks
-every few dozen microseconds whether the live stream has something to do, and sleeps until that is done (`YieldToPump`).
-Beside a rapid live stream it rests as well: the reader of what it made needs a core, too, and there may be only two.
+Python runs one thread at a time. The pump thread releases the interpreter at every send, tens of times per batch; a
+thread that works meanwhile takes it each time, and handing it back costs far more than the send. So long work checks
+every few dozen microseconds whether the pump is busy, and sleeps until it is not (`YieldToPump`). Beside a rapid stream
+it also rests: the reader of its result needs a core, too, and there may be only two.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ class QueryOptions:
     """Bounds of the query endpoint.
 
     Pages: ``page_rows`` is the page of a request without ``limit``, ``limit_rows`` the greatest ``limit``. A page ends
-    when it has its rows, when it is over ``page_bytes``, or after ``page_s`` of work; the journal is read
-    ``slice_rows`` at a time. ``work_s`` and ``rest_s`` are how long the query thread works before it leaves the
-    interpreter to others, and for how long; under a flood it rests ``flood_rests`` times as long as it worked.
+    at its rows, above ``page_bytes``, or after ``page_s`` of work; the journal is read ``slice_rows`` at a time. The
+    thread works ``work_s``, then rests ``rest_s``; under a flood it rests ``flood_rests`` times as long as it worked.
 
-    Snapshots: ``cut_wait_s`` is how long the pump may take to cut its state. At most ``cuts_held`` cuts are held, and
-    fewer of one client or connection: for ``cut_idle_s`` after they were last read. Where there is no room for
-    another one they are held ``cut_evictable_s`` after they were last read, and no longer than ``cut_old_s``.
+    Snapshots: the pump must make one within ``snapshot_wait_s``. At most ``snapshots_held`` are kept, fewer of one
+    client or connection, until ``snapshot_idle_s`` after the last read. When another one needs the place they are kept
+    ``snapshot_evictable_s`` after the last read, and ``snapshot_old_s`` in all.
 
-    Waiting requests: ``waiting_limit`` of one connection, and bytes of one and of all; none waits longer than
-    ``waiting_s``. Replies that are not read: of a connection one page or ``unread_bytes_short`` of others, and bounds
-    per client and in all; a connection that reads nothing of them for ``unread_s`` is closed.
+    Queued requests: ``waiting_limit`` of one connection, and bytes of one and of all; none waits above ``waiting_s``.
+    Unread replies: of a connection one page or ``unread_bytes_short`` of short ones, and bytes per client and in all; a
+    connection that reads none of them for ``unread_s`` is closed.
 
-    Connections: those idle for longest are closed above ``connections_limit`` and ``connections_per_client``, any that
-    asks nothing for ``silent_s``, and any that sends more than ``incomplete_bytes`` without the end of a message.
-
-    ``transport`` gives heartbeat, keep-alive, IPv6 and linger; its ``sndhwm`` is the publisher's and not used here.
+    Connections: the longest idle ones are closed above ``connections_limit`` and ``connections_per_client``; so is one
+    that sends no request for ``silent_s``, or more than ``incomplete_bytes`` without the end of a message.
+    ``transport`` gives heartbeat, keep-alive, IPv6 and linger; its ``sndhwm`` is not used.
     """
 
     sndhwm: int = 16
@@ -50,13 +48,13 @@ class QueryOptions:
     work_s: float = 0.0002
     rest_s: float = 0.005
     flood_rests: float = 0.5
-    cut_wait_s: float = 2.0
-    cuts_held: int = 8
-    cuts_per_client: int = 4
-    cuts_per_connection: int = 2
-    cut_idle_s: float = 30.0
-    cut_evictable_s: float = 2.0
-    cut_old_s: float = 15.0
+    snapshot_wait_s: float = 2.0
+    snapshots_held: int = 8
+    snapshots_per_client: int = 4
+    snapshots_per_connection: int = 2
+    snapshot_idle_s: float = 30.0
+    snapshot_evictable_s: float = 2.0
+    snapshot_old_s: float = 15.0
     waiting_limit: int = 128
     waiting_bytes: int = 2**18
     waiting_bytes_total: int = 2**23
@@ -73,22 +71,19 @@ class QueryOptions:
 
 
 NAP_S, NAPS = 0.0002, 10
-"""How long, and how often in a row, long work sleeps while the live stream is busy."""
+"""How long, and how often in a row, long work sleeps while the pump is busy."""
 RAPID_PER_S = 1_000.0
-"""Events per second from which on a live stream is rapid."""
+"""Events per second from which on a stream is rapid."""
 DUE_S = 0.0005
-"""How long it works then: a fifth of the time, though the live stream never comes to an end."""
+"""How long it works after that: a fifth of the time, even if the pump never becomes idle."""
 
 
 class Stopped(Exception):
-    """The thread was told to stop in the middle of its work."""
+    """The thread was stopped amid its work."""
 
 
 class YieldToPump:
-    """Sleeps while the live stream is busy, a bounded time; after that a stretch of work is due all the same.
-
-    ``is_busy`` tells whether the live stream has something to do, ``received`` how many events it has had so far.
-    """
+    """Sleeps while the pump is busy, for a bounded time; ``received`` returns how many events the pump has received."""
 
     def __init__(
         self,
@@ -106,7 +101,7 @@ class YieldToPump:
         self._due_until_s = 0.0
 
     def __call__(self) -> None:
-        """Return as soon as the live stream has nothing to do, at once when that is so."""
+        """Return as soon as the pump is idle, or when work is due nevertheless."""
         if not self._is_busy() or self._now_s() < self._due_until_s:
             return
         for _ in range(NAPS):
@@ -116,24 +111,21 @@ class YieldToPump:
         self._due_until_s = self._now_s() + DUE_S
 
     def is_rapid(self) -> bool:
-        """Return whether `RAPID_PER_S` events came since the last call."""
+        """Return whether events came at `RAPID_PER_S` or faster since the last call."""
         count, since_s = self._seen
         self._seen = (self._received(), self._now_s())
         return self._seen[0] - count > RAPID_PER_S * (self._seen[1] - since_s)
 
 
 class WorkBudget:
-    """Counts the time of one request. ``tick`` is to be called every few dozen microseconds of work.
-
-    ``way`` makes way for the live stream; without one it rests.
-    """
+    """Measures the time of one request and rests in between; without ``yield_to_pump`` after each ``work_s``."""
 
     def __init__(
         self,
         work_s: float,
         rest_s: float,
         is_stopping: Callable[[], bool] = lambda: False,
-        way: YieldToPump | None = None,
+        yield_to_pump: YieldToPump | None = None,
         *,
         now_s: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], object] = time.sleep,
@@ -141,10 +133,10 @@ class WorkBudget:
         self._work_s = work_s
         self._rest_s = rest_s
         self._is_stopping = is_stopping
-        self._way = way
+        self._yield_to_pump = yield_to_pump
         self._now_s = now_s
         self._sleep = sleep
-        self._began_s = self._since_s = now_s()
+        self.begin()
 
     def begin(self) -> None:
         """Start the clock of a request."""
@@ -155,18 +147,18 @@ class WorkBudget:
         return self._now_s() - self._began_s
 
     def tick(self) -> bool:
-        """Make way, or rest if it is time to; return whether it rested for a rapid live stream.
+        """Yield or rest when it is time to; return whether it rested for a rapid stream. Raises Stopped.
 
-        Raises Stopped when the thread is to end.
+        To be called every few dozen microseconds of work.
         """
-        if self._way is not None:
-            self._way()
+        if self._yield_to_pump is not None:
+            self._yield_to_pump()
         if self._now_s() - self._since_s < self._work_s:
             return False
         if self._is_stopping():
             raise Stopped
-        is_rapid = self._way is not None and self._way.is_rapid()
-        if is_rapid or self._way is None:
+        is_rapid = self._yield_to_pump is not None and self._yield_to_pump.is_rapid()
+        if is_rapid or self._yield_to_pump is None:
             self._sleep(self._rest_s)
         self._since_s = self._now_s()
         return is_rapid

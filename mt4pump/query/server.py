@@ -1,79 +1,48 @@
-"""The query thread and its ROUTER socket: requests in, replies out, and no peer in the way of another.
+"""The query thread and its ROUTER socket: requests in, replies out; no client delays another one.
 
-A turn takes the messages that came, answers the cheap ones at once, and then one of the requests that wait. No work is
-done for a connection while libzmq holds a page of it, or many short replies: a tracker of the last frame tells when it
-has passed them on.
+An iteration receives the messages that wait, answers the cheap ones at once, and then one of the queued requests. No
+work is done for a connection while libzmq holds a page for it, or many short replies: a tracker of the last frame shows
+when libzmq has sent them.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import Event, Thread
-from typing import NamedTuple
 
 import zmq
 
 from mt4pump.errors import BindError
 from mt4pump.publisher.binding import apply, bind, bind_failure
-from mt4pump.publisher.connections import Connections
-from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.query.handlers import PermissionLookup, RequestHandler
-from mt4pump.query.limits import QueryOptions, Stopped, YieldToPump
-from mt4pump.query.peers import Peers
-from mt4pump.query.replay import PageReader
-from mt4pump.query.replies import OutgoingReply, packed_head
+from mt4pump.publisher.frames import number_of, user_of
+from mt4pump.publisher.subscriptions import NO_CONNECTION
+from mt4pump.query.connections import PeerConnection, QueryConnections, QueuedRequest, RequestScheduler
+from mt4pump.query.handlers import QuerySources, RequestHandler, error_reply
+from mt4pump.query.limits import QueryOptions, Stopped
+from mt4pump.query.requests import FRAMES_LIMIT, Envelope, RequestError, parse_envelope
 from mt4pump.query.snapshots import Peer
-from mt4pump.query.turns import FairQueue, WaitingRequest, WaitingRequests
 from mt4pump.security.zap import FAILURES_LIMIT, pause_s
-from mt4pump.wire import Body
-
-HOPS_LIMIT = 8
-"""Frames before the empty one, at most."""
-HOP_BYTES = 255
-"""What libzmq allows for the name of a peer."""
-FRAMES_LIMIT = HOPS_LIMIT + 3
-"""More than any request has: what comes after these frames of a message is read and forgotten."""
-
-
-class Envelope(NamedTuple):
-    """A message taken apart. ``payload`` is None when the message is not one frame in an envelope."""
-
-    hops: tuple[bytes, ...]
-    payload: bytes | None
-
-
-def opened(frames: Sequence[bytes]) -> Envelope:
-    """Return envelope and payload of the frames that followed the peer's name."""
-    head = list(frames[: HOPS_LIMIT + 1])
-    if b"" not in head or len(frames) == 1:
-        return Envelope((), frames[0] if len(frames) == 1 else None)
-    end = head.index(b"") + 1
-    hops = tuple(head[:end])
-    if any(len(hop) > HOP_BYTES for hop in hops):
-        return Envelope((), None)
-    return Envelope(hops, frames[end] if len(frames) == end + 1 else None)
-
 
 POLL_MS = 50
-"""How late, at most, an idle thread notices that it is to stop, or that a held cut has expired."""
+"""How late, at most, an idle thread notices that it is to stop, or that a snapshot has expired."""
 WAIT_MS = 2
-"""The same where requests wait for something else than a message."""
-MESSAGES_PER_TURN = 32
-"""Messages taken before the next one of the requests that wait is answered."""
+"""The same while queued requests wait for something else than a message."""
+MESSAGES_PER_ITERATION = 32
+"""Messages received, and cheap requests answered, before the next of the queued requests is handled."""
 WIRE_SLACK = 2
-"""A frame up to this many times too large is still read, so that its sender is told; a larger one cuts it off."""
-FRAMES_PER_LOOK = 16
-"""Frames sent or skipped between two looks at the clock."""
+"""A frame up to this many times too large is still read, and refused; a larger one ends its connection."""
+FRAMES_PER_TICK = 16
+"""Frames sent or skipped between two ticks of the work budget."""
 TRACKED_BYTES = 4_096
-"""Of a reply of this size it is noted when libzmq has passed it on; of smaller ones it holds ``sndhwm`` at most."""
+"""Replies of this size are tracked until libzmq has sent them; of smaller ones it holds ``sndhwm`` at most."""
 CHEAP_WAITING = 64
-"""No more messages are taken while so many cheap requests wait: they come faster than they can be answered."""
-STRETCH_S, LONGEST_REST_S = 0.002, 0.05
-"""Work after which the thread rests, and how long at most: others get the interpreter under any flood of requests."""
+"""No more messages are received while so many cheap requests are queued: they come faster than they can be answered."""
+WORK_LIMIT_S, REST_LIMIT_S = 0.002, 0.05
+"""Work after which the thread rests, and its longest rest: other threads run under any flood of requests."""
 SEND_BUFFER_BYTES, RECEIVE_BUFFER_BYTES = 2**18, 2**17
-"""What the system buffers of a connection; it doubles them."""
+"""What the system buffers for a connection; it doubles them."""
 
 log = logging.getLogger(__name__)
 
@@ -81,54 +50,31 @@ log = logging.getLogger(__name__)
 class QueryServer(Thread):
     """Answers `describe`, `snapshot` and `replay` on ``endpoint``. Binds in the caller's thread; raises BindError.
 
-    ``secure`` makes the socket a CURVE server, or nothing; ``allowed`` gives the permissions of a client's name (empty
-    without CURVE); ``ask_cut`` hands a request to the pump thread; ``reader`` is the journal (None: there is none) and
-    from here on the thread's own; ``describe`` gives the body of a description;
-    ``way`` makes way for the live stream in the midst of long work. ``crash`` is what ended the thread
-    when it should not have.
+    ``secure`` makes the socket a CURVE server, or nothing. ``sources.reader`` is the thread's own from here on.
+    ``crash`` is the error that ended the thread unexpectedly.
     """
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         endpoint: str,
-        *,
         options: QueryOptions,
+        sources: QuerySources,
         secure: Callable[[zmq.Socket[bytes]], None],
-        allowed: Callable[[str], PermissionLookup],
-        ask_cut: Callable[[SnapshotRequest], None],
-        reader: PageReader | None,
-        describe: Callable[[], Body],
-        way: YieldToPump | None = None,
     ) -> None:
         super().__init__(name="query", daemon=True)
         self.crash: BaseException | None = None
         self._stopping = Event()
-        self._is_begun = False
+        self._is_sending = False
         self._failures = 0  # in a row
-        self._reader = reader
-        self._options = options
         self._worked_since_s = self._rested_s = 0.0
-        self._answers = RequestHandler(
-            options,
-            allowed=allowed,
-            ask_cut=ask_cut,
-            reader=reader,
-            describe=describe,
-            is_stopping=self._check_in,
-            way=way,
-        )
-        self.counts = self._answers.counts
-        self._turns = FairQueue(options)
-        fault_counters = self._answers.fault_counters
-        self.connections = Connections(fault_counters, self._forget_connection, endpoint="query")
-        self._peers = Peers(
-            options,
-            turns=self._turns,
-            connections=self.connections,
-            fault_counters=fault_counters,
-            counts=self.counts,
-        )
+        self._reader = sources.reader
+        self._options = options
+        self._handler = RequestHandler(options, sources, self._is_stopping)
+        self.counts, fault_counters = self._handler.counts, self._handler.fault_counters
+        self._scheduler = RequestScheduler(options)
+        self._connections = QueryConnections(options, self._scheduler, fault_counters, self.counts)
+        self.connections = self._connections.monitored
         self._socket = context.socket(zmq.ROUTER)
         self._socket.copy_threshold = 0  # else a short last frame could not be tracked
         try:
@@ -136,28 +82,26 @@ class QueryServer(Thread):
             secure(self._socket)
             self.connections.watch(self._socket)
             bind(self._socket, endpoint)
-        except zmq.ZMQError as error:
+        except BaseException as error:
             self.connections.unwatch()
             self._socket.close(0)
-            raise BindError(bind_failure(endpoint, error, setting="query_endpoint")) from error
-        except BaseException:
-            self.connections.unwatch()
-            self._socket.close(0)
+            if isinstance(error, zmq.ZMQError):
+                raise BindError(bind_failure(endpoint, error, setting="query_endpoint")) from error
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._send = super(zmq.Socket, self._socket).send  # half the cost of the layer above it
 
     def stop(self) -> None:
-        """Tell the thread to end, which takes it less than 100 ms; a thread that never began lets go of its address."""
+        """End the thread, within 100 ms; one that was never started only closes its socket."""
         self._stopping.set()
         if self.ident is None:
             self._close()
 
     def run(self) -> None:
-        """Answer until told to stop."""
+        """Answer until stopped."""
         try:
             while not self._stopping.is_set():
-                self._turn()
+                self._iterate()
         except (Stopped, zmq.ContextTerminated):
             pass
         except BaseException as error:
@@ -172,22 +116,21 @@ class QueryServer(Thread):
         if self._reader is not None:
             self._reader.close()
 
-    def _check_in(self) -> bool:
-        """Look after the connections, also amid long work; return whether the thread is to stop."""
-        self._peers.maintain()
+    def _is_stopping(self) -> bool:
+        """Return whether the thread is to stop; also checks the connections, which must not wait for long work."""
+        self._connections.maintain()
         return self._stopping.is_set()
 
-    def _forget_connection(self, number: int) -> None:
-        self._peers.gone(number)
-
-    def _turn(self) -> None:
-        """Take what came, answer what can be answered. An error of our own costs one request only, and is counted."""
+    def _iterate(self) -> None:
+        """Receive and answer. An error of our own costs one request only, and is counted."""
         try:
-            self._peers.maintain()
+            self._connections.maintain()
             if self._poll():
-                self._take_messages()
-            self._send_blocked()
-            self._serve()
+                self._receive_messages()
+            for connection in self._connections.blocked():
+                if (kept := connection.blocked) is not None and self._send_all(connection, *kept):
+                    connection.blocked = None
+            self._handle_queued()
             self._rest()
         except (Stopped, zmq.ContextTerminated):
             raise
@@ -195,7 +138,7 @@ class QueryServer(Thread):
             if self._stopping.is_set() or self._socket.closed:
                 raise Stopped from error
             self._failures += 1
-            self._answers.fault_counters.record("query_socket", f"a request was lost: {error!r}")
+            self._handler.fault_counters.record("query_socket", f"a request was lost: {error!r}")
             self.counts["dropped"] += 1
             if self._failures >= FAILURES_LIMIT:
                 raise
@@ -205,135 +148,126 @@ class QueryServer(Thread):
             self._failures = 0
 
     def _poll(self) -> bool:
-        """Wait for a message, not long where something else is to be done; return whether there is one."""
-        if self._turns.waiting or any(self._peers.blocked()):
-            patience_ms = 0 if self._ready() is not None else WAIT_MS
+        """Wait for a message, only briefly if there is other work; return whether there is one."""
+        if self._scheduler.waiting or any(self._connections.blocked()):
+            timeout_ms = 0 if self._next_ready() is not None else WAIT_MS
         else:
-            patience_ms = POLL_MS
-            self._answers.cuts.expire()
+            timeout_ms = POLL_MS
+            self._handler.snapshots.expire()
         since_s = time.perf_counter()
-        has_message = bool(self._socket.poll(patience_ms, zmq.POLLIN))
+        has_message = bool(self._socket.poll(timeout_ms, zmq.POLLIN))
         self._rested_s += time.perf_counter() - since_s
         return has_message
 
     def _rest(self) -> None:
-        """Leave the interpreter to others after a stretch of work, unless waiting for messages did."""
+        """Release the interpreter after some work, unless waiting for messages did."""
         worked_s = time.thread_time() - self._worked_since_s
-        if worked_s < STRETCH_S:
+        if worked_s < WORK_LIMIT_S:
             return
-        rest_s = min(worked_s * self._options.flood_rests, LONGEST_REST_S) - self._rested_s
+        rest_s = min(worked_s * self._options.flood_rests, REST_LIMIT_S) - self._rested_s
         if rest_s > 0:
             self._stopping.wait(rest_s)
         self._worked_since_s, self._rested_s = time.thread_time(), 0.0
 
-    def _take_messages(self) -> None:
-        """Take the messages that came; answer those that are cheap, and let the others wait."""
-        for _ in range(MESSAGES_PER_TURN):
-            if self._turns.waiting_cheap >= CHEAP_WAITING and self._ready() is not None:
+    def _receive_messages(self) -> None:
+        """Receive the messages that wait; answer the cheap requests and queue the others."""
+        for _ in range(MESSAGES_PER_ITERATION):
+            if self._scheduler.waiting_cheap >= CHEAP_WAITING and self._next_ready() is not None:
                 return
             try:
                 name = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._take(name)
-            self._answers.pace.tick()
+            self._handle_message(name)
+            self._handler.budget.tick()
 
-    def _take(self, name: bytes) -> None:
-        letter, number, user, size = self._received()
-        connection = self._peers.find(name, number, user)
+    def _handle_message(self, name: bytes) -> None:
+        envelope, number, user, size = self._receive_rest()
+        connection = self._connections.find(name, number, user)
         if connection is None:
             self.counts["dropped"] += 1
             return
         if size > WIRE_SLACK * self._options.max_request_bytes:
-            self._peers.disconnect(number, f"it sent a message of {size} bytes")
-        id_, request = self._answers.parse(letter.payload)
-        ask = WaitingRequest(letter.hops, id_, request, size, time.monotonic())
-        can_answer = not connection.waiting and connection.blocked is None
-        if ask.is_cheap and can_answer and self._peers.has_room_for_short(connection):
-            self._answer(connection, ask)
-        elif not self._turns.add(connection, ask):
+            self._connections.disconnect(number, f"it sent a message of {size} bytes")
+        id_, parsed = self._handler.parse(envelope.payload)
+        request = QueuedRequest(envelope.routing, id_, parsed, size, time.monotonic())
+        is_next = not connection.queue and connection.blocked is None
+        if request.is_cheap and is_next and self._connections.has_room_for_short(connection):
+            self._answer(connection, request)
+        elif not self._scheduler.add(connection, request):
             text = f"at most {self._options.waiting_limit} requests of a connection may wait: read the replies first"
-            self._deliver(connection, ask.hops, self._answers.busy(id_, text))
+            self._refuse(connection, request, text)
 
-    def _received(self) -> tuple[Envelope, int, str, int]:
+    def _receive_rest(self) -> tuple[Envelope, int, str, int]:
         """Return the rest of the next message, its connection's number, user and size; surplus frames are skipped."""
         frames: list[bytes] = []
-        number, user, size, skipped = -1, "", 0, 0
+        number, user, size, skipped = NO_CONNECTION, "", 0, 0
         while self._socket.getsockopt(zmq.RCVMORE):
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             size += len(frame)
+            if not frames:
+                number, user = number_of(frame), user_of(frame)
             if len(frames) < FRAMES_LIMIT:
                 frames.append(frame.bytes)
-                if number < 0:
-                    number, user = _number_of(frame), _user_of(frame)
             else:
                 skipped += 1
-                if not skipped % FRAMES_PER_LOOK:
-                    self._answers.pace.tick()
-        return opened(frames), number, user, size
+                if not skipped % FRAMES_PER_TICK:
+                    self._handler.budget.tick()
+        return parse_envelope(frames), number, user, size
 
-    def _is_ready(self, connection: WaitingRequests, ask: WaitingRequest) -> bool:
+    def _is_ready(self, connection: PeerConnection, request: QueuedRequest) -> bool:
         """Return whether a request can be answered now."""
-        if ask.is_cheap:
-            return self._peers.has_room_for_short(connection)
-        return not (ask.wants_cut and self._answers.cut_wait_s() > 0) and self._peers.has_room(connection)
+        if request.is_cheap:
+            return self._connections.has_room_for_short(connection)
+        must_wait = request.needs_snapshot and self._handler.snapshot_wait_s() > 0
+        return not must_wait and self._connections.has_room(connection)
 
-    def _ready(self) -> WaitingRequests | None:
-        """Return the connection whose waiting request is next."""
-        self._peers.refresh()
-        return self._turns.first(self._is_ready)
+    def _next_ready(self) -> PeerConnection | None:
+        self._connections.refresh()
+        return self._scheduler.first(self._is_ready)
 
-    def _serve(self) -> None:
-        """Answer the next of the requests that wait, and refuse those that waited for too long."""
-        for late, ask in self._turns.late(time.monotonic() - self._options.waiting_s):
-            text = f"it waited {self._options.waiting_s:g} s behind others: ask again"
-            self._deliver(late, ask.hops, self._answers.busy(ask.name, text))
-        for _ in range(MESSAGES_PER_TURN):
-            connection = self._ready() if self._turns.waiting else None
+    def _handle_queued(self) -> None:
+        """Refuse the requests that waited too long; answer the cheap ones that are next, and one other."""
+        for late, request in self._scheduler.late(time.monotonic() - self._options.waiting_s):
+            self._refuse(late, request, f"it waited {self._options.waiting_s:g} s behind others: ask again")
+        for _ in range(MESSAGES_PER_ITERATION):
+            connection = self._next_ready() if self._scheduler.waiting else None
             if connection is None:
                 break
-            ask = self._turns.take(connection)
-            self._answer(connection, ask)
-            if not ask.is_cheap:
+            request = self._scheduler.take(connection)
+            self._answer(connection, request)
+            if not request.is_cheap:
                 break
-        self.counts["waiting"] = self._turns.waiting
-        self.counts["snapshots"] = len(self._answers.cuts)
-        self.counts["evicted"] = self._answers.cuts.evicted
+        self.counts["waiting"] = self._scheduler.waiting
+        self.counts["snapshots"] = len(self._handler.snapshots)
+        self.counts["evicted"] = self._handler.snapshots.evicted
 
-    def _answer(self, connection: WaitingRequests, ask: WaitingRequest) -> None:
+    def _answer(self, connection: PeerConnection, request: QueuedRequest) -> None:
         began_s = time.perf_counter()
-        reply = self._answers.reply(ask.name, ask.request, Peer(connection.name, connection.user))
-        self._deliver(connection, ask.hops, reply)
-        self._turns.spend(connection, time.perf_counter() - began_s)
+        reply = self._handler.reply(request.id_, request.request, Peer(connection.name, connection.user))
+        self._deliver(connection, request.routing, reply)
+        self._scheduler.spend(connection, time.perf_counter() - began_s)
 
-    def _deliver(self, connection: WaitingRequests, hops: tuple[bytes, ...], reply: OutgoingReply) -> None:
-        """Send a reply, or keep it until libzmq takes it; one refusal more than that is dropped."""
-        try:
-            head = packed_head(reply.head)
-        except Exception as error:  # noqa: BLE001 - whatever a description holds, the asker gets an answer
-            reply = self._answers.failed(error)
-            head = packed_head(reply.head)
+    def _refuse(self, connection: PeerConnection, request: QueuedRequest, text: str) -> None:
+        self.counts["busy"] += 1
+        self._deliver(connection, request.routing, error_reply(request.id_, RequestError("busy", text)))
+
+    def _deliver(self, connection: PeerConnection, routing: tuple[bytes, ...], reply: list[bytes]) -> None:
+        """Send a reply, or keep it until libzmq accepts it; a second one is dropped."""
         if connection.blocked is not None:
             self.counts["dropped"] += 1
-        elif not self._send_all(connection, hops, head, reply):
-            self._peers.block(connection, (hops, head, reply))
-
-    def _send_blocked(self) -> None:
-        """Try again what libzmq did not take."""
-        for connection in self._peers.blocked():
-            if (kept := connection.blocked) is not None and self._send_all(connection, *kept):
-                connection.blocked = None
+        elif not self._send_all(connection, routing, reply):
+            connection.blocked = (routing, reply)
+            connection.unread_since_s = time.monotonic()
 
     def _end_message(self) -> None:
-        """End a message that an error cut short, so that the next one does not become its tail."""
-        if self._is_begun:
-            self._is_begun = False
+        """End a message that an error cut short, so that it does not swallow the next one."""
+        if self._is_sending:
+            self._is_sending = False
             self._send(b"", int(zmq.NOBLOCK))
 
-    def _send_all(
-        self, connection: WaitingRequests, hops: tuple[bytes, ...], head: bytes, reply: OutgoingReply
-    ) -> bool:
-        """Send a whole reply; return False when libzmq still holds the one before. A peer that is gone gets none."""
+    def _send_all(self, connection: PeerConnection, routing: tuple[bytes, ...], reply: list[bytes]) -> bool:
+        """Send a whole reply; return False when libzmq still holds the one before. One to a closed peer is dropped."""
         send, more = self._send, int(zmq.SNDMORE | zmq.NOBLOCK)  # an enum costs more than the call
         try:
             send(connection.name, more)
@@ -343,44 +277,24 @@ class QueryServer(Thread):
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self.counts["dropped"] += 1
-            self._peers.remove(connection)
+            self._connections.remove(connection)
             return True
-        self._is_begun = True
-        frames = [*hops, head, *reply.frames]
-        last = len(frames) - 1
-        for start in range(0, last, FRAMES_PER_LOOK):
-            for frame in frames[start : min(start + FRAMES_PER_LOOK, last)]:
-                send(frame, more)
-            if last > FRAMES_PER_LOOK:
-                self._answers.pace.tick()
-        self.counts["events"] += reply.events
-        self._send_last(connection, frames[last], len(head) + reply.size)
-        self._is_begun = False
-        return True
-
-    def _send_last(self, connection: WaitingRequests, frame: bytes, size: int) -> None:
-        """End a reply; of a large one note when libzmq has passed it on."""
+        self._is_sending = True
+        frames = [*routing, *reply]
+        last = frames.pop()
+        for count, frame in enumerate(frames, 1):
+            send(frame, more)
+            if not count % FRAMES_PER_TICK:
+                self._handler.budget.tick()
+        self.counts["events"] += len(reply) // 2
+        size = sum(map(len, reply))
         if size < TRACKED_BYTES:
-            self._send(frame, int(zmq.NOBLOCK))
-            return
-        tracker = self._send(frame, int(zmq.NOBLOCK), copy=False, track=True)
-        self._peers.unread(connection, tracker, size)
-
-
-def _number_of(frame: zmq.Frame) -> int:
-    """Return the file descriptor that a frame came over; -1 where there is none."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except (zmq.ZMQError, ValueError, TypeError):
-        return -1
-
-
-def _user_of(frame: zmq.Frame) -> str:
-    """Return the client's name that ZAP gave to the connection; empty without CURVE."""
-    try:
-        return str(frame.get("User-Id"))
-    except (zmq.ZMQError, UnicodeDecodeError):
-        return ""
+            send(last, int(zmq.NOBLOCK))
+        else:
+            tracker = send(last, int(zmq.NOBLOCK), copy=False, track=True)
+            connection.add_unread(tracker, size, time.monotonic())
+        self._is_sending = False
+        return True
 
 
 def _apply(socket: zmq.Socket[bytes], options: QueryOptions) -> None:

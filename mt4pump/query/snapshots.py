@@ -1,7 +1,7 @@
-"""Cuts held for the peers that page through them, and the pages made of them.
+"""Snapshots kept for the clients that page through them, and their pages.
 
-Whole cuts are sorted by topic once, in slices; a page is a range of topics, so it never splits a topic's rows, and all
-pages together are the cut.
+A snapshot is sorted by topic once, in slices. A page is a range of topics, so the rows of a topic are never split, and
+all pages together are the snapshot.
 """
 
 from __future__ import annotations
@@ -9,135 +9,169 @@ from __future__ import annotations
 import heapq
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
+import msgpack
+
 from mt4pump.mt4.decode import Fields
 from mt4pump.pump.snapshot import StateSnapshot
 from mt4pump.query.limits import QueryOptions, WorkBudget
-from mt4pump.query.replies import OutgoingReply, SnapshotBodies
-from mt4pump.query.requests import BUSY, CURSOR_EXPIRED, Cursor, RequestError
+from mt4pump.query.requests import Cursor, RequestError
+from mt4pump.wire import Body
 
 SORTED_AT_ONCE = 1_000
-"""Topics sorted in one go: a sort lets no other thread in until it is done, which is 0.1 ms for these."""
-LOOK_EVERY = 64
-"""Rows between two looks at the clock."""
+"""Topics sorted in one call: 0.1 ms, during which no other thread runs."""
+ROWS_PER_TICK = 64
+FIXMAP, MAP16, MAP32 = 0x80, 0xDE, 0xDF
+ADDED = 4
+"""Entries that a packed row gets: epoch, ts, snapshot, seq."""
 
 
 class Peer(NamedTuple):
-    """Who asks: the name of the connection, and of the client where CURVE tells it (else empty)."""
+    """Who sent a request: the connection's routing id, and the client's name if CURVE gives one (else empty)."""
 
     connection: bytes
     user: str
 
     @property
     def owner(self) -> bytes:
-        """Return to whom a cut belongs: the client over all its connections, else the connection."""
+        """Return the owner of its snapshots: the client over all its connections, else the connection."""
         return b"user " + self.user.encode() if self.user else b"connection " + self.connection
 
 
 @dataclass(slots=True)
 class SortedSnapshot:
-    """A cut in the order of its pages. ``peer`` made it and its owner alone may read it; ``prefixes`` is what it is of.
+    """A snapshot of ``prefixes`` in the order of its pages, readable for the owner of ``peer`` alone.
 
-    ``made_at_s`` is when it was first kept, ``used_at_s`` when it was last read; ``is_done`` says that its last page
-    went out, so it is kept only for one who missed that page.
+    ``is_done`` is set when its last page was sent: it is kept only in case that page is requested again.
     """
 
-    cut: StateSnapshot
+    snapshot: StateSnapshot
     peer: Peer
     prefixes: tuple[bytes, ...]
     topics: list[bytes]
     rows: Mapping[bytes, list[bytes | Fields]]
     token: str = field(default_factory=lambda: secrets.token_hex(16))
-    made_at_s: float = 0.0
-    used_at_s: float = 0.0
+    kept_at_s: float = 0.0
+    read_at_s: float = 0.0
     is_done: bool = False
 
 
-def arranged(cut: StateSnapshot, peer: Peer, prefixes: tuple[bytes, ...], pace: WorkBudget) -> SortedSnapshot:
-    """Return the part of ``cut`` that ``prefixes`` ask for, sorted by topic."""
+def sort_snapshot(
+    snapshot: StateSnapshot, peer: Peer, prefixes: tuple[bytes, ...], budget: WorkBudget
+) -> SortedSnapshot:
+    """Return the part of ``snapshot`` within ``prefixes``, sorted by topic."""
     rows: dict[bytes, list[bytes | Fields]] = {}
-    for count, (topic, packed) in enumerate(cut.rows):
+    for count, (topic, packed) in enumerate(snapshot.rows):
         if topic.startswith(prefixes):
             rows.setdefault(topic, []).append(packed)
-        if not count % LOOK_EVERY:
-            pace.tick()
+        if not count % ROWS_PER_TICK:
+            budget.tick()
     topics = list(rows)
-    for count, topic in enumerate(cut.seqs):
+    for count, topic in enumerate(snapshot.seqs):
         if topic.startswith(prefixes) and topic not in rows:
             topics.append(topic)
-        if not count % LOOK_EVERY:
-            pace.tick()
-    rowless = replace(cut, rows=())  # those not asked for need not be held
-    return SortedSnapshot(rowless, peer, prefixes, _sorted(topics, pace), rows)
+        if not count % ROWS_PER_TICK:
+            budget.tick()
+    without_rows = replace(snapshot, rows=())  # frees those outside the prefixes
+    return SortedSnapshot(without_rows, peer, prefixes, _sorted(topics, budget), rows)
 
 
-def _sorted(topics: list[bytes], pace: WorkBudget) -> list[bytes]:
+def _sorted(topics: list[bytes], budget: WorkBudget) -> list[bytes]:
     runs: list[list[bytes]] = []
     for start in range(0, len(topics), SORTED_AT_ONCE):
         runs.append(sorted(topics[start : start + SORTED_AT_ONCE]))
-        pace.tick()
+        budget.tick()
     merged = heapq.merge(*runs)
     done: list[bytes] = []
-    while more := list(islice(merged, LOOK_EVERY)):
+    while more := list(islice(merged, ROWS_PER_TICK)):
         done += more
-        pace.tick()
+        budget.tick()
     return done
 
 
 def page(
-    held: SortedSnapshot, start: int, limit: int, options: QueryOptions, pace: WorkBudget, *, values: bool
-) -> OutgoingReply:
-    """Return the page that begins with topic number ``start`` and has about ``limit`` rows, or as many topics."""
-    cut = held.cut
+    held: SortedSnapshot, start: int, limit: int, options: QueryOptions, budget: WorkBudget, *, values: bool
+) -> tuple[Body, list[bytes]]:
+    """Return head and frames of the page that begins with topic number ``start``: about ``limit`` rows, or topics."""
+    snapshot = held.snapshot
     seqs: dict[str, int] = {}
     frames: list[bytes] = []
     end, rows, size = start, 0, 0
-    bodies = SnapshotBodies(cut.epoch, cut.ts)
-    until_s = pace.spent_s() + options.page_s  # sorting the cut came before, and is not this page's time
-    for topic in _range(held, start):
+    bodies = RowEncoder(snapshot.epoch, snapshot.ts)
+    until_s = budget.spent_s() + options.page_s  # without the time that sorting took
+    for topic in islice(held.topics, start, None):
         own = held.rows.get(topic, ()) if values else ()
         rows += max(1, len(own))
         if end > start and rows > limit:
             break
-        seq = cut.seqs.get(topic, 0)
+        seq = snapshot.seqs.get(topic, 0)
         seqs[topic.decode("utf-8", "replace")] = seq
         size += len(topic)
         for count, row in enumerate(own, 1):
             body = bodies.body(row, seq)
             frames += (topic, body)
             size += len(body)
-            if not count % LOOK_EVERY:
-                pace.tick()
+            if not count % ROWS_PER_TICK:
+                budget.tick()
         end += 1
-        if not end % LOOK_EVERY:
-            pace.tick()
-        if size >= options.page_bytes or (not end % LOOK_EVERY and pace.spent_s() >= until_s):
+        if not end % ROWS_PER_TICK:
+            budget.tick()
+        if size >= options.page_bytes or (not end % ROWS_PER_TICK and budget.spent_s() >= until_s):
             break
     head = {
         "ok": True,
-        "epoch": cut.epoch,
-        "log": cut.log,
-        "offset": cut.offset,
-        "offsets": dict(cut.offsets),
-        "ts": cut.ts,
+        "epoch": snapshot.epoch,
+        "log": snapshot.log,
+        "offset": snapshot.offset,
+        "offsets": dict(snapshot.offsets),
+        "ts": snapshot.ts,
         "seqs": seqs,
         "cursor": str(Cursor(held.token, end)) if end < len(held.topics) else None,
     }
-    return OutgoingReply(head, frames)
+    return head, frames
 
 
-def _range(held: SortedSnapshot, start: int) -> Iterator[bytes]:
-    return (held.topics[place] for place in range(start, len(held.topics)))
+class RowEncoder:
+    """Makes the bodies of one snapshot's rows: their fields and ``epoch seq ts snapshot``.
+
+    A packed row is not unpacked: its map gets a new length and four more entries.
+    """
+
+    def __init__(self, epoch: int, ts: int) -> None:
+        self._pack = msgpack.Packer(unicode_errors="replace").pack
+        self._common: Fields = {"epoch": epoch, "ts": ts, "snapshot": True}
+        self._entries: bytes = self._pack(self._common)[1:] + self._pack("seq")
+
+    def body(self, row: bytes | Fields, seq: int) -> bytes:
+        """Return the body of one row; unpacked fields may have their own ``ts``. Raises ValueError if it is no map."""
+        if isinstance(row, bytes):
+            return extend_map(row, self._entries + self._pack(seq))
+        packed: bytes = self._pack({**self._common, **row, "seq": seq})
+        return packed
+
+
+def extend_map(packed: bytes, entries: bytes) -> bytes:
+    """Return a packed msgpack map with `ADDED` more packed entries; raises ValueError if it is no map."""
+    first = packed[0] if packed else 0
+    if FIXMAP <= first < FIXMAP + 16:
+        count, start = first - FIXMAP, 1
+    elif first in {MAP16, MAP32} and len(packed) >= 5:
+        start = 3 if first == MAP16 else 5
+        count = int.from_bytes(packed[1:start], "big")
+    else:
+        raise ValueError(f"a packed row starts with {packed[:1]!r}: no msgpack map")
+    header = msgpack.Packer().pack_map_header(count + ADDED)
+    return b"".join((header, packed[start:], entries))
 
 
 class SnapshotCache:
-    """At most ``options.cuts_held`` cuts that have pages left to give, of them a few of one connection or client.
+    """At most ``options.snapshots_held`` snapshots with pages left to send, of them a few per connection and client.
 
-    ``evicted`` counts those that gave way to another one before they were read to their end.
+    ``evicted`` counts those discarded for another one before they were read to their end.
     """
 
     def __init__(self, options: QueryOptions, now_s: Callable[[], float]) -> None:
@@ -149,64 +183,56 @@ class SnapshotCache:
     def __len__(self) -> int:
         return len(self._held)
 
-    def keep(self, cut: SortedSnapshot) -> None:
-        """Keep ``cut`` for its further pages; raises Refusal (busy) when there is no room for it."""
-        peer, options = cut.peer, self._options
-        of_connection = [each for each in self._held.values() if each.peer.connection == peer.connection]
-        of_client = [each for each in self._held.values() if each.peer.owner == peer.owner]
-        if len(of_connection) >= options.cuts_per_connection:
-            self._evict(min(of_connection, key=_value))
-        elif len(of_client) >= options.cuts_per_client:
-            self._evict(min(of_client, key=_value))
-        elif len(self._held) >= options.cuts_held:
+    def keep(self, made: SortedSnapshot) -> None:
+        """Keep a snapshot for its further pages; raises RequestError (busy) when there is no room for it."""
+        peer, options, held = made.peer, self._options, self._held.values()
+        of_connection = [each for each in held if each.peer.connection == peer.connection]
+        of_owner = [each for each in held if each.peer.owner == peer.owner]
+        if len(of_connection) >= options.snapshots_per_connection:
+            self._evict(of_connection)
+        elif len(of_owner) >= options.snapshots_per_client:
+            self._evict(of_owner)
+        elif len(held) >= options.snapshots_held:
             self._make_room()
-        cut.made_at_s = cut.used_at_s = self._now_s()
-        self._held[cut.token] = cut
+        made.kept_at_s = made.read_at_s = self._now_s()
+        self._held[made.token] = made
 
     def _make_room(self) -> None:
-        """Drop a cut: one read to its end, else an idle or old one, of the client that holds most."""
-        now_s, options = self._now_s(), self._options
-        held = Counter(each.peer.owner for each in self._held.values())
+        """Evict one that was read to its end, else an idle or old one, of the client that holds most."""
+        now_s, options, held = self._now_s(), self._options, self._held.values()
         wait_s = {
-            token: min(options.cut_evictable_s + each.used_at_s, options.cut_old_s + each.made_at_s) - now_s
-            for token, each in self._held.items()
+            each.token: min(options.snapshot_evictable_s + each.read_at_s, options.snapshot_old_s + each.kept_at_s)
+            - now_s
+            for each in held
         }
-        ready = [each for token, each in self._held.items() if each.is_done or wait_s[token] <= 0]
+        ready = [each for each in held if each.is_done or wait_s[each.token] <= 0]
         if not ready:
-            text = (
-                f"{len(self._held)} snapshots are being read page by page: "
-                f"ask again in {min(wait_s.values()):.1f} s, or with a higher limit"
-            )
-            raise RequestError(BUSY, text)
-        self._evict(min(ready, key=lambda each: (not each.is_done, -held[each.peer.owner], each.used_at_s)))
+            text = f"ask again in {min(wait_s.values()):.1f} s, or with a higher limit"
+            raise RequestError("busy", f"{len(held)} snapshots are being read page by page: {text}")
+        self._evict(ready)
 
-    def _evict(self, cut: SortedSnapshot) -> None:
-        self.evicted += not cut.is_done
-        self.drop(cut)
+    def _evict(self, candidates: list[SortedSnapshot]) -> None:
+        of_owner = Counter(each.peer.owner for each in self._held.values())
+        evicted = min(candidates, key=lambda each: (not each.is_done, -of_owner[each.peer.owner], each.read_at_s))
+        self.evicted += not evicted.is_done
+        self.drop(evicted)
 
     def find(self, cursor: Cursor, peer: Peer) -> SortedSnapshot:
-        """Return the peer's cut that ``cursor`` is of, and count it as read; raises Refusal (cursor_expired)."""
+        """Return the peer's snapshot that ``cursor`` names, and note the read; raises RequestError (cursor_expired)."""
         self.expire()
-        cut = self._held.get(cursor.token)
-        if cut is None or cut.peer.owner != peer.owner or cursor.start >= len(cut.topics):
-            text = (
-                f"no such cut: it was made by another peer, or not read for {self._options.cut_idle_s:g} s, or given up"
-            )
-            raise RequestError(CURSOR_EXPIRED, f"{text}; ask for a new snapshot")
-        cut.used_at_s = self._now_s()
-        return cut
+        held = self._held.get(cursor.token)
+        if held is None or held.peer.owner != peer.owner or cursor.start >= len(held.topics):
+            idle = f"not read for {self._options.snapshot_idle_s:g} s"
+            text = f"no such snapshot: it is another client's, was {idle}, or was discarded; ask for a new snapshot"
+            raise RequestError("cursor_expired", text)
+        held.read_at_s = self._now_s()
+        return held
 
-    def drop(self, cut: SortedSnapshot) -> None:
-        """Forget ``cut``."""
-        self._held.pop(cut.token, None)
+    def drop(self, held: SortedSnapshot) -> None:
+        """Forget a snapshot."""
+        self._held.pop(held.token, None)
 
     def expire(self) -> None:
-        """Forget the cuts that nobody read for too long."""
-        oldest_s = self._now_s() - self._options.cut_idle_s
-        for token in [token for token, cut in self._held.items() if cut.used_at_s <= oldest_s]:
-            del self._held[token]
-
-
-def _value(cut: SortedSnapshot) -> tuple[bool, float]:
-    """Return how much its peer would miss it."""
-    return not cut.is_done, cut.used_at_s
+        """Forget the snapshots that were not read for too long."""
+        oldest_s = self._now_s() - self._options.snapshot_idle_s
+        self._held = {token: held for token, held in self._held.items() if held.read_at_s > oldest_s}

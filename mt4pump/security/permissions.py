@@ -18,7 +18,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from mt4pump.errors import SettingsError
-from mt4pump.wire import HEARTBEAT, KINDS
+from mt4pump.wire import HEARTBEAT, KINDS, outermost
 
 ENTRIES_LIMIT = 1_000
 """Entries of one client. A subscription to everything costs as many calls into libzmq."""
@@ -41,7 +41,7 @@ class Permissions:
     __slots__ = ("allowed", "query")
 
     def __init__(self, allowed: Iterable[bytes] = (), *, query: bool = True) -> None:
-        self.allowed = _without_the_covered(allowed)
+        self.allowed = outermost(allowed)
         self.query = query
 
     def covers(self, topic: bytes) -> bool:
@@ -64,15 +64,6 @@ class Permissions:
     def includes(self, other: Permissions) -> bool:
         """Return whether everything that ``other`` allows is allowed here, too."""
         return all(map(self.covers, other.allowed)) and (self.query or not other.query)
-
-
-def _without_the_covered(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return ``prefixes`` sorted, without those that another one covers."""
-    kept: list[bytes] = []
-    for prefix in sorted(set(prefixes)):  # what covers a prefix is sorted before it, and all it covers stand together
-        if not kept or not prefix.startswith(kept[-1]):
-            kept.append(prefix)
-    return tuple(kept)
 
 
 EVERYTHING = Permissions((b"",))

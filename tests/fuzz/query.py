@@ -21,15 +21,14 @@ import msgpack
 import psutil
 import zmq
 
-from mt4pump.query.handlers import RequestHandler
+from mt4pump.query.handlers import QuerySources, RequestHandler
 from mt4pump.query.limits import QueryOptions
-from mt4pump.query.replies import packed_head
-from mt4pump.query.requests import CODES
-from mt4pump.query.server import opened
+from mt4pump.query.requests import CODES, parse_envelope
 from mt4pump.query.snapshots import Peer
+from mt4pump.security import EVERYTHING
 from tests.bus import LIMIT_S
 from tests.programs import Program, program
-from tests.query.stand import FakePump, FakeReader, Only, accounts, stored
+from tests.query.endpoint import FakePump, FakeReader, accounts, stored
 
 WINDOW = 16
 """Queries under way per connection."""
@@ -146,7 +145,7 @@ class Sender:
         self._codes[code] += 1
 
     def finish(self) -> None:
-        """Take all answers that are under way."""
+        """Take all handler that are under way."""
         while self._under_way:
             self.receive()
 
@@ -202,20 +201,16 @@ def fuzz_directly(count: int, seed: int, report: Callable[[str], object]) -> boo
     codes: Counter[str] = Counter()
     rng = random.Random(seed)  # noqa: S311 - as above
     pump = FakePump(accounts(30))
-    answers = RequestHandler(
-        QueryOptions(cut_wait_s=LIMIT_S, page_s=LIMIT_S),
-        allowed=lambda _user: Only(b""),
-        ask_cut=lambda request: request.answer(pump.cut),
-        reader=FakeReader(stored(50)),
-        describe=dict,
-        is_stopping=lambda: False,
-        sleep=lambda _seconds: None,
+    sources = QuerySources(
+        lambda _user: EVERYTHING, lambda request: request.answer(pump.snapshot), FakeReader(stored(50)), dict
     )
+    options = QueryOptions(snapshot_wait_s=LIMIT_S, page_s=LIMIT_S)
+    handler = RequestHandler(options, sources, sleep=lambda _seconds: None)
     process, early_mb = psutil.Process(), 0.0
     for number in range(count):
-        reply = answers.answer(opened(mutated(rng)).payload, Peer(b"%d" % (number % 9), ""))
-        codes["ok" if reply.head["ok"] else reply.head["code"]] += 1
-        packed_head(reply.head)
+        reply = handler.handle(parse_envelope(mutated(rng)).payload, Peer(b"%d" % (number % 9), ""))
+        head = msgpack.unpackb(reply[0])
+        codes["ok" if head["ok"] else head["code"]] += 1
         if number == count // 10:
             early_mb = process.memory_info().rss / 2**20
     grown_mb = process.memory_info().rss / 2**20 - early_mb

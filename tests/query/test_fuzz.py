@@ -17,7 +17,7 @@ from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import CODES
 from tests.bus import LIMIT_MS, LIMIT_S
 from tests.fuzz.query import fuzz, fuzz_directly
-from tests.query.stand import Bench, FakePump, FakeReader, Stand, accounts, ask, stand, stored
+from tests.query.endpoint import Endpoint, FakePump, FakeReader, Setup, accounts, ask, serving, stored
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL" + b"\0" * 16 + b"\0" + b"\0" * 31
@@ -28,7 +28,7 @@ READY = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ"
 class Target:
     """A server under fire, and a well-behaved REQ peer beside it."""
 
-    def __init__(self, at: Stand, witness: zmq.Socket[bytes]) -> None:
+    def __init__(self, at: Endpoint, witness: zmq.Socket[bytes]) -> None:
         self.at = at
         self._witness = witness
 
@@ -47,10 +47,10 @@ class Target:
     def _head(peer: zmq.Socket[bytes], frames: Sequence[bytes]) -> Any:
         assert peer.poll(int(LIMIT_S * 1000)), f"no answer to {frames!r}"
         got = peer.recv_multipart()
-        hops = 0
-        while hops < len(got) and hops < len(frames) and got[hops] == frames[hops]:
-            hops += 1
-        return msgpack.unpackb(got[hops])
+        routing = 0
+        while routing < len(got) and routing < len(frames) and got[routing] == frames[routing]:
+            routing += 1
+        return msgpack.unpackb(got[routing])
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def target() -> Iterator[Target]:
 
 @contextmanager
 def fired_at() -> Iterator[Target]:
-    options = QueryOptions(max_request_bytes=4_096, cut_wait_s=0.2)
-    made = Bench(options, FakePump(accounts(30)), FakeReader(stored(50)))
-    with stand(made) as at, at.peer() as witness:
+    options = QueryOptions(max_request_bytes=4_096, snapshot_wait_s=0.2)
+    made = Setup(options, FakePump(accounts(30)), FakeReader(stored(50)))
+    with serving(made) as at, at.peer() as witness:
         yield Target(at, witness)
 
 
@@ -149,7 +149,7 @@ def test_good_requests_gone_bad_are_answered(target: Target, payload: bytes) -> 
 
 
 @contextmanager
-def link_to(at: Stand) -> Iterator[plain.socket]:
+def link_to(at: Endpoint) -> Iterator[plain.socket]:
     """Give a plain TCP connection to the endpoint."""
     host, _, port = at.server.endpoint.removeprefix("tcp://").rpartition(":")
     with plain.create_connection((host, int(port)), LIMIT_S) as link:
@@ -205,7 +205,7 @@ def test_peers_that_come_and_go_leave_nothing_behind(target: Target) -> None:
         with target.at.peer(zmq.DEALER, LINGER=0) as peer:
             peer.send_multipart([b"", VALID[number % len(VALID)]])
     target.still_works()
-    assert len(target.at.server._answers.cuts) <= QueryOptions().cuts_held
+    assert len(target.at.server._handler.snapshots) <= QueryOptions().snapshots_held
 
 
 def test_the_long_fuzzer_works_in_a_short_run() -> None:

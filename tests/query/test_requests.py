@@ -1,4 +1,4 @@
-"""Requests read: what is right becomes a value, what is wrong says which key, what came, and what to write."""
+"""Frames to requests: an error names the key, the value received, and what to write instead."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import (
     CODES,
     EVERY_TOPIC,
-    GREATEST,
+    FRAMES_LIMIT,
+    ROUTING_BYTES,
     Cursor,
-    DescribeRequest,
-    QueryLimits,
-    ReplayRequest,
-    Request,
+    Envelope,
+    ParsedRequest,
     RequestError,
-    SnapshotQuery,
-    echo,
-    outermost,
-    read,
+    parse_envelope,
+    parse_request,
+    request_id,
     shown,
-    unpacked,
+    unpack_request,
 )
+from mt4pump.wire import NUMBER_MAX, outermost
 
-LIMITS = QueryLimits(max_request_bytes=65_536, max_prefixes=256, page_rows=500, limit_rows=10_000)
+OPTIONS = QueryOptions(max_request_bytes=65_536, max_prefixes=256, page_rows=500, limit_rows=10_000)
 TOKEN = "0123456789abcdef" * 2
 
 
-def parsed(payload: bytes) -> Request:
-    fields = unpacked(payload, LIMITS)
-    echo(fields)
-    return read(fields, LIMITS)
+def parsed(payload: bytes) -> ParsedRequest:
+    fields = unpack_request(payload, OPTIONS)
+    request_id(fields)
+    return parse_request(fields, OPTIONS)
 
 
-def request(**fields: Any) -> Request:
+def request(**fields: Any) -> ParsedRequest:
     return parsed(msgpack.packb(fields))
 
 
@@ -48,21 +48,21 @@ def refusal(payload: bytes) -> RequestError:
 
 
 def test_describe_needs_nothing_else() -> None:
-    assert request(op="describe") == DescribeRequest()
+    assert request(op="describe") == ParsedRequest("describe")
 
 
 def test_a_snapshot_asks_for_everything_unless_told() -> None:
-    assert request(op="snapshot") == SnapshotQuery(EVERY_TOPIC, None, 500, values=True)
+    assert request(op="snapshot") == ParsedRequest("snapshot", EVERY_TOPIC, 500)
 
 
 def test_a_snapshot_takes_what_it_is_given() -> None:
     asked = request(op="snapshot", topics=["quote.", b"trade.1"], cursor=f"{TOKEN}.17", limit=9, values=False)
-    assert asked == SnapshotQuery((b"quote.", b"trade.1"), Cursor(TOKEN, 17), 9, values=False)
+    assert asked == ParsedRequest("snapshot", (b"quote.", b"trade.1"), 9, Cursor(TOKEN, 17), values=False)
 
 
 def test_a_replay_takes_what_it_is_given() -> None:
-    asked = request(op="replay", topics=["trade."], after=5, to=9, since=1, until=GREATEST, limit=10_000)
-    assert asked == ReplayRequest((b"trade.",), after=5, to=9, since=1, until=GREATEST, limit=10_000)
+    asked = request(op="replay", topics=["trade."], after=5, to=9, since=1, until=NUMBER_MAX, limit=10_000)
+    assert asked == ParsedRequest("replay", (b"trade.",), 10_000, after=5, to=9, since=1, until=NUMBER_MAX)
 
 
 def test_nil_is_as_good_as_nothing() -> None:
@@ -73,13 +73,11 @@ def test_nil_is_as_good_as_nothing() -> None:
 
 @pytest.mark.parametrize("topics", [[], [""], ["", "quote."], [b""]])
 def test_an_empty_prefix_is_everything(topics: list[Any]) -> None:
-    asked = request(op="snapshot", topics=topics)
-    assert isinstance(asked, SnapshotQuery)
-    assert asked.topics == EVERY_TOPIC
+    assert request(op="snapshot", topics=topics).topics == EVERY_TOPIC
 
 
 def test_keys_that_are_not_known_are_ignored() -> None:
-    assert request(op="describe", colour="blue", nested={"a": [1, {"b": None}]}) == DescribeRequest()
+    assert request(op="describe", colour="blue", nested={"a": [1, {"b": None}]}) == ParsedRequest("describe")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +111,7 @@ def test_keys_that_are_not_known_are_ignored() -> None:
         ({"op": "snapshot", "limit": float("nan")}, "limit", "nan"),
         ({"op": "snapshot", "limit": "5"}, "limit", "'5'"),
         ({"op": "replay", "after": -1}, "after", "-1"),
-        ({"op": "replay", "after": GREATEST + 1}, "after", str(GREATEST + 1)),
+        ({"op": "replay", "after": NUMBER_MAX + 1}, "after", str(NUMBER_MAX + 1)),
         ({"op": "replay", "after": 1.5}, "after", "1.5"),
         ({"op": "replay", "after": False}, "after", "False"),
         ({"op": "replay", "to": "9"}, "to", "'9'"),
@@ -175,7 +173,7 @@ def test_what_is_no_map_with_text_keys_is_a_bad_request(payload: bytes) -> None:
 
 def test_too_many_frames_are_a_bad_request() -> None:
     with pytest.raises(RequestError, match="not one frame"):
-        unpacked(None, LIMITS)
+        unpack_request(None, OPTIONS)
 
 
 def test_a_request_that_is_too_large_says_how_large_it_may_be() -> None:
@@ -187,11 +185,11 @@ def test_a_request_that_is_too_large_says_how_large_it_may_be() -> None:
 
 @pytest.mark.parametrize("name", [None, True, 0, -5, 2**64 - 1, 1.5, "a" * 64, b"\xff" * 64, ""])
 def test_any_scalar_may_be_an_id(name: object) -> None:
-    assert echo(unpacked(msgpack.packb({"op": "x", "id": name}), LIMITS)) == {"id": name}
+    assert request_id(unpack_request(msgpack.packb({"op": "x", "id": name}), OPTIONS)) == {"id": name}
 
 
 def test_without_an_id_none_is_echoed() -> None:
-    assert echo({"op": "describe"}) == {}
+    assert request_id({"op": "describe"}) == {}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +218,7 @@ anything = st.recursive(
 )
 
 
-def outcome(payload: bytes) -> Request | RequestError:
+def outcome(payload: bytes) -> ParsedRequest | RequestError:
     """Return what ``payload`` asks for, or why it is refused; nothing else may come out of it."""
     try:
         return parsed(payload)
@@ -244,9 +242,41 @@ def test_no_values_raise_anything_but_a_refusal(op: str, fields: dict[str, Any])
         assert got.code in CODES
         assert len(str(got)) < 300
     else:
-        assert isinstance(got, DescribeRequest) or 1 <= got.limit <= LIMITS.limit_rows
+        assert got.op == "describe" or 1 <= got.limit <= OPTIONS.limit_rows
 
 
 @given(anything)
 def test_whatever_came_is_shown_in_a_few_characters(value: object) -> None:
     assert len(shown(value)) < 80
+
+
+@pytest.mark.parametrize(
+    ("frames", "envelope"),
+    [
+        ([b"", b"ask"], Envelope((b"",), b"ask")),
+        ([b"ask"], Envelope((), b"ask")),
+        ([b"\0\0\0\1", b"", b"ask"], Envelope((b"\0\0\0\1", b""), b"ask")),
+        ([b"proxy", b"peer", b"", b"ask"], Envelope((b"proxy", b"peer", b""), b"ask")),
+        ([b"", b""], Envelope((b"",), b"")),
+        ([b""], Envelope((), b"")),
+        ([], Envelope((), None)),
+        ([b"a", b"b"], Envelope((), None)),
+        ([b"", b"a", b"b"], Envelope((b"",), None)),
+        ([b"ask", b""], Envelope((b"ask", b""), None)),
+        ([b"x" * (ROUTING_BYTES + 1), b"", b"ask"], Envelope((), None)),
+        ([b"a"] * FRAMES_LIMIT, Envelope((), None)),
+        ([*[b"route"] * 8, b"", b"ask"], Envelope((*[b"route"] * 8, b""), b"ask")),
+        ([*[b"route"] * 8, b"", b"ask", b"more"], Envelope((*[b"route"] * 8, b""), None)),
+        ([*[b"route"] * 9, b"", b"ask"], Envelope((), None)),
+    ],
+    ids=str,
+)
+def test_an_envelope_is_split_from_its_payload(frames: list[bytes], envelope: Envelope) -> None:
+    assert parse_envelope(frames) == envelope
+
+
+@given(st.lists(st.binary(max_size=300), max_size=FRAMES_LIMIT))
+def test_any_frames_are_an_envelope_and_perhaps_a_payload(frames: list[bytes]) -> None:
+    routing, payload = parse_envelope(frames)
+    assert list(routing) == frames[: len(routing)]
+    assert payload is None or [*routing, payload] == frames

@@ -1,4 +1,4 @@
-"""A real ROUTER and real peers: every op, every envelope, permissions, cursors, and peers that are in nobody's way."""
+"""A real ROUTER and real clients: every op, every envelope, permissions, cursors; no client delays another one."""
 
 from __future__ import annotations
 
@@ -10,88 +10,87 @@ import pytest
 import zmq
 
 from mt4pump.errors import BindError
-from mt4pump.query.handlers import RequestHandler
+from mt4pump.query.handlers import QuerySources
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.server import QueryServer
-from mt4pump.query.snapshots import Peer
+from mt4pump.security import EVERYTHING, Permissions
 from mt4pump.security.zap import FAILURES_LIMIT
 from mt4pump.wire import Body
 from tests.bus import ANY_PORT, LIMIT_S, context, until
-from tests.query.stand import (
-    ABOUT,
+from tests.query.endpoint import (
+    DESCRIPTION,
     EPOCH,
     LOG,
-    Answer,
-    Bench,
-    Broken,
+    BrokenJournalError,
     FakePump,
     FakeReader,
-    Only,
+    Reply,
+    Setup,
     accounts,
-    answer_of,
     ask,
-    curve_stand,
-    cut_of,
-    heard,
-    stand,
+    curve_endpoint,
+    receive_reply,
+    serving,
+    snapshot_of,
     stored,
+    unpack_reply,
 )
 
 
 def test_a_plain_req_socket_is_all_it_takes() -> None:
     """The example of PROTOCOL.md, in ten lines."""
-    with stand(Bench(reader=FakeReader(stored(5)))) as at, zmq.Context() as own, own.socket(zmq.REQ) as socket:
+    with serving(Setup(reader=FakeReader(stored(5)))) as at, zmq.Context() as own, own.socket(zmq.REQ) as socket:
         socket.connect(at.server.endpoint)
         after = 0
         while after is not None:
             socket.send(msgpack.packb({"op": "replay", "topics": ["trade."], "after": after, "limit": 2}))
-            head, *frames = socket.recv_multipart()
-            told = msgpack.unpackb(head)
-            assert told["ok"], told["error"]
+            packed, *frames = socket.recv_multipart()
+            head = msgpack.unpackb(packed)
+            assert head["ok"], head["error"]
             for topic, body in zip(frames[::2], frames[1::2], strict=True):
                 assert topic.startswith(b"trade.100")
                 assert msgpack.unpackb(body)[0] > after
-            after = told["next"]
+            after = head["next"]
 
 
 def test_describe_gives_what_the_daemon_says_of_itself() -> None:
-    with stand() as at:
-        assert at.ask(op="describe") == Answer({**ABOUT, "ok": True}, [], [])
+    with serving() as at:
+        assert at.ask(op="describe") == Reply({**DESCRIPTION, "ok": True}, [], [])
 
 
 @pytest.mark.parametrize("name", [0, "a name", b"\xff", None, 1.5])
 @pytest.mark.parametrize("op", ["describe", "snapshot", "replay", "nonsense"])
 def test_the_id_of_a_request_comes_back(op: str, name: object) -> None:
-    with stand(Bench(reader=FakeReader())) as at:
+    with serving(Setup(reader=FakeReader())) as at:
         assert at.ask(op=op, id=name).head["id"] == name
 
 
 def test_a_snapshot_over_the_wire() -> None:
-    pump = FakePump(cut_of({b"quote.EURUSD": [{"bid": 1.5}], b"user.1": [{}]}, {b"quote.EURUSD": 3}))
-    with stand(Bench(pump=pump)) as at:
+    pump = FakePump(snapshot_of({b"quote.EURUSD": [{"bid": 1.5}], b"user.1": [{}]}, {b"quote.EURUSD": 3}))
+    with serving(Setup(pump=pump)) as at:
         head, topics, bodies = at.ask(op="snapshot", topics=["quote."])
     assert (head["ok"], head["offset"], head["seqs"], head["cursor"]) == (True, 7, {"quote.EURUSD": 3}, None)
     assert topics == [b"quote.EURUSD"]
     assert (bodies[0]["bid"], bodies[0]["seq"], bodies[0]["snapshot"]) == (1.5, 3, True)
-    assert [request.prefixes for request in pump.asked] == [(b"quote.",)]
+    assert [request.prefixes for request in pump.requests] == [(b"quote.",)]
     assert (at.server.counts["cuts"], at.server.counts["events"]) == (1, 1)
 
 
-def test_pages_of_a_snapshot_are_of_one_cut() -> None:
+def test_pages_are_of_one_snapshot() -> None:
     pump = FakePump(accounts(100))
-    with stand(Bench(pump=pump)) as at, at.peer() as socket:
+    with serving(Setup(pump=pump)) as at, at.peer() as socket:
         page = ask(socket, op="snapshot", limit=30)
         seen = [*page.topics]
         while page.head["cursor"]:
-            pump.cut = cut_of({}, {})
+            pump.snapshot = snapshot_of({}, {})
             page = ask(socket, op="snapshot", cursor=page.head["cursor"], limit=30)
             seen += page.topics
     assert seen == sorted(b"user.%d" % number for number in range(100))
-    assert len(pump.asked) == 1
+    assert len(pump.requests) == 1
 
 
 def test_a_page_that_was_missed_can_be_asked_for_again() -> None:
-    with stand(Bench(pump=FakePump(accounts(50)))) as at, at.peer() as socket:
+    with serving(Setup(pump=FakePump(accounts(50)))) as at, at.peer() as socket:
         cursor = ask(socket, op="snapshot", limit=30).head["cursor"]
         last = ask(socket, op="snapshot", limit=30, cursor=cursor)
         assert last.head["cursor"] is None
@@ -99,39 +98,39 @@ def test_a_page_that_was_missed_can_be_asked_for_again() -> None:
 
 
 def test_a_cursor_is_of_no_use_to_another_peer() -> None:
-    with stand(Bench(pump=FakePump(accounts(50)))) as at, at.peer() as socket:
+    with serving(Setup(pump=FakePump(accounts(50)))) as at, at.peer() as socket:
         cursor = ask(socket, op="snapshot", limit=30).head["cursor"]
         assert at.ask(op="snapshot", cursor=cursor).head["code"] == "cursor_expired"
         assert ask(socket, op="snapshot", cursor=cursor).head["ok"]
 
 
-def test_a_ninth_snapshot_is_told_to_wait_but_one_of_a_single_page_is_not() -> None:
-    with stand(Bench(pump=FakePump(accounts(50)))) as at:
+def test_a_ninth_snapshot_is_refused_to_wait_but_one_of_a_single_page_is_not() -> None:
+    with serving(Setup(pump=FakePump(accounts(50)))) as at:
         for _ in range(8):
             assert at.ask(op="snapshot", limit=30).head["ok"]
         assert at.ask(op="snapshot", limit=30).head["code"] == "busy"
         assert at.ask(op="snapshot").head["ok"]
 
 
-def test_a_held_cut_expires() -> None:
-    with stand(Bench(QueryOptions(cut_idle_s=0.01), FakePump(accounts(50)))) as at, at.peer() as socket:
+def test_a_kept_snapshot_expires() -> None:
+    with serving(Setup(QueryOptions(snapshot_idle_s=0.01), FakePump(accounts(50)))) as at, at.peer() as socket:
         cursor = ask(socket, op="snapshot", limit=30).head["cursor"]
-        until(lambda: not len(at.server._answers.cuts), "the cut is forgotten while nobody asks anything")
+        until(lambda: not len(at.server._handler.snapshots), "the snapshot is forgotten while nobody asks anything")
         assert ask(socket, op="snapshot", cursor=cursor).head["code"] == "cursor_expired"
 
 
-def test_a_pump_that_does_not_cut_makes_a_snapshot_fail_and_nothing_else() -> None:
+def test_a_pump_that_makes_no_snapshot_fails_that_request_alone() -> None:
     pump = FakePump()
     pump.is_mute = True
-    with stand(Bench(QueryOptions(cut_wait_s=0.05), pump)) as at:
+    with serving(Setup(QueryOptions(snapshot_wait_s=0.05), pump)) as at:
         refused = at.ask(op="snapshot").head
         assert (refused["code"], "ask again" in refused["error"]) == ("busy", True)
-        assert not pump.asked[0].is_open
+        assert not pump.requests[0].is_open
         assert at.ask(op="describe").head["ok"]
 
 
 def test_a_replay_over_the_wire() -> None:
-    with stand(Bench(reader=FakeReader(stored(10)))) as at:
+    with serving(Setup(reader=FakeReader(stored(10)))) as at:
         head, topics, bodies = at.ask(op="replay", after=3, limit=4, topics=["trade."])
         assert head == {
             "ok": True,
@@ -156,15 +155,15 @@ def test_a_replay_over_the_wire() -> None:
 
 
 def test_without_a_journal_there_is_no_replay() -> None:
-    with stand() as at:
+    with serving() as at:
         assert at.ask(op="replay").head["code"] == "no_journal"
         assert at.server.counts["errors"] == 1
 
 
-def test_a_broken_journal_is_told_and_the_rest_goes_on() -> None:
+def test_a_broken_journal_is_refused_and_the_rest_goes_on() -> None:
     reader = FakeReader(stored(3))
-    with stand(Bench(reader=reader)) as at:
-        reader.failure = Broken("the file is damaged")
+    with serving(Setup(reader=reader)) as at:
+        reader.failure = BrokenJournalError("the file is damaged")
         refused = at.ask(op="replay").head
         assert (refused["code"], refused["error"]) == ("journal_error", "the file is damaged")
         reader.failure = None
@@ -176,7 +175,7 @@ def test_an_error_of_our_own_is_answered_counted_and_keeps_its_details_to_the_lo
     def describe() -> Body:
         raise error
 
-    with stand(Bench(describe=describe)) as at:
+    with serving(Setup(describe=describe)) as at:
         refused = at.ask(op="describe", id=5).head
         assert (refused["code"], refused["id"]) == ("internal_error", 5)
         assert "secret" not in refused["error"]
@@ -184,16 +183,18 @@ def test_an_error_of_our_own_is_answered_counted_and_keeps_its_details_to_the_lo
 
 
 def test_a_description_that_cannot_be_packed_is_an_internal_error() -> None:
-    with stand(Bench(describe=lambda: {"path": object()})) as at:
+    with serving(Setup(describe=lambda: {"path": object()})) as at:
         assert at.ask(op="describe").head["code"] == "internal_error"
         assert at.ask(op="snapshot").head["ok"]
 
 
 def test_a_client_gets_only_what_it_may_read() -> None:
-    pump = FakePump(cut_of({b"user.1": [{}], b"user.2": [{}], b"quote.A": [{}]}, {b"trade.1": 1}))
-    with stand(Bench(pump=pump, reader=FakeReader(stored(20)), allowed=lambda _: Only(b"user.1", b"trade.1003"))) as at:
+    pump = FakePump(snapshot_of({b"user.1": [{}], b"user.2": [{}], b"quote.A": [{}]}, {b"trade.1": 1}))
+    with serving(
+        Setup(pump=pump, reader=FakeReader(stored(20)), permissions=lambda _: Permissions((b"user.1", b"trade.1003")))
+    ) as at:
         assert at.ask(op="snapshot").topics == [b"user.1"]
-        assert pump.asked[0].prefixes == (b"trade.1003", b"user.1")
+        assert pump.requests[0].prefixes == (b"trade.1003", b"user.1")
         assert at.ask(op="snapshot", topics=["user."]).topics == [b"user.1"]
         assert set(at.ask(op="replay").topics) == {b"trade.1003"}
         for op in ("snapshot", "replay"):
@@ -201,29 +202,31 @@ def test_a_client_gets_only_what_it_may_read() -> None:
         assert at.ask(op="describe").head["ok"]
 
 
-def test_a_held_cut_ends_with_the_permission_for_it() -> None:
-    allowed = [Only(b"user.")]
-    with stand(Bench(pump=FakePump(accounts(50)), allowed=lambda _: allowed[0])) as at, at.peer() as socket:
+def test_a_kept_snapshot_ends_with_the_permission_for_it() -> None:
+    allowed = [Permissions((b"user.",))]
+    with serving(Setup(pump=FakePump(accounts(50)), permissions=lambda _: allowed[0])) as at, at.peer() as socket:
         cursor = ask(socket, op="snapshot", limit=10).head["cursor"]
         assert ask(socket, op="snapshot", limit=10, cursor=cursor).head["ok"]
-        allowed[0] = Only(b"user.1")
+        allowed[0] = Permissions((b"user.1",))
         assert ask(socket, op="snapshot", cursor=cursor).head["code"] == "cursor_expired"
 
 
 @pytest.mark.parametrize(
-    "envelope", [[], [b""], [b"hop", b""], [b"\0\0\0\7", b""], [b"a", b"b", b"c", b""]], ids=lambda hops: str(len(hops))
+    "envelope",
+    [[], [b""], [b"hop", b""], [b"\0\0\0\7", b""], [b"a", b"b", b"c", b""]],
+    ids=str,
 )
 def test_the_envelope_comes_back_as_it_went(envelope: list[bytes]) -> None:
-    with stand() as at, at.peer(zmq.DEALER) as socket:
+    with serving() as at, at.peer(zmq.DEALER) as socket:
         socket.send_multipart([*envelope, msgpack.packb({"op": "describe"})])
         assert socket.poll(int(LIMIT_S * 1000))
         frames = socket.recv_multipart()
         assert frames[: len(envelope)] == envelope
-        assert answer_of(frames[len(envelope) :]).head["ok"]
+        assert unpack_reply(frames[len(envelope) :]).head["ok"]
 
 
 def test_a_correlating_req_socket_is_answered() -> None:
-    with stand() as at, at.peer(REQ_CORRELATE=1, REQ_RELAXED=1) as socket:
+    with serving() as at, at.peer(REQ_CORRELATE=1, REQ_RELAXED=1) as socket:
         assert ask(socket, op="describe").head["ok"]
 
 
@@ -233,7 +236,7 @@ def test_a_correlating_req_socket_is_answered() -> None:
     ids=lambda frames: f"{len(frames)} of {frames[0][:3]!r}",
 )
 def test_frames_that_are_no_request_are_answered_too(frames: list[bytes]) -> None:
-    with stand() as at, at.peer(zmq.DEALER) as socket:
+    with serving() as at, at.peer(zmq.DEALER) as socket:
         socket.send_multipart(frames)
         assert socket.poll(int(LIMIT_S * 1000))
         refused = msgpack.unpackb(next(frame for frame in socket.recv_multipart() if frame))
@@ -242,17 +245,17 @@ def test_frames_that_are_no_request_are_answered_too(frames: list[bytes]) -> Non
 
 
 def test_a_message_of_very_many_frames_is_read_to_its_end_and_answered() -> None:
-    with stand() as at, at.peer(zmq.DEALER) as socket:
+    with serving() as at, at.peer(zmq.DEALER) as socket:
         socket.send_multipart([b"x"] * 20_000)
         assert socket.poll(int(LIMIT_S * 1000))
-        assert answer_of(socket.recv_multipart()).head["code"] == "bad_request"
+        assert unpack_reply(socket.recv_multipart()).head["code"] == "bad_request"
 
 
-def test_a_request_that_is_a_little_too_large_is_told_so_and_a_huge_one_ends_its_connection() -> None:
-    with stand() as at:
+def test_a_request_that_is_a_little_too_large_is_refused_so_and_a_huge_one_ends_its_connection() -> None:
+    with serving() as at:
         with at.peer() as socket:
             socket.send(b"x" * 100_000)
-            assert heard(socket).head["code"] == "too_large"
+            assert receive_reply(socket).head["code"] == "too_large"
         with at.peer() as socket:
             monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             socket.send(b"x" * 1_000_000)
@@ -267,7 +270,7 @@ def test_a_peer_that_never_reads_costs_one_page_and_another_one_is_answered_mean
     reader = FakeReader(stored(200, size=10_000))
     options = QueryOptions(page_bytes=2**21, page_s=LIMIT_S, waiting_s=0.5)
     request = msgpack.packb({"op": "replay", "limit": 10_000})
-    with stand(Bench(options, reader=reader)) as at, at.peer(zmq.DEALER, RCVHWM=1, RCVBUF=4096, SNDHWM=0) as slow:
+    with serving(Setup(options, reader=reader)) as at, at.peer(zmq.DEALER, RCVHWM=1, RCVBUF=4096, SNDHWM=0) as slow:
         for _ in range(100):
             slow.send_multipart([b"", request])
         counts = at.server.counts
@@ -289,13 +292,13 @@ def test_a_peer_that_never_reads_costs_one_page_and_another_one_is_answered_mean
 def test_a_peer_that_left_before_its_answer_is_counted() -> None:
     pump = FakePump()
     pump.is_mute = True
-    with stand(Bench(pump=pump)) as at:
+    with serving(Setup(pump=pump)) as at:
         with at.peer() as busy, at.peer(zmq.DEALER, LINGER=1000) as gone:
             busy.send(msgpack.packb({"op": "snapshot"}))
-            until(lambda: pump.asked, "the server is busy")
+            until(lambda: pump.requests, "the server is busy")
             gone.send_multipart([b"", msgpack.packb({"op": "describe"})])
-            pump.asked[0].answer(pump.cut)
-            heard(busy)
+            pump.requests[0].answer(pump.snapshot)
+            receive_reply(busy)
         assert at.ask(op="describe").head["ok"]
 
 
@@ -303,10 +306,10 @@ def test_a_peer_that_left_before_its_answer_is_counted() -> None:
 def test_stop_ends_the_thread_and_lets_go_of_everything(*, is_busy: bool) -> None:
     reader, pump = FakeReader(), FakePump()
     pump.is_mute = True
-    with stand(Bench(reader=reader, pump=pump)) as at, at.peer(LINGER=0) as socket:
+    with serving(Setup(reader=reader, pump=pump)) as at, at.peer(LINGER=0) as socket:
         if is_busy:
             socket.send(msgpack.packb({"op": "snapshot"}))
-            until(lambda: pump.asked, "the server waits for a cut")
+            until(lambda: pump.requests, "the server waits for a snapshot")
         at.server.stop()
         at.server.join(LIMIT_S)
         assert not at.server.is_alive()
@@ -316,7 +319,7 @@ def test_stop_ends_the_thread_and_lets_go_of_everything(*, is_busy: bool) -> Non
 def test_stop_ends_a_page_in_the_making() -> None:
     endless = FakeReader(stored(2_000), scan=1)
     options = QueryOptions(page_s=1e9, page_bytes=10**12, slice_rows=1)
-    with stand(Bench(options, reader=endless)) as at, at.peer(LINGER=0) as socket:
+    with serving(Setup(options, reader=endless)) as at, at.peer(LINGER=0) as socket:
         socket.send(msgpack.packb({"op": "replay", "topics": ["nothing."]}))
         until(lambda: endless.steps, "the page is begun")
         at.server.stop()
@@ -340,20 +343,12 @@ def test_a_server_that_never_ran_lets_go_of_its_address() -> None:
 
 def made(own: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> QueryServer:
     """Return a server that was not started."""
-    return QueryServer(
-        own,
-        endpoint,
-        options=QueryOptions(),
-        secure=lambda _: None,
-        allowed=lambda _: Only(b""),
-        ask_cut=FakePump().ask,
-        reader=None,
-        describe=dict,
-    )
+    sources = QuerySources(lambda _user: EVERYTHING, FakePump().request, None, dict)
+    return QueryServer(own, endpoint, QueryOptions(), sources, lambda _socket: None)
 
 
 def test_an_address_that_is_taken_is_named_with_its_setting() -> None:
-    with stand() as at, pytest.raises(BindError, match=rf"query_endpoint {at.server.endpoint} is taken by .+pid"):
+    with serving() as at, pytest.raises(BindError, match=rf"query_endpoint {at.server.endpoint} is taken by .+pid"):
         made(at.own, at.server.endpoint)
 
 
@@ -377,51 +372,34 @@ def test_the_socket_is_secured_before_it_is_bound() -> None:
         assert not socket.getsockopt_string(zmq.LAST_ENDPOINT).strip("\0")
         raise LookupError("no key")
 
-    with pytest.raises(LookupError), stand(Bench(secure=refuse)):
+    with pytest.raises(LookupError), serving(Setup(secure=refuse)):
         pass
 
 
 def test_the_name_that_curve_gives_a_client_reaches_the_permissions() -> None:
     asked: list[str] = []
 
-    def allowed(user: str) -> Only:
+    def allowed(user: str) -> Permissions:
         asked.append(user)
-        return Only(b"")
+        return Permissions((b"",))
 
-    with curve_stand("dealer", allowed) as (at, socket):
+    with curve_endpoint("dealer", allowed) as (at, socket):
         assert ask(socket, op="snapshot").head["ok"]
         assert set(asked) == {"dealer"}
         assert at.server.counts["requests"] == 1
 
 
 def test_a_client_without_the_right_to_ask_gets_no_answer_but_why() -> None:
-    with curve_stand("tv", lambda _: Only(b"", query=False)) as (_, socket):
+    with curve_endpoint("tv", lambda _: Permissions((b"",), query=False)) as (_, socket):
         for op in ("describe", "snapshot", "replay"):
             refused = ask(socket, op=op).head
             assert (refused["code"], "'tv'" in refused["error"]) == ("forbidden", True)
 
 
-def test_a_cut_belongs_to_a_client_over_all_its_connections_and_to_no_other_client() -> None:
-    options, pump = QueryOptions(), FakePump(accounts(50))
-    answers = RequestHandler(
-        options,
-        allowed=lambda _: Only(b""),
-        ask_cut=pump.ask,
-        reader=None,
-        describe=dict,
-        is_stopping=lambda: False,
-    )
-    first = answers.answer(msgpack.packb({"op": "snapshot", "limit": 20}), Peer(b"1", "dealer"))
-    more = msgpack.packb({"op": "snapshot", "limit": 20, "cursor": first.head["cursor"]})
-    assert answers.answer(more, Peer(b"2", "dealer")).head["ok"]
-    assert answers.answer(more, Peer(b"1", "tv")).head["code"] == "cursor_expired"
-    assert answers.answer(more, Peer(b"dealer", "")).head["code"] == "cursor_expired"
-
-
 def test_the_thread_ends_without_a_log_line_when_its_socket_is_closed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stand() as at:
+    with serving() as at:
 
         def close_from_within() -> bool:
             at.server._socket.close(0)
@@ -441,10 +419,10 @@ def test_a_thread_that_fails_without_end_backs_off_and_ends_with_a_crash(
         raise OSError("broken on purpose")
 
     monkeypatch.setattr("mt4pump.security.zap.PAUSE_LIMIT_S", 0.0)
-    with stand() as at:
+    with serving() as at:
         monkeypatch.setattr(at.server, "_poll", fail)
         at.server.join(LIMIT_S)
         assert isinstance(at.server.crash, OSError)
         assert at.server.counts["dropped"] == FAILURES_LIMIT
-        at.server.crash = None  # the end of `stand` expects none
+        at.server.crash = None  # the end of `serving` expects none
     assert len([record for record in caplog.records if record.name.startswith("mt4pump.query")]) == 2

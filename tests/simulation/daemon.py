@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgpack
-
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
@@ -16,9 +14,10 @@ from mt4pump.pump.heartbeat import HeartbeatSources, heartbeat_fields
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import LOST, PUMPING, Command, ManagerSession, SessionStatus
 from mt4pump.pump.snapshot import SnapshotRequest, SnapshotRows, StateSnapshot, touches
-from mt4pump.query.handlers import RequestHandler
+from mt4pump.query.handlers import QuerySources, RequestHandler
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.snapshots import Peer
+from mt4pump.security import EVERYTHING
 from mt4pump.wire import HEARTBEAT, KINDS, Encoder
 from tests.simulation.broker import Broker, SimulatedManager
 from tests.simulation.journal import MemoryJournal
@@ -27,18 +26,8 @@ from tests.simulation.wire import Clock, Wire
 DURABLE = [kind.name for kind in KINDS.values() if kind.durable]
 HEARTBEAT_INTERVAL_S = 1.0
 BELLS = {int(PumpCode.UPDATE_BIDASK), int(PumpCode.UPDATE_NEWS_BODY)}
-UNHURRIED = QueryOptions(page_rows=7, page_s=1e9, work_s=1e9, cut_idle_s=20.0, cuts_per_connection=1)
+UNHURRIED = QueryOptions(page_rows=7, page_s=1e9, work_s=1e9, snapshot_idle_s=20.0, snapshots_per_connection=1)
 """Small pages, and no page that ends by the real clock."""
-
-
-class EverythingAllowed:
-    """The permissions of everybody."""
-
-    query = True
-
-    def narrow(self, prefixes: Iterable[bytes], /) -> tuple[bytes, ...]:
-        """Return all ``prefixes``."""
-        return tuple(prefixes) or (b"",)
 
 
 class Daemon:
@@ -57,16 +46,8 @@ class Daemon:
         if journal.has_mirror:
             self.dispatcher.trades.restore_orders(journal.open_orders())
         self.link: ManagerSession | None = None
-        self.requests = RequestHandler(
-            UNHURRIED,
-            allowed=lambda _user: EverythingAllowed(),
-            ask_cut=self._ask_cut,
-            reader=journal,
-            describe=self._describe,
-            is_stopping=lambda: False,
-            now_s=clock.now_s,
-            sleep=clock.advance,
-        )
+        sources = QuerySources(lambda _user: EVERYTHING, self._request_snapshot, journal, self._describe)  # type: ignore[arg-type]
+        self.requests = RequestHandler(UNHURRIED, sources, now_s=clock.now_s, sleep=clock.advance)
         self._refused_seen = 0
         self._heartbeat_at_s = 0.0
         self._began_s = clock.now_s()
@@ -161,8 +142,7 @@ class Daemon:
 
     def answer(self, payload: bytes, connection: bytes) -> list[bytes]:
         """Return the frames of the reply to a request."""
-        reply = self.requests.answer(payload, Peer(connection, ""))
-        return [msgpack.packb(reply.head), *reply.frames]
+        return self.requests.handle(payload, Peer(connection, ""))
 
     def cut(self, prefixes: tuple[bytes, ...] = (b"",)) -> StateSnapshot:
         """Return the state at this moment."""
@@ -181,7 +161,7 @@ class Daemon:
             rows=SnapshotRows(((kind, take()) for kind, take in self.dispatcher.states() if kind in kinds), ""),
         )
 
-    def _ask_cut(self, request: SnapshotRequest) -> None:
+    def _request_snapshot(self, request: SnapshotRequest) -> None:
         self.inbox.put_command(Command.SNAPSHOT, request)
         while request.is_open:
             self.work(1)

@@ -139,7 +139,7 @@ class MemoryJournal:
         upper = file.last + 1 if to is None else to
         whole = after + 1 >= file.first and not any(after <= each < upper for each in broken)
         first = min(file.events, default=0)
-        return JournalPage(events, reached if reached < end else None, file.last, first, whole)
+        return JournalPage(events, reached if reached < end else None, file.last, first, whole, file.log_id)
 
     def close(self) -> None:
         """Do nothing: the file stays."""

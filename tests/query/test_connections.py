@@ -1,4 +1,4 @@
-"""Connections that take too much are closed, counted and logged, and nobody else notices."""
+"""Connections that use too much are closed, counted and logged; other clients are not affected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zmq
 
 from mt4pump.query.limits import QueryOptions
 from tests.bus import LIMIT_S, until
-from tests.query.stand import Bench, FakeReader, Stand, ask, stand, stored
+from tests.query.endpoint import Endpoint, FakeReader, Setup, ask, serving, stored
 from tests.query.test_fuzz import GREETING, READY, link_to, read_to
 
 DESCRIBE = msgpack.packb({"op": "describe"})
@@ -23,7 +23,7 @@ BODY = 20_000
 FRAME = b"x" * 50_000
 
 
-def stalled(at: Stand) -> zmq.Socket[bytes]:
+def stalled(at: Endpoint) -> zmq.Socket[bytes]:
     """Return a connection that asks for pages and reads none: its library takes the first, and no more."""
     made = at.peer(zmq.DEALER, RCVHWM=1, RCVBUF=4_096, LINGER=0)
     for _ in range(3):
@@ -31,14 +31,14 @@ def stalled(at: Stand) -> zmq.Socket[bytes]:
     return made
 
 
-def large_pages(**options: float) -> Bench:
+def large_pages(**options: float) -> Setup:
     made = QueryOptions(page_s=LIMIT_S, page_bytes=2**24, **options)  # type: ignore[arg-type]
-    return Bench(made, reader=FakeReader(stored(LARGE, size=BODY)))
+    return Setup(made, reader=FakeReader(stored(LARGE, size=BODY)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell what came over a connection")
 def test_a_message_that_never_ends_costs_its_sender_the_connection(caplog: pytest.LogCaptureFixture) -> None:
-    with stand(Bench(QueryOptions(incomplete_bytes=2**18))) as at, at.peer() as witness:
+    with serving(Setup(QueryOptions(incomplete_bytes=2**18))) as at, at.peer() as witness:
         assert ask(witness, op="describe").head["ok"]
         with link_to(at) as link:
             link.sendall(GREETING + READY)
@@ -52,7 +52,7 @@ def test_a_message_that_never_ends_costs_its_sender_the_connection(caplog: pytes
 
 
 def test_a_huge_message_of_many_frames_costs_its_sender_the_connection() -> None:
-    with stand() as at, at.peer() as witness, at.peer(zmq.DEALER, LINGER=0) as sender:
+    with serving() as at, at.peer() as witness, at.peer(zmq.DEALER, LINGER=0) as sender:
         sender.send_multipart([b"x" * 10_000] * 100)
         until(lambda: at.server.counts["shut_out"], "it is shut out")
         assert ask(witness, op="describe").head["ok"]
@@ -60,14 +60,14 @@ def test_a_huge_message_of_many_frames_costs_its_sender_the_connection() -> None
 
 def test_who_asks_nothing_is_closed_and_may_ask_afterwards(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    with stand(Bench(QueryOptions(silent_s=0.1))) as at, at.peer() as idle:
+    with serving(Setup(QueryOptions(silent_s=0.1))) as at, at.peer() as idle:
         until(lambda: at.server.counts["silent"], "the idle connection is closed")
         assert ask(idle, op="describe").head["ok"]
     assert "ROUTING_ID" in caplog.text
 
 
 def test_a_second_connection_of_the_same_routing_id_is_heard_once_the_first_is_gone() -> None:
-    with stand(Bench(QueryOptions(silent_s=0.1))) as at, ExitStack() as open_sockets:
+    with serving(Setup(QueryOptions(silent_s=0.1))) as at, ExitStack() as open_sockets:
 
         def twin() -> zmq.Socket[bytes]:
             made = open_sockets.enter_context(at.own.socket(zmq.DEALER))
@@ -92,7 +92,7 @@ def test_a_second_connection_of_the_same_routing_id_is_heard_once_the_first_is_g
 
 
 def test_who_does_not_read_gives_way_to_others_of_the_same_address() -> None:
-    with stand(large_pages(unread_bytes_per_client=1)) as at, stalled(at), at.peer() as reader:
+    with serving(large_pages(unread_bytes_per_client=1)) as at, stalled(at), at.peer() as reader:
         until(lambda: at.server.counts["unread_bytes"], "a page is not read")
         assert ask(reader, op="replay", limit=10).head["ok"]
         until(lambda: at.server.counts["unread"] == 1, "the one that does not read is closed")
@@ -100,7 +100,7 @@ def test_who_does_not_read_gives_way_to_others_of_the_same_address() -> None:
 
 
 def test_all_together_hold_no_more_than_may_be_unread() -> None:
-    with stand(large_pages(unread_bytes=2**25, waiting_s=LIMIT_S)) as at, ExitStack() as open_sockets:
+    with serving(large_pages(unread_bytes=2**25, waiting_s=LIMIT_S)) as at, ExitStack() as open_sockets:
         for _ in range(6):
             open_sockets.enter_context(stalled(at))
         counts, most = at.server.counts, 0
@@ -116,13 +116,13 @@ def test_all_together_hold_no_more_than_may_be_unread() -> None:
 
 
 def test_who_reads_nothing_for_long_is_closed() -> None:
-    with stand(large_pages(unread_s=0.2)) as at, stalled(at):
+    with serving(large_pages(unread_s=0.2)) as at, stalled(at):
         until(lambda: at.server.counts["unread"], "it is closed")
         until(lambda: not at.server.counts["unread_bytes"], "nothing is kept of it")
 
 
 def test_connections_idle_for_longest_are_closed_and_may_ask_again() -> None:
-    with stand(Bench(QueryOptions(connections_limit=3))) as at, ExitStack() as open_sockets:
+    with serving(Setup(QueryOptions(connections_limit=3))) as at, ExitStack() as open_sockets:
         peers = [open_sockets.enter_context(at.peer()) for _ in range(6)]
         for peer in peers:
             assert ask(peer, op="describe").head["ok"]
@@ -132,7 +132,7 @@ def test_connections_idle_for_longest_are_closed_and_may_ask_again() -> None:
 
 
 def test_a_key_that_was_read_to_the_end_costs_nothing_any_more() -> None:
-    with stand(large_pages()) as at, at.peer() as reader:
+    with serving(large_pages()) as at, at.peer() as reader:
         assert len(ask(reader, op="replay", limit=10_000).topics) > 100
         until(lambda: not at.server.counts["unread_bytes"], "all is read")
         assert at.server.counts["unread"] == 0
