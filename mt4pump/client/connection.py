@@ -119,15 +119,17 @@ class StreamRunner:
             self._calls.popleft()()
         if (prefixes := stream.changed_subscriptions()) is not None:
             line.subscribe(prefixes)
-        self._hear_of_connection(line)  # before the messages: a heartbeat is judged by it
         faults = stream.counts["decode_errors"]
         messages = [] if stream.is_full else line.read()
+        # The monitor is read after the messages, else one of a new connection might be handled before the break of the
+        # old one is known; and it is handled before them, as it decides what a heartbeat among them proves.
+        has_changed = self._hear_of_connection(line)
         now_s = time.monotonic()
         if messages:
             stream.take(messages, now_s, time.time_ns())
             if stream.counts["decode_errors"] != faults:
                 line.look_at_frames()
-        if line.is_drained and not stream.is_full:
+        if line.is_drained and not has_changed and not stream.is_full:
             stream.drained(now_s)
         if line.faults:
             stream.count_malformed(line.faults)
@@ -138,7 +140,7 @@ class StreamRunner:
         if self._courier is not None:
             self._send(self._courier)
 
-    def _hear_of_connection(self, line: SubConnection) -> None:
+    def _hear_of_connection(self, line: SubConnection) -> bool:
         turns = line.turns()
         if turns.broke:
             self.stream.disconnected()
@@ -147,6 +149,7 @@ class StreamRunner:
         self._refused = (self._refused or turns.refused) and not turns.made
         if turns.made:
             self.stream.connected(time.monotonic())
+        return turns.broke or turns.made
 
     def _hear_of_query(self, courier: QueryConnection) -> None:
         number = courier.number

@@ -140,7 +140,7 @@ class Ordering:
             starts_again = track.kind == NEWS.name and seq == 1 and offset is not None and offset > track.offset
             return seq <= track.seq and not starts_again
         if offset is None:
-            return epoch < self.epoch
+            return epoch < self.epoch or (epoch, seq) <= track.late
         return offset <= track.offset
 
     def _last_seq(self, track: TopicState, epoch: int, seq: int) -> int:
@@ -172,6 +172,8 @@ class Ordering:
             epoch, offset = body["epoch"], body.get("offset")
             if epoch >= track.epoch:
                 track.epoch, track.seq = epoch, body["seq"]
+            elif offset is None:
+                track.late = epoch, body["seq"]
             if offset is not None:
                 track.offset = offset
         if isinstance(event, Quote):
@@ -257,6 +259,10 @@ class Ordering:
         self._has_log, self.unopened = bool(log), log == UNOPENED and (needed or self.base_epoch > 0)
         if self.unopened:
             self.close_for_durable()
+
+    def note_opened(self) -> None:
+        """Note that the daemon answered out of its journal, whatever its last heartbeat said."""
+        self._has_log, self.unopened = True, False
 
     def note_query(self, *, works: bool) -> None:
         """Note whether the query endpoint answers; what waits for an unopened journal waits no more without it."""

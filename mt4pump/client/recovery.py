@@ -106,7 +106,7 @@ class Recovery:
     def mark_unproven(self) -> None:
         """Note that events may be missing from here on: durable ones wait until the journal was asked."""
         ordering = self._ordering
-        if ordering.can_recover or (self._needs_journal and not ordering.based):
+        if ordering.can_recover or (self._needs_journal and (ordering.unopened or not ordering.based)):
             self._unproven = True
             self._last_held = ordering.hold.last
             ordering.close_for_durable()
@@ -134,9 +134,8 @@ class Recovery:
 
     def follow_restart(self) -> None:
         """Drop what was asked of the run of the daemon that ended."""
-        if self.steps.joined:
-            self._ordering.book.set_baseline()  # every topic of the new epoch starts from 1
-        else:
+        self._ordering.book.set_baseline()  # every topic of the new epoch starts from 1
+        if not self.steps.joined:
             self._job = self.ask = None
             self._ordering.drop_unstored()
 
@@ -152,7 +151,7 @@ class Recovery:
         does: the journal was opened, and what was stored before must come first.
         """
         opened = bool(log) and self._heartbeat_log == UNOPENED
-        self._heartbeat_log = log
+        self._heartbeat_log, self.steps.heartbeat = log, (log, offset)
         self._ordering.note_log(log, needed=self._needs_journal)
         if opened:
             self._retry_at_s = self._now_s
@@ -228,6 +227,8 @@ class Recovery:
         """Start what has to be asked now, or note what is proven."""
         if self._job is not None:
             return
+        if self._ordering.base_epoch and self._ordering.hold.is_full:  # no heartbeat can say from where to ask
+            self._give_up()
         job = self._next_job()
         if job is None:
             self._settle()
@@ -240,7 +241,9 @@ class Recovery:
             return steps.join()
         if steps.added and self._options.query:
             return steps.extend(steps.added.copy())
-        if ordering.hold and ordering.can_recover:
+        # While so many events wait that nothing is read, no heartbeat can say that the journal was opened.
+        may_be_open = ordering.unopened and ordering.hold.is_full and ordering.confirmed is not None
+        if ordering.hold and (ordering.can_recover or may_be_open):
             return steps.replay(self._end_of_hold())
         if ordering.has_journal and (ordering.confirmed or 0) < self._proven_from:
             return steps.replay(self._proven_from)
@@ -258,7 +261,8 @@ class Recovery:
         if ordering.gate == OPEN and ordering.confirmed is not None and self._proven_from <= ordering.confirmed:
             ordering.confirm(self._proven_to)
         ordering.report_lost_ends()
-        if self._last_seqs_wanted and ordering.based and self._now_s >= self._retry_at_s:
+        is_due = self._last_seqs_wanted and ordering.based and self._now_s >= self._retry_at_s
+        if is_due and ordering.last_seqs is None:  # those known but not compared yet may be of more topics
             self._last_seqs_wanted = False
             prefixes = ordering.book.prefixes() if self._unstored_wanted else ordering.book.passing_prefixes()
             self._unstored_wanted = False

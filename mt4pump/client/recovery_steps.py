@@ -27,7 +27,8 @@ class RecoverySteps:
     """Makes the jobs, and owns what they change beside the `Ordering`.
 
     ``joined``: events flow. ``discard``: events are dropped, as the snapshot will be later. ``added`` are topics that
-    still need their snapshot. ``pages`` counts pages of the journal that were delivered.
+    still need their snapshot. ``pages`` counts delivered pages of the journal. ``heartbeat`` is the log and the
+    offset that the last heartbeat named.
     """
 
     def __init__(self, ordering: Ordering, *, snapshot: bool, resume: Position | None, query: bool) -> None:
@@ -36,6 +37,7 @@ class RecoverySteps:
         self.discard = query
         self.added: list[str] = []
         self.pages = 0
+        self.heartbeat: tuple[str | None, int] = (None, 0)
         self._ordering = ordering
         self._snapshot = snapshot
         self._describe_again = False
@@ -56,7 +58,7 @@ class RecoverySteps:
 
     def go_live(self) -> None:
         """Let events flow without a snapshot."""
-        if self.added or not self._ordering.based:
+        if self.added:
             self._ordering.book.forget_baseline()
         self.joined, self.discard = True, False
 
@@ -74,6 +76,7 @@ class RecoverySteps:
         if self.resume is None:
             self.discard = False  # if the endpoint is silent, this is what comes instead
         description = yield Ask("describe", {})
+        self._same_epoch(description.head)  # else heartbeats of the run before, still to be read, name another log
         self._describe(description.head)
         # Not before the answer: a late join would hold up what flows, and might never be answered.
         ordering.wait_for_all()
@@ -99,7 +102,10 @@ class RecoverySteps:
                 break
             page = yield Ask("snapshot", {**asked, "cursor": cursor})
         self.joined = True
-        ordering.begin(snapshot.get("log"), snapshot["offset"])
+        log, offset = snapshot.get("log"), snapshot["offset"]
+        if late and self.heartbeat[0] == log:  # events from before the snapshot may still be on their way
+            offset = min(offset, self.heartbeat[1])
+        ordering.begin(log, offset)
 
     def extend(self, names: list[str]) -> Job:
         """Take in topics that were added while the stream runs."""
@@ -166,8 +172,12 @@ class RecoverySteps:
             page = yield Ask("replay", asked if to is None else {**asked, "to": to})
             head = page.head
             reached = pages.next_of(page, after)
-            if ordering.log is not None and head.get("log") != ordering.log:
+            if ordering.log is not None and (log := head.get("log")) != ordering.log:
+                if log and ordering.hold.is_full:  # else the heartbeat that names it would never be read
+                    text = "the daemon has another journal now: what the old one had more cannot be asked for"
+                    ordering.start_log(log, 0, text)
                 raise QueryError("other_log", "the daemon has another journal than its heartbeat said")
+            ordering.note_opened()
             if not head["whole"] and not reported:
                 reported = True
                 ordering.out.append(Notice(NOT_WHOLE, _what_is_gone(after, head)))
@@ -211,8 +221,8 @@ class RecoverySteps:
         self._ordering.start_log(log, offset, text)
         self.resume = Position(log, offset)
 
-    def _same_epoch(self, snapshot: Body) -> None:
-        if snapshot["epoch"] != self._ordering.epoch:
+    def _same_epoch(self, head: Body) -> None:
+        if head.get("epoch") != self._ordering.epoch:
             raise QueryError("restarted", "the daemon was restarted meanwhile")
 
 

@@ -32,10 +32,11 @@ class TopicState(TopicName):
     ``wire`` is its name on the wire, ``wanted`` whether the reader asked for it, ``durable`` whether its events are
     stored. ``epoch`` and ``seq`` are the last number seen, ``offset`` the last one delivered in the journal, ``rank``
     what passes the gate (see `Stream`). ``jumps`` tell where its numbers began anew: the last ``offset`` handed over
-    before, epoch and number of the first event after.
+    before, epoch and number of the first event after. ``late`` is epoch and number of the last event without an offset
+    that was delivered after events of a later epoch.
     """
 
-    __slots__ = ("durable", "epoch", "jumps", "make", "offset", "rank", "seq", "wanted", "wire")
+    __slots__ = ("durable", "epoch", "jumps", "late", "make", "offset", "rank", "seq", "wanted", "wire")
 
     def __init__(self, wire: bytes, name: str, *, durable: bool, wanted: bool) -> None:
         super().__init__(name)
@@ -46,6 +47,7 @@ class TopicState(TopicName):
         self.epoch = NEVER
         self.seq = 0
         self.offset = 0
+        self.late = (NEVER, 0)
         self.jumps: tuple[tuple[int, int, int], ...] = ()
 
     def note_jump(self, epoch: int, seq: int, confirmed: int) -> None:

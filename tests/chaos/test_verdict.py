@@ -133,6 +133,26 @@ def test_a_reader_that_joined_late_need_not_have_what_was_before() -> None:
     assert (tally.unexplained, tally.published) == (0, 3)
 
 
+def test_a_reader_whose_query_fails_at_the_start_need_not_know_what_was_before() -> None:
+    rows = [
+        [LIFE, 1],
+        notice("query_failed"),
+        notice("lost", "trade.1", 1),
+        notice("lost", "quote.A", 2),
+        quote(9),
+        durable(3),
+    ]
+    walk = Walk("reader", ("trade.*", "quote.A"), TRUTH, from_start=False)
+    walk.take(Block(None, TOPICS, rows, 0))
+    walk.take(Block({"confirmed": 3}, TOPICS, RIGHT[RIGHT.index(notice("restarted")) :], 0))
+    (tally,) = judged([walk])
+    assert (tally.samples, tally.unexplained, tally.published) == ([], 0, 1)
+    rows.insert(1, quote(5, came=SNAPSHOT))
+    walk = Walk("reader", ("trade.*", "quote.A"), TRUTH, from_start=False)
+    walk.take(Block({"confirmed": 2}, TOPICS, rows, 0))
+    assert walk.finish().faults.keys() >= {"gap", "durable told as lost"}
+
+
 def test_what_another_reader_got_before_the_daemons_end_is_counted_apart() -> None:
     short = [row for row in RIGHT if row not in (notice("lost", "quote.A", 2), quote(9))]
     walks = [Walk(name, ("trade.*", "quote.A"), TRUTH, from_start=True) for name in ("short", "long")]

@@ -122,7 +122,7 @@ class Walk:
         self._names: list[str] = []
         self._places: dict[str, Place] = {}
         self._epoch = 0
-        self._is_joined = self._begins_at_zero = False
+        self._is_joined = self._begins_at_zero = self._has_snapshot = self._is_late = False
         self._take: dict[int, Callable[[Row], None]] = {
             LIFE: self._life,
             DURABLE: self._durable,
@@ -163,6 +163,8 @@ class Walk:
             if not (topic.startswith("quote.") and self._wants(topic)):
                 continue
             place = self._place(topic) if self._epoch == self._truth.epoch else None
+            if place and place.first == UNKNOWN:
+                continue
             told = place.last + place.lost if place else 0
             if told != seq:
                 self.tally.blame(END, f"{topic}: told up to {told}, published up to {seq}", abs(seq - told))
@@ -177,13 +179,15 @@ class Walk:
     def _life(self, _row: Row) -> None:
         self._close(by_own_death=True)
         self.tally.lives += 1
-        self._epoch, self._is_joined, self._begins_at_zero = 0, False, False
+        self._epoch = 0
+        self._is_joined = self._begins_at_zero = self._has_snapshot = self._is_late = False
 
     def _durable(self, row: Row) -> None:
         _, number, epoch, seq, came, offset, crc = row
         tally, topic = self.tally, self._names[number]
         if came == SNAPSHOT:
             tally.snapshots += 1
+            self._has_snapshot = True
             return
         if came == HEALED:
             tally.healed += 1
@@ -222,13 +226,16 @@ class Walk:
 
     def _snapshot(self, topic: str, seq: int) -> None:
         self.tally.snapshots += 1
+        self._has_snapshot = True
         place = self._places.get(topic)
-        if not self._is_joined or (place is None and not self._begins_at_zero):
+        if not self._is_joined or (place is None and (self._is_late or not self._begins_at_zero)):
             self._places[topic] = Place(seq, seq)
             self.starts.setdefault((self._epoch, topic), []).append(seq)
             return
         place = self._place(topic)
         if place.last + place.lost != seq:
+            if self._is_late:  # the snapshot may be ahead of a topic that runs already
+                return
             text = f"{topic}: snapshot {seq} after {place.last} with {place.lost} told as lost"
             self.tally.blame(GAP, text, abs(seq - place.last - place.lost))
         place.last, place.lost = seq, 0
@@ -236,8 +243,10 @@ class Walk:
     def _place(self, topic: str) -> Place:
         place = self._places.get(topic)
         if place is None:
-            # Snapshots do not show pings, so that their first number in the first epoch of a life is not known.
-            first = UNKNOWN if topic == PING and not self._begins_at_zero else 0
+            # Without a snapshot the first number in the first epoch is not known; a snapshot never shows pings.
+            has_no_snapshot = topic == PING or (self._is_late and not self._has_snapshot)
+            is_unknown = has_no_snapshot and not self._begins_at_zero
+            first = UNKNOWN if is_unknown else 0
             place = self._places[topic] = Place(first, first)
         return place
 
@@ -250,7 +259,9 @@ class Walk:
         elif kind == "lost" and (topic.startswith("quote.") or topic == PING):
             self.tally.quotes_lost += count
             self._place(topic).lost += count
-        elif kind == "lost":
+        elif kind == "query_failed":
+            self._is_late = self._is_late or not self._has_snapshot
+        elif kind == "lost" and not self._is_late:  # else it may be from before the join; `missing` shows the others
             self.tally.blame("durable told as lost", text, count)
         elif kind == "not_whole" and len(self.tally.samples) < SAMPLES:
             self.tally.samples.append(f"({kind}: {text})")

@@ -43,7 +43,8 @@ def test_events_that_could_not_be_stored_and_come_after_the_next_life_are_not_to
     desk.take(desk.ledger.event("trade.1"))
     desk.ledger.restart()
     desk.ledger.stored = False
-    desk.take(desk.ledger.event("trade.1"), desk.ledger.event("trade.1"))  # wait; the journal knows nothing of them
+    first, second = desk.ledger.event("trade.1"), desk.ledger.event("trade.1")
+    desk.take(first, second, second)  # wait; the journal knows nothing of them
     desk.ledger.restart()
     desk.ledger.stored = True
     desk.ledger.event("trade.1")
@@ -201,6 +202,27 @@ def test_a_late_join_takes_up_what_the_position_had_ahead() -> None:
     desk.live_items()
     assert desk.offsets() == [2]
     assert desk.stream.counts["lost"] == 0
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_late_join_confirms_nothing_that_is_still_on_its_way(*, is_lost: bool) -> None:
+    desk = Desk("trade.*")
+    desk.answering = False
+    desk.take(desk.ledger.beat())
+    desk.refuse("timeout")  # goes live without its snapshot
+    desk.take(desk.ledger.event("trade.1"))
+    desk.wait(60)
+    desk.take(desk.ledger.beat())
+    late = [desk.ledger.event("trade.1"), desk.ledger.event("trade.1")]  # before the snapshot, and not read yet
+    desk.answering = True
+    desk.pump()
+    assert desk.stream.ordering.based
+    assert desk.bookmark.position(with_current=True) == Position("log-1", 1, {})
+    desk.take(*late[is_lost:])
+    assert desk.offsets() == [1, 2, 3]
+    assert desk.stream.counts["lost"] == 0
+    desk.live()
+    assert desk.bookmark.position(with_current=True) == Position("log-1", 3, {})
 
 
 @pytest.mark.parametrize("how", ["the join is repeated", "the endpoint is given up"])

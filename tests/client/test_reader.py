@@ -8,6 +8,8 @@ import pytest
 import zmq
 
 from mt4pump.client import Subscriber, Trade
+from mt4pump.client.stream import Stream
+from mt4pump.client.sub_connection import ConnectionChanges, SubConnection
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.reading import live, next_item, subscriber, until
 
@@ -37,6 +39,27 @@ def test_a_turn_with_nothing_to_read_waits_once_for_whatever_may_come(
             sub._reader.turn(0.05)
     sockets = {zmq.SUB, zmq.PAIR} if query_endpoint is None else {zmq.SUB, zmq.PAIR, zmq.DEALER}
     assert waits == [(sockets, 50)] * 5
+
+
+def test_the_break_of_a_connection_is_known_before_a_message_of_the_next_one_is_handled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+
+    def recording(owner: type, name: str, result: object) -> None:
+        def call(*_arguments: object) -> object:
+            calls.append(name)
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+
+    recording(SubConnection, "read", [(b"heartbeat", b"")])
+    recording(SubConnection, "turns", ConnectionChanges(broke=True, made=True))
+    for name in ("disconnected", "connected", "take", "drained"):
+        recording(Stream, name, None)
+    with Subscriber("tcp://127.0.0.1:1", query_endpoint=None) as sub:
+        sub._reader.turn(0)
+    assert calls == ["read", "turns", "disconnected", "connected", "take"]
 
 
 def test_a_message_of_one_frame_is_counted_once(daemon: FakeDaemon) -> None:

@@ -113,7 +113,7 @@ class Following:
         self.name = name
         self.ledger = ledger
         self.is_exact = True
-        self.has_base = False
+        self.has_base = self._is_resumed = False
         self.cut_at = 0
         self.state = Folded()
         self.restarts = 0
@@ -126,6 +126,7 @@ class Following:
         self._last: dict[bytes, Published] = {}
         self._last_stored: dict[bytes, Published] = {}
         self._excused_until = 0
+        self._unknown_before = 0
         self._pending = Counter[bytes]()
         self._missing = Counter[bytes]()
         self._wanted: dict[bytes, bool] = {}
@@ -134,8 +135,10 @@ class Following:
         """Begin another life, ``resumed`` from the position of the one before."""
         if not self.is_exact:
             self._excused_until = len(self.ledger.events)
+            if self.restarts:  # the query endpoint was given up: what a run sent at its end no number showed
+                self._unknown_before = max((last.epoch for last in self._last.values()), default=0)
         self.is_exact = True
-        self.has_base = resumed
+        self.has_base = self._is_resumed = resumed
         self.cut_at = len(self.ledger.events)
         self.state = Folded()
         self.restarts = 0
@@ -220,6 +223,8 @@ class Following:
             if event is None or event.place in self._delivered or not self.wants(event.topic):
                 continue
             if event.is_deleted and not self.is_exact:
+                continue
+            if event.epoch < self._unknown_before or (not self._is_resumed and event.place < self.cut_at):
                 continue
             self._missing[event.topic] += 1
             missing, told = self._missing[event.topic], self.told_lost[event.topic]

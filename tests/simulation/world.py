@@ -501,7 +501,8 @@ class Simulation:
 
 def _state_of(reader: Reader) -> str:
     stream = reader.stream
-    waits = [name for name in ("ask", "hold", "added") if getattr(stream, name)]
+    open_work = {"ask": stream.ask, "hold": stream.ordering.hold, "added": stream.recovery.steps.added}
+    waits = [name for name, waiting in open_work.items() if waiting]
     based = "joined" if stream.ordering.based else "not joined"
     return (
         f"{based}, at {stream.confirmed} of {stream.ordering.log}, {'gave up' if reader.gave_up else ''} with {waits}"
