@@ -7,13 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from mt4pump.service import commands, nssm, registry
-from mt4pump.service.control import Control
-from mt4pump.service.dry_run import DryRun
-from mt4pump.service.errors import NssmMissingError, ServiceError
+from mt4pump.service import acl, nssm
+from mt4pump.service.control import Control, DryRun
 from mt4pump.service.nssm import RUNNING, Nssm
-from mt4pump.service.plan import Placement
-from mt4pump.service.programs import PROGRAMS, Program, chosen
+from mt4pump.service.plan import PROGRAMS, NssmMissingError, Placement, Program, ServiceError, chosen
 
 ACTIONS = ("install", "start", "stop", "status", "remove")
 EXIT_OK, EXIT_ANYTHING, EXIT_START = 0, 1, 3
@@ -64,24 +61,24 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         _show(args, programs or chosen(["daemon"]), place)
         return EXIT_OK
-    program = nssm.find(args.nssm, registry.read(registry.NSSM))
-    control = Control(Nssm(program, commands.run), commands.run, place, print)
+    program = nssm.find(args.nssm, acl.read_value(acl.NSSM_VALUE))
+    control = Control(Nssm(program, nssm.run), nssm.run, place, print)
     if args.action == "status":
         return _status(control, programs)
     if args.action == "install":
         _install(control, programs or chosen(["daemon"]), own_account=args.own_account)
-        registry.write(registry.NSSM, program)
+        acl.write_value(acl.NSSM_VALUE, program)
     else:
         _each(control, args.action, programs or _all_installed(control))
     return EXIT_OK
 
 
 def _show(args: argparse.Namespace, programs: list[Program], place: Placement) -> None:
-    shown = DryRun(str(args.nssm or registry.read(registry.NSSM) or "nssm"), place, print)
+    dry_run = DryRun(str(args.nssm or acl.read_value(acl.NSSM_VALUE) or "nssm"), place, print)
     if args.action == "install":
-        shown.install(programs, own_account=args.own_account)
+        dry_run.install(programs, own_account=args.own_account)
     else:
-        shown.tell(args.action, programs)
+        dry_run.act(args.action, programs)
 
 
 def _install(control: Control, programs: list[Program], *, own_account: bool) -> None:
@@ -97,7 +94,7 @@ def _each(control: Control, action: str, programs: list[Program]) -> None:
 
 
 def _all_installed(control: Control) -> list[Program]:
-    if found := control.installed():
+    if found := [PROGRAMS[name] for name, state in control.states().items() if state is not None]:
         return found
     raise ServiceError("nothing is installed: mt4pump service install")
 
@@ -107,5 +104,5 @@ def _status(control: Control, programs: list[Program]) -> int:
     wanted = [program.name for program in programs] or list(states)
     for name in wanted:
         print(f"{PROGRAMS[name].service:<16} {states[name] or 'not installed'}")
-    told = [states[name] for name in wanted if programs or states[name] is not None]
-    return EXIT_OK if told and all(state == RUNNING for state in told) else EXIT_ANYTHING
+    printed = [states[name] for name in wanted if programs or states[name] is not None]
+    return EXIT_OK if printed and all(state == RUNNING for state in printed) else EXIT_ANYTHING

@@ -1,84 +1,144 @@
-"""NSSM: where it is, and what it answers."""
+"""Runs commands: NSSM and others; where NSSM is, and what it answers."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mt4pump.service.commands import Call, CommandResult, shown
-from mt4pump.service.errors import NssmMissingError, ServiceError
+from mt4pump.service.plan import NssmMissingError, ServiceError
 
 ABSENT = 3
 """Exit code of ``nssm status`` for a service that does not exist."""
 RUNNING, STOPPED, PAUSED = "SERVICE_RUNNING", "SERVICE_STOPPED", "SERVICE_PAUSED"
 PENDING = "_PENDING"
-"""End of the names of states that do not last."""
+"""End of the names of transitional states."""
 SET_TRIES, SET_PAUSE_S = 3, 0.5
-GET_IT = "get it from https://nssm.cc (2.24-101 for Windows 10 and later), put it on PATH or name it with --nssm"
+COMMAND_LIMIT_S = 120.0
+"""Longer than NSSM waits for any service."""
+SPECIAL_CHARACTERS = frozenset("&|<>^%")
+"""What cmd.exe interprets within a word."""
+DOWNLOAD = "get it from https://nssm.cc (2.24-101 for Windows 10 and later), put it on PATH or name it with --nssm"
 
 
-def find(given: Path | None, noted: str | None) -> str:
-    """Return the path of NSSM, whole: services are started by it from there. Raises NssmMissingError.
+class CommandResult(NamedTuple):
+    """Exit code and output of a command."""
 
-    ``noted`` is where it was when services were installed; what is ``given`` goes before it, `PATH` behind.
+    code: int
+    text: str
+
+
+Call = Callable[[Sequence[str]], CommandResult]
+"""Runs one command to its end. Raises ServiceError when it cannot be run, or does not end."""
+
+
+def run(command: Sequence[str]) -> CommandResult:
+    """Run a command."""
+    try:
+        # Output goes into a file: a pipe stays open as long as anything that the command has started.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(  # noqa: S603 - ours, and a list: no shell reads it
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, timeout=COMMAND_LIMIT_S
+            )
+            output.seek(0)
+            return CommandResult(done.returncode, decoded(output.read()))
+    except subprocess.TimeoutExpired as error:
+        text = f"did not end within {COMMAND_LIMIT_S:g} s: look at it in services.msc"
+        raise ServiceError(f"{shown(command)} {text}") from error
+    except OSError as error:
+        raise ServiceError(f"{shown(command)} cannot be run: {error.strerror or error}") from error
+
+
+def must(call: Call, command: Sequence[str]) -> None:
+    """Run a command that must succeed; raises ServiceError with the command and its output."""
+    result = call(command)
+    if result.code:
+        raise ServiceError(
+            f"{shown(command)}: exit code {result.code}: {result.text or 'no words'} "
+            "(installing and starting need an elevated prompt: Run as administrator)"
+        )
+
+
+def decoded(output: bytes) -> str:
+    """Return a program's output on one line; NSSM writes UTF-16 into a pipe, others a code page."""
+    text = output.decode("utf-16-le" if b"\0" in output else "utf-8", "replace")
+    return " ".join(text.split())
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return a command as one would type it into cmd.exe."""
+    return " ".join(map(_quoted, command))
+
+
+def _quoted(word: str) -> str:
+    """Return one word for cmd.exe, which interprets its special characters before the program splits the line.
+
+    Quotes hide them, except ``%``, and as long as there are no quotes within: then each gets a caret.
+    """
+    plain = subprocess.list2cmdline([word])
+    if not SPECIAL_CHARACTERS & set(word):
+        return plain
+    if '"' in word or "%" in word:
+        return re.sub(r'([&|<>^%()!"])', r"^\1", plain)
+    backslashes = word[len(word.rstrip("\\")) :]  # before a closing quote they have to be doubled
+    return plain if plain.startswith('"') else f'"{word}{backslashes}"'
+
+
+def find(given: Path | None, last: str | None) -> str:
+    """Return the absolute path of NSSM: services are started by it from there. Raises NssmMissingError.
+
+    ``given`` comes first, then ``last``, where it was at the last installation, then PATH.
     """
     if given is not None:
         if not given.is_file():
-            raise NssmMissingError(f"there is no file {given}: {GET_IT}")
+            raise NssmMissingError(f"there is no file {given}: {DOWNLOAD}")
         return str(given.absolute())
-    if noted is not None and Path(noted).is_file():
-        return noted
+    if last is not None and Path(last).is_file():
+        return last
     found = shutil.which("nssm")
     if found is None:
         elsewhere = "" if os.name == "nt" else " (this is not Windows: systemd units are in deploy/)"
-        raise NssmMissingError(f"nssm.exe is not on PATH{elsewhere}: {GET_IT}")
+        raise NssmMissingError(f"nssm.exe is not on PATH{elsewhere}: {DOWNLOAD}")
     return str(Path(found).absolute())
 
 
 class Nssm:
-    """One NSSM program, called by ``call``."""
+    """One NSSM program, run by ``call``."""
 
     def __init__(self, program: str, call: Call) -> None:
         self._program = program
         self._call = call
 
-    def ask(self, *words: str) -> CommandResult:
-        """Return what NSSM answers, right or wrong."""
+    def run(self, *words: str) -> CommandResult:
+        """Return the result of a command, whether it succeeded or not."""
         return self._call([self._program, *words])
 
-    def tell(self, *words: str) -> None:
-        """Have it done; raises ServiceError with the command and what NSSM said when it was not."""
+    def must(self, *words: str) -> None:
+        """Run a command that must succeed."""
         must(self._call, [self._program, *words])
 
     def set(self, service: str, *words: str) -> None:
-        """Set a parameter; raises ServiceError as `tell`, but only after `SET_TRIES`: to set twice does no harm.
+        """Set a parameter; `SET_TRIES` tries, because setting it twice does no harm.
 
-        The service manager, busy with the call before, now and then refuses one ("Internal error", seen under Wine).
+        The service manager, busy with the call before, sometimes refuses one ("Internal error", seen under Wine).
         """
         for _ in range(SET_TRIES - 1):
-            if not self.ask("set", service, *words).code:
+            if not self.run("set", service, *words).code:
                 return
             time.sleep(SET_PAUSE_S)
-        self.tell("set", service, *words)
+        self.must("set", service, *words)
 
     def state(self, service: str) -> str | None:
         """Return ``SERVICE_RUNNING``, ``SERVICE_STOPPED`` ..., or None when there is no such service."""
-        answer = self.ask("status", service)
-        if answer.code == ABSENT:
+        result = self.run("status", service)
+        if result.code == ABSENT:
             return None
-        if answer.code or not answer.text.startswith("SERVICE_"):
-            raise ServiceError(f"{shown([self._program, 'status', service])}: {answer.text or answer.code}")
-        return answer.text
-
-
-def must(call: Call, command: Sequence[str]) -> None:
-    """Run a command that must succeed; raises ServiceError."""
-    answer = call(command)
-    if answer.code:
-        raise ServiceError(
-            f"{shown(command)}: exit code {answer.code}: {answer.text or 'no words'} "
-            "(installing and starting need an elevated prompt: Run as administrator)"
-        )
+        if result.code or not result.text.startswith("SERVICE_"):
+            raise ServiceError(f"{shown([self._program, 'status', service])}: {result.text or result.code}")
+        return result.text

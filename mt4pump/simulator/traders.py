@@ -27,6 +27,8 @@ COMMENTS = ("", "", "", "scalper", "EA v2.1", "hedge", "mobile")
 DEFERRED_SHARE = 0.25
 """Part of the prices reached that waits for a dealer, with ``activation`` set, instead of being executed at once."""
 DEFERRED_LIMIT = 64
+ORDERS_PER_STEP = 5_000
+"""Per so many orders, a deferred one takes another step: each ACTIVATION makes the reader read the table of all."""
 STOPPED_OUT_LIMIT = 256
 SWAPS_AT_ONCE = 20
 OTHERS_CHECKED_EVERY = 4
@@ -66,15 +68,19 @@ class OrderExecution:
     def execute_reached(self, instrument: Instrument) -> None:
         """Execute the orders of ``instrument`` whose price was reached: at once, or later with ``activation`` set."""
         for order, activation in self._book.triggered(instrument):
-            if len(self._deferred) < DEFERRED_LIMIT and self._context.random.random() < DEFERRED_SHARE:
+            is_deferred = len(self._deferred) < DEFERRED_LIMIT // self._deferred_steps()
+            if is_deferred and self._context.random.random() < DEFERRED_SHARE:
                 self._book.set_activation(order, activation)
                 self._deferred.append((order.order, activation))
             else:
                 self._book.execute(order, activation)
 
+    def _deferred_steps(self) -> int:
+        return min(DEFERRED_LIMIT, 1 + len(self._book.orders) // ORDERS_PER_STEP)
+
     def _finish_deferred(self) -> None:
         """Execute the oldest deferred order; or roll it back, and clear its ``activation`` a step later."""
-        if not self._deferred:
+        if not self._deferred or self._steps % self._deferred_steps():
             return
         ticket, activation = self._deferred.popleft()
         order = self._book.orders.get(ticket)

@@ -18,7 +18,7 @@ from mt4pump_consumers.gateway.tokens import TokenFile
 from mt4pump_consumers.monitor.settings import MonitorSettings
 
 from mt4pump.journal import Journal, JournalOptions
-from mt4pump.service.programs import PROGRAMS
+from mt4pump.service.plan import PROGRAMS
 from mt4pump.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mt4pump.process.signals import RELOAD
-from mt4pump.service.programs import PROGRAMS
+from mt4pump.service.plan import PROGRAMS
 from tests.deploy.jail import values
 
 ROOT = Path(__file__).resolve().parents[2]

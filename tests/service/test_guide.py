@@ -9,8 +9,7 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.cli.parser import COMMANDS
-from mt4pump.service.plan import Placement
-from mt4pump.service.programs import PROGRAMS
+from mt4pump.service.plan import PROGRAMS, Placement
 
 GUIDE = (Path(__file__).resolve().parents[2] / "deploy" / "windows" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bat\n(.*?)```", GUIDE, flags=re.DOTALL)

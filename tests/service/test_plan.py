@@ -1,4 +1,4 @@
-"""What NSSM is told: quoting, restarts, stop, order."""
+"""The parameters that NSSM gets: quoting, restarts, stop, order."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import tomllib
 
 import pytest
 
-from mt4pump.service.errors import ServiceError
-from mt4pump.service.plan import Placement, own_rights, parameters, restrict, template
-from mt4pump.service.programs import PROGRAMS, chosen, dependents
+from mt4pump.service.plan import (
+    PROGRAMS,
+    Placement,
+    ServiceError,
+    chosen,
+    dependents,
+    own_rights,
+    parameters,
+    restrict,
+    template,
+)
 from tests.service.fake_nssm import KNOWN
 
 PLACE = Placement(r"C:\Program Files\Python 313\python.exe", r"D:\a b\mt4pump")
 DAEMON = PROGRAMS["daemon"]
 
 
-def told(name: str) -> dict[str, tuple[str, ...]]:
-    """Return what NSSM is told about a program, by parameter; AppExit by its code."""
+def nssm_values(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the parameters of a program; AppExit by its code."""
     found = {}
     for parameter, *values in parameters(PROGRAMS[name], PLACE):
         key = f"{parameter} {values.pop(0)}" if parameter == "AppExit" else parameter
@@ -27,39 +35,41 @@ def told(name: str) -> dict[str, tuple[str, ...]]:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_only_parameters_that_both_versions_know(name: str) -> None:
-    assert {key.split(maxsplit=1)[0] for key in told(name)} <= KNOWN
+    assert {key.split(maxsplit=1)[0] for key in nssm_values(name)} <= KNOWN
 
 
 def test_parameters_are_one_argument_with_quotes_around_what_has_spaces() -> None:
-    assert told("daemon")["Application"] == (PLACE.python,)
-    assert told("daemon")["AppParameters"] == (
+    assert nssm_values("daemon")["Application"] == (PLACE.python,)
+    assert nssm_values("daemon")["AppParameters"] == (
         r'-X utf8 -u -m mt4pump run --config "D:\a b\mt4pump\daemon\mt4pump.toml"',
     )
 
 
 def test_each_program_has_a_folder_of_its_own_with_settings_and_log() -> None:
     for name in PROGRAMS:
-        about = told(name)
+        about = nssm_values(name)
         assert about["AppDirectory"] == (rf"D:\a b\mt4pump\{name}",)
         assert about["AppStdout"] == about["AppStderr"] == (rf"D:\a b\mt4pump\{name}\logs\{name}.log",)
-    assert told("metrics")["AppParameters"][0].endswith(r'--config "D:\a b\mt4pump\metrics\mt4pump-metrics.toml"')
+    assert nssm_values("metrics")["AppParameters"][0].endswith(
+        r'--config "D:\a b\mt4pump\metrics\mt4pump-metrics.toml"'
+    )
 
 
 def test_logs_rotate_while_the_program_runs() -> None:
-    about = told("daemon")
+    about = nssm_values("daemon")
     assert (about["AppRotateFiles"], about["AppRotateOnline"]) == (("1",), ("1",))
     assert int(about["AppRotateBytes"][0]) > 0
 
 
 def test_wrong_settings_end_it_everything_else_restarts_it_after_a_delay() -> None:
-    about = told("daemon")
+    about = nssm_values("daemon")
     assert (about["AppExit 2"], about["AppExit Default"]) == (("Exit",), ("Restart",))
     assert int(about["AppRestartDelay"][0]) >= 1000
 
 
 def test_ctrl_c_gets_time_and_nothing_comes_between_it_and_the_end() -> None:
-    assert told("daemon")["AppStopMethodConsole"] == ("15000",)
-    assert told("daemon")["AppStopMethodSkip"] == ("6",)
+    assert nssm_values("daemon")["AppStopMethodConsole"] == ("15000",)
+    assert nssm_values("daemon")["AppStopMethodSkip"] == ("6",)
 
 
 def test_consumers_need_the_daemon_and_the_daemon_nobody() -> None:
@@ -69,7 +79,7 @@ def test_consumers_need_the_daemon_and_the_daemon_nobody() -> None:
 
 
 def test_no_secret_and_no_environment_goes_into_the_registry() -> None:
-    assert not any("Environment" in key for key in told("daemon"))
+    assert not any("Environment" in key for key in nssm_values("daemon"))
 
 
 def test_starting_order_is_kept_whatever_the_order_of_names() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.service.programs import PROGRAMS
+from mt4pump.service.plan import PROGRAMS
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "windows"
 SCRIPTS = sorted(FOLDER.glob("*.ps1"))

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from mt4pump.service import registry as notes
+from mt4pump.service import acl
 from mt4pump.service.acl import PROOF, secure
-from mt4pump.service.commands import CommandResult
-from mt4pump.service.errors import ServiceError
-from mt4pump.service.plan import restrict
+from mt4pump.service.nssm import CommandResult
+from mt4pump.service.plan import ServiceError, restrict
 
 DLL = "dll_path = 'C:\\Users\\Public\\theirs.dll'\n"
 
@@ -46,10 +45,10 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Return a folder that is not there, with notes in this process."""
-    noted: dict[str, str] = {}
-    monkeypatch.setattr(notes, "read", noted.get)
-    monkeypatch.setattr(notes, "write", noted.__setitem__)
+    """Return a folder that is not there, with a registry in this process."""
+    values: dict[str, str] = {}
+    monkeypatch.setattr(acl, "read_value", values.get)
+    monkeypatch.setattr(acl, "write_value", values.__setitem__)
     return Place(tmp_path / "deep" / "mt4pump")
 
 
@@ -135,7 +134,7 @@ def test_without_the_rights_to_note_it_nothing_is_made(place: Place, monkeypatch
     def refuse(_name: str, _text: str) -> None:
         raise ServiceError("Run as administrator")
 
-    monkeypatch.setattr(notes, "write", refuse)
+    monkeypatch.setattr(acl, "write_value", refuse)
     with pytest.raises(ServiceError, match="Run as administrator"):
         place.secure()
     assert not place.root.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.service.commands import shown
+from mt4pump.service.nssm import shown
 
 WORDS = (
     *("a&b", "a & b", "a^b", "%PATH%", "100%", "a|b", "a<b>c", "a\\", "a&\\", "a b\\", "(x)", "C:\\A&B\\py thon.exe"),
