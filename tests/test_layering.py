@@ -30,14 +30,13 @@ OWNERS = {
     "ctypes": {"bridge"},
     "sqlite3": {"journal"},
     "filelock": {"process.lock"},
-    "asyncio": {"bench", "client"},
+    "asyncio": {"bench", "client", "process.program"},
     "multiprocessing": {"bench"},
-    "pydantic": {"settings"},
-    "pydantic_core": {"settings"},
-    "pydantic_settings": {"settings"},
+    "pydantic": {"settings", "process"},
+    "pydantic_core": {"process.settings"},
     "platformdirs": {"settings"},
     "rich": {"cli", "bench"},
-    "argparse": {"cli"},
+    "argparse": {"cli", "process.arguments"},
     "signal": {"process.signals"},
     "mt4pump.bridge": {"bridge", "wiring", "process.signals", "client", "cli"},
     "mt4pump.simulator": {"simulator", "wiring", "settings", "cli"},
@@ -250,5 +249,5 @@ def test_a_consumer_imports_the_client_what_programs_share_and_nothing_else_of_o
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
-    allowed = {"mt4pump.client", "mt4pump.process", "mt4pump.private_files", "mt4pump.clock"}
+    allowed = {"mt4pump.client", "mt4pump.process", "mt4pump.clock"}
     assert {name for name in names if name.startswith("mt4pump.") and not is_within(name, allowed)} == set()

@@ -10,20 +10,21 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.arguments import add_settings, given_settings
 from mt4pump.cli.checks import Finding, run_checks
 from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.errors import SettingsError
-from mt4pump.log import json_line, one_line
-from mt4pump.settings import Loaded, Settings, read
-from mt4pump.settings.schema import MASK, is_secret
-from mt4pump.settings.validators import NONE, size_text, suffix_text
+from mt4pump.log import MASK, json_line, one_line
+from mt4pump.process.arguments import add_settings, given_settings
+from mt4pump.process.settings import Loaded, is_secret
+from mt4pump.process.values import NONE, size_text
+from mt4pump.settings import Settings, read
+from mt4pump.settings.validators import suffix_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` and the settings."""
     parser.add_argument("--json", action="store_true", help="one JSON object in place of table and lines")
-    add_settings(parser)
+    add_settings(parser, Settings)
 
 
 def command(args: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def command(args: argparse.Namespace) -> int:
 def plain_value(name: str, settings: Settings) -> Any:
     """Return a setting's value as JSON has it: paths as text, endless pace as ``max``, a secret as a mask."""
     value = getattr(settings, name)
-    if value is not None and is_secret(name):
+    if value is not None and is_secret(Settings, name):
         return MASK
     if isinstance(value, tuple):
         return [str(each) for each in value]
@@ -65,7 +66,7 @@ def value_text(name: str, settings: Settings) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _show(loaded: Loaded | None, findings: list[Finding], *, as_json: bool) -> None:
+def _show(loaded: Loaded[Settings] | None, findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
         print(json_line(report(loaded, findings)))
         return
@@ -76,7 +77,7 @@ def _show(loaded: Loaded | None, findings: list[Finding], *, as_json: bool) -> N
         console.print(line(finding), soft_wrap=True)
 
 
-def report(loaded: Loaded | None, findings: list[Finding]) -> dict[str, object]:
+def report(loaded: Loaded[Settings] | None, findings: list[Finding]) -> dict[str, object]:
     """Return what ``--json`` prints; ``settings`` is null when they are wrong."""
     settings = None
     if loaded is not None:
@@ -91,7 +92,7 @@ def report(loaded: Loaded | None, findings: list[Finding]) -> dict[str, object]:
     }
 
 
-def table(loaded: Loaded) -> Table:
+def table(loaded: Loaded[Settings]) -> Table:
     """Return the settings as a table; what is not a default stands out."""
     made = Table("setting", "value", "from", box=None, pad_edge=False, header_style="bold")
     for name, origin in loaded.origins.items():

@@ -15,9 +15,10 @@ from mt4pump.cli.arguments import add_query_flags, open_query, report_errors
 from mt4pump.cli.stdio import StdoutConsole
 from mt4pump.errors import SettingsError
 from mt4pump.log import json_line, one_line
+from mt4pump.process.values import nearest, size_text
 from mt4pump.protocol.asyncapi import asyncapi
 from mt4pump.protocol.json_schema import json_schema
-from mt4pump.settings.validators import nearest, size_text, suffix_text
+from mt4pump.settings.validators import suffix_text
 from mt4pump.wire import Body
 
 EXAMPLES = """\

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from typing import NoReturn
-
-from mt4pump.log import one_line
-from mt4pump.settings.validators import nearest
+from mt4pump.process.arguments import ProgramParser
+from mt4pump.process.values import nearest
 
 COMMANDS = {
     "demo": "a simulated market with page and metrics, all at once, for a look",
@@ -24,7 +19,6 @@ COMMANDS = {
     "bench": "measure events per second and latency of this machine",
     "service": "run the daemon and its consumers as Windows services, by NSSM",
 }
-EXIT_USAGE = 2
 
 HELP = """\
 mt4pump publishes everything that a MetaTrader 4 Manager session is told (quotes, trades, margin calls, accounts, news)
@@ -61,40 +55,8 @@ def no_such_command(word: str) -> str:
     return f"mt4pump: there is no command {word!r}; {cure}"
 
 
-class Parser(argparse.ArgumentParser):
-    """Parser of one command's flags. Its messages never repeat a value: it may be a password."""
+class Parser(ProgramParser):
+    """Parser of one command's flags."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            prog=f"mt4pump {name}",
-            description=COMMANDS.get(name),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,  # a shortened flag changes its meaning when a new one is added
-        )
-
-    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Return the parsed flags; ends the program with code 2 when there are some that are unknown."""
-        namespace, extras = self.parse_known_args(arguments)
-        flags = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
-        for flag in flags:
-            near = nearest(flag, [name for name in self._option_string_actions if name.startswith("--")])
-            self._print_error(f"there is no flag {flag}; " + (f"did you mean {near}?" if near else self._see_help()))
-        if extras and not flags:
-            self._print_error(f"{len(extras)} word(s) too many; put a value that has spaces in quotes")
-        if extras:
-            self.exit(EXIT_USAGE)
-        return namespace
-
-    def error(self, message: str) -> NoReturn:
-        """Print the error and end the program with code 2."""
-        hint = ""
-        if "expected" in message and "argument" in message:
-            hint = " (a value that starts with - is written --flag=value)"
-        self._print_error(f"{message}{hint}; {self._see_help()}")
-        self.exit(EXIT_USAGE)
-
-    def _see_help(self) -> str:
-        return f"{self.prog} --help lists all"
-
-    def _print_error(self, text: str) -> None:
-        print(f"{self.prog}: {one_line(text)}", file=sys.stderr)
+        super().__init__(f"mt4pump {name}", COMMANDS.get(name))

@@ -20,11 +20,12 @@ from mt4pump.cli.arguments import count
 from mt4pump.errors import BindError, SettingsError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
+from mt4pump.process.values import is_loopback
 from mt4pump.publisher.binding import bind, bind_failure
 from mt4pump.recording import Recording, Taken
 from mt4pump.settings import setting_as_written
 from mt4pump.settings.validators import endpoint as checked_endpoint
-from mt4pump.settings.validators import endpoint_host, is_loopback
+from mt4pump.settings.validators import endpoint_host
 
 NS = 1_000_000_000
 SLICE_S = 0.2

@@ -14,9 +14,10 @@ from contextlib import ExitStack
 from threading import Event
 
 from mt4pump import log as logs
-from mt4pump.cli.arguments import add_settings, given_settings
 from mt4pump.daemon import Daemon
 from mt4pump.errors import SettingsError, StartError
+from mt4pump.process.arguments import add_settings, given_settings
+from mt4pump.process.settings import secrets_in
 from mt4pump.process.signals import asked_to_end, asked_to_reload
 from mt4pump.process.systemd import Notifier
 from mt4pump.publisher.faults import wire_faults_of
@@ -131,15 +132,14 @@ def _nothing() -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings."""
-    add_settings(parser)
+    add_settings(parser, Settings)
 
 
 def command(args: argparse.Namespace) -> int:
     """Run until stopped. Returns 0 after a clean stop, 2 settings wrong, 3 cannot start, 1 anything else."""
     watch = FileWatch(settings_file(os.environ, args.config))  # before the first reading, so that no change is missed
     settings = load(given_settings(args), config=args.config)
-    secrets = [settings.password.get_secret_value()] if settings.password else []
-    logs.configure(settings.log_level, settings.log_format, secrets)
+    logs.configure(settings.log_level, settings.log_format, secrets_in(settings))
     try:
         return run(settings, lambda: load(given_settings(args), config=args.config), watch)
     except SettingsError as error:

@@ -1,18 +1,24 @@
-"""The settings: one frozen schema, four sources, and errors that name every problem at once.
+"""The daemon's settings: one frozen schema, its checks, and what a running daemon takes over from a changed file.
 
-Sources, strongest first: command line flags, environment (``MT4PUMP_…``), ``.env`` in the working directory, a TOML
-file, defaults. Only the command line and the daemon import this; every other package gets plain values.
+`mt4pump.process.settings` reads them, as it does the consumers'. Only the command line and the daemon import this;
+every other package gets plain values.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mt4pump.process import settings as process_settings
+from mt4pump.process.settings import NOTHING, Loaded
+from mt4pump.process.sources import Sources
 from mt4pump.settings.consistency import Settings
-from mt4pump.settings.loader import Loaded, load, read, setting_as_written
 from mt4pump.settings.reloading import FileWatch, Reread, reloadable, reread
-from mt4pump.settings.sources import Origin, settings_file
 
 __all__ = [
     "FileWatch",
-    "Loaded",
-    "Origin",
     "Reread",
     "Settings",
     "load",
@@ -22,3 +28,30 @@ __all__ = [
     "setting_as_written",
     "settings_file",
 ]
+
+
+def read(
+    flags: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ, config: Path | None = None
+) -> Loaded[Settings]:
+    """Return the daemon's settings and their origins; raises SettingsError."""
+    return process_settings.read(Settings, flags, environ, config)
+
+
+def load(
+    flags: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ, config: Path | None = None
+) -> Settings:
+    """Return the daemon's settings; raises SettingsError."""
+    return read(flags, environ, config).settings
+
+
+def setting_as_written(name: str, environ: Mapping[str, str] = os.environ, config: Path | None = None) -> Any:
+    """Return the setting ``name`` before checking, whatever else is wrong: for programs that need that one alone."""
+    sources = Sources(Settings.naming())
+    sources.read(NOTHING, environ, config)
+    given = sources.given.get(name)
+    return Settings.model_fields[name].get_default(call_default_factory=True) if given is None else given.value
+
+
+def settings_file(environ: Mapping[str, str], config: Path | None) -> Path:
+    """Return the daemon's TOML file, or the one that would be read if it existed."""
+    return Sources(Settings.naming()).settings_file(environ, config)

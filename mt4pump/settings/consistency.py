@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Self
 
-from pydantic import model_validator
-from pydantic_core import PydanticCustomError
-
+from mt4pump.process.settings import Disagreement
+from mt4pump.process.values import is_loopback
 from mt4pump.settings.schema import SettingFields
-from mt4pump.settings.validators import collide, endpoint_host, is_loopback
+from mt4pump.settings.validators import collide, endpoint_host
 
-DISAGREEMENT = "disagreement"
-"""Type of the pydantic error for settings that contradict each other."""
 SIMULATOR_ONLY = ("ticks", "speed", "rate", "seed", "accounts", "faults", "wire_faults")
 NEEDED_BY_DLL = {"servers": "host:port", "login": "the manager's number", "password": "the manager's password"}
 
@@ -22,26 +17,16 @@ CURVE = ("curve_secret_key", "curve_clients")
 QUOTE = "quote"
 
 
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """``text`` says what is wrong with the first of ``names`` in view of the others, and what would be right."""
-
-    names: tuple[str, ...]
-    text: str
-
-
 class Settings(SettingFields):
     """Everything that can be set, checked: values in their bounds, and no two that contradict each other.
 
     Made by `mt4pump.settings.load`. Made directly, it takes its arguments and defaults, never the environment.
     """
 
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if found := [each for check in _CHECKS for each in check(self)]:
-            text = "; ".join(f"{each.names[0]} {each.text}" for each in found)
-            raise PydanticCustomError(DISAGREEMENT, "{text}", {"text": text, "found": found})
-        return self
+    def disagreements(self) -> Iterator[Disagreement]:
+        """Yield what every check finds."""
+        for check in _CHECKS:
+            yield from check(self)
 
 
 def _dll_needs(settings: SettingFields) -> Iterator[Disagreement]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
 
+from mt4pump.process.settings import ProgramSettings, setting
+from mt4pump.process.values import ByteSize, LogFormat, LogLevel, PathValue, Seconds, lower
 from mt4pump.settings.validators import (
     USUAL,
-    ByteSize,
     DurableKinds,
     Encoding,
     Endpoint,
@@ -20,9 +19,7 @@ from mt4pump.settings.validators import (
     Faults,
     MailFields,
     Paths,
-    PathValue,
     Rate,
-    Seconds,
     ServerCode,
     Servers,
     Speed,
@@ -32,18 +29,11 @@ from mt4pump.settings.validators import (
     TopicSuffix,
     UserFields,
     WireFaultTexts,
-    lower,
 )
 
-PREFIX = "MT4PUMP_"
 MANAGER, PUBLISHED, WIRE = "Manager session", "What is published", "Wire"
 SAFETY, JOURNAL = "Safety", "Journal"
 CARE, SIMULATOR, LOGS = "Session care", "Simulator", "Logs"
-GROUPS = (MANAGER, PUBLISHED, WIRE, SAFETY, JOURNAL, CARE, SIMULATOR, LOGS)
-MASK = "********"
-"""What stands for a secret wherever settings are shown."""
-TRUTH = "truth"
-"""Type of the pydantic error for true or false where neither belongs."""
 LOGIN_MAX = 2**31 - 1
 
 
@@ -51,237 +41,183 @@ def _data_dir() -> Path:
     return Path(platformdirs.user_data_dir("mt4pump", appauthor=False))
 
 
-def _in(group: str, description: str, default: Any = None, **more: Any) -> Any:
-    """Return a field of ``group``."""
-    if "default_factory" not in more:
-        more["default"] = default
-    return Field(description=description, json_schema_extra={"group": group}, **more)
+class SettingFields(ProgramSettings):
+    """Everything that can be set, each value checked by itself; `mt4pump.settings.Settings` checks them together."""
 
+    program = "mt4pump"
+    help_command = "mt4pump run"
 
-class SettingFields(BaseSettings):
-    """Everything that can be set, each value checked by itself; `mt4pump.settings.Settings` checks them together.
-
-    It takes its arguments and defaults, never the environment.
-    """
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    source: Annotated[Literal["dll", "simulator"], BeforeValidator(lower)] = _in(
+    source: Annotated[Literal["dll", "simulator"], BeforeValidator(lower)] = setting(
         MANAGER, "where events come from: the vendor's library, or the built-in simulator", "dll"
     )
-    dll_path: PathValue | None = _in(MANAGER, "mtmanapi.dll or mtmanapi64.dll; looked for if not set")
-    servers: Servers = _in(MANAGER, "MT4 servers as host:port, tried in turn; without a port 443", ())
-    login: Annotated[int, Field(ge=1, le=LOGIN_MAX)] | None = _in(MANAGER, "manager account number")
-    password: Annotated[SecretStr, Field(min_length=1)] | None = _in(
+    dll_path: PathValue | None = setting(MANAGER, "mtmanapi.dll or mtmanapi64.dll; looked for if not set")
+    servers: Servers = setting(MANAGER, "MT4 servers as host:port, tried in turn; without a port 443", ())
+    login: Annotated[int, Field(ge=1, le=LOGIN_MAX)] | None = setting(MANAGER, "manager account number")
+    password: Annotated[SecretStr, Field(min_length=1)] | None = setting(
         MANAGER, "manager password; other users of the machine see flags: better the environment or .env"
     )
-    encoding: Encoding = _in(MANAGER, "code page of the server's text", "cp1252")
-    server_utc_offset_s: Annotated[int, Field(ge=-50_400, le=50_400, multiple_of=900)] | None = _in(
+    encoding: Encoding = setting(MANAGER, "code page of the server's text", "cp1252")
+    server_utc_offset_s: Annotated[int, Field(ge=-50_400, le=50_400, multiple_of=900)] | None = setting(
         MANAGER, "server clock minus UTC, in quarters of an hour; found from live quotes if not set"
     )
 
-    server_code: ServerCode = _in(
+    server_code: ServerCode = setting(
         PUBLISHED, "short name of the MT4 server in heartbeats, for readers that store events of several servers", ""
     )
-    symbols: SymbolPatterns = _in(
+    symbols: SymbolPatterns = setting(
         PUBLISHED, "symbols to ask quotes for: patterns with * and ?, a ! before those to leave out", ("*",)
     )
-    quotes: bool = _in(PUBLISHED, "publish quotes", default=True)
-    news: bool = _in(PUBLISHED, "publish news", default=True)
-    full_news: bool = _in(PUBLISHED, "have the server send news with their bodies", default=False)
-    mail: bool = _in(PUBLISHED, "publish internal mail", default=True)
-    online: bool = _in(PUBLISHED, "publish clients that come and go", default=True)
-    users: bool = _in(PUBLISHED, "publish account changes", default=True)
-    user_fields: UserFields = _in(PUBLISHED, "personal fields of accounts to publish too, as name,email", ())
-    mail_fields: MailFields = _in(PUBLISHED, "personal parts of mails to publish too: from,subject,body", ())
-    plugin_parameters: bool = _in(PUBLISHED, "publish the parameters of server plugins", default=False)
+    quotes: bool = setting(PUBLISHED, "publish quotes", default=True)
+    news: bool = setting(PUBLISHED, "publish news", default=True)
+    full_news: bool = setting(PUBLISHED, "have the server send news with their bodies", default=False)
+    mail: bool = setting(PUBLISHED, "publish internal mail", default=True)
+    online: bool = setting(PUBLISHED, "publish clients that come and go", default=True)
+    users: bool = setting(PUBLISHED, "publish account changes", default=True)
+    user_fields: UserFields = setting(PUBLISHED, "personal fields of accounts to publish too, as name,email", ())
+    mail_fields: MailFields = setting(PUBLISHED, "personal parts of mails to publish too: from,subject,body", ())
+    plugin_parameters: bool = setting(PUBLISHED, "publish the parameters of server plugins", default=False)
 
-    pub_endpoint: Endpoint = _in(WIRE, "address to publish on: tcp:// or ipc://", "tcp://127.0.0.1:5556")
-    query_endpoint: EndpointOrNone = _in(
-        WIRE, "address that answers describe, snapshot and replay; none for no answers", "tcp://127.0.0.1:5557"
+    pub_endpoint: Endpoint = setting(
+        WIRE, "address to publish on: tcp:// or ipc://", "tcp://127.0.0.1:5556", metavar="ADDRESS"
     )
-    sndhwm: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
+    query_endpoint: EndpointOrNone = setting(
+        WIRE,
+        "address that answers describe, snapshot and replay; none for no answers",
+        "tcp://127.0.0.1:5557",
+        metavar="ADDRESS",
+    )
+    sndhwm: Annotated[int, Field(ge=1, le=100_000_000)] = setting(
         WIRE, "messages kept for a slow subscriber before it loses some", 100_000
     )
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] = _in(
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = setting(
         WIRE, "connections that each of the two addresses takes at most", 1_000
     )
-    max_connections_per_client: Annotated[int, Field(ge=1, le=100_000)] = _in(
+    max_connections_per_client: Annotated[int, Field(ge=1, le=100_000)] = setting(
         WIRE, "connections of one client at most: of one key, or of one address where there are no keys", 250
     )
-    heartbeat_interval_s: Annotated[Seconds, Field(ge=0.05, le=60)] = _in(WIRE, "seconds between heartbeats", 1.0)
-    zmtp_heartbeat_ivl_s: Annotated[Seconds, Field(ge=0, le=3600)] = _in(
+    heartbeat_interval_s: Annotated[Seconds, Field(ge=0.05, le=60)] = setting(WIRE, "seconds between heartbeats", 1.0)
+    zmtp_heartbeat_ivl_s: Annotated[Seconds, Field(ge=0, le=3600)] = setting(
         WIRE, "seconds between pings that find dead subscribers; 0 for none", 5.0
     )
-    zmtp_heartbeat_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+    zmtp_heartbeat_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = setting(
         WIRE, "seconds without an answer after which a subscriber is dropped", 15.0
     )
-    tcp_keepalive: bool = _in(WIRE, "have the system probe idle connections", default=True)
-    tcp_keepalive_idle_s: Annotated[int, Field(ge=1, le=32_767)] = _in(
+    tcp_keepalive: bool = setting(WIRE, "have the system probe idle connections", default=True)
+    tcp_keepalive_idle_s: Annotated[int, Field(ge=1, le=32_767)] = setting(
         WIRE, "idle seconds before the system's first probe", 60
     )
-    ipv6: bool = _in(WIRE, "use IPv6 as well", default=False)
-    linger_s: Annotated[Seconds, Field(ge=0, le=60)] = _in(WIRE, "seconds to get out the last messages at stop", 0.2)
+    ipv6: bool = setting(WIRE, "use IPv6 as well", default=False)
+    linger_s: Annotated[Seconds, Field(ge=0, le=60)] = setting(
+        WIRE, "seconds to get out the last messages at stop", 0.2
+    )
 
-    allow_plaintext: bool = _in(SAFETY, "allow addresses that other machines reach, unencrypted", default=False)
-    curve_secret_key: PathValue | None = _in(
+    allow_plaintext: bool = setting(SAFETY, "allow addresses that other machines reach, unencrypted", default=False)
+    curve_secret_key: PathValue | None = setting(
         SAFETY, "file with the daemon's secret key (mt4pump keygen makes it): encrypts both addresses"
     )
-    curve_clients: PathValue | None = _in(
+    curve_clients: PathValue | None = setting(
         SAFETY, "folder with one file per client that may connect: its public key, and the topics it may read"
     )
-    topic_suffix: TopicSuffix = _in(
+    topic_suffix: TopicSuffix = setting(
         SAFETY,
         "character that ends every topic, so that a prefix can mean one topic alone: | ; , or a control character, "
         r"as \x1f (or us, which is the same); none for no such character",
         "",
+        metavar="CHARACTER",
+        shown="none",
     )
 
-    journal: bool = _in(
+    journal: bool = setting(
         JOURNAL, "store durable events before they are published, so that readers can have them again", default=True
     )
-    durable: DurableKinds = _in(
-        JOURNAL, "kinds of event to store: a list, or changes to the usual one, as +quote,-mail", USUAL
+    durable: DurableKinds = setting(
+        JOURNAL, "kinds of event to store: a list, or changes to the usual one, as +quote,-mail", USUAL, metavar="KIND"
     )
-    journal_synchronous: Annotated[Literal["off", "normal", "full", "extra"], BeforeValidator(lower)] = _in(
+    journal_synchronous: Annotated[Literal["off", "normal", "full", "extra"], BeforeValidator(lower)] = setting(
         JOURNAL,
         "what a power loss may cost (a crash of the daemon costs nothing with any of them): off the whole journal; "
         "normal the commits of the last seconds; full nothing, but each commit waits for the disk; extra is an old "
         "name of full",
         "normal",
     )
-    journal_max_age_s: Annotated[Seconds, Field(ge=0, le=3_155_760_000)] = _in(
+    journal_max_age_s: Annotated[Seconds, Field(ge=0, le=3_155_760_000)] = setting(
         JOURNAL, "seconds after which stored events may be deleted; 0 for no limit", 7 * 86_400.0
     )
-    journal_max_bytes: ByteSize = _in(
+    journal_max_bytes: ByteSize = setting(
         JOURNAL,
         "size of the journal, write-ahead log included, above which its oldest events are deleted, as 500MB or 4GiB",
         4 * 1024**3,
     )
 
-    inbox_limit: Annotated[int, Field(ge=1, le=100_000_000)] = _in(
+    inbox_limit: Annotated[int, Field(ge=1, le=100_000_000)] = setting(
         CARE, "events that may wait to be published; more are refused and counted", 200_000
     )
-    login_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+    login_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = setting(
         CARE, "seconds that connecting and logging in may take together; then the next server is tried", 30.0
     )
-    start_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+    start_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = setting(
         CARE, "seconds that the server may take to start pumping", 60.0
     )
-    liveness_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = _in(
+    liveness_timeout_s: Annotated[Seconds, Field(ge=0.1, le=3600)] = setting(
         CARE, "seconds without any sign of life after which the session is dead", 60.0
     )
-    watch_interval_s: Annotated[Seconds, Field(ge=0.01, le=60)] = _in(
+    watch_interval_s: Annotated[Seconds, Field(ge=0.01, le=60)] = setting(
         CARE, "seconds between looks at the session's health", 1.0
     )
-    reconnect_delay_s: Annotated[Seconds, Field(ge=0.01, le=3600)] = _in(
+    reconnect_delay_s: Annotated[Seconds, Field(ge=0.01, le=3600)] = setting(
         CARE, "seconds before the first new attempt; doubles with each further one", 1.0
     )
-    reconnect_delay_max_s: Annotated[Seconds, Field(ge=0.01, le=86_400)] = _in(
+    reconnect_delay_max_s: Annotated[Seconds, Field(ge=0.01, le=86_400)] = setting(
         CARE, "longest seconds between two attempts", 60.0
     )
-    refused_delay_s: Annotated[Seconds, Field(ge=0.01, le=86_400)] = _in(
+    refused_delay_s: Annotated[Seconds, Field(ge=0.01, le=86_400)] = setting(
         CARE, "seconds between attempts while the server refuses the login", 300.0
     )
-    reconcile_interval_s: Annotated[Seconds, Field(ge=0, le=86_400)] = _in(
+    reconcile_interval_s: Annotated[Seconds, Field(ge=0, le=86_400)] = setting(
         CARE, "seconds between comparisons of all trades and accounts with the server's; 0 for never", 300.0
     )
-    hang_timeout_s: Annotated[Seconds, Field(ge=0, le=86_400)] = _in(
+    hang_timeout_s: Annotated[Seconds, Field(ge=0, le=86_400)] = setting(
         CARE,
         "seconds that one call into the library may take; then the daemon ends with code 1, for its service manager to "
         "start it anew; 0 for no limit. The library itself gives up after 180",
         240.0,
     )
-    switch_interval_s: Annotated[Seconds, Field(ge=0.000_01, le=0.1)] = _in(
+    switch_interval_s: Annotated[Seconds, Field(ge=0.000_01, le=0.1)] = setting(
         CARE, "seconds after which a busy Python thread lets the next one run", 0.0005
     )
-    data_dir: PathValue = _in(CARE, "folder for what the daemon and the library keep", default_factory=_data_dir)
+    data_dir: PathValue = setting(CARE, "folder for what the daemon and the library keep", default_factory=_data_dir)
 
-    ticks: Paths = _in(
+    ticks: Paths = setting(
         SIMULATOR,
         "tick files to replay in place of a random market: CSV time_ms,symbol,bid,ask, or as MT5, Dukascopy, HistData, "
         "TrueFX have them",
         (),
     )
-    tick_symbol: TickSymbol = _in(SIMULATOR, "symbol of tick files that have none; else from the file's name", "")
-    tick_zone: TickZone = _in(
+    tick_symbol: TickSymbol = setting(SIMULATOR, "symbol of tick files that have none; else from the file's name", "")
+    tick_zone: TickZone = setting(
         SIMULATOR,
         "time zone of dates in tick files, as UTC, +02:00 or Europe/Athens; else the format's own, or UTC",
         "",
     )
-    tick_dates: Annotated[Literal["dmy", "mdy"], BeforeValidator(lower)] | None = _in(
+    tick_dates: Annotated[Literal["dmy", "mdy"], BeforeValidator(lower)] | None = setting(
         SIMULATOR, "whether dates as 02/03/2010 in tick files begin with the day (dmy) or the month (mdy)"
     )
-    speed: Speed = _in(SIMULATOR, "replay at this many times the original pace, or max", 1.0)
-    rate: Rate = _in(SIMULATOR, "quotes per second of the random market, or max", 200.0)
-    seed: Annotated[int, Field(ge=0)] = _in(SIMULATOR, "start of the random numbers: the same gives the same run", 1)
-    accounts: Annotated[int, Field(ge=1, le=100_000)] = _in(SIMULATOR, "trading accounts", 200)
-    faults: Faults = _in(SIMULATOR, "faults on demand: kind@second, as drop@10,skip@5+20:3", ())
-    wire_faults: WireFaultTexts = _in(
+    speed: Speed = setting(SIMULATOR, "replay at this many times the original pace, or max", 1.0, or_max=True)
+    rate: Rate = setting(SIMULATOR, "quotes per second of the random market, or max", 200.0, or_max=True)
+    seed: Annotated[int, Field(ge=0)] = setting(
+        SIMULATOR, "start of the random numbers: the same gives the same run", 1
+    )
+    accounts: Annotated[int, Field(ge=1, le=100_000)] = setting(SIMULATOR, "trading accounts", 200)
+    faults: Faults = setting(SIMULATOR, "faults on demand: kind@second, as drop@10,skip@5+20:3", ())
+    wire_faults: WireFaultTexts = setting(
         SIMULATOR,
         "what is lost, repeated or late on its way to subscribers, so that they can be tried: "
         "drop=1%,duplicate=1%,restart=30s,mute=60s:5s,slow=200ms",
         (),
     )
 
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = _in(
-        LOGS, "least important lines to log", "info"
-    )
-    log_format: Annotated[Literal["human", "json"], BeforeValidator(lower)] = _in(
-        LOGS, "lines for people, or one JSON object per line", "human"
-    )
-    log_summary_interval_s: Annotated[Seconds, Field(ge=1, le=86_400)] = _in(
+    log_level: LogLevel = setting(LOGS, "least important lines to log", "info")
+    log_format: LogFormat = setting(LOGS, "lines for people, or one JSON object per line", "human")
+    log_summary_interval_s: Annotated[Seconds, Field(ge=1, le=86_400)] = setting(
         LOGS, "seconds between lines that sum up the counters", 60.0
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings calls by name
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments alone: `load` merges the sources, since every message must name where a value came from."""
-        return (init_settings,)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse ``login = true``, which pydantic would take for 1."""
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
-            raise PydanticCustomError(TRUTH, "true and false are no numbers")
-        return value
-
-
-def group_of(name: str) -> str:
-    """Return the group that the setting ``name`` is shown in."""
-    extra = SettingFields.model_fields[name].json_schema_extra
-    assert isinstance(extra, dict)  # noqa: S101 - every field is made by _in
-    return str(extra["group"])
-
-
-def is_secret(name: str) -> bool:
-    """Return whether the setting's value must never be shown."""
-    return "SecretStr" in str(SettingFields.model_fields[name].annotation)
-
-
-def is_list(name: str) -> bool:
-    """Return whether the setting holds several values."""
-    return isinstance(SettingFields.model_fields[name].default, tuple)
-
-
-def is_truth(name: str) -> bool:
-    """Return whether the setting is yes or no."""
-    return SettingFields.model_fields[name].annotation is bool
-
-
-def environment_name(name: str) -> str:
-    """Return the environment variable of the setting ``name``."""
-    return PREFIX + name.upper()
-
-
-def flag_name(name: str) -> str:
-    """Return the command line flag of the setting ``name``."""
-    return "--" + name.replace("_", "-")

@@ -1,24 +1,18 @@
-"""Which kinds of event go to the journal, as a setting; pure.
-
-Either the whole list, ``trade,user,session``, or changes to the usual one, ``+quote,-mail``.
-"""
+"""Values of the daemon's own settings: each function checks one kind, and its error says what would be right."""
 
 from __future__ import annotations
 
 import codecs
-import difflib
-import ipaddress
 import math
 import os
 import re
-from collections.abc import Collection
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, USER_RECORD
 from mt4pump.mt4.record import PERSONAL, PUBLIC, Record
+from mt4pump.process.values import LOOPBACK_NAMES, PathValue, nearest, none_or_text
 from mt4pump.publisher.faults import wire_faults_of
 from mt4pump.simulator.tick_clock import zone_of
 from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX
@@ -28,24 +22,9 @@ PORT_MAX = 65_535
 IPC_PATH_MAX_BYTES = 103
 """What a Unix socket's path may have on every system (Linux allows four more)."""
 COMMON_ENCODINGS = (*(f"cp{page}" for page in (932, 936, 949, 950, *range(1250, 1259))), "utf-8")
-LOOPBACK_NAMES = frozenset({"localhost"})
 WILDCARDS = frozenset({"*", "0.0.0.0", "::"})  # noqa: S104 - compared with, never bound
 ANY_PORT = frozenset({"*", "0"})
 """Ports that let the system choose one."""
-NONE = "none"
-
-
-def nearest(word: str, known: Collection[str]) -> str | None:
-    """Return the one of ``known`` that ``word`` was most likely meant to be, or None."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def comma_separated(value: object) -> object:
-    """Return text split at commas, blanks and empty parts dropped; anything else as it is."""
-    if isinstance(value, str):
-        return tuple(part for piece in value.split(",") if (part := piece.strip()))
-    return value
 
 
 def number_or_max(value: object) -> object:
@@ -58,23 +37,6 @@ def number_or_max(value: object) -> object:
             raise ValueError(f"{value!r} is not a number; write max for as fast as it goes")
     if isinstance(value, float) and math.isnan(value):
         raise ValueError("nan is not a number; write a number, or max")
-    return value
-
-
-def lower(value: object) -> object:
-    """Return text in lower case."""
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def path(value: object) -> object:
-    """Return text as a path, ``~`` expanded."""
-    if isinstance(value, str):
-        if not value.strip():
-            raise ValueError("is empty; write a path")
-        try:
-            return Path(value).expanduser()
-        except RuntimeError as error:  # no home folder to put for ~
-            raise ValueError(f"{value!r} cannot be expanded: {error}; write the whole path") from None
     return value
 
 
@@ -161,14 +123,6 @@ def endpoint_host(text: str) -> str | None:
     return text.removeprefix("tcp://").rpartition(":")[0].strip("[]")
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only programs of this machine reach ``host``. Interface names count as open to others."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower() in LOOPBACK_NAMES
-
-
 def endpoint(text: str) -> str:
     """Check an address to publish on: ``tcp://host:port`` or ``ipc://path``. libzmq takes some wrong ones silently."""
     example = "write tcp://127.0.0.1:5556 or ipc:///run/mt4pump.sock"
@@ -185,11 +139,6 @@ def endpoint(text: str) -> str:
     if port != "*" and not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= PORT_MAX):
         raise ValueError(f"{text!r} has no port from 1 to {PORT_MAX} (0 or * for any free one); {example}")
     return text
-
-
-def none_or_text(value: object) -> object:
-    """Return ``none`` as None: how a thing is switched off in files and variables that know only text."""
-    return None if isinstance(value, str) and value.strip().lower() == NONE else value
 
 
 def collide(first: str, second: str) -> bool:
@@ -220,55 +169,19 @@ def wire_faults(texts: tuple[str, ...]) -> tuple[str, ...]:
 # A validator that runs before the bounds stands after them: only so does pydantic's schema show the bounds.
 Speed = Annotated[float, Field(gt=0), BeforeValidator(number_or_max)]
 Rate = Annotated[float, Field(ge=0), BeforeValidator(number_or_max)]
-Seconds = Annotated[float, Field(allow_inf_nan=False)]
-PathValue = Annotated[Path, BeforeValidator(path)]
-Servers = Annotated[tuple[Annotated[str, AfterValidator(server)], ...], BeforeValidator(comma_separated)]
-SymbolPatterns = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(symbol_patterns)]
-UserFields = Annotated[tuple[Annotated[str, AfterValidator(user_field)], ...], BeforeValidator(comma_separated)]
-MailFields = Annotated[tuple[Annotated[str, AfterValidator(mail_field)], ...], BeforeValidator(comma_separated)]
-Paths = Annotated[tuple[PathValue, ...], BeforeValidator(comma_separated)]
-Faults = Annotated[tuple[Annotated[str, AfterValidator(fault)], ...], BeforeValidator(comma_separated)]
-WireFaultTexts = Annotated[tuple[str, ...], BeforeValidator(comma_separated), AfterValidator(wire_faults)]
+Servers = tuple[Annotated[str, AfterValidator(server)], ...]
+SymbolPatterns = Annotated[tuple[str, ...], AfterValidator(symbol_patterns)]
+UserFields = tuple[Annotated[str, AfterValidator(user_field)], ...]
+MailFields = tuple[Annotated[str, AfterValidator(mail_field)], ...]
+Paths = tuple[PathValue, ...]
+Faults = tuple[Annotated[str, AfterValidator(fault)], ...]
+WireFaultTexts = Annotated[tuple[str, ...], AfterValidator(wire_faults)]
 TickSymbol = Annotated[str, AfterValidator(tick_symbol)]
 ServerCode = Annotated[str, AfterValidator(server_code)]
 TickZone = Annotated[str, AfterValidator(tick_zone)]
 Encoding = Annotated[str, AfterValidator(encoding)]
 Endpoint = Annotated[str, AfterValidator(endpoint)]
 EndpointOrNone = Annotated[Endpoint | None, BeforeValidator(none_or_text)]
-
-UNITS = {
-    "": 1,
-    "B": 1,
-    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGTP", 1)},
-    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGTP", 1)},
-}
-_KNOWN = {unit.upper(): factor for unit, factor in UNITS.items()}
-_BINARY = tuple(reversed([(unit, factor) for unit, factor in UNITS.items() if "i" in unit]))
-MIB, PIB = 1024**2, 1024**5
-
-
-def byte_size(value: object) -> object:
-    """Return text as a number of bytes; anything else as it is. Units are read in any letters; KiB is 1024, KB 1000."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", value.strip())
-    factor = _KNOWN.get(match[2].upper()) if match else None
-    if match is None or factor is None:
-        raise ValueError(f"{value!r} is no size; write a number of bytes, or one with a unit, as 500MB or 4GiB")
-    return int(match[1]) * factor if match[1].isdigit() else int(float(match[1]) * factor)
-
-
-def size_text(size_bytes: float) -> str:
-    """Return a number of bytes in the largest binary unit that divides it: ``4GiB``; else the number itself."""
-    whole = int(size_bytes)
-    for unit, factor in _BINARY:
-        if whole >= factor and whole % factor == 0:
-            return f"{whole // factor}{unit}"
-    return str(whole)
-
-
-# The bounds stand before the validator that runs before them: only so does pydantic's schema show them.
-ByteSize = Annotated[int, Field(ge=MIB, le=PIB), BeforeValidator(byte_size)]
 
 VISIBLE = "|;,"
 """What no key of MT4 is likely to hold and every shell and file can write."""
@@ -306,6 +219,7 @@ USUAL = tuple(kind.name for kind in KINDS.values() if kind.durable)
 POSSIBLE = (QUOTE.name, *USUAL)
 """Quotes may be kept, too: many events, and each of them is soon replaced by the next."""
 SIGNS = ("+", "-")
+"""``durable`` is the whole list, ``trade,user,session``, or changes to the usual one, ``+quote,-mail``."""
 
 
 def durable_word(word: str) -> str:
@@ -339,6 +253,5 @@ def durable_kinds(words: tuple[str, ...]) -> tuple[str, ...]:
 
 DurableKinds = Annotated[
     tuple[Annotated[str, AfterValidator(durable_word)], ...],
-    BeforeValidator(comma_separated),
     AfterValidator(durable_kinds),
 ]

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.cli.arguments import add_settings, given_settings
 from mt4pump.cli.parser import Parser
+from mt4pump.process.arguments import add_settings, given_settings
+from mt4pump.process.settings import is_list, is_truth
+from mt4pump.process.sources import flag_name
 from mt4pump.settings import Settings
-from mt4pump.settings.schema import flag_name, is_list, is_truth
 
 
 def given(*arguments: str) -> dict[str, object]:
     parser = Parser("run")
-    add_settings(parser)
+    add_settings(parser, Settings)
     return given_settings(parser.read(arguments))
 
 
@@ -22,14 +23,14 @@ def test_flags_that_were_not_given_are_absent() -> None:
     assert given() == {}
 
 
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if not is_truth(name)])
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if not is_truth(Settings, name)])
 def test_every_setting_has_a_flag_that_takes_text_as_it_is(name: str) -> None:
-    wanted = ("a", "b") if is_list(name) else "a,b"
+    wanted = ("a", "b") if is_list(Settings, name) else "a,b"
     assert given(flag_name(name), "a,b") == {name: wanted}
     assert given(f"{flag_name(name)}=a,b") == {name: wanted}
 
 
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if is_truth(name)])
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if is_truth(Settings, name)])
 def test_every_truth_has_a_flag_and_its_opposite(name: str) -> None:
     flag = flag_name(name)
     assert given(flag) == {name: True}
@@ -47,7 +48,7 @@ def test_negative_numbers_need_no_special_form() -> None:
 
 def test_config_is_a_path_and_no_setting() -> None:
     parser = Parser("run")
-    add_settings(parser)
+    add_settings(parser, Settings)
     args = parser.read(["--config", "a.toml"])
     assert args.config == Path("a.toml")
     assert given_settings(args) == {}

@@ -12,8 +12,9 @@ from mt4pump import __version__
 from mt4pump.cli import main
 from mt4pump.cli.parser import COMMANDS
 from mt4pump.errors import StartError
+from mt4pump.process.settings import extra_of
+from mt4pump.process.sources import flag_name
 from mt4pump.settings import Settings
-from mt4pump.settings.schema import GROUPS, environment_name, flag_name
 from tests.cli.commands import environment, finish
 
 
@@ -44,9 +45,8 @@ def test_help_of_run_and_check_has_every_setting_with_its_variable_and_group(
     text = " ".join(capsys.readouterr().out.split())
     for name in Settings.model_fields:
         assert f"{flag_name(name)} " in text or f"{flag_name(name)}," in text
-        assert f"[{environment_name(name)}" in text
-    for group in GROUPS:
-        assert f" {group}: " in text
+        assert f" {extra_of(Settings, name)['group']}: " in text
+        assert f"[{Settings.naming().variable(name)}" in text
     assert "[MT4PUMP_PUB_ENDPOINT; default tcp://127.0.0.1:5556]" in text
     assert "--quotes, --no-quotes" in text
 

@@ -51,7 +51,7 @@ def test_wrong_settings_change_nothing_and_the_answer_lists_them() -> None:
     assert (found.ok, found.changed_now, found.needs_restart) == (False, (), ())
     assert found.text.startswith("nothing changed: settings are wrong:\n")
     assert "did you mean seed?" in found.text
-    assert "rate (mt4pump.toml, key rate)" in found.text
+    assert "rate (mt4pump.toml line 3, key rate)" in found.text
 
 
 def test_a_file_that_is_read_again_brings_its_new_content() -> None:

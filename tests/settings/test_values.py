@@ -9,18 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from mt4pump.process.settings import expected
+from mt4pump.process.values import byte_size, size_text
 from mt4pump.settings import Settings, load
-from mt4pump.settings.loader import expected
-from mt4pump.settings.validators import (
-    CONTROLS,
-    POSSIBLE,
-    USUAL,
-    VISIBLE,
-    byte_size,
-    size_text,
-    suffix_text,
-    topic_suffix,
-)
+from mt4pump.settings.validators import CONTROLS, POSSIBLE, USUAL, VISIBLE, suffix_text, topic_suffix
 from mt4pump.wire import KINDS
 from tests.settings.problems import SIMULATOR, problem_of
 
@@ -250,4 +242,4 @@ def test_every_setting_has_a_description_a_group_and_an_expectation(name: str) -
     field = Settings.model_fields[name]
     assert field.description
     assert isinstance(field.json_schema_extra, dict)
-    assert expected(name)
+    assert expected(Settings, name)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from mt4pump_consumers.starting import libraries
+from mt4pump.process.program import Shutdown, run_consumer
+from mt4pump_consumers.gateway.settings import GatewaySettings
+
+DESCRIPTION = "WebSocket gateway: quotes and events as JSON, and a page to watch them."
 
 
 def run() -> int:
-    """Run the gateway until it is asked to end; return the exit code."""
-    with libraries("mt4pump-gateway"):
-        from mt4pump_consumers.frame import run_consumer  # noqa: PLC0415
-        from mt4pump_consumers.gateway.server import main  # noqa: PLC0415
-        from mt4pump_consumers.gateway.settings import GatewaySettings  # noqa: PLC0415
-    return run_consumer(
-        GatewaySettings, main, "WebSocket gateway: quotes and events as JSON, and a page to watch them."
-    )
+    """Run until asked to end; return the exit code."""
+    return run_consumer(GatewaySettings, _main, DESCRIPTION)
+
+
+def _main(settings: GatewaySettings, shutdown: Shutdown) -> int:
+    from mt4pump_consumers.gateway.server import main  # noqa: PLC0415 - its libraries may be missing, and --help works
+
+    return main(settings, shutdown)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from mt4pump_consumers.frame import CannotStart
+from mt4pump.process.program import StartError
 from mt4pump_consumers.gateway.budget import Work
 from mt4pump_consumers.gateway.connection import ConnectionLimits, GatewayConnection
 from mt4pump_consumers.gateway.connection_limiter import PROXY_HEADERS, ConnectionLimiter, GateLimits, Origins
@@ -29,7 +29,7 @@ limited = LimitedLog(logging.getLogger(__name__))
 
 
 def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
-    """Return the ways of knowing tokens that are set; raises CannotStart for a key that is of no use."""
+    """Return the ways of knowing tokens that are set; raises StartError for a key that is of no use."""
     names = (settings.jwt_claim, settings.jwt_audience, settings.jwt_issuer, settings.jwt_leeway_s)
     found: list[Verifier] = []
     try:
@@ -40,7 +40,7 @@ def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
         if settings.jwt_public_key is not None:
             found.append(JwtVerifier.of_public_key(settings.jwt_public_key, *names))
     except BadKey as error:
-        raise CannotStart(str(error)) from error
+        raise StartError(str(error)) from error
     return found
 
 

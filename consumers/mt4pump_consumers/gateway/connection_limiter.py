@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+from mt4pump.process.values import is_loopback
 from mt4pump_consumers.gateway.budget import Budgets
 from mt4pump_consumers.gateway.headers import group_of
-from mt4pump_consumers.gateway.settings import is_loopback
 
 SLACK = 64
 """Connections beyond the limit that are still answered, to say that there is no room."""

@@ -12,7 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from mt4pump.client import ClientError, ClientKeys, Notice
-from mt4pump_consumers.frame import CannotStart, Shutdown
+from mt4pump.process.program import Shutdown, StartError
+from mt4pump.process.values import is_loopback
 from mt4pump_consumers.gateway import status as words
 from mt4pump_consumers.gateway.admission import RequestGate, connection_limits_of, gate_of, verifiers_of
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
@@ -27,7 +28,7 @@ from mt4pump_consumers.gateway.refresh import Refresher
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import RequestLimits, Requests
 from mt4pump_consumers.gateway.session import ClientSession, SessionLimits
-from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tls import Tls
 from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenFile
 from mt4pump_consumers.gateway.web import Web
@@ -99,7 +100,7 @@ class Gateway:
         try:
             return Tls(certificate, key)
         except OSError as error:
-            raise CannotStart(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error
+            raise StartError(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error
 
     def _make_feed(self) -> GatewayFeed:
         settings = self._settings
@@ -115,11 +116,11 @@ class Gateway:
             )
             feed.subscriber().close()  # says now what could never work
         except (ClientError, ValueError) as error:
-            raise CannotStart(str(error)) from error
+            raise StartError(str(error)) from error
         return feed
 
     async def start(self) -> Server:
-        """Bind, start to read the stream, and serve; raises CannotStart."""
+        """Bind, start to read the stream, and serve; raises StartError."""
         settings = self._settings
         deflate = ServerPerMessageDeflateFactory(
             server_no_context_takeover=True, client_no_context_takeover=True, compress_settings=DEFLATE
@@ -142,7 +143,7 @@ class Gateway:
             )
         except OSError as error:
             text = f"{settings.host} port {settings.port} cannot be served on ({error}); choose another with --port"
-            raise CannotStart(text) from error
+            raise StartError(text) from error
         self.port = server.sockets[0].getsockname()[1]
         self._feed.start()
         scheme = "https" if self._tls else "http"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from mt4pump_consumers.starting import libraries
+from mt4pump.process.program import Shutdown, run_consumer
+from mt4pump_consumers.metrics.settings import MetricsSettings
+
+DESCRIPTION = "Prometheus exporter: the daemon's state, its counters, and how its stream arrives here."
 
 
 def run() -> int:
-    """Run the exporter until it is asked to end; return the exit code."""
-    with libraries("mt4pump-metrics"):
-        from mt4pump_consumers.frame import run_consumer  # noqa: PLC0415
-        from mt4pump_consumers.metrics.exporter import main  # noqa: PLC0415
-        from mt4pump_consumers.metrics.settings import MetricsSettings  # noqa: PLC0415
-    return run_consumer(
-        MetricsSettings, main, "Prometheus exporter: the daemon's state, its counters, and how its stream arrives here."
-    )
+    """Run until asked to end; return the exit code."""
+    return run_consumer(MetricsSettings, _main, DESCRIPTION)
+
+
+def _main(settings: MetricsSettings, shutdown: Shutdown) -> int:
+    from mt4pump_consumers.metrics.exporter import main  # noqa: PLC0415 - its libraries may be missing, and --help works
+
+    return main(settings, shutdown)
 
 
 if __name__ == "__main__":

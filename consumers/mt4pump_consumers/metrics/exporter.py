@@ -11,7 +11,7 @@ from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 from mt4pump.client import ClientError, ClientKeys, Subscriber
-from mt4pump_consumers.frame import CannotStart, Shutdown
+from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.metrics.collector import MetricsCollector
 from mt4pump_consumers.metrics.feed import MetricsFeed
 from mt4pump_consumers.metrics.server import MetricsServer, tls_context
@@ -56,12 +56,12 @@ def _feed(settings: MetricsSettings, tally: Tally, symbols: Symbols | None) -> M
         keys = ClientKeys.load(settings.keys) if settings.keys else None
         feed = MetricsFeed(lambda: subscriber(settings, keys), tally, symbols)
     except ClientError as error:
-        raise CannotStart(str(error)) from error
+        raise StartError(str(error)) from error
     try:
         feed.open()
     except Exception as error:
         feed.stop()
-        raise CannotStart(f"{settings.endpoint} cannot be read from: {error}") from error
+        raise StartError(f"{settings.endpoint} cannot be read from: {error}") from error
     return feed
 
 
@@ -87,9 +87,7 @@ def _server(settings: MetricsSettings, feed: MetricsFeed, tally: Tally, symbols:
         server = MetricsServer(registry, settings.host, settings.port, context)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise CannotStart(
-            f"metrics cannot be served on {where}: {error}; is another exporter running there?"
-        ) from error
+        raise StartError(f"metrics cannot be served on {where}: {error}; is another exporter running there?") from error
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     registry.register(MetricsCollector(feed, tally, symbols, lambda: (server.rejected, server.ended)))
@@ -103,4 +101,4 @@ def _tls(settings: MetricsSettings) -> SSLContext | None:
     try:
         return tls_context(certificate, key)
     except OSError as error:
-        raise CannotStart(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error
+        raise StartError(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error

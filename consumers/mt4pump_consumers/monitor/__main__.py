@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import sys
 
-from mt4pump_consumers.starting import libraries
+from mt4pump.process.program import Shutdown, run_consumer
+from mt4pump_consumers.monitor.settings import MonitorSettings
 
-TEXT = (
-    "Trade monitor: executions, exposure, margin calls and the feed on a screen, in a store, and as alerts. "
+DESCRIPTION = (
+    "Trade monitor: executions, exposure, margin calls and the feed on a screen, in a store, and as alerts.\n"
     "--json is short for --view json."
 )
 
 
 def run() -> int:
-    """Run the monitor until it is asked to end; return the exit code."""
-    with libraries("mt4pump-monitor"):
-        from mt4pump_consumers.frame import run_consumer  # noqa: PLC0415
-        from mt4pump_consumers.monitor.monitor import main  # noqa: PLC0415
-        from mt4pump_consumers.monitor.settings import MonitorSettings  # noqa: PLC0415
+    """Run until asked to end; return the exit code."""
     arguments = ["--view=json" if argument == "--json" else argument for argument in sys.argv[1:]]
-    return run_consumer(MonitorSettings, main, TEXT, arguments)
+    return run_consumer(MonitorSettings, _main, DESCRIPTION, arguments)
+
+
+def _main(settings: MonitorSettings, shutdown: Shutdown) -> int:
+    from mt4pump_consumers.monitor.monitor import main  # noqa: PLC0415 - its libraries may be missing, and --help works
+
+    return main(settings, shutdown)
 
 
 if __name__ == "__main__":

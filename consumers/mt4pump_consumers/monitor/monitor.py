@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Margin, Notice, Subscriber, Trade
-from mt4pump.private_files import is_exposed, private_opener
-from mt4pump_consumers.frame import CannotStart, Shutdown
+from mt4pump.process.files import is_exposed, private_opener
+from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import execution_of
 from mt4pump_consumers.monitor.recorder import EventRecorder
@@ -251,7 +251,7 @@ def _keys(settings: MonitorSettings) -> ClientKeys | None:
     try:
         return ClientKeys.load(settings.keys) if settings.keys else None
     except ClientError as error:
-        raise CannotStart(f"keys: {error}") from error
+        raise StartError(f"keys: {error}") from error
 
 
 def _csv(settings: MonitorSettings, store: MonitorStore) -> CsvFile | None:
@@ -264,7 +264,7 @@ def _csv(settings: MonitorSettings, store: MonitorStore) -> CsvFile | None:
             log.warning("csv: %s can be read by other users of this machine: chmod 600 %s", settings.csv, settings.csv)
         return CsvFile(settings.csv, store)
     except OSError as error:
-        raise CannotStart(f"csv: {settings.csv} cannot be written: {error.strerror or error}") from error
+        raise StartError(f"csv: {settings.csv} cannot be written: {error.strerror or error}") from error
 
 
 def _webhook(settings: MonitorSettings) -> Webhook | None:

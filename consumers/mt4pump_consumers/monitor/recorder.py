@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from mt4pump_consumers.frame import Shutdown
+from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import Execution
 from mt4pump_consumers.monitor.memory import RuleMemory

@@ -6,8 +6,8 @@ import logging
 import sqlite3
 from pathlib import Path
 
-from mt4pump.private_files import create_private, is_open_to_all, make_private
-from mt4pump_consumers.frame import CannotStart
+from mt4pump.process.files import create_private, is_open_to_all, make_private
+from mt4pump.process.program import StartError
 from mt4pump_consumers.monitor.execution import REALS, Execution
 
 VERSION = 1
@@ -99,7 +99,7 @@ def _make_private(path: Path | None) -> None:
 
 
 def open_store(path: Path | None) -> sqlite3.Connection:
-    """Return a connection to the store, made if need be; raises CannotStart for a file that cannot serve."""
+    """Return a connection to the store, made if need be; raises StartError for a file that cannot serve."""
     connection: sqlite3.Connection | None = None
     try:
         _make_private(path)
@@ -113,9 +113,9 @@ def open_store(path: Path | None) -> sqlite3.Connection:
         if connection is not None:
             connection.close()
         cure = "move it away or name another; with --start journal a new one begins with all that mt4pump still has"
-        raise CannotStart(f"store: {path} cannot be used: {error}; {cure}") from error
+        raise StartError(f"store: {path} cannot be used: {error}; {cure}") from error
     if version != VERSION:
         connection.close()
         what = "no store of ours" if not version else f"a store of version {version}, this monitor writes {VERSION}"
-        raise CannotStart(f"store: {path} is {what}: name another file")
+        raise StartError(f"store: {path} is {what}: name another file")
     return connection

@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mt4pump.clock import ProvenClock
-from mt4pump.private_files import PRIVATE
-from mt4pump_consumers.frame import CannotStart
+from mt4pump.process.files import PRIVATE
+from mt4pump.process.program import StartError
 from mt4pump_consumers.monitor.alert import NS, Alert
 from mt4pump_consumers.monitor.execution import REALS, Execution
 from mt4pump_consumers.monitor.memory import Condition, RuleMemory
@@ -286,12 +286,12 @@ def _lock(path: Path | None) -> FileLock | None:
     if path is None:
         return None
     if not path.parent.is_dir():
-        raise CannotStart(f"store: there is no folder {path.parent}: make it, or name another file")
+        raise StartError(f"store: there is no folder {path.parent}: make it, or name another file")
     lock = FileLock(f"{path}.lock", mode=PRIVATE)
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise CannotStart(f"store: another monitor uses {path}: end it, or name another file") from error
+        raise StartError(f"store: another monitor uses {path}: end it, or name another file") from error
     except OSError as error:
-        raise CannotStart(f"store: {path} cannot be used: {error.strerror or error}: may we write there?") from error
+        raise StartError(f"store: {path} cannot be used: {error.strerror or error}: may we write there?") from error
     return lock

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from mt4pump.client import Notice
-from mt4pump_consumers.frame import Shutdown
+from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor import screen
 from mt4pump_consumers.monitor.alert import NS, Alert
 from mt4pump_consumers.monitor.execution import Execution

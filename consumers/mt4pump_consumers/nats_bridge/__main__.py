@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from mt4pump_consumers.starting import libraries
+from mt4pump.process.program import Shutdown, run_consumer
+from mt4pump_consumers.nats_bridge.settings import NatsSettings
+
+DESCRIPTION = "NATS bridge: the stream on NATS subjects, what is durable in a JetStream stream."
 
 
 def run() -> int:
-    """Run the bridge until it is asked to end; return the exit code."""
-    with libraries("mt4pump-nats"):
-        from mt4pump_consumers.frame import run_consumer  # noqa: PLC0415
-        from mt4pump_consumers.nats_bridge.bridge import main  # noqa: PLC0415
-        from mt4pump_consumers.nats_bridge.settings import NatsSettings  # noqa: PLC0415
-    return run_consumer(
-        NatsSettings, main, "NATS bridge: the stream on NATS subjects, what is durable in a JetStream stream."
-    )
+    """Run until asked to end; return the exit code."""
+    return run_consumer(NatsSettings, _main, DESCRIPTION)
+
+
+def _main(settings: NatsSettings, shutdown: Shutdown) -> int:
+    from mt4pump_consumers.nats_bridge.bridge import main  # noqa: PLC0415 - its libraries may be missing, and --help works
+
+    return main(settings, shutdown)
 
 
 if __name__ == "__main__":

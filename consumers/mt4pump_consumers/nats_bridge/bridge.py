@@ -8,7 +8,7 @@ from collections import Counter
 from fnmatch import fnmatchcase
 
 from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, Notice
-from mt4pump_consumers.frame import CannotStart, Shutdown
+from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
 from mt4pump_consumers.nats_bridge.journal import JournalPages
 from mt4pump_consumers.nats_bridge.link import NatsConnection, fault_in_background
@@ -45,10 +45,10 @@ class Bridge:
             self._keys = ClientKeys.load(settings.keys) if settings.keys else None
             self._query_endpoint = settings.query_address
         except (ClientError, ValueError) as error:
-            raise CannotStart(str(error)) from error
+            raise StartError(str(error)) from error
 
     async def run(self, ending: Shutdown) -> None:
-        """Run until asked to end; raises CannotStart, or what ended a task that should not end."""
+        """Run until asked to end; raises StartError, or what ended a task that should not end."""
         asyncio.get_running_loop().set_exception_handler(fault_in_background)
         link = NatsConnection(self._settings, self.counts)
         journal = JournalPages(self._query_endpoint, self._keys, self._settings.topics)
@@ -97,7 +97,7 @@ class Bridge:
                 notices=True,
             )
         except ClientError as error:
-            raise CannotStart(str(error)) from error
+            raise StartError(str(error)) from error
 
     async def _report(self) -> None:
         interval_s = self._settings.report_interval_s

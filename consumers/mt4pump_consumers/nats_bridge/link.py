@@ -18,7 +18,7 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
-from mt4pump_consumers.frame import CannotStart
+from mt4pump.process.program import StartError
 from mt4pump_consumers.nats_bridge.message import Message
 from mt4pump_consumers.nats_bridge.quarantine import QuarantineLimits
 from mt4pump_consumers.nats_bridge.retry import Backoff
@@ -187,7 +187,7 @@ class NatsConnection:
 
 
 def _options(settings: NatsSettings) -> dict[str, Any]:
-    """Return the arguments for nats-py that follow from the settings; raises CannotStart for files that are no good."""
+    """Return the arguments for nats-py that follow from the settings; raises StartError for files that are no good."""
     options: dict[str, Any] = {"servers": list(settings.servers), "name": "mt4pump-nats"}
     if settings.user is not None and settings.password is not None:
         options |= {"user": settings.user, "password": settings.password.get_secret_value()}
@@ -202,9 +202,9 @@ def _options(settings: NatsSettings) -> dict[str, Any]:
 
 def _credentials(settings: NatsSettings) -> object:
     if find_spec("nkeys") is None:
-        raise CannotStart("credentials need the package nkeys: pip install 'nats-py[nkeys]'")
+        raise StartError("credentials need the package nkeys: pip install 'nats-py[nkeys]'")
     if settings.credentials is None or not settings.credentials.is_file():
-        raise CannotStart(f"credentials: there is no file {settings.credentials}")
+        raise StartError(f"credentials: there is no file {settings.credentials}")
     return settings.credentials
 
 
@@ -214,5 +214,5 @@ def _tls(settings: NatsSettings) -> ssl.SSLContext:
         if settings.tls_certificate is not None:
             context.load_cert_chain(settings.tls_certificate, settings.tls_key)
     except (OSError, ssl.SSLError) as error:
-        raise CannotStart(f"the TLS files cannot be used: {error}") from error
+        raise StartError(f"the TLS files cannot be used: {error}") from error
     return context

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from mt4pump_consumers.gateway.connection_limiter import SLACK, ConnectionLimiter, GateLimits, Origins
-from mt4pump_consumers.gateway.settings import GatewaySettings, is_loopback
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from pydantic import ValidationError
+
+from mt4pump.process.values import is_loopback
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.frame import CannotStart, Shutdown
-from mt4pump_consumers.frame.settings import read
 from mt4pump_consumers.metrics import exporter as module
 from mt4pump_consumers.metrics.exporter import main, subscriber
 from mt4pump_consumers.metrics.settings import MetricsSettings
+
+from mt4pump.process.program import Shutdown, StartError, settings_of
 
 FREE = ("--port", "0", "--endpoint", "tcp://127.0.0.1:9")
 
 
 def settings(*flags: str) -> MetricsSettings:
-    return read(MetricsSettings, [*FREE, *flags])
+    return settings_of(MetricsSettings, [*FREE, *flags]).settings
 
 
 class Gone:
@@ -48,7 +48,7 @@ def test_it_does_not_go_on_without_the_thread_that_reads(monkeypatch: pytest.Mon
     ("flags", "words"), [(["--keys", "missing.key"], "missing.key"), (["--topics", "\t"], "topic")]
 )
 def test_what_the_client_refuses_keeps_it_from_starting(flags: list[str], words: str) -> None:
-    with pytest.raises(CannotStart, match=words):
+    with pytest.raises(StartError, match=words):
         main(settings(*flags), Shutdown())
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.frame.settings import read
-from mt4pump_consumers.metrics.settings import MetricsSettings, is_loopback
-from pydantic import ValidationError
+from mt4pump_consumers.metrics.settings import MetricsSettings
+
+from mt4pump.errors import SettingsError
+from mt4pump.process.program import settings_of
+from mt4pump.process.values import is_loopback
 
 
 def settings(*flags: str) -> MetricsSettings:
-    return read(MetricsSettings, list(flags))
+    return settings_of(MetricsSettings, list(flags)).settings
 
 
 def test_by_default_nobody_else_can_read_and_no_symbol_has_series() -> None:
@@ -36,13 +38,13 @@ def test_a_list_is_given_with_commas_or_repeated_flags() -> None:
         (["--tls-key", "k.pem"], "go together"),
         (["--tls-certificate", "c.pem"], "go together"),
         (["--symbols", "*", "--no-stream"], "leave symbols out, or stream on"),
-        (["--symbols-limit", "5001"], "less than or equal to 5000"),
-        (["--silence-s", "0"], "greater than 0"),
-        (["--port", "65536"], "less than or equal to 65535"),
+        (["--symbols-limit", "5001"], "'5001' is not a whole number from 1 to 5000"),
+        (["--silence-s", "0"], "'0' is not a number of seconds above 0 and at most 300"),
+        (["--port", "65536"], "'65536' is not a whole number from 0 to 65535"),
     ],
 )
 def test_what_would_be_unsafe_or_senseless_is_refused_with_what_to_do(flags: list[str], words: str) -> None:
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(SettingsError, match=words):
         settings(*flags)
 
 

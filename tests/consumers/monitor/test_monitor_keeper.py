@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mt4pump_consumers.frame import Shutdown
 from mt4pump_consumers.monitor import recorder as keeper
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.memory import RuleMemory
@@ -20,6 +19,7 @@ from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import MonitorStore
 from mt4pump_consumers.monitor.views import NoView
 
+from mt4pump.process.program import Shutdown
 from tests.consumers.monitor.monitor_run import execution
 from tests.consumers.monitor.test_monitor_store import opened, place
 

@@ -6,7 +6,6 @@ from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
-from mt4pump_consumers.frame.settings import read
 from mt4pump_consumers.monitor.memory import RuleMemory
 from mt4pump_consumers.monitor.monitor import Monitor
 from mt4pump_consumers.monitor.rule_engine import RuleEngine
@@ -17,6 +16,7 @@ from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import MonitorStore
 
 from mt4pump.client import Status
+from mt4pump.process.program import settings_of
 from tests.consumers.monitor.monitor_run import NS
 
 
@@ -104,7 +104,7 @@ def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> N
         [FeedSilent(name="silence", when="feed_silent", of="daemon", seconds=10, quiet_s=0)], RuleMemory()
     )
     none: Any = SimpleNamespace(webhook=None)
-    settings = read(MonitorSettings, [])
+    settings = settings_of(MonitorSettings, []).settings
     with closing(MonitorStore(None, webhook=False, backlog=1)) as store:
         monitor = Monitor(
             settings, None, store=store, judge=judge, desk=MonitorState(), keeper=none, view=none, ending=none

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mt4pump_consumers.frame import CannotStart
 from mt4pump_consumers.monitor.alert import Alert
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.memory import Condition, RuleMemory
 from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, MonitorStore
 
+from mt4pump.process.program import StartError
 from tests.consumers.monitor.monitor_run import NS, execution
 
 
@@ -203,7 +203,7 @@ def test_a_store_in_memory_stays_small() -> None:
 
 
 def test_two_monitors_cannot_have_one_store(tmp_path: Path) -> None:
-    with opened(tmp_path / "s.db"), pytest.raises(CannotStart, match="another monitor uses"), opened(tmp_path / "s.db"):
+    with opened(tmp_path / "s.db"), pytest.raises(StartError, match="another monitor uses"), opened(tmp_path / "s.db"):
         pass
     with opened(tmp_path / "s.db"):
         pass
@@ -218,10 +218,10 @@ def test_files_that_are_no_store_are_refused_and_left_alone(tmp_path: Path) -> N
             connection.commit()
     for path, words in ((text, "cannot be used"), (other, "no store of ours"), (newer, "version 9")):
         before = path.read_bytes()
-        with pytest.raises(CannotStart, match=words), opened(path):
+        with pytest.raises(StartError, match=words), opened(path):
             pass
         assert path.read_bytes()[100:] == before[100:]
-    with pytest.raises(CannotStart, match="there is no folder"), opened(tmp_path / "none" / "s.db"):
+    with pytest.raises(StartError, match="there is no folder"), opened(tmp_path / "none" / "s.db"):
         pass
 
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from mt4pump_consumers.frame.settings import read
 from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
 from mt4pump_consumers.nats_bridge.link import ServerConnection
 from mt4pump_consumers.nats_bridge.outbox import PublishQueue
@@ -18,6 +17,7 @@ from mt4pump_consumers.nats_bridge.stream import StreamPosition
 from nats.aio.client import Client
 
 from mt4pump.client import Heartbeat
+from mt4pump.process.program import settings_of
 
 NEW = StreamPosition(last_seq=0, place=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
 
@@ -25,7 +25,7 @@ NEW = StreamPosition(last_seq=0, place=None, is_new=True, max_age_s=604_800.0, w
 def lane(start: str) -> JetStreamWriter:
     """Return a lane that talks to nobody."""
     nobody: Any = None
-    return JetStreamWriter(read(NatsSettings, ["--start", start]), nobody, nobody, Counter())
+    return JetStreamWriter(settings_of(NatsSettings, ["--start", start]).settings, nobody, nobody, Counter())
 
 
 def taken_up(by: JetStreamWriter, offset: int, log: str = "L", standing: StreamPosition = NEW) -> int:

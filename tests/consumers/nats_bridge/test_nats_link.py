@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from mt4pump_consumers.frame.settings import read
 from mt4pump_consumers.nats_bridge import link as link_module
 from mt4pump_consumers.nats_bridge.link import (
     PENDING_LIMIT_BYTES,
@@ -22,6 +21,7 @@ from mt4pump_consumers.nats_bridge.link import (
 )
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
+from mt4pump.process.program import settings_of
 from tests.bus import LIMIT_S
 
 NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -73,7 +73,7 @@ async def linked(counts: Counter[str], server: Server) -> AsyncIterator[NatsConn
     """Give a link that runs, on a server that listens."""
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
-    settings = read(NatsSettings, ["--servers", f"nats://127.0.0.1:{server.port}", "--retry-s", "0.1"])
+    settings = settings_of(NatsSettings, ["--servers", f"nats://127.0.0.1:{server.port}", "--retry-s", "0.1"]).settings
     made = NatsConnection(settings, counts)
     task = asyncio.create_task(made.run())
     try:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mt4pump_consumers.frame import CannotStart, run_consumer
 from mt4pump_consumers.nats_bridge.link import NatsConnection
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from pydantic import ValidationError
+
+from mt4pump.process.program import StartError, run_consumer
 
 SECRET = "canary"  # noqa: S105 - what must not be shown
 
@@ -62,15 +63,16 @@ def test_prefixes_may_have_several_words(prefix: str) -> None:
 
 
 def test_files_that_are_not_there_keep_it_from_starting(tmp_path: Path) -> None:
-    with pytest.raises(CannotStart, match="TLS"):
+    with pytest.raises(StartError, match="TLS"):
         NatsConnection(made(tls_ca=tmp_path / "none.pem"), Counter())
-    with pytest.raises(CannotStart, match="credentials"):
+    with pytest.raises(StartError, match="credentials"):
         NatsConnection(made(credentials=tmp_path / "none.creds"), Counter())
 
 
 def test_a_refusal_is_told_in_our_words_with_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_consumer(NatsSettings, lambda _settings, _ending: 0, "…", ["--servers", "http://a"]) == 2
     told = (
-        "mt4pump-nats: servers: write a server as nats://host:4222, or tls://host:4222; mt4pump-nats --help lists all\n"
+        "mt4pump-nats: settings are wrong:\n"
+        "  servers (flag --servers): write a server as nats://host:4222, or tls://host:4222\n"
     )
     assert capsys.readouterr().err == told

@@ -1,0 +1,109 @@
+"""Values that settings of several programs hold: lists, paths, sizes, hosts."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+NONE = "none"
+LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
+_JSON_LIST = re.compile(r'\s*\[\s*["\]]')
+"""Start of a JSON array of texts. ``[DJI30]`` is a symbol and ``[::1]:443`` a server, in a list with commas."""
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """Return the one of ``known`` that ``word`` was most likely meant to be, or None."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def text_list(value: object) -> object:
+    """Return text as a tuple, read as a JSON array or split at commas; anything else as it is. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    if _JSON_LIST.match(value):
+        try:
+            return tuple(json.loads(value))
+        except (ValueError, RecursionError):
+            raise ValueError('begins as a JSON array and is none; write ["a", "b"], or a,b') from None
+    return tuple(part for piece in value.split(",") if (part := piece.strip()))
+
+
+def lower(value: object) -> object:
+    """Return text in lower case."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def none_or_text(value: object) -> object:
+    """Return ``none`` as None: how a thing is switched off in files and variables that know only text."""
+    return None if isinstance(value, str) and value.strip().lower() == NONE else value
+
+
+def path(value: object) -> object:
+    """Return text as a path, ``~`` expanded."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("is empty; write a path")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # no home folder to put for ~
+            raise ValueError(f"{value!r} cannot be expanded: {error}; write the whole path") from None
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only programs of this machine reach ``host``. Interface names count as open to others."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0].removeprefix("::ffff:")).is_loopback
+    except ValueError:
+        return host.lower() in LOOPBACK_NAMES
+
+
+PathValue = Annotated[Path, BeforeValidator(path)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)]
+LogFormat = Annotated[Literal["human", "json"], BeforeValidator(lower)]
+
+UNITS = {
+    "": 1,
+    "B": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGTP", 1)},
+    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGTP", 1)},
+}
+_KNOWN = {unit.upper(): factor for unit, factor in UNITS.items()}
+_BINARY = tuple(reversed([(unit, factor) for unit, factor in UNITS.items() if "i" in unit]))
+MIB, PIB = 1024**2, 1024**5
+
+
+def byte_size(value: object) -> object:
+    """Return text as a number of bytes; anything else as it is. Units are read in any letters; KiB is 1024, KB 1000.
+
+    Not pydantic's ``ByteSize``: it raises OverflowError for a long number, and its schema shows no bounds.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", value.strip())
+    factor = _KNOWN.get(match[2].upper()) if match else None
+    if match is None or factor is None:
+        raise ValueError(f"{value!r} is no size; write a number of bytes, or one with a unit, as 500MB or 4GiB")
+    return int(match[1]) * factor if match[1].isdigit() else int(float(match[1]) * factor)
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a number of bytes in the largest binary unit that divides it: ``4GiB``; else the number itself."""
+    whole = int(size_bytes)
+    for unit, factor in _BINARY:
+        if whole >= factor and whole % factor == 0:
+            return f"{whole // factor}{unit}"
+    return str(whole)
+
+
+# The bounds stand before the validator that runs before them: only so does pydantic's schema show them.
+ByteSize = Annotated[int, Field(ge=MIB, le=PIB), BeforeValidator(byte_size)]
