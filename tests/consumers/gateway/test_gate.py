@@ -127,7 +127,7 @@ def test_behind_a_trusted_proxy_the_limit_is_that_of_the_client() -> None:
         ({"anonymous": True, "host": "0.0.0.0", "allow_plaintext": True}, "anonymous"),  # noqa: S104 - it is refused
         ({"jwt_secret": "x", "host": "0.0.0.0"}, "open to other machines"),  # noqa: S104 - it is refused
         ({"anonymous": True, "tls_key": "k.pem"}, "go together"),
-        ({"jwt_secret": "x", "jwt_public_key": "k.pem"}, "not both"),
+        ({"jwt_secret": "x", "jwt_public_key": "k.pem"}, "both set; give one of them"),
         ({"anonymous": True, "trusted_proxies": ("proxy.example",)}, "no address or network"),
     ],
 )

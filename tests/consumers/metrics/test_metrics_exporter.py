@@ -45,7 +45,7 @@ def test_it_does_not_go_on_without_the_thread_that_reads(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"), [(["--keys", "missing.key"], "missing.key"), (["--topics", "\t"], "topic")]
+    ("flags", "words"), [(["--keys", "missing.key"], "missing.key"), (["--topics", "a\tb"], "topic")]
 )
 def test_what_the_client_refuses_keeps_it_from_starting(flags: list[str], words: str) -> None:
     with pytest.raises(StartError, match=words):

@@ -158,7 +158,8 @@ def test_a_port_that_is_taken_is_said_with_exit_code_3(tmp_path: Path) -> None:
         (["--endpoint", "nonsense"], 3, "nonsense"),
         (["--host", "0.0.0.0"], 2, "open to other machines"),  # noqa: S104 - what must be refused
         (["--symbol", "EURUSD"], 2, "symbol"),
-        (["--topics", ""], 3, "topic"),
+        (["--topics", "a\tb"], 3, "topic"),
+        (["--topics", ""], 2, "list that is not empty"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, flags: list[str], code: int, words: str) -> None:

@@ -161,9 +161,9 @@ def test_the_live_screen_comes_and_gives_the_terminal_back(tmp_path: Path, data:
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
-        (("--rules", "rules.toml"), 2, "rules need a store"),
-        (("--rules", "none.toml", "--store", "s.db"), 2, "none.toml cannot be read"),
-        (("--webhook", "https://example.com/x"), 2, "a webhook is for alerts"),
+        (("--rules", "rules.toml"), 2, "need a store, which remembers"),
+        (("--rules", "none.toml", "--store", "s.db"), 2, "there is no file none.toml"),
+        (("--webhook", "https://example.com/x"), 2, "webhook (flag --webhook): is for alerts"),
         (("--webhook", "ftp://example.com/x"), 2, "give a whole address"),
         (
             ("--rules", "rules.toml", "--store", "s.db", "--webhook", "http://10.0.0.1/", "--webhook-token", "t"),

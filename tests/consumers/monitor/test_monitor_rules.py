@@ -24,7 +24,7 @@ def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
     [
         ("", "rule: Field required"),
         ("rule = []", "at least 1 item"),
-        ("[[rule]", "is no TOML"),
+        ("[[rule]", "is not TOML"),
         ("rule = " + 5_000 * "9", "number too long"),
         ("rule = " + 5_000 * "[", "brackets too deep"),
         (GOOD + GOOD, "two rules have the name big"),
@@ -49,7 +49,7 @@ def test_a_mistake_is_answered_with_its_place_and_what_would_be_right(tmp_path: 
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none\.toml cannot be read"):
+    with pytest.raises(ValueError, match=r"there is no file .*none\.toml"):
         load_rules(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"bytes\.toml is not UTF-8"):
