@@ -97,7 +97,7 @@ class Daemon:
         encoder = Encoder(self.epoch, settings.topic_suffix)
         self._writer = writer = EventWriter(encoder, publisher, self._journal, settings.durable)
         self._dispatcher = dispatcher = Dispatcher(writer, dispatcher_options(settings), fault_counters)
-        if self._journal is not None and self._journal.has_mirror:
+        if self._journal is not None and self._journal.has_orders:
             orders = self._journal.open_orders()
             if self._journal.durable:  # else they are read and published when the file opens again
                 dispatcher.trades.restore_orders(orders)

@@ -53,7 +53,7 @@ class Life:
         self.writer = EventWriter(encoder, bus.publisher, self.journal, DURABLE)
         self.fault_counters = FaultCounters(logging.getLogger("test.outages"))
         self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
-        if self.journal.has_mirror:
+        if self.journal.has_orders:
             self.dispatcher.trades.restore_orders(self.journal.open_orders())
         self.manager = FakeManager()
         self.link = ManagerSession(self.manager, "one:443", 7)
@@ -184,7 +184,7 @@ def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final
         life.journal.close()
         world.change(CHANGES)  # no daemon runs
         life = Life(bus, tmp_path, 2)
-        assert life.journal.has_mirror
+        assert life.journal.has_orders
         fold(state, life.start(world))
         assert wrong(state, world, "trade") == []
         assert wrong(life.cut(), world, *ALL) == []  # of the other tables a new life tells only by its snapshot

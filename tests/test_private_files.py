@@ -25,7 +25,7 @@ from mt4pump.private_files import (
 )
 from mt4pump.process.lock import DataFolderLock
 from mt4pump.recording import RecordingWriter
-from tests.journal.making import add, opened
+from tests.journal.journals import add, opened
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has ACLs instead of modes")
 

@@ -1,16 +1,16 @@
-"""The journal: durable events and the mirror of open orders in one SQLite file; the only room with `sqlite3`.
+"""The journal: durable events and open orders in one SQLite file; the only package with `sqlite3`.
 
 ::
 
-    pump thread   Journal ── Store ──┬─ events, kinds, breaks, meta     one transaction per wake-up
-                                     ├─ Mirror (open orders)
-                                     └─ Retention (age, size)
-    keeper thread Keeper             moves the write-ahead log into the file, syncs it
-    query thread  JournalReader      pages of events, own connection
+    pump thread          Journal ── Store ──┬─ events, kinds, gaps, meta   one transaction per group of events
+                                            ├─ OpenOrders
+                                            └─ Retention (age, size)
+    checkpointer thread  Checkpointer       moves the write-ahead log into the file, syncs it
+    query thread         JournalReader      pages of events, own connection
 
-What is promised: an event is committed before it is published; ``offset`` grows by one within one file (``log_id``),
-is never given to two events, and a place where events may be missing is marked, so that a page over it is not
-``whole``. Trouble with the disk never stops the stream: `Journal.durable` is False then, and says so.
+An event is committed before it is published. ``offset`` grows by one within one file (``log_id``) and is never given to
+two events. Where events may be missing a gap is recorded, so that a page over it is not ``whole``. A fault of the disk
+never stops the stream: `Journal.durable` is False then.
 """
 
 from mt4pump.journal.journal import Journal

@@ -1,4 +1,4 @@
-"""What can go wrong with the file, in words: what happened, where, what to do."""
+"""Faults of the file as texts: what happened, where, what to do."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ ADVICE: dict[int, tuple[str, str]] = {
         "cannot_open",
         "it cannot be opened: the path must be a file in a folder where the daemon's user may create files",
     ),
-    sqlite3.SQLITE_IOERR: ("io_error", "the disk reports an error: look into the system's log, check disk and quota"),
+    sqlite3.SQLITE_IOERR: ("io_error", "the disk reports an error: check the system's log, the disk and the quota"),
     sqlite3.SQLITE_BUSY: (BUSY, "another process holds it locked: end that process, or give this one its own data_dir"),
     sqlite3.SQLITE_LOCKED: (BUSY, "it is locked: end whatever else uses it"),
     sqlite3.SQLITE_CONSTRAINT: (
         "other_writer",
         "another process wrote our next offset: two daemons share one data_dir, end one of them",
     ),
-    sqlite3.SQLITE_CORRUPT: (DAMAGED, "the file is damaged: it is set aside, a new one is begun; check the disk"),
-    sqlite3.SQLITE_NOTADB: (DAMAGED, "this is not a journal, or a damaged one: it is set aside, a new one is begun"),
+    sqlite3.SQLITE_CORRUPT: (DAMAGED, "the file is damaged: it is quarantined, a new one is begun; check the disk"),
+    sqlite3.SQLITE_NOTADB: (DAMAGED, "this is not a journal, or a damaged one: it is quarantined, a new one is begun"),
 }
 
 
@@ -43,24 +43,18 @@ class JournalFileError(JournalError):
 
 
 class FaultText(NamedTuple):
-    """A fault to count (``name``) and to tell (``text``)."""
+    """A fault: the ``name`` to count and the ``text`` to log."""
 
     name: str
     text: str
 
 
-def result_code(error: BaseException) -> int:
-    """Return SQLite's primary result code of an error, -1 when it has none."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else -1
-
-
 def explain(error: BaseException, path: Path, doing: str) -> FaultText:
-    """Put an error met while ``doing`` something with the file at ``path`` into words."""
+    """Return the text of an error that occurred while ``doing`` something with the file at ``path``."""
     if isinstance(error, JournalFileError):
         return FaultText(error.name, f"{doing}: {path}: {error}")
     if isinstance(error, sqlite3.Error):
-        name, advice = ADVICE.get(result_code(error), ("sqlite_error", "an error of SQLite that has no advice here"))
+        name, advice = ADVICE.get(_result_code(error), ("sqlite_error", "an error of SQLite that has no advice here"))
         detail = getattr(error, "sqlite_errorname", type(error).__name__)
         return FaultText(name, f"{doing}: {path}: {advice} ({error}; {detail})")
     if isinstance(error, OSError):
@@ -69,7 +63,13 @@ def explain(error: BaseException, path: Path, doing: str) -> FaultText:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error says that the file must be set aside."""
+    """Return whether an error means that the file must be quarantined."""
     if isinstance(error, JournalFileError):
         return error.name == DAMAGED
-    return result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return _result_code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _result_code(error: BaseException) -> int:
+    """Return SQLite's primary result code, -1 for none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else -1

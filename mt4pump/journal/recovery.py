@@ -1,10 +1,10 @@
-"""A file that cannot be used any more: set aside under another name, never deleted; its last offset is saved."""
+"""A file that cannot be used any more is renamed, never deleted, and its last offset recovered."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from mt4pump.journal.schema import READER_WAIT_S, connect
@@ -20,9 +20,9 @@ HIGHEST = (
     "SELECT value FROM meta WHERE name = 'forgotten'",
     "SELECT value FROM meta WHERE name = 'reserved'",
 )
-"""All that tells how far offsets may have come."""
+"""All that shows which offsets may have been given."""
 OFFSET_LIMIT = 2**62
-"""A number above it is no offset but a damaged byte."""
+"""A greater number is no offset but a damaged byte."""
 
 
 def companion(path: Path, suffix: str) -> Path:
@@ -30,56 +30,46 @@ def companion(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def orphaned(path: Path) -> bool:
-    """Whether the main file is missing or empty while its write-ahead log is not: opening would destroy that log."""
+def is_orphaned(path: Path) -> bool:
+    """Return whether the file is missing or empty but its write-ahead log is not: opening would destroy that log."""
     if path.exists() and path.stat().st_size > 0:
         return False
     wal = companion(path, "-wal")
     return wal.exists() and wal.stat().st_size > 0
 
 
-def set_aside(path: Path, now_ns: int) -> Path:
+def quarantine(path: Path, now_ns: int) -> Path:
     """Rename the file and its companions to ``<name>.damaged-<UTC time>``; return the new name.
 
-    The main file first: what is left after a crash in between is an orphaned log, which is noticed, and not an older
-    journal, which is not.
+    The main file first: a crash in between leaves an orphaned log, which is detected, and not an older journal, which
+    is not.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_ns // 10**9))
     for number in range(NAMES_LIMIT):
-        name = f"{path.name}.damaged-{stamp}{f'.{number}' if number else ''}"
-        aside = path.with_name(name)
-        if not any(companion(aside, suffix).exists() for suffix in ("", *COMPANIONS)):
+        target = path.with_name(f"{path.name}.damaged-{stamp}{f'.{number}' if number else ''}")
+        if not any(companion(target, suffix).exists() for suffix in ("", *COMPANIONS)):
             break
     else:
         raise OSError(f"{NAMES_LIMIT} damaged files of {stamp} are here already: {path}")
     for suffix in ("", *COMPANIONS):
         part = companion(path, suffix)
         if part.exists():
-            part.rename(companion(aside, suffix))
-    return aside
+            part.rename(companion(target, suffix))
+    return target
 
 
-def salvage(aside: Path) -> int | None:
-    """Return the highest offset that a damaged file knows of, None when it does not tell.
+def recover_last_offset(path: Path) -> int | None:
+    """Return the highest offset that a damaged file shows, None for none.
 
-    The mark of reserved offsets counts, too: it covers events that the damage hides.
+    Reserved offsets count, too: they cover events that the damage hides.
     """
-    if not aside.exists():
+    if not path.exists():
         return None
     found: list[int] = []
-    try:
-        with closing(connect(aside, wait_s=READER_WAIT_S, read_only=True)) as connection:
-            for query in HIGHEST:
-                found += _number(connection, query)
-    except sqlite3.Error:
-        return None
+    with suppress(sqlite3.Error), closing(connect(path, wait_s=READER_WAIT_S, read_only=True)) as connection:
+        for query in HIGHEST:
+            with suppress(sqlite3.Error):
+                row = connection.execute(query).fetchone()
+                if row and isinstance(row[0], int) and 0 <= row[0] < OFFSET_LIMIT:
+                    found.append(row[0])
     return max(found, default=None)
-
-
-def _number(connection: sqlite3.Connection, query: str) -> list[int]:
-    try:
-        row = connection.execute(query).fetchone()
-    except sqlite3.Error:
-        return []
-    value = row[0] if row else None
-    return [value] if isinstance(value, int) and 0 <= value < OFFSET_LIMIT else []

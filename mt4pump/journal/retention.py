@@ -1,8 +1,9 @@
-"""Deletes what is too old or too much, oldest first, a bounded step at a time."""
+"""Deletes events that are too old or too many, oldest first, a bounded number at a time."""
 
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from mt4pump.clock import ProvenClock
 from mt4pump.journal.schema import JournalOptions, pragma, write_meta
@@ -14,91 +15,85 @@ ROW_BYTES = 32
 
 
 class Retention:
-    """Knows what must go and takes it away in the caller's transaction.
+    """Measures what must be deleted and deletes it in the caller's transaction.
 
-    ``behind`` is True while something waits to be deleted. ``first`` is the lowest offset stored, ``deleted`` counts
-    rows, ``size_bytes`` is the pages in use, as of the last look.
+    ``has_backlog`` is True while events wait to be deleted. ``first`` is the lowest offset stored, ``deleted`` counts
+    rows, ``size_bytes`` is the pages in use when last measured.
     """
 
     def __init__(self, connection: sqlite3.Connection, options: JournalOptions, clock: ProvenClock) -> None:
-        self.deleted = 0
-        self.size_bytes = 0
-        self.behind = False
+        self.deleted = self.size_bytes = self.first = 0
+        self.has_backlog = False
         self._connection = connection
         self._max_age_ns = int(options.max_age_s * 1e9)
         self._max_bytes = options.max_bytes - options.wal_limit_bytes if options.max_bytes else 0
         self._clock = clock
-        self._owed = 0
-        self.first = self._lowest()
-        self.look()
+        self._rows_over = 0
+        self.measure()
 
-    def look(self) -> None:
-        """Measure: how many rows are over the size, whether the oldest is over the age. Cheap, whatever the size."""
+    def measure(self) -> None:
+        """Measure how many rows are over the size, and whether the oldest is over the age; cheap at any size."""
         pages = pragma(self._connection, "page_count") - pragma(self._connection, "freelist_count")
         self.size_bytes = pages * pragma(self._connection, "page_size")
         self.first = self.first or self._lowest()
-        self._owed = 0
+        self._rows_over = 0
         if self._max_bytes and self.size_bytes > self._max_bytes:
-            self._owed = -(-(self.size_bytes - self._max_bytes) // self._bytes_per_row())
-        self.behind = self._owed > 0 or self._oldest() < self._cutoff()
+            self._rows_over = -(-(self.size_bytes - self._max_bytes) // self._bytes_per_row())
+        self.has_backlog = self._rows_over > 0 or self._oldest() < self._oldest_allowed()
 
-    def step(self, rows: int, needs_from: int) -> bool:
-        """Delete up to ``rows`` of the oldest rows, none from ``needs_from`` on; False when there was nothing to do."""
-        keep_from = min(needs_from, max(self._over_size(min(rows, self._owed)), self._over_age(rows)))
-        if keep_from <= self.first:
-            self.behind = False
-            return False
-        gone = self._connection.execute(
+    def step(self, rows: int, needs_from: int) -> None:
+        """Delete up to ``rows`` of the oldest rows, none from offset ``needs_from`` on."""
+        keep_from = min(needs_from, max(self._after_oldest(min(rows, self._rows_over)), self._first_young(rows)))
+        last = self._connection.execute(
             'SELECT "offset", reached FROM events WHERE "offset" < ? ORDER BY "offset" DESC LIMIT 1', (keep_from,)
         ).fetchone()
-        if gone is None:
-            self.behind = False
-            return False
+        if last is None or keep_from <= self.first:
+            self.has_backlog = False
+            return
         removed = self._connection.execute('DELETE FROM events WHERE "offset" < ?', (keep_from,)).rowcount
         self._connection.execute("DELETE FROM breaks WHERE next < ?", (keep_from,))
-        write_meta(self._connection, {"forgotten": gone[0], "forgotten_until": gone[1]})
-        self._owed = max(0, self._owed - removed)
+        write_meta(self._connection, {"forgotten": last[0], "forgotten_until": last[1]})
+        self._rows_over = max(0, self._rows_over - removed)
         self.deleted += removed
         self.first = self._lowest()
-        return True
 
-    def _over_size(self, rows: int) -> int:
-        """Return the first offset to keep when ``rows`` must go; 0 for none."""
-        return self._nth(rows) if rows > 0 else 0
-
-    def _over_age(self, rows: int) -> int:
+    def _first_young(self, rows: int) -> int:
         """Return the first offset to keep among the oldest ``rows`` by their age; 0 when none is too old."""
-        cutoff = self._cutoff()
-        if self._oldest() >= cutoff:
+        limit = self._oldest_allowed()
+        if self._oldest() >= limit:
             return 0
-        young = self._connection.execute(
+        young = self._value(
             'SELECT min("offset") FROM (SELECT "offset", reached FROM events ORDER BY "offset" LIMIT ?) '
             "WHERE reached >= ?",
-            (rows, cutoff),
-        ).fetchone()[0]
-        return self._nth(rows) if young is None else int(young)
+            *(rows, limit),
+        )
+        return self._after_oldest(rows) if young is None else int(young)
 
-    def _nth(self, rows: int) -> int:
-        """Return the offset behind the oldest ``rows`` rows."""
-        found = self._connection.execute(
-            'SELECT max("offset") FROM (SELECT "offset" FROM events ORDER BY "offset" LIMIT ?)', (rows,)
-        ).fetchone()[0]
-        return 0 if found is None else int(found) + 1
+    def _after_oldest(self, rows: int) -> int:
+        """Return the offset after the oldest ``rows`` rows; 0 for none."""
+        last = self._value('SELECT max("offset") FROM (SELECT "offset" FROM events ORDER BY "offset" LIMIT ?)', rows)
+        return 0 if last is None else int(last) + 1
 
-    def _cutoff(self) -> int:
+    def _oldest_allowed(self) -> int:
         return self._clock.read() - self._max_age_ns if self._max_age_ns > 0 else 0
 
     def _oldest(self) -> int:
         """Return when the oldest event came: not its own ts, which a clock that was set back makes too old."""
-        row = self._connection.execute('SELECT reached FROM events ORDER BY "offset" LIMIT 1').fetchone()
-        return 2**63 if row is None else int(row[0])
+        return int(
+            self._value(
+                'SELECT ifnull(min(reached), 1 << 62) FROM (SELECT reached FROM events ORDER BY "offset" LIMIT 1)'
+            )
+        )
 
     def _lowest(self) -> int:
-        return int(self._connection.execute('SELECT ifnull(min("offset"), 0) FROM events').fetchone()[0])
+        return int(self._value('SELECT ifnull(min("offset"), 0) FROM events'))
 
     def _bytes_per_row(self) -> int:
-        mean = self._connection.execute(
+        mean = self._value(
             'SELECT avg(length(topic) + length(body)) FROM (SELECT topic, body FROM events ORDER BY "offset" LIMIT ?)',
-            (SAMPLE_ROWS,),
-        ).fetchone()[0]
+            SAMPLE_ROWS,
+        )
         return int(mean or 0) + ROW_BYTES
+
+    def _value(self, sql: str, *values: int) -> Any:
+        return self._connection.execute(sql, values).fetchone()[0]

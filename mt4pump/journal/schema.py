@@ -1,4 +1,4 @@
-"""The file: its tables, its marks, how it is opened."""
+"""The file: its tables and metadata, how it is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mt4pump.journal.errors import DAMAGED, JournalFileError
 
 SYNCHRONOUS = ("off", "normal", "full")
 WAL_LIMIT_BYTES = 256 * 2**20
-"""A log beyond it is begun anew by force. Up to it the file is kept: writing over it costs half of making it longer."""
+"""A larger log is restarted. Up to it the file is kept: overwriting it costs half of making it longer."""
 WAL_SHARE = 4
 """Which part of ``max_bytes`` the write-ahead log may take, at most."""
 WAL_HELD_LEAST_BYTES = 256 * 2**20
@@ -23,31 +23,29 @@ SYNCED_LEVELS = ("full", "extra")
 
 @dataclass(frozen=True, slots=True)
 class JournalOptions:
-    """How safe, how old, how large, and whose mirror.
+    """How safe, how old, how large, and whose open orders.
 
-    ``synchronous`` says what a loss of **power** (or a crash of the operating system) costs. A crash or kill of the
+    ``synchronous`` is what a loss of **power** (or a crash of the operating system) costs. A crash or kill of the
     daemon alone never costs a committed event, at any level.
 
-    - ``off``: the last commits may be lost, up to about ten seconds of them, and the file may be damaged, as nothing
-      makes the disk keep the order of writes; a damaged file is set aside.
-    - ``normal``: the last commits may be lost, the same ten seconds; the file stays sound.
-    - ``full``: nothing that was published is lost: each commit waits for the disk (0.1 ms on a good SSD, 10 ms and
-      more on a hard disk), and so does the stream.
+    - ``off``: up to about ten seconds of commits, and the file may be damaged, as nothing makes the disk keep the
+      order of writes; a damaged file is quarantined.
+    - ``normal``: the same ten seconds; the file stays sound.
+    - ``full``: nothing. Each commit waits for the disk, and so does the stream (0.1 ms on a good SSD, 10 ms and more
+      on a hard disk).
 
-    Below ``full`` events that readers have already seen may be missing after a loss of power. Their offsets are not
-    given again: the daemon skips behind a mark that it had put on the disk ahead of time, and a replay across the
-    skipped offsets is not ``whole``.
+    Below ``full`` events that readers have already received may be missing after a loss of power. Their offsets are
+    not given again: the daemon skips the offsets that it had reserved on the disk, and a replay across them is not
+    ``whole``.
 
     Events older than ``max_age_s`` (seconds) are deleted, and the oldest ones when the file and ``wal_limit_bytes`` of
-    its write-ahead log hold more than ``max_bytes`` (0: no bound, for either). The file itself does not shrink: freed
-    pages are used again. Age is measured by the highest ``ts`` up to the event, and by a clock that believes a jump
-    ahead only slowly (`ProvenClock`): a day per hour, or ``max_age_s`` per hour where that is less. So an event may be
-    kept longer, by as much as a clock was wrong when it was stored, but none goes because of a moment's wrong clock.
+    its write-ahead log exceed ``max_bytes`` (0: no bound, for either). The file does not shrink: freed pages are used
+    again. Age is measured by the highest ``ts`` up to the event, and by a clock that accepts a jump ahead only slowly
+    (`ProvenClock`). So an event may be kept longer, but none is deleted because the clock was wrong for a moment.
 
-    The write-ahead log is begun anew at ``wal_limit_bytes`` (twice that where commits never pause), as long as no
-    other program holds it by a transaction that stays open. While one does, it grows, which is counted and logged; at
-    ``wal_max_bytes`` nothing more is stored until that program lets go.
-    ``identity`` names whose open orders the mirror holds: source, login and servers.
+    The write-ahead log is restarted at ``wal_limit_bytes`` (twice that where commits never pause), unless another
+    program holds it by an open transaction. While one does it grows, which is counted and logged; at ``wal_max_bytes``
+    nothing more is stored until that program releases it. ``identity`` names the account of the open orders.
     """
 
     synchronous: str = "normal"
@@ -57,16 +55,16 @@ class JournalOptions:
 
     @property
     def wal_limit_bytes(self) -> int:
-        """Return the size from which the write-ahead log is begun anew."""
+        """Return the size at which the write-ahead log is restarted."""
         return min(WAL_LIMIT_BYTES, self.max_bytes // WAL_SHARE) if self.max_bytes else WAL_LIMIT_BYTES
 
     @property
     def wal_max_bytes(self) -> int:
-        """Return the size at which a write-ahead log that is held takes nothing more; 0 for no bound."""
+        """Return the size at which nothing more is stored in a log that is held; 0 for no bound."""
         return max(self.max_bytes, WAL_HELD_LEAST_BYTES) if self.max_bytes else 0
 
     def __post_init__(self) -> None:
-        """Refuse a level that SQLite would silently take for another."""
+        """Refuse a level that SQLite would silently replace by another."""
         if self.synchronous not in SYNCHRONOUS:
             raise ValueError(f"synchronous must be one of {', '.join(SYNCHRONOUS)}, not {self.synchronous!r}")
 
@@ -111,7 +109,7 @@ class JournalPage(NamedTuple):
 
 
 def kind_of(topic: bytes) -> bytes:
-    """Return the kind of a topic: what stands before the first dot."""
+    """Return the kind of a topic: all before the first dot."""
     return topic.partition(b".")[0]
 
 
@@ -124,7 +122,7 @@ SIZES = (64, 16, 4, 1)
 
 
 class Chunked:
-    """One statement in all `SIZES`: ``head`` + ``item`` repeated with commas + ``tail``; ``width`` values per item."""
+    """One statement for many rows, in all `SIZES`: ``head``, ``item`` repeated with commas, ``tail``."""
 
     def __init__(self, head: str, item: str, tail: str = "") -> None:
         self.width = item.count("?")
@@ -148,9 +146,9 @@ DROP_ORDERS = Chunked("DELETE FROM orders WHERE ticket IN (", "?", ")")
 
 VERSION = 2
 APPLICATION_ID = 0x4D543450
-"""``MT4P``: tells our file from another program's."""
+"""``MT4P``: marks the file as ours."""
 PAGE_BYTES = 4096
-"""Larger pages make groups a tenth cheaper and a mirror of many orders half as dear again."""
+"""Larger pages make groups a tenth cheaper but a table of many orders half as dear again."""
 BUSY_WAIT_S = 0.05
 """How long the pump thread waits for another process that holds the file."""
 READER_WAIT_S = 1.0
@@ -158,30 +156,30 @@ CACHE_KIB = 32 * 1024
 
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    # "reached" is the highest ts so far: what is sought by time is sought in it, by bisection, without an index.
+    # "reached" is the highest ts so far: events are searched by time in it, by bisection, without an index.
     # "ticket" is the order that the event leaves open, negative for one that it ends, 0 for none.
     """CREATE TABLE events ("offset" INTEGER PRIMARY KEY, ts INTEGER NOT NULL, reached INTEGER NOT NULL,
         ticket INTEGER NOT NULL, topic BLOB NOT NULL, body BLOB NOT NULL)""",
     "CREATE TABLE kinds (kind BLOB PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID",
-    # Events may be missing behind "after" and before "next"; "unstored" of them are known of.
+    # Gaps: events may be missing after "after" and before "next"; "unstored" of them were published unstored.
     """CREATE TABLE breaks (after INTEGER PRIMARY KEY, next INTEGER NOT NULL, unstored INTEGER NOT NULL,
         why TEXT NOT NULL)""",
     'CREATE TABLE orders (ticket INTEGER PRIMARY KEY, "row" BLOB NOT NULL)',
 )
 
 BEGINNING: dict[str, Any] = {
-    "identity": "",  # whose open orders the mirror holds
-    "mirror": 0,  # whether it holds them
-    "mirror_at": 0,  # up to which offset; events behind it say the rest
-    "base": 0,  # offsets go on behind this one when no event is above it
+    "identity": "",  # of the account whose open orders are stored
+    "mirror": 0,  # whether the table of open orders is complete
+    "mirror_at": 0,  # up to which offset; events after it show the rest
+    "base": 0,  # offsets continue after this one when no event has a higher one
     "forgotten": 0,  # last offset deleted by retention
     "forgotten_until": 0,  # highest ts deleted by retention
-    "kinds_at": 0,  # up to which offset the table of kinds is right
-    "proven_ts": 0,  # the time that retention has believed, ns since 1970; 0: not stored yet
-    "disorder": 0,  # last offset whose ts was far below one before it: the clock was set back
-    "reserved": 0,  # no event above this offset was published before the mark was on the disk
+    "kinds_at": 0,  # up to which offset the table of kinds is complete
+    "proven_ts": 0,  # the time that retention has accepted, ns since 1970; 0: not stored yet
+    "disorder": 0,  # last offset whose ts is far below an earlier one: the clock was set back
+    "reserved": 0,  # no event above this offset was published before this was on the disk
     "clean": 1,  # 0 while a daemon has the file open
-    "boot": "",  # the start of the machine during which it was opened
+    "boot": "",  # identity of the machine's start during which it was opened
     "synchronous": "normal",
 }
 
@@ -195,7 +193,7 @@ def connect(path: Path, *, wait_s: float, read_only: bool = False) -> sqlite3.Co
 
 
 def prepare(connection: sqlite3.Connection, options: JournalOptions) -> None:
-    """Set what holds for a connection that writes; checkpoints are the keeper's, never a commit's."""
+    """Set up a connection that writes; a commit makes no checkpoint, the checkpointer does."""
     pragma(connection, "page_size", PAGE_BYTES)  # holds for a new file only
     mode = pragma(connection, "journal_mode", "WAL")
     if mode != "wal":
@@ -211,27 +209,27 @@ def prepare(connection: sqlite3.Connection, options: JournalOptions) -> None:
 
 
 def pragma(connection: sqlite3.Connection, name: str, value: object = None) -> Any:
-    """Read or set a pragma; return the first value it answers with, None for no answer."""
+    """Read or set a pragma; return the first value of its result, None for none."""
     row = connection.execute(f"PRAGMA {name}" if value is None else f"PRAGMA {name}={value}").fetchone()
     return row[0] if row else None
 
 
 def is_new(connection: sqlite3.Connection) -> bool:
-    """Whether the file has no tables at all; raises when it is another program's, or of a version we do not know."""
+    """Return whether the file has no tables; raises if it is another program's or of an unknown version."""
     application, version = pragma(connection, "application_id"), pragma(connection, "user_version")
     if not (application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
         return True
     if application != APPLICATION_ID:
-        raise JournalFileError(DAMAGED, "the file is a database, but no journal: it is set aside, a new one is begun")
+        raise JournalFileError(DAMAGED, "this is another program's database: it is quarantined, a new one is begun")
     check_version(version)
     return False
 
 
 def check_version(version: int) -> None:
-    """Refuse a file whose tables we do not know; those before the first release (1) are set aside."""
+    """Refuse a file of an unknown version; one from before the first release (1) is quarantined."""
     if version < VERSION:
         raise JournalFileError(
-            DAMAGED, f"the file has tables of version {version}: it is set aside, a new one is begun"
+            DAMAGED, f"the file has tables of version {version}: it is quarantined, a new one is begun"
         )
     if version > VERSION:
         raise JournalFileError(
@@ -242,7 +240,7 @@ def check_version(version: int) -> None:
 
 
 def check_ours(connection: sqlite3.Connection) -> None:
-    """Raise when the file is not a journal that we can read, an empty one included."""
+    """Raise if the file is not a journal that can be read, an empty one included."""
     if is_new(connection):
         raise JournalFileError("no_journal", "the file is empty: the daemon has not begun it yet")
 
@@ -250,7 +248,7 @@ def check_ours(connection: sqlite3.Connection) -> None:
 def create(connection: sqlite3.Connection, base: int, now_ns: int) -> None:
     """Make the tables of a new file whose first event will be ``base + 1``; all or nothing.
 
-    What another file held up to ``base``, and until now, counts as forgotten.
+    What another file held up to ``base``, and until now, counts as deleted.
     """
     before = {"forgotten": base, "forgotten_until": now_ns} if base else {}
     connection.execute("BEGIN IMMEDIATE")
@@ -263,14 +261,14 @@ def create(connection: sqlite3.Connection, base: int, now_ns: int) -> None:
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
-    """Return all marks."""
-    marks = {**BEGINNING, **dict(connection.execute("SELECT name, value FROM meta"))}
-    if "log" not in marks:
-        raise JournalFileError(DAMAGED, "its marks are gone: it is set aside, a new one is begun")
-    return marks
+    """Return the table ``meta``."""
+    meta = {**BEGINNING, **dict(connection.execute("SELECT name, value FROM meta"))}
+    if "log" not in meta:
+        raise JournalFileError(DAMAGED, "its metadata is missing: it is quarantined, a new one is begun")
+    return meta
 
 
-def write_meta(connection: sqlite3.Connection, marks: dict[str, Any]) -> None:
-    """Write marks, in the transaction of the caller."""
-    for sql, values in PUT_META.over([part for mark in marks.items() for part in mark]):
+def write_meta(connection: sqlite3.Connection, entries: dict[str, Any]) -> None:
+    """Write entries of ``meta``, in the transaction of the caller."""
+    for sql, values in PUT_META.over([value for entry in entries.items() for value in entry]):
         connection.execute(sql, values)

@@ -1,4 +1,4 @@
-"""One open journal file: what a commit writes. Raises what SQLite raises; `Journal` decides what that means."""
+"""One open journal file: what a commit writes. Raises what SQLite raises; `Journal` handles it."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from mt4pump.journal.schema import (
 )
 
 RESERVE_BLOCK = 100_000
-"""Offsets are reserved on the disk so many at a time, and that many are skipped, twice at most, after a power loss."""
+"""Offsets are reserved on the disk so many at a time; after a power loss up to twice as many are skipped."""
 KINDS_EVERY = 1000
-"""Events between two writings of the table of kinds; opening reads those behind it."""
-MIRROR_BEHIND_LIMIT = 10_000
-"""Orders that the mirror may be behind before a commit brings it up to date; `Store.tend` does it each second."""
+"""Events between two writings of the table of kinds; opening reads those after it."""
+ORDERS_PENDING_LIMIT, ORDERS_PER_COMMIT = 10_000, 5_000
+"""Pending orders from which commits write some, and how many; `Store.maintain` writes all of them up to the limit."""
 CLOCK_EVERY_NS = 60 * 10**9
-BELIEF_LIMIT = 24.0
-"""Hours of a jump ahead of the clock that an hour proves, at most."""
+CLOCK_GAIN_MAX = 24.0
+"""Hours of a jump ahead of the clock that an hour confirms, at most."""
 DISORDER_NS = 60 * 10**9
 """A ``ts`` that far below the highest one means that the clock was set back."""
 
 
 class Store:
-    """The file while it is open, for one thread. ``marks`` is the table ``meta``, read when the file was opened.
+    """The file while it is open, for one thread. ``meta`` is the table ``meta``, read when the file was opened.
 
     ``last`` is the last offset given, ``kinds`` the last one per kind, ``bytes_written`` what was committed to the
-    log so far. Offsets up to ``reserved`` are reserved in the file, up to ``reserved_synced`` on the disk.
+    log. Offsets up to ``reserved`` are reserved in the file, up to ``reserved_synced`` on the disk.
     """
 
     def __init__(
@@ -51,33 +51,33 @@ class Store:
         connection: sqlite3.Connection,
         options: JournalOptions,
         *,
-        marks: dict[str, Any],
+        meta: dict[str, Any],
         now_ns: NowNs,
         now_s: Callable[[], float],
     ) -> None:
         self.path = path
         self.wal = companion(path, "-wal")
         self.connection = connection
-        self.log_id = str(marks["log"])
-        self.last = self._read_last(marks)
-        self.kinds = self._read_kinds(marks["kinds_at"])
+        self.log_id = str(meta["log"])
+        highest = self._one('SELECT ifnull(max("offset"), 0) FROM events') or 0
+        self.last = max(highest, int(meta["base"]), int(meta["forgotten"]))
+        self.kinds = self._read_kinds(meta["kinds_at"])
         self.bytes_written = 0
         self._uncommitted_bytes = 0
         self.late_syncs = 0
-        self.reserved = self.reserved_synced = int(marks["reserved"])
-        self.mirror = OpenOrders(connection, options.identity, marks)
+        self.reserved = self.reserved_synced = int(meta["reserved"])
+        self.orders = OpenOrders(connection, options.identity, meta)
         self.wal_limit_bytes, self.wal_max_bytes = options.wal_limit_bytes, options.wal_max_bytes
         self._synchronous = options.synchronous
-        self._synced = options.synchronous in SYNCED_LEVELS
-        self._reached = self._read_reached(marks)
-        extra = min(max(options.max_age_s / 3600, 1.0), BELIEF_LIMIT)
-        self._proven_kept = int(marks["proven_ts"])
-        self.clock = ProvenClock(self._proven_kept or self._reached or now_ns(), now_ns, now_s, extra)
+        reached = self._one('SELECT reached FROM events ORDER BY "offset" DESC LIMIT 1') or 0
+        self._reached = max(reached, int(meta["forgotten_until"]))
+        gain = min(max(options.max_age_s / 3600, 1.0), CLOCK_GAIN_MAX)
+        self._proven_stored = int(meta["proven_ts"])
+        self.clock = ProvenClock(self._proven_stored or self._reached or now_ns(), now_ns, now_s, gain)
         self.retention = Retention(connection, options, self.clock)
-        self._disorder = int(marks["disorder"])
-        self._disorder_kept = self._disorder
-        self._kinds_at = int(marks["kinds_at"])
-        self._credit = 0
+        self._disorder = self._disorder_stored = int(meta["disorder"])
+        self._kinds_at = int(meta["kinds_at"])
+        self._delete_credit = 0
         self._status = path.stat()
         self._data_version = pragma(connection, "data_version")
 
@@ -89,47 +89,49 @@ class Store:
         if events:
             last, kinds = self._insert(events)
             reserved = self._reserve(last)
-            # Twice what comes in goes out, in steps that are worth their statements, while something must go.
-            self._credit += 2 * len(events) if self.retention.behind else 0
-            if last - kinds_at >= KINDS_EVERY or self._credit >= STEP_ROWS:
+            # While there is a backlog twice what is stored is deleted, in steps that are worth their statements.
+            self._delete_credit += 2 * len(events) if self.retention.has_backlog else 0
+            if last - kinds_at >= KINDS_EVERY or self._delete_credit >= STEP_ROWS:
                 kinds_at = self._write_kinds(last, {**self.kinds, **kinds})
-            if self._credit >= STEP_ROWS:
-                self.retention.step(self._credit, self.mirror.needs_from)
-                self._credit = 0
+            if self._delete_credit >= STEP_ROWS:
+                self.retention.step(self._delete_credit, self.orders.needs_from)
+                self._delete_credit = 0
         if orders is not None:
-            self.mirror.change(orders, last)
-        if len(self.mirror.behind) >= MIRROR_BEHIND_LIMIT:
-            self._catch_up_mirror(last)
+            self.orders.change(orders)
+        if orders is not None or len(self.orders.pending) >= ORDERS_PENDING_LIMIT:
+            self._write_orders(last, ORDERS_PER_COMMIT)
         self._commit()
         self.last, self._kinds_at, self.reserved = last, kinds_at, reserved
         self.kinds.update(kinds)
-        if orders is not None:
-            self.mirror.present = True
         if last > self.reserved_synced:
-            self._sync_reserve()
+            self._sync_reserved()
 
-    def replace_mirror(self, orders: Mapping[int, bytes]) -> None:
-        """Store all open orders anew."""
+    def replace_orders(self, orders: Mapping[int, bytes]) -> None:
+        """Store all open orders anew; of very many the rest is written by `maintain` and the next commits."""
         self.connection.execute("BEGIN IMMEDIATE")
-        self.mirror.replace(orders, self.last)
-        self.connection.execute("COMMIT")
-        self.mirror.present = True
+        self.orders.replace(orders)
+        self._write_orders(self.last, ORDERS_PER_COMMIT)
+        self._commit()
 
-    def tend(self) -> None:
-        """Once a second: is the file still ours, then what commits put off: marks, retention."""
-        self._check_place()
-        self.retention.look()
-        if self.retention.behind or self._kinds_at < self.last or self._is_clock_due():
+    def maintain(self, *, writes_all: bool = False) -> None:
+        """Check that the file is still ours, then do what commits postpone; about once a second."""
+        self._check_file()
+        self.retention.measure()
+        is_clock_due = self.clock.proven_ns - self._proven_stored >= CLOCK_EVERY_NS
+        if self.retention.has_backlog or self._kinds_at < self.last or self.orders.pending or is_clock_due:
             self.connection.execute("BEGIN IMMEDIATE")
             kinds_at = self._write_kinds(self.last, self.kinds)
-            self._catch_up_mirror(self.last)
-            self.retention.step(STEP_ROWS, self.mirror.needs_from)
-            self._keep_clock()
+            self._write_orders(self.last, None if writes_all else ORDERS_PENDING_LIMIT)
+            self.retention.step(STEP_ROWS, self.orders.needs_from)
+            if is_clock_due:  # so that the next run continues from it
+                self._proven_stored = self.clock.proven_ns
+                self._uncommitted_bytes += PAGE_BYTES
+                write_meta(self.connection, {"proven_ts": self._proven_stored})
             self._commit()
             self._kinds_at = kinds_at
 
-    def skip(self, to: int, *, unstored: int, why: str) -> None:
-        """Mark that events may be missing behind ``last``, and go on behind ``to``; in the caller's transaction."""
+    def record_gap(self, to: int, *, unstored: int, why: str) -> None:
+        """Record that events may be missing after ``last``, and continue after ``to``; in the caller's transaction."""
         self.connection.execute(
             "INSERT INTO breaks VALUES (?,?,?,?) ON CONFLICT(after) DO UPDATE SET next = max(next, excluded.next), "
             "unstored = unstored + excluded.unstored, why = why || '; ' || excluded.why",
@@ -138,61 +140,46 @@ class Store:
         write_meta(self.connection, {"base": to})
         self.last = to
 
-    def mark(self, marks: dict[str, Any]) -> None:
-        """Write marks, in a transaction of their own that is on the disk when this returns."""
-        pragma(self.connection, "synchronous", "FULL")
-        self.connection.execute("BEGIN IMMEDIATE")
-        write_meta(self.connection, marks)
-        self.connection.execute("COMMIT")
-        pragma(self.connection, "synchronous", self._synchronous)
-
     def wal_bytes(self) -> int:
         """Return the size of the write-ahead log."""
         return self.wal.stat().st_size
 
     def restart_wal(self, *, shrink: bool = False) -> bool:
-        """Move all of the write-ahead log into the file, so that it begins anew; False when a reader is in the way.
+        """Move all of the write-ahead log into the file, so that it starts again; return False if a reader holds it.
 
-        With ``shrink`` its file is emptied; else it keeps its length, to be written over.
+        With ``shrink`` its file is emptied; else it keeps its length, to be overwritten.
         """
         return not pragma(self.connection, f"wal_checkpoint({'TRUNCATE' if shrink else 'RESTART'})")
 
-    def end_life(self) -> None:
-        """Mark a clean end, on the disk, and empty the write-ahead log as far as readers let us."""
-        self.tend()
-        self.mark({"clean": 1, "proven_ts": self.clock.proven_ns})
+    def finish(self) -> None:
+        """Write all that is postponed, record a clean end on the disk, and empty the log as far as readers allow."""
+        self.maintain(writes_all=True)
+        pragma(self.connection, "synchronous", "FULL")
+        self.connection.execute("BEGIN IMMEDIATE")
+        write_meta(self.connection, {"clean": 1, "proven_ts": self.clock.proven_ns})
+        self.connection.execute("COMMIT")
+        pragma(self.connection, "synchronous", self._synchronous)
         pragma(self.connection, "wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Let go of the file; an open transaction is undone."""
+        """Close the file; an open transaction is rolled back."""
         self.connection.close()
-
-    def _is_clock_due(self) -> bool:
-        return self.clock.proven_ns - self._proven_kept >= CLOCK_EVERY_NS
-
-    def _keep_clock(self) -> None:
-        """Store the proven time now and then, so that the next run goes on from it."""
-        if self._is_clock_due():
-            self._proven_kept = self.clock.proven_ns
-            self._uncommitted_bytes += PAGE_BYTES
-            write_meta(self.connection, {"proven_ts": self._proven_kept})
 
     def _commit(self) -> None:
         self.connection.execute("COMMIT")
-        # Not before: the keeper would take for moved what is not in the log yet, and leave it there until more comes.
+        # Not before: the checkpointer would count as moved what is not in the log yet, and leave it there.
         self.bytes_written += self._uncommitted_bytes
         self._uncommitted_bytes = 0
 
-    def _catch_up_mirror(self, last: int) -> None:
-        self._uncommitted_bytes += PAGE_BYTES * len(self.mirror.behind)
-        self.mirror.catch_up(last)
+    def _write_orders(self, last: int, limit: int | None) -> None:
+        self._uncommitted_bytes += PAGE_BYTES * self.orders.write(last, limit)
 
     def _insert(self, events: Sequence[Stored]) -> tuple[int, dict[bytes, int]]:
         """Insert events; return the last offset and the last one per kind."""
         kinds: dict[bytes, int] = {}
         flat: list[Any] = []
         reached, size = self._reached, 0
-        behind = self.mirror.behind if self.mirror.present else None
+        pending = self.orders.pending if self.orders.present else None
         for offset, ts, topic, body, ticket in events:
             if ts > reached:
                 reached = ts
@@ -201,8 +188,8 @@ class Store:
             kinds[kind_of(topic)] = offset
             size += len(body)
             flat += (offset, ts, reached, ticket, topic, body)
-            if ticket and behind is not None:
-                behind[abs(ticket)] = body if ticket > 0 else None
+            if ticket and pending is not None:
+                pending[abs(ticket)] = body if ticket > 0 else None
         execute = self.connection.execute
         for sql, values in INSERT_EVENTS.over(flat):
             execute(sql, values)
@@ -211,9 +198,9 @@ class Store:
         return events[-1].offset, kinds
 
     def _reserve(self, last: int) -> int:
-        """Write the next mark of reserved offsets long before it is reached, so that the keeper has time to sync it."""
-        if self._disorder != self._disorder_kept:
-            self._disorder_kept = self._disorder
+        """Reserve the next offsets long before they are reached, so that the checkpointer has time to sync that."""
+        if self._disorder != self._disorder_stored:
+            self._disorder_stored = self._disorder
             write_meta(self.connection, {"disorder": self._disorder})
         if last <= self.reserved - RESERVE_BLOCK // 2:
             return self.reserved
@@ -221,30 +208,30 @@ class Store:
         return last + RESERVE_BLOCK
 
     def _write_kinds(self, last: int, kinds: Mapping[bytes, int]) -> int:
-        """Write the table of kinds; must precede a step of retention, which deletes what it could be read from."""
-        for sql, values in PUT_KINDS.over([part for kind in kinds.items() for part in kind]):
+        """Write the table of kinds; must precede a step of retention, which deletes the events it is read from."""
+        for sql, values in PUT_KINDS.over([value for kind in kinds.items() for value in kind]):
             self.connection.execute(sql, values)
         write_meta(self.connection, {"kinds_at": last})
         return last
 
-    def _sync_reserve(self) -> None:
-        """The keeper did not get the mark onto the disk in time (it has seconds for it): do it here."""
-        if not self._synced:
+    def _sync_reserved(self) -> None:
+        """Sync the reserved offsets here: the checkpointer, which has seconds for it, did not in time."""
+        if self._synchronous not in SYNCED_LEVELS:
             self.late_syncs += 1
             sync_file(self.wal)
         self.reserved_synced = self.reserved
 
-    def _check_place(self) -> None:
-        """Raise when the file under this name is not the one that is open, shrank, or was written by somebody else."""
+    def _check_file(self) -> None:
+        """Raise if another file has its name, or if it shrank or was written by another process."""
         try:
             now = self.path.stat()
             self.wal.stat()
         except FileNotFoundError:
-            raise JournalFileError("replaced", "the file was deleted under the daemon: it is begun anew") from None
+            raise JournalFileError("replaced", "the file was deleted under the daemon: it is created anew") from None
         if (now.st_dev, now.st_ino) != (self._status.st_dev, self._status.st_ino):
             raise JournalFileError("replaced", "the file was replaced under the daemon: it is opened again")
         if now.st_size < self._status.st_size:
-            raise JournalFileError(DAMAGED, "the file was cut short: it is set aside, a new one is begun")
+            raise JournalFileError(DAMAGED, "the file was cut short: it is quarantined, a new one is begun")
         self._status = now
         version = pragma(self.connection, "data_version")
         if version != self._data_version:
@@ -252,10 +239,6 @@ class Store:
             raise JournalFileError(
                 "other_writer", "another process writes to it: two daemons share one data_dir, end one of them"
             )
-
-    def _read_last(self, marks: dict[str, Any]) -> int:
-        highest = self.connection.execute('SELECT ifnull(max("offset"), 0) FROM events').fetchone()[0]
-        return max(int(highest), int(marks["base"]), int(marks["forgotten"]))
 
     def _read_kinds(self, kinds_at: int) -> dict[bytes, int]:
         kinds: dict[bytes, int] = dict(self.connection.execute("SELECT kind, last FROM kinds"))
@@ -265,13 +248,13 @@ class Store:
         kinds.update((kind_of(topic), offset) for offset, topic in later)
         return kinds
 
-    def _read_reached(self, marks: dict[str, Any]) -> int:
-        row = self.connection.execute('SELECT reached FROM events ORDER BY "offset" DESC LIMIT 1').fetchone()
-        return max(int(row[0]) if row else 0, int(marks["forgotten_until"]))
+    def _one(self, sql: str) -> int | None:
+        row = self.connection.execute(sql).fetchone()
+        return None if row is None else int(row[0])
 
 
 def sync_file(path: Path) -> None:
-    """Have the system put a file on the disk; SQLite keeps no lock on its log, so a handle of our own harms nothing."""
+    """Write a file to the disk; SQLite keeps no lock on its log, so a second handle does no harm."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)

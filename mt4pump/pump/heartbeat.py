@@ -208,7 +208,7 @@ class HeartbeatPublisher:
             offset=journal.last_offset if journal else 0,
             offsets=journal.last_offsets if journal else {},
             durable=journal is not None and journal.durable,
-            journal=journal.vitals() if journal else None,
+            journal=journal.counters() if journal else None,
             counts=self._writer.counts,
             errors=self._fault_counters.counts,
             skipped=self._dispatcher.skipped(),

@@ -294,8 +294,8 @@ class Pump(Thread):
         if journal is None or self._dispatcher.is_reading_baseline:  # the open orders are not known yet
             return
         self._writer.flush()  # waiting events have their offsets, and maintenance may move the next offset
-        journal.tend(trades.open_orders)
-        if journal.has_unread_mirror:  # its file could not be opened at the start
+        journal.maintain(trades.open_orders)
+        if journal.has_unread_orders:  # its file could not be opened at the start
             orders = journal.open_orders()
             if journal.durable:
                 trades.restore_late_orders(orders, self._now_ns())

@@ -7,14 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 from mt4pump.journal import JournalReader
-from tests.journal.making import first_page, opened, read_all
+from tests.journal.journals import first_page, opened, read_all
 
 ROUNDS = 12
 
 
 def run_until_killed(path: Path, lines: int) -> int:
     """Let the child commit some groups, kill it, return the last offset that it said it had committed."""
-    command = [sys.executable, "-m", "tests.journal.crashing", str(path)]
+    command = [sys.executable, "-m", "tests.journal.endless_writer", str(path)]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as child:
         assert child.stdout is not None

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from mt4pump.errors import JournalError
 from mt4pump.journal import Journal, JournalReader, Stored
 from mt4pump.journal import reader as reader_module
-from mt4pump.journal.reader import condition, minimal, successor
-from tests.journal.making import NOW_NS, Clock, add, die, events, nothing, open_journal, opened, read_all
+from mt4pump.journal.reader import condition, successor
+from mt4pump.wire import outermost
+from tests.journal.journals import NOW_NS, Clock, add, events, kill, no_orders, open_journal, opened, read_all
 
 HOUR_NS = 3600 * 10**9
 
@@ -98,7 +99,7 @@ def test_prefixes_match_as_on_a_sub_socket(
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=4), max_size=6), st.binary(max_size=5))
 def test_the_condition_holds_exactly_for_topics_that_begin_with_a_prefix(prefixes: list[bytes], topic: bytes) -> None:
-    kept = minimal(prefixes)
+    kept = outermost(prefixes)
     matches = not kept or any(
         topic >= prefix and (end is None or topic < end) for prefix in kept for end in [successor(prefix)]
     )
@@ -200,7 +201,7 @@ def test_since_is_whole_when_only_older_events_were_deleted(path: Path) -> None:
         add(journal, 3, ts=NOW_NS)
         add(journal, 3, ts=NOW_NS + 2 * HOUR_NS)
         clock.advance((7 * 24 + 1) * 3600)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         by_offset = reader.page(after=0, to=None, prefixes=(), limit=10)
         assert ([event.offset for event in by_offset.events], by_offset.first_available) == ([4, 5, 6], 4)
         assert not by_offset.whole
@@ -227,7 +228,7 @@ def test_events_published_unstored_break_the_whole_for_those_before_them(path: P
         assert not journal.append([Stored(99, NOW_NS, b"", b"")], {})
         assert (whole(0), whole(3), whole(0, to=3)) == (False, False, True), "while the journal fails"
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 2)
         assert (whole(0), whole(3), whole(4), whole(0, to=3)) == (False, False, True, True), "after it was mended"
         assert not reader.page(after=0, to=None, prefixes=(), limit=10, since=NOW_NS).whole
@@ -283,7 +284,7 @@ def test_a_reader_turns_to_the_file_that_took_the_place_of_the_old_one(tmp_path:
 def test_a_journal_that_was_killed_can_be_read_without_a_daemon(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 3)
-    die(journal)
+    kill(journal)
     assert read_all(path) == [1, 2, 3]
 
 

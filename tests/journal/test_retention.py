@@ -9,7 +9,7 @@ import pytest
 
 from mt4pump.journal import Journal, JournalOptions, Stored
 from mt4pump.journal import retention as retention_module
-from tests.journal.making import NOW_NS, OPTIONS, Clock, add, die, events, first_page, nothing, opened, read_all
+from tests.journal.journals import NOW_NS, OPTIONS, Clock, add, events, first_page, kill, no_orders, opened, read_all
 
 DAY_S = 86400
 
@@ -25,12 +25,12 @@ def test_events_older_than_the_limit_go_and_younger_ones_stay(path: Path) -> Non
         add(journal, 5, ts=clock.ns)
         clock.advance(DAY_S / 2)
         add(journal, 5, ts=clock.ns)
-        journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 0
+        journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 0
         clock.advance(DAY_S / 2 + 1)
-        journal.tend(nothing)
-        vitals = journal.vitals()
-        assert (vitals["deleted"], vitals["first_offset"]) == (5, 6)
+        journal.maintain(no_orders)
+        counters = journal.counters()
+        assert (counters["deleted"], counters["first_offset"]) == (5, 6)
     page = first_page(path)
     assert ([event.offset for event in page.events], page.first_available, page.whole) == (
         [6, 7, 8, 9, 10],
@@ -45,15 +45,15 @@ def test_a_journal_whose_events_all_went_goes_on_by_one(path: Path) -> None:
     with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:
         add(journal, 5)
         clock.advance(2 * DAY_S)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         page = first_page(path)
         assert (page.events, page.first_available, page.last, page.whole) == ([], 0, 5, False)
         assert first_page(path, after=5).whole
     with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:
         add(journal, 1, ts=clock.ns)
         assert journal.last_offset == 6
-        journal.tend(nothing)
-        assert journal.vitals()["first_offset"] == 6
+        journal.maintain(no_orders)
+        assert journal.counters()["first_offset"] == 6
 
 
 def test_an_event_stamped_in_the_future_is_not_deleted_early_nor_those_behind_it(path: Path) -> None:
@@ -62,8 +62,8 @@ def test_an_event_stamped_in_the_future_is_not_deleted_early_nor_those_behind_it
         add(journal, 1, ts=NOW_NS + 10 * DAY_S * 10**9)
         add(journal, 3, ts=NOW_NS)
         clock.advance(2 * DAY_S)
-        journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 0
+        journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 0
 
 
 def test_a_clock_that_is_far_ahead_for_a_moment_deletes_nothing(path: Path) -> None:
@@ -75,8 +75,8 @@ def test_a_clock_that_is_far_ahead_for_a_moment_deletes_nothing(path: Path) -> N
             for _ in range(12):
                 clock.advance(1)
                 add(journal, 1, ts=clock.ns)
-                journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 0
+                journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 0
         clock.advance(8 * DAY_S)
         assert read_all(path) == list(range(1, 78))
 
@@ -92,17 +92,17 @@ def test_the_age_limit_is_small_or_large_a_moment_ahead_deletes_nothing(
         clock.ns += 60 * DAY_S * 10**9
         for _ in range(12):
             clock.advance(1)
-            journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 0
-        ahead_s = journal.vitals()["clock_ahead_s"]
+            journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 0
+        ahead_s = journal.counters()["clock_ahead_s"]
         assert isinstance(ahead_s, float)
         assert ahead_s > 59 * DAY_S
         if not restart:
             return
     for _ in range(3):
         with opened(path, options, clock) as journal:
-            journal.tend(nothing)
-            assert (journal.vitals()["deleted"], journal.vitals()["first_offset"]) == (0, 1)
+            journal.maintain(no_orders)
+            assert (journal.counters()["deleted"], journal.counters()["first_offset"]) == (0, 1)
             clock.advance(1)
 
 
@@ -116,8 +116,8 @@ def test_after_weeks_when_the_machine_was_off_old_events_go_in_the_end(path: Pat
             add(journal, 1, ts=clock.ns)
             for _ in range(60):
                 clock.advance(60)
-                journal.tend(nothing)
-            if not journal.vitals()["clock_ahead_s"]:
+                journal.maintain(no_orders)
+            if not journal.counters()["clock_ahead_s"]:
                 break
     else:
         raise AssertionError("the clock was never believed")
@@ -137,11 +137,11 @@ def test_events_stamped_by_a_clock_that_is_behind_outlive_its_being_set_right(pa
         add(journal, 1, ts=clock.ns)
         for _ in range(60):
             clock.advance(1)
-            journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 0
+            journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 0
         clock.advance(8 * DAY_S)
-        journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 11
+        journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 11
 
 
 def test_a_clock_that_was_ahead_for_long_and_is_set_right_deletes_by_the_right_time(path: Path) -> None:
@@ -149,12 +149,12 @@ def test_a_clock_that_was_ahead_for_long_and_is_set_right_deletes_by_the_right_t
     with opened(path, options, clock) as journal:
         clock.ns += 30 * DAY_S * 10**9
         clock.advance(2 * DAY_S)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         clock.ns -= 30 * DAY_S * 10**9
         add(journal, 5, ts=clock.ns)
         clock.advance(6 * DAY_S)
-        journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 0
+        journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 0
 
 
 def test_file_and_log_together_stay_within_the_size(path: Path) -> None:
@@ -163,8 +163,8 @@ def test_file_and_log_together_stay_within_the_size(path: Path) -> None:
     with opened(path, options) as journal:
         for _ in range(300):
             add(journal, 50, size=700)
-            journal.tend(nothing)
-        size = journal.vitals()["size_bytes"]
+            journal.maintain(no_orders)
+        size = journal.counters()["size_bytes"]
         assert isinstance(size, int)
         assert size + options.wal_limit_bytes < 1.1 * bound
 
@@ -174,8 +174,8 @@ def test_the_size_in_use_stays_near_its_bound_and_the_file_reuses_pages(path: Pa
     with opened(path, JournalOptions(max_bytes=bound)) as journal:
         for _ in range(300):
             add(journal, 50, size=700)
-            journal.tend(nothing)
-        size = journal.vitals()["size_bytes"]
+            journal.maintain(no_orders)
+        size = journal.counters()["size_bytes"]
         assert isinstance(size, int)
         assert bound / 2 < size < 1.2 * bound
     assert path.stat().st_size < 2 * bound
@@ -194,14 +194,14 @@ def test_a_backlog_goes_in_bounded_steps_over_many_calls(path: Path, monkeypatch
         deleted = [0]
         for _ in range(60):
             add(journal, 100, ts=clock.ns)
-            journal.tend(nothing)
-            now = journal.vitals()["deleted"]
+            journal.maintain(no_orders)
+            now = journal.counters()["deleted"]
             assert isinstance(now, int)
             deleted.append(now)
         steps = [later - earlier for earlier, later in itertools.pairwise(deleted)]
         assert 0 < max(steps) <= 2 * 600 + 500, "credit of some commits, and a step of tend"
         assert deleted[-1] == 10_000
-        assert journal.vitals()["first_offset"] == 10_001
+        assert journal.counters()["first_offset"] == 10_001
 
 
 def test_zero_means_no_bound(path: Path) -> None:
@@ -209,8 +209,8 @@ def test_zero_means_no_bound(path: Path) -> None:
     with opened(path, JournalOptions(max_age_s=0, max_bytes=0), clock) as journal:
         add(journal, 100, size=5000)
         clock.advance(1000 * DAY_S)
-        journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 0
+        journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 0
 
 
 def test_the_mirror_is_not_subject_to_retention(path: Path) -> None:
@@ -219,13 +219,13 @@ def test_the_mirror_is_not_subject_to_retention(path: Path) -> None:
         assert journal.append(events(journal, b"trade.1"), dict.fromkeys(range(200), b"x" * 700))
         for _ in range(5):
             clock.advance(60)
-            journal.tend(nothing)
+            journal.maintain(no_orders)
         assert len(journal.open_orders()) == 200
-        assert journal.vitals()["deleted"] == 1
+        assert journal.counters()["deleted"] == 1
 
 
 def deleted(journal: Journal) -> int:
-    count = journal.vitals()["deleted"]
+    count = journal.counters()["deleted"]
     assert isinstance(count, int)
     return count
 
@@ -233,7 +233,7 @@ def deleted(journal: Journal) -> int:
 def test_while_there_is_too_much_commits_take_out_twice_what_they_bring(path: Path) -> None:
     with opened(path, JournalOptions(max_bytes=2**20)) as journal:
         add(journal, 3000, size=700)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         before = deleted(journal)
         add(journal, 250, size=700)
         assert deleted(journal) == before + 500
@@ -242,7 +242,7 @@ def test_while_there_is_too_much_commits_take_out_twice_what_they_bring(path: Pa
 def test_a_flood_between_two_looks_takes_out_no_more_than_was_too_much(path: Path) -> None:
     with opened(path, JournalOptions(max_bytes=2**20)) as journal:
         add(journal, 3000, size=700)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         for _ in range(20):
             add(journal, 250, size=700)
         assert deleted(journal) < 2500
@@ -255,13 +255,13 @@ def test_an_event_that_the_mirror_still_needs_outlives_a_flood_of_too_old_ones(p
         assert journal.append((), {})
         add(journal, 1000, topic=b"quote.A")
         clock.advance(2 * DAY_S)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         opening = Stored(journal.last_offset + 1, NOW_NS, b"trade.1", b"open order", 77)
         assert journal.append([opening], {})
         for _ in range(4):
             add(journal, 500, topic=b"quote.A")
         assert deleted(journal) == opening.offset - 1
-        die(journal)
+        kill(journal)
     with opened(path, options, clock) as journal:
         assert journal.open_orders() == {77: b"open order"}
 
@@ -276,10 +276,10 @@ def test_a_break_is_forgotten_with_the_events_around_it(path: Path) -> None:
         add(journal, 3)
         assert not journal.append([Stored(99, NOW_NS, b"", b"")], {})
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 3)
         assert breaks() == 1
         clock.advance(2 * DAY_S)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         assert deleted(journal) == 6
         assert breaks() == 0

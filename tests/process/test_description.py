@@ -10,7 +10,7 @@ from mt4pump.journal import Journal, JournalOptions
 from mt4pump.pump.heartbeat import ServerClock
 from mt4pump.query.describe import Description
 from mt4pump.settings import load
-from tests.journal.making import NOW_NS
+from tests.journal.journals import NOW_NS
 
 
 @pytest.mark.parametrize("blocked", [True, False], ids=["never open", "open"])

@@ -141,7 +141,7 @@ def test_the_journal_remembers_open_orders_and_forgets_ended_ones(
     journal.close()
     again = Journal(path, OPTIONS, time.time_ns)
     try:
-        assert again.has_mirror
+        assert again.has_orders
         assert {order: msgpack.unpackb(row)["order"] for order, row in again.open_orders().items()} == {4: 4, 6: 6}
         assert again.last_offset == 3
     finally:

@@ -14,7 +14,7 @@ from mt4pump.mt4.codes import Transaction
 from mt4pump.pump.session import Command
 from mt4pump.pump.snapshot import SnapshotRequest
 from tests.bus import LIMIT_S
-from tests.journal.making import Clock, open_journal
+from tests.journal.journals import Clock, open_journal
 from tests.pump.works import START, TRADES, Works, trade
 
 

@@ -43,7 +43,7 @@ class Daemon:
         self.fault_counters = FaultCounters(logger, clock.now_s)
         self.writer = EventWriter(Encoder(epoch), wire, journal, DURABLE)  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
-        if journal.has_mirror:
+        if journal.has_orders:
             self.dispatcher.trades.restore_orders(journal.open_orders())
         self.link: ManagerSession | None = None
         sources = QuerySources(lambda _user: EVERYTHING, self._request_snapshot, journal, self._describe)  # type: ignore[arg-type]
@@ -84,8 +84,8 @@ class Daemon:
         """Do the housekeeping of the pump thread."""
         journal, trades = self.journal, self.dispatcher.trades
         self.writer.flush()
-        journal.tend(trades.open_orders)
-        if journal.has_unread_mirror:
+        journal.maintain(trades.open_orders)
+        if journal.has_unread_orders:
             orders = journal.open_orders()
             trades.restore_late_orders(orders, self.clock.now_ns())
             self.writer.flush()

@@ -60,14 +60,14 @@ class MemoryJournal:
         return {kind_name(kind_of(event.topic)): offset for offset, event in self._file.events.items()}
 
     @property
-    def has_mirror(self) -> bool:
+    def has_orders(self) -> bool:
         """Return whether open orders are stored."""
         return self._opened and self._file.orders is not None
 
     @property
-    def has_unread_mirror(self) -> bool:
+    def has_unread_orders(self) -> bool:
         """Return whether open orders are stored that this run has not read."""
-        return self.has_mirror and not self._orders_read
+        return self.has_orders and not self._orders_read
 
     def open_orders(self) -> dict[int, bytes]:
         """Return the stored open orders."""
@@ -81,7 +81,7 @@ class MemoryJournal:
 
     def append(self, events: Sequence[Stored], orders: Mapping[int, bytes | None]) -> bool:
         """Commit events and changed orders; False when the disk fails."""
-        changed = orders if orders or not (events or self.has_mirror) else None
+        changed = orders if orders or not (events or self.has_orders) else None
         self._orders_known |= changed is not None
         if not self.durable or not self.works:
             if events and self.durable:
@@ -104,7 +104,7 @@ class MemoryJournal:
                 self._note_order(ticket, row)
         return True
 
-    def tend(self, all_orders: Callable[[], Mapping[int, bytes]]) -> None:
+    def maintain(self, all_orders: Callable[[], Mapping[int, bytes]]) -> None:
         """Open the file again after trouble."""
         if not self.durable and self.works:
             self._open(all_orders() if self._orders_known else None)

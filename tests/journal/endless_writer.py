@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.journal.making import events, nothing, open_journal
+from tests.journal.journals import events, no_orders, open_journal
 
 
 def main(path: Path) -> None:
@@ -16,7 +16,7 @@ def main(path: Path) -> None:
         sys.stdout.flush()
         group = group * 7 % 101
         if group % 10 == 0:
-            journal.tend(nothing)
+            journal.maintain(no_orders)
 
 
 if __name__ == "__main__":

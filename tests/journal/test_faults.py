@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 
 from mt4pump.journal import Journal, Stored
-from mt4pump.journal import journal as writer_module
+from mt4pump.journal import journal as journal_module
 from mt4pump.journal import opening as opening_module
 from mt4pump.journal.errors import explain, is_damage
 from mt4pump.journal.open_orders import OpenOrders
 from mt4pump.journal.schema import VERSION
-from tests.journal.making import (
+from tests.journal.journals import (
     NOW_NS,
     Clock,
     add,
+    append_until_refused,
     events,
-    fails_at,
     first_page,
-    nothing,
+    no_orders,
     open_journal,
     opened,
     read_all,
@@ -50,18 +50,18 @@ def test_a_full_disk_is_said_and_counted_and_healed_with_the_whole_mirror(path: 
         assert journal.append((), {1: b"one"})
         add(journal, 5)
         connection_of(journal).execute("PRAGMA max_page_count=20")
-        stored = fails_at(journal)
+        stored = append_until_refused(journal)
         assert not journal.durable
         assert "the disk is full" in journal.error
         assert str(path) in journal.error
         assert not journal.append([Stored(0, NOW_NS, b"trade.1", b"")] * 3, {2: b"two"})
-        vitals = journal.vitals()
-        assert (vitals["unstored"], vitals["errors"], journal.fault_counters.counts["disk_full"]) == (8, 1, 1)
+        counters = journal.counters()
+        assert (counters["unstored"], counters["errors"], journal.fault_counters.counts["disk_full"]) == (8, 1, 1)
         assert journal.last_offset == stored
-        journal.tend(lambda: {2: b"two", 3: b"three"})
+        journal.maintain(lambda: {2: b"two", 3: b"three"})
         assert not journal.durable, "not before its time"
         clock.advance(1)
-        journal.tend(lambda: {2: b"two", 3: b"three"})
+        journal.maintain(lambda: {2: b"two", 3: b"three"})
         assert (journal.durable, journal.error, journal.unstored_after) == (True, "", None)
         assert journal.open_orders() == {2: b"two", 3: b"three"}
         add(journal, 1)
@@ -75,25 +75,25 @@ def test_retries_back_off_to_half_a_minute_and_begin_anew_after_success(
 ) -> None:
     with opened(path, clock=clock) as journal:
         connection_of(journal).execute("PRAGMA max_page_count=1")
-        fails_at(journal)
+        append_until_refused(journal)
 
         def refuse(*_: object) -> None:
             raise sqlite3.OperationalError("no")
 
         sound, tried = opening_module.open_store, []
-        monkeypatch.setattr(writer_module, "open_store", refuse)
+        monkeypatch.setattr(journal_module, "open_store", refuse)
         for second in range(200):
-            before = journal.vitals()["errors"]
+            before = journal.counters()["errors"]
             clock.advance(1)
-            journal.tend(nothing)
-            if journal.vitals()["errors"] != before:
+            journal.maintain(no_orders)
+            if journal.counters()["errors"] != before:
                 tried.append(second)
         waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
         assert waits == [2, 4, 8, 16, 30, 30, 30, 30, 30]
-        monkeypatch.setattr(writer_module, "open_store", sound)
+        monkeypatch.setattr(journal_module, "open_store", sound)
         clock.advance(30)
-        journal.tend(nothing)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
+        journal.maintain(no_orders)
         assert journal.durable
         assert journal._retry_s == 1.0
 
@@ -103,13 +103,13 @@ def test_a_folder_in_its_place_is_said_and_left_alone(path: Path, clock: Clock) 
     with opened(path, clock=clock) as journal:
         assert not journal.durable
         assert "folder" in journal.error
-        assert journal.vitals()["set_aside"] == 0
-        assert (journal.log_id, journal.last_offset, journal.has_mirror, journal.open_orders()) == ("", 0, False, {})
+        assert journal.counters()["set_aside"] == 0
+        assert (journal.log_id, journal.last_offset, journal.has_orders, journal.open_orders()) == ("", 0, False, {})
         assert (path / "inside").is_dir()
         (path / "inside").rmdir()
         path.rmdir()
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 1)
         assert journal.last_offset == 1
 
@@ -146,11 +146,11 @@ def test_a_file_locked_by_another_process_costs_a_short_wait_and_is_said(path: P
         assert not journal.append(events(journal, b"trade.1"), {})
         assert "locked" in journal.error
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         assert not journal.durable
         other.execute("ROLLBACK")
         clock.advance(2)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 1)
     assert read_all(path) == [1]
 
@@ -164,10 +164,10 @@ def test_a_second_daemon_on_the_same_file_is_noticed_by_both_and_no_offset_is_gi
     assert "another process" in two.error
     assert "data_dir" in two.error
     clock.advance(1)
-    two.tend(nothing)
+    two.maintain(no_orders)
     assert two.last_offset == 3
     add(two, 1)
-    one.tend(nothing)
+    one.maintain(no_orders)
     assert not one.durable
     assert one.fault_counters.counts["other_writer"] == 1
     one.close()
@@ -180,9 +180,9 @@ def test_tending_does_not_take_its_own_keeper_for_another_process(path: Path, cl
         for _ in range(5):
             add(journal, 50, size=500)
             assert journal._store is not None
-            with closing(sqlite3.connect(path)) as keeper:
-                keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            journal.tend(nothing)
+            with closing(sqlite3.connect(path)) as checkpointer:
+                checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            journal.maintain(no_orders)
         assert journal.durable, journal.error
 
 
@@ -194,7 +194,7 @@ def test_a_newer_version_of_the_tables_is_left_alone(path: Path, clock: Clock) -
     with opened(path, clock=clock) as journal:
         assert not journal.durable
         assert f"version {VERSION + 1}" in journal.error
-        assert (journal.vitals()["set_aside"], journal.fault_counters.counts["newer_version"]) == (0, 1)
+        assert (journal.counters()["set_aside"], journal.fault_counters.counts["newer_version"]) == (0, 1)
 
 
 def test_an_older_version_of_the_tables_is_set_aside_and_offsets_go_on(path: Path, clock: Clock) -> None:
@@ -204,7 +204,7 @@ def test_an_older_version_of_the_tables_is_set_aside_and_offsets_go_on(path: Pat
         older.execute(f"PRAGMA user_version={VERSION - 1}")
     with opened(path, clock=clock) as journal:
         assert journal.durable
-        assert journal.vitals()["set_aside"] == 1
+        assert journal.counters()["set_aside"] == 1
         assert journal.last_offset >= 7  # behind what the old file had reserved
 
 
@@ -224,16 +224,16 @@ def test_a_file_size_limit_is_an_io_error_that_stops_nothing(path: Path) -> None
     program = f"""
 import resource, sys
 from pathlib import Path
-from tests.journal.making import add, fails_at, nothing, open_journal, Clock
+from tests.journal.journals import add, append_until_refused, no_orders, open_journal, Clock
 clock = Clock()
 journal = open_journal(Path({str(path)!r}), clock=clock)
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
-last = fails_at(journal)
+last = append_until_refused(journal)
 print(last, journal.error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 clock.advance(1)
-journal.tend(nothing)
+journal.maintain(no_orders)
 add(journal, 1)
 print(journal.last_offset, journal.durable, journal.error)
 journal.close()
@@ -264,7 +264,7 @@ def test_a_mirror_that_the_caller_never_had_is_left_alone_after_trouble(path: Pa
         connection_of(journal).execute("PRAGMA query_only=1")
         assert not journal.append(events(journal, b"trade.1"), {})
         clock.advance(1)
-        journal.tend(lambda: pytest.fail("nobody has all open orders yet"))
+        journal.maintain(lambda: pytest.fail("nobody has all open orders yet"))
         assert journal.open_orders() == {1: b"one"}
 
 
@@ -274,8 +274,8 @@ def test_orders_that_could_not_be_stored_are_in_the_mirror_after_recovery(path: 
         assert not journal.append((), {1: b"one"})
         path.rmdir()
         clock.advance(1)
-        journal.tend(lambda: {1: b"one", 5: b"five"})
-        assert journal.has_mirror
+        journal.maintain(lambda: {1: b"one", 5: b"five"})
+        assert journal.has_orders
         assert journal.open_orders() == {1: b"one", 5: b"five"}
 
 
@@ -289,14 +289,14 @@ def test_a_mirror_of_the_last_life_is_not_overwritten_unread_by_a_file_that_open
     path.mkdir()
     with opened(path, clock=clock) as journal:
         assert not journal.append((), {2: b"two"})
-        assert not journal.has_unread_mirror
+        assert not journal.has_unread_orders
         path.rmdir()
         aside.rename(path)
         clock.advance(1)
-        journal.tend(lambda: {2: b"two"})
-        assert journal.has_unread_mirror
+        journal.maintain(lambda: {2: b"two"})
+        assert journal.has_unread_orders
         assert journal.open_orders() == {1: b"one", 2: b"two"}
-        assert not journal.has_unread_mirror
+        assert not journal.has_unread_orders
         journal.replace_orders({2: b"two"})
         assert journal.open_orders() == {2: b"two"}
 
@@ -316,8 +316,8 @@ def test_a_mirror_that_cannot_be_read_stays_unread_until_the_file_opens_again(
         assert not journal.durable
         assert not journal.append((), {2: b"two"})
         clock.advance(1)
-        journal.tend(lambda: {2: b"two"})
-        assert journal.has_unread_mirror
+        journal.maintain(lambda: {2: b"two"})
+        assert journal.has_unread_orders
         assert journal.open_orders() == {1: b"one"}
 
 
@@ -329,7 +329,7 @@ def test_orders_that_cannot_be_replaced_are_trouble_like_any_other(path: Path, c
         assert not journal.durable
         journal.replace_orders({3: b"three"})
         clock.advance(1)
-        journal.tend(lambda: {2: b"two"})
+        journal.maintain(lambda: {2: b"two"})
         assert journal.open_orders() == {2: b"two"}
 
 

@@ -7,10 +7,10 @@ import pytest
 from mt4pump.journal import Journal, JournalOptions
 from mt4pump.journal import opening as opening_module
 from mt4pump.journal import store as store_module
-from mt4pump.journal.opening import boot_identity, same_boot
+from mt4pump.journal.opening import boot_identity, is_same_boot
 from mt4pump.journal.recovery import companion
 from mt4pump.journal.store import RESERVE_BLOCK
-from tests.journal.making import add, change_marks, die, first_page, open_journal, opened, read_all
+from tests.journal.journals import add, change_meta, first_page, kill, open_journal, opened, read_all
 
 OTHER_BOOT = "id:00000000-0000-0000-0000-000000000000"
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 def lose_power(journal: Journal) -> None:
     """Kill the daemon and have the machine start anew; all that was committed is on the disk, which nobody can know."""
     path = journal._path
-    die(journal)
+    kill(journal)
     restart_machine(path)
 
 
@@ -32,7 +32,7 @@ def test_events_that_the_disk_never_had_do_not_have_their_offsets_given_again(pa
     add(journal, 5)
     synced = companion(path, "-wal").read_bytes()
     add(journal, 5)
-    die(journal)
+    kill(journal)
     companion(path, "-wal").write_bytes(synced)
     restart_machine(path)
     with opened(path) as journal:
@@ -42,7 +42,7 @@ def test_events_that_the_disk_never_had_do_not_have_their_offsets_given_again(pa
 
 
 def restart_machine(path: Path) -> None:
-    change_marks(path, boot=OTHER_BOOT)  # moves the log into the file and deletes it
+    change_meta(path, boot=OTHER_BOOT)  # moves the log into the file and deletes it
     companion(path, "-wal").write_bytes(bytes(32))  # a log was there, and nothing in it can be used
 
 
@@ -67,7 +67,7 @@ def test_with_synced_commits_nothing_is_skipped(path: Path, level: str) -> None:
     options = JournalOptions(synchronous="full")
     journal = open_journal(path, options)
     add(journal, 5)
-    change_marks(path, synchronous=level)  # extra: as earlier versions wrote it
+    change_meta(path, synchronous=level)  # extra: as earlier versions wrote it
     lose_power(journal)
     with opened(path, options) as journal:
         assert journal.last_offset == 5
@@ -85,7 +85,7 @@ def test_the_level_of_the_life_that_ended_counts_not_the_new_one(path: Path) -> 
 def test_after_a_clean_end_another_boot_skips_nothing(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 5)
-    change_marks(path, boot=OTHER_BOOT)
+    change_meta(path, boot=OTHER_BOOT)
     with opened(path) as journal:
         assert journal.last_offset == 5
 
@@ -112,19 +112,19 @@ def test_the_mark_stays_ahead_of_every_offset_and_is_on_the_disk_before_it_is_ne
         assert journal.last_offset <= store.reserved_synced <= store.reserved
     add(journal, 1000)
     assert journal.last_offset <= store.reserved_synced
-    assert store.late_syncs > 0, "the keeper cannot be that fast"
+    assert store.late_syncs > 0, "the checkpointer cannot be that fast"
     journal.close()
 
 
 def test_boots_are_told_apart() -> None:
-    assert same_boot("id:a", "id:a")
-    assert same_boot("at:1000", "at:1003")
+    assert is_same_boot("id:a", "id:a")
+    assert is_same_boot("at:1000", "at:1003")
     for one, other in (("id:a", "id:b"), ("at:1000", "at:1060"), ("at:1000", "id:a"), ("", ""), ("at:x", "at:1")):
-        assert not same_boot(one, other)
+        assert not is_same_boot(one, other)
 
 
 def test_this_boot_has_an_identity_that_stays(tmp_path: Path) -> None:
-    assert same_boot(boot_identity(), boot_identity())
+    assert is_same_boot(boot_identity(), boot_identity())
     fallback = boot_identity(tmp_path / "none")
     assert fallback.startswith("at:")
-    assert same_boot(fallback, boot_identity(tmp_path / "none"))
+    assert is_same_boot(fallback, boot_identity(tmp_path / "none"))

@@ -1,4 +1,4 @@
-"""The write-ahead log is moved into the file by the keeper, and bounded by the pump thread."""
+"""The write-ahead log is moved into the file by the checkpointer, and bounded by the pump thread."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from mt4pump.journal import Journal, JournalOptions, JournalReader
-from mt4pump.journal import checkpointer as keeper_module
-from mt4pump.journal import journal as writer_module
-from mt4pump.journal import schema as options_module
+from mt4pump.journal import checkpointer as checkpointer_module
+from mt4pump.journal import journal as journal_module
+from mt4pump.journal import schema as schema_module
 from mt4pump.journal import store as store_module
-from tests.journal.making import Clock, add, events, nothing, open_journal, opened, wait_for
+from tests.journal.journals import Clock, add, events, no_orders, open_journal, opened, wait_for
 
 
 @pytest.fixture
@@ -21,22 +21,22 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def hasty_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_module, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(keeper_module, "CHECKPOINT_BYTES", 10_000)
+def hasty_checkpointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpointer_module, "CHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(checkpointer_module, "CHECKPOINT_BYTES", 10_000)
 
 
 def test_the_keeper_moves_the_log_so_that_it_begins_anew_by_itself(path: Path) -> None:
     with opened(path) as journal:
-        keeper = journal._keeper
-        assert keeper is not None
+        checkpointer = journal._checkpointer
+        assert checkpointer is not None
         sizes = []
         for _ in range(5):
             add(journal, 100, size=500)
             assert journal._store is not None
             written = journal._store.bytes_written
-            wait_for(lambda written=written: keeper.kept_bytes >= written)  # type: ignore[misc]
-            sizes.append(journal.vitals()["wal_bytes"])
+            wait_for(lambda written=written: checkpointer.moved_bytes >= written)  # type: ignore[misc]
+            sizes.append(journal.counters()["wal_bytes"])
         assert sizes[-1] == sizes[-2], "the log is written over, it does not grow"
 
 
@@ -46,7 +46,7 @@ def test_what_is_about_to_be_committed_does_not_count_as_written_yet(path: Path)
         assert store is not None
         store.connection.execute("BEGIN IMMEDIATE")
         store._insert(events(journal, b"trade.1", body=b"x" * 100))
-        assert store.bytes_written == 0, "a keeper that moves the log now does not find it there"
+        assert store.bytes_written == 0, "a checkpointer that moves the log now does not find it there"
         store._commit()
         assert store.bytes_written > 100
 
@@ -64,22 +64,22 @@ def test_the_keeper_syncs_the_mark_of_reserved_offsets(path: Path, monkeypatch: 
 
 
 def test_a_log_beyond_its_bound_is_begun_anew_at_the_keepers_word(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "WAL_FORCE", 1000)
+    monkeypatch.setattr(journal_module, "WAL_FORCE", 1000)
     with opened(path, JournalOptions(max_bytes=400_000)) as journal:
-        keeper = journal._keeper
-        assert keeper is not None
+        checkpointer = journal._checkpointer
+        assert checkpointer is not None
         add(journal, 500, size=500)
-        wait_for(lambda: keeper.restart_wanted)
+        wait_for(lambda: checkpointer.restart_wanted)
         before = number(journal, "wal_bytes")
-        wait_for(lambda: word_taken(journal, keeper))
+        wait_for(lambda: word_taken(journal, checkpointer))
         assert number(journal, "wal_bytes") <= before
         assert journal.fault_counters.counts["wal_held"] == 0
         assert journal.wal_restarts > 0
 
 
-def word_taken(journal: Journal, keeper: keeper_module.Checkpointer) -> bool:
+def word_taken(journal: Journal, checkpointer: checkpointer_module.Checkpointer) -> bool:
     add(journal, 1)
-    return not keeper.restart_wanted
+    return not checkpointer.restart_wanted
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def until(journal: Journal, is_so: Callable[[], bool], clock: Clock | None = Non
     def goes_on() -> bool:
         if clock is not None:
             clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         if not is_so():
             journal.append(events(journal, *[b"trade.1"] * 20, body=b"x" * 500), {})
             return False
@@ -107,13 +107,13 @@ def until(journal: Journal, is_so: Callable[[], bool], clock: Clock | None = Non
     wait_for(goes_on)
 
 
-def tended(journal: Journal, orders: dict[int, bytes] | None = None) -> Journal:
-    journal.tend(lambda: orders or {})
+def maintained(journal: Journal, orders: dict[int, bytes] | None = None) -> Journal:
+    journal.maintain(lambda: orders or {})
     return journal
 
 
 def number(journal: Journal, name: str) -> float:
-    found = journal.vitals()[name]
+    found = journal.counters()[name]
     assert isinstance(found, int | float)
     return found
 
@@ -136,7 +136,7 @@ def test_a_log_that_a_foreign_transaction_holds_is_counted_and_logged_once_and_s
         assert journal.fault_counters.counts["wal_held"] == 1
         with foreign_transaction(path):
             until(journal, lambda: journal.fault_counters.counts["wal_held"] == 2)
-        assert (journal.durable, journal.vitals()["errors"], journal.vitals()["unstored"]) == (True, 0, 0)
+        assert (journal.durable, journal.counters()["errors"], journal.counters()["unstored"]) == (True, 0, 0)
 
 
 def test_a_log_that_is_held_shrinks_also_when_nothing_more_is_stored(path: Path) -> None:
@@ -144,13 +144,13 @@ def test_a_log_that_is_held_shrinks_also_when_nothing_more_is_stored(path: Path)
         add(journal, 10)
         with foreign_transaction(path):
             until(journal, lambda: number(journal, "wal_bytes") > 1_000_000 and number(journal, "wal_held_s") > 0)
-        wait_for(lambda: number(tended(journal), "wal_bytes") <= 200_000)
+        wait_for(lambda: number(maintained(journal), "wal_bytes") <= 200_000)
 
 
 def test_a_log_that_is_held_takes_nothing_more_at_its_bound_and_all_goes_on_when_it_is_free(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(options_module, "WAL_HELD_LEAST_BYTES", 2_000_000)
+    monkeypatch.setattr(schema_module, "WAL_HELD_LEAST_BYTES", 2_000_000)
     orders = {5: b"an order"}
     with opened(path, JournalOptions(max_bytes=400_000, identity="me")) as journal:
         assert journal.append((), dict(orders))
@@ -162,15 +162,15 @@ def test_a_log_that_is_held_takes_nothing_more_at_its_bound_and_all_goes_on_when
             stored = journal.last_offset
             for _ in range(50):
                 assert not journal.append(events(journal, *[b"trade.1"] * 20, body=b"x" * 500), {6: b"another"})
-                journal.tend(lambda: orders)
+                journal.maintain(lambda: orders)
             assert (number(journal, "wal_bytes"), journal.last_offset) == (size, stored)
             assert number(journal, "unstored") >= 1000
             assert "held by another program's open transaction" in journal.error
             assert journal.unstored_after == stored
             assert journal.fault_counters.counts["wal_full"] == 1
             assert "events are published unstored from here on" in caplog.text
-        wait_for(lambda: tended(journal, orders).durable)
-        assert (journal.error, journal.vitals()["error"]) == ("", "")
+        wait_for(lambda: maintained(journal, orders).durable)
+        assert (journal.error, journal.counters()["error"]) == ("", "")
         add(journal, 5)
         assert number(journal, "wal_bytes") <= 200_000
         assert journal.open_orders() == orders
@@ -183,7 +183,7 @@ def test_a_log_that_is_held_takes_nothing_more_at_its_bound_and_all_goes_on_when
 def test_a_daemon_that_ends_while_its_log_is_full_marks_the_break_at_its_next_start(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options_module, "WAL_HELD_LEAST_BYTES", 1_000_000)
+    monkeypatch.setattr(schema_module, "WAL_HELD_LEAST_BYTES", 1_000_000)
     with opened(path, JournalOptions(max_bytes=400_000)) as journal:
         add(journal, 10)
         with foreign_transaction(path):
@@ -221,29 +221,29 @@ def test_the_bounds_follow_the_size_that_was_set() -> None:
 
 def test_trouble_of_the_keeper_is_counted_and_a_new_one_begun(path: Path) -> None:
     with opened(path) as journal:
-        keeper = journal._keeper
-        assert keeper is not None
-        keeper.trouble = OSError(28, "No space left on device")
-        journal.tend(nothing)
-        assert journal._keeper is not keeper
+        checkpointer = journal._checkpointer
+        assert checkpointer is not None
+        checkpointer.error = OSError(28, "No space left on device")
+        journal.maintain(no_orders)
+        assert journal._checkpointer is not checkpointer
         assert journal.durable
-        assert (journal.vitals()["errors"], journal.fault_counters.counts["file_error"]) == (1, 1)
-        keeper.end()
-        keeper.join()
+        assert (journal.counters()["errors"], journal.fault_counters.counts["file_error"]) == (1, 1)
+        checkpointer.stop()
+        checkpointer.join()
 
 
 def test_damage_met_by_the_keeper_sets_the_file_aside(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock) as journal:
         add(journal, 3)
-        assert journal._keeper is not None
-        journal._keeper.trouble = corrupt()
-        journal.tend(nothing)
+        assert journal._checkpointer is not None
+        journal._checkpointer.error = corrupt()
+        journal.maintain(no_orders)
         assert not journal.durable
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 1)
-        assert (journal.last_offset, journal.vitals()["set_aside"]) == (4, 1)
+        assert (journal.last_offset, journal.counters()["set_aside"]) == (4, 1)
 
 
 def corrupt() -> sqlite3.Error:
@@ -259,12 +259,12 @@ def corrupt() -> sqlite3.Error:
 def test_closing_ends_the_keeper_and_empties_the_log_also_beside_a_reader(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 100)
-    keeper = journal._keeper
-    assert keeper is not None
+    checkpointer = journal._checkpointer
+    assert checkpointer is not None
     with closing(JournalReader(path)) as reader:
         assert len(reader.page(after=0, to=None, prefixes=(), limit=1000).events) == 100
         journal.close()
-        assert not keeper.is_alive()
+        assert not checkpointer.is_alive()
         wal = path.with_name(path.name + "-wal")
         assert not wal.exists() or wal.stat().st_size == 0, "gone where the reader holds no file between two pages"
         assert len(reader.page(after=0, to=None, prefixes=(), limit=1000).events) == 100

@@ -1,5 +1,6 @@
 """What is appended is there, in order, under its offset, also after the next start."""
 
+import sqlite3
 import stat
 import sys
 from contextlib import closing
@@ -13,22 +14,22 @@ from mt4pump.journal import Journal, JournalOptions, JournalReader, Stored
 from mt4pump.journal import store as store_module
 from mt4pump.settings import load
 from mt4pump.wiring import journal_options
-from tests.journal.making import (
+from tests.journal.journals import (
     NOW_NS,
     OPTIONS,
     Clock,
     add,
-    die,
     events,
     first_page,
-    nothing,
+    kill,
+    no_orders,
     open_journal,
     opened,
     read_all,
 )
 
 TOPICS = st.lists(st.sampled_from([b"trade.1", b"trade.10", b"user.1", b"quote.\xff\xfe", b""]), max_size=90)
-STEPS = st.lists(st.one_of(TOPICS, st.sampled_from(["restart", "die", "tend"])), max_size=12)
+STEPS = st.lists(st.one_of(TOPICS, st.sampled_from(["restart", "kill", "maintain"])), max_size=12)
 
 
 @pytest.fixture
@@ -46,10 +47,10 @@ def test_any_sequence_of_groups_restarts_and_kills_reads_back_as_one_list(
     journal = open_journal(path)
     log_id = journal.log_id
     for step in steps:
-        if step == "tend":
-            journal.tend(nothing)
+        if step == "maintain":
+            journal.maintain(no_orders)
         elif isinstance(step, str):
-            journal.close() if step == "restart" else die(journal)
+            journal.close() if step == "restart" else kill(journal)
             journal = open_journal(path)
         else:
             group = events(journal, *step)
@@ -93,12 +94,12 @@ def test_last_offsets_survive_kill_and_retention_of_every_event(path: Path) -> N
     clock = Clock()
     journal = open_journal(path, clock=clock)
     assert journal.append(events(journal, b"trade.1", b"user.2", b"trade.3", b"k\xff.1"), {})
-    die(journal)
+    kill(journal)
     with opened(path, clock=clock) as journal:
         assert journal.last_offsets == {"trade": 3, "user": 2, "k\\xff": 4}
         clock.advance(OPTIONS.max_age_s + 1)
-        journal.tend(nothing)
-        assert journal.vitals()["deleted"] == 4
+        journal.maintain(no_orders)
+        assert journal.counters()["deleted"] == 4
     with opened(path, clock=clock) as journal:
         assert journal.last_offsets == {"trade": 3, "user": 2, "k\\xff": 4}
         assert journal.last_offset == 4
@@ -116,12 +117,12 @@ def test_the_table_of_kinds_is_written_long_before_the_end(path: Path, monkeypat
 
 def test_the_mirror_comes_back_as_it_was_left(path: Path) -> None:
     with opened(path) as journal:
-        assert not journal.has_mirror
+        assert not journal.has_orders
         assert journal.append((), {1: b"one", 2: b"two", 3: b"three"})
         assert journal.append(events(journal, b"trade.1"), {2: None, 3: b"THREE", 4: b"four"})
-        assert journal.has_mirror
+        assert journal.has_orders
     with opened(path) as journal:
-        assert journal.has_mirror
+        assert journal.has_orders
         assert journal.open_orders() == {1: b"one", 3: b"THREE", 4: b"four"}
 
 
@@ -129,7 +130,7 @@ def test_orders_that_events_opened_and_ended_just_before_a_kill_are_read_from_th
     journal = open_journal(path)
     assert journal.append((), {1: b"one", 2: b"two"})
     assert journal.append([Stored(1, NOW_NS, b"trade.1", b"three", 3), Stored(2, NOW_NS, b"trade.1", b"", -2)], {})
-    die(journal)
+    kill(journal)
     with opened(path) as journal:
         assert journal.open_orders() == {1: b"one", 3: b"three"}
 
@@ -138,9 +139,9 @@ def test_the_mirror_carries_along_no_orders_that_it_has_written(path: Path) -> N
     with opened(path) as journal:
         assert journal.append((), {})
         assert journal.append([Stored(1, NOW_NS, b"trade.1", b"one", 1), Stored(2, NOW_NS, b"trade.1", b"", -7)], {})
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         assert journal._store is not None
-        assert journal._store.mirror.behind == {}
+        assert journal._store.orders.pending == {}
         assert journal.open_orders() == {1: b"one"}
 
 
@@ -149,16 +150,76 @@ def test_a_mirror_of_many_orders_changes_in_one_commit(path: Path) -> None:
         assert journal.append((), {ticket: b"%d" % ticket for ticket in range(1000)})
         assert journal.append(events(journal, b"trade.1"), dict.fromkeys(range(0, 1000, 2)))
         assert journal.open_orders() == {ticket: b"%d" % ticket for ticket in range(1, 1000, 2)}
-        assert journal.vitals()["commits"] == 2
+        assert journal.counters()["commits"] == 2
+
+
+def stored_orders(path: Path) -> tuple[bool, dict[int, bytes]]:
+    """Return whether the table of open orders is complete, and what it holds."""
+    with closing(sqlite3.connect(path)) as file:
+        (is_complete,) = file.execute("SELECT value FROM meta WHERE name = 'mirror'").fetchone()
+        return bool(is_complete), dict(file.execute('SELECT ticket, "row" FROM orders'))
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "ORDERS_PER_COMMIT", 10)
+    monkeypatch.setattr(store_module, "ORDERS_PENDING_LIMIT", 20)
+
+
+MANY = {ticket: b"%d" % ticket for ticket in range(1, 101)}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_very_many_orders_are_written_in_parts_so_that_no_commit_is_long(path: Path) -> None:
+    with opened(path) as journal:
+        assert journal.append((), MANY)
+        sizes = [len(stored_orders(path)[1])]
+        for _ in range(2):
+            assert journal.append([Stored(journal.last_offset + 1, NOW_NS, b"trade.1", b"changed", 100)], {})
+            sizes.append(len(stored_orders(path)[1]))
+        while not stored_orders(path)[0]:
+            assert journal.open_orders() == MANY | {100: b"changed"}
+            journal.maintain(no_orders)
+            sizes.append(len(stored_orders(path)[1]))
+        assert sizes == [10, 20, 30, 50, 70, 90, 100]
+    assert stored_orders(path) == (True, MANY | {100: b"changed"})
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_clean_end_completes_the_orders_and_a_kill_before_that_leaves_none(path: Path) -> None:
+    journal = open_journal(path)
+    assert journal.append((), MANY)
+    kill(journal)
+    with opened(path) as journal:
+        assert not journal.has_orders
+        assert journal.append((), MANY)
+    with opened(path) as journal:
+        assert journal.open_orders() == MANY
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_kill_while_orders_are_replaced_loses_none_of_either(path: Path) -> None:
+    """The next start compares them with the server's: one that is too many is published as closed."""
+    with opened(path) as journal:
+        assert journal.append((), MANY)
+    journal = open_journal(path)
+    replacement = dict.fromkeys(range(51, 151), b"new")
+    journal.replace_orders(replacement)
+    assert journal.open_orders() == replacement
+    kill(journal)
+    with opened(path) as journal:
+        assert journal.open_orders().keys() >= MANY.keys() - set(range(1, 51))
+        journal.replace_orders(replacement)
+    assert stored_orders(path) == (True, replacement)
 
 
 def test_a_mirror_of_no_orders_is_a_mirror(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 1)
-        assert not journal.has_mirror
+        assert not journal.has_orders
         assert journal.append((), {})
     with opened(path) as journal:
-        assert journal.has_mirror
+        assert journal.has_orders
         assert journal.open_orders() == {}
 
 
@@ -167,7 +228,7 @@ def test_another_identity_sees_no_mirror_and_its_first_orders_replace_it(path: P
         assert journal.append((), {1: b"one"})
     other = JournalOptions(identity="dll/2")
     with opened(path, other) as journal:
-        assert not journal.has_mirror
+        assert not journal.has_orders
         assert journal.open_orders() == {}
         add(journal, 1)
     with opened(path) as journal:
@@ -176,7 +237,7 @@ def test_another_identity_sees_no_mirror_and_its_first_orders_replace_it(path: P
         assert journal.append((), {7: b"seven"})
         assert journal.open_orders() == {7: b"seven"}
     with opened(path) as journal:
-        assert not journal.has_mirror
+        assert not journal.has_orders
 
 
 def test_events_with_wrong_offsets_are_not_stored_and_leave_a_break(path: Path) -> None:
@@ -187,7 +248,7 @@ def test_events_with_wrong_offsets_are_not_stored_and_leave_a_break(path: Path) 
         assert not journal.durable
         assert "7" in journal.error
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 1)
         assert journal.last_offset == 3
     assert not first_page(path, after=2).whole
@@ -199,7 +260,7 @@ def test_a_number_that_sqlite_cannot_hold_costs_its_group_only(path: Path) -> No
     with opened(path, clock=clock) as journal:
         assert not journal.append(events(journal, b"trade.1", ts=2**64), {})
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 1)
     assert read_all(path) == [1]
 
@@ -207,13 +268,13 @@ def test_a_number_that_sqlite_cannot_hold_costs_its_group_only(path: Path) -> No
 def test_vitals_are_those_of_the_heartbeat(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 2)
-        journal.tend(nothing)
-        vitals = journal.vitals()
-    assert set(vitals) == {
+        journal.maintain(no_orders)
+        counters = journal.counters()
+    assert set(counters) == {
         *("stored", "unstored", "commits", "errors", "set_aside", "deleted"),
         *("first_offset", "size_bytes", "wal_bytes", "wal_limit_bytes", "wal_held_s", "clock_ahead_s", "error"),
     }
-    assert (vitals["stored"], vitals["commits"], vitals["first_offset"], vitals["error"]) == (2, 1, 1, "")
+    assert (counters["stored"], counters["commits"], counters["first_offset"], counters["error"]) == (2, 1, 1, "")
 
 
 @pytest.mark.parametrize("level", ["off", "normal", "full"])
@@ -237,9 +298,9 @@ def test_an_unknown_level_of_synchronous_is_refused() -> None:
 def test_a_group_of_nothing_touches_nothing(path: Path) -> None:
     with opened(path) as journal:
         assert journal.append((), {1: b"one"})
-        commits = journal.vitals()["commits"]
+        commits = journal.counters()["commits"]
         assert journal.append((), {})
-        assert journal.vitals()["commits"] == commits
+        assert journal.counters()["commits"] == commits
 
 
 def test_closing_twice_does_no_harm(path: Path) -> None:

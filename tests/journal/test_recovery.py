@@ -7,10 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.journal import recovery as damage
-from mt4pump.journal.recovery import companion, orphaned, salvage, set_aside
+from mt4pump.journal import recovery as recovery_module
+from mt4pump.journal.recovery import companion, is_orphaned, quarantine, recover_last_offset
 from mt4pump.journal.store import RESERVE_BLOCK
-from tests.journal.making import NOW_NS, Clock, add, die, fails_at, first_page, nothing, open_journal, opened, read_all
+from tests.journal.journals import (
+    NOW_NS,
+    Clock,
+    add,
+    append_until_refused,
+    first_page,
+    kill,
+    no_orders,
+    open_journal,
+    opened,
+    read_all,
+)
 
 MICROSECONDS = NOW_NS // 1000
 NAME = "journal.sqlite3.damaged-20270115T080000Z"
@@ -30,7 +41,7 @@ def test_a_text_file_in_its_place_is_set_aside_and_kept(path: Path) -> None:
     with opened(path) as journal:
         assert journal.durable
         assert journal.last_offset == MICROSECONDS
-        assert (journal.vitals()["set_aside"], journal.fault_counters.counts["damaged"]) == (1, 1)
+        assert (journal.counters()["set_aside"], journal.fault_counters.counts["damaged"]) == (1, 1)
         add(journal, 1)
         assert journal.last_offset == MICROSECONDS + 1
     assert path.with_name(NAME).read_text() == text
@@ -55,7 +66,7 @@ def test_an_empty_file_is_begun_and_nothing_is_set_aside(path: Path) -> None:
     path.touch()
     with opened(path) as journal:
         add(journal, 1)
-        assert (journal.last_offset, journal.vitals()["set_aside"]) == (1, 0)
+        assert (journal.last_offset, journal.counters()["set_aside"]) == (1, 0)
 
 
 @pytest.mark.parametrize("page", [0, 1, 2, 3])
@@ -70,7 +81,7 @@ def test_damaged_bytes_at_the_head_of_the_file_never_give_an_offset_twice(path: 
         add(journal, 1)
         assert journal.durable
         assert journal.last_offset > 500
-        assert (journal.log_id == log_id) == (journal.vitals()["set_aside"] == 0), "a new file has a new identity"
+        assert (journal.log_id == log_id) == (journal.counters()["set_aside"] == 0), "a new file has a new identity"
         last = journal.last_offset
     assert read_all(path, after=last - 1) == [last]
 
@@ -85,7 +96,7 @@ def test_the_newest_page_damaged_is_salvaged_by_the_other_marks(path: Path) -> N
     with opened(path) as journal:
         assert journal.durable
         assert 500 <= journal.last_offset <= 500 + 2 * RESERVE_BLOCK
-        assert journal.vitals()["set_aside"] == 1
+        assert journal.counters()["set_aside"] == 1
 
 
 @pytest.mark.parametrize("kept", [100, 4096, 5000, 3 * 4096, 10 * 4096])
@@ -96,7 +107,7 @@ def test_a_truncated_file_never_gives_an_offset_twice(path: Path, kept: int) -> 
     with opened(path) as journal:
         add(journal, 1)
         assert journal.last_offset > 500
-        assert journal.vitals()["set_aside"] == 1
+        assert journal.counters()["set_aside"] == 1
 
 
 def test_damage_met_at_run_time_sets_the_file_aside_and_goes_on_by_one_with_the_mirror(path: Path) -> None:
@@ -113,13 +124,13 @@ def test_damage_met_at_run_time_sets_the_file_aside_and_goes_on_by_one_with_the_
             for page in range(1, path.stat().st_size // 4096):
                 file.seek(page * 4096)
                 file.write(b"\xa5" * 4096)
-        fails_at(journal)
+        append_until_refused(journal)
         assert not journal.durable
         assert "damaged" in journal.error
         clock.advance(1)
-        journal.tend(lambda: {1: b"one", 2: b"two"})
+        journal.maintain(lambda: {1: b"one", 2: b"two"})
         assert journal.durable, journal.error
-        assert (journal.last_offset, journal.vitals()["set_aside"]) == (300, 1)
+        assert (journal.last_offset, journal.counters()["set_aside"]) == (300, 1)
         assert journal.log_id != log_id
         assert journal.open_orders() == {1: b"one", 2: b"two"}
         assert journal.last_offsets == {"trade": 300}
@@ -135,16 +146,16 @@ def test_a_file_cut_short_under_the_daemon_is_noticed_and_set_aside(path: Path) 
         add(journal, 300, size=300)
         assert journal._store is not None
         journal._store.restart_wal()
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         with path.open("r+b") as file:
             file.truncate(4096)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         assert not journal.durable
         assert "cut short" in journal.error
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 1)
-        assert (journal.last_offset, journal.vitals()["set_aside"]) == (301, 1)
+        assert (journal.last_offset, journal.counters()["set_aside"]) == (301, 1)
 
 
 @FILES_CAN_BE_TAKEN
@@ -156,11 +167,11 @@ def test_a_file_deleted_under_the_daemon_is_begun_anew_where_offsets_were(path: 
         log_id = journal.log_id
         for suffix in ("", "-wal", "-shm"):
             companion(path, suffix).unlink()
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         assert not journal.durable
         assert "deleted" in journal.error
         clock.advance(1)
-        journal.tend(lambda: {1: b"one"})
+        journal.maintain(lambda: {1: b"one"})
         add(journal, 1)
         assert journal.last_offset == 4
         assert journal.log_id != log_id
@@ -180,10 +191,10 @@ def test_an_older_file_put_in_its_place_does_not_take_offsets_back(tmp_path: Pat
         companion(path, "-wal").unlink()
         companion(path, "-shm").unlink()
         backup.replace(path)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         assert "replaced" in journal.error or "deleted" in journal.error
         clock.advance(1)
-        journal.tend(nothing)
+        journal.maintain(no_orders)
         add(journal, 1)
         assert journal.last_offset == 11
     page = first_page(path)
@@ -194,9 +205,9 @@ def test_an_older_file_put_in_its_place_does_not_take_offsets_back(tmp_path: Pat
 def test_a_log_without_its_file_is_set_aside_and_not_destroyed(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 3)
-    die(journal)
+    kill(journal)
     path.unlink()
-    assert orphaned(path)
+    assert is_orphaned(path)
     wal = companion(path, "-wal").read_bytes()
     with opened(path) as journal:
         assert journal.last_offset == MICROSECONDS
@@ -210,7 +221,7 @@ def test_a_log_deleted_after_a_kill_does_not_take_offsets_back(path: Path) -> No
     assert store is not None
     store.restart_wal()
     add(journal, 2)
-    die(journal)
+    kill(journal)
     companion(path, "-wal").unlink()
     with opened(path) as journal:
         assert journal.last_offset == RESERVE_BLOCK
@@ -223,25 +234,25 @@ def test_names_of_files_set_aside_in_one_second_differ(path: Path) -> None:
     for text in ("one", "two", "three"):
         path.write_text(text)
         companion(path, "-wal").write_text(text)
-        aside = set_aside(path, NOW_NS)
+        aside = quarantine(path, NOW_NS)
         assert (aside.read_text(), companion(aside, "-wal").read_text()) == (text, text)
     assert len(list(path.parent.iterdir())) == 6
 
 
 def test_setting_aside_gives_up_after_a_bounded_number_of_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(damage, "NAMES_LIMIT", 1)
+    monkeypatch.setattr(recovery_module, "NAMES_LIMIT", 1)
     path.write_text("one")
-    set_aside(path, NOW_NS)
+    quarantine(path, NOW_NS)
     path.write_text("two")
     with pytest.raises(OSError, match="damaged"):
-        set_aside(path, NOW_NS)
+        quarantine(path, NOW_NS)
     assert path.read_text() == "two"
 
 
 def test_salvage_finds_the_last_offset_of_a_sound_file_and_nothing_in_a_text(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 3)
-    assert salvage(path) == RESERVE_BLOCK
+    assert recover_last_offset(path) == RESERVE_BLOCK
     path.write_text("text " * 1000)
-    assert salvage(path) is None
-    assert salvage(path.with_name("none")) is None
+    assert recover_last_offset(path) is None
+    assert recover_last_offset(path.with_name("none")) is None

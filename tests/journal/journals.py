@@ -60,15 +60,15 @@ def add(journal: Journal, count: int, topic: bytes = b"trade.1", ts: int = NOW_N
     assert journal.append(events(journal, *[topic] * count, ts=ts, body=b"x" * size), {}), journal.error
 
 
-def die(journal: Journal) -> None:
+def kill(journal: Journal) -> None:
     """Let go of the file as a process that is killed does: nothing is written any more.
 
     A connection that stays open keeps the write-ahead log where it is.
     """
-    if journal._keeper is not None:
-        journal._keeper.end()
-        journal._keeper.join(LIMIT_S)
-    journal._keeper = None
+    if journal._checkpointer is not None:
+        journal._checkpointer.stop()
+        journal._checkpointer.join(LIMIT_S)
+    journal._checkpointer = None
     store, journal._store = journal._store, None
     assert store is not None
     for suffix in ("", "-wal"):
@@ -101,7 +101,7 @@ def first_page(path: Path, after: int = 0, **asked: int | None) -> JournalPage:
         )
 
 
-def change_marks(path: Path, **marks: object) -> None:
+def change_meta(path: Path, **marks: object) -> None:
     """Change what the file says of itself, as another machine or program would have written it."""
     with closing(sqlite3.connect(path)) as connection:
         for name, value in marks.items():
@@ -117,12 +117,12 @@ def wait_for(what: Callable[[], bool]) -> None:
         PAUSE.wait(0.005)
 
 
-def nothing() -> dict[int, bytes]:
+def no_orders() -> dict[int, bytes]:
     """Return no open orders."""
     return {}
 
 
-def fails_at(journal: Journal) -> int:
+def append_until_refused(journal: Journal) -> int:
     """Append until it is refused; return the last offset that was stored."""
     for _ in range(10_000):
         if not journal.append(events(journal, *[b"trade.1"] * 5, body=b"x" * 500), {}):
