@@ -27,12 +27,12 @@ from mt4pump.pump.session import Command
 from mt4pump.pump.snapshot import SnapshotRequest
 from mt4pump.query import QueryServer, QuerySources, YieldToPump
 from mt4pump.query.describe import Description
-from mt4pump.security import PlainGate, ZapAuthenticator
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
 from mt4pump.wire import QUOTE, Encoder
 from mt4pump.wiring import (
     Source,
+    authenticator_of,
     dispatcher_options,
     journal_options,
     journal_path,
@@ -78,11 +78,8 @@ class Daemon:
             undo.callback(self._journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(self._context.destroy, 0)
-        self._gate = (
-            ZapAuthenticator.of(self._context, settings, fault_counters)
-            if settings.curve_secret_key
-            else PlainGate.of(self._context, fault_counters)
-        )
+        self._gate = authenticator_of(self._context, settings, fault_counters)
+        self._gate.start()
         undo.callback(self._gate.stop)
         publisher = source.publisher(
             self._context,

@@ -8,13 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import zmq
+
+from mt4pump.errors import StartError
 from mt4pump.journal import JournalOptions
+from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
 from mt4pump.publisher.peers import EndpointLimits
 from mt4pump.publisher.publisher import Publisher, SocketOptions
 from mt4pump.pump.dispatch import DispatcherOptions
 from mt4pump.query import QueryOptions
+from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
 from mt4pump.supervisor import SessionPlan
 
@@ -145,6 +150,18 @@ class Source(NamedTuple):
     start: Callable[[], None]
     stop: Callable[[], None]
     publisher: Callable[..., Publisher] = Publisher
+
+
+def authenticator_of(
+    context: zmq.Context[zmq.Socket[bytes]], settings: Settings, fault_counters: FaultCounters
+) -> ZapAuthenticator | PlainAuthenticator:
+    """Return the authenticator that the settings describe, not yet started; raises StartError or KeyFileError."""
+    secret_key, clients = settings.curve_secret_key, settings.curve_clients
+    if secret_key is None and clients is None:
+        return PlainAuthenticator(context, fault_counters)
+    if secret_key is None or clients is None:
+        raise StartError("curve_secret_key and curve_clients belong together: set both, or none")
+    return ZapAuthenticator(context, secret_key, clients, suffix=settings.topic_suffix, fault_counters=fault_counters)
 
 
 def source_of(settings: Settings) -> Source:

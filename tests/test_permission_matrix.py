@@ -148,7 +148,9 @@ class Guarded:
             notify(PumpCode.UPDATE_GROUPS, Transaction.ADD, CON_GROUP.pack({"group": group}))
         for key in NEWS:
             notify(PumpCode.UPDATE_NEWS, 0, NEWS_TOPIC.pack({"key": key, "topic": "headline"}))
-        until(lambda: self.daemon.published("group") == 2, "the tables are told")  # what is read whole comes after them
+        until(
+            lambda: self.daemon.published("group") == 2, "the tables are published"
+        )  # tables that are read whole come after them
         tables = self.manager.tables
         tables["online"] = b"".join(ONLINE_RECORD.pack({"login": login}) for login in LOGINS)
         tables["margins"] = b"".join(MARGIN_LEVEL.pack({"login": login, "level_type": 1}) for login in LOGINS)
@@ -163,7 +165,7 @@ class Guarded:
         socket = self._own.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, 0)
         if pair is not None:
-            self.keys.arm(socket, pair)
+            self.keys.set_keys(socket, pair)
         socket.connect(self.daemon.endpoint)
         for prefix in (*prefixes, "heartbeat"):
             socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
@@ -174,7 +176,7 @@ class Guarded:
         socket = self._own.socket(zmq.REQ)
         try:
             if pair is not None:
-                self.keys.arm(socket, pair)
+                self.keys.set_keys(socket, pair)
             assert self.daemon.query_endpoint is not None
             wait_ms = int(WAIT_S * 1000) if pair in self.keys.pairs.values() else 300
             socket.setsockopt(zmq.SNDTIMEO, wait_ms)  # who was refused already has nowhere to send to
@@ -204,16 +206,16 @@ def guarded(folder: Path, case: Case) -> Iterator[Guarded]:
             made.stop()
 
 
-def heard_until(socket: zmq.Socket[bytes], is_end: Callable[[dict[str, Any]], bool]) -> set[str]:
+def received_until(socket: zmq.Socket[bytes], is_end: Callable[[dict[str, Any]], bool]) -> set[str]:
     """Return the topics that came before a heartbeat that ``is_end``."""
-    deadline_s, heard = time.monotonic() + WAIT_S, set[str]()
+    deadline_s, received = time.monotonic() + WAIT_S, set[str]()
     while True:
-        assert socket.poll(max(0, int((deadline_s - time.monotonic()) * 1000))), f"no heartbeat came, only {heard}"
+        assert socket.poll(max(0, int((deadline_s - time.monotonic()) * 1000))), f"no heartbeat came, only {received}"
         topic, body = decode_frames(socket.recv_multipart())
         if not topic.startswith(b"heartbeat"):
-            heard.add(topic.decode())
+            received.add(topic.decode())
         elif is_end(body):
-            return heard
+            return received
 
 
 @pytest.fixture(scope="module", name="done", params=CASES)
@@ -225,7 +227,7 @@ def _done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_key_hears_of_every_subscription_exactly_what_is_declared(name: str, tmp_path: Path) -> None:
+def test_every_key_receives_of_every_subscription_exactly_what_is_declared(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     asked = list(dict.fromkeys((*TRAPS, *map(case.wire, TOPICS))))
     with guarded(tmp_path, case) as made:
@@ -233,12 +235,12 @@ def test_every_key_hears_of_every_subscription_exactly_what_is_declared(name: st
             (client, prefix): made.subscriber(made.pair(client), prefix) for client in case.declared for prefix in asked
         }
         for socket in sockets.values():
-            heard_until(socket, lambda _body: True)
+            received_until(socket, lambda _body: True)
         made.begin()
         end_ts = time.time_ns()
         for (client, prefix), socket in sockets.items():
-            heard = heard_until(socket, lambda body: bool(body["ts"] > end_ts))
-            assert heard == case.expected(client, prefix, TOPICS), f"{client!r} asked for {prefix!r}"
+            received = received_until(socket, lambda body: bool(body["ts"] > end_ts))
+            assert received == case.expected(client, prefix, TOPICS), f"{client!r} asked for {prefix!r}"
         assert len(sockets) == len(case.declared) * len(asked)
 
 

@@ -12,7 +12,7 @@ from mt4pump.security.permissions import Permissions
 
 
 class ConnectionGate(Protocol):
-    """The part of `ZapAuthenticator` and `PlainGate` that the publisher uses."""
+    """The part of `ZapAuthenticator` and `PlainAuthenticator` that the publisher uses."""
 
     @property
     def narrows(self) -> bool:

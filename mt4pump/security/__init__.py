@@ -1,7 +1,7 @@
-"""Who may connect, and what they may hear: keys, clients' files, permissions, and the gate that judges handshakes."""
+"""Keys, clients' files, permissions, and the thread that authenticates connections."""
 
 from mt4pump.security.authenticator import ZapAuthenticator
 from mt4pump.security.permissions import EVERYTHING, NOTHING, Permissions, PermissionsError
-from mt4pump.security.plain import PlainGate
+from mt4pump.security.plain import PlainAuthenticator
 
-__all__ = ["EVERYTHING", "NOTHING", "Permissions", "PermissionsError", "PlainGate", "ZapAuthenticator"]
+__all__ = ["EVERYTHING", "NOTHING", "Permissions", "PermissionsError", "PlainAuthenticator", "ZapAuthenticator"]

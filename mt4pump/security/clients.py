@@ -1,4 +1,4 @@
-"""The folder of clients: one TOML file each, ``NAME.toml``, with a public key and what its holder may read.
+"""The folder of clients: one TOML file each, ``NAME.toml``, with a public key and the topics that its holder may read.
 
 ::
 
@@ -6,7 +6,7 @@
     topics = ["quote.*", "trade.1001"]      # see mt4pump.security.permissions
     query = true                            # may use the query endpoint; left out: true
 
-A file that is wrong lets nobody in, is named in the log with what is wrong, and does no harm to the others.
+A faulty file admits nobody, is named in the log with its fault, and does not affect the others.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 class Client(NamedTuple):
     """One client.
 
-    ``user`` is what its connections are called: the name, and a mark of the key, so that the holder of a key that was
-    replaced has not the permissions of the new one.
+    ``user`` is the user id of its connections: the name, and a digest of the key, so that the holder of a key that was
+    replaced does not have the permissions of the new one.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Client(NamedTuple):
 
 
 class Clients:
-    """All clients of the folder at one moment; never changed. ``faults`` tells what is wrong with which file."""
+    """All clients of the folder at one moment; never changed. ``faults`` has the fault of each faulty file."""
 
     def __init__(self, clients: tuple[Client, ...] = (), faults: Mapping[str, str] | None = None) -> None:
         self.by_key = {client.key: client for client in clients}
@@ -56,19 +56,19 @@ class Clients:
         return len(self.by_key)
 
     def allowed(self, user: str) -> Permissions:
-        """Return what the connections called ``user`` may hear; nothing for a stranger."""
+        """Return the permissions of ``user``'s connections; nothing for an unknown one."""
         client = self.by_user.get(user)
         return client.permissions if client else NOTHING
 
     def keeps(self, before: Clients) -> bool:
-        """Return whether everybody of ``before`` is still there, with the same key, and may do as much."""
+        """Return whether all of ``before`` are still there, with the same key and no fewer permissions."""
         return all(self.allowed(user).includes(client.permissions) for user, client in before.by_user.items()) and (
             before.by_user.keys() <= self.by_user.keys()
         )
 
 
 def fingerprint(folder: Path) -> Fingerprint:
-    """Return what tells whether the folder changed. Raises OSError when it cannot be looked at."""
+    """Return the folder's fingerprint. Raises OSError when it cannot be read."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -82,7 +82,7 @@ def fingerprint(folder: Path) -> Fingerprint:
 
 
 def read_clients(folder: Path, names: Fingerprint, suffix: str) -> Clients:
-    """Return the clients of the files ``names``; what is wrong with one of them stands in `Clients.faults`."""
+    """Return the clients of the files ``names``; faults of single files are in `Clients.faults`."""
     clients: dict[bytes, Client] = {}
     faults: dict[str, str] = {}
     for name, *_ in names[:CLIENTS_LIMIT]:
@@ -108,8 +108,8 @@ def read_client(path: Path, suffix: str) -> Client:
     if not NAME.fullmatch(name):
         raise KeyFileError(f"{path}: {name!r} is no client's name: letters, digits and _.@- (at most 64)")
     fields = read_toml(path)
-    if foreign := sorted(fields.keys() - FIELDS):
-        raise KeyFileError(f"{path}: there is no field {foreign[0]!r}; the fields are {', '.join(sorted(FIELDS))}")
+    if unknown := sorted(fields.keys() - FIELDS):
+        raise KeyFileError(f"{path}: there is no field {unknown[0]!r}; the fields are {', '.join(sorted(FIELDS))}")
     try:
         key = raw_key(fields.get("public_key"))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""CURVE keys and the files that they are kept in (TOML, so that people can read and comment them).
+"""CURVE keys and their files (TOML, so that people can read and comment them).
 
 =================  ==========================================  ================================
 file               fields                                      who has it
@@ -61,7 +61,7 @@ def raw_key(text: object) -> bytes:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return what stands in a small TOML file. Raises KeyFileError; its text repeats nothing of the file.
+    """Return the content of a small TOML file. Raises KeyFileError; its text repeats nothing of the file.
 
     One that other users may change is refused: whoever writes keys and permissions decides who reads what.
     """
@@ -72,7 +72,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(FILE_BYTES_LIMIT + 1)
         if len(content) > FILE_BYTES_LIMIT:
             raise KeyFileError(f"{path}: more than {FILE_BYTES_LIMIT} bytes; this is no file of mt4pump keygen")
-        return tomllib.loads(content.decode("utf-8-sig"))  # Windows' editors write a mark at the start
+        return tomllib.loads(content.decode("utf-8-sig"))  # Windows' editors write a byte order mark
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror or error}; {_cure(error)}") from error
     except tomllib.TOMLDecodeError as error:
@@ -81,7 +81,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise KeyFileError(f"{path}: is not TOML {where}; correct it there") from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-    except (ValueError, RecursionError):  # tomllib's, which it does not say
+    except (ValueError, RecursionError):  # tomllib does not document them
         raise KeyFileError(f"{path}: has {TOO_MUCH}; make it with mt4pump keygen") from None
 
 
@@ -90,7 +90,7 @@ def read_server_pair(path: Path) -> KeyPair:
     fields = read_toml(path)
     pair = KeyPair(*(_key(fields, name, path) for name in ("public_key", "secret_key")))
     if zmq.curve_public(pair.secret.encode()).decode() != pair.public:
-        raise KeyFileError(f"{path}: public_key does not belong to secret_key; make both anew: mt4pump keygen server")
+        raise KeyFileError(f"{path}: public_key does not belong to secret_key; make both again: mt4pump keygen server")
     return pair
 
 
@@ -102,7 +102,7 @@ def read_server_public(path: Path) -> str:
 def write_new(path: Path, text: str, *, private: bool) -> None:
     """Write a file that appears whole or not at all, readable by the owner alone when ``private``. Raises KeyFileError.
 
-    What stood there before is replaced: whoever minds looks first.
+    An existing file is replaced.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What one client may hear: topic prefixes, as its file declares them; pure.
+"""The topics that a client may receive: prefixes, as its file declares them; pure.
 
 An entry is ``name`` (that topic alone) or ``prefix*`` (all topics that begin so; ``*`` alone is everything)::
 
@@ -7,9 +7,9 @@ An entry is ``name`` (that topic alone) or ``prefix*`` (all topics that begin so
     trade.100*      accounts 100, 1001, 10023 …, as written
 
 ZeroMQ knows prefixes only: a subscription to ``trade.100`` brings ``trade.1001`` as well. So an exact entry is possible
-only when every topic ends with a mark (the setting ``topic_suffix``, as ``|``): then ``trade.100|`` begins no other
-topic. Without that mark exact entries are refused. ``heartbeat`` is allowed to every known client; no other topic
-begins so, therefore it is exact without a mark.
+only when every topic ends with a terminator (the setting ``topic_suffix``, as ``|``): then ``trade.100|`` begins no
+other topic. Without it exact entries are refused. ``heartbeat`` is allowed to every known client; no other topic
+begins so, therefore it is exact without a terminator.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ ENTRIES_LIMIT = 1_000
 """Entries of one client. A subscription to everything costs as many calls into libzmq."""
 ENTRY_BYTES_LIMIT = 200
 WILDCARD = "*"
-FOREIGN = frozenset("*?")
-"""Signs of patterns: a person who writes them in the middle means what a prefix cannot do."""
+PATTERN_CHARACTERS = frozenset("*?")
+"""In the middle of an entry they ask for what a prefix cannot do."""
 
 
 class PermissionsError(SettingsError):
-    """An entry cannot be kept as written; the text names the entry, where it stands, and what to write."""
+    """An entry cannot be enforced as written; the text names the entry, its file, and what to write."""
 
 
 class Permissions:
-    """What a client may hear: every topic that begins with one of ``allowed``. Made by `declared`, or from prefixes.
+    """Every topic that begins with one of ``allowed``. Made by `declared`, or from prefixes.
 
-    ``query`` tells whether it may use the query endpoint at all. No prefixes: nothing is allowed.
+    ``query``: the client may use the query endpoint. No prefixes: nothing is allowed.
     """
 
     __slots__ = ("allowed", "query")
@@ -45,14 +45,11 @@ class Permissions:
         self.query = query
 
     def covers(self, topic: bytes) -> bool:
-        """Return whether ``topic``, as it stands on the wire, may be heard."""
+        """Return whether ``topic``, as it is on the wire, is allowed."""
         return topic.startswith(self.allowed)
 
     def narrow(self, prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
-        """Return the prefixes of what is both asked for and allowed; empty when that is nothing.
-
-        All that begins with one of the result was asked for and is allowed, and the other way round.
-        """
+        """Return the prefixes of exactly the topics that are both asked for and allowed; empty when there are none."""
         found: dict[bytes, None] = {}
         for asked in prefixes:
             if asked.startswith(self.allowed):
@@ -62,20 +59,20 @@ class Permissions:
         return tuple(found)
 
     def includes(self, other: Permissions) -> bool:
-        """Return whether everything that ``other`` allows is allowed here, too."""
+        """Return whether everything that ``other`` allows is allowed here."""
         return all(map(self.covers, other.allowed)) and (self.query or not other.query)
 
 
 EVERYTHING = Permissions((b"",))
-"""What everybody may hear where there are no keys."""
+"""Everybody's permissions where there are no keys."""
 NOTHING = Permissions(query=False)
-"""What one may hear who is not known."""
+"""The permissions of an unknown client."""
 
 
 def declared(entries: Sequence[str], suffix: str, where: str, *, query: bool = True) -> Permissions:
     """Return the permissions that ``entries`` of the file ``where`` declare, and the heartbeat.
 
-    ``suffix`` is the setting ``topic_suffix``. Raises PermissionsError for an entry that cannot be kept as written.
+    ``suffix`` is the setting ``topic_suffix``. Raises PermissionsError for an entry that cannot be enforced as written.
     """
     if len(entries) > ENTRIES_LIMIT:
         raise PermissionsError(f"{where}: {len(entries)} topics; at most {ENTRIES_LIMIT}: join some into prefix*")
@@ -84,12 +81,12 @@ def declared(entries: Sequence[str], suffix: str, where: str, *, query: bool = T
 
 
 def wire_prefix(entry: str, suffix: str, where: str) -> bytes:
-    """Return the prefix that stands for ``entry`` on the wire; raises PermissionsError."""
+    """Return the prefix of ``entry`` on the wire; raises PermissionsError."""
     place = f"{where}: topic {entry!r}"
     name = entry.removesuffix(WILDCARD)
     if not entry or len(entry.encode()) > ENTRY_BYTES_LIMIT:
         raise PermissionsError(f"{place}: write 1 to {ENTRY_BYTES_LIMIT} bytes, as quote.* or trade.1001")
-    if FOREIGN & set(name):
+    if PATTERN_CHARACTERS & set(name):
         raise PermissionsError(f"{place}: only one * at the end has a meaning: write a name, or prefix*")
     if suffix and suffix in name:
         raise PermissionsError(
@@ -107,7 +104,7 @@ def wire_prefix(entry: str, suffix: str, where: str) -> bytes:
 
 
 def _check_kind(name: str, place: str, *, exact: bool) -> None:
-    """Refuse an entry that no topic can ever match: a slip of the pen looks like a permission and is none."""
+    """Refuse an entry that no topic can ever match: a typing error looks like a permission and is none."""
     kind, dot, _ = name.partition(".")
     if dot or exact:
         known = kind in KINDS and (bool(dot) or not KINDS[kind].key)
@@ -116,4 +113,4 @@ def _check_kind(name: str, place: str, *, exact: bool) -> None:
     if not known:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         cure = f"did you mean {near[0]}.*?" if near else f"topics begin with {', '.join(KINDS)}"
-        raise PermissionsError(f"{place}: no topic is called so; {cure}")
+        raise PermissionsError(f"{place}: no topic has this name; {cure}")

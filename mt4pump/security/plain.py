@@ -1,8 +1,8 @@
-"""The gate where there are no keys: lets everybody in who speaks ZMTP 3, but not again and again who broke the rules.
+"""Authenticates connections where there are no keys: admits every ZMTP 3 client, and slows down those that misbehave.
 
 Without keys a client is its address, which honest programs may share with one that is not. So an address from which
-the rules were broken is not shut out: for a while it gets a few connections per second, drawn by lot from those that
-wait. That costs an honest program a moment, and takes the force out of one that comes back at once and goes on.
+the rules were broken is not banned: for a while it gets a few connections per second, chosen at random from those that
+wait. That costs an honest program a moment, and limits the harm of one that reconnects and goes on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import shuffle
-from typing import Self
 
 import zmq
 
@@ -28,13 +27,13 @@ WAITING_LIMIT = 256
 ADDRESSES_LIMIT = 10_000
 
 
-class PlainGate(ZapServer):
-    """Answers for sockets without keys. A connection is called by its address."""
+class PlainAuthenticator(ZapServer):
+    """Answers ZAP requests of sockets without keys. A connection's user is its address."""
 
     narrows = False
     refusals = {  # noqa: RUF012 - never changed
         "refused_probation": "the rules were broken from this address, and too many connections of it wait",
-        "refused_crowd": "cannot be let in amid so many other connections",
+        "refused_crowd": "is refused for a moment: too many other connections",
         "refused_form": "not a request for a handshake without keys",
     }
     temporary = frozenset({"refused_probation", "refused_crowd"})
@@ -49,13 +48,6 @@ class PlainGate(ZapServer):
         self._probation: dict[str, tuple[float, float]] = {}  # until when, and when the next connection may enter
         self._waiting: list[tuple[str, list[bytes]]] = []
 
-    @classmethod
-    def of(cls, context: zmq.Context[zmq.Socket[bytes]], fault_counters: FaultCounters | None = None) -> Self:
-        """Make and start a gate."""
-        made = cls(context, fault_counters)
-        made.start()
-        return made
-
     def reload(self) -> bool:
         """Return False: there is nothing to read."""
         return False
@@ -64,34 +56,32 @@ class PlainGate(ZapServer):
 
     def ban(self, user: str, why: str) -> None:
         """Give the address ``user`` few connections for a while: a client there did what no honest client does."""
-        self._fault_counters.record("expelled", f"a connection from {user} is put out: {why}")
+        self._fault_counters.record("expelled", f"a connection from {user} is closed: {why}")
         if len(self._probation) >= ADDRESSES_LIMIT:
             self._probation.clear()
         now_s = self._now_s()
         self._probation[user] = (now_s + PROBATION_S, now_s + PROBATION_INTERVAL_S)
 
     def is_banned(self, _user: str) -> bool:
-        """Return False: an address is never kept out."""
+        """Return False: an address is never banned."""
         return False
 
     def allowed(self, _user: str) -> Permissions:
-        """Return what everybody may hear."""
+        """Return everybody's permissions."""
         return EVERYTHING
 
     allowed_query = allowed
 
     def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
         if len(frames) < 8 or frames[2] != b"1.0" or frames[7] != b"NULL":
-            self._fault_counters.record("refused_form", "a connection with a foreign mechanism asked to be let in")
-            return "refused_form", ""
+            return self._refuse("refused_form", "a connection with another mechanism: ")
         if frames[4] != PUBLISHED.encode():
             return "", ""
         address = frames[5].decode(errors="replace")
         if len(self._waiting) >= WAITING_LIMIT and address in self._probation:
             return "refused_probation", ""
         if (generation := self._generation()) is None:
-            self._fault_counters.record("refused_crowd", f"a client from {address} {self.refusals['refused_crowd']}")
-            return "refused_crowd", ""
+            return self._refuse("refused_crowd", f"a client from {address} ")
         return "", user_id(address or "local", generation)
 
     def _is_deferred(self, frames: list[bytes]) -> bool:
@@ -104,7 +94,7 @@ class PlainGate(ZapServer):
         return True
 
     def _run_periodic(self) -> None:
-        """Answer one of those that wait from each address whose time has come."""
+        """Answer one waiting request of each address that may connect again."""
         shuffle(self._waiting)
         for each in tuple(self._waiting):
             address, frames = each
@@ -113,11 +103,8 @@ class PlainGate(ZapServer):
                 self._reply(frames)
 
     def _must_wait(self, address: str) -> bool:
-        """Return whether ``address`` is on probation and had a connection just now; else it has one now."""
-        found = self._probation.get(address)
-        if found is None:
-            return False
-        until_s, next_s = found
+        """Return whether ``address`` is on probation and had a connection just now; if not, it has one now."""
+        until_s, next_s = self._probation.get(address, (0.0, 0.0))
         now_s = self._now_s()
         if now_s >= until_s:
             self._probation.pop(address, None)

@@ -1,12 +1,12 @@
-"""What each connection asked for, and the prefixes that it gets instead; pure.
+"""The prefixes that each connection asked for, and the allowed ones that it was given; pure.
 
 Two of a client's prefixes may narrow to the same one (``""`` and ``q`` both to ``quote.``): that one is withdrawn only
-with the last of them. A connection keeps the permissions that it had when it first asked, so that what is withdrawn is
-what was given; permissions that grow take effect with the next connection, those that shrink end it. What narrows to
-nothing is not remembered.
+with the last of them. A connection keeps the permissions of its first subscription, so that what is withdrawn is what
+was given; permissions that grow take effect with the next connection, those that shrink end it. What narrows to nothing
+is not stored.
 
-What ZAP calls a connection is its client's name and a mark, which tells it from others of the same number: see
-`mt4pump.publisher.connections`.
+A connection's ZAP user id is its client's name and a generation, which distinguishes it from others of the same number:
+see `mt4pump.publisher.connections`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ SEPARATOR = "/"
 
 
 def user_id(user: str, generation: int) -> str:
-    """Return what to call a connection of the client ``user``."""
+    """Return the user id of a connection of the client ``user``."""
     return f"{user}{SEPARATOR}{generation}"
 
 
 def split_user_id(text: str) -> tuple[str, int]:
-    """Return client and mark of a connection called ``text``; without a mark it is nobody's."""
+    """Return client and generation of a user id; without a generation there is no client."""
     user, _, generation = text.rpartition(SEPARATOR)
     return (user, int(generation)) if user and generation.isdecimal() else ("", 0)
 
 
 class _Connection:
-    """``asked`` are its prefixes, ``given`` what they narrow to and how many of them do."""
+    """``asked`` are its prefixes, ``given`` counts what they narrow to."""
 
     __slots__ = ("asked", "given", "permissions")
 
@@ -42,7 +42,7 @@ class _Connection:
 
 
 class SubscriptionFilter:
-    """Narrows subscriptions, and knows which connections were given what their client may no longer have."""
+    """Narrows subscriptions, and knows which connections have more than their client may have now."""
 
     def __init__(self) -> None:
         self._connections: dict[int, _Connection] = {}

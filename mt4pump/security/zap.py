@@ -24,7 +24,7 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 PUBLISHED, QUERIED = "mt4pump.pub", "mt4pump.query"
 """The ZAP domains of the two sockets."""
 POLL_MS = 10
-"""How late, at most, the thread notices a stop, and calls the guards."""
+"""How late, at most, the thread notices a stop, and runs the guards."""
 FAILURES_LIMIT = 100
 """Failures in a row after which the thread ends with a `ZapServer.crash`: about a minute and a half of them."""
 PAUSE_S, PAUSE_LIMIT_S = 0.01, 1.0
@@ -43,13 +43,13 @@ def pause_s(failures: int) -> float:
 class ZapServer(ABC, Thread):
     """Answers ZAP requests. ``counts`` counts handshakes: ``accepted``, ``refused``, and refused by reason.
 
-    ``crash`` is what ended the thread when it should not have. Create it before, and in the same context as, the
-    sockets it secures; raises StartError.
+    ``crash`` is the error that ended the thread. ``refusals`` has the text of each reason to refuse; ``temporary``
+    reasons get status 300, as after 400 libzmq does not connect again until its program does. Create it before, and in
+    the same context as, the sockets it secures; raises StartError.
     """
 
-    refusals: dict[str, str] = {}  # noqa: RUF012 - never changed: the text of each reason to refuse
+    refusals: dict[str, str] = {}  # noqa: RUF012 - never changed
     temporary = frozenset[str]()
-    """Temporary reasons: status 300. After status 400 libzmq does not connect again until its program does."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ZapServer(ABC, Thread):
         fault_counters: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(name="gatekeeper", daemon=True)
+        super().__init__(name="zap", daemon=True)
         self.counts: Counter[str] = Counter()
         self.crash: BaseException | None = None
         self._fault_counters = fault_counters or FaultCounters(log)
@@ -80,9 +80,9 @@ class ZapServer(ABC, Thread):
         self._guards += guards
 
     def secure(self, socket: zmq.Socket[bytes], generation: Callable[[], int | None]) -> None:
-        """Make ``socket``, which publishes, ask this thread whom to let in; before it is bound.
+        """Authenticate connections to ``socket``, which publishes; call it before the socket is bound.
 
-        ``generation`` gives each connection its mark, or None while it has none to give; called by this thread.
+        ``generation`` returns a new number for each connection, or None when it is refused; called by this thread.
         """
         self._generation = generation
         self._secure(socket, PUBLISHED)
@@ -93,9 +93,7 @@ class ZapServer(ABC, Thread):
 
     def _secure(self, socket: zmq.Socket[bytes], domain: str) -> None:
         socket.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
-        socket.setsockopt(
-            zmq.ZAP_ENFORCE_DOMAIN, 1
-        )  # else every connection is accepted while the thread does not answer
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # else all are accepted while the thread does not answer
         socket.setsockopt(zmq.HANDSHAKE_IVL, int(HANDSHAKE_LIMIT_S * 1000))
 
     def stop(self) -> None:
@@ -110,14 +108,14 @@ class ZapServer(ABC, Thread):
         """Answer handshakes until the thread is stopped, its socket is closed, or its context ends."""
         failures = 0
         try:
-            while not self._is_over():
+            while not self._must_end():
                 try:
-                    self._turn()
+                    self._step()
                     failures = 0
                 except zmq.ContextTerminated:
                     return
                 except Exception as error:
-                    if self._is_over():
+                    if self._must_end():
                         return
                     failures += 1
                     self._fault_counters.record("gatekeeper_error", f"a handshake was not answered: {error!r}")
@@ -129,14 +127,14 @@ class ZapServer(ABC, Thread):
         finally:
             self._socket.close(0)
 
-    def _is_over(self) -> bool:
+    def _must_end(self) -> bool:
         """Return whether the thread was stopped, or lost its socket, as when the context was destroyed."""
         return self._stopping.is_set() or self._socket.closed
 
-    def _turn(self) -> None:
-        asked = self._socket.poll(POLL_MS, zmq.POLLIN)
+    def _step(self) -> None:
+        has_request = self._socket.poll(POLL_MS, zmq.POLLIN)
         self._run_periodic()
-        if asked:
+        if has_request:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if not self._is_deferred(frames):
                 self._reply(frames)
@@ -152,7 +150,7 @@ class ZapServer(ABC, Thread):
         except zmq.ContextTerminated:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a guard raises, handshakes must be answered
-            if self._is_over():
+            if self._must_end():
                 return
             self._guard_failures += 1
             self._guards_at_s = self._now_s() + pause_s(self._guard_failures)
@@ -181,6 +179,11 @@ class ZapServer(ABC, Thread):
             return [*head, status, self.refusals[reason].encode(), b"", b""]
         self.counts["accepted"] += 1
         return [*head, b"200", b"OK", user.encode(), b""]
+
+    def _refuse(self, reason: str, who: str) -> tuple[str, str]:
+        """Count and log a refusal of ``who``, and return it as `_check_handshake` does."""
+        self._fault_counters.record(reason, who + self.refusals[reason])
+        return reason, ""
 
     @abstractmethod
     def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from mt4pump.cli import main
 from mt4pump.security.clients import fingerprint, read_clients
 from mt4pump.security.keys import raw_key, read_server_pair, read_server_public, read_toml
 from tests.bus import context
-from tests.security.keyring import Gated, Keyring
+from tests.security.keyring import Keyring, SecuredPublisher
 
 
 def keygen(*arguments: str) -> int:
@@ -64,10 +64,10 @@ def test_the_files_open_the_gate(folder: Path) -> None:
     ring.secret, ring.clients, ring.pairs = folder / "server.secret", folder / "clients", {}
     ring.server = read_server_pair(ring.secret)
     with context() as own, context() as other:
-        made = Gated(own, other, ring)
+        made = SecuredPublisher(own, other, ring)
         pair = type(ring.server)(keys["public_key"], keys["secret_key"])
         socket = made.subscriber(pair, b"", server=keys["server_key"])
-        made.hears(socket)
+        made.connects(socket)
         assert made.received(socket, b"quote.A", b"trade.1") == {b"quote.A"}
         made.close()
 

@@ -17,7 +17,7 @@ from mt4pump.publisher.descriptors import Relief, limit_connections
 from mt4pump.publisher.peers import EndpointLimits
 from mt4pump.publisher.publisher import Publisher, SocketOptions, log
 from mt4pump.publisher.quotas import SubscriptionLimits
-from mt4pump.security import PlainGate
+from mt4pump.security import PlainAuthenticator
 from tests.bus import ANY_PORT, LIMIT_S, context, subscriber, sync, until
 
 GREETING = b"\xff" + bytes(8) + b"\x7f"
@@ -33,7 +33,8 @@ class Served:
         self, own: zmq.Context[zmq.Socket[bytes]], other: zmq.Context[zmq.Socket[bytes]], options: SocketOptions
     ) -> None:
         self.fault_counters = FaultCounters(log)
-        self.gate = PlainGate.of(own, self.fault_counters)
+        self.gate = PlainAuthenticator(own, self.fault_counters)
+        self.gate.start()
         self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.fault_counters)
         self.gate.add_guards(self.publisher.connections.guard)
         self.port = int(self.publisher.endpoint.rpartition(":")[2])

@@ -14,7 +14,7 @@ import zmq
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.pump import loop as pump_module
 from mt4pump.pump.session import Command
-from mt4pump.security import authenticator as gatekeeper
+from mt4pump.security import authenticator
 from tests.bus import LIMIT_S, until
 from tests.pump.works import START, TRADES, Works, held_in_a_read, trade
 
@@ -44,7 +44,7 @@ def test_permissions_are_looked_at_long_before_a_rare_heartbeat(
 
 
 def test_a_revoked_client_is_out_within_what_is_promised() -> None:
-    assert gatekeeper.CHECK_INTERVAL_S + pump_module.PERIODIC_INTERVAL_S < REVOKED_WITHIN_S
+    assert authenticator.CHECK_INTERVAL_S + pump_module.PERIODIC_INTERVAL_S < REVOKED_WITHIN_S
 
 
 def test_housekeeping_that_fails_is_counted_and_the_rest_of_it_goes_on(works: Works) -> None:

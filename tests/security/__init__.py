@@ -1,1 +1,1 @@
-"""Tests of keys, clients, permissions, and the gate."""
+"""Tests of keys, clients, permissions, and the authenticator."""

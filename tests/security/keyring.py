@@ -1,4 +1,4 @@
-"""Keys, a folder of clients, and a gated publisher with real CURVE subscribers, for the tests."""
+"""Keys, a folder of clients, and a publisher with CURVE and real subscribers, for the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.bus import ANY_PORT, LIMIT_MS, context, until
 
 Socket = zmq.Socket[bytes]
 END = b"heartbeat"
-"""Everybody known may hear it; the tests' topics end with it."""
+"""Every known client may receive it; the tests' topics end with it."""
 
 
 class Keyring:
@@ -34,8 +34,8 @@ class Keyring:
     def admit(self, name: str, *topics: str, query: bool = True, pair: KeyPair | None = None) -> None:
         """Write the file of a client; a new one gets new keys."""
         pair = self.pairs[name] = pair or self.pairs.get(name) or new_pair()
-        words = json.dumps(topics)
-        rules = f'public_key = "{pair.public}"\ntopics = {words}\nquery = {str(query).lower()}\n'
+        entries = json.dumps(topics)
+        rules = f'public_key = "{pair.public}"\ntopics = {entries}\nquery = {str(query).lower()}\n'
         fresh = self.clients / f".{name}.new"
         fresh.write_text(rules)
         fresh.replace(self.clients / f"{name}.toml")
@@ -44,24 +44,26 @@ class Keyring:
         """Remove the file of a client."""
         (self.clients / f"{name}.toml").unlink()
 
-    def arm(self, socket: Socket, pair: KeyPair, server: str = "") -> Socket:
+    def set_keys(self, socket: Socket, pair: KeyPair, server: str = "") -> Socket:
         """Give a client's socket its keys."""
         socket.curve_publickey, socket.curve_secretkey = pair.public.encode(), pair.secret.encode()
         socket.curve_serverkey = (server or self.server.public).encode()
         return socket
 
 
-class Gated:
-    """A publisher behind a gate, and subscribers in a context of their own; all in the test's thread but the gate."""
+class SecuredPublisher:
+    """A publisher with an authenticator, and subscribers in a context of their own."""
 
     def __init__(self, own: zmq.Context[Socket], other: zmq.Context[Socket], keys: Keyring, suffix: str = "") -> None:
         self.keys, self._other = keys, other
         self._sockets: list[Socket] = []  # a forgotten one would be closed, with a warning, before its time
         self.fault_counters = FaultCounters(log)
-        self.gate = ZapAuthenticator(own, keys.secret, keys.clients, suffix=suffix, fault_counters=self.fault_counters)
-        self.gate.start()
+        self.authenticator = ZapAuthenticator(
+            own, keys.secret, keys.clients, suffix=suffix, fault_counters=self.fault_counters
+        )
+        self.authenticator.start()
         options = SocketOptions(linger_s=0.2)
-        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.fault_counters)
+        self.publisher = Publisher(own, ANY_PORT, options, self.authenticator, self.fault_counters)
         self.suffix = suffix.encode()
 
     def subscriber(self, pair: KeyPair | None, *prefixes: bytes, server: str = "", kind: int = zmq.SUB) -> Socket:
@@ -70,7 +72,7 @@ class Gated:
         self._sockets.append(socket)
         socket.setsockopt(zmq.RCVHWM, 0)
         if pair is not None:
-            self.keys.arm(socket, pair, server)
+            self.keys.set_keys(socket, pair, server)
         for prefix in (*prefixes, END):
             if kind == zmq.SUB:
                 socket.setsockopt(zmq.SUBSCRIBE, prefix)
@@ -78,23 +80,23 @@ class Gated:
         return socket
 
     def settle(self, condition: Callable[[], object], what: str) -> None:
-        """Look for subscriptions until ``condition`` holds."""
+        """Read subscriptions until ``condition`` holds."""
 
-        def looked() -> object:
+        def settled() -> object:
             self.publisher.read_subscriptions()
             return condition()
 
-        until(looked, what)
+        until(settled, what)
 
-    def hears(self, socket: Socket) -> None:
-        """Send heartbeats until ``socket`` hears one: then all its subscriptions work."""
+    def connects(self, socket: Socket) -> None:
+        """Send heartbeats until ``socket`` receives one: then all its subscriptions work."""
 
-        def heard() -> object:
+        def received() -> object:
             self.publisher.read_subscriptions()
             self.publisher.send(END + self.suffix, b"probe")
             return socket.poll(5)
 
-        until(heard, "a heartbeat")
+        until(received, "a heartbeat")
 
     def received(self, socket: Socket, *topics: bytes) -> set[bytes]:
         """Publish ``topics`` and return which of them ``socket`` got."""
@@ -110,8 +112,8 @@ class Gated:
             if body == b"event":
                 got.add(topic)
 
-    def is_deaf(self, socket: Socket, rounds: int = 60) -> bool:
-        """Return whether ``socket`` hears nothing of what is sent while others connect and are judged."""
+    def receives_nothing(self, socket: Socket, rounds: int = 60) -> bool:
+        """Return whether ``socket`` receives nothing of what is sent while others connect."""
         for _ in range(rounds):
             self.publisher.read_subscriptions()
             self.publisher.send(END + self.suffix, b"probe")
@@ -121,14 +123,14 @@ class Gated:
 
     def close(self) -> None:
         self.publisher.close()
-        self.gate.stop()
+        self.authenticator.stop()
 
 
 @contextmanager
-def gated(keys: Keyring, suffix: str = "") -> Iterator[Gated]:
-    """Give a `Gated` and end it, the gate after the publisher."""
+def secured(keys: Keyring, suffix: str = "") -> Iterator[SecuredPublisher]:
+    """Yield a `SecuredPublisher` and close it, the authenticator after the publisher."""
     with context() as own, context() as other:
-        made = Gated(own, other, keys, suffix)
+        made = SecuredPublisher(own, other, keys, suffix)
         try:
             yield made
         finally:

@@ -32,7 +32,7 @@ def test_a_client_is_found_by_its_key_and_its_connections_by_their_name(keys: Ke
 
 
 @pytest.mark.parametrize("user", ["", "alice", "alice#", "None", "bob#1"])
-def test_a_stranger_may_hear_nothing(keys: Keyring, user: str) -> None:
+def test_an_unknown_user_may_receive_nothing(keys: Keyring, user: str) -> None:
     keys.admit("alice", "*")
     assert clients(keys).allowed(user) is NOTHING
 
@@ -50,7 +50,7 @@ def test_a_stranger_may_hear_nothing(keys: Keyring, user: str) -> None:
         ('public_key = "KEY"\ntopics = ["trade.1"]', "topic_suffix"),
     ],
 )
-def test_a_broken_file_is_named_and_does_the_others_no_harm(keys: Keyring, content: str, reason: str) -> None:
+def test_a_faulty_file_is_named_and_does_not_affect_the_others(keys: Keyring, content: str, reason: str) -> None:
     keys.admit("alice", "*")
     (keys.clients / "bob.toml").write_text(content.replace("KEY", new_pair().public))
     found = clients(keys)
@@ -98,7 +98,7 @@ def test_the_number_of_clients_is_bounded(keys: Keyring) -> None:
     assert "more than 10000 files" in faults[f"{CLIENTS_LIMIT}.toml"]
 
 
-def test_it_is_known_whether_something_was_taken_away(keys: Keyring) -> None:
+def test_reduced_permissions_are_noticed(keys: Keyring) -> None:
     keys.admit("alice", "quote.*")
     before = clients(keys)
     keys.admit("bob", "*")

@@ -58,7 +58,7 @@ def test_a_bad_key_file_is_named_with_its_fault(tmp_path: Path, content: bytes, 
     assert isinstance(caught.value, SettingsError)
 
 
-def test_keys_that_do_not_belong_together_are_refused_and_no_secret_is_told(tmp_path: Path) -> None:
+def test_keys_that_do_not_belong_together_are_refused_and_no_secret_is_shown(tmp_path: Path) -> None:
     pair, other, path = new_pair(), new_pair(), tmp_path / "server.secret"
     path.write_text(f'public_key = "{other.public}"\nsecret_key = "{pair.secret}"\n')
     with pytest.raises(KeyFileError, match="does not belong to secret_key") as caught:

@@ -11,7 +11,7 @@ import zmq
 from mt4pump.security import zap as zap_module
 from mt4pump.security.keys import KeyPair, new_pair
 from tests.bus import until
-from tests.security.keyring import Gated, Keyring, gated
+from tests.security.keyring import Keyring, SecuredPublisher, secured
 
 TOPICS = (
     *("quote.EURUSD", "quote.EURUSD.m", "quote.EURJPY", "quote.USDJPY"),
@@ -49,15 +49,15 @@ def keys(tmp_path: Path) -> Keyring:
 
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize(("suffix", "matrix"), [("|", WITH_SUFFIX), ("", WITHOUT_SUFFIX)], ids=["suffix", "plain"])
-def test_every_key_hears_exactly_what_is_declared(
+def test_every_key_receives_exactly_what_is_declared(
     keys: Keyring, asked: str, suffix: str, matrix: dict[str, tuple[list[str], set[str]]]
 ) -> None:
     for name, (entries, _) in matrix.items():
         keys.admit(name, *entries)
-    with gated(keys, suffix) as made:
+    with secured(keys, suffix) as made:
         sockets = {name: made.subscriber(keys.pairs[name], *ASKED[asked]) for name in matrix}
         for socket in sockets.values():
-            made.hears(socket)
+            made.connects(socket)
         topics = [(topic + suffix).encode() for topic in TOPICS]
         for topic in topics:
             made.publisher.send(topic, b"event")
@@ -66,129 +66,129 @@ def test_every_key_hears_exactly_what_is_declared(
             assert made.received(socket) == {topic for topic in wanted if topic.startswith(ASKED[asked])}, name
 
 
-def test_what_the_gate_lets_through_is_decided_before_the_wire(keys: Keyring) -> None:
+def test_permissions_are_enforced_before_the_wire(keys: Keyring) -> None:
     """A SUB filters by itself; an XSUB shows what is really sent to it."""
     keys.admit("one", "quote.EURUSD")
-    with gated(keys, "|") as made:
+    with secured(keys, "|") as made:
         socket = made.subscriber(keys.pairs["one"], kind=zmq.XSUB)
         socket.send(b"\x01")
-        made.hears(socket)
+        made.connects(socket)
         topics = [f"{topic}|".encode() for topic in TOPICS]
         assert made.received(socket, *topics) == {b"quote.EURUSD|"}
         assert made.publisher.subscriptions.has_subscriber(b"quote.EURUSD|")
         assert not made.publisher.subscriptions.has_subscriber(b"trade.1|")
 
 
-def refused(made: Gated, pair: KeyPair | None, server: str = "") -> dict[str, int]:
-    """Connect one that must not get in beside one that does; return what was counted."""
+def refused(made: SecuredPublisher, pair: KeyPair | None, server: str = "") -> dict[str, int]:
+    """Connect one that must be refused beside one that is accepted; return what was counted."""
     made.keys.admit("beside", "*")
-    made.gate.reload()
+    made.authenticator.reload()
     before = made.publisher.connections.counters()
     bad = made.subscriber(pair, b"", server=server)
     connections = made.publisher.connections
     made.settle(lambda: connections.failed + connections.refused > before["failed"] + before["refused"], "a refusal")
-    made.hears(made.subscriber(made.keys.pairs["beside"], b""))
-    assert made.is_deaf(bad, 10)
+    made.connects(made.subscriber(made.keys.pairs["beside"], b""))
+    assert made.receives_nothing(bad, 10)
     bad.close(0)
     return connections.counters()
 
 
-def test_an_unknown_key_hears_nothing(keys: Keyring) -> None:
-    with gated(keys) as made:
+def test_an_unknown_key_receives_nothing(keys: Keyring) -> None:
+    with secured(keys) as made:
         counted = refused(made, new_pair())
         assert counted["refused"] >= 1
-        assert made.gate.counts["refused_key"] >= 1
+        assert made.authenticator.counts["refused_key"] >= 1
 
 
-def test_a_plaintext_client_hears_nothing(keys: Keyring) -> None:
-    with gated(keys) as made:
+def test_a_plaintext_client_receives_nothing(keys: Keyring) -> None:
+    with secured(keys) as made:
         assert refused(made, None)["failed"] >= 1
         assert made.fault_counters.counts["handshake_failed"] >= 1
 
 
-def test_a_client_with_a_wrong_server_key_hears_nothing(keys: Keyring, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_with_a_wrong_server_key_receives_nothing(keys: Keyring, caplog: pytest.LogCaptureFixture) -> None:
     keys.admit("alice", "*")
-    with gated(keys) as made:
+    with secured(keys) as made:
         assert refused(made, keys.pairs["alice"], new_pair().public)["failed"] >= 1
         assert "wrong server key" in caplog.text
 
 
-def test_a_new_key_gets_in_without_a_restart(keys: Keyring) -> None:
-    with gated(keys) as made:
+def test_a_new_key_is_accepted_without_a_restart(keys: Keyring) -> None:
+    with secured(keys) as made:
         pair = new_pair()
         made.subscriber(pair, b"quote.")  # a refused SUB of libzmq does not try again
-        made.settle(lambda: made.gate.counts["refused_key"], "the refusal")
+        made.settle(lambda: made.authenticator.counts["refused_key"], "the refusal")
         keys.admit("late", "quote.*", pair=pair)
-        made.settle(lambda: len(made.gate._clients), "the file is read")
+        made.settle(lambda: len(made.authenticator._clients), "the file is read")
         socket = made.subscriber(pair, b"quote.")
-        made.hears(socket)
+        made.connects(socket)
         assert made.received(socket, b"quote.A", b"trade.1") == {b"quote.A"}
 
 
-def test_a_revoked_key_is_out_after_reload_and_the_others_notice_nothing(keys: Keyring) -> None:
+def test_a_revoked_key_is_disconnected_after_reload_and_no_other(keys: Keyring) -> None:
     keys.admit("alice", "*")
     keys.admit("bob", "*")
-    with gated(keys) as made:
+    with secured(keys) as made:
         alice, bob = (made.subscriber(keys.pairs[name], b"") for name in ("alice", "bob"))
-        made.hears(alice)
-        made.hears(bob)
+        made.connects(alice)
+        made.connects(bob)
         keys.revoke("alice")
-        assert made.gate.reload()
-        assert made.gate.has_new_revocations()
+        assert made.authenticator.reload()
+        assert made.authenticator.has_new_revocations()
         assert made.publisher.disconnect_revoked() == 1
         while alice.poll(20):
             alice.recv_multipart()
-        made.settle(lambda: made.gate.counts["refused_key"], "the refusal")
+        made.settle(lambda: made.authenticator.counts["refused_key"], "the refusal")
         assert made.received(bob, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
-        assert made.is_deaf(alice, 10)
+        assert made.receives_nothing(alice, 10)
         assert made.publisher.connections.counters().items() >= {"now": 1, "accepted": 2, "shut_out": 1}.items()
 
 
-def test_a_client_whose_file_was_broken_for_a_while_comes_back_by_itself(
+def test_a_client_whose_file_was_faulty_for_a_while_reconnects_by_itself(
     keys: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zap_module, "HANDSHAKE_LIMIT_S", 0.2)
     keys.admit("alice", "quote.*")
-    with gated(keys) as made:
+    with secured(keys) as made:
         alice = made.subscriber(keys.pairs["alice"], b"quote.")
-        made.hears(alice)
+        made.connects(alice)
         (keys.clients / "alice.toml").write_text("topics = [")
-        assert made.gate.reload()
+        assert made.authenticator.reload()
         assert made.publisher.disconnect_revoked() == 1
-        made.settle(lambda: made.gate.counts["refused_fault"] > 1, "alice is refused and tries again")
+        made.settle(lambda: made.authenticator.counts["refused_fault"] > 1, "alice is refused and tries again")
         keys.admit("alice", "quote.*")
         while alice.poll(20):
             alice.recv_multipart()
-        made.hears(alice)
+        made.connects(alice)
         assert made.received(alice, b"quote.A") == {b"quote.A"}
 
 
-def test_a_narrowed_permission_holds_and_nobody_else_connects_anew(keys: Keyring) -> None:
+def test_a_narrowed_permission_holds_and_nobody_else_reconnects(keys: Keyring) -> None:
     keys.admit("alice", "*")
     keys.admit("bob", "*")
-    with gated(keys) as made:
+    with secured(keys) as made:
         bob = made.subscriber(keys.pairs["bob"], b"")
-        made.hears(bob)
+        made.connects(bob)
         alice = made.subscriber(keys.pairs["alice"], b"quote.", b"trade.")
-        made.hears(alice)
+        made.connects(alice)
         assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
         keys.admit("alice", "quote.*")
-        assert made.gate.reload()
+        assert made.authenticator.reload()
         assert made.publisher.disconnect_revoked() == 1
         connections = made.publisher.connections
         made.settle(lambda: connections.accepted == 3, "she is back")
         while alice.poll(20):
             alice.recv_multipart()
-        made.hears(alice)
+        made.connects(alice)
         assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A"}
         assert connections.counters().items() >= {"now": 2, "accepted": 3, "shut_out": 1}.items()
 
 
 def test_unsubscribing_is_as_exact_as_subscribing_and_leaving_frees_all(keys: Keyring) -> None:
     keys.admit("alice", "quote.*", "trade.1*")
-    with gated(keys) as made:
+    with secured(keys) as made:
         alice = made.subscriber(keys.pairs["alice"], b"", b"q", b"quote.")
-        made.hears(alice)
+        made.connects(alice)
         assert made.received(alice, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
         alice.setsockopt(zmq.UNSUBSCRIBE, b"")
         alice.setsockopt(zmq.UNSUBSCRIBE, b"quote.")
@@ -201,60 +201,60 @@ def test_unsubscribing_is_as_exact_as_subscribing_and_leaving_frees_all(keys: Ke
         assert not made.publisher.subscriptions.has_subscriber(b"quote.A")
 
 
-def test_who_pushes_upstream_to_steal_a_subscription_is_put_out(keys: Keyring) -> None:
+def test_a_client_that_pushes_upstream_to_steal_a_subscription_is_banned(keys: Keyring) -> None:
     """In libzmq 4.3.5 the subscription behind a pushed message is given to the connection that pushed it."""
     keys.admit("thief", "quote.*")
     keys.admit("boss", "*")
-    with gated(keys) as made:
+    with secured(keys) as made:
         thief = made.subscriber(keys.pairs["thief"], kind=zmq.XSUB)
         boss = made.subscriber(keys.pairs["boss"])
         thief.send(b"\x01heartbeat")
-        made.hears(thief)
-        made.hears(boss)
+        made.connects(thief)
+        made.connects(boss)
         thief.send(b"pushed")
         boss.setsockopt(zmq.SUBSCRIBE, b"trade.")
         thief.send(b"\x01quote.")
-        made.settle(lambda: made.gate.counts["refused_expelled"], "the thief is refused")
+        made.settle(lambda: made.authenticator.counts["refused_expelled"], "the thief is refused")
 
-        def is_boss_heard() -> bool:  # who is disconnected subscribes anew only while its owner reads
+        def has_boss_subscribed() -> bool:  # a disconnected SUB subscribes again only while its owner reads
             while boss.poll(1):
                 boss.recv_multipart()
             return made.publisher.subscriptions.has_subscriber(b"trade.1")
 
-        made.settle(is_boss_heard, "the boss is heard, at once or anew")
-        made.hears(boss)
+        made.settle(has_boss_subscribed, "the boss subscribes, at once or again")
+        made.connects(boss)
         assert made.received(boss, b"trade.1") == {b"trade.1"}
-        heard = [thief.recv_multipart()[0] for _ in iter(lambda: thief.poll(20), 0)]
-        assert set(heard) <= {b"heartbeat"}
+        received = [thief.recv_multipart()[0] for _ in iter(lambda: thief.poll(20), 0)]
+        assert set(received) <= {b"heartbeat"}
 
 
-def connected(made: Gated) -> int:
-    """Return how many connections the publisher's side has; asks the system, and looks at nothing of the publisher."""
+def connected(made: SecuredPublisher) -> int:
+    """Return how many connections the publisher's side has; asks the system, not the publisher."""
     port = int(made.publisher.endpoint.rpartition(":")[2])
     held = psutil.Process().net_connections("tcp")
     return sum(each.laddr.port == port and each.status != psutil.CONN_LISTEN for each in held)
 
 
-def test_what_clients_left_behind_is_not_given_to_the_next_ones_of_their_numbers(keys: Keyring) -> None:
-    """All come while the pump is busy, so that the first ones' subscriptions are judged after the others came."""
+def test_subscriptions_of_closed_connections_are_not_given_to_the_next_ones_of_their_numbers(keys: Keyring) -> None:
+    """All come while the pump is busy, so that the first ones' subscriptions are checked after the others came."""
     keys.admit("alice", "*")
     keys.admit("bob", "quote.*")
-    with gated(keys) as made:
+    with secured(keys) as made:
         alices = [made.subscriber(keys.pairs["alice"], b"trade.") for _ in range(5)]
-        until(lambda: made.gate.counts["accepted"] == 5, "all are there")
+        until(lambda: made.authenticator.counts["accepted"] == 5, "all are there")
         for alice in alices:
             alice.close(5000)  # once its subscriptions went out
         until(lambda: not connected(made), "they are gone")
         bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(5)]
-        until(lambda: made.gate.counts["accepted"] == 10, "others are there")
+        until(lambda: made.authenticator.counts["accepted"] == 10, "others are there")
         for bob in bobs:
-            made.hears(bob)
+            made.connects(bob)
         for bob in bobs:
             assert made.received(bob, b"trade.1", b"quote.A") == {b"quote.A"}
         made.settle(lambda: not made.publisher.subscriptions.has_subscriber(b"trade.1"), "nobody wants trades")
 
 
-def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
+def test_subscriptions_of_many_closed_connections_are_not_given_to_those_with_their_addresses(
     keys: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections are addresses in memory to libzmq, which are used again while old subscriptions wait."""
@@ -262,25 +262,25 @@ def test_what_a_crowd_left_behind_is_not_given_to_whom_libzmq_takes_for_it(
     keys.admit("alice", "*")
     keys.admit("bob", "quote.*")
     asked = [b"trade.%d" % number for number in range(400)]
-    with gated(keys) as made:
-        crowd = [made.subscriber(keys.pairs["alice"], *asked) for _ in range(20)]
+    with secured(keys) as made:
+        first = [made.subscriber(keys.pairs["alice"], *asked) for _ in range(20)]
         made.settle(lambda: made.publisher.connections.accepted == 20, "all are there")
-        for each in crowd:
+        for each in first:
             each.close(0)
         made.settle(lambda: not connected(made), "all are gone")
         bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(20)]
         made.settle(lambda: made.publisher.connections.accepted == 40, "others are there")
         monkeypatch.setattr("mt4pump.publisher.publisher.SUBSCRIPTIONS_PER_READ", 1_000)
         for bob in bobs:
-            made.hears(bob)
+            made.connects(bob)
         for bob in bobs:
             assert made.received(bob, *asked, b"quote.A") == {b"quote.A"}
 
 
-def test_a_connection_without_a_name_may_hear_nothing(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_without_a_user_id_receives_nothing(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.admit("alice", "*")
     monkeypatch.setattr("mt4pump.publisher.publisher.user_of", lambda _frame: "")
-    with gated(keys) as made:
+    with secured(keys) as made:
         socket = made.subscriber(keys.pairs["alice"], b"")
         made.settle(lambda: len(made.publisher._filter), "the subscription")
-        assert made.is_deaf(socket, 10)
+        assert made.receives_nothing(socket, 10)

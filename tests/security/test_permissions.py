@@ -95,7 +95,7 @@ def test_what_is_asked_is_narrowed_to_what_is_allowed(
     assert set(declared(entries, suffix, "a").narrow([asked])) == given_
 
 
-def test_several_prefixes_are_narrowed_together_and_told_once() -> None:
+def test_several_prefixes_are_narrowed_together_and_returned_once() -> None:
     assert declared(["quote.*"], "", "a").narrow([b"quote.A", b"trade.", b"q", b"quote."]) == (b"quote.A", b"quote.")
 
 

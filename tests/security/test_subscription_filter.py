@@ -1,4 +1,4 @@
-"""Subscriptions of a connection and what it gets instead."""
+"""Subscriptions of a connection, and the allowed ones that it was given."""
 
 from __future__ import annotations
 

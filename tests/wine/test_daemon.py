@@ -65,10 +65,10 @@ def test_with_curve_the_known_client_receives_everything_and_a_stranger_nothing(
     flags = [f"--curve-secret-key={windows.windows(keys.secret)}", f"--curve-clients={windows.windows(keys.clients)}"]
     with daemon(windows, library, tmp_path, *flags, script=scenario.write()) as run, context() as own:
         endpoint = run.endpoint()
-        stranger = keys.arm(own.socket(zmq.SUB), new_pair())
+        stranger = keys.set_keys(own.socket(zmq.SUB), new_pair())
         stranger.connect(endpoint)
         stranger.setsockopt(zmq.SUBSCRIBE, b"")
-        reader = pumping(own, endpoint, lambda socket: keys.arm(socket, keys.pairs["reader"]))
+        reader = pumping(own, endpoint, lambda socket: keys.set_keys(socket, keys.pairs["reader"]))
         events = received(reader, go)
         assert [event.body["order"] for event in events if event.topic == "trade.1001"] == list(range(1, TRADES + 1))
         assert not stranger.poll(0)
