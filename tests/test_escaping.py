@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from mt4pump.cli.format import human_event, json_event
-from mt4pump.cli.screen import screen
-from mt4pump.cli.snapshot import table
-from mt4pump.cli.stats import ReceivedEvent, StreamStats
+from mt4pump.cli.queries import snapshot_table
+from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
+from mt4pump.cli.views import screen
+from mt4pump.client import Event
+from mt4pump.client.events import TopicName
 from mt4pump.log import configure, fact, json_line, one_line
 from mt4pump.wire import KINDS, Encoder
 from tests.hostile import HARMLESS, HOSTILE, SURROGATE, is_harmless
@@ -81,11 +83,11 @@ def test_a_log_line_is_harmless_wherever_the_text_stands(
 @every_hostile_text
 @pytest.mark.parametrize("kind", KINDS)
 def test_events_as_text_and_as_json_are_harmless_lines(text: str, kind: str) -> None:
-    event = ReceivedEvent(f"{kind}.{text}", body(text))
-    assert is_harmless(human_event(event))
-    assert is_harmless(json_event(event))
+    topic = f"{kind}.{text}"
+    assert is_harmless(human_event(topic, body(text)))
+    assert is_harmless(json_event(topic, body(text)))
     assert is_harmless(json_line(text))
-    assert json.loads(json_event(event))["topic"] == event.topic
+    assert json.loads(json_event(topic, body(text)))["topic"] == topic
 
 
 @every_hostile_text
@@ -97,7 +99,7 @@ def test_the_tables_of_snapshot_and_tail_are_harmless(text: str) -> None:
         stats.handle([topic.encode(), encoder.body({**body(encodable), "dropped": encodable}, 1, 1)], 1.0)
     drawn = io.StringIO()
     console = Console(file=drawn, width=300, color_system=None)
-    console.print(table([ReceivedEvent(f"news.{text}", body(text))]))
+    console.print(snapshot_table([Event(TopicName(f"news.{text}"), body(text), (b"", b""))]))
     console.print(screen(stats, "tcp://127.0.0.1:5556", 2.0, 40))
     assert all(map(is_harmless, drawn.getvalue().removesuffix("\n").split("\n")))
 

@@ -1,25 +1,35 @@
-"""Flags that commands share, the query connection, and the report of its errors."""
+"""Flags that commands share, the values that they take, and the addresses that they name."""
 
 from __future__ import annotations
 
 import argparse
-import functools
-import sys
-from collections.abc import Callable, Iterator
+import re
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mt4pump.cli.topic_filter import connectable
-from mt4pump.client import Query
-from mt4pump.errors import PumpError, SettingsError, StartError
-from mt4pump.log import one_line
+from mt4pump.client import ClientError, ClientKeys, Query
+from mt4pump.errors import PumpError, SettingsError
 from mt4pump.process.values import none_or_text
 from mt4pump.settings import setting_as_written
+from mt4pump.settings.validators import ANY_PORT, PORT_MAX, endpoint_host
 from mt4pump.settings.validators import endpoint as checked_endpoint
-from mt4pump.settings.validators import endpoint_host
 
-PORT_MAX = 65_535
+OFFSET_MAX = 10**18 - 1
+TIMEOUT_S = 5.0
+CONNECT_LIMIT_S = 1.0
+
+NS = 1_000_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+AGE_PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhdw])\s*"
+DAY_AND_CLOCK = re.compile(r"(today|yesterday)?\s*(?:([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?)?")
+TIME_EXAMPLE = (
+    "write 10m, 2h or 1d12h for so long ago, or a time as 2026-11-23T11:00 (local), …T11:00Z (UTC), 11:00 (today) "
+    "or yesterday"
+)
 
 
 def seconds(text: str) -> float:
@@ -35,114 +45,149 @@ def seconds(text: str) -> float:
 
 def count(text: str) -> int:
     """Return a flag's count."""
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+    return _whole(text, 1, OFFSET_MAX, "a whole number of at least 1")
+
+
+def offset(text: str) -> int:
+    """Return a flag's offset."""
+    return _whole(text, 0, OFFSET_MAX, "a whole number of at least 0")
 
 
 def port(text: str) -> int:
     """Return a flag's port."""
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= PORT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to {PORT_MAX}")
+    return _whole(text, 1, PORT_MAX, f"a port from 1 to {PORT_MAX}")
+
+
+def _whole(text: str, low: int, high: int, wanted: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return int(text)
 
 
-if TYPE_CHECKING:
-    from mt4pump.client import ClientKeys
+def time_ns(text: str) -> int:
+    """Return a flag's time as ns since 1970."""
+    try:
+        return parse_time_ns(text, datetime.now(UTC).astimezone())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def parse_time_ns(text: str, now: datetime) -> int:
+    """Return the time as ns since 1970. ``now`` is aware and gives the local zone. Raises ValueError."""
+    try:
+        found = _moment(text.strip(), now)
+    except (ValueError, OSError):  # OSError: Windows, for a local time that its library cannot place
+        raise ValueError(f"{text!r} is no time; {TIME_EXAMPLE}") from None
+    except OverflowError:
+        found = EPOCH - timedelta(days=1)
+    # In whole microseconds: a float of seconds cannot hold them.
+    since = (found - EPOCH) // timedelta(microseconds=1)
+    if since < 0:
+        raise ValueError(f"{text!r} is before 1970; {TIME_EXAMPLE}")
+    return since * 1000
+
+
+def _moment(written: str, now: datetime) -> datetime:
+    if re.fullmatch(f"(?:{AGE_PART})+", written):
+        return now - timedelta(seconds=sum(float(n) * UNITS_S[unit] for n, unit in re.findall(AGE_PART, written)))
+    if written and (found := DAY_AND_CLOCK.fullmatch(written)):
+        hour, minute, second = (int(found[part] or 0) for part in (2, 3, 4))
+        day = now - timedelta(days=found[1] == "yesterday")
+        # astimezone: by the rules of that day, in summer those of summer
+        return day.replace(hour=hour, minute=minute, second=second, microsecond=0, tzinfo=None).astimezone()
+    moment = datetime.fromisoformat(written)
+    return moment if moment.tzinfo else moment.astimezone()
 
 
 def add_keys_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--keys``."""
-    parser.add_argument(
-        "--keys",
-        type=Path,
-        metavar="FILE",
-        help="keys of a client, where the daemon wants them (mt4pump keygen)",
-    )
+    text = "keys of a client, where the daemon requires them (mt4pump keygen)"
+    parser.add_argument("--keys", type=Path, metavar="FILE", help=text)
+
+
+def add_stream_flags(parser: argparse.ArgumentParser, counted: str) -> None:
+    """Add what tail and record share: address, keys, and when to end; ``counted`` is what ``--count`` counts."""
+    where = "address that the daemon publishes on [its pub_endpoint, as MT4PUMP_PUB_ENDPOINT has it]"
+    parser.add_argument("--endpoint", metavar="ADDRESS", help=where)
+    parser.add_argument("--count", type=count, metavar="N", help=f"end after N {counted}; code 1 if --for comes first")
+    parser.add_argument("--for", type=seconds, metavar="SECONDS", dest="for_s", help="end after so many seconds")
+    add_keys_flag(parser)
+
+
+def add_query_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the query endpoint, the keys and the timeout."""
+    where = "address that answers [the daemon's query_endpoint, as MT4PUMP_QUERY_ENDPOINT has it]"
+    parser.add_argument("--endpoint", metavar="ADDRESS", help=where)
+    add_keys_flag(parser)
+    text = f"longest wait for one answer (default {TIMEOUT_S:g})"
+    parser.add_argument("--timeout", type=seconds, default=TIMEOUT_S, metavar="SECONDS", dest="timeout_s", help=text)
+
+
+@contextmanager
+def open_query(args: argparse.Namespace) -> Iterator[Query]:
+    """Yield a query connection to the daemon that the flags name; raises ClientError that says who refused."""
+    endpoint = endpoint_of(args.endpoint, "query_endpoint")
+    try:
+        with Query(endpoint, keys_in(args.keys), args.timeout_s) as query:
+            yield query
+    except ClientError as error:
+        if error.code != "timeout":
+            raise
+        raise ClientError(error.code, f"{error}: {connection_problem(endpoint)}") from error
 
 
 def keys_in(path: Path | None) -> ClientKeys | None:
     """Return the keys of the file; raises SettingsError when it cannot be used."""
     if path is None:
         return None
-    from mt4pump.client import ClientKeys  # noqa: PLC0415 - the whole client, for those who have keys
-
     try:
         return ClientKeys.load(path.expanduser())
     except (PumpError, OSError, ValueError, RuntimeError) as error:
-        raise SettingsError(f"settings are wrong:\n  --keys: {error}") from error
-
-
-ANY_PORT = frozenset({"*", "0"})
+        raise wrong_setting("--keys", str(error)) from error
 
 
 def endpoint_of(flag: str | None, setting: str = "pub_endpoint") -> str:
-    """Return the address to connect to: the flag's, else the daemon's as this machine's settings have it.
+    """Return the address to connect to: the flag's, else the daemon's by the settings of this machine.
 
-    Raises SettingsError when it is none, or names no certain port.
+    Raises SettingsError when it is none, or has no fixed port.
     """
     written = none_or_text(flag or setting_as_written(setting))
     name = "--endpoint" if flag else setting
     if written is None:
-        raise _wrong(name, "is none: this daemon answers no queries; set it, or --endpoint to another daemon's")
-    try:
-        endpoint = connectable(checked_endpoint(str(written)))
-    except ValueError as error:
-        raise _wrong(name, str(error)) from error
+        raise wrong_setting(name, "is none: this daemon answers no queries; set it, or --endpoint to another daemon's")
+    endpoint = connectable(valid_endpoint(str(written), name))
     if endpoint_host(endpoint) is not None and endpoint.rpartition(":")[2] in ANY_PORT:
         at_start = "set --endpoint to the address that the daemon logged at its start"
-        raise _wrong(name, f"{written!r} names no certain port; {at_start}")
+        raise wrong_setting(name, f"{written!r} names no certain port; {at_start}")
     return endpoint
 
 
-def _wrong(name: str, problem: str) -> SettingsError:
+def valid_endpoint(text: str, name: str) -> str:
+    """Return an address in ZeroMQ's form; raises SettingsError that says which flag or setting has a wrong one."""
+    try:
+        return checked_endpoint(text)
+    except ValueError as error:
+        raise wrong_setting(name, str(error)) from error
+
+
+def connectable(endpoint: str) -> str:
+    """Return the address at which this machine reaches a socket bound to ``endpoint``."""
+    return re.sub(r"^tcp://(\*|0\.0\.0\.0):", "tcp://127.0.0.1:", endpoint).replace("tcp://[::]:", "tcp://[::1]:", 1)
+
+
+def connection_problem(endpoint: str) -> str:
+    """Return what a connection to an address that gave no answer shows, and what to do."""
+    if (host := endpoint_host(endpoint)) is None:
+        return "is the daemon running? start it with: mt4pump run"
+    try:
+        socket.create_connection((host.strip("[]"), int(endpoint.rpartition(":")[2])), CONNECT_LIMIT_S).close()
+    except ConnectionRefusedError:
+        return "the connection was refused, nothing listens there; start the daemon with: mt4pump run"
+    except OSError as error:
+        return f"the address cannot be reached ({error.strerror or error})"
+    return "a program listens there: is this the daemon's query_endpoint, and does it require --keys?"
+
+
+def wrong_setting(name: str, problem: str) -> SettingsError:
+    """Return the error of one setting or flag."""
     return SettingsError(f"settings are wrong:\n  {name}: {problem}")
-
-
-TIMEOUT_S = 5.0
-Command = Callable[[argparse.Namespace], int]
-
-
-def add_query_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the query endpoint, the keys and the timeout."""
-    parser.add_argument(
-        "--endpoint",
-        metavar="ADDRESS",
-        help="address that answers [the daemon's query_endpoint, as MT4PUMP_QUERY_ENDPOINT has it]",
-    )
-    add_keys_flag(parser)
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=TIMEOUT_S,
-        metavar="SECONDS",
-        dest="timeout_s",
-        help=f"longest wait for one answer (default {TIMEOUT_S:g})",
-    )
-
-
-@contextmanager
-def open_query(args: argparse.Namespace) -> Iterator[Query]:
-    """Yield a query connection to the daemon that the flags name."""
-    endpoint = endpoint_of(args.endpoint, "query_endpoint")
-    with Query(endpoint, keys_in(args.keys), args.timeout_s) as query:
-        yield query
-
-
-def report_errors(name: str) -> Callable[[Command], Command]:
-    """Make a command print the error of a query and return 1; ``name`` is the command's."""
-
-    def wrap(command: Command) -> Command:
-        @functools.wraps(command)
-        def wrapper(args: argparse.Namespace) -> int:
-            try:
-                return command(args)
-            except (SettingsError, StartError):
-                raise
-            except PumpError as error:
-                print(f"mt4pump {name}: {one_line(str(error))}", file=sys.stderr)
-                return 1
-
-        return wrapper
-
-    return wrap

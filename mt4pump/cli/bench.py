@@ -9,7 +9,7 @@ import sys
 from rich.console import Console
 from rich.progress import track
 
-from mt4pump.cli.stdio import StdoutConsole
+from mt4pump.cli.format import StdoutConsole
 
 EPILOG = """
 Three paths run one after the other, each with a subscriber in a process of its own: mt4pump's pipeline (fed from
@@ -22,7 +22,7 @@ PACE = 5_000.0
 """Events per second of the latency cases: a busy hour of a broker."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def bench_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this command takes."""
     parser.epilog = EPILOG
     parser.add_argument("--events", type=int, default=200_000, metavar="N", help="events flat out (default 200000)")
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
-def command(args: argparse.Namespace) -> int:
+def bench_command(args: argparse.Namespace) -> int:
     """Run the cases and print what came out."""
     from mt4pump.bench.report import as_json, table  # noqa: PLC0415 - a long import that only this command needs
     from mt4pump.bench.runs import Case, MemoryFeed, run_case  # noqa: PLC0415

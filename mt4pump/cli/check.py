@@ -1,34 +1,57 @@
-"""``mt4pump check``: the effective settings, and whether a start would work."""
+"""``mt4pump check``: the effective settings, and whether a start would succeed; nothing that exists is changed."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import zmq
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.checks import Finding, run_checks
-from mt4pump.cli.stdio import StdoutConsole
-from mt4pump.errors import SettingsError
+from mt4pump.cli.format import StdoutConsole, plain_table, text_cells
+from mt4pump.errors import JournalError, LibraryError, SettingsError, StartError
 from mt4pump.log import MASK, json_line, one_line
+from mt4pump.private_files import is_exposed
 from mt4pump.process.arguments import add_settings, given_settings
+from mt4pump.process.lock import instance_on, refuse_shared
 from mt4pump.process.settings import Loaded, is_secret
 from mt4pump.process.values import NONE, size_text
+from mt4pump.publisher.binding import bind_failure, holder_of
 from mt4pump.settings import Settings, read
 from mt4pump.settings.validators import suffix_text
 
+CONNECT_LIMIT_S = 3.0
+DEFAULT_PORT = 443
+"""The Manager API's port, for a server without one."""
+FAULTS_SHOWN = 20
+"""Files of clients whose faults are listed one by one."""
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+
+class Finding(NamedTuple):
+    """One check: ``what`` was checked, whether it is ``ok``, and in ``text`` what was found and what to do."""
+
+    what: str
+    ok: bool
+    text: str
+
+
+def check_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` and the settings."""
     parser.add_argument("--json", action="store_true", help="one JSON object in place of table and lines")
     add_settings(parser, Settings)
 
 
-def command(args: argparse.Namespace) -> int:
-    """Show and try. Returns 0 when all is well, 2 when settings are wrong, 3 when anything else is."""
+def check_command(args: argparse.Namespace) -> int:
+    """Show settings and checks. Returns 0 when all is well, 2 when settings are wrong, 3 when anything else is."""
     try:
         loaded = read(given_settings(args), config=args.config)
     except SettingsError as error:
@@ -40,8 +63,40 @@ def command(args: argparse.Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 3
 
 
-def plain_value(name: str, settings: Settings) -> Any:
-    """Return a setting's value as JSON has it: paths as text, endless pace as ``max``, a secret as a mask."""
+def _show(loaded: Loaded[Settings] | None, findings: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        print(json_line(report(loaded, findings)))
+        return
+    console = StdoutConsole()
+    if loaded is not None:
+        console.print(_table(loaded))
+    for finding in findings:
+        status = Text("ok      ", "green") if finding.ok else Text("not ok  ", "bold red")
+        console.print(status + Text(f"{finding.what:<17} {one_line(finding.text)}"), soft_wrap=True)
+
+
+def report(loaded: Loaded[Settings] | None, findings: list[Finding]) -> dict[str, object]:
+    """Return what ``--json`` prints; ``settings`` is null when they are wrong."""
+    origins = loaded.origins.items() if loaded else ()
+    rows = {name: {"value": _plain_value(name, loaded.settings), "from": at.text} for name, at in origins if loaded}
+    return {
+        "ok": all(finding.ok for finding in findings),
+        "settings": rows if loaded else None,
+        "checks": [finding._asdict() for finding in findings],
+    }
+
+
+def _table(loaded: Loaded[Settings]) -> Table:
+    """Return the settings as a table; defaults are dim."""
+    table = plain_table("setting", "value", "from")
+    for name, origin in loaded.origins.items():
+        cells = text_cells(name, _value_text(name, loaded.settings), origin.text)
+        table.add_row(*cells, style="dim" if origin.kind == "default" else "")
+    return table
+
+
+def _plain_value(name: str, settings: Settings) -> Any:
+    """Return a setting's value for JSON: paths as text, an unlimited rate as ``max``, a secret as a mask."""
     value = getattr(settings, name)
     if value is not None and is_secret(Settings, name):
         return MASK
@@ -52,9 +107,9 @@ def plain_value(name: str, settings: Settings) -> Any:
     return "max" if value == math.inf else value
 
 
-def value_text(name: str, settings: Settings) -> str:
-    """Return a setting's value as one would write it."""
-    value = plain_value(name, settings)
+def _value_text(name: str, settings: Settings) -> str:
+    """Return a setting's value as a user writes it."""
+    value = _plain_value(name, settings)
     if name == "topic_suffix":
         return suffix_text(settings.topic_suffix)
     if value is None or value == []:
@@ -66,42 +121,224 @@ def value_text(name: str, settings: Settings) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _show(loaded: Loaded[Settings] | None, findings: list[Finding], *, as_json: bool) -> None:
-    if as_json:
-        print(json_line(report(loaded, findings)))
+def run_checks(settings: Settings) -> Iterator[Finding]:
+    """Check everything that a start with ``settings`` needs; yield findings as they come."""
+    if settings.source == "dll":
+        yield library(settings.dll_path)
+    else:
+        yield Finding("library", ok=True, text="not needed: source is the simulator")
+        yield from tick_files(settings)
+    yield data_folder(settings.data_dir)
+    if settings.source == "dll":
+        yield from path_depth(settings.data_dir)
+    if settings.journal:
+        from mt4pump.wiring import journal_path  # noqa: PLC0415 - brings in most of the daemon
+
+        yield journal(journal_path(settings))
+    yield from addresses(settings)
+    yield from keys(settings)
+    if settings.source == "dll":
+        yield from servers(settings.servers)
+
+
+def library(dll_path: Path | None) -> Finding:
+    """Find and load the vendor's library."""
+    from mt4pump.bridge.library import find, load, word_bits  # noqa: PLC0415 - ctypes only where a DLL is wanted
+
+    try:
+        found = find(dll_path)
+        loaded = load(found)
+    except LibraryError as error:
+        return Finding("library", ok=False, text=str(error))
+    version, build = loaded.version >> 16, loaded.version & 0xFFFF
+    return Finding("library", ok=True, text=f"{loaded.path}: {word_bits(found)}-bit, version {version}, build {build}")
+
+
+def tick_files(settings: Settings) -> Iterator[Finding]:
+    """Read the start of each tick file as the simulator does."""
+    if not settings.ticks:
         return
-    console = StdoutConsole()
-    if loaded is not None:
-        console.print(table(loaded))
-    for finding in findings:
-        console.print(line(finding), soft_wrap=True)
+    from mt4pump.simulator.tick_files import TickFiles  # noqa: PLC0415 - only where ticks are replayed
+    from mt4pump.wiring import tick_options  # noqa: PLC0415
+
+    for file in settings.ticks:
+        try:
+            digits = TickFiles((file,), options=tick_options(settings)).digits
+        except StartError as error:
+            yield Finding("ticks", ok=False, text=str(error))
+        else:
+            yield Finding("ticks", ok=True, text=f"{file}: {', '.join(sorted(digits))}")
 
 
-def report(loaded: Loaded[Settings] | None, findings: list[Finding]) -> dict[str, object]:
-    """Return what ``--json`` prints; ``settings`` is null when they are wrong."""
-    settings = None
-    if loaded is not None:
-        settings = {
-            name: {"value": plain_value(name, loaded.settings), "from": origin.text}
-            for name, origin in loaded.origins.items()
-        }
-    return {
-        "ok": all(finding.ok for finding in findings),
-        "settings": settings,
-        "checks": [{"what": finding.what, "ok": finding.ok, "text": finding.text} for finding in findings],
-    }
+def data_folder(folder: Path) -> Finding:
+    """Write a file into the data folder; a folder that is made for the check is removed again."""
+    if holder := instance_on(folder):
+        return Finding("data_dir", ok=False, text=f"{folder} is in use by {holder.text}: stop it, or set --data-dir")
+    made: list[Path] = []
+    try:
+        refuse_shared(folder)
+        for missing in [each for each in reversed([folder, *folder.parents]) if not each.exists()]:
+            missing.mkdir()
+            made.append(missing)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"mt4pump")
+    except StartError as error:
+        return Finding("data_dir", ok=False, text=str(error).removeprefix("data_dir "))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        cure = "make it writable for this user, or set --data-dir to a folder that is"
+        return Finding("data_dir", ok=False, text=f"{folder} cannot be written to ({reason}); {cure}")
+    finally:
+        for each in reversed(made):
+            with contextlib.suppress(OSError):  # another program wrote into it meanwhile
+                each.rmdir()
+    return Finding("data_dir", ok=True, text=f"{folder} is writable" + ("; a start will make it" if made else ""))
 
 
-def table(loaded: Loaded[Settings]) -> Table:
-    """Return the settings as a table; what is not a default stands out."""
-    made = Table("setting", "value", "from", box=None, pad_edge=False, header_style="bold")
-    for name, origin in loaded.origins.items():
-        value = Text(one_line(value_text(name, loaded.settings)))
-        made.add_row(Text(name), value, Text(one_line(origin.text)), style="dim" if origin.kind == "default" else "")
-    return made
+def path_depth(folder: Path) -> Iterator[Finding]:
+    """Report a data folder whose path is too long for the vendor's library."""
+    from mt4pump.bridge.dll_log import too_deep  # noqa: PLC0415 - only where a DLL is wanted
+    from mt4pump.wiring import working_folder  # noqa: PLC0415
+
+    if fault := too_deep(working_folder(folder)):
+        yield Finding("data_dir", ok=False, text=fault)
 
 
-def line(finding: Finding) -> Text:
-    """Return one finding as a line: ``ok      data_dir  …``."""
-    status = Text("ok      ", "green") if finding.ok else Text("not ok  ", "bold red")
-    return status + Text(f"{finding.what:<17} {one_line(finding.text)}")
+def journal(path: Path) -> Finding:
+    """Read from the journal, if it exists. SQLite leaves two side files, which the next start uses."""
+    from mt4pump.journal import JournalReader  # noqa: PLC0415 - SQLite only where there is a journal
+
+    if not path.exists():
+        return Finding("journal", ok=True, text=f"{path} will be made by a start")
+    with contextlib.closing(JournalReader(path)) as reader:
+        try:
+            page = reader.page(after=0, to=None, prefixes=(b"",), limit=1)
+        except JournalError as error:
+            return Finding("journal", ok=False, text=str(error))
+    kept = f"offsets {page.first_available} to {page.last}" if page.first_available else "no events"
+    return Finding("journal", ok=True, text=f"{path} holds {kept}")
+
+
+def addresses(settings: Settings) -> Iterator[Finding]:
+    """Bind both addresses for a moment."""
+    yield address(settings.pub_endpoint, ipv6=settings.ipv6)
+    if settings.query_endpoint is not None:
+        yield address(settings.query_endpoint, "query_endpoint", ipv6=settings.ipv6)
+
+
+def address(endpoint: str, setting: str = "pub_endpoint", *, ipv6: bool = False) -> Finding:
+    """Bind an address for a moment; not an IPC address, as libzmq silently replaces a running program's socket file."""
+    if endpoint.startswith("ipc://"):
+        folder = Path(endpoint.removeprefix("ipc://")).parent
+        if holder := holder_of(endpoint):
+            text = f"{endpoint} is taken by {holder}: stop it, or use another address"
+            return Finding(setting, ok=False, text=text)
+        if not folder.is_dir():
+            text = f"{endpoint}: there is no folder {folder}: make it, or use another address"
+            return Finding(setting, ok=False, text=text)
+        return Finding(setting, ok=True, text=f"{endpoint} is free")
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as probe:
+        probe.setsockopt(zmq.LINGER, 0)
+        probe.setsockopt(zmq.IPV6, int(ipv6))
+        try:
+            probe.bind(endpoint)
+        except zmq.ZMQError as error:
+            text = bind_failure(endpoint, error, setting=setting).removeprefix(f"{setting} ")
+            return Finding(setting, ok=False, text=text)
+    return Finding(setting, ok=True, text=f"{endpoint} is free")
+
+
+def keys(settings: Settings) -> Iterator[Finding]:
+    """Read the daemon's keys and the files of its clients."""
+    if settings.curve_secret_key is not None and settings.curve_clients is not None:
+        yield _server_keys(settings.curve_secret_key)
+        yield from _client_keys(settings.curve_clients, settings.topic_suffix)
+
+
+def _server_keys(path: Path) -> Finding:
+    from mt4pump.security.keys import read_server_pair  # noqa: PLC0415 - only where there are keys
+
+    try:
+        public = read_server_pair(path).public
+    except SettingsError as error:
+        return Finding("curve_secret_key", ok=False, text=str(error))
+    if is_exposed(path):
+        text = f"{path} may be read by other users of this machine: chmod 600 {path}"
+        return Finding("curve_secret_key", ok=False, text=text)
+    return Finding("curve_secret_key", ok=True, text=f"{path}: clients need its public key {public}")
+
+
+def _client_keys(folder: Path, topic_suffix: str) -> Iterator[Finding]:
+    from mt4pump.security import clients  # noqa: PLC0415 - only where there are keys
+
+    try:
+        found = clients.read_clients(folder, clients.fingerprint(folder), topic_suffix)
+    except OSError as error:
+        text = f"{folder} cannot be read ({error.strerror or error}); make it, or correct the path"
+        yield Finding("curve_clients", ok=False, text=text)
+        return
+    for fault in list(found.faults.values())[:FAULTS_SHOWN]:
+        yield Finding("curve_clients", ok=False, text=fault)
+    if not found.faults:
+        yield Finding("curve_clients", ok=True, text=f"{folder}: {len(found)} client(s) may connect")
+
+
+def servers(
+    names: tuple[str, ...], limit_s: float = CONNECT_LIMIT_S, check: Callable[[str, float], Finding] | None = None
+) -> Iterator[Finding]:
+    """Resolve and connect to all servers at the same time, for at most ``limit_s`` together.
+
+    A name look-up has no timeout, so a thread that hangs in one is abandoned.
+    """
+    found: dict[str, Finding] = {}
+
+    def check_one(name: str) -> None:
+        found[name] = (check or server)(name, limit_s)
+
+    threads = [threading.Thread(target=check_one, args=(name,), name=f"check {name}", daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    deadline_s = time.monotonic() + limit_s
+    for name, thread in zip(names, threads, strict=True):
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+        silent = f"{name} did not answer within {limit_s:g} s; correct servers, or look at the firewall"
+        yield found.get(name) or Finding("server", ok=False, text=silent)
+
+
+def server(name: str, limit_s: float) -> Finding:
+    """Connect to a server by IPv4 alone, as the vendor's library does; each address for ``limit_s`` seconds."""
+    host, port = host_and_port(name)
+    text = f"{name}: the name has no address; correct servers, or look at DNS"
+    try:
+        for *_, place in socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM):
+            try:
+                with socket.create_connection((str(place[0]), port), timeout=limit_s) as connection:
+                    answer = f"{name} answers at {connection.getpeername()[0]} port {port}"
+                    return Finding("server", ok=True, text=answer)
+            except OSError as error:
+                text = f"{name} port {port} does not answer ({error}); correct servers, or look at the firewall"
+    except socket.gaierror as error:
+        text = f"{name}: name not found ({error.strerror}); correct servers, or look at DNS"
+        if _has_ipv6(host, port):
+            text = (
+                f"{name}: the name has IPv6 addresses only (AAAA), and the vendor's library connects by IPv4 only; "
+                "write the server's IPv4 address, or a name that has one"
+            )
+    except UnicodeError as error:
+        text = f"{name} port {port} does not answer ({error}); correct servers, or look at the firewall"
+    return Finding("server", ok=False, text=text)
+
+
+def _has_ipv6(host: str, port: int) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, port, socket.AF_INET6, socket.SOCK_STREAM))
+    except OSError:
+        return False
+
+
+def host_and_port(server: str) -> tuple[str, int]:
+    """Return host and port of ``host``, ``host:port`` or ``[ipv6]:port``."""
+    if server.endswith("]") or ":" not in server:
+        return server.strip("[]"), DEFAULT_PORT
+    host, _, port = server.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 import mt4pump
 from mt4pump.cli.arguments import count, port
-from mt4pump.cli.stdio import StdoutConsole
+from mt4pump.cli.format import StdoutConsole
 from mt4pump.demo.process_group import CANNOT_START, ChildEnded, ProcessGroup, check_free
 from mt4pump.demo.programs import Ports, consumers, daemon, environment, missing
 from mt4pump.errors import SettingsError, StartError
@@ -32,7 +32,7 @@ its own on this machine alone, and says where they are. Ctrl-C ends all of them.
 files are ignored, and the journal lies in a folder that is removed at the end."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the ports and what else can be chosen."""
     parser.epilog = EPILOG
     usual = Ports()
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="show the logs of all parts")
 
 
-def command(args: argparse.Namespace) -> int:
+def demo_command(args: argparse.Namespace) -> int:
     """Run until asked to end. Returns 0 after that, 3 when something cannot start, 1 when a part ends by itself."""
     ports = Ports(args.pub_port, args.query_port, args.gateway_port, args.metrics_port)
     flags = _flags(ports)

@@ -1,16 +1,29 @@
-"""Events as text for people; pure. Text of the server may hold anything: what would drive the terminal is escaped."""
+"""Events as text, tables and progress bars on standard output.
+
+Text of the server may hold anything, so `one_line` escapes what would control the terminal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
-from mt4pump.cli.stats import ReceivedEvent
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
 from mt4pump.log import json_line, one_line
 from mt4pump.mt4.codes import TradeCommand
+from mt4pump.process.streams import pipe_error
 from mt4pump.wire import COMMON_KEYS, Body, kind_of
 
+NOT_A_TERMINAL_COLUMNS = 160
+DRAW_INTERVAL_S = 0.2
 DIGITS_MAX = 10
 SUMMARY_MAX_CHARS = 100
 VALUE_MAX_CHARS = 40
@@ -19,17 +32,77 @@ CLOSING = ("closed", "cancelled", "deleted")
 """Changes of a trade after which its price is the closing one."""
 
 
-def json_event(event: ReceivedEvent) -> str:
-    """Return the event as one JSON object: ``topic`` and ``body``; numbers that JSON lacks become null.
+class StdoutConsole(Console):
+    """Standard output for tables and lines; ``columns`` is the width of files and pipes."""
 
-    The body stays apart: news have a field called ``topic``, too.
+    def __init__(self, columns: int = NOT_A_TERMINAL_COLUMNS) -> None:
+        super().__init__(width=None if sys.stdout.isatty() else columns, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError, for which `mt4pump.cli.main` returns 0; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+def plain_table(*columns: str, **options: Any) -> Table:
+    """Return a table without borders."""
+    return Table(*columns, box=None, pad_edge=False, header_style="bold", **options)
+
+
+def text_cells(*values: object) -> tuple[Text, ...]:
+    """Return foreign values as cells, without markup and without control characters."""
+    return tuple(Text(one_line(str(value))) for value in values)
+
+
+def write_line(line: str, out: TextIO | None = None) -> None:
+    """Write one line to standard output; raises BrokenPipeError when nobody reads it."""
+    try:
+        (out or sys.stdout).write(line + "\n")
+    except OSError as error:
+        raise pipe_error(error) from error
+
+
+def flush_output(out: TextIO | None = None) -> None:
+    """Flush standard output; raises BrokenPipeError when nobody reads it."""
+    try:
+        (out or sys.stdout).flush()
+    except OSError as error:
+        raise pipe_error(error) from error
+
+
+@contextmanager
+def progress_bar(name: str, *columns: ProgressColumn) -> Iterator[Callable[[float, float | None], None]]:
+    """Yield a callback for the amount that is done and the total; it draws where standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _completed, _total: None
+        return
+    drawn_s, now = 0.0, time.monotonic
+    completed: float = 0
+    total: float | None = None
+    with Progress(TextColumn(name), BarColumn(), *columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=None)
+
+        def draw(done: float, of: float | None) -> None:
+            nonlocal drawn_s, completed, total
+            completed, total = done, of
+            if now() - drawn_s >= DRAW_INTERVAL_S:  # an update costs more than an event
+                drawn_s = now()
+                progress.update(task, completed=done, total=of)
+
+        yield draw
+        progress.update(task, completed=completed, total=total)
+
+
+def json_event(topic: str, body: Body) -> str:
+    """Return an event as one JSON object; numbers that JSON lacks become null.
+
+    The body is an object of its own, because news have a field called ``topic``, too.
     """
-    return json_line({"topic": event.topic, "body": event.body})
+    return json_line({"topic": topic, "body": body})
 
 
-def human_event(event: ReceivedEvent) -> str:
-    """Return the event as one line: local time of ``ts``, topic, values."""
-    return f"{clock_text(event.body.get('ts'))} {one_line(event.topic):<16} {summary(event.topic, event.body)}"
+def human_event(topic: str, body: Body) -> str:
+    """Return an event as one line: local time of ``ts``, topic, values."""
+    return f"{clock_text(body.get('ts'))} {one_line(topic):<16} {summary(topic, body)}"
 
 
 def clock_text(ts: object) -> str:
@@ -42,7 +115,7 @@ def clock_text(ts: object) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """Return how long ago something was, short."""
+    """Return an age as ``9.9 s``, ``59 s``, ``5 min`` or ``2 h``."""
     if seconds < 10:
         return f"{max(seconds, 0.0):.1f} s"
     if seconds < 120:
@@ -51,13 +124,12 @@ def age_text(seconds: float) -> str:
 
 
 def summary(topic: str, body: Body) -> str:
-    """Return the values of a body that people look for first, in one line."""
+    """Return the most important values of a body in one line."""
     shown = _SUMMARIES.get(kind_of(topic.encode("utf-8", "replace")), _short)(body)
     return one_line(shown if len(shown) <= SUMMARY_MAX_CHARS else shown[: SUMMARY_MAX_CHARS - 1] + "…")
 
 
-def price_text(price: object, digits: object) -> str:
-    """Return a price with the symbol's digits, where it says them."""
+def _price_text(price: object, digits: object) -> str:
     if isinstance(price, int | float) and isinstance(digits, int) and 0 <= digits <= DIGITS_MAX:
         return f"{price:.{digits}f}"
     return _value_text(price)
@@ -69,7 +141,7 @@ def lots_text(volume: object) -> str:
 
 
 def command_text(cmd: object) -> str:
-    """Return TradeRecord.cmd in words: ``buy``, ``sell limit``."""
+    """Return TradeRecord.cmd as ``buy`` or ``sell limit``."""
     if not isinstance(cmd, int) or cmd not in TradeCommand._value2member_map_:
         return f"cmd {_value_text(cmd)}"
     return TradeCommand(cmd).name.removeprefix("OP_").replace("_", " ").lower()
@@ -77,26 +149,19 @@ def command_text(cmd: object) -> str:
 
 def _quote(body: Body) -> str:
     digits = body.get("digits")
-    bid, ask = (price_text(body.get(name), digits) for name in ("bid", "ask"))
+    bid, ask = (_price_text(body.get(name), digits) for name in ("bid", "ask"))
     return f"bid {bid}  ask {ask}  spread {_value_text(body.get('spread'))}"
 
 
 def _trade(body: Body) -> str:
     change = body.get("change") or body.get("action")
+    order, profit = _value_text(body.get("order")), _value_text(body.get("profit"))
+    command = command_text(body.get("cmd"))
     if body.get("cmd") in MONEY_COMMANDS:  # a record without symbol, volume and price: the amount is its profit
-        amount = _value_text(body.get("profit"))
-        return f"{_value_text(change)}  #{_value_text(body.get('order'))}  {command_text(body.get('cmd'))} {amount}"
-    price = body.get("close_price" if change in CLOSING else "open_price")
-    parts = (
-        _value_text(change),
-        f"#{_value_text(body.get('order'))}",
-        _value_text(body.get("symbol") or "-"),
-        command_text(body.get("cmd")),
-        f"{lots_text(body.get('volume'))} lots",
-        f"at {price_text(price, body.get('digits'))}",
-        f"profit {_value_text(body.get('profit'))}",
-    )
-    return "  ".join(parts)
+        return f"{_value_text(change)}  #{order}  {command} {profit}"
+    price = _price_text(body.get("close_price" if change in CLOSING else "open_price"), body.get("digits"))
+    symbol, lots = _value_text(body.get("symbol") or "-"), lots_text(body.get("volume"))
+    return f"{_value_text(change)}  #{order}  {symbol}  {command}  {lots} lots  at {price}  profit {profit}"
 
 
 def _heartbeat(body: Body) -> str:
@@ -111,7 +176,7 @@ def _short(body: Body) -> str:
 def _pairs(values: Mapping[Any, Any]) -> str:
     parts, length = [], 0
     for name, value in values.items():
-        if length > SUMMARY_MAX_CHARS:  # the rest would be cut off: a group has hundreds of values
+        if length > SUMMARY_MAX_CHARS:  # a group has hundreds of values
             break
         parts.append(f"{name}={_value_text(value)}")
         length += len(parts[-1]) + 1

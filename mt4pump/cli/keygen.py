@@ -1,4 +1,4 @@
-"""``mt4pump keygen``: keys for the daemon, and for each client that may connect to it."""
+"""``mt4pump keygen``: makes keys for the daemon, and for each client that may connect to it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class CreatedKeys(NamedTuple):
     private: bool
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what this command takes."""
+def keygen_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add action, name and flags."""
     parser.epilog = EPILOG
     parser.usage = (
         "mt4pump keygen server DIR [--force]\n       mt4pump keygen client NAME --topics T,T --server FILE [-o DIR]"
@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace files that exist: their keys are lost for good")
 
 
-def command(args: argparse.Namespace) -> int:
-    """Make the keys, write the files, and say what to do with them."""
+def keygen_command(args: argparse.Namespace) -> int:
+    """Make the keys and write the files."""
     made = _server_files(args) if args.whose == "server" else _client_files(args)
     held = [str(each.path) for each in made if each.path.exists()]
     if held and not args.force:

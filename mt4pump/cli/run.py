@@ -1,8 +1,9 @@
-"""``mt4pump run``: the daemon."""
+"""``mt4pump run``: starts the daemon, applies changed settings, and stops it at a signal."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import logging
 import math
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Reloading:
-    """The settings in force, taken over from their file while the daemon runs; for the main thread.
+    """Applies changes of the settings file while the daemon runs; for the main thread.
 
     ``load`` reads all sources again, ``hangup`` is set by SIGHUP. Wrong settings change nothing: they are logged, and
     counted as ``settings_refused`` in the heartbeat's ``errors``.
@@ -52,12 +53,12 @@ class Reloading:
         try:
             if asked:
                 daemon.reload_permissions()
-            self._take_over(daemon)
-        except Exception:  # whatever it is, it must not end a daemon that works
+            self._apply(daemon)
+        except Exception:  # no error of a reload may end a daemon that works
             daemon.fault_counters.count("internal_error")
             log.exception("reload: failed by an error of the daemon's own, the settings stay; please report it")
 
-    def _take_over(self, daemon: Daemon) -> None:
+    def _apply(self, daemon: Daemon) -> None:
         found = reread(self.settings, self._load)
         if "symbols" in found.changed_now:
             daemon.select(found.settings.symbols)
@@ -68,21 +69,21 @@ class Reloading:
 
 
 def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> int:
-    """Run the daemon until a signal; return the exit code. ``load`` reads the settings again when ``watch`` says so.
+    """Run the daemon until a signal and return the exit code; raises StartError.
 
-    Raises StartError when it cannot start.
+    ``load`` reads the settings again when ``watch`` finds that their file changed.
     """
     sys.setswitchinterval(settings.switch_interval_s)
     source, run_s = source_of(settings), wire_faults_of(settings.wire_faults).restart_s or math.inf
     with asked_to_end() as end, asked_to_reload(end) as hangup, ExitStack() as at_end:
-        if run_s < math.inf:  # the simulated server goes on while daemons start and stop
+        if run_s < math.inf:  # the simulated server runs on while daemons start and stop
             at_end.callback(source.stop)
-            source = source._replace(start=_once(source.start), stop=_nothing)
+            source = source._replace(start=functools.cache(source.start), stop=lambda: None)
         reloading = Reloading(settings, load, watch, hangup)
         daemon = Daemon(settings, source)
         clean = _run_one(daemon, reloading, end=end, run_s=run_s)
         while clean and daemon.crash is None and not end.is_set():
-            log.warning("wire fault: the daemon starts again, as it does every %g s", run_s)
+            log.warning("wire fault: the daemon restarts every %g s", run_s)
             same = {"pub_endpoint": daemon.endpoint, "query_endpoint": daemon.query_endpoint}
             daemon = Daemon(reloading.settings.model_copy(update=same), source)
             clean = _run_one(daemon, reloading, end=end, run_s=run_s)
@@ -94,9 +95,9 @@ def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> i
 
 
 def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) -> bool:
-    """Run one daemon until the end, its crash, or for ``run_s``; return whether it stopped clean."""
+    """Run one daemon until the end, its crash, or for ``run_s``; return whether it stopped cleanly."""
     gc.collect()
-    gc.freeze()  # objects that stay for the whole run need not be collected again
+    gc.freeze()  # objects of the whole run need not be collected again
     until_s = time.monotonic() + run_s
     notifier = Notifier.of_environment()
     try:
@@ -120,35 +121,26 @@ def _status(daemon: Daemon) -> str:
     return f"session {daemon.state}; publishes on {daemon.endpoint}"
 
 
-def _once(act: Callable[[], None]) -> Callable[[], None]:
-    """Return what does ``act`` when it is called for the first time."""
-    waiting = [act]
-    return lambda: waiting.pop()() if waiting else None
-
-
-def _nothing() -> None:
-    """Do nothing."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings."""
     add_settings(parser, Settings)
 
 
-def command(args: argparse.Namespace) -> int:
+def run_command(args: argparse.Namespace) -> int:
     """Run until stopped. Returns 0 after a clean stop, 2 settings wrong, 3 cannot start, 1 anything else."""
     watch = FileWatch(settings_file(os.environ, args.config))  # before the first reading, so that no change is missed
-    settings = load(given_settings(args), config=args.config)
+    read_settings = functools.partial(load, given_settings(args), config=args.config)
+    settings = read_settings()
     logs.configure(settings.log_level, settings.log_format, secrets_in(settings))
     try:
-        return run(settings, lambda: load(given_settings(args), config=args.config), watch)
+        return run(settings, read_settings, watch)
     except SettingsError as error:
-        log.error("settings are wrong: %s", error)  # noqa: TRY400 - the text says it all, a traceback would hide it
+        log.error("settings are wrong: %s", error)  # noqa: TRY400 - a traceback would hide the text
         return 2
     except StartError as error:
         log.error("cannot start: %s", error)  # noqa: TRY400
         return 3
-    except KeyboardInterrupt:  # before the daemon took over the signals
+    except KeyboardInterrupt:  # before the daemon handles signals
         return 0
     except Exception:
         log.exception("stopped by an error that should not happen; please report it")

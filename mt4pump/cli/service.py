@@ -16,42 +16,29 @@ ACTIONS = ("install", "start", "stop", "status", "remove")
 EXIT_OK, EXIT_ANYTHING, EXIT_START = 0, 1, 3
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the action, the programs and where they are."""
-    names = ", ".join(PROGRAMS)
+def service_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the action, the programs and their places."""
+    programs = f"{', '.join(PROGRAMS)}; if none: install daemon, else all that are installed"
+    nssm_file = "nssm.exe; if not given: the last install's, else the one on PATH"
+    root = "holds a folder per service: settings, data, logs; for the system and administrators alone [%(default)s]"
+    default_root = Path(os.environ.get("PROGRAMDATA") or r"C:\ProgramData") / "mt4pump"  # services belong to no user
+    account = "run as an account of its own with few rights, not as LocalSystem"
     parser.add_argument("action", choices=ACTIONS, help="install and the others may be repeated")
-    parser.add_argument(
-        "programs", nargs="*", metavar="PROGRAM", help=f"{names}; if none: install daemon, else all that are installed"
-    )
-    parser.add_argument(
-        "--nssm", type=Path, metavar="FILE", help="nssm.exe; if not given: the last install's, else the one on PATH"
-    )
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=default_root(),
-        metavar="FOLDER",
-        help="holds a folder per service: settings, data, logs; for the system and administrators alone [%(default)s]",
-    )
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=programs)
+    parser.add_argument("--nssm", type=Path, metavar="FILE", help=nssm_file)
+    parser.add_argument("--root", type=Path, default=default_root, metavar="FOLDER", help=root)
     parser.add_argument("--python", default=sys.executable, metavar="FILE", help="the Python that has mt4pump [this]")
-    parser.add_argument(
-        "--own-account", action="store_true", help="run as an account of its own with few rights, not as LocalSystem"
-    )
+    parser.add_argument("--own-account", action="store_true", help=account)
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run none")
 
 
-def command(args: argparse.Namespace) -> int:
+def service_command(args: argparse.Namespace) -> int:
     """Run the action. Returns 0 when done (status: all that is installed runs), 3 without NSSM, 1 otherwise."""
     try:
         return _run(args)
     except ServiceError as error:
         print(f"mt4pump service: {error}", file=sys.stderr)
         return EXIT_START if isinstance(error, NssmMissingError) else EXIT_ANYTHING
-
-
-def default_root() -> Path:
-    """Return the folder above those of the services: one per machine, as they belong to no user."""
-    return Path(os.environ.get("PROGRAMDATA") or r"C:\ProgramData") / "mt4pump"
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -66,10 +53,18 @@ def _run(args: argparse.Namespace) -> int:
     if args.action == "status":
         return _status(control, programs)
     if args.action == "install":
-        _install(control, programs or chosen(["daemon"]), own_account=args.own_account)
+        programs = programs or chosen(["daemon"])
+        control.prepare(programs)
+        for each in programs:
+            control.install(each, own_account=args.own_account)
         acl.write_value(acl.NSSM_VALUE, program)
-    else:
-        _each(control, args.action, programs or _all_installed(control))
+        return EXIT_OK
+    programs = programs or [PROGRAMS[name] for name, state in control.states().items() if state is not None]
+    if not programs:
+        raise ServiceError("nothing is installed: mt4pump service install")
+    # What others need starts first and ends last.
+    for each in programs if args.action == "start" else reversed(programs):
+        getattr(control, args.action)(each)
     return EXIT_OK
 
 
@@ -81,28 +76,10 @@ def _show(args: argparse.Namespace, programs: list[Program], place: Placement) -
         dry_run.act(args.action, programs)
 
 
-def _install(control: Control, programs: list[Program], *, own_account: bool) -> None:
-    control.prepare(programs)
-    for program in programs:
-        control.install(program, own_account=own_account)
-
-
-def _each(control: Control, action: str, programs: list[Program]) -> None:
-    # What others need starts first and ends last.
-    for program in programs if action == "start" else reversed(programs):
-        getattr(control, action)(program)
-
-
-def _all_installed(control: Control) -> list[Program]:
-    if found := [PROGRAMS[name] for name, state in control.states().items() if state is not None]:
-        return found
-    raise ServiceError("nothing is installed: mt4pump service install")
-
-
 def _status(control: Control, programs: list[Program]) -> int:
     states = control.states()
-    wanted = [program.name for program in programs] or list(states)
-    for name in wanted:
+    names = [program.name for program in programs] or list(states)
+    for name in names:
         print(f"{PROGRAMS[name].service:<16} {states[name] or 'not installed'}")
-    printed = [states[name] for name in wanted if programs or states[name] is not None]
-    return EXIT_OK if printed and all(state == RUNNING for state in printed) else EXIT_ANYTHING
+    checked = [states[name] for name in names if programs or states[name] is not None]
+    return EXIT_OK if checked and all(state == RUNNING for state in checked) else EXIT_ANYTHING

@@ -1,10 +1,11 @@
-"""What a reader has received so far: counts, rates, gaps, the daemon's state; pure, clocks are handed in.
+"""Counts of a received stream: events, rates, gaps, the daemon's state; and the alerts that follow from them.
 
-``now_s`` is a monotonic clock in seconds throughout.
+``now_s`` is a monotonic clock in seconds throughout, passed in by the caller.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,20 +15,22 @@ from mt4pump.errors import FrameError
 from mt4pump.sequence import GapDetector
 from mt4pump.wire import Body, decode_frames
 
-RATE_WINDOW_S = 1.0
 NS = 1_000_000_000
+RATE_WINDOW_S = 1.0
 INTERVAL_MAX_S = 60.0
-"""The longest interval between heartbeats that a daemon can be set to."""
+"""Longest interval between heartbeats that the daemon's settings allow."""
 ROWS_LIMIT = 10_000
-"""Topics that are remembered one by one; beyond them the least recently received one is dropped and counted."""
-
-
+"""Topics with a row each; beyond it the least recently received one is dropped and counted."""
 MESSAGE_MAX_BYTES = 16 * 2**20
-"""A larger message is garbage; libzmq's own limit would end the connection for good, so it is far higher."""
+"""A larger message is garbage. libzmq's own limit is far higher, because it ends the connection for good."""
+SILENCE_S = 3.0
+"""Time without a message before an alert."""
+HEARTBEATS_LATE = 3
+"""Intervals by which a heartbeat may be late."""
 
 
 class ReceivedEvent(NamedTuple):
-    """A message whose topic was requested."""
+    """An event of a requested topic."""
 
     topic: str
     body: Body
@@ -50,11 +53,9 @@ class TopicStats:
 class StreamStats:
     """Counts every received message; totals are attributes.
 
-    ``events`` counts requested events, ``garbage`` what is no message of mt4pump, ``restarts`` new epochs,
-    ``forgotten`` topics dropped from ``rows``. ``last_s`` is the time of the last message, garbage included
-    (``has_received``: there was one);
-    ``last_gap`` and ``last_garbage`` describe the last of their kind.
-    Gaps, missed messages and repeats stand in ``sequence``.
+    ``events`` counts requested events, ``garbage`` messages that are not mt4pump's, ``restarts`` new epochs,
+    ``forgotten`` topics dropped from ``rows``; ``sequence`` counts gaps, missed messages and repeats.
+    ``last_s`` is the time of the last message, garbage included; ``has_received`` says whether there was one.
     """
 
     def __init__(
@@ -79,10 +80,11 @@ class StreamStats:
         self._measured_s, self._measured_events = now_s, 0
 
     def handle(self, frames: Sequence[bytes], now_s: float) -> ReceivedEvent | None:
-        """Count one message; return it when its topic was requested. Garbage is counted, never raised."""
+        """Count one message; return it when its topic was requested. Garbage is counted and never raised."""
         self.last_s, self.has_received = now_s, True
         try:
-            _check_size(frames)
+            if (size := sum(map(len, frames))) > MESSAGE_MAX_BYTES:
+                raise FrameError(f"a message has {size} bytes, more than {MESSAGE_MAX_BYTES}")  # noqa: TRY301
             raw_topic, body = decode_frames(frames)
         except FrameError as error:
             self.garbage += 1
@@ -91,22 +93,19 @@ class StreamStats:
         topic = raw_topic.decode("utf-8", "replace")
         heartbeat = is_heartbeat(topic)
         wanted = self.topics.wants(topic) and (self._with_heartbeat or not heartbeat)
-        if not (wanted or heartbeat):  # a longer topic that begins like one of ours
+        if not (wanted or heartbeat):  # a longer topic that begins like a requested one
             return None
         self.last_ts = max(self.last_ts, body["ts"])
         self.first_ts = self.first_ts or self.last_ts
         missed = self.sequence.accept(raw_topic, body["epoch"], body["seq"])
         if missed > 0:
             self.last_gap = f"{missed} of {topic} before seq {body['seq']}"
-        self._follow_epoch(body["epoch"])
+        if body["epoch"] > self.epoch:  # a lower one is a late message of the previous run
+            self.restarts += self.epoch != 0
+            self.epoch = body["epoch"]
         if heartbeat:
             self._handle_heartbeat(body, now_s)
         return self._count(topic, body, missed, now_s) if wanted else None
-
-    def _follow_epoch(self, epoch: int) -> None:
-        if epoch > self.epoch:  # an older one is a late message of the previous run
-            self.restarts += self.epoch != 0
-            self.epoch = epoch
 
     def _handle_heartbeat(self, body: Body, now_s: float) -> None:
         if self.heartbeat_ts:
@@ -129,18 +128,17 @@ class StreamStats:
         return ReceivedEvent(topic, body)
 
     def without_heartbeat_s(self, now_s: float) -> float:
-        """Return for how long there has been no heartbeat.
+        """Return the time since the last heartbeat, by the time stamps of the stream where they reach that far.
 
-        By the stamps of the stream, as far as it reaches: a slow reader receives the heartbeat late, and
-        the daemon is not to blame.
+        A slow reader receives the heartbeat late, and that is not the daemon's fault.
         """
-        if not self.first_ts:  # nothing but garbage
+        if not self.first_ts:  # only garbage so far
             return now_s - self.started_s
         late_s = (self.last_ts - (self.heartbeat_ts or self.first_ts)) / NS + now_s - self.last_s
-        return min(late_s, now_s - (self.heartbeat_s or self.started_s))  # the stamps are the daemon's
+        return min(late_s, now_s - (self.heartbeat_s or self.started_s))  # the time stamps are the daemon's
 
     def measure(self, now_s: float) -> None:
-        """Bring the rates up to date; does nothing until a window has passed."""
+        """Update the rates once per window."""
         elapsed_s = now_s - self._measured_s
         if elapsed_s < RATE_WINDOW_S:
             return
@@ -151,12 +149,75 @@ class StreamStats:
             row.counted = row.count
 
     def most_active(self, limit: int) -> list[TopicStats]:
-        """Return at most ``limit`` rows: those with the highest rate, then the newest; in the order of their topics."""
+        """Return at most ``limit`` rows, sorted by topic: those with the highest rate, then the newest."""
         best = sorted(self.rows.values(), key=lambda row: (row.rate, row.received_s), reverse=True)[: max(0, limit)]
         return sorted(best, key=lambda row: row.topic)
 
+    def totals(self, now_s: float) -> str:
+        """Return all totals in one line."""
+        elapsed_s = max(now_s - self.started_s, 0.001)
+        found = self.sequence
+        return (
+            f"received {self.events} events on {len(self.rows) + self.forgotten} topics in {elapsed_s:.1f} s, "
+            f"{self.events / elapsed_s:.0f}/s; missed {found.missed} in {found.gaps} gaps, repeats {found.repeats}, "
+            f"garbage {self.garbage}, daemon restarts {self.restarts}"
+        )
 
-def _check_size(frames: Sequence[bytes]) -> None:
-    size = sum(map(len, frames))
-    if size > MESSAGE_MAX_BYTES:
-        raise FrameError(f"a message has {size} bytes, more than {MESSAGE_MAX_BYTES}")
+
+class StreamAlert(NamedTuple):
+    """One alert: ``kind`` identifies it, ``text`` is for people."""
+
+    kind: str
+    text: str
+
+
+def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | None:
+    """Return the alert for something that should have been received and was not."""
+    quiet_s, late_s = now_s - stats.last_s, stats.without_heartbeat_s(now_s)
+    if not stats.has_received:
+        start = "start it with: mt4pump run --source simulator"
+        text = f"nothing received from {endpoint} for {quiet_s:.0f} s: is the daemon running there? {start}"
+        return StreamAlert("nothing", text) if quiet_s >= SILENCE_S else None
+    if stats.heartbeat_s is None:
+        text = f"no heartbeat received yet from {endpoint}: is it mt4pump's? Its address is pub_endpoint"
+        return StreamAlert("no heartbeat", text) if late_s >= SILENCE_S else None
+    if late_s >= max(SILENCE_S, HEARTBEATS_LATE * stats.heartbeat_interval_s):
+        stopped = "the daemon stopped; start it with: mt4pump run"
+        hangs = "the daemon hangs, or it or the network is down"
+        reason = stopped if stats.daemon.get("state") == "stopping" else hangs
+        return StreamAlert("late", f"no heartbeat for {late_s:.0f} s: {reason}")
+    if not stats.events and now_s - stats.started_s >= SILENCE_S:
+        return StreamAlert("no event", "the daemon sends heartbeats, but no event of the requested topics yet")
+    return None
+
+
+class AlertTracker:
+    """Turns growing counters into alerts, at most one per kind and check."""
+
+    def __init__(self) -> None:
+        self._reported: Counter[str] = Counter()
+        self._state = ""
+        self._silence = ""
+
+    def check(self, stats: StreamStats, endpoint: str, now_s: float) -> list[StreamAlert]:
+        """Return the alerts for what changed since the last check."""
+        found = stats.sequence
+        new = Counter(gap=found.missed, repeat=found.repeats, garbage=stats.garbage, restart=stats.restarts)
+        new -= self._reported
+        self._reported += new
+        texts = {
+            "gap": f"missed {new['gap']} messages (total {found.missed}), the last: {stats.last_gap}",
+            "repeat": f"{new['repeat']} messages were repeated (total {found.repeats})",
+            "garbage": f"{new['garbage']} messages are not mt4pump's, the last: {stats.last_garbage}",
+            "restart": f"the daemon was restarted (epoch {stats.epoch})",
+        }
+        alerts = [StreamAlert(kind, text) for kind, text in texts.items() if new[kind]]
+        state = str(stats.daemon.get("state", ""))
+        if state != self._state:
+            server = stats.daemon.get("server") or "no server"
+            alerts.append(StreamAlert("state", f"daemon is {state} ({server}, epoch {stats.epoch})"))
+        quiet = silence(stats, endpoint, now_s)
+        if quiet and quiet.kind != self._silence:
+            alerts.append(quiet)
+        self._state, self._silence = state, quiet.kind if quiet else ""
+        return alerts

@@ -1,95 +1,79 @@
-"""Which topics a reader asked for; pure.
+"""Which topics the words of a command line name.
 
-ZeroMQ subscribes by prefix, so that ``trade.100`` also brings ``trade.1001``: what arrives is compared as a whole.
+ZeroMQ subscribes by prefix, so that ``trade.100`` also brings ``trade.1001``: received topics are compared as a whole.
 """
 
 from __future__ import annotations
 
-import re
+import sys
 from collections.abc import Iterable
-from fnmatch import translate
 
+from mt4pump.client import ClientError
+from mt4pump.client.topic_state import WILD, SubscriptionSet
 from mt4pump.errors import SettingsError
+from mt4pump.log import one_line
+from mt4pump.process.values import nearest
 from mt4pump.settings.validators import CONTROLS, VISIBLE
-from mt4pump.wire import HEARTBEAT, KINDS
+from mt4pump.wire import HEARTBEAT, KINDS, QUOTE
 
-WILDCARD = re.compile(r"[*?\[]")
 HEARTBEAT_TOPIC = HEARTBEAT.name
 EVERYTHING = "*"
 SUFFIXES = CONTROLS | frozenset(VISIBLE)
-"""What the daemon's ``topic_suffix`` may be; never empty, as the end of an empty topic is."""
+"""What the daemon's ``topic_suffix`` may be."""
 
 
 class TopicFilter:
     """Takes words of a command line; raises SettingsError for one that is no text.
 
     ``quote.EURUSD`` is that topic alone; ``quote.`` and ``quote`` (a kind, which is never a whole topic) are all that
-    begin so; ``trade.*``, ``quote.EUR*``, ``quote.??????`` are patterns in the shell's way. No word at all: everything.
+    begin so; ``trade.*``, ``quote.EUR*``, ``quote.??????`` are shell patterns. No word: everything.
 
-    ``subscriptions`` are the prefixes to subscribe to, ``names`` the same as names and patterns for `mt4pump.client`.
+    ``names`` are the same as names and patterns of `mt4pump.client`, ``subscriptions`` the prefixes to subscribe to.
     """
 
     def __init__(self, words: Iterable[str] = ()) -> None:
-        self._exact: set[str] = set()
-        self._prefixes: tuple[str, ...] = ()
-        self._patterns: list[re.Pattern[str]] = []
-        words = tuple(map(_text, words))
-        subscriptions = {self._subscription(word) for word in words}
-        if not subscriptions:
-            self._prefixes = ("",)
-            subscriptions = {""}
-        self.subscriptions = tuple(sorted(each.encode() for each in subscriptions))
-        self.names = tuple(self._name(word) for word in words) or (EVERYTHING,)
-
-    def _subscription(self, word: str) -> str:
-        """Take one word and return the prefix to subscribe for it."""
-        if wildcard := WILDCARD.search(word):
-            self._patterns.append(re.compile(translate(word)))
-            return word[: wildcard.start()]
-        if word in KINDS and KINDS[word].key:
-            word += "."
-        if word.endswith(".") or not word:
-            self._prefixes += (word,)
-        else:
-            self._exact.add(word)
-        return word
-
-    @staticmethod
-    def _name(word: str) -> str:
-        """Return one word as the client takes it, which knows whole topics and patterns only."""
-        if word in KINDS and KINDS[word].key:
-            return f"{word}.{EVERYTHING}"
-        return word + EVERYTHING if word.endswith(".") or not word else word
+        self.names = tuple(map(_client_name, words)) or (EVERYTHING,)
+        try:
+            self._topics = SubscriptionSet(self.names)
+        except ClientError as error:
+            raise SettingsError(f"settings are wrong:\n  {error}") from error
+        self.subscriptions = tuple(sorted(self._topics.subscriptions()))
 
     def wants(self, topic: str) -> bool:
-        """Return whether ``topic`` was asked for, with or without the character that may end all topics."""
-        return self._matches(topic) or (topic[-1:] in SUFFIXES and self._matches(topic[:-1]))
-
-    def _matches(self, topic: str) -> bool:
-        return (
-            topic in self._exact
-            or topic.startswith(self._prefixes)
-            or any(pattern.match(topic) for pattern in self._patterns)
-        )
+        """Return whether ``topic`` was requested, with or without the character that may end all topics."""
+        return self._topics.wants(topic) or (topic[-1:] in SUFFIXES and self._topics.wants(topic[:-1]))
 
 
-def _text(word: str) -> str:
-    """Return ``word``; raises SettingsError when its bytes are not UTF-8, as all topics are."""
-    try:
-        word.encode()
-    except UnicodeEncodeError as error:
-        raise SettingsError(f"settings are wrong:\n  topic: {word!r} is not UTF-8 text") from error
-    return word
+def requested_topics(command: str, words: Iterable[str]) -> TopicFilter:
+    """Return the filter of a command's words; warn on standard error about those that can match nothing."""
+    topics = TopicFilter(words)
+    for name in topics.names:
+        if right := right_form(name):
+            text = f"topic {name!r} can match nothing that a daemon publishes; did you mean {right!r}?"
+            print(f"mt4pump {command}: {one_line(text)}", file=sys.stderr)
+    return topics
+
+
+def right_form(name: str) -> str | None:
+    """Return the nearest name or pattern that can match a topic, for one that cannot; None for one that can."""
+    end = min((place for wild in WILD if (place := name.find(wild)) >= 0), default=len(name) + 1)
+    kind, dot, key = name.partition(".")
+    if end <= len(kind):  # a wildcard in the kind
+        return None if any(known.startswith(name[:end]) for known in KINDS) else EVERYTHING
+    if kind in KINDS:
+        return None if bool(dot) == bool(KINDS[kind].key) else f"{kind}.{EVERYTHING}" if KINDS[kind].key else kind
+    if near := nearest(kind.lower(), KINDS):
+        return f"{near}.{key or EVERYTHING}" if KINDS[near].key else near
+    return None if dot else f"{QUOTE.name}.{name}"
+
+
+def _client_name(word: str) -> str:
+    """Return a word as the client takes it, which knows whole topics and patterns only."""
+    if word in KINDS and KINDS[word].key:
+        return f"{word}.{EVERYTHING}"
+    return word + EVERYTHING if word.endswith(".") or not word else word
 
 
 def is_heartbeat(topic: str) -> bool:
     """Return whether ``topic`` is the heartbeat's, with or without the character that may end all topics."""
     return topic == HEARTBEAT_TOPIC or (topic[:-1] == HEARTBEAT_TOPIC and topic[-1] in SUFFIXES)
-
-
-def connectable(endpoint: str) -> str:
-    """Return where a subscriber on this machine connects to reach what is bound at ``endpoint``."""
-    for wildcard, loopback in (("tcp://*:", "tcp://127.0.0.1:"), ("tcp://0.0.0.0:", "tcp://127.0.0.1:")):
-        if endpoint.startswith(wildcard):
-            return endpoint.replace(wildcard, loopback, 1)
-    return endpoint.replace("tcp://[::]:", "tcp://[::1]:", 1)

@@ -1,52 +1,41 @@
-"""Where the events of ``mt4pump tail`` go: lines, or a screen that is redrawn in place."""
+"""Where ``mt4pump tail`` shows events: lines, or a screen that is redrawn in place."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
-from mt4pump.cli.alerts import AlertTracker
-from mt4pump.cli.format import human_event, json_event
-from mt4pump.cli.screen import screen
-from mt4pump.cli.stats import ReceivedEvent, StreamStats
+from mt4pump.cli.format import (
+    age_text,
+    flush_output,
+    plain_table,
+    summary,
+    text_cells,
+    write_line,
+)
+from mt4pump.cli.stats import AlertTracker, ReceivedEvent, StreamAlert, StreamStats, TopicStats, silence
 from mt4pump.log import one_line
-from mt4pump.process.streams import pipe_error
+from mt4pump.wire import Body
 
 CHECK_INTERVAL_S = 1.0
 REDRAW_INTERVAL_S = 0.25
-
-
-class View(Protocol):
-    """Where events go."""
-
-    def __enter__(self) -> object:
-        """Begin to show."""
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
-
-    def event(self, event: ReceivedEvent) -> None:
-        """Show one event."""
-
-    def refresh(self, now_s: float) -> None:
-        """Show what else has changed; called several times a second."""
-
-
-def line_view(stats: StreamStats, endpoint: str, *, as_json: bool) -> Lines:
-    """Return lines on standard output, as JSON or for people; alerts on standard error."""
-    return Lines(stats, endpoint, json_event if as_json else human_event, sys.stdout, sys.stderr)
+HEAD_LINES = 5
+"""Lines above and below the table's rows."""
+ALARMS = frozenset({"nothing", "no heartbeat", "late"})
+STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
 
 
 class Lines:
-    """One line per event to ``out``; alerts to ``alert_out``, at most a few per second."""
+    """Writes one line per event to ``out``, and alerts to ``alert_out`` once a second."""
 
     def __init__(
-        self, stats: StreamStats, endpoint: str, text_of: Callable[[ReceivedEvent], str], out: TextIO, alert_out: TextIO
+        self, stats: StreamStats, endpoint: str, text_of: Callable[[str, Body], str], out: TextIO, alert_out: TextIO
     ) -> None:
         self._stats = stats
         self._endpoint = endpoint
@@ -64,17 +53,11 @@ class Lines:
 
     def event(self, event: ReceivedEvent) -> None:
         """Write one line."""
-        try:
-            self._out.write(self._text_of(event) + "\n")
-        except OSError as error:
-            raise pipe_error(error) from error
+        write_line(self._text_of(event.topic, event.body), self._out)
 
     def refresh(self, now_s: float) -> None:
         """Flush the lines; once a second report alerts."""
-        try:
-            self._out.flush()
-        except OSError as error:
-            raise pipe_error(error) from error
+        flush_output(self._out)
         if now_s - self._checked_s >= CHECK_INTERVAL_S:
             self._checked_s = now_s
             self._report_alerts(now_s)
@@ -102,7 +85,7 @@ class Screen:
         self._live.__exit__(None, None, None)
 
     def event(self, event: ReceivedEvent) -> None:
-        """Do nothing: the event is counted, and drawn at the next refresh."""
+        """Do nothing: the next refresh draws what `StreamStats` counted."""
 
     def refresh(self, now_s: float) -> None:
         """Redraw, a few times a second."""
@@ -111,3 +94,58 @@ class Screen:
         self._drawn_s = now_s
         self._stats.measure(now_s)
         self._live.update(screen(self._stats, self._endpoint, now_s, self._console.size.height), refresh=True)
+
+
+def screen(stats: StreamStats, endpoint: str, now_s: float, height: int) -> Group:
+    """Return the whole screen, at most ``height`` lines high."""
+    rows = stats.most_active(height - HEAD_LINES)
+    alert = _alert_line(silence(stats, endpoint, now_s), hidden=len(stats.rows) - len(rows))
+    return Group(_state_line(stats, endpoint, now_s), _totals_line(stats), alert, _table(rows, now_s))
+
+
+def _state_line(stats: StreamStats, endpoint: str, now_s: float) -> Text:
+    """Return the daemon's state by its heartbeat."""
+    daemon = stats.daemon
+    state = one_line(str(daemon.get("state", "unknown")))
+    line = Text(f"{endpoint}  daemon ", no_wrap=True, overflow="ellipsis")
+    line.append(state, STATE_STYLES.get(state, "bold yellow"))
+    if stats.heartbeat_s is None:
+        return line.append("  heartbeat none yet")
+    line.append(f"  server {one_line(str(daemon.get('server') or '-'))}  epoch {stats.epoch}")
+    line.append(f"  heartbeat {age_text(now_s - stats.heartbeat_s)} ago")
+    for name in ("dropped", "reconnects"):
+        if count := daemon.get(name):
+            line.append(f"  {name} {one_line(str(count))}", "bold red")
+    return line
+
+
+def _totals_line(stats: StreamStats) -> Text:
+    """Return the reader's own counters; those that should be zero and are not are red."""
+    found = stats.sequence
+    faults = {"gaps": found.gaps, "missed": found.missed, "repeats": found.repeats}
+    faults |= {"garbage": stats.garbage, "restarts": stats.restarts}
+    line = Text(f"{stats.rate:.0f}/s  events {stats.events}  topics {len(stats.rows)}", no_wrap=True)
+    for name, count in faults.items():
+        line.append(f"  {name} {count}", "bold red" if count else "")
+    return line
+
+
+def _alert_line(alert: StreamAlert | None, hidden: int) -> Text:
+    """Return the line above the table: the alert, else how many topics do not fit."""
+    if alert is None:
+        return Text(f"{hidden} quieter topics not shown" if hidden else "", "dim")
+    style = "bold red" if alert.kind in ALARMS else "yellow"
+    return Text(one_line(alert.text), style, no_wrap=True, overflow="ellipsis")
+
+
+def _table(rows: list[TopicStats], now_s: float) -> Table:
+    table = plain_table(expand=True)
+    table.add_column("topic", no_wrap=True)
+    table.add_column("last", no_wrap=True, ratio=1, overflow="ellipsis")
+    for name in ("count", "rate/s", "gaps", "missed", "age"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for row in rows:
+        cells = (f"{row.count}", f"{row.rate:.1f}", f"{row.gaps}", f"{row.missed}", age_text(now_s - row.received_s))
+        texts = text_cells(row.topic, summary(row.topic, row.body))
+        table.add_row(*texts, *cells, style="red" if row.missed else "")
+    return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Self
 
 import pytest
@@ -106,13 +107,16 @@ class FakeQuery:
         self.asked.append(("snapshot", list(topics)))
         if self.error:
             raise self.error
-        return Snapshot(list(self.events))
+        return Snapshot(self._matching(topics))
 
     def replay(
         self, topics: Sequence[str], *, after: int | None, since: int | None, until: int | None = None
     ) -> Replayed:
         self.asked.append(("replay", list(topics), after, since, until))
-        return Replayed(self.events, whole=self.whole, error=self.error)
+        return Replayed(self._matching(topics), whole=self.whole, error=self.error)
+
+    def _matching(self, topics: Sequence[str]) -> list[Answered]:
+        return [event for event in self.events if any(fnmatchcase(event.topic, topic) for topic in topics)]
 
 
 def put_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:

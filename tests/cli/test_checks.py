@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mt4pump import __version__
-from mt4pump.cli.checks import (
-    Attempt,
+from mt4pump.cli.check import (
+    Finding,
     address,
     addresses,
     data_folder,
@@ -211,7 +211,7 @@ def test_an_ipc_address_is_never_taken_from_a_program_that_listens(tmp_path: Pat
     assert address(f"ipc://{tmp_path}/free").ok
 
 
-def test_all_servers_are_tried_and_told_in_order() -> None:
+def test_all_servers_are_tried_and_reported_in_order() -> None:
     with socket.create_server(("127.0.0.1", 0)) as open_, socket.create_server(("127.0.0.1", 0)) as closed:
         open_port, closed_port = open_.getsockname()[1], closed.getsockname()[1]
         closed.close()
@@ -220,13 +220,10 @@ def test_all_servers_are_tried_and_told_in_order() -> None:
     assert "does not answer" in found[0].text
 
 
-def test_a_name_that_does_not_resolve_is_told_from_a_server_that_is_down() -> None:
-    def connect(*_: object, **__: object) -> socket.socket:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    attempt = Attempt("mt4.example.com", 1.0, connect)
-    attempt.thread.join(40)
-    assert attempt.finding().text.startswith("mt4.example.com: name not found")
+def test_a_name_that_does_not_resolve_is_not_reported_as_a_server_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    names(monkeypatch, {})
+    (finding,) = servers(("mt4.example.com",))
+    assert finding.text.startswith("mt4.example.com: name not found (No address associated with hostname)")
 
 
 def names(monkeypatch: pytest.MonkeyPatch, addresses: dict[socket.AddressFamily, list[str]]) -> None:
@@ -280,22 +277,19 @@ def test_the_depth_is_that_of_the_working_folder() -> None:
     assert list(path_depth(Path("/" + "d" * longest))) != []
 
 
-def test_a_look_up_that_hangs_is_left_behind() -> None:
+def test_a_look_up_that_hangs_is_abandoned() -> None:
     release = threading.Event()
 
-    def connect(*_: object, **__: object) -> socket.socket:
+    def check(_name: str, _limit_s: float) -> Finding:
         release.wait(60)
-        raise OSError("late")
+        return Finding("server", ok=True, text="late")
 
-    attempt = Attempt("mt4.example.com:443", 0.01, connect)
-    attempt.thread.join(0.01)
     try:
-        finding = attempt.finding()
+        (finding,) = servers(("mt4.example.com:443",), 0.01, check)
         assert not finding.ok
         assert finding.text.startswith("mt4.example.com:443 did not answer within 0.01 s")
     finally:
         release.set()
-        attempt.thread.join(40)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.cli.parser import Parser
+from mt4pump.cli.parser import CommandParser
 from mt4pump.process.arguments import add_settings, given_settings
 from mt4pump.process.settings import is_list, is_truth
 from mt4pump.process.sources import flag_name
@@ -14,7 +14,7 @@ from mt4pump.settings import Settings
 
 
 def given(*arguments: str) -> dict[str, object]:
-    parser = Parser("run")
+    parser = CommandParser("run")
     add_settings(parser, Settings)
     return given_settings(parser.read(arguments))
 
@@ -47,7 +47,7 @@ def test_negative_numbers_need_no_special_form() -> None:
 
 
 def test_config_is_a_path_and_no_setting() -> None:
-    parser = Parser("run")
+    parser = CommandParser("run")
     add_settings(parser, Settings)
     args = parser.read(["--config", "a.toml"])
     assert args.config == Path("a.toml")

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt4pump.cli.format import age_text, clock_text, command_text, human_event, json_event, lots_text, summary
-from mt4pump.cli.stats import ReceivedEvent
 from tests.cli.speaker import TS
 
 TRADE = {
@@ -60,7 +59,7 @@ def test_a_long_summary_is_cut() -> None:
 
 
 def test_a_human_line_has_time_topic_and_values() -> None:
-    line = human_event(ReceivedEvent("quote.EURUSD", {"bid": 1.5, "ask": 2.5, "spread": 1, "ts": TS}))
+    line = human_event("quote.EURUSD", {"bid": 1.5, "ask": 2.5, "spread": 1, "ts": TS})
     assert line == f"{clock_text(TS)} quote.EURUSD     bid 1.5  ask 2.5  spread 1"
 
 
@@ -70,16 +69,14 @@ def test_a_time_that_is_none_shows_dashes(ts: object) -> None:
 
 
 def test_a_json_line_is_topic_and_body_with_null_for_what_json_lacks() -> None:
-    event = ReceivedEvent(
-        "margin.5", {"login": 5, "margin_level": math.inf, "raw": b"\xff", "time": msgpack.Timestamp(1)}
-    )
-    line = json_event(event)
+    body = {"login": 5, "margin_level": math.inf, "raw": b"\xff", "time": msgpack.Timestamp(1)}
+    line = json_event("margin.5", body)
     assert line.startswith('{"topic": "margin.5", "body": {"login": 5, "margin_level": null, ')
     assert json.loads(line)["body"]["raw"] == "�"
 
 
 def test_a_field_called_topic_stays_beside_the_events_own() -> None:
-    line = json_event(ReceivedEvent("news.5", {"topic": "headline"}))
+    line = json_event("news.5", {"topic": "headline"})
     assert json.loads(line) == {"topic": "news.5", "body": {"topic": "headline"}}
 
 
@@ -105,6 +102,5 @@ names = st.sampled_from(["bid", "ask", "digits", "cmd", "volume", "change", "ord
 
 @given(st.sampled_from(["quote.A", "trade.5", "heartbeat", "x", ""]), st.dictionaries(names | st.text(), values))
 def test_no_body_whatever_breaks_a_line(topic: str, body: dict[str, Any]) -> None:
-    event = ReceivedEvent(topic, body)
-    assert len(human_event(event).splitlines()) == 1
-    assert isinstance(json.loads(json_event(event)), dict)
+    assert len(human_event(topic, body).splitlines()) == 1
+    assert isinstance(json.loads(json_event(topic, body)), dict)

@@ -61,6 +61,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["tial"], "mt4pump: there is no command 'tial'; did you mean mt4pump tail?"),
         (["zzz"], f"mt4pump: there is no command 'zzz'; the commands are {', '.join(COMMANDS)}"),
+        (
+            ["reload"],
+            "mt4pump: there is no command 'reload'; the daemon takes over a change of its settings file by itself",
+        ),
         (["--source", "dll"], "mt4pump: the command comes first, then its flags: mt4pump run --source simulator"),
         (["run", "--sorce=x"], "mt4pump run: there is no flag --sorce; did you mean --source?"),
         (["run", "--no-quots"], "mt4pump run: there is no flag --no-quots; did you mean --no-quotes?"),
@@ -109,7 +113,7 @@ def test_what_ends_a_command_decides_the_exit_code(
     def fail(_args: object) -> int:
         raise error
 
-    monkeypatch.setattr("mt4pump.cli.tail.command", fail)
+    monkeypatch.setattr("mt4pump.cli.tail.tail_command", fail)
     monkeypatch.setattr("mt4pump.process.streams.drop_output", lambda: None)
     assert main(["tail"]) == code
     assert capfd.readouterr().err == message

@@ -99,4 +99,5 @@ def test_sighup_reloads_and_the_daemon_goes_on(daemon: Operated) -> None:
 def test_a_question_that_nobody_answers_is_1_within_its_time() -> None:
     code, out, error = finish("describe", "--endpoint=tcp://127.0.0.1:1", "--timeout=0.2")
     assert (code, out) == (1, "")
-    assert "did not answer `describe` within 0.2 s" in error
+    assert "tcp://127.0.0.1:1 did not answer `describe` within 0.2 s: the connection was refused" in error
+    assert "start the daemon with: mt4pump run" in error

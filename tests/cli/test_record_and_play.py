@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 from mt4pump.cli import main
-from mt4pump.cli.play import Player, publishing, speed
+from mt4pump.cli.recordings import Player, publishing, speed
 from mt4pump.recording import Recording, RecordingWriter
 from tests.bus import ANY_PORT, context, subscriber, until
 from tests.cli.commands import LIMIT_S, finish, start
@@ -115,8 +115,8 @@ def test_a_full_disk_ends_a_recording_with_words() -> None:
 def test_a_recorder_that_hears_nothing_says_so_where_it_cannot_draw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mt4pump.cli.alerts.SILENCE_S", 0.0)
-    monkeypatch.setattr("mt4pump.cli.record.CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.stats.SILENCE_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.recordings.CHECK_INTERVAL_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         assert main(["record", str(tmp_path / "a"), "--for", "1", "--endpoint", endpoint]) == 0

@@ -6,10 +6,9 @@ import io
 
 from rich.console import Console
 
-from mt4pump.cli.screen import screen
 from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
-from mt4pump.cli.views import Screen
+from mt4pump.cli.views import Screen, screen
 from tests.cli.speaker import EPOCH, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"

@@ -1,14 +1,15 @@
-"""What is counted of what arrives: events, gaps, repeats, garbage, restarts, rates."""
+"""Counts of received messages, and the alerts that follow from them: once per change, at most one per kind."""
 
 from __future__ import annotations
 
 import msgpack
 import pytest
 
-from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
 from mt4pump.cli.topic_filter import TopicFilter
 from tests.cli.speaker import EPOCH, TS, Frames, heartbeat, message
 
+ENDPOINT = "tcp://127.0.0.1:5556"
 GARBAGE: list[Frames] = [
     [],
     [b"quote.EURUSD"],
@@ -121,3 +122,110 @@ def test_the_most_active_rows_are_chosen_and_shown_by_topic() -> None:
     assert [row.topic for row in stats.most_active(2)] == ["m", "z"]
     assert [row.topic for row in stats.most_active(9)] == ["a", "m", "new", "z"]
     assert stats.most_active(-3) == []
+
+
+def silence_kind(stats: StreamStats, now_s: float) -> str | None:
+    alert = silence(stats, ENDPOINT, now_s)
+    return alert and alert.kind
+
+
+def test_after_three_seconds_of_nothing_it_says_where_and_how_to_start_the_daemon() -> None:
+    stats = stream_stats()
+    assert silence(stats, ENDPOINT, 2.9) is None
+    alert = silence(stats, ENDPOINT, 3.0)
+    assert alert is not None
+    assert ENDPOINT in alert.text
+    assert "mt4pump run --source simulator" in alert.text
+
+
+def test_events_without_any_heartbeat_are_reported() -> None:
+    stats = stream_stats()
+    stats.handle(message("quote.A"), 2.0)
+    stats.handle(message("quote.A", 2, ts=TS + NS), 3.0)
+    assert silence_kind(stats, 4.9) is None
+    assert silence_kind(stats, 5.0) == "no heartbeat"
+
+
+def test_garbage_alone_is_reported_too() -> None:
+    stats = stream_stats()
+    stats.handle([b"junk"], 2.0)
+    assert silence_kind(stats, 2.9) is None
+    assert silence_kind(stats, 3.0) == "no heartbeat"
+
+
+def test_a_reader_that_is_behind_does_not_blame_the_daemon() -> None:
+    stats = stream_stats()
+    for seq, now_s in ((1, 0.0), (2, 10.0), (3, 20.0)):  # one second of the stream takes twenty to read
+        stats.handle(message("quote.A", seq, ts=TS + seq * NS // 3), now_s)
+        assert silence_kind(stats, now_s) is None
+    stats.handle(heartbeat(ts=TS + NS), 20.0)
+    stats.handle(message("quote.A", 4, ts=TS + 2 * NS), 40.0)
+    assert silence_kind(stats, 40.0) is None
+
+
+def test_a_heartbeat_is_late_after_three_of_its_own_intervals() -> None:
+    stats = stream_stats()
+    for seq, now_s in ((1, 0.0), (2, 20.0)):
+        stats.handle(heartbeat(seq, ts=TS + int(now_s) * NS), now_s)
+    stats.handle(message("quote.A", ts=TS + 20 * NS), 20.0)
+    assert silence_kind(stats, 79.0) is None
+    assert silence_kind(stats, 80.0) == "late"
+
+
+def test_after_a_last_heartbeat_it_says_that_the_daemon_stopped() -> None:
+    stats = stream_stats()
+    stats.handle(heartbeat(state="stopping"), 1.0)
+    alert = silence(stats, ENDPOINT, 5.0)
+    assert alert is not None
+    assert "the daemon stopped" in alert.text
+
+
+def test_a_daemon_without_events_of_the_topics_is_distinguished_from_a_silent_one() -> None:
+    stats = stream_stats("trade.5")
+    stats.handle(heartbeat(), 2.5)
+    assert silence_kind(stats, 3.0) == "no event"
+    stats.handle(message("trade.5"), 3.0)
+    assert silence_kind(stats, 3.1) is None
+
+
+def test_each_change_is_reported_once() -> None:
+    stats, tracker = stream_stats(), AlertTracker()
+    stats.handle(heartbeat(1), 0.0)
+    assert [alert.text for alert in tracker.check(stats, ENDPOINT, 0.1)] == [
+        f"daemon is pumping (mt4.example.com:443, epoch {EPOCH})"
+    ]
+    assert tracker.check(stats, ENDPOINT, 0.2) == []
+    for seq in (1, 4, 4, 9):
+        stats.handle(message("quote.A", seq), 0.3)
+    stats.handle([b"junk"], 0.3)
+    stats.handle(heartbeat(1, epoch=EPOCH + 7, state="connecting"), 0.3)
+    assert [(alert.kind, alert.text) for alert in tracker.check(stats, ENDPOINT, 0.4)] == [
+        ("gap", "missed 6 messages (total 6), the last: 4 of quote.A before seq 9"),
+        ("repeat", "1 messages were repeated (total 1)"),
+        ("garbage", "1 messages are not mt4pump's, the last: a message has 2 frames, this one has 1"),
+        ("restart", f"the daemon was restarted (epoch {EPOCH + 7})"),
+        ("state", f"daemon is connecting (mt4.example.com:443, epoch {EPOCH + 7})"),
+    ]
+    assert tracker.check(stats, ENDPOINT, 0.5) == []
+
+
+def test_silence_is_reported_once_and_again_after_an_event() -> None:
+    stats, tracker = stream_stats(), AlertTracker()
+    kinds = []
+    for now_s in (1.0, 3.0, 4.0, 60.0):
+        kinds += [alert.kind for alert in tracker.check(stats, ENDPOINT, now_s)]
+    stats.handle(heartbeat(), 61.0)
+    stats.handle(message("quote.A"), 61.0)
+    for now_s in (61.5, 64.0, 65.0):
+        kinds += [alert.kind for alert in tracker.check(stats, ENDPOINT, now_s)]
+    assert kinds == ["nothing", "state", "late"]
+
+
+def test_totals_are_one_line() -> None:
+    stats = stream_stats()
+    for seq in (1, 4, 4):
+        stats.handle(message("quote.A", seq), 1.0)
+    stats.handle([b"junk"], 1.0)
+    assert stats.totals(2.0) == (
+        "received 3 events on 1 topics in 2.0 s, 2/s; missed 2 in 1 gaps, repeats 1, garbage 1, daemon restarts 0"
+    )

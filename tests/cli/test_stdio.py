@@ -134,7 +134,7 @@ def test_what_the_output_says_decides_the_end_of_an_answer(
 
 
 def test_a_recording_goes_on_when_its_notes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mt4pump.cli.record.CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.recordings.CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(streams, "drop_output", lambda: None)
     monkeypatch.setattr(sys, "stderr", Broken(errno.EPIPE))
     with speaking("quote.A") as endpoint:
@@ -147,7 +147,7 @@ def test_an_error_of_something_else_is_not_put_on_the_output(monkeypatch: pytest
     def fail(_args: object) -> int:
         raise OSError(errno.EIO, "says another disk")
 
-    monkeypatch.setattr("mt4pump.cli.tail.command", fail)
+    monkeypatch.setattr("mt4pump.cli.tail.tail_command", fail)
     with pytest.raises(OSError, match="another disk"):
         main(["tail"])
 

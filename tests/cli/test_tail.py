@@ -20,7 +20,7 @@ from mt4pump.cli import main
 from mt4pump.cli.arguments import endpoint_of
 from mt4pump.cli.format import json_event
 from mt4pump.cli.stats import MESSAGE_MAX_BYTES, StreamStats
-from mt4pump.cli.tail import Deadline
+from mt4pump.cli.stream import Deadline
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import Lines
 from mt4pump.errors import SettingsError
@@ -83,7 +83,7 @@ def test_gaps_repeats_and_garbage_are_noted_and_the_stream_goes_on(capsys: pytes
         code, lines, notes = tail(capsys, "quote.A", "--json", "--count=30", "--endpoint", endpoint)
     assert (code, len(lines)) == (0, 30)
     assert "of quote.A before seq 9" in notes
-    assert "messages came again" in notes
+    assert "messages were repeated" in notes
     assert "messages are not mt4pump's, the last: " in notes
 
 
@@ -130,13 +130,16 @@ def test_the_endpoint_comes_from_flag_environment_files_default(monkeypatch: pyt
 
 
 def test_the_end_is_a_count_or_a_time_and_waits_stay_short() -> None:
-    assert Deadline(3, None, Event()).reached(3, 0.0)
-    assert not Deadline(3, None, Event()).reached(2, 1e9)
-    assert Deadline(None, 5.0, Event()).reached(0, 5.0)
-    assert not Deadline(None, None, Event()).reached(10**9, 1e9)
+    three = Deadline(3, None, Event())
+    three.handled = 2
+    assert (three.is_reached(1e9), three.has_too_few) == (False, True)
+    three.handled = 3
+    assert (three.is_reached(0.0), three.has_too_few) == (True, False)
+    assert Deadline(None, 5.0, Event()).is_reached(5.0)
+    assert not Deadline(None, None, Event()).is_reached(1e9)
     asked = Event()
     asked.set()
-    assert Deadline(None, None, asked).reached(0, 0.0)
+    assert Deadline(None, None, asked).is_reached(0.0)
     assert [Deadline(None, 5.0, Event()).wait_ms(now_s) for now_s in (0.0, 4.875, 6.0)] == [200, 126, 0]
 
 

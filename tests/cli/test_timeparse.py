@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from mt4pump.cli.timeparse import EXAMPLE, parse_time_ns
+from mt4pump.cli.arguments import TIME_EXAMPLE, parse_time_ns
 
 NOW = datetime(2026, 11, 23, 11, 9, 38, 123456, tzinfo=UTC)
 
@@ -23,6 +23,8 @@ def ns(moment: datetime) -> int:
         (" 1.5 h ", timedelta(minutes=90)),
         ("3d", timedelta(days=3)),
         ("2w", timedelta(days=14)),
+        ("1d12h", timedelta(hours=36)),
+        ("1h 30m 10s", timedelta(hours=1, minutes=30, seconds=10)),
         ("0s", timedelta()),
     ],
 )
@@ -50,15 +52,26 @@ def test_a_time_of_day_is_todays_where_the_reader_is() -> None:
     assert parse_time_ns("23:59:59", local) == ns(local.replace(hour=23, minute=59, second=59, microsecond=0))
 
 
+def test_days_by_name_begin_at_midnight_where_the_reader_is() -> None:
+    local = NOW.astimezone()
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    assert parse_time_ns("today", local) == ns(midnight.astimezone())
+    assert parse_time_ns("yesterday", local) == ns((midnight - timedelta(days=1)).astimezone())
+    assert parse_time_ns("yesterday 9:05", local) == ns((midnight - timedelta(hours=14, minutes=55)).astimezone())
+
+
 def test_nothing_is_lost_to_rounding() -> None:
     assert parse_time_ns("2026-11-23T11:09:38.123457Z", NOW) == 1_795_432_178_123_457_000
 
 
-@pytest.mark.parametrize("text", ["", "soon", "10", "10x", "-5m", "25:00", "11:61", "2026-13-01", "9" * 30])
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "10", "10x", "1d12", "yesterday noon", "tomorrow", "-5m", "25:00", "11:61", "2026-13-01", "9" * 30],
+)
 def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ValueError, match="; write 10m, 2h or 3d") as caught:
+    with pytest.raises(ValueError, match="; write 10m, 2h or 1d12h") as caught:
         parse_time_ns(text, NOW)
-    assert str(caught.value).endswith(EXAMPLE)
+    assert str(caught.value).endswith(TIME_EXAMPLE)
 
 
 def test_before_1970_is_refused() -> None:

@@ -19,12 +19,11 @@ from typing import Any
 import msgpack
 import psutil
 
-from mt4pump.cli.alerts import AlertTracker, totals
-from mt4pump.cli.describe import facts, fields, overview
 from mt4pump.cli.format import human_event, json_event
-from mt4pump.cli.screen import screen
-from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.queries import daemon_table, kind_table, kinds_table
+from mt4pump.cli.stats import AlertTracker, StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
+from mt4pump.cli.views import screen
 from mt4pump.client import ClientError, Event, Notice, Position, Query
 from mt4pump.client.position import PositionFile
 from mt4pump.client.query_connection import Ask, QueryError, Reply, unpacked
@@ -213,9 +212,9 @@ class Run:
     def _show(self, made: Any) -> None:
         if isinstance(made, dict):
             kinds = made["kinds"]
-            assert facts(made)
-            assert overview(kinds)
-            assert all(fields(str(name), about) for name, about in kinds.items() if isinstance(about, dict))
+            assert daemon_table(made)
+            assert kinds_table(kinds)
+            assert all(kind_table(str(name), about) for name, about in kinds.items() if isinstance(about, dict))
 
     def received(self) -> None:
         """Feed what ``mt4pump tail`` shows."""
@@ -224,11 +223,11 @@ class Run:
             for message in self._messages(ledger, number):
                 event = received.handle(message, number / 10)
                 if event is not None:
-                    assert "\n" not in human_event(event)
-                    assert json.loads(json_event(event))
+                    assert "\n" not in human_event(*event)
+                    assert json.loads(json_event(*event))
             received.measure(number / 10)
             assert watch.check(received, "tcp://x", number / 10) is not None
-            assert totals(received, number / 10)
+            assert received.totals(number / 10)
             assert screen(received, "tcp://x", number / 10, 40)
             assert received.without_heartbeat_s(number / 10) <= number / 10
 
