@@ -37,7 +37,7 @@ def replace_file(path: Path, content: bytes, *, mode: int = PRIVATE, durable: bo
             fresh.unlink()
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def private_opener(path: str, flags: int) -> int:
@@ -113,7 +113,7 @@ def changeable_by_others(path: Path, *, is_chosen: bool = True) -> str:
     return f"every user of this machine may replace {path}: chmod o-w {parent}" if parent else ""
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, where the system can."""
     if not HAS_MODES:
         return

@@ -36,7 +36,7 @@ PLATFORMS = (
     "x86_64-apple-darwin",
     "aarch64-apple-darwin",
 )
-NO_WIN32_WHEEL = ("playwright", "tree-sitter", "tree-sitter-powershell")
+NO_WIN32_WHEEL = ("playwright", "polars", "tree-sitter", "tree-sitter-powershell")
 """Test tools that have no wheel for 32-bit Python on Windows; their tests do not run there."""
 INTEL_MAC = ("cryptography<49; sys_platform == 'darwin' and platform_machine == 'x86_64'",)
 """What uv cannot know: newer ones have no wheel there."""
@@ -159,7 +159,7 @@ def unsupported() -> Iterator[str]:
 def main() -> int:
     """Write all files; return 0 when every system can install them."""
     universal = ("--universal", "--python-version", PYTHONS[0])
-    everything = compile_with_uv([*requirements("consumers", "test"), *INTEL_MAC], *universal)
+    everything = compile_with_uv([*requirements("consumers", "archive", "test"), *INTEL_MAC], *universal)
     write("constraints.txt", everything)
     write("constraints-win32.txt", resolve_win32(requirements("consumers", "test", without=NO_WIN32_WHEEL)))
     write_build_requires(everything)

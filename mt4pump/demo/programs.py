@@ -1,7 +1,7 @@
-"""The programs of the demo: the daemon first, then its consumers.
+"""What the demo consists of; pure.
 
-Every program ignores the settings of this machine, so that the demo is the same everywhere and never uses a real
-session's password or journal.
+The daemon comes first, then its consumers. Every part ignores the settings of the surroundings: the demo looks the
+same everywhere, and never gets hold of a real session's password or journal.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 HOST = "127.0.0.1"
 PREFIX = "MT4PUMP_"
-REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*extra\s*==\s*["']consumers["']""")
+EXTRA = re.compile(r"""extra\s*==\s*["']consumers["']""")
+NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of the programs, all on loopback."""
+    """Where the parts listen, all on loopback."""
 
     publish: int = 5556
     query: int = 5557
@@ -27,17 +27,18 @@ class Ports:
 
     @property
     def endpoint(self) -> str:
-        """Return the address of the stream."""
+        """Return where the stream is."""
         return f"tcp://{HOST}:{self.publish}"
 
     @property
     def query_endpoint(self) -> str:
-        """Return the address for queries."""
+        """Return where questions are answered."""
         return f"tcp://{HOST}:{self.query}"
 
 
-class DemoProgram(NamedTuple):
-    """``python -m`` ``module`` ``words``, which is ready when it listens on ``ports``."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A program of the demo: ``python -m`` ``module`` ``words``, which is ready when it listens on ``ports``."""
 
     name: str
     module: str
@@ -45,31 +46,34 @@ class DemoProgram(NamedTuple):
     ports: tuple[int, ...]
 
 
-def daemon(ports: Ports, data_dir: str, rate: float) -> DemoProgram:
+def daemon(ports: Ports, data_dir: str, rate: float) -> Part:
     """Return the daemon with the simulator, ``rate`` events a second."""
     where = ("--pub-endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint, "--data-dir", data_dir)
     words = ("run", "--source", "simulator", "--rate", f"{rate:g}", *where, "--log-format", "human")
-    return DemoProgram("daemon", "mt4pump", words, (ports.publish, ports.query))
+    return Part("daemon", "mt4pump", words, (ports.publish, ports.query))
 
 
-def consumers(ports: Ports) -> tuple[DemoProgram, ...]:
+def consumers(ports: Ports) -> tuple[Part, ...]:
     """Return the gateway, open to everybody on this machine, and the metrics."""
     stream = ("--endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint)
-    gateway = (*stream, "--port", str(ports.gateway), "--anonymous", "--anonymous-topics", "*")
-    metrics = (*stream, "--port", str(ports.metrics))
     return (
-        DemoProgram("gateway", "mt4pump_consumers.gateway", gateway, (ports.gateway,)),
-        DemoProgram("metrics", "mt4pump_consumers.metrics", metrics, (ports.metrics,)),
+        Part(
+            "gateway",
+            "mt4pump_consumers.gateway",
+            (*stream, "--port", str(ports.gateway), "--anonymous", "--anonymous-topics", "*"),
+            (ports.gateway,),
+        ),
+        Part("metrics", "mt4pump_consumers.metrics", (*stream, "--port", str(ports.metrics)), (ports.metrics,)),
     )
 
 
-def environment(environ: Mapping[str, str], paths: Iterable[str], separator: str) -> dict[str, str]:
-    """Return the environment of every program: without our settings; ``paths`` are where its modules are found."""
-    kept = {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
+def environment(surroundings: Mapping[str, str], paths: Iterable[str], separator: str) -> dict[str, str]:
+    """Return the environment of every part: none of our settings; ``paths`` are where its modules are found."""
+    kept = {name: value for name, value in surroundings.items() if not name.upper().startswith(PREFIX)}
     return {**kept, "PYTHONPATH": separator.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
 
-def missing(requirements: Iterable[str], is_installed: Callable[[str], bool]) -> list[str]:
-    """Return the packages of the extra ``consumers`` that are not installed."""
-    found = filter(None, map(REQUIREMENT.match, requirements))
-    return [match[1] for match in found if not is_installed(match[1])]
+def missing(requirements: Iterable[str], is_there: Callable[[str], bool]) -> list[str]:
+    """Return the packages that the extra ``consumers`` asks for and that are not there."""
+    found = (NAME.match(each) for each in requirements if EXTRA.search(each))
+    return [name[0] for name in found if name is not None and not is_there(name[0])]

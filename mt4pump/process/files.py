@@ -15,6 +15,8 @@ from mt4pump.private_files import (
     is_open_to_all,
     make_private,
     private_opener,
+    replace_file,
+    sync_folder,
 )
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "make_private",
     "private_opener",
     "read_toml",
+    "replace_file",
+    "sync_folder",
     "toml_and_text",
 ]
 

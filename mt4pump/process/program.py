@@ -24,7 +24,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationInfo, field_validator
 
@@ -56,6 +56,9 @@ log = logging.getLogger(__name__)
 
 class ConsumerSettings(ProgramSettings):
     """Where the stream is and how to log. A consumer derives its own settings from this; ``none`` unsets a setting."""
+
+    libraries: ClassVar[str] = "the consumers' libraries come with: pip install 'mt4pump[consumers]'"
+    """What to install when one is missing."""
 
     endpoint: str = setting(DAEMON, "address that mt4pump publishes on", "tcp://127.0.0.1:5556", metavar="ADDRESS")
     query_endpoint: str | None = setting(
@@ -177,8 +180,7 @@ def run_consumer(
         except Exception as error:
             missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
             if missing and missing not in OURS:
-                cure = "the consumers' libraries come with: pip install 'mt4pump[consumers]'"
-                log.error("cannot start: the library %s is not installed; %s", missing, cure)  # noqa: TRY400
+                log.error("cannot start: the library %s is not installed; %s", missing, schema.libraries)  # noqa: TRY400
                 return CANNOT_START
             log.exception("ended by an error that should not happen; please report it")
             return FAILED

@@ -20,7 +20,7 @@ from mt4pump.process.files import FILE_BYTES_MAX, is_oversized, line_of, toml_an
 from mt4pump.process.values import nearest
 
 PREFIX = "MT4PUMP_"
-CONSUMERS = ("GATEWAY", "METRICS", "MONITOR", "NATS")
+CONSUMERS = ("ARCHIVE", "GATEWAY", "METRICS", "MONITOR", "NATS")
 """Programs whose variables begin with the daemon's prefix, too."""
 DOTENV = Path(".env")
 WORKING_FOLDER = "working directory"

@@ -1,4 +1,4 @@
-"""The programs of the demo."""
+"""What the demo starts, and what it leaves out."""
 
 from __future__ import annotations
 

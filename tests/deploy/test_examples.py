@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import TokenFile
 from mt4pump_consumers.metrics.settings import MetricsSettings
@@ -19,6 +20,7 @@ from mt4pump.settings import load, read
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 CONSUMERS: dict[str, type[ConsumerSettings]] = {
+    "mt4pump-archive.toml": ArchiveSettings,
     "mt4pump-gateway.toml": GatewaySettings,
     "mt4pump-metrics.toml": MetricsSettings,
     "mt4pump-monitor.toml": MonitorSettings,

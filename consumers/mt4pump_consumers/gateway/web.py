@@ -15,10 +15,7 @@ from mt4pump_consumers.gateway.protocol import Json
 
 PATHS = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    **{
-        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("app", "board", "chart", "client", "table", "trades", "vendor/lightweight-charts")
-    },
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in ("app", "board", "blotter", "link")},
     "/app.css": ("app.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/favicon.ico": ("icon.svg", "image/svg+xml"),

@@ -188,14 +188,19 @@ class Server(ThreadingWSGIServer):
 
 
 class MetricsServer:
-    """Serves ``registry``; ``address`` is where. Binds at once: raises OSError."""
+    """Serves ``registry``, and ``/healthz`` if ``health`` is given, at ``address``. Binds at once: raises OSError."""
 
     def __init__(
-        self, registry: CollectorRegistry, host: str, port: int, context: ssl.SSLContext | None = None
+        self,
+        registry: CollectorRegistry,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        health: Callable[[], str] | None = None,
     ) -> None:
         family = _family(host, port)
         server_class: type[Server] = type("Server", (Server,), {"address_family": family})
-        self._server: Server = make_server(host, port, application(registry), server_class, Handler)
+        self._server: Server = make_server(host, port, application(registry, health), server_class, Handler)
         if context is not None:
             # The handshake is left to the request's thread: in accept() one silent client would stop all others.
             self._server.socket = context.wrap_socket(
@@ -239,8 +244,10 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def application(registry: CollectorRegistry) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
-    """Return the WSGI application."""
+def application(
+    registry: CollectorRegistry, health: Callable[[], str] | None = None
+) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
+    """Return the WSGI application; ``health`` returns the fault that ``/healthz`` reports, empty for none."""
     metrics = make_wsgi_app(registry)
 
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -248,6 +255,10 @@ def application(registry: CollectorRegistry) -> Callable[[Environ, StartResponse
         if path == "/metrics":
             reply: Iterable[bytes] = metrics(environ, start_response)
             return reply
+        if path == "/healthz" and health is not None:
+            fault = health()
+            start_response("503 Service Unavailable" if fault else "200 OK", list(PLAIN))
+            return [f"{fault or 'ok'}\n".encode()]
         start_response("200 OK" if path == "/" else "404 Not Found", list(PLAIN))
         return [PAGE if path == "/" else MISSING]
 

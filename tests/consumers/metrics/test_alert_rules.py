@@ -78,7 +78,7 @@ def test_a_rule_that_always_fires_would_be_found(tmp_path: Path) -> None:
 
 
 def test_the_rules_ask_for_metrics_that_the_exporter_has() -> None:
-    package = ROOT / "consumers" / "mt4pump_consumers" / "metrics"
-    source = "".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
+    package = ROOT / "consumers" / "mt4pump_consumers"
+    source = "".join(path.read_text(encoding="utf-8") for path in package.glob("*/*.py"))
     for name in set(re.findall(r"\bmt4pump_[a-z_]+", RULES.read_text(encoding="utf-8"))):
         assert f'"{name.removesuffix("_bucket")}"' in source, name

@@ -1,0 +1,189 @@
+"""Puts the archive together: stream → batches → commits, with maintenance of the folder beside them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+from mt4pump.client import ClientError, ClientKeys, Event, Heartbeat, Notice, Position, Subscriber
+from mt4pump.process.program import Shutdown, StartError
+from mt4pump_consumers.archive.compaction import maintain
+from mt4pump_consumers.archive.folder import ArchiveFolder, FolderError
+from mt4pump_consumers.archive.metrics import ArchiveMetrics, JournalWatch, serve
+from mt4pump_consumers.archive.settings import ArchiveSettings
+from mt4pump_consumers.archive.writer import BatchBuilder, BatchWriter
+
+HEARTBEAT = "heartbeat"
+IDLE_S = 0.05
+MAINTAIN_S = 5.0
+RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
+END_S = 10.0
+"""Longest wait for the last commit at the end."""
+QUIET = frozenset({"silent", "disconnected"})
+"""Notices after which nothing may come for long, so that what waits is committed at once."""
+HOLES = frozenset({"lost", "not_whole"})
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: ArchiveSettings, shutdown: Shutdown) -> int:
+    """Archive until asked to end."""
+    try:
+        folder = ArchiveFolder(settings.path)
+    except FolderError as error:
+        raise StartError(str(error)) from error
+    try:
+        Archive(settings, folder).run(shutdown)
+    finally:
+        folder.close()
+    log.info("stopped")
+    return 0
+
+
+class Archive:
+    """The threads of the archive: reader, writer, maintenance; the main thread supervises them."""
+
+    def __init__(self, settings: ArchiveSettings, folder: ArchiveFolder) -> None:
+        self._settings, self._folder = settings, folder
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._builder = BatchBuilder(folder.state, self.counts)
+        self._writer = BatchWriter(folder, settings.buffer_events)
+        self._is_ending = False
+        self._position: Any = folder.state.position
+        if self._position is None and settings.start == "journal":
+            self._position = 0
+        try:
+            self._keys = ClientKeys.load(settings.keys) if settings.keys else None
+            self._subscriber: Subscriber | None = self._new_subscriber()
+            self._watch = JournalWatch(settings, self._keys, folder)
+        except (ClientError, ValueError) as error:
+            raise StartError(str(error)) from error
+
+    def run(self, shutdown: Shutdown) -> None:
+        """Run until asked to end; raises RuntimeError when a thread ended that should not."""
+        metrics = ArchiveMetrics(self._folder, self._writer, self._watch, self.counts)
+        server = serve(self._settings, metrics)
+        works = {
+            "reader": self._read,
+            "writer": self._writer.run,
+            "maintenance": self._maintain,
+            "watch": self._watch.run,
+        }
+        threads = {name: Thread(target=_logged(work), name=name, daemon=True) for name, work in works.items()}
+        log.info(
+            "archiving %s from %s in %s", " ".join(self._settings.topics), self._settings.endpoint, self._settings.path
+        )
+        for thread in threads.values():
+            thread.start()
+        try:
+            while not shutdown.wait(1.0):
+                if dead := [name for name, thread in threads.items() if not thread.is_alive()]:
+                    raise RuntimeError(f"the thread {dead[0]} ended")
+        finally:
+            self._is_ending = True
+            self._watch.close()
+            if self._subscriber is not None:
+                self._subscriber.close()
+            threads["reader"].join(END_S)
+            self._writer.stop()
+            threads["writer"].join(END_S)
+            threads["maintenance"].join(END_S)
+            if server is not None:
+                server.stop()
+
+    def _new_subscriber(self) -> Subscriber:
+        settings = self._settings
+        return Subscriber(
+            settings.endpoint,
+            query_endpoint=settings.query_address,
+            topics=(*settings.topics, HEARTBEAT),
+            resume_from=self._position,
+            snapshot=False,
+            keys=self._keys,
+            notices=True,
+        )
+
+    def _read(self) -> None:
+        """Read until the end; a subscriber that fails is replaced where it was."""
+        delay_s = RETRY_FIRST_S
+        while not self._is_ending:
+            try:
+                subscriber = self._subscriber = self._subscriber or self._new_subscriber()
+                self._follow(subscriber)
+            except ClientError as error:
+                log.warning("the stream ended (%s): reading again in %.0f s", error, delay_s)
+            finally:
+                if self._subscriber is not None:
+                    self._cut(self._subscriber)
+                    self._subscriber.close()
+                    self._subscriber = None
+            self._pause(lambda: False, delay_s)
+            delay_s = min(delay_s * 2, RETRY_LAST_S)
+
+    def _follow(self, subscriber: Subscriber) -> None:
+        builder, add, due_s = self._builder, self._builder.add, time.monotonic() + self._settings.commit_interval_s
+        limit = min(self._settings.commit_events, self._settings.buffer_events)
+        count = 0
+        for item in subscriber:
+            count += 1
+            if isinstance(item, Notice):
+                self._notice(item)
+            elif isinstance(item, Heartbeat):
+                builder.heartbeat(item)
+            elif isinstance(item, Event):
+                add(item)
+                if count & 255:
+                    continue
+            is_quiet = isinstance(item, Notice) and item.kind in QUIET
+            if time.monotonic() >= due_s or builder.rows >= limit or is_quiet:
+                self._cut(subscriber)
+                due_s = time.monotonic() + self._settings.commit_interval_s
+
+    def _notice(self, notice: Notice) -> None:
+        if notice.kind in HOLES:
+            self._builder.lost(notice)
+
+    def _cut(self, subscriber: Subscriber) -> None:
+        """Hand what waits to the writer, then wait while too much of it is not committed."""
+        position: Position | None = subscriber.position
+        if position is None and not self._builder.rows:
+            return
+        self._position = position.as_dict() if position is not None else self._position
+        self._writer.put(self._builder.cut(self._position or None))
+        if self._writer.is_full and not self._is_ending:
+            log.warning(
+                "%d events wait for %s: reading stops until it can be written", self._writer.rows, self._folder.path
+            )
+            self._pause(lambda: not self._writer.is_full)
+
+    def _pause(self, is_over: Callable[[], bool], limit_s: float = float("inf")) -> None:
+        end_s = time.monotonic() + limit_s
+        while not self._is_ending and not is_over() and time.monotonic() < end_s:
+            time.sleep(IDLE_S)
+
+    def _maintain(self) -> None:
+        while not self._is_ending:
+            self._pause(lambda: False, MAINTAIN_S)
+            if self._is_ending or not self._watch.feed_ts:
+                continue
+            try:
+                maintain(self._folder, self._settings, self._watch.feed_ts)
+            except (OSError, FolderError) as error:
+                self.counts["maintenance_failures", ""] += 1
+                log.error("small files cannot be joined, or old ones deleted: %s", error)  # noqa: TRY400
+
+
+def _logged(work: Callable[[], None]) -> Callable[[], None]:
+    """Return ``work`` with what ended it in the log."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("ended by an error that should not happen; please report it")
+
+    return run

@@ -1,0 +1,201 @@
+"""``/metrics`` and ``/healthz`` of the archive, and what it knows of the daemon's journal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from mt4pump.client import ClientError, ClientKeys, Heartbeat, Query, Subscriber
+from mt4pump.process.program import StartError
+from mt4pump_consumers.archive.columns import EVENT_KINDS
+from mt4pump_consumers.archive.folder import ArchiveFolder
+from mt4pump_consumers.archive.settings import ArchiveSettings
+from mt4pump_consumers.archive.writer import BatchWriter
+from mt4pump_consumers.metrics.server import MetricsServer
+
+COUNTED = (
+    ("events", "mt4pump_archive_events_total", "Events committed, or waiting for it, by kind."),
+    ("gaps", "mt4pump_archive_gaps_total", "Holes found, by kind; empty: of a kind that is not known."),
+)
+NS = 1_000_000_000
+RISK_WARNED, RISK_GONE = 0.5, 0.25
+"""Parts of the journal's retention at which a warning is logged, and below which it may be logged again."""
+RETRY_S = 5.0
+HEALTHY_INTERVALS = 5
+HEALTHY_MIN_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class JournalWatch:
+    """Reads heartbeats alone, so that it knows the daemon's journal also while the archive cannot read events.
+
+    ``behind`` is the number of journal events that are not archived, ``risk`` the part of the journal's retention that
+    they have used up: at 1 the journal begins to delete them. ``feed_ts`` is the daemon's time, 0 before a heartbeat.
+    """
+
+    def __init__(self, settings: ArchiveSettings, keys: ClientKeys | None, folder: ArchiveFolder) -> None:
+        self.feed_ts = self.behind = 0
+        self.risk = 0.0
+        self._settings, self._keys, self._folder = settings, keys, folder
+        self._retention: Mapping[str, float] = {}
+        self._is_warned = self._is_closed = False
+        self._subscriber = self._new_subscriber()
+
+    def _new_subscriber(self) -> Subscriber:
+        return Subscriber(
+            self._settings.endpoint, query_endpoint=None, topics=("heartbeat",), snapshot=False, keys=self._keys
+        )
+
+    def run(self) -> None:
+        """Read heartbeats until `close`."""
+        while not self._is_closed:
+            try:
+                for item in self._subscriber:
+                    if isinstance(item, Heartbeat):
+                        self.take(item)
+            except ClientError as error:
+                log.warning("heartbeats cannot be read: %s", error)
+                time.sleep(RETRY_S)
+                self._subscriber = self._new_subscriber()
+
+    def close(self) -> None:
+        """End `run`."""
+        self._is_closed = True
+        self._subscriber.close()
+
+    def take(self, beat: Heartbeat) -> None:
+        """Compare the journal with what is archived."""
+        self.feed_ts = beat.ts
+        journal = beat.journal
+        if not journal or not beat.log:
+            return
+        self._retention = self._retention or self._ask()
+        position = self._folder.state.position or {}
+        confirmed = position.get("confirmed", 0) if position.get("log") == beat.log else 0
+        first, last = journal.get("first_offset") or 1, beat.last_offset
+        self.behind = max(0, last - max(confirmed, first - 1))
+        used_age = used_size = 0.0
+        if self.behind:
+            stored_ts = max((file.last_ts for file in list(self._folder.state.files.values())), default=beat.ts)
+            if max_age_s := self._retention.get("max_age_s", 0):
+                used_age = max(0, beat.ts - stored_ts) / NS / max_age_s
+            if max_bytes := self._retention.get("max_bytes", 0):
+                used_size = self.behind / (last - first + 1) * journal.get("size_bytes", 0) / max_bytes
+        self.risk = max(used_age, used_size)
+        if self.risk > RISK_WARNED and not self._is_warned:
+            self._is_warned = True
+            text = "%d events of the journal are not archived and have used up %d %% of its retention"
+            log.warning(text, self.behind, self.risk * 100)
+        elif self.risk < RISK_GONE:
+            self._is_warned = False
+
+    def _ask(self) -> Mapping[str, float]:
+        """Return the journal's limits, empty when the daemon does not answer now."""
+        try:
+            with Query(self._settings.query_address, self._keys) as query:
+                retention: Mapping[str, float] = query.describe().get("retention") or {}
+        except ClientError as error:
+            log.debug("the journal's limits are not known yet: %s", error)
+            return {}
+        return retention
+
+
+class ArchiveMetrics(Collector):
+    """All metrics, gathered at each scrape."""
+
+    def __init__(
+        self, folder: ArchiveFolder, writer: BatchWriter, watch: JournalWatch, counts: Counter[tuple[str, str]]
+    ) -> None:
+        self._folder, self._writer, self._watch, self._counts = folder, writer, watch, counts
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield nothing: the names are known."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        files = list(self._folder.state.files.values())
+        writer, watch = self._writer, self._watch
+        for what, name, text in COUNTED:
+            family = CounterMetricFamily(name, text, labels=["kind"])
+            for kind in (*EVENT_KINDS, ""):  # from 0 on, so that the first one is an increase
+                family.add_metric([kind], self._counts[what, kind])
+            yield family
+        counters = {
+            "mt4pump_archive_commits_total": ("Commits.", writer.commits),
+            "mt4pump_archive_failures_total": ("Tries to commit that failed.", writer.failures),
+            "mt4pump_archive_duplicates_total": ("Events that came again.", self._counts["duplicates", ""]),
+            "mt4pump_archive_maintenance_failures_total": (
+                "Joins and deletions of files that failed.",
+                self._counts["maintenance_failures", ""],
+            ),
+        }
+        for name, (text, count) in counters.items():
+            yield CounterMetricFamily(name, text, count)
+        try:
+            free = self._folder.free_bytes()
+        except OSError:
+            free = 0
+        gauges: dict[str, tuple[str, float]] = {
+            "mt4pump_archive_waiting_events": ("Events that wait to be committed.", writer.rows),
+            "mt4pump_archive_commit_age_seconds": (
+                "Time since the last commit.",
+                time.monotonic() - writer.committed_s,
+            ),
+            "mt4pump_archive_files": ("Committed files.", len(files)),
+            "mt4pump_archive_bytes": ("Size of the committed files.", sum(file.bytes for file in files)),
+            "mt4pump_archive_files_waiting": (
+                "Files that could not be moved or deleted yet.",
+                self._folder.files_waiting,
+            ),
+            "mt4pump_archive_free_bytes": ("Free space of the disk.", free),
+            "mt4pump_archive_journal_behind_events": (
+                "Events of the daemon's journal that are not archived.",
+                watch.behind,
+            ),
+            "mt4pump_archive_journal_risk_ratio": (
+                "Part of the journal's retention that they have used up.",
+                watch.risk,
+            ),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, value)
+
+    def fault(self, interval_s: float) -> str:
+        """Return why the archive is not healthy; empty: it is."""
+        age_s = time.monotonic() - self._writer.committed_s
+        if self._writer.error:
+            return f"the folder cannot be written: {self._writer.error}"
+        if self._writer.rows and age_s > max(HEALTHY_MIN_S, HEALTHY_INTERVALS * interval_s):
+            return f"{self._writer.rows} events wait, and the last commit was {age_s:.0f} s ago"
+        return ""
+
+
+def serve(settings: ArchiveSettings, metrics: ArchiveMetrics) -> MetricsServer | None:
+    """Serve metrics and health, unless the port is 0; raises StartError."""
+    if not settings.metrics_port:
+        return None
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    registry.register(metrics)
+    where = f"{settings.metrics_host}:{settings.metrics_port}"
+    try:
+        server = MetricsServer(
+            registry,
+            settings.metrics_host,
+            settings.metrics_port,
+            health=lambda: metrics.fault(settings.commit_interval_s),
+        )
+    except OSError as error:
+        raise StartError(f"metrics cannot be served on {where}: {error}; set --metrics-port") from error
+    server.start()
+    log.info("metrics are served on %s", server.address)
+    return server

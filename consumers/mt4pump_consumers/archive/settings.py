@@ -1,0 +1,46 @@
+"""The archive's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from mt4pump.process.program import ConsumerSettings
+from mt4pump.process.settings import setting
+from mt4pump.process.values import PathValue, Seconds, byte_size
+
+FILES, EVENTS, METRICS = "Files", "Events", "Metrics"
+
+
+class ArchiveSettings(ConsumerSettings):
+    """Settings of the archive."""
+
+    program = help_command = "mt4pump-archive"
+    libraries = (
+        "the archive's libraries come with: pip install 'mt4pump[archive]'; "
+        "there are none for 32-bit Python: run the archive on a 64-bit one, or on another machine"
+    )
+
+    path: PathValue = setting(FILES, "folder of the Parquet files", Path("archive"))
+    commit_interval_s: Annotated[Seconds, Field(ge=0.05, le=3600)] = setting(
+        FILES, "longest seconds until events are committed", 10.0
+    )
+    commit_events: int = setting(FILES, "events after which a commit does not wait any longer", 1_000_000, ge=1)
+    buffer_events: int = setting(
+        FILES, "events that may wait while the folder cannot be written; then reading stops", 500_000, ge=1_000
+    )
+    compact_files: int = setting(FILES, "small files of a kind and day that are joined into one", 32, ge=2)
+    keep_days: int = setting(FILES, "days after which a day is deleted; 0: never", 0, ge=0)
+    max_bytes: Annotated[int, Field(ge=0), BeforeValidator(byte_size)] = setting(
+        FILES, "size above which the oldest days are deleted, as 500GB; 0: no limit", 0
+    )
+
+    topics: tuple[str, ...] = setting(EVENTS, "topics and patterns to store", ("*",), min_length=1)
+    start: Literal["journal", "now"] = setting(
+        EVENTS, "where a new archive begins: with all that the daemon's journal has, or now", "journal"
+    )
+
+    metrics_host: str = setting(METRICS, "loopback address of /metrics and /healthz", "127.0.0.1", metavar="ADDRESS")
+    metrics_port: int = setting(METRICS, "port of /metrics and /healthz; 0: none", 9567, ge=0, le=65_535)

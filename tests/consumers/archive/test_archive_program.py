@@ -1,0 +1,166 @@
+"""The archive as a process beside a real daemon: killed, stalled, without its libraries."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("duckdb")
+
+from mt4pump_consumers.archive.folder import read_state
+
+from mt4pump.client import Query
+from tests.bus import until
+from tests.chaos.stage import free_ports
+from tests.consumers.archive.archive_run import rows
+from tests.consumers.nats_bridge.nats_run import Process
+
+LIMIT_S = 90.0
+
+
+class World:
+    """A daemon with the simulator and an archive, each a process."""
+
+    def __init__(self, folder: Path, rate: int = 500) -> None:
+        self.folder, self.path = folder, folder / "archive"
+        publish, query, self.metrics_port = free_ports(3)
+        self.endpoint, self.query_endpoint = f"tcp://127.0.0.1:{publish}", f"tcp://127.0.0.1:{query}"
+        where = ["--pub-endpoint", self.endpoint, "--query-endpoint", self.query_endpoint, "--data-dir", "data"]
+        more = ["--source", "simulator", "--rate", str(rate), "--heartbeat-interval-s", "0.2", "--server-code", "demo"]
+        self.daemon = Process([sys.executable, "-m", "mt4pump", "run", *where, *more], folder, "daemon")
+        self.archive = self.new_archive("--metrics-port", "0")
+        self.topics: dict[int, str] = {}
+
+    def new_archive(self, *flags: str) -> Process:
+        where = ["--endpoint", self.endpoint, "--query-endpoint", self.query_endpoint, "--path", str(self.path)]
+        words = [sys.executable, "-m", "mt4pump_consumers.archive", *where, "--commit-interval-s", "0.2", *flags]
+        return Process([*words, "--compact-files", "4"], self.folder, "archive")
+
+    @property
+    def confirmed(self) -> int:
+        """Return the offset up to which everything is committed."""
+        position = read_state(self.path).position if self.path.exists() else None
+        return int((position or {}).get("confirmed", 0))
+
+    def reaches(self, offset: int) -> None:
+        until(lambda: self.confirmed >= offset, f"offset {offset}: {self.archive.text[-3000:]}", LIMIT_S)
+
+    def journal(self) -> tuple[str | None, dict[int, str]]:
+        """Return the daemon's log, and the topic of each stored event."""
+        with Query(self.query_endpoint, timeout_s=30) as query:
+            replay = query.replay()
+            topics = {event.offset or 0: event.topic for event in replay}
+        return replay.log, topics
+
+    def check(self, *, least: int) -> None:
+        """Stop the archive and compare it with the journal: each durable event once, quotes once, holes recorded."""
+        log, topics = self.journal()
+        self.topics = topics
+        assert len(topics) >= least
+        self.reaches(max(topics))
+        assert self.archive.stop() == 0, self.archive.text[-3000:]
+        kinds = {topic.partition(".")[0] for topic in topics.values()}
+        stored = [row for kind in kinds for row in rows(self.path, kind, 'log, "offset", event_topic') if row[1]]
+        wanted = {(log, offset, topic) for offset, topic in topics.items()}
+        assert wanted <= set(stored), sorted(wanted - set(stored))[:5]
+        assert len(stored) == len(set(stored))
+        self.check_quotes()
+
+    def check_quotes(self) -> None:
+        """Each number of each topic is archived once, or lies in one recorded hole."""
+        numbers: dict[tuple[str, int], list[int]] = {}
+        for topic, epoch, seq in rows(self.path, "quote", "event_topic, epoch, seq"):
+            numbers.setdefault((topic, epoch), []).append(seq)
+        holes = rows(self.path, "gaps", "event_topic, epoch, from_seq, to_seq")
+        for (topic, epoch), seqs in numbers.items():
+            missing = [n for t, e, first, last in holes if (t, e) == (topic, epoch) for n in range(first, last + 1)]
+            found = sorted([*seqs, *missing])
+            assert found == list(range(found[0], found[-1] + 1)), f"{topic} in {epoch}"
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    try:
+        world.daemon.start()
+        world.archive.start()
+        yield world
+    finally:
+        world.archive.kill()
+        world.daemon.kill()
+
+
+@pytest.mark.timeout(300)
+def test_kills_of_archive_and_daemon_lose_and_double_nothing(world: World) -> None:
+    """The command `python -m tests.consumers.archive.archive_kills` does the same with more kills and events."""
+    chance = random.Random(7)  # noqa: S311 - the same kills each time
+    for turn in range(6):
+        world.reaches(world.confirmed + chance.randrange(1, 60))
+        victim = world.daemon if turn == 3 else world.archive
+        victim.kill()
+        victim.start()
+    world.check(least=50)
+
+
+@pytest.mark.timeout(300)
+def test_while_the_folder_cannot_be_written_nothing_is_lost_that_the_journal_has(world: World) -> None:
+    world.reaches(5)
+    staging = world.path / "_staging"
+    until(lambda: not list(staging.iterdir()), "nothing staged")
+    moved = world.path / "_moved"
+    while True:
+        try:
+            staging.rename(moved)
+            break
+        except OSError:
+            continue
+    until(lambda: "cannot be written" in world.archive.text, "the fault is logged")
+    moved.rename(staging)
+    until(lambda: "can be written again" in world.archive.text, "the archive recovers")
+    world.check(least=5)
+
+
+@pytest.mark.timeout(300)
+def test_metrics_and_health(world: World) -> None:
+    world.reaches(1)
+    world.archive.kill()
+    world.archive = world.new_archive("--metrics-port", str(world.metrics_port))
+    world.archive.start()
+    world.reaches(world.confirmed + 1)
+    base = f"http://127.0.0.1:{world.metrics_port}"
+    with urllib.request.urlopen(f"{base}/healthz", timeout=30) as answer:  # noqa: S310 - our own address
+        assert answer.read() == b"ok\n"
+    with urllib.request.urlopen(f"{base}/metrics", timeout=30) as answer:  # noqa: S310
+        text = answer.read().decode()
+    assert 'mt4pump_archive_events_total{kind="session"}' in text
+    assert "mt4pump_archive_failures_total 0.0" in text
+    assert "mt4pump_archive_journal_risk_ratio" in text
+
+
+def test_without_its_libraries_it_says_what_to_install_and_that_32_bit_python_has_none(tmp_path: Path) -> None:
+    start = "from mt4pump_consumers.archive.__main__ import run; sys.exit(run())"
+    hidden = f"import sys; sys.modules['pyarrow'] = None; {start}"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 3
+    assert "the library pyarrow is not installed" in done.stderr
+    assert "pip install 'mt4pump[archive]'; there are none for 32-bit Python" in done.stderr
+
+
+def test_a_folder_in_use_ends_the_program_with_code_3(world: World) -> None:
+    world.reaches(1)
+    other = world.new_archive("--metrics-port", "0")
+    started = time.monotonic()
+    other.start()
+    assert other.running is not None
+    assert other.running.wait(LIMIT_S) == 3, time.monotonic() - started
+    assert "another mt4pump-archive writes to" in other.text
