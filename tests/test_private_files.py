@@ -170,7 +170,7 @@ def test_a_data_folder_that_everybody_may_replace_is_logged(tmp_path: Path, capl
     assert replaceable_parent(parent / "data") is None
 
 
-@pytest.mark.parametrize("words", [("run", "--pub-endpoint", "tcp://127.0.0.1:0"), ("check",)])
+@pytest.mark.parametrize("arguments", [("run", "--pub-endpoint", "tcp://127.0.0.1:0"), ("check",)])
 def test_the_programs_say_what_to_do_about_a_folder_for_everybody(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     folder = tmp_path / "data"
     folder.mkdir(0o777)

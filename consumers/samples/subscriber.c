@@ -53,7 +53,7 @@ static void snapshot(void) {
     zmq_close(socket);
 }
 
-static void take(const char *topic, msgpack_object body) {
+static void handle(const char *topic, msgpack_object body) {
     unsigned long now = get(body, "epoch").via.u64, seq = get(body, "seq").via.u64;
     if (now != epoch) printf("# epoch %lu\n", epoch = now);
     number *last = number_of(strdup(topic));
@@ -61,7 +61,7 @@ static void take(const char *topic, msgpack_object body) {
     if (seq > last->seq + 1 && (last->seq || joined == epoch)) printf("# gap %s %lu\n", topic, seq - last->seq - 1);
     last->seq = seq;
     show(topic, body);
-    if (!strncmp(topic, "heartbeat", 9) && joined != epoch) snapshot(); /* all subscriptions work now */
+    if (!strncmp(topic, "heartbeat", 9) && joined != epoch) snapshot(); /* all subscriptions are active */
 }
 
 int main(int count, char **words) {
@@ -71,10 +71,10 @@ int main(int count, char **words) {
     setvbuf(stdout, NULL, _IOLBF, 1 << 16), hcreate(200000);
     void *socket = connected(context = zmq_ctx_new(), ZMQ_SUB, events, 3000);
     zmq_setsockopt(socket, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
-    zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "heartbeat", 9); /* the last one: when it comes, all work */
+    zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "heartbeat", 9); /* the last one: when it arrives, all are active */
     for (msgpack_unpacked body;; msgpack_unpacked_destroy(&body)) {
         frame topic = receive(socket), packed = topic.more ? receive(socket) : topic;
-        if (topic.bytes) take(topic.bytes, decode(packed, &body)), free(topic.bytes), free(packed.bytes);
+        if (topic.bytes) handle(topic.bytes, decode(packed, &body)), free(topic.bytes), free(packed.bytes);
         else puts("# silence 3 s"), msgpack_unpacked_init(&body);
     }
 }

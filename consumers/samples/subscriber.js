@@ -1,5 +1,6 @@
 // A subscriber in Node.js: npm install zeromq @msgpack/msgpack; node subscriber.js [EVENTS [QUERY [PREFIX ...]]]
 "use strict";
+const fs = require("fs");
 const zmq = require("zeromq");
 const msgpack = require("@msgpack/msgpack");
 
@@ -8,11 +9,17 @@ const short = (key, value) => (typeof value !== "bigint" ? value : value < 2n **
 const json = (body) => JSON.stringify(decode(body), short);
 const say = (...words) => console.log(words.join(" "));
 
+function keys(path = process.env.MT4PUMP_KEYS) { // NAME.client, as mt4pump keygen client writes it
+  if (!path) return {};
+  const key = (name) => fs.readFileSync(path, "utf8").match(new RegExp(`^${name}_key = ["'](.{40})["']`, "m"))[1];
+  return { curveServerKey: key("server"), curvePublicKey: key("public"), curveSecretKey: key("secret") };
+}
+
 async function main(events = "tcp://127.0.0.1:5556", query = "tcp://127.0.0.1:5557", ...prefixes) {
-  const socket = new zmq.Subscriber({ receiveTimeout: 3000 });
+  const socket = new zmq.Subscriber({ receiveTimeout: 3000, ...keys() });
   let epoch = 0, joined = 0, seqs = new Map(); // epoch of the stream, of the snapshot; last number by topic
 
-  async function take(topic, packed) {
+  async function receive(topic, packed) {
     const body = decode(packed), seq = Number(body.seq);
     if (Number(body.epoch) !== epoch) {
       [epoch, seqs] = [Number(body.epoch), new Map()];
@@ -23,11 +30,11 @@ async function main(events = "tcp://127.0.0.1:5556", query = "tcp://127.0.0.1:55
     if (seq > before + 1 && (before || joined === epoch)) say("# gap", topic, seq - before - 1);
     seqs.set(topic, seq);
     say(topic, json(packed));
-    if (topic.startsWith("heartbeat") && joined !== epoch) await snapshot(); // all subscriptions work now
+    if (topic.startsWith("heartbeat") && joined !== epoch) await snapshot(); // all subscriptions are active
   }
 
   async function snapshot() {
-    const socket = new zmq.Request({ receiveTimeout: 5000, linger: 0 });
+    const socket = new zmq.Request({ receiveTimeout: 5000, linger: 0, ...keys() });
     socket.connect(query);
     try {
       for (let cursor = null, rows = 0; ; ) {
@@ -53,7 +60,7 @@ async function main(events = "tcp://127.0.0.1:5556", query = "tcp://127.0.0.1:55
     const frames = await socket.receive().catch((error) => {
       if (error.code !== "EAGAIN") throw error;
     });
-    if (frames) await take(String(frames[0]), frames[1]);
+    if (frames) await receive(String(frames[0]), frames[1]);
     else say("# silence 3 s");
   }
 }

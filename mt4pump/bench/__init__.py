@@ -1,1 +1,1 @@
-"""How fast is it here? The pipeline beside a bare pyzmq loop and beside the naive asyncio pipeline, in one run."""
+"""``mt4pump bench``: the pipeline beside a bare pyzmq loop and a naive asyncio pipeline, in one run."""

@@ -1,7 +1,7 @@
-"""What the pipeline is measured against, each fed by a thread that calls back as the DLL's would.
+"""What the pipeline is compared with.
 
-`BareLoop` is the least that can be done: ready-made bytes, two frames, nothing else. `NaivePipeline` is what one writes
-first: a lock, ``run_coroutine_threadsafe``, an ``asyncio.Queue``, ``wait_for``, a dict, ``packb``, ``send_multipart``.
+`BareLoop` is the minimum: ready-made bytes in two frames. `NaivePipeline` is a first version: a lock,
+``run_coroutine_threadsafe``, an ``asyncio.Queue``, ``wait_for``, a dict, ``packb``, ``send_multipart``.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ READ_SYMBOL_INFO = struct.Struct("<12si32xi4xi4xdddd16x")
 """What a first version decodes of a SymbolInfo: symbol, digits, direction, lasttime, bid, ask, high, low."""
 
 
-def bound_socket(context: zmq.Context[Socket], hwm: int) -> tuple[Socket, str]:
-    """Return a PUB socket on a free loopback port, and its endpoint."""
-    socket = context.socket(zmq.PUB)
+def bind_publisher(socket: zmq.Socket[Any], hwm: int) -> str:
+    """Bind a PUB socket to a free loopback port; return its endpoint."""
     socket.setsockopt(zmq.SNDHWM, hwm)
     socket.setsockopt(zmq.LINGER, 60_000)
     socket.bind("tcp://127.0.0.1:*")
-    return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
 class BareLoop:
-    """A plain pyzmq loop that sends the same ``topic`` and ``body`` over and over."""
+    """A pyzmq loop that sends the same ``topic`` and ``body`` repeatedly."""
 
     def __init__(self, topic: bytes, body: bytes, hwm: int) -> None:
         self._topic, self._body = topic, body
         self._context: zmq.Context[Socket] = zmq.Context()
-        self._socket, self.endpoint = bound_socket(self._context, hwm)
+        self._socket = self._context.socket(zmq.PUB)
+        self.endpoint = bind_publisher(self._socket, hwm)
 
     def probe(self) -> None:
         """Send one message that every receiver waits for."""
         self._socket.send_multipart([PROBE, b""])
 
     def run(self, count: int, rate: float) -> float:
-        """Send ``count`` messages at ``rate`` per second (inf: flat out); return the seconds it took."""
+        """Send ``count`` messages at ``rate`` per second (inf: without waiting); return the seconds it took."""
         send, topic, more = self._socket.send, self._topic, zmq.SNDMORE
         body, began_s = self._body, time.perf_counter()
         if rate == float("inf"):
@@ -61,13 +61,13 @@ class BareLoop:
         return time.perf_counter() - began_s
 
     def close(self) -> None:
-        """Send what is queued, then let go."""
+        """Send what is queued, then close."""
         self._socket.close()
         self._context.term()
 
 
 class NaivePipeline:
-    """The pipeline as one writes it first; `notify` is what its callback does with each copied record."""
+    """A first version of the pipeline; `notify` is what its callback does with each copied record."""
 
     def __init__(self, hwm: int) -> None:
         self._lock = threading.Lock()
@@ -81,7 +81,7 @@ class NaivePipeline:
         self._ready.wait()
 
     def notify(self, record: bytes) -> None:
-        """Take one record from the calling thread."""
+        """Queue one record from the calling thread."""
         with self._lock:
             asyncio.run_coroutine_threadsafe(self._queue.put((record, time.time_ns())), self._loop)
 
@@ -110,10 +110,7 @@ class NaivePipeline:
         self._ending = asyncio.Event()
         context = zmq.asyncio.Context()
         self._socket = context.socket(zmq.PUB)
-        self._socket.setsockopt(zmq.SNDHWM, self._hwm)
-        self._socket.setsockopt(zmq.LINGER, 60_000)
-        self._socket.bind("tcp://127.0.0.1:*")
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.endpoint = bind_publisher(self._socket, self._hwm)
         self._ready.set()
         while not self._ending.is_set():
             try:

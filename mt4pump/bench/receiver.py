@@ -9,20 +9,20 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import zmq
 
 PROBE = b"heartbeat"
-"""The daemon sends one a second; the peers are told to send one."""
+"""The daemon sends one a second; `BareLoop.probe` and `NaivePipeline.probe` send one."""
 SILENCE_S = 5.0
 READY_LIMIT_S = 20.0
 
 
 class Received(NamedTuple):
-    """What one subscriber got: ``seconds`` from its first to its last message, latencies in µs."""
+    """What one subscriber received: ``seconds`` from its first to its last message, latencies in µs."""
 
     messages: int
     seconds: float
@@ -37,10 +37,9 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """Starts a subscriber process on ``topic``; use as a context manager.
+    """Starts a subscriber process on ``topic``; a context manager.
 
-    `ready` returns when it hears the publisher; `result` when it got ``expected`` messages, or heard nothing for
-    `SILENCE_S`.
+    The process ends after ``expected`` messages, or after `SILENCE_S` without one.
     """
 
     def __init__(self, endpoint: str, topic: bytes, expected: int) -> None:
@@ -53,23 +52,21 @@ class Receiver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.join(0.5)
         if self._process.is_alive():
             self._process.terminate()
             self._process.join()
 
     def ready(self, limit_s: float = 0.0) -> bool:
-        """Return whether the subscriber heard a probe within ``limit_s``."""
+        """Return whether the subscriber received a probe within ``limit_s``."""
         if not self._pipe.poll(limit_s):
             return False
         self._pipe.recv()
         return True
 
     def result(self, limit_s: float = 300.0) -> Received:
-        """Return what was received; raises TimeoutError when the process says nothing within ``limit_s``."""
+        """Return what was received; raises TimeoutError when the process sends no result within ``limit_s``."""
         if not self._pipe.poll(limit_s):
             raise TimeoutError(f"the subscriber process gave no result within {limit_s} s")
         received: Received = self._pipe.recv()
@@ -84,9 +81,10 @@ def _receive(pipe: Connection, endpoint: str, topic: bytes, expected: int) -> No
     socket.connect(endpoint)
     socket.subscribe(topic)
     socket.subscribe(PROBE)
-    if socket.poll(int(READY_LIMIT_S * 1000)):
-        pipe.send("ready")
-        pipe.send(_measure(socket, expected))
+    with suppress(KeyboardInterrupt):  # Ctrl-C reaches this process too; the command reports it
+        if socket.poll(int(READY_LIMIT_S * 1000)):
+            pipe.send("ready")
+            pipe.send(_measure(socket, expected))
     socket.close(0)
     context.term()
 
@@ -107,11 +105,6 @@ def _measure(socket: zmq.Socket[bytes], expected: int) -> Received:
             latencies.append(last_ns - int.from_bytes(body[-8:], "big"))
     except zmq.Again:
         pass
-    return _summed_up(latencies, (last_ns - first_ns) / 1e9)
-
-
-def _summed_up(latencies_ns: list[int], seconds: float) -> Received:
-    if len(latencies_ns) < 2:
-        return Received(len(latencies_ns), seconds, 0.0, 0.0, 0.0)
-    cuts = statistics.quantiles(latencies_ns, n=1000, method="inclusive")
-    return Received(len(latencies_ns), seconds, cuts[499] / 1e3, cuts[989] / 1e3, cuts[998] / 1e3)
+    count, seconds = len(latencies), (last_ns - first_ns) / 1e9
+    permille = statistics.quantiles(latencies, n=1000, method="inclusive") if count > 1 else [0] * 999
+    return Received(count, seconds, permille[499] / 1e3, permille[989] / 1e3, permille[998] / 1e3)

@@ -1,4 +1,4 @@
-"""Outcomes as a table that a person reads, or as JSON."""
+"""Outcomes as a table, or as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import zmq
 from rich.table import Table
 
 from mt4pump import __version__
-from mt4pump.bench.runs import Case, Outcome
+from mt4pump.bench.runs import Outcome
 
 NAMES = {"mt4pump": "mt4pump", "bare": "bare pyzmq loop", "naive": "naive asyncio"}
 
@@ -23,20 +23,14 @@ def machine() -> str:
     """Return what the figures were measured on, and when."""
     cpu = platform.processor() or platform.machine()
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    day = time.strftime("%Y-%m-%d")
     return (
-        f"mt4pump {__version__}, {day}, {platform.system()} {cpu}, {os.cpu_count()} cores, {python}, "
-        f"pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()}"
+        f"mt4pump {__version__}, {time.strftime('%Y-%m-%d')}, {platform.system()} {cpu}, {os.cpu_count()} cores, "
+        f"{python}, pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()}"
     )
 
 
-def rate_text(rate: float) -> str:
-    """Return a pace as people say it."""
-    return "flat out" if math.isinf(rate) else f"{rate:,.0f}/s"
-
-
 def table(outcomes: Iterable[Outcome]) -> Table:
-    """Return one row per outcome; ratios are against the other paths of the same kind, pace and subscribers."""
+    """Return one row per outcome; ratios are to the other paths at the same rate with as many subscribers."""
     outcomes = list(outcomes)
     view = Table(title="One-way, callback to subscriber in another process", caption=machine(), caption_justify="left")
     for name in ("events", "pace", "subscribers", "path"):
@@ -45,58 +39,47 @@ def table(outcomes: Iterable[Outcome]) -> Table:
         view.add_column(name, justify="right")
     view.add_column("note")
     for outcome in outcomes:
-        view.add_row(*row(outcome, outcomes))
+        case, received = outcome.case, outcome.received
+        latencies = (received.p50_us, received.p99_us, received.p999_us)
+        bare, naive = (_ratio(outcome, outcomes, path) for path in ("bare", "naive"))
+        view.add_row(
+            case.kind,
+            "flat out" if math.isinf(case.rate) else f"{case.rate:,.0f}/s",
+            str(case.subscribers),
+            NAMES[case.path],
+            f"{outcome.sent_per_second:,.0f}",
+            f"{100 * bare:.0f} %" if bare else "",
+            f"{naive:.1f}" if naive else "",
+            f"{received.per_second:,.0f}",
+            f"{case.events - received.messages:,}",
+            # flat out they show the length of the queue
+            *("-" if math.isinf(case.rate) else f"{value:,.0f}" for value in latencies),
+            outcome.note,
+        )
     return view
 
 
-def row(outcome: Outcome, outcomes: list[Outcome]) -> tuple[str, ...]:
-    """Return the cells of one outcome."""
-    case, got = outcome.case, outcome.received
-    return (
-        case.kind,
-        rate_text(case.rate),
-        str(case.subscribers),
-        NAMES[case.path],
-        f"{outcome.sent_per_second:,.0f}",
-        ratio(outcome, outcomes, "bare", percent=True),
-        ratio(outcome, outcomes, "naive", percent=False),
-        f"{got.per_second:,.0f}",
-        f"{case.events - got.messages:,}",
-        *latencies(outcome),
-        outcome.note,
-    )
-
-
-def latencies(outcome: Outcome) -> tuple[str, ...]:
-    """Return p50, p99 and p99.9 in µs; dashes flat out, where they tell the length of the queue."""
-    got = outcome.received
-    if math.isinf(outcome.case.rate):
-        return ("-",) * 3
-    return tuple(f"{value:,.0f}" for value in (got.p50_us, got.p99_us, got.p999_us))
-
-
-def ratio(outcome: Outcome, outcomes: list[Outcome], path: str, *, percent: bool) -> str:
-    """Return how fast ``outcome`` sent compared with ``path`` flat out in the same run, or nothing to compare."""
-    if outcome.case.path == path or not math.isinf(outcome.case.rate):
-        return ""
-    peer = next((other for other in outcomes if same_run(other.case, outcome.case, path)), None)
-    if peer is None:
-        return ""
-    value = outcome.sent_per_second / peer.sent_per_second
-    return f"{100 * value:.0f} %" if percent else f"{value:.1f}"
-
-
-def same_run(other: Case, case: Case, path: str) -> bool:
-    """Return whether ``other`` is ``case`` taken on ``path``; the peers send quotes, whatever ours sends."""
-    return other.path == path and (other.rate, other.subscribers) == (case.rate, case.subscribers)
+def _ratio(outcome: Outcome, outcomes: list[Outcome], path: str) -> float | None:
+    """Return how fast ``outcome`` sent compared with ``path`` flat out; the peers send quotes, whatever ours sends."""
+    case = outcome.case
+    if case.path == path or not math.isinf(case.rate):
+        return None
+    for peer in outcomes:
+        if peer.case.path == path and (peer.case.rate, peer.case.subscribers) == (case.rate, case.subscribers):
+            return outcome.sent_per_second / peer.sent_per_second
+    return None
 
 
 def as_json(outcomes: Iterable[Outcome]) -> str:
     """Return the outcomes as JSON, with the machine."""
-    rows = []
-    for outcome in outcomes:
-        case = outcome.case._asdict() | {"rate": None if math.isinf(outcome.case.rate) else outcome.case.rate}
-        rows.append(
-            case | {"sent_per_second": outcome.sent_per_second, "note": outcome.note} | outcome.received._asdict()
-        )
+    rows = [
+        {
+            **outcome.case._asdict(),
+            "rate": None if math.isinf(outcome.case.rate) else outcome.case.rate,
+            "sent_per_second": outcome.sent_per_second,
+            "note": outcome.note,
+            **outcome.received._asdict(),
+        }
+        for outcome in outcomes
+    ]
     return json.dumps({"machine": machine(), "python": sys.version, "outcomes": rows}, indent=2)

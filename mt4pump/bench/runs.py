@@ -1,4 +1,4 @@
-"""One run of one path: start it, wait for its subscribers, feed it, and collect what arrived."""
+"""One run of one path: start it, wait for its subscribers, feed it, and collect what they received."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, Protocol
 
-from mt4pump.bench.feed import FeedManager, quote_records
+from mt4pump.bench.feed import quote_records
 from mt4pump.bench.peers import BareLoop, NaivePipeline
 from mt4pump.bench.receiver import Received, Receiver
 from mt4pump.daemon import Daemon
@@ -24,9 +24,9 @@ PROBE_EVERY_S = 0.02
 
 
 class Case(NamedTuple):
-    """What to run: ``path`` (mt4pump, bare, naive), ``kind`` (quote, trade), ``rate`` per second, ``events``.
+    """What to run: ``path`` (mt4pump, bare, naive), ``kind`` (quote, trade), ``rate`` per second.
 
-    ``journal`` tells whether the daemon has one.
+    ``journal`` says whether the daemon has one.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """``sent_per_second`` until the last was handed to the socket, and what the slowest subscriber received."""
+    """``sent_per_second`` until the socket had the last message, and what the slowest subscriber received."""
 
     case: Case
     sent_per_second: float
@@ -46,8 +46,8 @@ class Outcome(NamedTuple):
     note: str = ""
 
 
-class Fed(Protocol):
-    """A source of records with a daemon around it, that can be told to feed."""
+class Feed(Protocol):
+    """A source of records for a daemon: `FeedManager` here, a native library in the tests."""
 
     source: Source
 
@@ -55,31 +55,11 @@ class Fed(Protocol):
         """Start feeding and return."""
 
     def note(self) -> str:
-        """Return what the source measured itself, if anything."""
-
-
-class MemoryFeed:
-    """`FeedManager` as a `Fed`: runs anywhere, calls back from a Python thread."""
-
-    def __init__(self) -> None:
-        self._manager = FeedManager()
-        self.source = Source(lambda: self._manager, dict, _nothing, _nothing)
-
-    def feed(self, kind: str, count: int, rate: float) -> None:
-        """Start feeding and return."""
-        self._manager.feed(kind, count, rate)
-
-    def note(self) -> str:
-        """Return nothing: the callback is timed only where it comes from native code."""
-        return ""
-
-
-def _nothing() -> None:
-    """Start and stop nothing."""
+        """Return what the source measured itself."""
 
 
 class Frames:
-    """Takes the frames of messages and keeps them."""
+    """Keeps the frames that it is to send."""
 
     full = BlockingIOError
 
@@ -91,31 +71,33 @@ class Frames:
         self.frames.append(data)
 
     def resend(self, topic: bytes, body: bytes) -> None:
-        """Never needed: this takes everything."""
+        """Do nothing: this is never full."""
 
 
-def run_case(case: Case, make_feed: Callable[[], Fed]) -> Outcome:
-    """Run ``case`` and return its outcome; subscribers that did not get everything show in ``received.messages``."""
+def run_case(case: Case, make_feed: Callable[[], Feed]) -> Outcome:
+    """Run ``case`` and return its outcome; ``received.messages`` shows a subscriber that missed some."""
     if case.path == "bare":
-        return _run_bare(case)
+        loop = BareLoop(*_quote_message(), 2 * case.events)
+        return _run_peer(case, loop, lambda: loop.run(case.events, case.rate))
     if case.path == "naive":
-        return _run_naive(case)
-    return _run_pipeline(case, make_feed())
+        pipeline, record = NaivePipeline(2 * case.events), quote_records()[0]
+        return _run_peer(case, pipeline, lambda: pipeline.run(case.events, case.rate, record))
+    return _run_daemon(case, make_feed())
 
 
 def bench_settings(folder: str, count: int, *, journal: bool = True) -> Settings:
-    """Return the settings of the daemon under test: default but for a free port and room for every message."""
+    """Return the default settings, but for free ports and queues that hold every message."""
     port = "tcp://127.0.0.1:*"
     flags = {"source": "simulator", "pub_endpoint": port, "query_endpoint": port, "sndhwm": 2 * count + 100_000}
     return load({**flags, "journal": journal, "data_dir": folder, "heartbeat_interval_s": 0.1}, environ={}, config=None)
 
 
-def _run_pipeline(case: Case, feed: Fed) -> Outcome:
+def _run_daemon(case: Case, feed: Feed) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(bench_settings(folder, case.events, journal=case.journal), feed.source)
         daemon.start()
         try:
-            with _subscribers(daemon.endpoint, case, _no_probe) as receivers:
+            with _subscribers(daemon.endpoint, case, lambda: None) as receivers:  # the heartbeat is probe enough
                 until(lambda: daemon.published("session") > 0, READY_LIMIT_S)
                 before, began_s = daemon.published(case.kind), time.perf_counter()
                 feed.feed(case.kind, case.events, case.rate)
@@ -127,35 +109,24 @@ def _run_pipeline(case: Case, feed: Fed) -> Outcome:
     return Outcome(case, case.events / seconds, slowest, feed.note())
 
 
-def _run_bare(case: Case) -> Outcome:
-    stream = QuoteStream(Encoder(1), "cp1252", lambda _topic: True)
+def _run_peer(case: Case, peer: BareLoop | NaivePipeline, run: Callable[[], float]) -> Outcome:
+    with _subscribers(peer.endpoint, case, peer.probe) as receivers:
+        seconds = run()
+        slowest = _slowest(receivers)
+    peer.close()
+    return Outcome(case, case.events / seconds, slowest)
+
+
+def _quote_message() -> tuple[bytes, bytes]:
     outlet = Frames()
-    stream.publish(quote_records()[0], time.time_ns(), outlet)
+    QuoteStream(Encoder(1), "cp1252", lambda _topic: True).publish(quote_records()[0], time.time_ns(), outlet)
     topic, body = outlet.frames
-    loop = BareLoop(topic, body, 2 * case.events)
-    with _subscribers(loop.endpoint, case, loop.probe) as receivers:
-        seconds = loop.run(case.events, case.rate)
-        slowest = _slowest(receivers)
-    loop.close()
-    return Outcome(case, case.events / seconds, slowest)
-
-
-def _run_naive(case: Case) -> Outcome:
-    pipeline = NaivePipeline(2 * case.events)
-    with _subscribers(pipeline.endpoint, case, pipeline.probe) as receivers:
-        seconds = pipeline.run(case.events, case.rate, quote_records()[0])
-        slowest = _slowest(receivers)
-    pipeline.close()
-    return Outcome(case, case.events / seconds, slowest)
-
-
-def _no_probe() -> None:
-    """The daemon's heartbeat is probe enough."""
+    return topic, body
 
 
 @contextmanager
 def _subscribers(endpoint: str, case: Case, probe: Callable[[], None]) -> Iterator[list[Receiver]]:
-    """Start the case's subscriber processes and go on once each of them hears the publisher."""
+    """Start the subscriber processes; yield them once each has received a message of the publisher."""
     topic = f"{case.kind}.".encode()
     with ExitStack() as stack:
         receivers = [stack.enter_context(Receiver(endpoint, topic, case.events)) for _ in range(case.subscribers)]
@@ -164,7 +135,7 @@ def _subscribers(endpoint: str, case: Case, probe: Callable[[], None]) -> Iterat
             while not receiver.ready(PROBE_EVERY_S):
                 probe()
                 if time.monotonic() > deadline_s:
-                    raise TimeoutError("a subscriber process never heard the publisher")
+                    raise TimeoutError("a subscriber process received nothing from the publisher")
         yield receivers
 
 

@@ -1,4 +1,4 @@
-"""``mt4pump bench``: how fast the pipeline is on this machine, beside the least and the naive that can be done."""
+"""``mt4pump bench``: measures the pipeline on this machine, beside a bare loop and a naive pipeline."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mt4pump.cli.format import StdoutConsole
 
 EPILOG = """
 Three paths run one after the other, each with a subscriber in a process of its own: mt4pump's pipeline (fed from
-memory, no DLL), a bare pyzmq loop that sends the same bytes, and the pipeline that one would write first (lock,
-run_coroutine_threadsafe, asyncio.Queue). Compare the ratios; the absolute figures are the machine's and its mood's.
+memory, no DLL), a bare pyzmq loop that sends the same bytes, and a naive pipeline (lock, run_coroutine_threadsafe,
+asyncio.Queue). Compare the ratios; the absolute figures depend on the machine and its load.
 """
 
 
-PACE = 5_000.0
+LATENCY_RATE = 5_000.0
 """Events per second of the latency cases: a busy hour of a broker."""
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what this command takes."""
+    """Add the flags."""
     parser.epilog = EPILOG
     parser.add_argument("--events", type=int, default=200_000, metavar="N", help="events flat out (default 200000)")
     parser.add_argument("--subscribers", type=int, default=1, metavar="N", help="subscriber processes (default 1)")
@@ -31,9 +31,10 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def bench_command(args: argparse.Namespace) -> int:
-    """Run the cases and print what came out."""
-    from mt4pump.bench.report import as_json, table  # noqa: PLC0415 - a long import that only this command needs
-    from mt4pump.bench.runs import Case, MemoryFeed, run_case  # noqa: PLC0415
+    """Run the cases and print the outcomes."""
+    from mt4pump.bench.feed import FeedManager  # noqa: PLC0415 - a long import that no other command needs
+    from mt4pump.bench.report import as_json, table  # noqa: PLC0415
+    from mt4pump.bench.runs import Case, run_case  # noqa: PLC0415
     from mt4pump.settings import Settings  # noqa: PLC0415
 
     sys.setswitchinterval(Settings.model_fields["switch_interval_s"].default)  # as in the daemon
@@ -44,10 +45,13 @@ def bench_command(args: argparse.Namespace) -> int:
         Case("mt4pump", "quote", math.inf, subscribers, count),
         Case("naive", "quote", math.inf, subscribers, max(1_000, count // 10)),
         Case("mt4pump", "trade", math.inf, subscribers, count // 2),
-        *(Case(path, "quote", PACE, subscribers, min(count, 2 * int(PACE))) for path in ("bare", "mt4pump", "naive")),
+        *(
+            Case(path, "quote", LATENCY_RATE, subscribers, min(count, 2 * int(LATENCY_RATE)))
+            for path in ("bare", "mt4pump", "naive")
+        ),
     ]
     steps = track(cases, "measuring", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    outcomes = [run_case(case, MemoryFeed) for case in steps]
+    outcomes = [run_case(case, FeedManager) for case in steps]
     if args.json:
         print(as_json(outcomes))
     else:

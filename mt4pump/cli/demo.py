@@ -1,4 +1,4 @@
-"""``mt4pump demo``: everything at once, for a look."""
+"""``mt4pump demo``: daemon with a simulated market, gateway and metrics, all at once."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ EXIT_OK, EXIT_ANYTHING = 0, 1
 WIDTH = 110
 EPILOG = """\
 Starts the daemon with a simulated market, the WebSocket gateway with its page, and the metrics, each as a process of
-its own on this machine alone, and says where they are. Ctrl-C ends all of them. Settings in the environment and in
-files are ignored, and the journal lies in a folder that is removed at the end."""
+its own that only this machine can reach, and prints their addresses. Ctrl-C ends all of them. Settings in the
+environment and in files are ignored, and the journal is in a folder that is removed at the end."""
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the ports and what else can be chosen."""
+    """Add the flags."""
     parser.epilog = EPILOG
     usual = Ports()
     for flag, default, what in (
         ("--pub-port", usual.publish, "the stream"),
-        ("--query-port", usual.query, "questions about it"),
+        ("--query-port", usual.query, "queries"),
         ("--gateway-port", usual.gateway, "the page and its WebSocket"),
         ("--metrics-port", usual.metrics, "the metrics"),
     ):
@@ -54,12 +54,11 @@ def demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def demo_command(args: argparse.Namespace) -> int:
-    """Run until asked to end. Returns 0 after that, 3 when something cannot start, 1 when a part ends by itself."""
+    """Run until asked to end. Returns 0 after that, 3 when a part cannot start, 1 when a part ends by itself."""
     ports = Ports(args.pub_port, args.query_port, args.gateway_port, args.metrics_port)
     flags = _flags(ports)
     lacking = lacking_packages()
-    wanted = dict(list(flags.items())[:2]) if lacking else flags
-    check_free(wanted)
+    check_free(dict(list(flags.items())[:2]) if lacking else flags)
     with asked_to_end() as asked, _data_folder(args.data_dir) as folder:
         return _run(args, ports, folder, lacking, asked)
 
@@ -68,7 +67,7 @@ def lacking_packages() -> list[str]:
     """Return the packages that the consumers need and that are not installed."""
     try:
         requirements = metadata.requires("mt4pump") or []
-    except metadata.PackageNotFoundError:  # run out of its folder: what is missing will say so itself
+    except metadata.PackageNotFoundError:  # runs from its folder: a missing package will report itself
         requirements = []
     if importlib.util.find_spec("mt4pump_consumers") is None:
         return ["mt4pump_consumers"]
@@ -77,31 +76,30 @@ def lacking_packages() -> list[str]:
 
 def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str], asked: Event) -> int:
     console = StdoutConsole(WIDTH)
-    trouble = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-    def hear(name: str, line: str) -> None:
+    def on_line(name: str, line: str) -> None:
         if args.verbose:
-            trouble.print(f"[dim]{name:>7}[/] {escape(line)}")
+            errors.print(f"[dim]{name:>7}[/] {escape(line)}")
 
-    stage = ProcessGroup(folder, environment(os.environ, _paths(), os.pathsep), hear)
+    group = ProcessGroup(folder, environment(os.environ, _paths(), os.pathsep), on_line)
     try:
         with nullcontext() if args.verbose else console.status("starting a simulated market …"):
-            stage.start((daemon(ports, str(folder), args.rate),), asked)
+            group.start((daemon(ports, str(folder), args.rate),), asked)
             if not lacking:
-                stage.start(consumers(ports), asked)
+                group.start(consumers(ports), asked)
         if not asked.is_set():
             console.print(_overview(ports, folder, lacking, is_kept=args.data_dir is not None))
             if lacking:
-                trouble.print(_what_to_install(lacking))
-        stage.watch(asked)
+                errors.print(_what_to_install(lacking))
+        group.run(asked)
         console.print("\nending all parts …")
     except ChildEnded as ended:
-        trouble.print(f"[bold red]mt4pump demo:[/] {escape(str(ended))}")
+        errors.print(f"[bold red]mt4pump demo:[/] {escape(str(ended))}")
         return CANNOT_START if ended.code == CANNOT_START else EXIT_ANYTHING
     finally:
-        killed = stage.end()
-        for name in killed:
-            trouble.print(f"mt4pump demo: {name} did not end by itself and was killed")
+        for name in group.end():
+            errors.print(f"mt4pump demo: {name} did not end by itself and was killed")
     console.print("all parts have ended")
     return EXIT_OK
 
@@ -125,7 +123,7 @@ def _overview(ports: Ports, folder: Path, lacking: list[str], *, is_kept: bool) 
         table.add_row("page", page, "in a browser: live quotes and trades")
         table.add_row("WebSocket", f"ws://127.0.0.1:{ports.gateway}", '{"action": "subscribe", "symbols": ["EURUSD"]}')
     table.add_row("stream", ports.endpoint, f"mt4pump tail{stream}")
-    table.add_row("questions", ports.query_endpoint, f"mt4pump snapshot{query}")
+    table.add_row("queries", ports.query_endpoint, f"mt4pump snapshot{query}")
     if not lacking:
         table.add_row("metrics", f"http://127.0.0.1:{ports.metrics}/metrics", "for Prometheus, or in a browser")
     table.add_row("journal", str(folder), "is kept" if is_kept else "is removed at the end")
@@ -155,7 +153,7 @@ def _flags(ports: Ports) -> dict[int, str]:
 
 
 def _paths() -> Iterator[str]:
-    """Yield the folders in which the parts find our packages: they start in another working folder than we did."""
+    """Yield the folders of our packages, because the parts start in a different working folder."""
     yield str(Path(mt4pump.__file__).resolve().parents[1])
     found = importlib.util.find_spec("mt4pump_consumers")
     if found is not None and found.origin is not None:

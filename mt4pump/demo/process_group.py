@@ -1,72 +1,135 @@
-"""All children of the demo: started in order, watched, ended in the order that leaves nobody waiting."""
+"""The child processes of the demo: started in order, watched, and ended within a bound, the daemon last."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
-from mt4pump.demo.process import Child
-from mt4pump.demo.programs import HOST, Part
+from mt4pump.demo.programs import HOST, DemoProgram
 from mt4pump.errors import StartError
+from mt4pump.log import one_line
 from mt4pump.publisher.binding import holder_of, listens
 
-READY_LIMIT_S = 30.0
-SLICE_S = 0.1
+LINES = 200
+"""Log lines kept of each child."""
 SHOWN_LINES = 15
+READY_LIMIT_S = 30.0
+END_LIMIT_S = 5.0
+KILL_LIMIT_S = 2.0
+SLICE_S = 0.1
 CANNOT_START = 3
+OnLine = Callable[[str, str], None]
+"""Is called with a child's name and each line of its log, on a thread of its own."""
+
+
+class DemoChild:
+    """A running program. ``lines`` are the last lines of its log; it ends when its standard input is closed."""
+
+    def __init__(self, program: DemoProgram, folder: Path, environment: Mapping[str, str], on_line: OnLine) -> None:
+        self.program = program
+        self.lines: deque[str] = deque(maxlen=LINES)
+        self._on_line = on_line
+        self.process = subprocess.Popen(  # noqa: S603 - our own modules
+            [sys.executable, "-m", "mt4pump.process.parent_watch", program.module, *program.words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            encoding="utf-8",
+            errors="replace",
+            # Ctrl-C must reach only this program, which ends the consumers before the daemon.
+            start_new_session=sys.platform != "win32",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        self._reader = Thread(target=self._read_log, name=f"log of {program.name}", daemon=True)
+        self._reader.start()
+
+    def ask_to_end(self) -> None:
+        """Close its standard input."""
+        if self.process.stdin is not None:
+            with suppress(OSError):  # it has ended already
+                self.process.stdin.close()
+
+    def end(self) -> bool:
+        """Ask it to end and wait; kill it when that takes too long. Return whether it ended by itself."""
+        self.ask_to_end()
+        by_itself = True
+        try:
+            self.process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            by_itself = False
+            self.process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(KILL_LIMIT_S)
+        self.drain()
+        if self.process.stdout is not None and not self._reader.is_alive():
+            self.process.stdout.close()
+        return by_itself
+
+    def drain(self) -> None:
+        """Wait, within a bound, until everything that it wrote before its end is in ``lines``."""
+        self._reader.join(KILL_LIMIT_S)
+
+    def _read_log(self) -> None:
+        for line in self.process.stdout or ():
+            text = one_line(line.rstrip())
+            self.lines.append(text)
+            self._on_line(self.program.name, text)
 
 
 class ChildEnded(Exception):
     """A child ended that should run; ``code`` is its exit code, the text has the end of its log."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: DemoChild) -> None:
         child.drain()
-        self.code = child.code
-        lines = list(child.lines)[-SHOWN_LINES:] or ["(it wrote nothing)"]
-        last = "\n".join(f"  {line}" for line in lines)
-        super().__init__(f"{child.part.name} ended with code {self.code}; the end of its log:\n{last}")
+        self.code = child.process.returncode
+        last = "\n".join(f"  {line}" for line in list(child.lines)[-SHOWN_LINES:] or ["(it wrote nothing)"])
+        super().__init__(f"{child.program.name} ended with code {self.code}; the end of its log:\n{last}")
 
 
 class ProcessGroup:
-    """Holds the children. ``hear`` gets each line of their logs."""
+    """Starts, watches and ends the children."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], hear: Callable[[str, str], None]) -> None:
-        self.children: list[Child] = []
-        self._folder = folder
-        self._environment = environment
-        self._hear = hear
+    def __init__(self, folder: Path, environment: Mapping[str, str], on_line: OnLine) -> None:
+        self.children: list[DemoChild] = []
+        self._start = lambda program: DemoChild(program, folder, environment, on_line)
 
-    def start(self, parts: tuple[Part, ...], asked: Event) -> None:
-        """Start parts, and return when all listen or the end is ``asked`` for.
+    def start(self, programs: tuple[DemoProgram, ...], asked: Event) -> None:
+        """Start programs, and return when all listen or the end is ``asked`` for.
 
-        Raises ChildEnded, and StartError for a part that does not get there in time.
+        Raises ChildEnded, and StartError for a program that does not listen in time.
         """
-        started = [Child(part, self._folder, self._environment, self._hear) for part in parts]
+        started = list(map(self._start, programs))
         self.children += started
-        waiting = [(child, port) for child in started for port in child.part.ports]
+        waiting = [(child, port) for child in started for port in child.program.ports]
         left_s = READY_LIMIT_S
         while not asked.is_set():
-            self.look()
-            waiting = [(child, port) for child, port in waiting if not listens(child.pid, port)]
+            self.check()
+            waiting = [(child, port) for child, port in waiting if not listens(child.process.pid, port)]
             if not waiting:
                 return
             if left_s <= 0:
                 child, port = waiting[0]
-                raise StartError(f"{child.part.name} does not listen on port {port} after {READY_LIMIT_S:g} s")
+                raise StartError(f"{child.program.name} does not listen on port {port} after {READY_LIMIT_S:g} s")
             asked.wait(SLICE_S)
             left_s -= SLICE_S
 
-    def watch(self, asked: Event) -> None:
+    def run(self, asked: Event) -> None:
         """Return when the end is ``asked`` for; raises ChildEnded."""
         while not asked.wait(SLICE_S):
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Raise ChildEnded if a child did."""
+    def check(self) -> None:
+        """Raise ChildEnded if a child ended."""
         for child in self.children:
-            if child.code is not None:
+            if child.process.poll() is not None:
                 raise ChildEnded(child)
 
     def end(self) -> list[str]:
@@ -74,11 +137,11 @@ class ProcessGroup:
         first, others = self.children[:1], self.children[1:]
         for child in others:
             child.ask_to_end()
-        return [child.part.name for child in (*others, *first) if not child.end()]
+        return [child.program.name for child in (*others, *first) if not child.end()]
 
 
 def check_free(names: Mapping[int, str]) -> None:
-    """Raise StartError naming every port that is taken, and by whom. ``names``: port to the flag that changes it."""
+    """Raise StartError that names every port that is taken, and by whom. ``names``: port to the flag that sets it."""
     taken = []
     for port, flag in names.items():
         if _is_taken(port):

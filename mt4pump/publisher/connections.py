@@ -12,7 +12,8 @@ when no end of its descriptor was reported after its generation.
 
 **Closing.** libzmq has no call that ends one connection. So the descriptor is shut down, and libzmq sees the connection
 end. The descriptor may be closed and reused meanwhile. Therefore it is duplicated first: if the end of the connection
-has not been reported by then, the duplicate belongs to that connection, and the duplicate is shut down.
+has not been reported by then, the duplicate belongs to that connection, and the duplicate is shut down. On Windows
+libzmq aborts the process when it meets such a descriptor, so its input is drained there (`InputDrain`).
 
 **Bounds.** The events wait in a queue without a bound, because a full queue would block libzmq's own thread. Nothing
 may fill it faster than it is emptied. So failed attempts to accept, of which libzmq makes a hundred thousand a second
@@ -208,6 +209,9 @@ class Connections:
             if self._events is not None:
                 self._events.close(0)
             self._watched = self._events = None
+            for connection in self._open.values():
+                if connection.drain is not None:
+                    connection.drain.close()
             for each in (self._open, self._by_client, self._closing, self._ended_at, self._left, self._flooders):
                 each.clear()
             self._kept = 0
@@ -355,10 +359,15 @@ class Connections:
             del self._by_client[connection.client]
 
     def _shut_down_closing(self) -> None:
-        """Shut down connections that are to close and still open; unclear ones wait for the next check."""
+        """Shut down connections that are to close and still open; unclear and drained ones wait for the next check."""
         waiting, self._closing = self._closing, []
         for number, connection in waiting:
-            if self._open.get(number) is connection and not self._shut_down(number, connection):
+            if self._open.get(number) is not connection:
+                continue
+            if connection.drain is None and not self._shut_down(number, connection):
+                self._closing.append((number, connection))
+            elif connection.drain is not None:
+                connection.drain.read()
                 self._closing.append((number, connection))
 
     def _shut_down(self, number: int, connection: Connection) -> bool:
@@ -370,11 +379,13 @@ class Connections:
             is_read = self._read_waiting(LOCK_LIMIT_S)
             return is_read and self._open.get(number) is connection
 
-        shut_down(number, is_still_its)
+        connection.drain = shut_down(number, is_still_its)
         return is_read
 
     def _handle_disconnected(self, number: int) -> None:
         connection = self._open.pop(number, None)
+        if connection is not None and connection.drain is not None:
+            connection.drain.close()
         if connection is not None and not connection.is_closing:
             self._uncount(connection)
         if self._fault:  # libzmq reports the fault, then at once the end of that connection

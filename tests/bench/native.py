@@ -23,7 +23,7 @@ EVERY_TICK_LIMIT = 20_000
 
 
 class NativeFeed:
-    """One `mt4pump.bench.runs.Fed`. The library and its control stay loaded for the whole process."""
+    """A `mt4pump.bench.runs.Feed`. The library and its control stay loaded for the whole process."""
 
     _vendor: Vendor | None = None
     _path: Path | None = None

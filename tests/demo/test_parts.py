@@ -1,4 +1,4 @@
-"""What the demo starts, and what it leaves out."""
+"""The programs of the demo."""
 
 from __future__ import annotations
 

@@ -91,7 +91,10 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(built: Built) -> N
     assert {name for name in held if ".dist-info/" not in name} == packages
     needed = {"py.typed", "PROTOCOL.md", "LICENSE", "protocol/protocol.toml"}
     assert {f"mt4pump/{name}" for name in needed} <= held
-    page = {"index.html", "app.js", "app.css", "board.js", "blotter.js", "link.js", "icon.svg"}
+    scripts = {
+        f"{name}.js" for name in ("app", "board", "chart", "client", "table", "trades", "vendor/lightweight-charts")
+    }
+    page = {"index.html", "app.css", "icon.svg", "vendor/LICENSE", *scripts}
     assert {f"mt4pump_consumers/gateway/page/{name}" for name in page} <= held
     assert not [name for name in held if "test" in name.lower()]
 

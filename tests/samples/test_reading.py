@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -21,11 +21,11 @@ FAULTS = "drop=3%,duplicate=3%,mute=6s:4s,restart=16s"
 
 
 @contextmanager
-def reading(command: Words, *arguments: str) -> Iterator[Program]:
-    """Run a sample."""
+def reading(command: Words, *arguments: str, extra: Mapping[str, str] | None = None) -> Iterator[Program]:
+    """Run a sample, with ``extra`` in its environment."""
     process = subprocess.Popen(
         [*command, *arguments],
-        env=environment(),
+        env={**environment(), **(extra or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
@@ -23,9 +24,13 @@ FLAGS = (
     "-Wno-unused-parameter",  # traps take arguments only to clean the stack by them
     "-shared",
 )
+START = SOURCES / "start.c"
+FOR_WINDOWS = ("-D__USE_MINGW_ANSI_STDIO=0", "-c")
+LINK_WINDOWS = ("-shared", "-O2", "-nostdlib", "-lucrtbase", "-lkernel32")
+"""Libraries for Windows use the system's C library: zig's own takes minutes to build."""
+AT_ONCE = 2
 LIMIT_S = 900
-"""The first build for a target also builds that target's C library: half a minute on two slow cores,
-minutes beside a busy machine."""
+"""A program for Windows has zig's C library, which the first build for a target builds as well."""
 
 
 class CompileError(Exception):
@@ -64,17 +69,36 @@ def compile_program(source: str, program: Path, target: str, *more: str | Path) 
 
 def compile_objects(folder: Path, target: str) -> list[Path]:
     """Compile each source of the fake into an object file in ``folder``; they keep the names that linking drops."""
-    made = [folder / f"{source.stem}.obj" for source in sorted(SOURCES.glob("*.c"))]
-    for source, file in zip(sorted(SOURCES.glob("*.c")), made, strict=True):
-        _compiled([source], file, target, "-c")
-    return made
+    return _objects(sorted(SOURCES.glob("*.c")), folder, target, "-fvisibility=hidden")
+
+
+def _objects(sources: list[Path], folder: Path, target: str, *flags: str) -> list[Path]:
+    """Compile ``sources`` for Windows, two at a time."""
+    files = [folder / f"{source.stem}.obj" for source in sources]
+    options = [flag for flag in FLAGS if flag != "-shared"]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = [
+            pool.submit(_run, [*options, *FOR_WINDOWS, *flags, "-target", target, "-o", str(file), str(source)], file)
+            for source, file in zip(sources, files, strict=True)
+        ]
+    return [each.result() for each in done]
 
 
 def _compiled(sources: list[Path], library: Path, target: str | None, *flags: str, shared: bool = True) -> Path:
-    library.parent.mkdir(parents=True, exist_ok=True)
+    if target and shared:
+        objects = _objects([*sources, *({START} - set(sources))], library.parent, target)
+        libraries = [flag for flag in flags if not flag.startswith("-f")]
+        words = [*LINK_WINDOWS, "-target", target, "-o", str(library), *map(str, objects), *libraries]
+        return _run(words, library)
     options = [flag for flag in FLAGS if shared or flag != "-shared"]
-    command = [sys.executable, "-m", "ziglang", "cc", *options, *flags, "-o", str(library), *map(str, sources)]
-    command += ["-target", target] if target else ["-fPIC", "-pthread"]
+    system = ["-target", target] if target else ["-fPIC", "-pthread"]
+    return _run([*options, *flags, "-o", str(library), *map(str, sources), *system], library)
+
+
+def _run(words: list[str], library: Path) -> Path:
+    """Run the compiler, which makes ``library``; return that. Raises CompileError."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "ziglang", "cc", *words]
     try:
         done = subprocess.run(
             command,

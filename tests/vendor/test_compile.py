@@ -11,11 +11,7 @@ from tests.vendor.compile import FILE_NAMES, WINDOWS_32, WINDOWS_64, CompileErro
 from tests.vendor.control import PROTOTYPES
 from tests.vendor.pe import pe_exports, pe_machine
 
-COLD_BUILD_S = 320
-"""Zig builds Windows' C library from source the first time."""
 
-
-@pytest.mark.timeout(COLD_BUILD_S)
 @pytest.mark.parametrize(("target", "machine"), [(WINDOWS_64, 0x8664), (WINDOWS_32, 0x14C)])
 def test_windows_library_exports_the_two_names_and_the_controls_undecorated(
     tmp_path: Path, target: str, machine: int

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket as sockets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -20,6 +22,8 @@ from tests.wine.machine import Machine
 
 LIMIT_S = 60.0
 RUNNING = "SERVICE_RUNNING"
+FIRST_EPHEMERAL_PORT = 32_768
+"""Linux gives this one and those above to connections, and to whoever binds port 0."""
 FORTH = ["mt4pump", "mt4pump-metrics"]
 BACK = FORTH[::-1]
 
@@ -85,10 +89,11 @@ def endpoint() -> str:
 
 
 def free_port() -> int:
-    """Return a port that is free now."""
-    with sockets.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a port that is free now and that the system gives to nobody: a service binds it only later."""
+    for port in random.sample(range(10_000, FIRST_EPHEMERAL_PORT), FIRST_EPHEMERAL_PORT - 10_000):
+        with suppress(OSError), sockets.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def simulator(service: Service, endpoint: str) -> None:
@@ -183,7 +188,8 @@ def test_a_consumer_comes_after_the_daemon_and_goes_before_it(service: Service, 
     address = exporter(service, endpoint)
     assert named(service.must("start")) == FORTH
     code, text = service("status")
-    assert (code, [line.split()[0] for line in text.splitlines() if RUNNING in line]) == (0, FORTH)
+    running = [line.split()[0] for line in text.splitlines() if RUNNING in line]
+    assert (code, running) == (0, FORTH), f"{text}\n{service.log.read_text(encoding='utf-8')}"
     until(lambda: "mt4pump_up 1.0" in served(address), "the exporter hears the daemon", LIMIT_S)
     assert named(service.must("stop", "daemon")) == BACK, "who needs it ends first"
     for name in ("daemon", "metrics"):

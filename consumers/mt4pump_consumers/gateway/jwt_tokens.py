@@ -25,13 +25,13 @@ LATEST_S = 253_402_300_800
 INVALID = "token is not valid"
 """What a client is told as long as nobody has signed what it sent: the rest is in the log."""
 
-REASONS: tuple[tuple[type[Exception], str], ...] = (
+REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (jwt.InvalidSignatureError, "its signature does not match the key"),
     (jwt.InvalidAlgorithmError, "its algorithm is not one that the key is for"),
     (jwt.InvalidAudienceError, "its aud is not the jwt-audience that is set"),
     (jwt.InvalidIssuerError, "its iss is not the jwt-issuer that is set"),
     (jwt.MissingRequiredClaimError, "it has no aud or no iss, and jwt-audience or jwt-issuer is set"),
-    (jwt.PyJWTError, "it is no JSON Web Token that can be read"),
+    ((jwt.PyJWTError, RecursionError), "it is no JSON Web Token that can be read"),
 )
 """The reason for each error of the library; the first that fits counts."""
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, LookupError, RecursionError, OverflowError)

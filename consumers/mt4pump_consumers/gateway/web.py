@@ -15,7 +15,10 @@ from mt4pump_consumers.gateway.protocol import Json
 
 PATHS = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in ("app", "board", "blotter", "link")},
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("app", "board", "chart", "client", "table", "trades", "vendor/lightweight-charts")
+    },
     "/app.css": ("app.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/favicon.ico": ("icon.svg", "image/svg+xml"),

@@ -7,20 +7,26 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal
 
 import jwt
 import mt4pump_consumers.gateway
 import pytest
 
 from tests.consumers.gateway.gateway_run import addresses, daemon, gateway
+from tests.consumers.metrics.metrics_run import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route, WebSocketRoute
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+AXE = ROOT / "consumers" / "samples" / "node_modules" / "axe-core" / "axe.min.js"
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 LIMIT_MS = 20_000
 
@@ -63,13 +69,14 @@ def test_login_quotes_trades_and_a_daemon_that_dies_and_returns(page: Page, tmp_
             page.wait_for_selector('#feed[data-state="good"]')
             before = page.inner_text("#board tbody")
             page.wait_for_function("before => document.querySelector('#board tbody').innerText !== before", arg=before)
-            page.wait_for_selector("#blotter tbody tr")
+            page.wait_for_selector("#positions tbody tr")
             page.fill("#filter", "eurusd")
             page.wait_for_function("document.querySelectorAll('#board tbody tr:not([hidden])').length === 1")
             page.press("#filter", "Escape")
             first.process.kill()
             page.wait_for_selector("#alarm:not([hidden])")
             assert "silent" in page.inner_text("#alarm")
+            assert page.title().startswith("Not current")
             with daemon(tmp_path, *where):
                 page.wait_for_selector("#alarm", state="hidden")
                 before = page.inner_text("#board tbody")
@@ -85,7 +92,9 @@ def test_a_gateway_that_dies_is_told_and_the_page_connects_again(page: Page, tmp
             port = str(run.port)
             page.goto(run.page)
             page.wait_for_selector("#board tbody tr")
-            page.wait_for_function("document.querySelector('#no-trades').innerText.includes('does not include trades')")
+            page.wait_for_function(
+                "document.querySelector('#no-positions').innerText.includes('does not include trades')"
+            )
             run.program.process.kill()
             page.wait_for_selector('#link[data-state="bad"]')
             page.wait_for_selector("#alarm:not([hidden])")
@@ -106,23 +115,27 @@ def test_the_phone_shows_one_view_at_a_time_and_nothing_runs_off_the_side(page: 
         wide = f"{box}.scrollWidth - {box}.clientWidth"
         assert page.evaluate(wide) <= 0
         page.click('nav button[data-view="trades"]')
-        page.wait_for_selector("#blotter tbody tr:nth-child(5)")
-        assert page.evaluate(wide.replace("quotes", "trades")) <= 0
-        cells = "[...document.querySelectorAll('#blotter tbody td')].filter(one => one.scrollWidth > one.clientWidth)"
-        assert page.evaluate(f"{cells}.map(one => one.textContent)") == []
+        for tab in ("positions", "orders", "executions", "accounts"):
+            page.click(f"#tab-{tab}")
+            page.wait_for_selector(f"#{tab} tbody tr:nth-child(2)")
+            panel = f"document.querySelector('#panel-{tab}')"
+            assert page.evaluate(f"{panel}.scrollWidth - {panel}.clientWidth") <= 0, tab
         page.click('nav button[data-view="events"]')
         page.wait_for_selector(".events", state="visible")
         page.wait_for_selector(".quotes", state="hidden")
 
 
 class Scripted:
-    """A gateway that says what the test wants: serves the page, and answers each request by ``answers``."""
+    """A gateway under the test's control: it serves the page, and answers each request as the test says."""
 
     URL = "http://127.0.0.1:9/"
+    LAST_OFFSET = 5
 
     def __init__(self, page: Page) -> None:
         self.link: WebSocketRoute | None = None
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.past: list[int] = []
+        """Orders that were opened before the page connected, at offsets 1, 2, …"""
         self.resume: list[dict[str, Any]] = []
         self.missed: list[tuple[int, int]] = []
         self.unavailable = 0
@@ -130,6 +143,11 @@ class Scripted:
         self.folder = Path(mt4pump_consumers.gateway.__file__).parent / "page"
         page.route(f"{self.URL}**", self._serve)
         page.route_web_socket(f"{self.URL.replace('http', 'ws')}ws", self._connected)
+
+    @property
+    def resumed_from(self) -> list[int]:
+        """Offsets of all resumes after the first one, which asks for the past."""
+        return [one["offset"] for one in self.requests if one["action"] == "resume"][1:]
 
     def _serve(self, route: Route) -> None:
         route.fulfill(path=self.folder / (route.request.url.removeprefix(self.URL) or "index.html"))
@@ -139,91 +157,242 @@ class Scripted:
         link.on_message(lambda text: self._answer(json.loads(text)))
 
     def _answer(self, request: dict[str, Any]) -> None:
-        self.asked.append(request)
+        self.requests.append(request)
         if request["action"] == "status":
-            self.say({"type": "status", "feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": 5})
+            facts = {"feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": self.LAST_OFFSET}
+            self.send({"type": "status", **facts})
         elif request.get("topics") == ["trade.*"]:
-            if request["action"] == "resume":
-                if self.unavailable:
-                    self.unavailable -= 1
-                    error = {"type": "error", "id": request["id"], "code": "unavailable", "message": "not now"}
-                    self.say(error)
-                    return
-                for order, seq in self.missed:
-                    self.trade(order, seq)
-                answer = {"type": "resume", "topics": ["trade.*"], "log": "a", "count": 0, "more": False}
-                self.say({**answer, "offset": 9, **self.resume.pop(0)})
+            if request["action"] == "resume" and not self._resumed(request):
+                return
             for order in self.open_orders:
                 self.trade(order, 4, snapshot=True)
 
-    def say(self, message: dict[str, Any]) -> None:
+    def _resumed(self, request: dict[str, Any]) -> bool:
+        """Answer a resume; return whether last values follow."""
+        answer = {"type": "resume", "topics": ["trade.*"], "log": "a", "count": 0, "more": False, "whole": True}
+        if not self.resumed_from:
+            for offset, order in enumerate(self.past, 1):
+                self.trade(order, offset)
+            self.send({**answer, "offset": self.LAST_OFFSET})
+            return False
+        if self.unavailable:
+            self.unavailable -= 1
+            self.send({"type": "error", "id": request["id"], "code": "unavailable", "message": "not now"})
+            return False
+        for order, seq in self.missed:
+            self.trade(order, seq)
+        answer |= {"offset": 9, **self.resume.pop(0)}
+        self.send(answer)
+        return not answer["whole"]
+
+    def send(self, message: dict[str, Any]) -> None:
         assert self.link is not None
         self.link.send(json.dumps(message))
 
     def trade(self, order: int, seq: int, *, snapshot: bool = False, confirmed: int | None = None) -> None:
-        """Tell of an open order; what came before it is confirmed, unless ``confirmed`` says less."""
-        numbers = {"login": 7, "order": order, "cmd": 0, "volume": 100, "open_price": 1.1, "digits": 5, "profit": 0.0}
-        words = {"symbol": "EURUSD", "change": "opened", "comment": ""}
-        came = {"snapshot": True} if snapshot else {"confirmed": seq if confirmed is None else confirmed}
-        data = {**numbers, **words, "epoch": 1, "seq": seq, "offset": seq, "ts": 10**18}
-        self.say({"type": "trade", "topic": "trade.7", "data": data, **came})
+        """Send an open order; what came before it is confirmed, unless ``confirmed`` says less."""
+        numbers = {"login": 7, "order": order, "cmd": 0, "volume": 100, "open_price": 1.1, "digits": 5, "profit": 3.0}
+        texts = {"symbol": "EURUSD", "change": "opened", "comment": ""}
+        kind = {"snapshot": True} if snapshot else {"confirmed": seq if confirmed is None else confirmed}
+        data = {**numbers, **texts, "storage": -0.5, "commission": -1.0, "taxes": 0.0}
+        data |= {"epoch": 1, "seq": seq, "offset": seq, "ts": 10**18}
+        self.send({"type": "trade", "topic": "trade.7", "data": data, **kind})
+
+    def quote(self, symbol: str, bid: float, ts: int = 10**18) -> None:
+        numbers = {"bid": bid, "ask": bid + 0.0002, "digits": 5, "low": 0.0, "high": 0.0, "time": 1_000, "ts": ts}
+        self.send({"type": "quote", "topic": f"quote.{symbol}", "data": {"symbol": symbol, **numbers}})
+
+    def disconnect(self) -> None:
+        assert self.link is not None
+        self.link.close(code=1001, reason="the gateway stops")
 
 
 def shows(page: Page, text: str) -> None:
     page.wait_for_function("text => document.querySelector('#open').textContent.startsWith(text)", arg=text)
 
 
-def test_open_orders_that_ended_unseen_are_cleared_when_a_resume_is_not_whole(page: Page) -> None:
+def test_the_page_starts_with_trades_of_the_past_and_the_open_positions(page: Page) -> None:
+    gateway = Scripted(page)
+    gateway.past, gateway.open_orders = [1, 2, 3], [3, 8]
+    page.goto(gateway.URL)
+    shows(page, "2 open positions, 2.00 lots")
+    page.click("#tab-executions")
+    page.wait_for_selector("#executions tbody tr:nth-child(3)")
+    assert page.locator("#executions tbody tr").count() == 3
+    assert page.is_hidden("#unseen")
+    assert page.inner_text("#gaps") == "No gaps"
+    page.click("#tab-positions")
+    assert page.locator("#positions tbody td:last-child").all_inner_texts() == ["1.50", "1.50"]
+    title = page.get_attribute("#positions tbody tr:first-child td:last-child", "title")
+    assert title is not None
+    assert title.startswith("profit 3.00, swap -0.50, commission -1.00")
+    page.click("#tab-accounts")
+    assert page.locator("#accounts tbody td").all_inner_texts()[:4] == ["7", "2", "2.00", "3.00"]
+
+
+def test_positions_that_were_closed_meanwhile_are_removed_when_a_resume_is_not_whole(page: Page) -> None:
     gateway = Scripted(page)
     gateway.open_orders = [1, 2, 3]
     page.goto(gateway.URL)
-    shows(page, "3 open orders")
+    shows(page, "3 open positions")
     gateway.trade(4, 6)
-    shows(page, "4 open orders")
+    shows(page, "4 open positions")
     gateway.resume, gateway.open_orders = [{"whole": False}], [2]
-    assert gateway.link is not None
-    gateway.link.close(code=1001, reason="the gateway stops")
-    shows(page, "1 open order,")
-    assert [one["offset"] for one in gateway.asked if one["action"] == "resume"] == [6]
+    gateway.disconnect()
+    shows(page, "1 open position,")
+    assert gateway.resumed_from == [6]
     page.wait_for_selector('#gaps[data-state="bad"]')
     assert page.inner_text("#gaps") == "Events missed"
 
 
-def test_a_resume_goes_back_to_what_is_confirmed_until_it_is_answered_and_shows_no_trade_twice(page: Page) -> None:
+def test_a_resume_starts_at_the_confirmed_offset_until_it_is_answered_and_shows_no_trade_twice(page: Page) -> None:
     gateway = Scripted(page)
     page.goto(gateway.URL)
-    page.wait_for_selector('#link[data-state="good"]')
-    gateway.trade(1, 4, confirmed=3)
-    gateway.trade(2, 8, confirmed=5)  # 6 was lost on its way to the gateway, and is not healed yet
-    shows(page, "2 open orders")
-    gateway.resume, gateway.missed, gateway.unavailable = [{"whole": True, "count": 2}], [(3, 6), (2, 8)], 1
-    assert gateway.link is not None
-    gateway.link.close(code=1001, reason="the gateway stops")
-    shows(page, "3 open orders")
-    assert [one["offset"] for one in gateway.asked if one["action"] == "resume"] == [5, 5]
+    page.wait_for_function("document.querySelector('#feed').dataset.state === 'good'")
+    gateway.trade(1, 6, confirmed=5)
+    gateway.trade(2, 8, confirmed=5)  # 7 was lost on its way to the gateway, and is not recovered yet
+    shows(page, "2 open positions")
+    gateway.resume, gateway.missed, gateway.unavailable = [{"count": 2}], [(3, 7), (2, 8)], 1
+    gateway.disconnect()
+    shows(page, "3 open positions")
+    assert gateway.resumed_from == [5, 5]
     page.wait_for_function("document.querySelector('#notices').textContent.includes('1 trade came')")
-    assert page.locator("#blotter tbody tr").count() == 3
+    page.click("#tab-executions")
+    assert page.locator("#executions tbody tr").count() == 3
 
 
 def test_a_resume_in_parts_of_which_one_was_not_whole_ends_with_last_values(page: Page) -> None:
     gateway = Scripted(page)
     gateway.open_orders = [1, 2, 3]
     page.goto(gateway.URL)
-    shows(page, "3 open orders")
+    shows(page, "3 open positions")
     gateway.trade(4, 6)
-    shows(page, "4 open orders")
-    gateway.resume, gateway.open_orders = [{"whole": False, "more": True, "offset": 8}, {"whole": True}], [2]
-    assert gateway.link is not None
-    gateway.link.close(code=1001, reason="the gateway stops")
-    shows(page, "1 open order,")
-    assert [one["offset"] for one in gateway.asked if one["action"] == "resume"] == [6, 8]
+    shows(page, "4 open positions")
+    gateway.resume, gateway.open_orders = [{"whole": False, "more": True, "offset": 8}, {}], [2]
+    gateway.disconnect()
+    shows(page, "1 open position,")
+    assert gateway.resumed_from == [6, 8]
 
 
-def test_last_values_that_were_read_anew_replace_the_open_orders(page: Page) -> None:
+def test_last_values_that_were_read_again_replace_the_positions(page: Page) -> None:
     gateway = Scripted(page)
     gateway.open_orders = [1, 2, 3]
     page.goto(gateway.URL)
-    shows(page, "3 open orders")
+    shows(page, "3 open positions")
     gateway.open_orders = [2]
-    gateway.say({"type": "notice", "kind": "refreshed", "message": "last values were read anew"})
-    shows(page, "1 open order,")
+    gateway.send({"type": "notice", "kind": "refreshed", "message": "last values were read again"})
+    shows(page, "1 open position,")
+
+
+def test_a_notice_that_repeats_is_one_line(page: Page) -> None:
+    gateway = Scripted(page)
+    page.goto(gateway.URL)
+    page.wait_for_function("document.querySelector('#feed').dataset.state === 'good'")
+    for _ in range(3):
+        gateway.send({"type": "notice", "kind": "feed_lost", "message": "internal text"})
+    page.wait_for_function("document.querySelector('#notices').textContent.includes('(3 times)')")
+    assert page.locator("#notices li").count() == 1
+    assert "The connection to the trade server was lost." in page.inner_text("#notices")
+
+
+def test_a_symbol_opens_its_chart_by_mouse_and_by_keyboard(page: Page) -> None:
+    gateway = Scripted(page)
+    page.goto(gateway.URL)
+    page.wait_for_function("document.querySelector('#feed').dataset.state === 'good'")
+    for number in range(30):
+        gateway.quote("EURUSD", 1.1 + number / 10_000, 10**18 + number * 10**9)
+        gateway.quote("USDJPY", 1.1)
+    page.click("#board .open")
+    page.wait_for_selector("#chart[open] canvas")
+    assert page.inner_text("#chart h2") == "EURUSD"
+    page.click('#chart [data-kind="bars"]')
+    page.wait_for_selector("#chart canvas")
+    gateway.quote("EURUSD", 1.2, 10**18 + 60 * 10**9)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#chart", state="hidden")
+    page.focus('#board tr[tabindex="0"]')
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#chart[open] canvas")
+    assert page.inner_text("#chart h2") == "USDJPY"
+
+
+def test_a_table_has_one_row_in_the_tab_order_and_keys_move_it(page: Page) -> None:
+    gateway = Scripted(page)
+    page.goto(gateway.URL)
+    page.wait_for_function("document.querySelector('#feed').dataset.state === 'good'")
+    for number in range(100):
+        gateway.quote(f"S{number:02}", 1.1)
+    page.wait_for_selector("#board tbody tr:nth-child(100)")
+    page.focus('#board tr[tabindex="0"]')
+    places = []
+    for key in ("End", "ArrowUp", "PageUp", "Home", "ArrowDown", "PageDown"):
+        page.keyboard.press(key)
+        places.append(
+            page.evaluate("[...document.querySelectorAll('#board tbody tr')].indexOf(document.activeElement)")
+        )
+    assert places[:2] == [99, 98]
+    assert 0 < places[2] < 97
+    assert places[3:5] == [0, 1]
+    assert places[5] == 1 + 98 - places[2]
+    assert page.locator('#board tbody tr[tabindex="0"]').count() == 1
+    page.keyboard.press("p")
+    page.wait_for_selector('#board tbody tr:first-child [aria-pressed="true"]')
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_has_no_fault_that_axe_finds(page: Page, theme: Literal["light", "dark"]) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm install in consumers/samples")
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    gateway = Scripted(page)
+    gateway.past, gateway.open_orders = [1, 2], [3, 8]
+    page.goto(gateway.URL)
+    shows(page, "2 open positions")
+    for symbol in ("EURUSD", "USDJPY"):
+        gateway.quote(symbol, 1.1)
+        gateway.quote(symbol, 1.2)
+    gateway.send({"type": "notice", "kind": "feed_lost", "message": ""})
+    page.wait_for_selector("#board tbody tr:nth-child(2)")
+    source = AXE.read_text(encoding="utf-8")
+    for tab in ("positions", "executions", "accounts"):
+        page.click(f"#tab-{tab}")
+        page.evaluate(source)
+        faults = page.evaluate("axe.run().then(({violations}) => violations)")
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults] == [], tab
+    page.click("#board .open")
+    page.wait_for_selector("#chart[open] canvas")
+    faults = page.evaluate("axe.run().then(({violations}) => violations)")
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults] == []
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback; give the origin of its pages."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_the_sample_is_the_pages_own_client_and_resumes_after_a_kill_of_the_gateway(page: Page, tmp_path: Path) -> None:
+    sample = ROOT / "consumers" / "samples" / "browser"
+    own = Path(mt4pump_consumers.gateway.__file__).parent / "page" / "client.js"
+    assert (sample / "client.js").read_bytes() == own.read_bytes()
+    with served(sample) as origin:
+        flags = ("--anonymous", "--anonymous-topics", "*", "--origins", origin)
+        with daemon(tmp_path) as source:
+            where = addresses(source)
+            with gateway(tmp_path, *where, *flags) as run:
+                port = str(run.port)
+                page.goto(f"{origin}/?gateway=ws://127.0.0.1:{port}/ws")
+                page.wait_for_selector("#quotes tr:nth-child(2)")
+                page.wait_for_selector("#trades li:nth-child(3)")
+                run.program.process.kill()
+                page.wait_for_function("document.querySelector('#state').textContent.startsWith('disconnected')")
+            with gateway(tmp_path, *where, *flags, "--port", port):
+                page.wait_for_function("document.querySelector('#trades').textContent.includes('was not connected')")
+                assert "missing" not in page.inner_text("#trades")

@@ -1,221 +1,165 @@
-// Puts the page together: link → board, blotter, states; keys, theme, login.
+// Connects client, board, trades and chart; states, notices, keys, theme, login.
 
-import { Blotter } from "./blotter.js";
 import { Board } from "./board.js";
-import { Link } from "./link.js";
+import { ChartDialog } from "./chart.js";
+import { GatewayClient } from "./client.js";
+import { Trades } from "./trades.js";
 
 const $ = (id) => document.getElementById(id);
-const board = new Board($("board"), { empty: $("no-quotes"), count: $("count") });
-const blotter = new Blotter($("blotter"), { empty: $("no-trades"), open: $("open") });
 const FEEDS = { live: ["good", "Feed live"], no_feed: ["bad", "No feed"], silent: ["bad", "Daemon silent"] };
-const BAD = new Set(["lost", "not_whole", "silent", "feed_lost", "lagging", "query_failed", "disconnected"]);
-const NOTICES = 200;
+const NOTICES = {
+  restarted: ["warn", "The daemon was restarted. Prices and trades continue."],
+  lost: ["bad", "Some events were lost."],
+  not_whole: ["bad", "The journal does not have all events that were missed."],
+  feed_lost: ["bad", "The connection to the trade server was lost."],
+  feed_back: ["good", "The connection to the trade server is back."],
+  silent: ["bad", "The daemon does not answer."],
+  alive: ["good", "The daemon answers again."],
+  lagging: ["bad", "The gateway is too slow: what you see may be late."],
+  caught_up: ["good", "The gateway keeps up again."],
+  query_failed: ["warn", "Stored events cannot be read at the moment."],
+  refreshed: ["warn", "All open orders were read again after a loss."],
+  malformed: ["bad", "Messages that could not be read were dropped."],
+};
+const UNIMPORTANT = new Set(["connected", "disconnected", "gap", "healed"]); // others report what follows from them
+const NOTICES_SHOWN = 200, HISTORY_OFFSETS = 1_000;
 
-// Every stored event up to it came. The highest offset that came says less: one that was lost is healed after higher ones.
-const place = { log: null, offset: 0 };
-const RETRY_MS = 2_000;
-const sequence = new Map(); // topic → [epoch, seq]
-let missed = 0, feed = null, linkWhy = "", quoteAgeS = null, quoteAgeAt = 0, unseen = 0, wasUp = false, lostQuotes = 0, lostTimer = null, broken = false, news = 0, retryTimer = null;
+const board = new Board($("board"), {
+  empty: $("no-quotes"), count: $("count"),
+  onOpen: (row) => chart.open(row), onDraw: (row) => chart.update(row),
+});
+const chart = new ChartDialog($("chart"));
+const trades = new Trades(
+  Object.fromEntries(["positions", "orders", "executions", "accounts"].map((name) => [name, $(name)])),
+  {
+    quote: (symbol) => board.rows.get(symbol)?.quote, summary: $("open"),
+    empty: Object.fromEntries(["positions", "orders", "executions", "accounts"].map((name) => [name, $(`no-${name}`)])),
+  },
+);
+const url = new URL("ws", location.href.replace(/^http/, "ws"));
+const client = new GatewayClient(url, {
+  quotes: ["*"], stored: ["trade.*"], last: ["margin.*"], history: HISTORY_OFFSETS, token: sessionStorage.getItem("token"),
+});
+let feed = null, connection = { state: "connecting", reason: "" }, wasConnected = false;
+let missed = 0, lostQuotes = 0, unseen = 0, quoteAgeS = null, quoteAgeAt = 0;
 
-function state(id, word, text) {
-  const item = $(id);
+// ---- states
+
+function setState(id, word, text) {
+  const item = $(id), label = item.lastElementChild;
   if (item.dataset.state !== word) item.dataset.state = word;
-  const label = item.lastElementChild;
   if (label.textContent !== text) label.textContent = text;
 }
 
-function note(kind, text, tone = BAD.has(kind) ? "bad" : "good") {
-  const item = document.createElement("li"), at = document.createElement("time");
-  at.textContent = new Date().toLocaleTimeString("en-GB");
-  at.className = "soft";
-  const name = document.createElement("b"), words = document.createElement("span");
-  name.textContent = kind.replaceAll("_", " ");
-  words.textContent = text;
-  item.dataset.tone = tone;
-  item.append(at, name, words);
-  $("notices").prepend(item);
-  while ($("notices").children.length > NOTICES) $("notices").lastChild.remove();
-  $("no-notices").hidden = true;
-}
-
-function gap(count, text) {
-  missed += count;
-  state("gaps", "bad", missed === 1 ? "1 event missed" : missed ? `${missed} events missed` : "Events missed");
-  note("gap", text, "bad");
-}
-
-function alarm() {
+function showAlarm() {
   const bar = $("alarm");
   let text = "", tone = "bad";
-  if (link.socket === null || !wasUp) text = wasUp || linkWhy ? `Not connected: ${linkWhy || "connecting"}. What you see is not current.` : "";
-  else if (feed?.feed === "silent") text = "The daemon is silent. Prices are not current; they go on by themselves when it is back.";
+  if (!client.isConnected) text = wasConnected || connection.reason ? `Not connected: ${connection.reason || "connecting"}. What you see is not current.` : "";
+  else if (feed?.feed === "silent") text = "The daemon is silent. Prices are not current; they continue by themselves when it is back.";
   else if (feed?.feed === "no_feed") {
-    text = `No feed: the MT4 session is ${feed.state.replaceAll("_", " ") || "not up"}. Prices are not current.`;
+    text = `No feed: the MT4 session is ${feed.state.replaceAll("_", " ") || "not connected"}. Prices are not current.`;
     tone = "warn";
   }
   bar.hidden = !text;
   if (bar.textContent !== text) bar.textContent = text;
   bar.dataset.tone = tone;
   document.body.classList.toggle("stale", Boolean(text));
+  document.title = text ? "Not current – mt4pump" : feed?.server ? `${feed.server} – mt4pump` : "mt4pump";
 }
 
-function showFeed(status) {
-  if (feed && feed.feed !== status.feed) note(status.feed, FEEDS[status.feed]?.[1] ?? status.feed, status.feed === "live" ? "good" : "bad");
-  feed = status;
-  const [word, text] = FEEDS[status.feed] ?? ["busy", status.feed];
-  state("feed", word, text);
-  $("server").textContent = status.server || "–";
-  if (typeof status.quote_age_s === "number") {
-    quoteAgeS = status.quote_age_s;
-    quoteAgeAt = performance.now();
+// The same notice again raises the count of the first line instead of adding one.
+function addNotice(tone, text) {
+  const list = $("notices"), first = list.firstElementChild, now = new Date().toLocaleTimeString("en-GB");
+  if (first?.dataset.text === text) {
+    first.dataset.count = Number(first.dataset.count) + 1;
+    first.querySelector("span").textContent = `${text} (${first.dataset.count} times)`;
+    first.querySelector("time").textContent = now;
+    return;
   }
-  if (status.log !== place.log && status.log) {
-    if (place.log) note("new journal", "the daemon counts its events anew", "bad");
-    place.log = status.log;
-    place.offset = 0;
+  const item = document.createElement("li"), at = item.appendChild(document.createElement("time"));
+  item.append(document.createElement("span"));
+  item.lastElementChild.textContent = text;
+  at.textContent = now;
+  at.className = "soft";
+  Object.assign(item.dataset, { tone, text, count: 1 });
+  list.prepend(item);
+  while (list.children.length > NOTICES_SHOWN) list.lastChild.remove();
+  $("no-notices").hidden = true;
+}
+
+// ---- the client's events
+
+client.on("state", ({ state, reason, code }) => {
+  connection = { state, reason };
+  if (state === "connected") {
+    wasConnected = true;
+    setState("link", "good", "Connected");
+  } else {
+    setState("link", state === "connecting" ? "busy" : "bad", state === "connecting" ? "Connecting" : "Disconnected");
+    setState("feed", "busy", "Feed unknown");
+    if (state === "disconnected" && feed) {
+      addNotice("bad", `Disconnected: ${reason}.`);
+      feed = null;
+    }
   }
-  alarm();
-}
-
-function checkSequence({ topic, data, snapshot }) {
-  if (snapshot) return; // a last value can be older than the topic's last event: it proves nothing about what follows
-  const [epoch, seq] = sequence.get(topic) ?? [0, 0];
-  const count = data.seq - seq - 1;
-  if (epoch === data.epoch && count > 0) {
-    gap(count, `${topic}: ${count === 1 ? "1 event" : `${count} events`} before number ${data.seq} did not come`);
-  }
-  if (epoch !== data.epoch || data.seq > seq) sequence.set(topic, [data.epoch, data.seq]);
-}
-
-const TAKERS = {
-  quote({ data }) {
-    quoteAgeS = 0;
-    quoteAgeAt = performance.now();
-    board.take(data);
-  },
-  trade(message) {
-    checkSequence(message);
-    if (message.confirmed !== undefined) place.offset = message.confirmed;
-    if (!blotter.take(message)) return;
-    news += 1;
-    if (document.body.dataset.view !== "trades") {
-      unseen += 1;
-      $("unseen").textContent = unseen > 99 ? "99+" : unseen;
-      $("unseen").hidden = false;
-    }
-  },
-  status(message) {
-    if (!entered) enter(message);
-    showFeed(message);
-  },
-  notice({ kind, message, count, topic }) {
-    if (topic?.startsWith("quote.")) {
-      // A quote that was missed is worth nothing once the next one is there; one line tells of all of them.
-      if (kind !== "lost" && kind !== "gap") return;
-      lostQuotes += kind === "lost" ? (count ?? 0) : 0;
-      lostTimer ??= setTimeout(() => {
-        if (lostQuotes) note("quotes skipped", `${lostQuotes} older quotes did not come; the prices shown are the newest`, "");
-        lostQuotes = 0;
-        lostTimer = null;
-      }, 500);
-    } else if (kind === "lost" || kind === "not_whole") gap(count ?? 0, message);
-    else {
-      note(kind, message);
-      if (kind === "refreshed") startOver();
-    }
-  },
-  auth(message) {
-    if (login.open) login.close();
-    $("leave").hidden = false;
-    $("leave").title = `Signed in as ${message.name}`;
-    link.send({ action: "status" });
-  },
-  resume(message) {
-    if (!message.whole) {
-      gap(0, "trades while this page was away could not all be fetched");
-      broken = true;
-    }
-    if (message.more) {
-      link.send({ ...subscriptions.trades(), offset: message.offset });
-      return;
-    }
-    place.offset = message.offset; // not the larger one: a journal that lost its end uses numbers again
-    if (!message.whole) {
-      broken = false;
-      blotter.forget(); // last values follow by themselves
-      return;
-    }
-    if (broken) startOver();
-    else if (news) note("caught up", news === 1 ? "1 trade came while this page was away" : `${news} trades came while this page was away`, "good");
-  },
-  error({ message, code, id }) {
-    if (code === "unauthenticated") askToken(message);
-    else if (id === "quotes") board.refuse("Your token does not include quotes.");
-    else if (id === "trades" && code === "forbidden") blotter.refuse("Your token does not include trades.");
-    else if (id === "trades" && code === "unavailable") retryTimer ??= setTimeout(askTrades, RETRY_MS);
-    else note("error", message, "bad");
-  },
-};
-
-const subscriptions = {
-  quotes: () => ({ action: "subscribe", id: "quotes", topics: ["quote.*"] }),
-  trades: () => place.offset
-    ? { action: "resume", id: "trades", topics: ["trade.*"], offset: place.offset, log: place.log }
-    : { action: "subscribe", id: "trades", topics: ["trade.*"] },
-};
-
-// What ended unseen would be shown as open for ever: only the last values tell.
-function startOver() {
-  broken = false;
-  blotter.forget();
-  link.send({ action: "subscribe", id: "trades", topics: ["trade.*"] });
-}
-
-function askTrades() {
-  clearTimeout(retryTimer);
-  retryTimer = null;
-  link.send(subscriptions.trades());
-}
-
-let entered = false;
-function enter(status) {
-  entered = wasUp = true;
-  news = 0;
-  linkWhy = "";
-  link.fine();
-  if (place.log && status.log && place.log !== status.log) Object.assign(place, { log: status.log, offset: 0 });
-  if (!place.offset) blotter.forget();
-  link.send(subscriptions.quotes());
-  askTrades();
-  alarm();
-}
-
-const link = new Link({
-  open() {
-    entered = false;
-    const token = sessionStorage.getItem("token");
-    link.send(token ? { action: "auth", token } : { action: "status" });
-  },
-  message: (message) => TAKERS[message.type]?.(message),
-  state(word, text, why = "", code = 0) {
-    state("link", { up: "good", busy: "busy" }[word] ?? "bad", text);
-    if (word !== "down") return;
-    if (entered) note("disconnected", why);
-    entered = false;
-    linkWhy = why;
-    state("feed", "busy", "Feed unknown");
-    if (code === 4401 || code === 4403) askToken(`Signed out: ${why}.`);
-    alarm();
-  },
+  showAlarm();
 });
+client.on("status", (status) => {
+  feed = status;
+  setState("feed", ...(FEEDS[status.feed] ?? ["busy", status.feed]));
+  $("server").textContent = status.server || "–";
+  if (typeof status.quote_age_s === "number") [quoteAgeS, quoteAgeAt] = [status.quote_age_s, performance.now()];
+  showAlarm();
+});
+client.on("quote", ({ data }) => {
+  [quoteAgeS, quoteAgeAt] = [0, performance.now()];
+  board.add(data);
+});
+client.on("event", ({ topic, data, snapshot, past }) => {
+  if (topic.startsWith("margin.")) return trades.addMargin(data);
+  trades.add(data, { snapshot });
+  if (snapshot || past || document.body.dataset.view === "trades") return undefined;
+  unseen += 1;
+  $("unseen").textContent = unseen > 99 ? "99+" : unseen;
+  $("unseen").hidden = false;
+  return undefined;
+});
+client.on("reset", () => trades.reset());
+client.on("gap", ({ count, message }) => {
+  missed += count;
+  setState("gaps", "bad", missed === 1 ? "1 event missed" : missed ? `${missed} events missed` : "Events missed");
+  addNotice("bad", `Events are missing: ${message}.`);
+});
+client.on("resumed", ({ count }) => {
+  if (count) addNotice("good", count === 1 ? "1 trade came while this page was away." : `${count} trades came while this page was away.`);
+});
+client.on("notice", ({ kind, message, count, topic }) => {
+  if (topic?.startsWith("quote.")) { // a lost quote is worth nothing once the next one arrives: one line counts all
+    if (kind !== "lost") return;
+    lostQuotes += count ?? 0;
+  } else if (!UNIMPORTANT.has(kind)) addNotice(...(NOTICES[kind] ?? ["warn", message]));
+});
+client.on("refused", ({ id }) => {
+  if (id === "quotes") board.refuse("Your token does not include quotes.");
+  if (id === "stored") trades.refuse("Your token does not include trades.");
+});
+client.on("error", ({ message }) => addNotice("bad", `The gateway refused a request: ${message}.`));
+
+// ---- login
 
 const login = $("login");
-function askToken(why) {
+client.on("token", ({ reason }) => {
   sessionStorage.removeItem("token");
-  $("login-why").textContent = why.startsWith("log in first") ? "This gateway asks for a token." : why;
-  $("login-why").dataset.tone = why.startsWith("log in first") ? "" : "bad";
+  const isFirst = reason.startsWith("log in first");
+  $("login-why").textContent = isFirst ? "This gateway asks for a token." : reason;
+  $("login-why").dataset.tone = isFirst ? "" : "bad";
   if (!login.open) login.showModal();
-}
+});
+client.on("signedIn", ({ name }) => {
+  if (login.open) login.close();
+  $("leave").hidden = false;
+  $("leave").title = `Signed in as ${name}`;
+});
 login.addEventListener("cancel", (event) => event.preventDefault());
 login.querySelector("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -223,40 +167,58 @@ login.querySelector("form").addEventListener("submit", (event) => {
   if (!token) return;
   $("token").value = "";
   sessionStorage.setItem("token", token);
-  if (link.socket?.readyState === WebSocket.OPEN) link.send({ action: "auth", token });
-  else link.soon(0);
+  client.signIn(token);
 });
 $("leave").onclick = () => {
   sessionStorage.removeItem("token");
   location.reload();
 };
 
-function theme(name) {
-  document.documentElement.dataset.theme = name;
-}
+// ---- views, tabs, theme, filter, keys
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const chosen = () => localStorage.getItem("theme") ?? (dark.matches ? "dark" : "light");
-theme(chosen());
-dark.addEventListener("change", () => theme(chosen()));
+const theme = () => localStorage.getItem("theme") ?? (dark.matches ? "dark" : "light");
+const showTheme = () => (document.documentElement.dataset.theme = theme());
+showTheme();
+dark.addEventListener("change", showTheme);
 $("theme").onclick = () => {
-  localStorage.setItem("theme", chosen() === "dark" ? "light" : "dark");
-  theme(chosen());
+  localStorage.setItem("theme", theme() === "dark" ? "light" : "dark");
+  showTheme();
 };
 
-function view(name) {
+function showView(name) {
   document.body.dataset.view = name;
   for (const button of document.querySelectorAll("nav button")) button.setAttribute("aria-pressed", button.dataset.view === name);
-  if (name === "trades") {
-    unseen = 0;
-    $("unseen").hidden = true;
-  }
+  if (name !== "trades") return;
+  unseen = 0;
+  $("unseen").hidden = true;
 }
-for (const button of document.querySelectorAll("nav button")) button.onclick = () => view(button.dataset.view);
+for (const button of document.querySelectorAll("nav button")) button.onclick = () => showView(button.dataset.view);
+
+const tabs = [...document.querySelectorAll('[role="tab"]')];
+function showTab(tab, { focus = false } = {}) {
+  for (const each of tabs) {
+    each.ariaSelected = each === tab;
+    each.tabIndex = each === tab ? 0 : -1;
+    $(each.getAttribute("aria-controls")).hidden = each !== tab;
+  }
+  if (focus) tab.focus();
+  localStorage.setItem("tab", tab.dataset.tab);
+  trades.show(tab.dataset.tab);
+}
+for (const [i, tab] of tabs.entries()) {
+  tab.onclick = () => showTab(tab);
+  tab.onkeydown = ({ key }) => {
+    const next = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: -1 }[key];
+    if (next !== undefined) showTab(tabs.at(next % tabs.length), { focus: true });
+  };
+}
+showTab(tabs.find((tab) => tab.dataset.tab === localStorage.getItem("tab")) ?? tabs[0]);
 
 const filter = $("filter");
 filter.addEventListener("input", () => {
   board.show(filter.value.trim());
-  blotter.show(filter.value.trim());
+  trades.setFilter(filter.value.trim());
 });
 $("help").onclick = () => $("keys").showModal();
 addEventListener("keydown", (event) => {
@@ -274,7 +236,7 @@ addEventListener("keydown", (event) => {
     filter.focus();
   } else if (event.key === "t" || event.key === "T") $("theme").click();
   else if (event.key === "?") $("help").click();
-  else if (views[event.key]) view(views[event.key]);
+  else if (views[event.key]) showView(views[event.key]);
   else if (event.key === "ArrowDown" && event.target === document.body) {
     event.preventDefault();
     document.querySelector('#board tr[tabindex="0"]')?.focus();
@@ -286,4 +248,6 @@ setInterval(() => {
   $("rate").textContent = board.ticks;
   board.ticks = 0;
   if (quoteAgeS !== null) $("age").textContent = ageText(quoteAgeS + (performance.now() - quoteAgeAt) / 1000);
+  if (lostQuotes) addNotice("warn", `${lostQuotes} older quotes were skipped; the prices shown are the newest.`);
+  lostQuotes = 0;
 }, 1000);

@@ -1,7 +1,10 @@
 // The quote board: one row per symbol, drawn at most once per frame.
 
+import { History } from "./chart.js";
+import { rove } from "./table.js";
+
 const SVG = "http://www.w3.org/2000/svg";
-const POINTS = 120, LEAST = 20, OLD_MS = 60_000;
+const POINTS = 120, LEAST = 20, OLD_MS = 60_000, DAY_S = 86_400;
 const pinned = new Set(JSON.parse(localStorage.getItem("pins") ?? "[]"));
 
 const element = (name, className, text) => {
@@ -34,7 +37,7 @@ class PriceCell {
     this.turn = 0;
   }
 
-  show(price, digits, way) {
+  show(price, digits, direction) {
     if (price === this.price) return;
     const [head, pips, tail] = parts(price, digits);
     this.head.data = head;
@@ -44,7 +47,7 @@ class PriceCell {
       this.turn = 1 - this.turn; // another name, or the animation would not start again
       this.box.className = `flash-${price > this.price ? "up" : "down"}-${this.turn}`;
     }
-    this.arrow.textContent = way > 0 ? "▲" : way < 0 ? "▼" : "";
+    this.arrow.textContent = direction > 0 ? "▲" : direction < 0 ? "▼" : "";
     this.price = price;
   }
 }
@@ -53,22 +56,30 @@ class Row {
   constructor(symbol, board) {
     this.symbol = symbol;
     this.points = [];
-    this.way = 0;
+    this.history = new History();
+    this.direction = 0;
     this.line = element("tr");
     this.line.tabIndex = -1;
     this.pin = element("button", "", "★");
     this.pin.type = "button";
+    this.pin.tabIndex = -1; // P on the row does the same
     this.pin.onclick = () => board.pin(this);
     const pinCell = element("td", "pin");
     pinCell.append(this.pin);
-    const name = element("th", "", symbol);
+    const name = element("th");
     name.scope = "row";
+    const open = name.appendChild(element("button", "open", symbol));
+    open.type = "button";
+    open.title = "Show its chart";
+    open.tabIndex = -1; // Enter on the row does the same
+    open.onclick = () => board.onOpen(this);
     this.bid = new PriceCell("bid");
     this.ask = new PriceCell("ask");
     this.spread = element("td", "number");
     this.change = element("td", "number change");
+    this.pointsCell = element("td", "number change");
     this.range = element("td", "number range soft");
-    this.line.append(pinCell, name, this.makeSpark(), this.bid.cell, this.ask.cell, this.spread, this.change, this.range);
+    this.line.append(pinCell, name, this.makeSpark(), this.bid.cell, this.ask.cell, this.spread, this.change, this.pointsCell, this.range);
     this.showPin();
   }
 
@@ -86,12 +97,17 @@ class Row {
     return cell;
   }
 
-  take(quote, now) {
+  add(quote, now) {
     const before = this.quote;
-    if (before && quote.bid !== before.bid) this.way = Math.sign(quote.bid - before.bid);
-    if (!before) this.first = quote.bid;
+    if (before && quote.bid !== before.bid) this.direction = Math.sign(quote.bid - before.bid);
+    const day = Math.floor(quote.time / DAY_S); // by the server's clock
+    if (day !== this.day) {
+      this.isWholeDay = this.day !== undefined; // the page was open when the day began
+      [this.day, this.first, this.firstAt] = [day, quote.bid, now];
+    }
     this.quote = quote;
     this.at = now;
+    this.history.add(quote);
     const second = Math.floor(now / 1000), mid = (quote.bid + quote.ask) / 2;
     if (this.second === second) this.points[this.points.length - 1] = mid;
     else this.points.push(mid);
@@ -104,29 +120,34 @@ class Row {
     return 10 ** -(digits === 3 || digits === 5 ? digits - 1 : digits);
   }
   get spreadPips() { return (this.quote.ask - this.quote.bid) / this.pip; }
-  get changePips() { return (this.quote.bid - this.first) / this.pip; }
+  get changePoints() { return Math.round((this.quote.bid - this.first) * 10 ** this.quote.digits); }
+  get changePercent() { return this.first ? (100 * (this.quote.bid - this.first)) / this.first : 0; }
 
   draw() {
-    const { bid, ask, digits, low, high } = this.quote, change = this.changePips;
-    this.line.className = this.way > 0 ? "way-up" : this.way < 0 ? "way-down" : "";
-    this.bid.show(bid, digits, this.way);
+    const { bid, ask, digits, low, high } = this.quote, points = this.changePoints;
+    this.line.className = this.direction > 0 ? "direction-up" : this.direction < 0 ? "direction-down" : "";
+    this.bid.show(bid, digits, this.direction);
     this.ask.show(ask, digits, 0);
     this.spread.textContent = pips(this.spreadPips);
-    this.change.textContent = `${change > 0.05 ? "+" : ""}${Math.abs(change) < 0.05 ? "0.0" : pips(change)}`;
-    this.change.className = `number change ${change > 0.05 ? "plus" : change < -0.05 ? "minus" : "soft"}`;
+    const sign = points > 0 ? "+" : "";
+    this.change.textContent = `${sign}${this.changePercent.toFixed(2)} %`;
+    this.pointsCell.textContent = `${sign}${points}`;
+    const since = this.isWholeDay ? "the day began" : `${new Date(this.firstAt).toLocaleTimeString("en-GB")}, the first quote of the day on this page`;
+    this.change.title = this.pointsCell.title = `${sign}${points} points since ${since}`;
+    this.change.className = this.pointsCell.className = `number change ${points > 0 ? "plus" : points < 0 ? "minus" : "soft"}`;
     this.range.textContent = high > 0 ? `${low.toFixed(digits)} – ${high.toFixed(digits)}` : "–";
-    this.drawSpark(change);
+    this.drawSpark();
   }
 
-  drawSpark(change) {
+  drawSpark() {
     const points = this.points, least = Math.min(...points), size = Math.max(...points) - least || 1;
     const step = (POINTS - 1) / (Math.max(points.length, LEAST) - 1);
     const x = (i) => (POINTS - 1 - (points.length - 1 - i) * step).toFixed(1), y = (value) => (22 - (20 * (value - least)) / size).toFixed(1);
-    const way = points.at(-1) > points[0] ? "up" : points.at(-1) < points[0] ? "down" : "flat";
+    const trend = points.at(-1) > points[0] ? "up" : points.at(-1) < points[0] ? "down" : "flat";
     this.path.setAttribute("d", points.map((value, i) => `${i ? "L" : "M"}${x(i)} ${y(value)}`).join(""));
-    this.path.dataset.way = way;
+    this.path.dataset.trend = trend;
     this.start.setAttribute("d", `M0 ${y(points[0])}H${POINTS - 1}`);
-    this.title.textContent = `${way}, ${change.toFixed(1)} pips since the page was opened`;
+    this.title.textContent = `${trend} in the last two minutes`;
   }
 
   showPin() {
@@ -139,11 +160,14 @@ class Row {
 const ORDERS = {
   symbol: (a, b) => a.symbol.localeCompare(b.symbol),
   spread: (a, b) => a.spreadPips - b.spreadPips,
-  change: (a, b) => a.changePips - b.changePips,
+  change: (a, b) => a.changePercent - b.changePercent,
+  points: (a, b) => a.changePoints - b.changePoints,
 };
 
 export class Board {
-  constructor(table, { empty, count }) {
+  // onOpen(row): a symbol was chosen. onDraw(row): it has a new quote.
+  constructor(table, { empty, count, onOpen, onDraw }) {
+    Object.assign(this, { onOpen, onDraw });
     this.body = table.tBodies[0];
     this.empty = empty;
     this.count = count;
@@ -155,18 +179,18 @@ export class Board {
     this.ticks = 0;
     this.heads = [...table.tHead.querySelectorAll("[data-sort]")];
     for (const head of this.heads) head.firstElementChild.onclick = () => this.sortBy(head.dataset.sort);
-    table.addEventListener("keydown", (event) => this.key(event));
+    rove(this.body, (line, event) => this.act(line, event));
     setInterval(() => this.age(), 2000);
   }
 
-  take(quote) {
+  add(quote) {
     let row = this.rows.get(quote.symbol);
     if (!row) {
       row = new Row(quote.symbol, this);
       this.rows.set(quote.symbol, row);
       this.unsorted = true;
     }
-    row.take(quote, Date.now());
+    row.add(quote, Date.now());
     this.ticks += 1;
     this.dirty.add(row);
     this.schedule();
@@ -175,7 +199,10 @@ export class Board {
   schedule() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      for (const row of this.dirty) row.draw();
+      for (const row of this.dirty) {
+        row.draw();
+        this.onDraw(row);
+      }
       this.dirty.clear();
       if (this.unsorted) this.arrange();
     });
@@ -226,22 +253,10 @@ export class Board {
     this.arrange();
   }
 
-  key(event) {
-    const line = event.target.closest("tbody tr");
-    if (!line) return;
-    if (event.key === "Enter" && event.target === line) {
-      this.pin([...this.rows.values()].find((row) => row.line === line));
-    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      event.preventDefault();
-      const step = event.key === "ArrowDown" ? "nextElementSibling" : "previousElementSibling";
-      let next = line[step];
-      while (next?.hidden) next = next[step];
-      if (next) {
-        line.tabIndex = -1;
-        next.tabIndex = 0;
-        next.focus();
-      }
-    }
+  act(line, event) {
+    const row = [...this.rows.values()].find((one) => one.line === line);
+    if (event.key === "Enter") this.onOpen(row);
+    else if (event.key === "p" || event.key === "P") this.pin(row);
   }
 
   age() {
