@@ -5,19 +5,19 @@
     PumpError
     ├── SettingsError                settings are wrong: exit code 2
     │   ├── KeyFileError             a file of keys cannot be used (in `security`)
-    │   └── PermissionsError         what a client may hear cannot be enforced as written (in `security`)
+    │   └── PermissionsError         permissions of a client cannot be enforced as written (in `security`)
     ├── StartError                   cannot start (library, address, data folder): exit code 3
     │   ├── LibraryError             the DLL is missing, of the wrong word size, or is not a Manager API
     │   └── BindError                an address to publish on cannot be taken
     ├── ManagerError(call, code)     the Manager API returned a code that is not success
     │   ├── LoginError               refused: login, password, rights, licence; a retry will not help by itself
     │   └── ConnectionLost           the session is gone, or was closed by us
-    ├── HangError                    a thread hangs: the daemon ends, to be started again
-    ├── ClientError(code)            the client was asked for what it cannot do, or the daemon refused a query
-    ├── LayoutError                  bytes that are not the record they should be
-    ├── FrameError                   a message on the wire that is not ours
+    ├── HangError                    a thread hangs: the daemon ends, so that it is restarted
+    ├── ClientError(code)            a wrong call of the client, or the daemon refused a query
+    ├── LayoutError                  bytes or a layout that do not fit a record
+    ├── FrameError                   a message that is not of this protocol
     ├── JournalError                 the journal cannot be read, or a page of it
-    └── ServiceError                 NSSM did not do what it was asked to (in `service`)
+    └── ServiceError                 NSSM failed (in `service`)
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class PumpError(Exception):
 
 
 class SettingsError(PumpError):
-    """The settings cannot be used; the text names each one and what to write instead."""
+    """The settings cannot be used; the text names each wrong one and what to write instead."""
 
 
 class StartError(PumpError):
-    """The daemon cannot start here; the text says what is in the way and what to do."""
+    """The daemon cannot start; the text says why and what to do."""
 
 
 class LibraryError(StartError):
@@ -40,7 +40,7 @@ class LibraryError(StartError):
 
 
 class BindError(StartError):
-    """An endpoint cannot be bound; the text names the address and, where known, who holds it."""
+    """An endpoint cannot be bound; the text names the address and, where known, the program that holds it."""
 
 
 class ManagerError(PumpError):
@@ -58,23 +58,23 @@ class ManagerError(PumpError):
 
 
 class LoginError(ManagerError):
-    """The server refused us; trying again at once only gets the account blocked."""
+    """The server refused the login; an immediate retry gets the account blocked."""
 
 
 class ConnectionLost(ManagerError):
-    """There is no session any more."""
+    """The session has ended."""
 
 
 class HangError(PumpError):
-    """A thread that must go on hangs; the text names it, for how long and where."""
+    """A thread hangs; the text names the thread, the time and the place in the code."""
 
 
 class LayoutError(PumpError):
-    """Bytes do not have the length or form of the record they are said to be."""
+    """Bytes do not have the length or form of their record, or a record's layout is wrong."""
 
 
 class FrameError(PumpError):
-    """A received message is not a frame of this protocol."""
+    """A received message is not of this protocol."""
 
 
 class ClientError(PumpError):

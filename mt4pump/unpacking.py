@@ -1,12 +1,13 @@
-"""Unpacks msgpack that somebody else packed, at a bounded cost, whatever its bytes are; pure.
+"""Unpacks msgpack from other programs at a bounded cost, whatever its bytes are; pure.
 
 msgpack reserves the memory of a list as soon as it reads its length, so nested headers of 5 bytes each can claim
-gigabytes, and one byte of input can become an empty map of 64 bytes. So the length of a list and of a map, the number
-of values, and the entries that all open lists may reserve together are limited.
+gigabytes, and one byte of input can become an empty map of 64 bytes. Therefore the length of a list and of a map, the
+number of values, and the entries that all open lists reserve together are limited.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,11 @@ import msgpack
 from mt4pump.errors import FrameError
 
 SHORT_BYTES = 512
-"""Up to this length no limit is needed: what the input may claim is less than the square of its length."""
+"""Up to this length no limit is needed: the input reserves less than the square of its length."""
 PLAIN_BYTES = 65_536
-"""Up to this length the values of a message of the stream need not be counted: each takes a byte at least."""
+"""Up to this length the values of a message need not be counted: each takes at least one byte."""
 DEPTH = 1_024
-"""How deep msgpack nests at most; beyond it raises StackError, which is a ValueError."""
+"""Deepest nesting of msgpack; it raises StackError, a ValueError, beyond it."""
 LIST16, LIST32 = 0xDC, 0xDD
 """First bytes of lists that are longer than 15."""
 SHORT_LIST = 15
@@ -29,9 +30,9 @@ FAULTS = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackEx
 
 @dataclass(frozen=True, slots=True)
 class UnpackLimits:
-    """What one message may hold: entries per list and per map, values in all, entries that open lists reserve.
+    """Limits of one message: entries per list and per map, values in all, entries that open lists reserve.
 
-    ``unique`` refuses a map with a key that comes twice.
+    ``unique`` refuses a map with a duplicate key.
     """
 
     list_entries: int
@@ -46,7 +47,7 @@ MESSAGE = UnpackLimits(list_entries=1_024, map_entries=65_536, values=262_144)
 
 
 def unpack(packed: bytes, limits: UnpackLimits = MESSAGE) -> Any:
-    """Return the one value that ``packed`` is; raises FrameError (nothing else) when it is none within ``limits``."""
+    """Return the one value in ``packed``; raises FrameError, and nothing else, when it is not one within ``limits``."""
     try:
         if limits is not MESSAGE or len(packed) > PLAIN_BYTES:
             return _counted(packed, limits)
@@ -58,7 +59,7 @@ def unpack(packed: bytes, limits: UnpackLimits = MESSAGE) -> Any:
 
 
 def unpack_map(packed: bytes, limits: UnpackLimits = MESSAGE) -> dict[str, Any]:
-    """Return the map with text keys that ``packed`` is; raises FrameError when it is none within ``limits``."""
+    """Return the map with text keys in ``packed``; raises FrameError when it is not one within ``limits``."""
     value = unpack(packed, limits)
     if type(value) is not dict:
         raise FrameError(f"a msgpack {type(value).__name__}, no map")
@@ -69,13 +70,13 @@ def unpack_map(packed: bytes, limits: UnpackLimits = MESSAGE) -> dict[str, Any]:
 
 
 def unpack_stream(chunks: Iterable[bytes], limits: UnpackLimits, buffer_bytes: int) -> Iterator[Any]:
-    """Yield the values that ``chunks`` are; raises FrameError at the first that is none within ``limits``.
+    """Yield the values in ``chunks``; raises FrameError at the first that is not within ``limits``.
 
-    No value, and no chunk, is larger than ``buffer_bytes``. What ``chunks`` itself raises passes through.
-    A value that is cut off at the end is not yielded.
+    A value or chunk above ``buffer_bytes`` is refused. Errors of ``chunks`` itself are not caught.
+    An incomplete value at the end is not yielded.
     """
-    count = _Count(limits)
-    unpacker = msgpack.Unpacker(max_buffer_size=buffer_bytes, **count.options(limits.list_entries))
+    counter = _ValueCounter(limits)
+    unpacker = msgpack.Unpacker(max_buffer_size=buffer_bytes, **counter.options(limits.list_entries))
     for chunk in chunks:
         try:
             unpacker.feed(chunk)
@@ -89,27 +90,27 @@ def unpack_stream(chunks: Iterable[bytes], limits: UnpackLimits, buffer_bytes: i
             except FAULTS as error:
                 raise FrameError(f"not msgpack, or beyond its limits: {reason(error)}") from error
             yield value
-            count.left = limits.values
+            counter.left = limits.values
 
 
 def reason(error: Exception) -> str:
-    """Return what msgpack has against its input, in a few words; its own errors have no text."""
+    """Return the reason of a msgpack error; some have no text."""
     return str(error)[:80] or type(error).__name__
 
 
 def _counted(packed: bytes, limits: UnpackLimits) -> Any:
-    count = _Count(limits)
-    return msgpack.unpackb(packed, **count.options(_list_entries(packed, limits)))
+    counter = _ValueCounter(limits)
+    return msgpack.unpackb(packed, **counter.options(_list_entries(packed, limits)))
 
 
 def _list_entries(packed: bytes, limits: UnpackLimits) -> int:
-    """Return how long a list may be, so that all that can be open in ``packed`` reserve no more than they may."""
-    headers = min(packed.count(LIST16) + packed.count(LIST32), DEPTH)  # other bytes of these values count, too
+    """Return the longest list with which all lists that ``packed`` can open reserve at most ``limits.reserved``."""
+    headers = min(packed.count(LIST16) + packed.count(LIST32), DEPTH)  # counts other bytes of these values too
     return min(limits.list_entries, max(limits.reserved // (headers or 1), SHORT_LIST))
 
 
-class _Count:
-    """Counts the values of one message while msgpack makes them; raises ValueError beyond ``limits.values``."""
+class _ValueCounter:
+    """Counts the values of one message while msgpack unpacks it; raises ValueError beyond ``limits.values``."""
 
     def __init__(self, limits: UnpackLimits) -> None:
         self._limits = limits
@@ -118,43 +119,34 @@ class _Count:
     def options(self, list_entries: int) -> dict[str, Any]:
         """Return msgpack's options for these limits."""
         maps: dict[str, Callable[[Any], Any]] = (
-            {"object_pairs_hook": self._unique} if self._limits.unique else {"object_hook": self._taken}
+            {"object_pairs_hook": self._unique_map} if self._limits.unique else {"object_hook": self._counted}
         )
         return {
-            "list_hook": self._taken,
+            "list_hook": self._counted,
             "ext_hook": self._extension,
             "max_array_len": list_entries,
             "max_map_len": self._limits.map_entries,
             **maps,
         }
 
-    def _spend(self, values: int) -> None:
+    def _count(self, values: int) -> None:
         self.left -= values
         if self.left < 0:
             raise ValueError(f"more than {self._limits.values} values")
 
-    def _taken(self, value: Any) -> Any:
-        self._spend(1 + len(value))
+    def _counted(self, value: Any) -> Any:
+        self._count(1 + len(value))
         return value
 
-    def _unique(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-        """Return the map of ``pairs``; two values for one key are an error, as nobody can tell which one is meant."""
-        self._spend(1 + len(pairs))
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            raise ValueError(f"key {_twice(pairs)!r:.60} comes twice")
-        return made
+    def _unique_map(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        """Return the map of ``pairs``; a duplicate key is an error."""
+        self._count(1 + len(pairs))
+        unique = dict(pairs)
+        if len(unique) < len(pairs):
+            key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise ValueError(f"key {key!r:.60} comes twice")
+        return unique
 
     def _extension(self, code: int, data: bytes) -> Any:
-        self._spend(1)
+        self._count(1)
         return msgpack.ExtType(code, data)
-
-
-def _twice(pairs: list[tuple[Any, Any]]) -> object:
-    """Return the first key that comes twice."""
-    seen = set()
-    for key, _ in pairs:
-        if key in seen:
-            return key
-        seen.add(key)
-    return None

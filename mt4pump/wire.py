@@ -1,9 +1,9 @@
-"""The bus contract, version 1: kinds, topics, bodies; pure, so readers import it too.
+"""The wire protocol, version 1: kinds, topics, bodies; pure, because readers import it too.
 
 A message is two frames: topic (UTF-8) and body (one msgpack map with text keys). Every body has ``epoch`` (ms since
 1970 when the daemon started), ``seq`` (1, 2, 3 … per topic within the epoch) and ``ts`` (ns since 1970, taken in the
-callback). Durable events add ``offset`` (1, 2, 3 … over all of them, for ever): it names the event in the journal.
-Readers ignore keys that they do not know.
+callback). Durable events add ``offset`` (1, 2, 3 … over all durable events and epochs), which identifies the event in
+the journal. Readers ignore unknown keys.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of event: the first part of its topic, and the field that the rest of the topic is.
+    """One kind of event. A topic is ``name.<value of the field key>``; ``codes`` are the pump codes that cause events.
 
-    ``durable`` kinds must never be lost silently; ``codes`` are the pump codes that give rise to it.
+    A loss of a ``durable`` event is always reported. `mt4pump.protocol` describes the bodies.
     """
 
     name: str
@@ -64,21 +64,8 @@ HEARTBEAT = Kind("heartbeat", "", (), durable=False)
 KINDS = {
     kind.name: kind
     for kind in (
-        QUOTE,
-        TRADE,
-        USER,
-        ONLINE,
-        MARGIN,
-        SYMBOL,
-        GROUP,
-        REQUEST,
-        ACTIVATION,
-        NEWS,
-        MAIL,
-        PLUGIN,
-        SESSION,
-        UNKNOWN,
-        HEARTBEAT,
+        *(QUOTE, TRADE, USER, ONLINE, MARGIN, SYMBOL, GROUP, REQUEST),
+        *(ACTIVATION, NEWS, MAIL, PLUGIN, SESSION, UNKNOWN, HEARTBEAT),
     )
 }
 
@@ -86,20 +73,17 @@ COMMON_KEYS = ("epoch", "seq", "ts")
 """Keys of every body."""
 NUMBER_BITS = 63
 NUMBER_MAX = 2**NUMBER_BITS - 1
-"""The greatest epoch, seq, ts or offset: SQLite's, and that of most languages."""
-
-
+"""Largest epoch, seq, ts or offset: the limit of SQLite and of most languages."""
 OFFSET = "offset"
 """Key of a durable event's number in the journal; an event without it is not stored."""
-
 SUFFIX_STAND_IN = "_"
-"""What stands in a topic for a suffix character that is part of the key."""
+"""Replaces the suffix character where it is part of a topic's key."""
 
 
 def topic_of(kind: Kind, key: object, suffix: str = "") -> bytes:
-    """Return the topic of an event: ``quote.EURUSD``, ``trade.1001``; ``heartbeat`` alone has no second part.
+    """Return the topic of an event: ``quote.EURUSD``, ``trade.1001`` or ``heartbeat``.
 
-    ``suffix`` ends every topic when it is set, so that the prefix ``trade.100|`` means one account alone.
+    ``suffix`` ends every topic when it is set, so that the prefix ``trade.100|`` matches one account only.
     """
     name = f"{kind.name}.{key}" if kind.key else kind.name
     if suffix:
@@ -108,7 +92,7 @@ def topic_of(kind: Kind, key: object, suffix: str = "") -> bytes:
 
 
 def kind_of(topic: bytes, suffix: bytes = b"") -> str:
-    """Return the kind's name of ``topic``: what stands before its first dot."""
+    """Return the name of the kind: the part of ``topic`` before its first dot."""
     return topic.partition(b".")[0].removesuffix(suffix).decode("utf-8", "replace")
 
 
@@ -122,33 +106,33 @@ def outermost(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 FIRST = 3
-"""ZMQ_SNDMORE | ZMQ_DONTWAIT: more frames follow, and do not wait. A plain int, as this module knows no sockets."""
+"""ZMQ_SNDMORE | ZMQ_DONTWAIT: another frame follows, and do not wait. A plain int: this module needs no pyzmq."""
 
 
 class Send(Protocol):
-    """What sends one frame of a message."""
+    """Sends one frame of a message."""
 
     def __call__(self, data: bytes, flags: int = 0, /) -> object:
-        """Queue one frame; with `FIRST` the message goes on."""
+        """Queue one frame; with `FIRST` another frame follows."""
 
 
 class Outlet(Protocol):
-    """Where messages go out frame by frame."""
+    """Sends messages frame by frame."""
 
     @property
     def send_frame(self) -> Send:
-        """Return what sends one frame."""
+        """Return the function that sends one frame."""
 
     @property
     def full(self) -> type[Exception]:
-        """Return what ``send_frame`` raises on a first frame while some subscriber's queue is full."""
+        """Return the exception that ``send_frame`` raises for a first frame while a subscriber's queue is full."""
 
     def resend(self, topic: bytes, body: bytes) -> None:
-        """Send a message that ``full`` kept from going, past the full queues."""
+        """Send a message again after ``full``, to all subscribers whose queues are not full."""
 
 
 class Encoder:
-    """Packs bodies with one reused packer; for one thread only.
+    """Packs bodies with one reused packer; for one thread.
 
     ``epoch`` is ms since 1970; ``suffix`` ends every topic.
     """
@@ -163,11 +147,11 @@ class Encoder:
         return self._packed({**fields, "epoch": self.epoch, "seq": seq, "ts": ts})
 
     def durable_body(self, fields: Body, seq: int, ts: int, offset: int) -> bytes:
-        """Return the body of one event that is to be stored under ``offset``."""
+        """Return the body of one event to be stored under ``offset``."""
         return self._packed({**fields, "epoch": self.epoch, "seq": seq, "offset": offset, "ts": ts})
 
     def without_offset(self, body: bytes) -> bytes:
-        """Return a packed ``body`` without its offset, which must not be seen as it could not be stored."""
+        """Return a packed ``body`` without its offset: the event could not be stored, so it must not have one."""
         fields = msgpack.unpackb(body)
         del fields[OFFSET]
         return self._packed(fields)
@@ -175,13 +159,13 @@ class Encoder:
     def _packed(self, body: Body) -> bytes:
         try:
             packed: bytes = self._pack(body)
-        except UnicodeEncodeError:  # half a pair of surrogates: told as ?. The packer that can costs half as much again
+        except UnicodeEncodeError:  # a lone surrogate becomes ?; a packer with this option is 50 % slower
             packed = msgpack.packb(body, unicode_errors="replace")
         return packed
 
 
 def decode_frames(frames: Sequence[bytes]) -> tuple[bytes, Body]:
-    """Return topic and body of a received message; raises FrameError when it is not one of ours."""
+    """Return topic and body of a received message; raises FrameError when it is not one of this protocol."""
     if len(frames) != 2:
         raise FrameError(f"a message has 2 frames, this one has {len(frames)}")
     topic, packed = frames

@@ -44,6 +44,16 @@ class Finding(NamedTuple):
     text: str
 
 
+def passed(what: str, text: str) -> Finding:
+    """Return a finding that is ok."""
+    return Finding(what, ok=True, text=text)
+
+
+def failed(what: str, text: str) -> Finding:
+    """Return a finding that is not ok."""
+    return Finding(what, ok=False, text=text)
+
+
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` and the settings."""
     parser.add_argument("--json", action="store_true", help="one JSON object in place of table and lines")
@@ -56,9 +66,9 @@ def check_command(args: argparse.Namespace) -> int:
         loaded = read(given_settings(args), config=args.config)
     except SettingsError as error:
         _, *problems = str(error).splitlines()
-        _show(None, [Finding("settings", ok=False, text=problem.strip()) for problem in problems], as_json=args.json)
+        _show(None, [failed("settings", problem.strip()) for problem in problems], as_json=args.json)
         return 2
-    findings = [Finding("settings", ok=True, text="valid"), *run_checks(loaded.settings)]
+    findings = [passed("settings", "valid"), *run_checks(loaded.settings)]
     _show(loaded, findings, as_json=args.json)
     return 0 if all(finding.ok for finding in findings) else 3
 
@@ -126,7 +136,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
     if settings.source == "dll":
         yield library(settings.dll_path)
     else:
-        yield Finding("library", ok=True, text="not needed: source is the simulator")
+        yield passed("library", "not needed: source is the simulator")
         yield from tick_files(settings)
     yield data_folder(settings.data_dir)
     if settings.source == "dll":
@@ -149,9 +159,9 @@ def library(dll_path: Path | None) -> Finding:
         found = find(dll_path)
         loaded = load(found)
     except LibraryError as error:
-        return Finding("library", ok=False, text=str(error))
+        return failed("library", str(error))
     version, build = loaded.version >> 16, loaded.version & 0xFFFF
-    return Finding("library", ok=True, text=f"{loaded.path}: {word_bits(found)}-bit, version {version}, build {build}")
+    return passed("library", f"{loaded.path}: {word_bits(found)}-bit, version {version}, build {build}")
 
 
 def tick_files(settings: Settings) -> Iterator[Finding]:
@@ -165,15 +175,15 @@ def tick_files(settings: Settings) -> Iterator[Finding]:
         try:
             digits = TickFiles((file,), options=tick_options(settings)).digits
         except StartError as error:
-            yield Finding("ticks", ok=False, text=str(error))
+            yield failed("ticks", str(error))
         else:
-            yield Finding("ticks", ok=True, text=f"{file}: {', '.join(sorted(digits))}")
+            yield passed("ticks", f"{file}: {', '.join(sorted(digits))}")
 
 
 def data_folder(folder: Path) -> Finding:
     """Write a file into the data folder; a folder that is made for the check is removed again."""
     if holder := instance_on(folder):
-        return Finding("data_dir", ok=False, text=f"{folder} is in use by {holder.text}: stop it, or set --data-dir")
+        return failed("data_dir", f"{folder} is in use by {holder.text}: stop it, or set --data-dir")
     made: list[Path] = []
     try:
         refuse_shared(folder)
@@ -183,16 +193,16 @@ def data_folder(folder: Path) -> Finding:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"mt4pump")
     except StartError as error:
-        return Finding("data_dir", ok=False, text=str(error).removeprefix("data_dir "))
+        return failed("data_dir", str(error).removeprefix("data_dir "))
     except OSError as error:
         reason = error.strerror or str(error)
         cure = "make it writable for this user, or set --data-dir to a folder that is"
-        return Finding("data_dir", ok=False, text=f"{folder} cannot be written to ({reason}); {cure}")
+        return failed("data_dir", f"{folder} cannot be written to ({reason}); {cure}")
     finally:
         for each in reversed(made):
             with contextlib.suppress(OSError):  # another program wrote into it meanwhile
                 each.rmdir()
-    return Finding("data_dir", ok=True, text=f"{folder} is writable" + ("; a start will make it" if made else ""))
+    return passed("data_dir", f"{folder} is writable" + ("; a start will make it" if made else ""))
 
 
 def path_depth(folder: Path) -> Iterator[Finding]:
@@ -201,7 +211,7 @@ def path_depth(folder: Path) -> Iterator[Finding]:
     from mt4pump.wiring import working_folder  # noqa: PLC0415
 
     if fault := too_deep(working_folder(folder)):
-        yield Finding("data_dir", ok=False, text=fault)
+        yield failed("data_dir", fault)
 
 
 def journal(path: Path) -> Finding:
@@ -209,14 +219,14 @@ def journal(path: Path) -> Finding:
     from mt4pump.journal import JournalReader  # noqa: PLC0415 - SQLite only where there is a journal
 
     if not path.exists():
-        return Finding("journal", ok=True, text=f"{path} will be made by a start")
+        return passed("journal", f"{path} will be made by a start")
     with contextlib.closing(JournalReader(path)) as reader:
         try:
             page = reader.page(after=0, to=None, prefixes=(b"",), limit=1)
         except JournalError as error:
-            return Finding("journal", ok=False, text=str(error))
+            return failed("journal", str(error))
     kept = f"offsets {page.first_available} to {page.last}" if page.first_available else "no events"
-    return Finding("journal", ok=True, text=f"{path} holds {kept}")
+    return passed("journal", f"{path} holds {kept}")
 
 
 def addresses(settings: Settings) -> Iterator[Finding]:
@@ -231,21 +241,18 @@ def address(endpoint: str, setting: str = "pub_endpoint", *, ipv6: bool = False)
     if endpoint.startswith("ipc://"):
         folder = Path(endpoint.removeprefix("ipc://")).parent
         if holder := holder_of(endpoint):
-            text = f"{endpoint} is taken by {holder}: stop it, or use another address"
-            return Finding(setting, ok=False, text=text)
+            return failed(setting, f"{endpoint} is taken by {holder}: stop it, or use another address")
         if not folder.is_dir():
-            text = f"{endpoint}: there is no folder {folder}: make it, or use another address"
-            return Finding(setting, ok=False, text=text)
-        return Finding(setting, ok=True, text=f"{endpoint} is free")
+            return failed(setting, f"{endpoint}: there is no folder {folder}: make it, or use another address")
+        return passed(setting, f"{endpoint} is free")
     with zmq.Context() as context, context.socket(zmq.ROUTER) as probe:
         probe.setsockopt(zmq.LINGER, 0)
         probe.setsockopt(zmq.IPV6, int(ipv6))
         try:
             probe.bind(endpoint)
         except zmq.ZMQError as error:
-            text = bind_failure(endpoint, error, setting=setting).removeprefix(f"{setting} ")
-            return Finding(setting, ok=False, text=text)
-    return Finding(setting, ok=True, text=f"{endpoint} is free")
+            return failed(setting, bind_failure(endpoint, error, setting=setting).removeprefix(f"{setting} "))
+    return passed(setting, f"{endpoint} is free")
 
 
 def keys(settings: Settings) -> Iterator[Finding]:
@@ -261,11 +268,10 @@ def _server_keys(path: Path) -> Finding:
     try:
         public = read_server_pair(path).public
     except SettingsError as error:
-        return Finding("curve_secret_key", ok=False, text=str(error))
+        return failed("curve_secret_key", str(error))
     if is_exposed(path):
-        text = f"{path} may be read by other users of this machine: chmod 600 {path}"
-        return Finding("curve_secret_key", ok=False, text=text)
-    return Finding("curve_secret_key", ok=True, text=f"{path}: clients need its public key {public}")
+        return failed("curve_secret_key", f"{path} may be read by other users of this machine: chmod 600 {path}")
+    return passed("curve_secret_key", f"{path}: clients need its public key {public}")
 
 
 def _client_keys(folder: Path, topic_suffix: str) -> Iterator[Finding]:
@@ -275,12 +281,12 @@ def _client_keys(folder: Path, topic_suffix: str) -> Iterator[Finding]:
         found = clients.read_clients(folder, clients.fingerprint(folder), topic_suffix)
     except OSError as error:
         text = f"{folder} cannot be read ({error.strerror or error}); make it, or correct the path"
-        yield Finding("curve_clients", ok=False, text=text)
+        yield failed("curve_clients", text)
         return
     for fault in list(found.faults.values())[:FAULTS_SHOWN]:
-        yield Finding("curve_clients", ok=False, text=fault)
+        yield failed("curve_clients", fault)
     if not found.faults:
-        yield Finding("curve_clients", ok=True, text=f"{folder}: {len(found)} client(s) may connect")
+        yield passed("curve_clients", f"{folder}: {len(found)} client(s) may connect")
 
 
 def servers(
@@ -301,8 +307,8 @@ def servers(
     deadline_s = time.monotonic() + limit_s
     for name, thread in zip(names, threads, strict=True):
         thread.join(max(0.0, deadline_s - time.monotonic()))
-        silent = f"{name} did not answer within {limit_s:g} s; correct servers, or look at the firewall"
-        yield found.get(name) or Finding("server", ok=False, text=silent)
+        cure = "correct servers, or look at the firewall"
+        yield found.get(name) or failed("server", f"{name} did not answer within {limit_s:g} s; {cure}")
 
 
 def server(name: str, limit_s: float) -> Finding:
@@ -313,8 +319,7 @@ def server(name: str, limit_s: float) -> Finding:
         for *_, place in socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM):
             try:
                 with socket.create_connection((str(place[0]), port), timeout=limit_s) as connection:
-                    answer = f"{name} answers at {connection.getpeername()[0]} port {port}"
-                    return Finding("server", ok=True, text=answer)
+                    return passed("server", f"{name} answers at {connection.getpeername()[0]} port {port}")
             except OSError as error:
                 text = f"{name} port {port} does not answer ({error}); correct servers, or look at the firewall"
     except socket.gaierror as error:
@@ -326,7 +331,7 @@ def server(name: str, limit_s: float) -> Finding:
             )
     except UnicodeError as error:
         text = f"{name} port {port} does not answer ({error}); correct servers, or look at the firewall"
-    return Finding("server", ok=False, text=text)
+    return failed("server", text)
 
 
 def _has_ipv6(host: str, port: int) -> bool:
