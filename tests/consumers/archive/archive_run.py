@@ -46,7 +46,8 @@ def rows(path: Path, kind: str, columns: str = "*") -> list[tuple[Any, ...]]:
         return []
     with duckdb.connect() as connection:
         source = f"read_parquet('{path.as_posix()}/{kind}/**/*.parquet', hive_partitioning=true, union_by_name=true)"
-        return connection.sql(f"select {columns} from {source}").fetchall()  # noqa: S608 - a test's own words
+        found: list[tuple[Any, ...]] = connection.sql(f"select {columns} from {source}").fetchall()  # noqa: S608 - a test's own words
+    return found
 
 
 class Crash(BaseException):
