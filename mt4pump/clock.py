@@ -35,12 +35,12 @@ class CarriedClock:
 
 
 class ProvenClock:
-    """Wall-clock time for deleting by age, which a jump ahead moves only slowly.
+    """Wall-clock time for deleting by age; after a jump ahead it follows only slowly.
 
-    A clock that is far ahead of where it was may be wrong, or the machine was off: nobody can tell. So the proven time
-    follows the wall clock at ``1 + extra`` seconds per second of the monotonic clock ``now_s``, from ``start_ns`` on,
-    and is never ahead of the wall clock. `proven_ns` never goes back, so that a clock that was set back for a while
-    does not have to be caught up with. ``ahead_s`` is how far the wall clock is ahead of what is proven.
+    A clock that jumped ahead may be wrong, or the machine was off: both look the same. So the proven time follows the
+    wall clock at ``1 + extra`` seconds per second of the monotonic clock ``now_s``, from ``start_ns`` on, and is never
+    ahead of the wall clock. `proven_ns` never decreases, so that nothing has to be caught up after the clock was set
+    back for a while. ``ahead_s`` is how far the wall clock is ahead of the proven time.
     """
 
     def __init__(self, start_ns: int, now_ns: NowNs, now_s: Callable[[], float], extra: float) -> None:
@@ -61,10 +61,6 @@ class ProvenClock:
         return min(now_ns, self.proven_ns)
 
 
-def _nothing() -> None:
-    """Take the place of `CarriedClock.anchor` where the system's clock is fine enough."""
-
-
 def wall_clock(
     platform: str = sys.platform, version: tuple[int, ...] = sys.version_info[:2]
 ) -> tuple[NowNs, Callable[[], None]]:
@@ -72,4 +68,4 @@ def wall_clock(
     if platform == "win32" and version < (3, 13):
         carried = CarriedClock()
         return carried.now_ns, carried.anchor
-    return time.time_ns, _nothing
+    return time.time_ns, lambda: None  # the system's clock is fine enough

@@ -3,13 +3,12 @@
 A file is a stream of msgpack values, through gzip where its name ends in ``.gz``:
 
 1. a map: ``mt4pump_recording`` (version of this form), ``protocol``, ``began_ns`` (ns since 1970) and what else the
-   writer wants to tell;
+   writer adds;
 2. per message an array ``[at_ns, [frame, …], crc]``: nanoseconds since ``began_ns``, the frames as they came, and
    CRC-32 over both;
 3. a map ``{"messages": n, "length_ns": n}``: the end. A file without it was cut off.
 
-A reader gets everything that is whole, one message at a time; what is wrong with the rest stands in
-`Recording.problem`.
+A reader gets every whole message, one at a time; `Recording.problem` says what is wrong with the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedIOBase
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
 import msgpack
@@ -35,19 +33,19 @@ COMPRESSED = ".gz"
 COMPRESSION = 6
 READ_BYTES = 65_536
 MESSAGE_MAX_BYTES = 64 * 1024 * 1024
-"""Largest value that a reader takes: what claims to be more is damage."""
+"""Largest value that is read: a larger one is damage."""
 VALUE = UnpackLimits(list_entries=1_024, map_entries=1_024, values=4_096)
-"""What a value of a recording may hold: a header, a message of some frames, or the end mark."""
+"""Limits of a value: a header, a message of some frames, or the end map."""
 FRAMES_MAX = 16
 """Frames of one message: ours have two."""
 LENGTH_MAX_NS = 100 * 366 * 86_400 * 1_000_000_000
-"""A hundred years: nobody waits for what comes later."""
+"""A hundred years: a later message is damage."""
 AT_BYTES = 9
-"""Any whole number of msgpack's fits: what a damaged file says, too."""
-GZIP_MARK = b"\x1f\x8b"
+"""Any integer of msgpack fits, also one of a damaged file."""
+GZIP_MAGIC = b"\x1f\x8b"
 
 
-class Taken(NamedTuple):
+class RecordedMessage(NamedTuple):
     """A recorded message: nanoseconds since the recording began, and its frames."""
 
     at_ns: int
@@ -55,9 +53,9 @@ class Taken(NamedTuple):
 
 
 class RecordingWriter:
-    """Writes a new file; ``with`` closes it, with its end mark. Raises StartError when it cannot be made.
+    """Writes a new file; ``with`` closes it, with its end map. Raises StartError when it cannot be made.
 
-    `add` and `flush` raise OSError when the disk does not take it; what was flushed before stays readable.
+    `add` and `flush` raise OSError when writing fails; what was flushed before stays readable.
     """
 
     def __init__(self, path: Path, began_ns: int, about: Mapping[str, object], *, overwrite: bool = False) -> None:
@@ -79,13 +77,11 @@ class RecordingWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def add(self, frames: Sequence[bytes], now_ns: int) -> None:
-        """Write one message that came at ``now_ns`` (ns since 1970); a clock that is set back does not turn time."""
+        """Write one message received at ``now_ns`` (ns since 1970); times never decrease if the clock is set back."""
         self.length_ns = max(self.length_ns, now_ns - self._began_ns)
         packed = self._pack([self.length_ns, list(frames), checksum(self.length_ns, frames)])
         self._out.write(packed)
@@ -93,12 +89,12 @@ class RecordingWriter:
         self.bytes += len(packed)
 
     def flush(self) -> None:
-        """Have all that was added stand in the file, so that it survives the end of this process."""
+        """Write all that was added to the file, so that it survives the end of this process."""
         self._out.flush()
         self._file.flush()
 
     def close(self) -> None:
-        """Write the end mark and close; raises OSError when the disk does not take it."""
+        """Write the end map and close; raises OSError when writing fails."""
         if self._file.closed:
             return
         try:
@@ -112,9 +108,9 @@ class Recording:
     """Reads a file, one message at a time. Raises StartError when it cannot be read, or is no recording.
 
     Attributes:
-        about: The map that the file begins with.
-        problem: After the last message: why there are no more although the file goes on, or should; empty for none.
-        messages: How many were read so far.
+        about: The map at the start of the file.
+        problem: After the last message: what is wrong with the rest of the file; empty for nothing.
+        messages: Messages read so far.
         size_bytes: Size of the file.
     """
 
@@ -126,7 +122,7 @@ class Recording:
         try:
             self._file = path.open("rb")
             self.size_bytes = path.stat().st_size
-            is_packed = self._file.read(len(GZIP_MARK)) == GZIP_MARK
+            is_packed = self._file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             self._file.seek(0)
         except OSError as error:
             raise StartError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -135,7 +131,7 @@ class Recording:
         about: Any = None
         try:
             about = next(self._values, None)
-        except _Damaged as error:
+        except _DamageError as error:
             self.problem = str(error)
         if not isinstance(about, dict) or FORM not in about:
             self.close()
@@ -148,12 +144,10 @@ class Recording:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Taken]:
+    def __iter__(self) -> Iterator[RecordedMessage]:
         """Yield every whole message, in order."""
         end: object = None
         try:
@@ -161,8 +155,8 @@ class Recording:
                 if isinstance(value, dict):
                     end = value.get("messages")
                     break
-                yield self._taken(value)
-        except _Damaged as error:
+                yield self._message(value)
+        except _DamageError as error:
             self.problem = f"damaged behind message {self.messages}: {error}"
             return
         if end is None:
@@ -179,26 +173,24 @@ class Recording:
         """Close the file."""
         self._file.close()
 
-    def _taken(self, value: object) -> Taken:
+    def _message(self, value: object) -> RecordedMessage:
+        """Return the message that ``value`` is; raises _DamageError also for one that nobody can have received."""
         match value:
-            case [int(at_ns), list(frames), int(crc)] if all(isinstance(frame, bytes) for frame in frames):
-                if checksum(at_ns, frames) == crc:
-                    self._check(at_ns, len(frames))
-                    self.messages += 1
-                    self._last_ns = at_ns
-                    return Taken(at_ns, frames)
-        raise _Damaged("the next one is not as it was written")
-
-    def _check(self, at_ns: int, frames: int) -> None:
-        """Refuse a message that is as it was written, and that nobody could have received."""
-        if not 1 <= frames <= FRAMES_MAX:
-            raise _Damaged(f"the next one has {frames} frames, and a message 1 to {FRAMES_MAX}")
-        if not self._last_ns <= at_ns <= LENGTH_MAX_NS:
-            raise _Damaged("the next one has a time before that of the one before, or of another century")
+            case [int(at_ns), list(frames), int(crc)] if (
+                all(isinstance(frame, bytes) for frame in frames) and checksum(at_ns, frames) == crc
+            ):
+                if not 1 <= len(frames) <= FRAMES_MAX:
+                    raise _DamageError(f"the next one has {len(frames)} frames, and a message 1 to {FRAMES_MAX}")
+                if not self._last_ns <= at_ns <= LENGTH_MAX_NS:
+                    raise _DamageError("the next one has a time before that of the one before, or of another century")
+                self.messages += 1
+                self._last_ns = at_ns
+                return RecordedMessage(at_ns, frames)
+        raise _DamageError("the next one is not as it was written")
 
 
-class _Damaged(Exception):
-    """What stands in the file is not what was written."""
+class _DamageError(Exception):
+    """The file does not contain what was written."""
 
 
 def checksum(at_ns: int, frames: Sequence[bytes]) -> int:
@@ -210,15 +202,15 @@ def checksum(at_ns: int, frames: Sequence[bytes]) -> int:
 
 
 def _values(source: BufferedIOBase) -> Iterator[Any]:
-    """Yield the values of the file; raises _Damaged where they end before the file does."""
+    """Yield the values of the file; raises _DamageError where they end before the file does."""
     chunks = iter(lambda: source.read1(READ_BYTES), b"")
     try:
         yield from unpack_stream(chunks, VALUE, MESSAGE_MAX_BYTES)
-    except EOFError:  # gzip's own end is missing: cut off, as the missing end mark tells
+    except EOFError:  # gzip's own end is missing: cut off, as the missing end map shows
         return
     except (zlib.error, gzip.BadGzipFile) as error:
-        raise _Damaged(f"its compression is broken ({error})") from error
+        raise _DamageError(f"its compression is broken ({error})") from error
     except FrameError as error:
-        raise _Damaged(f"it is no recording there ({error})") from error
+        raise _DamageError(f"it is no recording there ({error})") from error
     except OSError as error:
-        raise _Damaged(f"it cannot be read ({error.strerror or error})") from error
+        raise _DamageError(f"it cannot be read ({error.strerror or error})") from error

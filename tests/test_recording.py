@@ -1,4 +1,4 @@
-"""A recording holds raw frames with their timing; what is whole of a damaged one is read."""
+"""A recording holds raw frames with their timing; the whole messages of a damaged one are read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import StartError
-from mt4pump.recording import FORM, FRAMES_MAX, VERSION, Recording, RecordingWriter, Taken, checksum
+from mt4pump.recording import FORM, FRAMES_MAX, VERSION, RecordedMessage, Recording, RecordingWriter, checksum
 
 BEGAN = 1_700_000_000_000_000_000
 STREAM = [[b"quote.EURUSD", b"\x81\xa3seq\x01"], [b"trade.5", b"\x00\xff" * 500], [b"heartbeat", b""]]
-WHOLE = [Taken(1_000 * number, frames) for number, frames in enumerate(STREAM, 1)]
+WHOLE = [RecordedMessage(1_000 * number, frames) for number, frames in enumerate(STREAM, 1)]
 
 
 def written(path: Path, stream: list[list[bytes]] = STREAM) -> Path:
@@ -26,7 +26,7 @@ def written(path: Path, stream: list[list[bytes]] = STREAM) -> Path:
     return path
 
 
-def read(path: Path) -> tuple[list[Taken], str]:
+def read(path: Path) -> tuple[list[RecordedMessage], str]:
     with Recording(path) as recording:
         return list(recording), recording.problem
 
@@ -48,7 +48,7 @@ def test_a_name_that_ends_in_gz_is_compressed_and_found_out_by_its_content(tmp_p
     assert read(path.rename(tmp_path / "b"))[1] == ""
 
 
-def test_a_clock_that_is_set_back_does_not_turn_time(tmp_path: Path) -> None:
+def test_times_never_decrease_when_the_clock_is_set_back(tmp_path: Path) -> None:
     with RecordingWriter(tmp_path / "a.rec", BEGAN, {}) as writer:
         for now_ns in (BEGAN + 5, BEGAN - 100, BEGAN + 7):
             writer.add([b"t", b""], now_ns)
@@ -56,7 +56,7 @@ def test_a_clock_that_is_set_back_does_not_turn_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.rec", "a.rec.gz"])
-def test_a_file_that_was_cut_off_anywhere_gives_what_is_whole_and_says_so(tmp_path: Path, name: str) -> None:
+def test_a_file_that_was_cut_off_anywhere_gives_the_whole_messages_and_the_problem(tmp_path: Path, name: str) -> None:
     whole = written(tmp_path / name).read_bytes()
     cut = tmp_path / f"cut-{name}"
     seen = set()
@@ -80,10 +80,10 @@ def test_a_writer_that_was_killed_leaves_what_it_flushed(tmp_path: Path) -> None
     copy = tmp_path / "copy.rec.gz"
     copy.write_bytes((tmp_path / "a.rec.gz").read_bytes())
     writer.close()
-    assert read(copy) == ([Taken(0, STREAM[0])], "cut off behind message 1: the file has no end mark")
+    assert read(copy) == ([RecordedMessage(0, STREAM[0])], "cut off behind message 1: the file has no end mark")
 
 
-def test_a_changed_byte_is_found_and_what_stands_before_it_is_given(tmp_path: Path) -> None:
+def test_a_changed_byte_is_found_and_the_messages_before_it_are_read(tmp_path: Path) -> None:
     path = written(tmp_path / "a.rec")
     content = bytearray(path.read_bytes())
     content[content.index(b"trade.5") + 2] ^= 1
@@ -117,13 +117,13 @@ def test_a_damaged_time_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [-(2**63), -1, 2**64 - 1])
-def test_whatever_number_stands_for_a_time_does_not_end_the_reader(tmp_path: Path, at: int) -> None:
+def test_no_number_in_place_of_a_time_ends_the_reader(tmp_path: Path, at: int) -> None:
     path = tmp_path / "a.rec"
     path.write_bytes(msgpack.packb({FORM: VERSION}) + msgpack.packb([at, STREAM[0], 0]))
     assert read(path) == ([], "damaged behind message 0: the next one is not as it was written")
 
 
-def test_an_end_mark_that_counts_otherwise_is_told(tmp_path: Path) -> None:
+def test_an_end_map_with_another_count_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.rec"
     path.write_bytes(msgpack.packb({FORM: VERSION}) + msgpack.packb({"messages": 3, "length_ns": 0}))
     assert read(path) == ([], "0 messages are there and 3 were recorded")
@@ -161,14 +161,14 @@ def test_a_file_that_exists_is_not_overwritten_unless_that_is_meant(tmp_path: Pa
     assert read(path) == ([], "")
 
 
-def test_a_value_that_claims_to_be_huge_is_not_believed(tmp_path: Path) -> None:
+def test_a_value_of_a_huge_declared_size_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "a.rec"
     path.write_bytes(msgpack.packb({FORM: VERSION}) + b"\xc6\xff\xff\xff\xff" + bytes(100))
     assert read(path) == ([], "cut off behind message 0: the file has no end mark")
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
-def test_a_full_disk_is_told_by_the_flush() -> None:
+def test_a_full_disk_is_reported_by_the_flush() -> None:
     writer = RecordingWriter(Path("/dev/full"), BEGAN, {}, overwrite=True)
     writer.add(STREAM[1], BEGAN)
     with pytest.raises(OSError, match=r".") as caught:
@@ -194,7 +194,7 @@ def test_a_message_that_nobody_could_have_recorded_is_damage(tmp_path: Path, nam
     messages = [(0, [b"a", b"b"]), (at_ns, frames)]
     packed = b"".join(pack([at, list(each), checksum(at, each)]) for at, each in messages)
     path.write_bytes(pack({FORM: VERSION, "began_ns": 0}) + packed + pack({"messages": 2, "length_ns": 0}))
-    taken, problem = read(path)
-    assert len(taken) == 1
+    messages_read, problem = read(path)
+    assert len(messages_read) == 1
     assert "damaged behind message 1" in problem
     assert why in problem

@@ -31,7 +31,7 @@ from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
 from mt4pump.process.values import is_loopback
 from mt4pump.publisher.binding import bind, bind_failure
-from mt4pump.recording import Recording, RecordingWriter, Taken
+from mt4pump.recording import RecordedMessage, Recording, RecordingWriter
 from mt4pump.settings import setting_as_written
 from mt4pump.settings.validators import endpoint_host
 
@@ -269,7 +269,7 @@ class Player:
             self._send(message, asked)
             advance(recording.position_bytes)
 
-    def _send(self, message: Taken, asked: Event) -> None:
+    def _send(self, message: RecordedMessage, asked: Event) -> None:
         until_s = self._clock() + STALL_S
         while not self._has_sent(message):
             if asked.is_set() or self._clock() >= until_s:
@@ -280,14 +280,14 @@ class Player:
         if not self.sent % DRAIN_EVERY:
             self._drain()
 
-    def _has_sent(self, message: Taken) -> bool:
+    def _has_sent(self, message: RecordedMessage) -> bool:
         try:
             self._socket.send_multipart(message.frames, zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True
 
-    def _send_past_full(self, message: Taken) -> None:
+    def _send_past_full(self, message: RecordedMessage) -> None:
         """Send to all readers except those whose queue is full."""
         self.lost += 1
         self._socket.setsockopt(zmq.XPUB_NODROP, 0)
