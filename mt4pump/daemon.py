@@ -16,8 +16,8 @@ from mt4pump.log import FaultCounters
 from mt4pump.process.epoch import next_epoch
 from mt4pump.process.lock import DataFolderLock
 from mt4pump.process.watchdog import HangDetector
+from mt4pump.publisher.capacity import Relief, limit_connections, raise_limit
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.descriptors import Relief, limit_connections, raise_limit
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock

@@ -15,7 +15,7 @@ from mt4pump.journal import JournalOptions
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
-from mt4pump.publisher.peers import EndpointLimits
+from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.publisher.publisher import Publisher, SocketOptions
 from mt4pump.pump.dispatch import DispatcherOptions
 from mt4pump.query import QueryOptions
@@ -199,8 +199,7 @@ def dll_source(settings: Settings) -> Source:
 
 def simulator_source(settings: Settings) -> Source:
     """Make the simulated server; raises StartError when a tick file cannot be read."""
-    from mt4pump.publisher.faults import wire_faults_of  # noqa: PLC0415
-    from mt4pump.publisher.faulty_publisher import FaultyPublisher, WireFaultCounters  # noqa: PLC0415 - not needed beside a DLL
+    from mt4pump.publisher.faults import FaultyPublisher, WireFaultCounters, wire_faults_of  # noqa: PLC0415 - not needed beside a DLL
     from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415
     from mt4pump.simulator.options import SimulatorOptions  # noqa: PLC0415
     from mt4pump.simulator.server import Simulator  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """Connections to a bound socket, from libzmq's monitor events: counted, limited, and closed one by one.
 
-An event carries no peer address. The address is read from the system when a connection is accepted, so a connection
-that has ended by then has no address in the log.
+An event carries no peer address. It is read from the system when a connection is accepted, so a connection that has
+ended by then has no address in the log.
 
 **Which connection sent a frame?** A frame carries the file descriptor that it came over. Descriptors are reused, so a
 frame that still waits when its connection has ended may carry the descriptor of another connection. Therefore each
@@ -17,8 +17,8 @@ libzmq aborts the process when it meets such a descriptor, so its input is drain
 
 **Bounds.** The events wait in a queue without a bound, because a full queue would block libzmq's own thread. Nothing
 may fill it faster than it is emptied. So failed attempts to accept, of which libzmq makes a hundred thousand a second
-while no descriptor is left, are not among the events (`mt4pump.publisher.descriptors` detects that state). The ZAP
-thread reads the events, too, so that they are read while the pump is busy.
+while no descriptor is left, are not among the events (`mt4pump.publisher.capacity` detects that state). The ZAP thread
+reads the events, too, so that they are read while the pump is busy.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 
 import zmq
 
 from mt4pump.log import FaultCounters
-from mt4pump.publisher.flow import RESTRICTED_BURST_BYTES, ByteFlow
-from mt4pump.publisher.peers import Connection, EndpointLimits, fault_text, peer_of, shut_down
-
-EVENTS = (
-    zmq.EVENT_ACCEPTED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+from mt4pump.publisher.descriptors import (
+    RESTRICTED_BURST_BYTES,
+    ByteFlow,
+    Connection,
+    EndpointLimits,
+    fault_text,
+    peer_of,
+    shut_down,
 )
+
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
+EVENTS |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 ALL_LIMIT_S = 0.25
 """Longest time for reading all waiting events: enough for about 18,000, those of 6,000 connections."""
 LOCK_LIMIT_S = 0.002
@@ -100,6 +102,8 @@ class Connections:
         self._events_read = 0
         self._lock = Lock()
         self._fault = ""
+        self._unresolved = 0  # handshakes of which no result was reported yet
+        self._unknown = 0  # open connections that have sent nothing yet
         self._watched: zmq.Socket[bytes] | None = None
         self._events: zmq.Socket[bytes] | None = None
 
@@ -149,6 +153,7 @@ class Connections:
             if found.is_known:
                 return True
             found.is_known = True
+            self._unknown -= 1
             if client and client != found.client:
                 self._by_client[found.client] -= 1
                 self._by_client[client] += 1
@@ -214,7 +219,7 @@ class Connections:
                     connection.drain.close()
             for each in (self._open, self._by_client, self._closing, self._ended_at, self._left, self._flooders):
                 each.clear()
-            self._kept = 0
+            self._kept = self._unresolved = self._unknown = 0
             self._fault = ""
 
     def read_events(self, limit_s: float = ALL_LIMIT_S) -> bool:
@@ -241,14 +246,10 @@ class Connections:
     def has_flooded(self, number: int, generation: int | None) -> bool:
         """Return whether the connection that got ``generation`` was closed for a flood, and forget that it was."""
         began_at = self._flooders.get(number)
-        if (
-            began_at is None
-            or generation is None
-            or generation < began_at
-            or generation > self._ended_at.get(number, generation)
-        ):
+        if began_at is None or generation is None:
             return False
-        return self._flooders.pop(number, None) is not None
+        is_its = began_at <= generation <= self._ended_at.get(number, generation)
+        return is_its and self._flooders.pop(number, None) is not None
 
     def close_unproven(self) -> None:
         """Close the connections that have sent nothing yet, because the process has no file descriptor left."""
@@ -276,14 +277,16 @@ class Connections:
     def _handle(self, event: int, value: int) -> None:
         if event == zmq.EVENT_ACCEPTED:
             self._handle_accepted(value)
-        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self.accepted += 1
-        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self.refused += 1  # the authenticator has logged the client
-        elif event in {zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL}:
-            self._fault = fault_text(event, value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._handle_disconnected(value)
+        else:
+            self._unresolved = max(0, self._unresolved - 1)  # two results may be reported of one that is refused
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.accepted += 1
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self.refused += 1  # the authenticator has logged the client
+            else:
+                self._fault = fault_text(event, value)
 
     def _handle_accepted(self, number: int) -> None:
         now_s = time.monotonic()
@@ -291,6 +294,8 @@ class Connections:
         if self._restricted_until_s and now_s < self._restricted_until_s.get(made.peer.rpartition(":")[0], 0.0):
             made.flow = ByteFlow(now_s, RESTRICTED_BURST_BYTES)
         self._kept += 1
+        self._unresolved += 1
+        self._unknown += 1
         self._by_client[made.client] += 1
         if self._is_over_limit(made.client):
             self._refuse(*self._oldest_unproven(now_s, number, made, made.client))
@@ -359,37 +364,30 @@ class Connections:
             del self._by_client[connection.client]
 
     def _shut_down_closing(self) -> None:
-        """Shut down connections that are to close and still open; unclear and drained ones wait for the next check."""
-        waiting, self._closing = self._closing, []
-        for number, connection in waiting:
-            if self._open.get(number) is not connection:
-                continue
-            if connection.drain is None and not self._shut_down(number, connection):
-                self._closing.append((number, connection))
-            elif connection.drain is not None:
-                connection.drain.read()
-                self._closing.append((number, connection))
+        """Shut down the connections that are to close, again until libzmq reports their end."""
+        self._closing = [(number, each) for number, each in self._closing if self._open.get(number) is each]
+        for number, each in tuple(self._closing):
+            if each.drain is not None:
+                each.drain.read()
+            else:
+                each.drain = shut_down(number, partial(self._is_current, number, each))
 
-    def _shut_down(self, number: int, connection: Connection) -> bool:
-        """Shut down a connection's descriptor; return False if it must be tried again."""
-        is_read = True
-
-        def is_still_its() -> bool:
-            nonlocal is_read
-            is_read = self._read_waiting(LOCK_LIMIT_S)
-            return is_read and self._open.get(number) is connection
-
-        connection.drain = shut_down(number, is_still_its)
-        return is_read
+    def _is_current(self, number: int, connection: Connection) -> bool:
+        return self._read_waiting(LOCK_LIMIT_S) and self._open.get(number) is connection
 
     def _handle_disconnected(self, number: int) -> None:
         connection = self._open.pop(number, None)
-        if connection is not None and connection.drain is not None:
-            connection.drain.close()
-        if connection is not None and not connection.is_closing:
-            self._uncount(connection)
-        if self._fault:  # libzmq reports the fault, then at once the end of that connection
-            fault, self._fault = self._fault, ""
+        if connection is not None:
+            if connection.drain is not None:
+                connection.drain.close()
+            self._unknown -= not connection.is_known
+            if not connection.is_closing:
+                self._uncount(connection)
+        fault, self._fault = self._fault, ""  # libzmq reports a fault, then at once the end of that connection
+        if not fault and self._unresolved > self._unknown:  # nor does it report that it refused ZMTP 1 or 2
+            self._unresolved = self._unknown
+            fault = "it does not speak ZMTP 3: no ZeroMQ client, or one older than ZeroMQ 4"
+        if fault:
             self.failed += 1
             peer = connection.peer if connection else ""
             self._fault_counters.record("handshake_failed", f"from {peer or 'an unknown address'}: {fault}")

@@ -1,104 +1,257 @@
-"""The process's file descriptors: as many as the system gives, and what is done while none is left.
+"""One connection, and what the system knows of its file descriptor: peer, bytes received and unsent, its end.
 
-Every connection has one. While none is left libzmq tries to accept a waiting connection again and again, at the cost of
-a processor, and nothing of ours can open a file. So connections are limited below the system's limit
-(`limit_connections`), and should none be left all the same, those that sent nothing yet are ended.
+libzmq owns the descriptor: a socket is made of it only for the length of a call.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
+import socket
+import struct
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
-from mt4pump.log import FaultCounters
-from mt4pump.publisher.connections import Connections
+import zmq
 
-if sys.platform != "win32":
-    import resource
+from mt4pump.publisher.subscriptions import NO_CONNECTION
 
-WANTED = 8_192
-"""Descriptors that the process asks the system for; it gets at most its hard limit."""
-RESERVE = 16
-"""Descriptors kept for the journal, logs and whatever else opens a file meanwhile."""
-CHECK_INTERVAL_S = 0.1
-LEAST_CONNECTIONS = 2
+if sys.platform == "linux":
+    import fcntl
+if sys.platform == "win32":
+    import _winapi  # multiprocessing reads its pipes with it
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
+CRYPTOGRAPHIC, OTHER_MECHANISM = 0x1100_0001, 0x1100_0002
+"""Values of a failed handshake: ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC, …_MECHANISM_MISMATCH."""
+BURST_BYTES, CURVE_BURST_BYTES = 640 * 1024, 1280 * 1024
+"""Bytes that a connection may send at once: all subscriptions that it may have, with their framing."""
+RESTRICTED_BURST_BYTES = 64 * 1024
+"""Bytes that it may send at once if its address exceeded that limit shortly before."""
+BYTES_PER_S = 64 * 1024
+WAITING_LIMIT_S = 0.25
+"""How long bytes may stay unread where the system does not report how many came."""
+TCP_INFO, BYTES_RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
+DRAIN_BYTES, DRAINS_PER_CHECK = 8192, 64
+"""How much of a connection that is to close is read at once, and how often in one check; on Windows."""
+SIOCOUTQNSD = 0x894B
+"""Linux: how many bytes of a socket's queue were not sent yet."""
 
-def raise_limit() -> int | None:
-    """Raise the process's limit of descriptors as far as is useful and allowed; return it, None where there is none."""
-    if sys.platform == "win32":
-        return None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return None
-    wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
-    if wanted > soft:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError) as error:  # macOS has a limit of its own beside this one
-            log.debug("the limit of file descriptors stays at %d: %s", soft, error)
-        else:
-            soft = wanted
-    return soft
+_uint64 = struct.Struct("=Q").unpack_from
 
 
-def limit_connections(both: Sequence[Connections], limit: int | None) -> None:
-    """Have ``both`` take no more connections than a process that is set up can have with ``limit`` descriptors."""
-    if limit is None:
-        return
-    wanted = sum(each.limits.total for each in both)
-    found = max(LEAST_CONNECTIONS, min(wanted, limit - _lowest_free() - RESERVE))
-    if found >= wanted:
-        return
-    for each in both:
-        total = max(1, found * each.limits.total // wanted)
-        each.limits = replace(each.limits, total=total, per_client=min(each.limits.per_client, total))
-    log.warning(
-        "at most %d connections: the system gives this process %d file descriptors; raise LimitNOFILE or ulimit -n",
-        *(found, limit),
-    )
+class ByteFlow:
+    """Compares the bytes that came over one connection with a budget that grows with time.
+
+    libzmq reads what a subscriber sends within any call of the pump, and stays in that call for as long as more
+    arrives, so a flood holds up the pump and fills libzmq's memory. Linux reports the bytes. On other systems a flood
+    is detected by bytes that are unread at every check for a while: a peer sends faster than libzmq reads.
+    """
+
+    __slots__ = ("_allowed", "_burst", "_checked_s", "_waiting_since_s")
+
+    def __init__(self, now_s: float, burst_bytes: int = BURST_BYTES) -> None:
+        self._allowed: float = burst_bytes
+        self._burst = burst_bytes
+        self._checked_s = now_s
+        self._waiting_since_s: float | None = None
+
+    def is_flood(self, number: int, now_s: float) -> bool:
+        """Check the descriptor ``number``; return whether more bytes came over it than allowed."""
+        received = bytes_received(number)
+        if received is None:
+            return self._waits_too_long(number, now_s)
+        # The budget is capped at one burst above what came: a quiet hour earns no credit for a flood.
+        self._allowed = min(self._allowed + (now_s - self._checked_s) * BYTES_PER_S, received + self._burst)
+        self._checked_s = now_s
+        return received > self._allowed
+
+    def _waits_too_long(self, number: int, now_s: float) -> bool:
+        if not _borrow(number, lambda held: held.recv(1, socket.MSG_PEEK)):  # libzmq's descriptors do not block
+            self._waiting_since_s = None
+            return False
+        if self._waiting_since_s is None:
+            self._waiting_since_s = now_s
+        return now_s - self._waiting_since_s > WAITING_LIMIT_S
 
 
-def _lowest_free() -> int:
-    """Return the lowest descriptor that is free: all below it are in use."""
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """How many connections a socket has at most, ``total`` and ``per_client``, and how much each may send at once.
+
+    ``burst_bytes`` of 0: any amount. With ``by_address`` a connection counts for its address until it is claimed;
+    else, where clients have keys and many may come from one address, only for the total.
+    """
+
+    total: int = 1_000
+    per_client: int = 250
+    burst_bytes: int = BURST_BYTES
+    by_address: bool = True
+
+
+class Connection:
+    """One open connection. ``client`` is whom it counts for: its address until `Connections.claim` names another."""
+
+    __slots__ = ("began_at", "began_s", "client", "drain", "flow", "is_closing", "is_known", "peer")
+
+    def __init__(self, peer: str, began_s: float, began_at: int, limits: EndpointLimits) -> None:
+        self.peer = peer
+        self.client = peer.rpartition(":")[0] if limits.by_address else ""
+        self.began_s = began_s
+        self.began_at = began_at
+        self.flow = ByteFlow(began_s, limits.burst_bytes)
+        self.drain: InputDrain | None = None
+        self.is_known = self.is_closing = False
+
+
+def number_of(frame: zmq.Frame) -> int:
+    """Return the descriptor of the connection that a frame came over; NO_CONNECTION for what libzmq says itself."""
     try:
-        probe = os.open(os.devnull, os.O_RDONLY)
+        return int(frame.get(zmq.SRCFD))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return NO_CONNECTION
+
+
+def user_of(frame: zmq.Frame) -> str:
+    """Return the user id that ZAP gave the client; empty if there is none."""
+    try:
+        return str(frame.get("User-Id"))
+    except (zmq.ZMQError, UnicodeDecodeError):
+        return ""
+
+
+def fault_text(event: int, value: int) -> str:
+    """Return what went wrong with a handshake."""
+    if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        return f"it ended within the handshake ({zmq.strerror(value)}): no ZeroMQ client, or a link that broke"
+    if value == OTHER_MECHANISM:
+        return "one side encrypts and the other does not: the client needs keys here, or must do without"
+    if value == CRYPTOGRAPHIC:
+        return "its messages cannot be decrypted: the client has a wrong server key"
+    return f"it breaks the protocol (ZeroMQ's code {value:#x})"
+
+
+def bytes_received(number: int) -> int | None:
+    """Return how many bytes came over the TCP connection ``number``; None where the system does not report it.
+
+    Bytes of a message that is not complete yet count, too: libzmq shows, and bounds, only complete messages.
+    """
+    if sys.platform != "linux":
+        return None
+    found = _borrow(number, lambda held: held.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES))
+    if found is None or len(found) < TCP_INFO_BYTES:
+        return None
+    return int(_uint64(found, BYTES_RECEIVED_AT)[0])
+
+
+def unsent_bytes(number: int) -> int:
+    """Return how many bytes the system has not sent yet over the descriptor ``number``; 0 where it does not report."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(number, SIOCOUTQNSD, b"\0\0\0\0"))[0])
     except OSError:
-        return sys.maxsize
-    os.close(probe)
-    return probe
+        return 0
 
 
-class Relief:
-    """Ends connections that sent nothing yet while no descriptor is left; asked often, by one thread."""
+def peer_of(number: int) -> str:
+    """Return the address of the peer of the descriptor ``number``, as ``127.0.0.1:4711``; empty if there is none."""
+    try:
+        borrowed = socket.socket(fileno=number)
+    except (OSError, ValueError):
+        return ""
+    try:
+        host, port = borrowed.getpeername()[:2]
+    except (OSError, ValueError):  # closed already; or ipc, where peers have no address
+        return ""
+    finally:
+        borrowed.detach()
+    return f"{host}:{port}"
 
-    def __init__(
-        self, holders: Sequence[Connections], fault_counters: FaultCounters, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._holders = holders
-        self._fault_counters = fault_counters
-        self._now_s = now_s
-        self._check_at_s = 0.0
 
-    def check(self) -> None:
-        """See whether a descriptor is left, a few times a second."""
-        now_s = self._now_s()
-        if now_s < self._check_at_s:
-            return
-        self._check_at_s = now_s + CHECK_INTERVAL_S
-        try:
-            os.close(os.open(os.devnull, os.O_RDONLY))
-        except OSError as error:
-            if error.errno not in {errno.EMFILE, errno.ENFILE}:
-                return
-            text = "no file descriptor is left: new connections are closed; raise LimitNOFILE or ulimit -n"
-            self._fault_counters.record("accept_failed", text)
-            for each in self._holders:
-                each.close_unproven()
+def duplicate(number: int) -> socket.socket:
+    """Return a duplicate of libzmq's descriptor ``number``, as non-blocking as libzmq left it. Raises OSError."""
+    copied = socket.dup(number)
+    try:
+        return socket.socket(fileno=copied)  # socket.dup(), the method, would make libzmq's descriptor block
+    except OSError:
+        socket.close(copied)
+        raise
+
+
+class InputDrain:
+    """Reads what a peer sends before libzmq can, until libzmq closes the connection; for Windows.
+
+    A read that waits gets the bytes before libzmq does. Without the first byte an encrypted stream cannot be decrypted:
+    libzmq closes the connection at the next bytes. Without the rest no ZMTP heartbeat arrives: libzmq closes the
+    connection when one is overdue.
+    """
+
+    def __init__(self, own: socket.socket) -> None:
+        self._own = own
+        if sys.platform == "win32":
+            self._waiting: _winapi.Overlapped | None = None
+            self._start(1)
+
+    def read(self) -> None:
+        """Drop what has arrived, and wait for more."""
+        if sys.platform == "win32":
+            for _ in range(DRAINS_PER_CHECK):
+                if self._waiting is None or _winapi.WaitForSingleObject(self._waiting.event, 0):
+                    return
+                arrived, self._waiting = self._waiting, None
+                with suppress(OSError):  # a broken connection is left to libzmq
+                    if arrived.GetOverlappedResult(True)[0]:  # noqa: FBT003 - it has no name
+                        self._start(DRAIN_BYTES)
+
+    def close(self) -> None:
+        """Close the duplicate: only then does the peer see the end."""
+        if sys.platform == "win32" and self._waiting is not None:
+            self._waiting.cancel()
+            with suppress(OSError):
+                self._waiting.GetOverlappedResult(True)  # noqa: FBT003
+            self._waiting = None
+        self._own.close()
+
+    def _start(self, size: int) -> None:
+        if sys.platform == "win32":
+            with suppress(OSError):
+                self._waiting, _ = _winapi.ReadFile(self._own.fileno(), size, overlapped=True)
+
+
+def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
+    """End the connection of descriptor ``number``, if it ``is_same`` connection's once there is a duplicate of it.
+
+    On Windows libzmq aborts the process when it meets a descriptor that was shut down (WSAESHUTDOWN). There the
+    connection's input is drained instead: `InputDrain.read` until libzmq reports the end, then `InputDrain.close`.
+    """
+    try:
+        own = duplicate(number)
+    except OSError:  # it is closed; or no descriptor is left for the duplicate: all the more reason to end it
+        if sys.platform != "win32" and is_same():
+            _borrow(number, lambda held: held.shutdown(socket.SHUT_RDWR))
+        return None
+    if not is_same():
+        own.close()
+        return None
+    if sys.platform == "win32":
+        return InputDrain(own)
+    with own, suppress(OSError):
+        own.shutdown(socket.SHUT_RDWR)
+    return None
+
+
+def _borrow(number: int, use: Callable[[socket.socket], T]) -> T | None:
+    """Return what ``use`` returns of a socket of libzmq's; None if the descriptor is closed."""
+    try:
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
+    except OSError:
+        return None
+    try:
+        return use(held)
+    except OSError:
+        return None
+    finally:
+        held.detach()

@@ -1,54 +1,55 @@
-"""Faults of the wire on demand, for people who write subscribers: which, how often, for how long; pure.
+"""A publisher that loses, repeats, delays and suppresses messages on demand, for people who write subscribers.
 
-Text form: ``drop=1%``, ``duplicate=0.5%``, ``restart=30s``, ``mute=60s:5s``, ``slow=200ms``. A reader that is right
-notices every one of them: lost and repeated messages by ``seq``, a restart by ``epoch``, a mute wire by its silence.
+Text form: ``drop=1%``, ``duplicate=0.5%``, ``restart=30s``, ``mute=60s:5s``, ``slow=200ms``. With the simulator only.
+Messages are lost after they were numbered and stored, on the way out: so ``seq`` proves each loss, and a replay has
+what was lost. A subscriber that is right detects every fault: a restart by ``epoch``, a mute wire by its silence.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from random import Random
 
-DROP, DUPLICATE, RESTART, MUTE, SLOW = "drop", "duplicate", "restart", "mute", "slow"
+import zmq
+
+from mt4pump.log import FaultCounters
+from mt4pump.publisher.binding import SocketOptions
+from mt4pump.publisher.publisher import Gate, Publisher
+from mt4pump.wire import FIRST
+
 MEANINGS = {
-    DROP: "this share of the messages is not sent",
-    DUPLICATE: "this share of the messages is sent twice",
-    RESTART: "as often the daemon begins a new life: connections end, epoch and seq begin anew",
-    MUTE: "as often nothing is sent, not even heartbeats, for 5 s, or for what stands behind a colon",
-    SLOW: "every message goes out so much later",
+    "drop": "this share of the messages is not sent",
+    "duplicate": "this share of the messages is sent twice",
+    "restart": "at this interval the daemon restarts: connections end, epoch and seq start again",
+    "mute": "at this interval nothing is sent, not even heartbeats, for 5 s, or for the time after a colon",
+    "slow": "every message is sent so much later",
 }
-EXAMPLES = {DROP: "drop=1%", DUPLICATE: "duplicate=1%", RESTART: "restart=30s", MUTE: "mute=60s:5s", SLOW: "slow=200ms"}
+EXAMPLES = {
+    "drop": "drop=1%",
+    "duplicate": "duplicate=1%",
+    "restart": "restart=30s",
+    "mute": "mute=60s:5s",
+    "slow": "slow=200ms",
+}
 MUTE_S = 5.0
-RESTART_MIN_S = 1.0
-TIME_MAX_S = 86_400.0
-SLOW_MAX_S = 60.0
-
+RANGES_S = {"restart": (1.0, 86_400.0), "mute": (1.0, 86_400.0), "slow": (0.001, 60.0)}
 FORM = re.compile(r"([a-z]+)\s*=\s*([0-9.]+)\s*(%|ms|s|m|)(?::([0-9.]+)\s*(ms|s|m|))?")
 UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
-
-
-@dataclass(frozen=True, slots=True)
-class WireFault:
-    """One fault. ``amount`` is a share from 0 to 1, or seconds; ``length_s`` is how long a mute lasts."""
-
-    kind: str
-    amount: float
-    length_s: float = 0.0
+HELD_LIMIT = 200_000
+"""Messages that a slow wire holds; further ones are lost, and counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class WireFaults:
-    """All faults together; 0 is a fault that there is not.
+    """All faults together; 0 is no fault. ``drop`` and ``duplicate`` are shares from 0 to 1.
 
-    Attributes:
-        drop: Share of messages that are lost, 0 to 1.
-        duplicate: Share of messages that are sent twice, 0 to 1.
-        restart_s: Seconds of each life of the daemon.
-        mute_s: Seconds from the beginning of one silence to the next.
-        mute_length_s: Seconds that a silence lasts.
-        slow_s: Seconds that every message is held back.
+    The daemon restarts every ``restart_s``; every ``mute_s`` nothing is sent for ``mute_length_s``; every message is
+    delayed by ``slow_s``.
     """
 
     drop: float = 0.0
@@ -64,63 +65,151 @@ class WireFaults:
         return any((self.drop, self.duplicate, self.mute_s, self.slow_s))
 
     def is_mute(self, elapsed_s: float) -> bool:
-        """Return whether nothing is to be sent so long after the start."""
+        """Return whether nothing is sent so long after the start."""
         return 0 < self.mute_s <= elapsed_s and elapsed_s % self.mute_s < self.mute_length_s
 
 
-def parse_wire_fault(text: str) -> WireFault:
-    """Return the fault that ``text`` writes; raises ValueError that says what to write instead."""
+def wire_faults_of(texts: Iterable[str]) -> WireFaults:
+    """Return all faults together; raises ValueError for one that cannot be read, or is named twice."""
+    found: dict[str, float] = {}
+    for text in texts:
+        fault = parse_wire_fault(text)
+        if fault.keys() & found.keys():
+            raise ValueError(f"wire fault {text.partition('=')[0].strip()} is named twice; name it once")
+        found |= fault
+    return WireFaults(**found)
+
+
+def parse_wire_fault(text: str) -> dict[str, float]:
+    """Return the fields of `WireFaults` that ``text`` sets; raises ValueError that says what to write instead."""
     match = FORM.fullmatch(text.strip().lower())
     kind = match[1] if match else text.partition("=")[0].strip().lower()
     if kind not in MEANINGS:
         near = difflib.get_close_matches(kind, MEANINGS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"there is no wire fault {kind!r}; {hint}write {', '.join(EXAMPLES.values())}")
-    teach = f"write {EXAMPLES[kind]}: {MEANINGS[kind]}"
-    if match is None or (match[4] and kind != MUTE):
-        raise ValueError(f"wire fault {text!r} cannot be read; {teach}")
+    cure = f"write {EXAMPLES[kind]}: {MEANINGS[kind]}"
+    if match is None or (match[4] and kind != "mute"):
+        raise ValueError(f"wire fault {text!r} cannot be read; {cure}")
     try:
-        return _checked(kind, float(match[2]), match[3], None if match[4] is None else float(match[4]), match[5] or "")
+        length_s = float(match[4]) * UNITS_S[match[5]] if match[4] else None
+        return _fields(kind, float(match[2]), match[3], length_s)
     except ValueError as error:
-        raise ValueError(f"wire fault {text!r}: {error}; {teach}") from None
+        raise ValueError(f"wire fault {text!r}: {error}; {cure}") from None
 
 
-def _checked(kind: str, number: float, unit: str, length: float | None, length_unit: str) -> WireFault:
-    if kind in {DROP, DUPLICATE}:
+def _fields(kind: str, number: float, unit: str, length_s: float | None) -> dict[str, float]:
+    if kind in {"drop", "duplicate"}:
         if unit != "%" or not 0 < number <= 100:
             raise ValueError("is no share of more than 0% and at most 100%")
-        return WireFault(kind, number / 100)
+        return {kind: number / 100}
     if unit == "%":
         raise ValueError("is a share, not a time")
-    amount = number * UNITS_S[unit]
-    low, high = {RESTART: (RESTART_MIN_S, TIME_MAX_S), MUTE: (RESTART_MIN_S, TIME_MAX_S), SLOW: (0.001, SLOW_MAX_S)}[
-        kind
-    ]
-    if not low <= amount <= high:
-        raise ValueError(f"is not from {low:g} to {high:g} seconds")
-    if kind != MUTE:
-        return WireFault(kind, amount)
-    length_s = min(MUTE_S, amount / 2) if length is None else length * UNITS_S[length_unit]
-    if not 0 < length_s < amount:
-        raise ValueError(f"a silence of {length_s:g} s does not fit between two that begin {amount:g} s apart")
-    return WireFault(kind, amount, length_s)
+    interval_s = number * UNITS_S[unit]
+    low_s, high_s = RANGES_S[kind]
+    if not low_s <= interval_s <= high_s:
+        raise ValueError(f"is not from {low_s:g} to {high_s:g} seconds")
+    if kind != "mute":
+        return {f"{kind}_s": interval_s}
+    length_s = min(MUTE_S, interval_s / 2) if length_s is None else length_s
+    if not 0 < length_s < interval_s:
+        raise ValueError(f"a silence of {length_s:g} s does not fit between two that begin {interval_s:g} s apart")
+    return {"mute_s": interval_s, "mute_length_s": length_s}
 
 
-def wire_faults_of(texts: Iterable[str]) -> WireFaults:
-    """Return all faults together; raises ValueError for one that cannot be read, or is named twice."""
-    found: dict[str, WireFault] = {}
-    for text in texts:
-        fault = parse_wire_fault(text)
-        if fault.kind in found:
-            raise ValueError(f"wire fault {fault.kind} is named twice; name it once")
-        found[fault.kind] = fault
-    nothing = WireFault("", 0.0)
-    mute = found.get(MUTE, nothing)
-    return WireFaults(
-        drop=found.get(DROP, nothing).amount,
-        duplicate=found.get(DUPLICATE, nothing).amount,
-        restart_s=found.get(RESTART, nothing).amount,
-        mute_s=mute.amount,
-        mute_length_s=mute.length_s,
-        slow_s=found.get(SLOW, nothing).amount,
-    )
+@dataclass(slots=True)
+class WireFaultCounters:
+    """What the faults did to messages, over all runs of the daemon in this process."""
+
+    wire_dropped: int = 0
+    wire_duplicated: int = 0
+    wire_muted: int = 0
+    wire_held: int = 0
+    wire_overflown: int = 0
+
+    def counters(self) -> dict[str, int]:
+        """Return them for the heartbeat's ``source``."""
+        return asdict(self)
+
+
+class FaultyPublisher(Publisher):
+    """A `Publisher` with faults. ``tally`` counts them; the same ``seed`` gives the same faults."""
+
+    counts_large = False  # the messages held here are not in libzmq's queues
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        options: SocketOptions,
+        gate: Gate | None = None,
+        fault_counters: FaultCounters | None = None,
+        *,
+        faults: WireFaults,
+        tally: WireFaultCounters,
+        seed: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._faults = faults
+        self._tally = tally
+        self._random = Random(seed).random  # noqa: S311 - no secret
+        self._clock = clock
+        self._began_s = clock()
+        self._topic = b""
+        self._held: deque[tuple[float, bytes, bytes]] = deque()
+        super().__init__(context, endpoint, options, gate, fault_counters)
+        self._send_raw = self.send_frame
+        self.send_frame = self._send_frame
+
+    def read_subscriptions(self) -> bool:
+        """Send what was held long enough, then read as any publisher does."""
+        self._release(self._clock())
+        return super().read_subscriptions()
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self._release(float("inf"))
+        super().close()
+
+    def _send_frame(self, data: bytes, flags: int = 0, /) -> None:
+        """Keep the first frame of a message; with its last one decide what happens to it."""
+        if flags & zmq.SNDMORE:
+            self._topic = data
+            return
+        faults, tally, now_s = self._faults, self._tally, self._clock()
+        if faults.is_mute(now_s - self._began_s):
+            tally.wire_muted += 1
+        elif faults.drop and self._random() < faults.drop:
+            tally.wire_dropped += 1
+        else:
+            self._send_or_hold(now_s, self._topic, data)
+            if faults.duplicate and self._random() < faults.duplicate:
+                tally.wire_duplicated += 1
+                self._send_or_hold(now_s, self._topic, data)
+
+    def _send_or_hold(self, now_s: float, topic: bytes, body: bytes) -> None:
+        if not self._faults.slow_s:
+            self._send_now(topic, body)
+        elif len(self._held) >= HELD_LIMIT:
+            self._tally.wire_overflown += 1
+        else:
+            self._tally.wire_held += 1
+            self._held.append((now_s + self._faults.slow_s, topic, body))
+        self._release(now_s)
+
+    def _release(self, now_s: float) -> None:
+        while self._held and self._held[0][0] <= now_s:
+            _, topic, body = self._held.popleft()
+            self._send_now(topic, body)
+
+    def _send_now(self, topic: bytes, body: bytes) -> None:
+        try:
+            self._send_raw(topic, FIRST)
+        except self.full:
+            self.send_frame = self._send_raw  # without faults: this message has had them
+            try:
+                self.resend(topic, body)
+            finally:
+                self.send_frame = self._send_frame
+        else:
+            self._send_raw(body)

@@ -21,7 +21,7 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.flow import bytes_received
+from mt4pump.publisher.descriptors import bytes_received
 from mt4pump.publisher.subscriptions import NO_CONNECTION
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import ParsedRequest, RequestError

@@ -16,7 +16,7 @@ import zmq
 
 from mt4pump.errors import BindError
 from mt4pump.publisher.binding import apply, bind, bind_failure
-from mt4pump.publisher.frames import number_of, user_of
+from mt4pump.publisher.descriptors import number_of, user_of
 from mt4pump.publisher.subscriptions import NO_CONNECTION
 from mt4pump.query.connections import PeerConnection, QueryConnections, QueuedRequest, RequestScheduler
 from mt4pump.query.handlers import QuerySources, RequestHandler, error_reply

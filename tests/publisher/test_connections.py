@@ -11,7 +11,7 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.peers import fault_text, peer_of
+from mt4pump.publisher.descriptors import fault_text, peer_of
 from mt4pump.publisher.publisher import Publisher, SocketOptions, log
 from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, sync, until
 

@@ -11,7 +11,8 @@ import zmq
 
 from mt4pump.errors import BindError
 from mt4pump.publisher import publisher as publisher_module
-from mt4pump.publisher.publisher import Publisher, SocketOptions, bind_failure
+from mt4pump.publisher.binding import bind_failure
+from mt4pump.publisher.publisher import Publisher, SocketOptions
 from tests.bus import ANY_PORT, LIMIT_MS, Bus, bus, context, subscriber, sync, until
 
 

@@ -12,11 +12,11 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher import slow_readers
+from mt4pump.publisher.capacity import Relief, limit_connections
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.descriptors import Relief, limit_connections
-from mt4pump.publisher.peers import EndpointLimits
+from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.publisher.publisher import Publisher, SocketOptions, log
-from mt4pump.publisher.quotas import SubscriptionLimits
+from mt4pump.publisher.subscriptions import SubscriptionLimits
 from mt4pump.security import PlainAuthenticator
 from tests.bus import ANY_PORT, LIMIT_S, context, subscriber, sync, until
 
@@ -176,6 +176,8 @@ def test_what_speaks_no_zmtp_3_gets_no_event_in_plaintext(first: bytes) -> None:
 
         until(is_closed, "closed")
         assert b"quote" not in got
+        until(lambda: made.check() and made.publisher.connections.failed == 1, "it is counted")
+        assert made.fault_counters.counts["handshake_failed"] == 1
         made.check_honest()
 
 
@@ -256,7 +258,7 @@ def test_without_a_descriptor_left_those_that_sent_nothing_are_closed(monkeypatc
         idle = socket.create_connection(("127.0.0.1", made.port), LIMIT_S)
         until(lambda: made.check() and made.publisher.connections.now == 2, "it is there")
         with monkeypatch.context() as patch:
-            patch.setattr("mt4pump.publisher.descriptors.os.open", no_descriptor)
+            patch.setattr("mt4pump.publisher.capacity.os.open", no_descriptor)
             Relief([made.publisher.connections], made.fault_counters).check()
         until(lambda: made.check() and made.publisher.connections.now == 1, "only the honest one is there")
         assert made.fault_counters.counts["accept_failed"] == 1
