@@ -1,24 +1,49 @@
-"""``mt4pump-archive`` and ``python -m mt4pump_consumers.archive``."""
+"""``mt4pump-archive`` and ``python -m mt4pump_consumers.archive``.
+
+Without a command the program archives; the commands read the folder.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 
+from mt4pump.client import mend_streams
 from mt4pump.process.program import Shutdown, run_consumer
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
-DESCRIPTION = "Archive: every event in Parquet files, durable ones exactly once."
+COMMANDS = ("query", "bars", "gaps", "verify")
+CANNOT_START = 3
+DESCRIPTION = (
+    "Archive: every event in Parquet files, durable ones exactly once.\n\n"
+    f"Commands that read it: {', '.join(COMMANDS)}; mt4pump-archive COMMAND --help."
+)
 
 
 def run() -> int:
-    """Run until asked to end; return the exit code."""
-    return run_consumer(ArchiveSettings, _main, DESCRIPTION)
+    """Run a command, or archive until asked to end; return the exit code."""
+    return (
+        _command() if sys.argv[1:2] and sys.argv[1] in COMMANDS else run_consumer(ArchiveSettings, _main, DESCRIPTION)
+    )
 
 
 def _main(settings: ArchiveSettings, shutdown: Shutdown) -> int:
     from mt4pump_consumers.archive.archive import main  # noqa: PLC0415 - its libraries may be missing, and --help works
 
     return main(settings, shutdown)
+
+
+def _command() -> int:
+    mend_streams()
+    try:
+        from mt4pump_consumers.archive import reading  # noqa: PLC0415 - its libraries may be missing
+    except ModuleNotFoundError as error:
+        text = f"mt4pump-archive: the library {error.name} is not installed; {ArchiveSettings.libraries}"
+        print(text, file=sys.stderr)  # noqa: T201 - the command's own output
+        return CANNOT_START
+    parser = argparse.ArgumentParser(prog="mt4pump-archive", description="Read an archive.")
+    reading.add_commands(parser.add_subparsers(dest="command", required=True))
+    return reading.run(parser.parse_args())
 
 
 if __name__ == "__main__":

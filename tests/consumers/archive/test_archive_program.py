@@ -21,7 +21,7 @@ from mt4pump.client import Query
 from tests.bus import until
 from tests.chaos.stage import free_ports
 from tests.consumers.archive.archive_run import rows
-from tests.consumers.nats_bridge.nats_run import Process
+from tests.consumers.nats_bridge.nats_run import Process, environment
 
 LIMIT_S = 90.0
 
@@ -70,6 +70,9 @@ class World:
         kinds = {topic.partition(".")[0] for topic in topics.values()}
         stored = [row for kind in kinds for row in rows(self.path, kind, 'log, "offset", event_topic') if row[1]]
         wanted = {(log, offset, topic) for offset, topic in topics.items()}
+        verify = [*self.archive.words[:3], "verify", "--path", str(self.path), "--query-endpoint", self.query_endpoint]
+        done = subprocess.run(verify, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         assert wanted <= set(stored), sorted(wanted - set(stored))[:5]
         assert len(stored) == len(set(stored))
         self.check_quotes()

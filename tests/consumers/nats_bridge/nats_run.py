@@ -45,6 +45,13 @@ class Stored(NamedTuple):
         return int(self.headers["Mt4pump-Offset"])
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a program of ours: none of our settings, and this folder's packages."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MT4PUMP_")}
+    path = os.pathsep.join([str(ROOT / "consumers"), str(ROOT), kept.get("PYTHONPATH", "")])
+    return {**kept, "PYTHONPATH": path}
+
+
 class Process:
     """A program that is started, killed and started again with the same words; its log goes on in one file."""
 
@@ -54,12 +61,8 @@ class Process:
         self.running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MT4PUMP_")}
-        path = os.pathsep.join([str(ROOT / "consumers"), str(ROOT), kept.get("PYTHONPATH", "")])
         with self.log.open("ab") as log:
-            self.running = subprocess.Popen(
-                self.words, cwd=self.folder, stdout=log, stderr=log, env={**kept, "PYTHONPATH": path}
-            )
+            self.running = subprocess.Popen(self.words, cwd=self.folder, stdout=log, stderr=log, env=environment())
 
     def kill(self) -> None:
         """End it as a power cut does."""

@@ -1,0 +1,224 @@
+"""``mt4pump-archive query``, ``bars``, ``gaps``, ``verify``: read the archive with DuckDB, also while it is written."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import re
+import sys
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mt4pump.client import ClientError, ClientKeys, Query, one_line
+from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of
+from mt4pump_consumers.archive.folder import FolderError, State, read_state
+
+BATCH_ROWS = 10_000
+TABLE_ROWS = 1_000
+"""Most rows of the format `table`."""
+WIDTHS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+HIVE = "union_by_name=true, hive_partitioning=true, hive_types={'server_code': varchar, 'date': date}"
+SETTLE_S = 5.0
+FAILED, WRONG = 1, 2
+PRICES = {"bid": "bid", "ask": "ask", "mid": "(bid + ask) / 2"}
+GAPS_SQL = """
+select ts_utc, kind, event_topic, epoch, from_seq, to_seq, to_seq - from_seq + 1 as missing, why
+from gaps order by ts"""
+BARS_SQL = """
+select make_timestamp_ns(ts // $width * $width) as time, first(price order by ts, seq) as open, max(price) as high,
+  min(price) as low, last(price order by ts, seq) as close, count(*) as count, avg(ask - bid) as spread,
+  (ts // $width + 1) * $width <= $last_ts as final
+from (select *, {price} as price from quote where symbol = $symbol and server_code = $server_code)
+group by ts // $width order by time"""
+
+
+def bar_width(text: str) -> int:
+    """Return a width such as ``1m`` in ns."""
+    match = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width of a bar; write 10s, 1m, 4h or 1d")
+    return int(match[1]) * WIDTHS_S[match[2]] * 1_000_000_000
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this module and their flags."""
+    query = commands.add_parser("query", help="run SQL; each kind of event is a table, and so is gaps")
+    query.add_argument("sql", help="as: select symbol, count(*) from quote group by symbol")
+    bars = commands.add_parser("bars", help="open, high, low, close of a symbol, spread and count of its quotes")
+    bars.add_argument("symbol")
+    bars.add_argument("width", type=bar_width, help="10s, 1m, 4h, 1d")
+    bars.add_argument("--price", choices=PRICES, default="bid")
+    bars.add_argument("--server-code", default="", help="server_code of the daemon; empty by default")
+    gaps = commands.add_parser("gaps", help="holes: events that are provably missing, and why")
+    verify = commands.add_parser("verify", help="compare with the daemon's journal: exit code 1 if events are missing")
+    verify.add_argument("--query-endpoint", default="tcp://127.0.0.1:5557", metavar="ADDRESS")
+    verify.add_argument("--keys", type=Path, help="file of CURVE keys")
+    verify.add_argument("--topics", default="*", help="topics and patterns, if the archive stores only some: a,b")
+    for command in (query, bars, gaps, verify):
+        command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive")
+        command.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+        command.add_argument("--output", type=Path, help="file to write; without it standard output")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one command; return the exit code."""
+    try:
+        state = settled_state(options.path)
+        with opened(options.path, state) as connection:
+            if options.command == "verify":
+                return _verify(connection, state, options)
+            relation = _relation(connection, state, options)
+            if relation is not None:
+                _write(relation, options)
+    except (FolderError, ClientError, OSError, duckdb.Error) as error:
+        print(f"mt4pump-archive: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return WRONG if isinstance(error, duckdb.Error | FolderError) else FAILED
+    return 0
+
+
+def settled_state(path: Path) -> State:
+    """Return the committed state once all its files are in their places; raises FolderError."""
+    if not path.is_dir():
+        raise FolderError(f"there is no archive at {path}; give --path")
+    deadline_s = time.monotonic() + SETTLE_S
+    while True:
+        state = read_state(path)
+        missing = [file.path for file in state.files.values() if not (path / file.path).exists()]
+        if not missing:
+            return state
+        if time.monotonic() > deadline_s:
+            raise FolderError(f"{missing[0]} is missing: start mt4pump-archive, which moves it, or restore it")
+        time.sleep(SETTLE_S / 50)
+
+
+@contextmanager
+def opened(path: Path, state: State) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a connection with a view of each kind over exactly the files of the last commit."""
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        connection.execute("set timezone = 'UTC'")
+        for kind in (*EVENT_KINDS, GAPS):
+            files = [(path / file.path).as_posix() for file in state.files.values() if file.kind == kind]
+            if files:
+                quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
+                connection.execute(f'create view "{kind}" as from read_parquet([{quoted}], {HIVE})')
+            else:
+                hive = [pa.field("server_code", pa.string()), pa.field("date", pa.date32())]
+                connection.from_arrow(pa.schema([*schema_of(kind), *hive]).empty_table()).create_view(kind)
+        yield connection
+
+
+def _relation(
+    connection: duckdb.DuckDBPyConnection, state: State, options: argparse.Namespace
+) -> duckdb.DuckDBPyRelation | None:
+    if options.command == "query":
+        return connection.sql(options.sql)
+    if options.command == "gaps":
+        return connection.sql(GAPS_SQL)
+    ours = f"/server_code={options.server_code}/"
+    last_ts = max((file.last_ts for file in state.files.values() if ours in file.path), default=0)
+    values = {"width": options.width, "symbol": options.symbol, "server_code": options.server_code, "last_ts": last_ts}
+    return connection.sql(BARS_SQL.format(price=PRICES[options.price]), params=values)
+
+
+def _write(relation: duckdb.DuckDBPyRelation, options: argparse.Namespace) -> None:
+    reader = relation.to_arrow_reader(BATCH_ROWS)
+    if options.format == "parquet":
+        if options.output is None:
+            raise FolderError("parquet needs a file: give --output")
+        with pq.ParquetWriter(options.output, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+        return
+    if options.output is None:
+        _write_text(reader, options.format, sys.stdout)
+        return
+    with options.output.open("w", encoding="utf-8", newline="") as file:
+        _write_text(reader, options.format, file)
+
+
+def _write_text(reader: pa.RecordBatchReader, style: str, file: TextIO) -> None:
+    names = reader.schema.names
+    if style == "json":
+        file.writelines(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in _rows(reader))
+    elif style == "csv":
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(_flat(row) for row in _rows(reader))
+    else:
+        table = Table(*names, box=None, pad_edge=False, header_style="bold")
+        for number, row in enumerate(_rows(reader)):
+            if number == TABLE_ROWS:
+                table.caption = f"the first {TABLE_ROWS} rows; --format csv shows all"
+                break
+            table.add_row(*(one_line("" if value is None else str(value)) for value in _flat(row)))
+        Console(file=file).print(table)
+
+
+def _rows(reader: pa.RecordBatchReader) -> Iterator[list[Any]]:
+    """Yield rows of values that JSON has; times are text, as 2026-11-28 10:00:00.000000001Z."""
+    for batch in reader:
+        columns = [
+            (
+                column.cast(pa.string())
+                if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type)
+                else column
+            )
+            for column in batch.columns
+        ]
+        for row in zip(*(column.to_pylist() for column in columns), strict=True):
+            yield [None if isinstance(value, float) and not math.isfinite(value) else value for value in row]
+
+
+def _flat(row: Sequence[Any]) -> list[Any]:
+    return [json.dumps(value) if isinstance(value, list | dict) else value for value in row]
+
+
+def _verify(connection: duckdb.DuckDBPyConnection, state: State, options: argparse.Namespace) -> int:
+    position = state.position or {}
+    confirmed, log_id = position.get("confirmed", 0), position.get("log")
+    offsets, kinds = array("q"), list[str]()
+    bar = Progress(
+        TextColumn("journal"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    )
+    with Query(options.query_endpoint, ClientKeys.load(options.keys) if options.keys else None) as query, bar:
+        if query.describe().get("log") != log_id:
+            raise FolderError(
+                f"the daemon's journal is not the archive's last one ({log_id}): there is nothing to compare"
+            )
+        replay = query.replay(options.topics.split(","), to=confirmed)
+        task = bar.add_task("journal", total=None)
+        for event in replay:
+            offsets.append(event.offset or 0)
+            kinds.append(event.kind)
+            if len(offsets) % 1_000 == 0:
+                bar.update(task, completed=event.offset, total=confirmed)
+    journal = pa.table({"journal_offset": pa.array(offsets, pa.int64()), "kind": pa.array(kinds, pa.string())})
+    connection.from_arrow(journal).create_view("journal_events")
+    stored = " union all ".join(f'select \'{kind}\' as kind, log, "offset" as at from "{kind}"' for kind in EVENT_KINDS)  # noqa: S608 - our own names
+    relation = connection.sql(
+        f"""select kind, count(*) as journal, count(*) filter (times >= 1) as archived,
+        count(*) filter (coalesce(times, 0) = 0) as missing, count(*) filter (times > 1) as doubled
+        from journal_events left join
+          (select kind as k, at, count(*) as times from ({stored}) where log = $log group by all)
+          on k = kind and at = journal_offset
+        group by kind order by kind""",  # noqa: S608
+        params={"log": log_id},
+    )
+    found = relation.fetchall()
+    _write(connection.from_arrow(relation.to_arrow_table()), options)
+    if replay.whole is False:
+        print("note: the journal has deleted, or never stored, some events up to here", file=sys.stderr)  # noqa: T201
+    return FAILED if any(missing or doubled for _, _, _, missing, doubled in found) else 0

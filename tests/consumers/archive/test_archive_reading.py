@@ -1,0 +1,137 @@
+"""The commands that read an archive: query, bars, gaps, verify."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("duckdb")
+
+import pyarrow.parquet as pq
+from mt4pump_consumers.archive import reading
+from mt4pump_consumers.archive.__main__ import run
+from mt4pump_consumers.archive.folder import ArchiveFolder
+from mt4pump_consumers.archive.writer import BatchBuilder, commit
+
+from tests.client.fake_daemon import FakeDaemon
+from tests.consumers.archive.archive_run import TS, quote, trade
+
+Command = Callable[..., int]
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    """Six quotes in three minutes, number 4 missing, and two trades."""
+    folder = ArchiveFolder(tmp_path / "archive")
+    builder = BatchBuilder(folder.state, Counter())
+    for number, (seq, second) in enumerate([(1, 0), (2, 30), (3, 59), (5, 60), (6, 100), (7, 120)]):
+        builder.add(quote(seq, ts=TS + second * 10**9 + number))
+    builder.add(trade(1, ts=TS + 130 * 10**9, profit=float("nan")))
+    builder.add(trade(2, ts=TS + 130 * 10**9, comment="=cmd|\x1b[2J"))
+    commit(folder, builder.cut({"log": "L", "confirmed": 2, "ahead": {}}))
+    folder.close()
+    return tmp_path / "archive"
+
+
+@pytest.fixture(name="command")
+def _command(path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    def command(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["mt4pump-archive", *words, "--path", str(path)])
+        return run()
+
+    return command
+
+
+def test_query_writes_csv_json_and_parquet(command: Command, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("query", "select seq, bid, ts_utc from quote order by seq limit 1", "--format", "csv") == 0
+    assert capsys.readouterr().out == "seq,bid,ts_utc\n1,1.00001,2024-10-04 00:00:00.000000000Z\n"
+    assert (
+        command("query", 'select "offset", profit, before, conv_rates from trade order by 1', "--format", "json") == 0
+    )
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {"offset": 1, "profit": None, "before": '{"sl": 1.0}', "conv_rates": None}
+    assert second["offset"] == 2
+    output = path.parent / "out.parquet"
+    assert command("query", "from quote", "--format", "parquet", "--output", str(output)) == 0
+    assert pq.read_table(output).num_rows == 6
+    assert command("query", "select comment from trade") == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_the_guides_queries_run(command: Command) -> None:
+    guide = (Path(__file__).parents[3] / "consumers" / "README.md").read_text(encoding="utf-8")
+    queries = re.findall(r'^mt4pump-archive query "(.+)"$', guide, re.MULTILINE)
+    assert queries
+    assert [command("query", sql) for sql in queries] == [0] * len(queries)
+
+
+def test_a_kind_without_events_is_an_empty_table(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("query", "select count(*) as n from mail", "--format", "csv") == 0
+    assert capsys.readouterr().out == "n\n0\n"
+
+
+def test_a_bar_is_final_when_a_later_event_proves_it(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("bars", "EURUSD", "1m", "--format", "json") == 0
+    bars = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(bar["time"][11:19], bar["count"], bar["final"]) for bar in bars] == [
+        ("00:00:00", 3, True),
+        ("00:01:00", 2, True),
+        ("00:02:00", 1, False),
+    ]
+    assert [bars[0][name] for name in ("open", "high", "low", "close")] == [1.00001, 1.00003, 1.00001, 1.00003]
+    assert bars[0]["spread"] == pytest.approx(2e-5)
+    assert command("bars", "EURUSD", "10s", "--price", "mid", "--format", "json") == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["open"], last["final"]) == (pytest.approx(1.00008), True)
+
+
+def test_gaps_are_listed(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("gaps", "--format", "json") == 0
+    (gap,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (gap["event_topic"], gap["from_seq"], gap["to_seq"], gap["missing"]) == ("quote.EURUSD", 4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["query", "select nothing from quote"], "nothing"),
+        (["query", "from quote", "--format", "parquet"], "parquet needs a file: give --output"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    command: Command, words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*words) == reading.WRONG
+    said = capsys.readouterr().err
+    assert text in said
+    assert said.count("\n") == 1
+
+
+def test_a_folder_that_is_none_and_a_file_that_is_gone_are_named(
+    path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reading, "SETTLE_S", 0.1)
+    next(path.glob("quote/*/*/*.parquet")).unlink()
+    assert command("query", "from trade") == reading.WRONG
+    assert "is missing: start mt4pump-archive" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["mt4pump-archive", "gaps", "--path", str(path / "none")])
+    assert run() == reading.WRONG
+    assert "there is no archive at" in capsys.readouterr().err
+
+
+def test_a_width_that_is_none_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command("bars", "EURUSD", "1x")
+    assert "'1x' is no width of a bar; write 10s, 1m, 4h or 1d" in capsys.readouterr().err
+
+
+def test_another_journal_cannot_be_verified(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeDaemon() as daemon:
+        assert command("verify", "--query-endpoint", daemon.query_endpoint) == reading.WRONG
+    assert "is not the archive's last one (L)" in capsys.readouterr().err
