@@ -18,6 +18,7 @@ HIDDEN_BY = {
     int(PumpCode.UPDATE_MAIL): PumpFlag.HIDEMAIL,
 }
 TRADES, NEWS = int(PumpCode.UPDATE_TRADES), int(PumpCode.UPDATE_NEWS)
+UNCOUNTED = frozenset({PumpCode.UPDATE_BIDASK, PumpCode.PING})
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class CallbackSender:
             return False
         with self._lock:
             self._notify, self._waiting = self._waiting, None
-        self._send(PumpCode.START_PUMPING, 0, b"")
+        self._call(PumpCode.START_PUMPING)
         return True
 
     def close(self) -> Notify | None:
@@ -104,37 +105,32 @@ class CallbackSender:
         elif data and self._nulls.get(code):
             self._nulls[code] -= 1
             self.events_nulled += 1
-            self._send(code, 0, b"")
+            self._call(code)
         else:
-            self._send(code, int(action), data)
+            self._call(code, int(action), data)
             if code == NEWS and self.flags & PumpFlag.SENDFULLNEWS:
-                self._send(PumpCode.UPDATE_NEWS_BODY, 0, b"")
+                self._call(PumpCode.UPDATE_NEWS_BODY)
 
     def send_bidask(self) -> None:
         """Send BIDASK: quotes can be read."""
         if self.wants_quotes:
-            self._call(PumpCode.UPDATE_BIDASK, 0, b"")
+            self._call(PumpCode.UPDATE_BIDASK)
 
     def send_ping(self) -> None:
         """Send PING."""
         if self.has_session:
-            self._call(PumpCode.PING, 0, b"")
+            self._call(PumpCode.PING)
 
     def send_stop(self, notify: Notify) -> None:
         """Send STOP_PUMPING to a session that was just closed."""
-        self.events_sent += 1
-        self._notify_safely(notify, PumpCode.STOP_PUMPING, 0, b"")
+        self._call(PumpCode.STOP_PUMPING, to=notify)
 
-    def _send(self, code: int, action: int, data: bytes) -> None:
-        self.events_sent += 1
-        self._call(code, action, data)
-
-    def _call(self, code: int, action: int, data: bytes) -> None:
-        notify = self._notify
-        if notify:  # else another thread has just closed the session
-            self._notify_safely(notify, code, action, data)
-
-    def _notify_safely(self, notify: Notify, code: int, action: int, data: bytes) -> None:
+    def _call(self, code: int, action: int = 0, data: bytes = b"", to: Notify | None = None) -> None:
+        notify = to or self._notify
+        if notify is None:  # another thread has just closed the session
+            return
+        if code not in UNCOUNTED:
+            self.events_sent += 1
         try:
             notify(int(code), action, data)
         except Exception:

@@ -34,15 +34,13 @@ class Schedule:
     """Maps positions of a schedule (seconds) to a clock that the caller reads (seconds).
 
     The first position asked for after the start or a `pause` is due at once. Later ones are counted from there, so
-    small delays are caught up. More than ``max_lag_s`` behind, the schedule slips: ``slips`` counts how often,
-    ``slipped_s`` how much was given up.
+    small delays are caught up. More than ``max_lag_s`` behind, the schedule slips; ``slips`` counts how often.
     """
 
     def __init__(self, max_lag_s: float = MAX_LAG_S) -> None:
         self._max_lag_s = max_lag_s
         self._zero_s: float | None = None
         self.slips = 0
-        self.slipped_s = 0.0
 
     def wait_s(self, position_s: float, now_s: float) -> float:
         """Return seconds until ``position_s`` is due; 0 when it is."""
@@ -52,7 +50,6 @@ class Schedule:
         if late_s > self._max_lag_s:
             self._zero_s += late_s
             self.slips += 1
-            self.slipped_s += late_s
             return 0.0
         return max(0.0, -late_s)
 

@@ -5,7 +5,7 @@ Each change is made in the table first, then sent as UPDATE_TRADES; an end that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
@@ -17,12 +17,6 @@ from mt4pump.simulator.orders import Order, SimulatedAccount
 
 FIRST_TICKET = 50_000_001
 LAST_TICKET = 2**31 - 2
-ACTIVATED_AS = {
-    TradeCommand.OP_BUY_LIMIT: TradeCommand.OP_BUY,
-    TradeCommand.OP_BUY_STOP: TradeCommand.OP_BUY,
-    TradeCommand.OP_SELL_LIMIT: TradeCommand.OP_SELL,
-    TradeCommand.OP_SELL_STOP: TradeCommand.OP_SELL,
-}
 OUTDATED_LIMIT = 1024
 """So few trigger prices of an instrument, or expirations, are never searched for those of changed or closed orders."""
 ADD, DELETE, UPDATE = Transaction.ADD, Transaction.DELETE, Transaction.UPDATE
@@ -30,19 +24,14 @@ ACTIVATION_OFFSET = TRADE_RECORD.by_name["activation"].offset
 
 BID_FALLS, BID_RISES, ASK_FALLS, ASK_RISES = range(4)
 SIGNS = (-1, 1, -1, 1)
+SL, TP, PENDING = Activation.ACTIVATION_SL, Activation.ACTIVATION_TP, Activation.ACTIVATION_PENDING
 TRIGGERS = {
-    TradeCommand.OP_BUY: (
-        (BID_FALLS, "sl", Activation.ACTIVATION_SL),
-        (BID_RISES, "tp", Activation.ACTIVATION_TP),
-    ),
-    TradeCommand.OP_SELL: (
-        (ASK_RISES, "sl", Activation.ACTIVATION_SL),
-        (ASK_FALLS, "tp", Activation.ACTIVATION_TP),
-    ),
-    TradeCommand.OP_BUY_LIMIT: ((ASK_FALLS, "open_price", Activation.ACTIVATION_PENDING),),
-    TradeCommand.OP_BUY_STOP: ((ASK_RISES, "open_price", Activation.ACTIVATION_PENDING),),
-    TradeCommand.OP_SELL_LIMIT: ((BID_RISES, "open_price", Activation.ACTIVATION_PENDING),),
-    TradeCommand.OP_SELL_STOP: ((BID_FALLS, "open_price", Activation.ACTIVATION_PENDING),),
+    TradeCommand.OP_BUY: ((BID_FALLS, "sl", SL), (BID_RISES, "tp", TP)),
+    TradeCommand.OP_SELL: ((ASK_RISES, "sl", SL), (ASK_FALLS, "tp", TP)),
+    TradeCommand.OP_BUY_LIMIT: ((ASK_FALLS, "open_price", PENDING),),
+    TradeCommand.OP_BUY_STOP: ((ASK_RISES, "open_price", PENDING),),
+    TradeCommand.OP_SELL_LIMIT: ((BID_RISES, "open_price", PENDING),),
+    TradeCommand.OP_SELL_STOP: ((BID_FALLS, "open_price", PENDING),),
 }
 """Which price of an order is compared with which price of the market, and what happens when it is reached."""
 
@@ -75,21 +64,6 @@ def pop_reached(instrument: Instrument) -> set[int]:
     return tickets
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
-    """What a trader asks for. Prices in points, 0: none; ``price`` for pending orders only."""
-
-    cmd: int
-    volume: int
-    price: int = 0
-    sl: int = 0
-    tp: int = 0
-    expiration: int = 0
-    magic: int = 0
-    reason: TradeReason = TradeReason.TR_REASON_CLIENT
-    comment: str = ""
-
-
 class OrderBook:
     """All open and pending orders, by ticket; ``by_instrument`` has the same per symbol, ``records`` their bytes."""
 
@@ -109,20 +83,17 @@ class OrderBook:
         """Return the TradeRecord array of all open and pending orders."""
         return bytes(self.records)
 
-    def open(self, account: SimulatedAccount, instrument: Instrument, request: OrderRequest) -> Order:
+    def open(self, order: Order) -> None:
         """Open a position at the market."""
-        order = self._new(account, instrument, request)
         order.open_price = order.entry_price()
         order.fix_terms()
-        return self._add(order)
+        self._add(order, self._new_ticket(), self._context.server_time_s)
 
-    def place(self, account: SimulatedAccount, instrument: Instrument, request: OrderRequest) -> Order:
+    def place(self, order: Order) -> None:
         """Place a pending order."""
-        order = self._new(account, instrument, request)
-        order.open_price = request.price
+        self._add(order, self._new_ticket(), self._context.server_time_s)
         if order.expiration:
             self._add_expiration(order)
-        return self._add(order)
 
     def modify(self, order: Order, *, sl: int, tp: int, price: int | None = None) -> None:
         """Change stop loss and take profit (points, 0: none), and the price of a pending order."""
@@ -140,7 +111,7 @@ class OrderBook:
 
     def activate(self, order: Order) -> None:
         """Turn a pending order whose price was reached into a position."""
-        order.cmd = ACTIVATED_AS[TradeCommand(order.cmd)]
+        order.cmd %= 2  # OP_BUY_LIMIT and OP_BUY_STOP are even as OP_BUY
         order.open_time = self._context.server_time_s
         order.expiration = 0
         order.activation = Activation.ACTIVATION_NONE
@@ -242,13 +213,6 @@ class OrderBook:
             order, order.sl if is_stop_loss else order.tp, note=order.comment + ("[sl]" if is_stop_loss else "[tp]")
         )
 
-    def _new(self, account: SimulatedAccount, instrument: Instrument, request: OrderRequest) -> Order:
-        return Order(
-            self._new_ticket(), account, self._market, instrument, request.cmd, request.volume,
-            self._context.server_time_s, sl=request.sl, tp=request.tp, expiration=request.expiration,
-            magic=request.magic, reason=request.reason, comment=request.comment,
-        )  # fmt: skip
-
     def _new_ticket(self) -> int:
         ticket = self._next_ticket
         while ticket in self.orders:  # possible once the numbers have wrapped around
@@ -256,7 +220,8 @@ class OrderBook:
         self._next_ticket = FIRST_TICKET if ticket >= LAST_TICKET else ticket + 1
         return ticket
 
-    def _add(self, order: Order) -> Order:
+    def _add(self, order: Order, ticket: int, open_time: int) -> None:
+        order.order, order.open_time = ticket, open_time
         order.close_price = order.exit_price()
         self.orders[order.order] = order
         order.account.orders[order.order] = order
@@ -265,7 +230,6 @@ class OrderBook:
             self._accounts.update_level(order.account)
         self._add_triggers(order)
         self._send(ADD, order)
-        return order
 
     def _remove(self, order: Order) -> None:
         del self.orders[order.order]
@@ -282,13 +246,13 @@ class OrderBook:
         self._accounts.pay(order.account, balance=order.profit + order.storage + order.commission)
 
     def _open_rest(self, closed: Order, ticket: int, volume: int) -> Order:
-        rest = Order(
-            ticket, closed.account, self._market, closed.instrument, closed.cmd, volume, closed.open_time,
-            open_price=closed.open_price, sl=closed.sl, tp=closed.tp, magic=closed.magic, reason=closed.reason,
-            margin_rate=closed.margin_rate, state=TradeState.TS_OPEN_REMAND, comment=f"from #{closed.order}",
+        rest = replace(
+            closed, volume=volume, state=TradeState.TS_OPEN_REMAND, comment=f"from #{closed.order}",
+            close_time=0, expiration=0, activation=Activation.ACTIVATION_NONE, storage=0.0, profit=0.0,
         )  # fmt: skip
         rest.fix_commission()
-        return self._add(rest)
+        self._add(rest, ticket, closed.open_time)
+        return rest
 
     @staticmethod
     def _reduce(order: Order, volume: int) -> None:

@@ -89,16 +89,19 @@ def levels(balance: float, credit: float, exposures: Iterable[Exposure]) -> Leve
 
 @dataclass(slots=True, eq=False, repr=False)
 class Order:
-    """A pending order or a position. Prices in points (``sl`` and ``tp`` 0: none), ``volume`` in 1/100 lot."""
+    """A pending order or a position. Prices in points (``sl`` and ``tp`` 0: none), ``volume`` in 1/100 lot.
 
-    order: int
+    A trader makes it; the book adds ``order`` (its ticket), times, and a position's price.
+    """
+
     account: SimulatedAccount
     market: Market
     instrument: Instrument
     cmd: int
     volume: int
-    open_time: int
     open_price: int = 0
+    order: int = 0
+    open_time: int = 0
     close_time: int = 0
     close_price: int = 0
     sl: int = 0

@@ -12,15 +12,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from mt4pump.simulator.market import USD_PER
-from mt4pump.simulator.tick_clock import (
-    LAST_TIME_MS,
-    SECONDS_FROM,
-    SECONDS_TO,
-    DateOrder,
-    TickClock,
-    number_ms,
-    zone_of,
-)
+from mt4pump.simulator.tick_clock import DateOrder, TickClock, number_ms, zone_of
 
 HEADER = "time_ms,symbol,bid,ask"
 DELIMITERS = "\t;,|"
@@ -156,23 +148,7 @@ def symbol_of_file(path: Path) -> str:
     return word if re.fullmatch(SYMBOL, word) else ""
 
 
-SIGNED_PRICE = r"-?\d{1,12}(?:\.(\d{1,8}))?"
-PLAIN_PRICE = re.compile(SIGNED_PRICE)
-ROW = re.compile(rf"(\d{{1,13}}),({SYMBOL}),({SIGNED_PRICE}),({SIGNED_PRICE})\s*")
-
-
-def parse_row(line: str, number: int) -> Tick | None:
-    """Return the tick in ``line`` of file ``number``, in our own format; None when `RowReader` has to read it."""
-    match = ROW.fullmatch(line)
-    if match is None:
-        return None
-    time_text, symbol, bid, bid_decimals, ask, ask_decimals = match.groups("")
-    time_ms = int(time_text)
-    if time_ms > LAST_TIME_MS or SECONDS_FROM <= time_ms <= SECONDS_TO:
-        return None
-    if len(bid) > LONGEST_NUMBER or len(ask) > LONGEST_NUMBER or are_odd(float(bid), float(ask)):
-        return None
-    return time_ms, number, symbol, float(bid), float(ask), max(len(bid_decimals), len(ask_decimals))
+PLAIN_PRICE = re.compile(r"-?\d{1,12}(?:\.(\d{1,8}))?")
 
 
 def are_odd(bid: float, ask: float) -> bool:
@@ -197,8 +173,6 @@ class RowReader:
     def read(self, line: str) -> Tick | None:
         """Return the tick of a row, or None where none is to be played; raises ValueError with what is wrong."""
         layout = self._layout
-        if layout.is_plain and (tick := parse_row(line, self._number)):
-            return tick
         if not line.strip():
             return None
         cells = [cell.strip().strip('"') for cell in line.rstrip("\r\n").split(layout.delimiter)]

@@ -13,8 +13,8 @@ from mt4pump.mt4.codes import Activation, MarginLevelType, PumpCode, TradeComman
 from mt4pump.simulator.accounts import AccountTable
 from mt4pump.simulator.context import Context
 from mt4pump.simulator.market import Instrument, Market
-from mt4pump.simulator.order_book import OrderBook, OrderRequest
-from mt4pump.simulator.orders import Order, SimulatedAccount
+from mt4pump.simulator.order_book import OrderBook
+from mt4pump.simulator.orders import Order, SimulatedAccount, position_margin
 
 ORDERS_LIMIT, GAMBLER_ORDERS_LIMIT = 5, 2
 """Orders that an account has before it stops opening more."""
@@ -196,9 +196,11 @@ class Traders:
         positions = list(islice((order for order in self._book.orders.values() if order.is_position), closes))
         accounts, instruments = self._accounts.all, self._market.instruments
         for number in range(len(positions), closes):
-            request = OrderRequest(TradeCommand.OP_BUY if number % 2 else TradeCommand.OP_SELL, 1, comment="burst")
+            cmd = TradeCommand.OP_BUY if number % 2 else TradeCommand.OP_SELL
             account, instrument = accounts[number % len(accounts)], instruments[number % len(instruments)]
-            positions.append(self._book.open(account, instrument, request))
+            order = Order(account, self._market, instrument, cmd, 1, comment="burst")
+            self._book.open(order)
+            positions.append(order)
         for order in positions:
             self._book.close(order)
 
@@ -214,8 +216,9 @@ class Traders:
         sl, tp = (0, 0) if account.is_gambler else self._stops(instrument, buy=cmd == TradeCommand.OP_BUY)
         reason = random.choice((TradeReason.TR_REASON_CLIENT, TradeReason.TR_REASON_EXPERT, TradeReason.TR_REASON_WEB))
         magic = random.randrange(1, 10_000) if reason == TradeReason.TR_REASON_EXPERT else 0
-        request = OrderRequest(cmd, volume, sl=sl, tp=tp, magic=magic, reason=reason, comment=random.choice(COMMENTS))
-        self._book.open(account, instrument, request)
+        order = Order(account, self._market, instrument, cmd, volume, sl=sl, tp=tp, magic=magic, reason=reason)
+        order.comment = random.choice(COMMENTS)
+        self._book.open(order)
         return True
 
     def _volume(self, account: SimulatedAccount, instrument: Instrument) -> int:
@@ -223,12 +226,8 @@ class Traders:
         random, spec = self._random, instrument.spec
         share = random.uniform(0.35, 0.8) if account.is_gambler else random.uniform(0.01, 0.08)
         price = 1.0 if spec.is_currency_pair else instrument.bid / instrument.scale
-        lot = (
-            spec.contract_size
-            * price
-            * self._market.rate(spec.margin_currency, account.group.currency)
-            / account.leverage
-        )
+        rate = self._market.rate(spec.margin_currency, account.group.currency)
+        lot = position_margin(100, spec.contract_size, price, rate, account.leverage)
         free = account.levels().margin_free
         volume = int(free * share / lot * 100)
         if volume < 1:
@@ -274,7 +273,7 @@ class Traders:
         # There is no opposite position yet: open one now, so that a later action can close both.
         cmd = TradeCommand.OP_SELL if order.is_buy else TradeCommand.OP_BUY
         volume = max(1, order.volume * self._random.choice((1, 1, 2)) // 2)
-        self._book.open(account, instrument, OrderRequest(cmd, volume, comment="hedge"))
+        self._book.open(Order(account, self._market, instrument, cmd, volume, comment="hedge"))
         return True
 
     def _modify(self, account: SimulatedAccount) -> bool:
@@ -311,7 +310,7 @@ class Traders:
         volume = self._volume(account, instrument)
         if volume:
             self._book.place(
-                account, instrument, OrderRequest(cmd, volume, price=price, sl=sl, tp=tp, expiration=expiration)
+                Order(account, self._market, instrument, cmd, volume, price, sl=sl, tp=tp, expiration=expiration)
             )
         return bool(volume)
 

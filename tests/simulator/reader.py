@@ -71,7 +71,7 @@ class Reader:
     def codes(self) -> list[int]:
         return [code for code, _, _ in self.events]
 
-    def told(self) -> list[RawEvent]:
+    def repeatable(self) -> list[RawEvent]:
         """Return the events that belong to the repeatable sequence."""
         return [event for event in self.events if event[0] not in PACE_CODES]
 

@@ -193,7 +193,7 @@ def test_a_long_delay_is_given_up_and_counted() -> None:
     schedule.wait_s(0, 0)
     assert schedule.wait_s(1.0, 11.0) == 0
     assert schedule.wait_s(2.0, 11.0) == 1.0
-    assert (schedule.slips, schedule.slipped_s) == (1, 10.0)
+    assert schedule.slips == 1
 
 
 def test_after_a_pause_the_next_position_is_due_whenever_it_comes() -> None:

@@ -9,8 +9,7 @@ from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
 from mt4pump.simulator.market import WALK_SYMBOLS
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.order_book import OrderRequest
-from mt4pump.simulator.orders import Exposure, SimulatedGroup, levels, position_margin, profit_at
+from mt4pump.simulator.orders import Exposure, Order, SimulatedGroup, levels, position_margin, profit_at
 from mt4pump.simulator.world import World
 
 GROUP = SimulatedGroup("demo", "USD", 100, 0.0, margin_call=100, margin_stopout=50)
@@ -69,7 +68,7 @@ def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_world() -
     account.leverage = 100
     eurusd = world.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
     eurusd.set_prices(108_000, 108_010)
-    world.book.open(account, eurusd, OrderRequest(0, 100))
+    world.book.open(Order(account, world.market, eurusd, 0, 100))
     eurusd.set_prices(107_900, 107_912)
     (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
     commission = -account.group.commission
@@ -86,7 +85,7 @@ def test_the_balance_of_a_margin_row_has_the_credit_in_it_and_the_users_has_not(
     account = world.accounts.all[0]
     balance = account.balance
     world.book.operate(account, TradeCommand.OP_CREDIT, 500.25, "Credit in")
-    world.book.open(account, world.market.instruments[0], OrderRequest(0, 1))
+    world.book.open(Order(account, world.market, world.market.instruments[0], 0, 1))
     (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
     assert row["balance"] == balance + 500.25
     user = next(user for user in Decoder(USER_RECORD).many(world.accounts.users()) if user["login"] == account.login)

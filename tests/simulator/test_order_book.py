@@ -9,7 +9,7 @@ import pytest
 from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
 from mt4pump.simulator.market import WALK_SYMBOLS, Instrument
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.order_book import OUTDATED_LIMIT, OrderRequest, activation_due
+from mt4pump.simulator.order_book import OUTDATED_LIMIT, activation_due
 from mt4pump.simulator.orders import Order, SimulatedAccount
 from mt4pump.simulator.world import World
 
@@ -31,8 +31,15 @@ class QuietMarket:
         self.events: list[RawEvent] = []
         self.world.context.emit = lambda code, action, data: self.events.append((code, action, data))
 
-    def open(self, cmd: int, volume: int = 100, **ticket: Any) -> Order:
-        return self.book.open(self.account, self.eurusd, OrderRequest(cmd, volume, **ticket))
+    def open(self, cmd: int, volume: int = 100, **terms: Any) -> Order:
+        order = Order(self.account, self.world.market, self.eurusd, cmd, volume, **terms)
+        self.book.open(order)
+        return order
+
+    def place(self, cmd: int, price: int, **terms: Any) -> Order:
+        order = Order(self.account, self.world.market, self.eurusd, cmd, 10, price, **terms)
+        self.book.place(order)
+        return order
 
     def trades(self) -> list[tuple[int, dict[str, Any]]]:
         """Return the trade records sent since the last call."""
@@ -121,7 +128,7 @@ def test_a_close_by_charges_the_commission_of_each_part_once(market: QuietMarket
 
 @pytest.mark.parametrize("as_update", [False, True])
 def test_a_pending_order_is_deleted_either_way(market: QuietMarket, *, as_update: bool) -> None:
-    order = market.book.place(market.account, market.eurusd, OrderRequest(TradeCommand.OP_BUY_LIMIT, 10, price=107_000))
+    order = market.place(TradeCommand.OP_BUY_LIMIT, 107_000)
     market.trades()
     market.book.cancel(order, as_update=as_update)
     ((action, fields),) = market.trades()
@@ -132,8 +139,7 @@ def test_a_pending_order_is_deleted_either_way(market: QuietMarket, *, as_update
 
 def test_a_pending_order_expires(market: QuietMarket) -> None:
     expiration = market.world.context.server_time_s + 60
-    ticket = OrderRequest(TradeCommand.OP_SELL_STOP, 10, price=107_000, expiration=expiration)
-    order = market.book.place(market.account, market.eurusd, ticket)
+    order = market.place(TradeCommand.OP_SELL_STOP, 107_000, expiration=expiration)
     market.trades()
     market.book.cancel_expired()
     assert order.order in market.book.orders
@@ -147,8 +153,7 @@ def test_expirations_of_orders_that_ended_earlier_are_removed(market: QuietMarke
     expiration = market.world.context.server_time_s + 86_400
 
     def place(earlier_s: int = 0) -> Order:
-        ticket = OrderRequest(TradeCommand.OP_SELL_STOP, 10, price=107_000, expiration=expiration - earlier_s)
-        return market.book.place(market.account, market.eurusd, ticket)
+        return market.place(TradeCommand.OP_SELL_STOP, 107_000, expiration=expiration - earlier_s)
 
     waiting = [place(number) for number in range(10)]
     longest = 0
@@ -166,9 +171,8 @@ def test_expirations_of_orders_that_ended_earlier_are_removed(market: QuietMarke
 
 def test_every_waiting_order_keeps_its_expiration(market: QuietMarket) -> None:
     expiration = market.world.context.server_time_s + 60
-    ticket = OrderRequest(TradeCommand.OP_SELL_STOP, 10, price=107_000, expiration=expiration)
     for _ in range(3 * OUTDATED_LIMIT):
-        market.book.place(market.account, market.eurusd, ticket)
+        market.place(TradeCommand.OP_SELL_STOP, 107_000, expiration=expiration)
     market.world.context.now_s += 60
     market.book.cancel_expired()
     assert not market.book.orders
@@ -186,7 +190,7 @@ def test_every_waiting_order_keeps_its_expiration(market: QuietMarket) -> None:
 def test_a_pending_order_becomes_a_position_when_its_price_comes(
     market: QuietMarket, *, cmd: int, price: int, waits_at: tuple[int, int], comes_at: tuple[int, int], becomes: int
 ) -> None:
-    order = market.book.place(market.account, market.eurusd, OrderRequest(cmd, 10, price=price))
+    order = market.place(cmd, price)
     market.trades()
     market.eurusd.set_prices(*waits_at)
     assert market.book.triggered(market.eurusd) == []

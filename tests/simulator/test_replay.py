@@ -60,7 +60,7 @@ def test_every_tick_of_the_real_files_arrives_in_order_with_its_digits(names: tu
         reader.read_until(simulator.finished.is_set)
         assert reader.quote_count() == simulator.ticks_sent == len(expected)
         assert as_rows(reader, [row[0] for row in expected]) == expected
-        assert reader.told() == []
+        assert reader.repeatable() == []
         assert simulator.counters()["bad_lines"] == simulator.quote_queue.unread == 0
 
 

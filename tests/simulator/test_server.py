@@ -29,11 +29,11 @@ def read_run(quotes: int, **options: object) -> Reader:
 def assert_same_so_far(one: Reader, two: Reader) -> None:
     """Compare two runs as far as both were read; both have been read for long enough to mean something."""
     quotes = min(len(one.quotes), len(two.quotes))
-    events = min(len(one.told()), len(two.told()))
+    events = min(len(one.repeatable()), len(two.repeatable()))
     assert quotes > 0
     assert events > 10
     assert one.quotes[:quotes] == two.quotes[:quotes]
-    assert one.told()[:events] == two.told()[:events]
+    assert one.repeatable()[:events] == two.repeatable()[:events]
 
 
 def test_a_run_can_be_repeated_whatever_the_reader_does() -> None:
@@ -123,7 +123,7 @@ def test_a_scheduled_drop_comes_at_the_same_place_in_every_run() -> None:
             assert simulator.ticks_sent == 2000
         return reader
 
-    assert run().told() == run().told()
+    assert run().repeatable() == run().repeatable()
 
 
 def test_a_mute_session_hears_nothing_until_there_is_a_new_one() -> None:
@@ -160,7 +160,7 @@ def test_null_events_say_that_a_table_changed_and_not_how() -> None:
     with running(rate=math.inf, faults=(parse_fault("null@0.5:3"),)) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: simulator.callbacks.events_nulled > 6)
-        nulls = [event for event in reader.told() if event[0] == PumpCode.UPDATE_TRADES and not event[2]]
+        nulls = [event for event in reader.repeatable() if event[0] == PumpCode.UPDATE_TRADES and not event[2]]
         assert nulls == [(PumpCode.UPDATE_TRADES, 0, b"")] * 3
 
 

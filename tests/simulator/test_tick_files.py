@@ -10,15 +10,19 @@ import pytest
 
 from mt4pump.errors import StartError
 from mt4pump.simulator.tick_files import LOGGED_BAD_LINES, TickFiles
-from mt4pump.simulator.tick_formats import HEADER, RowReader, TickOptions, layout_of, parse_row
+from mt4pump.simulator.tick_formats import HEADER, RowReader, Tick, TickOptions, layout_of
 
 from .reader import write_ticks
 
 
+def read_row(row: str) -> Tick | None:
+    return RowReader(layout_of(HEADER), TickOptions(), "", 3).read(row)
+
+
 def test_a_row_becomes_a_tick_with_its_decimals() -> None:
-    assert parse_row("1577916000065,EURUSD,1.12120,1.12172\n", 3) == (1577916000065, 3, "EURUSD", 1.1212, 1.12172, 5)
-    assert parse_row("0,US30,39127,39130.5\r\n", 0) == (0, 0, "US30", 39127.0, 39130.5, 1)
-    assert parse_row("0,USOIL,-37.63,-37.60", 0) == (0, 0, "USOIL", -37.63, -37.6, 2)
+    assert read_row("1577916000065,EURUSD,1.12120,1.12172\n") == (1577916000065, 3, "EURUSD", 1.1212, 1.12172, 5)
+    assert read_row("0,US30,39127,39130.5\r\n") == (0, 3, "US30", 39127.0, 39130.5, 1)
+    assert read_row("0,USOIL,-37.63,-37.60") == (0, 3, "USOIL", -37.63, -37.6, 2)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +60,8 @@ def test_a_row_becomes_a_tick_with_its_decimals() -> None:
     ],
 )
 def test_a_bad_row_is_no_tick_and_says_why(row: str, reason: str) -> None:
-    assert parse_row(row, 0) is None
     with pytest.raises(ValueError, match=re.escape(reason)):
-        RowReader(layout_of(HEADER), TickOptions(), "", 0).read(row)
+        read_row(row)
 
 
 def test_files_are_merged_by_time(tmp_path: Path) -> None:
