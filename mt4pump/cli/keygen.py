@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from mt4pump.client.topic_names import unmatched
 from mt4pump.errors import SettingsError
 from mt4pump.security.clients import ENDING, NAME
 from mt4pump.security.keys import KeyFileError, new_pair, read_server_public, write_new
@@ -15,7 +16,7 @@ from mt4pump.security.permissions import ENTRIES_LIMIT, WILDCARD, declared
 
 SERVER_PUBLIC, SERVER_SECRET, CLIENTS, CLIENT_ENDING = "server.key", "server.secret", "clients", ".client"
 STAND_IN_SUFFIX = "\x1f"
-"""Exact topics are checked as if there were a topic_suffix: only the daemon knows whether there is."""
+"""Exact topics are checked as if the daemon had a topic_suffix, because only the daemon knows its own."""
 
 EPILOG = """
 Once, for the daemon:
@@ -23,10 +24,11 @@ Once, for the daemon:
       keys/server.secret   the daemon's alone: curve_secret_key = "keys/server.secret"
       keys/server.key      for everybody
 and for each client:
-  mt4pump keygen client alice --topics 'quote.*,trade.1001' --server keys/server.key -o keys
-      keys/alice.client         give it to alice, over a safe way; then delete it here
+  mt4pump keygen client alice --topics 'quote.*,trade.*' --server keys/server.key -o keys
+      keys/alice.client         send it to alice over a secure channel; then delete it here
       keys/clients/alice.toml   stays with the daemon: curve_clients = "keys/clients"
-The daemon reads the folder again by itself; a file taken away, or narrowed, puts the client out within two seconds.
+The daemon reads the folder again by itself: a client whose file was removed, or has fewer topics, is disconnected
+within two seconds.
 
 The files are TOML; keys are 40 characters of Z85:
   server.secret   public_key, secret_key
@@ -34,11 +36,12 @@ The files are TOML; keys are 40 characters of Z85:
   NAME.client     public_key, secret_key, server_key
   clients/NAME.toml
       public_key = "..."
-      topics = ["quote.*", "trade.1001"]   prefix*, * for everything, or one exact topic
-      query = true                         may use the query endpoint
-An exact topic needs the daemon's setting topic_suffix, as a subscription to trade.100 brings trade.1001 too.
+      topics = ["quote.*", "trade.*"]   prefix*, * for everything, or one exact topic
+      query = true                      may use the query endpoint
+An exact topic, as trade.1001, needs the daemon's setting topic_suffix: without it a subscription to trade.100 matches
+trade.1001 too.
 
-Secret files are readable by their owner alone. Windows keeps to the folder's rights instead; there, narrow them:
+Secret files are readable by their owner alone. On Windows the folder's rights apply instead; restrict them:
   icacls keys\\server.secret /inheritance:r /grant:r "%USERNAME%:R"
 and grant the account that the service runs under in the same way.
 """
@@ -60,7 +63,7 @@ def keygen_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("whose", choices=("server", "client"), help="for the daemon, or for a client of it")
     parser.add_argument("target", metavar="DIR|NAME", help="server: folder to write to; client: its name")
-    parser.add_argument("--topics", metavar="T,T", help="client: what it may read, as 'quote.*,trade.1001'; * for all")
+    parser.add_argument("--topics", metavar="T,T", help="client: what it may read, as 'quote.*,trade.*'; * for all")
     parser.add_argument("--server", metavar="FILE", type=Path, help="client: the daemon's public key, server.key")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="client: folder to write to (default: .)")
     parser.add_argument("--no-query", action="store_true", help="client: may not use the query endpoint")
@@ -121,12 +124,12 @@ def _topics(text: str | None) -> list[str]:
     """Return the topics of ``--topics``, checked."""
     topics = [each for part in (text or "").split(",") if (each := part.strip())]
     if not topics:
-        raise SettingsError(
-            f"--topics is missing: what the client may read, as 'quote.*,trade.1001' (≤ {ENTRIES_LIMIT})"
-        )
+        raise SettingsError(f"--topics is missing: what the client may read, as 'quote.*,trade.*' (≤ {ENTRIES_LIMIT})")
     declared(topics, STAND_IN_SUFFIX, "--topics")
+    for warning in unmatched(topics):
+        print(f"note: {warning}")
     if exact := [each for each in topics if not each.endswith(WILDCARD)]:
-        print(f"note: {', '.join(exact)} stands for that topic alone: the daemon must run with a topic_suffix, as '|'")
+        print(f"note: {', '.join(exact)} is one exact topic: the daemon must run with a topic_suffix, as '|'")
     return topics
 
 

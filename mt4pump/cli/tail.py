@@ -44,11 +44,12 @@ def tail_command(args: argparse.Namespace) -> int:
     """Show events until Ctrl-C, ``--count`` or ``--for``. Returns 0, or 1 when fewer than ``--count`` events came."""
     endpoint = endpoint_of(args.endpoint)
     topics, keys = requested_topics("tail", args.topics), keys_in(args.keys)
-    as_lines = args.json or not sys.stdout.isatty()
+    console = Console()
+    as_lines = args.json or not sys.stdout.isatty() or console.is_dumb_terminal
     # The head of the screen shows the heartbeat already.
     with_heartbeat = not args.no_heartbeat and (as_lines or HEARTBEAT_TOPIC in args.topics)
     stats = StreamStats(topics, time.monotonic(), with_heartbeat=with_heartbeat)
-    view: Lines | Screen = Screen(stats, endpoint, Console())
+    view: Lines | Screen = Screen(stats, endpoint, console)
     if as_lines:
         view = Lines(stats, endpoint, json_event if args.json else human_event, sys.stdout, sys.stderr)
     until_s = None if args.for_s is None else stats.started_s + args.for_s

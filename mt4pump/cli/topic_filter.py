@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterable
 
 from mt4pump.client import ClientError
-from mt4pump.client.topic_state import WILD, SubscriptionSet
+from mt4pump.client.topic_names import unmatched
+from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.errors import SettingsError
 from mt4pump.log import one_line
-from mt4pump.process.values import nearest
 from mt4pump.settings.validators import CONTROLS, VISIBLE
-from mt4pump.wire import HEARTBEAT, KINDS, QUOTE
+from mt4pump.wire import HEARTBEAT, KINDS
 
 HEARTBEAT_TOPIC = HEARTBEAT.name
 EVERYTHING = "*"
@@ -47,24 +47,9 @@ class TopicFilter:
 def requested_topics(command: str, words: Iterable[str]) -> TopicFilter:
     """Return the filter of a command's words; warn on standard error about those that can match nothing."""
     topics = TopicFilter(words)
-    for name in topics.names:
-        if right := right_form(name):
-            text = f"topic {name!r} can match nothing that a daemon publishes; did you mean {right!r}?"
-            print(f"mt4pump {command}: {one_line(text)}", file=sys.stderr)
+    for text in unmatched(topics.names):
+        print(f"mt4pump {command}: {one_line(text)}", file=sys.stderr)
     return topics
-
-
-def right_form(name: str) -> str | None:
-    """Return the nearest name or pattern that can match a topic, for one that cannot; None for one that can."""
-    end = min((place for wild in WILD if (place := name.find(wild)) >= 0), default=len(name) + 1)
-    kind, dot, key = name.partition(".")
-    if end <= len(kind):  # a wildcard in the kind
-        return None if any(known.startswith(name[:end]) for known in KINDS) else EVERYTHING
-    if kind in KINDS:
-        return None if bool(dot) == bool(KINDS[kind].key) else f"{kind}.{EVERYTHING}" if KINDS[kind].key else kind
-    if near := nearest(kind.lower(), KINDS):
-        return f"{near}.{key or EVERYTHING}" if KINDS[near].key else near
-    return None if dot else f"{QUOTE.name}.{name}"
 
 
 def _client_name(word: str) -> str:

@@ -29,6 +29,7 @@ from mt4pump.client.notices import (
 from mt4pump.client.position import Position, PositionFile, PositionTracker
 from mt4pump.client.query_connection import Context
 from mt4pump.client.stream import Stream
+from mt4pump.client.topic_names import warn_of_unmatched
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.errors import ClientError
 
@@ -85,7 +86,9 @@ class BaseSubscriber:
         watch = HeartbeatMonitor(silence_s=silence_s, lag_limit=lag_limit, lag_limit_s=lag_limit_s)
         query = query_endpoint is not None
         options = StreamOptions(query, snapshot, heal, heal_timeout_s, hold_limit)
-        self._stream = Stream(SubscriptionSet(topics, topic_suffix or ""), watch, options, resume)
+        wanted = SubscriptionSet(topics, topic_suffix or "")
+        warn_of_unmatched(wanted.wanted())
+        self._stream = Stream(wanted, watch, options, resume)
         connection = ConnectionState(endpoint, query_endpoint, keys, rcvhwm, query_timeout_s, context)
         self._reader = StreamRunner(connection, self._stream)
         self._bookmark = PositionTracker()
@@ -142,6 +145,7 @@ class BaseSubscriber:
         Raises ClientError (``arguments``) for what is neither a name nor a pattern.
         """
         names = SubscriptionSet(topics).wanted()
+        warn_of_unmatched(names)
         self._reader.call(lambda: self._stream.add_topics(names))
 
     def remove_topics(self, topics: Iterable[str]) -> None:

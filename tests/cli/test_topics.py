@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mt4pump.cli.arguments import connectable
-from mt4pump.cli.topic_filter import TopicFilter, is_heartbeat, requested_topics, right_form
+from mt4pump.cli.topic_filter import TopicFilter, is_heartbeat, requested_topics
 from mt4pump.errors import SettingsError
 
 
@@ -91,24 +91,6 @@ def test_a_character_that_ends_all_topics_does_not_matter(suffix: str) -> None:
     assert is_heartbeat(f"heartbeat{suffix}")
     assert not is_heartbeat("heartbeats")
     assert not is_heartbeat("")
-
-
-@pytest.mark.parametrize(
-    ("name", "right"),
-    [
-        ("EURUSD", "quote.EURUSD"),
-        ("qoute.*", "quote.*"),
-        ("trde", "trade.*"),
-        ("Trade.1001", "trade.1001"),
-        ("quote", "quote.*"),
-        ("heartbeat.5", "heartbeat"),
-        ("hearbeat", "heartbeat"),
-        ("xyz*", "*"),
-        *((right, None) for right in ("*", "tra*", "[tq]*", "quote.EURUSD", "trade.*", "heartbeat", "later.kind")),
-    ],
-)
-def test_a_name_that_can_match_nothing_has_a_nearest_right_form(name: str, right: str | None) -> None:
-    assert right_form(name) == right
 
 
 def test_a_word_that_can_match_nothing_is_warned_about_and_used(capsys: pytest.CaptureFixture[str]) -> None:
