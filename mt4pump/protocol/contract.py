@@ -13,20 +13,14 @@ import mt4pump.mt4.layout  # noqa: F401 - registers the records in Record.known
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.record import PERSONAL, PUBLIC, Field, Record
 
-INT, UINT, FLOAT, STR, BOOL, LIST, MAP, BIN, ANY = "int", "uint", "float", "str", "bool", "list", "map", "bin", "any"
 ALWAYS = "always"
 IN_EVENT = "the body is an event and no row of a snapshot"
 
-TYPE_OF_LETTER = {
-    **dict.fromkeys("bhiq", INT),
-    **dict.fromkeys("BHIQ", UINT),
-    **dict.fromkeys("fd", FLOAT),
-    **dict.fromkeys("su", STR),
-}
+TYPES = {"bhiq": "int", "BHIQ": "uint", "fd": "float", "su": "str"}
+TYPE_OF_LETTER = {letter: kind for letters, kind in TYPES.items() for letter in letters}
 """Type of a decoded record field by its kind in `mt4pump.mt4.record`."""
 
 Table = Mapping[str, Any]
-"""A table of the TOML document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +52,20 @@ class FieldSpec:
 
     def plain(self) -> dict[str, Any]:
         """Return the field as plain values for the ``describe`` reply; attributes with their default are omitted."""
-        plain: dict[str, Any] = {"type": self.type, "unit": self.unit, "meaning": self.meaning}
-        if not self.is_required:
-            plain["when"] = self.when
-        if self.nullable:
-            plain["nullable"] = True
-        if self.numbers:
-            plain["flags" if self.unit.startswith("flags ") else "enum"] = dict(self.numbers)
-        if self.words:
-            plain["words"] = list(self.words)
-        if self.items:
-            plain["items"] = self.items.plain()
-        if self.fields:
-            plain["fields"] = plain_fields(self.fields)
-        if self.partial:
-            plain["partial"] = True
-        return plain
+        optional = {
+            "when": "" if self.is_required else self.when,
+            "nullable": self.nullable,
+            "flags" if self.unit.startswith("flags ") else "enum": dict(self.numbers),
+            "words": list(self.words),
+            "items": self.items.plain() if self.items else None,
+            "fields": plain_fields(self.fields),
+            "partial": self.partial,
+        }
+        given = {name: value for name, value in optional.items() if value}
+        return {"type": self.type, "unit": self.unit, "meaning": self.meaning, **given}
 
 
 FieldSpecs = Mapping[str, FieldSpec]
-"""Fields by name, in the order in which a document lists them."""
 
 
 def plain_fields(specs: FieldSpecs) -> dict[str, Any]:
@@ -109,7 +97,7 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class GatewayMessages:
-    """Messages of the WebSocket gateway: from clients by ``action``, and to clients."""
+    """JSON messages of the WebSocket gateway: from clients by ``action``, and to clients."""
 
     requests: Mapping[str, FieldSpecs]
     messages: Mapping[str, FieldSpecs]
@@ -167,19 +155,20 @@ class _Reader:
     def kind(self, row: Table) -> KindSpec:
         records: Mapping[str, str] = row.get("records") or ({row["record"]: ALWAYS} if "record" in row else {})
         parts = {when: self._published(name, row.get("personal", "")) for name, when in records.items()}
-        fields = {name: spec for part in parts.values() for name, spec in part.items() if _is_in_all(name, parts)}
+        common = set.intersection(*map(set, parts.values())) if parts else set()
+        fields = {name: spec for part in parts.values() for name, spec in part.items() if name in common}
         for when, part in parts.items():
             fields |= {name: replace(spec, when=when) for name, spec in part.items() if name not in fields}
         return KindSpec(row["meaning"], row.get("snapshot", True), {**fields, **self.specs(row["fields"])})
 
-    def _published(self, name: str, setting: str) -> dict[str, FieldSpec]:
+    def _published(self, name: str, setting: str = "") -> dict[str, FieldSpec]:
         """Return the fields of a record; personal ones only where ``setting`` can name them."""
-        record, fields = Record.known[name], dict(self.records[name])
-        for personal in record.names(PERSONAL) & fields.keys():
-            spec = fields.pop(personal)
-            if setting:
-                fields[personal] = replace(spec, setting=setting, when=_named_by(setting))
-        return {name: fields[name] for name in self.records[name] if name in fields}
+        personal = Record.known[name].names(PERSONAL)
+        return {
+            field: replace(spec, setting=setting, when=_named_by(setting)) if field in personal else spec
+            for field, spec in self.records[name].items()
+            if setting or field not in personal
+        }
 
     def _spec(self, row: Table) -> FieldSpec:
         if "shared" in row:
@@ -193,7 +182,7 @@ class _Reader:
             values["items"] = self._spec(row["items"])
         if "fields" in row:
             name = row["fields"]
-            values["fields"] = self.specs(self._groups[name]) if name in self._groups else self._nested(name)
+            values["fields"] = self.specs(self._groups[name]) if name in self._groups else self._published(name)
         kind, _, name = row.get("unit", "").partition(" ")
         if kind in {"enum", "flags"}:
             values["numbers"] = self._enumerations[name]
@@ -211,18 +200,11 @@ class _Reader:
 
     def _record_field(self, member: Field, note: Table) -> FieldSpec:
         if member.record:
-            nested = FieldSpec(MAP, note["meaning"], fields=self._nested(member.record.name))
-            return FieldSpec(LIST, note["meaning"], items=nested) if member.count else nested
+            nested = FieldSpec("map", note["meaning"], fields=self._published(member.record.name))
+            return FieldSpec("list", note["meaning"], items=nested) if member.count else nested
         spec = self._spec({"type": TYPE_OF_LETTER[member.kind], **note})
-        is_array = member.count and spec.type != STR
-        return FieldSpec(LIST, spec.meaning, spec.unit, items=spec) if is_array else spec
-
-    def _nested(self, name: str) -> FieldSpecs:
-        return self._published(name, "")
-
-
-def _is_in_all(name: str, parts: Mapping[str, FieldSpecs]) -> bool:
-    return all(name in part for part in parts.values())
+        is_array = member.count and spec.type != "str"
+        return FieldSpec("list", spec.meaning, spec.unit, items=spec) if is_array else spec
 
 
 def _named_by(setting: str) -> str:

@@ -9,22 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mt4pump.protocol.contract import (
-    ANY,
-    BIN,
-    BOOL,
-    FLOAT,
-    IN_EVENT,
-    INT,
-    LIST,
-    MAP,
-    STR,
-    UINT,
-    FieldSpec,
-    FieldSpecs,
-    contract,
-    gateway_messages,
-)
+from mt4pump.protocol.contract import IN_EVENT, FieldSpec, FieldSpecs, contract, gateway_messages
 from mt4pump.protocol.kinds import ContractOptions, fields_of
 from mt4pump.wire import KINDS, PROTOCOL
 
@@ -38,13 +23,13 @@ NOT_A_NUMBER = {
     "additionalProperties": False,
 }
 SCHEMAS: dict[str, Schema] = {
-    INT: {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-    UINT: {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},
-    FLOAT: {"anyOf": [{"type": "number"}, NOT_A_NUMBER]},
-    STR: {"type": "string"},
-    BOOL: {"type": "boolean"},
-    BIN: {"type": "string"},
-    ANY: {},
+    "int": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "uint": {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},
+    "float": {"anyOf": [{"type": "number"}, NOT_A_NUMBER]},
+    "str": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "bin": {"type": "string"},
+    "any": {},
 }
 
 
@@ -63,7 +48,7 @@ def json_schema(options: ContractOptions | None = None) -> Schema:
         "$id": URN,
         "title": f"mt4pump, protocol {PROTOCOL}",
         "description": "$defs has one schema per message; refer to the one that you need.",
-        "$defs": {FLOAT: SCHEMAS[FLOAT], **definitions},
+        "$defs": {"float": SCHEMAS["float"], **definitions},
     }
 
 
@@ -104,8 +89,8 @@ def _with_references(value: Any) -> Any:
         return [_with_references(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if value.get("anyOf") == SCHEMAS[FLOAT]["anyOf"]:
-        return {**{k: v for k, v in value.items() if k != "anyOf"}, "$ref": f"#/$defs/{FLOAT}"}
+    if value.get("anyOf") == SCHEMAS["float"]["anyOf"]:
+        return {**{k: v for k, v in value.items() if k != "anyOf"}, "$ref": "#/$defs/float"}
     return {key: _with_references(each) for key, each in value.items()}
 
 
@@ -116,11 +101,11 @@ def _object(specs: FieldSpecs, *, partial: bool = False) -> Schema:
 
 
 def _schema(spec: FieldSpec) -> Schema:
-    if spec.type == LIST:
+    if spec.type == "list":
         schema: Schema = {"type": "array", "items": _schema(spec.items) if spec.items else {}}
-    elif spec.type == MAP and spec.items:
+    elif spec.type == "map" and spec.items:
         schema = {"type": "object", "additionalProperties": _schema(spec.items)}
-    elif spec.type == MAP:
+    elif spec.type == "map":
         schema = _object(spec.fields, partial=spec.partial)
     else:
         schema = dict(SCHEMAS[spec.type])

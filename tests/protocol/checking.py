@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mt4pump.protocol import contract, fields_of
-from mt4pump.protocol.contract import BOOL, FLOAT, INT, LIST, MAP, STR, UINT, FieldSpec, FieldSpecs
+from mt4pump.protocol.contract import FieldSpec, FieldSpecs
 from mt4pump.wire import Body
 
-LIMITS = {INT: (-(2**63), 2**63 - 1), UINT: (0, 2**64 - 1)}
+LIMITS = {"int": (-(2**63), 2**63 - 1), "uint": (0, 2**64 - 1)}
 
 
 def faults_of(kind: str, body: Body) -> list[str]:
@@ -37,14 +37,14 @@ def _faults(path: str, value: Any, spec: FieldSpec) -> Iterator[str]:
             yield f"{path} is nil"
     elif not _is_of(value, spec.type):
         yield f"{path} is {value!r:.60}, not {spec.type}"
-    elif spec.type == LIST:
+    elif spec.type == "list":
         assert spec.items
         for position, item in enumerate(value):
             yield from _faults(f"{path}[{position}]", item, spec.items)
-    elif spec.type == MAP and spec.items:
+    elif spec.type == "map" and spec.items:
         for key, item in value.items():
             yield from _faults(f"{path}[{key!r}]", item, spec.items)
-    elif spec.type == MAP:
+    elif spec.type == "map":
         yield from _map_faults(path, value, spec.fields, snapshot=False, partial=spec.partial)
 
 
@@ -52,5 +52,5 @@ def _is_of(value: object, kind: str) -> bool:
     if kind in LIMITS:
         low, high = LIMITS[kind]
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    types: dict[str, type] = {FLOAT: float, STR: str, BOOL: bool, LIST: list, MAP: dict}
+    types: dict[str, type] = {"float": float, "str": str, "bool": bool, "list": list, "map": dict}
     return kind not in types or isinstance(value, types[kind])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mt4pump.protocol import contract, fields_of
-from mt4pump.protocol.contract import IN_EVENT, LIST, FieldSpec, FieldSpecs
+from mt4pump.protocol.contract import IN_EVENT, FieldSpec, FieldSpecs
 from mt4pump.protocol.kinds import topic_form
 from mt4pump.wire import KINDS
 
@@ -68,7 +68,7 @@ def _field_rows(specs: FieldSpecs, above: str = "") -> Iterator[tuple[str, ...]]
             meaning += ": " + " ".join(f"`{word}`" for word in spec.words)
         yield f"`{path}`", _type(spec) + (" or nil" if spec.nullable else ""), spec.unit, meaning
         if not spec.partial:  # fields of a partial map are those of the record beside it
-            yield from _field_rows((spec.items or spec).fields, path + ("[]." if spec.type == LIST else "."))
+            yield from _field_rows((spec.items or spec).fields, path + ("[]." if spec.type == "list" else "."))
 
 
 def _type(spec: FieldSpec) -> str:

@@ -26,15 +26,6 @@ from mt4pump.mt4.layout import MAIL_PERSONAL, USER_RECORD
 from mt4pump.mt4.record import INTERNAL, PERSONAL, PUBLIC, SECRET, Record
 from mt4pump.protocol import ContractOptions, common_fields, contract, fields_of, kinds_for
 from mt4pump.protocol.contract import (
-    ANY,
-    BIN,
-    BOOL,
-    FLOAT,
-    INT,
-    LIST,
-    MAP,
-    STR,
-    UINT,
     FieldSpec,
     FieldSpecs,
     contract_from,
@@ -122,10 +113,10 @@ def shortcomings(specs: FieldSpecs, path: str) -> list[str]:
 
 def _of_one(spec: FieldSpec) -> list[str]:
     checks = {
-        "type": spec.type in {INT, UINT, FLOAT, STR, BOOL, LIST, MAP, BIN, ANY},
+        "type": spec.type in {"int", "uint", "float", "str", "bool", "list", "map", "bin", "any"},
         "meaning": bool(spec.meaning) and spec.meaning == spec.meaning.strip() and not spec.meaning.endswith("."),
-        "a list has items": spec.type != LIST or spec.items is not None,
-        "a map has keys or items": spec.type != MAP or bool(spec.items) != bool(spec.fields),
+        "a list has items": spec.type != "list" or spec.items is not None,
+        "a map has keys or items": spec.type != "map" or bool(spec.items) != bool(spec.fields),
         "numbers": bool(spec.numbers) == spec.unit.startswith(("enum ", "flags ")),
         "when": bool(spec.when),
     }
