@@ -7,7 +7,7 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from threading import Event
@@ -26,6 +26,13 @@ from mt4pump.process.signals import asked_to_end
 
 EXIT_OK, EXIT_ANYTHING = 0, 1
 WIDTH = 110
+PORT_FLAGS = {
+    "publish": ("--pub-port", "the stream"),
+    "query": ("--query-port", "queries"),
+    "gateway": ("--gateway-port", "the page and its WebSocket"),
+    "metrics": ("--metrics-port", "the metrics"),
+}
+"""Flag of each port, those of the daemon first, and what listens there."""
 EPILOG = """\
 Starts the daemon with a simulated market, the WebSocket gateway with its page, and the metrics, each as a process of
 its own that only this machine can reach, and prints their addresses. Ctrl-C ends all of them. Settings in the
@@ -35,43 +42,46 @@ environment and in files are ignored, and the journal is in a folder that is rem
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.epilog = EPILOG
-    usual = Ports()
-    for flag, default, what in (
-        ("--pub-port", usual.publish, "the stream"),
-        ("--query-port", usual.query, "queries"),
-        ("--gateway-port", usual.gateway, "the page and its WebSocket"),
-        ("--metrics-port", usual.metrics, "the metrics"),
-    ):
-        parser.add_argument(flag, type=port, default=default, metavar="PORT", help=f"for {what} [{default}]")
+    for name, (flag, what) in PORT_FLAGS.items():
+        default = getattr(Ports(), name)
+        help_text = f"for {what} [{default}]"
+        parser.add_argument(flag, dest=name, type=port, default=default, metavar="PORT", help=help_text)
     parser.add_argument("--rate", type=count, default=50, metavar="N", help="simulated events per second [50]")
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="FOLDER",
-        help="keep the journal in this folder [a new one, removed at the end]",
-    )
+    folder = "keep the journal in this folder [a new one, removed at the end]"
+    parser.add_argument("--data-dir", type=Path, metavar="FOLDER", help=folder)
     parser.add_argument("--verbose", action="store_true", help="show the logs of all parts")
 
 
 def demo_command(args: argparse.Namespace) -> int:
     """Run until asked to end. Returns 0 after that, 3 when a part cannot start, 1 when a part ends by itself."""
-    ports = Ports(args.pub_port, args.query_port, args.gateway_port, args.metrics_port)
-    flags = _flags(ports)
+    ports = Ports(**{name: getattr(args, name) for name in PORT_FLAGS})
+    flags: dict[int, str] = {}
+    for name, (flag, _) in PORT_FLAGS.items():
+        if (number := getattr(ports, name)) in flags:
+            raise SettingsError(f"{flags[number]} and {flag} are both {number}: give two ports")
+        flags[number] = flag
     lacking = lacking_packages()
     check_free(dict(list(flags.items())[:2]) if lacking else flags)
-    with asked_to_end() as asked, _data_folder(args.data_dir) as folder:
+    with asked_to_end() as asked, data_folder(args.data_dir) as folder:
         return _run(args, ports, folder, lacking, asked)
 
 
 def lacking_packages() -> list[str]:
     """Return the packages that the consumers need and that are not installed."""
-    try:
-        requirements = metadata.requires("mt4pump") or []
-    except metadata.PackageNotFoundError:  # runs from its folder: a missing package will report itself
-        requirements = []
     if importlib.util.find_spec("mt4pump_consumers") is None:
         return ["mt4pump_consumers"]
-    return missing(requirements, _is_installed)
+    try:
+        return missing(metadata.requires("mt4pump") or [], _is_installed)
+    except metadata.PackageNotFoundError:  # runs from its folder: a missing package will report itself
+        return []
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str], asked: Event) -> int:
@@ -91,7 +101,8 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
         if not asked.is_set():
             console.print(_overview(ports, folder, lacking, is_kept=args.data_dir is not None))
             if lacking:
-                errors.print(_what_to_install(lacking))
+                how = "pip install 'mt4pump\\[consumers]', in its own folder: pip install '.\\[consumers]'"
+                errors.print(f"[yellow]without gateway, page and metrics[/]: they need {', '.join(lacking)}. {how}")
         group.run(asked)
         console.print("\nending all parts …")
     except ChildEnded as ended:
@@ -105,7 +116,6 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
 
 
 def _overview(ports: Ports, folder: Path, lacking: list[str], *, is_kept: bool) -> Table:
-    page = f"http://127.0.0.1:{ports.gateway}/"
     usual = Ports()
     stream = "" if ports.publish == usual.publish else f" --endpoint {ports.endpoint}"
     query = "" if ports.query == usual.query else f" --endpoint {ports.query_endpoint}"
@@ -120,36 +130,15 @@ def _overview(ports: Ports, folder: Path, lacking: list[str], *, is_kept: bool) 
     table.add_column("where", no_wrap=True, style="cyan")
     table.add_column("try", overflow="fold")
     if not lacking:
-        table.add_row("page", page, "in a browser: live quotes and trades")
-        table.add_row("WebSocket", f"ws://127.0.0.1:{ports.gateway}", '{"action": "subscribe", "symbols": ["EURUSD"]}')
+        subscribe = '{"action": "subscribe", "symbols": ["EURUSD"]}'
+        table.add_row("page", f"http://127.0.0.1:{ports.gateway}/", "in a browser: live quotes and trades")
+        table.add_row("WebSocket", f"ws://127.0.0.1:{ports.gateway}", subscribe)
     table.add_row("stream", ports.endpoint, f"mt4pump tail{stream}")
     table.add_row("queries", ports.query_endpoint, f"mt4pump snapshot{query}")
     if not lacking:
         table.add_row("metrics", f"http://127.0.0.1:{ports.metrics}/metrics", "for Prometheus, or in a browser")
     table.add_row("journal", str(folder), "is kept" if is_kept else "is removed at the end")
     return table
-
-
-def _what_to_install(lacking: list[str]) -> str:
-    what = ", ".join(lacking)
-    how = "pip install 'mt4pump\\[consumers]', in its own folder: pip install '.\\[consumers]'"
-    return f"[yellow]without gateway, page and metrics[/]: they need {what}. {how}"
-
-
-def _flags(ports: Ports) -> dict[int, str]:
-    """Return the flag of each port, those of the daemon first; raises SettingsError when two are the same."""
-    pairs = (
-        (ports.publish, "--pub-port"),
-        (ports.query, "--query-port"),
-        (ports.gateway, "--gateway-port"),
-        (ports.metrics, "--metrics-port"),
-    )
-    flags: dict[int, str] = {}
-    for number, flag in pairs:
-        if number in flags:
-            raise SettingsError(f"{flags[number]} and {flag} are both {number}: give two ports")
-        flags[number] = flag
-    return flags
 
 
 def _paths() -> Iterator[str]:
@@ -161,26 +150,16 @@ def _paths() -> Iterator[str]:
     yield from (str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each)
 
 
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 @contextmanager
-def _data_folder(chosen: Path | None) -> Iterator[Path]:
-    with ExitStack() as at_end:
-        try:
-            if chosen is None:
-                made = tempfile.TemporaryDirectory(prefix="mt4pump-demo-", ignore_cleanup_errors=True)
-                folder = Path(at_end.enter_context(made))
-            else:
-                chosen.mkdir(parents=True, exist_ok=True)
-                folder = chosen.resolve()
-        except OSError as error:
-            what = f"the folder {chosen}" if chosen else "a folder for temporary files"
-            reason = error.strerror or error
-            raise StartError(f"{what} cannot be made ({reason}); give another with --data-dir") from error
-        yield folder
+def data_folder(chosen: Path | None) -> Iterator[Path]:
+    """Yield the chosen folder, or a new one that is removed at the end; raises StartError."""
+    try:
+        if chosen is None:
+            made = tempfile.TemporaryDirectory(prefix="mt4pump-demo-", ignore_cleanup_errors=True)
+        else:
+            chosen.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"the folder {chosen}" if chosen else "a folder for temporary files"
+        raise StartError(f"{what} cannot be made ({error.strerror or error}); give another with --data-dir") from error
+    with nullcontext(chosen.resolve()) if chosen else made as folder:
+        yield Path(folder)

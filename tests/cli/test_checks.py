@@ -111,7 +111,7 @@ def test_the_vendors_library_is_ok_with_word_size_version_and_build(vendor_libra
     assert "64-bit, version 400, build 1403" in finding.text or "32-bit, version 400, build 1403" in finding.text
 
 
-def test_tick_files_are_looked_into(tmp_path: Path) -> None:
+def test_tick_files_are_read(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_text("time_ms,symbol,bid,ask\n1577916000065,EURUSD,1.12120,1.12172\n", encoding="utf-8")
     bad.write_text("time,bid\n", encoding="utf-8")
@@ -263,7 +263,7 @@ def test_every_ipv4_address_of_a_name_is_tried() -> None:
     assert finding.ok
 
 
-def test_a_data_folder_too_deep_for_the_library_is_told_with_its_cure(tmp_path: Path) -> None:
+def test_a_data_folder_too_deep_for_the_library_is_reported_with_its_cure(tmp_path: Path) -> None:
     assert list(path_depth(Path("/short"))) == []
     (finding,) = path_depth(tmp_path / ("d" * 200))
     assert not finding.ok

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
-from mt4pump.cli.demo import _data_folder
+from mt4pump.cli.demo import data_folder
 from mt4pump.client import Query
 from mt4pump.errors import StartError
 from tests.bus import until
@@ -151,16 +151,16 @@ def test_a_data_folder_that_cannot_be_made_exits_with_3(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
-def test_a_temporary_folder_that_cannot_be_made_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_folder_that_cannot_be_made_is_reported_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("tempfile.TemporaryDirectory", full)
-    with pytest.raises(StartError, match=r"temporary files cannot be made \(No space left"), _data_folder(None):
+    with pytest.raises(StartError, match=r"temporary files cannot be made \(No space left"), data_folder(None):
         pass
 
 
-def test_without_the_extra_the_daemon_runs_and_what_to_install_is_said(tmp_path: Path) -> None:
+def test_without_the_extra_the_daemon_runs_and_what_to_install_is_printed(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "from importlib import metadata\n"
         "found = metadata.distribution\n"

@@ -11,12 +11,12 @@ from mt4pump.cli import main
 from mt4pump.errors import ClientError
 from mt4pump.protocol.asyncapi import asyncapi
 from mt4pump.protocol.json_schema import json_schema
-from tests.cli.answering import DESCRIPTION, FakeQuery, put_in
+from tests.cli.fake_query import DESCRIPTION, FakeQuery, install_fake_query
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:
-    return put_in(monkeypatch)
+    return install_fake_query(monkeypatch)
 
 
 def rows(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -59,7 +59,7 @@ def test_a_kind_that_the_daemon_does_not_know_is_code_2(capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "mt4pump: the daemon knows no kind of event 'quotes'; did you mean quote?\n"
 
 
-def test_a_daemon_without_a_journal_says_so(fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_daemon_without_a_journal_is_shown_as_such(fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]) -> None:
     fake.description = {**DESCRIPTION, "log": None, "server_utc_offset_s": None}
     assert main(["describe"]) == 0
     shown = rows(capsys)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt4pump.cli.format import age_text, clock_text, command_text, human_event, json_event, lots_text, summary
-from tests.cli.speaker import TS
+from tests.cli.fake_publisher import TS
 
 TRADE = {
     "order": 77,
@@ -50,7 +50,7 @@ TRADE = {
         ("news.1", {"topic": "a\nb\x1b[31m"}, "topic=a\\nb\\x1b[31m"),
     ],
 )
-def test_the_values_that_people_look_for_come_first(topic: str, body: dict[str, Any], text: str) -> None:
+def test_the_most_important_values_come_first(topic: str, body: dict[str, Any], text: str) -> None:
     assert summary(topic, body) == text
 
 

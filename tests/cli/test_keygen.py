@@ -116,7 +116,7 @@ def test_what_makes_no_sense_is_refused_and_nothing_written(
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_to_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert keygen("server", str(tmp_path / "file")) == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_a_second_daemon_on_the_folder_is_3_and_names_the_first(daemon: Operated
     assert "set --data-dir to another folder" in error
 
 
-def test_a_changed_settings_file_is_taken_over_and_a_wrong_one_refused(daemon: Operated) -> None:
+def test_a_changed_settings_file_is_applied_and_a_wrong_one_refused(daemon: Operated) -> None:
     settings = 'query_endpoint = "tcp://127.0.0.1:*"\n'
     Path("own.toml").write_text(settings + 'symbols = ["GBP*"]\nrate = 5\n', encoding="utf-8")
     daemon.line_with("reload: taken over: symbols; needs a restart: rate")
@@ -96,7 +96,7 @@ def test_sighup_reloads_and_the_daemon_goes_on(daemon: Operated) -> None:
     assert daemon.process.wait(LIMIT_S) == 0
 
 
-def test_a_question_that_nobody_answers_is_1_within_its_time() -> None:
+def test_a_query_without_a_reply_is_code_1_within_its_time_out() -> None:
     code, out, error = finish("describe", "--endpoint=tcp://127.0.0.1:1", "--timeout=0.2")
     assert (code, out) == (1, "")
     assert "tcp://127.0.0.1:1 did not answer `describe` within 0.2 s: the connection was refused" in error

@@ -20,7 +20,7 @@ from mt4pump.cli.recordings import Player, publishing, speed
 from mt4pump.recording import Recording, RecordingWriter
 from tests.bus import ANY_PORT, context, subscriber, until
 from tests.cli.commands import LIMIT_S, finish, start
-from tests.cli.speaker import message, speaking
+from tests.cli.fake_publisher import fake_publisher, message
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 NS = 1_000_000_000
@@ -39,7 +39,7 @@ def recorded(path: Path, gaps_s: list[float]) -> list[list[bytes]]:
 
 def test_what_is_played_is_what_was_recorded(tmp_path: Path) -> None:
     file = tmp_path / "a.rec.gz"
-    with speaking("quote.A", "trade.1") as endpoint:
+    with fake_publisher("quote.A", "trade.1") as endpoint:
         code, _, notes = finish("record", str(file), "--count", "50", "--endpoint", endpoint)
     assert code == 0, notes
     assert "50 messages" in notes
@@ -69,9 +69,9 @@ def receive(reader: zmq.Socket[bytes]) -> list[bytes]:
     return reader.recv_multipart()
 
 
-def test_only_what_was_asked_for_and_heartbeats_are_recorded(tmp_path: Path) -> None:
+def test_only_requested_topics_and_heartbeats_are_recorded(tmp_path: Path) -> None:
     file = tmp_path / "a.rec"
-    with speaking("quote.A", "trade.1", "trade.10") as endpoint:
+    with fake_publisher("quote.A", "trade.1", "trade.10") as endpoint:
         assert finish("record", str(file), "trade.1", "--count", "20", "--endpoint", endpoint)[0] == 0
     with Recording(file) as recording:
         assert {taken.frames[0] for taken in recording} == {b"trade.1", b"heartbeat"}
@@ -80,7 +80,7 @@ def test_only_what_was_asked_for_and_heartbeats_are_recorded(tmp_path: Path) -> 
 @posix
 def test_ctrl_c_ends_a_recording_that_is_whole(tmp_path: Path) -> None:
     file = tmp_path / "a.rec.gz"
-    with speaking("quote.A") as endpoint, start("record", str(file), "--endpoint", endpoint) as process:
+    with fake_publisher("quote.A") as endpoint, start("record", str(file), "--endpoint", endpoint) as process:
         try:
             until(lambda: file.exists() and file.stat().st_size > 500, "something is recorded", LIMIT_S)
             process.send_signal(signal.SIGINT)
@@ -93,9 +93,9 @@ def test_ctrl_c_ends_a_recording_that_is_whole(tmp_path: Path) -> None:
         assert recording.problem == ""
 
 
-def test_gaps_of_what_is_recorded_are_told(tmp_path: Path) -> None:
+def test_gaps_of_a_recording_are_reported(tmp_path: Path) -> None:
     lost = [message("trade.1", 5, epoch=10**15), message("trade.1", 9, epoch=10**15)]
-    with speaking(extra=lost) as endpoint:
+    with fake_publisher(extra=lost) as endpoint:
         code, _, notes = finish("record", str(tmp_path / "a"), "--for", "1", "--endpoint", endpoint)
     assert code == 0
     assert "missed 3 in 1 gaps" in notes
@@ -104,15 +104,15 @@ def test_gaps_of_what_is_recorded_are_told(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     sys.platform == "win32" or not Path("/dev/full").is_char_device(), reason="this system has no /dev/full"
 )
-def test_a_full_disk_ends_a_recording_with_words() -> None:
-    with speaking("quote.A") as endpoint:
+def test_a_full_disk_ends_a_recording_with_an_error_text() -> None:
+    with fake_publisher("quote.A") as endpoint:
         code, _, notes = finish("record", "/dev/full", "--force", "--endpoint", endpoint)
     assert code == 1
     assert "/dev/full: No space left on device" in notes
     assert "Traceback" not in notes
 
 
-def test_a_recorder_that_hears_nothing_says_so_where_it_cannot_draw(
+def test_a_recorder_that_receives_nothing_reports_it_where_it_cannot_draw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.cli.stats.SILENCE_S", 0.0)
@@ -126,7 +126,7 @@ def test_a_recorder_that_hears_nothing_says_so_where_it_cannot_draw(
     assert "is the daemon running there? start it with: mt4pump run" in shown
 
 
-def test_a_file_that_exists_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a"
     file.write_text("mine", encoding="utf-8")
     assert main(["record", str(file), "--endpoint", "tcp://127.0.0.1:1"]) == 3
@@ -194,7 +194,7 @@ def test_a_reader_that_does_not_read_loses_messages_and_does_not_hold_up_the_res
     assert "did not fit into a reader's full queue" in player.summary()
 
 
-def test_it_is_repeated_as_often_as_asked(tmp_path: Path) -> None:
+def test_it_is_repeated_as_often_as_requested(tmp_path: Path) -> None:
     recorded(tmp_path / "a", [0.0] * 5)
     code, _, notes = finish(
         "play", str(tmp_path / "a"), "--repeat", "3", "--no-wait", "--speed", "max", "--endpoint", "tcp://127.0.0.1:*"
@@ -203,7 +203,7 @@ def test_it_is_repeated_as_often_as_asked(tmp_path: Path) -> None:
     assert "15 messages in" in notes
 
 
-def test_a_file_that_was_cut_off_is_played_as_far_as_it_is_whole(tmp_path: Path) -> None:
+def test_an_incomplete_file_is_played_up_to_its_last_complete_message(tmp_path: Path) -> None:
     file = tmp_path / "a"
     recorded(file, [0.0] * 5)
     file.write_bytes(file.read_bytes()[:-30])
@@ -251,7 +251,7 @@ def test_a_file_that_is_no_recording_cannot_start(tmp_path: Path, capsys: pytest
     assert "is no recording of mt4pump record" in capsys.readouterr().err
 
 
-def test_an_address_that_is_taken_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_that_is_taken_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(tmp_path / "a", [0.0])
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -271,7 +271,7 @@ def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
     screen = shown(pty, "play", str(tmp_path / "a"), "--no-wait", "--endpoint", "tcp://127.0.0.1:*")
     assert "100%" in screen
     assert "4 messages" in screen
-    with speaking("quote.A") as endpoint:
+    with fake_publisher("quote.A") as endpoint:
         screen = shown(pty, "record", str(tmp_path / "b"), "--for", "1.5", "--endpoint", endpoint)
     assert "missed 0 in 0 gaps" in screen
     assert "Traceback" not in screen

@@ -94,7 +94,7 @@ def test_logs_are_set_up_as_the_settings_say(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to a process of its own is sent otherwise on Windows")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_real_daemon_is_heard_by_tail_and_ends_clean_on_a_signal(number: signal.Signals) -> None:
+def test_tail_receives_from_a_real_daemon_that_stops_cleanly_at_a_signal(number: signal.Signals) -> None:
     flags = ("--pub-endpoint=tcp://127.0.0.1:*", "--query-endpoint=none", "--source=simulator", "--data-dir=data")
     with start("run", *flags) as process:
         try:

@@ -9,7 +9,7 @@ from rich.console import Console
 from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import Screen, screen
-from tests.cli.speaker import EPOCH, heartbeat, message
+from tests.cli.fake_publisher import EPOCH, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"
 
@@ -25,7 +25,7 @@ def stream_stats() -> StreamStats:
     return StreamStats(TopicFilter(), 0.0, with_heartbeat=False)
 
 
-def test_the_head_says_endpoint_state_server_epoch_and_age_of_the_heartbeat() -> None:
+def test_the_head_shows_endpoint_state_server_epoch_and_age_of_the_heartbeat() -> None:
     stats = stream_stats()
     stats.handle(heartbeat(dropped=4, reconnects=0), 1.0)
     state, *_ = drawn(stats, 1.5)
@@ -54,14 +54,14 @@ def test_totals_and_rows_show_counts_rates_gaps_and_ages() -> None:
     ]
 
 
-def test_before_anything_is_received_it_says_so_and_then_what_to_do() -> None:
+def test_before_the_first_message_it_shows_that_and_then_what_to_do() -> None:
     assert drawn(stream_stats(), 0.5)[0] == f"{ENDPOINT}  daemon unknown  heartbeat none yet"
     assert drawn(stream_stats(), 3.5)[2].startswith(
         f"nothing received from {ENDPOINT} for 4 s: is the daemon running there?"
     )
 
 
-def test_it_never_grows_beyond_the_terminal_and_says_what_is_hidden() -> None:
+def test_it_never_grows_beyond_the_terminal_and_counts_the_hidden_topics() -> None:
     stats = stream_stats()
     stats.handle(heartbeat(), 1.0)
     for number in range(50):
@@ -84,7 +84,7 @@ def test_text_of_the_server_cannot_drive_the_terminal_or_rich() -> None:
     assert "[blink]" in text
 
 
-def test_the_view_draws_on_a_terminal_and_leaves_it_as_it_was() -> None:
+def test_the_view_draws_on_a_terminal_and_restores_it() -> None:
     stats, out = stream_stats(), io.StringIO()
     console = Console(file=out, width=100, height=20, force_terminal=True, legacy_windows=False)
     with Screen(stats, ENDPOINT, console) as view:

@@ -8,15 +8,15 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.errors import ClientError
-from tests.cli.answering import FakeQuery, put_in, trade
+from tests.cli.fake_query import FakeQuery, install_fake_query, trade
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:
-    return put_in(monkeypatch)
+    return install_fake_query(monkeypatch)
 
 
-def test_the_values_are_a_table_and_the_moment_a_note(
+def test_the_values_are_a_table_and_the_time_of_the_snapshot_is_on_standard_error(
     fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.events = [trade(100, None), trade(100, None), trade(1001, None)]
@@ -27,10 +27,10 @@ def test_the_values_are_a_table_and_the_moment_a_note(
     assert [line.split()[:2] for line in lines[1:]] == [["trade.100", "3"], ["trade.100", "3"], ["trade.1001", "3"]]
     assert "opened #5" in lines[1]
     assert shown.err == "mt4pump snapshot: 3 values of 2 topics, epoch 1000, offset 7, log abc123\n"
-    assert fake.asked == [("snapshot", ["*"])]
+    assert fake.requests == [("snapshot", ["*"])]
 
 
-def test_a_topic_is_asked_for_by_prefix_and_shown_as_a_whole(
+def test_a_topic_is_requested_and_shown_by_its_whole_name(
     fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.events = [trade(100, None), trade(1001, None)]
@@ -38,7 +38,7 @@ def test_a_topic_is_asked_for_by_prefix_and_shown_as_a_whole(
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["topic"] == "trade.100"
     assert json.loads(line)["body"]["order"] == 5
-    assert fake.asked == [("snapshot", ["trade.100"])]
+    assert fake.requests == [("snapshot", ["trade.100"])]
 
 
 def test_nothing_is_no_table(fake: type[FakeQuery], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
 from mt4pump.cli.topic_filter import TopicFilter
-from tests.cli.speaker import EPOCH, TS, Frames, heartbeat, message
+from tests.cli.fake_publisher import EPOCH, TS, Frames, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"
 GARBAGE: list[Frames] = [
@@ -29,7 +29,7 @@ def stream_stats(*words: str, **options: bool | int) -> StreamStats:
     return StreamStats(TopicFilter(words), 0.0, **options)  # type: ignore[arg-type]
 
 
-def test_an_event_that_was_asked_for_is_returned_and_counted() -> None:
+def test_a_requested_event_is_returned_and_counted() -> None:
     stats = stream_stats("quote.")
     event = stats.handle(message("quote.EURUSD", bid=1.5), 1.0)
     assert event is not None
@@ -53,7 +53,7 @@ def test_garbage_is_counted_and_described_and_nothing_else(frames: Frames) -> No
     assert stats.has_received
 
 
-def test_a_jump_in_seq_is_a_gap_of_its_topic_and_says_where() -> None:
+def test_a_jump_in_seq_is_a_gap_of_its_topic_with_its_place() -> None:
     stats = stream_stats()
     for seq in (5, 6, 9, 10):
         stats.handle(message("quote.A", seq), 1.0)
@@ -80,13 +80,13 @@ def test_a_new_epoch_is_a_restart_and_no_gap() -> None:
     assert (stats.restarts, stats.epoch, stats.sequence.missed) == (1, EPOCH + 1, 0)
 
 
-def test_the_heartbeat_tells_the_state_also_when_it_was_not_asked_for() -> None:
+def test_the_heartbeat_gives_the_state_also_when_it_was_not_requested() -> None:
     stats = stream_stats("quote.")
     assert stats.handle(heartbeat(), 1.0) is None
     assert (stats.daemon["state"], stats.heartbeat_s, stats.events) == ("pumping", 1.0, 0)
 
 
-def test_the_heartbeat_is_an_event_when_asked_for_unless_it_is_switched_off() -> None:
+def test_the_heartbeat_is_an_event_when_requested_unless_it_is_switched_off() -> None:
     assert stream_stats().handle(heartbeat(), 1.0) is not None
     assert stream_stats("heartbeat").handle(heartbeat(), 1.0) is not None
     assert stream_stats(with_heartbeat=False).handle(heartbeat(), 1.0) is None
@@ -129,7 +129,7 @@ def silence_kind(stats: StreamStats, now_s: float) -> str | None:
     return alert and alert.kind
 
 
-def test_after_three_seconds_of_nothing_it_says_where_and_how_to_start_the_daemon() -> None:
+def test_after_three_seconds_without_a_message_the_alert_names_address_and_command() -> None:
     stats = stream_stats()
     assert silence(stats, ENDPOINT, 2.9) is None
     alert = silence(stats, ENDPOINT, 3.0)
@@ -172,7 +172,7 @@ def test_a_heartbeat_is_late_after_three_of_its_own_intervals() -> None:
     assert silence_kind(stats, 80.0) == "late"
 
 
-def test_after_a_last_heartbeat_it_says_that_the_daemon_stopped() -> None:
+def test_after_a_last_heartbeat_the_alert_says_that_the_daemon_stopped() -> None:
     stats = stream_stats()
     stats.handle(heartbeat(state="stopping"), 1.0)
     alert = silence(stats, ENDPOINT, 5.0)

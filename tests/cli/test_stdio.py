@@ -15,9 +15,9 @@ from mt4pump.cli import main
 from mt4pump.process import streams
 from mt4pump.process.streams import mend_streams
 from mt4pump.recording import Recording
-from tests.cli.answering import put_in, trade
 from tests.cli.commands import LIMIT_S, environment, start
-from tests.cli.speaker import speaking
+from tests.cli.fake_publisher import fake_publisher
+from tests.cli.fake_query import install_fake_query, trade
 from tests.programs import program
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell and its signals")
@@ -66,7 +66,7 @@ def test_a_command_ends_well_without_output(arguments: tuple[str, ...], closed: 
 
 @posix
 def test_what_listens_ends_well_without_output(tmp_path: Path) -> None:
-    with speaking("quote.A") as endpoint:
+    with fake_publisher("quote.A") as endpoint:
         for command in (("tail",), ("tail", "--json"), ("record", str(tmp_path / "a"))):
             words = (*command, "--count", "3", "--endpoint", endpoint)
             assert ended(in_shell("exec mt4pump >&- 2>&-", *words)) == (0, "")
@@ -104,7 +104,7 @@ def test_a_full_disk_is_one_line_and_code_1(arguments: tuple[str, ...]) -> None:
 
 @posix
 def test_a_full_disk_ends_a_tail_with_a_line_and_code_1() -> None:
-    with speaking("quote.A") as endpoint:
+    with fake_publisher("quote.A") as endpoint:
         code, text = ended(in_shell("ulimit -f 0; exec mt4pump > full", "tail", "--json", "--endpoint", endpoint))
     assert code == 1
     assert text.endswith(FULL)
@@ -120,14 +120,14 @@ def test_a_full_disk_ends_a_tail_with_a_line_and_code_1() -> None:
         (errno.EPIPE, (0, "")),
     ],
 )
-def test_what_the_output_says_decides_the_end_of_an_answer(
+def test_the_error_of_the_output_decides_how_a_reply_ends(
     arguments: list[str],
     problem: int,
     ending: tuple[int, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    put_in(monkeypatch).events = [trade(100, 3)]
+    install_fake_query(monkeypatch).events = [trade(100, 3)]
     monkeypatch.setattr(sys, "stdout", Broken(problem))
     monkeypatch.setattr(streams, "drop_output", lambda: None)
     assert (main(arguments), capsys.readouterr().err) == ending
@@ -137,7 +137,7 @@ def test_a_recording_goes_on_when_its_notes_are_not_read(tmp_path: Path, monkeyp
     monkeypatch.setattr("mt4pump.cli.recordings.CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(streams, "drop_output", lambda: None)
     monkeypatch.setattr(sys, "stderr", Broken(errno.EPIPE))
-    with speaking("quote.A") as endpoint:
+    with fake_publisher("quote.A") as endpoint:
         assert main(["record", str(tmp_path / "a"), "--count", "50", "--endpoint", endpoint]) == 0
     with Recording(tmp_path / "a") as recording:
         assert (len(list(recording)), recording.problem) == (50, "")

@@ -25,7 +25,7 @@ from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import Lines
 from mt4pump.errors import SettingsError
 from tests.cli.commands import LIMIT_S, environment, finish, start
-from tests.cli.speaker import EPOCH, message, speaking
+from tests.cli.fake_publisher import EPOCH, fake_publisher, message
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="sends Ctrl-C as a signal, or needs a pseudo terminal")
 
@@ -38,7 +38,7 @@ def tail(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list
 
 
 def test_json_lines_hold_topic_and_body(capsys: pytest.CaptureFixture[str]) -> None:
-    with speaking("quote.EURUSD") as endpoint:
+    with fake_publisher("quote.EURUSD") as endpoint:
         code, lines, notes = tail(capsys, "quote.EURUSD", "--json", "--count=3", "--endpoint", endpoint)
     events = [json.loads(line) for line in lines]
     assert (code, len(events)) == (0, 3)
@@ -50,26 +50,26 @@ def test_json_lines_hold_topic_and_body(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_pipe_gets_human_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with speaking("quote.EURUSD") as endpoint:
+    with fake_publisher("quote.EURUSD") as endpoint:
         _, lines, _ = tail(capsys, "quote", "--count=2", "--endpoint", endpoint)
     assert all(line.endswith("quote.EURUSD     bid 1.5  ask 1.75  spread 25") for line in lines)
 
 
-def test_an_exact_name_leaves_longer_topics_out(capsys: pytest.CaptureFixture[str]) -> None:
-    with speaking("trade.100", "trade.1001", "trade.10") as endpoint:
+def test_an_exact_name_excludes_longer_topics(capsys: pytest.CaptureFixture[str]) -> None:
+    with fake_publisher("trade.100", "trade.1001", "trade.10") as endpoint:
         _, lines, notes = tail(capsys, "trade.100", "--json", "--count=5", "--endpoint", endpoint)
     assert [json.loads(line)["topic"] for line in lines] == ["trade.100"] * 5
     assert "missed 0 in 0 gaps, repeats 0, garbage 0" in notes
 
 
 def test_patterns_and_prefixes_are_filtered_after_the_subscription(capsys: pytest.CaptureFixture[str]) -> None:
-    with speaking("quote.EURUSD", "quote.USDJPY", "quote.EURJPY", "user.5") as endpoint:
+    with fake_publisher("quote.EURUSD", "quote.USDJPY", "quote.EURJPY", "user.5") as endpoint:
         _, lines, _ = tail(capsys, "quote.*JPY", "user.", "--json", "--count=6", "--endpoint", endpoint)
     assert {json.loads(line)["topic"] for line in lines} == {"quote.USDJPY", "quote.EURJPY", "user.5"}
 
 
 def test_heartbeats_are_events_unless_switched_off(capsys: pytest.CaptureFixture[str]) -> None:
-    with speaking("quote.A") as endpoint:
+    with fake_publisher("quote.A") as endpoint:
         _, lines, _ = tail(capsys, "--json", "--count=6", "--endpoint", endpoint)
         _, quiet, notes = tail(capsys, "--json", "--no-heartbeat", "--count=6", "--endpoint", endpoint)
     assert "heartbeat" in {json.loads(line)["topic"] for line in lines}
@@ -79,7 +79,7 @@ def test_heartbeats_are_events_unless_switched_off(capsys: pytest.CaptureFixture
 
 def test_gaps_repeats_and_garbage_are_noted_and_the_stream_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     extra = [message("quote.A", 5, epoch=1), message("quote.A", 9, epoch=1), [b"quote.A"], [b"quote.A", b"\xc1"]]
-    with speaking(extra=[*extra, message("quote.A", 9, epoch=1)]) as endpoint:
+    with fake_publisher(extra=[*extra, message("quote.A", 9, epoch=1)]) as endpoint:
         code, lines, notes = tail(capsys, "quote.A", "--json", "--count=30", "--endpoint", endpoint)
     assert (code, len(lines)) == (0, 30)
     assert "of quote.A before seq 9" in notes
@@ -89,13 +89,13 @@ def test_gaps_repeats_and_garbage_are_noted_and_the_stream_goes_on(capsys: pytes
 
 def test_lines_of_an_endless_number_are_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
     odd = message("margin.5", margin_level=float("inf"), equity=float("nan"))
-    with speaking(extra=[odd]) as endpoint:
+    with fake_publisher(extra=[odd]) as endpoint:
         _, lines, _ = tail(capsys, "margin", "--json", "--count=1", "--endpoint", endpoint)
     body = json.loads(lines[0], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["body"]
     assert (body["margin_level"], body["equity"]) == (None, None)
 
 
-def test_where_nothing_listens_it_says_so_once_with_how_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_nothing_listens_one_alert_says_how_to_start_the_daemon(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
     assert main(["tail", "--json", "--for=3.3", "--endpoint", endpoint]) == 0
@@ -106,7 +106,7 @@ def test_where_nothing_listens_it_says_so_once_with_how_to_start(capsys: pytest.
 
 
 def test_too_few_events_in_time_is_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    with speaking("quote.A") as endpoint:
+    with fake_publisher("quote.A") as endpoint:
         assert main(["tail", "trade.5", "--count=1", "--for=0.2", "--endpoint", endpoint]) == 1
     assert "received 0 events" in capsys.readouterr().err
 
@@ -145,7 +145,7 @@ def test_the_end_is_a_count_or_a_time_and_waits_stay_short() -> None:
 
 @posix
 def test_ctrl_c_ends_with_a_summary_and_0() -> None:
-    with speaking("quote.A") as endpoint, start("tail", "--json", "--endpoint", endpoint) as process:
+    with fake_publisher("quote.A") as endpoint, start("tail", "--json", "--endpoint", endpoint) as process:
         try:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline())
@@ -160,7 +160,7 @@ def test_ctrl_c_ends_with_a_summary_and_0() -> None:
 
 @posix
 def test_a_reader_that_has_enough_ends_it_quietly() -> None:
-    with speaking("quote.A") as endpoint, start("tail", "--json", "--endpoint", endpoint) as process:
+    with fake_publisher("quote.A") as endpoint, start("tail", "--json", "--endpoint", endpoint) as process:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -173,7 +173,7 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
 
 
 def test_output_that_is_not_utf8_gets_escapes() -> None:
-    with speaking("news.é→") as endpoint:
+    with fake_publisher("news.é→") as endpoint:
         arguments = ("tail", "news", "--count=1", "--for=30", "--endpoint", endpoint)
         code, out, error = finish(*arguments, encoding="cp1252")
     assert code == 0, error
@@ -181,11 +181,11 @@ def test_output_that_is_not_utf8_gets_escapes() -> None:
 
 
 @posix
-def test_a_terminal_gets_a_live_screen_and_ctrl_c_leaves_it_as_it_was() -> None:
+def test_a_terminal_gets_a_live_screen_and_ctrl_c_restores_it() -> None:
     import pty  # noqa: PLC0415 - there is none on Windows
 
     ours, theirs = pty.openpty()
-    with speaking("quote.EURUSD") as endpoint:
+    with fake_publisher("quote.EURUSD") as endpoint:
         arguments = [sys.executable, "-m", "mt4pump", "tail", "--endpoint", endpoint]
         extra = environment({"TERM": "xterm", "COLUMNS": "120", "LINES": "20"})
         with subprocess.Popen(arguments, env=extra, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as process:
@@ -231,7 +231,7 @@ def test_windows_name_for_a_broken_pipe_is_understood() -> None:
 
 def test_a_message_that_is_too_large_is_garbage_and_the_stream_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     large = message("quote.A", 5, epoch=1, comment="x" * (MESSAGE_MAX_BYTES + 1))
-    with speaking("quote.A", extra=[large]) as endpoint:
+    with fake_publisher("quote.A", extra=[large]) as endpoint:
         code, lines, alerts = tail(capsys, "quote.A", "--json", "--count=20", "--endpoint", endpoint)
     assert (code, len(lines)) == (0, 20)
     assert {json.loads(line)["body"]["epoch"] for line in lines} == {EPOCH}

@@ -68,7 +68,7 @@ def test_nothing_is_lost_to_rounding() -> None:
     "text",
     ["", "soon", "10", "10x", "1d12", "yesterday noon", "tomorrow", "-5m", "25:00", "11:61", "2026-13-01", "9" * 30],
 )
-def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
+def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="; write 10m, 2h or 1d12h") as caught:
         parse_time_ns(text, NOW)
     assert str(caught.value).endswith(TIME_EXAMPLE)

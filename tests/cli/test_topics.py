@@ -75,7 +75,7 @@ def test_an_address_to_bind_becomes_one_to_connect_to(bound: str, connected: str
         ("heartbeat", "heartbeat"),
     ],
 )
-def test_the_client_is_asked_by_names_and_patterns(word: str, name: str) -> None:
+def test_the_client_gets_names_and_patterns(word: str, name: str) -> None:
     assert TopicFilter([word]).names == (name,)
     assert TopicFilter().names == ("*",)
 

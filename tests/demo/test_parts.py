@@ -20,14 +20,14 @@ def test_nothing_is_missing_when_all_of_the_extra_is_there() -> None:
     assert missing(REQUIREMENTS, lambda name: name in {"websockets", "PyJWT"}) == []
 
 
-def test_the_parts_get_none_of_our_settings_and_find_the_modules_once() -> None:
+def test_the_programs_get_none_of_our_settings_and_find_the_modules_once() -> None:
     made = environment({"MT4PUMP_SOURCE": "dll", "mt4pump_password": "x", "HOME": "/h"}, ["/a", "/b", "/a"], ":")
     assert "MT4PUMP_SOURCE" not in made
     assert "mt4pump_password" not in made
     assert (made["HOME"], made["PYTHONPATH"]) == ("/h", "/a:/b")
 
 
-def test_every_part_is_on_loopback_and_on_the_ports_that_were_asked_for() -> None:
+def test_every_program_is_on_loopback_and_on_the_requested_ports() -> None:
     ports = Ports(1, 2, 3, 4)
     parts = (daemon(ports, "folder", 50), *consumers(ports))
     assert [part.ports for part in parts] == [(1, 2), (3,), (4,)]

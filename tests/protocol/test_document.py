@@ -37,7 +37,7 @@ def test_a_table_names_every_field_nested_ones_included() -> None:
     assert "| `sessions[].quote[].open_hour` |" in table("kind symbol")
 
 
-def test_it_says_which_version_it_is_of_and_every_change() -> None:
+def test_it_names_its_version_and_every_change() -> None:
     assert TEXT.startswith(f"# The wire protocol of mt4pump, version {PROTOCOL}\n")
     section = TEXT.partition("### 6.2")[2].partition("### 6.3")[0]
     assert [change for change in CHANGES if f"`{change}`" not in section.partition("<!-- table")[0]] == []

@@ -160,7 +160,7 @@ def test_mail_fields_decide_which_personal_parts_of_a_mail_there_are(named: str)
     assert "mail_fields" in kinds_for()["mail"]["fields"][named]["when"]
 
 
-def test_plugin_parameters_are_there_when_the_setting_says_so() -> None:
+def test_plugin_parameters_are_there_when_the_setting_is_on() -> None:
     assert "parameters" not in kinds_for(ContractOptions())["plugin"]["fields"]
     assert "parameters" in kinds_for(ContractOptions(plugin_parameters=True))["plugin"]["fields"]
 

@@ -1,4 +1,4 @@
-"""A stand-in for the client's Query: answers from memory, and remembers what it was asked."""
+"""A fake of the client's Query: replies from memory, and records the requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DESCRIPTION: dict[str, Any] = {
 
 
 @dataclass(slots=True)
-class Answered:
+class FakeEvent:
     """An event or a row of a snapshot, as far as commands look at it."""
 
     topic: str
@@ -48,16 +48,16 @@ class Answered:
     kind: str = ""
 
 
-def trade(login: int, offset: int | None, ts: int = 1_577_916_000_000_000_000) -> Answered:
+def trade(login: int, offset: int | None, ts: int = 1_577_916_000_000_000_000) -> FakeEvent:
     body = {"login": login, "order": 5, "change": "opened", "seq": 3, "ts": ts, "offset": offset}
-    return Answered(f"trade.{login}", offset, ts, body, "trade")
+    return FakeEvent(f"trade.{login}", offset, ts, body, "trade")
 
 
 @dataclass(slots=True)
 class Snapshot:
     """One moment."""
 
-    events: list[Answered]
+    events: list[FakeEvent]
     epoch: int = 1_000
     log: str | None = "abc123"
     offset: int = 7
@@ -67,25 +67,25 @@ class Snapshot:
 class Replayed:
     """What a replay yields; ``whole`` after its end."""
 
-    def __init__(self, events: Sequence[Answered], *, whole: bool, error: PumpError | None) -> None:
+    def __init__(self, events: Sequence[FakeEvent], *, whole: bool, error: PumpError | None) -> None:
         self.whole = whole
         self._events = events
         self._error = error
 
-    def __iter__(self) -> Iterator[Answered]:
+    def __iter__(self) -> Iterator[FakeEvent]:
         yield from self._events
         if self._error:
             raise self._error
 
 
 class FakeQuery:
-    """Set what it answers on the class that `put_in` returns."""
+    """Set the replies on the class that `install_fake_query` returns."""
 
     description: dict[str, Any] = DESCRIPTION
-    events: Sequence[Answered] = ()
+    events: Sequence[FakeEvent] = ()
     whole = True
     error: PumpError | None = None
-    asked: list[tuple[Any, ...]]
+    requests: list[tuple[Any, ...]]
     made: list[tuple[Any, ...]]
 
     def __init__(self, endpoint: str, keys: object = None, timeout_s: float = 5.0) -> None:
@@ -98,13 +98,13 @@ class FakeQuery:
         return
 
     def describe(self) -> dict[str, Any]:
-        self.asked.append(("describe",))
+        self.requests.append(("describe",))
         if self.error:
             raise self.error
         return self.description
 
     def snapshot(self, topics: Sequence[str]) -> Snapshot:
-        self.asked.append(("snapshot", list(topics)))
+        self.requests.append(("snapshot", list(topics)))
         if self.error:
             raise self.error
         return Snapshot(self._matching(topics))
@@ -112,18 +112,18 @@ class FakeQuery:
     def replay(
         self, topics: Sequence[str], *, after: int | None, since: int | None, until: int | None = None
     ) -> Replayed:
-        self.asked.append(("replay", list(topics), after, since, until))
+        self.requests.append(("replay", list(topics), after, since, until))
         return Replayed(self._matching(topics), whole=self.whole, error=self.error)
 
-    def _matching(self, topics: Sequence[str]) -> list[Answered]:
+    def _matching(self, topics: Sequence[str]) -> list[FakeEvent]:
         return [event for event in self.events if any(fnmatchcase(event.topic, topic) for topic in topics)]
 
 
-def put_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:
-    """Have commands ask a fresh stand-in; return its class."""
+def install_fake_query(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:
+    """Make commands use a new fake; return its class."""
 
     class Fake(FakeQuery):
-        asked: list[tuple[Any, ...]] = []  # noqa: RUF012 - this class is made for one test
+        requests: list[tuple[Any, ...]] = []  # noqa: RUF012 - this class is made for one test
         made: list[tuple[Any, ...]] = []  # noqa: RUF012
 
     monkeypatch.setattr("mt4pump.cli.arguments.Query", Fake)

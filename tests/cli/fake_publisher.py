@@ -1,4 +1,4 @@
-"""A publisher that says the same things over and over until it is told to stop, and messages to say."""
+"""A publisher that repeats the same messages until it is stopped, and functions that make messages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def heartbeat(seq: int = 1, *, epoch: int = EPOCH, ts: int = TS, state: str = "p
     return message("heartbeat", seq, epoch=epoch, ts=ts, state=state, server="mt4.example.com:443", **fields)
 
 
-class Speaker:
-    """Sends each round of messages every few milliseconds from a thread of its own; ``seq`` grows by round."""
+class FakePublisher:
+    """Sends each round of messages every few milliseconds from its own thread; ``seq`` grows by round."""
 
     def __init__(self, topics: Sequence[str], extra: Sequence[Frames]) -> None:
         self._topics = topics
@@ -33,7 +33,7 @@ class Speaker:
         self._ending = threading.Event()
         self._bound = threading.Event()
         self.endpoint = ""
-        self._thread = threading.Thread(target=self._speak, name="speaker")
+        self._thread = threading.Thread(target=self._publish, name="publisher")
 
     def start(self) -> None:
         """Start, and return once ``endpoint`` is known."""
@@ -45,7 +45,7 @@ class Speaker:
         self._ending.set()
         self._thread.join(40)
 
-    def _speak(self) -> None:
+    def _publish(self) -> None:
         with zmq.Context() as own, own.socket(zmq.PUB) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.bind("tcp://127.0.0.1:*")
@@ -60,11 +60,11 @@ class Speaker:
 
 
 @contextmanager
-def speaking(*topics: str, extra: Sequence[Frames] = ()) -> Iterator[str]:
-    """Give the endpoint of a `Speaker`."""
-    speaker = Speaker(topics, extra)
-    speaker.start()
+def fake_publisher(*topics: str, extra: Sequence[Frames] = ()) -> Iterator[str]:
+    """Give the endpoint of a `FakePublisher`."""
+    publisher = FakePublisher(topics, extra)
+    publisher.start()
     try:
-        yield speaker.endpoint
+        yield publisher.endpoint
     finally:
-        speaker.stop()
+        publisher.stop()
