@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ BYTES_PER_S = 64 * 1024
 WAITING_LIMIT_S = 0.25
 """How long bytes may stay unread where the system does not report how many came."""
 TCP_INFO, BYTES_RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
+FIRST_BYTES, PATIENCE_S = 5, 12.0
+"""Of a ZMTP PONG (4, 5, 4, "PONG") they leave "NG": a frame whose length is the eight bytes behind "N"."""
 DRAIN_BYTES, DRAINS_PER_CHECK = 8192, 64
-"""How much of a connection that is to close is read at once, and how often in one check; on Windows."""
+"""How much is read at once after that, and how often in one check."""
 SIOCOUTQNSD = 0x894B
 """Linux: how many bytes of a socket's queue were not sent yet."""
 
@@ -182,29 +185,35 @@ def duplicate(number: int) -> socket.socket:
 
 
 class InputDrain:
-    """Reads what a peer sends before libzmq can, until libzmq closes the connection; for Windows.
+    """Takes bytes that a peer sends before libzmq can read them, until libzmq closes the connection; for Windows.
 
-    A read that waits gets the bytes before libzmq does. Without the first byte an encrypted stream cannot be decrypted:
-    libzmq closes the connection at the next bytes. Without the rest no ZMTP heartbeat arrives: libzmq closes the
-    connection when one is overdue.
+    A read that waits gets the bytes before libzmq does. Without `FIRST_BYTES` of them libzmq takes text within the next
+    frame for a frame's length, which exceeds ZMQ_MAXMSGSIZE: it closes the connection at that frame, or at the second
+    answer to its ZMTP heartbeats. A peer that sends so that this does not help loses everything after `PATIENCE_S`:
+    libzmq closes the connection when the answers are overdue.
     """
 
     def __init__(self, own: socket.socket) -> None:
         self._own = own
+        self._patient_until_s = 0.0
         if sys.platform == "win32":
             self._waiting: _winapi.Overlapped | None = None
-            self._start(1)
+            self._start(FIRST_BYTES)
 
     def read(self) -> None:
         """Drop what has arrived, and wait for more."""
         if sys.platform == "win32":
             for _ in range(DRAINS_PER_CHECK):
+                if self._waiting is None:
+                    if not self._patient_until_s or time.monotonic() < self._patient_until_s:
+                        return
+                    self._start(DRAIN_BYTES)
                 if self._waiting is None or _winapi.WaitForSingleObject(self._waiting.event, 0):
                     return
                 arrived, self._waiting = self._waiting, None
                 with suppress(OSError):  # a broken connection is left to libzmq
-                    if arrived.GetOverlappedResult(True)[0]:  # noqa: FBT003 - it has no name
-                        self._start(DRAIN_BYTES)
+                    if arrived.GetOverlappedResult(True)[0] and not self._patient_until_s:  # noqa: FBT003 - it has no name
+                        self._patient_until_s = time.monotonic() + PATIENCE_S
 
     def close(self) -> None:
         """Close the duplicate: only then does the peer see the end."""

@@ -7,11 +7,12 @@ next, and of its connections the one that has. A client is a CURVE key; without 
 **Which are closed.** Closing a connection never harms an honest client: its ZeroMQ library connects again by itself. So
 the longest idle ones give way to new ones, and a client that holds many cannot keep others out. libzmq ignores a
 connection whose ROUTING_ID another one has, for ever and silently: it looks like one that sends nothing, so those are
-closed after a while; once the id is free, the next attempt succeeds.
+closed after a while (not on Windows); once the id is free, the next attempt succeeds.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -324,7 +325,8 @@ class QueryConnections:
         for connection in self._unread:
             if now_s - connection.unread_since_s >= self._options.unread_s:
                 self._close_unread(connection)
-        self._close_silent(open_numbers, now_s)
+        if sys.platform != "win32":  # there a connection takes seconds to close: a request sent meanwhile would be lost
+            self._close_silent(open_numbers, now_s)
         self._close_idle()
 
     def _close_oldest_unread(self, connections: list[PeerConnection]) -> None:

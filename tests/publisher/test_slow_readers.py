@@ -56,8 +56,8 @@ def body(number: int) -> bytes:
     return b"%08d" % number + b"x" * BODY_BYTES
 
 
-def numbers(socket: Socket, wait_ms: int = 300) -> list[int]:
-    """Read everything there is and return the numbers."""
+def numbers(socket: Socket, wait_ms: int = 2_000) -> list[int]:
+    """Read everything there is and return the numbers; what comes later than ``wait_ms`` would pass for lost."""
     found = []
     while socket.poll(wait_ms):
         found.append(int(socket.recv_multipart()[1][:8]))
