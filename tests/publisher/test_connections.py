@@ -11,7 +11,7 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.descriptors import fault_text, peer_of
+from mt4pump.publisher.descriptors import duplicate, fault_text, peer_of
 from mt4pump.publisher.publisher import Publisher, SocketOptions, log
 from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, sync, until
 
@@ -149,3 +149,13 @@ def test_a_peer_is_named_and_its_socket_left_alone() -> None:
         assert peer_of(server.fileno()) == ""
     assert peer_of(-1) == ""
     assert peer_of(2**20) == ""
+
+
+def test_a_duplicate_leaves_the_descriptor_non_blocking() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)  # noqa: FBT003 - it has no name
+        with duplicate(left.fileno()) as copied, pytest.raises(BlockingIOError):
+            copied.recv(1)
+        with pytest.raises(BlockingIOError):
+            left.recv(1)

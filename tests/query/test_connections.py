@@ -135,7 +135,7 @@ def test_connections_idle_for_longest_are_closed_and_may_ask_again() -> None:
 
 
 def test_a_key_that_was_read_to_the_end_costs_nothing_any_more() -> None:
-    with serving(large_pages()) as at, at.peer() as reader:
+    with serving(large_pages(unread_s=LIMIT_S)) as at, at.peer() as reader:
         assert len(ask(reader, op="replay", limit=10_000).topics) > 100
         until(lambda: not at.server.counts["unread_bytes"], "all is read")
         assert at.server.counts["unread"] == 0
