@@ -19,7 +19,7 @@ from tests.samples.messages import received
 
 
 def test_each_life_has_a_new_epoch_the_same_addresses_and_goes_on_with_offsets(tmp_path: Path) -> None:
-    with simulated(tmp_path, "--wire-faults", "restart=2s") as (events, _, run), context() as own:
+    with simulated(tmp_path, "--wire-faults", "restart=4s") as (events, _, run), context() as own:
         reader = subscriber(own, events, b"")
         first = received(reader, lambda message: message.topic == "heartbeat" and message.body["offset"] > 0)
         offsets = [first.body["offset"]]
