@@ -7,6 +7,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from threading import Event
 
 import pytest
 import zmq
@@ -105,8 +106,10 @@ def test_quotes_beyond_one_drain_follow_without_another_doorbell(works: Works) -
 def test_a_trade_behind_a_flood_of_quotes_does_not_wait_for_all_of_them(works: Works) -> None:
     works.attach()
     works.manager.quotes.extend(quote() for _ in range(20_000))
+    both_wait = works.manager.holds["updated_quotes"] = Event()
     works.inbox.notify(BIDASK, 0, b"")
     works.inbox.notify(TRADES, 0, trade(1))
+    both_wait.set()
     works.next("quote.EURUSD", lambda message: message.body["seq"] == 20_000)
     topics = [message.topic for message in works.heard]
     assert topics.index("trade.100") < len(topics) / 2
