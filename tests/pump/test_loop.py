@@ -6,8 +6,8 @@ import logging
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from threading import Event
+from typing import Any
 
 import pytest
 import zmq
