@@ -156,6 +156,7 @@ ALL = (*TABLES, "margin", "activation")
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.not_under_wine("tries hundreds of moments and seeds; none of it is about the system")
 def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final_state(
     seed: int, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from tests.vendor.compile import WINDOWS_32, compile_fake
 from tests.vendor.fixtures import COMPILED
 from tests.wine.machine import ROOT
 from tests.wine.machine32 import machine32, missing
-from tests.wine.test_unit_suite import AT_ONCE, HANG_S, LEFT_OUT, NOT_COLLECTED, STEADY
+from tests.wine.test_unit_suite import AT_ONCE, HANG_S, NOT_COLLECTED, STEADY
 
 OPTIONS = (*AT_ONCE, "-q", "--tb=short", "-p", "no:cacheprovider", f"--timeout={HANG_S}")
 NO_FAULT_HANDLER = ("-p", "no:faulthandler")
@@ -27,7 +27,7 @@ def main() -> int:
         return 3
     machine = machine32()
     library = compile_fake(machine.home / "fake", WINDOWS_32)
-    left_out = [f"--ignore={name}" for name in NOT_COLLECTED] + [f"--deselect={name}" for name in LEFT_OUT]
+    left_out = [f"--ignore={name}" for name in NOT_COLLECTED]
     chosen = sys.argv[1:] or ["tests"]
     arguments = ["-m", "pytest", *OPTIONS, *NO_FAULT_HANDLER, *left_out, *chosen]
     extra = {COMPILED: machine.windows(library), **STEADY}

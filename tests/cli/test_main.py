@@ -119,6 +119,7 @@ def test_what_ends_a_command_decides_the_exit_code(
     assert capfd.readouterr().err == message
 
 
+@pytest.mark.not_under_wine("starts many processes, which takes Wine seconds each")
 def test_the_process_ends_with_2_for_wrong_settings_and_lists_them() -> None:
     code, out, error = finish("run", "--seed=x", extra={"MT4PUMP_LOGN": "5"})
     assert (code, out) == (2, "")
@@ -127,6 +128,7 @@ def test_the_process_ends_with_2_for_wrong_settings_and_lists_them() -> None:
     assert "  seed (flag --seed): 'x' is not a whole number of at least 0\n" in error
 
 
+@pytest.mark.not_under_wine("starts many processes, which takes Wine seconds each")
 def test_the_process_ends_with_3_when_it_cannot_start() -> None:
     account = ("--servers=127.0.0.1:1", "--login=5", "--password=x")
     code, _, error = finish("run", *account, "--dll-path=missing.dll", "--data-dir=data")
@@ -136,6 +138,7 @@ def test_the_process_ends_with_3_when_it_cannot_start() -> None:
     assert "Traceback" not in error
 
 
+@pytest.mark.not_under_wine("starts many processes, which takes Wine seconds each")
 def test_the_process_ends_with_1_and_a_traceback_in_the_log_for_anything_else() -> None:
     program = "import sys, mt4pump.cli.run as run; from mt4pump.cli import main; run.run = 5; sys.exit(main())"
     done = subprocess.run(

@@ -244,6 +244,7 @@ def test_frames_that_are_no_request_are_answered_too(frames: list[bytes]) -> Non
         assert at.ask(op="describe").head["ok"]
 
 
+@pytest.mark.not_under_wine("a message of 20,000 frames takes Wine a minute")
 def test_a_message_of_very_many_frames_is_read_to_its_end_and_answered() -> None:
     with serving() as at, at.peer(zmq.DEALER) as socket:
         socket.send_multipart([b"x"] * 20_000)
@@ -347,6 +348,9 @@ def made(own: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> QueryServer:
     return QueryServer(own, endpoint, QueryOptions(), sources, lambda _socket: None)
 
 
+@pytest.mark.not_under_wine(
+    "asks psutil whose a socket or a process is: Wine 8 does not tell, or searches the whole host for minutes"
+)
 def test_an_address_that_is_taken_is_named_with_its_setting() -> None:
     with serving() as at, pytest.raises(BindError, match=rf"query_endpoint {at.server.endpoint} is taken by .+pid"):
         made(at.own, at.server.endpoint)

@@ -48,6 +48,7 @@ def test_the_daemon_publishes_the_stored_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.not_under_wine("is about files, documents and packages: the host looks at them")
 def test_the_stored_file_is_what_the_script_writes(name: str) -> None:
     text = (FOLDER / f"{name}.json").read_text(encoding="utf-8")
     assert text_of(document(name, CASES[name])) == text, "run python -m tests.vectors.make"
