@@ -12,11 +12,11 @@ from mt4pump.client import mend_streams
 from mt4pump.process.program import Shutdown, run_consumer
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
-COMMANDS = ("query", "bars", "gaps", "verify")
+COMMANDS = ("query", "bars", "gaps", "verify", "import")
 CANNOT_START = 3
 DESCRIPTION = (
     "Archive: every event in Parquet files, durable ones exactly once.\n\n"
-    f"Commands that read it: {', '.join(COMMANDS)}; mt4pump-archive COMMAND --help."
+    f"Commands that read it or import into it: {', '.join(COMMANDS)}; mt4pump-archive COMMAND --help."
 )
 
 
@@ -36,14 +36,17 @@ def _main(settings: ArchiveSettings, shutdown: Shutdown) -> int:
 def _command() -> int:
     mend_streams()
     try:
-        from mt4pump_consumers.archive import reading  # noqa: PLC0415 - its libraries may be missing
+        from mt4pump_consumers.archive import importing, reading  # noqa: PLC0415 - their libraries may be missing
     except ModuleNotFoundError as error:
         text = f"mt4pump-archive: the library {error.name} is not installed; {ArchiveSettings.libraries}"
         print(text, file=sys.stderr)  # noqa: T201 - the command's own output
         return CANNOT_START
-    parser = argparse.ArgumentParser(prog="mt4pump-archive", description="Read an archive.")
-    reading.add_commands(parser.add_subparsers(dest="command", required=True))
-    return reading.run(parser.parse_args())
+    parser = argparse.ArgumentParser(prog="mt4pump-archive", description="Read an archive, or import into it.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    reading.add_commands(commands)
+    importing.add_command(commands)
+    options = parser.parse_args()
+    return importing.run(options) if options.command == "import" else reading.run(options)
 
 
 if __name__ == "__main__":

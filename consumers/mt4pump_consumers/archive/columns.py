@@ -18,7 +18,7 @@ from mt4pump.client import Event
 from mt4pump.protocol import common_fields, contract, fields_of
 from mt4pump.protocol.contract import FieldSpec
 
-GAPS, QUOTE = "gaps", "quote"
+GAPS, QUOTE, TICK = "gaps", "quote", "tick"
 EVENT_KINDS = tuple(kind for kind in contract().kinds if kind != "heartbeat")
 SCHEMA_VERSION = "1"
 TOPIC, EXTRA = "event_topic", "extra"
@@ -29,13 +29,24 @@ UTC = pa.timestamp("ns", "UTC")
 MISFITS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeError)
 SIMPLE = {"int": pa.int64(), "uint": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "str": pa.string()}
 GAP_COLUMNS = {
-    "kind": pa.string(),
-    TOPIC: pa.string(),
-    "epoch": pa.int64(),
-    "from_seq": pa.int64(),
-    "to_seq": pa.int64(),
+    **dict.fromkeys(("kind", TOPIC), pa.string()),
+    **dict.fromkeys(("epoch", "from_seq", "to_seq"), pa.int64()),
+    "why": pa.string(),
+    "ts": pa.int64(),
+    "ts_utc": UTC,
 }
-SORTED_BY = {QUOTE: ("ts", TOPIC, "seq"), GAPS: ("ts", TOPIC, "from_seq")}
+TICK_COLUMNS = {
+    "symbol": pa.string(),
+    "bid": pa.float64(),
+    "ask": pa.float64(),
+    "digits": pa.int64(),
+    "ts": pa.int64(),
+    "ts_utc": UTC,
+    "source": pa.string(),
+}
+"""Ticks that were imported from files; ``source`` is the file's name."""
+OWN_COLUMNS = {GAPS: GAP_COLUMNS, TICK: TICK_COLUMNS}
+SORTED_BY = {QUOTE: ("ts", TOPIC, "seq"), GAPS: ("ts", TOPIC, "from_seq"), TICK: ("ts", "symbol")}
 DURABLE_SORTED_BY = ("log", "offset", "ts", TOPIC, "seq")
 
 
@@ -47,8 +58,8 @@ def sort_columns(kind: str) -> tuple[str, ...]:
 @cache
 def schema_of(kind: str) -> pa.Schema:
     """Return the columns of a kind; its metadata name the version of the layout."""
-    if kind == GAPS:
-        columns = {**GAP_COLUMNS, "why": pa.string(), "ts": pa.int64(), "ts_utc": UTC}
+    if kind in OWN_COLUMNS:
+        columns = OWN_COLUMNS[kind]
     else:
         common = {name: SIMPLE[str(spec["type"])] for name, spec in common_fields().items() if name != "snapshot"}
         columns = {TOPIC: pa.string(), "log": pa.string(), **common, "ts_utc": UTC}
@@ -100,6 +111,11 @@ def gap_table(gaps: Iterable[Mapping[str, Any]]) -> pa.Table:
     rows = list(gaps)
     schema = schema_of(GAPS)
     return _completed({n: pa.array([row.get(n) for row in rows]) for n in schema.names if n != "ts_utc"}, schema)
+
+
+def tick_table(**columns: Sequence[Any]) -> pa.Table:
+    """Return imported ticks as a table; each of `TICK_COLUMNS` is given but ``ts_utc``."""
+    return _completed({name: pa.array(values, TICK_COLUMNS[name]) for name, values in columns.items()}, schema_of(TICK))
 
 
 def _completed(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.Table:

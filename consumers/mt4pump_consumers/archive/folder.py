@@ -29,7 +29,7 @@ from mt4pump.process.files import replace_file, sync_folder
 from mt4pump_consumers.archive.columns import TOPIC, sort_columns
 
 COMMITS, STAGING, LOCK = "_commits", "_staging", "archive.lock"
-DATA_FILE = re.compile(r"part-(\d{10})\.parquet")
+DATA_FILE = re.compile(r"part-(\d{10})(?:-\d+)?\.parquet")
 SERVER_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}|")
 FULL_EVERY = 200
 """Commits between two that hold the whole state, before which older ones are deleted."""
@@ -76,22 +76,24 @@ class State:
     """What the commits say together.
 
     ``position`` is the client's. ``seqs`` has the last (epoch, seq) of each topic that is not stored in the journal,
-    ``first_epoch`` the run of the daemon that the archive began in.
+    ``first_epoch`` the run of the daemon that the archive began in, ``imports`` the names of imported files by SHA-256.
     """
 
     number: int = 0
     position: dict[str, Any] | None = None
     seqs: dict[str, list[int]] = field(default_factory=dict)
     first_epoch: int = 0
+    imports: dict[str, str] = field(default_factory=dict)
     files: dict[str, DataFile] = field(default_factory=dict)
 
     def apply(self, commit: Mapping[str, Any]) -> None:
         """Add what a commit says."""
         if commit["is_full"]:
-            self.files, self.seqs = {}, {}
+            self.files, self.seqs, self.imports = {}, {}, {}
         self.number = commit["number"]
         self.position = commit["position"] or self.position
         self.seqs.update(commit["seqs"])
+        self.imports.update(commit.get("imports", {}))
         self.first_epoch = commit["first_epoch"] or self.first_epoch
         for path in commit["removed"]:
             self.files.pop(path, None)
@@ -207,14 +209,15 @@ class ArchiveFolder:
         position: Mapping[str, Any] | None = None,
         seqs: Mapping[str, list[int]] | None = None,
         first_epoch: int = 0,
+        imports: Mapping[str, str] | None = None,
     ) -> None:
         """Commit files, position and removals together, then publish the files; raises OSError if nothing happened."""
         gone = list(removed)
         with self._mutex:
             number = self.state.number + 1
             added = [
-                DataFile(f"{one.place}/part-{number:010d}.parquet", one.name, one.rows, one.size, *one.span)
-                for one in staged
+                DataFile(f"{one.place}/part-{number:010d}-{at}.parquet", one.name, one.rows, one.size, *one.span)
+                for at, one in enumerate(staged)
             ]
             commit = {
                 "number": number,
@@ -223,6 +226,7 @@ class ArchiveFolder:
                 "seqs": seqs or {},
                 "first_epoch": first_epoch,
                 "removed": gone,
+                "imports": dict(imports or {}),
                 "added": [asdict(file) for file in added],
             }
             if number % FULL_EVERY == 0:
@@ -237,7 +241,7 @@ class ArchiveFolder:
 
     def _whole(self, commit: Mapping[str, Any]) -> dict[str, Any]:
         whole = State(files=dict(self.state.files), seqs=dict(self.state.seqs), position=self.state.position)
-        whole.first_epoch = self.state.first_epoch
+        whole.first_epoch, whole.imports = self.state.first_epoch, dict(self.state.imports)
         whole.apply(commit)
         files = [asdict(file) for file in whole.files.values()]
         return {
@@ -247,6 +251,7 @@ class ArchiveFolder:
             "seqs": whole.seqs,
             "first_epoch": whole.first_epoch,
             "removed": [],
+            "imports": whole.imports,
             "added": files,
         }
 

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
-from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of
+from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
 
 BATCH_ROWS = 10_000
@@ -38,10 +38,10 @@ GAPS_SQL = """
 select ts_utc, kind, event_topic, epoch, from_seq, to_seq, to_seq - from_seq + 1 as missing, why
 from gaps order by ts"""
 BARS_SQL = """
-select make_timestamp_ns(ts // $width * $width) as time, first(price order by ts, seq) as open, max(price) as high,
-  min(price) as low, last(price order by ts, seq) as close, count(*) as count, avg(ask - bid) as spread,
+select make_timestamp_ns(ts // $width * $width) as time, first(price order by {order}) as open, max(price) as high,
+  min(price) as low, last(price order by {order}) as close, count(*) as count, avg(ask - bid) as spread,
   (ts // $width + 1) * $width <= $last_ts as final
-from (select *, {price} as price from quote where symbol = $symbol and server_code = $server_code)
+from (select *, {price} as price from {source} where symbol = $symbol and server_code = $server_code)
 group by ts // $width order by time"""
 
 
@@ -61,6 +61,7 @@ def add_commands(commands: Any) -> None:
     bars.add_argument("symbol")
     bars.add_argument("width", type=bar_width, help="10s, 1m, 4h, 1d")
     bars.add_argument("--price", choices=PRICES, default="bid")
+    bars.add_argument("--source", choices=(QUOTE, TICK), default=QUOTE, help="live quotes, or imported ticks")
     bars.add_argument("--server-code", default="", help="server_code of the daemon; empty by default")
     gaps = commands.add_parser("gaps", help="holes: events that are provably missing, and why")
     verify = commands.add_parser("verify", help="compare with the daemon's journal: exit code 1 if events are missing")
@@ -109,7 +110,7 @@ def opened(path: Path, state: State) -> Iterator[duckdb.DuckDBPyConnection]:
     """Give a connection with a view of each kind over exactly the files of the last commit."""
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         connection.execute("set timezone = 'UTC'")
-        for kind in (*EVENT_KINDS, GAPS):
+        for kind in (*EVENT_KINDS, GAPS, TICK):
             files = [(path / file.path).as_posix() for file in state.files.values() if file.kind == kind]
             if files:
                 quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
@@ -127,10 +128,15 @@ def _relation(
         return connection.sql(options.sql)
     if options.command == "gaps":
         return connection.sql(GAPS_SQL)
+    order = "ts, seq" if options.source == QUOTE else "ts"
     ours = f"/server_code={options.server_code}/"
-    last_ts = max((file.last_ts for file in state.files.values() if ours in file.path), default=0)
+    is_tick = options.source == TICK  # ticks prove nothing about live quotes, nor the other way round
+    feed = [file.last_ts for file in state.files.values() if ours in file.path and (file.kind == TICK) == is_tick]
+    last_ts = max(feed, default=0)
     values = {"width": options.width, "symbol": options.symbol, "server_code": options.server_code, "last_ts": last_ts}
-    return connection.sql(BARS_SQL.format(price=PRICES[options.price]), params=values)
+    return connection.sql(
+        BARS_SQL.format(price=PRICES[options.price], source=options.source, order=order), params=values
+    )
 
 
 def _write(relation: duckdb.DuckDBPyRelation, options: argparse.Namespace) -> None:

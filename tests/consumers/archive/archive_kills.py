@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rate", type=int, default=5_000)
+    parser.add_argument("--minutes", type=float, default=600, help="end after this time, whatever was reached")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     chance = random.Random(options.seed)  # noqa: S311 - the same kills each time
@@ -34,8 +35,12 @@ def main() -> int:
         try:
             world.daemon.start()
             world.archive.start()
-            while kills < options.kills or events(world.path) < options.events:
-                time.sleep(chance.uniform(0.2, 4))
+            end_s = began_s + options.minutes * 60
+            while (kills < options.kills or events(world.path) < options.events) and time.monotonic() < end_s:
+                before = number(world.path)
+                while number(world.path) == before and time.monotonic() < end_s:
+                    time.sleep(0.01)  # a program that is still starting has nothing to lose
+                time.sleep(chance.uniform(0, 1))
                 if kills < options.kills:
                     is_daemon = chance.random() < 0.1
                     victim = world.daemon if is_daemon else world.archive
@@ -53,6 +58,11 @@ def main() -> int:
             world.archive.kill()
             world.daemon.kill()
     return 0
+
+
+def number(path: Path) -> int:
+    """Return the number of the last commit."""
+    return max((int(file.stem) for file in (path / "_commits").glob("*.json") if file.stem.isdecimal()), default=0)
 
 
 def events(path: Path) -> int:

@@ -1,0 +1,101 @@
+"""Tick files of several vendors in the archive: units and zones are stated, and a file is imported once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("duckdb")
+
+from mt4pump_consumers.archive import importing
+from mt4pump_consumers.archive.__main__ import run
+from mt4pump_consumers.archive.compaction import maintain
+from mt4pump_consumers.archive.folder import ArchiveFolder
+from mt4pump_consumers.archive.settings import ArchiveSettings
+
+from tests.consumers.archive.archive_run import rows
+
+Command = Callable[..., int]
+NOON_NS = 1_704_110_400 * 10**9
+"""2024-01-01 12:00 UTC"""
+FILES = {
+    "mt4pump": ("ticks.csv", "time_ms,symbol,bid,ask\n1704110400000,EURUSD,1.1,1.2\n", ()),
+    "HistData ASCII ticks": ("DAT_ASCII_EURUSD_T_202401.csv", "20240101 070000000,1.100000,1.200000,0\n", ()),
+    "dukascopy-node": ("eurusd-tick.csv", "timestamp,askPrice,bidPrice\n1704110400000,1.2,1.1\n", ()),
+    "TrueFX": ("EURUSD-2024-01.csv", "EUR/USD,20240101 12:00:00.000,1.1,1.2\n", ("--timezone", "UTC")),
+    "MT5 export": (
+        "EURUSD_2024.csv",
+        "<DATE>\t<TIME>\t<BID>\t<ASK>\t<LAST>\t<VOLUME>\t<FLAGS>\n2024.01.01\t14:00:00.000\t1.1\t1.2\t\t\t6\n",
+        ("--timezone", "Europe/Athens"),
+    ),
+}
+
+
+@pytest.fixture(name="command")
+def _command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    def command(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["mt4pump-archive", *words, "--path", str(tmp_path / "archive")])
+        return run()
+
+    return command
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_each_vendor_is_imported_with_its_time_in_utc(name: str, tmp_path: Path, command: Command) -> None:
+    file, text, flags = FILES[name]
+    (tmp_path / file).write_text(text)
+    assert command("import", str(tmp_path / file), "--format", name, *flags) == 0
+    assert rows(tmp_path / "archive", "tick", "symbol, bid, ask, ts, source") == [("EURUSD", 1.1, 1.2, NOON_NS, file)]
+
+
+def test_a_zone_is_never_guessed(tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    file, text, _ = FILES["MT5 export"]
+    (tmp_path / file).write_text(text)
+    assert command("import", str(tmp_path / file)) == importing.WRONG
+    assert "(MT5 export) does not say the zone of its times: give --timezone" in capsys.readouterr().err
+    assert command("import", str(tmp_path / file), "--timezone", "UTC", "--format", "TrueFX") == importing.WRONG
+    assert "is of the format MT5 export, not TrueFX" in capsys.readouterr().err
+    assert rows(tmp_path / "archive", "tick") == []
+
+
+def test_a_file_is_imported_once_whatever_its_name(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, text, _ = FILES["mt4pump"]
+    for name in (file, "copy.csv"):
+        (tmp_path / name).write_text(text)
+    assert command("import", str(tmp_path / file)) == 0
+    assert command("import", str(tmp_path / "copy.csv")) == importing.WRONG
+    assert "is imported already, as ticks.csv" in capsys.readouterr().err
+    assert len(rows(tmp_path / "archive", "tick")) == 1
+
+
+def test_days_in_several_parts_are_whole_joined_and_read_as_bars(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importing, "CHUNK_ROWS", 3)
+    lines = [f"{1_704_110_400_000 + number * 6 * 3_600_000},EURUSD,1.{number},2" for number in range(1, 9)]
+    (tmp_path / "ticks.csv").write_text("\n".join(["time_ms,symbol,bid,ask", *lines, "bad line"]))
+    assert command("import", str(tmp_path / "ticks.csv")) == 0
+    assert "8 ticks imported, 1 bad lines skipped" in capsys.readouterr().out
+    folder = ArchiveFolder(tmp_path / "archive")
+    maintain(folder, ArchiveSettings(), NOON_NS + 30 * 86_400 * 10**9)
+    assert len(folder.state.files) == len({file.date for file in folder.state.files.values()}) == 3
+    folder.close()
+    assert command("bars", "EURUSD", "1d", "--source", "tick", "--format", "json") == 0
+    bars = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(bar["open"], bar["close"], bar["count"], bar["final"]) for bar in bars] == [
+        (1.1, 1.1, 1, True),
+        (1.2, 1.5, 4, True),
+        (1.6, 1.8, 3, False),
+    ]
+
+
+def test_a_code_that_is_no_part_of_a_path_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command("import", "x.csv", "--server-code", "../x")
+    assert "is not 1 to 64 letters, digits, - and _" in capsys.readouterr().err
