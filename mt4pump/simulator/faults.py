@@ -73,11 +73,6 @@ class SimulatedFault:
         """Return ``amount``, or the default of the kind; 0 where it takes none."""
         return (DEFAULT_AMOUNTS[self.kind] or 0.0) if self.amount is None else self.amount
 
-    def __str__(self) -> str:
-        every = "" if self.every_s is None else f"+{self.every_s:g}"
-        amount = "" if self.amount is None else f":{self.amount:g}"
-        return f"{self.kind}@{self.at_s:g}{every}{amount}"
-
 
 def parse_fault(text: str) -> SimulatedFault:
     """Return the fault that ``text`` describes; raises ValueError that says what to write instead."""
@@ -94,12 +89,11 @@ def parse_fault(text: str) -> SimulatedFault:
 
 
 class FaultSchedule:
-    """Faults in order of time. ``missed`` counts repeats that were skipped because time passed several at once."""
+    """Faults in order of time."""
 
     def __init__(self, faults: Iterable[SimulatedFault]) -> None:
         self._heap = [(fault.at_s, number, fault) for number, fault in enumerate(faults)]
         heapify(self._heap)
-        self.missed = 0
 
     @property
     def next_s(self) -> float:
@@ -115,7 +109,6 @@ class FaultSchedule:
             due.append(fault)
             if fault.every_s is not None:
                 missed = math.floor((elapsed_s - at_s) / fault.every_s)
-                self.missed += missed
                 repeats.append((at_s + (missed + 1) * fault.every_s, number, fault))
         for entry in repeats:
             heappush(self._heap, entry)

@@ -68,9 +68,9 @@ class OrderBook:
     """All open and pending orders, by ticket; ``by_instrument`` has the same per symbol, ``records`` their bytes."""
 
     def __init__(self, context: Context, market: Market, accounts: AccountTable) -> None:
-        self._context = context
-        self._market = market
-        self._accounts = accounts
+        self.context = context
+        self.market = market
+        self.accounts = accounts
         self._next_ticket = FIRST_TICKET
         self._expirations: list[tuple[int, int]] = []
         self._expirations_limit = OUTDATED_LIMIT
@@ -87,11 +87,11 @@ class OrderBook:
         """Open a position at the market."""
         order.open_price = order.entry_price()
         order.fix_terms()
-        self._add(order, self._new_ticket(), self._context.server_time_s)
+        self._add(order, self._new_ticket(), self.context.server_time_s)
 
     def place(self, order: Order) -> None:
         """Place a pending order."""
-        self._add(order, self._new_ticket(), self._context.server_time_s)
+        self._add(order, self._new_ticket(), self.context.server_time_s)
         if order.expiration:
             self._add_expiration(order)
 
@@ -112,12 +112,12 @@ class OrderBook:
     def activate(self, order: Order) -> None:
         """Turn a pending order whose price was reached into a position."""
         order.cmd %= 2  # OP_BUY_LIMIT and OP_BUY_STOP are even as OP_BUY
-        order.open_time = self._context.server_time_s
+        order.open_time = self.context.server_time_s
         order.expiration = 0
         order.activation = Activation.ACTIVATION_NONE
         order.close_price = order.exit_price()
         order.fix_terms()
-        self._accounts.update_level(order.account)
+        self.accounts.update_level(order.account)
         self._add_triggers(order)
         self._send(UPDATE, order)
 
@@ -127,7 +127,7 @@ class OrderBook:
         put_int(self.records.data, self.records.offset(order.order) + ACTIVATION_OFFSET, activation)
         if activation == Activation.ACTIVATION_NONE:
             self._add_triggers(order)
-        self._context.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
+        self.context.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
 
     def close(self, order: Order, price: int | None = None, *, volume: int = 0, note: str = "") -> Order | None:
         """Close a position at ``price`` (points; None: the market's), or only ``volume`` of it.
@@ -160,16 +160,16 @@ class OrderBook:
         self._remove(order)
         order.state = TradeState.TS_DELETED
         order.comment = note or order.comment
-        now = self._context.server_time_s
+        now = self.context.server_time_s
         if as_update:
-            self._context.emit(PumpCode.UPDATE_TRADES, UPDATE, order.pack(now, login=0))
+            self.context.emit(PumpCode.UPDATE_TRADES, UPDATE, order.pack(now, login=0))
         else:
             order.close_time, order.close_price = now, order.exit_price()
             self._send(DELETE, order)
 
     def cancel_expired(self) -> None:
         """Delete the pending orders that have expired."""
-        now = self._context.server_time_s
+        now = self.context.server_time_s
         while self._expirations and self._expirations[0][0] <= now:
             order = self._expiring(*heappop(self._expirations))
             if order:
@@ -180,16 +180,16 @@ class OrderBook:
 
         Sent as ADD: no source shows the action of such records, and they are never in the table of open orders.
         """
-        now = self._context.server_time_s
+        now = self.context.server_time_s
         record = TRADE_RECORD.pack(
             {
                 "order": self._new_ticket(), "login": account.login, "cmd": cmd, "open_time": now, "close_time": now,
                 "profit": amount, "comment": comment, "reason": TradeReason.TR_REASON_DEALER, "timestamp": now,
             }
         )  # fmt: skip
-        self._context.emit(PumpCode.UPDATE_TRADES, ADD, record)
+        self.context.emit(PumpCode.UPDATE_TRADES, ADD, record)
         is_credit = cmd == TradeCommand.OP_CREDIT
-        self._accounts.pay(account, balance=0.0 if is_credit else amount, credit=amount if is_credit else 0.0)
+        self.accounts.pay(account, balance=0.0 if is_credit else amount, credit=amount if is_credit else 0.0)
 
     def triggered(self, instrument: Instrument) -> list[tuple[Order, Activation]]:
         """Return the orders of ``instrument`` whose price was reached; each once, until its triggers are set again."""
@@ -227,7 +227,7 @@ class OrderBook:
         order.account.orders[order.order] = order
         self.by_instrument.setdefault(order.instrument.name, {})[order.order] = order
         if order.is_position:
-            self._accounts.update_level(order.account)
+            self.accounts.update_level(order.account)
         self._add_triggers(order)
         self._send(ADD, order)
 
@@ -239,11 +239,11 @@ class OrderBook:
 
     def _settle(self, order: Order, price: int, note: str) -> None:
         self._remove(order)
-        order.close_price, order.close_time = price, self._context.server_time_s
+        order.close_price, order.close_time = price, self.context.server_time_s
         order.profit = order.profit_from(price)
         order.comment = note or order.comment
         self._send(DELETE, order)
-        self._accounts.pay(order.account, balance=order.profit + order.storage + order.commission)
+        self.accounts.pay(order.account, balance=order.profit + order.storage + order.commission)
 
     def _open_rest(self, closed: Order, ticket: int, volume: int) -> Order:
         rest = replace(
@@ -261,10 +261,10 @@ class OrderBook:
         order.volume = volume
 
     def _send(self, action: int, order: Order) -> None:
-        record = order.pack(self._context.server_time_s)
+        record = order.pack(self.context.server_time_s)
         if action != DELETE:
             self.records[order.order] = record
-        self._context.emit(PumpCode.UPDATE_TRADES, action, record)
+        self.context.emit(PumpCode.UPDATE_TRADES, action, record)
 
     def _add_expiration(self, order: Order) -> None:
         """Schedule an expiration; entries of orders that ended otherwise are removed when the heap has doubled."""

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from itertools import accumulate, islice
 
 from mt4pump.mt4.codes import Activation, MarginLevelType, PumpCode, TradeCommand, TradeReason
-from mt4pump.simulator.accounts import AccountTable
-from mt4pump.simulator.context import Context
-from mt4pump.simulator.market import Instrument, Market
+from mt4pump.simulator.market import Instrument
 from mt4pump.simulator.order_book import OrderBook
 from mt4pump.simulator.orders import Order, SimulatedAccount, position_margin
 
@@ -46,14 +44,12 @@ class OrderExecution:
     ``stopped_out`` holds the accounts that were stopped out and wait for new money.
     """
 
-    def __init__(self, context: Context, market: Market, accounts: AccountTable, book: OrderBook) -> None:
-        self._context = context
-        self._market = market
-        self._accounts = accounts
+    def __init__(self, book: OrderBook) -> None:
         self._book = book
+        self._context, self._market, self._accounts = book.context, book.market, book.accounts
         self._deferred: deque[tuple[int, Activation]] = deque()
         self._without_swap: deque[int] = deque()
-        self._day = context.server_day
+        self._day = book.context.server_day
         self._steps = self._next_gambler = self._next_other = 0
         self.stopped_out: deque[SimulatedAccount] = deque(maxlen=STOPPED_OUT_LIMIT)
 
@@ -148,14 +144,10 @@ class OrderExecution:
 class Traders:
     """All traders; `act` lets one of them do something."""
 
-    def __init__(
-        self, context: Context, market: Market, accounts: AccountTable, book: OrderBook, execution: OrderExecution
-    ) -> None:
-        self._context = context
-        self._random = context.random
-        self._market = market
-        self._accounts = accounts
+    def __init__(self, book: OrderBook, execution: OrderExecution) -> None:
         self._book = book
+        self._context, self._market, self._accounts = book.context, book.market, book.accounts
+        self._random = book.context.random
         self._stopped_out = execution.stopped_out
         actions: tuple[tuple[Callable[[SimulatedAccount], bool], int], ...] = (
             (self._open, 30),

@@ -43,8 +43,8 @@ class World:
         for _ in range(options.accounts if trading else min(options.accounts, REPLAY_ACCOUNTS)):
             self.accounts.open()
         self.book = OrderBook(self.context, self.market, self.accounts)
-        self.execution = OrderExecution(self.context, self.market, self.accounts, self.book)
-        self.traders = Traders(self.context, self.market, self.accounts, self.book, self.execution)
+        self.execution = OrderExecution(self.book)
+        self.traders = Traders(self.book, self.execution)
         self.news = SimulatedNews(self.context)
         self.back_office = BackOffice(self.context, self.market, self.groups, self.accounts)
         if trading:

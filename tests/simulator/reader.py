@@ -19,7 +19,7 @@ from mt4pump.simulator.server import Simulator
 LIMIT_S = 30.0
 START_S = 1_700_000_000.0
 REAL_TICKS = Path(__file__).parents[2].parent / "shared" / "data" / "ticks"
-PACE_CODES = {PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING, PumpCode.UPDATE_BIDASK}
+CLOCK_CODES = {PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING, PumpCode.UPDATE_BIDASK}
 """Codes that are no part of what is repeatable."""
 
 RawEvent = tuple[int, int, bytes]
@@ -28,7 +28,7 @@ decode_quote = Decoder(SYMBOL_INFO)
 
 
 class Reader:
-    """Connects, pumps, selects every symbol, and drains quotes when BIDASK rings."""
+    """Connects, pumps, selects every symbol, and reads quotes when BIDASK comes."""
 
     def __init__(self, simulator: Simulator, *, flags: int = 0, select: bool = True) -> None:
         self.simulator = simulator
@@ -36,7 +36,7 @@ class Reader:
         self.events: list[RawEvent] = []
         self.quotes = bytearray()
         self.at_start: dict[str, bytes] = {}
-        self._bell = Event()
+        self._wake = Event()
         self._select = select
         self.manager.connect("simulated:443")
         self.manager.login(1, "any")
@@ -47,19 +47,19 @@ class Reader:
             for name in ("trades", "users", "requests", "symbols", "groups"):
                 self.at_start[name] = self.manager.table(name)
         self.events.append((code, action, data))
-        self._bell.set()
+        self._wake.set()
 
     def read_until(self, seen: Callable[[], object], limit_s: float = LIMIT_S) -> None:
         """Read until ``seen``; fails after ``limit_s``."""
         deadline = time.monotonic() + limit_s
         while not seen():
             assert time.monotonic() < deadline, f"not seen within {limit_s} s; {len(self.events)} events"
-            self._bell.wait(0.01)
-            self._bell.clear()
+            self._wake.wait(0.01)
+            self._wake.clear()
             self.read()
 
     def read(self) -> None:
-        """Select the symbols when pumping started, and take the quotes that wait; nothing once the session is lost."""
+        """Select the symbols when pumping started, and read the queued quotes; nothing once the session is lost."""
         with suppress(ConnectionLost):
             if self._select and self.codes():
                 self._select = False
@@ -73,7 +73,7 @@ class Reader:
 
     def repeatable(self) -> list[RawEvent]:
         """Return the events that belong to the repeatable sequence."""
-        return [event for event in self.events if event[0] not in PACE_CODES]
+        return [event for event in self.events if event[0] not in CLOCK_CODES]
 
     def trades(self) -> list[RawEvent]:
         return [event for event in self.events if event[0] == PumpCode.UPDATE_TRADES]
@@ -95,7 +95,7 @@ def wait_for(seen: Callable[[], object], limit_s: float = LIMIT_S) -> None:
 
 @contextmanager
 def running(**options: Any) -> Iterator[Simulator]:
-    """Give a started simulator and stop it; its thread has to have ended without an error."""
+    """Yield a started simulator and stop it; its thread must have ended without an error."""
     simulator = Simulator(SimulatorOptions(**{"start_s": START_S, **options}))
     simulator.start()
     try:

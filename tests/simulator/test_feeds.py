@@ -47,7 +47,7 @@ def test_a_walk_makes_the_quotes_that_are_due_and_no_more() -> None:
     assert world.quotes == 6
 
 
-def test_a_walk_that_is_far_behind_slips_and_does_not_race() -> None:
+def test_a_walk_that_is_far_behind_slips_and_does_not_catch_up() -> None:
     feed, _ = walk(1000)
     feed.advance(100.0, FOREVER, None)
     assert feed.advance(200.0, FOREVER, None) == 1
@@ -71,7 +71,7 @@ def test_a_walk_stops_before_the_next_fault(rate: float) -> None:
     assert world.quotes == (5 if rate == 100 else 50)
 
 
-def test_a_flat_out_walk_is_cut_into_chunks() -> None:
+def test_a_walk_without_a_rate_is_divided_into_chunks() -> None:
     feed, world = walk(math.inf)
     assert feed.advance(100.0, FOREVER, None) == CHUNK
     assert feed.wait_s(100.0) == 0
@@ -143,7 +143,7 @@ def test_digits_grow_when_later_rows_have_more(tmp_path: Path, monkeypatch: pyte
     assert (code, action, Decoder(CON_SYMBOL)(data)["digits"]) == (PumpCode.UPDATE_SYMBOLS, Transaction.UPDATE, 5)
 
 
-def test_a_symbol_that_comes_up_late_is_announced_before_its_first_tick(
+def test_a_symbol_that_first_appears_later_is_sent_before_its_first_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ticks, "SCAN_ROWS", 1)
@@ -160,7 +160,7 @@ def test_a_symbol_that_comes_up_late_is_announced_before_its_first_tick(
     assert len(events) == 1
 
 
-def test_high_and_low_begin_anew_with_the_servers_day(tmp_path: Path) -> None:
+def test_high_and_low_are_reset_with_the_servers_day(tmp_path: Path) -> None:
     rows = (
         "75500000,EURUSD,1.1,1.2",
         "75599999,EURUSD,1.3,1.4",

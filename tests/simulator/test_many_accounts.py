@@ -1,4 +1,4 @@
-"""A simulator of more accounts than have their margin levels counted live, in a whole daemon."""
+"""A simulator of more accounts than have their margin levels computed at each read, in a whole daemon."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def snapshot(query: Query) -> Snapshot:
                 raise
 
 
-def test_kept_margin_levels_are_of_those_with_positions_and_of_their_last_check() -> None:
+def test_stored_margin_levels_are_of_accounts_with_positions_and_of_their_last_check() -> None:
     world = World(SimulatorOptions(accounts=ACCOUNTS, seed=5, start_s=1_600_000_000.0))
     assert levels(world).keys() == {account.login for account in world.accounts.all if account.positions}
     world.walk(20_000, 1_600_000_000.0, 0.01, None)
-    kept = levels(world)
-    assert kept.keys() == {account.login for account in world.accounts.all if account.positions}
+    stored = levels(world)
+    assert stored.keys() == {account.login for account in world.accounts.all if account.positions}
     account = next(account for account in world.accounts.all if account.positions)
     world.accounts.update_level(account)
     assert account.margin_level() in world.tables["margins"]()
 
 
-def test_what_a_price_wakes_up_is_what_a_look_at_every_order_finds() -> None:
+def test_every_order_has_a_trigger_for_each_price_that_it_waits_for() -> None:
     world = World(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
     for start in range(0, 20_000, 500):
         world.walk(500, 1_600_000_000.0 + start * 0.01, 0.01, None)

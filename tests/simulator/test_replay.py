@@ -98,7 +98,7 @@ ROWS = st.tuples(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, min_size=1, max_size=30), seed=st.integers(0, 9), hours=st.sampled_from([-14, 0, 14]))
-def test_no_row_that_is_taken_ends_the_simulator(
+def test_no_row_that_is_read_ends_the_simulator(
     tmp_path: Path, rows: list[tuple[int, str, str, str]], seed: int, hours: int
 ) -> None:
     usable = [row for row in rows if not are_odd(float(row[2]), float(row[3]))]
@@ -141,7 +141,7 @@ def test_no_tick_is_lost_between_two_sessions(tmp_path: Path, fault: str) -> Non
         assert bids == [float(f"1.{n:05}") for n in range(20_000)]
 
 
-def test_a_symbol_that_comes_up_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feed_waits_until_a_late_symbol_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ticks, "SCAN_ROWS", 2)
     rows = [f"{n},EURUSD,1.1,1.2" for n in range(10)] + [f"{n},GOLD,1900.1,1900.2" for n in range(10, 600)]
     with running(ticks=(write_ticks(tmp_path / "a.csv", *rows),), speed=math.inf) as simulator:
@@ -158,7 +158,7 @@ def test_a_symbol_that_comes_up_late_is_waited_for(tmp_path: Path, monkeypatch: 
         assert reader.quote_count() == 600
 
 
-def test_a_late_symbol_that_nobody_selects_holds_nothing_up_for_long(
+def test_a_late_symbol_that_nobody_selects_delays_nothing_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ticks, "SCAN_ROWS", 2)

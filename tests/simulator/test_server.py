@@ -46,7 +46,7 @@ def test_a_paced_run_is_the_flat_out_run_in_slow_motion() -> None:
 
 
 def open_orders(reader: Reader) -> dict[int, dict[str, object]]:
-    """Return the open orders that the reader knows of, by ticket, the mark ``activation`` left out."""
+    """Return the open orders that the reader knows of, by ticket, without ``activation``."""
     rows = {row["order"]: row for row in decode_trades(reader.at_start["trades"])}
     for _, action, data in reader.trades():
         fields = decode_trade(data)
@@ -67,7 +67,7 @@ def table_orders(simulator: Simulator) -> dict[int, dict[str, object]]:
     }
 
 
-def test_what_a_session_hears_turns_its_first_table_into_the_last() -> None:
+def test_the_events_of_a_session_turn_its_first_table_into_the_last() -> None:
     with running(rate=math.inf) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: len(reader.trades()) > 2000)
@@ -76,7 +76,7 @@ def test_what_a_session_hears_turns_its_first_table_into_the_last() -> None:
         assert simulator.callbacks.events_sent == len([code for code in reader.codes() if code not in {5, 15}])
 
 
-def test_the_world_goes_on_while_nobody_listens() -> None:
+def test_the_world_continues_while_no_session_pumps() -> None:
     with running(rate=math.inf) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: len(reader.trades()) > 50)
@@ -126,18 +126,18 @@ def test_a_scheduled_drop_comes_at_the_same_place_in_every_run() -> None:
     assert run().repeatable() == run().repeatable()
 
 
-def test_a_mute_session_hears_nothing_until_there_is_a_new_one() -> None:
+def test_a_mute_session_receives_nothing_until_there_is_a_new_one() -> None:
     with running(rate=math.inf, ping_interval_s=0.02) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: reader.quote_count() > 100)
         simulator.inject("mute")
         reader.read_until(lambda: simulator.faults_done == 1)
-        heard = len(reader.events)
+        count = len(reader.events)
         reader.read_until(lambda: simulator.callbacks.events_unseen > 20)
-        assert len(reader.events) == heard
+        assert len(reader.events) == count
         assert reader.manager.is_connected()
         reader.manager.close()
-        assert len(reader.events) == heard
+        assert len(reader.events) == count
         again = Reader(simulator)
         again.read_until(lambda: again.trades() and PumpCode.PING in again.codes())
 
@@ -156,7 +156,7 @@ def test_skipped_trade_events_are_missing_though_the_world_is_the_same() -> None
     assert holed[hole:-5] == whole[hole + 5 :]
 
 
-def test_null_events_say_that_a_table_changed_and_not_how() -> None:
+def test_null_events_carry_no_record() -> None:
     with running(rate=math.inf, faults=(parse_fault("null@0.5:3"),)) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: simulator.callbacks.events_nulled > 6)
@@ -196,7 +196,7 @@ def test_an_idle_market_has_faults_too() -> None:
         reader.read_until(lambda: PumpCode.STOP_PUMPING in reader.codes())
 
 
-def test_a_stop_tells_the_session_and_ends_the_thread() -> None:
+def test_a_stop_is_sent_to_the_session_and_ends_the_thread() -> None:
     with running(rate=math.inf) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: reader.quote_count() > 100)
@@ -285,7 +285,7 @@ def test_notify_may_read_tables_inside_the_callback() -> None:
         assert done.wait(LIMIT_S)
 
 
-def test_events_that_follow_quotes_are_heard_after_the_bell() -> None:
+def test_events_that_follow_quotes_are_received_after_bidask() -> None:
     with running(rate=math.inf) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: len(reader.trades()) > 20)

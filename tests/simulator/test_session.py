@@ -40,16 +40,16 @@ def idle() -> Iterator[Simulator]:
 def test_start_comes_on_the_simulators_thread_and_before_anything_else(idle: Simulator) -> None:
     manager = idle.manager()
     threads: list[str] = []
-    heard = Event()
+    received = Event()
 
     def notify(_code: int, _action: int, _data: bytes) -> None:
         threads.append(current_thread().name)
-        heard.set()
+        received.set()
 
     manager.connect("anything")
     manager.login(7, "")
     manager.pump(0, notify)
-    assert heard.wait(LIMIT_S)
+    assert received.wait(LIMIT_S)
     assert set(threads) == {"simulator"}
     reader = Reader(idle)
     reader.read_until(lambda: len(reader.events) > 2)
@@ -171,11 +171,11 @@ def test_a_closed_session_is_told_stop_once_and_hears_nothing_more(idle: Simulat
     reader.read_until(reader.codes)
     reader.manager.close()
     reader.manager.close()
-    heard = list(reader.events)
+    received = list(reader.events)
     assert reader.codes().count(PumpCode.STOP_PUMPING) == 1
     other = Reader(idle)
     other.read_until(lambda: other.codes().count(PumpCode.PING) >= 3)
-    assert reader.events == heard
+    assert reader.events == received
 
 
 def test_a_session_can_be_closed_inside_its_callback(idle: Simulator) -> None:
@@ -277,7 +277,7 @@ def test_a_call_gives_256_quotes_at_most() -> None:
         reader = Reader(simulator, select=False)
         for raw_name in simulator.world.market.by_raw_name:
             reader.manager.select_symbol(raw_name)
-        reader._bell.wait(LIMIT_S)
+        reader._wake.wait(LIMIT_S)
         most = 0
         while most < 256:
             most = max(most, len(reader.manager.updated_quotes()) // SYMBOL_INFO.size)

@@ -122,7 +122,7 @@ def test_bad_lines_in_the_middle_are_skipped_counted_and_logged_a_few_times(
     assert "only counted" in caplog.records[-1].message
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbftime_ms,symbol,bid,ask\r\n1,EURUSD,1.1,1.2\r\n")
     files = TickFiles([path])

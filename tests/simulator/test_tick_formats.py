@@ -140,7 +140,7 @@ def test_a_known_format_is_read(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
-def test_encodings_line_ends_and_gzip_are_no_trouble(tmp_path: Path, encoding: str, ends: str, *, packed: bool) -> None:
+def test_encodings_line_ends_and_gzip_are_read(tmp_path: Path, encoding: str, ends: str, *, packed: bool) -> None:
     path = tmp_path / "t.csv"
     data = OURS.replace("\n", ends).encode(encoding)
     path.write_bytes(gzip.compress(data) if packed else data)
@@ -155,7 +155,7 @@ REFUSED = {
         "time_ms,symbol,bid,ask\n1577916000,EURUSD,1.1,1.2\n",
         "line 2: .*looks like seconds.*multiply by 1,000",
     ),
-    "seconds of a header that says nothing": (
+    "seconds under a header without a unit": (
         "timestamp,bid,ask\n1577916000,1.1,1.2\n",
         "line 2: .*looks like seconds",
     ),
@@ -205,7 +205,7 @@ def test_what_cannot_be_read_is_refused_with_file_line_and_cure(tmp_path: Path, 
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
-def test_bytes_that_are_no_such_text_are_refused_in_words(tmp_path: Path, data: bytes, words: str) -> None:
+def test_bytes_that_are_no_text_are_refused_with_what_they_are(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(data)
     with pytest.raises(StartError, match=words):
@@ -239,11 +239,11 @@ def test_a_file_that_breaks_off_later_is_played_as_far_as_it_goes(
         ("averyverylongname.csv", ""),
     ],
 )
-def test_the_name_of_a_file_tells_the_symbol(name: str, symbol: str) -> None:
+def test_the_symbol_is_read_from_the_name_of_a_file(name: str, symbol: str) -> None:
     assert symbol_of_file(Path("EURGBP", name)) == symbol
 
 
-def test_a_file_whose_symbol_nothing_tells_is_refused_with_the_setting(tmp_path: Path) -> None:
+def test_a_file_without_a_symbol_is_refused_with_the_setting(tmp_path: Path) -> None:
     path = tmp_path / "averyverylongname.csv"
     path.write_text("timestamp,bid,ask\n1577916000065,1.1,1.2\n", encoding="utf-8")
     with pytest.raises(StartError, match="set tick_symbol"):
@@ -265,7 +265,7 @@ def test_nothing_about_zone_or_symbol_is_assumed_silently(
     assert ("symbol" in caplog.text) == (name != "TrueFX")
 
 
-def test_ms_need_no_word_about_zones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_milliseconds_need_no_log_line_about_zones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "t.csv"
     path.write_text(OURS, encoding="utf-8")
     with caplog.at_level(logging.INFO):
@@ -296,7 +296,7 @@ def test_a_zone_that_nobody_knows_is_refused(text: str) -> None:
         zone_of(text)
 
 
-def test_a_number_above_12_tells_the_order_of_the_rows_behind_it() -> None:
+def test_a_number_above_12_decides_the_order_for_the_rows_after_it() -> None:
     clock = TickClock(UTC, None)
     assert clock.ms("25/12/2020 00:00:00") == ms("2020-12-25")
     assert clock.ms("02/03/2020 00:00:00") == ms("2020-03-02")

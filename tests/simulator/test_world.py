@@ -1,4 +1,4 @@
-"""The world repeats itself exactly, does everything that can happen, and tells all that changes."""
+"""The world can be repeated exactly, every kind of event occurs, and every change is sent."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def test_another_seed_gives_another_world() -> None:
 
 def test_the_world_moves_the_same_when_nobody_wants_quotes() -> None:
     world, events, _ = run(5_000, 256)
-    deaf = World(SimulatorOptions(start_s=START_S))
-    heard: list[RawEvent] = []
-    deaf.context.emit = lambda code, action, data: heard.append((code, action, data))
-    deaf.walk(5_000, START_S, 0.001, None)
-    assert heard == events
-    assert deaf.book.table() == world.book.table()
+    unread = World(SimulatorOptions(start_s=START_S))
+    received: list[RawEvent] = []
+    unread.context.emit = lambda code, action, data: received.append((code, action, data))
+    unread.walk(5_000, START_S, 0.001, None)
+    assert received == events
+    assert unread.book.table() == world.book.table()
 
 
 def test_every_kind_of_event_appears(long_run: LongRun) -> None:
@@ -149,15 +149,15 @@ def test_the_events_turn_the_first_table_into_the_last(
     long_run: LongRun, name: str, code: int, record: Record, key: str
 ) -> None:
     tables, world, events, _ = long_run
-    told = follow(tables[name], events, code, record, key)
+    rows = follow(tables[name], events, code, record, key)
     table = {row[key]: row for row in Decoder(record).many(world.tables[name]())}
-    if name == "trades":  # the mark is told by the bell ACTIVATION alone
-        for row in (*told.values(), *table.values()):
+    if name == "trades":  # the event ACTIVATION carries no record
+        for row in (*rows.values(), *table.values()):
             row["activation"] = 0
-    assert told == table
+    assert rows == table
 
 
-def test_the_balance_of_every_account_is_the_sum_of_what_was_told(long_run: LongRun) -> None:
+def test_the_balance_of_every_account_is_the_sum_of_what_was_sent(long_run: LongRun) -> None:
     tables, world, events, _ = long_run
     decode = Decoder(USER_RECORD)
     balance = {row["login"]: row["balance"] for row in decode.many(tables["users"])}
@@ -174,7 +174,7 @@ def test_the_balance_of_every_account_is_the_sum_of_what_was_told(long_run: Long
         assert row["balance"] == pytest.approx(balance[row["login"]], abs=0.02)
 
 
-def test_margin_levels_stand_for_accounts_with_positions_only(long_run: LongRun) -> None:
+def test_margin_levels_are_of_accounts_with_positions_only(long_run: LongRun) -> None:
     _, world, _, _ = long_run
     with_positions = {order.account.login for order in world.book.orders.values() if order.is_position}
     assert {row["login"] for row in Decoder(MARGIN_LEVEL).many(world.tables["margins"]())} == with_positions
@@ -199,7 +199,7 @@ def test_prices_have_exactly_the_digits_of_their_symbol(long_run: LongRun) -> No
         assert quote["spread"] == round((quote["ask"] - quote["bid"]) / quote["point"]) > 0
 
 
-def test_prices_stay_near_where_they_started(long_run: LongRun) -> None:
+def test_prices_stay_near_their_first_ones(long_run: LongRun) -> None:
     _, world, _, _ = long_run
     for instrument in world.market.instruments:
         assert abs(instrument.bid / instrument.base - 1) < 0.1, instrument.name
@@ -217,7 +217,7 @@ SYMBOL_INFO_TIME = [field.name for field in SYMBOL_INFO.fields].index("lasttime"
 
 
 @pytest.mark.parametrize(("table", "record"), [("users", USER_RECORD), ("groups", CON_GROUP)])
-def test_every_secret_field_is_filled_with_marked_text(table: str, record: Record) -> None:
+def test_every_secret_field_begins_with_the_leak_prefix(table: str, record: Record) -> None:
     data = World(SimulatorOptions(start_s=START_S)).tables[table]()
     for start in range(0, len(data), record.size):
         for name in record.names(SECRET):
@@ -246,7 +246,7 @@ def test_at_midnight_swaps_are_charged_and_the_days_high_begins_anew() -> None:
     assert instrument.high < instrument.base * 1.5
 
 
-def test_an_account_in_margin_call_rings_and_is_stopped_out() -> None:
+def test_an_account_in_margin_call_is_reported_and_stopped_out() -> None:
     world = World(SimulatorOptions(start_s=START_S))
     events: list[RawEvent] = []
     world.context.emit = lambda code, action, data: events.append((code, action, data))
