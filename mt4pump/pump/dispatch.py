@@ -8,7 +8,7 @@ reads all tables whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
@@ -207,7 +207,7 @@ class Dispatcher:
         session = self._last_session_event
         return lambda: () if session is None else (session,)
 
-    def seqs(self, kind: Kind) -> dict[bytes, int]:
+    def seqs(self, kind: Kind) -> Mapping[bytes, int]:
         """Return the last number of every topic of ``kind``."""
         return self.quotes.seqs() if kind is QUOTE else self._writer.seqs(kind)
 

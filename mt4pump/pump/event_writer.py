@@ -41,9 +41,9 @@ class Numbering:
         """Return the last number given to ``topic``, 0 before the first."""
         return self._last.get(topic, 0)
 
-    def all(self) -> dict[bytes, int]:
-        """Return a copy of the last number of every topic."""
-        return self._last.copy()
+    def all(self) -> Mapping[bytes, int]:
+        """Return the last number of every topic, for the caller to copy before the next event."""
+        return self._last
 
 
 class EventWriter:
@@ -115,7 +115,7 @@ class EventWriter:
         """Set the number of quotes, which `QuoteStream` counts."""
         self.counts[QUOTE.name] = published
 
-    def seqs(self, kind: Kind) -> dict[bytes, int]:
+    def seqs(self, kind: Kind) -> Mapping[bytes, int]:
         """Return the last number of every topic of ``kind``."""
         return self._numbering[kind.name].all()
 

@@ -351,6 +351,14 @@ def test_a_cut_holds_all_that_was_taken_before_it_and_its_numbers(works: Works) 
     assert (cut.epoch, cut.log, cut.offset) == (EPOCH, None, 0)
 
 
+def test_the_numbers_of_a_snapshot_stay_when_more_events_come(works: Works) -> None:
+    works.attach()
+    works.inbox.notify(TRADES, 0, trade(1))
+    snapshot = cut_of(works)
+    works.inbox.notify(TRADES, 0, trade(2))
+    assert (snapshot.seqs[b"trade.100"], cut_of(works).seqs[b"trade.100"]) == (1, 2)
+
+
 def test_a_cut_of_one_kind_leaves_the_others_out(works: Works) -> None:
     works.attach()
     works.manager.quotes.append(quote())
