@@ -1,4 +1,4 @@
-"""A child that appends without end and says what was committed, until it is killed."""
+"""A child that appends without end and prints what was committed, until it is killed."""
 
 import sys
 from pathlib import Path

@@ -102,7 +102,7 @@ def first_page(path: Path, after: int = 0, **asked: int | None) -> JournalPage:
 
 
 def change_meta(path: Path, **marks: object) -> None:
-    """Change what the file says of itself, as another machine or program would have written it."""
+    """Change the file's metadata, as another machine or program would have written it."""
     with closing(sqlite3.connect(path)) as connection:
         for name, value in marks.items():
             connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
@@ -113,7 +113,7 @@ def wait_for(what: Callable[[], bool]) -> None:
     """Return once something holds; the test fails when it never does."""
     deadline = time.monotonic() + LIMIT_S
     while not what():
-        assert time.monotonic() < deadline, "it never came to pass"
+        assert time.monotonic() < deadline, "it never happened"
         PAUSE.wait(0.005)
 
 

@@ -26,7 +26,7 @@ def hasty_checkpointer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpointer_module, "CHECKPOINT_BYTES", 10_000)
 
 
-def test_the_keeper_moves_the_log_so_that_it_begins_anew_by_itself(path: Path) -> None:
+def test_the_checkpointer_moves_the_log_so_that_it_restarts_by_itself(path: Path) -> None:
     with opened(path) as journal:
         checkpointer = journal._checkpointer
         assert checkpointer is not None
@@ -51,7 +51,7 @@ def test_what_is_about_to_be_committed_does_not_count_as_written_yet(path: Path)
         assert store.bytes_written > 100
 
 
-def test_the_keeper_syncs_the_mark_of_reserved_offsets(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_checkpointer_syncs_the_reserved_offsets(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "RESERVE_BLOCK", 1000)
     with opened(path) as journal:
         store = journal._store
@@ -63,7 +63,7 @@ def test_the_keeper_syncs_the_mark_of_reserved_offsets(path: Path, monkeypatch: 
         assert store.late_syncs == 0
 
 
-def test_a_log_beyond_its_bound_is_begun_anew_at_the_keepers_word(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_beyond_its_limit_is_restarted_on_request(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "WAL_FORCE", 1000)
     with opened(path, JournalOptions(max_bytes=400_000)) as journal:
         checkpointer = journal._checkpointer
@@ -93,7 +93,7 @@ def foreign_transaction(path: Path) -> Iterator[None]:
 
 
 def until(journal: Journal, is_so: Callable[[], bool], clock: Clock | None = None) -> None:
-    """Tend and add until something holds."""
+    """Maintain and add until something holds."""
 
     def goes_on() -> bool:
         if clock is not None:
@@ -180,7 +180,7 @@ def test_a_log_that_is_held_takes_nothing_more_at_its_bound_and_all_goes_on_when
         assert reader.page(after=last - 1, to=None, prefixes=(), limit=1).whole
 
 
-def test_a_daemon_that_ends_while_its_log_is_full_marks_the_break_at_its_next_start(
+def test_a_daemon_that_ends_while_its_log_is_full_records_the_gap_at_its_next_start(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema_module, "WAL_HELD_LEAST_BYTES", 1_000_000)
@@ -219,7 +219,7 @@ def test_the_bounds_follow_the_size_that_was_set() -> None:
     assert JournalOptions(max_bytes=2**40).wal_max_bytes == 2**40
 
 
-def test_trouble_of_the_keeper_is_counted_and_a_new_one_begun(path: Path) -> None:
+def test_a_fault_of_the_checkpointer_is_counted_and_a_new_one_started(path: Path) -> None:
     with opened(path) as journal:
         checkpointer = journal._checkpointer
         assert checkpointer is not None
@@ -232,7 +232,7 @@ def test_trouble_of_the_keeper_is_counted_and_a_new_one_begun(path: Path) -> Non
         checkpointer.join()
 
 
-def test_damage_met_by_the_keeper_sets_the_file_aside(path: Path) -> None:
+def test_damage_met_by_the_checkpointer_quarantines_the_file(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock) as journal:
         add(journal, 3)
@@ -256,7 +256,7 @@ def corrupt() -> sqlite3.Error:
     raise AssertionError("that should have been no database")
 
 
-def test_closing_ends_the_keeper_and_empties_the_log_also_beside_a_reader(path: Path) -> None:
+def test_closing_stops_the_checkpointer_and_empties_the_log_also_beside_a_reader(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 100)
     checkpointer = journal._checkpointer

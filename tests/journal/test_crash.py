@@ -13,15 +13,15 @@ ROUNDS = 12
 
 
 def run_until_killed(path: Path, lines: int) -> int:
-    """Let the child commit some groups, kill it, return the last offset that it said it had committed."""
+    """Let the child commit some groups, kill it, return the last offset that it printed."""
     command = [sys.executable, "-m", "tests.journal.endless_writer", str(path)]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as child:
         assert child.stdout is not None
-        said = [child.stdout.readline() for _ in range(lines)]
+        printed = [child.stdout.readline() for _ in range(lines)]
         child.kill()
-        said += child.stdout.read().splitlines(keepends=True)
-    return int([line for line in said if line.endswith("\n")][-1])
+        printed += child.stdout.read().splitlines(keepends=True)
+    return int([line for line in printed if line.endswith("\n")][-1])
 
 
 def test_whatever_was_committed_is_there_after_kills_at_random_moments(tmp_path: Path) -> None:
@@ -29,10 +29,10 @@ def test_whatever_was_committed_is_there_after_kills_at_random_moments(tmp_path:
     chance = random.Random(20260101)  # noqa: S311 - moments, no secrets
     last, log_ids = 0, set()
     for _ in range(ROUNDS):
-        said = run_until_killed(path, chance.randrange(1, 120))
+        printed = run_until_killed(path, chance.randrange(1, 120))
         offsets = read_all(path, after=last, limit=10_000)
         assert offsets == list(range(last + 1, offsets[-1] + 1)), "no hole, no jump"
-        assert said <= offsets[-1] <= said + 100, "at most one group was committed and not yet said"
+        assert printed <= offsets[-1] <= printed + 100, "at most one group was committed and not yet printed"
         with opened(path) as journal:
             assert journal.last_offset == offsets[-1]
             assert journal.last_offsets == {"trade": offsets[-1]}

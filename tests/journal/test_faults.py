@@ -1,4 +1,4 @@
-"""Trouble with the disk: said, counted, survived; the stream's side of it is that `append` answers False."""
+"""Faults of the disk: reported, counted, survived; `append` returns False meanwhile."""
 
 import itertools
 import os
@@ -45,7 +45,7 @@ def connection_of(journal: Journal) -> sqlite3.Connection:
     return journal._store.connection
 
 
-def test_a_full_disk_is_said_and_counted_and_healed_with_the_whole_mirror(path: Path, clock: Clock) -> None:
+def test_a_full_disk_is_reported_and_counted_and_all_orders_are_stored_afterwards(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
         add(journal, 5)
@@ -70,7 +70,7 @@ def test_a_full_disk_is_said_and_counted_and_healed_with_the_whole_mirror(path: 
     assert first_page(path, after=stored + 1).whole
 
 
-def test_retries_back_off_to_half_a_minute_and_begin_anew_after_success(
+def test_retries_back_off_to_half_a_minute_and_start_again_after_success(
     path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(path, clock=clock) as journal:
@@ -98,7 +98,7 @@ def test_retries_back_off_to_half_a_minute_and_begin_anew_after_success(
         assert journal._retry_s == 1.0
 
 
-def test_a_folder_in_its_place_is_said_and_left_alone(path: Path, clock: Clock) -> None:
+def test_a_folder_in_its_place_is_reported_and_left_alone(path: Path, clock: Clock) -> None:
     (path / "inside").mkdir(parents=True)
     with opened(path, clock=clock) as journal:
         assert not journal.durable
@@ -114,14 +114,14 @@ def test_a_folder_in_its_place_is_said_and_left_alone(path: Path, clock: Clock) 
         assert journal.last_offset == 1
 
 
-def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("no folder")
     with opened(tmp_path / "data" / "journal.sqlite3") as journal:
         assert not journal.durable
         assert "data" in journal.error
 
 
-def test_a_read_only_file_is_said(path: Path, clock: Clock) -> None:
+def test_a_read_only_file_is_reported(path: Path, clock: Clock) -> None:
     # Rights do not bind a superuser, who may well run the tests: SQLite itself is told to refuse every write.
     with opened(path, clock=clock) as journal:
         connection_of(journal).execute("PRAGMA query_only=1")
@@ -133,14 +133,14 @@ def test_a_read_only_file_is_said(path: Path, clock: Clock) -> None:
 @pytest.mark.skipif(
     sys.platform == "win32" or not Path("/proc/self").exists(), reason="no folder that takes no files, whoever asks"
 )
-def test_a_folder_that_takes_no_files_is_said() -> None:
+def test_a_folder_that_accepts_no_files_is_reported() -> None:
     with opened(Path("/proc/journal.sqlite3")) as journal:
         assert not journal.durable
         assert "cannot be opened" in journal.error
-        assert not journal.append([Stored(1, NOW_NS, b"trade.1", b"")], {}), "nor is there room for a mark"
+        assert not journal.append([Stored(1, NOW_NS, b"trade.1", b"")], {}), "nor can a file be made beside it"
 
 
-def test_a_file_locked_by_another_process_costs_a_short_wait_and_is_said(path: Path, clock: Clock) -> None:
+def test_a_file_locked_by_another_process_costs_a_short_wait_and_is_reported(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert not journal.append(events(journal, b"trade.1"), {})
@@ -175,7 +175,7 @@ def test_a_second_daemon_on_the_same_file_is_noticed_by_both_and_no_offset_is_gi
     assert read_all(path) == [1, 2, 3, 4]
 
 
-def test_tending_does_not_take_its_own_keeper_for_another_process(path: Path, clock: Clock) -> None:
+def test_maintenance_does_not_take_its_own_checkpointer_for_another_process(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         for _ in range(5):
             add(journal, 50, size=500)
@@ -197,7 +197,7 @@ def test_a_newer_version_of_the_tables_is_left_alone(path: Path, clock: Clock) -
         assert (journal.counters()["set_aside"], journal.fault_counters.counts["newer_version"]) == (0, 1)
 
 
-def test_an_older_version_of_the_tables_is_set_aside_and_offsets_go_on(path: Path, clock: Clock) -> None:
+def test_an_older_version_of_the_tables_is_quarantined_and_offsets_continue(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         add(journal, 7)
     with closing(sqlite3.connect(path)) as older:
@@ -239,15 +239,15 @@ print(journal.last_offset, journal.durable, journal.error)
 journal.close()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    failed, mended = done.stdout.splitlines()
-    last, _, said = failed.partition(" ")
-    assert "disk" in said
-    assert mended == f"{int(last) + 1} True "
+    failed, recovered = done.stdout.splitlines()
+    last, _, printed = failed.partition(" ")
+    assert "disk" in printed
+    assert recovered == f"{int(last) + 1} True "
     assert read_all(path) == list(range(1, int(last) + 2))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes among its files")
-def test_a_pipe_instead_of_a_file_is_said_and_left_where_it_is(path: Path) -> None:
+def test_a_pipe_instead_of_a_file_is_reported_and_left_where_it_is(path: Path) -> None:
     os.mkfifo(path)
     journal = open_journal(path)
     assert not journal.durable
@@ -257,7 +257,7 @@ def test_a_pipe_instead_of_a_file_is_said_and_left_where_it_is(path: Path) -> No
     assert path.is_fifo()
 
 
-def test_a_mirror_that_the_caller_never_had_is_left_alone_after_trouble(path: Path, clock: Clock) -> None:
+def test_orders_that_the_caller_never_had_are_left_alone_after_a_fault(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
     with opened(path, clock=clock) as journal:
@@ -268,7 +268,7 @@ def test_a_mirror_that_the_caller_never_had_is_left_alone_after_trouble(path: Pa
         assert journal.open_orders() == {1: b"one"}
 
 
-def test_orders_that_could_not_be_stored_are_in_the_mirror_after_recovery(path: Path, clock: Clock) -> None:
+def test_orders_that_could_not_be_stored_are_stored_after_recovery(path: Path, clock: Clock) -> None:
     path.mkdir()
     with opened(path, clock=clock) as journal:
         assert not journal.append((), {1: b"one"})
@@ -279,19 +279,17 @@ def test_orders_that_could_not_be_stored_are_in_the_mirror_after_recovery(path: 
         assert journal.open_orders() == {1: b"one", 5: b"five"}
 
 
-def test_a_mirror_of_the_last_life_is_not_overwritten_unread_by_a_file_that_opens_late(
-    path: Path, clock: Clock
-) -> None:
+def test_orders_of_the_last_run_are_not_overwritten_unread_by_a_file_that_opens_late(path: Path, clock: Clock) -> None:
     with opened(path) as journal:
         assert journal.append((), {1: b"one", 2: b"two"})
-    aside = path.with_name("aside")
-    path.rename(aside)
+    moved = path.with_name("moved")
+    path.rename(moved)
     path.mkdir()
     with opened(path, clock=clock) as journal:
         assert not journal.append((), {2: b"two"})
         assert not journal.has_unread_orders
         path.rmdir()
-        aside.rename(path)
+        moved.rename(path)
         clock.advance(1)
         journal.maintain(lambda: {2: b"two"})
         assert journal.has_unread_orders
@@ -301,7 +299,7 @@ def test_a_mirror_of_the_last_life_is_not_overwritten_unread_by_a_file_that_open
         assert journal.open_orders() == {2: b"two"}
 
 
-def test_a_mirror_that_cannot_be_read_stays_unread_until_the_file_opens_again(
+def test_orders_that_cannot_be_read_stay_unread_until_the_file_opens_again(
     path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
@@ -321,7 +319,7 @@ def test_a_mirror_that_cannot_be_read_stays_unread_until_the_file_opens_again(
         assert journal.open_orders() == {1: b"one"}
 
 
-def test_orders_that_cannot_be_replaced_are_trouble_like_any_other(path: Path, clock: Clock) -> None:
+def test_orders_that_cannot_be_replaced_are_a_fault_like_any_other(path: Path, clock: Clock) -> None:
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
         connection_of(journal).execute("PRAGMA query_only=1")
@@ -333,7 +331,7 @@ def test_orders_that_cannot_be_replaced_are_trouble_like_any_other(path: Path, c
         assert journal.open_orders() == {2: b"two"}
 
 
-def test_errors_without_advice_are_told_all_the_same() -> None:
+def test_errors_without_advice_are_reported_too() -> None:
     path = Path("/x/journal.sqlite3")
     assert "no advice" in explain(sqlite3.OperationalError("odd"), path, "doing").text
     assert explain(OverflowError("big"), path, "doing").name == "value_error"

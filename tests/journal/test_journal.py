@@ -115,7 +115,7 @@ def test_the_table_of_kinds_is_written_long_before_the_end(path: Path, monkeypat
     journal.close()
 
 
-def test_the_mirror_comes_back_as_it_was_left(path: Path) -> None:
+def test_open_orders_come_back_as_they_were_left(path: Path) -> None:
     with opened(path) as journal:
         assert not journal.has_orders
         assert journal.append((), {1: b"one", 2: b"two", 3: b"three"})
@@ -135,7 +135,7 @@ def test_orders_that_events_opened_and_ended_just_before_a_kill_are_read_from_th
         assert journal.open_orders() == {1: b"one", 3: b"three"}
 
 
-def test_the_mirror_carries_along_no_orders_that_it_has_written(path: Path) -> None:
+def test_no_orders_are_pending_that_were_written(path: Path) -> None:
     with opened(path) as journal:
         assert journal.append((), {})
         assert journal.append([Stored(1, NOW_NS, b"trade.1", b"one", 1), Stored(2, NOW_NS, b"trade.1", b"", -7)], {})
@@ -145,7 +145,7 @@ def test_the_mirror_carries_along_no_orders_that_it_has_written(path: Path) -> N
         assert journal.open_orders() == {1: b"one"}
 
 
-def test_a_mirror_of_many_orders_changes_in_one_commit(path: Path) -> None:
+def test_many_orders_change_in_one_commit(path: Path) -> None:
     with opened(path) as journal:
         assert journal.append((), {ticket: b"%d" % ticket for ticket in range(1000)})
         assert journal.append(events(journal, b"trade.1"), dict.fromkeys(range(0, 1000, 2)))
@@ -213,7 +213,7 @@ def test_a_kill_while_orders_are_replaced_loses_none_of_either(path: Path) -> No
     assert stored_orders(path) == (True, replacement)
 
 
-def test_a_mirror_of_no_orders_is_a_mirror(path: Path) -> None:
+def test_no_open_orders_are_stored_like_any(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 1)
         assert not journal.has_orders
@@ -223,7 +223,7 @@ def test_a_mirror_of_no_orders_is_a_mirror(path: Path) -> None:
         assert journal.open_orders() == {}
 
 
-def test_another_identity_sees_no_mirror_and_its_first_orders_replace_it(path: Path) -> None:
+def test_another_identity_sees_no_orders_and_its_first_ones_replace_them(path: Path) -> None:
     with opened(path) as journal:
         assert journal.append((), {1: b"one"})
     other = JournalOptions(identity="dll/2")
@@ -232,7 +232,7 @@ def test_another_identity_sees_no_mirror_and_its_first_orders_replace_it(path: P
         assert journal.open_orders() == {}
         add(journal, 1)
     with opened(path) as journal:
-        assert journal.open_orders() == {1: b"one"}, "an event alone does not touch another's mirror"
+        assert journal.open_orders() == {1: b"one"}, "an event alone does not touch another's orders"
     with opened(path, other) as journal:
         assert journal.append((), {7: b"seven"})
         assert journal.open_orders() == {7: b"seven"}

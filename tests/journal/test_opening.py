@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def lose_power(journal: Journal) -> None:
-    """Kill the daemon and have the machine start anew; all that was committed is on the disk, which nobody can know."""
+    """Kill the daemon and restart the machine; all that was committed is on the disk, which nobody can know."""
     path = journal._path
     kill(journal)
     restart_machine(path)
@@ -46,7 +46,7 @@ def restart_machine(path: Path) -> None:
     companion(path, "-wal").write_bytes(bytes(32))  # a log was there, and nothing in it can be used
 
 
-def test_after_a_loss_of_power_offsets_go_on_behind_the_mark_on_the_disk(
+def test_after_a_loss_of_power_offsets_continue_after_those_reserved_on_the_disk(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = open_journal(path)
@@ -59,7 +59,7 @@ def test_after_a_loss_of_power_offsets_go_on_behind_the_mark_on_the_disk(
     assert read_all(path)[-2:] == [RESERVE_BLOCK + 1, RESERVE_BLOCK + 2]
     assert not first_page(path, after=5).whole, "6 and later may have been seen"
     assert first_page(path, after=RESERVE_BLOCK).whole
-    assert first_page(path, after=0, to=4).whole, "what lies before the break is complete"
+    assert first_page(path, after=0, to=4).whole, "what lies before the gap is complete"
 
 
 @pytest.mark.parametrize("level", ["full", "extra"])
@@ -74,7 +74,7 @@ def test_with_synced_commits_nothing_is_skipped(path: Path, level: str) -> None:
     assert first_page(path).whole
 
 
-def test_the_level_of_the_life_that_ended_counts_not_the_new_one(path: Path) -> None:
+def test_the_level_of_the_run_that_ended_counts_not_the_new_one(path: Path) -> None:
     journal = open_journal(path, JournalOptions(synchronous="off"))
     add(journal, 5)
     lose_power(journal)
@@ -99,9 +99,7 @@ def test_since_over_a_break_is_not_whole(path: Path) -> None:
     assert not first_page(path, since=2_000).whole, "events of 2,000 may have been lost"
 
 
-def test_the_mark_stays_ahead_of_every_offset_and_is_on_the_disk_before_it_is_needed(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reserved_offsets_are_on_the_disk_before_they_are_reached(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (store_module, opening_module):
         monkeypatch.setattr(module, "RESERVE_BLOCK", 100)
     journal = open_journal(path, JournalOptions(max_age_s=0))
@@ -116,7 +114,7 @@ def test_the_mark_stays_ahead_of_every_offset_and_is_on_the_disk_before_it_is_ne
     journal.close()
 
 
-def test_boots_are_told_apart() -> None:
+def test_boots_are_distinguished() -> None:
     assert is_same_boot("id:a", "id:a")
     assert is_same_boot("at:1000", "at:1003")
     for one, other in (("id:a", "id:b"), ("at:1000", "at:1060"), ("at:1000", "id:a"), ("", ""), ("at:x", "at:1")):

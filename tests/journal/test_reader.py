@@ -1,4 +1,4 @@
-"""Pages of a replay: what is asked for and nothing else, in bounded work, and honest about what is missing."""
+"""Pages of a replay: what is asked for and nothing else, in bounded work, and what is missing is reported."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -108,7 +108,7 @@ def test_the_condition_holds_exactly_for_topics_that_begin_with_a_prefix(prefixe
     assert sql.count("?") == len(values)
 
 
-def test_256_prefixes_work_and_look_at_fewer_rows(
+def test_256_prefixes_work_and_search_fewer_rows(
     journal: Journal, reader: JournalReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "SCAN_ROWS", 320)
@@ -230,7 +230,7 @@ def test_events_published_unstored_break_the_whole_for_those_before_them(path: P
         clock.advance(1)
         journal.maintain(no_orders)
         add(journal, 2)
-        assert (whole(0), whole(3), whole(4), whole(0, to=3)) == (False, False, True, True), "after it was mended"
+        assert (whole(0), whole(3), whole(4), whole(0, to=3)) == (False, False, True, True), "after it was repaired"
         assert not reader.page(after=0, to=None, prefixes=(), limit=10, since=NOW_NS).whole
 
 
@@ -288,8 +288,8 @@ def test_a_journal_that_was_killed_can_be_read_without_a_daemon(path: Path) -> N
     assert read_all(path) == [1, 2, 3]
 
 
-def test_no_file_no_journal_and_a_newer_one_are_said_in_words(tmp_path: Path) -> None:
-    def complaint(name: str) -> str:  # with what the system said, by its type: Windows has other words
+def test_no_file_no_journal_and_a_newer_one_are_reported(tmp_path: Path) -> None:
+    def complaint(name: str) -> str:  # with the cause by its type: its text differs on Windows
         with closing(JournalReader(tmp_path / name)) as reader, pytest.raises(JournalError) as caught:
             offsets(reader)
         return f"{caught.value} {caught.value.__cause__!r}"

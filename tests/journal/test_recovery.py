@@ -1,4 +1,4 @@
-"""A file that cannot be used is set aside, never deleted, and offsets go on."""
+"""A file that cannot be used is quarantined, never deleted, and offsets continue."""
 
 import sqlite3
 import sys
@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.sqlite3"
 
 
-def test_a_text_file_in_its_place_is_set_aside_and_kept(path: Path) -> None:
+def test_a_text_file_in_its_place_is_quarantined_and_kept(path: Path) -> None:
     text = "not a database, whatever its name says\n" * 100
     path.write_text(text)
     with opened(path) as journal:
@@ -51,7 +51,7 @@ def test_a_text_file_in_its_place_is_set_aside_and_kept(path: Path) -> None:
     assert first_page(path, after=MICROSECONDS).whole
 
 
-def test_another_programs_database_is_set_aside_and_kept(path: Path) -> None:
+def test_another_programs_database_is_quarantined_and_kept(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE theirs (x)")
         other.execute("INSERT INTO theirs VALUES (7)")
@@ -62,7 +62,7 @@ def test_another_programs_database_is_set_aside_and_kept(path: Path) -> None:
         assert other.execute("SELECT x FROM theirs").fetchall() == [(7,)]
 
 
-def test_an_empty_file_is_begun_and_nothing_is_set_aside(path: Path) -> None:
+def test_an_empty_file_is_used_and_nothing_is_quarantined(path: Path) -> None:
     path.touch()
     with opened(path) as journal:
         add(journal, 1)
@@ -86,7 +86,7 @@ def test_damaged_bytes_at_the_head_of_the_file_never_give_an_offset_twice(path: 
     assert read_all(path, after=last - 1) == [last]
 
 
-def test_the_newest_page_damaged_is_salvaged_by_the_other_marks(path: Path) -> None:
+def test_damage_of_the_newest_page_is_bridged_by_the_other_metadata(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 500, size=300)
     hurt = bytearray(path.read_bytes())
@@ -110,7 +110,7 @@ def test_a_truncated_file_never_gives_an_offset_twice(path: Path, kept: int) -> 
         assert journal.counters()["set_aside"] == 1
 
 
-def test_damage_met_at_run_time_sets_the_file_aside_and_goes_on_by_one_with_the_mirror(path: Path) -> None:
+def test_damage_met_at_run_time_quarantines_the_file_and_continues_by_one_with_all_orders(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
@@ -140,7 +140,7 @@ def test_damage_met_at_run_time_sets_the_file_aside_and_goes_on_by_one_with_the_
     assert ([event.offset for event in page.events], page.whole) == ([301], False)
 
 
-def test_a_file_cut_short_under_the_daemon_is_noticed_and_set_aside(path: Path) -> None:
+def test_a_file_cut_short_under_the_daemon_is_detected_and_quarantined(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock) as journal:
         add(journal, 300, size=300)
@@ -159,7 +159,7 @@ def test_a_file_cut_short_under_the_daemon_is_noticed_and_set_aside(path: Path) 
 
 
 @FILES_CAN_BE_TAKEN
-def test_a_file_deleted_under_the_daemon_is_begun_anew_where_offsets_were(path: Path) -> None:
+def test_a_file_deleted_under_the_daemon_is_created_anew_and_offsets_continue(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
@@ -202,7 +202,7 @@ def test_an_older_file_put_in_its_place_does_not_take_offsets_back(tmp_path: Pat
     assert first_page(path, after=10).whole
 
 
-def test_a_log_without_its_file_is_set_aside_and_not_destroyed(path: Path) -> None:
+def test_a_log_without_its_file_is_quarantined_and_not_destroyed(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 3)
     kill(journal)
@@ -230,16 +230,16 @@ def test_a_log_deleted_after_a_kill_does_not_take_offsets_back(path: Path) -> No
     assert read_all(path) == [1, 2, 3, RESERVE_BLOCK + 1]
 
 
-def test_names_of_files_set_aside_in_one_second_differ(path: Path) -> None:
+def test_names_of_files_quarantined_in_one_second_differ(path: Path) -> None:
     for text in ("one", "two", "three"):
         path.write_text(text)
         companion(path, "-wal").write_text(text)
-        aside = quarantine(path, NOW_NS)
-        assert (aside.read_text(), companion(aside, "-wal").read_text()) == (text, text)
+        moved = quarantine(path, NOW_NS)
+        assert (moved.read_text(), companion(moved, "-wal").read_text()) == (text, text)
     assert len(list(path.parent.iterdir())) == 6
 
 
-def test_setting_aside_gives_up_after_a_bounded_number_of_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quarantine_gives_up_after_a_bounded_number_of_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery_module, "NAMES_LIMIT", 1)
     path.write_text("one")
     quarantine(path, NOW_NS)
@@ -249,7 +249,7 @@ def test_setting_aside_gives_up_after_a_bounded_number_of_names(path: Path, monk
     assert path.read_text() == "two"
 
 
-def test_salvage_finds_the_last_offset_of_a_sound_file_and_nothing_in_a_text(path: Path) -> None:
+def test_recovery_finds_the_last_offset_of_a_sound_file_and_nothing_in_a_text(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 3)
     assert recover_last_offset(path) == RESERVE_BLOCK

@@ -199,7 +199,7 @@ def test_a_backlog_goes_in_bounded_steps_over_many_calls(path: Path, monkeypatch
             assert isinstance(now, int)
             deleted.append(now)
         steps = [later - earlier for earlier, later in itertools.pairwise(deleted)]
-        assert 0 < max(steps) <= 2 * 600 + 500, "credit of some commits, and a step of tend"
+        assert 0 < max(steps) <= 2 * 600 + 500, "credit of some commits, and a step of maintenance"
         assert deleted[-1] == 10_000
         assert journal.counters()["first_offset"] == 10_001
 
@@ -213,7 +213,7 @@ def test_zero_means_no_bound(path: Path) -> None:
         assert journal.counters()["deleted"] == 0
 
 
-def test_the_mirror_is_not_subject_to_retention(path: Path) -> None:
+def test_open_orders_are_not_subject_to_retention(path: Path) -> None:
     clock = Clock()
     with opened(path, JournalOptions(max_age_s=1, max_bytes=20_000), clock) as journal:
         assert journal.append(events(journal, b"trade.1"), dict.fromkeys(range(200), b"x" * 700))
@@ -239,7 +239,7 @@ def test_while_there_is_too_much_commits_take_out_twice_what_they_bring(path: Pa
         assert deleted(journal) == before + 500
 
 
-def test_a_flood_between_two_looks_takes_out_no_more_than_was_too_much(path: Path) -> None:
+def test_a_flood_between_two_measurements_deletes_no_more_than_was_too_much(path: Path) -> None:
     with opened(path, JournalOptions(max_bytes=2**20)) as journal:
         add(journal, 3000, size=700)
         journal.maintain(no_orders)
@@ -248,7 +248,7 @@ def test_a_flood_between_two_looks_takes_out_no_more_than_was_too_much(path: Pat
         assert deleted(journal) < 2500
 
 
-def test_an_event_that_the_mirror_still_needs_outlives_a_flood_of_too_old_ones(path: Path) -> None:
+def test_an_event_that_the_open_orders_still_need_outlives_a_flood_of_too_old_ones(path: Path) -> None:
     clock = Clock()
     options = JournalOptions(synchronous="normal", identity=OPTIONS.identity, max_age_s=DAY_S)
     with opened(path, options, clock) as journal:

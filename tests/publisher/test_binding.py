@@ -1,4 +1,4 @@
-"""Who holds an address: found by name and pid, and never an exception."""
+"""The program that holds an address is found by name and pid; no exception is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections as the monitor tells them: good ones, garbage, and those that end at once."""
+"""Connections as the monitor reports them: good ones, garbage, and those that end at once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def publisher() -> Iterator[Publisher]:
         made.close()
 
 
-def looked(made: Publisher, **wanted: int) -> None:
-    """Look until the counters have these values."""
+def await_counters(made: Publisher, **wanted: int) -> None:
+    """Read until the counters have these values."""
 
     def reached() -> bool:
         made.read_subscriptions()
@@ -34,7 +34,7 @@ def looked(made: Publisher, **wanted: int) -> None:
     until(reached, f"{wanted} in {made.connections.counters()}")
 
 
-def stranger(made: Publisher) -> socket.socket:
+def raw_connection(made: Publisher) -> socket.socket:
     host, port = made.endpoint.removeprefix("tcp://").split(":")
     return socket.create_connection((host, int(port)))
 
@@ -43,48 +43,48 @@ def test_subscribers_are_counted_while_they_are_there(publisher: Publisher) -> N
     with context() as other:
         first, second = (subscriber(other, publisher.endpoint, b"") for _ in range(2))
         sync(publisher, first)
-        looked(publisher, now=2, accepted=2, refused=0, failed=0)
+        await_counters(publisher, now=2, accepted=2, refused=0, failed=0)
         second.close(0)
-        looked(publisher, now=1, accepted=2, refused=0, failed=0)
+        await_counters(publisher, now=1, accepted=2, refused=0, failed=0)
 
 
-def test_who_speaks_no_zeromq_is_counted_and_told_with_its_address(
+def test_who_speaks_no_zeromq_is_counted_and_logged_with_its_address(
     publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with stranger(publisher) as bad:
-        looked(publisher, now=1)
+    with raw_connection(publisher) as bad:
+        await_counters(publisher, now=1)
         host, port = bad.getsockname()
         with contextlib.suppress(OSError):  # it may be cut off before it is done
             bad.sendall(b"\xff" + b"\x00" * 8 + b"\x7f" + b"\x09garbage" * 20)
             bad.shutdown(socket.SHUT_WR)
-        looked(publisher, now=0, accepted=0, failed=1)
+        await_counters(publisher, now=0, accepted=0, failed=1)
         assert f"from {host}:{port}" in caplog.text
 
 
 def test_who_hangs_up_at_once_is_counted(publisher: Publisher) -> None:
     for count in range(1, 20):
-        stranger(publisher).close()
-        looked(publisher, now=0, failed=count)
+        raw_connection(publisher).close()
+        await_counters(publisher, now=0, failed=count)
     assert publisher._fault_counters.counts["handshake_failed"] == 19
 
 
-def test_a_look_ends_when_its_time_is_over(publisher: Publisher) -> None:
+def test_a_reading_ends_when_its_time_is_over(publisher: Publisher) -> None:
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(LIMIT_MS)
         assert not publisher.connections.read_events(0)
         assert publisher.connections.counters().items() >= {"now": 1, "accepted": 0, "refused": 0, "failed": 0}.items()
         sync(publisher, reader)
-        looked(publisher, now=1, accepted=1)
+        await_counters(publisher, now=1, accepted=1)
 
 
-def test_looking_without_a_socket_does_nothing() -> None:
+def test_reading_without_a_socket_does_nothing() -> None:
     made = Connections(FaultCounters(log))
     assert made.read_events()
     made.unwatch()
 
 
-def test_a_number_that_is_used_again_is_told_from_the_one_before() -> None:
+def test_a_number_that_is_reused_is_distinguished_from_the_one_before() -> None:
     gone: list[int] = []
     made = Connections(FaultCounters(log), gone.append)
 
@@ -102,12 +102,12 @@ def test_a_number_that_is_used_again_is_told_from_the_one_before() -> None:
     assert made.is_open(7)
     assert not made.is_open(7, first)
     assert made.is_open(7, made.generation())
-    assert gone == []  # told by the thread that looks, not by the one that asked for a mark
+    assert gone == []  # reported by the thread that reads events, not by the one that asked for a generation
     made.read_events()
     assert gone == [7]
 
 
-def test_the_mark_of_a_connection_counts_what_nobody_looked_at_yet(publisher: Publisher) -> None:
+def test_the_generation_of_a_connection_counts_events_that_were_not_read_yet(publisher: Publisher) -> None:
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(LIMIT_MS)
@@ -118,12 +118,12 @@ def test_the_mark_of_a_connection_counts_what_nobody_looked_at_yet(publisher: Pu
         )
 
 
-def test_there_is_no_mark_while_events_come_faster_than_they_are_counted(
+def test_there_is_no_generation_while_events_come_faster_than_they_are_read(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.publisher.connections.ALL_LIMIT_S", 0.0)
     monkeypatch.setattr("mt4pump.publisher.connections.LOCK_LIMIT_S", 0.0)
-    with stranger(publisher), context() as other:
+    with raw_connection(publisher), context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(LIMIT_MS)
         assert publisher.connections.generation() is None
@@ -131,7 +131,7 @@ def test_there_is_no_mark_while_events_come_faster_than_they_are_counted(
         reader.close(0)
 
 
-def test_faults_are_told_in_words() -> None:
+def test_faults_have_texts() -> None:
     assert "the client needs keys" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x11000002)
     assert "wrong server key" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x11000001)
     assert "0x10000000" in fault_text(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x10000000)

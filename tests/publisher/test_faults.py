@@ -35,7 +35,7 @@ class Clock:
         return self.now_s
 
 
-class Bench:
+class FaultyBus:
     """Sends numbered topics through a `FaultyPublisher`; ``clock`` is what it believes."""
 
     def __init__(self, publisher: FaultyPublisher, tally: WireFaultCounters, clock: Clock) -> None:
@@ -47,7 +47,7 @@ class Bench:
 
 
 @contextmanager
-def bench(**faults: float) -> Iterator[tuple[Bench, list[str]]]:
+def publishing(**faults: float) -> Iterator[tuple[FaultyBus, list[str]]]:
     """Give a bench, and the list that holds every received topic once the block has ended."""
     got: list[str] = []
     with context() as own:
@@ -58,7 +58,7 @@ def bench(**faults: float) -> Iterator[tuple[Bench, list[str]]]:
         socket = subscriber(own, publisher.endpoint, b"")
         until(lambda: publisher.read_subscriptions() or publisher.subscriptions.has_subscriber(SYNC), "a subscription")
         publisher._faults = WireFaults(**faults)
-        yield Bench(publisher, tally, clock), got
+        yield FaultyBus(publisher, tally, clock), got
         publisher._faults = WireFaults()
         publisher._release(float("inf"))
         publisher.send(END, BODY)
@@ -68,14 +68,14 @@ def bench(**faults: float) -> Iterator[tuple[Bench, list[str]]]:
 
 
 def test_without_faults_everything_comes_once_and_in_order() -> None:
-    with bench() as (made, got):
+    with publishing() as (made, got):
         made.send(50)
     assert got == [f"t.{number}" for number in range(50)]
     assert set(made.tally.counters().values()) == {0}
 
 
 def test_what_is_dropped_is_counted_and_nothing_else_is_missing() -> None:
-    with bench(drop=0.2) as (made, got):
+    with publishing(drop=0.2) as (made, got):
         made.send(1000)
     assert 100 < made.tally.wire_dropped < 300
     assert len(got) == 1000 - made.tally.wire_dropped
@@ -83,7 +83,7 @@ def test_what_is_dropped_is_counted_and_nothing_else_is_missing() -> None:
 
 
 def test_what_is_repeated_comes_twice_in_a_row() -> None:
-    with bench(duplicate=0.2) as (made, got):
+    with publishing(duplicate=0.2) as (made, got):
         made.send(1000)
     assert 100 < made.tally.wire_duplicated < 300
     twice = [first for first, second in pairwise(got) if first == second]
@@ -93,14 +93,14 @@ def test_what_is_repeated_comes_twice_in_a_row() -> None:
 def test_the_same_seed_gives_the_same_losses() -> None:
     runs = []
     for _ in range(2):
-        with bench(drop=0.3) as (made, got):
+        with publishing(drop=0.3) as (made, got):
             made.send(200)
         runs.append(got)
     assert runs[0] == runs[1]
 
 
 def test_a_mute_wire_swallows_all_until_it_is_over() -> None:
-    with bench(mute_s=10, mute_length_s=2) as (made, got):
+    with publishing(mute_s=10, mute_length_s=2) as (made, got):
         made.send(1)
         made.clock.now_s = 10.5
         made.send(5)
@@ -112,7 +112,7 @@ def test_a_mute_wire_swallows_all_until_it_is_over() -> None:
 
 def test_a_slow_wire_holds_messages_back_and_keeps_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mt4pump.publisher.faults.HELD_LIMIT", 3)
-    with bench(slow_s=1) as (made, got):
+    with publishing(slow_s=1) as (made, got):
         made.send(5)
         assert len(made.publisher._held) == 3
         made.clock.now_s = 0.9
@@ -126,7 +126,7 @@ def test_a_slow_wire_holds_messages_back_and_keeps_their_order(monkeypatch: pyte
 
 
 def test_frames_sent_one_by_one_meet_the_faults_too() -> None:
-    with bench(drop=1.0) as (made, got):
+    with publishing(drop=1.0) as (made, got):
         made.publisher.send_frame(b"t.0", FIRST)
         made.publisher.send_frame(BODY)
     assert got == []

@@ -1,4 +1,4 @@
-"""Who floods, pushes or holds too much loses its own connection, and nobody else does."""
+"""A client that floods, pushes or holds too much loses its own connection; the others lose nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.bus import ANY_PORT, LIMIT_S, context, subscriber, sync, until
 GREETING = b"\xff" + bytes(8) + b"\x7f"
 NULL_3 = GREETING + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY_XSUB = b"\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04XSUB"
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells how much came")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux reports how much came")
 
 
 class Served:
@@ -44,7 +44,7 @@ class Served:
         self.sent = self.received = 0
 
     def check(self) -> bool:
-        """Publish one quote and look, as the pump does; take what the honest one got."""
+        """Publish one quote and read subscriptions, as the pump does; receive what the honest one got."""
         self.publisher.read_subscriptions()
         self.publisher.send(b"quote.A", b"%d" % self.sent)
         self.sent += 1
@@ -125,13 +125,13 @@ def test_a_flood_costs_its_sender_the_connection_and_nobody_else_a_message(frame
 
 
 @linux
-def test_a_flood_is_seen_while_the_pump_does_not_look() -> None:
+def test_a_flood_is_detected_while_the_pump_reads_nothing() -> None:
     with served() as made, made.raw() as bad:
         bad.setblocking(False)  # noqa: FBT003 - the standard library's
         block = b"\x00\xfa\x01" + b"x" * 249
 
         def is_cut() -> bool:
-            made.publisher._socket.poll(0)  # libzmq takes what comes, and we nothing of it
+            made.publisher._socket.poll(0)  # libzmq receives what comes, and we read nothing of it
             try:
                 bad.send(block * 100)
             except BlockingIOError:
@@ -181,7 +181,7 @@ def test_what_speaks_no_zmtp_3_gets_no_event_in_plaintext(first: bytes) -> None:
         made.check_honest()
 
 
-def test_who_has_too_many_subscriptions_is_shut_out_and_all_is_given_back() -> None:
+def test_who_has_too_many_subscriptions_is_closed_and_all_is_freed() -> None:
     with served() as made:
         made.publisher.quotas.limits = SubscriptionLimits(per_connection=50)
         greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(100)))
@@ -198,10 +198,14 @@ def test_where_all_together_have_too_much_the_largest_gives_way() -> None:
         made.publisher.quotas.limits = SubscriptionLimits(total=60)
         greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(55)))
         until(
-            lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"storm.54"), "the large one is heard"
+            lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"storm.54"),
+            "the large one is here",
         )
         late = subscriber(made.other, made.publisher.endpoint, *(b"late.%d" % number for number in range(10)))
-        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"late.9"), "the small one is heard")
+        until(
+            lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"late.9"),
+            "the small one is here",
+        )
         made.until("too_many_prefixes")
         greedy.close(0)
         until(
@@ -233,7 +237,7 @@ def test_who_has_sent_nothing_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyP
         idle = [socket.create_connection(("127.0.0.1", made.port), LIMIT_S) for _ in range(2)]
         until(lambda: made.check() and made.publisher.connections.now == 3, "all are there")
         late = subscriber(made.other, made.publisher.endpoint, b"late")
-        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"late"), "the new one is heard")
+        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"late"), "the new one is here")
         made.check_honest()
         late.close(0)
         for each in idle:
@@ -272,7 +276,7 @@ def test_an_address_on_probation_gets_its_connections_one_by_one() -> None:
         late = [subscriber(made.other, made.publisher.endpoint, b"late.%d" % number) for number in range(2)]
         until(
             lambda: made.check() and all(made.publisher.subscriptions.has_subscriber(b"late.%d" % n) for n in range(2)),
-            "heard",
+            "subscribed",
         )
         made.check_honest()
         for each in late:
@@ -281,9 +285,9 @@ def test_an_address_on_probation_gets_its_connections_one_by_one() -> None:
 
 def test_large_bodies_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_readers, "WAITING_BYTES_LIMIT", 30_000_000)
-    with served() as made, made.raw() as lazy:
-        lazy.sendall(b"\x00\x05\x01news")
-        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"news.1"), "it is heard")
+    with served() as made, made.raw() as stalled_reader:
+        stalled_reader.sendall(b"\x00\x05\x01news")
+        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"news.1"), "it is subscribed")
         large = b"x" * 1_000_000
         for _ in range(200):
             made.publisher.send(b"news.1", large)

@@ -24,8 +24,8 @@ def publisher_port() -> Iterator[tuple[Publisher, int]]:
         made.close()
 
 
-def looked(made: Bus, topic: bytes, *, wanted: bool) -> None:
-    """Look for subscriptions until ``topic`` is wanted, or not."""
+def await_subscription(made: Bus, topic: bytes, *, wanted: bool) -> None:
+    """Read subscriptions until ``topic`` has a subscriber, or none."""
 
     def seen() -> bool:
         made.publisher.read_subscriptions()
@@ -55,34 +55,34 @@ def test_a_new_subscription_is_noticed_and_a_withdrawn_one_too() -> None:
     with bus(b"quote.") as made:
         assert not made.publisher.subscriptions.has_subscriber(b"trade.1")
         made.socket.setsockopt(zmq.SUBSCRIBE, b"trade.")
-        looked(made, b"trade.1", wanted=True)
+        await_subscription(made, b"trade.1", wanted=True)
         made.socket.setsockopt(zmq.UNSUBSCRIBE, b"trade.")
-        looked(made, b"trade.1", wanted=False)
+        await_subscription(made, b"trade.1", wanted=False)
         assert made.publisher.subscriptions.has_subscriber(b"quote.A")
 
 
 def test_a_prefix_is_wanted_until_its_last_subscriber_left() -> None:
     with bus(b"quote.") as made, context() as other:
         second = subscriber(other, made.publisher.endpoint, b"quote.", b"second")
-        looked(made, b"second", wanted=True)
+        await_subscription(made, b"second", wanted=True)
         made.socket.setsockopt(zmq.UNSUBSCRIBE, b"quote.")
         made.socket.setsockopt(zmq.SUBSCRIBE, b"first")
-        looked(made, b"first", wanted=True)
+        await_subscription(made, b"first", wanted=True)
         assert made.publisher.subscriptions.has_subscriber(b"quote.A")
         second.close(0)
-        looked(made, b"quote.A", wanted=False)
+        await_subscription(made, b"quote.A", wanted=False)
 
 
-def test_looking_tells_whether_interest_changed() -> None:
+def test_reading_returns_whether_a_subscription_changed() -> None:
     with bus(b"quote.") as made:
-        looked(made, b"sync", wanted=False)
+        await_subscription(made, b"sync", wanted=False)
         assert made.publisher.read_subscriptions() is False
         made.socket.setsockopt(zmq.SUBSCRIBE, b"trade.")
         until(made.publisher.read_subscriptions, "a change of interest")
         assert made.publisher.subscriptions.has_subscriber(b"trade.1")
 
 
-def test_a_storm_of_subscriptions_is_taken_in_bounded_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_subscriptions_are_taken_in_bounded_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher_module, "SUBSCRIPTIONS_PER_READ", 3)
     with bus(b"quote.") as made:
         for number in range(500):
@@ -105,9 +105,9 @@ def test_who_pushes_a_message_upstream_loses_its_connection_and_nobody_else_does
         pusher.setsockopt(zmq.RECONNECT_IVL, -1)
         pusher.connect(made.publisher.endpoint)
         pusher.send(b"\x01pushed")
-        looked(made, b"pushed", wanted=True)
+        await_subscription(made, b"pushed", wanted=True)
         pusher.send(b"hello")
-        looked(made, b"pushed", wanted=False)
+        await_subscription(made, b"pushed", wanted=False)
         assert made.publisher.connections.counters().items() >= {"now": 1, "accepted": 2, "shut_out": 1}.items()
         assert made.publisher._fault_counters.counts["pushed_upstream"] == 1
         made.publisher.send(b"quote.A", b"body")
@@ -125,13 +125,13 @@ def test_a_frame_waits_until_it_is_known_whose_it_is(monkeypatch: pytest.MonkeyP
         made.read_subscriptions()
         assert made.has_more
         assert not made.subscriptions.has_subscriber(b"quote.A")
-        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it was heard")
+        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it is subscribed")
         assert made.connections.accepted == 1
         reader.close(0)
         made.close()
 
 
-def test_the_endpoint_tells_the_port_that_was_taken() -> None:
+def test_the_endpoint_names_the_port_that_was_taken() -> None:
     with bus() as made:
         assert made.publisher.endpoint.startswith("tcp://127.0.0.1:")
         assert made.publisher.endpoint != ANY_PORT
@@ -158,8 +158,8 @@ def test_the_options_reach_the_socket() -> None:
 def test_a_slow_subscriber_does_not_hold_up_the_publisher() -> None:
     with context() as own:
         made = Publisher(own, ANY_PORT, SocketOptions(sndhwm=10, linger_s=0))
-        lazy = subscriber(own, made.endpoint, b"")
-        sync(made, lazy)
+        stalled_reader = subscriber(own, made.endpoint, b"")
+        sync(made, stalled_reader)
         for _ in range(20_000):
             made.send(b"quote.A", b"x" * 1000)
         assert made.sent >= 20_000
@@ -229,41 +229,44 @@ def test_the_setting_of_an_address_is_named() -> None:
     assert text.startswith("query_endpoint tcp://127.0.0.1:1:")
 
 
-def test_the_second_subscriber_of_the_heartbeat_is_heard_as_well() -> None:
+def test_the_second_subscriber_of_the_heartbeat_is_noticed_as_well() -> None:
     with bus(b"quote.") as made, context() as other:
         assert not made.publisher.heartbeat_subscribed
         sockets = []  # a forgotten one would be closed
         for prefix in (b"heartbeat", b"heartbeat|", b"", b"heart"):
             sockets.append(subscriber(other, made.publisher.endpoint, prefix, b"mark" + prefix))
-            looked(made, b"mark" + prefix + b"!", wanted=True)
-            until(lambda: (made.publisher.read_subscriptions(), made.publisher.heartbeat_subscribed)[1], "it was heard")
+            await_subscription(made, b"mark" + prefix + b"!", wanted=True)
+            until(
+                lambda: (made.publisher.read_subscriptions(), made.publisher.heartbeat_subscribed)[1],
+                "it is subscribed",
+            )
             made.publisher.heartbeat_subscribed = False
         made.socket.setsockopt(zmq.SUBSCRIBE, b"later.heartbeat")
-        looked(made, b"later.heartbeat", wanted=True)
+        await_subscription(made, b"later.heartbeat", wanted=True)
         assert not made.publisher.heartbeat_subscribed
 
 
 def test_subscribers_that_vanish_take_their_interest_along() -> None:
     with bus(b"quote.") as made, context() as other:
-        looked(made, b"sync", wanted=False)
+        await_subscription(made, b"sync", wanted=False)
         held = len(made.publisher.subscriptions)
         sockets = [subscriber(other, made.publisher.endpoint, b"quote.", b"%d" % number) for number in range(10)]
         for number in range(10):
-            looked(made, b"%d" % number, wanted=True)
+            await_subscription(made, b"%d" % number, wanted=True)
         assert len(made.publisher.subscriptions) == held + 10
         assert made.publisher.connections.now == 11
         for socket in sockets:
             socket.close(0)
         for number in range(10):
-            looked(made, b"%d" % number, wanted=False)
+            await_subscription(made, b"%d" % number, wanted=False)
         assert len(made.publisher.subscriptions) == held
         assert made.publisher.connections.now == 1
         assert made.publisher.subscriptions.has_subscriber(b"quote.A")
 
 
-def test_a_storm_of_subscriptions_is_taken_in_bounded_lots_and_left_in_one() -> None:
+def test_many_subscriptions_are_taken_in_bounded_numbers_and_dropped_at_once() -> None:
     with bus(b"quote.") as made, context() as other:
-        looked(made, b"sync", wanted=False)
+        await_subscription(made, b"sync", wanted=False)
         held = len(made.publisher.subscriptions)
         storm: zmq.Socket[bytes] = other.socket(zmq.SUB)
         storm.setsockopt(zmq.SNDHWM, 0)  # else libzmq loses what is over 1,000
@@ -283,28 +286,28 @@ def test_a_storm_of_subscriptions_is_taken_in_bounded_lots_and_left_in_one() -> 
         until(all_taken, "all subscriptions taken")
         assert largest <= publisher_module.SUBSCRIPTIONS_PER_READ
         storm.close(0)
-        looked(made, b"storm.00001", wanted=False)
+        await_subscription(made, b"storm.00001", wanted=False)
         assert len(made.publisher.subscriptions) == held
 
 
-def test_a_look_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reading_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher_module, "READ_LIMIT_S", 0.0)
     with bus(b"quote.") as made:
         for number in range(100):
             made.socket.setsockopt(zmq.SUBSCRIBE, b"storm.%02d" % number)
-        looked(made, b"storm.99", wanted=True)
+        await_subscription(made, b"storm.99", wanted=True)
         assert len(made.publisher.subscriptions) >= 100
 
 
-def test_a_subscriber_behind_a_crowd_of_others_is_heard(publisher_port: tuple[Publisher, int]) -> None:
-    """More connections came and went, while nobody looked, than one look has time for."""
+def test_a_subscriber_behind_many_short_connections_is_served(publisher_port: tuple[Publisher, int]) -> None:
+    """More connections came and went than one reading has time for."""
     made, port = publisher_port
     for _ in range(800):
         socket.create_connection(("127.0.0.1", port)).close()
     with context() as other:
         reader = subscriber(other, made.endpoint, b"quote.")
         assert made._socket.poll(LIMIT_MS)  # its subscription waits behind 2,400 events
-        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it was heard")
+        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it is subscribed")
         until(lambda: (made.read_subscriptions(), made.connections.now == 1)[1], "the others are gone")
         assert made.subscriptions.has_subscriber(b"quote.A")
         reader.close(0)
@@ -318,7 +321,7 @@ def test_subscriptions_wait_while_connections_are_counted(monkeypatch: pytest.Mo
         monkeypatch.setattr(publisher_module, "READ_LIMIT_S", 0.0)  # one event per look
         assert not made.read_subscriptions()
         assert made.has_more
-        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it was heard")
+        until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it is subscribed")
         reader.close(0)
         made.close()
 
@@ -328,11 +331,11 @@ def test_an_oversized_subscription_costs_its_sender_the_connection() -> None:
         oversized = b"x" * publisher_module.WIRE_BYTES_MAX
         bad = subscriber(other, made.publisher.endpoint, oversized)
 
-        def judged() -> bool:
+        def is_closed() -> bool:
             made.publisher.read_subscriptions()
             return made.publisher.subscriptions.has_subscriber(oversized) or made.publisher.connections.accepted > 2
 
-        until(judged, "the connection was cut and made again")
+        until(is_closed, "the connection was cut and made again")
         assert not made.publisher.subscriptions.has_subscriber(oversized)
         bad.close(0)
         made.publisher.send(b"quote.A", b"body")

@@ -1,4 +1,4 @@
-"""The wire fault ``restart``: one process, life after life, on the same addresses and with the same market."""
+"""The wire fault ``restart``: one process, run after run, on the same addresses and with the same market."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.samples.daemons import simulated
 from tests.samples.messages import received
 
 
-def test_each_life_has_a_new_epoch_the_same_addresses_and_goes_on_with_offsets(tmp_path: Path) -> None:
+def test_each_run_has_a_new_epoch_the_same_addresses_and_continues_the_offsets(tmp_path: Path) -> None:
     with simulated(tmp_path, "--wire-faults", "restart=4s") as (events, _, run), context() as own:
         reader = subscriber(own, events, b"")
         first = received(reader, lambda message: message.topic == "heartbeat" and message.body["offset"] > 0)
@@ -39,7 +39,7 @@ def test_each_life_has_a_new_epoch_the_same_addresses_and_goes_on_with_offsets(t
             assert run.end(LIMIT_S) == 0, run.text
 
 
-def test_what_the_faults_did_stands_in_the_heartbeat(tmp_path: Path) -> None:
+def test_what_the_faults_did_is_in_the_heartbeat(tmp_path: Path) -> None:
     with simulated(tmp_path, "--wire-faults", "drop=10%,duplicate=10%") as (events, _, _), context() as own:
         reader = subscriber(own, events, b"heartbeat")
 

@@ -34,18 +34,18 @@ def stalled(own: Context, endpoint: str, *prefixes: bytes) -> Socket:
     return socket
 
 
-def known(made: Publisher, *marks: bytes) -> None:
-    """Look until every mark is subscribed to."""
+def await_topics(made: Publisher, *topics: bytes) -> None:
+    """Read subscriptions until every topic has a subscriber."""
 
     def all_known() -> bool:
         made.read_subscriptions()
-        return all(map(made.subscriptions.has_subscriber, marks))
+        return all(map(made.subscriptions.has_subscriber, topics))
 
     until(all_known, "all subscribed")
 
 
 @contextmanager
-def crowd(sndhwm: int) -> Iterator[tuple[Publisher, Context]]:
+def publishing(sndhwm: int) -> Iterator[tuple[Publisher, Context]]:
     with context() as own, context() as other:
         made = Publisher(own, ANY_PORT, SocketOptions(sndhwm=sndhwm, linger_s=0))
         yield made, other
@@ -65,9 +65,9 @@ def numbers(socket: Socket, wait_ms: int = 2_000) -> list[int]:
 
 
 def test_each_run_of_losses_begins_with_a_message_that_is_counted() -> None:
-    with crowd(sndhwm=10) as (made, other):
-        lazy = stalled(other, made.endpoint, b"q", b"mark")
-        known(made, b"mark")
+    with publishing(sndhwm=10) as (made, other):
+        stalled_reader = stalled(other, made.endpoint, b"q", b"mark")
+        await_topics(made, b"mark")
         counted: list[int] = []
         for number in range(3_000):
             made.send(b"q", body(number))
@@ -76,7 +76,7 @@ def test_each_run_of_losses_begins_with_a_message_that_is_counted() -> None:
         assert made.slow.messages == len(counted)
         assert made.slow.counters()["moments"] >= 1
         assert made.slow.last_ts > 0
-        received = numbers(lazy)
+        received = numbers(stalled_reader)
         lost = set(range(3_000)) - set(received)
         assert received == sorted(received)
         assert lost
@@ -84,9 +84,9 @@ def test_each_run_of_losses_begins_with_a_message_that_is_counted() -> None:
 
 
 def test_without_a_slow_reader_nothing_is_counted_and_nothing_lost() -> None:
-    with crowd(sndhwm=100_000) as (made, other):
+    with publishing(sndhwm=100_000) as (made, other):
         reader = subscriber(other, made.endpoint, b"q", b"mark")
-        known(made, b"mark")
+        await_topics(made, b"mark")
         for number in range(3_000):
             made.send(b"q", body(number))
         assert numbers(reader) == list(range(3_000))
@@ -95,10 +95,10 @@ def test_without_a_slow_reader_nothing_is_counted_and_nothing_lost() -> None:
 
 
 def test_the_others_lose_nothing() -> None:
-    with crowd(sndhwm=200) as (made, other):
-        lazy = [stalled(other, made.endpoint, b"q", b"lazy%d" % number) for number in range(5)]
+    with publishing(sndhwm=200) as (made, other):
+        stalled_reader = [stalled(other, made.endpoint, b"q", b"stalled_reader%d" % number) for number in range(5)]
         keen = [subscriber(other, made.endpoint, b"q", b"keen%d" % number) for number in range(2)]
-        known(made, *(b"lazy%d" % number for number in range(5)), b"keen0", b"keen1")
+        await_topics(made, *(b"stalled_reader%d" % number for number in range(5)), b"keen0", b"keen1")
         received: list[list[int]] = [[], []]
         for number in range(4_000):
             made.send(b"q", body(number))
@@ -109,27 +109,27 @@ def test_the_others_lose_nothing() -> None:
                         found.append(int(socket.recv_multipart()[1][:8]))
         assert received == [list(range(4_000))] * 2
         assert made.slow.messages >= 1
-        assert all(len(numbers(socket, 50)) < 4_000 for socket in lazy)
+        assert all(len(numbers(socket, 50)) < 4_000 for socket in stalled_reader)
 
 
 def test_a_reader_of_other_topics_is_not_asked() -> None:
-    with crowd(sndhwm=10) as (made, other):
-        lazy = stalled(other, made.endpoint, b"q", b"mark")
-        known(made, b"mark")
+    with publishing(sndhwm=10) as (made, other):
+        stalled_reader = stalled(other, made.endpoint, b"q", b"mark")
+        await_topics(made, b"mark")
         for number in range(3_000):
             made.send(b"q", body(number))
         counted = made.slow.messages
         for number in range(3_000):
             made.send(b"other", body(number))
         assert made.slow.messages == counted >= 1
-        lazy.close(0)
+        stalled_reader.close(0)
 
 
 def test_a_queue_that_has_room_again_is_neither_passed_over_nor_counted() -> None:
     """Nobody's queue is full any more when the message is sent again: it goes to everybody."""
-    with crowd(sndhwm=10) as (made, other):
+    with publishing(sndhwm=10) as (made, other):
         keen = subscriber(other, made.endpoint, b"q", b"keen")
-        known(made, b"keen")
+        await_topics(made, b"keen")
         for number in range(3):
             made.resend(b"q", body(number))
         assert numbers(keen) == [0, 1, 2]
@@ -137,7 +137,7 @@ def test_a_queue_that_has_room_again_is_neither_passed_over_nor_counted() -> Non
 
 
 def test_a_moment_begins_after_a_second_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    with crowd(sndhwm=10) as (made, _):
+    with publishing(sndhwm=10) as (made, _):
         now = [100.0]
         monkeypatch.setattr("mt4pump.publisher.publisher.time.monotonic", lambda: now[0])
         for step in (0.0, 0.5, 0.9, 1.0, 0.1):
@@ -146,11 +146,11 @@ def test_a_moment_begins_after_a_second_without(monkeypatch: pytest.MonkeyPatch)
         assert (made.slow.messages, made.slow.moments) == (5, 2)
 
 
-def test_the_way_of_the_hot_loop_comes_to_the_same() -> None:
-    with crowd(sndhwm=200) as (made, other):
-        lazy = stalled(other, made.endpoint, b"q", b"mark")
+def test_the_sends_of_the_hot_loop_give_the_same() -> None:
+    with publishing(sndhwm=200) as (made, other):
+        stalled_reader = stalled(other, made.endpoint, b"q", b"mark")
         keen = subscriber(other, made.endpoint, b"q", b"keen")
-        known(made, b"mark", b"keen")
+        await_topics(made, b"mark", b"keen")
         received: list[int] = []
         for number in range(2_000):
             try:
@@ -164,13 +164,13 @@ def test_the_way_of_the_hot_loop_comes_to_the_same() -> None:
                 received.append(int(keen.recv_multipart()[1][:8]))
         assert received == list(range(2_000))
         assert made.slow.messages >= 1
-        assert len(numbers(lazy)) < 2_000
+        assert len(numbers(stalled_reader)) < 2_000
 
 
-def test_sending_never_waits_even_when_it_is_not_told_so() -> None:
-    with crowd(sndhwm=10) as (made, other):
-        lazy = stalled(other, made.endpoint, b"q", b"mark")
-        known(made, b"mark")
+def test_sending_never_waits_even_without_the_flag() -> None:
+    with publishing(sndhwm=10) as (made, other):
+        stalled_reader = stalled(other, made.endpoint, b"q", b"mark")
+        await_topics(made, b"mark")
 
         def flood() -> None:
             for number in range(3_000):
@@ -179,7 +179,7 @@ def test_sending_never_waits_even_when_it_is_not_told_so() -> None:
 
         with pytest.raises(zmq.Again):
             flood()
-        lazy.close(0)
+        stalled_reader.close(0)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory means other things elsewhere")
@@ -202,8 +202,8 @@ def test_the_memory_of_a_hundred_stalled_subscribers_is_what_the_formula_says() 
         assert process.stdout
         assert process.stdin
         endpoint = process.stdout.readline().strip()
-        lazy = [stalled(other, endpoint, b"quote.") for _ in range(subscribers - 1)]
-        lazy.append(stalled(other, endpoint, b"quote.", b"last"))
+        stalled_reader = [stalled(other, endpoint, b"quote.") for _ in range(subscribers - 1)]
+        stalled_reader.append(stalled(other, endpoint, b"quote.", b"last"))
         growth, slow = map(int, process.stdout.readline().split())
         process.stdin.close()
         assert process.wait(40) == 0

@@ -13,7 +13,7 @@ import zmq
 from mt4pump.query.limits import QueryOptions
 from tests.bus import LIMIT_S, until
 from tests.query.endpoint import Endpoint, FakeReader, Setup, ask, serving, stored
-from tests.query.test_fuzz import GREETING, READY, link_to, read_to
+from tests.query.test_fuzz import GREETING, READY, link_to, read_until
 
 DESCRIBE = msgpack.packb({"op": "describe"})
 REPLAY = msgpack.packb({"op": "replay", "limit": 10_000})
@@ -36,13 +36,13 @@ def large_pages(**options: float) -> Setup:
     return Setup(made, reader=FakeReader(stored(LARGE, size=BODY)))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell what came over a connection")
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not report what came over a connection")
 def test_a_message_that_never_ends_costs_its_sender_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     with serving(Setup(QueryOptions(incomplete_bytes=2**18))) as at, at.peer() as witness:
         assert ask(witness, op="describe").head["ok"]
         with link_to(at) as link:
             link.sendall(GREETING + READY)
-            read_to(link, b"READY")
+            read_until(link, b"READY")
             link.settimeout(0.2)
             while not at.server.counts["shut_out"]:
                 with suppress(OSError):  # nobody reads it any more
@@ -68,7 +68,7 @@ def test_who_asks_nothing_is_closed_and_may_ask_afterwards(caplog: pytest.LogCap
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a connection takes seconds to close there")
-def test_a_second_connection_of_the_same_routing_id_is_heard_once_the_first_is_gone() -> None:
+def test_a_second_connection_of_the_same_routing_id_is_served_once_the_first_is_gone() -> None:
     with serving(Setup(QueryOptions(silent_s=0.1))) as at, ExitStack() as open_sockets:
 
         def twin() -> zmq.Socket[bytes]:
@@ -82,15 +82,15 @@ def test_a_second_connection_of_the_same_routing_id_is_heard_once_the_first_is_g
         assert first.poll(int(LIMIT_S * 1_000))
         second = twin()
         second.send(DESCRIBE)
-        until(lambda: at.server.counts["silent"], "the one that is not heard is counted")
+        until(lambda: at.server.counts["silent"], "the one that is not served is counted")
         assert not second.poll(0)
         first.close()
 
-        def is_heard() -> bool:
+        def is_served() -> bool:
             second.send(DESCRIBE)
             return bool(second.poll(200))
 
-        until(is_heard, "the second is heard")
+        until(is_served, "the second is served")
 
 
 def test_who_does_not_read_gives_way_to_others_of_the_same_address() -> None:

@@ -22,7 +22,7 @@ from tests.query.endpoint import Endpoint, FakePump, FakeReader, Setup, accounts
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL" + b"\0" * 16 + b"\0" + b"\0" * 31
 READY = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ"
-"""What a ZMTP 3.0 peer without security says before its first message."""
+"""What a ZMTP 3.0 peer without security sends before its first message."""
 
 
 class Target:
@@ -68,7 +68,7 @@ def fired_at() -> Iterator[Target]:
 
 
 def check(head: Any) -> None:
-    """Check that ``head`` is an answer, or a refusal that says why."""
+    """Check that ``head`` is a reply, or an error with its reason."""
     assert isinstance(head, dict)
     assert head["ok"] is True or (head["ok"] is False and head["code"] in CODES and head["error"])
     assert head.get("code") != "internal_error"
@@ -156,13 +156,13 @@ def link_to(at: Endpoint) -> Iterator[plain.socket]:
         yield link
 
 
-def read_to(link: plain.socket, mark: bytes) -> None:
+def read_until(link: plain.socket, mark: bytes) -> None:
     """Read until ``mark`` came."""
-    heard = b""
-    while mark not in heard:
+    received = b""
+    while mark not in received:
         more = link.recv(4_096)
-        assert more, f"hung up after {heard!r}"
-        heard += more
+        assert more, f"hung up after {received!r}"
+        received += more
 
 
 @settings(FUZZ, max_examples=100)
@@ -171,7 +171,7 @@ def test_garbage_on_the_wire_itself_hurts_nobody(target: Target, start: bytes, g
     with link_to(target.at) as link, suppress(OSError):  # libzmq may hang up first
         link.sendall(start)
         if start.endswith(READY):  # only a peer that waited for it may send messages
-            read_to(link, b"READY")
+            read_until(link, b"READY")
         link.sendall(garbage)
     target.still_works()
 
@@ -179,9 +179,9 @@ def test_garbage_on_the_wire_itself_hurts_nobody(target: Target, start: bytes, g
 def test_a_hand_made_peer_is_answered_so_such_garbage_does_reach_the_socket(target: Target) -> None:
     with link_to(target.at) as link:
         link.sendall(GREETING + READY)
-        read_to(link, b"READY")
+        read_until(link, b"READY")
         link.sendall(b"\x01\x00\x00\x07garbage")
-        read_to(link, b"bad_request")
+        read_until(link, b"bad_request")
     target.still_works()
 
 

@@ -51,7 +51,7 @@ def test_describe_needs_nothing_else() -> None:
     assert request(op="describe") == ParsedRequest("describe")
 
 
-def test_a_snapshot_asks_for_everything_unless_told() -> None:
+def test_a_snapshot_asks_for_everything_by_default() -> None:
     assert request(op="snapshot") == ParsedRequest("snapshot", EVERY_TOPIC, 500)
 
 

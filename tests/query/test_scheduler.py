@@ -19,7 +19,7 @@ def ask(request: ParsedRequest | RequestError = HEAVY, size: int = 50, since_s: 
 
 
 def served(scheduler: RequestScheduler, count: int, work_s: float = 1.0) -> list[str]:
-    """Return the names of the connections whose turn it is, ``count`` times, each request ``work_s`` of work."""
+    """Return the names of the connections that are next, ``count`` times, each request ``work_s`` of work."""
     names = []
     for _ in range(count):
         first = scheduler.first(lambda _connection, _ask: True)

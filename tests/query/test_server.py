@@ -53,7 +53,7 @@ def test_a_plain_req_socket_is_all_it_takes() -> None:
             after = head["next"]
 
 
-def test_describe_gives_what_the_daemon_says_of_itself() -> None:
+def test_describe_returns_the_description() -> None:
     with serving() as at:
         assert at.ask(op="describe") == Reply({**DESCRIPTION, "ok": True}, [], [])
 
@@ -115,7 +115,7 @@ def test_a_ninth_snapshot_is_refused_to_wait_but_one_of_a_single_page_is_not() -
 def test_a_kept_snapshot_expires() -> None:
     with serving(Setup(QueryOptions(snapshot_idle_s=0.01), FakePump(accounts(50)))) as at, at.peer() as socket:
         cursor = ask(socket, op="snapshot", limit=30).head["cursor"]
-        until(lambda: not len(at.server._handler.snapshots), "the snapshot is forgotten while nobody asks anything")
+        until(lambda: not len(at.server._handler.snapshots), "the snapshot is forgotten without a request")
         assert ask(socket, op="snapshot", cursor=cursor).head["code"] == "cursor_expired"
 
 
@@ -322,7 +322,7 @@ def test_stop_ends_a_page_in_the_making() -> None:
     options = QueryOptions(page_s=1e9, page_bytes=10**12, slice_rows=1)
     with serving(Setup(options, reader=endless)) as at, at.peer(LINGER=0) as socket:
         socket.send(msgpack.packb({"op": "replay", "topics": ["nothing."]}))
-        until(lambda: endless.steps, "the page is begun")
+        until(lambda: endless.steps, "the page was started")
         at.server.stop()
         at.server.join(LIMIT_S)
         assert not at.server.is_alive()

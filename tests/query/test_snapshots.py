@@ -1,4 +1,4 @@
-"""Pages of a snapshot add up to it, and only so many snapshots are kept, for so long, for who requested them."""
+"""Pages of a snapshot add up to it; a limited number of snapshots is kept for a limited time for their owners."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class ClockedCache(SnapshotCache):
         return snapshot.token in self._held
 
 
-def test_a_held_snapshot_is_found_by_who_made_it() -> None:
+def test_a_held_snapshot_is_found_by_its_owner() -> None:
     cache = ClockedCache()
     snapshot = cache.put()
     assert cache.find(Cursor(snapshot.token, 1), ME) is snapshot
@@ -260,7 +260,7 @@ def test_no_snapshot_is_kept_for_ever_by_reading_it_again_and_again_while_others
     assert [cache.has(each) for each in snapshots] == [False, True, True]
 
 
-def test_of_those_that_may_go_it_is_one_of_who_holds_most() -> None:
+def test_of_those_that_may_go_it_is_one_of_the_client_that_holds_most() -> None:
     cache = ClockedCache(QueryOptions(snapshots_held=3))
     honest = cache.put(OTHER)
     greedy = [cache.put(Peer(peer.connection, "greedy")) for peer in peers(2)]
