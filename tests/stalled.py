@@ -22,7 +22,7 @@ def main(subscribers: int, sndhwm: int, body_bytes: int, messages: int) -> None:
     publisher = Publisher(zmq.Context(), "tcp://127.0.0.1:*", SocketOptions(sndhwm=sndhwm, linger_s=0))
     say(publisher.endpoint)
     deadline_s = time.monotonic() + 30
-    while publisher.quotas.count <= subscribers:  # one each, and the last one's second
+    while publisher.subscriptions.total.count <= subscribers:  # one each, and the last one's second
         publisher.read_subscriptions()
         assert time.monotonic() < deadline_s, "not all subscribed"
     process = psutil.Process()

@@ -19,9 +19,9 @@ beginnings of losses, and now and then one for which there was room again at the
 which is 13 MB of handles per stalled subscriber at the default of 100,000, plus its backlog once. ZMTP heartbeats end
 the connections of programs that hang or vanish, but not of one whose ZeroMQ threads run while it does not read.
 
-**Subscriptions** are limited in size, number and rate (`Quotas`). libzmq has no such limits, and keeps what it has read
-for us without one: so it gets small buffers for what subscribers send. A connection that exceeds a limit, or pushes
-messages *upstream*, which no SUB socket does, is closed (`Connections.disconnect`) and its client banned for a while.
+**Subscriptions** are limited in size, number and rate (`SubscriptionLimits`). libzmq has no such limits, and keeps what
+it has read for us without one: so it gets small buffers for what subscribers send. A connection that exceeds a limit,
+or pushes messages *upstream*, which no SUB socket does, is closed and its client banned for a while.
 Nothing that a client does costs another one its connection.
 
 **With keys** (CURVE) we give libzmq each subscription (XPUB_MANUAL), narrowed to what the client may receive. In that
@@ -48,14 +48,7 @@ from mt4pump.publisher.binding import SocketOptions, apply, bind, bind_failure
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import BURST_BYTES, CURVE_BURST_BYTES, EndpointLimits, number_of, user_of
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders
-from mt4pump.publisher.subscriptions import (
-    NO_CONNECTION,
-    SUBSCRIBE,
-    Excess,
-    Quotas,
-    SubscriptionTable,
-    is_subscription,
-)
+from mt4pump.publisher.subscriptions import NO_CONNECTION, SUBSCRIBE, Excess, SubscriptionTable, is_subscription
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.security.subscription_filter import SubscriptionFilter, split_user_id
 from mt4pump.wire import FIRST, HEARTBEAT, Send
@@ -105,7 +98,6 @@ class Publisher:
         fault_counters: FaultCounters | None = None,
     ) -> None:
         self.subscriptions = SubscriptionTable()
-        self.quotas = Quotas()
         self.sent = 0
         self.slow = SlowReaders()
         self.heartbeat_subscribed = self.has_more = False
@@ -315,7 +307,7 @@ class Publisher:
         elif len(message) > PREFIX_BYTES_MAX + 1:
             why = f"it subscribed to a text above {PREFIX_BYTES_MAX} bytes"
             self._disconnect_offender(number, user, "too_long_prefix", why)
-        elif not self.quotas.receive(number, self.connections.client_of(number)):
+        elif not self.subscriptions.receive(number, self.connections.client_of(number)):
             self._disconnect_offender(number, user, "subscription_flood", "it subscribes and unsubscribes without end")
         else:
             return True
@@ -328,7 +320,8 @@ class Publisher:
         if message[0] == SUBSCRIBE:
             option, narrowed = zmq.SUBSCRIBE, self._filter.ask(number, prefix, lambda: gate.allowed(user))
             if not narrowed:
-                self._check_excess(self.quotas.add_idle(number, len(prefix)), number, user)
+                self.subscriptions.add_idle(len(prefix), number)
+                self._check_excess(number, user)
         else:
             option, narrowed = zmq.UNSUBSCRIBE, self._filter.withdraw(number, prefix)
         for each in narrowed:
@@ -336,19 +329,19 @@ class Publisher:
             self._apply(message, each, number, user)
 
     def _apply(self, message: bytes, prefix: bytes, number: int, user: str) -> None:
-        """Add or drop a prefix of a connection, and count it; close the connection if it has too many."""
-        is_subscribed = message[0] == SUBSCRIBE
-        change = self.subscriptions.add if is_subscribed else self.subscriptions.drop
-        is_changed = change(prefix, number)
-        if is_changed and is_subscribed:
-            self._check_excess(self.quotas.add(number, len(prefix)), number, user)
-        elif is_changed:
-            self.quotas.drop(number, len(prefix))
+        """Add or drop a prefix of a connection; close the connection if it has too many."""
+        if message[0] == SUBSCRIBE:
+            is_changed = self.subscriptions.add(prefix, number)
+            if is_changed:
+                self._check_excess(number, user)
+        else:
+            is_changed = self.subscriptions.drop(prefix, number)
         self._note_change(message, prefix, is_changed=is_changed)
 
-    def _check_excess(self, excess: Excess, number: int, user: str) -> None:
+    def _check_excess(self, number: int, user: str) -> None:
+        excess = self.subscriptions.excess(number)
         if excess is Excess.TOTAL:
-            largest = self.quotas.largest()
+            largest = self.subscriptions.largest()
             number, user = (number, user) if largest is None else (largest, self._users.get(largest, ""))
         if excess:
             self._disconnect_offender(number, user, "too_many_prefixes", f"more subscriptions than {excess} may have")
@@ -376,6 +369,5 @@ class Publisher:
     def _forget_connection(self, number: int) -> None:
         self._filter.remove(number)
         self._users.pop(number, None)
-        self.quotas.remove(number)
         self._large.remove(number)
         self._is_changed |= self.subscriptions.remove(number)

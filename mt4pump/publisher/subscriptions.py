@@ -29,94 +29,6 @@ def is_subscription(message: bytes) -> bool:
     return bool(message) and message[0] in {SUBSCRIBE, UNSUBSCRIBE}
 
 
-class SubscriptionTable:
-    """The prefixes that are subscribed to, counted by connection: the length is how many different ones."""
-
-    def __init__(self) -> None:
-        self._holders: dict[bytes, int] = {}
-        self._held: dict[int, set[bytes]] = {}
-        self._unnumbered: Counter[bytes] = Counter()
-        self._few: tuple[bytes, ...] = ()
-        self._lengths: tuple[int, ...] = ()
-        self._is_indexed = True
-
-    def __len__(self) -> int:
-        return len(self._holders)
-
-    def take(self, message: bytes, connection: int = NO_CONNECTION) -> bool:
-        """Apply one XPUB message and return whether it changed the prefixes of ``connection``.
-
-        Anything that is no subscription is ignored.
-        """
-        if not is_subscription(message):
-            return False
-        return (self.add if message[0] == SUBSCRIBE else self.drop)(message[1:], connection)
-
-    def add(self, prefix: bytes, connection: int = NO_CONNECTION) -> bool:
-        """Add a prefix of ``connection``; return False if it has it already."""
-        if connection == NO_CONNECTION:
-            self._unnumbered[prefix] += 1
-        else:
-            held = self._held.setdefault(connection, set())
-            if prefix in held:
-                return False
-            held.add(prefix)
-        self._holders[prefix] = self._holders.get(prefix, 0) + 1
-        self._is_indexed = False
-        return True
-
-    def drop(self, prefix: bytes, connection: int = NO_CONNECTION) -> bool:
-        """Drop a prefix of ``connection``; return False if it does not have it."""
-        if connection == NO_CONNECTION:
-            if not self._unnumbered[prefix]:
-                del self._unnumbered[prefix]
-                return False
-            self._unnumbered[prefix] -= 1
-        else:
-            held = self._held.get(connection, set())
-            if prefix not in held:
-                return False
-            held.discard(prefix)
-        self._release((prefix,))
-        return True
-
-    def remove(self, connection: int) -> bool:
-        """Forget a connection that ended; return whether it had any subscription."""
-        held = self._held.pop(connection, set())
-        self._release(held)
-        return bool(held)
-
-    def has_subscriber(self, topic: bytes) -> bool:
-        """Return whether a subscriber would receive ``topic``."""
-        if not self._is_indexed:
-            self._build_index()
-        if not self._lengths:
-            return topic.startswith(self._few)
-        holders, length_max = self._holders, len(topic)
-        for length in self._lengths:
-            if length > length_max:
-                break
-            if topic[:length] in holders:
-                return True
-        return False
-
-    def _release(self, prefixes: set[bytes] | tuple[bytes, ...]) -> None:
-        holders = self._holders
-        for prefix in prefixes:  # there may be a hundred thousand, and events wait meanwhile
-            if holders[prefix] > 1:
-                holders[prefix] -= 1
-            else:
-                del holders[prefix]
-        self._is_indexed = False
-
-    def _build_index(self) -> None:
-        """Prepare `has_subscriber`, once after any number of changes."""
-        self._is_indexed = True
-        is_few = len(self._holders) <= FEW
-        self._few = tuple(self._holders) if is_few else ()
-        self._lengths = () if is_few else tuple(sorted(set(map(len, self._holders))))
-
-
 @dataclass(frozen=True, slots=True)
 class SubscriptionLimits:
     """Limits of the number of subscriptions and of the bytes of their texts.
@@ -135,7 +47,7 @@ class SubscriptionLimits:
 
 
 class Excess(StrEnum):
-    """Which limit a subscription exceeds."""
+    """Which limit a connection exceeds."""
 
     NONE = ""
     CONNECTION = "one connection"
@@ -160,94 +72,160 @@ class _Usage:
         return self.count > count_limit or self.size + self.idle_size > bytes_limit
 
 
-class _CountedConnection(_Usage):
-    __slots__ = ("client", "refilled_s", "tokens")
+class _Subscriber(_Usage):
+    """One connection. It may send ``tokens`` messages at once."""
+
+    __slots__ = ("client", "prefixes", "refilled_s", "tokens")
 
     def __init__(self, client: str, tokens: float, now_s: float) -> None:
         super().__init__()
         self.client = client
+        self.prefixes: set[bytes] = set()
         self.tokens = tokens
         self.refilled_s = now_s
 
 
-class Quotas:
-    """What every connection uses. ``count`` and ``size`` are those of all together."""
+class SubscriptionTable:
+    """The prefixes that are subscribed to, counted by connection: the length is how many different ones.
+
+    ``total`` is what all connections use; those that cannot be identified are not in it.
+    """
 
     def __init__(self, limits: SubscriptionLimits | None = None, now_s: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits or SubscriptionLimits()
+        self.total = _Usage()
         self._now_s = now_s
-        self._connections: dict[int, _CountedConnection] = {}
+        self._subscribers: dict[int, _Subscriber] = {}
         self._clients: dict[str, _Usage] = {}
-        self._total = _Usage()
+        self._holders: dict[bytes, int] = {}
+        self._unnumbered: Counter[bytes] = Counter()
+        self._few: tuple[bytes, ...] = ()
+        self._lengths: tuple[int, ...] = ()
+        self._is_indexed = True
 
-    @property
-    def count(self) -> int:
-        """Return how many subscriptions all connections have."""
-        return self._total.count
+    def __len__(self) -> int:
+        return len(self._holders)
 
-    @property
-    def size(self) -> int:
-        """Return the bytes of their texts."""
-        return self._total.size
-
-    def receive(self, number: int, client: str) -> bool:
-        """Count one message of a connection; return False if it sends more than any subscriber needs to."""
+    def receive(self, connection: int, client: str) -> bool:
+        """Count one message of a connection of ``client``; return False if it sends more than any subscriber needs."""
         limits, now_s = self.limits, self._now_s()
-        connection = self._connections.get(number)
-        if connection is None:
-            connection = self._connections[number] = _CountedConnection(client, limits.messages_burst, now_s)
-            self._clients.setdefault(client, _Usage())
-        elif connection.tokens < 1:
-            gained = (now_s - connection.refilled_s) * limits.messages_per_s
-            connection.tokens = min(limits.messages_burst, connection.tokens + gained)
-            connection.refilled_s = now_s
-        connection.tokens -= 1
-        return connection.tokens >= 0
+        subscriber = self._subscriber(connection, client)
+        if subscriber.tokens < 1:
+            gained = (now_s - subscriber.refilled_s) * limits.messages_per_s
+            subscriber.tokens = min(limits.messages_burst, subscriber.tokens + gained)
+            subscriber.refilled_s = now_s
+        subscriber.tokens -= 1
+        return subscriber.tokens >= 0
 
-    def add(self, number: int, size: int) -> Excess:
-        """Count a subscription of ``size`` bytes; return the limit that it exceeds, if any."""
-        self._grow(number, 1, size)
-        excess = self._excess(number)
-        if not excess and self._total.exceeds(self.limits.total, self.limits.bytes_total):
-            return Excess.TOTAL
-        return excess
+    def take(self, message: bytes, connection: int = NO_CONNECTION) -> bool:
+        """Apply one XPUB message and return whether it changed the prefixes of ``connection``.
 
-    def add_idle(self, number: int, size: int) -> Excess:
-        """Count a text that gives its connection nothing; return the limit that it exceeds, if any."""
-        connection = self._connections[number]
-        connection.grow(0, 0, size)
-        self._clients[connection.client].grow(0, 0, size)
-        return self._excess(number)
+        Anything that is no subscription is ignored.
+        """
+        if not is_subscription(message):
+            return False
+        return (self.add if message[0] == SUBSCRIBE else self.drop)(message[1:], connection)
 
-    def drop(self, number: int, size: int) -> None:
-        """Count an unsubscription."""
-        self._grow(number, -1, -size)
+    def add(self, prefix: bytes, connection: int = NO_CONNECTION) -> bool:
+        """Add a prefix of ``connection``; return False if it has it already."""
+        if connection == NO_CONNECTION:
+            self._unnumbered[prefix] += 1
+        else:
+            subscriber = self._subscriber(connection)
+            if prefix in subscriber.prefixes:
+                return False
+            subscriber.prefixes.add(prefix)
+            self._grow(subscriber, 1, len(prefix))
+        self._holders[prefix] = self._holders.get(prefix, 0) + 1
+        self._is_indexed = False
+        return True
+
+    def add_idle(self, size: int, connection: int) -> None:
+        """Count ``size`` bytes of a text that gives ``connection`` nothing."""
+        subscriber = self._subscriber(connection)
+        subscriber.grow(0, 0, size)
+        self._clients[subscriber.client].grow(0, 0, size)
+
+    def drop(self, prefix: bytes, connection: int = NO_CONNECTION) -> bool:
+        """Drop a prefix of ``connection``; return False if it does not have it."""
+        if connection == NO_CONNECTION:
+            if not self._unnumbered[prefix]:
+                del self._unnumbered[prefix]
+                return False
+            self._unnumbered[prefix] -= 1
+        else:
+            subscriber = self._subscribers.get(connection)
+            if subscriber is None or prefix not in subscriber.prefixes:
+                return False
+            subscriber.prefixes.discard(prefix)
+            self._grow(subscriber, -1, -len(prefix))
+        self._release((prefix,))
+        return True
+
+    def remove(self, connection: int) -> bool:
+        """Forget a connection that ended; return whether it had any subscription."""
+        subscriber = self._subscribers.pop(connection, None)
+        if subscriber is None:
+            return False
+        self._release(subscriber.prefixes)
+        self._clients[subscriber.client].grow(-subscriber.count, -subscriber.size, -subscriber.idle_size)
+        self.total.grow(-subscriber.count, -subscriber.size)
+        if not any(each.client == subscriber.client for each in self._subscribers.values()):
+            del self._clients[subscriber.client]
+        return bool(subscriber.prefixes)
+
+    def excess(self, connection: int) -> Excess:
+        """Return which limit is exceeded, that of ``connection`` first."""
+        limits, subscriber = self.limits, self._subscriber(connection)
+        if subscriber.exceeds(limits.per_connection, limits.bytes_per_connection):
+            return Excess.CONNECTION
+        if self._clients[subscriber.client].exceeds(limits.per_client, limits.bytes_per_client):
+            return Excess.CLIENT
+        return Excess.TOTAL if self.total.exceeds(limits.total, limits.bytes_total) else Excess.NONE
 
     def largest(self) -> int | None:
         """Return the connection that uses most, of the client that does."""
         client = max(self._clients, key=lambda name: self._clients[name].size, default=None)
-        of_client = (number for number, each in self._connections.items() if each.client == client)
-        return max(of_client, key=lambda number: self._connections[number].size, default=None)
+        of_client = (number for number, each in self._subscribers.items() if each.client == client)
+        return max(of_client, key=lambda number: self._subscribers[number].size, default=None)
 
-    def remove(self, number: int) -> None:
-        """Forget a connection that ended."""
-        connection = self._connections.get(number)
-        if connection is None:
-            return
-        self._clients[connection.client].grow(0, 0, -connection.idle_size)
-        self._grow(number, -connection.count, -connection.size)
-        del self._connections[number]
-        if not any(each.client == connection.client for each in self._connections.values()):
-            del self._clients[connection.client]
+    def has_subscriber(self, topic: bytes) -> bool:
+        """Return whether a subscriber would receive ``topic``."""
+        if not self._is_indexed:
+            self._build_index()
+        if not self._lengths:
+            return topic.startswith(self._few)
+        holders, length_max = self._holders, len(topic)
+        for length in self._lengths:
+            if length > length_max:
+                break
+            if topic[:length] in holders:
+                return True
+        return False
 
-    def _grow(self, number: int, count: int, size: int) -> None:
-        connection = self._connections[number]
-        for each in (connection, self._clients[connection.client], self._total):
+    def _subscriber(self, connection: int, client: str = "") -> _Subscriber:
+        found = self._subscribers.get(connection)
+        if found is None:
+            found = self._subscribers[connection] = _Subscriber(client, self.limits.messages_burst, self._now_s())
+            self._clients.setdefault(client, _Usage())
+        return found
+
+    def _grow(self, subscriber: _Subscriber, count: int, size: int) -> None:
+        for each in (subscriber, self._clients[subscriber.client], self.total):
             each.grow(count, size)
 
-    def _excess(self, number: int) -> Excess:
-        limits, connection = self.limits, self._connections[number]
-        if connection.exceeds(limits.per_connection, limits.bytes_per_connection):
-            return Excess.CONNECTION
-        is_over = self._clients[connection.client].exceeds(limits.per_client, limits.bytes_per_client)
-        return Excess.CLIENT if is_over else Excess.NONE
+    def _release(self, prefixes: set[bytes] | tuple[bytes, ...]) -> None:
+        holders = self._holders
+        for prefix in prefixes:  # there may be a hundred thousand, and events wait meanwhile
+            if holders[prefix] > 1:
+                holders[prefix] -= 1
+            else:
+                del holders[prefix]
+        self._is_indexed = False
+
+    def _build_index(self) -> None:
+        """Prepare `has_subscriber`, once after any number of changes."""
+        self._is_indexed = True
+        is_few = len(self._holders) <= FEW
+        self._few = tuple(self._holders) if is_few else ()
+        self._lengths = () if is_few else tuple(sorted(set(map(len, self._holders))))

@@ -213,7 +213,7 @@ class HeartbeatPublisher:
             errors=self._fault_counters.counts,
             skipped=self._dispatcher.skipped(),
             subscriptions=len(publisher.subscriptions),
-            subscription_bytes=publisher.quotas.size,
+            subscription_bytes=publisher.subscriptions.total.size,
             sent=publisher.sent,
             slow_readers=publisher.slow.counters(),
             connections=publisher.connections.counters(),

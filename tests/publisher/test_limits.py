@@ -183,19 +183,22 @@ def test_what_speaks_no_zmtp_3_gets_no_event_in_plaintext(first: bytes) -> None:
 
 def test_who_has_too_many_subscriptions_is_closed_and_all_is_freed() -> None:
     with served() as made:
-        made.publisher.quotas.limits = SubscriptionLimits(per_connection=50)
+        made.publisher.subscriptions.limits = SubscriptionLimits(per_connection=50)
         greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(100)))
         made.until("too_many_prefixes")
         greedy.close(0)
         until(lambda: made.check() and made.publisher.connections.now == 1, "only the honest one is there")
         assert not made.publisher.subscriptions.has_subscriber(b"storm.1")
-        until(lambda: made.check() and made.publisher.quotas.count == 1, "only what the honest one has is counted")
+        until(
+            lambda: made.check() and made.publisher.subscriptions.total.count == 1,
+            "the rest is freed",
+        )
         made.check_honest()
 
 
 def test_where_all_together_have_too_much_the_largest_gives_way() -> None:
     with served() as made:
-        made.publisher.quotas.limits = SubscriptionLimits(total=60)
+        made.publisher.subscriptions.limits = SubscriptionLimits(total=60)
         greedy = subscriber(made.other, made.publisher.endpoint, *(b"storm.%d" % number for number in range(55)))
         until(
             lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"storm.54"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.publisher.subscriptions import FEW, Excess, Quotas, SubscriptionLimits, SubscriptionTable
+from mt4pump.publisher.subscriptions import FEW, Excess, SubscriptionLimits, SubscriptionTable
 
 SUB, UNSUB = b"\x01", b"\x00"
 
@@ -111,79 +111,84 @@ SMALL = SubscriptionLimits(
 )
 
 
-def quotas(*clients: str) -> Quotas:
-    """Return quotas with connections 1, 2, … of these clients."""
-    made = Quotas(SMALL)
+def limited(*clients: str) -> SubscriptionTable:
+    """Return a table with small limits and connections 1, 2, … of these clients."""
+    made = SubscriptionTable(SMALL)
     for number, client in enumerate(clients, 1):
         made.receive(number, client)
     return made
 
 
-def added(made: Quotas, number: int, count: int, size: int = 1) -> Excess:
-    found = Excess.NONE
+def added(made: SubscriptionTable, number: int, count: int, size: int = 1) -> Excess:
+    """Add prefixes of ``size`` bytes that ``number`` does not have; return the limit that is exceeded."""
     for _ in range(count):
-        found = made.add(number, size)
-    return found
+        assert made.add(made.total.count.to_bytes(size, "little"), number)
+    return made.excess(number)
 
 
-def test_each_bound_in_number_is_named_when_it_is_passed() -> None:
-    made = quotas("a", "a", "b", "c")
+def test_each_limit_of_the_number_is_named_when_it_is_exceeded() -> None:
+    made = limited("a", "a", "b", "c")
     assert added(made, 1, 3) is Excess.NONE
     assert added(made, 2, 2) is Excess.NONE
     assert added(made, 2, 1) is Excess.CLIENT
     assert added(made, 3, 2) is Excess.NONE
     assert added(made, 4, 1) is Excess.TOTAL
-    assert added(quotas("a"), 1, 4) is Excess.CONNECTION
+    assert added(limited("a"), 1, 4) is Excess.CONNECTION
 
 
-def test_each_bound_in_bytes_is_named_when_it_is_passed() -> None:
-    made = quotas("a", "a", "b", "c")
+def test_each_limit_of_the_bytes_is_named_when_it_is_exceeded() -> None:
+    made = limited("a", "a", "b", "c")
     assert (added(made, 1, 1, 30), added(made, 2, 1, 20)) == (Excess.NONE, Excess.NONE)
     assert (added(made, 3, 1, 30), added(made, 4, 1, 1)) == (Excess.NONE, Excess.TOTAL)
     assert added(made, 2, 1, 1) is Excess.CLIENT
     assert added(made, 1, 1, 1) is Excess.CONNECTION
 
 
-def test_what_gives_nothing_counts_for_its_client_and_for_nobody_else() -> None:
-    made = quotas("idle", "idle", "b")
-    assert [made.add_idle(1, 15) for _ in range(3)] == [Excess.NONE, Excess.NONE, Excess.CONNECTION]
-    assert made.add_idle(2, 6) is Excess.CLIENT
-    assert (made.count, made.size) == (0, 0)
+def test_a_text_that_gives_nothing_counts_for_its_client_alone() -> None:
+    made = limited("idle", "idle", "b")
+    found = []
+    for _ in range(3):
+        made.add_idle(15, 1)
+        found.append(made.excess(1))
+    assert found == [Excess.NONE, Excess.NONE, Excess.CONNECTION]
+    made.add_idle(6, 2)
+    assert made.excess(2) is Excess.CLIENT
+    assert (made.total.count, made.total.size) == (0, 0)
     assert added(made, 3, 3) is Excess.NONE
 
 
-def test_all_is_given_back_when_a_connection_ends() -> None:
-    made = quotas("a", "b")
+def test_all_is_freed_when_a_connection_ends() -> None:
+    made = limited("a", "b")
     added(made, 1, 3, 10)
-    made.add_idle(1, 5)
+    made.add_idle(5, 1)
     added(made, 2, 1)
     made.remove(1)
     made.remove(1)
-    assert (made.count, made.size) == (1, 1)
+    assert (made.total.count, made.total.size) == (1, 1)
     made.receive(1, "a")
     assert added(made, 1, 3, 10) is Excess.NONE
 
 
-def test_what_was_withdrawn_is_given_back() -> None:
-    made = quotas("a")
+def test_an_unsubscription_frees_what_it_used() -> None:
+    made = limited("a")
     for _ in range(100):
-        assert made.add(1, 30) is Excess.NONE
-        made.drop(1, 30)
+        assert added(made, 1, 1, 30) is Excess.NONE
+        assert made.drop(bytes(30), 1)
 
 
 def test_the_largest_connection_of_the_largest_client_is_known() -> None:
-    made = quotas("a", "b", "b")
+    made = limited("a", "b", "b")
     assert made.largest() == 1
     added(made, 1, 1, 20)
     added(made, 2, 1, 10)
     added(made, 3, 1, 15)
     assert made.largest() == 3
-    assert Quotas().largest() is None
+    assert SubscriptionTable().largest() is None
 
 
-def test_messages_come_at_once_up_to_a_burst_and_then_at_their_pace() -> None:
+def test_messages_come_at_once_up_to_a_burst_and_then_at_their_rate() -> None:
     now = [100.0]
-    made = Quotas(SMALL, now_s=lambda: now[0])
+    made = SubscriptionTable(SMALL, now_s=lambda: now[0])
     assert all(made.receive(1, "a") for _ in range(10))
     assert not made.receive(1, "a")
     now[0] += 2
@@ -191,22 +196,19 @@ def test_messages_come_at_once_up_to_a_burst_and_then_at_their_pace() -> None:
     assert made.receive(2, "a")
 
 
-sizes = st.integers(0, 20)
-
-
-@given(st.lists(st.tuples(st.integers(1, 4), sizes, st.booleans())))
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 20), st.booleans())))
 def test_the_sum_over_all_is_right_whatever_comes_and_goes(steps: list[tuple[int, int, bool]]) -> None:
-    made, held = quotas("a", "b", "b", "c"), dict[int, list[int]]()
+    made, held = limited("a", "b", "b", "c"), dict[int, list[int]]()
     for number, size, is_leaving in steps:
         if is_leaving:
             made.remove(number)
             held.pop(number, None)
             made.receive(number, "abbc"[number - 1])
         elif size in held.get(number, []):
-            made.drop(number, size)
+            made.drop(bytes(size), number)
             held[number].remove(size)
         else:
-            made.add(number, size)
+            made.add(bytes(size), number)
             held.setdefault(number, []).append(size)
     every = [size for each in held.values() for size in each]
-    assert (made.count, made.size) == (len(every), sum(every))
+    assert (made.total.count, made.total.size) == (len(every), sum(every))
