@@ -17,31 +17,24 @@ from mt4pump.process.epoch import next_epoch
 from mt4pump.process.lock import DataFolderLock
 from mt4pump.process.watchdog import HangDetector
 from mt4pump.publisher.capacity import Relief, limit_connections, raise_limit
-from mt4pump.publisher.connections import Connections
+from mt4pump.publisher.descriptors import EndpointLimits
+from mt4pump.publisher.publisher import SocketOptions
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.loop import Pump, PumpOptions
-from mt4pump.pump.session import Command
+from mt4pump.pump.loop import Pump
+from mt4pump.pump.session import Command, DispatcherOptions
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.query import QueryServer, QuerySources, YieldToPump
+from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
 from mt4pump.query.describe import Description
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
-from mt4pump.wire import QUOTE, Encoder
-from mt4pump.wiring import (
-    Source,
-    authenticator_of,
-    dispatcher_options,
-    journal_options,
-    journal_path,
-    query_limits,
-    query_options,
-    session_plan,
-    socket_options,
-)
+from mt4pump.wire import Encoder
+from mt4pump.wiring import Source, authenticator_of, journal_options, journal_path, options_of, session_plan
 
+COMPARISON_SLICE_S = 0.003
+"""Longest time that the pump thread compares whole tables before it handles records again."""
 SUPERVISOR_STOP_S = 0.4
 PUMP_PUBLISH_S, PUMP_END_S = 0.6, 0.8
 """Time from `stop`: until the pump thread drops what still waits, and until it must have closed socket and journal.
@@ -66,78 +59,70 @@ class Daemon:
             undo.pop_all()
 
     def _build(self, settings: Settings, source: Source, undo: ExitStack) -> None:
+        now_ns, anchor_clock = wall_clock()
         self._source = source
         self._hang_detector = HangDetector(settings.hang_timeout_s)
         self._hang: HangError | None = None
-        now_ns, anchor = wall_clock()
         self.fault_counters = fault_counters = FaultCounters(log)
         self._lock = undo.enter_context(DataFolderLock(settings.data_dir))
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
-        self._journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
-        if self._journal is not None:
-            undo.callback(self._journal.close)
+        journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
+        if journal is not None:
+            undo.callback(journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(self._context.destroy, 0)
         self._gate = authenticator_of(self._context, settings, fault_counters)
         self._gate.start()
         undo.callback(self._gate.stop)
+        sockets = options_of(SocketOptions, settings)
         publisher = source.publisher(
-            self._context,
-            settings.pub_endpoint,
-            socket_options(settings),
-            gate=self._gate,
-            fault_counters=fault_counters,
+            self._context, settings.pub_endpoint, sockets, gate=self._gate, fault_counters=fault_counters
         )
         undo.callback(publisher.close)
         self.endpoint = publisher.endpoint
         self.inbox = Inbox(settings.inbox_limit, now_ns)
         encoder = Encoder(self.epoch, settings.topic_suffix)
-        self._writer = writer = EventWriter(encoder, publisher, self._journal, settings.durable)
-        self._dispatcher = dispatcher = Dispatcher(writer, dispatcher_options(settings), fault_counters)
-        if self._journal is not None and self._journal.has_orders:
-            orders = self._journal.open_orders()
-            if self._journal.durable:  # else they are read and published when the file opens again
-                dispatcher.trades.restore_orders(orders)
+        writer = EventWriter(encoder, publisher, journal, settings.durable)
+        options = options_of(DispatcherOptions, settings, slice_s=COMPARISON_SLICE_S)
+        self._dispatcher = dispatcher = Dispatcher(writer, options, fault_counters)
+        dispatcher.restore_orders()
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
-        self._yield_to_pump = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
-        self._query = self._query_server(settings, server_clock)
+        self._query = self._query_server(settings, sockets, journal, server_clock)
         if self._query is not None:
             undo.callback(self._query.stop)
-        self._limit_connections(publisher.connections, settings, fault_counters)
+        self._limit_connections(settings)
         heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
-            writer=writer,
             dispatcher=dispatcher,
-            fault_counters=fault_counters,
             server_clock=server_clock,
             status=lambda: self._supervisor.status,
             source_counters=source.counters,
             query_counters=self._query_counters,
-            journal=self._journal,
-            interval_s=settings.heartbeat_interval_s,
             server_code=settings.server_code,
+            interval_s=settings.heartbeat_interval_s,
             log_interval_s=settings.log_summary_interval_s,
-            now_ns=now_ns,
         )
         self._pump = Pump(
-            inbox=self.inbox,
-            writer=writer,
-            dispatcher=dispatcher,
-            heartbeat=heartbeat,
-            journal=self._journal,
-            fault_counters=fault_counters,
-            server_clock=server_clock,
-            options=PumpOptions(settings.reconcile_interval_s, self._gate.has_new_revocations),
-            anchor_clock=anchor,
-            now_ns=now_ns,
+            self.inbox,
+            dispatcher,
+            heartbeat,
+            reconcile_interval_s=settings.reconcile_interval_s,
+            has_revocation=self._gate.has_new_revocations,
+            anchor_clock=anchor_clock,
         )
 
-    def _query_server(self, settings: Settings, server_clock: ServerClock) -> QueryServer | None:
+    def _query_server(
+        self, settings: Settings, sockets: SocketOptions, journal: Journal | None, server_clock: ServerClock
+    ) -> QueryServer | None:
         """Bind the query endpoint, if there is to be one."""
         if settings.query_endpoint is None:
             return None
-        options, gate = query_options(settings), self._gate
+        yield_to_pump = YieldToPump(lambda: self._pump.is_busy or len(self.inbox), lambda: self.inbox.received)
+        reader = None
+        if journal is not None:
+            reader = JournalReader(journal_path(settings), lambda: journal.unstored_after, yield_to_pump)
+        options = QueryOptions(transport=sockets)
         limits = {
             "request_bytes": options.max_request_bytes,
             "prefixes": options.max_prefixes,
@@ -148,14 +133,12 @@ class Daemon:
             settings,
             epoch=self.epoch,
             pub_endpoint=self.endpoint,
-            journal=self._journal,
+            journal=journal,
             server_clock=server_clock,
             limits=limits,
         )
-        sources = QuerySources(
-            gate.allowed_query, self.request_snapshot, self._reader(settings), description, self._yield_to_pump
-        )
-        return QueryServer(self._context, settings.query_endpoint, options, sources, gate.secure_query)
+        sources = QuerySources(self._gate.allowed_query, self.request_snapshot, reader, description, yield_to_pump)
+        return QueryServer(self._context, settings.query_endpoint, options, sources, self._gate.secure_query)
 
     def _query_counters(self) -> dict[str, int]:
         """Return the heartbeat's ``query``: the server's counters, with the connections refused by either limit."""
@@ -164,22 +147,19 @@ class Daemon:
             return {}
         return {**query.counts, "over_limit": query.counts.get("over_limit", 0) + query.connections.over_limit}
 
-    def _limit_connections(self, published: Connections, settings: Settings, fault_counters: FaultCounters) -> None:
+    def _limit_connections(self, settings: Settings) -> None:
         """Limit the connections to what the system allows; the authenticator's thread enforces the limits."""
-        held = [published]
+        endpoints = [self._dispatcher.writer.publisher.connections]
         if self._query is not None:
-            self._query.connections.limits = query_limits(settings)
-            held.append(self._query.connections)
-        limit_connections(held, raise_limit())
-        self._gate.add_guards(*(each.guard for each in held), Relief(held, fault_counters).check)
-
-    def _reader(self, settings: Settings) -> JournalReader | None:
-        journal = self._journal
-        return (
-            None
-            if journal is None
-            else JournalReader(journal_path(settings), lambda: journal.unstored_after, self._yield_to_pump)
-        )
+            self._query.connections.limits = EndpointLimits(
+                settings.max_connections,
+                settings.max_connections_per_client,
+                burst_bytes=0,
+                by_address=settings.curve_secret_key is None,
+            )
+            endpoints.append(self._query.connections)
+        limit_connections(endpoints, raise_limit())
+        self._gate.add_guards(*(each.guard for each in endpoints), Relief(endpoints, self.fault_counters).check)
 
     @property
     def query_endpoint(self) -> str | None:
@@ -215,7 +195,7 @@ class Daemon:
 
     def published(self, kind: str) -> int:
         """Return how many events of ``kind`` were published so far, with or without a subscriber."""
-        return self._dispatcher.quotes.published if kind == QUOTE.name else self._writer.counts[kind]
+        return self._dispatcher.counts.get(kind, 0)
 
     @property
     def iterations(self) -> int:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from types import TracebackType
 from typing import Self, TypeVar
 
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError, PumpError
@@ -59,10 +58,6 @@ class SessionPlan:
     refused_delay_s: float = 300.0
 
 
-Clock = Callable[[], float]
-"""Returns monotonic seconds."""
-
-
 def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = random.random) -> float:
     """Return how long to wait before attempt number ``attempt`` (from 1): doubling, capped, half of it random."""
     delay_s = min(plan.reconnect_delay_max_s, plan.reconnect_delay_s * 2.0 ** min(attempt - 1, 30))
@@ -73,8 +68,8 @@ class CallLimit:
     """A time limit on calls into the Manager API: aborts them when the ``with`` block has taken ``limit_s``.
 
     A login on a server that accepts and sends nothing blocks for 180 s in the vendor's library; `Manager.abort`, called
-    on another thread, ends it within a tenth of a second. `end` does so at once.
-    ``expired`` is true when the time ran out: the results of the calls are of no use then.
+    on another thread, ends it within a tenth of a second. ``expired`` is true when the time ran out: the results of the
+    calls are of no use then.
     """
 
     def __init__(self, abort: Callable[[], None], limit_s: float) -> None:
@@ -83,7 +78,7 @@ class CallLimit:
         self._limit_s = limit_s
         self._wake = Event()
         self._left = Event()
-        self._thread = Thread(target=self._watch, name="call limit", daemon=True)
+        self._thread = Thread(target=self._abort_late, name="call limit", daemon=True)
 
     def end(self) -> None:
         """Abort the calls now, from any thread; return at once."""
@@ -93,12 +88,12 @@ class CallLimit:
         self._thread.start()
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._left.set()
         self._wake.set()
         self._thread.join(JOIN_S)  # an abort may itself block: `close` handles that
 
-    def _watch(self) -> None:
+    def _abort_late(self) -> None:
         in_time = self._wake.wait(self._limit_s)
         self.expired = not in_time and not self._left.is_set()
         while not self._left.is_set():
@@ -116,7 +111,9 @@ class Supervisor(Thread):
     ``calling`` is the number of the call into the Manager API that has not returned yet, None outside of any.
     """
 
-    def __init__(self, factory: ManagerFactory, inbox: Inbox, plan: SessionPlan, now_s: Clock = time.monotonic) -> None:
+    def __init__(
+        self, factory: ManagerFactory, inbox: Inbox, plan: SessionPlan, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(name="supervisor", daemon=True)
         self._factory = factory
         self._inbox = inbox
@@ -134,10 +131,9 @@ class Supervisor(Thread):
     def stop(self) -> None:
         """End the session and the thread, even when it blocks in a login; return at once."""
         self._stopping.set()
-        session, limit = self._session, self._limit
-        if session:
+        if session := self._session:
             session.changed.set()
-        if limit:
+        if limit := self._limit:
             limit.end()
 
     def run(self) -> None:
@@ -162,7 +158,6 @@ class Supervisor(Thread):
         plan, began_s = self._plan, None
         reason, delay_s = STOPPED_BY_US, back_off_s(attempt, plan)
         self._set_state(CONNECTING, server)
-        session = None
         try:
             session = self._open(server)
             self._await_start(session)
@@ -173,46 +168,37 @@ class Supervisor(Thread):
                 reason = str(error)
                 if isinstance(error, LoginError):
                     reason, delay_s = f"refused: {error}", plan.refused_delay_s
-                    self._log_refusal(server, error)
+                    text = "%s refused login %s: %s; check login, password and the account's manager rights"
+                    log.error(text, server, plan.login, error)  # noqa: TRY400 - the API's answer, no error of ours
         except BaseException as error:
             reason = f"internal error: {error!r}"
             raise
         finally:
-            self._close_session(session, server, reason)
+            self._close_session(server, reason)
         return (self._now_s() - began_s if began_s is not None else 0.0), delay_s
-
-    def _log_refusal(self, server: str, error: LoginError) -> None:
-        text = "%s refused login %s: %s; check login, password and the account's manager rights"
-        log.error(text, server, self._plan.login, error)
 
     def _open(self, server: str) -> ManagerSession:
         """Make a Manager, connect, log in and switch to pumping; raises ConnectionLost when that takes too long."""
-        session = ManagerSession(self._call(self._factory), server, self._plan.login)
-        self._session = session
-        limit = self._limit = CallLimit(session.manager.abort, self._plan.login_timeout_s)
+        plan, manager = self._plan, self._call(self._factory)
+        session = self._session = ManagerSession(manager, server, plan.login)
+        limit = self._limit = CallLimit(manager.abort, plan.login_timeout_s)
         if self._stopping.is_set():  # `stop` may have come before the limit was set
             limit.end()
+        text = f"no answer from {server} within {plan.login_timeout_s:g} s (login_timeout_s)"
         try:
             with limit:
-                self._log_in_and_pump(session)
+                self._call(manager.connect, server)
+                self._call(manager.login, plan.login, plan.password)
+                self._set_state(LOGGED_IN, server)
+                self._inbox.put_command(Command.ATTACH, session)
+                self._call(manager.pump, plan.flags, self._inbox.notify)
         except ManagerError as error:
             if limit.expired:
-                raise self._no_answer(server, error.call, error.code, error.name) from error
+                raise ConnectionLost(error.call, error.code, error.name, text) from error
             raise
         if limit.expired:
-            raise self._no_answer(server, "Login", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT")
+            raise ConnectionLost("Login", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", text)
         return session
-
-    def _log_in_and_pump(self, session: ManagerSession) -> None:
-        self._call(session.manager.connect, session.server)
-        self._call(session.manager.login, self._plan.login, self._plan.password)
-        self._set_state(LOGGED_IN, session.server)
-        self._inbox.put_command(Command.ATTACH, session)
-        self._call(session.manager.pump, self._plan.flags, self._inbox.notify)
-
-    def _no_answer(self, server: str, call: str, code: int, name: str) -> ConnectionLost:
-        limit_s = self._plan.login_timeout_s
-        return ConnectionLost(call, code, name, f"no answer from {server} within {limit_s:g} s (login_timeout_s)")
 
     def _call(self, act: Callable[..., Result], *args: object) -> Result:
         """Call into the API; `calling` has the call's number meanwhile, for the hang detector."""
@@ -224,7 +210,7 @@ class Supervisor(Thread):
             self.calling = None
 
     def _await_start(self, session: ManagerSession) -> None:
-        """Wait for START_PUMPING: PumpingSwitchEx only says that the request was accepted."""
+        """Wait for START_PUMPING: RET_OK of PumpingSwitchEx only means that the request was accepted."""
         deadline_s = self._now_s() + self._plan.start_timeout_s
         while not (session.started.is_set() or session.stopped.is_set() or self._stopping.is_set()):
             left_s = deadline_s - self._now_s()
@@ -253,10 +239,9 @@ class Supervisor(Thread):
             session.changed.wait(self._plan.watch_interval_s)
         return STOPPED_BY_US
 
-    def _close_session(self, session: ManagerSession | None, server: str, reason: str) -> None:
+    def _close_session(self, server: str, reason: str) -> None:
         """Close the session on this thread, never in a callback, and send the pump thread the reason."""
-        session = session or self._session
-        self._session = self._limit = None
+        session, self._session, self._limit = self._session, None, None
         if session is not None and reason != STOPPED_BY_US:
             reason = self._call(with_library_faults, reason, session.manager)
         self._set_state(STOPPING if self._stopping.is_set() else LOST, server, reason)

@@ -1,12 +1,13 @@
-"""The options of each part, taken from the settings, and the source of sessions: the DLL or the simulator."""
+"""What the daemon builds from the settings: the options of each part, and the source of sessions (DLL, simulator)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import zmq
 
@@ -15,46 +16,23 @@ from mt4pump.journal import JournalOptions
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
-from mt4pump.publisher.descriptors import EndpointLimits
-from mt4pump.publisher.publisher import Publisher, SocketOptions
-from mt4pump.pump.dispatch import DispatcherOptions
-from mt4pump.query import QueryOptions
+from mt4pump.publisher.publisher import Publisher
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
 from mt4pump.supervisor import SessionPlan
 
-COMPARISON_SLICE_S = 0.003
-"""Longest time that the pump thread compares whole tables before it handles records again."""
+if TYPE_CHECKING:
+    from mt4pump.simulator.tick_formats import TickOptions
+
+Options = TypeVar("Options")
+
+log = logging.getLogger(__name__)
 
 
-def socket_options(settings: Settings) -> SocketOptions:
-    """Return the publisher's part of the settings."""
-    return SocketOptions(
-        sndhwm=settings.sndhwm,
-        zmtp_heartbeat_ivl_s=settings.zmtp_heartbeat_ivl_s,
-        zmtp_heartbeat_timeout_s=settings.zmtp_heartbeat_timeout_s,
-        tcp_keepalive=settings.tcp_keepalive,
-        tcp_keepalive_idle_s=settings.tcp_keepalive_idle_s,
-        ipv6=settings.ipv6,
-        linger_s=settings.linger_s,
-        max_connections=settings.max_connections,
-        max_connections_per_client=settings.max_connections_per_client,
-    )
-
-
-def query_limits(settings: Settings) -> EndpointLimits:
-    """Return how many connections the query endpoint may have: as many as the events endpoint."""
-    return EndpointLimits(
-        settings.max_connections,
-        settings.max_connections_per_client,
-        burst_bytes=0,
-        by_address=settings.curve_secret_key is None,
-    )
-
-
-def query_options(settings: Settings) -> QueryOptions:
-    """Return the query endpoint's part of the settings."""
-    return QueryOptions(transport=socket_options(settings))
+def options_of(kind: type[Options], settings: Settings, **others: object) -> Options:
+    """Return the options of one part: each field is one of ``others``, or the setting of its name."""
+    names = {field.name for field in fields(kind)} - others.keys()  # type: ignore[arg-type]
+    return kind(**{name: getattr(settings, name) for name in names}, **others)
 
 
 def journal_path(settings: Settings) -> Path:
@@ -72,51 +50,25 @@ def journal_options(settings: Settings) -> JournalOptions:
     if synchronous == "extra":
         log.warning("journal_synchronous = extra is the same as full: write full, as extra will be refused one day")
         synchronous = "full"
-    return JournalOptions(
-        synchronous=synchronous,
-        max_age_s=settings.journal_max_age_s,
-        max_bytes=settings.journal_max_bytes,
-        identity=f"{settings.source}:{settings.login or 0}@{servers}",
-    )
-
-
-def dispatcher_options(settings: Settings) -> DispatcherOptions:
-    """Return the dispatcher's part of the settings."""
-    return DispatcherOptions(
-        slice_s=COMPARISON_SLICE_S,
-        encoding=settings.encoding,
-        symbols=settings.symbols,
-        user_fields=frozenset(settings.user_fields),
-        mail_fields=frozenset(settings.mail_fields),
-        plugin_parameters=settings.plugin_parameters,
-    )
+    identity = f"{settings.source}:{settings.login or 0}@{servers}"
+    return JournalOptions(synchronous, settings.journal_max_age_s, settings.journal_max_bytes, identity)
 
 
 def session_plan(settings: Settings) -> SessionPlan:
-    """Return the supervisor's part of the settings; the simulator needs no account."""
-    simulated = settings.source == "simulator"
-    return SessionPlan(
+    """Return the supervisor's part of the settings; the simulator needs no account.
+
+    A login ends before `hang_timeout_s` would end the daemon, also where that is short.
+    """
+    simulated, hang_s = settings.source == "simulator", settings.hang_timeout_s
+    is_short = 0 < hang_s <= settings.login_timeout_s
+    return options_of(
+        SessionPlan,
+        settings,
         servers=settings.servers or (("simulator",) if simulated else ()),
         login=settings.login or (1 if simulated else 0),
         password=settings.password.get_secret_value() if settings.password else "",
         flags=pump_flags(settings),
-        login_timeout_s=login_timeout_s(settings),
-        start_timeout_s=settings.start_timeout_s,
-        liveness_timeout_s=settings.liveness_timeout_s,
-        watch_interval_s=settings.watch_interval_s,
-        reconnect_delay_s=settings.reconnect_delay_s,
-        reconnect_delay_max_s=settings.reconnect_delay_max_s,
-        refused_delay_s=settings.refused_delay_s,
-    )
-
-
-def login_timeout_s(settings: Settings) -> float:
-    """Return the time limit of a login: before `hang_timeout_s` would end the daemon, also where that is short."""
-    hang_s = settings.hang_timeout_s
-    return (
-        min(settings.login_timeout_s, hang_s / 2)
-        if 0 < hang_s <= settings.login_timeout_s
-        else settings.login_timeout_s
+        login_timeout_s=hang_s / 2 if is_short else settings.login_timeout_s,
     )
 
 
@@ -136,10 +88,8 @@ def pump_flags(settings: Settings) -> int:
     return int(flags)
 
 
-if TYPE_CHECKING:
-    from mt4pump.simulator.tick_formats import TickOptions
-
-log = logging.getLogger(__name__)
+def _do_nothing() -> None:
+    """The DLL's threads start and end with its sessions."""
 
 
 class Source(NamedTuple):
@@ -147,8 +97,8 @@ class Source(NamedTuple):
 
     factory: ManagerFactory
     counters: Callable[[], Mapping[str, int]]
-    start: Callable[[], None]
-    stop: Callable[[], None]
+    start: Callable[[], None] = _do_nothing
+    stop: Callable[[], None] = _do_nothing
     publisher: Callable[..., Publisher] = Publisher
 
 
@@ -166,9 +116,7 @@ def authenticator_of(
 
 def source_of(settings: Settings) -> Source:
     """Return the source that the settings name; raises StartError when it cannot be used."""
-    if settings.source == "simulator":
-        return simulator_source(settings)
-    return dll_source(settings)
+    return simulator_source(settings) if settings.source == "simulator" else dll_source(settings)
 
 
 def working_folder(data_dir: Path, abandoned: int = 0) -> Path:
@@ -194,7 +142,7 @@ def dll_source(settings: Settings) -> Source:
     def counters() -> Mapping[str, int]:
         return {**library.callback.counters(), "abandoned_interfaces": DllManager.abandoned}
 
-    return Source(factory, counters, _nothing, _nothing)
+    return Source(factory, counters)
 
 
 def simulator_source(settings: Settings) -> Source:
@@ -216,14 +164,10 @@ def simulator_source(settings: Settings) -> Source:
             encoding=settings.encoding,
         )
     )
-
     faults, wire_counters = wire_faults_of(settings.wire_faults), WireFaultCounters()
 
     def counters() -> Mapping[str, int]:
-        return {
-            **(wire_counters.counters() if settings.wire_faults else {}),
-            **simulator.counters(),
-        }
+        return {**(wire_counters.counters() if settings.wire_faults else {}), **simulator.counters()}
 
     publisher: Callable[..., Publisher] = Publisher
     if faults.touch_messages:
@@ -236,7 +180,3 @@ def tick_options(settings: Settings) -> TickOptions:
     from mt4pump.simulator.tick_formats import TickOptions  # noqa: PLC0415
 
     return TickOptions(settings.tick_symbol, settings.tick_zone, settings.tick_dates)
-
-
-def _nothing() -> None:
-    """Do nothing: the DLL's threads start and end with its sessions."""

@@ -1,4 +1,4 @@
-"""A broker in tables of records, where things happen that no session hears of; made from a seed."""
+"""A broker in tables of records, where things happen that no session receives of; made from a seed."""
 
 from __future__ import annotations
 

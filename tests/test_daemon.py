@@ -1,4 +1,4 @@
-"""How the daemon ends, also when something does not, and what it takes over from its last life."""
+"""How the daemon ends, also when something does not, and what it takes over from its last run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mt4pump.settings import load
 from mt4pump.wiring import Source, source_of
 from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.fake_manager import FakeManager
-from tests.pump.works import TRADES, trade
+from tests.pump.running import TRADES, trade
 
 HUNG_SUPERVISOR = "a call into the Manager API did not come back and was left behind"
 HUNG_PUMP = "the pump thread hangs and was left behind: "
@@ -92,7 +92,7 @@ def test_a_clean_stop_leaves_nothing_behind(
     assert left_behind(caplog) == []
 
 
-def test_a_manager_that_hangs_is_blamed_and_the_last_heartbeat_is_told_all_the_same(
+def test_a_manager_that_hangs_is_blamed_and_the_last_heartbeat_is_published_all_the_same(
     tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon, let_go = started(tmp_path, manager), Event()
@@ -103,7 +103,7 @@ def test_a_manager_that_hangs_is_blamed_and_the_last_heartbeat_is_told_all_the_s
     assert left_behind(caplog)[0] == HUNG_SUPERVISOR  # a slow disk may leave more behind
 
 
-def test_a_pump_that_hangs_in_a_read_is_told_as_that(
+def test_a_pump_that_hangs_in_a_read_is_published_as_that(
     tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon, let_go = started(tmp_path, manager), Event()
@@ -117,18 +117,18 @@ def test_a_pump_that_hangs_in_a_read_is_told_as_that(
     assert text.startswith(HUNG_PUMP)
 
 
-def test_a_journal_that_closes_slowly_is_told_as_that(
+def test_a_journal_that_closes_slowly_is_published_as_that(
     tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon, let_go = started(tmp_path, manager), Event()
-    assert daemon._journal is not None
-    close = daemon._journal.close
+    assert daemon._dispatcher.writer.journal is not None
+    close = daemon._dispatcher.writer.journal.close
 
     def close_late() -> None:
         let_go.wait(LIMIT_S)
         close()
 
-    monkeypatch.setattr(daemon._journal, "close", close_late)
+    monkeypatch.setattr(daemon._dispatcher.writer.journal, "close", close_late)
     with stopped(daemon, let_go) as clean:
         assert not clean
     (text,) = left_behind(caplog)

@@ -292,7 +292,7 @@ def planted(record: Record, **values: object) -> bytes:
     """Return a record with a canary in every field that may not be published, whatever the table of marks says."""
     raw = bytearray(record.pack(values))
     for field in record.fields:
-        if (field.name in NEVER or field.mark != PUBLIC) and field.size >= len(CANARY):
+        if (field.name in NEVER or field.visibility != PUBLIC) and field.size >= len(CANARY):
             raw[field.offset : field.offset + len(CANARY)] = CANARY
     return bytes(raw)
 

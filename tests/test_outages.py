@@ -1,8 +1,8 @@
-"""500 changes that nobody heard of: the events made up at the reconnect lead to exactly the state there is.
+"""500 changes that nobody received of: the events made up at the reconnect lead to exactly the state there is.
 
 A reader that saw the state once and folds events ever after is compared with the server's tables: after a lost
 session, after changes that the API swallowed, and after changes while no daemon ran. The last is true of trades, whose
-mirror the journal keeps; the other tables a new life of the daemon tells by its snapshot only. Not compared are the
+mirror the journal keeps; the other tables a new run of the daemon publishes by its snapshot only. Not compared are the
 fields that the API moves with every tick (`COMPUTED_LOCALLY`): a difference in them alone is no event, by design.
 """
 
@@ -19,11 +19,11 @@ import pytest
 from mt4pump.journal import Journal, JournalOptions
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
+from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
-from mt4pump.pump.session import ManagerSession
-from mt4pump.wire import KINDS, Encoder
+from mt4pump.pump.session import DispatcherOptions, ManagerSession
+from mt4pump.wire import KINDS, Encoder, kind_of
 from tests.bus import Bus, Message, context
 from tests.fake_manager import FakeManager
 from tests.folding import Folded, Rows, differences
@@ -43,7 +43,7 @@ TABLES = {
 
 
 class Life:
-    """One life of the daemon: journal, dispatcher and a session on a `FakeManager`."""
+    """One run of the daemon: journal, dispatcher and a session on a `FakeManager`."""
 
     def __init__(self, bus: Bus, folder: Path, number: int) -> None:
         self.bus = bus
@@ -63,7 +63,7 @@ class Life:
         return self.ts
 
     def start(self, world: OutageWorld) -> list[Message]:
-        """Begin a session on the server as it is now; return what that told."""
+        """Begin a session on the server as it is now; return what that published."""
         self.manager = FakeManager()
         world.fill(self.manager)
         self.link = ManagerSession(self.manager, "one:443", 7)
@@ -95,9 +95,8 @@ class Life:
     def cut(self) -> Folded:
         """Return what a snapshot would show now."""
         made = Folded()
-        for kind, take in self.dispatcher.states():
-            for _, row in take()():
-                made.take_row(kind.name, row)
+        for topic, row in self.dispatcher.take_snapshot((), 0).rows:
+            made.take_row(kind_of(topic), row)
         return made
 
 
@@ -169,16 +168,16 @@ def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final
 
         fold(state, life.lose())
         world.change(CHANGES)
-        told = life.start(world)
-        fold(state, told)
+        published = life.start(world)
+        fold(state, published)
         assert wrong(state, world, *ALL) == []
-        assert all(body.get("synthetic") for topic, body in told if not topic.startswith("session."))
+        assert all(body.get("synthetic") for topic, body in published if not topic.startswith("session."))
 
-        world.change(CHANGES)  # the session lives, but the API swallows what happens
-        told = life.reconcile(world)
-        fold(state, told)
+        world.change(CHANGES)  # the session runs, but the API swallows what happens
+        published = life.reconcile(world)
+        fold(state, published)
         assert wrong(state, world, *ALL) == []
-        assert all(body["synthetic"] for _, body in told)
+        assert all(body["synthetic"] for _, body in published)
         assert differences(still(life.cut().rows), still(state.rows)) == []
         assert life.reconcile(world) == []
 
@@ -188,7 +187,7 @@ def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final
         assert life.journal.has_orders
         fold(state, life.start(world))
         assert wrong(state, world, "trade") == []
-        assert wrong(life.cut(), world, *ALL) == []  # of the other tables a new life tells only by its snapshot
+        assert wrong(life.cut(), world, *ALL) == []  # of the other tables a new run publishes only by its snapshot
         assert not life.fault_counters.counts
         life.journal.close()
     assert sum(world.done.values()) == 3 * CHANGES

@@ -5,25 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.pump.event_writer import Numbering
 from mt4pump.sequence import GapDetector
 
 A, B = b"trade.1", b"trade.2"
-
-
-def test_every_topic_has_its_own_numbers_from_1() -> None:
-    numbering = Numbering()
-    assert [numbering.next(topic) for topic in (A, A, B, A)] == [1, 2, 1, 3]
-    assert (numbering.last(A), numbering.last(B), numbering.last(b"other")) == (3, 1, 0)
-
-
-def test_a_forgotten_topic_begins_again_and_forgetting_a_stranger_does_no_harm() -> None:
-    numbering = Numbering()
-    numbering.next(A)
-    numbering.forget(A)
-    numbering.forget(B)
-    assert numbering.last(A) == 0
-    assert numbering.next(A) == 1
 
 
 def test_numbers_in_a_row_are_no_gap() -> None:

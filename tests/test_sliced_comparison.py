@@ -14,10 +14,8 @@ from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD
 from mt4pump.pump import lifecycle as trades
 from mt4pump.pump import table_diff as tables
-from mt4pump.pump import table_read
 from mt4pump.pump.lifecycle import OrderStates, TradeChange
 from mt4pump.pump.table_diff import FlagTable, Table
-from mt4pump.pump.table_read import FlaggedRows, TableRead
 
 ADD, UPDATE, DELETE = Transaction.ADD, Transaction.UPDATE, Transaction.DELETE
 TRADE, ONLINE, MARGIN = Decoder(TRADE_RECORD), Decoder(ONLINE_RECORD), Decoder(MARGIN_LEVEL)
@@ -32,9 +30,8 @@ FAST = settings(max_examples=300, deadline=None)
 def _small_steps() -> Iterator[None]:
     """Have records come between any two keys."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (table_read, tables, trades):
-            patch.setattr(module, "ROWS_PER_STEP", 1)
         for module in (tables, trades):
+            patch.setattr(module, "ROWS_PER_STEP", 1)
             patch.setattr(module, "KEYS_PER_STEP", 1)
         yield
 
@@ -65,8 +62,8 @@ class Book:
     """A book of orders, and what it published of each order, in order."""
 
     def __init__(self, rows: dict[int, int]) -> None:
-        self.book = OrderStates()
-        self.book.set_baseline(TRADE(trade(order, value)) for order, value in rows.items())
+        self.orders = OrderStates()
+        self.orders.set_baseline(TRADE(trade(order, value)) for order, value in rows.items())
         self.published: dict[int, list[tuple[int, str, Any]]] = {}
 
     def publish(self, event: TradeChange) -> None:
@@ -74,14 +71,13 @@ class Book:
             self.published.setdefault(event.fields["order"], []).append((event.action, event.change, event.before))
 
     def record(self, order: int, action: int, value: int) -> None:
-        for event in self.book.settle(order):
+        for event in self.orders.settle(order):
             self.publish(event)
-        self.publish(self.book.apply(action, TRADE(trade(order, value))))
+        self.publish(self.orders.apply(action, TRADE(trade(order, value))))
 
     def compare(self, rows: dict[int, int], *, baseline: bool = False) -> Iterator[TradeChange | None]:
         array = b"".join(trade(order, value) for order, value in rows.items())
-        read = TableRead(array, TRADE_RECORD, "order", lambda row: TRADE(row)["order"])
-        return self.book.compare(read, TRADE, baseline=baseline)
+        return self.orders.compare(array, TRADE, baseline=baseline)
 
 
 @FAST
@@ -103,7 +99,7 @@ def test_orders_compared_in_slices(
     ]
     stepped(steps, acts, sliced.publish)
     assert sliced.published == whole.published
-    assert sliced.book.open == whole.book.open
+    assert sliced.orders.open == whole.orders.open
 
 
 class Known:
@@ -111,7 +107,7 @@ class Known:
 
     def __init__(self, rows: dict[int, int]) -> None:
         self.table = Table(ONLINE, "login")
-        list(self.table.reread(b"".join(online(*row) for row in rows.items())))
+        list(self.table.compare(b"".join(online(*row) for row in rows.items())))
         self.published: dict[int, list[tuple[str, Fields]]] = {}
 
     def publish(self, event: Any) -> None:
@@ -138,7 +134,7 @@ def test_rows_compared_in_slices(
 ) -> None:
     array = b"".join(online(*row) for row in [*table.items(), *twice])
     whole, sliced = Known(known), Known(known)
-    for event in whole.table.reread(array):
+    for event in whole.table.compare(array):
         whole.publish(event)
     for record in records:
         whole.record(*record)
@@ -148,32 +144,35 @@ def test_rows_compared_in_slices(
     ]
     stepped(sliced.table.compare(array), acts, sliced.publish)
     assert sliced.published == whole.published
-    assert {key: row[1] for key, row in sliced.table.copy().items()} == {
-        key: row[1] for key, row in whole.table.copy().items()
-    }
+    assert dict(sliced.table.rows()) == dict(whole.table.rows())
 
 
 @FAST
 @given(reads=st.lists(ROWS, min_size=1, max_size=4))
-def test_marks_are_found_without_decoding_every_row(reads: list[dict[int, int]]) -> None:
-    whole, sliced = FlagTable("login", "level_type"), FlagTable("login", "level_type")
-    rows_of = FlaggedRows(MARGIN_LEVEL, "login", "level_type")
+def test_flags_are_found_without_decoding_every_row(reads: list[dict[int, int]]) -> None:
+    table = FlagTable(MARGIN, "login", "level_type")
+    flagged: dict[int, int] = {}
     for read in reads:
         array = b"".join(MARGIN_LEVEL.pack({"login": login, "level_type": level}) for login, level in read.items())
-        expected = list(whole.changes(MARGIN.many(array)))
-        found = rows_of.find(array, sliced.is_flagged)
-        events = sliced.compare(row if row is None else MARGIN(row) for row in found)
-        assert [event for event in events if event is not None] == expected
-        assert sorted(row["login"] for row in sliced.flagged()) == sorted(row["login"] for row in whole.flagged())
+        events = [event for event in table.compare(array) if event is not None]
+        expected = {login: level for login, level in read.items() if level != flagged.get(login, 0)}
+        expected |= dict.fromkeys(flagged.keys() - read.keys(), 0)
+        assert {event.fields["login"]: event.fields["level_type"] for event in events} == expected
+        assert len(events) == len(expected)
+        for event in events:
+            before, now = flagged.get(event.fields["login"], 0), event.fields["level_type"]
+            assert event.action == ("delete" if not now else "update" if before else "add")
+        flagged = {login: level for login, level in read.items() if level}
+        assert {login: row["level_type"] for login, row in table.flagged.items()} == flagged
 
 
 def test_a_first_read_that_was_given_up_begins_again_and_loses_nothing() -> None:
-    book = Book({})
-    steps = book.compare({1: 1, 2: 1}, baseline=True)
+    orders = Book({})
+    steps = orders.compare({1: 1, 2: 1}, baseline=True)
     next(steps)
-    book.record(1, UPDATE, 2)
+    orders.record(1, UPDATE, 2)
     steps.close()  # type: ignore[attr-defined]
-    for event in book.compare({1: 2, 2: 2, 3: 1}, baseline=True):
+    for event in orders.compare({1: 2, 2: 2, 3: 1}, baseline=True):
         assert event is None
-    assert sorted(book.book.open) == [1, 2, 3]
-    assert [change for _, change, _ in book.published[1]] == ["modified"]
+    assert sorted(orders.orders.open) == [1, 2, 3]
+    assert [change for _, change, _ in orders.published[1]] == ["modified"]

@@ -74,7 +74,7 @@ class Stage:
 
     def listen(self) -> None:
         """Take the words told so far."""
-        while (record := self.inbox.get_nowait()) is not None:
+        while (record := self.inbox.get()) is not None:
             code, _, payload, _ = record
             self.words.append((code, payload))
             if code == Command.ATTACH:

@@ -86,7 +86,7 @@ SUCCESS = frozenset({ReturnCode.RET_OK, ReturnCode.RET_OK_NONE})
 
 
 class Interface:
-    """Typed calls on the interface at ``address``. Holds no lock: `DllManager` says who may call when."""
+    """Typed calls on the interface at ``address``. Holds no lock: `DllManager` decides who may call when."""
 
     def __init__(self, address: int) -> None:
         self._this = c_void_p(address)
@@ -175,5 +175,5 @@ def ansi_path(path: Path) -> bytes:
     try:
         return str(path).encode("mbcs", "strict") if sys.platform == "win32" else os.fsencode(path)
     except UnicodeEncodeError as error:
-        told = f"the API takes paths in Windows' ANSI code page only, and {path} has letters that it lacks"
-        raise LibraryError(f"{told}: set data_dir to a folder with plain letters") from error
+        text = f"the API takes paths in Windows' ANSI code page only, and {path} has letters that it lacks"
+        raise LibraryError(f"{text}: set data_dir to a folder with plain letters") from error

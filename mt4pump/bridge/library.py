@@ -26,8 +26,8 @@ PE_MACHINES = {0x014C: 32, 0x8664: 64, 0xAA64: 64, 0x01C4: 32}
 class Library:
     """The loaded DLL. ``version`` is what it reports: API version in the high word, build in the low.
 
-    It is never unloaded: repeated loading of the 64-bit DLL leaks (users' reports), so one is kept for the life of the
-    process, with the one callback object that all its sessions share.
+    It is never unloaded: repeated loading of the 64-bit DLL leaks (users' reports), so one is kept until the process
+    ends, with the one callback object that all its sessions share.
     """
 
     def __init__(self, path: Path, functions: ctypes.CDLL) -> None:
@@ -56,7 +56,7 @@ class Library:
             raise LibraryError(f"working folder {working_directory} of the DLL cannot be made: {error}") from error
         pointer = c_void_p(None)
         result = self._create(self.version, ctypes.byref(pointer))
-        if not pointer.value:  # the number returned is not a RET_ code: only the pointer tells
+        if not pointer.value:  # the number returned is not a RET_ code: only the pointer counts
             raise LibraryError(f"{self.path}: MtManCreate({self.version}) gave no interface (returned {result})")
         interface = Interface(pointer.value)
         interface.call("WorkingDirectory", path)

@@ -113,7 +113,7 @@ LOGIN_REFUSALS = frozenset(
         ReturnCode.RET_PUBLIC_KEY_MISSING,
     }
 )
-"""Codes that a quick retry cannot cure: wait long and say so."""
+"""Codes that a quick retry cannot cure: the supervisor waits long and logs it."""
 
 NOT_OF_LOGIN = ReturnCode.RET_TRADE_TIMEOUT
 """From this code on they are about trades."""

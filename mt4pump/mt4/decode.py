@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -54,10 +54,10 @@ class Decoder:
     record is ignored here (the settings refuse it).
     """
 
-    def __init__(self, record: Record, encoding: str = "cp1252", personal: frozenset[str] = frozenset()) -> None:
+    def __init__(self, record: Record, encoding: str = "cp1252", personal: Collection[str] = ()) -> None:
         codecs.lookup(encoding)
         self.record = record
-        allowed = record.names(PUBLIC) | (record.names(PERSONAL) & personal)
+        allowed = record.names(PUBLIC) | record.names(PERSONAL).intersection(personal)
         shown = [field for field in record.fields if field.name in allowed]
         self.names = tuple(field.name for field in shown)
         # One value per field: arrays and nested records come as bytes, and only those and texts are touched again.

@@ -30,7 +30,7 @@ TABLES = {
 class Manager(Protocol):
     """One Manager session, from creation to `close`; never reused. Every call may raise `ManagerError`.
 
-    ``may_empty_tables`` tells whether a session that is about to end answers with empty tables before `table` raises.
+    ``may_empty_tables``: whether a session that is about to end answers with empty tables before `table` raises.
     """
 
     may_empty_tables: bool

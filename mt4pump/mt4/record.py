@@ -1,6 +1,6 @@
-"""What a record of the Manager API is: fields at offsets, each with a mark that says who may see it; pure.
+"""What a record of the Manager API is: fields at offsets, each with its visibility; pure.
 
-A row of a record is ``"mark type: name name …"``. Marks: ``public`` (may be published), ``personal`` (only when
+A row of a record is ``"visibility type: name name …"``: ``public`` (may be published), ``personal`` (only when
 ``user_fields`` or ``mail_fields`` names it), ``secret`` (never leaves the bytes), ``internal`` (padding, pointers,
 plugin data). A row without ``public`` is never published, so a new field stays hidden until somebody decides otherwise.
 
@@ -18,7 +18,7 @@ from typing import Any
 from mt4pump.errors import LayoutError
 
 PUBLIC, PERSONAL, SECRET, INTERNAL = "public", "personal", "secret", "internal"
-MARKS = (PUBLIC, PERSONAL, SECRET, INTERNAL)
+VISIBILITIES = (PUBLIC, PERSONAL, SECRET, INTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Field:
     """One member of a record. ``size`` and ``offset`` are bytes; ``count`` is array elements, 0 for a single value."""
 
     name: str
-    mark: str
+    visibility: str
     kind: str
     count: int
     offset: int
@@ -72,27 +72,27 @@ class Record:
         fields, offset = [], 0
         for row in rows:
             head, _, names = row.partition(":")
-            mark, kind = head.split()
-            if mark not in MARKS:
-                msg = f"{self.name}: no such mark: {row}"
+            visibility, kind = head.split()
+            if visibility not in VISIBILITIES:
+                msg = f"{self.name}: no such visibility: {row}"
                 raise LayoutError(msg)
             kind, count, size, align, nested = _measure(kind)
             align = 1 if self.packed else align
             self.align = max(self.align, align)
             for name in names.split():
                 offset = -(-offset // align) * align
-                fields.append(Field(name, mark, kind, count, offset, size, nested))
+                fields.append(Field(name, visibility, kind, count, offset, size, nested))
                 offset += size
         return fields
 
-    def names(self, *marks: str) -> frozenset[str]:
-        """Return the names of the fields that carry one of ``marks``."""
-        return frozenset(field.name for field in self.fields if field.mark in marks)
+    def names(self, *visibilities: str) -> frozenset[str]:
+        """Return the names of the fields of these visibilities."""
+        return frozenset(field.name for field in self.fields if field.visibility in visibilities)
 
     def pack(self, values: Mapping[str, Any], encoding: str = "cp1252") -> bytes:
         """Return the record's bytes; fields that ``values`` lacks are zero.
 
-        Text is encoded and cut to the field (a full field has no NUL, as in the API); ``bytes`` go in as they are.
+        Text is encoded and shortened to the field (a full field has no NUL, as in the API); ``bytes`` are copied.
         """
         if unknown := values.keys() - self.by_name.keys():
             msg = f"{self.name} has no field {', '.join(sorted(unknown))}"

@@ -2,89 +2,64 @@
 
 A record with data becomes one event. A code without data is a doorbell: its table is read again and the differences are
 published. Before START_PUMPING the API fills its tables; those records are counted and not published, because START
-reads all tables whole.
+reads all tables whole. Quotes do not pass here: the loop hands them to `QuoteStream.drain`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.decode import Fields
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.news_mail import NewsMailHandler
 from mt4pump.pump.quotes import QuoteStream
-from mt4pump.pump.session import LOST, PUMPING, CurrentSession, ManagerSession, with_library_faults
+from mt4pump.pump.session import (
+    FAULTS,
+    LOST,
+    PUMPING,
+    CurrentSession,
+    DispatcherOptions,
+    ManagerSession,
+    count_fault,
+    with_library_faults,
+)
 from mt4pump.pump.sliced_work import SlicedWork
-from mt4pump.pump.snapshot import RowSource, TakeRows, rows_by_field
+from mt4pump.pump.snapshot import StateSnapshot, TakeRows, rows_by_field, state_rows, touches
 from mt4pump.pump.tables import TableHandler
 from mt4pump.pump.trades import TradeHandler
-from mt4pump.wire import QUOTE, SESSION, UNKNOWN, Kind
-
-DRAIN_ROUNDS = 8
-"""Reads of changed quotes per BIDASK: some 2,000 quotes, so that a trade behind them waits a few ms at most."""
-
-FAULTS = (ManagerError, LayoutError)
-"""Errors that cost one record or table: it is counted and skipped."""
-
-
-@dataclass(frozen=True, slots=True)
-class DispatcherOptions:
-    """What to read and how; the settings of the same names.
-
-    ``slice_s`` is the longest time that the comparison of whole tables takes at once; infinite: no limit.
-    """
-
-    encoding: str = "cp1252"
-    symbols: tuple[str, ...] = ("*",)
-    user_fields: frozenset[str] = frozenset()
-    mail_fields: frozenset[str] = frozenset()
-    plugin_parameters: bool = False
-    slice_s: float = math.inf
+from mt4pump.wire import KINDS, QUOTE, SESSION, UNKNOWN, Kind
 
 
 class Dispatcher:
-    """Turns raw records into published events. ``more_quotes`` is true after a drain that stopped at its bound."""
+    """Turns raw records into published events. ``work`` are the comparisons of tables that go on in slices."""
 
     def __init__(self, writer: EventWriter, options: DispatcherOptions, fault_counters: FaultCounters) -> None:
+        self.writer = writer
+        self.fault_counters = fault_counters
+        self.current = CurrentSession()
+        self.work = SlicedWork(options.slice_s, FAULTS, self._count_read_fault)
         self.quotes = QuoteStream(
             writer.encoder,
             options.encoding,
             writer.publisher.subscriptions.has_subscriber,
             self._write_quote if writer.is_durable(QUOTE) else None,
         )
-        self.more_quotes = False
+        self.messages = NewsMailHandler(writer, self.current, options.encoding, options.mail_fields)
+        self.tables = TableHandler(writer, self.current, fault_counters, options, self.work.add)
+        self.trades = TradeHandler(writer, self.current, options.encoding, self.tables.is_visible, self.work.add)
         self._last_session_event: tuple[str, Fields] | None = None
-        self._writer = writer
-        self._fault_counters = fault_counters
-        self._current = CurrentSession()
-        self.work = SlicedWork(options.slice_s, FAULTS, self._count_read)
-        self.messages = NewsMailHandler(writer, self._current, options.encoding, options.mail_fields)
-        self.tables = TableHandler(
-            writer,
-            self._current,
-            fault_counters,
-            encoding=options.encoding,
-            symbols=options.symbols,
-            user_fields=options.user_fields,
-            plugin_parameters=options.plugin_parameters,
-            schedule=self.work.add,
-        )
-        self.trades = TradeHandler(writer, self._current, options.encoding, self.tables.is_visible, self.work.add)
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether a session pumps."""
-        return self._current.live
 
     @property
     def is_reading_baseline(self) -> bool:
         """Return whether the first read of a table is not compared to its end yet: a snapshot would lack rows."""
         return self.work.is_busy and not (self.tables.has_baseline and self.trades.has_baseline)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of events of each kind so far, with or without a subscriber."""
+        return {**self.writer.counts, QUOTE.name: self.quotes.published}
 
     def skipped(self) -> dict[str, int]:
         """Return the number of records that were handled and not published, by reason.
@@ -98,38 +73,28 @@ class Dispatcher:
             "repeats": self.trades.repeats + self.tables.repeats,
             "news_repeats": self.messages.repeats,
             "news_bodies_given_up": self.messages.bodies_given_up,
-            "empty_tables": self._current.empty_tables,
+            "empty_tables": self.current.empty_tables,
         }
 
     def attach(self, session: ManagerSession) -> None:
         """Read from this session from now on."""
-        self._current.session, self._current.live = session, False
+        self.current.session, self.current.live = session, False
 
     def detach(self, session: ManagerSession, reason: str, ts: int) -> None:
         """Stop reading from the session; publish its end unless STOP_PUMPING did."""
-        if self._current.session is session:
-            self._publish_stop(session, reason, ts)
-            self.work.clear()
-            self._current.session = None
+        if self.current.session is session:
+            self._end_session(session, reason, ts)
+            self.current.session = None
 
-    def handle(self, code: int, action: int, data: bytes, ts: int) -> None:
-        """Publish what one raw record says; an error is counted, logged, and costs this record only."""
-        try:
-            self._dispatch(code, action, data, ts)
-        except FAULTS as fault:
-            self._count(code, fault)
-
-    def _dispatch(self, code: int, action: int, data: bytes, ts: int) -> None:  # noqa: PLR0912 - one case per code
-        """Hand the record to the handler of its pump code."""
+    def handle(self, code: int, action: int, data: bytes, ts: int) -> None:  # noqa: PLR0912 - one case per code
+        """Hand one raw record to the handler of its pump code; raises one of `FAULTS`, which costs this record only."""
         match code:
-            case PumpCode.UPDATE_BIDASK:
-                self.drain_quotes(ts)
             case PumpCode.UPDATE_TRADES:
                 self.trades.handle(action, data, ts)
             case PumpCode.UPDATE_ACTIVATION:
                 self.trades.handle_activation(ts)
             case PumpCode.UPDATE_MARGINCALL:
-                self.trades.handle_margin_call(ts)
+                self.tables.handle("margins", action, b"", ts)
             case PumpCode.UPDATE_SYMBOLS:
                 self.tables.handle("symbols", action, data, ts)
             case PumpCode.UPDATE_GROUPS:
@@ -157,114 +122,110 @@ class Dispatcher:
             case PumpCode.PING:
                 self._ping(ts)
             case _:
-                self._handle_unknown(code, action, ts)
-
-    def drain_quotes(self, ts: int) -> None:
-        """Publish what changed since the last drain, in a bounded number of reads."""
-        self.more_quotes = False
-        publisher, publish = self._writer.publisher, self.quotes.publish
-        updated_quotes = self._current.manager.updated_quotes
-        for _ in range(DRAIN_ROUNDS):
-            records = updated_quotes()
-            if not records:
-                return
-            publisher.sent += publish(records, ts, publisher)
-        self.more_quotes = True
+                text = f"pump code {code} (type {action}) is not known to this version"
+                self.fault_counters.record("unknown_code", text)
+                self.writer.write(UNKNOWN, code, {"code": code, "action": action}, ts)
 
     def reread_all(self, ts: int) -> None:
-        """Read every table and publish the differences, marked synthetic; before START no table is whole."""
-        if not self._current.live:
-            return
-        for code, read in (
-            (
-                PumpCode.START_PUMPING,
-                self.tables.reread_all,
-            ),  # accounts first: orders of accounts that are gone are not closed
-            (PumpCode.UPDATE_TRADES, self.trades.reread_after_gap),
-            (PumpCode.UPDATE_MARGINCALL, self.trades.reread_margins),
-        ):
-            try:
-                read(ts)
-            except FAULTS as fault:
-                self._count(code, fault)
+        """Read every table and publish the differences, marked synthetic; before START no table is whole.
+
+        A table that cannot be read is counted and skipped. Accounts come first, so that orders of accounts that are
+        gone are not closed.
+        """
+        if self.current.live:
+            self.tables.reread_all(ts)
+            self.trades.reread_after_gap(ts)
 
     def reread_empty_tables(self, received: int, ts: int) -> None:
         """Read suddenly empty tables a second time, when due; ``received`` is the number of callbacks so far."""
-        for read in self._current.second_reads(received):
-            try:
-                read(ts)
-            except FAULTS as fault:
-                self._count(PumpCode.START_PUMPING, fault)
+        for read in self.current.second_reads(received):
+            read(ts)
 
-    def states(self) -> Iterator[tuple[Kind, TakeRows]]:
+    def take_snapshot(self, prefixes: tuple[bytes, ...], ts: int) -> StateSnapshot:
+        """Return the state now, of the kinds that topics with one of ``prefixes`` may have."""
+        self.writer.flush()
+        kinds = [kind for kind in KINDS.values() if touches(kind, prefixes)]
+        seqs: dict[bytes, int] = {}
+        for kind in kinds:
+            seqs |= self.quotes.seqs() if kind is QUOTE else self.writer.seqs(kind)  # the only copy: 8 ms for 400,000
+        journal, encoder = self.writer.journal, self.writer.encoder
+        return StateSnapshot(
+            epoch=encoder.epoch,
+            log=journal.log_id if journal else None,
+            offset=journal.last_offset if journal else 0,
+            offsets=dict(journal.last_offsets) if journal else {},
+            ts=ts,
+            seqs=seqs,
+            rows=state_rows([(kind, take()) for kind, take in self._states() if kind in kinds], encoder.suffix),
+        )
+
+    def _states(self) -> Iterator[tuple[Kind, TakeRows]]:
         """Yield each kind of a snapshot and the function that captures its rows."""
         yield QUOTE, lambda: rows_by_field(self.quotes.latest(), "symbol")
         yield from self.trades.states()
         yield from self.tables.states()
-        yield SESSION, self._session_source
+        yield SESSION, lambda: [self._last_session_event] if self._last_session_event else []
 
-    def _session_source(self) -> RowSource:
-        session = self._last_session_event
-        return lambda: () if session is None else (session,)
+    def restore_orders(self) -> None:
+        """Restore the open orders of the daemon's last run from the journal."""
+        journal = self.writer.journal
+        if journal is not None and journal.has_orders:
+            orders = journal.open_orders()
+            if journal.durable:  # else they are read and published when the file opens again
+                self.trades.restore_orders(orders)
 
-    def seqs(self, kind: Kind) -> Mapping[bytes, int]:
-        """Return the last number of every topic of ``kind``."""
-        return self.quotes.seqs() if kind is QUOTE else self._writer.seqs(kind)
+    def maintain_journal(self, ts: int) -> None:
+        """Have the journal maintain its file; when it opened late, publish what closed while no daemon ran."""
+        journal, trades = self.writer.journal, self.trades
+        if journal is None or self.is_reading_baseline:  # the open orders are not known yet
+            return
+        self.writer.flush()  # waiting events have their offsets, and maintenance may move the next offset
+        journal.maintain(trades.open_orders)
+        if journal.has_unread_orders:  # its file could not be opened at the start
+            orders = journal.open_orders()
+            if journal.durable:
+                trades.restore_late_orders(orders, ts)
+                self.writer.flush()
+                journal.replace_orders(trades.open_orders())
 
     def _write_quote(self, symbol: str, fields: Fields, ts: int) -> None:
-        self._writer.write(QUOTE, symbol, fields, ts)
+        self.writer.write(QUOTE, symbol, fields, ts)
 
-    def _write_session(self, state: str, fields: Fields, ts: int) -> None:
-        """Publish a change of the session's state, and keep it for snapshots; a ping is no change."""
-        self._last_session_event = (state, {**fields, "ts": ts})
-        self._writer.write(SESSION, state, fields, ts)
-
-    def _count(self, code: int, fault: Exception) -> None:
-        """Count the error of one record."""
-        if isinstance(fault, LayoutError):
-            self._fault_counters.record("bad_record", f"pump code {code}: {fault}")
-        else:
-            self._fault_counters.record("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
-
-    def _count_read(self, table: str, fault: Exception) -> None:
-        """Count the error of one table read."""
-        if isinstance(fault, LayoutError):
-            self._fault_counters.record("bad_record", f"table {table}: {fault}")
-        else:
-            self._fault_counters.record("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
-
-    def _handle_unknown(self, code: int, action: int, ts: int) -> None:
-        self._fault_counters.record("unknown_code", f"pump code {code} (type {action}) is not known to this version")
-        self._writer.write(UNKNOWN, code, {"code": code, "action": action}, ts)
+    def _count_read_fault(self, table: str, fault: Exception) -> None:
+        count_fault(self.fault_counters, f"table {table}", fault)
 
     def _start(self, ts: int) -> None:
-        session = self._current.session
+        session = self.current.session
         if session is None:
-            self._fault_counters.record("session_gone", "START_PUMPING of a session that was closed")
+            self.fault_counters.record("session_gone", "START_PUMPING of a session that was closed")
             return
-        self._current.live = True
-        self._write_session("start", _session_fields(session, PUMPING, "START_PUMPING"), ts)
+        self.current.live = True
+        self._write_session("start", session, PUMPING, "START_PUMPING", ts)
         session.mark_started()
         self.reread_all(ts)
         self.messages.request_bodies_again()
 
     def _stop(self, ts: int) -> None:
-        session = self._current.session
-        if session is not None:
-            self._publish_stop(session, with_library_faults("STOP_PUMPING", session.manager), ts)
+        if (session := self.current.session) is not None:
+            self._end_session(session, with_library_faults("STOP_PUMPING", session.manager), ts)
             session.mark_stopped()
 
     def _ping(self, ts: int) -> None:
-        session = self._current.session
-        if session is not None:
-            self._writer.write(SESSION, "ping", _session_fields(session, PUMPING, "PING"), ts, transient=True)
+        if (session := self.current.session) is not None:
+            self.writer.write(SESSION, "ping", _session_fields(session, PUMPING, "PING"), ts, transient=True)
 
-    def _publish_stop(self, session: ManagerSession, reason: str, ts: int) -> None:
-        """Publish session.stop once per session that had started."""
+    def _end_session(self, session: ManagerSession, reason: str, ts: int) -> None:
+        """Drop the comparisons that still run; publish session.stop once per session that had started."""
         self.work.clear()
-        if self._current.live:
-            self._current.live = False
-            self._write_session("stop", _session_fields(session, LOST, reason), ts)
+        if self.current.live:
+            self.current.live = False
+            self._write_session("stop", session, LOST, reason, ts)
+
+    def _write_session(self, key: str, session: ManagerSession, state: str, reason: str, ts: int) -> None:
+        """Publish a change of the session's state, and keep it for snapshots; a ping is no change."""
+        fields = _session_fields(session, state, reason)
+        self._last_session_event = (key, {**fields, "ts": ts})
+        self.writer.write(SESSION, key, fields, ts)
 
 
 def _session_fields(session: ManagerSession, state: str, reason: str) -> Fields:

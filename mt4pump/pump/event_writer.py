@@ -6,48 +6,22 @@ A durable event is committed before it is published: the durable events of one w
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from mt4pump.journal import Journal, Stored
 from mt4pump.mt4.decode import Fields
 from mt4pump.publisher.publisher import Publisher
-from mt4pump.wire import KINDS, NEWS, QUOTE, Encoder, Kind, topic_of
+from mt4pump.wire import KINDS, NEWS, Encoder, Kind, topic_of
 
 NEWS_TOPICS_LIMIT = 50_000
 """News topics whose numbers are kept; each news has its own topic, used once or twice. The oldest are dropped."""
 GROUP_LIMIT = 256
 """Durable events that wait for their commit, at most."""
-NO_ORDERS: Mapping[int, bytes | None] = {}
-
-
-class Numbering:
-    """Numbers the events of each topic 1, 2, 3 … within one run of the daemon (its ``epoch``)."""
-
-    def __init__(self) -> None:
-        self._last: dict[bytes, int] = {}
-
-    def next(self, topic: bytes) -> int:
-        """Return the next number of ``topic``."""
-        number = self._last.get(topic, 0) + 1
-        self._last[topic] = number
-        return number
-
-    def forget(self, topic: bytes) -> None:
-        """Drop a topic that never comes again."""
-        self._last.pop(topic, None)
-
-    def last(self, topic: bytes) -> int:
-        """Return the last number given to ``topic``, 0 before the first."""
-        return self._last.get(topic, 0)
-
-    def all(self) -> Mapping[bytes, int]:
-        """Return the last number of every topic, for the caller to copy before the next event."""
-        return self._last
 
 
 class EventWriter:
-    """The only place that numbers, commits and publishes events.
+    """The only place that numbers, commits and publishes events: 1, 2, 3 … per topic within a run of the daemon.
 
     ``counts`` are the events of each kind, with or without a subscriber. ``durable`` names the kinds that the
     ``journal`` stores; without a journal none are stored.
@@ -58,16 +32,19 @@ class EventWriter:
     ) -> None:
         self.encoder = encoder
         self.publisher = publisher
+        self.journal = journal
         self.counts: Counter[str] = Counter()
-        self._journal = journal
         self._durable = frozenset(durable) if journal is not None else frozenset[str]()
-        self._numbering = {name: Numbering() for name in KINDS}
-        self._news_topics: deque[bytes] = deque()
+        self._seqs: dict[str, dict[bytes, int]] = {name: {} for name in KINDS}
         self._group: list[Stored] = []
 
     def is_durable(self, kind: Kind) -> bool:
         """Return whether the journal stores events of ``kind``."""
         return kind.name in self._durable
+
+    def seqs(self, kind: Kind) -> Mapping[bytes, int]:
+        """Return the last number of every topic of ``kind``, for the caller to copy before the next event."""
+        return self._seqs[kind.name]
 
     def write(
         self,
@@ -86,57 +63,40 @@ class EventWriter:
         kind is durable. ``ticket`` is the order that the event leaves open, negative for one that it ends; the journal
         keeps the open orders.
         """
-        topic, seq = self._number(kind, key)
+        topic, seqs = topic_of(kind, key, self.encoder.suffix), self._seqs[kind.name]
+        seqs[topic] = seq = seqs.get(topic, 0) + 1
+        self.counts[kind.name] += 1
+        if kind is NEWS and len(seqs) > NEWS_TOPICS_LIMIT:
+            del seqs[next(iter(seqs))]
         body = {**fields, "synthetic": True} if synthetic else fields
         if kind.name in self._durable and not transient:
             self._add_to_group(topic, body, seq, ts, ticket)
         elif self.publisher.subscriptions.has_subscriber(topic):
             self.publisher.send(topic, self.encoder.body(body, seq, ts))
 
-    def store_orders(self, orders: Mapping[int, bytes]) -> None:
-        """Store the open orders of the baseline in the journal, with no event."""
-        self.flush()
-        if self._journal is not None:
-            self._journal.append((), orders)
-
-    def flush(self) -> None:
-        """Commit the durable events that wait, then publish them."""
-        group = self._group
-        if not group or self._journal is None:
-            return
-        stored = self._journal.append(group, NO_ORDERS)
-        wants, send = self.publisher.subscriptions.has_subscriber, self.publisher.send
-        for _, _, topic, body, _ in group:
-            if wants(topic):
-                send(topic, body if stored else self.encoder.without_offset(body))
-        group.clear()
-
-    def count_quotes(self, published: int) -> None:
-        """Set the number of quotes, which `QuoteStream` counts."""
-        self.counts[QUOTE.name] = published
-
-    def seqs(self, kind: Kind) -> Mapping[bytes, int]:
-        """Return the last number of every topic of ``kind``."""
-        return self._numbering[kind.name].all()
-
-    def _number(self, kind: Kind, key: object) -> tuple[bytes, int]:
-        topic = topic_of(kind, key, self.encoder.suffix)
-        seq = self._numbering[kind.name].next(topic)
-        self.counts[kind.name] += 1
-        if kind is NEWS and seq == 1:
-            self._limit_news_topics(topic)
-        return topic, seq
-
     def _add_to_group(self, topic: bytes, fields: Fields, seq: int, ts: int, ticket: int) -> None:
         """Add a durable event to the group of the next commit."""
         if len(self._group) >= GROUP_LIMIT:
             self.flush()
-        assert self._journal is not None  # noqa: S101 - no kind is durable without one
-        offset = self._journal.last_offset + len(self._group) + 1
+        assert self.journal is not None  # noqa: S101 - no kind is durable without one
+        offset = self.journal.last_offset + len(self._group) + 1
         body = self.encoder.durable_body(fields, seq, ts, offset)
         self._group.append(Stored(offset, ts, topic, body, ticket))
 
-    def _limit_news_topics(self, topic: bytes) -> None:
-        self._news_topics.append(topic)
-        if len(self._news_topics) > NEWS_TOPICS_LIMIT:
-            self._numbering[NEWS.name].forget(self._news_topics.popleft())
+    def flush(self) -> None:
+        """Commit the durable events that wait, then publish them."""
+        group = self._group
+        if not group or self.journal is None:
+            return
+        stored = self.journal.append(group, {})
+        has_subscriber, send = self.publisher.subscriptions.has_subscriber, self.publisher.send
+        for _, _, topic, body, _ in group:
+            if has_subscriber(topic):
+                send(topic, body if stored else self.encoder.without_offset(body))
+        group.clear()
+
+    def store_orders(self, orders: Mapping[int, bytes]) -> None:
+        """Store the open orders of the baseline in the journal, with no event."""
+        self.flush()
+        if self.journal is not None:
+            self.journal.append((), orders)

@@ -18,7 +18,6 @@ START, STOP = int(PumpCode.START_PUMPING), int(PumpCode.STOP_PUMPING)
 DOORBELLS = 256
 """Codes 1 to 255 may be doorbells; an unknown code beyond is put like a record."""
 
-
 RawRecord = tuple[int, int, Any, int]
 """``(code, action, data, ts)`` of one call of the pump callback; plain, as a named tuple costs four times as much.
 
@@ -86,33 +85,22 @@ class Inbox:
         """Put a command to the pump thread, in order with the records."""
         self._queue.put((code, 0, payload, self.now_ns()))
 
-    def get(self, timeout_s: float) -> RawRecord | None:
+    def get(self, timeout_s: float = 0.0) -> RawRecord | None:
         """Return the next item, or None after ``timeout_s``. Only the pump thread calls this."""
         try:
             item = self._queue.get(timeout=timeout_s)
         except Empty:
             return None
-        return self._unring(item)
-
-    def get_nowait(self) -> RawRecord | None:
-        """Return the next item, or None when there is none."""
-        try:
-            item = self._queue.get_nowait()
-        except Empty:
-            return None
-        return self._unring(item)
+        code = item[0]
+        if 0 < code < DOORBELLS and not item[2]:
+            self._rung[code] = 0
+        return item
 
     def drain(self, first_command: int) -> list[RawRecord]:
         """Empty the inbox at the end: count the records in ``dropped_at_end``, return the commands.
 
         Commands are the codes from ``first_command`` on. What foreign threads put meanwhile stays in the queue.
         """
-        waiting = [item for _ in range(len(self)) if (item := self.get_nowait()) is not None]
+        waiting = [item for _ in range(len(self)) if (item := self.get()) is not None]
         self.dropped_at_end += sum(1 for code, _, data, _ in waiting if code < first_command and data)
         return [item for item in waiting if item[0] >= first_command]
-
-    def _unring(self, item: RawRecord) -> RawRecord:
-        code = item[0]
-        if 0 < code < DOORBELLS and not item[2]:
-            self._rung[code] = 0
-        return item

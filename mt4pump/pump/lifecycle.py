@@ -11,13 +11,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
-from mt4pump.mt4.decode import Fields
-from mt4pump.pump.table_read import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
+from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
 
 OPENED, PLACED, ACTIVATED, MODIFIED = "opened", "placed", "activated", "modified"
 CLOSED, CANCELLED, BALANCE, CREDIT, DELETED = "closed", "cancelled", "balance", "credit", "deleted"
@@ -34,6 +32,10 @@ COMPUTED_LOCALLY = frozenset(
 
 ENDED_LIMIT = 20_000
 """Ended orders that are kept, to distinguish a repeated end from a new one."""
+
+
+IsVisible = Callable[[int], bool]
+"""Returns whether this manager sees an account."""
 
 
 class TradeChange(NamedTuple):
@@ -76,7 +78,7 @@ def is_nan(value: object) -> bool:
 
 
 def is_over(fields: Fields) -> bool:
-    """Return whether the record says that the order is not open any more."""
+    """Return whether the order of the record is not open any more."""
     return bool(fields["close_time"]) or fields["state"] in CLOSED_STATES or fields["state"] == TradeState.TS_DELETED
 
 
@@ -124,24 +126,14 @@ class OrderEnd(NamedTuple):
     inferred: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A running comparison with a whole table; see `OrderStates.compare`."""
-
-    read: TableRead
-    decode: Callable[[bytes], Fields]
-    is_visible: Callable[[int], bool]
-    baseline: bool
-
-
 class OrderStates:
     """The open orders as last published, by ticket, and how the latest ended orders ended."""
 
     def __init__(self) -> None:
         self.open: dict[int, Fields] = {}
-        self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
-        self._comparison: Comparison | None = None
         self.baseline_orders: set[int] = set()
+        self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
+        self._read: TableRead[TradeChange] | None = None
         self._moved: dict[int, Fields] = {}
         """Of open orders: the published values of those fields that table reads moved without an event."""
 
@@ -172,86 +164,61 @@ class OrderStates:
         known = self.open.keys() | self._ended.keys()
         return {row["order"]: row for row in rows if row["order"] not in known}
 
-    def reconcile(
-        self, rows: Iterable[Fields], is_visible: Callable[[int], bool] = lambda _login: True
-    ) -> Iterator[TradeChange]:
-        """Compare with a whole table and yield the changes that no record reported.
+    def compare(
+        self, array: bytes, decoder: Decoder, is_visible: IsVisible = lambda _login: True, *, baseline: bool = False
+    ) -> Iterator[TradeChange | None]:
+        """Compare with a whole table and yield the changes that no record reported, in steps (see `table_diff`).
 
-        A missing order is published with its last known record, because the table no longer says how it closed. If this
+        A missing order is published with its last known record, because the table does not show how it closed. If this
         manager no longer sees its account (``is_visible`` is false), the order may still be open: its change is
-        ``deleted``, not ``closed``.
+        ``deleted``, not ``closed``. With ``baseline``, unknown orders are added with no event; `baseline_orders` holds
+        them.
         """
+
+        def compare_order(order: int) -> Iterator[TradeChange]:
+            row = decoder(read.rows(order)[-1]) if order in read else None
+            if row is None or row["cmd"] in MONEY_CHANGES:
+                yield from self._end_missing(order, is_visible)
+            elif not baseline or order in self.open:
+                yield from self._reconcile(order, row)
+            elif is_open_order(row):
+                self.open[order] = row
+                self.baseline_orders.add(order)
+
+        known = list(self.open)
+        self._read = read = TableRead(array, decoder, "order", compare_order)
+        self.baseline_orders = set()
+        try:
+            yield from read.index()
+            yield from read.settle_all(known, ROWS_PER_STEP, skip=read)
+            yield from read.settle_all(read, KEYS_PER_STEP)
+        finally:
+            self._read = None
+
+    def settle(self, order: int) -> Iterator[TradeChange]:
+        """Yield the changes that a running comparison finds for the order whose record is applied next."""
+        return self._read.settle(order) if self._read else iter(())
+
+    def reconcile(self, rows: Iterable[Fields], is_visible: IsVisible = lambda _login: True) -> Iterator[TradeChange]:
+        """Do what `compare` does, at once and with decoded rows."""
         table = {row["order"]: row for row in rows if row["cmd"] not in MONEY_CHANGES}
         for order in [order for order in self.open if order not in table]:
             yield from self._end_missing(order, is_visible)
         for order, row in table.items():
-            yield from self._reconcile_row(order, row)
+            yield from self._reconcile(order, row)
 
-    def compare(
-        self,
-        read: TableRead,
-        decode: Callable[[bytes], Fields],
-        is_visible: Callable[[int], bool] = lambda _login: True,
-        *,
-        baseline: bool = False,
-    ) -> Iterator[TradeChange | None]:
-        """Do what `reconcile` does in steps: yield None where the caller may apply records before it resumes.
-
-        The order of such a record must be settled first (see `settle`). With ``baseline``, unknown orders are added
-        with no event; `baseline_orders` holds them.
-        """
-        known = list(self.open)
-        self._comparison = Comparison(read, decode, is_visible, baseline)
-        self.baseline_orders = set()
-        try:
-            yield from read.index()
-            for count, order in enumerate(known, 1):
-                if order not in read and read.settle(order):
-                    yield from self._end_missing(order, is_visible)
-                if not count % ROWS_PER_STEP:
-                    yield None
-            for count, order in enumerate(read.integers(), 1):
-                if read.settle(order):
-                    yield from self._compare_row(order, self._comparison)
-                if not count % KEYS_PER_STEP:
-                    yield None
-        finally:
-            self._comparison = None
-
-    def settle(self, order: int) -> Iterator[TradeChange]:
-        """Yield the changes that a running comparison finds for the order whose record is applied next."""
-        if (comparison := self._comparison) is None:
-            return
-        comparison.read.finish_index()
-        if not comparison.read.settle(order):
-            return
-        if order in comparison.read:
-            yield from self._compare_row(order, comparison)
-        else:
-            yield from self._end_missing(order, comparison.is_visible)
-
-    def _compare_row(self, order: int, comparison: Comparison) -> Iterator[TradeChange]:
-        row = comparison.decode(comparison.read.last_row(order))
-        if row["cmd"] in MONEY_CHANGES:
-            yield from self._end_missing(order, comparison.is_visible)
-        elif comparison.baseline and order not in self.open:
-            if is_open_order(row):
-                self.open[order] = row
-                self.baseline_orders.add(order)
-        else:
-            yield from self._reconcile_row(order, row)
-
-    def _end_missing(self, order: int, is_visible: Callable[[int], bool]) -> Iterator[TradeChange]:
+    def _end_missing(self, order: int, is_visible: IsVisible) -> Iterator[TradeChange]:
         """End ``order``, which the table does not list."""
         gone = self.open.get(order)
         if gone is None:
             return
         change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
         change = change if is_visible(gone["login"]) else DELETED
-        self._end(order, OrderEnd(frozenset({change}), gone, inferred=True))
+        self._store(order, change, gone, inferred=True)
         yield TradeChange(Transaction.DELETE, change, gone, {})
 
-    def _reconcile_row(self, order: int, row: Fields) -> Iterator[TradeChange]:
+    def _reconcile(self, order: int, row: Fields) -> Iterator[TradeChange]:
+        """Apply the row of a table to an order that it lists."""
         known = self.open.get(order)
         if known is None:
             if not is_over(row):
@@ -264,10 +231,7 @@ class OrderStates:
             self._moved[order] = changed | self._moved.get(order, {})
 
     def catch_up(
-        self,
-        before: Iterable[Fields],
-        baseline: AbstractSet[int],
-        is_visible: Callable[[int], bool] = lambda _login: True,
+        self, before: Iterable[Fields], baseline: frozenset[int], is_visible: IsVisible = lambda _login: True
     ) -> Iterator[TradeChange]:
         """Yield what happened between ``before``, the open orders of an earlier run, and this run's ``baseline``.
 
@@ -280,7 +244,7 @@ class OrderStates:
         earlier.set_baseline(row for row in before if row["order"] not in published)
         for event in list(earlier.reconcile([self.open[order] for order in sorted(unpublished)], is_visible)):
             if event.change in ENDS:
-                self._end(event.fields["order"], OrderEnd(frozenset({event.change}), event.fields, inferred=True))
+                self._store(event.fields["order"], event.change, event.fields, inferred=True)
             yield event
 
     def _after_end(self, action: int, change: str, fields: Fields, ended: OrderEnd, *, wiped: bool) -> str:
@@ -304,12 +268,13 @@ class OrderStates:
             self._store(order, change, fields)
         return change  # an older UPDATE that came late changes no state
 
-    def _store(self, order: int, change: str, fields: Fields) -> None:
-        if change not in ENDS:
+    def _store(self, order: int, change: str, fields: Fields, *, inferred: bool = False) -> None:
+        """Keep the record of an order that is open after ``change``, or the end of one that is not."""
+        if change in ENDS:
+            self._end(order, OrderEnd(frozenset({change}), fields, inferred))
+        else:
             self._ended.pop(order, None)
             self.open[order] = fields
-            return
-        self._end(order, OrderEnd(frozenset({change}), fields, inferred=False))
 
     def _end(self, order: int, end: OrderEnd) -> None:
         self.open.pop(order, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgpack
@@ -44,7 +45,7 @@ class NewsMailHandler:
     """
 
     def __init__(
-        self, writer: EventWriter, current: CurrentSession, encoding: str, mail_fields: frozenset[str] = frozenset()
+        self, writer: EventWriter, current: CurrentSession, encoding: str, mail_fields: Collection[str] = ()
     ) -> None:
         self.repeats = 0
         self.bodies_given_up = 0
@@ -54,7 +55,7 @@ class NewsMailHandler:
         self._news = Decoder(NEWS_TOPIC, encoding)
         self._news_new = Decoder(NEWS_TOPIC_NEW, encoding)
         self._mail = Decoder(MAIL_BOX, encoding, MAIL_PERSONAL)  # all fields: its identity needs the subject
-        self._mail_unnamed = MAIL_PERSONAL - mail_fields
+        self._mail_unnamed = MAIL_PERSONAL.difference(mail_fields)
         # With the session that was asked for the body; None: it refused.
         self._awaited: OrderedDict[int, tuple[Fields, ManagerSession | None]] = OrderedDict()
         self._known: OrderedDict[tuple[tuple[str, ...], int], KnownNews] = OrderedDict()  # the two forms may share keys

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
 
@@ -19,6 +19,8 @@ from mt4pump.mt4.layout import SYMBOL_INFO
 from mt4pump.mt4.record import format_of
 from mt4pump.wire import FIRST, QUOTE, Body, Encoder, Outlet, topic_of
 
+READS_PER_DRAIN = 8
+"""Reads of changed quotes per BIDASK: some 2,000 quotes, so that a trade behind them waits a few ms at most."""
 QUOTE_FIELDS = frozenset({"symbol", "digits", "direction", "lasttime", "bid", "ask", "high", "low"})
 SYMBOL_STATE_LIMIT = 8192
 """Raw names that are kept before all are looked up anew: eight times the API's limit of symbols."""
@@ -39,9 +41,14 @@ SEQ_FORMATS = (
 Each letter refuses a number above its limit, so that the hot loop need not compare.
 """
 
-
 WriteQuote = Callable[[str, Body, int], None]
 """``write(symbol, fields, ts)`` numbers, commits and publishes one quote as an event, where quotes are durable."""
+
+
+class QuoteOutlet(Outlet, Protocol):
+    """An outlet that counts its messages; quotes are counted in one go."""
+
+    sent: int
 
 
 class SymbolState:
@@ -80,11 +87,11 @@ class SymbolState:
 
 
 class QuoteStream:
-    """Numbers and packs quotes. ``is_wanted`` tells whether a topic has a subscriber.
+    """Numbers and packs quotes. ``is_wanted`` returns whether a topic has a subscriber.
 
     ``published`` counts quotes that were numbered, with or without a subscriber; ``last_time_s`` is the
-    ``lasttime`` of the last one, in seconds on the server's clock. With ``write`` each quote is passed to it as an
-    event, which durable quotes need, at several times the cost.
+    ``lasttime`` of the last one, in seconds on the server's clock, ``last_ts`` its ``ts``. With ``write`` each quote
+    is passed to it as an event, which durable quotes need, at several times the cost.
     """
 
     def __init__(
@@ -97,8 +104,18 @@ class QuoteStream:
         self._states: dict[bytes, SymbolState] = {}
         self._by_topic: dict[bytes, SymbolState] = {}
         self._records = struct.Struct(format_of(SYMBOL_INFO, QUOTE_FIELDS)).iter_unpack
-        self.published = 0
-        self.last_time_s = 0
+        self.published = self.last_time_s = self.last_ts = 0
+        self.has_more = False
+
+    def drain(self, updated_quotes: Callable[[], bytes | memoryview], ts: int, outlet: QuoteOutlet) -> None:
+        """Publish what changed since the last drain, in a bounded number of reads; ``has_more``: more may wait."""
+        self.has_more = False
+        for _ in range(READS_PER_DRAIN):
+            records = updated_quotes()
+            if not records:
+                return
+            outlet.sent += self.publish(records, ts, outlet)
+        self.has_more = True
 
     def publish(self, records: bytes | memoryview, ts: int, outlet: Outlet) -> int:
         """Number every quote of an array of SymbolInfo, send the wanted ones to ``outlet``; return how many were sent.
@@ -154,7 +171,7 @@ class QuoteStream:
         count = len(records) // SYMBOL_INFO.size
         if count:
             self.published += count
-            self.last_time_s = lasttime
+            self.last_time_s, self.last_ts = lasttime, ts
         return count - unwanted
 
     def _other_body(self, state: SymbolState, values: tuple[Any, ...], seq: int, ts: int) -> bytes:
@@ -173,7 +190,7 @@ class QuoteStream:
             state.last, state.ts = values, ts
             write(state.symbol, quote_fields(state, values), ts)
             self.published += 1
-            self.last_time_s = values[3]
+            self.last_time_s, self.last_ts = values[3], ts
 
     def seqs(self) -> dict[bytes, int]:
         """Return the last number of every topic."""

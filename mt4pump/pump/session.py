@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from threading import Event
 
-from mt4pump.errors import ConnectionLost
+from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
+from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import ReturnCode
 from mt4pump.mt4.manager import Manager
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
+
+FAULTS = (ManagerError, LayoutError)
+"""Errors that cost one record or table: it is counted and skipped."""
 
 
 class Command(IntEnum):
@@ -35,6 +40,21 @@ class Command(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DispatcherOptions:
+    """What to read and how; the settings of the same names.
+
+    ``slice_s`` is the longest time that the comparison of whole tables takes at once; infinite: no limit.
+    """
+
+    encoding: str = "cp1252"
+    symbols: tuple[str, ...] = ("*",)
+    user_fields: Collection[str] = ()
+    mail_fields: Collection[str] = ()
+    plugin_parameters: bool = False
+    slice_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStatus:
     """The supervisor's state; replaced as a whole, so that any thread may read it. ``since`` is ms since 1970."""
 
@@ -52,9 +72,7 @@ class ManagerSession:
         self.manager = manager
         self.server = server
         self.login = login
-        self.started = Event()
-        self.stopped = Event()
-        self.changed = Event()
+        self.started, self.stopped, self.changed = Event(), Event(), Event()
 
     def mark_started(self) -> None:
         """Wake the supervisor: START_PUMPING came."""
@@ -71,6 +89,14 @@ def with_library_faults(reason: str, manager: Manager) -> str:
     """Return ``reason`` with the errors that the API logged in this session: often the only statement of the cause."""
     faults = manager.last_faults()
     return f"{reason}; the library's log: {faults}" if faults else reason
+
+
+def count_fault(fault_counters: FaultCounters, source: str, fault: Exception) -> None:
+    """Count one of `FAULTS`; ``source`` is the record or table that it cost."""
+    if isinstance(fault, LayoutError):
+        fault_counters.record("bad_record", f"{source}: {fault}")
+    else:
+        fault_counters.record("session_gone" if isinstance(fault, ConnectionLost) else "read_error", fault)
 
 
 CONFIRM_AFTER_S = 0.5
@@ -111,9 +137,8 @@ class CurrentSession:
     def manager(self) -> Manager:
         """Return the session's Manager; raises ConnectionLost when there is no session."""
         if self.session is None:
-            raise ConnectionLost(
-                "read", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", "there is no session to read from"
-            )
+            text = "there is no session to read from"
+            raise ConnectionLost("read", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", text)
         return self.session.manager
 
     def table(self, name: str, *, has_rows: bool, again: Callable[[int], None]) -> bytes | None:
@@ -148,8 +173,3 @@ class CurrentSession:
                 first.may_agree = True
                 due.append(first.again)
         return due
-
-
-def rows(array: bytes, size: int) -> Iterator[bytes]:
-    """Yield the whole records of an array; a rest of fewer bytes is skipped."""
-    return (array[start : start + size] for start in range(0, len(array) - size + 1, size))

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-Steps = Iterator[None]
-Start = Callable[[], Steps]
-Schedule = Callable[[str, Start], None]
+Steps = Generator[None, None, None]
+Schedule = Callable[[str, Callable[[], Steps]], None]
 
 REST_FACTOR = 2.0
-"""A job rests this many times its own duration before it runs again."""
+"""A table rests this many times the duration of its comparison before it is compared again."""
 REST_FROM_S = 0.02
-"""Jobs shorter than this need no rest."""
+"""Comparisons shorter than this need no rest."""
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Job:
     """One scheduled job. ``steps`` is None until it begins, ``took_s`` is the time spent on it."""
 
     name: str
-    start: Start
+    start: Callable[[], Steps]
     steps: Steps | None = None
     took_s: float = 0.0
 
@@ -69,7 +68,7 @@ class SlicedWork:
         """Return whether a job can run now."""
         return bool(self._jobs) and self._next(self._now_s()) is not None
 
-    def add(self, name: str, start: Start) -> None:
+    def add(self, name: str, start: Callable[[], Steps]) -> None:
         """Add a job. It reads its table now if possible, and runs for a slice if no other job waits."""
         if any(job.name == name and job.steps is None for job in self._jobs):
             return
@@ -96,11 +95,11 @@ class SlicedWork:
         self._rest_until_s.clear()
         for job in jobs:
             if job.steps is not None:
-                job.steps.close()  # type: ignore[attr-defined]
+                job.steps.close()
 
     def _next(self, now_s: float) -> Job | None:
-        running = [job for job in self._jobs if job.steps is not None]
-        return running[0] if running else next((job for job in self._jobs if self._has_rested(job, now_s)), None)
+        running = (job for job in self._jobs if job.steps is not None)
+        return next(running, None) or next((job for job in self._jobs if self._has_rested(job, now_s)), None)
 
     def _has_rested(self, job: Job, now_s: float) -> bool:
         return self._rest_until_s.get(job.table, 0.0) <= now_s
@@ -123,9 +122,3 @@ class SlicedWork:
         job.took_s += now_s - began_s
         if job.took_s >= REST_FROM_S and math.isfinite(self._slice_s):
             self._rest_until_s[job.table] = now_s + REST_FACTOR * job.took_s
-
-
-def at_once(_name: str, start: Start) -> None:
-    """Run a job to its end now."""
-    for _ in start():
-        pass

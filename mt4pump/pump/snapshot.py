@@ -1,7 +1,7 @@
 """The state of all handlers at one moment between two events, for the query thread.
 
 The pump thread only copies references (values are replaced, never changed in place); the query thread makes rows of
-them when it reads the snapshot.
+them while it iterates the snapshot's ``rows``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StateSnapshot:
 
     ``log`` is the journal's identity (None without a journal), ``offset`` its last durable event, ``offsets`` the same
     per kind, ``ts`` the moment in ns since 1970. ``seqs`` are the last numbers of topics, also of those without a row.
-    ``rows`` are in no order and may be of more kinds and topics than were requested.
+    ``rows`` are in no order, may be of more kinds and topics than were requested, and may be iterated once.
     """
 
     epoch: int
@@ -71,30 +71,24 @@ class SnapshotRequest:
         self._is_cancelled = True
 
 
-RowSource = Callable[[], Iterable[tuple[object, bytes | Fields]]]
-"""Returns key and fields (or packed fields) of each row of one kind, as they were when it was made."""
+RowSource = Iterable[tuple[object, bytes | Fields]]
+"""Key and fields (or packed fields) of each row of one kind, as they were when it was made."""
 
 TakeRows = Callable[[], RowSource]
 """Captures the rows of one kind at this moment."""
 
 
-class SnapshotRows:
-    """The rows of a snapshot, made one by one while they are iterated."""
-
-    def __init__(self, sources: Iterable[tuple[Kind, RowSource]], suffix: str) -> None:
-        self._sources = list(sources)
-        self._suffix = suffix
-
-    def __iter__(self) -> Iterator[StateRow]:
-        for kind, source in self._sources:
-            for key, fields in source():
-                yield StateRow(topic_of(kind, key, self._suffix), fields)
+def state_rows(sources: Iterable[tuple[Kind, RowSource]], suffix: str) -> Iterator[StateRow]:
+    """Yield the rows of ``sources`` one by one, as they are iterated."""
+    for kind, source in sources:
+        for key, fields in source:
+            yield StateRow(topic_of(kind, key, suffix), fields)
 
 
 def rows_by_field(rows: Iterable[Fields], key: str) -> RowSource:
-    """Return a source of ``rows``, whose topics end in their field ``key``."""
+    """Return ``rows`` as they are now; their topics end in their field ``key``."""
     kept = list(rows)
-    return lambda: ((row[key], row) for row in kept)
+    return ((row[key], row) for row in kept)
 
 
 def touches(kind: Kind, prefixes: Iterable[bytes]) -> bool:

@@ -1,30 +1,39 @@
-"""Tables that the API gives as a whole (NULL data) or row by row, and what changed in them; pure.
+"""A table as last published, one whole read of it, and what differs between the two; pure.
 
 A row is kept as a fingerprint of its bytes and its packed publishable fields: a hundred thousand accounts take some
-600 bytes each, and reading the table again decodes only the rows that changed.
+600 bytes each, and only rows that changed are decoded. A comparison is a generator that yields None after each step of
+a millisecond at most. Its caller may apply records there, which are newer than the read: `settle` comes first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
 
+from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
-from mt4pump.pump.table_read import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
+from mt4pump.mt4.record import Record, format_of
+
+ROWS_PER_STEP = 2_000
+"""Keys indexed in one step: some 0.3 ms."""
+KEYS_PER_STEP = 32
+"""Rows compared in one step: some 0.5 ms if all changed."""
+INTEGER_FORMATS = frozenset({"i", "I"})
+ENDED_LIMIT = 20_000
+"""Keys of rows that a read of the whole table ended and whose own records may still come."""
 
 Row = tuple[bytes, bytes]
 """A row as it is kept: its fingerprint and its packed fields."""
+Key = Any
+Change = TypeVar("Change")
 
 ADD, DELETE, UPDATE = ACTION_NAMES[Transaction.ADD], ACTION_NAMES[Transaction.DELETE], ACTION_NAMES[Transaction.UPDATE]
-
-
-ENDED_LIMIT = 20_000
-"""Keys of rows that a read of the whole table ended and whose own records may still come."""
 
 
 class TableEvent(NamedTuple):
@@ -32,6 +41,71 @@ class TableEvent(NamedTuple):
 
     action: str
     fields: Fields
+
+
+class TableRead(Generic[Change]):
+    """The rows of one read by their field ``key``; each key is compared once, by ``compare(key)``."""
+
+    def __init__(self, array: bytes, decoder: Decoder, key: str, compare: Callable[[Key], Iterator[Change]]) -> None:
+        """Raise LayoutError when ``array`` is no array of the decoder's record."""
+        record = decoder.record
+        self._count = _count_rows(array, record)
+        self._array = memoryview(array)
+        self._size = record.size
+        self._decoder = decoder
+        self._key = key
+        self._compare = compare
+        has_integer_keys = record.by_name[key].format in INTEGER_FORMATS
+        self._keys = struct.Struct(format_of(record, {key})) if has_integer_keys else None
+        self._first: dict[Key, int] = {}
+        self._more: dict[Key, list[int]] = {}  # few keys have a second row
+        self._indexed = 0
+        self._settled: set[Key] = set()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._first
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._first)
+
+    def index(self) -> Iterator[None]:
+        """Index the keys of the remaining rows, some at each step."""
+        while self._indexed < self._count:
+            start, end = self._indexed, min(self._indexed + ROWS_PER_STEP, self._count)
+            if self._keys is not None:
+                part = self._array[start * self._size : end * self._size]
+                keys: Iterator[Key] = (key for (key,) in self._keys.iter_unpack(part))
+            else:
+                keys = (self._decoder(self._row(number))[self._key] for number in range(start, end))
+            for number, key in enumerate(keys, start):
+                if self._first.setdefault(key, number) != number:
+                    self._more.setdefault(key, []).append(number)
+            self._indexed = end
+            yield None
+
+    def settle(self, key: Key) -> Iterator[Change]:
+        """Yield the differences of the key whose record is applied next, unless it was compared before."""
+        for _ in self.index():
+            pass
+        if key not in self._settled:
+            self._settled.add(key)
+            yield from self._compare(key)
+
+    def settle_all(self, keys: Iterable[Key], per_step: int, skip: Container[Key] = ()) -> Iterator[Change | None]:
+        """Yield the differences of all ``keys`` that are not in ``skip``, and None after ``per_step`` keys."""
+        for count, key in enumerate(keys, 1):
+            if key not in self._settled and key not in skip:
+                self._settled.add(key)
+                yield from self._compare(key)
+            if not count % per_step:
+                yield None
+
+    def rows(self, key: Key) -> list[bytes]:
+        """Return the rows of ``key`` in their order: several where the API lists the key more than once."""
+        return [self._row(number) for number in (self._first[key], *self._more.get(key, ()))]
+
+    def _row(self, number: int) -> bytes:
+        return bytes(self._array[number * self._size : (number + 1) * self._size])
 
 
 class Table:
@@ -44,10 +118,10 @@ class Table:
     def __init__(self, decoder: Decoder, key: str) -> None:
         self._decoder = decoder
         self._key = key
-        self._rows: dict[Hashable, Row] = {}
-        self._doubled: dict[Hashable, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
-        self._ended_by_table: OrderedDict[Hashable, bool] = OrderedDict()
-        self._read: TableRead | None = None
+        self._rows: dict[Key, Row] = {}
+        self._doubled: dict[Key, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
+        self._ended_by_table: OrderedDict[Key, bool] = OrderedDict()
+        self._read: TableRead[TableEvent] | None = None
         self.has_baseline = False
 
     def __contains__(self, key: Hashable) -> bool:
@@ -56,9 +130,9 @@ class Table:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def copy(self) -> dict[Hashable, Row]:
-        """Return a copy of the rows: their keys, and fingerprint and packed fields of each."""
-        return self._rows.copy()
+    def rows(self) -> Iterator[tuple[Key, bytes]]:
+        """Return key and packed fields of each row, as they are now."""
+        return ((key, packed) for key, (_, packed) in self._rows.copy().items())
 
     def apply(self, action: int, data: bytes) -> TableEvent | None:
         """Apply one record of the pump; return None for a repeat.
@@ -80,55 +154,36 @@ class Table:
             is_repeat = is_same and action != Transaction.CHANGE_GRP  # which is a change even if no field shows it
         return None if is_repeat else TableEvent(name, fields)
 
-    def reread(self, array: bytes) -> Iterator[TableEvent]:
-        """Replace the rows by a whole table and yield the differences; the first read yields nothing."""
-        return (event for event in self.compare(array) if event is not None)
-
     def compare(self, array: bytes) -> Iterator[TableEvent | None]:
-        """Do the same in steps: yield None where the caller may apply other records before it resumes.
+        """Replace the rows by a whole table and yield the differences, in steps; the first read yields nothing.
 
-        The key of such a record must be settled first (see `settle`). Until the first read has ended, rows that are not
-        known are added to the baseline and not yielded.
+        Until the first read has ended, rows that are not known are added to the baseline and not yielded.
         """
-        read = TableRead(array, self._decoder.record, self._key, lambda row: self._decoder(row)[self._key])
         known = list(self._rows)
-        self._read = read
+        self._read = read = TableRead(array, self._decoder, self._key, self._compare_key)
         try:
             yield from read.index()
-            for count, key in enumerate(read, 1):
-                if read.settle(key):
-                    yield from self._compare_key(read, key)
-                if not count % KEYS_PER_STEP:
-                    yield None
-            for count, key in enumerate(known, 1):
-                if read.settle(key):
-                    yield from self._end_missing(key)
-                if not count % ROWS_PER_STEP:
-                    yield None
+            yield from read.settle_all(read, KEYS_PER_STEP)
+            yield from read.settle_all(known, ROWS_PER_STEP)
             self.has_baseline = True
         finally:
             self._read = None
 
     def settle(self, data: bytes) -> Iterator[TableEvent]:
         """Yield the differences that a running comparison finds for the key of the record that is applied next."""
-        if (read := self._read) is None:
-            return
-        read.finish_index()
-        key = self._decoder(data)[self._key]
-        if not read.settle(key):
-            return
-        if key in read:
-            yield from self._compare_key(read, key)
-        else:
-            yield from self._end_missing(key)
+        return self._read.settle(self._decoder(data)[self._key]) if self._read else iter(())
 
-    def _compare_key(self, read: TableRead, key: Hashable) -> Iterator[TableEvent]:
+    def _compare_key(self, key: Key) -> Iterator[TableEvent]:
         """Replace the rows of ``key`` by those of the read and yield the differences."""
+        assert self._read is not None  # noqa: S101 - only a read calls this
+        if key not in self._read:
+            yield from self._end_missing(key)
+            return
         before, doubled = self._rows.get(key), self._doubled.get(key, {})
         then = doubled or ({before[1]: before} if before else {})
         by_print = {kept[0]: kept for kept in then.values()}
         now: dict[bytes, Row] = {}
-        for row in read.rows(key):
+        for row in self._read.rows(key):
             row_print = fingerprint(row)
             kept = by_print.get(row_print) or (row_print, msgpack.packb(self._decoder(row)))
             now.setdefault(kept[1], kept)
@@ -150,7 +205,7 @@ class Table:
         for place, packed in enumerate(changed):
             yield TableEvent(UPDATE if before or place else ADD, msgpack.unpackb(packed))
 
-    def _end_missing(self, key: Hashable) -> Iterator[TableEvent]:
+    def _end_missing(self, key: Key) -> Iterator[TableEvent]:
         """End ``key``, of which the read has no row."""
         before = self._rows.pop(key, None)
         self._doubled.pop(key, None)
@@ -162,50 +217,73 @@ class Table:
         yield TableEvent(DELETE, msgpack.unpackb(before[1]))
 
 
+class FlagTable:
+    """The rows of a table whose ``flag`` (a field) is not 0: margin level, activation; ``flagged`` by ``key``.
+
+    The API's doorbell does not name the rows whose flag changed, so the whole table is compared with ``flagged``. All
+    flags are 0 before the first read: it needs no baseline.
+    """
+
+    has_baseline = True
+
+    def __init__(self, decoder: Decoder, key: str, flag: str) -> None:
+        self.flagged: dict[Key, Fields] = {}
+        self._decoder = decoder
+        self._key = key
+        self._flag = flag
+        record = decoder.record
+        self._pairs = struct.Struct(format_of(record, {key, flag}))
+        self._key_first = record.by_name[key].offset < record.by_name[flag].offset
+
+    def __len__(self) -> int:
+        return len(self.flagged)
+
+    def rows(self) -> Iterator[tuple[Key, Fields]]:
+        """Return key and fields of each flagged row, as they are now."""
+        return iter(self.flagged.copy().items())
+
+    def compare(self, array: bytes) -> Iterator[TableEvent | None]:
+        """Yield newly flagged rows (add), rows with another flag (update) and rows whose flag is now 0 (delete)."""
+        gone = dict(self.flagged)
+        for row in self._find(array):
+            if row is None:
+                yield None
+                continue
+            fields = self._decoder(row)
+            key = fields[self._key]
+            was = gone.pop(key, None)
+            if fields[self._flag]:
+                self.flagged[key] = fields
+                if was is None or was[self._flag] != fields[self._flag]:
+                    yield TableEvent(ADD if was is None else UPDATE, fields)
+            elif was is not None:
+                del self.flagged[key]
+                yield TableEvent(DELETE, fields)
+        for key, fields in gone.items():
+            self.flagged.pop(key, None)
+            yield TableEvent(DELETE, {**fields, self._flag: 0})
+
+    def _find(self, array: bytes) -> Iterator[bytes | None]:
+        """Yield the rows that are flagged now or were before, without decoding the others; None after each step."""
+        size, view = self._decoder.record.size, memoryview(array)
+        _count_rows(array, self._decoder.record)
+        for start in range(0, len(array), size * ROWS_PER_STEP):
+            part = view[start : start + size * ROWS_PER_STEP]
+            for number, (one, other) in enumerate(self._pairs.iter_unpack(part)):
+                key, flag = (one, other) if self._key_first else (other, one)
+                if flag or key in self.flagged:
+                    yield bytes(part[number * size : (number + 1) * size])
+            yield None
+
+
 def fingerprint(row: bytes) -> bytes:
     """Return a digest that identifies a row; `hash` has only 32 bits on 32-bit Python."""
     return hashlib.blake2b(row, digest_size=16).digest()
 
 
-class FlagTable:
-    """The rows of a table whose flag (a field) is not 0: margin level, activation.
-
-    The API's doorbell does not name the rows whose flag changed: `changes` compares with the rows flagged before.
-    """
-
-    def __init__(self, key: str, flag: str) -> None:
-        self._key = key
-        self._flag = flag
-        self._flagged: dict[Hashable, Fields] = {}
-
-    def flagged(self) -> list[Fields]:
-        """Return the rows whose flag is set."""
-        return list(self._flagged.values())
-
-    def changes(self, rows: Iterable[Fields]) -> Iterator[TableEvent]:
-        """Yield newly flagged rows (add), rows with another flag (update) and rows whose flag is now 0 (delete)."""
-        return (event for event in self.compare(rows) if event is not None)
-
-    def is_flagged(self, key: Hashable) -> bool:
-        """Return whether the flag of row ``key`` is set."""
-        return key in self._flagged
-
-    def compare(self, rows: Iterable[Fields | None]) -> Iterator[TableEvent | None]:
-        """Do the same in steps: each None among the rows is yielded, and the caller may pause there."""
-        gone = dict(self._flagged)
-        for fields in rows:
-            if fields is None:
-                yield None
-                continue
-            key = fields[self._key]
-            was = gone.pop(key, None)
-            if fields[self._flag]:
-                self._flagged[key] = fields
-                if was is None or was[self._flag] != fields[self._flag]:
-                    yield TableEvent(ADD if was is None else UPDATE, fields)
-            elif was is not None:
-                del self._flagged[key]
-                yield TableEvent(DELETE, fields)
-        for key, fields in gone.items():
-            self._flagged.pop(key, None)
-            yield TableEvent(DELETE, {**fields, self._flag: 0})
+def _count_rows(array: bytes, record: Record) -> int:
+    """Return the number of rows; raises LayoutError when bytes are left over."""
+    count, rest = divmod(len(array), record.size)
+    if rest:
+        raise LayoutError(f"array of {record.name}: {len(array)} bytes is not a multiple of {record.size}")
+    return count

@@ -1,7 +1,8 @@
-"""Handles symbols, groups, users, online, requests, plugins: published row by row, or as differences of a table."""
+"""Handles all tables but trades, news and mail: published row by row, or as differences of a whole table."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import partial
@@ -9,18 +10,30 @@ from typing import NamedTuple
 
 import msgpack
 
-from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
+from mt4pump.errors import ConnectionLost, ManagerError
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import Transaction
 from mt4pump.mt4.decode import Decoder, Fields
-from mt4pump.mt4.layout import CON_GROUP, CON_PLUGIN, CON_SYMBOL, ONLINE_RECORD, PLUGIN_CFG, REQUEST_INFO, USER_RECORD
+from mt4pump.mt4.layout import (
+    CON_GROUP,
+    CON_PLUGIN,
+    CON_SYMBOL,
+    MARGIN_LEVEL,
+    ONLINE_RECORD,
+    PLUGIN_CFG,
+    REQUEST_INFO,
+    USER_RECORD,
+)
 from mt4pump.mt4.manager import Manager
+from mt4pump.mt4.record import format_of
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.session import CurrentSession, rows
-from mt4pump.pump.sliced_work import Schedule, Steps, at_once
+from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, count_fault
+from mt4pump.pump.sliced_work import Schedule, Steps
 from mt4pump.pump.snapshot import RowSource, TakeRows
-from mt4pump.pump.table_diff import DELETE, UPDATE, Table, TableEvent
-from mt4pump.wire import GROUP, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
+from mt4pump.pump.table_diff import DELETE, UPDATE, FlagTable, Table, TableEvent
+from mt4pump.wire import GROUP, MARGIN, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
+
+SYMBOL_NAMES = struct.Struct(format_of(CON_SYMBOL, {"symbol"}))
 
 
 class SymbolFilter:
@@ -96,23 +109,26 @@ class PluginParameters:
             return None if array is None else list(self._parameter.many(array))
         except ConnectionLost:
             raise
-        except ManagerError as error:
-            self._fault_counters.record("read_error", error)
-        except LayoutError as error:
-            self._fault_counters.record("bad_record", error)
-        return None
-
-
-Shape = Callable[[Fields], Fields]
+        except FAULTS as fault:
+            count_fault(self._fault_counters, "plugin parameters", fault)
+            return None
 
 
 class TableBinding(NamedTuple):
-    """A table, its kind on the bus, the field that its topics are named after, and what shapes a published row."""
+    """A table and its kind on the bus. ``shape`` makes a published row of a row; None: the row and its key are used."""
 
     kind: Kind
-    table: Table
-    key: str
-    shape: Shape
+    table: Table | FlagTable
+    shape: Callable[[Fields], Fields] | None = None
+
+    def take_rows(self) -> RowSource:
+        """Return the rows as they are now; they are shaped when they are iterated."""
+        return self.table.rows() if self.shape is None else self._shaped(self.table.rows(), self.shape)
+
+    def _shaped(self, rows: RowSource, shape: Callable[[Fields], Fields]) -> RowSource:
+        for _, row in rows:
+            fields = shape(msgpack.unpackb(row))
+            yield fields[self.kind.key], fields
 
 
 class TableHandler:
@@ -126,34 +142,28 @@ class TableHandler:
         writer: EventWriter,
         current: CurrentSession,
         fault_counters: FaultCounters,
-        *,
-        encoding: str,
-        symbols: tuple[str, ...],
-        user_fields: frozenset[str],
-        plugin_parameters: bool,
-        schedule: Schedule = at_once,
+        options: DispatcherOptions,
+        schedule: Schedule,
     ) -> None:
-        self._schedule = schedule
         self.before_start = self.repeats = 0
         self._writer = writer
         self._current = current
         self._fault_counters = fault_counters
-        self._encoding = encoding
-        self._filter = SymbolFilter(symbols)
+        self._schedule = schedule
+        self._encoding = encoding = options.encoding
+        self._filter = SymbolFilter(options.symbols)
         self._selected: set[bytes] = set()
         self._selected_of: Manager | None = None
-        self._parameters = PluginParameters(current, fault_counters, encoding) if plugin_parameters else None
-        layout: tuple[tuple[str, Kind, Decoder, str, str, Shape], ...] = (
-            ("symbols", SYMBOL, Decoder(CON_SYMBOL, encoding), "symbol", "symbol", _unchanged),
-            ("groups", GROUP, Decoder(CON_GROUP, encoding), "group", "group", _used_part),
-            ("users", USER, Decoder(USER_RECORD, encoding, user_fields), "login", "login", _unchanged),
-            ("online", ONLINE, Decoder(ONLINE_RECORD, encoding), "login", "login", _unchanged),
-            ("requests", REQUEST, Decoder(REQUEST_INFO, encoding), "id", "login", _unchanged),
-            ("plugins", PLUGIN, Decoder(CON_PLUGIN, encoding), "file", "name", _with_name),
-        )
+        self._parameters = PluginParameters(current, fault_counters, encoding) if options.plugin_parameters else None
+        self._users = Table(Decoder(USER_RECORD, encoding, options.user_fields), "login")
         self._bindings = {
-            name: TableBinding(kind, Table(decoder, row_key), topic_key, shape)
-            for name, kind, decoder, row_key, topic_key, shape in layout
+            "symbols": TableBinding(SYMBOL, Table(Decoder(CON_SYMBOL, encoding), "symbol")),
+            "groups": TableBinding(GROUP, Table(Decoder(CON_GROUP, encoding), "group"), _used_part),
+            "users": TableBinding(USER, self._users),
+            "online": TableBinding(ONLINE, Table(Decoder(ONLINE_RECORD, encoding), "login")),
+            "requests": TableBinding(REQUEST, Table(Decoder(REQUEST_INFO, encoding), "id"), dict),
+            "plugins": TableBinding(PLUGIN, Table(Decoder(CON_PLUGIN, encoding), "file"), _with_name),
+            "margins": TableBinding(MARGIN, FlagTable(Decoder(MARGIN_LEVEL, encoding), "login", "level_type")),
         }
 
     def handle(self, name: str, action: int, data: bytes, ts: int) -> None:
@@ -165,7 +175,7 @@ class TableHandler:
         binding = self._bindings[name]
         if not self._current.live:
             self.before_start += 1
-        elif not data:
+        elif not data or isinstance(binding.table, FlagTable):
             self.reread(name, ts)
         else:
             for settled in binding.table.settle(data):
@@ -176,7 +186,7 @@ class TableHandler:
             else:
                 self._publish(binding, event, ts, synthetic=False)
             if binding.kind is SYMBOL and action != Transaction.DELETE:
-                self._select((data,))
+                self._select(data)
 
     @property
     def has_baseline(self) -> bool:
@@ -186,18 +196,22 @@ class TableHandler:
     def states(self) -> Iterator[tuple[Kind, TakeRows]]:
         """Yield the rows of a snapshot, table by table."""
         for binding in self._bindings.values():
-            yield binding.kind, partial(_source, binding)
+            yield binding.kind, binding.take_rows
 
     def select(self, symbols: tuple[str, ...]) -> None:
         """Select the symbols that match the patterns ``symbols`` for quotes, and deselect the others."""
         self._filter = SymbolFilter(symbols)
         if self._current.live:
-            self._select(rows(self._current.manager.table("symbols"), CON_SYMBOL.size))
+            self._select(self._current.manager.table("symbols"))
 
     def is_visible(self, login: int) -> bool:
         """Return whether this manager sees account ``login``; True where the API lists no accounts."""
-        users = self._bindings["users"].table
-        return not len(users) or login in users
+        return not len(self._users) or login in self._users
+
+    def reread_all(self, ts: int) -> None:
+        """Read every table; differences are marked synthetic."""
+        for name in self._bindings:
+            self.reread(name, ts, synthetic=True)
 
     def reread(self, name: str, ts: int, *, synthetic: bool = False) -> None:
         """Read table ``name`` whole and publish the differences; its first read sets the baseline.
@@ -213,7 +227,7 @@ class TableHandler:
         if array is None:
             return
         if binding.kind is SYMBOL:
-            self._select(rows(array, CON_SYMBOL.size))
+            self._select(array)
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
@@ -225,23 +239,15 @@ class TableHandler:
         for fields in parameters.changed() if parameters else ():
             self._publish(binding, TableEvent(UPDATE, fields), ts, synthetic=synthetic)
 
-    def reread_all(self, ts: int) -> None:
-        """Read every table; differences are marked synthetic. A table that cannot be read is counted and skipped."""
-        for name in self._bindings:
-            try:
-                self.reread(name, ts, synthetic=True)
-            except ConnectionLost:
-                raise
-            except ManagerError as error:
-                self._fault_counters.record("read_error", error)
-
     def _publish(self, binding: TableBinding, event: TableEvent, ts: int, *, synthetic: bool) -> None:
-        fields = binding.shape({**event.fields, "action": event.action})
+        fields = {**event.fields, "action": event.action}
+        if binding.shape:
+            fields = binding.shape(fields)
         if binding.kind is PLUGIN and self._parameters:
             fields = self._parameters.with_parameters(fields)
-        self._writer.write(binding.kind, fields[binding.key], fields, ts, synthetic=synthetic)
+        self._writer.write(binding.kind, fields[binding.kind.key], fields, ts, synthetic=synthetic)
 
-    def _select(self, records: Iterable[bytes]) -> None:
+    def _select(self, array: bytes) -> None:
         """Select the symbols that the patterns select for quotes, and deselect those that they no longer select.
 
         Selected ones are selected again, as in the vendor's sample: whether a change of the symbol ends a selection is
@@ -251,7 +257,9 @@ class TableHandler:
         if self._selected_of is not manager:  # nothing is selected in a new session
             self._selected_of = manager
             self._selected.clear()
-        for name in map(_symbol_name, records):
+        whole = len(array) - len(array) % CON_SYMBOL.size
+        for (raw,) in SYMBOL_NAMES.iter_unpack(array[:whole]):
+            name = raw.partition(b"\0")[0]
             try:
                 if self._filter.selects(name.decode(self._encoding, "replace")):
                     manager.select_symbol(name)
@@ -263,34 +271,6 @@ class TableHandler:
                 raise
             except ManagerError as error:
                 self._fault_counters.record("select_error", f"symbol {name!r}: {error}")
-
-
-def _symbol_name(record: bytes) -> bytes:
-    return record[: CON_SYMBOL.by_name["symbol"].size].partition(b"\0")[0]
-
-
-def _source(binding: TableBinding) -> RowSource:
-    """Return the rows of a table as they are now; they are shaped when they are read."""
-    kept, named_by_key = binding.table.copy(), binding.shape is _unchanged and binding.kind is not REQUEST
-
-    def read() -> Iterator[tuple[object, bytes | Fields]]:
-        for key, (_, packed) in kept.items():
-            if named_by_key:
-                yield key, packed
-            else:
-                fields = (_used_part if binding.kind is GROUP else _shown)(msgpack.unpackb(packed))
-                yield fields[binding.key], fields
-
-    return read
-
-
-def _shown(fields: Fields) -> Fields:
-    """Return a row for a snapshot; a plugin's parameters are dropped, because only the session can give them."""
-    return _with_name(fields) if "file" in fields else fields
-
-
-def _unchanged(fields: Fields) -> Fields:
-    return fields
 
 
 def _with_name(fields: Fields) -> Fields:

@@ -1,4 +1,4 @@
-"""Handles trades, and the flags that the API sets on orders and accounts: activation, margin level.
+"""Handles trades, and the activations that the API sets on orders.
 
 The journal keeps the open orders, so that an order that closed while no daemon ran is published at the next start.
 """
@@ -11,15 +11,14 @@ import msgpack
 
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
-from mt4pump.mt4.layout import MARGIN_LEVEL, TRADE_RECORD
+from mt4pump.mt4.layout import TRADE_RECORD
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, OrderStates, TradeChange, is_over
+from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over
 from mt4pump.pump.session import CurrentSession
-from mt4pump.pump.sliced_work import Schedule, Steps, at_once
+from mt4pump.pump.sliced_work import Schedule, Steps
 from mt4pump.pump.snapshot import TakeRows, rows_by_field
 from mt4pump.pump.table_diff import FlagTable
-from mt4pump.pump.table_read import FlaggedRows, TableRead
-from mt4pump.wire import ACTIVATION, MARGIN, TRADE, Kind
+from mt4pump.wire import ACTIVATION, TRADE, Kind
 
 ORDERS_PER_STEP = 200
 """Orders packed in one step: some 0.5 ms."""
@@ -27,39 +26,25 @@ UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
 
 class TradeHandler:
-    """Publishes changes of orders (``orders``), activations and margin levels.
+    """Publishes changes of orders (``orders``) and activations.
 
     ``before_start`` counts records of the API's initial fill that were not published, ``repeats`` records that changed
-    nothing.
+    nothing. ``has_baseline`` is true once all open orders are known.
     """
 
     def __init__(
-        self,
-        writer: EventWriter,
-        current: CurrentSession,
-        encoding: str,
-        is_visible: Callable[[int], bool],
-        schedule: Schedule = at_once,
+        self, writer: EventWriter, current: CurrentSession, encoding: str, is_visible: IsVisible, schedule: Schedule
     ) -> None:
         self.orders = OrderStates()
-        self._schedule = schedule
         self.before_start = self.repeats = 0
+        self.has_baseline = False
         self._writer = writer
         self._current = current
         self._is_visible = is_visible
+        self._schedule = schedule
         self._trade = Decoder(TRADE_RECORD, encoding)
-        self._margin = Decoder(MARGIN_LEVEL, encoding)
-        self._activations = FlagTable("order", "activation")
-        self._activated_rows = FlaggedRows(TRADE_RECORD, "order", "activation")
-        self._levels = FlagTable("login", "level_type")
-        self._level_rows = FlaggedRows(MARGIN_LEVEL, "login", "level_type")
-        self._has_baseline = False
+        self._activations = FlagTable(self._trade, "order", "activation")
         self._baseline_orders: frozenset[int] = frozenset()
-
-    @property
-    def has_baseline(self) -> bool:
-        """Return whether all open orders are known."""
-        return self._has_baseline
 
     def restore_orders(self, orders: Mapping[int, bytes]) -> None:
         """Set the open orders of the daemon's last run, so that the read at START publishes what closed since.
@@ -67,14 +52,14 @@ class TradeHandler:
         A row of a version with other fields is dropped: its order is published as new.
         """
         self.orders.set_baseline(self._unpacked(orders))
-        self._has_baseline = True
+        self.has_baseline = True
 
     def restore_late_orders(self, orders: Mapping[int, bytes], ts: int) -> None:
         """Set them when the journal opens late: publish, as synthetic, what the read at START would have published."""
-        if not self._has_baseline:
+        if not self.has_baseline:
             known = self.orders.open | self.orders.without_events(self._unpacked(orders))
             self.orders.set_baseline(known.values())
-            self._has_baseline = True
+            self.has_baseline = True
             return
         for event in self.orders.catch_up(self._unpacked(orders), self._baseline_orders, self._is_visible):
             self._publish(event, ts, synthetic=True)
@@ -87,13 +72,12 @@ class TradeHandler:
 
     def open_orders(self) -> dict[int, bytes]:
         """Return the packed rows of the open orders, by ticket."""
-        return {order: msgpack.packb(fields, unicode_errors="replace") for order, fields in self.orders.open.items()}
+        return {order: _packed(fields) for order, fields in self.orders.open.items()}
 
     def states(self) -> Iterator[tuple[Kind, TakeRows]]:
-        """Yield the rows of a snapshot: open orders, orders with an activation, accounts with a margin level."""
+        """Yield the rows of a snapshot: open orders, orders with an activation."""
         yield TRADE, lambda: rows_by_field(self.orders.open.values(), "login")
-        yield ACTIVATION, lambda: rows_by_field(self._activations.flagged(), "login")
-        yield MARGIN, lambda: rows_by_field(self._levels.flagged(), "login")
+        yield ACTIVATION, lambda: rows_by_field(self._activations.flagged.values(), "login")
 
     def handle(self, action: int, data: bytes, ts: int) -> None:
         """Publish one trade record, or the differences of the table when the API gave none."""
@@ -127,46 +111,41 @@ class TradeHandler:
         array = self._table(again)
         if array is None:
             return
-        yield from self._reconcile(array, ts)
-        if with_activations:
-            yield from self._publish_activations(array, ts, synthetic=True)
-
-    def _table(self, again: Callable[[int], None]) -> bytes | None:
-        """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
-        has_rows = bool(self.orders.open or self._activations.flagged())
-        return self._current.table("trades", has_rows=has_rows, again=again)
-
-    def _reconcile(self, array: bytes, ts: int) -> Steps:
-        """Compare a table with the open orders, in steps; without a baseline, set it and publish nothing."""
-        baseline = not self._has_baseline
-        read = TableRead(array, TRADE_RECORD, "order", lambda row: self._trade(row)["order"])
-        for event in self.orders.compare(read, self._trade, self._is_visible, baseline=baseline):
+        baseline = not self.has_baseline
+        for event in self.orders.compare(array, self._trade, self._is_visible, baseline=baseline):
             if event is None:
                 yield
             else:
                 self._publish(event, ts, synthetic=True)
         if baseline:
             yield from self._store_orders()
-            self._has_baseline = True
+            self.has_baseline = True
             self._baseline_orders = frozenset(self.orders.baseline_orders)
+        if with_activations:
+            yield from self._publish_activations(array, ts, synthetic=True)
+
+    def _table(self, again: Callable[[int], None]) -> bytes | None:
+        """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
+        has_rows = bool(self.orders.open or self._activations.flagged)
+        return self._current.table("trades", has_rows=has_rows, again=again)
 
     def _store_orders(self) -> Steps:
         """Store all open orders in the journal: pack them in steps, and those that changed meanwhile once more."""
         packed: dict[int, tuple[Fields, bytes]] = {}
         for count, (order, fields) in enumerate(list(self.orders.open.items()), 1):
-            packed[order] = fields, msgpack.packb(fields, unicode_errors="replace")
+            packed[order] = fields, _packed(fields)
             if not count % ORDERS_PER_STEP:
                 yield
         rows: dict[int, bytes] = {}
         for order, fields in self.orders.open.items():
             known, row = packed.get(order, (None, b""))
-            rows[order] = row if known is fields else msgpack.packb(fields, unicode_errors="replace")
+            rows[order] = row if known is fields else _packed(fields)
         self._writer.store_orders(rows)
 
     def handle_activation(self, ts: int) -> None:
         """Publish the orders whose ``activation`` changed; TradesGet sets it."""
         if self._current.live:
-            self._schedule("trades/marks", lambda: self._reread_activations(ts))
+            self._schedule("trades/activations", lambda: self._reread_activations(ts))
 
     def _reread_activations(self, ts: int) -> Steps:
         array = self._table(self.reread_after_gap)
@@ -174,36 +153,12 @@ class TradeHandler:
             yield from self._publish_activations(array, ts, synthetic=False)
 
     def _publish_activations(self, array: bytes, ts: int, *, synthetic: bool) -> Steps:
-        found = self._activated_rows.find(array, self._activations.is_flagged)
-        for event in self._activations.compare(row if row is None else self._trade(row) for row in found):
+        for event in self._activations.compare(array):
             if event is None:
                 yield
             else:
                 body = {**event.fields, "action": event.action}
                 self._writer.write(ACTIVATION, event.fields["login"], body, ts, synthetic=synthetic)
-
-    def handle_margin_call(self, ts: int) -> None:
-        """Publish the accounts that entered, left or changed margin call."""
-        self._schedule("margins", lambda: self._publish_margins(ts, synthetic=False))
-
-    def reread_margins(self, ts: int) -> None:
-        """Publish the same after a gap, marked synthetic."""
-        self._schedule("margins/all", lambda: self._publish_margins(ts, synthetic=True))
-
-    def _publish_margins(self, ts: int, *, synthetic: bool) -> Steps:
-        if not self._current.live:
-            return
-        again = self.reread_margins if synthetic else self.handle_margin_call
-        array = self._current.table("margins", has_rows=bool(self._levels.flagged()), again=again)
-        if array is None:
-            return
-        found = self._level_rows.find(array, self._levels.is_flagged)
-        for event in self._levels.compare(row if row is None else self._margin(row) for row in found):
-            if event is None:
-                yield
-            else:
-                body = {**event.fields, "action": event.action}
-                self._writer.write(MARGIN, event.fields["login"], body, ts, synthetic=synthetic)
 
     def _publish(self, event: TradeChange, ts: int, *, synthetic: bool = False) -> None:
         action = ACTION_NAMES.get(event.action, UPDATE_NAME)
@@ -214,6 +169,11 @@ class TradeHandler:
             body["ended"] = True  # a record that came late or twice: the order is not open
         ticket = order if is_open else -order
         self._writer.write(TRADE, body["login"], body, ts, synthetic=synthetic, ticket=ticket if order > 0 else 0)
+
+
+def _packed(fields: Fields) -> bytes:
+    packed: bytes = msgpack.packb(fields, unicode_errors="replace")
+    return packed
 
 
 def _is_never_in_table(action: int, fields: Fields) -> bool:

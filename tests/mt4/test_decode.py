@@ -155,14 +155,14 @@ def test_asking_for_anything_but_a_personal_field_gives_nothing(asked: str) -> N
     assert asked not in Decoder(USER_RECORD).names
 
 
-def planted(record: Record, *marks: str) -> bytes:
+def planted(record: Record, *visibilities: str) -> bytes:
     """Return a record in which every byte of the fields so marked, nested ones too, is part of a canary's name."""
     data = bytearray(record.size)
     for field in record.fields:
         if field.record:
-            inner = planted(field.record, *marks)
+            inner = planted(field.record, *visibilities)
             data[field.offset : field.offset + field.size] = inner * max(1, field.count)
-        elif field.mark in marks:
+        elif field.visibility in visibilities:
             song = (CANARY * (field.size // len(CANARY) + 1)).encode("utf-16-le" if field.kind == "u" else "ascii")
             data[field.offset : field.offset + field.size] = song[: field.size]
     return bytes(data)

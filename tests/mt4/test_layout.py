@@ -10,7 +10,7 @@ import pytest
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import CALLBACK_RECORD
 from mt4pump.mt4.manager import TABLES
-from mt4pump.mt4.record import INTERNAL, MARKS, PERSONAL, PUBLIC, SECRET, Field, Record
+from mt4pump.mt4.record import INTERNAL, PERSONAL, PUBLIC, SECRET, VISIBILITIES, Field, Record
 from tests.reference import api_layout
 
 SIZES = {
@@ -157,8 +157,8 @@ def test_every_member_has_the_headers_type_and_count(name: str) -> None:
 
 
 @every_record
-def test_every_member_has_a_mark(name: str) -> None:
-    assert {field.mark for field in Record.known[name].fields} <= set(MARKS)
+def test_every_member_has_a_visibility(name: str) -> None:
+    assert {field.visibility for field in Record.known[name].fields} <= set(VISIBILITIES)
     assert len(Record.known[name].by_name) == len(Record.known[name].fields)
 
 
@@ -187,7 +187,7 @@ def test_the_members_that_the_header_says_never_to_publish_are_secret() -> None:
         if "never publish" in field.get("note", "")
     }
     assert noted
-    assert not [pair for pair in noted if Record.known[pair[0]].by_name[pair[1]].mark != SECRET]
+    assert not [pair for pair in noted if Record.known[pair[0]].by_name[pair[1]].visibility != SECRET]
 
 
 @every_record
@@ -195,7 +195,7 @@ def test_pointers_padding_and_reserved_members_stay_inside(name: str) -> None:
     record = Record.known[name]
     for field in api_layout()[name]["fields"]:
         if field["kind"] == "ptr32" or "reserved" in field["name"] or field["name"] in {"unused", "api_data", "align"}:
-            assert record.by_name[field["name"]].mark in {INTERNAL, SECRET}, field["name"]
+            assert record.by_name[field["name"]].visibility in {INTERNAL, SECRET}, field["name"]
 
 
 def test_a_nested_record_holds_nothing_personal_or_secret() -> None:

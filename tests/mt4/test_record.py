@@ -53,8 +53,8 @@ def test_rows_that_do_not_add_up_to_the_size_are_refused(size: int) -> None:
     assert "Wrong" not in Record.known
 
 
-def test_a_row_without_a_known_mark_is_refused() -> None:
-    with pytest.raises(LayoutError, match="no such mark: publc i: a"):
+def test_a_row_without_a_known_visibility_is_refused() -> None:
+    with pytest.raises(LayoutError, match="no such visibility: publc i: a"):
         Record("Wrong", 4, ("publc i: a",))
 
 
@@ -98,7 +98,7 @@ def test_nested_values_are_packed_or_taken_as_bytes() -> None:
     assert CON_PLUGIN.pack({"file": "x.dll", "info": raw.pack({"name": "X", "version": 7})}) == packed
 
 
-def test_names_by_mark_do_not_overlap() -> None:
+def test_names_by_visibility_do_not_overlap() -> None:
     assert not USER_RECORD.names(PUBLIC) & USER_RECORD.names(SECRET, INTERNAL)
     assert USER_RECORD.names(PUBLIC, SECRET) == USER_RECORD.names(PUBLIC) | USER_RECORD.names(SECRET)
 
@@ -133,7 +133,9 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
 
 def record_values(record: Record) -> st.SearchStrategy[dict[str, Any]]:
     """Return values for every public field of ``record``."""
-    return st.fixed_dictionaries({field.name: values_of(field) for field in record.fields if field.mark == PUBLIC})
+    return st.fixed_dictionaries(
+        {field.name: values_of(field) for field in record.fields if field.visibility == PUBLIC}
+    )
 
 
 SMALL = sorted(set(Record.known) - {"ConGroup", "ConSymbol"})
@@ -154,7 +156,7 @@ def test_the_large_records_come_back_member_by_member(name: str) -> None:
     decoder = Decoder(record)
     zero = decoder(record.pack({}))
     for field in record.fields:
-        if field.mark == PUBLIC:
+        if field.visibility == PUBLIC:
             value = sample(field)
             assert decoder(record.pack({field.name: value})) == {**zero, field.name: value}
 
@@ -162,7 +164,7 @@ def test_the_large_records_come_back_member_by_member(name: str) -> None:
 def sample(field: Field) -> Any:
     """Return a value that differs from zero in every element of ``field``."""
     if field.record:
-        one = {inner.name: sample(inner) for inner in field.record.fields if inner.mark == PUBLIC}
+        one = {inner.name: sample(inner) for inner in field.record.fields if inner.visibility == PUBLIC}
         return [one] * field.count if field.count else one
     if field.kind == "s":
         return "x" * field.size

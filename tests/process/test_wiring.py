@@ -9,8 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from mt4pump.mt4.codes import PumpFlag
+from mt4pump.publisher.publisher import SocketOptions
+from mt4pump.pump.session import DispatcherOptions
 from mt4pump.settings import Settings
-from mt4pump.wiring import COMPARISON_SLICE_S, dispatcher_options, pump_flags, session_plan, socket_options
+from mt4pump.wiring import options_of, pump_flags, session_plan
 
 ACCOUNT: dict[str, Any] = {"servers": ("one:443", "two:443"), "login": 7, "password": SecretStr("CANARY")}
 
@@ -31,16 +33,20 @@ def test_the_publishers_options_are_the_settings_of_the_same_names() -> None:
         "max_connections": 70,
         "max_connections_per_client": 7,
     }
-    options = socket_options(settings(**chosen))
+    options = options_of(SocketOptions, settings(**chosen))
     assert {field.name: getattr(options, field.name) for field in fields(options)} == chosen
 
 
-def test_the_dispatchers_options_are_the_settings_of_the_same_names() -> None:
-    chosen: dict[str, Any] = {"encoding": "cp1251", "symbols": ("EUR*", "!EURGBP"), "plugin_parameters": True}
-    options = dispatcher_options(settings(**chosen, user_fields=("name", "email"), mail_fields=("body",)))
-    made = {field.name: getattr(options, field.name) for field in fields(options)}
-    sets = {"user_fields": frozenset({"name", "email"}), "mail_fields": frozenset({"body"})}
-    assert made == {**chosen, **sets, "slice_s": COMPARISON_SLICE_S}
+def test_the_dispatchers_options_are_the_settings_of_the_same_names_and_what_is_given() -> None:
+    chosen: dict[str, Any] = {
+        "encoding": "cp1251",
+        "symbols": ("EUR*", "!EURGBP"),
+        "plugin_parameters": True,
+        "user_fields": ("name", "email"),
+        "mail_fields": ("body",),
+    }
+    options = options_of(DispatcherOptions, settings(**chosen), slice_s=0.5)
+    assert {field.name: getattr(options, field.name) for field in fields(options)} == {**chosen, "slice_s": 0.5}
 
 
 def test_the_supervisors_plan_is_the_settings_of_the_same_names() -> None:

@@ -1,1 +1,1 @@
-"""Tests of the desks."""
+"""Tests of the stages between callback and socket."""

@@ -1,4 +1,4 @@
-"""A context, and the works of the pump thread, ended with the test."""
+"""A context, and a pump on its thread, ended with the test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import zmq
 
 from tests.bus import context
-from tests.pump.works import Works
+from tests.pump.running import RunningPump
 
 
 @pytest.fixture(name="own")
@@ -17,9 +17,9 @@ def _own() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
         yield made
 
 
-@pytest.fixture(name="works")
-def _works(own: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Works]:
-    made = Works(own)
+@pytest.fixture(name="running")
+def _running(own: zmq.Context[zmq.Socket[bytes]]) -> Iterator[RunningPump]:
+    made = RunningPump(own)
     yield made
     made.finish()
     assert made.pump.crash is None

@@ -60,34 +60,34 @@ def test_an_event_that_nobody_wants_is_numbered_and_counted_but_neither_packed_n
     trades.publisher.subscriptions.take(b"\x01user.")
     writer.write(KINDS["user"], 1, {}, 7)
     assert trades.publisher.sent == sent + 1
-    assert writer._numbering["user"].last(b"user.1") == 3
+    assert writer.seqs(KINDS["user"]) == {b"user.1": 3}
 
 
 def test_counts_are_per_kind(writer: EventWriter) -> None:
     for kind, key in ((TRADE, 1), (TRADE, 2), (HEARTBEAT, "")):
         writer.write(kind, key, {}, 7)
-    writer.count_quotes(9)
-    assert writer.counts == {"trade": 2, "heartbeat": 1, "quote": 9}
+    assert writer.counts == {"trade": 2, "heartbeat": 1}
 
 
 def test_the_heartbeat_has_a_topic_without_a_key(writer: EventWriter, trades: Bus) -> None:
     trades.publisher.subscriptions.take(b"\x01heartbeat")
     writer.write(HEARTBEAT, "", {}, 7)
-    assert writer._numbering["heartbeat"].last(b"heartbeat") == 1
+    assert writer.seqs(HEARTBEAT) == {b"heartbeat": 1}
 
 
 def test_numbers_of_old_news_are_forgotten_beyond_a_bound(writer: EventWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "NEWS_TOPICS_LIMIT", 3)
     for key in (1, 2, 3, 1):
         writer.write(NEWS, key, {}, 7)
-    assert [writer._numbering["news"].last(b"news.%d" % key) for key in (1, 2, 3)] == [2, 1, 1]
+    assert writer.seqs(NEWS) == {b"news.1": 2, b"news.2": 1, b"news.3": 1}
     writer.write(NEWS, 4, {}, 7)
-    assert [writer._numbering["news"].last(b"news.%d" % key) for key in (1, 2, 3, 4)] == [0, 1, 1, 1]
-    assert len(writer._news_topics) == 3
+    assert writer.seqs(NEWS) == {b"news.2": 1, b"news.3": 1, b"news.4": 1}
+    writer.write(NEWS, 1, {}, 7)
+    assert writer.seqs(NEWS) == {b"news.3": 1, b"news.4": 1, b"news.1": 1}
 
 
 def test_only_news_are_forgotten(writer: EventWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "NEWS_TOPICS_LIMIT", 1)
     for key in range(5):
         writer.write(TRADE, key, {}, 7)
-    assert all(writer._numbering["trade"].last(b"trade.%d" % key) == 1 for key in range(5))
+    assert writer.seqs(TRADE) == {b"trade.%d" % key: 1 for key in range(5)}

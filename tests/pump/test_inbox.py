@@ -1,4 +1,4 @@
-"""The door between threads: bounded, coalescing, and nothing lost that it did not count."""
+"""The queue between threads: bounded, coalescing, and nothing lost that it did not count."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def inbox(limit: int = 100) -> Inbox:
 
 
 def taken(made: Inbox) -> list[RawRecord]:
-    return list(iter(made.get_nowait, None))
+    return list(iter(made.get, None))
 
 
 def codes(made: Inbox) -> list[int]:
@@ -48,7 +48,7 @@ def test_records_come_out_in_order() -> None:
 
 
 def test_an_empty_inbox_gives_nothing_and_waits_no_longer_than_asked() -> None:
-    assert inbox().get_nowait() is None
+    assert inbox().get() is None
     assert inbox().get(0.001) is None
 
 
@@ -73,7 +73,7 @@ def test_records_beyond_the_limit_are_refused_and_counted() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(set(PumpCode) - {PumpCode.START_PUMPING}))
-def test_a_full_inbox_still_hears_every_doorbell(code: int) -> None:
+def test_a_full_inbox_still_receives_every_doorbell(code: int) -> None:
     made = inbox(limit=1)
     made.notify(TRADES, 0, b"x")
     made.notify(code, 0, b"")
@@ -134,21 +134,21 @@ def test_stops_repeated_before_a_start_are_one() -> None:
     assert codes(made) == [START, STOP]
 
 
-def test_a_stop_after_a_new_start_is_heard_though_an_older_one_still_waits() -> None:
+def test_a_stop_after_a_new_start_is_received_though_an_older_one_still_waits() -> None:
     made = inbox()
     for code in (STOP, STOP, START, STOP):
         made.notify(code, 0, b"")
     assert codes(made) == [STOP, START, STOP]
 
 
-def test_every_start_is_heard() -> None:
+def test_every_start_is_received() -> None:
     made = inbox()
     made.notify(START, 0, b"")
     made.notify(START, 0, b"")
     assert codes(made) == [START, START]
 
 
-def test_every_call_is_a_sign_of_life_also_a_refused_or_swallowed_one() -> None:
+def test_every_call_is_a_sign_of_a_live_session_also_a_refused_or_swallowed_one() -> None:
     made = inbox(limit=1)
     for code, data in ((TRADES, b"x"), (TRADES, b"y"), (BIDASK, b""), (BIDASK, b"")):
         before = made.received

@@ -56,14 +56,14 @@ CREDIT = BALANCE | {"order": 5, "cmd": 7, "profit": 50.0, "comment": "bonus"}
 
 SHUT = {"close_time": 2000, "close_price": 1.2, "profit": 10.0, "state": 3, "timestamp": 2000}
 WAS_OPEN = {"close_time": 0, "close_price": 0.0, "profit": 0.0, "state": 0, "timestamp": 1000}
-"""What ``before`` says of an order that `SHUT` was laid over."""
+"""``before`` of an order that `SHUT` was laid over."""
 OVER = {"close_time": 2000, "timestamp": 2000}
 WAS_PENDING = {"close_time": 0, "timestamp": 1000}
 ERASED = {"login": 0, "timestamp": 3000}
 
 
 class Step(NamedTuple):
-    """One event as the pump tells it, and what we must make of it."""
+    """One event as the pump publishes it, and what we must make of it."""
 
     action: int
     values: Values
@@ -78,7 +78,7 @@ PAID = Step(ADD, BALANCE, "balance", None)
 
 CASES: dict[str, list[Step]] = {
     "opened": [OPENED],
-    "opened, told twice": [OPENED, Step(ADD, BUY, "modified", {})],
+    "opened, published twice": [OPENED, Step(ADD, BUY, "modified", {})],
     "placed": [PLACED],
     "activated by UPDATE": [
         PLACED,
@@ -111,7 +111,7 @@ CASES: dict[str, list[Step]] = {
         CLOSED_BY_DELETE,
         Step(UPDATE, BUY | SHUT | {"profit": 11.0}, "modified", {"profit": 10.0}),
     ],
-    "closed, and told three times more": [
+    "closed, and published three times more": [
         OPENED,
         CLOSED_BY_DELETE,
         *[Step(action, BUY | SHUT, "modified", {}) for action in (DELETE, UPDATE, ADD)],
@@ -121,7 +121,7 @@ CASES: dict[str, list[Step]] = {
         Step(UPDATE, BUY | SHUT | {"volume": 40, "state": 4}, "closed", WAS_OPEN | {"volume": 100}),
         Step(ADD, BUY | {"order": 9, "volume": 60, "state": 1, "comment": "from #1"}, "opened", None),
     ],
-    "closed in part, rest told first": [
+    "closed in part, rest published first": [
         OPENED,
         Step(ADD, BUY | {"order": 9, "volume": 60, "state": 1}, "opened", None),
         Step(DELETE, BUY | SHUT | {"volume": 40, "state": 4}, "closed", WAS_OPEN | {"volume": 100}),
@@ -189,7 +189,7 @@ CASES: dict[str, list[Step]] = {
     "credit by ADD": [Step(ADD, CREDIT, "credit", None)],
     "credit by UPDATE": [Step(UPDATE, CREDIT, "credit", None)],
     "credit by DELETE": [Step(DELETE, CREDIT, "credit", None)],
-    "balance told twice": [PAID, Step(ADD, BALANCE, "modified", {}), Step(UPDATE, BALANCE, "modified", {})],
+    "balance published twice": [PAID, Step(ADD, BALANCE, "modified", {}), Step(UPDATE, BALANCE, "modified", {})],
     "balance corrected": [PAID, Step(UPDATE, BALANCE | {"profit": 400.0}, "modified", {"profit": 500.0})],
     "balance deleted by DELETE": [PAID, Step(DELETE, BALANCE, "deleted", {})],
     "balance deleted by UPDATE with login 0": [PAID, Step(UPDATE, BALANCE | ERASED, "deleted", {"timestamp": 1000})],
@@ -233,13 +233,13 @@ CASES: dict[str, list[Step]] = {
         Step(UPDATE, BUY | {"state": 2, "timestamp": 2500}, "modified", SHUT),
         Step(DELETE, BUY | SHUT, "closed", WAS_OPEN | {"state": 2, "timestamp": 2500}),
     ],
-    "a stranger updated": [Step(UPDATE, BUY, "modified", None)],
-    "a stranger closed": [Step(DELETE, BUY | SHUT, "closed", None)],
-    "a stranger closed by UPDATE": [Step(UPDATE, BUY | SHUT, "closed", None)],
-    "a stranger cancelled": [Step(DELETE, LIMIT, "cancelled", None)],
-    "a stranger cancelled by login 0": [Step(UPDATE, LIMIT | ERASED, "cancelled", None)],
-    "a stranger deleted by login 0": [Step(UPDATE, BUY | ERASED, "deleted", None)],
-    "a stranger added when already closed": [Step(ADD, BUY | SHUT, "closed", None)],
+    "an unknown order updated": [Step(UPDATE, BUY, "modified", None)],
+    "an unknown order closed": [Step(DELETE, BUY | SHUT, "closed", None)],
+    "an unknown order closed by UPDATE": [Step(UPDATE, BUY | SHUT, "closed", None)],
+    "an unknown order cancelled": [Step(DELETE, LIMIT, "cancelled", None)],
+    "an unknown order cancelled by login 0": [Step(UPDATE, LIMIT | ERASED, "cancelled", None)],
+    "an unknown order deleted by login 0": [Step(UPDATE, BUY | ERASED, "deleted", None)],
+    "an unknown order added when already closed": [Step(ADD, BUY | SHUT, "closed", None)],
     "an account came into reach": [Step(CHANGE_GRP, BUY, "modified", None), Step(UPDATE, BUY, "modified", {})],
     "an account changed its group": [OPENED, Step(CHANGE_GRP, BUY, "modified", {})],
     "an action that the API does not have": [Step(77, BUY, "modified", None), CLOSED_BY_DELETE],
@@ -263,9 +263,9 @@ def same(one: object, other: object) -> bool:
 
 @pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
 def test_every_event_is_called_what_it_is_and_says_what_changed(steps: list[Step]) -> None:
-    book = OrderStates()
+    states = OrderStates()
     for step in steps:
-        event = book.apply(step.action, record(step.values))
+        event = states.apply(step.action, record(step.values))
         assert (event.action, event.change) == (step.action, step.change)
         if step.before is None:
             assert event.before is None
@@ -276,14 +276,14 @@ def test_every_event_is_called_what_it_is_and_says_what_changed(steps: list[Step
 
 
 @pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
-def test_the_book_holds_an_order_just_as_long_as_it_is_open(steps: list[Step]) -> None:
-    book = OrderStates()
+def test_the_open_orders_holds_an_order_just_as_long_as_it_is_open(steps: list[Step]) -> None:
+    states = OrderStates()
     for step in steps:
-        event = book.apply(step.action, record(step.values))
-        assert not (event.change in ENDS and event.fields["order"] in book.open)
+        event = states.apply(step.action, record(step.values))
+        assert not (event.change in ENDS and event.fields["order"] in states.open)
         if event.change in {"opened", "placed", "activated"}:
-            assert book.open[event.fields["order"]] == event.fields
-        assert all(not is_over(fields) for fields in book.open.values())
+            assert states.open[event.fields["order"]] == event.fields
+        assert all(not is_over(fields) for fields in states.open.values())
 
 
 def test_every_change_there_is_has_a_case() -> None:
@@ -291,39 +291,39 @@ def test_every_change_there_is_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("values", [BUY | ERASED, {"order": 1}], ids=["login only", "wiped clean"])
-def test_an_erased_record_keeps_the_login_that_the_book_knows(values: Values) -> None:
-    book = OrderStates()
-    book.apply(ADD, record(BUY))
-    assert book.apply(UPDATE, record(values)).fields["login"] == 100
+def test_an_erased_record_keeps_the_login_that_the_open_orders_knows(values: Values) -> None:
+    states = OrderStates()
+    states.apply(ADD, record(BUY))
+    assert states.apply(UPDATE, record(values)).fields["login"] == 100
 
 
-def test_an_erased_record_keeps_the_login_that_its_end_was_told_with() -> None:
-    book = OrderStates()
-    book.apply(DELETE, record(BUY | SHUT))
-    assert book.apply(UPDATE, record(BUY | SHUT | ERASED)).fields["login"] == 100
+def test_an_erased_record_keeps_the_login_that_its_end_was_published_with() -> None:
+    states = OrderStates()
+    states.apply(DELETE, record(BUY | SHUT))
+    assert states.apply(UPDATE, record(BUY | SHUT | ERASED)).fields["login"] == 100
 
 
 def test_an_erased_stranger_has_login_0() -> None:
     assert OrderStates().apply(UPDATE, record(LIMIT | ERASED)).fields["login"] == 0
 
 
-def test_one_close_is_told_once_however_the_record_is_deleted_afterwards() -> None:
-    book = OrderStates()
-    book.apply(ADD, record(BUY))
-    told = [book.apply(UPDATE, record(BUY | SHUT)).change]
-    told.append(book.apply(UPDATE, record(BUY | SHUT | ERASED)).change)
-    told.append(book.apply(DELETE, record(BUY | SHUT)).change)
-    assert Counter(told)[CLOSED] == 1
+def test_one_close_is_published_once_however_the_record_is_deleted_afterwards() -> None:
+    states = OrderStates()
+    states.apply(ADD, record(BUY))
+    published = [states.apply(UPDATE, record(BUY | SHUT)).change]
+    published.append(states.apply(UPDATE, record(BUY | SHUT | ERASED)).change)
+    published.append(states.apply(DELETE, record(BUY | SHUT)).change)
+    assert Counter(published)[CLOSED] == 1
 
 
 def test_ended_orders_are_remembered_up_to_a_bound() -> None:
-    book = OrderStates()
+    states = OrderStates()
     last = record(BUY | SHUT)
     for order in range(ENDED_LIMIT + 1):
-        book.apply(DELETE, {**last, "order": order})
-    assert len(book._ended) == ENDED_LIMIT
-    assert book.apply(DELETE, {**last, "order": 1}).change == "modified"
-    assert book.apply(DELETE, {**last, "order": 0}) == TradeChange(DELETE, "closed", {**last, "order": 0}, None)
+        states.apply(DELETE, {**last, "order": order})
+    assert len(states._ended) == ENDED_LIMIT
+    assert states.apply(DELETE, {**last, "order": 1}).change == "modified"
+    assert states.apply(DELETE, {**last, "order": 0}) == TradeChange(DELETE, "closed", {**last, "order": 0}, None)
 
 
 @pytest.mark.parametrize("state", TradeState)
@@ -350,70 +350,70 @@ def test_a_difference_names_the_old_values_and_nan_equals_nan() -> None:
 # Repeats
 
 
-def repeats(book: OrderStates, *steps: tuple[int, Values]) -> list[bool]:
+def repeats(states: OrderStates, *steps: tuple[int, Values]) -> list[bool]:
     """Return of each record whether it is a repeat."""
-    return [book.apply(action, record(values)).is_repeat for action, values in steps]
+    return [states.apply(action, record(values)).is_repeat for action, values in steps]
 
 
 @pytest.mark.parametrize("action", [ADD, UPDATE, 77])
 def test_a_record_that_says_what_the_table_said_is_a_repeat(action: int) -> None:
-    book = primed(BUY)
-    assert repeats(book, (action, BUY)) == [True]
-    list(book.reconcile([record(BUY), record(SELL)]))
-    assert repeats(book, (action, SELL)) == [True]
-    assert book.open.keys() == {1, 2}
+    states = primed(BUY)
+    assert repeats(states, (action, BUY)) == [True]
+    list(states.reconcile([record(BUY), record(SELL)]))
+    assert repeats(states, (action, SELL)) == [True]
+    assert states.open.keys() == {1, 2}
 
 
 def test_a_record_that_differs_in_any_field_is_no_repeat_and_the_same_again_is_one() -> None:
-    book = primed(BUY)
+    states = primed(BUY)
     for name, value in {"profit": 1.0, "sl": 1.0, "comment": "x", "timestamp": 1001, "activation": 1}.items():
-        assert repeats(book, (UPDATE, BUY | {name: value}), (UPDATE, BUY | {name: value})) == [False, True]
-        assert repeats(book, (UPDATE, BUY)) == [False]
+        assert repeats(states, (UPDATE, BUY | {name: value}), (UPDATE, BUY | {name: value})) == [False, True]
+        assert repeats(states, (UPDATE, BUY)) == [False]
 
 
-def test_an_end_told_again_is_a_repeat_and_one_that_says_more_is_none() -> None:
-    book = primed(BUY, LIMIT)
+def test_an_end_published_again_is_a_repeat_and_one_that_says_more_is_none() -> None:
+    states = primed(BUY, LIMIT)
     again = [(action, BUY | SHUT) for action in (UPDATE, DELETE, ADD)]
-    assert repeats(book, (DELETE, BUY | SHUT), *again) == [False, True, True, True]
-    assert repeats(book, (UPDATE, BUY | SHUT | {"profit": 11.0})) == [False]
-    assert repeats(book, (UPDATE, LIMIT | ERASED), (UPDATE, LIMIT | ERASED)) == [False, True]
+    assert repeats(states, (DELETE, BUY | SHUT), *again) == [False, True, True, True]
+    assert repeats(states, (UPDATE, BUY | SHUT | {"profit": 11.0})) == [False]
+    assert repeats(states, (UPDATE, LIMIT | ERASED), (UPDATE, LIMIT | ERASED)) == [False, True]
 
 
 def test_a_record_equal_to_the_last_one_of_an_order_that_a_table_ended_is_a_repeat_but_an_add_opens_it() -> None:
-    book = primed(BUY)
-    list(book.reconcile([]))
-    assert repeats(book, (UPDATE, BUY)) == [True]
-    assert book.open == {}
-    assert repeats(book, (ADD, BUY)) == [False]
-    assert book.open.keys() == {1}
+    states = primed(BUY)
+    list(states.reconcile([]))
+    assert repeats(states, (UPDATE, BUY)) == [True]
+    assert states.open == {}
+    assert repeats(states, (ADD, BUY)) == [False]
+    assert states.open.keys() == {1}
 
 
 def test_the_first_end_of_an_order_is_no_repeat_though_no_field_changed() -> None:
-    book = primed(BUY, LIMIT)
-    assert repeats(book, (DELETE, BUY), (DELETE, LIMIT)) == [False, False]
+    states = primed(BUY, LIMIT)
+    assert repeats(states, (DELETE, BUY), (DELETE, LIMIT)) == [False, False]
 
 
 def test_a_stranger_a_change_of_group_and_a_record_without_a_ticket_are_never_repeats() -> None:
-    book = primed(SELL)
-    assert repeats(book, (UPDATE, BUY), (CHANGE_GRP, SELL)) == [False, False]
+    states = primed(SELL)
+    assert repeats(states, (UPDATE, BUY), (CHANGE_GRP, SELL)) == [False, False]
     unnamed = BALANCE | {"order": 0}
-    assert repeats(book, (ADD, unnamed), (ADD, unnamed)) == [False, False], "two deposits of the same amount"
+    assert repeats(states, (ADD, unnamed), (ADD, unnamed)) == [False, False], "two deposits of the same amount"
 
 
 def test_what_a_table_moved_without_an_event_is_no_repeat_when_the_record_says_it() -> None:
-    book = primed(BUY)
+    states = primed(BUY)
     moved = BUY | {"storage": -1.5, "profit": 2.0}
-    assert reconciled(book, BUY | {"storage": -1.5}) == []
-    assert reconciled(book, moved) == []
-    event = book.apply(UPDATE, record(moved))
+    assert reconciled(states, BUY | {"storage": -1.5}) == []
+    assert reconciled(states, moved) == []
+    event = states.apply(UPDATE, record(moved))
     assert (event.is_repeat, event.before) == (False, {"storage": 0.0, "profit": 0.0})
-    assert repeats(book, (UPDATE, moved)) == [True]
+    assert repeats(states, (UPDATE, moved)) == [True]
 
 
 def test_a_stale_record_with_what_was_published_is_a_repeat() -> None:
-    book = primed(BUY)
-    assert reconciled(book, BUY | {"profit": 2.0}) == []
-    assert repeats(book, (UPDATE, BUY)) == [True]
+    states = primed(BUY)
+    assert reconciled(states, BUY | {"profit": 2.0}) == []
+    assert repeats(states, (UPDATE, BUY)) == [True]
 
 
 # Whole tables
@@ -421,135 +421,135 @@ def test_a_stale_record_with_what_was_published_is_a_repeat() -> None:
 
 def primed(*rows: Values) -> OrderStates:
     """Return a book that read these rows at the first START."""
-    book = OrderStates()
-    book.set_baseline([record(row) for row in rows])
-    return book
+    states = OrderStates()
+    states.set_baseline([record(row) for row in rows])
+    return states
 
 
-def reconciled(book: OrderStates, *rows: Values) -> list[tuple[int, str, int, Fields | None]]:
-    """Return order, change, action and ``before`` of what a table read tells."""
-    events = list(book.reconcile([record(row) for row in rows]))
+def reconciled(states: OrderStates, *rows: Values) -> list[tuple[int, str, int, Fields | None]]:
+    """Return order, change, action and ``before`` of what a table read publishes."""
+    events = list(states.reconcile([record(row) for row in rows]))
     return [(event.fields["order"], event.change, event.action, event.before) for event in events]
 
 
-def test_the_first_table_fills_the_book_and_leaves_ended_rows_out() -> None:
-    book = primed(BUY, SELL | SHUT, LIMIT)
-    assert book.open == {1: record(BUY), 3: record(LIMIT)}
+def test_the_first_table_sets_the_baseline_and_leaves_ended_rows_out() -> None:
+    states = primed(BUY, SELL | SHUT, LIMIT)
+    assert states.open == {1: record(BUY), 3: record(LIMIT)}
 
 
-def test_the_same_table_tells_nothing() -> None:
+def test_the_same_table_publishes_nothing() -> None:
     assert reconciled(primed(BUY, LIMIT), LIMIT, BUY) == []
 
 
 @pytest.mark.parametrize(("row", "change"), [(BUY, "closed"), (LIMIT, "cancelled")], ids=["order", "pending"])
-def test_an_order_that_is_gone_ended_and_is_told_with_its_last_record(row: Values, change: str) -> None:
-    book = primed(row)
-    assert list(book.reconcile([])) == [TradeChange(DELETE, change, record(row), {})]
-    assert book.open == {}
+def test_an_order_that_is_gone_ended_and_is_published_with_its_last_record(row: Values, change: str) -> None:
+    states = primed(row)
+    assert list(states.reconcile([])) == [TradeChange(DELETE, change, record(row), {})]
+    assert states.open == {}
 
 
 @pytest.mark.parametrize(("row", "change"), [(BUY, "opened"), (LIMIT, "placed")], ids=["order", "pending"])
-def test_an_order_that_is_new_is_told(row: Values, change: str) -> None:
-    book = primed()
-    assert reconciled(book, row) == [(row["order"], change, ADD, None)]
-    assert reconciled(book, row) == []
+def test_an_order_that_is_new_is_published(row: Values, change: str) -> None:
+    states = primed()
+    assert reconciled(states, row) == [(row["order"], change, ADD, None)]
+    assert reconciled(states, row) == []
 
 
-def test_an_order_that_changed_is_told_with_what_it_was() -> None:
+def test_an_order_that_changed_is_published_with_what_it_was() -> None:
     assert reconciled(primed(BUY), BUY | {"sl": 1.0}) == [(1, "modified", UPDATE, {"sl": 0.0})]
 
 
-def test_a_pending_that_was_activated_meanwhile_is_told() -> None:
+def test_a_pending_that_was_activated_meanwhile_is_published() -> None:
     assert reconciled(primed(LIMIT), LIMIT | {"cmd": 0}) == [(3, "activated", UPDATE, {"cmd": 2})]
 
 
-def test_an_order_that_the_table_shows_as_closed_is_told_once() -> None:
-    book = primed(BUY)
-    assert reconciled(book, BUY | SHUT) == [(1, "closed", UPDATE, WAS_OPEN)]
-    assert reconciled(book, BUY | SHUT) == []
-    assert reconciled(book) == []
+def test_an_order_that_the_table_shows_as_closed_is_published_once() -> None:
+    states = primed(BUY)
+    assert reconciled(states, BUY | SHUT) == [(1, "closed", UPDATE, WAS_OPEN)]
+    assert reconciled(states, BUY | SHUT) == []
+    assert reconciled(states) == []
 
 
-def test_a_stranger_that_the_table_shows_as_closed_is_no_news() -> None:
+def test_a_stranger_that_the_table_shows_as_closed_is_a_repeat() -> None:
     assert reconciled(primed(), BUY | SHUT, LIMIT | {"state": 6}) == []
 
 
-def test_what_the_api_computes_itself_is_no_news_but_is_kept() -> None:
-    book = primed(BUY)
+def test_what_the_api_computes_itself_is_a_repeat_but_is_kept() -> None:
+    states = primed(BUY)
     moved: Values = {"profit": 3.0, "close_price": 1.15, "storage": -0.1, "taxes": 0.1, "margin_rate": 1.2}
     moved |= {"activation": 1, "timestamp": 5000, "conv_rates": (1.0, 1.1)}
     assert moved.keys() == COMPUTED_LOCALLY
-    assert reconciled(book, BUY | moved) == []
-    assert book.open[1] == record(BUY | moved)
+    assert reconciled(states, BUY | moved) == []
+    assert states.open[1] == record(BUY | moved)
 
 
-def test_a_close_that_is_told_after_the_table_missed_it_is_not_a_second_close() -> None:
-    book = primed(BUY)
-    assert reconciled(book) == [(1, "closed", DELETE, {})]
-    late = book.apply(DELETE, record(BUY | SHUT))
+def test_a_close_that_is_published_after_the_table_missed_it_is_not_a_second_close() -> None:
+    states = primed(BUY)
+    assert reconciled(states) == [(1, "closed", DELETE, {})]
+    late = states.apply(DELETE, record(BUY | SHUT))
     assert (late.change, late.before) == ("modified", WAS_OPEN)
 
 
 def test_an_update_that_waited_does_not_bring_back_an_order_that_the_table_lacked() -> None:
-    book = primed(BUY)
-    assert reconciled(book) == [(1, "closed", DELETE, {})]
+    states = primed(BUY)
+    assert reconciled(states) == [(1, "closed", DELETE, {})]
     moved = BUY | {"sl": 1.0, "timestamp": 1500}
-    late = [book.apply(UPDATE, record(moved)), book.apply(DELETE, record(moved | SHUT))]
+    late = [states.apply(UPDATE, record(moved)), states.apply(DELETE, record(moved | SHUT))]
     assert [(event.change, event.before) for event in late] == [
         ("modified", {"sl": 0.0, "timestamp": 1000}),
         ("modified", WAS_OPEN | {"timestamp": 1500}),
     ]
-    assert book.open == {}
+    assert states.open == {}
 
 
 def test_an_add_and_a_table_bring_back_an_order_that_a_table_lacked() -> None:
-    book = primed(BUY)
-    list(book.reconcile([]))
-    assert book.apply(ADD, record(BUY | {"timestamp": 1500})).change == "opened"
-    list(book.reconcile([]))
-    book.apply(UPDATE, record(BUY | {"timestamp": 1500}))
-    assert [row[:3] for row in reconciled(book, BUY)] == [(1, "opened", ADD)]
-    assert book.open.keys() == {1}
+    states = primed(BUY)
+    list(states.reconcile([]))
+    assert states.apply(ADD, record(BUY | {"timestamp": 1500})).change == "opened"
+    list(states.reconcile([]))
+    states.apply(UPDATE, record(BUY | {"timestamp": 1500}))
+    assert [row[:3] for row in reconciled(states, BUY)] == [(1, "opened", ADD)]
+    assert states.open.keys() == {1}
 
 
-def caught_up(book: OrderStates, silent: set[int], *before: Values) -> list[tuple[int, str, Fields | None]]:
-    """Return order, change and ``before`` of what is told when an earlier life's orders get known late."""
-    events = list(book.catch_up([record(row) for row in before], silent))
+def caught_up(states: OrderStates, silent: set[int], *before: Values) -> list[tuple[int, str, Fields | None]]:
+    """Return order, change and ``before`` of what is published when an earlier run's orders get known late."""
+    events = list(states.catch_up([record(row) for row in before], frozenset(silent)))
     return [(event.fields["order"], event.change, event.before) for event in events]
 
 
-def test_orders_of_an_earlier_life_that_get_known_late_tell_what_the_first_table_left_unsaid() -> None:
-    book = primed(SELL | {"sl": 1.3}, LIMIT)
-    assert caught_up(book, {2, 3}, BUY, SELL) == [
+def test_orders_of_an_earlier_run_that_get_known_late_publish_what_the_first_table_left_unsaid() -> None:
+    states = primed(SELL | {"sl": 1.3}, LIMIT)
+    assert caught_up(states, {2, 3}, BUY, SELL) == [
         (1, "closed", {}),
         (2, "modified", {"sl": 0.0}),
         (3, "placed", None),
     ]
-    assert book.open.keys() == {2, 3}
-    assert book.apply(DELETE, record(BUY | SHUT)).change == "modified", "its end was told"
+    assert states.open.keys() == {2, 3}
+    assert states.apply(DELETE, record(BUY | SHUT)).change == "modified", "its end was published"
 
 
-def test_what_was_told_since_the_first_table_is_not_told_again() -> None:
-    book = primed(BUY, SELL)
-    book.apply(DELETE, record(BUY | SHUT))
-    book.apply(ADD, record(LIMIT))
-    book.apply(DELETE, record(BUY | SHUT | {"order": 7}))
-    assert caught_up(book, {1, 2}, BUY, SELL, BUY | {"order": 7}) == []
-    assert book.open.keys() == {2, 3}
+def test_what_was_published_since_the_first_table_is_not_published_again() -> None:
+    states = primed(BUY, SELL)
+    states.apply(DELETE, record(BUY | SHUT))
+    states.apply(ADD, record(LIMIT))
+    states.apply(DELETE, record(BUY | SHUT | {"order": 7}))
+    assert caught_up(states, {1, 2}, BUY, SELL, BUY | {"order": 7}) == []
+    assert states.open.keys() == {2, 3}
 
 
-def test_an_order_that_the_table_brings_back_is_told_as_opened() -> None:
-    book = primed(BUY)
-    book.apply(DELETE, record(BUY | SHUT))
-    assert [row[:3] for row in reconciled(book, BUY | {"state": 2})] == [(1, "opened", ADD)]
-    assert 1 in book.open
+def test_an_order_that_the_table_brings_back_is_published_as_opened() -> None:
+    states = primed(BUY)
+    states.apply(DELETE, record(BUY | SHUT))
+    assert [row[:3] for row in reconciled(states, BUY | {"state": 2})] == [(1, "opened", ADD)]
+    assert 1 in states.open
 
 
-def test_a_money_operation_in_the_table_is_told_at_most_once() -> None:
-    book = primed()
-    book.apply(ADD, record(BALANCE))
-    assert reconciled(book, BALANCE) == []
-    assert reconciled(book, BALANCE) == []
+def test_a_money_operation_in_the_table_is_published_at_most_once() -> None:
+    states = primed()
+    states.apply(ADD, record(BALANCE))
+    assert reconciled(states, BALANCE) == []
+    assert reconciled(states, BALANCE) == []
 
 
 def test_a_money_operation_in_the_first_table_is_not_an_open_order() -> None:
@@ -600,61 +600,61 @@ table_rows = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(histories(*COMMANDS), table_rows)
-def test_a_table_read_twice_tells_nothing_the_second_time_and_the_book_equals_its_open_orders(
+def test_a_table_read_twice_publishes_nothing_the_second_time_and_the_open_orders_equals_its_open_orders(
     events: list[tuple[int, Values]], rows: list[Values]
 ) -> None:
-    book = OrderStates()
+    states = OrderStates()
     for action, event in events:
-        book.apply(action, record(event))
+        states.apply(action, record(event))
     table = [record(row) for row in rows]
-    list(book.reconcile(table))
-    assert book.open.keys() == {row["order"] for row in table if not is_over(row)}
-    assert all(repr(book.open[row["order"]]) == repr(row) for row in table if not is_over(row))
-    assert list(book.reconcile(table)) == []
+    list(states.reconcile(table))
+    assert states.open.keys() == {row["order"] for row in table if not is_over(row)}
+    assert all(repr(states.open[row["order"]]) == repr(row) for row in table if not is_over(row))
+    assert list(states.reconcile(table)) == []
 
 
 @settings(max_examples=100, deadline=None)
 @given(histories(*COMMANDS))
-def test_whatever_comes_before_holds_the_old_values_and_only_open_orders_stay_in_the_book(
+def test_whatever_comes_before_holds_the_old_values_and_only_open_orders_stay_in_the_open_orders(
     events: list[tuple[int, Values]],
 ) -> None:
-    book = OrderStates()
+    states = OrderStates()
     last: dict[int, Fields] = {}
     for action, event in events:
         fields = record(event)
-        told = book.apply(action, fields)
+        published = states.apply(action, fields)
         order = fields["order"]
-        assert told.change in CHANGES
-        assert (told.before is None) == (order not in last)
-        assert told.fields is fields or told.fields.keys() == fields.keys()
-        if told.change in ENDS:
-            assert order not in book.open
-        last[order] = told.fields
-        assert all(not is_over(open_order) for open_order in book.open.values())
+        assert published.change in CHANGES
+        assert (published.before is None) == (order not in last)
+        assert published.fields is fields or published.fields.keys() == fields.keys()
+        if published.change in ENDS:
+            assert order not in states.open
+        last[order] = published.fields
+        assert all(not is_over(open_order) for open_order in states.open.values())
 
 
 @settings(max_examples=100, deadline=None)
 @given(histories(*POSITIONS))
 def test_between_two_closes_of_an_order_it_was_open_again(events: list[tuple[int, Values]]) -> None:
-    book = OrderStates()
+    states = OrderStates()
     closed: set[int] = set()
     for action, event in events:
         order = event["order"]
-        change = book.apply(action, record(event)).change
+        change = states.apply(action, record(event)).change
         assert not (change == CLOSED and order in closed), f"order {order} closed twice"
         if change == CLOSED:
             closed.add(order)
-        if order in book.open:
+        if order in states.open:
             closed.discard(order)
 
 
-def test_an_order_whose_account_left_our_reach_is_not_told_as_closed() -> None:
-    book = OrderStates()
+def test_an_order_whose_account_left_our_reach_is_not_published_as_closed() -> None:
+    states = OrderStates()
     rows = [
         record({"order": 1, "login": 5}),
         record({"order": 2, "login": 6}),
         record({"order": 3, "login": 6, "cmd": 2}),
     ]
-    book.set_baseline(rows)
-    told = {event.fields["order"]: event.change for event in book.reconcile([], lambda login: login == 5)}
-    assert told == {1: "closed", 2: "deleted", 3: "deleted"}
+    states.set_baseline(rows)
+    published = {event.fields["order"]: event.change for event in states.reconcile([], lambda login: login == 5)}
+    assert published == {1: "closed", 2: "deleted", 3: "deleted"}

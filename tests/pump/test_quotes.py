@@ -219,8 +219,8 @@ def test_a_spread_beyond_32_bits_still_travels() -> None:
 
 def test_numbers_count_per_topic() -> None:
     made = stream()
-    told = messages(made, quote("A"), quote("B"), quote("A"), quote("A"))
-    assert [(topic, body["seq"]) for topic, body in told] == [
+    events = messages(made, quote("A"), quote("B"), quote("A"), quote("A"))
+    assert [(topic, body["seq"]) for topic, body in events] == [
         ("quote.A", 1),
         ("quote.B", 1),
         ("quote.A", 2),
@@ -250,11 +250,11 @@ def test_a_wish_counts_from_the_next_refresh_on() -> None:
     assert [topic for topic, _ in messages(made, quote("A"), quote("B"))] == ["quote.B"]
 
 
-def test_digits_that_change_on_the_way_are_told_and_the_numbers_go_on() -> None:
+def test_digits_that_change_on_the_way_are_published_and_the_numbers_go_on() -> None:
     made = stream()
     values: dict[str, Any] = {"bid": 1.1, "ask": 1.2}
-    told = messages(made, quote(digits=5, **values), quote(digits=3, **values), quote(digits=5, **values))
-    assert [(body["digits"], body["spread"], body["seq"]) for _, body in told] == [
+    events = messages(made, quote(digits=5, **values), quote(digits=3, **values), quote(digits=5, **values))
+    assert [(body["digits"], body["spread"], body["seq"]) for _, body in events] == [
         (5, 10000, 1),
         (3, 100, 2),
         (5, 10000, 3),
@@ -263,8 +263,8 @@ def test_digits_that_change_on_the_way_are_told_and_the_numbers_go_on() -> None:
 
 def test_two_raw_names_of_one_symbol_share_topic_and_numbers() -> None:
     made = stream()
-    told = messages(made, quote(b"EURUSD\0aaaaa"), quote(b"EURUSD\0bbbbb"), quote(b"EURUSD"))
-    assert [(topic, body["seq"]) for topic, body in told] == [("quote.EURUSD", seq) for seq in (1, 2, 3)]
+    events = messages(made, quote(b"EURUSD\0aaaaa"), quote(b"EURUSD\0bbbbb"), quote(b"EURUSD"))
+    assert [(topic, body["seq"]) for topic, body in events] == [("quote.EURUSD", seq) for seq in (1, 2, 3)]
 
 
 def test_a_name_that_fills_its_field_is_read_whole() -> None:
@@ -306,7 +306,7 @@ def test_the_name_of_a_symbol_is_read_once_also_while_others_have_quotes(monkeyp
     assert len(names) == 2
 
 
-def test_no_records_tell_nothing() -> None:
+def test_no_records_publish_nothing() -> None:
     made = stream()
     assert messages(made) == []
     assert (made.published, made.last_time_s) == (0, 0)
@@ -373,11 +373,11 @@ def durable(emit: WriteQuote) -> QuoteStream:
 
 
 def test_durable_quotes_go_out_as_events_like_any_other() -> None:
-    told: list[tuple[str, float, int]] = []
-    made = durable(lambda name, body, ts: told.append((name, body["bid"], ts)))
+    events: list[tuple[str, float, int]] = []
+    made = durable(lambda name, body, ts: events.append((name, body["bid"], ts)))
     frames = Frames()
     assert made.publish(quote("EURUSD", bid=1.1) + quote("EURUSD", bid=1.2), TS, frames) == 0
-    assert (told, frames.messages, made.published) == ([("EURUSD", 1.1, TS), ("EURUSD", 1.2, TS)], [], 2)
+    assert (events, frames.messages, made.published) == ([("EURUSD", 1.1, TS), ("EURUSD", 1.2, TS)], [], 2)
 
 
 def test_the_latest_durable_quote_of_every_symbol_is_kept_with_its_time() -> None:
@@ -386,14 +386,14 @@ def test_the_latest_durable_quote_of_every_symbol_is_kept_with_its_time() -> Non
     assert [(each["symbol"], each["bid"], each["ts"]) for each in made.latest()] == [("EURUSD", 1.2, TS)]
 
 
-def test_durable_quotes_tell_the_servers_time_as_others_do() -> None:
+def test_durable_quotes_publish_the_servers_time_as_others_do() -> None:
     made = durable(lambda *_: None)
     made.publish(quote(lasttime=1000) + quote(lasttime=1002), TS, Frames())
     assert made.last_time_s == 1002
 
 
 def test_digits_that_change_on_the_way_count_for_durable_quotes_too() -> None:
-    told: list[tuple[int, int]] = []
-    made = durable(lambda _name, body, _ts: told.append((body["digits"], body["spread"])))
+    events: list[tuple[int, int]] = []
+    made = durable(lambda _name, body, _ts: events.append((body["digits"], body["spread"])))
     made.publish(quote(digits=2, bid=1.0, ask=1.5) + quote(digits=3, bid=1.0, ask=1.5), TS, Frames())
-    assert told == [(2, 50), (3, 500)]
+    assert events == [(2, 50), (3, 500)]

@@ -1,4 +1,4 @@
-"""The server's distance from UTC, told by quotes alone."""
+"""The server's distance from UTC, inferred from quotes alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_quarter_of_an_hour_is_found(offset_s: int) -> None:
 
 
 @pytest.mark.parametrize("error_s", [-100, -3, 4, 100])
-def test_a_server_clock_that_is_a_little_wrong_still_tells_the_quarter(error_s: int) -> None:
+def test_a_server_clock_that_is_a_little_wrong_still_publishes_the_quarter(error_s: int) -> None:
     clock = ServerClock()
     feed(clock, 3 * HOUR_S + error_s)
     assert clock.offset_s == 3 * HOUR_S
@@ -52,7 +52,7 @@ def test_an_absurd_distance_is_not_believed(offset_s: int) -> None:
 
 def test_it_is_unknown_until_enough_quotes_agree() -> None:
     clock = ServerClock()
-    feed(clock, 7200, quotes=AGREEMENTS)  # the first one tells nothing: it may be old
+    feed(clock, 7200, quotes=AGREEMENTS)  # the first one publishes nothing: it may be old
     assert clock.offset_s is None
     feed(clock, 7200, start_s=UTC_S + AGREEMENTS, quotes=1)
     assert clock.offset_s == 7200
@@ -72,7 +72,7 @@ def test_the_first_quote_may_be_days_old() -> None:
     assert clock.offset_s == 7200
 
 
-def test_a_market_that_stands_still_changes_nothing() -> None:
+def test_a_market_that_is_still_changes_nothing() -> None:
     clock = ServerClock()
     end_s = feed(clock, 7200)
     for later_s in range(0, 100_000, 450):

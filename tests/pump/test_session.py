@@ -1,4 +1,4 @@
-"""The session that the desks read from."""
+"""The session that the handlers read from, and second reads of suddenly empty tables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mt4pump.mt4.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.pump.session import CONFIRM_AFTER_S, CONFIRM_IN_SILENCE_S, CurrentSession, ManagerSession, rows
+from mt4pump.pump.session import CONFIRM_AFTER_S, CONFIRM_IN_SILENCE_S, CurrentSession, ManagerSession
 from tests.bus import Message
 from tests.fake_manager import FakeManager
-from tests.pump.stand import Stand, seen, stand
+from tests.pump.harness import Harness, open_harness, seen
 
 
 def test_without_a_session_a_read_says_so() -> None:
@@ -36,16 +36,16 @@ def test_a_read_goes_to_the_session_of_the_moment() -> None:
         assert reader.manager is manager
 
 
-def test_no_order_is_told_as_closed_for_the_empty_table_of_a_lost_link() -> None:
-    with stand(b"trade.") as desk:
-        desk.manager.tables["trades"] = TRADE_RECORD.pack({"order": 1, "login": 100, "symbol": "EURUSD"})
-        desk.start()
-        desk.manager.tables["trades"] = b""
-        desk.manager.connected = False
-        assert desk.take(PumpCode.UPDATE_TRADES) == []
-        assert desk.fault_counters.counts["session_gone"] == 1
-        desk.manager.connected = True
-        assert seen(desk.take(PumpCode.UPDATE_TRADES), "order", "change") == [("trade.100", 1, "closed")]
+def test_no_order_is_published_as_closed_for_the_empty_table_of_a_lost_link() -> None:
+    with open_harness(b"trade.") as harness:
+        harness.manager.tables["trades"] = TRADE_RECORD.pack({"order": 1, "login": 100, "symbol": "EURUSD"})
+        harness.start()
+        harness.manager.tables["trades"] = b""
+        harness.manager.connected = False
+        assert harness.events_after(PumpCode.UPDATE_TRADES) == []
+        assert harness.fault_counters.counts["session_gone"] == 1
+        harness.manager.connected = True
+        assert seen(harness.events_after(PumpCode.UPDATE_TRADES), "order", "change") == [("trade.100", 1, "closed")]
 
 
 # A table that is suddenly empty
@@ -63,120 +63,113 @@ TABLES = {
 
 
 class Doubtful:
-    """A stand on a Manager that empties its tables before it says that the session ends, and a clock."""
+    """A harness whose Manager empties its tables before it reports the end of the session, and a clock."""
 
-    def __init__(self, desk: Stand) -> None:
-        self.desk = desk
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self.now_s = 0.0
         self.received = 1
-        desk.dispatcher._current._now_s = lambda: self.now_s
-        desk.manager.may_empty_tables = True
+        harness.dispatcher.current._now_s = lambda: self.now_s
+        harness.manager.may_empty_tables = True
 
     def pass_by(self, seconds: float, callbacks: int = 0) -> list[Message]:
         """Let time pass, with callbacks or without, and look for second reads at its begin and end."""
-        self.desk.dispatcher.reread_empty_tables(self.received, self.desk.ts)
+        self.harness.dispatcher.reread_empty_tables(self.received, self.harness.ts)
         self.now_s += seconds
         self.received += callbacks
-        self.desk.dispatcher.reread_empty_tables(self.received, self.desk.ts)
-        return self.desk.bus.events()
+        self.harness.dispatcher.reread_empty_tables(self.received, self.harness.ts)
+        return self.harness.bus.events()
 
 
-@pytest.fixture(name="doubtful")
-def _doubtful() -> Iterator[Doubtful]:
-    with stand() as desk:
-        made = Doubtful(desk)
+@pytest.fixture(name="unconfirmed")
+def _unconfirmed() -> Iterator[Doubtful]:
+    with open_harness() as harness:
+        made = Doubtful(harness)
         for name, row in TABLES.values():
-            desk.manager.tables[name] = row
-        desk.start()
+            harness.manager.tables[name] = row
+        harness.start()
         for code in TABLES:
-            desk.take(code)
+            harness.events_after(code)
         yield made
 
 
 @pytest.mark.parametrize("code", TABLES)
-def test_a_suddenly_empty_table_counts_when_a_second_read_agrees(doubtful: Doubtful, code: PumpCode) -> None:
-    desk, (name, _) = doubtful.desk, TABLES[code]
-    desk.manager.tables[name] = b""
-    assert desk.take(code) == []
-    assert desk.dispatcher.skipped()["empty_tables"] == 1
-    assert doubtful.pass_by(CONFIRM_AFTER_S * 0.9, callbacks=1) == []
-    (message,) = doubtful.pass_by(CONFIRM_AFTER_S, callbacks=1)
+def test_a_suddenly_empty_table_counts_when_a_second_read_agrees(unconfirmed: Doubtful, code: PumpCode) -> None:
+    harness, (name, _) = unconfirmed.harness, TABLES[code]
+    harness.manager.tables[name] = b""
+    assert harness.events_after(code) == []
+    assert harness.dispatcher.skipped()["empty_tables"] == 1
+    assert unconfirmed.pass_by(CONFIRM_AFTER_S * 0.9, callbacks=1) == []
+    (message,) = unconfirmed.pass_by(CONFIRM_AFTER_S, callbacks=1)
     assert message.body["action"] == "delete"
-    assert doubtful.pass_by(CONFIRM_IN_SILENCE_S) == []
+    assert unconfirmed.pass_by(CONFIRM_IN_SILENCE_S) == []
 
 
 @pytest.mark.parametrize("code", TABLES)
-def test_a_table_that_a_session_emptied_at_its_end_changes_nothing(doubtful: Doubtful, code: PumpCode) -> None:
-    desk, (name, _) = doubtful.desk, TABLES[code]
-    desk.manager.tables[name] = b""
-    assert desk.take(code) == []
-    desk.take(PumpCode.STOP_PUMPING)
-    assert doubtful.pass_by(3600, callbacks=9) == []
-    desk.reconnect(lambda manager: manager.tables.update({name: TABLES[code][1]}))
-    assert [message.topic for message in desk.take(PumpCode.START_PUMPING)] == ["session.start"]
+def test_a_table_that_a_session_emptied_at_its_end_changes_nothing(unconfirmed: Doubtful, code: PumpCode) -> None:
+    harness, (name, _) = unconfirmed.harness, TABLES[code]
+    harness.manager.tables[name] = b""
+    assert harness.events_after(code) == []
+    harness.events_after(PumpCode.STOP_PUMPING)
+    assert unconfirmed.pass_by(3600, callbacks=9) == []
+    harness.reconnect(lambda manager: manager.tables.update({name: TABLES[code][1]}))
+    assert [message.topic for message in harness.events_after(PumpCode.START_PUMPING)] == ["session.start"]
 
 
-def test_all_orders_stay_open_when_the_second_read_raises(doubtful: Doubtful) -> None:
-    doubtful.desk.manager.tables["trades"] = b""
-    doubtful.desk.take(PumpCode.UPDATE_TRADES)
-    doubtful.desk.manager.connected = False
-    assert doubtful.pass_by(3600, callbacks=1) == []
-    assert doubtful.desk.fault_counters.counts["session_gone"] == 1
-    assert doubtful.desk.dispatcher.trades.orders.open.keys() == {1}
+def test_all_orders_stay_open_when_the_second_read_raises(unconfirmed: Doubtful) -> None:
+    unconfirmed.harness.manager.tables["trades"] = b""
+    unconfirmed.harness.events_after(PumpCode.UPDATE_TRADES)
+    unconfirmed.harness.manager.connected = False
+    assert unconfirmed.pass_by(3600, callbacks=1) == []
+    assert unconfirmed.harness.fault_counters.counts["session_gone"] == 1
+    assert unconfirmed.harness.dispatcher.trades.orders.open.keys() == {1}
 
 
-def test_without_callbacks_the_second_read_waits_longer(doubtful: Doubtful) -> None:
-    doubtful.desk.manager.tables["trades"] = b""
-    doubtful.desk.take(PumpCode.UPDATE_TRADES)
-    assert doubtful.pass_by(CONFIRM_IN_SILENCE_S * 0.9) == []
-    assert len(doubtful.pass_by(CONFIRM_IN_SILENCE_S * 0.1)) == 1
+def test_without_callbacks_the_second_read_waits_longer(unconfirmed: Doubtful) -> None:
+    unconfirmed.harness.manager.tables["trades"] = b""
+    unconfirmed.harness.events_after(PumpCode.UPDATE_TRADES)
+    assert unconfirmed.pass_by(CONFIRM_IN_SILENCE_S * 0.9) == []
+    assert len(unconfirmed.pass_by(CONFIRM_IN_SILENCE_S * 0.1)) == 1
 
 
-def test_doorbells_in_between_neither_agree_nor_put_the_second_read_off(doubtful: Doubtful) -> None:
-    desk = doubtful.desk
-    desk.manager.tables["trades"] = b""
+def test_doorbells_in_between_neither_agree_nor_put_the_second_read_off(unconfirmed: Doubtful) -> None:
+    harness = unconfirmed.harness
+    harness.manager.tables["trades"] = b""
     for _ in range(5):
-        assert desk.take(PumpCode.UPDATE_TRADES) == []
-        assert doubtful.pass_by(CONFIRM_IN_SILENCE_S / 10) == []
-    assert len(doubtful.pass_by(CONFIRM_IN_SILENCE_S)) == 1
+        assert harness.events_after(PumpCode.UPDATE_TRADES) == []
+        assert unconfirmed.pass_by(CONFIRM_IN_SILENCE_S / 10) == []
+    assert len(unconfirmed.pass_by(CONFIRM_IN_SILENCE_S)) == 1
 
 
-def test_a_table_that_is_full_again_forgets_that_it_was_empty(doubtful: Doubtful) -> None:
-    desk = doubtful.desk
+def test_a_table_that_is_full_again_forgets_that_it_was_empty(unconfirmed: Doubtful) -> None:
+    harness = unconfirmed.harness
     for array in (b"", TABLES[PumpCode.UPDATE_TRADES][1], b""):
-        desk.manager.tables["trades"] = array
-        assert desk.take(PumpCode.UPDATE_TRADES) == []
-        doubtful.now_s += CONFIRM_AFTER_S
-    assert desk.dispatcher.skipped()["empty_tables"] == 2
+        harness.manager.tables["trades"] = array
+        assert harness.events_after(PumpCode.UPDATE_TRADES) == []
+        unconfirmed.now_s += CONFIRM_AFTER_S
+    assert harness.dispatcher.skipped()["empty_tables"] == 2
 
 
-def test_an_empty_table_at_the_start_of_the_next_session_has_to_be_confirmed_too(doubtful: Doubtful) -> None:
-    desk = doubtful.desk
+def test_an_empty_table_at_the_start_of_the_next_session_has_to_be_confirmed_too(unconfirmed: Doubtful) -> None:
+    harness = unconfirmed.harness
 
     def empty(manager: FakeManager) -> None:
         manager.may_empty_tables = True
         manager.tables["trades"] = b""
 
-    desk.reconnect(empty)
-    assert [message.topic for message in desk.take(PumpCode.START_PUMPING)] == ["session.start"]
-    assert seen(doubtful.pass_by(CONFIRM_AFTER_S, callbacks=1), "order", "change") == [("trade.100", 1, "closed")]
+    harness.reconnect(empty)
+    assert [message.topic for message in harness.events_after(PumpCode.START_PUMPING)] == ["session.start"]
+    assert seen(unconfirmed.pass_by(CONFIRM_AFTER_S, callbacks=1), "order", "change") == [("trade.100", 1, "closed")]
 
 
 def test_an_empty_table_of_which_no_row_is_known_is_read_at_once() -> None:
-    with stand() as desk:
-        desk.manager.may_empty_tables = True
-        desk.start()
-        desk.manager.tables["trades"] = TABLES[PumpCode.UPDATE_TRADES][1]
-        assert seen(desk.take(PumpCode.UPDATE_TRADES), "change") == [("trade.100", "opened")]
-        assert desk.dispatcher.skipped()["empty_tables"] == 0
+    with open_harness() as harness:
+        harness.manager.may_empty_tables = True
+        harness.start()
+        harness.manager.tables["trades"] = TABLES[PumpCode.UPDATE_TRADES][1]
+        assert seen(harness.events_after(PumpCode.UPDATE_TRADES), "change") == [("trade.100", "opened")]
+        assert harness.dispatcher.skipped()["empty_tables"] == 0
 
 
 def test_a_new_reader_is_not_live() -> None:
     assert CurrentSession().live is False
-
-
-@pytest.mark.parametrize(
-    ("array", "expected"), [(b"", []), (b"ab", [b"ab"]), (b"abcd", [b"ab", b"cd"]), (b"abc", [b"ab"]), (b"a", [])]
-)
-def test_rows_are_whole_records_only(array: bytes, expected: list[bytes]) -> None:
-    assert list(rows(array, 2)) == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 import zmq
@@ -15,7 +15,7 @@ from mt4pump.pump.session import Command
 from mt4pump.pump.sliced_work import REST_FACTOR, SlicedWork
 from mt4pump.pump.snapshot import SnapshotRequest
 from tests.bus import LIMIT_S
-from tests.pump.works import START, Works, trade
+from tests.pump.running import START, RunningPump, trade
 
 FAULTS = (ManagerError, LayoutError)
 USERS = 3_000
@@ -34,7 +34,7 @@ class Bench:
         self.now_s += 1.0
         return self.now_s
 
-    def job(self, name: str, steps: int = 3) -> Iterator[None]:
+    def job(self, name: str, steps: int = 3) -> Generator[None, None, None]:
         for step in range(steps):
             self.done.append(f"{name}{step}")
             yield
@@ -98,7 +98,7 @@ def test_a_table_rests_for_longer_than_its_comparison_took() -> None:
 def test_a_fault_costs_its_job_alone(slice_s: float) -> None:
     bench = Bench(slice_s)
 
-    def bad() -> Iterator[None]:
+    def bad() -> Generator[None, None, None]:
         yield
         raise LayoutError("bad bytes")
 
@@ -113,7 +113,7 @@ def test_what_is_given_up_is_closed() -> None:
     bench = Bench(0.5)
     closed = []
 
-    def job() -> Iterator[None]:
+    def job() -> Generator[None, None, None]:
         try:
             for _ in range(3):
                 yield
@@ -133,39 +133,39 @@ def users(count: int) -> bytes:
 
 
 def test_a_record_passes_a_first_read_and_a_snapshot_waits_for_it(own: zmq.Context[zmq.Socket[bytes]]) -> None:
-    works = Works(own, slice_s=0.0)
-    works.manager.tables["users"] = users(USERS)
-    works.begin()
+    running = RunningPump(own, slice_s=0.0)
+    running.manager.tables["users"] = users(USERS)
+    running.begin()
     request = SnapshotRequest((b"user.",))
-    works.inbox.put_command(Command.ATTACH, works.link)
-    works.inbox.notify(START, 0, b"")
-    works.inbox.put_command(Command.SNAPSHOT, request)
-    works.inbox.notify(PumpCode.UPDATE_TRADES, 0, trade(5))
-    works.next("trade.100")
+    running.inbox.put_command(Command.ATTACH, running.session)
+    running.inbox.notify(START, 0, b"")
+    running.inbox.put_command(Command.SNAPSHOT, request)
+    running.inbox.notify(PumpCode.UPDATE_TRADES, 0, trade(5))
+    running.next("trade.100")
     cut = request.wait(LIMIT_S)
     assert cut is not None
     assert len(list(cut.rows)) == USERS
-    works.finish()
+    running.finish()
 
 
 def test_a_lost_session_gives_up_what_is_compared_and_the_next_one_sets_the_baseline(
     own: zmq.Context[zmq.Socket[bytes]],
 ) -> None:
-    works = Works(own, slice_s=0.0)
-    works.manager.tables["users"] = users(USERS)
-    works.begin()
+    running = RunningPump(own, slice_s=0.0)
+    running.manager.tables["users"] = users(USERS)
+    running.begin()
     for _ in range(2):
-        works.inbox.put_command(Command.ATTACH, works.link)
-        works.inbox.notify(START, 0, b"")
-        works.next("session.start")
-        works.inbox.notify(PumpCode.STOP_PUMPING, 0, b"")
-        works.next("session.stop")
-    works.inbox.put_command(Command.ATTACH, works.link)
-    works.inbox.notify(START, 0, b"")
+        running.inbox.put_command(Command.ATTACH, running.session)
+        running.inbox.notify(START, 0, b"")
+        running.next("session.start")
+        running.inbox.notify(PumpCode.STOP_PUMPING, 0, b"")
+        running.next("session.stop")
+    running.inbox.put_command(Command.ATTACH, running.session)
+    running.inbox.notify(START, 0, b"")
     request = SnapshotRequest((b"user.",))
-    works.inbox.put_command(Command.SNAPSHOT, request)
+    running.inbox.put_command(Command.SNAPSHOT, request)
     cut = request.wait(LIMIT_S)
     assert cut is not None
     assert len(list(cut.rows)) == USERS
-    assert not any(message.topic.startswith("user.") for message in works.heard)
-    works.finish()
+    assert not any(message.topic.startswith("user.") for message in running.received)
+    running.finish()

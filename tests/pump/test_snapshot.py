@@ -1,4 +1,4 @@
-"""Asking for a cut and being answered, over two threads."""
+"""A request for a snapshot and its answer, over two threads."""
 
 from __future__ import annotations
 

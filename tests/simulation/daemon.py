@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
+from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.heartbeat import HeartbeatSources, heartbeat_fields
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.session import LOST, PUMPING, Command, ManagerSession, SessionStatus
-from mt4pump.pump.snapshot import SnapshotRequest, SnapshotRows, StateSnapshot, touches
+from mt4pump.pump.session import FAULTS, LOST, PUMPING, Command, DispatcherOptions, ManagerSession, count_fault
+from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.query.handlers import QuerySources, RequestHandler
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.snapshots import Peer
 from mt4pump.security import EVERYTHING
-from mt4pump.wire import HEARTBEAT, KINDS, Encoder
+from mt4pump.wire import HEARTBEAT, KINDS, PROTOCOL, Encoder
 from tests.simulation.broker import Broker, SimulatedManager
 from tests.simulation.journal import MemoryJournal
 from tests.simulation.wire import Clock, Wire
@@ -74,7 +74,7 @@ class Daemon:
     def work(self, count: int) -> int:
         """Handle up to ``count`` waiting records and commit and publish what they led to; return how many it were."""
         done = 0
-        while done < count and (record := self.inbox.get_nowait()) is not None:
+        while done < count and (record := self.inbox.get()) is not None:
             self._take(*record)
             done += 1
         self.writer.flush()
@@ -82,14 +82,7 @@ class Daemon:
 
     def tend(self) -> None:
         """Do the housekeeping of the pump thread."""
-        journal, trades = self.journal, self.dispatcher.trades
-        self.writer.flush()
-        journal.maintain(trades.open_orders)
-        if journal.has_unread_orders:
-            orders = journal.open_orders()
-            trades.restore_late_orders(orders, self.clock.now_ns())
-            self.writer.flush()
-            journal.replace_orders(trades.open_orders())
+        self.dispatcher.maintain_journal(self.clock.now_ns())
         if self.inbox.refused != self._refused_seen:
             self._refused_seen = self.inbox.refused
             self.inbox.put_command(Command.REREAD, self._refused_seen)
@@ -111,34 +104,32 @@ class Daemon:
     def beat(self) -> None:
         """Publish a heartbeat."""
         self.writer.flush()
-        self.writer.count_quotes(self.dispatcher.quotes.published)
         journal = self.journal
-        vitals = HeartbeatSources(
-            status=SessionStatus(PUMPING if self.dispatcher.is_live else LOST, 5, "one:443", "", 0),
-            server_code="",
-            interval_s=HEARTBEAT_INTERVAL_S,
-            uptime_s=self.clock.now_s() - self._began_s,
-            log_id=journal.log_id,
-            offset=journal.last_offset,
-            offsets={},
-            durable=journal.durable,
-            journal={"unstored": journal.unstored, "stored": journal.stored_count},
-            counts=self.writer.counts,
-            errors=self.fault_counters.counts,
-            skipped=self.dispatcher.skipped(),
-            subscriptions=1,
-            subscription_bytes=1,
-            sent=self.wire.sent,
-            slow_readers={"messages": self.wire.queue_filled, "moments": 0, "last_ts": 0},
-            connections={},
-            query=self.requests.counts,
-            last_quote_ts=0,
-            server_utc_offset_s=None,
-            rss_bytes=1,
-            threads=1,
-            source={},
-        )
-        self.writer.write(HEARTBEAT, "", heartbeat_fields(vitals, self.inbox), self.clock.now_ns())
+        inbox = self.inbox
+        body = {
+            "state": PUMPING if self.dispatcher.current.live else LOST,
+            "since": 5,
+            "reason": "",
+            "server": "one:443",
+            "server_code": "",
+            "version": "0",
+            "protocol": PROTOCOL,
+            "interval_s": HEARTBEAT_INTERVAL_S,
+            "uptime_s": self.clock.now_s() - self._began_s,
+            "log": journal.log_id,
+            "offset": journal.last_offset,
+            "offsets": {},
+            "durable": journal.durable,
+            "journal": {"unstored": journal.unstored, "stored": journal.stored_count},
+            "counts": self.dispatcher.counts,
+            "dropped": inbox.refused + inbox.dropped_at_end,
+            "inbox": {"received": inbox.received, "coalesced": inbox.coalesced, "refused": inbox.refused},
+            "errors": dict(self.fault_counters.counts),
+            "skipped": self.dispatcher.skipped(),
+            "slow_readers": {"messages": self.wire.queue_filled, "moments": 0, "last_ts": 0},
+            "query": dict(self.requests.counts),
+        }
+        self.writer.write(HEARTBEAT, "", body, self.clock.now_ns())
 
     def answer(self, payload: bytes, connection: bytes) -> list[bytes]:
         """Return the frames of the reply to a request."""
@@ -146,20 +137,8 @@ class Daemon:
 
     def cut(self, prefixes: tuple[bytes, ...] = (b"",)) -> StateSnapshot:
         """Return the state at this moment."""
-        self.writer.flush()
-        kinds = [kind for kind in KINDS.values() if touches(kind, prefixes)]
-        seqs: dict[bytes, int] = {}
-        for kind in kinds:
-            seqs |= self.dispatcher.seqs(kind)
-        return StateSnapshot(
-            epoch=self.epoch,
-            log=self.journal.log_id,
-            offset=self.journal.last_offset,
-            offsets={},
-            ts=self.clock.now_ns(),
-            seqs=seqs,
-            rows=SnapshotRows(((kind, take()) for kind, take in self.dispatcher.states() if kind in kinds), ""),
-        )
+        snapshot = self.dispatcher.take_snapshot(prefixes, self.clock.now_ns())
+        return replace(snapshot, rows=tuple(snapshot.rows))  # every reader is compared with it
 
     def _request_snapshot(self, request: SnapshotRequest) -> None:
         self.inbox.put_command(Command.SNAPSHOT, request)
@@ -189,7 +168,14 @@ class Daemon:
                 self.dispatcher.reread_all(ts)
         else:
             before = self._accounted()
-            self.dispatcher.handle(code, action, data, ts)
+            try:
+                if code == PumpCode.UPDATE_BIDASK:
+                    updated_quotes = self.dispatcher.current.manager.updated_quotes
+                    self.dispatcher.quotes.drain(updated_quotes, ts, self.wire)
+                else:
+                    self.dispatcher.handle(code, action, data, ts)
+            except FAULTS as fault:
+                count_fault(self.fault_counters, f"pump code {code}", fault)
             if data and self._accounted() == before:
                 self.unreported.append(f"code {code} action {action} with {len(data)} bytes")
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from mt4pump.wire import PROTOCOL
-from tests.pump.stand import EPOCH
+from tests.pump.harness import EPOCH
 from tests.vectors.case import Case
 from tests.vectors.cases import CASES
 from tests.vectors.plain import plain

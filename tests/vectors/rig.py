@@ -12,7 +12,7 @@ from mt4pump.pump.session import ManagerSession
 from mt4pump.wire import KINDS, topic_of
 from tests.bus import FENCE, SYNC, Bus
 from tests.fake_manager import FakeManager
-from tests.pump.stand import Stand, stand
+from tests.pump.harness import Harness, open_harness
 from tests.vectors.case import Case, Step
 from tests.vectors.plain import unplain
 
@@ -24,9 +24,7 @@ LOGIN = 7
 def run(one: Case) -> list[Frames]:
     """Return the messages of a case's steps, each topic and body."""
     options = {name: value for name, value in one.settings.items() if name != "topic_suffix"}
-    for name in {"user_fields", "mail_fields"} & options.keys():
-        options[name] = frozenset(options[name])
-    with stand(**options) as made:
+    with open_harness(**options) as made:
         made.writer.encoder.suffix = one.settings.get("topic_suffix", "")
         rig = Rig(made)
         for step in one.setup:
@@ -61,9 +59,9 @@ def array_of(step: Step) -> bytes:
 class Rig:
     """Takes the steps of a case one by one; a session is attached from the start."""
 
-    def __init__(self, made: Stand) -> None:
+    def __init__(self, made: Harness) -> None:
         self._stand = made
-        made.link = ManagerSession(made.manager, SERVERS[0], LOGIN)
+        made.session = ManagerSession(made.manager, SERVERS[0], LOGIN)
         made.attach()
 
     def take(self, step: Step) -> None:
@@ -71,7 +69,7 @@ class Rig:
         getattr(self, f"_{step['do']}")(step)
 
     def _call(self, step: Step) -> None:
-        self._stand.dispatcher.handle(step["code"], step["action"], data_of(step), step["ts"])
+        self._stand.handle(step["code"], step["action"], data_of(step), step["ts"])
 
     def _table(self, step: Step) -> None:
         self._stand.manager.tables[step["table"]] = array_of(step)
@@ -91,10 +89,10 @@ class Rig:
 
     def _lost(self, step: Step) -> None:
         made, before = self._stand, self._stand.manager
-        made.dispatcher.detach(made.link, step["reason"], step["ts"])
+        made.dispatcher.detach(made.session, step["reason"], step["ts"])
         made.manager = FakeManager()
         made.manager.tables = dict(before.tables)
-        made.link = ManagerSession(made.manager, SERVERS[1], LOGIN)
+        made.session = ManagerSession(made.manager, SERVERS[1], LOGIN)
         made.attach()
 
     def _publish(self, step: Step) -> None:

@@ -16,7 +16,7 @@ from mt4pump.mt4.record import SECRET, Record
 from mt4pump.pump.lifecycle import CHANGES
 from mt4pump.wire import KINDS, PROTOCOL, kind_of
 from tests.protocol.checking import faults_of
-from tests.pump.stand import EPOCH
+from tests.pump.harness import EPOCH
 from tests.reference import api_layout
 from tests.vectors.case import Case
 from tests.vectors.cases import CASES

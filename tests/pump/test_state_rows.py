@@ -1,4 +1,4 @@
-"""Rows of a cut: made when they are read, of what was there when it was cut."""
+"""Rows of a snapshot: made when they are read, of what was there when it was taken."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from mt4pump.mt4.decode import Fields
-from mt4pump.pump.snapshot import SnapshotRows, StateRow, rows_by_field, touches
+from mt4pump.pump.snapshot import StateRow, rows_by_field, state_rows, touches
 from mt4pump.wire import HEARTBEAT, TRADE
 
 
 def test_a_row_has_its_topic_with_the_suffix_and_its_fields() -> None:
-    rows = SnapshotRows([(TRADE, rows_by_field([{"login": 1, "order": 5}], "login"))], "|")
+    rows = state_rows([(TRADE, rows_by_field([{"login": 1, "order": 5}], "login"))], "|")
     assert list(rows) == [StateRow(b"trade.1|", {"login": 1, "order": 5})]
-    assert list(rows) == list(rows)
 
 
 def test_what_changes_after_the_cut_is_not_in_it() -> None:
     rows = [{"login": 1}]
-    cut = SnapshotRows([(TRADE, rows_by_field(rows, "login"))], "")
+    cut = state_rows([(TRADE, rows_by_field(rows, "login"))], "")
     rows.append({"login": 2})
     assert [row.topic for row in cut] == [b"trade.1"]
 
@@ -32,7 +31,7 @@ def test_rows_are_made_while_they_are_read() -> None:
             made.append(number)
             yield number, {"login": number}
 
-    rows = iter(SnapshotRows([(TRADE, source)], ""))
+    rows = state_rows([(TRADE, source())], "")
     assert (next(rows).topic, made) == (b"trade.0", [0])
 
 

@@ -17,12 +17,12 @@ from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
 from mt4pump.publisher.publisher import Publisher, SocketOptions
-from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
+from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.loop import Pump, PumpOptions
-from mt4pump.pump.session import Command, ManagerSession, SessionStatus
+from mt4pump.pump.loop import Pump
+from mt4pump.pump.session import Command, DispatcherOptions, ManagerSession, SessionStatus
 from mt4pump.wire import KINDS, Encoder
 from tests.bus import ANY_PORT, LIMIT_S, Message, receive, subscriber
 from tests.fake_manager import FakeManager
@@ -43,7 +43,7 @@ def trade(order: int, **values: Any) -> bytes:
 
 
 @dataclass
-class Works:
+class RunningPump:
     """A pump, its inbox, and a subscriber that asked for everything; the pump thread runs after `begin`."""
 
     own: zmq.Context[zmq.Socket[bytes]]
@@ -59,67 +59,58 @@ class Works:
 
     def __post_init__(self) -> None:
         self.manager = FakeManager()
-        self.link = ManagerSession(self.manager, "one:443", 7)
+        self.session = ManagerSession(self.manager, "one:443", 7)
         self.inbox = Inbox(self.limit)
         self.publisher = Publisher(self.own, ANY_PORT, SocketOptions(linger_s=LIMIT_S))
         self.fault_counters = FaultCounters(logging.getLogger("test.pump"))
         durable = [kind.name for kind in KINDS.values() if kind.durable]
         self.writer = EventWriter(Encoder(EPOCH), self.publisher, self.journal, durable)
         self.dispatcher = Dispatcher(self.writer, DispatcherOptions(slice_s=self.slice_s), self.fault_counters)
-        server_clock = ServerClock()
         self.heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
-            writer=self.writer,
             dispatcher=self.dispatcher,
-            fault_counters=self.fault_counters,
-            server_clock=server_clock,
+            server_clock=ServerClock(),
             status=lambda: self.status,
             source_counters=lambda: {"pinned_threads": 1},
             query_counters=dict,
-            journal=self.journal,
-            interval_s=self.heartbeat_interval_s,
             server_code="",
+            interval_s=self.heartbeat_interval_s,
             log_interval_s=self.log_summary_interval_s,
-            now_ns=self.inbox.now_ns,
         )
         self.pump = Pump(
-            inbox=self.inbox,
-            writer=self.writer,
-            dispatcher=self.dispatcher,
-            heartbeat=self.heartbeat,
-            journal=self.journal,
-            fault_counters=self.fault_counters,
-            server_clock=server_clock,
-            options=PumpOptions(self.reconcile_interval_s, self.has_revocation),
+            self.inbox,
+            self.dispatcher,
+            self.heartbeat,
+            reconcile_interval_s=self.reconcile_interval_s,
+            has_revocation=self.has_revocation,
             anchor_clock=self._anchor,
-            now_ns=self.inbox.now_ns,
         )
         self.socket = subscriber(self.own, self.publisher.endpoint, b"")
-        self.heard: list[Message] = []
+        self.received: list[Message] = []
 
     def _anchor(self) -> None:
         self.anchored += 1
 
-    def begin(self) -> Works:
-        """Start the thread and return once the subscriber hears it."""
+    def begin(self) -> RunningPump:
+        """Start the thread and return once the subscriber receives it."""
         self.pump.start()
         self.next("heartbeat")
         return self
 
-    def attach(self) -> Works:
+    def attach(self) -> RunningPump:
         """Begin with a session that has started."""
         self.begin()
-        self.inbox.put_command(Command.ATTACH, self.link)
+        self.inbox.put_command(Command.ATTACH, self.session)
         self.inbox.notify(START, 0, b"")
         self.next("session.start")
         return self
 
     def next(self, topic: str, where: Callable[[Message], object] = lambda _message: True) -> Message:
-        """Read on to the next message of ``topic`` that is wanted, and return it; ``heard`` keeps all that was read."""
+        """Return the next message of ``topic`` that is wanted; ``received`` keeps all that was read."""
         deadline_s = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline_s:
             message = receive(self.socket)
-            self.heard.append(message)
+            self.received.append(message)
             if message.topic == topic and where(message):
                 return message
         raise AssertionError(f"no such message on {topic}")
@@ -129,18 +120,18 @@ class Works:
         return self.next("heartbeat", lambda message: where(message.body)).body
 
     def finish(self) -> None:
-        """Tell the pump to finish and wait for its thread."""
+        """Publish the pump to finish and wait for its thread."""
         self.inbox.put_command(Command.FINISH, None)
         if self.pump.ident is not None:
             self.pump.join(LIMIT_S)
             assert not self.pump.is_alive(), "the pump did not finish"
 
 
-def held_in_a_read(works: Works) -> Event:
+def held_in_a_read(running: RunningPump) -> Event:
     """Keep the pump thread inside a read of the users' table; return what lets it go."""
     let_go = Event()
-    works.manager.entered["table users"].clear()
-    works.manager.holds["table users"] = let_go
-    works.inbox.notify(PumpCode.UPDATE_USERS, 0, b"")
-    assert works.manager.entered["table users"].wait(LIMIT_S)
+    running.manager.entered["table users"].clear()
+    running.manager.holds["table users"] = let_go
+    running.inbox.notify(PumpCode.UPDATE_USERS, 0, b"")
+    assert running.manager.entered["table users"].wait(LIMIT_S)
     return let_go

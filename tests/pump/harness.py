@@ -1,4 +1,4 @@
-"""The rooms between inbox and socket, put together around a Manager in memory and a real subscriber."""
+"""The handlers between inbox and socket, with a Manager in memory and a real subscriber."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.pump.dispatch import Dispatcher, DispatcherOptions
+from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.session import ManagerSession
+from mt4pump.pump.session import FAULTS, DispatcherOptions, ManagerSession, count_fault
 from mt4pump.wire import COMMON_KEYS, Body, Encoder
 from tests.bus import Bus, Message, bus
 from tests.fake_manager import FakeManager
@@ -20,8 +20,8 @@ EPOCH = 1_700_000_000_000
 START, STOP = PumpCode.START_PUMPING, PumpCode.STOP_PUMPING
 
 
-class Stand:
-    """An `Dispatcher` at work. Each `take` has the next ``ts`` and returns what it led to."""
+class Harness:
+    """A `Dispatcher` without a pump thread. Each record has the next ``ts``."""
 
     def __init__(self, made: Bus, options: DispatcherOptions) -> None:
         self.bus = made
@@ -29,42 +29,53 @@ class Stand:
         self.writer = EventWriter(Encoder(EPOCH), made.publisher)
         self.dispatcher = Dispatcher(self.writer, options, self.fault_counters)
         self.manager = FakeManager()
-        self.link = ManagerSession(self.manager, "one:443", 7)
+        self.session = ManagerSession(self.manager, "one:443", 7)
         self.ts = 1000
 
-    def take(self, code: int, action: int = 0, data: bytes = b"") -> list[Message]:
-        """Have the dispatcher take one raw record; return the events it published."""
+    def events_after(self, code: int, action: int = 0, data: bytes = b"") -> list[Message]:
+        """Handle one raw record; return the events that were published."""
         self.ts += 1
-        self.dispatcher.handle(code, action, data, self.ts)
+        self.handle(code, action, data, self.ts)
         return self.bus.events()
+
+    def handle(self, code: int, action: int, data: bytes, ts: int) -> None:
+        """Handle one raw record as the loop does."""
+        try:
+            if code == PumpCode.UPDATE_BIDASK:
+                updated_quotes = self.dispatcher.current.manager.updated_quotes
+                self.dispatcher.quotes.drain(updated_quotes, ts, self.bus.publisher)
+            else:
+                self.dispatcher.handle(code, action, data, ts)
+        except FAULTS as fault:
+            count_fault(self.fault_counters, f"pump code {code}", fault)
 
     def attach(self) -> None:
         """Give the dispatcher a session that has not started yet."""
-        self.dispatcher.attach(self.link)
+        self.dispatcher.attach(self.session)
 
     def start(self) -> list[Message]:
         """Have a session begin."""
         self.attach()
-        return self.take(START)
+        return self.events_after(START)
 
     def reconnect(self, prepare: Callable[[FakeManager], object] = lambda _manager: None) -> list[Message]:
-        """Lose the session and attach a new Manager with the same tables; return what the loss told."""
+        """Lose the session and attach a new Manager with the same tables; return what the loss published."""
         self.ts += 1
-        self.dispatcher.detach(self.link, "lost by the test", self.ts)
+        self.dispatcher.detach(self.session, "lost by the test", self.ts)
         tables = self.manager.tables
         self.manager = FakeManager()
         self.manager.tables = dict(tables)
         prepare(self.manager)
-        self.link = ManagerSession(self.manager, "two:443", 7)
+        self.session = ManagerSession(self.manager, "two:443", 7)
         self.attach()
         return self.bus.events()
 
 
 @contextmanager
-def stand(*prefixes: bytes, **options: Any) -> Iterator[Stand]:
+def open_harness(*prefixes: bytes, **options: Any) -> Iterator[Harness]:
     """Give a `Stand` whose subscriber asked for ``prefixes`` (none: everything)."""
     with bus(*prefixes) as made:
-        yield Stand(made, DispatcherOptions(**options))
+        yield Harness(made, DispatcherOptions(**options))
 
 
 def own(message: Message) -> Body:
