@@ -1,4 +1,4 @@
-"""The whole daemon on a compiled library with the vendor's ABI, heard by a real subscriber."""
+"""The whole daemon on a compiled library with the vendor's ABI, received by a real subscriber."""
 
 from __future__ import annotations
 

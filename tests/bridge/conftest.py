@@ -9,7 +9,7 @@ import pytest
 
 from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.bridge.library import Library, load
-from tests.bridge.hearing import Hearing
+from tests.bridge.recorder import NotifyRecorder
 from tests.vendor.control import Vendor
 
 Open = Callable[[], DllManager]
@@ -42,16 +42,16 @@ def manager(open_manager: Open) -> DllManager:
 
 
 @pytest.fixture
-def hearing() -> Hearing:
-    """Return a ``notify`` that writes down what it hears."""
-    return Hearing()
+def recorder() -> NotifyRecorder:
+    """Return a ``notify`` that writes down what it receives."""
+    return NotifyRecorder()
 
 
 @pytest.fixture
-def pumping(manager: DllManager, hearing: Hearing, vendor: Vendor) -> DllManager:
-    """Return a manager that pumps into ``hearing``; START has been heard."""
+def pumping(manager: DllManager, recorder: NotifyRecorder, vendor: Vendor) -> DllManager:
+    """Return a manager that pumps into ``hearing``; START has been received."""
     manager.connect("host:443")
     manager.login(1, "secret")
-    manager.pump(0, hearing)
+    manager.pump(0, recorder)
     vendor.wait()
     return manager

@@ -15,8 +15,8 @@ from mt4pump.bridge.library import Library
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import CALLBACK_RECORD, MAIL_BOX, NEWS_TOPIC, NEWS_TOPIC_NEW
 from tests.bridge.conftest import Open
-from tests.bridge.hearing import Hearing
 from tests.bridge.low_memory import low_memory
+from tests.bridge.recorder import NotifyRecorder
 from tests.reference import api_layout
 from tests.vendor.control import Vendor
 
@@ -35,11 +35,13 @@ class TestEvents:
     """What reaches ``notify``."""
 
     @pytest.mark.parametrize("code", PumpCode, ids=lambda code: code.name)
-    def test_every_code_without_data_arrives_empty(self, code: PumpCode, vendor: Vendor, hearing: Hearing) -> None:
-        hearing.events.clear()
+    def test_every_code_without_data_arrives_empty(
+        self, code: PumpCode, vendor: Vendor, recorder: NotifyRecorder
+    ) -> None:
+        recorder.events.clear()
         vendor.emit(code, 2)
         vendor.wait()
-        (event,) = hearing.events
+        (event,) = recorder.events
         assert event[:3] == (code, 2, b"")
         assert type(event.code) is int
 
@@ -65,60 +67,62 @@ class TestEvents:
     @pytest.mark.parametrize("code", CALLBACK_RECORD, ids=lambda code: code.name)
     @pytest.mark.parametrize("action", [0, 1, 2, 3, -5])
     def test_every_record_arrives_whole_with_its_action(
-        self, code: PumpCode, action: int, vendor: Vendor, hearing: Hearing
+        self, code: PumpCode, action: int, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         record = pattern(CALLBACK_RECORD[code].size)
-        hearing.events.clear()
+        recorder.events.clear()
         vendor.emit(code, action, record)
         vendor.wait()
-        (event,) = hearing.events
+        (event,) = recorder.events
         assert event[:3] == (code, action, record)
 
     @pytest.mark.parametrize("code", WITHOUT_RECORD, ids=lambda code: code.name)
     def test_data_of_a_code_that_has_no_record_is_not_read(
-        self, code: PumpCode, vendor: Vendor, hearing: Hearing
+        self, code: PumpCode, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
-        hearing.events.clear()
+        recorder.events.clear()
         vendor.emit(code, 1, b"\x01\x02\x03\x04")
         vendor.wait()
-        (event,) = hearing.events
+        (event,) = recorder.events
         assert event[:3] == (code, 1, b"")
 
     @pytest.mark.parametrize("code", UNKNOWN_CODES)
     @pytest.mark.parametrize("data", [b"", b"something"])
     def test_unknown_code_is_passed_on_as_its_number(
-        self, code: int, data: bytes, vendor: Vendor, hearing: Hearing
+        self, code: int, data: bytes, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
-        hearing.events.clear()
+        recorder.events.clear()
         vendor.emit(code, 9, data)
         vendor.wait()
-        (event,) = hearing.events
+        (event,) = recorder.events
         assert event[:3] == (code, 9, b"")
 
-    def test_data_outlives_the_callback(self, vendor: Vendor, hearing: Hearing) -> None:
+    def test_data_outlives_the_callback(self, vendor: Vendor, recorder: NotifyRecorder) -> None:
         records = [bytes([number]) * RECORD_BYTES[TRADES] for number in range(1, 200)]
         vendor.emit_many(TRADES, 2, b"".join(records), RECORD_BYTES[TRADES], len(records))
         vendor.wait()
-        assert hearing.data(TRADES) == records
-        assert not any(b"\xdd" in data or b"\xee" in data for data in hearing.data(TRADES))
+        assert recorder.data(TRADES) == records
+        assert not any(b"\xdd" in data or b"\xee" in data for data in recorder.data(TRADES))
 
-    def test_events_of_one_thread_keep_their_order(self, vendor: Vendor, hearing: Hearing) -> None:
-        hearing.events.clear()
+    def test_events_of_one_thread_keep_their_order(self, vendor: Vendor, recorder: NotifyRecorder) -> None:
+        recorder.events.clear()
         for code in (*PumpCode, *reversed(PumpCode)):
             vendor.emit(code)
         vendor.wait()
-        assert hearing.codes() == [*PumpCode, *reversed(PumpCode)]
+        assert recorder.codes() == [*PumpCode, *reversed(PumpCode)]
 
-    def test_callback_does_not_run_on_a_thread_of_ours(self, vendor: Vendor, hearing: Hearing) -> None:
+    def test_callback_does_not_run_on_a_thread_of_ours(self, vendor: Vendor, recorder: NotifyRecorder) -> None:
         vendor.emit(PING)
         vendor.wait()
         ours = {thread.native_id for thread in threading.enumerate()}
-        assert not ours & {event.thread for event in hearing.events if event.code == PING} - {threading.get_native_id()}
-        assert threading.get_native_id() not in {event.thread for event in hearing.events}
+        assert not ours & {event.thread for event in recorder.events if event.code == PING} - {
+            threading.get_native_id()
+        }
+        assert threading.get_native_id() not in {event.thread for event in recorder.events}
 
     @pytest.mark.parametrize("record", [NEWS_TOPIC, MAIL_BOX, NEWS_TOPIC_NEW], ids=lambda record: record.name)
     def test_a_body_s_pointer_is_never_followed_on_64_bit(
-        self, record: object, vendor: Vendor, hearing: Hearing
+        self, record: object, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         if POINTER_BYTES == 4:
             pytest.skip("on 32 bit the pointer is whole and is followed")
@@ -127,7 +131,7 @@ class TestEvents:
         data = CALLBACK_RECORD[code].pack({"body": 0xDEADBEEF, length: 1000})
         vendor.emit(code, 0, data)
         vendor.wait()
-        assert hearing.data(code) == [data]
+        assert recorder.data(code) == [data]
 
 
 class TestBodies:
@@ -137,13 +141,13 @@ class TestBodies:
     def _whole_pointers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(callback_module, "POINTER_BYTES", 4)
 
-    def heard(self, code: PumpCode, record: bytes) -> bytes:
+    def received(self, code: PumpCode, record: bytes) -> bytes:
         """Return what a callback with ``record`` hands on."""
-        callback, hearing = Callback(), Hearing()
+        callback, recorder = Callback(), NotifyRecorder()
         data = create_string_buffer(record, len(record))
-        callback.function(code, 0, c_void_p(addressof(data)), c_void_p(callback.open(hearing)))
+        callback.function(code, 0, c_void_p(addressof(data)), c_void_p(callback.open(recorder)))
         assert callback.errors == 0, callback.last_error
-        return hearing.events[0].data
+        return recorder.events[0].data
 
     @pytest.mark.parametrize(
         ("code", "length"),
@@ -156,17 +160,17 @@ class TestBodies:
     def test_body_arrives_behind_its_record_and_ends_where_the_record_says(self, code: PumpCode, length: str) -> None:
         with low_memory(b"a text, and what is none of it") as address:
             record = CALLBACK_RECORD[code].pack({"body": address, length: 6})
-            assert self.heard(code, record) == record + b"a text"
+            assert self.received(code, record) == record + b"a text"
 
     @pytest.mark.parametrize("length", [0, -1, -2, -(2**31)])
     def test_body_without_a_length_is_not_read(self, length: int) -> None:
         with low_memory(b"not to be read\0") as address:
             record = NEWS_TOPIC.pack({"body": address, "bodylen": length})
-            assert self.heard(PumpCode.UPDATE_NEWS, record) == record
+            assert self.received(PumpCode.UPDATE_NEWS, record) == record
 
     def test_body_without_a_pointer_is_not_read(self) -> None:
         record = NEWS_TOPIC.pack({"body": 0, "bodylen": 6})
-        assert self.heard(PumpCode.UPDATE_NEWS, record) == record
+        assert self.received(PumpCode.UPDATE_NEWS, record) == record
 
     @pytest.mark.parametrize(("length", "body"), [(8, b"as long "), (9, b"")])
     def test_body_longer_than_the_limit_is_not_read(
@@ -175,7 +179,7 @@ class TestBodies:
         monkeypatch.setattr(callback_module, "BODY_LIMIT_BYTES", 8)
         with low_memory(b"as long as this") as address:
             record = NEWS_TOPIC.pack({"body": address, "bodylen": length})
-            assert self.heard(PumpCode.UPDATE_NEWS, record) == record + body
+            assert self.received(PumpCode.UPDATE_NEWS, record) == record + body
 
 
 class TestPointers:
@@ -188,17 +192,19 @@ class TestPointers:
 
     @pytest.mark.parametrize("value", [1, 100, 0xDEADBEEF, 2**31])
     def test_online_data_is_never_dereferenced(self, value: int) -> None:
-        callback, hearing = Callback(), Hearing()
-        callback.function(ONLINE, 0, c_void_p(value), c_void_p(callback.open(hearing)))
-        assert hearing.events[0][:3] == (ONLINE, 0, b"")
+        callback, recorder = Callback(), NotifyRecorder()
+        callback.function(ONLINE, 0, c_void_p(value), c_void_p(callback.open(recorder)))
+        assert recorder.events[0][:3] == (ONLINE, 0, b"")
         assert callback.errors == 0
 
 
 class TestSessions:
     """Whose event it is."""
 
-    def test_two_sessions_hear_their_own_and_param_tells_them_apart(self, open_manager: Open, vendor: Vendor) -> None:
-        ears = Hearing(), Hearing()
+    def test_two_sessions_receive_their_own_and_param_tells_them_apart(
+        self, open_manager: Open, vendor: Vendor
+    ) -> None:
+        ears = NotifyRecorder(), NotifyRecorder()
         for ear in ears:
             manager = open_manager()
             manager.connect("s")
@@ -210,45 +216,45 @@ class TestSessions:
         assert [ear.codes() for ear in ears] == [[0, 15], [0, 15]]
 
     def test_event_after_close_is_counted_as_stale_not_delivered(
-        self, library: Library, open_manager: Open, vendor: Vendor, hearing: Hearing
+        self, library: Library, open_manager: Open, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         manager = open_manager()
         manager.connect("s")
         manager.login(1, "x")
-        manager.pump(0, hearing)
+        manager.pump(0, recorder)
         vendor.wait()
         manager.close()
-        heard, stale = len(hearing.events), library.callback.stale
+        received, stale = len(recorder.events), library.callback.stale
         vendor.emit_stale(TRADES, 0, pattern(224))
         vendor.emit_stale(PumpCode.STOP_PUMPING)
         vendor.wait()
-        assert len(hearing.events) == heard
+        assert len(recorder.events) == received
         assert library.callback.stale == stale + 2
         assert library.callback.errors == 0
 
     @pytest.mark.parametrize("param", [None, 0, 99, 2**31 - 1])
     def test_param_of_nobody_is_stale(self, param: int | None) -> None:
-        callback, hearing = Callback(), Hearing()
-        callback.open(hearing)
+        callback, recorder = Callback(), NotifyRecorder()
+        callback.open(recorder)
         callback.function(PING, 0, None, c_void_p(param))
-        assert (callback.stale, hearing.events) == (1, [])
+        assert (callback.stale, recorder.events) == (1, [])
 
     def test_closing_twice_or_what_was_never_open_is_harmless(self) -> None:
         callback = Callback()
-        param = callback.open(Hearing())
+        param = callback.open(NotifyRecorder())
         callback.close(param)
         callback.close(param)
         callback.close(0)
 
     def test_thunk_lives_as_long_as_the_library_not_as_the_session(
-        self, library: Library, open_manager: Open, vendor: Vendor, hearing: Hearing
+        self, library: Library, open_manager: Open, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         function = library.callback.function
         for _ in range(3):
             manager = open_manager()
             manager.connect("s")
             manager.login(1, "x")
-            manager.pump(0, hearing)
+            manager.pump(0, recorder)
             manager.close()
         vendor.emit_stale(PING)
         vendor.wait()
@@ -262,10 +268,10 @@ class TestErrors:
     def test_exception_is_counted_and_told(
         self, error: BaseException, library: Library, open_manager: Open, vendor: Vendor
     ) -> None:
-        heard: list[int] = []
+        received: list[int] = []
 
         def notify(code: int, _action: int, _data: bytes) -> None:
-            heard.append(code)
+            received.append(code)
             if code == TRADES:
                 raise error
 
@@ -277,7 +283,7 @@ class TestErrors:
         vendor.emit(TRADES)
         vendor.emit(PING)
         vendor.wait()
-        assert heard == [0, TRADES, PING]
+        assert received == [0, TRADES, PING]
         assert library.callback.errors == before + 1
         assert library.callback.last_error == f"pump code {int(TRADES)}: {error!r}"
 
@@ -295,7 +301,7 @@ class TestPinnedThreads:
         assert library.callback.pinned_threads == pinned
 
     def test_threads_that_live_together_are_each_pinned(self, library: Library, vendor: Vendor) -> None:
-        pinned, state_kept = library.callback.pinned_threads, Hearing()
+        pinned, state_kept = library.callback.pinned_threads, NotifyRecorder()
         vendor.emit_on_new_threads(8, PING)
         assert library.callback.pinned_threads == pinned + 8
         assert state_kept.events == []
@@ -312,14 +318,14 @@ class TestPinnedThreads:
 
     def test_our_own_thread_is_never_pinned(self, library: Library, open_manager: Open, vendor: Vendor) -> None:
         vendor.set_stops(4)
-        manager, hearing = open_manager(), Hearing()
+        manager, recorder = open_manager(), NotifyRecorder()
         manager.connect("s")
         manager.login(1, "x")
-        manager.pump(0, hearing)
+        manager.pump(0, recorder)
         vendor.wait()
         pinned = library.callback.pinned_threads
         manager.close()
-        assert hearing.codes() == [0, 14, 14, 14, 14]
+        assert recorder.codes() == [0, 14, 14, 14, 14]
         assert library.callback.pinned_threads == pinned
 
 

@@ -14,8 +14,8 @@ from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import TRADE_RECORD
 from tests.bridge.conftest import Open
-from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, Read, stuck_read
+from tests.bridge.recorder import NotifyRecorder
 from tests.bus import LIMIT_S, until
 from tests.vendor.control import SILENCE_LIMIT_S, Vendor
 
@@ -44,20 +44,20 @@ class TestClose:
     """Disconnect, then Release, whatever else goes on."""
 
     @pytest.mark.parametrize("stops", [0, 1, 5])
-    def test_stop_from_inside_disconnect_is_heard_and_blocks_nothing(
-        self, pumping: DllManager, vendor: Vendor, hearing: Hearing, stops: int
+    def test_stop_from_inside_disconnect_is_received_and_blocks_nothing(
+        self, pumping: DllManager, vendor: Vendor, recorder: NotifyRecorder, stops: int
     ) -> None:
         vendor.set_stops(stops, native=False)
         pumping.close()
-        assert hearing.codes() == [START, *[STOP] * stops]
-        assert all(event.thread == threading.get_native_id() for event in hearing.events[1:])
+        assert recorder.codes() == [START, *[STOP] * stops]
+        assert all(event.thread == threading.get_native_id() for event in recorder.events[1:])
 
-    def test_stop_from_the_dll_s_thread_while_disconnect_waits_for_it_is_heard(
-        self, pumping: DllManager, vendor: Vendor, hearing: Hearing
+    def test_stop_from_the_dll_s_thread_while_disconnect_waits_for_it_is_received(
+        self, pumping: DllManager, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         vendor.set_stops(2)
         pumping.close()
-        assert hearing.codes() == [START, STOP, STOP]
+        assert recorder.codes() == [START, STOP, STOP]
         assert vendor.count("disconnect_timeouts") == 0
 
     def test_disconnect_comes_before_release_and_each_once(self, pumping: DllManager, vendor: Vendor) -> None:
@@ -103,7 +103,7 @@ class TestClose:
         [
             lambda manager: manager.connect("s"),
             lambda manager: manager.login(1, "x"),
-            lambda manager: manager.pump(0, Hearing()),
+            lambda manager: manager.pump(0, NotifyRecorder()),
         ],
         ids=["connect", "login", "pump"],
     )
@@ -114,14 +114,14 @@ class TestClose:
         assert vendor.count("calls_after_release") == 0, "a call on a released interface crashes the real DLL"
 
     def test_closing_under_reads_of_other_threads_never_crashes_or_leaks(
-        self, open_manager: Open, vendor: Vendor, hearing: Hearing
+        self, open_manager: Open, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         vendor.set_table("TradesGet", [TRADE_RECORD.pack({"order": number}) for number in range(100)])
         for _ in range(20):
             manager = open_manager()
             manager.connect("s")
             manager.login(1, "x")
-            manager.pump(0, hearing)
+            manager.pump(0, recorder)
             reads: list[int] = []
             readers = [threading.Thread(target=read_until_lost, args=(manager, reads)) for _ in range(3)]
             for reader in readers:
@@ -146,17 +146,17 @@ class TestClose:
     ) -> None:
         errors = library.callback.errors
         for _ in range(20):
-            manager, hearing = open_manager(), Hearing()
+            manager, recorder = open_manager(), NotifyRecorder()
             manager.connect("s")
             manager.login(1, "x")
-            manager.pump(0, hearing)
+            manager.pump(0, recorder)
             for lane in range(4):
                 vendor.emit(PumpCode.UPDATE_TRADES, 2, bytes(224), times=10**6, lane=lane)
-            until(lambda hearing=hearing: len(hearing.events) > 20, "events")  # type: ignore[misc]
+            until(lambda recorder=recorder: len(recorder.events) > 20, "events")  # type: ignore[misc]
             manager.close()
-            heard, unheard = len(hearing.events), vendor.count("events_unheard")
+            received, unheard = len(recorder.events), vendor.count("events_unheard")
             until(lambda unheard=unheard: vendor.count("events_unheard") > unheard, "emission goes on")  # type: ignore[misc]
-            assert len(hearing.events) == heard
+            assert len(recorder.events) == received
             vendor.reset()
         assert library.callback.errors == errors
 
@@ -187,7 +187,7 @@ class TestClose:
         pumping: DllManager,
         vendor: Vendor,
         library: Library,
-        hearing: Hearing,
+        recorder: NotifyRecorder,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(module, "CLOSE_WAIT_S", 0.01)
@@ -196,7 +196,7 @@ class TestClose:
             stale = library.callback.stale
             vendor.emit(PING)
             vendor.wait()
-            assert hearing.codes() == [START]
+            assert recorder.codes() == [START]
             assert library.callback.stale == stale + 1
 
 
@@ -246,12 +246,14 @@ class TestAbort:
             CALLS[method](manager)
         assert vendor.calls(method) == 0
 
-    def test_switch_does_not_begin_after_it(self, manager: DllManager, vendor: Vendor, hearing: Hearing) -> None:
+    def test_switch_does_not_begin_after_it(
+        self, manager: DllManager, vendor: Vendor, recorder: NotifyRecorder
+    ) -> None:
         manager.connect("s")
         manager.login(1, "x")
         manager.abort()
         with pytest.raises(ConnectionLost, match="aborted"):
-            manager.pump(0, hearing)
+            manager.pump(0, recorder)
         assert vendor.calls("PumpingSwitchEx") == 0
 
     def test_closed_session_is_not_touched(self, manager: DllManager, vendor: Vendor) -> None:

@@ -16,8 +16,8 @@ from mt4pump.mt4.manager import TABLES, Manager
 from mt4pump.mt4.record import Record
 from mt4pump.pump.session import CurrentSession, ManagerSession
 from tests.bridge.conftest import Open
-from tests.bridge.hearing import Hearing
 from tests.bridge.reads import READS, stuck_read
+from tests.bridge.recorder import NotifyRecorder
 from tests.bus import until
 from tests.vendor.control import NEWS_READABLE, Vendor
 
@@ -66,14 +66,16 @@ class BusyDoor:
 class TestSessionStart:
     """Connect, Login, PumpingSwitchEx."""
 
-    def test_session_runs_from_connect_to_start(self, manager: DllManager, hearing: Hearing, vendor: Vendor) -> None:
+    def test_session_runs_from_connect_to_start(
+        self, manager: DllManager, recorder: NotifyRecorder, vendor: Vendor
+    ) -> None:
         vendor.accept("mt4.example.com:443", 77, "s3cret")
         manager.connect("mt4.example.com:443")
         assert manager.is_connected()
         manager.login(77, "s3cret")
-        manager.pump(8 | 64, hearing)
+        manager.pump(8 | 64, recorder)
         vendor.wait()
-        assert hearing.codes() == [START]
+        assert recorder.codes() == [START]
         given = vendor.given(0)
         assert given
         assert given.server == b"mt4.example.com:443"
@@ -101,34 +103,36 @@ class TestSessionStart:
 
     @pytest.mark.parametrize("code", [2, 7, 8])
     def test_refused_switch_raises_its_code(
-        self, manager: DllManager, hearing: Hearing, vendor: Vendor, code: int
+        self, manager: DllManager, recorder: NotifyRecorder, vendor: Vendor, code: int
     ) -> None:
         vendor.script("PumpingSwitchEx", code)
         manager.connect("s")
         manager.login(1, "x")
         with pytest.raises(ManagerError) as failure:
-            manager.pump(0, hearing)
+            manager.pump(0, recorder)
         assert (failure.value.call, failure.value.code) == ("PumpingSwitchEx", code)
 
-    def test_refused_switch_may_stop_synchronously(self, manager: DllManager, hearing: Hearing, vendor: Vendor) -> None:
+    def test_refused_switch_may_stop_synchronously(
+        self, manager: DllManager, recorder: NotifyRecorder, vendor: Vendor
+    ) -> None:
         vendor.script("PumpingSwitchEx", 2)
         vendor.set_stops(failed_switch=2)
         manager.connect("s")
         manager.login(1, "x")
         with pytest.raises(ManagerError):
-            manager.pump(0, hearing)
-        assert hearing.codes() == [STOP, STOP]
+            manager.pump(0, recorder)
+        assert recorder.codes() == [STOP, STOP]
 
     def test_switch_is_taken_though_start_never_comes(
-        self, manager: DllManager, hearing: Hearing, vendor: Vendor
+        self, manager: DllManager, recorder: NotifyRecorder, vendor: Vendor
     ) -> None:
         vendor.start_after(None)
         manager.connect("s")
         manager.login(1, "x")
-        manager.pump(0, hearing)
+        manager.pump(0, recorder)
         vendor.emit(PING)
         vendor.wait()
-        assert hearing.codes() == [PING]
+        assert recorder.codes() == [PING]
 
     def test_each_interface_has_its_own_working_folder(
         self, open_manager: Open, vendor: Vendor, tmp_path: Path
@@ -232,7 +236,7 @@ class TestQuotes:
         assert len(pumping.updated_quotes()) in {0, QUOTES_PER_CALL * SYMBOL_INFO.size}
 
     def test_ticks_from_a_native_thread_all_arrive_while_it_rings(
-        self, pumping: DllManager, vendor: Vendor, hearing: Hearing
+        self, pumping: DllManager, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         vendor.set_quotes([tick("EURUSD", 1.0)])
         pumping.select_symbol(b"EURUSD")
@@ -247,7 +251,7 @@ class TestQuotes:
         until(drained, "5000 ticks")
         vendor.wait()
         assert vendor.count("ticks_dropped") == 0
-        assert hearing.codes().count(PumpCode.UPDATE_BIDASK) == 5000
+        assert recorder.codes().count(PumpCode.UPDATE_BIDASK) == 5000
 
 
 class TestBodiesAndParameters:
@@ -255,13 +259,13 @@ class TestBodiesAndParameters:
 
     @needs_news
     def test_news_body_comes_after_its_request_and_is_freed(
-        self, pumping: DllManager, vendor: Vendor, hearing: Hearing
+        self, pumping: DllManager, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         vendor.set_news_body(5, "Zinsen unverändert".encode("cp1252"))
         assert pumping.news_body(5) is None
         pumping.request_news_body(5)
         vendor.wait()
-        assert NEWS_BODY in hearing.codes()
+        assert NEWS_BODY in recorder.codes()
         assert pumping.news_body(5) == "Zinsen unverändert".encode("cp1252")
         assert (vendor.count("memfree_calls"), vendor.count("outstanding")) == (1, 0)
 
@@ -340,10 +344,12 @@ class TestBodiesAndParameters:
 class TestLink:
     """What the session says about its link."""
 
-    def test_lost_link_stops_and_is_not_connected(self, pumping: DllManager, vendor: Vendor, hearing: Hearing) -> None:
+    def test_lost_link_stops_and_is_not_connected(
+        self, pumping: DllManager, vendor: Vendor, recorder: NotifyRecorder
+    ) -> None:
         vendor.lose_link(stops=3)
         vendor.wait()
-        assert hearing.codes() == [START, STOP, STOP, STOP]
+        assert recorder.codes() == [START, STOP, STOP, STOP]
         assert not pumping.is_connected()
 
     @pytest.mark.parametrize("name", TABLES)
@@ -386,14 +392,14 @@ class TestLink:
             pumping.table("trades")
 
     def test_stop_of_one_session_ends_no_other(
-        self, pumping: DllManager, open_manager: Open, vendor: Vendor, hearing: Hearing
+        self, pumping: DllManager, open_manager: Open, vendor: Vendor, recorder: NotifyRecorder
     ) -> None:
         vendor.break_protocol()
         vendor.wait()
         other = open_manager()
         other.connect("s")
         other.login(1, "x")
-        other.pump(0, hearing)
+        other.pump(0, recorder)
         assert other.table("trades") == b""
         with pytest.raises(ConnectionLost):
             pumping.table("trades")

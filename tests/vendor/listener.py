@@ -39,7 +39,7 @@ def pumping(
     endpoint: str,
     arm: Callable[[zmq.Socket[bytes]], object] = lambda _socket: None,
 ) -> zmq.Socket[bytes]:
-    """Return a subscriber of everything that has heard that the session runs; ``arm`` may give it keys before."""
+    """Return a subscriber of everything that has received that the session runs; ``arm`` may give it keys before."""
     socket: zmq.Socket[bytes] = own.socket(zmq.SUB)
     arm(socket)
     socket.setsockopt(zmq.RCVHWM, 0)
@@ -52,7 +52,7 @@ def pumping(
 
 
 def received(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
-    """Have the script go on, now that ``socket`` hears the daemon; return what it tells up to the last order."""
+    """Have the script go on, now that ``socket`` receives the daemon; return what it tells up to the last order."""
     go.touch()
     deadline_s, events = time.monotonic() + LIMIT_S, list[Message]()
     while not (events and events[-1].topic == "trade.1001" and events[-1].body["order"] == TRADES):

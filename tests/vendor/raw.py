@@ -33,24 +33,24 @@ class Heard:
 
 @dataclass
 class Ear:
-    """A callback that writes down what it hears; ``sizes`` says how much of a code's data to copy."""
+    """A callback that writes down what it receives; ``sizes`` says how much of a code's data to copy."""
 
     sizes: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.heard: list[Heard] = []
+        self.received: list[Heard] = []
         self._lock = Lock()
         self.function = NOTIFY_EX(self._hear)
 
     def _hear(self, code: int, action: int, data: int | None, param: int | None) -> None:
         copy = string_at(data, self.sizes.get(code, 0)) if data else b""
         with self._lock:
-            self.heard.append(Heard(code, action, data, copy, param, get_native_id()))
+            self.received.append(Heard(code, action, data, copy, param, get_native_id()))
 
     def codes(self) -> list[int]:
-        """Return the codes heard so far, in order."""
+        """Return the codes received so far, in order."""
         with self._lock:
-            return [event.code for event in self.heard]
+            return [event.code for event in self.received]
 
 
 class RawInterface:

@@ -34,7 +34,7 @@ class TestPumping:
     ) -> None:
         assert api.start(ear, flags=8 | 64, param=0x1234) == 0
         vendor.wait()
-        (start,) = ear.heard
+        (start,) = ear.received
         assert (start.code, start.action, start.address, start.param) == (START, 0, None, 0x1234)
         assert start.thread != threading.get_native_id()
         assert vendor.count("last_flags") == 8 | 64
@@ -65,9 +65,9 @@ class TestPumping:
         vendor.wait()
         api.call("Disconnect")
         assert ear.codes() == [START, STOP, STOP, STOP]
-        assert {event.thread for event in ear.heard[1:]} == {threading.get_native_id()}
+        assert {event.thread for event in ear.received[1:]} == {threading.get_native_id()}
         api.call("Disconnect")
-        assert len(ear.heard) == 4, "a link that does not pump has nothing to stop"
+        assert len(ear.received) == 4, "a link that does not pump has nothing to stop"
 
     def test_disconnect_can_wait_for_stop_from_a_native_thread(
         self, api: RawInterface, vendor: Vendor, ear: Ear
@@ -77,7 +77,7 @@ class TestPumping:
         vendor.wait()
         api.call("Disconnect")
         assert ear.codes() == [START, STOP, STOP]
-        assert threading.get_native_id() not in {event.thread for event in ear.heard}
+        assert threading.get_native_id() not in {event.thread for event in ear.received}
         assert vendor.count("disconnect_timeouts") == 0
 
     def test_failed_switch_can_stop_synchronously(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
@@ -97,7 +97,7 @@ class TestPumping:
         assert ear.codes() == [START, STOP, STOP]
         assert api.call("IsConnected") == 0
         assert api.array("UsersGet") == (None, 0)
-        assert ear.heard[-1].thread not in {ear.heard[0].thread, threading.get_native_id()}
+        assert ear.received[-1].thread not in {ear.received[0].thread, threading.get_native_id()}
 
     def test_broken_protocol_empties_the_tables_at_once_and_stays_connected(
         self, api: RawInterface, vendor: Vendor, ear: Ear
@@ -118,7 +118,7 @@ class TestPumping:
         vendor.break_protocol()
         vendor.wait()
         assert ear.codes() == [START, STOP]
-        assert ear.heard[-1].thread != threading.get_native_id()
+        assert ear.received[-1].thread != threading.get_native_id()
         assert api.call("IsConnected") == 1
 
     def test_connected_flag_is_set_alone(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
@@ -134,14 +134,14 @@ class TestPumping:
         for lane in (0, 1, 0, 1):
             vendor.emit(PING, lane=lane)
             vendor.wait()
-        zero, first, second, third, fourth = (event.thread for event in ear.heard)
+        zero, first, second, third, fourth = (event.thread for event in ear.received)
         assert zero == first == third != second == fourth
 
     def test_new_threads_are_all_different(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
         vendor.start_after(None)
         api.start(ear)
         vendor.emit_on_new_threads(8, PING)
-        assert len({event.thread for event in ear.heard}) == 8
+        assert len({event.thread for event in ear.received}) == 8
 
     def test_ping_comes_by_itself_until_told_to_end(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
         api.start(ear)
@@ -153,7 +153,7 @@ class TestPumping:
         vendor.wait()
         assert len(ear.codes()) == count + 1
 
-    def test_every_pumping_interface_hears_and_a_stale_one_only_when_told(self, vendor: Vendor) -> None:
+    def test_every_pumping_interface_receives_and_a_stale_one_only_when_told(self, vendor: Vendor) -> None:
         ears = Ear(), Ear()
         first, second = RawInterface(vendor), RawInterface(vendor)
         first.start(ears[0], param=1)
@@ -168,7 +168,7 @@ class TestPumping:
         vendor.wait()
         assert ears[0].codes() == [START, PING, STOP]
         assert ears[1].codes() == [START, PING, STOP, TRADES]
-        assert ears[1].heard[-1].param == 2
+        assert ears[1].received[-1].param == 2
         assert vendor.count("events_unheard") == 1
 
 
@@ -239,7 +239,7 @@ class TestData:
         api.start(ear)
         vendor.emit(TRADES, 2, TRADE, times=2)
         vendor.wait()
-        events = [event for event in ear.heard if event.code == TRADES]
+        events = [event for event in ear.received if event.code == TRADES]
         assert [(event.action, event.data) for event in events] == [(2, TRADE)] * 2
         for event in events:
             assert event.address
@@ -250,14 +250,14 @@ class TestData:
         api.start(ear)
         vendor.emit(TRADES, 0, TRADE)
         vendor.wait()
-        assert ear.heard[-1].data == TRADE + b"\xee" * 8
+        assert ear.received[-1].data == TRADE + b"\xee" * 8
 
     def test_without_data_the_pointer_is_null(self, api: RawInterface, vendor: Vendor, ear: Ear) -> None:
         api.start(ear)
         vendor.emit(TRADES, 1)
         vendor.wait()
-        assert ear.heard[-1].address is None
-        assert ear.heard[-1].action == 1
+        assert ear.received[-1].address is None
+        assert ear.received[-1].action == 1
 
     def test_many_records_go_round_in_order_and_each_callback_is_timed(
         self, api: RawInterface, vendor: Vendor, ear: Ear
@@ -268,7 +268,7 @@ class TestData:
         vendor.clear_durations()
         vendor.emit_many(TRADES, 0, b"".join(records), TRADE_RECORD.size, 7)
         vendor.wait()
-        assert [event.data for event in ear.heard] == (records * 3)[:7]
+        assert [event.data for event in ear.received] == (records * 3)[:7]
         durations = vendor.durations_ns()
         assert len(durations) == 7
         assert all(durations)

@@ -1,4 +1,4 @@
-"""What a ``notify`` of the bridge hears."""
+"""What a ``notify`` of the bridge receives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Event(NamedTuple):
     thread: int
 
 
-class Hearing:
-    """A ``notify`` that writes down what it hears."""
+class NotifyRecorder:
+    """A ``notify`` that writes down what it receives."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -25,7 +25,7 @@ class Hearing:
         self.events.append(Event(code, action, data, get_native_id()))
 
     def codes(self) -> list[int]:
-        """Return the codes heard so far, in order."""
+        """Return the codes received so far, in order."""
         return [event.code for event in self.events]
 
     def data(self, code: int) -> list[bytes]:
