@@ -17,7 +17,7 @@ from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import screen
 from mt4pump.client import Event
-from mt4pump.client.events import TopicName
+from mt4pump.client.event import TopicName
 from mt4pump.log import configure, fact, json_line, one_line
 from mt4pump.wire import KINDS, Encoder
 from tests.hostile import HARMLESS, HOSTILE, SURROGATE, is_harmless

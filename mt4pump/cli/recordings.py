@@ -25,7 +25,7 @@ from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
 from mt4pump.cli.stream import Deadline, listen, subscriber
 from mt4pump.cli.topic_filter import is_heartbeat, requested_topics
 from mt4pump.cli.views import CHECK_INTERVAL_S
-from mt4pump.client.sub_connection import SubConnection
+from mt4pump.client.connection import SubConnection
 from mt4pump.errors import BindError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end

@@ -11,8 +11,8 @@ import zmq
 
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientKeys
+from mt4pump.client.connection import SubConnection
 from mt4pump.client.query_connection import Context
-from mt4pump.client.sub_connection import SubConnection
 from mt4pump.errors import SettingsError
 
 POLL_MS = 200
@@ -74,7 +74,7 @@ def listen(
 ) -> None:
     """Receive messages until the end; ``handle`` returns whether a message counts, ``refresh`` follows each batch."""
     while not end.is_reached(now_s := clock()):
-        source.turns()  # the connection's monitor is bounded and has to be read
+        source.changes()  # the connection's monitor is bounded and has to be read
         if source.socket.poll(end.wait_ms(now_s)):
             _handle_batch(source.socket, end, handle, clock())
         refresh(clock())

@@ -41,7 +41,7 @@ class TopicFilter:
 
     def wants(self, topic: str) -> bool:
         """Return whether ``topic`` was requested, with or without the character that may end all topics."""
-        return self._topics.wants(topic) or (topic[-1:] in SUFFIXES and self._topics.wants(topic[:-1]))
+        return self._topics.is_wanted(topic) or (topic[-1:] in SUFFIXES and self._topics.is_wanted(topic[:-1]))
 
 
 def requested_topics(command: str, words: Iterable[str]) -> TopicFilter:

@@ -1,4 +1,4 @@
-"""The Python client of mt4pump: subscribe, ask for last values, replay. Consumers need nothing else of ours.
+"""The Python client of mt4pump: subscribe, ask for last values, replay. Consumers need no other package of mt4pump.
 
 ::
 
@@ -22,7 +22,7 @@ Handlers instead of a loop, here with asyncio (plain functions work, too)::
     async def traded(trade: Trade) -> None: ...
 
     @sub.on_notice
-    def told(notice: Notice) -> None: ...
+    def noticed(notice: Notice) -> None: ...
 
     async with sub:
         await sub.run()
@@ -39,37 +39,36 @@ An event counts as done when the next one is asked for. If ``store`` raises, tha
 After a crash up to a second's events come again: ``event.offset`` (with `Position.log`) tells them apart.
 
 What is promised: per topic, each durable event comes exactly once and in order, whatever the network or the daemon
-loses, as long as the daemon's journal has it; everything that is lost for good is told as a ``lost`` notice, with its
-count. What is not stored (quotes, unless the daemon says otherwise) can only be told. One thing cannot be proven: how
-many quotes a daemon published right before it was killed (``restarted``). A forwarder or proxy between daemon and
-client takes away the proof that nothing is missing at a heartbeat.
+loses, as long as the daemon's journal has it; everything that is lost for good is reported in a ``lost`` notice, with
+its count. A lost event that is not stored (quotes, unless the daemon is set otherwise) can only be reported. One thing
+cannot be proven: how many quotes a daemon published right before it was killed (``restarted``). With a forwarder or
+proxy between daemon and client a heartbeat no longer proves that nothing is missing.
 
-What a daemon says is not believed blindly. Numbers are below 2^63, topics below 1 KiB, bodies within PROTOCOL 12,
-replies at most 64 MiB and 200,000 frames; a snapshot has its `SnapshotLimits`; every page must bring something new;
-128 MiB of events may wait for the journal; an interval between heartbeats above 60 s is not believed. Beyond that a
-`Query` raises `ClientError`, a subscriber drops the message (``malformed``) or asks again later (``query_failed``).
+What a daemon sends is checked. Numbers are below 2^63, topics below 1 KiB, bodies within PROTOCOL 12, replies at most
+64 MiB and 200,000 frames; a snapshot has its `SnapshotLimits`; every page must bring something new; 128 MiB of events
+may wait for the journal; an interval between heartbeats above 60 s is ignored. Beyond that a `Query` raises
+`ClientError`, a subscriber drops the message (``malformed``) or asks again later (``query_failed``).
 
-Notices (``notices=True``, ``on_notice``; they are logged in any case):
+Notices (``notices=True``, ``on_notice``; they are always logged):
 
 - ``connected`` ``disconnected``: the connection, as ZeroMQ sees it.
-- ``restarted``: another life of the daemon (``epoch``).
-- ``gap`` (topic, count): events are missing and are asked for; ``healed`` (count): they were delivered.
+- ``restarted``: another run of the daemon (``epoch``).
+- ``gap`` (topic, count): events are missing and are asked for; ``healed`` (count): they were recovered.
 - ``lost`` (topic, count): they are gone for good.
 - ``not_whole``: the journal no longer has, or never had, what was asked of it; or it is another journal.
 - ``silent`` ``alive``: no heartbeat (daemon or network down); heartbeats again.
 - ``feed_lost`` ``feed_back``: the daemon is there, its session with the trade server is not; it is again.
 - ``lagging`` ``caught_up``: this reader is too slow; no longer.
-- ``query_failed``: the query endpoint refused or is silent. It is tried again; until then nothing can be healed.
+- ``query_failed``: the query endpoint refused or is silent. It is tried again; until then nothing can be recovered.
 - ``malformed`` (count): messages that no daemon sends were dropped. It is broken, or no daemon. At most one a minute.
 """
 
 from __future__ import annotations
 
 from mt4pump.client.async_subscriber import AsyncSubscriber
-from mt4pump.client.console import console_events
+from mt4pump.client.event import Event, Notice
 from mt4pump.client.events import (
     Activation,
-    Event,
     Group,
     Heartbeat,
     Mail,
@@ -86,14 +85,13 @@ from mt4pump.client.events import (
 )
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.liveness import Status
-from mt4pump.client.notices import Notice
-from mt4pump.client.pages import SnapshotLimits
 from mt4pump.client.position import Position
 from mt4pump.client.query import Query, Replay, Snapshot
+from mt4pump.client.query_connection import SnapshotLimits
 from mt4pump.client.subscriber import Subscriber
 from mt4pump.errors import ClientError
 from mt4pump.log import one_line
-from mt4pump.process.signals import SignalSafeEvent
+from mt4pump.process.signals import SignalSafeEvent, console_events
 from mt4pump.process.streams import mend_streams
 from mt4pump.process.systemd import Notifier
 

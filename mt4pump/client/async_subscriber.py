@@ -11,16 +11,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from threading import Event as SignalSafeEvent
+from threading import Event as ThreadEvent
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
 from mt4pump.client.base import BaseSubscriber
 from mt4pump.client.connection import SLICE_S
-from mt4pump.client.events import Event
-from mt4pump.client.notices import Notice
-from mt4pump.client.ordering import Item
+from mt4pump.client.event import Event, Item, Notice
 from mt4pump.errors import ClientError
 
 JOIN_LIMIT_S = 5.0
@@ -32,14 +30,14 @@ class AsyncSubscriber(BaseSubscriber):
     """The same as `Subscriber` (see there for the arguments), for ``async with`` and ``async for``.
 
     Up to ``lag_limit`` items wait between the reading thread and the loop. When they are that many, nothing more is
-    read: the daemon's side then loses what does not fit, which shows as gaps and is healed or told.
+    read: the daemon then drops what does not fit, which shows as gaps and is recovered or reported.
     """
 
     def _prepare(self) -> None:
         self._items: deque[Item] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
-        self._room = SignalSafeEvent()
+        self._has_items = asyncio.Event()
+        self._has_space = ThreadEvent()
         self._thread: Thread | None = None
         self._fault: BaseException | None = None
         self._consumer: asyncio.Task[Any] | None = None
@@ -53,7 +51,7 @@ class AsyncSubscriber(BaseSubscriber):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._bookmark.abandon()  # the event in hand was not finished: it comes again
+            self._tracker.abandon()  # the current event was not finished: it comes again
         await self.aclose()
 
     def __aiter__(self) -> AsyncIterator[Event | Notice]:
@@ -73,27 +71,27 @@ class AsyncSubscriber(BaseSubscriber):
     async def run(self) -> None:
         """Call the registered handlers (plain or ``async``) for all that comes, one after the other, until the end."""
         async for item in self._each(with_notices=True):
-            for registered in self._handlers.of(item):
+            for registered in self._handlers.for_item(item):
                 try:
                     result = registered.handler(item)
                     if inspect.isawaitable(result):
                         await result
                 except Exception as error:  # noqa: BLE001 - a handler may raise anything, and the others go on
-                    self._handlers.fault(registered, item, error, time.monotonic())
+                    self._handlers.record_fault(registered, item, error, time.monotonic())
 
     def close(self) -> None:
-        """Have the iteration end; from any thread. `aclose` also waits for the reading thread."""
+        """End the iteration; from any thread. `aclose` also waits for the reading thread."""
         self._closing = True
-        self._room.set()
+        self._has_space.set()
         self._wake()
 
     async def aclose(self) -> None:
         """End the iteration, the thread and its sockets, and write the position file.
 
-        The event in hand counts as done if this is called by the task that has it.
+        The current event counts as done if this is called by the task that has it.
         """
         if self._consumer is asyncio.current_task():
-            self._bookmark.finish()
+            self._tracker.finish()
         self.close()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, JOIN_LIMIT_S)
@@ -105,21 +103,21 @@ class AsyncSubscriber(BaseSubscriber):
         items = self._items
         while not self._closing:
             while items and not self._closing:
-                item = items.popleft()
-                if self._hand_over(item) and (isinstance(item, Event) or (with_notices and isinstance(item, Notice))):
+                item = self._hand_over(items.popleft(), with_notices=with_notices)
+                if item is not None:
                     yield item
-            self._bookmark.finish()
+            self._tracker.finish()
             self._save_if_due()
-            self._room.set()
-            self._news.clear()
+            self._has_space.set()
+            self._has_items.clear()
             if not items and not self._closing:
-                await self._news.wait()
+                await self._has_items.wait()
         self._end()
         if self._fault is not None:
             raise ClientError("closed", f"the reading thread ended: {self._fault!r}") from self._fault
 
     def _end(self) -> None:
-        """Note that the task that reads is done with all that it got."""
+        """Record that the reading task has handled all that it got."""
         if not self._ended:
             self._ended = True
             self._save()
@@ -131,27 +129,27 @@ class AsyncSubscriber(BaseSubscriber):
             self._thread.start()
 
     def _read(self) -> None:
-        """Read until closed; the reading thread's whole life."""
+        """Read until closed, in the reading thread."""
         try:
             while not self._closing:
                 if len(self._items) >= self.lag_limit:
-                    self._room.clear()
-                    self._room.wait(SLICE_S)
+                    self._has_space.clear()
+                    self._has_space.wait(SLICE_S)
                     if len(self._items) >= self.lag_limit:
                         continue
-                self._turn()
+                self._run_once()
         except Exception as error:
             log.exception("the reading thread of %s ended", type(self).__name__)
             self._fault = error
             self._closing = True
         finally:
-            self._reader.close()
+            self._runner.close()
             self._wake()
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         stream, items = self._stream, self._items
-        stream.note_backlog(len(items), self._oldest_ts())
-        self._reader.turn(SLICE_S)
+        stream.backlog = len(items), self._oldest_ts()
+        self._runner.run_once(SLICE_S)
         if stream.out:
             items.extend(stream.out)
             stream.out.clear()
@@ -169,9 +167,9 @@ class AsyncSubscriber(BaseSubscriber):
 
     def _wake(self) -> None:
         loop = self._loop
-        if loop is None or self._news.is_set():
+        if loop is None or self._has_items.is_set():
             return
         try:
-            loop.call_soon_threadsafe(self._news.set)
+            loop.call_soon_threadsafe(self._has_items.set)
         except RuntimeError:  # the loop is closed: nobody is left to wake
             self._closing = True

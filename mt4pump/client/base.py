@@ -1,20 +1,19 @@
-"""What the sync and the asyncio subscriber have in common: arguments, handlers, position, status."""
+"""What the plain and the asyncio subscriber have in common: arguments, handlers, position, status."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar, overload
 from urllib.parse import urlsplit
 
-from mt4pump.client.connection import ConnectionState, StreamRunner
-from mt4pump.client.events import Event, Quote
-from mt4pump.client.handlers import Handler, Handlers
-from mt4pump.client.keys import ClientKeys
-from mt4pump.client.liveness import HeartbeatMonitor, Status
-from mt4pump.client.notices import (
+from mt4pump.client.connection import ConnectionOptions, StreamRunner
+from mt4pump.client.event import (
     FEED_LOST,
     LAGGING,
     LOST,
@@ -23,25 +22,94 @@ from mt4pump.client.notices import (
     QUERY_FAILED,
     SILENT,
     Checkpoint,
+    Event,
+    Item,
     Notice,
-    StreamOptions,
 )
+from mt4pump.client.events import Quote
+from mt4pump.client.keys import ClientKeys
+from mt4pump.client.liveness import HeartbeatMonitor, Status
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionFile, PositionTracker
 from mt4pump.client.query_connection import Context
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_names import warn_of_unmatched
-from mt4pump.client.topic_state import SubscriptionSet
+from mt4pump.client.topic_state import SubscriptionSet, is_pattern
 from mt4pump.errors import ClientError
 
 DEFAULT = "default"
 """Stands for: the query endpoint is one port above the publishing one."""
-LOUD = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING, MALFORMED})
-LOG_INTERVAL_S = 1.0
+WARNINGS = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING, MALFORMED})
+NOTICE_LOG_INTERVAL_S, FAULT_LOG_INTERVAL_S = 1.0, 60.0
+ROUTES_LIMIT = 100_000
+"""Topics whose handlers are remembered."""
 PORT_MAX = 65_535
 
+Handler = Callable[[Any], Any]
 H = TypeVar("H", bound=Handler)
 
 log = logging.getLogger("mt4pump.client")
+
+
+@dataclass(slots=True)
+class RegisteredHandler:
+    """One handler, what it is for, and when its next fault may be logged."""
+
+    handler: Handler
+    topic: str | None
+    kind: str | None
+    faults: int = 0
+    log_at_s: float = 0.0
+
+    def handles(self, event: Event) -> bool:
+        """Return whether ``event`` is for it."""
+        if self.kind is not None and event.kind != self.kind:
+            return False
+        if self.topic is None:
+            return True
+        # Exactly first, as a subscription is: quote.[SP500] is a name, too.
+        return event.topic == self.topic or (is_pattern(self.topic) and fnmatchcase(event.topic, self.topic))
+
+
+class Handlers:
+    """The registered handlers. An exception in one is counted and logged, and the others are still called."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+        self._events: list[RegisteredHandler] = []
+        self._notices: list[RegisteredHandler] = []
+        self._routes: dict[str, tuple[RegisteredHandler, ...]] = {}
+
+    def add(self, handler: Handler, topic: str | None, kind: str | None) -> None:
+        """Register ``handler`` for a topic (name or pattern), a kind, or both; for neither: everything."""
+        if not callable(handler):
+            raise ClientError("arguments", f"{handler!r} is no handler: give a function that takes an event")
+        self._events.append(RegisteredHandler(handler, topic, kind))
+        self._routes.clear()
+
+    def add_notice(self, handler: Handler) -> None:
+        """Register ``handler`` for notices."""
+        self._notices.append(RegisteredHandler(handler, None, None))
+
+    def for_item(self, item: Event | Notice) -> tuple[RegisteredHandler, ...] | list[RegisteredHandler]:
+        """Return the handlers of ``item``, in the order of registration."""
+        if isinstance(item, Notice):
+            return self._notices
+        routes = self._routes.get(item.topic)
+        if routes is None:
+            if len(self._routes) >= ROUTES_LIMIT:
+                self._routes.clear()
+            routes = self._routes[item.topic] = tuple(each for each in self._events if each.handles(item))
+        return routes
+
+    def record_fault(self, registered: RegisteredHandler, item: object, error: Exception, now_s: float) -> None:
+        """Count what a handler raised, and log it at most once a minute."""
+        self._counts["handler_errors"] += 1
+        registered.faults += 1
+        if now_s >= registered.log_at_s:
+            registered.log_at_s = now_s + FAULT_LOG_INTERVAL_S
+            text = "handler %r failed at %r (fault %d of it; logged at most once a minute)"
+            log.error(text, registered.handler, item, registered.faults, exc_info=error)
 
 
 class BaseSubscriber:
@@ -69,8 +137,8 @@ class BaseSubscriber:
         topic_suffix: str | None = None,
         context: Context | None = None,
     ) -> None:
-        _check(lag_limit=lag_limit, lag_limit_s=lag_limit_s, silence_s=silence_s, hold_limit=hold_limit)
-        _check(heal_timeout_s=heal_timeout_s, query_timeout_s=query_timeout_s)
+        _check_limits(lag_limit=lag_limit, lag_limit_s=lag_limit_s, silence_s=silence_s, hold_limit=hold_limit)
+        _check_limits(heal_timeout_s=heal_timeout_s, query_timeout_s=query_timeout_s)
         check_endpoint(endpoint)
         if query_endpoint == DEFAULT:
             query_endpoint = next_port(endpoint)
@@ -83,17 +151,16 @@ class BaseSubscriber:
         resume = stored or (Position.of(resume_from) if resume_from is not None else None)
         if resume is not None and query_endpoint is None:
             raise ClientError("arguments", "a position can only be resumed by a query: give query_endpoint")
-        watch = HeartbeatMonitor(silence_s=silence_s, lag_limit=lag_limit, lag_limit_s=lag_limit_s)
-        query = query_endpoint is not None
-        options = StreamOptions(query, snapshot, heal, heal_timeout_s, hold_limit)
+        monitor = HeartbeatMonitor(silence_s=silence_s, lag_limit=lag_limit, lag_limit_s=lag_limit_s)
+        options = StreamOptions(query_endpoint is not None, snapshot, heal, heal_timeout_s, hold_limit)
         wanted = SubscriptionSet(topics, topic_suffix or "")
-        warn_of_unmatched(wanted.wanted())
-        self._stream = Stream(wanted, watch, options, resume)
-        connection = ConnectionState(endpoint, query_endpoint, keys, rcvhwm, query_timeout_s, context)
-        self._reader = StreamRunner(connection, self._stream)
-        self._bookmark = PositionTracker()
+        warn_of_unmatched(wanted.wanted)
+        self._stream = Stream(wanted, monitor, options, resume)
+        connection = ConnectionOptions(endpoint, query_endpoint, keys, rcvhwm, query_timeout_s, context)
+        self._runner = StreamRunner(connection, self._stream)
+        self._tracker = PositionTracker()
         if resume is not None and resume.log is not None:
-            self._bookmark.start(resume)
+            self._tracker.start(resume)
         self._handlers = Handlers(self._stream.counts)
         self._closing = False
         self._log_at_s: dict[str, float] = {}
@@ -118,40 +185,40 @@ class BaseSubscriber:
     @property
     def quotes(self) -> Mapping[str, Quote]:
         """Return the last quote read of each symbol."""
-        return self._stream.quotes
+        return self._stream.ordering.quotes
 
     @property
     def status(self) -> Status:
         """Return the daemon as its last heartbeat showed it."""
-        return self._stream.status(time.monotonic())
+        return self._stream.monitor.status(time.monotonic())
 
     @property
     def position(self) -> Position | None:
-        """Return where to go on later, the event in hand counted as done; None before the first heartbeat."""
-        return self._bookmark.position(with_current=True) if self._bookmark.is_known else None
+        """Return where to go on later, the current event counted as done; None before the first heartbeat."""
+        return self._tracker.position(with_current=True) if self._tracker.is_known else None
 
     def commit(self) -> None:
-        """Write the position file now, the event in hand counted as done; raises OSError.
+        """Write the position file now, the current event counted as done; raises OSError.
 
         Without ``position_file`` it does nothing.
         """
-        self._bookmark.finish()
-        if self._file is not None and self._bookmark.is_known:
-            self._file.write(self._bookmark.position(with_current=False), durable=True)
+        self._tracker.finish()
+        if self._file is not None and self._tracker.is_known:
+            self._file.write(self._tracker.position(with_current=False), durable=True)
 
     def add_topics(self, topics: Iterable[str]) -> None:
         """Subscribe to more; their last values come first (if ``snapshot``). From any thread.
 
         Raises ClientError (``arguments``) for what is neither a name nor a pattern.
         """
-        names = SubscriptionSet(topics).wanted()
+        names = list(SubscriptionSet(topics).wanted)
         warn_of_unmatched(names)
-        self._reader.call(lambda: self._stream.add_topics(names))
+        self._runner.call(lambda: self._stream.add_topics(names))
 
     def remove_topics(self, topics: Iterable[str]) -> None:
         """Unsubscribe; names and patterns as they were given. From any thread."""
-        names = SubscriptionSet(topics).wanted()
-        self._reader.call(lambda: self._stream.remove_topics(names))
+        names = list(SubscriptionSet(topics).wanted)
+        self._runner.call(lambda: self._stream.remove_topics(names))
 
     @overload
     def on(self, topic: str | None = None, handler: None = None, *, kind: str | None = None) -> Callable[[H], H]: ...
@@ -179,39 +246,35 @@ class BaseSubscriber:
         self._handlers.add_notice(handler)
         return handler
 
-    def _hand_over(self, item: Event | Notice | Checkpoint) -> bool:
-        """Do the books for one item; return whether it is for the user."""
+    def _hand_over(self, item: Item, *, with_notices: bool) -> Event | Notice | None:
+        """Track the position and log notices; return the item if it is for the user."""
         if isinstance(item, Event):
-            self._bookmark.take(item)
-            return True
-        self._bookmark.finish()
+            self._tracker.hand_over(item)
+            return item
+        self._tracker.finish()
         if isinstance(item, Checkpoint):
-            self._bookmark.confirm(item)
-            return False
-        self._log(item)
-        return True
-
-    def _log(self, notice: Notice) -> None:
-        """Log a notice, each kind at most once a second: losses of a slow reader come by the thousand."""
+            self._tracker.confirm(item)
+            return None
         now_s = time.monotonic()
-        if now_s >= self._log_at_s.get(notice.kind, 0.0):
-            self._log_at_s[notice.kind] = now_s + LOG_INTERVAL_S
-            log.log(logging.WARNING if notice.kind in LOUD else logging.INFO, "%s: %s", notice.kind, notice.text)
+        if now_s >= self._log_at_s.get(item.kind, 0.0):  # losses of a slow reader come by the thousand
+            self._log_at_s[item.kind] = now_s + NOTICE_LOG_INTERVAL_S
+            log.log(logging.WARNING if item.kind in WARNINGS else logging.INFO, "%s: %s", item.kind, item.text)
+        return item if with_notices else None
 
     def _save_if_due(self) -> None:
         if self._file is not None:
-            self._file.save_if_due(self._bookmark, time.monotonic())
+            self._file.save_if_due(self._tracker, time.monotonic())
 
     def _save(self) -> None:
         if self._file is not None:
-            self._file.save(self._bookmark)
+            self._file.save(self._tracker)
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Raise ClientError for what can be no address to connect to; a host that is not there yet may still come."""
-    transport, _, place = endpoint.partition("://")
-    port = place.rpartition(":")[2]
-    fits = port.isdecimal() and 0 < int(port) <= PORT_MAX if transport == "tcp" else bool(place)
+    """Raise ClientError for what can be no address to connect to; its host need not be there yet."""
+    transport, _, address = endpoint.partition("://")
+    port = address.rpartition(":")[2]
+    fits = port.isdecimal() and 0 < int(port) <= PORT_MAX if transport == "tcp" else bool(address)
     if not (transport and fits):
         raise ClientError("arguments", f"{endpoint!r} is no address of a socket: give one as tcp://127.0.0.1:5556")
 
@@ -228,7 +291,7 @@ def next_port(endpoint: str) -> str | None:
     return f"tcp://{endpoint.removeprefix('tcp://').rpartition(':')[0]}:{port + 1}"
 
 
-def _check(**limits: float) -> None:
+def _check_limits(**limits: float) -> None:
     for name, value in limits.items():
         if value <= 0:
             raise ClientError("arguments", f"{name} is {value}: give a number above 0")

@@ -1,27 +1,152 @@
-"""Runs a `Stream` on real sockets. One thread's, whichever; the two kinds of subscriber are built on it."""
+"""Runs a `Stream` on real sockets: the SUB socket with its monitor, and the query connection. For one thread."""
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock, Thread
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
+from mt4pump.client.event import Frames
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.query_connection import Context, QueryConnection, QueryError
-from mt4pump.client.stream import Stream
-from mt4pump.client.sub_connection import SubConnection
+from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
 
 SLICE_S = 0.1
-"""Longest wait in one go: Ctrl-C (on Windows) and close() are seen this late at worst."""
+"""Longest wait in one poll: Ctrl-C (on Windows) and close() are seen this late at worst."""
+BATCH = 1_000
+"""Messages read at once, so that replies and timeouts are handled between them."""
+FRAME_MAX_BYTES = 256 * 2**20
+"""Far above what is accepted: libzmq ends the connection of a longer one, and never makes it anew."""
+RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
+ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000
+REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSALS
+
+
+@dataclass(slots=True)
+class ConnectionChanges:
+    """What happened to the connection, in this order."""
+
+    broke: bool = False
+    made: bool = False
+    refused: bool = False
+
+
+class SubConnection:
+    """Connects to ``endpoint``. ``is_drained``: the last `read` left nothing; ``malformed`` counts dropped messages."""
+
+    def __init__(self, context: Context, endpoint: str, keys: ClientKeys | None, rcvhwm: int) -> None:
+        self.is_drained = False
+        self.malformed = 0
+        self._prefixes: set[bytes] = set()
+        self._in_pairs = True
+        self.socket = context.socket(zmq.SUB)
+        self.socket.setsockopt(zmq.RCVHWM, rcvhwm)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_MAX_BYTES)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_LIMIT_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, ZMTP_TIMEOUT_MS)
+        self.socket.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
+        if keys is not None:
+            keys.apply(self.socket)
+        address = f"inproc://mt4pump-client-{uuid.uuid4().hex}"
+        self.socket.monitor(address, MONITORED)
+        self.monitor = context.socket(zmq.PAIR)
+        self.monitor.setsockopt(zmq.LINGER, 0)
+        self.monitor.connect(address)
+        self.socket.connect(endpoint)
+        self._receive = super(zmq.Socket, self.socket).recv  # below the layer for options we do not use
+
+    def subscribe(self, prefixes: set[bytes]) -> None:
+        """Subscribe to exactly these, and to the heartbeat after them: the daemon sends one at once for that."""
+        wanted = prefixes - {HEARTBEAT_TOPIC}
+        for prefix in sorted(wanted - self._prefixes):
+            self.socket.setsockopt(zmq.SUBSCRIBE, prefix)
+        for prefix in sorted(self._prefixes - wanted):
+            self.socket.setsockopt(zmq.UNSUBSCRIBE, prefix)
+        self._prefixes = wanted
+        self.socket.setsockopt(zmq.UNSUBSCRIBE, HEARTBEAT_TOPIC)  # without it a second subscription would not be sent
+        self.socket.setsockopt(zmq.SUBSCRIBE, HEARTBEAT_TOPIC)
+
+    def read(self) -> list[Frames]:
+        """Return the messages that are there, at most `BATCH` of them."""
+        if not self._in_pairs:
+            return self._read_whole()
+        receive, now = self._receive, zmq.NOBLOCK
+        messages = []
+        self.is_drained = False
+        try:
+            messages.append((receive(now), receive(now)))
+            if not self._skip_extra_frames():
+                for _ in range(BATCH - 1):
+                    messages.append((receive(now), receive(now)))  # noqa: PERF401 - keeps what came before the end
+                self._skip_extra_frames()
+        except zmq.Again:
+            self.is_drained = True
+        return messages
+
+    def _skip_extra_frames(self) -> bool:
+        """Return whether the last message has more than two frames; skip those, and read messages whole from now on.
+
+        Called once or twice a batch, as it costs twice as much as reading a message does. Where that is too late, the
+        decoder finds malformed messages, and what was lost in that one batch shows as gaps.
+        """
+        has_more = False
+        while self.socket.getsockopt(zmq.RCVMORE):
+            has_more = True
+            self._receive(zmq.NOBLOCK)
+        if has_more:
+            self.read_whole_messages()
+        return has_more
+
+    def read_whole_messages(self) -> None:
+        """Read slowly from now on: not everything comes in pairs (a later version, or not of this protocol)."""
+        self._in_pairs = False
+
+    def _read_whole(self) -> list[Frames]:
+        messages = []
+        self.is_drained = False
+        try:
+            for _ in range(BATCH):
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+                if len(frames) >= 2:  # those behind the two are a later version's
+                    messages.append((frames[0], frames[1]))
+                else:
+                    self.malformed += 1
+        except zmq.Again:
+            self.is_drained = True
+        return messages
+
+    def changes(self) -> ConnectionChanges:
+        """Return what happened to the connection since the last call."""
+        changes = ConnectionChanges()
+        while True:
+            try:
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            except zmq.Again:
+                return changes
+            changes.broke |= event == zmq.EVENT_DISCONNECTED
+            changes.made |= event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            changes.refused |= bool(event & REFUSALS)
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close(0)
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionState:
+class ConnectionOptions:
     """Where and how to connect."""
 
     endpoint: str
@@ -33,61 +158,61 @@ class ConnectionState:
 
 
 class StreamRunner:
-    """Opens the sockets at its first turn. All but `call` is for one thread at a time."""
+    """Opens the sockets at its first `run_once`. Only `call` is for any thread."""
 
-    def __init__(self, connection: ConnectionState, stream: Stream) -> None:
+    def __init__(self, options: ConnectionOptions, stream: Stream) -> None:
         self.stream = stream
-        self._connection = connection
-        self._own: Context | None = None
-        self._line: SubConnection | None = None
-        self._courier: QueryConnection | None = None
-        self._asked = 0
+        self._options = options
+        self._own_context: Context | None = None
+        self._sub: SubConnection | None = None
+        self._query: QueryConnection | None = None
+        self._sent = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = Lock()
         self._refused = False
         self._closed = False
         self._opener: Thread | None = None
 
-    def call(self, what: Callable[[], None]) -> None:
-        """Have ``what`` done by the reading thread; from any thread."""
-        self._calls.append(what)
+    def call(self, function: Callable[[], None]) -> None:
+        """Make the reading thread call ``function``."""
+        self._calls.append(function)
 
-    def turn(self, wait_s: float) -> None:
+    def run_once(self, wait_s: float) -> None:
         """Read what is there; when that is nothing to hand over, wait up to ``wait_s`` (in slices) for more."""
         with self._lock:
             if self._closed:
                 return
-            line = self._line or self._opened()
-            self._work(line)
-            if not self.stream.out and wait_s > 0 and (line.is_drained or self.stream.is_full):
-                self._wait(line, min(wait_s, SLICE_S))
-                self._work(line)
+            sub = self._sub or self._opened()
+            self._process(sub)
+            if not self.stream.out and wait_s > 0 and (sub.is_drained or self.stream.is_full):
+                self._wait(sub, min(wait_s, SLICE_S))
+                self._process(sub)
 
     def close(self) -> None:
-        """Close the sockets, once no turn is being taken."""
+        """Close the sockets, once no `run_once` is under way."""
         with self._lock:
             self._closed = True
             if self._opener is not None:
                 self._opener.join()
-            if self._line is not None:
-                self._line.close()
-            if self._courier is not None:
-                self._courier.close()
-            if self._own is not None:
-                self._own.destroy(linger=0)  # also a socket that Ctrl-C left half made: term() would wait for it
-            self._line = self._courier = self._own = None
+            if self._sub is not None:
+                self._sub.close()
+            if self._query is not None:
+                self._query.close()
+            if self._own_context is not None:
+                self._own_context.destroy(linger=0)  # term() would wait for a socket that Ctrl-C left half made
+            self._sub = self._query = self._own_context = None
 
     def _opened(self) -> SubConnection:
         """Open the sockets in a thread of its own, which Ctrl-C cannot interrupt.
 
-        A socket that was left half made would have the context wait for it for ever.
+        The context would wait for ever for a socket that was left half made.
         """
         faults: list[Exception] = []
 
         def run() -> None:
             try:
                 self._open()
-            except Exception as error:  # noqa: BLE001 - raised where it was asked for
+            except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
                 faults.append(error)
 
         if self._opener is None:
@@ -95,90 +220,84 @@ class StreamRunner:
             self._opener.start()
         self._opener.join()
         if faults:
-            where = f"{self._connection.endpoint} or {self._connection.query_endpoint}"
+            where = f"{self._options.endpoint} or {self._options.query_endpoint}"
             text = f"cannot connect to {where}: {faults[0]}: write addresses as tcp://127.0.0.1:5556"
             raise ClientError("arguments", text) from faults[0]
-        if self._line is None:
+        if self._sub is None:
             raise ClientError("closed", "the sockets could not be opened before: make a new subscriber")
-        return self._line
+        return self._sub
 
     def _open(self) -> None:
-        to = self._connection
-        context = to.context
+        options = self._options
+        context = options.context
         if context is None:
-            context = self._own = zmq.Context()
-        if to.query_endpoint is not None:
-            self._courier = QueryConnection(context, to.query_endpoint, to.keys)
-        line = SubConnection(context, to.endpoint, to.keys, to.rcvhwm)
-        line.subscribe(self.stream.changed_subscriptions() or self.stream.subscriptions())
-        self._line = line
+            context = self._own_context = zmq.Context()
+        if options.query_endpoint is not None:
+            self._query = QueryConnection(context, options.query_endpoint, options.keys)
+        self._sub = SubConnection(context, options.endpoint, options.keys, options.rcvhwm)
 
-    def _work(self, line: SubConnection) -> None:
+    def _process(self, sub: SubConnection) -> None:
         stream = self.stream
         while self._calls:
             self._calls.popleft()()
         if (prefixes := stream.changed_subscriptions()) is not None:
-            line.subscribe(prefixes)
-        faults = stream.counts["decode_errors"]
-        messages = [] if stream.is_full else line.read()
+            sub.subscribe(prefixes)
+        malformed = stream.counts["decode_errors"]
+        messages = [] if stream.is_full else sub.read()
         # The monitor is read after the messages, else one of a new connection might be handled before the break of the
         # old one is known; and it is handled before them, as it decides what a heartbeat among them proves.
-        has_changed = self._hear_of_connection(line)
+        has_changed = self._handle_changes(sub.changes())
         now_s = time.monotonic()
         if messages:
-            stream.take(messages, now_s, time.time_ns())
-            if stream.counts["decode_errors"] != faults:
-                line.look_at_frames()
-        if line.is_drained and not has_changed and not stream.is_full:
-            stream.drained(now_s)
-        if line.faults:
-            stream.count_malformed(line.faults)
-            line.faults = 0
-        if self._courier is not None:
-            self._hear_of_query(self._courier)
-        stream.tick(now_s)
-        if self._courier is not None:
-            self._send(self._courier)
+            stream.handle(messages, now_s, time.time_ns())
+            if stream.counts["decode_errors"] != malformed:
+                sub.read_whole_messages()
+        if sub.is_drained and not has_changed and not stream.is_full:
+            stream.set_drained(now_s)
+        if sub.malformed:
+            stream.counts["decode_errors"] += sub.malformed
+            sub.malformed = 0
+        if self._query is not None:
+            self._receive_reply(self._query)
+        stream.recovery.tick(now_s)
+        ask, number = stream.recovery.ask, stream.recovery.number
+        if self._query is not None and ask is not None and self._sent != number:
+            self._sent = number
+            self._query.send(number, ask, time.monotonic())
 
-    def _hear_of_connection(self, line: SubConnection) -> bool:
-        turns = line.turns()
-        if turns.broke:
-            self.stream.disconnected()
-        if turns.refused and not self._refused:
-            self.stream.refused()
-        self._refused = (self._refused or turns.refused) and not turns.made
-        if turns.made:
-            self.stream.connected(time.monotonic())
-        return turns.broke or turns.made
+    def _handle_changes(self, changes: ConnectionChanges) -> bool:
+        """Handle what happened to the connection; return whether it broke or was made."""
+        if changes.broke:
+            self.stream.set_disconnected()
+        if changes.refused and not self._refused:
+            self.stream.set_refused()
+        self._refused = (self._refused or changes.refused) and not changes.made
+        if changes.made:
+            self.stream.set_connected(time.monotonic())
+        return changes.broke or changes.made
 
-    def _hear_of_query(self, courier: QueryConnection) -> None:
-        number = courier.number
+    def _receive_reply(self, query: QueryConnection) -> None:
+        number, recovery = query.number, self.stream.recovery
         if number is None:
             return
         try:
-            reply = courier.receive()
+            reply = query.receive()
         except QueryError as error:
-            self.stream.failed(number, error.code, str(error), time.monotonic())
+            recovery.handle_failure(number, error.code, str(error), time.monotonic())
             return
         now_s = time.monotonic()
         if reply is not None:
-            self.stream.reply(number, reply, now_s)
-        elif now_s - courier.sent_at_s > self._connection.query_timeout_s:
-            courier.start_anew()
-            text = f"{courier.endpoint} did not answer within {self._connection.query_timeout_s:g} s"
-            self.stream.failed(number, "timeout", text, now_s)
+            recovery.handle_reply(number, reply, now_s)
+        elif now_s - query.sent_at_s > self._options.query_timeout_s:
+            query.reconnect()
+            text = f"{query.endpoint} did not answer within {self._options.query_timeout_s:g} s"
+            recovery.handle_failure(number, "timeout", text, now_s)
 
-    def _send(self, courier: QueryConnection) -> None:
-        ask = self.stream.ask
-        if ask is not None and self._asked != self.stream.number:
-            self._asked = self.stream.number
-            courier.send(self._asked, ask, time.monotonic())
-
-    def _wait(self, line: SubConnection, wait_s: float) -> None:
+    def _wait(self, sub: SubConnection, wait_s: float) -> None:
         poller = zmq.Poller()
         if not self.stream.is_full:
-            poller.register(line.socket, zmq.POLLIN)
-        poller.register(line.monitor, zmq.POLLIN)
-        if self._courier is not None:
-            poller.register(self._courier.socket, zmq.POLLIN)
+            poller.register(sub.socket, zmq.POLLIN)
+        poller.register(sub.monitor, zmq.POLLIN)
+        if self._query is not None:
+            poller.register(self._query.socket, zmq.POLLIN)
         poller.poll(int(wait_s * 1000) or 1)

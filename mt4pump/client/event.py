@@ -1,4 +1,4 @@
-"""The base of every event that a subscriber receives, and the fields of its body; pure.
+"""What a subscriber hands over: events (their base class and fields), notices about the stream, checkpoints; pure.
 
 An event is cheap: it keeps the decoded body and reads a field when it is asked for. A field that the daemon did not
 send (personal data that its settings hold back, a newer or older version) reads as None.
@@ -6,10 +6,13 @@ send (personal data that its settings hold back, a newer or older version) reads
 
 from __future__ import annotations
 
-from typing import Generic, Self, TypeVar, overload
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Self, TypeVar, overload
 
 from mt4pump.wire import Body
 
+Frames = tuple[bytes, bytes]
+"""Topic and packed body of one message."""
 LIVE, HEALED, SNAPSHOT = 0, 1, 2
 """How an event came: on the wire, from the journal, as a last value."""
 
@@ -50,7 +53,7 @@ class Event:
 
     __slots__ = ("_came", "_topic", "body", "frames")
 
-    def __init__(self, topic: TopicName, body: Body, frames: tuple[bytes, bytes], came: int = LIVE) -> None:
+    def __init__(self, topic: TopicName, body: Body, frames: Frames, came: int = LIVE) -> None:
         self._topic = topic
         self.body = body
         self.frames = frames
@@ -77,13 +80,13 @@ class Event:
 
     @property
     def epoch(self) -> int:
-        """Return which life of the daemon it is from: ms since 1970 when it started."""
+        """Return the daemon's run that it is from: ms since 1970 when that started."""
         number: int = self.body["epoch"]
         return number
 
     @property
     def seq(self) -> int:
-        """Return its number within topic and epoch; of a snapshot, the topic's last number at the cut."""
+        """Return its number within topic and epoch; of a snapshot, the topic's last number."""
         number: int = self.body["seq"]
         return number
 
@@ -100,7 +103,7 @@ class Event:
 
     @property
     def synthetic(self) -> bool:
-        """Return whether the daemon inferred it by comparing tables instead of being told."""
+        """Return whether the daemon inferred it from a comparison of tables."""
         return bool(self.body.get("synthetic"))
 
     @property
@@ -153,3 +156,44 @@ class OrderRecord(Event):
     gw_order = EventField[int]()
     gw_open_price = EventField[int]()
     gw_close_price = EventField[int]()
+
+
+CONNECTED, DISCONNECTED, RESTARTED = "connected", "disconnected", "restarted"
+GAP, RECOVERED, LOST, NOT_WHOLE = "gap", "healed", "lost", "not_whole"
+SILENT, ALIVE, FEED_LOST, FEED_BACK = "silent", "alive", "feed_lost", "feed_back"
+LAGGING, CAUGHT_UP, QUERY_FAILED = "lagging", "caught_up", "query_failed"
+MALFORMED = "malformed"
+
+NOTICE_KINDS = (
+    *(CONNECTED, DISCONNECTED, RESTARTED, GAP, RECOVERED, LOST, NOT_WHOLE),
+    *(SILENT, ALIVE, FEED_LOST, FEED_BACK, LAGGING, CAUGHT_UP, QUERY_FAILED, MALFORMED),
+)
+"""Every ``Notice.kind``; the package's docstring says what each means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the stream, at its place between the events.
+
+    ``kind`` is one of `NOTICE_KINDS`, ``text`` a sentence for people. ``topic`` is set where one topic is meant.
+    ``count`` is events: missing (``gap``), delivered from the journal (``healed``), gone for good (``lost``; 0 where
+    how many cannot be known), or messages dropped (``malformed``). ``code`` is the daemon's error code
+    (``query_failed``), ``value`` the number of the rest: seconds of silence or of lag.
+    """
+
+    kind: str
+    text: str
+    topic: str = ""
+    count: int = 0
+    code: str = ""
+    value: float = 0.0
+
+
+class Checkpoint(NamedTuple):
+    """Every durable event up to ``offset`` of ``log`` came before this."""
+
+    log: str | None
+    offset: int
+
+
+Item = Event | Notice | Checkpoint

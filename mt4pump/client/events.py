@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mt4pump.client.event import HEALED, LIVE, SNAPSHOT, Event, EventField, OrderRecord, TopicName
-
-__all__ = ["CLASSES", "HEALED", "LIVE", "SNAPSHOT", "Event", "EventField", "TopicName"]
+from mt4pump.client.event import Event, EventField, OrderRecord
 
 
 class Quote(Event):
@@ -301,7 +299,7 @@ class Plugin(Event):
 
 
 class Session(Event):
-    """The Manager session started, stopped, or showed a sign of life (``session.ping``, not stored)."""
+    """The Manager session started, stopped, or was proven to work (``session.ping``, not stored)."""
 
     __slots__ = ()
     server = EventField[str]()

@@ -1,13 +1,13 @@
-"""How far a reader has come in the durable events, and the small file that remembers it.
+"""How far a reader has come in the durable events, and the small file that stores it.
 
-Why the offset of the last event is not enough: an event can be lost on its way and be healed a moment later, when
+The offset of the last event is not enough: an event can be lost on its way and be recovered a moment later, when
 events of other topics with higher offsets were delivered already. A reader that stored the last (or the highest)
 offset in that moment and died would never get the late one. So a position is
 
 - ``log``: which journal the offsets are of (they mean nothing in another one),
 - ``confirmed``: every durable event up to this offset was delivered (or reported ``lost``),
 - ``ahead``: per topic, the last offset delivered beyond ``confirmed``. Within a topic nothing is ever delivered out of
-  order, so this names exactly what was delivered, in as many entries as there are topics with news since.
+  order, so this names exactly what was delivered, in as many entries as there are topics with events since.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from threading import RLock
 from typing import Any
 
 from mt4pump.client.checks import TEXT_MAX_CHARS, TOPIC_MAX_BYTES, is_count
-from mt4pump.client.events import Event
-from mt4pump.client.notices import Checkpoint
+from mt4pump.client.event import Checkpoint, Event
 from mt4pump.errors import ClientError
 from mt4pump.private_files import replace_file
 from mt4pump.wire import NUMBER_MAX
 
 FILE_MAX_BYTES = 128 * 2**20
 AHEAD_LIMIT = 1_000_000
-"""Topics named in a position; with more, those named longest ago are forgotten: their last events may come again."""
+"""Topics named in a position; beyond it those named first are forgotten: their last events may come again."""
 SAVE_INTERVAL_S = 1.0
-"""Least time between two writes of a position file that nobody asked for."""
+"""Least time between two automatic writes of a position file."""
 
 log = logging.getLogger(__name__)
 
@@ -60,22 +59,22 @@ class Position:
         if isinstance(value, Position):
             value = {"log": value.log, "confirmed": value.confirmed, "ahead": value.ahead}
         if isinstance(value, Mapping):
-            identity, confirmed, ahead = value.get("log"), value.get("confirmed"), value.get("ahead", {})
-            right = is_count(confirmed) and _is_identity(identity) and isinstance(ahead, Mapping)
-            if right and len(ahead) <= AHEAD_LIMIT and all(map(_is_place, ahead.items())):
-                return cls(identity, int(confirmed or 0), dict(ahead))
+            log_id, confirmed, ahead = value.get("log"), value.get("confirmed"), value.get("ahead", {})
+            right = is_count(confirmed) and _is_log(log_id) and isinstance(ahead, Mapping)
+            if right and len(ahead) <= AHEAD_LIMIT and all(map(_is_topic_offset, ahead.items())):
+                return cls(log_id, int(confirmed or 0), dict(ahead))
         shown = repr(value) if isinstance(value, int | float) and abs(value) < NUMBER_MAX else type(value).__name__
         text = f"{shown} is no position: give what `Subscriber.position` or its as_dict() gave, or an offset"
         raise ClientError("position", text)
 
 
-def _is_identity(value: object) -> bool:
+def _is_log(value: object) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= TEXT_MAX_CHARS)
 
 
-def _is_place(place: tuple[object, object]) -> bool:
+def _is_topic_offset(entry: tuple[object, object]) -> bool:
     """Return whether this is a topic that can be on the wire, and an offset."""
-    topic, offset = place
+    topic, offset = entry
     if not (isinstance(topic, str) and len(topic) <= TOPIC_MAX_BYTES and is_count(offset)):
         return False
     try:
@@ -87,7 +86,8 @@ def _is_place(place: tuple[object, object]) -> bool:
 class PositionTracker:
     """Follows what was handed to the user.
 
-    ``is_known`` is False until the first position is confirmed; ``current`` is the event that the user has in hand.
+    ``is_known`` is False until the first position is confirmed; ``current`` is the event that the user is handling.
+    ``changes`` counts what changed the position.
     """
 
     def __init__(self) -> None:
@@ -98,13 +98,13 @@ class PositionTracker:
         self._ahead: dict[str, int] = {}
         self.current: Event | None = None
 
-    def take(self, event: Event) -> None:
-        """Note that ``event`` is handed over now: those before it are done with."""
+    def hand_over(self, event: Event) -> None:
+        """Make ``event`` the current one; those before it are handled."""
         self.finish()
         self.current = event
 
     def finish(self) -> None:
-        """Note that the user is done with the event that he has."""
+        """Record that the user has handled the current event."""
         event, self.current = self.current, None
         if event is not None and not event.snapshot and (offset := event.offset) is not None:
             self._ahead[event.topic] = offset
@@ -113,17 +113,17 @@ class PositionTracker:
                 del self._ahead[next(iter(self._ahead))]
 
     def abandon(self) -> None:
-        """Note that the user did not get to the end of the event that he has: it will come again."""
+        """Record that the user did not finish the current event: it will come again."""
         self.current = None
 
-    def confirm(self, mark: Checkpoint) -> None:
-        """Note that everything up to ``mark`` was handed over."""
+    def confirm(self, checkpoint: Checkpoint) -> None:
+        """Record that everything up to ``checkpoint`` was handed over."""
         self.finish()
-        if mark.log != self._log:
+        if checkpoint.log != self._log:
             self._ahead.clear()
-        self._log, self._confirmed, self.is_known = mark.log, mark.offset, True
+        self._log, self._confirmed, self.is_known = checkpoint.log, checkpoint.offset, True
         if self._ahead:
-            self._ahead = {topic: offset for topic, offset in self._ahead.items() if offset > mark.offset}
+            self._ahead = {topic: offset for topic, offset in self._ahead.items() if offset > checkpoint.offset}
         self.changes += 1
 
     def start(self, position: Position) -> None:
@@ -132,7 +132,7 @@ class PositionTracker:
         self.is_known = True
 
     def position(self, *, with_current: bool) -> Position:
-        """Return the position; ``with_current`` counts the event that the user has in hand as done."""
+        """Return the position; ``with_current`` counts the current event as handled."""
         ahead = dict(self._ahead)
         event = self.current
         if with_current and event is not None and not event.snapshot and event.offset is not None:
@@ -143,8 +143,8 @@ class PositionTracker:
 class PositionFile:
     """A position in a file: one JSON object, replaced as a whole, so that it is never half written.
 
-    ``failures`` counts writes that did not work (each is tried again with the next change). Any thread may write:
-    ``close()`` does, while the thread that reads comes to its own end.
+    ``failures`` counts writes that failed (each is tried again with the next change). Any thread may write: ``close()``
+    does, while the thread that reads ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -155,7 +155,7 @@ class PositionFile:
         self._lock = RLock()
 
     def load(self) -> Position | None:
-        """Return the stored position, None when there is no file; raises ClientError for a file that is none."""
+        """Return the stored position, None when there is no file; raises ClientError for one that holds none."""
         try:
             stored = self._content()
         except FileNotFoundError:
@@ -178,22 +178,22 @@ class PositionFile:
         with self.path.open("rb") as file:
             return file.read(FILE_MAX_BYTES + 1)
 
-    def save_if_due(self, bookmark: PositionTracker, now_s: float) -> None:
-        """Write what the user is done with, when it changed and the last write is a while ago."""
-        if now_s >= self._due_at_s and bookmark.is_known and bookmark.changes != self._saved:
+    def save_if_due(self, tracker: PositionTracker, now_s: float) -> None:
+        """Write the position when it changed and the last write is `SAVE_INTERVAL_S` ago."""
+        if now_s >= self._due_at_s and tracker.is_known and tracker.changes != self._saved:
             self._due_at_s = now_s + SAVE_INTERVAL_S
-            self._try(bookmark, durable=False)
+            self._try(tracker, durable=False)
 
-    def save(self, bookmark: PositionTracker) -> None:
-        """Write what the user is done with, and see it onto the disk; a failure is counted and logged."""
-        if bookmark.is_known:
-            self._try(bookmark, durable=True)
+    def save(self, tracker: PositionTracker) -> None:
+        """Write the position durably; a failure is counted and logged."""
+        if tracker.is_known:
+            self._try(tracker, durable=True)
 
-    def _try(self, bookmark: PositionTracker, *, durable: bool) -> None:
-        with self._lock:  # the position, too, is taken inside: none that is older goes over a newer one
-            changes = bookmark.changes
+    def _try(self, tracker: PositionTracker, *, durable: bool) -> None:
+        with self._lock:  # the position is read inside: an older one never replaces a newer one
+            changes = tracker.changes
             try:
-                self.write(bookmark.position(with_current=False), durable=durable)
+                self.write(tracker.position(with_current=False), durable=durable)
             except OSError as error:
                 self.failures += 1
                 log.warning("position file %s cannot be written (%s): it is tried again", self.path, error)

@@ -1,4 +1,4 @@
-"""One question, one answer: the query endpoint for programs that do not subscribe."""
+"""Requests to the query endpoint, for programs that do not subscribe."""
 
 from __future__ import annotations
 
@@ -11,24 +11,32 @@ from typing import Any, Self
 import zmq
 
 from mt4pump.client.checks import check_head, event_body, stored_body
-from mt4pump.client.events import CLASSES, HEALED, SNAPSHOT, Event, TopicName
+from mt4pump.client.event import HEALED, SNAPSHOT, Event, TopicName
+from mt4pump.client.events import CLASSES
 from mt4pump.client.keys import ClientKeys
-from mt4pump.client.pages import ReplayPages, SnapshotLimits, SnapshotPages
-from mt4pump.client.query_connection import Ask, QueryConnection, QueryError, Reply
+from mt4pump.client.query_connection import (
+    PAGE_LIMIT,
+    Ask,
+    QueryConnection,
+    QueryError,
+    ReplayPages,
+    Reply,
+    SnapshotLimits,
+    SnapshotPages,
+)
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.errors import ClientError, FrameError
 from mt4pump.wire import Body
 
 SLICE_MS = 100
-"""Longest wait in one go, so that Ctrl-C is seen on Windows, too."""
-PAGE_LIMIT = 5_000
+"""Longest wait in one poll, so that Ctrl-C is seen on Windows, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Last values at one moment.
 
-    ``epoch`` and ``log`` name the daemon's life and its journal, ``offset`` is the last durable event in it, ``ts`` the
+    ``epoch`` and ``log`` name the daemon's run and its journal, ``offset`` is the last durable event in it, ``ts`` the
     moment (ns since 1970), ``seqs`` the last number of each topic, ``events`` the values (``event.snapshot``).
     """
 
@@ -47,13 +55,13 @@ class Replay:
     events were deleted or could not be stored. ``first_available``, ``last`` and ``log`` are of the last page.
     """
 
-    def __init__(self, query: Query, book: SubscriptionSet, fields: Body) -> None:
+    def __init__(self, query: Query, topics: SubscriptionSet, fields: Body) -> None:
         self.whole: bool | None = None
         self.first_available = 0
         self.last = 0
         self.log: str | None = None
         self._query = query
-        self._book = book
+        self._topics = topics
         self._fields = fields
 
     def __iter__(self) -> Iterator[Event]:
@@ -61,14 +69,14 @@ class Replay:
 
         Raises ClientError when the endpoint refuses, is silent, or gives pages that do not go on.
         """
-        fields, after, pages = self._fields, self._fields.get("after"), ReplayPages(PAGE_LIMIT)
+        fields, after, pages = self._fields, self._fields.get("after"), ReplayPages()
         while True:
             reply = self._query.ask(Ask("replay", {**fields, "limit": PAGE_LIMIT}))
             head = reply.head
             reached = pages.next_of(reply, after)
             self.whole = head["whole"] and self.whole is not False
             self.first_available, self.last, self.log = head["first_available"], head["last"], head.get("log")
-            for event in _events(self._book, reply, HEALED):
+            for event in _events(self._topics, reply, HEALED):
                 if (event.offset or 0) <= (after or 0):
                     raise QueryError("bad_reply", f"a replay after {after or 0} holds offset {event.offset}")
                 after = event.offset
@@ -86,7 +94,7 @@ class Query:
         endpoint: ``tcp://127.0.0.1:5557``.
         keys: `ClientKeys` for a daemon that uses CURVE.
         timeout_s: how long one answer may take.
-        snapshot_limits: how much of one snapshot is taken; beyond it ``too_large`` is raised.
+        snapshot_limits: how much of one snapshot is read; beyond it ``too_large`` is raised.
 
     Every method raises ClientError, with the daemon's ``code``, or ``timeout``.
     """
@@ -105,7 +113,7 @@ class Query:
         self._suffix: str | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._courier = QueryConnection(self._context, endpoint, keys)
+            self._connection = QueryConnection(self._context, endpoint, keys)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise ClientError("arguments", f"cannot connect to {endpoint}: {error}") from error
@@ -120,19 +128,19 @@ class Query:
 
     def close(self) -> None:
         """Close the socket."""
-        self._courier.close()
+        self._connection.close()
         self._context.destroy(linger=0)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the daemon says of itself: protocol, version, epoch, log, offsets, kinds with their fields."""
+        """Return the daemon's description: protocol, version, epoch, log, offsets, kinds with their fields."""
         head = self.ask(Ask("describe", {})).head
         self._suffix = head.get("topic_suffix") or ""
         return head
 
     def snapshot(self, topics: Iterable[str] = ("*",)) -> Snapshot:
         """Return the last values of these topics (names and patterns) at one moment."""
-        book = self._book(topics)
-        fields: Body = {"topics": book.prefixes()}
+        wanted = self._wanted(topics)
+        fields: Body = {"topics": wanted.prefixes()}
         reply = self.ask(Ask("snapshot", fields))
         head = reply.head
         found = Snapshot(head["epoch"], head.get("log"), head["offset"], head["ts"])
@@ -140,10 +148,10 @@ class Query:
         while True:
             cursor = pages.next_of(reply)
             for topic, seq in reply.head["seqs"].items():
-                name = book.name_of(topic.encode())
-                if book.wants(name):
+                name = wanted.name_of(topic.encode())
+                if wanted.is_wanted(name):
                     found.seqs[name] = seq
-            found.events.extend(_events(book, reply, SNAPSHOT))
+            found.events.extend(_events(wanted, reply, SNAPSHOT))
             if cursor is None:
                 return found
             reply = self.ask(Ask("snapshot", {**fields, "cursor": cursor}))
@@ -166,31 +174,31 @@ class Query:
             until: the time up to which to go, ns since 1970.
             to: the last offset to give.
         """
-        book = self._book(topics)
+        wanted = self._wanted(topics)
         limits = {"since": since, "until": until, "to": to}
         fields: Body = {
-            "topics": book.prefixes(),
+            "topics": wanted.prefixes(),
             **{name: value for name, value in limits.items() if value is not None},
         }
         if after is not None or since is None:
             fields["after"] = after or 0
-        return Replay(self, book, fields)
+        return Replay(self, wanted, fields)
 
     def ask(self, ask: Ask) -> Reply:
         """Send one request and wait for its reply; raises ClientError."""
         self._number += 1
         deadline_s = time.monotonic() + self._timeout_s
-        self._courier.send(self._number, ask, time.monotonic())
+        self._connection.send(self._number, ask, time.monotonic())
         while True:
-            reply = self._courier.receive()
+            reply = self._connection.receive()
             if reply is not None:
                 return _checked(ask, reply)
             if time.monotonic() >= deadline_s:
-                self._courier.start_anew()
+                self._connection.reconnect()
                 raise QueryError("timeout", f"{self.endpoint} did not answer `{ask.op}` within {self._timeout_s:g} s")
-            self._courier.socket.poll(SLICE_MS)
+            self._connection.socket.poll(SLICE_MS)
 
-    def _book(self, topics: Iterable[str]) -> SubscriptionSet:
+    def _wanted(self, topics: Iterable[str]) -> SubscriptionSet:
         if self._suffix is None:
             self.describe()
         return SubscriptionSet(topics, self._suffix or "")
@@ -200,17 +208,17 @@ def _checked(ask: Ask, reply: Reply) -> Reply:
     try:
         check_head(ask.op, reply.head)
     except FrameError as error:
-        raise QueryError("bad_reply", f"the daemon gave a reply that makes no sense: {error}") from error
+        raise QueryError("bad_reply", f"the daemon gave a malformed reply: {error}") from error
     return reply
 
 
-def _events(book: SubscriptionSet, reply: Reply, came: int) -> Iterator[Event]:
+def _events(wanted: SubscriptionSet, reply: Reply, came: int) -> Iterator[Event]:
     for frames in reply.pairs():
-        name = book.name_of(frames[0])
-        if book.wants(name):
+        name = wanted.name_of(frames[0])
+        if wanted.is_wanted(name):
             topic = TopicName(name)
             try:
                 body = stored_body(*frames) if came == HEALED else event_body(*frames)
             except FrameError as error:
-                raise QueryError("bad_reply", f"the daemon gave a row that makes no sense: {error}") from error
+                raise QueryError("bad_reply", f"the daemon gave a malformed row: {error}") from error
             yield CLASSES.get(topic.kind, Event)(topic, body, frames, came)

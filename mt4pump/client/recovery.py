@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mt4pump.client.checks import check_head, is_count
-from mt4pump.client.notices import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice, StreamOptions
-from mt4pump.client.ordering import ALL_WAIT, OPEN, UNOPENED, Ordering
+from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
+from mt4pump.client.ordering import ALL_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.query_connection import FOR_GOOD, Ask, QueryError, Reply
-from mt4pump.client.recovery_steps import Job, RecoverySteps
+from mt4pump.client.recovery_steps import OTHER_LOG, Job, RecoverySteps
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
@@ -26,17 +26,15 @@ class Recovery:
         self.number = 0
         self._ordering = ordering
         self._options = options
-        self._heartbeat_log: str | None = None
-        self._failing = False
-        self._unproven = False
+        self._is_failing = False
+        self._is_unproven = False
         self._last_held: Body | None = None  # the last event that waited when events became unproven
-        self._heard = False
+        self._has_heartbeat = False
         self._unstored = (0, 0)
-        self._unstored_wanted = False
-        self._last_seqs_wanted = False
+        self._last_seqs_wanted = self._unstored_wanted = False
         self._last_seqs_allowed = True
         self._proven_from = self._proven_to = 0
-        self._old_end = 0  # the last offset that the previous run of the daemon reported
+        self._old_end = 0  # the last offset that the previous run of the daemon published
         self._job: Job | None = None
         self._opens_gate = False
         self._first_held: Body | None = None
@@ -44,7 +42,7 @@ class Recovery:
         self._retry_at_s = 0.0
         self._retry_s = RETRY_S
         self._waiting_since_s: float | None = None
-        self._now_s = 0.0
+        self.now_s = 0.0
 
     @property
     def has_given_up(self) -> bool:
@@ -57,13 +55,15 @@ class Recovery:
         wanted = self._options.heal or not self._ordering.based
         return self._options.query and wanted and self._ordering.confirmed is not None
 
-    def reply(self, number: int, reply: Reply, now_s: float) -> None:
-        """Handle the answer to request ``number``."""
+    # ---- requests ----
+
+    def handle_reply(self, number: int, reply: Reply, now_s: float) -> None:
+        """Handle the reply to request ``number``."""
         ask = self.ask
         if number != self.number or self._job is None or ask is None:
             return
-        self._now_s = now_s
-        if not self._failing:  # else only the end of a job, or a page of the journal, shows progress
+        self.now_s = now_s
+        if not self._is_failing:  # else only the end of a job, or a page of the journal, shows progress
             self._waiting_since_s = now_s
         self.ask = None
         pages = self.steps.pages
@@ -71,8 +71,8 @@ class Recovery:
             check_head(ask.op, reply.head)
             following = self._job.send(reply)
             if self.steps.pages > pages:
-                self._note_progress()
-            self._ask(following)
+                self._record_progress()
+            self._send(following)
         except StopIteration:
             self._finish()
         except QueryError as error:
@@ -80,159 +80,153 @@ class Recovery:
         except (FrameError, LookupError, TypeError, ValueError, AttributeError) as error:
             self._fail("bad_reply", f"a reply of the daemon makes no sense: {error}")
 
-    def failed(self, number: int, code: str, text: str, now_s: float) -> None:
-        """Note that request ``number`` was refused, or not answered."""
+    def handle_failure(self, number: int, code: str, text: str, now_s: float) -> None:
+        """Handle that request ``number`` was refused, or not answered."""
         if number == self.number and self._job is not None:
-            self._now_s = now_s
+            self.now_s = now_s
             self._fail(code, text)
 
     def tick(self, now_s: float) -> None:
-        """Go on with what waits for time to pass."""
-        self._now_s = now_s
+        """Continue what waits for time to pass."""
+        self.now_s = now_s
         if self._job is not None:
             return
         if not self._is_waiting:
             self._waiting_since_s = None
-            return
-        if self._waited_s() > self._options.heal_timeout_s:
+        elif self._waited_s() > self._options.heal_timeout_s:
             self._give_up()
-        elif self._heard:
+        elif self._has_heartbeat:
             self.plan()
 
-    def set_time(self, now_s: float) -> None:
-        """Note the time, monotonic seconds."""
-        self._now_s = now_s
+    # ---- what the stream shows ----
 
     def mark_unproven(self) -> None:
-        """Note that events may be missing from here on: durable ones wait until the journal was asked."""
+        """Record that events may be missing from here on: durable ones wait until the journal was asked."""
         ordering = self._ordering
         if ordering.can_recover or (self._needs_journal and (ordering.unopened or not ordering.based)):
-            self._unproven = True
-            self._last_held = ordering.hold.last
+            self._is_unproven = True
+            self._last_held = ordering.held.last
             ordering.close_for_durable()
-            self._retry_at_s = min(self._retry_at_s, self._now_s)  # so that they do not wait for another try as well
+            self._retry_at_s = min(self._retry_at_s, self.now_s)  # so that they do not wait for another try as well
 
     def add(self, names: list[str]) -> None:
         """Ask for the last values of topics that were added."""
         if self._ordering.based or self._job is not None:
             self.steps.add(names)
         else:
-            self._ordering.book.forget_baseline()
+            self._ordering.subscriptions.baseline = False
 
-    def enter(self, epoch: int) -> None:
+    def enter_epoch(self, epoch: int) -> None:
         """Go over to another run of the daemon."""
         ordering = self._ordering
         is_first = not ordering.epoch
-        ordering.enter(epoch)
+        ordering.enter_epoch(epoch)
         if is_first:
             return
         self._old_end = self._proven_to
         ordering.counts["restarts"] += 1
         text = "the daemon was started anew; whether the old one sent more of what is not stored cannot be known"
         ordering.out.append(Notice(RESTARTED, text))
-        self.steps.restart()
+        self.steps.is_kinds_stale = True
 
     def follow_restart(self) -> None:
         """Drop what was asked of the run of the daemon that ended."""
-        self._ordering.book.set_baseline()  # every topic of the new epoch starts from 1
+        self._ordering.subscriptions.baseline = True  # every topic of the new epoch starts from 1
         if not self.steps.joined:
             self._job = self.ask = None
-            self._ordering.drop_unstored()
+            self._ordering.drop_held(unstored_only=self.steps.resume is not None)  # the next snapshot is later
 
     def check_offset(self, offset: int) -> None:
         """Go on earlier in the journal when an event of this epoch shows that the journal lost its end."""
         if 0 < offset <= self._old_end and self.steps.joined:
-            self._lose_end(offset - 1)
+            self._follow_lost_end(offset - 1)
 
     def compare_log(self, log: str | None, offset: int) -> bool:
-        """Note what a heartbeat says of the journal; return whether events may be missing because of it.
+        """Compare what a heartbeat says of the journal; return whether events may be missing because of it.
 
         While its file could not be opened (`UNOPENED`) no event has an offset. Those need not wait. One with an offset
         does: the journal was opened, and what was stored before must come first.
         """
-        opened = bool(log) and self._heartbeat_log == UNOPENED
-        self._heartbeat_log, self.steps.heartbeat = log, (log, offset)
-        self._ordering.note_log(log, needed=self._needs_journal)
-        if opened:
-            self._retry_at_s = self._now_s
-        return self._follows_other_log(log, offset) or opened
+        was_opened = bool(log) and self.steps.heartbeat[0] == UNOPENED
+        self.steps.heartbeat = log, offset
+        self._ordering.set_log(log, needed=self._needs_journal)
+        if was_opened:
+            self._retry_at_s = self.now_s
+        return self._follows_other_log(log, offset) or was_opened
 
     def _follows_other_log(self, log: str | None, offset: int) -> bool:
         if not log or not self.steps.joined:
             return False
         ordering = self._ordering
         if ordering.log is None:
-            ordering.choose_log(log)
+            ordering.log = log
             return False
         if log != ordering.log:
-            text = "the daemon has another journal now: what the old one had more cannot be asked for"
-            ordering.start_log(log, 0, text)
+            ordering.switch_log(log, 0, OTHER_LOG)
         elif offset < self._old_end:
-            self._lose_end(offset)
+            self._follow_lost_end(offset)
         else:
             return False
         return True
 
-    def _lose_end(self, offset: int) -> None:
-        """Go on after ``offset``: the run of the daemon before reported more, which its journal lost."""
+    def _follow_lost_end(self, offset: int) -> None:
+        """Go on after ``offset``: the run of the daemon before published more, which its journal lost."""
         text = f"the journal ended at {offset}, not at {self._old_end} as it was: offsets are used again"
         self._old_end = 0
-        self._ordering.start_log(self._ordering.log, offset, text)
+        self._ordering.switch_log(self._ordering.log, offset, text)
 
-    def note_unstored(self, body: Body) -> None:
-        """Note what a heartbeat says about events that only their numbers can prove."""
-        self._ordering.note_heartbeat(body["epoch"], body["ts"])
-        journal = body.get("journal")
-        unstored = (self._ordering.epoch, journal.get("unstored", 0) if isinstance(journal, dict) else 0)
-        if unstored != self._unstored or not body.get("durable"):
-            self._unstored_wanted = True
-        self._unstored = unstored
-
-    def note_proof(self, body: Body, *, clean: bool) -> None:
-        """Note from where to where nothing can be missing that the journal would have to be asked for."""
-        self._heard = True
+    def handle_heartbeat(self, body: Body, *, clean: bool) -> None:
+        """Record from where to where nothing can be missing that the journal would have to be asked for."""
+        ordering = self._ordering
+        self._has_heartbeat = True
         self._last_seqs_wanted = self._last_seqs_wanted or not clean
+        journal = body.get("journal")
+        counts = journal if isinstance(journal, dict) else {}
+        unstored = (ordering.epoch, counts.get("unstored", 0))  # of these only their numbers show a loss
+        self._unstored_wanted = self._unstored_wanted or unstored != self._unstored or not body.get("durable")
+        self._unstored = unstored
         if body.get("log") != UNOPENED:  # else its offset says nothing: what is not proven yet stays so
             self._proven_to = body.get("offset") or 0
             if not clean:
                 self._proven_from = self._proven_to
             elif not (self._options.query and self._options.heal):
                 self._proven_from = 0  # no query is sent: what was missing is reported by its numbers alone
-            if self._ordering.confirmed is None and (self._ordering.based or not self._options.query):
-                journal = body.get("journal")
-                stored = journal.get("stored") if isinstance(journal, dict) else None
-                self._ordering.confirm_first(self._proven_to, stored if is_count(stored) else None)
+            if ordering.confirmed is None and (ordering.based or not self._options.query):
+                stored = counts.get("stored")
+                ordering.confirm_first(self._proven_to, stored if is_count(stored) else None)
         if self._job is None:
-            self._unproven = False
+            self._is_unproven = False
         self.plan()
+
+    # ---- jobs ----
 
     @property
     def _is_waiting(self) -> bool:
-        if self._ordering.hold:
+        if self._ordering.held:
             return True
         # Before the first message nothing waits, however long the daemon is away: its first events are not to pass.
-        came = self._heard or self._ordering.counts["before_join"] > 0
-        return came and (self._ordering.gate == ALL_WAIT or not self.steps.joined)
+        has_begun = self._has_heartbeat or self._ordering.counts["before_join"] > 0
+        return has_begun and (self._ordering.gate == ALL_WAIT or not self.steps.joined)
 
     def _waited_s(self) -> float:
         """Return how long something has been waiting; it begins with the first call."""
         if self._waiting_since_s is None:
-            self._waiting_since_s = self._now_s
-        return self._now_s - self._waiting_since_s
+            self._waiting_since_s = self.now_s
+        return self.now_s - self._waiting_since_s
 
-    def _note_progress(self) -> None:
-        self._waiting_since_s, self._retry_s = self._now_s, RETRY_S
+    def _record_progress(self) -> None:
+        self._waiting_since_s, self._retry_s = self.now_s, RETRY_S
 
     def plan(self) -> None:
-        """Start what has to be asked now, or note what is proven."""
+        """Start what has to be asked now, or confirm what is proven."""
         if self._job is not None:
             return
-        if self._ordering.base_epoch and self._ordering.hold.is_full:  # no heartbeat can say from where to ask
+        if self._ordering.base_epoch and self._ordering.held.is_full:  # no heartbeat can say from where to ask
             self._give_up()
         job = self._next_job()
         if job is None:
             self._settle()
-        elif self._heard and self._now_s >= self._retry_at_s:
+        elif self._has_heartbeat and self.now_s >= self._retry_at_s:
             self._start(job)
 
     def _next_job(self) -> Job | None:
@@ -242,109 +236,108 @@ class Recovery:
         if steps.added and self._options.query:
             return steps.extend(steps.added.copy())
         # While so many events wait that nothing is read, no heartbeat can say that the journal was opened.
-        may_be_open = ordering.unopened and ordering.hold.is_full and ordering.confirmed is not None
-        if ordering.hold and (ordering.can_recover or may_be_open):
-            return steps.replay(self._end_of_hold())
+        may_be_open = ordering.unopened and ordering.held.is_full and ordering.confirmed is not None
+        if ordering.held and (ordering.can_recover or may_be_open):
+            return steps.replay(self._end_of_held())
         if ordering.has_journal and (ordering.confirmed or 0) < self._proven_from:
             return steps.replay(self._proven_from)
-        if self.has_given_up:
-            return steps.probe()
-        return None
+        return steps.probe() if self.has_given_up else None
 
     def _settle(self) -> None:
-        """Let events through, confirm, and look for lost quotes: nothing is missing that the journal has."""
+        """Open the gate, confirm, and look for lost quotes: nothing is missing that the journal has."""
         ordering = self._ordering
-        if ordering.hold or (ordering.gate and not self._unproven):
+        if ordering.held or (ordering.gate and not self._is_unproven):
             ordering.open_gate()
-            if ordering.hold:
+            if ordering.held:
                 return
         if ordering.gate == OPEN and ordering.confirmed is not None and self._proven_from <= ordering.confirmed:
             ordering.confirm(self._proven_to)
         ordering.report_lost_ends()
-        is_due = self._last_seqs_wanted and ordering.based and self._now_s >= self._retry_at_s
+        is_due = self._last_seqs_wanted and ordering.based and self.now_s >= self._retry_at_s
         if is_due and ordering.last_seqs is None:  # those known but not compared yet may be of more topics
-            self._last_seqs_wanted = False
-            prefixes = ordering.book.prefixes() if self._unstored_wanted else ordering.book.passing_prefixes()
-            self._unstored_wanted = False
+            wanted = ordering.subscriptions
+            prefixes = wanted.prefixes() if self._unstored_wanted else wanted.unstored_prefixes()
+            self._last_seqs_wanted = self._unstored_wanted = False
             if prefixes and self._last_seqs_allowed:
                 self._start(self.steps.find_last_seqs(prefixes), opens_gate=False)
 
-    def _end_of_hold(self) -> int | None:
+    def _end_of_held(self) -> int | None:
         """Return up to where the journal is to be asked; None (to its end) when an event has no offset to say so."""
-        body = self._ordering.hold.last
+        body = self._ordering.held.last
         if body is None or body is self._last_held:  # what may have been lost since then is behind it
             return None
         offset: int | None = body.get("offset")
         return offset
 
     def _start(self, job: Job, *, opens_gate: bool = True) -> None:
-        self._unproven = False
+        self._is_unproven = False
         self._opens_gate = opens_gate
-        self._ordering.note_asked()
-        self._first_held = self._ordering.hold.first
+        self._ordering.record_asked()
+        self._first_held = self._ordering.held.first
         self._confirmed_before = self._ordering.confirmed
         self._job = job
         self._waited_s()
         try:
-            self._ask(next(job))
+            self._send(next(job))
         except StopIteration:
             self._finish()
 
-    def _ask(self, ask: Ask) -> None:
+    def _send(self, ask: Ask) -> None:
         self.number += 1
         self._ordering.counts["queries"] += 1
         self.ask = ask
 
     def _finish(self) -> None:
         self._job = self.ask = None
-        self._failing = False
-        self._ordering.note_query(works=True)
-        self._note_progress()
-        if self._opens_gate and not self._unproven:
+        self._is_failing = False
+        self._ordering.set_query(works=True)
+        self._record_progress()
+        if self._opens_gate and not self._is_unproven:
             self._ordering.open_gate()
-            first = self._ordering.hold.first
+            first = self._ordering.held.first
             if first and first is self._first_held and self._ordering.confirmed == self._confirmed_before:
-                self._retry_at_s = self._now_s + RETRY_S  # the next job would do no better: wait before it asks again
+                self._retry_at_s = self.now_s + RETRY_S  # the next job would do no better: wait before it asks again
         self.plan()
 
     def _fail(self, code: str, text: str) -> None:
-        if code == "restarted" and self._ordering.hold.is_full:  # else not even the new epoch's heartbeat would be read
+        ordering = self._ordering
+        if code == "restarted" and ordering.held.is_full:  # else not even the new epoch's heartbeat would be read
             if self.steps.joined:
-                self._ordering.open_gate()
+                ordering.open_gate()
             else:
-                self._ordering.drop_held()
+                ordering.drop_held(unstored_only=False)
         self._job = self.ask = None
         if code == "forbidden" and not self._opens_gate:
             self._last_seqs_allowed = False  # these keys receive only what is stored
             return
         if not self._opens_gate and code not in FOR_GOOD:
             self._last_seqs_wanted = self._unstored_wanted = True  # nothing else would have it looked for again
-        self._ordering.counts["query_failures"] += 1
-        if not self._failing:
-            self._failing = True
-            text = f"the query endpoint gave no answer: {text}"
-            self._ordering.out.append(Notice(QUERY_FAILED, text, code=code))
-        self._retry_at_s = self._now_s + self._retry_s
+        ordering.counts["query_failures"] += 1
+        self._report_failing(code, f"the query endpoint gave no answer: {text}")
+        self._retry_at_s = self.now_s + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_LIMIT_S)
         # A plain start goes live without its snapshot when the query times out; a resumed one waits, to keep the order.
-        plain_start = not self.steps.joined and self.steps.resume is None and code == "timeout"
+        is_plain_start = not self.steps.joined and self.steps.resume is None and code == "timeout"
         is_late = self._waited_s() > self._options.heal_timeout_s
-        if code in FOR_GOOD or plain_start or is_late or self.has_given_up:
+        if code in FOR_GOOD or is_plain_start or is_late or self.has_given_up:
             self._give_up()
 
+    def _report_failing(self, code: str, text: str) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            self._ordering.out.append(Notice(QUERY_FAILED, text, code=code))
+
     def _give_up(self) -> None:
-        """Go on without what was asked for; losses are reported as the events are let through."""
+        """Go on without what was asked for; losses are reported as the events are delivered."""
         ordering, resume = self._ordering, self.steps.resume
-        if not self._failing:
-            self._failing = True
-            text = "no heartbeat came to start from: going on without last values and without the journal"
-            ordering.out.append(Notice(QUERY_FAILED, text, code="no_heartbeat"))
-        ordering.note_query(works=False)
-        self._retry_at_s = max(self._retry_at_s, self._now_s + self._retry_s)
+        text = "no heartbeat came to start from: going on without last values and without the journal"
+        self._report_failing("no_heartbeat", text)
+        ordering.set_query(works=False)
+        self._retry_at_s = max(self._retry_at_s, self.now_s + self._retry_s)
         if not self.steps.joined and resume is not None:
             known_end = max(resume.confirmed, *resume.ahead.values(), 0)
-            if self._heartbeat_log == resume.log and self._proven_to >= known_end:  # else it lost its end
-                ordering.take_up(resume.ahead)
+            if self.steps.heartbeat[0] == resume.log and self._proven_to >= known_end:  # else it lost its end
+                ordering.restore_ahead(resume.ahead)
             text = f"the position could not be resumed: events after {ordering.confirmed} come late, or not at all"
             ordering.out.append(Notice(NOT_WHOLE, text))
         self.steps.go_live()

@@ -6,7 +6,7 @@ import difflib
 import logging
 from collections.abc import Iterable
 
-from mt4pump.client.topic_state import WILD
+from mt4pump.client.topic_state import WILDCARDS
 from mt4pump.wire import KINDS, QUOTE
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def right_form(name: str) -> str | None:
     """Return the nearest name or pattern that can match a topic, for one that cannot; None for one that can."""
-    end = min((place for wild in WILD if (place := name.find(wild)) >= 0), default=len(name) + 1)
+    end = min((place for wild in WILDCARDS if (place := name.find(wild)) >= 0), default=len(name) + 1)
     kind, dot, key = name.partition(".")
     if end <= len(kind):  # a wildcard in the kind
         return None if any(known.startswith(name[:end]) for known in KINDS) else "*"

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 from threading import Event
 from types import FrameType
@@ -77,7 +77,8 @@ def asked_to_end() -> Iterator[threading.Event]:
     shutdown ask, too, and since Windows calls on a thread of its own, also a wait without a limit ends.
     """
     asked = SignalSafeEvent()
-    with _handled(END, asked.set), _console_events(asked.set):
+    is_main = threading.current_thread() is threading.main_thread()
+    with _handled(END, asked.set), console_events(asked.set) if is_main else nullcontext():
         yield asked
 
 
@@ -124,13 +125,19 @@ def _handled(names: Sequence[str], act: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _console_events(act: Callable[[], None]) -> Iterator[None]:
-    if sys.platform != "win32" or threading.current_thread() is not threading.main_thread():
+def console_events(act: Callable[[], None]) -> Iterator[None]:
+    """Call ``act`` when Ctrl-C or Ctrl-Break is typed, the console is closed, or Windows shuts down.
+
+    It is called on a thread of Windows, at once, also while the main thread waits without a limit. Windows ends the
+    process some seconds after a closed console or a shutdown: end by yourself before. Elsewhere than on Windows nothing
+    happens: use signals. Raises OSError when Windows takes no handler.
+    """
+    if sys.platform != "win32":
         yield
         return
-    from mt4pump.bridge.console import console_events  # noqa: PLC0415 - ctypes stays out where it is of no use
+    from mt4pump.bridge import console  # noqa: PLC0415 - ctypes stays out where it is of no use
 
-    with console_events(act):
+    with console.console_events(act):
         yield
 
 

@@ -26,6 +26,8 @@ FLUSH_S = 0.05
 TINY_BUFFER_BYTES = 8_192
 SLOW_EVERY, SLOW_S = 200, 0.05
 TINY_MARK, USUAL_MARK = 10, 100_000
+QUERY_TIMEOUT_S, HEAL_TIMEOUT_S = 20.0, 600.0
+"""A busy machine must not have a reader give up the query endpoint: that ends what this run checks."""
 ITERATE, RECEIVE, ASYNC = "iterate", "receive", "async"
 
 
@@ -88,6 +90,8 @@ class Taker:
             "resume_from": stored if stored is not None else plan["resume_from"],
             "notices": True,
             "rcvhwm": TINY_MARK if plan["tiny"] else USUAL_MARK,
+            "query_timeout_s": QUERY_TIMEOUT_S,
+            "heal_timeout_s": HEAL_TIMEOUT_S,
             "context": context,
         }
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.client.events import Event
-from mt4pump.client.held_events import Frames
+from mt4pump.client.event import Checkpoint, Event, Frames, Notice
 from mt4pump.client.liveness import HeartbeatMonitor
-from mt4pump.client.notices import Checkpoint, Notice, StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionTracker
 from mt4pump.client.query_connection import QueryError, unpacked
 from mt4pump.client.stream import Stream
@@ -34,15 +33,15 @@ class Desk:
         self.now_s = 100.0
         self.items: list[Any] = []
         self.answering = True
-        self.bookmark = PositionTracker()
+        self.tracker = PositionTracker()
         self._answered = 0
-        self.stream.connected(self.now_s)
+        self.stream.set_connected(self.now_s)
 
     def take(self, *messages: Frames) -> None:
         self.now_s += 0.01
-        self.stream.take(messages, self.now_s, self.ledger.ts)
-        self.stream.drained(self.now_s)
-        self.stream.tick(self.now_s)
+        self.stream.handle(messages, self.now_s, self.ledger.ts)
+        self.stream.set_drained(self.now_s)
+        self.stream.recovery.tick(self.now_s)
         self.pump()
 
     def pump(self) -> None:
@@ -52,7 +51,7 @@ class Desk:
         self.collect()
 
     def ask(self) -> Any:
-        return self.stream.ask if self._answered != self.stream.number else None
+        return self.stream.recovery.ask if self._answered != self.stream.recovery.number else None
 
     def answer(self) -> None:
         """Answer the one request that is open."""
@@ -60,7 +59,7 @@ class Desk:
 
     def replied(self) -> list[bytes]:
         """Return what the daemon says now to the one request that is open; it is still on its way."""
-        ask, self._answered = self.ask(), self.stream.number
+        ask, self._answered = self.ask(), self.stream.recovery.number
         return self.ledger.answer(msgpack.unpackb(ask.packed(self._answered)))
 
     def hand_in(self, frames: list[bytes]) -> None:
@@ -68,26 +67,26 @@ class Desk:
         try:
             reply = unpacked(frames)
         except QueryError as refusal:
-            self.stream.failed(self._answered, refusal.code, str(refusal), self.now_s)
+            self.stream.recovery.handle_failure(self._answered, refusal.code, str(refusal), self.now_s)
         else:
-            self.stream.reply(self._answered, reply, self.now_s)
+            self.stream.recovery.handle_reply(self._answered, reply, self.now_s)
 
     def refuse(self, code: str = "timeout") -> None:
-        self._answered = self.stream.number
-        self.stream.failed(self._answered, code, "refused by the test", self.now_s)
+        self._answered = self.stream.recovery.number
+        self.stream.recovery.handle_failure(self._answered, code, "refused by the test", self.now_s)
         self.collect()
 
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
-        self.stream.tick(self.now_s)
+        self.stream.recovery.tick(self.now_s)
         self.pump()
 
     def collect(self) -> None:
         for item in self.stream.out:
             if isinstance(item, Event):
-                self.bookmark.take(item)
+                self.tracker.hand_over(item)
             elif isinstance(item, Checkpoint):
-                self.bookmark.confirm(item)
+                self.tracker.confirm(item)
             self.items.append(item)
         self.stream.out.clear()
 

@@ -91,10 +91,10 @@ def test_a_refusal_ends_the_request_whether_or_not_it_names_it(
     assert (caught.value.code, courier.number) == ("busy", None)
 
 
-def test_to_start_anew_ends_the_request(ends: tuple[Router, QueryConnection]) -> None:
+def test_to_reconnect_ends_the_request(ends: tuple[Router, QueryConnection]) -> None:
     _, courier = ends
     courier.send(1, ASK, 0.0)
-    courier.start_anew()
+    courier.reconnect()
     assert courier.number is None
 
 

@@ -29,7 +29,7 @@ def test_no_last_value_that_comes_late_goes_over_a_newer_quote(pages: int) -> No
     assert desk.stream.ordering.based
     found = [(item.bid, item.snapshot) for item in desk.items if isinstance(item, Quote) and item.symbol == symbols[-1]]
     assert found == [(1.0, False), (1.0, True), (2.0, False)]
-    assert desk.stream.quotes[symbols[-1]].bid == 2.0
+    assert desk.stream.ordering.quotes[symbols[-1]].bid == 2.0
 
 
 def test_each_gap_is_counted_once_whatever_its_length() -> None:

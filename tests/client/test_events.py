@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.client.events import CLASSES, EventField, TopicName
+from mt4pump.client.event import EventField, TopicName
+from mt4pump.client.events import CLASSES
 from mt4pump.protocol import fields_of
 from mt4pump.wire import KINDS
 

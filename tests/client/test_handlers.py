@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 
-from mt4pump.client import handlers as registry
-from mt4pump.client.events import Quote, TopicName
-from mt4pump.client.handlers import Handlers
+from mt4pump.client import base as registry
+from mt4pump.client.base import Handlers
+from mt4pump.client.event import TopicName
+from mt4pump.client.events import Quote
 from mt4pump.client.topic_state import SubscriptionSet
 
 
@@ -28,8 +29,8 @@ def test_a_handler_is_called_for_what_the_same_name_subscribes_to(topic: str, na
     handlers = Handlers(Counter())
     handlers.add(print, topic, None)
     event = Quote(TopicName(name), {"epoch": 1, "seq": 1, "ts": 1}, (name.encode(), b""))
-    assert bool(handlers.of(event)) is is_called
-    assert SubscriptionSet([topic]).wants(name) is is_called
+    assert bool(handlers.for_item(event)) is is_called
+    assert SubscriptionSet([topic]).is_wanted(name) is is_called
 
 
 def test_of_very_many_topics_not_all_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +39,7 @@ def test_of_very_many_topics_not_all_are_remembered(monkeypatch: pytest.MonkeyPa
     handlers.add(print, "quote.*", None)
     for number in range(10):
         name = TopicName(f"quote.S{number}")
-        assert len(handlers.of(Quote(name, {"epoch": 1, "seq": 1, "ts": 1}, (b"", b"")))) == 1
+        assert len(handlers.for_item(Quote(name, {"epoch": 1, "seq": 1, "ts": 1}, (b"", b"")))) == 1
     assert len(handlers._routes) <= 3
 
 
@@ -46,5 +47,5 @@ def test_a_handler_that_is_added_later_is_called_for_topics_that_came_before() -
     handlers = Handlers(Counter())
     event = Quote(TopicName("quote.E"), {"epoch": 1, "seq": 1, "ts": 1}, (b"quote.E", b""))
     for count in range(3):
-        assert len(handlers.of(event)) == count
+        assert len(handlers.for_item(event)) == count
         handlers.add(print, None, "quote")

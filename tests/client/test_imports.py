@@ -20,12 +20,8 @@ PURE = (
     "checks",
     "event",
     "events",
-    "handlers",
-    "held_events",
     "liveness",
-    "notices",
     "ordering",
-    "pages",
     "recovery",
     "recovery_steps",
     "stream",
@@ -33,7 +29,6 @@ PURE = (
 )
 ALSO = {
     "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd", "mt4pump.process.streams"},
-    "console.py": {"mt4pump.bridge"},
     "keys.py": {"mt4pump.private_files"},
     "position.py": {"mt4pump.private_files"},
 }

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.client.events import Event
-from mt4pump.client.notices import StreamOptions
+from mt4pump.client.event import Event
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
 from tests.client.desk import Desk
 from tests.client.ledger import Ledger
@@ -108,7 +108,7 @@ def test_a_join_of_which_one_step_fails_for_good_is_given_up_after_its_time(
     assert desk.stream.recovery.steps.joined
     assert desk.stream.counts["before_join"] <= 65
     assert len(desk.events()) >= 135  # quotes flow, also while the join is tried again
-    assert not desk.stream.ordering.hold
+    assert not desk.stream.ordering.held
     assert len(desk.notices("query_failed")) == 1
     assert desk.stream.counts["query_failures"] < 12  # each try waits longer than the one before
 
@@ -119,7 +119,9 @@ def test_pages_that_came_count_as_an_answer() -> None:
     desk.answering = False
     desk.take(desk.ledger.beat())
     for _ in range(30):  # a page, and a failure in the next one: much longer than 3 s on the whole
-        while (ask := desk.ask()) is not None and (ask.op != "replay" or desk.stream.confirmed == len(desk.offsets())):
+        while (ask := desk.ask()) is not None and (
+            ask.op != "replay" or desk.stream.ordering.confirmed == len(desk.offsets())
+        ):
             desk.answer()
             desk.collect()
             if ask.op == "replay":
@@ -136,7 +138,7 @@ def test_topics_added_in_vain_hold_nothing_up_after_their_time() -> None:
     desk.stream.add_topics(["trade.*"])
     half_seconds(desk, 100, refused="snapshot", code="journal_error")
     assert len(desk.events("quote")) == 100
-    assert not desk.stream.ordering.hold
+    assert not desk.stream.ordering.held
 
 
 def test_an_endpoint_that_went_silent_holds_up_nothing_when_a_late_join_is_tried() -> None:
@@ -156,7 +158,7 @@ def test_a_reader_that_starts_long_before_the_daemon_resumes_in_order() -> None:
     for _ in range(3):
         desk.wait(31)
     desk.ledger.restart()
-    desk.stream.connected(desk.now_s)
+    desk.stream.set_connected(desk.now_s)
     desk.take(desk.ledger.event("trade.1"))  # before the first heartbeat
     desk.live_items()
     assert desk.offsets() == list(range(6, 15))
@@ -171,8 +173,8 @@ def test_what_came_after_giving_up_waits_for_the_late_join_when_the_daemon_comes
     desk.refuse("forbidden")
     assert desk.stream.recovery.steps.joined
     desk.ledger.restart()
-    desk.stream.disconnected()
-    desk.stream.connected(desk.now_s)
+    desk.stream.set_disconnected()
+    desk.stream.set_connected(desk.now_s)
     desk.answering = True
     desk.take(desk.ledger.event("trade.1"))
     desk.live_items()
@@ -217,12 +219,12 @@ def test_a_late_join_confirms_nothing_that_is_still_on_its_way(*, is_lost: bool)
     desk.answering = True
     desk.pump()
     assert desk.stream.ordering.based
-    assert desk.bookmark.position(with_current=True) == Position("log-1", 1, {})
+    assert desk.tracker.position(with_current=True) == Position("log-1", 1, {})
     desk.take(*late[is_lost:])
     assert desk.offsets() == [1, 2, 3]
     assert desk.stream.counts["lost"] == 0
     desk.live()
-    assert desk.bookmark.position(with_current=True) == Position("log-1", 3, {})
+    assert desk.tracker.position(with_current=True) == Position("log-1", 3, {})
 
 
 @pytest.mark.parametrize("how", ["the join is repeated", "the endpoint is given up"])
@@ -294,12 +296,12 @@ def test_without_healing_the_position_follows_clean_heartbeats(options: StreamOp
     desk = Desk(ledger=stored("trade.1"), options=options)
     for number in range(20):
         desk.take(desk.ledger.event(f"news.{number}"), desk.ledger.beat())
-    assert desk.stream.confirmed == desk.ledger.last_offset
+    assert desk.stream.ordering.confirmed == desk.ledger.last_offset
     desk.ledger.turned_away += 1
     desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
-    assert desk.stream.confirmed == desk.ledger.last_offset - 1
+    assert desk.stream.ordering.confirmed == desk.ledger.last_offset - 1
     desk.take(desk.ledger.beat())
-    assert desk.stream.confirmed == desk.ledger.last_offset
+    assert desk.stream.ordering.confirmed == desk.ledger.last_offset
 
 
 def test_a_journal_that_opens_late_costs_a_running_reader_nothing() -> None:
@@ -308,10 +310,10 @@ def test_a_journal_that_opens_late_costs_a_running_reader_nothing() -> None:
     for topic in ("trade.1", "trade.2", "trade.3"):
         desk.ledger.event(topic)  # published, and lost when the daemon died
     desk.ledger.restart(opened=False)
-    desk.stream.disconnected()
-    desk.stream.connected(desk.now_s)
+    desk.stream.set_disconnected()
+    desk.stream.set_connected(desk.now_s)
     desk.live_items()
-    assert desk.bookmark.position(with_current=True) == Position("log-1", 1, {})
+    assert desk.tracker.position(with_current=True) == Position("log-1", 1, {})
     desk.take(desk.ledger.event("trade.1"))
     assert desk.events()[-1] == ("trade.1", 1)  # not stored: it waits for nothing
     desk.ledger.opened = True
@@ -320,7 +322,7 @@ def test_a_journal_that_opens_late_costs_a_running_reader_nothing() -> None:
     desk.live_items()
     assert desk.offsets() == [1, 2, 3, 4, 5]
     assert desk.stream.counts["lost"] == 0
-    assert desk.bookmark.position(with_current=True) == Position("log-1", 5, {})
+    assert desk.tracker.position(with_current=True) == Position("log-1", 5, {})
 
 
 def test_a_position_is_kept_until_a_journal_that_opens_late_can_be_asked() -> None:
@@ -328,12 +330,12 @@ def test_a_position_is_kept_until_a_journal_that_opens_late_can_be_asked() -> No
     ledger.restart(opened=False)
     desk = Desk("trade.*", ledger=ledger, resume=Position("log-1", 5, {"trade.1": 7}))
     desk.live_items()
-    assert not desk.bookmark.is_known  # nothing goes over the stored position
+    assert not desk.tracker.is_known  # nothing goes over the stored position
     assert desk.notices("not_whole") == []
     ledger.opened = True
     desk.live_items()
     assert desk.offsets() == [8, 9, 10]
-    assert desk.bookmark.position(with_current=True) == Position("log-1", 10, {})
+    assert desk.tracker.position(with_current=True) == Position("log-1", 10, {})
 
 
 def test_a_resume_does_not_wait_for_ever_for_a_journal_to_open() -> None:
@@ -359,12 +361,12 @@ def test_a_plain_reader_does_not_wait_for_a_journal_to_open_and_has_a_position_a
     desk.live_items()
     desk.take(ledger.event("trade.1"))
     assert desk.events() == [("trade.1", 1)]
-    assert not desk.bookmark.is_known
+    assert not desk.tracker.is_known
     ledger.opened = True
     desk.live_items()
     desk.take(ledger.event("trade.1"), ledger.beat())
     assert desk.offsets() == [4]
-    assert desk.bookmark.position(with_current=True) == Position("log-1", 4, {})
+    assert desk.tracker.position(with_current=True) == Position("log-1", 4, {})
 
 
 STEPS = ("trade.1", "trade.2", "beat", "restart", "late", "open", "reconnect", "answer", "forbidden", "journal_error")
@@ -376,8 +378,8 @@ def play(desk: Desk, step: str, *, lost: bool) -> None:
     elif step == "open":
         desk.ledger.opened = True
     elif step == "reconnect":
-        desk.stream.disconnected()
-        desk.stream.connected(desk.now_s)
+        desk.stream.set_disconnected()
+        desk.stream.set_connected(desk.now_s)
     elif step == "answer":
         if desk.ask() is not None:
             desk.answer()
@@ -421,4 +423,4 @@ def test_also_after_giving_up_each_stored_event_of_a_position_comes_once_or_is_t
         assert len(missing) <= told[topic], f"{topic}: {missing} never came, {told[topic]} told"
         sent = [body for of, body in desk.ledger.published if of == topic and body.get("offset", 99_999) > confirmed]
         assert len(desk.events_of(topic)) + told[topic] <= len(sent), f"{topic}: told more than was lost"
-    assert desk.stream.confirmed == desk.ledger.last_offset
+    assert desk.stream.ordering.confirmed == desk.ledger.last_offset

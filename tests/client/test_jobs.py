@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.client.notices import Notice
+from mt4pump.client.event import Notice
 from tests.client.desk import Desk
 
 

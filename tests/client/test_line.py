@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from mt4pump.client.held_events import Frames
-from mt4pump.client.sub_connection import BATCH, SubConnection
+from mt4pump.client.connection import BATCH, SubConnection
+from mt4pump.client.event import Frames
 from tests.client.fake_daemon import LIMIT_S
 
 Sender = zmq.Socket[bytes]
@@ -52,7 +52,7 @@ def test_frames_of_later_versions_are_ignored(ends: tuple[Sender, SubConnection]
     for frames in numbered(5, *more):
         sender.send_multipart(frames)
     assert read(line, 5) == [(b"quote.E", b"%d" % number) for number in range(5)]
-    assert line.faults == 0
+    assert line.malformed == 0
 
 
 def test_the_first_longer_message_of_a_reader_is_seen_at_once(ends: tuple[Sender, SubConnection]) -> None:
@@ -60,7 +60,7 @@ def test_the_first_longer_message_of_a_reader_is_seen_at_once(ends: tuple[Sender
     for frames in (*numbered(3), *numbered(3, b"later"), *numbered(3)):
         sender.send_multipart(frames)
         assert read(line, 1) == [(frames[0], frames[1])]
-    assert line.faults == 0
+    assert line.malformed == 0
 
 
 def test_a_longer_message_at_the_end_of_a_batch_leaves_the_next_batch_whole(ends: tuple[Sender, SubConnection]) -> None:
@@ -73,18 +73,18 @@ def test_a_longer_message_at_the_end_of_a_batch_leaves_the_next_batch_whole(ends
 
 def test_a_message_of_one_frame_is_a_fault(ends: tuple[Sender, SubConnection]) -> None:
     sender, line = ends
-    line.look_at_frames()
+    line.read_whole_messages()
     sender.send(b"quote.E")
     sender.send_multipart([b"quote.E", b"body"])
     assert read(line, 1) == [(b"quote.E", b"body")]
-    assert line.faults == 1
+    assert line.malformed == 1
 
 
 @pytest.mark.parametrize("is_slow", [False, True])
 def test_a_line_says_when_all_that_was_there_is_read(ends: tuple[Sender, SubConnection], is_slow: bool) -> None:  # noqa: FBT001
     sender, line = ends
     if is_slow:
-        line.look_at_frames()
+        line.read_whole_messages()
     for frames in numbered(3):
         sender.send_multipart(frames)
     read(line, 3)

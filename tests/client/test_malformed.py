@@ -14,14 +14,20 @@ import zmq
 
 from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
-from mt4pump.client import ClientError, Position, Query, pages
-from mt4pump.client.held_events import HELD_BYTES_LIMIT
-from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_BEATS
-from mt4pump.client.notices import LOST, MALFORMED, QUERY_FAILED, SILENT, StreamOptions
-from mt4pump.client.ordering import QUOTE_KEPT_BYTES
-from mt4pump.client.pages import EMPTY_PAGES_MAX, SnapshotLimits
+from mt4pump.client import ClientError, Position, Query, query_connection
+from mt4pump.client.event import LOST, MALFORMED, QUERY_FAILED, SILENT
+from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_INTERVALS
+from mt4pump.client.ordering import HELD_BYTES_LIMIT, QUOTE_KEPT_BYTES, StreamOptions
 from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
-from mt4pump.client.query_connection import FRAMES_MAX, STRAYS_PER_TURN, Ask, QueryConnection, QueryError
+from mt4pump.client.query_connection import (
+    EMPTY_PAGES_MAX,
+    FRAMES_MAX,
+    STRAYS_LIMIT,
+    Ask,
+    QueryConnection,
+    QueryError,
+    SnapshotLimits,
+)
 from tests.bus import context
 from tests.client.desk import Desk
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
@@ -67,10 +73,10 @@ def test_an_event_with_an_impossible_number_is_dropped_and_the_next_one_comes(fi
 )
 def test_a_heartbeat_that_says_something_impossible_proves_nothing(fields: Head) -> None:
     desk = Desk("*").live()
-    before = desk.stream.status(desk.now_s)
+    before = desk.stream.monitor.status(desk.now_s)
     desk.take(desk.ledger.beat(**fields))
     assert desk.notices(MALFORMED) == [(MALFORMED, "", 1)]
-    assert desk.stream.status(desk.now_s).body == before.body
+    assert desk.stream.monitor.status(desk.now_s).body == before.body
     desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
     assert desk.events() == [("trade.1", 1)]
 
@@ -89,20 +95,20 @@ def test_a_topic_that_begins_like_a_heartbeat_waits_for_nothing() -> None:
     desk = Desk("*").live()
     desk.take((b"heartbeat..", msgpack.packb(BODY)), desk.ledger.event("trade.1"), desk.ledger.beat())
     assert desk.events() == [("trade.1", 1)]
-    assert not desk.stream.ordering.hold
+    assert not desk.stream.ordering.held
 
 
 @pytest.mark.parametrize(
-    ("interval_s", "patience_s"), [(1e300, 5), (1e9, 5), (INTERVAL_MAX_S, SILENT_BEATS * INTERVAL_MAX_S)]
+    ("interval_s", "patience_s"), [(1e300, 5), (1e9, 5), (INTERVAL_MAX_S, SILENT_INTERVALS * INTERVAL_MAX_S)]
 )
 def test_no_interval_makes_a_dead_daemon_alive(interval_s: float, patience_s: float) -> None:
     desk = Desk("*").live()
     desk.take(desk.ledger.beat(interval_s=interval_s))
-    assert desk.stream.status(desk.now_s + patience_s - 1).alive
+    assert desk.stream.monitor.status(desk.now_s + patience_s - 1).alive
     desk.now_s += patience_s + 1
-    desk.stream.drained(desk.now_s)
+    desk.stream.set_drained(desk.now_s)
     desk.collect()
-    assert not desk.stream.status(desk.now_s).alive
+    assert not desk.stream.monitor.status(desk.now_s).alive
     assert [kind for kind, _, _ in desk.notices(SILENT)] == [SILENT]
 
 
@@ -124,7 +130,7 @@ def test_quotes_with_giant_bodies_are_not_remembered() -> None:
     desk = Desk("quote.*").live()
     desk.take(desk.ledger.event("quote.A"), desk.ledger.event("quote.B", pad="x" * QUOTE_KEPT_BYTES))
     assert len(desk.events("quote")) == 2
-    assert set(desk.stream.quotes) == {"A"}
+    assert set(desk.stream.ordering.quotes) == {"A"}
 
 
 class LyingLedger(Ledger):
@@ -245,7 +251,7 @@ def test_a_replay_of_empty_pages_comes_to_an_end(
     liar: tuple[LyingLedger, Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert EMPTY_PAGES_MAX <= 10_000
-    monkeypatch.setattr(pages, "EMPTY_PAGES_MAX", 100)  # each page is a round trip
+    monkeypatch.setattr(query_connection, "EMPTY_PAGES_MAX", 100)  # each page is a round trip
     ledger, query = liar
     lying(ledger, "replay", lambda ask, head, _: ({**head, "next": ask["after"] + 1, "last": 2**60, "count": 0}, []))
     assert refused(lambda: list(query.replay(after=0))) == "bad_reply"
@@ -302,7 +308,7 @@ def test_answers_to_nothing_leave_everybody_else_his_turn() -> None:
         courier = QueryConnection(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
         courier.send(7, Ask("describe", {}), 0.0)
         peer, _ = router.recv_multipart()
-        for _ in range(3 * STRAYS_PER_TURN):
+        for _ in range(3 * STRAYS_LIMIT):
             router.send_multipart([peer, msgpack.packb({"ok": True, "id": "another"})])
         router.send_multipart([peer, msgpack.packb({"ok": True, "id": 7})])
         assert courier.socket.poll(int(LIMIT_S * 1000))

@@ -8,8 +8,8 @@ from threading import Barrier, Thread
 import msgpack
 import pytest
 
-from mt4pump.client.events import Event, Heartbeat, TopicName, Trade
-from mt4pump.client.notices import Checkpoint
+from mt4pump.client.event import Checkpoint, Event, TopicName
+from mt4pump.client.events import Heartbeat, Trade
 from mt4pump.client.position import SAVE_INTERVAL_S, Position, PositionFile, PositionTracker
 from mt4pump.errors import ClientError
 
@@ -20,75 +20,75 @@ def event(topic: str, offset: int | None) -> Event:
     return make(TopicName(topic), body, (topic.encode(), msgpack.packb(body)))
 
 
-def bookmark_at(offset: int) -> PositionTracker:
-    bookmark = PositionTracker()
-    bookmark.confirm(Checkpoint("log-1", offset))
-    return bookmark
+def tracker_at(offset: int) -> PositionTracker:
+    tracker = PositionTracker()
+    tracker.confirm(Checkpoint("log-1", offset))
+    return tracker
 
 
 def test_the_event_in_hand_is_done_when_the_next_one_is_taken() -> None:
-    bookmark = bookmark_at(3)
-    bookmark.take(event("trade.1", 4))
-    assert bookmark.position(with_current=False).ahead == {}
-    assert bookmark.position(with_current=True).ahead == {"trade.1": 4}
-    bookmark.take(event("trade.2", 5))
-    assert bookmark.position(with_current=False).ahead == {"trade.1": 4}
-    bookmark.abandon()
-    bookmark.finish()
-    assert bookmark.position(with_current=True).ahead == {"trade.1": 4}
+    tracker = tracker_at(3)
+    tracker.hand_over(event("trade.1", 4))
+    assert tracker.position(with_current=False).ahead == {}
+    assert tracker.position(with_current=True).ahead == {"trade.1": 4}
+    tracker.hand_over(event("trade.2", 5))
+    assert tracker.position(with_current=False).ahead == {"trade.1": 4}
+    tracker.abandon()
+    tracker.finish()
+    assert tracker.position(with_current=True).ahead == {"trade.1": 4}
 
 
 def test_what_is_confirmed_need_not_be_named() -> None:
-    bookmark = bookmark_at(3)
+    tracker = tracker_at(3)
     for topic, offset in (("trade.1", 4), ("trade.2", 5), ("trade.3", 6)):
-        bookmark.take(event(topic, offset))
-    bookmark.confirm(Checkpoint("log-1", 5))
-    assert bookmark.position(with_current=True) == Position("log-1", 5, {"trade.3": 6})
+        tracker.hand_over(event(topic, offset))
+    tracker.confirm(Checkpoint("log-1", 5))
+    assert tracker.position(with_current=True) == Position("log-1", 5, {"trade.3": 6})
 
 
 def test_another_journal_makes_what_was_known_void() -> None:
-    bookmark = bookmark_at(3)
-    bookmark.take(event("trade.1", 400))
-    bookmark.confirm(Checkpoint("log-2", 0))
-    assert bookmark.position(with_current=True) == Position("log-2", 0, {})
+    tracker = tracker_at(3)
+    tracker.hand_over(event("trade.1", 400))
+    tracker.confirm(Checkpoint("log-2", 0))
+    assert tracker.position(with_current=True) == Position("log-2", 0, {})
 
 
 def test_a_heartbeats_offset_is_not_its_own() -> None:
-    bookmark = bookmark_at(3)
-    bookmark.take(event("heartbeat", 77))
-    assert bookmark.position(with_current=True) == Position("log-1", 3, {})
+    tracker = tracker_at(3)
+    tracker.hand_over(event("heartbeat", 77))
+    assert tracker.position(with_current=True) == Position("log-1", 3, {})
 
 
 def test_the_file_is_written_when_due_and_gives_back_what_was_done(tmp_path: Path) -> None:
-    file, bookmark = PositionFile(tmp_path / "position"), PositionTracker()
+    file, tracker = PositionFile(tmp_path / "position"), PositionTracker()
     assert file.load() is None
-    file.save_if_due(bookmark, 0.0)
+    file.save_if_due(tracker, 0.0)
     assert file.load() is None  # nothing is known yet
-    bookmark = bookmark_at(3)
-    file.save_if_due(bookmark, 100.0)
-    bookmark.take(event("trade.1", 4))
-    bookmark.finish()
-    file.save_if_due(bookmark, 100.0 + SAVE_INTERVAL_S / 2)
+    tracker = tracker_at(3)
+    file.save_if_due(tracker, 100.0)
+    tracker.hand_over(event("trade.1", 4))
+    tracker.finish()
+    file.save_if_due(tracker, 100.0 + SAVE_INTERVAL_S / 2)
     assert file.load() == Position("log-1", 3, {})
-    file.save_if_due(bookmark, 100.0 + SAVE_INTERVAL_S)
+    file.save_if_due(tracker, 100.0 + SAVE_INTERVAL_S)
     assert file.load() == Position("log-1", 3, {"trade.1": 4})
 
 
 def test_a_position_that_did_not_change_is_not_written_again(tmp_path: Path) -> None:
-    file, bookmark = PositionFile(tmp_path / "position"), bookmark_at(3)
-    file.save_if_due(bookmark, 100.0)
+    file, tracker = PositionFile(tmp_path / "position"), tracker_at(3)
+    file.save_if_due(tracker, 100.0)
     file.path.unlink()
-    file.save_if_due(bookmark, 200.0)
+    file.save_if_due(tracker, 200.0)
     assert file.load() is None
 
 
 def test_a_write_that_fails_is_counted_and_tried_again(tmp_path: Path) -> None:
     folder = tmp_path / "later"
-    file, bookmark = PositionFile(folder / "position"), bookmark_at(3)
-    file.save_if_due(bookmark, 100.0)
+    file, tracker = PositionFile(folder / "position"), tracker_at(3)
+    file.save_if_due(tracker, 100.0)
     assert file.failures == 1
     folder.mkdir()
-    file.save_if_due(bookmark, 100.0 + SAVE_INTERVAL_S)
+    file.save_if_due(tracker, 100.0 + SAVE_INTERVAL_S)
     assert file.load() == Position("log-1", 3, {})
 
 
@@ -109,21 +109,21 @@ def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_two_threads_may_write_at_once(tmp_path: Path) -> None:
     file = PositionFile(tmp_path / "position")
-    start, bookmarks = Barrier(2), [bookmark_at(3), bookmark_at(3)]
+    start, bookmarks = Barrier(2), [tracker_at(3), tracker_at(3)]
     bookmarks[1].start(Position("log-1", 3, {f"trade.{login}": 4 for login in range(500)}))
 
-    def write(bookmark: PositionTracker) -> None:
+    def write(tracker: PositionTracker) -> None:
         start.wait()
         for _ in range(50):
-            file.save(bookmark)
+            file.save(tracker)
 
-    threads = [Thread(target=write, args=(bookmark,)) for bookmark in bookmarks]
+    threads = [Thread(target=write, args=(tracker,)) for tracker in bookmarks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert file.failures == 0
-    assert file.load() in [bookmark.position(with_current=False) for bookmark in bookmarks]
+    assert file.load() in [tracker.position(with_current=False) for tracker in bookmarks]
 
 
 @pytest.mark.parametrize(

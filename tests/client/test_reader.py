@@ -8,8 +8,8 @@ import pytest
 import zmq
 
 from mt4pump.client import Subscriber, Trade
+from mt4pump.client.connection import ConnectionChanges, SubConnection
 from mt4pump.client.stream import Stream
-from mt4pump.client.sub_connection import ConnectionChanges, SubConnection
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 from tests.client.reading import live, next_item, subscriber, until
 
@@ -36,7 +36,7 @@ def test_a_turn_with_nothing_to_read_waits_once_for_whatever_may_come(
         sub.receive(0)  # what happens at the start
         waits.clear()
         for _ in range(5):
-            sub._reader.turn(0.05)
+            sub._runner.run_once(0.05)
     sockets = {zmq.SUB, zmq.PAIR} if query_endpoint is None else {zmq.SUB, zmq.PAIR, zmq.DEALER}
     assert waits == [(sockets, 50)] * 5
 
@@ -54,12 +54,12 @@ def test_the_break_of_a_connection_is_known_before_a_message_of_the_next_one_is_
         monkeypatch.setattr(owner, name, call)
 
     recording(SubConnection, "read", [(b"heartbeat", b"")])
-    recording(SubConnection, "turns", ConnectionChanges(broke=True, made=True))
-    for name in ("disconnected", "connected", "take", "drained"):
+    recording(SubConnection, "changes", ConnectionChanges(broke=True, made=True))
+    for name in ("set_disconnected", "set_connected", "handle", "set_drained"):
         recording(Stream, name, None)
     with Subscriber("tcp://127.0.0.1:1", query_endpoint=None) as sub:
-        sub._reader.turn(0)
-    assert calls == ["read", "turns", "disconnected", "connected", "take"]
+        sub._runner.run_once(0)
+    assert calls == ["read", "changes", "set_disconnected", "set_connected", "handle"]
 
 
 def test_a_message_of_one_frame_is_counted_once(daemon: FakeDaemon) -> None:
@@ -91,7 +91,7 @@ def test_a_reader_whose_hold_is_full_waits_for_the_answer_without_turning_in_cir
     with subscriber(daemon, "trade.*", hold_limit=100, query_timeout_s=LIMIT_S) as sub:
         live(sub)
         turns: list[float] = []
-        sub._reader._wait = lambda line, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005
+        sub._runner._wait = lambda sub, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005
         daemon.do(lambda: setattr(daemon, "mute", True))
         daemon.lose("trade.1")
         daemon.publish(*["trade.1"] * 2_500)

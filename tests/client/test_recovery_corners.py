@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.client.notices import StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
 from tests.client.desk import Desk
 from tests.client.ledger import Ledger
 
 
 def reconnect(desk: Desk) -> None:
-    desk.stream.disconnected()
-    desk.stream.connected(desk.now_s)
+    desk.stream.set_disconnected()
+    desk.stream.set_connected(desk.now_s)
 
 
 def test_what_was_lost_behind_a_held_event_comes_before_the_next_epoch_also_if_the_journal_opened_late() -> None:
@@ -131,4 +131,4 @@ def test_a_full_buffer_is_let_through_where_nothing_says_from_where_to_ask() -> 
     desk.wait(5)
     desk.live_items()
     assert desk.offsets() == [1, 2]
-    assert desk.stream.confirmed == 2
+    assert desk.stream.ordering.confirmed == 2

@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from mt4pump.client.events import Quote
-from mt4pump.client.notices import StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.recovery import RETRY_S
 from tests.client.desk import Desk
@@ -58,11 +58,11 @@ def test_a_lost_tail_is_found_when_a_heartbeat_is_lost_with_it() -> None:
 
 def test_a_clean_heartbeat_confirms_without_asking() -> None:
     desk = Desk().live()
-    asked = desk.stream.number
+    asked = desk.stream.recovery.number
     desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
-    assert desk.stream.confirmed == 1
-    assert desk.stream.number == asked
-    assert desk.bookmark.position(with_current=True) == Position("log-1", 1, {})
+    assert desk.stream.ordering.confirmed == 1
+    assert desk.stream.recovery.number == asked
+    assert desk.tracker.position(with_current=True) == Position("log-1", 1, {})
 
 
 def test_lost_quotes_are_told_with_their_number() -> None:
@@ -88,7 +88,7 @@ def test_a_lost_tail_of_quotes_is_told_and_the_cache_is_refreshed() -> None:
     assert desk.notices("lost") == []  # it might still be on its way
     desk.take(desk.ledger.beat())
     assert desk.notices("lost") == [("lost", "quote.EURUSD", 1)]
-    assert desk.stream.quotes["EURUSD"].bid == 2.0
+    assert desk.stream.ordering.quotes["EURUSD"].bid == 2.0
     desk.take(desk.ledger.event("quote.EURUSD", bid=3.0))
     assert desk.stream.counts["lost"] == 1
 
@@ -107,9 +107,9 @@ def test_a_look_for_lost_quotes_that_failed_is_taken_again_though_all_heartbeats
     desk.take(desk.ledger.beat())
     desk.take(desk.ledger.beat())
     assert desk.notices("lost") == [("lost", "quote.EURUSD", 1)]
-    asked = desk.stream.number
+    asked = desk.stream.recovery.number
     desk.take(desk.ledger.beat())
-    assert desk.stream.number == asked
+    assert desk.stream.recovery.number == asked
 
 
 def test_what_the_journal_has_not_is_told_as_lost() -> None:
@@ -148,7 +148,7 @@ def test_a_new_journal_is_told_and_replayed_from_its_start() -> None:
     desk.take(desk.ledger.beat())
     assert desk.notices("not_whole") == [("not_whole", "", 0)]
     assert desk.events() == [("trade.1", 1), ("trade.2", 1)]
-    assert desk.bookmark.position(with_current=True) == Position("log-2", 1, {})
+    assert desk.tracker.position(with_current=True) == Position("log-2", 1, {})
 
 
 def test_without_an_answer_events_wait_a_while_and_then_the_loss_is_told() -> None:
@@ -190,7 +190,7 @@ def test_a_start_without_an_answer_goes_live_and_gets_its_snapshot_later() -> No
     desk.answering = True
     desk.wait(60)
     desk.take(desk.ledger.beat())
-    assert desk.stream.quotes["EURUSD"].snapshot
+    assert desk.stream.ordering.quotes["EURUSD"].snapshot
     assert desk.stream.ordering.based
 
 
@@ -308,7 +308,7 @@ def test_the_suffix_is_learnt_and_taken_off() -> None:
     desk = Desk("trade.100", ledger=Ledger(suffix="|")).live()
     desk.take(desk.ledger.event("trade.1001"), desk.ledger.event("trade.100"))
     assert desk.events() == [("trade.100", 1)]
-    assert desk.stream.subscriptions() == {b"trade.100|"}
+    assert desk.stream.ordering.subscriptions.subscriptions() == {b"trade.100|"}
 
 
 def test_added_topics_begin_with_their_last_values() -> None:
@@ -368,7 +368,7 @@ def test_the_last_quote_is_the_one_that_came_last() -> None:
     desk = Desk().live()
     for bid in (1.0, 2.0, 3.0):
         desk.take(desk.ledger.event("quote.EURUSD", bid=bid))
-        assert desk.stream.quotes["EURUSD"].bid == bid
+        assert desk.stream.ordering.quotes["EURUSD"].bid == bid
 
 
 def test_every_message_and_every_event_handed_over_is_counted() -> None:

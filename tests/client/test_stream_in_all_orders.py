@@ -7,8 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt4pump.client.events import Event
-from mt4pump.client.notices import Checkpoint
+from mt4pump.client.event import Checkpoint, Event
 from mt4pump.client.position import Position, PositionTracker
 from tests.client.desk import Desk
 
@@ -65,8 +64,8 @@ def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_
         told = sum(count for kind, of, count in desk.notices("lost") if of == topic)
         sent = sum(1 for of, _ in published if of == topic)
         assert came + told <= sent <= came + told + unknown[topic], f"{topic}: received and told"
-    assert not desk.stream.ordering.hold
-    assert desk.stream.confirmed == desk.ledger.last_offset
+    assert not desk.stream.ordering.held
+    assert desk.stream.ordering.confirmed == desk.ledger.last_offset
 
 
 @settings(max_examples=200, deadline=None)
@@ -80,14 +79,14 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
     for step, lost in zip(script, losses, strict=False):
         play(desk, step, lost=lost, unknown=Counter())
     dies_after = round(share * len(desk.items))
-    done, bookmark = desk.items[:dies_after], PositionTracker()
-    bookmark.confirm(Checkpoint("log-1", 0))
+    done, tracker = desk.items[:dies_after], PositionTracker()
+    tracker.confirm(Checkpoint("log-1", 0))
     for item in done:
         if isinstance(item, Event):
-            bookmark.take(item)
+            tracker.hand_over(item)
         elif isinstance(item, Checkpoint):
-            bookmark.confirm(item)
-    position = Position.of(bookmark.position(with_current=True).as_dict())
+            tracker.confirm(item)
+    position = Position.of(tracker.position(with_current=True).as_dict())
     desk.ledger.stored = desk.ledger.opened = True
     second = Desk(ledger=desk.ledger, resume=position)
     second.live_items()
@@ -110,8 +109,8 @@ def play(desk: Desk, step: str, *, lost: bool, unknown: Counter[str]) -> None:  
     elif step == "open":
         desk.ledger.opened = True
     elif step == "reconnect":
-        desk.stream.disconnected()
-        desk.stream.connected(desk.now_s)
+        desk.stream.set_disconnected()
+        desk.stream.set_connected(desk.now_s)
     elif step == "unstored":
         desk.ledger.stored = not desk.ledger.stored
     elif step == "answer":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mt4pump.client.notices import StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from tests.client.desk import Desk
 from tests.client.ledger import Ledger
 
@@ -15,7 +15,7 @@ def test_what_is_lost_before_the_journal_is_named_comes_out_of_the_journal() -> 
     ledger.event("trade.1")  # lost, and nothing comes after it
     desk.take(ledger.beat(journal={"unstored": 0, "stored": 1}))
     assert desk.offsets() == [1]
-    assert desk.stream.confirmed == 1
+    assert desk.stream.ordering.confirmed == 1
     assert not desk.notices("lost", "not_whole")
 
 
@@ -78,21 +78,21 @@ def test_a_full_buffer_does_not_keep_the_new_epoch_from_being_read() -> None:
 def test_an_event_that_was_replayed_while_it_waited_does_not_come_again_when_the_journal_is_replaced() -> None:
     desk = Desk().live()
     desk.answering = False
-    desk.stream.disconnected()
+    desk.stream.set_disconnected()
     desk.take(desk.ledger.event("trade.1"))  # it waits
-    desk.stream.connected(desk.now_s)
+    desk.stream.set_connected(desk.now_s)
     desk.take(desk.ledger.beat())
     reply = desk.replied()
-    desk.stream.disconnected()  # so the gate stays closed when the reply comes
+    desk.stream.set_disconnected()  # so the gate stays closed when the reply comes
     desk.hand_in(reply)
     desk.collect()
     assert desk.offsets() == [1]
-    assert desk.stream.ordering.hold
-    desk.stream.connected(desk.now_s)
+    assert desk.stream.ordering.held
+    desk.stream.set_connected(desk.now_s)
     desk.ledger.restart(log="log-2")
     desk.answering = True
     for _ in range(4):
         desk.take(desk.ledger.beat())
         desk.wait(1)
     assert desk.offsets() == [1]
-    assert not desk.stream.ordering.hold
+    assert not desk.stream.ordering.held

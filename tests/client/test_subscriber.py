@@ -269,7 +269,7 @@ def fill(sub: Subscriber, count: int) -> None:
     deadline_s = time.monotonic() + LIMIT_S
     while len(sub._stream.out) < count:
         assert time.monotonic() < deadline_s
-        sub._reader.turn(0.1)
+        sub._runner.run_once(0.1)
 
 
 def test_close_ends_the_iteration_though_more_has_come_already(daemon: FakeDaemon) -> None:

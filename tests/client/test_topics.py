@@ -18,11 +18,11 @@ from tests.client.desk import Desk
     ],
 )
 def test_of_the_kinds_that_are_stored_no_numbers_are_asked_for(wanted: list[str], asked: list[bytes]) -> None:
-    assert SubscriptionSet(wanted).passing_prefixes() == asked
+    assert SubscriptionSet(wanted).unstored_prefixes() == asked
 
 
 def test_of_all_topics_the_numbers_of_quotes_are_asked_for_and_those_of_trades_are_not() -> None:
-    found = SubscriptionSet(["*"]).passing_prefixes()
+    found = SubscriptionSet(["*"]).unstored_prefixes()
     assert b"quote." in found
     assert not {b"", b"trade.", b"heartbeat."} & set(found)
 
@@ -40,10 +40,10 @@ def test_more_names_than_one_request_takes_are_asked_for_by_kind(names: list[str
 
 
 def test_of_topics_that_were_forgotten_nothing_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "TRACKS_LIMIT", 4)
+    monkeypatch.setattr(topics, "TOPICS_LIMIT", 4)
     desk = Desk("quote.*").live()
     for _ in range(2):
         desk.take(*(desk.ledger.event(f"quote.S{number}") for number in range(6)))
-    assert len(desk.stream.ordering.book.tracks) <= 4
+    assert len(desk.stream.ordering.subscriptions.topics) <= 4
     assert len(desk.events()) == 12
     assert desk.stream.counts["lost"] == 0

@@ -28,7 +28,7 @@ def heard(
     sent_ns = (WALL_S + number) * NS
     beat = {"epoch": 1, "seq": number, "ts": sent_ns, "uptime_s": float(number), "state": "pumping", **body}
     now_ns = int((WALL_S + now_s + wall_s) * NS)
-    subject.take(beat, now_s, now_ns)
+    subject.handle(beat, now_s, now_ns)
     subject.drained()
     return [notice.kind for notice in subject.changes(now_ns, *waiting)]
 
@@ -37,11 +37,11 @@ def heard(
 def test_a_daemon_is_given_three_of_its_own_intervals(interval_s: Any, silent_after_s: float) -> None:
     subject = watch()
     heard(subject, 1, 1.0, interval_s=interval_s)
-    assert subject.idle(1.0) == []
-    assert subject.idle(1.0 + silent_after_s - 0.1) == []
+    assert subject.check_silence(1.0) == []
+    assert subject.check_silence(1.0 + silent_after_s - 0.1) == []
     assert subject.status(1.0 + silent_after_s - 0.1).alive
     assert not subject.status(1.0 + silent_after_s).alive
-    assert [notice.kind for notice in subject.idle(1.0 + silent_after_s)] == ["silent"]
+    assert [notice.kind for notice in subject.check_silence(1.0 + silent_after_s)] == ["silent"]
 
 
 def test_a_reader_whose_clock_is_set_is_not_late() -> None:

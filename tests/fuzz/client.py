@@ -171,7 +171,7 @@ class Run:
         try:
             handler.hand_in(self.mutator.reply(frames) if dice.random() < 0.7 else frames)
         except FrameError as error:  # what `QueryConnection.receive` makes of it
-            stream.failed(stream.number, "bad_reply", str(error), handler.now_s)
+            stream.recovery.handle_failure(stream.recovery.number, "bad_reply", str(error), handler.now_s)
 
     def _look_at(self, handler: Desk) -> None:
         """Do with every item what a program may do."""
@@ -185,10 +185,10 @@ class Run:
                 self.seen[item.kind] += 1
                 assert len(item.text) < 10_000
         handler.items.clear()
-        status = handler.stream.status(handler.now_s)
+        status = handler.stream.monitor.status(handler.now_s)
         assert type(status.alive) is bool
-        if handler.bookmark.is_known:
-            position = handler.bookmark.position(with_current=True)
+        if handler.tracker.is_known:
+            position = handler.tracker.position(with_current=True)
             assert Position.of(json.loads(json.dumps(position.as_dict()))) == position
 
     def query(self) -> None:
@@ -199,7 +199,7 @@ class Run:
         ledger.page_limit = self.mutator.random.choice((1, 3, 1_000))
         with Query("inproc://nobody") as query:
             query.close()
-            query._courier = Answers(ledger, self)  # type: ignore[assignment]
+            query._connection = Answers(ledger, self)  # type: ignore[assignment]
             for ask in (query.describe, query.snapshot, lambda: list(query.replay(after=0)), query.describe):
                 try:
                     made = ask()
@@ -267,7 +267,7 @@ class Answers:
         except FrameError as error:
             raise QueryError("bad_reply", str(error)) from error
 
-    def start_anew(self) -> None:
+    def reconnect(self) -> None:
         pass
 
     def close(self) -> None:

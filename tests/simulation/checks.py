@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from mt4pump.client.events import Event
-from mt4pump.client.notices import LOST, NOT_WHOLE, RESTARTED, Checkpoint, Notice
+from mt4pump.client.event import LOST, NOT_WHOLE, RESTARTED, Checkpoint, Event, Notice
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.journal.schema import Stored
 from mt4pump.unpacking import unpack
@@ -120,7 +119,7 @@ class Following:
         self.told_lost = Counter[bytes]()
         self.notices = Counter[str]()
         self.confirmed: tuple[str, int] | None = None
-        self._book = SubscriptionSet(topics)
+        self._subscriptions = SubscriptionSet(topics)
         self._delivered: set[int] = set()
         self._delivered_now: set[int] = set()
         self._last: dict[bytes, Published] = {}
@@ -156,7 +155,7 @@ class Following:
         """Return whether this reader asked for ``topic``."""
         wanted = self._wanted.get(topic)
         if wanted is None:
-            wanted = self._wanted[topic] = self._book.wants(topic.decode())
+            wanted = self._wanted[topic] = self._subscriptions.is_wanted(topic.decode())
         return wanted
 
     def take(self, item: Item) -> None:

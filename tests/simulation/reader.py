@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from mt4pump.client.events import Event
+from mt4pump.client.event import Checkpoint, Event, Notice
 from mt4pump.client.liveness import HeartbeatMonitor
-from mt4pump.client.notices import Checkpoint, Notice, StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionTracker
 from mt4pump.client.query_connection import QueryError, unpacked
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
@@ -42,9 +42,9 @@ class Reader:
         self.clock = clock
         watch = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
         self.stream = make_stream(SubscriptionSet(topics), watch, options, resume)
-        self.bookmark = PositionTracker()
+        self.tracker = PositionTracker()
         if resume is not None:
-            self.bookmark.start(resume)
+            self.tracker.start(resume)
         self.connection: Connection | None = None
         self.arrived: deque[Frames] = deque()
         self.request: tuple[int, bytes] | None = None
@@ -57,7 +57,7 @@ class Reader:
 
     def connect(self, random: Random, limit: int) -> Connection:
         """Make a connection; its subscriptions reach the daemon in any order, the heartbeat's last."""
-        prefixes = sorted(self.stream.subscriptions() - {HEARTBEAT_TOPIC})
+        prefixes = sorted(self.stream.ordering.subscriptions.subscriptions() - {HEARTBEAT_TOPIC})
         random.shuffle(prefixes)
         self.stream.changed_subscriptions()
         self.connection = Connection([*prefixes, HEARTBEAT_TOPIC], limit)
@@ -75,17 +75,17 @@ class Reader:
         """Read up to ``count`` messages and do all else that is due; return how many there were."""
         stream = self.stream
         if self._broke:
-            stream.disconnected()
+            stream.set_disconnected()
         if self._made:
-            stream.connected(self.clock.now_s())
+            stream.set_connected(self.clock.now_s())
         self._broke = self._made = False
         messages, drained = ([], False) if stream.is_full else self._read(count)
         if messages:
-            stream.take(messages, self.clock.now_s(), self.clock.now_ns())
+            stream.handle(messages, self.clock.now_s(), self.clock.now_ns())
         if drained and not stream.is_full:
-            stream.drained(self.clock.now_s())
+            stream.set_drained(self.clock.now_s())
         self._hear_of_query()
-        stream.tick(self.clock.now_s())
+        stream.recovery.tick(self.clock.now_s())
         self._ask()
         self._hand_over()
         return len(messages)
@@ -93,13 +93,13 @@ class Reader:
     @property
     def position(self) -> Position | None:
         """Return where another life of this reader would go on."""
-        return self.bookmark.position(with_current=True) if self.bookmark.is_known else None
+        return self.tracker.position(with_current=True) if self.tracker.is_known else None
 
     @property
     def is_idle(self) -> bool:
         """Return whether nothing is under way."""
         waiting = self.arrived or (self.connection and self.connection.queue)
-        return not (waiting or self.stream.ordering.hold or self.stream.ask or self.request or self.reply)
+        return not (waiting or self.stream.ordering.held or self.stream.recovery.ask or self.request or self.reply)
 
     def _read(self, count: int) -> tuple[list[Frames], bool]:
         messages: list[Frames] = []
@@ -120,15 +120,15 @@ class Reader:
             try:
                 reply = unpacked(frames)
             except QueryError as refusal:
-                stream.failed(number, refusal.code, str(refusal), now_s)
+                stream.recovery.handle_failure(number, refusal.code, str(refusal), now_s)
             else:
-                stream.reply(number, reply, now_s)
+                stream.recovery.handle_reply(number, reply, now_s)
         elif self._asked_at_s and now_s - self._asked_at_s > QUERY_TIMEOUT_S:
             self.request, self._asked_at_s = None, 0.0
-            stream.failed(self._asked, "timeout", "no answer", now_s)
+            stream.recovery.handle_failure(self._asked, "timeout", "no answer", now_s)
 
     def _ask(self) -> None:
-        ask, number = self.stream.ask, self.stream.number
+        ask, number = self.stream.recovery.ask, self.stream.recovery.number
         if ask is not None and self._asked != number:
             self._asked, self._asked_at_s = number, self.clock.now_s()
             self.request, self.reply = (number, ask.packed(number)), None
@@ -139,7 +139,7 @@ class Reader:
         while out:
             item = out.popleft()
             if isinstance(item, Event):
-                self.bookmark.take(item)
+                self.tracker.hand_over(item)
             elif isinstance(item, Checkpoint):
-                self.bookmark.confirm(item)
+                self.tracker.confirm(item)
             self._taken(item)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mt4pump.client.liveness import HeartbeatMonitor
-from mt4pump.client.notices import StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet
@@ -108,14 +108,14 @@ class ForgetfulStream(Stream):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.ordering._lose = lambda *_: None  # type: ignore[method-assign]
+        self.ordering._report_lost = lambda *_: None  # type: ignore[method-assign]
 
 
 class TrustfulMonitor(HeartbeatMonitor):
     """Takes every heartbeat for a proof that nothing was lost."""
 
-    def take(self, body: Body, now_s: float, now_ns: int) -> bool:
-        super().take(body, now_s, now_ns)
+    def handle(self, body: Body, now_s: float, now_ns: int) -> bool:
+        super().handle(body, now_s, now_ns)
         return True
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.client.notices import Notice, StreamOptions
+from mt4pump.client.event import Notice
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.stream import Stream
 from mt4pump.journal.schema import Stored
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
@@ -465,7 +466,9 @@ class Simulation:
     def _is_at_rest(self, daemon: Daemon) -> bool:
         last = daemon.journal.last_offset
         readers = [post.reader for post in self._posts]
-        return all(each.is_idle and each.stream.ordering.based and each.stream.confirmed == last for each in readers)
+        return all(
+            each.is_idle and each.stream.ordering.based and each.stream.ordering.confirmed == last for each in readers
+        )
 
     def _check_readers(self, daemon: Daemon) -> None:
         for post in self._posts:
@@ -501,12 +504,11 @@ class Simulation:
 
 def _state_of(reader: Reader) -> str:
     stream = reader.stream
-    open_work = {"ask": stream.ask, "hold": stream.ordering.hold, "added": stream.recovery.steps.added}
+    open_work = {"ask": stream.recovery.ask, "hold": stream.ordering.held, "added": stream.recovery.steps.added}
     waits = [name for name, waiting in open_work.items() if waiting]
-    based = "joined" if stream.ordering.based else "not joined"
-    return (
-        f"{based}, at {stream.confirmed} of {stream.ordering.log}, {'gave up' if reader.gave_up else ''} with {waits}"
-    )
+    ordering = stream.ordering
+    based = "joined" if ordering.based else "not joined"
+    return f"{based}, at {ordering.confirmed} of {ordering.log}, {'gave up' if reader.gave_up else ''} with {waits}"
 
 
 def _shown(reports: list[tuple[int, int, bytes]]) -> str:

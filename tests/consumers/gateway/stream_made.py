@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mt4pump.client import Event, Snapshot
-from mt4pump.client.events import LIVE, SNAPSHOT, TopicName
+from mt4pump.client.event import LIVE, SNAPSHOT, TopicName
 
 
 def event(topic: str, seq: int, *, epoch: int = 1, came: int = LIVE, **body: Any) -> Event:

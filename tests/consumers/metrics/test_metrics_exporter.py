@@ -55,5 +55,5 @@ def test_what_the_client_refuses_keeps_it_from_starting(flags: list[str], words:
 def test_the_heartbeat_is_always_read() -> None:
     for flags in (["--no-stream"], ["--topics", "trade.*"], ["--symbols", "EUR*"]):
         made = subscriber(settings(*flags), None)
-        assert made._stream.ordering.book.wants("heartbeat")
+        assert made._stream.ordering.subscriptions.is_wanted("heartbeat")
         made.close()

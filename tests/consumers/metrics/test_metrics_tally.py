@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from mt4pump.client import Event, Notice, Quote
-from mt4pump.client.events import CLASSES, HEALED, LIVE, SNAPSHOT, TopicName
-from mt4pump.client.notices import KINDS as NOTICE_KINDS
+from mt4pump.client.event import HEALED, LIVE, NOTICE_KINDS, SNAPSHOT, TopicName
+from mt4pump.client.events import CLASSES
 from mt4pump.pump.lifecycle import CHANGES as TRADE_CHANGES
 from tests.consumers.metrics.metrics_run import Samples, promtool, samples, value
 

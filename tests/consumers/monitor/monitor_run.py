@@ -22,7 +22,7 @@ from mt4pump_consumers.monitor.rules import load_rules
 from mt4pump_consumers.monitor.store import MonitorStore
 
 from mt4pump.client import Margin, Query, Trade
-from mt4pump.client.events import HEALED, LIVE, SNAPSHOT, TopicName
+from mt4pump.client.event import HEALED, LIVE, SNAPSHOT, TopicName
 from tests.programs import Program, program
 
 LIMIT_S = 60.0

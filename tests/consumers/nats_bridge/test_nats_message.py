@@ -8,7 +8,7 @@ import msgpack
 from mt4pump_consumers.nats_bridge.message import Place, headers_of, loose_message, place_of, stored_message
 
 from mt4pump.client import Trade
-from mt4pump.client.events import TopicName
+from mt4pump.client.event import TopicName
 
 
 def trade(**body: Any) -> Trade:

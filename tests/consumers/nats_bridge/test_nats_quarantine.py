@@ -21,7 +21,7 @@ from mt4pump_consumers.nats_bridge.subjects import subject_of
 from nats.aio.client import Client
 
 from mt4pump.client import Event, Heartbeat
-from mt4pump.client.events import TopicName
+from mt4pump.client.event import TopicName
 from tests.consumers.nats_bridge.nats_run import Stage, Stored, needs_server, stage
 from tests.consumers.nats_bridge.test_nats_lane import NEW, lane
 from tests.consumers.nats_bridge.test_nats_outbox import REFUSED, message, run
