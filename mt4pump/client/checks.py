@@ -1,9 +1,8 @@
-"""What a reader believes of a daemon's words: types and ranges of every field that it works with; pure.
+"""Checks what a daemon sends: types and ranges of every field that the client uses; pure.
 
-A daemon may be broken, of another make, or hostile. What does not fit raises FrameError here, at the edge, so that the
-code behind it never meets a wrong type, a number without end or a text without end. Whole numbers fit into 64 bits
-with a sign, seconds into centuries; sizes are those of PROTOCOL 12. Fields that nothing here works with pass as they
-came: they are the user's.
+A daemon may be broken, of another make, or hostile. What does not fit raises FrameError here, so that the code behind
+never meets a wrong type, an unbounded number or an unbounded text. Whole numbers fit into signed 64 bits, seconds into
+centuries; sizes are those of PROTOCOL 12. Fields that the client does not use are not checked.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ NAMED_BYTES = 64
 BODY_MAX_BYTES = 4 * 65_536
 """Four times what the daemon promises: a size alone is no reason to lose an event."""
 LARGE_BODY_MAX_BYTES = 16 * 2**20
-"""Body of a news, a mail or a plugin, and of kinds that this version does not know; also the longest frame taken."""
+"""Body of a news, a mail or a plugin, and of kinds that this version does not know; also the longest frame."""
 SMALL_KINDS = frozenset(KINDS) - {NEWS.name, MAIL.name, PLUGIN.name}
 
 Check = Callable[[object], bool]
@@ -94,7 +93,7 @@ OPTIONAL_HEAD_CHECKS: Mapping[str, Mapping[str, Check]] = {
 def event_body(topic: bytes, packed: bytes) -> Body:
     """Return the body of an event, live, stored or of a snapshot; raises FrameError for what is none."""
     if len(topic) > TOPIC_MAX_BYTES:
-        raise FrameError(f"a topic of {len(topic)} bytes: at most {TOPIC_MAX_BYTES} are taken")
+        raise FrameError(f"a topic of {len(topic)} bytes: at most {TOPIC_MAX_BYTES} are accepted")
     if len(packed) > BODY_MAX_BYTES and not _may_be_large(topic, len(packed)):
         raise FrameError(f"the body of {topic[:NAMED_BYTES]!r} has {len(packed)} bytes: too many for its kind")
     try:
@@ -125,7 +124,7 @@ def _may_be_large(topic: bytes, size: int) -> bool:
 
 
 def check_heartbeat(body: Body) -> None:
-    """Raise FrameError for a heartbeat that says something impossible: it proves nothing."""
+    """Raise FrameError for a heartbeat with an impossible field: it proves nothing."""
     _check(body, HEARTBEAT_CHECKS, "a heartbeat", may_lack=True)
     journal, slow = body.get("journal") or {}, body.get("slow_readers") or {}
     if not (is_count(journal.get("unstored", 0)) and is_count(slow.get("messages", 0))):

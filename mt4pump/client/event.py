@@ -1,4 +1,4 @@
-"""What a subscriber hands over: events (their base class and fields), notices about the stream, checkpoints; pure.
+"""What a subscriber hands over or holds: events (their base class), notices about the stream, checkpoints; pure.
 
 An event is cheap: it keeps the decoded body and reads a field when it is asked for. A field that the daemon did not
 send (personal data that its settings hold back, a newer or older version) reads as None.
@@ -6,6 +6,8 @@ send (personal data that its settings hold back, a newer or older version) reads
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Self, TypeVar, overload
 
@@ -15,6 +17,8 @@ Frames = tuple[bytes, bytes]
 """Topic and packed body of one message."""
 LIVE, HEALED, SNAPSHOT = 0, 1, 2
 """How an event came: on the wire, from the journal, as a last value."""
+HELD_BYTES_LIMIT = 128 * 2**20
+"""Bytes of events that may wait for the journal; beyond it nothing is read until it answers."""
 
 Value = TypeVar("Value")
 
@@ -197,3 +201,43 @@ class Checkpoint(NamedTuple):
 
 
 Item = Event | Notice | Checkpoint
+
+
+class HeldEvents:
+    """The events that wait for an answer, in the order in which they came; none is added while `is_full`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._events: deque[tuple[Frames, Body]] = deque()
+        self._size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __iter__(self) -> Iterator[tuple[Frames, Body]]:
+        return iter(self._events)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether no more messages should be read."""
+        return len(self._events) >= self._limit or self._size_bytes >= HELD_BYTES_LIMIT
+
+    @property
+    def first(self) -> Body | None:
+        """Return the body of the event that waits longest."""
+        return self._events[0][1] if self._events else None
+
+    @property
+    def last(self) -> Body | None:
+        """Return the body of the event that came last."""
+        return self._events[-1][1] if self._events else None
+
+    def add(self, frames: Frames, body: Body) -> None:
+        """Add an event at the end."""
+        self._events.append((frames, body))
+        self._size_bytes += len(frames[1])
+
+    def remove_all(self) -> deque[tuple[Frames, Body]]:
+        """Remove and return all events."""
+        events, self._events, self._size_bytes = self._events, deque(), 0
+        return events

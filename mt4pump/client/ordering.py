@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mt4pump.client.checks import event_body, stored_body
-from mt4pump.client.event import GAP, HEALED, LIVE, LOST, NOT_WHOLE, SNAPSHOT, Checkpoint, Frames, Item, Notice
+from mt4pump.client.event import (
+    GAP,
+    HEALED,
+    LIVE,
+    LOST,
+    NOT_WHOLE,
+    SNAPSHOT,
+    Checkpoint,
+    Frames,
+    HeldEvents,
+    Item,
+    Notice,
+)
 from mt4pump.client.events import Quote
 from mt4pump.client.position import Position
 from mt4pump.client.query_connection import Reply
@@ -17,8 +29,6 @@ from mt4pump.wire import NEWS, Body
 
 OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2
 """States of the gate. A topic passes when its rank is above: durable topics have rank 1, all others 2."""
-HELD_BYTES_LIMIT = 128 * 2**20
-"""Bytes of events that may wait for the journal; beyond it nothing is read until it answers."""
 QUOTES_LIMIT = 100_000
 QUOTE_KEPT_BYTES = 4_096
 """Longest body of a quote that is remembered; they have some 150 bytes."""
@@ -35,46 +45,6 @@ class StreamOptions:
     heal: bool = True
     heal_timeout_s: float = 30.0
     hold_limit: int = 100_000
-
-
-class HeldEvents:
-    """The events that wait for an answer, in the order in which they came; none is added while `is_full`."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._events: deque[tuple[Frames, Body]] = deque()
-        self._size_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def __iter__(self) -> Iterator[tuple[Frames, Body]]:
-        return iter(self._events)
-
-    @property
-    def is_full(self) -> bool:
-        """Return whether no more messages should be read."""
-        return len(self._events) >= self._limit or self._size_bytes >= HELD_BYTES_LIMIT
-
-    @property
-    def first(self) -> Body | None:
-        """Return the body of the event that waits longest."""
-        return self._events[0][1] if self._events else None
-
-    @property
-    def last(self) -> Body | None:
-        """Return the body of the event that came last."""
-        return self._events[-1][1] if self._events else None
-
-    def add(self, frames: Frames, body: Body) -> None:
-        """Add an event at the end."""
-        self._events.append((frames, body))
-        self._size_bytes += len(frames[1])
-
-    def remove_all(self) -> deque[tuple[Frames, Body]]:
-        """Remove and return all events."""
-        events, self._events, self._size_bytes = self._events, deque(), 0
-        return events
 
 
 class Ordering:

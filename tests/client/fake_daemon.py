@@ -1,4 +1,4 @@
-"""A scripted daemon on real sockets, for the client's tests: XPUB and ROUTER over a `Ledger`, with faults on demand."""
+"""A scripted daemon on real sockets for tests: XPUB and ROUTER over a `DaemonModel`, with faults on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 import msgpack
 import zmq
 
-from tests.client.ledger import Frames, Ledger
+from tests.client.daemon_model import DaemonModel, Frames
 
 BEAT_S = 0.05
 LIMIT_S = 40.0
@@ -20,8 +20,8 @@ LIMIT_S = 40.0
 class FakeDaemon:
     """Runs in a thread of its own. ``refuse`` is the code that queries get, ``mute`` stops heartbeats and answers."""
 
-    def __init__(self, ledger: Ledger | None = None, *, query: bool = True) -> None:
-        self.ledger = ledger or Ledger()
+    def __init__(self, model: DaemonModel | None = None, *, query: bool = True) -> None:
+        self.model = model or DaemonModel()
         self.refuse = ""
         self.mute = False
         self.asked: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ class FakeDaemon:
 
         def run() -> None:
             for topic in topics:
-                self._send(self.ledger.event(topic, **fields))
+                self._send(self.model.event(topic, **fields))
 
         self.do(run)
 
@@ -83,14 +83,14 @@ class FakeDaemon:
 
         def run() -> None:
             for topic in topics:
-                self.ledger.event(topic, **fields)
-                self.ledger.turned_away += 1
+                self.model.event(topic, **fields)
+                self.model.dropped += 1
 
         self.do(run)
 
     def restart(self, *, log: str | None = None) -> None:
         """Begin a new epoch."""
-        self.do(lambda: self.ledger.restart(log=log))
+        self.do(lambda: self.model.restart(log=log))
 
     def cut(self) -> None:
         """Break every connection, and listen again on the same address."""
@@ -141,7 +141,7 @@ class FakeDaemon:
                 self._answer()
             if time.monotonic() >= beat_at_s and not self.mute:
                 beat_at_s = time.monotonic() + BEAT_S
-                self._send(self.ledger.beat())
+                self._send(self.model.heartbeat())
 
     def _look(self, beat_at_s: float) -> float:
         """Take subscriptions; one to the heartbeat is answered by one at once."""
@@ -162,4 +162,4 @@ class FakeDaemon:
                 head = {"ok": False, "code": self.refuse, "error": "refused on purpose", "id": request.get("id")}
                 self._router.send_multipart([peer, msgpack.packb(head)])
             else:
-                self._router.send_multipart([peer, *self.ledger.answer(request)])
+                self._router.send_multipart([peer, *self.model.answer(request)])

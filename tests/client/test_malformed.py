@@ -15,9 +15,9 @@ import zmq
 from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientError, Position, Query, query_connection
-from mt4pump.client.event import LOST, MALFORMED, QUERY_FAILED, SILENT
+from mt4pump.client.event import HELD_BYTES_LIMIT, LOST, MALFORMED, QUERY_FAILED, SILENT
 from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_INTERVALS
-from mt4pump.client.ordering import HELD_BYTES_LIMIT, QUOTE_KEPT_BYTES, StreamOptions
+from mt4pump.client.ordering import QUOTE_KEPT_BYTES, StreamOptions
 from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
 from mt4pump.client.query_connection import (
     EMPTY_PAGES_MAX,
@@ -29,9 +29,9 @@ from mt4pump.client.query_connection import (
     SnapshotLimits,
 )
 from tests.bus import context
-from tests.client.desk import Desk
+from tests.client.daemon_model import DaemonModel
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
-from tests.client.ledger import Ledger
+from tests.client.harness import Harness
 from tests.fuzz.client import INF, NAN, ODD, fuzz
 
 Head = dict[str, Any]
@@ -52,11 +52,11 @@ def test_no_malformed_message_does_more_than_be_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", IMPOSSIBLE, ids=repr)
 @pytest.mark.parametrize("field", ["epoch", "seq", "ts", "offset"])
 def test_an_event_with_an_impossible_number_is_dropped_and_the_next_one_comes(field: str, value: object) -> None:
-    desk = Desk("trade.*").live()
-    desk.take((b"trade.9", msgpack.packb({**BODY, field: value})))
-    assert desk.notices(MALFORMED) == [(MALFORMED, "", 1)]
-    desk.take(desk.ledger.event("trade.1"))
-    assert desk.events() == [("trade.1", 1)]
+    harness = Harness("trade.*").live()
+    harness.receive((b"trade.9", msgpack.packb({**BODY, field: value})))
+    assert harness.notices(MALFORMED) == [(MALFORMED, "", 1)]
+    harness.receive(harness.model.event("trade.1"))
+    assert harness.events() == [("trade.1", 1)]
 
 
 @pytest.mark.parametrize(
@@ -72,68 +72,68 @@ def test_an_event_with_an_impossible_number_is_dropped_and_the_next_one_comes(fi
     ids=repr,
 )
 def test_a_heartbeat_that_says_something_impossible_proves_nothing(fields: Head) -> None:
-    desk = Desk("*").live()
-    before = desk.stream.monitor.status(desk.now_s)
-    desk.take(desk.ledger.beat(**fields))
-    assert desk.notices(MALFORMED) == [(MALFORMED, "", 1)]
-    assert desk.stream.monitor.status(desk.now_s).body == before.body
-    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
-    assert desk.events() == [("trade.1", 1)]
+    harness = Harness("*").live()
+    before = harness.stream.monitor.status(harness.now_s)
+    harness.receive(harness.model.heartbeat(**fields))
+    assert harness.notices(MALFORMED) == [(MALFORMED, "", 1)]
+    assert harness.stream.monitor.status(harness.now_s).body == before.body
+    harness.receive(harness.model.event("trade.1"), harness.model.heartbeat())
+    assert harness.events() == [("trade.1", 1)]
 
 
 def test_malformed_messages_by_the_thousand_make_one_notice_a_minute() -> None:
-    desk = Desk("trade.*").live()
+    harness = Harness("trade.*").live()
     for _ in range(50):
-        desk.take(*[(b"trade.1", b"\xc1")] * 100)
-    assert desk.notices(MALFORMED) == [(MALFORMED, "", 100)]
-    desk.wait(60.0)
-    desk.take((b"trade.1", b"\xc1"))
-    assert desk.notices(MALFORMED)[1:] == [(MALFORMED, "", 4_901)]
+        harness.receive(*[(b"trade.1", b"\xc1")] * 100)
+    assert harness.notices(MALFORMED) == [(MALFORMED, "", 100)]
+    harness.wait(60.0)
+    harness.receive((b"trade.1", b"\xc1"))
+    assert harness.notices(MALFORMED)[1:] == [(MALFORMED, "", 4_901)]
 
 
 def test_a_topic_that_begins_like_a_heartbeat_waits_for_nothing() -> None:
-    desk = Desk("*").live()
-    desk.take((b"heartbeat..", msgpack.packb(BODY)), desk.ledger.event("trade.1"), desk.ledger.beat())
-    assert desk.events() == [("trade.1", 1)]
-    assert not desk.stream.ordering.held
+    harness = Harness("*").live()
+    harness.receive((b"heartbeat..", msgpack.packb(BODY)), harness.model.event("trade.1"), harness.model.heartbeat())
+    assert harness.events() == [("trade.1", 1)]
+    assert not harness.stream.ordering.held
 
 
 @pytest.mark.parametrize(
     ("interval_s", "patience_s"), [(1e300, 5), (1e9, 5), (INTERVAL_MAX_S, SILENT_INTERVALS * INTERVAL_MAX_S)]
 )
 def test_no_interval_makes_a_dead_daemon_alive(interval_s: float, patience_s: float) -> None:
-    desk = Desk("*").live()
-    desk.take(desk.ledger.beat(interval_s=interval_s))
-    assert desk.stream.monitor.status(desk.now_s + patience_s - 1).alive
-    desk.now_s += patience_s + 1
-    desk.stream.set_drained(desk.now_s)
-    desk.collect()
-    assert not desk.stream.monitor.status(desk.now_s).alive
-    assert [kind for kind, _, _ in desk.notices(SILENT)] == [SILENT]
+    harness = Harness("*").live()
+    harness.receive(harness.model.heartbeat(interval_s=interval_s))
+    assert harness.stream.monitor.status(harness.now_s + patience_s - 1).alive
+    harness.now_s += patience_s + 1
+    harness.stream.set_drained(harness.now_s)
+    harness.collect()
+    assert not harness.stream.monitor.status(harness.now_s).alive
+    assert [kind for kind, _, _ in harness.notices(SILENT)] == [SILENT]
 
 
 def test_events_that_wait_are_bounded_in_bytes() -> None:
-    desk = Desk("*", options=StreamOptions(hold_limit=10**9))
-    desk.answering = False
-    desk.take(desk.ledger.beat())
-    desk.refuse("busy")
-    desk.stream.recovery.steps.discard = False
+    harness = Harness("*", options=StreamOptions(hold_limit=10**9))
+    harness.answering = False
+    harness.receive(harness.model.heartbeat())
+    harness.refuse("busy")
+    harness.stream.recovery.steps.discard = False
     size = 2**20
     events = 0
-    while not desk.stream.is_full:
-        desk.take(desk.ledger.event("news.1", body="x" * size))
+    while not harness.stream.is_full:
+        harness.receive(harness.model.event("news.1", body="x" * size))
         events += 1
     assert HELD_BYTES_LIMIT // size - 1 <= events <= HELD_BYTES_LIMIT // size
 
 
 def test_quotes_with_giant_bodies_are_not_remembered() -> None:
-    desk = Desk("quote.*").live()
-    desk.take(desk.ledger.event("quote.A"), desk.ledger.event("quote.B", pad="x" * QUOTE_KEPT_BYTES))
-    assert len(desk.events("quote")) == 2
-    assert set(desk.stream.ordering.quotes) == {"A"}
+    harness = Harness("quote.*").live()
+    harness.receive(harness.model.event("quote.A"), harness.model.event("quote.B", pad="x" * QUOTE_KEPT_BYTES))
+    assert len(harness.events("quote")) == 2
+    assert set(harness.stream.ordering.quotes) == {"A"}
 
 
-class LyingLedger(Ledger):
+class LyingLedger(DaemonModel):
     """``lie`` makes another head and other frames of each reply to ``op``."""
 
     op = ""
@@ -150,19 +150,19 @@ class LyingLedger(Ledger):
 
 @pytest.fixture
 def liar() -> Iterator[tuple[LyingLedger, Query]]:
-    ledger = LyingLedger()
+    model = LyingLedger()
     for number in range(12):
-        ledger.event(f"trade.{number}")
-        ledger.event(f"quote.S{number}")
-    with FakeDaemon(ledger) as daemon:
+        model.event(f"trade.{number}")
+        model.event(f"quote.S{number}")
+    with FakeDaemon(model) as daemon:
         assert daemon.query_endpoint is not None
         limits = SnapshotLimits(pages=500, rows=1_000, size_bytes=2**20)
         with Query(daemon.query_endpoint, timeout_s=LIMIT_S, snapshot_limits=limits) as query:
-            yield ledger, query
+            yield model, query
 
 
-def lying(ledger: LyingLedger, op: str, lie: Lie) -> None:
-    ledger.op, ledger.lie = op, lie
+def lying(model: LyingLedger, op: str, lie: Lie) -> None:
+    model.op, model.lie = op, lie
 
 
 def refused(ask: Callable[[], object]) -> str:
@@ -184,8 +184,8 @@ def row(**fields: Any) -> list[bytes]:
     ids=repr,
 )
 def test_a_snapshot_with_an_impossible_head_is_refused(liar: tuple[LyingLedger, Query], fields: Head) -> None:
-    ledger, query = liar
-    lying(ledger, "snapshot", lambda _request, head, frames: ({**head, **fields}, frames))
+    model, query = liar
+    lying(model, "snapshot", lambda _request, head, frames: ({**head, **fields}, frames))
     assert refused(query.snapshot) == "bad_reply"
     assert query.describe()["protocol"] == 1
 
@@ -193,33 +193,33 @@ def test_a_snapshot_with_an_impossible_head_is_refused(liar: tuple[LyingLedger, 
 @pytest.mark.parametrize("body", [b"", b"\xc1\xff", b"\x91\x01", b"\x05", msgpack.packb({"epoch": "x"})], ids=repr)
 @pytest.mark.parametrize("op", ["snapshot", "replay"])
 def test_a_page_with_a_row_that_is_none_is_refused(liar: tuple[LyingLedger, Query], op: str, body: bytes) -> None:
-    ledger, query = liar
-    lying(ledger, op, lambda _request, head, _frames: (head, [b"trade.1", body]))
+    model, query = liar
+    lying(model, op, lambda _request, head, _frames: (head, [b"trade.1", body]))
     assert refused(query.snapshot if op == "snapshot" else lambda: list(query.replay(after=0))) == "bad_reply"
 
 
 @pytest.mark.parametrize("kinds", ["x", [], None, 5], ids=repr)
 def test_a_description_with_impossible_kinds_is_refused(liar: tuple[LyingLedger, Query], kinds: object) -> None:
-    ledger, query = liar
-    lying(ledger, "describe", lambda _request, head, frames: ({**head, "kinds": kinds}, frames))
+    model, query = liar
+    lying(model, "describe", lambda _request, head, frames: ({**head, "kinds": kinds}, frames))
     assert refused(query.describe) == "bad_reply"
 
 
 def test_a_cursor_that_stands_still_is_refused(liar: tuple[LyingLedger, Query]) -> None:
-    ledger, query = liar
-    lying(ledger, "snapshot", lambda _request, head, frames: ({**head, "cursor": "0"}, frames))
+    model, query = liar
+    lying(model, "snapshot", lambda _request, head, frames: ({**head, "cursor": "0"}, frames))
     assert refused(query.snapshot) == "bad_reply"
 
 
 def test_a_snapshot_without_end_is_refused_once_it_is_beyond_its_limits(liar: tuple[LyingLedger, Query]) -> None:
-    ledger, query = liar
+    model, query = liar
     pages = iter(range(10**6))
 
     def lie(_request: Head, head: Head, _frames: list[bytes]) -> tuple[Head, list[bytes]]:
         number = next(pages)
         return {**head, "cursor": f"{number}", "seqs": {f"trade.{number}": 1}}, row(pad="x" * 100)
 
-    lying(ledger, "snapshot", lie)
+    lying(model, "snapshot", lie)
     assert refused(query.snapshot) == "too_large"
     assert next(pages) == 501
 
@@ -241,9 +241,9 @@ def test_a_snapshot_without_end_is_refused_once_it_is_beyond_its_limits(liar: tu
     ],
 )
 def test_a_replay_that_does_not_go_on_is_refused(liar: tuple[LyingLedger, Query], lie: Lie) -> None:
-    ledger, query = liar
-    ledger.page_limit = 2
-    lying(ledger, "replay", lie)
+    model, query = liar
+    model.page_limit = 2
+    lying(model, "replay", lie)
     assert refused(lambda: list(query.replay(after=0))) == "bad_reply"
 
 
@@ -252,39 +252,39 @@ def test_a_replay_of_empty_pages_comes_to_an_end(
 ) -> None:
     assert EMPTY_PAGES_MAX <= 10_000
     monkeypatch.setattr(query_connection, "EMPTY_PAGES_MAX", 100)  # each page is a round trip
-    ledger, query = liar
-    lying(ledger, "replay", lambda ask, head, _: ({**head, "next": ask["after"] + 1, "last": 2**60, "count": 0}, []))
+    model, query = liar
+    lying(model, "replay", lambda ask, head, _: ({**head, "next": ask["after"] + 1, "last": 2**60, "count": 0}, []))
     assert refused(lambda: list(query.replay(after=0))) == "bad_reply"
 
 
 def test_a_stream_gives_up_on_a_journal_that_never_ends() -> None:
-    desk = Desk("trade.*").live()
-    desk.answering = False
-    desk.take((b"trade.1", msgpack.packb({**BODY, "seq": 5, "offset": 2**60})))
+    harness = Harness("trade.*").live()
+    harness.answering = False
+    harness.receive((b"trade.1", msgpack.packb({**BODY, "seq": 5, "offset": 2**60})))
     for _ in range(10 * EMPTY_PAGES_MAX):
-        ask = desk.ask()
+        ask = harness.ask()
         if ask is None:
             break
         after = ask.fields.get("after", 0)
-        head, *_ = desk.replied()
+        head, *_ = harness.make_reply()
         lied = {**msgpack.unpackb(head), "next": after + 1, "last": 2**62, "first_available": 1, "whole": True}
-        desk.hand_in([msgpack.packb(lied)])
-    desk.collect()
-    assert [kind for kind, _, _ in desk.notices(QUERY_FAILED)] == [QUERY_FAILED]
+        harness.deliver_reply([msgpack.packb(lied)])
+    harness.collect()
+    assert [kind for kind, _, _ in harness.notices(QUERY_FAILED)] == [QUERY_FAILED]
 
 
 def test_a_hostile_answer_does_not_keep_the_stream_from_going_on() -> None:
-    desk = Desk("trade.*").live()
-    desk.ledger.event("trade.1")
-    desk.answering = False
-    desk.take(desk.ledger.event("trade.1"))
+    harness = Harness("trade.*").live()
+    harness.model.event("trade.1")
+    harness.answering = False
+    harness.receive(harness.model.event("trade.1"))
     for _ in range(200):
-        if desk.ask() is not None:
-            head, *_ = desk.replied()
-            desk.hand_in([msgpack.packb({**msgpack.unpackb(head), "next": "x"})])
-        desk.wait(1.0)
-    assert desk.events("trade") == [("trade.1", 2)]
-    assert [count for _, _, count in desk.notices(LOST)] == [1]
+        if harness.ask() is not None:
+            head, *_ = harness.make_reply()
+            harness.deliver_reply([msgpack.packb({**msgpack.unpackb(head), "next": "x"})])
+        harness.wait(1.0)
+    assert harness.events("trade") == [("trade.1", 2)]
+    assert [count for _, _, count in harness.notices(LOST)] == [1]
 
 
 def test_a_reply_of_too_many_frames_is_given_up() -> None:
@@ -387,11 +387,11 @@ def test_what_is_no_position_is_refused(value: Any) -> None:
 
 
 def test_tail_believes_no_interval_without_end() -> None:
-    heard, ledger = StreamStats(TopicFilter(()), 0.0), Ledger()
-    heard.handle(ledger.beat(), 0.0)
-    ledger.ts += 10**18
-    heard.handle(ledger.beat(), 1.0)
+    heard, model = StreamStats(TopicFilter(()), 0.0), DaemonModel()
+    heard.handle(model.heartbeat(), 0.0)
+    model.ts += 10**18
+    heard.handle(model.heartbeat(), 1.0)
     assert heard.heartbeat_interval_s <= 60
-    ledger.ts += 10**18
-    heard.handle(ledger.event("trade.1"), 2.0)
+    model.ts += 10**18
+    heard.handle(model.event("trade.1"), 2.0)
     assert heard.without_heartbeat_s(3.0) <= 3.0

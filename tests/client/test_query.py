@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from mt4pump.client import ClientError, Query
+from tests.client.daemon_model import DaemonModel
 from tests.client.fake_daemon import FakeDaemon
-from tests.client.ledger import Ledger
 
 
 @pytest.fixture
 def daemon() -> Iterator[FakeDaemon]:
-    ledger = Ledger(suffix="|")
-    ledger.page_limit = 3
-    with FakeDaemon(ledger) as running:
+    model = DaemonModel(suffix="|")
+    model.page_limit = 3
+    with FakeDaemon(model) as running:
         yield running
 
 
@@ -46,7 +46,7 @@ def test_a_replay_goes_through_all_pages_and_says_whether_it_is_whole(daemon: Fa
     assert replay.whole is None
     assert [event.offset for event in replay] == list(range(3, 11))
     assert replay.whole is True
-    daemon.do(lambda: daemon.ledger.delete_up_to(5))
+    daemon.do(lambda: daemon.model.delete_up_to(5))
     replay = query.replay(["trade.*"], to=8)
     assert [event.offset for event in replay] == [6, 7, 8]
     assert replay.whole is False
@@ -58,7 +58,7 @@ def test_a_replay_of_which_the_first_page_was_not_whole_is_not_whole(
     daemon: FakeDaemon, query: Query, pages: int
 ) -> None:
     daemon.publish(*(f"trade.{number}" for number in range(5 + 3 * pages)))
-    daemon.do(lambda: daemon.ledger.delete_up_to(5))
+    daemon.do(lambda: daemon.model.delete_up_to(5))
     replay = query.replay(["trade.*"])
     assert len(list(replay)) == 3 * pages
     assert replay.whole is False

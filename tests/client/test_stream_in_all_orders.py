@@ -1,4 +1,4 @@
-"""The pure core under any script: each durable event comes once and in order, and every loss is told."""
+"""The pure core under any script: each durable event comes once and in order, and every loss is reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mt4pump.client.event import Checkpoint, Event
 from mt4pump.client.position import Position, PositionTracker
-from tests.client.desk import Desk
+from tests.client.harness import Harness
 
 steps = st.lists(
     st.sampled_from(
@@ -36,36 +36,38 @@ steps = st.lists(
 
 @settings(max_examples=400, deadline=None)
 @given(steps, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(1, 4))
-def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_is_told(
+def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_is_reported(
     script: list[str], losses: list[bool], page: int
 ) -> None:
-    desk = Desk().live()
-    desk.ledger.page_limit = page
-    desk.answering = False
-    start = len(desk.ledger.published)
+    harness = Harness().live()
+    harness.model.page_limit = page
+    harness.answering = False
+    start = len(harness.model.published)
     unknown = Counter[str]()
     for step, lost in zip(script, losses, strict=False):
-        play(desk, step, lost=lost, unknown=unknown)
-    desk.answering = True
-    desk.ledger.stored = desk.ledger.opened = True
-    desk.wait(1)
+        play(harness, step, lost=lost, unknown=unknown)
+    harness.answering = True
+    harness.model.stored = harness.model.opened = True
+    harness.wait(1)
     for _ in range(5):
-        desk.wait(1)
-        desk.ledger.turned_away += 1
-        desk.take(desk.ledger.beat())
-    published = desk.ledger.published[start:]
+        harness.wait(1)
+        harness.model.dropped += 1
+        harness.receive(harness.model.heartbeat())
+    published = harness.model.published[start:]
     stored = [(body["offset"], topic) for topic, body in published if "offset" in body]
-    assert sorted(desk.offsets()) == [offset for offset, _ in stored], "every stored event, once"
+    assert sorted(harness.offsets()) == [offset for offset, _ in stored], "every stored event, once"
     for topic in {topic for _, topic in stored}:
-        mine = [item.offset for item in desk.items if isinstance(item, Event) and item.topic == topic and item.offset]
+        mine = [
+            item.offset for item in harness.items if isinstance(item, Event) and item.topic == topic and item.offset
+        ]
         assert mine == sorted(mine), f"{topic} in order"
     for topic in {topic for topic, _ in published}:
-        came = len(desk.events_of(topic))
-        told = sum(count for kind, of, count in desk.notices("lost") if of == topic)
+        came = len(harness.events_of(topic))
+        reported = sum(count for kind, of, count in harness.notices("lost") if of == topic)
         sent = sum(1 for of, _ in published if of == topic)
-        assert came + told <= sent <= came + told + unknown[topic], f"{topic}: received and told"
-    assert not desk.stream.ordering.held
-    assert desk.stream.ordering.confirmed == desk.ledger.last_offset
+        assert came + reported <= sent <= came + reported + unknown[topic], f"{topic}: received and reported"
+    assert not harness.stream.ordering.held
+    assert harness.stream.ordering.confirmed == harness.model.last_offset
 
 
 @settings(max_examples=200, deadline=None)
@@ -73,13 +75,13 @@ def test_whatever_is_lost_each_durable_event_comes_once_in_order_and_every_loss_
 def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_missing_and_nothing_twice(
     script: list[str], losses: list[bool], page: int, share: float
 ) -> None:
-    desk = Desk().live()
-    desk.ledger.page_limit = page
-    desk.answering = False
+    harness = Harness().live()
+    harness.model.page_limit = page
+    harness.answering = False
     for step, lost in zip(script, losses, strict=False):
-        play(desk, step, lost=lost, unknown=Counter())
-    dies_after = round(share * len(desk.items))
-    done, tracker = desk.items[:dies_after], PositionTracker()
+        play(harness, step, lost=lost, unknown=Counter())
+    dies_after = round(share * len(harness.items))
+    done, tracker = harness.items[:dies_after], PositionTracker()
     tracker.confirm(Checkpoint("log-1", 0))
     for item in done:
         if isinstance(item, Event):
@@ -87,42 +89,42 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
         elif isinstance(item, Checkpoint):
             tracker.confirm(item)
     position = Position.of(tracker.position(with_current=True).as_dict())
-    desk.ledger.stored = desk.ledger.opened = True
-    second = Desk(ledger=desk.ledger, resume=position)
-    second.live_items()
+    harness.model.stored = harness.model.opened = True
+    second = Harness(model=harness.model, resume=position)
+    second.go_live()
     first = [item.offset for item in done if isinstance(item, Event) and not item.snapshot and item.offset]
-    assert sorted(first + second.offsets()) == list(range(1, desk.ledger.last_offset + 1))
+    assert sorted(first + second.offsets()) == list(range(1, harness.model.last_offset + 1))
 
 
-def play(desk: Desk, step: str, *, lost: bool, unknown: Counter[str]) -> None:  # noqa: PLR0912 - one branch per step
+def play(harness: Harness, step: str, *, lost: bool, unknown: Counter[str]) -> None:  # noqa: PLR0912 - one branch per step
     """Do one step of a script. ``unknown``: what a restart made impossible to know, per topic."""
     if step == "beat":
-        message = desk.ledger.beat()
+        message = harness.model.heartbeat()
         if not lost:
-            desk.take(message)
+            harness.receive(message)
     elif step in {"restart", "late"}:
         # Only what the old epoch lost of topics that are not stored may go untold.
-        for topic, body in desk.ledger.published:
+        for topic, body in harness.model.published:
             if "offset" not in body:
                 unknown[topic] += 1
-        desk.ledger.restart(opened=step == "restart")
+        harness.model.restart(opened=step == "restart")
     elif step == "open":
-        desk.ledger.opened = True
+        harness.model.opened = True
     elif step == "reconnect":
-        desk.stream.set_disconnected()
-        desk.stream.set_connected(desk.now_s)
+        harness.stream.set_disconnected()
+        harness.stream.set_connected(harness.now_s)
     elif step == "unstored":
-        desk.ledger.stored = not desk.ledger.stored
+        harness.model.stored = not harness.model.stored
     elif step == "answer":
-        if desk.ask() is not None:
-            desk.answer()
-            desk.collect()
+        if harness.ask() is not None:
+            harness.answer()
+            harness.collect()
     elif step == "fail":
-        if desk.ask() is not None:
-            desk.refuse("journal_error")
+        if harness.ask() is not None:
+            harness.refuse("journal_error")
     else:
-        message = desk.ledger.event(step)
+        message = harness.model.event(step)
         if lost:
-            desk.ledger.turned_away += 1
+            harness.model.dropped += 1
         else:
-            desk.take(message)
+            harness.receive(message)

@@ -16,8 +16,8 @@ import pytest
 
 from mt4pump.client import AsyncSubscriber, ClientError, Notice, Position, Query, Quote, Subscriber, Trade
 from mt4pump.client.position import PositionFile
+from tests.client.daemon_model import DaemonModel
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
-from tests.client.ledger import Ledger
 from tests.client.reading import anything, live, next_item, subscriber, until
 
 
@@ -65,7 +65,7 @@ def test_last_values_come_first_and_the_stream_joins_without_overlap(daemon: Fak
         assert sub.counts["lost"] == 0
 
 
-def test_lost_trades_are_healed_and_lost_quotes_are_told(daemon: FakeDaemon) -> None:
+def test_lost_trades_are_healed_and_lost_quotes_are_reported(daemon: FakeDaemon) -> None:
     with subscriber(daemon, notices=True) as sub:
         live(sub)
         daemon.lose("trade.1", "trade.1", "quote.EURUSD")
@@ -113,10 +113,10 @@ def test_a_restarted_daemon_loses_no_trade(daemon: FakeDaemon) -> None:
 def test_a_mute_daemon_is_silent_and_a_lost_session_is_not(daemon: FakeDaemon) -> None:
     with subscriber(daemon, notices=True, silence_s=0.5) as sub:
         live(sub)
-        daemon.ledger.state = "lost"
+        daemon.model.state = "lost"
         notice = next_item(sub, lambda item: isinstance(item, Notice) and item.kind in {"feed_lost", "silent"})
         assert (notice.kind, sub.status.alive, sub.status.state) == ("feed_lost", True, "lost")
-        daemon.ledger.state = "pumping"
+        daemon.model.state = "pumping"
         next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "feed_back")
         daemon.mute = True
         next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "silent")
@@ -126,7 +126,7 @@ def test_a_mute_daemon_is_silent_and_a_lost_session_is_not(daemon: FakeDaemon) -
         assert sub.status.alive
 
 
-def test_a_refused_query_is_told_and_the_stream_goes_on(daemon: FakeDaemon) -> None:
+def test_a_refused_query_is_reported_and_the_stream_goes_on(daemon: FakeDaemon) -> None:
     daemon.refuse = "forbidden"
     with subscriber(daemon, notices=True) as sub:
         notice = next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "query_failed")
@@ -137,7 +137,7 @@ def test_a_refused_query_is_told_and_the_stream_goes_on(daemon: FakeDaemon) -> N
         until(sub, lambda: sub.position is not None)
 
 
-def test_without_a_query_endpoint_losses_are_told() -> None:
+def test_without_a_query_endpoint_losses_are_reported() -> None:
     with FakeDaemon(query=False) as daemon, subscriber(daemon, notices=True) as sub:
         next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "connected")
         until(sub, lambda: sub.status.epoch)
@@ -164,7 +164,7 @@ def test_topics_are_added_and_removed_while_it_runs(daemon: FakeDaemon) -> None:
 
 
 def test_the_suffix_makes_names_exact() -> None:
-    with FakeDaemon(Ledger(suffix="|")) as daemon, subscriber(daemon, "trade.100") as sub:
+    with FakeDaemon(DaemonModel(suffix="|")) as daemon, subscriber(daemon, "trade.100") as sub:
         live(sub)
         daemon.publish("trade.1001", "trade.100")
         assert next_item(sub, anything).topic == "trade.100"
@@ -337,7 +337,7 @@ def test_a_handler_that_fails_is_counted_and_kept_from_the_others(
 ) -> None:
     sub = subscriber(daemon)
     seen: list[str] = []
-    told: list[str] = []
+    kinds: list[str] = []
 
     @sub.on("trade.1")
     def fail(_trade: Trade) -> None:
@@ -350,7 +350,7 @@ def test_a_handler_that_fails_is_counted_and_kept_from_the_others(
             sub.close()
 
     sub.on("quote.*", lambda quote: seen.append(quote.topic))
-    sub.on_notice(lambda notice: told.append(notice.kind))
+    sub.on_notice(lambda notice: kinds.append(notice.kind))
     runner = Thread(target=sub.run)
     with caplog.at_level(logging.ERROR):
         runner.start()
@@ -362,13 +362,13 @@ def test_a_handler_that_fails_is_counted_and_kept_from_the_others(
     assert seen == ["trade.1", "quote.EURUSD", "trade.1"]
     assert sub.counts["handler_errors"] == 2
     assert len(caplog.records) == 1
-    assert "connected" in told
+    assert "connected" in kinds
 
 
 def test_a_reader_that_is_late_says_so_once(daemon: FakeDaemon) -> None:
     with subscriber(daemon, notices=True, lag_limit_s=0.3) as sub:
         live(sub)
-        daemon.do(lambda: setattr(daemon.ledger, "ts", daemon.ledger.ts))
+        daemon.do(lambda: setattr(daemon.model, "ts", daemon.model.ts))
         began_s = time.monotonic()
         until_late(began_s)
         notice = next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "lagging")

@@ -91,7 +91,7 @@ def test_keys_that_hear_only_trades_get_every_one_of_them(tmp_path: Path) -> Non
 
 
 def collect_trades(sub: Subscriber, count: int) -> tuple[list[int], set[str]]:
-    """Return the offsets of so many live trades, and what was told of trouble; nothing else may come."""
+    """Return the offsets of so many live trades, and the notices of trouble; nothing else may come."""
     got: list[int] = []
     troubles = set()
     deadline_s = time.monotonic() + LIMIT_S

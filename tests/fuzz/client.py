@@ -28,8 +28,8 @@ from mt4pump.client import ClientError, Event, Notice, Position, Query
 from mt4pump.client.position import PositionFile
 from mt4pump.client.query_connection import Ask, QueryError, Reply, unpacked
 from mt4pump.errors import FrameError
-from tests.client.desk import Desk
-from tests.client.ledger import Frames, Ledger
+from tests.client.daemon_model import DaemonModel, Frames
+from tests.client.harness import Harness
 
 NAN, INF = float("nan"), float("inf")
 ODD: tuple[Any, ...] = (
@@ -138,42 +138,44 @@ class Run:
     def stream(self) -> None:
         """Feed a subscriber's core for a round."""
         dice = self.mutator.random
-        handler = Desk("*", resume=dice.choice((None, None, Position(None, 3), Position("log-1", 2, {"trade.1": 3}))))
+        handler = Harness(
+            "*", resume=dice.choice((None, None, Position(None, 3), Position("log-1", 2, {"trade.1": 3})))
+        )
         for number in range(ROUND):
-            handler.take(*self._messages(handler.ledger, number))
+            handler.receive(*self._messages(handler.model, number))
             handler.wait(dice.choice((0.0, 0.1, 0.6, 40.0)))
             for _ in range(3):
                 if handler.ask() is not None:
                     self._answer(handler)
             self._look_at(handler)
 
-    def _messages(self, ledger: Ledger, number: int) -> Iterator[Frames]:
+    def _messages(self, model: DaemonModel, number: int) -> Iterator[Frames]:
         dice = self.mutator.random
         for _ in range(3):
-            made = ledger.event(dice.choice(TOPICS), bid=1.1, ask=1.2, change="opened", order=number, action="add")
+            made = model.event(dice.choice(TOPICS), bid=1.1, ask=1.2, change="opened", order=number, action="add")
             if dice.random() < 0.5:
                 self.bodies += 1
                 made = self.mutator.message(made)
             if dice.random() < 0.95:
                 yield made
         self.bodies += 1
-        yield self.mutator.message(ledger.beat(uptime_s=number / 10)) if dice.random() < 0.5 else ledger.beat()
+        yield self.mutator.message(model.heartbeat(uptime_s=number / 10)) if dice.random() < 0.5 else model.heartbeat()
         if dice.random() < 0.02:
-            ledger.restart(log=dice.choice((None, "another")))
+            model.restart(log=dice.choice((None, "another")))
 
-    def _answer(self, handler: Desk) -> None:
+    def _answer(self, handler: Harness) -> None:
         dice, stream = self.mutator.random, handler.stream
         if dice.random() < 0.05:
             handler.refuse(dice.choice(("timeout", "forbidden", "busy", "bad_request")))
             return
-        frames = handler.replied()
+        frames = handler.make_reply()
         self.bodies += 1
         try:
-            handler.hand_in(self.mutator.reply(frames) if dice.random() < 0.7 else frames)
+            handler.deliver_reply(self.mutator.reply(frames) if dice.random() < 0.7 else frames)
         except FrameError as error:  # what `QueryConnection.receive` makes of it
             stream.recovery.handle_failure(stream.recovery.number, "bad_reply", str(error), handler.now_s)
 
-    def _look_at(self, handler: Desk) -> None:
+    def _look_at(self, handler: Harness) -> None:
         """Do with every item what a program may do."""
         handler.collect()
         for item in handler.items:
@@ -193,13 +195,13 @@ class Run:
 
     def query(self) -> None:
         """Ask through a connection that answers wrongly."""
-        ledger = Ledger()
+        model = DaemonModel()
         for number in range(40):
-            ledger.event(TOPICS[number % len(TOPICS)], order=number)
-        ledger.page_limit = self.mutator.random.choice((1, 3, 1_000))
+            model.event(TOPICS[number % len(TOPICS)], order=number)
+        model.page_limit = self.mutator.random.choice((1, 3, 1_000))
         with Query("inproc://nobody") as query:
             query.close()
-            query._connection = Answers(ledger, self)  # type: ignore[assignment]
+            query._connection = Answers(model, self)  # type: ignore[assignment]
             for ask in (query.describe, query.snapshot, lambda: list(query.replay(after=0)), query.describe):
                 try:
                     made = ask()
@@ -218,9 +220,9 @@ class Run:
 
     def received(self) -> None:
         """Feed what ``mt4pump tail`` shows."""
-        received, watch, ledger = StreamStats(TopicFilter(()), 0.0), AlertTracker(), Ledger()
+        received, watch, model = StreamStats(TopicFilter(()), 0.0), AlertTracker(), DaemonModel()
         for number in range(ROUND // 4):
-            for message in self._messages(ledger, number):
+            for message in self._messages(model, number):
                 event = received.handle(message, number / 10)
                 if event is not None:
                     assert "\n" not in human_event(*event)
@@ -251,8 +253,8 @@ class Run:
 class Answers:
     """Stands for the connection to the query endpoint."""
 
-    def __init__(self, ledger: Ledger, run: Run) -> None:
-        self._ledger = ledger
+    def __init__(self, model: DaemonModel, run: Run) -> None:
+        self._ledger = model
         self._run = run
         self._frames: list[bytes] = []
 

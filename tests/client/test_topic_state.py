@@ -6,7 +6,7 @@ import pytest
 
 from mt4pump.client import topic_state as topics
 from mt4pump.client.topic_state import PREFIXES_LIMIT, SubscriptionSet
-from tests.client.desk import Desk
+from tests.client.harness import Harness
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_more_names_than_one_request_takes_are_asked_for_by_kind(names: list[str
     assert len(SubscriptionSet(names[1:]).prefixes()) == PREFIXES_LIMIT
 
 
-def test_of_topics_that_were_forgotten_nothing_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_topics_that_were_forgotten_nothing_is_reported_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "TOPICS_LIMIT", 4)
-    desk = Desk("quote.*").live()
+    harness = Harness("quote.*").live()
     for _ in range(2):
-        desk.take(*(desk.ledger.event(f"quote.S{number}") for number in range(6)))
-    assert len(desk.stream.ordering.subscriptions.topics) <= 4
-    assert len(desk.events()) == 12
-    assert desk.stream.counts["lost"] == 0
+        harness.receive(*(harness.model.event(f"quote.S{number}") for number in range(6)))
+    assert len(harness.stream.ordering.subscriptions.topics) <= 4
+    assert len(harness.events()) == 12
+    assert harness.stream.counts["lost"] == 0

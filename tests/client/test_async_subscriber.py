@@ -112,7 +112,7 @@ def test_the_end_comes_from_any_thread(daemon: FakeDaemon) -> None:
     asyncio.run(work())
 
 
-def test_an_event_that_another_tasks_end_cuts_off_comes_again(daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_an_event_that_another_tasks_end_snapshots_off_comes_again(daemon: FakeDaemon, tmp_path: Path) -> None:
     path = tmp_path / "position"
 
     async def cut_off() -> None:

@@ -1,4 +1,4 @@
-"""A daemon's bookkeeping in memory: numbers, journal, last values, answers. No socket: the fakes are built on it."""
+"""A daemon in memory: numbers, journal, last values, replies. No socket: the fakes are built on it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mt4pump.wire import KINDS
 Frames = tuple[bytes, bytes]
 
 
-class Ledger:
+class DaemonModel:
     """``published`` is every event ever, in order, as (topic, body).
 
-    ``stored`` is False while the journal fails, ``opened`` as long as this life's file could not be opened.
+    ``stored`` is False while the journal fails, ``opened`` as long as this run's file could not be opened.
     """
 
     def __init__(self, suffix: str = "") -> None:
@@ -31,7 +31,7 @@ class Ledger:
         self.seqs: dict[bytes, int] = {}
         self.values: dict[bytes, dict[str, Any]] = {}
         self.published: list[tuple[str, dict[str, Any]]] = []
-        self.turned_away = 0
+        self.dropped = 0
         self.state = "pumping"
         self.page_limit = 10_000
         self.ts = time.time_ns()
@@ -54,7 +54,7 @@ class Ledger:
         self.published.append((topic, body))
         return wire, msgpack.packb(body)
 
-    def beat(self, **fields: Any) -> Frames:
+    def heartbeat(self, **fields: Any) -> Frames:
         """Return a heartbeat."""
         wire = f"heartbeat{self.suffix}".encode()
         body = {
@@ -66,7 +66,7 @@ class Ledger:
             "offset": self._offset(),
             "durable": self.stored and self.opened and self.log is not None,
             "journal": {"unstored": len(self.unstored_after)},
-            "slow_readers": {"messages": self.turned_away, "moments": 0, "last_ts": 0},
+            "slow_readers": {"messages": self.dropped, "moments": 0, "last_ts": 0},
             "last_quote_ts": self.ts,
             **fields,
             "epoch": self.epoch,
@@ -76,7 +76,7 @@ class Ledger:
         return wire, msgpack.packb(body)
 
     def restart(self, *, log: str | None = None, opened: bool = True) -> None:
-        """Begin another life; ``log`` names a new, empty journal."""
+        """Begin another run; ``log`` names a new, empty journal."""
         self.epoch += 1_000
         self.opened = opened
         self.seqs.clear()

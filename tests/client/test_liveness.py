@@ -15,7 +15,7 @@ def watch() -> HeartbeatMonitor:
     return HeartbeatMonitor(silence_s=5.0, lag_limit=100, lag_limit_s=10.0)
 
 
-def heard(
+def handled(
     subject: HeartbeatMonitor,
     number: int,
     now_s: float,
@@ -36,7 +36,7 @@ def heard(
 @pytest.mark.parametrize(("interval_s", "silent_after_s"), [(1.0, 5.0), (10.0, 30.0), (None, 5.0), ("x", 5.0)])
 def test_a_daemon_is_given_three_of_its_own_intervals(interval_s: Any, silent_after_s: float) -> None:
     subject = watch()
-    heard(subject, 1, 1.0, interval_s=interval_s)
+    handled(subject, 1, 1.0, interval_s=interval_s)
     assert subject.check_silence(1.0) == []
     assert subject.check_silence(1.0 + silent_after_s - 0.1) == []
     assert subject.status(1.0 + silent_after_s - 0.1).alive
@@ -46,44 +46,44 @@ def test_a_daemon_is_given_three_of_its_own_intervals(interval_s: Any, silent_af
 
 def test_a_reader_whose_clock_is_set_is_not_late() -> None:
     subject = watch()
-    told = [heard(subject, second, float(second), wall_s=12.0 if second > 5 else 0.0) for second in range(1, 60)]
-    assert not any(told)
+    notices = [handled(subject, second, float(second), wall_s=12.0 if second > 5 else 0.0) for second in range(1, 60)]
+    assert not any(notices)
 
 
 @pytest.mark.parametrize("step_s", [12, -12])
 def test_a_daemon_whose_clock_is_set_makes_no_reader_late(step_s: int) -> None:
     subject = watch()
-    told = []
+    notices = []
     for second in range(1, 60):
         ts = (WALL_S + second + (step_s if second > 5 else 0)) * NS
-        told += heard(subject, second, float(second), ts=ts)
-    assert told == []
+        notices += handled(subject, second, float(second), ts=ts)
+    assert notices == []
 
 
 def test_what_waits_is_as_old_as_the_clocks_of_both_sides_say() -> None:
     subject = watch()
-    assert heard(subject, 1, 1.0, wall_s=30.0) == []
+    assert handled(subject, 1, 1.0, wall_s=30.0) == []
     first = (WALL_S + 2) * NS
-    assert heard(subject, 5, 5.0, wall_s=30.0, waiting=(1, first)) == []
-    assert heard(subject, 13, 13.0, wall_s=30.0, waiting=(1, first)) == ["lagging"]
-    assert heard(subject, 14, 14.0, wall_s=30.0) == ["caught_up"]
+    assert handled(subject, 5, 5.0, wall_s=30.0, waiting=(1, first)) == []
+    assert handled(subject, 13, 13.0, wall_s=30.0, waiting=(1, first)) == ["lagging"]
+    assert handled(subject, 14, 14.0, wall_s=30.0) == ["caught_up"]
 
 
-def test_a_delay_that_stays_is_told_for_hours() -> None:
+def test_a_delay_that_stays_is_reported_for_hours() -> None:
     subject = watch()
-    assert heard(subject, 1, 1.0) == []
-    assert heard(subject, 2, 14.0) == ["lagging"]
-    assert [heard(subject, second, second + 12.0) for second in range(3, 7_200)] == [[]] * 7_197
-    assert heard(subject, 7_200, 7_200.5) == ["caught_up"]
+    assert handled(subject, 1, 1.0) == []
+    assert handled(subject, 2, 14.0) == ["lagging"]
+    assert [handled(subject, second, second + 12.0) for second in range(3, 7_200)] == [[]] * 7_197
+    assert handled(subject, 7_200, 7_200.5) == ["caught_up"]
 
 
 def test_clocks_that_go_apart_slowly_make_no_reader_late() -> None:
     subject = watch()
-    told = [heard(subject, second, second * 1.0001) for second in range(1, 200_000, 10)]
-    assert not any(told)
+    notices = [handled(subject, second, second * 1.0001) for second in range(1, 200_000, 10)]
+    assert not any(notices)
 
 
-def test_another_life_of_the_daemon_has_another_start() -> None:
+def test_another_run_of_the_daemon_has_another_start() -> None:
     subject = watch()
-    assert heard(subject, 1_000, 1_000.0) == []
-    assert heard(subject, 1, 1_001.0, epoch=2) == []
+    assert handled(subject, 1_000, 1_000.0) == []
+    assert handled(subject, 1, 1_001.0, epoch=2) == []

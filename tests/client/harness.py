@@ -1,4 +1,4 @@
-"""A stream with its daemon's ledger, without sockets: for the tests of the client's pure core."""
+"""A stream and a model of its daemon without sockets, for the tests of the client's pure core."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mt4pump.client.position import Position, PositionTracker
 from mt4pump.client.query_connection import QueryError, unpacked
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet
-from tests.client.ledger import Ledger
+from tests.client.daemon_model import DaemonModel
 
 
-class Desk:
-    """A stream, its daemon's ledger, and the wire between them: what is sent is taken by hand."""
+class Harness:
+    """A stream and a model of its daemon; the test passes each message on."""
 
     def __init__(
         self,
         *topics: str,
-        ledger: Ledger | None = None,
+        model: DaemonModel | None = None,
         resume: Position | None = None,
         options: StreamOptions | None = None,
     ) -> None:
-        self.ledger = ledger or Ledger()
-        watch = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
-        book = SubscriptionSet(topics or ("*",))
-        self.stream = Stream(book, watch, options or StreamOptions(), resume)
+        self.model = model or DaemonModel()
+        monitor = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+        subscriptions = SubscriptionSet(topics or ("*",))
+        self.stream = Stream(subscriptions, monitor, options or StreamOptions(), resume)
         self.now_s = 100.0
         self.items: list[Any] = []
         self.answering = True
@@ -37,14 +37,14 @@ class Desk:
         self._answered = 0
         self.stream.set_connected(self.now_s)
 
-    def take(self, *messages: Frames) -> None:
+    def receive(self, *messages: Frames) -> None:
         self.now_s += 0.01
-        self.stream.handle(messages, self.now_s, self.ledger.ts)
+        self.stream.handle(messages, self.now_s, self.model.ts)
         self.stream.set_drained(self.now_s)
         self.stream.recovery.tick(self.now_s)
-        self.pump()
+        self.answer_all()
 
-    def pump(self) -> None:
+    def answer_all(self) -> None:
         """Answer what is asked until nothing is."""
         while self.answering and self.ask() is not None:
             self.answer()
@@ -55,14 +55,14 @@ class Desk:
 
     def answer(self) -> None:
         """Answer the one request that is open."""
-        self.hand_in(self.replied())
+        self.deliver_reply(self.make_reply())
 
-    def replied(self) -> list[bytes]:
+    def make_reply(self) -> list[bytes]:
         """Return what the daemon says now to the one request that is open; it is still on its way."""
         ask, self._answered = self.ask(), self.stream.recovery.number
-        return self.ledger.answer(msgpack.unpackb(ask.packed(self._answered)))
+        return self.model.answer(msgpack.unpackb(ask.packed(self._answered)))
 
-    def hand_in(self, frames: list[bytes]) -> None:
+    def deliver_reply(self, frames: list[bytes]) -> None:
         """Let a reply come."""
         try:
             reply = unpacked(frames)
@@ -79,7 +79,7 @@ class Desk:
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
         self.stream.recovery.tick(self.now_s)
-        self.pump()
+        self.answer_all()
 
     def collect(self) -> None:
         for item in self.stream.out:
@@ -90,10 +90,10 @@ class Desk:
             self.items.append(item)
         self.stream.out.clear()
 
-    def live(self) -> Desk:
+    def live(self) -> Harness:
         """Get to the point where heartbeats can be clean."""
         for _ in range(4):
-            self.take(self.ledger.beat())
+            self.receive(self.model.heartbeat())
         self.items.clear()
         return self
 
@@ -103,17 +103,17 @@ class Desk:
             (event.topic, event.seq) for event in found if event.topic.startswith(kind) and event.kind != "heartbeat"
         ]
 
-    def live_items(self) -> None:
+    def go_live(self) -> None:
         """Get live, and keep all that was handed over."""
         for _ in range(4):
-            self.take(self.ledger.beat())
+            self.receive(self.model.heartbeat())
 
     def events_of(self, topic: str) -> list[tuple[str, int]]:
         return [event for event in self.events() if event[0] == topic]
 
-    def offsets(self) -> list[int]:
-        found = [item.offset for item in self.items if isinstance(item, Event) and not item.snapshot]
-        return [offset for offset in found if offset is not None]
+    def offsets(self, topic: str = "") -> list[int]:
+        events = [item for item in self.items if isinstance(item, Event) and not item.snapshot]
+        return [each.offset for each in events if each.offset is not None and topic in {"", each.topic}]
 
     def notices(self, *kinds: str) -> list[tuple[str, str, int]]:
         found = [item for item in self.items if isinstance(item, Notice)]

@@ -1,4 +1,4 @@
-"""What is told of a journal that is not whole."""
+"""What is reported of a journal that is not whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mt4pump.client.event import Notice
-from tests.client.desk import Desk
+from tests.client.harness import Harness
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from tests.client.desk import Desk
     ],
 )
 def test_a_notice_names_exactly_what_is_gone(monkeypatch: pytest.MonkeyPatch, head: dict[str, Any], text: str) -> None:
-    desk = Desk().live()
-    desk.take(desk.ledger.event("trade.1"), desk.ledger.beat())
-    desk.ledger.event("trade.1")
-    answer = desk.ledger._replay
-    monkeypatch.setattr(desk.ledger, "_replay", lambda ask: ({**answer(ask)[0], "whole": False, **head}, []))
-    desk.take(desk.ledger.event("trade.1"))
-    told = [item.text for item in desk.items if isinstance(item, Notice) and item.kind == "not_whole"]
-    assert [each[: len(text)] for each in told] == [text]
+    harness = Harness().live()
+    harness.receive(harness.model.event("trade.1"), harness.model.heartbeat())
+    harness.model.event("trade.1")
+    answer = harness.model._replay
+    monkeypatch.setattr(harness.model, "_replay", lambda ask: ({**answer(ask)[0], "whole": False, **head}, []))
+    harness.receive(harness.model.event("trade.1"))
+    texts = [item.text for item in harness.items if isinstance(item, Notice) and item.kind == "not_whole"]
+    assert [each[: len(text)] for each in texts] == [text]
