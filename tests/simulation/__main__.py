@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-from tests.simulation.world import EVENTS, Simulation
+from tests.simulation.simulation import EVENTS, Simulation
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ class Published:
         return f"{self.topic.decode()} seq {self.seq} offset {self.offset} epoch {self.epoch}"
 
 
-class Ledger:
+class PublishedEvents:
     """All events of all runs of the daemon, in order. Checks what is promised of `epoch`, `seq` and `offset`."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Following:
     on nothing may be missing. ``cut_at`` is the place in the ledger at which this life's snapshot was cut.
     """
 
-    def __init__(self, name: str, topics: tuple[str, ...], ledger: Ledger) -> None:
+    def __init__(self, name: str, topics: tuple[str, ...], ledger: PublishedEvents) -> None:
         self.name = name
         self.ledger = ledger
         self.is_exact = True

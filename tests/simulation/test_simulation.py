@@ -17,10 +17,11 @@ from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.journal.schema import JournalPage, Stored
 from mt4pump.wire import Body
+from tests.simulation.backend import CrashingWire, Plan
 from tests.simulation.checks import BrokenPromise
 from tests.simulation.journal import MemoryJournal
+from tests.simulation.simulation import EVENTS, Simulation
 from tests.simulation.wire import Connection, Frames
-from tests.simulation.world import EVENTS, CrashingWire, Plan, Simulation
 
 SEEDS, PER_TEST = 100, 10
 PLANTED_SEEDS = 40

@@ -11,17 +11,15 @@ import msgpack
 
 from mt4pump.client.event import Notice
 from mt4pump.client.ordering import StreamOptions
-from mt4pump.client.stream import Stream
-from mt4pump.journal.schema import Stored
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
 from mt4pump.pump.snapshot import StateSnapshot
 from tests.folding import Folded, Rows, differences, rows_of
-from tests.simulation.broker import TABLES, Broker
-from tests.simulation.checks import BrokenPromise, Following, Ledger, check
+from tests.simulation.backend import Backend, Plan
+from tests.simulation.broker import TABLES
+from tests.simulation.checks import BrokenPromise, Following, PublishedEvents, check
 from tests.simulation.daemon import Daemon
-from tests.simulation.journal import JournalFile, MemoryJournal
-from tests.simulation.reader import Item, MakeStream, Reader
-from tests.simulation.wire import Clock, Wire
+from tests.simulation.reader import Item, Reader
+from tests.simulation.wire import Clock
 
 EVENTS = 200
 """Least number of events of one seed."""
@@ -34,33 +32,6 @@ WANTED = (
     ("trade.100", "user.1001", "session.*", "quote.EURUSD"),
     ("user.*", "trade.10*", "online.*", "margin.*", "activation.*", "request.*", "symbol.*", "heartbeat"),
 )
-
-
-class Crash(Exception):
-    """The daemon dies in the middle of its work."""
-
-
-class CrashingWire(Wire):
-    """A wire whose daemon dies at the next message but ``crash_after``, when that is set."""
-
-    crash_after: int | None = None
-
-    def send(self, topic: bytes, body: bytes) -> None:
-        """Send one message, or die before it."""
-        if self.crash_after is not None:
-            if not self.crash_after:
-                raise Crash
-            self.crash_after -= 1
-        super().send(topic, body)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is used for the parts that a planted fault replaces."""
-
-    make_stream: MakeStream = Stream
-    wire: type[CrashingWire] = CrashingWire
-    journal: type[MemoryJournal] = MemoryJournal
 
 
 @dataclass
@@ -78,30 +49,25 @@ class Simulation:
         self.seed = seed
         self.story: list[str] = []
         self.clock = Clock()
-        self.ledger = Ledger()
+        self.ledger = PublishedEvents()
         self.random = Random(seed)  # noqa: S311 - chance that can be repeated is the point
-        self.broker = Broker(self.random)
-        self.daemon: Daemon | None = None
         self.steps = 0
         self._plan = plan or Plan()
+        self.backend = Backend(self.random, self.clock, self.ledger, self._plan, self._lose_connections)
         self._events = events
-        self._file = JournalFile("log-1")
-        self._files = 1
-        self._connected = self.random.random() < 0.9  # to the server
-        self._disk_works = True
-        self._reports: list[tuple[int, int, bytes]] = []
         self._lossy = self.random.choice((0.0, 0.02, 0.1))
         self._queue_limit = self.random.choice((5, 20, 1_000))
-        self._inbox_limit = self.random.choice((20, 1_000, 1_000))
+        self.backend.inbox_limit = self.random.choice((20, 1_000, 1_000))
         self._heal_timeout_s = self.random.choice((30.0, 1e9, 1e9))
-        self._start(opened=True)
+        self.backend.start(opened=True)
         self._posts = [self._post(f"reader{number}", topics) for number, topics in enumerate(self._choose_topics())]
+        backend = self.backend
         steps: tuple[tuple[Callable[[], str], float], ...] = (
-            (self._change, 30),
-            (self._burst, 1),
-            (self._swallow, 1),
-            (self._quote, 10),
-            (self._work, 30),
+            (backend.change, 30),
+            (backend.burst, 1),
+            (backend.swallow, 1),
+            (backend.quote, 10),
+            (backend.work, 30),
             (self._wait, 12),
             (self._read, 40),
             (self._query, 25),
@@ -110,16 +76,16 @@ class Simulation:
             (self._cut, 1.5),
             (self._connect, 8),
             (self._lose_query, 1),
-            (self._crash, 0.6),
-            (self._crash_while_publishing, 0.4),
-            (self._start_again, 4),
-            (self._lose_server, 0.8),
-            (self._find_server, 3),
-            (self._break_disk, 0.5),
-            (self._mend_disk, 3),
-            (self._delete_old, 0.4),
+            (backend.crash, 0.6),
+            (backend.crash_while_publishing, 0.4),
+            (backend.start_again, 4),
+            (backend.lose_server, 0.8),
+            (backend.find_server, 3),
+            (backend.break_disk, 0.5),
+            (backend.repair_disk, 3),
+            (backend.delete_old, 0.4),
             (self._reader_dies, 0.6),
-            (self._compare, 0.6),
+            (backend.compare, 0.6),
         )
         self._steps = [step for step, _ in steps]
         self._weights = [weight for _, weight in steps]
@@ -132,8 +98,9 @@ class Simulation:
             self._come_to_rest("first")
             for post in self._posts:
                 self._reader_dies_at(post)
+            last_steps = self.backend.change, self.backend.quote, self.backend.work
             for _ in range(30):
-                self._step(self.random.choice((self._change, self._quote, self._work, self._read, self._query)))
+                self._step(self.random.choice((*last_steps, self._read, self._query)))
             self._come_to_rest("last")
             self._check_whole_state()
         except BrokenPromise as broken:
@@ -150,7 +117,7 @@ class Simulation:
         self.steps += 1
         self.clock.advance(self.random.random() * 0.05)
         text = step()
-        daemon = self.daemon
+        daemon = self.backend.daemon
         if daemon is not None and daemon.beat_if_due():
             daemon.tend()
             text += " heartbeat"
@@ -159,146 +126,18 @@ class Simulation:
         if daemon is not None:
             check(not daemon.unreported, f"the daemon neither published nor counted {daemon.unreported} (9)")
 
-    # ---- server and daemon ----
+    # ---- wire ----
 
-    def _change(self) -> str:
-        reports = self.broker.change()
-        if self.random.random() < 0.05:
-            reports += reports[-1:]
-        if self.daemon is not None and self.daemon.link is not None:
-            for report in reports:
-                self.daemon.inbox.notify(*report)
-            return f"server: {_shown(reports)}"
-        return f"server: {_shown(reports)} unheard"
-
-    def _burst(self) -> str:
-        count = self.random.randrange(10, 40)
-        return f"burst of {count}: " + "; ".join(self._change() for _ in range(count))
-
-    def _swallow(self) -> str:
-        return f"server: {_shown(self.broker.change())} swallowed by the API"
-
-    def _quote(self) -> str:
-        if self.daemon is None or self.daemon.link is None:
-            return ""
-        self.daemon.inbox.notify(*self.broker.quote())
-        return "server: a quote"
-
-    def _work(self) -> str:
-        if self.daemon is None:
-            return ""
-        before = len(self.ledger.events)
-        count = self.daemon.work(self.random.randrange(1, 12))
-        return f"daemon: {count} records, {self._published_since(before)}" if count else ""
-
-    def _published_since(self, before: int) -> str:
-        return "published " + (", ".join(map(str, self.ledger.events[before:])) or "nothing")
-
-    def _wait(self) -> str:
-        self.clock.advance(self.random.choice((0.1, 0.5, 1.0, 1.0, 3.0)))
-        return ""
-
-    def _compare(self) -> str:
-        if self.daemon is None:
-            return ""
-        before = len(self.ledger.events)
-        self.daemon.reread_all()
-        return f"daemon: compared all tables, {self._published_since(before)}"
-
-    def _crash(self) -> str:
-        if self.daemon is None:
-            return ""
-        self._end_daemon()
-        return "daemon: killed"
-
-    def _crash_while_publishing(self) -> str:
-        if self.daemon is None:
-            return ""
-        wire = self.daemon.wire
-        assert isinstance(wire, CrashingWire)
-        wire.crash_after = self.random.randrange(4)
-        try:
-            self.daemon.work(20)
-        except Crash:
-            self._end_daemon()
-            return "daemon: died between commit and send"
-        wire.crash_after = None
-        return ""
-
-    def _end_daemon(self) -> None:
-        self.daemon = None
+    def _lose_connections(self) -> None:
         for post in self._posts:
             post.reader.lose_connection(self.random)
             post.reader.request = None
             if self.random.random() < 0.5:
                 post.reader.reply = None
 
-    def _start_again(self) -> str:
-        if self.daemon is not None:
-            return ""
-        if self.random.random() < 0.1:
-            self._files += 1
-            self._file = JournalFile(f"log-{self._files}", last=self._file.last)
-        opened = self.random.random() < 0.9
-        self._start(opened=opened)
-        return f"daemon: starts, journal {self._file.log_id} {'open' if opened else 'not open'}"
-
-    def _start(self, *, opened: bool) -> None:
-        journal = self._plan.journal(self._file, self.random, self._stored, opened=opened and self._disk_works)
-        journal.works = self._disk_works
-        epoch = max(self.ledger.epoch + 1, self.clock.now_ns() // 1_000_000)
-        self.ledger.begin(epoch, self._file.log_id)
-        wire = self._plan.wire(self.ledger.sent)
-        self.daemon = Daemon(epoch, journal, wire, self.clock, inbox_limit=self._inbox_limit)
-        if self._connected:
-            self.daemon.begin_session(self.broker)
-
-    def _stored(self, event: Stored) -> None:
-        self.ledger.stored(event)
-
-    def _lose_server(self) -> str:
-        if not self._connected:
-            return ""
-        self._connected = False
-        if self.daemon is not None:
-            self.daemon.end_session()
-        return "server: lost"
-
-    def _find_server(self) -> str:
-        if self._connected:
-            return ""
-        self._connected = True
-        if self.daemon is not None:
-            early = self.broker.change() if self.random.random() < 0.5 else []
-            self.daemon.begin_session(self.broker, early)
-        return "server: found"
-
-    def _break_disk(self) -> str:
-        self._disk_works = False
-        if self.daemon is not None:
-            self.daemon.journal.works = False
-        return "disk: fails"
-
-    def _mend_disk(self) -> str:
-        if self._disk_works:
-            return ""
-        self._disk_works = True
-        if self.daemon is not None:
-            self.daemon.journal.works = True
-        return "disk: works"
-
-    def _delete_old(self) -> str:
-        span = self._file.last - self._file.first
-        if span < 2:
-            return ""
-        offset = self._file.first + self.random.randrange(span)
-        self._file.delete_up_to(offset)
-        for event in self.ledger.events:
-            if event.log == self._file.log_id and 0 < event.offset <= offset:
-                event.is_deleted = True
-        return f"journal: deleted up to {offset}"
-
-    # ---- wire ----
+    def _wait(self) -> str:
+        self.clock.advance(self.random.choice((0.1, 0.5, 1.0, 1.0, 3.0)))
+        return ""
 
     def _any(self) -> Post:
         return self.random.choice(self._posts)
@@ -314,20 +153,20 @@ class Simulation:
         connection = reader.connection
         if connection is None:
             return
-        if self.daemon is not None and connection in self.daemon.wire.connections:
-            self.daemon.wire.connections.remove(connection)
+        if self.backend.daemon is not None and connection in self.backend.daemon.wire.connections:
+            self.backend.daemon.wire.connections.remove(connection)
         reader.lose_connection(self.random)
 
     def _connect(self) -> str:
         reader = self._any().reader
-        if self.daemon is None or reader.connection is not None:
+        if self.backend.daemon is None or reader.connection is not None:
             return ""
-        self.daemon.wire.connections.append(reader.connect(self.random, self._queue_limit))
+        self.backend.daemon.wire.connections.append(reader.connect(self.random, self._queue_limit))
         return f"{reader.name}: connected"
 
     def _subscribe(self) -> str:
         reader = self._any().reader
-        if self.daemon is None or reader.connection is None or not reader.connection.subscribing:
+        if self.backend.daemon is None or reader.connection is None or not reader.connection.subscribing:
             return ""
         connection = reader.connection
         prefixes = [connection.subscribing.popleft() for _ in range(len(connection.subscribing))]
@@ -337,7 +176,7 @@ class Simulation:
             prefixes = prefixes[: cut + 1]
         connection.subscribed += tuple(prefixes)
         if not connection.subscribing:
-            self.daemon.beat()
+            self.backend.daemon.beat()
         return f"{reader.name}: subscribed to {prefixes}"
 
     def _repeat(self) -> str:
@@ -386,13 +225,13 @@ class Simulation:
 
     def _carry(self, post: Post) -> str:
         reader = post.reader
-        if reader.request is not None and self.daemon is not None:
+        if reader.request is not None and self.backend.daemon is not None:
             number, payload = reader.request
             reader.request = None
             asked = msgpack.unpackb(payload)
             if self.random.random() < self._lossy:
                 return f"{reader.name}: its request {asked['op']} is lost"
-            frames = self.daemon.answer(payload, reader.name.encode())
+            frames = self.backend.daemon.answer(payload, reader.name.encode())
             if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.ordering.based:
                 post.following.cut_at = len(self.ledger.events)
             reader.reply = (number, frames)
@@ -421,16 +260,15 @@ class Simulation:
     def _come_to_rest(self, name: str) -> None:
         """Let nothing fail any more, and check what readers then have."""
         self._note(f"the {name} rest: nothing fails any more")
-        self._mend_disk()
+        self.backend.repair_disk()
         self._lossy, self._queue_limit = 0.0, 10_000
-        if self.daemon is None:
-            self._start(opened=True)
-        self._find_server()
+        if self.backend.daemon is None:
+            self.backend.start(opened=True)
+        self.backend.find_server()
         for post in self._posts:
             if post.reader.connection is not None:
                 self._drop_connection(post.reader)
-        daemon = self.daemon
-        assert daemon is not None
+        daemon = self.backend.running
         for round_number in range(QUIET_LIMIT):
             if round_number > 3 and self._is_at_rest(daemon):
                 break
@@ -477,8 +315,7 @@ class Simulation:
 
     def _check_whole_state(self) -> None:
         """Check that daemon, server and readers agree about every row."""
-        daemon = self.daemon
-        assert daemon is not None
+        daemon = self.backend.running
         cut = daemon.cut()
         ours = rows_of(cut)
         found = differences(_comparable(self._server_rows()), _comparable(ours, "quote", "session"))
@@ -493,7 +330,7 @@ class Simulation:
     def _server_rows(self) -> Rows:
         rows: Rows = {}
         for name, (kind, _, key) in TABLES.items():
-            for value, row in self.broker.rows(name).items():
+            for value, row in self.backend.broker.rows(name).items():
                 rows[kind, value] = {"login": value, "level_type": row["level_type"]} if kind == "margin" else row
                 if kind == "margin" and not row["level_type"]:
                     del rows[kind, value]
@@ -509,10 +346,6 @@ def _state_of(reader: Reader) -> str:
     ordering = stream.ordering
     based = "joined" if ordering.based else "not joined"
     return f"{based}, at {ordering.confirmed} of {ordering.log}, {'gave up' if reader.gave_up else ''} with {waits}"
-
-
-def _shown(reports: list[tuple[int, int, bytes]]) -> str:
-    return ", ".join(f"code {code} action {action} ({len(data)} bytes)" for code, action, data in reports)
 
 
 def _placed(cut: StateSnapshot) -> Iterator[tuple[bytes, tuple[str, Any], Any]]:
