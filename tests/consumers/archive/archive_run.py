@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from mt4pump.client.events import CLASSES, Event, TopicName
+from mt4pump.client.event import Event, TopicName
+from mt4pump.client.events import CLASSES
 
 DAY_NS = 86_400 * 10**9
 TS = 20_000 * DAY_NS

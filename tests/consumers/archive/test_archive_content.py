@@ -24,7 +24,7 @@ from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.writer import BatchBuilder, commit
 
 from mt4pump.client import Heartbeat, Notice
-from mt4pump.client.events import TopicName
+from mt4pump.client.event import TopicName
 from tests.consumers.archive.archive_run import DAY_NS, EPOCH, TS, event, quote, rows, trade
 
 
