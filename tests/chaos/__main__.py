@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.plan import MEANINGS
+from tests.chaos.processes import RunError
 from tests.chaos.report import show
 from tests.chaos.run import run
-from tests.chaos.stage import StageError
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
             say=lambda text: console.print(f"[dim]{text}[/dim]", highlight=False),
         )
         passed = outcome.passed
-    except StageError as error:
+    except RunError as error:
         console.print(f"[red]{error}[/red]")
         return 2
     finally:

@@ -33,7 +33,7 @@ WEIGHTS = {
     MUTE: 1,
     BURST: 2,
 }
-TINY_MARKS, ALL_MARKS = (1, 5, 20, 100), (1, 5, 20, 100, 1_000, 100_000)
+TINY_HWMS, ALL_HWMS = (1, 5, 20, 100), (1, 5, 20, 100, 1_000, 100_000)
 FIRST_S = 0.5
 """Nothing happens before the readers are there."""
 
@@ -78,5 +78,5 @@ def _fault(random: Random, at_s: float, kind: str, readers: int) -> Fault:
         MUTE: 0,
         BURST: random.randrange(100, 600),
     }
-    marks = ALL_MARKS if kind == KILL_DAEMON else TINY_MARKS
-    return Fault(at_s, kind, random.randrange(readers), amounts[kind], random.choice(marks))
+    hwms = ALL_HWMS if kind == KILL_DAEMON else TINY_HWMS
+    return Fault(at_s, kind, random.randrange(readers), amounts[kind], random.choice(hwms))

@@ -1,6 +1,6 @@
 """``python -m tests.chaos.pump JSON``: a daemon on the simulator, with faults on command, one per line of stdin.
 
-``drop 0.5``, ``skip 5``, ``null 3``, ``mute``, ``burst 100`` are the simulator's; ``storm N`` rings STOP_PUMPING;
+``drop 0.5``, ``skip 5``, ``null 3``, ``mute``, ``burst 100`` are the simulator's; ``storm N`` sends STOP_PUMPING;
 ``calm`` stops the market and answers once the daemon's state is the simulator's, or never became so; ``stop`` ends
 cleanly. Each answer is one JSON line.
 """
@@ -55,8 +55,8 @@ def small_buffers() -> None:
     publisher.__dict__["apply"] = applied
 
 
-class World:
-    """The daemon beside the simulator it listens to."""
+class RunningDaemon:
+    """The daemon and the simulator that it receives from."""
 
     def __init__(self, flags: dict[str, Any]) -> None:
         settings = load(flags, environ={}, config=None)
@@ -67,16 +67,16 @@ class World:
         self.daemon = Daemon(settings, source)
 
     def differences(self) -> list[str] | None:
-        """Return what is in one of daemon and simulator only; None when the daemon had no time to say."""
-        with self.simulator.registry.lock:  # nothing moves meanwhile
+        """Return what is in one of daemon and simulator only; None when the daemon did not answer in time."""
+        with self.simulator.registry.lock:  # nothing changes meanwhile
             request = SnapshotRequest((b"",))
             self.daemon.request_snapshot(request)
-            cut = request.wait(2.0)
-            if cut is None:
+            snapshot = request.wait(2.0)
+            if snapshot is None:
                 request.cancel()
                 return None
             rows: dict[str, dict[int, Any]] = {}
-            for topic, packed in cut.rows:
+            for topic, packed in snapshot.rows:
                 kind = topic.partition(b".")[0].decode()
                 if kind not in TABLES and kind != "margin":
                     continue
@@ -104,10 +104,10 @@ class World:
                 break
             time.sleep(PAUSE_S)
         rows = {name: len(self.simulator.world.tables[name]()) for name in ("trades", "users")}
-        return {"differences": ["no cut was made"] if found is None else found[:20], "bytes": rows}
+        return {"differences": ["no snapshot was made"] if found is None else found[:20], "bytes": rows}
 
     def storm(self, count: int) -> None:
-        """Ring STOP_PUMPING again and again, as a dying session may, and lose the next ones."""
+        """Send STOP_PUMPING again and again, as a session that ends may, and lose the next ones."""
         for _ in range(count):
             self.daemon.inbox.notify(PumpCode.STOP_PUMPING, 0, b"")
         for _ in range(STORM_DROPS):
@@ -128,13 +128,13 @@ def compared(kind: str, theirs: dict[int, Any], ours: dict[int, Any]) -> list[st
     return found
 
 
-def say(**answer: Any) -> None:
+def reply(**answer: Any) -> None:
     """Answer one line."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
-def watch(daemon: Daemon) -> None:
+def exit_on_crash(daemon: Daemon) -> None:
     """End the process when a thread of the daemon crashed, as `mt4pump run` does."""
     while daemon.crash is None:
         time.sleep(PAUSE_S)
@@ -146,22 +146,22 @@ def main(text: str) -> int:
     """Run until ``stop`` or the end of stdin."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     small_buffers()
-    world = World(json.loads(text))
-    world.daemon.start()
-    Thread(target=watch, args=(world.daemon,), daemon=True).start()
-    say(epoch=world.daemon.epoch, endpoint=world.daemon.endpoint, query_endpoint=world.daemon.query_endpoint)
+    running = RunningDaemon(json.loads(text))
+    running.daemon.start()
+    Thread(target=exit_on_crash, args=(running.daemon,), daemon=True).start()
+    reply(epoch=running.daemon.epoch, endpoint=running.daemon.endpoint, query_endpoint=running.daemon.query_endpoint)
     for line in sys.stdin:
-        word, *amount = line.split()
-        if word == "stop":
+        command, *amount = line.split()
+        if command == "stop":
             break
-        if word == "calm":
-            say(**world.calm())
-        elif word == "storm":
-            world.storm(int(amount[0]))
+        if command == "calm":
+            reply(**running.calm())
+        elif command == "storm":
+            running.storm(int(amount[0]))
         else:
-            world.simulator.inject(word, float(amount[0]) if amount else None)
-    clean = world.daemon.stop()
-    say(clean=clean, crash=repr(world.daemon.crash))
+            running.simulator.inject(command, float(amount[0]) if amount else None)
+    clean = running.daemon.stop()
+    reply(clean=clean, crash=repr(running.daemon.crash))
     return 0
 
 

@@ -1,6 +1,6 @@
-"""``python -m tests.chaos.reader JSON``: one subscriber that stores all it is told, and resumes from that.
+"""``python -m tests.chaos.reader JSON``: one subscriber that stores all it receives, and resumes from that.
 
-It ends by itself, with code 0, once everything up to the goal (a file that the stage writes at the end) is told.
+It ends by itself, with code 0, once everything up to the goal (a file that the parent writes at the end) was received.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mt4pump.client import AsyncSubscriber, Event, Notice, Position, Subscriber
 from mt4pump.client.base import BaseSubscriber
 from tests.chaos.record import Recorder
 
-LOOK_S = 0.2
+CHECK_S = 0.2
 FLUSH_S = 0.05
 TINY_BUFFER_BYTES = 8_192
 SLOW_EVERY, SLOW_S = 200, 0.05
-TINY_MARK, USUAL_MARK = 10, 100_000
+TINY_HWM, USUAL_HWM = 10, 100_000
 QUERY_TIMEOUT_S, HEAL_TIMEOUT_S = 20.0, 600.0
 """A busy machine must not have a reader give up the query endpoint: that ends what this run checks."""
 ITERATE, RECEIVE, ASYNC = "iterate", "receive", "async"
@@ -38,15 +38,15 @@ class Goal:
         self._path = path
         self._topics = topics
         self._goal: dict[str, Any] | None = None
-        self._look_at_s = 0.0
+        self._check_at_s = 0.0
         self.reached = False
 
-    def look(self, position: Callable[[], Position | None], recorder: Recorder) -> bool:
-        """Return whether everything up to the goal is told; looks now and then."""
+    def check(self, position: Callable[[], Position | None], recorder: Recorder) -> bool:
+        """Return whether everything up to the goal was received; it checks now and then."""
         now_s = time.monotonic()
-        if now_s < self._look_at_s:
+        if now_s < self._check_at_s:
             return False
-        self._look_at_s = now_s + LOOK_S
+        self._check_at_s = now_s + CHECK_S
         if self._goal is None:
             if not self._path.exists():
                 return False
@@ -65,19 +65,19 @@ class Goal:
         return True
 
 
-class Taker:
-    """Records what comes, in whichever way it is read."""
+class ItemRecorder:
+    """Records what comes, in whichever manner it is read."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self._recorder = Recorder(Path(plan["file"]))
         self._goal = Goal(Path(plan["goal"]), plan["topics"])
         self._slow = plan["slow"]
-        self._taken = 0
+        self._count = 0
         self._flush_at_s = 0.0
         self._plan = plan
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of this life's subscriber."""
+        """Return the arguments of this subscriber."""
         plan = self._plan
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         if plan["tiny"]:
@@ -89,46 +89,46 @@ class Taker:
             "topics": [*plan["topics"], "heartbeat"],
             "resume_from": stored if stored is not None else plan["resume_from"],
             "notices": True,
-            "rcvhwm": TINY_MARK if plan["tiny"] else USUAL_MARK,
+            "rcvhwm": TINY_HWM if plan["tiny"] else USUAL_HWM,
             "query_timeout_s": QUERY_TIMEOUT_S,
             "heal_timeout_s": HEAL_TIMEOUT_S,
             "context": context,
         }
 
-    def take(self, item: Event | Notice | None, sub: BaseSubscriber) -> bool:
-        """Take one item, None for none; return whether the goal is reached."""
+    def record(self, item: Event | Notice | None, sub: BaseSubscriber) -> bool:
+        """Record one item, None for none; return whether the goal is reached."""
         if item is not None:
-            self._recorder.take(item, sub.status.epoch)
-            self._taken += 1
-            if self._slow and not self._taken % SLOW_EVERY:
+            self._recorder.add(item, sub.status.epoch)
+            self._count += 1
+            if self._slow and not self._count % SLOW_EVERY:
                 time.sleep(SLOW_S)
         if self._recorder.is_due or time.monotonic() >= self._flush_at_s:
             self._recorder.write(sub)
             self._flush_at_s = time.monotonic() + FLUSH_S
-        if self._goal.look(lambda: sub.position, self._recorder):
+        if self._goal.check(lambda: sub.position, self._recorder):
             self._recorder.write(sub)
             return True
         return False
 
 
-def read(taker: Taker, *, by_receive: bool) -> BaseSubscriber:
+def read(recorder: ItemRecorder, *, by_receive: bool) -> BaseSubscriber:
     """Read as a plain thread, by the loop or by `Subscriber.receive`."""
-    with Subscriber(**taker.arguments()) as sub:
+    with Subscriber(**recorder.arguments()) as sub:
         if by_receive:
-            while not taker.take(sub.receive(FLUSH_S), sub):
+            while not recorder.record(sub.receive(FLUSH_S), sub):
                 pass
         else:
             for item in sub:
-                if taker.take(item, sub):
+                if recorder.record(item, sub):
                     break
     return sub
 
 
-async def read_async(taker: Taker) -> BaseSubscriber:
+async def read_async(recorder: ItemRecorder) -> BaseSubscriber:
     """Read with asyncio."""
-    async with AsyncSubscriber(**taker.arguments()) as sub:
+    async with AsyncSubscriber(**recorder.arguments()) as sub:
         async for item in sub:
-            if taker.take(item, sub):
+            if recorder.record(item, sub):
                 break
     return sub
 
@@ -137,9 +137,9 @@ def main(text: str) -> int:
     """Read until the goal is reached."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     plan = json.loads(text)
-    taker = Taker(plan)
-    way = plan["way"]
-    sub = asyncio.run(read_async(taker)) if way == ASYNC else read(taker, by_receive=way == RECEIVE)
+    recorder = ItemRecorder(plan)
+    mode = plan["mode"]
+    sub = asyncio.run(read_async(recorder)) if mode == ASYNC else read(recorder, by_receive=mode == RECEIVE)
     sys.stdout.write(json.dumps(dict(sub.counts)) + "\n")
     return 0
 

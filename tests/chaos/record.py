@@ -1,7 +1,7 @@
 """What a reader stores: blocks of rows with the position after them, each block whole or not there at all.
 
 A block is its length and CRC-32 (big-endian, 4 bytes each) and one msgpack list ``[position, topics, rows]``. Rows
-refer to topics by their place in all ``topics`` of one life of the reader. A block that was being written when the
+refer to topics by their place in all ``topics`` of one run of the reader. A block that was being written when the
 reader was killed is cut off at the next start: its events come again, as the position before it does not have them.
 """
 
@@ -20,12 +20,12 @@ from mt4pump.client import Event, Notice
 from mt4pump.client.base import BaseSubscriber
 
 HEAD = struct.Struct(">II")
-LIFE, DURABLE, PASSING, NOTICE = range(4)
+RUN, DURABLE, PASSING, NOTICE = range(4)
 LIVE, HEALED, SNAPSHOT = range(3)
 BLOCK_ROWS = 400
 
 Row = list[Any]
-"""``[LIFE, number]``, ``[DURABLE, topic, epoch, seq, came, offset, crc]``, ``[PASSING, topic, epoch, seq, came]``,
+"""``[RUN, number]``, ``[DURABLE, topic, epoch, seq, came, offset, crc]``, ``[PASSING, topic, epoch, seq, came]``,
 ``[NOTICE, kind, topic's name, count, text]``. ``offset`` 0: it had none."""
 
 
@@ -55,7 +55,7 @@ def blocks(path: Path) -> Iterator[Block]:
 
 
 class Recorder:
-    """Appends to ``path``. ``position`` is the one to resume from, None in an empty file; ``life`` counts from 1.
+    """Appends to ``path``. ``position`` is the one to resume from, None in an empty file; ``run`` counts from 1.
 
     ``reached`` is per topic that is not stored: epoch, and the last number that is accounted for.
     """
@@ -63,24 +63,24 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self.position: dict[str, Any] | None = None
         self.reached: dict[str, tuple[int, int]] = {}
-        self.life, end = 1, 0
+        self.run, end = 1, 0
         for block in blocks(path):
             self.position, end = block.position or self.position, block.end
-            self.life += sum(row[0] == LIFE for row in block.rows)
+            self.run += sum(row[0] == RUN for row in block.rows)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT)
         os.ftruncate(self._file, end)
         os.lseek(self._file, 0, os.SEEK_END)
         self._numbers: dict[str, int] = {}
         self._fresh: list[str] = []
-        self._rows: list[Row] = [[LIFE, self.life]]
+        self._rows: list[Row] = [[RUN, self.run]]
 
     @property
     def is_due(self) -> bool:
         """Return whether a block's worth of rows waits."""
         return len(self._rows) >= BLOCK_ROWS
 
-    def take(self, item: Event | Notice, epoch: int) -> None:
-        """Take one item; ``epoch`` is the daemon's life at the moment."""
+    def add(self, item: Event | Notice, epoch: int) -> None:
+        """Add one item; ``epoch`` is the daemon's current run."""
         if isinstance(item, Notice):
             self._rows.append([NOTICE, item.kind, item.topic, item.count, item.text])
             if item.kind == "lost":
@@ -99,7 +99,7 @@ class Recorder:
             self._rows.append([DURABLE, topic, item.epoch, item.seq, came, offset or 0, zlib.crc32(item.frames[1])])
 
     def write(self, sub: BaseSubscriber) -> None:
-        """Write what was taken, with the position after it, in one go."""
+        """Write what was added, with the position after it, in one go."""
         if not self._rows:
             return
         position = sub.position

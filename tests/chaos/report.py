@@ -11,17 +11,17 @@ from tests.chaos.run import Outcome
 from tests.chaos.verdict import Tally
 
 TEXTS = {"reader", "from"}
-DURABLE = ("reader", "lives", "from", "published", "live", "healed", "unexplained")
+DURABLE = ("reader", "runs", "from", "published", "live", "healed", "unexplained")
 PASSING = ("reader", "published", "received", "lost", "away", "ends", "unexplained")
 LEGEND = """\
-published: what the reader can know of; received + lost (as it was told) must be the same
+published: what the reader can know of; received + lost (as reported) must be the same
 away, ends: not provable by it: what came while it was dead, and right before a daemon's end (another reader got it)"""
 
 
 def show(outcome: Outcome, console: Console) -> None:
     """Print tables and the verdict."""
     console.print(
-        f"[bold]chaos, seed {outcome.seed}[/bold]: {outcome.seconds:.0f} s, {outcome.lives} lives of the daemon"
+        f"[bold]chaos, seed {outcome.seed}[/bold]: {outcome.seconds:.0f} s, {outcome.runs} runs of the daemon"
     )
     console.print(_table("durable events: live + healed = published", DURABLE, map(_durable, outcome.tallies)))
     console.print(_table("quotes: received + lost = published", PASSING, map(_passing, outcome.tallies)))
@@ -32,8 +32,8 @@ def show(outcome: Outcome, console: Console) -> None:
     if outcome.unclean_stops:
         console.print(f"{outcome.unclean_stops} clean stops took longer than the daemon waits for its own threads")
     for tally in outcome.tallies:
-        told = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.notices.items()))
-        console.print(f"[bold]{tally.name}[/bold] was told: {told or 'nothing'}", highlight=False)
+        notices = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.notices.items()))
+        console.print(f"[bold]{tally.name}[/bold] notices: {notices or 'nothing'}", highlight=False)
         for kind, count in tally.faults.items():
             console.print(f"  [red]{kind}: {count}[/red]")
         for sample in tally.samples:
@@ -41,7 +41,7 @@ def show(outcome: Outcome, console: Console) -> None:
     for difference in outcome.differences:
         console.print(f"[red]the daemon's state is not the server's[/red]: {difference}")
     for name in outcome.late:
-        console.print(f"[red]{name} was not told everything in time[/red]")
+        console.print(f"[red]{name} did not receive everything in time[/red]")
     if outcome.holes:
         console.print(f"[red]the journal has {outcome.holes} holes[/red]")
     verdict = "[green]every event is explained[/green]" if outcome.passed else "[red]FAILED[/red]"
@@ -60,7 +60,7 @@ def _table(title: str, names: Iterable[str], rows: Iterable[tuple[str | int, ...
 def _durable(tally: Tally) -> tuple[str | int, ...]:
     began = "1" if tally.from_start else "its join"
     wrong = _wrong(tally.wrong_durable)
-    return tally.name, tally.lives, began, tally.published, tally.live, tally.healed, wrong
+    return tally.name, tally.runs, began, tally.published, tally.live, tally.healed, wrong
 
 
 def _passing(tally: Tally) -> tuple[str | int, ...]:

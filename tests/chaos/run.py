@@ -1,4 +1,4 @@
-"""One whole run: stage, faults, truth, verdict."""
+"""One whole run: processes, faults, truth, verdict."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.plan import TINY_MARKS, planned
+from tests.chaos.plan import TINY_HWMS, planned
+from tests.chaos.processes import READERS, Processes
 from tests.chaos.record import blocks
-from tests.chaos.stage import READERS, Stage
-from tests.chaos.verdict import Tally, Walk, judged, quotes_seen
+from tests.chaos.verdict import ReaderCheck, Tally, quotes_seen, tallies_of
 
 EVENTS_PER_QUOTE = 1.05
-FIRST_HWM = TINY_MARKS[2]
+FIRST_HWM = TINY_HWMS[2]
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class Outcome:
     seconds: float
     durable: int
     passing: int
-    lives: int
+    runs: int
     unclean_stops: int
     faults: dict[str, int]
     tallies: list[Tally]
@@ -43,7 +43,7 @@ class Outcome:
         return {
             **{
                 name: getattr(self, name)
-                for name in ("seed", "seconds", "durable", "passing", "lives", "unclean_stops", "faults")
+                for name in ("seed", "seconds", "durable", "passing", "runs", "unclean_stops", "faults")
             },
             "readers": [tally.as_dict() for tally in self.tallies],
             "differences": self.differences,
@@ -59,38 +59,38 @@ class Outcome:
 def run(
     folder: Path, *, seed: int, events: int, faults: int, rate: float, say: Callable[[str], None] = lambda _text: None
 ) -> Outcome:
-    """Run in ``folder``, which is empty; raises StageError when the run itself goes wrong."""
+    """Run in ``folder``, which is empty; raises RunError when the run itself goes wrong."""
     began_s = time.monotonic()
     length_s = events / (rate * EVENTS_PER_QUOTE)
-    stage = Stage(folder, rate=rate, seed=seed, say=say)
+    processes = Processes(folder, rate=rate, seed=seed, say=say)
     try:
-        stage.start_daemon(FIRST_HWM)
+        processes.start_daemon(FIRST_HWM)
         for number in range(len(READERS)):
-            stage.start_reader(number)
-        stage.await_joins()
-        stage.run(planned(seed, faults, length_s, [reader.name for reader in READERS]), events, length_s)
-        say("the market stands still")
-        differences = stage.calm()
-        truth = stage.truth()
-        late = stage.await_readers()
+            processes.start_reader(number)
+        processes.await_joins()
+        processes.run(planned(seed, faults, length_s, [reader.name for reader in READERS]), events, length_s)
+        say("the market is stopped")
+        differences = processes.calm()
+        truth = processes.truth()
+        late = processes.await_readers()
     finally:
-        stage.close()
+        processes.close()
     say("comparing")
-    walks = []
+    checks = []
     for number, reader in enumerate(READERS):
-        walk = Walk(reader.name, reader.topics, truth, from_start=reader.from_start)
-        for block in blocks(stage.file_of(number)):
-            walk.take(block)
-        walks.append(walk)
-    tallies = judged(walks)
+        check = ReaderCheck(reader.name, reader.topics, truth, from_start=reader.from_start)
+        for block in blocks(processes.file_of(number)):
+            check.handle(block)
+        checks.append(check)
+    tallies = tallies_of(checks)
     return Outcome(
         seed=seed,
         seconds=time.monotonic() - began_s,
         durable=len(truth.journal),
-        passing=quotes_seen(walks),
-        lives=stage.lives,
-        unclean_stops=stage.unclean_stops,
-        faults=dict(stage.count),
+        passing=quotes_seen(checks),
+        runs=processes.runs,
+        unclean_stops=processes.unclean_stops,
+        faults=dict(processes.count),
         tallies=tallies,
         differences=differences,
         late=late,

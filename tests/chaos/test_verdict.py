@@ -13,17 +13,17 @@ from tests.chaos.record import (
     DURABLE,
     HEAD,
     HEALED,
-    LIFE,
     LIVE,
     NOTICE,
     PASSING,
+    RUN,
     SNAPSHOT,
     Block,
     Recorder,
     Row,
     blocks,
 )
-from tests.chaos.verdict import Stored, Tally, Truth, Walk, judged
+from tests.chaos.verdict import ReaderCheck, Stored, Tally, Truth, tallies_of
 
 EPOCH, NEXT = 1_000, 2_000
 TOPICS = ["trade.1", "trade.2", "quote.A", "session.ping"]
@@ -51,7 +51,7 @@ def notice(kind: str, topic: str = "", count: int = 0) -> Row:
 
 
 RIGHT: list[Row] = [
-    [LIFE, 1],
+    [RUN, 1],
     quote(5, came=SNAPSHOT),
     durable(1, HEALED),
     durable(2),
@@ -70,9 +70,9 @@ RIGHT: list[Row] = [
 
 
 def verdict(rows: list[Row], topics: tuple[str, ...] = ("trade.*", "quote.A"), **position: Any) -> Tally:
-    walk = Walk("reader", topics, TRUTH, from_start=not position)
-    walk.take(Block(position or None, TOPICS, rows, 0))
-    (tally,) = judged([walk])
+    check = ReaderCheck("reader", topics, TRUTH, from_start=not position)
+    check.handle(Block(position or None, TOPICS, rows, 0))
+    (tally,) = tallies_of([check])
     return tally
 
 
@@ -107,17 +107,20 @@ WRONG: dict[str, tuple[Callable[[list[Row]], list[Row]], dict[str, int]]] = {
     ),
     "one is not the journal's": (after(durable(3), [*durable(3)[:6], 99]), {"not in the journal": 1}),
     "one has no offset": (after(durable(3), [*durable(3)[:5], 0, 13]), {"not in the journal": 1}),
-    "a durable event is told as lost": (after(durable(3), notice("lost", "trade.1", 1)), {"durable told as lost": 1}),
+    "a durable event is reported as lost": (
+        after(durable(3), notice("lost", "trade.1", 1)),
+        {"durable reported as lost": 1},
+    ),
     "a quote is missing": (without(quote(6)), {"gap": 1}),
     "a quote comes twice": (after(quote(6), quote(6)), {"gap": 1}),
-    "a loss is not told": (without(notice("lost", "quote.A", 2)), {"gap": 2}),
-    "too much is told as lost": (after(quote(6), notice("lost", "quote.A", 3)), {"gap": 3}),
+    "a loss is not reported": (without(notice("lost", "quote.A", 2)), {"gap": 2}),
+    "too much is reported as lost": (after(quote(6), notice("lost", "quote.A", 3)), {"gap": 3}),
     "the first quotes of an epoch are missing": (
         lambda rows: [row for row in rows if row not in (quote(2, NEXT), quote(3, NEXT))],
         {"gap": 2},
     ),
     "the last quotes are missing": (lambda rows: rows[:-2], {"wrong end": 1}),
-    "a new epoch is not told": (without(notice("restarted")), {"epoch without notice": 1, "gap": 9}),
+    "a new epoch is not reported": (without(notice("restarted")), {"epoch without notice": 1, "gap": 9}),
 }
 
 
@@ -135,30 +138,30 @@ def test_a_reader_that_joined_late_need_not_have_what_was_before() -> None:
 
 def test_a_reader_whose_query_fails_at_the_start_need_not_know_what_was_before() -> None:
     rows = [
-        [LIFE, 1],
+        [RUN, 1],
         notice("query_failed"),
         notice("lost", "trade.1", 1),
         notice("lost", "quote.A", 2),
         quote(9),
         durable(3),
     ]
-    walk = Walk("reader", ("trade.*", "quote.A"), TRUTH, from_start=False)
-    walk.take(Block(None, TOPICS, rows, 0))
-    walk.take(Block({"confirmed": 3}, TOPICS, RIGHT[RIGHT.index(notice("restarted")) :], 0))
-    (tally,) = judged([walk])
+    check = ReaderCheck("reader", ("trade.*", "quote.A"), TRUTH, from_start=False)
+    check.handle(Block(None, TOPICS, rows, 0))
+    check.handle(Block({"confirmed": 3}, TOPICS, RIGHT[RIGHT.index(notice("restarted")) :], 0))
+    (tally,) = tallies_of([check])
     assert (tally.samples, tally.unexplained, tally.published) == ([], 0, 1)
     rows.insert(1, quote(5, came=SNAPSHOT))
-    walk = Walk("reader", ("trade.*", "quote.A"), TRUTH, from_start=False)
-    walk.take(Block({"confirmed": 2}, TOPICS, rows, 0))
-    assert walk.finish().faults.keys() >= {"gap", "durable told as lost"}
+    check = ReaderCheck("reader", ("trade.*", "quote.A"), TRUTH, from_start=False)
+    check.handle(Block({"confirmed": 2}, TOPICS, rows, 0))
+    assert check.finish().faults.keys() >= {"gap", "durable reported as lost"}
 
 
 def test_what_another_reader_got_before_the_daemons_end_is_counted_apart() -> None:
     short = [row for row in RIGHT if row not in (notice("lost", "quote.A", 2), quote(9))]
-    walks = [Walk(name, ("trade.*", "quote.A"), TRUTH, from_start=True) for name in ("short", "long")]
-    for walk, rows in zip(walks, (short, RIGHT), strict=True):
-        walk.take(Block(None, TOPICS, rows, 0))
-    first, second = judged(walks)
+    checks = [ReaderCheck(name, ("trade.*", "quote.A"), TRUTH, from_start=True) for name in ("short", "long")]
+    for check, rows in zip(checks, (short, RIGHT), strict=True):
+        check.handle(Block(None, TOPICS, rows, 0))
+    first, second = tallies_of(checks)
     assert (first.unexplained, first.unprovable, second.unprovable) == (0, 3, 0)
 
 
@@ -176,7 +179,7 @@ def test_a_torn_block_is_cut_off(tmp_path: Path) -> None:
         assert len(list(blocks(path))) == 1
     again = Recorder(path)
     again.write(NullStream())  # type: ignore[arg-type]
-    assert [block.rows for block in blocks(path)] == [[[LIFE, 1]], [[LIFE, 2]]]
+    assert [block.rows for block in blocks(path)] == [[[RUN, 1]], [[RUN, 2]]]
 
 
 def test_a_plan_has_every_kind_of_fault_and_is_the_same_for_the_same_seed() -> None:

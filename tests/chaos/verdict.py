@@ -1,11 +1,12 @@
-"""What a reader was told against what happened; pure.
+"""Compares what a reader received with what was published; pure.
 
 **Durable events** (the truth is the journal's replay): each one on a wanted topic, from where the reader began, was
-told exactly once, byte for byte, in order per topic, live or healed; nothing else was told; nothing was told as lost.
+received exactly once, byte for byte, in order per topic, live or from the journal; nothing else was received, and
+nothing was reported as lost.
 
 **Events that are not stored** (quotes, pings): between two that the reader got, the numbers that are missing are
-exactly those told as lost; and at the end of the run, up to the daemon's own last number. Two things a reader cannot
-prove, so they are counted apart and are no part of ``published``: what came while it was dead (``away``), and what a
+exactly those reported as lost; and at the end of the run, up to the daemon's own last number. A reader cannot prove
+two things, so they are counted apart and are no part of ``published``: what came while it was dead (``away``), and what a
 daemon sent right before its end, as far as another reader got it (``unprovable``).
 """
 
@@ -17,10 +18,10 @@ from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from tests.chaos.record import DURABLE, HEALED, LIFE, NOTICE, PASSING, SNAPSHOT, Block, Row
+from tests.chaos.record import DURABLE, HEALED, NOTICE, PASSING, RUN, SNAPSHOT, Block, Row
 
 SAMPLES = 20
-"""Faults of one reader that are told in words."""
+"""Faults of one reader that are described."""
 PING = "session.ping"
 UNKNOWN = -1
 GAP, END, NO_NOTICE = "gap", "wrong end", "epoch without notice"
@@ -48,11 +49,11 @@ class Truth:
 
 @dataclass(slots=True)
 class Tally:
-    """What is found of one reader. ``faults`` by name are what nobody can explain; ``samples`` tell some of them."""
+    """What is found of one reader. ``faults`` by name are what nobody can explain; ``samples`` describe some."""
 
     name: str
     from_start: bool = True
-    lives: int = 0
+    runs: int = 0
     published: int = 0
     live: int = 0
     healed: int = 0
@@ -81,7 +82,7 @@ class Tally:
         """Return how many of the `unexplained` ones are durable."""
         return sum(count for fault, count in self.faults.items() if fault not in PASSING_FAULTS)
 
-    def blame(self, fault: str, text: str, count: int = 1) -> None:
+    def add_fault(self, fault: str, text: str, count: int = 1) -> None:
         """Count a fault."""
         self.faults[fault] += count
         if len(self.samples) < SAMPLES:
@@ -90,7 +91,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Place:
-    """Where a reader is in a topic that is not stored. ``lost`` was told since ``last``; ``first`` is before both."""
+    """Where a reader is in a topic that is not stored. ``lost`` was reported since ``last``, ``first`` is before."""
 
     first: int
     last: int
@@ -98,7 +99,7 @@ class Place:
 
 
 class End(NamedTuple):
-    """Where a reader was in a topic when its life, or the daemon's, ended."""
+    """Where a reader was in a topic when its run, or the daemon's, ended."""
 
     epoch: int
     topic: str
@@ -106,8 +107,8 @@ class End(NamedTuple):
     by_own_death: bool
 
 
-class Walk:
-    """Goes through the blocks of one reader in order."""
+class ReaderCheck:
+    """Checks the blocks of one reader in order."""
 
     def __init__(self, name: str, topics: Iterable[str], truth: Truth, *, from_start: bool) -> None:
         self.tally = Tally(name, from_start)
@@ -123,20 +124,20 @@ class Walk:
         self._places: dict[str, Place] = {}
         self._epoch = 0
         self._is_joined = self._begins_at_zero = self._has_snapshot = self._is_late = False
-        self._take: dict[int, Callable[[Row], None]] = {
-            LIFE: self._life,
+        self._handlers: dict[int, Callable[[Row], None]] = {
+            RUN: self._run,
             DURABLE: self._durable,
             PASSING: self._passing,
             NOTICE: self._notice,
         }
 
-    def take(self, block: Block) -> None:
-        """Take the next block."""
-        if block.rows and block.rows[0][0] == LIFE:
+    def handle(self, block: Block) -> None:
+        """Check the next block."""
+        if block.rows and block.rows[0][0] == RUN:
             self._names = []
         self._names += block.topics
         for row in block.rows:
-            self._take[row[0]](row)
+            self._handlers[row[0]](row)
         if self._base is None and block.position is not None:
             # A position is first known before the first live event; later ones of this block are after it.
             firsts = [row[5] for row in block.rows if row[0] == DURABLE and row[4] != SNAPSHOT and row[5]]
@@ -150,24 +151,24 @@ class Walk:
         wanted = {offset: event for offset, event in wanted.items() if base < offset <= truth.offset}
         tally.published = len(wanted)
         for offset in wanted.keys() - self._got.keys():
-            tally.blame("missing", f"offset {offset} {wanted[offset]}")
+            tally.add_fault("missing", f"offset {offset} {wanted[offset]}")
         for offset, count in self._got.items():
             if count > 1:
-                tally.blame("twice", f"offset {offset} came {count} times", count - 1)
-        self._judge_the_end()
+                tally.add_fault("twice", f"offset {offset} came {count} times", count - 1)
+        self._check_end()
         self._close(by_own_death=True)
         return tally
 
-    def _judge_the_end(self) -> None:
+    def _check_end(self) -> None:
         for topic, seq in self._truth.seqs.items():
             if not (topic.startswith("quote.") and self._wants(topic)):
                 continue
             place = self._place(topic) if self._epoch == self._truth.epoch else None
             if place and place.first == UNKNOWN:
                 continue
-            told = place.last + place.lost if place else 0
-            if told != seq:
-                self.tally.blame(END, f"{topic}: told up to {told}, published up to {seq}", abs(seq - told))
+            found = place.last + place.lost if place else 0
+            if found != seq:
+                self.tally.add_fault(END, f"{topic}: accounted up to {found}, published up to {seq}", abs(seq - found))
             if place:
                 place.last, place.lost = seq, 0
 
@@ -176,9 +177,9 @@ class Walk:
 
     # ---- rows ----
 
-    def _life(self, _row: Row) -> None:
+    def _run(self, _row: Row) -> None:
         self._close(by_own_death=True)
-        self.tally.lives += 1
+        self.tally.runs += 1
         self._epoch = 0
         self._is_joined = self._begins_at_zero = self._has_snapshot = self._is_late = False
 
@@ -195,13 +196,13 @@ class Walk:
             tally.live += 1
         event = self._truth.journal.get(offset)
         if event is None or event.topic != topic or (event.epoch, event.seq, event.crc) != (epoch, seq, crc):
-            tally.blame("not in the journal", f"{topic} epoch {epoch} seq {seq} offset {offset}: there is {event}")
+            tally.add_fault("not in the journal", f"{topic} epoch {epoch} seq {seq} offset {offset}: there is {event}")
             return
         if not self._wants(topic):
-            tally.blame("unwanted", topic)
+            tally.add_fault("unwanted", topic)
         self._got[offset] += 1
         if offset < self._last_offset.get(topic, 0):
-            tally.blame("out of order", f"{topic} offset {offset} after {self._last_offset[topic]}")
+            tally.add_fault("out of order", f"{topic} offset {offset} after {self._last_offset[topic]}")
         self._last_offset[topic] = offset
 
     def _passing(self, row: Row) -> None:
@@ -209,7 +210,7 @@ class Walk:
         topic = self._names[number]
         if epoch != self._epoch:
             if self._epoch:
-                self.tally.blame(NO_NOTICE, f"{topic} {self._epoch} to {epoch}")
+                self.tally.add_fault(NO_NOTICE, f"{topic} {self._epoch} to {epoch}")
             self._epoch = epoch
         if came == SNAPSHOT:
             self._snapshot(topic, seq)
@@ -219,8 +220,8 @@ class Walk:
         if place.first == UNKNOWN:
             place.first = place.last = seq - 1 - place.lost
         if place.last + place.lost + 1 != seq:
-            text = f"{topic} epoch {epoch}: {seq} after {place.last} with {place.lost} told as lost"
-            self.tally.blame(GAP, text, abs(seq - place.last - place.lost - 1))
+            text = f"{topic} epoch {epoch}: {seq} after {place.last} with {place.lost} reported as lost"
+            self.tally.add_fault(GAP, text, abs(seq - place.last - place.lost - 1))
         self.tally.quotes += 1
         place.last, place.lost = seq, 0
 
@@ -236,8 +237,8 @@ class Walk:
         if place.last + place.lost != seq:
             if self._is_late:  # the snapshot may be ahead of a topic that runs already
                 return
-            text = f"{topic}: snapshot {seq} after {place.last} with {place.lost} told as lost"
-            self.tally.blame(GAP, text, abs(seq - place.last - place.lost))
+            text = f"{topic}: snapshot {seq} after {place.last} with {place.lost} reported as lost"
+            self.tally.add_fault(GAP, text, abs(seq - place.last - place.lost))
         place.last, place.lost = seq, 0
 
     def _place(self, topic: str) -> Place:
@@ -262,12 +263,12 @@ class Walk:
         elif kind == "query_failed":
             self._is_late = self._is_late or not self._has_snapshot
         elif kind == "lost" and not self._is_late:  # else it may be from before the join; `missing` shows the others
-            self.tally.blame("durable told as lost", text, count)
+            self.tally.add_fault("durable reported as lost", text, count)
         elif kind == "not_whole" and len(self.tally.samples) < SAMPLES:
             self.tally.samples.append(f"({kind}: {text})")
 
     def _close(self, *, by_own_death: bool) -> None:
-        """Note where every topic stands at the end of a life, the reader's or the daemon's."""
+        """Record where every topic is at the end of a run, the reader's or the daemon's."""
         for topic, place in self._places.items():
             if place.first == UNKNOWN:
                 continue
@@ -280,16 +281,16 @@ class Walk:
         self._places = {}
 
 
-def judged(walks: list[Walk]) -> list[Tally]:
-    """Return the tallies, with what only all readers together know: what came when one of them could not hear."""
-    tallies = [walk.finish() for walk in walks]
+def tallies_of(checks: list[ReaderCheck]) -> list[Tally]:
+    """Return the tallies, with what only all readers together know: what came while one of them was away."""
+    tallies = [check.finish() for check in checks]
     best: dict[tuple[int, str], int] = {}
-    for walk in walks:
-        for key, last in walk.best.items():
+    for check in checks:
+        for key, last in check.best.items():
             best[key] = max(best.get(key, 0), last)
-    for walk, tally in zip(walks, tallies, strict=True):
-        for end in walk.ends:
-            starts = walk.starts.get((end.epoch, end.topic), [])
+    for check, tally in zip(checks, tallies, strict=True):
+        for end in check.ends:
+            starts = check.starts.get((end.epoch, end.topic), [])
             began_again = min((seq for seq in starts if seq >= end.last), default=None)
             until = best[end.epoch, end.topic]
             if end.by_own_death:
@@ -299,10 +300,10 @@ def judged(walks: list[Walk]) -> list[Tally]:
     return tallies
 
 
-def quotes_seen(walks: Iterable[Walk]) -> int:
+def quotes_seen(checks: Iterable[ReaderCheck]) -> int:
     """Return how many events that are not stored were published for certain: the highest numbers that anybody saw."""
     best: dict[Any, int] = {}
-    for walk in walks:
-        for key, last in walk.best.items():
+    for check in checks:
+        for key, last in check.best.items():
             best[key] = max(best.get(key, 0), last)
     return sum(best.values())

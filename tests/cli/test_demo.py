@@ -23,7 +23,7 @@ from mt4pump.cli.demo import data_folder
 from mt4pump.client import Query
 from mt4pump.errors import StartError
 from tests.bus import until
-from tests.chaos.stage import free_ports
+from tests.chaos.processes import free_ports
 from tests.cli.commands import PROJECT, environment, finish
 from tests.programs import Program, program
 

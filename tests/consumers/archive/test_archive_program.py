@@ -19,7 +19,7 @@ from mt4pump_consumers.archive.folder import read_state
 
 from mt4pump.client import Query
 from tests.bus import until
-from tests.chaos.stage import free_ports
+from tests.chaos.processes import free_ports
 from tests.consumers.archive.archive_run import rows
 from tests.consumers.nats_bridge.nats_run import Process, environment
 

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from mt4pump.client import Event, Query
-from tests.chaos.stage import free_ports
+from tests.chaos.processes import free_ports
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 40.0

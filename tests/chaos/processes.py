@@ -31,7 +31,7 @@ LATE_S = 120.0
 SLICE_S = 0.05
 SUFFIXES = ("", "|")
 SEEDS = 3
-"""Markets that take turns over the daemon's lives: a life may begin with the orders of the one before, or others."""
+"""Markets that take turns over the runs of the daemon: one may begin with the orders of the one before, or others."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ class ReaderPlan(NamedTuple):
 
     name: str
     topics: tuple[str, ...] = ("*",)
-    way: str = ITERATE
+    mode: str = ITERATE
     slow: bool = False
     tiny: bool = False
     from_start: bool = True
@@ -49,14 +49,14 @@ class ReaderPlan(NamedTuple):
 
 READERS = (
     ReaderPlan("all"),
-    ReaderPlan("tiny", way=RECEIVE, tiny=True, slow=True),
+    ReaderPlan("tiny", mode=RECEIVE, tiny=True, slow=True),
     ReaderPlan("asyncio", ("trade.*", "user.*", "quote.EUR*"), ASYNC),
     ReaderPlan("joined late", ("quote.*", "margin.*", "trade.1*", "online.*"), from_start=False),
     ReaderPlan("slow", ("trade.*", "session.*", "quote.*USD"), RECEIVE, slow=True, tiny=True),
 )
 
 
-class StageError(Exception):
+class RunError(Exception):
     """The run itself failed: a process ended by itself, or did not get to its end in time."""
 
 
@@ -71,13 +71,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class Stage:
-    """``count`` is what was done, ``published`` (per epoch and kind) what heartbeats told: at least so much."""
+class Processes:
+    """``count`` is what was done, ``published`` (per epoch and kind) at least that, by the heartbeats."""
 
     def __init__(self, folder: Path, *, rate: float, seed: int, say: Callable[[str], None]) -> None:
         self.folder = folder
         self.count: Counter[str] = Counter()
-        self.lives = self.unclean_stops = 0
+        self.runs = self.unclean_stops = 0
         self._rate, self._seed, self._say = rate, seed, say
         publish, query = free_ports(2)
         self.endpoint, self.query_endpoint = f"tcp://127.0.0.1:{publish}", f"tcp://127.0.0.1:{query}"
@@ -87,10 +87,10 @@ class Stage:
         self._stopped: set[int] = set()
         self._logs: list[IO[str]] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._ear = self._context.socket(zmq.SUB)
-        self._ear.setsockopt(zmq.SUBSCRIBE, b"heartbeat")
-        self._ear.connect(self.endpoint)
-        self._heard: dict[int, int] = {}
+        self._heartbeats = self._context.socket(zmq.SUB)
+        self._heartbeats.setsockopt(zmq.SUBSCRIBE, b"heartbeat")
+        self._heartbeats.connect(self.endpoint)
+        self._published: dict[int, int] = {}
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
         self._ending = False
@@ -100,24 +100,24 @@ class Stage:
         """Return how many events were published, at least."""
         while True:
             try:
-                _, packed = self._ear.recv_multipart(zmq.NOBLOCK)
+                _, packed = self._heartbeats.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return sum(self._heard.values())
+                return sum(self._published.values())
             body = msgpack.unpackb(packed)
-            self._heard[body["epoch"]] = sum(body["counts"].values()) - body["counts"].get("heartbeat", 0)
+            self._published[body["epoch"]] = sum(body["counts"].values()) - body["counts"].get("heartbeat", 0)
 
     # ---- processes ----
 
     def start_daemon(self, sndhwm: int) -> None:
-        """Start a new life of the daemon, and wait until it publishes."""
-        self.lives += 1
+        """Start a new run of the daemon, and wait until it publishes."""
+        self.runs += 1
         flags = {
             "source": "simulator",
             "data_dir": str(self.folder / "data"),
             "pub_endpoint": self.endpoint,
             "query_endpoint": self.query_endpoint,
             "rate": self._rate,
-            "seed": self._seed + self.lives % SEEDS,
+            "seed": self._seed + self.runs % SEEDS,
             "sndhwm": sndhwm,
             "topic_suffix": SUFFIXES[self._seed % len(SUFFIXES)],
             "heartbeat_interval_s": 0.2,
@@ -129,12 +129,12 @@ class Stage:
         }
         deadline_s = time.monotonic() + START_S
         while True:
-            self._daemon = self._spawn("tests.chaos.pump", flags, f"daemon-{self.lives}")
+            self._daemon = self._spawn("tests.chaos.pump", flags, f"daemon-{self.runs}")
             answer = self._answer()
             if "epoch" in answer:
                 return
             if time.monotonic() > deadline_s:
-                raise StageError(f"the daemon does not start: {self.folder}/daemon-{self.lives}.log says why")
+                raise RunError(f"the daemon does not start: {self.folder}/daemon-{self.runs}.log says why")
 
     def start_reader(self, number: int) -> None:
         """Start a reader, or start it again."""
@@ -145,7 +145,7 @@ class Stage:
             "file": str(self.file_of(number)),
             "goal": str(self.folder / "goal.json"),
             "topics": reader.topics,
-            "way": reader.way,
+            "mode": reader.mode,
             "slow": reader.slow,
             "tiny": reader.tiny,
             "resume_from": 0 if reader.from_start else None,
@@ -153,7 +153,7 @@ class Stage:
         self._readers[number] = self._spawn("tests.chaos.reader", given, f"reader-{number}")
 
     def file_of(self, number: int) -> Path:
-        """Return where a reader stores what it is told."""
+        """Return where a reader stores what it receives."""
         return self.folder / f"reader-{number}.blocks"
 
     def _spawn(self, module: str, given: dict[str, Any], name: str) -> subprocess.Popen[str]:
@@ -170,7 +170,7 @@ class Stage:
         self._processes.append(process)
         return process
 
-    def _tell(self, line: str) -> None:
+    def _command(self, line: str) -> None:
         assert self._daemon is not None
         assert self._daemon.stdin is not None
         self._daemon.stdin.write(line + "\n")
@@ -186,13 +186,13 @@ class Stage:
     # ---- faults ----
 
     def await_joins(self) -> None:
-        """Wait until every reader was told something: what comes before that meets nobody."""
+        """Wait until every reader received something."""
         deadline_s = time.monotonic() + START_S
         while not all(
             self.file_of(number).exists() and self.file_of(number).stat().st_size for number in self._readers
         ):
             if time.monotonic() > deadline_s:
-                raise StageError(f"a reader was told nothing within {START_S:g} s: see {self.folder}/reader-*.log")
+                raise RunError(f"a reader received nothing within {START_S:g} s: see {self.folder}/reader-*.log")
             self._check()
             time.sleep(SLICE_S)
 
@@ -202,11 +202,11 @@ class Stage:
         while coming or self._later or self.events < events:
             now_s = time.monotonic()
             if now_s > began_s + slipped_s + 2 * length_s + LATE_S:
-                raise StageError(f"{self.events} events after {now_s - began_s:.0f} s: {events} were wanted")
+                raise RunError(f"{self.events} events after {now_s - began_s:.0f} s: {events} were wanted")
             while self._later and self._later[0][0] <= now_s:
                 heappop(self._later)[2]()
             if coming and began_s + slipped_s + coming[0].at_s <= now_s:
-                self._do(coming.popleft())
+                self._inject(coming.popleft())
                 slipped_s += time.monotonic() - now_s  # a daemon that starts slowly must not have the next at once
             self._check()
             time.sleep(SLICE_S)
@@ -215,7 +215,7 @@ class Stage:
         self._number += 1
         heappush(self._later, (at_s, self._number, action))
 
-    def _do(self, fault: Fault) -> None:
+    def _inject(self, fault: Fault) -> None:
         self.count[fault.kind] += 1
         self._say(f"{fault}   ({self.events} events)")
         if fault.kind in {plan.KILL_DAEMON, plan.RESTART_DAEMON}:
@@ -227,12 +227,12 @@ class Stage:
         elif fault.kind == plan.STOP_READER:
             self._stop_reader(fault.reader, fault.amount)
         else:
-            self._tell(f"{fault.kind} {fault.amount:g}" if fault.kind != plan.MUTE else fault.kind)
+            self._command(f"{fault.kind} {fault.amount:g}" if fault.kind != plan.MUTE else fault.kind)
 
     def _end_daemon(self, *, clean: bool) -> None:
         assert self._daemon is not None
         if clean:
-            self._tell("stop")
+            self._command("stop")
             answer = self._answer()
             if not answer.get("clean"):
                 self.unclean_stops += 1
@@ -256,26 +256,26 @@ class Stage:
         self._stopped.add(number)
         reader.send_signal(signal.SIGSTOP)
 
-        def go_on() -> None:
+        def resume() -> None:
             if self._readers.get(number) is reader:
                 self._stopped.discard(number)
                 reader.send_signal(signal.SIGCONT)
 
-        self._at(time.monotonic() + for_s, go_on)
+        self._at(time.monotonic() + for_s, resume)
 
     def _check(self) -> None:
-        """Raise StageError for a process that ended by itself."""
+        """Raise RunError for a process that ended by itself."""
         if self._daemon is not None and self._daemon.poll() is not None:
-            raise StageError(f"the daemon ended by itself: {self.folder}/daemon-{self.lives}.log says why")
+            raise RunError(f"the daemon ended by itself: {self.folder}/daemon-{self.runs}.log says why")
         for number, reader in self._readers.items():
             if not self._ending and reader.poll() is not None:
-                raise StageError(f"reader {number} ended by itself: {self.folder}/reader-{number}.log says why")
+                raise RunError(f"reader {number} ended by itself: {self.folder}/reader-{number}.log says why")
 
     # ---- the end ----
 
     def calm(self) -> list[str]:
         """Stop the market; return in what the daemon's state differs from the simulator's."""
-        self._tell("calm")
+        self._command("calm")
         differences: list[str] = self._answer().get("differences", ["the daemon gave no answer"])
         return differences
 
@@ -305,7 +305,7 @@ class Stage:
         return cut, journal
 
     def await_readers(self) -> list[str]:
-        """Wait until every reader was told everything; return the names of those that were not."""
+        """Wait until every reader received everything; return the names of the others."""
         self._ending = True
         deadline_s = time.monotonic() + END_S
         late = []
@@ -326,7 +326,7 @@ class Stage:
                 if pipe is not None:
                     with suppress(BrokenPipeError):
                         pipe.close()
-        self._ear.close(0)
+        self._heartbeats.close(0)
         self._context.term()
         for log in self._logs:
             log.close()
