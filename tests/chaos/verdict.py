@@ -6,8 +6,8 @@ nothing was reported as lost.
 
 **Events that are not stored** (quotes, pings): between two that the reader got, the numbers that are missing are
 exactly those reported as lost; and at the end of the run, up to the daemon's own last number. A reader cannot prove
-two things, so they are counted apart and are no part of ``published``: what came while it was dead (``away``), and what a
-daemon sent right before its end, as far as another reader got it (``unprovable``).
+two things, so they are counted apart and are no part of ``published``: what came while it was dead (``away``), and what
+a daemon sent right before its end, as far as another reader got it (``unprovable``).
 """
 
 from __future__ import annotations
