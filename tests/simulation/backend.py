@@ -75,7 +75,7 @@ class Backend:
         reports = self.broker.change()
         if self.random.random() < 0.05:
             reports += reports[-1:]
-        if self.daemon is not None and self.daemon.link is not None:
+        if self.daemon is not None and self.daemon.session is not None:
             for report in reports:
                 self.daemon.inbox.notify(*report)
             return f"server: {_shown(reports)}"
@@ -92,7 +92,7 @@ class Backend:
 
     def quote(self) -> str:
         """Report a quote."""
-        if self.daemon is None or self.daemon.link is None:
+        if self.daemon is None or self.daemon.session is None:
             return ""
         self.daemon.inbox.notify(*self.broker.quote())
         return "server: a quote"

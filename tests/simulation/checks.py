@@ -100,12 +100,12 @@ class PublishedEvents:
             self.by_offset[self.log, offset] = event
 
 
-class Following:
-    """One reader's lives, checked against the ledger. `begin` starts a life, `take` gets each of its items in order.
+class ReaderChecks:
+    """One reader's runs, checked against the ledger. `begin` starts a run, `take` gets each of its items in order.
 
-    ``is_exact``: nothing has happened in this life that PROTOCOL lets go untold, or told without a number (the query
+    ``is_exact``: nothing has happened in this run that PROTOCOL lets go unreported, or be reported without a number (the query
     endpoint was given up, the journal had been cut or replaced). ``has_base``: a position or a snapshot says from where
-    on nothing may be missing. ``cut_at`` is the place in the ledger at which this life's snapshot was cut.
+    on nothing may be missing. ``snapshot_at`` is the place in the ledger at which this run's snapshot was cut.
     """
 
     def __init__(self, name: str, topics: tuple[str, ...], ledger: PublishedEvents) -> None:
@@ -113,10 +113,10 @@ class Following:
         self.ledger = ledger
         self.is_exact = True
         self.has_base = self._is_resumed = False
-        self.cut_at = 0
+        self.snapshot_at = 0
         self.state = Folded()
         self.restarts = 0
-        self.told_lost = Counter[bytes]()
+        self.reported_lost = Counter[bytes]()
         self.notices = Counter[str]()
         self.confirmed: tuple[str, int] | None = None
         self._subscriptions = SubscriptionSet(topics)
@@ -131,14 +131,14 @@ class Following:
         self._wanted: dict[bytes, bool] = {}
 
     def begin(self, *, resumed: bool) -> None:
-        """Begin another life, ``resumed`` from the position of the one before."""
+        """Begin another run, ``resumed`` from the position of the one before."""
         if not self.is_exact:
             self._excused_until = len(self.ledger.events)
             if self.restarts:  # the query endpoint was given up: what a run sent at its end no number showed
                 self._unknown_before = max((last.epoch for last in self._last.values()), default=0)
         self.is_exact = True
         self.has_base = self._is_resumed = resumed
-        self.cut_at = len(self.ledger.events)
+        self.snapshot_at = len(self.ledger.events)
         self.state = Folded()
         self.restarts = 0
         self.notices.clear()
@@ -148,7 +148,7 @@ class Following:
         self._last_stored.clear()
         if not resumed:
             self.confirmed = None
-            self.told_lost.clear()
+            self.reported_lost.clear()
             self._missing.clear()
 
     def wants(self, topic: bytes) -> bool:
@@ -158,7 +158,7 @@ class Following:
             wanted = self._wanted[topic] = self._subscriptions.is_wanted(topic.decode())
         return wanted
 
-    def take(self, item: Item) -> None:
+    def check_item(self, item: Item) -> None:
         """Check one item."""
         if isinstance(item, Checkpoint):
             self._confirm(item)
@@ -182,8 +182,11 @@ class Following:
         last = self._last.get(topic)
         if last is not None and last.epoch == event.epoch:
             check(last.seq < event.seq, f"{self.name} got {event} after {last} (8.2)")
-            missing, told = self._missing_between(last, event), self._pending[topic]
-            check(missing <= told, f"{self.name} got {event} after {last}: {told} of {missing} were told lost (9)")
+            missing, lost = self._missing_between(last, event), self._pending[topic]
+            check(
+                missing <= lost,
+                f"{self.name} got {event} after {last}: {lost} of {missing} were reported lost (9)",
+            )
         if event.offset:  # those without are "outside of that"
             stored = self._last_stored.get(topic)
             check(not stored or stored.place < event.place, f"{self.name} got {event} after {stored} (8.4)")
@@ -195,49 +198,52 @@ class Following:
         self._delivered_now.add(event.place)
 
     def _missing_between(self, last: Published, event: Published) -> int:
-        """Return how many events between two of a topic are not part of this life's snapshot either."""
+        """Return how many events between two of a topic are not part of this run's snapshot either."""
         keys = ((event.topic, event.epoch, seq) for seq in range(last.seq + 1, event.seq))
-        return sum(self.ledger.by_key[key].place >= self.cut_at for key in keys)
+        return sum(self.ledger.by_key[key].place >= self.snapshot_at for key in keys)
 
     def _notice(self, notice: Notice) -> None:
         self.notices[notice.kind] += 1
         if notice.kind == LOST:
             topic = notice.topic.encode()
             self._pending[topic] += notice.count
-            self.told_lost[topic] += notice.count
+            self.reported_lost[topic] += notice.count
         elif notice.kind == NOT_WHOLE:
             self.is_exact = False
         elif notice.kind == RESTARTED:
             self.restarts += 1
 
-    def _confirm(self, mark: Checkpoint) -> None:
-        """Check that all up to a confirmed offset was delivered, or told lost."""
-        log, before = mark.log or "", self.confirmed
-        self.confirmed = log, mark.offset
+    def _confirm(self, checkpoint: Checkpoint) -> None:
+        """Check that all up to a confirmed offset was delivered, or reported lost."""
+        log, before = checkpoint.log or "", self.confirmed
+        self.confirmed = log, checkpoint.offset
         if before is None or before[0] != log or not self.has_base:
             return
-        check(mark.offset > before[1], f"{self.name} was confirmed {mark.offset} after {before[1]} (8.3)")
-        for offset in range(before[1] + 1, mark.offset + 1):
+        check(checkpoint.offset > before[1], f"{self.name} was confirmed {checkpoint.offset} after {before[1]} (8.3)")
+        for offset in range(before[1] + 1, checkpoint.offset + 1):
             event = self.ledger.by_offset.get((log, offset))
             if event is None or event.place in self._delivered or not self.wants(event.topic):
                 continue
             if event.is_deleted and not self.is_exact:
                 continue
-            if event.epoch < self._unknown_before or (not self._is_resumed and event.place < self.cut_at):
+            if event.epoch < self._unknown_before or (not self._is_resumed and event.place < self.snapshot_at):
                 continue
             self._missing[event.topic] += 1
-            missing, told = self._missing[event.topic], self.told_lost[event.topic]
-            check(missing <= told, f"{self.name} was confirmed {mark.offset} without {event} ({told} told lost) (8.3)")
+            missing, lost = self._missing[event.topic], self.reported_lost[event.topic]
+            check(
+                missing <= lost,
+                f"{self.name} was confirmed {checkpoint.offset} without {event} ({lost} reported lost) (8.3)",
+            )
             check(
                 event.is_deleted or not self.is_exact or event.place < self._excused_until,
-                f"{self.name} was told that {event} is lost, but the journal has it (9)",
+                f"{self.name} got a notice that {event} is lost, but the journal has it (9)",
             )
 
     def finish(self, epoch: int) -> None:
-        """Check that all behind the snapshot was delivered or told lost, as far as can be known."""
+        """Check that all behind the snapshot was delivered or reported lost, as far as can be known."""
         sent, came, unknown = Counter[bytes](), Counter[bytes](), Counter[bytes]()
         lacking: dict[bytes, str] = {}
-        for event in self.ledger.events[self.cut_at :]:
+        for event in self.ledger.events[self.snapshot_at :]:
             if self.wants(event.topic):
                 sent[event.topic] += 1
                 came[event.topic] += event.place in self._delivered
@@ -245,9 +251,9 @@ class Following:
                     lacking[event.topic] = str(event)
                 unknown[event.topic] += event.epoch != epoch and (not event.offset or event.is_deleted)
         for topic, count in sent.items():
-            told = self.told_lost[topic]
+            lost = self.reported_lost[topic]
             check(
-                count <= came[topic] + told + unknown[topic],
-                f"{self.name} got {came[topic]} of {count} events of {topic.decode()}, {told} were told lost; it lacks "
-                f"{lacking.get(topic)} (9)",
+                count <= came[topic] + lost + unknown[topic],
+                f"{self.name} got {came[topic]} of {count} events of {topic.decode()}, {lost} were reported lost; "
+                f"it lacks {lacking.get(topic)} (9)",
             )

@@ -45,7 +45,7 @@ class Daemon:
         self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
         if journal.has_orders:
             self.dispatcher.trades.restore_orders(journal.open_orders())
-        self.link: ManagerSession | None = None
+        self.session: ManagerSession | None = None
         sources = QuerySources(lambda _user: EVERYTHING, self._request_snapshot, journal, self._describe)  # type: ignore[arg-type]
         self.requests = RequestHandler(UNHURRIED, sources, now_s=clock.now_s, sleep=clock.advance)
         self._refused_seen = 0
@@ -59,17 +59,17 @@ class Daemon:
 
     def begin_session(self, broker: Broker, early: Iterable[tuple[int, int, bytes]] = ()) -> None:
         """Connect to the server; ``early`` are callbacks of the API's initial fill."""
-        self.link = ManagerSession(SimulatedManager(broker), "one:443", 7)
-        self.inbox.put_command(Command.ATTACH, self.link)
+        self.session = ManagerSession(SimulatedManager(broker), "one:443", 7)
+        self.inbox.put_command(Command.ATTACH, self.session)
         for callback in early:
             self.inbox.notify(*callback)
         self.inbox.notify(int(PumpCode.START_PUMPING), 0, b"")
 
     def end_session(self) -> None:
         """Lose the server."""
-        if self.link is not None:
-            self.inbox.put_command(Command.DETACH, (self.link, "lost by the simulation"))
-            self.link = None
+        if self.session is not None:
+            self.inbox.put_command(Command.DETACH, (self.session, "lost by the simulation"))
+            self.session = None
 
     def work(self, count: int) -> int:
         """Handle up to ``count`` waiting records and commit and publish what they led to; return how many it were."""
@@ -80,7 +80,7 @@ class Daemon:
         self.writer.flush()
         return done
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Do the housekeeping of the pump thread."""
         self.dispatcher.maintain_journal(self.clock.now_ns())
         if self.inbox.refused != self._refused_seen:
@@ -92,16 +92,16 @@ class Daemon:
         self.dispatcher.reread_all(self.clock.now_ns())
         self.writer.flush()
 
-    def beat_if_due(self) -> bool:
+    def heartbeat_if_due(self) -> bool:
         """Publish a heartbeat when an interval has passed; return whether it did."""
         now_s = self.clock.now_s()
         if now_s < self._heartbeat_at_s:
             return False
         self._heartbeat_at_s = now_s + HEARTBEAT_INTERVAL_S
-        self.beat()
+        self.heartbeat()
         return True
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Publish a heartbeat."""
         self.writer.flush()
         journal = self.journal
@@ -135,7 +135,7 @@ class Daemon:
         """Return the frames of the reply to a request."""
         return self.requests.handle(payload, Peer(connection, ""))
 
-    def cut(self, prefixes: tuple[bytes, ...] = (b"",)) -> StateSnapshot:
+    def snapshot(self, prefixes: tuple[bytes, ...] = (b"",)) -> StateSnapshot:
         """Return the state at this moment."""
         snapshot = self.dispatcher.take_snapshot(prefixes, self.clock.now_ns())
         return replace(snapshot, rows=tuple(snapshot.rows))  # every reader is compared with it
@@ -162,7 +162,7 @@ class Daemon:
             session, reason = data
             self.dispatcher.detach(session, reason, ts)
         elif code == Command.SNAPSHOT:
-            data.answer(self.cut(data.prefixes))
+            data.answer(self.snapshot(data.prefixes))
         elif code == Command.REREAD:
             if self.inbox.refused == data:
                 self.dispatcher.reread_all(ts)

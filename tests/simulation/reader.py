@@ -21,7 +21,7 @@ MakeStream = Callable[[SubscriptionSet, HeartbeatMonitor, StreamOptions, Positio
 
 
 class Reader:
-    """One life of one reader. ``taken`` is called with each item that the user gets, in order.
+    """One run of one reader. ``on_item`` is called with each item that the user gets, in order.
 
     ``request`` is on its way to the daemon, ``reply`` on its way back.
     """
@@ -34,7 +34,7 @@ class Reader:
         options: StreamOptions,
         *,
         resume: Position | None,
-        taken: Callable[[Item], None],
+        on_item: Callable[[Item], None],
         make_stream: MakeStream = Stream,
     ) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Reader:
         self.request: tuple[int, bytes] | None = None
         self.reply: tuple[int, list[bytes]] | None = None
         self.gave_up = False
-        self._taken = taken
+        self._on_item = on_item
         self._asked = 0
         self._asked_at_s = 0.0
         self._broke = self._made = False
@@ -71,7 +71,7 @@ class Reader:
             self.connection = None
             self._broke, self._made = True, False
 
-    def turn(self, count: int) -> int:
+    def run_once(self, count: int) -> int:
         """Read up to ``count`` messages and do all else that is due; return how many there were."""
         stream = self.stream
         if self._broke:
@@ -84,7 +84,7 @@ class Reader:
             stream.handle(messages, self.clock.now_s(), self.clock.now_ns())
         if drained and not stream.is_full:
             stream.set_drained(self.clock.now_s())
-        self._hear_of_query()
+        self._receive_reply()
         stream.recovery.tick(self.clock.now_s())
         self._ask()
         self._hand_over()
@@ -92,7 +92,7 @@ class Reader:
 
     @property
     def position(self) -> Position | None:
-        """Return where another life of this reader would go on."""
+        """Return where another run of this reader would go on."""
         return self.tracker.position(with_current=True) if self.tracker.is_known else None
 
     @property
@@ -109,7 +109,7 @@ class Reader:
         drained = not self.arrived and not (self.connection and self.connection.queue)
         return messages, drained
 
-    def _hear_of_query(self) -> None:
+    def _receive_reply(self) -> None:
         stream, now_s = self.stream, self.clock.now_s()
         if self.reply is not None:
             number, frames = self.reply
@@ -142,4 +142,4 @@ class Reader:
                 self.tracker.hand_over(item)
             elif isinstance(item, Checkpoint):
                 self.tracker.confirm(item)
-            self._taken(item)
+            self._on_item(item)

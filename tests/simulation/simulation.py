@@ -16,7 +16,7 @@ from mt4pump.pump.snapshot import StateSnapshot
 from tests.folding import Folded, Rows, differences, rows_of
 from tests.simulation.backend import Backend, Plan
 from tests.simulation.broker import TABLES
-from tests.simulation.checks import BrokenPromise, Following, PublishedEvents, check
+from tests.simulation.checks import BrokenPromise, PublishedEvents, ReaderChecks, check
 from tests.simulation.daemon import Daemon
 from tests.simulation.reader import Item, Reader
 from tests.simulation.wire import Clock
@@ -35,11 +35,11 @@ WANTED = (
 
 
 @dataclass
-class Post:
+class CheckedReader:
     """One reader and its checks."""
 
     reader: Reader
-    following: Following
+    checks: ReaderChecks
 
 
 class Simulation:
@@ -60,7 +60,8 @@ class Simulation:
         self.backend.inbox_limit = self.random.choice((20, 1_000, 1_000))
         self._heal_timeout_s = self.random.choice((30.0, 1e9, 1e9))
         self.backend.start(opened=True)
-        self._posts = [self._post(f"reader{number}", topics) for number, topics in enumerate(self._choose_topics())]
+        wanted = (("*",), self.random.choice(WANTED))
+        self._readers = [self._checked_reader(f"reader{number}", topics) for number, topics in enumerate(wanted)]
         backend = self.backend
         steps: tuple[tuple[Callable[[], str], float], ...] = (
             (backend.change, 30),
@@ -73,7 +74,7 @@ class Simulation:
             (self._query, 25),
             (self._subscribe, 12),
             (self._repeat, 2),
-            (self._cut, 1.5),
+            (self._break_connection, 1.5),
             (self._connect, 8),
             (self._lose_query, 1),
             (backend.crash, 0.6),
@@ -84,7 +85,7 @@ class Simulation:
             (backend.break_disk, 0.5),
             (backend.repair_disk, 3),
             (backend.delete_old, 0.4),
-            (self._reader_dies, 0.6),
+            (self._kill_any_reader, 0.6),
             (backend.compare, 0.6),
         )
         self._steps = [step for step, _ in steps]
@@ -95,13 +96,13 @@ class Simulation:
         try:
             while len(self.ledger.events) < self._events and self.steps < STEPS_LIMIT:
                 self._step(self.random.choices(self._steps, self._weights)[0])
-            self._come_to_rest("first")
-            for post in self._posts:
-                self._reader_dies_at(post)
+            self._settle("first")
+            for checked in self._readers:
+                self._kill(checked)
             last_steps = self.backend.change, self.backend.quote, self.backend.work
             for _ in range(30):
                 self._step(self.random.choice((*last_steps, self._read, self._query)))
-            self._come_to_rest("last")
+            self._settle("last")
             self._check_whole_state()
         except BrokenPromise as broken:
             self._note(f"BROKEN: {broken}")
@@ -118,8 +119,8 @@ class Simulation:
         self.clock.advance(self.random.random() * 0.05)
         text = step()
         daemon = self.backend.daemon
-        if daemon is not None and daemon.beat_if_due():
-            daemon.tend()
+        if daemon is not None and daemon.heartbeat_if_due():
+            daemon.maintain()
             text += " heartbeat"
         if text:
             self._note(text)
@@ -129,21 +130,21 @@ class Simulation:
     # ---- wire ----
 
     def _lose_connections(self) -> None:
-        for post in self._posts:
-            post.reader.lose_connection(self.random)
-            post.reader.request = None
+        for checked in self._readers:
+            checked.reader.lose_connection(self.random)
+            checked.reader.request = None
             if self.random.random() < 0.5:
-                post.reader.reply = None
+                checked.reader.reply = None
 
     def _wait(self) -> str:
         self.clock.advance(self.random.choice((0.1, 0.5, 1.0, 1.0, 3.0)))
         return ""
 
-    def _any(self) -> Post:
-        return self.random.choice(self._posts)
+    def _any_reader(self) -> CheckedReader:
+        return self.random.choice(self._readers)
 
-    def _cut(self) -> str:
-        reader = self._any().reader
+    def _break_connection(self) -> str:
+        reader = self._any_reader().reader
         if reader.connection is None:
             return ""
         self._drop_connection(reader)
@@ -158,14 +159,14 @@ class Simulation:
         reader.lose_connection(self.random)
 
     def _connect(self) -> str:
-        reader = self._any().reader
+        reader = self._any_reader().reader
         if self.backend.daemon is None or reader.connection is not None:
             return ""
         self.backend.daemon.wire.connections.append(reader.connect(self.random, self._queue_limit))
         return f"{reader.name}: connected"
 
     def _subscribe(self) -> str:
-        reader = self._any().reader
+        reader = self._any_reader().reader
         if self.backend.daemon is None or reader.connection is None or not reader.connection.subscribing:
             return ""
         connection = reader.connection
@@ -176,55 +177,52 @@ class Simulation:
             prefixes = prefixes[: cut + 1]
         connection.subscribed += tuple(prefixes)
         if not connection.subscribing:
-            self.backend.daemon.beat()
+            self.backend.daemon.heartbeat()
         return f"{reader.name}: subscribed to {prefixes}"
 
     def _repeat(self) -> str:
-        reader = self._any().reader
+        reader = self._any_reader().reader
         if reader.connection is None or not reader.connection.repeat_one(self.random):
             return ""
         return f"{reader.name}: a message comes twice"
 
     # ---- readers ----
 
-    def _choose_topics(self) -> list[tuple[str, ...]]:
-        return [("*",), self.random.choice(WANTED)]
+    def _checked_reader(self, name: str, topics: tuple[str, ...]) -> CheckedReader:
+        checks = ReaderChecks(name, topics, self.ledger)
+        return CheckedReader(self._make_reader(name, topics, checks, None), checks)
 
-    def _post(self, name: str, topics: tuple[str, ...]) -> Post:
-        following = Following(name, topics, self.ledger)
-        return Post(self._reader(name, topics, following, None), following)
-
-    def _reader(self, name: str, topics: tuple[str, ...], following: Following, last: Reader | None) -> Reader:
+    def _make_reader(self, name: str, topics: tuple[str, ...], checks: ReaderChecks, last: Reader | None) -> Reader:
         position = last.position if last is not None and self.random.random() < 0.7 else None
-        following.begin(resumed=position is not None)
+        checks.begin(resumed=position is not None)
 
-        def taken(item: Item) -> None:
+        def on_item(item: Item) -> None:
             if not isinstance(item, Notice) or item.kind != "heartbeat":
                 self._note(f"    {name} gets {item!r}")
-            following.take(item)
+            checks.check_item(item)
 
         options = StreamOptions(heal_timeout_s=self._heal_timeout_s, hold_limit=self.random.choice((20, 100_000)))
         make = self._plan.make_stream
-        return Reader(name, topics, self.clock, options, resume=position, taken=taken, make_stream=make)
+        return Reader(name, topics, self.clock, options, resume=position, on_item=on_item, make_stream=make)
 
     def _read(self) -> str:
-        post = self._any()
-        return self._turn(post, self.random.choice((1, 3, 10, 100)))
+        checked = self._any_reader()
+        return self._run_once(checked, self.random.choice((1, 3, 10, 100)))
 
-    def _turn(self, post: Post, count: int) -> str:
-        reader = post.reader
-        came = reader.turn(count)
+    def _run_once(self, checked: CheckedReader, count: int) -> str:
+        reader = checked.reader
+        came = reader.run_once(count)
         if reader.gave_up:
-            post.following.is_exact = False
-        post.following.has_base = reader.stream.ordering.based or (post.following.has_base and post.following.is_exact)
+            checked.checks.is_exact = False
+        checked.checks.has_base = reader.stream.ordering.based or (checked.checks.has_base and checked.checks.is_exact)
         return f"{reader.name}: read {came}" if came else ""
 
     def _query(self) -> str:
-        post = self._any()
-        return self._carry(post)
+        checked = self._any_reader()
+        return self._forward(checked)
 
-    def _carry(self, post: Post) -> str:
-        reader = post.reader
+    def _forward(self, checked: CheckedReader) -> str:
+        reader = checked.reader
         if reader.request is not None and self.backend.daemon is not None:
             number, payload = reader.request
             reader.request = None
@@ -233,31 +231,31 @@ class Simulation:
                 return f"{reader.name}: its request {asked['op']} is lost"
             frames = self.backend.daemon.answer(payload, reader.name.encode())
             if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.ordering.based:
-                post.following.cut_at = len(self.ledger.events)
+                checked.checks.snapshot_at = len(self.ledger.events)
             reader.reply = (number, frames)
             about = {name: value for name, value in asked.items() if name != "cursor"}  # a token that no seed draws
             return f"{reader.name}: asked {about}, the answer has {len(frames) // 2} bodies"
-        return self._turn(post, 0) if reader.reply is not None else ""
+        return self._run_once(checked, 0) if reader.reply is not None else ""
 
     def _lose_query(self) -> str:
-        reader = self._any().reader
+        reader = self._any_reader().reader
         if reader.request is None and reader.reply is None:
             return ""
         reader.request = reader.reply = None
         return f"{reader.name}: its query is lost"
 
-    def _reader_dies(self) -> str:
-        return self._reader_dies_at(self._any())
+    def _kill_any_reader(self) -> str:
+        return self._kill(self._any_reader())
 
-    def _reader_dies_at(self, post: Post) -> str:
-        old = post.reader
+    def _kill(self, checked: CheckedReader) -> str:
+        old = checked.reader
         self._drop_connection(old)
-        post.reader = self._reader(old.name, old.topics, post.following, old)
-        return f"{old.name}: dies, goes on from {post.reader.stream.recovery.steps.resume}"
+        checked.reader = self._make_reader(old.name, old.topics, checked.checks, old)
+        return f"{old.name}: dies, goes on from {checked.reader.stream.recovery.steps.resume}"
 
     # ---- the end ----
 
-    def _come_to_rest(self, name: str) -> None:
+    def _settle(self, name: str) -> None:
         """Let nothing fail any more, and check what readers then have."""
         self._note(f"the {name} rest: nothing fails any more")
         self.backend.repair_disk()
@@ -265,16 +263,16 @@ class Simulation:
         if self.backend.daemon is None:
             self.backend.start(opened=True)
         self.backend.find_server()
-        for post in self._posts:
-            if post.reader.connection is not None:
-                self._drop_connection(post.reader)
+        for checked in self._readers:
+            if checked.reader.connection is not None:
+                self._drop_connection(checked.reader)
         daemon = self.backend.running
         for round_number in range(QUIET_LIMIT):
             if round_number > 3 and self._is_at_rest(daemon):
                 break
             self._rest_one_round(daemon, reread=round_number == 2)
         else:
-            at = ", ".join(f"{post.reader.name} {_state_of(post.reader)}" for post in self._posts)
+            at = ", ".join(f"{checked.reader.name} {_state_of(checked.reader)}" for checked in self._readers)
             raise BrokenPromise(f"no rest: the journal ends at {daemon.journal.last_offset}, {at}")
         for _ in range(6):
             self._rest_one_round(daemon, reread=False)
@@ -286,46 +284,46 @@ class Simulation:
         daemon.work(1_000)
         if reread:
             daemon.reread_all()
-        for post in self._posts:
-            reader = post.reader
+        for checked in self._readers:
+            reader = checked.reader
             if reader.connection is None:
                 connection = reader.connect(self.random, self._queue_limit)
                 connection.subscribed = tuple(connection.subscribing)
                 connection.subscribing.clear()
                 daemon.wire.connections.append(connection)
-        daemon.tend()
-        daemon.beat()
-        for post in self._posts:
+        daemon.maintain()
+        daemon.heartbeat()
+        for checked in self._readers:
             for _ in range(20):
-                self._turn(post, 1_000)
-                self._carry(post)
-                self._carry(post)
+                self._run_once(checked, 1_000)
+                self._forward(checked)
+                self._forward(checked)
 
     def _is_at_rest(self, daemon: Daemon) -> bool:
         last = daemon.journal.last_offset
-        readers = [post.reader for post in self._posts]
+        readers = [checked.reader for checked in self._readers]
         return all(
             each.is_idle and each.stream.ordering.based and each.stream.ordering.confirmed == last for each in readers
         )
 
     def _check_readers(self, daemon: Daemon) -> None:
-        for post in self._posts:
-            if post.following.is_exact:
-                post.following.finish(daemon.epoch)
+        for checked in self._readers:
+            if checked.checks.is_exact:
+                checked.checks.finish(daemon.epoch)
 
     def _check_whole_state(self) -> None:
         """Check that daemon, server and readers agree about every row."""
         daemon = self.backend.running
-        cut = daemon.cut()
+        cut = daemon.snapshot()
         ours = rows_of(cut)
         found = differences(_comparable(self._server_rows()), _comparable(ours, "quote", "session"))
         check(not found, f"the daemon's state is not the server's: {found}")
-        for post in self._posts:
-            following = post.following
-            wanted = {place: row for topic, place, row in _placed(cut) if following.wants(topic)}
-            if following.is_exact and not following.notices["lost"] and not following.restarts:
-                found = differences(_comparable(following.state.rows), _comparable(wanted))
-                check(not found, f"{following.name} has another state than the daemon (10.3): {found}")
+        for checked in self._readers:
+            checks = checked.checks
+            wanted = {place: row for topic, place, row in _placed(cut) if checks.wants(topic)}
+            if checks.is_exact and not checks.notices["lost"] and not checks.restarts:
+                found = differences(_comparable(checks.state.rows), _comparable(wanted))
+                check(not found, f"{checks.name} has another state than the daemon (10.3): {found}")
 
     def _server_rows(self) -> Rows:
         rows: Rows = {}

@@ -133,7 +133,7 @@ def trustful(book: SubscriptionSet, watch: HeartbeatMonitor, options: StreamOpti
         (Plan(journal=ForgettingJournal), "the journal has it"),
         (Plan(journal=SilentJournal), ""),
         (Plan(make_stream=RepeatingStream), "twice"),
-        (Plan(make_stream=ForgetfulStream), "told lost"),
+        (Plan(make_stream=ForgetfulStream), "reported lost"),
         (Plan(make_stream=trustful), ""),
     ],
     ids=["losing wire", "renumbering wire", "forgetting journal", "unstored", "no dedupe", "silent loss", "no proof"],
