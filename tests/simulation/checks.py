@@ -101,11 +101,11 @@ class PublishedEvents:
 
 
 class ReaderChecks:
-    """One reader's runs, checked against the ledger. `begin` starts a run, `take` gets each of its items in order.
+    """Checks one reader's runs. `begin` starts a run, `check_item` gets each of its items in order.
 
-    ``is_exact``: nothing has happened in this run that PROTOCOL lets go unreported, or be reported without a number (the query
-    endpoint was given up, the journal had been cut or replaced). ``has_base``: a position or a snapshot says from where
-    on nothing may be missing. ``snapshot_at`` is the place in the ledger at which this run's snapshot was cut.
+    ``is_exact``: nothing has happened in this run that may go unreported by PROTOCOL, or be reported without a number
+    (the query endpoint was given up, the journal lost its end or was replaced). ``has_base``: a position or a snapshot says
+    from where on nothing may be missing. ``snapshot_at`` is the place in the ledger at which its snapshot was made.
     """
 
     def __init__(self, name: str, topics: tuple[str, ...], ledger: PublishedEvents) -> None:
@@ -133,6 +133,7 @@ class ReaderChecks:
     def begin(self, *, resumed: bool) -> None:
         """Begin another run, ``resumed`` from the position of the one before."""
         if not self.is_exact:
+            # Events that came before the heartbeat that names a new journal are in no position: they come again.
             self._excused_until = len(self.ledger.events)
             if self.restarts:  # the query endpoint was given up: what a run sent at its end no number showed
                 self._unknown_before = max((last.epoch for last in self._last.values()), default=0)
