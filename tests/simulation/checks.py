@@ -104,8 +104,8 @@ class ReaderChecks:
     """Checks one reader's runs. `begin` starts a run, `check_item` gets each of its items in order.
 
     ``is_exact``: nothing has happened in this run that may go unreported by PROTOCOL, or be reported without a number
-    (the query endpoint was given up, the journal lost its end or was replaced). ``has_base``: a position or a snapshot says
-    from where on nothing may be missing. ``snapshot_at`` is the place in the ledger at which its snapshot was made.
+    (the query endpoint was given up, the journal lost its end or was replaced). ``has_base``: nothing may be missing
+    after a position or a snapshot. ``snapshot_at`` is where in the ledger its snapshot was made.
     """
 
     def __init__(self, name: str, topics: tuple[str, ...], ledger: PublishedEvents) -> None:
