@@ -282,27 +282,23 @@ class Processes:
     def truth(self) -> Truth:
         """Ask the daemon for all that it published, and give the readers their goal."""
         deadline_s = time.monotonic() + END_S
-        while True:
-            try:
-                cut, journal = self._all_stored()
-                break
-            except ClientError as error:  # readers that catch up may keep the query thread busy for long
-                if error.code != "busy" or time.monotonic() > deadline_s:
-                    raise
+        cut: Snapshot | None = None
+        journal: dict[int, Stored] = {}
+        with Query(self.query_endpoint, timeout_s=END_S) as query:
+            while cut is None or max(journal, default=0) < cut.offset:
+                try:
+                    cut = cut or query.snapshot()
+                    for event in query.replay(after=max(journal, default=0), to=cut.offset):
+                        assert event.offset is not None
+                        journal[event.offset] = Stored(event.topic, event.epoch, event.seq, zlib.crc32(event.frames[1]))
+                except ClientError as error:  # readers that catch up may keep the query thread busy for long
+                    if error.code != "busy" or time.monotonic() > deadline_s:
+                        raise
         goal = {"log": cut.log, "offset": cut.offset, "epoch": cut.epoch, "seqs": cut.seqs}
         fresh = self.folder / "goal.new"
         fresh.write_text(json.dumps(goal))
         fresh.replace(self.folder / "goal.json")
         return Truth(journal, cut.offset, cut.epoch, cut.seqs)
-
-    def _all_stored(self) -> tuple[Snapshot, dict[int, Stored]]:
-        journal = {}
-        with Query(self.query_endpoint, timeout_s=END_S) as query:
-            cut = query.snapshot()
-            for event in query.replay(after=0, to=cut.offset):
-                assert event.offset is not None
-                journal[event.offset] = Stored(event.topic, event.epoch, event.seq, zlib.crc32(event.frames[1]))
-        return cut, journal
 
     def await_readers(self) -> list[str]:
         """Wait until every reader received everything; return the names of the others."""
