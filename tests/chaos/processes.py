@@ -285,12 +285,13 @@ class Processes:
         cut: Snapshot | None = None
         journal: dict[int, Stored] = {}
         with Query(self.query_endpoint, timeout_s=END_S) as query:
-            while cut is None or max(journal, default=0) < cut.offset:
+            while True:
                 try:
                     cut = cut or query.snapshot()
                     for event in query.replay(after=max(journal, default=0), to=cut.offset):
                         assert event.offset is not None
                         journal[event.offset] = Stored(event.topic, event.epoch, event.seq, zlib.crc32(event.frames[1]))
+                    break
                 except ClientError as error:  # readers that catch up may keep the query thread busy for long
                     if error.code != "busy" or time.monotonic() > deadline_s:
                         raise
