@@ -27,9 +27,9 @@ from mt4pump_consumers.archive.writer import CHUNK_EVENTS, BatchBuilder, commit
 from rich.console import Console
 from rich.table import Table
 
-from mt4pump.client.events import Event
+from mt4pump.client.event import Event
 from mt4pump.client.liveness import HeartbeatMonitor
-from mt4pump.client.notices import StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.journal import Journal, JournalOptions, Stored
@@ -67,12 +67,12 @@ def quotes(count: int) -> list[Frames]:
 def archived(frames: list[Frames], folder: Path) -> int:
     """Archive quotes as the program does; return the bytes of the files."""
     options = StreamOptions(query=False, snapshot=False, heal=False)
-    watch = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
-    stream = Stream(SubscriptionSet(["*"]), watch, options)
+    monitor = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+    stream = Stream(SubscriptionSet(["*"]), monitor, options)
     archive = ArchiveFolder(folder)
     builder = BatchBuilder(archive.state, Counter())
     for start in range(0, len(frames), READ_AT_ONCE):
-        stream.take(frames[start : start + READ_AT_ONCE], 0.0, 0)
+        stream.handle(frames[start : start + READ_AT_ONCE], 0.0, 0)
         while stream.out:
             item = stream.out.popleft()
             if isinstance(item, Event):
