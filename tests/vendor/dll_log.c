@@ -31,7 +31,7 @@ void log_line(const Interface *self, int code, const char *text)
     snprintf(path, sizeof path, "%s/logs", self->directory);
     make_folder(path);
     snprintf(path, sizeof path, "%s/logs/%s.log", self->directory, day);
-    FILE *file = fopen(path, "a");
+    FILE *file = fopen(path, "ab");
     if (!file) return;
     fprintf(file, "%d\t%s\t%s\t%s\r\n", code, clock_text, self->server, text);
     fclose(file);
