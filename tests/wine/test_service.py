@@ -194,7 +194,9 @@ def test_a_consumer_comes_after_the_daemon_and_goes_before_it(service: Service, 
     assert named(service.must("stop", "daemon")) == BACK, "who needs it ends first"
     for name in ("daemon", "metrics"):
         log = service.root / name / "logs" / f"{name}.log"
-        assert log.read_text(encoding="utf-8").splitlines()[-1].endswith("stopped"), "ended by Ctrl-C"
+        assert "stopped" in log.read_text(encoding="utf-8").splitlines()[-1], (
+            "ended by Ctrl-C"
+        )  # a busy machine adds why
     assert named(service.must("start")) == FORTH
     removed = service.must("remove")
     assert [line.split(";")[0] for line in removed.splitlines() if "removed" in line] == [f"{n}: removed" for n in BACK]
