@@ -36,6 +36,7 @@ NOT_COLLECTED = {
     "tests/service/test_guide.py": HOST,
     "tests/service/test_powershell.py": HOST,
     "tests/service/test_service.py": "drives a fake NSSM, a script of Unix; test_service here drives the real one",
+    "tests/consumers/archive": "needs pyarrow and DuckDB, which the Windows Python of the tests does not have",
     "tests/consumers/gateway": TOOLS,
     "tests/consumers/metrics/test_alert_rules.py": TOOLS,
     "tests/consumers/metrics/test_dashboard.py": TOOLS,
