@@ -125,8 +125,8 @@ def _handled(names: Sequence[str], act: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def console_events(act: Callable[[], None]) -> Iterator[None]:
-    """Call ``act`` when Ctrl-C or Ctrl-Break is typed, the console is closed, or Windows shuts down.
+def console_events(ask: Callable[[], None]) -> Iterator[None]:
+    """Call ``ask`` when Ctrl-C or Ctrl-Break is typed, the console is closed, or Windows shuts down.
 
     It is called on a thread of Windows, at once, also while the main thread waits without a limit. Windows ends the
     process some seconds after a closed console or a shutdown: end by yourself before. Elsewhere than on Windows nothing
@@ -137,7 +137,7 @@ def console_events(act: Callable[[], None]) -> Iterator[None]:
         return
     from mt4pump.bridge import console  # noqa: PLC0415 - ctypes stays out where it is of no use
 
-    with console.console_events(act):
+    with console.console_events(ask):
         yield
 
 
