@@ -168,7 +168,7 @@ def test_a_body_has_every_public_field_and_no_other(pump: Harness, code: PumpCod
 
 
 @pytest.mark.parametrize("code", BODIES)
-def test_a_record_that_is_cut_short_is_counted_and_the_next_one_is_published(pump: Harness, code: PumpCode) -> None:
+def test_a_record_that_is_too_short_is_counted_and_the_next_one_is_published(pump: Harness, code: PumpCode) -> None:
     data = BODIES[code][0]
     assert pump.events_after(code, ADD, data[:-1]) == []
     assert pump.fault_counters.counts == {"bad_record": 1}

@@ -77,9 +77,9 @@ def test_a_journal_that_was_never_open_has_an_empty_log_and_not_none(
     assert running.publish()["log"] == ""
     request = SnapshotRequest(())
     running.inbox.put_command(Command.SNAPSHOT, request)
-    cut = request.wait(LIMIT_S)
-    assert cut is not None
-    assert cut.log == ""
+    snapshot = request.wait(LIMIT_S)
+    assert snapshot is not None
+    assert snapshot.log == ""
     running.finish()
 
 

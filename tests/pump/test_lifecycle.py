@@ -600,7 +600,7 @@ table_rows = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(histories(*COMMANDS), table_rows)
-def test_a_table_read_twice_publishes_nothing_the_second_time_and_the_open_orders_equals_its_open_orders(
+def test_a_table_read_twice_publishes_nothing_the_second_time_and_leaves_its_open_orders(
     events: list[tuple[int, Values]], rows: list[Values]
 ) -> None:
     states = OrderStates()

@@ -344,10 +344,10 @@ def test_no_line_is_logged_per_event(running: RunningPump, caplog: pytest.LogCap
     assert len(caplog.messages) < 5
 
 
-# Cuts and reconciling
+# Snapshots and reconciling
 
 
-def cut_of(running: RunningPump, *prefixes: bytes) -> StateSnapshot:
+def snapshot_of(running: RunningPump, *prefixes: bytes) -> StateSnapshot:
     request = SnapshotRequest(prefixes)
     running.inbox.put_command(Command.SNAPSHOT, request)
     made = request.wait(LIMIT_S)
@@ -355,40 +355,40 @@ def cut_of(running: RunningPump, *prefixes: bytes) -> StateSnapshot:
     return made
 
 
-def test_a_cut_holds_all_that_was_taken_before_it_and_its_numbers(running: RunningPump) -> None:
+def test_a_snapshot_holds_all_that_was_taken_before_it_and_its_numbers(running: RunningPump) -> None:
     running.attach()
     running.manager.quotes.extend([quote(bid=1.1), quote(bid=1.15), quote("GBPUSD")])
     running.inbox.notify(BIDASK, 0, b"")
     for order in (1, 2):
         running.inbox.notify(TRADES, 0, trade(order))
     running.inbox.notify(TRADES, 1, trade(1, login=100))  # ended again
-    cut = cut_of(running)
-    rows = {(row.topic, dict(row.packed).get("order")) for row in cut.rows}  # type: ignore[arg-type]
+    state = snapshot_of(running)
+    rows = {(row.topic, dict(row.packed).get("order")) for row in state.rows}  # type: ignore[arg-type]
     assert rows == {(b"quote.EURUSD", None), (b"quote.GBPUSD", None), (b"trade.100", 2), (b"session.start", None)}
-    assert {topic: seq for topic, seq in cut.seqs.items() if topic != b"heartbeat"} == {
+    assert {topic: seq for topic, seq in state.seqs.items() if topic != b"heartbeat"} == {
         b"quote.EURUSD": 2,
         b"quote.GBPUSD": 1,
         b"trade.100": 3,
         b"session.start": 1,
     }
-    assert (cut.epoch, cut.log, cut.offset) == (EPOCH, None, 0)
+    assert (state.epoch, state.log, state.offset) == (EPOCH, None, 0)
 
 
 def test_the_numbers_of_a_snapshot_stay_when_more_events_come(running: RunningPump) -> None:
     running.attach()
     running.inbox.notify(TRADES, 0, trade(1))
-    snapshot = cut_of(running)
+    snapshot = snapshot_of(running)
     running.inbox.notify(TRADES, 0, trade(2))
-    assert (snapshot.seqs[b"trade.100"], cut_of(running).seqs[b"trade.100"]) == (1, 2)
+    assert (snapshot.seqs[b"trade.100"], snapshot_of(running).seqs[b"trade.100"]) == (1, 2)
 
 
-def test_a_cut_of_one_kind_leaves_the_others_out(running: RunningPump) -> None:
+def test_a_snapshot_of_one_kind_leaves_the_others_out(running: RunningPump) -> None:
     running.attach()
     running.manager.quotes.append(quote())
     running.inbox.notify(BIDASK, 0, b"")
     running.inbox.notify(TRADES, 0, trade(1))
-    cut = cut_of(running, b"trade.1")
-    assert ([row.topic for row in cut.rows], set(cut.seqs)) == ([b"trade.100"], {b"trade.100"})
+    state = snapshot_of(running, b"trade.1")
+    assert ([row.topic for row in state.rows], set(state.seqs)) == ([b"trade.100"], {b"trade.100"})
 
 
 def test_tables_are_compared_now_and_then_without_being_published(own: zmq.Context[zmq.Socket[bytes]]) -> None:

@@ -47,7 +47,7 @@ def test_a_revoked_client_is_out_within_what_is_promised() -> None:
     assert authenticator.CHECK_INTERVAL_S + pump_module.PERIODIC_INTERVAL_S < REVOKED_WITHIN_S
 
 
-def test_housekeeping_that_fails_is_counted_and_the_rest_of_it_goes_on(running: RunningPump) -> None:
+def test_periodic_work_that_fails_is_counted_and_the_rest_of_it_continues(running: RunningPump) -> None:
     running.pump._anchor_clock = None  # type: ignore[assignment]
     running.attach()
     running.inbox.refused += 1

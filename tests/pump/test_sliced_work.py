@@ -142,9 +142,9 @@ def test_a_record_passes_a_first_read_and_a_snapshot_waits_for_it(own: zmq.Conte
     running.inbox.put_command(Command.SNAPSHOT, request)
     running.inbox.notify(PumpCode.UPDATE_TRADES, 0, trade(5))
     running.next("trade.100")
-    cut = request.wait(LIMIT_S)
-    assert cut is not None
-    assert len(list(cut.rows)) == USERS
+    snapshot = request.wait(LIMIT_S)
+    assert snapshot is not None
+    assert len(list(snapshot.rows)) == USERS
     running.finish()
 
 
@@ -164,8 +164,8 @@ def test_a_lost_session_gives_up_what_is_compared_and_the_next_one_sets_the_base
     running.inbox.notify(START, 0, b"")
     request = SnapshotRequest((b"user.",))
     running.inbox.put_command(Command.SNAPSHOT, request)
-    cut = request.wait(LIMIT_S)
-    assert cut is not None
-    assert len(list(cut.rows)) == USERS
+    snapshot = request.wait(LIMIT_S)
+    assert snapshot is not None
+    assert len(list(snapshot.rows)) == USERS
     assert not any(message.topic.startswith("user.") for message in running.received)
     running.finish()

@@ -9,7 +9,7 @@ from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 CUT = StateSnapshot(epoch=1, log=None, offset=0, offsets={}, ts=2, seqs={}, rows=())
 
 
-def test_a_cut_wakes_who_waits_for_it() -> None:
+def test_an_answer_wakes_the_waiting_thread() -> None:
     request = SnapshotRequest((b"quote.",))
     other = Thread(target=request.answer, args=(CUT,))
     other.start()
@@ -31,14 +31,14 @@ def test_without_an_answer_the_wait_ends_and_the_request_stays_open() -> None:
     assert request.is_open
 
 
-def test_who_cannot_cut_says_so_at_once() -> None:
+def test_a_snapshot_that_failed_is_answered_with_none_at_once() -> None:
     request = SnapshotRequest((b"",))
     request.answer(None)
     assert request.wait(40) is None
     assert not request.is_open
 
 
-def test_nobody_needs_to_cut_for_one_who_gave_up() -> None:
+def test_a_cancelled_request_need_not_be_answered() -> None:
     request = SnapshotRequest((b"",))
     request.cancel()
     assert not request.is_open

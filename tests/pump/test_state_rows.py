@@ -16,11 +16,11 @@ def test_a_row_has_its_topic_with_the_suffix_and_its_fields() -> None:
     assert list(rows) == [StateRow(b"trade.1|", {"login": 1, "order": 5})]
 
 
-def test_what_changes_after_the_cut_is_not_in_it() -> None:
+def test_what_changes_after_the_snapshot_is_not_in_it() -> None:
     rows = [{"login": 1}]
-    cut = state_rows([(TRADE, rows_by_field(rows, "login"))], "")
+    snapshot = state_rows([(TRADE, rows_by_field(rows, "login"))], "")
     rows.append({"login": 2})
-    assert [row.topic for row in cut] == [b"trade.1"]
+    assert [row.topic for row in snapshot] == [b"trade.1"]
 
 
 def test_rows_are_made_while_they_are_read() -> None:
