@@ -9,10 +9,10 @@ from contextlib import ExitStack
 import zmq
 
 from mt4pump import __version__
-from mt4pump.clock import wall_clock
 from mt4pump.errors import HangError
 from mt4pump.journal import Journal, JournalReader
 from mt4pump.log import FaultCounters
+from mt4pump.process.clock import wall_clock
 from mt4pump.process.epoch import next_epoch
 from mt4pump.process.lock import DataFolderLock
 from mt4pump.process.watchdog import HangDetector

@@ -15,7 +15,7 @@ FILES = (
     *(f"consumers/gateway/test_{name}.py" for name in ("requests", "tls")),
     *(f"consumers/metrics/test_{name}.py" for name in ("alert_rules", "metrics_program", "metrics_server")),
     "consumers/metrics/test_real_prometheus.py",
-    *(f"consumers/monitor/test_monitor_{name}.py" for name in ("keeper", "kills", "program", "webhook")),
+    *(f"consumers/monitor/test_monitor_{name}.py" for name in ("recorder", "kills", "program", "webhook")),
     *(f"journal/test_{name}.py" for name in ("crash", "keeper")),
     *(f"process/test_{name}.py" for name in ("instance", "parent_watch", "stop", "watchdog")),
     *(f"publisher/test_{name}.py" for name in ("offenders", "slow_readers", "wire_restart")),

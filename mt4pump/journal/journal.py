@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mt4pump.clock import NowNs
 from mt4pump.journal.checkpointer import Checkpointer
 from mt4pump.journal.errors import FAULTS, JournalFileError, explain, is_damage
 from mt4pump.journal.opening import UNSTORED_SUFFIX, PreviousRun, open_store
@@ -16,6 +15,7 @@ from mt4pump.journal.schema import JournalOptions, Stored, kind_name
 from mt4pump.journal.store import Store
 from mt4pump.log import FaultCounters
 from mt4pump.private_files import PRIVATE
+from mt4pump.process.clock import NowNs
 
 RETRY_S, RETRY_LIMIT_S = 1.0, 30.0
 CHECKPOINTER_STOP_S = 2.0

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from mt4pump.clock import NowNs
 from mt4pump.journal.errors import DAMAGED, JournalFileError
 from mt4pump.journal.recovery import companion, is_orphaned
 from mt4pump.journal.schema import (
@@ -28,6 +27,7 @@ from mt4pump.journal.schema import (
 )
 from mt4pump.journal.store import RESERVE_BLOCK, Store
 from mt4pump.private_files import create_private, make_private
+from mt4pump.process.clock import NowNs
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TOLERANCE_S = 10.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from mt4pump.clock import ProvenClock
 from mt4pump.journal.schema import JournalOptions, pragma, write_meta
+from mt4pump.process.clock import ProvenClock
 
 STEP_ROWS = 500
 SAMPLE_ROWS = 100

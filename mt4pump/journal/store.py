@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mt4pump.clock import NowNs, ProvenClock
 from mt4pump.journal.errors import DAMAGED, JournalFileError
 from mt4pump.journal.open_orders import OpenOrders
 from mt4pump.journal.recovery import companion
@@ -24,6 +23,7 @@ from mt4pump.journal.schema import (
     pragma,
     write_meta,
 )
+from mt4pump.process.clock import NowNs, ProvenClock
 
 RESERVE_BLOCK = 100_000
 """Offsets are reserved on the disk so many at a time; after a power loss up to twice as many are skipped."""

@@ -1,1 +1,1 @@
-"""The daemon as a process: one instance per data folder, its epoch, signals, systemd, watchdog, standard streams."""
+"""What all programs of ours share: settings, command lines, log set-up, shutdown, locks, service managers, watchdog."""

@@ -25,8 +25,8 @@ from mt4pump.errors import StartError
 from mt4pump.private_files import is_open_to_all, make_private, replace_file, replaceable_parent
 
 LOCK, ABOUT = "daemon.lock", "daemon.json"
-PATIENCE_S = 0.3
-"""How long a start waits for the lock: others hold it for a moment when they look whether somebody does."""
+LOCK_WAIT_S = 0.3
+"""Longest wait of a start for the lock: `instance_on` of other programs holds it for a moment."""
 POLL_S = 0.02
 ABOUT_MAX_BYTES = 4_096
 OTHER_FOLDER = "set --data-dir to another folder"
@@ -46,7 +46,7 @@ class LockHolder:
     def text(self) -> str:
         """Return who it is, for people: ``mt4pump 1.0 (python3, pid 1234, since 2026-11-23 11:09:38)``."""
         parts = [f"pid {self.pid}"] if self.pid else []
-        with contextlib.suppress(ValueError, OverflowError, OSError):  # not a time of this world
+        with contextlib.suppress(ValueError, OverflowError, OSError):  # not a time that can be shown
             if self.started_s:
                 parts.append(f"since {datetime.fromtimestamp(self.started_s, UTC).astimezone():%Y-%m-%d %H:%M:%S}")
         return f"{self.program} ({', '.join(parts)})" if parts else self.program
@@ -60,18 +60,18 @@ class DataFolderLock:
 
     def __init__(self, data_dir: Path) -> None:
         self._about = data_dir / ABOUT
-        _make(data_dir)
+        _make_folder(data_dir)
         refuse_shared(data_dir)
-        self._lock = _taken(data_dir)
+        self._lock = _acquire(data_dir)
         make_private(data_dir / LOCK)  # one that an earlier version made may be open to others
         try:
-            _tell(self._about)
+            _write_about(self._about)
         except OSError as error:
             self._lock.release()
             raise StartError(_unusable(data_dir, error)) from error
 
     def close(self) -> None:
-        """Let go; harmless when done before."""
+        """Release the lock; harmless when done before."""
         if self._lock.is_locked:
             with contextlib.suppress(OSError):  # a folder that is gone or read-only by now: the lock is what counts
                 self._about.unlink(missing_ok=True)
@@ -93,15 +93,15 @@ def instance_on(data_dir: Path) -> LockHolder | None:
         _new_lock(path).acquire(timeout=0).lock.release()
     except Timeout:
         return _holder(data_dir)
-    except (OSError, NotImplementedError):  # another user's folder: nobody tells whether it is locked
+    except (OSError, NotImplementedError):  # another user's folder: it cannot be known whether it is locked
         return None
     return None
 
 
-def _taken(data_dir: Path) -> FileLock:
+def _acquire(data_dir: Path) -> FileLock:
     lock = _new_lock(data_dir / LOCK)
     try:
-        lock.acquire(timeout=PATIENCE_S, poll_interval=POLL_S)
+        lock.acquire(timeout=LOCK_WAIT_S, poll_interval=POLL_S)
     except Timeout as error:
         holder = _holder(data_dir).text
         raise StartError(f"data_dir {data_dir} is in use by {holder}: stop it, or {OTHER_FOLDER}") from error
@@ -118,7 +118,7 @@ def _new_lock(path: Path) -> FileLock:
     return FileLock(path, mode=0o600, thread_local=False)
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Make the folder and those above it, for this user alone: the journal holds trades."""
     try:
         for missing in [each for each in reversed([folder, *folder.parents]) if not each.exists()]:
@@ -142,8 +142,8 @@ def _unusable(folder: Path, error: OSError) -> str:
     return f"data_dir {folder} cannot be written to ({reason}): make it writable for this user, or {OTHER_FOLDER}"
 
 
-def _tell(about: Path) -> None:
-    """Write who we are; whole or not at all."""
+def _write_about(about: Path) -> None:
+    """Write pid, program and start, atomically."""
     program = f"mt4pump {__version__}, {Path(sys.executable or 'python').name}"
     text = json.dumps({"pid": os.getpid(), "program": program, "started_s": time.time()})
     replace_file(about, text.encode(), durable=False)

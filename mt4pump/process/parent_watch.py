@@ -15,23 +15,23 @@ from threading import Thread
 from mt4pump.process.signals import ask_to_end
 
 GRACE_S = 8.0
-"""Longer than the parent waits, which then says so; if there is no parent any more, this is what bounds it."""
-LEFT_BEHIND = 1
+"""Longer than a living parent waits for the program's end."""
+EXIT_ORPHANED = 1
 
 
 def main() -> None:
     """Run the module that the words name."""
-    Thread(target=_hold, args=(sys.stdin.fileno(),), name="leash", daemon=True).start()
+    Thread(target=_end_with_parent, args=(sys.stdin.fileno(),), name="parent watch", daemon=True).start()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
-def _hold(end: int) -> None:
+def _end_with_parent(end: int) -> None:
     while os.read(end, 1024):
-        pass  # nobody should write; if so, it means nothing
+        pass  # what the parent writes has no meaning
     ask_to_end()
     time.sleep(GRACE_S)
-    os._exit(LEFT_BEHIND)
+    os._exit(EXIT_ORPHANED)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What it means when standard output takes no more."""
+"""Standard streams that are missing, closed, or accept no more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 
 class NullStream(io.TextIOWrapper):
-    """Takes text and keeps none of it."""
+    """Accepts text and discards it."""
 
     def __init__(self) -> None:
         super().__init__(open(os.devnull, "wb"), "utf-8", "backslashreplace")  # noqa: SIM115, PTH123 - open to the end
@@ -20,7 +20,7 @@ class NullStream(io.TextIOWrapper):
 
 
 def mend_streams() -> None:
-    """Give this process the standard output and error that it may lack (``>&-``, pythonw.exe).
+    """Replace a missing standard output or error of this process (``>&-``, pythonw.exe).
 
     Neither ends the program for a character that it cannot show.
     """

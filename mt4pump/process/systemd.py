@@ -26,7 +26,7 @@ class Notifier:
     """Sends states to the service manager's socket ``address``, None for none; for one thread.
 
     ``watchdog_s`` is the time within which a ping is needed, 0 for none. ``failures`` counts what could not be
-    sent; the first one is logged. Nothing is raised: a deaf service manager must not end the program.
+    sent; the first one is logged. Nothing is raised: a service manager that does not listen must not end the program.
     """
 
     def __init__(self, address: str | None, watchdog_s: float = 0.0) -> None:
@@ -44,7 +44,7 @@ class Notifier:
         if not address or not hasattr(socket, "AF_UNIX"):
             return cls(None)
         if address[0] not in "/@":
-            log.warning("NOTIFY_SOCKET %s is neither a path nor an @name: the service manager is told nothing", address)
+            log.warning("NOTIFY_SOCKET %s is neither a path nor an @name: nothing is reported", address)
             return cls(None)
         return cls(address, _watchdog_s(environ))
 
@@ -85,7 +85,7 @@ class Notifier:
         except OSError as error:
             self.failures += 1
             if self.failures == 1:
-                log.warning("the service manager at %s cannot be told %s: %s", self._address, lines[0], error)
+                log.warning("the service manager at %s cannot be sent %s: %s", self._address, lines[0], error)
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float:

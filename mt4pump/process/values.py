@@ -68,6 +68,7 @@ def is_loopback(host: str) -> bool:
 
 PathValue = Annotated[Path, BeforeValidator(path)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)]
 LogFormat = Annotated[Literal["human", "json"], BeforeValidator(lower)]
 

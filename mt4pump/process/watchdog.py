@@ -46,11 +46,11 @@ class HangDetector:
 
 
 def _place(thread: Thread) -> str:
-    """Return where ``thread`` is, and write its whole stack into the log."""
+    """Return where ``thread`` is; log its whole stack."""
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, and the only way to see it
     if frame is None:
         return "a place that is not known"
     stack = traceback.extract_stack(frame)
-    log.error("where the %s thread stands:\n%s", thread.name, "".join(traceback.format_list(stack)).rstrip())
+    log.error("the stack of the %s thread:\n%s", thread.name, "".join(traceback.format_list(stack)).rstrip())
     last = stack[-1]
     return f"{last.name} ({last.filename}:{last.lineno})"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mt4pump.clock import NowNs, wall_clock
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.manager import Notify
+from mt4pump.process.clock import NowNs, wall_clock
 
 START, STOP = int(PumpCode.START_PUMPING), int(PumpCode.STOP_PUMPING)
 DOORBELLS = 256

@@ -1,4 +1,4 @@
-"""A child on the leash ends when the other end is let go of, however it takes that."""
+"""A child ends when its parent closes the pipe, with or without its cooperation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 LIMIT_S = 30.0
 ROOT = Path(__file__).parents[2]
-OBEYS = """
+ENDS = """
 import time
 try:
     print("here", flush=True)
@@ -19,7 +19,7 @@ try:
 except KeyboardInterrupt:
     print("asked", flush=True)
 """
-DEFIES = """
+IGNORES = """
 import signal
 signal.signal(signal.SIGINT, lambda *_: print("asked", flush=True))
 print("here", flush=True)
@@ -29,8 +29,8 @@ while True:
 
 
 @contextmanager
-def on_leash(folder: Path, program: str, grace_s: float = 8.0) -> Iterator[subprocess.Popen[str]]:
-    """Run ``program`` as a module on the leash."""
+def watched(folder: Path, program: str, grace_s: float = 8.0) -> Iterator[subprocess.Popen[str]]:
+    """Run ``program`` as a module that watches its parent."""
     (folder / "led.py").write_text(program)
     begin = (
         f"import sys; from mt4pump.process import parent_watch; parent_watch.GRACE_S = {grace_s}; "
@@ -55,7 +55,7 @@ def on_leash(folder: Path, program: str, grace_s: float = 8.0) -> Iterator[subpr
 
 
 def test_a_program_is_asked_to_end_as_by_ctrl_c(tmp_path: Path) -> None:
-    with on_leash(tmp_path, OBEYS) as process:
+    with watched(tmp_path, ENDS) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
@@ -65,7 +65,7 @@ def test_a_program_is_asked_to_end_as_by_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
-    with on_leash(tmp_path, DEFIES, grace_s=0.2) as process:
+    with watched(tmp_path, IGNORES, grace_s=0.2) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
@@ -75,5 +75,5 @@ def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_program_that_ends_by_itself_is_not_held(tmp_path: Path) -> None:
-    with on_leash(tmp_path, "raise SystemExit(7)") as process:
+    with watched(tmp_path, "raise SystemExit(7)") as process:
         assert process.wait(LIMIT_S) == 7

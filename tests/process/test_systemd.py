@@ -113,7 +113,7 @@ def test_nobody_at_the_address_is_counted_and_logged_once(tmp_path: Path, caplog
     notifier.ready("publishes")
     notifier.stopping()
     assert notifier.failures == 2
-    assert [record.message for record in caplog.records if "cannot be told READY=1" in record.message] == [
+    assert [record.message for record in caplog.records if "cannot be sent READY=1" in record.message] == [
         record.message for record in caplog.records
     ]
     assert len(caplog.records) == 1

@@ -82,7 +82,7 @@ def test_where_it_stands_is_told_and_its_stack_is_logged(caplog: pytest.LogCaptu
         assert standstill.check({thread: 1}) is None
         until(lambda: standstill.check({thread: 1}) is not None, "found")
         assert "in wait (" in str(standstill.check({thread: 1}))
-        assert "where the waiter thread stands" in caplog.text
+        assert "the stack of the waiter thread" in caplog.text
         assert "wait_here" in caplog.text
     finally:
         goes_on.set()

@@ -17,7 +17,7 @@ from mt4pump_consumers.archive.columns import EVENT_KINDS
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.writer import BatchWriter
-from mt4pump_consumers.metrics.server import MetricsServer
+from mt4pump_consumers.http_server import MetricsServer
 
 COUNTED = (
     ("events", "mt4pump_archive_events_total", "Events committed, or waiting for it, by kind."),

@@ -1,6 +1,6 @@
 """WebSocket gateway: the stream as JSON for browsers and programs that do not speak ZeroMQ.
 
-One way through: `feed` (a thread with the subscriber) → `door` → `hub` (conflation, last values) → `cohorts` (who want
-the same bytes) → `session` (one client). `requests` is the other direction. `protocol`, `topics`, `conflation` and
-`payload` are pure.
+Events pass `feed` (a thread with the subscriber, and the bridge to the event loop), `broadcaster` (conflation, last
+values), `subscriber_groups` (clients that want the same bytes), `session` (one client). Requests pass `admission`,
+`connection`, `session`, `requests`, `replay`. `protocol` and `topics` are pure.
 """

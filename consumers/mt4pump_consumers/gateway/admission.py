@@ -1,27 +1,62 @@
-"""The request at the beginning of a connection: its headers, where it comes from, the token that may come with it."""
+"""The request at the beginning of a connection: its headers, where it comes from, its token; and TLS by files."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
+from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from mt4pump.process.program import StartError
-from mt4pump_consumers.gateway.budget import Work
-from mt4pump_consumers.gateway.connection import ConnectionLimits, GatewayConnection
-from mt4pump_consumers.gateway.connection_limiter import PROXY_HEADERS, ConnectionLimiter, GateLimits, Origins
-from mt4pump_consumers.gateway.headers import fault_in
+from mt4pump_consumers.gateway.connection import GatewayConnection
+from mt4pump_consumers.gateway.http import Web, fault_in, plain
 from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
-from mt4pump_consumers.gateway.limited_log import LimitedLog
+from mt4pump_consumers.gateway.limits import PROXY_HEADERS, ConnectionLimiter, LimitedLog, Origins, Work
 from mt4pump_consumers.gateway.requests import AUTH_UNITS
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import BUSY, BadKey, TokenError, TokenFile, Verifier, verify
-from mt4pump_consumers.gateway.web import Web, plain
+
+log = logging.getLogger(__name__)
+
+
+class Tls:
+    """The certificate; new connections get the new one when its files change."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = (certificate, key)
+        self._seen = self._stamp()
+        self._trouble = ""
+        self.context = self._load()
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._files)
+        return context
+
+    def _stamp(self) -> list[int]:
+        return [file.stat().st_mtime_ns for file in self._files]
+
+    def reload(self) -> None:
+        """Take over changed files; files that are no pair leave the old ones in use."""
+        try:
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._load()  # files that are no pair would take the key from the context that is in use
+                self.context.load_cert_chain(*self._files)
+                self._seen = stamp  # only now: files that could not be read for a moment are read again
+                log.info("certificate %s was read again", self._files[0])
+            self._trouble = ""
+        except OSError as error:  # ssl.SSLError is one
+            if self._trouble != str(error):
+                log.warning("certificate %s cannot be used (%s); the one before stays", self._files[0], error)
+            self._trouble = str(error)
+
 
 WEBSOCKET_PATHS = frozenset({"/", "/ws"})
 
@@ -44,36 +79,20 @@ def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
     return found
 
 
-def gate_of(settings: GatewaySettings) -> ConnectionLimiter:
-    """Return the gate with the limits that are set."""
-    limits = GateLimits(
-        settings.connections,
-        settings.connections_per_address,
-        settings.connections_per_token,
-        settings.new_connections_per_s,
-    )
-    return ConnectionLimiter(limits, asyncio.get_running_loop().time)
-
-
-def connection_limits_of(settings: GatewaySettings) -> ConnectionLimits:
-    """Return what one client may send, as it is set."""
-    return ConnectionLimits(settings.write_buffer_bytes, settings.message_bytes, settings.control_frames_per_s)
-
-
-class RequestGate:
+class UpgradeHandler:
     """Answers the first request of each connection: a file of the page, a refusal, or None, which lets it in."""
 
     def __init__(
-        self, gate: ConnectionLimiter, origins: Origins, web: Web, verifiers: Sequence[Verifier], work: Work
+        self, limiter: ConnectionLimiter, origins: Origins, web: Web, verifiers: Sequence[Verifier], work: Work
     ) -> None:
-        self._gate, self._origins, self._web = gate, origins, web
+        self._limiter, self._origins, self._web = limiter, origins, web
         self._verifiers, self._work = verifiers, work
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return the response that ends the connection, None to open the WebSocket."""
         assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
         if fault := fault_in(request):
-            self._gate.malformed += 1
+            self._limiter.malformed += 1
             return plain(HTTPStatus.BAD_REQUEST, fault)
         connection.is_proxied = any(name in request.headers for name in PROXY_HEADERS)
         if not connection.arrived_by(request.headers):
@@ -87,9 +106,9 @@ class RequestGate:
         if request.path.partition("?")[0] not in WEBSOCKET_PATHS:
             return plain(HTTPStatus.NOT_FOUND, "WebSockets are served on / and /ws")
         if not self._origins.allow(request.headers.get("Origin"), request.headers.get("Host")):
-            self._gate.foreign += 1
+            self._limiter.foreign += 1
             return plain(HTTPStatus.FORBIDDEN, "this page may not connect; see the setting origins")
-        if refusal := self._gate.refusal(connection):
+        if refusal := self._limiter.refusal(connection):
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, refusal)
         return None
 

@@ -1,4 +1,4 @@
-"""The library's connection, with limits on what a client may send, and word for its session when it does not read.
+"""The library's connection, with limits on what a client may send.
 
 Limits stand where frames are decoded: one read may hold tens of thousands of frames, and the library answers each ping.
 """
@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -17,13 +17,11 @@ from websockets.exceptions import InvalidMessage
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
-from mt4pump_consumers.gateway.budget import Budget
-from mt4pump_consumers.gateway.connection_limiter import ConnectionLimiter
-from mt4pump_consumers.gateway.headers import TrustedProxies, group_of
-from mt4pump_consumers.gateway.limited_log import LimitedLog
+from mt4pump_consumers.gateway.http import TrustedProxies, group_of, plain
+from mt4pump_consumers.gateway.limits import Budget, ConnectionLimiter, LimitedLog
 from mt4pump_consumers.gateway.protocol import CLOSE_FLOOD
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import Grant
-from mt4pump_consumers.gateway.web import plain
 
 CONTROL = frozenset({Opcode.PING, Opcode.PONG, Opcode.CONT})
 CONTROL_BURST = 100.0
@@ -42,39 +40,31 @@ limited = LimitedLog(logging.getLogger(__name__))
 
 
 class Flow(Protocol):
-    """Who wants to know whether a transport is full."""
+    """Receives the changes of a connection's transport."""
 
-    def became_full(self) -> None:
-        """Take note: nothing more should be written."""
+    def on_full(self) -> None:
+        """Handle a full transport: nothing more should be written."""
 
-    def became_free(self) -> None:
-        """Take note: writing goes on."""
+    def on_writable(self) -> None:
+        """Handle room in the transport: writing continues."""
 
     def is_closing(self) -> None:
-        """Take note: nothing may be written any more."""
-
-
-class ConnectionLimits(NamedTuple):
-    """What one client may send. ``control_per_s`` counts pings, pongs and parts of messages, after a first burst."""
-
-    send_buffer_bytes: int
-    message_bytes: int
-    control_per_s: float
+        """Handle the end of the connection: nothing may be written any more."""
 
 
 class GatewayConnection(ServerConnection):
-    """``flow`` is set once the client is let in; ``is_full`` says that its transport takes no more for now.
+    """``flow`` is set once the client is admitted; ``is_full``: its transport accepts no more at the moment.
 
-    ``address`` is where the client is, as far as is known; ``group`` is what the limits per address count by, empty
-    while a proxy of ours has not said whom it speaks for.
+    ``address`` is the client's; ``group`` is what the limits per address count by, empty until a trusted proxy names
+    the client.
     """
 
     def __init__(
         self,
         *arguments: Any,
-        gate: ConnectionLimiter,
+        limiter: ConnectionLimiter,
         proxies: TrustedProxies,
-        limits: ConnectionLimits,
+        settings: GatewaySettings,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
@@ -83,9 +73,10 @@ class GatewayConnection(ServerConnection):
         self.grant: Grant | None = None
         self.is_proxied = False
         self.address = self.group = self.owner = ""
-        self._gate, self._proxies, self._limits = gate, proxies, limits
+        self._limiter, self._proxies, self._settings = limiter, proxies, settings
         self._is_counted = self._was_refused = False
-        self._control = Budget(limits.control_per_s, max(CONTROL_BURST, limits.control_per_s))
+        per_s = settings.control_frames_per_s
+        self._control = Budget(per_s, max(CONTROL_BURST, per_s))
         self._head_bytes = self._read_frames = self._read_bytes = 0
         self._head_tail = b""
         self._receive_frame = self.protocol.recv_frame
@@ -93,23 +84,23 @@ class GatewayConnection(ServerConnection):
 
     @property
     def name(self) -> str:
-        """Return what stands for the client in the log."""
+        """Return the client's name in the log."""
         peer = self.remote_address
         where = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer)
         return f"{self.address} by {where}" if self.is_proxied and self.address else where
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection; one too many is ended before it costs anything."""
+        """Count the connection; one too many is closed at once."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         self.group = "" if self._proxies.trust(self.address) else group_of(self.address)
         link = transport.get_extra_info("socket")
         if link is not None:
-            # Left to itself the system takes megabytes before it says that the client does not read: old quotes, all.
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.send_buffer_bytes)
+            # By default the system buffers megabytes of old quotes before it reports that the client does not read.
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.write_buffer_bytes)
         self._is_counted = True
-        delay_s = self._gate.arrived(self)
+        delay_s = self._limiter.arrived(self)
         if delay_s is None:
             self.abort()
         elif delay_s:
@@ -117,16 +108,16 @@ class GatewayConnection(ServerConnection):
             self.loop.call_later(delay_s, self.transport.resume_reading)
 
     def arrived_by(self, headers: Headers) -> bool:
-        """Take the client's address from the headers of a trusted proxy; return False when there is no room for it."""
+        """Set the client's address from the headers of a trusted proxy; return False when there are too many."""
         client = self._proxies.client(self.address, headers)
         if client == self.address:
             return True
         self.address = client
-        return self._gate.moved(self, client)
+        return self._limiter.moved(self, client)
 
     def enter(self, owner: str) -> bool:
-        """Count the connection for the owner of its token; return whether there is room for it."""
-        has_room = self._gate.admitted(self, owner, self.owner)
+        """Count the connection for the owner of its token; return whether the limit allows it."""
+        has_room = self._limiter.admitted(self, owner, self.owner)
         self.owner = owner if has_room else self.owner
         return has_room
 
@@ -135,15 +126,15 @@ class GatewayConnection(ServerConnection):
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it out."""
+        """Remove it from the counts."""
         super().connection_lost(exc)
-        self._tell_closing()
+        self._report_closing()
         if self._is_counted:
-            self._gate.left(self, self.owner)
+            self._limiter.left(self, self.owner)
             self._is_counted = False
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent, up to what one read may hold."""
+        """Handle received data, up to the limits of one read."""
         if self.protocol.state is State.CONNECTING and not self.protocol.eof_sent and self._is_early(data):
             self._refuse(HTTPStatus.BAD_REQUEST, "data was sent before the request was answered")
             return
@@ -162,7 +153,7 @@ class GatewayConnection(ServerConnection):
         return self.request is not None or (0 <= end < len(window) - len(HEAD_END))
 
     def _check_frame(self, frame: Frame) -> None:
-        """Hand a frame to the library, unless the client sends too many; the rest of the read is dropped then."""
+        """Pass a frame to the library, unless the client sends too many; then the rest of the read is dropped."""
         self._read_frames += 1
         self._read_bytes += len(frame.data)
         if frame.opcode is Opcode.CLOSE:
@@ -171,14 +162,14 @@ class GatewayConnection(ServerConnection):
             self._close_flood("too many pings, pongs or parts of messages")
         elif self._read_frames > FRAMES_LIMIT:
             self._close_flood("too many messages at once")
-        elif self._read_bytes > READ_LIMIT_BYTES + READ_LIMIT_MESSAGES * self._limits.message_bytes:
+        elif self._read_bytes > READ_LIMIT_BYTES + READ_LIMIT_MESSAGES * self._settings.message_bytes:
             self._close_flood("too many bytes at once, after decompression")
         else:
             self._receive_frame(frame)
 
     def _close_flood(self, reason: str) -> None:
-        """Close with a code that says why; a client that goes on sending is not read any more, and cut off soon."""
-        self._gate.flooded += 1
+        """Close with a code that says why; a client that continues is not read any more, and disconnected soon."""
+        self._limiter.flooded += 1
         limited.write(logging.WARNING, "%s: closed with %d: %s", self.name, CLOSE_FLOOD, reason)
         if self.protocol.state is State.OPEN:
             self.protocol.fail(CLOSE_FLOOD, reason)
@@ -188,43 +179,43 @@ class GatewayConnection(ServerConnection):
             self.abort()
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer a request that the library could not read, and end."""
+        """Answer a request that the library could not read, and close."""
         if not self._was_refused and not self.transport.is_closing():
             self._was_refused = True
-            self._gate.malformed += 1
+            self._limiter.malformed += 1
             self.transport.write(plain(status, text).serialize())
         self.transport.close()
 
     def send_data(self) -> None:
-        """Send what the protocol has to say; a close frame, or the answer to one, is its last word and ours."""
+        """Send the protocol's data; nothing follows a close frame or its answer."""
         if self.request is None and isinstance(self.protocol.handshake_exc, InvalidMessage):
             self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP request that can be read")
         super().send_data()
-        self._tell_closing()
+        self._report_closing()
 
-    def _tell_closing(self) -> None:
+    def _report_closing(self) -> None:
         if self.flow is not None and self.protocol.state is not State.OPEN:
             self.flow.is_closing()
 
     def pause_writing(self) -> None:
-        """Pass on that the transport is full."""
+        """Report to the session that the transport is full."""
         super().pause_writing()
         self.is_full = True
         if self.flow is not None:
-            self.flow.became_full()
+            self.flow.on_full()
 
     def resume_writing(self) -> None:
-        """Pass on that there is room again."""
+        """Report to the session that the transport accepts data again."""
         super().resume_writing()
         self.is_full = False
         if self.flow is not None:
-            self.flow.became_free()
+            self.flow.on_writable()
 
 
-def connection_factory(gate: ConnectionLimiter, proxies: TrustedProxies, limits: ConnectionLimits) -> Any:
+def connection_factory(limiter: ConnectionLimiter, proxies: TrustedProxies, settings: GatewaySettings) -> Any:
     """Return what makes connections for `websockets.serve`, which asks for a class but only calls it."""
 
     def make(*arguments: Any, **options: Any) -> GatewayConnection:
-        return GatewayConnection(*arguments, gate=gate, proxies=proxies, limits=limits, **options)
+        return GatewayConnection(*arguments, limiter=limiter, proxies=proxies, settings=settings, **options)
 
     return make

@@ -1,17 +1,79 @@
-"""The thread that reads the stream and puts it through the door; it outlives whatever happens to the daemon."""
+"""From the subscriber's thread to the event loop.
+
+The thread outlives whatever happens to the daemon. Quotes that the loop will not send at once (`Conflation.hot`) wait
+in the bridge by symbol, the newest in place of the one before, and wake nobody: the loop checks when they are due. So
+a busy feed costs the loop nothing per event.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Container, Sequence
 from threading import Event as SignalSafeEvent
-from threading import Thread
+from threading import Lock, Thread
 
-from mt4pump.client import ClientError, ClientKeys, Event, Position, Query, Snapshot, Subscriber
+from mt4pump.client import ClientError, ClientKeys, Event, Notice, Position, Query, Snapshot, Subscriber
 from mt4pump.client import Status as DaemonStatus
-from mt4pump_consumers.gateway.broadcaster import HEARTBEAT
-from mt4pump_consumers.gateway.thread_bridge import ThreadBridge
+
+HEARTBEAT = "heartbeat"
+ITEMS_LIMIT = 50_000
+"""Events that wait for the loop; then the subscriber's thread waits, and the subscriber reports what that costs."""
+
+Item = Event | Notice | Position
+
+
+class ThreadBridge:
+    """``hot`` are the topics whose quotes need no wake-up; None: quotes are not conflated. ``wake`` is thread-safe."""
+
+    def __init__(self, wake: Callable[[], object], hot: Container[str] | None) -> None:
+        self._wake = wake
+        self._hot = hot
+        self._lock = Lock()
+        self._items: deque[Item] = deque()
+        self._quotes: dict[str, Event] = {}
+        self._room = SignalSafeEvent()
+        self._awake = False
+        self.waits = 0
+
+    def put(self, item: Item, stopping: Callable[[], bool]) -> None:
+        """Hand over one item; waits while the loop is too far behind. On the subscriber's thread."""
+        if self._hot is not None and isinstance(item, Event) and item.kind == "quote":
+            with self._lock:
+                self._quotes[item.topic] = item
+                # Check only now: the loop removes a topic from `hot` first and then takes the quotes once more.
+                needs_wake = item.topic not in self._hot and not self._awake
+                self._awake = self._awake or needs_wake
+        else:
+            self._wait_for_room(stopping)
+            with self._lock:
+                self._items.append(item)
+                needs_wake = not self._awake
+                self._awake = True
+        if needs_wake:
+            self._wake()
+
+    def _wait_for_room(self, stopping: Callable[[], bool]) -> None:
+        if len(self._items) >= ITEMS_LIMIT:
+            self.waits += 1
+        while len(self._items) >= ITEMS_LIMIT and not stopping():
+            self._room.clear()
+            self._room.wait(0.1)
+
+    def take(self, limit: int) -> tuple[list[Item], dict[str, Event]]:
+        """Return up to ``limit`` items and the newest quote per topic; on the loop's thread."""
+        with self._lock:
+            count = min(limit, len(self._items))
+            items = [self._items.popleft() for _ in range(count)]
+            quotes, self._quotes = self._quotes, {}
+            self._awake = bool(self._items)
+            left = self._awake
+        self._room.set()
+        if left:
+            self._wake()
+        return items, quotes
+
 
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 
@@ -19,7 +81,7 @@ log = logging.getLogger(__name__)
 
 
 class GatewayFeed(Thread):
-    """``status`` is the daemon as last heard of, None without a subscriber; ``restarts`` counts new subscribers.
+    """``status`` is the last state of the daemon, None without a subscriber; ``restarts`` counts new subscribers.
 
     A new one goes on where the one before was: what came between them is in the journal.
     """
@@ -32,12 +94,12 @@ class GatewayFeed(Thread):
         keys: ClientKeys | None,
         topics: Sequence[str],
         silence_s: float,
-        door: ThreadBridge,
+        bridge: ThreadBridge,
     ) -> None:
         super().__init__(name="feed", daemon=True)
         self._endpoint, self._query_endpoint, self._keys = endpoint, query_endpoint, keys
         self._topics, self._silence_s = topics, silence_s
-        self._door = door
+        self._bridge = bridge
         self._stopping = SignalSafeEvent()
         self._subscriber: Subscriber | None = None
         self._position: Position | None = None
@@ -53,7 +115,7 @@ class GatewayFeed(Thread):
         """Return a new subscriber; raises ClientError for addresses and keys that cannot work."""
         return Subscriber(
             self._endpoint,
-            topics=[*self._topics, HEARTBEAT],  # in its place among the events it tells of which journal they are
+            topics=[*self._topics, HEARTBEAT],  # among the events it shows which journal they are of
             keys=self._keys,
             silence_s=self._silence_s,
             snapshot=True,
@@ -66,7 +128,7 @@ class GatewayFeed(Thread):
         """Return a new connection for questions; the caller closes it."""
         return Query(self._query_endpoint, keys=self._keys)
 
-    def cut(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """Return the last values of all that is read, at this moment; raises ClientError."""
         with self.query() as query:
             return query.snapshot(self._topics)
@@ -93,7 +155,7 @@ class GatewayFeed(Thread):
             delay_s = min(delay_s * 2, RETRY_LAST_S)
 
     def _read(self, subscriber: Subscriber) -> None:
-        put, stopping = self._door.put, self._stopping.is_set
+        put, stopping = self._bridge.put, self._stopping.is_set
         for item in subscriber:
             put(item, stopping)
             is_time = self._position is None or (isinstance(item, Event) and item.kind == HEARTBEAT)

@@ -23,7 +23,7 @@ LEEWAY_S = 30.0
 LATEST_S = 253_402_300_800
 """The end of the year 9999; a time in milliseconds is later."""
 INVALID = "token is not valid"
-"""What a client is told as long as nobody has signed what it sent: the rest is in the log."""
+"""What a client receives as long as nobody has signed what it sent: the reason is in the log."""
 
 REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (jwt.InvalidSignatureError, "its signature does not match the key"),
@@ -35,7 +35,7 @@ REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] =
 )
 """The reason for each error of the library; the first that fits counts."""
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, LookupError, RecursionError, OverflowError)
-"""What the library raises for what strangers send: half a surrogate pair, lists in place of texts, deep nesting."""
+"""What the library raises for hostile tokens: half a surrogate pair, lists in place of texts, deep nesting."""
 
 
 class JwtVerifier:
@@ -141,7 +141,7 @@ def time_of(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 def subject_of(claims: Mapping[str, Any]) -> str:
-    """Return whom the token is of, cut to 100 characters; issuers write numbers, too. Empty where it names nobody."""
+    """Return whom the token is of, at most 100 characters; issuers write numbers, too. Empty where it names nobody."""
     subject = claims.get("sub")
     return str(subject)[:100] if isinstance(subject, str | int | float) and not isinstance(subject, bool) else ""
 

@@ -1,8 +1,8 @@
 """The last value of everything, for those who subscribe later; pure.
 
-Kinds that have several rows on one topic (the open orders of an account) are kept row by row, and go when they end.
-When events are gone for good an end may be among them, so all rows are taken anew from a cut of the daemon's state.
-News and mail are no values and are not kept.
+Kinds that have several rows on one topic (the open orders of an account) are kept row by row, and removed when they
+end. When events are lost an end may be among them, so all rows are replaced by a snapshot. News and mail are no values
+and are not kept.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from mt4pump.client import Event, Snapshot
 
 ROWS_LIMIT = 1_000_000
-"""Rows kept at most; those beyond are counted and told live only."""
+"""Rows kept at most; those beyond are counted and sent live only."""
 ROW_FIELD = {"trade": "order", "activation": "order", "request": "id"}
-"""The field that tells the rows of one topic apart."""
+"""The field that identifies a row of a topic."""
 UNKEPT = frozenset({"news", "mail", "unknown", "heartbeat"})
 ENDED = frozenset({"closed", "cancelled", "deleted"})
 MONEY = frozenset({"balance", "credit"})
@@ -22,7 +22,7 @@ MONEY = frozenset({"balance", "credit"})
 
 
 SINCE_LIMIT = 100_000
-"""Events that may come between asking for a cut and having it."""
+"""Events that may arrive between the request of a snapshot and its reply."""
 
 
 class LastValues:
@@ -38,7 +38,7 @@ class LastValues:
         self._seqs: dict[str, int] = {}
 
     def keep(self, event: Event) -> None:
-        """Take over what ``event`` says, unless the cut that was taken last says more."""
+        """Take over what ``event`` says, unless the last snapshot is newer."""
         kind, body = event.kind, event.body
         change = body.get("change")
         if kind in UNKEPT or (kind == "trade" and change in MONEY):
@@ -46,11 +46,11 @@ class LastValues:
         if kind != "quote" and (self._since is not None or self._epoch):
             if self._since is not None and len(self._since) <= self._since_limit:
                 self._since.append(event)
-            if self._is_in_cut(event):
+            if self._is_in_snapshot(event):
                 return
         self._take(event)
 
-    def _is_in_cut(self, event: Event) -> bool:
+    def _is_in_snapshot(self, event: Event) -> bool:
         epoch = event.epoch
         return epoch < self._epoch or (epoch == self._epoch and event.seq <= self._seqs.get(event.topic, 0))
 
@@ -79,22 +79,22 @@ class LastValues:
             if not rows:
                 del self._topics[topic]
 
-    def await_cut(self) -> None:
-        """Remember what comes from now on: a cut is being asked for."""
+    def await_snapshot(self) -> None:
+        """Remember events from now on: a snapshot was requested."""
         self._since = []
 
-    def renew(self, cut: Snapshot | None) -> bool:
-        """Start again from ``cut``: what it does not hold has ended, quotes aside; None: it never came.
+    def renew(self, snapshot: Snapshot | None) -> bool:
+        """Replace all rows but quotes by ``snapshot``; None: it could not be read.
 
         Return whether that was done; not if more came meanwhile than can be remembered.
         """
         since, self._since = self._since, None
-        if cut is None or since is None or len(since) > self._since_limit:
+        if snapshot is None or since is None or len(since) > self._since_limit:
             return False
         self._topics = {topic: rows for topic, rows in self._topics.items() if topic.startswith("quote.")}
         self._count = sum(len(rows) for rows in self._topics.values())
-        self._epoch, self._seqs = cut.epoch, cut.seqs
-        for event in cut.events:
+        self._epoch, self._seqs = snapshot.epoch, snapshot.seqs
+        for event in snapshot.events:
             if event.kind not in UNKEPT and (event.kind != "quote" or self._is_newer_quote(event)):
                 self._take(event)
         for event in since:

@@ -19,7 +19,7 @@ from mt4pump_consumers.gateway.topics import is_name
 def run(arguments: Sequence[str] | None = None) -> int:
     """Print a new token and its entry; return the exit code."""
     parser = argparse.ArgumentParser(prog="new_token", description="make a token for the gateway's file of tokens")
-    parser.add_argument("name", help="whose it is; stands in the gateway's log")
+    parser.add_argument("name", help="its owner, as shown in the gateway's log")
     parser.add_argument("topics", nargs="+", help="what it lets its owner see, as 'quote.*' or trade.1001")
     given = parser.parse_args(arguments)
     if not all(is_name(name) for name in (given.name, *given.topics)):

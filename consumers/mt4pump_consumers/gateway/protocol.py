@@ -32,7 +32,7 @@ MINI_PIP_DIGITS = (3, 5)
 
 
 class ClientRequestError(Exception):
-    """A message that cannot be done; ``code`` is for programs. The client is told, and stays connected."""
+    """A message that cannot be done; ``code`` is for programs. The client receives it, and stays connected."""
 
     def __init__(self, code: str, text: str, number: str | int | None = None) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""``resume``: what a client missed, out of the daemon's journal, joined to what is live."""
+"""``resume``: sends the events that a client missed, from the daemon's journal, and joins them to the live stream."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import NamedTuple
 
 from mt4pump.client import ClientError, Event, Query, Replay
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, full_payload
-from mt4pump_consumers.gateway.budget import ReadingSlots
+from mt4pump_consumers.gateway.limits import ReadingSlots
 from mt4pump_consumers.gateway.protocol import UNAVAILABLE, ClientRequest, ClientRequestError, Json, numbered
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.topics import TopicSelection
 
-AT_ONCE = 2
-"""Replays that run at the same time; others wait for their turn."""
-TURN_S = 2.0
-"""Longest turn of one replay while others wait."""
-GRACE_S = 0.5
-"""So long may a client not read before its turn ends; it goes on with another turn once it reads."""
+REPLAYS_LIMIT = 2
+"""Replays that run at the same time; others wait for a slot."""
+SLOT_S = 2.0
+"""Longest use of a slot by one replay while others wait."""
+STALL_S = 0.5
+"""A client that does not read for so long loses its slot; it continues in another one once it reads."""
 PAGE = 500
 """Events fetched and sent before looking whether the client keeps up."""
 JOIN_S = 5.0
 """Longest wait of a resume for the gateway's own place in the journal, as it may have just started."""
-JOIN_LOOK_S = 0.05
+JOIN_CHECK_S = 0.05
 ROUNDS = 5
 """Times that the journal is asked again as the live stream ran too far ahead meanwhile."""
 
@@ -38,7 +38,7 @@ SendLast = Callable[[ClientSession, list[str], list[str]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ReplayBatch:
-    """How far a replay came: ``last`` is the offset sent up to; ``more`` remains when it is cut short."""
+    """How far a replay came: ``last`` is the offset sent up to; ``more`` remains when it was limited."""
 
     last: int
     count: int
@@ -90,11 +90,11 @@ class StoredFrame:
 class Replayer:
     """``query`` makes a connection for questions; one resume sends about ``events_limit`` events."""
 
-    def __init__(self, hub: Broadcaster, query: Callable[[], Query], events_limit: int) -> None:
-        self._hub, self._query, self._events_limit = hub, query, events_limit
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay")
-        self._turns = ReadingSlots(AT_ONCE)
-        self.turns_given_up = 0
+    def __init__(self, broadcaster: Broadcaster, query: Callable[[], Query], events_limit: int) -> None:
+        self._broadcaster, self._query, self._events_limit = broadcaster, query, events_limit
+        self._pool = ThreadPoolExecutor(REPLAYS_LIMIT, thread_name_prefix="replay")
+        self._slots = ReadingSlots(REPLAYS_LIMIT)
+        self.slots_given_up = 0
 
     def close(self) -> None:
         """End the threads; those that wait for the daemon end by their time limit."""
@@ -103,7 +103,7 @@ class Replayer:
     async def resume(self, session: ClientSession, request: ClientRequest, send_last: SendLast) -> None:
         """Send what came after the request's offset, then what it is, then what is live."""
         await self._wait_for_join(session)
-        log_id = self._hub.log
+        log_id = self._broadcaster.log
         other_log = log_id is None or (request.log is not None and request.log != log_id)
         done = ReplayBatch(0, 0, whole=False, more=False)
         if not other_log:
@@ -122,17 +122,17 @@ class Replayer:
             await send_last(session, [], list(request.topics))
 
     async def _wait_for_join(self, session: ClientSession) -> None:
-        """Wait until all that comes after the hub's offset comes live; raises RequestError if that takes too long.
+        """Wait until the subscriber has its position in the journal; raises ClientRequestError if that takes too long.
 
         Before it has joined, the subscriber passes events over: last values will follow that hold them.
         """
         now_s = asyncio.get_running_loop().time
         deadline_s = now_s() + JOIN_S
-        while not self._hub.has_joined:
+        while not self._broadcaster.has_joined:
             if now_s() > deadline_s or not session.is_open:
                 text = "the gateway has not found its place in the stored events yet; try again later"
                 raise ClientRequestError(UNAVAILABLE, text)
-            await asyncio.sleep(JOIN_LOOK_S)
+            await asyncio.sleep(JOIN_CHECK_S)
 
     async def _catch_up(self, session: ClientSession, request: ClientRequest, log_id: str | None) -> ReplayBatch:
         after, count, whole = request.offset, 0, True
@@ -142,7 +142,7 @@ class Replayer:
         for _ in range(ROUNDS):
             to = max(self._newest(), after)
             part = await self._send_stored(session, request, Span(log_id, after, to), count)
-            if self._hub.log != log_id:
+            if self._broadcaster.log != log_id:
                 raise ClientError("other_log", "the daemon has another journal than it had a moment ago")
             count, whole, after = part.count, whole and part.whole, part.last
             if part.more or self._reaches(after):
@@ -150,9 +150,9 @@ class Replayer:
         return ReplayBatch(after, count, whole, more=True)
 
     async def _end(self, session: ClientSession, request: ClientRequest, log_id: str | None) -> int:
-        """Return the journal's last offset; who comes from another gateway may be ahead of what was heard here."""
+        """Return the journal's last offset; a client of another gateway may be ahead of this one."""
         loop = asyncio.get_running_loop()
-        async with self._turns.turn(session.owner):
+        async with self._slots.slot(session.owner):
             stored = StoredFrame(self._query(), request.topics, Span(log_id, request.offset, request.offset))
             try:
                 await loop.run_in_executor(self._pool, stored.page)
@@ -164,24 +164,26 @@ class Replayer:
         """Send what is stored in ``span``, in as many turns as it takes."""
         done = ReplayBatch(span.after, count, whole=True, more=span.to > span.after)
         while done.more:
-            async with self._turns.turn(session.owner):
-                part = await self._send_turn(session, request, span._replace(after=done.last), done.count)
+            async with self._slots.slot(session.owner):
+                part = await self._send_in_slot(session, request, span._replace(after=done.last), done.count)
             done = ReplayBatch(part.last, part.count, done.whole and part.whole, part.more)
             if done.count >= self._events_limit or not session.is_open:
                 break
             await session.clear()  # its place is another's meanwhile
         return done
 
-    async def _send_turn(self, session: ClientSession, request: ClientRequest, span: Span, count: int) -> ReplayBatch:
+    async def _send_in_slot(
+        self, session: ClientSession, request: ClientRequest, span: Span, count: int
+    ) -> ReplayBatch:
         """Send pages until the end, or until this client stops reading, or others have waited long enough."""
         loop, allowed, asked = asyncio.get_running_loop(), session.grant.allowed, TopicSelection(request.topics)
-        stored, after, ends_s = StoredFrame(self._query(), request.topics, span), span.after, loop.time() + TURN_S
+        stored, after, ends_s = StoredFrame(self._query(), request.topics, span), span.after, loop.time() + SLOT_S
         try:
             while page := await loop.run_in_executor(self._pool, stored.page):
                 wanted = [event for event in page if event.topic in asked and allowed.covers(event.topic)]
                 session.send([full_payload(event) for event in wanted])
                 count, after = count + len(wanted), page[-1].offset or after
-                is_over = loop.time() > ends_s and self._turns.has_waiting
+                is_over = loop.time() > ends_s and self._slots.has_waiting
                 if count >= self._events_limit or is_over or not await self._keeps_up(session):
                     return ReplayBatch(after, count, stored.whole, more=True)
             return ReplayBatch(span.to, count, stored.whole, more=False)
@@ -192,28 +194,34 @@ class Replayer:
         """Return whether the client is there and takes what is sent, within a moment."""
         if not session.is_clear:
             try:
-                async with asyncio.timeout(GRACE_S):
+                async with asyncio.timeout(STALL_S):
                     await session.clear()
             except TimeoutError:
-                self.turns_given_up += 1
+                self.slots_given_up += 1
                 return False
         return session.is_open
 
     def _newest(self) -> int:
         """Return the last offset known to be in the journal; all behind it comes live, or is remembered.
 
-        What is confirmed counts: the subscriber joins at an offset that no heartbeat may have told of yet.
+        What is confirmed counts: the subscriber may join at an offset that no heartbeat had yet.
         """
-        return max([self._hub.offset, self._hub.confirmed or 0, *(offset for offset, _ in self._hub.recent)])
+        return max(
+            [
+                self._broadcaster.offset,
+                self._broadcaster.confirmed or 0,
+                *(offset for offset, _ in self._broadcaster.recent),
+            ]
+        )
 
     def _reaches(self, offset: int) -> bool:
         """Return whether everything live after ``offset`` is still remembered, or yet to come."""
-        return self._hub.forgotten <= offset
+        return self._broadcaster.forgotten <= offset
 
     def _join(self, session: ClientSession, request: ClientRequest, log_id: str | None, last: int) -> None:
         """Send what came live meanwhile; no event can come between this and the subscription."""
         allowed, asked = session.grant.allowed, TopicSelection(request.topics)
-        missed = [event for offset, event in self._hub.recent if offset > last and event.topic in asked]
+        missed = [event for offset, event in self._broadcaster.recent if offset > last and event.topic in asked]
         session.send([full_payload(event) for event in missed if allowed.covers(event.topic)])
         session.had_replay(request.topics, log_id, last)
 

@@ -1,4 +1,4 @@
-"""What clients ask for, done: subscribe, unsubscribe, resume, auth, batch, status."""
+"""Handles the requests of clients: subscribe, unsubscribe, resume, auth, batch, status."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from websockets.exceptions import ConnectionClosed
 
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, full_payload, quote_payload
-from mt4pump_consumers.gateway.budget import Budget, Work
-from mt4pump_consumers.gateway.limited_log import LimitedLog
+from mt4pump_consumers.gateway.limits import Budget, LimitedLog, Work
 from mt4pump_consumers.gateway.protocol import (
     CLOSE_FLOOD,
     FORBIDDEN,
@@ -30,19 +28,20 @@ from mt4pump_consumers.gateway.protocol import (
 )
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.session import ClientSession
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.status import status_for
 from mt4pump_consumers.gateway.tokens import BUSY, NOBODY, TOKEN_LIMIT_BYTES, TokenError, Verifier, verify
 from mt4pump_consumers.gateway.topics import TopicSelection, is_pattern, is_prefix, matcher
 
-PATIENCE = 100
+REFUSALS_LIMIT = 100
 """Messages over the rate that are refused one by one; then the connection is closed."""
 SNAPSHOT_PART = 100
 """Rows of a snapshot sent before looking whether the client keeps up."""
-LOOKS = 2_000
-"""Comparisons of topics with the patterns of a client before others have their turn."""
+COMPARISONS = 2_000
+"""Comparisons of topics with the patterns of a client before others get the slot."""
 PARTS = 5
-"""Patterns made ready before others have their turn."""
-NAMES_TOLD = 10
+"""Patterns made ready before others get the slot."""
+NAMES_SHOWN = 10
 """Most names in the text of an error."""
 AUTH_CHARACTERS = TOKEN_LIMIT_BYTES + 1_024
 """Longest message before the login: what else than a token would it have."""
@@ -56,28 +55,20 @@ log = logging.getLogger(__name__)
 limited = LimitedLog(log)
 
 
-class RequestLimits(NamedTuple):
-    """What one client may ask for: messages a second, names, and patterns among them."""
-
-    messages_per_s: float
-    subscriptions: int
-    patterns: int
-
-
 class Requests:
     """Handles the messages of all clients; ``refused`` counts error replies by code."""
 
     def __init__(  # noqa: PLR0917 - everything that a request may need
         self,
-        hub: Broadcaster,
+        broadcaster: Broadcaster,
         verifiers: Sequence[Verifier],
         replayer: Replayer,
         status: Callable[[], Json],
         work: Work,
-        limits: RequestLimits,
+        settings: GatewaySettings,
     ) -> None:
-        self._hub, self._verifiers, self._replayer, self._status = hub, verifiers, replayer, status
-        self._work, self._limits = work, limits
+        self._broadcaster, self._verifiers, self._replayer, self._status = broadcaster, verifiers, replayer, status
+        self._work, self._settings = work, settings
         self.refused: dict[str, int] = {}
         self._faults: set[tuple[type[Exception], str]] = set()
         self._actions = {
@@ -91,17 +82,17 @@ class Requests:
 
     async def serve(self, session: ClientSession) -> None:
         """Answer one client until it leaves."""
-        per_s, patience = self._limits.messages_per_s, PATIENCE
-        pace, now_s = Budget(per_s, per_s), asyncio.get_running_loop().time
+        per_s, refusals_left = self._settings.messages_per_s, REFUSALS_LIMIT
+        rate, now_s = Budget(per_s, per_s), asyncio.get_running_loop().time
         async for text in session.connection:
             await self._work.spend(session, MESSAGE_UNITS + len(text) / CHARACTERS_PER_UNIT)
-            if pace.allows(now_s()):
-                patience = PATIENCE
+            if rate.allows(now_s()):
+                refusals_left = REFUSALS_LIMIT
                 await self._answer(session, text)
             else:
-                patience -= 1
+                refusals_left -= 1
                 self._refuse(session, ClientRequestError(TOO_FAST, f"more than {per_s:g} messages a second"))
-                if not patience:
+                if not refusals_left:
                     session.shut(CLOSE_FLOOD, "too many messages")
             await session.clear()  # who does not read the answers is not asked for more questions
 
@@ -169,31 +160,31 @@ class Requests:
         for start in range(0, len(fresh), PARTS):
             part = fresh[start : start + PARTS]
             compiled = sum(not is_prefix(name) for name in part)
-            await self._work.spend(session, compiled * PATTERN_UNITS + len(part) * self._hub.cohorts.topics)
+            await self._work.spend(session, compiled * PATTERN_UNITS + len(part) * self._broadcaster.groups.topics)
             for name in part:
                 matcher(name)
         allowed = session.grant.allowed
         asked = (*(f"quote.{symbol}" for symbol in request.symbols), *request.topics)
         if forbidden := [topic for topic in asked if not allowed.touches(topic)]:
-            more = f" and {len(forbidden) - NAMES_TOLD} more" if len(forbidden) > NAMES_TOLD else ""
-            raise ClientRequestError(FORBIDDEN, f"your token does not allow {', '.join(forbidden[:NAMES_TOLD])}{more}")
+            more = f" and {len(forbidden) - NAMES_SHOWN} more" if len(forbidden) > NAMES_SHOWN else ""
+            raise ClientRequestError(FORBIDDEN, f"your token does not allow {', '.join(forbidden[:NAMES_SHOWN])}{more}")
 
     def _check_counts(self, session: ClientSession, request: ClientRequest) -> None:
         have = len({*session.symbols, *request.symbols}) + len({*session.topics, *request.topics})
-        if have > (most := self._limits.subscriptions):
+        if have > (most := self._settings.subscriptions):
             raise ClientRequestError(TOO_MANY, f"{have} subscriptions are more than {most}; use patterns")
         wild = {*_wild(session.symbols), *_wild(request.symbols)}, {*_wild(session.topics), *_wild(request.topics)}
-        if (have := sum(map(len, wild))) > (most := self._limits.patterns):
+        if (have := sum(map(len, wild))) > (most := self._settings.patterns):
             text = f"{have} patterns are more than {most}; give whole names, or wider patterns"
             raise ClientRequestError(TOO_MANY, text)
 
     async def _send_last_values(self, session: ClientSession, symbols: list[str], topics: list[str]) -> None:
-        last, allowed = self._hub.last, session.grant.allowed
+        last, allowed = self._broadcaster.last, session.grant.allowed
         exact = [name for name in (*(f"quote.{symbol}" for symbol in symbols), *topics) if name in last]
         known = last.topics() if _wild([*symbols, *topics]) else exact
         by_symbol, by_topic, sent = TopicSelection(symbols), TopicSelection(topics), 0
         width = 1 + len(_wild([*symbols, *topics])) + len(allowed.patterns)
-        step = max(1, LOOKS // width)
+        step = max(1, COMPARISONS // width)
         for number, topic in enumerate(known):
             if number % step == 0:
                 await self._work.spend(session, step * width)

@@ -1,4 +1,4 @@
-"""Builds the gateway, serves until asked to end, and looks after everything that time changes."""
+"""Builds the gateway, serves until asked to end, and runs what is periodic."""
 
 from __future__ import annotations
 
@@ -15,25 +15,22 @@ from mt4pump.client import ClientError, ClientKeys, Notice
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
 from mt4pump_consumers.gateway import status as words
-from mt4pump_consumers.gateway.admission import RequestGate, connection_limits_of, gate_of, verifiers_of
-from mt4pump_consumers.gateway.broadcaster import Broadcaster
-from mt4pump_consumers.gateway.budget import Work
+from mt4pump_consumers.gateway.admission import Tls, UpgradeHandler, verifiers_of
+from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
 from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
-from mt4pump_consumers.gateway.connection_limiter import Origins
 from mt4pump_consumers.gateway.feed import GatewayFeed
-from mt4pump_consumers.gateway.headers import TrustedProxies
-from mt4pump_consumers.gateway.payload import DEFLATE
+from mt4pump_consumers.gateway.http import TrustedProxies, Web
+from mt4pump_consumers.gateway.limits import ConnectionLimiter, Origins, Work
 from mt4pump_consumers.gateway.protocol import CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_STOP, Json
-from mt4pump_consumers.gateway.refresh import Refresher
 from mt4pump_consumers.gateway.replay import Replayer
-from mt4pump_consumers.gateway.requests import RequestLimits, Requests
-from mt4pump_consumers.gateway.session import ClientSession, SessionLimits
+from mt4pump_consumers.gateway.requests import Requests
+from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
-from mt4pump_consumers.gateway.tls import Tls
+from mt4pump_consumers.gateway.subscriber_groups import DEFLATE
 from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenFile
-from mt4pump_consumers.gateway.web import Web
+from mt4pump_consumers.health import CountsCollector, health_endpoint
 
-LOOK_S = 0.25
+CHECK_S = 0.25
 """How often the state of the daemon is looked at."""
 CLIENTS_S = 1.0
 """How often clients, tokens and files are looked at: with many clients it counts."""
@@ -45,19 +42,21 @@ STOP_S = 10.0
 log = logging.getLogger(__name__)
 
 
-def main(settings: GatewaySettings, ending: Shutdown) -> int:
+def main(settings: GatewaySettings, shutdown: Shutdown) -> int:
     """Run the gateway until asked to end; return the exit code."""
     logging.getLogger("websockets").setLevel(logging.WARNING)  # it has a line per connection; so have we
-    return asyncio.run(_run(settings, ending))
+    return asyncio.run(_run(settings, shutdown))
 
 
-async def _run(settings: GatewaySettings, ending: Shutdown) -> int:
+async def _run(settings: GatewaySettings, shutdown: Shutdown) -> int:
     gateway = Gateway(settings)
-    server = await gateway.start()
-    try:
-        await gateway.look_after(ending)
-    finally:
-        await gateway.stop(server)
+    collector = CountsCollector("mt4pump_gateway", gateway.counts, gateway.fault, {"connections"})
+    with health_endpoint(settings.health_port, collector):
+        server = await gateway.start()
+        try:
+            await gateway.run_periodic(shutdown)
+        finally:
+            await gateway.stop(server)
     return 0
 
 
@@ -68,28 +67,27 @@ class Gateway:
         self._settings = settings
         self.port = settings.port
         self.sessions: dict[ClientSession, float] = {}
-        self.hub = Broadcaster(asyncio.get_running_loop(), settings.quotes_per_s, self._on_notice)
+        self.broadcaster = Broadcaster(asyncio.get_running_loop(), settings.quotes_per_s, self._on_notice)
         self._verifiers = verifiers_of(settings)
-        self._gate = gate_of(settings)
+        self._limiter = ConnectionLimiter(settings, asyncio.get_running_loop().time)
         self._work = Work(settings.work_per_s)
         self._proxies = TrustedProxies(settings.trusted_proxies)
-        self._request_gate = RequestGate(
-            self._gate, Origins(settings.origins), Web(self._health), self._verifiers, self._work
+        self._upgrade_handler = UpgradeHandler(
+            self._limiter, Origins(settings.origins), Web(self._health), self._verifiers, self._work
         )
-        self._limits = SessionLimits(settings.queue, settings.slow_s)
         self._tls = self._load_tls()
         self._feed = self._make_feed()
-        self._replayer = Replayer(self.hub, self._feed.query, settings.resume_events)
-        self._refresher = Refresher(self.hub, self._feed.cut, self._live_epoch, self._tell_notice)
+        self._replayer = Replayer(self.broadcaster, self._feed.query, settings.resume_events)
+        self._refresher = Refresher(self.broadcaster, self._feed.snapshot, self._live_epoch, self._publish_notice)
         self._requests = Requests(
-            self.hub,
+            self.broadcaster,
             self._verifiers,
             self._replayer,
             self._status,
             self._work,
-            RequestLimits(settings.messages_per_s, settings.subscriptions, settings.patterns),
+            settings,
         )
-        self._told: Json = words.status_message(None, None, None)
+        self._published: Json = words.status_message(None, None, None)
         self._clients_at_s = 0.0
         self._token_trouble = ""
 
@@ -112,7 +110,7 @@ class Gateway:
                 keys=keys,
                 topics=settings.topics,
                 silence_s=settings.silence_s,
-                door=self.hub.door,
+                bridge=self.broadcaster.bridge,
             )
             feed.subscriber().close()  # says now what could never work
         except (ClientError, ValueError) as error:
@@ -131,8 +129,8 @@ class Gateway:
                 settings.host,
                 settings.port,
                 ssl=self._tls.context if self._tls else None,
-                process_request=self._request_gate.answer,
-                create_connection=connection_factory(self._gate, self._proxies, connection_limits_of(settings)),
+                process_request=self._upgrade_handler.answer,
+                create_connection=connection_factory(self._limiter, self._proxies, settings),
                 extensions=[deflate] if settings.compression else None,
                 compression=None,
                 max_size=settings.message_bytes,
@@ -152,7 +150,7 @@ class Gateway:
         return server
 
     async def stop(self, server: Server) -> None:
-        """Say goodbye to all clients and end."""
+        """Close all clients and end."""
         self._feed.stop()
         for session in list(self.sessions):
             session.shut(CLOSE_STOP, "the gateway stops")
@@ -164,11 +162,13 @@ class Gateway:
         await asyncio.to_thread(self._feed.join, 10.0)
         await self._refresher.close()
         self._replayer.close()
-        log.info("stopped; %d events came, %d messages were sent", self.hub.received, self.hub.delivered)
+        log.info(
+            "stopped; %d events came, %d messages were sent", self.broadcaster.received, self.broadcaster.delivered
+        )
 
     async def _welcome(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
-        session = ClientSession(connection, self.hub.cohorts, self._limits)
+        session = ClientSession(connection, self.broadcaster.groups, self._settings)
         session.window_s = self._settings.batch_window_s
         connection.flow = session
         if (grant := connection.grant or self._anonymous(connection)) is not None and connection.enter(grant.owner):
@@ -186,27 +186,27 @@ class Gateway:
         local = is_loopback(connection.address) and not connection.is_proxied
         return Grant("anonymous", self._settings.anonymous_topics) if self._settings.anonymous and local else None
 
-    async def look_after(self, ending: Shutdown) -> None:
-        """Do what time brings, until asked to end."""
-        while not ending.asked():
+    async def run_periodic(self, shutdown: Shutdown) -> None:
+        """Check status, clients and files periodically, until asked to end."""
+        while not shutdown.asked():
             try:
-                self._look()
+                self._run_periodic()
             except Exception:
-                self.hub.faults += 1
-                log.exception("looking after the clients failed; please report it")
+                self.broadcaster.faults += 1
+                log.exception("checking the clients failed; please report it")
             with suppress(TimeoutError):
-                await asyncio.wait_for(ending.wait_async(), LOOK_S)
+                await asyncio.wait_for(shutdown.wait_async(), CHECK_S)
 
-    def _look(self) -> None:
+    def _run_periodic(self) -> None:
         now_s = asyncio.get_running_loop().time()
-        self._tell_status()
-        self._refresher.look(now_s)
+        self._publish_status()
+        self._refresher.check(now_s)
         if now_s >= self._clients_at_s:
             self._clients_at_s = now_s + CLIENTS_S
             self._reload()
-            self._look_at_clients(now_s, time.time())
+            self._check_clients(now_s, time.time())
 
-    def _look_at_clients(self, now_s: float, unix_s: float) -> None:
+    def _check_clients(self, now_s: float, unix_s: float) -> None:
         for session, deadline_s in list(self.sessions.items()):
             grant = session.grant
             if grant is NOBODY and now_s > deadline_s:
@@ -216,7 +216,7 @@ class Gateway:
             elif not all(verifier.holds(grant) for verifier in self._verifiers):
                 session.shut(CLOSE_EXPIRED, "token was withdrawn or changed")
             else:
-                session.look(now_s)
+                session.check(now_s)
 
     def _reload(self) -> None:
         if self._tls is not None:
@@ -232,12 +232,12 @@ class Gateway:
                         log.warning("%s; the tokens before stay", error)
                     self._token_trouble = str(error)
 
-    def _tell_status(self) -> None:
+    def _publish_status(self) -> None:
         now = self._status()
-        if words.changed(self._told, now):
+        if words.changed(self._published, now):
             log.info("the feed is %s (state %s)", now["feed"], now["state"] or "not known")
-            self._told = now
-            self.hub.tell(now)
+            self._published = now
+            self.broadcaster.publish(now)
             for session in list(self.sessions):
                 if session.wants_status and not session.subscribes:
                     session.reply(words.status_for(session.grant, now))
@@ -245,17 +245,22 @@ class Gateway:
     def _on_notice(self, notice: Notice) -> None:
         log.debug("stream: %s: %s", notice.kind, notice.text)  # the subscriber logs them, at a bounded rate
         self._refresher.note(notice)
-        self._tell_notice(notice)
+        self._publish_notice(notice)
 
-    def _tell_notice(self, notice: Notice) -> None:
-        self.hub.tell(words.notice_message(notice), notice.topic)
+    def _publish_notice(self, notice: Notice) -> None:
+        self.broadcaster.publish(words.notice_message(notice), notice.topic)
 
     def _status(self) -> Json:
-        return words.status_message(self._feed.status, self.hub.log, self.hub.confirmed)
+        return words.status_message(self._feed.status, self.broadcaster.log, self.broadcaster.confirmed)
 
     def _live_epoch(self) -> int:
         status = self._feed.status
-        return status.epoch if status is not None and words.feed_word(status) == words.LIVE else 0
+        return status.epoch if status is not None and words.feed_state(status) == words.LIVE else 0
+
+    def fault(self) -> str:
+        """Return what keeps the feed from being live, empty for nothing; from any thread."""
+        state = words.feed_state(self._feed.status)
+        return "" if state == words.LIVE else f"the feed is {state}"
 
     def _health(self) -> tuple[bool, Json]:
         feed = self._status()["feed"]
@@ -263,20 +268,20 @@ class Gateway:
 
     def counts(self) -> dict[str, int]:
         """Return what was limited, closed or refused so far, and what went out."""
-        gate, replays = self._gate, self._replayer
+        limiter, replays = self._limiter, self._replayer
         return {
-            "received": self.hub.received,
-            "delivered": self.hub.delivered,
-            "faults": self.hub.faults,
-            "connections": gate.count,
-            "connections_refused": gate.refused,
-            "connections_gave_way": gate.gave_way,
-            "connections_too_fast": gate.too_fast,
-            "foreign_pages": gate.foreign,
-            "malformed_requests": gate.malformed,
-            "floods_closed": gate.flooded,
+            "received": self.broadcaster.received,
+            "delivered": self.broadcaster.delivered,
+            "faults": self.broadcaster.faults,
+            "connections": limiter.count,
+            "connections_refused": limiter.refused,
+            "connections_gave_way": limiter.gave_way,
+            "connections_too_fast": limiter.too_fast,
+            "foreign_pages": limiter.foreign,
+            "malformed_requests": limiter.malformed,
+            "floods_closed": limiter.flooded,
             "work_waits": self._work.waits,
-            "replay_turns_given_up": replays.turns_given_up,
-            "rows_not_kept": self.hub.last.unkept,
-            **{f"refused_{code}": count for code, count in self._requests.refused.items()},
+            "replay_turns_given_up": replays.slots_given_up,
+            "rows_not_kept": self.broadcaster.last.unkept,
+            **{f"refused_{code}": count for code, count in dict(self._requests.refused).items()},
         }

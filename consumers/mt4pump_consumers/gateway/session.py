@@ -1,4 +1,4 @@
-"""One client: what it wants and may have, and the way out to it.
+"""One client: its subscriptions and permissions, and what is sent to it.
 
 Frames go straight to the connection's transport; handshake, ping and close stay the library's. While the transport is
 full nothing is written: quotes wait as the newest per symbol, everything else in order, up to a limit. A client that
@@ -10,16 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.protocol import State
 
 from mt4pump_consumers.gateway.connection import GatewayConnection
-from mt4pump_consumers.gateway.limited_log import LimitedLog
-from mt4pump_consumers.gateway.payload import PLAIN, Payload, joined
+from mt4pump_consumers.gateway.limits import LimitedLog
 from mt4pump_consumers.gateway.protocol import CLOSE_SLOW, Json, encode
-from mt4pump_consumers.gateway.subscriber_groups import Reading, SubscriberGroup, SubscriberGroups
+from mt4pump_consumers.gateway.settings import GatewaySettings
+from mt4pump_consumers.gateway.subscriber_groups import (
+    PLAIN,
+    GroupKey,
+    Payload,
+    SubscriberGroup,
+    SubscriberGroups,
+    joined,
+)
 from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
 FLOOR_S = 60.0
@@ -32,20 +38,13 @@ PART = 50
 limited = LimitedLog(logging.getLogger(__name__))
 
 
-class SessionLimits(NamedTuple):
-    """``queue`` messages may wait for a client, and it may stop reading for ``slow_s``."""
-
-    queue: int
-    slow_s: float
-
-
 class ClientSession:
-    """``name`` stands in the log. ``symbols`` and ``topics`` keep the order in which they were asked for.
+    """``name`` is for the log. ``symbols`` and ``topics`` keep the order in which they were asked for.
 
-    ``way`` is the transport's `write` while the client takes data, else None.
+    ``write_now`` is the transport's `write` while the client takes data, else None.
     """
 
-    def __init__(self, connection: GatewayConnection, book: SubscriberGroups, limits: SessionLimits) -> None:
+    def __init__(self, connection: GatewayConnection, book: SubscriberGroups, settings: GatewaySettings) -> None:
         self.connection = connection
         self.name = connection.name
         self.grant: Grant = NOBODY
@@ -57,22 +56,22 @@ class ClientSession:
         self.wants_status = False
         self.conflated = 0
         self._loop = asyncio.get_running_loop()
-        self._book, self._limits = book, limits
+        self._book, self._settings = book, settings
         self._bits = window_bits(connection)
-        self._cohort: SubscriberGroup | None = None
+        self._group: SubscriberGroup | None = None
         self._held: list[Payload] = []
         self._held_quotes: dict[str, Payload] = {}
         self._closing: asyncio.Task[None] | None = None
         self._clear = asyncio.Event()
         self._clear.set()
         self._full_since_s = 0.0
-        self.way: Callable[[bytes], object] | None = None
-        self._find_way()
+        self.write_now: Callable[[bytes], object] | None = None
+        self._set_write_now()
 
-    def _find_way(self) -> None:
-        """Let a cohort write to the transport itself, as long as nothing speaks against it."""
+    def _set_write_now(self) -> None:
+        """Let groups write to the transport itself while it takes data."""
         free = self.is_open and not self.connection.is_full
-        self.way = self.connection.transport.write if free else None
+        self.write_now = self.connection.transport.write if free else None
 
     @property
     def owner(self) -> str:
@@ -81,7 +80,7 @@ class ClientSession:
 
     @property
     def is_clear(self) -> bool:
-        """Return whether the client takes what is sent, or never will again."""
+        """Return whether the client reads, or is gone."""
         return self._clear.is_set()
 
     @property
@@ -91,11 +90,11 @@ class ClientSession:
 
     @property
     def subscribes(self) -> bool:
-        """Return whether it is told what all subscribers are told."""
-        return self._cohort is not None
+        """Return whether it receives what all subscribers receive."""
+        return self._group is not None
 
     def admit(self, grant: Grant) -> None:
-        """Let the client have what ``grant`` gives, from now on; what it asked for before stays as far as it may."""
+        """Apply ``grant``; subscriptions that it allows stay."""
         limited.write(logging.INFO, "%s: logged in as %s", self.name, grant.name)
         self.grant = grant
         allowed = grant.allowed
@@ -104,8 +103,8 @@ class ClientSession:
         self.refresh()
 
     def refresh(self) -> None:
-        """Move to the cohort of those who want the same."""
-        reading = Reading(
+        """Move to the group of clients with the same subscriptions."""
+        group_key = GroupKey(
             frozenset(self.symbols),
             frozenset(self.topics),
             self.grant.topics,
@@ -116,26 +115,26 @@ class ClientSession:
             self._log,
         )
         wanted = bool(self.symbols or self.topics) and self.is_open
-        if self._cohort is not None and not (wanted and self._cohort.reading == reading):
-            self._book.leave(self, self._cohort)
-            self._cohort = None
-        if wanted and self._cohort is None:
-            self._cohort = self._book.join(self, reading)
+        if self._group is not None and not (wanted and self._group.group_key == group_key):
+            self._book.leave(self, self._group)
+            self._group = None
+        if wanted and self._group is None:
+            self._group = self._book.join(self, group_key)
 
     def reply(self, message: Json) -> None:
         """Send ``message`` to this client alone."""
         self.send([Payload(encode(message))])
 
     def send(self, payloads: list[Payload]) -> None:
-        """Send payloads to this client alone, after what is on its way to it."""
-        if self._cohort is not None:
-            self._cohort.flush()
+        """Send payloads to this client alone, after what is pending for it."""
+        if self._group is not None:
+            self._group.flush()
         self.write(joined(payloads, self._bits, batch=False), payloads)
 
     def write(self, data: bytes, payloads: list[Payload]) -> None:
-        """Send ``data``, or keep ``payloads`` while the client does not take any."""
-        if self.way is not None:
-            self.way(data)
+        """Send ``data``, or keep ``payloads`` while the client does not read."""
+        if self.write_now is not None:
+            self.write_now(data)
         elif self.is_open:
             self._hold(payloads)
 
@@ -148,36 +147,36 @@ class ClientSession:
             else:
                 self._held.append(payload)
         waiting = len(self._held) + len(quotes)
-        if waiting > self._limits.queue:
+        if waiting > self._settings.queue:
             self.shut(CLOSE_SLOW, f"too slow: {waiting} messages wait")
 
-    def became_full(self) -> None:
-        """Note that the transport takes no more for now."""
-        self.way = None
+    def on_full(self) -> None:
+        """Note that the transport is full."""
+        self.write_now = None
         if self.is_open:
             self._clear.clear()
             self._full_since_s = self._loop.time()
 
-    def became_free(self) -> None:
+    def on_writable(self) -> None:
         """Send what waited."""
         payloads = [*self._held, *self._held_quotes.values()]
         self._held, self._held_quotes = [], {}
         while payloads and self.is_open and not self.connection.is_full:
             part, payloads = payloads[:PART], payloads[PART:]
             self.connection.transport.write(joined(part, self._bits, batch=self.window_s > 0))
-        self._find_way()
+        self._set_write_now()
         if self.connection.is_full:
             self._hold(payloads)
         else:
             self._clear.set()
 
     def is_closing(self) -> None:
-        """Note that a close frame was sent, or the connection is gone: nothing may follow."""
-        self.way = None
+        """Note that a close frame was sent, or the connection closed: nothing may follow."""
+        self.write_now = None
         self._clear.set()
 
     async def clear(self) -> None:
-        """Wait until the client takes what is sent, or never will (see `is_open`)."""
+        """Wait until the client reads, or is gone (see `is_open`)."""
         await self._clear.wait()
 
     def had_replay(self, topics: Iterable[str], log_id: str | None, floor: int) -> None:
@@ -186,19 +185,19 @@ class ClientSession:
         self._floor_ends_s = self._loop.time() + FLOOR_S
         self.refresh()
 
-    def look(self, now_s: float) -> None:
-        """Close the connection if it has been full for too long; forget a replay that is long ago."""
+    def check(self, now_s: float) -> None:
+        """Close the connection if it was full for too long; remove the data of an old replay."""
         if self.floor and now_s > self._floor_ends_s:
             self.floor, self.replayed, self._log = 0, frozenset(), None
             self.refresh()
-        if not self._clear.is_set() and now_s - self._full_since_s > self._limits.slow_s:
-            self.shut(CLOSE_SLOW, f"too slow: nothing read for {self._limits.slow_s:g} s")
+        if not self._clear.is_set() and now_s - self._full_since_s > self._settings.slow_s:
+            self.shut(CLOSE_SLOW, f"too slow: nothing read for {self._settings.slow_s:g} s")
 
     def shut(self, code: int, reason: str) -> None:
-        """Close the connection and say why; nothing is sent after it."""
+        """Close the connection with a reason; nothing is sent after it."""
         if self._closing is None:
             limited.write(logging.INFO, "%s: closed with %d: %s", self.name, code, reason)
-            self.way = None
+            self.write_now = None
             self._closing = self._loop.create_task(self._close(code, reason))
             self._held, self._held_quotes = [], {}
             self._clear.set()
@@ -211,7 +210,7 @@ class ClientSession:
             self.connection.transport.abort()
 
     def end(self) -> None:
-        """Leave, once the connection is gone."""
+        """Leave all groups, once the connection is closed."""
         self.symbols, self.topics = {}, {}
         self.refresh()
 

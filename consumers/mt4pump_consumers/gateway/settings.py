@@ -10,9 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from mt4pump.process.program import ConsumerSettings
 from mt4pump.process.settings import Disagreement, setting, tls_disagreements
-from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
+from mt4pump.process.values import PathValue, Port, Seconds, byte_size, is_loopback
 
 SERVER, LOGIN, STREAM, LIMITS = "Server", "Login", "Stream", "Limits of clients"
+HEALTH = "Health"
 
 
 def network(text: str) -> str:
@@ -42,6 +43,9 @@ class GatewaySettings(ConsumerSettings):
         "addresses or networks of reverse proxies whose X-Forwarded-For is believed, as 127.0.0.1 or 10.0.0.0/8; the "
         "limits per address are those of their clients then",
         (),
+    )
+    health_port: Port | None = setting(
+        HEALTH, "port of 127.0.0.1 for /metrics and /healthz of the program itself; 0: any free one, named in the log"
     )
     compression: bool = setting(SERVER, "offer permessage-deflate", default=True)
 

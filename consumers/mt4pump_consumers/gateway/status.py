@@ -1,4 +1,4 @@
-"""The daemon's state as clients are told it; pure."""
+"""The daemon's state as clients receive it; pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mt4pump_consumers.gateway.protocol import Json
 from mt4pump_consumers.gateway.tokens import Grant
 
 LIVE, NO_FEED, SILENT = "live", "no_feed", "silent"
-"""``feed``: quotes flow; the daemon is there and its session is not; the daemon is not heard."""
+"""``feed``: quotes flow; the daemon runs without a session; no heartbeat of the daemon."""
 PUMPING = "pumping"
-RIGHT = "heartbeat"
-"""The topic that a token must allow to be told the server, the version and reasons: the heartbeat says them as well."""
+HEARTBEAT_TOPIC = "heartbeat"
+"""The topic that a token must allow for server, version and reasons, which the heartbeat has as well."""
 PUBLIC_TEXTS: Mapping[str, str] = {
     "connected": "the gateway is connected to the daemon",
     "disconnected": "the gateway's connection to the daemon broke; it is made anew",
@@ -32,22 +32,22 @@ PUBLIC_TEXTS: Mapping[str, str] = {
     "malformed": "messages that no daemon sends were dropped",
     "refreshed": "last values were read anew, as events were lost; subscribe again for them",
 }
-"""What clients without the right are told: the texts of the client library may name addresses, servers and logins."""
+"""Texts for all other clients: those of the client library may name addresses, servers and logins."""
 
 
-def feed_word(status: DaemonStatus | None) -> str:
-    """Return the state of the whole way in one word."""
+def feed_state(status: DaemonStatus | None) -> str:
+    """Return the state of the whole feed in one word."""
     if status is None or not status.alive:
         return SILENT
     return LIVE if status.state == PUMPING else NO_FEED
 
 
 def status_message(status: DaemonStatus | None, log: str | None, confirmed: int | None) -> Json:
-    """Return what clients are told; ages in seconds, None for what never came.
+    """Return what clients receive; ages in seconds, None for what never arrived.
 
     ``log`` and ``confirmed`` are of the events that were sent so far: ``status`` may be ahead of them.
     """
-    message: Json = {"type": "status", "feed": feed_word(status), "log": log, "confirmed": confirmed}
+    message: Json = {"type": "status", "feed": feed_state(status), "log": log, "confirmed": confirmed}
     if status is None:
         return {**message, "state": "", "server": "", "offset": 0, "epoch": 0}
     known: Json = {"state": status.state, "server": status.server, "version": status.version}
@@ -64,11 +64,11 @@ def public(message: Json) -> Json:
 
 def status_for(grant: Grant, message: Json) -> Json:
     """Return the status as the owner of ``grant`` may know it."""
-    return message if grant.allowed.covers(RIGHT) else public(message)
+    return message if grant.allowed.covers(HEARTBEAT_TOPIC) else public(message)
 
 
 def changed(before: Json, now: Json) -> bool:
-    """Return whether clients must be told."""
+    """Return whether clients must be informed."""
     return any(before.get(key) != now.get(key) for key in ("feed", "state", "log", "epoch"))
 
 

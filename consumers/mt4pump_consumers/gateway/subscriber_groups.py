@@ -1,20 +1,69 @@
-"""Clients that want the same bytes, and which of them want a topic.
+"""Clients that want the same bytes form a group: a message is encoded and compressed once for all of them.
 
-A client's wishes, rights and way of sending make a `Reading`. All clients with the same one share a cohort: what it
-gets is put together once and written to each of them.
+A WebSocket frame from a server has no mask, so its bytes are the same for everybody. Compressed ones are, too, as the
+gateway negotiates ``server_no_context_takeover``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from mt4pump_consumers.gateway.payload import Payload, joined
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
+
 from mt4pump_consumers.gateway.topics import Allowed, TopicSelection, is_pattern, matcher
 
+PLAIN = 0
+"""Window bits of a client without permessage-deflate."""
+COMPRESS_FROM_BYTES = 300
+"""Shorter messages are sent as they are: without context they hardly shrink, and the client would pay for it."""
+DEFLATE = {"level": 3, "memLevel": 6}
 
-class Reading(NamedTuple):
-    """What makes two clients the same.
+
+def frame(text: bytes, bits: int = PLAIN) -> bytes:
+    """Return ``text`` as one frame; ``bits`` is the window size that the client negotiated."""
+    whole = Frame(Opcode.TEXT, text)
+    if bits == PLAIN or len(text) < COMPRESS_FROM_BYTES:
+        return whole.serialize(mask=False)
+    deflate = PerMessageDeflate(
+        remote_no_context_takeover=True,
+        local_no_context_takeover=True,
+        remote_max_window_bits=15,
+        local_max_window_bits=bits,
+        compress_settings=DEFLATE,
+    )
+    return whole.serialize(mask=False, extensions=[deflate])
+
+
+class Payload:
+    """``text`` is the JSON; ``key`` is set where a newer payload of the same key makes this one worthless."""
+
+    __slots__ = ("_frames", "key", "text")
+
+    def __init__(self, text: bytes, key: str = "") -> None:
+        self.text, self.key = text, key
+        self._frames: dict[int, bytes] = {}
+
+    def frame(self, bits: int) -> bytes:
+        """Return the frame for clients with this window."""
+        made = self._frames.get(bits)
+        if made is None:
+            made = self._frames[bits] = frame(self.text, bits)
+        return made
+
+
+def joined(payloads: Sequence[Payload], bits: int, *, batch: bool) -> bytes:
+    """Return the bytes of all ``payloads``: a frame each, or one frame with an array of them."""
+    if batch:
+        return frame(b"[" + b",".join([payload.text for payload in payloads]) + b"]", bits)
+    if len(payloads) == 1:
+        return payloads[0].frame(bits)
+    return b"".join([payload.frame(bits) for payload in payloads])
+
+
+class GroupKey(NamedTuple):
+    """Clients with equal keys receive the same bytes.
 
     Stored events of ``replayed`` up to offset ``floor`` of the journal ``log`` were replayed already.
     """
@@ -30,9 +79,9 @@ class Reading(NamedTuple):
 
 
 class Member(Protocol):
-    """One client, as a cohort sees it. ``way`` takes data at once; None while it does not."""
+    """One client, as a group sees it. ``write_now`` takes data at once; None while it does not."""
 
-    way: Callable[[bytes], object] | None
+    write_now: Callable[[bytes], object] | None
 
     def write(self, data: bytes, payloads: list[Payload]) -> None:
         """Send ``data``, which are ``payloads``, or keep those for later."""
@@ -41,16 +90,16 @@ class Member(Protocol):
 class SubscriberGroup:
     """``pending`` waits for the end of the wake-up, or of the batching window."""
 
-    __slots__ = ("_full", "_narrow", "_replayed", "_schedule", "allowed", "is_gone", "members", "pending", "reading")
+    __slots__ = ("_full", "_narrow", "_replayed", "_schedule", "allowed", "group_key", "is_gone", "members", "pending")
 
-    def __init__(self, reading: Reading, schedule: Callable[[SubscriberGroup], None]) -> None:
-        self.reading = reading
-        self.allowed = Allowed(reading.allowed)
+    def __init__(self, group_key: GroupKey, schedule: Callable[[SubscriberGroup], None]) -> None:
+        self.group_key = group_key
+        self.allowed = Allowed(group_key.allowed)
         self.members: dict[Member, None] = {}
         self.pending: list[Payload] = []
         self.is_gone = False
-        self._narrow, self._full = TopicSelection(reading.symbols), TopicSelection(reading.topics)
-        self._replayed = TopicSelection(reading.replayed)
+        self._narrow, self._full = TopicSelection(group_key.symbols), TopicSelection(group_key.topics)
+        self._replayed = TopicSelection(group_key.replayed)
         self._schedule = schedule
 
     def add(self, payload: Payload) -> None:
@@ -67,19 +116,19 @@ class SubscriberGroup:
 
     def has(self, topic: str, offset: int, log: str | None) -> bool:
         """Return whether its members had the stored event ``offset`` of ``topic`` in a replay."""
-        reading = self.reading
-        return offset <= reading.floor and log == reading.log and topic in self._replayed
+        group_key = self.group_key
+        return offset <= group_key.floor and log == group_key.log and topic in self._replayed
 
     def flush(self) -> int:
         """Write what is pending; return how many messages that were, over all members."""
         payloads, self.pending = self.pending, []
         if not payloads:
             return 0
-        data = joined(payloads, self.reading.bits, batch=self.reading.window_s > 0)
+        data = joined(payloads, self.group_key.bits, batch=self.group_key.window_s > 0)
         for member in list(self.members):
-            way = member.way
-            if way is not None:
-                way(data)
+            write_now = member.write_now
+            if write_now is not None:
+                write_now(data)
             else:
                 member.write(data, payloads)
         return len(payloads) * len(self.members)
@@ -93,19 +142,19 @@ class Index:
         self._wild: dict[str, dict[SubscriberGroup, None]] = {}
         self._matchers: dict[str, Callable[[str], object]] = {}  # of those in `_wild`
 
-    def add(self, cohort: SubscriberGroup, names: Iterable[str]) -> None:
-        """Let ``cohort`` have what ``names`` mean."""
+    def add(self, group: SubscriberGroup, names: Iterable[str]) -> None:
+        """Let ``group`` have what ``names`` mean."""
         for name in names:
-            self._table(name).setdefault(name, {})[cohort] = None
+            self._table(name).setdefault(name, {})[group] = None
             if is_pattern(name) and name not in self._matchers:
                 self._matchers[name] = matcher(name)
 
-    def remove(self, cohort: SubscriberGroup, names: Iterable[str]) -> None:
+    def remove(self, group: SubscriberGroup, names: Iterable[str]) -> None:
         """Undo `add`."""
         for name in names:
             table = self._table(name)
             readers = table[name]
-            del readers[cohort]
+            del readers[group]
             if not readers:
                 del table[name]
                 self._matchers.pop(name, None)
@@ -114,18 +163,18 @@ class Index:
         return self._wild if is_pattern(name) else self._exact
 
     def readers(self, name: str, topic: str) -> tuple[SubscriberGroup, ...]:
-        """Return the cohorts that asked for ``name`` and may see ``topic``."""
+        """Return the groups that asked for ``name`` and may see ``topic``."""
         found = {**self._exact.get(name, {}), **self._wild.get(name, {})}  # a name may look like a pattern
         for pattern, match in self._matchers.items():
             if match(name):
                 found.update(self._wild[pattern])
-        return tuple(cohort for cohort in found if cohort.allowed.covers(topic))
+        return tuple(group for group in found if group.allowed.covers(topic))
 
 
-class Channel:
+class TopicReaders:
     """Who reads one topic: ``narrow`` by symbol, ``full`` by topic.
 
-    Valid for the first ``joined`` cohorts of the book, and for the first ``left`` of those that went.
+    Valid for the first ``joined`` groups, and for the first ``left`` of those that went.
     """
 
     __slots__ = ("full", "joined", "left", "narrow")
@@ -136,83 +185,83 @@ class Channel:
         self.full: tuple[SubscriberGroup, ...] = ()
 
 
-CHANNELS_LIMIT = 200_000
+TOPICS_LIMIT = 200_000
 """Topics whose readers are remembered; with more, all are looked up afresh (news have a topic each)."""
 FRESH_LIMIT = 1_000
 """Cohorts remembered as new: a topic is compared with them alone, not with every pattern that there is."""
 
 
 class SubscriberGroups:
-    """All cohorts, and the readers of every topic."""
+    """All groups, and the readers of every topic."""
 
     def __init__(self, schedule: Callable[[SubscriberGroup], None]) -> None:
         self._schedule = schedule
-        self._cohorts: dict[Reading, SubscriberGroup] = {}
+        self._groups: dict[GroupKey, SubscriberGroup] = {}
         self._narrow, self._full = Index(), Index()
-        self._channels: dict[str, Channel] = {}
+        self._topics: dict[str, TopicReaders] = {}
         self._fresh: list[SubscriberGroup] = []
         self._joined = self._left = 0
 
     def __len__(self) -> int:
-        return len(self._cohorts)
+        return len(self._groups)
 
     @property
     def topics(self) -> int:
-        """Return how many topics each new pattern is compared with."""
-        return len(self._channels)
+        """Return the number of topics that each new pattern is compared with."""
+        return len(self._topics)
 
     def __iter__(self) -> Iterator[SubscriberGroup]:
-        return iter(list(self._cohorts.values()))
+        return iter(list(self._groups.values()))
 
-    def join(self, member: Member, reading: Reading) -> SubscriberGroup:
-        """Put ``member`` with those of the same ``reading``."""
-        cohort = self._cohorts.get(reading)
-        if cohort is None:
-            cohort = self._cohorts[reading] = SubscriberGroup(reading, self._schedule)
-            self._narrow.add(cohort, reading.symbols)
-            self._full.add(cohort, reading.topics)
+    def join(self, member: Member, group_key: GroupKey) -> SubscriberGroup:
+        """Put ``member`` into the group of ``group_key``."""
+        group = self._groups.get(group_key)
+        if group is None:
+            group = self._groups[group_key] = SubscriberGroup(group_key, self._schedule)
+            self._narrow.add(group, group_key.symbols)
+            self._full.add(group, group_key.topics)
             self._joined += 1
-            self._fresh.append(cohort)
+            self._fresh.append(group)
             if len(self._fresh) > FRESH_LIMIT:
                 del self._fresh[: FRESH_LIMIT // 2]
-        cohort.flush()  # what is on its way is not for the newcomer
-        cohort.members[member] = None
-        return cohort
+        group.flush()  # what is pending is not for the new member
+        group.members[member] = None
+        return group
 
-    def leave(self, member: Member, cohort: SubscriberGroup) -> None:
-        """Take ``member`` out, after what is on its way to it."""
-        cohort.flush()
-        cohort.members.pop(member, None)
-        if not cohort.members and self._cohorts.pop(cohort.reading, None) is not None:
-            self._narrow.remove(cohort, cohort.reading.symbols)
-            self._full.remove(cohort, cohort.reading.topics)
+    def leave(self, member: Member, group: SubscriberGroup) -> None:
+        """Take ``member`` out, after what is pending for it."""
+        group.flush()
+        group.members.pop(member, None)
+        if not group.members and self._groups.pop(group.group_key, None) is not None:
+            self._narrow.remove(group, group.group_key.symbols)
+            self._full.remove(group, group.group_key.topics)
             self._left += 1
-            cohort.is_gone = True
+            group.is_gone = True
 
-    def channel(self, topic: str) -> Channel:
+    def readers_of(self, topic: str) -> TopicReaders:
         """Return the readers of ``topic``."""
-        channel = self._channels.get(topic)
-        if channel is None:
-            if len(self._channels) >= CHANNELS_LIMIT:
-                self._channels.clear()
-            channel = self._channels[topic] = Channel()
-        if channel.joined != self._joined or channel.left != self._left:
-            self._update(channel, topic)
-        return channel
+        readers_of = self._topics.get(topic)
+        if readers_of is None:
+            if len(self._topics) >= TOPICS_LIMIT:
+                self._topics.clear()
+            readers_of = self._topics[topic] = TopicReaders()
+        if readers_of.joined != self._joined or readers_of.left != self._left:
+            self._update(readers_of, topic)
+        return readers_of
 
-    def _update(self, channel: Channel, topic: str) -> None:
+    def _update(self, readers_of: TopicReaders, topic: str) -> None:
         """Bring the readers of ``topic`` up to date, by what has changed where that is known."""
-        count = self._joined - channel.joined
-        if channel.joined < 0 or count > len(self._fresh):
+        count = self._joined - readers_of.joined
+        if readers_of.joined < 0 or count > len(self._fresh):
             kind, _, key = topic.partition(".")
-            channel.narrow = self._narrow.readers(key, topic) if kind == "quote" else ()
-            channel.full = self._full.readers(topic, topic)
+            readers_of.narrow = self._narrow.readers(key, topic) if kind == "quote" else ()
+            readers_of.full = self._full.readers(topic, topic)
         else:
-            narrow = [cohort for cohort in channel.narrow if not cohort.is_gone]
-            full = [cohort for cohort in channel.full if not cohort.is_gone]
-            for cohort in self._fresh[len(self._fresh) - count :]:
-                by_symbol, by_topic = (False, False) if cohort.is_gone else cohort.reads(topic)
-                narrow += [cohort] if by_symbol else []
-                full += [cohort] if by_topic else []
-            channel.narrow, channel.full = tuple(narrow), tuple(full)
-        channel.joined, channel.left = self._joined, self._left
+            narrow = [group for group in readers_of.narrow if not group.is_gone]
+            full = [group for group in readers_of.full if not group.is_gone]
+            for group in self._fresh[len(self._fresh) - count :]:
+                by_symbol, by_topic = (False, False) if group.is_gone else group.reads(topic)
+                narrow += [group] if by_symbol else []
+                full += [group] if by_topic else []
+            readers_of.narrow, readers_of.full = tuple(narrow), tuple(full)
+        readers_of.joined, readers_of.left = self._joined, self._left

@@ -1,6 +1,6 @@
-"""Who is it, and what may he see: JSON Web Tokens, a file of hashed tokens, anonymous visitors.
+"""Tokens and the topics that they allow: a file of hashed tokens, and what all kinds of tokens share.
 
-A file of tokens is TOML, one table per owner; the token itself stands nowhere, only its SHA-256::
+A file of tokens is TOML, one table per owner; the file has the SHA-256 of a token, never the token::
 
     [dealing-desk]
     sha256 = "0bfe55d35a63f26abacd94d3367746a000d3248b24c357d45e71af26591e9240"
@@ -49,11 +49,11 @@ WORDS = (
     *("my-token", "mytoken", "my-secret", "mysecret", "test-token", "testtoken", "secret-token", "supersecret"),
 )
 ENDINGS = ("", *(str(number) for number in range(11)), "12", "123", "1234", "12345", "123456", "1234567", "12345678")
-"""What is put behind each of `WORDS` in `well_known_digests`; with the empty word these are plain numbers."""
+"""Appended to each of `WORDS` in `well_known_digests`; with the empty word these are plain numbers."""
 
 
 class TokenError(Exception):
-    """A token that is refused. The text is for the client, ``reason`` for the log; neither quotes the token."""
+    """A refused token. The text is for the client, ``reason`` for the log; neither quotes the token."""
 
     def __init__(self, text: str, reason: str = "") -> None:
         super().__init__(text)
@@ -66,7 +66,7 @@ class BadKey(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token gives. ``expires_at_s`` is since 1970, None: never; ``digest`` tells tokens of a file apart.
+    """What a token gives. ``expires_at_s`` is since 1970, None: never; ``digest`` identifies a token of a file.
 
     ``owner`` names who answers for the work that connections with it cause; empty: the address does.
     """
@@ -79,7 +79,7 @@ class Grant:
 
     @property
     def allowed(self) -> Allowed:
-        """Return the topics as what answers questions about them."""
+        """Return the topics, compiled."""
         return _allowed(self.topics)
 
 
@@ -92,13 +92,13 @@ NOBODY = Grant("", ())
 
 
 class Verifier(Protocol):
-    """One way of knowing tokens."""
+    """One method to verify tokens."""
 
     def verify(self, token: str, now_s: float) -> Grant | None:
-        """Return what ``token`` gives, None for a token of another make; raises TokenError for a bad one."""
+        """Return the grant of ``token``, None for a token of another kind; raises TokenError."""
 
     def holds(self, grant: Grant) -> bool:
-        """Return whether ``grant`` is still good, its expiry aside."""
+        """Return whether ``grant`` is still valid, its expiry aside."""
 
 
 def topics_of(value: object) -> tuple[str, ...] | None:
@@ -167,7 +167,7 @@ class TokenFile:
 
 
 def digest_of(token: str) -> str:
-    """Return what stands in the file for ``token``."""
+    """Return the digest that the file has for ``token``."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 

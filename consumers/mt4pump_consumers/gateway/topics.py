@@ -45,7 +45,7 @@ def matches(pattern: str, topic: str) -> bool:
 
 
 def matcher(pattern: str) -> Callable[[str], object]:
-    """Return what tells whether a name is meant by ``pattern``, for those who ask it of many."""
+    """Return a function that matches names with ``pattern``."""
     if is_prefix(pattern):
         start = pattern[:-1]
         return lambda name: name.startswith(start)
@@ -80,7 +80,7 @@ class Allowed:
         self.whole = ALL in self.patterns
         self._wish = TopicSelection(
             self.patterns
-        )  # holds what is compiled: patterns of strangers push it out of the cache
+        )  # holds what is compiled: patterns of clients push it out of the cache
 
     def covers(self, topic: str) -> bool:
         """Return whether an event on ``topic`` may be seen."""
@@ -90,11 +90,11 @@ class Allowed:
         """Return whether ``asked`` could give anything at all; what it gives is checked topic by topic."""
         if not is_pattern(asked):
             return self.covers(asked)
-        return any(_may_meet(asked, pattern) for pattern in self.patterns)
+        return any(_may_overlap(asked, pattern) for pattern in self.patterns)
 
 
-def _may_meet(one: str, other: str) -> bool:
-    """Return False only when no topic can match both; what stands before the first wildcard must agree."""
+def _may_overlap(one: str, other: str) -> bool:
+    """Return False only when no topic can match both; their literal beginnings must agree."""
     if not is_pattern(other):
         return matches(one, other)
     first, second = _literal(one), _literal(other)

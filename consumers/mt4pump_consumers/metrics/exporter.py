@@ -1,38 +1,193 @@
-"""Puts the exporter together: stream → tally → collector → HTTP."""
+"""The exporter: a thread reads the stream, a collector gathers all metrics at each scrape, HTTP serves them."""
 
 from __future__ import annotations
 
 import logging
+import platform
 import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from ssl import SSLContext
+from threading import Event as SignalSafeEvent
+from threading import Thread
 from typing import Any
 
 from prometheus_client import PlatformCollector, ProcessCollector
-from prometheus_client.registry import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
 
-from mt4pump.client import ClientError, ClientKeys, Subscriber
+from mt4pump.client import ClientError, ClientKeys, Event, Notice, Status, Subscriber
 from mt4pump.process.program import Shutdown, StartError
-from mt4pump_consumers.metrics.collector import MetricsCollector
-from mt4pump_consumers.metrics.feed import MetricsFeed
-from mt4pump_consumers.metrics.server import MetricsServer, tls_context
+from mt4pump_consumers.http_server import MetricsServer, tls_context
+from mt4pump_consumers.metrics import heartbeat
 from mt4pump_consumers.metrics.settings import MetricsSettings
-from mt4pump_consumers.metrics.symbols import Symbols
-from mt4pump_consumers.metrics.tally import Tally
+from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 
-LEAST_TOLERANCE_S = 0.001
-HEARTBEAT = "heartbeat"
-WATCH_S = 1.0
+RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
+JOIN_S = 5.0
 
 log = logging.getLogger(__name__)
 
 
-def main(settings: MetricsSettings, ending: Shutdown) -> int:
-    """Serve metrics until asked to end."""
-    tally = Tally(max(LEAST_TOLERANCE_S, time.get_clock_info("time").resolution))
-    symbols = Symbols(settings.symbols, settings.symbols_limit) if settings.symbols else None
-    feed = _feed(settings, tally, symbols)
+class MetricsFeed(Thread):
+    """Counts what ``subscribe()`` reads. ``restarts`` is how often an error made it begin anew.
+
+    ``subscribe`` is called here for the first time, so that what is wrong with its arguments comes to the caller.
+    """
+
+    def __init__(
+        self, subscribe: Callable[[], Subscriber], counters: StreamCounters, symbols: SymbolMetrics | None = None
+    ) -> None:
+        super().__init__(name="feed", daemon=True)
+        self._subscribe, self._counters, self._symbols = subscribe, counters, symbols
+        self._stopping = SignalSafeEvent()
+        self._subscriber = subscribe()
+        self.restarts = 0
+
+    @property
+    def status(self) -> Status | None:
+        """Return the daemon as its last heartbeat showed it."""
+        return self._subscriber.status
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the counters of the client library."""
+        return self._subscriber.counts
+
+    def run(self) -> None:
+        """Read until stopped; a subscriber that fails is replaced."""
+        delay_s = RETRY_FIRST_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                self._read_once()
+            except Exception:
+                log.exception("reading ended by an error that should not happen; it begins anew in %.0f s", delay_s)
+            if time.monotonic() - began_s > RETRY_LAST_S:
+                delay_s = RETRY_FIRST_S
+            if not self._stopping.wait(delay_s):
+                self.restarts += 1
+            delay_s = min(delay_s * 2, RETRY_LAST_S)
+
+    def _read_once(self) -> None:
+        if self.restarts:
+            self._subscriber = self._subscribe()
+        with self._subscriber as subscriber:
+            if not self._stopping.is_set():  # `stop` may have closed the one before just now
+                self._read(subscriber)
+
+    def open(self) -> None:
+        """OpenRequest the sockets now: an address that is none is an error here, and not one in the thread for ever."""
+        item = self._subscriber.receive(0)
+        if item is not None:
+            self._count_item(item)
+
+    def _read(self, subscriber: Subscriber) -> None:
+        take = self._count_item
+        for item in subscriber:
+            take(item)
+
+    def _count_item(self, item: Event | Notice) -> None:
+        if isinstance(item, Notice):
+            self._counters.count_notice(item)
+            return
+        self._counters.count_event(item, time.time_ns())
+        if self._symbols is not None:
+            self._symbols.count(item)
+
+    def stop(self) -> None:
+        """End reading, and wait for that; may be called without a start."""
+        self._stopping.set()
+        self._subscriber.close()
+        if self.is_alive():
+            self.join(JOIN_S)
+
+
+PUMPING = "pumping"
+NOBODY: Mapping[str, Any] = {}
+
+COUNTS = {
+    "gaps": ("mt4pump_reader_gaps_total", "Places where events were missing, healed or not."),
+    "duplicates": ("mt4pump_reader_duplicates_total", "Events that came twice and were dropped."),
+    "decode_errors": ("mt4pump_reader_decode_errors_total", "Messages that were not of this protocol."),
+    "reconnects": ("mt4pump_reader_reconnects_total", "Connections to the daemon after the first."),
+    "query_failures": ("mt4pump_reader_query_failures_total", "Queries to the daemon that failed."),
+}
+"""Counters of the client library by the name that they have there."""
+
+
+class MetricsCollector(Collector):
+    """Shows the daemon's metrics only while its heartbeat arrives: old values would look like present ones.
+
+    The moments of its last heartbeat, callback and quote stay, as their age is what is asked for then.
+    """
+
+    def __init__(
+        self,
+        source: MetricsFeed,
+        counters: StreamCounters,
+        symbols: SymbolMetrics | None,
+        requests: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
+        self._source, self._counters, self._symbols, self._requests = source, counters, symbols, requests
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield every metric; their names are what the registry needs."""
+        yield from self._families(None)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric that has a value."""
+        yield from (family for family in self._families(self._source.status) if family.samples)
+
+    def _families(self, status: Status | None) -> Iterator[Metric]:
+        alive = status is not None and status.alive
+        body = NOBODY if status is None else status.body
+        yield GaugeMetricFamily("mt4pump_up", "1 while the daemon's heartbeat is heard, else 0.", alive)
+        yield from heartbeat.families(body if alive else heartbeat.moments(body))
+        yield from self._counters.families(alive=alive)
+        for key, (name, text) in COUNTS.items():
+            yield CounterMetricFamily(name, text, self._source.counts.get(key, 0))
+        if self._symbols is not None:
+            yield from self._symbols.families(live=alive and status is not None and status.state == PUMPING)
+        yield from self._own()
+
+    def _own(self) -> Iterator[Metric]:
+        text = "Always 1; its labels are the versions of this program and of Python."
+        build = GaugeMetricFamily("mt4pump_exporter_build_info", text, labels=["version", "python"])
+        build.add_metric([own_version(), platform.python_version()], 1)
+        yield build
+        yield CounterMetricFamily(
+            "mt4pump_exporter_feed_restarts_total",
+            "Times that reading was begun anew after an error.",
+            self._source.restarts,
+        )
+        rejected, ended = self._requests()
+        text = "HTTP requests turned away, as too many were open."
+        yield CounterMetricFamily("mt4pump_exporter_rejected_requests_total", text, rejected)
+        text = "HTTP requests ended before their answer was taken, as they were slow."
+        yield CounterMetricFamily("mt4pump_exporter_slow_requests_total", text, ended)
+
+
+def own_version() -> str:
+    """Return the version of the installed package; empty when it runs from a folder."""
     try:
-        server = _server(settings, feed, tally, symbols)
+        return version("mt4pump")
+    except PackageNotFoundError:
+        return ""
+
+
+LEAST_TOLERANCE_S = 0.001
+HEARTBEAT = "heartbeat"
+CHECK_S = 1.0
+
+
+def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
+    """Serve metrics until asked to end."""
+    counters = StreamCounters(max(LEAST_TOLERANCE_S, time.get_clock_info("time").resolution))
+    symbols = SymbolMetrics(settings.symbols, settings.symbols_limit) if settings.symbols else None
+    feed = _feed(settings, counters, symbols)
+    try:
+        server = _server(settings, feed, counters, symbols)
     except BaseException:
         feed.stop()
         raise
@@ -40,7 +195,7 @@ def main(settings: MetricsSettings, ending: Shutdown) -> int:
         server.start()
         feed.start()
         log.info("metrics are served on %s, from mt4pump on %s", server.address, settings.endpoint)
-        while not ending.wait(WATCH_S):
+        while not shutdown.wait(CHECK_S):
             if not (feed.is_alive() and server.is_alive()):
                 raise RuntimeError("the thread that reads, or the one that serves, is gone")
         log.info("stopping")
@@ -51,10 +206,10 @@ def main(settings: MetricsSettings, ending: Shutdown) -> int:
     return 0
 
 
-def _feed(settings: MetricsSettings, tally: Tally, symbols: Symbols | None) -> MetricsFeed:
+def _feed(settings: MetricsSettings, counters: StreamCounters, symbols: SymbolMetrics | None) -> MetricsFeed:
     try:
         keys = ClientKeys.load(settings.keys) if settings.keys else None
-        feed = MetricsFeed(lambda: subscriber(settings, keys), tally, symbols)
+        feed = MetricsFeed(lambda: subscriber(settings, keys), counters, symbols)
     except ClientError as error:
         raise StartError(str(error)) from error
     try:
@@ -81,17 +236,24 @@ def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber
     )
 
 
-def _server(settings: MetricsSettings, feed: MetricsFeed, tally: Tally, symbols: Symbols | None) -> MetricsServer:
+def _server(
+    settings: MetricsSettings, feed: MetricsFeed, counters: StreamCounters, symbols: SymbolMetrics | None
+) -> MetricsServer:
     registry, context = CollectorRegistry(), _tls(settings)
     try:
-        server = MetricsServer(registry, settings.host, settings.port, context)
+        server = MetricsServer(registry, settings.host, settings.port, context, lambda: fault_of(feed.status))
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise StartError(f"metrics cannot be served on {where}: {error}; is another exporter running there?") from error
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    registry.register(MetricsCollector(feed, tally, symbols, lambda: (server.rejected, server.ended)))
+    registry.register(MetricsCollector(feed, counters, symbols, lambda: (server.rejected, server.ended)))
     return server
+
+
+def fault_of(status: Status | None) -> str:
+    """Return what ``/healthz`` reports, empty while heartbeats arrive."""
+    return "" if status is not None and status.alive else "no heartbeat of the daemon"
 
 
 def _tls(settings: MetricsSettings) -> SSLContext | None:

@@ -1,7 +1,6 @@
 """The trade monitor: executions, exposure, margin calls and the feed on a screen; a store; alerts.
 
-The stream goes one way: `monitor` reads events, `execution` makes rows of them, `judge` (rules in, alerts out) decides,
-and `store` commits rows, alerts and the position in the stream in one transaction. What goes out (`csv_file`,
-`webhook`, the log) is taken from what was committed, so that a killed monitor neither misses a trade nor tells an alert
-twice.
+`monitor` reads events, `execution` makes rows of them, `rule_engine` makes alerts, `recorder` commits rows, alerts and
+the position in the stream to the `store` in one transaction. What goes out (`csv_file`, `webhook`, the log) is read
+from what was committed, so that a killed monitor neither misses a trade nor sends an alert twice.
 """

@@ -17,8 +17,7 @@ from typing import BinaryIO
 
 from mt4pump.client import one_line
 from mt4pump.process.files import private_opener
-from mt4pump_consumers.monitor.alert import iso_time
-from mt4pump_consumers.monitor.execution import Execution
+from mt4pump_consumers.monitor.execution import Execution, iso_time
 from mt4pump_consumers.monitor.store import MonitorStore
 
 ROWS_AT_ONCE = 5_000

@@ -1,8 +1,12 @@
-"""One change of an order, as it is kept and shown; pure."""
+"""One change of an order, and one alert, as they are stored and shown; pure."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from mt4pump.client import Trade
@@ -31,7 +35,7 @@ class Execution(NamedTuple):
     """A change of an order. ``epoch``, ``topic`` and ``seq`` name it for ever; ``offset`` is None if not stored there.
 
     The other names are TradeRecord's: ``volume`` in hundredths of a lot, times in seconds on the server's clock, money
-    in the account's currency. ``ts`` is when the daemon heard of it (ns since 1970). ``synthetic``: the daemon found it
+    in the account's currency. ``ts`` is the time of the callback (ns since 1970). ``synthetic``: the daemon found it
     by comparing tables; prices and profit of such a close are the last ones known.
     """
 
@@ -105,7 +109,7 @@ class Execution(NamedTuple):
 
 
 def execution_of(event: Trade) -> Execution:
-    """Return the execution that a trade event tells; fields that the daemon left out are 0 or empty."""
+    """Return the execution of a trade event; missing fields are 0 or empty."""
     body, key = event.body, event.key
     integers = {name: _int(body.get(name)) for name in INTEGERS}
     reals = {name: _float(body.get(name)) for name in REALS}
@@ -135,3 +139,53 @@ def _float(value: object) -> float:
 def finite(value: object) -> object:
     """Return the value, None for a number that JSON does not know."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What a rule has to say.
+
+    ``id`` is made from what caused it, so that the same cause gives the same id whenever it is looked at.
+    ``subject`` is the account, or the feed; ``status`` is ``firing`` or, at the end of something that lasts,
+    ``resolved``; ``ts`` is the moment of the cause, ns since 1970; ``facts`` are plain data.
+    """
+
+    id: str
+    rule: str
+    when: str
+    severity: str
+    status: str
+    subject: str
+    ts: int
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data fit for JSON; ``time`` is ``ts`` for people."""
+        return {
+            "id": self.id,
+            "rule": self.rule,
+            "when": self.when,
+            "severity": self.severity,
+            "status": self.status,
+            "subject": self.subject,
+            "ts": self.ts,
+            "time": iso_time(self.ts),
+            "text": self.text,
+            "facts": dict(self.facts),
+        }
+
+
+def alert_id(rule: str, *cause: object) -> str:
+    """Return the id of the alert of ``rule`` for ``cause``."""
+    text = "\n".join(str(part) for part in (rule, *cause))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def iso_time(ts: int) -> str:
+    """Return nanoseconds since 1970 as text in UTC."""
+    seconds, rest = divmod(ts, NS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"

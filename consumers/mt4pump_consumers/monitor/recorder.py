@@ -1,4 +1,4 @@
-"""Gathers what happened, commits it in groups, and hands it on: log, CSV file, webhook."""
+"""Gathers what happened, commits it in groups, and distributes it: log, CSV file, webhook."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from collections.abc import Callable
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import Execution
-from mt4pump_consumers.monitor.memory import RuleMemory
-from mt4pump_consumers.monitor.rule_engine import RESOLVED, RuleEngine
+from mt4pump_consumers.monitor.rule_engine import RESOLVED, RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import WAL_HELD, Batch, MonitorStore
 from mt4pump_consumers.monitor.views import MonitorView
@@ -22,7 +21,7 @@ GROUP = 2_000
 """Executions and alerts that are committed at once."""
 WAIT_S, POSITION_S = 0.1, 1.0
 """Longest that news wait for their commit; that a position without news does."""
-SHARE = 10
+COMMIT_SHARE = 10
 """Commits take at most one part in so many of the time, so that a slow disk makes larger groups, no jam."""
 RETRY_FIRST_S, RETRY_LAST_S = 0.5, 15.0
 FORGET_S, CSV_RETRY_S = 60.0, 5.0
@@ -41,18 +40,18 @@ class EventRecorder:
         store: MonitorStore,
         memory: RuleMemory,
         *,
-        judge: RuleEngine,
-        desk: MonitorState,
+        engine: RuleEngine,
+        state: MonitorState,
         view: MonitorView,
         csv: CsvFile | None,
-        ending: Shutdown,
+        shutdown: Shutdown,
     ) -> None:
-        self._store, self._memory, self._judge, self._desk, self._view = store, memory, judge, desk, view
+        self._store, self._memory, self._engine, self._state, self._view = store, memory, engine, state, view
         self._csv = csv
-        self._ending = ending
+        self._shutdown = shutdown
         self.webhook: Webhook | None = None
         self._batch = Batch()
-        self._gave_up = False
+        self._has_failed = False
         self._due_s = 0.0
         self._position_due_s = 0.0
         self._forget_due_s = 0.0
@@ -65,7 +64,7 @@ class EventRecorder:
 
     def is_due(self, now_s: float) -> bool:
         """Return whether it is time to commit."""
-        batch, alerts = self._batch, self._judge.alerts
+        batch, alerts = self._batch, self._engine.alerts
         if len(batch.executions) + len(alerts) >= GROUP:
             return True
         if batch.executions or alerts or self._memory.is_touched:
@@ -77,23 +76,23 @@ class EventRecorder:
 
         While the store fails (a full disk) nothing more is read: what comes meanwhile is in the daemon's journal.
         """
-        if self._gave_up:
+        if self._has_failed:
             return False  # a position without what was before it would lose that
         batch, self._batch = self._batch, Batch()
-        batch.alerts, self._judge.alerts = self._judge.alerts, []
+        batch.alerts, self._engine.alerts = self._engine.alerts, []
         batch.position = position
         self._view.executions(batch.executions)
         self._view.alerts(batch.alerts)
         began_s = time.monotonic()
-        self._gave_up = True
-        if not self._until_it_works(lambda: self._store.commit(batch, self._memory)):
+        self._has_failed = True
+        if not self._retry(lambda: self._store.commit(batch, self._memory)):
             return False
-        self._gave_up = False
+        self._has_failed = False
         now_s = time.monotonic()
-        self._due_s = now_s + max(WAIT_S, (now_s - began_s) * SHARE)
+        self._due_s = now_s + max(WAIT_S, (now_s - began_s) * COMMIT_SHARE)
         self._position_due_s = now_s + POSITION_S
         self._check_wal()
-        self._hand_on(batch, now_s)
+        self._distribute(batch, now_s)
         return True
 
     def _check_wal(self) -> None:
@@ -103,35 +102,35 @@ class EventRecorder:
         except (OSError, sqlite3.Error) as error:
             log.debug("the write-ahead log cannot be checked: %s", error)
             return
-        if size and not self._desk.held_wal_bytes:
+        if size and not self._state.held_wal_bytes:
             stop = self._store.wal_max_bytes
             log.warning("%s-wal: %d bytes: %s; writing stops at %d bytes", self._store.path, size, WAL_HELD, stop)
-        elif self._desk.held_wal_bytes and not size:
+        elif self._state.held_wal_bytes and not size:
             log.info("%s-wal is emptied again", self._store.path)
-        self._desk.held_wal_bytes = size
+        self._state.held_wal_bytes = size
 
-    def tell_unlogged(self) -> None:
+    def log_unlogged(self) -> None:
         """Log the alerts that a run before this one committed, and was killed before it logged them."""
         while rows := self._store.unlogged(LOGGED_AT_ONCE):
             for number, body in rows:
-                self._tell(number, json.loads(body))
-            if not self._until_it_works(lambda: self._store.set_logged(rows[-1][0])):
+                self._log_alert(number, json.loads(body))
+            if not self._retry(lambda: self._store.set_logged(rows[-1][0])):
                 return
 
-    def _hand_on(self, batch: Batch, now_s: float) -> None:
+    def _distribute(self, batch: Batch, now_s: float) -> None:
         for alert in batch.alerts:
-            self._desk.alerted(alert, _level(alert.severity, alert.status))
+            self._state.alerted(alert, _level(alert.severity, alert.status))
         if batch.alerts:
-            self.tell_unlogged()
+            self.log_unlogged()
             if self.webhook is not None:
-                self.webhook.look()
+                self.webhook.wake()
         self._csv_waits = self._csv_waits or bool(self._csv and batch.executions)
         if self._csv is not None and self._csv_waits and now_s >= self._csv_due_s:
             self._write_csv(self._csv, now_s)
         if now_s >= self._forget_due_s:
             self._forget(now_s)
 
-    def _tell(self, number: int, alert: dict[str, object]) -> None:
+    def _log_alert(self, number: int, alert: dict[str, object]) -> None:
         text = f"alert {number} [{alert['rule']}] {alert['text']}"
         extra = {"alert": alert["id"], "rule": alert["rule"], "status": alert["status"], "subject": alert["subject"]}
         alert_log.log(
@@ -141,16 +140,16 @@ class EventRecorder:
     def _write_csv(self, csv: CsvFile, now_s: float) -> None:
         try:
             while csv.write():
-                if self._ending.asked():
+                if self._shutdown.asked():
                     return
         except (OSError, sqlite3.Error) as error:
             csv.failures += 1
             self._csv_due_s = now_s + CSV_RETRY_S
-            self._desk.trouble = f"CSV: {error}"
+            self._state.problem = f"CSV: {error}"
             log.error("%s cannot be written (%s): tried again in %.0f s", csv.path, error, CSV_RETRY_S)  # noqa: TRY400
         else:
             self._csv_waits = False
-            self._desk.trouble = ""
+            self._state.problem = ""
 
     def _forget(self, now_s: float) -> None:
         try:
@@ -160,22 +159,22 @@ class EventRecorder:
             log.warning("the store cannot drop what is too old (%s): tried again later", error)
         self._forget_due_s = now_s + (POSITION_S if more else FORGET_S)
 
-    def _until_it_works(self, write: Callable[[], None]) -> bool:
+    def _retry(self, write: Callable[[], None]) -> bool:
         delay_s = RETRY_FIRST_S
         while True:
             try:
                 write()
             except sqlite3.OperationalError as error:
-                self._desk.trouble = f"store: {error}"
+                self._state.problem = f"store: {error}"
                 log.error("the store cannot be written (%s): tried again in %.1f s", error, delay_s)  # noqa: TRY400
-                self._view.look(time.monotonic())
-                if self._ending.wait(delay_s):
+                self._view.refresh(time.monotonic())
+                if self._shutdown.wait(delay_s):
                     log.warning("ending without the last executions and alerts: they come again at the next start")
                     return False
                 delay_s = min(delay_s * 2, RETRY_LAST_S)
             else:
                 if delay_s != RETRY_FIRST_S:
-                    self._desk.trouble = ""
+                    self._state.problem = ""
                     log.info("the store can be written again")
                 return True
 

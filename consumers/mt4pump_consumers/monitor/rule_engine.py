@@ -1,22 +1,73 @@
-"""Holds the rules against what happens; pure. The same events give the same alerts with the same ids, at any time."""
+"""Applies the rules to what happens; pure. The same events give the same alerts with the same ids, at any time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from mt4pump.client import Margin
-from mt4pump_consumers.monitor.alert import NS, Alert, alert_id
-from mt4pump_consumers.monitor.execution import Execution, finite
-from mt4pump_consumers.monitor.memory import Condition, RuleMemory
+from mt4pump_consumers.monitor.execution import NS, Alert, Execution, alert_id, finite
 from mt4pump_consumers.monitor.rules import AccountRule, AnyRule, FeedSilent, Loss, MarginCall, QuickClose, Volume
-from mt4pump_consumers.monitor.silence import FeedSign
+from mt4pump_consumers.monitor.state import FeedSign
+
+Key = tuple[str, str]
+"""A rule's name and its subject: an account, or the feed."""
+QUIET_LIMIT = 10_000
+"""Accounts that were alerted about and are remembered, before the stale ones are looked for and dropped."""
+
+
+class Condition(NamedTuple):
+    """Something that lasts. ``since``: ns since 1970; ``told``: an alert was made, so its end is worth one, too."""
+
+    since: int
+    told: bool
+
+
+@dataclass(slots=True)
+class RuleMemory:
+    """``conditions`` that hold now and ``quiet``, the moments (ns) of last alerts; the store keeps what ``touched``."""
+
+    conditions: dict[Key, Condition] = field(default_factory=dict)
+    quiet: dict[Key, int] = field(default_factory=dict)
+    touched_conditions: set[Key] = field(default_factory=set)
+    touched_quiet: set[Key] = field(default_factory=set)
+
+    def begin(self, key: Key, condition: Condition) -> None:
+        """Note that a condition holds from now on."""
+        self.conditions[key] = condition
+        self.touched_conditions.add(key)
+
+    def end(self, key: Key) -> Condition | None:
+        """Note that a condition is over; return it if it did hold."""
+        self.touched_conditions.add(key)
+        return self.conditions.pop(key, None)
+
+    def set_quiet(self, key: Key, ts: int) -> None:
+        """Note the moment of an alert."""
+        self.quiet[key] = ts
+        self.touched_quiet.add(key)
+
+    def forget_quiet(self, before: dict[str, int]) -> None:
+        """Drop moments that are older than their rule's (by name) limit, once there are many."""
+        if len(self.quiet) < QUIET_LIMIT:
+            return
+        stale = [key for key, ts in self.quiet.items() if ts < before.get(key[0], ts + 1)]
+        for key in stale:
+            del self.quiet[key]
+        self.touched_quiet.update(stale)
+
+    @property
+    def is_touched(self) -> bool:
+        """Return whether there is something to keep."""
+        return bool(self.touched_conditions or self.touched_quiet)
+
 
 FIRING, RESOLVED = "firing", "resolved"
 LEVELS = {"margin_call": 1, "stop_out": 2}
 """MarginLevel.level_type."""
 FEED = "feed"
-FEED_WORDS = {"quotes": "quotes", "session": "trade server", "daemon": "mt4pump"}
+FEED_NAMES = {"quotes": "quotes", "session": "trade server", "daemon": "mt4pump"}
 
 TradeRuleKind = Volume | Loss | AccountRule | QuickClose
 
@@ -46,8 +97,8 @@ class RuleEngine:
             if rule.covers(done.login, done.symbol) and (reason := _reason(rule, done)):
                 cause = (done.epoch, done.topic, done.seq)
                 facts = {"reason": reason, "execution": done.as_dict()}
-                text = f"{_deed(done)}: {reason}"
-                self._tell(
+                text = f"{_trade_text(done)}: {reason}"
+                self._add_alert(
                     rule, _alert(rule, FIRING, cause, subject=str(done.login), ts=done.ts, text=text, facts=facts)
                 )
 
@@ -61,12 +112,12 @@ class RuleEngine:
             holds = (rule.name, subject) in self._memory.conditions
             cause = (event.epoch, event.topic, event.seq)
             if level >= LEVELS[rule.level] and not holds:
-                text = f"account {subject} is in {'stop-out' if level > 1 else 'margin call'}: {_margin_words(event)}"
+                text = f"account {subject} is in {'stop-out' if level > 1 else 'margin call'}: {_margin_text(event)}"
                 alert = _alert(rule, FIRING, cause, subject=subject, ts=event.ts, text=text, facts=facts)
                 self._begin(rule, event.ts, alert)
             elif level < LEVELS[rule.level] and holds:
                 words = rule.level.replace("_", " ")
-                text = f"account {subject} is out of {words}: {_margin_words(event)}"
+                text = f"account {subject} is out of {words}: {_margin_text(event)}"
                 self._end(rule, _alert(rule, RESOLVED, cause, subject=subject, ts=event.ts, text=text, facts=facts))
 
     def margins_are(self, logins: frozenset[str], ts: int) -> None:
@@ -84,17 +135,17 @@ class RuleEngine:
             facts = {"of": rule.of, "silent_s": round(sign.silent_s, 1), "last_ts": sign.last_ts, "state": sign.state}
             condition = self._memory.conditions.get((rule.name, FEED))
             if sign.silent_s >= rule.seconds and condition is None:
-                text = f"{FEED_WORDS[rule.of]}: nothing for {sign.silent_s:.0f} s ({sign.state})"
+                text = f"{FEED_NAMES[rule.of]}: nothing for {sign.silent_s:.0f} s ({sign.state})"
                 cause: tuple[object, ...] = (rule.of, sign.last_ts)
                 alert = _alert(rule, FIRING, cause, subject=FEED, ts=now_ts, text=text, facts=facts)
                 self._begin(rule, sign.last_ts, alert)
             elif sign.silent_s < rule.seconds and condition is not None and sign.is_heard:
-                text = f"{FEED_WORDS[rule.of]}: there again"
+                text = f"{FEED_NAMES[rule.of]}: there again"
                 cause = (rule.of, condition.since)
                 self._end(rule, _alert(rule, RESOLVED, cause, subject=FEED, ts=now_ts, text=text, facts=facts))
 
-    def _tell(self, rule: AnyRule, alert: Alert) -> bool:
-        """Make the alert, unless the rule was heard about this subject lately; return whether it was made."""
+    def _add_alert(self, rule: AnyRule, alert: Alert) -> bool:
+        """Add the alert, unless the rule is quiet about this subject; return whether it was added."""
         key = (rule.name, alert.subject)
         quiet_ns = self._quiet_ns[rule.name]
         if alert.status == FIRING and quiet_ns:
@@ -102,19 +153,19 @@ class RuleEngine:
             if last is not None and alert.ts - last < quiet_ns:
                 self.suppressed += 1
                 return False
-            self._memory.hush(key, alert.ts)
+            self._memory.set_quiet(key, alert.ts)
             self._memory.forget_quiet({name: alert.ts - each_ns for name, each_ns in self._quiet_ns.items()})
         self.alerts.append(alert)
         return True
 
     def _begin(self, rule: MarginCall | FeedSilent, since: int, alert: Alert) -> None:
-        told = self._tell(rule, alert)
+        told = self._add_alert(rule, alert)
         self._memory.begin((rule.name, alert.subject), Condition(since, told))
 
     def _end(self, rule: MarginCall | FeedSilent, alert: Alert) -> None:
         condition = self._memory.end((rule.name, alert.subject))
         if condition is not None and condition.told and rule.tell_end:
-            self._tell(rule, alert)
+            self._add_alert(rule, alert)
 
 
 def _alert(
@@ -128,7 +179,7 @@ def _reason(rule: TradeRuleKind, done: Execution) -> str:
     """Return why the rule has something to say, else nothing."""
     match rule:
         case Volume():
-            # What a partial close leaves is an old position under a new ticket: it was told when it was opened.
+            # What a partial close leaves is an old position under a new ticket, which had its alert at its opening.
             if done.change in {"opened", "activated"} and not done.is_remainder and done.lots >= rule.lots:
                 return f"{rule.lots:g} lots or more"
         case Loss():
@@ -143,12 +194,12 @@ def _reason(rule: TradeRuleKind, done: Execution) -> str:
     return ""
 
 
-def _deed(done: Execution) -> str:
+def _trade_text(done: Execution) -> str:
     what = f"{done.lots:.2f} lots of {done.symbol}" if done.symbol else f"{done.profit:,.2f}"
     return f"account {done.login} {done.change} {what} ({done.side}, order {done.order} at {done.price_text()})"
 
 
-def _margin_words(event: Margin) -> str:
+def _margin_text(event: Margin) -> str:
     return f"level {event.margin_level or 0:.1f} %, equity {event.equity or 0:,.2f}, margin {event.margin or 0:,.2f}"
 
 

@@ -4,7 +4,7 @@
 
     [[rule]]
     name = "big order"          # names the rule in alerts; must differ from rule to rule
-    when = "volume"             # what it looks at, see the classes
+    when = "volume"             # its kind, see the classes
     lots = 50
     symbols = ["XAU*", "!XAUEUR"]   # optional: patterns, ! excludes
     accounts = [1001, 1002]     # optional: only these accounts
@@ -123,7 +123,7 @@ class RuleFile(BaseModel):
 
     @model_validator(mode="after")
     def names_differ(self) -> RuleFile:
-        """Refuse two rules of one name: alerts could not be told apart."""
+        """Refuse two rules of one name: their alerts would look the same."""
         names = [rule.name for rule in self.rule]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two rules have the name {', '.join(twice)}: give each its own")

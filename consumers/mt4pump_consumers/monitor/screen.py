@@ -1,4 +1,4 @@
-"""The live screen; pure: a desk in, something that rich can draw out, at most as large as the terminal."""
+"""The live screen; pure: returns what rich draws of the state, at most as large as the terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mt4pump.client import Status, one_line
-from mt4pump_consumers.monitor.alert import iso_time
-from mt4pump_consumers.monitor.execution import HUNDREDTHS, POSITIONS, Execution
+from mt4pump_consumers.monitor.execution import HUNDREDTHS, POSITIONS, Execution, iso_time
 from mt4pump_consumers.monitor.state import MonitorState
 
 WIDE = 120
@@ -26,37 +25,37 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 LINES_AT_LEAST, LINE_CALLS = 3, 20
 
 
-def draw(desk: MonitorState, width: int, height: int) -> RenderableType:
+def draw(state: MonitorState, width: int, height: int) -> RenderableType:
     """Return the whole screen."""
-    head = [state_line(desk), counts_line(desk)]
+    head = [state_line(state), counts_line(state)]
     room = max(height - HEAD_LINES, 8)
-    body = _wide(desk, width, room) if width >= WIDE else _narrow(desk, width, room)
+    body = _wide(state, width, room) if width >= WIDE else _narrow(state, width, room)
     return Group(*head, *body)
 
 
-def _narrow(desk: MonitorState, width: int, room: int) -> list[RenderableType]:
+def _narrow(state: MonitorState, width: int, room: int) -> list[RenderableType]:
     """Margin calls in a line, executions, symbols beside accounts, messages."""
     low = max(LINES_AT_LEAST, room // 5) + 1
     middle = max(4, room // 4) + TITLE_LINES
     left = max(34, (width - 2) * 9 // 20)
     right = width - left - 2
     return [
-        calls_line(desk),
-        executions(desk, width, room - 1 - low - middle),
-        _beside(symbols(desk, left, middle), accounts(desk, right, middle), left, right),
-        messages(desk, width, low),
+        calls_line(state),
+        executions(state, width, room - 1 - low - middle),
+        _beside(symbols(state, left, middle), accounts(state, right, middle), left, right),
+        messages(state, width, low),
     ]
 
 
-def _wide(desk: MonitorState, width: int, room: int) -> list[RenderableType]:
+def _wide(state: MonitorState, width: int, room: int) -> list[RenderableType]:
     """Executions beside symbols, accounts and margin calls; messages below over the whole width."""
     low = max(LINES_AT_LEAST, room // 6) + 1
     high = room - low
     right = min(60, max(50, width * 2 // 5))
     left = width - right - 2
     each = high // 3
-    stack = Group(symbols(desk, right, high - 2 * each), accounts(desk, right, each), calls(desk, right, each))
-    return [_beside(executions(desk, left, high), stack, left, right), messages(desk, width, low)]
+    stack = Group(symbols(state, right, high - 2 * each), accounts(state, right, each), calls(state, right, each))
+    return [_beside(executions(state, left, high), stack, left, right), messages(state, width, low)]
 
 
 def _beside(one: RenderableType, other: RenderableType, left: int, right: int) -> Table:
@@ -70,10 +69,10 @@ def _beside(one: RenderableType, other: RenderableType, left: int, right: int) -
 # ---- the two lines at the top ----
 
 
-def state_line(desk: MonitorState) -> Text:
+def state_line(state: MonitorState) -> Text:
     """Return how the feed is: the daemon, its session, its last quote."""
     line = Text("mt4pump monitor  ", no_wrap=True, overflow="ellipsis", style="bold")
-    status = desk.status
+    status = state.status
     if status is None or status.age_s is None:
         return line.append("no heartbeat yet: is mt4pump there?", "bold yellow")
     if not status.alive:
@@ -92,25 +91,25 @@ def _quote_age(status: Status) -> str:
     return "none yet" if status.feed_age_s is None else f"{age_text(status.feed_age_s)} ago"
 
 
-def counts_line(desk: MonitorState) -> Text:
+def counts_line(state: MonitorState) -> Text:
     """Return the counters; what should be zero and is not stands out."""
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"executions {desk.counts['executions']:,}  alerts {desk.counts['alerts']:,}")
-    positions = sum(sums.positions for sums in desk.exposure.symbols.values())
-    line.append(f"  open {positions:,}" + ("" if desk.is_whole else " (without older ones)"))
+    line.append(f"executions {state.counts['executions']:,}  alerts {state.counts['alerts']:,}")
+    positions = sum(sums.positions for sums in state.exposure.symbols.values())
+    line.append(f"  open {positions:,}" + ("" if state.is_whole else " (without older ones)"))
     for name, style in (("healed", "yellow"), ("lost", "bold red"), ("unsent", "yellow"), ("failed", "bold red")):
-        if count := desk.counts[name]:
+        if count := state.counts[name]:
             line.append(f"  {name} {count:,}", style)
-    if desk.held_wal_bytes:
-        line.append(f"  store's log held {desk.held_wal_bytes / 2**20:,.0f} MB", "bold yellow")
-    if desk.trouble:
-        line.append(f"  {one_line(desk.trouble)}", "bold white on red")
+    if state.held_wal_bytes:
+        line.append(f"  store's log held {state.held_wal_bytes / 2**20:,.0f} MB", "bold yellow")
+    if state.problem:
+        line.append(f"  {one_line(state.problem)}", "bold white on red")
     return line
 
 
-def calls_line(desk: MonitorState) -> Text:
+def calls_line(state: MonitorState) -> Text:
     """Return the accounts in margin call, the lowest level first, as far as there is room."""
-    found = sorted(desk.calls.values(), key=lambda call: call.margin_level)
+    found = sorted(state.calls.values(), key=lambda call: call.margin_level)
     line = Text("margin calls ", "bold red" if found else "bold", no_wrap=True, overflow="ellipsis")
     line.append(f"{len(found):,}" if found else "none", "" if found else "not bold dim")
     for call in found[:LINE_CALLS]:
@@ -122,7 +121,7 @@ def calls_line(desk: MonitorState) -> Text:
 # ---- the blocks ----
 
 
-def executions(desk: MonitorState, width: int, height: int) -> RenderableType:
+def executions(state: MonitorState, width: int, height: int) -> RenderableType:
     """Return the last executions, the newest at the top."""
     table = _block("executions", width)
     for name, justify in (
@@ -136,7 +135,7 @@ def executions(desk: MonitorState, width: int, height: int) -> RenderableType:
     for name in ("lots", "symbol", "price", "result"):
         _column(table, name, "left" if name == "symbol" else "right")
     _column(table, "", "left", ratio=1)
-    rows = list(desk.executions)[-max(0, height - TITLE_LINES) :] if height > TITLE_LINES else []
+    rows = list(state.executions)[-max(0, height - TITLE_LINES) :] if height > TITLE_LINES else []
     for done in reversed(rows):
         table.add_row(*_execution_cells(done))
     return _fill(table, len(rows), height, "nothing yet")
@@ -159,9 +158,9 @@ def _execution_cells(done: Execution) -> tuple[Text, ...]:
     )
 
 
-def symbols(desk: MonitorState, width: int, height: int) -> RenderableType:
+def symbols(state: MonitorState, width: int, height: int) -> RenderableType:
     """Return exposure by symbol, in lots."""
-    found = desk.symbols()
+    found = state.symbols()
     table = _block(_title("exposure, lots", len(found), height), width)
     for name, justify in (("symbol", "left"), ("net", "right"), ("gross", "right"), ("orders", "right")):
         _column(table, name, justify, ratio=1 if name == "symbol" else None)
@@ -171,22 +170,22 @@ def symbols(desk: MonitorState, width: int, height: int) -> RenderableType:
     return _fill(table, len(found), height, "no open orders")
 
 
-def accounts(desk: MonitorState, width: int, height: int) -> RenderableType:
+def accounts(state: MonitorState, width: int, height: int) -> RenderableType:
     """Return the accounts with the largest gross volume."""
-    found = desk.accounts()
+    found = state.accounts()
     table = _block(_title("biggest accounts, lots", len(found), height), width)
     for name in ("account", "gross", "buy", "sell", "result"):
         _column(table, name, "right" if name != "account" else "left", ratio=1 if name == "account" else None)
     for login, sums in found[: max(0, height - TITLE_LINES)]:
-        result = desk.results.get(login)
+        result = state.results.get(login)
         cells = (lots(sums.gross), lots(sums.buy), lots(sums.sell))
         table.add_row(Text(str(login)), *cells, Text("") if result is None else money(result))
     return _fill(table, len(found), height, "nobody holds anything")
 
 
-def calls(desk: MonitorState, width: int, height: int) -> RenderableType:
+def calls(state: MonitorState, width: int, height: int) -> RenderableType:
     """Return the accounts in margin call, the lowest level first."""
-    found = sorted(desk.calls.values(), key=lambda call: call.margin_level)
+    found = sorted(state.calls.values(), key=lambda call: call.margin_level)
     table = _block(_title("margin calls", len(found), height), width, "bold red" if found else "bold")
     for name, justify in (("account", "left"), ("level", "right"), ("equity", "right"), ("margin", "right")):
         _column(table, name, justify, ratio=1 if name == "account" else None)
@@ -198,12 +197,12 @@ def calls(desk: MonitorState, width: int, height: int) -> RenderableType:
     return _fill(table, len(found), height, "none")
 
 
-def messages(desk: MonitorState, width: int, height: int) -> RenderableType:
+def messages(state: MonitorState, width: int, height: int) -> RenderableType:
     """Return alerts and the log, the newest at the top."""
     table = _block("alerts and messages", width, heads=False)
     _column(table, "", "left")
     _column(table, "", "left", ratio=1)
-    rows = list(desk.lines)[-(height - 1) :] if height > 1 else []
+    rows = list(state.lines)[-(height - 1) :] if height > 1 else []
     for line in reversed(rows):
         style = "bold red" if line.level >= logging.ERROR else "yellow" if line.level >= logging.WARNING else ""
         table.add_row(Text(iso_time(line.ts)[CLOCK], "dim"), Text(one_line(line.text), style))

@@ -11,11 +11,11 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from mt4pump.process.program import ConsumerSettings
 from mt4pump.process.settings import Disagreement, setting
-from mt4pump.process.values import PathValue, Seconds, is_loopback, nearest
+from mt4pump.process.values import PathValue, Port, Seconds, is_loopback, nearest
 from mt4pump_consumers.monitor.execution import CHANGES, EXECUTIONS
 from mt4pump_consumers.monitor.rules import load_rules
 
-SCREEN, STREAM, STORE, ALERTS = "Output", "Stream", "Store", "Alerts"
+SCREEN, STREAM, STORE, ALERTS, HEALTH = "Output", "Stream", "Store", "Alerts", "Health"
 
 
 def change(word: str) -> str:
@@ -55,6 +55,9 @@ class MonitorSettings(ConsumerSettings):
     )
     csv: PathValue | None = setting(SCREEN, "file to append executions to")
 
+    health_port: Port | None = setting(
+        HEALTH, "port of 127.0.0.1 for /metrics and /healthz of the program itself; 0: any free one, named in the log"
+    )
     topics: tuple[str, ...] = setting(
         STREAM, "what to read", ("trade.*", "margin.*", "session.start", "session.stop"), min_length=1
     )

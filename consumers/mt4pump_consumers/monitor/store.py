@@ -18,12 +18,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mt4pump.clock import ProvenClock
+from mt4pump.process.clock import ProvenClock
 from mt4pump.process.files import PRIVATE
 from mt4pump.process.program import StartError
-from mt4pump_consumers.monitor.alert import NS, Alert
-from mt4pump_consumers.monitor.execution import REALS, Execution
-from mt4pump_consumers.monitor.memory import Condition, RuleMemory
+from mt4pump_consumers.monitor.execution import NS, REALS, Alert, Execution
+from mt4pump_consumers.monitor.rule_engine import Condition, RuleMemory
 from mt4pump_consumers.monitor.schema import BUSY_S, COLUMNS, NAMES, WAL_LIMIT_BYTES, WAL_MAX_BYTES, open_store
 
 POSITION, PROVEN = "position", "proven_ts"
@@ -31,7 +30,7 @@ BELIEF = 24.0
 """Hours of a jump ahead of the clock that an hour proves."""
 IN_MEMORY_ROWS = 10_000
 """Executions that a store without a file remembers, for the CSV file to catch up."""
-FORGOTTEN_AT_ONCE = 2_000
+DELETED_AT_ONCE = 2_000
 DAY_S = 86_400
 WAL_HELD = (
     "another program's open transaction keeps it from being emptied: end that transaction (a backup, an sqlite3 shell,"
@@ -160,10 +159,10 @@ class MonitorStore:
                 old = f"SELECT {key} FROM {table} WHERE ts < ? AND {key} < ({last}){also} LIMIT ?"  # noqa: S608
                 gone += connection.execute(
                     f"DELETE FROM {table} WHERE {key} IN ({old})",  # noqa: S608
-                    (before, FORGOTTEN_AT_ONCE),
+                    (before, DELETED_AT_ONCE),
                 ).rowcount
         self.counts["forgotten"] += gone
-        return gone >= FORGOTTEN_AT_ONCE
+        return gone >= DELETED_AT_ONCE
 
     # ---- reading ----
 

@@ -1,4 +1,4 @@
-"""Who sees what happens: a live screen, a pipe that reads JSON lines, or nobody."""
+"""Views: a live screen, JSON lines for a pipe, or none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import select
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -17,15 +17,14 @@ from rich.live import Live
 from mt4pump.client import Notice
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor import screen
-from mt4pump_consumers.monitor.alert import NS, Alert
-from mt4pump_consumers.monitor.execution import Execution
+from mt4pump_consumers.monitor.execution import NS, Alert, Execution
 from mt4pump_consumers.monitor.state import ExecutionLine, MonitorState
 
 WAIT_S = 0.2
 
 
-class MonitorView(Protocol):
-    """What the monitor tells of. Executions and alerts come before they are committed, so that none is left out."""
+class MonitorView:
+    """Shows what happens; this one shows nothing. Executions and alerts arrive before they are committed."""
 
     def executions(self, executions: Sequence[Execution]) -> None:
         """Show executions."""
@@ -34,40 +33,21 @@ class MonitorView(Protocol):
         """Show alerts."""
 
     def notice(self, notice: Notice) -> None:
-        """Show something about the stream itself."""
+        """Show a notice of the stream."""
 
-    def look(self, now_s: float) -> None:
-        """Bring the view up to date if it is time."""
+    def refresh(self, now_s: float) -> None:
+        """Update the view if it is time."""
 
     def close(self) -> None:
         """Give the terminal back."""
 
 
-class NoView:
-    """Nothing but the log."""
-
-    def executions(self, executions: Sequence[Execution]) -> None:
-        """Show nothing."""
-
-    def alerts(self, alerts: Sequence[Alert]) -> None:
-        """Show nothing: alerts are in the log."""
-
-    def notice(self, notice: Notice) -> None:
-        """Show nothing: the client logs them."""
-
-    def look(self, now_s: float) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Have nothing to give back."""
-
-
-class JsonLines:
+class JsonLines(MonitorView):
     """One JSON object per line: ``{"type": "execution" | "alert" | "notice", …}``; ends the program with its reader."""
 
-    def __init__(self, out: TextIO, ending: Shutdown) -> None:
+    def __init__(self, out: TextIO, shutdown: Shutdown) -> None:
         self._out = out
-        self._ending = ending
+        self._shutdown = shutdown
         self._descriptor = out.fileno()
         self._is_gone = False
 
@@ -84,9 +64,6 @@ class JsonLines:
         told = {"kind": notice.kind, "text": notice.text, "topic": notice.topic, "count": notice.count}
         self._write([{"type": "notice", "ts": time.time_ns(), **told}])
 
-    def look(self, now_s: float) -> None:
-        """Have nothing to do between lines."""
-
     def close(self) -> None:
         """Keep the interpreter from writing to a reader that is gone, when it ends."""
         if self._is_gone:
@@ -96,55 +73,46 @@ class JsonLines:
         data = "".join(f"{_json_line(each)}\n" for each in objects).encode()
         while data and not self._is_gone:
             if not self._may_write():
-                if self._ending.asked():
-                    return  # a reader that does not read must not keep us from ending
+                if self._shutdown.asked():
+                    return  # a reader that does not read must not keep the program from its end
                 continue
             try:
                 data = data[
                     os.write(self._descriptor, data[: select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512]) :
                 ]
-            except OSError:  # the reader went: there is nobody to tell
+            except OSError:  # the reader is gone
                 self._is_gone = True
-                self._ending.ask()
+                self._shutdown.ask()
 
     def _may_write(self) -> bool:
-        """Wait a moment for room in the pipe; Windows cannot tell, and waits inside the write."""
+        """Wait a moment for room in the pipe; Windows has no such call, and waits inside the write."""
         if sys.platform == "win32":
             return True
         return bool(select.select([], [self._descriptor], [], WAIT_S)[1])
 
 
-class MonitorScreen:
+class MonitorScreen(MonitorView):
     """The live screen. The log, which would tear it, goes into it, unless it goes elsewhere than the terminal."""
 
-    def __init__(self, desk: MonitorState, refresh_s: float) -> None:
-        self._desk = desk
+    def __init__(self, state: MonitorState, refresh_s: float) -> None:
+        self._state = state
         self._refresh_s = refresh_s
         self._due_s = 0.0
         self._console = Console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False, redirect_stdout=False)
-        self._handler = _ToDesk(desk)
+        self._handler = _StateHandler(state)
         self._others = _on_terminal(logging.getLogger())
         logging.getLogger().addHandler(self._handler)
         for other in self._others:
             logging.getLogger().removeHandler(other)
         self._live.start()
 
-    def executions(self, executions: Sequence[Execution]) -> None:
-        """Leave it to the desk, which has them."""
-
-    def alerts(self, alerts: Sequence[Alert]) -> None:
-        """Leave it to the desk."""
-
-    def notice(self, notice: Notice) -> None:
-        """Leave it to the log."""
-
-    def look(self, now_s: float) -> None:
+    def refresh(self, now_s: float) -> None:
         """Draw, when the last picture is old enough."""
         if now_s < self._due_s:
             return
         size = self._console.size
-        self._live.update(screen.draw(self._desk, size.width, size.height), refresh=True)
+        self._live.update(screen.draw(self._state, size.width, size.height), refresh=True)
         # A slow terminal, or a large one, gets fewer pictures rather than all our time.
         took_s = time.monotonic() - now_s
         self._due_s = now_s + max(self._refresh_s, took_s * 4)
@@ -158,16 +126,16 @@ class MonitorScreen:
             root.addHandler(other)
 
 
-class _ToDesk(logging.Handler):
-    """Puts log lines onto the desk; alerts are there already."""
+class _StateHandler(logging.Handler):
+    """Adds log lines to the state; alerts are there already."""
 
-    def __init__(self, desk: MonitorState) -> None:
+    def __init__(self, state: MonitorState) -> None:
         super().__init__()
-        self._desk = desk
+        self._state = state
 
     def emit(self, record: logging.LogRecord) -> None:
         if not hasattr(record, "alert"):
-            self._desk.lines.append(ExecutionLine(int(record.created * NS), record.levelno, record.getMessage()))
+            self._state.lines.append(ExecutionLine(int(record.created * NS), record.levelno, record.getMessage()))
 
 
 def _json_line(value: dict[str, Any]) -> str:
@@ -180,10 +148,10 @@ def _on_terminal(root: logging.Logger) -> list[logging.Handler]:
     ]
 
 
-def view_for(kind: str, desk: MonitorState, refresh_s: float, ending: Shutdown) -> MonitorView:
-    """Return the view of this kind (see the settings)."""
+def view_for(kind: str, state: MonitorState, refresh_s: float, shutdown: Shutdown) -> MonitorView:
+    """Return the view that the setting ``view`` names."""
     if kind == "json":
-        return JsonLines(sys.stdout, ending)
+        return JsonLines(sys.stdout, shutdown)
     if kind == "live" or (kind == "auto" and sys.stdout.isatty()):
-        return MonitorScreen(desk, refresh_s)
-    return NoView()
+        return MonitorScreen(state, refresh_s)
+    return MonitorView()

@@ -1,9 +1,4 @@
-"""Sends alerts, one at a time, in a thread of its own; what is not sent waits in the store, also over a restart.
-
-An alert is marked as sent when the answer is there. A monitor killed between the two sends that one alert again the
-next time: HTTP can do no better. Both times it carries the same ``Idempotency-Key``, the alert's id, for receivers to
-tell.
-"""
+"""Sends alerts to a webhook: the queue in the store, and the thread that empties it."""
 
 from __future__ import annotations
 
@@ -14,17 +9,74 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 import tenacity
 
-from mt4pump_consumers.monitor.outbox import AlertQueue, Waiting
+from mt4pump_consumers.monitor.schema import connect
+
+ERROR_LENGTH = 300
+
+
+class WaitingAlert(NamedTuple):
+    """An alert to send; ``made_s`` is when it was stored, seconds since 1970."""
+
+    number: int
+    id: str
+    body: str
+    made_s: float
+
+
+class AlertQueue:
+    """For one thread. Every change is a transaction of its own, done as soon as it is known. Raises sqlite3.Error."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection: sqlite3.Connection = connect(path)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def next(self, now_s: float) -> WaitingAlert | None:
+        """Return the alert that is due first; None when none is."""
+        query = (
+            "SELECT number, id, body, made_s FROM alerts WHERE webhook = 'pending' AND due_s <= ?"
+            " ORDER BY due_s, number LIMIT 1"
+        )
+        row = self._connection.execute(query, (now_s,)).fetchone()
+        return None if row is None else WaitingAlert(*row)
+
+    def sent(self, alert: WaitingAlert, attempts: int, now_s: float) -> None:
+        """Note that the webhook accepted it."""
+        change = "webhook = 'sent', attempts = attempts + ?, sent_s = ?, error = ''"
+        self._connection.execute(
+            f"UPDATE alerts SET {change} WHERE number = ?",  # noqa: S608 - our own text
+            (attempts, now_s, alert.number),
+        )
+
+    def failed(self, alert: WaitingAlert, attempts: int, error: str) -> None:
+        """Note that it is given up."""
+        change = "webhook = 'failed', attempts = attempts + ?, error = ?"
+        self._connection.execute(
+            f"UPDATE alerts SET {change} WHERE number = ?",  # noqa: S608
+            (attempts, error[:ERROR_LENGTH], alert.number),
+        )
+
+    def postpone(self, alert: WaitingAlert, attempts: int, error: str, due_s: float) -> None:
+        """Note the failure, and when to try again; others are sent first."""
+        change = "attempts = attempts + ?, error = ?, due_s = ?"
+        self._connection.execute(
+            f"UPDATE alerts SET {change} WHERE number = ?",  # noqa: S608
+            (attempts, error[:ERROR_LENGTH], due_s, alert.number),
+        )
+
 
 ID_HEADER = "Idempotency-Key"
 ATTEMPTS_AT_ONCE = 5
 FIRST_DELAY_S, LAST_DELAY_S = 0.5, 30.0
-PUT_OFF_S = 60.0
+POSTPONE_S = 60.0
 """An alert that failed so often waits for so long, so that it holds up no others."""
 IDLE_S = 0.5
 ANSWER_MAX_BYTES = 65_536
@@ -34,8 +86,8 @@ SERVER_FAULT, REDIRECT, SUCCESS = 500, 300, 200
 log = logging.getLogger(__name__)
 
 
-class NotTaken(Exception):
-    """The webhook did not take an alert; ``is_final``: it will not take it later, either."""
+class NotAccepted(Exception):
+    """The webhook did not accept an alert; ``is_final``: nor will it later."""
 
     def __init__(self, text: str, *, is_final: bool) -> None:
         super().__init__(text)
@@ -44,38 +96,38 @@ class NotTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WebhookOptions:
-    """Where to and how long; see the settings of the same names."""
+    """See the settings ``webhook…``."""
 
     url: str
     token: str | None = None
     timeout_s: float = 10.0
     give_up_s: float = 86_400.0
     first_delay_s: float = FIRST_DELAY_S
-    put_off_s: float = PUT_OFF_S
+    postpone_s: float = POSTPONE_S
 
 
 class Webhook(Thread):
-    """``counts``: sent, attempts, retries, failed (given up), faults (of the store); ``trouble``: why it fails."""
+    """``counts``: sent, attempts, retries, failed (given up), faults (of the store); ``problem``: why it fails."""
 
     def __init__(self, store: Path, options: WebhookOptions) -> None:
         super().__init__(name="webhook", daemon=True)
         self.counts: Counter[str] = Counter()
-        self.trouble = ""
+        self.problem = ""
         self.address = urlsplit(options.url).hostname or ""
         self._store = store
         self._options = options
         self._stopping = Event()
-        self._news = Event()
+        self._wake = Event()
         _quiet_libraries()
 
-    def look(self) -> None:
-        """Say that there may be something to send."""
-        self._news.set()
+    def wake(self) -> None:
+        """Wake the thread: there may be an alert to send."""
+        self._wake.set()
 
     def stop(self, timeout_s: float) -> None:
-        """Ask it to end after the request that is under way, and wait up to ``timeout_s``."""
+        """Ask it to end after the current request, and wait up to ``timeout_s``."""
         self._stopping.set()
-        self._news.set()
+        self._wake.set()
         if self.is_alive():
             self.join(timeout_s)
 
@@ -100,33 +152,33 @@ class Webhook(Thread):
         try:
             with httpx.Client(timeout=options.timeout_s, headers=headers) as client:
                 while not self._stopping.is_set():
-                    self._news.clear()
+                    self._wake.clear()
                     alert = outbox.next(time.time())
                     if alert is None:
-                        self._news.wait(IDLE_S)
+                        self._wake.wait(IDLE_S)
                     else:
                         self._deliver(client, outbox, alert)
         finally:
             outbox.close()
 
-    def _deliver(self, client: httpx.Client, outbox: AlertQueue, alert: Waiting) -> None:
+    def _deliver(self, client: httpx.Client, outbox: AlertQueue, alert: WaitingAlert) -> None:
         attempts = 0
         try:
             for attempt in self._attempts():
                 with attempt:
                     attempts += 1
                     self._post(client, alert)
-        except NotTaken as error:
-            self._not_taken(outbox, alert, attempts, error)
+        except NotAccepted as error:
+            self._handle_refusal(outbox, alert, attempts, error)
             return
-        self.trouble = ""
+        self.problem = ""
         self.counts["sent"] += 1
         self._mark_sent(outbox, alert, attempts)
 
     def _attempts(self) -> tenacity.Retrying:
         first_s = self._options.first_delay_s
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, NotTaken) and not error.is_final),
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, NotAccepted) and not error.is_final),
             stop=tenacity.stop_after_attempt(ATTEMPTS_AT_ONCE) | tenacity.stop_when_event_set(self._stopping),
             wait=tenacity.wait_exponential(first_s, max=LAST_DELAY_S) + tenacity.wait_random(0, first_s),
             sleep=tenacity.sleep_using_event(self._stopping),
@@ -137,10 +189,10 @@ class Webhook(Thread):
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         self.counts["retries"] += 1
         error = state.outcome.exception() if state.outcome else None
-        self.trouble = str(error)
+        self.problem = str(error)
         log.info("alert not sent to %s (%s): it is tried again", self.address, error)
 
-    def _post(self, client: httpx.Client, alert: Waiting) -> None:
+    def _post(self, client: httpx.Client, alert: WaitingAlert) -> None:
         self.counts["attempts"] += 1
         headers = {ID_HEADER: alert.id, "Content-Type": "application/json"}
         try:
@@ -153,12 +205,12 @@ class Webhook(Thread):
                         break
         except httpx.HTTPError as error:
             # Its text may hold the address, and so a secret.
-            raise NotTaken(type(error).__name__, is_final=False) from None
+            raise NotAccepted(type(error).__name__, is_final=False) from None
         if SUCCESS <= code < REDIRECT:
             return
-        raise NotTaken(f"HTTP {code}", is_final=code < SERVER_FAULT and code not in TRY_AGAIN)
+        raise NotAccepted(f"HTTP {code}", is_final=code < SERVER_FAULT and code not in TRY_AGAIN)
 
-    def _mark_sent(self, outbox: AlertQueue, alert: Waiting, attempts: int) -> None:
+    def _mark_sent(self, outbox: AlertQueue, alert: WaitingAlert, attempts: int) -> None:
         """Note that it was sent, however long the store takes: to go on without would send it again."""
         while True:
             try:
@@ -170,8 +222,8 @@ class Webhook(Thread):
             else:
                 return
 
-    def _not_taken(self, outbox: AlertQueue, alert: Waiting, attempts: int, error: NotTaken) -> None:
-        self.trouble = str(error)
+    def _handle_refusal(self, outbox: AlertQueue, alert: WaitingAlert, attempts: int, error: NotAccepted) -> None:
+        self.problem = str(error)
         now_s = time.time()
         if self._stopping.is_set() and not error.is_final:
             return  # as it was: the next run tries again
@@ -181,11 +233,11 @@ class Webhook(Thread):
             outbox.failed(alert, attempts, str(error))
         else:
             log.warning("alert %s is put off: %s does not take it (%s)", alert.id, self.address, error)
-            outbox.put_off(alert, attempts, str(error), now_s + self._options.put_off_s)
+            outbox.postpone(alert, attempts, str(error), now_s + self._options.postpone_s)
 
     def _fault(self, text: str) -> None:
         self.counts["faults"] += 1
-        self.trouble = text
+        self.problem = text
         log.error("webhook: %s; it is tried again", text)
 
 

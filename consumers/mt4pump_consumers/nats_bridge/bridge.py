@@ -1,32 +1,33 @@
-"""Puts the bridge together: stream → reader → core NATS and the durable lane."""
+"""Puts the bridge together: stream → reader → core NATS and the durable writer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, Notice
+from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, Notice, Status
 from mt4pump.process.program import Shutdown, StartError
+from mt4pump_consumers.health import CountsCollector, health_endpoint
+from mt4pump_consumers.nats_bridge.connection import NatsConnection, fault_in_background
 from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
 from mt4pump_consumers.nats_bridge.journal import JournalPages
-from mt4pump_consumers.nats_bridge.link import NatsConnection, fault_in_background
-from mt4pump_consumers.nats_bridge.message import headers_of
+from mt4pump_consumers.nats_bridge.message import headers_of, subject_of
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
-from mt4pump_consumers.nats_bridge.subjects import subject_of
 
 HEARTBEAT = "heartbeat"
-BREATH = 256
+EVENTS_PER_YIELD = 256
 """Events read in one go, before everything else gets its turn."""
-NUDGE_S, NUDGES = 1.0, 10
+CANCEL_WAIT_S, CANCELS = 1.0, 10
 
 log = logging.getLogger(__name__)
 
 
-def main(settings: NatsSettings, ending: Shutdown) -> int:
+def main(settings: NatsSettings, shutdown: Shutdown) -> int:
     """Republish until asked to end."""
-    asyncio.run(Bridge(settings).run(ending))
+    asyncio.run(Bridge(settings).run(shutdown))
     log.info("stopped")
     return 0
 
@@ -40,6 +41,7 @@ class Bridge:
     def __init__(self, settings: NatsSettings) -> None:
         self.counts: Counter[str] = Counter()
         self._settings = settings
+        self._status: Callable[[], Status] | None = None
         self._wants_heartbeat = any(fnmatchcase(HEARTBEAT, topic) for topic in settings.topics)
         try:
             self._keys = ClientKeys.load(settings.keys) if settings.keys else None
@@ -47,29 +49,38 @@ class Bridge:
         except (ClientError, ValueError) as error:
             raise StartError(str(error)) from error
 
-    async def run(self, ending: Shutdown) -> None:
+    async def run(self, shutdown: Shutdown) -> None:
         """Run until asked to end; raises StartError, or what ended a task that should not end."""
         asyncio.get_running_loop().set_exception_handler(fault_in_background)
-        link = NatsConnection(self._settings, self.counts)
+        nats_link = NatsConnection(self._settings, self.counts)
         journal = JournalPages(self._query_endpoint, self._keys, self._settings.topics)
-        lane = JetStreamWriter(self._settings, link, journal, self.counts)
+        writer = JetStreamWriter(self._settings, nats_link, journal, self.counts)
         log.info("from mt4pump on %s to NATS on %s", self._settings.endpoint, ", ".join(self._settings.servers))
         # In this order they are ended: what was read is stored while NATS is still there.
-        works = (self._read(link, lane), lane.run(), link.run(), self._report())
-        tasks = [asyncio.create_task(work) for work in (ending.wait_async(), *works)]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                await _end(task)
-            await journal.close()
-            self._tell()
+        coroutines = (self._read(nats_link, writer), writer.run(), nats_link.run(), self._report())
 
-    async def _read(self, link: NatsConnection, lane: JetStreamWriter) -> None:
+        def fault() -> str:
+            if not nats_link.is_up:
+                return "no connection to NATS"
+            return "" if self._status is not None and self._status().alive else "no heartbeat of the daemon"
+
+        collector = CountsCollector("mt4pump_nats", lambda: dict(self.counts), fault)
+        with health_endpoint(self._settings.health_port, collector):
+            tasks = [asyncio.create_task(work) for work in (shutdown.wait_async(), *coroutines)]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    await _end(task)
+                await journal.close()
+                self._log_counts()
+
+    async def _read(self, nats_link: NatsConnection, writer: JetStreamWriter) -> None:
         prefix = self._settings.subject_prefix
         async with self._subscriber() as subscriber:
+            self._status = lambda: subscriber.status
             count = 0
             async for item in subscriber:
                 if isinstance(item, Notice):
@@ -77,13 +88,13 @@ class Bridge:
                         self.counts["missed"] += item.count
                     continue
                 if isinstance(item, Heartbeat):
-                    lane.hear(item)
-                if lane.takes(item):
-                    lane.offer(item)
+                    writer.handle_heartbeat(item)
+                if writer.is_stored(item):
+                    writer.offer(item)
                 elif self._wants_heartbeat or item.kind != HEARTBEAT:
-                    await link.publish(subject_of(item.topic, prefix), item.frames[1], headers_of(item))
+                    await nats_link.publish(subject_of(item.topic, prefix), item.frames[1], headers_of(item))
                 count += 1
-                if count % BREATH == 0:
+                if count % EVENTS_PER_YIELD == 0:
                     await asyncio.sleep(0)
 
     def _subscriber(self) -> AsyncSubscriber:
@@ -104,16 +115,16 @@ class Bridge:
         while True:
             await asyncio.sleep(interval_s or 3600.0)
             if interval_s:
-                self._tell()
+                self._log_counts()
 
-    def _tell(self) -> None:
+    def _log_counts(self) -> None:
         log.info("so far: %s", ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())) or "nothing")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
     """Cancel, more than once: nats-py swallows a cancellation while it flushes."""
-    for _ in range(NUDGES):
+    for _ in range(CANCELS):
         task.cancel()
-        await asyncio.wait({task}, timeout=NUDGE_S)
+        await asyncio.wait({task}, timeout=CANCEL_WAIT_S)
         if task.done():
             return

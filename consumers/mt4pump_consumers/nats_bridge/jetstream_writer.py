@@ -1,8 +1,8 @@
-"""The durable lane: every durable event into the stream, once, in order of offset.
+"""Writes every durable event into the stream, once, in order of offset.
 
 A live event is published when everything up to its offset was. If it is not the next one (the live stream lost some,
 the bridge was away), the journal is asked from there on. The live stream is only the quick way; the journal decides.
-Whatever fails, the lane is begun anew from what the stream holds.
+Whatever fails, the writer is begun anew from what the stream holds.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from mt4pump.client import Event, Heartbeat
-from mt4pump_consumers.nats_bridge.journal import JournalPages
-from mt4pump_consumers.nats_bridge.link import NatsConnection, ServerConnection
-from mt4pump_consumers.nats_bridge.message import Message, loose_message, stored_message
-from mt4pump_consumers.nats_bridge.outbox import PublishQueue
+from mt4pump_consumers.nats_bridge.connection import NatsConnection, ServerConnection
+from mt4pump_consumers.nats_bridge.journal import Backoff, JetStreamRetry, JournalPages
+from mt4pump_consumers.nats_bridge.message import PING, Message, stored_message, stream_subjects, unstored_message
+from mt4pump_consumers.nats_bridge.publish_queue import PublishQueue
 from mt4pump_consumers.nats_bridge.quarantine import Quarantine, QuarantineLimits
-from mt4pump_consumers.nats_bridge.retry import Backoff, JetStreamRetry
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump_consumers.nats_bridge.stream import NS, JetStream, StreamPosition
-from mt4pump_consumers.nats_bridge.subjects import PING, stream_subjects
 
 PASSING_KINDS = frozenset({"quote", "heartbeat", "unknown"})
 """What is not durable unless the daemon says so."""
-TELL_FROM = 1_000
+LOG_FROM = 1_000
 """Events read from the journal in one go, from which on it is worth a line in the log."""
 PAST_EPOCHS = 64
 """Epochs of runs before that are remembered, as their events may still come."""
@@ -39,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class JetStreamWriter:
-    """`offer` and `hear` are for the reader and never wait; `run` does the work, for ever.
+    """`offer` and `handle_heartbeat` are for the reader and never wait; `run` does the work, for ever.
 
     ``counts``: ``stored`` in the stream, ``replayed`` of them from the journal, ``unstored`` without an offset,
     ``overflowed`` the queue (read from the journal later), ``lost`` (had no offset, and no room), ``setbacks``,
@@ -47,10 +45,10 @@ class JetStreamWriter:
     """
 
     def __init__(
-        self, settings: NatsSettings, link: NatsConnection, journal: JournalPages, counts: Counter[str]
+        self, settings: NatsSettings, nats_link: NatsConnection, journal: JournalPages, counts: Counter[str]
     ) -> None:
         self._settings = settings
-        self._link = link
+        self._nats_link = nats_link
         self._journal = journal
         self._counts = counts
         self._queue: deque[Event] = deque()
@@ -59,7 +57,7 @@ class JetStreamWriter:
         self._quarantine = Quarantine(counts, settings.subject_prefix)
         self._limits = QuarantineLimits()
         self._past_epochs: deque[int] = deque(maxlen=PAST_EPOCHS)
-        self._doubted_epoch = 0
+        self._unproven_epoch = 0
         self._durable_kinds: frozenset[str] | None = None
         self._epoch = 0
         self._log = ""
@@ -67,10 +65,10 @@ class JetStreamWriter:
         self._since: int | None = None
         self._old_epoch = self._old_offset = 0
         self._wanted = 0
-        self._settled = ("", 0)
-        self._beat: Heartbeat | None = None
+        self._last_stored = ("", 0)
+        self._heartbeat: Heartbeat | None = None
 
-    def takes(self, event: Event) -> bool:
+    def is_stored(self, event: Event) -> bool:
         """Return whether the event belongs into the stream."""
         if event.offset is not None:
             return True
@@ -92,26 +90,26 @@ class JetStreamWriter:
             log.error("%r is lost: it has no offset, and the queue is full", event)
         self._wake.set()
 
-    def hear(self, beat: Heartbeat) -> None:
+    def handle_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Take note of where the daemon is."""
-        self._beat = beat
+        self._heartbeat = heartbeat
         self._wake.set()
 
     async def run(self) -> None:
         """Store what is offered, and what is missing; begin anew whenever something fails."""
-        said = ""
+        logged = ""
         while True:
-            connection = await self._link.connection()
+            connection = await self._nats_link.connection()
             try:
                 await self._serve(connection)
-            except JetStreamRetry as setback:
+            except JetStreamRetry as retry:
                 self._counts["setbacks"] += 1
-                self._quarantine.note(setback)
+                self._quarantine.note(retry)
                 wait_s = self._backoff.next_s()
-                loud = logging.INFO if setback.is_quiet else logging.WARNING
-                level = loud if str(setback) != said else logging.DEBUG  # not every attempt is news
-                said = str(setback)
-                log.log(level, "%s: going on from what the stream holds in %.1f s", setback, wait_s)
+                loud = logging.INFO if retry.is_quiet else logging.WARNING
+                level = loud if str(retry) != logged else logging.DEBUG  # not every attempt is news
+                logged = str(retry)
+                log.log(level, "%s: going on from what the stream holds in %.1f s", retry, wait_s)
                 await asyncio.sleep(wait_s)
 
     async def _serve(self, connection: ServerConnection) -> None:
@@ -120,123 +118,127 @@ class JetStreamWriter:
             raise JetStreamRetry("mt4pump has a journal that could not be opened yet (its log says why)")
         kinds = _stored_kinds(description)
         stream = JetStream(connection.client, self._settings)
-        standing = await stream.ready(stream_subjects(kinds, self._settings.subject_prefix))
+        position = await stream.ready(stream_subjects(kinds, self._settings.subject_prefix))
         self._durable_kinds = kinds
-        self._limits = QuarantineLimits(connection.client.max_payload, standing.max_msg_size)
-        self._take_up(standing, description)
+        self._limits = QuarantineLimits(connection.client.max_payload, position.max_msg_size)
+        self._resume_from(position, description)
         settings = self._settings
-        outbox = PublishQueue(
-            connection, settings.stream, standing.last_seq, settings.publish_limit, settings.ack_timeout_s
+        publish_queue = PublishQueue(
+            connection, settings.stream, position.last_seq, settings.publish_limit, settings.ack_timeout_s
         )
-        connection.tell(self._wake.set)
-        await outbox.open()
+        connection.on_lost(self._wake.set)
+        await publish_queue.open()
         try:
-            await self._catch_up(outbox)
+            await self._catch_up(publish_queue)
             while True:
                 self._wake.clear()
-                await self._empty_queue(outbox)
-                await self._compare_with_beat(outbox)
-                await outbox.settle()
-                self._settled = (self._log, self._reached)
-                self._note_progress(outbox)
+                await self._empty_queue(publish_queue)
+                await self._compare_with_heartbeat(publish_queue)
+                await publish_queue.wait_for_acks()
+                self._last_stored = (self._log, self._reached)
+                self._note_progress(publish_queue)
                 await self._wake.wait()
         finally:
-            await self._leave(outbox)
+            await self._finish(publish_queue)
 
-    async def _leave(self, outbox: PublishQueue) -> None:
-        """Give what was sent a last chance to be acknowledged, and keep what nobody else has."""
+    async def _finish(self, publish_queue: PublishQueue) -> None:
+        """Wait a moment for acknowledgements, and keep events that no journal has."""
         try:
             async with asyncio.timeout(SETTLE_LIMIT_S):
-                await outbox.settle()
+                await publish_queue.wait_for_acks()
         except (JetStreamRetry, TimeoutError):
-            self._queue.extendleft(reversed(outbox.unsettled()))
-        self._note_progress(outbox)
-        await outbox.close()
+            self._queue.extendleft(reversed(publish_queue.unacknowledged()))
+        self._note_progress(publish_queue)
+        await publish_queue.close()
 
-    def _note_progress(self, outbox: PublishQueue) -> None:
-        if outbox.stored:
-            self._counts["stored"] += outbox.stored
-            outbox.stored = 0
+    def _note_progress(self, publish_queue: PublishQueue) -> None:
+        if publish_queue.stored:
+            self._counts["stored"] += publish_queue.stored
+            publish_queue.stored = 0
             self._backoff.reset()
 
-    def _take_up(self, standing: StreamPosition, description: Mapping[str, Any]) -> None:
+    def _resume_from(self, position: StreamPosition, description: Mapping[str, Any]) -> None:
         """Decide from where on the journal is to be asked."""
-        place, self._log = standing.place, description["log"] or ""
-        self._enter(description["epoch"])
+        log_position, self._log = position.log_position, description["log"] or ""
+        self._set_epoch(description["epoch"])
         self._reached, self._since = 0, None
         self._old_epoch = self._old_offset = self._wanted = 0
         if not self._log:
             log.warning("mt4pump keeps no journal: what it publishes while the bridge is away is lost")
-        elif place is not None and place.log == self._log:
-            self._reached = place.offset
-        elif place is not None:
+        elif log_position is not None and log_position.log == self._log:
+            self._reached = log_position.offset
+        elif log_position is not None:
             log.warning("mt4pump has another journal than the stream's last event is from: going on from its start")
             # Journals follow each other in time. What is older was in use before, and is in the stream already; what
             # is near enough to be in doubt, JetStream's window sorts out.
-            self._since = max(0, place.ts - int(standing.window_s * NS))
-            # Within one life of the daemon offsets go on in a new journal, and its first ones may be in the stream.
-            self._old_epoch, self._old_offset = place.epoch, place.offset
-        elif self._settled[0] == self._log and (not standing.is_new or self._settings.start == "now"):
-            self._reached = self._settled[1]  # it ran empty, or was emptied, while we ran; or never had an event yet
-        elif not standing.is_new and standing.max_age_s:
+            self._since = max(0, log_position.ts - int(position.window_s * NS))
+            # Within one run of the daemon offsets go on in a new journal, and its first ones may be in the stream.
+            self._old_epoch, self._old_offset = log_position.epoch, log_position.offset
+        elif self._last_stored[0] == self._log and (not position.is_new or self._settings.start == "now"):
+            self._reached = self._last_stored[
+                1
+            ]  # it ran empty, or was emptied, while we ran; or never had an event yet
+        elif not position.is_new and position.max_age_s:
             # All that was ever stored is older than the stream's age: what is younger never was in it.
-            age_s = standing.max_age_s - min(SKEW_S, standing.max_age_s / 10)
+            age_s = position.max_age_s - min(SKEW_S, position.max_age_s / 10)
             self._since = time.time_ns() - int(age_s * NS)
-        elif standing.is_new and self._settings.start == "now":
+        elif position.is_new and self._settings.start == "now":
             self._reached = description["offset"]
-            self._settled = (self._log, self._reached)  # "now" is once: what comes from here on is to be stored
+            self._last_stored = (self._log, self._reached)  # "now" is once: what comes from here on is to be stored
         where = f"after offset {self._reached}" if self._since is None else "by time"
         log.info("stream %s: going on %s of journal %s", self._settings.stream, where, self._log or "(none)")
 
-    def _enter(self, epoch: int) -> None:
-        """Take the daemon's word for its epoch: whatever else was heard before that is of a run before."""
-        for past in (self._epoch, self._doubted_epoch):
+    def _set_epoch(self, epoch: int) -> None:
+        """Set the daemon's epoch; all other epochs seen so far are of earlier runs."""
+        for past in (self._epoch, self._unproven_epoch):
             if past not in {0, epoch} and past not in self._past_epochs:
                 self._past_epochs.append(past)
         if epoch in self._past_epochs:
             self._past_epochs.remove(epoch)
-        self._epoch, self._doubted_epoch = epoch, 0
+        self._epoch, self._unproven_epoch = epoch, 0
 
     def _is_new_run(self, epoch: int) -> bool:
         """Return whether the daemon must be asked again: its run may be another one, whichever number is larger."""
         if epoch == self._epoch or epoch in self._past_epochs:
             return False
-        self._doubted_epoch = epoch
+        self._unproven_epoch = epoch
         return True
 
-    async def _put(self, outbox: PublishQueue, message: Message) -> None:
-        await outbox.put(self._quarantine.passed(message, self._limits))
+    async def _put(self, publish_queue: PublishQueue, message: Message) -> None:
+        await publish_queue.put(self._quarantine.replace_refused(message, self._limits))
 
-    async def _empty_queue(self, outbox: PublishQueue) -> None:
+    async def _empty_queue(self, publish_queue: PublishQueue) -> None:
         queue = self._queue
         while queue:
             event = queue[0]
             offset = event.offset
             if offset is None:
-                await self._put(outbox, loose_message(event, self._log, self._reached, self._settings.subject_prefix))
+                await self._put(
+                    publish_queue, unstored_message(event, self._log, self._reached, self._settings.subject_prefix)
+                )
                 self._counts["unstored"] += 1
             elif self._is_new_run(event.epoch):
                 raise JetStreamRetry("mt4pump was started anew", is_quiet=True)
             elif event.epoch == self._epoch and offset > self._reached:  # older ones the journal has brought
                 if offset > self._reached + 1:
-                    await self._catch_up(outbox)
+                    await self._catch_up(publish_queue)
                 if offset > self._reached:
-                    await self._put(outbox, stored_message(event, self._log, self._settings.subject_prefix))
+                    await self._put(publish_queue, stored_message(event, self._log, self._settings.subject_prefix))
                     self._reached = offset
             queue.popleft()
 
-    async def _compare_with_beat(self, outbox: PublishQueue) -> None:
+    async def _compare_with_heartbeat(self, publish_queue: PublishQueue) -> None:
         """Look into the journal when the daemon is further than what came."""
-        beat = self._beat
-        if beat is None:
+        heartbeat = self._heartbeat
+        if heartbeat is None:
             return
-        self._beat = None
-        if self._is_new_run(beat.epoch) or (beat.epoch == self._epoch and (beat.log or "") != self._log):
+        self._heartbeat = None
+        if self._is_new_run(heartbeat.epoch) or (heartbeat.epoch == self._epoch and (heartbeat.log or "") != self._log):
             raise JetStreamRetry("mt4pump was started anew, or has another journal", is_quiet=True)
-        if self._log and beat.epoch == self._epoch and max(beat.last_offset, self._wanted) > self._reached:
-            await self._catch_up(outbox)
+        if self._log and heartbeat.epoch == self._epoch and max(heartbeat.last_offset, self._wanted) > self._reached:
+            await self._catch_up(publish_queue)
 
-    async def _catch_up(self, outbox: PublishQueue) -> None:
+    async def _catch_up(self, publish_queue: PublishQueue) -> None:
         """Publish what the journal has after what was reached."""
         if not self._log:
             return
@@ -247,19 +249,19 @@ class JetStreamWriter:
             for event in events:
                 offset = event.offset or 0
                 if event.epoch != self._old_epoch or offset > self._old_offset:
-                    await self._put(outbox, stored_message(event, self._log, self._settings.subject_prefix))
+                    await self._put(publish_queue, stored_message(event, self._log, self._settings.subject_prefix))
                     count += 1
                 self._reached, self._since = offset, None
-            self._note_progress(outbox)
+            self._note_progress(publish_queue)
             whole, first, last = replay.whole, replay.first_available, replay.last
         if began and not whole:
             self._counts["not_whole"] += 1
             text = "the journal is not whole after offset %d (it begins at %d): events were deleted or never stored"
             log.warning(text, began, first or last + 1)
-        await outbox.settle()
+        await publish_queue.wait_for_acks()
         self._reached, self._since = max(self._reached, last), None
         self._counts["replayed"] += count
-        if count >= TELL_FROM:
+        if count >= LOG_FROM:
             log.info("%d events were read from the journal in %.1f s", count, time.monotonic() - began_s)
 
 

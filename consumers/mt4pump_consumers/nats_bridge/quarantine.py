@@ -13,17 +13,16 @@ from typing import NamedTuple
 
 import msgpack
 
-from mt4pump_consumers.nats_bridge.message import EPOCH, LOG, MSG_ID, OFFSET, SEQ, TS, Message
-from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
-from mt4pump_consumers.nats_bridge.subjects import topic_of
+from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
+from mt4pump_consumers.nats_bridge.message import EPOCH, LOG, MSG_ID, OFFSET, SEQ, TS, Message, topic_of
 
 QUARANTINED = "Mt4pump-Quarantined"
 CONTROL_LINE_BYTES = 4_096
-"""Subject, reply and sizes of a message: nats-server's ``max_control_line``, which it does not tell."""
+"""Subject, reply and sizes of a message: nats-server's ``max_control_line``, which it does not report."""
 FRAMING_BYTES = 32
 REPLY_BYTES = 96
 ADDED_BYTES = 256
-"""What the outbox adds: two headers with the stream's name and a number."""
+"""What `PublishQueue` adds: two headers with the stream's name and a number."""
 TOPIC_SHOWN, KNOWN_LIMIT = 200, 1_000
 REFUSALS = 5
 """Refusals of one event in a row after which its stub is tried; after so many of the stub, the event again."""
@@ -60,21 +59,21 @@ class Quarantine:
         self._replaced = ""
         self._reason = ""
 
-    def note(self, setback: JetStreamRetry) -> None:
+    def note(self, retry: JetStreamRetry) -> None:
         """Take note of what ended an attempt: an event that is refused again and again is replaced by its stub."""
-        if not setback.refused_id:
+        if not retry.refused_id:
             return
         before, count = self._refused
-        count = count + 1 if setback.refused_id == before else 1
-        self._refused = (setback.refused_id, count)
+        count = count + 1 if retry.refused_id == before else 1
+        self._refused = (retry.refused_id, count)
         if count < REFUSALS:
             return
         self._refused = ("", 0)
-        self._replaced = "" if self._replaced == setback.refused_id else setback.refused_id
-        self._reason = f"it was refused {count} times: {setback}"
+        self._replaced = "" if self._replaced == retry.refused_id else retry.refused_id
+        self._reason = f"it was refused {count} times: {retry}"
 
-    def passed(self, message: Message, limits: QuarantineLimits) -> Message:
-        """Return ``message``, or the stub that goes out for it; raises Setback where not even that would be taken."""
+    def replace_refused(self, message: Message, limits: QuarantineLimits) -> Message:
+        """Return ``message``, or the stub that goes out for it; raises JetStreamRetry if the stub is too large, too."""
         reason = limits.objection(message)
         if not reason and message.headers[MSG_ID] == self._replaced:
             reason = self._reason
@@ -126,4 +125,4 @@ def stub_of(message: Message, reason: str, prefix: str) -> Message:
         "size_bytes": len(message.payload),
         "quarantined": reason,
     }
-    return Message(subject, msgpack.packb(body), {**headers, QUARANTINED: reason}, message.loose)
+    return Message(subject, msgpack.packb(body), {**headers, QUARANTINED: reason}, message.unstored)

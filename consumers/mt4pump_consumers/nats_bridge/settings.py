@@ -11,11 +11,11 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from mt4pump.process.program import ConsumerSettings
 from mt4pump.process.settings import Disagreement, both_or_none, setting
-from mt4pump.process.values import PathValue, Seconds
+from mt4pump.process.values import PathValue, Port, Seconds
 
 PREFIX = re.compile(r"[^\s.*>$%][^\s.*>%]*(\.[^\s.*>%]+)*")
 STREAM_NAME = re.compile(r"[A-Za-z0-9_-]+")
-EVENTS, SERVER, STREAM, LIMITS = "Events", "NATS servers", "JetStream stream", "Limits"
+EVENTS, SERVER, STREAM, LIMITS, HEALTH = "Events", "NATS servers", "JetStream stream", "Limits", "Health"
 
 
 def server_url(text: str) -> str:
@@ -92,6 +92,9 @@ class NatsSettings(ConsumerSettings):
         STREAM, "where a new stream starts: with all that the journal has, or with what comes from now on", "first"
     )
 
+    health_port: Port | None = setting(
+        HEALTH, "port of 127.0.0.1 for /metrics and /healthz of the program itself; 0: any free one, named in the log"
+    )
     publish_limit: int = setting(LIMITS, "events on their way to JetStream at one time", 256, ge=1, le=100_000)
     queue_limit: int = setting(LIMITS, "live events that may wait; more are read from the journal", 10_000, ge=1)
     ack_timeout_s: Annotated[Seconds, Field(gt=0, le=300)] = setting(

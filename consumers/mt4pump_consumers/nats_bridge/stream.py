@@ -12,13 +12,13 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from mt4pump_consumers.nats_bridge.link import FAULTS
-from mt4pump_consumers.nats_bridge.message import Place, place_of
-from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
+from mt4pump_consumers.nats_bridge.connection import FAULTS
+from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
+from mt4pump_consumers.nats_bridge.message import LogPosition, log_position_of
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 API_TIMEOUT_S = 5
-LOOK_BACK = 100
+SEARCH_LIMIT = 100
 """Messages looked at, from the last one backwards, for one of ours."""
 NEW_MAX_AGE_S, NEW_WINDOW_S = 7 * 86_400.0, 120.0
 NS = 1_000_000_000
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 class StreamPosition(NamedTuple):
     """How far the stream is.
 
-    ``last_seq`` is JetStream's number of its last message ever. ``place`` is None for an empty stream; ``is_new``:
+    ``last_seq`` is JetStream's number of its last message ever. ``log_position`` is None if it is empty; ``is_new``:
     nothing was ever in it. ``max_age_s`` 0: for ever. ``max_msg_size`` 0: no limit of the stream's own.
     """
 
     last_seq: int
-    place: Place | None
+    log_position: LogPosition | None
     is_new: bool
     max_age_s: float
     window_s: float
@@ -42,7 +42,7 @@ class StreamPosition(NamedTuple):
 
 
 class JetStream:
-    """One stream by its settings; every method raises Setback."""
+    """One stream by its settings; every method raises JetStreamRetry."""
 
     def __init__(self, client: Client, settings: NatsSettings) -> None:
         self._stream: JetStreamContext = client.jetstream(timeout=API_TIMEOUT_S)
@@ -53,7 +53,7 @@ class JetStream:
         """Make the stream, or have it listen to ``subjects`` and have the limits that are set; return how far it is."""
         try:
             info = await self._prepare(list(subjects))
-            place = await self._place(info.state.last_seq) if info.state.messages else None
+            log_position = await self._log_position(info.state.last_seq) if info.state.messages else None
         except ServiceUnavailableError as error:
             raise JetStreamRetry("NATS is there, JetStream is not: is it on (nats-server -js)?") from error
         except APIError as error:
@@ -63,7 +63,9 @@ class JetStream:
             raise JetStreamRetry(f"JetStream does not answer: {error}") from error
         age_s, window_s = info.config.max_age or 0.0, info.config.duplicate_window or NEW_WINDOW_S
         max_msg_size = max(info.config.max_msg_size or 0, 0)
-        return StreamPosition(info.state.last_seq, place, info.state.last_seq == 0, age_s, window_s, max_msg_size)
+        return StreamPosition(
+            info.state.last_seq, log_position, info.state.last_seq == 0, age_s, window_s, max_msg_size
+        )
 
     async def _prepare(self, subjects: list[str]) -> StreamInfo:
         try:
@@ -106,15 +108,17 @@ class JetStream:
             **{**new, **self._given()},
         )
 
-    async def _place(self, last_seq: int) -> Place:
-        """Return the place that the last message of ours names."""
-        for seq in range(last_seq, max(0, last_seq - LOOK_BACK), -1):
+    async def _log_position(self, last_seq: int) -> LogPosition:
+        """Return the position that our last message names."""
+        for seq in range(last_seq, max(0, last_seq - SEARCH_LIMIT), -1):
             try:
                 message = await self._stream.get_msg(self._name, seq)
             except NotFoundError:  # deleted by hand
                 continue
-            place = place_of(message.headers)
-            if place is not None:
-                return place
-        text = f"the last {LOOK_BACK} messages of the stream {self._name} are not ours: give the bridge its own stream"
+            log_position = log_position_of(message.headers)
+            if log_position is not None:
+                return log_position
+        text = (
+            f"the last {SEARCH_LIMIT} messages of the stream {self._name} are not ours: give the bridge its own stream"
+        )
         raise JetStreamRetry(text)

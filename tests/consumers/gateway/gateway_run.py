@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the programs: none of ours but the way to the consumers."""
+    """Return the environment of the programs: none of ours but the path of the consumers."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MT4PUMP_")}
     path = os.pathsep.join([str(ROOT / "consumers"), str(ROOT), kept.get("PYTHONPATH", "")])
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

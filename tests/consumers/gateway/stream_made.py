@@ -18,8 +18,8 @@ def trade(order: int, seq: int, change: str = "opened", *, login: int = 7, **bod
     return event(f"trade.{login}", seq, order=order, login=login, change=change, **{"offset": seq, **body})
 
 
-def cut(*rows: tuple[str, int], epoch: int = 1, **seqs: int) -> Snapshot:
-    """Return a cut with open orders (topic, order); ``seqs`` are last numbers, dots in topics written as ``_``."""
+def snapshot(*rows: tuple[str, int], epoch: int = 1, **seqs: int) -> Snapshot:
+    """Return a snapshot with open orders (topic, order); ``seqs`` are last numbers, dots in topics written as ``_``."""
     known = {name.replace("_", "."): seq for name, seq in seqs.items()}
     events = [event(topic, known[topic], epoch=epoch, came=SNAPSHOT, order=order) for topic, order in rows]
     return Snapshot(epoch, "log", 0, 0, known, events)

@@ -353,14 +353,14 @@ def test_status_names_no_server_version_or_reason_to_those_without_the_right(tmp
             for link, known in ((plain, False), (trusted, True)):
                 found: dict[str, Any] = {}
 
-                def look(one: dict[str, Any], found: dict[str, Any] = found) -> bool:
+                def check(one: dict[str, Any], found: dict[str, Any] = found) -> bool:
                     if one["type"] == "status" and one["feed"] == "silent":
                         found["server"] = one["server"]
                     if one["type"] == "notice" and one["kind"] == "silent":
                         found["message"] = one["message"]
                     return len(found) == 2
 
-                until(link, look)
+                until(link, check)
                 assert (found["message"] == "the daemon is not heard") is not known
                 assert bool(found["server"]) is known
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from mt4pump_consumers.gateway import budget as module
-from mt4pump_consumers.gateway.budget import BURST_S, Budget, Budgets, ReadingSlots, Work
+from mt4pump_consumers.gateway import limits as module
+from mt4pump_consumers.gateway.limits import WORK_BURST_S, Budget, Budgets, ReadingSlots, Work
 
 LIMIT_S = 30.0
 
@@ -44,7 +44,7 @@ def test_owners_have_their_turns_one_after_the_other_however_many_connections_th
         turns, order = ReadingSlots(1), list[str]()
 
         async def work(owner: str) -> None:
-            async with turns.turn(owner):
+            async with turns.slot(owner):
                 order.append(owner)
                 await asyncio.sleep(0)
 
@@ -64,7 +64,7 @@ def test_one_that_gives_up_while_it_waits_leaves_its_place_to_the_next() -> None
         free = asyncio.Event()
 
         async def hold(owner: str) -> None:
-            async with turns.turn(owner):
+            async with turns.slot(owner):
                 await free.wait()
 
         holder, leaver, last = (asyncio.create_task(hold(owner)) for owner in ("a", "b", "c"))
@@ -72,7 +72,7 @@ def test_one_that_gives_up_while_it_waits_leaves_its_place_to_the_next() -> None
         leaver.cancel()
         free.set()
         await asyncio.wait_for(asyncio.gather(holder, last), LIMIT_S)
-        async with asyncio.timeout(LIMIT_S), turns.turn("d"):
+        async with asyncio.timeout(LIMIT_S), turns.slot("d"):
             assert leaver.cancelled()
 
     asyncio.run(test())
@@ -82,7 +82,7 @@ def test_who_has_spent_its_budget_waits_and_others_do_not() -> None:
     async def test() -> None:
         work, greedy, other = Work(1000), Worker("greedy"), Worker("other")
         for _ in range(6):
-            await work.spend(greedy, 1000 * BURST_S / 6)
+            await work.spend(greedy, 1000 * WORK_BURST_S / 6)
         assert work.waits == 0
         waiting = asyncio.create_task(work.spend(greedy, 1e9))
         await asyncio.sleep(0)

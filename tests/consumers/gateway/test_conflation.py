@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mt4pump_consumers.gateway.conflation import EARLY_S, Conflation
+from mt4pump_consumers.gateway.broadcaster import EARLY_S, Conflation
 
 INTERVAL_S = 1.0
 
@@ -21,9 +21,9 @@ def test_never_too_often_and_always_the_last_one(steps: list[tuple[float, str, b
         for key, number in conflation.due(now_s):
             sent[key].append((now_s, number))
 
-    for pause_s, name, look in steps:
+    for pause_s, name, check in steps:
         now_s, value = now_s + pause_s, value + 1
-        if look:
+        if check:
             tick()
         offered[name] = value
         if conflation.offer(name, (name, value), now_s):

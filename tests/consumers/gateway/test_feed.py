@@ -8,8 +8,7 @@ from typing import Any, Self, cast
 
 import pytest
 from mt4pump_consumers.gateway import feed
-from mt4pump_consumers.gateway.feed import GatewayFeed
-from mt4pump_consumers.gateway.thread_bridge import ThreadBridge
+from mt4pump_consumers.gateway.feed import GatewayFeed, ThreadBridge
 
 from mt4pump.client import ClientError, Event, Position, Subscriber
 from tests.consumers.gateway.stream_made import event, trade
@@ -19,7 +18,7 @@ PLACE, LATER = Position("log", 99, {"trade.7": 105}), Position("log", 107, {})
 
 
 class Subscribers:
-    """Stands in for the client's class: the first one fails, the second one is told where to go on."""
+    """Stands in for the client's class: the first one fails, the second one is given the position to resume from."""
 
     def __init__(self) -> None:
         self.resumed_from: list[Position | None] = []
@@ -48,26 +47,26 @@ class Subscribers:
         self.has_second.set()
 
 
-def feed_of(door: ThreadBridge) -> GatewayFeed:
+def feed_of(bridge: ThreadBridge) -> GatewayFeed:
     return GatewayFeed(
-        "tcp://127.0.0.1:9", query_endpoint="tcp://127.0.0.1:10", keys=None, topics=["*"], silence_s=5, door=door
+        "tcp://127.0.0.1:9", query_endpoint="tcp://127.0.0.1:10", keys=None, topics=["*"], silence_s=5, bridge=bridge
     )
 
 
 def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_door_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    subscribers, door = Subscribers(), ThreadBridge(lambda: None, None)
+    subscribers, bridge = Subscribers(), ThreadBridge(lambda: None, None)
     monkeypatch.setattr(feed, "Subscriber", subscribers)
     monkeypatch.setattr(feed, "RETRY_FIRST_S", 0.0)
-    thread = feed_of(door)
+    thread = feed_of(bridge)
     thread.start()
     assert subscribers.has_second.wait(LIMIT_S)
     thread.stop()
     thread.join(LIMIT_S)
     assert not thread.is_alive()
     assert subscribers.resumed_from[:2] == [None, PLACE]
-    items = [item if isinstance(item, Position) else item.kind for item in door.take(100)[0]]
+    items = [item if isinstance(item, Position) else item.kind for item in bridge.take(100)[0]]
     assert items[:3] == ["trade", "heartbeat", PLACE]
 
 
@@ -84,9 +83,9 @@ class Stream:
 
 
 def test_after_each_heartbeat_and_only_then_the_door_is_told_of_a_new_place() -> None:
-    door, stream = ThreadBridge(lambda: None, None), Stream()
-    feed_of(door)._read(cast(Subscriber, stream))
-    kinds = [item if isinstance(item, Position) else item.kind for item in door.take(100)[0]]
+    bridge, stream = ThreadBridge(lambda: None, None), Stream()
+    feed_of(bridge)._read(cast(Subscriber, stream))
+    kinds = [item if isinstance(item, Position) else item.kind for item in bridge.take(100)[0]]
     assert kinds == ["trade", PLACE, "trade", "heartbeat", LATER]
 
 

@@ -138,7 +138,7 @@ def test_resume_gives_what_was_missed_once_and_then_what_is_live(served: Running
         ask(link, action="resume", topics=["trade.*"], offset=start, log=log)
         offsets, answers = [], []
 
-        def look(message: dict[str, object]) -> bool:
+        def check(message: dict[str, object]) -> bool:
             if message["type"] == "resume":
                 answers.append(message)
             data = message.get("data")
@@ -146,7 +146,7 @@ def test_resume_gives_what_was_missed_once_and_then_what_is_live(served: Running
                 offsets.append(data["offset"])
             return bool(answers) and bool(offsets) and offsets[-1] > target["data"]["offset"] + 20
 
-        until(link, look)
+        until(link, check)
     assert answers[0]["whole"] is True
     assert offsets == sorted(set(offsets))
     assert offsets[0] > start
@@ -269,12 +269,12 @@ def test_what_an_event_confirms_is_where_to_resume_from(served: Running) -> None
         ask(link, action="resume", topics=["trade.*"], offset=trade["confirmed"], log=status["log"])
         offsets = set[int]()
 
-        def look(message: dict[str, Any]) -> bool:
+        def check(message: dict[str, Any]) -> bool:
             if message["type"] == "trade":
                 offsets.add(message["data"]["offset"])
             return kind("resume")(message)
 
-        assert until(link, look)["whole"]
+        assert until(link, check)["whole"]
         assert trade["data"]["offset"] in offsets
 
 
@@ -340,13 +340,13 @@ def test_after_a_loss_only_open_orders_are_last_values_and_readers_are_told(tmp_
                 until(link, lambda message: message.get("id") == "again")
                 seen = set[str]()
 
-                def look(message: dict[str, Any]) -> bool:
+                def check(message: dict[str, Any]) -> bool:
                     if message.get("snapshot"):
                         assert message["data"]["epoch"] > old
                         seen.add(message["type"])
                     return seen == {"trade", "user"}
 
-                until(link, look)
+                until(link, check)
 
 
 def test_a_token_that_is_withdrawn_ends_the_connection_and_others_stay(tmp_path: Path, feed: tuple[str, str]) -> None:

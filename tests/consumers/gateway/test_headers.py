@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.gateway.headers import HOPS_LIMIT, SINGLE, TrustedProxies, fault_in, group_of
+from mt4pump_consumers.gateway.http import HOPS_LIMIT, SINGLE, TrustedProxies, fault_in, group_of
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 

@@ -1,11 +1,11 @@
-"""Last values: kept row by row, gone when they end, taken anew from a cut."""
+"""Last values: kept row by row, gone when they end, taken anew from a snapshot."""
 
 from __future__ import annotations
 
 from mt4pump_consumers.gateway.last_values import LastValues
 
 from mt4pump.client import Event
-from tests.consumers.gateway.stream_made import cut, event, trade
+from tests.consumers.gateway.stream_made import event, snapshot, trade
 
 
 def orders(last: LastValues, topic: str = "trade.7") -> list[object]:
@@ -36,8 +36,8 @@ def test_rows_beyond_the_limit_are_counted_and_not_kept() -> None:
 
 def test_what_a_cut_does_not_hold_has_ended_quotes_aside() -> None:
     last = kept(event("quote.EURUSD", 9, bid=1.1), trade(1, 1), trade(2, 2), trade(5, 1, login=8))
-    last.await_cut()
-    assert last.renew(cut(("trade.7", 2), trade_7=3))
+    last.await_snapshot()
+    assert last.renew(snapshot(("trade.7", 2), trade_7=3))
     assert orders(last) == [2]
     assert last.topics() == ["quote.EURUSD", "trade.7"]
     assert len(last) == 2
@@ -45,8 +45,8 @@ def test_what_a_cut_does_not_hold_has_ended_quotes_aside() -> None:
 
 def test_what_is_in_the_cut_and_comes_late_brings_nothing_back() -> None:
     last = kept()
-    last.await_cut()
-    last.renew(cut(("trade.7", 2), trade_7=3, trade_8=4))
+    last.await_snapshot()
+    last.renew(snapshot(("trade.7", 2), trade_7=3, trade_8=4))
     for late in (trade(1, 1), trade(9, 4, login=8), trade(4, 900, epoch=0)):
         last.keep(late)
     assert orders(last) == [2]
@@ -58,28 +58,28 @@ def test_what_is_in_the_cut_and_comes_late_brings_nothing_back() -> None:
 
 def test_what_comes_between_the_question_and_the_cut_counts_as_far_as_it_is_newer() -> None:
     last = kept(trade(1, 1))
-    last.await_cut()
+    last.await_snapshot()
     for one in (trade(2, 2), trade(1, 3, "closed"), trade(3, 4), trade(2, 5, "closed")):
         last.keep(one)
-    assert last.renew(cut(("trade.7", 1), ("trade.7", 2), trade_7=2))
+    assert last.renew(snapshot(("trade.7", 1), ("trade.7", 2), trade_7=2))
     assert orders(last) == [3]
 
 
 def test_without_a_cut_or_with_too_much_meanwhile_all_stays_as_it_is() -> None:
     last = kept(trade(1, 1), since_limit=1)
-    last.await_cut()
+    last.await_snapshot()
     assert not last.renew(None)
-    last.await_cut()
+    last.await_snapshot()
     for seq in (2, 3, 4):
         last.keep(trade(seq, seq))
-    assert not last.renew(cut(trade_7=1))
+    assert not last.renew(snapshot(trade_7=1))
     assert orders(last) == [1, 2, 3, 4]
 
 
 def test_a_quote_of_a_cut_counts_only_if_it_is_newer() -> None:
     last = kept(event("quote.EURUSD", 9), event("quote.GBPUSD", 2))
-    last.await_cut()
-    found = cut(quote_EURUSD=8, quote_GBPUSD=3, quote_USDJPY=1)
+    last.await_snapshot()
+    found = snapshot(quote_EURUSD=8, quote_GBPUSD=3, quote_USDJPY=1)
     found.events.extend([event("quote.EURUSD", 8), event("quote.GBPUSD", 3), event("quote.USDJPY", 1)])
     last.renew(found)
     assert [row.seq for topic in last.topics() for row in last.rows(topic)] == [9, 3, 1]
@@ -87,7 +87,7 @@ def test_a_quote_of_a_cut_counts_only_if_it_is_newer() -> None:
 
 def test_the_first_event_of_a_topic_that_the_cut_does_not_know_is_news() -> None:
     last = kept()
-    last.await_cut()
-    last.renew(cut(("trade.7", 2), trade_7=3))
+    last.await_snapshot()
+    last.renew(snapshot(("trade.7", 2), trade_7=3))
     last.keep(trade(8, 1, login=8))
     assert orders(last, "trade.8") == [8]

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 from mt4pump_consumers.gateway import replay
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
-from mt4pump_consumers.gateway.payload import Payload
+from mt4pump_consumers.gateway.feed import Item
 from mt4pump_consumers.gateway.protocol import ClientRequest, ClientRequestError, Json
 from mt4pump_consumers.gateway.replay import ROUNDS, Replayer
 from mt4pump_consumers.gateway.session import ClientSession
-from mt4pump_consumers.gateway.thread_bridge import Item
+from mt4pump_consumers.gateway.subscriber_groups import Payload
 from mt4pump_consumers.gateway.tokens import Grant
 
 from mt4pump.client import Event, Position, Query
@@ -31,7 +31,7 @@ class Journal:
         self.last, self.log, self.whole = last, LOG, True
         self.on_replay: Callable[[], None] = lambda: None
         self.asked: list[tuple[int, int]] = []
-        self.hub: Broadcaster
+        self.broadcaster: Broadcaster
 
     def replay(self, _topics: Sequence[str], *, after: int, to: int) -> Answer:
         self.asked.append((after, to))
@@ -81,11 +81,11 @@ class Client:
         """It always keeps up."""
 
 
-def take(hub: Broadcaster, *items: Item) -> None:
-    """Give a hub items through its door."""
+def take(broadcaster: Broadcaster, *items: Item) -> None:
+    """Give a broadcaster items through its bridge."""
     for item in items:
-        hub.door.put(item, lambda: True)
-    hub.drain()
+        broadcaster.bridge.put(item, lambda: True)
+    broadcaster.drain()
 
 
 async def resumed(
@@ -99,16 +99,16 @@ async def resumed(
     client: Client | None = None,
     joined: int | None = 0,
 ) -> tuple[Client, Broadcaster]:
-    """Return a client after one resume, with a hub that had ``live`` events and remembers ``room``."""
-    client, hub = client or Client(), Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
-    hub.recent = deque(maxlen=room)
-    hub.event(event("heartbeat", 1, log=LOG, offset=0))
+    """Return a client after one resume, with a broadcaster that had ``live`` events and remembers ``room``."""
+    client, broadcaster = client or Client(), Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
+    broadcaster.recent = deque(maxlen=room)
+    broadcaster.event(event("heartbeat", 1, log=LOG, offset=0))
     for number in live:
-        hub.event(trade(number, number))
+        broadcaster.event(trade(number, number))
     if joined is not None:
-        take(hub, Position(LOG, joined))
-    journal.hub = hub
-    replayer = Replayer(hub, lambda: cast(Query, journal), limit)
+        take(broadcaster, Position(LOG, joined))
+    journal.broadcaster = broadcaster
+    replayer = Replayer(broadcaster, lambda: cast(Query, journal), limit)
 
     async def send_last(_session: ClientSession, _symbols: list[str], _topics: list[str]) -> None:
         client.last_values += 1
@@ -118,7 +118,7 @@ async def resumed(
         await replayer.resume(cast(ClientSession, client), request, send_last)
     finally:
         replayer.close()
-    return client, hub
+    return client, broadcaster
 
 
 def run(journal: Journal, live: Sequence[int], offset: int, **options: Any) -> Client:
@@ -148,7 +148,7 @@ def test_what_comes_live_during_the_replay_follows_it() -> None:
     def happen() -> None:
         journal.on_replay = lambda: None
         for number in (6, 7):
-            journal.hub.event(trade(number, number))
+            journal.broadcaster.event(trade(number, number))
 
     journal.on_replay = happen
     assert run(journal, range(1, 6), 2).seqs == [3, 4, 5, 6, 7]
@@ -160,7 +160,7 @@ def test_when_the_live_stream_outruns_what_is_remembered_the_journal_is_asked_ag
     def happen() -> None:
         journal.on_replay = lambda: None
         for number in range(6, 16):  # ten, and three are remembered
-            journal.hub.event(trade(number, number))
+            journal.broadcaster.event(trade(number, number))
         journal.last = 15
 
     journal.on_replay = happen
@@ -176,7 +176,7 @@ def test_when_it_always_outruns_it_the_client_is_told_to_go_on_from_there() -> N
 
     def happen() -> None:
         for number in range(journal.last + 1, journal.last + 11):
-            journal.hub.event(trade(number, number))
+            journal.broadcaster.event(trade(number, number))
         journal.last += 10
 
     journal.on_replay = happen
@@ -245,10 +245,10 @@ def test_one_who_is_ahead_of_this_gateway_is_believed_when_the_journal_is_there_
 
 def test_offsets_of_another_journal_are_forgotten_with_it() -> None:
     async def test() -> None:
-        _, hub = await resumed(Journal(900), range(800, 901), 900)
-        hub.event(event("heartbeat", 2, log="new", offset=2))
-        assert not hub.recent
-        assert (hub.log, hub.offset) == ("new", 2)
+        _, broadcaster = await resumed(Journal(900), range(800, 901), 900)
+        broadcaster.event(event("heartbeat", 2, log="new", offset=2))
+        assert not broadcaster.recent
+        assert (broadcaster.log, broadcaster.offset) == ("new", 2)
 
     asyncio.run(test())
 
@@ -259,7 +259,7 @@ def test_events_that_were_healed_late_do_not_make_what_was_forgotten_look_rememb
     def happen() -> None:
         journal.on_replay = lambda: None
         for number in (10, 11, 4, 12, 13):  # three are remembered: 4, 12, 13
-            journal.hub.event(trade(number, number, login=number))
+            journal.broadcaster.event(trade(number, number, login=number))
         journal.last = 13
 
     journal.on_replay = happen
@@ -293,7 +293,7 @@ def test_a_resume_waits_for_the_gateways_place_in_the_journal() -> None:
         task = asyncio.create_task(resumed(journal, range(1, 10), 4, joined=None))
         await asyncio.sleep(0)
         assert not journal.asked
-        take(journal.hub, Position(LOG, 9))
+        take(journal.broadcaster, Position(LOG, 9))
         client, _ = await task
         assert client.seqs == [5, 6, 7, 8, 9]
 
@@ -301,20 +301,20 @@ def test_a_resume_waits_for_the_gateways_place_in_the_journal() -> None:
 
 
 def test_what_came_between_the_first_heartbeat_and_the_gateways_join_is_replayed() -> None:
-    client = run(Journal(8), [], 4, joined=8)  # the heartbeat told of offset 0, and nothing up to 8 came live
+    client = run(Journal(8), [], 4, joined=8)  # the heartbeat had offset 0, and nothing up to 8 came live
     assert client.seqs == [5, 6, 7, 8]
     assert (client.replies[0]["whole"], client.replies[0]["offset"]) == (True, 8)
 
 
 def test_a_heartbeat_while_the_journal_cannot_be_opened_forgets_nothing() -> None:
     async def run() -> Broadcaster:
-        hub = Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
+        broadcaster = Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
         for item in (event("heartbeat", 1, log=LOG, offset=3), trade(4, 4), event("heartbeat", 2, log="", offset=0)):
-            hub.event(item)
-        return hub
+            broadcaster.event(item)
+        return broadcaster
 
-    hub = asyncio.run(run())
-    assert (hub.log, hub.offset, [offset for offset, _ in hub.recent]) == (LOG, 3, [4])
+    broadcaster = asyncio.run(run())
+    assert (broadcaster.log, broadcaster.offset, [offset for offset, _ in broadcaster.recent]) == (LOG, 3, [4])
 
 
 class Slow(Client):
@@ -339,14 +339,14 @@ def test_clients_that_do_not_read_hold_up_nobodys_resume_and_get_all_of_theirs_l
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(replay, "PAGE", 10)
-    monkeypatch.setattr(replay, "GRACE_S", 0.01)
+    monkeypatch.setattr(replay, "STALL_S", 0.01)
 
     async def test() -> None:
-        journal, hub = Journal(35), Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
-        hub.event(event("heartbeat", 1, log=LOG, offset=35))
-        take(hub, Position(LOG, 35))
-        journal.hub = hub
-        replayer = Replayer(hub, lambda: cast(Query, journal), 10_000)
+        journal, broadcaster = Journal(35), Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
+        broadcaster.event(event("heartbeat", 1, log=LOG, offset=35))
+        take(broadcaster, Position(LOG, 35))
+        journal.broadcaster = broadcaster
+        replayer = Replayer(broadcaster, lambda: cast(Query, journal), 10_000)
         request = ClientRequest("resume", topics=("trade.*",), offset=0, log=LOG)
 
         async def send_last(_session: ClientSession, _symbols: list[str], _topics: list[str]) -> None: ...
@@ -354,14 +354,14 @@ def test_clients_that_do_not_read_hold_up_nobodys_resume_and_get_all_of_theirs_l
         def resume(client: Client) -> asyncio.Task[None]:
             return asyncio.create_task(replayer.resume(cast(ClientSession, client), request, send_last))
 
-        slow = [Slow(f"owner {number % 3}") for number in range(3 * replay.AT_ONCE)]
+        slow = [Slow(f"owner {number % 3}") for number in range(3 * replay.REPLAYS_LIMIT)]
         tasks = [resume(client) for client in slow]
         good = Client()
         good.owner = "good"
         await asyncio.wait_for(resume(good), LIMIT_S)
         assert good.seqs == list(range(1, 36))
         assert not any(task.done() for task in tasks)
-        assert replayer.turns_given_up >= replay.AT_ONCE
+        assert replayer.slots_given_up >= replay.REPLAYS_LIMIT
         for client in slow:
             client.reads.set()
         await asyncio.wait_for(asyncio.gather(*tasks), LIMIT_S)

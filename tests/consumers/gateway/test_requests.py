@@ -8,18 +8,20 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
-from mt4pump_consumers.gateway.budget import Work
+from mt4pump_consumers.gateway.limits import Work
 from mt4pump_consumers.gateway.protocol import Json
 from mt4pump_consumers.gateway.replay import Replayer
-from mt4pump_consumers.gateway.requests import LOOKS, RequestLimits, Requests
+from mt4pump_consumers.gateway.requests import COMPARISONS, Requests
 from mt4pump_consumers.gateway.session import ClientSession
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
 from mt4pump.client import Event
 from tests.consumers.gateway.stream_made import event
 
 PATTERNS = 50
-TOPICS = 2 * LOOKS
+SETTINGS = GatewaySettings(anonymous=True, messages_per_s=1000, subscriptions=1000, patterns=PATTERNS)
+TOPICS = 2 * COMPARISONS
 
 
 class Client:
@@ -56,16 +58,16 @@ class Client:
         """It always keeps up."""
 
 
-def requests(hub: Broadcaster, status: Callable[[], Json] = lambda: {"feed": "live"}) -> Requests:
+def requests(broadcaster: Broadcaster, status: Callable[[], Json] = lambda: {"feed": "live"}) -> Requests:
     no_replays = cast(Replayer, None)
-    return Requests(hub, [], no_replays, status, Work(1e9), RequestLimits(1000, 1000, PATTERNS))
+    return Requests(broadcaster, [], no_replays, status, Work(1e9), SETTINGS)
 
 
 def full_hub() -> Broadcaster:
-    hub = Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
+    broadcaster = Broadcaster(asyncio.get_running_loop(), 10, lambda _notice: None)
     for number in range(TOPICS):
-        hub.last.keep(event(f"user.{number}", 1, login=number))
-    return hub
+        broadcaster.last.keep(event(f"user.{number}", 1, login=number))
+    return broadcaster
 
 
 def test_who_has_not_logged_in_can_do_nothing_else() -> None:
@@ -98,7 +100,7 @@ def test_others_have_their_turn_while_patterns_are_compared_with_all_topics() ->
         await requests(full_hub()).serve(cast(ClientSession, client))
         task.cancel()
         assert [message["type"] for message in client.replies] == ["subscription"]
-        assert turns >= TOPICS * PATTERNS // LOOKS
+        assert turns >= TOPICS * PATTERNS // COMPARISONS
 
     asyncio.run(test())
 
@@ -157,11 +159,11 @@ def test_a_fault_of_ours_is_answered_counted_and_logged_once_and_the_connection_
 
 def test_names_and_patterns_give_the_last_values_of_what_they_mean_and_no_others() -> None:
     async def test() -> None:
-        hub = full_hub()
+        broadcaster = full_hub()
         client = Client('{"action": "subscribe", "symbols": ["EUR*"], "topics": ["user.1", "user.2?"]}')
-        hub.last.keep(quote("EURUSD"))
-        hub.last.keep(quote("GBPUSD"))
-        await requests(hub).serve(cast(ClientSession, client))
+        broadcaster.last.keep(quote("EURUSD"))
+        broadcaster.last.keep(quote("GBPUSD"))
+        await requests(broadcaster).serve(cast(ClientSession, client))
         assert client.sent == 1 + 1 + 10
 
     asyncio.run(test())

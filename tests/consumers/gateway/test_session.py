@@ -12,7 +12,8 @@ import pytest
 from mt4pump_consumers.gateway import session
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.connection import GatewayConnection
-from mt4pump_consumers.gateway.session import ClientSession, SessionLimits
+from mt4pump_consumers.gateway.session import ClientSession
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import Grant
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -23,6 +24,7 @@ from tests.consumers.gateway.stream_made import event, trade
 
 WINDOW_S = 0.01
 LIMIT_S = 30.0
+SETTINGS = GatewaySettings(anonymous=True)
 
 
 class Link:
@@ -66,36 +68,40 @@ class Link:
 
 
 class Bench:
-    """One client of a hub that sends every quote."""
+    """One client of a broadcaster that sends every quote."""
 
     def __init__(self, *, window_s: float = 0.0, queue: int = 100) -> None:
         self.loop = asyncio.get_running_loop()
         self.notices: list[Notice] = []
-        self.hub, self.link = Broadcaster(self.loop, 0, self.notices.append), Link()
-        self.session = ClientSession(cast(GatewayConnection, self.link), self.hub.cohorts, SessionLimits(queue, 5))
+        self.broadcaster, self.link = Broadcaster(self.loop, 0, self.notices.append), Link()
+        self.session = ClientSession(
+            cast(GatewayConnection, self.link),
+            self.broadcaster.groups,
+            SETTINGS.model_copy(update={"queue": queue, "slow_s": 5.0}),
+        )
         self.session.symbols, self.session.topics = {"*": None}, {"trade.*": None}
         self.session.window_s = window_s
         self.session.admit(Grant("all", ("*",)))
 
     def quote(self, symbol: str, seq: int) -> None:
-        self.hub.event(event(f"quote.{symbol}", seq, symbol=symbol, bid=seq, ask=seq, digits=5, time=seq))
+        self.broadcaster.event(event(f"quote.{symbol}", seq, symbol=symbol, bid=seq, ask=seq, digits=5, time=seq))
 
     def trade(self, seq: int) -> None:
-        self.hub.event(trade(seq, seq))
+        self.broadcaster.event(trade(seq, seq))
 
     async def sent(self) -> list[Any]:
         """Return what came out once all windows are over."""
-        self.hub.drain()
+        self.broadcaster.drain()
         await asyncio.sleep(5 * self.session.window_s)
         return self.link.messages()
 
     def fill(self) -> None:
         self.link.is_full = True
-        self.session.became_full()
+        self.session.on_full()
 
     def free(self) -> None:
         self.link.is_full = False
-        self.session.became_free()
+        self.session.on_writable()
 
 
 def run(test: Callable[[], Any]) -> None:
@@ -167,9 +173,9 @@ def test_one_that_does_not_read_for_too_long_is_closed() -> None:
     async def test() -> None:
         bench = Bench()
         bench.fill()
-        bench.session.look(bench.loop.time() + 4)
+        bench.session.check(bench.loop.time() + 4)
         assert bench.session.is_open
-        bench.session.look(bench.loop.time() + 6)
+        bench.session.check(bench.loop.time() + 6)
         await asyncio.sleep(0)
         assert bench.link.closed == [(4408, "too slow: nothing read for 5 s")]
 
@@ -196,12 +202,12 @@ def test_nothing_follows_a_close_frame_whoever_sent_it() -> None:
 def test_a_replay_keeps_late_events_back_in_its_journal_only() -> None:
     async def test() -> None:
         bench = Bench()
-        bench.hub.event(event("heartbeat", 1, log="a", offset=9))
+        bench.broadcaster.event(event("heartbeat", 1, log="a", offset=9))
         bench.session.had_replay(["trade.*"], "a", 9)
         bench.trade(9)
         bench.trade(10)
         assert [one["data"]["offset"] for one in await bench.sent()] == [10]
-        bench.hub.event(event("heartbeat", 2, log="b", offset=3))
+        bench.broadcaster.event(event("heartbeat", 2, log="b", offset=3))
         bench.trade(4)
         assert [one["data"]["offset"] for one in await bench.sent()] == [4]
 
@@ -218,7 +224,7 @@ def test_nobody_waits_for_a_client_whose_connection_is_gone() -> None:
         bench.link.protocol.state = State.CLOSED
         bench.session.is_closing()
         await asyncio.wait_for(waiting, LIMIT_S)
-        bench.session.became_full()  # a close frame may be what does not fit any more
+        bench.session.on_full()  # a close frame may be what does not fit any more
         await asyncio.wait_for(bench.session.clear(), LIMIT_S)
 
     run(test)
@@ -241,17 +247,17 @@ def test_a_client_that_takes_not_even_the_close_is_cut_off(monkeypatch: pytest.M
 def test_an_event_says_where_to_resume_from_and_it_is_before_what_is_still_missing() -> None:
     async def test() -> None:
         bench = Bench()
-        bench.hub.event(event("heartbeat", 1, log="a", offset=99))
-        bench.hub.door.put(Position("a", 99), lambda: True)
-        bench.hub.drain()
-        for offset in (101, 105, 100):  # 100 was lost on its way here, and healed
+        bench.broadcaster.event(event("heartbeat", 1, log="a", offset=99))
+        bench.broadcaster.bridge.put(Position("a", 99), lambda: True)
+        bench.broadcaster.drain()
+        for offset in (101, 105, 100):  # 100 was lost before it arrived here, and healed
             bench.trade(offset)
         assert confirmed(await bench.sent()) == [(101, 99), (105, 99), (100, 99)]
-        bench.hub.door.put(Position("a", 105), lambda: True)
-        bench.hub.drain()
+        bench.broadcaster.bridge.put(Position("a", 105), lambda: True)
+        bench.broadcaster.drain()
         bench.trade(106)
         assert confirmed(await bench.sent()) == [(106, 105)]
-        bench.hub.event(event("heartbeat", 2, log="b", offset=0))
+        bench.broadcaster.event(event("heartbeat", 2, log="b", offset=0))
         bench.trade(1)  # of a journal in which nothing is confirmed yet
         assert confirmed(await bench.sent()) == [(1, None)]
 
@@ -263,12 +269,12 @@ def test_a_symbol_that_looks_like_a_pattern_and_a_stored_quote_come_live() -> No
         bench = Bench()
         bench.session.symbols, bench.session.topics = {"US[30]": None, "E?RUSD": None}, {"quote.GBPUSD": None}
         bench.session.refresh()
-        bench.hub.event(event("heartbeat", 1, log="a", offset=9))
-        bench.hub.door.put(Position("a", 9), lambda: True)
-        bench.hub.drain()
+        bench.broadcaster.event(event("heartbeat", 1, log="a", offset=9))
+        bench.broadcaster.bridge.put(Position("a", 9), lambda: True)
+        bench.broadcaster.drain()
         for symbol in ("US[30]", "US3", "EURUSD", "GBPUSD"):
             body: dict[str, Any] = {"symbol": symbol, "bid": 1, "ask": 1, "digits": 5, "time": 1, "offset": 10}
-            bench.hub.event(event(f"quote.{symbol}", 1, **body))
+            bench.broadcaster.event(event(f"quote.{symbol}", 1, **body))
         sent = await bench.sent()
         assert [one["data"]["symbol"] for one in sent] == ["US[30]", "US3", "EURUSD", "GBPUSD"]
         assert "confirmed" not in sent[-1]  # what conflates proves nothing about what came before

@@ -83,8 +83,8 @@ def test_keys_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
 
 def test_a_new_token_works_and_stands_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert new_token.run(["desk 1", "quote.*", "trade.7"]) == 0
-    entry, told = capsys.readouterr()
-    secret = told.strip().rpartition(" ")[2]
+    entry, published = capsys.readouterr()
+    secret = published.strip().rpartition(" ")[2]
     assert secret not in entry
     path = tmp_path / "tokens.toml"
     path.write_text(entry)
@@ -107,10 +107,10 @@ def test_a_token_file_ends_no_grant_that_came_from_elsewhere(tmp_path: Path) -> 
 
 def test_a_token_of_the_file_can_expire(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new_token.run(["desk", "*"])
-    entry, told = capsys.readouterr()
+    entry, published = capsys.readouterr()
     (tmp_path / "tokens.toml").write_text(entry + "expires = 2020-01-01T00:00:00Z\n")
     with pytest.raises(TokenError, match="expired"):
-        verify([TokenFile(tmp_path / "tokens.toml")], told.strip().rpartition(" ")[2], time.time())
+        verify([TokenFile(tmp_path / "tokens.toml")], published.strip().rpartition(" ")[2], time.time())
 
 
 @pytest.mark.parametrize(

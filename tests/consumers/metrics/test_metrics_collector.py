@@ -1,19 +1,19 @@
-"""`mt4pump_consumers.metrics.collector`: what is shown while the daemon is heard, and what when it is not."""
+"""`mt4pump_consumers.metrics.exporter`: what is shown while the daemon is heard, and what when it is not."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
-from mt4pump_consumers.metrics.collector import MetricsCollector
-from mt4pump_consumers.metrics.symbols import Symbols
-from mt4pump_consumers.metrics.tally import Tally
+from mt4pump_consumers.metrics.exporter import MetricsCollector, MetricsFeed
+from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 from prometheus_client import CollectorRegistry, generate_latest
 
 from mt4pump.client import Status
 from tests.consumers.metrics.metrics_run import Samples, samples, value
-from tests.consumers.metrics.test_metrics_mirror import BODY
-from tests.consumers.metrics.test_metrics_tally import quote
+from tests.consumers.metrics.test_metrics_heartbeat import BODY
+from tests.consumers.metrics.test_metrics_stream import quote
 
 STATUS = Status(
     alive=True,
@@ -39,13 +39,13 @@ class Reader:
         self.restarts = 1
 
 
-def registry(status: Status | None, symbols: Symbols | None = None) -> CollectorRegistry:
+def registry(status: Status | None, symbols: SymbolMetrics | None = None) -> CollectorRegistry:
     made = CollectorRegistry()
-    made.register(MetricsCollector(Reader(status), Tally(), symbols, lambda: (4, 3)))
+    made.register(MetricsCollector(cast(MetricsFeed, Reader(status)), StreamCounters(), symbols, lambda: (4, 3)))
     return made
 
 
-def shown(status: Status | None, symbols: Symbols | None = None) -> Samples:
+def shown(status: Status | None, symbols: SymbolMetrics | None = None) -> Samples:
     return samples(generate_latest(registry(status, symbols)).decode())
 
 
@@ -87,8 +87,8 @@ def test_a_daemon_that_was_never_heard_is_down() -> None:
     ids=["never heard", "silent", "lost", "connecting"],
 )
 def test_without_daemon_or_session_no_price_is_shown_as_if_it_were_todays(status: Status | None) -> None:
-    symbols = Symbols(("*",), 10)
-    symbols.take(quote("EURUSD"))
+    symbols = SymbolMetrics(("*",), 10)
+    symbols.count(quote("EURUSD"))
     assert value(shown(STATUS, symbols), "mt4pump_symbol_spread_points", symbol="EURUSD") == 12
     found = shown(status, symbols)
     assert not [name for name, _ in found if name == "mt4pump_symbol_spread_points"]
@@ -96,17 +96,17 @@ def test_without_daemon_or_session_no_price_is_shown_as_if_it_were_todays(status
 
 
 def test_a_reader_of_nothing_does_not_lag() -> None:
-    tally = Tally()
-    tally.lagging = True
+    counters = StreamCounters()
+    counters.lagging = True
     for alive in (True, False):
         made = CollectorRegistry()
-        made.register(MetricsCollector(Reader(replace(STATUS, alive=alive)), tally, None))
+        made.register(MetricsCollector(cast(MetricsFeed, Reader(replace(STATUS, alive=alive))), counters, None))
         assert value(samples(generate_latest(made).decode()), "mt4pump_reader_lagging") == alive
 
 
 def test_symbols_are_shown_only_when_asked_for() -> None:
     assert value(shown(STATUS), "mt4pump_symbol_left_out") is None
-    assert value(shown(STATUS, Symbols(("*",), 1)), "mt4pump_symbol_left_out") == 0
+    assert value(shown(STATUS, SymbolMetrics(("*",), 1)), "mt4pump_symbol_left_out") == 0
 
 
 def test_single_metrics_can_be_asked_for_by_name() -> None:

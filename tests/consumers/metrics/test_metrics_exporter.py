@@ -32,13 +32,13 @@ class Gone:
 
 
 def test_it_ends_when_asked_to() -> None:
-    ending = Shutdown()
-    ending.ask()
-    assert main(settings(), ending) == 0
+    shutdown = Shutdown()
+    shutdown.ask()
+    assert main(settings(), shutdown) == 0
 
 
 def test_it_does_not_go_on_without_the_thread_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WATCH_S", 0.01)
+    monkeypatch.setattr(module, "CHECK_S", 0.01)
     monkeypatch.setattr(module, "MetricsFeed", Gone)
     with pytest.raises(RuntimeError, match="is gone"):
         main(settings(), Shutdown())

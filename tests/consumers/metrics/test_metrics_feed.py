@@ -1,4 +1,4 @@
-"""`mt4pump_consumers.metrics.feed`: the thread that reads goes on after whatever happens."""
+"""`mt4pump_consumers.metrics.exporter`: the thread that reads goes on after whatever happens."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from threading import Event as SignalSafeEvent
 from typing import Any, Self, cast
 
 import pytest
-from mt4pump_consumers.metrics import feed as module
-from mt4pump_consumers.metrics.feed import MetricsFeed
-from mt4pump_consumers.metrics.symbols import Symbols
-from mt4pump_consumers.metrics.tally import Tally
+from mt4pump_consumers.metrics import exporter as module
+from mt4pump_consumers.metrics.exporter import MetricsFeed
+from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 from prometheus_client.core import Metric
 
 from mt4pump.client import ClientError, Event, Notice, Subscriber
 from tests.consumers.metrics.metrics_run import until
-from tests.consumers.metrics.test_metrics_tally import event, quote
+from tests.consumers.metrics.test_metrics_stream import event, quote
 
 
 class FakeSubscriber:
@@ -48,7 +47,9 @@ def totals(families: Iterator[Metric], name: str) -> float:
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
-def feed(*subscribers: FakeSubscriber | Exception, tally: Tally, symbols: Symbols | None = None) -> MetricsFeed:
+def feed(
+    *subscribers: FakeSubscriber | Exception, counters: StreamCounters, symbols: SymbolMetrics | None = None
+) -> MetricsFeed:
     waiting = list(subscribers)
 
     def subscribe() -> Subscriber:
@@ -57,16 +58,18 @@ def feed(*subscribers: FakeSubscriber | Exception, tally: Tally, symbols: Symbol
             raise made
         return cast("Any", made)  # type: ignore[no-any-return]
 
-    return MetricsFeed(subscribe, tally, symbols)
+    return MetricsFeed(subscribe, counters, symbols)
 
 
 def test_events_notices_and_quotes_are_counted() -> None:
-    tally, symbols = Tally(), Symbols(("*",), 10)
-    made = feed(FakeSubscriber([quote("EURUSD"), event("trade.7"), Notice("gap", "")]), tally=tally, symbols=symbols)
+    counters, symbols = StreamCounters(), SymbolMetrics(("*",), 10)
+    made = feed(
+        FakeSubscriber([quote("EURUSD"), event("trade.7"), Notice("gap", "")]), counters=counters, symbols=symbols
+    )
     made.start()
-    until(lambda: totals(tally.families(), "mt4pump_reader_notices_total") == 1, "all is read")
+    until(lambda: totals(counters.families(), "mt4pump_reader_notices_total") == 1, "all is read")
     made.stop()
-    assert totals(tally.families(), "mt4pump_reader_events_total") == 2
+    assert totals(counters.families(), "mt4pump_reader_events_total") == 2
     assert totals(symbols.families(live=True), "mt4pump_symbol_quotes_total") == 1
     assert made.counts["gaps"] == 3
     assert not made.is_alive()
@@ -76,12 +79,12 @@ def test_a_reader_that_fails_is_replaced_as_often_as_it_takes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.01)
-    tally = Tally()
+    counters = StreamCounters()
     broken = FakeSubscriber([event("trade.7")], ZeroDivisionError("oh"))
     good = FakeSubscriber([event("trade.8")])
-    made = feed(broken, ClientError("arguments", "not now"), good, tally=tally)
+    made = feed(broken, ClientError("arguments", "not now"), good, counters=counters)
     made.start()
-    until(lambda: totals(tally.families(), "mt4pump_reader_events_total") == 2, "the good one is read")
+    until(lambda: totals(counters.families(), "mt4pump_reader_events_total") == 2, "the good one is read")
     made.stop()
     assert broken.closed.is_set()
     assert good.closed.is_set()
@@ -92,11 +95,11 @@ def test_a_reader_that_fails_is_replaced_as_often_as_it_takes(
 
 def test_what_is_wrong_from_the_start_comes_to_the_caller() -> None:
     with pytest.raises(ClientError, match="no good"):
-        feed(ClientError("arguments", "no good"), tally=Tally())
+        feed(ClientError("arguments", "no good"), counters=StreamCounters())
 
 
 def test_a_feed_that_was_never_started_can_be_stopped() -> None:
-    made = feed(subscriber := FakeSubscriber([]), tally=Tally())
+    made = feed(subscriber := FakeSubscriber([]), counters=StreamCounters())
     made.stop()
     assert subscriber.closed.is_set()
 
@@ -104,7 +107,7 @@ def test_a_feed_that_was_never_started_can_be_stopped() -> None:
 def test_it_ends_also_while_it_waits_to_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FIRST_S", 30.0)
     broken = FakeSubscriber([], ZeroDivisionError("oh"))
-    made = feed(broken, tally=Tally())
+    made = feed(broken, counters=StreamCounters())
     made.start()
     until(broken.closed.is_set, "it failed")
     made.stop()

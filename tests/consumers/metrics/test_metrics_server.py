@@ -1,4 +1,4 @@
-"""`mt4pump_consumers.metrics.server`: HTTP, also with clients that misbehave."""
+"""`mt4pump_consumers.http_server`: HTTP, also with clients that misbehave."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
-from mt4pump_consumers.metrics import server as module
-from mt4pump_consumers.metrics.server import REQUESTS_LIMIT, MetricsServer, tls_context
+from mt4pump_consumers import http_server as module
+from mt4pump_consumers.http_server import REQUESTS_LIMIT, MetricsServer, tls_context
 from prometheus_client import CollectorRegistry, Gauge
 
 from tests.consumers.metrics.metrics_run import until
@@ -35,13 +35,13 @@ def serving(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Itera
 
 
 def ask(server: MetricsServer, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    link = HTTPConnection("127.0.0.1", server.port, timeout=LIMIT_S)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=LIMIT_S)
     try:
-        link.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
-        reply = link.getresponse()
+        connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+        reply = connection.getresponse()
         return reply.status, {name.lower(): text for name, text in reply.getheaders()}, reply.read()
     finally:
-        link.close()
+        connection.close()
 
 
 def test_metrics_are_at_their_path_and_a_hint_at_the_root() -> None:
@@ -63,9 +63,9 @@ def test_prometheus_gets_open_metrics_and_compression_if_it_asks() -> None:
 
 
 def connect(server: MetricsServer, links: ExitStack, data: bytes = b"") -> socket.socket:
-    link = links.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT_S))
-    link.sendall(data)
-    return link
+    connection = links.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT_S))
+    connection.sendall(data)
+    return connection
 
 
 def test_clients_that_say_nothing_give_way_to_those_that_ask() -> None:
@@ -84,9 +84,9 @@ def test_a_request_that_comes_byte_by_byte_has_a_limit_in_all(monkeypatch: pytes
         slow = [connect(server, links, b"GET /metrics HTTP/1.1\r\nX: ") for _ in range(REQUESTS_LIMIT)]
 
         def ended() -> bool:
-            for link in slow:
+            for connection in slow:
                 with suppress(OSError):
-                    link.sendall(b"a")
+                    connection.sendall(b"a")
             return server.ended >= REQUESTS_LIMIT
 
         until(ended, "all are ended, though none was silent for long")
@@ -104,11 +104,11 @@ def test_clients_that_do_not_take_their_answer_give_way_too(monkeypatch: pytest.
     with ExitStack() as links:
         links.callback(server.stop)
         for _ in range(REQUESTS_LIMIT):
-            link = links.enter_context(socket.socket())
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            link.settimeout(LIMIT_S)
-            link.connect(("127.0.0.1", server.port))
-            link.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            connection = links.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(LIMIT_S)
+            connection.connect(("127.0.0.1", server.port))
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         until(lambda: answers(server, "/"), "one that asks for the page is answered")
         assert server.ended >= 1
 
@@ -131,19 +131,19 @@ def test_a_request_with_headers_that_cannot_be_right_is_refused(
     headers: list[bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     with serving() as server, ExitStack() as links:
-        link = connect(server, links, b"\r\n".join([b"GET /metrics HTTP/1.1", *headers]) + b"\r\n\r\n")
-        assert link.recv(4096).split()[1] == b"400"
+        connection = connect(server, links, b"\r\n".join([b"GET /metrics HTTP/1.1", *headers]) + b"\r\n\r\n")
+        assert connection.recv(4096).split()[1] == b"400"
         assert ask(server, "/metrics")[0] == 200
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_endless_headers_are_not_kept() -> None:
     with serving() as server, ExitStack() as links:
-        link = connect(server, links, b"GET /metrics HTTP/1.0\r\n")
+        connection = connect(server, links, b"GET /metrics HTTP/1.0\r\n")
         with suppress(OSError):
-            link.sendall(b"".join(b"A%d: %s\r\n" % (number, b"x" * 60_000) for number in range(50)))
+            connection.sendall(b"".join(b"A%d: %s\r\n" % (number, b"x" * 60_000) for number in range(50)))
         with suppress(OSError):
-            assert link.recv(4096).split()[1] == b"431"
+            assert connection.recv(4096).split()[1] == b"431"
 
 
 def answers(server: MetricsServer, path: str = "/metrics") -> bool:
@@ -156,11 +156,11 @@ def answers(server: MetricsServer, path: str = "/metrics") -> bool:
 @pytest.mark.parametrize("junk", [b"\x16\x03\x01junk\r\n\r\n", b"GET /metrics\r\n\r\n", b"\r\n\r\n", b"A" * 70_000])
 def test_junk_harms_nobody(junk: bytes) -> None:
     with serving() as server:
-        with socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as link:
-            link.sendall(junk)
-            link.shutdown(socket.SHUT_WR)
+        with socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as connection:
+            connection.sendall(junk)
+            connection.shutdown(socket.SHUT_WR)
             try:
-                while link.recv(65_536):
+                while connection.recv(65_536):
                     pass
             except ConnectionError:
                 pass
@@ -207,8 +207,8 @@ def test_with_a_certificate_it_speaks_tls_and_a_silent_client_stops_nobody(tmp_p
     with serving(tls_context(chain, key)) as server, socket.create_connection(("127.0.0.1", server.port), LIMIT_S):
         assert server.address.startswith("https://")
         with (
-            socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as link,
-            trust.wrap_socket(link, server_hostname="localhost") as safe,
+            socket.create_connection(("127.0.0.1", server.port), LIMIT_S) as connection,
+            trust.wrap_socket(connection, server_hostname="localhost") as safe,
         ):
             safe.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             reply = b""

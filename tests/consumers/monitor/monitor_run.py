@@ -16,8 +16,7 @@ from typing import Any
 
 import msgpack
 from mt4pump_consumers.monitor.execution import EXECUTIONS, Execution, execution_of
-from mt4pump_consumers.monitor.memory import RuleMemory
-from mt4pump_consumers.monitor.rule_engine import RuleEngine
+from mt4pump_consumers.monitor.rule_engine import RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.rules import load_rules
 from mt4pump_consumers.monitor.store import MonitorStore
 
@@ -114,7 +113,7 @@ def monitor(*flags: str | Path, cwd: Path) -> Iterator[Program]:
 
 
 def end(of: Program) -> None:
-    """Ask a program to end, and see that it does so cleanly."""
+    """Ask a program to end, and check that it does so cleanly."""
     of.process.terminate()
     assert of.end() == 0, of.text
 
@@ -196,7 +195,7 @@ class Truth:
 
     def __init__(self, query_endpoint: str, position: dict[str, Any], rules: Path) -> None:
         self.executions: dict[tuple[int, str, int], Execution] = {}
-        judge = RuleEngine(load_rules(rules), RuleMemory())
+        engine = RuleEngine(load_rules(rules), RuleMemory())
         ahead, confirmed = position["ahead"], position["confirmed"]
         with Query(query_endpoint) as query:
             replay = query.replay(["trade.*", "margin.*"], after=0)
@@ -206,14 +205,14 @@ class Truth:
                     continue
                 if isinstance(event, Trade):
                     done = execution_of(event)
-                    judge.trade(done)
+                    engine.trade(done)
                     if done.change in EXECUTIONS:
                         self.executions[done.epoch, done.topic, done.seq] = done
                 elif isinstance(event, Margin):
-                    judge.margin(event)
+                    engine.margin(event)
             assert replay.whole
-        self.alerts = {alert.id: alert for alert in judge.alerts}
-        assert len(self.alerts) == len(judge.alerts)
+        self.alerts = {alert.id: alert for alert in engine.alerts}
+        assert len(self.alerts) == len(engine.alerts)
 
 
 def kept(store: Path) -> tuple[list[Execution], dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mt4pump_consumers.monitor.csv_file import CsvFile, harmless
-from mt4pump_consumers.monitor.memory import RuleMemory
+from mt4pump_consumers.monitor.rule_engine import RuleMemory
 from mt4pump_consumers.monitor.store import Batch, MonitorStore
 
 from tests.consumers.monitor.monitor_run import execution
@@ -180,7 +180,7 @@ STARTS = ("=", "+", "@", "\uff1d", "\uff0b", "\uff20", "-", "\uff0d", "\u2212")
 
 
 def cells_of(line: str, separator: str) -> Iterator[str]:
-    """Yield every cell as a program may see it that parts at ``separator``, with and without regard to quotes."""
+    """Yield every cell as a program reads it that splits at ``separator``, with and without regard to quotes."""
     yield from next(csv.reader([line], delimiter=separator))
     for cell in line.split(separator):
         yield cell

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mt4pump_consumers.monitor import exposure as exposure_module
-from mt4pump_consumers.monitor.exposure import AccountExposure
+from mt4pump_consumers.monitor import state as exposure_module
+from mt4pump_consumers.monitor.state import AccountExposure
 
 from tests.consumers.monitor.monitor_run import execution, trade
 

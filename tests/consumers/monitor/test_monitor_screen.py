@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from mt4pump_consumers.monitor.alert import Alert
+from mt4pump_consumers.monitor.execution import Alert
 from mt4pump_consumers.monitor.screen import age_text, draw
 from mt4pump_consumers.monitor.state import MonitorState
 from rich.console import Console
@@ -23,23 +23,23 @@ def status(**changes: Any) -> Status:
 
 
 def busy_desk() -> MonitorState:
-    """Return a desk with more than fits on any screen."""
-    desk = MonitorState(status=status(), is_whole=True)
+    """Return a state with more than fits on any screen."""
+    state = MonitorState(status=status(), is_whole=True)
     for number in range(300):
         done = execution(number, order=number, login=10_000 + number % 50, symbol=f"SYM{number % 40}", volume=number)
-        desk.exposure.take(done)
-        desk.executed(done)
-        desk.alerted(Alert(str(number), "big", "volume", "warning", "firing", "1", NS, f"text {number} " * 20), 30)
+        state.exposure.take(done)
+        state.executed(done)
+        state.alerted(Alert(str(number), "big", "volume", "warning", "firing", "1", NS, f"text {number} " * 20), 30)
     for login in range(40):
-        desk.margin(margin(login=login, level_type=1 + login % 2))
-    return desk
+        state.margin(margin(login=login, level_type=1 + login % 2))
+    return state
 
 
-def lines(desk: MonitorState, width: int, height: int) -> list[str]:
+def lines(state: MonitorState, width: int, height: int) -> list[str]:
     """Return the screen as a terminal of this size would show it, and what does not fit."""
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
-        console.print(draw(desk, width, height))
+        console.print(draw(state, width, height))
     return capture.get().splitlines()
 
 
@@ -47,9 +47,9 @@ SIZES = [(80, 24), (140, 40), (80, 10), (60, 20), (250, 80), (119, 30), (120, 15
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("desk", [busy_desk(), MonitorState()], ids=["busy", "empty"])
-def test_it_fits_into_the_terminal(width: int, height: int, desk: MonitorState) -> None:
-    shown = lines(desk, width, height)
+@pytest.mark.parametrize("state", [busy_desk(), MonitorState()], ids=["busy", "empty"])
+def test_it_fits_into_the_terminal(width: int, height: int, state: MonitorState) -> None:
+    shown = lines(state, width, height)
     if height >= 15:
         assert len(shown) <= height
     assert max(len(line.rstrip()) for line in shown) <= width
@@ -89,26 +89,26 @@ def test_the_first_line_says_what_is_wrong_with_the_feed(changes: dict[str, Any]
 
 
 def test_losses_and_trouble_are_in_the_second_line() -> None:
-    desk = MonitorState(status=status(), trouble="store: disk is full")
-    desk.counts["lost"] = 3
-    assert "lost 3" in lines(desk, 80, 24)[1]
-    assert "disk is full" in lines(desk, 80, 24)[1]
+    state = MonitorState(status=status(), problem="store: disk is full")
+    state.counts["lost"] = 3
+    assert "lost 3" in lines(state, 80, 24)[1]
+    assert "disk is full" in lines(state, 80, 24)[1]
 
 
 def test_text_from_outside_cannot_command_the_terminal() -> None:
-    desk = MonitorState(status=status(server="\x1b[2Jevil"))
-    desk.executed(execution(symbol="EU\x1b]0;x\x07R"))
-    desk.alerted(Alert("1", "r", "volume", "warning", "firing", "1", NS, "a\x1b[31mb\nc"), 30)
-    text = "\n".join(lines(desk, 140, 40))
+    state = MonitorState(status=status(server="\x1b[2Jevil"))
+    state.executed(execution(symbol="EU\x1b]0;x\x07R"))
+    state.alerted(Alert("1", "r", "volume", "warning", "firing", "1", NS, "a\x1b[31mb\nc"), 30)
+    text = "\n".join(lines(state, 140, 40))
     assert "\x1b" not in text
     assert "\x07" not in text
 
 
 def test_the_result_of_an_account_is_what_it_closed_since_the_start() -> None:
-    desk = MonitorState()
+    state = MonitorState()
     for seq, profit in enumerate([10.0, -25.5], 1):
-        desk.executed(execution(seq, change="closed", profit=profit))
-    assert desk.results == {1001: -15.5}
+        state.executed(execution(seq, change="closed", profit=profit))
+    assert state.results == {1001: -15.5}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,11 @@ from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
-from mt4pump_consumers.monitor.memory import RuleMemory
 from mt4pump_consumers.monitor.monitor import Monitor
-from mt4pump_consumers.monitor.rule_engine import RuleEngine
+from mt4pump_consumers.monitor.rule_engine import RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.rules import FeedSilent
 from mt4pump_consumers.monitor.settings import MonitorSettings
-from mt4pump_consumers.monitor.silence import FeedSilence, signs
-from mt4pump_consumers.monitor.state import MonitorState
+from mt4pump_consumers.monitor.state import FeedSilence, MonitorState, signs
 from mt4pump_consumers.monitor.store import MonitorStore
 
 from mt4pump.client import Status
@@ -96,23 +94,23 @@ def test_until_a_new_subscriber_hears_something_the_last_heartbeat_grows_older()
 def look(monitor: Monitor, seen: Status, now_s: float) -> None:
     """Have the monitor look at what a subscriber shows."""
     subscriber: Any = SimpleNamespace(status=seen)
-    monitor._look(subscriber, now_s)
+    monitor._check_feed(subscriber, now_s)
 
 
 def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> None:
-    judge = RuleEngine(
+    engine = RuleEngine(
         [FeedSilent(name="silence", when="feed_silent", of="daemon", seconds=10, quiet_s=0)], RuleMemory()
     )
     none: Any = SimpleNamespace(webhook=None)
     settings = settings_of(MonitorSettings, []).settings
     with closing(MonitorStore(None, webhook=False, backlog=1)) as store:
         monitor = Monitor(
-            settings, None, store=store, judge=judge, desk=MonitorState(), keeper=none, view=none, ending=none
+            settings, None, store=store, engine=engine, state=MonitorState(), recorder=none, view=none, shutdown=none
         )
         hour_s = monitor._began_s + 3600.0
         look(monitor, status(age_s=0.5), hour_s)
         monitor._begin()
         look(monitor, status(age_s=None, alive=False), hour_s + 1.0)
-        assert judge.alerts == []
+        assert engine.alerts == []
         look(monitor, status(age_s=None, alive=False), hour_s + 30.0)
-        assert [alert.status for alert in judge.alerts] == ["firing"], "a daemon that died meanwhile is still told"
+        assert [alert.status for alert in engine.alerts] == ["firing"], "a daemon that died meanwhile is still told"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mt4pump_consumers.monitor.alert import Alert
 from mt4pump_consumers.monitor.csv_file import CsvFile
-from mt4pump_consumers.monitor.memory import Condition, RuleMemory
+from mt4pump_consumers.monitor.execution import Alert
+from mt4pump_consumers.monitor.rule_engine import Condition, RuleMemory
 from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, MonitorStore
 
 from mt4pump.process.program import StartError
@@ -43,7 +43,7 @@ def place(confirmed: int) -> dict[str, Any]:
 def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
     path, memory = tmp_path / "s.db", RuleMemory()
     memory.begin(("calls", "1001"), Condition(7, told=True))
-    memory.hush(("big", "1001"), 9)
+    memory.set_quiet(("big", "1001"), 9)
     done = execution(3, offset=11, comment="=cmd", profit=-1.5)
     with opened(path) as store:
         store.commit(Batch([done], [alert("a")], place(11)), memory)
@@ -109,7 +109,7 @@ def test_a_batch_that_does_not_fit_onto_the_disk_leaves_nothing_behind_and_works
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
         memory = RuleMemory()
-        memory.hush(("big", "1001"), 9)
+        memory.set_quiet(("big", "1001"), 9)
         batch = Batch([execution(seq, comment="x" * 500) for seq in range(2, 500)], [alert("a")], place(500))
         with pytest.raises(sqlite3.OperationalError, match="full"):
             store.commit(batch, memory)
@@ -237,7 +237,7 @@ def test_a_kill_between_any_two_statements_leaves_all_of_a_batch_or_nothing(tmp_
     memory = RuleMemory()
     with opened(path) as store:
         store.commit(Batch([execution(1)], [], place(1)), memory)
-        memory.hush(("big", "1001"), 9)
+        memory.set_quiet(("big", "1001"), 9)
         memory.begin(("calls", "1001"), Condition(7, told=True))
         store._connection.set_trace_callback(copy)
         store.commit(Batch([execution(2), execution(3)], [alert("a"), alert("b")], place(3)), memory)

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from mt4pump_consumers.monitor.alert import Alert
-from mt4pump_consumers.monitor.memory import RuleMemory
+from mt4pump_consumers.monitor.execution import Alert
+from mt4pump_consumers.monitor.rule_engine import RuleMemory
 from mt4pump_consumers.monitor.store import Batch, MonitorStore
 from mt4pump_consumers.monitor.webhook import ATTEMPTS_AT_ONCE, Webhook, WebhookOptions
 
@@ -33,7 +33,7 @@ def hook() -> Iterator[Receiver]:
 def sending(store: MonitorStore, url: str, *, token: str | None = None, give_up_s: float = 1000.0) -> Iterator[Webhook]:
     """Run the thread with short delays."""
     assert store.path is not None
-    options = WebhookOptions(url, token, timeout_s=10, give_up_s=give_up_s, first_delay_s=0.01, put_off_s=0.2)
+    options = WebhookOptions(url, token, timeout_s=10, give_up_s=give_up_s, first_delay_s=0.01, postpone_s=0.2)
     webhook = Webhook(store.path, options)
     webhook.start()
     try:
@@ -58,7 +58,7 @@ def test_alerts_are_sent_in_order_each_once_with_its_id_as_the_key(store: Monito
     names = [f"alert{number:02}" for number in range(20)]
     with sending(store, hook.url, token="t0k3n") as webhook:  # noqa: S106
         add(store, *names)
-        webhook.look()
+        webhook.wake()
         until(lambda: set(states(store).values()) == {"sent"}, "never sent")
     assert [body["id"] for body in hook.bodies] == names
     assert set(hook.ids.values()) == {1}

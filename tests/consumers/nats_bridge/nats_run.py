@@ -124,13 +124,13 @@ class Stage:
         """Return the end of every log, for a test that failed."""
         return "\n".join(f"--- {each.log.name}\n{each.text[-3000:]}" for each in (self.nats, self.daemon, self.bridge))
 
-    def with_nats(self, call: Callable[[Client], Awaitable[Result]]) -> Result:
-        """Run ``call`` with a connection of its own."""
+    def with_nats(self, callback: Callable[[Client], Awaitable[Result]]) -> Result:
+        """Run ``callback`` with a connection of its own."""
 
         async def connected() -> Result:
             client = await nats.connect(self.url, allow_reconnect=False, connect_timeout=1, error_cb=_silent)
             try:
-                return await call(client)
+                return await callback(client)
             finally:
                 await client.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from mt4pump_consumers.nats_bridge.subjects import topic_of
+from mt4pump_consumers.nats_bridge.message import topic_of
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import StreamConfig

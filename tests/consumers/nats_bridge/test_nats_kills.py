@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from mt4pump_consumers.nats_bridge.subjects import subject_of
+from mt4pump_consumers.nats_bridge.message import subject_of
 
 from tests.consumers.nats_bridge.nats_run import Stage, needs_server, stage
 
@@ -52,9 +52,9 @@ def test_a_server_that_hangs_and_comes_back_gets_nothing_twice(tmp_path: Path) -
         count = scene.until_stored(300)
         for _ in range(2):
             scene.nats.signal(signal.SIGSTOP)
-            said = len(scene.bridge.text)
+            logged = len(scene.bridge.text)
             try:
-                scene.until(lambda: "going on from" in scene.bridge.text[said:], "a setback")  # noqa: B023 - called at once
+                scene.until(lambda: "going on from" in scene.bridge.text[logged:], "a retry")  # noqa: B023 - called at once
             finally:
                 scene.nats.signal(signal.SIGCONT)
             count = scene.until_stored(count + 300)

@@ -11,20 +11,19 @@ from typing import Any, cast
 
 import msgpack
 import pytest
+from mt4pump_consumers.nats_bridge.connection import NatsConnection
 from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
-from mt4pump_consumers.nats_bridge.link import NatsConnection
-from mt4pump_consumers.nats_bridge.message import Message, loose_message, place_of, stored_message
-from mt4pump_consumers.nats_bridge.outbox import PublishQueue
+from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
+from mt4pump_consumers.nats_bridge.message import Message, log_position_of, stored_message, subject_of, unstored_message
+from mt4pump_consumers.nats_bridge.publish_queue import PublishQueue
 from mt4pump_consumers.nats_bridge.quarantine import QUARANTINED, REFUSALS, Quarantine, QuarantineLimits, size_of
-from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
-from mt4pump_consumers.nats_bridge.subjects import subject_of
 from nats.aio.client import Client
 
 from mt4pump.client import Event, Heartbeat
 from mt4pump.client.event import TopicName
 from tests.consumers.nats_bridge.nats_run import Stage, Stored, needs_server, stage
-from tests.consumers.nats_bridge.test_nats_lane import NEW, lane
-from tests.consumers.nats_bridge.test_nats_outbox import REFUSED, message, run
+from tests.consumers.nats_bridge.test_nats_publish_queue import REFUSED, message, run
+from tests.consumers.nats_bridge.test_nats_writer import NEW, writer
 
 
 def news(size: int, offset: int | None = 42, key: str = "7", epoch: int = 11) -> Event:
@@ -45,12 +44,12 @@ def quarantine() -> tuple[Quarantine, Counter[str]]:
 def test_only_what_is_too_large_is_replaced_by_a_stub_that_names_it(limits: QuarantineLimits) -> None:
     made, counts = quarantine()
     small, large = stored_message(news(100), "L", "b1"), stored_message(news(5_000), "L", "b1")
-    assert made.passed(small, limits) is small
-    stub = made.passed(large, limits)
+    assert made.replace_refused(small, limits) is small
+    stub = made.replace_refused(large, limits)
     assert size_of(stub) < 2_000
     assert stub.subject == large.subject
     assert {name: value for name, value in stub.headers.items() if name != QUARANTINED} == large.headers
-    assert place_of(stub.headers) == place_of(large.headers)
+    assert log_position_of(stub.headers) == log_position_of(large.headers)
     body = msgpack.unpackb(stub.payload)
     reason = body.pop("quarantined")
     assert "2000" in reason
@@ -63,22 +62,22 @@ def test_only_what_is_too_large_is_replaced_by_a_stub_that_names_it(limits: Quar
 def test_an_event_without_an_offset_is_kept_until_its_stub_is_stored() -> None:
     made, _ = quarantine()
     event = news(5_000, None)
-    stub = made.passed(loose_message(event, "L", 41, "b1"), QuarantineLimits(2_000))
-    assert stub.loose is event
+    stub = made.replace_refused(unstored_message(event, "L", 41, "b1"), QuarantineLimits(2_000))
+    assert stub.unstored is event
     assert msgpack.unpackb(stub.payload)["offset"] is None
 
 
 def test_an_event_is_counted_and_logged_once_however_often_it_goes_out(caplog: pytest.LogCaptureFixture) -> None:
     made, counts = quarantine()
     for _ in range(5):
-        made.passed(stored_message(news(5_000), "L", "b1"), QuarantineLimits(2_000))
+        made.replace_refused(stored_message(news(5_000), "L", "b1"), QuarantineLimits(2_000))
     assert counts["quarantined"] == 1
     assert caplog.text.count("L:42 (b1.news.7) cannot be stored in JetStream") == 1
 
 
 def test_a_subject_too_long_for_a_control_line_is_replaced_too() -> None:
     made, _ = quarantine()
-    stub = made.passed(stored_message(news(10, key="*" * 1_500), "L", "b1"), QuarantineLimits())
+    stub = made.replace_refused(stored_message(news(10, key="*" * 1_500), "L", "b1"), QuarantineLimits())
     assert stub.subject == "b1.news.%"
     assert "control line" in stub.headers[QUARANTINED]
     assert len(stub.headers) + len(stub.payload) < 1_000
@@ -87,25 +86,25 @@ def test_a_subject_too_long_for_a_control_line_is_replaced_too() -> None:
 def test_where_not_even_a_stub_fits_the_text_says_what_to_raise() -> None:
     made, counts = quarantine()
     with pytest.raises(JetStreamRetry, match=r"not even a stub of L:42 can be stored.*max_payload.*raise that limit"):
-        made.passed(stored_message(news(5_000), "L", "b1"), QuarantineLimits(300))
+        made.replace_refused(stored_message(news(5_000), "L", "b1"), QuarantineLimits(300))
     assert not counts
 
 
 def test_what_jetstream_refuses_again_and_again_for_its_own_sake_is_replaced_and_its_stub_too() -> None:
     made, counts = quarantine()
     refused, other = stored_message(news(10), "L", "b1"), stored_message(news(10, 43), "L", "b1")
-    setback = JetStreamRetry("JetStream refused news.7: invalid", refused_id="L:42")
+    retry = JetStreamRetry("JetStream refused news.7: invalid", refused_id="L:42")
     for _ in range(REFUSALS - 1):
-        made.note(setback)
-        assert made.passed(refused, QuarantineLimits()) is refused
+        made.note(retry)
+        assert made.replace_refused(refused, QuarantineLimits()) is refused
     made.note(JetStreamRetry("the connection is over", is_quiet=True))
-    made.note(setback)
-    stub = made.passed(refused, QuarantineLimits())
+    made.note(retry)
+    stub = made.replace_refused(refused, QuarantineLimits())
     assert f"refused {REFUSALS} times: JetStream refused news.7: invalid" in stub.headers[QUARANTINED]
-    assert made.passed(other, QuarantineLimits()) is other
+    assert made.replace_refused(other, QuarantineLimits()) is other
     for _ in range(REFUSALS):  # the stub is refused as well: so it was not the event
-        made.note(setback)
-    assert made.passed(refused, QuarantineLimits()) is refused
+        made.note(retry)
+    assert made.replace_refused(refused, QuarantineLimits()) is refused
     assert counts["quarantined"] == 1
 
 
@@ -123,10 +122,10 @@ def test_an_answer_of_jetstream_is_about_the_message_or_about_the_stream(
     error: dict[str, Any], refused_id: str
 ) -> None:
     async def test(bench: Any) -> None:
-        await bench.outbox.put(message(1))
+        await bench.publish_queue.put(message(1))
         await bench.answer(0, {**REFUSED, "error": error})
         with pytest.raises(JetStreamRetry) as caught:
-            await bench.outbox.settle()
+            await bench.publish_queue.wait_for_acks()
         assert caught.value.refused_id == refused_id
 
     run(test)
@@ -141,14 +140,14 @@ def test_what_is_not_durable_and_too_large_is_dropped_and_the_connection_lives()
             self.published.append(f"{subject} {len(headers)}")
 
     counts: Counter[str] = Counter()
-    link = NatsConnection(lane("now")._settings, counts)
+    nats_link = NatsConnection(writer("now")._settings, counts)
     client = FakeClient()
     client.published = []
-    link._connection = cast(Any, SimpleNamespace(client=client))
+    nats_link._connection = cast(Any, SimpleNamespace(client=client))
 
     async def publish() -> None:
         for size in (990, 100, 5_000):
-            await link.publish("unknown.1", b"x" * size, {})
+            await nats_link.publish("unknown.1", b"x" * size, {})
 
     asyncio.run(publish())
     assert client.published == ["unknown.1 0"]
@@ -159,7 +158,7 @@ def test_what_is_not_durable_and_too_large_is_dropped_and_the_connection_lives()
 
 
 class Taken:
-    """Takes what the lane publishes."""
+    """Receives what the writer publishes."""
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
@@ -169,28 +168,28 @@ class Taken:
 
 
 def described(by: JetStreamWriter, epoch: int) -> None:
-    by._take_up(NEW, {"log": "L", "epoch": epoch, "offset": 0})
+    by._resume_from(NEW, {"log": "L", "epoch": epoch, "offset": 0})
 
 
 @pytest.mark.parametrize("new_epoch", [12, 10], ids=["the epoch grew", "the epoch fell"])
 def test_a_new_run_costs_one_attempt_and_late_events_of_the_old_one_none(new_epoch: int) -> None:
-    made, taken = lane("now"), Taken()
-    outbox = cast(PublishQueue, taken)
+    made, taken = writer("now"), Taken()
+    publish_queue = cast(PublishQueue, taken)
     described(made, 11)
     for event in (news(1, 1), news(1, 1, epoch=new_epoch), news(1, 2, epoch=11), news(1, 2, epoch=new_epoch)):
         made.offer(event)
     with pytest.raises(JetStreamRetry, match="started anew"):
-        asyncio.run(made._empty_queue(outbox))
+        asyncio.run(made._empty_queue(publish_queue))
     described(made, new_epoch)
-    asyncio.run(made._empty_queue(outbox))
+    asyncio.run(made._empty_queue(publish_queue))
     assert taken.offsets == [1, 1, 2]
     for beat_epoch in (11, new_epoch):  # an old heartbeat may be late as well
-        made._beat = cast(Heartbeat, SimpleNamespace(epoch=beat_epoch, log="L", last_offset=2))
-        asyncio.run(made._compare_with_beat(outbox))
+        made._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=beat_epoch, log="L", last_offset=2))
+        asyncio.run(made._compare_with_heartbeat(publish_queue))
 
 
 def test_each_old_run_whose_events_are_late_costs_one_attempt_at_most() -> None:
-    made, taken = lane("now"), Taken()
+    made, taken = writer("now"), Taken()
     described(made, 20)
     for _ in range(3):
         for epoch in (30, 25, 10):

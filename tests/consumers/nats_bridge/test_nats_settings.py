@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mt4pump_consumers.nats_bridge.link import NatsConnection
+from mt4pump_consumers.nats_bridge.connection import NatsConnection
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from pydantic import ValidationError
 

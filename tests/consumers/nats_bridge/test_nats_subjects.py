@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mt4pump_consumers.nats_bridge.subjects import stream_subjects, subject_of, topic_of
+from mt4pump_consumers.nats_bridge.message import stream_subjects, subject_of, topic_of
 from nats.aio.client import _validate_subject
 
 CASES = [

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mt4pump_consumers.monitor.alert import Alert
-from mt4pump_consumers.monitor.memory import QUIET_LIMIT, RuleMemory
-from mt4pump_consumers.monitor.rule_engine import RuleEngine
+from mt4pump_consumers.monitor.execution import Alert
+from mt4pump_consumers.monitor.rule_engine import QUIET_LIMIT, RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.rules import AnyRule
-from mt4pump_consumers.monitor.silence import FeedSign
+from mt4pump_consumers.monitor.state import FeedSign
 from pydantic import TypeAdapter
 
 from tests.consumers.monitor.monitor_run import NS, execution, margin
@@ -17,8 +16,8 @@ from tests.consumers.monitor.monitor_run import NS, execution, margin
 ADAPTER: TypeAdapter[AnyRule] = TypeAdapter(AnyRule)
 
 
-def judge(memory: RuleMemory | None = None, **rule: Any) -> RuleEngine:
-    """Return a judge with one rule."""
+def engine(memory: RuleMemory | None = None, **rule: Any) -> RuleEngine:
+    """Return an engine with one rule."""
     return RuleEngine([ADAPTER.validate_python({"name": "rule", **rule})], RuleMemory() if memory is None else memory)
 
 
@@ -43,7 +42,7 @@ def told(by: RuleEngine) -> list[Alert]:
     ],
 )
 def test_a_volume_is_told_from_its_limit_on_when_a_position_begins(fields: dict[str, Any], is_told: int) -> None:
-    rule = judge(when="volume", lots=50, symbols=["EUR*", "XAU*", "!XAUEUR"])
+    rule = engine(when="volume", lots=50, symbols=["EUR*", "XAU*", "!XAUEUR"])
     rule.trade(execution(**fields))
     assert len(told(rule)) == is_told
 
@@ -60,26 +59,26 @@ def test_a_volume_is_told_from_its_limit_on_when_a_position_begins(fields: dict[
     ],
 )
 def test_a_loss_counts_swap_and_commission_and_only_when_it_is_made(fields: dict[str, Any], is_told: int) -> None:
-    rule = judge(when="loss", amount=100)
+    rule = engine(when="loss", amount=100)
     rule.trade(execution(**{"change": "closed", "close_time": 2000, **fields}))
     assert len(told(rule)) == is_told
 
 
 def test_a_loss_that_was_inferred_says_so() -> None:
-    rule = judge(when="loss", amount=100)
+    rule = engine(when="loss", amount=100)
     rule.trade(execution(change="closed", profit=-100.0, synthetic=True))
     assert "inferred" in told(rule)[0].text
 
 
 @pytest.mark.parametrize(("opened", "closed", "is_told"), [(1000, 1003, 1), (1000, 1004, 0), (1000, 0, 0), (0, 2, 0)])
 def test_a_quick_close_is_one_within_the_limit_by_known_times(opened: int, closed: int, is_told: int) -> None:
-    rule = judge(when="quick_close", seconds=3)
+    rule = engine(when="quick_close", seconds=3)
     rule.trade(execution(change="closed", open_time=opened, close_time=closed))
     assert len(told(rule)) == is_told
 
 
 def test_an_account_on_the_list_is_told_with_what_it_did() -> None:
-    rule = judge(when="account", accounts=[1001, 7], severity="critical")
+    rule = engine(when="account", accounts=[1001, 7], severity="critical")
     rule.trade(execution(login=1001))
     rule.trade(execution(login=1002))
     rule.trade(execution(2, login=1001, change="modified"))
@@ -90,13 +89,13 @@ def test_an_account_on_the_list_is_told_with_what_it_did() -> None:
 
 
 def test_money_operations_are_told_by_their_amount() -> None:
-    rule = judge(when="account", accounts=[1001], changes=["balance"])
+    rule = engine(when="account", accounts=[1001], changes=["balance"])
     rule.trade(execution(change="balance", cmd=6, symbol="", profit=2500.0, volume=0))
     assert "2,500.00" in told(rule)[0].text
 
 
 def test_the_same_event_gives_the_same_id_in_another_run_and_another_event_another_one() -> None:
-    one, other = judge(when="loss", amount=1), judge(when="loss", amount=1)
+    one, other = engine(when="loss", amount=1), engine(when="loss", amount=1)
     one.trade(execution(5, change="closed", profit=-9.0))
     other.trade(execution(5, change="closed", profit=-9.0))
     other.trade(execution(6, change="closed", profit=-9.0))
@@ -106,19 +105,19 @@ def test_the_same_event_gives_the_same_id_in_another_run_and_another_event_anoth
 
 def test_a_quiet_rule_is_silent_about_one_account_and_speaks_of_another() -> None:
     memory = RuleMemory()
-    rule = judge(memory, when="volume", lots=1, quiet_s=10)
+    rule = engine(memory, when="volume", lots=1, quiet_s=10)
     for seq, login in ((1, 1001), (5, 1001), (6, 1002), (11, 1001)):
         rule.trade(execution(seq, login=login))
     assert [(alert.subject, alert.ts // NS) for alert in told(rule)] == [("1001", 1), ("1002", 6), ("1001", 11)]
     assert rule.suppressed == 1
-    later = judge(memory, when="volume", lots=1, quiet_s=10)
+    later = engine(memory, when="volume", lots=1, quiet_s=10)
     later.trade(execution(12, login=1001))
     assert told(later) == [], "another run remembers"
 
 
 def test_what_quiet_rules_remember_is_bounded() -> None:
     memory = RuleMemory()
-    rule = judge(memory, when="volume", lots=1, quiet_s=10)
+    rule = engine(memory, when="volume", lots=1, quiet_s=10)
     for number in range(QUIET_LIMIT + 500):
         rule.trade(execution(number, login=number))
     assert len(memory.quiet) <= QUIET_LIMIT
@@ -126,7 +125,7 @@ def test_what_quiet_rules_remember_is_bounded() -> None:
 
 
 def test_when_quiet_rules_forget_they_remember_those_that_still_must_be_quiet() -> None:
-    rule = judge(when="volume", lots=1, quiet_s=10)
+    rule = engine(when="volume", lots=1, quiet_s=10)
     for number in range(QUIET_LIMIT):
         rule.trade(execution(number, login=number))
     told(rule)
@@ -135,13 +134,13 @@ def test_when_quiet_rules_forget_they_remember_those_that_still_must_be_quiet() 
 
 
 def test_a_margin_call_of_an_account_that_the_rule_does_not_name_is_not_told() -> None:
-    rule = judge(when="margin_call", accounts=[1001])
+    rule = engine(when="margin_call", accounts=[1001])
     rule.margin(margin(login=1002))
     assert told(rule) == []
 
 
 def test_a_margin_call_is_told_once_and_so_is_its_end() -> None:
-    rule = judge(when="margin_call")
+    rule = engine(when="margin_call")
     for seq, (action, level) in enumerate([("add", 1), ("update", 1), ("update", 2), ("delete", 0), ("delete", 0)], 1):
         rule.margin(margin(seq, action=action, level_type=level))
     alerts = told(rule)
@@ -150,7 +149,7 @@ def test_a_margin_call_is_told_once_and_so_is_its_end() -> None:
 
 
 def test_a_stop_out_rule_waits_for_the_stop_out() -> None:
-    rule = judge(when="margin_call", level="stop_out", tell_end=False)
+    rule = engine(when="margin_call", level="stop_out", tell_end=False)
     for seq, level in enumerate([1, 2, 1], 1):
         rule.margin(margin(seq, action="update", level_type=level))
     assert [alert.text.split(":")[0] for alert in told(rule)] == ["account 1001 is in stop-out"]
@@ -158,16 +157,16 @@ def test_a_stop_out_rule_waits_for_the_stop_out() -> None:
 
 def test_a_margin_call_that_a_snapshot_shows_is_told_unless_it_was_before() -> None:
     memory = RuleMemory()
-    rule = judge(memory, when="margin_call")
+    rule = engine(memory, when="margin_call")
     rule.margin(margin(action=None, came="snapshot"))
     assert len(told(rule)) == 1
-    later = judge(memory, when="margin_call")
+    later = engine(memory, when="margin_call")
     later.margin(margin(3, action=None, came="snapshot"))
     assert told(later) == []
 
 
 def test_a_margin_call_that_ended_unseen_is_over_when_the_whole_table_does_not_have_it() -> None:
-    rule = judge(when="margin_call")
+    rule = engine(when="margin_call")
     rule.margin(margin(login=1001))
     rule.margin(margin(login=1002))
     told(rule)
@@ -176,7 +175,7 @@ def test_a_margin_call_that_ended_unseen_is_over_when_the_whole_table_does_not_h
 
 
 def test_the_end_of_what_was_held_back_is_not_told() -> None:
-    rule = judge(when="margin_call", quiet_s=100)
+    rule = engine(when="margin_call", quiet_s=100)
     for seq, action in enumerate(["add", "delete", "add", "delete"], 1):
         rule.margin(margin(seq, action=action, level_type=int(action == "add")))
     assert [alert.status for alert in told(rule)] == ["firing", "resolved"]
@@ -188,14 +187,14 @@ def sign(silent_s: float, last_ts: int, *, is_heard: bool = True) -> dict[str, F
 
 
 def test_a_silent_feed_is_told_once_however_often_it_is_looked_at_and_its_end_once() -> None:
-    rule = judge(when="feed_silent", seconds=5)
+    rule = engine(when="feed_silent", seconds=5)
     for silent_s in (1.0, 4.9, 5.0, 6.0, 60.0, 0.1, 0.2):
         rule.feed(sign(silent_s, 1000 * NS), 1005 * NS)
     assert [alert.status for alert in told(rule)] == ["firing", "resolved"]
 
 
 def test_a_restarted_daemon_that_heard_nothing_yet_does_not_end_the_silence() -> None:
-    rule = judge(when="feed_silent", seconds=5)
+    rule = engine(when="feed_silent", seconds=5)
     rule.feed(sign(6.0, 1000 * NS), 1006 * NS)
     rule.feed(sign(1.0, 1010 * NS, is_heard=False), 1011 * NS)
     rule.feed(sign(7.0, 1010 * NS, is_heard=False), 1017 * NS)

@@ -1,4 +1,4 @@
-"""The HTTP side: ``/metrics``, and a line at ``/`` for those who come with a browser."""
+"""HTTP for machines: ``/metrics``, ``/healthz``, and a line at ``/`` for browsers. Slow clients block nobody."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUESTS_LIMIT = 16
 REQUEST_TIMEOUT_S = 10.0
 SLOW_ANSWER_S = 2.0
 """So long may a client take its answer before it may have to give way."""
-GIVE_WAY_S = 1.0
+END_WAIT_S = 1.0
 """Time for the thread of a request that gives way to end."""
 HEAD_LIMIT_BYTES = 131_072
 SINGLE = ("Host", "Origin", "Authorization", "Content-Length", "Transfer-Encoding", "Content-Type")
@@ -78,7 +78,7 @@ class Handler(WSGIRequestHandler):
         if fault := fault_in(self.headers, self.request_version):
             self.send_error(HTTPStatus.BAD_REQUEST, fault)
             return False
-        self.server.has_asked(self.connection)
+        self.server.set_complete(self.connection)
         return True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's own name
@@ -97,16 +97,16 @@ def fault_in(headers: Message, version: str) -> str:
 
 
 @dataclass(slots=True)
-class Open:
+class OpenRequest:
     """A request that is being answered: since when, since when it is whole (0: it is not), whether it was ended."""
 
     since_s: float
-    asked_s: float = 0.0
+    complete_s: float = 0.0
     is_ended: bool = False
 
     def is_slow(self, now_s: float) -> bool:
         """Return whether it may give way."""
-        return not self.is_ended and (not self.asked_s or now_s - self.asked_s > SLOW_ANSWER_S)
+        return not self.is_ended and (not self.complete_s or now_s - self.complete_s > SLOW_ANSWER_S)
 
 
 class Server(ThreadingWSGIServer):
@@ -123,19 +123,19 @@ class Server(ThreadingWSGIServer):
     def __init__(self, *args: Any, **named: Any) -> None:
         self._free = BoundedSemaphore(REQUESTS_LIMIT)
         self._lock = Lock()
-        self._open: dict[socket.socket, Open] = {}
+        self._open: dict[socket.socket, OpenRequest] = {}
         super().__init__(*args, **named)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand the request to a thread of its own, if there is one left, or one whose request gives way."""
         if not self._free.acquire(blocking=False) and not (
-            self._make_room() and self._free.acquire(timeout=GIVE_WAY_S)
+            self._end_slowest() and self._free.acquire(timeout=END_WAIT_S)
         ):
             self.rejected += 1
             self.shutdown_request(request)
             return
         with self._lock:
-            self._open[request] = Open(time.monotonic())
+            self._open[request] = OpenRequest(time.monotonic())
         try:
             super().process_request(request, client_address)
         except BaseException:
@@ -154,33 +154,40 @@ class Server(ThreadingWSGIServer):
             del self._open[request]
         self._free.release()
 
-    def has_asked(self, request: socket.socket) -> None:
+    def set_complete(self, request: socket.socket) -> None:
         """Note that the whole request is there."""
         with self._lock:
-            self._open[request].asked_s = time.monotonic()
+            self._open[request].complete_s = time.monotonic()
 
-    def _make_room(self) -> bool:
+    def _end_slowest(self) -> bool:
         """End the oldest request that is not whole yet, or whose answer is not taken; return whether there was one."""
         with self._lock:
             now_s = time.monotonic()
-            slow = [link for link, one in self._open.items() if one.is_slow(now_s)]
+            slow = [connection for connection, one in self._open.items() if one.is_slow(now_s)]
             if slow:
-                self._end(min(slow, key=lambda link: (self._open[link].asked_s > 0, self._open[link].since_s)))
+                self._end(
+                    min(
+                        slow,
+                        key=lambda connection: (self._open[connection].complete_s > 0, self._open[connection].since_s),
+                    )
+                )
             return bool(slow)
 
     def service_actions(self) -> None:
         """End the requests that took too long; the library calls this twice a second, and after each request."""
         with self._lock:
             latest_s = time.monotonic() - Handler.timeout
-            for link in [link for link, one in self._open.items() if one.since_s < latest_s and not one.is_ended]:
-                self._end(link)
+            for connection in [
+                connection for connection, one in self._open.items() if one.since_s < latest_s and not one.is_ended
+            ]:
+                self._end(connection)
 
-    def _end(self, link: socket.socket) -> None:
+    def _end(self, connection: socket.socket) -> None:
         """Wake the thread that waits for this client: what it reads ends, and what it writes fails."""
-        self._open[link].is_ended = True
+        self._open[connection].is_ended = True
         self.ended += 1
         with suppress(OSError):  # the client is gone, and the thread finds that out
-            socket.socket.shutdown(link, socket.SHUT_RDWR)  # not TLS's own: that one belongs to the thread
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not TLS's own: that one belongs to the thread
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the library's own names
         """Log why a request ended early: it timed out, its client went away, its TLS made no sense."""

@@ -1,4 +1,4 @@
-"""`mt4pump_consumers.metrics.tally` and `symbols`: what the reader counts."""
+"""`mt4pump_consumers.metrics.stream` and `symbols`: what the reader counts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from mt4pump_consumers.metrics.symbols import Symbols
-from mt4pump_consumers.metrics.tally import CHANGES, KINDS_LIMIT, LATENCY_BUCKETS_S, NOTICES, Tally
+from mt4pump_consumers.metrics.stream import (
+    CHANGES,
+    KINDS_LIMIT,
+    LATENCY_BUCKETS_S,
+    NOTICES,
+    StreamCounters,
+    SymbolMetrics,
+)
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
@@ -43,21 +49,21 @@ class Fixed:
         return [family for family in self.families if family.samples]
 
 
-def text(of: Tally | Symbols) -> str:
+def text(of: StreamCounters | SymbolMetrics) -> str:
     registry = CollectorRegistry()
-    registry.register(Fixed(of.families() if isinstance(of, Tally) else of.families(live=True)))
+    registry.register(Fixed(of.families() if isinstance(of, StreamCounters) else of.families(live=True)))
     return generate_latest(registry).decode()
 
 
-def shown(of: Tally | Symbols) -> Samples:
+def shown(of: StreamCounters | SymbolMetrics) -> Samples:
     return samples(text(of))
 
 
 def test_events_are_counted_by_kind_from_0_on() -> None:
-    tally = Tally()
+    counters = StreamCounters()
     for topic in ("quote.EURUSD", "quote.GBPUSD", "trade.7"):
-        tally.take_event(event(topic), NOW_NS)
-    found = shown(tally)
+        counters.count_event(event(topic), NOW_NS)
+    found = shown(counters)
     assert value(found, "mt4pump_reader_events_total", kind="quote") == 2
     assert value(found, "mt4pump_reader_events_total", kind="trade") == 1
     assert value(found, "mt4pump_reader_events_total", kind="mail") == 0
@@ -65,18 +71,18 @@ def test_events_are_counted_by_kind_from_0_on() -> None:
 
 
 def test_a_last_value_from_the_start_is_no_event() -> None:
-    tally = Tally()
-    tally.take_event(event("trade.7", NOW_NS - 10**12, SNAPSHOT), NOW_NS)
-    found = shown(tally)
+    counters = StreamCounters()
+    counters.count_event(event("trade.7", NOW_NS - 10**12, SNAPSHOT), NOW_NS)
+    found = shown(counters)
     assert value(found, "mt4pump_reader_events_total", kind="trade") == 0
     assert value(found, "mt4pump_reader_last_event_timestamp_seconds", kind="trade") is None
 
 
 @pytest.mark.parametrize("delay_ms", [0.0, 0.25, 0.3, 1.0, 99.9, 100.0, 100.1, 30_000.0, 31_000.0])
 def test_a_delay_is_in_every_bucket_from_its_own_on(delay_ms: float) -> None:
-    tally = Tally()
-    tally.take_event(event("trade.7", NOW_NS - int(delay_ms * MS_NS)), NOW_NS)
-    found = shown(tally)
+    counters = StreamCounters()
+    counters.count_event(event("trade.7", NOW_NS - int(delay_ms * MS_NS)), NOW_NS)
+    found = shown(counters)
     name = "mt4pump_reader_event_latency_seconds"
     for bound in LATENCY_BUCKETS_S:
         wanted = 1 if delay_ms / 1000 <= bound else 0
@@ -87,9 +93,9 @@ def test_a_delay_is_in_every_bucket_from_its_own_on(delay_ms: float) -> None:
 
 
 def test_an_event_out_of_the_journal_says_nothing_of_the_delay_on_the_wire() -> None:
-    tally = Tally()
-    tally.take_event(event("trade.7", NOW_NS - 10**12, HEALED), NOW_NS)
-    found = shown(tally)
+    counters = StreamCounters()
+    counters.count_event(event("trade.7", NOW_NS - 10**12, HEALED), NOW_NS)
+    found = shown(counters)
     assert value(found, "mt4pump_reader_events_total", kind="trade") == 1
     assert value(found, "mt4pump_reader_healed_events_total") == 1
     assert value(found, "mt4pump_reader_event_latency_seconds_count", kind="trade") is None
@@ -97,25 +103,25 @@ def test_an_event_out_of_the_journal_says_nothing_of_the_delay_on_the_wire() -> 
 
 @pytest.mark.parametrize(("early_ms", "ahead"), [(0.5, 0), (15.0, 0), (17.0, 1), (60_000.0, 1)])
 def test_an_event_from_the_future_is_told_once_the_clock_is_too_coarse_no_more(early_ms: float, ahead: int) -> None:
-    tally = Tally(tolerance_s=0.016)
-    tally.take_event(event("trade.7", NOW_NS + int(early_ms * MS_NS)), NOW_NS)
-    found = shown(tally)
+    counters = StreamCounters(tolerance_s=0.016)
+    counters.count_event(event("trade.7", NOW_NS + int(early_ms * MS_NS)), NOW_NS)
+    found = shown(counters)
     assert value(found, "mt4pump_reader_future_events_total") == ahead
     assert value(found, "mt4pump_reader_event_latency_seconds_sum", kind="trade") == 0
 
 
 def test_the_last_moment_does_not_go_back() -> None:
-    tally = Tally()
-    tally.take_event(event("trade.7", NOW_NS), NOW_NS)
-    tally.take_event(event("trade.8", NOW_NS - 5, HEALED), NOW_NS)
-    assert value(shown(tally), "mt4pump_reader_last_event_timestamp_seconds", kind="trade") == NOW_NS / 1e9
+    counters = StreamCounters()
+    counters.count_event(event("trade.7", NOW_NS), NOW_NS)
+    counters.count_event(event("trade.8", NOW_NS - 5, HEALED), NOW_NS)
+    assert value(shown(counters), "mt4pump_reader_last_event_timestamp_seconds", kind="trade") == NOW_NS / 1e9
 
 
 def test_trades_are_counted_by_what_happened_and_new_words_together() -> None:
-    tally = Tally()
+    counters = StreamCounters()
     for change in ("opened", "closed", "closed", "teleported", None):
-        tally.take_event(event("trade.7", change=change), NOW_NS)
-    found = shown(tally)
+        counters.count_event(event("trade.7", change=change), NOW_NS)
+    found = shown(counters)
     assert value(found, "mt4pump_reader_trades_total", change="opened") == 1
     assert value(found, "mt4pump_reader_trades_total", change="closed") == 2
     assert value(found, "mt4pump_reader_trades_total", change="deleted") == 0
@@ -123,12 +129,12 @@ def test_trades_are_counted_by_what_happened_and_new_words_together() -> None:
 
 
 def test_losses_are_counted_by_the_kind_of_their_topic() -> None:
-    tally = Tally()
-    tally.take_notice(Notice("lost", "", topic="quote.EURUSD", count=5))
-    tally.take_notice(Notice("lost", "", topic="quote.GBPUSD", count=2))
-    tally.take_notice(Notice("lost", "", topic="trade.7", count=1))
-    tally.take_notice(Notice("gap", "", topic="user.7", count=9))
-    found = shown(tally)
+    counters = StreamCounters()
+    counters.count_notice(Notice("lost", "", topic="quote.EURUSD", count=5))
+    counters.count_notice(Notice("lost", "", topic="quote.GBPUSD", count=2))
+    counters.count_notice(Notice("lost", "", topic="trade.7", count=1))
+    counters.count_notice(Notice("gap", "", topic="user.7", count=9))
+    found = shown(counters)
     assert value(found, "mt4pump_reader_lost_events_total", kind="quote") == 7
     assert value(found, "mt4pump_reader_lost_events_total", kind="trade") == 1
     assert value(found, "mt4pump_reader_lost_events_total", kind="user") == 0
@@ -138,22 +144,22 @@ def test_losses_are_counted_by_the_kind_of_their_topic() -> None:
 
 
 def test_a_lag_lasts_until_it_was_caught_up() -> None:
-    tally = Tally()
-    assert value(shown(tally), "mt4pump_reader_lagging") == 0
-    tally.take_notice(Notice("lagging", ""))
-    tally.take_notice(Notice("gap", ""))
-    assert value(shown(tally), "mt4pump_reader_lagging") == 1
-    tally.take_notice(Notice("caught_up", ""))
-    assert value(shown(tally), "mt4pump_reader_lagging") == 0
+    counters = StreamCounters()
+    assert value(shown(counters), "mt4pump_reader_lagging") == 0
+    counters.count_notice(Notice("lagging", ""))
+    counters.count_notice(Notice("gap", ""))
+    assert value(shown(counters), "mt4pump_reader_lagging") == 1
+    counters.count_notice(Notice("caught_up", ""))
+    assert value(shown(counters), "mt4pump_reader_lagging") == 0
 
 
 def test_a_stream_of_new_words_does_not_make_series_without_end() -> None:
-    tally = Tally()
+    counters = StreamCounters()
     for number in range(1000):
-        tally.take_event(event(f"kind{number}.x"), NOW_NS)
-        tally.take_notice(Notice("lost", "", topic=f"lost{number}.x", count=1))
-        tally.take_notice(Notice(f"notice{number}", ""))
-    found = shown(tally)
+        counters.count_event(event(f"kind{number}.x"), NOW_NS)
+        counters.count_notice(Notice("lost", "", topic=f"lost{number}.x", count=1))
+        counters.count_notice(Notice(f"notice{number}", ""))
+    found = shown(counters)
     kinds = [labels for name, labels in found if name == "mt4pump_reader_events_total"]
     assert len(kinds) == KINDS_LIMIT + 1
     assert sum(number for (name, _), number in found.items() if name == "mt4pump_reader_events_total") == 1000
@@ -166,9 +172,9 @@ def test_the_words_are_the_clients() -> None:
 
 
 def test_only_symbols_that_were_asked_for_get_series() -> None:
-    symbols = Symbols(("EURUSD", "GBP*"), 10)
+    symbols = SymbolMetrics(("EURUSD", "GBP*"), 10)
     for name in ("EURUSD", "EURUSD", "GBPJPY", "USDJPY", "EURUSDx"):
-        symbols.take(quote(name))
+        symbols.count(quote(name))
     found = shown(symbols)
     assert value(found, "mt4pump_symbol_quotes_total", symbol="EURUSD") == 2
     assert value(found, "mt4pump_symbol_quotes_total", symbol="GBPJPY") == 1
@@ -180,9 +186,9 @@ def test_only_symbols_that_were_asked_for_get_series() -> None:
 
 
 def test_symbols_beyond_the_limit_are_counted_once_each() -> None:
-    symbols = Symbols(("*",), 2)
+    symbols = SymbolMetrics(("*",), 2)
     for name in ("A", "B", "C", "D", "C", "D", "A"):
-        symbols.take(quote(name))
+        symbols.count(quote(name))
     found = shown(symbols)
     assert value(found, "mt4pump_symbol_left_out") == 2
     assert value(found, "mt4pump_symbol_quotes_total", symbol="A") == 2
@@ -190,54 +196,54 @@ def test_symbols_beyond_the_limit_are_counted_once_each() -> None:
 
 
 def test_a_symbols_last_value_is_its_last_and_not_a_new_quote() -> None:
-    symbols = Symbols(("*",), 10)
-    symbols.take(quote("EURUSD", NOW_NS - 7, SNAPSHOT))
+    symbols = SymbolMetrics(("*",), 10)
+    symbols.count(quote("EURUSD", NOW_NS - 7, SNAPSHOT))
     found = shown(symbols)
     assert value(found, "mt4pump_symbol_quotes_total", symbol="EURUSD") == 0
     assert value(found, "mt4pump_symbol_last_quote_timestamp_seconds", symbol="EURUSD") == (NOW_NS - 7) / 1e9
 
 
 def test_a_symbol_that_the_server_deletes_has_no_series_any_more_and_makes_room() -> None:
-    symbols = Symbols(("*",), 1)
-    symbols.take(quote("EURUSD"))
-    symbols.take(event("symbol.GBPUSD", action="delete", symbol="GBPUSD"))
-    symbols.take(event("symbol.EURUSD", action="update", symbol="EURUSD"))
+    symbols = SymbolMetrics(("*",), 1)
+    symbols.count(quote("EURUSD"))
+    symbols.count(event("symbol.GBPUSD", action="delete", symbol="GBPUSD"))
+    symbols.count(event("symbol.EURUSD", action="update", symbol="EURUSD"))
     assert value(shown(symbols), "mt4pump_symbol_spread_points", symbol="EURUSD") == 12
-    symbols.take(event("symbol.EURUSD", action="delete", symbol="EURUSD"))
+    symbols.count(event("symbol.EURUSD", action="delete", symbol="EURUSD"))
     assert not [name for name, labels in shown(symbols) if labels]
-    symbols.take(quote("USDJPY"))
+    symbols.count(quote("USDJPY"))
     assert value(shown(symbols), "mt4pump_symbol_quotes_total", symbol="USDJPY") == 1
 
 
 @pytest.mark.parametrize("topic", ["heartbeat", "quote.USDJPY", "trade.1"])
 def test_a_daemon_that_starts_anew_has_no_symbols_of_the_run_before(topic: str) -> None:
-    symbols = Symbols(("*",), 1)
-    symbols.take(quote("EURUSD"))
-    symbols.take(quote("GBPUSD"))
-    symbols.take(event(topic, epoch=2, spread=7))
-    symbols.take(quote("EURUSD"))  # late, of the run before
+    symbols = SymbolMetrics(("*",), 1)
+    symbols.count(quote("EURUSD"))
+    symbols.count(quote("GBPUSD"))
+    symbols.count(event(topic, epoch=2, spread=7))
+    symbols.count(quote("EURUSD"))  # late, of the run before
     found = shown(symbols)
     assert {dict(labels)["symbol"] for _, labels in found if labels} == ({"USDJPY"} if "quote" in topic else set())
     assert value(found, "mt4pump_symbol_left_out") == 0
 
 
 def test_a_heartbeat_is_believed_also_where_its_epoch_is_smaller() -> None:
-    symbols = Symbols(("*",), 10)
-    symbols.take(event("quote.EURUSD", epoch=9, spread=12))
-    symbols.take(event("heartbeat", epoch=3))
-    symbols.take(event("quote.GBPUSD", epoch=3, spread=5))
+    symbols = SymbolMetrics(("*",), 10)
+    symbols.count(event("quote.EURUSD", epoch=9, spread=12))
+    symbols.count(event("heartbeat", epoch=3))
+    symbols.count(event("quote.GBPUSD", epoch=3, spread=5))
     assert {dict(labels)["symbol"] for _, labels in shown(symbols) if labels} == {"GBPUSD"}
 
 
 def test_a_spread_that_is_no_number_is_left_out() -> None:
-    symbols = Symbols(("*",), 10)
-    symbols.take(quote("EURUSD", spread=None))
+    symbols = SymbolMetrics(("*",), 10)
+    symbols.count(quote("EURUSD", spread=None))
     assert value(shown(symbols), "mt4pump_symbol_spread_points", symbol="EURUSD") is None
 
 
 def test_promtool_finds_nothing_to_complain_about() -> None:
-    tally, symbols = Tally(), Symbols(("*",), 10)
+    counters, symbols = StreamCounters(), SymbolMetrics(("*",), 10)
     for topic in ("quote.EURUSD", "trade.7", "session.start"):
-        tally.take_event(event(topic, change="opened"), NOW_NS)
-    symbols.take(quote("EURUSD"))
-    assert promtool("check", "metrics", text=text(tally) + text(symbols)) == (0, "")
+        counters.count_event(event(topic, change="opened"), NOW_NS)
+    symbols.count(quote("EURUSD"))
+    assert promtool("check", "metrics", text=text(counters) + text(symbols)) == (0, "")

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from mt4pump_consumers.nats_bridge import link as link_module
-from mt4pump_consumers.nats_bridge.link import (
+from mt4pump_consumers.nats_bridge import connection as link_module
+from mt4pump_consumers.nats_bridge.connection import (
     PENDING_LIMIT_BYTES,
     NatsConnection,
     ServerConnection,
@@ -70,7 +70,7 @@ class Server:
 
 @asynccontextmanager
 async def linked(counts: Counter[str], server: Server) -> AsyncIterator[NatsConnection]:
-    """Give a link that runs, on a server that listens."""
+    """Give a nats_link that runs, on a server that listens."""
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     settings = settings_of(NatsSettings, ["--servers", f"nats://127.0.0.1:{server.port}", "--retry-s", "0.1"]).settings
@@ -102,17 +102,17 @@ def played(scene: Callable[[NatsConnection, Server], Awaitable[None]]) -> Counte
     async def play() -> None:
         asyncio.get_running_loop().set_exception_handler(fault_in_background)
         server = Server()
-        async with linked(counts, server) as link:
-            await scene(link, server)
+        async with linked(counts, server) as nats_link:
+            await scene(nats_link, server)
 
     asyncio.run(play())
     return counts
 
 
 def test_what_is_published_reaches_the_server_and_is_counted() -> None:
-    async def scene(link: NatsConnection, server: Server) -> None:
-        await link.connection()
-        await link.publish("quote.EURUSD", b"body", {"Nats-Msg-Id": "1"})
+    async def scene(nats_link: NatsConnection, server: Server) -> None:
+        await nats_link.connection()
+        await nats_link.publish("quote.EURUSD", b"body", {"Nats-Msg-Id": "1"})
         await until(lambda: b"body\r\n" in server.told, "the body")
         assert any(line.startswith(b"HPUB quote.EURUSD ") for line in server.told)
 
@@ -120,19 +120,19 @@ def test_what_is_published_reaches_the_server_and_is_counted() -> None:
 
 
 def test_without_a_connection_what_is_not_durable_is_dropped_and_counted() -> None:
-    async def scene(link: NatsConnection, server: Server) -> None:
-        await link.publish("quote.EURUSD", b"body", {})  # its task has not even begun
-        await link.connection()
+    async def scene(nats_link: NatsConnection, server: Server) -> None:
+        await nats_link.publish("quote.EURUSD", b"body", {})  # its task has not even begun
+        await nats_link.connection()
         assert server.told == [] or server.told[0].startswith(b"CONNECT")
 
     assert played(scene) == {"connections": 1, "dropped": 1}
 
 
 def test_what_the_server_does_not_take_is_dropped_beyond_a_bound() -> None:
-    async def scene(link: NatsConnection, _server: Server) -> None:
-        connection = await link.connection()
+    async def scene(nats_link: NatsConnection, _server: Server) -> None:
+        connection = await nats_link.connection()
         connection.client._pending_data_size = PENDING_LIMIT_BYTES + 1
-        await link.publish("quote.EURUSD", b"body", {})
+        await nats_link.publish("quote.EURUSD", b"body", {})
         connection.client._pending_data_size = 0
 
     assert played(scene) == {"connections": 1, "dropped": 1}
@@ -144,20 +144,20 @@ def test_a_reset_makes_a_new_connection_and_no_noise(
     monkeypatch.setattr(link_module, "CHECK_INTERVAL_S", 0.01)
     caplog.set_level(logging.INFO)
 
-    async def scene(link: NatsConnection, server: Server) -> None:
+    async def scene(nats_link: NatsConnection, server: Server) -> None:
         for number in range(1, 4):
-            first = await link.connection()
+            first = await nats_link.connection()
             told: list[int] = []
-            first.tell(lambda told=told: told.append(1))  # type: ignore[misc]
+            first.on_lost(lambda told=told: told.append(1))  # type: ignore[misc]
             server.reset()
             for _ in range(50):  # under way when the reset comes: the library's own task dies of it
-                await link.publish("quote.EURUSD", bytes(1000), {})
+                await nats_link.publish("quote.EURUSD", bytes(1000), {})
                 await asyncio.sleep(0)
             await until(lambda told=told: told, "word of the loss")  # type: ignore[misc]
-            await until(lambda number=number: link._counts["connections"] > number, "a new connection")  # type: ignore[misc]
+            await until(lambda number=number: nats_link._counts["connections"] > number, "a new connection")  # type: ignore[misc]
 
     assert played(scene)["connections"] == 4
-    assert {record.name for record in caplog.records} == {"mt4pump_consumers.nats_bridge.link"}
+    assert {record.name for record in caplog.records} == {"mt4pump_consumers.nats_bridge.connection"}
     assert sum("is over" in message for message in caplog.messages) == 3
     assert not [record for record in caplog.records if record.exc_info]
 
@@ -166,23 +166,23 @@ def test_a_server_that_stopped_to_answer_is_left(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(link_module, "CHECK_INTERVAL_S", 0.01)
     monkeypatch.setattr(link_module, "CHECK_TIMEOUT_S", 0.05)
 
-    async def scene(link: NatsConnection, server: Server) -> None:
-        first = await link.connection()
+    async def scene(nats_link: NatsConnection, server: Server) -> None:
+        first = await nats_link.connection()
         server.is_mute = True
         await until(first.lost.is_set, "the loss")
         assert "does not answer" in first.reason
         server.is_mute = False
-        await until(lambda: link._counts["connections"] > 1, "a new connection")
+        await until(lambda: nats_link._counts["connections"] > 1, "a new connection")
 
     played(scene)
 
 
 def test_a_refused_login_is_said_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    async def scene(link: NatsConnection, server: Server) -> None:
+    async def scene(nats_link: NatsConnection, server: Server) -> None:
         server.refusal = b"-ERR 'Authorization Violation'\r\n"
         await until(lambda: any("Authorization" in message for message in caplog.messages), "word of the refusal")
         server.refusal = b""
-        await link.connection()
+        await nats_link.connection()
 
     assert played(scene)["connections"] == 1
     assert sum("Authorization" in message for message in caplog.messages) == 1
@@ -193,7 +193,7 @@ def test_who_asks_to_be_told_of_a_loss_that_was_is_told_at_once() -> None:
         connection = ServerConnection()
         await connection.close()
         told: list[int] = []
-        connection.tell(lambda: told.append(1))
+        connection.on_lost(lambda: told.append(1))
         return told
 
     assert asyncio.run(scene()) == [1]

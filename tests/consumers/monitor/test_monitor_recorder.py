@@ -1,4 +1,4 @@
-"""The keeper: a store or a CSV file that cannot be written for a while costs nothing."""
+"""The recorder: a store or a CSV file that cannot be written for a while costs nothing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mt4pump_consumers.monitor import recorder as keeper
+from mt4pump_consumers.monitor import recorder
 from mt4pump_consumers.monitor.csv_file import CsvFile
-from mt4pump_consumers.monitor.memory import RuleMemory
 from mt4pump_consumers.monitor.recorder import CSV_RETRY_S, RETRY_FIRST_S, RETRY_LAST_S, EventRecorder
-from mt4pump_consumers.monitor.rule_engine import RuleEngine
+from mt4pump_consumers.monitor.rule_engine import RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import MonitorStore
-from mt4pump_consumers.monitor.views import NoView
+from mt4pump_consumers.monitor.views import MonitorView
 
 from mt4pump.process.program import Shutdown
 from tests.consumers.monitor.monitor_run import execution
@@ -54,9 +53,11 @@ def store(tmp_path: Path) -> Iterator[MonitorStore]:
         yield made
 
 
-def made(store: MonitorStore, ending: Shutdown, csv: CsvFile | None = None) -> EventRecorder:
-    judge = RuleEngine([], RuleMemory())
-    return EventRecorder(store, RuleMemory(), judge=judge, desk=MonitorState(), view=NoView(), csv=csv, ending=ending)
+def made(store: MonitorStore, shutdown: Shutdown, csv: CsvFile | None = None) -> EventRecorder:
+    engine = RuleEngine([], RuleMemory())
+    return EventRecorder(
+        store, RuleMemory(), engine=engine, state=MonitorState(), view=MonitorView(), csv=csv, shutdown=shutdown
+    )
 
 
 def fail(store: MonitorStore, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
@@ -74,16 +75,16 @@ def fail(store: MonitorStore, monkeypatch: pytest.MonkeyPatch, times: int) -> No
 def test_a_store_that_fails_is_tried_again_ever_more_rarely_and_loses_nothing(
     store: MonitorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ending = Patience()
-    keeps = made(store, ending)
+    shutdown = Patience()
+    keeps = made(store, shutdown)
     fail(store, monkeypatch, 8)
     for offset in (11, 12):
         keeps.take(execution(offset, offset=offset))
         assert keeps.commit(place(offset))
     assert [done.offset for done in store.latest(10)] == [11, 12]
     assert store.position() == place(12)
-    assert ending.waits[:3] == [RETRY_FIRST_S, 2 * RETRY_FIRST_S, 4 * RETRY_FIRST_S]
-    assert ending.waits[-2:] == [RETRY_LAST_S, RETRY_LAST_S]
+    assert shutdown.waits[:3] == [RETRY_FIRST_S, 2 * RETRY_FIRST_S, 4 * RETRY_FIRST_S]
+    assert shutdown.waits[-2:] == [RETRY_LAST_S, RETRY_LAST_S]
 
 
 def test_once_it_ended_without_a_batch_no_later_position_is_kept(
@@ -101,18 +102,18 @@ def test_a_csv_file_that_cannot_be_written_is_told_counted_and_tried_again_after
     store: MonitorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [0.0]
-    monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     csv = Table(tmp_path / "share" / "t.csv", store)
     keeps = made(store, Patience(), csv)
     keeps.take(execution(1))
     keeps.commit(None)
-    assert (csv.failures, csv.writes, keeps._desk.trouble[:4]) == (1, 1, "CSV:")
+    assert (csv.failures, csv.writes, keeps._state.problem[:4]) == (1, 1, "CSV:")
     csv.path.parent.mkdir()
     keeps.commit(None)
     assert csv.writes == 1, "not before the pause is over"
     now_s[0] = CSV_RETRY_S
     keeps.commit(None)
-    assert (csv.failures, csv.path.read_bytes().count(b"EURUSD"), keeps._desk.trouble) == (1, 1, "")
+    assert (csv.failures, csv.path.read_bytes().count(b"EURUSD"), keeps._state.problem) == (1, 1, "")
 
 
 def test_a_csv_file_is_looked_at_for_what_an_earlier_run_left_and_then_only_with_news(
@@ -143,8 +144,8 @@ def test_a_write_ahead_log_that_another_program_holds_is_logged_once_and_shown_u
         for number in range(1, 60):
             keeps.take(execution(number))
             assert keeps.commit(place(number))
-    assert keeps._desk.held_wal_bytes > 100_000
+    assert keeps._state.held_wal_bytes > 100_000
     assert caplog.text.count("another program's open transaction keeps it from being emptied") == 1
     assert keeps.commit(place(60))
-    assert keeps._desk.held_wal_bytes == 0
+    assert keeps._state.held_wal_bytes == 0
     assert "is emptied again" in caplog.text

@@ -19,9 +19,9 @@ import nats.errors
 from nats.aio.client import Client
 
 from mt4pump.process.program import StartError
+from mt4pump_consumers.nats_bridge.journal import Backoff
 from mt4pump_consumers.nats_bridge.message import Message
 from mt4pump_consumers.nats_bridge.quarantine import QuarantineLimits
-from mt4pump_consumers.nats_bridge.retry import Backoff
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 CONNECT_TIMEOUT_S = 5
@@ -42,13 +42,13 @@ class ServerConnection:
         self.client = Client()
         self.lost = asyncio.Event()
         self.reason = ""
-        self._told: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
-    def tell(self, who: Callable[[], None]) -> None:
-        """Call ``who`` when the connection is over; at once if it is."""
-        self._told.append(who)
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the connection is lost; at once if it is."""
+        self._callbacks.append(callback)
         if self.lost.is_set():
-            who()
+            callback()
 
     async def open(self, options: Mapping[str, Any]) -> None:
         """Connect; raises what is in `FAULTS`."""
@@ -92,8 +92,8 @@ class ServerConnection:
     def _end(self) -> None:
         if not self.lost.is_set():
             self.lost.set()
-            for who in self._told:
-                who()
+            for callback in self._callbacks:
+                callback()
 
 
 def fault_in_background(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -120,11 +120,11 @@ class NatsConnection:
         self._counts = counts
         self._retry_s = settings.retry_s
         self._connection: ServerConnection | None = None
-        self._is_up = asyncio.Event()
+        self._came_up = asyncio.Event()
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is over; for ever."""
-        backoff, said = Backoff(self._retry_s, 0.2), ""
+        backoff, logged = Backoff(self._retry_s, 0.2), ""
         while True:
             connection = ServerConnection()
             try:
@@ -133,21 +133,26 @@ class NatsConnection:
                 except FAULTS as error:
                     wait_s = backoff.next_s()
                     reason = connection.reason or str(error) or type(error).__name__
-                    level = logging.WARNING if reason != said else logging.DEBUG  # not every attempt is news
+                    level = logging.WARNING if reason != logged else logging.DEBUG  # not every attempt is news
                     log.log(level, "NATS at %s cannot be reached (%s): tried again", self._servers, reason)
-                    said = reason
+                    logged = reason
                     await asyncio.sleep(wait_s)
                     continue
                 backoff.reset()
-                said = ""
+                logged = ""
                 await self._serve(connection)
             finally:
                 await connection.close()
 
+    @property
+    def is_up(self) -> bool:
+        """Return whether there is a connection; from any thread."""
+        return self._connection is not None
+
     async def connection(self) -> ServerConnection:
         """Return the connection, once there is one."""
         while self._connection is None:
-            await self._is_up.wait()
+            await self._came_up.wait()
         return self._connection
 
     async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
@@ -177,13 +182,13 @@ class NatsConnection:
         log.info("connected to NATS at %s", url.netloc.rpartition("@")[2] if url else self._servers)
         self._counts["connections"] += 1
         self._connection = connection
-        self._is_up.set()
+        self._came_up.set()
         try:
             await connection.watch()
             log.warning("the connection to NATS is over (%s): made anew", connection.reason or "closed by the server")
         finally:
             self._connection = None
-            self._is_up.clear()
+            self._came_up.clear()
 
 
 def _options(settings: NatsSettings) -> dict[str, Any]:

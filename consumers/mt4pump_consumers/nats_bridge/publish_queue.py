@@ -13,9 +13,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from mt4pump.client import Event
-from mt4pump_consumers.nats_bridge.link import FAULTS, ServerConnection
+from mt4pump_consumers.nats_bridge.connection import FAULTS, ServerConnection
+from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
 from mt4pump_consumers.nats_bridge.message import MSG_ID, Message
-from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
 
 EXPECTED_STREAM, EXPECTED_SEQUENCE = "Nats-Expected-Stream", "Nats-Expected-Last-Sequence"
 WRONG_SEQUENCE = 10071
@@ -43,17 +43,19 @@ class PublishQueue:
         self._ack_timeout_s = ack_timeout_s
         self._inbox = connection.client.new_inbox()
         self._waiting: dict[str, Message] = {}
-        self._moved = asyncio.Event()
-        self._setback: JetStreamRetry | None = None
+        self._acknowledged = asyncio.Event()
+        self._retry: JetStreamRetry | None = None
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
-        """Listen for acknowledgements; raises Setback."""
-        self._connection.tell(self._on_lost)
+        """Listen for acknowledgements; raises JetStreamRetry."""
+        self._connection.on_lost(self._on_lost)
         try:
             self._subscription = await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._on_ack)
-        except FAULTS as error:  # the connection's end is told by the link
-            raise JetStreamRetry(f"JetStream's acknowledgements cannot be heard: {error}", is_quiet=True) from error
+        except FAULTS as error:  # the connection's end is reported by `ServerConnection`
+            raise JetStreamRetry(
+                f"JetStream's acknowledgements cannot be subscribed to: {error}", is_quiet=True
+            ) from error
 
     async def close(self) -> None:
         """Listen no more."""
@@ -62,7 +64,7 @@ class PublishQueue:
                 await self._subscription.unsubscribe()
 
     async def put(self, message: Message) -> None:
-        """Publish; waits while too many are on their way. Raises Setback: then it is none of `unsettled`."""
+        """Publish; wait while too many are on their way. Raises JetStreamRetry, and then forgets the message."""
         while len(self._waiting) >= self._limit:
             await self._wait()
         self._check()
@@ -80,38 +82,38 @@ class PublishQueue:
             del self._waiting[reply]
             raise JetStreamRetry(f"{message.subject} could not be published: {error}") from error
 
-    async def settle(self) -> None:
-        """Return when everything is acknowledged; raises Setback."""
+    async def wait_for_acks(self) -> None:
+        """Return when everything is acknowledged; raises JetStreamRetry."""
         while self._waiting:
             await self._wait()
         self._check()
 
-    def unsettled(self) -> list[Event]:
+    def unacknowledged(self) -> list[Event]:
         """Return the events without an offset that may not be stored, in order."""
-        return [message.loose for message in self._waiting.values() if message.loose is not None]
+        return [message.unstored for message in self._waiting.values() if message.unstored is not None]
 
     def _on_lost(self) -> None:
         self.fail(JetStreamRetry("the connection to NATS is over", is_quiet=True))
 
-    def fail(self, setback: JetStreamRetry) -> None:
-        """Have whoever waits fail; the first failure counts."""
-        self._setback = self._setback or setback
-        self._moved.set()
+    def fail(self, retry: JetStreamRetry) -> None:
+        """Make all waiting calls fail; the first failure counts."""
+        self._retry = self._retry or retry
+        self._acknowledged.set()
 
     async def _wait(self) -> None:
         self._check()
-        self._moved.clear()
+        self._acknowledged.clear()
         try:
             async with asyncio.timeout(self._ack_timeout_s):
-                await self._moved.wait()
+                await self._acknowledged.wait()
         except TimeoutError:
             text = f"JetStream acknowledged none of {len(self._waiting)} events within {self._ack_timeout_s:g} s"
             raise JetStreamRetry(text) from None
         self._check()
 
     def _check(self) -> None:
-        if self._setback is not None:
-            raise self._setback
+        if self._retry is not None:
+            raise self._retry
 
     async def _on_ack(self, ack: Msg) -> None:
         message = self._waiting.get(ack.subject)
@@ -123,10 +125,10 @@ class PublishQueue:
         if "seq" in reply and "error" not in reply:
             del self._waiting[ack.subject]
             self.stored += 1
-        setback = _what_is_wrong(reply, message)
-        if setback is not None:
-            self.fail(setback)
-        self._moved.set()
+        retry = _fault_in(reply, message)
+        if retry is not None:
+            self.fail(retry)
+        self._acknowledged.set()
 
 
 def _is_for_lack_of_room(error: dict[str, object]) -> bool:
@@ -134,7 +136,7 @@ def _is_for_lack_of_room(error: dict[str, object]) -> bool:
     return error.get("err_code") in NO_ROOM or error.get("code") != BAD_REQUEST
 
 
-def _what_is_wrong(reply: dict[str, object], message: Message) -> JetStreamRetry | None:
+def _fault_in(reply: dict[str, object], message: Message) -> JetStreamRetry | None:
     error = reply.get("error")
     if isinstance(error, dict):
         if error.get("err_code") == WRONG_SEQUENCE:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from mt4pump.clock import TOLERATED_DRIFT_NS, CarriedClock, wall_clock
+from mt4pump.process.clock import TOLERATED_DRIFT_NS, CarriedClock, wall_clock
 
 STEP_NS = 15_625_000
 """One step of Windows' clock."""

@@ -1,19 +1,20 @@
-"""What this reader of the stream sees: events, delays, losses; pure.
+"""What this reader of the stream sees: events, delays, losses, quotes per symbol; pure.
 
-One thread counts, others read at the same time. Each number is replaced in one step, so a scrape sees every one of them
-as it was at some moment, though not all at the same; a lock per event would cost more than the rest together.
+One thread counts, others read at the same time. Each number is replaced in one step, so a scrape sees every one of
+them as it was at some moment, though not all at the same; a lock per event would cost more than the rest together.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from mt4pump.client import Event, Notice, Trade
-from mt4pump_consumers.metrics.mirror import KINDS, OTHER
+from mt4pump.client import Event, Notice, Quote, Trade
+from mt4pump_consumers.metrics.heartbeat import KINDS, OTHER
 
 NS = 1_000_000_000
 LATENCY_BUCKETS_S = (
@@ -27,7 +28,7 @@ NOTICES = (
 KINDS_LIMIT = 64
 
 
-class KindTally:
+class KindCounters:
     """Numbers of one kind; ``last_ts`` in ns since 1970."""
 
     __slots__ = ("buckets", "events", "last_ts", "lost", "sum_ns")
@@ -37,19 +38,19 @@ class KindTally:
         self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
 
 
-class Tally:
+class StreamCounters:
     """Takes events and notices. ``tolerance_s``: how far a coarse clock may be behind without being wrong."""
 
     def __init__(self, tolerance_s: float = 0.001) -> None:
         self._tolerance_ns = int(tolerance_s * NS)
         self._bounds_ns = [int(bound * NS) for bound in LATENCY_BUCKETS_S]
-        self._kinds = {kind: KindTally() for kind in KINDS}
+        self._kinds = {kind: KindCounters() for kind in KINDS}
         self._changes: Counter[str] = Counter(dict.fromkeys(CHANGES, 0))
         self._notices: Counter[str] = Counter(dict.fromkeys(NOTICES, 0))
         self._healed = self._ahead = 0
         self.lagging = False
 
-    def take_event(self, event: Event, now_ns: int) -> None:
+    def count_event(self, event: Event, now_ns: int) -> None:
         """Count an event that was read at ``now_ns``, ns since 1970. Delays are measured of live events alone."""
         if event.snapshot:
             return
@@ -65,7 +66,7 @@ class Tally:
             change = event.change
             self._changes[change if change in self._changes else OTHER] += 1  # type: ignore[index]
 
-    def _time(self, numbers: KindTally, delay_ns: int) -> None:
+    def _time(self, numbers: KindCounters, delay_ns: int) -> None:
         if delay_ns < 0:
             if delay_ns < -self._tolerance_ns:
                 self._ahead += 1
@@ -73,7 +74,7 @@ class Tally:
         numbers.sum_ns += delay_ns
         numbers.buckets[bisect_left(self._bounds_ns, delay_ns)] += 1
 
-    def take_notice(self, notice: Notice) -> None:
+    def count_notice(self, notice: Notice) -> None:
         """Count what the client says of the stream."""
         kind = notice.kind
         self._notices[kind if kind in self._notices else OTHER] += 1
@@ -82,17 +83,17 @@ class Tally:
         elif kind in {"lagging", "caught_up"}:
             self.lagging = kind == "lagging"
 
-    def _numbers(self, kind: str) -> KindTally:
+    def _numbers(self, kind: str) -> KindCounters:
         """Return the numbers of a kind that may be new; a bound, as it comes from outside."""
         if kind not in self._kinds and len(self._kinds) >= KINDS_LIMIT:
             kind = OTHER
         numbers = self._kinds.get(kind)
         if numbers is None:
-            numbers = self._kinds[kind] = KindTally()
+            numbers = self._kinds[kind] = KindCounters()
         return numbers
 
     def families(self, *, alive: bool = True) -> Iterator[Metric]:
-        """Yield the metrics; ``alive``: the daemon is heard, so that how this reader keeps up means something."""
+        """Yield the metrics; ``alive``: heartbeats arrive, so that lagging means something."""
         kinds = list(self._kinds.items())
         events = {kind: numbers.events for kind, numbers in kinds}
         yield labelled("mt4pump_reader_events_total", "Events read, live or from the journal.", "kind", events)
@@ -113,7 +114,7 @@ class Tally:
         text = "1 while this reader is too slow for the stream."
         yield GaugeMetricFamily("mt4pump_reader_lagging", text, self.lagging and alive)
 
-    def _latency(self, kinds: list[tuple[str, KindTally]]) -> Metric:
+    def _latency(self, kinds: list[tuple[str, KindCounters]]) -> Metric:
         text = "Time from the Manager API's callback to this reader, of live events; by the clocks of both machines."
         family = HistogramMetricFamily("mt4pump_reader_event_latency_seconds", text, labels=["kind"])
         for kind, numbers in kinds:
@@ -127,9 +128,90 @@ class Tally:
 
 
 def labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    """Return a metric with one label; its name tells what it is."""
+    """Return a metric with one label; its kind follows from its name."""
     make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
     family = make(name, text, labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)
     return family
+
+
+KNOWN_LIMIT = 100_000
+"""SymbolMetrics whose match is remembered."""
+
+
+class SymbolCounters:
+    """Numbers of one symbol; ``spread`` in points, None where the prices give none."""
+
+    __slots__ = ("last_ts", "quotes", "spread")
+
+    def __init__(self) -> None:
+        self.quotes = self.last_ts = 0
+        self.spread: int | None = None
+
+
+class SymbolMetrics:
+    """Counts the quotes of symbols that match ``patterns``, at most ``limit`` of them. One thread counts.
+
+    A symbol is forgotten when the server deletes it, and all are when the daemon starts anew: it may have other ones.
+    """
+
+    def __init__(self, patterns: Sequence[str], limit: int) -> None:
+        self._patterns, self._limit = patterns, limit
+        self._known: dict[str, SymbolCounters | None] = {}
+        self._shown: dict[str, SymbolCounters] = {}
+        self._epoch = 0
+        self.beyond_limit = 0
+
+    def count(self, event: Event) -> None:
+        """Count a quote, and forget what is gone; last values from the start count as last, not as new."""
+        if event.epoch > self._epoch or (event.kind == "heartbeat" and event.epoch != self._epoch):
+            self._epoch = event.epoch
+            self._known, self._shown, self.beyond_limit = {}, {}, 0
+        if isinstance(event, Quote):
+            self._count(event)
+        elif event.kind == "symbol" and event.body.get("action") == "delete":
+            self._known.pop(event.key, None)
+            self._shown.pop(event.key, None)
+
+    def _count(self, quote: Quote) -> None:
+        if quote.epoch < self._epoch:
+            return
+        symbol = quote.key
+        numbers = self._known[symbol] if symbol in self._known else self._add(symbol)
+        if numbers is None:
+            return
+        if not quote.snapshot:
+            numbers.quotes += 1
+        numbers.last_ts = max(numbers.last_ts, quote.ts)
+        numbers.spread = quote.spread
+
+    def _add(self, symbol: str) -> SymbolCounters | None:
+        wanted = any(fnmatchcase(symbol, pattern) for pattern in self._patterns)
+        numbers = None
+        if wanted and len(self._shown) < self._limit:
+            numbers = self._shown[symbol] = SymbolCounters()
+        elif wanted:
+            self.beyond_limit += 1
+        if len(self._known) < KNOWN_LIMIT:
+            self._known[symbol] = numbers
+        return numbers
+
+    def families(self, *, live: bool) -> Iterator[Metric]:
+        """Yield the metrics; spreads only while prices are ``live``: without a session nobody knows them."""
+        quotes = CounterMetricFamily("mt4pump_symbol_quotes_total", "Quotes read, by symbol.", labels=["symbol"])
+        last = GaugeMetricFamily(
+            "mt4pump_symbol_last_quote_timestamp_seconds", "When the symbol's last quote came.", labels=["symbol"]
+        )
+        spread = GaugeMetricFamily("mt4pump_symbol_spread_points", "Last spread, in points.", labels=["symbol"])
+        for symbol, numbers in list(self._shown.items()):
+            quotes.add_metric([symbol], numbers.quotes)
+            last.add_metric([symbol], numbers.last_ts / NS)
+            if live and numbers.spread is not None:
+                spread.add_metric([symbol], numbers.spread)
+        yield from (quotes, last, spread)
+        yield GaugeMetricFamily(
+            "mt4pump_symbol_left_out",
+            "Symbols without series of their own, as there are too many.",
+            self.beyond_limit,
+        )

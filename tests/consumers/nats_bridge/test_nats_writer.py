@@ -1,4 +1,4 @@
-"""Where the durable lane goes on, and that it lives through a connection that dies under it."""
+"""Where the durable writer goes on, and that it lives through a connection that dies under it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from mt4pump_consumers.nats_bridge.connection import ServerConnection
 from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
-from mt4pump_consumers.nats_bridge.link import ServerConnection
-from mt4pump_consumers.nats_bridge.outbox import PublishQueue
-from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
+from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
+from mt4pump_consumers.nats_bridge.publish_queue import PublishQueue
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump_consumers.nats_bridge.stream import StreamPosition
 from nats.aio.client import Client
@@ -19,34 +19,34 @@ from nats.aio.client import Client
 from mt4pump.client import Heartbeat
 from mt4pump.process.program import settings_of
 
-NEW = StreamPosition(last_seq=0, place=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
+NEW = StreamPosition(last_seq=0, log_position=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
 
 
-def lane(start: str) -> JetStreamWriter:
-    """Return a lane that talks to nobody."""
+def writer(start: str) -> JetStreamWriter:
+    """Return a writer that talks to nobody."""
     nobody: Any = None
     return JetStreamWriter(settings_of(NatsSettings, ["--start", start]).settings, nobody, nobody, Counter())
 
 
-def taken_up(by: JetStreamWriter, offset: int, log: str = "L", standing: StreamPosition = NEW) -> int:
+def taken_up(by: JetStreamWriter, offset: int, log: str = "L", position: StreamPosition = NEW) -> int:
     """Return after which offset it goes on when the daemon is at ``offset``."""
-    by._take_up(standing, {"log": log, "epoch": 1, "offset": offset})
+    by._resume_from(position, {"log": log, "epoch": 1, "offset": offset})
     return by._reached
 
 
 def test_now_is_the_first_look_and_stays_so_until_something_is_stored() -> None:
-    new = lane("now")
+    new = writer("now")
     assert taken_up(new, 100) == 100
     assert taken_up(new, 105) == 100, "NATS died before it stored 101: the events since are not skipped"
-    assert taken_up(lane("now"), 105) == 105, "another run has a now of its own"
+    assert taken_up(writer("now"), 105) == 105, "another run has a now of its own"
 
 
 def test_a_stream_that_was_deleted_gets_again_what_the_settings_say() -> None:
-    first = lane("first")
-    first._settled = ("L", 100)
+    first = writer("first")
+    first._last_stored = ("L", 100)
     assert taken_up(first, 105) == 0, "all that the journal has"
-    now = lane("now")
-    now._settled = ("L", 100)
+    now = writer("now")
+    now._last_stored = ("L", 100)
     assert taken_up(now, 105) == 100
 
 
@@ -56,7 +56,7 @@ def test_listening_on_a_connection_that_just_closed_is_a_setback_not_the_end() -
         connection.client._status = Client.CLOSED
         await PublishQueue(connection, "S", 0, 256, 5.0).open()
 
-    with pytest.raises(JetStreamRetry, match="cannot be heard"):
+    with pytest.raises(JetStreamRetry, match="cannot be subscribed to"):
         asyncio.run(opened())
 
 
@@ -65,7 +65,7 @@ def test_a_journal_that_is_not_open_yet_is_waited_for() -> None:
         async def describe(self) -> dict[str, Any]:
             return {"log": "", "kinds": {}, "epoch": 1, "offset": 0}
 
-    waiting = lane("first")
+    waiting = writer("first")
     waiting._journal = Journal()  # type: ignore[assignment]
     with pytest.raises(JetStreamRetry, match="could not be opened yet"):
         asyncio.run(waiting._serve(ServerConnection()))
@@ -77,13 +77,13 @@ def test_a_heartbeat_that_is_further_than_what_came_has_the_lane_look_into_the_j
 ) -> None:
     asked: list[PublishQueue] = []
 
-    async def catch_up(_lane: JetStreamWriter, outbox: PublishQueue) -> None:
-        asked.append(outbox)
+    async def catch_up(_lane: JetStreamWriter, publish_queue: PublishQueue) -> None:
+        asked.append(publish_queue)
 
     monkeypatch.setattr(JetStreamWriter, "_catch_up", catch_up)
-    behind, nobody = lane("now"), cast(PublishQueue, None)
+    behind, nobody = writer("now"), cast(PublishQueue, None)
     taken_up(behind, 105)
-    behind._beat = cast(Heartbeat, SimpleNamespace(epoch=1, log="L", last_offset=last_offset))
+    behind._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=1, log="L", last_offset=last_offset))
     for _ in range(2):
-        asyncio.run(behind._compare_with_beat(nobody))
+        asyncio.run(behind._compare_with_heartbeat(nobody))
     assert len(asked) == looks

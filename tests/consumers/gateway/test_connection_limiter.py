@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.gateway.connection_limiter import SLACK, ConnectionLimiter, GateLimits, Origins
+from mt4pump_consumers.gateway.limits import SLACK, ConnectionLimiter, Origins
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from pydantic import ValidationError
 
@@ -30,18 +30,18 @@ def test_only_our_own_page_and_those_named_may_connect(origin: str | None, host:
 
 
 class Connection:
-    """Stands in for a connection; ``ended`` says that the gate ended it, and it has left since."""
+    """Stands in for a connection; ``ended`` says that the limiter ended it, and it has left since."""
 
-    def __init__(self, gate: ConnectionLimiter, group: str, owner: str = "") -> None:
-        self.gate, self.group, self.owner = gate, group, ""
+    def __init__(self, limiter: ConnectionLimiter, group: str, owner: str = "") -> None:
+        self.limiter, self.group, self.owner = limiter, group, ""
         self.ended = False
-        self.delay_s = gate.arrived(self)
+        self.delay_s = limiter.arrived(self)
         self.fits = self.delay_s is not None
         if owner:
             self.enter(owner)
 
     def enter(self, owner: str) -> bool:
-        admitted = self.gate.admitted(self, owner, self.owner)
+        admitted = self.limiter.admitted(self, owner, self.owner)
         self.owner = owner if admitted else self.owner
         return admitted
 
@@ -50,17 +50,24 @@ class Connection:
         self.leave()
 
     def leave(self) -> None:
-        self.gate.left(self, self.owner)
+        self.limiter.left(self, self.owner)
 
 
-def gate(
+def limiter(
     connections: int = 3, per_address: int = 2, per_token: int = 100, new_per_s: float = 1000
 ) -> ConnectionLimiter:
-    return ConnectionLimiter(GateLimits(connections, per_address, per_token, new_per_s), lambda: 0.0)
+    settings = GatewaySettings(
+        anonymous=True,
+        connections=connections,
+        connections_per_address=per_address,
+        connections_per_token=per_token,
+        new_connections_per_s=new_per_s,
+    )
+    return ConnectionLimiter(settings, lambda: 0.0)
 
 
 def test_connections_are_counted_over_all_and_per_address() -> None:
-    full = gate()
+    full = limiter()
     first, second, third, other = (Connection(full, group, "token") for group in ("a", "a", "a", "b"))
     assert "too many connections" in full.refusal(third)
     assert "try again later" in full.refusal(other)
@@ -73,21 +80,21 @@ def test_connections_are_counted_over_all_and_per_address() -> None:
 
 
 def test_the_oldest_connection_that_has_not_logged_in_gives_way_to_a_new_one() -> None:
-    full = gate(connections=4, per_address=2)
+    full = limiter(connections=4, per_address=2)
     inside = Connection(full, "a", "token")
     silent = Connection(full, "a")
-    newcomer = Connection(full, "a")
-    assert (inside.ended, silent.ended, newcomer.ended) == (False, True, False)
-    assert not full.refusal(newcomer)
-    newcomer.enter("token")
-    assert "your address" in full.refusal(Connection(full, "a"))  # who is logged in gives way to nobody
+    new = Connection(full, "a")
+    assert (inside.ended, silent.ended, new.ended) == (False, True, False)
+    assert not full.refusal(new)
+    new.enter("token")
+    assert "your address" in full.refusal(Connection(full, "a"))  # who is logged in gives write_now to nobody
     others = [Connection(full, group) for group in ("b", "c")]
     assert others[0].ended or full.count <= 4
     assert full.gave_way >= 2
 
 
 def test_new_connections_of_one_address_come_at_a_bounded_rate_and_others_do_not_notice() -> None:
-    busy = gate(connections=10_000, per_address=10_000, new_per_s=2)
+    busy = limiter(connections=10_000, per_address=10_000, new_per_s=2)
     delays = [Connection(busy, "a").delay_s for _ in range(30)]
     assert delays == [0] * 10 + [number / 2 for number in range(1, 11)] + [None] * 10
     assert busy.too_fast == 20
@@ -95,7 +102,7 @@ def test_new_connections_of_one_address_come_at_a_bounded_rate_and_others_do_not
 
 
 def test_a_token_has_a_limit_of_connections_and_another_login_of_the_same_one_counts_once() -> None:
-    full = gate(connections=100, per_address=100, per_token=2)
+    full = limiter(connections=100, per_address=100, per_token=2)
     first, second = Connection(full, "a", "desk"), Connection(full, "b", "desk")
     third = Connection(full, "c")
     assert not third.enter("desk")
@@ -107,11 +114,11 @@ def test_a_token_has_a_limit_of_connections_and_another_login_of_the_same_one_co
     assert full.count == 0
     assert not full._by_owner
     assert not full._by_address
-    assert not full._strangers
+    assert not full._unauthenticated
 
 
 def test_behind_a_trusted_proxy_the_limit_is_that_of_the_client() -> None:
-    full = gate(connections=100, per_address=1)
+    full = limiter(connections=100, per_address=1)
     ones = [Connection(full, "") for _ in range(5)]
     assert all(connection.fits for connection in ones)
     for number, connection in enumerate(ones):

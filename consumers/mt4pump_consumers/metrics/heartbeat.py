@@ -1,6 +1,6 @@
 """The heartbeat as metrics: one row per number; pure.
 
-Counters are shown as the daemon has them: they start from 0 with each of its lives, which is what Prometheus knows as a
+Counters are shown as the daemon has them: they start from 0 with each of its runs, which is what Prometheus knows as a
 counter reset, and a restart of this program does not touch them. What a heartbeat does not hold (another version, no
 journal) is left out, as nothing is better than a made-up 0.
 """
@@ -30,8 +30,8 @@ SESSION_STATES = ("connecting", "logged_in", "pumping", "lost", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorRow:
-    """One metric: where its value stands in the heartbeat, its name and what it means.
+class HeartbeatRow:
+    """One metric: the path of its value in the heartbeat, its name and meaning.
 
     ``path`` has dots between the keys of nested maps. ``per_s`` makes it seconds. With ``label`` the value is a map,
     and each of its entries a sample, those named in ``only`` if that is given. Names in ``known`` that it lacks are 0.
@@ -48,7 +48,7 @@ class MirrorRow:
     zero_is_never: bool = False
 
     def family(self) -> Metric:
-        """Return the metric, still without a sample; its name tells what it is."""
+        """Return the metric without a sample; its kind follows from its name."""
         make = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
         return make(self.name, self.meaning, labels=[self.label] if self.label else [])
 
@@ -81,152 +81,158 @@ def is_number(value: object) -> bool:
 
 
 ROWS = (
-    MirrorRow("epoch", "mt4pump_start_time_seconds", "When this life of the daemon began.", MS),
-    MirrorRow(
+    HeartbeatRow("epoch", "mt4pump_start_time_seconds", "When this life of the daemon began.", MS),
+    HeartbeatRow(
         "ts", "mt4pump_heartbeat_timestamp_seconds", "When the daemon made its last heartbeat, by its clock.", NS
     ),
-    MirrorRow("interval_s", "mt4pump_heartbeat_interval_seconds", "Time between two heartbeats, as the daemon is set."),
-    MirrorRow(
+    HeartbeatRow(
+        "interval_s", "mt4pump_heartbeat_interval_seconds", "Time between two heartbeats, as the daemon is set."
+    ),
+    HeartbeatRow(
         "since", "mt4pump_session_state_since_timestamp_seconds", "When the session came into its present state.", MS
     ),
-    MirrorRow("reconnects", "mt4pump_session_reconnects_total", "Sessions with the trade server after the first."),
-    MirrorRow(
+    HeartbeatRow("reconnects", "mt4pump_session_reconnects_total", "Sessions with the trade server after the first."),
+    HeartbeatRow(
         "server_utc_offset_s", "mt4pump_server_utc_offset_seconds", "Trade server's clock minus UTC, once known."
     ),
-    MirrorRow(
+    HeartbeatRow(
         "counts",
         "mt4pump_events_total",
         "Events by kind, heartbeats included, with or without a subscriber.",
         label="kind",
         known=KINDS,
     ),
-    MirrorRow("sent", "mt4pump_sent_messages_total", "Messages that somebody is subscribed to, handed to ZeroMQ."),
-    MirrorRow(
+    HeartbeatRow("sent", "mt4pump_sent_messages_total", "Messages that somebody is subscribed to, handed to ZeroMQ."),
+    HeartbeatRow(
         "last_callback_ts",
         "mt4pump_last_callback_timestamp_seconds",
         "When the Manager API last called back.",
         NS,
         zero_is_never=True,
     ),
-    MirrorRow(
+    HeartbeatRow(
         "last_quote_ts", "mt4pump_last_quote_timestamp_seconds", "When a quote last came.", NS, zero_is_never=True
     ),
-    MirrorRow("errors", "mt4pump_faults_by_name_total", "Faults by name; each is in the daemon's log.", label="fault"),
-    MirrorRow(
+    HeartbeatRow(
+        "errors", "mt4pump_faults_by_name_total", "Faults by name; each is in the daemon's log.", label="fault"
+    ),
+    HeartbeatRow(
         "skipped", "mt4pump_skipped_records_total", "Records taken in and on purpose not published.", label="reason"
     ),
-    MirrorRow("source", "mt4pump_source_events_total", "Counters of the library or the simulator.", label="event"),
-    MirrorRow("inbox.waiting", "mt4pump_inbox_waiting_records", "Records between callback and publisher."),
-    MirrorRow("inbox.limit", "mt4pump_inbox_limit_records", "Records that may wait between callback and publisher."),
-    MirrorRow("inbox.received", "mt4pump_inbox_received_records_total", "Calls of the pump callback."),
-    MirrorRow(
+    HeartbeatRow("source", "mt4pump_source_events_total", "Counters of the library or the simulator.", label="event"),
+    HeartbeatRow("inbox.waiting", "mt4pump_inbox_waiting_records", "Records between callback and publisher."),
+    HeartbeatRow("inbox.limit", "mt4pump_inbox_limit_records", "Records that may wait between callback and publisher."),
+    HeartbeatRow("inbox.received", "mt4pump_inbox_received_records_total", "Calls of the pump callback."),
+    HeartbeatRow(
         "inbox.coalesced",
         "mt4pump_inbox_coalesced_records_total",
         "Bells that rang while one of the same code was waiting; nothing is lost by them.",
     ),
-    MirrorRow(
+    HeartbeatRow(
         "inbox.refused",
         "mt4pump_inbox_refused_records_total",
         "Records that found the inbox full; their tables are read again.",
     ),
-    MirrorRow("offset", "mt4pump_journal_last_offset", "Offset of the last durable event; 0 if there is none."),
-    MirrorRow(
+    HeartbeatRow("offset", "mt4pump_journal_last_offset", "Offset of the last durable event; 0 if there is none."),
+    HeartbeatRow(
         "journal.first_offset", "mt4pump_journal_first_offset", "Offset of the oldest stored event; 0 if none is."
     ),
-    MirrorRow("journal.stored", "mt4pump_journal_stored_events_total", "Durable events committed."),
-    MirrorRow(
+    HeartbeatRow("journal.stored", "mt4pump_journal_stored_events_total", "Durable events committed."),
+    HeartbeatRow(
         "journal.unstored",
         "mt4pump_journal_unstored_events_total",
         "Durable events published without being stored, as a commit failed.",
     ),
-    MirrorRow("journal.commits", "mt4pump_journal_commits_total", "Transactions committed."),
-    MirrorRow("journal.errors", "mt4pump_journal_errors_total", "Transactions and openings that failed."),
-    MirrorRow("journal.set_aside", "mt4pump_journal_set_aside_files_total", "Damaged journal files put aside."),
-    MirrorRow("journal.deleted", "mt4pump_journal_deleted_events_total", "Stored events deleted by retention."),
-    MirrorRow("journal.size_bytes", "mt4pump_journal_size_bytes", "Size of the journal's file."),
-    MirrorRow("journal.wal_bytes", "mt4pump_journal_wal_bytes", "Size of the journal's write-ahead log."),
-    MirrorRow(
+    HeartbeatRow("journal.commits", "mt4pump_journal_commits_total", "Transactions committed."),
+    HeartbeatRow("journal.errors", "mt4pump_journal_errors_total", "Transactions and openings that failed."),
+    HeartbeatRow("journal.set_aside", "mt4pump_journal_set_aside_files_total", "Damaged journal files put aside."),
+    HeartbeatRow("journal.deleted", "mt4pump_journal_deleted_events_total", "Stored events deleted by retention."),
+    HeartbeatRow("journal.size_bytes", "mt4pump_journal_size_bytes", "Size of the journal's file."),
+    HeartbeatRow("journal.wal_bytes", "mt4pump_journal_wal_bytes", "Size of the journal's write-ahead log."),
+    HeartbeatRow(
         "journal.wal_limit_bytes",
         "mt4pump_journal_wal_limit_bytes",
         "Size from which the write-ahead log is begun anew, unless another program holds it.",
     ),
-    MirrorRow(
+    HeartbeatRow(
         "journal.wal_held_s",
         "mt4pump_journal_wal_held_seconds",
         "How long another program's transaction has kept the write-ahead log from being emptied; 0 if none does.",
     ),
-    MirrorRow(
+    HeartbeatRow(
         "journal.clock_ahead_s",
         "mt4pump_journal_clock_ahead_seconds",
         "How far the machine's clock is ahead of the time that the journal's retention believes.",
     ),
-    MirrorRow("subscriptions", "mt4pump_subscriptions", "Different prefixes that somebody is subscribed to."),
-    MirrorRow("connections.now", "mt4pump_connections", "Subscribers' connections that are open."),
-    MirrorRow(
+    HeartbeatRow("subscriptions", "mt4pump_subscriptions", "Different prefixes that somebody is subscribed to."),
+    HeartbeatRow("connections.now", "mt4pump_connections", "Subscribers' connections that are open."),
+    HeartbeatRow(
         "connections",
         "mt4pump_handshakes_total",
         "Subscribers' connections by how their handshake ended.",
         label="result",
         only=("accepted", "refused", "failed"),
     ),
-    MirrorRow("connections.limit", "mt4pump_connections_limit", "Subscribers' connections that may be open."),
-    MirrorRow(
+    HeartbeatRow("connections.limit", "mt4pump_connections_limit", "Subscribers' connections that may be open."),
+    HeartbeatRow(
         "connections.over_limit",
         "mt4pump_connections_over_limit_total",
         "Subscribers' connections closed because there were too many.",
     ),
-    MirrorRow(
+    HeartbeatRow(
         "connections.shut_out",
         "mt4pump_connections_shut_out_total",
         "Subscribers' connections closed for what they sent, did not read, or may no longer hear.",
     ),
-    MirrorRow("subscription_bytes", "mt4pump_subscription_bytes", "Texts of all subscriptions."),
-    MirrorRow(
+    HeartbeatRow("subscription_bytes", "mt4pump_subscription_bytes", "Texts of all subscriptions."),
+    HeartbeatRow(
         "slow_readers.large_bytes", "mt4pump_large_bodies_waiting_bytes", "Large bodies that wait for subscribers."
     ),
-    MirrorRow(
+    HeartbeatRow(
         "slow_readers.large_dropped", "mt4pump_large_bodies_dropped_total", "Large bodies that were sent to nobody."
     ),
-    MirrorRow(
+    HeartbeatRow(
         "slow_readers.messages",
         "mt4pump_slow_reader_messages_total",
         "Messages that the full queue of at least one slow subscriber did not take.",
     ),
-    MirrorRow(
+    HeartbeatRow(
         "slow_readers.moments",
         "mt4pump_slow_reader_moments_total",
         "Times that a subscriber became too slow.",
     ),
-    MirrorRow(
+    HeartbeatRow(
         "slow_readers.last_ts",
         "mt4pump_slow_reader_last_timestamp_seconds",
         "When a subscriber last was too slow.",
         NS,
         zero_is_never=True,
     ),
-    MirrorRow("query.requests", "mt4pump_query_requests_total", "Queries answered."),
-    MirrorRow("query.errors", "mt4pump_query_errors_total", "Queries answered with a refusal."),
-    MirrorRow(
+    HeartbeatRow("query.requests", "mt4pump_query_requests_total", "Queries answered."),
+    HeartbeatRow("query.errors", "mt4pump_query_errors_total", "Queries answered with a refusal."),
+    HeartbeatRow(
         "query.dropped",
         "mt4pump_query_dropped_messages_total",
         "Messages that were no query, and answers that their asker did not take.",
     ),
-    MirrorRow("query.events", "mt4pump_query_replayed_events_total", "Events replayed to askers."),
-    MirrorRow("query.cuts", "mt4pump_query_cuts_total", "Snapshots cut."),
-    MirrorRow("query.busy", "mt4pump_query_busy_total", "Queries refused because too much waited."),
-    MirrorRow("query.waiting", "mt4pump_query_waiting", "Queries that wait."),
-    MirrorRow("query.unread_bytes", "mt4pump_query_unread_bytes", "Replies that their askers did not read yet."),
-    MirrorRow(
+    HeartbeatRow("query.events", "mt4pump_query_replayed_events_total", "Events replayed to askers."),
+    HeartbeatRow("query.cuts", "mt4pump_query_cuts_total", "Snapshots cut."),
+    HeartbeatRow("query.busy", "mt4pump_query_busy_total", "Queries refused because too much waited."),
+    HeartbeatRow("query.waiting", "mt4pump_query_waiting", "Queries that wait."),
+    HeartbeatRow("query.unread_bytes", "mt4pump_query_unread_bytes", "Replies that their askers did not read yet."),
+    HeartbeatRow(
         "query.unread", "mt4pump_query_unread_closed_total", "Connections closed because they did not read a reply."
     ),
-    MirrorRow("query.snapshots", "mt4pump_query_snapshots", "Snapshots held for their next pages."),
-    MirrorRow("query.evicted", "mt4pump_query_evicted_snapshots_total", "Snapshots given up for another one."),
-    MirrorRow("query.connections", "mt4pump_query_connections", "Connections to the query endpoint."),
-    MirrorRow("query.over_limit", "mt4pump_query_over_limit_total", "Connections closed because there were too many."),
-    MirrorRow("query.shut_out", "mt4pump_query_shut_out_total", "Connections closed for what they sent."),
-    MirrorRow("query.silent", "mt4pump_query_silent_total", "Connections closed because they asked nothing."),
-    MirrorRow("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
-    MirrorRow("threads", "mt4pump_threads", "Threads of the daemon."),
+    HeartbeatRow("query.snapshots", "mt4pump_query_snapshots", "Snapshots held for their next pages."),
+    HeartbeatRow("query.evicted", "mt4pump_query_evicted_snapshots_total", "Snapshots given up for another one."),
+    HeartbeatRow("query.connections", "mt4pump_query_connections", "Connections to the query endpoint."),
+    HeartbeatRow(
+        "query.over_limit", "mt4pump_query_over_limit_total", "Connections closed because there were too many."
+    ),
+    HeartbeatRow("query.shut_out", "mt4pump_query_shut_out_total", "Connections closed for what they sent."),
+    HeartbeatRow("query.silent", "mt4pump_query_silent_total", "Connections closed because they asked nothing."),
+    HeartbeatRow("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
+    HeartbeatRow("threads", "mt4pump_threads", "Threads of the daemon."),
 )
 
 

@@ -1,4 +1,4 @@
-"""`mt4pump_consumers.metrics.mirror`: heartbeat to metrics."""
+"""`mt4pump_consumers.metrics.heartbeat`: heartbeat to metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mt4pump_consumers.metrics import mirror
+from mt4pump_consumers.metrics import heartbeat
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
@@ -106,7 +106,7 @@ class Fixed:
         self.body = body
 
     def collect(self) -> list[Metric]:
-        return [family for family in mirror.families(self.body) if family.samples]
+        return [family for family in heartbeat.families(self.body) if family.samples]
 
 
 def text(body: dict[str, Any]) -> str:
@@ -200,18 +200,18 @@ NOT_NUMBERS = {"server_code", "reason", "log", "offsets", "uptime_s", "dropped"}
 
 
 def test_every_key_that_a_heartbeat_may_have_is_shown_or_left_out_on_purpose() -> None:
-    rows = {row.path.partition(".")[0] for row in mirror.ROWS}
+    rows = {row.path.partition(".")[0] for row in heartbeat.ROWS}
     special = {"version", "protocol", "server", "state", "durable"}
     assert set(fields_of("heartbeat")) == (rows - {"epoch", "ts"} | special | {"journal"}) | NOT_NUMBERS
     for key in ("inbox", "journal", "slow_readers", "connections", "query"):
-        inside = {row.path.partition(".")[2] for row in mirror.ROWS if row.path.startswith(f"{key}.")}
-        inside |= {name for row in mirror.ROWS if row.path == key for name in row.only}
+        inside = {row.path.partition(".")[2] for row in heartbeat.ROWS if row.path.startswith(f"{key}.")}
+        inside |= {name for row in heartbeat.ROWS if row.path == key for name in row.only}
         assert set(BODY[key]) - {"error"} == inside
 
 
 def test_the_words_are_the_contracts() -> None:
-    assert fields_of("heartbeat")["state"].words == mirror.SESSION_STATES
-    assert tuple(KINDS) == mirror.KINDS
+    assert fields_of("heartbeat")["state"].words == heartbeat.SESSION_STATES
+    assert tuple(KINDS) == heartbeat.KINDS
 
 
 def test_a_heartbeat_of_a_daemon_without_a_journal_says_nothing_of_one() -> None:
@@ -262,8 +262,8 @@ def test_nothing_heard_is_nothing_shown() -> None:
 def test_many_names_in_a_map_end_up_in_one_sum() -> None:
     found = shown({**BODY, "errors": {f"fault_{number}": 1 for number in range(200)}})
     faults = [labels for name, labels in found if name == "mt4pump_faults_by_name_total"]
-    assert len(faults) == mirror.LABELS_LIMIT + 1
-    assert value(found, "mt4pump_faults_by_name_total", fault="other") == 200 - mirror.LABELS_LIMIT
+    assert len(faults) == heartbeat.LABELS_LIMIT + 1
+    assert value(found, "mt4pump_faults_by_name_total", fault="other") == 200 - heartbeat.LABELS_LIMIT
     assert value(found, "mt4pump_faults_total") == 200
 
 
@@ -291,6 +291,6 @@ def test_no_label_can_be_a_login_or_a_ticket() -> None:
 
 
 def test_the_rows_read_like_prometheus_metrics() -> None:
-    source = Path(mirror.__file__).read_text(encoding="utf-8")
+    source = Path(heartbeat.__file__).read_text(encoding="utf-8")
     for name in set(re.findall(r'"(mt4pump_\w+)"', source)):
         assert not re.search(r"_(ms|ns|kb|count|minutes)(_|$)", name)

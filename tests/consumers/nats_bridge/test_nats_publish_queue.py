@@ -1,4 +1,4 @@
-"""The outbox: what waits for its acknowledgement, and what each answer of JetStream means."""
+"""The publish_queue: what waits for its acknowledgement, and what each answer of JetStream means."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from mt4pump_consumers.nats_bridge.link import ServerConnection
-from mt4pump_consumers.nats_bridge.message import Message, loose_message, stored_message
-from mt4pump_consumers.nats_bridge.outbox import EXPECTED_SEQUENCE, WRONG_SEQUENCE, PublishQueue
-from mt4pump_consumers.nats_bridge.retry import JetStreamRetry
+from mt4pump_consumers.nats_bridge.connection import ServerConnection
+from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
+from mt4pump_consumers.nats_bridge.message import Message, stored_message, unstored_message
+from mt4pump_consumers.nats_bridge.publish_queue import EXPECTED_SEQUENCE, WRONG_SEQUENCE, PublishQueue
 from nats.aio.msg import Msg
 
 from tests.consumers.nats_bridge.test_nats_message import trade
@@ -28,18 +28,20 @@ ANSWERS: list[tuple[dict[str, Any] | str, str, bool]] = [
 
 
 class Bench:
-    """An outbox for a stream at 7, with room for two, and the server it talks to; which answers when the test does."""
+    """A queue for a stream at 7, with room for two, and its server, which answers when the test does."""
 
     def __init__(self) -> None:
         self.published: list[tuple[str, dict[str, str]]] = []
         self.lost: Callable[[], None] = lambda: None
         self._heard: Callable[[Msg], Awaitable[None]]
         client = SimpleNamespace(new_inbox=lambda: "inbox", subscribe=self._subscribe, publish=self._publish)
-        connection = SimpleNamespace(client=client, tell=self._tell)
-        self.outbox = PublishQueue(cast(ServerConnection, connection), "S", last_seq=7, limit=2, ack_timeout_s=30.0)
+        connection = SimpleNamespace(client=client, on_lost=self._on_lost)
+        self.publish_queue = PublishQueue(
+            cast(ServerConnection, connection), "S", last_seq=7, limit=2, ack_timeout_s=30.0
+        )
 
-    def _tell(self, who: Callable[[], None]) -> None:
-        self.lost = who
+    def _on_lost(self, callback: Callable[[], None]) -> None:
+        self.lost = callback
 
     async def _subscribe(self, _subject: str, cb: Callable[[Msg], Awaitable[None]]) -> None:
         self._heard = cb
@@ -59,7 +61,7 @@ def message(offset: int) -> Message:
 def run(test: Callable[[Bench], Awaitable[None]]) -> None:
     async def main() -> None:
         bench = Bench()
-        await bench.outbox.open()
+        await bench.publish_queue.open()
         await test(bench)
 
     asyncio.run(main())
@@ -68,7 +70,7 @@ def run(test: Callable[[Bench], Awaitable[None]]) -> None:
 def test_each_message_is_stored_only_behind_the_one_before() -> None:
     async def test(bench: Bench) -> None:
         for offset in (1, 2):
-            await bench.outbox.put(message(offset))
+            await bench.publish_queue.put(message(offset))
         assert [headers[EXPECTED_SEQUENCE] for _, headers in bench.published] == ["7", "8"]
 
     run(test)
@@ -77,8 +79,8 @@ def test_each_message_is_stored_only_behind_the_one_before() -> None:
 def test_who_has_no_room_goes_on_with_the_next_acknowledgement() -> None:
     async def test(bench: Bench) -> None:
         for offset in (1, 2):
-            await bench.outbox.put(message(offset))
-        third = asyncio.create_task(bench.outbox.put(message(3)))
+            await bench.publish_queue.put(message(offset))
+        third = asyncio.create_task(bench.publish_queue.put(message(3)))
         await asyncio.sleep(0)
         assert len(bench.published) == 2
         await bench.answer(0, STORED)
@@ -86,19 +88,19 @@ def test_who_has_no_room_goes_on_with_the_next_acknowledgement() -> None:
         assert len(bench.published) == 3
         for number in (1, 2):
             await bench.answer(number, STORED)
-        await bench.outbox.settle()
-        assert bench.outbox.stored == 3
+        await bench.publish_queue.wait_for_acks()
+        assert bench.publish_queue.stored == 3
 
     run(test)
 
 
 def test_an_answer_that_comes_twice_counts_once() -> None:
     async def test(bench: Bench) -> None:
-        await bench.outbox.put(message(1))
+        await bench.publish_queue.put(message(1))
         for _ in range(2):
             await bench.answer(0, STORED)
-        await bench.outbox.settle()
-        assert bench.outbox.stored == 1
+        await bench.publish_queue.wait_for_acks()
+        assert bench.publish_queue.stored == 1
 
     run(test)
 
@@ -112,9 +114,9 @@ def test_any_other_answer_ends_it_and_nothing_more_is_taken(
     is_quiet: bool,  # noqa: FBT001
 ) -> None:
     async def test(bench: Bench) -> None:
-        await bench.outbox.put(message(1))
+        await bench.publish_queue.put(message(1))
         await bench.answer(0, answer)
-        for step in (bench.outbox.settle(), bench.outbox.put(message(2))):
+        for step in (bench.publish_queue.wait_for_acks(), bench.publish_queue.put(message(2))):
             with pytest.raises(JetStreamRetry, match=words) as caught:
                 await step
             assert caught.value.is_quiet is is_quiet
@@ -125,11 +127,11 @@ def test_any_other_answer_ends_it_and_nothing_more_is_taken(
 
 def test_when_the_connection_is_lost_who_waits_fails_with_the_first_reason() -> None:
     async def test(bench: Bench) -> None:
-        await bench.outbox.put(message(1))
-        settling = asyncio.create_task(bench.outbox.settle())
+        await bench.publish_queue.put(message(1))
+        settling = asyncio.create_task(bench.publish_queue.wait_for_acks())
         await asyncio.sleep(0)
         bench.lost()
-        bench.outbox.fail(JetStreamRetry("later"))
+        bench.publish_queue.fail(JetStreamRetry("later"))
         with pytest.raises(JetStreamRetry, match="connection to NATS is over"):
             await settling
 
@@ -140,10 +142,10 @@ def test_what_only_we_have_is_given_back_as_long_as_it_is_not_stored() -> None:
     async def test(bench: Bench) -> None:
         events = [trade(seq=seq) for seq in (3, 4)]
         for event in events:
-            await bench.outbox.put(loose_message(event, "L", 41, ""))
-        assert bench.outbox.unsettled() == events
+            await bench.publish_queue.put(unstored_message(event, "L", 41, ""))
+        assert bench.publish_queue.unacknowledged() == events
         await bench.answer(0, STORED)
-        assert bench.outbox.unsettled() == events[1:]
+        assert bench.publish_queue.unacknowledged() == events[1:]
 
     run(test)
 
@@ -151,8 +153,8 @@ def test_what_only_we_have_is_given_back_as_long_as_it_is_not_stored() -> None:
 def test_what_was_refused_is_neither_stored_nor_forgotten() -> None:
     async def test(bench: Bench) -> None:
         event = trade()
-        await bench.outbox.put(loose_message(event, "L", 41, ""))
+        await bench.publish_queue.put(unstored_message(event, "L", 41, ""))
         await bench.answer(0, {**REFUSED, "error": {"err_code": 10077, "description": "no room"}})
-        assert (bench.outbox.stored, bench.outbox.unsettled()) == (0, [event])
+        assert (bench.publish_queue.stored, bench.publish_queue.unacknowledged()) == (0, [event])
 
     run(test)

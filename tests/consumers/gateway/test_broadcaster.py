@@ -1,4 +1,4 @@
-"""The hub: what it remembers for replays, and when a quote that waits is sent."""
+"""The broadcaster: what it remembers for replays, and when a quote that waits is sent."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ from types import SimpleNamespace
 from typing import cast
 
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
-from mt4pump_consumers.gateway.payload import Payload
-from mt4pump_consumers.gateway.subscriber_groups import Reading
+from mt4pump_consumers.gateway.subscriber_groups import GroupKey, Payload
 
 from tests.consumers.gateway.stream_made import event, trade
 
 INTERVAL_S = 0.5
-READING = Reading(frozenset(), frozenset({"quote.*"}), ("*",), 0, 0.0)
+READING = GroupKey(frozenset(), frozenset({"quote.*"}), ("*",), 0, 0.0)
 
 
 class Bench:
-    """A hub, and the one reader of its quotes, on a loop whose time only passes from timer to timer."""
+    """A broadcaster, and the one reader of its quotes, on a loop whose time only passes from timer to timer."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
         loop = SimpleNamespace(time=lambda: self.now_s, call_at=lambda at_s, call: self.timers.append((at_s, call)))
-        self.hub = Broadcaster(cast(AbstractEventLoop, loop), 1 / INTERVAL_S, lambda _notice: None)
+        self.broadcaster = Broadcaster(cast(AbstractEventLoop, loop), 1 / INTERVAL_S, lambda _notice: None)
         self._sent: list[bytes] = []
-        self.way: Callable[[bytes], object] | None = self._sent.append
-        self.hub.cohorts.join(self, READING)
+        self.write_now: Callable[[bytes], object] | None = self._sent.append
+        self.broadcaster.groups.join(self, READING)
 
     def write(self, _data: bytes, _payloads: list[Payload]) -> None:
-        raise AssertionError("the way is free")
+        raise AssertionError("it must wait")
 
     def quote(self, number: int) -> None:
-        self.hub.event(event("quote.EURUSD", number))
-        self.hub.drain()
+        self.broadcaster.event(event("quote.EURUSD", number))
+        self.broadcaster.drain()
 
     def timer(self) -> None:
         """Let time pass until the one timer there is, and run it."""
@@ -51,11 +50,11 @@ class Bench:
 
 
 def test_what_was_forgotten_never_goes_back_when_a_healed_event_falls_out_later() -> None:
-    hub = Bench().hub
-    hub.recent = deque(maxlen=2)
+    broadcaster = Bench().broadcaster
+    broadcaster.recent = deque(maxlen=2)
     for offset in (10, 4, 11, 12):  # 10 falls out, then 4, which was healed after it
-        hub.event(trade(offset, offset))
-    assert hub.forgotten == 10
+        broadcaster.event(trade(offset, offset))
+    assert broadcaster.forgotten == 10
 
 
 def test_quotes_of_one_interval_wait_for_one_timer_and_the_last_of_them_is_sent() -> None:
