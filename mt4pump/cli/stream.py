@@ -21,6 +21,8 @@ BATCH = 1_000
 """Messages received before the view is refreshed."""
 RECEIVE_LIMIT = 100_000
 """Messages that may wait in the socket; a slower reader sees gaps."""
+Handle = Callable[[list[bytes], float], bool]
+"""Handles the frames of a message received at a time in seconds; returns whether the message counts."""
 
 
 @contextmanager
@@ -65,24 +67,16 @@ class Deadline:
         return max(0, min(POLL_MS, int((self.until_s - now_s) * 1000) + 1))
 
 
-def listen(
-    source: SubConnection,
-    end: Deadline,
-    handle: Callable[[list[bytes], float], bool],
-    refresh: Callable[[float], None],
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Receive messages until the end; ``handle`` returns whether a message counts, ``refresh`` follows each batch."""
-    while not end.is_reached(now_s := clock()):
+def listen(source: SubConnection, end: Deadline, handle: Handle, refresh: Callable[[float], None]) -> None:
+    """Receive messages until the end; ``refresh`` is called after each batch with the time."""
+    while not end.is_reached(now_s := time.monotonic()):
         source.changes()  # the connection's monitor is bounded and has to be read
         if source.socket.poll(end.wait_ms(now_s)):
-            _handle_batch(source.socket, end, handle, clock())
-        refresh(clock())
+            _handle_batch(source.socket, end, handle, time.monotonic())
+        refresh(time.monotonic())
 
 
-def _handle_batch(
-    socket: zmq.Socket[bytes], end: Deadline, handle: Callable[[list[bytes], float], bool], now_s: float
-) -> None:
+def _handle_batch(socket: zmq.Socket[bytes], end: Deadline, handle: Handle, now_s: float) -> None:
     for _ in range(BATCH):
         try:
             frames = socket.recv_multipart(zmq.NOBLOCK)
