@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from mt4pump.client import ClientError, Query, Snapshot
+from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL
+from mt4pump.simulator import traders
 from mt4pump.simulator.accounts import LIVE_LEVELS_LIMIT
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.world import World
@@ -56,6 +60,21 @@ def test_every_order_has_a_trigger_for_each_price_that_it_waits_for() -> None:
                     abs(price) for heap in instrument.triggers for price, ticket in heap if ticket == order.order
                 }
                 assert {price for price in prices if price} <= entries
+
+
+def test_a_larger_book_sends_fewer_activations_as_each_makes_the_reader_read_all_orders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def activations() -> int:
+        world = World(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
+        codes: list[int] = []
+        world.context.emit = lambda code, _action, _data: codes.append(code)
+        world.walk(20_000, 1_600_000_000.0, 0.01, None)
+        return codes.count(PumpCode.UPDATE_ACTIVATION)
+
+    usual = activations()
+    monkeypatch.setattr(traders, "ORDERS_PER_STEP", 5)
+    assert 0 < activations() < usual / 2
 
 
 def test_a_daemon_of_many_accounts_gives_one_whole_snapshot_while_events_flow(tmp_path: Path) -> None:
