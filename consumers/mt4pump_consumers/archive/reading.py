@@ -213,13 +213,14 @@ def _verify(connection: duckdb.DuckDBPyConnection, state: State, options: argpar
                 bar.update(task, completed=event.offset, total=confirmed)
     journal = pa.table({"journal_offset": pa.array(offsets, pa.int64()), "kind": pa.array(kinds, pa.string())})
     connection.from_arrow(journal).create_view("journal_events")
-    stored = " union all ".join(f'select \'{kind}\' as kind, log, "offset" as at from "{kind}"' for kind in EVENT_KINDS)  # noqa: S608 - our own names
+    each = 'select \'{0}\' as kind, log, "offset" as number from "{0}"'
+    stored = " union all ".join(each.format(kind) for kind in EVENT_KINDS)
     relation = connection.sql(
         f"""select kind, count(*) as journal, count(*) filter (times >= 1) as archived,
         count(*) filter (coalesce(times, 0) = 0) as missing, count(*) filter (times > 1) as doubled
         from journal_events left join
-          (select kind as k, at, count(*) as times from ({stored}) where log = $log group by all)
-          on k = kind and at = journal_offset
+          (select kind as k, number, count(*) as times from ({stored}) where log = $log group by all)
+          on k = kind and number = journal_offset
         group by kind order by kind""",  # noqa: S608
         params={"log": log_id},
     )

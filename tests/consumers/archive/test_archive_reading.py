@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -30,6 +31,7 @@ def _path(tmp_path: Path) -> Path:
     """Six quotes in three minutes, number 4 missing, and two trades."""
     folder = ArchiveFolder(tmp_path / "archive")
     builder = BatchBuilder(folder.state, Counter())
+    builder._log = "L"  # as a heartbeat would set it
     for number, (seq, second) in enumerate([(1, 0), (2, 30), (3, 59), (5, 60), (6, 100), (7, 120)]):
         builder.add(quote(seq, ts=TS + second * 10**9 + number))
     builder.add(trade(1, ts=TS + 130 * 10**9, profit=float("nan")))
@@ -135,3 +137,19 @@ def test_another_journal_cannot_be_verified(command: Command, capsys: pytest.Cap
     with FakeDaemon() as daemon:
         assert command("verify", "--query-endpoint", daemon.query_endpoint) == reading.WRONG
     assert "is not the archive's last one (L)" in capsys.readouterr().err
+
+
+def test_verify_counts_what_the_journal_has_and_the_archive_has_not(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = MagicMock()
+    journal.__enter__.return_value = journal
+    journal.describe.return_value = {"log": "L"}
+    monkeypatch.setattr(reading, "Query", lambda *_: journal)
+    for offsets, code, missing in (([1, 2], 0, 0), ([1, 2, 3], reading.FAILED, 1)):
+        replay = MagicMock(whole=True)
+        replay.__iter__.return_value = iter([trade(offset) for offset in offsets])
+        journal.replay.return_value = replay
+        assert command("verify", "--format", "json") == code
+        found = {"kind": "trade", "journal": len(offsets), "archived": 2, "missing": missing, "doubled": 0}
+        assert json.loads(capsys.readouterr().out) == found
