@@ -40,6 +40,7 @@ SOUND_SINCE = {
     "cryptography": "48.0.1",  # GHSA-537c-gmf6-5ccf; 50 where there are wheels: GHSA-g6cj-pr64-35w5
     "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701
     "msgpack": "1.2.1",  # CVE-2026-57585
+    "pydantic-settings": "2.14.2",  # GHSA-4xgf-cpjx-pc3j
     "pyjwt": "2.13",  # CVE-2026-48526, CVE-2026-48525, CVE-2026-32597
     "pytest": "9.0.3",  # CVE-2025-71176
     "python-dotenv": "1.2.2",  # CVE-2026-28684
