@@ -26,7 +26,7 @@
     nssm.exe, where it will stay.
 
 .PARAMETER Programs
-    The services: daemon, and any of gateway, monitor, metrics, nats.
+    The services: daemon, and any of gateway, monitor, metrics, archive, nats.
 
 .EXAMPLE
     .\mt4pump-service.ps1 -Python C:\Python313\python.exe -Package .\mt4pump-1.0-py3-none-any.whl -Nssm C:\nssm\nssm.exe

@@ -14,9 +14,8 @@ from tests.samples.languages import LANGUAGES, SAMPLES, Workshop, environment
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 LIMIT_S = 110
-SCRIPTS = frozenset({".py", ".js", ".pl", ".rb", ".php"})
-LINES = {True: 65, False: 80}
-"""Most lines of a sample: in a scripting language, and in one that is compiled."""
+LINES = 80
+"""Most lines of a sample."""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -71,7 +70,7 @@ def test_every_sample_is_named_in_the_readme() -> None:
 
 def test_every_sample_is_short() -> None:
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in samples()}
-    long = {name: lines for name, lines in lengths.items() if lines > LINES[Path(name).suffix in SCRIPTS]}
+    long = {name: lines for name, lines in lengths.items() if lines > LINES}
     assert long == {}, "a sample is to be read at one go: move what its reader does not need to tests/samples/drivers"
     readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
     rows = {name: row for row in readme.splitlines() for name in lengths if row.startswith(f"| `{name}`")}

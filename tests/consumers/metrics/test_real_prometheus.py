@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.chaos.processes import free_ports
 from tests.consumers.metrics.metrics_run import (
     LIMIT_S,
     PROMETHEUS,
+    Daemon,
     Exporter,
     daemon,
     exporter,
@@ -61,11 +64,29 @@ class Server:
 
 
 @contextmanager
-def prometheus(folder: Path, run: Exporter) -> Iterator[Server]:
-    """Run a Prometheus with the shipped configuration, but for the exporter's port and the pace."""
+def archive(folder: Path, source: Daemon) -> Iterator[int]:
+    """Run an archive; give the port of its metrics."""
+    (port,) = free_ports(1)
+    where = ["--endpoint", source.endpoint, "--query-endpoint", source.query_endpoint, "--metrics-port", str(port)]
+    with program(started(folder, sys.executable, "-m", "mt4pump_consumers.archive", *where)) as run:
+        run.line("metrics")
+        yield port
+
+
+@contextmanager
+def prometheus(folder: Path, run: Exporter, archive_port: int) -> Iterator[Server]:
+    """Run a Prometheus with the shipped configuration, but for the ports and the intervals."""
     shipped = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
     assert shipped.count("127.0.0.1:9564") == 1
     config = shipped.replace("127.0.0.1:9564", f"127.0.0.1:{run.port}")
+    config, count = re.subn(
+        r"^  # (- job_name: mt4pump-archive|  static_configs:|    - targets: .*:9567)",
+        r"  \1",
+        config,
+        flags=re.MULTILINE,
+    )
+    assert count == 3
+    config = config.replace("127.0.0.1:9567", f"127.0.0.1:{archive_port}")
     config = config.replace("interval: 15s", f"interval: {SCRAPE_S}s")
     (folder / "prometheus.yml").write_text(config, encoding="utf-8")
     (folder / "mt4pump.rules.yml").write_bytes((PROMETHEUS / "mt4pump.rules.yml").read_bytes())
@@ -85,7 +106,8 @@ def dashboard_queries() -> set[str]:
 def check_variables(server: Server) -> None:
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
-            label = re.fullmatch(r"label_values\((mt4pump_up)(?:\{.*\})?, (\w+)\)", variable["query"]["query"])
+            query = variable["query"]["query"].replace("$job", ".*")
+            label = re.fullmatch(r"label_values\((.*), (\w+)\)", query)
             assert label
             assert server.ask(f"label/{label[2]}/values", **{"match[]": label[1]})
 
@@ -119,7 +141,8 @@ def test_every_query_of_dashboard_and_alerts_has_an_answer_and_a_restart_of_the_
     with (
         daemon(tmp_path, rate=1000) as source,
         exporter(tmp_path, source, "--symbols", "*") as run,
-        prometheus(tmp_path, run) as server,
+        archive(tmp_path, source) as archive_port,
+        prometheus(tmp_path, run, archive_port) as server,
     ):
         quotes = 'mt4pump_events_total{kind="quote"}'
         server.answers(f"{quotes} > 3000")
