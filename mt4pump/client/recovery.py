@@ -33,7 +33,7 @@ class Recovery:
         self._unstored = (0, 0)
         self._last_seqs_wanted = self._unstored_wanted = False
         self._last_seqs_allowed = True
-        self._proven_from = self._proven_to = 0
+        self._replay_needed_to = self._complete_to = 0
         self._old_end = 0  # the last offset that the previous run of the daemon published
         self._job: Job | None = None
         self._opens_gate = False
@@ -123,9 +123,9 @@ class Recovery:
         ordering.enter_epoch(epoch)
         if is_first:
             return
-        self._old_end = self._proven_to
+        self._old_end = self._complete_to
         ordering.counts["restarts"] += 1
-        text = "the daemon was started anew; whether the old one sent more of what is not stored cannot be known"
+        text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))
         self.steps.is_kinds_stale = True
 
@@ -170,13 +170,13 @@ class Recovery:
         return True
 
     def _follow_lost_end(self, offset: int) -> None:
-        """Go on after ``offset``: the run of the daemon before published more, which its journal lost."""
+        """Continue after ``offset``: the journal lost events that the previous run had published."""
         text = f"the journal ended at {offset}, not at {self._old_end} as it was: offsets are used again"
         self._old_end = 0
         self._ordering.switch_log(self._ordering.log, offset, text)
 
     def handle_heartbeat(self, body: Body, *, clean: bool) -> None:
-        """Record from where to where nothing can be missing that the journal would have to be asked for."""
+        """Record up to which offset the journal must be replayed, and up to which the stream is then complete."""
         ordering = self._ordering
         self._has_heartbeat = True
         self._last_seqs_wanted = self._last_seqs_wanted or not clean
@@ -186,14 +186,14 @@ class Recovery:
         self._unstored_wanted = self._unstored_wanted or unstored != self._unstored or not body.get("durable")
         self._unstored = unstored
         if body.get("log") != UNOPENED:  # else its offset says nothing: what is not proven yet stays so
-            self._proven_to = body.get("offset") or 0
+            self._complete_to = body.get("offset") or 0
             if not clean:
-                self._proven_from = self._proven_to
+                self._replay_needed_to = self._complete_to
             elif not (self._options.query and self._options.heal):
-                self._proven_from = 0  # no query is sent: what was missing is reported by its numbers alone
+                self._replay_needed_to = 0  # no query is sent: what was missing is reported by its numbers alone
             if ordering.confirmed is None and (ordering.based or not self._options.query):
                 stored = counts.get("stored")
-                ordering.confirm_first(self._proven_to, stored if is_count(stored) else None)
+                ordering.confirm_first(self._complete_to, stored if is_count(stored) else None)
         if self._job is None:
             self._is_unproven = False
         self.plan()
@@ -239,8 +239,8 @@ class Recovery:
         may_be_open = ordering.unopened and ordering.held.is_full and ordering.confirmed is not None
         if ordering.held and (ordering.can_recover or may_be_open):
             return steps.replay(self._end_of_held())
-        if ordering.has_journal and (ordering.confirmed or 0) < self._proven_from:
-            return steps.replay(self._proven_from)
+        if ordering.has_journal and (ordering.confirmed or 0) < self._replay_needed_to:
+            return steps.replay(self._replay_needed_to)
         return steps.probe() if self.has_given_up else None
 
     def _settle(self) -> None:
@@ -250,8 +250,8 @@ class Recovery:
             ordering.open_gate()
             if ordering.held:
                 return
-        if ordering.gate == OPEN and ordering.confirmed is not None and self._proven_from <= ordering.confirmed:
-            ordering.confirm(self._proven_to)
+        if ordering.gate == OPEN and ordering.confirmed is not None and self._replay_needed_to <= ordering.confirmed:
+            ordering.confirm(self._complete_to)
         ordering.report_lost_ends()
         is_due = self._last_seqs_wanted and ordering.based and self.now_s >= self._retry_at_s
         if is_due and ordering.last_seqs is None:  # those known but not compared yet may be of more topics
@@ -336,7 +336,7 @@ class Recovery:
         self._retry_at_s = max(self._retry_at_s, self.now_s + self._retry_s)
         if not self.steps.joined and resume is not None:
             known_end = max(resume.confirmed, *resume.ahead.values(), 0)
-            if self.steps.heartbeat[0] == resume.log and self._proven_to >= known_end:  # else it lost its end
+            if self.steps.heartbeat[0] == resume.log and self._complete_to >= known_end:  # else it lost its end
                 ordering.restore_ahead(resume.ahead)
             text = f"the position could not be resumed: events after {ordering.confirmed} come late, or not at all"
             ordering.out.append(Notice(NOT_WHOLE, text))

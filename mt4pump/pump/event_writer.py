@@ -21,7 +21,9 @@ GROUP_LIMIT = 256
 
 
 class EventWriter:
-    """The only place that numbers, commits and publishes events: 1, 2, 3 … per topic within a run of the daemon.
+    """Numbers, commits and publishes all events but quotes, which `QuoteStream` numbers.
+
+    Numbers are 1, 2, 3 … per topic within a run of the daemon.
 
     ``counts`` are the events of each kind, with or without a subscriber. ``durable`` names the kinds that the
     ``journal`` stores; without a journal none are stored.

@@ -21,8 +21,8 @@ from mt4pump.pump.session import FAULTS, STOPPING, Command, count_fault
 from mt4pump.pump.snapshot import SnapshotRequest
 
 RECORDS_PER_WAKE_UP = 256
-LATE_SNAPSHOTS_LIMIT = 64
-"""Snapshot requests that wait for the baseline; beyond it the oldest is dropped, and its asker times out."""
+WAITING_SNAPSHOTS_LIMIT = 64
+"""Snapshot requests that wait for the baseline; beyond it the oldest is dropped, and its query times out."""
 IDLE_WAIT_S = 0.05
 """Longest wait for a record: bounds how late a new subscription is read when nothing happens."""
 READS_AFTER_HEARTBEAT = 20
@@ -74,7 +74,7 @@ class Pump(Thread):
         self._refused_seen = 0
         self._finish_at_s = math.inf
         self._finished = False
-        self._late_snapshots: list[SnapshotRequest] = []
+        self._waiting_snapshots: list[SnapshotRequest] = []
 
     def finish(self, within_s: float) -> None:
         """End the thread, from any thread: when all that waits now is published, or after ``within_s``."""
@@ -124,8 +124,8 @@ class Pump(Thread):
         if now_s >= self._subscriptions_at_s:
             self._subscriptions_at_s = now_s + SUBSCRIPTIONS_INTERVAL_S
             self._serve_new_subscribers()
-        if self._late_snapshots and not dispatcher.is_reading_baseline:
-            waiting, self._late_snapshots = self._late_snapshots, []
+        if self._waiting_snapshots and not dispatcher.is_reading_baseline:
+            waiting, self._waiting_snapshots = self._waiting_snapshots, []
             for request in waiting:
                 self._guarded("snapshot", self._answer_snapshot, request)
         if now_s >= self._periodic_at_s and not self._is_finishing:
@@ -225,8 +225,10 @@ class Pump(Thread):
         if not request.is_open:  # the asker has timed out
             return
         if self._dispatcher.is_reading_baseline:
-            self._late_snapshots = [late for late in self._late_snapshots if late.is_open][-LATE_SNAPSHOTS_LIMIT + 1 :]
-            self._late_snapshots.append(request)
+            self._waiting_snapshots = [late for late in self._waiting_snapshots if late.is_open][
+                -WAITING_SNAPSHOTS_LIMIT + 1 :
+            ]
+            self._waiting_snapshots.append(request)
             return
         try:
             request.answer(self._dispatcher.take_snapshot(request.prefixes, self._inbox.now_ns()))

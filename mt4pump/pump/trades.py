@@ -1,4 +1,4 @@
-"""Handles trades, and the activations that the API sets on orders.
+"""Handles trades, and the activations that the API sets on orders. `lifecycle` classifies: opened, closed, ….
 
 The journal keeps the open orders, so that an order that closed while no daemon ran is published at the next start.
 """

@@ -32,7 +32,7 @@ WAIT_MS = 2
 MESSAGES_PER_ITERATION = 32
 """Messages received, and cheap requests answered, before the next of the queued requests is handled."""
 WIRE_SLACK = 2
-"""A frame up to this many times too large is still read, and refused; a larger one ends its connection."""
+"""A frame of up to this many times the limit is still read, and refused; a larger one ends its connection."""
 FRAMES_PER_TICK = 16
 """Frames sent or skipped between two ticks of the work budget."""
 TRACKED_BYTES = 4_096
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 class QueryServer(Thread):
     """Answers `describe`, `snapshot` and `replay` on ``endpoint``. Binds in the caller's thread; raises BindError.
 
-    ``secure`` makes the socket a CURVE server, or nothing. ``sources.reader`` is the thread's own from here on.
+    ``secure`` makes the socket a CURVE server, or does nothing. ``sources.reader`` is the thread's own from here on.
     ``crash`` is the error that ended the thread unexpectedly.
     """
 
@@ -70,7 +70,7 @@ class QueryServer(Thread):
         self._worked_since_s = self._rested_s = 0.0
         self._reader = sources.reader
         self._options = options
-        self._handler = RequestHandler(options, sources, self._is_stopping)
+        self._handler = RequestHandler(options, sources, self._maintain_and_check_stop)
         self.counts, fault_counters = self._handler.counts, self._handler.fault_counters
         self._scheduler = RequestScheduler(options)
         self._connections = QueryConnections(options, self._scheduler, fault_counters, self.counts)
@@ -116,7 +116,7 @@ class QueryServer(Thread):
         if self._reader is not None:
             self._reader.close()
 
-    def _is_stopping(self) -> bool:
+    def _maintain_and_check_stop(self) -> bool:
         """Return whether the thread is to stop; also checks the connections, which must not wait for long work."""
         self._connections.maintain()
         return self._stopping.is_set()

@@ -48,7 +48,7 @@ class Flow(Protocol):
     def on_writable(self) -> None:
         """Handle room in the transport: writing continues."""
 
-    def is_closing(self) -> None:
+    def on_closing(self) -> None:
         """Handle the end of the connection: nothing may be written any more."""
 
 
@@ -195,7 +195,7 @@ class GatewayConnection(ServerConnection):
 
     def _report_closing(self) -> None:
         if self.flow is not None and self.protocol.state is not State.OPEN:
-            self.flow.is_closing()
+            self.flow.on_closing()
 
     def pause_writing(self) -> None:
         """Report to the session that the transport is full."""

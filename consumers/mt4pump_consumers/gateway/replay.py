@@ -169,7 +169,7 @@ class Replayer:
             done = ReplayBatch(part.last, part.count, done.whole and part.whole, part.more)
             if done.count >= self._events_limit or not session.is_open:
                 break
-            await session.clear()  # its place is another's meanwhile
+            await session.wait_until_writable()  # its place is another's meanwhile
         return done
 
     async def _send_in_slot(
@@ -192,10 +192,10 @@ class Replayer:
 
     async def _keeps_up(self, session: ClientSession) -> bool:
         """Return whether the client is there and takes what is sent, within a moment."""
-        if not session.is_clear:
+        if not session.is_writable:
             try:
                 async with asyncio.timeout(STALL_S):
-                    await session.clear()
+                    await session.wait_until_writable()
             except TimeoutError:
                 self.slots_given_up += 1
                 return False
@@ -223,7 +223,7 @@ class Replayer:
         allowed, asked = session.grant.allowed, TopicSelection(request.topics)
         missed = [event for offset, event in self._broadcaster.recent if offset > last and event.topic in asked]
         session.send([full_payload(event) for event in missed if allowed.covers(event.topic)])
-        session.had_replay(request.topics, log_id, last)
+        session.note_replay(request.topics, log_id, last)
 
 
 def _answer(request: ClientRequest, log_id: str | None, done: ReplayBatch) -> Json:

@@ -94,7 +94,7 @@ class Requests:
                 self._refuse(session, ClientRequestError(TOO_FAST, f"more than {per_s:g} messages a second"))
                 if not refusals_left:
                     session.shut(CLOSE_FLOOD, "too many messages")
-            await session.clear()  # who does not read the answers is not asked for more questions
+            await session.wait_until_writable()  # who does not read the answers is not asked for more questions
 
     async def _answer(self, session: ClientSession, text: str | bytes) -> None:
         request: ClientRequest | None = None
@@ -201,7 +201,7 @@ class Requests:
                 sent += 1
                 if sent % SNAPSHOT_PART == 0:
                     await self._work.spend(session, SNAPSHOT_PART * ROW_UNITS)
-                    await session.clear()
+                    await session.wait_until_writable()
 
     async def _unsubscribe(self, session: ClientSession, request: ClientRequest) -> None:
         await self._work.spend(session, NAME_UNITS * (len(session.symbols) + len(session.topics)))

@@ -28,7 +28,7 @@ from mt4pump_consumers.gateway.subscriber_groups import (
 )
 from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
-FLOOR_S = 60.0
+REPLAY_OVERLAP_S = 60.0
 """So long after a replay an event may still come late: the subscriber heals a gap within half of it."""
 ABORT_S = 3.0
 """Time for a close; more than the library's own limit, which does not count while the client takes nothing."""
@@ -44,26 +44,26 @@ class ClientSession:
     ``write_now`` is the transport's `write` while the client takes data, else None.
     """
 
-    def __init__(self, connection: GatewayConnection, book: SubscriberGroups, settings: GatewaySettings) -> None:
+    def __init__(self, connection: GatewayConnection, groups: SubscriberGroups, settings: GatewaySettings) -> None:
         self.connection = connection
         self.name = connection.name
         self.grant: Grant = NOBODY
         self.symbols: dict[str, None] = {}
         self.topics: dict[str, None] = {}
         self.window_s = 0.0
-        self.floor, self.replayed, self._floor_ends_s = 0, frozenset[str](), 0.0
+        self.replayed_to, self.replayed, self._overlap_ends_s = 0, frozenset[str](), 0.0
         self._log: str | None = None
         self.wants_status = False
         self.conflated = 0
         self._loop = asyncio.get_running_loop()
-        self._book, self._settings = book, settings
+        self._groups, self._settings = groups, settings
         self._bits = window_bits(connection)
         self._group: SubscriberGroup | None = None
         self._held: list[Payload] = []
         self._held_quotes: dict[str, Payload] = {}
         self._closing: asyncio.Task[None] | None = None
-        self._clear = asyncio.Event()
-        self._clear.set()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._full_since_s = 0.0
         self.write_now: Callable[[bytes], object] | None = None
         self._set_write_now()
@@ -79,9 +79,9 @@ class ClientSession:
         return self.grant.owner or f"address {self.connection.group or self.connection.address}"
 
     @property
-    def is_clear(self) -> bool:
+    def is_writable(self) -> bool:
         """Return whether the client reads, or is gone."""
-        return self._clear.is_set()
+        return self._writable.is_set()
 
     @property
     def is_open(self) -> bool:
@@ -110,16 +110,16 @@ class ClientSession:
             self.grant.topics,
             self._bits,
             self.window_s,
-            self.floor,
+            self.replayed_to,
             self.replayed,
             self._log,
         )
         wanted = bool(self.symbols or self.topics) and self.is_open
         if self._group is not None and not (wanted and self._group.group_key == group_key):
-            self._book.leave(self, self._group)
+            self._groups.leave(self, self._group)
             self._group = None
         if wanted and self._group is None:
-            self._group = self._book.join(self, group_key)
+            self._group = self._groups.join(self, group_key)
 
     def reply(self, message: Json) -> None:
         """Send ``message`` to this client alone."""
@@ -154,7 +154,7 @@ class ClientSession:
         """Note that the transport is full."""
         self.write_now = None
         if self.is_open:
-            self._clear.clear()
+            self._writable.clear()
             self._full_since_s = self._loop.time()
 
     def on_writable(self) -> None:
@@ -168,29 +168,29 @@ class ClientSession:
         if self.connection.is_full:
             self._hold(payloads)
         else:
-            self._clear.set()
+            self._writable.set()
 
-    def is_closing(self) -> None:
+    def on_closing(self) -> None:
         """Note that a close frame was sent, or the connection closed: nothing may follow."""
         self.write_now = None
-        self._clear.set()
+        self._writable.set()
 
-    async def clear(self) -> None:
+    async def wait_until_writable(self) -> None:
         """Wait until the client reads, or is gone (see `is_open`)."""
-        await self._clear.wait()
+        await self._writable.wait()
 
-    def had_replay(self, topics: Iterable[str], log_id: str | None, floor: int) -> None:
-        """Note that stored events of ``topics`` up to ``floor`` were sent: late ones among the live are no news."""
-        self.floor, self.replayed, self._log = floor, frozenset(topics), log_id
-        self._floor_ends_s = self._loop.time() + FLOOR_S
+    def note_replay(self, topics: Iterable[str], log_id: str | None, replayed_to: int) -> None:
+        """Note that stored events of ``topics`` up to ``replayed_to`` were sent: live ones up to it are repeats."""
+        self.replayed_to, self.replayed, self._log = replayed_to, frozenset(topics), log_id
+        self._overlap_ends_s = self._loop.time() + REPLAY_OVERLAP_S
         self.refresh()
 
     def check(self, now_s: float) -> None:
         """Close the connection if it was full for too long; remove the data of an old replay."""
-        if self.floor and now_s > self._floor_ends_s:
-            self.floor, self.replayed, self._log = 0, frozenset(), None
+        if self.replayed_to and now_s > self._overlap_ends_s:
+            self.replayed_to, self.replayed, self._log = 0, frozenset(), None
             self.refresh()
-        if not self._clear.is_set() and now_s - self._full_since_s > self._settings.slow_s:
+        if not self._writable.is_set() and now_s - self._full_since_s > self._settings.slow_s:
             self.shut(CLOSE_SLOW, f"too slow: nothing read for {self._settings.slow_s:g} s")
 
     def shut(self, code: int, reason: str) -> None:
@@ -200,7 +200,7 @@ class ClientSession:
             self.write_now = None
             self._closing = self._loop.create_task(self._close(code, reason))
             self._held, self._held_quotes = [], {}
-            self._clear.set()
+            self._writable.set()
 
     async def _close(self, code: int, reason: str) -> None:
         try:

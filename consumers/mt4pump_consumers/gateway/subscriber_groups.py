@@ -65,7 +65,7 @@ def joined(payloads: Sequence[Payload], bits: int, *, batch: bool) -> bytes:
 class GroupKey(NamedTuple):
     """Clients with equal keys receive the same bytes.
 
-    Stored events of ``replayed`` up to offset ``floor`` of the journal ``log`` were replayed already.
+    Stored events of ``replayed`` up to offset ``replayed_to`` of the journal ``log`` were replayed already.
     """
 
     symbols: frozenset[str]
@@ -73,7 +73,7 @@ class GroupKey(NamedTuple):
     allowed: tuple[str, ...]
     bits: int
     window_s: float
-    floor: int = 0
+    replayed_to: int = 0
     replayed: frozenset[str] = frozenset()
     log: str | None = None
 
@@ -117,7 +117,7 @@ class SubscriberGroup:
     def has(self, topic: str, offset: int, log: str | None) -> bool:
         """Return whether its members had the stored event ``offset`` of ``topic`` in a replay."""
         group_key = self.group_key
-        return offset <= group_key.floor and log == group_key.log and topic in self._replayed
+        return offset <= group_key.replayed_to and log == group_key.log and topic in self._replayed
 
     def flush(self) -> int:
         """Write what is pending; return how many messages that were, over all members."""

@@ -62,7 +62,7 @@ class Client:
         self.replies: list[Json] = []
         self.had: tuple[str | None, int] | None = None
         self.last_values = 0
-        self.is_open = self.is_clear = True
+        self.is_open = self.is_writable = True
         self.owner = "token"
 
     def send(self, payloads: list[Payload]) -> None:
@@ -71,13 +71,13 @@ class Client:
     def reply(self, message: Json) -> None:
         self.replies.append(message)
 
-    def had_replay(self, _topics: Sequence[str], log_id: str | None, floor: int) -> None:
-        self.had = (log_id, floor)
+    def note_replay(self, _topics: Sequence[str], log_id: str | None, replayed_to: int) -> None:
+        self.had = (log_id, replayed_to)
 
     def refresh(self) -> None:
         """Nothing is subscribed here."""
 
-    async def clear(self) -> None:
+    async def wait_until_writable(self) -> None:
         """It always keeps up."""
 
 
@@ -325,13 +325,13 @@ class Slow(Client):
         self.owner, self.reads = owner, asyncio.Event()
 
     @property
-    def is_clear(self) -> bool:
+    def is_writable(self) -> bool:
         return self.reads.is_set()
 
-    @is_clear.setter
-    def is_clear(self, _clear: bool) -> None: ...
+    @is_writable.setter
+    def is_writable(self, _clear: bool) -> None: ...
 
-    async def clear(self) -> None:
+    async def wait_until_writable(self) -> None:
         await self.reads.wait()
 
 

@@ -54,7 +54,7 @@ class Client:
     def send(self, payloads: list[Any]) -> None:
         self.sent += len(payloads)
 
-    async def clear(self) -> None:
+    async def wait_until_writable(self) -> None:
         """It always keeps up."""
 
 

@@ -189,7 +189,7 @@ def test_nothing_follows_a_close_frame_whoever_sent_it() -> None:
             if full:
                 bench.fill()
             bench.link.protocol.state = State.CLOSING
-            bench.session.is_closing()
+            bench.session.on_closing()
             bench.trade(1)
             bench.session.reply({"type": "status"})
             bench.free()
@@ -203,7 +203,7 @@ def test_a_replay_keeps_late_events_back_in_its_journal_only() -> None:
     async def test() -> None:
         bench = Bench()
         bench.broadcaster.event(event("heartbeat", 1, log="a", offset=9))
-        bench.session.had_replay(["trade.*"], "a", 9)
+        bench.session.note_replay(["trade.*"], "a", 9)
         bench.trade(9)
         bench.trade(10)
         assert [one["data"]["offset"] for one in await bench.sent()] == [10]
@@ -218,14 +218,14 @@ def test_nobody_waits_for_a_client_whose_connection_is_gone() -> None:
     async def test() -> None:
         bench = Bench()
         bench.fill()
-        waiting = asyncio.create_task(bench.session.clear())
+        waiting = asyncio.create_task(bench.session.wait_until_writable())
         await asyncio.sleep(0)
         assert not waiting.done()
         bench.link.protocol.state = State.CLOSED
-        bench.session.is_closing()
+        bench.session.on_closing()
         await asyncio.wait_for(waiting, LIMIT_S)
         bench.session.on_full()  # a close frame may be what does not fit any more
-        await asyncio.wait_for(bench.session.clear(), LIMIT_S)
+        await asyncio.wait_for(bench.session.wait_until_writable(), LIMIT_S)
 
     run(test)
 

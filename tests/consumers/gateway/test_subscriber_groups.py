@@ -72,7 +72,7 @@ def test_readers_of_a_topic_are_right_after_any_number_of_changes(monkeypatch: p
         else:
             symbols, topics = (frozenset(random.sample(names, random.randint(0, 3))) for _ in range(2))
             wishes = frozenset(f"quote.{name}" for name in topics)
-            group_key = GroupKey(symbols, wishes, random.choice([("*",), ("quote.EUR*",)]), 0, 0.0, floor=step)
+            group_key = GroupKey(symbols, wishes, random.choice([("*",), ("quote.EUR*",)]), 0, 0.0, replayed_to=step)
             member = Member()
             inside.append((member, groups.join(member, group_key)))
         topic = random.choice(["quote.EURUSD", "quote.GBPUSD", "quote.EURJPY", "trade.1"])
