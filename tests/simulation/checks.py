@@ -126,6 +126,7 @@ class ReaderChecks:
         self._last_stored: dict[bytes, Published] = {}
         self._excused_until = 0
         self._unknown_before = 0
+        self._covered_until = 0
         self._pending = Counter[bytes]()
         self._missing = Counter[bytes]()
         self._wanted: dict[bytes, bool] = {}
@@ -137,6 +138,10 @@ class ReaderChecks:
             self._excused_until = len(self.ledger.events)
             if self.restarts:  # the query endpoint was given up: what a run sent at its end no number showed
                 self._unknown_before = max((last.epoch for last in self._last.values()), default=0)
+        if not resumed:
+            self._covered_until = 0
+        elif not self._is_resumed:  # the position may be behind the snapshot, whose events come again or are in it
+            self._covered_until = self.snapshot_at
         self.is_exact = True
         self.has_base = self._is_resumed = resumed
         self.snapshot_at = len(self.ledger.events)
@@ -192,9 +197,9 @@ class ReaderChecks:
             stored = self._last_stored.get(topic)
             check(not stored or stored.place < event.place, f"{self.name} got {event} after {stored} (8.4)")
             self._last_stored[topic] = event
-        if last is None or last.epoch <= event.epoch:
+        if last is None or last.epoch <= event.epoch:  # an older run's event proves nothing about what was lost since
             self._last[topic] = event
-        self._pending[topic] = 0
+            self._pending[topic] = 0
         self._delivered.add(event.place)
         self._delivered_now.add(event.place)
 
@@ -227,7 +232,8 @@ class ReaderChecks:
                 continue
             if event.is_deleted and not self.is_exact:
                 continue
-            if event.epoch < self._unknown_before or (not self._is_resumed and event.place < self.snapshot_at):
+            covered_until = self._covered_until if self._is_resumed else self.snapshot_at
+            if event.epoch < self._unknown_before or event.place < covered_until:
                 continue
             self._missing[event.topic] += 1
             missing, lost = self._missing[event.topic], self.reported_lost[event.topic]
