@@ -52,8 +52,8 @@ def test_latencies_are_shown_for_a_pace_only_and_losses_always() -> None:
 
 
 def test_json_has_no_infinity() -> None:
-    told = json.loads(as_json([outcome("mt4pump", 1.0)]), parse_constant=lambda name: 1 / 0 if name else None)
-    assert told["outcomes"][0]["rate"] is None
+    received = json.loads(as_json([outcome("mt4pump", 1.0)]), parse_constant=lambda name: 1 / 0 if name else None)
+    assert received["outcomes"][0]["rate"] is None
 
 
 def test_a_pace_yields_every_number_once() -> None:

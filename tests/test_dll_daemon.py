@@ -319,8 +319,8 @@ def test_no_secret_reaches_a_frame_a_log_line_or_a_file(
         run.topic("plugin.p.dll")
         run.daemon.stop()
         run.rest()
-        told = {frames[0].partition(b".")[0] for frames in run.frames}
-        assert told >= {b"user", b"group", b"symbol", b"trade", b"request", b"mail", b"news", b"online", b"plugin"}
+        received = {frames[0].partition(b".")[0] for frames in run.frames}
+        assert received >= {b"user", b"group", b"symbol", b"trade", b"request", b"mail", b"news", b"online", b"plugin"}
         for frames in run.frames:
             assert CANARY not in frames[0] + frames[1]
             assert PASSWORD.encode() not in frames[0] + frames[1]

@@ -59,9 +59,9 @@ def test_a_signal_ends_it_cleanly_with_a_last_heartbeat(number: signal.Signals, 
             pass
         process.send_signal(number)
         assert process.wait(LIMIT_S) == 0
-        told = last_messages(partial(receive, socket), socket)
-        assert (told[-1].topic, told[-1].body["state"]) == ("heartbeat", "stopping")
-        assert [message.body["reason"] for message in told if message.topic == "session.stop"] == ["stopped by us"]
+        received = last_messages(partial(receive, socket), socket)
+        assert (received[-1].topic, received[-1].body["state"]) == ("heartbeat", "stopping")
+        assert [message.body["reason"] for message in received if message.topic == "session.stop"] == ["stopped by us"]
 
 
 def test_wrong_settings_exit_with_2_and_say_what_is_right(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class StreamCounters:
         yield labelled("mt4pump_reader_last_event_timestamp_seconds", text, "kind", last)
         text = "Trade events read, by what happened to the order."
         yield labelled("mt4pump_reader_trades_total", text, "change", dict(self._changes))
-        text = "What the client library told about the stream."
+        text = "Notices of the client library about the stream."
         yield labelled("mt4pump_reader_notices_total", text, "notice", dict(self._notices))
         text = "1 while this reader is too slow for the stream."
         yield GaugeMetricFamily("mt4pump_reader_lagging", text, self.lagging and alive)

@@ -18,10 +18,10 @@ QUIET_LIMIT = 10_000
 
 
 class Condition(NamedTuple):
-    """Something that lasts. ``since``: ns since 1970; ``told``: an alert was made, so its end is worth one, too."""
+    """Something that lasts. ``since``: ns since 1970; ``reported``: an alert was made, so its end makes one, too."""
 
     since: int
-    told: bool
+    reported: bool
 
 
 @dataclass(slots=True)
@@ -159,12 +159,12 @@ class RuleEngine:
         return True
 
     def _begin(self, rule: MarginCall | FeedSilent, since: int, alert: Alert) -> None:
-        told = self._add_alert(rule, alert)
-        self._memory.begin((rule.name, alert.subject), Condition(since, told))
+        reported = self._add_alert(rule, alert)
+        self._memory.begin((rule.name, alert.subject), Condition(since, reported))
 
     def _end(self, rule: MarginCall | FeedSilent, alert: Alert) -> None:
         condition = self._memory.end((rule.name, alert.subject))
-        if condition is not None and condition.told and rule.tell_end:
+        if condition is not None and condition.reported and rule.tell_end:
             self._add_alert(rule, alert)
 
 

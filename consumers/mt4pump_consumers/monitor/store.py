@@ -97,8 +97,10 @@ class MonitorStore:
     def memory(self) -> RuleMemory:
         """Return what the rules remembered."""
         memory = RuleMemory()
-        for rule, subject, since, told in self._connection.execute("SELECT rule, subject, since, told FROM conditions"):
-            memory.conditions[rule, subject] = Condition(since, bool(told))
+        for rule, subject, since, reported in self._connection.execute(
+            "SELECT rule, subject, since, told FROM conditions"
+        ):
+            memory.conditions[rule, subject] = Condition(since, bool(reported))
         for rule, subject, ts in self._connection.execute("SELECT rule, subject, ts FROM quiet"):
             memory.quiet[rule, subject] = ts
         return memory

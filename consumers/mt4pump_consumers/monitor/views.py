@@ -61,8 +61,8 @@ class JsonLines(MonitorView):
 
     def notice(self, notice: Notice) -> None:
         """Write a line."""
-        told = {"kind": notice.kind, "text": notice.text, "topic": notice.topic, "count": notice.count}
-        self._write([{"type": "notice", "ts": time.time_ns(), **told}])
+        reported = {"kind": notice.kind, "text": notice.text, "topic": notice.topic, "count": notice.count}
+        self._write([{"type": "notice", "ts": time.time_ns(), **reported}])
 
     def close(self) -> None:
         """Keep the interpreter from writing to a reader that is gone, when it ends."""

@@ -42,7 +42,7 @@ def place(confirmed: int) -> dict[str, Any]:
 
 def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
     path, memory = tmp_path / "s.db", RuleMemory()
-    memory.begin(("calls", "1001"), Condition(7, told=True))
+    memory.begin(("calls", "1001"), Condition(7, reported=True))
     memory.set_quiet(("big", "1001"), 9)
     done = execution(3, offset=11, comment="=cmd", profit=-1.5)
     with opened(path) as store:
@@ -81,7 +81,7 @@ def test_store_lock_and_csv_are_for_this_user_alone(
 
 def test_what_ended_is_forgotten_by_the_file_too(tmp_path: Path) -> None:
     memory = RuleMemory()
-    memory.begin(("calls", "1001"), Condition(7, told=True))
+    memory.begin(("calls", "1001"), Condition(7, reported=True))
     with opened(tmp_path / "s.db") as store:
         store.commit(Batch(), memory)
         memory.end(("calls", "1001"))
@@ -238,7 +238,7 @@ def test_a_kill_between_any_two_statements_leaves_all_of_a_batch_or_nothing(tmp_
     with opened(path) as store:
         store.commit(Batch([execution(1)], [], place(1)), memory)
         memory.set_quiet(("big", "1001"), 9)
-        memory.begin(("calls", "1001"), Condition(7, told=True))
+        memory.begin(("calls", "1001"), Condition(7, reported=True))
         store._connection.set_trace_callback(copy)
         store.commit(Batch([execution(2), execution(3)], [alert("a"), alert("b")], place(3)), memory)
         copy("the end")

@@ -29,10 +29,10 @@ INFO = b'INFO {"server_id":"S","version":"2.10.0","max_payload":1048576,"headers
 
 
 class Server:
-    """Says hello, answers PING, and keeps what else it is told. ``is_mute``: it answers no more."""
+    """Says hello, answers PING, and keeps all other lines. ``is_mute``: it answers no more."""
 
     def __init__(self) -> None:
-        self.told: list[bytes] = []
+        self.received: list[bytes] = []
         self.is_mute = False
         self.refusal = b""
         self.port = 0
@@ -56,7 +56,7 @@ class Server:
                 if not self.is_mute:
                     writer.write(b"PONG\r\n")
             else:
-                self.told.append(line)
+                self.received.append(line)
 
     def reset(self) -> None:
         """Break all connections as a killed machine does: with a reset, what is under way is lost."""
@@ -113,8 +113,8 @@ def test_what_is_published_reaches_the_server_and_is_counted() -> None:
     async def scene(nats_link: NatsConnection, server: Server) -> None:
         await nats_link.connection()
         await nats_link.publish("quote.EURUSD", b"body", {"Nats-Msg-Id": "1"})
-        await until(lambda: b"body\r\n" in server.told, "the body")
-        assert any(line.startswith(b"HPUB quote.EURUSD ") for line in server.told)
+        await until(lambda: b"body\r\n" in server.received, "the body")
+        assert any(line.startswith(b"HPUB quote.EURUSD ") for line in server.received)
 
     assert played(scene) == {"connections": 1, "published": 1}
 
@@ -123,7 +123,7 @@ def test_without_a_connection_what_is_not_durable_is_dropped_and_counted() -> No
     async def scene(nats_link: NatsConnection, server: Server) -> None:
         await nats_link.publish("quote.EURUSD", b"body", {})  # its task has not even begun
         await nats_link.connection()
-        assert server.told == [] or server.told[0].startswith(b"CONNECT")
+        assert server.received == [] or server.received[0].startswith(b"CONNECT")
 
     assert played(scene) == {"connections": 1, "dropped": 1}
 
@@ -147,13 +147,13 @@ def test_a_reset_makes_a_new_connection_and_no_noise(
     async def scene(nats_link: NatsConnection, server: Server) -> None:
         for number in range(1, 4):
             first = await nats_link.connection()
-            told: list[int] = []
-            first.on_lost(lambda told=told: told.append(1))  # type: ignore[misc]
+            received: list[int] = []
+            first.on_lost(lambda received=received: received.append(1))  # type: ignore[misc]
             server.reset()
             for _ in range(50):  # under way when the reset comes: the library's own task dies of it
                 await nats_link.publish("quote.EURUSD", bytes(1000), {})
                 await asyncio.sleep(0)
-            await until(lambda told=told: told, "word of the loss")  # type: ignore[misc]
+            await until(lambda received=received: received, "word of the loss")  # type: ignore[misc]
             await until(lambda number=number: nats_link._counts["connections"] > number, "a new connection")  # type: ignore[misc]
 
     assert played(scene)["connections"] == 4
@@ -188,13 +188,13 @@ def test_a_refused_login_is_said_once_and_tried_again(caplog: pytest.LogCaptureF
     assert sum("Authorization" in message for message in caplog.messages) == 1
 
 
-def test_who_asks_to_be_told_of_a_loss_that_was_is_told_at_once() -> None:
+def test_a_listener_added_after_a_loss_is_called_at_once() -> None:
     async def scene() -> list[int]:
         connection = ServerConnection()
         await connection.close()
-        told: list[int] = []
-        connection.on_lost(lambda: told.append(1))
-        return told
+        received: list[int] = []
+        connection.on_lost(lambda: received.append(1))
+        return received
 
     assert asyncio.run(scene()) == [1]
 

@@ -21,10 +21,10 @@ def assert_stream_is_journal(scene: Stage) -> None:
     """Compare the whole stream with the daemon's own replay of the same offsets."""
     stored = scene.stored()
     log, events = scene.journal(to=stored[-1].offset)
-    told = [(message.subject, message.headers["Nats-Msg-Id"], message.data) for message in stored]
+    received = [(message.subject, message.headers["Nats-Msg-Id"], message.data) for message in stored]
     meant = [(subject_of(event.topic), f"{log}:{event.offset}", event.frames[1]) for event in events]
-    assert [identity for _, identity, _ in told] == [identity for _, identity, _ in meant], scene.logs()
-    assert told == meant
+    assert [identity for _, identity, _ in received] == [identity for _, identity, _ in meant], scene.logs()
+    assert received == meant
     assert [message.seq for message in stored] == list(range(1, len(stored) + 1))
 
 

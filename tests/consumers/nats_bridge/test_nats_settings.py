@@ -1,4 +1,4 @@
-"""What the bridge refuses to be told."""
+"""Which settings the bridge refuses."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_files_that_are_not_there_keep_it_from_starting(tmp_path: Path) -> None:
         NatsConnection(made(credentials=tmp_path / "none.creds"), Counter())
 
 
-def test_a_refusal_is_told_in_our_words_with_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_reported_in_our_words_with_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_consumer(NatsSettings, lambda _settings, _ending: 0, "…", ["--servers", "http://a"]) == 2
-    told = (
+    received = (
         "mt4pump-nats: settings are wrong:\n"
         "  servers (flag --servers): write a server as nats://host:4222, or tls://host:4222\n"
     )
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == received
