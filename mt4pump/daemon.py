@@ -249,11 +249,11 @@ class Daemon:
         """Log which threads did not end in time, and why; return whether all did."""
         supervisor_hangs, pump_hangs = self._supervisor.is_alive(), self._pump.is_alive()
         if supervisor_hangs:
-            log.warning("a call into the Manager API did not come back and was left behind")
+            log.warning("a call into the Manager API did not return; its thread was abandoned")
         if pump_hangs and self._pump.is_shut_down:
-            log.warning("the journal was still being closed and was left behind: what it holds is committed")
+            log.warning("the stop did not wait for the journal to close: what it holds is committed")
         elif pump_hangs:
             log.warning(
-                "the pump thread hangs and was left behind: %d records and the end are not published", len(self.inbox)
+                "the pump thread hangs and was abandoned: %d records and the end are not published", len(self.inbox)
             )
         return not (supervisor_hangs or pump_hangs)

@@ -171,7 +171,7 @@ class StderrHandler(logging.Handler):
         """Write one line, or count it as lost."""
         try:
             line = self.format(record) + "\n"
-        except Exception as error:  # noqa: BLE001 - wrong arguments of a log call; the place must still be told
+        except Exception as error:  # noqa: BLE001 - wrong arguments of a log call; the place must still be logged
             line = f"log line lost: {record.name}:{record.lineno}: {type(error).__name__}\n"
         try:
             sys.stderr.write(line)

@@ -21,7 +21,7 @@ def main(subscribers: int, sndhwm: int, body_bytes: int, messages: int) -> None:
     """Print the endpoint; once all subscribed, print the growth of this process after so many messages, in bytes."""
     publisher = Publisher(zmq.Context(), "tcp://127.0.0.1:*", SocketOptions(sndhwm=sndhwm, linger_s=0))
     say(publisher.endpoint)
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 90
     while publisher.subscriptions.total.count <= subscribers:  # one each, and the last one's second
         publisher.read_subscriptions()
         assert time.monotonic() < deadline_s, "not all subscribed"

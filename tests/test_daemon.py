@@ -18,9 +18,9 @@ from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.fake_manager import FakeManager
 from tests.pump.running import TRADES, trade
 
-HUNG_SUPERVISOR = "a call into the Manager API did not come back and was left behind"
-HUNG_PUMP = "the pump thread hangs and was left behind: "
-SLOW_CLOSE = "the journal was still being closed and was left behind: "
+HUNG_SUPERVISOR = "a call into the Manager API did not return; its thread was abandoned"
+HUNG_PUMP = "the pump thread hangs and was abandoned: "
+SLOW_CLOSE = "the stop did not wait for the journal to close: "
 
 
 def made(folder: Path, manager: FakeManager) -> Daemon:
@@ -57,7 +57,7 @@ def test_the_epoch_grows_from_run_to_run_also_while_the_clock_goes_back(
 
 
 def left_behind(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [text for text in caplog.messages if "left behind" in text]
+    return [text for text in caplog.messages if text.startswith((HUNG_SUPERVISOR, HUNG_PUMP, SLOW_CLOSE))]
 
 
 @pytest.fixture(name="manager")

@@ -218,7 +218,7 @@ def test_a_stop_ends_a_call_that_waits_for_a_silent_server_and_gives_everything_
         until(lambda: fake.calls(method), "the call begins")
         assert run.daemon.stop()
     assert (fake.calls("Release"), fake.count("live_interfaces"), fake.count("calls_interrupted")) == (1, 0, 1)
-    assert not [record.message for record in caplog.records if "left behind" in record.message]
+    assert not [record.message for record in caplog.records if "abandoned" in record.message]
 
 
 @pytest.mark.parametrize("code", [151, 152, ord("H"), ord("<"), 22])

@@ -66,7 +66,7 @@ class FeedManager(Manager):
     may_empty_tables = False
 
     def __init__(self) -> None:
-        self.source = Source(lambda: self, dict, lambda: None, lambda: None)
+        self.source = Source(lambda: self, dict)
         self._waiting: deque[bytes] = deque()
         self._notify: Notify = lambda _code, _action, _data: None
         self._quotes = quote_records()

@@ -10,11 +10,8 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mt4pump.log import one_line
+from mt4pump.log import MASK, SECRET_MIN_CHARS, one_line
 
-MASK = "********"
-SECRET_MIN_CHARS = 4
-"""A shorter secret would hide half of every line."""
 FOLDER = "logs"
 FILES_READ = 2
 """The newest files that are looked into: a session that ends after midnight may have its reason in the day before."""

@@ -158,7 +158,7 @@ def endpoint_of(flag: str | None, setting: str = "pub_endpoint") -> str:
     endpoint = connectable(valid_endpoint(str(written), name))
     if endpoint_host(endpoint) is not None and endpoint.rpartition(":")[2] in ANY_PORT:
         at_start = "set --endpoint to the address that the daemon logged at its start"
-        raise wrong_setting(name, f"{written!r} names no certain port; {at_start}")
+        raise wrong_setting(name, f"{written!r} has no fixed port; {at_start}")
     return endpoint
 
 

@@ -194,7 +194,13 @@ def replay_arguments(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--after", type=offset, metavar="N", help="begin with the first event after this offset")
     start.add_argument("--since", type=time_ns, metavar="TIME", dest="since_ns", help="begin at this time")
-    parser.add_argument("--until", type=time_ns, metavar="TIME", dest="until_ns", help="end before this time")
+    parser.add_argument(
+        "--until",
+        type=time_ns,
+        metavar="TIME",
+        dest="until_ns",
+        help="end with the last event of this time or an earlier one",
+    )
     parser.add_argument("--limit", type=count, metavar="N", help="end after N events")
     _add_topics(parser, "event")
 

@@ -90,7 +90,7 @@ def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> i
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
         return 1
-    log.info("stopped%s", "" if clean else "; something was left behind, as logged above")
+    log.info("stopped%s", "" if clean else "; not everything ended in time, as logged above")
     return 0
 
 

@@ -78,7 +78,7 @@ class Stream:
 
     def set_disconnected(self) -> None:
         """Record that the connection broke."""
-        self.out.append(Notice(DISCONNECTED, "the connection to the daemon broke; it is made anew"))
+        self.out.append(Notice(DISCONNECTED, "the connection to the daemon broke; ZeroMQ reconnects"))
         self._mark_unproven()
 
     def set_refused(self) -> None:

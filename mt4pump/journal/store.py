@@ -227,9 +227,11 @@ class Store:
             now = self.path.stat()
             self.wal.stat()
         except FileNotFoundError:
-            raise JournalFileError("replaced", "the file was deleted under the daemon: it is created anew") from None
+            raise JournalFileError(
+                "replaced", "the file was deleted while the daemon ran: a new one is created"
+            ) from None
         if (now.st_dev, now.st_ino) != (self._status.st_dev, self._status.st_ino):
-            raise JournalFileError("replaced", "the file was replaced under the daemon: it is opened again")
+            raise JournalFileError("replaced", "the file was replaced while the daemon ran: it is opened again")
         if now.st_size < self._status.st_size:
             raise JournalFileError(DAMAGED, "the file was cut short: it is quarantined, a new one is begun")
         self._status = now

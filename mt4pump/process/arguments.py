@@ -19,7 +19,7 @@ SETTING_PREFIX = "setting "
 
 
 class ProgramParser(argparse.ArgumentParser):
-    """Parser of one program's flags. Its messages never repeat a value: it may be a password."""
+    """Parser of one program's flags. Its messages never repeat a setting's value: it may be a password."""
 
     def __init__(self, program: str, description: str | None) -> None:
         super().__init__(

@@ -52,5 +52,5 @@ def _last(path: Path) -> int:
     number = int(text) if text.strip().isdigit() else -1
     if 0 <= number < EPOCH_LIMIT - 1:
         return number
-    log.warning("%s holds no epoch (%r): it is written anew by the machine's clock", path, text)
+    log.warning("%s holds no epoch (%r): this run's epoch is the machine's time", path, text)
     return 0

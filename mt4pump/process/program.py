@@ -39,7 +39,7 @@ from mt4pump.process.values import LogFormat, LogLevel, PathValue, none_or_text
 
 __all__ = ["ConsumerSettings", "Shutdown", "StartError", "run_consumer", "settings_of"]
 
-CLEAN, FAILED, SETTINGS_WRONG, CANNOT_START = 0, 1, 2, 3
+FAILED, SETTINGS_WRONG, CANNOT_START = 1, 2, 3
 WAIT_SLICE_S = 0.2
 """Windows does not interrupt a longer wait for Ctrl-C."""
 OURS = ("mt4pump", "mt4pump_consumers")

@@ -40,7 +40,7 @@ class SignalSafeEvent(Event):
             self._tokens.put(None)
 
     def clear(self) -> None:
-        """Take it back."""
+        """Unset it."""
         self._on = False
         while not self._tokens.empty():
             self._take(0)

@@ -39,9 +39,8 @@ class HangDetector:
             still_s = still_s + passed_s if value is not None and value == seen else 0.0
             self._still[thread] = value, still_s
             if 0 < self._limit_s <= still_s:
-                return HangError(
-                    f"the {thread.name} thread has stood still for {still_s:.0f} s (hang_timeout_s) in {_place(thread)}"
-                )
+                text = f"the {thread.name} thread made no progress for {still_s:.0f} s (limit: hang_timeout_s) in "
+                return HangError(text + _place(thread))
         return None
 
 

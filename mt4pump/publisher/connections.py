@@ -73,8 +73,8 @@ class Connections:
     ``now`` are open connections, those amid their handshake included; ``accepted`` handshakes that succeeded,
     ``refused`` those of a key that may not enter, ``failed`` all others: no ZeroMQ, no CURVE, a wrong server key, a
     handshake that took too long. ``over_limit`` are connections that were closed because there were too many, and
-    ``disconnect`` those closed for what they sent. A connection's number is its file descriptor: the same for two, one
-    after the other.
+    ``shut_out_count`` those closed for what they sent or did not read, or for lost permissions. A connection's number
+    is its file descriptor: the same for two, one after the other.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Connections:
         return found.client if found else ""
 
     def disconnect(self, number: int, *, is_offender: bool = True) -> str:
-        """Close one connection, now or at the next check; return its peer address.
+        """Close one connection, now or at the next check; return its peer for the log, empty if it was not open.
 
         With ``is_offender``, new connections from its address get a smaller burst for `RESTRICTED_S`.
         """
@@ -182,7 +182,7 @@ class Connections:
                 self._restrict(found, time.monotonic())
             self._close_later(number, found)
             self._shut_down_closing()
-            return found.peer
+            return found.peer or "an unknown address"
 
     def disconnect_client(self, client: str) -> None:
         """Close all connections that are assigned to ``client``."""
@@ -223,7 +223,7 @@ class Connections:
             self._fault = ""
 
     def read_events(self, limit_s: float = ALL_LIMIT_S) -> bool:
-        """Take what happened since the last look; return False when that was not all, as the time was over."""
+        """Handle the events since the last call; return False when the time was over before all were read."""
         with self._lock:
             self._checked_s = time.monotonic()
             is_all = self._read_waiting(limit_s)

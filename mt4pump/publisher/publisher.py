@@ -243,7 +243,8 @@ class Publisher:
         """
         for number in self._large.stalled():
             if peer := self.connections.disconnect(number):
-                text = f"{peer} takes nothing while {self.slow.large_bytes} bytes of large bodies wait: it is put out"
+                waiting = self.slow.large_bytes
+                text = f"{peer} reads nothing while {waiting} bytes of large bodies wait: its connection is closed"
                 self._fault_counters.record("stalled_reader", text)
         return self._large.fits(size)
 
@@ -301,7 +302,7 @@ class Publisher:
             why = "it pushed a message upstream, which no subscriber does"
             self._disconnect_offender(number, user, "pushed_upstream", why)
         elif self._is_shifted:
-            text = "subscriptions beside a pushed message: their connections begin anew"
+            text = "subscriptions waited behind a pushed message: their connections are closed and reconnect"
             self._fault_counters.record("misattributed", text)
             self.connections.disconnect(number, is_offender=False)
         elif len(message) > PREFIX_BYTES_MAX + 1:
@@ -351,7 +352,7 @@ class Publisher:
         client = user or self.connections.client_of(number)
         if peer := self.connections.disconnect(number):
             self._fault_counters.record(name, f"client {client!r} from {peer}: {why}: its connection is closed")
-            if self._gate is not None:
+            if self._gate is not None and client:  # a peer without an address (ipc) has none that could be banned
                 self._gate.ban(client, why)
             if name in HOSTILE:
                 self._disconnect_all_of(client)

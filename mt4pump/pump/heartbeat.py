@@ -40,7 +40,7 @@ class ServerClock:
         self._agreed = 0
 
     def observe(self, lasttime_s: int, ts: int) -> None:
-        """Take the newest ``lasttime`` of a batch of quotes and the ``ts`` (ns since 1970) it was received at.
+        """Use the newest ``lasttime`` of a batch of quotes and the ``ts`` (ns since 1970) it was received at.
 
         Only a ``lasttime`` that moved is used: the first one may be hours old on a quiet day.
         """

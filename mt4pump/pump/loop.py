@@ -254,7 +254,8 @@ class Pump(Thread):
         if self._has_revocation():
             count = self._publisher.disconnect_revoked()
             log.warning(
-                "a client lost permissions: %d connections were closed, and are checked anew when they return", count
+                "a client lost permissions: %d connections were closed; the new permissions hold when they reconnect",
+                count,
             )
 
     def _recover_tables(self, now_s: float) -> None:

@@ -154,11 +154,10 @@ class Control:
 
     def _state_after_first_line(self, program: Program, log_bytes: int) -> str | None:
         """Return the state of a program that NSSM calls started before it logged anything: it may yet refuse."""
-        deadline_s = time.monotonic() + FIRST_LINE_S
         for _ in _polls(FIRST_LINE_S):
             if self._nssm.state(program.service) != RUNNING or self._log_bytes(program) != log_bytes:
                 break
-        for _ in _polls(min(0.0, deadline_s - time.monotonic()) + LAST_LINE_S):
+        for _ in _polls(LAST_LINE_S):
             if self._nssm.state(program.service) != RUNNING:
                 break
         return self._settled_state(program)

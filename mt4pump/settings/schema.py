@@ -162,7 +162,7 @@ class SettingFields(ProgramSettings):
         CARE, "seconds without any sign of life after which the session is dead", 60.0
     )
     watch_interval_s: Annotated[Seconds, Field(ge=0.01, le=60)] = setting(
-        CARE, "seconds between looks at the session's health", 1.0
+        CARE, "seconds between checks of the session", 1.0
     )
     reconnect_delay_s: Annotated[Seconds, Field(ge=0.01, le=3600)] = setting(
         CARE, "seconds before the first new attempt; doubles with each further one", 1.0
@@ -179,7 +179,7 @@ class SettingFields(ProgramSettings):
     hang_timeout_s: Annotated[Seconds, Field(ge=0, le=86_400)] = setting(
         CARE,
         "seconds that one call into the library may take; then the daemon ends with code 1, for its service manager to "
-        "start it anew; 0 for no limit. The library itself gives up after 180",
+        "start it again; 0 for no limit. The library itself gives up after 180",
         240.0,
     )
     switch_interval_s: Annotated[Seconds, Field(ge=0.000_01, le=0.1)] = setting(

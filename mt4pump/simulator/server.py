@@ -183,7 +183,7 @@ class Simulator:
             log.info(
                 "replay ended: %d ticks, %d bad lines",
                 self.ticks_sent + self.ticks_unseen,
-                self.counters()["bad_lines"],
+                self.files.bad_lines if self.files else 0,
             )
             self.finished.set()
         wait_s = self.feed.wait_s(monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -61,14 +62,14 @@ class RunError(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago; a daemon that is started again needs the same ones."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Return free ports that no system assigns by itself: a program that is started again needs the same ones."""
+    chance, ports = random.SystemRandom(), set[int]()
+    while len(ports) < count:
+        port = chance.randrange(15_000, 32_000)
+        with socket.socket() as each, suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            ports.add(port)
+    return list(ports)
 
 
 class Processes:

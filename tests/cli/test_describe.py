@@ -95,7 +95,7 @@ def test_the_address_comes_from_flag_or_settings(
     assert "query_endpoint: is none: this daemon answers no queries" in capsys.readouterr().err
     monkeypatch.setenv("MT4PUMP_QUERY_ENDPOINT", "tcp://127.0.0.1:*")
     assert main(["describe"]) == 2
-    assert "query_endpoint: 'tcp://127.0.0.1:*' names no certain port" in capsys.readouterr().err
+    assert "query_endpoint: 'tcp://127.0.0.1:*' has no fixed port" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("fake")

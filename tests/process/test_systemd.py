@@ -102,7 +102,7 @@ def test_the_watchdog_is_the_one_of_this_process(variables: dict[str, str], want
 def test_an_abstract_address_is_understood() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(f"\0mt4pump-test-{os.getpid()}")
-        heard.settimeout(10)
+        heard.settimeout(30)
         Notifier.of_environment({"NOTIFY_SOCKET": f"@mt4pump-test-{os.getpid()}"}).stopping()
         assert heard.recv(100) == b"STOPPING=1\nSTATUS=stopping"
 

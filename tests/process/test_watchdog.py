@@ -42,7 +42,7 @@ def test_a_thread_that_shows_the_same_mark_for_too_long_is_named() -> None:
     assert [watched.check(7, turn) for turn in range(4)] == [None] * 4
     found = watched.check(7, 9)
     assert found is not None
-    assert "the one thread has stood still for 2 s" in str(found)
+    assert "the one thread made no progress for 2 s" in str(found)
 
 
 def test_a_thread_that_goes_on_begins_anew() -> None:
@@ -121,7 +121,7 @@ def test_a_call_that_never_comes_back_is_a_crash(
         elif call == "TradesGet":
             fake.emit(PumpCode.UPDATE_TRADES)
         until(lambda: found(at), "found")
-        assert f"the {thread} thread has stood still" in str(found(at))
+        assert f"the {thread} thread made no progress" in str(found(at))
         assert "hang_timeout_s" in str(found(at))
         fake.reset()
 
@@ -150,5 +150,5 @@ def test_the_program_ends_with_1_and_says_why(
         assert run(settings, lambda: settings, FileWatch(tmp_path / "mt4pump.toml")) == 1
     finally:
         sys.setswitchinterval(interval_s)
-    assert "ended by a crash of its own: HangError('the supervisor thread has stood still" in caplog.text
-    assert "a call into the Manager API did not come back and was left behind" in caplog.text
+    assert "ended by a crash of its own: HangError('the supervisor thread made no progress" in caplog.text
+    assert "a call into the Manager API did not return; its thread was abandoned" in caplog.text

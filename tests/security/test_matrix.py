@@ -244,12 +244,12 @@ def test_subscriptions_of_closed_connections_are_not_given_to_the_next_ones_of_t
     keys.admit("bob", "quote.*")
     with secured(keys) as made:
         alices = [made.subscriber(keys.pairs["alice"], b"trade.") for _ in range(5)]
-        until(lambda: made.authenticator.counts["accepted"] == 5, "all are there")
+        until(lambda: made.authenticator.counts["accepted"] >= 5, "all are there")
         for alice in alices:
             alice.close(5000)  # once its subscriptions went out
         until(lambda: not connected(made), "they are gone")
         bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(5)]
-        until(lambda: made.authenticator.counts["accepted"] == 10, "others are there")
+        until(lambda: made.authenticator.counts["accepted"] >= 10, "others are there")
         for bob in bobs:
             made.connects(bob)
         for bob in bobs:

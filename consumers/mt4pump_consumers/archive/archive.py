@@ -111,6 +111,7 @@ class Archive:
         """Read until the end; a subscriber that fails is replaced where it was."""
         delay_s = RETRY_FIRST_S
         while not self._is_ending:
+            began_s = time.monotonic()
             try:
                 subscriber = self._subscriber = self._subscriber or self._new_subscriber()
                 self._follow(subscriber)
@@ -121,6 +122,8 @@ class Archive:
                     self._cut(self._subscriber)
                     self._subscriber.close()
                     self._subscriber = None
+            if time.monotonic() - began_s > RETRY_LAST_S:
+                delay_s = RETRY_FIRST_S
             self._pause(lambda: False, delay_s)
             delay_s = min(delay_s * 2, RETRY_LAST_S)
 

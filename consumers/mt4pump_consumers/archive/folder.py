@@ -119,7 +119,7 @@ def place_of(kind: str, server_code: str, date: str) -> str:
 
 def read_state(path: Path) -> State:
     """Return the committed state of a folder without changing anything; raises FolderError."""
-    numbers = sorted(int(file.stem) for file in (path / COMMITS).glob("*.json") if file.stem.isdecimal())
+    numbers = _commit_numbers(path)
     state, start = State(), 0
     commits = {number: _commit_file(path, number) for number in numbers}
     found: dict[int, dict[str, Any]] = {}
@@ -135,9 +135,15 @@ def read_state(path: Path) -> State:
             break
     for number in range(start or 1, numbers[-1] + 1 if numbers else 0):
         if number not in found:
+            if _commit_numbers(path)[-1:] != numbers[-1:]:  # a full commit has just replaced those before it
+                return read_state(path)
             raise FolderError(f"{_commit_file(path, number)} is missing: restore it from a backup")
         state.apply(found[number])
     return state
+
+
+def _commit_numbers(path: Path) -> list[int]:
+    return sorted(int(file.stem) for file in (path / COMMITS).glob("*.json") if file.stem.isdecimal())
 
 
 def _commit_file(path: Path, number: int) -> Path:

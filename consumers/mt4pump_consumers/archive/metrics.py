@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import PlatformCollector, ProcessCollector
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from mt4pump.client import ClientError, ClientKeys, Heartbeat, Query, Subscriber
 from mt4pump.process.program import StartError
-from mt4pump_consumers.archive.columns import EVENT_KINDS
+from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.writer import BatchWriter
@@ -27,6 +27,8 @@ NS = 1_000_000_000
 RISK_WARNED, RISK_GONE = 0.5, 0.25
 """Parts of the journal's retention at which a warning is logged, and below which it may be logged again."""
 RETRY_S = 5.0
+ENDS_INTERVAL_NS, ENDS_LIMIT = 60 * NS, 10_080
+"""How often the journal's end is noted, and how many ends are kept: a week."""
 HEALTHY_INTERVALS = 5
 HEALTHY_MIN_S = 60.0
 
@@ -44,7 +46,10 @@ class JournalWatch:
         self.feed_ts = self.behind = 0
         self.risk = 0.0
         self._settings, self._keys, self._folder = settings, keys, folder
+        self._epoch = 0
         self._retention: Mapping[str, float] = {}
+        self._ends: deque[tuple[int, int]] = deque(maxlen=ENDS_LIMIT)  # the journal's last offset, and when
+        self._archived_ts = 0
         self._is_warned = self._is_closed = False
         self._subscriber = self._new_subscriber()
 
@@ -59,7 +64,7 @@ class JournalWatch:
             try:
                 for item in self._subscriber:
                     if isinstance(item, Heartbeat):
-                        self.take(item)
+                        self.handle(item)
             except ClientError as error:
                 log.warning("heartbeats cannot be read: %s", error)
                 time.sleep(RETRY_S)
@@ -70,22 +75,24 @@ class JournalWatch:
         self._is_closed = True
         self._subscriber.close()
 
-    def take(self, beat: Heartbeat) -> None:
+    def handle(self, beat: Heartbeat) -> None:
         """Compare the journal with what is archived."""
         self.feed_ts = beat.ts
         journal = beat.journal
         if not journal or not beat.log:
             return
+        if beat.epoch != self._epoch:  # its settings may be others
+            self._epoch, self._retention = beat.epoch, {}
         self._retention = self._retention or self._ask()
         position = self._folder.state.position or {}
         confirmed = position.get("confirmed", 0) if position.get("log") == beat.log else 0
         first, last = journal.get("first_offset") or 1, beat.last_offset
         self.behind = max(0, last - max(confirmed, first - 1))
+        self._record_end(last, beat.ts, confirmed)
         used_age = used_size = 0.0
         if self.behind:
-            stored_ts = max((file.last_ts for file in list(self._folder.state.files.values())), default=beat.ts)
             if max_age_s := self._retention.get("max_age_s", 0):
-                used_age = max(0, beat.ts - stored_ts) / NS / max_age_s
+                used_age = max(0, beat.ts - (self._archived_ts or self._last_durable_ts(beat.ts))) / NS / max_age_s
             if max_bytes := self._retention.get("max_bytes", 0):
                 used_size = self.behind / (last - first + 1) * journal.get("size_bytes", 0) / max_bytes
         self.risk = max(used_age, used_size)
@@ -95,6 +102,18 @@ class JournalWatch:
             log.warning(text, self.behind, self.risk * 100)
         elif self.risk < RISK_GONE:
             self._is_warned = False
+
+    def _record_end(self, last: int, ts: int, confirmed: int) -> None:
+        """Find out how old the first event is that is not archived: by when the journal had which end."""
+        if not self._ends or ts - self._ends[-1][1] >= ENDS_INTERVAL_NS:
+            self._ends.append((last, ts))
+        while self._ends and self._ends[0][0] <= confirmed:
+            self._archived_ts = self._ends.popleft()[1]
+
+    def _last_durable_ts(self, default: int) -> int:
+        """Return the time of the newest archived event of the journal, right after a start."""
+        files = list(self._folder.state.files.values())
+        return max((file.last_ts for file in files if file.kind not in {QUOTE, TICK, GAPS}), default=default)
 
     def _ask(self) -> Mapping[str, float]:
         """Return the journal's limits, empty when the daemon does not answer now."""

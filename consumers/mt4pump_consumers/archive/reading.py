@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
                 _write(relation, options)
     except (FolderError, ClientError, OSError, duckdb.Error) as error:
         print(f"mt4pump-archive: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the command's own output
-        return WRONG if isinstance(error, duckdb.Error | FolderError) else FAILED
+        return WRONG
     return 0
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from mt4pump.process.program import ConsumerSettings
-from mt4pump.process.settings import setting
-from mt4pump.process.values import PathValue, Seconds, byte_size
+from mt4pump.process.settings import Disagreement, setting
+from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
 
 FILES, EVENTS, METRICS = "Files", "Events", "Metrics"
 
@@ -44,3 +45,8 @@ class ArchiveSettings(ConsumerSettings):
 
     metrics_host: str = setting(METRICS, "loopback address of /metrics and /healthz", "127.0.0.1", metavar="ADDRESS")
     metrics_port: int = setting(METRICS, "port of /metrics and /healthz; 0: none", 9567, ge=0, le=65_535)
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """Yield what would be unsafe: metrics are served without TLS."""
+        if not is_loopback(self.metrics_host):
+            yield Disagreement(("metrics_host",), "is open to other machines: give a loopback address, as 127.0.0.1")

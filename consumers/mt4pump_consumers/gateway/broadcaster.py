@@ -231,7 +231,7 @@ CAUSES = frozenset({"restarted", "not_whole", "lost"})
 """Notices after which an end may be missing: of an order, an account, a margin call."""
 REFRESHED = "refreshed"
 RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
-"""Pause between two cuts, which doubles while they fail."""
+"""Pause between two snapshots, which doubles while they fail."""
 
 
 class Refresher:

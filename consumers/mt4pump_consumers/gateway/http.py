@@ -19,7 +19,7 @@ SINGLE = (
     *("Host", "Origin", "Authorization", "Upgrade", "If-None-Match", "Content-Length"),
     *("Sec-WebSocket-Key", "Sec-WebSocket-Version"),
 )
-"""Headers that a request has once: with two of them, two programs on its write_now may believe different ones."""
+"""Headers that a request has once: with two of them, two programs on its way may believe different ones."""
 FORWARDED_FOR = "X-Forwarded-For"
 HOPS_LIMIT = 32
 """Most addresses of ``X-Forwarded-For`` that are looked at, from the right."""

@@ -219,7 +219,7 @@ class LimitedConnection(Protocol):
 
 
 class ConnectionLimiter:
-    """Counts connections. Where there is no room, the oldest one that has not logged in gives write_now to a new one.
+    """Counts connections. Where there is no room, the oldest one that has not logged in gives way to a new one.
 
     ``refused`` counts those for which there was no room, ``foreign`` those from other web pages, ``gave_way`` those
     that were ended for newer ones, ``too_fast`` those that had to wait, ``flooded`` those that sent too

@@ -54,7 +54,7 @@ class ClientRequest:
 
 
 def parse(text: str | bytes, most: int | None = None) -> ClientRequest:
-    """Return the request in ``text``, which may have ``most`` characters; raises RequestError."""
+    """Return the request in ``text``, which may have ``most`` characters; raises ClientRequestError."""
     if most is not None and len(text) > most:
         raise ClientRequestError(UNAUTHENTICATED, "log in first; this message is too long for a token")
     if isinstance(text, bytes):

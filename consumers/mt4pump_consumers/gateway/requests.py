@@ -48,7 +48,7 @@ AUTH_CHARACTERS = TOKEN_LIMIT_BYTES + 1_024
 
 MESSAGE_UNITS, CHARACTERS_PER_UNIT, AUTH_UNITS = 50, 8, 2_000
 NAME_UNITS, PATTERN_UNITS, ROW_UNITS = 3, 500, 60
-"""What work costs, in comparisons (see `budget`): a message and its length, a token to check; a name to subscribe to, a
+"""What work costs, in comparisons (see `limits`): a message and its length, a token to check; a name to subscribe to, a
 pattern to compile, a row of last values to send."""
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Requests:
         await self._send_last_values(session, symbols, topics)
 
     async def _prepare(self, session: ClientSession, request: ClientRequest) -> None:
-        """Check what is asked for, and make its patterns ready a few at a time; raises RequestError."""
+        """Check what is asked for, and make its patterns ready a few at a time; raises ClientRequestError."""
         self._check_counts(session, request)
         names = (*session.symbols, *session.topics, *request.symbols, *request.topics)
         await self._work.spend(session, NAME_UNITS * len(names))

@@ -16,7 +16,7 @@ HEARTBEAT_TOPIC = "heartbeat"
 """The topic that a token must allow for server, version and reasons, which the heartbeat has as well."""
 PUBLIC_TEXTS: Mapping[str, str] = {
     "connected": "the gateway is connected to the daemon",
-    "disconnected": "the gateway's connection to the daemon broke; it is made anew",
+    "disconnected": "the gateway's connection to the daemon broke; it is made again",
     "restarted": "the daemon was restarted",
     "gap": "events are missing; they are asked for",
     "healed": "missing events were delivered later",

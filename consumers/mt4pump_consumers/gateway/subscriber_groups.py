@@ -188,7 +188,7 @@ class TopicReaders:
 TOPICS_LIMIT = 200_000
 """Topics whose readers are remembered; with more, all are looked up afresh (news have a topic each)."""
 FRESH_LIMIT = 1_000
-"""Cohorts remembered as new: a topic is compared with them alone, not with every pattern that there is."""
+"""Groups remembered as new: a topic is compared with them alone, not with every pattern that there is."""
 
 
 class SubscriberGroups:

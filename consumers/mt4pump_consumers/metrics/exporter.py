@@ -77,7 +77,7 @@ class MetricsFeed(Thread):
                 self._read(subscriber)
 
     def open(self) -> None:
-        """OpenRequest the sockets now: an address that is none is an error here, and not one in the thread for ever."""
+        """Open the sockets now: an address that is none is an error here, and not one in the thread for ever."""
         item = self._subscriber.receive(0)
         if item is not None:
             self._count_item(item)

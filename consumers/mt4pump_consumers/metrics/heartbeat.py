@@ -81,7 +81,7 @@ def is_number(value: object) -> bool:
 
 
 ROWS = (
-    HeartbeatRow("epoch", "mt4pump_start_time_seconds", "When this life of the daemon began.", MS),
+    HeartbeatRow("epoch", "mt4pump_start_time_seconds", "When this run of the daemon began.", MS),
     HeartbeatRow(
         "ts", "mt4pump_heartbeat_timestamp_seconds", "When the daemon made its last heartbeat, by its clock.", NS
     ),

@@ -137,7 +137,7 @@ def labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> M
 
 
 KNOWN_LIMIT = 100_000
-"""SymbolMetrics whose match is remembered."""
+"""Symbols whose match is remembered."""
 
 
 class SymbolCounters:

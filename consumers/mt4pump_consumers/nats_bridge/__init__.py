@@ -3,8 +3,8 @@
 ::
 
     mt4pump ──PUB──► Reader ─┬─ quotes, heartbeats ────────────────► core NATS
-       │                     └─ durable events ─► Lane ─► Outbox ──► JetStream
-       └──query────────────► Journal (what is missing) ─┘
+       │                     └─ durable events ─► PublishQueue ─► JetStreamWriter ─► JetStream
+       └──query────────────► JournalPages (what is missing) ─┘
 
 Where to go on is read from the stream itself: its last message names journal and offset. So there is nothing to keep
 beside it, and the bridge may be killed, moved and started again. Each message is published on the condition that

@@ -28,7 +28,8 @@ SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 AXE = ROOT / "consumers" / "samples" / "node_modules" / "axe-core" / "axe.min.js"
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-LIMIT_MS = 20_000
+LIMIT_MS = 60_000
+pytestmark = pytest.mark.timeout(300)  # several waits, each of which may take long on a busy machine
 
 
 @pytest.fixture
@@ -39,7 +40,11 @@ def page(tmp_path: Path) -> Iterator[Page]:
     flags = [*QUIET.split(), "--disable-component-update", "--disable-sync"]
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch_persistent_context(
-            tmp_path / "browser", executable_path=CHROMIUM, args=flags, viewport={"width": 1440, "height": 860}
+            tmp_path / "browser",
+            executable_path=CHROMIUM,
+            args=flags,
+            viewport={"width": 1440, "height": 860},
+            timeout=LIMIT_MS,
         )
         made = browser.pages[0]
         made.set_default_timeout(LIMIT_MS)
@@ -83,15 +88,15 @@ def test_login_quotes_trades_and_a_daemon_that_dies_and_returns(page: Page, tmp_
             page.press("#filter", "Escape")
             first.process.kill()
             page.wait_for_selector("#alarm:not([hidden])")
-            assert "silent" in page.inner_text("#alarm")
-            assert page.title().startswith("Not current")
+            shown = "document.querySelector('#alarm').textContent.includes('silent')"
+            wait_until(page, f"() => {shown} && document.title.startsWith('Not current')")
             with daemon(tmp_path, *where):
                 page.wait_for_selector("#alarm", state="hidden")
                 before = page.inner_text("#board tbody")
                 wait_until(page, "before => document.querySelector('#board tbody').innerText !== before", arg=before)
 
 
-def test_a_gateway_that_dies_is_told_and_the_page_connects_again(page: Page, tmp_path: Path) -> None:
+def test_a_gateway_that_dies_is_shown_and_the_page_connects_again(page: Page, tmp_path: Path) -> None:
     with daemon(tmp_path) as source:
         where = addresses(source)
         with gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "quote.*") as run:
@@ -164,7 +169,7 @@ class Scripted:
         self.requests.append(request)
         if request["action"] == "status":
             facts = {"feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": self.LAST_OFFSET}
-            self.send({"type": "status", **facts})
+            self.send({"type": "status", **facts, **({"id": request["id"]} if "id" in request else {})})
         elif request.get("topics") == ["trade.*"]:
             if request["action"] == "resume" and not self._resumed(request):
                 return
@@ -376,10 +381,12 @@ def served(folder: Path) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_the_sample_resumes_after_a_kill_of_the_gateway(page: Page, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def archive(folder: Path, source: Daemon) -> Iterator[int]:
     (port,) = free_ports(1)
     where = ["--endpoint", source.endpoint, "--query-endpoint", source.query_endpoint, "--metrics-port", str(port)]
     with program(started(folder, sys.executable, "-m", "mt4pump_consumers.archive", *where)) as run:
-        run.line("metrics")
+        run.line("metrics are served on")
         yield port
 
 
@@ -118,9 +118,9 @@ def check_rules(server: Server) -> None:
     for rule in rules:
         for selector in re.findall(r"\b(?:mt4pump_\w+|up)(?:\{[^}]*\})?", rule["query"]):
             server.answers(selector)
-    # A machine that is busy with other tests may make the exporter lose quotes: then these two are right to fire.
+    # Readers miss quotes on a busy machine, and the archive what a new run published before it was connected again.
     firing = {rule["name"] for rule in rules if rule["state"] == "firing"}
-    assert firing <= {"MT4PumpQuotesLost", "MT4PumpEventsLost"}
+    assert firing <= {"MT4PumpQuotesLost", "MT4PumpEventsLost", "MT4PumpSlowReaders", "MT4PumpArchiveGaps"}
 
 
 def healthy(rules: Result) -> Result:

@@ -79,7 +79,7 @@ class Process:
         """End it with Ctrl-C; return its exit code."""
         assert self.running is not None
         self.running.send_signal(signal.SIGINT)
-        code = self.running.wait(LIMIT_S)
+        code = self.running.wait(2 * LIMIT_S)
         self.running = None
         return code
 

@@ -124,7 +124,7 @@ client.on("event", ({ topic, data, snapshot, past }) => {
   $("unseen").hidden = false;
   return undefined;
 });
-client.on("reset", () => trades.reset());
+client.on("reset", ({ topics }) => (topics.includes("margin.*") ? trades.resetMargins() : trades.reset()));
 client.on("gap", ({ count, message }) => {
   missed += count;
   setState("gaps", "bad", missed === 1 ? "1 event missed" : missed ? `${missed} events missed` : "Events missed");

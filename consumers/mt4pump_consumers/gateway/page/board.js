@@ -177,6 +177,7 @@ export class Board {
     this.sign = 1;
     this.filter = "";
     this.ticks = 0;
+    this.none = "Waiting for quotes…";
     this.heads = [...table.tHead.querySelectorAll("[data-sort]")];
     for (const head of this.heads) head.firstElementChild.onclick = () => this.sortBy(head.dataset.sort);
     rove(this.body, (line, event) => this.act(line, event));
@@ -233,7 +234,7 @@ export class Board {
     const focusable = rows.find((row) => !row.line.hidden);
     if (focusable && !this.body.querySelector('tr[tabindex="0"]:not([hidden])')) focusable.line.tabIndex = 0;
     this.empty.hidden = shown > 0;
-    this.empty.textContent = rows.length ? "No symbol matches the filter." : "Waiting for quotes…";
+    this.empty.textContent = rows.length ? "No symbol matches the filter." : this.none;
     this.count.textContent = rows.length ? (shown === rows.length ? `${shown} symbols` : `${shown} of ${rows.length} symbols`) : "";
   }
 
@@ -243,7 +244,8 @@ export class Board {
   }
 
   refuse(text) {
-    this.empty.textContent = text;
+    this.none = text;
+    this.arrange();
   }
 
   pin(row) {
@@ -254,6 +256,7 @@ export class Board {
   }
 
   act(line, event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const row = [...this.rows.values()].find((one) => one.line === line);
     if (event.key === "Enter") this.onOpen(row);
     else if (event.key === "p" || event.key === "P") this.pin(row);

@@ -15,7 +15,7 @@
 //   status    the gateway's status: feed ("live", "no_feed", "silent"), state, server, offset, log, quote_age_s
 //   quote     {data}
 //   event     {topic, data, snapshot, past}    snapshot: a last value; past: it happened before this client connected
-//   reset     {}                               forget all last values: the present ones follow
+//   reset     {topics}                         forget the last values of these topics: the present ones follow
 //   gap       {topic, count, message}          events that cannot be fetched any more; count 0: unknown how many
 //   resumed   {count}                          this many events happened while the client was not connected
 //   notice    {kind, message, topic, count}
@@ -43,6 +43,9 @@ export class GatewayClient {
     this.position = { log: null, offset: 0 }; // every event up to it was delivered
     this.sequences = new Map(); // topic → [epoch, seq]
     this.seen = new Set(); // "epoch offset" of delivered events
+    this.isCaughtUp = false; // nothing is being resumed: a status' `confirmed` is of delivered events
+    this.needsLastValues = false; // until the gateway has sent them
+    this.isAskingToken = false;
     addEventListener("online", () => this.connectIn(0));
     document.addEventListener("visibilitychange", () => document.hidden || this.socket || this.connectIn(0));
     setInterval(() => this.checkSilence(), 1000);
@@ -71,7 +74,7 @@ export class GatewayClient {
     const socket = new WebSocket(this.url);
     this.socket = socket;
     this.ready = false;
-    this.receivedAt = performance.now();
+    this.receivedAt = this.askedAt = performance.now();
     socket.onopen = () => this.send(this.token ? { action: "auth", token: this.token } : { action: "status" });
     socket.onmessage = ({ data }) => {
       if (socket !== this.socket) return;
@@ -92,7 +95,7 @@ export class GatewayClient {
     this.ready = false;
     this.emit("state", { state: "disconnected", reason: reason || CLOSE_CODES[code] || `closed with code ${code}`, code });
     if (code === 4401 || code === 4403) this.askToken(`Signed out: ${reason || CLOSE_CODES[code]}.`);
-    this.connectIn(this.waitMs * (0.7 + 0.6 * Math.random()));
+    if (!this.isAskingToken) this.connectIn(this.waitMs * (0.7 + 0.6 * Math.random()));
     this.waitMs = Math.min(this.waitMs * 1.7, LONGEST_WAIT_MS);
   }
 
@@ -103,24 +106,28 @@ export class GatewayClient {
   // A half-open connection delivers nothing: ask for the status regularly, and end a connection that does not answer.
   checkSilence() {
     if (this.socket?.readyState !== WebSocket.OPEN) return;
-    const now = performance.now();
-    if (now - this.receivedAt > SILENCE_LIMIT_MS) {
+    const now = performance.now(), isUnanswered = this.askedAt > this.receivedAt;
+    if (isUnanswered && now - this.askedAt > SILENCE_LIMIT_MS) {
       const socket = this.socket;
       this.disconnected(1006, "the gateway does not answer");
       socket.close();
-    } else if (now - (this.askedAt ?? 0) > STATUS_INTERVAL_MS) {
+    } else if (!isUnanswered && now - this.askedAt > STATUS_INTERVAL_MS) {
       this.askedAt = now;
       this.send({ action: "status" });
     }
   }
 
   signIn(token) {
+    this.isAskingToken = false;
     this.token = token;
     if (this.socket?.readyState === WebSocket.OPEN) this.send({ action: "auth", token });
     else this.connectIn(0);
   }
 
+  // The first reason counts: later ones follow from it.
   askToken(reason) {
+    if (this.isAskingToken) return;
+    this.isAskingToken = true;
     this.token = null;
     this.emit("token", { reason });
   }
@@ -135,7 +142,7 @@ export class GatewayClient {
       case "resume": return this.handleResume(message);
       case "notice": return this.handleNotice(message);
       case "error": return this.handleError(message);
-      case "subscription": return undefined;
+      case "subscription": return void (this.isCaughtUp ||= message.id === "stored");
       default: return message.data && this.handleEvent(message);
     }
   }
@@ -143,8 +150,10 @@ export class GatewayClient {
   handleStatus(status) {
     if (status.log && status.log !== this.position.log) {
       if (this.position.log) this.emit("gap", { count: 0, message: "the daemon began another journal" });
-      this.position = { log: status.log, offset: 0 };
+      this.position = { log: status.log, offset: this.position.log ? 0 : this.position.offset };
     }
+    if (this.isCaughtUp && status.confirmed) this.position.offset = status.confirmed;
+    if (status.id === "last values") this.needsLastValues = false;
     if (!this.ready) {
       this.ready = true;
       this.waitMs = FIRST_WAIT_MS;
@@ -155,17 +164,26 @@ export class GatewayClient {
   }
 
   subscribe(lastOffset) {
-    const { quotes, last, history } = this.wanted;
+    const { quotes, history, stored } = this.wanted;
+    this.isCaughtUp = false;
     this.news = 0;
     if (quotes.length) this.send({ action: "subscribe", id: "quotes", topics: quotes.map((one) => `quote.${one}`) });
-    if (last.length) this.send({ action: "subscribe", id: "last", topics: last });
+    this.subscribeLast();
     this.pastUntil = 0;
     if (!this.position.offset && this.position.log && history && lastOffset) {
       this.position.offset = Math.max(1, lastOffset - history);
-      this.pastUntil = lastOffset; // earlier events than the first connection: a gap among them is none of ours
+      this.pastUntil = lastOffset; // events from before the first connection: a gap among them is not reported
+      this.needsLastValues = true; // they are not part of a resume
     }
-    if (!this.position.offset) this.emit("reset");
+    if (!this.position.offset) this.emit("reset", { topics: stored });
     this.subscribeStored();
+  }
+
+  subscribeLast() {
+    const { last } = this.wanted;
+    if (!last.length) return;
+    this.emit("reset", { topics: last });
+    this.send({ action: "subscribe", id: "last", topics: last });
   }
 
   subscribeStored() {
@@ -179,9 +197,10 @@ export class GatewayClient {
 
   // An order that ended while events were lost would be shown as open for ever: only the last values can tell.
   startOver() {
-    this.incomplete = false;
-    this.emit("reset");
+    this.needsLastValues = true;
+    this.emit("reset", { topics: this.wanted.stored });
     this.send({ action: "subscribe", id: "stored", topics: this.wanted.stored });
+    this.send({ action: "status", id: "last values" }); // its answer comes after them
   }
 
   handleEvent({ topic, data, snapshot = false, confirmed }) {
@@ -215,26 +234,26 @@ export class GatewayClient {
     const isFirst = this.pastUntil > 0;
     if (!whole && !isFirst) {
       this.emit("gap", { count: 0, message: "events while this page was away could not all be fetched" });
-      this.incomplete = true;
+      this.needsLastValues = true;
     }
     this.position.offset = offset; // not the larger one: a journal that lost its end uses numbers again
     if (more) return this.subscribeStored();
     this.pastUntil = 0;
-    if (isFirst) return this.startOver(); // the last values are not part of a resume
-    if (!whole) {
-      this.incomplete = false;
-      return this.emit("reset"); // last values follow by themselves
-    }
-    if (this.incomplete) return this.startOver();
+    this.isCaughtUp = true;
+    if (this.needsLastValues) return this.startOver();
     return this.emit("resumed", { count: this.news });
   }
 
   handleNotice(notice) {
     if (notice.kind === "lost" || notice.kind === "not_whole") {
       if (!notice.topic?.startsWith("quote.")) this.emit("gap", { ...notice, count: notice.count ?? 0 });
+      if (notice.topic) this.sequences.delete(notice.topic); // its next number would report the same loss again
     }
     this.emit("notice", notice);
-    if (notice.kind === "refreshed") this.startOver();
+    if (notice.kind !== "refreshed") return;
+    this.subscribeLast();
+    if (this.isCaughtUp) this.startOver();
+    else this.needsLastValues = true; // a resume is under way: it goes first
   }
 
   handleError({ message, code, id }) {

@@ -93,7 +93,7 @@ export class Table {
   }
 }
 
-// One row is in the tab order; arrows, Home, End and the page keys move it. act(row, key) handles any other key.
+// One row is in the tab order; arrows, Home, End and the page keys move it. act(line, event) handles any other key.
 export function rove(body, act = () => {}) {
   const shown = () => [...body.rows].filter((line) => !line.hidden);
   body.addEventListener("keydown", (event) => {

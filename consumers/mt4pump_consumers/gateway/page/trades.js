@@ -1,5 +1,5 @@
-// Open positions, pending orders, executions and accounts, from trade and margin events. Each table is drawn at most
-// four times a second, and only while it is shown.
+// Open positions, pending orders, executions and accounts, from trade and margin events. The table that is shown is
+// drawn at most four times a second.
 
 import { Table } from "./table.js";
 
@@ -119,6 +119,11 @@ export class Trades {
     this.changed = true;
   }
 
+  resetMargins() {
+    this.accounts.clear();
+    this.changed = true;
+  }
+
   show(view) {
     this.view = view;
     this.changed = true;
@@ -137,7 +142,7 @@ export class Trades {
   }
 
   draw() {
-    if (!this.changed && this.view === "executions") return;
+    if (!this.changed && !["positions", "orders"].includes(this.view)) return; // those two show prices
     this.changed = false;
     const open = [...this.orders.values()], positions = open.filter((one) => one.cmd < 2);
     const volume = positions.reduce((all, one) => all + one.volume, 0), count = positions.length;
