@@ -11,7 +11,7 @@ units, ``16r`` raw bytes; or the name of another record with a count (``ConGroup
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class Record:
 
     known: dict[str, Record] = {}  # noqa: RUF012 - the registry that nested rows look names up in
 
-    def __init__(self, name: str, size: int, rows: Sequence[str], *, packed: bool = False) -> None:
+    def __init__(self, name: str, size: int, rows: str, *, packed: bool = False) -> None:
         self.name = name
         self.size = size
         self.packed = packed
@@ -58,8 +58,7 @@ class Record:
         self.fields = tuple(self._place(rows))
         end = self.fields[-1].offset + self.fields[-1].size
         if -(-end // self.align) * self.align != size:
-            msg = f"{name}: rows end at {end}, the record is {size} bytes"
-            raise LayoutError(msg)
+            raise LayoutError(f"{name}: rows end at {end}, the record is {size} bytes")
         self.by_name = {field.name: field for field in self.fields}
         self.struct = struct.Struct(format_of(self, {field.name for field in self.fields}))
         Record.known[name] = self
@@ -67,15 +66,14 @@ class Record:
     def __repr__(self) -> str:
         return f"<Record {self.name} {self.size} bytes>"
 
-    def _place(self, rows: Sequence[str]) -> list[Field]:
+    def _place(self, rows: str) -> list[Field]:
         """Return the rows' fields at their offsets, as a C compiler lays them out."""
         fields, offset = [], 0
-        for row in rows:
+        for row in map(str.strip, rows.strip().splitlines()):
             head, _, names = row.partition(":")
             visibility, kind = head.split()
             if visibility not in VISIBILITIES:
-                msg = f"{self.name}: no such visibility: {row}"
-                raise LayoutError(msg)
+                raise LayoutError(f"{self.name}: no such visibility: {row}")
             kind, count, size, align, nested = _measure(kind)
             align = 1 if self.packed else align
             self.align = max(self.align, align)
@@ -95,8 +93,7 @@ class Record:
         Text is encoded and shortened to the field (a full field has no NUL, as in the API); ``bytes`` are copied.
         """
         if unknown := values.keys() - self.by_name.keys():
-            msg = f"{self.name} has no field {', '.join(sorted(unknown))}"
-            raise LayoutError(msg)
+            raise LayoutError(f"{self.name} has no field {', '.join(sorted(unknown))}")
         flat: list[Any] = []
         for field in self.fields:
             flat.extend(_flatten(field, values.get(field.name), encoding))

@@ -26,22 +26,22 @@ def offsets(record: Record) -> dict[str, int]:
 
 
 def test_members_are_aligned_to_their_own_size() -> None:
-    record = Record("R", 24, ("public b: a", "public i: b", "public b: c", "public d: d"))
+    record = Record("R", 24, "public b: a\npublic i: b\npublic b: c\npublic d: d")
     assert offsets(record) == {"a": 0, "b": 4, "c": 8, "d": 16}
 
 
 def test_a_packed_record_has_no_gaps() -> None:
-    record = Record("R", 14, ("public b: a", "public i: b", "public b: c", "public d: d"), packed=True)
+    record = Record("R", 14, "public b: a\npublic i: b\npublic b: c\npublic d: d", packed=True)
     assert offsets(record) == {"a": 0, "b": 1, "c": 5, "d": 6}
 
 
 def test_the_end_is_padded_to_the_widest_member() -> None:
-    assert Record("R", 16, ("public d: a", "public b: b")).struct.size == 16
+    assert Record("R", 16, "public d: a\npublic b: b").struct.size == 16
 
 
 def test_a_nested_record_brings_its_alignment() -> None:
-    Record("Inner", 16, ("public d: x", "public b: y"))
-    outer = Record("Outer", 40, ("public b: a", "public Inner*2: pair"))
+    Record("Inner", 16, "public d: x\npublic b: y")
+    outer = Record("Outer", 40, "public b: a\npublic Inner*2: pair")
     assert offsets(outer) == {"a": 0, "pair": 8}
     assert outer.by_name["pair"].size == 32
 
@@ -49,13 +49,13 @@ def test_a_nested_record_brings_its_alignment() -> None:
 @pytest.mark.parametrize("size", [4, 7, 12])
 def test_rows_that_do_not_add_up_to_the_size_are_refused(size: int) -> None:
     with pytest.raises(LayoutError, match=r"Wrong: rows end at 8, the record is \d+ bytes"):
-        Record("Wrong", size, ("public i: a b",))
+        Record("Wrong", size, "public i: a b")
     assert "Wrong" not in Record.known
 
 
 def test_a_row_without_a_known_visibility_is_refused() -> None:
     with pytest.raises(LayoutError, match="no such visibility: publc i: a"):
-        Record("Wrong", 4, ("publc i: a",))
+        Record("Wrong", 4, "publc i: a")
 
 
 def test_a_format_reads_only_the_named_members_and_spans_the_whole_record() -> None:
