@@ -22,6 +22,21 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Iterable
+
+EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_START = 0, 1, 2, 3
+"""Exit codes of all programs: clean stop; anything else; settings or flags wrong; cannot start."""
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", spelled: Callable[[str], str] = str) -> str:
+    """Return ``did you mean …?`` with the one of ``known`` that is most like ``word``; ``otherwise`` if none is.
+
+    ``spelled`` makes the text to show of a known word.
+    """
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {spelled(near[0])}?" if near else otherwise
+
 
 class PumpError(Exception):
     """Base of all errors raised by mt4pump."""

@@ -1,11 +1,12 @@
 """Log lines on standard error: one line per fact, for people or as JSON.
 
 People's lines have local time; JSON has UTC. What is logged never breaks the program that logs: a line that cannot be
-written is counted (`lost_lines`) and forgotten.
+written is dropped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -155,29 +156,18 @@ def fact(logger: logging.Logger, level: int, message: str, /, **fields: object) 
     logger.log(level, message, extra={FIELDS: fields}, stacklevel=2)
 
 
-def lost_lines() -> int:
-    """Return how many lines could not be written since `configure`."""
-    return sum(each.lost for each in logging.getLogger().handlers if isinstance(each, StderrHandler))
-
-
 class StderrHandler(logging.Handler):
     """Writes to whatever ``sys.stderr`` is at the moment: none at all, closed or full included."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lost = 0
-
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, or count it as lost."""
+        """Write one line, if that is possible."""
         try:
             line = self.format(record) + "\n"
         except Exception as error:  # noqa: BLE001 - wrong arguments of a log call; the place must still be logged
             line = f"log line lost: {record.name}:{record.lineno}: {type(error).__name__}\n"
-        try:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # gone, closed, None as under pythonw
             sys.stderr.write(line)
             sys.stderr.flush()
-        except (OSError, ValueError, AttributeError):  # gone, closed, None as under pythonw and services
-            self.lost += 1
 
 
 class OneLineFormatter(logging.Formatter):

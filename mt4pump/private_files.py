@@ -40,6 +40,12 @@ def replace_file(path: Path, content: bytes, *, mode: int = PRIVATE, durable: bo
         sync_folder(path.parent)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make the folder and those above it, for this user alone. Raises OSError."""
+    for missing in [each for each in reversed([folder, *folder.parents]) if not each.is_dir()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 def private_opener(path: str, flags: int) -> int:
     """Open a file for `open`'s ``opener``; one that this call creates is for this user alone."""
     return os.open(path, flags, PRIVATE)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mt4pump.cli.format import StdoutConsole, plain_table, text_cells
-from mt4pump.errors import JournalError, LibraryError, SettingsError, StartError
+from mt4pump.errors import EXIT_OK, EXIT_SETTINGS, EXIT_START, JournalError, LibraryError, SettingsError, StartError
 from mt4pump.log import MASK, json_line, one_line
 from mt4pump.private_files import is_exposed
 from mt4pump.process.arguments import add_settings, given_settings
@@ -67,10 +67,10 @@ def check_command(args: argparse.Namespace) -> int:
     except SettingsError as error:
         _, *problems = str(error).splitlines()
         _show(None, [failed("settings", problem.strip()) for problem in problems], as_json=args.json)
-        return 2
+        return EXIT_SETTINGS
     findings = [passed("settings", "valid"), *run_checks(loaded.settings)]
     _show(loaded, findings, as_json=args.json)
-    return 0 if all(finding.ok for finding in findings) else 3
+    return EXIT_OK if all(finding.ok for finding in findings) else EXIT_START
 
 
 def _show(loaded: Loaded[Settings] | None, findings: list[Finding], *, as_json: bool) -> None:

@@ -19,12 +19,11 @@ from rich.table import Table
 import mt4pump
 from mt4pump.cli.arguments import count, port
 from mt4pump.cli.format import StdoutConsole
-from mt4pump.demo.process_group import CANNOT_START, ChildEnded, ProcessGroup, check_free
+from mt4pump.demo.process_group import ChildEnded, ProcessGroup, check_free
 from mt4pump.demo.programs import Ports, consumers, daemon, environment, missing
-from mt4pump.errors import SettingsError, StartError
+from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
 from mt4pump.process.signals import asked_to_end
 
-EXIT_OK, EXIT_ANYTHING = 0, 1
 WIDTH = 110
 PORT_FLAGS = {
     "publish": ("--pub-port", "the stream"),
@@ -107,7 +106,7 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
         console.print("\nending all parts …")
     except ChildEnded as ended:
         errors.print(f"[bold red]mt4pump demo:[/] {escape(str(ended))}")
-        return CANNOT_START if ended.code == CANNOT_START else EXIT_ANYTHING
+        return EXIT_START if ended.code == EXIT_START else EXIT_FAILED
     finally:
         for name in group.end():
             errors.print(f"mt4pump demo: {name} did not end by itself and was killed")

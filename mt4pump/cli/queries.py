@@ -29,9 +29,9 @@ from mt4pump.cli.format import (
 )
 from mt4pump.cli.topic_filter import requested_topics
 from mt4pump.client import Event, Query
-from mt4pump.errors import SettingsError
+from mt4pump.errors import SettingsError, did_you_mean
 from mt4pump.log import json_line, one_line
-from mt4pump.process.values import nearest, size_text
+from mt4pump.process.values import size_text
 from mt4pump.protocol.asyncapi import asyncapi
 from mt4pump.protocol.json_schema import json_schema
 from mt4pump.settings.validators import suffix_text
@@ -78,8 +78,7 @@ def describe_command(args: argparse.Namespace) -> int:
     kinds = _map(reply.get("kinds"))
     for name in args.kinds:
         if name not in kinds:
-            near = nearest(name, [str(each) for each in kinds])
-            cure = f"did you mean {near}?" if near else f"it knows {', '.join(map(str, kinds))}"
+            cure = did_you_mean(name, map(str, kinds), f"it knows {', '.join(map(str, kinds))}")
             raise SettingsError(f"the daemon knows no kind of event {name!r}; {cure}")
     if args.json:
         print(json_line({**reply, "kinds": {name: kinds[name] for name in args.kinds or kinds}}))

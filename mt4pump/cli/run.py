@@ -16,7 +16,7 @@ from threading import Event
 
 from mt4pump import log as logs
 from mt4pump.daemon import Daemon
-from mt4pump.errors import SettingsError, StartError
+from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_SETTINGS, EXIT_START, SettingsError, StartError
 from mt4pump.process.arguments import add_settings, given_settings
 from mt4pump.process.settings import secrets_in
 from mt4pump.process.signals import asked_to_end, asked_to_reload
@@ -89,9 +89,9 @@ def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> i
             clean = _run_one(daemon, reloading, end=end, run_s=run_s)
     if daemon.crash is not None:
         log.error("ended by a crash of its own: %r", daemon.crash)
-        return 1
+        return EXIT_FAILED
     log.info("stopped%s", "" if clean else "; not everything ended in time, as logged above")
-    return 0
+    return EXIT_OK
 
 
 def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) -> bool:
@@ -105,7 +105,7 @@ def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) 
         notifier.ready(_status(daemon))
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
             daemon.check_threads()
-            notifier.turned(daemon.iterations)
+            notifier.ping_watchdog(daemon.iterations)
             notifier.status(_status(daemon))
             reloading.check(daemon)
         log.info("stopping")
@@ -136,12 +136,12 @@ def run_command(args: argparse.Namespace) -> int:
         return run(settings, read_settings, watch)
     except SettingsError as error:
         log.error("settings are wrong: %s", error)  # noqa: TRY400 - a traceback would hide the text
-        return 2
+        return EXIT_SETTINGS
     except StartError as error:
         log.error("cannot start: %s", error)  # noqa: TRY400
-        return 3
+        return EXIT_START
     except KeyboardInterrupt:  # before the daemon handles signals
-        return 0
+        return EXIT_OK
     except Exception:
         log.exception("stopped by an error that should not happen; please report it")
-        return 1
+        return EXIT_FAILED

@@ -7,13 +7,13 @@ import os
 import sys
 from pathlib import Path
 
+from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START
 from mt4pump.service import acl, nssm
 from mt4pump.service.control import Control, DryRun
 from mt4pump.service.nssm import RUNNING, Nssm
 from mt4pump.service.plan import PROGRAMS, NssmMissingError, Placement, Program, ServiceError, chosen
 
 ACTIONS = ("install", "start", "stop", "status", "remove")
-EXIT_OK, EXIT_ANYTHING, EXIT_START = 0, 1, 3
 
 
 def service_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def service_command(args: argparse.Namespace) -> int:
         return _run(args)
     except ServiceError as error:
         print(f"mt4pump service: {error}", file=sys.stderr)
-        return EXIT_START if isinstance(error, NssmMissingError) else EXIT_ANYTHING
+        return EXIT_START if isinstance(error, NssmMissingError) else EXIT_FAILED
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -82,4 +82,4 @@ def _status(control: Control, programs: list[Program]) -> int:
     for name in names:
         print(f"{PROGRAMS[name].service:<16} {states[name] or 'not installed'}")
     checked = [states[name] for name in names if programs or states[name] is not None]
-    return EXIT_OK if checked and all(state == RUNNING for state in checked) else EXIT_ANYTHING
+    return EXIT_OK if checked and all(state == RUNNING for state in checked) else EXIT_FAILED

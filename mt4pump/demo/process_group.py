@@ -23,7 +23,6 @@ READY_LIMIT_S = 30.0
 END_LIMIT_S = 5.0
 KILL_LIMIT_S = 2.0
 SLICE_S = 0.1
-CANNOT_START = 3
 OnLine = Callable[[str, str], None]
 """Is called with a child's name and each line of its log, on a thread of its own."""
 

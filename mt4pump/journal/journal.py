@@ -37,8 +37,7 @@ class Journal:
 
     ``log_id`` names the file that offsets count in (empty until one could be opened), ``last_offset`` is that of the
     last event committed, or the last one skipped. ``unstored_after`` is the offset after which events are being
-    published unstored now, None if they are stored. ``fault_counters`` counts faults by name, ``wal_restarts`` how
-    often the pump thread itself restarted a grown log (some milliseconds each).
+    published unstored now, None if they are stored. ``fault_counters`` counts faults by name.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class Journal:
         self.log_id = ""
         self.last_offset = 0
         self.error = ""
-        self.wal_restarts = 0
         self.unstored_after: int | None = None
         self.fault_counters = fault_counters or FaultCounters(log)
         self._path = path.absolute()
@@ -320,11 +318,9 @@ class Journal:
             return True
         try:
             checkpointer.restart_wanted = False
-            restarted = store.restart_wal(shrink=shrink)
+            return store.restart_wal(shrink=shrink)
         finally:
             checkpointer.checkpointing.release()
-        self.wal_restarts += restarted
-        return restarted
 
     def _record(self, error: BaseException, doing: str) -> None:
         self._counts["errors"] += 1

@@ -26,7 +26,7 @@ from mt4pump.journal.schema import (
     write_meta,
 )
 from mt4pump.journal.store import RESERVE_BLOCK, Store
-from mt4pump.private_files import create_private, make_private
+from mt4pump.private_files import create_private, make_private, make_private_folder
 from mt4pump.process.clock import NowNs
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -77,7 +77,7 @@ def open_store(
     path: Path, options: JournalOptions, now_ns: NowNs, now_s: Callable[[], float], previous: PreviousRun
 ) -> Store:
     """Open the journal, or create it; raises `FAULTS`."""
-    make_folder(path.parent)
+    make_private_folder(path.parent)
     if path.is_dir():
         raise JournalFileError("cannot_open", "this is a folder: move it away, the journal is a file")
     if path.exists() and not path.is_file():  # a device would fail to open and be renamed as damaged
@@ -107,13 +107,6 @@ def open_store(
         connection.close()
         raise
     return store
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder, and those above it, for this user alone: the journal holds trades."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _begin_run(

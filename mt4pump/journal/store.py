@@ -64,7 +64,6 @@ class Store:
         self.kinds = self._read_kinds(meta["kinds_at"])
         self.bytes_written = 0
         self._uncommitted_bytes = 0
-        self.late_syncs = 0
         self.reserved = self.reserved_synced = int(meta["reserved"])
         self.orders = OpenOrders(connection, options.identity, meta)
         self.wal_limit_bytes, self.wal_max_bytes = options.wal_limit_bytes, options.wal_max_bytes
@@ -217,7 +216,6 @@ class Store:
     def _sync_reserved(self) -> None:
         """Sync the reserved offsets here: the checkpointer, which has seconds for it, did not in time."""
         if self._synchronous not in SYNCED_LEVELS:
-            self.late_syncs += 1
             sync_file(self.wal)
         self.reserved_synced = self.reserved
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from mt4pump.errors import EXIT_SETTINGS, did_you_mean
 from mt4pump.log import one_line
 from mt4pump.process.settings import Schema, expected, extra_of, is_list, is_truth
 from mt4pump.process.sources import flag_name
-from mt4pump.process.values import nearest, size_text, text_list
+from mt4pump.process.values import size_text, text_list
 
-EXIT_USAGE = 2
 SETTING_PREFIX = "setting "
 """Start of the parsed name of a setting's flag: no flag of a program's own can begin so."""
 
@@ -34,12 +34,12 @@ class ProgramParser(argparse.ArgumentParser):
         namespace, extras = self.parse_known_args(arguments)
         flags = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
         for flag in flags:
-            near = nearest(flag, [name for name in self._option_string_actions if name.startswith("--")])
-            self._print_error(f"there is no flag {flag}; " + (f"did you mean {near}?" if near else self._see_help()))
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            self._print_error(f"there is no flag {flag}; {did_you_mean(flag, known, self._see_help())}")
         if extras and not flags:
             self._print_error(f"{len(extras)} word(s) too many; put a value that has spaces in quotes")
         if extras:
-            self.exit(EXIT_USAGE)
+            self.exit(EXIT_SETTINGS)
         return namespace
 
     def error(self, message: str) -> NoReturn:
@@ -48,7 +48,7 @@ class ProgramParser(argparse.ArgumentParser):
         if "expected" in message and "argument" in message:
             hint = " (a value that starts with - is written --flag=value)"
         self._print_error(f"{message}{hint}; {self._see_help()}")
-        self.exit(EXIT_USAGE)
+        self.exit(EXIT_SETTINGS)
 
     def _see_help(self) -> str:
         return f"{self.prog} --help lists all"

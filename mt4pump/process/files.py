@@ -1,4 +1,4 @@
-"""Files that programs of ours read and write: TOML within bounds, and files for this user alone."""
+"""Reads TOML files within bounds."""
 
 from __future__ import annotations
 
@@ -7,44 +7,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mt4pump.private_files import (
-    PRIVATE,
-    changeable_by_others,
-    create_private,
-    is_exposed,
-    is_open_to_all,
-    make_private,
-    private_opener,
-    replace_file,
-    sync_folder,
-)
-
-__all__ = [
-    "FILE_BYTES_MAX",
-    "PRIVATE",
-    "create_private",
-    "is_exposed",
-    "is_open_to_all",
-    "is_oversized",
-    "line_of",
-    "make_private",
-    "private_opener",
-    "read_toml",
-    "replace_file",
-    "sync_folder",
-    "toml_and_text",
-]
+from mt4pump.private_files import changeable_by_others
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 INTEGER_BITS_MAX = 64
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
     """Return what stands in the file; errors as of `toml_and_text`."""
-    return toml_and_text(path)[0]
+    return toml_and_text(path, bytes_max)[0]
 
 
-def toml_and_text(path: Path, *, is_chosen: bool = True) -> tuple[dict[str, Any], str]:
+def toml_and_text(path: Path, bytes_max: int = FILE_BYTES_MAX, *, is_chosen: bool = True) -> tuple[dict[str, Any], str]:
     """Return what stands in the file, and its text; raises ValueError that names it, what is wrong and what to do.
 
     Refused are files that other users may change: they say where secrets go and who may read what. The error repeats
@@ -54,9 +28,9 @@ def toml_and_text(path: Path, *, is_chosen: bool = True) -> tuple[dict[str, Any]
         raise ValueError(fault)
     try:
         with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
+            content = file.read(bytes_max + 1)
         text = content.decode("utf-8-sig")  # Windows' editors write a mark at the start
-        if len(content) <= FILE_BYTES_MAX:
+        if len(content) <= bytes_max:
             return tomllib.loads(text), text
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; correct the path") from None
@@ -68,7 +42,7 @@ def toml_and_text(path: Path, *, is_chosen: bool = True) -> tuple[dict[str, Any]
         raise ValueError(f"{path} is not TOML {_place_and_cure(str(error), text)}") from None
     except (ValueError, RecursionError):  # tomllib's, which it does not document
         raise ValueError(f"{path} has a number too long or brackets too deep to be read; correct it") from None
-    raise ValueError(f"{path} has more than {FILE_BYTES_MAX} bytes; is it the right file?")
+    raise ValueError(f"{path} has more than {bytes_max} bytes; is it the right file?")
 
 
 def line_of(key: str, text: str) -> int:

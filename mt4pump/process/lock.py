@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from mt4pump import __version__
 from mt4pump.errors import StartError
-from mt4pump.private_files import is_open_to_all, make_private, replace_file, replaceable_parent
+from mt4pump.private_files import is_open_to_all, make_private, make_private_folder, replace_file, replaceable_parent
 
 LOCK, ABOUT = "daemon.lock", "daemon.json"
 LOCK_WAIT_S = 0.3
@@ -60,7 +60,10 @@ class DataFolderLock:
 
     def __init__(self, data_dir: Path) -> None:
         self._about = data_dir / ABOUT
-        _make_folder(data_dir)
+        try:
+            make_private_folder(data_dir)  # the journal holds trades
+        except OSError as error:
+            raise StartError(_unusable(data_dir, error)) from error
         refuse_shared(data_dir)
         self._lock = _acquire(data_dir)
         make_private(data_dir / LOCK)  # one that an earlier version made may be open to others
@@ -116,15 +119,6 @@ def _acquire(data_dir: Path) -> FileLock:
 def _new_lock(path: Path) -> FileLock:
     # Not thread-local: the thread that stops the daemon need not be the one that started it.
     return FileLock(path, mode=0o600, thread_local=False)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder and those above it, for this user alone: the journal holds trades."""
-    try:
-        for missing in [each for each in reversed([folder, *folder.parents]) if not each.exists()]:
-            missing.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StartError(_unusable(folder, error)) from error
 
 
 def refuse_shared(folder: Path) -> None:

@@ -12,11 +12,11 @@ import sys
 import time
 from threading import Thread
 
+from mt4pump.errors import EXIT_FAILED
 from mt4pump.process.signals import ask_to_end
 
 GRACE_S = 8.0
 """Longer than a living parent waits for the program's end."""
-EXIT_ORPHANED = 1
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def _end_with_parent(end: int) -> None:
         pass  # what the parent writes has no meaning
     ask_to_end()
     time.sleep(GRACE_S)
-    os._exit(EXIT_ORPHANED)
+    os._exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ValidationInfo, field_validator
 
 from mt4pump import log as logs
-from mt4pump.errors import SettingsError, StartError
+from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, SettingsError, StartError, did_you_mean
 from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
 from mt4pump.process.settings import Loaded, ProgramSettings, read, secrets_in, setting
 from mt4pump.process.signals import SignalSafeEvent, asked_to_end
@@ -37,9 +37,18 @@ from mt4pump.process.streams import mend_streams
 from mt4pump.process.systemd import Notifier
 from mt4pump.process.values import LogFormat, LogLevel, PathValue, none_or_text
 
-__all__ = ["ConsumerSettings", "Shutdown", "StartError", "run_consumer", "settings_of"]
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_SETTINGS",
+    "EXIT_START",
+    "ConsumerSettings",
+    "Shutdown",
+    "StartError",
+    "did_you_mean",
+    "run_consumer",
+    "settings_of",
+]
 
-FAILED, SETTINGS_WRONG, CANNOT_START = 1, 2, 3
 WAIT_SLICE_S = 0.2
 """Windows does not interrupt a longer wait for Ctrl-C."""
 OURS = ("mt4pump", "mt4pump_consumers")
@@ -119,7 +128,7 @@ class Shutdown:
                 return True
             if self._checks == 1:
                 self._notifier.ready(self._status)
-            self._notifier.turned(self._checks)
+            self._notifier.ping_watchdog(self._checks)
         return is_asked
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -165,7 +174,7 @@ def run_consumer(
         loaded = settings_of(schema, sys.argv[1:] if arguments is None else arguments, description)
     except SettingsError as error:
         print(f"{schema.program}: {error}", file=sys.stderr)  # noqa: T201 - no log yet
-        return SETTINGS_WRONG
+        return EXIT_SETTINGS
     settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format, secrets_in(settings))
     for note in loaded.notes:
@@ -176,13 +185,13 @@ def run_consumer(
             return main(settings, shutdown)
         except StartError as error:
             log.error("cannot start: %s", error)  # noqa: TRY400 - the text says it all
-            return CANNOT_START
+            return EXIT_START
         except Exception as error:
             missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
             if missing and missing not in OURS:
                 log.error("cannot start: the library %s is not installed; %s", missing, schema.libraries)  # noqa: TRY400
-                return CANNOT_START
+                return EXIT_START
             log.exception("ended by an error that should not happen; please report it")
-            return FAILED
+            return EXIT_FAILED
         finally:
             shutdown.report_stopping()

@@ -19,10 +19,10 @@ from pydantic import model_validator as validates_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mt4pump.errors import SettingsError
+from mt4pump.errors import SettingsError, did_you_mean
 from mt4pump.log import one_line
 from mt4pump.process.sources import DEFAULT, Naming, Origin, Sources
-from mt4pump.process.values import is_loopback, nearest, size_text, text_list
+from mt4pump.process.values import is_loopback, size_text, text_list
 
 NOT_SET = "not set"
 SHOWN_MAX = 60
@@ -248,9 +248,8 @@ def _wrong(schema: Schema, name: str, error: ErrorDetails) -> str:
         return "the value (not shown) is empty or not text; write text, in a file within quotes"
     shown = repr(error["input"])
     shown = shown if len(shown) <= SHOWN_MAX else shown[: SHOWN_MAX - 1] + "…"
-    text = f"{shown} is not {expected(schema, name, item=len(error['loc']) > 1)}"
-    near = nearest(str(error["input"]).lower(), _json_schemas(schema)[name].get("enum", ()))
-    return f"{text}; did you mean {near}?" if near else text
+    cure = did_you_mean(str(error["input"]).lower(), _json_schemas(schema)[name].get("enum", ()))
+    return f"{shown} is not {expected(schema, name, item=len(error['loc']) > 1)}{cure and f'; {cure}'}"
 
 
 def expected(schema: Schema, name: str, *, item: bool = False) -> str:

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from dotenv.parser import Binding, parse_stream
 
+from mt4pump.errors import did_you_mean
 from mt4pump.private_files import changeable_by_others
 from mt4pump.process.files import FILE_BYTES_MAX, is_oversized, line_of, toml_and_text
-from mt4pump.process.values import nearest
 
 PREFIX = "MT4PUMP_"
 CONSUMERS = ("ARCHIVE", "GATEWAY", "METRICS", "MONITOR", "NATS")
@@ -61,8 +61,8 @@ class Naming:
 
     def cure(self, name: str, spelled: Callable[[str], str] = str) -> str:
         """Return what to do about ``name``, which is no setting; ``spelled`` makes a setting's name one of its kind."""
-        near = nearest(name.lower().replace("-", "_").removeprefix(self.prefix.lower()), self.settings)
-        return f"did you mean {spelled(near)}?" if near else f"remove it ({self.help_command} --help lists all)"
+        setting = name.lower().replace("-", "_").removeprefix(self.prefix.lower())
+        return did_you_mean(setting, self.settings, f"remove it ({self.help_command} --help lists all)", spelled)
 
     def is_foreign(self, variable: str, value: str) -> bool:
         """Return whether the variable belongs to another program of ours, or is Kubernetes' own."""

@@ -34,7 +34,7 @@ class Notifier:
         self._address = address
         self._interval_s = watchdog_s / PINGS_PER_INTERVAL
         self._sent_s = float("-inf")
-        self._seen: int | None = None
+        self._pinged: int | None = None
         self._text = ""
 
     @classmethod
@@ -59,15 +59,15 @@ class Notifier:
             self._text = text
             self._send(f"STATUS={_line(text)}")
 
-    def turned(self, turns: int) -> None:
-        """Ping the watchdog if ``turns`` changed since the last ping; call this often.
+    def ping_watchdog(self, iterations: int) -> None:
+        """Ping the watchdog if ``iterations`` changed since the last ping; call this often.
 
-        ``turns`` counts the iterations of the loop that must not hang: while it hangs, nothing is sent, and the
-        service manager ends the program once its time is over.
+        It counts those of the loop that must not hang: while it hangs, nothing is sent, and the service manager ends
+        the program once its time is over.
         """
         now_s = time.monotonic()
-        if self._interval_s and turns != self._seen and now_s - self._sent_s >= self._interval_s:
-            self._seen, self._sent_s = turns, now_s
+        if self._interval_s and iterations != self._pinged and now_s - self._sent_s >= self._interval_s:
+            self._pinged, self._sent_s = iterations, now_s
             self._send("WATCHDOG=1")
 
     def stopping(self) -> None:

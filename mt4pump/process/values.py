@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,12 +14,6 @@ NONE = "none"
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 _JSON_LIST = re.compile(r'\s*\[\s*["\]]')
 """Start of a JSON array of texts. ``[DJI30]`` is a symbol and ``[::1]:443`` a server, in a list with commas."""
-
-
-def nearest(word: str, known: Collection[str]) -> str | None:
-    """Return the one of ``known`` that ``word`` was most likely meant to be, or None."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
 
 
 def text_list(value: object) -> object:

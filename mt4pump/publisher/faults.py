@@ -7,7 +7,6 @@ what was lost. A subscriber that is right detects every fault: a restart by ``ep
 
 from __future__ import annotations
 
-import difflib
 import re
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from random import Random
 
 import zmq
 
+from mt4pump.errors import did_you_mean
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.binding import SocketOptions
 from mt4pump.publisher.publisher import Gate, Publisher
@@ -85,9 +85,8 @@ def parse_wire_fault(text: str) -> dict[str, float]:
     match = FORM.fullmatch(text.strip().lower())
     kind = match[1] if match else text.partition("=")[0].strip().lower()
     if kind not in MEANINGS:
-        near = difflib.get_close_matches(kind, MEANINGS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"there is no wire fault {kind!r}; {hint}write {', '.join(EXAMPLES.values())}")
+        hint = did_you_mean(kind, MEANINGS)
+        raise ValueError(f"there is no wire fault {kind!r}; {hint and f'{hint} '}write {', '.join(EXAMPLES.values())}")
     cure = f"write {EXAMPLES[kind]}: {MEANINGS[kind]}"
     if match is None or (match[4] and kind != "mute"):
         raise ValueError(f"wire fault {text!r} cannot be read; {cure}")

@@ -65,12 +65,11 @@ class RequestHandler:
         self._sleep = sleep
         self._next_snapshot_s = 0.0
 
-    def handle(self, payload: bytes | None, peer: Peer) -> list[bytes]:
-        """Return the reply to ``payload``; None is a message that was not one frame. Raises only Stopped."""
-        return self.reply(*self.parse(payload), peer)
-
     def parse(self, payload: bytes | None) -> tuple[Body, ParsedRequest | RequestError]:
-        """Return a request's ``id``, as a map of itself or empty, and the request, or the error to reply."""
+        """Return the ``id`` of a request, as a map of itself or empty, and the request, or the error to reply.
+
+        ``payload`` is None for a message that was not one frame.
+        """
         self.counts["requests"] += 1
         id_: Body = {}
         try:

@@ -81,11 +81,6 @@ class ZapAuthenticator(ZapServer):
         self._reading = Lock()
         self._read_if_changed()
 
-    @property
-    def server_key(self) -> str:
-        """Return the daemon's public key, in Z85."""
-        return self._pair.public
-
     def _secure(self, socket: zmq.Socket[bytes], domain: str) -> None:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret.encode())

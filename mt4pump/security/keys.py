@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 import struct
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +25,11 @@ import zmq
 from zmq.utils import z85
 
 from mt4pump.errors import SettingsError
-from mt4pump.private_files import PRIVATE, PUBLIC, changeable_by_others, replace_file
+from mt4pump.private_files import PRIVATE, PUBLIC, replace_file
+from mt4pump.process import files
 
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 FILE_BYTES_LIMIT = 262_144
-TOO_MUCH = "a number too long or brackets too deep to be read"
 
 
 class KeyFileError(SettingsError):
@@ -61,28 +60,11 @@ def raw_key(text: object) -> bytes:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the content of a small TOML file. Raises KeyFileError; its text repeats nothing of the file.
-
-    One that other users may change is refused: whoever writes keys and permissions decides who reads what.
-    """
-    if fault := changeable_by_others(path):
-        raise KeyFileError(f"{path}: {fault}")
+    """Return the content of a small TOML file. Raises KeyFileError; its text repeats nothing of the file."""
     try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_LIMIT + 1)
-        if len(content) > FILE_BYTES_LIMIT:
-            raise KeyFileError(f"{path}: more than {FILE_BYTES_LIMIT} bytes; this is no file of mt4pump keygen")
-        return tomllib.loads(content.decode("utf-8-sig"))  # Windows' editors write a byte order mark
-    except OSError as error:
-        raise KeyFileError(f"{path}: cannot be read: {error.strerror or error}; {_cure(error)}") from error
-    except tomllib.TOMLDecodeError as error:
-        place = re.search(r"at line \d+, column \d+", str(error))
-        where = place[0] if place else "at its end"
-        raise KeyFileError(f"{path}: is not TOML {where}; correct it there") from None
-    except UnicodeDecodeError:
-        raise KeyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-    except (ValueError, RecursionError):  # tomllib does not document them
-        raise KeyFileError(f"{path}: has {TOO_MUCH}; make it with mt4pump keygen") from None
+        return files.read_toml(path, FILE_BYTES_LIMIT)
+    except ValueError as error:
+        raise KeyFileError(f"{error} (mt4pump keygen makes such files)") from None
 
 
 def read_server_pair(path: Path) -> KeyPair:
@@ -119,9 +101,3 @@ def _key(fields: Mapping[str, Any], name: str, path: Path) -> str:
     except ValueError as error:
         raise KeyFileError(f"{path}: {name} {error}") from None
     return str(fields[name])
-
-
-def _cure(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "make it with mt4pump keygen, or correct the path"
-    return "let the daemon's user read it"

@@ -14,10 +14,9 @@ begins so, therefore it is exact without a terminator.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
-from mt4pump.errors import SettingsError
+from mt4pump.errors import SettingsError, did_you_mean
 from mt4pump.wire import HEARTBEAT, KINDS, outermost
 
 ENTRIES_LIMIT = 1_000
@@ -111,6 +110,5 @@ def _check_kind(name: str, place: str, *, exact: bool) -> None:
     else:
         known = any(each.startswith(kind) for each in KINDS)
     if not known:
-        near = difflib.get_close_matches(kind, KINDS, n=1)
-        cure = f"did you mean {near[0]}.*?" if near else f"topics begin with {', '.join(KINDS)}"
+        cure = did_you_mean(kind, KINDS, f"topics begin with {', '.join(KINDS)}", "{}.*".format)
         raise PermissionsError(f"{place}: no topic has this name; {cure}")

@@ -79,7 +79,7 @@ class PlainAuthenticator(ZapServer):
             return "", ""
         address = frames[5].decode(errors="replace")
         if len(self._waiting) >= WAITING_LIMIT and address in self._probation:
-            return "refused_probation", ""
+            return self._refuse("refused_probation", f"a client from {address}: ")
         if (generation := self._generation()) is None:
             return self._refuse("refused_crowd", f"a client from {address} ")
         return "", user_id(address or "local", generation)

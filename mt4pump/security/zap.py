@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable
 from threading import Event, Thread
 
@@ -41,11 +40,10 @@ def pause_s(failures: int) -> float:
 
 
 class ZapServer(ABC, Thread):
-    """Answers ZAP requests. ``counts`` counts handshakes: ``accepted``, ``refused``, and refused by reason.
+    """Answers ZAP requests. Create it before, and in the same context as, the sockets it secures; raises StartError.
 
     ``crash`` is the error that ended the thread. ``refusals`` has the text of each reason to refuse; ``temporary``
-    reasons get status 300, as after 400 libzmq does not connect again until its program does. Create it before, and in
-    the same context as, the sockets it secures; raises StartError.
+    reasons get status 300, as after 400 libzmq does not connect again until its program does.
     """
 
     refusals: dict[str, str] = {}  # noqa: RUF012 - never changed
@@ -58,7 +56,6 @@ class ZapServer(ABC, Thread):
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="zap", daemon=True)
-        self.counts: Counter[str] = Counter()
         self.crash: BaseException | None = None
         self._fault_counters = fault_counters or FaultCounters(log)
         self._now_s = now_s
@@ -173,11 +170,8 @@ class ZapServer(ABC, Thread):
         head = [*frames[:2], b"1.0", *frames[3:4]]  # the peer and the request id
         reason, user = self._check_handshake(frames)
         if reason:
-            self.counts["refused"] += 1
-            self.counts[reason] += 1
             status = b"300" if reason in self.temporary else b"400"
             return [*head, status, self.refusals[reason].encode(), b"", b""]
-        self.counts["accepted"] += 1
         return [*head, b"200", b"OK", user.encode(), b""]
 
     def _refuse(self, reason: str, who: str) -> tuple[str, str]:

@@ -10,10 +10,8 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mt4pump.errors import PumpError
+from mt4pump.errors import EXIT_SETTINGS, PumpError
 
-EXIT_SETTINGS = 2
-"""Exit code of wrong settings, which a restart does not correct."""
 STOP_LIMIT_S = 15.0
 """How long Ctrl-C may take: the daemon needs about a second, more when its ``linger_s`` is set higher."""
 RESTART_DELAY_S = 2.0
@@ -134,7 +132,7 @@ def parameters(program: Program, place: Placement) -> Iterator[tuple[str, ...]]:
     yield "AppRotateOnline", "1"  # also while it runs: the daemon runs for months
     yield "AppRotateBytes", str(LOG_BYTES)
     yield "AppExit", "Default", "Restart"
-    yield "AppExit", str(EXIT_SETTINGS), "Exit"
+    yield "AppExit", str(EXIT_SETTINGS), "Exit"  # a restart does not correct them
     yield "AppRestartDelay", _ms(RESTART_DELAY_S)
     yield "AppThrottle", _ms(THROTTLE_S)
     yield "AppStopMethodSkip", str(SKIP_WINDOW_AND_THREADS)

@@ -10,9 +10,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from mt4pump.errors import did_you_mean
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, USER_RECORD
 from mt4pump.mt4.record import PERSONAL, PUBLIC, Record
-from mt4pump.process.values import LOOPBACK_NAMES, PathValue, nearest, none_or_text
+from mt4pump.process.values import LOOPBACK_NAMES, PathValue, none_or_text
 from mt4pump.publisher.faults import wire_faults_of
 from mt4pump.simulator.tick_clock import zone_of
 from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX
@@ -66,8 +67,8 @@ def encoding(name: str) -> str:
         codecs.lookup(name)
         ascii_stays = "A:z 0".encode(name) == b"A:z 0"
     except (LookupError, ValueError):  # ValueError: a NUL in the name
-        near = nearest(name.lower(), COMMON_ENCODINGS)
-        raise ValueError(f"{name!r} is no code page; " + (f"did you mean {near}?" if near else example)) from None
+        cure = did_you_mean(name.lower(), COMMON_ENCODINGS, example)
+        raise ValueError(f"{name!r} is no code page; {cure}") from None
     if not ascii_stays:
         raise ValueError(f"{name!r} is not a code page that contains ASCII; {example}")
     return name
@@ -111,8 +112,7 @@ def _personal_field(name: str, setting: str, record: Record, personal: frozenset
         raise ValueError(f"{name!r} is always published; {setting} is for personal fields only: leave it out")
     if name in record.by_name:
         raise ValueError(f"{name!r} can never be published: it is a secret, or no data at all; leave it out")
-    near = nearest(name, personal)
-    cure = f"did you mean {near}?" if near else f"choose from {', '.join(sorted(personal))}"
+    cure = did_you_mean(name, personal, f"choose from {', '.join(sorted(personal))}")
     raise ValueError(f"{name!r} is no field of {record.name}; {cure}")
 
 
@@ -230,8 +230,7 @@ def durable_word(word: str) -> str:
         return sign + name
     if name in KINDS:
         raise ValueError(f"{word!r} is never stored; choose from {', '.join(POSSIBLE)}")
-    near = nearest(name, POSSIBLE)
-    cure = f"did you mean {sign}{near}?" if near else f"choose from {', '.join(POSSIBLE)}"
+    cure = did_you_mean(name, POSSIBLE, f"choose from {', '.join(POSSIBLE)}", lambda near: sign + near)
     raise ValueError(f"{word!r} is no kind of event; {cure}")
 
 

@@ -6,12 +6,13 @@ on the simulated clock from the first PumpingSwitch on (for tick files: on the c
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+
+from mt4pump.errors import did_you_mean
 
 DROP, SILENT, MUTE, NULL, SKIP, BURST = "drop", "silent", "mute", "null", "skip", "burst"
 
@@ -48,9 +49,10 @@ class SimulatedFault:
 
     def __post_init__(self) -> None:
         if self.kind not in DEFAULT_AMOUNTS:
-            near = difflib.get_close_matches(self.kind, DEFAULT_AMOUNTS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"there is no fault {self.kind!r}; {hint}kinds: {', '.join(DEFAULT_AMOUNTS)}")
+            hint = did_you_mean(self.kind, DEFAULT_AMOUNTS, spelled=repr)
+            raise ValueError(
+                f"there is no fault {self.kind!r}; {hint and f'{hint} '}kinds: {', '.join(DEFAULT_AMOUNTS)}"
+            )
         if self.amount is not None:
             self._check_amount(self.amount)
         if not (math.isfinite(self.at_s) and self.at_s >= 0):

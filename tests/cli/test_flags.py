@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.cli.parser import CommandParser
-from mt4pump.process.arguments import add_settings, given_settings
+from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
 from mt4pump.process.settings import is_list, is_truth
 from mt4pump.process.sources import flag_name
 from mt4pump.settings import Settings
 
 
 def given(*arguments: str) -> dict[str, object]:
-    parser = CommandParser("run")
+    parser = ProgramParser("mt4pump run", None)
     add_settings(parser, Settings)
     return given_settings(parser.read(arguments))
 
@@ -47,7 +46,7 @@ def test_negative_numbers_need_no_special_form() -> None:
 
 
 def test_config_is_a_path_and_no_setting() -> None:
-    parser = CommandParser("run")
+    parser = ProgramParser("mt4pump run", None)
     add_settings(parser, Settings)
     args = parser.read(["--config", "a.toml"])
     assert args.config == Path("a.toml")

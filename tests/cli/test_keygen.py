@@ -93,7 +93,7 @@ def test_nothing_is_replaced_unless_forced(folder: Path, capsys: pytest.CaptureF
         (("client", "alice", "--topics", " , ", "--server", "KEY"), "--topics is missing"),
         (("client", "alice", "--topics", "*"), "--server is missing"),
         (("client", "alice", "--topics", "qoute.*", "--server", "KEY"), "did you mean quote.*?"),
-        (("client", "alice", "--topics", "*", "--server", "none"), "cannot be read"),
+        (("client", "alice", "--topics", "*", "--server", "none"), "there is no file none"),
         (("client", "../alice", "--topics", "*", "--server", "KEY"), "no client's name"),
         (("client", "", "--topics", "*", "--server", "KEY"), "no client's name"),
         (("server", "new", "--topics", "*"), "takes a folder only"),

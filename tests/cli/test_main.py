@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from mt4pump import __version__
-from mt4pump.cli import main
-from mt4pump.cli.parser import COMMANDS
+from mt4pump.cli import COMMANDS, main
 from mt4pump.errors import StartError
 from mt4pump.process.settings import extra_of
 from mt4pump.process.sources import flag_name

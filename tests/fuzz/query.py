@@ -208,7 +208,7 @@ def fuzz_directly(count: int, seed: int, report: Callable[[str], object]) -> boo
     handler = RequestHandler(options, sources, sleep=lambda _seconds: None)
     process, early_mb = psutil.Process(), 0.0
     for number in range(count):
-        reply = handler.handle(parse_envelope(mutated(rng)).payload, Peer(b"%d" % (number % 9), ""))
+        reply = handler.reply(*handler.parse(parse_envelope(mutated(rng)).payload), Peer(b"%d" % (number % 9), ""))
         head = msgpack.unpackb(reply[0])
         codes["ok" if head["ok"] else head["code"]] += 1
         if number == count // 10:

@@ -28,7 +28,7 @@ def silent(heard: NotifySocket) -> bool:
 def test_without_a_service_manager_every_call_does_nothing() -> None:
     notifier = Notifier.of_environment({})
     notifier.ready("publishes")
-    notifier.turned(1)
+    notifier.ping_watchdog(1)
     notifier.status("other")
     notifier.stopping()
     assert notifier.failures == 0
@@ -61,11 +61,11 @@ def test_a_status_is_told_only_when_it_changes_and_stays_one_line() -> None:
 def test_a_sign_of_life_is_sent_only_for_a_count_that_moved() -> None:
     with notify_socket() as heard:
         notifier = Notifier(heard.address, AT_ONCE_S)
-        notifier.turned(7)
+        notifier.ping_watchdog(7)
         assert heard.next() == ["WATCHDOG=1"]
-        notifier.turned(7)
+        notifier.ping_watchdog(7)
         assert silent(heard)
-        notifier.turned(8)
+        notifier.ping_watchdog(8)
         assert heard.next() == ["WATCHDOG=1"]
 
 
@@ -74,8 +74,8 @@ def test_signs_of_life_are_rare_and_none_are_sent_without_a_watchdog() -> None:
     with notify_socket() as heard:
         patient = Notifier(heard.address, DAY_S)
         for turns in range(1000):
-            patient.turned(turns)
-            Notifier(heard.address).turned(turns)
+            patient.ping_watchdog(turns)
+            Notifier(heard.address).ping_watchdog(turns)
         assert heard.next() == ["WATCHDOG=1"]
         assert silent(heard)
 
@@ -94,7 +94,7 @@ def test_signs_of_life_are_rare_and_none_are_sent_without_a_watchdog() -> None:
 )
 def test_the_watchdog_is_the_one_of_this_process(variables: dict[str, str], wants: bool) -> None:  # noqa: FBT001
     with notify_socket() as heard:
-        Notifier.of_environment({"NOTIFY_SOCKET": heard.address, **variables}).turned(1)
+        Notifier.of_environment({"NOTIFY_SOCKET": heard.address, **variables}).ping_watchdog(1)
         assert silent(heard) is not wants
 
 

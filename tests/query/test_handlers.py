@@ -41,9 +41,13 @@ def handler_of(
     return RequestHandler(QueryOptions(**options), sources, **times)  # type: ignore[arg-type]
 
 
+def reply_to(handler: RequestHandler, request: dict[str, object], peer: Peer) -> list[bytes]:
+    return handler.reply(*handler.parse(msgpack.packb(request)), peer)
+
+
 def head_of(handler: RequestHandler, peer: Peer = PEER, op: str = "snapshot", **request: object) -> dict[str, Any]:
     """Return the head of a reply."""
-    head: dict[str, Any] = msgpack.unpackb(handler.handle(msgpack.packb({"op": op, **request}), peer)[0])
+    head: dict[str, Any] = msgpack.unpackb(reply_to(handler, {"op": op, **request}, peer)[0])
     return head
 
 
@@ -264,7 +268,7 @@ def all_pages(handler: RequestHandler, **request: object) -> tuple[list[dict[str
     offsets: list[int] = []
     after: int | None = 0
     while after is not None:
-        head, *frames = handler.handle(msgpack.packb({"op": "replay", "after": after, **request}), PEER)
+        head, *frames = reply_to(handler, {"op": "replay", "after": after, **request}, PEER)
         heads.append(msgpack.unpackb(head))
         assert heads[-1]["ok"], heads[-1]
         offsets += [msgpack.unpackb(body)[0] for body in frames[1::2]]

@@ -51,6 +51,17 @@ class Keyring:
         return socket
 
 
+class CountingAuthenticator(ZapAuthenticator):
+    """Counts the connections that it accepts."""
+
+    accepted = 0
+
+    def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
+        reason, user = super()._check_handshake(frames)
+        self.accepted += not reason
+        return reason, user
+
+
 class SecuredPublisher:
     """A publisher with an authenticator, and subscribers in a context of their own."""
 
@@ -58,7 +69,7 @@ class SecuredPublisher:
         self.keys, self._other = keys, other
         self._sockets: list[Socket] = []  # a forgotten one would be closed, with a warning, before its time
         self.fault_counters = FaultCounters(log)
-        self.authenticator = ZapAuthenticator(
+        self.authenticator = CountingAuthenticator(
             own, keys.secret, keys.clients, suffix=suffix, fault_counters=self.fault_counters
         )
         self.authenticator.start()

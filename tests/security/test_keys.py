@@ -43,7 +43,7 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
         (b"public_key = 5", "public_key is no key"),
         (b'public_key = "short"', "public_key is no key"),
         (b'public_key = "' + b"#" * 40 + b'"', "stands for more than 32 bytes"),
-        (b"#" * (FILE_BYTES_LIMIT + 1), "no file of mt4pump keygen"),
+        (b"#" * (FILE_BYTES_LIMIT + 1), "is it the right file"),
         (b"query = " + b"1" * 5_000, "a number too long"),
         (b"topics = " + b"[" * 5_000, "brackets too deep"),
     ],
@@ -75,9 +75,9 @@ def test_a_broken_secret_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named_with_the_cure(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match="make it with mt4pump keygen"):
+    with pytest.raises(KeyFileError, match=r"there is no file .*mt4pump keygen"):
         read_server_public(tmp_path / "none")
-    with pytest.raises(KeyFileError, match="let the daemon's user read it"):
+    with pytest.raises(KeyFileError, match=r"cannot be read .*; make it readable"):
         read_server_public(tmp_path)
 
 

@@ -97,7 +97,7 @@ def test_an_unknown_key_receives_nothing(keys: Keyring) -> None:
     with secured(keys) as made:
         counted = refused(made, new_pair())
         assert counted["refused"] >= 1
-        assert made.authenticator.counts["refused_key"] >= 1
+        assert made.fault_counters.counts["refused_key"] >= 1
 
 
 def test_a_plaintext_client_receives_nothing(keys: Keyring) -> None:
@@ -117,7 +117,7 @@ def test_a_new_key_is_accepted_without_a_restart(keys: Keyring) -> None:
     with secured(keys) as made:
         pair = new_pair()
         made.subscriber(pair, b"quote.")  # a refused SUB of libzmq does not try again
-        made.settle(lambda: made.authenticator.counts["refused_key"], "the refusal")
+        made.settle(lambda: made.fault_counters.counts["refused_key"], "the refusal")
         keys.admit("late", "quote.*", pair=pair)
         made.settle(lambda: len(made.authenticator._clients), "the file is read")
         socket = made.subscriber(pair, b"quote.")
@@ -138,7 +138,7 @@ def test_a_revoked_key_is_disconnected_after_reload_and_no_other(keys: Keyring) 
         assert made.publisher.disconnect_revoked() == 1
         while alice.poll(20):
             alice.recv_multipart()
-        made.settle(lambda: made.authenticator.counts["refused_key"], "the refusal")
+        made.settle(lambda: made.fault_counters.counts["refused_key"], "the refusal")
         assert made.received(bob, b"quote.A", b"trade.1") == {b"quote.A", b"trade.1"}
         assert made.receives_nothing(alice, 10)
         assert made.publisher.connections.counters().items() >= {"now": 1, "accepted": 2, "shut_out": 1}.items()
@@ -155,7 +155,7 @@ def test_a_client_whose_file_was_faulty_for_a_while_reconnects_by_itself(
         (keys.clients / "alice.toml").write_text("topics = [")
         assert made.authenticator.reload()
         assert made.publisher.disconnect_revoked() == 1
-        made.settle(lambda: made.authenticator.counts["refused_fault"] > 1, "alice is refused and tries again")
+        made.settle(lambda: made.fault_counters.counts["refused_fault"] > 1, "alice is refused and tries again")
         keys.admit("alice", "quote.*")
         while alice.poll(20):
             alice.recv_multipart()
@@ -214,7 +214,7 @@ def test_a_client_that_pushes_upstream_to_steal_a_subscription_is_banned(keys: K
         thief.send(b"pushed")
         boss.setsockopt(zmq.SUBSCRIBE, b"trade.")
         thief.send(b"\x01quote.")
-        made.settle(lambda: made.authenticator.counts["refused_expelled"], "the thief is refused")
+        made.settle(lambda: made.fault_counters.counts["refused_expelled"], "the thief is refused")
 
         def has_boss_subscribed() -> bool:  # a disconnected SUB subscribes again only while its owner reads
             while boss.poll(1):
@@ -244,12 +244,12 @@ def test_subscriptions_of_closed_connections_are_not_given_to_the_next_ones_of_t
     keys.admit("bob", "quote.*")
     with secured(keys) as made:
         alices = [made.subscriber(keys.pairs["alice"], b"trade.") for _ in range(5)]
-        until(lambda: made.authenticator.counts["accepted"] >= 5, "all are there")
+        until(lambda: made.authenticator.accepted >= 5, "all are there")
         for alice in alices:
             alice.close(5000)  # once its subscriptions went out
         until(lambda: not connected(made), "they are gone")
         bobs = [made.subscriber(keys.pairs["bob"], b"trade.", b"quote.") for _ in range(5)]
-        until(lambda: made.authenticator.counts["accepted"] >= 10, "others are there")
+        until(lambda: made.authenticator.accepted >= 10, "others are there")
         for bob in bobs:
             made.connects(bob)
         for bob in bobs:

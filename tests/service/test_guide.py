@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.cli import main
-from mt4pump.cli.parser import COMMANDS
+from mt4pump.cli import COMMANDS, main
 from mt4pump.service.plan import PROGRAMS, Placement
 
 GUIDE = (Path(__file__).resolve().parents[2] / "deploy" / "windows" / "README.md").read_text(encoding="utf-8")

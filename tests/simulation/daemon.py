@@ -133,7 +133,7 @@ class Daemon:
 
     def answer(self, payload: bytes, connection: bytes) -> list[bytes]:
         """Return the frames of the reply to a request."""
-        return self.requests.handle(payload, Peer(connection, ""))
+        return self.requests.reply(*self.requests.parse(payload), Peer(connection, ""))
 
     def snapshot(self, prefixes: tuple[bytes, ...] = (b"",)) -> StateSnapshot:
         """Return the state at this moment."""

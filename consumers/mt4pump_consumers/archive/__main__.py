@@ -9,11 +9,10 @@ import argparse
 import sys
 
 from mt4pump.client import mend_streams
-from mt4pump.process.program import Shutdown, run_consumer
+from mt4pump.process.program import EXIT_START, Shutdown, run_consumer
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
 COMMANDS = ("query", "bars", "gaps", "verify", "import")
-CANNOT_START = 3
 DESCRIPTION = (
     "Archive: every event in Parquet files, durable ones exactly once.\n\n"
     f"Commands that read it or import into it: {', '.join(COMMANDS)}; mt4pump-archive COMMAND --help."
@@ -40,7 +39,7 @@ def _command() -> int:
     except ModuleNotFoundError as error:
         text = f"mt4pump-archive: the library {error.name} is not installed; {ArchiveSettings.libraries}"
         print(text, file=sys.stderr)  # noqa: T201 - the command's own output
-        return CANNOT_START
+        return EXIT_START
     parser = argparse.ArgumentParser(prog="mt4pump-archive", description="Read an archive, or import into it.")
     commands = parser.add_subparsers(dest="command", required=True)
     reading.add_commands(commands)

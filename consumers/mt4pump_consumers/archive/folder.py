@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from mt4pump.process.files import replace_file, sync_folder
+from mt4pump.private_files import replace_file, sync_folder
 from mt4pump_consumers.archive.columns import TOPIC, sort_columns
 
 COMMITS, STAGING, LOCK = "_commits", "_staging", "archive.lock"

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from mt4pump.client import one_line
-from mt4pump.process.program import StartError
+from mt4pump.process.program import EXIT_SETTINGS, StartError
 from mt4pump.simulator.tick_files import TickFiles, text_of
 from mt4pump.simulator.tick_formats import Tick, TickOptions, layout_of
 from mt4pump_consumers.archive.columns import TICK, tick_table
@@ -24,7 +24,6 @@ from mt4pump_consumers.archive.writer import by_date
 CHUNK_ROWS = 500_000
 LINE_CHARS = 4_096
 MS = 1_000_000
-WRONG = 2
 
 
 def server_code(text: str) -> str:
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             folder.close()
     except (FolderError, StartError, OSError) as error:
         print(f"mt4pump-archive: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the command's own output
-        return WRONG
+        return EXIT_SETTINGS
     return 0
 
 

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
+from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
 
@@ -32,7 +33,6 @@ TABLE_ROWS = 1_000
 WIDTHS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 HIVE = "union_by_name=true, hive_partitioning=true, hive_types={'server_code': varchar, 'date': date}"
 SETTLE_S = 5.0
-FAILED, WRONG = 1, 2
 PRICES = {"bid": "bid", "ask": "ask", "mid": "(bid + ask) / 2"}
 GAPS_SQL = """
 select ts_utc, kind, event_topic, epoch, from_seq, to_seq, to_seq - from_seq + 1 as missing, why
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
                 _write(relation, options)
     except (FolderError, ClientError, OSError, duckdb.Error) as error:
         print(f"mt4pump-archive: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the command's own output
-        return WRONG
+        return EXIT_SETTINGS
     return 0
 
 
@@ -228,4 +228,4 @@ def _verify(connection: duckdb.DuckDBPyConnection, state: State, options: argpar
     _write(connection.from_arrow(relation.to_arrow_table()), options)
     if replay.whole is False:
         print("note: the journal has deleted, or never stored, some events up to here", file=sys.stderr)  # noqa: T201
-    return FAILED if any(missing or doubled for _, _, _, missing, doubled in found) else 0
+    return EXIT_FAILED if any(missing or doubled for _, _, _, missing, doubled in found) else 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mt4pump.client import one_line
-from mt4pump.process.files import private_opener
+from mt4pump.private_files import private_opener
 from mt4pump_consumers.monitor.execution import Execution, iso_time
 from mt4pump_consumers.monitor.store import MonitorStore
 

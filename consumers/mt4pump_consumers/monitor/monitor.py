@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Margin, Notice, Subscriber, Trade
-from mt4pump.process.files import is_exposed, private_opener
+from mt4pump.private_files import is_exposed, private_opener
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.health import CountsCollector, health_endpoint
 from mt4pump_consumers.monitor.csv_file import CsvFile

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from pathlib import Path
 
-from mt4pump.process.files import create_private, is_open_to_all, make_private
+from mt4pump.private_files import create_private, is_open_to_all, make_private
 from mt4pump.process.program import StartError
 from mt4pump_consumers.monitor.execution import REALS, Execution
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from mt4pump.process.program import ConsumerSettings
+from mt4pump.process.program import ConsumerSettings, did_you_mean
 from mt4pump.process.settings import Disagreement, setting
-from mt4pump.process.values import PathValue, Port, Seconds, is_loopback, nearest
+from mt4pump.process.values import PathValue, Port, Seconds, is_loopback
 from mt4pump_consumers.monitor.execution import CHANGES, EXECUTIONS
 from mt4pump_consumers.monitor.rules import load_rules
 
@@ -21,10 +21,8 @@ SCREEN, STREAM, STORE, ALERTS, HEALTH = "Output", "Stream", "Store", "Alerts", "
 def change(word: str) -> str:
     """Check a change that a trade event can have."""
     if word not in CHANGES:
-        near = nearest(word, CHANGES)
-        raise ValueError(
-            f"there is no change {word}; " + (f"did you mean {near}?" if near else f"there are {', '.join(CHANGES)}")
-        )
+        cure = did_you_mean(word, CHANGES, f"there are {', '.join(CHANGES)}")
+        raise ValueError(f"there is no change {word}; {cure}")
     return word
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mt4pump.private_files import PRIVATE
 from mt4pump.process.clock import ProvenClock
-from mt4pump.process.files import PRIVATE
 from mt4pump.process.program import StartError
 from mt4pump_consumers.monitor.execution import NS, REALS, Alert, Execution
 from mt4pump_consumers.monitor.rule_engine import Condition, RuleMemory

@@ -17,6 +17,7 @@ from mt4pump_consumers.archive.compaction import maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
+from mt4pump.errors import EXIT_SETTINGS
 from tests.consumers.archive.archive_run import rows
 
 Command = Callable[..., int]
@@ -55,9 +56,9 @@ def test_a_file_of_each_vendor_is_imported_with_its_time_in_utc(name: str, tmp_p
 def test_a_zone_is_never_guessed(tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     file, text, _ = FILES["MT5 export"]
     (tmp_path / file).write_text(text)
-    assert command("import", str(tmp_path / file)) == importing.WRONG
+    assert command("import", str(tmp_path / file)) == EXIT_SETTINGS
     assert "(MT5 export) does not say the zone of its times: give --timezone" in capsys.readouterr().err
-    assert command("import", str(tmp_path / file), "--timezone", "UTC", "--format", "TrueFX") == importing.WRONG
+    assert command("import", str(tmp_path / file), "--timezone", "UTC", "--format", "TrueFX") == EXIT_SETTINGS
     assert "is of the format MT5 export, not TrueFX" in capsys.readouterr().err
     assert rows(tmp_path / "archive", "tick") == []
 
@@ -69,7 +70,7 @@ def test_a_file_is_imported_once_whatever_its_name(
     for name in (file, "copy.csv"):
         (tmp_path / name).write_text(text)
     assert command("import", str(tmp_path / file)) == 0
-    assert command("import", str(tmp_path / "copy.csv")) == importing.WRONG
+    assert command("import", str(tmp_path / "copy.csv")) == EXIT_SETTINGS
     assert "is imported already, as ticks.csv" in capsys.readouterr().err
     assert len(rows(tmp_path / "archive", "tick")) == 1
 

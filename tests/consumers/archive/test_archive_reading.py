@@ -20,6 +20,7 @@ from mt4pump_consumers.archive.__main__ import run
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.writer import BatchBuilder, commit
 
+from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS
 from tests.client.fake_daemon import FakeDaemon
 from tests.consumers.archive.archive_run import TS, quote, trade
 
@@ -109,7 +110,7 @@ def test_gaps_are_listed(command: Command, capsys: pytest.CaptureFixture[str]) -
 def test_what_is_wrong_is_said_in_a_line(
     command: Command, words: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(*words) == reading.WRONG
+    assert command(*words) == EXIT_SETTINGS
     said = capsys.readouterr().err
     assert text in said
     assert said.count("\n") == 1
@@ -120,10 +121,10 @@ def test_a_folder_that_is_none_and_a_file_that_is_gone_are_named(
 ) -> None:
     monkeypatch.setattr(reading, "SETTLE_S", 0.1)
     next(path.glob("quote/*/*/*.parquet")).unlink()
-    assert command("query", "from trade") == reading.WRONG
+    assert command("query", "from trade") == EXIT_SETTINGS
     assert "is missing: start mt4pump-archive" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["mt4pump-archive", "gaps", "--path", str(path / "none")])
-    assert run() == reading.WRONG
+    assert run() == EXIT_SETTINGS
     assert "there is no archive at" in capsys.readouterr().err
 
 
@@ -135,7 +136,7 @@ def test_a_width_that_is_none_is_refused(command: Command, capsys: pytest.Captur
 
 def test_another_journal_cannot_be_verified(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     with FakeDaemon() as daemon:
-        assert command("verify", "--query-endpoint", daemon.query_endpoint) == reading.WRONG
+        assert command("verify", "--query-endpoint", daemon.query_endpoint) == EXIT_SETTINGS
     assert "is not the archive's last one (L)" in capsys.readouterr().err
 
 
@@ -146,7 +147,7 @@ def test_verify_counts_what_the_journal_has_and_the_archive_has_not(
     journal.__enter__.return_value = journal
     journal.describe.return_value = {"log": "L"}
     monkeypatch.setattr(reading, "Query", lambda *_: journal)
-    for offsets, code, missing in (([1, 2], 0, 0), ([1, 2, 3], reading.FAILED, 1)):
+    for offsets, code, missing in (([1, 2], 0, 0), ([1, 2, 3], EXIT_FAILED, 1)):
         replay = MagicMock(whole=True)
         replay.__iter__.return_value = iter([trade(offset) for offset in offsets])
         journal.replay.return_value = replay
