@@ -171,7 +171,8 @@ class StreamRunner:
         self._lock = Lock()
         self._refused = False
         self._closed = False
-        self._opener: Thread | None = None
+        self._opening = Lock()
+        self._is_opened = False
 
     def call(self, function: Callable[[], None]) -> None:
         """Make the reading thread call ``function``."""
@@ -190,10 +191,8 @@ class StreamRunner:
 
     def close(self) -> None:
         """Close the sockets, once no `run_once` is under way."""
-        with self._lock:
+        with self._lock, self._opening:  # a thread that Ctrl-C left behind opens nothing afterwards
             self._closed = True
-            if self._opener is not None:
-                self._opener.join()
             if self._sub is not None:
                 self._sub.close()
             if self._query is not None:
@@ -210,15 +209,18 @@ class StreamRunner:
         faults: list[Exception] = []
 
         def run() -> None:
-            try:
-                self._open()
-            except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
-                faults.append(error)
+            with self._opening:
+                if self._closed or self._is_opened:
+                    return
+                self._is_opened = True
+                try:
+                    self._open()
+                except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
+                    faults.append(error)
 
-        if self._opener is None:
-            self._opener = Thread(target=run, name="mt4pump-client-open", daemon=True)
-            self._opener.start()
-        self._opener.join()
+        opener = Thread(target=run, name="mt4pump-client-open", daemon=True)
+        opener.start()
+        opener.join()
         if faults:
             where = f"{self._options.endpoint} or {self._options.query_endpoint}"
             text = f"cannot connect to {where}: {faults[0]}: write addresses as tcp://127.0.0.1:5556"

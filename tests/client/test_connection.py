@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Thread
 
 import pytest
 import zmq
 
-from mt4pump.client import Subscriber, Trade
+from mt4pump.client import Subscriber, Trade, connection
 from mt4pump.client.connection import ConnectionChanges, SubConnection
 from mt4pump.client.stream import Stream
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
@@ -39,6 +40,30 @@ def test_a_turn_with_nothing_to_read_waits_once_for_whatever_may_come(
             sub._runner.run_once(0.05)
     sockets = {zmq.SUB, zmq.PAIR} if query_endpoint is None else {zmq.SUB, zmq.PAIR, zmq.DEALER}
     assert waits == [(sockets, 50)] * 5
+
+
+@pytest.mark.parametrize("moment", ["before the thread begins", "while the thread begins"])
+def test_ctrl_c_while_the_sockets_open_leaves_a_subscriber_that_closes(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    threads: list[Interrupted] = []
+
+    class Interrupted(Thread):
+        def start(self) -> None:
+            threads.append(self)
+            if moment == "while the thread begins":
+                super().start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt), Subscriber("tcp://127.0.0.1:1", query_endpoint=None) as sub:
+        sub.receive(0)
+    (thread,) = threads
+    if moment == "before the thread begins":
+        Thread.start(thread)
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+    assert sub._runner._sub is None, "nothing is opened after the end"
 
 
 def test_the_break_of_a_connection_is_known_before_a_message_of_the_next_one_is_handled(
