@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.pump.order_rows import OrderRows, pack_fields, unpack_fields
 from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
 
 OPENED, PLACED, ACTIVATED, MODIFIED = "opened", "placed", "activated", "modified"
@@ -119,10 +120,13 @@ def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool =
 
 
 class OrderEnd(NamedTuple):
-    """How an order ended: its published ``ends``, its last record, and whether a table alone showed the end."""
+    """How an order ended: its published ``ends``, its last record, and whether a table alone showed the end.
 
-    ends: frozenset[str]
-    fields: Fields
+    The record is kept packed: 20,000 as fields would take 50 MB.
+    """
+
+    ends: tuple[str, ...]
+    packed: bytes
     inferred: bool
 
 
@@ -130,33 +134,33 @@ class OrderStates:
     """The open orders as last published, by ticket, and how the latest ended orders ended."""
 
     def __init__(self) -> None:
-        self.open: dict[int, Fields] = {}
+        self.open = OrderRows()
         self.baseline_orders: set[int] = set()
         self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
         self._read: TableRead[TradeChange] | None = None
-        self._moved: dict[int, Fields] = {}
-        """Of open orders: the published values of those fields that table reads moved without an event."""
+        self._moved: dict[int, bytes] = {}
+        """Of open orders: the published values, packed, of those fields that table reads moved without an event."""
 
     def apply(self, action: int, fields: Fields) -> TradeChange:
         """Apply one record of the pump and return the change."""
         order = fields["order"]
-        known, ended = self.open.get(order), self._ended.get(order)
-        last = known or (ended.fields if ended else None)
+        known, ended = self.open.known(order), self._ended.get(order)
+        last = known or (unpack_fields(ended.packed) if ended else None)
         if last and (moved := self._moved.pop(order, None)):
-            last = {**last, **moved}
+            last = {**last, **unpack_fields(moved)}
         wiped = action == Transaction.UPDATE and not fields["login"]
         if last and not fields["login"]:
             fields = {**fields, "login": last["login"]}
         change = classify(action, fields, known, wiped=wiped)
-        if ended and not known:
-            change = self._after_end(action, change, fields, ended, wiped=wiped)
+        if ended and last and not known:
+            change = self._after_end(action, change, fields, ended, last, wiped=wiped)
         else:
             self._store(order, change, fields)
         return TradeChange(action, change, fields, difference(fields, last) if last else None)
 
     def set_baseline(self, rows: Iterable[Fields]) -> None:
         """Replace all open orders, with no event."""
-        self.open = {row["order"]: row for row in rows if is_open_order(row)}
+        self.open = OrderRows(row for row in rows if is_open_order(row))
         self._moved.clear()
 
     def without_events(self, rows: Iterable[Fields]) -> dict[int, Fields]:
@@ -209,7 +213,7 @@ class OrderStates:
 
     def _end_missing(self, order: int, is_visible: IsVisible) -> Iterator[TradeChange]:
         """End ``order``, which the table does not list."""
-        gone = self.open.get(order)
+        gone = self.open.known(order)
         if gone is None:
             return
         change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
@@ -219,7 +223,7 @@ class OrderStates:
 
     def _reconcile(self, order: int, row: Fields) -> Iterator[TradeChange]:
         """Apply the row of a table to an order that it lists."""
-        known = self.open.get(order)
+        known = self.open.known(order)
         if known is None:
             if not is_over(row):
                 self._ended.pop(order, None)
@@ -228,7 +232,8 @@ class OrderStates:
             yield self.apply(Transaction.UPDATE, row)
         elif changed:
             self.open[order] = row
-            self._moved[order] = changed | self._moved.get(order, {})
+            moved = self._moved.get(order)
+            self._moved[order] = pack_fields(changed | (unpack_fields(moved) if moved else {}))
 
     def catch_up(
         self, before: Iterable[Fields], baseline: frozenset[int], is_visible: IsVisible = lambda _login: True
@@ -247,23 +252,26 @@ class OrderStates:
                 self._store(event.fields["order"], event.change, event.fields, inferred=True)
             yield event
 
-    def _after_end(self, action: int, change: str, fields: Fields, ended: OrderEnd, *, wiped: bool) -> str:
+    def _after_end(
+        self, action: int, change: str, fields: Fields, ended: OrderEnd, last: Fields, *, wiped: bool
+    ) -> str:
         """Return the change of a record that comes after its order's end: a repeat, a restored order, a deletion.
 
         A table may be ahead of records that still wait, so an UPDATE does not reopen an order that the table lacked; an
         ADD does, and so does a table that lists the order.
         """
-        ends, last, inferred = ended
+        ends, _, inferred = ended
         order = fields["order"]
         if change in ENDS:
-            if ends & {BALANCE, CREDIT}:
+            if BALANCE in ends or CREDIT in ends:
                 change = DELETED if wiped or action == Transaction.DELETE else MODIFIED
             if change in ends:
                 change = MODIFIED
-            self._end(order, OrderEnd(ends | ({change} & ENDS), fields, inferred=False))
+            ends = (*ends, change) if change in ENDS else ends
+            self._end(order, OrderEnd(ends, pack_fields(fields), inferred=False))
         elif inferred and action != Transaction.ADD:
             change = MODIFIED
-            self._end(order, OrderEnd(ends, fields, inferred=True))
+            self._end(order, OrderEnd(ends, pack_fields(fields), inferred=True))
         elif action == Transaction.ADD or fields["timestamp"] > last["timestamp"]:
             self._store(order, change, fields)
         return change  # an older UPDATE that came late changes no state
@@ -271,7 +279,7 @@ class OrderStates:
     def _store(self, order: int, change: str, fields: Fields, *, inferred: bool = False) -> None:
         """Keep the record of an order that is open after ``change``, or the end of one that is not."""
         if change in ENDS:
-            self._end(order, OrderEnd(frozenset({change}), fields, inferred))
+            self._end(order, OrderEnd((change,), pack_fields(fields), inferred))
         else:
             self._ended.pop(order, None)
             self.open[order] = fields

@@ -20,8 +20,6 @@ from mt4pump.pump.snapshot import TakeRows, rows_by_field
 from mt4pump.pump.table_diff import FlagTable
 from mt4pump.wire import ACTIVATION, TRADE, Kind
 
-ORDERS_PER_STEP = 200
-"""Orders packed in one step: some 0.5 ms."""
 UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
 
 
@@ -57,7 +55,7 @@ class TradeHandler:
     def restore_late_orders(self, orders: Mapping[int, bytes], ts: int) -> None:
         """Set them when the journal opens late: publish, as synthetic, what the read at START would have published."""
         if not self.has_baseline:
-            known = self.orders.open | self.orders.without_events(self._unpacked(orders))
+            known = {**self.orders.open, **self.orders.without_events(self._unpacked(orders))}
             self.orders.set_baseline(known.values())
             self.has_baseline = True
             return
@@ -72,11 +70,11 @@ class TradeHandler:
 
     def open_orders(self) -> dict[int, bytes]:
         """Return the packed rows of the open orders, by ticket."""
-        return {order: _packed(fields) for order, fields in self.orders.open.items()}
+        return self.orders.open.packed()
 
     def states(self) -> Iterator[tuple[Kind, TakeRows]]:
         """Yield the rows of a snapshot: open orders, orders with an activation."""
-        yield TRADE, lambda: rows_by_field(self.orders.open.values(), "login")
+        yield TRADE, self.orders.open.take_rows
         yield ACTIVATION, lambda: rows_by_field(self._activations.flagged.values(), "login")
 
     def handle(self, action: int, data: bytes, ts: int) -> None:
@@ -118,7 +116,7 @@ class TradeHandler:
             else:
                 self._publish(event, ts, synthetic=True)
         if baseline:
-            yield from self._store_orders()
+            self._writer.store_orders(self.open_orders())
             self.has_baseline = True
             self._baseline_orders = frozenset(self.orders.baseline_orders)
         if with_activations:
@@ -128,19 +126,6 @@ class TradeHandler:
         """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
         has_rows = bool(self.orders.open or self._activations.flagged)
         return self._current.table("trades", has_rows=has_rows, again=again)
-
-    def _store_orders(self) -> Steps:
-        """Store all open orders in the journal: pack them in steps, and those that changed meanwhile once more."""
-        packed: dict[int, tuple[Fields, bytes]] = {}
-        for count, (order, fields) in enumerate(list(self.orders.open.items()), 1):
-            packed[order] = fields, _packed(fields)
-            if not count % ORDERS_PER_STEP:
-                yield
-        rows: dict[int, bytes] = {}
-        for order, fields in self.orders.open.items():
-            known, row = packed.get(order, (None, b""))
-            rows[order] = row if known is fields else _packed(fields)
-        self._writer.store_orders(rows)
 
     def handle_activation(self, ts: int) -> None:
         """Publish the orders whose ``activation`` changed; TradesGet sets it."""
@@ -169,11 +154,6 @@ class TradeHandler:
             body["ended"] = True  # a record that came late or twice: the order is not open
         ticket = order if is_open else -order
         self._writer.write(TRADE, body["login"], body, ts, synthetic=synthetic, ticket=ticket if order > 0 else 0)
-
-
-def _packed(fields: Fields) -> bytes:
-    packed: bytes = msgpack.packb(fields, unicode_errors="replace")
-    return packed
 
 
 def _is_never_in_table(action: int, fields: Fields) -> bool:

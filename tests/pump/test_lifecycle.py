@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -324,6 +325,16 @@ def test_ended_orders_are_remembered_up_to_a_bound() -> None:
     assert len(states._ended) == ENDED_LIMIT
     assert states.apply(DELETE, {**last, "order": 1}).change == "modified"
     assert states.apply(DELETE, {**last, "order": 0}) == TradeChange(DELETE, "closed", {**last, "order": 0}, None)
+
+
+def test_an_ended_order_takes_little_memory() -> None:
+    states, last = OrderStates(), record(BUY | SHUT)
+    tracemalloc.start()
+    for order in range(2_000):
+        states.apply(DELETE, {**last, "order": order + 1})
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / 2_000 < 1_000  # as fields, 2,500
 
 
 @pytest.mark.parametrize("state", TradeState)
