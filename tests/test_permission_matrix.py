@@ -226,6 +226,7 @@ def _done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
 def test_every_key_receives_of_every_subscription_exactly_what_is_declared(name: str, tmp_path: Path) -> None:
     case = CASES[name]

@@ -60,7 +60,12 @@ class Server:
 
     def answers(self, expression: str) -> None:
         """Fail unless the expression has an answer that is a number, soon."""
-        until(lambda: any(each["value"][1] != "NaN" for each in self.query(expression)), expression)
+        try:
+            until(lambda: any(each["value"][1] != "NaN" for each in self.query(expression)), expression)
+        except AssertionError as error:
+            active = self.ask("targets")["activeTargets"]
+            targets = [(each["scrapeUrl"], each["health"], each["lastError"]) for each in active]
+            raise AssertionError(f"{error}; targets: {targets}") from None
 
 
 @contextmanager
