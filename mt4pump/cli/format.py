@@ -27,6 +27,8 @@ DRAW_INTERVAL_S = 0.2
 DIGITS_MAX = 10
 SUMMARY_MAX_CHARS = 100
 VALUE_MAX_CHARS = 40
+NOT_SHOWN = frozenset({*COMMON_KEYS, "snapshot"})
+POSITION_COMMANDS = (TradeCommand.OP_BUY, TradeCommand.OP_SELL)
 MONEY_COMMANDS = (TradeCommand.OP_BALANCE, TradeCommand.OP_CREDIT)
 CLOSING = ("closed", "cancelled", "deleted")
 """Changes of a trade after which its price is the closing one."""
@@ -154,14 +156,18 @@ def _quote(body: Body) -> str:
 
 
 def _trade(body: Body) -> str:
-    change = body.get("change") or body.get("action")
+    is_position = body.get("cmd") in POSITION_COMMANDS
+    # A row of a snapshot has neither change nor action: it is an order that is open or waits for its price.
+    change = body.get("change") or body.get("action") or ("open" if is_position else "pending")
     order, profit = _value_text(body.get("order")), _value_text(body.get("profit"))
     command = command_text(body.get("cmd"))
     if body.get("cmd") in MONEY_COMMANDS:  # a record without symbol, volume and price: the amount is its profit
         return f"{_value_text(change)}  #{order}  {command} {profit}"
     price = _price_text(body.get("close_price" if change in CLOSING else "open_price"), body.get("digits"))
     symbol, lots = _value_text(body.get("symbol") or "-"), lots_text(body.get("volume"))
-    return f"{_value_text(change)}  #{order}  {symbol}  {command}  {lots} lots  at {price}  profit {profit}"
+    text = f"{_value_text(change)}  #{order}  {symbol}  {command}  {lots} lots  at {price}"
+    has_profit = is_position and (change == "closed" or body.get("profit"))
+    return f"{text}  profit {profit}" if has_profit else text
 
 
 def _heartbeat(body: Body) -> str:
@@ -170,7 +176,7 @@ def _heartbeat(body: Body) -> str:
 
 
 def _short(body: Body) -> str:
-    return _pairs({name: value for name, value in body.items() if name not in COMMON_KEYS})
+    return _pairs({name: value for name, value in body.items() if name not in NOT_SHOWN})
 
 
 def _pairs(values: Mapping[Any, Any]) -> str:
@@ -184,6 +190,8 @@ def _pairs(values: Mapping[Any, Any]) -> str:
 
 
 def _value_text(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, dict | list):
         return f"({len(value)} values)"
     text = str(value)

@@ -26,6 +26,7 @@ TRADE = {
     "profit": -3.5,
     "change": "opened",
 }
+SNAPSHOT_ROW = {name: value for name, value in TRADE.items() if name != "change"} | {"snapshot": True}
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,20 @@ TRADE = {
             {"bid": 1.1, "ask": 1.10015, "spread": 15, "digits": 5},
             "bid 1.10000  ask 1.10015  spread 15",
         ),
-        ("quote.EURUSD", {"bid": 1.1, "ask": None, "spread": 15}, "bid 1.1  ask None  spread 15"),
+        ("quote.EURUSD", {"bid": 1.1, "ask": None, "spread": 15}, "bid 1.1  ask -  spread 15"),
         ("trade.5", TRADE, "opened  #77  EURUSD  sell  1.50 lots  at 1.10000  profit -3.5"),
         ("trade.5", {**TRADE, "change": "closed"}, "closed  #77  EURUSD  sell  1.50 lots  at 1.20000  profit -3.5"),
         ("trade.5", {**TRADE, "cmd": 6, "change": "balance", "profit": 100.0}, "balance  #77  balance 100.0"),
-        ("trade.5", {"action": "add", "cmd": 99}, "add  #None  -  cmd 99  None lots  at None  profit None"),
+        ("trade.5", {**SNAPSHOT_ROW, "profit": 0.0}, "open  #77  EURUSD  sell  1.50 lots  at 1.10000"),
+        ("trade.5", SNAPSHOT_ROW, "open  #77  EURUSD  sell  1.50 lots  at 1.10000  profit -3.5"),
+        ("trade.5", {**SNAPSHOT_ROW, "cmd": 2}, "pending  #77  EURUSD  buy limit  1.50 lots  at 1.10000"),
+        (
+            "trade.5",
+            {**TRADE, "change": "closed", "profit": 0.0},
+            "closed  #77  EURUSD  sell  1.50 lots  at 1.20000  profit 0.0",
+        ),
+        ("online.5", {"snapshot": True, "login": 5, "group": None}, "login=5 group=-"),
+        ("trade.5", {"action": "add", "cmd": 99}, "add  #-  -  cmd 99  - lots  at -"),
         ("heartbeat", {"state": "lost", "server": "x", "extra": 1}, "state=lost server=x"),
         (
             "group.a",
@@ -88,7 +98,7 @@ def test_ages_are_short(seconds: float, text: str) -> None:
 
 
 def test_commands_and_lots_are_in_words() -> None:
-    assert [command_text(cmd) for cmd in (0, 2, 7, None)] == ["buy", "buy limit", "credit", "cmd None"]
+    assert [command_text(cmd) for cmd in (0, 2, 7, None)] == ["buy", "buy limit", "credit", "cmd -"]
     assert [lots_text(volume) for volume in (1, 100, "x")] == ["0.01", "1.00", "x"]
 
 

@@ -76,7 +76,7 @@ class Execution(NamedTuple):
     @property
     def side(self) -> str:
         """Return ``cmd`` as a word."""
-        return SIDES[self.cmd] if 0 <= self.cmd < len(SIDES) else f"cmd {self.cmd}"
+        return side_of(self.cmd)
 
     @property
     def result(self) -> float:
@@ -100,12 +100,22 @@ class Execution(NamedTuple):
 
     def price_text(self) -> str:
         """Return the price with the symbol's decimal places."""
-        return f"{self.price:.{min(max(self.digits, 0), DIGITS_MAX)}f}"
+        return price_text(self.price, self.digits)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data fit for JSON (no number is infinite or not a number), ``lots`` and ``side`` added."""
         plain = {name: finite(value) for name, value in self._asdict().items()}
         return {**plain, "lots": self.lots, "side": self.side}
+
+
+def side_of(cmd: int) -> str:
+    """Return TradeRecord.cmd as a word."""
+    return SIDES[cmd] if 0 <= cmd < len(SIDES) else f"cmd {cmd}"
+
+
+def price_text(price: float, digits: int) -> str:
+    """Return a price with the symbol's decimal places."""
+    return f"{price:.{min(max(digits, 0), DIGITS_MAX)}f}"
 
 
 def execution_of(event: Trade) -> Execution:

@@ -133,7 +133,7 @@ class Monitor:
                 log.warning("the stream ended (%s): begun again in %.0f s", error, delay_s)
             if time.monotonic() - began_s > RETRY_LAST_S:
                 delay_s = RETRY_FIRST_S
-            self._shutdown.wait(delay_s)
+            self._view.wait(self._shutdown, delay_s)
             delay_s = min(delay_s * 2, RETRY_LAST_S)
 
     def _subscriber(self) -> Subscriber:

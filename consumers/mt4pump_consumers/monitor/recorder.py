@@ -168,7 +168,7 @@ class EventRecorder:
                 self._state.problem = f"store: {error}"
                 log.error("the store cannot be written (%s): tried again in %.1f s", error, delay_s)  # noqa: TRY400
                 self._view.refresh(time.monotonic())
-                if self._shutdown.wait(delay_s):
+                if self._view.wait(self._shutdown, delay_s):
                     log.warning("ending without the last executions and alerts: they come again at the next start")
                     return False
                 delay_s = min(delay_s * 2, RETRY_LAST_S)

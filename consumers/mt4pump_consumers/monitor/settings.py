@@ -45,8 +45,10 @@ class MonitorSettings(ConsumerSettings):
 
     program = help_command = "mt4pump-monitor"
 
-    view: Literal["auto", "live", "json", "log"] = setting(
-        SCREEN, "live screen, JSON lines, or only the log; auto: live on a terminal, else only the log", "auto"
+    view: Literal["auto", "live", "lines", "json", "log"] = setting(
+        SCREEN,
+        "live screen with keys, lines for people, JSON lines, or only the log; auto: live on a terminal, else lines",
+        "auto",
     )
     refresh_s: Annotated[Seconds, Field(ge=0.05, le=10)] = setting(
         SCREEN, "seconds between two pictures of the live screen", 0.25

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from mt4pump.client import Margin, Status, Trade
 from mt4pump_consumers.monitor.execution import (
@@ -30,12 +30,15 @@ Key = TypeVar("Key", str, int)
 
 
 class Held(NamedTuple):
-    """One open order; ``volume`` in hundredths of a lot."""
+    """One open order; ``volume`` in hundredths of a lot, ``open_time`` in seconds on the server's clock."""
 
     login: int
     symbol: str
     cmd: int
     volume: int
+    open_price: float
+    digits: int
+    open_time: int
 
 
 @dataclass(slots=True)
@@ -110,7 +113,8 @@ class AccountExposure:
 
     def _put(self, done: Execution) -> None:
         self._drop(done.order)
-        held = self.orders[done.order] = Held(done.login, done.symbol, done.cmd, done.volume)
+        held = Held(done.login, done.symbol, done.cmd, done.volume, done.open_price, done.digits, done.open_time)
+        self.orders[done.order] = held
         self.symbols.setdefault(held.symbol, Sums()).add(held, 1)
         self.accounts.setdefault(held.login, Sums()).add(held, 1)
 
@@ -312,11 +316,3 @@ class MonitorState:
         self.exposure.clear()
         self.calls.clear()
         self.is_whole = is_whole
-
-    def symbols(self) -> list[tuple[str, Any]]:
-        """Return symbol and sums, the largest gross volume first."""
-        return sorted(self.exposure.symbols.items(), key=lambda item: (-item[1].gross, item[0]))
-
-    def accounts(self) -> list[tuple[int, Any]]:
-        """Return login and sums, the largest gross volume first."""
-        return sorted(self.exposure.accounts.items(), key=lambda item: (-item[1].gross, item[0]))

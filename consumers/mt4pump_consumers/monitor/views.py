@@ -1,4 +1,4 @@
-"""Views: a live screen, JSON lines for a pipe, or none."""
+"""Views: a live screen, lines for a pipe, for people or as JSON, or none."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import os
 import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 
-from mt4pump.client import Notice
+from mt4pump.client import Notice, one_line
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor import screen
-from mt4pump_consumers.monitor.execution import NS, Alert, Execution
+from mt4pump_consumers.monitor.controls import ScreenControls
+from mt4pump_consumers.monitor.execution import NS, POSITIONS, Alert, Execution, iso_time
+from mt4pump_consumers.monitor.keys import TerminalKeys
 from mt4pump_consumers.monitor.state import ExecutionLine, MonitorState
 
 WAIT_S = 0.2
+KEYS_INTERVAL_S = 0.05
 
 
 class MonitorView:
@@ -38,12 +41,16 @@ class MonitorView:
     def refresh(self, now_s: float) -> None:
         """Update the view if it is time."""
 
+    def wait(self, shutdown: Shutdown, timeout_s: float) -> bool:
+        """Wait until asked to end, or ``timeout_s``, and keep the view up to date; return whether asked."""
+        return shutdown.wait(timeout_s)
+
     def close(self) -> None:
         """Give the terminal back."""
 
 
-class JsonLines(MonitorView):
-    """One JSON object per line: ``{"type": "execution" | "alert" | "notice", …}``; ends the program with its reader."""
+class LineWriter(MonitorView):
+    """Writes lines to a pipe, a file or a terminal that cannot draw; ends the program with its reader."""
 
     def __init__(self, out: TextIO, shutdown: Shutdown) -> None:
         self._out = out
@@ -51,26 +58,13 @@ class JsonLines(MonitorView):
         self._descriptor = out.fileno()
         self._is_gone = False
 
-    def executions(self, executions: Sequence[Execution]) -> None:
-        """Write a line each."""
-        self._write([{"type": "execution", **done.as_dict()} for done in executions])
-
-    def alerts(self, alerts: Sequence[Alert]) -> None:
-        """Write a line each."""
-        self._write([{"type": "alert", **alert.as_dict()} for alert in alerts])
-
-    def notice(self, notice: Notice) -> None:
-        """Write a line."""
-        reported = {"kind": notice.kind, "text": notice.text, "topic": notice.topic, "count": notice.count}
-        self._write([{"type": "notice", "ts": time.time_ns(), **reported}])
-
     def close(self) -> None:
         """Keep the interpreter from writing to a reader that is gone, when it ends."""
         if self._is_gone:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._descriptor)
 
-    def _write(self, objects: Sequence[dict[str, Any]]) -> None:
-        data = "".join(f"{_json_line(each)}\n" for each in objects).encode()
+    def _write(self, lines: Iterable[str]) -> None:
+        data = "".join(f"{line}\n" for line in lines).encode()
         while data and not self._is_gone:
             if not self._may_write():
                 if self._shutdown.asked():
@@ -91,14 +85,59 @@ class JsonLines(MonitorView):
         return bool(select.select([], [self._descriptor], [], WAIT_S)[1])
 
 
+class JsonLines(LineWriter):
+    """One JSON object per line: ``{"type": "execution" | "alert" | "notice", …}``."""
+
+    def executions(self, executions: Sequence[Execution]) -> None:
+        """Write a line each."""
+        self._write(_json_line({"type": "execution", **done.as_dict()}) for done in executions)
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        """Write a line each."""
+        self._write(_json_line({"type": "alert", **alert.as_dict()}) for alert in alerts)
+
+    def notice(self, notice: Notice) -> None:
+        """Write a line."""
+        reported = {"kind": notice.kind, "text": notice.text, "topic": notice.topic, "count": notice.count}
+        self._write([_json_line({"type": "notice", "ts": time.time_ns(), **reported})])
+
+
+class TextLines(LineWriter):
+    """One line for people per execution and notice; alerts too, unless the log goes to the same terminal."""
+
+    def executions(self, executions: Sequence[Execution]) -> None:
+        """Write a line each."""
+        self._write(execution_line(done) for done in executions)
+
+    def alerts(self, alerts: Sequence[Alert]) -> None:
+        """Write a line each."""
+        if not os.isatty(self._descriptor):
+            self._write(one_line(f"{iso_time(alert.ts)} alert [{alert.rule}] {alert.text}") for alert in alerts)
+
+    def notice(self, notice: Notice) -> None:
+        """Write a line."""
+        self._write([one_line(f"{iso_time(time.time_ns())} {notice.kind} {notice.topic or ''} {notice.text}")])
+
+
+def execution_line(done: Execution) -> str:
+    """Return an execution as one line: time (UTC), account, order, and what happened."""
+    price = f" at {done.price_text()}" if done.cmd in POSITIONS else ""
+    result = f" result {done.result:+,.2f}" if done.change == "closed" else ""
+    order = f"{done.change} {done.side} {done.lots:,.2f} {done.symbol}{price}{result}"
+    return one_line(f"{iso_time(done.ts)} {done.login} #{done.order} {order}")
+
+
 class MonitorScreen(MonitorView):
     """The live screen. The log, which would tear it, goes into it, unless it goes elsewhere than the terminal."""
 
-    def __init__(self, state: MonitorState, refresh_s: float) -> None:
+    def __init__(self, state: MonitorState, refresh_s: float, console: Console, shutdown: Shutdown) -> None:
         self._state = state
         self._refresh_s = refresh_s
-        self._due_s = 0.0
-        self._console = Console()
+        self._shutdown = shutdown
+        self._due_s = self._keys_due_s = 0.0
+        self._console = console
+        self._keys = TerminalKeys()
+        self._controls = ScreenControls()
         self._live = Live(console=self._console, screen=True, auto_refresh=False, redirect_stdout=False)
         self._handler = _StateHandler(state)
         self._others = _on_terminal(logging.getLogger())
@@ -108,18 +147,37 @@ class MonitorScreen(MonitorView):
         self._live.start()
 
     def refresh(self, now_s: float) -> None:
-        """Draw, when the last picture is old enough."""
+        """Handle keys, and draw when one was typed or the last picture is old enough."""
+        if now_s >= self._keys_due_s:
+            self._keys_due_s = now_s + KEYS_INTERVAL_S
+            self._press_keys()
         if now_s < self._due_s:
             return
-        size = self._console.size
-        self._live.update(screen.draw(self._state, size.width, size.height), refresh=True)
+        size, has_keys = self._console.size, self._keys.is_there
+        drawn = screen.draw(self._state, self._controls, size.width, size.height, has_keys=has_keys)
+        self._live.update(drawn, refresh=True)
         # A slow terminal, or a large one, gets fewer pictures rather than all our time.
         took_s = time.monotonic() - now_s
         self._due_s = now_s + max(self._refresh_s, took_s * 4)
 
+    def _press_keys(self) -> None:
+        for key in self._keys.read():
+            self._due_s = 0.0
+            if self._controls.press(key, self._state):
+                self._shutdown.ask()
+
+    def wait(self, shutdown: Shutdown, timeout_s: float) -> bool:
+        """Wait in short slices, so that keys are handled meanwhile."""
+        deadline_s = time.monotonic() + timeout_s
+        while not shutdown.asked() and (now_s := time.monotonic()) < deadline_s:
+            self.refresh(now_s)
+            shutdown.wait(min(KEYS_INTERVAL_S, deadline_s - now_s))
+        return shutdown.asked()
+
     def close(self) -> None:
         """Give the terminal back, and the log to where it went before."""
         self._live.stop()
+        self._keys.close()
         root = logging.getLogger()
         root.removeHandler(self._handler)
         for other in self._others:
@@ -152,6 +210,8 @@ def view_for(kind: str, state: MonitorState, refresh_s: float, shutdown: Shutdow
     """Return the view that the setting ``view`` names."""
     if kind == "json":
         return JsonLines(sys.stdout, shutdown)
-    if kind == "live" or (kind == "auto" and sys.stdout.isatty()):
-        return MonitorScreen(state, refresh_s)
-    return MonitorView()
+    console = Console()
+    can_draw = sys.stdout.isatty() and not console.is_dumb_terminal
+    if kind == "live" or (kind == "auto" and can_draw):
+        return MonitorScreen(state, refresh_s, console, shutdown)
+    return MonitorView() if kind == "log" else TextLines(sys.stdout, shutdown)

@@ -132,32 +132,6 @@ def test_without_a_daemon_it_waits_and_ends_cleanly(tmp_path: Path) -> None:
         end(running)
 
 
-def test_the_live_screen_comes_and_gives_the_terminal_back(tmp_path: Path, data: Path) -> None:
-    with daemon(data, "--rate", "1000") as feed:
-        lead, follow = pytest.importorskip("pty", reason="Windows has no such terminals").openpty()
-        command = [sys.executable, "-m", "mt4pump_consumers.monitor", "--endpoint", feed.pub]
-        command += ["--query-endpoint", feed.query]
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-        with subprocess.Popen(
-            command, stdin=follow, stdout=follow, stderr=follow, cwd=tmp_path, env=environment
-        ) as process:
-            os.close(follow)
-            shown = b""
-            while b"biggest accounts" not in shown or b"pumping" not in shown:
-                shown += os.read(lead, 65_536)
-            process.send_signal(2)
-            try:
-                while data_read := os.read(lead, 65_536):
-                    shown += data_read
-            except OSError:  # the terminal's other end is closed
-                pass
-            assert process.wait(LIMIT_S) == 0
-        os.close(lead)
-    assert b"\x1b[?1049h" in shown, "its own screen"
-    assert shown.rindex(b"\x1b[?1049l") > shown.rindex(b"biggest accounts"), "given back at the end"
-    assert b"Traceback" not in shown
-
-
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [

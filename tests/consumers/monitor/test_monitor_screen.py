@@ -6,9 +6,11 @@ import io
 from typing import Any
 
 import pytest
+from mt4pump_consumers.monitor.controls import ScreenControls
 from mt4pump_consumers.monitor.execution import Alert
 from mt4pump_consumers.monitor.screen import age_text, draw
 from mt4pump_consumers.monitor.state import MonitorState
+from rich.cells import cell_len
 from rich.console import Console
 
 from mt4pump.client import Status
@@ -35,11 +37,11 @@ def busy_desk() -> MonitorState:
     return state
 
 
-def lines(state: MonitorState, width: int, height: int) -> list[str]:
+def lines(state: MonitorState, width: int, height: int, controls: ScreenControls | None = None) -> list[str]:
     """Return the screen as a terminal of this size would show it, and what does not fit."""
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
-        console.print(draw(state, width, height))
+        console.print(draw(state, controls or ScreenControls(), width, height, has_keys=True))
     return capture.get().splitlines()
 
 
@@ -50,9 +52,8 @@ SIZES = [(80, 24), (140, 40), (80, 10), (60, 20), (250, 80), (119, 30), (120, 15
 @pytest.mark.parametrize("state", [busy_desk(), MonitorState()], ids=["busy", "empty"])
 def test_it_fits_into_the_terminal(width: int, height: int, state: MonitorState) -> None:
     shown = lines(state, width, height)
-    if height >= 15:
-        assert len(shown) <= height
-    assert max(len(line.rstrip()) for line in shown) <= width
+    assert len(shown) == height
+    assert {cell_len(line) for line in shown} == {width}
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
@@ -64,12 +65,118 @@ def test_everything_that_was_asked_for_is_on_it(width: int, height: int) -> None
         "quote 0.3 s ago",
         "executions",
         "exposure, lots",
-        "biggest accounts",
+        "accounts, lots",
         "margin calls",
     ):
         assert words in text
     for words in ("2.99", "[big] text 299", "STOP-OUT", "opened", "SYM19"):
         assert words in text
+
+
+def held(symbols: int, accounts: int = 3, volume: int = 100) -> MonitorState:
+    """Return a state with one order per symbol, the largest in S00, held by as many accounts in turn."""
+    state = MonitorState(status=status(), is_whole=True)
+    for number in range(symbols):
+        login, lots = 1001 + number % accounts, volume * (symbols - number)
+        state.exposure.take(execution(number, order=number, login=login, symbol=f"S{number:02}", volume=lots))
+    return state
+
+
+@pytest.mark.parametrize(("width", "height", "keys"), [(200, 60, ""), (120, 40, ""), (80, 24, "z")])
+def test_thirty_symbols_are_all_shown_in_the_width_there_is(width: int, height: int, keys: str) -> None:
+    state, controls = held(30), ScreenControls()
+    for key in keys:
+        controls.press(key, state)
+    text = "\n".join(lines(state, width, height, controls))
+    assert [number for number in range(30) if f"S{number:02} " not in text] == []
+
+
+def test_a_number_is_never_cut() -> None:
+    state = held(30, volume=123_456_789)
+    for width in (80, 120, 200):
+        assert f"{123_456_789 * 30 / 100:+,.2f}" in "\n".join(lines(state, width, 40))
+
+
+def rows(state: MonitorState, controls: ScreenControls, first: str, count: int) -> list[str]:
+    """Return the first words of ``count`` lines from the first line on that begins with ``first``."""
+    words = [line.split()[:1] for line in lines(state, 80, 40, controls)]
+    start = words.index([first])
+    return [word for found in words[start : start + count] for word in found]
+
+
+def press(state: MonitorState, *keys: str) -> ScreenControls:
+    """Return new controls after these keys."""
+    controls = ScreenControls()
+    for key in keys:
+        assert not controls.press(key, state)
+    return controls
+
+
+def test_s_sorts_by_the_next_column_and_r_reverses() -> None:
+    state = held(4)
+    state.exposure.take(execution(9, order=9, login=1001, symbol="S03", volume=30, cmd=1))
+    assert rows(state, press(state), "S00", 4) == ["S00", "S01", "S02", "S03"]
+    assert rows(state, press(state, "r"), "S03", 4) == ["S03", "S02", "S01", "S00"]
+    assert rows(state, press(state, "s"), "S03", 4)[0] == "S03", "by the number of orders"
+
+
+def test_a_filter_keeps_the_rows_that_have_its_text_until_escape_clears_it() -> None:
+    state = held(12)
+    controls = press(state, "/", "s", "1")
+    assert "filter symbols: s1" in lines(state, 80, 40, controls)[-1]
+    controls.press("c-m", state)
+    text = "\n".join(lines(state, 80, 40, controls))
+    assert ["S10" in text, "S11" in text, "S00" in text] == [True, True, False]
+    controls.press("escape", state)
+    assert rows(state, controls, "S00", 12)[-1] == "S11"
+
+
+def test_enter_opens_a_symbol_then_an_account_and_escape_goes_back() -> None:
+    state = held(6)
+    controls = press(state, "down", "down", "c-m")
+    assert str(controls.subject) == "symbol S01"
+    text = "\n".join(lines(state, 80, 24, controls))
+    assert "symbol S01" in text
+    assert "1002" in text
+    assert "1001" not in text
+    controls.press("c-m", state)
+    assert str(controls.subject) == "account 1002"
+    text = "\n".join(lines(state, 80, 24, controls))
+    assert "S04" in text
+    assert "S03" not in text
+    controls.press("escape", state)
+    controls.press("escape", state)
+    assert controls.subject is None
+
+
+@pytest.mark.parametrize(
+    ("key", "row"), [("down", "S00"), ("end", "S59"), ("home", "S00"), ("pagedown", "S20"), ("up", "S00")]
+)
+def test_keys_move_the_row_and_the_rows_follow(key: str, row: str) -> None:
+    state, controls = held(60), ScreenControls()
+    controls.tables["symbols"].page = 20
+    controls.press(key, state)
+    assert controls.tables["symbols"].selected == row
+    assert row in "\n".join(lines(state, 80, 24, controls))
+
+
+def test_the_selected_row_stays_the_same_symbol_when_the_order_changes() -> None:
+    state = held(20)
+    controls = press(state, "down", "down", "r")
+    assert controls.tables["symbols"].selected == "S01"
+    assert "S01" in "\n".join(lines(state, 80, 24, controls))
+
+
+def test_every_table_has_the_focus_in_turn_and_all_keys_work_without_rows() -> None:
+    state, controls, seen = MonitorState(), ScreenControls(), []
+    for _ in range(5):
+        seen.append(controls.focus)
+        for key in ("down", "pagedown", "end", "c-m", "s", "r", "z", "z", "/", "x", "backspace", "c-m", "escape", "f1"):
+            assert not controls.press(key, state)
+        lines(state, 80, 24, controls)
+        controls.press("c-i", state)
+    assert sorted(seen) == ["accounts", "calls", "executions", "messages", "symbols"]
+    assert controls.press("q", state)
 
 
 @pytest.mark.parametrize(
