@@ -68,7 +68,7 @@ class ScreenControls:
         if table.is_dense:
             rows.sort(
                 key=lambda row: str(table.identity(row))
-            )  # equal ones have a fixed order; others have the newest first
+            )  # equal ones have a fixed order, others the newest first
         rows.sort(key=table.columns[controls.sort].key, reverse=controls.is_descending)
         return rows
 
