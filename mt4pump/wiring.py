@@ -148,8 +148,7 @@ def dll_source(settings: Settings) -> Source:
 def simulator_source(settings: Settings) -> Source:
     """Make the simulated server; raises StartError when a tick file cannot be read."""
     from mt4pump.publisher.faults import FaultyPublisher, WireFaultCounters, wire_faults_of  # noqa: PLC0415 - not needed beside a DLL
-    from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415
-    from mt4pump.simulator.options import SimulatorOptions  # noqa: PLC0415
+    from mt4pump.simulator.options import SimulatorOptions, parse_fault  # noqa: PLC0415
     from mt4pump.simulator.server import Simulator  # noqa: PLC0415
 
     simulator = Simulator(

@@ -98,9 +98,8 @@ class Interface:
 
     def has(self, name: str) -> bool:
         """Return whether method ``name`` may be called in this DLL."""
-        if sys.platform == "win32" and WORD_BITS == 64 and name in ABSENT_IN_64_BIT_DLL:
-            return False
-        return self._methods[name] is not None
+        is_absent = sys.platform == "win32" and WORD_BITS == 64 and name in ABSENT_IN_64_BIT_DLL
+        return not is_absent and self._methods[name] is not None
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call method ``name`` and return what it returns, unchecked."""
@@ -135,12 +134,8 @@ class Interface:
             if not address and total.value <= 0:
                 return b""
             if not address or not 0 <= total.value * record_bytes <= ARRAY_LIMIT_BYTES:
-                raise ManagerError(
-                    name,
-                    ReturnCode.RET_INVALID_DATA,
-                    "RET_INVALID_DATA",
-                    f"array at {address} of {total.value} records",
-                )
+                text = f"array at {address} of {total.value} records"
+                raise ManagerError(name, ReturnCode.RET_INVALID_DATA, "RET_INVALID_DATA", text)
             return string_at(address, total.value * record_bytes)
         finally:
             if address:

@@ -111,7 +111,10 @@ def load(path: Path) -> Library:
     """
     if fault := changeable_by_others(path) or changeable_by_others(path.parent):
         raise LibraryError(f"{path} is not loaded: {fault}, or set dll_path to another place")
-    bits = _readable_word_bits(path)
+    try:
+        bits = word_bits(path)
+    except OSError as error:
+        raise LibraryError(f"{path} cannot be read: {error}") from error
     if bits not in {None, WORD_BITS}:
         cure = f"use {FILE_NAMES[WORD_BITS]}, or run mt4pump with a {bits}-bit Python"
         raise LibraryError(f"{path} is {bits}-bit, this Python is {WORD_BITS}-bit ({sys.executable}): {cure}")
@@ -125,13 +128,6 @@ def load(path: Path) -> Library:
         if not hasattr(functions, export):
             raise LibraryError(f"{path} has no export {export}: it is not the Manager API ({FILE_NAMES[WORD_BITS]})")
     return Library(path, functions)
-
-
-def _readable_word_bits(path: Path) -> int | None:
-    try:
-        return word_bits(path)
-    except OSError as error:
-        raise LibraryError(f"{path} cannot be read: {error}") from error
 
 
 @functools.cache

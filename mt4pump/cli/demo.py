@@ -19,8 +19,7 @@ from rich.table import Table
 import mt4pump
 from mt4pump.cli.arguments import count, port
 from mt4pump.cli.format import StdoutConsole
-from mt4pump.demo.process_group import ChildEnded, ProcessGroup, check_free
-from mt4pump.demo.programs import Ports, consumers, daemon, environment, missing
+from mt4pump.demo import ChildEnded, Ports, ProcessGroup, check_free, consumers, daemon, environment, missing
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
 from mt4pump.process.signals import asked_to_end
 

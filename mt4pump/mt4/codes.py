@@ -39,12 +39,7 @@ class Transaction(IntEnum):
     CHANGE_GRP = 3
 
 
-ACTION_NAMES: dict[int, str] = {
-    Transaction.ADD: "add",
-    Transaction.DELETE: "delete",
-    Transaction.UPDATE: "update",
-    Transaction.CHANGE_GRP: "change_group",
-}
+ACTION_NAMES: dict[int, str] = dict(zip(Transaction, ("add", "delete", "update", "change_group"), strict=True))
 
 
 class PumpFlag(IntFlag):
@@ -115,14 +110,10 @@ LOGIN_REFUSALS = frozenset(
 )
 """Codes that a quick retry cannot cure: the supervisor waits long and logs it."""
 
-NOT_OF_LOGIN = ReturnCode.RET_TRADE_TIMEOUT
-"""From this code on they are about trades."""
-
-CONNECTION_LOSSES = frozenset({ReturnCode.RET_NO_CONNECT, 255})
-"""No session, and the network failure that the client side itself reports."""
-
 NETWORK_PROBLEM = 255
-"""What the API returns for a failure of the network, which its header has no name for."""
+"""What the API itself returns for a failure of the network; its header has no name for it."""
+
+CONNECTION_LOSSES = frozenset({ReturnCode.RET_NO_CONNECT, NETWORK_PROBLEM})
 
 OBSERVED_MEANINGS = {
     65: "wrong login or password, or not a manager account",
@@ -132,8 +123,12 @@ OBSERVED_MEANINGS = {
 }
 """What these numbers were seen to mean; added to the API's own description."""
 
-LOGIN_ANSWERS = LOGIN_REFUSALS | CONNECTION_LOSSES | frozenset(code for code in ReturnCode if code < NOT_OF_LOGIN)
-"""What a trade server, or the API itself, may answer to a login."""
+LOGIN_ANSWERS = {
+    *LOGIN_REFUSALS,
+    *CONNECTION_LOSSES,
+    *(code for code in ReturnCode if code < ReturnCode.RET_TRADE_TIMEOUT),
+}
+"""What a trade server, or the API itself, may answer to a login; later codes are about trades."""
 NOT_A_SERVER = "this does not look like an MT4 server: the API takes the first byte of a foreign answer for a code"
 
 

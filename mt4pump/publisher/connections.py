@@ -1,24 +1,7 @@
 """Connections to a bound socket, from libzmq's monitor events: counted, limited, and closed one by one.
 
-An event carries no peer address. It is read from the system when a connection is accepted, so a connection that has
-ended by then has no address in the log.
-
-**Which connection sent a frame?** A frame carries the file descriptor that it came over. Descriptors are reused, so a
-frame that still waits when its connection has ended may carry the descriptor of another connection. Therefore each
-handshake gets a generation: the number of events until then (`Connections.generation`, called by the ZAP thread, hence
-the lock). Every frame of that connection carries it. libzmq reports the end of a connection before it closes the
-descriptor, so the next connection with that descriptor has a later generation. A frame belongs to an open connection
-when no end of its descriptor was reported after its generation.
-
-**Closing.** libzmq has no call that ends one connection. So the descriptor is shut down, and libzmq sees the connection
-end. The descriptor may be closed and reused meanwhile. Therefore it is duplicated first: if the end of the connection
-has not been reported by then, the duplicate belongs to that connection, and the duplicate is shut down. On Windows
-libzmq aborts the process when it meets such a descriptor, so its input is drained there (`InputDrain`).
-
-**Bounds.** The events wait in a queue without a bound, because a full queue would block libzmq's own thread. Nothing
-may fill it faster than it is emptied. So failed attempts to accept, of which libzmq makes a hundred thousand a second
-while no descriptor is left, are not among the events (`mt4pump.publisher.capacity` detects that state). The ZAP thread
-reads the events, too, so that they are read while the pump is busy.
+Descriptors are reused: how a frame's connection is identified, how one is closed and what bounds the queue of events
+is in ARCHITECTURE, "The publishing socket".
 """
 
 from __future__ import annotations

@@ -42,6 +42,9 @@ DRAIN_BYTES, DRAINS_PER_CHECK = 8192, 64
 SIOCOUTQNSD = 0x894B
 """Linux: how many bytes of a socket's queue were not sent yet."""
 
+ANY_FAMILY = -1
+"""Python asks the system, which costs a call: only for addresses."""
+
 _uint64 = struct.Struct("=Q").unpack_from
 
 
@@ -161,17 +164,8 @@ def unsent_bytes(number: int) -> int:
 
 def peer_of(number: int) -> str:
     """Return the address of the peer of the descriptor ``number``, as ``127.0.0.1:4711``; empty if there is none."""
-    try:
-        borrowed = socket.socket(fileno=number)
-    except (OSError, ValueError):
-        return ""
-    try:
-        host, port = borrowed.getpeername()[:2]
-    except (OSError, ValueError):  # closed already; or ipc, where peers have no address
-        return ""
-    finally:
-        borrowed.detach()
-    return f"{host}:{port}"
+    peer = _borrow(number, lambda held: held.getpeername()[:2], ANY_FAMILY)
+    return "{}:{}".format(*peer) if peer else ""  # empty with ipc, where peers have no address
 
 
 def duplicate(number: int) -> socket.socket:
@@ -252,11 +246,11 @@ def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
     return None
 
 
-def _borrow(number: int, use: Callable[[socket.socket], T]) -> T | None:
+def _borrow(number: int, use: Callable[[socket.socket], T], family: int = socket.AF_INET) -> T | None:
     """Return what ``use`` returns of a socket of libzmq's; None if the descriptor is closed."""
     try:
-        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
-    except OSError:
+        held = socket.socket(family, socket.SOCK_STREAM, 0, fileno=number)
+    except (OSError, ValueError):
         return None
     try:
         return use(held)

@@ -22,20 +22,17 @@ from mt4pump.publisher.binding import SocketOptions
 from mt4pump.publisher.publisher import Gate, Publisher
 from mt4pump.wire import FIRST
 
-MEANINGS = {
-    "drop": "this share of the messages is not sent",
-    "duplicate": "this share of the messages is sent twice",
-    "restart": "at this interval the daemon restarts: connections end, epoch and seq start again",
-    "mute": "at this interval nothing is sent, not even heartbeats, for 5 s, or for the time after a colon",
-    "slow": "every message is sent so much later",
-}
 EXAMPLES = {
-    "drop": "drop=1%",
-    "duplicate": "duplicate=1%",
-    "restart": "restart=30s",
-    "mute": "mute=60s:5s",
-    "slow": "slow=200ms",
+    "drop": ("drop=1%", "this share of the messages is not sent"),
+    "duplicate": ("duplicate=1%", "this share of the messages is sent twice"),
+    "restart": ("restart=30s", "at this interval the daemon restarts: connections end, epoch and seq start again"),
+    "mute": (
+        "mute=60s:5s",
+        "at this interval nothing is sent, not even heartbeats, for 5 s, or for the time after a colon",
+    ),
+    "slow": ("slow=200ms", "every message is sent so much later"),
 }
+"""Per kind: how it is written, and what it means."""
 MUTE_S = 5.0
 RANGES_S = {"restart": (1.0, 86_400.0), "mute": (1.0, 86_400.0), "slow": (0.001, 60.0)}
 FORM = re.compile(r"([a-z]+)\s*=\s*([0-9.]+)\s*(%|ms|s|m|)(?::([0-9.]+)\s*(ms|s|m|))?")
@@ -84,10 +81,10 @@ def parse_wire_fault(text: str) -> dict[str, float]:
     """Return the fields of `WireFaults` that ``text`` sets; raises ValueError that says what to write instead."""
     match = FORM.fullmatch(text.strip().lower())
     kind = match[1] if match else text.partition("=")[0].strip().lower()
-    if kind not in MEANINGS:
-        hint = did_you_mean(kind, MEANINGS)
-        raise ValueError(f"there is no wire fault {kind!r}; {hint and f'{hint} '}write {', '.join(EXAMPLES.values())}")
-    cure = f"write {EXAMPLES[kind]}: {MEANINGS[kind]}"
+    if kind not in EXAMPLES:
+        hint, examples = did_you_mean(kind, EXAMPLES), ", ".join(text for text, _ in EXAMPLES.values())
+        raise ValueError(f"there is no wire fault {kind!r}; {hint and f'{hint} '}write {examples}")
+    cure = "write {}: {}".format(*EXAMPLES[kind])
     if match is None or (match[4] and kind != "mute"):
         raise ValueError(f"wire fault {text!r} cannot be read; {cure}")
     try:

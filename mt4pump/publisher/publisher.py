@@ -1,37 +1,7 @@
 """The XPUB socket: sends messages, reads subscriptions, and handles subscribers that are too slow or do harm.
 
 Owned by one thread, the pump's. A topic without a subscriber is numbered and counted but not packed nor sent.
-
-**Slow readers.** libzmq keeps up to ``sndhwm`` messages per subscriber; one whose queue is full loses what comes until
-it has read half of the queue, and the others lose nothing. XPUB_NODROP makes libzmq report the first message that a
-queue does not accept. libzmq is then made to check what its readers took meanwhile (`Publisher.resend`); a queue that
-is still full is skipped, which is counted in `SlowReaders`. From there until that subscriber has read half of its queue
-libzmq skips it *silently*: only the gap in its ``seq`` shows how many more it lost. So ``messages`` counts the
-beginnings of losses, and now and then one for which there was room again at the last attempt. 0 means: none was lost.
-
-**Memory** of S subscribers that never read, at ``sndhwm`` H, with messages of two frames::
-
-    S · H · 2 · 64 bytes                  a handle per frame and subscriber; a content up to 33 bytes is inside it
-  + D · (body + about 60 bytes)           each different message once: D = H if all stalled together, at most S · H
-  + S · (about 60 KiB)                    libzmq's buffers of a connection
-  + S · what the system buffers           kernel memory, not the daemon's: net.ipv4.tcp_wmem and tcp_rmem
-
-which is 13 MB of handles per stalled subscriber at the default of 100,000, plus its backlog once. ZMTP heartbeats end
-the connections of programs that hang or vanish, but not of one whose ZeroMQ threads run while it does not read.
-
-**Subscriptions** are limited in size, number and rate (`SubscriptionLimits`). libzmq has no such limits, and keeps what
-it has read for us without one: so it gets small buffers for what subscribers send. A connection that exceeds a limit,
-or pushes messages *upstream*, which no SUB socket does, is closed and its client banned for a while.
-Nothing that a client does costs another one its connection.
-
-**With keys** (CURVE) we give libzmq each subscription (XPUB_MANUAL), narrowed to what the client may receive. In that
-mode libzmq 4.3.5 has a flaw: a message pushed upstream makes it apply the subscriptions that wait behind it to the
-wrong connections, each to the owner of the next one, so that a client could be given what another one may receive,
-until nothing waits. Therefore no subscription is applied from a pushed message on until nothing waits: the connections
-that they came over, other than the pusher's, are closed, and reconnect with their subscriptions by themselves. And
-libzmq identifies connections by addresses in memory, which are reused like their numbers: applied after its connection
-has ended, a subscription could be given to a later one. Therefore a subscription is applied only while its connection
-is known to be open (`mt4pump.publisher.connections`).
+Why it is done so, and libzmq's flaw with keys: ARCHITECTURE, "The publishing socket".
 """
 
 from __future__ import annotations
@@ -143,15 +113,11 @@ class Publisher:
         self.sent += 1
 
     def resend(self, topic: bytes, body: bytes) -> None:
-        """Send a message that raised ``full``: queues that are full are skipped, which is counted.
-
-        libzmq checks only now and then what readers took, so ``full`` may rest on stale credit: a second attempt,
-        after it was made to check, is refused only for queues that are full now.
-        """
+        """Send a message that raised ``full``: queues that are full are skipped, which is counted."""
         self._resend(topic, lambda: self.send_frame(body))
 
     def _resend(self, topic: bytes, send_body: Callable[[], object]) -> None:
-        self._socket.poll(0)
+        self._socket.poll(0)  # libzmq checks only now and then what readers took; this makes it check
         try:
             self.send_frame(topic, FIRST)
         except zmq.Again:
@@ -279,8 +245,8 @@ class Publisher:
         message, number, user_id = frame.bytes, number_of(frame), user_of(frame)
         self._is_shifted |= self._narrows and not is_subscription(message)
         if number == NO_CONNECTION:
-            if not self._narrows:
-                self._note_change(message, message[1:], is_changed=self.subscriptions.take(message))
+            if not self._narrows and is_subscription(message):
+                self._apply(message, message[1:], number, user="")
             return
         user, generation = split_user_id(user_id) if self._gate is not None else ("", None)
         if not self.connections.is_open(number, generation):  # it ended before this was read
@@ -331,15 +297,17 @@ class Publisher:
 
     def _apply(self, message: bytes, prefix: bytes, number: int, user: str) -> None:
         """Add or drop a prefix of a connection; close the connection if it has too many."""
-        if message[0] == SUBSCRIBE:
-            is_changed = self.subscriptions.add(prefix, number)
-            if is_changed:
-                self._check_excess(number, user)
-        else:
-            is_changed = self.subscriptions.drop(prefix, number)
-        self._note_change(message, prefix, is_changed=is_changed)
+        is_new = message[0] == SUBSCRIBE
+        if not (self.subscriptions.add if is_new else self.subscriptions.drop)(prefix, number):
+            return
+        self._is_changed = True
+        if is_new:
+            self.heartbeat_subscribed |= HEARTBEAT_TOPIC.startswith(prefix) or prefix.startswith(HEARTBEAT_TOPIC)
+            self._check_excess(number, user)
 
     def _check_excess(self, number: int, user: str) -> None:
+        if number == NO_CONNECTION:
+            return
         excess = self.subscriptions.excess(number)
         if excess is Excess.TOTAL:
             largest = self.subscriptions.largest()
@@ -361,11 +329,6 @@ class Publisher:
         """Close what a key still has open; an address, which others may share, keeps its connections."""
         if self._narrows:
             self.connections.disconnect_client(client)
-
-    def _note_change(self, message: bytes, prefix: bytes, *, is_changed: bool) -> None:
-        self._is_changed |= is_changed
-        if is_changed and message[0] == SUBSCRIBE:
-            self.heartbeat_subscribed |= HEARTBEAT_TOPIC.startswith(prefix) or prefix.startswith(HEARTBEAT_TOPIC)
 
     def _forget_connection(self, number: int) -> None:
         self._filter.remove(number)

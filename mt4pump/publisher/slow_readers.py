@@ -1,10 +1,9 @@
 """Subscribers that read too slowly: what they lose, and a limit of the bytes that are kept for them.
 
-libzmq keeps up to ``sndhwm`` *messages* per subscriber, whatever their size, and a body may have 15 MiB (news, mail,
-groups). So bodies above `LARGE_BYTES` are handed over without a copy and with a tracker, which shows when no queue
-holds them any more. Beyond `WAITING_BYTES_LIMIT` the connections that hold them are closed: those for which the system
-had unsent bytes at every check for `STALLED_S`. Where the system does not report that (only Linux does), or none
-stalls, the body is sent to nobody: a gap in ``seq``, which a replay fills.
+libzmq limits only the number of messages, and a body may have 15 MiB (news, mail, groups). So bodies above
+`LARGE_BYTES` are handed over without a copy and with a tracker, which shows when no queue holds them any more. Beyond
+`WAITING_BYTES_LIMIT` the connections with unsent bytes at every check for `STALLED_S` are closed; where there is none,
+or the system does not report it (only Linux does), the body is sent to nobody: a gap in ``seq``.
 """
 
 from __future__ import annotations

@@ -117,15 +117,6 @@ class SubscriptionTable:
         subscriber.tokens -= 1
         return subscriber.tokens >= 0
 
-    def take(self, message: bytes, connection: int = NO_CONNECTION) -> bool:
-        """Apply one XPUB message and return whether it changed the prefixes of ``connection``.
-
-        Anything that is no subscription is ignored.
-        """
-        if not is_subscription(message):
-            return False
-        return (self.add if message[0] == SUBSCRIBE else self.drop)(message[1:], connection)
-
     def add(self, prefix: bytes, connection: int = NO_CONNECTION) -> bool:
         """Add a prefix of ``connection``; return False if it has it already."""
         if connection == NO_CONNECTION:

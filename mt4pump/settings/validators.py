@@ -154,7 +154,7 @@ def collide(first: str, second: str) -> bool:
 
 def fault(text: str) -> str:
     """Check one fault of the simulator, as ``drop@10`` or ``skip@5+20:3``."""
-    from mt4pump.simulator.faults import parse_fault  # noqa: PLC0415 - the simulator is no part of a dll session
+    from mt4pump.simulator.options import parse_fault  # noqa: PLC0415 - the simulator is no part of a dll session
 
     parse_fault(text)
     return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import time
 
 from mt4pump.mt4.codes import PumpCode, RequestStatus, TradeCommand, Transaction
 from mt4pump.mt4.layout import (
@@ -68,7 +68,7 @@ class BackOffice:
         self._accounts = accounts
         self._online = RecordArray(ONLINE_RECORD.size)
         self._login_count = 0
-        self._requests: dict[int, tuple[bytes, dict[str, object]]] = {}
+        self._requests: dict[int, dict[str, object]] = {}
         self._next_request = 1
         self._parameters = {file: [str(self._random.randrange(1, 30)) for _ in names] for file, _, names in PLUGINS}
         self._enabled = {file: 1 for file, _, _ in PLUGINS}
@@ -83,7 +83,7 @@ class BackOffice:
 
     def requests(self) -> bytes:
         """Return the RequestInfo array."""
-        return b"".join(record for record, _ in self._requests.values())
+        return b"".join(map(REQUEST_INFO.pack, self._requests.values()))
 
     def plugins(self) -> bytes:
         """Return the ConPlugin array."""
@@ -121,14 +121,13 @@ class BackOffice:
         if not self._requests or (len(self._requests) < REQUESTS_AT_ONCE and self._random.random() < 0.4):
             self._add_request(account)
             return
-        number, (_, fields) = next(iter(self._requests.items()))
+        number, fields = next(iter(self._requests.items()))
         if fields["status"] == RequestStatus.DC_REQUEST:
             fields |= {"status": RequestStatus.DC_LOCKED, "manager": DEALER}
-            self._send_request(number, fields, Transaction.UPDATE)
+            self._send_request(fields, Transaction.UPDATE)
         else:
-            fields |= {"status": RequestStatus.DC_ANSWERED}
-            self._send_request(number, fields, Transaction.DELETE)
             del self._requests[number]
+            self._send_request(fields | {"status": RequestStatus.DC_ANSWERED}, Transaction.DELETE)
 
     def change_symbol(self) -> None:
         """Set new swaps for a symbol."""
@@ -193,18 +192,16 @@ class BackOffice:
             {"type": TT_ORDER_REQ_OPEN, "cmd": cmd, "symbol": instrument.raw_name, "volume": 100, "price": price}
         )
         number, self._next_request = self._next_request, self._next_request + 1
-        fields: dict[str, object] = {
+        fields = self._requests[number] = {
             "id": number, "status": RequestStatus.DC_REQUEST, "time": self._context.server_time_s,
             "login": account.login, "group": account.group.group, "balance": account.balance,
             "credit": account.credit, "trade": trade,
             "prices": [instrument.bid / instrument.scale, instrument.ask / instrument.scale],
         }  # fmt: skip
-        self._send_request(number, fields, Transaction.ADD)
+        self._send_request(fields, Transaction.ADD)
 
-    def _send_request(self, number: int, fields: dict[str, object], action: int) -> None:
-        record = REQUEST_INFO.pack(fields)
-        self._requests[number] = (record, fields)
-        self._context.emit(PumpCode.UPDATE_REQUESTS, action, record)
+    def _send_request(self, fields: dict[str, object], action: int) -> None:
+        self._context.emit(PumpCode.UPDATE_REQUESTS, action, REQUEST_INFO.pack(fields))
 
 
 class SimulatedNews:
@@ -214,7 +211,7 @@ class SimulatedNews:
         self._context = context
         self._random = context.random
         self._next_key = FIRST_KEY
-        self._topics: OrderedDict[int, bytes] = OrderedDict()
+        self._topics: dict[int, bytes] = {}
         self._bodies: dict[int, bytes] = {}
         self.last_mail: bytes | None = None
         for _ in range(3):
@@ -270,14 +267,13 @@ class SimulatedNews:
         body = f"{topic}.\r\nThis text was made up by the simulator: nothing of it happened.\r\n"
         self._bodies[key] = body.encode(self._context.encoding, "replace")
         now = self._context.server_time_s
-        hours, minutes, seconds = now % 86_400 // 3600, now % 3600 // 60, now % 60
         fields = {
-            "key": key, "time": now, "ctm": f"{hours:02}:{minutes:02}:{seconds:02}", "topic": topic,
+            "key": key, "time": now, "ctm": time.strftime("%H:%M:%S", time.gmtime(now)), "topic": topic,
             "category": category, "keywords": "simulated", "bodylen": len(self._bodies[key]),
             "priority": int(self._random.random() < 0.2), "langid": ENGLISH,
         }  # fmt: skip
         self._topics[key] = NEWS_TOPIC.pack(fields, self._context.encoding)
         if len(self._topics) > NEWS_KEPT:
-            oldest, _ = self._topics.popitem(last=False)
-            del self._bodies[oldest]
+            oldest = next(iter(self._topics))
+            del self._topics[oldest], self._bodies[oldest]
         return key

@@ -10,11 +10,10 @@ from time import monotonic
 
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.manager import Manager
-from mt4pump.simulator.faults import FaultSchedule, SimulatedFault
 from mt4pump.simulator.feeds import CHUNK, ReplayFeed, WalkFeed
 from mt4pump.simulator.manager import SessionRegistry, SimulatorManager
 from mt4pump.simulator.market import specification_of
-from mt4pump.simulator.options import SimulatorOptions
+from mt4pump.simulator.options import FaultSchedule, SimulatedFault, SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
 from mt4pump.simulator.world import World
 
@@ -186,11 +185,9 @@ class Simulator:
                 self.files.bad_lines if self.files else 0,
             )
             self.finished.set()
-        wait_s = self.feed.wait_s(monotonic())
-        # An unlimited rate without a reader to wait for would take a whole core: limit it.
-        return (
-            SLEEP_LIMIT_S if not wait_s and not wanted and not self.files and math.isinf(self.options.rate) else wait_s
-        )
+        if math.isinf(self.options.rate) and not wanted and not self.files:
+            return SLEEP_LIMIT_S  # with no reader to wait for, the market would take a whole core
+        return self.feed.wait_s(monotonic())
 
     def _has_room(self, now_s: float) -> bool:
         """Return whether a chunk of quotes fits, and no new symbol has to be selected first."""
@@ -236,6 +233,10 @@ class Simulator:
             "simulator stopped: %d ticks and %d events sent in %d sessions, %d faults, %d waits for the reader",
             self.ticks_sent, sent.events_sent, self.session_count, self.faults_done, self.room_waits,
         )  # fmt: skip
-        lost = sent.events_unseen, sent.events_skipped, sent.notify_errors, self.feed.schedule.slips
-        if any(lost):
-            log.info("events unseen %d, skipped %d, errors in notify %d, times behind schedule %d", *lost)
+        lost = {
+            "events unseen": sent.events_unseen, "hidden by flags": sent.events_hidden, "skipped": sent.events_skipped,
+            "sent as NULL": sent.events_nulled, "errors in notify": sent.notify_errors,
+            "times behind schedule": self.feed.schedule.slips, "faults refused": self.faults_refused,
+        }  # fmt: skip
+        if any(lost.values()):
+            log.info("%s", ", ".join(f"{what} {count}" for what, count in lost.items()))

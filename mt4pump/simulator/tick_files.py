@@ -64,8 +64,7 @@ class TickFiles:
         self._files = [self._open(number, path) for number, path in enumerate(paths)]
 
     def __iter__(self) -> Iterator[Tick]:
-        streams = [self._stream(file) for file in self._files]
-        return streams[0] if len(streams) == 1 else merge(*streams)
+        return merge(*map(self._stream, self._files))
 
     def _stream(self, file: TickFile) -> Iterator[Tick]:
         last_ms = line_number = 0
@@ -85,8 +84,8 @@ class TickFiles:
                     yield row
         except READ_ERRORS as error:
             self.bad_lines += 1
-            text_read = "%s behind line %d it cannot be read: %s; its replay ends here"
-            log.error(text_read, file.path, line_number, _reason(error))  # noqa: TRY400 - the text says it all
+            problem = f"it cannot be read: {_reason(error)}; its replay ends here"
+            log.error("%s behind line %d %s", file.path, line_number, problem)  # noqa: TRY400 - the text says it all
 
     def _rows(self, file: TickFile, text: TextIO) -> Iterator[tuple[int, Tick | str]]:
         """Yield each row's number, and its tick or what is wrong with it; no more than `LINE_MAX` in memory."""

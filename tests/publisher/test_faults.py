@@ -11,7 +11,6 @@ import pytest
 
 from mt4pump.publisher.faults import (
     EXAMPLES,
-    MEANINGS,
     FaultyPublisher,
     WireFaultCounters,
     WireFaults,
@@ -192,13 +191,12 @@ def test_a_wrong_text_is_refused_with_what_to_write(text: str, cure: str) -> Non
         parse_wire_fault(text)
 
 
-def test_every_fault_has_a_meaning_and_an_example_that_can_be_read() -> None:
-    assert MEANINGS.keys() == EXAMPLES.keys()
-    assert all(parse_wire_fault(text) for text in EXAMPLES.values())
+def test_every_example_can_be_read() -> None:
+    assert all(parse_wire_fault(text) for text, _ in EXAMPLES.values())
 
 
 def test_all_together_and_none() -> None:
-    found = wire_faults_of(EXAMPLES.values())
+    found = wire_faults_of(text for text, _ in EXAMPLES.values())
     assert found == WireFaults(0.01, 0.01, 30, 60, 5, 0.2)
     assert found.touch_messages
     assert not wire_faults_of(["restart=30s"]).touch_messages

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mt4pump.simulator.faults import DEFAULT_AMOUNTS, FaultSchedule, SimulatedFault, parse_fault
+from mt4pump.simulator.options import DEFAULT_AMOUNTS, FaultSchedule, SimulatedFault, parse_fault
 
 
 @pytest.mark.parametrize(

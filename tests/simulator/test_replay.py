@@ -16,9 +16,8 @@ from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_SYMBOL
 from mt4pump.simulator import tick_files as ticks
-from mt4pump.simulator.faults import SimulatedFault, parse_fault
 from mt4pump.simulator.market import WIDEST_SPREAD
-from mt4pump.simulator.options import SimulatorOptions
+from mt4pump.simulator.options import SimulatedFault, SimulatorOptions, parse_fault
 from mt4pump.simulator.server import Simulator
 from mt4pump.simulator.tick_clock import LAST_TIME_MS
 from mt4pump.simulator.tick_formats import are_odd

@@ -10,8 +10,7 @@ import pytest
 
 from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import PumpCode, TradeCommand, Transaction
-from mt4pump.simulator.faults import parse_fault
-from mt4pump.simulator.options import SimulatorOptions
+from mt4pump.simulator.options import SimulatorOptions, parse_fault
 from mt4pump.simulator.server import INJECTED_LIMIT, Simulator
 
 from .reader import LIMIT_S, RawEvent, Reader, decode_trade, running, wait_for

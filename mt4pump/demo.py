@@ -1,21 +1,30 @@
-"""The child processes of the demo: started in order, watched, and ended within a bound, the daemon last."""
+"""The programs of ``mt4pump demo`` and their processes: started in order, watched, and ended within a bound.
+
+The daemon is first, and ends last. Every program ignores the settings of this machine, so that the demo is the same
+everywhere and never uses a real session's password or journal.
+"""
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import NamedTuple
 
-from mt4pump.demo.programs import HOST, DemoProgram
 from mt4pump.errors import StartError
 from mt4pump.log import one_line
 from mt4pump.publisher.binding import holder_of, listens
 
+HOST = "127.0.0.1"
+PREFIX = "MT4PUMP_"
+REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*extra\s*==\s*["']consumers["']""")
 LINES = 200
 """Log lines kept of each child."""
 SHOWN_LINES = 15
@@ -25,6 +34,65 @@ KILL_LIMIT_S = 2.0
 SLICE_S = 0.1
 OnLine = Callable[[str, str], None]
 """Is called with a child's name and each line of its log, on a thread of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of the programs, all on loopback."""
+
+    publish: int = 5556
+    query: int = 5557
+    gateway: int = 8765
+    metrics: int = 9564
+
+    @property
+    def endpoint(self) -> str:
+        """Return the address of the stream."""
+        return f"tcp://{HOST}:{self.publish}"
+
+    @property
+    def query_endpoint(self) -> str:
+        """Return the address for queries."""
+        return f"tcp://{HOST}:{self.query}"
+
+
+class DemoProgram(NamedTuple):
+    """``python -m`` ``module`` ``words``, which is ready when it listens on ``ports``."""
+
+    name: str
+    module: str
+    words: tuple[str, ...]
+    ports: tuple[int, ...]
+
+
+def daemon(ports: Ports, data_dir: str, rate: float) -> DemoProgram:
+    """Return the daemon with the simulator, ``rate`` events a second."""
+    where = ("--pub-endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint, "--data-dir", data_dir)
+    words = ("run", "--source", "simulator", "--rate", f"{rate:g}", *where, "--log-format", "human")
+    return DemoProgram("daemon", "mt4pump", words, (ports.publish, ports.query))
+
+
+def consumers(ports: Ports) -> tuple[DemoProgram, ...]:
+    """Return the gateway, open to everybody on this machine, and the metrics."""
+    stream = ("--endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint)
+    gateway = (*stream, "--port", str(ports.gateway), "--anonymous", "--anonymous-topics", "*")
+    metrics = (*stream, "--port", str(ports.metrics))
+    return (
+        DemoProgram("gateway", "mt4pump_consumers.gateway", gateway, (ports.gateway,)),
+        DemoProgram("metrics", "mt4pump_consumers.metrics", metrics, (ports.metrics,)),
+    )
+
+
+def environment(environ: Mapping[str, str], paths: Iterable[str], separator: str) -> dict[str, str]:
+    """Return the environment of every program: without our settings; ``paths`` are where its modules are found."""
+    kept = {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
+    return {**kept, "PYTHONPATH": separator.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def missing(requirements: Iterable[str], is_installed: Callable[[str], bool]) -> list[str]:
+    """Return the packages of the extra ``consumers`` that are not installed."""
+    found = filter(None, map(REQUIREMENT.match, requirements))
+    return [match[1] for match in found if not is_installed(match[1])]
 
 
 class DemoChild:
@@ -59,11 +127,10 @@ class DemoChild:
     def end(self) -> bool:
         """Ask it to end and wait; kill it when that takes too long. Return whether it ended by itself."""
         self.ask_to_end()
-        by_itself = True
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            by_itself = False
+        by_itself = self.process.returncode is not None
+        if not by_itself:
             self.process.kill()
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(KILL_LIMIT_S)
