@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import zmq
@@ -13,8 +14,7 @@ from mt4pump.errors import HangError
 from mt4pump.journal import Journal, JournalReader
 from mt4pump.log import FaultCounters
 from mt4pump.process.clock import wall_clock
-from mt4pump.process.epoch import next_epoch
-from mt4pump.process.lock import DataFolderLock
+from mt4pump.process.data_folder import DataFolderLock, next_epoch
 from mt4pump.process.watchdog import HangDetector
 from mt4pump.publisher.capacity import Relief, limit_connections, raise_limit
 from mt4pump.publisher.descriptors import EndpointLimits
@@ -71,12 +71,12 @@ class Daemon:
             undo.callback(journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         undo.callback(self._context.destroy, 0)
-        self._gate = authenticator_of(self._context, settings, fault_counters)
-        self._gate.start()
-        undo.callback(self._gate.stop)
+        self._zap = authenticator_of(self._context, settings, fault_counters)
+        self._zap.start()
+        undo.callback(self._zap.stop)
         sockets = options_of(SocketOptions, settings)
         publisher = source.publisher(
-            self._context, settings.pub_endpoint, sockets, gate=self._gate, fault_counters=fault_counters
+            self._context, settings.pub_endpoint, sockets, gate=self._zap, fault_counters=fault_counters
         )
         undo.callback(publisher.close)
         self.endpoint = publisher.endpoint
@@ -84,17 +84,23 @@ class Daemon:
         encoder = Encoder(self.epoch, settings.topic_suffix)
         writer = EventWriter(encoder, publisher, journal, settings.durable)
         options = options_of(DispatcherOptions, settings, slice_s=COMPARISON_SLICE_S)
-        self._dispatcher = dispatcher = Dispatcher(writer, options, fault_counters)
-        dispatcher.restore_orders()
+        self._dispatcher = Dispatcher(writer, options, fault_counters)
+        self._dispatcher.restore_orders()
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
         self._query = self._query_server(settings, sockets, journal, server_clock)
         if self._query is not None:
             undo.callback(self._query.stop)
         self._limit_connections(settings)
+        self._pump = self._build_pump(settings, source, server_clock, anchor_clock)
+
+    def _build_pump(
+        self, settings: Settings, source: Source, server_clock: ServerClock, anchor_clock: Callable[[], None]
+    ) -> Pump:
+        """Return the pump thread, not yet started."""
         heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
-            dispatcher=dispatcher,
+            dispatcher=self._dispatcher,
             server_clock=server_clock,
             status=lambda: self._supervisor.status,
             source_counters=source.counters,
@@ -103,12 +109,12 @@ class Daemon:
             interval_s=settings.heartbeat_interval_s,
             log_interval_s=settings.log_summary_interval_s,
         )
-        self._pump = Pump(
+        return Pump(
             self.inbox,
-            dispatcher,
+            self._dispatcher,
             heartbeat,
             reconcile_interval_s=settings.reconcile_interval_s,
-            has_revocation=self._gate.has_new_revocations,
+            has_revocation=self._zap.has_new_revocations,
             anchor_clock=anchor_clock,
         )
 
@@ -137,8 +143,8 @@ class Daemon:
             server_clock=server_clock,
             limits=limits,
         )
-        sources = QuerySources(self._gate.allowed_query, self.request_snapshot, reader, description, yield_to_pump)
-        return QueryServer(self._context, settings.query_endpoint, options, sources, self._gate.secure_query)
+        sources = QuerySources(self._zap.allowed_query, self.request_snapshot, reader, description, yield_to_pump)
+        return QueryServer(self._context, settings.query_endpoint, options, sources, self._zap.secure_query)
 
     def _query_counters(self) -> dict[str, int]:
         """Return the heartbeat's ``query``: the server's counters, with the connections refused by either limit."""
@@ -159,7 +165,7 @@ class Daemon:
             )
             endpoints.append(self._query.connections)
         limit_connections(endpoints, raise_limit())
-        self._gate.add_guards(*(each.guard for each in endpoints), Relief(endpoints, self.fault_counters).check)
+        self._zap.add_guards(*(each.guard for each in endpoints), Relief(endpoints, self.fault_counters).check)
 
     @property
     def query_endpoint(self) -> str | None:
@@ -176,7 +182,7 @@ class Daemon:
 
     def reload_permissions(self) -> None:
         """Read the clients' keys and permissions now; a client that lost one is disconnected within a second."""
-        self._gate.reload()
+        self._zap.reload()
 
     def start(self, *, session: bool = True) -> None:
         """Start publishing, then the session; without it, `start_session` does that later."""
@@ -211,7 +217,7 @@ class Daemon:
     def crash(self) -> BaseException | None:
         """Return the error that ended a thread, or the hang of one; None while all run."""
         query_crash = self._query.crash if self._query else None
-        return self._pump.crash or self._supervisor.crash or query_crash or self._gate.crash or self._hang
+        return self._pump.crash or self._supervisor.crash or query_crash or self._zap.crash or self._hang
 
     def check_threads(self) -> None:
         """Check that all threads make progress; to be called often. One that hangs too long is a `crash`."""
@@ -239,7 +245,7 @@ class Daemon:
             self._query.join(QUERY_STOP_S)
         self._source.stop()
         clean = self._log_left_behind()
-        self._gate.stop()  # also when the pump thread hangs: no connection is let in any more
+        self._zap.stop()  # also when the pump thread hangs: no connection is let in any more
         if not self._pump.is_alive():
             self._context.term()
         self._lock.close()

@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 SHOWN_SEPARATOR = "Zs"
 """Category of spaces: ``isprintable`` refuses all but U+0020, and the others are harmless."""
-MNEMONICS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class _Escapes(dict[int, str]):
@@ -30,15 +29,8 @@ class _Escapes(dict[int, str]):
         char = chr(code)
         if char.isprintable() or unicodedata.category(char) == SHOWN_SEPARATOR:
             return char  # not kept: the table has only what is escaped, some thousand code points at most
-        self[code] = text = MNEMONICS.get(char) or escape_of(code)
+        self[code] = text = char.encode("unicode_escape").decode()
         return text
-
-
-def escape_of(code: int) -> str:
-    r"""Return a code point as ``\x1b``, ``\u202e`` or ``\U000e0001``."""
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 _ESCAPES = _Escapes()
@@ -55,7 +47,7 @@ def one_line(text: str) -> str:
 
 _encode = json.JSONEncoder(separators=(", ", ": "), allow_nan=False).encode
 DEPTH_MAX = 64
-"""Levels of lists and maps; what lies deeper is left out with a word, so that no value can exhaust the stack."""
+"""Levels of lists and maps; what lies deeper is replaced by a text, so that no value can exhaust the stack."""
 TOO_DEEP = "(too deep)"
 
 
@@ -69,27 +61,20 @@ def json_line(value: object) -> str:
 
 
 def _plain(value: object, depth: int) -> Any:
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, dict | list | tuple | set | frozenset):
-        return _nested(value, depth + 1)
-    return str(value)
-
-
-def _nested(value: Any, depth: int) -> Any:
-    if depth > DEPTH_MAX:
+    """Return ``value`` as JSON has it; ``depth`` is how many lists and maps contain it."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, dict | list | tuple | set | frozenset):
+        return _text(value)
+    if depth >= DEPTH_MAX:
         return TOO_DEEP
     if isinstance(value, dict):
-        return {_key(key): _plain(each, depth) for key, each in value.items()}
-    return [_plain(each, depth) for each in value]
+        return {_text(key): _plain(each, depth + 1) for key, each in value.items()}
+    return [_plain(each, depth + 1) for each in value]
 
 
-def _key(key: object) -> str:
-    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 QUIET_S = 60.0
@@ -136,10 +121,8 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 def configure(level: str = "info", format: Format = "human", secrets: Collection[str] = ()) -> None:  # noqa: A002
     """Send all logging, warnings included, to standard error; a further call replaces what the last one set up.
 
-    Args:
-        level: ``debug``, ``info``, ``warning`` or ``error``.
-        format: ``human`` lines, or ``json``: one object per line.
-        secrets: texts to blot out wherever they appear, as a second guard behind the settings' own masks.
+    ``level`` is ``debug``, ``info``, ``warning`` or ``error``; ``json`` is one object per line. ``secrets`` are masked
+    wherever they appear, also where the settings' own masks do not reach.
     """
     handler = StderrHandler()
     handler.setFormatter((JsonFormatter if format == "json" else HumanFormatter)(secrets))
@@ -171,7 +154,7 @@ class StderrHandler(logging.Handler):
 
 
 class OneLineFormatter(logging.Formatter):
-    """What both formats share: fields, tracebacks, and secrets blotted out."""
+    """What both formats share: fields, tracebacks, and masked secrets."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
         super().__init__()
@@ -182,16 +165,16 @@ class OneLineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
-        return self.blot(self.line(record))
+        return self.mask(self.line(record))
 
-    def blot(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """Return ``text`` with the secrets masked, the longest first: one may contain another."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return text
 
     def line(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, secrets not yet looked for."""
+        """Return the record as one line, secrets not masked yet."""
         raise NotImplementedError
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
@@ -212,8 +195,8 @@ class HumanFormatter(OneLineFormatter):
         """Return the record as a line for people."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         head = f"{when}.{int(record.msecs):03d} {record.levelname:<7} {record.name.removeprefix(ROOT)}  "
-        fields = "".join(f" {name}={_field_text(self.blot(str(value)))}" for name, value in self.fields(record).items())
-        return head + one_line(self.blot(record.getMessage())) + fields
+        fields = "".join(f" {name}={_field_text(self.mask(str(value)))}" for name, value in self.fields(record).items())
+        return head + one_line(self.mask(record.getMessage())) + fields
 
 
 class JsonFormatter(OneLineFormatter):
@@ -226,7 +209,7 @@ class JsonFormatter(OneLineFormatter):
             "ts": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self.blot(record.getMessage()),
+            "message": self.mask(record.getMessage()),
         }
         for name, value in self.fields(record).items():
             entry[f"{name}_" if name in entry else name] = value

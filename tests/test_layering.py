@@ -29,7 +29,7 @@ CONSUMER_FILES = sorted((ROOT / "consumers" / "mt4pump_consumers").rglob("*.py")
 OWNERS = {
     "ctypes": {"bridge"},
     "sqlite3": {"journal"},
-    "filelock": {"process.lock"},
+    "filelock": {"process.data_folder"},
     "asyncio": {"bench", "client", "process.program"},
     "multiprocessing": {"bench"},
     "pydantic": {"settings", "process"},
@@ -49,7 +49,7 @@ OWNERS = {
 
 PURE = {
     *(f"mt4.{name}" for name in ("codes", "decode", "layout", "manager", "record")),
-    *("pump.quotes", "pump.lifecycle", "pump.order_rows", "pump.table_diff", "errors", "unpacking", "wire", "sequence"),
+    *("pump.quotes", "pump.lifecycle", "pump.order_rows", "pump.table_diff", "errors", "unpacking", "wire"),
 }
 """These take values and return values: no clock, thread, file, socket or log in reach, also not by what they import."""
 
@@ -237,7 +237,7 @@ def test_the_daemon_does_not_load_the_bridge_or_the_simulators_world_before_it_n
 
 
 def test_a_reader_of_the_wire_needs_no_socket_library(tmp_path: Path) -> None:
-    assert not {"zmq", "pydantic", "ctypes"} & modules_after("mt4pump.wire", "mt4pump.sequence", folder=tmp_path)
+    assert not {"zmq", "pydantic", "ctypes"} & modules_after("mt4pump.wire", folder=tmp_path)
 
 
 @functools.cache

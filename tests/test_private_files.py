@@ -23,7 +23,7 @@ from mt4pump.private_files import (
     replace_file,
     replaceable_parent,
 )
-from mt4pump.process.lock import DataFolderLock
+from mt4pump.process.data_folder import DataFolderLock
 from mt4pump.recording import RecordingWriter
 from tests.journal.journals import add, opened
 

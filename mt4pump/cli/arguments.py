@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import socket
 from collections.abc import Iterator
@@ -34,12 +35,21 @@ TIME_EXAMPLE = (
 
 def seconds(text: str) -> float:
     """Return a flag's seconds."""
+    return _positive(text, "a number of seconds above 0")
+
+
+def speed(text: str) -> float:
+    """Return a flag's speed; ``max`` is infinite."""
+    return math.inf if text.strip().lower() == "max" else _positive(text, "a number above 0; write a number, or max")
+
+
+def _positive(text: str, wanted: str) -> float:
     try:
         found = float(text)
     except ValueError:
         found = 0.0
-    if not 0 < found < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return found
 
 

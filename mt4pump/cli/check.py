@@ -22,11 +22,11 @@ from mt4pump.errors import EXIT_OK, EXIT_SETTINGS, EXIT_START, JournalError, Lib
 from mt4pump.log import MASK, json_line, one_line
 from mt4pump.private_files import is_exposed
 from mt4pump.process.arguments import add_settings, given_settings
-from mt4pump.process.lock import instance_on, refuse_shared
-from mt4pump.process.settings import Loaded, is_secret
+from mt4pump.process.data_folder import instance_on, refuse_shared
+from mt4pump.process.settings import Loaded, is_secret, read
 from mt4pump.process.values import NONE, size_text
 from mt4pump.publisher.binding import bind_failure, holder_of
-from mt4pump.settings import Settings, read
+from mt4pump.settings import Settings
 from mt4pump.settings.validators import suffix_text
 
 CONNECT_LIMIT_S = 3.0
@@ -63,7 +63,7 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 def check_command(args: argparse.Namespace) -> int:
     """Show settings and checks. Returns 0 when all is well, 2 when settings are wrong, 3 when anything else is."""
     try:
-        loaded = read(given_settings(args), config=args.config)
+        loaded = read(Settings, given_settings(args), config=args.config)
     except SettingsError as error:
         _, *problems = str(error).splitlines()
         _show(None, [failed("settings", problem.strip()) for problem in problems], as_json=args.json)

@@ -19,7 +19,7 @@ from rich.progress import TaskProgressColumn, TimeElapsedColumn
 from rich.text import Text
 
 from mt4pump import __version__
-from mt4pump.cli.arguments import add_stream_flags, count, endpoint_of, keys_in, valid_endpoint, wrong_setting
+from mt4pump.cli.arguments import add_stream_flags, count, endpoint_of, keys_in, speed, valid_endpoint, wrong_setting
 from mt4pump.cli.format import progress_bar
 from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
 from mt4pump.cli.stream import Deadline, listen, subscriber
@@ -163,19 +163,6 @@ def play_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=count, default=1, metavar="N", help="play it N times [1]")
     parser.add_argument("--no-wait", action="store_true", help="begin at once, even without a subscriber")
     parser.add_argument("--allow-plaintext", action="store_true", help="allow an address that other machines reach")
-
-
-def speed(text: str) -> float:
-    """Return a flag's speed; ``max`` is infinite."""
-    if text.strip().lower() == "max":
-        return math.inf
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0; write a number, or max")
-    return found
 
 
 def play_command(args: argparse.Namespace) -> int:

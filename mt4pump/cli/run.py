@@ -60,7 +60,7 @@ class Reloading:
 
     def _apply(self, daemon: Daemon) -> None:
         found = reread(self.settings, self._load)
-        if "symbols" in found.changed_now:
+        if found.settings.symbols != self.settings.symbols:
             daemon.select(found.settings.symbols)
         if not found.ok:
             daemon.fault_counters.count("settings_refused")

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from mt4pump.cli.topic_filter import TopicFilter, is_heartbeat
 from mt4pump.errors import FrameError
-from mt4pump.sequence import GapDetector
 from mt4pump.wire import Body, decode_frames
 
 NS = 1_000_000_000
 RATE_WINDOW_S = 1.0
 INTERVAL_MAX_S = 60.0
 """Longest interval between heartbeats that the daemon's settings allow."""
+SEQUENCES_LIMIT = 1_000_000
+"""Topics whose last sequence number is kept; beyond it the older half is dropped."""
 ROWS_LIMIT = 10_000
 """Topics with a row each; beyond it the least recently received one is dropped and counted."""
 MESSAGE_MAX_BYTES = 16 * 2**20
@@ -27,6 +28,39 @@ SILENCE_S = 3.0
 """Time without a message before an alert."""
 HEARTBEATS_LATE = 3
 """Intervals by which a heartbeat may be late."""
+
+
+class GapDetector:
+    """Checks the sequence numbers that a reader receives.
+
+    The first message of a topic sets its baseline: nothing before it counts as missed. So does the first one of a new
+    epoch: durable offsets show what was lost around a restart of the daemon.
+    """
+
+    def __init__(self) -> None:
+        self.gaps = 0
+        self.missed = 0
+        self.repeats = 0
+        self._last: dict[bytes, tuple[int, int]] = {}
+
+    def accept(self, topic: bytes, epoch: int, seq: int) -> int:
+        """Return how many messages of ``topic`` are missing before this one; -1 for one seen before."""
+        before = self._last.get(topic)
+        if before is not None and before[0] == epoch:
+            if seq <= before[1]:
+                self.repeats += 1
+                return -1
+            missed = seq - before[1] - 1
+        else:
+            missed = 0
+        if before is None and len(self._last) >= SEQUENCES_LIMIT:
+            for known in list(self._last)[: SEQUENCES_LIMIT // 2]:
+                del self._last[known]
+        self._last[topic] = (epoch, seq)
+        if missed:
+            self.gaps += 1
+            self.missed += missed
+        return missed
 
 
 class ReceivedEvent(NamedTuple):

@@ -97,7 +97,7 @@ def _parts(words: list[str]) -> object:
 
 def _add(section: argparse._ArgumentGroup, schema: Schema, name: str) -> None:
     field = schema.model_fields[name]
-    # % would be taken for one of argparse's own marks
+    # argparse itself interprets %
     text = f"{field.description} [{schema.naming().variable(name)}{_default(schema, name)}]".replace("%", "%%")
     flag, key = flag_name(name), SETTING_PREFIX + name
     if is_truth(schema, name):

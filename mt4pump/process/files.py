@@ -29,7 +29,7 @@ def toml_and_text(path: Path, bytes_max: int = FILE_BYTES_MAX, *, is_chosen: boo
     try:
         with path.open("rb") as file:
             content = file.read(bytes_max + 1)
-        text = content.decode("utf-8-sig")  # Windows' editors write a mark at the start
+        text = content.decode("utf-8-sig")  # Windows' editors write a byte order mark
         if len(content) <= bytes_max:
             return tomllib.loads(text), text
     except FileNotFoundError:

@@ -170,18 +170,12 @@ def read(
     environ: Mapping[str, str] = os.environ,
     config: Path | None = None,
 ) -> Loaded[S]:
-    """Return the settings and their origins.
+    """Return the settings and their origins; raises SettingsError.
 
-    Args:
-        schema: the settings of the program.
-        flags: setting name to value, as text or as the right type; None means not given.
-        environ: the environment.
-        config: TOML file; if None, the one that the program's ``…_CONFIG`` variable names, or the one with the
-            program's name in the working directory if it exists.
-
-    Raises:
-        SettingsError: the text has one line per problem: setting, origin, what is wrong, what would be right. It and
-            its causes never contain the value of a secret.
+    ``flags`` are values by setting, as text or as the right type; None means not given. ``config`` is the TOML file; if
+    None, the one that the program's ``…_CONFIG`` variable names, or the one with the program's name in the working
+    directory. The error's text has one line per problem: setting, origin, what is wrong, what would be right. It and
+    its causes never contain the value of a secret.
     """
     sources = Sources(schema.naming())
     sources.read(flags, environ, config)

@@ -186,7 +186,7 @@ class Sources:
             problems.append(f"{DOTENV}: {fault}")
             return
         try:
-            # utf-8-sig: Windows' editors put a mark at the start, which would become part of the first name.
+            # utf-8-sig: Windows' editors write a byte order mark, which would become part of the first name.
             with DOTENV.open(encoding="utf-8-sig") as stream:
                 text = stream.read(FILE_BYTES_MAX + 1)
         except UnicodeDecodeError:

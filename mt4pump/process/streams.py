@@ -36,7 +36,7 @@ def mend_streams() -> None:
 def output_fault(error: OSError) -> OSError | None:
     """Return what keeps standard output from taking more, if it ended the command; BrokenPipeError: enough was read.
 
-    ``error``, which did end it, does not tell where it comes from: found out by writing once more.
+    ``error``, which did end it, does not show whether it is of standard output: another write does.
     """
     if isinstance(error, BrokenPipeError):
         return error

@@ -56,8 +56,8 @@ class QueuedRequest:
         return not isinstance(request, RequestError) and request.op == "snapshot" and request.cursor is None
 
 
-class TimeShare:
-    """The working time that a client, or a connection, has used; ``users`` are its connections that are queued."""
+class WorkTime:
+    """The working time that a client, or a connection, has used; ``users`` are its connections with queued requests."""
 
     __slots__ = ("spent_s", "users")
 
@@ -66,7 +66,7 @@ class TimeShare:
         self.users = 0
 
 
-class PeerConnection(TimeShare):
+class PeerConnection(WorkTime):
     """One connection: its queued requests, the replies that libzmq still holds, and one that it did not accept.
 
     ``number`` is its file descriptor, ``user`` the CURVE client's name, ``client`` whom it counts for.
@@ -109,7 +109,7 @@ class RequestScheduler:
 
     def __init__(self, options: QueryOptions) -> None:
         self._options = options
-        self._clients: dict[str, TimeShare] = {}
+        self._clients: dict[str, WorkTime] = {}
         self._active: dict[PeerConnection, None] = {}
         self._clock_s = self._client_clock_s = 0.0
         self.waiting = self.waiting_cheap = self.waiting_bytes = 0
@@ -152,8 +152,8 @@ class RequestScheduler:
     def spend(self, connection: PeerConnection, work_s: float) -> None:
         """Count working time for a connection and its client."""
         connection.spent_s += work_s
-        if share := self._clients.get(connection.client):
-            share.spent_s += work_s
+        if client := self._clients.get(connection.client):
+            client.spent_s += work_s
 
     def remove(self, connection: PeerConnection) -> int:
         """Forget the requests of a connection that ended; return how many they were."""
@@ -163,15 +163,15 @@ class RequestScheduler:
         return count
 
     def _order(self, connection: PeerConnection) -> tuple[bool, float, float]:
-        share = self._clients[connection.client]
-        return not connection.queue[0].is_cheap, share.spent_s, connection.spent_s
+        client = self._clients[connection.client]
+        return not connection.queue[0].is_cheap, client.spent_s, connection.spent_s
 
     def _activate(self, connection: PeerConnection) -> None:
         """Add a connection to those served: what it did not use before gives it no right to more now."""
-        share = self._clients.setdefault(connection.client, TimeShare())
-        if not share.users:
-            share.spent_s = max(share.spent_s, self._client_clock_s)
-        share.users += 1
+        client = self._clients.setdefault(connection.client, WorkTime())
+        if not client.users:
+            client.spent_s = max(client.spent_s, self._client_clock_s)
+        client.users += 1
         connection.spent_s = max(connection.spent_s, self._clock_s)
         self._active[connection] = None
 
@@ -182,9 +182,9 @@ class RequestScheduler:
         self.waiting_bytes -= request.size
         if not connection.queue:
             del self._active[connection]
-            share = self._clients[connection.client]
-            share.users -= 1
-            if not share.users and len(self._clients) > self._options.connections_limit:
+            client = self._clients[connection.client]
+            client.users -= 1
+            if not client.users and len(self._clients) > self._options.connections_limit:
                 del self._clients[connection.client]
         return request
 

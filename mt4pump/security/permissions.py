@@ -96,8 +96,8 @@ def wire_prefix(entry: str, suffix: str, where: str) -> bytes:
         return name.encode()
     if not suffix and entry != HEARTBEAT.name:
         raise PermissionsError(
-            f"{place}: one exact topic cannot be told from longer ones ({entry}1) while topic_suffix is empty: set "
-            f"topic_suffix = '|' for the daemon, or write {entry}* if all that begin so are meant"
+            f"{place}: an exact topic cannot be distinguished from longer ones ({entry}1) while topic_suffix is empty: "
+            f"set topic_suffix = '|' for the daemon, or write {entry}* if all that begin so are meant"
         )
     return (entry + suffix).encode()
 

@@ -12,36 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from mt4pump.process import settings as process_settings
-from mt4pump.process.settings import NOTHING, Loaded
+from mt4pump.process.settings import NOTHING
 from mt4pump.process.sources import Sources
-from mt4pump.settings.consistency import Settings
-from mt4pump.settings.reloading import FileWatch, Reread, reloadable, reread
+from mt4pump.settings.reloading import FileWatch, reread
+from mt4pump.settings.schema import Settings
 
 __all__ = [
     "FileWatch",
-    "Reread",
     "Settings",
     "load",
-    "read",
-    "reloadable",
     "reread",
     "setting_as_written",
     "settings_file",
 ]
 
 
-def read(
-    flags: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ, config: Path | None = None
-) -> Loaded[Settings]:
-    """Return the daemon's settings and their origins; raises SettingsError."""
-    return process_settings.read(Settings, flags, environ, config)
-
-
 def load(
     flags: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ, config: Path | None = None
 ) -> Settings:
     """Return the daemon's settings; raises SettingsError."""
-    return read(flags, environ, config).settings
+    return process_settings.read(Settings, flags, environ, config).settings
 
 
 def setting_as_written(name: str, environ: Mapping[str, str] = os.environ, config: Path | None = None) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mt4pump.errors import SettingsError
-from mt4pump.settings.consistency import Settings
+from mt4pump.settings.schema import Settings
 
 AT_ONCE = ("symbols",)
 """Settings that a running daemon takes over. It reads the files in ``curve_clients`` again too; they are no setting."""
@@ -49,29 +49,17 @@ class FileWatch:
         return state.st_mtime_ns, state.st_size, state.st_ino
 
 
-@dataclass(frozen=True, slots=True)
-class Reread:
-    """What changed between two readings of the settings.
+class Reread(NamedTuple):
+    """What a second reading of the settings changes.
 
     ``settings`` are those in force: of the new ones only those that were taken over, so that the next reading names the
-    others again. ``changed_now`` are the names to take over, ``needs_restart`` the rest. ``ok`` is False when the new
-    settings are wrong and nothing changes; ``text`` is for people, and never has a value in it.
+    others again. ``ok`` is False when the new settings are wrong and nothing changes; ``text`` is for people, and never
+    has a value in it.
     """
 
     settings: Settings
-    changed_now: tuple[str, ...]
-    needs_restart: tuple[str, ...]
     ok: bool
     text: str
-
-
-def reloadable(old: Settings, new: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the settings that differ: those taken over, and those that need a restart; pure."""
-    changed = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
-    return (
-        tuple(name for name in changed if name in AT_ONCE),
-        tuple(name for name in changed if name not in AT_ONCE),
-    )
 
 
 def reread(old: Settings, load: Callable[[], Settings]) -> Reread:
@@ -79,14 +67,10 @@ def reread(old: Settings, load: Callable[[], Settings]) -> Reread:
     try:
         new = load()
     except SettingsError as error:
-        return Reread(old, (), (), ok=False, text=f"nothing changed: {error}")
-    now, later = reloadable(old, new)
-    settings = old.model_copy(update={name: getattr(new, name) for name in now})
-    return Reread(settings, now, later, ok=True, text=_described(now, later))
-
-
-def _described(now: tuple[str, ...], later: tuple[str, ...]) -> str:
-    parts = [f"taken over: {', '.join(now)}" if now else "no setting to take over changed"]
-    if later:
-        parts.append(f"needs a restart: {', '.join(later)}")
-    return "; ".join(parts)
+        return Reread(old, ok=False, text=f"nothing changed: {error}")
+    changed = [name for name in Settings.model_fields if getattr(old, name) != getattr(new, name)]
+    now = [name for name in changed if name in AT_ONCE]
+    text = f"taken over: {', '.join(now)}" if now else "no setting to take over changed"
+    if later := [name for name in changed if name not in AT_ONCE]:
+        text += f"; needs a restart: {', '.join(later)}"
+    return Reread(old.model_copy(update={name: getattr(new, name) for name in now}), ok=True, text=text)

@@ -126,12 +126,12 @@ def endpoint_host(text: str) -> str | None:
 def endpoint(text: str) -> str:
     """Check an address to publish on: ``tcp://host:port`` or ``ipc://path``. libzmq takes some wrong ones silently."""
     example = "write tcp://127.0.0.1:5556 or ipc:///run/mt4pump.sock"
-    transport, mark, address = text.partition("://")
-    if transport == "ipc" and mark:
+    transport, separator, address = text.partition("://")
+    if transport == "ipc" and separator:
         if not address or len(os.fsencode(address)) > IPC_PATH_MAX_BYTES:
             raise ValueError(f"{text!r}: a socket's path has 1 to {IPC_PATH_MAX_BYTES} bytes; {example}")
         return text
-    if transport != "tcp" or not mark:
+    if transport != "tcp" or not separator:
         raise ValueError(f"{text!r} is neither tcp:// nor ipc://; {example}")
     host, _, port = address.rpartition(":")
     if not re.fullmatch(r"\*|\[[0-9A-Fa-f:.%\w]+\]|[^\s:;/\[\],*]+", host):

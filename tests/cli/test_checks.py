@@ -28,7 +28,7 @@ from mt4pump.cli.check import (
     tick_files,
 )
 from mt4pump.journal import Journal, JournalOptions, Stored
-from mt4pump.process.lock import DataFolderLock
+from mt4pump.process.data_folder import DataFolderLock
 from mt4pump.security.keys import new_pair
 from mt4pump.settings import Settings
 

@@ -16,7 +16,8 @@ import pytest
 import zmq
 
 from mt4pump.cli import main
-from mt4pump.cli.recordings import Player, publishing, speed
+from mt4pump.cli.arguments import speed
+from mt4pump.cli.recordings import Player, publishing
 from mt4pump.recording import Recording, RecordingWriter
 from tests.bus import ANY_PORT, context, subscriber, until
 from tests.cli.commands import LIMIT_S, finish, start

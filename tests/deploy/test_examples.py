@@ -16,7 +16,8 @@ from mt4pump_consumers.monitor.settings import MonitorSettings
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 from mt4pump.process.program import ConsumerSettings, settings_of
-from mt4pump.settings import load, read
+from mt4pump.process.settings import read
+from mt4pump.settings import Settings, load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 CONSUMERS: dict[str, type[ConsumerSettings]] = {
@@ -44,7 +45,7 @@ def test_every_example_is_known_to_these_tests() -> None:
 
 def test_the_daemon_accepts_its_example_with_the_password_of_the_environment_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes((EXAMPLES / "secrets.env").read_bytes())
-    loaded = read(environ={}, config=Path("mt4pump.toml"))
+    loaded = read(Settings, environ={}, config=Path("mt4pump.toml"))
     assert loaded.settings.password is not None
     assert loaded.origins["password"].kind == ".env"
     assert loaded.settings.curve_clients is not None

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mt4pump.errors import StartError
-from mt4pump.process import epoch as epoch_module
-from mt4pump.process.epoch import next_epoch
+from mt4pump.process import data_folder
+from mt4pump.process.data_folder import EPOCH, next_epoch
 
 NOW_MS = 1_795_000_000_000
 HOUR_MS = 3_600_000
@@ -37,7 +37,7 @@ def test_a_clock_that_went_back_is_logged(tmp_path: Path, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("text", ["", "\n", "-5", "nonsense", "9" * 60, str(2**53), "1.5", "\x00" * 20, "²"])
 def test_a_damaged_file_is_written_anew(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / epoch_module.FILE).write_text(text, encoding="utf-8")
+    (tmp_path / EPOCH).write_text(text, encoding="utf-8")
     assert next_epoch(tmp_path, NOW_MS) == NOW_MS
     assert "holds no epoch" in caplog.text
     assert next_epoch(tmp_path, NOW_MS) == NOW_MS + 1
@@ -47,12 +47,12 @@ def test_an_epoch_that_cannot_be_stored_is_a_clear_error(tmp_path: Path, monkeyp
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(epoch_module, "replace_file", full)
+    monkeypatch.setattr(data_folder, "replace_file", full)
     with pytest.raises(StartError, match=r"epoch cannot be written \(No space left on device\)"):
         next_epoch(tmp_path, NOW_MS)
 
 
 def test_an_epoch_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / epoch_module.FILE).mkdir()
+    (tmp_path / EPOCH).mkdir()
     with pytest.raises(StartError, match="epoch cannot be read"):
         next_epoch(tmp_path, NOW_MS)

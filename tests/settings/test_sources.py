@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt4pump.process.files import FILE_BYTES_MAX
-from mt4pump.settings import Settings, load, read, setting_as_written
+from mt4pump.process.settings import read
+from mt4pump.settings import Settings, load, setting_as_written
 from tests.settings.problems import SIMULATOR, problems_of
 
 
@@ -38,7 +39,7 @@ def test_the_strongest_source_wins_flag_environment_dotenv_toml_default() -> Non
 def test_each_value_knows_its_origin() -> None:
     write("mt4pump.toml", "seed = 4")
     write(".env", "# one\nMT4PUMP_RATE=3\n")
-    origins = read(SIMULATOR, {"MT4PUMP_ACCOUNTS": "7"}).origins
+    origins = read(Settings, SIMULATOR, {"MT4PUMP_ACCOUNTS": "7"}).origins
     assert origins["source"].text == "flag --source"
     assert origins["accounts"].text == "environment variable MT4PUMP_ACCOUNTS"
     assert origins["rate"].text == ".env line 2, MT4PUMP_RATE"

@@ -15,13 +15,13 @@ import filelock
 import pytest
 
 from mt4pump.errors import StartError
-from mt4pump.process.lock import ABOUT, LOCK, DataFolderLock, LockHolder, instance_on
+from mt4pump.process.data_folder import ABOUT, LOCK, DataFolderLock, LockHolder, instance_on
 from tests.bus import LIMIT_S, until
 from tests.cli.commands import environment
 
 HOLD = """
 import sys, pathlib
-from mt4pump.process.lock import DataFolderLock
+from mt4pump.process.data_folder import DataFolderLock
 held = DataFolderLock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -109,17 +109,24 @@ def test_a_start_outlasts_somebody_who_only_looks(tmp_path: Path) -> None:
     DataFolderLock(tmp_path).close()
     looking = filelock.FileLock(tmp_path / LOCK, mode=0o600, thread_local=False)
     looking.acquire()
-    program = (
-        "import sys, pathlib; from mt4pump.process.lock import *; DataFolderLock(pathlib.Path(sys.argv[1])); print(1)"
-    )
+    program = f"""
+import pathlib, sys
+from mt4pump.process import data_folder
+data_folder.LOCK_WAIT_S = {LIMIT_S}
+print("begins", flush=True)
+data_folder.DataFolderLock(pathlib.Path(sys.argv[1]))
+print("has it")
+"""
     with subprocess.Popen(
-        [sys.executable, "-c", f"import mt4pump.process.lock as i; i.PATIENCE_S = 30; {program}", str(tmp_path)],
+        [sys.executable, "-c", program, str(tmp_path)],
         env=environment(),
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
         looking.release()
-        assert process.communicate(timeout=LIMIT_S)[0] == "1\n"
+        assert process.communicate(timeout=LIMIT_S)[0] == "has it\n"
 
 
 def test_missing_folders_are_made_for_this_user_alone(tmp_path: Path) -> None:
@@ -154,7 +161,7 @@ def test_a_folder_that_cannot_be_written_to_is_a_clear_error_and_the_lock_is_let
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            "mt4pump.process.lock.replace_file", refuse
+            "mt4pump.process.data_folder.replace_file", refuse
         )  # the tests may run as root, who may write everywhere
         with pytest.raises(StartError, match=f"cannot be written to .{error.strerror}.: make it writable"):
             DataFolderLock(tmp_path)

@@ -1,7 +1,10 @@
-"""One daemon per data folder: a lock that the system drops when its process ends, however it ends.
+"""The data folder: one daemon at a time, and the epoch of each run.
 
-``daemon.lock`` is what is locked; ``daemon.json`` beside it says who holds it, since Windows lets nobody read a locked
-file. What a dead process left of either is no obstacle.
+``daemon.lock`` is locked; the system drops the lock when the process ends, however it ends. ``daemon.json`` beside it
+names the holder, since Windows lets nobody read a locked file. What a dead process left of either is no obstacle.
+
+``epoch`` has the epoch of the last run: ms since 1970 by the clock, but always above that of every run before. A clock
+that was set back between two runs would otherwise make it fall, and readers order runs by it.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ LOCK_WAIT_S = 0.3
 POLL_S = 0.02
 ABOUT_MAX_BYTES = 4_096
 OTHER_FOLDER = "set --data-dir to another folder"
+EPOCH = "epoch"
+EPOCH_LIMIT = 2**53
+"""A number from here on is no epoch but a damaged file: it would be the year 287,396."""
+EPOCH_MAX_BYTES = 64
 
 log = logging.getLogger(__name__)
 
@@ -151,3 +158,40 @@ def _holder(data_dir: Path) -> LockHolder:
         return LockHolder(int(about["pid"]), str(about["program"]), float(about["started_s"]))
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return LockHolder()
+
+
+def next_epoch(data_dir: Path, now_ms: int) -> int:
+    """Return the epoch of the run that begins, and store it; raises StartError when it cannot be stored."""
+    path = data_dir / EPOCH
+    last = _last_epoch(path)
+    epoch = max(now_ms, last + 1)
+    if last > now_ms:
+        log.warning(
+            "the machine's clock is %.0f s behind the start of the run before: the epoch is that one's plus 1; "
+            "check the clock",
+            (last - now_ms) / 1000,
+        )
+    try:
+        replace_file(path, b"%d\n" % epoch)
+    except OSError as error:
+        raise StartError(
+            f"{path} cannot be written ({error.strerror or error}): it holds the epoch of this run, which must grow "
+            "from run to run; make data_dir writable for this user and see that its disk is not full"
+        ) from error
+    return epoch
+
+
+def _last_epoch(path: Path) -> int:
+    """Return the epoch of the run before, 0 when there was none."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(EPOCH_MAX_BYTES)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StartError(f"{path} cannot be read ({error.strerror or error}): let the daemon's user read it") from error
+    number = int(text) if text.strip().isdigit() else -1
+    if 0 <= number < EPOCH_LIMIT - 1:
+        return number
+    log.warning("%s holds no epoch (%r): this run's epoch is the machine's time", path, text)
+    return 0
