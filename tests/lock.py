@@ -159,7 +159,7 @@ def unsupported() -> Iterator[str]:
 def main() -> int:
     """Write all files; return 0 when every system can install them."""
     universal = ("--universal", "--python-version", PYTHONS[0])
-    everything = compile_with_uv([*requirements("consumers", "archive", "test"), *INTEL_MAC], *universal)
+    everything = compile_with_uv([*requirements("consumers", "archive", "postgresql", "test"), *INTEL_MAC], *universal)
     write("constraints.txt", everything)
     write("constraints-win32.txt", resolve_win32(requirements("consumers", "test", without=NO_WIN32_WHEEL)))
     write_build_requires(everything)

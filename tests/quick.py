@@ -10,7 +10,10 @@ FILES = (
     *(f"bridge/test_{name}.py" for name in ("callback", "close", "console", "dll_manager", "interface", "library")),
     *(f"cli/test_{name}.py" for name in ("check", "demo", "main", "operations", "record_and_play", "tail")),
     *(f"client/test_{name}.py" for name in ("stream_in_all_orders", "with_daemon", "malformed", "subscriber")),
-    *(f"consumers/archive/test_archive_{name}.py" for name in ("folder", "program")),
+    *(
+        f"consumers/archive/test_archive_{name}.py"
+        for name in ("folder", "program", "postgresql", "postgresql_program")
+    ),
     *(f"consumers/gateway/test_{name}.py" for name in ("abuse", "conflation", "gateway", "gateway_fuzz", "page")),
     *(f"consumers/gateway/test_{name}.py" for name in ("requests", "tls")),
     *(f"consumers/metrics/test_{name}.py" for name in ("alert_rules", "metrics_program", "metrics_server")),

@@ -29,7 +29,7 @@ def install(python: Path, resolution: str) -> str:
     """
     into = ("--python", str(python), "--quiet")
     project = ("--no-deps", "--editable", str(ROOT))
-    for words in (("--resolution", resolution, *requirements("consumers", "archive", "test")), project):
+    for words in (("--resolution", resolution, *requirements("consumers", "archive", "postgresql", "test")), project):
         done = subprocess.run(
             [*UV, "pip", "install", *into, *words], cwd=ROOT, capture_output=True, text=True, check=False
         )

@@ -23,7 +23,8 @@ import msgpack
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mt4pump_consumers.archive.folder import ArchiveFolder
-from mt4pump_consumers.archive.writer import CHUNK_EVENTS, BatchBuilder, commit
+from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.writer import CHUNK_EVENTS, BatchBuilder
 from rich.console import Console
 from rich.table import Table
 

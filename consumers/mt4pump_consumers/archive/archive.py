@@ -1,4 +1,4 @@
-"""Puts the archive together: stream → batches → commits, with maintenance of the folder beside them."""
+"""Puts the archive together: stream → batches → commits, with maintenance of the store beside them."""
 
 from __future__ import annotations
 
@@ -11,61 +11,80 @@ from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Heartbeat, Notice, Position, Subscriber
 from mt4pump.process.program import Shutdown, StartError
-from mt4pump_consumers.archive.compaction import maintain
-from mt4pump_consumers.archive.folder import ArchiveFolder, FolderError
+from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.metrics import ArchiveMetrics, JournalWatch, serve
+from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.settings import ArchiveSettings
+from mt4pump_consumers.archive.store import ArchiveStore, StoreError
 from mt4pump_consumers.archive.writer import BatchBuilder, BatchWriter
 
 HEARTBEAT = "heartbeat"
 IDLE_S = 0.05
 MAINTAIN_S = 5.0
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
+FAILED = 1
 END_S = 10.0
 """Longest wait for the last commit at the end."""
 QUIET = frozenset({"silent", "disconnected"})
 """Notices after which nothing may come for long, so that what waits is committed at once."""
 HOLES = frozenset({"lost", "not_whole"})
+POSTGRESQL_LIBRARIES = "pip install 'mt4pump[postgresql]'"
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: ArchiveSettings, shutdown: Shutdown) -> int:
-    """Archive until asked to end."""
+    """Archive until asked to end; return the exit code."""
     try:
-        folder = ArchiveFolder(settings.path)
-    except FolderError as error:
+        store = open_store(settings, shutdown)
+    except StoreError as error:
+        if shutdown.asked():
+            return 0
         raise StartError(str(error)) from error
     try:
-        Archive(settings, folder).run(shutdown)
+        code = Archive(settings, store).run(shutdown)
     finally:
-        folder.close()
+        store.close()
     log.info("stopped")
-    return 0
+    return code
+
+
+def open_store(settings: ArchiveSettings, shutdown: Shutdown) -> ArchiveStore:
+    """Return the store that the settings name; raises StoreError."""
+    if settings.store is None:
+        return ParquetStore(ArchiveFolder(settings.path))
+    try:
+        from mt4pump_consumers.archive.postgresql_store import PostgresqlStore  # noqa: PLC0415 - an extra of its own
+    except ImportError as error:
+        if (error.name or "psycopg").partition(".")[0] != "psycopg":
+            raise
+        text = f"the library psycopg is not installed or has no libpq; it comes with: {POSTGRESQL_LIBRARIES}"
+        raise StartError(text) from error
+    return PostgresqlStore(settings, shutdown.wait)
 
 
 class Archive:
     """The threads of the archive: reader, writer, maintenance; the main thread supervises them."""
 
-    def __init__(self, settings: ArchiveSettings, folder: ArchiveFolder) -> None:
-        self._settings, self._folder = settings, folder
+    def __init__(self, settings: ArchiveSettings, store: ArchiveStore) -> None:
+        self._settings, self._store = settings, store
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._builder = BatchBuilder(folder.state, self.counts)
-        self._writer = BatchWriter(folder, settings.buffer_events)
+        self._builder = BatchBuilder(store.state, self.counts)
+        self._writer = BatchWriter(store, settings.buffer_events)
         self._is_ending = False
-        self._position: Any = folder.state.position
+        self._position: Any = store.state.position
         if self._position is None and settings.start == "journal":
             self._position = 0
         try:
             self._keys = ClientKeys.load(settings.keys) if settings.keys else None
             self._subscriber: Subscriber | None = self._new_subscriber()
-            self._watch = JournalWatch(settings, self._keys, folder)
+            self._watch = JournalWatch(settings, self._keys, store)
         except (ClientError, ValueError) as error:
             raise StartError(str(error)) from error
 
-    def run(self, shutdown: Shutdown) -> None:
-        """Run until asked to end; raises RuntimeError when a thread ended that should not."""
-        metrics = ArchiveMetrics(self._folder, self._writer, self._watch, self.counts)
+    def run(self, shutdown: Shutdown) -> int:
+        """Run until asked to end; return the exit code. Raises RuntimeError when a thread ended that should not."""
+        metrics = ArchiveMetrics(self._store, self._writer, self._watch, self.counts)
         server = serve(self._settings, metrics)
         works = {
             "reader": self._read,
@@ -74,13 +93,15 @@ class Archive:
             "watch": self._watch.run,
         }
         threads = {name: Thread(target=_logged(work), name=name, daemon=True) for name, work in works.items()}
-        log.info(
-            "archiving %s from %s in %s", " ".join(self._settings.topics), self._settings.endpoint, self._settings.path
-        )
+        topics = " ".join(self._settings.topics)
+        log.info("archiving %s from %s in %s", topics, self._settings.endpoint, self._store.name)
         for thread in threads.values():
             thread.start()
         try:
             while not shutdown.wait(1.0):
+                if self._writer.ended_by:
+                    log.error("%s; start again to go on from what is there", self._writer.ended_by)
+                    return FAILED
                 if dead := [name for name, thread in threads.items() if not thread.is_alive()]:
                     raise RuntimeError(f"the thread {dead[0]} ended")
         finally:
@@ -94,6 +115,7 @@ class Archive:
             threads["maintenance"].join(END_S)
             if server is not None:
                 server.stop()
+        return 0
 
     def _new_subscriber(self) -> Subscriber:
         settings = self._settings
@@ -158,9 +180,8 @@ class Archive:
         self._position = position.as_dict() if position is not None else self._position
         self._writer.put(self._builder.cut(self._position or None))
         if self._writer.is_full and not self._is_ending:
-            log.warning(
-                "%d events wait for %s: reading stops until it can be written", self._writer.rows, self._folder.path
-            )
+            text = "%d events wait for %s: reading stops until it can be written"
+            log.warning(text, self._writer.rows, self._store.name)
             self._pause(lambda: not self._writer.is_full)
 
     def _pause(self, is_over: Callable[[], bool], limit_s: float = float("inf")) -> None:
@@ -174,10 +195,10 @@ class Archive:
             if self._is_ending or not self._watch.feed_ts:
                 continue
             try:
-                maintain(self._folder, self._settings, self._watch.feed_ts)
-            except (OSError, FolderError) as error:
+                self._store.maintain(self._settings, self._watch.feed_ts)
+            except (OSError, StoreError) as error:
                 self.counts["maintenance_failures", ""] += 1
-                log.error("small files cannot be joined, or old ones deleted: %s", error)  # noqa: TRY400
+                log.error("small files cannot be joined, or old events deleted: %s", error)  # noqa: TRY400
 
 
 def _logged(work: Callable[[], None]) -> Callable[[], None]:

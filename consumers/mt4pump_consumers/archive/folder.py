@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from mt4pump.private_files import replace_file, sync_folder
 from mt4pump_consumers.archive.columns import TOPIC, sort_columns
+from mt4pump_consumers.archive.store import StoreError, StreamState
 
 COMMITS, STAGING, LOCK = "_commits", "_staging", "archive.lock"
 DATA_FILE = re.compile(r"part-(\d{10})(?:-\d+)?\.parquet")
@@ -40,7 +41,7 @@ DELTAS = dict.fromkeys(("ts", "ts_utc", "seq", "offset", "order", "from_seq", "t
 log = logging.getLogger(__name__)
 
 
-class FolderError(Exception):
+class FolderError(StoreError):
     """The folder cannot be used; the text says why and what to do."""
 
 
@@ -72,17 +73,10 @@ class DataFile:
 
 
 @dataclass(slots=True)
-class State:
-    """What the commits say together.
-
-    ``position`` is the client's. ``seqs`` has the last (epoch, seq) of each topic that is not stored in the journal,
-    ``first_epoch`` the run of the daemon that the archive began in, ``imports`` the names of imported files by SHA-256.
-    """
+class State(StreamState):
+    """What the commits say together. ``imports`` has the names of imported files by SHA-256."""
 
     number: int = 0
-    position: dict[str, Any] | None = None
-    seqs: dict[str, list[int]] = field(default_factory=dict)
-    first_epoch: int = 0
     imports: dict[str, str] = field(default_factory=dict)
     files: dict[str, DataFile] = field(default_factory=dict)
 

@@ -19,7 +19,7 @@ from mt4pump.simulator.tick_files import TickFiles, text_of
 from mt4pump.simulator.tick_formats import Tick, TickOptions, layout_of
 from mt4pump_consumers.archive.columns import TICK, tick_table
 from mt4pump_consumers.archive.folder import SERVER_CODE, ArchiveFolder, FolderError, Staged, place_of
-from mt4pump_consumers.archive.writer import by_date
+from mt4pump_consumers.archive.parquet_store import by_date
 
 CHUNK_ROWS = 500_000
 LINE_CHARS = 4_096

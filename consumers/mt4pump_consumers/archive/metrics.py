@@ -13,9 +13,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from mt4pump.client import ClientError, ClientKeys, Heartbeat, Query, Subscriber
 from mt4pump.process.program import StartError
-from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK
-from mt4pump_consumers.archive.folder import ArchiveFolder
+from mt4pump_consumers.archive.columns import EVENT_KINDS
 from mt4pump_consumers.archive.settings import ArchiveSettings
+from mt4pump_consumers.archive.store import ArchiveStore
 from mt4pump_consumers.archive.writer import BatchWriter
 from mt4pump_consumers.http_server import MetricsServer
 
@@ -42,10 +42,10 @@ class JournalWatch:
     they have used up: at 1 the journal begins to delete them. ``feed_ts`` is the daemon's time, 0 before a heartbeat.
     """
 
-    def __init__(self, settings: ArchiveSettings, keys: ClientKeys | None, folder: ArchiveFolder) -> None:
+    def __init__(self, settings: ArchiveSettings, keys: ClientKeys | None, store: ArchiveStore) -> None:
         self.feed_ts = self.behind = 0
         self.risk = 0.0
-        self._settings, self._keys, self._folder = settings, keys, folder
+        self._settings, self._keys, self._store = settings, keys, store
         self._epoch = 0
         self._retention: Mapping[str, float] = {}
         self._ends: deque[tuple[int, int]] = deque(maxlen=ENDS_LIMIT)  # the journal's last offset, and when
@@ -84,7 +84,7 @@ class JournalWatch:
         if beat.epoch != self._epoch:  # its settings may be others
             self._epoch, self._retention = beat.epoch, {}
         self._retention = self._retention or self._ask()
-        position = self._folder.state.position or {}
+        position = self._store.state.position or {}
         confirmed = position.get("confirmed", 0) if position.get("log") == beat.log else 0
         first, last = journal.get("first_offset") or 1, beat.last_offset
         self.behind = max(0, last - max(confirmed, first - 1))
@@ -92,7 +92,7 @@ class JournalWatch:
         used_age = used_size = 0.0
         if self.behind:
             if max_age_s := self._retention.get("max_age_s", 0):
-                used_age = max(0, beat.ts - (self._archived_ts or self._last_durable_ts(beat.ts))) / NS / max_age_s
+                used_age = max(0, beat.ts - (self._archived_ts or self._store.durable_ts or beat.ts)) / NS / max_age_s
             if max_bytes := self._retention.get("max_bytes", 0):
                 used_size = self.behind / (last - first + 1) * journal.get("size_bytes", 0) / max_bytes
         self.risk = max(used_age, used_size)
@@ -110,11 +110,6 @@ class JournalWatch:
         while self._ends and self._ends[0][0] <= confirmed:
             self._archived_ts = self._ends.popleft()[1]
 
-    def _last_durable_ts(self, default: int) -> int:
-        """Return the time of the newest archived event of the journal, right after a start."""
-        files = list(self._folder.state.files.values())
-        return max((file.last_ts for file in files if file.kind not in {QUOTE, TICK, GAPS}), default=default)
-
     def _ask(self) -> Mapping[str, float]:
         """Return the journal's limits, empty when the daemon does not answer now."""
         try:
@@ -130,9 +125,9 @@ class ArchiveMetrics(Collector):
     """All metrics, gathered at each scrape."""
 
     def __init__(
-        self, folder: ArchiveFolder, writer: BatchWriter, watch: JournalWatch, counts: Counter[tuple[str, str]]
+        self, store: ArchiveStore, writer: BatchWriter, watch: JournalWatch, counts: Counter[tuple[str, str]]
     ) -> None:
-        self._folder, self._writer, self._watch, self._counts = folder, writer, watch, counts
+        self._store, self._writer, self._watch, self._counts = store, writer, watch, counts
 
     def describe(self) -> Iterator[Metric]:
         """Yield nothing: the names are known."""
@@ -140,7 +135,6 @@ class ArchiveMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        files = list(self._folder.state.files.values())
         writer, watch = self._writer, self._watch
         for what, name, text in COUNTED:
             family = CounterMetricFamily(name, text, labels=["kind"])
@@ -152,29 +146,18 @@ class ArchiveMetrics(Collector):
             "mt4pump_archive_failures_total": ("Tries to commit that failed.", writer.failures),
             "mt4pump_archive_duplicates_total": ("Events that came again.", self._counts["duplicates", ""]),
             "mt4pump_archive_maintenance_failures_total": (
-                "Joins and deletions of files that failed.",
+                "Joins and deletions that failed.",
                 self._counts["maintenance_failures", ""],
             ),
         }
         for name, (text, count) in counters.items():
             yield CounterMetricFamily(name, text, count)
-        try:
-            free = self._folder.free_bytes()
-        except OSError:
-            free = 0
         gauges: dict[str, tuple[str, float]] = {
             "mt4pump_archive_waiting_events": ("Events that wait to be committed.", writer.rows),
             "mt4pump_archive_commit_age_seconds": (
                 "Time since the last commit.",
                 time.monotonic() - writer.committed_s,
             ),
-            "mt4pump_archive_files": ("Committed files.", len(files)),
-            "mt4pump_archive_bytes": ("Size of the committed files.", sum(file.bytes for file in files)),
-            "mt4pump_archive_files_waiting": (
-                "Files that could not be moved or deleted yet.",
-                self._folder.files_waiting,
-            ),
-            "mt4pump_archive_free_bytes": ("Free space of the disk.", free),
             "mt4pump_archive_journal_behind_events": (
                 "Events of the daemon's journal that are not archived.",
                 watch.behind,
@@ -186,12 +169,13 @@ class ArchiveMetrics(Collector):
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(name, text, value)
+        yield from self._store.metrics()
 
     def fault(self, interval_s: float) -> str:
         """Return why the archive is not healthy; empty: it is."""
         age_s = time.monotonic() - self._writer.committed_s
         if self._writer.error:
-            return f"the folder cannot be written: {self._writer.error}"
+            return f"{self._store.name} cannot be written: {self._writer.error}"
         if self._writer.rows and age_s > max(HEALTHY_MIN_S, HEALTHY_INTERVALS * interval_s):
             return f"{self._writer.rows} events wait, and the last commit was {age_s:.0f} s ago"
         return ""

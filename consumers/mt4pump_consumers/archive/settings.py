@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from mt4pump.process.program import ConsumerSettings
 from mt4pump.process.settings import Disagreement, setting
 from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
 
-FILES, EVENTS, METRICS = "Files", "Events", "Metrics"
+FILES, DATABASE, EVENTS, METRICS = "Files", "Database", "Events", "Metrics"
+
+
+def database_url(text: str) -> str:
+    """Check the address of a database, which is logged: no password may be in it."""
+    try:
+        parts = urlsplit(text.strip())
+        is_usable = parts.scheme in {"postgresql", "postgres"} and parts.path not in {"", "/"}
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError("write the store as postgresql://user@host:5432/database; without it the archive writes files")
+    if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
+        raise ValueError("a password does not belong into the address, which is logged: give store-password")
+    return text.strip()
 
 
 class ArchiveSettings(ConsumerSettings):
@@ -30,13 +45,18 @@ class ArchiveSettings(ConsumerSettings):
     )
     commit_events: int = setting(FILES, "events after which a commit does not wait any longer", 1_000_000, ge=1)
     buffer_events: int = setting(
-        FILES, "events that may wait while the folder cannot be written; then reading stops", 500_000, ge=1_000
+        FILES, "events that may wait while the store cannot be written; then reading stops", 500_000, ge=1_000
     )
     compact_files: int = setting(FILES, "small files of a kind and day that are joined into one", 32, ge=2)
     keep_days: int = setting(FILES, "days after which a day is deleted; 0: never", 0, ge=0)
     max_bytes: Annotated[int, Field(ge=0), BeforeValidator(byte_size)] = setting(
         FILES, "size above which the oldest days are deleted, as 500GB; 0: no limit", 0
     )
+
+    store: Annotated[str, AfterValidator(database_url)] | None = setting(
+        DATABASE, "postgresql://user@host/database to store in instead of files", metavar="URL"
+    )
+    store_password: SecretStr | None = setting(DATABASE, "the user's password")
 
     topics: tuple[str, ...] = setting(EVENTS, "topics and patterns to store", ("*",), min_length=1)
     start: Literal["journal", "now"] = setting(
@@ -47,6 +67,8 @@ class ArchiveSettings(ConsumerSettings):
     metrics_port: int = setting(METRICS, "port of /metrics and /healthz; 0: none", 9567, ge=0, le=65_535)
 
     def disagreements(self) -> Iterator[Disagreement]:
-        """Yield what would be unsafe: metrics are served without TLS."""
+        """Yield what would be unsafe, as metrics are served without TLS, and what a database does not do."""
         if not is_loopback(self.metrics_host):
             yield Disagreement(("metrics_host",), "is open to other machines: give a loopback address, as 127.0.0.1")
+        if self.store is not None and self.max_bytes:
+            yield Disagreement(("max_bytes", "store"), "max_bytes deletes files: for a database give keep_days")

@@ -1,4 +1,4 @@
-"""Turns events into batches of Arrow tables, and commits batches to the folder in a thread of its own."""
+"""Turns events into batches of Arrow tables, and commits batches to the store in a thread of its own."""
 
 from __future__ import annotations
 
@@ -6,44 +6,30 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from queue import Empty, Queue
 from threading import Event as ThreadEvent
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mt4pump.client import Event, Heartbeat, Notice
 from mt4pump_consumers.archive.columns import GAPS, gap_table, table_of
-from mt4pump_consumers.archive.compaction import date_of
-from mt4pump_consumers.archive.folder import SERVER_CODE, ArchiveFolder, Staged, State, place_of
+from mt4pump_consumers.archive.folder import SERVER_CODE
 from mt4pump_consumers.archive.gaps import PING, UNNUMBERED_KINDS, GapFinder
+from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError, StreamState
 
 CHUNK_EVENTS = 20_000
 """Events that are kept as Python objects before they become Arrow tables, which take a tenth of the memory."""
 RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
-DAY_NS = 86_400 * 1_000_000_000
 WAIT_S = 0.1
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class ArchiveBatch:
-    """What one commit stores: tables by (server code, kind), and the position after them."""
-
-    tables: dict[tuple[str, str], list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
-    rows: int = 0
-    position: Mapping[str, Any] | None = None
-    seqs: dict[str, list[int]] = field(default_factory=dict)
-    first_epoch: int = 0
-
-
 class BatchBuilder:
     """Collects events, for the thread that reads. ``counts``: ``events`` and ``gaps`` by kind, ``duplicates``."""
 
-    def __init__(self, state: State, counts: Counter[tuple[str, str]]) -> None:
+    def __init__(self, state: StreamState, counts: Counter[tuple[str, str]]) -> None:
         self.counts = counts
         self.gaps = GapFinder(state.seqs, state.first_epoch)
         self._log: str | None = (state.position or {}).get("log")
@@ -119,14 +105,15 @@ class BatchBuilder:
 class BatchWriter:
     """Commits batches in order; `run` is for a thread of its own. A batch that fails is tried until it works.
 
-    ``error`` is why the last try failed, empty when it worked. ``rows`` is what waits.
+    ``error`` is why the last try failed, empty when it worked. ``rows`` is what waits. ``ended_by`` is why `run` has
+    returned before its time.
     """
 
-    def __init__(self, folder: ArchiveFolder, buffer_events: int) -> None:
-        self.error = ""
+    def __init__(self, store: ArchiveStore, buffer_events: int) -> None:
+        self.error = self.ended_by = ""
         self.failures = self.commits = self.rows = 0
         self.committed_s = time.monotonic()
-        self._folder, self._buffer_events = folder, buffer_events
+        self._store, self._buffer_events = store, buffer_events
         self._queue: Queue[ArchiveBatch] = Queue()
         self._stop = ThreadEvent()
 
@@ -165,37 +152,21 @@ class BatchWriter:
         delay_s = RETRY_FIRST_S
         while True:
             try:
-                commit(self._folder, batch)
-            except (OSError, pa.ArrowException) as error:
+                self._store.commit(batch)
+            except StoreChangedError as error:
+                self.error = self.ended_by = str(error)
+                return False
+            except (OSError, pa.ArrowException, StoreError) as error:
                 self.failures += 1
                 self.error = str(error)
-                log.error("%s cannot be written (%s): trying again in %.1f s", self._folder.path, error, delay_s)  # noqa: TRY400
+                log.error("%s cannot be written (%s): trying again in %.1f s", self._store.name, error, delay_s)  # noqa: TRY400
                 if self._stop.wait(delay_s):
                     log.warning("ending with %d events uncommitted: the journal has those that are durable", self.rows)
                     return False
                 delay_s = min(delay_s * 2, RETRY_LAST_S)
             else:
                 if self.error:
-                    log.info("%s can be written again", self._folder.path)
+                    log.info("%s can be written again", self._store.name)
                 self.error, self.committed_s = "", time.monotonic()
                 self.commits += 1
                 return True
-
-
-def commit(folder: ArchiveFolder, batch: ArchiveBatch) -> None:
-    """Write the files of a batch and commit them with its position; raises OSError, and then nothing is committed."""
-    staged: list[Staged] = []
-    try:
-        for (code, kind), tables in batch.tables.items():
-            for date, table in by_date(pa.concat_tables(tables)):
-                staged.append(folder.stage(table, kind, place_of(kind, code, date)))
-        folder.commit(staged, position=batch.position, seqs=batch.seqs, first_epoch=batch.first_epoch)
-    except BaseException:
-        folder.discard(staged)
-        raise
-
-
-def by_date(table: pa.Table) -> list[tuple[str, pa.Table]]:
-    """Return the rows of each UTC date of ``ts``."""
-    days = pc.divide(table["ts"], DAY_NS)
-    return [(date_of(day * DAY_NS), table.filter(pc.equal(days, day))) for day in sorted(pc.unique(days).to_pylist())]

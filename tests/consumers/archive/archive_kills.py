@@ -1,7 +1,8 @@
 """``python -m tests.consumers.archive.archive_kills --kills 100 --events 1000000``: kill archive and daemon at random.
 
-Events are archived while both are killed again and again; at the end each durable event of the journal must be in the
-archive once, and each quote once or in a recorded hole. The last line has the counts.
+Events are archived while both are killed again and again, and with ``--postgresql`` the database, too; at the end each
+durable event of the journal must be in the archive once, and each quote once or in a recorded hole. The last line has
+the counts.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
-from mt4pump_consumers.archive.folder import read_state
-
-from tests.consumers.archive.archive_run import rows
+from tests.consumers.archive.postgresql_run import running_server
+from tests.consumers.archive.postgresql_world import PostgresqlWorld
 from tests.consumers.archive.test_archive_program import World
+
+
+class Victim(Protocol):
+    """A program that is killed and started again."""
+
+    def kill(self) -> None: ...
+
+    def start(self) -> None: ...
 
 
 def main() -> int:
@@ -26,32 +37,27 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rate", type=int, default=5_000)
     parser.add_argument("--minutes", type=float, default=600, help="end after this time, whatever was reached")
+    parser.add_argument("--postgresql", action="store_true", help="store in a PostgreSQL server that is started here")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     chance = random.Random(options.seed)  # noqa: S311 - the same kills each time
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), options.rate)
-        kills, daemon_kills, began_s = 0, 0, time.monotonic()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(running_server()) if options.postgresql else None
+        world = PostgresqlWorld(folder, server, options.rate) if server else World(folder, options.rate)
+        victims: list[tuple[str, Victim]] = [*[("archive", world.archive)] * 9, ("daemon", world.daemon)]
+        if server:
+            victims += [("database", server)] * 5
+        began_s = time.monotonic()
         try:
             world.daemon.start()
             world.archive.start()
-            end_s = began_s + options.minutes * 60
-            while (kills < options.kills or events(world.path) < options.events) and time.monotonic() < end_s:
-                before = number(world.path)
-                while number(world.path) == before and time.monotonic() < end_s:
-                    time.sleep(0.01)  # a program that is still starting has nothing to lose
-                time.sleep(chance.uniform(0, 1))
-                if kills < options.kills:
-                    is_daemon = chance.random() < 0.1
-                    victim = world.daemon if is_daemon else world.archive
-                    victim.kill()
-                    victim.start()
-                    kills, daemon_kills = kills + 1, daemon_kills + is_daemon
+            killed = _kill(world, victims, chance, options)
             world.check(least=1)
-            stored = events(world.path)
+            counts = ", ".join(f"{name} {count}" for name, count in killed.items())
             sys.stdout.write(
-                f"kills {kills} (daemon {daemon_kills}); events {stored}; durable {len(world.topics)}; "
-                f"commits {read_state(world.path).number}; holes {len(rows(world.path, 'gaps', 'kind'))}; "
+                f"kills {killed.total()} ({counts}); events {world.events}; durable {len(world.topics)}; "
+                f"holes {len(world.rows('gaps', 'kind'))}; "
                 f"lost 0; doubled 0; {time.monotonic() - began_s:.0f} s\n"
             )
         finally:
@@ -60,14 +66,23 @@ def main() -> int:
     return 0
 
 
-def number(path: Path) -> int:
-    """Return the number of the last commit."""
-    return max((int(file.stem) for file in (path / "_commits").glob("*.json") if file.stem.isdecimal()), default=0)
-
-
-def events(path: Path) -> int:
-    """Return how many events are committed."""
-    return sum(file.rows for file in read_state(path).files.values() if file.kind != "gaps") if path.exists() else 0
+def _kill(
+    world: World, victims: list[tuple[str, Victim]], chance: random.Random, options: argparse.Namespace
+) -> Counter[str]:
+    """Kill until kills and events are reached; return how often each was killed."""
+    killed: Counter[str] = Counter()
+    end_s = time.monotonic() + options.minutes * 60
+    while (killed.total() < options.kills or world.events < options.events) and time.monotonic() < end_s:
+        before = world.last_commit
+        while world.last_commit == before and time.monotonic() < end_s:
+            time.sleep(0.01)  # a program that is still starting has nothing to lose
+        time.sleep(chance.uniform(0, 1))
+        if killed.total() < options.kills:
+            name, victim = chance.choice(victims)
+            victim.kill()
+            victim.start()
+            killed[name] += 1
+    return killed
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of, tabl
 from mt4pump_consumers.archive.compaction import delete_old, join, maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder, place_of
 from mt4pump_consumers.archive.gaps import LOST, NEW_RUN, NOT_READING, GapFinder
+from mt4pump_consumers.archive.parquet_store import commit
 from mt4pump_consumers.archive.settings import ArchiveSettings
-from mt4pump_consumers.archive.writer import BatchBuilder, commit
+from mt4pump_consumers.archive.writer import BatchBuilder
 
 from mt4pump.client import Heartbeat, Notice
 from mt4pump.client.event import TopicName

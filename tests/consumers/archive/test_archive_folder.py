@@ -17,7 +17,8 @@ pytest.importorskip("duckdb")
 from mt4pump_consumers.archive import folder as folder_module
 from mt4pump_consumers.archive.compaction import join
 from mt4pump_consumers.archive.folder import ArchiveFolder, FolderError, read_state
-from mt4pump_consumers.archive.writer import BatchBuilder, commit
+from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.writer import BatchBuilder
 
 from tests.consumers.archive.archive_run import DAY_NS, TS, Crash, killed_at, quote, rows, trade
 

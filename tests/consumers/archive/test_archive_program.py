@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,13 @@ class World:
         self.archive = self.new_archive("--metrics-port", "0")
         self.topics: dict[int, str] = {}
 
+    @property
+    def store(self) -> list[str]:
+        """Return the flags that say where the archive stores."""
+        return ["--path", str(self.path)]
+
     def new_archive(self, *flags: str) -> Process:
-        where = ["--endpoint", self.endpoint, "--query-endpoint", self.query_endpoint, "--path", str(self.path)]
+        where = ["--endpoint", self.endpoint, "--query-endpoint", self.query_endpoint, *self.store]
         words = [sys.executable, "-m", "mt4pump_consumers.archive", *where, "--commit-interval-s", "0.2", *flags]
         return Process([*words, "--compact-files", "4"], self.folder, "archive")
 
@@ -49,6 +55,23 @@ class World:
         """Return the offset up to which everything is committed."""
         position = read_state(self.path).position if self.path.exists() else None
         return int((position or {}).get("confirmed", 0))
+
+    @property
+    def last_commit(self) -> object:
+        """Return what names the last commit."""
+        numbers = [int(file.stem) for file in (self.path / "_commits").glob("*.json") if file.stem.isdecimal()]
+        return max(numbers, default=0)
+
+    @property
+    def events(self) -> int:
+        """Return how many events are committed."""
+        if not self.path.exists():
+            return 0
+        return sum(file.rows for file in read_state(self.path).files.values() if file.kind != "gaps")
+
+    def rows(self, kind: str, columns: str) -> list[tuple[Any, ...]]:
+        """Return columns of all events of a kind."""
+        return rows(self.path, kind, columns)
 
     def reaches(self, offset: int) -> None:
         until(lambda: self.confirmed >= offset, f"offset {offset}: {self.archive.text[-3000:]}", LIMIT_S)
@@ -76,8 +99,15 @@ class World:
         self.reaches(max(topics))
         assert self.archive.stop() == 0, self.archive.text[-3000:]
         kinds = {topic.partition(".")[0] for topic in topics.values()}
-        stored = [row for kind in kinds for row in rows(self.path, kind, 'log, "offset", event_topic') if row[1]]
+        stored = [row for kind in kinds for row in self.rows(kind, 'log, "offset", event_topic') if row[1]]
         wanted = {(log, offset, topic) for offset, topic in topics.items()}
+        self.verify()
+        assert wanted <= set(stored), sorted(wanted - set(stored))[:5]
+        assert len(stored) == len(set(stored))
+        self.check_quotes()
+
+    def verify(self) -> None:
+        """Run the program's own comparison with the journal."""
         verify = [*self.archive.words[:3], "verify", "--path", str(self.path), "--query-endpoint", self.query_endpoint]
         deadline_s = time.monotonic() + LIMIT_S
         while True:
@@ -88,16 +118,13 @@ class World:
             if not is_busy or time.monotonic() > deadline_s:
                 break
         assert done.returncode == 0, done.stdout + done.stderr
-        assert wanted <= set(stored), sorted(wanted - set(stored))[:5]
-        assert len(stored) == len(set(stored))
-        self.check_quotes()
 
     def check_quotes(self) -> None:
         """Each number of each topic is archived once, or lies in one recorded hole."""
         numbers: dict[tuple[str, int], list[int]] = {}
-        for topic, epoch, seq in rows(self.path, "quote", "event_topic, epoch, seq"):
+        for topic, epoch, seq in self.rows("quote", "event_topic, epoch, seq"):
             numbers.setdefault((topic, epoch), []).append(seq)
-        holes = rows(self.path, "gaps", "event_topic, epoch, from_seq, to_seq")
+        holes = self.rows("gaps", "event_topic, epoch, from_seq, to_seq")
         for (topic, epoch), seqs in numbers.items():
             missing = [n for t, e, first, last in holes if (t, e) == (topic, epoch) for n in range(first, last + 1)]
             found = sorted([*seqs, *missing])

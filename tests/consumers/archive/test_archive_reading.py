@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from mt4pump_consumers.archive import reading
 from mt4pump_consumers.archive.__main__ import run
 from mt4pump_consumers.archive.folder import ArchiveFolder
-from mt4pump_consumers.archive.writer import BatchBuilder, commit
+from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.writer import BatchBuilder
 
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS
 from tests.client.fake_daemon import FakeDaemon

@@ -1,0 +1,118 @@
+"""The archive as a process beside a real daemon and a real PostgreSQL server, all of which are killed."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("duckdb")
+pytest.importorskip("psycopg")
+
+from tests.bus import until
+from tests.consumers.archive.postgresql_run import LIMIT_S, Server, needs_server, running_server
+from tests.consumers.archive.postgresql_world import PostgresqlWorld
+from tests.consumers.nats_bridge.nats_run import environment
+
+pytestmark = needs_server
+
+
+@pytest.fixture(name="server", scope="module")
+def _server() -> Iterator[Server]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path, server: Server) -> Iterator[PostgresqlWorld]:
+    world = PostgresqlWorld(tmp_path, server)
+    try:
+        world.daemon.start()
+        world.archive.start()
+        yield world
+    finally:
+        world.archive.kill()
+        world.daemon.kill()
+
+
+@pytest.mark.timeout(600)
+def test_kills_of_archive_daemon_and_database_lose_and_double_nothing(world: PostgresqlWorld, server: Server) -> None:
+    """`python -m tests.consumers.archive.archive_kills --postgresql` does the same with more kills and events."""
+    chance = random.Random(3)  # noqa: S311 - the same kills each time
+    for victim in (world.archive, server, world.archive, world.daemon, server, world.archive):
+        world.reaches(world.confirmed + chance.randrange(1, 60))
+        victim.kill()
+        victim.start()
+    world.check(least=50)
+
+
+@pytest.mark.timeout(600)
+def test_while_the_database_is_away_reading_stops_and_all_is_read_again_later(tmp_path: Path, server: Server) -> None:
+    world = PostgresqlWorld(tmp_path, server, rate=3_000)
+    flags = ("--metrics-port", str(world.metrics_port), "--buffer-events", "1000")
+    world.archive = world.new_archive(*flags)
+    try:
+        world.daemon.start()
+        world.archive.start()
+        world.reaches(5)
+        server.kill()
+        until(lambda: "reading stops until it can be written" in world.archive.text, "the buffer is full", LIMIT_S)
+        health = f"http://127.0.0.1:{world.metrics_port}/healthz"
+        until(lambda: "cannot be written" in answer(health), "the program says so", LIMIT_S)
+        server.start()
+        until(lambda: "can be written again" in world.archive.text, "the archive reconnects", LIMIT_S)
+        until(lambda: answer(health) == "ok\n", "the program is healthy again", LIMIT_S)
+        metrics = answer(f"http://127.0.0.1:{world.metrics_port}/metrics")
+        assert "mt4pump_archive_reconnects_total 1.0" in metrics
+        assert "mt4pump_archive_failures_total 0.0" not in metrics
+        world.check(least=5)
+    finally:
+        world.archive.kill()
+        world.daemon.kill()
+
+
+def answer(url: str) -> str:
+    """Return what the program answers, whatever the status."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - our own address
+            text: str = response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read().decode()
+    return text
+
+
+@pytest.mark.timeout(300)
+def test_an_archive_that_finds_another_ones_commit_ends_and_goes_on_after_a_restart(world: PostgresqlWorld) -> None:
+    world.reaches(5)
+    world.server.execute(world.database, "update archive_state set last_commit = 'of somebody else'")
+    assert world.archive.running is not None
+    assert world.archive.running.wait(LIMIT_S) == 1
+    assert "is not as this archive left it: another one wrote to it" in world.archive.text
+    world.archive.start()
+    world.check(least=5)
+
+
+def test_without_psycopg_the_program_names_the_extra(tmp_path: Path) -> None:
+    flags = "'--store', 'postgresql://127.0.0.1:1/x', '--metrics-port', '0'"
+    start = "from mt4pump_consumers.archive.__main__ import run; sys.exit(run())"
+    hidden = f"import sys; sys.modules['psycopg'] = None; sys.argv[1:] = [{flags}]; {start}"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 3
+    assert "the library psycopg is not installed" in done.stderr
+    assert "pip install 'mt4pump[postgresql]'" in done.stderr
