@@ -233,7 +233,7 @@ def test_importing_every_module_changes_nothing(tmp_path: Path) -> None:
 def test_the_daemon_does_not_load_the_bridge_or_the_simulators_world_before_it_needs_them(tmp_path: Path) -> None:
     modules = modules_after("mt4pump.daemon", folder=tmp_path)
     assert not {name for name in modules if is_within(name, {"mt4pump.bridge"})}
-    assert "mt4pump.simulator.world" not in modules
+    assert "mt4pump.simulator.broker" not in modules
 
 
 def test_a_reader_of_the_wire_needs_no_socket_library(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ _numbers = itertools.count(1)
 
 
 class Connections:
-    """Counts and limits connections, over all sockets watched one after the other.
+    """Counts and limits connections, over all sockets that it was attached to.
 
     ``gone(number)`` is called for each connection that ended. For the thread that owns the sockets; the ZAP thread
     calls `generation` and `guard`.
@@ -87,7 +87,7 @@ class Connections:
         self._fault = ""
         self._unresolved = 0  # handshakes of which no result was reported yet
         self._unknown = 0  # open connections that have sent nothing yet
-        self._watched: zmq.Socket[bytes] | None = None
+        self._counted: zmq.Socket[bytes] | None = None
         self._events: zmq.Socket[bytes] | None = None
 
     @property
@@ -178,25 +178,25 @@ class Connections:
         with self._lock:
             return tuple(number for number, each in self._open.items() if not each.is_closing)
 
-    def watch(self, watched: zmq.Socket[bytes]) -> None:
-        """Count the connections to ``watched`` from now on; before it is bound."""
+    def attach(self, counted: zmq.Socket[bytes]) -> None:
+        """Count the connections to ``counted`` from now on; before it is bound."""
         address = f"inproc://mt4pump.monitor.{next(_numbers)}"
         with self._lock:
-            watched.monitor(address, EVENTS)
-            self._watched = watched
-            self._events = watched.context.socket(zmq.PAIR)
+            counted.monitor(address, EVENTS)
+            self._counted = counted
+            self._events = counted.context.socket(zmq.PAIR)
             self._events.setsockopt(zmq.RCVHWM, 0)  # a full queue would block libzmq's own thread
             self._events.setsockopt(zmq.LINGER, 0)
             self._events.connect(address)
 
-    def unwatch(self) -> None:
-        """Stop watching, before the watched socket is closed; all connections count as ended."""
+    def detach(self) -> None:
+        """Stop counting, before the socket is closed; all connections count as ended."""
         with self._lock:
-            if self._watched is not None and not self._watched.closed:
-                self._watched.disable_monitor()  # first, else libzmq waits for a closed reader
+            if self._counted is not None and not self._counted.closed:
+                self._counted.disable_monitor()  # first, else libzmq waits for a closed reader
             if self._events is not None:
                 self._events.close(0)
-            self._watched = self._events = None
+            self._counted = self._events = None
             for connection in self._open.values():
                 if connection.drain is not None:
                     connection.drain.close()

@@ -179,10 +179,10 @@ class Publisher:
         self._socket.setsockopt(zmq.XPUB_MANUAL if self._narrows else zmq.XPUB_VERBOSER, 1)
         if self._gate is not None:
             self._gate.secure(self._socket, self.connections.generation)
-        self.connections.watch(self._socket)
+        self.connections.attach(self._socket)
 
     def _close(self, linger_ms: int | None) -> None:
-        self.connections.unwatch()
+        self.connections.detach()
         self._socket.close(linger_ms)
 
     def _send_large(self, topic: bytes, body: bytes) -> None:

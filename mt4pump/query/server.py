@@ -80,10 +80,10 @@ class QueryServer(Thread):
         try:
             _apply(self._socket, options)
             secure(self._socket)
-            self.connections.watch(self._socket)
+            self.connections.attach(self._socket)
             bind(self._socket, endpoint)
         except BaseException as error:
-            self.connections.unwatch()
+            self.connections.detach()
             self._socket.close(0)
             if isinstance(error, zmq.ZMQError):
                 raise BindError(bind_failure(endpoint, error, setting="query_endpoint")) from error
@@ -111,7 +111,7 @@ class QueryServer(Thread):
             self._close()
 
     def _close(self) -> None:
-        self.connections.unwatch()
+        self.connections.detach()
         self._socket.close()
         if self._reader is not None:
             self._reader.close()

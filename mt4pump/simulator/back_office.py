@@ -58,7 +58,7 @@ SENDER, RECIPIENT = 1, 42
 
 
 class BackOffice:
-    """Online list, requests, plugins, and the changes that a broker's staff make."""
+    """Online list, requests, plugins, and the changes that administrators make."""
 
     def __init__(self, context: Context, market: Market, groups: GroupTable, accounts: AccountTable) -> None:
         self._context = context

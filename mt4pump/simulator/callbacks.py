@@ -1,4 +1,4 @@
-"""Sends the world's events to the session that pumps, less what its flags and the injected faults remove."""
+"""Sends the simulated broker's events to the session that pumps, less what its flags and the injected faults remove."""
 
 from __future__ import annotations
 
@@ -38,14 +38,13 @@ class CallbackSender:
         self._lock = Lock()  # for assignments only: a session may close while the feed thread is about to start it
         self._waiting: Notify | None = None
         self._notify: Notify | None = None
-        self._is_mute = False
         self._skips = 0
         self._nulls: dict[int, int] = {}
 
     @property
     def has_session(self) -> bool:
         """Return whether events reach a session now."""
-        return self._notify is not None and not self._is_mute
+        return self._notify is not None
 
     @property
     def wants_quotes(self) -> bool:
@@ -56,7 +55,6 @@ class CallbackSender:
         """Accept a session that switched to pumping; it receives nothing before `start`. Faults of an older one end."""
         with self._lock:
             self.flags = flags
-            self._is_mute = False
             self._skips = 0
             self._nulls = {}
             self._notify = None
@@ -78,11 +76,11 @@ class CallbackSender:
         """
         with self._lock:
             notify, self._notify, self._waiting = self._notify, None, None
-        return None if self._is_mute else notify
+        return notify
 
     def mute(self) -> None:
         """Send nothing more until another session opens."""
-        self._is_mute = self._notify is not None
+        self._notify = None
 
     def skip(self, changes: int) -> None:
         """Do not send the next trade events."""
@@ -93,7 +91,7 @@ class CallbackSender:
         self._nulls = {int(code): self._nulls.get(code, 0) + events for code in CALLBACK_RECORD}
 
     def emit(self, code: int, action: int, data: bytes) -> None:
-        """Send one event of the world."""
+        """Send one event."""
         code = int(code)  # callers pass enum members; the DLL passes numbers
         if not self.has_session:
             self.events_unseen += 1

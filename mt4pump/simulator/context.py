@@ -1,4 +1,4 @@
-"""What the parts of a simulated world share: clock, random source, event sink, arrays of records, and a lock."""
+"""What all parts of the simulated broker use: clock, random source, event sink, arrays of records, and a lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Emit = Callable[[int, int, bytes], None]
 
 @dataclass(slots=True)
 class Context:
-    """Shared by all parts of a world; ``now_s`` is its time in UTC seconds since 1970."""
+    """Clock, random source and event sink; ``now_s`` is simulated time in UTC seconds since 1970."""
 
     now_s: float
     server_utc_offset_s: int

@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from mt4pump.mt4.codes import PumpCode, Transaction
+from mt4pump.simulator.broker import PutQuote, SimulatedBroker
 from mt4pump.simulator.market import NAME_BYTES, Instrument, specification_of
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
 from mt4pump.simulator.tick_formats import Tick
-from mt4pump.simulator.world import PutQuote, World
 
 QUOTES_PER_CALL = 256
 CHUNK = 256
@@ -114,11 +114,11 @@ class QuoteQueue:
 class WalkFeed:
     """The random walk at ``rate`` quotes per second; ``awaited`` and ``exhausted`` as in `ReplayFeed`, never set."""
 
-    def __init__(self, world: World, options: SimulatorOptions) -> None:
+    def __init__(self, broker: SimulatedBroker, options: SimulatorOptions) -> None:
         self.schedule = Schedule()
         self.exhausted = False
         self.awaited = b""
-        self._world = world
+        self._broker = broker
         self._rate = options.rate
         self._start_s = options.start_s
         self._begun_s: float | None = None
@@ -132,33 +132,33 @@ class WalkFeed:
             self._begun_s = now_s
         if self._start_s is None or not self._rate:
             return now_s - self._begun_s
-        made_s = self._world.quotes * self._step_s
+        made_s = self._broker.quotes * self._step_s
         return made_s if math.isinf(self._rate) else min(made_s, self.schedule.position_s(now_s) or 0.0)
 
     def wait_s(self, now_s: float) -> float:
         """Return seconds until the next quote is due; infinite when there is none."""
         if not self._rate:
             return math.inf
-        return 0.0 if math.isinf(self._rate) else self.schedule.wait_s(self._world.quotes / self._rate, now_s)
+        return 0.0 if math.isinf(self._rate) else self.schedule.wait_s(self._broker.quotes / self._rate, now_s)
 
     def advance(self, now_s: float, until_s: float, put: PutQuote | None) -> int:
         """Make the quotes that are due, `CHUNK` at most, and what the traders do; return how many."""
         if self._start_s is None:
-            self._world.context.now_s = time.time()  # also for events without quotes: a burst in an idle market
+            self._broker.context.now_s = time.time()  # also for events without quotes: a burst in an idle market
         elif not self._rate:
-            self._world.context.now_s = self._start_s + self.elapsed_s(now_s)
+            self._broker.context.now_s = self._start_s + self.elapsed_s(now_s)
         if self.wait_s(now_s) > 0:
             return 0
         count = CHUNK
         if not math.isinf(self._rate):
             due_s = self.schedule.position_s(now_s) or 0.0
-            count = max(1, min(CHUNK, int(due_s * self._rate) - self._world.quotes + 1))
+            count = max(1, min(CHUNK, int(due_s * self._rate) - self._broker.quotes + 1))
         if self._start_s is None:
-            self._world.walk(count, time.time(), 0.0, put)
+            self._broker.walk(count, time.time(), 0.0, put)
         else:
             if math.isfinite(until_s):
-                count = max(1, min(count, math.ceil(until_s / self._step_s) - self._world.quotes))
-            self._world.walk(count, self._start_s, self._step_s, put)
+                count = max(1, min(count, math.ceil(until_s / self._step_s) - self._broker.quotes))
+            self._broker.walk(count, self._start_s, self._step_s, put)
         return count
 
 
@@ -169,13 +169,13 @@ class ReplayFeed:
     selected before the next quote; mostly empty.
     """
 
-    def __init__(self, world: World, files: TickFiles, options: SimulatorOptions) -> None:
+    def __init__(self, broker: SimulatedBroker, files: TickFiles, options: SimulatorOptions) -> None:
         self.schedule = Schedule()
         self.exhausted = False
         self.awaited = b""
-        self._world = world
+        self._broker = broker
         self._speed = options.speed
-        self._instruments = {instrument.name: instrument for instrument in world.market.instruments}
+        self._instruments = {instrument.name: instrument for instrument in broker.market.instruments}
         self._ticks = iter(files)
         self._next: Tick | None = next(self._ticks, None)
         self._zero_ms = self._next[0] if self._next else 0
@@ -221,7 +221,7 @@ class ReplayFeed:
     def _instrument(self, tick: Tick) -> Instrument:
         """Return the instrument of a tick, which may be new or have more decimals than before."""
         _, _, symbol, _, _, digits = tick
-        instrument, market, emit = self._instruments.get(symbol), self._world.market, self._world.context.emit
+        instrument, market, emit = self._instruments.get(symbol), self._broker.market, self._broker.context.emit
         if instrument is None:
             self._instruments[symbol] = instrument = market.add(specification_of(symbol, digits))
             log.warning("tick files: symbol %s first appears after the rows that were searched for symbols", symbol)
@@ -235,7 +235,7 @@ class ReplayFeed:
 
     def _quote(self, instrument: Instrument, tick: Tick, put: PutQuote | None) -> None:
         time_ms, _, _, bid, ask, _ = tick
-        context, scale = self._world.context, instrument.scale
+        context, scale = self._broker.context, instrument.scale
         context.now_s = time_ms / 1000
         server_time_s = context.server_time_s
         direction = instrument.set_prices(round(bid * scale), round(ask * scale))

@@ -13,11 +13,11 @@ from weakref import WeakSet
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
 from mt4pump.mt4.codes import NETWORK_PROBLEM, PumpCode, PumpFlag, ReturnCode
 from mt4pump.mt4.manager import TABLES, Notify
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.callbacks import CallbackSender
 from mt4pump.simulator.context import FairLock
 from mt4pump.simulator.feeds import QuoteQueue
 from mt4pump.simulator.market import NAME_BYTES
-from mt4pump.simulator.world import World
 
 REFUSED_LOGIN = 65
 """The login that is refused with RET_BAD_ACCOUNT_INFO, whatever the password."""
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 class SessionRegistry:
     """The sessions that are connected, at most one of which pumps, and what they share with the server.
 
-    ``lock`` protects ``world``; ``wake`` wakes the feed thread; ``is_body_wanted``: UPDATE_NEWS_BODY is to be sent.
+    ``lock`` protects ``broker``; ``wake`` wakes the feed thread; ``is_body_wanted``: UPDATE_NEWS_BODY is to be sent.
     """
 
-    def __init__(self, world: World, quote_buffer: int, *, keeps_quotes: bool) -> None:
-        self.world = world
+    def __init__(self, broker: SimulatedBroker, quote_buffer: int, *, keeps_quotes: bool) -> None:
+        self.broker = broker
         self.lock = FairLock()
         self.wake = Event()
         self.quote_queue = QuoteQueue(quote_buffer, self.wake.set)
@@ -177,7 +177,7 @@ class SimulatorManager:
         """Ask for the quotes of ``symbol``, including those that are queued."""
         self._require_link("SymbolAdd")
         raw_name = symbol.partition(b"\0")[0].ljust(NAME_BYTES, b"\0")
-        if raw_name not in self._registry.world.market.by_raw_name:
+        if raw_name not in self._registry.broker.market.by_raw_name:
             text = f"the simulator has no symbol {symbol!r}"
             raise ManagerError("SymbolAdd", ReturnCode.RET_ERROR, "RET_ERROR", text)
         self.selected.add(raw_name)
@@ -194,10 +194,10 @@ class SimulatorManager:
 
     def table(self, name: str) -> bytes:
         """Return the whole table as it is now; empty when flags hide it. Raises KeyError for an unknown name."""
-        with self._reading(f"table {name}") as world:
+        with self._reading(f"table {name}") as broker:
             if name not in TABLES:
                 raise KeyError(f"there is no table {name!r}; tables: {', '.join(TABLES)}")
-            return b"" if self._flags & HIDDEN_TABLES.get(name, 0) else world.tables[name]()
+            return b"" if self._flags & HIDDEN_TABLES.get(name, 0) else broker.tables[name]()
 
     def request_news_body(self, key: int) -> None:
         """Ask for the body of news ``key``; UPDATE_NEWS_BODY follows from the simulator's thread."""
@@ -208,20 +208,20 @@ class SimulatorManager:
 
     def news_body(self, key: int) -> bytes | None:
         """Return the body, or None: not asked for, or no such news."""
-        with self._reading("NewsBodyGet") as world:
+        with self._reading("NewsBodyGet") as broker:
             if key in self._bodies or self._flags & PumpFlag.SENDFULLNEWS:
-                return world.news.body(key)
+                return broker.news.body(key)
             return None
 
     def last_mail(self) -> bytes | None:
         """Return the MailBox record of the last mail and its body, or None."""
-        with self._reading("MailLast") as world:
-            return world.news.last_mail
+        with self._reading("MailLast") as broker:
+            return broker.news.last_mail
 
     def plugin_parameters(self, position: int) -> bytes | None:
         """Return the PluginCfg array of the plugin at ``position``, or None."""
-        with self._reading("PluginParamGet") as world:
-            return world.back_office.plugin_parameters(position)
+        with self._reading("PluginParamGet") as broker:
+            return broker.back_office.plugin_parameters(position)
 
     def close(self) -> None:
         """End the session. Waits for a callback in progress, at most `CLOSE_WAIT_S`, so that none comes after it."""
@@ -235,12 +235,12 @@ class SimulatorManager:
             notify(int(PumpCode.STOP_PUMPING), 0, b"")
 
     @contextmanager
-    def _reading(self, call: str) -> Iterator[World]:
-        """Lock the world for a read; raises ConnectionLost when there is no link."""
+    def _reading(self, call: str) -> Iterator[SimulatedBroker]:
+        """Lock the broker for a read; raises ConnectionLost when there is no link."""
         self._require_link(call)
         with self._registry.lock:
             self._require_link(call)  # it may have ended while we waited
-            yield self._registry.world
+            yield self._registry.broker
 
     def _require_link(self, call: str) -> None:
         if not self.is_connected():

@@ -1,4 +1,4 @@
-"""All orders: every way in which one begins, changes and ends.
+"""All orders: how one begins, changes and ends.
 
 Each change is made in the table first, then sent as UPDATE_TRADES; an end that moves money is followed by UPDATE_USERS.
 """

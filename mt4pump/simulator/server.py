@@ -1,4 +1,4 @@
-"""The simulated server: a world that outlives its sessions, and the one thread that moves it."""
+"""The simulated server: a broker that exists longer than its sessions, and the one thread that moves it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from time import monotonic
 
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.manager import Manager
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.feeds import CHUNK, ReplayFeed, WalkFeed
 from mt4pump.simulator.manager import SessionRegistry, SimulatorManager
 from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import FaultSchedule, SimulatedFault, SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
-from mt4pump.simulator.world import World
 
 SLEEP_LIMIT_S = 0.05
 """Longest sleep of the feed thread: whatever it should have been woken for is seen after that."""
@@ -55,15 +55,15 @@ class Simulator:
         if options.ticks:
             self.files = TickFiles(options.ticks, options.tick_options)
             specs = tuple(specification_of(symbol, digits) for symbol, digits in self.files.digits.items())
-            self.world = World(options, specs, trading=False)
-            self.feed = ReplayFeed(self.world, self.files, options)
+            self.broker = SimulatedBroker(options, specs, trading=False)
+            self.feed = ReplayFeed(self.broker, self.files, options)
         else:
-            self.world = World(options)
-            self.feed = WalkFeed(self.world, options)
-        self.registry = SessionRegistry(self.world, options.quote_buffer, keeps_quotes=self.files is not None)
+            self.broker = SimulatedBroker(options)
+            self.feed = WalkFeed(self.broker, options)
+        self.registry = SessionRegistry(self.broker, options.quote_buffer, keeps_quotes=self.files is not None)
         self.callbacks, self.quote_queue = self.registry.callbacks, self.registry.quote_queue
-        self.world.context.emit = self.callbacks.emit
-        self.world.send_bidask = self.callbacks.send_bidask
+        self.broker.context.emit = self.callbacks.emit
+        self.broker.send_bidask = self.callbacks.send_bidask
         self._schedule = FaultSchedule(options.faults)
         self._injected: deque[SimulatedFault] = deque()
         self._thread: Thread | None = None
@@ -90,7 +90,7 @@ class Simulator:
         self.registry.is_open = True
         self._thread.start()
         what = f"{len(self.options.ticks)} tick files" if self.files else f"{self.options.rate:g} quotes/s"
-        symbols, accounts = len(self.world.market.instruments), len(self.world.accounts.all)
+        symbols, accounts = len(self.broker.market.instruments), len(self.broker.accounts.all)
         log.info("simulator started: %s, %d symbols, %d accounts, seed %d", what, symbols, accounts, self.options.seed)
 
     def stop(self) -> None:
@@ -225,7 +225,7 @@ class Simulator:
             case "skip":
                 self.callbacks.skip(int(fault.size))
             case "burst":
-                self.world.traders.burst(int(fault.size))
+                self.broker.traders.burst(int(fault.size))
 
     def _report(self) -> None:
         sent = self.callbacks

@@ -82,12 +82,12 @@ class RunningDaemon:
                     continue
                 fields = msgpack.unpackb(packed) if isinstance(packed, bytes) else packed
                 rows.setdefault(kind, {})[fields["order" if kind == "trade" else "login"]] = fields
-            world = self.simulator.world
+            broker = self.simulator.broker
             found = []
             for kind, (name, record, key) in TABLES.items():
-                theirs = {row[key]: row for row in Decoder(record, "cp1252").many(world.tables[name]())}
+                theirs = {row[key]: row for row in Decoder(record, "cp1252").many(broker.tables[name]())}
                 found += compared(kind, theirs, rows.get(kind, {}))
-            levels = Decoder(MARGIN_LEVEL, "cp1252").many(world.tables["margins"]())
+            levels = Decoder(MARGIN_LEVEL, "cp1252").many(broker.tables["margins"]())
             theirs = {row["login"]: {"level_type": row["level_type"]} for row in levels if row["level_type"]}
             found += compared("margin", theirs, rows.get("margin", {}))
         return found
@@ -103,7 +103,7 @@ class RunningDaemon:
             if found == []:
                 break
             time.sleep(PAUSE_S)
-        rows = {name: len(self.simulator.world.tables[name]()) for name in ("trades", "users")}
+        rows = {name: len(self.simulator.broker.tables[name]()) for name in ("trades", "users")}
         return {"differences": ["no snapshot was made"] if found is None else found[:20], "bytes": rows}
 
     def storm(self, count: int) -> None:

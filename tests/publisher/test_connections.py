@@ -81,7 +81,7 @@ def test_a_reading_ends_when_its_time_is_over(publisher: Publisher) -> None:
 def test_reading_without_a_socket_does_nothing() -> None:
     made = Connections(FaultCounters(log))
     assert made.read_events()
-    made.unwatch()
+    made.detach()
 
 
 def test_a_number_that_is_reused_is_distinguished_from_the_one_before() -> None:

@@ -63,7 +63,7 @@ class Reader:
         with suppress(ConnectionLost):
             if self._select and self.codes():
                 self._select = False
-                for instrument in self.simulator.world.market.instruments:
+                for instrument in self.simulator.broker.market.instruments:
                     self.manager.select_symbol(instrument.raw_name)
             while quotes := self.manager.updated_quotes():
                 self.quotes += quotes

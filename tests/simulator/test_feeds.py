@@ -11,40 +11,40 @@ from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_SYMBOL
 from mt4pump.simulator import tick_files as ticks
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.feeds import CHUNK, ReplayFeed, Schedule, WalkFeed
 from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
-from mt4pump.simulator.world import World
 
 from .reader import START_S, RawEvent, decode_quote, write_ticks
 
 FOREVER = math.inf
 
 
-def walk(rate: float, start_s: float | None = START_S) -> tuple[WalkFeed, World]:
+def walk(rate: float, start_s: float | None = START_S) -> tuple[WalkFeed, SimulatedBroker]:
     options = SimulatorOptions(rate=rate, start_s=start_s, accounts=5)
-    world = World(options)
-    feed = WalkFeed(world, options)
+    broker = SimulatedBroker(options)
+    feed = WalkFeed(broker, options)
     assert feed.elapsed_s(100.0) == 0
-    return feed, world
+    return feed, broker
 
 
-def replay(path: Path, speed: float = 1.0) -> tuple[ReplayFeed, World]:
+def replay(path: Path, speed: float = 1.0) -> tuple[ReplayFeed, SimulatedBroker]:
     options = SimulatorOptions(ticks=(path,), speed=speed)
     files = TickFiles(options.ticks)
     specs = tuple(specification_of(symbol, digits) for symbol, digits in files.digits.items())
-    world = World(options, specs, trading=False)
-    return ReplayFeed(world, files, options), world
+    broker = SimulatedBroker(options, specs, trading=False)
+    return ReplayFeed(broker, files, options), broker
 
 
 def test_a_walk_makes_the_quotes_that_are_due_and_no_more() -> None:
-    feed, world = walk(10)
+    feed, broker = walk(10)
     assert feed.advance(100.0, FOREVER, None) == 1
     assert feed.advance(100.0, FOREVER, None) == 0
     assert feed.wait_s(100.0) == pytest.approx(0.1)
     assert feed.advance(100.55, FOREVER, None) == 5
-    assert world.quotes == 6
+    assert broker.quotes == 6
 
 
 def test_a_walk_that_is_far_behind_slips_and_does_not_catch_up() -> None:
@@ -55,37 +55,37 @@ def test_a_walk_that_is_far_behind_slips_and_does_not_catch_up() -> None:
 
 
 def test_an_idle_walk_makes_nothing_and_its_time_still_passes() -> None:
-    feed, world = walk(0)
+    feed, broker = walk(0)
     assert feed.advance(105.0, FOREVER, None) == 0
     assert feed.wait_s(105.0) == FOREVER
     assert feed.elapsed_s(105.0) == 5.0
-    assert world.context.now_s == START_S + 5.0
+    assert broker.context.now_s == START_S + 5.0
 
 
 @pytest.mark.parametrize("rate", [100, math.inf])
 def test_a_walk_stops_before_the_next_fault(rate: float) -> None:
-    feed, world = walk(rate)
+    feed, broker = walk(rate)
     quotes = 0
     while feed.elapsed_s(100.0 + quotes) < 0.05:
         quotes += feed.advance(100.0 + quotes, 0.05, None)
-    assert world.quotes == (5 if rate == 100 else 50)
+    assert broker.quotes == (5 if rate == 100 else 50)
 
 
 def test_a_walk_without_a_rate_is_divided_into_chunks() -> None:
-    feed, world = walk(math.inf)
+    feed, broker = walk(math.inf)
     assert feed.advance(100.0, FOREVER, None) == CHUNK
     assert feed.wait_s(100.0) == 0
     assert feed.elapsed_s(0) == CHUNK * 0.001
-    assert world.quotes == CHUNK
+    assert broker.quotes == CHUNK
 
 
 def test_without_a_start_time_the_walk_follows_the_wall_clock() -> None:
-    feed, world = walk(math.inf, start_s=None)
+    feed, broker = walk(math.inf, start_s=None)
     quotes: list[bytes] = []
     feed.advance(100.0, FOREVER, quotes.append)
     assert feed.elapsed_s(103.0) == 3.0
     assert len({decode_quote(quote)["lasttime"] for quote in quotes}) == 1
-    assert decode_quote(quotes[0])["lasttime"] == int(world.context.now_s) + 10800
+    assert decode_quote(quotes[0])["lasttime"] == int(broker.context.now_s) + 10800
 
 
 @pytest.mark.parametrize("speed", [1, 10])
@@ -131,9 +131,9 @@ def test_time_that_runs_backwards_in_a_file_loses_no_tick(tmp_path: Path) -> Non
 
 def test_digits_grow_when_later_rows_have_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ticks, "SCAN_ROWS", 1)
-    feed, world = replay(write_ticks(tmp_path / "a.csv", "0,EURUSD,1.1,1.2", "1,EURUSD,1.12345,1.2"), math.inf)
+    feed, broker = replay(write_ticks(tmp_path / "a.csv", "0,EURUSD,1.1,1.2", "1,EURUSD,1.12345,1.2"), math.inf)
     events: list[RawEvent] = []
-    world.context.emit = lambda code, action, data: events.append((code, action, data))
+    broker.context.emit = lambda code, action, data: events.append((code, action, data))
     quotes: list[bytes] = []
     feed.advance(0, FOREVER, quotes.append)
     first, second = (decode_quote(quote) for quote in quotes)
@@ -148,13 +148,13 @@ def test_a_symbol_that_first_appears_later_is_sent_before_its_first_tick(
 ) -> None:
     monkeypatch.setattr(ticks, "SCAN_ROWS", 1)
     rows = ("0,EURUSD,1.1,1.2", "1,GOLD,1900.1,1900.2", "2,GOLD,1900.2,1900.3")
-    feed, world = replay(write_ticks(tmp_path / "a.csv", *rows), math.inf)
+    feed, broker = replay(write_ticks(tmp_path / "a.csv", *rows), math.inf)
     events: list[RawEvent] = []
-    world.context.emit = lambda code, action, data: events.append((code, action, data))
+    broker.context.emit = lambda code, action, data: events.append((code, action, data))
     assert feed.advance(0, FOREVER, None) == 1
     assert feed.awaited == b"GOLD".ljust(12, b"\0")
     assert [(code, action) for code, action, _ in events] == [(PumpCode.UPDATE_SYMBOLS, Transaction.ADD)]
-    assert events[0][2] in world.tables["symbols"]()
+    assert events[0][2] in broker.tables["symbols"]()
     feed.awaited = b""  # the server does so once it is selected, or not in time
     assert feed.advance(0, FOREVER, None) == 2
     assert len(events) == 1

@@ -13,16 +13,16 @@ from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL
 from mt4pump.simulator import traders
 from mt4pump.simulator.accounts import LIVE_LEVELS_LIMIT
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.world import World
 from tests.bus import LIMIT_S
 from tests.live import running
 
 ACCOUNTS = LIVE_LEVELS_LIMIT + 500
 
 
-def levels(world: World) -> dict[int, int]:
-    return {row["login"]: row["level_type"] for row in Decoder(MARGIN_LEVEL).many(world.tables["margins"]())}
+def levels(broker: SimulatedBroker) -> dict[int, int]:
+    return {row["login"]: row["level_type"] for row in Decoder(MARGIN_LEVEL).many(broker.tables["margins"]())}
 
 
 def snapshot(query: Query) -> Snapshot:
@@ -37,22 +37,22 @@ def snapshot(query: Query) -> Snapshot:
 
 
 def test_stored_margin_levels_are_of_accounts_with_positions_and_of_their_last_check() -> None:
-    world = World(SimulatorOptions(accounts=ACCOUNTS, seed=5, start_s=1_600_000_000.0))
-    assert levels(world).keys() == {account.login for account in world.accounts.all if account.positions}
-    world.walk(20_000, 1_600_000_000.0, 0.01, None)
-    stored = levels(world)
-    assert stored.keys() == {account.login for account in world.accounts.all if account.positions}
-    account = next(account for account in world.accounts.all if account.positions)
-    world.accounts.update_level(account)
-    assert account.margin_level() in world.tables["margins"]()
+    broker = SimulatedBroker(SimulatorOptions(accounts=ACCOUNTS, seed=5, start_s=1_600_000_000.0))
+    assert levels(broker).keys() == {account.login for account in broker.accounts.all if account.positions}
+    broker.walk(20_000, 1_600_000_000.0, 0.01, None)
+    stored = levels(broker)
+    assert stored.keys() == {account.login for account in broker.accounts.all if account.positions}
+    account = next(account for account in broker.accounts.all if account.positions)
+    broker.accounts.update_level(account)
+    assert account.margin_level() in broker.tables["margins"]()
 
 
 def test_every_order_has_a_trigger_for_each_price_that_it_waits_for() -> None:
-    world = World(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
+    broker = SimulatedBroker(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
     for start in range(0, 20_000, 500):
-        world.walk(500, 1_600_000_000.0 + start * 0.01, 0.01, None)
-        for instrument in world.market.instruments:
-            for order in world.book.by_instrument.get(instrument.name, {}).values():
+        broker.walk(500, 1_600_000_000.0 + start * 0.01, 0.01, None)
+        for instrument in broker.market.instruments:
+            for order in broker.book.by_instrument.get(instrument.name, {}).values():
                 if order.activation:
                     continue
                 prices = (order.sl, order.tp) if order.is_position else (order.open_price,)
@@ -66,10 +66,10 @@ def test_a_larger_book_sends_fewer_activations_as_each_makes_the_reader_read_all
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def activations() -> int:
-        world = World(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
+        broker = SimulatedBroker(SimulatorOptions(accounts=300, seed=6, start_s=1_600_000_000.0))
         codes: list[int] = []
-        world.context.emit = lambda code, _action, _data: codes.append(code)
-        world.walk(20_000, 1_600_000_000.0, 0.01, None)
+        broker.context.emit = lambda code, _action, _data: codes.append(code)
+        broker.walk(20_000, 1_600_000_000.0, 0.01, None)
         return codes.count(PumpCode.UPDATE_ACTIVATION)
 
     usual = activations()

@@ -7,10 +7,10 @@ import pytest
 from mt4pump.mt4.codes import MarginLevelType, TradeCommand
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.market import WALK_SYMBOLS
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.orders import Exposure, Order, SimulatedGroup, levels, position_margin, profit_at
-from mt4pump.simulator.world import World
 
 GROUP = SimulatedGroup("demo", "USD", 100, 0.0, margin_call=100, margin_stopout=50)
 
@@ -62,15 +62,15 @@ def test_the_limits_of_the_group_decide_the_level(equity: float, kind: MarginLev
     assert now.level_type(GROUP) == kind
 
 
-def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_world() -> None:
-    world = World(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
-    account = next(account for account in world.accounts.all if account.group.currency == "USD")
+def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_market() -> None:
+    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    account = next(account for account in broker.accounts.all if account.group.currency == "USD")
     account.leverage = 100
-    eurusd = world.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
+    eurusd = broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
     eurusd.set_prices(108_000, 108_010)
-    world.book.open(Order(account, world.market, eurusd, 0, 100))
+    broker.book.open(Order(account, broker.market, eurusd, 0, 100))
     eurusd.set_prices(107_900, 107_912)
-    (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
+    (row,) = Decoder(MARGIN_LEVEL).many(broker.accounts.margins())
     commission = -account.group.commission
     assert row["login"] == account.login
     assert row["volume"] == 100
@@ -81,12 +81,12 @@ def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_world() -
 
 
 def test_the_balance_of_a_margin_row_has_the_credit_in_it_and_the_users_has_not() -> None:
-    world = World(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
-    account = world.accounts.all[0]
+    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    account = broker.accounts.all[0]
     balance = account.balance
-    world.book.operate(account, TradeCommand.OP_CREDIT, 500.25, "Credit in")
-    world.book.open(Order(account, world.market, world.market.instruments[0], 0, 1))
-    (row,) = Decoder(MARGIN_LEVEL).many(world.accounts.margins())
+    broker.book.operate(account, TradeCommand.OP_CREDIT, 500.25, "Credit in")
+    broker.book.open(Order(account, broker.market, broker.market.instruments[0], 0, 1))
+    (row,) = Decoder(MARGIN_LEVEL).many(broker.accounts.margins())
     assert row["balance"] == balance + 500.25
-    user = next(user for user in Decoder(USER_RECORD).many(world.accounts.users()) if user["login"] == account.login)
+    user = next(user for user in Decoder(USER_RECORD).many(broker.accounts.users()) if user["login"] == account.login)
     assert (user["balance"], user["credit"]) == (balance, 500.25)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.market import WALK_SYMBOLS, Instrument
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import OUTDATED_LIMIT, activation_due
 from mt4pump.simulator.orders import Order, SimulatedAccount
-from mt4pump.simulator.world import World
 
 from .reader import START_S, RawEvent, decode_trade
 
@@ -20,24 +20,24 @@ BUY, SELL = TradeCommand.OP_BUY, TradeCommand.OP_SELL
 
 
 class QuietMarket:
-    """A world without traders, one of its accounts, EURUSD at 1.08000 / 1.08010, and the events sent."""
+    """A broker without traders, one of its accounts, EURUSD at 1.08000 / 1.08010, and the events sent."""
 
     def __init__(self) -> None:
-        self.world = World(SimulatorOptions(start_s=START_S), WALK_SYMBOLS, trading=False)
-        self.book = self.world.book
-        self.account: SimulatedAccount = next(a for a in self.world.accounts.all if a.group.currency == "USD")
-        self.eurusd: Instrument = self.world.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
+        self.broker = SimulatedBroker(SimulatorOptions(start_s=START_S), WALK_SYMBOLS, trading=False)
+        self.book = self.broker.book
+        self.account: SimulatedAccount = next(a for a in self.broker.accounts.all if a.group.currency == "USD")
+        self.eurusd: Instrument = self.broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
         self.eurusd.set_prices(108_000, 108_010)
         self.events: list[RawEvent] = []
-        self.world.context.emit = lambda code, action, data: self.events.append((code, action, data))
+        self.broker.context.emit = lambda code, action, data: self.events.append((code, action, data))
 
     def open(self, cmd: int, volume: int = 100, **terms: Any) -> Order:
-        order = Order(self.account, self.world.market, self.eurusd, cmd, volume, **terms)
+        order = Order(self.account, self.broker.market, self.eurusd, cmd, volume, **terms)
         self.book.open(order)
         return order
 
     def place(self, cmd: int, price: int, **terms: Any) -> Order:
-        order = Order(self.account, self.world.market, self.eurusd, cmd, 10, price, **terms)
+        order = Order(self.account, self.broker.market, self.eurusd, cmd, 10, price, **terms)
         self.book.place(order)
         return order
 
@@ -138,19 +138,19 @@ def test_a_pending_order_is_deleted_either_way(market: QuietMarket, *, as_update
 
 
 def test_a_pending_order_expires(market: QuietMarket) -> None:
-    expiration = market.world.context.server_time_s + 60
+    expiration = market.broker.context.server_time_s + 60
     order = market.place(TradeCommand.OP_SELL_STOP, 107_000, expiration=expiration)
     market.trades()
     market.book.cancel_expired()
     assert order.order in market.book.orders
-    market.world.context.now_s += 60
+    market.broker.context.now_s += 60
     market.book.cancel_expired()
     ((action, fields),) = market.trades()
     assert (action, fields["comment"]) == (DELETE, "[expiration]")
 
 
 def test_expirations_of_orders_that_ended_earlier_are_removed(market: QuietMarket) -> None:
-    expiration = market.world.context.server_time_s + 86_400
+    expiration = market.broker.context.server_time_s + 86_400
 
     def place(earlier_s: int = 0) -> Order:
         return market.place(TradeCommand.OP_SELL_STOP, 107_000, expiration=expiration - earlier_s)
@@ -163,17 +163,17 @@ def test_expirations_of_orders_that_ended_earlier_are_removed(market: QuietMarke
         longest = max(longest, len(market.book._expirations))
     assert longest <= OUTDATED_LIMIT
     market.trades()
-    market.world.context.now_s += 86_400
+    market.broker.context.now_s += 86_400
     market.book.cancel_expired()
     expired = [fields["order"] for action, fields in market.trades() if action == DELETE]
     assert expired == [order.order for order in reversed(waiting)]
 
 
 def test_every_waiting_order_keeps_its_expiration(market: QuietMarket) -> None:
-    expiration = market.world.context.server_time_s + 60
+    expiration = market.broker.context.server_time_s + 60
     for _ in range(3 * OUTDATED_LIMIT):
         market.place(TradeCommand.OP_SELL_STOP, 107_000, expiration=expiration)
-    market.world.context.now_s += 60
+    market.broker.context.now_s += 60
     market.book.cancel_expired()
     assert not market.book.orders
 

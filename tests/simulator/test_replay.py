@@ -109,7 +109,7 @@ def test_no_row_that_is_read_ends_the_simulator(
         simulator.feed.awaited = b""
         simulator.feed.advance(0.0, math.inf, quotes.append)
         simulator._do(SimulatedFault("burst", amount=6))
-        for make in simulator.world.tables.values():
+        for make in simulator.broker.tables.values():
             make()
     assert len(quotes) == len(usable)
 

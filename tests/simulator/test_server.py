@@ -1,4 +1,4 @@
-"""The server: the same run again, the world between sessions, every fault, and an end within bounds."""
+"""The server: the same run again, the broker between sessions, every fault, and an end within bounds."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def open_orders(reader: Reader) -> dict[int, dict[str, object]]:
 
 
 def table_orders(simulator: Simulator) -> dict[int, dict[str, object]]:
-    """Return the open orders of the world, by ticket."""
+    """Return the open orders of the broker, by ticket."""
     return {
-        ticket: {**decode_trade(simulator.world.book.records[ticket]), "activation": 0}
-        for ticket in simulator.world.book.orders
+        ticket: {**decode_trade(simulator.broker.book.records[ticket]), "activation": 0}
+        for ticket in simulator.broker.book.orders
     }
 
 
@@ -75,7 +75,7 @@ def test_the_events_of_a_session_turn_its_first_table_into_the_last() -> None:
         assert simulator.callbacks.events_sent == len([code for code in reader.codes() if code not in {5, 15}])
 
 
-def test_the_world_continues_while_no_session_pumps() -> None:
+def test_the_market_continues_while_no_session_pumps() -> None:
     with running(rate=math.inf) as simulator:
         reader = Reader(simulator)
         reader.read_until(lambda: len(reader.trades()) > 50)
@@ -141,7 +141,7 @@ def test_a_mute_session_receives_nothing_until_there_is_a_new_one() -> None:
         again.read_until(lambda: again.trades() and PumpCode.PING in again.codes())
 
 
-def test_skipped_trade_events_are_missing_though_the_world_is_the_same() -> None:
+def test_skipped_trade_events_are_missing_though_the_tables_are_the_same() -> None:
     def read_trades(*faults: str) -> list[RawEvent]:
         with running(rate=math.inf, faults=tuple(map(parse_fault, faults))) as simulator:
             reader = Reader(simulator)

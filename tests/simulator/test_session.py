@@ -235,7 +235,7 @@ def test_a_second_session_that_pumps_ends_the_first(idle: Simulator) -> None:
 def test_every_table_is_an_array_of_its_record(idle: Simulator) -> None:
     reader = Reader(idle)
     for name in TABLES:
-        assert reader.manager.table(name) == idle.world.tables[name]()
+        assert reader.manager.table(name) == idle.broker.tables[name]()
     with pytest.raises(KeyError, match="no table 'deals'"):
         reader.manager.table("deals")
 
@@ -275,7 +275,7 @@ def test_a_hidden_symbol_is_quoted_no_more() -> None:
 def test_a_call_gives_256_quotes_at_most() -> None:
     with running(rate=math.inf, quote_buffer=2048) as simulator:
         reader = Reader(simulator, select=False)
-        for raw_name in simulator.world.market.by_raw_name:
+        for raw_name in simulator.broker.market.by_raw_name:
             reader.manager.select_symbol(raw_name)
         reader._wake.wait(LIMIT_S)
         most = 0
@@ -284,7 +284,7 @@ def test_a_call_gives_256_quotes_at_most() -> None:
         assert most == 256
 
 
-def test_hidden_ticks_let_the_world_go_on() -> None:
+def test_hidden_ticks_stop_no_trading() -> None:
     with running(rate=math.inf) as simulator:
         reader = Reader(simulator, flags=PumpFlag.HIDETICKS)
         reader.read_until(lambda: len(reader.trades()) > 20)

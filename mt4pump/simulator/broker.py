@@ -1,4 +1,4 @@
-"""The simulated server's world: market, accounts, orders, news, back office, and the random walk that moves them."""
+"""The simulated broker: market, accounts, orders, news and back office, and the random walk that moves its prices."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mt4pump.simulator.context import Context
 from mt4pump.simulator.market import MOVES, SPREADS, WALK_SYMBOLS, Market, Specification, pack_symbol_info
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import OrderBook
+from mt4pump.simulator.orders import SimulatedAccount
 from mt4pump.simulator.traders import OrderExecution, Traders
 
 QUOTES_PER_ACTION = (10, 20)
@@ -23,7 +24,7 @@ UP, DOWN, NONE = (int(direction) for direction in SymbolDirection)
 PutQuote = Callable[[bytes], None]
 
 
-class World:
+class SimulatedBroker:
     """Everything that a Manager session can see. Not safe for threads: its users hold the `FairLock`.
 
     ``context.emit`` receives events in the order of the changes; ``send_bidask`` is called before an event that follows
@@ -63,25 +64,29 @@ class World:
             "plugins": self.back_office.plugins,
             "news": self.news.table,
         }
-        rare_actions: tuple[tuple[Callable[[], None], float], ...] = (
-            (lambda: self.back_office.toggle_online(random.choice(self.accounts.all)), 0.05),
-            (lambda: self.back_office.advance_requests(random.choice(self.accounts.all)), 0.03),
-            (self.news.publish, 0.01),
-            (lambda: self.back_office.change_accounts(random.choice(self.accounts.all)), 0.004),
-            (self.news.send_mail, 0.003),
-            (self.news.publish_new, 0.003),
-            (self.back_office.change_symbol, 0.003),
-            (self.back_office.change_group, 0.001),
-            (self.back_office.change_plugin, 0.001),
-        )
-        self._rare_actions = tuple(action for action, _ in rare_actions)
-        self._rare_chances = tuple(accumulate(chance for _, chance in rare_actions))
+        office, news = self.back_office, self.news
+        rare_actions: dict[Callable[[], None], float] = {
+            lambda: office.toggle_online(self._any_account()): 0.05,
+            lambda: office.advance_requests(self._any_account()): 0.03,
+            news.publish: 0.01,
+            lambda: office.change_accounts(self._any_account()): 0.004,
+            news.send_mail: 0.003,
+            news.publish_new: 0.003,
+            office.change_symbol: 0.003,
+            office.change_group: 0.001,
+            office.change_plugin: 0.001,
+        }
+        self._rare_actions = tuple(rare_actions)
+        self._rare_chances = tuple(accumulate(rare_actions.values()))
+
+    def _any_account(self) -> SimulatedAccount:
+        return self.context.random.choice(self.accounts.all)
 
     def walk(self, count: int, origin_s: float, step_s: float, put: PutQuote | None) -> None:
         """Make ``count`` quotes and the actions between them.
 
-        Quote number n since the world began happens at ``origin_s + n * step_s``, however the numbers are split into
-        calls. Each goes to ``put`` as SymbolInfo bytes; None: nobody wants them, but the world moves all the same.
+        Quote number n happens at ``origin_s + n * step_s``, however the numbers are split into calls. Each goes to
+        ``put`` as SymbolInfo bytes; None: nobody wants them, but prices and orders change all the same.
         """
         context, instruments = self.context, self.market.instruments
         random, offset_s, total = context.random.random, context.server_utc_offset_s, len(instruments)

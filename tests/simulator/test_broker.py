@@ -1,4 +1,4 @@
-"""The world can be repeated exactly, every kind of event occurs, and every change is sent."""
+"""The broker can be repeated exactly, every kind of event occurs, and every change is sent."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from mt4pump.mt4.layout import (
 from mt4pump.mt4.manager import TABLES
 from mt4pump.mt4.record import SECRET, Record
 from mt4pump.simulator.accounts import LEAK_PREFIX
+from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.world import World
 
 from .reader import START_S, RawEvent, decode_quote, decode_trade
 
 QUOTES = 120_000
 
 
-def run(quotes: int, chunk: int, **options: Any) -> tuple[World, list[RawEvent], list[bytes]]:
-    world = World(SimulatorOptions(**{"start_s": START_S, **options}))
+def run(quotes: int, chunk: int, **options: Any) -> tuple[SimulatedBroker, list[RawEvent], list[bytes]]:
+    broker = SimulatedBroker(SimulatorOptions(**{"start_s": START_S, **options}))
     events: list[RawEvent] = []
     lines: list[bytes] = []
-    world.context.emit = lambda code, action, data: events.append((code, action, data))
-    while world.quotes < quotes:
-        world.walk(min(chunk, quotes - world.quotes), START_S, 0.001, lines.append)
-    return world, events, lines
+    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    while broker.quotes < quotes:
+        broker.walk(min(chunk, quotes - broker.quotes), START_S, 0.001, lines.append)
+    return broker, events, lines
 
 
 @pytest.fixture(scope="module")
-def long_run() -> tuple[dict[str, bytes], World, list[RawEvent], list[bytes]]:
-    before = World(SimulatorOptions(start_s=START_S))
+def long_run() -> tuple[dict[str, bytes], SimulatedBroker, list[RawEvent], list[bytes]]:
+    before = SimulatedBroker(SimulatorOptions(start_s=START_S))
     tables = {name: read() for name, read in before.tables.items()}
     return tables, *run(QUOTES, 256)
 
 
-LongRun = tuple[dict[str, bytes], World, list[RawEvent], list[bytes]]
+LongRun = tuple[dict[str, bytes], SimulatedBroker, list[RawEvent], list[bytes]]
 
 
 def test_the_same_seed_gives_the_same_events_and_quotes_however_they_are_cut() -> None:
@@ -57,21 +57,21 @@ def test_the_same_seed_gives_the_same_events_and_quotes_however_they_are_cut() -
     assert lines == lines_again
 
 
-def test_another_seed_gives_another_world() -> None:
+def test_another_seed_gives_other_events() -> None:
     _, events, lines = run(500, 256)
     _, others, other_lines = run(500, 256, seed=2)
     assert events != others
     assert lines != other_lines
 
 
-def test_the_world_moves_the_same_when_nobody_wants_quotes() -> None:
-    world, events, _ = run(5_000, 256)
-    unread = World(SimulatorOptions(start_s=START_S))
+def test_prices_and_orders_change_the_same_when_nobody_wants_quotes() -> None:
+    broker, events, _ = run(5_000, 256)
+    unread = SimulatedBroker(SimulatorOptions(start_s=START_S))
     received: list[RawEvent] = []
     unread.context.emit = lambda code, action, data: received.append((code, action, data))
     unread.walk(5_000, START_S, 0.001, None)
     assert received == events
-    assert unread.book.table() == world.book.table()
+    assert unread.book.table() == broker.book.table()
 
 
 def test_every_kind_of_event_appears(long_run: LongRun) -> None:
@@ -148,9 +148,9 @@ def follow(table: bytes, events: list[RawEvent], code: int, record: Record, key:
 def test_the_events_turn_the_first_table_into_the_last(
     long_run: LongRun, name: str, code: int, record: Record, key: str
 ) -> None:
-    tables, world, events, _ = long_run
+    tables, broker, events, _ = long_run
     rows = follow(tables[name], events, code, record, key)
-    table = {row[key]: row for row in Decoder(record).many(world.tables[name]())}
+    table = {row[key]: row for row in Decoder(record).many(broker.tables[name]())}
     if name == "trades":  # the event ACTIVATION carries no record
         for row in (*rows.values(), *table.values()):
             row["activation"] = 0
@@ -158,7 +158,7 @@ def test_the_events_turn_the_first_table_into_the_last(
 
 
 def test_the_balance_of_every_account_is_the_sum_of_what_was_sent(long_run: LongRun) -> None:
-    tables, world, events, _ = long_run
+    tables, broker, events, _ = long_run
     decode = Decoder(USER_RECORD)
     balance = {row["login"]: row["balance"] for row in decode.many(tables["users"])}
     for code, action, data in events:
@@ -170,23 +170,23 @@ def test_the_balance_of_every_account_is_the_sum_of_what_was_sent(long_run: Long
             is_money = fields["cmd"] == TradeCommand.OP_BALANCE
             if is_money or (action == Transaction.DELETE and fields["cmd"] < 2):
                 balance[fields["login"]] += fields["profit"] + fields["storage"] + fields["commission"]
-    for row in decode.many(world.tables["users"]()):
+    for row in decode.many(broker.tables["users"]()):
         assert row["balance"] == pytest.approx(balance[row["login"]], abs=0.02)
 
 
 def test_margin_levels_are_of_accounts_with_positions_only(long_run: LongRun) -> None:
-    _, world, _, _ = long_run
-    with_positions = {order.account.login for order in world.book.orders.values() if order.is_position}
-    assert {row["login"] for row in Decoder(MARGIN_LEVEL).many(world.tables["margins"]())} == with_positions
+    _, broker, _, _ = long_run
+    with_positions = {order.account.login for order in broker.book.orders.values() if order.is_position}
+    assert {row["login"] for row in Decoder(MARGIN_LEVEL).many(broker.tables["margins"]())} == with_positions
 
 
 def test_every_record_has_its_records_size(long_run: LongRun) -> None:
-    _, world, events, _ = long_run
+    _, broker, events, _ = long_run
     for code, _, data in events:
         if data:
             assert len(data) == CALLBACK_RECORD[PumpCode(code)].size
     for name, record in TABLES.items():
-        assert len(world.tables[name]()) % Record.known[record].size == 0
+        assert len(broker.tables[name]()) % Record.known[record].size == 0
 
 
 def test_prices_have_exactly_the_digits_of_their_symbol(long_run: LongRun) -> None:
@@ -200,15 +200,15 @@ def test_prices_have_exactly_the_digits_of_their_symbol(long_run: LongRun) -> No
 
 
 def test_prices_stay_near_their_first_ones(long_run: LongRun) -> None:
-    _, world, _, _ = long_run
-    for instrument in world.market.instruments:
+    _, broker, _, _ = long_run
+    for instrument in broker.market.instruments:
         assert abs(instrument.bid / instrument.base - 1) < 0.1, instrument.name
         assert instrument.moves.count(0) < len(instrument.moves)
 
 
 def test_every_symbol_is_quoted_on_the_servers_clock(long_run: LongRun) -> None:
-    _, world, _, lines = long_run
-    assert {line[:12] for line in lines} == set(world.market.by_raw_name)
+    _, broker, _, lines = long_run
+    assert {line[:12] for line in lines} == set(broker.market.by_raw_name)
     times = [SYMBOL_INFO.struct.unpack(line)[SYMBOL_INFO_TIME] for line in (lines[0], lines[-1])]
     assert times == [int(START_S) + 10800, int(START_S) + 10800 + (QUOTES - 1) // 1000]
 
@@ -218,7 +218,7 @@ SYMBOL_INFO_TIME = [field.name for field in SYMBOL_INFO.fields].index("lasttime"
 
 @pytest.mark.parametrize(("table", "record"), [("users", USER_RECORD), ("groups", CON_GROUP)])
 def test_every_secret_field_begins_with_the_leak_prefix(table: str, record: Record) -> None:
-    data = World(SimulatorOptions(start_s=START_S)).tables[table]()
+    data = SimulatedBroker(SimulatorOptions(start_s=START_S)).tables[table]()
     for start in range(0, len(data), record.size):
         for name in record.names(SECRET):
             field = record.by_name[name]
@@ -228,15 +228,15 @@ def test_every_secret_field_begins_with_the_leak_prefix(table: str, record: Reco
 
 
 def test_at_midnight_swaps_are_charged_and_the_days_high_begins_anew() -> None:
-    world = World(SimulatorOptions(start_s=START_S))
+    broker = SimulatedBroker(SimulatorOptions(start_s=START_S))
     events: list[RawEvent] = []
-    world.context.emit = lambda code, action, data: events.append((code, action, data))
-    world.walk(3000, START_S, 0.001, None)
-    instrument = world.market.instruments[0]
+    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    broker.walk(3000, START_S, 0.001, None)
+    instrument = broker.market.instruments[0]
     instrument.high = instrument.base * 2
     events.clear()
-    world.quotes = 0
-    world.walk(3000, START_S + 86_400, 0.001, None)
+    broker.quotes = 0
+    broker.walk(3000, START_S + 86_400, 0.001, None)
     charged = {
         fields["order"]
         for code, action, data in events
@@ -247,13 +247,13 @@ def test_at_midnight_swaps_are_charged_and_the_days_high_begins_anew() -> None:
 
 
 def test_an_account_in_margin_call_is_reported_and_stopped_out() -> None:
-    world = World(SimulatorOptions(start_s=START_S))
+    broker = SimulatedBroker(SimulatorOptions(start_s=START_S))
     events: list[RawEvent] = []
-    world.context.emit = lambda code, action, data: events.append((code, action, data))
-    account = next(account for account in world.accounts.all if account.positions)
+    broker.context.emit = lambda code, action, data: events.append((code, action, data))
+    account = next(account for account in broker.accounts.all if account.positions)
     account.is_gambler = True
-    world.accounts.pay(account, balance=-account.balance)
-    world.walk(20_000, START_S, 0.001, None)
+    broker.accounts.pay(account, balance=-account.balance)
+    broker.walk(20_000, START_S, 0.001, None)
     assert any(code == PumpCode.UPDATE_MARGINCALL for code, _, _ in events)
     notes = [
         fields["comment"]
