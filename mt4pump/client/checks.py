@@ -85,7 +85,7 @@ HEAD_CHECKS: Mapping[str, Mapping[str, Check]] = {
 OPTIONAL_HEAD_CHECKS: Mapping[str, Mapping[str, Check]] = {
     "describe": {"log": _is_text, "topic_suffix": _is_text},
     "snapshot": {"log": _is_text, "cursor": _is_text},
-    "replay": {"log": _is_text, "next": is_count},
+    "replay": {"epoch": is_count, "log": _is_text, "next": is_count},
 }
 """What it has, too, where it may be nil."""
 
@@ -135,7 +135,7 @@ def check_head(operation: str, head: Body) -> None:
     """Raise FrameError for the head of a reply to ``operation`` that lacks a field or has an impossible one."""
     name = f"the head of a reply to {operation}"
     _check(head, HEAD_CHECKS.get(operation, {}), name, may_lack=False)
-    for field in OPTIONAL_HEAD_CHECKS.get(operation, {}).keys() - head.keys() - {"topic_suffix", "log"}:
+    for field in OPTIONAL_HEAD_CHECKS.get(operation, {}).keys() - head.keys() - {"topic_suffix", "log", "epoch"}:
         raise FrameError(f"{name} has no {field}")
     _check(head, OPTIONAL_HEAD_CHECKS.get(operation, {}), name, may_lack=True)
 

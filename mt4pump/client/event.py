@@ -24,12 +24,15 @@ Value = TypeVar("Value")
 
 
 class EventField(Generic[Value]):
-    """One named entry of an event's body, under its MT4 name, as an attribute."""
+    """One entry of an event's body as an attribute, by its own name or by the first of ``keys`` that the body has."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("_key", "_others")
+
+    def __init__(self, *keys: str) -> None:
+        self._key, self._others = (keys[0], keys[1:]) if keys else ("", ())
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._key = self._key or name
 
     @overload
     def __get__(self, event: None, owner: type) -> Self: ...
@@ -38,7 +41,9 @@ class EventField(Generic[Value]):
     def __get__(self, event: Event | None, owner: type) -> Self | Value:
         if event is None:
             return self
-        value: Value = event.body.get(self._name)  # type: ignore[assignment]
+        value: Value = event.body.get(self._key)  # type: ignore[assignment]
+        if value is None and self._others:
+            value = next((event.body[key] for key in self._others if key in event.body), value)
         return value
 
 
@@ -124,42 +129,6 @@ class Event:
     def action(self) -> str | None:
         """Return ``add update delete change_group`` for kinds that are tables, else None."""
         return self.body.get("action")
-
-
-class OrderRecord(Event):
-    """The fields of an order, named as in TradeRecord; ``volume`` in 0.01 lot, times in s, server's clock."""
-
-    __slots__ = ()
-    order = EventField[int]()
-    login = EventField[int]()
-    symbol = EventField[str]()
-    digits = EventField[int]()
-    cmd = EventField[int]()
-    volume = EventField[int]()
-    open_time = EventField[int]()
-    state = EventField[int]()
-    open_price = EventField[float]()
-    sl = EventField[float]()
-    tp = EventField[float]()
-    close_time = EventField[int]()
-    expiration = EventField[int]()
-    reason = EventField[int]()
-    conv_rates = EventField[list[float]]()
-    commission = EventField[float]()
-    commission_agent = EventField[float]()
-    storage = EventField[float]()
-    close_price = EventField[float]()
-    profit = EventField[float]()
-    taxes = EventField[float]()
-    magic = EventField[int]()
-    comment = EventField[str]()
-    activation = EventField[int]()
-    margin_rate = EventField[float]()
-    timestamp = EventField[int]()
-    gw_volume = EventField[int]()
-    gw_order = EventField[int]()
-    gw_open_price = EventField[int]()
-    gw_close_price = EventField[int]()
 
 
 CONNECTED, DISCONNECTED, RESTARTED = "connected", "disconnected", "restarted"

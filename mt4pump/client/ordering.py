@@ -30,8 +30,7 @@ from mt4pump.wire import NEWS, Body
 OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2
 """States of the gate. A topic passes when its rank is above: durable topics have rank 1, all others 2."""
 QUOTES_LIMIT = 100_000
-QUOTE_KEPT_BYTES = 4_096
-"""Longest body of a quote that is remembered; they have some 150 bytes."""
+QUOTE_KEPT_BYTES = 4_096  # longest body of a quote that is kept; they have some 150 bytes
 UNOPENED = ""
 """The log's name while the daemon could not open its journal file: which log it is, is not known yet."""
 
@@ -220,6 +219,13 @@ class Ordering:
         self.gate = OPEN
         self._release(lambda body: body.get("offset", offset) <= offset and body["ts"] <= ts)
         self.gate = ALL_WAIT
+
+    def release_unrecovered(self, epoch: int) -> None:
+        """Deliver the held events from before ``epoch``; what is missing is lost, as its journal is gone."""
+        works, gate = self.query_works, self.gate
+        self.query_works, self.gate = False, OPEN
+        self._release(lambda body: body["epoch"] < epoch)
+        self.query_works, self.gate = works, gate
 
     def _release(self, is_meant: Callable[[Body], bool]) -> None:
         """Deliver the held events that are meant; one that closes the gate stays, and all behind it."""

@@ -34,7 +34,7 @@ class Recovery:
         self._last_seqs_wanted = self._unstored_wanted = False
         self._last_seqs_allowed = True
         self._replay_needed_to = self._complete_to = 0
-        self._old_end = 0  # the last offset that the previous run of the daemon published
+        self._last_of_run: tuple[str | None, int] = (None, 0)  # log and last offset of the previous run of the daemon
         self._job: Job | None = None
         self._opens_gate = False
         self._first_held: Body | None = None
@@ -123,7 +123,7 @@ class Recovery:
         ordering.enter_epoch(epoch)
         if is_first:
             return
-        self._old_end = self._complete_to
+        self._last_of_run = ordering.log, self._complete_to
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))
@@ -135,6 +135,12 @@ class Recovery:
         if not self.steps.joined:
             self._job = self.ask = None
             self._ordering.drop_held(unstored_only=self.steps.resume is not None)  # the next snapshot is later
+
+    @property
+    def _old_end(self) -> int:
+        """Return the last offset that the previous run of the daemon published in this log; 0: none."""
+        log, offset = self._last_of_run
+        return offset if log == self._ordering.log else 0
 
     def check_offset(self, offset: int) -> None:
         """Go on earlier in the journal when an event of this epoch shows that the journal lost its end."""
@@ -162,6 +168,7 @@ class Recovery:
             ordering.log = log
             return False
         if log != ordering.log:
+            ordering.release_unrecovered(ordering.epoch)
             ordering.switch_log(log, 0, OTHER_LOG)
         elif offset < self._old_end:
             self._follow_lost_end(offset)
@@ -171,8 +178,9 @@ class Recovery:
 
     def _follow_lost_end(self, offset: int) -> None:
         """Continue after ``offset``: the journal lost events that the previous run had published."""
-        text = f"the journal ended at {offset}, not at {self._old_end} as it was: offsets are used again"
-        self._old_end = 0
+        text = f"the journal ended at {offset}, not at {self._last_of_run[1]} as it was: offsets are used again"
+        self._last_of_run = (None, 0)
+        self._ordering.release_unrecovered(self._ordering.epoch)
         self._ordering.switch_log(self._ordering.log, offset, text)
 
     def handle_heartbeat(self, body: Body, *, clean: bool) -> None:

@@ -164,10 +164,8 @@ class RecoverySteps:
             page = yield Ask("replay", asked if to is None else {**asked, "to": to})
             head = page.head
             reached = pages.next_of(page, after)
-            if ordering.log is not None and (log := head.get("log")) != ordering.log:
-                if log and ordering.held.is_full:  # else the heartbeat that names it would never be read
-                    ordering.switch_log(log, 0, OTHER_LOG)
-                raise QueryError("other_log", "the daemon has another journal than its heartbeat said")
+            if ordering.log is not None and head.get("log") != ordering.log:
+                self._handle_other_log(head)
             ordering.set_opened()
             if not head["whole"] and not is_reported:
                 is_reported = True
@@ -178,6 +176,23 @@ class RecoverySteps:
                 return
             ordering.confirm(reached if to is None else min(reached, to))
             self.pages += 1
+
+    def _handle_other_log(self, head: Body) -> None:
+        """Raise QueryError for a page of a journal that no heartbeat has named yet.
+
+        While so many events wait that nothing is read, no heartbeat ever would. Heartbeats of a run before the one that
+        answered still wait to be read, and name the log known so far: it stays until the stream is in that run.
+        """
+        ordering, log, epoch = self._ordering, head.get("log"), head.get("epoch") or self._ordering.epoch
+        if epoch > ordering.epoch:
+            if self.joined and ordering.held.is_full:
+                ordering.release_unrecovered(epoch)
+                ordering.open_gate()
+            raise QueryError("restarted", "the daemon was restarted with another journal")
+        if log and epoch == ordering.epoch and ordering.held.is_full:
+            ordering.release_unrecovered(epoch if self.joined else 0)
+            ordering.switch_log(log, 0, OTHER_LOG)
+        raise QueryError("other_log", "the daemon has another journal than its heartbeat said")
 
     def _resume(self, head: Body) -> bool:
         """Restore the stored position in the daemon's journal; return whether there is anything to replay from."""

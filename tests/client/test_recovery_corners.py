@@ -132,3 +132,37 @@ def test_a_full_buffer_is_let_through_where_nothing_says_from_where_to_ask() -> 
     harness.go_live()
     assert harness.offsets() == [1, 2]
     assert harness.stream.ordering.confirmed == 2
+
+
+def test_heartbeats_of_the_run_before_do_not_bring_back_its_journal_after_a_reply_of_the_next_run() -> None:
+    harness = full().live()
+    model = harness.model
+    harness.answering = False
+    model.event("trade.1")
+    harness.receive(model.event("trade.1"), model.event("trade.1"))
+    waiting = [model.event("trade.1"), model.heartbeat(), model.heartbeat()]  # in the socket, which is not read
+    model.restart(log="log-2")
+    model.event("trade.1")
+    harness.answering = True
+    harness.wait(5)
+    assert harness.notices("lost", "not_whole") == [("lost", "trade.1", 1)]
+    harness.receive(*waiting)
+    harness.wait(60)
+    harness.go_live()
+    assert harness.events() == [("trade.1", 2), ("trade.1", 3), ("trade.1", 4), ("trade.1", 1)]
+    assert len(harness.notices("not_whole")) == 1
+
+
+def test_events_of_a_journal_that_is_gone_come_before_those_of_the_next_one() -> None:
+    harness = Harness("trade.*").live()
+    harness.answering = False
+    harness.model.event("trade.1")
+    harness.receive(harness.model.event("trade.1"), harness.model.event("trade.1"))
+    harness.model.restart(log="log-2")
+    harness.model.event("trade.1")
+    harness.receive(harness.model.heartbeat())
+    harness.answering = True
+    harness.wait(60)
+    harness.go_live()
+    assert harness.events() == [("trade.1", 2), ("trade.1", 3), ("trade.1", 1)]
+    assert harness.notices("lost") == [("lost", "trade.1", 1)]

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from mt4pump.client.event import LOST, NOT_WHOLE, RESTARTED, Checkpoint, Event, Notice
+from mt4pump.client.position import Position
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.journal.schema import Stored
 from mt4pump.unpacking import unpack
@@ -120,6 +121,7 @@ class ReaderChecks:
         self.notices = Counter[str]()
         self.confirmed: tuple[str, int] | None = None
         self._subscriptions = SubscriptionSet(topics)
+        self._position: Position | None = None
         self._delivered: set[int] = set()
         self._delivered_now: set[int] = set()
         self._last: dict[bytes, Published] = {}
@@ -131,10 +133,11 @@ class ReaderChecks:
         self._missing = Counter[bytes]()
         self._wanted: dict[bytes, bool] = {}
 
-    def begin(self, *, resumed: bool) -> None:
-        """Begin another run, ``resumed`` from the position of the one before."""
+    def begin(self, position: Position | None) -> None:
+        """Begin another run, from the ``position`` of the one before if there is one."""
+        resumed = position is not None
+        self._position = position
         if not self.is_exact:
-            # Events that came before the heartbeat that names a new journal are in no position: they come again.
             self._excused_until = len(self.ledger.events)
             if self.restarts:  # the query endpoint was given up: what a run sent at its end no number showed
                 self._unknown_before = max((last.epoch for last in self._last.values()), default=0)
@@ -183,7 +186,7 @@ class ReaderChecks:
         assert event is not None
         check(event.body == body, f"{self.name} got other bytes of {event}")
         check(self.wants(topic), f"{self.name} got {event}, which it did not ask for (4)")
-        is_excused = event.place < self._excused_until and event.place not in self._delivered_now
+        is_excused = self._may_come_again(event)
         check(is_excused or event.place not in self._delivered, f"{self.name} got {event} twice (8.4)")
         last = self._last.get(topic)
         if last is not None and last.epoch == event.epoch:
@@ -202,6 +205,18 @@ class ReaderChecks:
             self._pending[topic] = 0
         self._delivered.add(event.place)
         self._delivered_now.add(event.place)
+
+    def _may_come_again(self, event: Published) -> bool:
+        """Return whether an earlier run may have delivered it, and no position that this run began with can show it.
+
+        Events that came before the heartbeat that names a new journal are in no position: they come again.
+        """
+        if event.place in self._delivered_now or event.place >= self._excused_until:
+            return False
+        start = self._position
+        if start is None or not event.offset or event.log != start.log:
+            return True
+        return event.offset > max(start.confirmed, start.ahead.get(event.topic.decode(), 0))
 
     def _missing_between(self, last: Published, event: Published) -> int:
         """Return how many events between two of a topic are not part of this run's snapshot either."""

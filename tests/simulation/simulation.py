@@ -194,7 +194,7 @@ class Simulation:
 
     def _make_reader(self, name: str, topics: tuple[str, ...], checks: ReaderChecks, last: Reader | None) -> Reader:
         position = last.position if last is not None and self.random.random() < 0.7 else None
-        checks.begin(resumed=position is not None)
+        checks.begin(position)
 
         def on_item(item: Item) -> None:
             if not isinstance(item, Notice) or item.kind != "heartbeat":

@@ -40,6 +40,11 @@ def test_every_promise_holds_for_a_hundred_seeds(first: int) -> None:
         assert len(played.ledger.events) >= EVENTS
 
 
+@pytest.mark.parametrize("seed", [271, 1018, 6567, 7299])
+def test_seeds_that_once_failed_hold_all_promises(seed: int) -> None:
+    Simulation(seed).run()
+
+
 def test_a_seed_replays_exactly_also_in_another_process() -> None:
     story = Simulation(7).run().story
     assert Simulation(7).run().story == story
