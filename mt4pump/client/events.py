@@ -270,7 +270,6 @@ class News(Event):
     """News header, with body where the API gives one."""
 
     __slots__ = ()
-    key = EventField[int]()  # identity of the news
     category = EventField[str]()  # category
     time = EventField[int | None]()  # when the news was published [s, server clock]
     ctm = EventField[str | None]()  # the same as text

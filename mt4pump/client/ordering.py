@@ -349,6 +349,9 @@ class Ordering:
         self.subscriptions.baseline = True
         if log != UNOPENED:
             self._has_log = self._has_log or bool(log)  # the last heartbeat may have come before it was opened
+            for topic in self.subscriptions.topics.values():
+                if topic.epoch != self.epoch:  # a higher one was of another journal
+                    topic.offset = min(topic.offset, offset)
             self.confirm(offset)
         elif self.confirmed is None and self._recovers:  # the first heartbeat that names the log confirms
             self.base_epoch, self.unopened = self.epoch, True

@@ -7,7 +7,7 @@ from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
 from mt4pump.client.ordering import ALL_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.query_connection import FOR_GOOD, Ask, QueryError, Reply
-from mt4pump.client.recovery_steps import OTHER_LOG, Job, RecoverySteps
+from mt4pump.client.recovery_steps import OTHER_LOG, Job, OtherLogError, RecoverySteps
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
@@ -75,6 +75,8 @@ class Recovery:
             self._send(following)
         except StopIteration:
             self._finish()
+        except OtherLogError as error:
+            self._handle_other_log(error)
         except QueryError as error:
             self._fail(error.code, str(error))
         except (FrameError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -168,8 +170,7 @@ class Recovery:
             ordering.log = log
             return False
         if log != ordering.log:
-            ordering.release_unrecovered(ordering.epoch)
-            ordering.switch_log(log, 0, OTHER_LOG)
+            self._switch_log(log, 0, OTHER_LOG)
         elif offset < self._old_end:
             self._follow_lost_end(offset)
         else:
@@ -178,10 +179,33 @@ class Recovery:
 
     def _follow_lost_end(self, offset: int) -> None:
         """Continue after ``offset``: the journal lost events that the previous run had published."""
-        text = f"the journal ended at {offset}, not at {self._last_of_run[1]} as it was: offsets are used again"
+        text = f"the journal ended at {offset}, not at {self._old_end} as it was: offsets are used again"
+        self._switch_log(self._ordering.log, offset, text)
+
+    def _switch_log(self, log: str | None, offset: int, text: str) -> None:
+        """Continue after ``offset`` of ``log``; what was asked and known of the journal before is dropped."""
         self._last_of_run = (None, 0)
-        self._ordering.release_unrecovered(self._ordering.epoch)
-        self._ordering.switch_log(self._ordering.log, offset, text)
+        self._complete_to = self._replay_needed_to = offset
+        self._last_seqs_wanted = True
+        self._job = self.ask = None
+        self._ordering.release_unrecovered(self._ordering.epoch if self.steps.joined else 0)
+        self._ordering.switch_log(log, offset, text)
+
+    def _handle_other_log(self, error: OtherLogError) -> None:
+        """Handle a page of a journal that no heartbeat has named yet.
+
+        While so many events wait that nothing is read, no heartbeat ever would. Heartbeats of a run before the one that
+        answered still wait to be read, and name the log known so far: it stays until the stream is in that run.
+        """
+        ordering, log = self._ordering, error.head.get("log")
+        epoch = error.head.get("epoch") or ordering.epoch
+        code = "restarted" if epoch > ordering.epoch else error.code
+        if epoch > ordering.epoch and self.steps.joined and ordering.held.is_full:
+            ordering.release_unrecovered(epoch)
+            ordering.open_gate()
+        elif log and epoch == ordering.epoch and ordering.held.is_full:
+            self._switch_log(log, 0, OTHER_LOG)
+        self._fail(code, str(error))
 
     def handle_heartbeat(self, body: Body, *, clean: bool) -> None:
         """Record up to which offset the journal must be replayed, and up to which the stream is then complete."""

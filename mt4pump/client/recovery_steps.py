@@ -21,6 +21,14 @@ OTHER_LOG = "the daemon has another journal now: what the old one had more canno
 Job = Generator[Ask, Reply, None]
 
 
+class OtherLogError(QueryError):
+    """A page is of another journal than the heartbeats named; ``head`` is its head."""
+
+    def __init__(self, head: Body) -> None:
+        super().__init__("other_log", "the daemon has another journal than its heartbeat said")
+        self.head = head
+
+
 class RecoverySteps:
     """Makes the jobs, and owns what they change beside the `Ordering`.
 
@@ -165,34 +173,17 @@ class RecoverySteps:
             head = page.head
             reached = pages.next_of(page, after)
             if ordering.log is not None and head.get("log") != ordering.log:
-                self._handle_other_log(head)
+                raise OtherLogError(head)
             ordering.set_opened()
             if not head["whole"] and not is_reported:
                 is_reported = True
                 ordering.out.append(Notice(NOT_WHOLE, _why_not_whole(after, head)))
             ordering.handle_replayed(page)
             if reached is None:
-                ordering.confirm(head["last"] if to is None else to)
+                ordering.confirm(head["last"] if to is None else min(to, head["last"]))
                 return
             ordering.confirm(reached if to is None else min(reached, to))
             self.pages += 1
-
-    def _handle_other_log(self, head: Body) -> None:
-        """Raise QueryError for a page of a journal that no heartbeat has named yet.
-
-        While so many events wait that nothing is read, no heartbeat ever would. Heartbeats of a run before the one that
-        answered still wait to be read, and name the log known so far: it stays until the stream is in that run.
-        """
-        ordering, log, epoch = self._ordering, head.get("log"), head.get("epoch") or self._ordering.epoch
-        if epoch > ordering.epoch:
-            if self.joined and ordering.held.is_full:
-                ordering.release_unrecovered(epoch)
-                ordering.open_gate()
-            raise QueryError("restarted", "the daemon was restarted with another journal")
-        if log and epoch == ordering.epoch and ordering.held.is_full:
-            ordering.release_unrecovered(epoch if self.joined else 0)
-            ordering.switch_log(log, 0, OTHER_LOG)
-        raise QueryError("other_log", "the daemon has another journal than its heartbeat said")
 
     def _resume(self, head: Body) -> bool:
         """Restore the stored position in the daemon's journal; return whether there is anything to replay from."""

@@ -23,7 +23,7 @@ OTHER_NAMES = {
     ("mail", "from"): "from_",
 }
 """Attributes that are not named after their field: `Event` has the name, or it is a word of Python."""
-OF_EVENT = {"action", "offset"}
+OF_EVENT = {"action", "key", "offset"}
 """Fields that are no attributes of the class of a kind: `Event` has them, or `OF_HEARTBEAT`."""
 OTHER_KEYS = {("news", "subject"): ("topic",)}
 """Fields that are read under another key as well: the API's two forms of news name the headline differently."""

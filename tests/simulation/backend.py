@@ -148,7 +148,8 @@ class Backend:
             return ""
         if self.random.random() < 0.1:
             self._files += 1
-            self._file = JournalFile(f"log-{self._files}", last=self._file.last)
+            last = self._file.last if self._files % 2 else 0  # offsets that go on, and offsets that come again
+            self._file = JournalFile(f"log-{self._files}", last=last)
         opened = self.random.random() < 0.9
         self.start(opened=opened)
         return f"daemon: starts, journal {self._file.log_id} {'open' if opened else 'not open'}"
