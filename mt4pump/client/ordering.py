@@ -136,7 +136,7 @@ class Ordering:
             if topic.durable and self._may_be_recovered(frames[0], seq, offset):
                 text = f"{missing} events of {topic.name} are missing before number {seq}: the journal is asked"
                 self.out.append(Notice(GAP, text, topic=topic.name, count=missing))
-                self.close_for_durable()
+                self.close_for(DURABLE_WAIT)
                 return False
             self._report_lost(topic, missing, self._why_lost(topic))
         if epoch > topic.epoch and topic.durable:
@@ -234,21 +234,17 @@ class Ordering:
             if topic.wanted and not (is_meant(body) and self.accept(topic, frames, body)):
                 self.held.add(frames, body)
 
-    def drop_held(self, *, unstored_only: bool) -> None:
-        """Drop held events that only the next snapshot could place; the journal has those that are stored."""
+    def drop_held(self, is_kept: Callable[[Body], bool]) -> None:
+        """Drop the held events that are not kept: those that only the next snapshot, or the journal, can place."""
         for frames, body in self.held.remove_all():
-            if unstored_only and "offset" in body:
+            if is_kept(body):
                 self.held.add(frames, body)
             else:
                 self.counts["before_join"] += 1
 
-    def close_for_all(self) -> None:
-        """Make every event wait."""
-        self.gate = ALL_WAIT
-
-    def close_for_durable(self) -> None:
-        """Make durable events wait."""
-        self.gate = max(self.gate, DURABLE_WAIT)
+    def close_for(self, gate: int) -> None:
+        """Make at least those events wait that ``gate`` holds back."""
+        self.gate = max(self.gate, gate)
 
     # ---- the journal ----
 
@@ -256,7 +252,7 @@ class Ordering:
         """Set the log that a heartbeat names; ``needed``: it will be asked as soon as it can be."""
         self._has_log, self.unopened = bool(log), log == UNOPENED and (needed or self.base_epoch > 0)
         if self.unopened:
-            self.close_for_durable()
+            self.close_for(DURABLE_WAIT)
 
     def set_opened(self) -> None:
         """Record that the daemon answered out of its journal, whatever its last heartbeat said."""
@@ -264,8 +260,7 @@ class Ordering:
 
     def set_query(self, *, works: bool) -> None:
         """Set whether the query endpoint answers; without it nothing waits for an unopened journal."""
-        self.query_works = works
-        self.unopened = self.unopened and works
+        self.query_works, self.unopened = works, self.unopened and works
 
     def record_asked(self) -> None:
         """Record which events without an offset wait when the journal is asked: no offset shows it later."""

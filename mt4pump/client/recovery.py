@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mt4pump.client.checks import check_head, is_count
 from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
-from mt4pump.client.ordering import ALL_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
+from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
 from mt4pump.client.query_connection import FOR_GOOD, Ask, QueryError, Reply
 from mt4pump.client.recovery_steps import OTHER_LOG, Job, OtherLogError, RecoverySteps
@@ -108,7 +108,7 @@ class Recovery:
         if ordering.can_recover or (self._needs_journal and (ordering.unopened or not ordering.based)):
             self._is_unproven = True
             self._last_held = ordering.held.last
-            ordering.close_for_durable()
+            ordering.close_for(DURABLE_WAIT)
             self._retry_at_s = min(self._retry_at_s, self.now_s)  # so that they do not wait for another try as well
 
     def add(self, names: list[str]) -> None:
@@ -136,7 +136,8 @@ class Recovery:
         self._ordering.subscriptions.baseline = True  # every topic of the new epoch starts from 1
         if not self.steps.joined:
             self._job = self.ask = None
-            self._ordering.drop_held(unstored_only=self.steps.resume is not None)  # the next snapshot is later
+            is_resumed = self.steps.resume is not None
+            self._ordering.drop_held(lambda body: is_resumed and "offset" in body)  # the next snapshot is later
 
     @property
     def _old_end(self) -> int:
@@ -337,7 +338,7 @@ class Recovery:
             if self.steps.joined:
                 ordering.open_gate()
             else:
-                ordering.drop_held(unstored_only=False)
+                ordering.drop_held(lambda _body: False)
         self._job = self.ask = None
         if code == "forbidden" and not self._opens_gate:
             self._last_seqs_allowed = False  # these keys receive only what is stored

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from mt4pump.client.event import NOT_WHOLE, RECOVERED, Frames, Notice
-from mt4pump.client.ordering import UNOPENED, Ordering
+from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering
 from mt4pump.client.position import Position
 from mt4pump.client.query_connection import PAGE_LIMIT, Ask, QueryError, ReplayPages, Reply, SnapshotPages
 from mt4pump.client.topic_state import LastSeqs
@@ -51,7 +51,7 @@ class RecoverySteps:
     def add(self, names: Iterable[str]) -> None:
         """Add topics that need their snapshot; everything waits for it."""
         self.added += names
-        self._ordering.close_for_all()
+        self._ordering.close_for(ALL_WAIT)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove topics that need no snapshot any more."""
@@ -76,7 +76,7 @@ class RecoverySteps:
         description = yield from self.describe()
         self._check_epoch(description)  # else heartbeats of the run before, still to be read, name another log
         # Not before the answer: a late join would hold up what flows, and might never be answered.
-        ordering.close_for_all()
+        ordering.close_for(ALL_WAIT)
         resumed = self._resume(description)
         if resumed:
             yield from self._replay_pages(description["offset"])
@@ -102,7 +102,7 @@ class RecoverySteps:
         ordering = self._ordering
         if not ordering.query_works:
             yield from self.describe()  # events must not wait only for this to fail again
-        ordering.close_for_all()
+        ordering.close_for(ALL_WAIT)
         asked: Body = {"topics": ordering.subscriptions.prefixes(names), "values": self._snapshot}
         page = yield Ask("snapshot", asked)
         self._check_epoch(page.head)
@@ -113,7 +113,7 @@ class RecoverySteps:
         """Deliver what the journal has after the confirmed offset, ``to`` an offset or its end."""
         ordering = self._ordering
         if ordering.can_recover:
-            ordering.close_for_durable()
+            ordering.close_for(DURABLE_WAIT)
         if self.is_kinds_stale:
             yield from self.describe()
         before = ordering.counts["healed"]
@@ -180,7 +180,7 @@ class RecoverySteps:
                 ordering.out.append(Notice(NOT_WHOLE, _why_not_whole(after, head)))
             ordering.handle_replayed(page)
             if reached is None:
-                ordering.confirm(head["last"] if to is None else min(to, head["last"]))
+                ordering.confirm(head["last"] if to is None else to)
                 return
             ordering.confirm(reached if to is None else min(reached, to))
             self.pages += 1
@@ -213,7 +213,9 @@ class RecoverySteps:
 
     def _restart_position(self, log: str, offset: int, text: str) -> None:
         """Go on after ``offset`` instead of the position, which must not come back when this join is tried again."""
-        self._ordering.switch_log(log, offset, text)
+        ordering = self._ordering
+        ordering.drop_held(lambda body: body["epoch"] >= ordering.epoch)  # the journal has the older ones, or lost them
+        ordering.switch_log(log, offset, text)
         self.resume = Position(log, offset)
 
     def _check_epoch(self, head: Body) -> None:

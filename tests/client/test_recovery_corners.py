@@ -166,3 +166,23 @@ def test_events_of_a_journal_that_is_gone_come_before_those_of_the_next_one() ->
     harness.go_live()
     assert harness.events() == [("trade.1", 2), ("trade.1", 3), ("trade.1", 1)]
     assert harness.notices("lost") == [("lost", "trade.1", 1)]
+
+
+def test_held_events_of_another_journal_hide_none_of_the_journal_that_a_position_goes_on_in() -> None:
+    harness = Harness("trade.*", resume=Position("log-1", 0))
+    model = harness.model
+    for _ in range(3):
+        model.event("trade.2")
+    harness.answering = False
+    harness.receive(model.heartbeat())
+    harness.stream.recovery.steps.discard = False
+    harness.receive(model.event("trade.1"))
+    assert len(harness.stream.ordering.held) == 1
+    model.restart(log="log-2")
+    model.event("trade.1")
+    harness.receive(model.heartbeat())
+    harness.answering = True
+    harness.wait(60)
+    harness.receive(model.event("trade.1"))
+    harness.go_live()
+    assert harness.events_of("trade.1") == [("trade.1", 1), ("trade.1", 2)]
