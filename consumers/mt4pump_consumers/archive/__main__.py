@@ -14,7 +14,7 @@ from mt4pump_consumers.archive.settings import ArchiveSettings
 
 COMMANDS = ("query", "bars", "gaps", "verify", "import")
 DESCRIPTION = (
-    "Archive: every event in Parquet files, durable ones exactly once.\n\n"
+    "Archive: every event in Parquet files or a database, durable ones exactly once.\n\n"
     f"Commands that read it or import into it: {', '.join(COMMANDS)}; mt4pump-archive COMMAND --help."
 )
 

@@ -14,7 +14,7 @@ from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.metrics import ArchiveMetrics, JournalWatch, serve
 from mt4pump_consumers.archive.parquet_store import ParquetStore
-from mt4pump_consumers.archive.settings import ArchiveSettings
+from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveStore, StoreError
 from mt4pump_consumers.archive.writer import BatchBuilder, BatchWriter
 
@@ -28,7 +28,6 @@ END_S = 10.0
 QUIET = frozenset({"silent", "disconnected"})
 """Notices after which nothing may come for long, so that what waits is committed at once."""
 HOLES = frozenset({"lost", "not_whole"})
-POSTGRESQL_LIBRARIES = "pip install 'mt4pump[postgresql]'"
 
 log = logging.getLogger(__name__)
 

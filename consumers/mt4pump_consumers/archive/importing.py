@@ -42,7 +42,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--dates", choices=("dmy", "mdy"), help="whether 02/03/2010 begins with the day or the month")
     command.add_argument("--format", default="", help="the format that the files must have, as 'MT5 export' or TrueFX")
     command.add_argument("--server-code", type=server_code, default="", help="code under which they are stored")
-    command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive")
+    command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive, never a database")
 
 
 def run(options: argparse.Namespace) -> int:

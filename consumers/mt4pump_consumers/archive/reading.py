@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +26,8 @@ from mt4pump.client import ClientError, ClientKeys, Query, one_line
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
+from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES
+from mt4pump_consumers.archive.store import StoreError
 
 BATCH_ROWS = 10_000
 TABLE_ROWS = 1_000
@@ -70,6 +72,8 @@ def add_commands(commands: Any) -> None:
     verify.add_argument("--topics", default="*", help="topics and patterns, if the archive stores only some: a,b")
     for command in (query, bars, gaps, verify):
         command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive")
+        text = "postgresql://user@host/database to compare" if command is verify else argparse.SUPPRESS
+        command.add_argument("--store", metavar="URL", help=text)
         command.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
         command.add_argument("--output", type=Path, help="file to write; without it standard output")
 
@@ -77,17 +81,32 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run one command; return the exit code."""
     try:
+        if options.store is not None:
+            return _run_on_database(options)
         state = settled_state(options.path)
         with opened(options.path, state) as connection:
             if options.command == "verify":
-                return _verify(connection, state, options)
+                return _verify(connection, state.position or {}, options)
             relation = _relation(connection, state, options)
             if relation is not None:
                 _write(relation, options)
-    except (FolderError, ClientError, OSError, duckdb.Error) as error:
+    except (StoreError, ClientError, OSError, duckdb.Error) as error:
         print(f"mt4pump-archive: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the command's own output
         return EXIT_SETTINGS
     return 0
+
+
+def _run_on_database(options: argparse.Namespace) -> int:
+    """Run `verify`, the one command that reads a database; raises StoreError."""
+    if options.command != "verify":
+        text = "reads the files of --path; ask a database itself, as with psql: its tables are in the schema mt4pump"
+        raise StoreError(f"{options.command} {text}")
+    try:
+        from mt4pump_consumers.archive.postgresql_reading import opened_database  # noqa: PLC0415 - an extra of its own
+    except ImportError as error:
+        raise StoreError(f"the library {error.name} is not installed: {POSTGRESQL_LIBRARIES}") from error
+    with opened_database(options.store) as (connection, position):
+        return _verify(connection, position, options)
 
 
 def settled_state(path: Path) -> State:
@@ -192,8 +211,7 @@ def _flat(row: Sequence[Any]) -> list[Any]:
     return [json.dumps(value) if isinstance(value, list | dict) else value for value in row]
 
 
-def _verify(connection: duckdb.DuckDBPyConnection, state: State, options: argparse.Namespace) -> int:
-    position = state.position or {}
+def _verify(connection: duckdb.DuckDBPyConnection, position: Mapping[str, Any], options: argparse.Namespace) -> int:
     confirmed, log_id = position.get("confirmed", 0), position.get("log")
     offsets, kinds = array("q"), list[str]()
     bar = Progress(

@@ -14,6 +14,7 @@ from mt4pump.process.settings import Disagreement, setting
 from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
 
 FILES, DATABASE, EVENTS, METRICS = "Files", "Database", "Events", "Metrics"
+POSTGRESQL_LIBRARIES = "pip install 'mt4pump[postgresql]'"
 
 
 def database_url(text: str) -> str:

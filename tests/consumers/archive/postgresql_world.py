@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from mt4pump_consumers.archive.postgresql_tables import KINDS
@@ -14,6 +14,8 @@ from tests.consumers.archive.test_archive_program import World
 
 class PostgresqlWorld(World):
     """`World` with a database of ``server``; what is asked while the server is down is as if nothing was stored."""
+
+    verify_environment: ClassVar[dict[str, str]] = {"PGPASSWORD": PASSWORD}
 
     def __init__(self, folder: Path, server: Server, rate: int = 500) -> None:
         self.server, self.database = server, server.database()
@@ -46,6 +48,3 @@ class PostgresqlWorld(World):
 
     def rows(self, kind: str, columns: str) -> list[tuple[Any, ...]]:
         return self.server.execute(self.database, f'select {columns} from "{kind}"')  # noqa: S608 - a test's own words
-
-    def verify(self) -> None:
-        """Do nothing: the command reads files."""

@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -106,13 +106,20 @@ class World:
         assert len(stored) == len(set(stored))
         self.check_quotes()
 
+    verify_environment: ClassVar[dict[str, str]] = {}
+
     def verify(self) -> None:
         """Run the program's own comparison with the journal."""
-        verify = [*self.archive.words[:3], "verify", "--path", str(self.path), "--query-endpoint", self.query_endpoint]
+        verify = [*self.archive.words[:3], "verify", *self.store, "--query-endpoint", self.query_endpoint]
         deadline_s = time.monotonic() + LIMIT_S
         while True:
             done = subprocess.run(
-                verify, env=environment(), capture_output=True, text=True, check=False, timeout=LIMIT_S
+                verify,
+                env={**environment(), **self.verify_environment},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=LIMIT_S,
             )
             is_busy = "did not answer" in done.stderr or "busy" in done.stderr
             if not is_busy or time.monotonic() > deadline_s:

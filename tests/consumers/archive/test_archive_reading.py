@@ -155,3 +155,11 @@ def test_verify_counts_what_the_journal_has_and_the_archive_has_not(
         assert command("verify", "--format", "json") == code
         found = {"kind": "trade", "journal": len(offsets), "archived": 2, "missing": missing, "doubled": 0}
         assert json.loads(capsys.readouterr().out) == found
+
+
+@pytest.mark.parametrize("words", [("query", "select 1"), ("bars", "EURUSD", "1m"), ("gaps",)])
+def test_commands_that_read_files_say_so_when_a_database_is_named(
+    command: Command, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert command(*words, "--store", "postgresql://127.0.0.1:1/x") == EXIT_SETTINGS
+    assert f"{words[0]} reads the files of --path; ask a database itself, as with psql" in capsys.readouterr().err
