@@ -61,7 +61,7 @@ PROGRAMS = {
         _consumer("gateway", "gateway", "Serves the mt4pump stream to WebSocket clients"),
         _consumer("monitor", "monitor", "Watches trades of the mt4pump stream and alerts"),
         _consumer("metrics", "metrics", "Exports metrics of the mt4pump stream to Prometheus"),
-        _consumer("archive", "archive", "Stores the mt4pump stream in Parquet files"),
+        _consumer("archive", "archive", "Stores the mt4pump stream in files or a database"),
         _consumer("nats", "nats_bridge", "Republishes the mt4pump stream on NATS"),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import select
 import socket
 import threading
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from mt4pump_consumers.archive import postgresql_store
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of
 from mt4pump_consumers.archive.folder import ArchiveFolder, read_state
 from mt4pump_consumers.archive.parquet_store import ParquetStore
-from mt4pump_consumers.archive.reading import opened
+from mt4pump_consumers.archive.reading import BARS_SQL, PRICES, opened
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError
 from mt4pump_consumers.archive.writer import BatchBuilder
@@ -152,6 +154,20 @@ def test_a_query_has_the_same_result_in_files_and_database(server: Server, both:
 def numbers_as_floats(row: tuple[Any, ...]) -> list[Any]:
     """Return a row whose numbers are of one type: an average has others in each database, and sums end differently."""
     return [float(value) if isinstance(value, int | float | Decimal) else value for value in row]
+
+
+def test_the_guides_bars_are_those_of_the_files(server: Server, both: tuple[Path, str]) -> None:
+    path, database = both
+    guide = (Path(__file__).parents[3] / "consumers" / "README.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"^```sql\n(.*?mt4pump\.quote.*?)```", guide, re.MULTILINE | re.DOTALL)
+    found = [numbers_as_floats(row) for row in server.execute(database, query)]
+    assert found
+    names = {"order": "ts, seq", "price": PRICES["bid"], "source": "quote"}
+    values = {"width": 60 * 10**9, "symbol": "EURUSD", "server_code": "demo", "last_ts": 0}
+    with opened(path, read_state(path)) as duck:
+        bars = duck.sql(BARS_SQL.format(**names), params=values).fetchall()
+    for row, (time, *bar, _) in zip(found, bars, strict=True):
+        assert row == [time.replace(tzinfo=UTC), *(pytest.approx(value) for value in bar)]
 
 
 # ---- once, whatever breaks ----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import time
@@ -217,3 +218,13 @@ def test_a_folder_in_use_ends_the_program_with_code_3(world: World) -> None:
     assert other.running is not None
     assert other.running.wait(LIMIT_S) == 3, time.monotonic() - started
     assert "another mt4pump-archive writes to" in other.text
+
+
+def test_the_guides_query_draws_the_spread_by_hour(world: World) -> None:
+    """The guide's first two commands are the two programs of this test; the third one is taken from it."""
+    guide = (Path(__file__).parents[3] / "consumers" / "README.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r'^mt4pump-archive query "(select hour.+)"$', guide, re.MULTILINE)
+    until(lambda: any(row[0] == "EURUSD" for row in world.rows("quote", "symbol")), "quotes are archived", LIMIT_S)
+    words = [*world.archive.words[:3], "query", query, "--path", str(world.path)]
+    done = subprocess.run(words, env=environment(), capture_output=True, check=True, timeout=LIMIT_S)
+    assert "█" in done.stdout.decode("utf-8")
