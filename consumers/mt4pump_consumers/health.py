@@ -1,10 +1,11 @@
-"""``/metrics`` and ``/healthz`` of a consumer, on a loopback port of its own."""
+"""``/metrics`` and ``/healthz`` of a consumer."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from ssl import SSLContext
 
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -46,21 +47,37 @@ class CountsCollector(Collector):
             yield make(f"{self._prefix}_{name}", f"Counter {name} of the program: see consumers/README.md.", value)
 
 
+def metrics_server(
+    collector_for: Callable[[MetricsServer], Collector],
+    fault: Callable[[], str],
+    host: str,
+    port: int,
+    context: SSLContext | None = None,
+    setting: str = "port",
+) -> MetricsServer:
+    """Return a bound server, not started, of the collector's metrics and those of process and Python.
+
+    ``fault`` returns what ``/healthz`` reports. ``setting`` names the port in the text of the StartError.
+    """
+    registry = CollectorRegistry()
+    try:
+        server = MetricsServer(registry, host, port, context, fault)
+    except OSError as error:
+        where = f"{setting} {port} of {host} cannot be served on ({error})"
+        raise StartError(f"{where}; end the program there, or choose another with --{setting}") from error
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    registry.register(collector_for(server))
+    return server
+
+
 @contextmanager
 def health_endpoint(port: int | None, collector: CountsCollector) -> Iterator[None]:
     """Serve ``/metrics`` and ``/healthz`` on ``port`` of this machine alone, None: not at all. Raises StartError."""
     if port is None:
         yield
         return
-    registry = CollectorRegistry()
-    registry.register(collector)
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    try:
-        server = MetricsServer(registry, HOST, port, health=collector.fault)
-    except OSError as error:
-        text = f"health-port {port} of {HOST} cannot be served on ({error}); choose another with --health-port"
-        raise StartError(text) from error
+    server = metrics_server(lambda _: collector, collector.fault, HOST, port, setting="health-port")
     server.start()
     log.info("own metrics are served on %s, health on /healthz there", server.address)
     try:

@@ -74,7 +74,7 @@ class HeartbeatPublisher:
 
     def __post_init__(self) -> None:
         self._process = psutil.Process()
-        self._rss_bytes = 0
+        self._rss_bytes, self._cpu_s = 0, 0.0
         self._began_s = time.monotonic()
         self._due_at_s = self._published_at_s = 0.0
         self._summary_at_s = self._began_s + self.log_interval_s
@@ -98,6 +98,7 @@ class HeartbeatPublisher:
         """Return the fields of a heartbeat; the journal's are None, 0 or empty without a journal."""
         status, inbox, dispatcher = self.status(), self.inbox, self.dispatcher
         publisher, journal = dispatcher.writer.publisher, dispatcher.writer.journal
+        self._measure_process()
         return {
             "state": state or status.state,
             "since": status.since,
@@ -134,7 +135,8 @@ class HeartbeatPublisher:
             "connections": dict(publisher.connections.counters()),
             "query": dict(self.query_counters()),
             "server_utc_offset_s": self.server_clock.offset_s,
-            "rss_bytes": self._measure_rss_bytes(),
+            "rss_bytes": self._rss_bytes,
+            "cpu_s": self._cpu_s,
             "threads": threading.active_count(),
             "source": dict(self.source_counters()),
         }
@@ -146,16 +148,17 @@ class HeartbeatPublisher:
         self.publish()
         return True
 
-    def _measure_rss_bytes(self) -> int:
-        """Return the memory in use, or the last value when it cannot be measured.
+    def _measure_process(self) -> None:
+        """Measure memory and CPU time; the last values stay when they cannot be measured.
 
-        Measuring opens a file, which fails while connections use up all descriptors.
+        Measuring opens files, which fails while connections use up all descriptors.
         """
         try:
-            self._rss_bytes = self._process.memory_info().rss
+            self._rss_bytes, times = self._process.memory_info().rss, self._process.cpu_times()
+            self._cpu_s = round(times.user + times.system, 3)
         except (OSError, psutil.Error) as error:
-            self.dispatcher.fault_counters.record("rss_unknown", f"the daemon's memory cannot be measured: {error}")
-        return self._rss_bytes
+            text = f"the daemon's memory and CPU time cannot be measured: {error}"
+            self.dispatcher.fault_counters.record("rss_unknown", text)
 
     def log_summary(self, now_s: float) -> None:
         """Log the number of events published since the last summary, in one line, when it is due."""

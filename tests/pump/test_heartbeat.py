@@ -17,7 +17,7 @@ from mt4pump.wire import PROTOCOL, Encoder
 PROMISED = {
     *("state", "since", "server", "version", "protocol", "uptime_s", "counts", "dropped", "inbox", "reconnects"),
     *("last_callback_ts", "last_quote_ts", "subscriptions", "server_utc_offset_s", "rss_bytes", "interval_s"),
-    *("log", "offset", "offsets", "durable", "journal", "slow_readers", "connections", "query", "threads"),
+    *("log", "offset", "offsets", "durable", "journal", "slow_readers", "connections", "query", "threads", "cpu_s"),
 }
 """Keys that the protocol promises."""
 
@@ -80,6 +80,7 @@ def test_it_says_what_is_so(inbox: Inbox) -> None:
     assert body.pop("uptime_s") >= 0
     assert body.pop("rss_bytes") > 0
     assert body.pop("threads") >= 1
+    assert body.pop("cpu_s") > 0
     assert body == {
         "state": "lost",
         "since": 1_700_000_000_000,

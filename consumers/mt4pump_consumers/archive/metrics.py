@@ -7,16 +7,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
-from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 from mt4pump.client import ClientError, ClientKeys, Heartbeat, Query, Subscriber
-from mt4pump.process.program import StartError
 from mt4pump_consumers.archive.columns import EVENT_KINDS
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveStore
 from mt4pump_consumers.archive.writer import BatchWriter
+from mt4pump_consumers.health import metrics_server
 from mt4pump_consumers.http_server import MetricsServer
 
 COUNTED = (
@@ -185,20 +184,13 @@ def serve(settings: ArchiveSettings, metrics: ArchiveMetrics) -> MetricsServer |
     """Serve metrics and health, unless the port is 0; raises StartError."""
     if not settings.metrics_port:
         return None
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    registry.register(metrics)
-    where = f"{settings.metrics_host}:{settings.metrics_port}"
-    try:
-        server = MetricsServer(
-            registry,
-            settings.metrics_host,
-            settings.metrics_port,
-            health=lambda: metrics.fault(settings.commit_interval_s),
-        )
-    except OSError as error:
-        raise StartError(f"metrics cannot be served on {where}: {error}; set --metrics-port") from error
+    server = metrics_server(
+        lambda _: metrics,
+        lambda: metrics.fault(settings.commit_interval_s),
+        settings.metrics_host,
+        settings.metrics_port,
+        setting="metrics-port",
+    )
     server.start()
     log.info("metrics are served on %s", server.address)
     return server

@@ -12,12 +12,12 @@ from threading import Event as SignalSafeEvent
 from threading import Thread
 from typing import Any
 
-from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 from mt4pump.client import ClientError, ClientKeys, Event, Notice, Status, Subscriber
 from mt4pump.process.program import Shutdown, StartError
+from mt4pump_consumers.health import metrics_server
 from mt4pump_consumers.http_server import MetricsServer, tls_context
 from mt4pump_consumers.metrics import heartbeat
 from mt4pump_consumers.metrics.settings import MetricsSettings
@@ -239,16 +239,10 @@ def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber
 def _server(
     settings: MetricsSettings, feed: MetricsFeed, counters: StreamCounters, symbols: SymbolMetrics | None
 ) -> MetricsServer:
-    registry, context = CollectorRegistry(), _tls(settings)
-    try:
-        server = MetricsServer(registry, settings.host, settings.port, context, lambda: fault_of(feed.status))
-    except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise StartError(f"metrics cannot be served on {where}: {error}; is another exporter running there?") from error
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    registry.register(MetricsCollector(feed, counters, symbols, lambda: (server.rejected, server.ended)))
-    return server
+    def collector_for(server: MetricsServer) -> MetricsCollector:
+        return MetricsCollector(feed, counters, symbols, lambda: (server.rejected, server.ended))
+
+    return metrics_server(collector_for, lambda: fault_of(feed.status), settings.host, settings.port, _tls(settings))
 
 
 def fault_of(status: Status | None) -> str:

@@ -26,6 +26,8 @@ KINDS = (
     *("plugin", "session", "unknown", "heartbeat"),
 )
 """Kinds that are shown from 0 on: the first event, or loss, of a kind must be an increase, not a new series."""
+PING = "session.ping"
+"""The one topic of a stored kind that is never stored: losses of it are counted apart."""
 SESSION_STATES = ("connecting", "logged_in", "pumping", "lost", "stopping")
 
 
@@ -137,6 +139,13 @@ ROWS = (
     HeartbeatRow(
         "journal.first_offset", "mt4pump_journal_first_offset", "Offset of the oldest stored event; 0 if none is."
     ),
+    HeartbeatRow(
+        "offsets",
+        "mt4pump_journal_kind_last_offset",
+        "Offset of the last durable event of a kind; 0: none of it is stored.",
+        label="kind",
+        known=KINDS,
+    ),
     HeartbeatRow("journal.stored", "mt4pump_journal_stored_events_total", "Durable events committed."),
     HeartbeatRow(
         "journal.unstored",
@@ -232,6 +241,7 @@ ROWS = (
     HeartbeatRow("query.shut_out", "mt4pump_query_shut_out_total", "Connections closed for what they sent."),
     HeartbeatRow("query.silent", "mt4pump_query_silent_total", "Connections closed because they asked nothing."),
     HeartbeatRow("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
+    HeartbeatRow("cpu_s", "mt4pump_cpu_seconds_total", "CPU time of the daemon, all threads together."),
     HeartbeatRow("threads", "mt4pump_threads", "Threads of the daemon."),
 )
 

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from mt4pump.client import Event, Notice, Quote, Trade
-from mt4pump_consumers.metrics.heartbeat import KINDS, OTHER
+from mt4pump_consumers.metrics.heartbeat import KINDS, OTHER, PING
 
 NS = 1_000_000_000
 LATENCY_BUCKETS_S = (
@@ -26,6 +26,7 @@ NOTICES = (
     *("feed_lost", "feed_back", "lagging", "caught_up", "query_failed", "malformed"),
 )
 KINDS_LIMIT = 64
+"""Kinds beside pings that are counted apart; the rest together."""
 
 
 class KindCounters:
@@ -44,7 +45,7 @@ class StreamCounters:
     def __init__(self, tolerance_s: float = 0.001) -> None:
         self._tolerance_ns = int(tolerance_s * NS)
         self._bounds_ns = [int(bound * NS) for bound in LATENCY_BUCKETS_S]
-        self._kinds = {kind: KindCounters() for kind in KINDS}
+        self._kinds = {kind: KindCounters() for kind in (*KINDS, PING)}
         self._changes: Counter[str] = Counter(dict.fromkeys(CHANGES, 0))
         self._notices: Counter[str] = Counter(dict.fromkeys(NOTICES, 0))
         self._healed = self._ahead = 0
@@ -79,13 +80,14 @@ class StreamCounters:
         kind = notice.kind
         self._notices[kind if kind in self._notices else OTHER] += 1
         if kind == "lost":
-            self._numbers(notice.topic.partition(".")[0] or OTHER).lost += notice.count
+            kind = PING if notice.topic == PING else notice.topic.partition(".")[0]
+            self._numbers(kind or OTHER).lost += notice.count
         elif kind in {"lagging", "caught_up"}:
             self.lagging = kind == "lagging"
 
     def _numbers(self, kind: str) -> KindCounters:
         """Return the numbers of a kind that may be new; a bound, as it comes from outside."""
-        if kind not in self._kinds and len(self._kinds) >= KINDS_LIMIT:
+        if kind not in self._kinds and len(self._kinds) > KINDS_LIMIT:
             kind = OTHER
         numbers = self._kinds.get(kind)
         if numbers is None:
@@ -95,7 +97,7 @@ class StreamCounters:
     def families(self, *, alive: bool = True) -> Iterator[Metric]:
         """Yield the metrics; ``alive``: heartbeats arrive, so that lagging means something."""
         kinds = list(self._kinds.items())
-        events = {kind: numbers.events for kind, numbers in kinds}
+        events = {kind: numbers.events for kind, numbers in kinds if kind != PING}
         yield labelled("mt4pump_reader_events_total", "Events read, live or from the journal.", "kind", events)
         lost = {kind: numbers.lost for kind, numbers in kinds if kind != "heartbeat"}
         yield labelled("mt4pump_reader_lost_events_total", "Events that are lost for this reader.", "kind", lost)

@@ -20,6 +20,22 @@ from mt4pump_consumers.nats_bridge.settings import NatsSettings
 HEARTBEAT = "heartbeat"
 EVENTS_PER_YIELD = 256
 """Events read in one go, before everything else gets its turn."""
+COUNTERS = (
+    *(
+        "connections",
+        "published",
+        "dropped",
+        "oversized",
+        "missed",
+        "stored",
+        "replayed",
+        "unstored",
+        "overflowed",
+        "lost",
+    ),
+    *("setbacks", "quarantined", "not_whole"),
+)
+"""All counters, shown from 0 on: the first one must be an increase, not a new series."""
 CANCEL_WAIT_S, CANCELS = 1.0, 10
 
 log = logging.getLogger(__name__)
@@ -39,7 +55,7 @@ class Bridge:
     """
 
     def __init__(self, settings: NatsSettings) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTERS, 0))
         self._settings = settings
         self._status: Callable[[], Status] | None = None
         self._wants_heartbeat = any(fnmatchcase(HEARTBEAT, topic) for topic in settings.topics)
@@ -118,7 +134,8 @@ class Bridge:
                 self._log_counts()
 
     def _log_counts(self) -> None:
-        log.info("so far: %s", ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())) or "nothing")
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items()) if count)
+        log.info("so far: %s", counts or "nothing")
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -146,7 +146,7 @@ def test_a_port_that_is_taken_is_said_with_exit_code_3(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         code, said = ended(tmp_path, "--port", port)
     assert code == 3
-    assert f"metrics cannot be served on 127.0.0.1:{port}" in said
+    assert f"port {port} of 127.0.0.1 cannot be served on" in said
     assert "Traceback" not in said
 
 

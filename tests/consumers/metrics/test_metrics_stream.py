@@ -134,11 +134,17 @@ def test_losses_are_counted_by_the_kind_of_their_topic() -> None:
     counters.count_notice(Notice("lost", "", topic="quote.GBPUSD", count=2))
     counters.count_notice(Notice("lost", "", topic="trade.7", count=1))
     counters.count_notice(Notice("gap", "", topic="user.7", count=9))
+    counters.count_notice(Notice("lost", "", topic="session.stop", count=1))
     found = shown(counters)
+    assert value(found, "mt4pump_reader_lost_events_total", kind="session.ping") == 0
+    counters.count_notice(Notice("lost", "", topic="session.ping", count=4))
+    found = shown(counters)
+    assert value(found, "mt4pump_reader_lost_events_total", kind="session") == 1
+    assert value(found, "mt4pump_reader_lost_events_total", kind="session.ping") == 4, "it is never stored"
     assert value(found, "mt4pump_reader_lost_events_total", kind="quote") == 7
     assert value(found, "mt4pump_reader_lost_events_total", kind="trade") == 1
     assert value(found, "mt4pump_reader_lost_events_total", kind="user") == 0
-    assert value(found, "mt4pump_reader_notices_total", notice="lost") == 3
+    assert value(found, "mt4pump_reader_notices_total", notice="lost") == 5
     assert value(found, "mt4pump_reader_notices_total", notice="gap") == 1
     assert value(found, "mt4pump_reader_notices_total", notice="silent") == 0
 

@@ -6,9 +6,9 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -68,30 +68,42 @@ class Server:
             raise AssertionError(f"{error}; targets: {targets}") from None
 
 
-@contextmanager
-def archive(folder: Path, source: Daemon) -> Iterator[int]:
-    """Run an archive; give the port of its metrics."""
-    (port,) = free_ports(1)
-    where = ["--endpoint", source.endpoint, "--query-endpoint", source.query_endpoint, "--metrics-port", str(port)]
-    with program(started(folder, sys.executable, "-m", "mt4pump_consumers.archive", *where)) as run:
-        run.line("metrics are served on")
-        yield port
+class Consumer(NamedTuple):
+    """A consumer beside the exporter: its package, its port in ``prometheus.yml``, and its flags but for that port."""
+
+    package: str
+    shipped_port: int
+    flags: tuple[str, ...]
+
+
+CONSUMERS = (
+    Consumer("archive", 9567, ("--metrics-port",)),
+    Consumer("gateway", 9565, ("--anonymous", "--port", "0", "--health-port")),
+    Consumer("monitor", 9566, ("--view", "log", "--health-port")),
+    Consumer("nats_bridge", 9568, ("--servers", "nats://127.0.0.1:9", "--health-port")),  # there is no NATS
+)
 
 
 @contextmanager
-def prometheus(folder: Path, run: Exporter, archive_port: int) -> Iterator[Server]:
-    """Run a Prometheus with the shipped configuration, but for the ports and the intervals."""
-    shipped = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
-    assert shipped.count("127.0.0.1:9564") == 1
-    config = shipped.replace("127.0.0.1:9564", f"127.0.0.1:{run.port}")
-    config, count = re.subn(
-        r"^  # (- job_name: mt4pump-archive|  static_configs:|    - targets: .*:9567)",
-        r"  \1",
-        config,
-        flags=re.MULTILINE,
-    )
-    assert count == 3
-    config = config.replace("127.0.0.1:9567", f"127.0.0.1:{archive_port}")
+def consumers(folder: Path, source: Daemon) -> Iterator[dict[int, int]]:
+    """Run the other consumers; give the port of each by the shipped one."""
+    where = ["--endpoint", source.endpoint, "--query-endpoint", source.query_endpoint]
+    ports = dict(zip((each.shipped_port for each in CONSUMERS), free_ports(len(CONSUMERS)), strict=True))
+    with ExitStack() as at_end:
+        for package, shipped, flags in CONSUMERS:
+            command = ["-m", f"mt4pump_consumers.{package}", *where, *flags, str(ports[shipped])]
+            at_end.enter_context(program(started(folder, sys.executable, *command))).line("metrics are served on")
+        yield ports
+
+
+@contextmanager
+def prometheus(folder: Path, ports: dict[int, int]) -> Iterator[Server]:
+    """Run a Prometheus with the shipped configuration and all its jobs, but for the ports and the intervals."""
+    config = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
+    config = re.sub(r"^  # (- job_name:|  static_configs:|    - targets:)", r"  \1", config, flags=re.MULTILINE)
+    for shipped, port in ports.items():
+        assert config.count(f"127.0.0.1:{shipped}") == 1
+        config = config.replace(f"127.0.0.1:{shipped}", f"127.0.0.1:{port}")
     config = config.replace("interval: 15s", f"interval: {SCRAPE_S}s")
     (folder / "prometheus.yml").write_text(config, encoding="utf-8")
     (folder / "mt4pump.rules.yml").write_bytes((PROMETHEUS / "mt4pump.rules.yml").read_bytes())
@@ -125,7 +137,8 @@ def check_rules(server: Server) -> None:
             server.answers(selector)
     # Readers miss quotes on a busy machine, and the archive what a new run published before it was connected again.
     firing = {rule["name"] for rule in rules if rule["state"] == "firing"}
-    assert firing <= {"MT4PumpQuotesLost", "MT4PumpEventsLost", "MT4PumpSlowReaders", "MT4PumpArchiveGaps"}
+    without_nats = "MT4PumpConsumerUnhealthy"
+    assert firing <= {"MT4PumpQuotesLost", "MT4PumpSlowReaders", "MT4PumpArchiveGaps", without_nats}
 
 
 def healthy(rules: Result) -> Result:
@@ -146,8 +159,8 @@ def test_every_query_of_dashboard_and_alerts_has_an_answer_and_a_restart_of_the_
     with (
         daemon(tmp_path, rate=1000) as source,
         exporter(tmp_path, source, "--symbols", "*") as run,
-        archive(tmp_path, source) as archive_port,
-        prometheus(tmp_path, run, archive_port) as server,
+        consumers(tmp_path, source) as ports,
+        prometheus(tmp_path, {**ports, 9564: run.port}) as server,
     ):
         quotes = 'mt4pump_events_total{kind="quote"}'
         server.answers(f"{quotes} > 3000")
