@@ -19,7 +19,6 @@ from tests.consumers.metrics.metrics_run import (
     LIMIT_S,
     PROMETHEUS,
     Daemon,
-    Exporter,
     daemon,
     exporter,
     started,
