@@ -52,6 +52,7 @@ def metrics_server(
     fault: Callable[[], str],
     host: str,
     port: int,
+    *,
     context: SSLContext | None = None,
     setting: str = "port",
 ) -> MetricsServer:

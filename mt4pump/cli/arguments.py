@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import zmq
+
 from mt4pump.client import ClientError, ClientKeys, Query
+from mt4pump.client.connection_fault import DECIDED, TRIAL_S, connection_fault
 from mt4pump.errors import PumpError, SettingsError
 from mt4pump.process.values import none_or_text
 from mt4pump.settings import setting_as_written
@@ -20,7 +22,6 @@ from mt4pump.settings.validators import endpoint as checked_endpoint
 
 OFFSET_MAX = 10**18 - 1
 TIMEOUT_S = 5.0
-CONNECT_LIMIT_S = 1.0
 
 NS = 1_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -136,14 +137,17 @@ def add_query_flags(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def open_query(args: argparse.Namespace) -> Iterator[Query]:
     """Yield a query connection to the daemon that the flags name; raises ClientError that says who refused."""
-    endpoint = endpoint_of(args.endpoint, "query_endpoint")
+    endpoint, keys = endpoint_of(args.endpoint, "query_endpoint"), keys_in(args.keys)
+    fault, text = connection_fault(endpoint, keys, zmq.DEALER, min(TRIAL_S, args.timeout_s))
+    if fault in DECIDED and text:
+        raise ClientError("timeout", text)
     try:
-        with Query(endpoint, keys_in(args.keys), args.timeout_s) as query:
+        with Query(endpoint, keys, args.timeout_s) as query:
             yield query
     except ClientError as error:
-        if error.code != "timeout":
+        if error.code != "timeout" or not text:
             raise
-        raise ClientError(error.code, f"{error}: {connection_problem(endpoint)}") from error
+        raise ClientError(error.code, f"{error}: {text}") from error
 
 
 def keys_in(path: Path | None) -> ClientKeys | None:
@@ -183,19 +187,6 @@ def valid_endpoint(text: str, name: str) -> str:
 def connectable(endpoint: str) -> str:
     """Return the address at which this machine reaches a socket bound to ``endpoint``."""
     return re.sub(r"^tcp://(\*|0\.0\.0\.0):", "tcp://127.0.0.1:", endpoint).replace("tcp://[::]:", "tcp://[::1]:", 1)
-
-
-def connection_problem(endpoint: str) -> str:
-    """Return what a connection to an address that gave no answer shows, and what to do."""
-    if (host := endpoint_host(endpoint)) is None:
-        return "is the daemon running? start it with: mt4pump run"
-    try:
-        socket.create_connection((host.strip("[]"), int(endpoint.rpartition(":")[2])), CONNECT_LIMIT_S).close()
-    except ConnectionRefusedError:
-        return "the connection was refused, nothing listens there; start the daemon with: mt4pump run"
-    except OSError as error:
-        return f"the address cannot be reached ({error.strerror or error})"
-    return "a program listens there: is this the daemon's query_endpoint, and does it require --keys?"
 
 
 def wrong_setting(name: str, problem: str) -> SettingsError:

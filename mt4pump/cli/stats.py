@@ -90,6 +90,7 @@ class StreamStats:
     ``events`` counts requested events, ``garbage`` messages that are not mt4pump's, ``restarts`` new epochs,
     ``forgotten`` topics dropped from ``rows``; ``sequence`` counts gaps, missed messages and repeats.
     ``last_s`` is the time of the last message, garbage included; ``has_received`` says whether there was one.
+    ``connection_fault`` says why there was none, once that is sure.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class StreamStats:
         self.heartbeat_ts = self.first_ts = self.last_ts = 0
         self.last_s = now_s
         self.has_received = False
+        self.connection_fault = ""
         self._with_heartbeat = with_heartbeat
         self._rows_limit = rows_limit
         self._measured_s, self._measured_events = now_s, 0
@@ -208,6 +210,8 @@ class StreamAlert(NamedTuple):
 def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | None:
     """Return the alert for something that should have been received and was not."""
     quiet_s, late_s = now_s - stats.last_s, stats.without_heartbeat_s(now_s)
+    if not stats.has_received and stats.connection_fault:
+        return StreamAlert("connection", stats.connection_fault)
     if not stats.has_received:
         start = "start it with: mt4pump run --source simulator"
         text = f"nothing received from {endpoint} for {quiet_s:.0f} s: is the daemon running there? {start}"

@@ -12,6 +12,7 @@ import zmq
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientKeys
 from mt4pump.client.connection import SubConnection
+from mt4pump.client.connection_fault import DECIDED
 from mt4pump.client.query_connection import Context
 from mt4pump.errors import SettingsError
 
@@ -39,6 +40,11 @@ def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = Non
         yield connection
     finally:
         context.destroy(linger=0)
+
+
+def fault_of(source: SubConnection, endpoint: str, *, is_late: bool) -> str:
+    """Return why nothing is received, empty when that is not sure; ``is_late``: the handshake should be over."""
+    return source.diagnosis.text(endpoint) if is_late or source.diagnosis.fault in DECIDED else ""
 
 
 class Deadline:

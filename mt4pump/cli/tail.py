@@ -10,8 +10,8 @@ from rich.console import Console
 
 from mt4pump.cli.arguments import add_stream_flags, endpoint_of, keys_in
 from mt4pump.cli.format import human_event, json_event
-from mt4pump.cli.stats import StreamStats
-from mt4pump.cli.stream import Deadline, listen, subscriber
+from mt4pump.cli.stats import SILENCE_S, StreamStats
+from mt4pump.cli.stream import Deadline, fault_of, listen, subscriber
 from mt4pump.cli.topic_filter import HEARTBEAT_TOPIC, requested_topics
 from mt4pump.cli.views import Lines, Screen
 from mt4pump.log import one_line
@@ -62,6 +62,11 @@ def tail_command(args: argparse.Namespace) -> int:
 
     with asked_to_end() as asked, subscriber(endpoint, topics, keys) as source, view:
         end = Deadline(args.count, until_s, asked)
-        listen(source, end, handle, view.refresh)
+
+        def refresh(now_s: float) -> None:
+            stats.connection_fault = fault_of(source, endpoint, is_late=now_s - stats.last_s >= SILENCE_S)
+            view.refresh(now_s)
+
+        listen(source, end, handle, refresh)
     print(f"mt4pump tail: {one_line(stats.totals(time.monotonic()))}", file=sys.stderr)
     return 1 if end.has_too_few else 0

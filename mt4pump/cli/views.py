@@ -27,7 +27,7 @@ CHECK_INTERVAL_S = 1.0
 REDRAW_INTERVAL_S = 0.25
 HEAD_LINES = 5
 """Lines above and below the table's rows."""
-ALARMS = frozenset({"nothing", "no heartbeat", "late"})
+ALARMS = frozenset({"connection", "nothing", "no heartbeat", "late"})
 STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
 
 

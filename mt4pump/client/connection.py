@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock, Thread
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
+from mt4pump.client.connection_fault import (
+    DECIDED,
+    FAILURES,
+    ConnectionDiagnosis,
+    connection_fault,
+    events_of,
+    monitor_of,
+)
 from mt4pump.client.event import Frames
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.query_connection import Context, QueryConnection, QueryError
@@ -26,8 +33,10 @@ FRAME_MAX_BYTES = 256 * 2**20
 """Far above what is accepted: libzmq ends the connection of a longer one, and never makes it anew."""
 RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
 ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000
-REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSALS
+TRIAL_S = 0.3
+"""Longest wait for a trial connection to the query endpoint, in the reading thread."""
+
+log = logging.getLogger("mt4pump.client")
 
 
 @dataclass(slots=True)
@@ -58,11 +67,8 @@ class SubConnection:
         self.socket.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
         if keys is not None:
             keys.apply(self.socket)
-        address = f"inproc://mt4pump-client-{uuid.uuid4().hex}"
-        self.socket.monitor(address, MONITORED)
-        self.monitor = context.socket(zmq.PAIR)
-        self.monitor.setsockopt(zmq.LINGER, 0)
-        self.monitor.connect(address)
+        self.diagnosis = ConnectionDiagnosis(has_keys=keys is not None)
+        self.monitor = monitor_of(self.socket, context)
         self.socket.connect(endpoint)
         self._receive = super(zmq.Socket, self.socket).recv  # below the layer for options we do not use
 
@@ -129,14 +135,12 @@ class SubConnection:
     def changes(self) -> ConnectionChanges:
         """Return what happened to the connection since the last call."""
         changes = ConnectionChanges()
-        while True:
-            try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            except zmq.Again:
-                return changes
+        for event in events_of(self.monitor):
+            self.diagnosis.handle(event)
             changes.broke |= event == zmq.EVENT_DISCONNECTED
             changes.made |= event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            changes.refused |= bool(event & REFUSALS)
+            changes.refused |= bool(event & FAILURES)
+        return changes
 
     def close(self) -> None:
         """Close both sockets."""
@@ -170,6 +174,7 @@ class StreamRunner:
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = Lock()
         self._refused = False
+        self._logged_faults: set[str] = set()
         self._closed = False
         self._opening = Lock()
         self._is_opened = False
@@ -248,14 +253,14 @@ class StreamRunner:
         messages = [] if stream.is_full else sub.read()
         # The monitor is read after the messages, else one of a new connection might be handled before the break of the
         # old one is known; and it is handled before them, as it decides what a heartbeat among them proves.
-        has_changed = self._handle_changes(sub.changes())
+        has_changed = self._handle_changes(sub.changes(), sub.diagnosis)
         now_s = time.monotonic()
         if messages:
             stream.handle(messages, now_s, time.time_ns())
             if stream.counts["decode_errors"] != malformed:
                 sub.read_whole_messages()
         if sub.is_drained and not has_changed and not stream.is_full:
-            stream.set_drained(now_s)
+            stream.set_drained(now_s, lambda: sub.diagnosis.text(self._options.endpoint))
         if sub.malformed:
             stream.counts["decode_errors"] += sub.malformed
             sub.malformed = 0
@@ -267,16 +272,25 @@ class StreamRunner:
             self._sent = number
             self._query.send(number, ask, time.monotonic())
 
-    def _handle_changes(self, changes: ConnectionChanges) -> bool:
+    def _handle_changes(self, changes: ConnectionChanges, diagnosis: ConnectionDiagnosis) -> bool:
         """Handle what happened to the connection; return whether it broke or was made."""
         if changes.broke:
             self.stream.set_disconnected()
         if changes.refused and not self._refused:
-            self.stream.set_refused()
+            self.stream.set_refused(diagnosis.text(self._options.endpoint))
         self._refused = (self._refused or changes.refused) and not changes.made
+        self._log_fault(diagnosis)
         if changes.made:
+            self._logged_faults.clear()
             self.stream.set_connected(time.monotonic())
         return changes.broke or changes.made
+
+    def _log_fault(self, diagnosis: ConnectionDiagnosis) -> None:
+        """Log each fault of the connection once until it is made, as soon as it is sure."""
+        fault = diagnosis.fault
+        if fault in DECIDED and not diagnosis.is_fresh and fault not in self._logged_faults:
+            self._logged_faults.add(fault)
+            log.warning("%s", diagnosis.text(self._options.endpoint))
 
     def _receive_reply(self, query: QueryConnection) -> None:
         number, recovery = query.number, self.stream.recovery
@@ -293,6 +307,8 @@ class StreamRunner:
         elif now_s - query.sent_at_s > self._options.query_timeout_s:
             query.reconnect()
             text = f"{query.endpoint} did not answer within {self._options.query_timeout_s:g} s"
+            if reason := connection_fault(query.endpoint, self._options.keys, zmq.DEALER, TRIAL_S)[1]:
+                text = f"{text}: {reason}"
             recovery.handle_failure(number, "timeout", text, now_s)
 
     def _wait(self, sub: SubConnection, wait_s: float) -> None:

@@ -7,6 +7,7 @@ next one of the same epoch, the connection did not break in between, and no subs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -108,7 +109,7 @@ class HeartbeatMonitor:
         notices += self._lag_notices(waiting, late_s)
         return notices
 
-    def check_silence(self, now_s: float) -> list[Notice]:
+    def check_silence(self, now_s: float, connection_fault: Callable[[], str] = str) -> list[Notice]:
         """Return a notice when no heartbeat came for too long; only to be called when nothing waits to be read."""
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
@@ -117,7 +118,7 @@ class HeartbeatMonitor:
             return []
         self._silent = True
         what = "no heartbeat" if self._heartbeat_at_s is None else "no heartbeat any more"
-        text = f"{what} for {now_s - since_s:.1f} s: the daemon or the network is down"
+        text = f"{what} for {now_s - since_s:.1f} s: {connection_fault() or 'the daemon or the network is down'}"
         return [Notice(SILENT, text, value=now_s - since_s)]
 
     def status(self, now_s: float) -> Status:

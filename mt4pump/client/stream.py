@@ -13,7 +13,7 @@ receives, its `Ordering` delivers, its `Recovery` asks. Three rules give each du
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mt4pump.client.checks import check_heartbeat
 from mt4pump.client.event import CONNECTED, DISCONNECTED, MALFORMED, Frames, Notice
@@ -81,16 +81,15 @@ class Stream:
         self.out.append(Notice(DISCONNECTED, "the connection to the daemon broke; ZeroMQ reconnects"))
         self._mark_unproven()
 
-    def set_refused(self) -> None:
-        """Record that the daemon refused the connection."""
+    def set_refused(self, text: str) -> None:
+        """Record that the handshake failed; ``text`` says why."""
         self.counts["refused"] += 1
-        text = "the daemon refused the connection: are the keys right, and known to it?"
         self.out.append(Notice(DISCONNECTED, text, code="refused"))
 
-    def set_drained(self, now_s: float) -> None:
-        """Record that at this moment nothing waits to be read."""
+    def set_drained(self, now_s: float, connection_fault: Callable[[], str] = str) -> None:
+        """Record that at this moment nothing waits to be read; ``connection_fault`` returns why, empty: not known."""
         self.monitor.drained()
-        self.out.extend(self.monitor.check_silence(now_s))
+        self.out.extend(self.monitor.check_silence(now_s, connection_fault))
 
     def _mark_unproven(self) -> None:
         self.monitor.mark_unproven()

@@ -242,7 +242,9 @@ def _server(
     def collector_for(server: MetricsServer) -> MetricsCollector:
         return MetricsCollector(feed, counters, symbols, lambda: (server.rejected, server.ended))
 
-    return metrics_server(collector_for, lambda: fault_of(feed.status), settings.host, settings.port, _tls(settings))
+    return metrics_server(
+        collector_for, lambda: fault_of(feed.status), settings.host, settings.port, context=_tls(settings)
+    )
 
 
 def fault_of(status: Status | None) -> str:

@@ -1,0 +1,167 @@
+"""Why nothing arrives from an address, as far as ZeroMQ's monitor shows it, and a trial connection that finds out."""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from mt4pump.client.keys import ClientKeys
+
+FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+MONITORED = (
+    zmq.EVENT_CONNECT_DELAYED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_CONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | FAILURES
+)
+TRIAL_S, ANSWER_S = 1.0, 0.5
+GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03"
+"""Start of the greeting of ZMTP 3 (rfc.zeromq.org/spec/23): enough for the other side to send all of its own."""
+SIGNATURE_ENDS, MECHANISM = (0xFF, 0x7F), slice(12, 32)
+NO_NAME, NO_HOST, CLOSED, SILENT, HTTP, REFUSED, NO_KEYS, NEEDS_KEYS, WRONG_KEYS, OTHER_SOCKET, NOT_ZEROMQ = (
+    *("no name", "no host", "closed", "silent", "http", "refused", "no keys", "needs keys", "wrong keys"),
+    *("other socket", "not zeromq"),
+)
+TEXTS = {
+    NO_NAME: "the host's name cannot be resolved; correct the address, or look at DNS",
+    NO_HOST: "the host does not answer; correct the address, or look at network and firewall",
+    CLOSED: "the connection was refused, nothing listens there; correct the address, or start the daemon (mt4pump run)",
+    SILENT: "a program accepts the connection, but does not answer: it hangs, or is not mt4pump; correct the address",
+    HTTP: "an HTTP server answers there, as a gateway or an exporter is; give the port of the daemon",
+    REFUSED: "the daemon refused the connection: it does not know these keys; put their NAME.toml into curve_clients",
+    NO_KEYS: "the program there uses no CURVE keys: leave out keys, or correct the address",
+    NEEDS_KEYS: "the daemon requires keys: give the file NAME.client that `mt4pump keygen client` made, as keys",
+    WRONG_KEYS: "the handshake failed: server_key in the keys is not this daemon's; get a NAME.client for this daemon",
+    OTHER_SOCKET: "a socket of another kind answers there: the daemon publishes on pub_endpoint (5556 by default) and "
+    "answers queries on query_endpoint (5557); are the two swapped? If not, read its log: "
+    "it may have too many connections",
+    NOT_ZEROMQ: "the program there closes the connection at once: it is not mt4pump; correct the address",
+}
+LASTING = frozenset({REFUSED, NO_KEYS, NEEDS_KEYS, WRONG_KEYS, OTHER_SOCKET, NOT_ZEROMQ})
+"""Faults that a further connection keeps until its handshake succeeds."""
+UNCLEAR = frozenset({SILENT, NOT_ZEROMQ, WRONG_KEYS, OTHER_SOCKET})
+"""Faults whose events may be those of another one."""
+DECIDED = frozenset(TEXTS) - {NO_HOST, SILENT}
+"""Faults that do not need more time to be sure."""
+
+
+class ConnectionDiagnosis:
+    """Follows the monitor events of one socket; ``fault`` is a key of `TEXTS`, empty while it is connected."""
+
+    def __init__(self, *, has_keys: bool) -> None:
+        self.fault = NO_NAME
+        self.is_fresh = True
+        self._has_keys = has_keys
+        self._shown = ("", "")
+
+    def handle(self, event: int) -> None:
+        """Take one event."""
+        self.is_fresh = False
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.fault = ""
+        elif event & FAILURES:
+            self.fault = self._handshake_fault(event)
+        elif event == zmq.EVENT_CONNECT_DELAYED and self.fault in {NO_NAME, ""}:
+            self.fault = NO_HOST
+        elif event == zmq.EVENT_CLOSED:
+            self.fault = CLOSED
+        elif event == zmq.EVENT_CONNECTED:
+            self.fault = self.fault if self.fault in LASTING else SILENT
+        elif event == zmq.EVENT_DISCONNECTED and self.fault == SILENT:
+            self.fault = OTHER_SOCKET
+
+    def _handshake_fault(self, event: int) -> str:
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return REFUSED
+        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            return NO_KEYS if self._has_keys else NEEDS_KEYS
+        return WRONG_KEYS if self._has_keys else NOT_ZEROMQ
+
+    def _refined(self, endpoint: str) -> str:
+        """Return the fault by what the program's first bytes show: who closes first may be chance."""
+        answer = _answer(endpoint, GREETING)
+        if (*answer[:1], *answer[9:10]) == SIGNATURE_ENDS:
+            has_curve = answer[MECHANISM].rstrip(b"\0") == b"CURVE"
+            if has_curve != self._has_keys:
+                return NEEDS_KEYS if has_curve else NO_KEYS
+            return WRONG_KEYS if has_curve and self.fault != OTHER_SOCKET else OTHER_SOCKET
+        is_http = answer.startswith(b"HTTP/") or _answer(endpoint, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/")
+        return HTTP if is_http else NOT_ZEROMQ if self.fault != SILENT else SILENT
+
+    def text(self, endpoint: str) -> str:
+        """Return what is wrong, with the address and what to do; empty while connected, or before any event."""
+        if not self.fault or self.is_fresh:
+            return ""
+        if self._shown[0] != self.fault:
+            fault = self._refined(endpoint) if self.fault in UNCLEAR else self.fault
+            self._shown = (self.fault, f"{endpoint}: {TEXTS[fault]}")
+        return self._shown[1]
+
+
+def monitor_of(connection: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """Return the socket on which the monitor events of ``connection`` are received."""
+    address = f"inproc://mt4pump-client-{uuid.uuid4().hex}"
+    connection.monitor(address, MONITORED)
+    monitor = context.socket(zmq.PAIR)
+    monitor.setsockopt(zmq.LINGER, 0)
+    monitor.connect(address)
+    return monitor
+
+
+def events_of(monitor: zmq.Socket[bytes]) -> Iterator[int]:
+    """Yield the events that wait in a monitor."""
+    with suppress(zmq.Again):
+        while True:
+            yield int(parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"])
+
+
+def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s: float = TRIAL_S) -> tuple[str, str]:
+    """Try a connection of a socket of this ``kind``; return the fault and its text, both empty for none."""
+    diagnosis = ConnectionDiagnosis(has_keys=keys is not None)
+    with _trial(endpoint, keys, kind) as monitor:
+        end_s = time.monotonic() + limit_s
+        while diagnosis.fault and (left_s := end_s - time.monotonic()) > 0:
+            if monitor.poll(int(left_s * 1000) or 1):
+                for event in events_of(monitor):
+                    diagnosis.handle(event)
+            if diagnosis.fault in DECIDED and not diagnosis.is_fresh:
+                break
+    return diagnosis.fault, diagnosis.text(endpoint)
+
+
+@contextmanager
+def _trial(endpoint: str, keys: ClientKeys | None, kind: int) -> Iterator[zmq.Socket[bytes]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        connection = context.socket(kind)
+        connection.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
+        if keys is not None:
+            keys.apply(connection)
+        monitor = monitor_of(connection, context)
+        connection.connect(endpoint)
+        yield monitor
+    finally:
+        context.destroy(linger=0)
+
+
+def _answer(endpoint: str, request: bytes) -> bytes:
+    """Return the first bytes with which the program at a ``tcp://`` address answers ``request``, empty for none."""
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    answer = b""
+    if not (endpoint.startswith("tcp://") and port.isdecimal()):
+        return answer
+    with suppress(OSError), closing(socket.create_connection((host.strip("[]"), int(port)), ANSWER_S)) as asked:
+        asked.settimeout(ANSWER_S)
+        asked.sendall(request)
+        while len(answer) < MECHANISM.stop and (part := asked.recv(MECHANISM.stop)):
+            answer += part
+    return answer
