@@ -94,7 +94,7 @@ def has_error(name: str):  # type: ignore[no-untyped-def] # noqa: ANN201
     return lambda message: message.topic == "heartbeat" and name in message.body["errors"]
 
 
-def test_tables_that_changed_as_a_whole_are_told_by_their_difference(
+def test_of_tables_that_changed_as_a_whole_the_difference_is_published(
     fake: Vendor, vendor_library: Path, tmp_path: Path
 ) -> None:
     fake.set_table("UsersGet", [USER_RECORD.pack({"login": 1, "group": "demo", "balance": 5.0})])
@@ -120,7 +120,9 @@ def test_tables_that_changed_as_a_whole_are_told_by_their_difference(
         assert run.topic("plugin.A plugin").body["enabled"] == 1
 
 
-def test_records_of_every_kind_are_told_with_their_text(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
+def test_records_of_every_kind_are_published_with_their_text(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
     with running_dll(tmp_path, vendor_library, mail_fields=("subject",)) as run:
         run.pumping()
         fake.emit(PumpCode.UPDATE_GROUPS, 2, CON_GROUP.pack({"group": "demo", "company": "Zürich €"}))
@@ -138,7 +140,7 @@ def test_records_of_every_kind_are_told_with_their_text(fake: Vendor, vendor_lib
         assert run.topic("mail.8").body["subject"] == "hello"
 
 
-def test_a_lost_link_is_told_and_a_new_session_follows_with_what_changed_meanwhile(
+def test_a_lost_link_is_published_and_a_new_session_follows_with_what_changed_meanwhile(
     fake: Vendor, vendor_library: Path, tmp_path: Path
 ) -> None:
     fake.set_table("TradesGet", [TRADE_RECORD.pack(TRADE)])
@@ -194,7 +196,7 @@ def test_a_table_that_is_rightly_empty_is_believed_after_a_second_read(
 
 
 @pytest.mark.parametrize("method", ["Connect", "Login"])
-def test_a_server_that_says_nothing_costs_its_time_limit_and_the_next_one_is_tried(
+def test_a_server_that_sends_nothing_costs_its_time_limit_and_the_next_one_is_tried(
     fake: Vendor, vendor_library: Path, tmp_path: Path, method: str
 ) -> None:
     fake.script(method, 255, delay_s=SILENCE_LIMIT_S * 20)  # the first only
@@ -246,7 +248,7 @@ def test_records_behind_a_read_that_was_ahead_of_them_are_counted_and_not_publis
         assert sum(frames[0] == b"trade.1001" for frames in run.frames) == len(orders)
 
 
-def test_a_working_folder_too_deep_for_the_library_is_told_at_the_start(
+def test_a_working_folder_too_deep_for_the_library_is_logged_at_the_start(
     fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running_dll(tmp_path / ("d" * 200), vendor_library) as run:
@@ -255,7 +257,9 @@ def test_a_working_folder_too_deep_for_the_library_is_told_at_the_start(
     assert any("writes neither mail nor its log" in record.message for record in caplog.records)
 
 
-def test_a_stop_says_goodbye_and_gives_everything_back(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
+def test_a_stop_publishes_the_last_heartbeat_and_releases_everything(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
     with running_dll(tmp_path, vendor_library) as run:
         run.pumping()
         assert run.daemon.stop()
@@ -265,9 +269,7 @@ def test_a_stop_says_goodbye_and_gives_everything_back(fake: Vendor, vendor_libr
     assert (fake.count("live_interfaces"), fake.count("outstanding"), fake.count("traps")) == (0, 0, 0)
 
 
-def test_rows_before_start_are_counted_where_a_subscriber_sees_it(
-    fake: Vendor, vendor_library: Path, tmp_path: Path
-) -> None:
+def test_rows_before_start_are_counted_in_the_heartbeat(fake: Vendor, vendor_library: Path, tmp_path: Path) -> None:
     fake.start_after(None)
     with running_dll(tmp_path, vendor_library) as run:
         until(lambda: fake.calls("PumpingSwitchEx"), "the switch")
@@ -277,7 +279,7 @@ def test_rows_before_start_are_counted_where_a_subscriber_sees_it(
         assert not any(frames[0].startswith(b"trade.") for frames in run.frames)
 
 
-def test_wrong_credentials_are_said_loudly_and_not_hammered(
+def test_wrong_credentials_are_logged_as_an_error_and_not_retried_at_once(
     fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running_dll(tmp_path, vendor_library, password="wrong") as run:  # noqa: S106 - that is the test
@@ -341,7 +343,7 @@ def test_personal_fields_are_published_only_when_named(fake: Vendor, vendor_libr
         assert b"hidden" not in msgpack.packb(body)
 
 
-def test_more_records_than_the_inbox_holds_are_counted_and_healed_by_a_read(
+def test_more_records_than_the_inbox_holds_are_counted_and_recovered_by_a_read(
     fake: Vendor, vendor_library: Path, tmp_path: Path
 ) -> None:
     orders = [TRADE_RECORD.pack({**TRADE, "order": number}) for number in range(1, 2_001)]

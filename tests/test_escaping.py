@@ -50,7 +50,7 @@ def test_hostile_text_becomes_one_harmless_line(text: str) -> None:
     escaped.encode()
 
 
-def test_half_a_letter_is_escaped_too() -> None:
+def test_a_lone_surrogate_is_escaped_too() -> None:
     assert one_line(SURROGATE) == "a\\ud800b"
     assert is_harmless(json_line(SURROGATE))
 

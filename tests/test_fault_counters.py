@@ -44,7 +44,7 @@ def test_a_storm_is_counted_in_full_and_logged_once(
     assert len(caplog.messages) == 1
 
 
-def test_the_next_line_says_how_many_went_by_in_silence(
+def test_the_next_line_has_how_many_were_not_logged(
     fault_counters: FaultCounters, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):

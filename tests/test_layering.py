@@ -112,7 +112,7 @@ def test_a_pure_module_reaches_nothing_but_values(module: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["bridge", "simulator"])
-def test_a_manager_knows_the_records_and_nothing_of_the_daemon(package: str) -> None:
+def test_a_manager_imports_the_records_and_nothing_of_the_daemon(package: str) -> None:
     modules = graph().find_descendants(f"mt4pump.{package}")
     reached = {by for module in modules for by in graph().find_modules_directly_imported_by(module)}
     assert {
@@ -230,7 +230,7 @@ def test_importing_every_module_changes_nothing(tmp_path: Path) -> None:
     assert answer["after"] == answer["before"]
 
 
-def test_the_daemon_does_not_load_the_bridge_or_the_simulators_world_before_it_needs_them(tmp_path: Path) -> None:
+def test_the_daemon_does_not_load_the_bridge_or_the_simulator_before_it_needs_them(tmp_path: Path) -> None:
     modules = modules_after("mt4pump.daemon", folder=tmp_path)
     assert not {name for name in modules if is_within(name, {"mt4pump.bridge"})}
     assert "mt4pump.simulator.broker" not in modules

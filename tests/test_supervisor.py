@@ -209,7 +209,7 @@ def test_the_pump_thread_gets_the_link_before_the_first_event_can_come(stage: St
     assert seen == [Command.ATTACH, PumpCode.START_PUMPING]
 
 
-def test_every_change_of_state_is_told_to_the_pump_thread(stage: Stage) -> None:
+def test_every_change_of_state_is_sent_to_the_pump_thread(stage: Stage) -> None:
     begin(stage)
     stage.pumping()
     stage.stop()
@@ -292,7 +292,7 @@ def test_a_start_that_never_comes_ends_the_session(stage: Stage) -> None:
     assert PUMPING not in stage.states
 
 
-def test_a_session_that_is_mute_ends_though_it_says_it_is_connected(stage: Stage) -> None:
+def test_a_session_that_is_mute_ends_though_is_connected_is_true(stage: Stage) -> None:
     begin(stage, liveness_timeout_s=30.0)
     stage.pumping()
     watched(stage.managers[0], 1)  # only then has it looked at the clock
@@ -319,7 +319,9 @@ def test_a_quiet_market_with_any_callback_is_not_mute(stage: Stage, code: int, d
     assert len(stage.managers) == 1
 
 
-def test_a_refused_login_is_told_with_the_reason_and_waits_long(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_login_is_logged_with_the_reason_and_waits_long(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     stage.prepare = failing("login", refusal())
     begin(stage)
     status = stage.lost()
@@ -370,7 +372,7 @@ def test_a_manager_that_cannot_be_made_is_tried_again(stage: Stage) -> None:
     assert len(stage.managers) == 1
 
 
-def test_a_failing_close_is_told_and_the_next_session_begins(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_close_is_logged_and_the_next_session_begins(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.prepare = failing("close", failed("Disconnect"), 0)
     begin(stage)
     stage.pumping().mark_stopped()
@@ -410,7 +412,7 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
     assert delays_s(caplog) == [1.0, 2.0, next_attempt]
 
 
-def test_servers_take_turns(stage: Stage) -> None:
+def test_servers_are_tried_one_after_the_other(stage: Stage) -> None:
     stage.prepare = failing("connect", lost(), *range(4))
     begin(stage, servers=("one:443", "two:443", "three:443"))
     stage.pumping(4)
@@ -629,7 +631,7 @@ def test_stop_twice_is_once(stage: Stage) -> None:
     assert stage.states[-1] == STOPPING
 
 
-def test_a_callback_that_tells_stop_does_not_close_the_session_itself(stage: Stage) -> None:
+def test_a_callback_with_stop_does_not_close_the_session_itself(stage: Stage) -> None:
     begin(stage)
     link = stage.pumping()
     link.mark_stopped()  # on this thread, which plays the callback's part

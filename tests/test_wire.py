@@ -147,7 +147,7 @@ def test_deeply_nested_garbage_is_refused() -> None:
         decode_frames([b"x", b"\x91" * 100_000])
 
 
-def test_text_that_is_no_text_is_told_with_a_question_mark_and_harms_nothing_after_it() -> None:
+def test_text_that_is_no_text_is_packed_with_a_question_mark_and_harms_nothing_after_it() -> None:
     encoder = Encoder(1)
     assert msgpack.unpackb(encoder.body({"comment": "a\ud800b"}, 1, 2))["comment"] == "a?b"
     assert msgpack.unpackb(encoder.body({"comment": "ab"}, 2, 3)) == {"comment": "ab", "epoch": 1, "seq": 2, "ts": 3}

@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,8 @@ from mt4pump.settings.validators import suffix_text
 CONNECT_LIMIT_S = 3.0
 DEFAULT_PORT = 443
 """The Manager API's port, for a server without one."""
+NO_ANSWER_CURE = "correct servers, or look at the firewall"
+IPV4_ONLY = "the vendor's library connects by IPv4 only; write the server's IPv4 address, or a name that has one"
 FAULTS_SHOWN = 20
 """Files of clients whose faults are listed one by one."""
 
@@ -289,49 +291,43 @@ def _client_keys(folder: Path, topic_suffix: str) -> Iterator[Finding]:
         yield passed("curve_clients", f"{folder}: {len(found)} client(s) may connect")
 
 
-def servers(
-    names: tuple[str, ...], limit_s: float = CONNECT_LIMIT_S, check: Callable[[str, float], Finding] | None = None
-) -> Iterator[Finding]:
+def servers(names: tuple[str, ...], limit_s: float = CONNECT_LIMIT_S) -> Iterator[Finding]:
     """Resolve and connect to all servers at the same time, for at most ``limit_s`` together.
 
     A name look-up has no timeout, so a thread that hangs in one is abandoned.
     """
     found: dict[str, Finding] = {}
 
-    def check_one(name: str) -> None:
-        found[name] = (check or server)(name, limit_s)
+    def check(name: str) -> None:
+        found[name] = server(name, limit_s)
 
-    threads = [threading.Thread(target=check_one, args=(name,), name=f"check {name}", daemon=True) for name in names]
+    threads = [threading.Thread(target=check, args=(name,), name=f"check {name}", daemon=True) for name in names]
     for thread in threads:
         thread.start()
     deadline_s = time.monotonic() + limit_s
     for name, thread in zip(names, threads, strict=True):
         thread.join(max(0.0, deadline_s - time.monotonic()))
-        cure = "correct servers, or look at the firewall"
-        yield found.get(name) or failed("server", f"{name} did not answer within {limit_s:g} s; {cure}")
+        yield found.get(name) or failed("server", f"{name} did not answer within {limit_s:g} s; {NO_ANSWER_CURE}")
 
 
 def server(name: str, limit_s: float) -> Finding:
     """Connect to a server by IPv4 alone, as the vendor's library does; each address for ``limit_s`` seconds."""
     host, port = host_and_port(name)
-    text = f"{name}: the name has no address; correct servers, or look at DNS"
+    fault = f"{name}: the name has no address; correct servers, or look at DNS"
     try:
         for *_, place in socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM):
             try:
                 with socket.create_connection((str(place[0]), port), timeout=limit_s) as connection:
                     return passed("server", f"{name} answers at {connection.getpeername()[0]} port {port}")
             except OSError as error:
-                text = f"{name} port {port} does not answer ({error}); correct servers, or look at the firewall"
+                fault = f"{name} port {port} does not answer ({error}); {NO_ANSWER_CURE}"
     except socket.gaierror as error:
-        text = f"{name}: name not found ({error.strerror}); correct servers, or look at DNS"
+        fault = f"{name}: name not found ({error.strerror}); correct servers, or look at DNS"
         if _has_ipv6(host, port):
-            text = (
-                f"{name}: the name has IPv6 addresses only (AAAA), and the vendor's library connects by IPv4 only; "
-                "write the server's IPv4 address, or a name that has one"
-            )
+            fault = f"{name}: the name has IPv6 addresses only (AAAA), and {IPV4_ONLY}"
     except UnicodeError as error:
-        text = f"{name} port {port} does not answer ({error}); correct servers, or look at the firewall"
-    return failed("server", text)
+        fault = f"{name} port {port} does not answer ({error}); {NO_ANSWER_CURE}"
+    return failed("server", fault)
 
 
 def _has_ipv6(host: str, port: int) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
@@ -19,7 +19,6 @@ from rich.text import Text
 
 from mt4pump.log import json_line, one_line
 from mt4pump.mt4.codes import TradeCommand
-from mt4pump.process.streams import pipe_error
 from mt4pump.wire import COMMON_KEYS, Body, kind_of
 
 NOT_A_TERMINAL_COLUMNS = 160
@@ -53,22 +52,6 @@ def plain_table(*columns: str, **options: Any) -> Table:
 def text_cells(*values: object) -> tuple[Text, ...]:
     """Return foreign values as cells, without markup and without control characters."""
     return tuple(Text(one_line(str(value))) for value in values)
-
-
-def write_line(line: str, out: TextIO | None = None) -> None:
-    """Write one line to standard output; raises BrokenPipeError when nobody reads it."""
-    try:
-        (out or sys.stdout).write(line + "\n")
-    except OSError as error:
-        raise pipe_error(error) from error
-
-
-def flush_output(out: TextIO | None = None) -> None:
-    """Flush standard output; raises BrokenPipeError when nobody reads it."""
-    try:
-        (out or sys.stdout).flush()
-    except OSError as error:
-        raise pipe_error(error) from error
 
 
 @contextmanager

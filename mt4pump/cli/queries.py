@@ -18,14 +18,12 @@ from mt4pump.cli.arguments import TIME_EXAMPLE, add_query_flags, count, offset, 
 from mt4pump.cli.format import (
     StdoutConsole,
     clock_text,
-    flush_output,
     human_event,
     json_event,
     plain_table,
     progress_bar,
     summary,
     text_cells,
-    write_line,
 )
 from mt4pump.cli.topic_filter import requested_topics
 from mt4pump.client import Event, Query
@@ -213,12 +211,12 @@ def replay_command(args: argparse.Namespace) -> int:
     with open_query(args) as query, _progress(query, args.after) as advance:
         events = query.replay(topics.names, after=args.after, since=args.since_ns, until=args.until_ns)
         for event in events:
-            write_line(text_of(event.topic, event.body))
+            sys.stdout.write(text_of(event.topic, event.body) + "\n")
             first, last, shown = first or event.offset, event.offset, shown + 1
             advance(event.offset)
             if shown == args.limit:
                 break
-        flush_output()
+        sys.stdout.flush()
     span = f"offsets {first} to {last}" if shown else "nothing is stored there"
     print(f"mt4pump replay: {shown} events, {span}", file=sys.stderr)
     if shown == args.limit or events.whole:

@@ -13,11 +13,9 @@ from rich.text import Text
 
 from mt4pump.cli.format import (
     age_text,
-    flush_output,
     plain_table,
     summary,
     text_cells,
-    write_line,
 )
 from mt4pump.cli.stats import AlertTracker, ReceivedEvent, StreamAlert, StreamStats, TopicStats, silence
 from mt4pump.log import one_line
@@ -53,11 +51,11 @@ class Lines:
 
     def event(self, event: ReceivedEvent) -> None:
         """Write one line."""
-        write_line(self._text_of(event.topic, event.body), self._out)
+        self._out.write(self._text_of(event.topic, event.body) + "\n")
 
     def refresh(self, now_s: float) -> None:
         """Flush the lines; once a second report alerts."""
-        flush_output(self._out)
+        self._out.flush()
         if now_s - self._checked_s >= CHECK_INTERVAL_S:
             self._checked_s = now_s
             self._report_alerts(now_s)

@@ -17,7 +17,7 @@ from dotenv.parser import Binding, parse_stream
 
 from mt4pump.errors import did_you_mean
 from mt4pump.private_files import changeable_by_others
-from mt4pump.process.files import FILE_BYTES_MAX, is_oversized, line_of, toml_and_text
+from mt4pump.process.toml_file import FILE_BYTES_MAX, is_oversized, line_of, toml_and_text
 
 PREFIX = "MT4PUMP_"
 CONSUMERS = ("ARCHIVE", "GATEWAY", "METRICS", "MONITOR", "NATS")

@@ -44,7 +44,8 @@ def output_fault(error: OSError) -> OSError | None:
         sys.stdout.write("\n")
         sys.stdout.flush()
     except OSError as fault:
-        return pipe_error(fault)
+        # Windows calls a pipe that nobody reads any more an invalid argument.
+        return BrokenPipeError() if fault.errno == errno.EINVAL else fault
     return None
 
 
@@ -53,8 +54,3 @@ def drop_output() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
-
-
-def pipe_error(error: OSError) -> OSError:
-    """Name a pipe that nobody reads any more the same everywhere: Windows calls it an invalid argument."""
-    return BrokenPipeError() if error.errno == errno.EINVAL else error

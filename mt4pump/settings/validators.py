@@ -14,6 +14,7 @@ from mt4pump.errors import did_you_mean
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, USER_RECORD
 from mt4pump.mt4.record import PERSONAL, PUBLIC, Record
 from mt4pump.process.values import LOOPBACK_NAMES, PathValue, none_or_text
+from mt4pump.publisher.binding import WILDCARDS
 from mt4pump.publisher.faults import wire_faults_of
 from mt4pump.simulator.tick_clock import zone_of
 from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX
@@ -23,7 +24,6 @@ PORT_MAX = 65_535
 IPC_PATH_MAX_BYTES = 103
 """What a Unix socket's path may have on every system (Linux allows four more)."""
 COMMON_ENCODINGS = (*(f"cp{page}" for page in (932, 936, 949, 950, *range(1250, 1259))), "utf-8")
-WILDCARDS = frozenset({"*", "0.0.0.0", "::"})  # noqa: S104 - compared with, never bound
 ANY_PORT = frozenset({"*", "0"})
 """Ports that let the system choose one."""
 

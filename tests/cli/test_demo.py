@@ -86,7 +86,7 @@ def _is_there(child: psutil.Process) -> bool:
         return False
 
 
-def test_all_parts_answer_where_the_table_says_and_ctrl_c_ends_them(tmp_path: Path) -> None:
+def test_all_parts_answer_where_the_table_shows_and_ctrl_c_ends_them(tmp_path: Path) -> None:
     with demo(tmp_path) as shown:
         assert set(shown.children) == {"daemon", "gateway", "metrics"}
         page, metrics = (
@@ -124,7 +124,7 @@ def test_a_part_that_is_stuck_is_killed_at_the_end(tmp_path: Path) -> None:
         assert "gateway did not end by itself and was killed" in shown.run.text
 
 
-def test_a_part_that_dies_ends_the_demo_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_part_that_is_killed_ends_the_demo_with_the_end_of_its_log(tmp_path: Path) -> None:
     with demo(tmp_path) as shown:
         shown.children["daemon"].kill()
         assert shown.run.end(LIMIT_S) == 1

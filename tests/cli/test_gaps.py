@@ -20,7 +20,7 @@ def test_nothing_before_the_first_message_counts_as_lost() -> None:
     assert GapDetector().accept(A, 1, 500) == 0
 
 
-def test_a_jump_tells_how_many_are_missing() -> None:
+def test_a_gap_shows_how_many_are_missing() -> None:
     detector = GapDetector()
     detector.accept(A, 1, 1)
     assert detector.accept(A, 1, 5) == 3

@@ -57,7 +57,7 @@ def test_secret_files_are_for_their_owner_alone(folder: Path) -> None:
         assert (folder / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_the_files_open_the_gate(folder: Path) -> None:
+def test_the_files_admit_the_client(folder: Path) -> None:
     client(folder, "alice", "quote.*")
     keys = read_toml(folder / "alice.client")
     ring = Keyring.__new__(Keyring)

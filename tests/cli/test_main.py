@@ -17,7 +17,7 @@ from mt4pump.settings import Settings
 from tests.cli.commands import environment, finish
 
 
-def test_help_teaches_what_to_type_first_the_sources_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_what_to_type_first_the_sources_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     for wanted in (

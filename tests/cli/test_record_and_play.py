@@ -266,7 +266,7 @@ def test_speeds() -> None:
     assert [speed(text) for text in ("1", "0.5", " MAX ")] == [1.0, 0.5, math.inf]
 
 
-def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_progress(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
     recorded(tmp_path / "a", [0.0, 0.5, 0.5, 0.5])
     screen = shown(pty, "play", str(tmp_path / "a"), "--no-wait", "--endpoint", "tcp://127.0.0.1:*")

@@ -81,9 +81,7 @@ def test_wrong_settings_never_reach_the_daemon(monkeypatch: pytest.MonkeyPatch) 
     assert main(["run", "--source=simulator", "--rate=-5"]) == 2
 
 
-def test_logs_are_set_up_as_the_settings_say(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_logs_are_set_up_by_the_settings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(_settings: Settings, _load: Load, _watch: FileWatch) -> int:
         raise BindError("taken")
 

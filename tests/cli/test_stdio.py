@@ -133,6 +133,13 @@ def test_the_error_of_the_output_decides_how_a_reply_ends(
     assert (main(arguments), capsys.readouterr().err) == ending
 
 
+def test_a_tail_ends_when_windows_calls_its_broken_pipe_an_invalid_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken(errno.EINVAL))
+    monkeypatch.setattr(streams, "drop_output", lambda: None)
+    with fake_publisher("quote.A") as endpoint:
+        assert main(["tail", "--json", "--endpoint", endpoint]) == 0
+
+
 def test_a_recording_goes_on_when_its_notes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mt4pump.cli.recordings.CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(streams, "drop_output", lambda: None)

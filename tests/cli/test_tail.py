@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import select
@@ -18,11 +17,8 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.cli.arguments import endpoint_of
-from mt4pump.cli.format import json_event
-from mt4pump.cli.stats import MESSAGE_MAX_BYTES, StreamStats
+from mt4pump.cli.stats import MESSAGE_MAX_BYTES
 from mt4pump.cli.stream import Deadline
-from mt4pump.cli.topic_filter import TopicFilter
-from mt4pump.cli.views import Lines
 from mt4pump.errors import SettingsError
 from tests.cli.commands import LIMIT_S, environment, finish, start
 from tests.cli.fake_publisher import EPOCH, fake_publisher, message
@@ -211,22 +207,6 @@ def read_until(terminal: int, wanted: bytes) -> bytes:
         if select.select([terminal], [], [], 0.1)[0]:
             seen += os.read(terminal, 65_536)
     return seen
-
-
-class Full(io.StringIO):
-    """What Windows says of a pipe whose reader is gone."""
-
-    def write(self, _text: str) -> int:
-        raise OSError(22, "Invalid argument")
-
-
-def test_windows_name_for_a_broken_pipe_is_understood() -> None:
-    stats = StreamStats(TopicFilter(), 0.0)
-    view = Lines(stats, "tcp://127.0.0.1:1", json_event, Full(), io.StringIO())
-    event = stats.handle(message("quote.A"), 0.0)
-    assert event is not None
-    with pytest.raises(BrokenPipeError):
-        view.event(event)
 
 
 def test_a_message_that_is_too_large_is_garbage_and_the_stream_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

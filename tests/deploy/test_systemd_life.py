@@ -88,7 +88,7 @@ def test_the_daemon_is_ready_runs_and_stops_under_the_filter_of_its_unit(tmp_pat
         assert received.received[0] == "READY=1"
 
 
-def test_a_pump_thread_that_hangs_ends_the_signs_of_life_while_the_main_thread_goes_on(tmp_path: Path) -> None:
+def test_a_pump_thread_that_hangs_ends_the_watchdog_pings_while_the_main_thread_goes_on(tmp_path: Path) -> None:
     arguments = ["-c", HANGS, *DAEMON[2:], "--data-dir", str(tmp_path / "data")]
     with notify_socket() as received, started(arguments, received.environment(watchdog_s=0.1), tmp_path) as process:
         received.until("STATUS=the pump hangs")

@@ -234,7 +234,7 @@ def test_events_published_unstored_break_the_whole_for_those_before_them(path: P
         assert not reader.page(after=0, to=None, prefixes=(), limit=10, since=NOW_NS).whole
 
 
-def test_unstored_events_are_remembered_when_the_daemon_dies_before_it_can_say_so(path: Path) -> None:
+def test_unstored_events_are_recorded_when_the_daemon_is_killed_before_it_can_record_a_gap(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 3)
     assert not journal.append([Stored(99, NOW_NS, b"", b"")], {})
@@ -269,7 +269,7 @@ def test_a_reader_keeps_up_with_a_writer_and_never_sees_half_a_group(path: Path)
     assert (faults, done) == ([], [True])
 
 
-def test_a_reader_turns_to_the_file_that_took_the_place_of_the_old_one(tmp_path: Path) -> None:
+def test_a_reader_opens_the_file_that_replaced_the_old_one(tmp_path: Path) -> None:
     path, other = tmp_path / "journal.sqlite3", tmp_path / "other.sqlite3"
     with opened(path) as journal:
         add(journal, 3)

@@ -15,9 +15,9 @@ import pytest
 from mt4pump_consumers.gateway.tokens import BadKey, TokenFile
 from mt4pump_consumers.monitor.rules import load_rules
 
-from mt4pump.process.files import FILE_BYTES_MAX, read_toml
 from mt4pump.process.program import ConsumerSettings, Shutdown, StartError, run_consumer
 from mt4pump.process.systemd import Notifier
+from mt4pump.process.toml_file import FILE_BYTES_MAX, read_toml
 from tests.hostile import HOSTILE, is_harmless
 from tests.isolation import logging_put_back, nothing_set
 
@@ -144,7 +144,7 @@ class Recorded(Notifier):
         self.sent.append(lines[0])
 
 
-def test_the_service_manager_hears_of_the_checks_of_the_main_thread_alone() -> None:
+def test_checks_of_the_main_thread_alone_ping_the_service_manager() -> None:
     notifier = Recorded()
     shutdown = Shutdown(notifier=notifier)
     thread = Thread(target=shutdown.asked)

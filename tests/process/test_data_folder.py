@@ -101,11 +101,11 @@ def test_a_holder_whose_description_is_garbage_is_another_program(tmp_path: Path
             DataFolderLock(tmp_path)
 
 
-def test_a_time_out_of_this_world_is_left_out() -> None:
+def test_a_time_that_cannot_be_shown_is_left_out() -> None:
     assert LockHolder(5, "x", 1e300).text == "x (pid 5)"
 
 
-def test_a_start_outlasts_somebody_who_only_looks(tmp_path: Path) -> None:
+def test_a_start_waits_for_a_program_that_only_checks_the_lock(tmp_path: Path) -> None:
     DataFolderLock(tmp_path).close()
     looking = filelock.FileLock(tmp_path / LOCK, mode=0o600, thread_local=False)
     looking.acquire()
@@ -153,7 +153,7 @@ def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")])
-def test_a_folder_that_cannot_be_written_to_is_a_clear_error_and_the_lock_is_let_go(
+def test_a_folder_that_cannot_be_written_to_is_a_clear_error_and_the_lock_is_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     def refuse(*_: object, **__: object) -> int:
@@ -177,7 +177,7 @@ def test_a_lock_that_the_file_system_refuses_is_a_clear_error(tmp_path: Path, mo
         DataFolderLock(tmp_path)
 
 
-def test_looking_creates_nothing(tmp_path: Path) -> None:
+def test_a_check_of_the_lock_creates_nothing(tmp_path: Path) -> None:
     assert instance_on(tmp_path / "no") is None
     assert instance_on(tmp_path) is None
     assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ def test_ready_status_and_stopping_are_the_datagrams_of_sd_notify() -> None:
 
 
 @unix
-def test_a_status_is_told_only_when_it_changes_and_stays_one_line() -> None:
+def test_a_status_is_sent_only_when_it_changes_and_stays_one_line() -> None:
     with notify_socket() as heard:
         notifier = Notifier(heard.address)
         notifier.ready("one")
@@ -58,7 +58,7 @@ def test_a_status_is_told_only_when_it_changes_and_stays_one_line() -> None:
 
 
 @unix
-def test_a_sign_of_life_is_sent_only_for_a_count_that_moved() -> None:
+def test_the_watchdog_is_pinged_only_for_a_count_that_changed() -> None:
     with notify_socket() as heard:
         notifier = Notifier(heard.address, AT_ONCE_S)
         notifier.ping_watchdog(7)
@@ -70,7 +70,7 @@ def test_a_sign_of_life_is_sent_only_for_a_count_that_moved() -> None:
 
 
 @unix
-def test_signs_of_life_are_rare_and_none_are_sent_without_a_watchdog() -> None:
+def test_pings_are_rare_and_none_are_sent_without_a_watchdog() -> None:
     with notify_socket() as heard:
         patient = Notifier(heard.address, DAY_S)
         for turns in range(1000):

@@ -37,7 +37,7 @@ class Watched:
         return self.detector.check({self.one: one, self.other: other})
 
 
-def test_a_thread_that_shows_the_same_mark_for_too_long_is_named() -> None:
+def test_a_thread_that_shows_the_same_progress_for_too_long_is_named() -> None:
     watched = Watched(2.0)
     assert [watched.check(7, turn) for turn in range(4)] == [None] * 4
     found = watched.check(7, 9)
@@ -69,7 +69,7 @@ def test_a_machine_that_slept_is_not_the_thread_s_fault() -> None:
     assert watched.check(1, passed_s=HANG_S) is not None
 
 
-def test_where_it_stands_is_told_and_its_stack_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_where_it_hangs_is_in_the_error_and_its_stack_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     goes_on = Event()
 
     def wait_here() -> None:

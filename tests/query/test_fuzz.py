@@ -185,7 +185,7 @@ def test_a_hand_made_peer_is_answered_so_such_garbage_does_reach_the_socket(targ
     target.still_works()
 
 
-def test_a_flood_of_requests_by_two_peers_is_answered_in_turn(target: Target) -> None:
+def test_a_flood_of_requests_by_two_peers_is_answered_alternately(target: Target) -> None:
     with target.at.peer(zmq.DEALER, LINGER=0) as one, target.at.peer(zmq.DEALER, LINGER=0) as other:
         for peer in (one, other):
             for number in range(500):

@@ -93,7 +93,7 @@ def test_between_two_snapshots_the_pump_has_five_times_their_time_for_its_other_
     assert gaps_s == pytest.approx([0.0, gap_s, gap_s])
 
 
-def test_a_snapshot_that_was_read_to_its_end_makes_room_for_the_next_at_once() -> None:
+def test_a_snapshot_that_was_read_to_its_end_is_evicted_for_the_next_at_once() -> None:
     handler = handler_of(lambda request: request.answer(accounts(3)), Clock(), snapshots_held=1)
     for _ in range(2):
         head = head_of(handler, limit=2)

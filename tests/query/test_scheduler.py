@@ -42,7 +42,7 @@ def test_one_client_of_many_connections_gets_no_more_than_one_of_one() -> None:
     assert served(scheduler, 10).count("honest") == 5
 
 
-def test_connections_of_one_client_are_served_in_turn_by_the_time_they_used() -> None:
+def test_connections_of_one_client_are_served_by_the_time_they_used() -> None:
     scheduler = RequestScheduler(QueryOptions())
     many, few = connection("many", "same"), connection("few", "same")
     for _ in range(100):

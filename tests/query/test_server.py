@@ -304,7 +304,7 @@ def test_a_peer_that_left_before_its_answer_is_counted() -> None:
 
 
 @pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "waiting for the pump"])
-def test_stop_ends_the_thread_and_lets_go_of_everything(*, is_busy: bool) -> None:
+def test_stop_ends_the_thread_and_closes_everything(*, is_busy: bool) -> None:
     reader, pump = FakeReader(), FakePump()
     pump.is_mute = True
     with serving(Setup(reader=reader, pump=pump)) as at, at.peer(LINGER=0) as socket:
@@ -328,7 +328,7 @@ def test_stop_ends_a_page_in_the_making() -> None:
         assert not at.server.is_alive()
 
 
-def test_a_server_that_never_ran_lets_go_of_its_address() -> None:
+def test_a_server_that_never_ran_releases_its_address() -> None:
     with context() as own:
         first = made(own, ANY_PORT)
         first.stop()

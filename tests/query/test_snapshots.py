@@ -213,7 +213,7 @@ def test_with_all_places_taken_and_read_the_next_one_has_to_wait() -> None:
     assert all(map(cache.has, snapshots))
 
 
-def test_the_one_that_was_left_alone_for_longest_makes_room() -> None:
+def test_the_one_not_read_for_the_longest_time_is_evicted() -> None:
     cache = ClockedCache()
     first, second, third = (cache.put(peer) for peer in peers(3))
     cache.now_s += 1.5
@@ -224,7 +224,7 @@ def test_the_one_that_was_left_alone_for_longest_makes_room() -> None:
     assert cache.evicted == 1
 
 
-def test_one_that_was_read_to_its_end_makes_room_at_once() -> None:
+def test_one_that_was_read_to_its_end_is_evicted_at_once() -> None:
     cache = ClockedCache()
     first, second, third = (cache.put(peer) for peer in peers(3))
     third.is_done = True

@@ -51,7 +51,7 @@ def test_what_was_never_asked_cannot_be_withdrawn() -> None:
     assert made.withdraw(7, b"x") == ()
 
 
-def test_a_connection_is_called_by_its_client_and_its_mark_and_without_a_mark_is_nobodys() -> None:
+def test_a_user_id_has_client_and_generation_and_without_a_generation_no_client() -> None:
     assert split_user_id(user_id("alice#5f", 17)) == ("alice#5f", 17)
     for text in ("", "alice#5f", "/5", "alice#5f/", "alice#5f/x", "alice#5f/-1"):
         assert split_user_id(text) == ("", 0)

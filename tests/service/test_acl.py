@@ -111,7 +111,7 @@ def test_a_folder_that_was_moved_away_and_back_is_still_ours(place: Place, tmp_p
     place.secure()
 
 
-def test_a_link_to_ours_is_not_ours_as_who_made_it_can_turn_it_elsewhere(place: Place, tmp_path: Path) -> None:
+def test_a_link_to_our_folder_is_refused_as_its_maker_can_change_its_target(place: Place, tmp_path: Path) -> None:
     place.secure()
     place.root.rename(tmp_path / "real")
     try:

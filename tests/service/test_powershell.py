@@ -43,7 +43,7 @@ def test_there_is_a_script_and_it_names_the_programs_there_are() -> None:
     assert named.split(", ") == [name for name in PROGRAMS if name != "daemon"]
 
 
-def test_what_it_installs_and_what_it_tells_to_type_next_fit_the_programs_and_the_folder() -> None:
+def test_what_it_installs_and_what_it_shows_to_type_next_fit_the_programs_and_the_folder() -> None:
     text = SCRIPTS[0].read_text(encoding="utf-8")
     assert "if ($consumers) { 'mt4pump[consumers]' } else { 'mt4pump' }" in text
     assert "-m mt4pump service start --root '$Root'" in text

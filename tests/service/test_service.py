@@ -208,7 +208,7 @@ def test_program_that_ends_at_once_is_an_error_with_the_end_of_its_log(
     assert command.states() == {"mt4pump": RUNNING}
 
 
-def test_program_that_speaks_late_and_then_ends_is_an_error(
+def test_a_program_that_logs_late_and_then_ends_is_an_error(
     command: Fakes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a slow machine: NSSM takes it for started before it has read its settings."""
@@ -299,7 +299,7 @@ def test_without_nssm_it_is_3_and_says_where_to_get_it(
     assert "there is no file" in capsys.readouterr().err
 
 
-def test_where_nssm_is_needs_to_be_said_once(command: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_of_nssm_is_given_once(command: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     program = str(command.programs / "nssm")
     monkeypatch.setenv("PATH", "/nowhere")
     assert command("install", "--nssm", program) == 0

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.process.files import FILE_BYTES_MAX
 from mt4pump.process.settings import read
+from mt4pump.process.toml_file import FILE_BYTES_MAX
 from mt4pump.settings import Settings, load, setting_as_written
 from tests.settings.problems import SIMULATOR, problems_of
 
@@ -36,7 +36,7 @@ def test_the_strongest_source_wins_flag_environment_dotenv_toml_default() -> Non
     assert seed_with(flag=False, environ=False, dotenv=False, toml=False) == Settings.model_fields["seed"].default
 
 
-def test_each_value_knows_its_origin() -> None:
+def test_each_value_has_its_origin() -> None:
     write("mt4pump.toml", "seed = 4")
     write(".env", "# one\nMT4PUMP_RATE=3\n")
     origins = read(Settings, SIMULATOR, {"MT4PUMP_ACCOUNTS": "7"}).origins
@@ -135,7 +135,7 @@ def test_dotenv_values_are_literal_and_may_be_quoted() -> None:
     assert password.get_secret_value() == "a${HOME}$b #c"
 
 
-def test_files_with_the_mark_that_windows_editors_write_are_read() -> None:
+def test_files_with_the_byte_order_mark_of_windows_editors_are_read() -> None:
     Path(".env").write_bytes(b"\xef\xbb\xbfMT4PUMP_SEED=8\r\n")
     Path("mt4pump.toml").write_bytes(b"\xef\xbb\xbfaccounts = 9\r\n")
     settings = load(SIMULATOR, {})

@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from mt4pump.process.files import read_toml
+from mt4pump.process.toml_file import read_toml
 from mt4pump_consumers.gateway.topics import Allowed, is_name
 
 TOKEN_LIMIT_BYTES = 16_384
