@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from mt4pump.client.topic_names import unmatched
+from mt4pump.client.topic_state import unmatched
 from mt4pump.errors import SettingsError
 from mt4pump.security.clients import ENDING, NAME
 from mt4pump.security.keys import KeyFileError, new_pair, read_server_public, write_new

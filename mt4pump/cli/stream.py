@@ -13,7 +13,7 @@ from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientKeys
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED
-from mt4pump.client.query_connection import Context
+from mt4pump.client.query import Context
 from mt4pump.errors import SettingsError
 
 POLL_MS = 200

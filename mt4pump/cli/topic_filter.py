@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterable
 
 from mt4pump.client import ClientError
-from mt4pump.client.topic_names import unmatched
-from mt4pump.client.topic_state import SubscriptionSet
+from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import SettingsError
 from mt4pump.log import one_line
 from mt4pump.settings.validators import CONTROLS, VISIBLE

@@ -86,8 +86,7 @@ from mt4pump.client.events import (
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.liveness import Status
 from mt4pump.client.position import Position
-from mt4pump.client.query import Query, Replay, Snapshot
-from mt4pump.client.query_connection import SnapshotLimits
+from mt4pump.client.query import Query, Replay, Snapshot, SnapshotLimits
 from mt4pump.client.subscriber import Subscriber
 from mt4pump.errors import ClientError
 from mt4pump.log import one_line

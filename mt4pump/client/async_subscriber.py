@@ -13,12 +13,11 @@ from collections import deque
 from collections.abc import AsyncIterator
 from threading import Event as ThreadEvent
 from threading import Thread
-from types import TracebackType
 from typing import Any, Self
 
-from mt4pump.client.base import BaseSubscriber
 from mt4pump.client.connection import SLICE_S
 from mt4pump.client.event import Event, Item, Notice
+from mt4pump.client.subscriber import BaseSubscriber
 from mt4pump.errors import ClientError
 
 JOIN_LIMIT_S = 5.0
@@ -41,15 +40,12 @@ class AsyncSubscriber(BaseSubscriber):
         self._thread: Thread | None = None
         self._fault: BaseException | None = None
         self._consumer: asyncio.Task[Any] | None = None
-        self._ended = False
 
     async def __aenter__(self) -> Self:
         self._start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._tracker.abandon()  # the current event was not finished: it comes again
         await self.aclose()
@@ -115,12 +111,6 @@ class AsyncSubscriber(BaseSubscriber):
         self._end()
         if self._fault is not None:
             raise ClientError("closed", f"the reading thread ended: {self._fault!r}") from self._fault
-
-    def _end(self) -> None:
-        """Record that the reading task has handled all that it got."""
-        if not self._ended:
-            self._ended = True
-            self._save()
 
     def _start(self) -> None:
         if self._thread is None and not self._closing:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock, Thread
+from urllib.parse import urlsplit
 
 import zmq
 
@@ -21,7 +22,7 @@ from mt4pump.client.connection_fault import (
 )
 from mt4pump.client.event import Frames
 from mt4pump.client.keys import ClientKeys
-from mt4pump.client.query_connection import Context, QueryConnection, QueryError
+from mt4pump.client.query import Context, QueryConnection, QueryError
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
 
@@ -31,6 +32,7 @@ BATCH = 1_000
 """Messages read at once, so that replies and timeouts are handled between them."""
 FRAME_MAX_BYTES = 256 * 2**20
 """Far above what is accepted: libzmq ends the connection of a longer one, and never makes it anew."""
+PORT_MAX = 65_535
 RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
 ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000
 TRIAL_S = 0.3
@@ -319,3 +321,24 @@ class StreamRunner:
         if self._query is not None:
             poller.register(self._query.socket, zmq.POLLIN)
         poller.poll(int(wait_s * 1000) or 1)
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Raise ClientError for what can be no address to connect to; its host need not be there yet."""
+    transport, _, address = endpoint.partition("://")
+    port = address.rpartition(":")[2]
+    fits = port.isdecimal() and 0 < int(port) <= PORT_MAX if transport == "tcp" else bool(address)
+    if not (transport and fits):
+        raise ClientError("arguments", f"{endpoint!r} is no address of a socket: give one as tcp://127.0.0.1:5556")
+
+
+def next_port(endpoint: str) -> str | None:
+    """Return the endpoint one port above, on the same host; None when it has no port number."""
+    parts = urlsplit(endpoint)
+    try:
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme != "tcp" or port is None:
+        return None
+    return f"tcp://{endpoint.removeprefix('tcp://').rpartition(':')[0]}:{port + 1}"

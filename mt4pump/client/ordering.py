@@ -22,7 +22,7 @@ from mt4pump.client.event import (
 )
 from mt4pump.client.events import Quote
 from mt4pump.client.position import Position
-from mt4pump.client.query_connection import Reply
+from mt4pump.client.query import Reply
 from mt4pump.client.topic_state import NEVER, LastSeqs, SubscriptionSet, TopicState
 from mt4pump.errors import FrameError
 from mt4pump.wire import NEWS, Body

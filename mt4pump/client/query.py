@@ -1,35 +1,225 @@
-"""Requests to the query endpoint, for programs that do not subscribe."""
+"""Requests to the query endpoint: one socket with one open request, pages within bounds, and `Query` for programs.
+
+A subscriber's `Recovery` makes its own requests, and never waits for a reply.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import msgpack
 import zmq
 
-from mt4pump.client.checks import check_head, event_body, stored_body
-from mt4pump.client.event import HEALED, SNAPSHOT, Event, TopicName
+from mt4pump.client.checks import LARGE_BODY_MAX_BYTES, check_head, event_body, stored_body
+from mt4pump.client.event import HEALED, SNAPSHOT, Event, Frames, TopicName
 from mt4pump.client.events import CLASSES
 from mt4pump.client.keys import ClientKeys
-from mt4pump.client.query_connection import (
-    PAGE_LIMIT,
-    Ask,
-    QueryConnection,
-    QueryError,
-    ReplayPages,
-    Reply,
-    SnapshotLimits,
-    SnapshotPages,
-)
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.errors import ClientError, FrameError
+from mt4pump.unpacking import unpack_map
 from mt4pump.wire import Body
 
-SLICE_MS = 100
-"""Longest wait in one poll, so that Ctrl-C is seen on Windows, too."""
+FRAMES_MAX = 200_001  # of one reply: a page has at most 10,000 rows, or all rows of one topic
+REPLY_MAX_BYTES = 64 * 2**20  # a page ends once it has more than 1 MiB, but a body may have 15 MiB
+ERROR_MAX_CHARS = 1_000
+FOR_GOOD = frozenset({"no_journal", "forbidden", "bad_request", "unknown_op", "too_large"})  # will be refused again
+STRAYS_LIMIT = 100  # messages that answer nothing which one `QueryConnection.receive` drops, so that it always returns
+EMPTY_PAGES_MAX = 10_000  # pages of the journal in a row without an event: the daemon searches 50 ms for each
+PAGE_LIMIT = 5_000  # events asked for in one replay request
+SLICE_MS = 100  # longest wait in one poll, so that Ctrl-C is seen on Windows, too
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+class Ask(NamedTuple):
+    """One request: the ``op`` and its fields."""
+
+    op: str
+    fields: Body
+
+    def packed(self, number: int) -> bytes:
+        """Return the payload; ``number`` comes back in the reply's head. Raises ClientError (``arguments``)."""
+        try:
+            payload: bytes = msgpack.packb({"op": self.op, "id": number, **self.fields})
+        except (OverflowError, ValueError, TypeError) as error:
+            raise ClientError("arguments", f"`{self.op}` cannot be asked with these values: {error}") from error
+        return payload
+
+
+class Reply(NamedTuple):
+    """One answer that is ``ok``. ``frames`` are topic, body, and so on."""
+
+    head: Body
+    frames: Sequence[bytes]
+
+    def pairs(self) -> Iterator[Frames]:
+        """Yield topic and body."""
+        return zip(self.frames[::2], self.frames[1::2], strict=True)
+
+
+Job = Generator[Ask, Reply, None]
+"""Requests one after the other, each after the reply to the one before."""
+
+
+class QueryError(ClientError):
+    """The query endpoint refused, or did not answer; ``number`` is the request's, None where not known."""
+
+    def __init__(self, code: str, text: str, number: Any = None) -> None:
+        super().__init__(code, text)
+        self.number = number
+
+
+def unpacked(frames: Sequence[bytes]) -> Reply:
+    """Return the reply in ``frames``; raises QueryError for a refusal and FrameError for what is no reply."""
+    if not frames or len(frames) % 2 == 0:
+        raise FrameError(f"a reply has an odd number of frames, this one has {len(frames)}")
+    try:
+        head = unpack_map(frames[0])
+    except FrameError as error:
+        raise FrameError(f"the head of a reply: {error}") from error
+    if not isinstance(head.get("ok"), bool):
+        raise FrameError("the head of a reply is not a map with `ok`")
+    if not head["ok"]:
+        code, text = str(head.get("code", "unknown")), str(head.get("error", "no reason given"))
+        raise QueryError(code[:ERROR_MAX_CHARS], text[:ERROR_MAX_CHARS], head.get("id"))
+    return Reply(head, frames[1:])
+
+
+class QueryConnection:
+    """A DEALER socket with at most one open request, whose ``number`` it has. For one thread."""
+
+    def __init__(self, context: Context, endpoint: str, keys: ClientKeys | None) -> None:
+        self.endpoint = endpoint
+        self.number: int | None = None
+        self.sent_at_s = 0.0
+        self._context, self._keys = context, keys
+        self.socket = self._open()
+
+    def send(self, number: int, ask: Ask, now_s: float) -> None:
+        """Send a request; the one before, if any, is given up."""
+        if self.number is not None:
+            self.reconnect()
+        self.number, self.sent_at_s = number, now_s
+        with suppress(zmq.Again):  # nobody is connected: the request will time out
+            self.socket.send(ask.packed(number), zmq.NOBLOCK)
+
+    def receive(self) -> Reply | None:
+        """Return the reply to the last request if it is there; raises QueryError for a refusal."""
+        for _ in range(STRAYS_LIMIT):
+            try:
+                reply = unpacked(self._frames())
+            except zmq.Again:
+                return None
+            except QueryError as refusal:
+                if refusal.number is None or refusal.number == self.number:
+                    self.number = None
+                    raise
+            except FrameError as error:
+                self.number = None
+                raise QueryError("bad_reply", f"{self.endpoint} gave no reply of this protocol: {error}") from error
+            else:
+                if reply.head.get("id") == self.number:
+                    self.number = None
+                    return reply
+        return None
+
+    def _frames(self) -> list[bytes]:
+        """Return the frames of the next message; raises FrameError for one that is too large, after a reconnect."""
+        frames = [self.socket.recv(zmq.NOBLOCK)]
+        size = len(frames[0])
+        while self.socket.getsockopt(zmq.RCVMORE):
+            frames.append(self.socket.recv(zmq.NOBLOCK))
+            size += len(frames[-1])
+            if len(frames) > FRAMES_MAX or size > REPLY_MAX_BYTES:
+                self.reconnect()
+                raise FrameError(f"a reply of more than {FRAMES_MAX} frames or {REPLY_MAX_BYTES} bytes")
+        return frames
+
+    def reconnect(self) -> None:
+        """Give up the open request: a new connection cannot bring an old answer."""
+        self.close()
+        self.number = None
+        self.socket = self._open()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close(0)
+
+    def _open(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, LARGE_BODY_MAX_BYTES)
+        socket.setsockopt(zmq.IPV6, 1 if "[" in self.endpoint else 0)
+        if self._keys is not None:
+            self._keys.apply(socket)
+        socket.connect(self.endpoint)
+        return socket
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotLimits:
+    """How much of one snapshot is read: pages, topics with their rows, and their bytes."""
+
+    pages: int = 100_000
+    rows: int = 4_000_000
+    size_bytes: int = 2**30
+
+
+def further_pages(
+    page: Reply, asked: Body, handle: Callable[[Reply], None], limits: SnapshotLimits | None = None
+) -> Job:
+    """Handle ``page``, the first of the snapshot ``asked`` for, and each further one: the daemon names the next.
+
+    Raises QueryError for a page of another epoch or without a new topic (``bad_reply``), and beyond the limits.
+    """
+    limits, epoch, topics = limits or SnapshotLimits(), page.head["epoch"], set[str]()
+    pages = rows = size_bytes = 0
+    while True:
+        head, known = page.head, len(topics)
+        if head["epoch"] != epoch:
+            raise QueryError("bad_reply", "the pages of a snapshot are of two epochs")
+        topics.update(head["seqs"])
+        pages += 1
+        rows += max(len(page.frames) // 2, len(head["seqs"]))
+        size_bytes += sum(map(len, page.frames)) + sum(map(len, head["seqs"]))
+        if pages > limits.pages or rows > limits.rows or size_bytes > limits.size_bytes:
+            text = f"the snapshot has more than {limits.rows} rows, {limits.size_bytes} bytes or {limits.pages} pages"
+            raise QueryError("too_large", f"{text}: ask for fewer topics")
+        if head["cursor"] is not None and len(topics) == known:
+            raise QueryError("bad_reply", "a snapshot does not come to an end: a page has no new topic")
+        handle(page)
+        if head["cursor"] is None:
+            return
+        page = yield Ask("snapshot", {**asked, "cursor": head["cursor"]})
+
+
+class ReplayPages:
+    """Follows the pages of one replay."""
+
+    def __init__(self) -> None:
+        self._empty = 0
+
+    def next_of(self, page: Reply, after: int | None) -> int | None:
+        """Return the offset after which the next page begins, None at the end; ``after`` is where this one began.
+
+        Raises QueryError (``bad_reply``) for a page that does not go on.
+        """
+        events, last, begin, fault = len(page.frames) // 2, page.head["last"], after or 0, ""
+        reached: int | None = page.head["next"]
+        self._empty = 0 if events else self._empty + 1
+        if events > PAGE_LIMIT:
+            fault = f"a page of {events} events, {PAGE_LIMIT} were asked for"
+        elif self._empty > EMPTY_PAGES_MAX:
+            fault = f"a replay does not come to an end: {self._empty} pages without an event"
+        elif reached is not None and not begin < reached <= last:
+            fault = f"a replay after {begin} goes on after {reached}, and the journal ends at {last}"
+        if fault:
+            raise QueryError("bad_reply", fault)
+        return reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +250,7 @@ class Replay:
         self.first_available = 0
         self.last = 0
         self.log: str | None = None
-        self._query = query
-        self._topics = topics
-        self._fields = fields
+        self._query, self._topics, self._fields = query, topics, fields
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events in order of offset.
@@ -107,8 +295,7 @@ class Query:
         snapshot_limits: SnapshotLimits | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._snapshot_limits = snapshot_limits
-        self._timeout_s = timeout_s
+        self._snapshot_limits, self._timeout_s = snapshot_limits, timeout_s
         self._number = 0
         self._suffix: str | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -121,14 +308,11 @@ class Query:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the socket."""
-        self._connection.close()
         self._context.destroy(linger=0)
 
     def describe(self) -> dict[str, Any]:
@@ -140,21 +324,21 @@ class Query:
     def snapshot(self, topics: Iterable[str] = ("*",)) -> Snapshot:
         """Return the last values of these topics (names and patterns) at one moment."""
         wanted = self._wanted(topics)
-        fields: Body = {"topics": wanted.prefixes()}
-        reply = self.ask(Ask("snapshot", fields))
-        head = reply.head
-        found = Snapshot(head["epoch"], head.get("log"), head["offset"], head["ts"])
-        pages = SnapshotPages(self._snapshot_limits)
-        while True:
-            cursor = pages.next_of(reply)
-            for topic, seq in reply.head["seqs"].items():
-                name = wanted.name_of(topic.encode())
-                if wanted.is_wanted(name):
-                    found.seqs[name] = seq
-            found.events.extend(_events(wanted, reply, SNAPSHOT))
-            if cursor is None:
-                return found
-            reply = self.ask(Ask("snapshot", {**fields, "cursor": cursor}))
+        asked: Body = {"topics": wanted.prefixes()}
+        first = self.ask(Ask("snapshot", asked))
+        found = Snapshot(first.head["epoch"], first.head.get("log"), first.head["offset"], first.head["ts"])
+
+        def add(page: Reply) -> None:
+            names = ((wanted.name_of(topic.encode()), seq) for topic, seq in page.head["seqs"].items())
+            found.seqs.update((name, seq) for name, seq in names if wanted.is_wanted(name))
+            found.events.extend(_events(wanted, page, SNAPSHOT))
+
+        further = further_pages(first, asked, add, self._snapshot_limits)
+        with suppress(StopIteration):
+            ask = next(further)
+            while True:
+                ask = further.send(self.ask(ask))
+        return found
 
     def replay(
         self,
@@ -175,41 +359,32 @@ class Query:
             to: the last offset to give.
         """
         wanted = self._wanted(topics)
-        limits = {"since": since, "until": until, "to": to}
-        fields: Body = {
-            "topics": wanted.prefixes(),
-            **{name: value for name, value in limits.items() if value is not None},
-        }
-        if after is not None or since is None:
-            fields["after"] = after or 0
-        return Replay(self, wanted, fields)
+        if after is None and since is None:
+            after = 0
+        limits = {"after": after, "since": since, "until": until, "to": to}
+        given = {name: value for name, value in limits.items() if value is not None}
+        return Replay(self, wanted, {"topics": wanted.prefixes(), **given})
 
     def ask(self, ask: Ask) -> Reply:
         """Send one request and wait for its reply; raises ClientError."""
         self._number += 1
         deadline_s = time.monotonic() + self._timeout_s
         self._connection.send(self._number, ask, time.monotonic())
-        while True:
-            reply = self._connection.receive()
-            if reply is not None:
-                return _checked(ask, reply)
+        while (reply := self._connection.receive()) is None:
             if time.monotonic() >= deadline_s:
                 self._connection.reconnect()
                 raise QueryError("timeout", f"{self.endpoint} did not answer `{ask.op}` within {self._timeout_s:g} s")
             self._connection.socket.poll(SLICE_MS)
+        try:
+            check_head(ask.op, reply.head)
+        except FrameError as error:
+            raise QueryError("bad_reply", f"the daemon gave a malformed reply: {error}") from error
+        return reply
 
     def _wanted(self, topics: Iterable[str]) -> SubscriptionSet:
         if self._suffix is None:
             self.describe()
         return SubscriptionSet(topics, self._suffix or "")
-
-
-def _checked(ask: Ask, reply: Reply) -> Reply:
-    try:
-        check_head(ask.op, reply.head)
-    except FrameError as error:
-        raise QueryError("bad_reply", f"the daemon gave a malformed reply: {error}") from error
-    return reply
 
 
 def _events(wanted: SubscriptionSet, reply: Reply, came: int) -> Iterator[Event]:

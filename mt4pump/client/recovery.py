@@ -6,8 +6,8 @@ from mt4pump.client.checks import check_head, is_count
 from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
-from mt4pump.client.query_connection import FOR_GOOD, Ask, QueryError, Reply
-from mt4pump.client.recovery_steps import OTHER_LOG, Job, OtherLogError, RecoverySteps
+from mt4pump.client.query import FOR_GOOD, Ask, Job, QueryError, Reply
+from mt4pump.client.recovery_steps import OTHER_LOG, OtherLogError, RecoverySteps
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 

@@ -12,13 +12,11 @@ from typing import Any
 from mt4pump.client.event import NOT_WHOLE, RECOVERED, Frames, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering
 from mt4pump.client.position import Position
-from mt4pump.client.query_connection import PAGE_LIMIT, Ask, QueryError, ReplayPages, Reply, SnapshotPages
+from mt4pump.client.query import PAGE_LIMIT, Ask, Job, QueryError, ReplayPages, Reply, further_pages
 from mt4pump.client.topic_state import LastSeqs
 from mt4pump.wire import Body
 
 OTHER_LOG = "the daemon has another journal now: what the old one had more cannot be asked for"
-
-Job = Generator[Ask, Reply, None]
 
 
 class OtherLogError(QueryError):
@@ -140,26 +138,19 @@ class RecoverySteps:
         snapshot = page.head
         seqs: dict[bytes, int] = {}
         rows: dict[bytes, Frames] = {}
-        pages = SnapshotPages()
-        while True:
-            cursor = pages.next_of(page)
+
+        def add(page: Reply) -> None:
             seqs.update((topic.encode(), seq) for topic, seq in page.head["seqs"].items())
             rows.update((frames[0], frames) for frames in page.pairs())
-            if cursor is None:
-                break
-            page = yield Ask("snapshot", {**asked, "cursor": cursor})
+
+        yield from further_pages(page, asked, add)
         if snapshot["epoch"] == self._ordering.epoch:
             self._ordering.last_seqs = LastSeqs(snapshot["epoch"], snapshot["ts"], snapshot["offset"], seqs, rows)
 
     def _apply_snapshot(self, page: Reply, asked: Body, *, is_first: bool) -> Job:
         """Apply the snapshot whose first page is ``page`` page by page."""
-        snapshot, pages = page.head, SnapshotPages()
-        while True:
-            cursor = pages.next_of(page)
-            self._ordering.apply_snapshot(page, snapshot, is_first=is_first)
-            if cursor is None:
-                return
-            page = yield Ask("snapshot", {**asked, "cursor": cursor})
+        snapshot, apply = page.head, self._ordering.apply_snapshot
+        return further_pages(page, asked, lambda each: apply(each, snapshot, is_first=is_first))
 
     def _replay_pages(self, to: int | None) -> Job:
         """Deliver page by page; the confirmed offset follows, so that a failure in the middle costs nothing."""

@@ -1,17 +1,279 @@
-"""The subscriber for plain threads."""
+"""The subscriber for plain threads, and what it shares with the one for asyncio: arguments, handlers, position."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
 from threading import get_ident
-from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar, overload
 
-from mt4pump.client.base import BaseSubscriber
-from mt4pump.client.event import Event, Notice
+from mt4pump.client.connection import ConnectionOptions, StreamRunner, check_endpoint, next_port
+from mt4pump.client.event import (
+    FEED_LOST,
+    LAGGING,
+    LOST,
+    MALFORMED,
+    NOT_WHOLE,
+    QUERY_FAILED,
+    SILENT,
+    Checkpoint,
+    Event,
+    Item,
+    Notice,
+)
+from mt4pump.client.events import Quote
+from mt4pump.client.keys import ClientKeys
+from mt4pump.client.liveness import HeartbeatMonitor, Status
+from mt4pump.client.ordering import StreamOptions
+from mt4pump.client.position import Position, PositionFile, PositionTracker
+from mt4pump.client.query import Context
+from mt4pump.client.stream import Stream
+from mt4pump.client.topic_state import SubscriptionSet, is_pattern, warn_of_unmatched
+from mt4pump.errors import ClientError
 
+DEFAULT = "default"
+"""Stands for: the query endpoint is one port above the publishing one."""
+WARNINGS = frozenset({LOST, NOT_WHOLE, QUERY_FAILED, SILENT, FEED_LOST, LAGGING, MALFORMED})
+NOTICE_LOG_INTERVAL_S, FAULT_LOG_INTERVAL_S = 1.0, 60.0
+ROUTES_LIMIT = 100_000
+"""Topics whose handlers are remembered."""
 FOR_EVER_S = 3_600.0
+
+Handler = Callable[[Any], Any]
+H = TypeVar("H", bound=Handler)
+
+log = logging.getLogger("mt4pump.client")
+
+
+@dataclass(slots=True)
+class RegisteredHandler:
+    """One handler, what it is for, and when its next fault may be logged."""
+
+    handler: Handler
+    topic: str | None
+    kind: str | None
+    faults: int = 0
+    log_at_s: float = 0.0
+
+    def handles(self, event: Event) -> bool:
+        """Return whether ``event`` is for it."""
+        if self.kind is not None and event.kind != self.kind:
+            return False
+        if self.topic is None:
+            return True
+        # Exactly first, as a subscription is: quote.[SP500] is a name, too.
+        return event.topic == self.topic or (is_pattern(self.topic) and fnmatchcase(event.topic, self.topic))
+
+
+class Handlers:
+    """The registered handlers. An exception in one is counted and logged, and the others are still called."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+        self._events: list[RegisteredHandler] = []
+        self._notices: list[RegisteredHandler] = []
+        self._routes: dict[str, tuple[RegisteredHandler, ...]] = {}
+
+    def add(self, handler: Handler, topic: str | None, kind: str | None) -> None:
+        """Register ``handler`` for a topic (name or pattern), a kind, or both; for neither: everything."""
+        if not callable(handler):
+            raise ClientError("arguments", f"{handler!r} is no handler: give a function that takes an event")
+        self._events.append(RegisteredHandler(handler, topic, kind))
+        self._routes.clear()
+
+    def add_notice(self, handler: Handler) -> None:
+        """Register ``handler`` for notices."""
+        self._notices.append(RegisteredHandler(handler, None, None))
+
+    def for_item(self, item: Event | Notice) -> tuple[RegisteredHandler, ...] | list[RegisteredHandler]:
+        """Return the handlers of ``item``, in the order of registration."""
+        if isinstance(item, Notice):
+            return self._notices
+        routes = self._routes.get(item.topic)
+        if routes is None:
+            if len(self._routes) >= ROUTES_LIMIT:
+                self._routes.clear()
+            routes = self._routes[item.topic] = tuple(each for each in self._events if each.handles(item))
+        return routes
+
+    def record_fault(self, registered: RegisteredHandler, item: object, error: Exception, now_s: float) -> None:
+        """Count what a handler raised, and log it at most once a minute."""
+        self._counts["handler_errors"] += 1
+        registered.faults += 1
+        if now_s >= registered.log_at_s:
+            registered.log_at_s = now_s + FAULT_LOG_INTERVAL_S
+            text = "handler %r failed at %r (fault %d of it; logged at most once a minute)"
+            log.error(text, registered.handler, item, registered.faults, exc_info=error)
+
+
+class BaseSubscriber:
+    """Arguments and attributes of both subscribers; `Subscriber` explains them."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        query_endpoint: str | None = DEFAULT,
+        topics: Iterable[str] = ("*",),
+        snapshot: bool = True,
+        resume_from: Position | Mapping[str, Any] | int | None = None,
+        position_file: str | Path | None = None,
+        keys: ClientKeys | None = None,
+        notices: bool = False,
+        lag_limit: int = 100_000,
+        lag_limit_s: float = 10.0,
+        silence_s: float = 5.0,
+        heal: bool = True,
+        heal_timeout_s: float = 30.0,
+        hold_limit: int = 100_000,
+        query_timeout_s: float = 5.0,
+        rcvhwm: int = 100_000,
+        topic_suffix: str | None = None,
+        context: Context | None = None,
+    ) -> None:
+        _check_limits(lag_limit=lag_limit, lag_limit_s=lag_limit_s, silence_s=silence_s, hold_limit=hold_limit)
+        _check_limits(heal_timeout_s=heal_timeout_s, query_timeout_s=query_timeout_s)
+        check_endpoint(endpoint)
+        if query_endpoint == DEFAULT:
+            query_endpoint = next_port(endpoint)
+        if query_endpoint is not None:
+            check_endpoint(query_endpoint)
+        self.lag_limit = lag_limit
+        self.notices = notices
+        self._file = PositionFile(Path(position_file)) if position_file is not None else None
+        stored = self._file.load() if self._file else None
+        resume = stored or (Position.of(resume_from) if resume_from is not None else None)
+        if resume is not None and query_endpoint is None:
+            raise ClientError("arguments", "a position can only be resumed by a query: give query_endpoint")
+        monitor = HeartbeatMonitor(silence_s=silence_s, lag_limit=lag_limit, lag_limit_s=lag_limit_s)
+        options = StreamOptions(query_endpoint is not None, snapshot, heal, heal_timeout_s, hold_limit)
+        wanted = SubscriptionSet(topics, topic_suffix or "")
+        warn_of_unmatched(wanted.wanted)
+        self._stream = Stream(wanted, monitor, options, resume)
+        connection = ConnectionOptions(endpoint, query_endpoint, keys, rcvhwm, query_timeout_s, context)
+        self._runner = StreamRunner(connection, self._stream)
+        self._tracker = PositionTracker()
+        if resume is not None and resume.log is not None:
+            self._tracker.start(resume)
+        self._handlers = Handlers(self._stream.counts)
+        self._closing = self._ended = False
+        self._log_at_s: dict[str, float] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what a kind of subscriber needs beyond this."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the counters; a name that never was counted reads as 0.
+
+        ``received`` messages, ``delivered`` events (of them ``snapshot`` and ``healed``), ``lost`` events, ``gaps``,
+        ``duplicates``, ``unwanted`` (another topic with the same prefix), ``held``, ``before_join``, ``reconnects``,
+        ``refused``, ``restarts``, ``decode_errors``, ``queries``, ``query_failures``, ``handler_errors``,
+        ``position_errors``.
+        """
+        if self._file is not None:
+            self._stream.counts["position_errors"] = self._file.failures
+        return self._stream.counts
+
+    @property
+    def quotes(self) -> Mapping[str, Quote]:
+        """Return the last quote read of each symbol."""
+        return self._stream.ordering.quotes
+
+    @property
+    def status(self) -> Status:
+        """Return the daemon as its last heartbeat showed it."""
+        return self._stream.monitor.status(time.monotonic())
+
+    @property
+    def position(self) -> Position | None:
+        """Return where to go on later, the current event counted as done; None before the first heartbeat."""
+        return self._tracker.position(with_current=True) if self._tracker.is_known else None
+
+    def commit(self) -> None:
+        """Write the position file now, the current event counted as done; raises OSError.
+
+        Without ``position_file`` it does nothing.
+        """
+        self._tracker.finish()
+        if self._file is not None and self._tracker.is_known:
+            self._file.write(self._tracker.position(with_current=False), durable=True)
+
+    def add_topics(self, topics: Iterable[str]) -> None:
+        """Subscribe to more; their last values come first (if ``snapshot``). From any thread.
+
+        Raises ClientError (``arguments``) for what is neither a name nor a pattern.
+        """
+        names = list(SubscriptionSet(topics).wanted)
+        warn_of_unmatched(names)
+        self._runner.call(lambda: self._stream.add_topics(names))
+
+    def remove_topics(self, topics: Iterable[str]) -> None:
+        """Unsubscribe; names and patterns as they were given. From any thread."""
+        names = list(SubscriptionSet(topics).wanted)
+        self._runner.call(lambda: self._stream.remove_topics(names))
+
+    @overload
+    def on(self, topic: str | None = None, handler: None = None, *, kind: str | None = None) -> Callable[[H], H]: ...
+    @overload
+    def on(self, topic: str | None, handler: H, *, kind: str | None = None) -> H: ...
+    def on(
+        self, topic: str | None = None, handler: H | None = None, *, kind: str | None = None
+    ) -> H | Callable[[H], H]:
+        """Register a handler for a topic (name or pattern) or a kind; `run` calls it. Also a decorator.
+
+        It does not subscribe to anything: ``topics`` does.
+        """
+        if handler is not None:
+            self._handlers.add(handler, topic, kind)
+            return handler
+
+        def register(function: H) -> H:
+            self._handlers.add(function, topic, kind)
+            return function
+
+        return register
+
+    def on_notice(self, handler: H) -> H:
+        """Register a handler for notices, whatever ``notices`` says; `run` calls it. Also a decorator."""
+        self._handlers.add_notice(handler)
+        return handler
+
+    def _hand_over(self, item: Item, *, with_notices: bool) -> Event | Notice | None:
+        """Track the position and log notices; return the item if it is for the user."""
+        if isinstance(item, Event):
+            self._tracker.hand_over(item)
+            return item
+        self._tracker.finish()
+        if isinstance(item, Checkpoint):
+            self._tracker.confirm(item)
+            return None
+        now_s = time.monotonic()
+        if now_s >= self._log_at_s.get(item.kind, 0.0):  # losses of a slow reader come by the thousand
+            self._log_at_s[item.kind] = now_s + NOTICE_LOG_INTERVAL_S
+            log.log(logging.WARNING if item.kind in WARNINGS else logging.INFO, "%s: %s", item.kind, item.text)
+        return item if with_notices else None
+
+    def _save_if_due(self) -> None:
+        if self._file is not None:
+            self._file.save_if_due(self._tracker, time.monotonic())
+
+    def _save(self) -> None:
+        if self._file is not None:
+            self._file.save(self._tracker)
+
+    def _end(self) -> None:
+        """Record that the user has handled all that came."""
+        if not self._ended:
+            self._ended = True
+            self._tracker.finish()
+            self._save()
 
 
 class Subscriber(BaseSubscriber):
@@ -43,14 +305,11 @@ class Subscriber(BaseSubscriber):
     """
 
     _thread = 0
-    _ended = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._tracker.abandon()  # the current event was not finished: it comes again
         self.close()
@@ -125,9 +384,8 @@ class Subscriber(BaseSubscriber):
             self._save_if_due()
             self._runner.run_once(wait_s)
 
-    def _end(self) -> None:
-        """Record that the reading thread has handled all that it got."""
-        if not self._ended:
-            self._ended = True
-            self._tracker.finish()
-            self._save()
+
+def _check_limits(**limits: float) -> None:
+    for name, value in limits.items():
+        if value <= 0:
+            raise ClientError("arguments", f"{name} is {value}: give a number above 0")

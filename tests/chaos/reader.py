@@ -18,7 +18,7 @@ from typing import Any
 import zmq
 
 from mt4pump.client import AsyncSubscriber, Event, Notice, Position, Subscriber
-from mt4pump.client.base import BaseSubscriber
+from mt4pump.client.subscriber import BaseSubscriber
 from tests.chaos.record import Recorder
 
 CHECK_S = 0.2

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from mt4pump.client import Event, Notice
-from mt4pump.client.base import BaseSubscriber
+from mt4pump.client.subscriber import BaseSubscriber
 
 HEAD = struct.Struct(">II")
 RUN, DURABLE, PASSING, NOTICE = range(4)

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from mt4pump.client import base as registry
-from mt4pump.client.base import Handlers
+from mt4pump.client import subscriber as registry
 from mt4pump.client.event import TopicName
 from mt4pump.client.events import Quote
+from mt4pump.client.subscriber import Handlers
 from mt4pump.client.topic_state import SubscriptionSet
 
 

@@ -14,12 +14,12 @@ import zmq
 
 from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.topic_filter import TopicFilter
-from mt4pump.client import ClientError, Position, Query, query_connection
+from mt4pump.client import ClientError, Position, Query
 from mt4pump.client.event import HELD_BYTES_LIMIT, LOST, MALFORMED, QUERY_FAILED, SILENT
 from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_INTERVALS
 from mt4pump.client.ordering import QUOTE_KEPT_BYTES, StreamOptions
 from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
-from mt4pump.client.query_connection import (
+from mt4pump.client.query import (
     EMPTY_PAGES_MAX,
     FRAMES_MAX,
     STRAYS_LIMIT,
@@ -251,7 +251,7 @@ def test_a_replay_of_empty_pages_comes_to_an_end(
     liar: tuple[LyingLedger, Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert EMPTY_PAGES_MAX <= 10_000
-    monkeypatch.setattr(query_connection, "EMPTY_PAGES_MAX", 100)  # each page is a round trip
+    monkeypatch.setattr("mt4pump.client.query.EMPTY_PAGES_MAX", 100)  # each page is a round trip
     model, query = liar
     lying(model, "replay", lambda ask, head, _: ({**head, "next": ask["after"] + 1, "last": 2**60, "count": 0}, []))
     assert refused(lambda: list(query.replay(after=0))) == "bad_reply"

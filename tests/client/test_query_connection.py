@@ -10,7 +10,7 @@ import msgpack
 import pytest
 import zmq
 
-from mt4pump.client.query_connection import Ask, QueryConnection, QueryError, Reply
+from mt4pump.client.query import Ask, QueryConnection, QueryError, Reply
 from tests.client.fake_daemon import LIMIT_S
 
 ASK = Ask("describe", {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mt4pump.client import Subscriber
-from mt4pump.client.topic_names import right_form
+from mt4pump.client.topic_state import right_form
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_name_that_can_match_nothing_has_a_nearest_right_form(name: str, right
 def test_a_subscriber_warns_of_topics_that_can_match_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with Subscriber("tcp://127.0.0.1:1", topics=["quote", "trade.*"], query_endpoint=None) as sub:
         sub.add_topics(["qoute.*"])
-    assert [record.getMessage() for record in caplog.records if record.name.endswith("topic_names")] == [
+    assert [record.getMessage() for record in caplog.records if record.name.endswith("topic_state")] == [
         "topic 'quote' can match nothing that a daemon publishes; did you mean 'quote.*'?",
         "topic 'qoute.*' can match nothing that a daemon publishes; did you mean 'quote.*'?",
     ]

@@ -26,7 +26,7 @@ from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.cli.views import screen
 from mt4pump.client import ClientError, Event, Notice, Position, Query
 from mt4pump.client.position import PositionFile
-from mt4pump.client.query_connection import Ask, QueryError, Reply, unpacked
+from mt4pump.client.query import Ask, QueryError, Reply, unpacked
 from mt4pump.errors import FrameError
 from tests.client.daemon_model import DaemonModel, Frames
 from tests.client.harness import Harness

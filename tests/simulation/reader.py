@@ -10,7 +10,7 @@ from mt4pump.client.event import Checkpoint, Event, Notice
 from mt4pump.client.liveness import HeartbeatMonitor
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionTracker
-from mt4pump.client.query_connection import QueryError, unpacked
+from mt4pump.client.query import QueryError, unpacked
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.client.topic_state import SubscriptionSet
 from tests.simulation.wire import Clock, Connection, Frames
