@@ -24,7 +24,7 @@ STALLED_S = 3.0
 
 @dataclass(slots=True)
 class SlowReaders:
-    """``messages``: those at which a subscriber's queue was newly full (see the publisher's text).
+    """``messages``: those at which a subscriber's queue was newly full (ARCHITECTURE, "The publishing socket").
 
     ``moments``: times that this began after a second without; ``last_ts``: the last time, ns since 1970, 0 for never.
     ``large_bytes`` are those of large bodies in queues, ``large_dropped`` large bodies that were not sent because

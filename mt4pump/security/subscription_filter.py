@@ -6,7 +6,7 @@ was given; permissions that grow take effect with the next connection, those tha
 is not stored.
 
 A connection's ZAP user id is its client's name and a generation, which distinguishes it from others of the same number:
-see `mt4pump.publisher.connections`.
+see ARCHITECTURE, "The publishing socket".
 """
 
 from __future__ import annotations

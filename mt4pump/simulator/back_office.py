@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 
 from mt4pump.mt4.codes import PumpCode, RequestStatus, TradeCommand, Transaction
 from mt4pump.mt4.layout import (
@@ -67,9 +68,9 @@ class BackOffice:
         self._groups = groups
         self._accounts = accounts
         self._online = RecordArray(ONLINE_RECORD.size)
-        self._login_count = 0
+        self._login_counts = count(1)
         self._requests: dict[int, dict[str, object]] = {}
-        self._next_request = 1
+        self._request_numbers = count(1)
         self._parameters = {file: [str(self._random.randrange(1, 30)) for _ in names] for file, _, names in PLUGINS}
         self._enabled = {file: 1 for file, _, _ in PLUGINS}
         self._accounts_limit = len(accounts.all) + EXTRA_ACCOUNTS
@@ -174,10 +175,9 @@ class BackOffice:
             self._accounts.remove(account)
 
     def _log_in(self, account: SimulatedAccount) -> None:
-        self._login_count += 1
         self._online[account.login] = ONLINE_RECORD.pack(
             {
-                "counter": self._login_count, "login": account.login, "group": account.group.group,
+                "counter": next(self._login_counts), "login": account.login, "group": account.group.group,
                 "ip": 0x0A000000 | (account.login & 0xFFFF),
             }
         )  # fmt: skip
@@ -191,7 +191,7 @@ class BackOffice:
         trade = TRADE_TRANS_INFO.pack(
             {"type": TT_ORDER_REQ_OPEN, "cmd": cmd, "symbol": instrument.raw_name, "volume": 100, "price": price}
         )
-        number, self._next_request = self._next_request, self._next_request + 1
+        number = next(self._request_numbers)
         fields = self._requests[number] = {
             "id": number, "status": RequestStatus.DC_REQUEST, "time": self._context.server_time_s,
             "login": account.login, "group": account.group.group, "balance": account.balance,
@@ -210,7 +210,7 @@ class SimulatedNews:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._random = context.random
-        self._next_key = FIRST_KEY
+        self._keys = count(FIRST_KEY)
         self._topics: dict[int, bytes] = {}
         self._bodies: dict[int, bytes] = {}
         self.last_mail: bytes | None = None
@@ -224,10 +224,9 @@ class SimulatedNews:
     def publish_new(self) -> None:
         """Publish news as the newer record, with UPDATE_NEWS_NEW; it is not in the news table."""
         category, subject = self._subject()
-        key, self._next_key = self._next_key, self._next_key + 1
         record = NEWS_TOPIC_NEW.pack(
             {
-                "key": key, "language": ENGLISH, "subject": subject, "category": category,
+                "key": next(self._keys), "language": ENGLISH, "subject": subject, "category": category,
                 "flags": NEWS_FLAG_PRIORITY if self._random.random() < 0.2 else 0, "body_len": 0,
                 "languages_list": [ENGLISH], "datetime": self._context.server_time_s,
             }
@@ -263,7 +262,7 @@ class SimulatedNews:
 
     def _add(self) -> int:
         category, topic = self._subject()
-        key, self._next_key = self._next_key, self._next_key + 1
+        key = next(self._keys)
         body = f"{topic}.\r\nThis text was made up by the simulator: nothing of it happened.\r\n"
         self._bodies[key] = body.encode(self._context.encoding, "replace")
         now = self._context.server_time_s
