@@ -58,6 +58,7 @@ HARMLESS = {
         "__future__",
         "codecs",
         "collections",
+        "contextlib",
         "dataclasses",
         "difflib",
         "enum",

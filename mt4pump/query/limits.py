@@ -21,7 +21,8 @@ class QueryOptions:
 
     Pages: ``page_rows`` is the page of a request without ``limit``, ``limit_rows`` the greatest ``limit``. A page ends
     at its rows, above ``page_bytes``, or after ``page_s`` of work; the journal is read ``slice_rows`` at a time. The
-    thread works ``work_s``, then rests ``rest_s``; under a flood it rests ``flood_rests`` times as long as it worked.
+    thread works ``work_s``, then rests ``rest_s``; ``snapshot_rest_s`` in a snapshot, whose client waits for it before
+    it follows the stream. Under a flood it rests ``flood_rests`` times as long as it worked.
 
     Snapshots: the pump must make one within ``snapshot_wait_s``. At most ``snapshots_held`` are kept, fewer of one
     client or connection, until ``snapshot_idle_s`` after the last read. When another one needs the place they are kept
@@ -47,6 +48,7 @@ class QueryOptions:
     slice_rows: int = 500
     work_s: float = 0.0002
     rest_s: float = 0.005
+    snapshot_rest_s: float = 0.0004
     flood_rests: float = 0.5
     snapshot_wait_s: float = 2.0
     snapshots_held: int = 8
@@ -118,7 +120,10 @@ class YieldToPump:
 
 
 class WorkBudget:
-    """Measures the time of one request and rests in between; without ``yield_to_pump`` after each ``work_s``."""
+    """Measures the time of one request and rests in between; without ``yield_to_pump`` after each ``work_s``.
+
+    ``rest_s`` is how long it rests beside a rapid stream.
+    """
 
     def __init__(
         self,
@@ -131,7 +136,7 @@ class WorkBudget:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._work_s = work_s
-        self._rest_s = rest_s
+        self.rest_s = rest_s
         self._is_stopping = is_stopping
         self._yield_to_pump = yield_to_pump
         self._now_s = now_s
@@ -159,6 +164,6 @@ class WorkBudget:
             raise Stopped
         is_rapid = self._yield_to_pump is not None and self._yield_to_pump.is_rapid()
         if is_rapid or self._yield_to_pump is None:
-            self._sleep(self._rest_s)
+            self._sleep(self.rest_s)
         self._since_s = self._now_s()
         return is_rapid
