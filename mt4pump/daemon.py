@@ -251,6 +251,8 @@ class Daemon:
         if self._query is not None and self._query.ident is not None:
             self._query.join(QUERY_STOP_S)
         self._reader.stop()
+        if self._reader.ident is not None:
+            self._reader.join(max(0.0, began_s + PUMP_END_S - time.monotonic()))
         self._source.stop()
         clean = self._log_left_behind()
         self._zap.stop()  # also when the pump thread hangs: no connection is let in any more
@@ -262,6 +264,9 @@ class Daemon:
     def _log_left_behind(self) -> bool:
         """Log which threads did not end in time, and why; return whether all did."""
         supervisor_hangs, pump_hangs = self._supervisor.is_alive(), self._pump.is_alive()
+        reader_hangs = not self._reader.is_idle
+        if reader_hangs:
+            log.warning("the read of a table did not return; its thread was abandoned")
         if supervisor_hangs:
             log.warning("a call into the Manager API did not return; its thread was abandoned")
         if pump_hangs and self._pump.is_shut_down:
@@ -270,4 +275,4 @@ class Daemon:
             log.warning(
                 "the pump thread hangs and was abandoned: %d records and the end are not published", len(self.inbox)
             )
-        return not (supervisor_hangs or pump_hangs)
+        return not (supervisor_hangs or pump_hangs or reader_hangs)
