@@ -27,12 +27,10 @@ from mt4pump.client.topic_state import NEVER, LastSeqs, SubscriptionSet, TopicSt
 from mt4pump.errors import FrameError
 from mt4pump.wire import NEWS, Body
 
-OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2
-"""States of the gate. A topic passes when its rank is above: durable topics have rank 1, all others 2."""
+OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2  # the gate; a topic passes when its rank is above: durable ones have 1, others 2
 QUOTES_LIMIT = 100_000
 QUOTE_KEPT_BYTES = 4_096  # longest body of a quote that is kept; they have some 150 bytes
-UNOPENED = ""
-"""The log's name while the daemon could not open its journal file: which log it is, is not known yet."""
+UNOPENED = ""  # the log's name while the daemon could not open its journal file
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ class Ordering:
                 self.out.append(Notice(GAP, text, topic=topic.name, count=missing))
                 self.close_for(DURABLE_WAIT)
                 return False
-            self._report_lost(topic, missing, self._why_lost(topic))
+            self._report_lost(topic, missing)
         if epoch > topic.epoch and topic.durable:
             topic.add_jump(epoch, seq - missing, self.confirmed or 0)
         self._deliver(topic, frames, body, LIVE)
@@ -171,12 +169,10 @@ class Ordering:
             return topic.seq
         return 0 if epoch > topic.epoch and self.subscriptions.baseline else seq - 1
 
-    def _why_lost(self, topic: TopicState) -> str:
-        if not topic.durable:
-            return "this kind is not stored"
-        return "the journal does not have them" if self.can_recover else "the journal cannot be asked"
-
-    def _report_lost(self, topic: TopicState, count: int, reason: str) -> None:
+    def _report_lost(self, topic: TopicState, count: int, reason: str = "") -> None:
+        if not reason:
+            asked = "the journal does not have them" if self.can_recover else "the journal cannot be asked"
+            reason = asked if topic.durable else "this kind is not stored"
         self.counts["lost"] += count
         self.out.append(Notice(LOST, f"{count} events of {topic.name} are lost: {reason}", topic.name, count))
 
@@ -328,7 +324,14 @@ class Ordering:
                 text = "the daemon restarted before it had named its journal: what it had stored cannot be asked for"
                 self.out.append(Notice(NOT_WHOLE, text))
             last = max(0, last - stored)
-        self.confirm(last)
+        self._confirm_named(last)
+
+    def _confirm_named(self, offset: int) -> None:
+        """Confirm ``offset`` of a log that was not known: higher offsets of earlier runs are of another log."""
+        for topic in self.subscriptions.topics.values():
+            if topic.epoch != self.epoch:
+                topic.offset = min(topic.offset, offset)
+        self.confirm(offset)
 
     def confirm(self, offset: int) -> None:
         """Record that every durable event up to ``offset`` was delivered, or reported as lost."""
@@ -344,10 +347,7 @@ class Ordering:
         self.subscriptions.baseline = True
         if log != UNOPENED:
             self._has_log = self._has_log or bool(log)  # the last heartbeat may have come before it was opened
-            for topic in self.subscriptions.topics.values():
-                if topic.epoch != self.epoch:  # a higher one was of another journal
-                    topic.offset = min(topic.offset, offset)
-            self.confirm(offset)
+            self._confirm_named(offset)
         elif self.confirmed is None and self._recovers:  # the first heartbeat that names the log confirms
             self.base_epoch, self.unopened = self.epoch, True
 
@@ -365,6 +365,8 @@ class Ordering:
             if topic.epoch == epoch and not is_first:
                 running.add(topic.wire)
                 continue
+            if topic.epoch != epoch and snapshot.get("log"):
+                topic.offset = min(topic.offset, offset)  # as `_confirm_named` does
             topic.epoch, topic.seq = epoch, seq
             if topic.durable and seq:
                 topic.offset = max(topic.offset, offset)
@@ -391,7 +393,7 @@ class Ordering:
             if missing <= 0:
                 continue
             self.counts["gaps"] += 1
-            self._report_lost(topic, missing, self._why_lost(topic))
+            self._report_lost(topic, missing)
             topic.epoch, topic.seq = last.epoch, seq
             if wire in last.rows and not topic.durable:
                 frames = last.rows[wire]
