@@ -24,12 +24,12 @@ Value = TypeVar("Value")
 
 
 class EventField(Generic[Value]):
-    """One entry of an event's body as an attribute, by its own name or by the first of ``keys`` that the body has."""
+    """One entry of an event's body, under its own name or ``key``, as an attribute."""
 
-    __slots__ = ("_key", "_others")
+    __slots__ = ("_key",)
 
-    def __init__(self, *keys: str) -> None:
-        self._key, self._others = (keys[0], keys[1:]) if keys else ("", ())
+    def __init__(self, key: str = "") -> None:
+        self._key = key
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._key = self._key or name
@@ -42,8 +42,6 @@ class EventField(Generic[Value]):
         if event is None:
             return self
         value: Value = event.body.get(self._key)  # type: ignore[assignment]
-        if value is None and self._others:
-            value = next((event.body[key] for key in self._others if key in event.body), value)
         return value
 
 

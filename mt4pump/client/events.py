@@ -1,7 +1,7 @@
 """What a subscriber receives: one class per kind over the decoded body, with all fields of the wire; pure.
 
-``python -m tests.protocol`` writes this file from `mt4pump/protocol/protocol.toml`, whose notes are the comments here;
-units stand in brackets. A field that the body lacks reads as None.
+``python -m tests.protocol`` writes this file from `mt4pump/protocol/protocol.toml`, whose notes are the comments here,
+long ones shortened; units stand in brackets. A field that the body lacks reads as None.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ class OrderRecord(Event):
     magic = EventField[int]()  # magic number, set by the client's expert advisor
     comment = EventField[str]()  # comment
     gw_order = EventField[int]()  # ticket at the gateway
-    # which price of the order was reached; negative: the price moved back [enum Activation]
-    activation = EventField[int]()
+    activation = EventField[int]()  # which price of the order was reached [enum Activation]
     gw_open_price = EventField[int]()  # difference of the gateway's price at open [points]
     gw_close_price = EventField[int]()  # difference of the gateway's price at close [points]
     margin_rate = EventField[float]()  # margin currency to account currency [rate]
@@ -68,8 +67,7 @@ class Trade(OrderRecord):
 
     __slots__ = ()
     change = EventField[str | None]()  # what happened to the order
-    # old values of the fields that changed; empty: none did; nil: the order was not known
-    before = EventField[dict[str, Any] | None]()
+    before = EventField[dict[str, Any] | None]()  # old values of the fields that changed
     ended = EventField[bool | None]()  # true: the order is not open
 
 
@@ -213,8 +211,7 @@ class Group(Event):
     default_deposit = EventField[float]()  # deposit of a new demo account [account currency]
     maxsecurities = EventField[int]()  # how many symbols a client sees; 0: all
     secgroups = EventField[list[dict[str, Any]]]()  # settings by index of the symbol group
-    # symbols with their own settings in this group; the list has secmargins_total entries
-    secmargins = EventField[list[dict[str, Any]]]()
+    secmargins = EventField[list[dict[str, Any]]]()  # symbols with their own settings in this group
     secmargins_total = EventField[int]()  # entries of secmargins
     currency = EventField[str]()  # account currency of the group
     credit = EventField[float]()  # credit of a new account [account currency]
@@ -236,8 +233,7 @@ class Group(Event):
     archive_max_balance = EventField[int]()  # largest balance of an account that is archived [account currency]
     stopout_skip_hedged = EventField[int]()  # not 0: fully hedged accounts are not stopped out
     archive_pending_period = EventField[int]()  # when old pending orders are archived [days]
-    # languages of news; the list has news_languages_total entries [Windows language id]
-    news_languages = EventField[list[int]]()
+    news_languages = EventField[list[int]]()  # languages of news [Windows language id]
     news_languages_total = EventField[int]()  # entries of news_languages
 
 
@@ -279,13 +275,16 @@ class News(Event):
     priority = EventField[int | None]()  # not 0: important
     langid = EventField[int | None]()  # language; 0: not given [Windows language id]
     language = EventField[int | None]()  # language [Windows language id]
-    subject = EventField[str | None]("subject", "topic")  # headline
     flags = EventField[int | None]()  # kind of the news [flags NewsFlags]
-    # length of the body; the API does not say whether in bytes or characters: body holds this many bytes
-    body_len = EventField[int | None]()
+    body_len = EventField[int | None]()  # length of the body
     languages_list = EventField[list[int] | None]()  # other languages in which the news exists [Windows language id]
     datetime = EventField[int | None]()  # when the news was published, as the API gives it: the unit is not known
     text = EventField[str | None]("body")  # text; nil: not known yet, or the API gives none
+
+    @property
+    def subject(self) -> str | None:
+        """Return the headline; the API's two forms of news name it differently."""
+        return self.body.get("subject", self.body.get("topic"))
 
 
 class Mail(Event):
@@ -314,8 +313,7 @@ class Plugin(Event):
     configurable = EventField[int]()  # 1: the plugin can be configured
     manager_access = EventField[int]()  # 1: managers may configure the plugin
     name = EventField[str]()  # key of the topic: the plugin's name, or its file where it has no name
-    # parameters; nil: deleted, or not available (64-bit DLL, or a failed read, which is counted)
-    parameters = EventField[list[dict[str, Any]] | None]()
+    parameters = EventField[list[dict[str, Any]] | None]()  # parameters
 
 
 class Session(Event):
@@ -341,15 +339,13 @@ class Heartbeat(Event):
     protocol = EventField[int]()  # version of this protocol
     interval_s = EventField[float]()  # longest time between two heartbeats, delays not included [s]
     uptime_s = EventField[float]()  # time since this run of the daemon began [s]
-    # log that offsets refer to; nil: no journal; empty: its file has not been opened yet
-    log = EventField[str | None]()
+    log = EventField[str | None]()  # log that offsets refer to
     offsets = EventField[dict[str, int]]()  # last offset by kind
     durable = EventField[bool]()  # whether the journal is on and its last commit worked
     journal = EventField[dict[str, Any] | None]()  # counters of the journal; nil: there is none
     counts = EventField[dict[str, int]]()  # events numbered by kind, with or without a subscriber
     sent = EventField[int]()  # messages handed to ZeroMQ
-    # records refused by the inbox, see `inbox`; in the last heartbeat also records that a stop left unpublished
-    dropped = EventField[int]()
+    dropped = EventField[int]()  # records refused by the inbox
     inbox = EventField[dict[str, Any]]()  # the queue between the API and the publisher
     errors = EventField[dict[str, int]]()  # faults by name: each lost one record or one read, and was logged
     skipped = EventField[dict[str, int]]()  # records that were received and deliberately not published, by reason
@@ -363,6 +359,7 @@ class Heartbeat(Event):
     last_quote_ts = EventField[int]()  # when a quote last came; 0: never [ns since 1970]
     server_utc_offset_s = EventField[int | None]()  # server clock minus UTC; nil: not known yet [s]
     rss_bytes = EventField[int]()  # memory of the daemon [bytes]
+    cpu_s = EventField[float]()  # CPU time of the daemon since its start, all threads together [s]
     threads = EventField[int]()  # threads of the daemon
     source = EventField[dict[str, int]]()  # counters of the library or the simulator
 

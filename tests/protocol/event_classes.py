@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
 from mt4pump.protocol import contract, fields_of
@@ -11,7 +10,7 @@ from mt4pump.protocol.contract import FieldSpec, FieldSpecs
 from mt4pump.wire import KINDS
 
 MODULE = Path(__file__).resolve().parents[2] / "mt4pump" / "client" / "events.py"
-LINE_CHARS = 120
+LINE_CHARS, INDENT = 120, 4
 CLASS_NAMES = {"symbol": "SymbolConfig"}
 """Classes that are not named after their kind."""
 NO_CLASS = {"unknown"}
@@ -24,15 +23,13 @@ OTHER_NAMES = {
 }
 """Attributes that are not named after their field: `Event` has the name, or it is a word of Python."""
 OF_EVENT = {"action", "key", "offset"}
-"""Fields that are no attributes of the class of a kind: `Event` has them, or `OF_HEARTBEAT`."""
-OTHER_KEYS = {("news", "subject"): ("topic",)}
-"""Fields that are read under another key as well: the API's two forms of news name the headline differently."""
+"""Fields that are no attributes of the class of a kind: `Event` or `PROPERTIES` have them."""
 TYPES = {"int": "int", "uint": "int", "float": "float", "str": "str", "bool": "bool", "bin": "bytes", "any": "Any"}
 HEAD = '''\
 """What a subscriber receives: one class per kind over the decoded body, with all fields of the wire; pure.
 
-``python -m tests.protocol`` writes this file from `mt4pump/protocol/protocol.toml`, whose notes are the comments here;
-units stand in brackets. A field that the body lacks reads as None.
+``python -m tests.protocol`` writes this file from `mt4pump/protocol/protocol.toml`, whose notes are the comments here,
+long ones shortened; units stand in brackets. A field that the body lacks reads as None.
 """
 
 from __future__ import annotations
@@ -41,7 +38,8 @@ from typing import Any
 
 from mt4pump.client.event import Event, EventField
 '''
-OF_HEARTBEAT = '''
+PROPERTIES = {
+    "heartbeat": '''
     @property
     def offset(self) -> int | None:
         """Return None: a heartbeat is not stored. Its body's ``offset`` is `last_offset`."""
@@ -51,7 +49,16 @@ OF_HEARTBEAT = '''
     def last_offset(self) -> int:
         """Return the offset of the last durable event before this heartbeat."""
         return self.body.get("offset") or 0
-'''
+''',
+    "news": '''
+    @property
+    def subject(self) -> str | None:
+        """Return the headline; the API's two forms of news name it differently."""
+        return self.body.get("subject", self.body.get("topic"))
+''',
+}
+"""Attributes that are not one field of the body."""
+READ_BY_PROPERTIES = {("news", "subject"), ("news", "topic")}
 
 
 def write_event_classes(module: Path, *, check: bool) -> bool:
@@ -74,7 +81,7 @@ def event_classes() -> str:
             base = "OrderRecord"
             fields = {name: spec for name, spec in fields.items() if name not in _order_fields()}
         text += _class(_class_name(kind), base, contract().kinds[kind].meaning, kind, fields)
-        text += OF_HEARTBEAT if kind == "heartbeat" else ""
+        text += PROPERTIES.get(kind, "")
     rows = "".join(f'    "{kind}": {_class_name(kind)},\n' for kind in kinds)
     last = '"""The class of each kind; a kind that is not here is a plain `Event`."""'
     return f"{text}\n\nCLASSES: dict[str, type[Event]] = {{\n{rows}}}\n{last}\n"
@@ -90,25 +97,24 @@ def _order_fields() -> FieldSpecs:
 
 
 def _class(name: str, base: str, meaning: str, kind: str, fields: FieldSpecs) -> str:
-    read_already = {key for (other, _), keys in OTHER_KEYS.items() if other == kind for key in keys}
-    lines = [line for key, spec in fields.items() if key not in read_already for line in _field(kind, key, spec)]
+    own = ((key, spec) for key, spec in fields.items() if (kind, key) not in READ_BY_PROPERTIES)
+    lines = (_field(kind, key, spec) for key, spec in own)
     head = f'\n\nclass {name}({base}):\n    """{meaning[0].upper()}{meaning[1:]}."""\n\n    __slots__ = ()\n'
     return head + "".join(f"    {line}\n" for line in lines)
 
 
-def _field(kind: str, key: str, spec: FieldSpec) -> Iterator[str]:
-    """Yield the lines of one field: its attribute, and what it means behind it or above it."""
+def _field(kind: str, key: str, spec: FieldSpec) -> str:
+    """Return the line of one field: its attribute, and what it means."""
     name = OTHER_NAMES.get((kind, key), key)
-    keys = (key, *OTHER_KEYS.get((kind, key), ()))
-    given = ", ".join(f'"{key}"' for key in keys) if keys != (name,) else ""
+    given = "" if name == key else f'"{key}"'
     is_optional = spec.nullable or not spec.is_required
     code = f"{name} = EventField[{_type(spec)}{' | None' if is_optional else ''}]({given})"
-    meaning = " ".join(spec.meaning.split()) + (f" [{spec.unit}]" if spec.unit else "")
-    if 4 + len(code) + 4 + len(meaning) <= LINE_CHARS:
-        yield f"{code}  # {meaning}"
-    else:
-        yield from (f"# {line}" for line in textwrap.wrap(meaning, LINE_CHARS - 6))
-        yield code
+    unit = f" [{spec.unit}]" if spec.unit else ""
+    whole, first = (" ".join(text.split()) + unit for text in (spec.meaning, re.split("[;,(:]", spec.meaning)[0]))
+    for meaning in (whole, first):  # the rest of a long one is in PROTOCOL
+        if len(line := f"{code}  # {meaning}") + INDENT <= LINE_CHARS:
+            return line
+    return code
 
 
 def _type(spec: FieldSpec) -> str:
