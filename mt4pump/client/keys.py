@@ -69,5 +69,7 @@ def _values(path: Path) -> dict[str, str]:
         with path.open(encoding="utf-8") as file:
             text = file.read(FILE_CHARS_MAX)
     except (OSError, UnicodeDecodeError) as error:
-        raise ClientError("keys", f"key file {path} cannot be read: {error}") from error
+        reason = (error.strerror if isinstance(error, OSError) else "") or error
+        text = f"key file {path} cannot be read ({reason}); make it with mt4pump keygen client, or correct the path"
+        raise ClientError("keys", text) from error
     return {name.replace("-", "_"): value for name, value in LINE.findall(text)}

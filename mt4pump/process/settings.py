@@ -240,6 +240,8 @@ def _wrong(schema: Schema, name: str, error: ErrorDetails) -> str:
         return str(error["ctx"]["error"])
     if is_secret(schema, name):
         return "the value (not shown) is empty or not text; write text, in a file within quotes"
+    if error["input"] == ():
+        return f"is empty; write {expected(schema, name)}"
     shown = repr(error["input"])
     shown = shown if len(shown) <= SHOWN_MAX else shown[: SHOWN_MAX - 1] + "…"
     cure = did_you_mean(str(error["input"]).lower(), _json_schemas(schema)[name].get("enum", ()))

@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from mt4pump.client import mend_streams
-from mt4pump.process.program import EXIT_START, Shutdown, run_consumer
+from mt4pump.process.program import EXIT_SETTINGS, EXIT_START, Shutdown, did_you_mean, run_consumer
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
 COMMANDS = ("query", "bars", "gaps", "verify", "import")
@@ -21,9 +21,14 @@ DESCRIPTION = (
 
 def run() -> int:
     """Run a command, or archive until asked to end; return the exit code."""
-    return (
-        _command() if sys.argv[1:2] and sys.argv[1] in COMMANDS else run_consumer(ArchiveSettings, _main, DESCRIPTION)
-    )
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in COMMANDS:
+        return _command()
+    if word and not word.startswith("-"):
+        cure = did_you_mean(word, COMMANDS) or f"there are {', '.join(COMMANDS)}"
+        print(f"mt4pump-archive: there is no command {word!r}; {cure}", file=sys.stderr)  # noqa: T201 - no log yet
+        return EXIT_SETTINGS
+    return run_consumer(ArchiveSettings, _main, DESCRIPTION)
 
 
 def _main(settings: ArchiveSettings, shutdown: Shutdown) -> int:

@@ -12,6 +12,8 @@ import secrets
 import sys
 from collections.abc import Sequence
 
+from mt4pump.client.topic_names import unmatched
+
 from mt4pump_consumers.gateway.tokens import digest_of
 from mt4pump_consumers.gateway.topics import is_name
 
@@ -24,6 +26,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not all(is_name(name) for name in (given.name, *given.topics)):
         parser.error("names and topics are printable, and have at most 200 characters")
+    for warning in unmatched(given.topics):
+        sys.stderr.write(f"new_token: {warning}\n")
     token = secrets.token_urlsafe(32)
     sys.stderr.write(f"token of {given.name}, shown only now: {token}\n")
     entry = [f"[{json.dumps(given.name)}]", f'sha256 = "{digest_of(token)}"', f"topics = {json.dumps(given.topics)}"]

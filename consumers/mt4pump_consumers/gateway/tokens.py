@@ -14,6 +14,7 @@ SHA-256 keeps it safe; do not put passwords that people chose into such a file.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +22,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from mt4pump.client.topic_names import unmatched
+
 from mt4pump.process.toml_file import read_toml
 from mt4pump_consumers.gateway.topics import Allowed, is_name
+
+log = logging.getLogger(__name__)
 
 TOKEN_LIMIT_BYTES = 16_384
 BUSY = "too many connections with this token; close some"
@@ -131,9 +136,14 @@ class TokenFile:
                 return False
             tables = read_toml(self.path)
         except (OSError, ValueError) as error:
-            raise BadKey(f"token file {self.path} cannot be read: {error}") from error
+            reason = (error.strerror if isinstance(error, OSError) else "") or error
+            text = f"token file {self.path} cannot be read ({reason}); make it with mt4pump_consumers.gateway.new_token"
+            raise BadKey(f"{text}, or correct tokens") from error
         grants = [self._grant(name, table) for name, table in tables.items()]
         self._grants = {grant.digest: grant for grant in grants}
+        for grant in grants:
+            for warning in unmatched(grant.topics):
+                log.warning("%s: token of %s: %s", self.path, grant.name, warning)
         self._seen = seen  # only now: what could not be read for a moment must not pass for known
         return True
 

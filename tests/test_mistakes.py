@@ -1,0 +1,169 @@
+"""What users get wrong, and what the programs say: in the user's words, with the place and what to do."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from mt4pump_consumers.archive.__main__ import run as archive
+from mt4pump_consumers.gateway.__main__ import run as gateway
+from mt4pump_consumers.gateway.new_token import run as new_token
+from mt4pump_consumers.metrics.__main__ import run as metrics
+from mt4pump_consumers.monitor.__main__ import run as monitor
+from mt4pump_consumers.nats_bridge.__main__ import run as nats
+
+from mt4pump.cli import main
+
+PROGRAMS: dict[str, Callable[[], int]] = {
+    "mt4pump": main,
+    "gateway": gateway,
+    "monitor": monitor,
+    "metrics": metrics,
+    "nats": nats,
+    "archive": archive,
+    "new_token": new_token,
+}
+
+
+class Mistake(NamedTuple):
+    """A command line, or settings in a file or the environment; the exit code; and parts of what is said."""
+
+    words: str
+    code: int
+    parts: tuple[str, ...]
+    file: str = ""
+    variables: tuple[str, str] | None = None
+
+
+WINDOWS_PATH = "write a path in single quotes: 'C:\\folder\\file'"
+WINDOWS_FILE = '\na = "C:\\Users"\n'
+TIME = "is no time; write 10m, 2h or 1d12h for so long ago, or a time as"
+MISTAKES = (
+    # commands and flags
+    Mistake("mt4pump tial", 2, ("there is no command 'tial'; did you mean mt4pump tail?",)),
+    Mistake("mt4pump tail --cuont 3", 2, ("there is no flag --cuont; did you mean --count?",)),
+    Mistake("mt4pump tail --count x", 2, ("--count: 'x' is not a whole number of at least 1", "tail --help")),
+    Mistake("mt4pump tail --for never", 2, ("--for: 'never' is not a number of seconds above 0",)),
+    Mistake("mt4pump keygen clinet alice", 2, ("invalid choice: 'clinet'", "keygen --help")),
+    Mistake("mt4pump keygen client ../a --topics * --server s", 2, ("'../a' is no client's name: letters, digits",)),
+    Mistake("mt4pump keygen client alice --topics *", 2, ("--server",)),
+    Mistake("mt4pump keygen client a --topics * --server s.key", 2, ("no file s.key; correct", "mt4pump keygen")),
+    Mistake("mt4pump bench --events x", 2, ("--events", "'x'", "bench --help")),
+    Mistake("mt4pump service install deamon", 1, ("there is no program deamon; there are daemon, gateway",)),
+    Mistake("mt4pump replay trade --since yesterdaay", 2, ("'yesterdaay' " + TIME, "or yesterday")),
+    Mistake("mt4pump replay trade --since 1d12x", 2, ("'1d12x' " + TIME,)),
+    Mistake("mt4pump play nofile", 3, ("nofile cannot be read: No such file or directory",)),
+    Mistake("gateway --prot 3", 2, ("there is no flag --prot; did you mean --port?",)),
+    Mistake("archive qury", 2, ("there is no command 'qury'; did you mean query?",)),
+    Mistake("archive bars EURUSD 1x", 2, ("'1x' is no width of a bar; write 10s, 1m, 4h or 1d",)),
+    Mistake("new_token", 2, ("required: name, topics",)),
+    # addresses
+    Mistake("mt4pump tail --endpoint 127.0.0.1:5556", 2, ("--endpoint", "neither tcp:// nor ipc://; write tcp://127")),
+    Mistake("mt4pump tail --endpoint tcp://127.0.0.1", 2, ("--endpoint: 'tcp://127.0.0.1' has no valid host",)),
+    Mistake("mt4pump describe --endpoint tcp://127.0.0.1:99999", 2, ("no port from 1 to 65535",)),
+    Mistake("mt4pump snapshot --endpoint http://127.0.0.1:9", 2, ("'http://127.0.0.1:9' is neither tcp:// nor",)),
+    Mistake("mt4pump describe --endpoint tcp://127.0.0.1:9", 1, ("tcp://127.0.0.1:9: the connection was refused",)),
+    Mistake(
+        "mt4pump run --source simulator --pub-endpoint 5556", 2, ("pub_endpoint (flag --pub-endpoint)", "write tcp")
+    ),
+    Mistake("mt4pump run --source simulator --pub-endpoint tcp://1.2.3.4:5", 2, ("plain text", "mt4pump keygen")),
+    Mistake("metrics --endpoint tcp://127.0.0.1", 3, ("'tcp://127.0.0.1' is no address", "tcp://127.0.0.1:5556")),
+    Mistake(
+        "nats --servers http://localhost:4222", 2, ("servers (flag --servers): write a server as nats://host:4222",)
+    ),
+    Mistake("monitor --webhook ftp://x", 2, ("webhook (flag --webhook): give a whole address, as https://",)),
+    # keys and files
+    Mistake(
+        "mt4pump tail --keys nofile", 2, ("--keys: key file nofile cannot be read (No such file", "mt4pump keygen")
+    ),
+    Mistake("metrics --keys nofile", 3, ("key file nofile cannot be read (No such file or directory); make it",)),
+    Mistake("mt4pump tail --keys own.toml", 2, ("own.toml has no server_key: add it",), "public_key = 'x'\n"),
+    Mistake("gateway --tokens nofile", 3, ("token file nofile cannot be read (No such file", "new_token")),
+    Mistake("monitor --rules nofile", 2, ("rules (flag --rules): there is no file nofile; correct the path",)),
+    Mistake(
+        "mt4pump run --config nofile.toml", 2, ("config (--config): there is no file nofile.toml; correct the path",)
+    ),
+    # values
+    Mistake("mt4pump check --source mt5", 2, ("source (flag --source): 'mt5' is not dll or simulator",)),
+    Mistake("metrics --port 99999", 2, ("port (flag --port): '99999' is not a whole number from 0 to 65535",)),
+    Mistake("metrics --topics ,", 2, ("topics (flag --topics): is empty; write a list that is not empty",)),
+    Mistake("monitor --view scren", 2, ("view (flag --view): 'scren' is not auto, live, lines, json or log",)),
+    Mistake("archive --max-bytes 5XB", 2, ("'5XB' is no size; write a number of bytes, or one with a unit, as 500MB",)),
+    Mistake("gateway", 2, ("nobody could log in: give tokens, jwt-secret or jwt-public-key, or set anonymous",)),
+    Mistake("gateway --anonymous --host 0.0.0.0", 2, ("0.0.0.0 is open to other machines: give tls-certificate",)),
+    # settings files and the environment
+    *(
+        Mistake(f"{name} --config own.toml", 2, ("own.toml is not TOML at line 2", WINDOWS_PATH), WINDOWS_FILE)
+        for name in ("mt4pump check", "gateway", "monitor", "metrics", "nats", "archive")
+    ),
+    Mistake("metrics --config own.toml", 2, ("prot (own.toml line 2): no such", "mean port?"), "\nprot = 1"),
+    Mistake("monitor --config own.toml", 2, ("view (own.toml line 1, key view): 'x' is not auto",), "view = 'x'\n"),
+    Mistake("mt4pump run --config own.toml", 2, ("[daemon]", "at the top"), "[daemon]\nlogin = 1\n"),
+    Mistake("metrics", 2, ("did you mean MT4PUMP_METRICS_PORT?",), variables=("MT4PUMP_METRICS_PROT", "1")),
+    Mistake("mt4pump run", 2, ("did you mean MT4PUMP_LOGIN?",), variables=("MT4PUMP_LOGINN", "1")),
+    Mistake("mt4pump run", 2, ("MT4PUMP_SYMBOLS): begins as a JSON array",), variables=("MT4PUMP_SYMBOLS", '["EUR*"')),
+)
+WARNINGS = (
+    (
+        "mt4pump tail EURUSD --for 0.1",
+        "'EURUSD' can match nothing that a daemon publishes; did you mean 'quote.EURUSD'?",
+    ),
+    ("mt4pump tail qoute.* --for 0.1", "did you mean 'quote.*'?"),
+    ("mt4pump replay trde --after 0", "did you mean 'trade.*'?"),
+    ("new_token desk qoute.*", "did you mean 'quote.*'?"),
+    ("mt4pump keygen client alice --topics trade.1001 --server nope.key", "the daemon must run with a topic_suffix"),
+)
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in an empty folder; remove the log's handlers of the programs afterwards."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+def run(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Run a program with these words; return its exit code and all that it says."""
+    name, *rest = words.split()
+    monkeypatch.setattr(sys, "argv", [name, *rest])
+    try:
+        code = PROGRAMS[name]()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    shown = capsys.readouterr()
+    return code, shown.out + shown.err
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{number}-{each.words}" for number, each in enumerate(MISTAKES)])
+def test_a_mistake_is_named_with_its_place_and_cure(
+    mistake: Mistake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if mistake.file:
+        Path("own.toml").write_text(mistake.file, encoding="utf-8")
+        Path("own.toml").chmod(0o600)
+    if mistake.variables:
+        monkeypatch.setenv(*mistake.variables)
+    code, text = run(mistake.words, monkeypatch, capsys)
+    assert [part for part in mistake.parts if part not in text] == [], text
+    assert (code, "Traceback" in text, "Errno" in text) == (mistake.code, False, False), text
+
+
+@pytest.mark.parametrize(("words", "warning"), WARNINGS)
+def test_a_name_that_can_match_nothing_is_warned_about(
+    words: str, warning: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert warning in run(words, monkeypatch, capsys)[1]
+
+
+def test_the_table_has_forty_mistakes_and_every_program() -> None:
+    assert len(set(MISTAKES)) == len(MISTAKES) >= 40
+    assert {mistake.words.split()[0] for mistake in MISTAKES} == set(PROGRAMS)
