@@ -12,8 +12,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from mt4pump.client.topic_names import unmatched
-
+from mt4pump.client.topic_state import unmatched
 from mt4pump_consumers.gateway.tokens import digest_of
 from mt4pump_consumers.gateway.topics import is_name
 

@@ -22,8 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from mt4pump.client.topic_names import unmatched
-
+from mt4pump.client.topic_state import unmatched
 from mt4pump.process.toml_file import read_toml
 from mt4pump_consumers.gateway.topics import Allowed, is_name
 
