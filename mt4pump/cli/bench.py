@@ -15,6 +15,8 @@ EPILOG = """
 Three paths run one after the other, each with a subscriber in a process of its own: mt4pump's pipeline (fed from
 memory, no DLL), a bare pyzmq loop that sends the same bytes, and a naive pipeline (lock, run_coroutine_threadsafe,
 asyncio.Queue). Compare the ratios; the absolute figures depend on the machine and its load.
+
+  mt4pump bench --events 50000 --subscribers 4     a short run with four readers
 """
 
 

@@ -58,6 +58,7 @@ def failed(what: str, text: str) -> Finding:
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` and the settings."""
+    parser.epilog = "  mt4pump check --config mt4pump.toml   are these settings right, and can a daemon start?"
     parser.add_argument("--json", action="store_true", help="one JSON object in place of table and lines")
     add_settings(parser, Settings)
 

@@ -32,6 +32,9 @@ PORT_FLAGS = {
 }
 """Flag of each port, those of the daemon first, and what listens there."""
 EPILOG = """\
+  mt4pump demo                                  everything, on the usual ports
+  mt4pump demo --rate 500 --gateway-port 9000   more events, the page on another port
+
 Starts the daemon with a simulated market, the WebSocket gateway with its page, and the metrics, each as a process of
 its own that only this machine can reach, and prints their addresses. Ctrl-C ends all of them. Settings in the
 environment and in files are ignored, and the journal is in a folder that is removed at the end."""

@@ -121,8 +121,14 @@ def _status(daemon: Daemon) -> str:
     return f"session {daemon.state}; publishes on {daemon.endpoint}"
 
 
+EXAMPLES = """\
+  mt4pump run --source simulator                          a simulated market, on tcp://127.0.0.1:5556
+  mt4pump run --config C:\\mt4pump\\mt4pump.toml            a Manager session, with the settings of this file"""
+
+
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings."""
+    parser.epilog = EXAMPLES
     add_settings(parser, Settings)
 
 

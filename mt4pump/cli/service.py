@@ -13,11 +13,15 @@ from mt4pump.service.control import Control, DryRun
 from mt4pump.service.nssm import RUNNING, Nssm
 from mt4pump.service.plan import PROGRAMS, NssmMissingError, Placement, Program, ServiceError, chosen
 
+EXAMPLES = """\
+  mt4pump service install daemon gateway --nssm C:\\nssm\\nssm.exe
+  mt4pump service status"""
 ACTIONS = ("install", "start", "stop", "status", "remove")
 
 
 def service_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the action, the programs and their places."""
+    parser.epilog = EXAMPLES
     programs = f"{', '.join(PROGRAMS)}; if none: install daemon, else all that are installed"
     nssm_file = "nssm.exe; if not given: the last install's, else the one on PATH"
     root = "holds a folder per service: settings, data, logs; for the system and administrators alone [%(default)s]"

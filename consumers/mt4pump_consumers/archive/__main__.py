@@ -15,7 +15,9 @@ from mt4pump_consumers.archive.settings import ArchiveSettings
 COMMANDS = ("query", "bars", "gaps", "verify", "import")
 DESCRIPTION = (
     "Archive: every event in Parquet files or a database, durable ones exactly once.\n\n"
-    f"Commands that read it or import into it: {', '.join(COMMANDS)}; mt4pump-archive COMMAND --help."
+    f"Commands that read it or import into it: {', '.join(COMMANDS)}; mt4pump-archive COMMAND --help.\n\n"
+    "  mt4pump-archive --path archive                everything, until Ctrl-C\n"
+    "  mt4pump-archive --topics 'quote.*,trade.*'    quotes and trades alone"
 )
 
 

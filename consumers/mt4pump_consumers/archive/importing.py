@@ -36,6 +36,7 @@ def server_code(text: str) -> str:
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command and its flags."""
     command = commands.add_parser("import", help="store tick files in the dataset `tick`; stop the archive meanwhile")
+    command.epilog = "example: mt4pump-archive import eurusd.csv --symbol EURUSD --timezone Europe/Athens"
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="text or gzip; a file is imported once")
     command.add_argument("--symbol", default="", help="symbol of files that have none; else the one in the file's name")
     command.add_argument("--timezone", default="", help="zone of dates, as UTC, +02:00 or Europe/Athens")

@@ -70,6 +70,10 @@ def add_commands(commands: Any) -> None:
     verify.add_argument("--query-endpoint", default="tcp://127.0.0.1:5557", metavar="ADDRESS")
     verify.add_argument("--keys", type=Path, help="file of CURVE keys")
     verify.add_argument("--topics", default="*", help="topics and patterns, if the archive stores only some: a,b")
+    query.epilog = "example: mt4pump-archive query 'select symbol, avg(spread) from quote group by symbol' --format csv"
+    bars.epilog = "example: mt4pump-archive bars EURUSD 1m --price mid --format csv --output bars.csv"
+    gaps.epilog = "example: mt4pump-archive gaps --format json"
+    verify.epilog = "example: mt4pump-archive verify --topics 'trade.*'"
     for command in (query, bars, gaps, verify):
         command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive")
         text = "postgresql://user@host/database to compare" if command is verify else argparse.SUPPRESS

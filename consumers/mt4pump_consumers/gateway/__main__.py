@@ -7,7 +7,11 @@ import sys
 from mt4pump.process.program import Shutdown, run_consumer
 from mt4pump_consumers.gateway.settings import GatewaySettings
 
-DESCRIPTION = "WebSocket gateway: quotes and events as JSON, and a page to watch them."
+DESCRIPTION = (
+    "WebSocket gateway: quotes and events as JSON, and a page to watch them.\n\n"
+    "  mt4pump-gateway --anonymous               quotes for this machine: open http://127.0.0.1:8765/\n"
+    "  mt4pump-gateway --tokens tokens.toml      what each token allows"
+)
 
 
 def run() -> int:

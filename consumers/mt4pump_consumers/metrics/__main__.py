@@ -7,7 +7,11 @@ import sys
 from mt4pump.process.program import Shutdown, run_consumer
 from mt4pump_consumers.metrics.settings import MetricsSettings
 
-DESCRIPTION = "Prometheus exporter: the daemon's state, its counters, and how its stream arrives here."
+DESCRIPTION = (
+    "Prometheus exporter: the daemon's state, its counters, and how its stream arrives here.\n\n"
+    "  mt4pump-metrics                              http://127.0.0.1:9564/metrics\n"
+    "  mt4pump-metrics --symbols 'EURUSD,GBP*'      series of these symbols as well"
+)
 
 
 def run() -> int:

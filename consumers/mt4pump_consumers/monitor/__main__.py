@@ -9,7 +9,9 @@ from mt4pump_consumers.monitor.settings import MonitorSettings
 
 DESCRIPTION = (
     "Trade monitor: executions, exposure, margin calls and the feed on a screen, in a store, and as alerts.\n"
-    "--json is short for --view json."
+    "--json is short for --view json.\n\n"
+    "  mt4pump-monitor                                          a live screen with keys\n"
+    "  mt4pump-monitor --json --store trades.sqlite3 > out      JSON lines; a restart goes on where it was"
 )
 
 

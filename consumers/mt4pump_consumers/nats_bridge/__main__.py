@@ -7,7 +7,10 @@ import sys
 from mt4pump.process.program import Shutdown, run_consumer
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
-DESCRIPTION = "NATS bridge: the stream on NATS subjects, what is durable in a JetStream stream."
+DESCRIPTION = (
+    "NATS bridge: the stream on NATS subjects, what is durable in a JetStream stream.\n\n"
+    "  mt4pump-nats --servers nats://127.0.0.1:4222"
+)
 
 
 def run() -> int:

@@ -1,0 +1,71 @@
+"""``--help`` of every command of every program has an example, with flags that there are."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import tomllib
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from mt4pump_consumers.archive.__main__ import COMMANDS as ARCHIVE_COMMANDS
+from mt4pump_consumers.gateway.new_token import run as new_token
+
+from mt4pump.cli import COMMANDS, main
+from tests.cli.commands import PROJECT
+
+SCRIPTS: dict[str, str] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+PROGRAMS = [name for name in SCRIPTS if name != "mt4pump"]
+
+
+def help_of(run: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what ``--help`` prints, a long line joined again."""
+    with suppress(SystemExit):
+        run()
+    return capsys.readouterr().out
+
+
+def has_example(text: str, command: str) -> bool:
+    """Return whether a line, other than the usage, shows the command with something behind it, or alone."""
+    body = text.split("\n\n", 1)[1]
+    return bool(re.search(rf"^(?:  |example: ){re.escape(command)}(?: |$)", body, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_mt4pump_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert has_example(help_of(lambda: main([name, "--help"]), capsys), f"mt4pump {name}")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_program_has_an_example(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _, function = SCRIPTS[name].partition(":")
+    monkeypatch.setattr("sys.argv", [name, "--help"])
+    assert has_example(help_of(getattr(importlib.import_module(module), function), capsys), name)
+
+
+@pytest.mark.parametrize("name", ARCHIVE_COMMANDS)
+def test_every_command_of_the_archive_has_an_example(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("duckdb", reason="has no wheels for this system")
+    module = importlib.import_module("mt4pump_consumers.archive.__main__")
+    monkeypatch.setattr("sys.argv", ["mt4pump-archive", name, "--help"])
+    assert has_example(help_of(module.run, capsys), f"mt4pump-archive {name}")
+
+
+def test_the_maker_of_tokens_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(lambda: new_token(["--help"]), capsys)
+    assert has_example(text, "python -m mt4pump_consumers.gateway.new_token")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_use_flags_that_there_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(lambda: main([name, "--help"]), capsys)
+    options = set(re.findall(r"(--[a-z][a-z-]*)", text.split("options:", 1)[1].split(f"  mt4pump {name}", 1)[0]))
+    for line in re.findall(rf"^  mt4pump {name} .*$", text, re.MULTILINE):
+        words = shlex.split(re.split(r"\s{2,}", line.strip())[0].replace("\\", "/"))
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, line
