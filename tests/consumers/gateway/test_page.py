@@ -349,6 +349,59 @@ def test_a_table_has_one_row_in_the_tab_order_and_keys_move_it(page: Page) -> No
     page.wait_for_selector('#board tbody tr:first-child [aria-pressed="true"]')
 
 
+def test_of_three_hundred_symbols_only_those_that_are_seen_are_drawn_at_each_quote(page: Page) -> None:
+    gateway = Scripted(page)
+    page.goto(gateway.URL)
+    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    for number in range(300):
+        gateway.quote(f"S{number:03}", 1.1)
+    page.wait_for_selector("#board tbody tr:nth-child(300).away")
+    drawn = "() => document.querySelectorAll('#board tbody tr:not(.away)').length"
+    assert 10 < page.evaluate(drawn) < 60
+    last = "document.querySelector('#board tbody tr:last-child .bid')"
+    before = page.evaluate(f"{last}.textContent")
+    gateway.quote("S299", 1.2)
+    gateway.quote("S000", 1.3)
+    wait_until(page, "() => document.querySelector('#board tbody tr:first-child .bid').textContent.includes('1.3')")
+    assert page.evaluate(f"{last}.textContent") == before
+    page.focus('#board tr[tabindex="0"]')
+    page.keyboard.press("End")
+    wait_until(page, f"() => {last}.textContent.includes('1.2') && {last}.offsetHeight > 0")
+    page.keyboard.press("Home")
+    page.wait_for_selector("#board tbody tr:last-child.away", state="attached")
+
+
+def test_the_change_of_the_day_is_in_percent_and_in_points(page: Page) -> None:
+    gateway = Scripted(page)
+    page.goto(gateway.URL)
+    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway.quote("EURUSD", 1.0)
+    page.wait_for_selector("#board tbody tr")
+    gateway.quote("EURUSD", 1.0123)
+    wait_until(page, "() => document.querySelector('#board tbody .change').textContent === '+1.23 %'")
+    assert page.locator("#board tbody .change").all_inner_texts() == ["+1.23 %", "+1230"]
+    gateway.quote("EURUSD", 0.99)
+    wait_until(page, "() => document.querySelector('#board tbody .change').textContent === '-1.00 %'")
+
+
+def test_the_accounts_have_totals_and_the_tabs_work_with_the_keyboard(page: Page) -> None:
+    gateway = Scripted(page)
+    gateway.open_orders = [1, 2, 3]
+    page.goto(gateway.URL)
+    shows(page, "3 open positions")
+    gateway.send({"type": "margin", "topic": "margin.9", "data": {"login": 9, "margin": 5.0, "equity": 10.0, "seq": 1}})
+    page.focus("#tab-positions")
+    page.keyboard.press("End")
+    page.wait_for_selector("#accounts tbody tr:nth-child(2)")
+    assert page.evaluate("document.activeElement.id") == "tab-accounts"
+    assert page.locator("#accounts tfoot td").all_inner_texts()[:4] == ["Total", "3", "3.00", "4.50"]
+    page.keyboard.press("Home")
+    page.wait_for_selector("#panel-positions", state="visible")
+    page.focus('#positions tr[tabindex="0"]')
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement === document.querySelector('#positions tbody tr:last-child')")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_has_no_fault_that_axe_finds(page: Page, theme: Literal["light", "dark"]) -> None:
     if not AXE.exists():

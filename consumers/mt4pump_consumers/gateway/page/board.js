@@ -123,7 +123,20 @@ class Row {
   get changePoints() { return Math.round((this.quote.bid - this.first) * 10 ** this.quote.digits); }
   get changePercent() { return this.first ? (100 * (this.quote.bid - this.first)) / this.first : 0; }
 
+  // A row that is scrolled away has only its name, and is drawn when it is seen: else each quote costs a layout of all.
+  drawIfSeen() {
+    this.isLate = this.isDrawn && !this.isSeen;
+    if (!this.isLate) this.draw();
+  }
+
+  see(isSeen) {
+    this.isSeen = isSeen;
+    if (isSeen && this.isLate) this.drawIfSeen();
+    this.line.classList.toggle("away", !isSeen);
+  }
+
   draw() {
+    this.isDrawn = true;
     const { bid, ask, digits, low, high } = this.quote, points = this.changePoints;
     this.line.className = this.direction > 0 ? "direction-up" : this.direction < 0 ? "direction-down" : "";
     this.bid.show(bid, digits, this.direction);
@@ -172,7 +185,11 @@ export class Board {
     this.empty = empty;
     this.count = count;
     this.rows = new Map();
+    this.rowOf = new WeakMap(); // <tr> → row
     this.dirty = new Set();
+    this.watcher = new IntersectionObserver((changes) => {
+      for (const { target, isIntersecting } of changes) this.rowOf.get(target).see(isIntersecting);
+    }, { root: table.closest(".scroll"), rootMargin: "300px" });
     this.sort = "symbol";
     this.sign = 1;
     this.filter = "";
@@ -189,6 +206,8 @@ export class Board {
     if (!row) {
       row = new Row(quote.symbol, this);
       this.rows.set(quote.symbol, row);
+      this.rowOf.set(row.line, row);
+      this.watcher.observe(row.line);
       this.unsorted = true;
     }
     row.add(quote, Date.now());
@@ -201,7 +220,7 @@ export class Board {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       for (const row of this.dirty) {
-        row.draw();
+        row.drawIfSeen();
         this.onDraw(row);
       }
       this.dirty.clear();
@@ -257,7 +276,7 @@ export class Board {
 
   act(line, event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const row = [...this.rows.values()].find((one) => one.line === line);
+    const row = this.rowOf.get(line);
     if (event.key === "Enter") this.onOpen(row);
     else if (event.key === "p" || event.key === "P") this.pin(row);
   }

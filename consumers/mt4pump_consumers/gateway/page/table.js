@@ -29,7 +29,8 @@ export class Table {
   }
 
   classify(cell, column, extra = "") {
-    cell.className = [column.number && "number", column.wide && "wide", column.wider && "wider", extra].filter(Boolean).join(" ");
+    const name = [column.number && "number", column.wide && "wide", column.wider && "wider", extra].filter(Boolean).join(" ");
+    if (cell.className !== name) cell.className = name;
   }
 
   sortBy(column) {
