@@ -87,7 +87,7 @@ export class Trades {
         },
         ...["balance", "equity", "margin", "margin_free"].map((field) => ({
           head: { balance: "Balance", equity: "Equity", margin: "Margin", margin_free: "Free" }[field], number: true,
-          wide: field !== "equity", text: (row) => (row.margin ? money.format(row.margin[field]) : "–"),
+          wide: field !== "equity", wider: field.startsWith("margin"), text: (row) => (row.margin ? money.format(row.margin[field]) : "–"),
           sort: (row) => row.margin?.[field] ?? 0, title: () => "only of accounts with a margin level that the server reports",
         })),
         { head: "Level", number: true, wide: true, text: (row) => (row.margin?.margin ? `${Math.round(row.margin.margin_level)} %` : "–"), sort: (row) => row.margin?.margin_level ?? Infinity },
