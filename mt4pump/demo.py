@@ -57,19 +57,19 @@ class Ports:
 
 
 class DemoProgram(NamedTuple):
-    """``python -m`` ``module`` ``words``, which is ready when it listens on ``ports``."""
+    """``python -m`` ``module`` ``arguments``, which is ready when it listens on ``ports``."""
 
     name: str
     module: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     ports: tuple[int, ...]
 
 
 def daemon(ports: Ports, data_dir: str, rate: float) -> DemoProgram:
     """Return the daemon with the simulator, ``rate`` events a second."""
     where = ("--pub-endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint, "--data-dir", data_dir)
-    words = ("run", "--source", "simulator", "--rate", f"{rate:g}", *where, "--log-format", "human")
-    return DemoProgram("daemon", "mt4pump", words, (ports.publish, ports.query))
+    arguments = ("run", "--source", "simulator", "--rate", f"{rate:g}", *where, "--log-format", "human")
+    return DemoProgram("daemon", "mt4pump", arguments, (ports.publish, ports.query))
 
 
 def consumers(ports: Ports) -> tuple[DemoProgram, ...]:
@@ -103,7 +103,7 @@ class DemoChild:
         self.lines: deque[str] = deque(maxlen=LINES)
         self._on_line = on_line
         self.process = subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", "mt4pump.process.parent_watch", program.module, *program.words],
+            [sys.executable, "-m", "mt4pump.process.parent_watch", program.module, *program.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -32,6 +32,6 @@ def test_every_program_is_on_loopback_and_on_the_requested_ports() -> None:
     parts = (daemon(ports, "folder", 50), *consumers(ports))
     assert [part.ports for part in parts] == [(1, 2), (3,), (4,)]
     for part in parts:
-        assert "tcp://127.0.0.1:1" in part.words
-        assert "tcp://127.0.0.1:2" in part.words
-    assert not any("0.0.0.0" in word for part in parts for word in part.words)  # noqa: S104 - what must not be
+        assert "tcp://127.0.0.1:1" in part.arguments
+        assert "tcp://127.0.0.1:2" in part.arguments
+    assert not any("0.0.0.0" in word for part in parts for word in part.arguments)  # noqa: S104 - what must not be

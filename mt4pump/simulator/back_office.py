@@ -108,8 +108,12 @@ class BackOffice:
             PLUGIN_CFG.pack({"name": name, "value": value}) for name, value in zip(names, values, strict=True)
         )
 
-    def toggle_online(self, account: SimulatedAccount) -> None:
-        """Log a trader in or out. The event has no data: sources disagree on what it points at."""
+    def change_online(self) -> None:
+        """Log a trader in or out."""
+        self._toggle_online(self._random.choice(self._accounts.all))
+
+    def _toggle_online(self, account: SimulatedAccount) -> None:
+        """Log ``account`` in or out. The event has no data: sources disagree on what it points at."""
         if account.login in self._online:
             self._online.discard(account.login)
             self._context.emit(PumpCode.UPDATE_ONLINE, Transaction.DELETE, b"")
@@ -117,8 +121,9 @@ class BackOffice:
             self._log_in(account)
             self._context.emit(PumpCode.UPDATE_ONLINE, Transaction.ADD, b"")
 
-    def advance_requests(self, account: SimulatedAccount) -> None:
+    def advance_requests(self) -> None:
         """Add a request, or advance the oldest one: waiting, locked by a dealer, answered."""
+        account = self._random.choice(self._accounts.all)
         if not self._requests or (len(self._requests) < REQUESTS_AT_ONCE and self._random.random() < 0.4):
             self._add_request(account)
             return
@@ -153,8 +158,9 @@ class BackOffice:
             values[self._random.randrange(len(values))] = str(self._random.randrange(1, 30))
         self._context.emit(PumpCode.UPDATE_PLUGINS, 0, b"")
 
-    def change_accounts(self, account: SimulatedAccount) -> None:
-        """Move ``account`` to another group, open a new account, or delete one that has no orders."""
+    def change_accounts(self) -> None:
+        """Move an account to another group, open a new one, or delete one that has no orders."""
+        account = self._random.choice(self._accounts.all)
         chance = self._random.random()
         if chance < 0.4:
             groups = [group for group in self._groups.by_name.values() if group.currency == account.group.currency]
@@ -171,7 +177,7 @@ class BackOffice:
         account = next((account for account in self._accounts.all if not account.orders), None)
         if account and len(self._accounts.all) > 1:
             if account.login in self._online:
-                self.toggle_online(account)
+                self._toggle_online(account)
             self._accounts.remove(account)
 
     def _log_in(self, account: SimulatedAccount) -> None:

@@ -14,7 +14,6 @@ from mt4pump.simulator.context import Context
 from mt4pump.simulator.market import MOVES, SPREADS, WALK_SYMBOLS, Market, Specification, pack_symbol_info
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import OrderBook
-from mt4pump.simulator.orders import SimulatedAccount
 from mt4pump.simulator.traders import OrderExecution, Traders
 
 QUOTES_PER_ACTION = (10, 20)
@@ -64,23 +63,24 @@ class SimulatedBroker:
             "plugins": self.back_office.plugins,
             "news": self.news.table,
         }
+        chances = self._chances()
+        self._rare_actions = tuple(chances)
+        self._rare_chances = tuple(accumulate(chances.values()))
+
+    def _chances(self) -> dict[Callable[[], None], float]:
+        """Return the chance of each rare action at an action of a trader."""
         office, news = self.back_office, self.news
-        rare_actions: dict[Callable[[], None], float] = {
-            lambda: office.toggle_online(self._any_account()): 0.05,
-            lambda: office.advance_requests(self._any_account()): 0.03,
+        return {
+            office.change_online: 0.05,
+            office.advance_requests: 0.03,
             news.publish: 0.01,
-            lambda: office.change_accounts(self._any_account()): 0.004,
+            office.change_accounts: 0.004,
             news.send_mail: 0.003,
             news.publish_new: 0.003,
             office.change_symbol: 0.003,
             office.change_group: 0.001,
             office.change_plugin: 0.001,
         }
-        self._rare_actions = tuple(rare_actions)
-        self._rare_chances = tuple(accumulate(rare_actions.values()))
-
-    def _any_account(self) -> SimulatedAccount:
-        return self.context.random.choice(self.accounts.all)
 
     def walk(self, count: int, origin_s: float, step_s: float, put: PutQuote | None) -> None:
         """Make ``count`` quotes and the actions between them.
@@ -114,16 +114,11 @@ class SimulatedBroker:
                     )
                 )  # fmt: skip
             until_action -= 1
-            is_reached = (
-                bid <= instrument.bid_low
-                or bid >= instrument.bid_high
-                or ask <= instrument.ask_low
-                or ask >= instrument.ask_high
-            )
-            if is_reached or not until_action:
+            is_quiet = instrument.bid_low < bid < instrument.bid_high and instrument.ask_low < ask < instrument.ask_high
+            if not (is_quiet and until_action):
                 context.now_s = origin_s + number * step_s
                 self.send_bidask()
-                if is_reached:
+                if not is_quiet:
                     self.execution.execute_reached(instrument)
                 if not until_action:
                     self._act()
