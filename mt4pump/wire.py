@@ -44,20 +44,10 @@ SYMBOL = Kind("symbol", "symbol", (PumpCode.UPDATE_SYMBOLS,), durable=True)
 GROUP = Kind("group", "group", (PumpCode.UPDATE_GROUPS,), durable=True)
 REQUEST = Kind("request", "login", (PumpCode.UPDATE_REQUESTS,), durable=True)
 ACTIVATION = Kind("activation", "login", (PumpCode.UPDATE_ACTIVATION,), durable=True)
-NEWS = Kind(
-    "news",
-    "key",
-    (PumpCode.UPDATE_NEWS, PumpCode.UPDATE_NEWS_BODY, PumpCode.UPDATE_NEWS_NEW),
-    durable=True,
-)
+NEWS = Kind("news", "key", (PumpCode.UPDATE_NEWS, PumpCode.UPDATE_NEWS_BODY, PumpCode.UPDATE_NEWS_NEW), durable=True)
 MAIL = Kind("mail", "to", (PumpCode.UPDATE_MAIL,), durable=True)
 PLUGIN = Kind("plugin", "name", (PumpCode.UPDATE_PLUGINS,), durable=True)
-SESSION = Kind(
-    "session",
-    "state",
-    (PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING),
-    durable=True,
-)
+SESSION = Kind("session", "state", (PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING), durable=True)
 UNKNOWN = Kind("unknown", "code", (), durable=False)
 HEARTBEAT = Kind("heartbeat", "", (), durable=False)
 

@@ -11,12 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.format import (
-    age_text,
-    plain_table,
-    summary,
-    text_cells,
-)
+from mt4pump.cli.format import age_text, plain_table, summary, text_cells
 from mt4pump.cli.stats import AlertTracker, ReceivedEvent, StreamAlert, StreamStats, TopicStats, silence
 from mt4pump.log import one_line
 from mt4pump.wire import Body

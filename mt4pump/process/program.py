@@ -71,9 +71,7 @@ class ConsumerSettings(ProgramSettings):
 
     endpoint: str = setting(DAEMON, "address that mt4pump publishes on", "tcp://127.0.0.1:5556", metavar="ADDRESS")
     query_endpoint: str | None = setting(
-        DAEMON,
-        "address that mt4pump answers queries on; the next port after endpoint's if not set",
-        metavar="ADDRESS",
+        DAEMON, "address that mt4pump answers queries on; the next port after endpoint's if not set", metavar="ADDRESS"
     )
     keys: PathValue | None = setting(DAEMON, "file of CURVE keys that `mt4pump keygen client` made")
     log_level: LogLevel = setting(LOGS, "least important lines to log", "info")

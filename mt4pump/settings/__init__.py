@@ -17,14 +17,7 @@ from mt4pump.process.sources import Sources
 from mt4pump.settings.reloading import FileWatch, reread
 from mt4pump.settings.schema import Settings
 
-__all__ = [
-    "FileWatch",
-    "Settings",
-    "load",
-    "reread",
-    "setting_as_written",
-    "settings_file",
-]
+__all__ = ["FileWatch", "Settings", "load", "reread", "setting_as_written", "settings_file"]
 
 
 def load(

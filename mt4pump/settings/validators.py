@@ -250,7 +250,4 @@ def durable_kinds(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in POSSIBLE if name in (added | set(USUAL)) - removed)
 
 
-DurableKinds = Annotated[
-    tuple[Annotated[str, AfterValidator(durable_word)], ...],
-    AfterValidator(durable_kinds),
-]
+DurableKinds = Annotated[tuple[Annotated[str, AfterValidator(durable_word)], ...], AfterValidator(durable_kinds)]
