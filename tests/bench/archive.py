@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import msgpack
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.store import ArchiveBatch, StreamState
 from mt4pump_consumers.archive.writer import CHUNK_EVENTS, BatchBuilder
 from rich.console import Console
 from rich.table import Table
@@ -41,16 +43,20 @@ READ_AT_ONCE = 500
 STORED_QUOTES = 50_000
 
 
-def quotes(count: int) -> list[Frames]:
-    """Return encoded quotes of 50 symbols, prices as a random walk, 10,000 a second."""
+def quotes(number: int) -> list[Frames]:
+    """Return encoded quotes, 10,000 a second."""
+    return list(islice(quote_stream(), number))
+
+
+def quote_stream(start_ns: int = START_NS, step_ns: int = 100_000) -> Iterator[Frames]:
+    """Yield encoded quotes of 50 symbols, prices as a random walk, about ``step_ns`` apart."""
     chance = random.Random(1)  # noqa: S311 - the same quotes each time
     prices, seqs = [1 + number / 10 for number in range(50)], [0] * 50
-    made = []
-    for number in range(count):
+    for number in count():
         which = chance.randrange(50)
         prices[which] += chance.choice((-1, 1)) * 1e-5
         seqs[which] += 1
-        ts = START_NS + number * 100_000 + chance.randrange(100_000)
+        ts = start_ns + number * step_ns + chance.randrange(step_ns)
         bid, symbol = round(prices[which], 5), f"SYM{which:03d}"
         body = {
             "symbol": symbol,
@@ -61,24 +67,34 @@ def quotes(count: int) -> list[Frames]:
             "time": ts // 10**9,
         }
         more = {"high": 9.0, "low": 1.0, "direction": number % 3, "epoch": EPOCH, "seq": seqs[which], "ts": ts}
-        made.append((f"quote.{symbol}".encode(), msgpack.packb({**body, **more})))
-    return made
+        yield f"quote.{symbol}".encode(), msgpack.packb({**body, **more})
+
+
+class QuoteReader:
+    """The client's core without sockets, with a builder of batches behind it."""
+
+    def __init__(self, state: StreamState) -> None:
+        options = StreamOptions(query=False, snapshot=False, heal=False)
+        monitor = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+        self._stream = Stream(SubscriptionSet(["*"]), monitor, options)
+        self._builder = BatchBuilder(state, Counter())
+
+    def read(self, frames: list[Frames]) -> ArchiveBatch:
+        """Return the batch that the archive makes of ``frames``."""
+        stream, add = self._stream, self._builder.add
+        for start in range(0, len(frames), READ_AT_ONCE):
+            stream.handle(frames[start : start + READ_AT_ONCE], 0.0, 0)
+            while stream.out:
+                item = stream.out.popleft()
+                if isinstance(item, Event):
+                    add(item)
+        return self._builder.cut(None)
 
 
 def archived(frames: list[Frames], folder: Path) -> int:
     """Archive quotes as the program does; return the bytes of the files."""
-    options = StreamOptions(query=False, snapshot=False, heal=False)
-    monitor = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
-    stream = Stream(SubscriptionSet(["*"]), monitor, options)
     archive = ArchiveFolder(folder)
-    builder = BatchBuilder(archive.state, Counter())
-    for start in range(0, len(frames), READ_AT_ONCE):
-        stream.handle(frames[start : start + READ_AT_ONCE], 0.0, 0)
-        while stream.out:
-            item = stream.out.popleft()
-            if isinstance(item, Event):
-                builder.add(item)
-    commit(archive, builder.cut(None))
+    commit(archive, QuoteReader(archive.state).read(frames))
     archive.close()
     files = archive.state.files.values()
     assert sum(file.rows for file in files) == len(frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,6 +181,37 @@ def test_while_the_folder_cannot_be_written_nothing_is_lost_that_the_journal_has
     until(lambda: "cannot be written" in world.archive.text, "the fault is logged", LIMIT_S)
     moved.rename(staging)
     until(lambda: "can be written again" in world.archive.text, "the archive recovers", LIMIT_S)
+    world.check(least=5)
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system of 8 MB where `World` has its archive."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a file system can be mounted by root on Linux alone")
+    path = tmp_path / "archive"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)], check=True, timeout=LIMIT_S)  # noqa: S607
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True, timeout=LIMIT_S)  # noqa: S607
+
+
+@pytest.mark.timeout(300)
+def test_on_a_full_disk_nothing_is_lost_that_the_journal_has(small_disk: Path, world: World) -> None:
+    world.reaches(5)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    until(lambda: "No space left on device" in world.archive.text, "the fault is logged", LIMIT_S)
+    before, faults = world.confirmed, world.archive.text.count("No space left on device")
+    world.archive.kill()
+    world.archive.start()
+    until(lambda: world.archive.text.count("No space left on device") > faults, "it starts and tries again", LIMIT_S)
+    filler.unlink()
+    world.reaches(before + 1)
     world.check(least=5)
 
 
