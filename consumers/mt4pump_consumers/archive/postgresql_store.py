@@ -34,13 +34,15 @@ LOCK = int.from_bytes(b"mt4pump", "big")
 """Number of the advisory lock that the one archive of a database holds."""
 DEFAULTS = {
     "application_name": "mt4pump-archive",
+    "target_session_attrs": "read-write",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""Of libpq: a server that is gone is found within half a minute. The URL may say otherwise."""
+"""Of libpq: of several hosts the one that can be written; one that is gone is found within half a minute. The URL may
+say otherwise."""
 SESSION = """
 set timezone to 'UTC'; set synchronous_commit to on; set idle_in_transaction_session_timeout to '60s';
 set tcp_keepalives_idle to 10; set tcp_keepalives_interval to 5; set tcp_keepalives_count to 3
