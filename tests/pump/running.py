@@ -24,7 +24,7 @@ from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump
 from mt4pump.pump.session import Command, DispatcherOptions, ManagerSession, SessionStatus
 from mt4pump.wire import KINDS, Encoder
-from tests.bus import ANY_PORT, LIMIT_S, Message, receive, subscriber
+from tests.bus import ANY_PORT, LIMIT_S, Message, receive, subscriber, until
 from tests.fake_manager import FakeManager
 
 EPOCH = 1_700_000_000_000
@@ -98,11 +98,13 @@ class RunningPump:
         return self
 
     def attach(self) -> RunningPump:
-        """Begin with a session that has started."""
+        """Begin with a session that has started and read its tables."""
         self.begin()
         self.inbox.put_command(Command.ATTACH, self.session)
         self.inbox.notify(START, 0, b"")
         self.next("session.start")
+        self.publish()  # START is handled: all reads have begun
+        until(lambda: not self.dispatcher.is_reading_baseline, "the tables are read")
         return self
 
     def next(self, topic: str, where: Callable[[Message], object] = lambda _message: True) -> Message:

@@ -147,7 +147,8 @@ def test_a_stream_that_ran_empty_does_not_get_old_events_again(tmp_path: Path) -
         stored = scene.stored()
         assert stored[0].seq == last.seq + 1
         assert stored[0].offset > last.offset
-        assert [each.offset for each in stored] == list(range(stored[0].offset, stored[0].offset + len(stored)))
+        # What expires while it is read leaves a hole in both numbers.
+        assert {each.offset - each.seq for each in stored} == {stored[0].offset - stored[0].seq}
 
 
 def test_events_of_a_daemon_without_a_journal_are_stored_under_their_own_names(tmp_path: Path) -> None:
