@@ -20,7 +20,7 @@ FILES = (
     "consumers/metrics/test_real_prometheus.py",
     *(f"consumers/monitor/test_monitor_{name}.py" for name in ("recorder", "kills", "program", "webhook")),
     *(f"journal/test_{name}.py" for name in ("checkpointer", "crash")),
-    *(f"process/test_{name}.py" for name in ("instance", "parent_watch", "stop", "watchdog")),
+    *(f"process/test_{name}.py" for name in ("data_folder", "parent_watch", "stop", "watchdog")),
     *(f"publisher/test_{name}.py" for name in ("limits", "restart_fault", "slow_readers")),
     *(f"query/test_{name}.py" for name in ("connections", "fuzz", "server")),
     *(f"security/test_{name}.py" for name in ("authenticator", "matrix")),

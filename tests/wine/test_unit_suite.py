@@ -30,7 +30,6 @@ NOT_COLLECTED = {
     "tests/wine": "this",
     "tests/bench": MINUTES,
     "tests/chaos": MINUTES,
-    "tests/demo": LIVES,
     "tests/deploy": HOST,
     "tests/samples": TOOLS,
     "tests/service/test_guide.py": HOST,
