@@ -74,15 +74,15 @@ def test_from_a_clone_to_quotes_and_trades_in_another_terminal(tmp_path: Path) -
         ["bash", "-c", first.replace("&& .venv/bin/mt4pump", "&& exec .venv/bin/mt4pump")],  # noqa: S607 - bash by name
         cwd=copy,
         env=environment,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        assert daemon.stderr is not None
+        assert daemon.stdout is not None
         seen = []
-        for line in daemon.stderr:
+        for line in daemon.stdout:
             seen.append(line)
-            if "session pumping" in line:
+            if "Ctrl-C ends all of it" in line:
                 break
         else:
             pytest.fail("".join(seen))
@@ -106,7 +106,7 @@ def test_from_a_clone_to_quotes_and_trades_in_another_terminal(tmp_path: Path) -
     finally:
         daemon.kill()
         daemon.wait()
-        daemon.stderr.close()  # type: ignore[union-attr]
+        daemon.stdout.close()  # type: ignore[union-attr]
 
 
 def test_the_python_example_receives_trades(tmp_path: Path) -> None:
