@@ -20,6 +20,9 @@ from mt4pump.mt4.manager import Array
 from mt4pump.pump.order_rows import OrderRows, pack_fields, unpack_fields
 from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, BegunRead, TableRead
 
+ADD, DELETE, UPDATE, CHANGE_GRP = map(int, Transaction)
+TS_DELETED = int(TradeState.TS_DELETED)
+"""Plain numbers: to find a member of an enum costs as much as ten comparisons."""
 OPENED, PLACED, ACTIVATED, MODIFIED = "opened", "placed", "activated", "modified"
 CLOSED, CANCELLED, BALANCE, CREDIT, DELETED = "closed", "cancelled", "balance", "credit", "deleted"
 CHANGES = (OPENED, PLACED, ACTIVATED, MODIFIED, CLOSED, CANCELLED, BALANCE, CREDIT, DELETED)
@@ -58,7 +61,7 @@ class TradeChange(NamedTuple):
         """
         if self.change != MODIFIED or self.before is None or self.before:
             return False
-        return self.action != Transaction.CHANGE_GRP and self.fields["order"] > 0
+        return self.action != CHANGE_GRP and self.fields["order"] > 0
 
 
 def difference(new: Fields, old: Fields) -> Fields:
@@ -82,7 +85,7 @@ def is_nan(value: object) -> bool:
 
 def is_over(fields: Fields) -> bool:
     """Return whether the order of the record is not open any more."""
-    return bool(fields["close_time"]) or fields["state"] in CLOSED_STATES or fields["state"] == TradeState.TS_DELETED
+    return bool(fields["close_time"]) or fields["state"] in CLOSED_STATES or fields["state"] == TS_DELETED
 
 
 def is_open_order(fields: Fields) -> bool:
@@ -94,7 +97,7 @@ def ending(fields: Fields, cmd_before: int) -> str:
     """Return how an order ended, from its last record."""
     if fields["cmd"] in PENDING_COMMANDS or (cmd_before in PENDING_COMMANDS and not fields["close_time"]):
         return CANCELLED
-    if fields["state"] == TradeState.TS_DELETED:
+    if fields["state"] == TS_DELETED:
         return DELETED
     if fields["close_time"] or fields["state"] in CLOSED_STATES:
         return CLOSED
@@ -112,11 +115,11 @@ def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool =
         return CANCELLED if (known or fields)["cmd"] in PENDING_COMMANDS else DELETED
     if cmd in MONEY_CHANGES:
         return MODIFIED if known else MONEY_CHANGES[cmd]
-    if action == Transaction.DELETE or is_over(fields):
+    if action == DELETE or is_over(fields):
         return ending(fields, known["cmd"] if known else cmd)
     if known is not None:
         return ACTIVATED if known["cmd"] in PENDING_COMMANDS and cmd not in PENDING_COMMANDS else MODIFIED
-    if action == Transaction.ADD:
+    if action == ADD:
         return PLACED if cmd in PENDING_COMMANDS else OPENED
     return MODIFIED
 
@@ -151,7 +154,7 @@ class OrderStates:
         last = known or (unpack_fields(ended.packed) if ended else None)
         if last and (moved := self._moved.pop(order, None)):
             last = {**last, **unpack_fields(moved)}
-        wiped = action == Transaction.UPDATE and not fields["login"]
+        wiped = action == UPDATE and not fields["login"]
         if last and not fields["login"]:
             fields = {**fields, "login": last["login"]}
         change = classify(action, fields, known, wiped=wiped)
@@ -241,7 +244,7 @@ class OrderStates:
         change = CANCELLED if gone["cmd"] in PENDING_COMMANDS else CLOSED
         change = change if is_visible(gone["login"]) else DELETED
         self._store(order, change, gone, inferred=True)
-        yield TradeChange(Transaction.DELETE, change, gone, {})
+        yield TradeChange(DELETE, change, gone, {})
 
     def _reconcile(self, order: int, row: Fields) -> Iterator[TradeChange]:
         """Apply the row of a table to an order that it lists."""
@@ -249,9 +252,9 @@ class OrderStates:
         if known is None:
             if not is_over(row):
                 self._ended.pop(order, None)
-                yield self.apply(Transaction.ADD, row)
+                yield self.apply(ADD, row)
         elif (changed := difference(row, known)).keys() - COMPUTED_LOCALLY:
-            yield self.apply(Transaction.UPDATE, row)
+            yield self.apply(UPDATE, row)
         elif changed:
             self.open[order] = row
             moved = self._moved.get(order)
@@ -286,15 +289,15 @@ class OrderStates:
         order = fields["order"]
         if change in ENDS:
             if BALANCE in ends or CREDIT in ends:
-                change = DELETED if wiped or action == Transaction.DELETE else MODIFIED
+                change = DELETED if wiped or action == DELETE else MODIFIED
             if change in ends:
                 change = MODIFIED
             ends = (*ends, change) if change in ENDS else ends
             self._end(order, OrderEnd(ends, pack_fields(fields), inferred=False))
-        elif inferred and action != Transaction.ADD:
+        elif inferred and action != ADD:
             change = MODIFIED
             self._end(order, OrderEnd(ends, pack_fields(fields), inferred=True))
-        elif action == Transaction.ADD or fields["timestamp"] > last["timestamp"]:
+        elif action == ADD or fields["timestamp"] > last["timestamp"]:
             self._store(order, change, fields)
         return change  # an older UPDATE that came late changes no state
 
