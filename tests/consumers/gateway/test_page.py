@@ -151,6 +151,8 @@ class Scripted:
         self.missed: list[tuple[int, int]] = []
         self.unavailable = 0
         self.open_orders: list[int] = []
+        self.confirmed: int | None = None
+        """What each status confirms."""
         self.folder = Path(mt4pump_consumers.gateway.__file__).parent / "page"
         page.route(f"{self.URL}**", self._serve)
         page.route_web_socket(f"{self.URL.replace('http', 'ws')}ws", self._connected)
@@ -171,6 +173,7 @@ class Scripted:
         self.requests.append(request)
         if request["action"] == "status":
             facts = {"feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": self.LAST_OFFSET}
+            facts |= {} if self.confirmed is None else {"confirmed": self.confirmed}
             self.send({"type": "status", **facts, **({"id": request["id"]} if "id" in request else {})})
         elif request.get("topics") == ["trade.*"]:
             if request["action"] == "resume" and not self._resumed(request):
@@ -270,6 +273,19 @@ def test_a_resume_starts_at_the_confirmed_offset_until_it_is_answered_and_shows_
     wait_until(page, "() => document.querySelector('#notices').textContent.includes('1 trade came')")
     page.click("#tab-executions")
     assert page.locator("#executions tbody tr").count() == 3
+
+
+def test_a_resume_ignores_what_the_first_status_of_the_new_connection_confirms(page: Page) -> None:
+    gateway = Scripted(page)
+    page.goto(gateway.URL)
+    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway.trade(1, 6, confirmed=5)
+    shows(page, "1 open position")
+    gateway.resume, gateway.missed = [{"count": 2}], [(2, 7), (3, 8)]
+    gateway.confirmed = 8  # by what the gateway sent to others while this page was away
+    gateway.disconnect()
+    shows(page, "3 open positions")
+    assert gateway.resumed_from == [5]
 
 
 def test_a_resume_in_parts_of_which_one_was_not_whole_ends_with_last_values(page: Page) -> None:

@@ -92,7 +92,7 @@ export class GatewayClient {
 
   disconnected(code, reason) {
     this.socket = null;
-    this.ready = false;
+    this.ready = this.isCaughtUp = false; // what a new connection confirms first was sent to others, not to us
     this.emit("state", { state: "disconnected", reason: reason || CLOSE_CODES[code] || `closed with code ${code}`, code });
     if (code === 4401 || code === 4403) this.askToken(`Signed out: ${reason || CLOSE_CODES[code]}.`);
     if (!this.isAskingToken) this.connectIn(this.waitMs * (0.7 + 0.6 * Math.random()));
