@@ -30,6 +30,11 @@ def test_other_commands_exist() -> None:
 def test_pip_is_always_that_of_mt4pumps_own_environment_and_installs_the_locked_set_before_the_wheel() -> None:
     pip = r'"C:\Program Files\mt4pump\Scripts\pip" install '
     lines = [line for block in BLOCKS for line in block.splitlines() if " install " in line and "pip" in line]
+    (offline,) = [line for line in lines if "--no-index" in line]
+    lines.remove(offline)
+    assert offline.removeprefix(pip) == (
+        r"--no-index --find-links C:\mt4pump-setup\wheels --require-hashes -r C:\mt4pump-setup\deploy\hashes.txt"
+    )
     assert len(lines) == 4, "install, upgrade"
     for libraries, wheel in (lines[:2], lines[2:]):
         assert libraries == pip + r"--require-hashes -r C:\mt4pump-setup\deploy\hashes.txt"
