@@ -6,13 +6,19 @@ what was written since a session was made is about that session.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from mt4pump.log import MASK, SECRET_MIN_CHARS, one_line
 
 FOLDER = "logs"
+DAY = re.compile(r"[0-9]{8}\.log")
+FILES_KEPT = 30
+"""Days of the library's log that are kept."""
 FILES_READ = 2
 """The newest files that are looked into: a session that ends after midnight may have its reason in the day before."""
 TAIL_BYTES = 32 * 1024
@@ -22,6 +28,9 @@ DEPTH_LIMIT_CHARS = 200
 """In a working folder whose path is as long as this, the DLL writes nothing at all, without an error."""
 
 
+log = logging.getLogger(__name__)
+
+
 class DllLog:
     """What the DLL writes below ``working_directory`` from now on; ``secrets`` are never shown."""
 
@@ -29,7 +38,19 @@ class DllLog:
         self.secrets: Collection[str] = ()
         self._folder = working_directory / FOLDER
         self._encoding = encoding
+        self._delete_old()
         self._begins = {file.path: file.stat().st_size for file in self._newest()}
+
+    def _delete_old(self) -> None:
+        """Delete the library's log files but the newest `FILES_KEPT`: it never deletes one itself."""
+        old = [file for file in self._all() if DAY.fullmatch(file.name)][:-FILES_KEPT]
+        deleted = 0
+        for file in old:
+            with suppress(OSError):  # open in another program, which Windows does not allow to delete; next time
+                os.unlink(file.path)  # noqa: PTH108 - an entry of a folder is no Path
+                deleted += 1
+        if deleted:
+            log.info("%d old log files of the library were deleted; the newest %d stay", deleted, FILES_KEPT)
 
     def last_faults(self) -> str:
         """Return the last `LINES_SHOWN` lines whose code is not 0, as one line of text; empty when there are none."""
@@ -41,12 +62,16 @@ class DllLog:
 
     def _newest(self) -> list[os.DirEntry[str]]:
         """Return the newest log files, the newest last."""
+        return self._all()[-FILES_READ:]
+
+    def _all(self) -> list[os.DirEntry[str]]:
+        """Return all log files, the newest last."""
         try:
             with os.scandir(self._folder) as entries:
                 files = [entry for entry in entries if entry.name.endswith(".log") and entry.is_file()]
         except OSError:  # nothing was written yet
             return []
-        return sorted(files, key=lambda entry: entry.name)[-FILES_READ:]
+        return sorted(files, key=lambda entry: entry.name)
 
     def _lines(self, file: os.DirEntry[str]) -> Iterator[str]:
         """Yield what was written into ``file`` since, of its last `TAIL_BYTES`."""

@@ -114,3 +114,14 @@ def test_a_folder_of_200_characters_is_too_deep_and_a_shorter_one_is_not() -> No
     name = "d" * (200 - len(str(top)))
     assert too_deep(top / name[1:]) == ""
     assert "path of 200 characters" in too_deep(top / name)
+
+
+def test_the_newest_thirty_log_files_stay_and_other_files_are_not_touched(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    days = [f"2026{month:02}{day:02}.log" for month in (10, 11) for day in range(1, 21)]
+    others = ["20261001.txt", "notes.log", "symbols.raw"]
+    for name in (*days, *others):
+        (folder / name).write_text("0\tx", encoding="utf-8")
+    DllLog(tmp_path, "cp1252")
+    assert sorted(file.name for file in folder.iterdir()) == sorted([*days[-30:], *others])
