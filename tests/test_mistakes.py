@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -162,6 +164,28 @@ def test_a_name_that_can_match_nothing_is_warned_about(
     words: str, warning: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert warning in run(words, monkeypatch, capsys)[1]
+
+
+LOGGING = {
+    "gateway": "gateway --anonymous --port 0 --keys nofile",
+    "monitor": "monitor --keys nofile",
+    "metrics": "metrics --keys nofile",
+    "nats": "nats --keys nofile",
+    "archive": "archive --keys nofile",
+}
+
+
+@pytest.mark.parametrize("name", LOGGING)
+def test_every_consumer_logs_json_of_the_daemons_shape(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = run(f"{LOGGING[name]} --log-format json", monkeypatch, capsys)
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert (code, len(lines) > 0) == (3, True)
+    for line in lines:
+        assert list(line)[:4] == ["ts", "level", "logger", "message"]
+        assert re.fullmatch(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z", line["ts"])
+        assert line["level"] in {"debug", "info", "warning", "error"}
 
 
 def test_the_table_has_forty_mistakes_and_every_program() -> None:
