@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -36,6 +37,8 @@ from mt4pump.wire import GROUP, MARGIN, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, K
 SYMBOLS_PER_STEP = 32
 """Symbols selected in one step: some 0.6 ms."""
 SYMBOL_NAMES = struct.Struct(format_of(CON_SYMBOL, {"symbol"}))
+
+log = logging.getLogger(__name__)
 
 
 class SymbolFilter:
@@ -204,7 +207,9 @@ class TableHandler:
         """Select the symbols that match the patterns ``symbols`` for quotes, and deselect the others."""
         self._filter = SymbolFilter(symbols)
         if self._current.live:
-            self._select(self._current.manager.table("symbols"))
+            array = self._current.manager.table("symbols")
+            self._select(array)
+            self._warn_of_none(len(array) // CON_SYMBOL.size)
 
     def is_visible(self, login: int) -> bool:
         """Return whether this manager sees account ``login``; True where the API lists no accounts."""
@@ -256,6 +261,11 @@ class TableHandler:
         for start in range(0, len(array), step):
             self._select(array[start : start + step])
             yield None
+        self._warn_of_none(len(array) // CON_SYMBOL.size)
+
+    def _warn_of_none(self, count: int) -> None:
+        if count and not self._selected:
+            log.warning("the setting symbols selects none of the server's %d symbols: no quotes are published", count)
 
     def _select(self, array: Array) -> None:
         """Select the symbols that the patterns select for quotes, and deselect those that they no longer select.

@@ -225,6 +225,18 @@ def test_the_wanted_symbols_are_selected_at_every_start() -> None:
         assert selected(made) == [b"EURUSD", b"EURCHF"]
 
 
+@pytest.mark.parametrize(("patterns", "warnings"), [(("NOSUCH*",), 1), (("EUR*",), 0)])
+def test_a_selection_of_no_symbol_is_a_warning(
+    patterns: tuple[str, ...], warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_harness(symbols=patterns) as made:
+        made.manager.tables["symbols"] = b"".join(map(symbol, ("EURUSD", "USDJPY")))
+        made.start()
+        assert caplog.text.count("the setting symbols selects none of the server's 2 symbols") == warnings
+        made.dispatcher.tables.select(("NOSUCH*",))
+        assert caplog.text.count("selects none of the server's 2 symbols") == warnings + 1
+
+
 def test_they_are_selected_again_at_every_doorbell_and_a_new_one_at_its_row(harness: Harness) -> None:
     harness.manager.tables["symbols"] = symbol("EURUSD")
     harness.events_after(SYMBOLS)
