@@ -100,4 +100,4 @@ def test_a_query_without_a_reply_is_code_1_within_its_time_out() -> None:
     code, out, error = finish("describe", "--endpoint=tcp://127.0.0.1:1", "--timeout=0.2")
     assert (code, out) == (1, "")
     assert "tcp://127.0.0.1:1: the connection was refused, nothing listens there" in error
-    assert "start the daemon with: mt4pump run" in error
+    assert "start the daemon (mt4pump run)" in error
