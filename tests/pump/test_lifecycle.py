@@ -334,7 +334,7 @@ def test_an_ended_order_takes_little_memory() -> None:
         states.apply(DELETE, {**last, "order": order + 1})
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert taken / 2_000 < 1_000  # as fields, 2,500
+    assert taken / 2_000 < 1_000  # as fields, 1,770
 
 
 @pytest.mark.parametrize("state", TradeState)
