@@ -26,6 +26,8 @@ from mt4pump_consumers.monitor.webhook import Webhook, WebhookOptions
 SLICE_S = 0.1
 CHECK_S = 0.5
 """Time between two looks at the feed."""
+STALLED_S = 10.0
+"""Time without a check of the feed after which the monitor is not healthy: it waits for its store or its output."""
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 SETTLED_MS = 2_000
 """A session that runs for so long has read its tables, so that a snapshot is whole."""
@@ -80,14 +82,21 @@ def main(settings: MonitorSettings, shutdown: Shutdown) -> int:
 def _serve_health(settings: MonitorSettings, state: MonitorState, store: MonitorStore, at_end: ExitStack) -> None:
     """Serve the counters of store and state: what is stored, lost, recovered, and what the webhook did not accept."""
 
-    def fault() -> str:
-        return "" if state.status is not None and state.status.alive else "no heartbeat of the daemon"
-
     def counts() -> dict[str, int]:
-        return {**{name: state.counts[name] for name in ("healed", "lost", "failed", "unsent")}, **store.counts}
+        names = ("healed", "lost", "failed", "unsent", "lines_dropped")
+        return {**{name: state.counts[name] for name in names}, **store.counts}
 
-    collector = CountsCollector("mt4pump_monitor", counts, fault, {"unsent"})
+    collector = CountsCollector("mt4pump_monitor", counts, lambda: fault_of(state), {"unsent"})
     at_end.enter_context(health_endpoint(settings.health_port, collector))
+
+
+def fault_of(state: MonitorState) -> str:
+    """Return what ``/healthz`` reports, empty for none; for any thread."""
+    age_s = time.monotonic() - state.checked_s
+    if age_s > STALLED_S:
+        why = f": {state.problem}" if state.problem else ""
+        return f"no event was handled for {age_s:.0f} s{why}"
+    return "" if state.status is not None and state.status.alive else "no heartbeat of the daemon"
 
 
 class Monitor:
@@ -253,6 +262,7 @@ class Monitor:
     def _check_feed(self, subscriber: Subscriber, now_s: float) -> None:
         """Check the feed and the webhook."""
         self._check_at_s = now_s + CHECK_S
+        self._state.checked_s = now_s
         self._state.status = subscriber.status
         if self._engine.of_feed:
             now_ts = time.time_ns()

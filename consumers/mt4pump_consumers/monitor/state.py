@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -275,6 +276,7 @@ class ExecutionLine(NamedTuple):
 class MonitorState:
     """All of it. ``is_whole``: the exposure began with a snapshot, so it has what was open before, too.
 
+    ``checked_s`` (monotonic): when the feed was checked last, which the thread that handles events does.
     ``held_wal_bytes``: size of the store's write-ahead log while another program keeps it from being emptied.
     """
 
@@ -288,6 +290,7 @@ class MonitorState:
     is_whole: bool = False
     problem: str = ""
     held_wal_bytes: int = 0
+    checked_s: float = field(default_factory=time.monotonic)
 
     def executed(self, done: Execution) -> None:
         """Show an execution, and count what the account won or lost by it since the monitor runs."""

@@ -8,6 +8,7 @@ import os
 import select
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
@@ -23,7 +24,12 @@ from mt4pump_consumers.monitor.keys import TerminalKeys
 from mt4pump_consumers.monitor.state import ExecutionLine, MonitorState
 
 WAIT_S = 0.2
+PATIENCE_S = 5.0
+"""Time in which a reader takes nothing, after which lines are dropped: rules, store and webhook must go on."""
 KEYS_INTERVAL_S = 0.05
+NEWLINE = ord("\n")
+
+log = logging.getLogger(__name__)
 
 
 class MonitorView:
@@ -50,11 +56,18 @@ class MonitorView:
 
 
 class LineWriter(MonitorView):
-    """Writes lines to a pipe, a file or a terminal that cannot draw; ends the program with its reader."""
+    """Writes lines to a pipe, a file or a terminal that cannot draw; ends the program with its reader.
 
-    def __init__(self, out: TextIO, shutdown: Shutdown) -> None:
+    Lines for a reader that takes nothing are dropped, whole ones, and counted in ``counts["lines_dropped"]``.
+    """
+
+    def __init__(self, out: TextIO, shutdown: Shutdown, counts: Counter[str]) -> None:
         self._out = out
         self._shutdown = shutdown
+        self._counts = counts
+        self._rest = b""  # of a line that was written in part
+        self._is_stalled = False
+        self._dropped = 0  # since it is stalled
         self._descriptor = out.fileno()
         self._is_gone = False
 
@@ -64,25 +77,48 @@ class LineWriter(MonitorView):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._descriptor)
 
     def _write(self, lines: Iterable[str]) -> None:
-        data = "".join(f"{line}\n" for line in lines).encode()
+        rest, self._rest = self._rest, b""
+        data = rest + "".join(f"{line}\n" for line in lines).encode()
+        is_in_line = bool(rest)
+        taken_s = time.monotonic()
         while data and not self._is_gone:
             if not self._may_write():
                 if self._shutdown.asked():
                     return  # a reader that does not read must not keep the program from its end
+                if self._is_stalled or time.monotonic() - taken_s > PATIENCE_S:
+                    self._drop(data, is_in_line=is_in_line)
+                    return
                 continue
             try:
-                data = data[
-                    os.write(self._descriptor, data[: select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512]) :
-                ]
+                size = os.write(self._descriptor, data[: getattr(select, "PIPE_BUF", 512)])
             except OSError:  # the reader is gone
                 self._is_gone = True
                 self._shutdown.ask()
+                return
+            is_in_line, data = data[size - 1] != NEWLINE, data[size:]
+            taken_s = time.monotonic()
+            self._end_stall()
+
+    def _drop(self, data: bytes, *, is_in_line: bool) -> None:
+        """Drop whole lines; the rest of one that was written in part is the first that is written later."""
+        if not self._is_stalled:
+            self._is_stalled = True
+            log.warning("standard output takes nothing: its lines are dropped until it does")
+        self._rest = data[: data.index(b"\n") + 1] if is_in_line else b""
+        count = data.count(b"\n", len(self._rest))
+        self._dropped += count
+        self._counts["lines_dropped"] += count
+
+    def _end_stall(self) -> None:
+        if self._is_stalled:
+            log.warning("standard output takes lines again; %d were dropped", self._dropped)
+            self._is_stalled, self._dropped = False, 0
 
     def _may_write(self) -> bool:
         """Wait a moment for room in the pipe; Windows has no such call, and waits inside the write."""
         if sys.platform == "win32":
             return True
-        return bool(select.select([], [self._descriptor], [], WAIT_S)[1])
+        return bool(select.select([], [self._descriptor], [], 0 if self._is_stalled else WAIT_S)[1])
 
 
 class JsonLines(LineWriter):
@@ -136,7 +172,6 @@ class MonitorScreen(MonitorView):
         self._shutdown = shutdown
         self._due_s = self._keys_due_s = 0.0
         self._console = console
-        self._keys = TerminalKeys()
         self._controls = ScreenControls()
         self._live = Live(console=self._console, screen=True, auto_refresh=False, redirect_stdout=False)
         self._handler = _StateHandler(state)
@@ -144,7 +179,12 @@ class MonitorScreen(MonitorView):
         logging.getLogger().addHandler(self._handler)
         for other in self._others:
             logging.getLogger().removeHandler(other)
-        self._live.start()
+        self._keys = TerminalKeys()
+        try:
+            self._live.start()
+        except BaseException:
+            self.close()
+            raise
 
     def refresh(self, now_s: float) -> None:
         """Handle keys, and draw when one was typed or the last picture is old enough."""
@@ -176,12 +216,14 @@ class MonitorScreen(MonitorView):
 
     def close(self) -> None:
         """Give the terminal back, and the log to where it went before."""
-        self._live.stop()
-        self._keys.close()
-        root = logging.getLogger()
-        root.removeHandler(self._handler)
-        for other in self._others:
-            root.addHandler(other)
+        try:
+            self._live.stop()
+        finally:  # standard output may be gone, while the terminal of the keys is not
+            root = logging.getLogger()
+            root.removeHandler(self._handler)
+            for other in self._others:
+                root.addHandler(other)
+            self._keys.close()
 
 
 class _StateHandler(logging.Handler):
@@ -209,9 +251,9 @@ def _on_terminal(root: logging.Logger) -> list[logging.Handler]:
 def view_for(kind: str, state: MonitorState, refresh_s: float, shutdown: Shutdown) -> MonitorView:
     """Return the view that the setting ``view`` names."""
     if kind == "json":
-        return JsonLines(sys.stdout, shutdown)
+        return JsonLines(sys.stdout, shutdown, state.counts)
     console = Console()
     can_draw = sys.stdout.isatty() and not console.is_dumb_terminal
     if kind == "live" or (kind == "auto" and can_draw):
         return MonitorScreen(state, refresh_s, console, shutdown)
-    return MonitorView() if kind == "log" else TextLines(sys.stdout, shutdown)
+    return MonitorView() if kind == "log" else TextLines(sys.stdout, shutdown, state.counts)
