@@ -26,7 +26,6 @@ from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump
 from mt4pump.pump.session import Command, DispatcherOptions
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.pump.table_reader import TableReader
 from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
 from mt4pump.query.describe import Description
 from mt4pump.settings import Settings
@@ -85,8 +84,7 @@ class Daemon:
         encoder = Encoder(self.epoch, settings.topic_suffix)
         writer = EventWriter(encoder, publisher, journal, settings.durable)
         options = options_of(DispatcherOptions, settings, slice_s=COMPARISON_SLICE_S)
-        self._reader = TableReader(lambda: self.inbox.put_command(Command.TABLE_READ, None))
-        self._dispatcher = Dispatcher(writer, options, fault_counters, self._reader)
+        self._dispatcher = Dispatcher(writer, options, fault_counters)
         self._dispatcher.restore_orders()
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)
@@ -190,7 +188,6 @@ class Daemon:
         """Start publishing, then the session; without it, `start_session` does that later."""
         log.info("mt4pump %s publishes on %s, epoch %d", __version__, self.endpoint, self.epoch)
         self._pump.start()
-        self._reader.start()
         if self._query is not None:
             log.info("queries are answered on %s", self._query.endpoint)
             self._query.start()
@@ -224,12 +221,8 @@ class Daemon:
 
     def check_threads(self) -> None:
         """Check that all threads make progress; to be called often. One that hangs too long is a `crash`."""
-        pump, supervisor, reader = self._pump, self._supervisor, self._reader
-        progress = {
-            pump: pump.iterations if pump.is_alive() else None,
-            supervisor: supervisor.calling,
-            reader: None if reader.is_idle else reader.reading,
-        }
+        pump, supervisor = self._pump, self._supervisor
+        progress = {pump: pump.iterations if pump.is_alive() else None, supervisor: supervisor.calling}
         self._hang = self._hang or self._hang_detector.check(progress)
 
     def stop(self) -> bool:
@@ -250,9 +243,6 @@ class Daemon:
             self._pump.run()
         if self._query is not None and self._query.ident is not None:
             self._query.join(QUERY_STOP_S)
-        self._reader.stop()
-        if self._reader.ident is not None:
-            self._reader.join(max(0.0, began_s + PUMP_END_S - time.monotonic()))
         self._source.stop()
         clean = self._log_left_behind()
         self._zap.stop()  # also when the pump thread hangs: no connection is let in any more
@@ -264,9 +254,6 @@ class Daemon:
     def _log_left_behind(self) -> bool:
         """Log which threads did not end in time, and why; return whether all did."""
         supervisor_hangs, pump_hangs = self._supervisor.is_alive(), self._pump.is_alive()
-        reader_hangs = not self._reader.is_idle
-        if reader_hangs:
-            log.warning("the read of a table did not return; its thread was abandoned")
         if supervisor_hangs:
             log.warning("a call into the Manager API did not return; its thread was abandoned")
         if pump_hangs and self._pump.is_shut_down:
@@ -275,4 +262,4 @@ class Daemon:
             log.warning(
                 "the pump thread hangs and was abandoned: %d records and the end are not published", len(self.inbox)
             )
-        return not (supervisor_hangs or pump_hangs or reader_hangs)
+        return not (supervisor_hangs or pump_hangs)

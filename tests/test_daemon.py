@@ -12,8 +12,6 @@ import pytest
 from mt4pump.daemon import Daemon
 from mt4pump.errors import JournalError
 from mt4pump.journal.open_orders import OpenOrders
-from mt4pump.mt4.codes import PumpCode
-from mt4pump.process.watchdog import HangDetector
 from mt4pump.settings import load
 from mt4pump.wiring import Source, source_of
 from tests.bus import ANY_PORT, LIMIT_S, until
@@ -21,7 +19,6 @@ from tests.fake_manager import FakeManager
 from tests.pump.running import TRADES, trade
 
 HUNG_SUPERVISOR = "a call into the Manager API did not return; its thread was abandoned"
-HUNG_READ = "the read of a table did not return; its thread was abandoned"
 HUNG_PUMP = "the pump thread hangs and was abandoned: "
 SLOW_CLOSE = "the stop did not wait for the journal to close: "
 
@@ -60,7 +57,7 @@ def test_the_epoch_grows_from_run_to_run_also_while_the_clock_goes_back(
 
 
 def left_behind(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [text for text in caplog.messages if text.startswith((HUNG_SUPERVISOR, HUNG_PUMP, HUNG_READ, SLOW_CLOSE))]
+    return [text for text in caplog.messages if text.startswith((HUNG_SUPERVISOR, HUNG_PUMP, SLOW_CLOSE))]
 
 
 @pytest.fixture(name="manager")
@@ -110,46 +107,14 @@ def test_a_pump_that_hangs_in_a_read_is_published_as_that(
     tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon, let_go = started(tmp_path, manager), Event()
-    manager.entered["table groups"].clear()
-    manager.holds["table groups"] = let_go
-    daemon.inbox.notify(PumpCode.UPDATE_GROUPS, 0, b"")
-    assert manager.entered["table groups"].wait(LIMIT_S)
+    manager.entered["table trades"].clear()
+    manager.holds["table trades"] = let_go
+    daemon.inbox.notify(TRADES, 0, b"")
+    assert manager.entered["table trades"].wait(LIMIT_S)
     with stopped(daemon, let_go) as clean:
         assert not clean
     (text,) = left_behind(caplog)
     assert text.startswith(HUNG_PUMP)
-
-
-def test_a_large_table_whose_read_hangs_holds_up_neither_events_nor_the_last_heartbeat(
-    tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    daemon, let_go = started(tmp_path, manager), Event()
-    manager.entered["table trades"].clear()
-    manager.holds["table trades"] = let_go
-    daemon.inbox.notify(TRADES, 0, b"")
-    assert manager.entered["table trades"].wait(LIMIT_S)
-    with stopped(daemon, let_go) as clean:
-        assert not clean
-        assert daemon._pump.is_shut_down
-    assert any(text.startswith(HUNG_READ) for text in left_behind(caplog))
-
-
-def test_a_read_that_hangs_too_long_ends_the_daemon(tmp_path: Path, manager: FakeManager) -> None:
-    daemon, let_go = started(tmp_path, manager), Event()
-    daemon._hang_detector = HangDetector(0.2)
-    manager.entered["table trades"].clear()
-    manager.holds["table trades"] = let_go
-    daemon.inbox.notify(TRADES, 0, b"")
-    assert manager.entered["table trades"].wait(LIMIT_S)
-
-    def is_found() -> bool:
-        daemon.check_threads()
-        return daemon.crash is not None
-
-    until(is_found, "the hang is found")
-    assert "table reader" in str(daemon.crash)
-    with stopped(daemon, let_go):
-        pass
 
 
 def test_a_journal_that_closes_slowly_is_published_as_that(

@@ -1,8 +1,7 @@
 """What the daemon needs of a Manager: one small protocol, two implementations (`bridge`, `simulator`).
 
 Threads: the supervisor calls `connect`, `login`, `pump`, `is_connected`, `last_faults` and `close`; the pump thread
-calls the reads, and `last_faults`; the table reader calls `table` of a large table beside it, one at a time; a
-thread that watches the supervisor's calls may `abort` them.
+calls the reads, and `last_faults`; a thread that watches the supervisor's calls may `abort` them.
 The reads must be safe while another thread closes: after `close` they raise `ConnectionLost`, never crash.
 """
 
@@ -13,9 +12,6 @@ from typing import Protocol
 
 Notify = Callable[[int, int, bytes], None]
 """``notify(code, action, data)``, called on the Manager's own threads; ``data`` is a private copy, empty for NULL."""
-
-Array = bytes | memoryview
-"""An array of records: a copy that its receiver owns."""
 
 TABLES = {
     "symbols": "ConSymbol",
@@ -29,10 +25,6 @@ TABLES = {
     "news": "NewsTopic",
 }
 """Tables that can be read whole while pumping, and the record each is an array of."""
-
-
-LARGE_TABLES = frozenset({"users", "trades"})
-"""Tables that the table reader reads: some 112 and 45 MB for 100,000 accounts with two orders each."""
 
 
 class Manager(Protocol):
@@ -76,7 +68,7 @@ class Manager(Protocol):
         A view is good until the next call.
         """
 
-    def table(self, name: str) -> Array:
+    def table(self, name: str) -> bytes:
         """Return the whole table ``name`` (a key of `TABLES`) as one array of records; empty when there is none.
 
         Raises `ConnectionLost` when the link was gone, or STOP_PUMPING came, by the time it was read: a session that

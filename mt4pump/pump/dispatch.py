@@ -27,7 +27,6 @@ from mt4pump.pump.session import (
 )
 from mt4pump.pump.sliced_work import SlicedWork
 from mt4pump.pump.snapshot import StateSnapshot, TakeRows, rows_by_field, state_rows, touches
-from mt4pump.pump.table_reader import TableReader
 from mt4pump.pump.tables import TableHandler
 from mt4pump.pump.trades import TradeHandler
 from mt4pump.wire import KINDS, QUOTE, SESSION, UNKNOWN, Kind
@@ -36,16 +35,10 @@ from mt4pump.wire import KINDS, QUOTE, SESSION, UNKNOWN, Kind
 class Dispatcher:
     """Turns raw records into published events. ``work`` are the comparisons of tables that go on in slices."""
 
-    def __init__(
-        self,
-        writer: EventWriter,
-        options: DispatcherOptions,
-        fault_counters: FaultCounters,
-        reader: TableReader | None = None,
-    ) -> None:
+    def __init__(self, writer: EventWriter, options: DispatcherOptions, fault_counters: FaultCounters) -> None:
         self.writer = writer
         self.fault_counters = fault_counters
-        self.current = CurrentSession(reader=reader)
+        self.current = CurrentSession()
         self.work = SlicedWork(options.slice_s, FAULTS, self._count_read_fault)
         self.quotes = QuoteStream(
             writer.encoder,

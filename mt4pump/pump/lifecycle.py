@@ -11,14 +11,12 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
-from mt4pump.mt4.manager import Array
 from mt4pump.pump.order_rows import OrderRows, pack_fields, unpack_fields
-from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, BegunRead, TableRead
+from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
 
 ADD, DELETE, UPDATE, CHANGE_GRP = map(int, Transaction)
 TS_DELETED = int(TradeState.TS_DELETED)
@@ -143,7 +141,6 @@ class OrderStates:
         self.baseline_orders: set[int] = set()
         self._ended: OrderedDict[int, OrderEnd] = OrderedDict()
         self._read: TableRead[TradeChange] | None = None
-        self._begun: BegunRead | None = None
         self._moved: dict[int, bytes] = {}
         """Of open orders: the published values, packed, of those fields that table reads moved without an event."""
 
@@ -174,34 +171,20 @@ class OrderStates:
         known = self.open.keys() | self._ended.keys()
         return {row["order"]: row for row in rows if row["order"] not in known}
 
-    @contextmanager
-    def reading(self) -> Iterator[BegunRead]:
-        """Note the orders known now, and the keys of records that come while the table is read."""
-        self._begun = BegunRead(list(self.open), set())
-        try:
-            yield self._begun
-        finally:
-            self._begun = None
-
     def compare(
-        self,
-        array: Array,
-        decoder: Decoder,
-        is_visible: IsVisible = lambda _login: True,
-        *,
-        baseline: bool = False,
-        begun: BegunRead | None = None,
+        self, array: bytes, decoder: Decoder, is_visible: IsVisible = lambda _login: True, *, baseline: bool = False
     ) -> Iterator[TradeChange | None]:
         """Compare with a whole table and yield the changes that no record reported, in steps (see `table_diff`).
 
         A missing order is published with its last known record, because the table does not show how it closed. If this
         manager no longer sees its account (``is_visible`` is false), the order may still be open: its change is
-        ``deleted``, not ``closed``. ``begun`` is as in `Table.compare`. With ``baseline``, unknown orders are added
-        with no event; `baseline_orders` holds them.
+        ``deleted``, not ``closed``. With ``baseline``, unknown orders are added with no event; `baseline_orders` holds
+        them.
         """
 
         def compare_order(order: int) -> Iterator[TradeChange]:
-            row = decoder(read.rows(order)[-1]) if order in read else None
+            of_table = self._read  # not `read`: the two would refer to each other, and the array stay in memory
+            row = decoder(of_table.rows(order)[-1]) if of_table is not None and order in of_table else None
             if row is None or row["cmd"] in MONEY_CHANGES:
                 yield from self._end_missing(order, is_visible)
             elif not baseline or order in self.open:
@@ -210,23 +193,19 @@ class OrderStates:
                 self.open[order] = row
                 self.baseline_orders.add(order)
 
-        begun = begun or BegunRead(list(self.open), set())
-        self._read = read = TableRead(array, decoder, "order", compare_order, begun.touched)
+        known = list(self.open)
+        self._read = read = TableRead(array, decoder, "order", compare_order)
         self.baseline_orders = set()
         try:
             yield from read.index()
-            yield from read.settle_all(begun.known, ROWS_PER_STEP, skip=read)
+            yield from read.settle_all(known, ROWS_PER_STEP, skip=read)
             yield from read.settle_all(read, KEYS_PER_STEP)
         finally:
             self._read = None
 
     def settle(self, order: int) -> Iterator[TradeChange]:
         """Yield the changes that a running comparison finds for the order whose record is applied next."""
-        if self._read is not None:
-            return self._read.settle(order)
-        if self._begun is not None:
-            self._begun.touched.add(order)
-        return iter(())
+        return self._read.settle(order) if self._read else iter(())
 
     def reconcile(self, rows: Iterable[Fields], is_visible: IsVisible = lambda _login: True) -> Iterator[TradeChange]:
         """Do what `compare` does, at once and with decoded rows."""

@@ -182,8 +182,6 @@ class Pump(Thread):
             case Command.REREAD:
                 if self._inbox.refused == payload:  # else the next periodic run asks again
                     self._reread_all(ts)
-            case Command.TABLE_READ:
-                pass  # it only wakes the thread, which goes on with the comparison
             case Command.FINISH:
                 self._finished = True
 

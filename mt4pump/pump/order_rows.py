@@ -21,7 +21,8 @@ class OrderRows(MutableMapping[int, Fields]):
 
     def __init__(self, rows: Iterable[Fields] = ()) -> None:
         self._unpacked: dict[int, Fields] = {}
-        self._packed: dict[int, bytes] = {}
+        self._packed: dict[int, tuple[int, bytes]] = {}
+        """Ticket → login and packed fields: a snapshot selects by login."""
         for row in rows:
             self[row["order"]] = row
 
@@ -37,7 +38,7 @@ class OrderRows(MutableMapping[int, Fields]):
 
     def __getitem__(self, order: int) -> Fields:
         fields = self._unpacked.get(order)
-        return unpack_fields(self._packed[order]) if fields is None else fields
+        return unpack_fields(self._packed[order][1]) if fields is None else fields
 
     def __setitem__(self, order: int, fields: Fields) -> None:
         unpacked = self._unpacked
@@ -45,7 +46,8 @@ class OrderRows(MutableMapping[int, Fields]):
             self._packed.pop(order, None)
             if len(unpacked) >= UNPACKED_LIMIT:
                 oldest = next(iter(unpacked))
-                self._packed[oldest] = pack_fields(unpacked.pop(oldest))
+                row = unpacked.pop(oldest)
+                self._packed[oldest] = (row["login"], pack_fields(row))
         unpacked[order] = fields
 
     def __delitem__(self, order: int) -> None:
@@ -56,12 +58,13 @@ class OrderRows(MutableMapping[int, Fields]):
         """Return the fields of ``order``, None if it is not open."""
         fields = self._unpacked.get(order)
         if fields is None and (packed := self._packed.get(order)) is not None:
-            return unpack_fields(packed)
+            return unpack_fields(packed[1])
         return fields
 
     def packed(self) -> dict[int, bytes]:
         """Return ticket → packed fields of each order."""
-        return self._packed | {order: pack_fields(fields) for order, fields in self._unpacked.items()}
+        packed = {order: row for order, (_, row) in self._packed.items()}
+        return packed | {order: pack_fields(fields) for order, fields in self._unpacked.items()}
 
     def take_rows(self) -> Iterator[tuple[int, bytes | Fields]]:
         """Return login and fields, or packed fields, of each order as they are now."""
@@ -70,8 +73,7 @@ class OrderRows(MutableMapping[int, Fields]):
         def rows() -> Iterator[tuple[int, bytes | Fields]]:
             for fields in unpacked:
                 yield fields["login"], fields
-            for row in packed:
-                yield unpack_fields(row)["login"], row
+            yield from packed
 
         return rows()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from threading import Event
@@ -12,8 +12,7 @@ from threading import Event
 from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import ReturnCode
-from mt4pump.mt4.manager import LARGE_TABLES, Array, Manager
-from mt4pump.pump.table_reader import PendingRead, TableReader
+from mt4pump.mt4.manager import Manager
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
 
@@ -38,8 +37,6 @@ class Command(IntEnum):
     """Publish the quotes of these symbol patterns."""
     REREAD = 2**31 + 6
     """Read all tables again, because this many records were refused."""
-    TABLE_READ = 2**31 + 7
-    """A table that the pump thread waits for was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +126,11 @@ class CurrentSession:
     suddenly empty and changed nothing.
     """
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic, reader: TableReader | None = None) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.session: ManagerSession | None = None
         self.live = False
         self.empty_tables = 0
         self._now_s = now_s
-        self._reader = reader
         self._empty: dict[str, EmptyRead] = {}
 
     @property
@@ -145,31 +141,15 @@ class CurrentSession:
             raise ConnectionLost("read", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", text)
         return self.session.manager
 
-    def read(self, name: str) -> Generator[PendingRead, None, Array]:
+    def table(self, name: str, *, has_rows: bool, again: Callable[[int], None]) -> bytes | None:
         """Return the whole table ``name``; raises ConnectionLost when the session was gone by the time it was read.
-
-        With a ``reader`` a large table is read on its thread; the read is yielded until it is done.
-        """
-        manager = self.manager
-        if self._reader is None or name not in LARGE_TABLES:
-            return manager.table(name)
-        pending = self._reader.request(manager, name)
-        pending.wait()
-        while not pending.is_done:
-            yield pending
-        return pending.array()
-
-    def table(
-        self, name: str, *, has_rows: bool, again: Callable[[int], None]
-    ) -> Generator[PendingRead, None, Array | None]:
-        """Return the whole table ``name``, see `read`.
 
         Returns None when the table is empty although rows of it are known (``has_rows``): the DLL empties its tables
         before it reports the end of a session. Then a second read must agree: ``again(ts)``, which `second_reads`
         returns when it is due.
         """
         manager = self.manager
-        array = yield from self.read(name)
+        array = manager.table(name)
         first = self._empty.get(name)
         agrees = first is not None and first.session is self.session and first.may_agree
         if array or agrees or not (has_rows and manager.may_empty_tables):

@@ -1,8 +1,7 @@
 """Long work of the pump thread, in slices of time between batches of events.
 
 A comparison of a whole table may take seconds. It is a generator that yields after each step of about a millisecond at
-most; `SlicedWork` resumes it for one slice at each wake-up. It yields None, or a read of another thread that it waits
-for: then it is resumed once that read is done.
+most; `SlicedWork` resumes it for one slice at each wake-up.
 """
 
 from __future__ import annotations
@@ -12,9 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from mt4pump.pump.table_reader import PendingRead
-
-Steps = Generator[PendingRead | None, None, None]
+Steps = Generator[None, None, None]
 Schedule = Callable[[str, Callable[[], Steps]], None]
 
 REST_FACTOR = 2.0
@@ -25,21 +22,12 @@ REST_FROM_S = 0.02
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One scheduled job. ``steps`` is None until it begins, ``took_s`` is the time spent on it.
-
-    ``awaited`` is the read that it waits for.
-    """
+    """One scheduled job. ``steps`` is None until it begins, ``took_s`` is the time spent on it."""
 
     name: str
     start: Callable[[], Steps]
     steps: Steps | None = None
     took_s: float = 0.0
-    awaited: PendingRead | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Return whether it waits for a read."""
-        return self.awaited is not None and not self.awaited.is_done
 
     @property
     def table(self) -> str:
@@ -110,12 +98,8 @@ class SlicedWork:
                 job.steps.close()
 
     def _next(self, now_s: float) -> Job | None:
-        """Return a job that goes on, else the first that may begin: none of its table runs or waits for a read."""
-        started = [job for job in self._jobs if job.steps is not None]
-        going_on = (job for job in started if not job.is_waiting)
-        tables = {job.table for job in started}
-        others = (job for job in self._jobs if job.table not in tables and self._has_rested(job, now_s))
-        return next(going_on, None) or next(others, None)
+        running = (job for job in self._jobs if job.steps is not None)
+        return next(running, None) or next((job for job in self._jobs if self._has_rested(job, now_s)), None)
 
     def _has_rested(self, job: Job, now_s: float) -> bool:
         return self._rest_until_s.get(job.table, 0.0) <= now_s
@@ -126,9 +110,8 @@ class SlicedWork:
         try:
             if job.steps is None:
                 job.steps = job.start()
-            for awaited in job.steps:
-                job.awaited = awaited
-                if awaited is not None or self._now_s() >= until_s:
+            for _ in job.steps:
+                if self._now_s() >= until_s:
                     job.took_s += self._now_s() - began_s
                     return
         except self._faults as fault:

@@ -11,7 +11,6 @@ import hashlib
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
@@ -19,7 +18,6 @@ import msgpack
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
-from mt4pump.mt4.manager import Array
 from mt4pump.mt4.record import Record, format_of
 
 ROWS_PER_STEP = 2_000
@@ -48,18 +46,8 @@ class TableEvent(NamedTuple):
 class TableRead(Generic[Change]):
     """The rows of one read by their field ``key``; each key is compared once, by ``compare(key)``."""
 
-    def __init__(
-        self,
-        array: Array,
-        decoder: Decoder,
-        key: str,
-        compare: Callable[[Key], Iterator[Change]],
-        touched: Iterable[Key] = (),
-    ) -> None:
-        """Keys that were ``touched`` since the read began are not compared: they are newer than the array.
-
-        Raise LayoutError when ``array`` is no array of the decoder's record.
-        """
+    def __init__(self, array: bytes, decoder: Decoder, key: str, compare: Callable[[Key], Iterator[Change]]) -> None:
+        """Raise LayoutError when ``array`` is no array of the decoder's record."""
         record = decoder.record
         self._count = _count_rows(array, record)
         self._array = memoryview(array)
@@ -72,7 +60,7 @@ class TableRead(Generic[Change]):
         self._first: dict[Key, int] = {}
         self._more: dict[Key, list[int]] = {}  # few keys have a second row
         self._indexed = 0
-        self._settled = set(touched)
+        self._settled: set[Key] = set()
 
     def __contains__(self, key: object) -> bool:
         return key in self._first
@@ -121,13 +109,6 @@ class TableRead(Generic[Change]):
         return bytes(self._array[number * self._size : (number + 1) * self._size])
 
 
-class BegunRead(NamedTuple):
-    """A read that has begun: the keys known then, and those that records touched since."""
-
-    known: list[Key]
-    touched: set[Key]
-
-
 class Table:
     """The rows of one table as last published. ``key`` names the field that identifies a row.
 
@@ -142,7 +123,6 @@ class Table:
         self._doubled: dict[Key, dict[bytes, Row]] = {}  # all rows of a key that has several, by packed fields
         self._ended_by_table: OrderedDict[Key, bool] = OrderedDict()
         self._read: TableRead[TableEvent] | None = None
-        self._begun: BegunRead | None = None
         self.has_baseline = False
 
     def __contains__(self, key: Hashable) -> bool:
@@ -175,38 +155,24 @@ class Table:
             is_repeat = is_same and action != Transaction.CHANGE_GRP  # which is a change even if no field shows it
         return None if is_repeat else TableEvent(name, fields)
 
-    @contextmanager
-    def reading(self) -> Iterator[BegunRead]:
-        """Note the rows known now, and the keys of records that come while the table is read."""
-        self._begun = BegunRead(list(self._rows), set())
-        try:
-            yield self._begun
-        finally:
-            self._begun = None
-
-    def compare(self, array: Array, begun: BegunRead | None = None) -> Iterator[TableEvent | None]:
+    def compare(self, array: bytes) -> Iterator[TableEvent | None]:
         """Replace the rows by a whole table and yield the differences, in steps; the first read yields nothing.
 
-        ``begun`` is what was known when the read began, and the keys that are newer than the array and not compared.
         Until the first read has ended, rows that are not known are added to the baseline and not yielded.
         """
-        begun = begun or BegunRead(list(self._rows), set())
-        self._read = read = TableRead(array, self._decoder, self._key, self._compare_key, begun.touched)
+        known = list(self._rows)
+        self._read = read = TableRead(array, self._decoder, self._key, self._compare_key)
         try:
             yield from read.index()
             yield from read.settle_all(read, KEYS_PER_STEP)
-            yield from read.settle_all(begun.known, ROWS_PER_STEP)
+            yield from read.settle_all(known, ROWS_PER_STEP)
             self.has_baseline = True
         finally:
             self._read = None
 
     def settle(self, data: bytes) -> Iterator[TableEvent]:
         """Yield the differences that a running comparison finds for the key of the record that is applied next."""
-        if self._read is not None:
-            return self._read.settle(self._decoder(data)[self._key])
-        if self._begun is not None:
-            self._begun.touched.add(self._decoder(data)[self._key])
-        return iter(())
+        return self._read.settle(self._decoder(data)[self._key]) if self._read else iter(())
 
     def _compare_key(self, key: Key) -> Iterator[TableEvent]:
         """Replace the rows of ``key`` by those of the read and yield the differences."""
@@ -273,16 +239,11 @@ class FlagTable:
     def __len__(self) -> int:
         return len(self.flagged)
 
-    @contextmanager
-    def reading(self) -> Iterator[BegunRead]:
-        """Do as `Table.reading`; no record changes a flag."""
-        yield BegunRead([], set())
-
     def rows(self) -> Iterator[tuple[Key, Fields]]:
         """Return key and fields of each flagged row, as they are now."""
         return iter(self.flagged.copy().items())
 
-    def compare(self, array: Array, _begun: BegunRead | None = None) -> Iterator[TableEvent | None]:
+    def compare(self, array: bytes) -> Iterator[TableEvent | None]:
         """Yield newly flagged rows (add), rows with another flag (update) and rows whose flag is now 0 (delete)."""
         gone = dict(self.flagged)
         for row in self._find(array):
@@ -303,7 +264,7 @@ class FlagTable:
             self.flagged.pop(key, None)
             yield TableEvent(DELETE, {**fields, self._flag: 0})
 
-    def _find(self, array: Array) -> Iterator[bytes | None]:
+    def _find(self, array: bytes) -> Iterator[bytes | None]:
         """Yield the rows that are flagged now or were before, without decoding the others; None after each step."""
         size, view = self._decoder.record.size, memoryview(array)
         _count_rows(array, self._decoder.record)
@@ -321,7 +282,7 @@ def fingerprint(row: bytes) -> bytes:
     return hashlib.blake2b(row, digest_size=16).digest()
 
 
-def _count_rows(array: Array, record: Record) -> int:
+def _count_rows(array: bytes, record: Record) -> int:
     """Return the number of rows; raises LayoutError when bytes are left over."""
     count, rest = divmod(len(array), record.size)
     if rest:

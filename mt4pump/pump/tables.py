@@ -25,7 +25,7 @@ from mt4pump.mt4.layout import (
     REQUEST_INFO,
     USER_RECORD,
 )
-from mt4pump.mt4.manager import Array, Manager
+from mt4pump.mt4.manager import Manager
 from mt4pump.mt4.record import format_of
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, count_fault
@@ -34,8 +34,6 @@ from mt4pump.pump.snapshot import RowSource, TakeRows
 from mt4pump.pump.table_diff import DELETE, UPDATE, FlagTable, Table, TableEvent
 from mt4pump.wire import GROUP, MARGIN, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
 
-SYMBOLS_PER_STEP = 32
-"""Symbols selected in one step: some 0.6 ms."""
 SYMBOL_NAMES = struct.Struct(format_of(CON_SYMBOL, {"symbol"}))
 
 log = logging.getLogger(__name__)
@@ -77,7 +75,7 @@ class PluginParameters:
         self._read: dict[str, Parameters] = {}
         self._published: dict[str, Parameters | None] = {}
 
-    def read(self, array: Array) -> None:
+    def read(self, array: bytes) -> None:
         """Read the parameters of the plugins of ``array``, a ConPlugin table; raises ConnectionLost.
 
         Parameters that cannot be read (never with the 64-bit library) count as unchanged; a failure is counted.
@@ -230,18 +228,18 @@ class TableHandler:
     def _reread(self, name: str, ts: int, *, synthetic: bool) -> Steps:
         binding = self._bindings[name]
         again = partial(self.reread, name, synthetic=synthetic)
-        with binding.table.reading() as begun:
-            array = yield from self._current.table(name, has_rows=len(binding.table) > 0, again=again)
+        array = self._current.table(name, has_rows=len(binding.table) > 0, again=again)
         if array is None:
             return
         if binding.kind is SYMBOL:
-            yield from self._select_all(array)
+            self._select(array)
+            self._warn_of_none(len(array) // CON_SYMBOL.size)
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
-        for event in binding.table.compare(array, begun):
+        for event in binding.table.compare(array):
             if event is None:
-                yield None
+                yield
             else:
                 self._publish(binding, event, ts, synthetic=synthetic)
         for fields in parameters.changed() if parameters else ():
@@ -255,19 +253,11 @@ class TableHandler:
             fields = self._parameters.with_parameters(fields)
         self._writer.write(binding.kind, fields[binding.kind.key], fields, ts, synthetic=synthetic)
 
-    def _select_all(self, array: Array) -> Steps:
-        """Do `_select` in steps: for 1,024 symbols it takes 20 ms."""
-        step = SYMBOLS_PER_STEP * CON_SYMBOL.size
-        for start in range(0, len(array), step):
-            self._select(array[start : start + step])
-            yield None
-        self._warn_of_none(len(array) // CON_SYMBOL.size)
-
     def _warn_of_none(self, count: int) -> None:
         if count and not self._selected:
             log.warning("the setting symbols selects none of the server's %d symbols: no quotes are published", count)
 
-    def _select(self, array: Array) -> None:
+    def _select(self, array: bytes) -> None:
         """Select the symbols that the patterns select for quotes, and deselect those that they no longer select.
 
         Selected ones are selected again, as in the vendor's sample: whether a change of the symbol ends a selection is

@@ -5,21 +5,19 @@ The journal keeps the open orders, so that an order that closed while no daemon 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgpack
 
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import TRADE_RECORD
-from mt4pump.mt4.manager import Array
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over
 from mt4pump.pump.session import CurrentSession
 from mt4pump.pump.sliced_work import Schedule, Steps
 from mt4pump.pump.snapshot import TakeRows, rows_by_field
 from mt4pump.pump.table_diff import FlagTable
-from mt4pump.pump.table_reader import PendingRead
 from mt4pump.wire import ACTIVATION, TRADE, Kind
 
 UPDATE_NAME = ACTION_NAMES[Transaction.UPDATE]
@@ -108,29 +106,26 @@ class TradeHandler:
         self._schedule("trades/all", lambda: self._reread(self.reread_after_gap, ts, with_activations=True))
 
     def _reread(self, again: Callable[[int], None], ts: int, *, with_activations: bool = False) -> Steps:
-        with self.orders.reading() as begun:
-            array = yield from self._table(again)
+        array = self._table(again)
         if array is None:
             return
         baseline = not self.has_baseline
-        for event in self.orders.compare(array, self._trade, self._is_visible, baseline=baseline, begun=begun):
+        for event in self.orders.compare(array, self._trade, self._is_visible, baseline=baseline):
             if event is None:
-                yield None
+                yield
             else:
                 self._publish(event, ts, synthetic=True)
         if baseline:
-            yield None
             self._writer.store_orders(self.open_orders())
             self.has_baseline = True
             self._baseline_orders = frozenset(self.orders.baseline_orders)
-            yield None
         if with_activations:
             yield from self._publish_activations(array, ts, synthetic=True)
 
-    def _table(self, again: Callable[[int], None]) -> Generator[PendingRead, None, Array | None]:
+    def _table(self, again: Callable[[int], None]) -> bytes | None:
         """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
         has_rows = bool(self.orders.open or self._activations.flagged)
-        return (yield from self._current.table("trades", has_rows=has_rows, again=again))
+        return self._current.table("trades", has_rows=has_rows, again=again)
 
     def handle_activation(self, ts: int) -> None:
         """Publish the orders whose ``activation`` changed; TradesGet sets it."""
@@ -138,14 +133,14 @@ class TradeHandler:
             self._schedule("trades/activations", lambda: self._reread_activations(ts))
 
     def _reread_activations(self, ts: int) -> Steps:
-        array = yield from self._table(self.reread_after_gap)
+        array = self._table(self.reread_after_gap)
         if array is not None:
             yield from self._publish_activations(array, ts, synthetic=False)
 
-    def _publish_activations(self, array: Array, ts: int, *, synthetic: bool) -> Steps:
+    def _publish_activations(self, array: bytes, ts: int, *, synthetic: bool) -> Steps:
         for event in self._activations.compare(array):
             if event is None:
-                yield None
+                yield
             else:
                 body = {**event.fields, "action": event.action}
                 self._writer.write(ACTIVATION, event.fields["login"], body, ts, synthetic=synthetic)

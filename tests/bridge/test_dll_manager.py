@@ -417,9 +417,9 @@ class TestLink:
         reader.session = ManagerSession(pumping, "host:443", 1)
         vendor.lose_link(stops=0)
         with monkeypatch.context() as patch:
-            patch.setattr(pumping, "_table_lock", BusyDoor())
+            patch.setattr(pumping, "_lock", BusyDoor())
             with pytest.raises(ConnectionLost):
-                list(reader.table("trades", has_rows=True, again=lambda _ts: None))
+                reader.table("trades", has_rows=True, again=lambda _ts: None)
 
     def test_mute_link_still_says_connected(self, pumping: DllManager, vendor: Vendor) -> None:
         assert pumping.is_connected()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import tracemalloc
+import weakref
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from hypothesis import given, settings
@@ -325,6 +327,21 @@ def test_ended_orders_are_remembered_up_to_a_bound() -> None:
     assert len(states._ended) == ENDED_LIMIT
     assert states.apply(DELETE, {**last, "order": 1}).change == "modified"
     assert states.apply(DELETE, {**last, "order": 0}) == TradeChange(DELETE, "closed", {**last, "order": 0}, None)
+
+
+def test_the_array_of_a_compared_table_is_freed_without_the_garbage_collector() -> None:
+    class Array(bytearray):
+        pass
+
+    orders, array = OrderStates(), Array(TRADE_RECORD.pack(BUY))
+    freed = weakref.finalize(array, lambda: None)
+    gc.disable()
+    try:
+        assert [each for each in orders.compare(cast("bytes", array), _decode) if each is not None]
+        del array
+        assert not freed.alive
+    finally:
+        gc.enable()
 
 
 def test_an_ended_order_takes_little_memory() -> None:

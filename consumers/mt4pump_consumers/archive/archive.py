@@ -172,9 +172,13 @@ class Archive:
             self._builder.lost(notice)
 
     def _cut(self, subscriber: Subscriber) -> None:
-        """Hand what waits to the writer, then wait while too much of it is not committed."""
+        """Hand what waits to the writer, then wait while too much of it is not committed.
+
+        Events of the journal wait for the first position, which comes with the end of a replay's page: stored without
+        one, they would be stored again after a restart.
+        """
         position: Position | None = subscriber.position
-        if position is None and not self._builder.rows:
+        if position is None and (self._builder.has_durable or not self._builder.rows):
             return
         self._position = position.as_dict() if position is not None else self._position
         self._writer.put(self._builder.cut(self._position or None))

@@ -179,6 +179,9 @@ class PostgresqlStore:
             self.close()
             if isinstance(error, StoreError):
                 raise
+            if isinstance(error, psycopg.errors.UniqueViolation):
+                text = f"{self.name} has an event already that comes after its position: restore both together"
+                raise StoreChangedError(f"{text} ({one_line(str(error))})") from error
             raise StoreError(one_line(str(error))) from error
 
     def _connected(self) -> Connection:

@@ -27,11 +27,15 @@ log = logging.getLogger(__name__)
 
 
 class BatchBuilder:
-    """Collects events, for the thread that reads. ``counts``: ``events`` and ``gaps`` by kind, ``duplicates``."""
+    """Collects events, for the thread that reads. ``counts``: ``events`` and ``gaps`` by kind, ``duplicates``.
+
+    ``has_durable`` is true while an event of the journal waits to be committed.
+    """
 
     def __init__(self, state: StreamState, counts: Counter[tuple[str, str]]) -> None:
         self.counts = counts
         self.gaps = GapFinder(state.seqs, state.first_epoch)
+        self.has_durable = False
         self._log: str | None = (state.position or {}).get("log")
         self._server_code = ""
         self._events: dict[str, list[Event]] = defaultdict(list)
@@ -47,6 +51,7 @@ class BatchBuilder:
     def add(self, event: Event) -> None:
         """Add an event."""
         self._events[event.kind].append(event)
+        self.has_durable |= event.offset is not None
         self._waiting += 1
         if self._waiting >= CHUNK_EVENTS:
             self._convert()
@@ -75,7 +80,7 @@ class BatchBuilder:
             for gap in found:
                 self.counts["gaps", gap.get("kind", "")] += 1
             self._batch.tables[self._server_code, GAPS].append(gap_table(found))
-        batch, self._batch = self._batch, ArchiveBatch()
+        batch, self._batch, self.has_durable = self._batch, ArchiveBatch(), False
         batch.position, batch.seqs, batch.first_epoch = position, seqs, self.gaps.first_epoch
         return batch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from mt4pump_consumers.archive import compaction
+from mt4pump_consumers.archive.archive import Archive
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of, table_of
 from mt4pump_consumers.archive.compaction import delete_old, join, maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder, place_of
 from mt4pump_consumers.archive.gaps import LOST, NEW_RUN, NOT_READING, GapFinder
-from mt4pump_consumers.archive.parquet_store import commit
+from mt4pump_consumers.archive.parquet_store import ParquetStore, commit
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.writer import BatchBuilder
 
-from mt4pump.client import Heartbeat, Notice
+from mt4pump.client import Event, Heartbeat, Notice, Position, Subscriber
 from mt4pump.client.event import TopicName
 from tests.consumers.archive.archive_run import DAY_NS, EPOCH, TS, event, quote, rows, trade
 
@@ -181,6 +183,35 @@ def test_durable_losses_are_those_that_the_client_reports(tmp_path: Path) -> Non
         ("trade", "trade.8", None, None, "1 event of trade.8 is lost"),
         (None, None, None, None, "the journal no longer has them"),
     ]
+
+
+def test_events_of_the_journal_are_not_committed_before_their_position_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored without a position, they would be stored again after a restart."""
+    settings = ArchiveSettings(path=tmp_path, start="journal", commit_events=1)
+    archive = Archive(settings, ParquetStore(ArchiveFolder(tmp_path)))
+    subscriber = archive._subscriber
+    assert subscriber is not None
+    position: Position | None = None
+    monkeypatch.setattr(Subscriber, "position", property(lambda _self: position))
+    waiting: list[int] = []
+
+    def page() -> Iterator[Event]:
+        nonlocal position
+        for number in range(256, 1_025):
+            if number == 1_000:
+                position = Position("L", 999)
+            yield trade(number)
+            waiting.append(archive._writer.rows)
+
+    monkeypatch.setattr(Subscriber, "__iter__", lambda _self: page())
+    try:
+        archive._follow(subscriber)
+    finally:
+        subscriber.close()
+    assert max(waiting[:744]) == 0
+    assert waiting[-1] > 0
 
 
 def test_events_of_two_days_lie_in_two_files(tmp_path: Path) -> None:
