@@ -48,6 +48,7 @@ class JournalWatch:
         self._epoch = 0
         self._retention: Mapping[str, float] = {}
         self._ends: deque[tuple[int, int]] = deque(maxlen=ENDS_LIMIT)  # the journal's last offset, and when
+        self._log, self._log_ts = "", 0  # the journal's log, and when it was seen first
         self._archived_ts = 0
         self._is_warned = self._is_closed = False
         self._subscriber = self._new_subscriber()
@@ -82,16 +83,21 @@ class JournalWatch:
             return
         if beat.epoch != self._epoch:  # its settings may be others
             self._epoch, self._retention = beat.epoch, {}
+        if beat.log != self._log:  # another journal: the times of the one before say nothing about it
+            self._log, self._log_ts, self._archived_ts = beat.log, beat.ts, 0
+            self._ends.clear()
         self._retention = self._retention or self._ask()
         position = self._store.state.position or {}
-        confirmed = position.get("confirmed", 0) if position.get("log") == beat.log else 0
+        is_archived = position.get("log") == beat.log
+        confirmed = position.get("confirmed", 0) if is_archived else 0
         first, last = journal.get("first_offset") or 1, beat.last_offset
         self.behind = max(0, last - max(confirmed, first - 1))
         self._record_end(last, beat.ts, confirmed)
         used_age = used_size = 0.0
         if self.behind:
             if max_age_s := self._retention.get("max_age_s", 0):
-                used_age = max(0, beat.ts - (self._archived_ts or self._store.durable_ts or beat.ts)) / NS / max_age_s
+                durable_ts = (self._store.durable_ts or beat.ts) if is_archived else self._log_ts
+                used_age = max(0, beat.ts - (self._archived_ts or durable_ts)) / NS / max_age_s
             if max_bytes := self._retention.get("max_bytes", 0):
                 used_size = self.behind / (last - first + 1) * journal.get("size_bytes", 0) / max_bytes
         self.risk = max(used_age, used_size)

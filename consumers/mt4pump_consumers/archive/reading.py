@@ -23,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
-from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS
+from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, EXIT_START
+from mt4pump.process.streams import drop_output, output_fault
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
 from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES
@@ -35,6 +36,7 @@ TABLE_ROWS = 1_000
 WIDTHS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 HIVE = "union_by_name=true, hive_partitioning=true, hive_types={'server_code': varchar, 'date': date}"
 SETTLE_S = 5.0
+SQL_ERRORS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 PRICES = {"bid": "bid", "ask": "ask", "mid": "(bid + ask) / 2"}
 GAPS_SQL = """
 select ts_utc, kind, event_topic, epoch, from_seq, to_seq, to_seq - from_seq + 1 as missing, why
@@ -85,18 +87,33 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run one command; return the exit code."""
     try:
-        if options.store is not None:
-            return _run_on_database(options)
-        state = settled_state(options.path)
-        with opened(options.path, state) as connection:
-            if options.command == "verify":
-                return _verify(connection, state.position or {}, options)
-            relation = _relation(connection, state, options)
-            if relation is not None:
-                _write(relation, options)
+        code = _run(options)
+        sys.stdout.flush()
     except (StoreError, ClientError, OSError, duckdb.Error) as error:
         print(f"mt4pump-archive: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the command's own output
+        if isinstance(error, OSError) and options.output is None and output_fault(error) is not None:
+            drop_output()
+        return _exit_code(error)
+    return code
+
+
+def _exit_code(error: Exception) -> int:
+    """Return the exit code of an error: 2 for a wrong folder, flag or SQL, 3 for a daemon or database that is away."""
+    if isinstance(error, (FolderError, *SQL_ERRORS)) or (isinstance(error, ClientError) and error.code == "keys"):
         return EXIT_SETTINGS
+    return EXIT_START if isinstance(error, StoreError | ClientError) else EXIT_FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.store is not None:
+        return _run_on_database(options)
+    state = settled_state(options.path)
+    with opened(options.path, state) as connection:
+        if options.command == "verify":
+            return _verify(connection, state.position or {}, options)
+        relation = _relation(connection, state, options)
+        if relation is not None:
+            _write(relation, options)
     return 0
 
 
@@ -104,7 +121,7 @@ def _run_on_database(options: argparse.Namespace) -> int:
     """Run `verify`, the one command that reads a database; raises StoreError."""
     if options.command != "verify":
         text = "reads the files of --path; ask a database itself, as with psql: its tables are in the schema mt4pump"
-        raise StoreError(f"{options.command} {text}")
+        raise FolderError(f"{options.command} {text}")
     try:
         from mt4pump_consumers.archive.postgresql_reading import opened_database  # noqa: PLC0415 - an extra of its own
     except ImportError as error:

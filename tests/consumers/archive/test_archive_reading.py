@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +23,7 @@ from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.parquet_store import commit
 from mt4pump_consumers.archive.writer import BatchBuilder
 
-from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS
+from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, ClientError
 from tests.client.fake_daemon import FakeDaemon
 from tests.consumers.archive.archive_run import TS, quote, trade
 
@@ -139,6 +141,27 @@ def test_another_journal_cannot_be_verified(command: Command, capsys: pytest.Cap
     with FakeDaemon() as daemon:
         assert command("verify", "--query-endpoint", daemon.query_endpoint) == EXIT_SETTINGS
     assert "is not the archive's last one (L)" in capsys.readouterr().err
+
+
+def test_a_daemon_or_a_database_that_is_away_is_not_a_wrong_setting(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reading, "Query", MagicMock(side_effect=ClientError("timeout", "no answer")))
+    assert command("verify") == EXIT_START
+    assert capsys.readouterr().err == "mt4pump-archive: no answer\n"
+    pytest.importorskip("psycopg")
+    assert command("verify", "--store", "postgresql://127.0.0.1:1/x") == EXIT_START
+    assert "127.0.0.1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("style", ["csv", "json", "table"])
+def test_output_that_cannot_be_written_is_a_failure(path: Path, style: str) -> None:
+    command = [sys.executable, "-m", "mt4pump_consumers.archive", "query", "from quote", "--format", style]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([*command, "--path", path], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (EXIT_FAILED, 1)
+    assert "No space left" in ended.stderr
 
 
 def test_verify_counts_what_the_journal_has_and_the_archive_has_not(

@@ -1,0 +1,49 @@
+"""What the archive knows of the daemon's journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+from mt4pump_consumers.archive import metrics
+from mt4pump_consumers.archive.metrics import NS, JournalWatch
+
+from mt4pump.client import Heartbeat
+from tests.consumers.archive.archive_run import TS, event
+
+DAY_S = 86_400
+
+
+def heartbeat(log: str, offset: int, day: float) -> Heartbeat:
+    """Return a heartbeat of a journal that has deleted nothing."""
+    ts = TS + int(day * DAY_S * NS)
+    found = event("heartbeat", 1, ts=ts, log=log, offset=offset, journal={"first_offset": 1})
+    assert isinstance(found, Heartbeat)
+    return found
+
+
+@pytest.mark.parametrize("is_first_archived", [True, False])
+def test_a_deleted_journal_says_nothing_about_the_next_one(
+    *, is_first_archived: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "Subscriber", MagicMock())
+    answer: Mapping[str, Any] = {"retention": {"max_age_s": 7 * DAY_S}}
+    monkeypatch.setattr(metrics, "Query", MagicMock())
+    metrics.Query.return_value.__enter__.return_value.describe.return_value = answer  # type: ignore[attr-defined]
+    position = {"log": "first", "confirmed": 10 if is_first_archived else 0}
+    store: Any = SimpleNamespace(state=SimpleNamespace(position=position), durable_ts=TS)
+    watch = JournalWatch(MagicMock(), None, store)
+    watch.handle(heartbeat("first", 10, 0))
+    watch.handle(heartbeat("second", 1, 6))
+    assert (watch.behind, watch.risk) == (1, 0)
+    watch.handle(heartbeat("second", 1, 6 + 3.5))
+    assert watch.risk == pytest.approx(0.5), "it counts from when the journal was seen first"
+    store.state.position = {"log": "second", "confirmed": 1}
+    watch.handle(heartbeat("second", 2, 13))
+    assert watch.risk == pytest.approx(0.5)
