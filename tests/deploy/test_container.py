@@ -60,6 +60,26 @@ def test_every_program_of_ours_is_restricted_checked_and_has_a_bounded_log() -> 
     assert [port for port in published if not port.startswith("127.0.0.1:")] == []
 
 
+def test_every_service_is_started_again_after_a_reboot() -> None:
+    assert re.findall(r"^ +restart: (.+)$", COMPOSE, flags=re.MULTILINE) == ["unless-stopped"] * 3
+    assert [name for name in services() if "<<: *program" not in services()[name]] == ["nats", "prometheus"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the container is a Linux one")
+def test_tokens_that_a_group_may_write_are_copied_for_the_gateway_alone(tmp_path: Path) -> None:
+    mounted, copy = tmp_path / "mounted.toml", tmp_path / "tokens.toml"
+    shutil.copy(ROOT / "deploy" / "examples" / "tokens.toml", mounted)
+    mounted.chmod(0o664)
+    found = re.search(r"command: \[sh, -c, (install .+) && exec mt4pump-gateway\]", services()["gateway"])
+    assert found
+    assert "/tmp/tokens.toml\n" in services()["gateway"]  # noqa: S108
+    options, source, folder = found[1].rsplit(" ", 2)
+    assert (source, folder) == ("/etc/mt4pump/tokens.toml", "/tmp/")  # noqa: S108
+    for _ in range(2):  # a restart finds the copy of the start before
+        subprocess.run([*options.split(), mounted, copy], check=True)
+    assert (copy.read_bytes(), copy.stat().st_mode & 0o777) == (mounted.read_bytes(), 0o400)
+
+
 def test_every_file_that_is_mounted_or_copied_is_there() -> None:
     mounted = re.findall(r"(\.\.?/[\w./-]+)(?:\})?:/", COMPOSE)
     assert len(mounted) == 3
