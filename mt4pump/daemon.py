@@ -204,6 +204,11 @@ class Daemon:
         return self._dispatcher.counts.get(kind, 0)
 
     @property
+    def has_baseline(self) -> bool:
+        """Return whether all tables were read once."""
+        return self._dispatcher.tables.has_baseline and self._dispatcher.trades.has_baseline
+
+    @property
     def iterations(self) -> int:
         """Return the wake-ups of the pump thread: many a second, unless it hangs."""
         return self._pump.iterations

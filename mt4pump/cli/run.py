@@ -100,11 +100,15 @@ def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) 
     gc.freeze()  # objects of the whole run need not be collected again
     until_s = time.monotonic() + run_s
     notifier = Notifier.of_environment()
+    is_frozen = False
     try:
         daemon.start()
         notifier.ready(_status(daemon))
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
             daemon.check_threads()
+            if not is_frozen and daemon.has_baseline:
+                gc.freeze()  # to traverse the tables of 100,000 accounts stops all threads for tenths of a second
+                is_frozen = True
             notifier.ping_watchdog(daemon.iterations)
             notifier.status(_status(daemon))
             reloading.check(daemon)
