@@ -20,6 +20,7 @@ from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.health import metrics_server
 from mt4pump_consumers.http_server import MetricsServer, tls_context
 from mt4pump_consumers.metrics import heartbeat
+from mt4pump_consumers.metrics.durable_kinds import DurableKinds
 from mt4pump_consumers.metrics.settings import MetricsSettings
 from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 
@@ -128,8 +129,10 @@ class MetricsCollector(Collector):
         counters: StreamCounters,
         symbols: SymbolMetrics | None,
         requests: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        stored_kinds: Callable[[int], Mapping[str, bool]] = lambda _: {},
     ) -> None:
         self._source, self._counters, self._symbols, self._requests = source, counters, symbols, requests
+        self._stored_kinds = stored_kinds
 
     def describe(self) -> Iterator[Metric]:
         """Yield every metric; their names are what the registry needs."""
@@ -144,6 +147,14 @@ class MetricsCollector(Collector):
         body = NOBODY if status is None else status.body
         yield GaugeMetricFamily("mt4pump_up", "1 while the daemon's heartbeat is heard, else 0.", alive)
         yield from heartbeat.families(body if alive else heartbeat.moments(body))
+        text = (
+            "1 for a kind that the daemon's journal stores, else 0; missing while the query endpoint does not answer."
+        )
+        stored = self._stored_kinds(status.epoch) if status is not None and alive else {}
+        family = GaugeMetricFamily("mt4pump_journal_kind_stored", text, labels=["kind"])
+        for kind, is_stored in stored.items():
+            family.add_metric([kind], is_stored)
+        yield family
         yield from self._counters.families(alive=alive)
         for key, (name, text) in COUNTS.items():
             yield CounterMetricFamily(name, text, self._source.counts.get(key, 0))
@@ -186,8 +197,9 @@ def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
     counters = StreamCounters(max(LEAST_TOLERANCE_S, time.get_clock_info("time").resolution))
     symbols = SymbolMetrics(settings.symbols, settings.symbols_limit) if settings.symbols else None
     feed = _feed(settings, counters, symbols)
+    kinds = DurableKinds(settings)
     try:
-        server = _server(settings, feed, counters, symbols)
+        server = _server(settings, feed, counters, symbols, kinds)
     except BaseException:
         feed.stop()
         raise
@@ -198,6 +210,7 @@ def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
         while not shutdown.wait(CHECK_S):
             if not (feed.is_alive() and server.is_alive()):
                 raise RuntimeError("the thread that reads, or the one that serves, is gone")
+            kinds.update(feed.status)
         log.info("stopping")
     finally:
         server.stop()
@@ -237,10 +250,14 @@ def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber
 
 
 def _server(
-    settings: MetricsSettings, feed: MetricsFeed, counters: StreamCounters, symbols: SymbolMetrics | None
+    settings: MetricsSettings,
+    feed: MetricsFeed,
+    counters: StreamCounters,
+    symbols: SymbolMetrics | None,
+    kinds: DurableKinds,
 ) -> MetricsServer:
     def collector_for(server: MetricsServer) -> MetricsCollector:
-        return MetricsCollector(feed, counters, symbols, lambda: (server.rejected, server.ended))
+        return MetricsCollector(feed, counters, symbols, lambda: (server.rejected, server.ended), kinds.of)
 
     return metrics_server(
         collector_for, lambda: fault_of(feed.status), settings.host, settings.port, context=_tls(settings)

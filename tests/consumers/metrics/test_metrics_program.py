@@ -47,6 +47,9 @@ def test_a_running_daemon_is_shown_and_promtool_is_silent(tmp_path: Path) -> Non
         assert value(found, "mt4pump_session_state", state="pumping") == 1
         assert total(found, "mt4pump_reader_lost_events_total") == 0
         assert total(found, "mt4pump_faults_total") == 0
+        found = wait(run, lambda found: value(found, "mt4pump_journal_kind_stored", kind="trade") is not None, "kinds")
+        assert value(found, "mt4pump_journal_kind_stored", kind="trade") == 1
+        assert value(found, "mt4pump_journal_kind_stored", kind="quote") == 0
         symbols = {dict(labels).get("symbol", "EUR") for _, labels in found}
         assert all(symbol.startswith("EUR") for symbol in symbols)
         assert promtool("check", "metrics", text=run.text()) == (0, "")
