@@ -7,15 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 from urllib.parse import urlsplit
 
 import zmq
 
 from mt4pump.client.connection_fault import (
-    DECIDED,
     FAILURES,
     ConnectionDiagnosis,
+    TrialThread,
     connection_fault,
     events_of,
     monitor_of,
@@ -35,8 +35,6 @@ FRAME_MAX_BYTES = 256 * 2**20
 PORT_MAX = 65_535
 RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
 ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000
-TRIAL_S = 0.3
-"""Longest wait for a trial connection to the query endpoint, in the reading thread."""
 
 log = logging.getLogger("mt4pump.client")
 
@@ -174,9 +172,11 @@ class StreamRunner:
         self._query: QueryConnection | None = None
         self._sent = 0
         self._calls: deque[Callable[[], None]] = deque()
-        self._lock = Lock()
-        self._refused = False
+        self._lock = RLock()
+        self._is_busy = self._is_close_asked = False
+        self._refused = self._is_refusal_due = False
         self._logged_faults: set[str] = set()
+        self._query_trial = TrialThread()
         self._closed = False
         self._opening = Lock()
         self._is_opened = False
@@ -188,17 +188,36 @@ class StreamRunner:
     def run_once(self, wait_s: float) -> None:
         """Read what is there; when that is nothing to hand over, wait up to ``wait_s`` (in slices) for more."""
         with self._lock:
-            if self._closed:
-                return
-            sub = self._sub or self._opened()
+            try:
+                self._is_busy = True  # a signal's handler that closes before this is seen in the next line
+                if not self._closed:
+                    self._read(wait_s)
+            finally:
+                self._is_busy = False
+                if self._is_close_asked:
+                    self.close()
+
+    def _read(self, wait_s: float) -> None:
+        sub = self._sub or self._opened()
+        self._process(sub)
+        if not self.stream.out and wait_s > 0 and (sub.is_drained or self.stream.is_full):
+            self._wait(sub, min(wait_s, SLICE_S))
             self._process(sub)
-            if not self.stream.out and wait_s > 0 and (sub.is_drained or self.stream.is_full):
-                self._wait(sub, min(wait_s, SLICE_S))
-                self._process(sub)
 
     def close(self) -> None:
-        """Close the sockets, once no `run_once` is under way."""
-        with self._lock, self._opening:  # a thread that Ctrl-C left behind opens nothing afterwards
+        """Close the sockets, once no `run_once` is under way; a signal's handler amid one leaves that to its end."""
+        with self._lock:
+            self._is_close_asked = True
+            if self._is_busy:  # the lock is held by this very thread, else it would wait above
+                return
+            try:
+                self._is_busy = True
+                self._close()
+            finally:
+                self._is_busy = False
+
+    def _close(self) -> None:
+        with self._opening:  # a thread that Ctrl-C left behind opens nothing afterwards
             self._closed = True
             if self._sub is not None:
                 self._sub.close()
@@ -278,8 +297,9 @@ class StreamRunner:
         """Handle what happened to the connection; return whether it broke or was made."""
         if changes.broke:
             self.stream.set_disconnected()
-        if changes.refused and not self._refused:
-            self.stream.set_refused(diagnosis.text(self._options.endpoint))
+        self._is_refusal_due |= changes.refused and not self._refused
+        if self._is_refusal_due:
+            self._report_refusal(diagnosis, is_over=changes.made)
         self._refused = (self._refused or changes.refused) and not changes.made
         self._log_fault(diagnosis)
         if changes.made:
@@ -287,12 +307,19 @@ class StreamRunner:
             self.stream.set_connected(time.monotonic())
         return changes.broke or changes.made
 
+    def _report_refusal(self, diagnosis: ConnectionDiagnosis, *, is_over: bool) -> None:
+        """Report a failed handshake as soon as its reason is there, or the next one succeeded."""
+        text = diagnosis.text(self._options.endpoint)
+        if text or is_over:
+            self._is_refusal_due = False
+            self.stream.set_refused(text or f"{self._options.endpoint}: a handshake failed, and a later one succeeded")
+
     def _log_fault(self, diagnosis: ConnectionDiagnosis) -> None:
         """Log each fault of the connection once until it is made, as soon as it is sure."""
         fault = diagnosis.fault
-        if fault in DECIDED and not diagnosis.is_fresh and fault not in self._logged_faults:
+        if diagnosis.is_sure and fault not in self._logged_faults and (text := diagnosis.text(self._options.endpoint)):
             self._logged_faults.add(fault)
-            log.warning("%s", diagnosis.text(self._options.endpoint))
+            log.warning("%s", text)
 
     def _receive_reply(self, query: QueryConnection) -> None:
         number, recovery = query.number, self.stream.recovery
@@ -307,11 +334,17 @@ class StreamRunner:
         if reply is not None:
             recovery.handle_reply(number, reply, now_s)
         elif now_s - query.sent_at_s > self._options.query_timeout_s:
-            query.reconnect()
-            text = f"{query.endpoint} did not answer within {self._options.query_timeout_s:g} s"
-            if reason := connection_fault(query.endpoint, self._options.keys, zmq.DEALER, TRIAL_S)[1]:
-                text = f"{text}: {reason}"
-            recovery.handle_failure(number, "timeout", text, now_s)
+            self._report_timeout(query, number, now_s)
+
+    def _report_timeout(self, query: QueryConnection, number: int, now_s: float) -> None:
+        """Report that a reply did not come, as soon as a trial connection has found out why."""
+        keys = self._options.keys
+        reason = self._query_trial.result(number, lambda: connection_fault(query.endpoint, keys, zmq.DEALER)[1])
+        if reason is None:
+            return
+        query.reconnect()
+        text = f"{query.endpoint} did not answer within {self._options.query_timeout_s:g} s"
+        self.stream.recovery.handle_failure(number, "timeout", f"{text}: {reason}" if reason else text, now_s)
 
     def _wait(self, sub: SubConnection, wait_s: float) -> None:
         poller = zmq.Poller()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import closing, contextmanager, suppress
+from threading import Thread
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -24,6 +26,10 @@ MONITORED = (
     | FAILURES
 )
 TRIAL_S, ANSWER_S = 1.0, 0.5
+TRIAL_LIMIT_S = 3.0
+"""Longest wait for the result of a trial, its resolving of names included."""
+SURE_S = 2.0
+"""A fault that lasts so long is no handshake under way."""
 GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03"
 """Start of the greeting of ZMTP 3 (rfc.zeromq.org/spec/23): enough for the other side to send all of its own."""
 SIGNATURE_ENDS, MECHANISM = (0xFF, 0x7F), slice(12, 32)
@@ -37,10 +43,12 @@ TEXTS = {
     CLOSED: "the connection was refused, nothing listens there; correct the address, or start the daemon (mt4pump run)",
     SILENT: "a program accepts the connection, but does not answer: it hangs, or is not mt4pump; correct the address",
     HTTP: "an HTTP server answers there, as a gateway or an exporter is; give the port of the daemon",
-    REFUSED: "the daemon refused the connection: it does not know these keys; put their NAME.toml into curve_clients",
+    REFUSED: "the daemon refused the connection: it does not know these keys (put their NAME.toml into curve_clients), "
+    "or, at query_endpoint, that file forbids queries (query = false)",
     NO_KEYS: "the program there uses no CURVE keys: leave out keys, or correct the address",
     NEEDS_KEYS: "the daemon requires keys: give the file NAME.client that `mt4pump keygen client` made, as keys",
-    WRONG_KEYS: "the handshake failed: server_key in the keys is not this daemon's; get a NAME.client for this daemon",
+    WRONG_KEYS: "the daemon closes the connection: it refuses this client for now (banned, too many connections, "
+    "or its file in curve_clients is faulty), or server_key in the keys is not this daemon's; its log says which",
     OTHER_SOCKET: "a socket of another kind answers there: the daemon publishes on pub_endpoint (5556 by default) and "
     "answers queries on query_endpoint (5557); are the two swapped? If not, read its log: "
     "it may have too many connections",
@@ -54,6 +62,40 @@ DECIDED = frozenset(TEXTS) - {NO_HOST, SILENT}
 """Faults that do not need more time to be sure."""
 
 
+log = logging.getLogger("mt4pump.client")
+
+
+class TrialThread:
+    """Runs one trial at a time in a daemon thread, as resolving a name, connecting and reading may take long."""
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, str] = {}
+        self._thread: Thread | None = None
+        self._end_s = 0.0
+
+    def result(self, key: Hashable, trial: Callable[[], str]) -> str | None:
+        """Return the result of the trial for ``key``, which is started if need be; never waits.
+
+        None while it runs; empty when it failed, or did not end within `TRIAL_LIMIT_S`.
+        """
+        if key not in self._results and (self._thread is None or not self._thread.is_alive()):
+            results = self._results = {}  # its own: what ends late changes no later one
+            self._end_s = time.monotonic() + TRIAL_LIMIT_S
+            self._thread = Thread(target=_run, args=(results, key, trial), name="mt4pump-client-trial", daemon=True)
+            self._thread.start()
+        return self._results.get(key, None if time.monotonic() < self._end_s else "")
+
+
+def _run(results: dict[Hashable, str], key: Hashable, trial: Callable[[], str]) -> None:
+    result = ""
+    try:
+        result = trial()
+    except Exception as error:  # noqa: BLE001 - without a reason the fault itself is still reported
+        log.warning("the trial connection that finds out why nothing arrives failed: %r", error)
+    finally:
+        results[key] = result
+
+
 class ConnectionDiagnosis:
     """Follows the monitor events of one socket; ``fault`` is a key of `TEXTS`, empty while it is connected."""
 
@@ -61,13 +103,24 @@ class ConnectionDiagnosis:
         self.fault = NO_NAME
         self.is_fresh = True
         self._has_keys = has_keys
-        self._shown = ("", "")
+        self._since_s = time.monotonic()
+        self._handshakes = 0
+        self._trial = TrialThread()
+
+    @property
+    def is_sure(self) -> bool:
+        """Return whether there is a fault that no handshake under way explains."""
+        if not self.fault or self.is_fresh:
+            return False
+        return self.fault in DECIDED or time.monotonic() - self._since_s > SURE_S
 
     def handle(self, event: int) -> None:
         """Take one event."""
         self.is_fresh = False
+        before = self.fault
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.fault = ""
+            self._handshakes += 1
         elif event & FAILURES:
             self.fault = self._handshake_fault(event)
         elif event == zmq.EVENT_CONNECT_DELAYED and self.fault in {NO_NAME, ""}:
@@ -78,6 +131,8 @@ class ConnectionDiagnosis:
             self.fault = self.fault if self.fault in LASTING else SILENT
         elif event == zmq.EVENT_DISCONNECTED and self.fault == SILENT:
             self.fault = OTHER_SOCKET
+        if self.fault != before:
+            self._since_s = time.monotonic()
 
     def _handshake_fault(self, event: int) -> str:
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
@@ -86,25 +141,33 @@ class ConnectionDiagnosis:
             return NO_KEYS if self._has_keys else NEEDS_KEYS
         return WRONG_KEYS if self._has_keys else NOT_ZEROMQ
 
-    def _refined(self, endpoint: str) -> str:
-        """Return the fault by what the program's first bytes show: who closes first may be chance."""
+    def refined(self, endpoint: str, fault: str) -> str:
+        """Return the fault by what the program's first bytes show: who closes first may be chance. May take long."""
+        if fault not in UNCLEAR:
+            return fault
         answer = _answer(endpoint, GREETING)
         if (*answer[:1], *answer[9:10]) == SIGNATURE_ENDS:
             has_curve = answer[MECHANISM].rstrip(b"\0") == b"CURVE"
             if has_curve != self._has_keys:
                 return NEEDS_KEYS if has_curve else NO_KEYS
-            return WRONG_KEYS if has_curve and self.fault != OTHER_SOCKET else OTHER_SOCKET
+            return WRONG_KEYS if has_curve and fault != OTHER_SOCKET else OTHER_SOCKET
         is_http = answer.startswith(b"HTTP/") or _answer(endpoint, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/")
-        return HTTP if is_http else NOT_ZEROMQ if self.fault != SILENT else SILENT
+        return HTTP if is_http else NOT_ZEROMQ if fault != SILENT else SILENT
 
     def text(self, endpoint: str) -> str:
-        """Return what is wrong, with the address and what to do; empty while connected, or before any event."""
-        if not self.fault or self.is_fresh:
+        """Return what is wrong, with the address and what to do.
+
+        Empty while connected, before any event, and while a trial finds out; a trial of each connection is a new one.
+        """
+        fault = self.fault
+        if not fault or self.is_fresh:
             return ""
-        if self._shown[0] != self.fault:
-            fault = self._refined(endpoint) if self.fault in UNCLEAR else self.fault
-            self._shown = (self.fault, f"{endpoint}: {TEXTS[fault]}")
-        return self._shown[1]
+        if fault in UNCLEAR:
+            refined = self._trial.result((self._handshakes, fault), lambda: self.refined(endpoint, fault))
+            if refined is None:
+                return ""
+            fault = refined or fault
+        return f"{endpoint}: {TEXTS[fault]}"
 
 
 def monitor_of(connection: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
@@ -125,7 +188,10 @@ def events_of(monitor: zmq.Socket[bytes]) -> Iterator[int]:
 
 
 def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s: float = TRIAL_S) -> tuple[str, str]:
-    """Try a connection of a socket of this ``kind``; return the fault and its text, both empty for none."""
+    """Try a connection of a socket of this ``kind``; return the fault and its text, both empty for none.
+
+    The text is also empty for a handshake that only takes longer than ``limit_s``.
+    """
     diagnosis = ConnectionDiagnosis(has_keys=keys is not None)
     with _trial(endpoint, keys, kind) as monitor:
         end_s = time.monotonic() + limit_s
@@ -135,7 +201,12 @@ def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s:
                     diagnosis.handle(event)
             if diagnosis.fault in DECIDED and not diagnosis.is_fresh:
                 break
-    return diagnosis.fault, diagnosis.text(endpoint)
+    fault = diagnosis.fault
+    if not fault or diagnosis.is_fresh:
+        return fault, ""
+    refined = diagnosis.refined(endpoint, fault)
+    is_slow = fault == SILENT and refined in {WRONG_KEYS, OTHER_SOCKET}
+    return fault, "" if is_slow else f"{endpoint}: {TEXTS[refined]}"
 
 
 @contextmanager
@@ -160,8 +231,11 @@ def _answer(endpoint: str, request: bytes) -> bytes:
     if not (endpoint.startswith("tcp://") and port.isdecimal()):
         return answer
     with suppress(OSError), closing(socket.create_connection((host.strip("[]"), int(port)), ANSWER_S)) as asked:
-        asked.settimeout(ANSWER_S)
+        end_s = time.monotonic() + ANSWER_S
         asked.sendall(request)
-        while len(answer) < MECHANISM.stop and (part := asked.recv(MECHANISM.stop)):
+        while len(answer) < MECHANISM.stop and (left_s := end_s - time.monotonic()) > 0:
+            asked.settimeout(left_s)  # each recv has this limit: together they end in time, byte by byte as well
+            if not (part := asked.recv(MECHANISM.stop)):
+                break
             answer += part
     return answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from threading import Thread
 
@@ -125,3 +127,31 @@ def test_a_reader_whose_hold_is_full_waits_for_the_answer_without_turning_in_cir
             turns.clear()
             assert sub.receive(0.001) is None
             assert turns, "it neither read nor waited"
+
+
+CLOSED_BY_A_SIGNAL = """
+import signal
+from mt4pump.client import Subscriber
+
+sub = Subscriber("tcp://127.0.0.1:1", query_endpoint=None)
+signal.signal(signal.SIGTERM, lambda *_: sub.close())
+runner, wait = sub._runner, sub._runner._wait
+
+def wait_and_signal(connection, wait_s):
+    signal.raise_signal(signal.SIGTERM)
+    wait(connection, wait_s)  # the sockets are still open
+
+runner._wait = wait_and_signal
+MAIN
+assert runner._sub is None, "open"
+sub.close()
+print("closed")
+"""
+
+
+@pytest.mark.parametrize("main", ["for event in sub: pass", "assert sub.receive() is None", "sub.run()"])
+def test_a_signal_amid_a_read_closes_at_its_end(main: str) -> None:
+    program = CLOSED_BY_A_SIGNAL.replace("MAIN", main)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    assert (done.stdout, done.returncode) == ("closed\n", 0), done.stderr

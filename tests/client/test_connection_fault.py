@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import NamedTuple
 
 import pytest
@@ -15,15 +15,17 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from mt4pump.cli import main
-from mt4pump.client import ClientKeys, Subscriber
+from mt4pump.client import ClientKeys, Notice, Subscriber, connection
 from mt4pump.client import connection_fault as faults
 from mt4pump.client.connection_fault import TEXTS, connection_fault
 from tests.bus import LIMIT_S, context, until
 from tests.chaos.processes import free_ports
+from tests.client import reading
+from tests.client.fake_daemon import FakeDaemon
 
 
 @contextmanager
-def answering(reply: bytes | None) -> Iterator[str]:
+def answering(reply: bytes | None, *, keeps_open: bool = False) -> Iterator[str]:
     """Give the address of a server that answers each connection with ``reply``; None: with silence."""
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as at_end:
 
@@ -34,7 +36,8 @@ def answering(reply: bytes | None) -> Iterator[str]:
                     if reply is not None:
                         connection.recv(1)
                         connection.sendall(reply)
-                        connection.shutdown(socket.SHUT_RDWR)
+                        if not keeps_open:
+                            connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return
 
@@ -155,3 +158,154 @@ def test_a_subscriber_logs_the_fault(fault: str, caplog: pytest.LogCaptureFixtur
     ):
         text = f"{found.endpoint}: {TEXTS[fault]}"
         until(lambda: (subscriber.receive(0.1), text in caplog.text)[1], text)
+
+
+GREETING_OF = {
+    name: b"\xff" + bytes(8) + b"\x7f\x03\x00" + name.ljust(20, b"\0") + bytes(32) for name in (b"CURVE", b"NULL")
+}
+
+
+@pytest.mark.parametrize("mechanism", GREETING_OF)
+def test_a_trial_gives_no_reason_for_a_handshake_that_only_takes_longer(mechanism: bytes) -> None:
+    keys = client_keys(zmq.curve_keypair()[0]) if mechanism == b"CURVE" else None
+    with answering(GREETING_OF[mechanism], keeps_open=True) as endpoint:
+        assert connection_fault(endpoint, keys, zmq.DEALER, 0.3) == (faults.SILENT, "")
+
+
+@contextmanager
+def refusing_for_now(own: zmq.Context[zmq.Socket[bytes]]) -> Iterator[None]:
+    """Answer each request for authentication as the daemon does for a client that it refuses for a while."""
+    zap, end = own.socket(zmq.REP), Event()
+    zap.bind("inproc://zeromq.zap.01")
+
+    def run() -> None:
+        while not end.is_set():
+            if zap.poll(50):
+                version, number, *_ = zap.recv_multipart()
+                zap.send_multipart([version, number, b"300", b"busy", b"", b""])
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        zap.close()
+
+
+def test_right_keys_that_are_refused_for_now_are_not_called_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    public, secret = zmq.curve_keypair()
+    with context() as own, refusing_for_now(own), own.socket(zmq.XPUB) as bound:
+        bound.handshake_ivl = 1_000
+        bound.curve_server, bound.curve_secretkey = True, secret
+        endpoint = f"tcp://127.0.0.1:{bound.bind_to_random_port('tcp://127.0.0.1')}"
+        with Subscriber(endpoint, query_endpoint=None, keys=client_keys(public), silence_s=LIMIT_S) as subscriber:
+            text = "it refuses this client for now (banned, too many connections"
+            until(lambda: (subscriber.receive(0.1), text in caplog.text)[1], text)
+
+
+def test_a_program_that_answers_byte_by_byte_does_not_prolong_a_trial() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        end = Event()
+
+        def run() -> None:
+            with server.accept()[0] as connection, suppress(OSError):
+                for _ in range(100):
+                    if end.wait(0.3):
+                        return
+                    connection.sendall(b"x")
+
+        thread = Thread(target=run)
+        thread.start()
+        try:
+            answer = faults._answer(f"tcp://127.0.0.1:{server.getsockname()[1]}", faults.GREETING)
+        finally:
+            end.set()
+            thread.join()
+        assert len(answer) < faults.MECHANISM.stop, "the whole of it has a limit, not each byte"
+
+
+class BlockedTrial:
+    """Stands for `_answer` or `connection_fault` of an address that takes for ever."""
+
+    def __init__(self) -> None:
+        self.started, self.end, self.ended = Event(), Event(), Event()
+        self.calls = 0
+
+    def __call__(self, *_: object) -> bytes:
+        self.calls += 1
+        self.started.set()
+        self.end.wait(LIMIT_S)
+        self.ended.set()
+        return b"HTTP/1.1 400"
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockedTrial]:
+    trial = BlockedTrial()
+    monkeypatch.setattr(faults, "_answer", trial)
+    yield trial
+    trial.end.set()
+
+
+def test_neither_receive_nor_close_waits_for_a_trial(blocked: BlockedTrial) -> None:
+    with (
+        place(faults.NOT_ZEROMQ, zmq.SUB) as found,
+        Subscriber(found.endpoint, query_endpoint=None, silence_s=0.1) as subscriber,
+    ):
+        until(lambda: (subscriber.receive(0.01), blocked.started.is_set())[1], "a trial")
+        for _ in range(3):
+            subscriber.receive(0.01)
+        subscriber.close()
+        assert (blocked.ended.is_set(), blocked.calls) == (False, 1)
+
+
+def test_a_query_without_a_reply_is_reported_once_its_trial_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = BlockedTrial()
+    monkeypatch.setattr(connection, "connection_fault", lambda *_: ("", trial().decode()))
+    with FakeDaemon() as daemon, reading.subscriber(daemon, query_timeout_s=0.1, notices=True) as subscriber:
+        reading.live(subscriber)
+        daemon.do(lambda: setattr(daemon, "mute", True))
+        daemon.lose("trade.1")
+        daemon.publish("trade.1")
+        reading.until(subscriber, trial.started.is_set)
+        subscriber.receive(0.01)
+        assert not trial.ended.is_set(), "it does not wait"
+        trial.end.set()
+        reason = "did not answer within 0.1 s: HTTP/1.1 400"
+        reading.next_item(subscriber, lambda item: isinstance(item, Notice) and reason in item.text)
+
+
+def test_a_trial_that_takes_too_long_leaves_the_fault_as_it_is(
+    blocked: BlockedTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "TRIAL_LIMIT_S", 0.0)
+    diagnosis = faults.ConnectionDiagnosis(has_keys=False)
+    diagnosis.handle(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    assert [diagnosis.text("tcp://x:1") for _ in range(3)] == [f"tcp://x:1: {TEXTS[faults.NOT_ZEROMQ]}"] * 3
+    assert blocked.calls <= 1
+
+
+def test_a_reason_is_found_out_anew_after_a_connection_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"now": b"HTTP/1.1 400"}
+    monkeypatch.setattr(faults, "_answer", lambda *_: answers["now"])
+    diagnosis = faults.ConnectionDiagnosis(has_keys=False)
+    diagnosis.handle(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    until(lambda: diagnosis.text("tcp://x:1") == f"tcp://x:1: {TEXTS[faults.HTTP]}", "HTTP")
+    answers["now"] = b""
+    assert diagnosis.text("tcp://x:1") == f"tcp://x:1: {TEXTS[faults.HTTP]}"
+    diagnosis.handle(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    assert diagnosis.text("tcp://x:1") == ""
+    diagnosis.handle(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    until(lambda: diagnosis.text("tcp://x:1") == f"tcp://x:1: {TEXTS[faults.NOT_ZEROMQ]}", "not ZeroMQ")
+
+
+def test_a_trial_that_fails_leaves_the_fault_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> bytes:
+        raise UnicodeError("label too long")
+
+    monkeypatch.setattr(faults, "_answer", failing)
+    diagnosis = faults.ConnectionDiagnosis(has_keys=False)
+    diagnosis.handle(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    until(lambda: diagnosis.text("tcp://x:1") == f"tcp://x:1: {TEXTS[faults.NOT_ZEROMQ]}", "the fault itself")
