@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
 from rich.console import Console
 
 from mt4pump.bench.feed import paced
 from mt4pump.bench.receiver import Received
 from mt4pump.bench.report import as_json, table
 from mt4pump.bench.runs import Case, Outcome
+from tests.bus import until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,3 +79,31 @@ def test_the_command_runs_all_paths_and_loses_nothing(tmp_path: Path) -> None:
     assert {row["path"] for row in outcomes} == {"mt4pump", "bare", "naive"}
     assert all(row["messages"] == row["events"] for row in outcomes)
     assert all(row["sent_per_second"] > 0 for row in outcomes)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot send Ctrl-C to a group of processes there")
+def test_ctrl_c_ends_it_without_a_traceback_while_a_subscriber_process_begins(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MT4PUMP_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "mt4pump", "bench", "--events", "10000000"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as bench:
+        try:
+            until(lambda: has_subscriber(psutil.Process(bench.pid)), "a subscriber process begins")
+            os.killpg(bench.pid, signal.SIGINT)  # as a terminal does
+            _, errors = bench.communicate(timeout=60)
+        finally:
+            bench.kill()
+    assert "Traceback" not in errors
+
+
+def has_subscriber(process: psutil.Process) -> bool:
+    try:
+        return any("spawn_main" in " ".join(each.cmdline()) for each in process.children())
+    except psutil.NoSuchProcess:  # it ended between the two calls
+        return False

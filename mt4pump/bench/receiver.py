@@ -7,9 +7,13 @@ latency costs the receiver no unpacking. Both clocks are the same machine's.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import statistics
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import NamedTuple, Self
 
@@ -47,7 +51,8 @@ class Receiver:
         self._pipe = here
         spawn = multiprocessing.get_context("spawn")
         self._process = spawn.Process(target=_receive, args=(there, endpoint, topic, expected), daemon=True)
-        self._process.start()
+        with _no_interrupts():
+            self._process.start()
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +78,20 @@ class Receiver:
         return received
 
 
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Hold back Ctrl-C; a process that starts meanwhile never receives it: `Receiver` ends it."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # it would be started with the process, and stop the holding back
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _receive(pipe: Connection, endpoint: str, topic: bytes, expected: int) -> None:
     """Run in the subscriber's process."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -81,7 +100,7 @@ def _receive(pipe: Connection, endpoint: str, topic: bytes, expected: int) -> No
     socket.connect(endpoint)
     socket.subscribe(topic)
     socket.subscribe(PROBE)
-    with suppress(KeyboardInterrupt):  # Ctrl-C reaches this process too; the command reports it
+    with suppress(KeyboardInterrupt):  # on Windows, where Ctrl-C reaches this process too
         if socket.poll(int(READY_LIMIT_S * 1000)):
             pipe.send("ready")
             pipe.send(_measure(socket, expected))
