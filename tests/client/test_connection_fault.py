@@ -18,10 +18,12 @@ from mt4pump.cli import main
 from mt4pump.client import ClientKeys, Notice, Subscriber, connection
 from mt4pump.client import connection_fault as faults
 from mt4pump.client.connection_fault import TEXTS, connection_fault
+from mt4pump.security import ZapAuthenticator
 from tests.bus import LIMIT_S, context, until
 from tests.chaos.processes import free_ports
 from tests.client import reading
 from tests.client.fake_daemon import FakeDaemon
+from tests.security.keyring import Keyring
 
 
 @contextmanager
@@ -169,40 +171,45 @@ GREETING_OF = {
 def test_a_trial_gives_no_reason_for_a_handshake_that_only_takes_longer(mechanism: bytes) -> None:
     keys = client_keys(zmq.curve_keypair()[0]) if mechanism == b"CURVE" else None
     with answering(GREETING_OF[mechanism], keeps_open=True) as endpoint:
-        assert connection_fault(endpoint, keys, zmq.DEALER, 0.3) == (faults.SILENT, "")
+        until(lambda: connection_fault(endpoint, keys, zmq.DEALER, 0.3) == (faults.SILENT, ""), "no reason")
 
 
 @contextmanager
-def refusing_for_now(own: zmq.Context[zmq.Socket[bytes]]) -> Iterator[None]:
-    """Answer each request for authentication as the daemon does for a client that it refuses for a while."""
-    zap, end = own.socket(zmq.REP), Event()
-    zap.bind("inproc://zeromq.zap.01")
-
-    def run() -> None:
-        while not end.is_set():
-            if zap.poll(50):
-                version, number, *_ = zap.recv_multipart()
-                zap.send_multipart([version, number, b"300", b"busy", b"", b""])
-
-    thread = Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
-        zap.close()
-
-
-def test_right_keys_that_are_refused_for_now_are_not_called_wrong(caplog: pytest.LogCaptureFixture) -> None:
-    public, secret = zmq.curve_keypair()
-    with context() as own, refusing_for_now(own), own.socket(zmq.XPUB) as bound:
+def authenticating(folder: Path, kind: int) -> Iterator[Place]:
+    """Make a socket of the daemon's own authenticator: too many connections already, and queries are forbidden."""
+    keyring = Keyring(folder)
+    keyring.admit("alice", "*", query=False)
+    pair = keyring.pairs["alice"]
+    with context() as own, own.socket(kind) as bound:
+        authenticator = ZapAuthenticator(own, keyring.secret, keyring.clients)
+        authenticator.start()
+        if kind == zmq.ROUTER:
+            authenticator.secure_query(bound)
+        else:
+            authenticator.secure(bound, lambda: None)
         bound.handshake_ivl = 1_000
-        bound.curve_server, bound.curve_secretkey = True, secret
         endpoint = f"tcp://127.0.0.1:{bound.bind_to_random_port('tcp://127.0.0.1')}"
-        with Subscriber(endpoint, query_endpoint=None, keys=client_keys(public), silence_s=LIMIT_S) as subscriber:
-            text = "it refuses this client for now (banned, too many connections"
-            until(lambda: (subscriber.receive(0.1), text in caplog.text)[1], text)
+        try:
+            yield Place(endpoint, ClientKeys(pair.public, pair.secret, keyring.server.public))
+        finally:
+            authenticator.stop()
+
+
+def test_right_keys_that_are_refused_for_now_are_not_called_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        authenticating(tmp_path, zmq.XPUB) as found,
+        Subscriber(found.endpoint, query_endpoint=None, keys=found.keys, silence_s=LIMIT_S) as subscriber,
+    ):
+        text = "it refuses this client for now (banned, too many connections"
+        until(lambda: (subscriber.receive(0.1), text in caplog.text)[1], text)
+
+
+def test_a_known_client_that_may_send_no_queries_reads_of_that_cause(tmp_path: Path) -> None:
+    with authenticating(tmp_path, zmq.ROUTER) as found:
+        text = "at query_endpoint, that file forbids queries (query = false)"
+        until(lambda: text in connection_fault(found.endpoint, found.keys, zmq.DEALER)[1], text)
 
 
 def test_a_program_that_answers_byte_by_byte_does_not_prolong_a_trial() -> None:
