@@ -80,16 +80,23 @@ class Receiver:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Hold back Ctrl-C; a process that starts meanwhile never receives it: `Receiver` ends it."""
-    if sys.platform == "win32":
-        yield
-        return
-    resource_tracker.ensure_running()  # it would be started with the process, and stop the holding back
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Delay Ctrl-C; a process that starts meanwhile never receives it: `Receiver` ends it."""
+    delayed: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: delayed.append(number))
     try:
-        yield
+        if sys.platform == "win32":
+            yield
+        else:
+            resource_tracker.ensure_running()  # its start would unblock the signal
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the process inherits
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if delayed:
+        raise KeyboardInterrupt
 
 
 def _receive(pipe: Connection, endpoint: str, topic: bytes, expected: int) -> None:
