@@ -7,17 +7,16 @@ latency costs the receiver no unpacking. Both clocks are the same machine's.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import statistics
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import NamedTuple, Self
 
 import zmq
+
+from mt4pump.process.signals import interrupts_delayed
 
 PROBE = b"heartbeat"
 """The daemon sends one a second; `BareLoop.probe` and `NaivePipeline.probe` send one."""
@@ -51,7 +50,8 @@ class Receiver:
         self._pipe = here
         spawn = multiprocessing.get_context("spawn")
         self._process = spawn.Process(target=_receive, args=(there, endpoint, topic, expected), daemon=True)
-        with _no_interrupts():
+        resource_tracker.ensure_running()  # its start, with the process, would unblock the signal
+        with interrupts_delayed():  # the process never gets one: `Receiver` ends it
             self._process.start()
 
     def __enter__(self) -> Self:
@@ -76,27 +76,6 @@ class Receiver:
             raise TimeoutError(f"the subscriber process gave no result within {limit_s} s")
         received: Received = self._pipe.recv()
         return received
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Delay Ctrl-C; a process that starts meanwhile never receives it: `Receiver` ends it."""
-    delayed: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _frame: delayed.append(number))
-    try:
-        if sys.platform == "win32":
-            yield
-        else:
-            resource_tracker.ensure_running()  # its start would unblock the signal
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the process inherits
-            try:
-                yield
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if delayed:
-        raise KeyboardInterrupt
 
 
 def _receive(pipe: Connection, endpoint: str, topic: bytes, expected: int) -> None:

@@ -1,5 +1,6 @@
-"""The callback that the DLL calls: it copies the record, stamps it, and leaves.
+"""The callback that the DLL calls: it copies the record and puts it into the inbox, which stamps it.
 
+It never waits for another part of the daemon, logs or raises, takes no lock, and calls nothing of the DLL.
 One callback serves all sessions of the process, so it is never collected while the DLL may still call it. ``param``,
 which the DLL hands back unchanged, names the session. An event of a closed session is counted and dropped.
 """

@@ -1,4 +1,7 @@
-"""Decides when to ask the query endpoint, and what to do when it does not answer; pure."""
+"""Recovers gaps: decides when to ask the query endpoint, and what to do when it does not answer; pure.
+
+`mt4pump.client.stream` describes the whole path.
+"""
 
 from __future__ import annotations
 

@@ -148,3 +148,23 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Delay Ctrl-C; a process that starts meanwhile ignores it, but for Windows. For the main thread."""
+    delayed: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: delayed.append(number))
+    try:
+        if sys.platform == "win32":
+            yield
+        else:
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the process inherits
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if delayed:
+        raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 The API's action alone is not enough: a cancelled pending order may come as DELETE or as UPDATE with login 0, a close as
 DELETE or as UPDATE with a close time, and the same end may come twice. So the change is derived from the record and the
 last record of the order. ``before`` holds the old values of the fields that changed, None when the order was not known.
+`classify` decides for an order that is open or new, `OrderStates` for one that ended already or that a table lacks.
 Source of the rules: the vendor's guide and users' reports on it.
 """
 
@@ -105,8 +106,8 @@ def ending(fields: Fields, cmd_before: int) -> str:
 def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool = False) -> str:
     """Return the change of an order that is open or not known yet.
 
-    ``known`` is its last record, None for an unknown order. ``wiped`` is true for an UPDATE with login 0, by which the
-    API reports that the record was deleted.
+    ``known`` is its last record, None for an order that is not open. ``wiped`` is true for an UPDATE with login 0, by
+    which the API reports that the record was deleted.
     """
     cmd = fields["cmd"]
     if wiped:
