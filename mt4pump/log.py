@@ -121,8 +121,8 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 def configure(level: str = "info", format: Format = "human", secrets: Collection[str] = ()) -> None:  # noqa: A002
     """Send all logging, warnings included, to standard error; a further call replaces what the last one set up.
 
-    ``level`` is ``debug``, ``info``, ``warning`` or ``error``; ``json`` is one object per line. ``secrets`` are masked
-    wherever they appear, also where the settings' own masks do not reach.
+    ``level`` is ``debug``, ``info``, ``warning`` or ``error``; ``format`` is ``human`` or ``json`` (one object per
+    line). ``secrets`` are masked wherever they appear, also where the settings' own masks do not reach.
     """
     handler = StderrHandler()
     handler.setFormatter((JsonFormatter if format == "json" else HumanFormatter)(secrets))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,9 @@ from mt4pump_consumers.monitor.__main__ import run as monitor
 from mt4pump_consumers.nats_bridge.__main__ import run as nats
 
 from mt4pump.cli import main
+from tests.isolation import logging_put_back, nothing_set
+
+__all__ = ["logging_put_back", "nothing_set"]
 
 PROGRAMS: dict[str, Callable[[], int]] = {
     "mt4pump": main,
@@ -116,21 +118,15 @@ WARNINGS = (
     ),
     ("mt4pump tail qoute.* --for 0.1", "did you mean 'quote.*'?"),
     ("mt4pump replay trde --after 0", "did you mean 'trade.*'?"),
-    ("new_token desk qoute.*", "did you mean 'quote.*'?"),
+    ("new_token alice qoute.*", "did you mean 'quote.*'?"),
     ("mt4pump keygen client alice --topics trade.1001 --server nope.key", "the daemon must run with a topic_suffix"),
 )
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty folder; remove the log's handlers of the programs afterwards."""
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
+def long_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a trial connection as long as a busy machine takes; a refusal ends it at once."""
+    monkeypatch.setattr("mt4pump.cli.arguments.TRIAL_S", 30.0)
 
 
 def run(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

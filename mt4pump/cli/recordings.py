@@ -21,7 +21,7 @@ from rich.text import Text
 from mt4pump import __version__
 from mt4pump.cli.arguments import add_stream_flags, count, endpoint_of, keys_in, speed, valid_endpoint, wrong_setting
 from mt4pump.cli.format import progress_bar
-from mt4pump.cli.stats import NS, SILENCE_S, AlertTracker, StreamStats, silence
+from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
 from mt4pump.cli.stream import Deadline, fault_of, listen, subscriber
 from mt4pump.cli.topic_filter import is_heartbeat, requested_topics
 from mt4pump.cli.views import CHECK_INTERVAL_S
@@ -103,14 +103,13 @@ class Recorder:
 
     def run(self, source: SubConnection, end: Deadline) -> OSError | None:
         """Record until the end is reached; return the disk's error when a write fails."""
+
+        def refresh(now_s: float) -> None:
+            self._stats.connection_fault = fault_of(source, self._endpoint, now_s - self._stats.last_s)
+            self._refresh(now_s)
+
         try:
             with self.writer:
-
-                def refresh(now_s: float) -> None:
-                    late = now_s - self._stats.last_s >= SILENCE_S
-                    self._stats.connection_fault = fault_of(source, self._endpoint, is_late=late)
-                    self._refresh(now_s)
-
                 listen(source, end, self._handle, refresh)
         except OSError as error:
             return error

@@ -96,6 +96,7 @@ def run(settings: Settings, load: Callable[[], Settings], watch: FileWatch) -> i
 
 def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) -> bool:
     """Run one daemon until the end, its crash, or for ``run_s``; return whether it stopped cleanly."""
+    gc.unfreeze()  # what the daemon before this one left can be collected
     gc.collect()
     gc.freeze()  # objects of the whole run need not be collected again
     until_s = time.monotonic() + run_s
@@ -107,7 +108,8 @@ def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) 
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
             daemon.check_threads()
             if not is_frozen and daemon.has_baseline:
-                gc.freeze()  # to traverse the tables of 100,000 accounts stops all threads for tenths of a second
+                # Else the collector stops all threads for tenths of a second to visit the tables of 100,000 accounts.
+                gc.freeze()
                 is_frozen = True
             notifier.ping_watchdog(daemon.iterations)
             notifier.status(_status(daemon))

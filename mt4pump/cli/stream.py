@@ -9,6 +9,7 @@ from threading import Event
 
 import zmq
 
+from mt4pump.cli.stats import SILENCE_S
 from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientKeys
 from mt4pump.client.connection import SubConnection
@@ -42,8 +43,9 @@ def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = Non
         context.destroy(linger=0)
 
 
-def fault_of(source: SubConnection, endpoint: str, *, is_late: bool) -> str:
-    """Return why nothing is received, empty when that is not sure; ``is_late``: the handshake should be over."""
+def fault_of(source: SubConnection, endpoint: str, quiet_s: float) -> str:
+    """Return why nothing is received, empty when that is not sure; ``quiet_s`` is the time since the last message."""
+    is_late = quiet_s >= SILENCE_S  # the handshake should be over
     return source.diagnosis.text(endpoint) if is_late or source.diagnosis.fault in DECIDED else ""
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mt4pump.cli.arguments import add_stream_flags, endpoint_of, keys_in
 from mt4pump.cli.format import human_event, json_event
-from mt4pump.cli.stats import SILENCE_S, StreamStats
+from mt4pump.cli.stats import StreamStats
 from mt4pump.cli.stream import Deadline, fault_of, listen, subscriber
 from mt4pump.cli.topic_filter import HEARTBEAT_TOPIC, requested_topics
 from mt4pump.cli.views import Lines, Screen
@@ -64,7 +64,7 @@ def tail_command(args: argparse.Namespace) -> int:
         end = Deadline(args.count, until_s, asked)
 
         def refresh(now_s: float) -> None:
-            stats.connection_fault = fault_of(source, endpoint, is_late=now_s - stats.last_s >= SILENCE_S)
+            stats.connection_fault = fault_of(source, endpoint, now_s - stats.last_s)
             view.refresh(now_s)
 
         listen(source, end, handle, refresh)

@@ -31,7 +31,7 @@ SLICE_S = 0.1
 BATCH = 1_000
 """Messages read at once, so that replies and timeouts are handled between them."""
 FRAME_MAX_BYTES = 256 * 2**20
-"""Far above what is accepted: libzmq ends the connection of a longer one, and never makes it anew."""
+"""Far above what is accepted: libzmq ends the connection of a longer one, and never reconnects."""
 PORT_MAX = 65_535
 RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
 ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000

@@ -115,7 +115,7 @@ class ConnectionDiagnosis:
         return self.fault in DECIDED or time.monotonic() - self._since_s > SURE_S
 
     def handle(self, event: int) -> None:
-        """Take one event."""
+        """Handle one event."""
         self.is_fresh = False
         before = self.fault
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

@@ -6,6 +6,7 @@ only, so each becomes one, and every topic is compared whole here: ``trade.100``
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -208,8 +209,6 @@ def right_form(name: str) -> str | None:
     if kind in KINDS:
         has_key = bool(KINDS[kind].key)
         return None if bool(dot) == has_key else f"{kind}.*" if has_key else kind
-    import difflib  # noqa: PLC0415 - only for a wrong name
-
     if near := difflib.get_close_matches(kind.lower(), KINDS, n=1):
         return f"{near[0]}.{key or '*'}" if KINDS[near[0]].key else near[0]
     return None if dot else f"{QUOTE.name}.{name}"  # a dot: perhaps a kind of a later version

@@ -190,7 +190,7 @@ class TradeReason(IntEnum):
     TR_REASON_API = 7
 
 
-class Activation(IntEnum):
+class ActivationType(IntEnum):
     """TradeRecord.activation; negative: the price came back."""
 
     ACTIVATION_NONE = 0

@@ -152,7 +152,7 @@ def _has_terminal() -> bool:
 
 @contextmanager
 def interrupts_delayed() -> Iterator[None]:
-    """Delay Ctrl-C; a process that starts meanwhile ignores it, but for Windows. For the main thread."""
+    """Delay Ctrl-C. A process that starts meanwhile never gets it, except on Windows. For the main thread."""
     delayed: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _frame: delayed.append(number))
     try:

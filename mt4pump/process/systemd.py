@@ -62,7 +62,7 @@ class Notifier:
     def ping_watchdog(self, iterations: int) -> None:
         """Ping the watchdog if ``iterations`` changed since the last ping; call this often.
 
-        It counts those of the loop that must not hang: while it hangs, nothing is sent, and the service manager ends
+        They are those of the loop that must not hang: while it hangs, nothing is sent, and the service manager ends
         the program once its time is over.
         """
         now_s = time.monotonic()

@@ -290,7 +290,8 @@ class OrderStates:
             self.open[order] = fields
 
     def _end(self, order: int, end: OrderEnd) -> None:
-        self.open.pop(order, None)
+        if order in self.open:  # MutableMapping.pop would unpack the row first
+            del self.open[order]
         self._moved.pop(order, None)
         self._ended[order] = end
         self._ended.move_to_end(order)

@@ -1,4 +1,4 @@
-"""The open orders by ticket. Those changed last are kept as fields, all others packed; pure.
+"""The open orders by ticket: some that changed lately are kept as fields, all others packed; pure.
 
 200,000 orders as dicts take 500 MB, and the garbage collector stops the pump thread for tenths of a second to traverse
 them. Packed, an order takes 450 bytes that the collector never visits.
@@ -13,7 +13,7 @@ import msgpack
 from mt4pump.mt4.decode import Fields
 
 UNPACKED_LIMIT = 2_000
-"""Orders that are kept as fields."""
+"""Orders kept as fields, at most; the one kept longest is packed first, also if it changed again."""
 
 
 class OrderRows(MutableMapping[int, Fields]):
@@ -37,8 +37,10 @@ class OrderRows(MutableMapping[int, Fields]):
         return order in self._unpacked or order in self._packed
 
     def __getitem__(self, order: int) -> Fields:
-        fields = self._unpacked.get(order)
-        return unpack_fields(self._packed[order][1]) if fields is None else fields
+        fields = self.known(order)
+        if fields is None:
+            raise KeyError(order)
+        return fields
 
     def __setitem__(self, order: int, fields: Fields) -> None:
         unpacked = self._unpacked

@@ -205,9 +205,7 @@ class TableHandler:
         """Select the symbols that match the patterns ``symbols`` for quotes, and deselect the others."""
         self._filter = SymbolFilter(symbols)
         if self._current.live:
-            array = self._current.manager.table("symbols")
-            self._select(array)
-            self._warn_of_none(len(array) // CON_SYMBOL.size)
+            self._select_all(self._current.manager.table("symbols"))
 
     def is_visible(self, login: int) -> bool:
         """Return whether this manager sees account ``login``; True where the API lists no accounts."""
@@ -232,8 +230,7 @@ class TableHandler:
         if array is None:
             return
         if binding.kind is SYMBOL:
-            self._select(array)
-            self._warn_of_none(len(array) // CON_SYMBOL.size)
+            self._select_all(array)
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
@@ -253,8 +250,10 @@ class TableHandler:
             fields = self._parameters.with_parameters(fields)
         self._writer.write(binding.kind, fields[binding.kind.key], fields, ts, synthetic=synthetic)
 
-    def _warn_of_none(self, count: int) -> None:
-        if count and not self._selected:
+    def _select_all(self, array: bytes) -> None:
+        """Select from the whole table; warn when the patterns select none of it."""
+        self._select(array)
+        if (count := len(array) // CON_SYMBOL.size) and not self._selected:
             log.warning("the setting symbols selects none of the server's %d symbols: no quotes are published", count)
 
     def _select(self, array: bytes) -> None:

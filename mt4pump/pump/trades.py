@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-import msgpack
-
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import TRADE_RECORD
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over
+from mt4pump.pump.order_rows import unpack_fields
 from mt4pump.pump.session import CurrentSession
 from mt4pump.pump.sliced_work import Schedule, Steps
 from mt4pump.pump.snapshot import TakeRows, rows_by_field
@@ -65,8 +64,9 @@ class TradeHandler:
 
     def _unpacked(self, orders: Mapping[int, bytes]) -> Iterator[Fields]:
         names = self._trade.names
-        rows = (msgpack.unpackb(packed) for packed in orders.values())
-        return ({name: row[name] for name in names} for row in rows if row.keys() >= set(names))
+        wanted = set(names)
+        rows = map(unpack_fields, orders.values())
+        return ({name: row[name] for name in names} for row in rows if row.keys() >= wanted)
 
     def open_orders(self) -> dict[int, bytes]:
         """Return the packed rows of the open orders, by ticket."""

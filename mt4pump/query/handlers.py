@@ -84,7 +84,8 @@ class RequestHandler:
     def reply(self, id_: Body, request: ParsedRequest | RequestError, peer: Peer) -> list[bytes]:
         """Return head and frames of the reply to a parsed request, with its ``id``. Raises only Stopped."""
         self.budget.begin()
-        self.budget.rest_s = self._options.rest_s
+        is_snapshot = not isinstance(request, RequestError) and request.op == "snapshot"
+        self.budget.rest_s = self._options.snapshot_rest_s if is_snapshot else self._options.rest_s
         try:
             head, frames = self._reply(request, peer)
             return [_pack({**head, **id_}), *frames]
@@ -112,8 +113,6 @@ class RequestHandler:
             raise RequestError("forbidden", f"{client} may not use this endpoint")
         if request.op == "describe":
             return {**self._sources.describe(), "ok": True}, []
-        if request.op == "snapshot":
-            self.budget.rest_s = self._options.snapshot_rest_s
         if request.cursor is not None:
             return self._next_page(request, request.cursor, peer, permissions)
         prefixes = permissions.narrow(request.topics)

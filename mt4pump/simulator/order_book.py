@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
-from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
+from mt4pump.mt4.codes import ActivationType, PumpCode, TradeCommand, TradeReason, TradeState, Transaction
 from mt4pump.mt4.layout import TRADE_RECORD
 from mt4pump.simulator.accounts import AccountTable, put_int
 from mt4pump.simulator.context import Context, RecordArray
@@ -24,7 +24,7 @@ ACTIVATION_OFFSET = TRADE_RECORD.by_name["activation"].offset
 
 BID_FALLS, BID_RISES, ASK_FALLS, ASK_RISES = range(4)
 SIGNS = (-1, 1, -1, 1)
-SL, TP, PENDING = Activation.ACTIVATION_SL, Activation.ACTIVATION_TP, Activation.ACTIVATION_PENDING
+SL, TP, PENDING = ActivationType.ACTIVATION_SL, ActivationType.ACTIVATION_TP, ActivationType.ACTIVATION_PENDING
 TRIGGERS = {
     TradeCommand.OP_BUY: ((BID_FALLS, "sl", SL), (BID_RISES, "tp", TP)),
     TradeCommand.OP_SELL: ((ASK_RISES, "sl", SL), (ASK_FALLS, "tp", TP)),
@@ -36,14 +36,14 @@ TRIGGERS = {
 """Which price of an order is compared with which price of the market, and what happens when it is reached."""
 
 
-def activation_due(order: Order) -> Activation:
+def activation_due(order: Order) -> ActivationType:
     """Return what happens to an order at the current price."""
     prices = order.instrument.signed_prices()
     for side, name, activation in TRIGGERS[TradeCommand(order.cmd)]:
         price = getattr(order, name)
         if price and SIGNS[side] * price <= prices[side]:
             return activation
-    return Activation.ACTIVATION_NONE
+    return ActivationType.ACTIVATION_NONE
 
 
 def add_triggers(order: Order) -> None:
@@ -114,18 +114,18 @@ class OrderBook:
         order.cmd %= 2  # OP_BUY_LIMIT and OP_BUY_STOP are even as OP_BUY
         order.open_time = self.context.server_time_s
         order.expiration = 0
-        order.activation = Activation.ACTIVATION_NONE
+        order.activation = ActivationType.ACTIVATION_NONE
         order.close_price = order.exit_price()
         order.fix_terms()
         self.accounts.update_level(order.account)
         self._add_triggers(order)
         self._send(UPDATE, order)
 
-    def set_activation(self, order: Order, activation: Activation) -> None:
+    def set_activation(self, order: Order, activation: ActivationType) -> None:
         """Set ``activation`` in the table; the event ACTIVATION carries no record, as in the API."""
         order.activation = activation
         put_int(self.records.data, self.records.offset(order.order) + ACTIVATION_OFFSET, activation)
-        if activation == Activation.ACTIVATION_NONE:
+        if activation == ActivationType.ACTIVATION_NONE:
             self._add_triggers(order)
         self.context.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
 
@@ -191,7 +191,7 @@ class OrderBook:
         is_credit = cmd == TradeCommand.OP_CREDIT
         self.accounts.pay(account, balance=0.0 if is_credit else amount, credit=amount if is_credit else 0.0)
 
-    def triggered(self, instrument: Instrument) -> list[tuple[Order, Activation]]:
+    def triggered(self, instrument: Instrument) -> list[tuple[Order, ActivationType]]:
         """Return the orders of ``instrument`` whose price was reached; each once, until its triggers are set again."""
         due = []
         for ticket in sorted(pop_reached(instrument)):
@@ -202,13 +202,13 @@ class OrderBook:
                 due.append((order, activation))
         return due
 
-    def execute(self, order: Order, activation: Activation) -> None:
+    def execute(self, order: Order, activation: ActivationType) -> None:
         """Activate or close an order whose price was reached."""
-        if activation == Activation.ACTIVATION_PENDING:
+        if activation == ActivationType.ACTIVATION_PENDING:
             self.activate(order)
             return
-        is_stop_loss = activation == Activation.ACTIVATION_SL
-        order.activation = Activation.ACTIVATION_NONE
+        is_stop_loss = activation == ActivationType.ACTIVATION_SL
+        order.activation = ActivationType.ACTIVATION_NONE
         self.close(
             order, order.sl if is_stop_loss else order.tp, note=order.comment + ("[sl]" if is_stop_loss else "[tp]")
         )
@@ -248,7 +248,7 @@ class OrderBook:
     def _open_rest(self, closed: Order, ticket: int, volume: int) -> Order:
         rest = replace(
             closed, volume=volume, state=TradeState.TS_OPEN_REMAND, comment=f"from #{closed.order}",
-            close_time=0, expiration=0, activation=Activation.ACTIVATION_NONE, storage=0.0, profit=0.0,
+            close_time=0, expiration=0, activation=ActivationType.ACTIVATION_NONE, storage=0.0, profit=0.0,
         )  # fmt: skip
         rest.fix_commission()
         self._add(rest, ticket, closed.open_time)

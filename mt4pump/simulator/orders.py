@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mt4pump.mt4.codes import PENDING_COMMANDS, Activation, MarginLevelType, TradeCommand, TradeReason, TradeState
+from mt4pump.mt4.codes import PENDING_COMMANDS, ActivationType, MarginLevelType, TradeCommand, TradeReason, TradeState
 from mt4pump.mt4.layout import MARGIN_LEVEL, TRADE_RECORD
 from mt4pump.simulator.market import Instrument, Market
 
@@ -110,7 +110,7 @@ class Order:
     magic: int = 0
     state: TradeState = TradeState.TS_OPEN_NORMAL
     reason: TradeReason = TradeReason.TR_REASON_CLIENT
-    activation: Activation = Activation.ACTIVATION_NONE
+    activation: ActivationType = ActivationType.ACTIVATION_NONE
     commission: float = 0.0
     storage: float = 0.0
     profit: float = 0.0

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import accumulate, islice
 
-from mt4pump.mt4.codes import Activation, MarginLevelType, PumpCode, TradeCommand, TradeReason
+from mt4pump.mt4.codes import ActivationType, MarginLevelType, PumpCode, TradeCommand, TradeReason
 from mt4pump.simulator.market import Instrument
 from mt4pump.simulator.order_book import OrderBook
 from mt4pump.simulator.orders import Order, SimulatedAccount, position_margin
@@ -32,9 +32,9 @@ SWAPS_AT_ONCE = 20
 OTHERS_CHECKED_EVERY = 4
 ROLLBACK_SHARE = 0.3
 ROLLBACK_OF = {
-    Activation.ACTIVATION_SL: Activation.ACTIVATION_SL_ROLLBACK,
-    Activation.ACTIVATION_TP: Activation.ACTIVATION_TP_ROLLBACK,
-    Activation.ACTIVATION_PENDING: Activation.ACTIVATION_PENDING_ROLLBACK,
+    ActivationType.ACTIVATION_SL: ActivationType.ACTIVATION_SL_ROLLBACK,
+    ActivationType.ACTIVATION_TP: ActivationType.ACTIVATION_TP_ROLLBACK,
+    ActivationType.ACTIVATION_PENDING: ActivationType.ACTIVATION_PENDING_ROLLBACK,
 }
 
 
@@ -47,7 +47,7 @@ class OrderExecution:
     def __init__(self, book: OrderBook) -> None:
         self._book = book
         self._context, self._market, self._accounts = book.context, book.market, book.accounts
-        self._deferred: deque[tuple[int, Activation]] = deque()
+        self._deferred: deque[tuple[int, ActivationType]] = deque()
         self._without_swap: deque[int] = deque()
         self._day = book.context.server_day
         self._steps = self._next_gambler = self._next_other = 0
@@ -89,7 +89,7 @@ class OrderExecution:
             self._book.execute(order, activation)
             self._context.emit(PumpCode.UPDATE_ACTIVATION, 0, b"")
         else:
-            self._book.set_activation(order, Activation.ACTIVATION_NONE)
+            self._book.set_activation(order, ActivationType.ACTIVATION_NONE)
 
     def _check_margins(self) -> None:
         """Check the next gambler, and sometimes another account."""
@@ -119,7 +119,7 @@ class OrderExecution:
             if now.level_type(account.group) != MarginLevelType.MARGINLEVEL_STOPOUT:
                 break
             worst = min(account.positions, key=lambda order: (order.profit_from(order.exit_price()), order.order))
-            self._book.set_activation(worst, Activation.ACTIVATION_STOPOUT)
+            self._book.set_activation(worst, ActivationType.ACTIVATION_STOPOUT)
             self._book.close(worst, note=f"so: {now.margin_level:.1f}%/{now.equity:.1f}/{now.margin:.1f}")
         account.level = account.levels().level_type(account.group)
         self._context.emit(PumpCode.UPDATE_MARGINCALL, 0, b"")

@@ -96,8 +96,8 @@ def test_sighup_reloads_and_the_daemon_goes_on(daemon: Operated) -> None:
     assert daemon.process.wait(LIMIT_S) == 0
 
 
-def test_a_query_without_a_reply_is_code_1_within_its_time_out() -> None:
-    code, out, error = finish("describe", "--endpoint=tcp://127.0.0.1:1", "--timeout=0.2")
+def test_a_query_that_is_refused_is_code_1() -> None:
+    code, out, error = finish("describe", "--endpoint=tcp://127.0.0.1:1", "--timeout=5")
     assert (code, out) == (1, "")
     assert "tcp://127.0.0.1:1: the connection was refused, nothing listens there" in error
     assert "start the daemon (mt4pump run)" in error

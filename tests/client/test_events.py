@@ -57,14 +57,14 @@ def test_a_module_that_is_out_of_date_is_written_again(tmp_path: Path) -> None:
 
 
 def test_a_type_checker_sees_the_fields() -> None:
-    body: dict[str, Any] = {"bid": 1.5, "order": 7, "conv_rates": [1.0], "from": "desk", "offset": 9}
+    body: dict[str, Any] = {"bid": 1.5, "order": 7, "conv_rates": [1.0], "from": "support", "offset": 9}
     given = body, (b"", b"")
     assert assert_type(Quote(TopicName("quote.EURUSD"), *given).bid, float) == 1.5
     assert assert_type(Quote(TopicName("quote.EURUSD"), *given).spread, int | None) is None
     assert assert_type(Trade(TopicName("trade.1"), *given).conv_rates, list[float]) == [1.0]
     assert assert_type(Trade(TopicName("trade.1"), *given).before, dict[str, Any] | None) is None
     assert assert_type(Activation(TopicName("activation.1"), *given).order, int) == 7
-    assert assert_type(Mail(TopicName("mail.1"), *given).from_, str | None) == "desk"
+    assert assert_type(Mail(TopicName("mail.1"), *given).from_, str | None) == "support"
 
 
 def test_the_offset_of_a_heartbeat_is_not_its_own() -> None:

@@ -13,7 +13,7 @@ from mt4pump import protocol
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import (
     ACTION_NAMES,
-    Activation,
+    ActivationType,
     MarginLevelType,
     RequestStatus,
     SymbolDirection,
@@ -131,8 +131,9 @@ def test_the_listed_words_and_numbers_are_those_of_the_code() -> None:
     assert tuple(name for name, spec in contract().common.items() if spec.is_required) == COMMON_KEYS
     assert contract().heads["error"]["code"].words == tuple(contract().codes)
     assert contract().kinds.keys() == KINDS.keys()
-    for enum in (Activation, MarginLevelType, RequestStatus, SymbolDirection, TradeCommand, TradeReason, TradeState):
-        assert contract().enumerations[enum.__name__] == {member.name: int(member) for member in enum}
+    same_names = (MarginLevelType, RequestStatus, SymbolDirection, TradeCommand, TradeReason, TradeState)
+    for name, enum in {"Activation": ActivationType, **{enum.__name__: enum for enum in same_names}}.items():
+        assert contract().enumerations[name] == {member.name: int(member) for member in enum}
 
 
 def test_the_numbers_are_those_of_the_header() -> None:

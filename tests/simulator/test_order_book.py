@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.mt4.codes import Activation, PumpCode, TradeCommand, TradeState, Transaction
+from mt4pump.mt4.codes import ActivationType, PumpCode, TradeCommand, TradeState, Transaction
 from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.market import WALK_SYMBOLS, Instrument
 from mt4pump.simulator.options import SimulatorOptions
@@ -196,7 +196,7 @@ def test_a_pending_order_becomes_a_position_when_its_price_comes(
     assert market.book.triggered(market.eurusd) == []
     market.eurusd.set_prices(*comes_at)
     ((triggered, activation),) = market.book.triggered(market.eurusd)
-    assert (triggered, activation) == (order, Activation.ACTIVATION_PENDING)
+    assert (triggered, activation) == (order, ActivationType.ACTIVATION_PENDING)
     market.book.execute(order, activation)
     ((action, fields),) = market.trades()
     assert (action, fields["cmd"], fields["open_price"]) == (UPDATE, becomes, price / 100_000)
@@ -205,14 +205,20 @@ def test_a_pending_order_becomes_a_position_when_its_price_comes(
 @pytest.mark.parametrize(
     ("cmd", "stops", "price", "activation", "note"),
     [
-        (BUY, {"sl": 107_900}, (107_900, 107_910), Activation.ACTIVATION_SL, "[sl]"),
-        (BUY, {"tp": 108_100}, (108_100, 108_110), Activation.ACTIVATION_TP, "[tp]"),
-        (SELL, {"sl": 108_100}, (108_090, 108_100), Activation.ACTIVATION_SL, "[sl]"),
-        (SELL, {"tp": 107_900}, (107_890, 107_900), Activation.ACTIVATION_TP, "[tp]"),
+        (BUY, {"sl": 107_900}, (107_900, 107_910), ActivationType.ACTIVATION_SL, "[sl]"),
+        (BUY, {"tp": 108_100}, (108_100, 108_110), ActivationType.ACTIVATION_TP, "[tp]"),
+        (SELL, {"sl": 108_100}, (108_090, 108_100), ActivationType.ACTIVATION_SL, "[sl]"),
+        (SELL, {"tp": 107_900}, (107_890, 107_900), ActivationType.ACTIVATION_TP, "[tp]"),
     ],
 )
 def test_stop_loss_and_take_profit_close_at_their_price(
-    market: QuietMarket, *, cmd: int, stops: dict[str, int], price: tuple[int, int], activation: Activation, note: str
+    market: QuietMarket,
+    *,
+    cmd: int,
+    stops: dict[str, int],
+    price: tuple[int, int],
+    activation: ActivationType,
+    note: str,
 ) -> None:
     order = market.open(cmd, **stops)
     market.trades()
@@ -233,10 +239,10 @@ def test_an_activation_changes_the_table_and_its_event_has_no_record(market: Qui
     order = market.open(BUY, sl=107_000)
     before = market.book.records[order.order]
     market.events.clear()
-    market.book.set_activation(order, Activation.ACTIVATION_SL)
+    market.book.set_activation(order, ActivationType.ACTIVATION_SL)
     assert market.events == [(PumpCode.UPDATE_ACTIVATION, 0, b"")]
     (row,) = [decode_trade(market.book.table())]
-    assert row == {**decode_trade(before), "activation": Activation.ACTIVATION_SL}
+    assert row == {**decode_trade(before), "activation": ActivationType.ACTIVATION_SL}
 
 
 @pytest.mark.parametrize(("cmd", "account_field"), [(TradeCommand.OP_BALANCE, "balance"), (6 + 1, "credit")])

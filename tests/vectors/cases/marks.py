@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mt4pump.mt4.codes import Activation, PumpCode
+from mt4pump.mt4.codes import ActivationType, PumpCode
 from tests.vectors.case import Case, Rec, call, case, lost, rec, table
 from tests.vectors.cases.trades import order
 
@@ -69,7 +69,7 @@ def _margins() -> list[Case]:
 
 
 def _activations() -> list[Case]:
-    marks = [mark for mark in Activation if mark]
+    marks = [mark for mark in ActivationType if mark]
     stopped = (table("trades", order(activation=1)), ACTIVATION_BELL)
     before = (table("trades", order()),)
     added = [
