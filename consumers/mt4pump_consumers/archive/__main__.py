@@ -27,7 +27,7 @@ def run() -> int:
     if word in COMMANDS:
         return _command()
     if word and not word.startswith("-"):
-        cure = did_you_mean(word, COMMANDS) or f"there are {', '.join(COMMANDS)}"
+        cure = did_you_mean(word, COMMANDS, f"there are {', '.join(COMMANDS)}")
         print(f"mt4pump-archive: there is no command {word!r}; {cure}", file=sys.stderr)  # noqa: T201 - no log yet
         return EXIT_SETTINGS
     return run_consumer(ArchiveSettings, _main, DESCRIPTION)

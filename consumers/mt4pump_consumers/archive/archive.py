@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Heartbeat, Notice, Position, Subscriber
-from mt4pump.process.program import Shutdown, StartError
+from mt4pump.process.program import EXIT_FAILED, Shutdown, StartError
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.metrics import ArchiveMetrics, JournalWatch, serve
 from mt4pump_consumers.archive.parquet_store import ParquetStore
@@ -22,7 +22,6 @@ HEARTBEAT = "heartbeat"
 IDLE_S = 0.05
 MAINTAIN_S = 5.0
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
-FAILED = 1
 END_S = 10.0
 """Longest wait for the last commit at the end."""
 QUIET = frozenset({"silent", "disconnected"})
@@ -100,7 +99,7 @@ class Archive:
             while not shutdown.wait(1.0):
                 if self._writer.ended_by:
                     log.error("%s; start again to go on from what is there", self._writer.ended_by)
-                    return FAILED
+                    return EXIT_FAILED
                 if dead := [name for name, thread in threads.items() if not thread.is_alive()]:
                     raise RuntimeError(f"the thread {dead[0]} ended")
         finally:

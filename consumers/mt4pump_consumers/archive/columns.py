@@ -19,6 +19,8 @@ from mt4pump.protocol import common_fields, contract, fields_of
 from mt4pump.protocol.contract import FieldSpec
 
 GAPS, QUOTE, TICK = "gaps", "quote", "tick"
+NOT_IN_JOURNAL = frozenset({GAPS, QUOTE, TICK})
+"""Kinds that the daemon's journal does not have."""
 EVENT_KINDS = tuple(kind for kind in contract().kinds if kind != "heartbeat")
 SCHEMA_VERSION = "1"
 TOPIC, EXTRA = "event_topic", "extra"

@@ -109,7 +109,7 @@ class JournalWatch:
             self._is_warned = False
 
     def _record_end(self, last: int, ts: int, confirmed: int) -> None:
-        """Find out how old the first event is that is not archived: by when the journal had which end."""
+        """Record the journal's end; ``_archived_ts`` becomes the time of the latest recorded end that is archived."""
         if not self._ends or ts - self._ends[-1][1] >= ENDS_INTERVAL_NS:
             self._ends.append((last, ts))
         while self._ends and self._ends[0][0] <= confirmed:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from mt4pump_consumers.archive.columns import GAPS, QUOTE, TICK
+from mt4pump_consumers.archive.columns import NOT_IN_JOURNAL
 from mt4pump_consumers.archive.compaction import date_of, maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder, Staged, place_of
 from mt4pump_consumers.archive.settings import ArchiveSettings
@@ -33,7 +33,7 @@ class ParquetStore:
     def durable_ts(self) -> int:
         """Return the time of the newest event of the journal that is committed; 0: none is."""
         files = list(self._folder.state.files.values())
-        return max((file.last_ts for file in files if file.kind not in {QUOTE, TICK, GAPS}), default=0)
+        return max((file.last_ts for file in files if file.kind not in NOT_IN_JOURNAL), default=0)
 
     def commit(self, batch: ArchiveBatch) -> None:
         """Commit a batch; raises OSError or an error of Arrow, and then nothing is committed."""

@@ -26,7 +26,7 @@ from psycopg.conninfo import conninfo_to_dict
 from mt4pump.client import one_line
 from mt4pump.process.values import is_loopback
 from mt4pump_consumers.archive import postgresql_tables as tables
-from mt4pump_consumers.archive.columns import GAPS, QUOTE, TICK
+from mt4pump_consumers.archive.columns import NOT_IN_JOURNAL
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveBatch, StoreChangedError, StoreError, StreamState
 
@@ -152,8 +152,9 @@ class PostgresqlStore:
         try:
             with psycopg.connect(**self._conninfo, autocommit=True) as connection:
                 (self._bytes,) = connection.execute("select pg_database_size(current_database())").fetchone() or (0,)
+                has_timescaledb = _has_timescaledb(connection)
                 for kind in tables.KINDS if settings.keep_days else ():
-                    _delete(connection, kind, oldest)
+                    _delete(connection, kind, oldest, has_timescaledb=has_timescaledb)
         except psycopg.Error as error:
             raise StoreError(one_line(str(error))) from error
         self._maintained_s = time.monotonic()
@@ -220,7 +221,7 @@ def _durable_ts(batch: ArchiveBatch) -> int:
     found = [
         pc.max(table["ts"]).as_py() or 0
         for (_, kind), parts in batch.tables.items()
-        if kind not in {QUOTE, TICK, GAPS}
+        if kind not in NOT_IN_JOURNAL
         for table in parts
     ]
     return max(found, default=0)
@@ -285,9 +286,9 @@ def _add_columns(connection: Connection, kind: str) -> None:
             raise StoreChangedError(f"the column {where} is {found[name]}, not {wanted}: rename that table")
 
 
-def _delete(connection: Connection, kind: str, oldest: datetime) -> None:
+def _delete(connection: Connection, kind: str, oldest: datetime, *, has_timescaledb: bool) -> None:
     name = tables.table_name(kind)
-    if _has_timescaledb(connection):
+    if has_timescaledb:
         connection.execute("select drop_chunks(%s::regclass, %s)", [name.as_string(connection), oldest])
         return
     statement = sql.SQL(

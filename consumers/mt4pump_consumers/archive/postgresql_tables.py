@@ -58,7 +58,7 @@ def table_name(kind: str) -> sql.Identifier:
 
 
 def create_table(kind: str) -> sql.Composed:
-    """Return the statement that makes the table of a kind if there is none, with its indexes."""
+    """Return the statement that makes the table of a kind if there is none."""
     required = {SERVER_CODE, "ts", "ts_utc"}
     columns = sql.SQL(", ").join(
         sql.SQL("{} {}{}").format(
@@ -75,7 +75,7 @@ def create_indexes(kind: str) -> Iterator[sql.Composed]:
     found = {"ts_utc": ("", "using brin (ts_utc)")}
     if kind == QUOTE:
         found["symbol"] = ("", "(symbol, ts_utc)")
-    if "offset" in names:  # a hypertable's unique index needs its column of time, which an offset has once anyway
+    if "offset" in names:  # TimescaleDB requires the time in a unique index; an offset has one ts_utc
         found["offset"] = ("unique ", '(log, "offset", ts_utc) where "offset" is not null')
     for name, (unique, what) in found.items():
         yield sql.SQL("create {}index if not exists {} on {} {}").format(

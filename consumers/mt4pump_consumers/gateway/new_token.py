@@ -20,7 +20,7 @@ from mt4pump_consumers.gateway.topics import is_name
 def run(arguments: Sequence[str] | None = None) -> int:
     """Print a new token and its entry; return the exit code."""
     parser = argparse.ArgumentParser(prog="new_token", description="make a token for the gateway's file of tokens")
-    parser.epilog = "example: python -m mt4pump_consumers.gateway.new_token desk 'quote.*' 'trade.*' >> tokens.toml"
+    parser.epilog = "example: python -m mt4pump_consumers.gateway.new_token support 'quote.*' 'trade.*' >> tokens.toml"
     parser.add_argument("name", help="its owner, as shown in the gateway's log")
     parser.add_argument("topics", nargs="+", help="what it lets its owner see, as 'quote.*' or trade.1001")
     given = parser.parse_args(arguments)

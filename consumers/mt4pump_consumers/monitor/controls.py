@@ -65,10 +65,8 @@ class ScreenControls:
         table, controls = TABLES[name], self.tables[name]
         wanted = controls.filter.casefold()
         rows = [row for row in table.rows(state, self.subject) if wanted in table.words(row).casefold()]
-        if table.is_dense:
-            rows.sort(
-                key=lambda row: str(table.identity(row))
-            )  # equal ones have a fixed order, others the newest first
+        if table.is_dense:  # equal rows are then in the order of their names
+            rows.sort(key=lambda row: str(table.identity(row)))
         rows.sort(key=table.columns[controls.sort].key, reverse=controls.is_descending)
         return rows
 

@@ -56,7 +56,7 @@ def _wide(state: MonitorState, controls: ScreenControls, width: int, room: int) 
     first = min(EXECUTIONS_WIDTH, width // 2)
     middle = (width - first - 2 * GROUP_GAP) // 2
     last = width - first - middle - 2 * GROUP_GAP
-    one, other = controls.names[0], controls.names[1]
+    one, other = controls.names[:2]
     calls = 0
     if controls.subject is None:  # margin calls get a third at most, and what the symbols leave
         spare = high - len(state.exposure.symbols) - HEAD_LINES

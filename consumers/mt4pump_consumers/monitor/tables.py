@@ -175,6 +175,12 @@ def _name_column(name: str, width: int) -> Column:
     return Column(name, width, lambda row: Cell(one_line(str(row.key)) or "-"), lambda row: row.key, 0, is_left=True)
 
 
+def _time_column(rank: int) -> Column:
+    return Column(
+        "time UTC", 9, lambda row: Cell(iso_time(row.ts)[CLOCK], "dim"), lambda row: row.ts, rank, is_left=True
+    )
+
+
 TABLES: dict[str, ScreenTable] = {
     table.name: table
     for table in (
@@ -183,14 +189,7 @@ TABLES: dict[str, ScreenTable] = {
             "executions",
             "nothing yet",
             (
-                Column(
-                    "time UTC",
-                    9,
-                    lambda done: Cell(iso_time(done.ts)[CLOCK], "dim"),
-                    lambda done: done.ts,
-                    3,
-                    is_left=True,
-                ),
+                _time_column(3),
                 Column("account", 8, lambda done: Cell(str(done.login)), lambda done: done.login, 0),
                 Column("order", 8, lambda done: Cell(str(done.order), "dim"), lambda done: done.order, 5),
                 Column(
@@ -313,9 +312,7 @@ TABLES: dict[str, ScreenTable] = {
                 Column("equity", 10, lambda call: Cell(f"{call.equity:,.0f}"), lambda call: call.equity, 1),
                 Column("margin", 10, lambda call: Cell(f"{call.margin:,.0f}"), lambda call: call.margin, 2),
             ),
-            lambda state, subject: (
-                call for call in state.calls.values() if subject is None or subject.login in {None, call.login}
-            ),
+            lambda state, _subject: state.calls.values(),
             lambda call: call.login,
             lambda call: str(call.login),
             lambda call: Subject(login=call.login),
@@ -327,14 +324,7 @@ TABLES: dict[str, ScreenTable] = {
             "alerts and messages",
             "none",
             (
-                Column(
-                    "time UTC",
-                    9,
-                    lambda line: Cell(iso_time(line.ts)[CLOCK], "dim"),
-                    lambda line: line.ts,
-                    0,
-                    is_left=True,
-                ),
+                _time_column(0),
                 Column(
                     "message",
                     60,

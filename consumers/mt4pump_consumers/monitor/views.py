@@ -139,7 +139,7 @@ class JsonLines(LineWriter):
 
 
 class TextLines(LineWriter):
-    """One line for people per execution and notice; alerts too, unless the log goes to the same terminal."""
+    """One line for people per execution and notice; alerts only if standard output is no terminal: the log has them."""
 
     def executions(self, executions: Sequence[Execution]) -> None:
         """Write a line each."""
@@ -174,12 +174,12 @@ class MonitorScreen(MonitorView):
         self._console = console
         self._controls = ScreenControls()
         self._live = Live(console=self._console, screen=True, auto_refresh=False, redirect_stdout=False)
+        self._keys = TerminalKeys()
         self._handler = _StateHandler(state)
         self._others = _on_terminal(logging.getLogger())
         logging.getLogger().addHandler(self._handler)
         for other in self._others:
             logging.getLogger().removeHandler(other)
-        self._keys = TerminalKeys()
         try:
             self._live.start()
         except BaseException:

@@ -21,19 +21,8 @@ HEARTBEAT = "heartbeat"
 EVENTS_PER_YIELD = 256
 """Events read in one go, before everything else gets its turn."""
 COUNTERS = (
-    *(
-        "connections",
-        "published",
-        "dropped",
-        "oversized",
-        "missed",
-        "stored",
-        "replayed",
-        "unstored",
-        "overflowed",
-        "lost",
-    ),
-    *("setbacks", "quarantined", "not_whole"),
+    *("connections", "published", "dropped", "oversized", "missed", "stored", "replayed", "unstored", "overflowed"),
+    *("lost", "setbacks", "quarantined", "not_whole"),
 )
 """All counters, shown from 0 on: the first one must be an increase, not a new series."""
 CANCEL_WAIT_S, CANCELS = 1.0, 10

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -71,8 +72,8 @@ class Server:
             for process in (main, *children):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            psutil.wait_procs(children, LIMIT_S)
             self._running.wait(LIMIT_S)
+            until(lambda: not any(map(is_running, children)), "its processes end", LIMIT_S)
             self._running = None
 
     def remove(self) -> None:
@@ -108,9 +109,19 @@ class Server:
         """Return the archive's settings for a database."""
         return ArchiveSettings(**{"store": self.url(database), "store_password": PASSWORD, **more})
 
-    def store(self, database: str, **more: Any) -> PostgresqlStore:
-        """Open a database as the archive does, without waiting for it."""
-        return PostgresqlStore(self.settings(database, **more), lambda _: True)
+    def store(self, database: str, *, waits: bool = True, **more: Any) -> PostgresqlStore:
+        """Open a database as the archive does; without ``waits`` the first error is raised.
+
+        The server releases the lock of a store a moment after it was closed.
+        """
+        return PostgresqlStore(self.settings(database, **more), lambda wait_s: not waits or Event().wait(wait_s))
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Return whether it has not ended: a zombie that nobody waits for has."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from tests.bus import until
 from tests.consumers.archive.archive_run import DAY_NS, EPOCH, TS, event, quote, trade
 from tests.consumers.archive.postgresql_run import LIMIT_S, Server, needs_server, running_server
 
-pytestmark = needs_server
+pytestmark = [needs_server, pytest.mark.timeout(600)]
 
 QUERIES = [
     'select count(*), min("offset"), max("offset"), sum(sl) from trade',
@@ -270,7 +270,7 @@ def test_a_second_archive_is_refused(server: Server, database: str) -> None:
         closing(server.store(database)),
         pytest.raises(StoreError, match="another mt4pump-archive writes to"),
     ):
-        server.store(database)
+        server.store(database, waits=False)
     server.store(database).close()
 
 
@@ -354,7 +354,7 @@ def test_with_timescaledb_tables_are_hypertables_and_old_chunks_are_dropped(serv
 
 def test_a_wrong_password_is_said_without_it(server: Server, database: str) -> None:
     with pytest.raises(StoreError, match="password authentication failed") as raised:
-        server.store(database, store_password="of somebody else")  # noqa: S106 - a wrong one
+        server.store(database, waits=False, store_password="of somebody else")  # noqa: S106 - a wrong one
     assert "of somebody else" not in str(raised.value)
 
 

@@ -21,7 +21,7 @@ from tests.consumers.archive.postgresql_run import LIMIT_S, Server, needs_server
 from tests.consumers.archive.postgresql_world import PostgresqlWorld
 from tests.consumers.nats_bridge.nats_run import environment
 
-pytestmark = needs_server
+pytestmark = [needs_server, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(name="server", scope="module")
@@ -32,17 +32,10 @@ def _server() -> Iterator[Server]:
 
 @pytest.fixture(name="world")
 def _world(tmp_path: Path, server: Server) -> Iterator[PostgresqlWorld]:
-    world = PostgresqlWorld(tmp_path, server)
-    try:
-        world.daemon.start()
-        world.archive.start()
+    with PostgresqlWorld(tmp_path, server).running() as world:
         yield world
-    finally:
-        world.archive.kill()
-        world.daemon.kill()
 
 
-@pytest.mark.timeout(600)
 def test_kills_of_archive_daemon_and_database_lose_and_double_nothing(world: PostgresqlWorld, server: Server) -> None:
     """`python -m tests.consumers.archive.archive_kills --postgresql` does the same with more kills and events."""
     chance = random.Random(3)  # noqa: S311 - the same kills each time
@@ -53,14 +46,11 @@ def test_kills_of_archive_daemon_and_database_lose_and_double_nothing(world: Pos
     world.check(least=50)
 
 
-@pytest.mark.timeout(600)
 def test_while_the_database_is_away_reading_stops_and_all_is_read_again_later(tmp_path: Path, server: Server) -> None:
     world = PostgresqlWorld(tmp_path, server, rate=3_000)
     flags = ("--metrics-port", str(world.metrics_port), "--buffer-events", "1000")
     world.archive = world.new_archive(*flags)
-    try:
-        world.daemon.start()
-        world.archive.start()
+    with world.running():
         world.reaches(5)
         server.kill()
         until(lambda: "reading stops until it can be written" in world.archive.text, "the buffer is full", LIMIT_S)
@@ -73,9 +63,6 @@ def test_while_the_database_is_away_reading_stops_and_all_is_read_again_later(tm
         assert "mt4pump_archive_reconnects_total 1.0" in metrics
         assert "mt4pump_archive_failures_total 0.0" not in metrics
         world.check(least=5)
-    finally:
-        world.archive.kill()
-        world.daemon.kill()
 
 
 def answer(url: str) -> str:
@@ -89,7 +76,6 @@ def answer(url: str) -> str:
     return text
 
 
-@pytest.mark.timeout(300)
 def test_an_archive_that_finds_another_ones_commit_ends_and_goes_on_after_a_restart(world: PostgresqlWorld) -> None:
     world.reaches(5)
     world.server.execute(world.database, "update archive_state set last_commit = 'of somebody else'")

@@ -114,7 +114,9 @@ def test_a_gateway_that_dies_is_shown_and_the_page_connects_again(page: Page, tm
             page.wait_for_selector("#alarm", state="hidden")
 
 
-def test_the_phone_shows_one_view_at_a_time_and_nothing_runs_off_the_side(page: Page, tmp_path: Path) -> None:
+def test_the_phone_shows_one_view_at_a_time_and_nothing_runs_off_the_side_at_any_width(
+    page: Page, tmp_path: Path
+) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     with (
         daemon(tmp_path) as source,
@@ -126,14 +128,22 @@ def test_the_phone_shows_one_view_at_a_time_and_nothing_runs_off_the_side(page: 
         wide = f"{box}.scrollWidth - {box}.clientWidth"
         assert page.evaluate(wide) <= ROUNDING
         page.click('nav button[data-view="trades"]')
-        for tab in ("positions", "orders", "executions", "accounts"):
-            page.click(f"#tab-{tab}")
-            page.wait_for_selector(f"#{tab} tbody tr:nth-child(2)")
-            panel = f"document.querySelector('#panel-{tab}')"
-            assert page.evaluate(f"{panel}.scrollWidth - {panel}.clientWidth") <= ROUNDING, tab
+        all_tabs_fit(page)
         page.click('nav button[data-view="events"]')
         page.wait_for_selector(".events", state="visible")
         page.wait_for_selector(".quotes", state="hidden")
+        for width in (1280, 1440, 1920):
+            page.set_viewport_size({"width": width, "height": 900})
+            all_tabs_fit(page)
+
+
+def all_tabs_fit(page: Page) -> None:
+    """Check that no column of a tab is outside its panel."""
+    for tab in ("positions", "orders", "executions", "accounts"):
+        page.click(f"#tab-{tab}")
+        page.wait_for_selector(f"#{tab} tbody tr:nth-child(2)")
+        panel = f"document.querySelector('#panel-{tab}')"
+        assert page.evaluate(f"{panel}.scrollWidth - {panel}.clientWidth") <= ROUNDING, tab
 
 
 class Scripted:
@@ -225,6 +235,14 @@ def shows(page: Page, text: str) -> None:
     wait_until(page, "text => document.querySelector('#open').textContent.startsWith(text)", arg=text)
 
 
+def opened(page: Page) -> Scripted:
+    """Open the page at a scripted gateway; return it once the feed is live."""
+    gateway = Scripted(page)
+    page.goto(gateway.URL)
+    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    return gateway
+
+
 def test_the_page_starts_with_trades_of_the_past_and_the_open_positions(page: Page) -> None:
     gateway = Scripted(page)
     gateway.past, gateway.open_orders = [1, 2, 3], [3, 8]
@@ -260,9 +278,7 @@ def test_positions_that_were_closed_meanwhile_are_removed_when_a_resume_is_not_w
 
 
 def test_a_resume_starts_at_the_confirmed_offset_until_it_is_answered_and_shows_no_trade_twice(page: Page) -> None:
-    gateway = Scripted(page)
-    page.goto(gateway.URL)
-    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway = opened(page)
     gateway.trade(1, 6, confirmed=5)
     gateway.trade(2, 8, confirmed=5)  # 7 was lost on its way to the gateway, and is not recovered yet
     shows(page, "2 open positions")
@@ -276,9 +292,7 @@ def test_a_resume_starts_at_the_confirmed_offset_until_it_is_answered_and_shows_
 
 
 def test_a_resume_ignores_what_the_first_status_of_the_new_connection_confirms(page: Page) -> None:
-    gateway = Scripted(page)
-    page.goto(gateway.URL)
-    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway = opened(page)
     gateway.trade(1, 6, confirmed=5)
     shows(page, "1 open position")
     gateway.resume, gateway.missed = [{"count": 2}], [(2, 7), (3, 8)]
@@ -312,9 +326,7 @@ def test_last_values_that_were_read_again_replace_the_positions(page: Page) -> N
 
 
 def test_a_notice_that_repeats_is_one_line(page: Page) -> None:
-    gateway = Scripted(page)
-    page.goto(gateway.URL)
-    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway = opened(page)
     for _ in range(3):
         gateway.send({"type": "notice", "kind": "feed_lost", "message": "internal text"})
     wait_until(page, "() => document.querySelector('#notices').textContent.includes('(3 times)')")
@@ -323,9 +335,7 @@ def test_a_notice_that_repeats_is_one_line(page: Page) -> None:
 
 
 def test_a_symbol_opens_its_chart_by_mouse_and_by_keyboard(page: Page) -> None:
-    gateway = Scripted(page)
-    page.goto(gateway.URL)
-    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway = opened(page)
     for number in range(30):
         gateway.quote("EURUSD", 1.1 + number / 10_000, 10**18 + number * 10**9)
         gateway.quote("USDJPY", 1.1)
@@ -345,9 +355,7 @@ def test_a_symbol_opens_its_chart_by_mouse_and_by_keyboard(page: Page) -> None:
 
 
 def test_a_table_has_one_row_in_the_tab_order_and_keys_move_it(page: Page) -> None:
-    gateway = Scripted(page)
-    page.goto(gateway.URL)
-    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway = opened(page)
     for number in range(100):
         gateway.quote(f"S{number:02}", 1.1)
     page.wait_for_selector("#board tbody tr:nth-child(100)")
@@ -368,9 +376,7 @@ def test_a_table_has_one_row_in_the_tab_order_and_keys_move_it(page: Page) -> No
 
 
 def test_of_three_hundred_symbols_only_those_that_are_seen_are_drawn_at_each_quote(page: Page) -> None:
-    gateway = Scripted(page)
-    page.goto(gateway.URL)
-    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway = opened(page)
     for number in range(300):
         gateway.quote(f"S{number:03}", 1.1)
     page.wait_for_selector("#board tbody tr:nth-child(300).away")
@@ -390,9 +396,7 @@ def test_of_three_hundred_symbols_only_those_that_are_seen_are_drawn_at_each_quo
 
 
 def test_the_change_of_the_day_is_in_percent_and_in_points(page: Page) -> None:
-    gateway = Scripted(page)
-    page.goto(gateway.URL)
-    wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
+    gateway = opened(page)
     gateway.quote("EURUSD", 1.0)
     page.wait_for_selector("#board tbody tr")
     gateway.quote("EURUSD", 1.0123)

@@ -29,7 +29,7 @@ def arguments(feed: Daemon, *more: str) -> list[str]:
 def symbols(screen: str) -> list[str]:
     """Return the symbols of the exposure, as far as they are seen in the first columns of 80."""
     lines = screen.splitlines()
-    start = next(number for number, line in enumerate(lines) if "exposure, lots" in line) + 2
+    start = next((number for number, line in enumerate(lines) if "exposure, lots" in line), len(lines)) + 2
     return [line.split()[0] for line in lines[start : start + 9] if line[:1].isalpha()]
 
 

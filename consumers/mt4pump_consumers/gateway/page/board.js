@@ -142,8 +142,8 @@ class Row {
     this.bid.show(bid, digits, this.direction);
     this.ask.show(ask, digits, 0);
     this.spread.textContent = pips(this.spreadPips);
-    const sign = points > 0 ? "+" : "";
-    this.change.textContent = `${sign}${this.changePercent.toFixed(2)} %`;
+    const sign = points > 0 ? "+" : "", percent = this.changePercent.toFixed(2);
+    this.change.textContent = Number(percent) ? `${sign}${percent} %` : "0.00 %";
     this.pointsCell.textContent = `${sign}${points}`;
     const since = this.isWholeDay ? "the day began" : `${new Date(this.firstAt).toLocaleTimeString("en-GB")}, the first quote of the day on this page`;
     this.change.title = this.pointsCell.title = `${sign}${points} points since ${since}`;
