@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from threading import Event, Semaphore, Timer
 
 import pytest
 from mt4pump_consumers import http_server as module
@@ -78,8 +79,7 @@ def test_clients_that_say_nothing_give_way_to_those_that_ask() -> None:
         assert server.rejected == 0
 
 
-def test_a_request_that_comes_byte_by_byte_has_a_limit_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.Handler, "timeout", 1.0)
+def test_a_request_that_comes_byte_by_byte_has_a_limit_in_all() -> None:
     with serving() as server, ExitStack() as links:
         slow = [connect(server, links, b"GET /metrics HTTP/1.1\r\nX: ") for _ in range(REQUESTS_LIMIT)]
 
@@ -89,8 +89,35 @@ def test_a_request_that_comes_byte_by_byte_has_a_limit_in_all(monkeypatch: pytes
                     connection.sendall(b"a")
             return server.ended >= REQUESTS_LIMIT
 
-        until(ended, "all are ended, though none was silent for long")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module.Handler, "timeout", 1.0)
+            until(ended, "all are ended, though none was silent for long")
         assert ask(server, "/metrics")[0] == 200
+
+
+def test_a_request_waits_for_the_thread_of_one_that_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_end = Semaphore(0), Event()
+
+    def health() -> str:
+        began.release()
+        may_end.wait(LIMIT_S)
+        return ""
+
+    server = MetricsServer(CollectorRegistry(), "127.0.0.1", 0, health=health)
+    server.start()
+    with ExitStack() as links:
+        links.callback(server.stop)
+        links.callback(may_end.set)
+        for _ in range(REQUESTS_LIMIT):
+            connect(server, links, b"GET /healthz HTTP/1.0\r\n\r\n")
+        for _ in range(REQUESTS_LIMIT):
+            assert began.acquire(timeout=LIMIT_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(module.Handler, "timeout", 0.0)
+            until(lambda: server.ended == REQUESTS_LIMIT, "all took too long")
+        Timer(0.2, may_end.set).start()
+        assert ask(server, "/")[0] == 200
+        assert server.rejected == 0
 
 
 def test_clients_that_do_not_take_their_answer_give_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
