@@ -1,11 +1,14 @@
-"""Builds all parts of the daemon in dependency order; starts and stops its threads."""
+"""Builds all parts of the daemon in dependency order; starts and stops its threads, and detects one that hangs."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
+from threading import Thread
 
 import zmq
 
@@ -15,7 +18,6 @@ from mt4pump.journal import Journal, JournalReader
 from mt4pump.log import FaultCounters
 from mt4pump.process.clock import wall_clock
 from mt4pump.process.data_folder import DataFolderLock, next_epoch
-from mt4pump.process.watchdog import HangDetector
 from mt4pump.publisher.capacity import Relief, limit_connections, raise_limit
 from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.publisher.publisher import SocketOptions
@@ -27,7 +29,7 @@ from mt4pump.pump.loop import Pump
 from mt4pump.pump.session import Command, DispatcherOptions
 from mt4pump.pump.snapshot import SnapshotRequest
 from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
-from mt4pump.query.describe import Description
+from mt4pump.query.handlers import Description
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
 from mt4pump.wire import Encoder
@@ -42,6 +44,8 @@ PUMP_PUBLISH_S, PUMP_END_S = 0.6, 0.8
 With the linger, these keep a stop under a second, even when a call into the DLL does not return.
 """
 QUERY_STOP_S = 0.1
+CHECK_GAP_MAX_S = 1.0
+"""The time between two checks counts as this at most: no thread runs while machine or process is suspended."""
 
 log = logging.getLogger(__name__)
 
@@ -268,3 +272,41 @@ class Daemon:
                 "the pump thread hangs and was abandoned: %d records and the end are not published", len(self.inbox)
             )
         return not (supervisor_hangs or pump_hangs)
+
+
+class HangDetector:
+    """Checks the progress of threads; one whose progress does not change for ``limit_s`` hangs. 0 is no limit."""
+
+    def __init__(self, limit_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._limit_s = limit_s
+        self._now_s = now_s
+        self._checked_at_s = now_s()
+        self._still: dict[Thread, tuple[Hashable, float]] = {}
+
+    def check(self, progress: Mapping[Thread, Hashable | None]) -> HangError | None:
+        """Return the error of the first thread that hangs; None if there is none.
+
+        A thread's progress is a value that changes as it works, and None while it may be idle (it waits, it has
+        ended). The stack of a thread that hangs is logged.
+        """
+        now_s = self._now_s()
+        passed_s, self._checked_at_s = min(now_s - self._checked_at_s, CHECK_GAP_MAX_S), now_s
+        for thread, value in progress.items():
+            seen, still_s = self._still.get(thread, (None, 0.0))
+            still_s = still_s + passed_s if value is not None and value == seen else 0.0
+            self._still[thread] = value, still_s
+            if 0 < self._limit_s <= still_s:
+                text = f"the {thread.name} thread made no progress for {still_s:.0f} s (limit: hang_timeout_s) in "
+                return HangError(text + _place(thread))
+        return None
+
+
+def _place(thread: Thread) -> str:
+    """Return where ``thread`` is; log its whole stack."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, and the only way to see it
+    if frame is None:
+        return "a place that is not known"
+    stack = traceback.extract_stack(frame)
+    log.error("the stack of the %s thread:\n%s", thread.name, "".join(traceback.format_list(stack)).rstrip())
+    last = stack[-1]
+    return f"{last.name} ({last.filename}:{last.lineno})"

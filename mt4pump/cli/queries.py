@@ -30,8 +30,7 @@ from mt4pump.client import Event, Query
 from mt4pump.errors import SettingsError, did_you_mean
 from mt4pump.log import json_line, one_line
 from mt4pump.process.values import size_text
-from mt4pump.protocol.asyncapi import asyncapi
-from mt4pump.protocol.json_schema import json_schema
+from mt4pump.protocol.documents import asyncapi, json_schema
 from mt4pump.settings.validators import suffix_text
 from mt4pump.wire import Body
 

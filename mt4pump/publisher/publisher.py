@@ -20,7 +20,7 @@ from mt4pump.publisher.descriptors import BURST_BYTES, CURVE_BURST_BYTES, Endpoi
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders
 from mt4pump.publisher.subscriptions import NO_CONNECTION, SUBSCRIBE, Excess, SubscriptionTable, is_subscription
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
-from mt4pump.security.subscription_filter import SubscriptionFilter, split_user_id
+from mt4pump.security.permissions import SubscriptionFilter, split_user_id
 from mt4pump.wire import FIRST, HEARTBEAT, Send
 
 __all__ = ["Gate", "Publisher", "SocketOptions"]

@@ -5,7 +5,7 @@
     server       the thread and its ROUTER socket
     connections  who is connected, their queued requests and unread replies, whose request is next
     requests     frames → envelope and payload → typed request, or the error to reply
-    handlers     request → reply; snapshots: snapshots kept for paging; describe: who publishes here, and what
+    handlers     request → reply, also to describe; snapshots: snapshots kept for paging
     limits       options, and long work in short slices
 """
 

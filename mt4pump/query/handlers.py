@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgpack
 
+from mt4pump import __version__
 from mt4pump.errors import PumpError
-from mt4pump.journal import JournalReader
+from mt4pump.journal import Journal, JournalReader
 from mt4pump.log import FaultCounters
-from mt4pump.protocol import fields_of
+from mt4pump.protocol import ContractOptions, common_fields, fields_of, kinds_for
+from mt4pump.pump.heartbeat import ServerClock
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.query.limits import QueryOptions, Stopped, WorkBudget, YieldToPump
 from mt4pump.query.requests import Cursor, ParsedRequest, RequestError, parse_request, request_id, unpack_request
 from mt4pump.query.snapshots import Peer, SnapshotCache, page, sort_snapshot
 from mt4pump.security import Permissions
-from mt4pump.wire import Body
+from mt4pump.settings import Settings
+from mt4pump.wire import PROTOCOL, Body
 
 STOP_CHECK_S = 0.02
 """How often a thread that waits for a snapshot checks whether it is to stop."""
@@ -221,3 +224,53 @@ def replay_page(
         "count": len(frames) // 2,
     }
     return head, frames
+
+
+class Description:
+    """Makes the body of a description: `Description(...)()`. What never changes is made once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        epoch: int,
+        pub_endpoint: str,
+        journal: Journal | None,
+        server_clock: ServerClock,
+        limits: Mapping[str, int | float],
+    ) -> None:
+        self._journal = journal
+        self._server_clock = server_clock
+        options = ContractOptions(
+            user_fields=frozenset(settings.user_fields),
+            mail_fields=frozenset(settings.mail_fields),
+            plugin_parameters=settings.plugin_parameters,
+            durable=frozenset(settings.durable) if settings.journal else frozenset(),
+            topic_suffix=settings.topic_suffix,
+        )
+        self._constant: Body = {
+            "protocol": PROTOCOL,
+            "version": __version__,
+            "epoch": epoch,
+            "topic_suffix": settings.topic_suffix,
+            "server_code": settings.server_code,
+            "encoding": settings.encoding,
+            "heartbeat_interval_s": settings.heartbeat_interval_s,
+            "pub_endpoint": pub_endpoint,
+            "retention": {"max_age_s": settings.journal_max_age_s, "max_bytes": settings.journal_max_bytes},
+            "limits": dict(limits),
+            "kinds": kinds_for(options),
+            "common": common_fields(),
+        }
+
+    def __call__(self) -> Body:
+        """Return it as of now."""
+        journal = self._journal
+        return {
+            **self._constant,
+            "log": journal.log_id if journal else None,
+            "offset": journal.last_offset if journal else 0,
+            "offsets": dict(journal.last_offsets) if journal else {},
+            "durable": journal is not None and journal.durable,
+            "server_utc_offset_s": self._server_clock.offset_s,
+        }

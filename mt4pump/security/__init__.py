@@ -2,6 +2,6 @@
 
 from mt4pump.security.authenticator import ZapAuthenticator
 from mt4pump.security.permissions import EVERYTHING, NOTHING, Permissions, PermissionsError
-from mt4pump.security.plain import PlainAuthenticator
+from mt4pump.security.zap import PlainAuthenticator
 
 __all__ = ["EVERYTHING", "NOTHING", "Permissions", "PermissionsError", "PlainAuthenticator", "ZapAuthenticator"]

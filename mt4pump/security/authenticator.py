@@ -16,8 +16,7 @@ from mt4pump.log import FaultCounters
 from mt4pump.private_files import is_exposed, is_open_to_all
 from mt4pump.security.clients import ENDING, Clients, Fingerprint, fingerprint, read_clients
 from mt4pump.security.keys import read_server_pair
-from mt4pump.security.permissions import NOTHING, Permissions
-from mt4pump.security.subscription_filter import user_id
+from mt4pump.security.permissions import NOTHING, Permissions, user_id
 from mt4pump.security.zap import QUERIED, ZapServer
 
 CHECK_INTERVAL_S = 0.5

@@ -26,7 +26,7 @@ from zmq.utils import z85
 
 from mt4pump.errors import SettingsError
 from mt4pump.private_files import PRIVATE, PUBLIC, replace_file
-from mt4pump.process import toml_file
+from mt4pump.process import sources
 
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 FILE_BYTES_LIMIT = 262_144
@@ -62,7 +62,7 @@ def raw_key(text: object) -> bytes:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the content of a small TOML file. Raises KeyFileError; its text repeats nothing of the file."""
     try:
-        return toml_file.read_toml(path, FILE_BYTES_LIMIT)
+        return sources.read_toml(path, FILE_BYTES_LIMIT)
     except ValueError as error:
         raise KeyFileError(f"{error} (mt4pump keygen makes such files)") from None
 

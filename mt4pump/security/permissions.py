@@ -10,11 +10,15 @@ ZeroMQ knows prefixes only: a subscription to ``trade.100`` brings ``trade.1001`
 only when every topic ends with a terminator (the setting ``topic_suffix``, as ``|``): then ``trade.100|`` begins no
 other topic. Without it exact entries are refused. ``heartbeat`` is allowed to every known client; no other topic
 begins so, therefore it is exact without a terminator.
+
+A connection's ZAP user id is its client's name and a generation, which distinguishes it from others of the same number:
+see ARCHITECTURE, "The publishing socket".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from mt4pump.errors import SettingsError, did_you_mean
 from mt4pump.wire import HEARTBEAT, KINDS, outermost
@@ -112,3 +116,78 @@ def _check_kind(name: str, place: str, *, exact: bool) -> None:
     if not known:
         cure = did_you_mean(kind, KINDS, f"topics begin with {', '.join(KINDS)}", "{}.*".format)
         raise PermissionsError(f"{place}: no topic has this name; {cure}")
+
+
+SEPARATOR = "/"
+
+
+def user_id(user: str, generation: int) -> str:
+    """Return the user id of a connection of the client ``user``."""
+    return f"{user}{SEPARATOR}{generation}"
+
+
+def split_user_id(text: str) -> tuple[str, int]:
+    """Return client and generation of a user id; without a generation there is no client."""
+    user, _, generation = text.rpartition(SEPARATOR)
+    return (user, int(generation)) if user and generation.isdecimal() else ("", 0)
+
+
+class _Connection:
+    """``asked`` are its prefixes, ``given`` counts what they narrow to."""
+
+    __slots__ = ("asked", "given", "permissions")
+
+    def __init__(self, permissions: Permissions) -> None:
+        self.permissions = permissions
+        self.asked: set[bytes] = set()
+        self.given: Counter[bytes] = Counter()
+
+
+class SubscriptionFilter:
+    """Narrows subscriptions, and knows which connections have more than their client may have now.
+
+    Two of a client's prefixes may narrow to the same one (``""`` and ``q`` both to ``quote.``): that one is withdrawn
+    only with the last of them. A connection keeps the permissions of its first subscription, so that what is withdrawn
+    is what was given; permissions that grow take effect with the next connection, those that shrink end it. What
+    narrows to nothing is not stored.
+    """
+
+    def __init__(self) -> None:
+        self._connections: dict[int, _Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def ask(self, number: int, prefix: bytes, permissions: Callable[[], Permissions]) -> tuple[bytes, ...]:
+        """Return the prefixes to subscribe connection ``number`` to when it asks for ``prefix``."""
+        connection = self._connections.get(number)
+        if connection is None:
+            connection = self._connections[number] = _Connection(permissions())
+        narrowed = connection.permissions.narrow((prefix,))
+        if narrowed and prefix not in connection.asked:
+            connection.asked.add(prefix)
+            connection.given.update(narrowed)
+        return narrowed
+
+    def withdraw(self, number: int, prefix: bytes) -> tuple[bytes, ...]:
+        """Return the prefixes to unsubscribe connection ``number`` from when it no longer wants ``prefix``."""
+        connection = self._connections.get(number)
+        if connection is None or prefix not in connection.asked:
+            return ()
+        connection.asked.discard(prefix)
+        gone = []
+        for each in connection.permissions.narrow((prefix,)):
+            connection.given[each] -= 1
+            if not connection.given[each]:
+                del connection.given[each]
+                gone.append(each)
+        return tuple(gone)
+
+    def exceeding(self, number: int, permissions: Permissions) -> bool:
+        """Return whether the connection was given permissions that ``permissions`` do not include."""
+        connection = self._connections.get(number)
+        return connection is not None and not permissions.includes(connection.permissions)
+
+    def remove(self, number: int) -> None:
+        """Forget a connection that ended."""
+        self._connections.pop(number, None)

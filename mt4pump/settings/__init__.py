@@ -1,4 +1,4 @@
-"""The daemon's settings: one frozen schema, its checks, and what a running daemon takes over from a changed file.
+"""The daemon's settings: one frozen schema and its checks.
 
 `mt4pump.process.settings` reads them, as it does the consumers'. Only the command line and the daemon import this;
 every other package gets plain values.
@@ -14,10 +14,9 @@ from typing import Any
 from mt4pump.process import settings as process_settings
 from mt4pump.process.settings import NOTHING
 from mt4pump.process.sources import Sources
-from mt4pump.settings.reloading import FileWatch, reread
 from mt4pump.settings.schema import Settings
 
-__all__ = ["FileWatch", "Settings", "load", "reread", "setting_as_written", "settings_file"]
+__all__ = ["Settings", "load", "setting_as_written", "settings_file"]
 
 
 def load(

@@ -9,8 +9,7 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.errors import ClientError
-from mt4pump.protocol.asyncapi import asyncapi
-from mt4pump.protocol.json_schema import json_schema
+from mt4pump.protocol.documents import asyncapi, json_schema
 from tests.cli.fake_query import DESCRIPTION, FakeQuery, install_fake_query
 
 

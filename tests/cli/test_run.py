@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from mt4pump.cli import main
+from mt4pump.cli.run import FileWatch
 from mt4pump.errors import BindError, LibraryError, SettingsError
-from mt4pump.settings import FileWatch, Settings
+from mt4pump.settings import Settings
 from tests.cli.commands import LIMIT_S, finish, start
 
 Load = Callable[[], Settings]

@@ -16,8 +16,8 @@ from mt4pump_consumers.gateway.tokens import BadKey, TokenFile
 from mt4pump_consumers.monitor.rules import load_rules
 
 from mt4pump.process.program import ConsumerSettings, Shutdown, StartError, run_consumer
+from mt4pump.process.sources import FILE_BYTES_MAX, read_toml
 from mt4pump.process.systemd import Notifier
-from mt4pump.process.toml_file import FILE_BYTES_MAX, read_toml
 from tests.hostile import HOSTILE, is_harmless
 from tests.isolation import logging_put_back, nothing_set
 

@@ -8,7 +8,7 @@ import pytest
 
 from mt4pump.journal import Journal, JournalOptions
 from mt4pump.pump.heartbeat import ServerClock
-from mt4pump.query.describe import Description
+from mt4pump.query.handlers import Description
 from mt4pump.settings import load
 from tests.journal.journals import NOW_NS
 

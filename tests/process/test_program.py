@@ -10,11 +10,10 @@ from typing import cast
 
 import pytest
 
-from mt4pump.cli.run import Reloading
+from mt4pump.cli.run import CHECK_INTERVAL_S, FileWatch, Reloading
 from mt4pump.daemon import Daemon
 from mt4pump.log import FaultCounters
-from mt4pump.settings import FileWatch, Settings, load
-from mt4pump.settings.reloading import CHECK_INTERVAL_S
+from mt4pump.settings import Settings, load
 
 
 class Running:

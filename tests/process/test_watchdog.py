@@ -10,11 +10,11 @@ from threading import Event, Thread
 
 import pytest
 
-from mt4pump.cli.run import run
+from mt4pump.cli.run import FileWatch, run
+from mt4pump.daemon import CHECK_GAP_MAX_S, HangDetector
 from mt4pump.errors import HangError
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.process.watchdog import CHECK_GAP_MAX_S, HangDetector
-from mt4pump.settings import FileWatch, load
+from mt4pump.settings import load
 from tests.bus import ANY_PORT, until
 from tests.live import PASSWORD, Running, running, running_dll
 from tests.vendor.control import Vendor

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mt4pump.protocol import contract, fields_of
-from mt4pump.protocol.contract import IN_EVENT, FieldSpec, FieldSpecs
-from mt4pump.protocol.kinds import topic_form
+from mt4pump.protocol.contract import IN_EVENT, FieldSpec, FieldSpecs, topic_form
 from mt4pump.wire import KINDS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "mt4pump" / "PROTOCOL.md"

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from mt4pump.protocol.asyncapi import asyncapi
 from mt4pump.protocol.contract import contract, gateway_messages
-from mt4pump.protocol.json_schema import json_schema, message_schemas
+from mt4pump.protocol.documents import asyncapi, json_schema, message_schemas
 from mt4pump.wire import KINDS, decode_frames, kind_of
 from tests.live import running
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mt4pump.protocol.asyncapi import asyncapi
 from mt4pump.protocol.contract import contract, gateway_messages
+from mt4pump.protocol.documents import asyncapi
 from mt4pump.wire import KINDS, PROTOCOL
 from tests.cli.commands import finish
 from tests.samples.languages import environment

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mt4pump.protocol.contract import gateway_messages
-from mt4pump.protocol.json_schema import message_schemas
+from mt4pump.protocol.documents import message_schemas
 from mt4pump.wire import KINDS
 from tests.consumers.gateway.gateway_run import addresses, daemon, gateway
 

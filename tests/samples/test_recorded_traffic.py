@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mt4pump.protocol.json_schema import message_schemas
+from mt4pump.protocol.documents import message_schemas
 from mt4pump.recording import Recording
 from mt4pump.wire import KINDS, kind_of
 from tests.cli.commands import start

@@ -19,7 +19,7 @@ from mt4pump.log import FaultCounters
 from mt4pump.security import EVERYTHING, NOTHING, PlainAuthenticator, ZapAuthenticator
 from mt4pump.security import authenticator as authenticator_module
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
-from mt4pump.security.subscription_filter import split_user_id
+from mt4pump.security.permissions import split_user_id
 from mt4pump.security.zap import FAILURES_LIMIT, PAUSE_LIMIT_S, QUERIED, ZapServer, pause_s
 from mt4pump.settings import load
 from mt4pump.wiring import Source, authenticator_of

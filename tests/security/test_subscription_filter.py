@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mt4pump.security.permissions import NOTHING, Permissions
-from mt4pump.security.subscription_filter import SubscriptionFilter, split_user_id, user_id
+from mt4pump.security.permissions import NOTHING, Permissions, SubscriptionFilter, split_user_id, user_id
 
 QUOTES = Permissions([b"quote.", b"trade.1|"])
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mt4pump.cli.run import AT_ONCE, CHECK_INTERVAL_S, FileWatch, reread
 from mt4pump.errors import SettingsError
-from mt4pump.settings import FileWatch, Settings, load, reread, settings_file
-from mt4pump.settings.reloading import AT_ONCE, CHECK_INTERVAL_S
+from mt4pump.settings import Settings, load, settings_file
 from tests.settings.problems import SIMULATOR
 
 CANARY = "Kanarienvogel7"

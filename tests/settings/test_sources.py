@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt4pump.process.settings import read
-from mt4pump.process.toml_file import FILE_BYTES_MAX
+from mt4pump.process.sources import FILE_BYTES_MAX
 from mt4pump.settings import Settings, load, setting_as_written
 from tests.settings.problems import SIMULATOR, problems_of
 

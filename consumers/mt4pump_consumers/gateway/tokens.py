@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mt4pump.client.topic_state import unmatched
-from mt4pump.process.toml_file import read_toml
+from mt4pump.process.sources import read_toml
 from mt4pump_consumers.gateway.topics import Allowed, is_name
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mt4pump.process.toml_file import read_toml
+from mt4pump.process.sources import read_toml
 from mt4pump_consumers.monitor.execution import CHANGES, EXECUTIONS
 
 
