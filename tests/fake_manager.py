@@ -31,7 +31,7 @@ class FakeManager:
     """
 
     def __init__(self) -> None:
-        self.may_empty_tables = False
+        self.may_empty_tables = self.reads_beside_quotes = False
         self.faults = ""
         self.tables: dict[str, bytes] = dict.fromkeys(TABLES, b"")
         self.quotes: deque[bytes] = deque()

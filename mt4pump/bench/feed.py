@@ -63,7 +63,7 @@ def trade_changes(feed: int) -> list[bytes]:
 class FeedManager(Manager):
     """The Manager of a benchmark, without a server; ``source`` gives it to a daemon."""
 
-    may_empty_tables = False
+    may_empty_tables = reads_beside_quotes = False
 
     def __init__(self) -> None:
         self.source = Source(lambda: self, dict)

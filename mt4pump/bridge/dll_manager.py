@@ -1,8 +1,10 @@
 """A Manager session on the vendor's DLL: one interface from Create to Release.
 
-Threads: while the pump thread reads, ``_lock`` holds back Disconnect and Release. The callback takes no lock, so
-Disconnect may call it synchronously. When a read does not return within `CLOSE_WAIT_S`, `close` abandons the interface
-(counted, a leak), because a release would free memory that the read uses.
+Threads: while the pump thread reads, ``_lock`` holds back Disconnect and Release; while a table is read,
+``_table_lock`` does, so that quotes can be read meanwhile (the vendor states that the functions of the pump are thread
+safe). Who takes both takes ``_table_lock`` first: nobody waits for a table while it holds ``_lock``. The callback takes
+no lock, so Disconnect may call it synchronously. When a read does not return within `CLOSE_WAIT_S`, `close` abandons
+the interface (counted, a leak), because a release would free memory that the read uses.
 Connect, Login and PumpingSwitchEx run without ``_lock``, so that `abort` can call Disconnect meanwhile.
 """
 
@@ -11,10 +13,11 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ctypes import byref, c_int
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 
 from mt4pump.bridge.dll_log import DllLog
 from mt4pump.bridge.interface import TABLE_METHODS, Interface, plugin_array
@@ -22,7 +25,7 @@ from mt4pump.bridge.library import Library
 from mt4pump.errors import ConnectionLost, LoginError
 from mt4pump.mt4.codes import ReturnCode
 from mt4pump.mt4.layout import CON_PLUGIN_PARAM, PLUGIN_CFG, SYMBOL_INFO
-from mt4pump.mt4.manager import TABLES, Notify
+from mt4pump.mt4.manager import TABLES, Array, Notify
 from mt4pump.mt4.record import Record
 
 QUOTES_PER_CALL = 256
@@ -41,7 +44,7 @@ class DllManager:
     ``working_directory`` is where the DLL keeps its files.
     """
 
-    may_empty_tables = True
+    may_empty_tables = reads_beside_quotes = True
     abandoned = 0
     """Interfaces of this process that were not released because a call in them did not return."""
 
@@ -50,7 +53,7 @@ class DllManager:
         self._encoding = encoding
         self._folder = working_directory
         self._interface = library.create(working_directory)
-        self._lock = Lock()
+        self._lock, self._table_lock = Lock(), Lock()
         self._closed = self._aborted = False
         self._param = 0
         self._log = DllLog(working_directory, encoding)
@@ -62,6 +65,18 @@ class DllManager:
         """Hold the lock and yield the interface; raise ConnectionLost when the session was closed."""
         with self._lock:
             yield self._open_interface(call)
+
+    @contextmanager
+    def _excluding_reads(self, limit_s: float) -> Iterator[bool]:
+        """Hold both locks; yield False when a read does not return within ``limit_s``."""
+        until_s = monotonic() + limit_s
+        with ExitStack() as locks:
+            for lock in (self._table_lock, self._lock):
+                if not lock.acquire(timeout=max(0.0, until_s - monotonic())):
+                    yield False
+                    return
+                locks.callback(lock.release)
+            yield True
 
     def _open_interface(self, call: str) -> Interface:
         if self._closed:
@@ -104,14 +119,11 @@ class DllManager:
     def abort(self) -> None:
         """Disconnect, which ends a Connect or Login that blocks on another thread within a tenth of a second."""
         self._aborted = True  # seen by every call that is not in the DLL yet
-        if not self._lock.acquire(timeout=ABORT_WAIT_S):
-            return  # a read or `close` holds it: then nothing blocks in Connect or Login
-        try:
-            if not self._closed:
+        with self._excluding_reads(ABORT_WAIT_S) as is_alone:
+            # Else a read or `close` runs: then nothing blocks in Connect or Login.
+            if is_alone and not self._closed:
                 self._library.callback.mark_python_thread()
                 self._interface.call("Disconnect")
-        finally:
-            self._lock.release()
 
     def last_faults(self) -> str:
         """Return the last lines with an error code that the DLL wrote into its own log in this session."""
@@ -121,12 +133,8 @@ class DllManager:
         """Return IsConnected; True while a read holds the interface."""
         if self._closed:
             return False
-        if not self._lock.acquire(timeout=CONNECTED_WAIT_S):
-            return True
-        try:
-            return not self._closed and bool(self._interface.call("IsConnected"))
-        finally:
-            self._lock.release()
+        with self._excluding_reads(CONNECTED_WAIT_S) as is_alone:
+            return not is_alone or (not self._closed and bool(self._interface.call("IsConnected")))
 
     def select_symbol(self, symbol: bytes) -> None:
         """SymbolAdd: quotes flow for selected symbols only."""
@@ -144,16 +152,19 @@ class DllManager:
             count = interface.call("SymbolInfoUpdated", self._quotes, QUOTES_PER_CALL)
         return self._quotes_view[: SYMBOL_INFO.size * min(max(count, 0), QUOTES_PER_CALL)]
 
-    def table(self, name: str) -> bytes:
+    def table(self, name: str) -> Array:
         """Return a whole table as one array of records, copied and freed."""
         method = TABLE_METHODS[name]
-        with self._reading(method) as interface:
+        with self._table_lock:
+            interface = self._open_interface(method)
             self._raise_if_stopped(method, f"before table {name} was read")
             array = interface.array(method, Record.known[TABLES[name]].size) if interface.has(method) else b""
-            # IsConnected may stay true after STOP, and turns false late. Under the same hold of the lock, because
-            # `is_connected` returns True whenever another thread holds it.
+            # IsConnected may stay true after STOP, and turns false late. Called here, because `is_connected` returns
+            # True whenever another thread holds a lock.
             self._raise_if_stopped(method, f"while table {name} was read: it may be empty or cut")
-            if not interface.call("IsConnected"):
+            with self._lock:
+                is_connected = interface.call("IsConnected")
+            if not is_connected:
                 raise _no_connection(method, f"the link was gone by the time table {name} was read: it may be cut")
         return array
 
@@ -197,20 +208,16 @@ class DllManager:
         if self._closed:
             return
         self._closed = True  # seen by every call that is not in the DLL yet
-        if not self._lock.acquire(timeout=CLOSE_WAIT_S):
-            DllManager.abandoned += 1
-            self._library.callback.close(self._param)
-            log.error(
-                "a call into the DLL did not come back within %s s: its interface is left unreleased", CLOSE_WAIT_S
-            )
-            return
-        try:
-            self._library.callback.mark_python_thread()
-            self._interface.call("Disconnect")
-            self._library.callback.close(self._param)
-            self._interface.release()
-        finally:
-            self._lock.release()
+        with self._excluding_reads(CLOSE_WAIT_S) as is_alone:
+            if is_alone:
+                self._library.callback.mark_python_thread()
+                self._interface.call("Disconnect")
+                self._library.callback.close(self._param)
+                self._interface.release()
+                return
+        DllManager.abandoned += 1
+        self._library.callback.close(self._param)
+        log.error("a call into the DLL did not come back within %s s: its interface is left unreleased", CLOSE_WAIT_S)
 
 
 def _no_connection(call: str, why: str) -> ConnectionLost:

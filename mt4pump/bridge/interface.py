@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
-from ctypes import POINTER, byref, c_char_p, c_int, c_void_p, string_at
+from ctypes import POINTER, addressof, byref, c_char, c_char_p, c_int, c_void_p, memmove, string_at
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mt4pump.errors import ConnectionLost, LibraryError, LoginError, ManagerError
 from mt4pump.mt4.codes import CONNECTION_LOSSES, LOGIN_REFUSALS, ReturnCode, meaning_of, return_code_name
+from mt4pump.mt4.manager import Array
 
 POINTER_BYTES = ctypes.sizeof(c_void_p)
 WORD_BITS = 8 * POINTER_BYTES
@@ -82,6 +84,8 @@ ABSENT_IN_64_BIT_DLL = frozenset({"NewsGet", "NewsBodyRequest", "NewsBodyGet"})
 
 ARRAY_LIMIT_BYTES = 1 << 30
 """A table larger than this (a million accounts) is taken for a wrong number, not for memory to read."""
+LARGE_ARRAY_BYTES = 1 << 20
+"""From this size on an array is copied without the interpreter lock, into memory that is not zeroed first."""
 SUCCESS = frozenset({ReturnCode.RET_OK, ReturnCode.RET_OK_NONE})
 
 
@@ -126,7 +130,7 @@ class Interface:
             kind = LoginError
         return kind(name, code, return_code_name(code), described)
 
-    def array(self, name: str, record_bytes: int) -> bytes:
+    def array(self, name: str, record_bytes: int) -> Array:
         """Return a copy of the array that method ``name`` allocates, and free it. NULL with total 0 is no record."""
         total = c_int(0)
         address = self.call(name, byref(total))
@@ -136,7 +140,7 @@ class Interface:
             if not address or not 0 <= total.value * record_bytes <= ARRAY_LIMIT_BYTES:
                 text = f"array at {address} of {total.value} records"
                 raise ManagerError(name, ReturnCode.RET_INVALID_DATA, "RET_INVALID_DATA", text)
-            return string_at(address, total.value * record_bytes)
+            return copy_of(address, total.value * record_bytes)
         finally:
             if address:
                 self.call("MemFree", address)
@@ -154,6 +158,15 @@ class Interface:
     def release(self) -> None:
         """Give the interface back; it must not be called after this."""
         self.call("Release")
+
+
+def copy_of(address: int, size: int) -> Array:
+    """Return a copy of ``size`` bytes at ``address``; other threads run while a large array is copied."""
+    if size < LARGE_ARRAY_BYTES:
+        return string_at(address, size)
+    memory = mmap.mmap(-1, size)
+    memmove(addressof(c_char.from_buffer(memory)), address, size)
+    return memoryview(memory).toreadonly()
 
 
 def plugin_array(record: bytes, element_bytes: int, limit: int = 1024) -> bytes | None:

@@ -70,7 +70,7 @@ class Decoder:
             raise LayoutError(f"{self.record.name} is {self.record.size} bytes, got {len(data)}")
         return self._fields(self._struct.unpack(data))
 
-    def many(self, data: bytes) -> Iterator[Fields]:
+    def many(self, data: bytes | memoryview) -> Iterator[Fields]:
         """Yield the fields of each record of an array; raises LayoutError when bytes are left over."""
         if len(data) % self.record.size:
             raise LayoutError(f"array of {self.record.name}: {len(data)} bytes is not a multiple of {self.record.size}")

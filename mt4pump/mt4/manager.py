@@ -1,7 +1,8 @@
 """What the daemon needs of a Manager: one small protocol, two implementations (`bridge`, `simulator`).
 
 Threads: the supervisor calls `connect`, `login`, `pump`, `is_connected`, `last_faults` and `close`; the pump thread
-calls the reads, and `last_faults`; a thread that watches the supervisor's calls may `abort` them.
+calls the reads, and `last_faults`; a thread that watches the supervisor's calls may `abort` them. Where a Manager
+``reads_beside_quotes``, another thread calls `table` while the pump thread waits for it and calls `updated_quotes`.
 The reads must be safe while another thread closes: after `close` they raise `ConnectionLost`, never crash.
 """
 
@@ -12,6 +13,9 @@ from typing import Protocol
 
 Notify = Callable[[int, int, bytes], None]
 """``notify(code, action, data)``, called on the Manager's own threads; ``data`` is a private copy, empty for NULL."""
+
+Array = bytes | memoryview
+"""An array of records, which belongs to its receiver."""
 
 TABLES = {
     "symbols": "ConSymbol",
@@ -31,9 +35,11 @@ class Manager(Protocol):
     """One Manager session, from creation to `close`; never reused. Every call may raise `ManagerError`.
 
     ``may_empty_tables``: whether a session that is about to end answers with empty tables before `table` raises.
+    ``reads_beside_quotes``: whether `table` and `updated_quotes` may be called at the same time.
     """
 
     may_empty_tables: bool
+    reads_beside_quotes: bool
 
     def connect(self, server: str) -> None:
         """Connect to ``host:port``. Blocks for as long as the API does."""
@@ -68,7 +74,7 @@ class Manager(Protocol):
         A view is good until the next call.
         """
 
-    def table(self, name: str) -> bytes:
+    def table(self, name: str) -> Array:
         """Return the whole table ``name`` (a key of `TABLES`) as one array of records; empty when there is none.
 
         Raises `ConnectionLost` when the link was gone, or STOP_PUMPING came, by the time it was read: a session that

@@ -7,6 +7,7 @@ table is read, so the read also sees what changed before a doorbell that was coa
 
 from __future__ import annotations
 
+from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -30,10 +31,11 @@ in ``data``.
 class Inbox:
     """Bounded queue of `RawRecord`; a record that does not fit is counted in ``refused`` and dropped.
 
-    ``limit`` bounds records. Other calls are doorbells: at most one per code waits, the rest is counted in
-    ``coalesced``. START, of which there is one per session, always fits. Foreign threads write the counters without a
-    lock: CPython switches threads at calls and jumps, never inside ``self.n += 1``. ``dropped_at_end`` counts accepted
-    records that were not handled before the end, see `drain`.
+    ``limit`` bounds records; while `get_doorbell` passes over some, there may be twice as many. Other calls are
+    doorbells: at most one per code waits, the rest is counted in ``coalesced``. START, of which there is one per
+    session, always fits. Foreign threads write the counters without a lock: CPython switches threads at calls and
+    jumps, never inside ``self.n += 1``. ``dropped_at_end`` counts accepted records that were not handled before the
+    end, see `drain`.
     """
 
     def __init__(self, limit: int, now_ns: NowNs | None = None) -> None:
@@ -45,11 +47,12 @@ class Inbox:
         self.last_callback_ts = 0
         self.now_ns = now_ns or wall_clock()[0]
         self._queue: SimpleQueue[RawRecord] = SimpleQueue()
+        self._passed: deque[RawRecord] = deque()
         self._rung = bytearray(DOORBELLS)
         self.notify = self._make_notify()
 
     def __len__(self) -> int:
-        return self._queue.qsize()
+        return self._queue.qsize() + len(self._passed)
 
     @property
     def received(self) -> int:
@@ -87,14 +90,33 @@ class Inbox:
 
     def get(self, timeout_s: float = 0.0) -> RawRecord | None:
         """Return the next item, or None after ``timeout_s``. Only the pump thread calls this."""
-        try:
-            item = self._queue.get(timeout=timeout_s)
-        except Empty:
-            return None
+        if self._passed:
+            item = self._passed.popleft()
+        else:
+            try:
+                item = self._queue.get(timeout=timeout_s)
+            except Empty:
+                return None
         code = item[0]
         if 0 < code < DOORBELLS and not item[2]:
             self._rung[code] = 0
         return item
+
+    def get_doorbell(self, code: int) -> RawRecord | None:
+        """Return the doorbell ``code`` if it waits; all that waits before it stays, in its order.
+
+        Up to ``limit`` items can be passed over; then None, too. Only the pump thread calls this.
+        """
+        while len(self._passed) < self.limit:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return None
+            if item[0] == code and not item[2]:
+                self._rung[code] = 0
+                return item
+            self._passed.append(item)
+        return None
 
     def drain(self, first_command: int) -> list[RawRecord]:
         """Empty the inbox at the end: count the records in ``dropped_at_end``, return the commands.

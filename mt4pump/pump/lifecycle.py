@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.mt4.manager import Array
 from mt4pump.pump.order_rows import OrderRows, pack_fields, unpack_fields
 from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
 
@@ -173,7 +174,7 @@ class OrderStates:
         return {row["order"]: row for row in rows if row["order"] not in known}
 
     def compare(
-        self, array: bytes, decoder: Decoder, is_visible: IsVisible = lambda _login: True, *, baseline: bool = False
+        self, array: Array, decoder: Decoder, is_visible: IsVisible = lambda _login: True, *, baseline: bool = False
     ) -> Iterator[TradeChange | None]:
         """Compare with a whole table and yield the changes that no record reported, in steps (see `table_diff`).
 

@@ -14,11 +14,13 @@ from threading import Thread
 from typing import Any
 
 from mt4pump.mt4.codes import PumpCode
+from mt4pump.mt4.manager import Array, Manager
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.heartbeat import HeartbeatPublisher
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.session import FAULTS, STOPPING, Command, count_fault
 from mt4pump.pump.snapshot import SnapshotRequest
+from mt4pump.pump.table_reader import LARGE_TABLES, ReadThread
 
 RECORDS_PER_WAKE_UP = 256
 WAITING_SNAPSHOTS_LIMIT = 64
@@ -27,6 +29,8 @@ IDLE_WAIT_S = 0.05
 """Longest wait for a record: bounds how late a new subscription is read when nothing happens."""
 READS_AFTER_HEARTBEAT = 20
 """Most reads of subscriptions after a heartbeat; each read is itself bounded."""
+QUOTES_INTERVAL_S = 0.001
+"""Time between two readings of quotes while a large table is read."""
 SUBSCRIPTIONS_INTERVAL_S = 0.001
 """Time between two reads of subscriptions while events flow."""
 PERIODIC_INTERVAL_S = 1.0
@@ -62,6 +66,7 @@ class Pump(Thread):
         self.is_busy = self.is_shut_down = False
         self._inbox = inbox
         self._dispatcher = dispatcher
+        dispatcher.current.read = self._read_table
         self._writer = dispatcher.writer
         self._publisher = dispatcher.writer.publisher
         self._heartbeat = heartbeat
@@ -164,6 +169,18 @@ class Pump(Thread):
         finally:
             if quotes.published != before:
                 self._heartbeat.server_clock.observe(quotes.last_time_s, ts)
+
+    def _read_table(self, manager: Manager, name: str) -> Array:
+        """Read a whole table; publish quotes while a large one is read."""
+        if not (manager.reads_beside_quotes and name in LARGE_TABLES):
+            return manager.table(name)
+        read, quotes = ReadThread(manager, name), self._dispatcher.quotes
+        while not read.has_ended(QUOTES_INTERVAL_S):
+            doorbell = self._inbox.get_doorbell(BIDASK)
+            if doorbell is not None or quotes.has_more:
+                ts = self._inbox.now_ns() if doorbell is None else doorbell[3]
+                self._guarded(BIDASK, self._handle_quotes, ts)
+        return read.array()
 
     def _execute(self, command: int, payload: Any, ts: int) -> None:
         """Execute a command of another thread."""

@@ -66,7 +66,7 @@ class NewsMailHandler:
         if data:
             self._publish_news(*_split(data, NEWS_TOPIC), ts)
             return
-        array = self._current.manager.table("news")
+        array = bytes(self._current.manager.table("news"))
         for start in range(0, len(array), NEWS_TOPIC.size):
             self._publish_news(array[start : start + NEWS_TOPIC.size], b"", ts)
 

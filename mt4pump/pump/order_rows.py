@@ -66,7 +66,8 @@ class OrderRows(MutableMapping[int, Fields]):
     def packed(self) -> dict[int, bytes]:
         """Return ticket → packed fields of each order."""
         packed = {order: row for order, (_, row) in self._packed.items()}
-        return packed | {order: pack_fields(fields) for order, fields in self._unpacked.items()}
+        packed.update((order, pack_fields(fields)) for order, fields in self._unpacked.items())
+        return packed
 
     def take_rows(self) -> Iterator[tuple[int, bytes | Fields]]:
         """Return login and fields, or packed fields, of each order as they are now."""

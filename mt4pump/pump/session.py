@@ -12,7 +12,7 @@ from threading import Event
 from mt4pump.errors import ConnectionLost, LayoutError, ManagerError
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import ReturnCode
-from mt4pump.mt4.manager import Manager
+from mt4pump.mt4.manager import Array, Manager
 
 CONNECTING, LOGGED_IN, PUMPING, LOST, STOPPING = "connecting", "logged_in", "pumping", "lost", "stopping"
 
@@ -123,13 +123,14 @@ class CurrentSession:
     """The session that handlers read from, None between two sessions.
 
     ``live`` is true between its START_PUMPING and its STOP_PUMPING. ``empty_tables`` counts reads that found a table
-    suddenly empty and changed nothing.
+    suddenly empty and changed nothing. ``read`` reads a whole table of a Manager.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.session: ManagerSession | None = None
         self.live = False
         self.empty_tables = 0
+        self.read: Callable[[Manager, str], Array] = lambda manager, name: manager.table(name)
         self._now_s = now_s
         self._empty: dict[str, EmptyRead] = {}
 
@@ -141,7 +142,7 @@ class CurrentSession:
             raise ConnectionLost("read", ReturnCode.RET_NO_CONNECT, "RET_NO_CONNECT", text)
         return self.session.manager
 
-    def table(self, name: str, *, has_rows: bool, again: Callable[[int], None]) -> bytes | None:
+    def table(self, name: str, *, has_rows: bool, again: Callable[[int], None]) -> Array | None:
         """Return the whole table ``name``; raises ConnectionLost when the session was gone by the time it was read.
 
         Returns None when the table is empty although rows of it are known (``has_rows``): the DLL empties its tables
@@ -149,7 +150,7 @@ class CurrentSession:
         returns when it is due.
         """
         manager = self.manager
-        array = manager.table(name)
+        array = self.read(manager, name)
         first = self._empty.get(name)
         agrees = first is not None and first.session is self.session and first.may_agree
         if array or agrees or not (has_rows and manager.may_empty_tables):

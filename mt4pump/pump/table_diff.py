@@ -18,6 +18,7 @@ import msgpack
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
+from mt4pump.mt4.manager import Array
 from mt4pump.mt4.record import Record, format_of
 
 ROWS_PER_STEP = 2_000
@@ -46,7 +47,7 @@ class TableEvent(NamedTuple):
 class TableRead(Generic[Change]):
     """The rows of one read by their field ``key``; each key is compared once, by ``compare(key)``."""
 
-    def __init__(self, array: bytes, decoder: Decoder, key: str, compare: Callable[[Key], Iterator[Change]]) -> None:
+    def __init__(self, array: Array, decoder: Decoder, key: str, compare: Callable[[Key], Iterator[Change]]) -> None:
         """Raise LayoutError when ``array`` is no array of the decoder's record."""
         record = decoder.record
         self._count = _count_rows(array, record)
@@ -155,7 +156,7 @@ class Table:
             is_repeat = is_same and action != Transaction.CHANGE_GRP  # which is a change even if no field shows it
         return None if is_repeat else TableEvent(name, fields)
 
-    def compare(self, array: bytes) -> Iterator[TableEvent | None]:
+    def compare(self, array: Array) -> Iterator[TableEvent | None]:
         """Replace the rows by a whole table and yield the differences, in steps; the first read yields nothing.
 
         Until the first read has ended, rows that are not known are added to the baseline and not yielded.
@@ -243,7 +244,7 @@ class FlagTable:
         """Return key and fields of each flagged row, as they are now."""
         return iter(self.flagged.copy().items())
 
-    def compare(self, array: bytes) -> Iterator[TableEvent | None]:
+    def compare(self, array: Array) -> Iterator[TableEvent | None]:
         """Yield newly flagged rows (add), rows with another flag (update) and rows whose flag is now 0 (delete)."""
         gone = dict(self.flagged)
         for row in self._find(array):
@@ -264,7 +265,7 @@ class FlagTable:
             self.flagged.pop(key, None)
             yield TableEvent(DELETE, {**fields, self._flag: 0})
 
-    def _find(self, array: bytes) -> Iterator[bytes | None]:
+    def _find(self, array: Array) -> Iterator[bytes | None]:
         """Yield the rows that are flagged now or were before, without decoding the others; None after each step."""
         size, view = self._decoder.record.size, memoryview(array)
         _count_rows(array, self._decoder.record)
@@ -282,7 +283,7 @@ def fingerprint(row: bytes) -> bytes:
     return hashlib.blake2b(row, digest_size=16).digest()
 
 
-def _count_rows(array: bytes, record: Record) -> int:
+def _count_rows(array: Array, record: Record) -> int:
     """Return the number of rows; raises LayoutError when bytes are left over."""
     count, rest = divmod(len(array), record.size)
     if rest:

@@ -25,7 +25,7 @@ from mt4pump.mt4.layout import (
     REQUEST_INFO,
     USER_RECORD,
 )
-from mt4pump.mt4.manager import Manager
+from mt4pump.mt4.manager import Array, Manager
 from mt4pump.mt4.record import format_of
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, count_fault
@@ -34,6 +34,8 @@ from mt4pump.pump.snapshot import RowSource, TakeRows
 from mt4pump.pump.table_diff import DELETE, UPDATE, FlagTable, Table, TableEvent
 from mt4pump.wire import GROUP, MARGIN, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
 
+SYMBOLS_PER_STEP = 64
+"""Symbols selected in one step: some 1 ms."""
 SYMBOL_NAMES = struct.Struct(format_of(CON_SYMBOL, {"symbol"}))
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class PluginParameters:
         self._read: dict[str, Parameters] = {}
         self._published: dict[str, Parameters | None] = {}
 
-    def read(self, array: bytes) -> None:
+    def read(self, array: Array) -> None:
         """Read the parameters of the plugins of ``array``, a ConPlugin table; raises ConnectionLost.
 
         Parameters that cannot be read (never with the 64-bit library) count as unchanged; a failure is counted.
@@ -205,7 +207,8 @@ class TableHandler:
         """Select the symbols that match the patterns ``symbols`` for quotes, and deselect the others."""
         self._filter = SymbolFilter(symbols)
         if self._current.live:
-            self._select_all(self._current.manager.table("symbols"))
+            for _ in self._select_all(self._current.manager.table("symbols")):
+                pass
 
     def is_visible(self, login: int) -> bool:
         """Return whether this manager sees account ``login``; True where the API lists no accounts."""
@@ -230,7 +233,7 @@ class TableHandler:
         if array is None:
             return
         if binding.kind is SYMBOL:
-            self._select_all(array)
+            yield from self._select_all(array)
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
@@ -250,13 +253,16 @@ class TableHandler:
             fields = self._parameters.with_parameters(fields)
         self._writer.write(binding.kind, fields[binding.kind.key], fields, ts, synthetic=synthetic)
 
-    def _select_all(self, array: bytes) -> None:
-        """Select from the whole table; warn when the patterns select none of it."""
-        self._select(array)
+    def _select_all(self, array: Array) -> Steps:
+        """Select from the whole table in steps; warn when the patterns select none of it."""
+        size = SYMBOLS_PER_STEP * CON_SYMBOL.size
+        for start in range(0, len(array), size):
+            self._select(array[start : start + size])
+            yield
         if (count := len(array) // CON_SYMBOL.size) and not self._selected:
             log.warning("the setting symbols selects none of the server's %d symbols: no quotes are published", count)
 
-    def _select(self, array: bytes) -> None:
+    def _select(self, array: Array) -> None:
         """Select the symbols that the patterns select for quotes, and deselect those that they no longer select.
 
         Selected ones are selected again, as in the vendor's sample: whether a change of the symbol ends a selection is

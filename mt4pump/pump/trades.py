@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
 from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import TRADE_RECORD
+from mt4pump.mt4.manager import Array
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over
 from mt4pump.pump.order_rows import unpack_fields
@@ -122,7 +123,7 @@ class TradeHandler:
         if with_activations:
             yield from self._publish_activations(array, ts, synthetic=True)
 
-    def _table(self, again: Callable[[int], None]) -> bytes | None:
+    def _table(self, again: Callable[[int], None]) -> Array | None:
         """Return TradesGet's array; None when it is suddenly empty until the second read (``again``) agrees."""
         has_rows = bool(self.orders.open or self._activations.flagged)
         return self._current.table("trades", has_rows=has_rows, again=again)
@@ -137,7 +138,7 @@ class TradeHandler:
         if array is not None:
             yield from self._publish_activations(array, ts, synthetic=False)
 
-    def _publish_activations(self, array: bytes, ts: int, *, synthetic: bool) -> Steps:
+    def _publish_activations(self, array: Array, ts: int, *, synthetic: bool) -> Steps:
         for event in self._activations.compare(array):
             if event is None:
                 yield

@@ -119,7 +119,7 @@ class SimulatorManager:
     ``lost`` says why the server ended the session; empty while it did not.
     """
 
-    may_empty_tables = False
+    may_empty_tables = reads_beside_quotes = False
 
     def __init__(self, registry: SessionRegistry) -> None:
         self._registry = registry

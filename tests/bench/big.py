@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mt4pump.bench.runs import until
+from mt4pump.cli.run import prepare_collector
 from mt4pump.daemon import Daemon
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.layout import CON_SYMBOL, SYMBOL_INFO, TRADE_RECORD, USER_RECORD
@@ -212,8 +213,7 @@ def _run(accounts: int, phases: Phases, library_mib: float, feed: BigFeed, folde
     def settled() -> bool:
         return not dispatcher.work.is_busy and not dispatcher.is_reading_baseline
 
-    gc.collect()
-    gc.freeze()
+    prepare_collector()
     daemon.start()
     try:
         with phases.phase("comparison after START") as notes:
@@ -221,6 +221,7 @@ def _run(accounts: int, phases: Phases, library_mib: float, feed: BigFeed, folde
             feed.run()
             until(settled, LIMIT_S)
             notes.append(f"{len(dispatcher.trades.orders.open):,} orders")
+        gc.freeze()  # as `mt4pump run` does once all tables are known
         with phases.phase("rest"):
             time.sleep(REST_S)
         with phases.phase("periodic comparison"):

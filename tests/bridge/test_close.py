@@ -88,7 +88,7 @@ class TestClose:
     def test_session_that_closes_while_the_question_waits_is_not_asked(
         self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pumping, "_lock", ClosingLock(pumping))
+        monkeypatch.setattr(pumping, "_table_lock", ClosingLock(pumping))
         assert not pumping.is_connected()
         assert vendor.count("live_interfaces") == 0
         assert vendor.count("calls_after_release") == 0, "a call on a released interface crashes the real DLL"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from mt4pump.bridge import dll_manager as module
 from mt4pump.bridge.dll_manager import QUOTES_PER_CALL, DllManager
-from mt4pump.bridge.interface import POINTER_BYTES, TABLE_METHODS
+from mt4pump.bridge.interface import LARGE_ARRAY_BYTES, POINTER_BYTES, TABLE_METHODS
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import CON_PLUGIN, CON_SYMBOL, MAIL_BOX, PLUGIN_CFG, SYMBOL_INFO, TRADE_RECORD
@@ -18,7 +19,7 @@ from mt4pump.pump.session import CurrentSession, ManagerSession
 from tests.bridge.conftest import Open
 from tests.bridge.reads import READS, stuck_read
 from tests.bridge.recorder import NotifyRecorder
-from tests.bus import until
+from tests.bus import LIMIT_S, until
 from tests.vendor.control import NEWS_READABLE, Vendor
 
 START, STOP, PING, NEWS_BODY = (
@@ -417,7 +418,7 @@ class TestLink:
         reader.session = ManagerSession(pumping, "host:443", 1)
         vendor.lose_link(stops=0)
         with monkeypatch.context() as patch:
-            patch.setattr(pumping, "_lock", BusyDoor())
+            patch.setattr(pumping, "_table_lock", BusyDoor())
             with pytest.raises(ConnectionLost):
                 reader.table("trades", has_rows=True, again=lambda _ts: None)
 
@@ -433,3 +434,26 @@ class TestLink:
         vendor.set_connected(connected=False)
         with stuck_read(pumping, vendor):
             assert pumping.is_connected(), "a read that is under way is a sign of life"
+
+    def test_quotes_are_read_while_a_table_is_read_and_the_question_waits_for_it(
+        self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "CONNECTED_WAIT_S", LIMIT_S)
+        with stuck_read(pumping, vendor):
+            asking = threading.Thread(target=pumping.is_connected)
+            asking.start()
+            for _ in range(20):
+                assert pumping.updated_quotes() == b""
+            assert asking.is_alive(), "it waits for the table, and holds nothing that quotes need"
+        asking.join(LIMIT_S)
+        assert not asking.is_alive()
+
+    def test_a_large_table_is_copied_whole(self, pumping: DllManager, vendor: Vendor) -> None:
+        rows = [TRADE_RECORD.pack({"order": number, "login": 1}) for number in range(10_000)]
+        vendor.set_table("TradesGet", rows)
+        assert len(rows) * TRADE_RECORD.size > LARGE_ARRAY_BYTES
+        array = pumping.table("trades")
+        assert isinstance(array, memoryview)
+        assert array.readonly
+        assert array == b"".join(rows)
+        assert vendor.count("outstanding") == 0

@@ -164,6 +164,7 @@ def stored_orders(path: Path) -> tuple[bool, dict[int, bytes]]:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "ORDERS_PER_COMMIT", 10)
     monkeypatch.setattr(store_module, "ORDERS_PENDING_LIMIT", 20)
+    monkeypatch.setattr(store_module, "ORDERS_PER_MAINTENANCE", 20)
 
 
 MANY = {ticket: b"%d" % ticket for ticket in range(1, 101)}

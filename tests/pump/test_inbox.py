@@ -217,3 +217,30 @@ def test_start_fits_into_a_full_inbox_as_without_it_a_session_never_runs() -> No
     made.notify(START, 0, b"")
     assert codes(made) == [TRADES, START]
     assert made.refused == 1
+
+
+def test_a_doorbell_passes_what_waits_before_it_and_the_order_of_the_rest_stays() -> None:
+    made = inbox()
+    made.notify(TRADES, 0, b"first")
+    made.notify(TRADES, 0, b"")
+    made.notify(BIDASK, 0, b"")
+    made.notify(TRADES, 0, b"last")
+    assert made.get_doorbell(BIDASK) == (BIDASK, 0, b"", 3)
+    assert made.get_doorbell(BIDASK) is None
+    assert len(made) == 3
+    made.notify(BIDASK, 0, b"")
+    made.notify(TRADES, 0, b"")  # one waits: passed over, not got
+    assert made.coalesced == 1
+    assert [data for _, _, data, _ in taken(made)] == [b"first", b"", b"last", b""]
+
+
+def test_a_doorbell_passes_no_more_than_the_limit_of_the_inbox() -> None:
+    made = inbox(2)
+    made.notify(TRADES, 0, b"1")
+    made.notify(TRADES, 0, b"2")
+    assert made.get_doorbell(BIDASK) is None
+    made.notify(TRADES, 0, b"3")
+    made.notify(BIDASK, 0, b"")
+    assert made.get_doorbell(BIDASK) is None
+    assert [data for _, _, data, _ in taken(made)] == [b"1", b"2", b"3", b""]
+    assert made.refused == 0

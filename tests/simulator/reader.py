@@ -45,7 +45,7 @@ class Reader:
     def notify(self, code: int, action: int, data: bytes) -> None:
         if code == PumpCode.START_PUMPING:
             for name in ("trades", "users", "requests", "symbols", "groups"):
-                self.at_start[name] = self.manager.table(name)
+                self.at_start[name] = bytes(self.manager.table(name))
         self.events.append((code, action, data))
         self._wake.set()
 

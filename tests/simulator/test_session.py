@@ -302,7 +302,7 @@ def test_a_walk_does_not_wait_for_a_reader_without_symbols() -> None:
 def test_a_body_comes_after_it_was_asked_for(idle: Simulator) -> None:
     reader = Reader(idle)
     reader.read_until(reader.codes)
-    key = Decoder(NEWS_TOPIC)(reader.manager.table("news")[: NEWS_TOPIC.size])["key"]
+    key = Decoder(NEWS_TOPIC)(bytes(reader.manager.table("news")[: NEWS_TOPIC.size]))["key"]
     assert reader.manager.news_body(key) is None
     reader.manager.request_news_body(key)
     reader.read_until(lambda: PumpCode.UPDATE_NEWS_BODY in reader.codes())

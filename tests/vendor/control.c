@@ -11,10 +11,12 @@
 
 static void fill_table(Table *table, const void *records, int total, size_t bytes)
 {
+    lock(&world.records_mutex);
     free(table->records);
     table->records = bytes ? malloc(bytes) : NULL;
     table->total = table->records ? total : 0;
     if (table->records) memcpy(table->records, records, bytes);
+    unlock(&world.records_mutex);
 }
 
 /* Sets the table that the method at `slot` reads; 0 when it reads none or `bytes` is not a whole number of records. */

@@ -9,7 +9,7 @@
 
 #include "world.h"
 
-World world = {.mutex = MUTEX_READY, .job_ready = CONDITION_READY, .idle = CONDITION_READY,
+World world = {.mutex = MUTEX_READY, .records_mutex = MUTEX_READY, .job_ready = CONDITION_READY, .idle = CONDITION_READY,
                .ring_room = CONDITION_READY, .any_login = 1, .disconnect_stops = 1, .disconnect_stops_native = 1,
                .server_utc_offset_s = 3 * 3600}; /* as after a reset */
 
@@ -110,8 +110,11 @@ static void *array(Interface *self, int slot, int *total)
     /* Of all of them TradesGet alone gives an array to be freed where there is nothing. */
     int has_array = table->total > 0 || slot == SLOT_TradesGet;
     if (faulty ? script.with_pointer : has_array) copy = track(bytes ? bytes : 1);
-    if (copy && bytes) memcpy(copy, table->records, bytes);
+    const unsigned char *records = table->records;
+    lock(&world.records_mutex);
     unlock(&world.mutex);
+    if (copy && bytes) memcpy(copy, records, bytes);
+    unlock(&world.records_mutex);
     leave(self);
     return copy;
 }

@@ -1,6 +1,7 @@
-/* What the fake knows: interfaces, tables, scripts and counters, all under one lock.
+/* What the fake knows: interfaces, tables, scripts and counters.
 
-   There is only `world.mutex`, never held while a callback runs. Counters and `generation` are atomics, so that the hot
+   `world.mutex` is never held while a callback runs. `world.records_mutex` keeps the records of tables in place while one
+   is copied, so that quotes can be read meanwhile; who takes both takes `world.mutex` first. Counters and `generation` are atomics, so that the hot
    path may touch them outside the lock. */
 #ifndef FAKE_WORLD_H
 #define FAKE_WORLD_H
@@ -79,7 +80,7 @@ typedef struct Body {
 } Body;
 
 typedef struct World {
-    Mutex mutex;
+    Mutex mutex, records_mutex;
     Condition job_ready, idle, ring_room;
     _Atomic long long counters[COUNTER_COUNT];
     _Atomic long long generation; /* grows at reset: whoever waits or emits for an older one stops */
