@@ -48,7 +48,7 @@ class QueryOptions:
     slice_rows: int = 500
     work_s: float = 0.0002
     rest_s: float = 0.005
-    snapshot_rest_s: float = 0.0004
+    snapshot_rest_s: float = 0.0001
     flood_rests: float = 0.5
     snapshot_wait_s: float = 2.0
     snapshots_held: int = 8
