@@ -16,8 +16,8 @@ from rich.console import Console
 
 from mt4pump.bench.feed import paced
 from mt4pump.bench.receiver import Received
-from mt4pump.bench.report import as_json, table
 from mt4pump.bench.runs import Case, Outcome
+from mt4pump.cli.bench import as_json, table
 from tests.bus import until
 
 ROOT = Path(__file__).resolve().parent.parent

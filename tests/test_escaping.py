@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.queries import snapshot_table
 from mt4pump.cli.stats import StreamStats
-from mt4pump.cli.topic_filter import TopicFilter
-from mt4pump.cli.views import screen
+from mt4pump.cli.tail import screen
 from mt4pump.client import Event
 from mt4pump.client.event import TopicName
 from mt4pump.log import configure, fact, json_line, one_line

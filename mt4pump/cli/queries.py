@@ -14,7 +14,7 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from mt4pump.cli.arguments import TIME_EXAMPLE, add_query_flags, count, offset, open_query, time_ns
+from mt4pump.cli.arguments import TIME_EXAMPLE, add_query_flags, count, offset, open_query, requested_topics, time_ns
 from mt4pump.cli.format import (
     StdoutConsole,
     clock_text,
@@ -25,7 +25,6 @@ from mt4pump.cli.format import (
     summary,
     text_cells,
 )
-from mt4pump.cli.topic_filter import requested_topics
 from mt4pump.client import Event, Query
 from mt4pump.errors import SettingsError, did_you_mean
 from mt4pump.log import json_line, one_line

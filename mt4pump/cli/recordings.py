@@ -19,12 +19,20 @@ from rich.progress import TaskProgressColumn, TimeElapsedColumn
 from rich.text import Text
 
 from mt4pump import __version__
-from mt4pump.cli.arguments import add_stream_flags, count, endpoint_of, keys_in, speed, valid_endpoint, wrong_setting
+from mt4pump.cli.arguments import (
+    add_stream_flags,
+    count,
+    endpoint_of,
+    is_heartbeat,
+    keys_in,
+    requested_topics,
+    speed,
+    valid_endpoint,
+    wrong_setting,
+)
 from mt4pump.cli.format import progress_bar
 from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
-from mt4pump.cli.stream import Deadline, fault_of, listen, subscriber
-from mt4pump.cli.topic_filter import is_heartbeat, requested_topics
-from mt4pump.cli.views import CHECK_INTERVAL_S
+from mt4pump.cli.stream import CHECK_INTERVAL_S, Deadline, fault_of, listen, subscriber
 from mt4pump.client.connection import SubConnection
 from mt4pump.errors import BindError
 from mt4pump.log import one_line

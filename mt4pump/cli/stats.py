@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mt4pump.cli.topic_filter import TopicFilter, is_heartbeat
+from mt4pump.cli.arguments import TopicFilter, is_heartbeat
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body, decode_frames
 

@@ -9,8 +9,8 @@ from threading import Event
 
 import zmq
 
+from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.stats import SILENCE_S
-from mt4pump.cli.topic_filter import TopicFilter
 from mt4pump.client import ClientKeys
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED
@@ -19,6 +19,8 @@ from mt4pump.errors import SettingsError
 
 POLL_MS = 200
 """Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
+CHECK_INTERVAL_S = 1.0
+"""Time between two reports of alerts."""
 BATCH = 1_000
 """Messages received before the view is refreshed."""
 RECEIVE_LIMIT = 100_000

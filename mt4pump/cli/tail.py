@@ -1,21 +1,25 @@
-"""``mt4pump tail``: what is published, live."""
+"""``mt4pump tail``: what is published, live, as lines or on a screen that is redrawn in place."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from typing import Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
-from mt4pump.cli.arguments import add_stream_flags, endpoint_of, keys_in
-from mt4pump.cli.format import human_event, json_event
-from mt4pump.cli.stats import StreamStats
-from mt4pump.cli.stream import Deadline, fault_of, listen, subscriber
-from mt4pump.cli.topic_filter import HEARTBEAT_TOPIC, requested_topics
-from mt4pump.cli.views import Lines, Screen
+from mt4pump.cli.arguments import HEARTBEAT_TOPIC, add_stream_flags, endpoint_of, keys_in, requested_topics
+from mt4pump.cli.format import age_text, human_event, json_event, plain_table, summary, text_cells
+from mt4pump.cli.stats import AlertTracker, ReceivedEvent, StreamAlert, StreamStats, TopicStats, silence
+from mt4pump.cli.stream import CHECK_INTERVAL_S, Deadline, fault_of, listen, subscriber
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
+from mt4pump.wire import Body
 
 EXAMPLES = """\
 TOPIC is a topic as it is (quote.EURUSD, trade.1001: that one alone), the beginning of topics up to a dot (quote.), or a
@@ -70,3 +74,130 @@ def tail_command(args: argparse.Namespace) -> int:
         listen(source, end, handle, refresh)
     print(f"mt4pump tail: {one_line(stats.totals(time.monotonic()))}", file=sys.stderr)
     return 1 if end.has_too_few else 0
+
+
+REDRAW_INTERVAL_S = 0.25
+HEAD_LINES = 5
+"""Lines above and below the table's rows."""
+ALARMS = frozenset({"connection", "nothing", "no heartbeat", "late"})
+STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
+
+
+class Lines:
+    """Writes one line per event to ``out``, and alerts to ``alert_out`` once a second."""
+
+    def __init__(
+        self, stats: StreamStats, endpoint: str, text_of: Callable[[str, Body], str], out: TextIO, alert_out: TextIO
+    ) -> None:
+        self._stats = stats
+        self._endpoint = endpoint
+        self._text_of = text_of
+        self._out = out
+        self._alert_out = alert_out
+        self._alerts = AlertTracker()
+        self._checked_s = stats.started_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._report_alerts(time.monotonic())
+
+    def event(self, event: ReceivedEvent) -> None:
+        """Write one line."""
+        self._out.write(self._text_of(event.topic, event.body) + "\n")
+
+    def refresh(self, now_s: float) -> None:
+        """Flush the lines; once a second report alerts."""
+        self._out.flush()
+        if now_s - self._checked_s >= CHECK_INTERVAL_S:
+            self._checked_s = now_s
+            self._report_alerts(now_s)
+
+    def _report_alerts(self, now_s: float) -> None:
+        for alert in self._alerts.check(self._stats, self._endpoint, now_s):
+            print(f"mt4pump tail: {one_line(alert.text)}", file=self._alert_out, flush=True)
+
+
+class Screen:
+    """A table that is redrawn in place."""
+
+    def __init__(self, stats: StreamStats, endpoint: str, console: Console) -> None:
+        self._stats = stats
+        self._endpoint = endpoint
+        self._console = console
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._drawn_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def event(self, event: ReceivedEvent) -> None:
+        """Do nothing: the next refresh draws what `StreamStats` counted."""
+
+    def refresh(self, now_s: float) -> None:
+        """Redraw, a few times a second."""
+        if now_s - self._drawn_s < REDRAW_INTERVAL_S:
+            return
+        self._drawn_s = now_s
+        self._stats.measure(now_s)
+        self._live.update(screen(self._stats, self._endpoint, now_s, self._console.size.height), refresh=True)
+
+
+def screen(stats: StreamStats, endpoint: str, now_s: float, height: int) -> Group:
+    """Return the whole screen, at most ``height`` lines high."""
+    rows = stats.most_active(height - HEAD_LINES)
+    alert = _alert_line(silence(stats, endpoint, now_s), hidden=len(stats.rows) - len(rows))
+    return Group(_state_line(stats, endpoint, now_s), _totals_line(stats), alert, _table(rows, now_s))
+
+
+def _state_line(stats: StreamStats, endpoint: str, now_s: float) -> Text:
+    """Return the daemon's state by its heartbeat."""
+    daemon = stats.daemon
+    state = one_line(str(daemon.get("state", "unknown")))
+    line = Text(f"{endpoint}  daemon ", no_wrap=True, overflow="ellipsis")
+    line.append(state, STATE_STYLES.get(state, "bold yellow"))
+    if stats.heartbeat_s is None:
+        return line.append("  heartbeat none yet")
+    line.append(f"  server {one_line(str(daemon.get('server') or '-'))}  epoch {stats.epoch}")
+    line.append(f"  heartbeat {age_text(now_s - stats.heartbeat_s)} ago")
+    for name in ("dropped", "reconnects"):
+        if count := daemon.get(name):
+            line.append(f"  {name} {one_line(str(count))}", "bold red")
+    return line
+
+
+def _totals_line(stats: StreamStats) -> Text:
+    """Return the reader's own counters; those that should be zero and are not are red."""
+    found = stats.sequence
+    faults = {"gaps": found.gaps, "missed": found.missed, "repeats": found.repeats}
+    faults |= {"garbage": stats.garbage, "restarts": stats.restarts}
+    line = Text(f"{stats.rate:.0f}/s  events {stats.events}  topics {len(stats.rows)}", no_wrap=True)
+    for name, count in faults.items():
+        line.append(f"  {name} {count}", "bold red" if count else "")
+    return line
+
+
+def _alert_line(alert: StreamAlert | None, hidden: int) -> Text:
+    """Return the line above the table: the alert, else how many topics do not fit."""
+    if alert is None:
+        return Text(f"{hidden} quieter topics not shown" if hidden else "", "dim")
+    style = "bold red" if alert.kind in ALARMS else "yellow"
+    return Text(one_line(alert.text), style, no_wrap=True, overflow="ellipsis")
+
+
+def _table(rows: list[TopicStats], now_s: float) -> Table:
+    table = plain_table(expand=True)
+    table.add_column("topic", no_wrap=True)
+    table.add_column("last", no_wrap=True, ratio=1, overflow="ellipsis")
+    for name in ("count", "rate/s", "gaps", "missed", "age"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for row in rows:
+        cells = (f"{row.count}", f"{row.rate:.1f}", f"{row.gaps}", f"{row.missed}", age_text(now_s - row.received_s))
+        texts = text_cells(row.topic, summary(row.topic, row.body))
+        table.add_row(*texts, *cells, style="red" if row.missed else "")
+    return table

@@ -16,8 +16,7 @@ from mt4pump.mt4.record import PERSONAL, PUBLIC, Record
 from mt4pump.process.values import LOOPBACK_NAMES, PathValue, none_or_text
 from mt4pump.publisher.binding import WILDCARDS
 from mt4pump.publisher.faults import wire_faults_of
-from mt4pump.simulator.tick_clock import zone_of
-from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX
+from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX, zone_of
 from mt4pump.wire import KINDS, QUOTE
 
 PORT_MAX = 65_535

@@ -28,8 +28,8 @@ from rich.progress import track
 from rich.table import Table
 
 from mt4pump.bench.receiver import Receiver
-from mt4pump.bench.report import machine
 from mt4pump.bench.runs import Case, bench_settings, run_case, until
+from mt4pump.cli.bench import machine
 from mt4pump.daemon import Daemon
 from mt4pump.journal import Journal, JournalOptions, Stored
 from tests.bench.native import NativeFeed

@@ -6,9 +6,9 @@ import io
 
 from rich.console import Console
 
+from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.stats import StreamStats
-from mt4pump.cli.topic_filter import TopicFilter
-from mt4pump.cli.views import Screen, screen
+from mt4pump.cli.tail import Screen, screen
 from tests.cli.fake_publisher import EPOCH, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"

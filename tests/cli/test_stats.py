@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
-from mt4pump.cli.topic_filter import TopicFilter
 from tests.cli.fake_publisher import EPOCH, TS, Frames, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"

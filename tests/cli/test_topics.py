@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mt4pump.cli.arguments import connectable
-from mt4pump.cli.topic_filter import TopicFilter, is_heartbeat, requested_topics
+from mt4pump.cli.arguments import TopicFilter, connectable, is_heartbeat, requested_topics
 from mt4pump.errors import SettingsError
 
 

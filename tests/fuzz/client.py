@@ -19,11 +19,11 @@ from typing import Any
 import msgpack
 import psutil
 
+from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.queries import daemon_table, kind_table, kinds_table
 from mt4pump.cli.stats import AlertTracker, StreamStats
-from mt4pump.cli.topic_filter import TopicFilter
-from mt4pump.cli.views import screen
+from mt4pump.cli.tail import screen
 from mt4pump.client import ClientError, Event, Notice, Position, Query
 from mt4pump.client.position import PositionFile
 from mt4pump.client.query import Ask, QueryError, Reply, unpacked

@@ -6,7 +6,7 @@ import pytest
 
 from mt4pump.mt4.codes import PumpCode, PumpFlag
 from mt4pump.mt4.layout import CALLBACK_RECORD
-from mt4pump.simulator.callbacks import CallbackSender
+from mt4pump.simulator.manager import CallbackSender
 
 from .reader import RawEvent
 

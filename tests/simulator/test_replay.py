@@ -19,8 +19,7 @@ from mt4pump.simulator import tick_files as ticks
 from mt4pump.simulator.market import WIDEST_SPREAD
 from mt4pump.simulator.options import SimulatedFault, SimulatorOptions, parse_fault
 from mt4pump.simulator.server import Simulator
-from mt4pump.simulator.tick_clock import LAST_TIME_MS
-from mt4pump.simulator.tick_formats import are_odd
+from mt4pump.simulator.tick_formats import LAST_TIME_MS, are_odd
 
 from .reader import REAL_TICKS, Reader, running, wait_for, write_ticks
 

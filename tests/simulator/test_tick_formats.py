@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from mt4pump.errors import StartError
-from mt4pump.simulator.tick_clock import TickClock, zone_of
 from mt4pump.simulator.tick_files import SYMBOLS_MAX, TickFiles
-from mt4pump.simulator.tick_formats import TickOptions, symbol_of_file
+from mt4pump.simulator.tick_formats import TickClock, TickOptions, symbol_of_file, zone_of
 
 OURS = "time_ms,symbol,bid,ask\n1577916000065,EURUSD,1.12120,1.12172\n"
 EXPECTED = [(1577916000065, "EURUSD", 1.1212, 1.12172)]
