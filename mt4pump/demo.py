@@ -103,7 +103,7 @@ class DemoChild:
         self.lines: deque[str] = deque(maxlen=LINES)
         self._on_line = on_line
         self.process = subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", "mt4pump.process.parent_watch", program.module, *program.arguments],
+            [sys.executable, "-m", "mt4pump.process.signals", program.module, *program.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

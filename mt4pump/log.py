@@ -112,9 +112,7 @@ ROOT = "mt4pump."
 MASK = "********"
 SECRET_MIN_CHARS = 4
 """A shorter secret would hide half of every line and be no secret afterwards."""
-FIELDS = "mt4pump_fields"
-"""Attribute of a record that holds the fields of `fact`."""
-STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", FIELDS}
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every log record has; anything else was given as ``extra`` and is shown as a field."""
 
 
@@ -132,11 +130,6 @@ def configure(level: str = "info", format: Format = "human", secrets: Collection
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
-
-
-def fact(logger: logging.Logger, level: int, message: str, /, **fields: object) -> None:
-    """Log one fact: a sentence, and its values as fields (``key=value``, or keys of the JSON object)."""
-    logger.log(level, message, extra={FIELDS: fields}, stacklevel=2)
 
 
 class StderrHandler(logging.Handler):
@@ -180,7 +173,6 @@ class OneLineFormatter(logging.Formatter):
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the record's own fields, then its traceback, if any."""
         found = {name: value for name, value in vars(record).items() if name not in STANDARD}
-        found |= getattr(record, FIELDS, {})
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
         if record.stack_info:

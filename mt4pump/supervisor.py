@@ -15,7 +15,6 @@ from threading import Event, Thread
 from typing import Self, TypeVar
 
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError, PumpError
-from mt4pump.log import fact
 from mt4pump.mt4.codes import ReturnCode
 from mt4pump.mt4.manager import ManagerFactory
 from mt4pump.pump.inbox import Inbox
@@ -256,6 +255,6 @@ class Supervisor(Thread):
     def _set_state(self, state: str, server: str, reason: str = "") -> None:
         since = self._inbox.now_ns() // 1_000_000
         self.status = SessionStatus(state, since, server, reason, self._reconnects)
-        why = {"reason": reason} if reason else {}
-        fact(log, logging.WARNING if state == LOST else logging.INFO, f"session {state}", server=server, **why)
+        fields = {"server": server, "reason": reason} if reason else {"server": server}
+        log.log(logging.WARNING if state == LOST else logging.INFO, "session %s", state, extra=fields)
         self._inbox.put_command(Command.STATE_CHANGED, None)

@@ -14,11 +14,11 @@ from rich.console import Console
 from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.queries import snapshot_table
-from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.stream import StreamStats
 from mt4pump.cli.tail import screen
 from mt4pump.client import Event
 from mt4pump.client.event import TopicName
-from mt4pump.log import configure, fact, json_line, one_line
+from mt4pump.log import configure, json_line, one_line
 from mt4pump.wire import KINDS, Encoder
 from tests.hostile import HARMLESS, HOSTILE, SURROGATE, is_harmless
 from tests.isolation import logging_put_back
@@ -74,7 +74,7 @@ def test_a_log_line_is_harmless_wherever_the_text_stands(
         fail(text)
     except ValueError:
         log.exception("%s", text, extra={"reason": text})
-    fact(log, logging.INFO, text, name=text, nested={text: [text]})
+    log.info(text, extra={"reason": text, "nested": {text: [text]}})
     lines = capsys.readouterr().err.removesuffix("\n").split("\n")
     assert len(lines) == 2
     assert all(map(is_harmless, lines))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mt4pump.log import StderrHandler, configure, fact
+from mt4pump.log import StderrHandler, configure
 from tests.isolation import logging_put_back
 
 __all__ = ["logging_put_back"]
@@ -44,7 +44,7 @@ def one_json(lines: Lines) -> dict[str, Any]:
 
 def test_a_human_line_has_time_level_short_logger_text_and_fields(lines: Lines) -> None:
     configure()
-    fact(log, logging.INFO, "logged in", login=5, server="mt4.example.com:443", delay_s=1.25)
+    log.info("logged in", extra={"login": 5, "server": "mt4.example.com:443", "delay_s": 1.25})
     assert one_human(lines) == (
         "INFO",
         "bridge.session",
@@ -54,7 +54,7 @@ def test_a_human_line_has_time_level_short_logger_text_and_fields(lines: Lines) 
 
 def test_a_json_line_has_the_same_as_keys(lines: Lines) -> None:
     configure(format="json")
-    fact(log, logging.WARNING, "lost", reason="no ping", age_s=float("inf"), login=5)
+    log.warning("lost", extra={"reason": "no ping", "age_s": float("inf"), "login": 5})
     entry = one_json(lines)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("ts"))
     assert entry == {
@@ -69,28 +69,22 @@ def test_a_json_line_has_the_same_as_keys(lines: Lines) -> None:
 
 def test_fields_named_like_the_lines_own_keys_do_not_replace_them(lines: Lines) -> None:
     configure(format="json")
-    fact(log, logging.INFO, "text", message="m", level="l", logger="g", name="n")
+    log.info("text", extra={"level": "l", "logger": "g"})
     entry = one_json(lines)
-    assert (entry["message"], entry["level"], entry["name"]) == ("text", "info", "n")
-    assert (entry["message_"], entry["level_"], entry["logger_"]) == ("m", "l", "g")
-
-
-def test_extra_of_plain_logging_calls_is_shown_as_fields(lines: Lines) -> None:
-    configure()
-    log.info("hello %s", "you", extra={"order": 7})
-    assert one_human(lines)[2] == "hello you order=7"
+    assert (entry["message"], entry["level"]) == ("text", "info")
+    assert (entry["level_"], entry["logger_"]) == ("l", "g")
 
 
 def test_values_whose_end_could_not_be_seen_are_quoted(lines: Lines) -> None:
     configure()
-    fact(log, logging.INFO, "x", a="two words", b="", c='say "hi"', d="k=v")
+    log.info("x", extra={"a": "two words", "b": "", "c": 'say "hi"', "d": "k=v"})
     assert one_human(lines)[2] == 'x a="two words" b="" c="say \'hi\'" d="k=v"'
 
 
 @pytest.mark.parametrize("format_", ["human", "json"])
-def test_a_fact_is_one_line_whatever_text_it_holds(format_: Any, lines: Lines) -> None:
+def test_a_log_line_is_one_line_whatever_text_it_holds(format_: Any, lines: Lines) -> None:
     configure(format=format_)
-    fact(log, logging.INFO, "first\nsecond\r\x1b[31m\u2028", comment="a\nb\x85c")
+    log.info("first\nsecond\r\x1b[31m\u2028", extra={"comment": "a\nb\x85c"})
     (line,) = lines()
     assert len(line.splitlines()) == 1
     assert "\x1b" not in line
@@ -146,7 +140,7 @@ def test_warnings_become_log_lines(lines: Lines) -> None:
 def test_secrets_are_blotted_out_however_they_are_spelled(format_: Any, lines: Lines) -> None:
     canary = 'pa"ss\nwörd'
     configure(format=format_, secrets=[canary, "abc"])
-    fact(log, logging.INFO, f"text {canary} abc", field=canary, deep={"in": [canary]})
+    log.info("text %s abc", canary, extra={"field": canary, "deep": {"in": [canary]}})
     (line,) = lines()
     assert line.count("********") == 3
     assert "wörd" not in line

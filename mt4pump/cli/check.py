@@ -278,10 +278,10 @@ def _server_keys(path: Path) -> Finding:
 
 
 def _client_keys(folder: Path, topic_suffix: str) -> Iterator[Finding]:
-    from mt4pump.security import clients  # noqa: PLC0415 - only where there are keys
+    from mt4pump.security.keys import fingerprint, read_clients  # noqa: PLC0415 - only where there are keys
 
     try:
-        found = clients.read_clients(folder, clients.fingerprint(folder), topic_suffix)
+        found = read_clients(folder, fingerprint(folder), topic_suffix)
     except OSError as error:
         text = f"{folder} cannot be read ({error.strerror or error}); make it, or correct the path"
         yield failed("curve_clients", text)

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from mt4pump.client.topic_state import unmatched
 from mt4pump.errors import SettingsError
-from mt4pump.security.clients import ENDING, NAME
-from mt4pump.security.keys import KeyFileError, new_pair, read_server_public, write_new
+from mt4pump.security.keys import CLIENT_NAME, TOML_ENDING, KeyFileError, new_pair, read_server_public, write_new
 from mt4pump.security.permissions import ENTRIES_LIMIT, WILDCARD, declared
 
 SERVER_PUBLIC, SERVER_SECRET, CLIENTS, CLIENT_ENDING = "server.key", "server.secret", "clients", ".client"
@@ -100,7 +99,7 @@ def _server_files(args: argparse.Namespace) -> list[CreatedKeys]:
 
 def _client_files(args: argparse.Namespace) -> list[CreatedKeys]:
     name = args.target
-    if not NAME.fullmatch(name):
+    if not CLIENT_NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is no client's name: letters, digits and _.@- (at most 64)")
     if not args.server:
         raise SettingsError("--server is missing: the daemon's public key, as --server keys/server.key")
@@ -116,7 +115,9 @@ def _client_files(args: argparse.Namespace) -> list[CreatedKeys]:
         CreatedKeys(
             folder / f"{name}{CLIENT_ENDING}", f"# {name}'s keys for mt4pump: secret.\n" + "".join(keys), private=True
         ),
-        CreatedKeys(folder / CLIENTS / f"{name}{ENDING}", f"# What {name} may read.\n" + "".join(rules), private=False),
+        CreatedKeys(
+            folder / CLIENTS / f"{name}{TOML_ENDING}", f"# What {name} may read.\n" + "".join(rules), private=False
+        ),
     ]
 
 

@@ -31,8 +31,17 @@ from mt4pump.cli.arguments import (
     wrong_setting,
 )
 from mt4pump.cli.format import progress_bar
-from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
-from mt4pump.cli.stream import CHECK_INTERVAL_S, Deadline, fault_of, listen, subscriber
+from mt4pump.cli.stream import (
+    CHECK_INTERVAL_S,
+    NS,
+    AlertTracker,
+    Deadline,
+    StreamStats,
+    fault_of,
+    listen,
+    silence,
+    subscriber,
+)
 from mt4pump.client.connection import SubConnection
 from mt4pump.errors import BindError
 from mt4pump.log import one_line

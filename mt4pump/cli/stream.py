@@ -1,21 +1,274 @@
-"""The live stream as tail and record receive it: the connection, and the loop that ends at a flag or Ctrl-C."""
+"""The live stream as tail and record receive it: connection, loop until a flag or Ctrl-C, counts and alerts.
+
+``now_s`` is a monotonic clock in seconds throughout, passed in by the caller.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import Event
+from typing import NamedTuple
 
 import zmq
 
-from mt4pump.cli.arguments import TopicFilter
-from mt4pump.cli.stats import SILENCE_S
+from mt4pump.cli.arguments import TopicFilter, is_heartbeat
 from mt4pump.client import ClientKeys
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED
 from mt4pump.client.query import Context
-from mt4pump.errors import SettingsError
+from mt4pump.errors import FrameError, SettingsError
+from mt4pump.wire import Body, decode_frames
+
+NS = 1_000_000_000
+RATE_WINDOW_S = 1.0
+INTERVAL_MAX_S = 60.0
+"""Longest interval between heartbeats that the daemon's settings allow."""
+SEQUENCES_LIMIT = 1_000_000
+"""Topics whose last sequence number is kept; beyond it the older half is dropped."""
+ROWS_LIMIT = 10_000
+"""Topics with a row each; beyond it the least recently received one is dropped and counted."""
+MESSAGE_MAX_BYTES = 16 * 2**20
+"""A larger message is garbage. libzmq's own limit is far higher, because it ends the connection for good."""
+SILENCE_S = 3.0
+"""Time without a message before an alert."""
+HEARTBEATS_LATE = 3
+"""Intervals by which a heartbeat may be late."""
+
+
+class GapDetector:
+    """Checks the sequence numbers that a reader receives.
+
+    The first message of a topic sets its baseline: nothing before it counts as missed. So does the first one of a new
+    epoch: durable offsets show what was lost around a restart of the daemon.
+    """
+
+    def __init__(self) -> None:
+        self.gaps = 0
+        self.missed = 0
+        self.repeats = 0
+        self._last: dict[bytes, tuple[int, int]] = {}
+
+    def accept(self, topic: bytes, epoch: int, seq: int) -> int:
+        """Return how many messages of ``topic`` are missing before this one; -1 for one seen before."""
+        before = self._last.get(topic)
+        if before is not None and before[0] == epoch:
+            if seq <= before[1]:
+                self.repeats += 1
+                return -1
+            missed = seq - before[1] - 1
+        else:
+            missed = 0
+        if before is None and len(self._last) >= SEQUENCES_LIMIT:
+            for known in list(self._last)[: SEQUENCES_LIMIT // 2]:
+                del self._last[known]
+        self._last[topic] = (epoch, seq)
+        if missed:
+            self.gaps += 1
+            self.missed += missed
+        return missed
+
+
+class ReceivedEvent(NamedTuple):
+    """An event of a requested topic."""
+
+    topic: str
+    body: Body
+
+
+@dataclass(slots=True)
+class TopicStats:
+    """One topic. ``rate`` is messages per second over the last window; ``counted`` is ``count`` at its start."""
+
+    topic: str
+    received_s: float
+    body: Body = field(default_factory=dict)
+    count: int = 0
+    gaps: int = 0
+    missed: int = 0
+    rate: float = 0.0
+    counted: int = 0
+
+
+class StreamStats:
+    """Counts every received message; totals are attributes.
+
+    ``events`` counts requested events, ``garbage`` messages that are not mt4pump's, ``restarts`` new epochs,
+    ``forgotten`` topics dropped from ``rows``; ``sequence`` counts gaps, missed messages and repeats.
+    ``last_s`` is the time of the last message, garbage included; ``has_received`` says whether there was one.
+    ``connection_fault`` says why there was none, once that is sure.
+    """
+
+    def __init__(
+        self, topics: TopicFilter, now_s: float, *, with_heartbeat: bool = True, rows_limit: int = ROWS_LIMIT
+    ) -> None:
+        self.topics = topics
+        self.started_s = now_s
+        self.sequence = GapDetector()
+        self.rows: dict[str, TopicStats] = {}
+        self.events = self.garbage = self.restarts = self.forgotten = 0
+        self.last_garbage = self.last_gap = ""
+        self.epoch = 0
+        self.rate = 0.0
+        self.daemon: Body = {}
+        self.heartbeat_s: float | None = None
+        self.heartbeat_interval_s = 0.0
+        self.heartbeat_ts = self.first_ts = self.last_ts = 0
+        self.last_s = now_s
+        self.has_received = False
+        self.connection_fault = ""
+        self._with_heartbeat = with_heartbeat
+        self._rows_limit = rows_limit
+        self._measured_s, self._measured_events = now_s, 0
+
+    def handle(self, frames: Sequence[bytes], now_s: float) -> ReceivedEvent | None:
+        """Count one message; return it when its topic was requested. Garbage is counted and never raised."""
+        self.last_s, self.has_received = now_s, True
+        try:
+            if (size := sum(map(len, frames))) > MESSAGE_MAX_BYTES:
+                raise FrameError(f"a message has {size} bytes, more than {MESSAGE_MAX_BYTES}")  # noqa: TRY301
+            raw_topic, body = decode_frames(frames)
+        except FrameError as error:
+            self.garbage += 1
+            self.last_garbage = str(error)
+            return None
+        topic = raw_topic.decode("utf-8", "replace")
+        heartbeat = is_heartbeat(topic)
+        wanted = self.topics.wants(topic) and (self._with_heartbeat or not heartbeat)
+        if not (wanted or heartbeat):  # a longer topic that begins like a requested one
+            return None
+        self.last_ts = max(self.last_ts, body["ts"])
+        self.first_ts = self.first_ts or self.last_ts
+        missed = self.sequence.accept(raw_topic, body["epoch"], body["seq"])
+        if missed > 0:
+            self.last_gap = f"{missed} of {topic} before seq {body['seq']}"
+        if body["epoch"] > self.epoch:  # a lower one is a late message of the previous run
+            self.restarts += self.epoch != 0
+            self.epoch = body["epoch"]
+        if heartbeat:
+            self._handle_heartbeat(body, now_s)
+        return self._count(topic, body, missed, now_s) if wanted else None
+
+    def _handle_heartbeat(self, body: Body, now_s: float) -> None:
+        if self.heartbeat_ts:
+            interval_s = (body["ts"] - self.heartbeat_ts) / NS
+            self.heartbeat_interval_s = min(max(0.0, interval_s), INTERVAL_MAX_S)
+        self.heartbeat_s, self.heartbeat_ts = now_s, body["ts"]
+        self.daemon = body
+
+    def _count(self, topic: str, body: Body, missed: int, now_s: float) -> ReceivedEvent:
+        self.events += 1
+        row = self.rows.pop(topic, None) or TopicStats(topic, now_s)
+        self.rows[topic] = row  # to the end: the first one is the least recently received
+        if len(self.rows) > self._rows_limit:
+            del self.rows[next(iter(self.rows))]
+            self.forgotten += 1
+        row.count += 1
+        row.body, row.received_s = body, now_s
+        row.gaps += missed > 0
+        row.missed += max(0, missed)
+        return ReceivedEvent(topic, body)
+
+    def without_heartbeat_s(self, now_s: float) -> float:
+        """Return the time since the last heartbeat, by the time stamps of the stream where they reach that far.
+
+        A slow reader receives the heartbeat late, and that is not the daemon's fault.
+        """
+        if not self.first_ts:  # only garbage so far
+            return now_s - self.started_s
+        late_s = (self.last_ts - (self.heartbeat_ts or self.first_ts)) / NS + now_s - self.last_s
+        return min(late_s, now_s - (self.heartbeat_s or self.started_s))  # the time stamps are the daemon's
+
+    def measure(self, now_s: float) -> None:
+        """Update the rates once per window."""
+        elapsed_s = now_s - self._measured_s
+        if elapsed_s < RATE_WINDOW_S:
+            return
+        self.rate = (self.events - self._measured_events) / elapsed_s
+        self._measured_s, self._measured_events = now_s, self.events
+        for row in self.rows.values():
+            row.rate = (row.count - row.counted) / elapsed_s
+            row.counted = row.count
+
+    def most_active(self, limit: int) -> list[TopicStats]:
+        """Return at most ``limit`` rows, sorted by topic: those with the highest rate, then the newest."""
+        best = sorted(self.rows.values(), key=lambda row: (row.rate, row.received_s), reverse=True)[: max(0, limit)]
+        return sorted(best, key=lambda row: row.topic)
+
+    def totals(self, now_s: float) -> str:
+        """Return all totals in one line."""
+        elapsed_s = max(now_s - self.started_s, 0.001)
+        found = self.sequence
+        return (
+            f"received {self.events} events on {len(self.rows) + self.forgotten} topics in {elapsed_s:.1f} s, "
+            f"{self.events / elapsed_s:.0f}/s; missed {found.missed} in {found.gaps} gaps, repeats {found.repeats}, "
+            f"garbage {self.garbage}, daemon restarts {self.restarts}"
+        )
+
+
+class StreamAlert(NamedTuple):
+    """One alert: ``kind`` identifies it, ``text`` is for people."""
+
+    kind: str
+    text: str
+
+
+def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | None:
+    """Return the alert for something that should have been received and was not."""
+    quiet_s, late_s = now_s - stats.last_s, stats.without_heartbeat_s(now_s)
+    if not stats.has_received and stats.connection_fault:
+        return StreamAlert("connection", stats.connection_fault)
+    if not stats.has_received:
+        start = "start it with: mt4pump run --source simulator"
+        text = f"nothing received from {endpoint} for {quiet_s:.0f} s: is the daemon running there? {start}"
+        return StreamAlert("nothing", text) if quiet_s >= SILENCE_S else None
+    if stats.heartbeat_s is None:
+        text = f"no heartbeat received yet from {endpoint}: is it mt4pump's? Its address is pub_endpoint"
+        return StreamAlert("no heartbeat", text) if late_s >= SILENCE_S else None
+    if late_s >= max(SILENCE_S, HEARTBEATS_LATE * stats.heartbeat_interval_s):
+        stopped = "the daemon stopped; start it with: mt4pump run"
+        hangs = "the daemon hangs, or it or the network is down"
+        reason = stopped if stats.daemon.get("state") == "stopping" else hangs
+        return StreamAlert("late", f"no heartbeat for {late_s:.0f} s: {reason}")
+    if not stats.events and now_s - stats.started_s >= SILENCE_S:
+        return StreamAlert("no event", "the daemon sends heartbeats, but no event of the requested topics yet")
+    return None
+
+
+class AlertTracker:
+    """Turns growing counters into alerts, at most one per kind and check."""
+
+    def __init__(self) -> None:
+        self._reported: Counter[str] = Counter()
+        self._state = ""
+        self._silence = ""
+
+    def check(self, stats: StreamStats, endpoint: str, now_s: float) -> list[StreamAlert]:
+        """Return the alerts for what changed since the last check."""
+        found = stats.sequence
+        new = Counter(gap=found.missed, repeat=found.repeats, garbage=stats.garbage, restart=stats.restarts)
+        new -= self._reported
+        self._reported += new
+        texts = {
+            "gap": f"missed {new['gap']} messages (total {found.missed}), the last: {stats.last_gap}",
+            "repeat": f"{new['repeat']} messages were repeated (total {found.repeats})",
+            "garbage": f"{new['garbage']} messages are not mt4pump's, the last: {stats.last_garbage}",
+            "restart": f"the daemon was restarted (epoch {stats.epoch})",
+        }
+        alerts = [StreamAlert(kind, text) for kind, text in texts.items() if new[kind]]
+        state = str(stats.daemon.get("state", ""))
+        if state != self._state:
+            server = stats.daemon.get("server") or "no server"
+            alerts.append(StreamAlert("state", f"daemon is {state} ({server}, epoch {stats.epoch})"))
+        quiet = silence(stats, endpoint, now_s)
+        if quiet and quiet.kind != self._silence:
+            alerts.append(quiet)
+        self._state, self._silence = state, quiet.kind if quiet else ""
+        return alerts
+
 
 POLL_MS = 200
 """Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""

@@ -15,8 +15,19 @@ from rich.text import Text
 
 from mt4pump.cli.arguments import HEARTBEAT_TOPIC, add_stream_flags, endpoint_of, keys_in, requested_topics
 from mt4pump.cli.format import age_text, human_event, json_event, plain_table, summary, text_cells
-from mt4pump.cli.stats import AlertTracker, ReceivedEvent, StreamAlert, StreamStats, TopicStats, silence
-from mt4pump.cli.stream import CHECK_INTERVAL_S, Deadline, fault_of, listen, subscriber
+from mt4pump.cli.stream import (
+    CHECK_INTERVAL_S,
+    AlertTracker,
+    Deadline,
+    ReceivedEvent,
+    StreamAlert,
+    StreamStats,
+    TopicStats,
+    fault_of,
+    listen,
+    silence,
+    subscriber,
+)
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
 from mt4pump.wire import Body

@@ -1,11 +1,16 @@
 """How a program of ours is asked to end (Ctrl-C, SIGTERM, Ctrl-Break), or to read its settings again (SIGHUP).
 
 A flag, never KeyboardInterrupt: inside a compiled extension (pyzmq on CPython 3.13) that is swallowed now and then.
+
+``python -m mt4pump.process.signals MODULE WORDS`` runs a module as a program that ends when its parent does. The parent
+holds the other end of our standard input and writes nothing. When it closes it, or dies in whatever way, the read here
+ends: the program is asked to end as by Ctrl-C, and if it does not, the process ends without it.
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -13,8 +18,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from queue import Empty, SimpleQueue
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
+
+from mt4pump.errors import EXIT_FAILED
+
+GRACE_S = 8.0
+"""How long a program may take after its parent has ended; a living parent waits less for its end."""
 
 
 class SignalSafeEvent(Event):
@@ -168,3 +178,22 @@ def interrupts_delayed() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if delayed:
         raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the module that the words name, until it or the parent ends."""
+    Thread(target=_end_with_parent, args=(sys.stdin.fileno(),), name="parent watch", daemon=True).start()
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+def _end_with_parent(end: int) -> None:
+    while os.read(end, 1024):
+        pass  # what the parent writes has no meaning
+    ask_to_end()
+    time.sleep(GRACE_S)
+    os._exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,6 @@ from typing import Any
 
 from mt4pump.protocol.contract import (
     IN_EVENT,
-    ContractOptions,
     FieldSpec,
     FieldSpecs,
     contract,
@@ -40,7 +39,7 @@ SCHEMAS: dict[str, Schema] = {
 }
 
 
-def json_schema(options: ContractOptions | None = None) -> Schema:
+def json_schema() -> Schema:
     """Return one schema of the whole protocol, with a definition per message.
 
     A program refers to one definition of `message_schemas`, as ``urn:mt4pump:1#/$defs/body.trade``.
@@ -48,7 +47,7 @@ def json_schema(options: ContractOptions | None = None) -> Schema:
     definitions = {
         # without its identity, which would move the base of references
         name: _with_references({k: v for k, v in schema.items() if k not in {"$schema", "$id"}})
-        for name, schema in message_schemas(options).items()
+        for name, schema in message_schemas().items()
     }
     return {
         "$schema": DRAFT,
@@ -59,14 +58,14 @@ def json_schema(options: ContractOptions | None = None) -> Schema:
     }
 
 
-def message_schemas(options: ContractOptions | None = None) -> dict[str, Schema]:
+def message_schemas() -> dict[str, Schema]:
     """Return the schema of every message by name.
 
     Names are ``body.KIND``, ``request.OP``, ``head.OP`` (``head.error`` is that of a refusal),
     ``gateway.request.ACTION`` and ``gateway.message.NAME``.
     """
     gateway = gateway_messages()
-    bodies = {kind: {**fields_of(kind, options), **contract().common} for kind in KINDS}
+    bodies = {kind: {**fields_of(kind), **contract().common} for kind in KINDS}
     return {
         **{f"body.{kind}": _message(kind, f"Body of {kind}", specs) for kind, specs in bodies.items()},
         **_messages("request", "Request", contract().requests),
@@ -145,9 +144,9 @@ UNREQUESTED = ("quote", "event", "status", "notice", "error")
 Node = dict[str, Any]
 
 
-def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}.0.0") -> Node:
+def asyncapi() -> Node:
     """Return the document. Channels are topics; the query endpoint is one channel of requests and one of replies."""
-    messages = _components(message_schemas(options))
+    messages = _components(message_schemas())
     ops = contract().requests
     query = _channel("query", "one request, one frame of msgpack", {op: f"{op}_request" for op in ops})
     answers = _channel(
@@ -160,7 +159,7 @@ def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}
         "asyncapi": "3.0.0",
         "info": {
             "title": "mt4pump",
-            "version": version,
+            "version": f"{PROTOCOL}.0.0",
             "description": "MetaTrader 4 pump events on ZeroMQ; two frames per message: topic, msgpack map.",
         },
         "defaultContentType": MSGPACK,
@@ -174,7 +173,7 @@ def asyncapi(options: ContractOptions | None = None, version: str = f"{PROTOCOL}
             },
         },
         "channels": {
-            **{kind.name: _topic_channel(kind, options) for kind in KINDS.values()},
+            **{kind.name: _topic_channel(kind) for kind in KINDS.values()},
             "query": query,
             "answers": answers,
             "gateway": _channel("gateway", "one connection for both ways", gateway, "/"),
@@ -207,9 +206,8 @@ def _components(schemas: dict[str, Schema]) -> Node:
     return found
 
 
-def _topic_channel(kind: Kind, options: ContractOptions | None) -> Node:
-    suffix = options.topic_suffix if options else ""
-    address = (f"{kind.name}.{{{kind.key}}}" if kind.key else kind.name) + suffix
+def _topic_channel(kind: Kind) -> Node:
+    address = f"{kind.name}.{{{kind.key}}}" if kind.key else kind.name
     channel = _channel("events", contract().kinds[kind.name].meaning, {kind.name: kind.name}, address)
     if kind is SESSION:
         ends: Node = {"description": "what happened to the session", "enum": ["start", "stop", "ping"]}

@@ -14,8 +14,7 @@ from zmq.utils import z85
 from mt4pump.errors import StartError
 from mt4pump.log import FaultCounters
 from mt4pump.private_files import is_exposed, is_open_to_all
-from mt4pump.security.clients import ENDING, Clients, Fingerprint, fingerprint, read_clients
-from mt4pump.security.keys import read_server_pair
+from mt4pump.security.keys import TOML_ENDING, Clients, Fingerprint, fingerprint, read_clients, read_server_pair
 from mt4pump.security.permissions import NOTHING, Permissions, user_id
 from mt4pump.security.zap import QUERIED, ZapServer
 
@@ -169,7 +168,7 @@ class ZapAuthenticator(ZapServer):
     def _replace(self, clients: Clients) -> None:
         before, self._clients = self._clients, clients
         known = {**self._suspended, **{key: client.name for key, client in before.by_key.items()}}
-        self._suspended = {key: name for key, name in known.items() if name + ENDING in clients.faults}
+        self._suspended = {key: name for key, name in known.items() if name + TOML_ENDING in clients.faults}
         new_faults = [text for name, text in clients.faults.items() if before.faults.get(name) != text]
         for text in new_faults[:FAULTS_LOGGED]:
             log.error("a client cannot connect: %s", text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -30,16 +29,6 @@ class SimulatedGroup:
     margin_call: int
     margin_stopout: int
     interestrate: float = 0.0
-
-
-class Exposure(NamedTuple):
-    """One open position; ``margin`` and ``profit`` (price, swap and commission) in deposit currency."""
-
-    symbol: str
-    is_buy: bool
-    volume: int
-    margin: float
-    profit: float
 
 
 class Levels(NamedTuple):
@@ -72,19 +61,6 @@ def position_margin(volume: int, contract_size: float, price: float, margin_rate
 def profit_at(move: float, volume: int, contract_size: float, rate: float) -> float:
     """Return the profit of ``move`` (price, in our favour); ``rate`` deposit currency per quote currency."""
     return round(move * volume / 100 * contract_size * rate, 2)
-
-
-def levels(balance: float, credit: float, exposures: Iterable[Exposure]) -> Levels:
-    """Return equity and margin of an account with these positions."""
-    equity, total_volume = balance + credit, 0
-    margins: dict[str, list[float]] = {}
-    for symbol, is_buy, volume, margin, profit in exposures:
-        equity += profit
-        total_volume += volume
-        margins.setdefault(symbol, [0.0, 0.0])[is_buy] += margin
-    needed = round(sum(max(sides) for sides in margins.values()), 2)
-    equity = round(equity, 2)
-    return Levels(equity, total_volume, needed, round(equity - needed, 2), equity / needed * 100 if needed else 0.0)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -160,13 +136,11 @@ class Order:
         """Set the commission on the volume."""
         self.commission = 0.0 - round(self.account.group.commission * self.volume / 100, 2)
 
-    def exposure(self) -> Exposure:
-        """Return the position as `levels` reads it."""
-        instrument, spec = self.instrument, self.instrument.spec
-        price = 1.0 if spec.is_currency_pair else self.open_price / instrument.scale
-        margin = position_margin(self.volume, spec.contract_size, price, self.margin_rate, self.account.leverage)
-        profit = self.profit_from(self.exit_price()) + self.storage + self.commission
-        return Exposure(instrument.name, self.is_buy, self.volume, margin, profit)
+    def margin(self) -> float:
+        """Return the margin that the position needs, deposit currency."""
+        spec = self.instrument.spec
+        price = 1.0 if spec.is_currency_pair else self.open_price / self.instrument.scale
+        return position_margin(self.volume, spec.contract_size, price, self.margin_rate, self.account.leverage)
 
     def pack(self, now: int, *, login: int | None = None) -> bytes:
         """Return the TradeRecord of the current state; ``now`` is server time, ``login`` 0 for a deleted record."""
@@ -205,8 +179,16 @@ class SimulatedAccount:
         return [order for order in self.orders.values() if order.is_position]
 
     def levels(self) -> Levels:
-        """Return equity and margin at current prices."""
-        return levels(self.balance, self.credit, [order.exposure() for order in self.positions])
+        """Return equity and margin at current prices; of a symbol only the larger side needs margin."""
+        equity, volume = self.balance + self.credit, 0
+        margins: dict[str, list[float]] = {}
+        for order in self.positions:
+            equity += order.profit_from(order.exit_price()) + order.storage + order.commission
+            volume += order.volume
+            margins.setdefault(order.instrument.name, [0.0, 0.0])[order.is_buy] += order.margin()
+        needed, equity = round(sum(map(max, margins.values())), 2), round(equity, 2)
+        level = equity / needed * 100 if needed else 0.0
+        return Levels(equity, volume, needed, round(equity - needed, 2), level)
 
     def margin_level(self) -> bytes:
         """Return the account's MarginLevel record, whose balance includes the credit."""

@@ -75,7 +75,7 @@ def demo(folder: Path, *flags: str, path: Path | None = None) -> Iterator[Demo]:
 
 
 def _name(child: psutil.Process) -> str:
-    module = child.cmdline()[child.cmdline().index("mt4pump.process.parent_watch") + 1]
+    module = child.cmdline()[child.cmdline().index("mt4pump.process.signals") + 1]
     return module.removeprefix("mt4pump_consumers.").replace("mt4pump", "daemon")
 
 

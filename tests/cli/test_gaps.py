@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.cli.stats import GapDetector
+from mt4pump.cli.stream import GapDetector
 
 A, B = b"trade.1", b"trade.2"
 

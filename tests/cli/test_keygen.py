@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.security.clients import fingerprint, read_clients
-from mt4pump.security.keys import raw_key, read_server_pair, read_server_public, read_toml
+from mt4pump.security.keys import fingerprint, raw_key, read_clients, read_server_pair, read_server_public, read_toml
 from tests.bus import context
 from tests.security.keyring import Keyring, SecuredPublisher
 

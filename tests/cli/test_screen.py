@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from mt4pump.cli.arguments import TopicFilter
-from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.stream import StreamStats
 from mt4pump.cli.tail import Screen, screen
 from tests.cli.fake_publisher import EPOCH, heartbeat, message
 

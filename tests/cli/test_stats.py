@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from mt4pump.cli.arguments import TopicFilter
-from mt4pump.cli.stats import NS, AlertTracker, StreamStats, silence
+from mt4pump.cli.stream import NS, AlertTracker, StreamStats, silence
 from tests.cli.fake_publisher import EPOCH, TS, Frames, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"

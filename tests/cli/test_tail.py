@@ -17,8 +17,7 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.cli.arguments import endpoint_of
-from mt4pump.cli.stats import MESSAGE_MAX_BYTES
-from mt4pump.cli.stream import Deadline
+from mt4pump.cli.stream import MESSAGE_MAX_BYTES, Deadline
 from mt4pump.errors import SettingsError
 from tests.cli.commands import LIMIT_S, environment, finish, start
 from tests.cli.fake_publisher import EPOCH, fake_publisher, message

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from mt4pump.cli.arguments import TopicFilter
-from mt4pump.cli.stats import StreamStats
+from mt4pump.cli.stream import StreamStats
 from mt4pump.client import ClientError, Position, Query
 from mt4pump.client.event import HELD_BYTES_LIMIT, LOST, MALFORMED, QUERY_FAILED, SILENT
 from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_INTERVALS

@@ -22,7 +22,7 @@ import psutil
 from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.format import human_event, json_event
 from mt4pump.cli.queries import daemon_table, kind_table, kinds_table
-from mt4pump.cli.stats import AlertTracker, StreamStats
+from mt4pump.cli.stream import AlertTracker, StreamStats
 from mt4pump.cli.tail import screen
 from mt4pump.client import ClientError, Event, Notice, Position, Query
 from mt4pump.client.position import PositionFile

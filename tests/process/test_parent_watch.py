@@ -33,8 +33,8 @@ def watched(folder: Path, program: str, grace_s: float = 8.0) -> Iterator[subpro
     """Run ``program`` as a module that watches its parent."""
     (folder / "led.py").write_text(program)
     begin = (
-        f"import sys; from mt4pump.process import parent_watch; parent_watch.GRACE_S = {grace_s}; "
-        "sys.argv = ['', 'led']; parent_watch.main()"
+        f"import sys; from mt4pump.process import signals; signals.GRACE_S = {grace_s}; "
+        "sys.argv = ['', 'led']; signals.main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", begin],

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.security.clients import CLIENTS_LIMIT, Clients, fingerprint, read_client, read_clients
-from mt4pump.security.keys import new_pair, raw_key
+from mt4pump.security.keys import CLIENTS_LIMIT, Clients, fingerprint, new_pair, raw_key, read_client, read_clients
 from mt4pump.security.permissions import NOTHING
 from tests.security.keyring import Keyring
 

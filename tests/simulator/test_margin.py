@@ -10,7 +10,7 @@ from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
 from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.market import WALK_SYMBOLS
 from mt4pump.simulator.options import SimulatorOptions
-from mt4pump.simulator.orders import Exposure, Order, SimulatedGroup, levels, position_margin, profit_at
+from mt4pump.simulator.orders import Levels, Order, SimulatedAccount, SimulatedGroup, position_margin, profit_at
 
 GROUP = SimulatedGroup("demo", "USD", 100, 0.0, margin_call=100, margin_stopout=50)
 
@@ -28,23 +28,28 @@ def test_profit_is_rounded_to_cents() -> None:
     assert profit_at(-0.5, 100, 100_000, 0.0066123) == -330.62  # half a cent goes to the even one
 
 
+def account_of(balance: float, *volumes: int) -> SimulatedAccount:
+    """Return an account with positions in EURUSD at 1.1 dollars; those with a negative volume are sales."""
+    broker = SimulatedBroker(SimulatorOptions(start_s=1.7e9), WALK_SYMBOLS, trading=False)
+    account = SimulatedAccount(1, GROUP, 100, balance, balance, is_gambler=False, credit=50.0)
+    eurusd = broker.market.by_raw_name[b"EURUSD".ljust(12, b"\0")]
+    eurusd.set_prices(110_000, 110_000)
+    for volume in volumes:
+        cmd = TradeCommand.OP_BUY if volume > 0 else TradeCommand.OP_SELL
+        broker.book.open(Order(account, broker.market, eurusd, cmd, abs(volume)))
+    return account
+
+
 def test_levels_of_an_account_without_positions() -> None:
-    now = levels(1000.0, 50.0, [])
+    now = account_of(1000.0).levels()
     assert now == (1050.0, 0, 0.0, 1050.0, 0.0)
     assert now.level_type(GROUP) == MarginLevelType.MARGINLEVEL_OK
 
 
 def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
-    now = levels(
-        1000.0,
-        0.0,
-        [
-            Exposure("EURUSD", is_buy=True, volume=100, margin=400.0, profit=25.5),
-            Exposure("EURUSD", is_buy=False, volume=50, margin=200.0, profit=-75.5),
-            Exposure("XAUUSD", is_buy=False, volume=10, margin=100.0, profit=0.0),
-        ],
-    )
-    assert (now.equity, now.volume, now.margin, now.margin_free, now.margin_level) == (950, 160, 500, 450, 190)
+    now = account_of(950.0, 100, -50, -20).levels()
+    assert (now.equity, now.volume, now.margin, now.margin_free) == (1000.0, 170, 1100.0, -100.0)
+    assert now.margin_level == pytest.approx(90.909, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +63,7 @@ def test_levels_count_only_the_larger_side_of_a_symbol() -> None:
     ],
 )
 def test_the_limits_of_the_group_decide_the_level(equity: float, kind: MarginLevelType) -> None:
-    now = levels(equity, 0.0, [Exposure("EURUSD", is_buy=True, volume=100, margin=1000.0, profit=0.0)])
-    assert now.level_type(GROUP) == kind
+    assert Levels(equity, 100, 1000.0, equity - 1000.0, equity / 10).level_type(GROUP) == kind
 
 
 def test_the_margins_table_agrees_with_the_positions_and_prices_of_the_market() -> None:
