@@ -9,9 +9,8 @@ from pathlib import Path
 
 from mt4pump.journal.checkpointer import Checkpointer
 from mt4pump.journal.errors import FAULTS, JournalFileError, explain, is_damage
-from mt4pump.journal.opening import UNSTORED_SUFFIX, PreviousRun, open_store
-from mt4pump.journal.recovery import companion, quarantine, recover_last_offset
-from mt4pump.journal.schema import JournalOptions, Stored, kind_name
+from mt4pump.journal.opening import UNSTORED_SUFFIX, PreviousRun, open_store, quarantine, recover_last_offset
+from mt4pump.journal.schema import JournalOptions, Stored, companion, kind_name
 from mt4pump.journal.store import Store
 from mt4pump.log import FaultCounters
 from mt4pump.private_files import PRIVATE

@@ -184,6 +184,11 @@ BEGINNING: dict[str, Any] = {
 }
 
 
+def companion(path: Path, suffix: str) -> Path:
+    """Return the name of a file that SQLite keeps beside its main one."""
+    return path.with_name(path.name + suffix)
+
+
 def connect(path: Path, *, wait_s: float, read_only: bool = False) -> sqlite3.Connection:
     """Open the file; the thread that opens a connection may hand it to another, never share it."""
     target = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"

@@ -10,7 +10,6 @@ from typing import Any
 
 from mt4pump.journal.errors import DAMAGED, JournalFileError
 from mt4pump.journal.open_orders import OpenOrders
-from mt4pump.journal.recovery import companion
 from mt4pump.journal.retention import STEP_ROWS, Retention
 from mt4pump.journal.schema import (
     INSERT_EVENTS,
@@ -19,6 +18,7 @@ from mt4pump.journal.schema import (
     SYNCED_LEVELS,
     JournalOptions,
     Stored,
+    companion,
     kind_of,
     pragma,
     write_meta,

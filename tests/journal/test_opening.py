@@ -8,7 +8,7 @@ from mt4pump.journal import Journal, JournalOptions
 from mt4pump.journal import opening as opening_module
 from mt4pump.journal import store as store_module
 from mt4pump.journal.opening import boot_identity, is_same_boot
-from mt4pump.journal.recovery import companion
+from mt4pump.journal.schema import companion
 from mt4pump.journal.store import RESERVE_BLOCK, sync_file
 from tests.journal.journals import add, change_meta, first_page, kill, open_journal, opened, read_all
 

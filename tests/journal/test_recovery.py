@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.journal import recovery as recovery_module
-from mt4pump.journal.recovery import companion, is_orphaned, quarantine, recover_last_offset
+from mt4pump.journal import opening
+from mt4pump.journal.opening import is_orphaned, quarantine, recover_last_offset
+from mt4pump.journal.schema import companion
 from mt4pump.journal.store import RESERVE_BLOCK
 from tests.journal.journals import (
     NOW_NS,
@@ -240,7 +241,7 @@ def test_names_of_files_quarantined_in_one_second_differ(path: Path) -> None:
 
 
 def test_quarantine_gives_up_after_a_bounded_number_of_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery_module, "NAMES_LIMIT", 1)
+    monkeypatch.setattr(opening, "NAMES_LIMIT", 1)
     path.write_text("one")
     quarantine(path, NOW_NS)
     path.write_text("two")
