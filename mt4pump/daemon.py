@@ -29,7 +29,7 @@ from mt4pump.pump.loop import Pump
 from mt4pump.pump.session import Command, DispatcherOptions
 from mt4pump.pump.snapshot import SnapshotRequest
 from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
-from mt4pump.query.handlers import Description
+from mt4pump.query.handlers import describer
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
 from mt4pump.wire import Encoder
@@ -133,21 +133,15 @@ class Daemon:
         if journal is not None:
             reader = JournalReader(journal_path(settings), lambda: journal.unstored_after, yield_to_pump)
         options = QueryOptions(transport=sockets)
-        limits = {
-            "request_bytes": options.max_request_bytes,
-            "prefixes": options.max_prefixes,
-            "page_rows": options.limit_rows,
-            "page_bytes": options.page_bytes,
-        }
-        description = Description(
+        describe = describer(
             settings,
+            options,
             epoch=self.epoch,
             pub_endpoint=self.endpoint,
             journal=journal,
             server_clock=server_clock,
-            limits=limits,
         )
-        sources = QuerySources(self._zap.allowed_query, self.request_snapshot, reader, description, yield_to_pump)
+        sources = QuerySources(self._zap.allowed_query, self.request_snapshot, reader, describe, yield_to_pump)
         return QueryServer(self._context, settings.query_endpoint, options, sources, self._zap.secure_query)
 
     def _query_counters(self) -> dict[str, int]:

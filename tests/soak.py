@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from websockets.sync.client import connect
 
+from mt4pump.cli.demo import DemoProgram, Ports, ProcessGroup, consumers, daemon, environment
 from mt4pump.client import Notice, Subscriber
-from mt4pump.demo import DemoProgram, Ports, ProcessGroup, consumers, daemon, environment
 
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 1024 * 1024

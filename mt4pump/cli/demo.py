@@ -1,16 +1,27 @@
-"""``mt4pump demo``: daemon with a simulated market, gateway and metrics, all at once."""
+"""``mt4pump demo``: daemon with a simulated market, gateway and metrics, all at once, watched and ended together.
+
+The daemon is first, and ends last. Every program ignores the settings of this machine, so that the demo is the same
+everywhere and never uses a real session's password or journal.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import os
+import re
+import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,10 +30,21 @@ from rich.table import Table
 import mt4pump
 from mt4pump.cli.arguments import count, port
 from mt4pump.cli.format import StdoutConsole
-from mt4pump.demo import ChildEnded, Ports, ProcessGroup, check_free, consumers, daemon, environment, missing
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
+from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
+from mt4pump.publisher.binding import holder_of, listens
 
+HOST = "127.0.0.1"
+PREFIX = "MT4PUMP_"
+REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*extra\s*==\s*["']consumers["']""")
+LINES = 200
+"""Log lines kept of each child."""
+SHOWN_LINES = 15
+READY_LIMIT_S = 30.0
+END_LIMIT_S = 5.0
+KILL_LIMIT_S = 2.0
+SLICE_S = 0.1
 WIDTH = 110
 PORT_FLAGS = {
     "publish": ("--pub-port", "the stream"),
@@ -38,6 +60,202 @@ EPILOG = """\
 Starts the daemon with a simulated market, the WebSocket gateway with its page, and the metrics, each as a process of
 its own that only this machine can reach, and prints their addresses. Ctrl-C ends all of them. Settings in the
 environment and in files are ignored, and the journal is in a folder that is removed at the end."""
+OnLine = Callable[[str, str], None]
+"""Is called with a child's name and each line of its log, on a thread of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of the programs, all on loopback."""
+
+    publish: int = 5556
+    query: int = 5557
+    gateway: int = 8765
+    metrics: int = 9564
+
+    @property
+    def endpoint(self) -> str:
+        """Return the address of the stream."""
+        return f"tcp://{HOST}:{self.publish}"
+
+    @property
+    def query_endpoint(self) -> str:
+        """Return the address for queries."""
+        return f"tcp://{HOST}:{self.query}"
+
+
+class DemoProgram(NamedTuple):
+    """``python -m`` ``module`` ``arguments``, which is ready when it listens on ``ports``."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    ports: tuple[int, ...]
+
+
+def daemon(ports: Ports, data_dir: str, rate: float) -> DemoProgram:
+    """Return the daemon with the simulator, ``rate`` events a second."""
+    where = ("--pub-endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint, "--data-dir", data_dir)
+    arguments = ("run", "--source", "simulator", "--rate", f"{rate:g}", *where, "--log-format", "human")
+    return DemoProgram("daemon", "mt4pump", arguments, (ports.publish, ports.query))
+
+
+def consumers(ports: Ports) -> tuple[DemoProgram, ...]:
+    """Return the gateway, open to everybody on this machine, and the metrics."""
+    stream = ("--endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint)
+    gateway = (*stream, "--port", str(ports.gateway), "--anonymous", "--anonymous-topics", "*")
+    metrics = (*stream, "--port", str(ports.metrics))
+    return (
+        DemoProgram("gateway", "mt4pump_consumers.gateway", gateway, (ports.gateway,)),
+        DemoProgram("metrics", "mt4pump_consumers.metrics", metrics, (ports.metrics,)),
+    )
+
+
+def environment(environ: Mapping[str, str], paths: Iterable[str], separator: str) -> dict[str, str]:
+    """Return the environment of every program: without our settings; ``paths`` are where its modules are found."""
+    kept = {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
+    return {**kept, "PYTHONPATH": separator.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def missing(requirements: Iterable[str], is_installed: Callable[[str], bool]) -> list[str]:
+    """Return the packages of the extra ``consumers`` that are not installed."""
+    found = filter(None, map(REQUIREMENT.match, requirements))
+    return [match[1] for match in found if not is_installed(match[1])]
+
+
+class DemoChild:
+    """A running program. ``lines`` are the last lines of its log; it ends when its standard input is closed."""
+
+    def __init__(self, program: DemoProgram, folder: Path, environment: Mapping[str, str], on_line: OnLine) -> None:
+        self.program = program
+        self.lines: deque[str] = deque(maxlen=LINES)
+        self._on_line = on_line
+        self.process = subprocess.Popen(  # noqa: S603 - our own modules
+            [sys.executable, "-m", "mt4pump.process.signals", program.module, *program.arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            encoding="utf-8",
+            errors="replace",
+            # Ctrl-C must reach only this program, which ends the consumers before the daemon.
+            start_new_session=sys.platform != "win32",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        self._reader = Thread(target=self._read_log, name=f"log of {program.name}", daemon=True)
+        self._reader.start()
+
+    def ask_to_end(self) -> None:
+        """Close its standard input."""
+        if self.process.stdin is not None:
+            with suppress(OSError):  # it has ended already
+                self.process.stdin.close()
+
+    def end(self) -> bool:
+        """Ask it to end and wait; kill it when that takes too long. Return whether it ended by itself."""
+        self.ask_to_end()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_LIMIT_S)
+        by_itself = self.process.returncode is not None
+        if not by_itself:
+            self.process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(KILL_LIMIT_S)
+        self.drain()
+        if self.process.stdout is not None and not self._reader.is_alive():
+            self.process.stdout.close()
+        return by_itself
+
+    def drain(self) -> None:
+        """Wait, within a bound, until everything that it wrote before its end is in ``lines``."""
+        self._reader.join(KILL_LIMIT_S)
+
+    def _read_log(self) -> None:
+        for line in self.process.stdout or ():
+            text = one_line(line.rstrip())
+            self.lines.append(text)
+            self._on_line(self.program.name, text)
+
+
+class ChildEnded(Exception):
+    """A child ended that should run; ``code`` is its exit code, the text has the end of its log."""
+
+    def __init__(self, child: DemoChild) -> None:
+        child.drain()
+        self.code = child.process.returncode
+        last = "\n".join(f"  {line}" for line in list(child.lines)[-SHOWN_LINES:] or ["(it wrote nothing)"])
+        super().__init__(f"{child.program.name} ended with code {self.code}; the end of its log:\n{last}")
+
+
+class ProcessGroup:
+    """Starts, watches and ends the children."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], on_line: OnLine) -> None:
+        self.children: list[DemoChild] = []
+        self._start = lambda program: DemoChild(program, folder, environment, on_line)
+
+    def start(self, programs: tuple[DemoProgram, ...], asked: Event) -> None:
+        """Start programs, and return when all listen or the end is ``asked`` for.
+
+        Raises ChildEnded, and StartError for a program that does not listen in time.
+        """
+        started = list(map(self._start, programs))
+        self.children += started
+        waiting = [(child, port) for child in started for port in child.program.ports]
+        left_s = READY_LIMIT_S
+        while not asked.is_set():
+            self.check()
+            waiting = [(child, port) for child, port in waiting if not listens(child.process.pid, port)]
+            if not waiting:
+                return
+            if left_s <= 0:
+                child, port = waiting[0]
+                raise StartError(f"{child.program.name} does not listen on port {port} after {READY_LIMIT_S:g} s")
+            asked.wait(SLICE_S)
+            left_s -= SLICE_S
+
+    def run(self, asked: Event) -> None:
+        """Return when the end is ``asked`` for; raises ChildEnded."""
+        while not asked.wait(SLICE_S):
+            self.check()
+
+    def check(self) -> None:
+        """Raise ChildEnded if a child ended."""
+        for child in self.children:
+            if child.process.poll() is not None:
+                raise ChildEnded(child)
+
+    def end(self) -> list[str]:
+        """End all, the daemon last; return the names of those that had to be killed."""
+        first, others = self.children[:1], self.children[1:]
+        for child in others:
+            child.ask_to_end()
+        return [child.program.name for child in (*others, *first) if not child.end()]
+
+
+def check_free(names: Mapping[int, str]) -> None:
+    """Raise StartError that names every port that is taken, and by whom. ``names``: port to the flag that sets it."""
+    taken = []
+    for number, flag in names.items():
+        if _is_taken(number):
+            holder = holder_of(f"tcp://{HOST}:{number}") or "another program"
+            taken.append(f"port {number} is taken by {holder}: end it, or give another one with {flag}")
+    if taken:
+        raise StartError("\n  ".join(taken))
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where the other option would share a taken port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:  # a connection that ended a moment ago does not count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:

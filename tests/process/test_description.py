@@ -8,7 +8,8 @@ import pytest
 
 from mt4pump.journal import Journal, JournalOptions
 from mt4pump.pump.heartbeat import ServerClock
-from mt4pump.query.handlers import Description
+from mt4pump.query.handlers import describer
+from mt4pump.query.limits import QueryOptions
 from mt4pump.settings import load
 from tests.journal.journals import NOW_NS
 
@@ -30,5 +31,5 @@ def test_without_a_journal_the_log_is_none(tmp_path: Path) -> None:
 
 def described(folder: Path, journal: Journal | None) -> object:
     settings = load({"source": "simulator", "data_dir": folder}, environ={}, config=None)
-    made = Description(settings, epoch=1, pub_endpoint="", journal=journal, server_clock=ServerClock(), limits={})
-    return made()["log"]
+    clock = ServerClock()
+    return describer(settings, QueryOptions(), epoch=1, pub_endpoint="", journal=journal, server_clock=clock)()["log"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mt4pump.demo import Ports, consumers, daemon, environment, missing
+from mt4pump.cli.demo import Ports, consumers, daemon, environment, missing
 
 REQUIREMENTS = [
     "pyzmq>=26",
