@@ -18,6 +18,7 @@ from mt4pump.journal import Journal, JournalReader
 from mt4pump.log import FaultCounters
 from mt4pump.process.clock import wall_clock
 from mt4pump.process.data_folder import DataFolderLock, next_epoch
+from mt4pump.process.old_files import OldFiles
 from mt4pump.publisher.capacity import Relief, limit_connections, raise_limit
 from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.publisher.publisher import SocketOptions
@@ -33,7 +34,15 @@ from mt4pump.query.handlers import describer
 from mt4pump.settings import Settings
 from mt4pump.supervisor import Supervisor
 from mt4pump.wire import Encoder
-from mt4pump.wiring import Source, authenticator_of, journal_options, journal_path, options_of, session_plan
+from mt4pump.wiring import (
+    Source,
+    authenticator_of,
+    journal_options,
+    journal_path,
+    old_files_rules,
+    options_of,
+    session_plan,
+)
 
 COMPARISON_SLICE_S = 0.003
 """Longest time that the pump thread compares whole tables before it handles records again."""
@@ -70,6 +79,7 @@ class Daemon:
         self.fault_counters = fault_counters = FaultCounters(log)
         self._lock = undo.enter_context(DataFolderLock(settings.data_dir))
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
+        self._old_files = OldFiles(old_files_rules(settings))
         journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
         if journal is not None:
             undo.callback(journal.close)
@@ -109,6 +119,7 @@ class Daemon:
             status=lambda: self._supervisor.status,
             source_counters=source.counters,
             query_counters=self._query_counters,
+            deleted_files=self._old_files.counts,
             server_code=settings.server_code,
             interval_s=settings.heartbeat_interval_s,
             log_interval_s=settings.log_summary_interval_s,
@@ -227,6 +238,10 @@ class Daemon:
         pump, supervisor = self._pump, self._supervisor
         progress = {pump: pump.iterations if pump.is_alive() else None, supervisor: supervisor.calling}
         self._hang = self._hang or self._hang_detector.check(progress)
+
+    def delete_old_files(self) -> None:
+        """Delete old logs, damaged journals and folders of the library when that is due; to be called often."""
+        self._old_files.check()
 
     def stop(self) -> bool:
         """End the session, publish the last heartbeat, close sockets and journal; return whether all ended in time.

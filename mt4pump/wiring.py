@@ -16,6 +16,7 @@ from mt4pump.journal import JournalOptions
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
+from mt4pump.process.old_files import OldFilesRule, damaged_journals, library_folders, service_logs
 from mt4pump.publisher.publisher import Publisher
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
@@ -122,6 +123,12 @@ def source_of(settings: Settings) -> Source:
 def working_folder(data_dir: Path, abandoned: int = 0) -> Path:
     """Return the working folder of the next session's interface, after ``abandoned`` ones."""
     return data_dir / f"manager-{abandoned}"
+
+
+def old_files_rules(settings: Settings) -> list[OldFilesRule]:
+    """Return which old files the daemon deletes."""
+    rules = [service_logs("daemon"), damaged_journals(journal_path(settings))]
+    return rules if settings.source == "simulator" else [*rules, library_folders(settings.data_dir)]
 
 
 def dll_source(settings: Settings) -> Source:

@@ -175,6 +175,7 @@ def _run_one(daemon: Daemon, reloading: Reloading, *, end: Event, run_s: float) 
         notifier.ready(_status(daemon))
         while not end.wait(WAIT_SLICE_S) and daemon.crash is None and time.monotonic() < until_s:
             daemon.check_threads()
+            daemon.delete_old_files()
             if not is_frozen and daemon.has_baseline:
                 # Else the collector stops all threads for tenths of a second to visit the tables of 100,000 accounts.
                 gc.freeze()

@@ -1,6 +1,6 @@
 """From a path to a `Store`: make the folder, open or create the file, check how its last run ended.
 
-A file that cannot be used any more is renamed, never deleted, and its last offset recovered.
+A file that cannot be used any more is renamed, and its last offset recovered; `old_files` deletes old ones.
 """
 
 from __future__ import annotations

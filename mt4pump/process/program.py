@@ -31,6 +31,7 @@ from pydantic import ValidationInfo, field_validator
 from mt4pump import log as logs
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, SettingsError, StartError, did_you_mean
 from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
+from mt4pump.process.old_files import SERVICE_LOGS, OldFiles, service_logs
 from mt4pump.process.settings import Loaded, ProgramSettings, read, secrets_in, setting
 from mt4pump.process.signals import SignalSafeEvent, asked_to_end
 from mt4pump.process.streams import mend_streams
@@ -100,15 +101,21 @@ class Shutdown:
     """Whether the program is to end: asked by a signal, the service manager, or itself; for threads and asyncio.
 
     Every check by the main thread pings the service manager's watchdog, the first one reports that the program is
-    ready: a consumer checks as soon as it has bound what it serves on, and all the time from then on.
+    ready: a consumer checks as soon as it has bound what it serves on, and all the time from then on. It also
+    starts the deletion of ``old_files`` when that is due.
     """
 
     def __init__(
-        self, event: threading.Event | None = None, notifier: Notifier | None = None, status: str = ""
+        self,
+        event: threading.Event | None = None,
+        notifier: Notifier | None = None,
+        status: str = "",
+        old_files: OldFiles | None = None,
     ) -> None:
         self._event = event or SignalSafeEvent()
         self._notifier = notifier or Notifier(None)
         self._status = status
+        self._old_files = old_files or OldFiles(())
         self._checks = 0
         self._is_reported = False
 
@@ -127,7 +134,13 @@ class Shutdown:
             if self._checks == 1:
                 self._notifier.ready(self._status)
             self._notifier.ping_watchdog(self._checks)
+            self._old_files.check()
         return is_asked
+
+    @property
+    def old_logs_deleted(self) -> int:
+        """Return how many rotated logs of this service were deleted; for any thread."""
+        return self._old_files.counts[SERVICE_LOGS]
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until asked to end, or ``timeout_s``; return whether asked."""
@@ -178,7 +191,8 @@ def run_consumer(
     for note in loaded.notes:
         log.warning("%s", note)
     with asked_to_end() as event:
-        shutdown = Shutdown(event, Notifier.of_environment(), f"reads {settings.endpoint}")
+        old_files = OldFiles([service_logs(schema.program.removeprefix("mt4pump-"))])
+        shutdown = Shutdown(event, Notifier.of_environment(), f"reads {settings.endpoint}", old_files)
         try:
             return main(settings, shutdown)
         except StartError as error:

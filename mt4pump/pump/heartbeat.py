@@ -68,6 +68,7 @@ class HeartbeatPublisher:
     status: Callable[[], SessionStatus]
     source_counters: Callable[[], Mapping[str, int]]
     query_counters: Callable[[], Mapping[str, int]]
+    deleted_files: Mapping[str, int]
     server_code: str
     interval_s: float
     log_interval_s: float
@@ -139,6 +140,7 @@ class HeartbeatPublisher:
             "cpu_s": self._cpu_s,
             "threads": threading.active_count(),
             "source": dict(self.source_counters()),
+            "deleted_files": dict(self.deleted_files),
         }
 
     def publish_for_new_subscriber(self) -> bool:

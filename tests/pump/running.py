@@ -73,6 +73,7 @@ class RunningPump:
             status=lambda: self.status,
             source_counters=lambda: {"pinned_threads": 1},
             query_counters=dict,
+            deleted_files={},
             server_code="",
             interval_s=self.heartbeat_interval_s,
             log_interval_s=self.log_summary_interval_s,

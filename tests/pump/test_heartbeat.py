@@ -18,6 +18,7 @@ PROMISED = {
     *("state", "since", "server", "version", "protocol", "uptime_s", "counts", "dropped", "inbox", "reconnects"),
     *("last_callback_ts", "last_quote_ts", "subscriptions", "server_utc_offset_s", "rss_bytes", "interval_s"),
     *("log", "offset", "offsets", "durable", "journal", "slow_readers", "connections", "query", "threads", "cpu_s"),
+    "deleted_files",
 }
 """Keys that the protocol promises."""
 
@@ -57,6 +58,7 @@ def heartbeat(inbox: Inbox, *, server_utc_offset_s: int | None = 10800) -> Heart
         status=lambda: SessionStatus("lost", 1_700_000_000_000, "demo:443", "STOP_PUMPING", 3),
         source_counters=lambda: {"pinned_threads": 1},
         query_counters=lambda: {"requests": 4},
+        deleted_files={"service_logs": 6},
         server_code="broker-1",
         interval_s=0.5,
         log_interval_s=60.0,
@@ -111,6 +113,7 @@ def test_it_says_what_is_so(inbox: Inbox) -> None:
         "query": {"requests": 4},
         "server_utc_offset_s": 10800,
         "source": {"pinned_threads": 1},
+        "deleted_files": {"service_logs": 6},
     }
 
 

@@ -82,7 +82,7 @@ class Archive:
 
     def run(self, shutdown: Shutdown) -> int:
         """Run until asked to end; return the exit code. Raises RuntimeError when a thread ended that should not."""
-        metrics = ArchiveMetrics(self._store, self._writer, self._watch, self.counts)
+        metrics = ArchiveMetrics(self._store, self._writer, self._watch, self.counts, shutdown)
         server = serve(self._settings, metrics)
         works = {
             "reader": self._read,

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from mt4pump.client import ClientError, ClientKeys, Heartbeat, Query, Subscriber
+from mt4pump.process.program import Shutdown
 from mt4pump_consumers.archive.columns import EVENT_KINDS
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveStore
@@ -130,9 +131,15 @@ class ArchiveMetrics(Collector):
     """All metrics, gathered at each scrape."""
 
     def __init__(
-        self, store: ArchiveStore, writer: BatchWriter, watch: JournalWatch, counts: Counter[tuple[str, str]]
+        self,
+        store: ArchiveStore,
+        writer: BatchWriter,
+        watch: JournalWatch,
+        counts: Counter[tuple[str, str]],
+        shutdown: Shutdown,
     ) -> None:
         self._store, self._writer, self._watch, self._counts = store, writer, watch, counts
+        self._shutdown = shutdown
 
     def describe(self) -> Iterator[Metric]:
         """Yield nothing: the names are known."""
@@ -153,6 +160,10 @@ class ArchiveMetrics(Collector):
             "mt4pump_archive_maintenance_failures_total": (
                 "Joins and deletions that failed.",
                 self._counts["maintenance_failures", ""],
+            ),
+            "mt4pump_archive_old_logs_deleted_total": (
+                "Rotated service logs deleted.",
+                self._shutdown.old_logs_deleted,
             ),
         }
         for name, (text, count) in counters.items():

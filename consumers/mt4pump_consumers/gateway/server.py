@@ -50,7 +50,11 @@ def main(settings: GatewaySettings, shutdown: Shutdown) -> int:
 
 async def _run(settings: GatewaySettings, shutdown: Shutdown) -> int:
     gateway = Gateway(settings)
-    collector = CountsCollector("mt4pump_gateway", gateway.counts, gateway.fault, {"connections"})
+
+    def counts() -> dict[str, int]:
+        return {**gateway.counts(), "old_logs_deleted": shutdown.old_logs_deleted}
+
+    collector = CountsCollector("mt4pump_gateway", counts, gateway.fault, {"connections"})
     with health_endpoint(settings.health_port, collector):
         server = await gateway.start()
         try:

@@ -130,9 +130,11 @@ class MetricsCollector(Collector):
         symbols: SymbolMetrics | None,
         requests: Callable[[], tuple[int, int]] = lambda: (0, 0),
         stored_kinds: Callable[[int], Mapping[str, bool]] = lambda _: {},
+        *,
+        old_logs_deleted: Callable[[], int] = lambda: 0,
     ) -> None:
         self._source, self._counters, self._symbols, self._requests = source, counters, symbols, requests
-        self._stored_kinds = stored_kinds
+        self._stored_kinds, self._old_logs_deleted = stored_kinds, old_logs_deleted
 
     def describe(self) -> Iterator[Metric]:
         """Yield every metric; their names are what the registry needs."""
@@ -177,6 +179,8 @@ class MetricsCollector(Collector):
         yield CounterMetricFamily("mt4pump_exporter_rejected_requests_total", text, rejected)
         text = "HTTP requests ended before their answer was taken, as they were slow."
         yield CounterMetricFamily("mt4pump_exporter_slow_requests_total", text, ended)
+        text = "Rotated logs of this service that were deleted."
+        yield CounterMetricFamily("mt4pump_exporter_old_logs_deleted_total", text, self._old_logs_deleted())
 
 
 def own_version() -> str:
@@ -199,7 +203,7 @@ def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
     feed = _feed(settings, counters, symbols)
     kinds = DurableKinds(settings)
     try:
-        server = _server(settings, feed, counters, symbols, kinds)
+        server = _server(settings, feed, counters, symbols, kinds, shutdown=shutdown)
     except BaseException:
         feed.stop()
         raise
@@ -255,9 +259,18 @@ def _server(
     counters: StreamCounters,
     symbols: SymbolMetrics | None,
     kinds: DurableKinds,
+    *,
+    shutdown: Shutdown,
 ) -> MetricsServer:
     def collector_for(server: MetricsServer) -> MetricsCollector:
-        return MetricsCollector(feed, counters, symbols, lambda: (server.rejected, server.ended), kinds.of)
+        return MetricsCollector(
+            feed,
+            counters,
+            symbols,
+            lambda: (server.rejected, server.ended),
+            kinds.of,
+            old_logs_deleted=lambda: shutdown.old_logs_deleted,
+        )
 
     return metrics_server(
         collector_for, lambda: fault_of(feed.status), settings.host, settings.port, context=_tls(settings)

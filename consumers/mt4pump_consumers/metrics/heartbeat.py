@@ -243,6 +243,12 @@ ROWS = (
     HeartbeatRow("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
     HeartbeatRow("cpu_s", "mt4pump_cpu_seconds_total", "CPU time of the daemon, all threads together."),
     HeartbeatRow("threads", "mt4pump_threads", "Threads of the daemon."),
+    HeartbeatRow(
+        "deleted_files",
+        "mt4pump_deleted_files_total",
+        "Old logs, damaged journals and folders of the library that the daemon deleted.",
+        label="kind",
+    ),
 )
 
 

@@ -55,7 +55,7 @@ def main(settings: MonitorSettings, shutdown: Shutdown) -> int:
         csv = _csv(settings, store)
         state.executions.extend(store.latest(state.executions.maxlen or 0))
         engine = RuleEngine(rules, memory)
-        _serve_health(settings, state, store, at_end)
+        _serve_health(settings, state, store, shutdown, at_end)
         view = view_for(settings.view, state, settings.refresh_s, shutdown)
         at_end.callback(view.close)
         recorder = EventRecorder(store, memory, engine=engine, state=state, view=view, csv=csv, shutdown=shutdown)
@@ -79,12 +79,18 @@ def main(settings: MonitorSettings, shutdown: Shutdown) -> int:
     return 0
 
 
-def _serve_health(settings: MonitorSettings, state: MonitorState, store: MonitorStore, at_end: ExitStack) -> None:
+def _serve_health(
+    settings: MonitorSettings, state: MonitorState, store: MonitorStore, shutdown: Shutdown, at_end: ExitStack
+) -> None:
     """Serve the counters of store and state: what is stored, lost, recovered, and what the webhook did not accept."""
 
     def counts() -> dict[str, int]:
         names = ("healed", "lost", "failed", "unsent", "lines_dropped")
-        return {**{name: state.counts[name] for name in names}, **store.counts}
+        return {
+            **{name: state.counts[name] for name in names},
+            **store.counts,
+            "old_logs_deleted": shutdown.old_logs_deleted,
+        }
 
     collector = CountsCollector("mt4pump_monitor", counts, lambda: fault_of(state), {"unsent"})
     at_end.enter_context(health_endpoint(settings.health_port, collector))

@@ -69,7 +69,10 @@ class Bridge:
                 return "no connection to NATS"
             return "" if self._status is not None and self._status().alive else "no heartbeat of the daemon"
 
-        collector = CountsCollector("mt4pump_nats", lambda: dict(self.counts), fault)
+        def counts() -> dict[str, int]:
+            return {**self.counts, "old_logs_deleted": shutdown.old_logs_deleted}
+
+        collector = CountsCollector("mt4pump_nats", counts, fault)
         with health_endpoint(self._settings.health_port, collector):
             tasks = [asyncio.create_task(work) for work in (shutdown.wait_async(), *coroutines)]
             try:
