@@ -123,7 +123,7 @@ def configure(level: str = "info", format: Format = "human", secrets: Collection
     line). ``secrets`` are masked wherever they appear, also where the settings' own masks do not reach.
     """
     handler = StderrHandler()
-    handler.setFormatter((JsonFormatter if format == "json" else HumanFormatter)(secrets))
+    handler.setFormatter(OneLineFormatter(secrets, as_json=format == "json"))
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, StderrHandler)]:
         root.removeHandler(old)
@@ -147,63 +147,49 @@ class StderrHandler(logging.Handler):
 
 
 class OneLineFormatter(logging.Formatter):
-    """What both formats share: fields, tracebacks, and masked secrets."""
+    """One line per record, secrets masked.
 
-    def __init__(self, secrets: Collection[str] = ()) -> None:
+    For people: ``2026-11-23 11:09:38.123 INFO    bridge.session  text key=value``, local time. With ``as_json`` one
+    object: ``ts`` (ISO 8601, UTC, ms), ``level``, ``logger``, ``message``, then the fields.
+    """
+
+    def __init__(self, secrets: Collection[str], *, as_json: bool) -> None:
         super().__init__()
         usable = {secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS}
         # Also as JSON, repr and we ourselves write it: fields may hold it deep inside.
         spelled = usable | {json.dumps(each)[1:-1] for each in usable} | {repr(each)[1:-1] for each in usable}
         self._secrets = sorted(spelled | {one_line(each) for each in usable}, key=len, reverse=True)
+        self._line = self._json if as_json else self._human
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
-        return self.mask(self.line(record))
+        fields = {name: value for name, value in vars(record).items() if name not in STANDARD}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return self._mask(self._line(record, fields))
 
-    def mask(self, text: str) -> str:
-        """Return ``text`` with the secrets masked, the longest first: one may contain another."""
-        for secret in self._secrets:
+    def _mask(self, text: str) -> str:
+        for secret in self._secrets:  # the longest first: one may contain another
             text = text.replace(secret, MASK)
         return text
 
-    def line(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, secrets not masked yet."""
-        raise NotImplementedError
-
-    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the record's own fields, then its traceback, if any."""
-        found = {name: value for name, value in vars(record).items() if name not in STANDARD}
-        if record.exc_info:
-            found["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            found["stack"] = self.formatStack(record.stack_info)
-        return found
-
-
-class HumanFormatter(OneLineFormatter):
-    """``2026-11-23 11:09:38.123 INFO    bridge.session  text key=value``, local time."""
-
-    def line(self, record: logging.LogRecord) -> str:
-        """Return the record as a line for people."""
+    def _human(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         head = f"{when}.{int(record.msecs):03d} {record.levelname:<7} {record.name.removeprefix(ROOT)}  "
-        fields = "".join(f" {name}={_field_text(self.mask(str(value)))}" for name, value in self.fields(record).items())
-        return head + one_line(self.mask(record.getMessage())) + fields
+        text = "".join(f" {name}={_field_text(self._mask(str(value)))}" for name, value in fields.items())
+        return head + one_line(self._mask(record.getMessage())) + text
 
-
-class JsonFormatter(OneLineFormatter):
-    """One object: ``ts`` (ISO 8601, UTC, ms), ``level``, ``logger``, ``message``, then the fields."""
-
-    def line(self, record: logging.LogRecord) -> str:
-        """Return the record as one JSON object."""
+    def _json(self, record: logging.LogRecord, fields: dict[str, Any]) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry: dict[str, Any] = {
             "ts": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self.mask(record.getMessage()),
+            "message": self._mask(record.getMessage()),
         }
-        for name, value in self.fields(record).items():
+        for name, value in fields.items():
             entry[f"{name}_" if name in entry else name] = value
         return json_line(entry)
 

@@ -7,21 +7,35 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
 import zmq
 import zmq.asyncio
 
-from mt4pump.bench.feed import paced
 from mt4pump.bench.receiver import PROBE
 
 Socket = zmq.Socket[bytes]
 READ_SYMBOL_INFO = struct.Struct("<12si32xi4xi4xdddd16x")
 """What a first version decodes of a SymbolInfo: symbol, digits, direction, lasttime, bid, ask, high, low."""
+
+
+def paced(count: int, rate: float) -> Iterator[int]:
+    """Yield 0 … count-1 at ``rate`` per second (inf: without waiting). Sleeps; never spins on the interpreter."""
+    if math.isinf(rate):
+        yield from range(count)
+        return
+    began_s = time.perf_counter()
+    for number in range(count):
+        wait_s = began_s + number / rate - time.perf_counter()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        yield number
 
 
 def bind_publisher(socket: zmq.Socket[Any], hwm: int) -> str:

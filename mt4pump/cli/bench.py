@@ -17,8 +17,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mt4pump import __version__
-from mt4pump.bench.feed import FeedManager
-from mt4pump.bench.runs import Case, Outcome, run_case
+from mt4pump.bench.runs import Case, FeedManager, Outcome, run_case
 from mt4pump.cli.format import StdoutConsole
 from mt4pump.settings import Settings
 

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from mt4pump.bench.feed import SYMBOLS, quote_records, trade_changes
+from mt4pump.bench.runs import SYMBOLS, quote_records, trade_changes
 from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.bridge.library import load
 from mt4pump.mt4.codes import PumpCode, Transaction
