@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from threading import Thread
+from threading import enumerate as enumerate_threads
 
 import zmq
 
@@ -29,6 +30,7 @@ from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump
 from mt4pump.pump.session import Command, DispatcherOptions
 from mt4pump.pump.snapshot import SnapshotRequest
+from mt4pump.pump.table_reader import ReadThread
 from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
 from mt4pump.query.handlers import describer
 from mt4pump.settings import Settings
@@ -311,11 +313,11 @@ class HangDetector:
 
 
 def _place(thread: Thread) -> str:
-    """Return where ``thread`` is; log its whole stack."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, and the only way to see it
-    if frame is None:
-        return "a place that is not known"
-    stack = traceback.extract_stack(frame)
-    log.error("the stack of the %s thread:\n%s", thread.name, "".join(traceback.format_list(stack)).rstrip())
-    last = stack[-1]
-    return f"{last.name} ({last.filename}:{last.lineno})"
+    """Return where ``thread`` is, or the read of a table that it waits for; log their whole stacks."""
+    frames, place = sys._current_frames(), "a place that is not known"  # noqa: SLF001 - documented, and the only way
+    for each in (thread, *(read for read in enumerate_threads() if isinstance(read, ReadThread))):
+        if (frame := frames.get(each.ident or 0)) is not None:
+            stack = traceback.extract_stack(frame)
+            log.error("the stack of the %s thread:\n%s", each.name, "".join(traceback.format_list(stack)).rstrip())
+            place = f"{stack[-1].name} ({stack[-1].filename}:{stack[-1].lineno})"
+    return place

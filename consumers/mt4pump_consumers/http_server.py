@@ -98,15 +98,15 @@ def fault_in(headers: Message, version: str) -> str:
 
 @dataclass(slots=True)
 class OpenRequest:
-    """A request that is being answered: since when, since when it is whole (0: it is not), whether it was ended."""
+    """A request that is being answered: since when, since when it is whole, and when it was ended (0: neither)."""
 
     since_s: float
     complete_s: float = 0.0
-    is_ended: bool = False
+    ended_s: float = 0.0
 
     def is_slow(self, now_s: float) -> bool:
         """Return whether it may give way."""
-        return not self.is_ended and (not self.complete_s or now_s - self.complete_s > SLOW_ANSWER_S)
+        return not self.ended_s and (not self.complete_s or now_s - self.complete_s > SLOW_ANSWER_S)
 
 
 class Server(ThreadingWSGIServer):
@@ -128,7 +128,9 @@ class Server(ThreadingWSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand the request to a thread of its own, if there is one left, or one whose request gives way."""
-        if not (self._free.acquire(blocking=False) or (self._end_slowest() and self._free.acquire(timeout=END_WAIT_S))):
+        if not (
+            self._free.acquire(blocking=False) or self._free.acquire(timeout=END_WAIT_S if self._end_slowest() else 0)
+        ):
             self.rejected += 1
             self.shutdown_request(request)
             return
@@ -150,7 +152,7 @@ class Server(ThreadingWSGIServer):
     def _forget(self, request: socket.socket) -> None:
         with self._lock:
             del self._open[request]
-        self._free.release()
+            self._free.release()
 
     def set_complete(self, request: socket.socket) -> None:
         """Note that the whole request is there."""
@@ -160,7 +162,7 @@ class Server(ThreadingWSGIServer):
     def _end_slowest(self) -> bool:
         """End the oldest request that is not whole yet, or whose answer is not taken.
 
-        Return whether a place is about to be free, by that or because a request was ended before.
+        Return whether a place is about to be free, by that or because a request was ended a moment ago.
         """
         with self._lock:
             now_s = time.monotonic()
@@ -172,20 +174,20 @@ class Server(ThreadingWSGIServer):
                         key=lambda connection: (self._open[connection].complete_s > 0, self._open[connection].since_s),
                     )
                 )
-            return any(one.is_ended for one in self._open.values())
+            return any(one.ended_s and now_s - one.ended_s < END_WAIT_S for one in self._open.values())
 
     def service_actions(self) -> None:
         """End the requests that took too long; the library calls this twice a second, and after each request."""
         with self._lock:
             latest_s = time.monotonic() - Handler.timeout
             for connection in [
-                connection for connection, one in self._open.items() if one.since_s < latest_s and not one.is_ended
+                connection for connection, one in self._open.items() if one.since_s < latest_s and not one.ended_s
             ]:
                 self._end(connection)
 
     def _end(self, connection: socket.socket) -> None:
         """Wake the thread that waits for this client: what it reads ends, and what it writes fails."""
-        self._open[connection].is_ended = True
+        self._open[connection].ended_s = time.monotonic()
         self.ended += 1
         with suppress(OSError):  # the client is gone, and the thread finds that out
             socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not TLS's own: that one belongs to the thread

@@ -94,9 +94,9 @@ def reread(old: Settings, load: Callable[[], Settings]) -> Reread:
 
 
 WAIT_SLICE_S = 0.2
+"""Windows does not interrupt a longer wait for Ctrl-C."""
 COLLECTOR_THRESHOLDS = 10_000, 20, 50
 """Containers made and not freed until the collector visits the young, the middle, all; CPython: 700, 10, 10."""
-"""Windows does not interrupt a longer wait for Ctrl-C."""
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ NEVER = 2**63 - 1
 
 
 class OpenOrders:
-    """Open orders of one ``identity``; ``present`` tells whether they are stored, maybe none.
+    """Open orders of one ``identity``; ``present``: whether they are stored, maybe none; ``is_complete``: whether all.
 
     ``pending`` are the orders that changed (None: ended) since the table was last complete; a table of very many is
     written in parts, in several transactions of the caller. Those of another identity stay until ours are stored.
     """
 
     def __init__(self, connection: sqlite3.Connection, identity: str, meta: Mapping[str, Any]) -> None:
-        self.present = bool(meta["mirror"]) and str(meta["identity"]) == identity
+        self.present = self.is_complete = bool(meta["mirror"]) and str(meta["identity"]) == identity
         self._connection = connection
         self._identity = identity
         self._complete_at = int(meta["mirror_at"])
@@ -48,7 +48,7 @@ class OpenOrders:
             self._connection.execute("DELETE FROM orders")
             write_meta(self._connection, {"identity": self._identity, "mirror": 0})  # until the table is complete
             self.pending.clear()
-            self.present = True
+            self.present, self.is_complete = True, False
         self.pending.update(orders)
 
     def replace(self, orders: Mapping[int, bytes]) -> None:
@@ -71,7 +71,7 @@ class OpenOrders:
             del self.pending[ticket]
         if not self.pending:
             write_meta(self._connection, {"mirror_at": last} | ({"mirror": 1} if self.present else {}))
-            self._complete_at = last
+            self._complete_at, self.is_complete = last, self.present
         return len(part)
 
     def _read_pending(self) -> dict[int, bytes | None]:

@@ -32,7 +32,7 @@ KINDS_EVERY = 1000
 ORDERS_PENDING_LIMIT, ORDERS_PER_COMMIT = 10_000, 1_000
 """Pending orders from which commits write some, and how many (some 2 ms; a commit adds 256 at most)."""
 ORDERS_PER_MAINTENANCE = 4_000
-"""Pending orders that `Store.maintain` writes each second: some 8 ms."""
+"""Pending orders that `Store.maintain` writes each second (some 8 ms); up to the limit until all were stored once."""
 CLOCK_EVERY_NS = 60 * 10**9
 CLOCK_GAIN_MAX = 24.0
 """Hours of a jump ahead of the clock that an hour confirms, at most."""
@@ -122,7 +122,8 @@ class Store:
         if self.retention.has_backlog or self._kinds_at < self.last or self.orders.pending or is_clock_due:
             self.connection.execute("BEGIN IMMEDIATE")
             kinds_at = self._write_kinds(self.last, self.kinds)
-            self._write_orders(self.last, None if writes_all else ORDERS_PER_MAINTENANCE)
+            part = ORDERS_PER_MAINTENANCE if self.orders.is_complete else ORDERS_PENDING_LIMIT
+            self._write_orders(self.last, None if writes_all else part)
             self.retention.step(STEP_ROWS, self.orders.needs_from)
             if is_clock_due:  # so that the next run continues from it
                 self._proven_stored = self.clock.proven_ns

@@ -102,12 +102,13 @@ class Inbox:
             self._rung[code] = 0
         return item
 
-    def get_doorbell(self, code: int) -> RawRecord | None:
+    def get_doorbell(self, code: int, barrier: int) -> RawRecord | None:
         """Return the doorbell ``code`` if it waits; all that waits before it stays, in its order.
 
-        Up to ``limit`` items can be passed over; then None, too. Only the pump thread calls this.
+        No item ``barrier`` is passed over, and ``limit`` items at most: then None, too. Only for the pump thread.
         """
-        while len(self._passed) < self.limit:
+        passed = self._passed
+        while len(passed) < self.limit and not (passed and passed[-1][0] == barrier):
             try:
                 item = self._queue.get_nowait()
             except Empty:
@@ -115,7 +116,7 @@ class Inbox:
             if item[0] == code and not item[2]:
                 self._rung[code] = 0
                 return item
-            self._passed.append(item)
+            passed.append(item)
         return None
 
     def drain(self, first_command: int) -> list[RawRecord]:

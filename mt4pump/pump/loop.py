@@ -30,7 +30,7 @@ IDLE_WAIT_S = 0.05
 READS_AFTER_HEARTBEAT = 20
 """Most reads of subscriptions after a heartbeat; each read is itself bounded."""
 QUOTES_INTERVAL_S = 0.001
-"""Time between two readings of quotes while a large table is read."""
+"""Time between two readings of quotes while a large table is read; on Windows it is some 16 ms."""
 SUBSCRIPTIONS_INTERVAL_S = 0.001
 """Time between two reads of subscriptions while events flow."""
 PERIODIC_INTERVAL_S = 1.0
@@ -174,12 +174,14 @@ class Pump(Thread):
         """Read a whole table; publish quotes while a large one is read."""
         if not (manager.reads_beside_quotes and name in LARGE_TABLES):
             return manager.table(name)
+        self._writer.flush()  # what waits for its commit does not wait for the read
         read, quotes = ReadThread(manager, name), self._dispatcher.quotes
         while not read.has_ended(QUOTES_INTERVAL_S):
-            doorbell = self._inbox.get_doorbell(BIDASK)
+            doorbell = self._inbox.get_doorbell(BIDASK, Command.ATTACH)  # those behind it are the next session's
             if doorbell is not None or quotes.has_more:
                 ts = self._inbox.now_ns() if doorbell is None else doorbell[3]
                 self._guarded(BIDASK, self._handle_quotes, ts)
+                self._writer.flush()
         return read.array()
 
     def _execute(self, command: int, payload: Any, ts: int) -> None:

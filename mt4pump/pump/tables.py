@@ -232,8 +232,6 @@ class TableHandler:
         array = self._current.table(name, has_rows=len(binding.table) > 0, again=again)
         if array is None:
             return
-        if binding.kind is SYMBOL:
-            yield from self._select_all(array)
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
@@ -244,6 +242,8 @@ class TableHandler:
                 self._publish(binding, event, ts, synthetic=synthetic)
         for fields in parameters.changed() if parameters else ():
             self._publish(binding, TableEvent(UPDATE, fields), ts, synthetic=synthetic)
+        if binding.kind is SYMBOL:  # last: a record that comes between two steps must find the comparison begun
+            yield from self._select_all(array)
 
     def _publish(self, binding: TableBinding, event: TableEvent, ts: int, *, synthetic: bool) -> None:
         fields = {**event.fields, "action": event.action}

@@ -20,6 +20,9 @@ BIDASK, TRADES, START, STOP = (
 )
 
 
+BARRIER = 2**31
+
+
 def inbox(limit: int = 100) -> Inbox:
     """Return an inbox whose stamps are 1, 2, 3 and so on."""
     return Inbox(limit, itertools.count(1).__next__)
@@ -225,8 +228,8 @@ def test_a_doorbell_passes_what_waits_before_it_and_the_order_of_the_rest_stays(
     made.notify(TRADES, 0, b"")
     made.notify(BIDASK, 0, b"")
     made.notify(TRADES, 0, b"last")
-    assert made.get_doorbell(BIDASK) == (BIDASK, 0, b"", 3)
-    assert made.get_doorbell(BIDASK) is None
+    assert made.get_doorbell(BIDASK, BARRIER) == (BIDASK, 0, b"", 3)
+    assert made.get_doorbell(BIDASK, BARRIER) is None
     assert len(made) == 3
     made.notify(BIDASK, 0, b"")
     made.notify(TRADES, 0, b"")  # one waits: passed over, not got
@@ -238,9 +241,19 @@ def test_a_doorbell_passes_no_more_than_the_limit_of_the_inbox() -> None:
     made = inbox(2)
     made.notify(TRADES, 0, b"1")
     made.notify(TRADES, 0, b"2")
-    assert made.get_doorbell(BIDASK) is None
+    assert made.get_doorbell(BIDASK, BARRIER) is None
     made.notify(TRADES, 0, b"3")
     made.notify(BIDASK, 0, b"")
-    assert made.get_doorbell(BIDASK) is None
+    assert made.get_doorbell(BIDASK, BARRIER) is None
     assert [data for _, _, data, _ in taken(made)] == [b"1", b"2", b"3", b""]
     assert made.refused == 0
+
+
+def test_a_doorbell_behind_the_barrier_is_not_found() -> None:
+    made = inbox()
+    made.notify(TRADES, 0, b"record")
+    made.put_command(BARRIER, None)
+    made.notify(BIDASK, 0, b"")
+    for _ in range(2):
+        assert made.get_doorbell(BIDASK, BARRIER) is None
+    assert codes(made) == [TRADES, BARRIER, BIDASK]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from threading import get_ident
+import gc
+import weakref
+from threading import Event, get_ident
 
+import pytest
+
+from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.pump.session import Command
+from mt4pump.pump.table_reader import ReadThread
 from tests.bus import LIMIT_S, until
-from tests.fake_manager import failed
+from tests.fake_manager import FakeManager, failed, lost
 from tests.pump.running import BIDASK, TRADES, RunningPump, held_in_a_read, quote, trade
 
 
@@ -72,3 +78,53 @@ def test_the_pump_that_waits_for_a_read_makes_no_progress_for_the_hang_detector(
     assert running.pump.iterations == iterations
     let_go.set()
     until(lambda: running.pump.iterations > iterations, "the pump goes on", LIMIT_S)
+
+
+def test_what_came_before_a_large_table_is_published_before_its_read_ends(running: RunningPump) -> None:
+    running.manager.reads_beside_quotes = True
+    running.attach()
+    running.manager.entered["table trades"].clear()
+    first = held_in_a_read(running)
+    running.manager.holds["table trades"] = second = Event()
+    running.inbox.notify(TRADES, Transaction.ADD, trade(1))
+    running.inbox.notify(TRADES, 0, b"")
+    first.set()
+    assert running.manager.entered["table trades"].wait(LIMIT_S)
+    assert running.next("trade.100").body["order"] == 1
+    second.set()
+
+
+def test_where_no_thread_can_be_started_the_table_is_read_all_the_same(
+    running: RunningPump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: ReadThread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    running.manager.reads_beside_quotes = True
+    monkeypatch.setattr(ReadThread, "start", refuse)
+    running.attach()
+    assert running.manager.threads["table users"][-1] == running.pump.ident
+    assert running.dispatcher.tables.has_baseline
+
+
+def test_a_read_that_failed_keeps_nothing_of_its_table() -> None:
+    class Lost(FakeManager):
+        def table(self, name: str) -> bytes:
+            array = Large(super().table(name))
+            kept.append(weakref.ref(array))
+            raise lost(name)
+
+    class Large(bytearray):
+        pass
+
+    kept: list[weakref.ref[Large]] = []
+    gc.disable()
+    try:
+        read = ReadThread(Lost(), "users")
+        read.join(LIMIT_S)
+        with pytest.raises(ConnectionLost):
+            read.array()
+        del read
+        assert kept[0]() is None
+    finally:
+        gc.enable()

@@ -7,11 +7,12 @@ import gzip
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from threading import Event, Semaphore, Timer
+from threading import BoundedSemaphore, Event, Lock, Semaphore, Timer
 
 import pytest
 from mt4pump_consumers import http_server as module
@@ -118,6 +119,22 @@ def test_a_request_waits_for_the_thread_of_one_that_was_ended(monkeypatch: pytes
         Timer(0.2, may_end.set).start()
         assert ask(server, "/")[0] == 200
         assert server.rejected == 0
+
+
+def test_requests_that_were_ended_long_ago_and_hold_their_place_make_nobody_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "END_WAIT_S", LIMIT_S)
+    server = module.Server.__new__(module.Server)
+    server._free, server._lock = BoundedSemaphore(1), Lock()
+    assert server._free.acquire(blocking=False)
+    now_s = time.monotonic()
+    server._open = {socket.socket(): module.OpenRequest(now_s - 99, ended_s=now_s - LIMIT_S)}
+    assert not server._end_slowest()
+    (request,) = server._open
+    server._open[request].ended_s = now_s
+    assert server._end_slowest()
+    request.close()
 
 
 def test_clients_that_do_not_take_their_answer_give_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
