@@ -22,14 +22,12 @@ from mt4pump.client.event import (
 )
 from mt4pump.client.events import Quote
 from mt4pump.client.position import Position
-from mt4pump.client.query import Reply
-from mt4pump.client.topic_state import NEVER, LastSeqs, SubscriptionSet, TopicState
+from mt4pump.client.query import QueryError, Reply
+from mt4pump.client.topic_state import NEVER, LastQuotes, SubscriptionSet, TopicState
 from mt4pump.errors import FrameError
 from mt4pump.wire import NEWS, Body
 
 OPEN, DURABLE_WAIT, ALL_WAIT = 0, 1, 2  # the gate; a topic passes when its rank is above: durable ones have 1, others 2
-QUOTES_LIMIT = 100_000
-QUOTE_KEPT_BYTES = 4_096  # longest body of a quote that is kept; they have some 150 bytes
 UNOPENED = ""  # the log's name while the daemon could not open its journal file
 
 
@@ -52,13 +50,15 @@ class Ordering:
     number of every topic. ``query_works``: the query endpoint was not given up. While the daemon's journal is
     ``unopened``, durable events without an offset pass, and those with one wait. ``base_epoch`` is the epoch of a
     snapshot that was made before the journal was opened, as long as ``confirmed`` is not known because of it, else 0.
+    ``lost_end``: where a journal ended that had lost its end, and the epoch that uses offsets again, until all that it
+    still had was delivered.
     """
 
     def __init__(self, subscriptions: SubscriptionSet, options: StreamOptions, resume: Position | None) -> None:
         self.subscriptions = subscriptions
         self.out: deque[Item] = deque()
         self.counts: Counter[str] = Counter()
-        self.quotes: dict[str, Quote] = {}
+        self.quotes = LastQuotes()
         self.epoch = 0
         self.log = resume.log if resume else None
         self.confirmed = resume.confirmed if resume else None
@@ -67,8 +67,9 @@ class Ordering:
         self.query_works = options.query
         self.unopened = False
         self.base_epoch = 0
+        self.lost_end: tuple[int, int] | None = None
+        self._lost_end_epoch = 0
         self.held = HeldEvents(options.hold_limit)
-        self.last_seqs: LastSeqs | None = None
         self._recovers = options.heal
         self._has_log = False
         self._asked_for: set[tuple[bytes, int]] = set()
@@ -93,7 +94,7 @@ class Ordering:
         record_malformed: Callable[[FrameError], None],
     ) -> None:
         """Deliver the messages that are next in their topic; every other one goes to ``handle_other``."""
-        known, put, keep_quote = self.subscriptions.topics.get, self.out.append, self._keep_quote
+        known, put, keep_quote = self.subscriptions.topics.get, self.out.append, self.quotes.keep
         received = delivered = 0
         for frames in messages:
             received += 1
@@ -128,7 +129,7 @@ class Ordering:
         if self._is_repeat(topic, epoch, seq, offset):
             self.counts["duplicates"] += 1
             return True
-        missing = seq - self._last_seq(topic, epoch, seq) - 1
+        missing = seq - self.last_seq(topic, epoch, seq) - 1
         if missing > 0:
             self.counts["gaps"] += 1
             if topic.durable and self._may_be_recovered(frames[0], seq, offset):
@@ -136,10 +137,10 @@ class Ordering:
                 self.out.append(Notice(GAP, text, topic=topic.name, count=missing))
                 self.close_for(DURABLE_WAIT)
                 return False
-            self._report_lost(topic, missing)
+            self.report_lost(topic, missing)
         if epoch > topic.epoch and topic.durable:
             topic.add_jump(epoch, seq - missing, self.confirmed or 0)
-        self._deliver(topic, frames, body, LIVE)
+        self.deliver(topic, frames, body, LIVE)
         return True
 
     def _needs_no_journal(self, body: Body) -> bool:
@@ -158,25 +159,29 @@ class Ordering:
             return seq <= topic.seq and not starts_again
         if offset is None:
             return epoch < self.epoch or (epoch, seq) <= topic.late
+        if epoch > topic.epoch != NEVER:  # where a journal lost its end, offsets are used again
+            return False
         return offset <= topic.offset
 
-    def _last_seq(self, topic: TopicState, epoch: int, seq: int) -> int:
+    def last_seq(self, topic: TopicState, epoch: int, seq: int) -> int:
         """Return the number before ``seq`` that was delivered, or ``seq - 1`` where that is not known.
 
         Before an event of an older epoch it is not known: it came late, as no offset put it in order.
         """
         if topic.epoch == epoch:
             return topic.seq
-        return 0 if epoch > topic.epoch and self.subscriptions.baseline else seq - 1
+        baseline = self.subscriptions.baseline
+        return 0 if epoch > topic.epoch and baseline is not None and epoch >= baseline else seq - 1
 
-    def _report_lost(self, topic: TopicState, count: int, reason: str = "") -> None:
+    def report_lost(self, topic: TopicState, count: int, reason: str = "") -> None:
+        """Report events that will not come; ``reason`` says why not."""
         if not reason:
             asked = "the journal does not have them" if self.can_recover else "the journal cannot be asked"
             reason = asked if topic.durable else "this kind is not stored"
         self.counts["lost"] += count
         self.out.append(Notice(LOST, f"{count} events of {topic.name} are lost: {reason}", topic.name, count))
 
-    def _deliver(self, topic: TopicState, frames: Frames, body: Body, came: int) -> None:
+    def deliver(self, topic: TopicState, frames: Frames, body: Body, came: int) -> None:
         """Deliver one event; a last value does not change the topic's numbers."""
         event = topic.event_class(topic, body, frames, came)
         if came != SNAPSHOT:
@@ -188,20 +193,11 @@ class Ordering:
             if offset is not None:
                 topic.offset = offset
         if isinstance(event, Quote):
-            self._keep_quote(topic.key, event)
+            self.quotes.keep(topic.key, event)
         self.counts["delivered"] += 1
         if came != LIVE:
             self.counts["snapshot" if came == SNAPSHOT else "healed"] += 1
         self.out.append(event)
-
-    def _keep_quote(self, symbol: str, quote: Quote) -> None:
-        """Keep the last quote of ``symbol``; beyond the limit the symbol that was first met is forgotten."""
-        quotes = self.quotes
-        if len(quote.frames[1]) > QUOTE_KEPT_BYTES:
-            return
-        if symbol not in quotes and len(quotes) >= QUOTES_LIMIT:
-            del quotes[next(iter(quotes))]
-        quotes[symbol] = quote
 
     # ---- the gate ----
 
@@ -258,13 +254,16 @@ class Ordering:
         """Set whether the query endpoint answers; without it nothing waits for an unopened journal."""
         self.query_works, self.unopened = works, self.unopened and works
 
+    def highest_offset(self, epoch: int) -> int:
+        """Return the highest offset received of runs before ``epoch``, of those since the journal lost its end."""
+        first, topics = self._lost_end_epoch, self.subscriptions.topics.values()
+        delivered = (topic.offset for topic in topics if first <= topic.epoch < epoch)
+        held = (body.get("offset", 0) for _, body in self.held if first <= body["epoch"] < epoch)
+        return max(max(delivered, default=0), max(held, default=0))
+
     def record_asked(self) -> None:
         """Record which events without an offset wait when the journal is asked: no offset shows it later."""
         self._asked_for = {(frames[0], body["seq"]) for frames, body in self.held if body.get("offset") is None}
-
-    def enter_epoch(self, epoch: int) -> None:
-        """Go over to another run of the daemon."""
-        self.epoch, self.last_seqs = epoch, None
 
     def forget_position(self, text: str) -> None:
         """Go on without a position."""
@@ -274,36 +273,58 @@ class Ordering:
     def switch_log(self, log: str | None, offset: int, text: str) -> None:
         """Go on after ``offset`` of a journal that is not the one known so far."""
         self.out.append(Notice(NOT_WHOLE, text))
-        for frames, body in self.held.remove_all():  # while the old offsets still show what was delivered
-            topic, epoch = self.subscriptions.topic(frames[0]), body["epoch"]
-            if epoch <= topic.epoch and self._is_repeat(topic, epoch, body["seq"], body.get("offset")):
-                self.counts["duplicates"] += 1
-            else:
-                self.held.add(frames, body)
         for topic in self.subscriptions.topics.values():
             topic.offset, topic.jumps = 0, ()
-        self.log, self.confirmed = log, None
+        self.log, self.confirmed, self.lost_end = log, None, None
         self.confirm(offset)
 
+    def follow_lost_end(self, offset: int, text: str) -> None:
+        """Go on in a journal that lost all behind ``offset``; what it still has, and what waits, comes first."""
+        self._lost_end_epoch = self.epoch
+        if not self.has_journal or self.confirmed is None or self.confirmed >= offset:
+            self.release_unrecovered(self.epoch)
+            self.switch_log(self.log, offset, text)
+            return
+        self.out.append(Notice(NOT_WHOLE, text))
+        for topic in self.subscriptions.topics.values():
+            topic.offset = min(topic.offset, offset)
+        self.lost_end = offset, self.epoch
+        self.out.append(Checkpoint(self.log, self.confirmed))  # the offsets delivered beyond it mean nothing any more
+
+    def _pass_lost_end(self) -> None:
+        """Deliver the held events that the journal lost: it has no more events of earlier runs."""
+        if self.lost_end is not None:
+            (_, epoch), self.lost_end = self.lost_end, None
+            self.release_unrecovered(epoch)
+            self.out.append(Checkpoint(self.log, self.confirmed or 0))  # their offsets mean nothing either
+
     def handle_replayed(self, page: Reply) -> None:
-        """Deliver one page out of the journal; report as lost what later events of its topic have passed."""
+        """Deliver one page out of the journal; report as lost what later events of its topic have passed.
+
+        Raises QueryError for an event of a run that is not known yet and uses an offset again: wait for its heartbeat.
+        """
+        highest = self.highest_offset(self.epoch + 1)
         for frames in page.pairs():
             body = stored_body(*frames)
             epoch, seq, offset = body["epoch"], body["seq"], body["offset"]
             topic = self.subscriptions.topic(frames[0])
+            if epoch > self.epoch and offset <= highest:
+                raise QueryError("restarted", "the daemon was restarted with a journal that had lost its end")
+            if self.lost_end is not None and epoch >= self.lost_end[1]:
+                self._pass_lost_end()
             if not topic.wanted:
                 continue
-            if offset <= topic.offset if epoch != topic.epoch else self._is_repeat(topic, epoch, seq, offset):
+            if self._is_repeat(topic, epoch, seq, offset):
                 self._late[topic] += topic.has_passed(offset, epoch, seq)
                 continue
             if epoch >= topic.epoch and (topic.epoch != NEVER or epoch == self.epoch):
-                missing = seq - self._last_seq(topic, epoch, seq) - 1
+                missing = seq - self.last_seq(topic, epoch, seq) - 1
                 if missing > 0:
-                    self._report_lost(topic, missing, "the journal does not have them")
-            self._deliver(topic, frames, body, HEALED)
+                    self.report_lost(topic, missing, "the journal does not have them")
+            self.deliver(topic, frames, body, HEALED)
         for topic, count in (+self._late).items():
             reason = "the journal was asked too late, when later ones had been handed over"
-            self._report_lost(topic, count, reason)
+            self.report_lost(topic, count, reason)
         self._late.clear()
 
     def restore_ahead(self, ahead: Mapping[str, int]) -> None:
@@ -335,6 +356,8 @@ class Ordering:
 
     def confirm(self, offset: int) -> None:
         """Record that every durable event up to ``offset`` was delivered, or reported as lost."""
+        if self.lost_end is not None and offset >= self.lost_end[0]:
+            self._pass_lost_end()
         if self.confirmed is None or offset > self.confirmed:
             self.confirmed = offset
             self.out.append(Checkpoint(self.log, offset))
@@ -344,7 +367,7 @@ class Ordering:
     def set_base(self, log: str | None, offset: int) -> None:
         """Record that a snapshot gave the last number of every topic."""
         self.log, self.based = log or None, True
-        self.subscriptions.baseline = True
+        self.subscriptions.set_baseline(self.epoch)
         if log != UNOPENED:
             self._has_log = self._has_log or bool(log)  # the last heartbeat may have come before it was opened
             self._confirm_named(offset)
@@ -373,28 +396,4 @@ class Ordering:
         for frames in page.pairs():
             topic = self.subscriptions.topic(frames[0])
             if topic.wanted and (not self.based or topic.wire not in running):
-                self._deliver(topic, frames, event_body(*frames), SNAPSHOT)
-
-    def handle_heartbeat(self, epoch: int, ts: int) -> None:
-        """Record that everything that was published before ``ts`` was received, or lost."""
-        last = self.last_seqs
-        if last is not None and epoch == last.epoch and ts > last.ts:
-            last.is_complete = True
-
-    def report_lost_ends(self) -> None:
-        """Report what was lost at the end of topics in which nothing came since."""
-        last = self.last_seqs
-        if last is None or not last.is_complete or (self.has_journal and (self.confirmed or 0) < last.offset):
-            return  # what the journal has must come first
-        self.last_seqs = None
-        for wire, seq in last.seqs.items():
-            topic = self.subscriptions.topic(wire)
-            missing = seq - self._last_seq(topic, last.epoch, seq + 1) if topic.wanted and topic.rank else 0
-            if missing <= 0:
-                continue
-            self.counts["gaps"] += 1
-            self._report_lost(topic, missing)
-            topic.epoch, topic.seq = last.epoch, seq
-            if wire in last.rows and not topic.durable:
-                frames = last.rows[wire]
-                self._deliver(topic, frames, event_body(*frames), SNAPSHOT)
+                self.deliver(topic, frames, event_body(*frames), SNAPSHOT)

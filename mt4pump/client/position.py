@@ -117,9 +117,9 @@ class PositionTracker:
         self.current = None
 
     def confirm(self, checkpoint: Checkpoint) -> None:
-        """Record that everything up to ``checkpoint`` was handed over."""
+        """Record that everything up to ``checkpoint`` was handed over; one that is no later begins offsets anew."""
         self.finish()
-        if checkpoint.log != self._log:
+        if checkpoint.log != self._log or checkpoint.offset <= self._confirmed:
             self._ahead.clear()
         self._log, self._confirmed, self.is_known = checkpoint.log, checkpoint.offset, True
         if self._ahead:

@@ -119,16 +119,16 @@ class Recovery:
         if self._ordering.based or self._job is not None:
             self.steps.add(names)
         else:
-            self._ordering.subscriptions.baseline = False
+            self._ordering.subscriptions.baseline = None
 
     def enter_epoch(self, epoch: int) -> None:
         """Go over to another run of the daemon."""
         ordering = self._ordering
         is_first = not ordering.epoch
-        ordering.enter_epoch(epoch)
+        ordering.epoch, self.steps.last_seqs = epoch, None
         if is_first:
             return
-        self._last_of_run = ordering.log, self._complete_to
+        self._last_of_run = ordering.log, max(self._complete_to, ordering.highest_offset(epoch))
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))
@@ -136,7 +136,7 @@ class Recovery:
 
     def follow_restart(self) -> None:
         """Drop what was asked of the run of the daemon that ended."""
-        self._ordering.subscriptions.baseline = True  # every topic of the new epoch starts from 1
+        self._ordering.subscriptions.set_baseline(self._ordering.epoch)  # every topic of the new epoch starts from 1
         if not self.steps.joined:
             self._job = self.ask = None
             is_resumed = self.steps.resume is not None
@@ -149,51 +149,61 @@ class Recovery:
         return offset if log == self._ordering.log else 0
 
     def check_offset(self, offset: int) -> None:
-        """Go on earlier in the journal when an event of this epoch shows that the journal lost its end."""
-        if 0 < offset <= self._old_end and self.steps.joined:
-            self._follow_lost_end(offset - 1)
+        """Check the offset of an event of this epoch: one that the run before has used shows a change of the journal.
 
-    def compare_log(self, log: str | None, offset: int) -> bool:
+        Whether it lost its end or is another one, only the next heartbeat says, or a reply when that cannot be read.
+        """
+        if 0 < offset <= self._old_end and self.steps.joined and self._needs_journal and not self.steps.reused:
+            self.steps.reused = offset
+            self._job = self.ask = None
+            self._ordering.set_log(UNOPENED, needed=True)
+
+    def compare_log(self, body: Body) -> bool:
         """Compare what a heartbeat says of the journal; return whether events may be missing because of it.
 
         While its file could not be opened (`UNOPENED`) no event has an offset. Those need not wait. One with an offset
         does: the journal was opened, and what was stored before must come first.
         """
+        log, offset = body.get("log"), body.get("offset") or 0
         was_opened = bool(log) and self.steps.heartbeat[0] == UNOPENED
         self.steps.heartbeat = log, offset
         self._ordering.set_log(log, needed=self._needs_journal)
         if was_opened:
             self._retry_at_s = self.now_s
-        return self._follows_other_log(log, offset) or was_opened
+        return self._follows_other_log(log, max(0, offset - (_journal_count(body, "stored") or 0))) or was_opened
 
-    def _follows_other_log(self, log: str | None, offset: int) -> bool:
+    def _follows_other_log(self, log: str | None, begin: int) -> bool:
+        """Go over to another journal, or to one that lost its end; ``begin`` is where this run went on in it."""
         if not log or not self.steps.joined:
             return False
         ordering = self._ordering
         if ordering.log is None:
             ordering.log = log
             return False
-        if log != ordering.log:
-            self._switch_log(log, 0, OTHER_LOG)
-        elif offset < self._old_end:
-            self._follow_lost_end(offset)
-        else:
+        if log == ordering.log and not self.steps.reused and begin >= self._old_end:
             return False
+        self._switch_log(log, begin)
         return True
 
-    def _follow_lost_end(self, offset: int) -> None:
-        """Continue after ``offset``: the journal lost events that the previous run had published."""
-        text = f"the journal ended at {offset}, not at {self._old_end} as it was: offsets are used again"
-        self._switch_log(self._ordering.log, offset, text)
-
-    def _switch_log(self, log: str | None, offset: int, text: str) -> None:
-        """Continue after ``offset`` of ``log``; what was asked and known of the journal before is dropped."""
+    def _switch_log(self, log: str | None, begin: int) -> None:
+        """Continue in ``log``; what was asked and known of the journal before is dropped."""
+        ordering = self._ordering
+        text = ""
+        if log == ordering.log:
+            begin = min(begin, self.steps.reused - 1) if self.steps.reused else begin
+            text = f"the journal ended at {begin}, not at {self._old_end} as it was: offsets are used again"
+        else:
+            begin = 0
         self._last_of_run = (None, 0)
-        self._complete_to = self._replay_needed_to = offset
+        self._complete_to = self._replay_needed_to = begin
         self._last_seqs_wanted = True
         self._job = self.ask = None
-        self._ordering.release_unrecovered(self._ordering.epoch if self.steps.joined else 0)
-        self._ordering.switch_log(log, offset, text)
+        self.steps.reused = 0
+        if text:
+            ordering.follow_lost_end(begin, text)
+        else:
+            ordering.release_unrecovered(ordering.epoch if self.steps.joined else 0)
+            ordering.switch_log(log, 0, OTHER_LOG)
 
     def _handle_other_log(self, error: OtherLogError) -> None:
         """Handle a page of a journal that no heartbeat has named yet.
@@ -208,7 +218,7 @@ class Recovery:
             ordering.release_unrecovered(epoch)
             ordering.open_gate()
         elif log and epoch == ordering.epoch and ordering.held.is_full:
-            self._switch_log(log, 0, OTHER_LOG)
+            self._switch_log(log, error.head["last"])
         self._fail(code, str(error))
 
     def handle_heartbeat(self, body: Body, *, clean: bool) -> None:
@@ -216,9 +226,7 @@ class Recovery:
         ordering = self._ordering
         self._has_heartbeat = True
         self._last_seqs_wanted = self._last_seqs_wanted or not clean
-        journal = body.get("journal")
-        counts = journal if isinstance(journal, dict) else {}
-        unstored = (ordering.epoch, counts.get("unstored", 0))  # of these only their numbers show a loss
+        unstored = (ordering.epoch, _journal_count(body, "unstored") or 0)  # of these only their numbers show a loss
         self._unstored_wanted = self._unstored_wanted or unstored != self._unstored or not body.get("durable")
         self._unstored = unstored
         if body.get("log") != UNOPENED:  # else its offset says nothing: what is not proven yet stays so
@@ -228,8 +236,7 @@ class Recovery:
             elif not (self._options.query and self._options.heal):
                 self._replay_needed_to = 0  # no query is sent: what was missing is reported by its numbers alone
             if ordering.confirmed is None and (ordering.based or not self._options.query):
-                stored = counts.get("stored")
-                ordering.confirm_first(self._complete_to, stored if is_count(stored) else None)
+                ordering.confirm_first(self._complete_to, _journal_count(body, "stored"))
         if self._job is None:
             self._is_unproven = False
         self.plan()
@@ -274,7 +281,7 @@ class Recovery:
         # While so many events wait that nothing is read, no heartbeat can say that the journal was opened.
         may_be_open = ordering.unopened and ordering.held.is_full and ordering.confirmed is not None
         if ordering.held and (ordering.can_recover or may_be_open):
-            return steps.replay(self._end_of_held())
+            return steps.replay(ordering.lost_end[0] if ordering.lost_end else self._end_of_held())
         if ordering.has_journal and (ordering.confirmed or 0) < self._replay_needed_to:
             return steps.replay(self._replay_needed_to)
         return steps.probe() if self.has_given_up else None
@@ -288,9 +295,9 @@ class Recovery:
                 return
         if ordering.gate == OPEN and ordering.confirmed is not None and self._replay_needed_to <= ordering.confirmed:
             ordering.confirm(self._complete_to)
-        ordering.report_lost_ends()
+        self.steps.report_lost_ends()
         is_due = self._last_seqs_wanted and ordering.based and self.now_s >= self._retry_at_s
-        if is_due and ordering.last_seqs is None:  # those known but not compared yet may be of more topics
+        if is_due and self.steps.last_seqs is None:  # those known but not compared yet may be of more topics
             wanted = ordering.subscriptions
             prefixes = wanted.prefixes() if self._unstored_wanted else wanted.unstored_prefixes()
             self._last_seqs_wanted = self._unstored_wanted = False
@@ -378,3 +385,10 @@ class Recovery:
             ordering.out.append(Notice(NOT_WHOLE, text))
         self.steps.go_live()
         ordering.open_gate()
+
+
+def _journal_count(body: Body, name: str) -> int | None:
+    """Return a counter of the journal in a heartbeat; None where it has none."""
+    journal = body.get("journal")
+    count = journal.get(name) if isinstance(journal, dict) else None
+    return count if is_count(count) else None

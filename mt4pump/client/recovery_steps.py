@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from mt4pump.client.event import NOT_WHOLE, RECOVERED, Frames, Notice
+from mt4pump.client.checks import event_body
+from mt4pump.client.event import NOT_WHOLE, RECOVERED, SNAPSHOT, Frames, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering
 from mt4pump.client.position import Position
 from mt4pump.client.query import PAGE_LIMIT, Ask, Job, QueryError, ReplayPages, Reply, further_pages
@@ -32,7 +33,9 @@ class RecoverySteps:
 
     ``joined``: events flow. ``discard``: events are dropped, as the snapshot will be later. ``added`` are topics that
     still need their snapshot. ``pages`` counts delivered pages of the journal. ``heartbeat`` is the log and the offset
-    that the last heartbeat named. ``is_kinds_stale``: the daemon was restarted, and may store other kinds.
+    that the last heartbeat named. ``is_kinds_stale``: the daemon was restarted, and may store other kinds. ``reused``
+    is an offset that two runs of the daemon used: until a heartbeat names the log, it may be another one; else 0.
+    ``last_seqs`` are last numbers that were asked for and not compared yet.
     """
 
     def __init__(self, ordering: Ordering, *, snapshot: bool, resume: Position | None, query: bool) -> None:
@@ -43,6 +46,8 @@ class RecoverySteps:
         self.pages = 0
         self.heartbeat: tuple[str | None, int] = (None, 0)
         self.is_kinds_stale = False
+        self.reused = 0
+        self.last_seqs: LastSeqs | None = None
         self._ordering = ordering
         self._snapshot = snapshot
 
@@ -59,7 +64,7 @@ class RecoverySteps:
     def go_live(self) -> None:
         """Deliver events without a snapshot."""
         if self.added:
-            self._ordering.subscriptions.baseline = False
+            self._ordering.subscriptions.baseline = None
         self.joined, self.discard = True, False
 
     def join(self) -> Job:
@@ -132,7 +137,7 @@ class RecoverySteps:
         yield from self.describe()
 
     def find_last_seqs(self, prefixes: list[bytes]) -> Job:
-        """Get the last numbers of topics whose losses the journal cannot show; `Ordering` compares them later."""
+        """Get the last numbers of topics whose losses the journal cannot show; `report_lost_ends` compares them."""
         asked: Body = {"topics": prefixes, "values": True}
         page = yield Ask("snapshot", asked)
         snapshot = page.head
@@ -145,7 +150,31 @@ class RecoverySteps:
 
         yield from further_pages(page, asked, add)
         if snapshot["epoch"] == self._ordering.epoch:
-            self._ordering.last_seqs = LastSeqs(snapshot["epoch"], snapshot["ts"], snapshot["offset"], seqs, rows)
+            self.last_seqs = LastSeqs(snapshot["epoch"], snapshot["ts"], snapshot["offset"], seqs, rows)
+
+    def handle_heartbeat(self, epoch: int, ts: int) -> None:
+        """Record that everything that was published before ``ts`` was received, or lost."""
+        last = self.last_seqs
+        if last is not None and epoch == last.epoch and ts > last.ts:
+            last.is_complete = True
+
+    def report_lost_ends(self) -> None:
+        """Report what was lost at the end of topics in which nothing came since."""
+        last, ordering = self.last_seqs, self._ordering
+        if last is None or not last.is_complete or (ordering.has_journal and (ordering.confirmed or 0) < last.offset):
+            return  # what the journal has must come first
+        self.last_seqs = None
+        for wire, seq in last.seqs.items():
+            topic = ordering.subscriptions.topic(wire)
+            missing = seq - ordering.last_seq(topic, last.epoch, seq + 1) if topic.wanted and topic.rank else 0
+            if missing <= 0:
+                continue
+            ordering.counts["gaps"] += 1
+            ordering.report_lost(topic, missing)
+            topic.epoch, topic.seq = last.epoch, seq
+            if wire in last.rows and not topic.durable:
+                frames = last.rows[wire]
+                ordering.deliver(topic, frames, event_body(*frames), SNAPSHOT)
 
     def _apply_snapshot(self, page: Reply, asked: Body, *, is_first: bool) -> Job:
         """Apply the snapshot whose first page is ``page`` page by page."""
@@ -163,7 +192,9 @@ class RecoverySteps:
             page = yield Ask("replay", asked if to is None else {**asked, "to": to})
             head = page.head
             reached = pages.next_of(page, after)
-            if ordering.log is not None and head.get("log") != ordering.log:
+            if ordering.log is not None and (head.get("log") != ordering.log or self.reused):
+                raise OtherLogError(head)
+            if head["last"] < ordering.highest_offset(head.get("epoch") or ordering.epoch):
                 raise OtherLogError(head)
             ordering.set_opened()
             if not head["whole"] and not is_reported:

@@ -169,9 +169,9 @@ class Stream:
             self._enter_epoch(epoch)
         is_clean = self.monitor.handle(body, self._now_s, self._now_ns)
         self.out.extend(self.monitor.changes(self._now_ns, *self.backlog))
-        if self.recovery.compare_log(body.get("log"), body.get("offset") or 0):
+        if self.recovery.compare_log(body):
             is_clean = False
-        self.ordering.handle_heartbeat(epoch, body["ts"])
+        self.recovery.steps.handle_heartbeat(epoch, body["ts"])
         topic = self._subscriptions.topic(frames[0])
         if topic.wanted:
             self.out.append(topic.event_class(topic, body, frames))

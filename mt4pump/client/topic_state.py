@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 
 from mt4pump.client.event import Event, Frames, TopicName
-from mt4pump.client.events import CLASSES
+from mt4pump.client.events import CLASSES, Quote
 from mt4pump.errors import ClientError
 from mt4pump.wire import HEARTBEAT, KINDS, QUOTE
 
@@ -25,6 +25,9 @@ TOPICS_LIMIT = 1_000_000
 """Topics remembered: each news has a topic of its own."""
 NEVER = -1
 """An epoch that no daemon has."""
+QUOTES_LIMIT = 100_000
+QUOTE_KEPT_BYTES = 4_096
+"""Longest body of a quote that is kept; they have some 150 bytes."""
 JUMPS_LIMIT = 8
 """Jumps remembered of a topic: one per run of the daemon that the journal was not asked about."""
 
@@ -83,17 +86,29 @@ class LastSeqs:
     is_complete: bool = False
 
 
+class LastQuotes(dict[str, Quote]):
+    """The last quote of each symbol; beyond the limit the symbol that was first met is forgotten."""
+
+    def keep(self, symbol: str, quote: Quote) -> None:
+        """Keep the last quote of ``symbol``."""
+        if len(quote.frames[1]) > QUOTE_KEPT_BYTES:
+            return
+        if symbol not in self and len(self) >= QUOTES_LIMIT:
+            del self[next(iter(self))]
+        self[symbol] = quote
+
+
 class SubscriptionSet:
     """The wanted names and patterns, and a `TopicState` in ``topics`` per topic met.
 
-    ``baseline``: every topic's number is known; one that is not in ``topics`` is at 0. ``suffix`` is what the daemon
-    ends every topic with. ``durable_kinds`` are the kinds that it stores.
+    ``baseline``: from this epoch on every topic's number is known; one that is not in ``topics`` is at 0. ``suffix`` is
+    what the daemon ends every topic with. ``durable_kinds`` are the kinds that it stores.
     """
 
     def __init__(self, wanted: Iterable[str], suffix: str = "") -> None:
         self.suffix = suffix
         self.topics: dict[bytes, TopicState] = {}
-        self.baseline = False
+        self.baseline: int | None = None
         self.durable_kinds = {name for name, kind in KINDS.items() if kind.durable}
         self.wanted: dict[str, None] = {}  # a set that keeps its order
         self.add(wanted)
@@ -166,11 +181,16 @@ class SubscriptionSet:
             if len(self.topics) >= TOPICS_LIMIT:  # forget the older half; those may have had numbers before
                 for old in list(self.topics)[: TOPICS_LIMIT // 2]:
                     del self.topics[old]
-                self.baseline = False
+                self.baseline = None
             name = self.name_of(wire)
             state = TopicState(wire, name, durable=self._is_durable(name), wanted=self.is_wanted(name))
             self.topics[wire] = state
         return state
+
+    def set_baseline(self, epoch: int) -> None:
+        """Record that the numbers of ``epoch`` are known; those of later ones begin at 1."""
+        if self.baseline is None:
+            self.baseline = epoch
 
     def set_suffix(self, suffix: str) -> None:
         """Set the daemon's suffix; what was known under other names is forgotten."""

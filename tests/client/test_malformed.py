@@ -17,7 +17,7 @@ from mt4pump.cli.stream import StreamStats
 from mt4pump.client import ClientError, Position, Query
 from mt4pump.client.event import HELD_BYTES_LIMIT, LOST, MALFORMED, QUERY_FAILED, SILENT
 from mt4pump.client.liveness import INTERVAL_MAX_S, SILENT_INTERVALS
-from mt4pump.client.ordering import QUOTE_KEPT_BYTES, StreamOptions
+from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import FILE_MAX_BYTES, PositionFile
 from mt4pump.client.query import (
     EMPTY_PAGES_MAX,
@@ -28,6 +28,7 @@ from mt4pump.client.query import (
     QueryError,
     SnapshotLimits,
 )
+from mt4pump.client.topic_state import QUOTE_KEPT_BYTES
 from tests.bus import context
 from tests.client.daemon_model import DaemonModel
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon

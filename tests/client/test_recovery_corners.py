@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mt4pump.client.event import Notice
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position
+from mt4pump.client.recovery_steps import OTHER_LOG
 from tests.client.daemon_model import DaemonModel
 from tests.client.harness import Harness
 
@@ -186,3 +188,88 @@ def test_held_events_of_another_journal_hide_none_of_the_journal_that_a_position
     harness.receive(model.event("trade.1"))
     harness.go_live()
     assert harness.events_of("trade.1") == [("trade.1", 1), ("trade.1", 2)]
+
+
+def test_an_offset_that_comes_again_before_the_log_is_named_is_of_the_journal_that_the_heartbeat_names() -> None:
+    harness = Harness("trade.*").live()
+    model = harness.model
+    harness.receive(*[model.event("trade.1") for _ in range(3)], model.heartbeat())
+    model.restart(log="log-2")
+    model.event("trade.2")  # lost, as the connection is new
+    reconnect(harness)
+    harness.receive(model.event("trade.2"))
+    assert harness.offsets("trade.2") == []
+    assert harness.notices("not_whole") == []
+    harness.go_live()
+    assert harness.offsets() == [1, 2, 3, 1, 2]
+    texts = [item.text for item in harness.items if isinstance(item, Notice) and item.kind == "not_whole"]
+    assert texts == [OTHER_LOG]
+    assert harness.tracker.position(with_current=True) == Position("log-2", 2)
+
+
+def lost_end(model: DaemonModel, offset: int) -> None:
+    """Begin another run with an older copy of the journal."""
+    model.journal = [entry for entry in model.journal if entry[0] <= offset]
+    model.last_offset = offset
+    model.restart()
+
+
+@pytest.mark.parametrize("is_event_first", [False, True], ids=["heartbeat first", "event first"])
+def test_what_a_journal_that_lost_its_end_still_has_comes_in_order(*, is_event_first: bool) -> None:
+    harness = Harness("trade.*").live()
+    model = harness.model
+    harness.receive(model.event("trade.1"), model.event("trade.2"), model.heartbeat())
+    harness.answering = False
+    model.event("trade.1")  # 3: lost on its way, still in the journal
+    harness.receive(model.event("trade.2"), model.event("trade.1"), model.heartbeat())  # 4 is ahead, 5 waits
+    assert harness.offsets() == [1, 2, 4]
+    lost_end(model, 3)
+    again = model.event("trade.2")
+    reconnect(harness)
+    harness.receive(*[again] * is_event_first, model.heartbeat(journal={"unstored": 0, "stored": 1}))
+    assert harness.tracker.position(with_current=True) == Position("log-1", 2)
+    harness.answering = True
+    harness.wait(60)
+    harness.go_live()
+    assert harness.events() == [
+        *[("trade.1", 1), ("trade.2", 1), ("trade.2", 2)],
+        *[("trade.1", 2), ("trade.1", 3), ("trade.2", 1)],
+    ]
+    assert harness.notices("lost") == []
+    assert len(harness.notices("not_whole")) == 1
+    assert harness.tracker.position(with_current=True) == Position("log-1", 4)
+
+
+def test_offsets_used_again_beyond_the_old_end_are_found_by_what_the_run_has_stored() -> None:
+    harness = Harness("trade.*").live()
+    model = harness.model
+    harness.receive(model.event("trade.1"), model.event("trade.1"), model.heartbeat())
+    lost_end(model, 1)
+    for _ in range(3):
+        model.event("trade.1")
+    reconnect(harness)
+    harness.receive(model.heartbeat(journal={"unstored": 0, "stored": 3}))
+    harness.go_live()
+    assert harness.offsets() == [1, 2, 2, 3, 4]
+    assert len(harness.notices("not_whole")) == 1
+
+
+def test_numbers_of_a_run_before_the_first_known_one_are_no_loss() -> None:
+    model = DaemonModel()
+    for topic in ("trade.1", "trade.2", "trade.1"):
+        model.event(topic)
+    harness = Harness("trade.*", model=model, resume=Position("log-1", 3))
+    harness.answering = False
+    harness.receive(model.heartbeat())
+    harness.answer()
+    harness.receive(model.event("trade.1"))
+    model.restart()
+    harness.answer()
+    harness.receive(model.event("trade.1"))
+    model.restart()
+    harness.answering = True
+    for _ in range(3):
+        harness.wait(31)
+        harness.receive(model.heartbeat())
+    assert harness.offsets() == [4, 5]
+    assert harness.notices("lost") == []

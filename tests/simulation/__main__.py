@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 
+from tests.simulation.backend import Plan
 from tests.simulation.simulation import EVENTS, Simulation
 
 
@@ -19,13 +20,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--events", type=int, default=EVENTS, help="least number of events of a seed")
     parser.add_argument("--story", action="store_true", help="print what happened, also where nothing is wrong")
+    parser.add_argument(
+        "--restores", action="store_true", help="the daemon may start with an older copy of its journal"
+    )
     parser.add_argument("--failures", type=int, default=1, help="end after so many failures")
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)
     seeds = range(asked.first, asked.first + asked.seeds) if asked.seed is None else [asked.seed]
     began_s, failures, events, steps = time.perf_counter(), 0, 0, 0
     for seed in seeds:
-        simulation = Simulation(seed, events=asked.events)
+        simulation = Simulation(seed, Plan(restores=asked.restores), events=asked.events)
         try:
             simulation.run()
         except Exception:  # noqa: BLE001 - a fault of any sort is what is looked for

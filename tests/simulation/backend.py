@@ -40,6 +40,8 @@ class Plan:
     make_stream: MakeStream = Stream
     wire: type[CrashingWire] = CrashingWire
     journal: type[MemoryJournal] = MemoryJournal
+    restores: bool = False
+    """Whether the daemon sometimes starts with an older copy of its journal, and uses offsets again."""
 
 
 class Backend:
@@ -142,17 +144,24 @@ class Backend:
         self.daemon = None
         self._daemon_ended()
 
-    def start_again(self) -> str:
-        """Start the daemon again, sometimes with another journal."""
+    def start_again(self, *, may_restore: bool) -> str:
+        """Start the daemon again, sometimes with another journal, or an older copy of it."""
         if self.daemon is not None:
             return ""
         if self.random.random() < 0.1:
             self._files += 1
             last = self._file.last if self._files % 2 else 0  # offsets that go on, and offsets that come again
             self._file = JournalFile(f"log-{self._files}", last=last)
+        elif self._plan.restores and may_restore and self._file.last > self._file.first and self.random.random() < 0.5:
+            self._restore_copy()
         opened = self.random.random() < 0.9
         self.start(opened=opened)
-        return f"daemon: starts, journal {self._file.log_id} {'open' if opened else 'not open'}"
+        return f"daemon: starts, journal {self._file.log_id} at {self._file.last} {'open' if opened else 'not open'}"
+
+    def _restore_copy(self) -> None:
+        end = self.random.randrange(self._file.first, self._file.last)
+        self._file.lose_end(end)
+        self.ledger.lose_end(self._file.log_id, end)
 
     def start(self, *, opened: bool) -> None:
         """Start a run of the daemon."""

@@ -55,6 +55,7 @@ class PublishedEvents:
         self.epoch = 0
         self.log = ""
         self.last_offsets: dict[str, int] = {}
+        self.lost_ends = 0
         self._seqs: dict[bytes, int] = {}
         self._sent: set[Key] = set()
 
@@ -63,6 +64,15 @@ class PublishedEvents:
         check(epoch > self.epoch, f"epoch {epoch} follows {self.epoch} (7.1)")
         self.epoch, self.log = epoch, log
         self._seqs.clear()
+
+    def lose_end(self, log: str, offset: int) -> None:
+        """Note that the journal has become an older copy, whose offsets are used again."""
+        self.lost_ends += 1
+        self.last_offsets[log] = offset
+        for event in self.events:
+            if event.log == log and event.offset > offset:
+                event.is_deleted = True
+                self.by_offset.pop((log, event.offset), None)
 
     def stored(self, event: Stored) -> None:
         """Note a committed event."""
@@ -120,6 +130,7 @@ class ReaderChecks:
         self.reported_lost = Counter[bytes]()
         self.notices = Counter[str]()
         self.confirmed: tuple[str, int] | None = None
+        self.lost_ends = 0
         self._subscriptions = SubscriptionSet(topics)
         self._position: Position | None = None
         self._delivered: set[int] = set()
@@ -238,10 +249,17 @@ class ReaderChecks:
         """Check that all up to a confirmed offset was delivered, or reported lost."""
         log, before = checkpoint.log or "", self.confirmed
         self.confirmed = log, checkpoint.offset
+        is_no_later = before is not None and before[0] == log and checkpoint.offset <= before[1]
+        if before is not None and is_no_later and self.ledger.lost_ends and not self.is_exact:
+            is_known = checkpoint.offset == before[1] or self.lost_ends < self.ledger.lost_ends
+            check(
+                is_known,
+                f"{self.name} was confirmed {checkpoint.offset} after {before[1]}, no journal lost its end (8.3)",
+            )
+            self.lost_ends = self.ledger.lost_ends
+            return
         if before is None or before[0] != log or not self.has_base:
             return
-        if checkpoint.offset < before[1] and not self.is_exact and self.ledger.log != log:
-            return  # the next run's journal begins lower, and one of its events came before the heartbeat that names it
         check(checkpoint.offset > before[1], f"{self.name} was confirmed {checkpoint.offset} after {before[1]} (8.3)")
         for offset in range(before[1] + 1, checkpoint.offset + 1):
             event = self.ledger.by_offset.get((log, offset))

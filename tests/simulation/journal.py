@@ -28,6 +28,14 @@ class JournalFile:
             del self.events[old]
         self.first = max(self.first, offset + 1)
 
+    def lose_end(self, offset: int) -> None:
+        """Become an older copy, that ends at ``offset``."""
+        for new in [new for new in self.events if new > offset]:
+            del self.events[new]
+        self.last = offset
+        self.breaks = [each for each in self.breaks if each < offset]
+        self.unmarked = False
+
 
 class MemoryJournal:
     """The journal of one run of the daemon on ``file``. ``works`` is False while the disk fails.

@@ -79,7 +79,7 @@ class Simulation:
             (self._lose_query, 1),
             (backend.crash, 0.6),
             (backend.crash_while_publishing, 0.4),
-            (backend.start_again, 4),
+            (self._start_again, 4),
             (backend.lose_server, 0.8),
             (backend.find_server, 3),
             (backend.break_disk, 0.5),
@@ -158,6 +158,10 @@ class Simulation:
             self.backend.daemon.wire.connections.remove(connection)
         reader.lose_connection(self.random)
 
+    def _start_again(self) -> str:
+        """Start the daemon again; an older copy of the journal promises nothing to a reader that resumes in it."""
+        return self.backend.start_again(may_restore=all(each.reader.stream.ordering.based for each in self._readers))
+
     def _connect(self) -> str:
         reader = self._any_reader().reader
         if self.backend.daemon is None or reader.connection is not None:
@@ -194,6 +198,9 @@ class Simulation:
 
     def _make_reader(self, name: str, topics: tuple[str, ...], checks: ReaderChecks, last: Reader | None) -> Reader:
         position = last.position if last is not None and self.random.random() < 0.7 else None
+        if checks.lost_ends < self.ledger.lost_ends:  # nothing shows a reader that starts that offsets were used again
+            position = None
+        checks.lost_ends = self.ledger.lost_ends
         checks.begin(position)
 
         def on_item(item: Item) -> None:
