@@ -33,6 +33,10 @@ QUOTES_PER_CALL = 256
 YIELD_S = 0.0005
 QUOTE = {"digits": 5, "high": 1.2, "low": 1.0, "lasttime": SERVER_TIME_S}
 ORDER = {"symbol": "EURUSD", "digits": 5, "volume": 100, "open_time": SERVER_TIME_S, "open_price": 1.1, "tp": 1.12}
+READY_LIMIT_S = 20.0
+RUN_LIMIT_S = 300.0
+POLL_S = 0.0005
+PROBE_EVERY_S = 0.02
 
 
 def quote_records() -> list[bytes]:
@@ -117,12 +121,6 @@ class FeedManager(Manager):
         self._feeds += 1
         for number in paced(count, rate):
             notify(code, update, trades[number % len(trades)])
-
-
-READY_LIMIT_S = 20.0
-RUN_LIMIT_S = 300.0
-POLL_S = 0.0005
-PROBE_EVERY_S = 0.02
 
 
 class Case(NamedTuple):

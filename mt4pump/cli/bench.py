@@ -32,6 +32,7 @@ asyncio.Queue). Compare the ratios; the absolute figures depend on the machine a
 
 LATENCY_RATE = 5_000.0
 """Events per second of the latency cases: a busy hour of a broker."""
+NAMES = {"mt4pump": "mt4pump", "bare": "bare pyzmq loop", "naive": "naive asyncio"}
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +65,6 @@ def bench_command(args: argparse.Namespace) -> int:
     else:
         StdoutConsole().print(table(outcomes))
     return 0
-
-
-NAMES = {"mt4pump": "mt4pump", "bare": "bare pyzmq loop", "naive": "naive asyncio"}
 
 
 def machine() -> str:

@@ -31,6 +31,15 @@ AT_ONCE = ("symbols",)
 """Settings that a running daemon takes over. It reads the files in ``curve_clients`` again too; they are no setting."""
 CHECK_INTERVAL_S = 1.0
 Fingerprint = tuple[int, int, int]
+WAIT_SLICE_S = 0.2
+"""Windows does not interrupt a longer wait for Ctrl-C."""
+COLLECTOR_THRESHOLDS = 10_000, 20, 50
+"""Containers made and not freed until the collector visits the young, the middle, all; CPython: 700, 10, 10."""
+EXAMPLES = """\
+  mt4pump run --source simulator                          a simulated market, on tcp://127.0.0.1:5556
+  mt4pump run --config C:\\mt4pump\\mt4pump.toml            a Manager session, with the settings of this file"""
+
+log = logging.getLogger(__name__)
 
 
 class FileWatch:
@@ -91,14 +100,6 @@ def reread(old: Settings, load: Callable[[], Settings]) -> Reread:
     if later := [name for name in changed if name not in AT_ONCE]:
         text += f"; needs a restart: {', '.join(later)}"
     return Reread(old.model_copy(update={name: getattr(new, name) for name in now}), ok=True, text=text)
-
-
-WAIT_SLICE_S = 0.2
-"""Windows does not interrupt a longer wait for Ctrl-C."""
-COLLECTOR_THRESHOLDS = 10_000, 20, 50
-"""Containers made and not freed until the collector visits the young, the middle, all; CPython: 700, 10, 10."""
-
-log = logging.getLogger(__name__)
 
 
 class Reloading:
@@ -202,11 +203,6 @@ def prepare_collector() -> None:
 def _status(daemon: Daemon) -> str:
     """Return what ``systemctl status`` shows."""
     return f"session {daemon.state}; publishes on {daemon.endpoint}"
-
-
-EXAMPLES = """\
-  mt4pump run --source simulator                          a simulated market, on tcp://127.0.0.1:5556
-  mt4pump run --config C:\\mt4pump\\mt4pump.toml            a Manager session, with the settings of this file"""
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -37,6 +37,16 @@ SILENCE_S = 3.0
 """Time without a message before an alert."""
 HEARTBEATS_LATE = 3
 """Intervals by which a heartbeat may be late."""
+POLL_MS = 200
+"""Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
+CHECK_INTERVAL_S = 1.0
+"""Time between two reports of alerts."""
+BATCH = 1_000
+"""Messages received before the view is refreshed."""
+RECEIVE_LIMIT = 100_000
+"""Messages that may wait in the socket; a slower reader sees gaps."""
+Handle = Callable[[list[bytes], float], bool]
+"""Handles the frames of a message received at a time in seconds; returns whether the message counts."""
 
 
 class GapDetector:
@@ -268,18 +278,6 @@ class AlertTracker:
             alerts.append(quiet)
         self._state, self._silence = state, quiet.kind if quiet else ""
         return alerts
-
-
-POLL_MS = 200
-"""Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
-CHECK_INTERVAL_S = 1.0
-"""Time between two reports of alerts."""
-BATCH = 1_000
-"""Messages received before the view is refreshed."""
-RECEIVE_LIMIT = 100_000
-"""Messages that may wait in the socket; a slower reader sees gaps."""
-Handle = Callable[[list[bytes], float], bool]
-"""Handles the frames of a message received at a time in seconds; returns whether the message counts."""
 
 
 @contextmanager

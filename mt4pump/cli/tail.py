@@ -40,6 +40,11 @@ pattern in quotes ('trade.*', 'quote.EUR*'). Without any: everything.
   mt4pump tail 'quote.EURUSD' --json              one JSON object per line
   mt4pump tail 'trade.*' --json --count 10        ten trades, then end
 Alerts (gaps, silence, the daemon's state) and the closing summary are printed to standard error."""
+REDRAW_INTERVAL_S = 0.25
+HEAD_LINES = 5
+"""Lines above and below the table's rows."""
+ALARMS = frozenset({"connection", "nothing", "no heartbeat", "late"})
+STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
 
 
 def tail_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,13 +90,6 @@ def tail_command(args: argparse.Namespace) -> int:
         listen(source, end, handle, refresh)
     print(f"mt4pump tail: {one_line(stats.totals(time.monotonic()))}", file=sys.stderr)
     return 1 if end.has_too_few else 0
-
-
-REDRAW_INTERVAL_S = 0.25
-HEAD_LINES = 5
-"""Lines above and below the table's rows."""
-ALARMS = frozenset({"connection", "nothing", "no heartbeat", "late"})
-STATE_STYLES = {"pumping": "bold green", "lost": "bold red", "stopping": "bold red"}
 
 
 class Lines:

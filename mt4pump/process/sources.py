@@ -21,6 +21,16 @@ from mt4pump.private_files import changeable_by_others
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 INTEGER_BITS_MAX = 64
+PREFIX = "MT4PUMP_"
+CONSUMERS = ("ARCHIVE", "GATEWAY", "METRICS", "MONITOR", "NATS")
+"""Programs whose variables begin with the daemon's prefix, too."""
+DOTENV = Path(".env")
+WORKING_FOLDER = "working directory"
+"""Who asked for a file that was just found there: nobody."""
+KUBERNETES = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+"""What Kubernetes sets, after the prefix, for a service named mt4pump or mt4pump-…, beside an address as ``…PORT``."""
+KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+Kind = Literal["flag", "environment", ".env", "file", "default"]
 
 
 def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
@@ -77,19 +87,6 @@ def _place_and_cure(message: str, text: str) -> str:
     if line and "\\" in line[0]:
         return rf"{place[0]}; write a path in single quotes: 'C:\folder\file'"
     return f"{place[0]}; write name = value, text in quotes"
-
-
-PREFIX = "MT4PUMP_"
-CONSUMERS = ("ARCHIVE", "GATEWAY", "METRICS", "MONITOR", "NATS")
-"""Programs whose variables begin with the daemon's prefix, too."""
-DOTENV = Path(".env")
-WORKING_FOLDER = "working directory"
-"""Who asked for a file that was just found there: nobody."""
-KUBERNETES = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
-"""What Kubernetes sets, after the prefix, for a service named mt4pump or mt4pump-…, beside an address as ``…PORT``."""
-KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
-
-Kind = Literal["flag", "environment", ".env", "file", "default"]
 
 
 @dataclass(frozen=True, slots=True)

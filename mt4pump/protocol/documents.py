@@ -37,6 +37,13 @@ SCHEMAS: dict[str, Schema] = {
     "bin": {"type": "string"},
     "any": {},
 }
+MSGPACK = "application/vnd.msgpack"
+JSON = "application/json"
+REPLY_NAMES = {"subscribe": "subscription", "unsubscribe": "subscription"}
+"""Replies of the gateway whose name differs from the action."""
+UNREQUESTED = ("quote", "event", "status", "notice", "error")
+"""Messages that the gateway sends without a request."""
+Node = dict[str, Any]
 
 
 def json_schema() -> Schema:
@@ -132,16 +139,6 @@ def _description(spec: FieldSpec) -> str:
     if spec.words:
         parts.append("one of " + " ".join(spec.words))
     return "; ".join(parts)
-
-
-MSGPACK = "application/vnd.msgpack"
-JSON = "application/json"
-REPLY_NAMES = {"subscribe": "subscription", "unsubscribe": "subscription"}
-"""Replies of the gateway whose name differs from the action."""
-UNREQUESTED = ("quote", "event", "status", "notice", "error")
-"""Messages that the gateway sends without a request."""
-
-Node = dict[str, Any]
 
 
 def asyncapi() -> Node:

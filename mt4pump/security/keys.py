@@ -39,6 +39,12 @@ from mt4pump.security.permissions import NOTHING, Permissions, declared
 
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 FILE_BYTES_LIMIT = 262_144
+TOML_ENDING = ".toml"
+CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+CLIENTS_LIMIT = 10_000
+CLIENT_FIELDS = frozenset({"public_key", "topics", "query"})
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Name, size, time of the last change (ns) and inode of every file: differs when the folder changed."""
 
 
 class KeyFileError(SettingsError):
@@ -110,15 +116,6 @@ def _key(fields: Mapping[str, Any], name: str, path: Path) -> str:
     except ValueError as error:
         raise KeyFileError(f"{path}: {name} {error}") from None
     return str(fields[name])
-
-
-TOML_ENDING = ".toml"
-CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
-CLIENTS_LIMIT = 10_000
-CLIENT_FIELDS = frozenset({"public_key", "topics", "query"})
-
-Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Name, size, time of the last change (ns) and inode of every file: differs when the folder changed."""
 
 
 class Client(NamedTuple):

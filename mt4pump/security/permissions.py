@@ -29,6 +29,7 @@ ENTRY_BYTES_LIMIT = 200
 WILDCARD = "*"
 PATTERN_CHARACTERS = frozenset("*?")
 """In the middle of an entry they ask for what a prefix cannot do."""
+SEPARATOR = "/"
 
 
 class PermissionsError(SettingsError):
@@ -116,9 +117,6 @@ def _check_kind(name: str, place: str, *, exact: bool) -> None:
     if not known:
         cure = did_you_mean(kind, KINDS, f"topics begin with {', '.join(KINDS)}", "{}.*".format)
         raise PermissionsError(f"{place}: no topic has this name; {cure}")
-
-
-SEPARATOR = "/"
 
 
 def user_id(user: str, generation: int) -> str:

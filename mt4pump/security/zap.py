@@ -37,6 +37,13 @@ PAUSE_S, PAUSE_LIMIT_S = 0.01, 1.0
 """How long the thread pauses after a failure: doubled with each further one, up to the limit."""
 HANDSHAKE_LIMIT_S = 5.0
 """A connection that has not ended its handshake by then is closed; so is one refused for a temporary reason."""
+PROBATION_S = 10.0
+"""How long an address gets few connections after the rules were broken from it."""
+PROBATION_INTERVAL_S = 0.5
+"""The time between two of them."""
+WAITING_LIMIT = 256
+"""Requests that wait; more are refused."""
+ADDRESSES_LIMIT = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -189,15 +196,6 @@ class ZapServer(ABC, Thread):
     @abstractmethod
     def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
         """Return the reason to refuse the handshake, or an empty one and the user id of the connection."""
-
-
-PROBATION_S = 10.0
-"""How long an address gets few connections after the rules were broken from it."""
-PROBATION_INTERVAL_S = 0.5
-"""The time between two of them."""
-WAITING_LIMIT = 256
-"""Requests that wait; more are refused."""
-ADDRESSES_LIMIT = 10_000
 
 
 class PlainAuthenticator(ZapServer):
