@@ -46,7 +46,7 @@ class Ordering:
     """Delivers events in the order of their numbers.
 
     ``out`` is what the user gets, ``gate`` decides what waits in ``held``. ``confirmed`` is the offset in ``log`` up to
-    which everything was delivered or reported as lost; None until there is one. ``based``: a snapshot gave the last
+    which everything was delivered or reported as lost; None until there is one. ``has_snapshot``: one gave the last
     number of every topic. ``query_works``: the query endpoint was not given up. While the daemon's journal is
     ``unopened``, durable events without an offset pass, and those with one wait. ``base_epoch`` is the epoch of a
     snapshot that was made before the journal was opened, as long as ``confirmed`` is not known because of it, else 0.
@@ -63,7 +63,7 @@ class Ordering:
         self.log = resume.log if resume else None
         self.confirmed = resume.confirmed if resume else None
         self.gate = ALL_WAIT if options.query else OPEN
-        self.based = False
+        self.has_snapshot = False
         self.query_works = options.query
         self.unopened = False
         self.base_epoch = 0
@@ -83,7 +83,7 @@ class Ordering:
     @property
     def has_journal(self) -> bool:
         """Return whether there is a journal to be asked, perhaps later."""
-        return self._recovers and self.based and self._has_log and self.confirmed is not None
+        return self._recovers and self.has_snapshot and self._has_log and self.confirmed is not None
 
     # ---- live events ----
 
@@ -364,9 +364,9 @@ class Ordering:
 
     # ---- snapshots ----
 
-    def set_base(self, log: str | None, offset: int) -> None:
-        """Record that a snapshot gave the last number of every topic."""
-        self.log, self.based = log or None, True
+    def finish_snapshot(self, log: str | None, offset: int) -> None:
+        """Record that a whole snapshot was applied."""
+        self.log, self.has_snapshot = log or None, True
         self.subscriptions.set_baseline(self.epoch)
         if log != UNOPENED:
             self._has_log = self._has_log or bool(log)  # the last heartbeat may have come before it was opened
@@ -395,5 +395,5 @@ class Ordering:
                 topic.offset = max(topic.offset, offset)
         for frames in page.pairs():
             topic = self.subscriptions.topic(frames[0])
-            if topic.wanted and (not self.based or topic.wire not in running):
+            if topic.wanted and (not self.has_snapshot or topic.wire not in running):
                 self.deliver(topic, frames, event_body(*frames), SNAPSHOT)

@@ -55,7 +55,7 @@ class Recovery:
     @property
     def _needs_journal(self) -> bool:
         """Return whether the journal will be asked as soon as it can be: at a resume, and to recover."""
-        wanted = self._options.heal or not self._ordering.based
+        wanted = self._options.heal or not self._ordering.has_snapshot
         return self._options.query and wanted and self._ordering.confirmed is not None
 
     # ---- requests ----
@@ -108,7 +108,7 @@ class Recovery:
     def mark_unproven(self) -> None:
         """Record that events may be missing from here on: durable ones wait until the journal was asked."""
         ordering = self._ordering
-        if ordering.can_recover or (self._needs_journal and (ordering.unopened or not ordering.based)):
+        if ordering.can_recover or (self._needs_journal and (ordering.unopened or not ordering.has_snapshot)):
             self._is_unproven = True
             self._last_held = ordering.held.last
             ordering.close_for(DURABLE_WAIT)
@@ -116,7 +116,7 @@ class Recovery:
 
     def add(self, names: list[str]) -> None:
         """Ask for the last values of topics that were added."""
-        if self._ordering.based or self._job is not None:
+        if self._ordering.has_snapshot or self._job is not None:
             self.steps.add(names)
         else:
             self._ordering.subscriptions.baseline = None
@@ -235,7 +235,7 @@ class Recovery:
                 self._replay_needed_to = self._complete_to
             elif not (self._options.query and self._options.heal):
                 self._replay_needed_to = 0  # no query is sent: what was missing is reported by its numbers alone
-            if ordering.confirmed is None and (ordering.based or not self._options.query):
+            if ordering.confirmed is None and (ordering.has_snapshot or not self._options.query):
                 ordering.confirm_first(self._complete_to, _journal_count(body, "stored"))
         if self._job is None:
             self._is_unproven = False
@@ -268,13 +268,13 @@ class Recovery:
             self._give_up()
         job = self._next_job()
         if job is None:
-            self._settle()
+            self._confirm_proven()
         elif self._has_heartbeat and self.now_s >= self._retry_at_s:
             self._start(job)
 
     def _next_job(self) -> Job | None:
         ordering, steps = self._ordering, self.steps
-        if self._options.query and not ordering.based:
+        if self._options.query and not ordering.has_snapshot:
             return steps.join()
         if steps.added and self._options.query:
             return steps.extend(steps.added.copy())
@@ -286,8 +286,8 @@ class Recovery:
             return steps.replay(self._replay_needed_to)
         return steps.probe() if self.has_given_up else None
 
-    def _settle(self) -> None:
-        """Open the gate, confirm, and look for lost quotes: nothing is missing that the journal has."""
+    def _confirm_proven(self) -> None:
+        """Open the gate, confirm, and ask for lost quotes: nothing is missing that the journal has."""
         ordering = self._ordering
         if ordering.held or (ordering.gate and not self._is_unproven):
             ordering.open_gate()
@@ -296,7 +296,7 @@ class Recovery:
         if ordering.gate == OPEN and ordering.confirmed is not None and self._replay_needed_to <= ordering.confirmed:
             ordering.confirm(self._complete_to)
         self.steps.report_lost_ends()
-        is_due = self._last_seqs_wanted and ordering.based and self.now_s >= self._retry_at_s
+        is_due = self._last_seqs_wanted and ordering.has_snapshot and self.now_s >= self._retry_at_s
         if is_due and self.steps.last_seqs is None:  # those known but not compared yet may be of more topics
             wanted = ordering.subscriptions
             prefixes = wanted.prefixes() if self._unstored_wanted else wanted.unstored_prefixes()
@@ -354,7 +354,7 @@ class Recovery:
             self._last_seqs_allowed = False  # these keys receive only what is stored
             return
         if not self._opens_gate and code not in FOR_GOOD:
-            self._last_seqs_wanted = self._unstored_wanted = True  # nothing else would have it looked for again
+            self._last_seqs_wanted = self._unstored_wanted = True  # nothing else would have it asked for again
         ordering.counts["query_failures"] += 1
         self._report_failing(code, f"the query endpoint gave no answer: {text}")
         self._retry_at_s = self.now_s + self._retry_s

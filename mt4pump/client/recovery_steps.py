@@ -98,7 +98,7 @@ class RecoverySteps:
         log, offset = snapshot.get("log"), snapshot["offset"]
         if is_late and self.heartbeat[0] == log:  # events from before the snapshot may still be on their way
             offset = min(offset, self.heartbeat[1])
-        ordering.set_base(log, offset)
+        ordering.finish_snapshot(log, offset)
 
     def extend(self, names: list[str]) -> Job:
         """Get the snapshot of topics that were added while the stream runs."""

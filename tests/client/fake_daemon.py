@@ -92,7 +92,7 @@ class FakeDaemon:
         """Begin a new epoch."""
         self.do(lambda: self.model.restart(log=log))
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """Break every connection, and listen again on the same address."""
 
         def run() -> None:

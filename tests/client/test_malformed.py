@@ -291,34 +291,34 @@ def test_a_hostile_answer_does_not_keep_the_stream_from_going_on() -> None:
 def test_a_reply_of_too_many_frames_is_given_up() -> None:
     with context() as made, made.socket(zmq.ROUTER) as router:
         router.bind("tcp://127.0.0.1:*")
-        courier = QueryConnection(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
-        courier.send(1, Ask("describe", {}), 0.0)
+        connection = QueryConnection(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+        connection.send(1, Ask("describe", {}), 0.0)
         peer, _ = router.recv_multipart()
         router.send_multipart([peer, msgpack.packb({"ok": True, "id": 1}), *[b""] * (FRAMES_MAX + 1)])
-        assert courier.socket.poll(int(LIMIT_S * 1000))
+        assert connection.socket.poll(int(LIMIT_S * 1000))
         with pytest.raises(QueryError, match="frames"):
-            courier.receive()
-        assert courier.number is None
-        courier.close()
+            connection.receive()
+        assert connection.number is None
+        connection.close()
 
 
 def test_answers_to_nothing_leave_everybody_else_his_turn() -> None:
     with context() as made, made.socket(zmq.ROUTER) as router:
         router.setsockopt(zmq.SNDHWM, 0)
         router.bind("tcp://127.0.0.1:*")
-        courier = QueryConnection(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
-        courier.send(7, Ask("describe", {}), 0.0)
+        connection = QueryConnection(made, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+        connection.send(7, Ask("describe", {}), 0.0)
         peer, _ = router.recv_multipart()
         for _ in range(3 * STRAYS_LIMIT):
             router.send_multipart([peer, msgpack.packb({"ok": True, "id": "another"})])
         router.send_multipart([peer, msgpack.packb({"ok": True, "id": 7})])
-        assert courier.socket.poll(int(LIMIT_S * 1000))
-        looks, deadline_s = 0, time.monotonic() + LIMIT_S
-        while courier.receive() is None:
-            looks += 1
+        assert connection.socket.poll(int(LIMIT_S * 1000))
+        attempts, deadline_s = 0, time.monotonic() + LIMIT_S
+        while connection.receive() is None:
+            attempts += 1
             assert time.monotonic() < deadline_s
-        assert looks >= 3
-        courier.close()
+        assert attempts >= 3
+        connection.close()
 
 
 def test_a_request_that_cannot_be_packed_is_an_error_of_its_caller(liar: tuple[LyingLedger, Query]) -> None:

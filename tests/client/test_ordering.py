@@ -1,4 +1,4 @@
-"""What is handed over and what waits: nothing overtakes a cut that is on its way, and each gap is counted once."""
+"""What is handed over and what waits: nothing passes a snapshot that is on its way, and each gap is counted once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.client.harness import Harness
 
 @pytest.mark.parametrize("pages", [1, 2])
 def test_no_last_value_that_comes_late_goes_over_a_newer_quote(pages: int) -> None:
-    """A join after the endpoint was away: quotes flow, and one comes while a page of the cut is on its way."""
+    """A join after the endpoint was away: quotes flow, and one comes while a page of the snapshot is awaited."""
     harness = Harness("quote.*")
     harness.model.page_limit = 1
     harness.answering = False
@@ -26,7 +26,7 @@ def test_no_last_value_that_comes_late_goes_over_a_newer_quote(pages: int) -> No
     harness.receive(harness.model.event(f"quote.{symbols[-1]}", bid=2.0))
     harness.deliver_reply(page)
     harness.collect()
-    assert harness.stream.ordering.based
+    assert harness.stream.ordering.has_snapshot
     found = [
         (item.bid, item.snapshot) for item in harness.items if isinstance(item, Quote) and item.symbol == symbols[-1]
     ]

@@ -222,7 +222,7 @@ def test_a_late_join_confirms_nothing_that_is_still_on_its_way(*, is_lost: bool)
     late = [harness.model.event("trade.1"), harness.model.event("trade.1")]  # before the snapshot, and not read yet
     harness.answering = True
     harness.answer_all()
-    assert harness.stream.ordering.based
+    assert harness.stream.ordering.has_snapshot
     assert harness.tracker.position(with_current=True) == Position("log-1", 1, {})
     harness.receive(*late[is_lost:])
     assert harness.offsets() == [1, 2, 3]
@@ -276,9 +276,9 @@ def test_after_a_resume_all_is_handed_over_that_comes_while_the_snapshot_is_on_i
     harness.receive(harness.model.heartbeat())
     while harness.ask().op != "snapshot":
         harness.answer()
-    cut = harness.make_reply()
+    reply = harness.make_reply()
     harness.receive(harness.model.event("quote.EURUSD"), harness.model.event("trade.2"))
-    harness.deliver_reply(cut)
+    harness.deliver_reply(reply)
     harness.answering = True
     harness.receive(harness.model.event("quote.GBPUSD"), harness.model.heartbeat())
     assert harness.events() == [("trade.1", 1), ("quote.EURUSD", 1), ("trade.2", 1), ("quote.GBPUSD", 1)]
@@ -375,7 +375,18 @@ def test_a_plain_reader_does_not_wait_for_a_journal_to_open_and_has_a_position_a
     assert harness.tracker.position(with_current=True) == Position("log-1", 4, {})
 
 
-STEPS = ("trade.1", "trade.2", "beat", "restart", "late", "open", "reconnect", "answer", "forbidden", "journal_error")
+STEPS = (
+    "trade.1",
+    "trade.2",
+    "heartbeat",
+    "restart",
+    "late",
+    "open",
+    "reconnect",
+    "answer",
+    "forbidden",
+    "journal_error",
+)
 
 
 def play(harness: Harness, step: str, *, lost: bool) -> None:
@@ -394,10 +405,10 @@ def play(harness: Harness, step: str, *, lost: bool) -> None:
         if harness.ask() is not None:
             harness.refuse(step)
     else:
-        message = harness.model.heartbeat() if step == "beat" else harness.model.event(step)
+        message = harness.model.heartbeat() if step == "heartbeat" else harness.model.event(step)
         if not lost:
             harness.receive(message)
-        elif step != "beat":
+        elif step != "heartbeat":
             harness.model.dropped += 1
 
 

@@ -191,7 +191,7 @@ def test_a_start_without_an_answer_goes_live_and_gets_its_snapshot_later() -> No
     harness.wait(60)
     harness.receive(harness.model.heartbeat())
     assert harness.stream.ordering.quotes["EURUSD"].snapshot
-    assert harness.stream.ordering.based
+    assert harness.stream.ordering.has_snapshot
 
 
 def test_a_join_hands_over_no_event_that_its_snapshot_contains() -> None:
@@ -200,7 +200,7 @@ def test_a_join_hands_over_no_event_that_its_snapshot_contains() -> None:
     harness.receive(harness.model.event("quote.EURUSD", bid=1.0), harness.model.heartbeat())
     harness.answer()  # describe
     harness.receive(harness.model.event("quote.EURUSD", bid=2.0), harness.model.event("trade.1"))
-    harness.answer()  # the cut
+    harness.answer()  # the snapshot
     harness.receive(harness.model.event("quote.EURUSD", bid=3.0), harness.model.event("trade.1"))
     harness.answering = True
     harness.answer_all()
@@ -233,7 +233,7 @@ def test_keys_that_may_not_ask_for_quotes_still_have_their_trades_healed() -> No
     harness.answering = False
     harness.model.dropped += 1
     harness.receive(harness.model.heartbeat())
-    harness.refuse("forbidden")  # the look for lost quotes
+    harness.refuse("forbidden")  # the request for lost quotes
     harness.answering = True
     harness.model.event("trade.1")
     harness.receive(harness.model.event("trade.1"))

@@ -19,7 +19,7 @@ steps = st.lists(
             "user.1",
             "quote.A",
             "quote.B",
-            "beat",
+            "heartbeat",
             "restart",
             "reconnect",
             "unstored",
@@ -98,7 +98,7 @@ def test_a_reader_that_dies_anywhere_goes_on_from_its_position_with_nothing_miss
 
 def play(harness: Harness, step: str, *, lost: bool, unknown: Counter[str]) -> None:  # noqa: PLR0912 - one branch per step
     """Do one step of a script. ``unknown``: what a restart made impossible to know, per topic."""
-    if step == "beat":
+    if step == "heartbeat":
         message = harness.model.heartbeat()
         if not lost:
             harness.receive(message)

@@ -51,7 +51,7 @@ def test_a_gap_right_after_the_join_is_healed_though_the_last_heartbeat_named_no
     model.opened = True
     harness.answering = True
     harness.answer_all()
-    assert harness.stream.ordering.based
+    assert harness.stream.ordering.has_snapshot
     model.event("trade.1")
     harness.receive(model.event("trade.1"))
     assert harness.offsets() == [1, 2]
@@ -72,7 +72,7 @@ def test_a_full_buffer_does_not_keep_the_new_epoch_from_being_read() -> None:
     for _ in range(4):
         harness.receive(harness.model.heartbeat())
         harness.wait(10)
-    assert harness.stream.ordering.based
+    assert harness.stream.ordering.has_snapshot
 
 
 def test_an_event_that_was_replayed_while_it_waited_does_not_come_again_when_the_journal_is_replaced() -> None:

@@ -90,7 +90,7 @@ def test_a_broken_connection_loses_no_trade(daemon: FakeDaemon) -> None:
     with subscriber(daemon) as sub:
         live(sub)
         daemon.publish(*trades(5))
-        daemon.cut()
+        daemon.disconnect()
         daemon.publish(*trades(50))
         seen: list[int] = []
         while len(seen) < 55:

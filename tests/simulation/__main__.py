@@ -32,7 +32,7 @@ def main() -> int:
         simulation = Simulation(seed, Plan(restores=asked.restores), events=asked.events)
         try:
             simulation.run()
-        except Exception:  # noqa: BLE001 - a fault of any sort is what is looked for
+        except Exception:  # noqa: BLE001 - a fault of any sort must be found
             failures += 1
             print("\n".join(simulation.story if asked.story or asked.seed is not None else simulation.story[-1:]))
             traceback.print_exc(limit=-3, file=sys.stdout)

@@ -40,8 +40,8 @@ class Reader:
         self.name = name
         self.topics = topics
         self.clock = clock
-        watch = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
-        self.stream = make_stream(SubscriptionSet(topics), watch, options, resume)
+        monitor = HeartbeatMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10)
+        self.stream = make_stream(SubscriptionSet(topics), monitor, options, resume)
         self.tracker = PositionTracker()
         if resume is not None:
             self.tracker.start(resume)
@@ -67,7 +67,7 @@ class Reader:
     def lose_connection(self, random: Random) -> None:
         """Lose the connection, and what was still on its way."""
         if self.connection is not None:
-            self.arrived += self.connection.cut(random.randrange(len(self.connection.queue) + 1))
+            self.arrived += self.connection.end(random.randrange(len(self.connection.queue) + 1))
             self.connection = None
             self._broke, self._made = True, False
 

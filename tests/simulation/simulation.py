@@ -96,13 +96,13 @@ class Simulation:
         try:
             while len(self.ledger.events) < self._events and self.steps < STEPS_LIMIT:
                 self._step(self.random.choices(self._steps, self._weights)[0])
-            self._settle("first")
+            self._run_to_rest("first")
             for checked in self._readers:
                 self._kill(checked)
             last_steps = self.backend.change, self.backend.quote, self.backend.work
             for _ in range(30):
                 self._step(self.random.choice((*last_steps, self._read, self._query)))
-            self._settle("last")
+            self._run_to_rest("last")
             self._check_whole_state()
         except BrokenPromise as broken:
             self._note(f"BROKEN: {broken}")
@@ -148,7 +148,7 @@ class Simulation:
         if reader.connection is None:
             return ""
         self._drop_connection(reader)
-        return f"{reader.name}: connection cut, {len(reader.arrived)} messages had arrived"
+        return f"{reader.name}: connection lost, {len(reader.arrived)} messages had arrived"
 
     def _drop_connection(self, reader: Reader) -> None:
         connection = reader.connection
@@ -160,7 +160,9 @@ class Simulation:
 
     def _start_again(self) -> str:
         """Start the daemon again; an older copy of the journal promises nothing to a reader that resumes in it."""
-        return self.backend.start_again(may_restore=all(each.reader.stream.ordering.based for each in self._readers))
+        return self.backend.start_again(
+            may_restore=all(each.reader.stream.ordering.has_snapshot for each in self._readers)
+        )
 
     def _connect(self) -> str:
         reader = self._any_reader().reader
@@ -176,9 +178,9 @@ class Simulation:
         connection = reader.connection
         prefixes = [connection.subscribing.popleft() for _ in range(len(connection.subscribing))]
         if self.random.random() < 0.5:
-            cut = self.random.randrange(len(prefixes))
-            connection.subscribing.extend(prefixes[cut + 1 :])
-            prefixes = prefixes[: cut + 1]
+            count = self.random.randrange(len(prefixes))
+            connection.subscribing.extend(prefixes[count + 1 :])
+            prefixes = prefixes[: count + 1]
         connection.subscribed += tuple(prefixes)
         if not connection.subscribing:
             self.backend.daemon.heartbeat()
@@ -221,7 +223,9 @@ class Simulation:
         came = reader.run_once(count)
         if reader.gave_up:
             checked.checks.is_exact = False
-        checked.checks.has_base = reader.stream.ordering.based or (checked.checks.has_base and checked.checks.is_exact)
+        checked.checks.has_base = reader.stream.ordering.has_snapshot or (
+            checked.checks.has_base and checked.checks.is_exact
+        )
         return f"{reader.name}: read {came}" if came else ""
 
     def _query(self) -> str:
@@ -237,7 +241,7 @@ class Simulation:
             if self.random.random() < self._lossy:
                 return f"{reader.name}: its request {asked['op']} is lost"
             frames = self.backend.daemon.answer(payload, reader.name.encode())
-            if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.ordering.based:
+            if asked["op"] == "snapshot" and "cursor" not in asked and not reader.stream.ordering.has_snapshot:
                 checked.checks.snapshot_at = len(self.ledger.events)
             reader.reply = (number, frames)
             about = {name: value for name, value in asked.items() if name != "cursor"}  # a token that no seed draws
@@ -262,7 +266,7 @@ class Simulation:
 
     # ---- the end ----
 
-    def _settle(self, name: str) -> None:
+    def _run_to_rest(self, name: str) -> None:
         """Let nothing fail any more, and check what readers then have."""
         self._note(f"the {name} rest: nothing fails any more")
         self.backend.repair_disk()
@@ -310,7 +314,8 @@ class Simulation:
         last = daemon.journal.last_offset
         readers = [checked.reader for checked in self._readers]
         return all(
-            each.is_idle and each.stream.ordering.based and each.stream.ordering.confirmed == last for each in readers
+            each.is_idle and each.stream.ordering.has_snapshot and each.stream.ordering.confirmed == last
+            for each in readers
         )
 
     def _check_readers(self, daemon: Daemon) -> None:
@@ -321,13 +326,13 @@ class Simulation:
     def _check_whole_state(self) -> None:
         """Check that daemon, server and readers agree about every row."""
         daemon = self.backend.running
-        cut = daemon.snapshot()
-        ours = rows_of(cut)
+        snapshot = daemon.snapshot()
+        ours = rows_of(snapshot)
         found = differences(_comparable(self._server_rows()), _comparable(ours, "quote", "session"))
         check(not found, f"the daemon's state is not the server's: {found}")
         for checked in self._readers:
             checks = checked.checks
-            wanted = {place: row for topic, place, row in _placed(cut) if checks.wants(topic)}
+            wanted = {place: row for topic, place, row in _placed(snapshot) if checks.wants(topic)}
             if checks.is_exact and not checks.notices["lost"] and not checks.restarts:
                 found = differences(_comparable(checks.state.rows), _comparable(wanted))
                 check(not found, f"{checks.name} has another state than the daemon (10.3): {found}")
@@ -349,13 +354,13 @@ def _state_of(reader: Reader) -> str:
     open_work = {"ask": stream.recovery.ask, "hold": stream.ordering.held, "added": stream.recovery.steps.added}
     waits = [name for name, waiting in open_work.items() if waiting]
     ordering = stream.ordering
-    based = "joined" if ordering.based else "not joined"
-    return f"{based}, at {ordering.confirmed} of {ordering.log}, {'gave up' if reader.gave_up else ''} with {waits}"
+    joined = "joined" if ordering.has_snapshot else "not joined"
+    return f"{joined}, at {ordering.confirmed} of {ordering.log}, {'gave up' if reader.gave_up else ''} with {waits}"
 
 
-def _placed(cut: StateSnapshot) -> Iterator[tuple[bytes, tuple[str, Any], Any]]:
-    """Yield topic, place and row of all that a cut shows."""
-    for topic, packed in cut.rows:
+def _placed(snapshot: StateSnapshot) -> Iterator[tuple[bytes, tuple[str, Any], Any]]:
+    """Yield topic, place and row of all that a snapshot shows."""
+    for topic, packed in snapshot.rows:
         folded = Folded()
         folded.take_row(topic.partition(b".")[0].decode(), packed)
         for place, row in folded.rows.items():

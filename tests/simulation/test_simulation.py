@@ -130,9 +130,11 @@ class TrustfulMonitor(HeartbeatMonitor):
         return True
 
 
-def trustful(book: SubscriptionSet, watch: HeartbeatMonitor, options: StreamOptions, resume: Position | None) -> Stream:
-    del watch
-    return Stream(book, TrustfulMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10), options, resume)
+def trustful(
+    subscriptions: SubscriptionSet, monitor: HeartbeatMonitor, options: StreamOptions, resume: Position | None
+) -> Stream:
+    del monitor
+    return Stream(subscriptions, TrustfulMonitor(silence_s=5, lag_limit=100_000, lag_limit_s=10), options, resume)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The way from the daemon to its readers: queues that fill, repeat, are late, and end with their connection."""
+"""The connections from the daemon to its readers: queues that fill, repeat, are late, and end with their connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Full(Exception):
 
 
 class Clock:
-    """Virtual time; every look at the wall clock moves it by a microsecond."""
+    """Virtual time; each reading of the clock moves it by a microsecond."""
 
     def __init__(self) -> None:
         self._ns = 1_700_000_000_000_000_000
@@ -70,7 +70,7 @@ class Connection:
         self.queue.insert(random.randrange(place + 1, len(self.queue) + 1), self.queue[place])
         return True
 
-    def cut(self, keep: int) -> list[Frames]:
+    def end(self, keep: int) -> list[Frames]:
         """End the connection; return the messages that had reached the reader's side."""
         arrived = list(self.queue)[:keep]
         self.queue.clear()
