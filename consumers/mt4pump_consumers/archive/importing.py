@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from mt4pump.client import one_line
-from mt4pump.process.program import EXIT_SETTINGS, StartError
-from mt4pump.simulator.tick_files import TickFiles, text_of
+from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, StartError
+from mt4pump.process.streams import drop_output, output_fault
+from mt4pump.simulator.tick_files import READ_ERRORS, TickFiles, text_of
 from mt4pump.simulator.tick_formats import Tick, TickOptions, layout_of
 from mt4pump_consumers.archive.columns import TICK, tick_table
 from mt4pump_consumers.archive.folder import SERVER_CODE, ArchiveFolder, FolderError, Staged, place_of
@@ -47,7 +48,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(options: argparse.Namespace) -> int:
-    """Import files; each is one commit. Return the exit code."""
+    """Import files; each is one commit. Return the exit code: 2 for a wrong folder, file or flag, 1 for a fault."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # what the files do not say themselves
     try:
         folder = ArchiveFolder(options.path)
@@ -56,15 +57,21 @@ def run(options: argparse.Namespace) -> int:
                 _import(folder, path, options)
         finally:
             folder.close()
+        sys.stdout.flush()
     except (FolderError, StartError, OSError) as error:
         print(f"mt4pump-archive: {one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the command's own output
-        return EXIT_SETTINGS
+        if isinstance(error, OSError) and output_fault(error) is not None:
+            drop_output()
+        return EXIT_FAILED if isinstance(error, OSError) else EXIT_SETTINGS
     return 0
 
 
 def _import(folder: ArchiveFolder, path: Path, options: argparse.Namespace) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read ({error.strerror}): name a tick file") from error
     if digest in folder.state.imports:
         raise FolderError(f"{path} is imported already, as {folder.state.imports[digest]}")
     _check_format(path, options)
@@ -94,6 +101,8 @@ def _check_format(path: Path, options: argparse.Namespace) -> None:
             found = layout_of(text.readline(LINE_CHARS)).format
     except ValueError as error:
         raise FolderError(f"tick file {path} {error}") from None
+    except READ_ERRORS as error:  # of a compressed file that is damaged, too
+        raise FolderError(f"tick file {path} cannot be read: {error}; is it the right one?") from error
     if options.format and options.format.lower() != found.name.lower():
         raise FolderError(f"{path} is of the format {found.name}, not {options.format}")
     if not (options.timezone or found.zone):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from mt4pump_consumers.archive.compaction import maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
-from mt4pump.errors import EXIT_SETTINGS
+from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_SETTINGS, EXIT_START
 from tests.consumers.archive.archive_run import rows
 
 Command = Callable[..., int]
@@ -100,3 +103,68 @@ def test_a_code_that_is_no_part_of_a_path_is_refused(command: Command, capsys: p
     with pytest.raises(SystemExit):
         command("import", "x.csv", "--server-code", "../x")
     assert "is not 1 to 64 letters, digits, - and _" in capsys.readouterr().err
+
+
+GUIDE = Path(__file__).resolve().parents[3] / "consumers" / "README.md"
+
+
+def test_the_guides_table_has_the_exit_codes_of_all_programs() -> None:
+    pattern = r"^\| exit code \| of .*`import`.*\n\|---\|---\|\n((?:\|.*\n)+)"
+    (table,) = re.findall(pattern, GUIDE.read_text("utf-8"), re.MULTILINE)
+    codes = [int(line.split("|")[1]) for line in table.splitlines()]
+    assert codes == [EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_START]
+
+
+WRONG = {
+    "a file that is not there": ("no.csv", None, "cannot be read (No such file or directory)"),
+    "a folder": (".", None, "cannot be read (Is a directory)"),
+    "a file that is no tick file": ("a.csv", "<html>\n", "a.csv"),
+    "a file without a tick": ("a.csv", "time_ms,symbol,bid,ask\n", "has no usable tick"),
+    "a damaged compressed file": ("a.csv.gz", "\x1f\x8b\x08 no more", "a.csv.gz"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_file_ends_it_with_2(
+    name: str, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, text, reason = WRONG[name]
+    if text is not None:
+        (tmp_path / file).write_bytes(text.encode("latin-1"))
+    assert command("import", str(tmp_path / file)) == EXIT_SETTINGS
+    assert reason in capsys.readouterr().err
+
+
+def test_a_folder_that_another_archive_writes_ends_it_with_2(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ticks.csv").write_text(FILES["mt4pump"][1])
+    folder = ArchiveFolder(tmp_path / "archive")
+    assert command("import", str(tmp_path / "ticks.csv")) == EXIT_SETTINGS
+    folder.close()
+    assert "another mt4pump-archive writes to" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_it_with_1_and_nothing_is_kept(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ticks.csv").write_text(FILES["mt4pump"][1])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ArchiveFolder, "stage", full)
+        assert command("import", str(tmp_path / "ticks.csv")) == EXIT_FAILED
+    assert "No space left on device" in capsys.readouterr().err
+    assert rows(tmp_path / "archive", "tick") == []
+    assert command("import", str(tmp_path / "ticks.csv")) == EXIT_OK
+
+
+def test_a_library_that_is_not_installed_ends_it_with_3(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mt4pump_consumers.archive.importing", None)
+    monkeypatch.delattr("mt4pump_consumers.archive.importing")
+    assert command("import", "ticks.csv") == EXIT_START
+    assert "is not installed" in capsys.readouterr().err
