@@ -96,7 +96,7 @@ class UpgradeHandler:
             return plain(HTTPStatus.BAD_REQUEST, fault)
         connection.is_proxied = any(name in request.headers for name in PROXY_HEADERS)
         if not connection.arrived_by(request.headers):
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections from your address; try again later")
+            return _no_room(connection, "too many connections from your address; try again later")
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return self._web.answer(request)
         return self._refusal(connection, request) or self._log_in(connection, request.headers.get("Authorization", ""))
@@ -107,9 +107,11 @@ class UpgradeHandler:
             return plain(HTTPStatus.NOT_FOUND, "WebSockets are served on / and /ws")
         if not self._origins.allow(request.headers.get("Origin"), request.headers.get("Host")):
             self._limiter.foreign += 1
+            text = "%s: a page of origin %.200r was refused: it is not one of the setting origins"
+            limited.write(logging.WARNING, text, connection.name, request.headers.get("Origin"))
             return plain(HTTPStatus.FORBIDDEN, "this page may not connect; see the setting origins")
         if refusal := self._limiter.refusal(connection):
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, refusal)
+            return _no_room(connection, refusal)
         return None
 
     def _log_in(self, connection: GatewayConnection, authorization: str) -> Response | None:
@@ -128,3 +130,9 @@ class UpgradeHandler:
             return plain(HTTPStatus.TOO_MANY_REQUESTS, BUSY)
         connection.grant = grant
         return None
+
+
+def _no_room(connection: GatewayConnection, refusal: str) -> Response:
+    """Log that there are too many connections; return the response."""
+    limited.write(logging.WARNING, "%s: a connection was refused: %s", connection.name, refusal)
+    return plain(HTTPStatus.SERVICE_UNAVAILABLE, refusal)

@@ -102,6 +102,7 @@ class GatewayConnection(ServerConnection):
         self._is_counted = True
         delay_s = self._limiter.arrived(self)
         if delay_s is None:
+            limited.write(logging.WARNING, "%s: a connection was refused: %s", self.name, "too many; see the limits")
             self.abort()
         elif delay_s:
             self.transport.pause_reading()

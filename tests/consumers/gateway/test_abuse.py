@@ -331,6 +331,7 @@ def test_behind_a_trusted_proxy_limits_are_those_of_each_client(tmp_path: Path) 
             enter("203.0.113.1")
         assert caught.value.response.status_code == 503
         assert "203.0.113.4 by 127.0.0.1:" in run.program.line("203.0.113.4 by")
+        assert "203.0.113.1 by 127.0.0.1:" in run.program.line(": a connection was refused: ")
 
 
 def test_status_names_no_server_version_or_reason_to_those_without_the_right(tmp_path: Path) -> None:

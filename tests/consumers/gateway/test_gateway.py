@@ -191,11 +191,13 @@ def test_a_token_that_expires_ends_the_connection(guarded: Running) -> None:
         assert closed(link) == (4403, "token has expired")
 
 
-def test_a_bad_token_in_the_header_and_a_foreign_page_are_refused_at_the_door(guarded: Running) -> None:
+def test_a_bad_token_in_the_header_and_a_foreign_page_are_refused_and_logged_with_the_reason(guarded: Running) -> None:
     for headers, status in (({"Authorization": "Bearer x"}, 401), ({"Origin": "http://evil.example"}, 403)):
         with pytest.raises(InvalidStatus) as caught:
             guarded.connect(additional_headers=headers)
         assert caught.value.response.status_code == status
+    guarded.program.line(": a token was refused: ")
+    guarded.program.line(": a page of origin 'http://evil.example' was refused: it is not one of the setting origins")
 
 
 def test_too_many_subscriptions_and_messages_are_refused(guarded: Running) -> None:

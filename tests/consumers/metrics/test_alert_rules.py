@@ -6,11 +6,17 @@ import re
 import shutil
 from pathlib import Path
 
+from mt4pump.client.subscriber import WARNINGS
 from tests.consumers.metrics.metrics_run import PROMETHEUS, ROOT, promtool
+from tests.deploy.test_guide import written
 
 RULES, CASES = PROMETHEUS / "mt4pump.rules.yml", PROMETHEUS / "mt4pump.rules.test.yml"
 WEEKEND = PROMETHEUS / "mt4pump.weekend.test.yml"
 FIRES, IS_QUIET = "fires", "is quiet"
+UNLOGGED = {
+    f"MT4Pump{name}" for name in ("ClocksDiffer", "Mute", "LatencyHigh", "ClockJumped", "QueriesDropped", "ArchiveGaps")
+}
+"""Alerts about which no program has a log line: they follow from comparing metrics, or the dataset of gaps."""
 
 
 def alerts() -> list[str]:
@@ -84,3 +90,26 @@ def test_the_rules_ask_for_metrics_that_the_exporter_has() -> None:
         own = re.fullmatch(r"(mt4pump_(?:gateway|monitor|nats))_(\w+?)(?:_total)?", name)
         for part in own.groups() if own else [name.removesuffix("_bucket")]:
             assert part == "up" or f'"{part}"' in source, name
+
+
+def test_the_guide_names_for_each_alert_a_metric_of_its_rule_and_a_line_that_a_program_logs() -> None:
+    guide, rules = (PROMETHEUS / "README.md").read_text(encoding="utf-8"), RULES.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (MT4Pump\w+) \| `(\w+)` \| (.+) \|$", guide, re.MULTILINE)
+    assert [alert for alert, _, _ in rows] == alerts()
+    without = set()
+    for alert, metric, line in rows:
+        rule = rules.split(f"alert: {alert}\n")[1].split("annotations:")[0]
+        assert re.search(rf"\b{metric}\b", rule), alert
+        quoted = re.findall(r"`([^`]+)`", line)
+        without |= set() if quoted else {alert}
+        for text in quoted:
+            kind = text.removesuffix(": ")
+            assert text in written() or kind in WARNINGS, (alert, text)
+    assert without == UNLOGGED
+
+
+def test_texts_that_the_sections_quote_as_log_lines_are_the_programs() -> None:
+    sections = (PROMETHEUS / "README.md").read_text(encoding="utf-8").split("## When an alert fires")[1]
+    quoted = [text for text in re.findall(r"`([^`\n]+)`", sections) if text.endswith(": ") or text.startswith(": ")]
+    assert quoted
+    assert [text for text in quoted if text not in written()] == []
