@@ -1,6 +1,7 @@
-"""The archive: every event in Parquet files or a PostgreSQL database, durable ones exactly once.
+"""The archive: every event in Parquet files, a PostgreSQL or a ClickHouse database, durable ones exactly once.
 
 `archive` reads the stream → `writer` makes batches (`columns`, `gaps`) → a `store` commits them: `parquet_store` to a
-`folder`, whose files `compaction` joins, or `postgresql_store` to `postgresql_tables`. `reading` has the commands that
-query files, `importing` reads tick files. Position and data are one commit, so the archive may be killed at any moment.
+`folder`, whose files `compaction` joins, `postgresql_store` to `postgresql_tables`, or `clickhouse_store` to
+`clickhouse_tables` over `clickhouse_http` (`database` has what both do). `reading` has the commands that query files,
+`importing` reads tick files. What is committed has its position, so the archive may be killed at any moment.
 """

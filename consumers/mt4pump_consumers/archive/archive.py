@@ -11,10 +11,11 @@ from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Heartbeat, Notice, Position, Subscriber
 from mt4pump.process.program import EXIT_FAILED, Shutdown, StartError
+from mt4pump_consumers.archive.clickhouse_store import ClickhouseStore
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.metrics import ArchiveMetrics, JournalWatch, serve
 from mt4pump_consumers.archive.parquet_store import ParquetStore
-from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, ArchiveSettings
+from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, ArchiveSettings, is_clickhouse
 from mt4pump_consumers.archive.store import ArchiveStore, StoreError
 from mt4pump_consumers.archive.writer import BatchBuilder, BatchWriter
 
@@ -51,6 +52,8 @@ def open_store(settings: ArchiveSettings, shutdown: Shutdown) -> ArchiveStore:
     """Return the store that the settings name; raises StoreError."""
     if settings.store is None:
         return ParquetStore(ArchiveFolder(settings.path))
+    if is_clickhouse(settings.store):
+        return ClickhouseStore(settings, shutdown.wait)
     try:
         from mt4pump_consumers.archive.postgresql_store import PostgresqlStore  # noqa: PLC0415 - an extra of its own
     except ImportError as error:

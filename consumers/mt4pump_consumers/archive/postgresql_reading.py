@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,14 +11,12 @@ import duckdb
 import psycopg
 import pyarrow as pa
 from psycopg import sql
-from pyarrow import csv
 
 from mt4pump.client import one_line
 from mt4pump_consumers.archive.columns import EVENT_KINDS
+from mt4pump_consumers.archive.database import offsets_table
 from mt4pump_consumers.archive.postgresql_tables import SCHEMA, table_name
 from mt4pump_consumers.archive.store import StoreError
-
-COLUMNS = {"log": pa.string(), "offset": pa.int64()}
 
 
 @contextmanager
@@ -49,7 +46,4 @@ def _offsets(database: psycopg.Connection[tuple[Any, ...]], kind: str, log: str 
     )
     with database.cursor() as cursor, cursor.copy(statement) as copy:
         content = b"".join(map(bytes, copy))
-    if not content:
-        return pa.schema(COLUMNS.items()).empty_table()
-    reading = csv.ReadOptions(column_names=list(COLUMNS))
-    return csv.read_csv(io.BytesIO(content), reading, convert_options=csv.ConvertOptions(column_types=COLUMNS))
+    return offsets_table(content)

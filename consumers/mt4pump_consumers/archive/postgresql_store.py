@@ -13,20 +13,27 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from mt4pump.client import one_line
 from mt4pump.process.values import is_loopback
 from mt4pump_consumers.archive import postgresql_tables as tables
-from mt4pump_consumers.archive.columns import NOT_IN_JOURNAL
+from mt4pump_consumers.archive.database import (
+    KINDS,
+    MAINTAIN_S,
+    add_committed,
+    database_metrics,
+    newest_durable_ts,
+    oldest_kept,
+    open_with_retries,
+)
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveBatch, StoreChangedError, StoreError, StreamState
 
@@ -48,8 +55,6 @@ set timezone to 'UTC'; set synchronous_commit to on; set idle_in_transaction_ses
 set tcp_keepalives_idle to 10; set tcp_keepalives_interval to 5; set tcp_keepalives_count to 3
 """
 """A server with other defaults forgets commits in a crash, or keeps the lock of an archive whose machine is gone."""
-START_LIMIT_S, RETRY_S = 30.0, 1.0
-MAINTAIN_S = 60.0
 DELETE_ROWS, DELETE_STEPS = 50_000, 20
 """Most rows that one statement deletes, and most statements for a table each time."""
 
@@ -80,20 +85,13 @@ class PostgresqlStore:
         self._open(pause)
 
     def _open(self, pause: Callable[[float], bool]) -> None:
-        deadline_s = time.monotonic() + START_LIMIT_S
-        while True:
-            try:
-                with self._errors():
-                    connection = self._connected()
-                    _migrate(connection)
-                    self._read_state(connection)
-                    return
-            except StoreError as error:
-                if time.monotonic() > deadline_s or isinstance(error, StoreChangedError):
-                    raise
-                log.warning("%s cannot be used yet (%s): trying again in %.0f s", self.name, error, RETRY_S)
-                if pause(RETRY_S):
-                    raise
+        def attempt() -> None:
+            with self._errors():
+                connection = self._connected()
+                _migrate(connection)
+                self._read_state(connection)
+
+        open_with_retries(self.name, attempt, pause)
 
     def commit(self, batch: ArchiveBatch) -> None:
         """Store a batch with its position, once; raises StoreError, and then the same batch may be tried again."""
@@ -110,10 +108,8 @@ class PostgresqlStore:
                 if found != batch.id:  # else the last try did it, and its answer was lost
                     self._write(connection, batch)
         self._last_commit = batch.id
-        self.state.position = dict(batch.position) if batch.position else self.state.position
-        self.state.seqs.update(batch.seqs)
-        self.state.first_epoch = batch.first_epoch or self.state.first_epoch
-        self.durable_ts = max(self.durable_ts, _durable_ts(batch))
+        add_committed(self.state, batch)
+        self.durable_ts = max(self.durable_ts, newest_durable_ts(batch))
 
     def _write(self, connection: Connection, batch: ArchiveBatch) -> None:
         schema = sql.Identifier(tables.SCHEMA)
@@ -139,7 +135,7 @@ class PostgresqlStore:
                     batch.id,
                     json.dumps(batch.position) if batch.position else None,
                     batch.first_epoch,
-                    _durable_ts(batch),
+                    newest_durable_ts(batch),
                 ],
             )
 
@@ -147,13 +143,12 @@ class PostgresqlStore:
         """Delete rows of days beyond ``keep_days``, some at a time; raises StoreError."""
         if time.monotonic() - self._maintained_s < MAINTAIN_S:
             return
-        now = datetime.fromtimestamp(min(feed_ts, time.time_ns()) / 1e9, UTC)
-        oldest = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=settings.keep_days)
+        oldest = oldest_kept(settings, feed_ts)
         try:
             with psycopg.connect(**self._conninfo, autocommit=True) as connection:
                 (self._bytes,) = connection.execute("select pg_database_size(current_database())").fetchone() or (0,)
                 has_timescaledb = _has_timescaledb(connection)
-                for kind in tables.KINDS if settings.keep_days else ():
+                for kind in KINDS if settings.keep_days else ():
                     _delete(connection, kind, oldest, has_timescaledb=has_timescaledb)
         except psycopg.Error as error:
             raise StoreError(one_line(str(error))) from error
@@ -161,9 +156,7 @@ class PostgresqlStore:
 
     def metrics(self) -> Iterator[Metric]:
         """Yield the size of the database and how often the connection broke."""
-        yield GaugeMetricFamily("mt4pump_archive_bytes", "Size of the database.", self._bytes)
-        text = "Connections to the database after the first one."
-        yield CounterMetricFamily("mt4pump_archive_reconnects_total", text, max(0, self.connects - 1))
+        yield from database_metrics(self._bytes, max(0, self.connects - 1))
 
     def close(self) -> None:
         """End the connection."""
@@ -217,16 +210,6 @@ def _is_near(host: str) -> bool:
     return host.startswith("/") or is_loopback(host)
 
 
-def _durable_ts(batch: ArchiveBatch) -> int:
-    found = [
-        pc.max(table["ts"]).as_py() or 0
-        for (_, kind), parts in batch.tables.items()
-        if kind not in NOT_IN_JOURNAL
-        for table in parts
-    ]
-    return max(found, default=0)
-
-
 def _migrate(connection: Connection) -> None:
     """Make what is missing of schema, tables and columns, in one transaction; raises StoreError, psycopg.Error."""
     schema = sql.Identifier(tables.SCHEMA)
@@ -246,7 +229,7 @@ def _migrate(connection: Connection) -> None:
         (layout,) = connection.execute(sql.SQL("select layout from {}.archive_state").format(schema)).fetchone() or (0,)
         if layout > tables.LAYOUT:
             raise StoreChangedError(f"the tables are of a newer mt4pump-archive (layout {layout}): update this one")
-        for kind in tables.KINDS:
+        for kind in KINDS:
             connection.execute(tables.create_table(kind))
             if has_timescaledb:
                 connection.execute(

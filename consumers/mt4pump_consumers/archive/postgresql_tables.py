@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 from pyarrow import csv
 
-from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, schema_of
+from mt4pump_consumers.archive.columns import QUOTE, schema_of
+from mt4pump_consumers.archive.database import SERVER_CODE, json_texts
 
 SCHEMA = "mt4pump"
 LAYOUT = 1
 """Version of these tables: an archive refuses those of a newer one."""
-KINDS = (*EVENT_KINDS, GAPS)
-SERVER_CODE = "server_code"
 COPY_ROWS = 20_000
 NUL, NUL_REPLACEMENT = "\x00", "\ufffd"
 """PostgreSQL's texts cannot hold the first."""
@@ -103,18 +99,7 @@ def _copied(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(column.type):
         return pc.replace_substring(column, NUL, NUL_REPLACEMENT)
     if pa.types.is_nested(column.type):
-        return pa.array([None if value is None else json.dumps(_plain(value)) for value in column.to_pylist()])
+        return json_texts(column, lambda text: text.replace(NUL, NUL_REPLACEMENT))
     if pa.types.is_timestamp(column.type) and column.type.tz:
         return column.cast(pa.timestamp("us", column.type.tz), safe=False)
     return column
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with what jsonb cannot hold replaced."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.replace(NUL, NUL_REPLACEMENT) if isinstance(value, str) else value

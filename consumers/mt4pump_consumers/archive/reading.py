@@ -11,7 +11,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,9 +25,10 @@ from rich.table import Table
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, EXIT_START
 from mt4pump.process.streams import drop_output, output_fault
+from mt4pump_consumers.archive import clickhouse_reading
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
-from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES
+from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, is_clickhouse
 from mt4pump_consumers.archive.store import StoreError
 
 BATCH_ROWS = 10_000
@@ -78,7 +79,11 @@ def add_commands(commands: Any) -> None:
     verify.epilog = "example: mt4pump-archive verify --topics 'trade.*'"
     for command in (query, bars, gaps, verify):
         command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive")
-        text = "postgresql://user@host/database to compare" if command is verify else argparse.SUPPRESS
+        text = (
+            "database to compare, as postgresql://user@host/database or clickhouse://..."
+            if command is verify
+            else argparse.SUPPRESS
+        )
         command.add_argument("--store", metavar="URL", help=text)
         command.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
         command.add_argument("--output", type=Path, help="file to write; without it standard output")
@@ -120,14 +125,22 @@ def _run(options: argparse.Namespace) -> int:
 def _run_on_database(options: argparse.Namespace) -> int:
     """Run `verify`, the one command that reads a database; raises StoreError."""
     if options.command != "verify":
-        text = "reads the files of --path; ask a database itself, as with psql: its tables are in the schema mt4pump"
+        how = "clickhouse-client" if is_clickhouse(options.store) else "psql: its tables are in the schema mt4pump"
+        text = f"reads the files of --path; ask a database itself, as with {how}"
         raise FolderError(f"{options.command} {text}")
+    with _database(options.store) as (connection, position):
+        return _verify(connection, position, options)
+
+
+def _database(url: str) -> AbstractContextManager[tuple[duckdb.DuckDBPyConnection, Mapping[str, Any]]]:
+    """Return what opens the database of an address; raises StoreError where its library is missing."""
+    if is_clickhouse(url):
+        return clickhouse_reading.opened_database(url)
     try:
-        from mt4pump_consumers.archive.postgresql_reading import opened_database  # noqa: PLC0415 - an extra of its own
+        from mt4pump_consumers.archive import postgresql_reading  # noqa: PLC0415 - an extra of its own
     except ImportError as error:
         raise StoreError(f"the library {error.name} is not installed: {POSTGRESQL_LIBRARIES}") from error
-    with opened_database(options.store) as (connection, position):
-        return _verify(connection, position, options)
+    return postgresql_reading.opened_database(url)
 
 
 def settled_state(path: Path) -> State:

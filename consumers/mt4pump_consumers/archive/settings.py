@@ -14,18 +14,28 @@ from mt4pump.process.settings import Disagreement, setting
 from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
 
 FILES, DATABASE, EVENTS, METRICS = "Files", "Database", "Events", "Metrics"
+CLICKHOUSE_SCHEMES = frozenset({"clickhouse", "clickhouses"})
 POSTGRESQL_LIBRARIES = "pip install 'mt4pump[postgresql]'"
+
+
+def is_clickhouse(url: str) -> bool:
+    """Return whether an address is one of ClickHouse."""
+    return urlsplit(url).scheme in CLICKHOUSE_SCHEMES
 
 
 def database_url(text: str) -> str:
     """Check the address of a database, which is logged: no password may be in it."""
     try:
         parts = urlsplit(text.strip())
-        is_usable = parts.scheme in {"postgresql", "postgres"} and parts.path not in {"", "/"}
+        known = {"postgresql", "postgres", *CLICKHOUSE_SCHEMES}
+        is_usable = parts.scheme in known and parts.path not in {"", "/"} and (parts.port is None or parts.port > 0)
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ValueError("write the store as postgresql://user@host:5432/database; without it the archive writes files")
+        raise ValueError(
+            "write the store as postgresql://user@host:5432/database or clickhouse://user@host:8123/database; "
+            "without it the archive writes files"
+        )
     if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
         raise ValueError("a password does not belong into the address, which is logged: give store-password")
     return text.strip()
@@ -55,7 +65,9 @@ class ArchiveSettings(ConsumerSettings):
     )
 
     store: Annotated[str, AfterValidator(database_url)] | None = setting(
-        DATABASE, "postgresql://user@host/database to store in instead of files", metavar="URL"
+        DATABASE,
+        "database to store in instead of files, as postgresql://user@host/database or clickhouse://...",
+        metavar="URL",
     )
     store_password: SecretStr | None = setting(DATABASE, "the user's password")
 

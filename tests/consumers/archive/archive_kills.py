@@ -1,8 +1,8 @@
 """``python -m tests.consumers.archive.archive_kills --kills 100 --events 1000000``: kill archive and daemon at random.
 
-Events are archived while both are killed again and again, and with ``--postgresql`` the database, too; at the end each
-durable event of the journal must be in the archive once, and each quote once or in a recorded hole. The last line has
-the counts.
+Events are archived while both are killed again and again, and with ``--postgresql`` or ``--clickhouse`` the database,
+too; at the end each durable event of the journal must be in the archive once, and each quote once or in a recorded
+hole. The last line has the counts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from tests.consumers.archive.clickhouse_run import ClickhouseServer, running
+from tests.consumers.archive.clickhouse_world import ClickhouseWorld
 from tests.consumers.archive.postgresql_run import running_server
 from tests.consumers.archive.postgresql_world import PostgresqlWorld
 from tests.consumers.archive.test_archive_program import World
@@ -38,13 +40,13 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=5_000)
     parser.add_argument("--minutes", type=float, default=600, help="end after this time, whatever was reached")
     parser.add_argument("--postgresql", action="store_true", help="store in a PostgreSQL server that is started here")
+    parser.add_argument("--clickhouse", action="store_true", help="store in a ClickHouse server that is started here")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     chance = random.Random(options.seed)  # noqa: S311 - the same kills each time
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(running_server()) if options.postgresql else None
-        world = PostgresqlWorld(folder, server, options.rate) if server else World(folder, options.rate)
+        world, server = _world(folder, stack, options)
         victims: list[tuple[str, Victim]] = [*[("archive", world.archive)] * 9, ("daemon", world.daemon)]
         if server:
             victims += [("database", server)] * 5
@@ -64,6 +66,17 @@ def main() -> int:
             world.archive.kill()
             world.daemon.kill()
     return 0
+
+
+def _world(folder: Path, stack: ExitStack, options: argparse.Namespace) -> tuple[World, Victim | None]:
+    """Return the world that is asked for, and its database."""
+    if options.postgresql:
+        postgresql = stack.enter_context(running_server())
+        return PostgresqlWorld(folder, postgresql, options.rate), postgresql
+    if options.clickhouse:
+        clickhouse = stack.enter_context(running(ClickhouseServer()))
+        return ClickhouseWorld(folder, clickhouse, options.rate), clickhouse
+    return World(folder, options.rate), None
 
 
 def _kill(

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore
+from mt4pump_consumers.archive.writer import BatchBuilder
 
+from mt4pump.client import Heartbeat, Notice
 from mt4pump.client.event import Event, TopicName
 from mt4pump.client.events import CLASSES
 
 DAY_NS = 86_400 * 10**9
 TS = 20_000 * DAY_NS
 """2024-10-04 00:00 UTC"""
+COMMON_QUERIES = [
+    'select count(*), min("offset"), max("offset"), sum(sl) from trade',
+    'select event_topic, log, epoch, seq, ts, "offset", login, before, server_code from trade order by "offset"',
+    "select symbol, count(*), min(bid), max(ask), sum(spread) from quote group by symbol order by symbol",
+    """select symbol, ts - ts % 3600000000000 as hour, avg(ask - bid), count(*) from quote
+    group by symbol, hour order by symbol, hour""",
+    "select time, high, direction, extra from quote order by ts, seq, event_topic",
+    "select kind, event_topic, epoch, from_seq, to_seq, why, ts from gaps order by event_topic, from_seq",
+    "select open_time, comment from trade where comment <> '' order by comment",
+    'select "user".login, "user".name from "user" order by "user".login',
+]
+"""SQL that each database understands; what it reads `commit_example` wrote."""
 EPOCH = 1_700_000_000_000
 
 
@@ -39,6 +57,45 @@ def trade(offset: int, login: Any = 7, **fields: Any) -> Event:
     """Return a durable event."""
     values = {"login": login, "order": offset, "open_time": 1_700_000_000, "open_price": 1.5, "change": "opened"}
     return event(f"trade.{login}", offset, offset=offset, **{**values, "before": {"sl": 1.0}, **fields})
+
+
+def batch_of(store: ArchiveStore, *events: Event | Notice, confirmed: int = 0) -> ArchiveBatch:
+    """Return what the archive would commit of these events."""
+    builder = BatchBuilder(store.state, Counter())
+    beat = {"epoch": EPOCH, "seq": 1, "ts": TS, "log": "L", "offset": 0, "server_code": "demo"}
+    builder.heartbeat(Heartbeat(TopicName("heartbeat"), beat, (b"heartbeat", b"")))
+    for each in events:
+        if isinstance(each, Notice):
+            builder.lost(each)
+        else:
+            builder.add(each)
+    return builder.cut({"log": "L", "confirmed": confirmed, "ahead": {}} if confirmed else None)
+
+
+def commit_example(stores: Iterable[ArchiveStore]) -> None:
+    """Commit the same events to each store, and close it."""
+    for store in stores:
+        for part in range(3):
+            numbers = range(1 + 40 * part, 41 + 40 * part)
+            times = [TS + number * 3_600 * 10**9 // 8 for number in numbers]
+            both = list(zip(numbers, times, strict=True))
+            quotes = [quote(seq, symbol, ts=ts + seq) for symbol in ("EURUSD", "GBPUSD") for seq, ts in both]
+            trades = [trade(number, sl=number / 3, ts=ts, comment=f"n {number}") for number, ts in both]
+            users = [event("user.7", at, offset=1000 + at, login=at, name=f"é {at}") for at in numbers]
+            lost = Notice("lost", "3 events of trade.7 are lost: not stored", "trade.7", 3)
+            store.commit(batch_of(store, *trades[:5], lost, *trades[7:], *users, *quotes[5:], confirmed=numbers[-1]))
+        store.close()
+
+
+def answer(url: str) -> str:
+    """Return what the program answers, whatever the status."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - our own address
+            text: str = response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read().decode()
+    return text
 
 
 def rows(path: Path, kind: str, columns: str = "*") -> list[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
-from mt4pump_consumers.archive.postgresql_tables import KINDS
+from mt4pump_consumers.archive.database import KINDS
 
 from tests.consumers.archive.postgresql_run import PASSWORD, Server
 from tests.consumers.archive.test_archive_program import World

@@ -7,7 +7,6 @@ import re
 import select
 import socket
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -29,12 +28,18 @@ from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.reading import BARS_SQL, PRICES, opened
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError
-from mt4pump_consumers.archive.writer import BatchBuilder
 
-from mt4pump.client import Event, Heartbeat, Notice
-from mt4pump.client.event import TopicName
 from tests.bus import until
-from tests.consumers.archive.archive_run import DAY_NS, EPOCH, TS, event, quote, trade
+from tests.consumers.archive.archive_run import (
+    COMMON_QUERIES,
+    DAY_NS,
+    EPOCH,
+    TS,
+    batch_of,
+    commit_example,
+    quote,
+    trade,
+)
 from tests.consumers.archive.postgresql_run import LIMIT_S, Server, needs_server, running_server
 
 pytestmark = [needs_server, pytest.mark.timeout(600)]
@@ -61,37 +66,13 @@ def _server() -> Iterator[Server]:
 def _both(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The same events, committed to a folder and to a database."""
     path, database = tmp_path_factory.mktemp("both"), server.database()
-    stores: list[ArchiveStore] = [ParquetStore(ArchiveFolder(path)), server.store(database)]
-    for store in stores:
-        for part in range(3):
-            numbers = range(1 + 40 * part, 41 + 40 * part)
-            times = [TS + number * 3_600 * 10**9 // 8 for number in numbers]
-            both = list(zip(numbers, times, strict=True))
-            quotes = [quote(seq, symbol, ts=ts + seq) for symbol in ("EURUSD", "GBPUSD") for seq, ts in both]
-            trades = [trade(number, sl=number / 3, ts=ts, comment=f"n {number}") for number, ts in both]
-            users = [event("user.7", at, offset=1000 + at, login=at, name=f"é {at}") for at in numbers]
-            lost = Notice("lost", "3 events of trade.7 are lost: not stored", "trade.7", 3)
-            store.commit(batch_of(store, *trades[:5], lost, *trades[7:], *users, *quotes[5:], confirmed=numbers[-1]))
-        store.close()
+    commit_example([ParquetStore(ArchiveFolder(path)), server.store(database)])
     return path, database
 
 
 @pytest.fixture(name="database")
 def _database(server: Server) -> str:
     return server.database()
-
-
-def batch_of(store: ArchiveStore, *events: Event | Notice, confirmed: int = 0) -> ArchiveBatch:
-    """Return what the archive would commit of these events."""
-    builder = BatchBuilder(store.state, Counter())
-    beat = {"epoch": EPOCH, "seq": 1, "ts": TS, "log": "L", "offset": 0, "server_code": "demo"}
-    builder.heartbeat(Heartbeat(TopicName("heartbeat"), beat, (b"heartbeat", b"")))
-    for each in events:
-        if isinstance(each, Notice):
-            builder.lost(each)
-        else:
-            builder.add(each)
-    return builder.cut({"log": "L", "confirmed": confirmed, "ahead": {}} if confirmed else None)
 
 
 def offsets(server: Server, database: str) -> list[int]:
@@ -139,7 +120,7 @@ def test_a_new_archive_begins_where_the_last_one_ended(server: Server, database:
     assert server.execute(database, "select event_topic, from_seq, to_seq from gaps") == [("quote.EURUSD", 8, 8)]
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("query", [*QUERIES, *COMMON_QUERIES])
 def test_a_query_has_the_same_result_in_files_and_database(server: Server, both: tuple[Path, str], query: str) -> None:
     path, database = both
     with opened(path, read_state(path)) as duck:

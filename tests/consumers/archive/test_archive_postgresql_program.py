@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ pytest.importorskip("duckdb")
 pytest.importorskip("psycopg")
 
 from tests.bus import until
+from tests.consumers.archive.archive_run import answer
 from tests.consumers.archive.postgresql_run import LIMIT_S, Server, needs_server, running_server
 from tests.consumers.archive.postgresql_world import PostgresqlWorld
 from tests.consumers.nats_bridge.nats_run import environment
@@ -63,17 +62,6 @@ def test_while_the_database_is_away_reading_stops_and_all_is_read_again_later(tm
         assert "mt4pump_archive_reconnects_total 1.0" in metrics
         assert "mt4pump_archive_failures_total 0.0" not in metrics
         world.check(least=5)
-
-
-def answer(url: str) -> str:
-    """Return what the program answers, whatever the status."""
-    try:
-        with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - our own address
-            text: str = response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read().decode()
-    return text
 
 
 def test_an_archive_that_finds_another_ones_commit_ends_and_goes_on_after_a_restart(world: PostgresqlWorld) -> None:

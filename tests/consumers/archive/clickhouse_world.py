@@ -1,0 +1,54 @@
+"""A daemon, and an archive that stores in ClickHouse, each a process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mt4pump_consumers.archive.clickhouse_http import ClickhouseError
+from mt4pump_consumers.archive.clickhouse_store import PASSWORD_VARIABLE
+from mt4pump_consumers.archive.clickhouse_tables import LAST_STATE
+from mt4pump_consumers.archive.database import KINDS
+
+from tests.consumers.archive.clickhouse_run import PASSWORD, ClickhouseServer
+from tests.consumers.archive.test_archive_program import World
+
+
+class ClickhouseWorld(World):
+    """`World` with a database of ``server``; what is asked while the server is down is as if nothing was stored."""
+
+    verify_environment: ClassVar[dict[str, str]] = {PASSWORD_VARIABLE: PASSWORD}
+
+    def __init__(self, folder: Path, server: ClickhouseServer, rate: int = 500) -> None:
+        self.server, self.database = server, server.database()
+        (folder / ".env").write_text(f'MT4PUMP_ARCHIVE_STORE_PASSWORD="{PASSWORD}"\n')
+        (folder / ".env").chmod(0o600)
+        super().__init__(folder, rate)
+
+    @property
+    def store(self) -> list[str]:
+        return ["--store", self.server.url(self.database)]
+
+    def _value(self, statement: str) -> Any:
+        try:
+            rows = self.server.execute(self.database, statement)
+        except ClickhouseError:  # it is down, or the tables are not made yet
+            return None
+        return rows[0][0] if rows else None
+
+    @property
+    def confirmed(self) -> int:
+        position = json.loads(self._value(f"select position {LAST_STATE}") or "{}")
+        return int(position.get("confirmed", 0))
+
+    @property
+    def last_commit(self) -> object:
+        return self._value(f"select last_commit {LAST_STATE}") or ""
+
+    @property
+    def events(self) -> int:
+        return sum(int(self._value(f'select count() from "{kind}"') or 0) for kind in KINDS if kind != "gaps")  # noqa: S608
+
+    def rows(self, kind: str, columns: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.server.execute(self.database, f'select {columns} from "{kind}"')]  # noqa: S608
