@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import Protocol, TypeVar
 
 import msgpack
 
@@ -53,8 +54,17 @@ def bare(server: Server, database: str, frames: list[Frames]) -> Callable[[], No
     return work
 
 
+class Databases(Protocol):
+    """A server that makes databases."""
+
+    def database(self) -> str: ...
+
+
+AnyServer = TypeVar("AnyServer", bound=Databases)
+
+
 def measured(
-    prepared: Callable[[Server, str, list[Frames]], Callable[[], None]], server: Server, frames: list[Frames]
+    prepared: Callable[[AnyServer, str, list[Frames]], Callable[[], None]], server: AnyServer, frames: list[Frames]
 ) -> tuple[float, float]:
     """Return rows per second, and per second of this process's CPU time."""
     work = prepared(server, server.database(), frames)
