@@ -1,12 +1,14 @@
 """``python -m tests``: every check and every test, in the order in which they fail fastest.
 
-Tests on a Windows Python under Wine take many minutes more: ``WINDOWS_TESTS=1 python -m tests`` runs them as well.
+Where no test may be skipped (``REQUIRE_ALL_TESTS``, which `.ci/run` sets), the tests on a Windows Python under Wine run
+as well, which takes five to ten minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to them `NOT_STABLE`.
 ``python -m tests --quick`` leaves out the files that `tests/quick.py` lists, and ends within about a minute.
 """
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,19 +20,28 @@ CHECKS = (
     ("types", ["-m", "mypy"]),
     ("tests", ["-m", "pytest", *AT_ONCE, *sys.argv[1:]]),
 )
-UNIT_SUITE = "tests/wine/test_unit_suite.py"
-"""The suite on a Windows Python is a command of its own until it is green again: ``pytest -m wine`` and this file."""
-WINDOWS = (
-    "tests under Wine",
-    ["-m", "pytest", "-n", "2", "--dist", "worksteal", "-m", "wine", "tests/wine", f"--ignore={UNIT_SUITE}"],
-)
-"""One of them takes long: the other worker takes what waits behind it."""
+WHEELS = "tests/deploy/test_offline.py"
+NOT_STABLE = "tests/wine/test_unit_suite.py::test_everything_that_can_run_on_a_windows_python_passes"
+"""The whole unit suite on a Windows Python. Two of its files fail now and then under Wine, why is not known. Contexts
+of ZeroMQ are not closed (`test_dll_daemon`), a connection ends without an answer (`test_metrics_server`).
+"""
+WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]
+"""One after the other: each process of pytest would set up a Windows machine of its own."""
+
+
+def chosen() -> Iterator[tuple[str, list[str]]]:
+    """Yield the name of each step and the arguments that Python runs it with."""
+    yield from CHECKS
+    if os.environ.get("WINDOWS_TESTS"):
+        yield "tests under Wine", WINDOWS
+    elif os.environ.get("REQUIRE_ALL_TESTS"):
+        yield "tests under Wine", [*WINDOWS, f"--deselect={NOT_STABLE}"]
 
 
 def main() -> int:
     """Run all checks, also after one failed; return 0 only if all passed."""
     failed = []
-    for name, command in (*CHECKS, WINDOWS) if os.environ.get("WINDOWS_TESTS") else CHECKS:
+    for name, command in chosen():
         print(f"== {name}", flush=True)  # noqa: T201 - a command line prints
         if subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
             failed.append(name)

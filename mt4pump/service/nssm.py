@@ -19,7 +19,8 @@ ABSENT = 3
 RUNNING, STOPPED, PAUSED = "SERVICE_RUNNING", "SERVICE_STOPPED", "SERVICE_PAUSED"
 PENDING = "_PENDING"
 """End of the names of transitional states."""
-SET_TRIES, SET_PAUSE_S = 3, 0.5
+TRIES, PAUSE_S = 3, 0.5
+"""For a command that does no harm when it runs twice, and for a program that the system did not start."""
 COMMAND_LIMIT_S = 120.0
 """Longer than NSSM waits for any service."""
 SPECIAL_CHARACTERS = frozenset("&|<>^%")
@@ -39,20 +40,33 @@ Call = Callable[[Sequence[str]], CommandResult]
 
 
 def run(command: Sequence[str]) -> CommandResult:
-    """Run a command."""
-    try:
-        # Output goes into a file: a pipe stays open as long as anything that the command has started.
-        with tempfile.TemporaryFile() as output:
-            done = subprocess.run(  # noqa: S603 - ours, and a list: no shell reads it
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, timeout=COMMAND_LIMIT_S
-            )
-            output.seek(0)
-            return CommandResult(done.returncode, decoded(output.read()))
-    except subprocess.TimeoutExpired as error:
-        text = f"did not end within {COMMAND_LIMIT_S:g} s: look at it in services.msc"
-        raise ServiceError(f"{shown(command)} {text}") from error
-    except OSError as error:
-        raise ServiceError(f"{shown(command)} cannot be run: {error.strerror or error}") from error
+    """Run a command.
+
+    It gets `TRIES` tries to start, because a command that was not started changed nothing: a busy system sometimes
+    refuses to start one ("Internal error", seen under Wine). Raises ServiceError when it cannot be started, or does
+    not end within `COMMAND_LIMIT_S`.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _run_once(command)
+        except subprocess.TimeoutExpired as error:
+            text = f"did not end within {COMMAND_LIMIT_S:g} s: look at it in services.msc"
+            raise ServiceError(f"{shown(command)} {text}") from error
+        except OSError as error:
+            if attempt == TRIES or isinstance(error, FileNotFoundError | PermissionError):
+                raise ServiceError(f"{shown(command)} cannot be run: {error.strerror or error}") from error
+            time.sleep(PAUSE_S)
+    raise AssertionError("the last try returns or raises")
+
+
+def _run_once(command: Sequence[str]) -> CommandResult:
+    # Output goes into a file: a pipe stays open as long as anything that the command has started.
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(  # noqa: S603 - ours, and a list: no shell reads it
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, timeout=COMMAND_LIMIT_S
+        )
+        output.seek(0)
+        return CommandResult(done.returncode, decoded(output.read()))
 
 
 def must(call: Call, command: Sequence[str]) -> None:
@@ -124,14 +138,15 @@ class Nssm:
         must(self._call, [self._program, *words])
 
     def set(self, service: str, *words: str) -> None:
-        """Set a parameter; `SET_TRIES` tries, because setting it twice does no harm.
+        """Set a parameter.
 
-        The service manager, busy with the call before, sometimes refuses one ("Internal error", seen under Wine).
+        It gets `TRIES` tries, because setting it twice does no harm: the service manager, busy with the call before,
+        sometimes refuses one ("Internal error", seen under Wine).
         """
-        for _ in range(SET_TRIES - 1):
+        for _ in range(TRIES - 1):
             if not self.run("set", service, *words).code:
                 return
-            time.sleep(SET_PAUSE_S)
+            time.sleep(PAUSE_S)
         self.must("set", service, *words)
 
     def state(self, service: str) -> str | None:

@@ -1,10 +1,16 @@
-"""Commands as one would type them: cmd.exe and the program behind it get the same words out of the line."""
+"""Commands as one would type them, from which cmd.exe and the program get the same words; how they are started."""
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+
 import pytest
 
-from mt4pump.service.nssm import shown
+from mt4pump.service import nssm
+from mt4pump.service.nssm import CommandResult, shown
+from mt4pump.service.plan import ServiceError
 
 WORDS = (
     *("a&b", "a & b", "a^b", "%PATH%", "100%", "a|b", "a<b>c", "a\\", "a&\\", "a b\\", "(x)", "C:\\A&B\\py thon.exe"),
@@ -74,3 +80,46 @@ def test_a_word_reaches_the_program_as_it_is(word: str) -> None:
 
 def test_words_without_signs_are_written_as_ever() -> None:
     assert shown(["icacls", "a b", "/grant:r", "*S-1-5-18:(OI)(CI)F"]) == 'icacls "a b" /grant:r *S-1-5-18:(OI)(CI)F'
+
+
+class Refusing:
+    """A system that refuses to start a command ``times`` times, in place of `nssm._run_once`."""
+
+    def __init__(self, error: OSError, times: int) -> None:
+        self._error = error
+        self._times = times
+        self.tries = 0
+
+    def __call__(self, command: list[str]) -> CommandResult:
+        self.tries += 1
+        if self.tries <= self._times:
+            raise self._error
+        return CommandResult(0, " ".join(command))
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for nothing between two tries."""
+    monkeypatch.setattr(nssm, "PAUSE_S", 0.0)
+
+
+def test_a_command_that_the_system_does_not_start_at_once_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = Refusing(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), nssm.TRIES - 1)
+    monkeypatch.setattr(nssm, "_run_once", system)
+    assert nssm.run(["nssm", "status"]) == (0, "nssm status")
+
+
+@pytest.mark.parametrize(("code", "tries"), [(errno.EAGAIN, nssm.TRIES), (errno.ENOENT, 1), (errno.EACCES, 1)])
+def test_one_that_is_never_started_is_an_error_and_one_that_is_not_there_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, code: int, tries: int
+) -> None:
+    system = Refusing(OSError(code, os.strerror(code)), nssm.TRIES)
+    monkeypatch.setattr(nssm, "_run_once", system)
+    with pytest.raises(ServiceError, match=f"nssm status cannot be run: {os.strerror(code)}"):
+        nssm.run(["nssm", "status"])
+    assert system.tries == tries
+
+
+def test_a_command_that_ran_is_not_run_again_whatever_its_exit_code() -> None:
+    code = "import sys; print('once'); sys.exit(3)"
+    assert nssm.run([sys.executable, "-c", code]) == (3, "once")

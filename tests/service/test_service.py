@@ -267,11 +267,11 @@ def test_what_nssm_refuses_is_reported_in_its_words_with_the_command(
 def test_a_parameter_that_is_refused_once_is_set_again_and_one_that_always_is_ends_the_install(
     command: Fakes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nssm, "SET_PAUSE_S", 0.0)
-    command.set(busy=nssm.SET_TRIES - 1)
+    monkeypatch.setattr(nssm, "PAUSE_S", 0.0)
+    command.set(busy=nssm.TRIES - 1)
     assert command("install", "daemon") == 0
     assert command.state["services"]["mt4pump"]["set"]["Application"] == "/opt/py thon"
-    command.set(busy=nssm.SET_TRIES)
+    command.set(busy=nssm.TRIES)
     assert command("install", "daemon") == 1
     assert "exit code 1: Internal error." in capsys.readouterr().err
 
