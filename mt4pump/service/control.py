@@ -24,7 +24,7 @@ from mt4pump.service.plan import (
 POLL_S = 0.25
 STOP_WAIT_S = STOP_LIMIT_S + 15.0
 """After NSSM has sent Ctrl-C: the program's time, and NSSM's own."""
-FIRST_LINE_S, LAST_LINE_S = 15.0, 1.0
+FIRST_LINE_S, LAST_LINE_S = 60.0, 1.0
 """How long a slow machine may take until a program logs its first line, and until it ends after its last."""
 LOG_LINES = 5
 LOG_TAIL_BYTES = 8192

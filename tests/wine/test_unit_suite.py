@@ -68,8 +68,7 @@ STEADY = {"CI": "true", "PYTEST_ADDOPTS": '-m "not wine and not not_under_wine"'
 """Has Hypothesis try the same examples each time, without a limit to the time of each; leaves out single tests, which
 carry the mark and the reason. Those that are not about Windows at all skip themselves."""
 SYSTEM = ("bridge", "process", "journal", "publisher", "security", "test_private_files.py")
-"""What touches the system most: the DLL, processes, files, sockets, rights. The gate runs it; the whole suite is not in
-the gate (`tests/__main__.py` says why)."""
+"""What touches the system most: the DLL, processes, files, sockets, rights."""
 PASSED = re.compile(r"^(\d+) passed", re.MULTILINE)
 AT_LEAST, AT_LEAST_SYSTEM = 2000, 600
 
