@@ -128,7 +128,7 @@ class Recovery:
         ordering.epoch, self.steps.last_seqs = epoch, None
         if is_first:
             return
-        self._last_of_run = ordering.log, max(self._complete_to, ordering.highest_offset(epoch))
+        self._last_of_run = ordering.log, self._complete_to
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))

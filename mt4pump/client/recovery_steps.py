@@ -194,7 +194,8 @@ class RecoverySteps:
             reached = pages.next_of(page, after)
             if ordering.log is not None and (head.get("log") != ordering.log or self.reused):
                 raise OtherLogError(head)
-            if head["last"] < ordering.highest_offset(head.get("epoch") or ordering.epoch):
+            epoch = head.get("epoch") or 0
+            if epoch > ordering.epoch and head["last"] < ordering.highest_offset(epoch):  # its heartbeat says why
                 raise OtherLogError(head)
             ordering.set_opened()
             if not head["whole"] and not is_reported:
