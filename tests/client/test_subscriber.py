@@ -366,20 +366,12 @@ def test_a_handler_that_fails_is_counted_and_kept_from_the_others(
 
 
 def test_a_reader_that_is_late_says_so_once(daemon: FakeDaemon) -> None:
-    with subscriber(daemon, notices=True, lag_limit_s=0.3) as sub:
+    with subscriber(daemon, notices=True, lag_limit_s=2.0) as sub:
         live(sub)
-        daemon.do(lambda: setattr(daemon.model, "ts", daemon.model.ts))
-        began_s = time.monotonic()
-        until_late(began_s)
+        time.sleep(2.5)  # a slow reader; on a busy machine `live` itself may be some tenths of a second late
         notice = next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "lagging")
-        assert notice.value >= 0.3
+        assert notice.value >= 2.0
         next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "caught_up")
-
-
-def until_late(began_s: float) -> None:
-    """Be a slow reader: do something else for half a second."""
-    while time.monotonic() - began_s < 0.5:
-        pass
 
 
 @pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])
