@@ -313,9 +313,10 @@ class HangDetector:
 
 
 def _place(thread: Thread) -> str:
-    """Return where ``thread`` is, or the read of a table that it waits for; log their whole stacks."""
+    """Return where ``thread`` is, or the read of a table that the pump thread waits for; log their whole stacks."""
     frames, place = sys._current_frames(), "a place that is not known"  # noqa: SLF001 - documented, and the only way
-    for each in (thread, *(read for read in enumerate_threads() if isinstance(read, ReadThread))):
+    reads = [read for read in enumerate_threads() if isinstance(read, ReadThread)] if isinstance(thread, Pump) else []
+    for each in (thread, *reads[-1:]):
         if (frame := frames.get(each.ident or 0)) is not None:
             stack = traceback.extract_stack(frame)
             log.error("the stack of the %s thread:\n%s", each.name, "".join(traceback.format_list(stack)).rstrip())

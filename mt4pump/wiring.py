@@ -16,7 +16,7 @@ from mt4pump.journal import JournalOptions
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
-from mt4pump.process.old_files import OldFilesRule, damaged_journals, library_folders, service_logs
+from mt4pump.process.old_files import OldFilesRule, damaged_journals, service_log_rules
 from mt4pump.publisher.publisher import Publisher
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
@@ -127,8 +127,7 @@ def working_folder(data_dir: Path, abandoned: int = 0) -> Path:
 
 def old_files_rules(settings: Settings) -> list[OldFilesRule]:
     """Return which old files the daemon deletes."""
-    rules = [service_logs("daemon"), damaged_journals(journal_path(settings))]
-    return rules if settings.source == "simulator" else [*rules, library_folders(settings.data_dir)]
+    return [*service_log_rules("daemon"), damaged_journals(journal_path(settings))]
 
 
 def dll_source(settings: Settings) -> Source:

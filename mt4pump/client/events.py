@@ -362,7 +362,7 @@ class Heartbeat(Event):
     cpu_s = EventField[float]()  # CPU time of the daemon since its start, all threads together [s]
     threads = EventField[int]()  # threads of the daemon
     source = EventField[dict[str, int]]()  # counters of the library or the simulator
-    deleted_files = EventField[dict[str, int]]()  # old files and folders that the daemon deleted
+    deleted_files = EventField[dict[str, int]]()  # old files that the daemon deleted
 
     @property
     def offset(self) -> int | None:

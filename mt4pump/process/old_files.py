@@ -1,6 +1,6 @@
-"""Deletes old files that programs leave beside those in use: rotated logs, damaged journals, folders of the library.
+"""Deletes old files that programs leave beside those in use: logs that NSSM rotated, damaged journals.
 
-A rule names them by an exact pattern. Links, and folders that are links, are never followed and never deleted.
+A rule names them by an exact pattern with a time. Links are never followed and never deleted.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import stat
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,35 +21,36 @@ from typing import NamedTuple
 
 CHECK_INTERVAL_S = 3600.0
 DAY_S = 86_400.0
+MAX_AGE_S = 90 * DAY_S
+CLOCK_TOLERANCE_S = DAY_S
+"""A name with a time that far ahead of the clock is left alone: one of the two times is wrong."""
+LOGS_KEPT = 20
 STAMP = r"(?P<stamp>[0-9]{8}T[0-9]{6})"
 """UTC time in a name, as ``20261128T154637``."""
 STAMP_FORMAT = "%Y%m%dT%H%M%S"
-SERVICE_LOGS, DAMAGED_JOURNALS, LIBRARY_FOLDERS = "service_logs", "damaged_journals", "library_folders"
+SERVICE_LOGS, DAMAGED_JOURNALS = "service_logs", "damaged_journals"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class OldFilesRule:
-    """Which entries of ``folder`` are old: all but the newest ``kept``, and those older than ``max_age_s``.
+    """Which files of ``folder`` are old: those older than `MAX_AGE_S`, and all but the newest ``kept`` (0: no limit).
 
-    The newest one always stays. ``pattern`` matches the whole name; its group ``stamp`` is the time, without it that
-    is the entry's own; its group ``number`` orders entries of one second; files that differ in its group ``part`` alone
-    are one entry. ``name`` is that of the counter. ``are_folders``: whole folders instead of files. ``only_at_start``:
-    later ones may be in use.
+    The newest one always stays. ``pattern`` matches the whole name; its group ``stamp`` is the time, its group
+    ``number`` orders files of one second; files that differ in its group ``part`` alone are one entry. ``name`` is that
+    of the counter. ``beside`` must exist in ``folder``: else the folder is not the program's.
     """
 
     name: str
     folder: Path
     pattern: re.Pattern[str]
-    kept: int
-    max_age_s: float
-    are_folders: bool = False
-    only_at_start: bool = False
+    kept: int = 0
+    beside: str = ""
 
 
-class _Entry(NamedTuple):
-    """One file, or folder, that a rule matches; ``order`` begins with seconds since 1970."""
+class _File(NamedTuple):
+    """One file that a rule matches; ``order`` begins with seconds since 1970."""
 
     order: tuple[float, int]
     path: Path
@@ -58,19 +59,18 @@ class _Entry(NamedTuple):
 def service_logs(program: str) -> OldFilesRule:
     """Return the rule for logs that NSSM rotated in the working folder of ``program``, as ``daemon`` or ``gateway``."""
     pattern = rf"{re.escape(program)}-{STAMP}\.(?P<number>[0-9]{{3}})\.log"
-    return OldFilesRule(SERVICE_LOGS, Path("logs"), re.compile(pattern), 20, 90 * DAY_S)
+    return OldFilesRule(SERVICE_LOGS, Path("logs"), re.compile(pattern), LOGS_KEPT, f"{program}.log")
+
+
+def service_log_rules(program: str) -> list[OldFilesRule]:
+    """Return the rule for the rotated logs of ``program`` where NSSM is: on Windows."""
+    return [service_logs(program)] if sys.platform == "win32" else []
 
 
 def damaged_journals(journal: Path) -> OldFilesRule:
     """Return the rule for damaged journals that were quarantined beside ``journal``."""
     pattern = rf"{re.escape(journal.name)}\.damaged-{STAMP}Z(?:\.(?P<number>[0-9]{{1,4}}))?(?P<part>-wal|-shm)?"
-    return OldFilesRule(DAMAGED_JOURNALS, journal.parent, re.compile(pattern), 3, 90 * DAY_S)
-
-
-def library_folders(data_dir: Path) -> OldFilesRule:
-    """Return the rule for working folders of interfaces that earlier daemons abandoned; ``manager-0`` is in use."""
-    pattern = re.compile(r"manager-[1-9][0-9]{0,5}")
-    return OldFilesRule(LIBRARY_FOLDERS, data_dir, pattern, 3, 90 * DAY_S, are_folders=True, only_at_start=True)
+    return OldFilesRule(DAMAGED_JOURNALS, journal.parent, re.compile(pattern))
 
 
 class OldFiles:
@@ -89,7 +89,6 @@ class OldFiles:
         self._rules = rules
         self._now_s, self._monotonic_s = now_s, monotonic_s
         self._due_at_s = 0.0
-        self._is_first = True
         self._thread: Thread | None = None
 
     def check(self) -> None:
@@ -99,10 +98,13 @@ class OldFiles:
         if self._thread is not None and self._thread.is_alive():
             return
         self._due_at_s = self._monotonic_s() + CHECK_INTERVAL_S
-        rules = [rule for rule in self._rules if self._is_first or not rule.only_at_start]
-        self._is_first = False
-        self._thread = Thread(target=self._delete, args=(rules,), name="old files", daemon=True)
-        self._thread.start()
+        thread = Thread(target=self._delete, name="old files", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread can be started now
+            log.warning("old files are not deleted now (%s); tried again in an hour", error)
+        else:
+            self._thread = thread
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a deletion that runs; return whether it ended."""
@@ -110,71 +112,64 @@ class OldFiles:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
-    def _delete(self, rules: Sequence[OldFilesRule]) -> None:
-        for rule in rules:
+    def _delete(self) -> None:
+        for rule in self._rules:
             try:
                 self._apply(rule)
             except Exception:  # the next check tries again
                 log.exception("%s: old files could not be deleted", rule.folder)
 
     def _apply(self, rule: OldFilesRule) -> None:
+        failed: list[str] = []
         for paths in old_entries(rule, self._now_s()):
             try:
                 for path in paths:
-                    _delete_path(path, is_folder=rule.are_folders)
-            except FileNotFoundError:  # another program of ours deleted it
-                continue
+                    path.unlink(missing_ok=True)  # another program of ours may delete it, too
             except OSError as error:  # open in another program, which Windows does not allow to delete
-                log.warning("%s: it is old and could not be deleted (%s); tried again", paths[0], error.strerror)
+                failed.append(f"{path.name} ({error.strerror})")
                 continue
             self.counts[rule.name] += 1
-            days = rule.max_age_s / DAY_S
-            log.info("%s: deleted; the newest %d of the last %g days stay", paths[0], rule.kept, days)
+            log.info("%s: deleted, because it is old", paths[-1])
+        if failed:
+            text = "%s: %d old files could not be deleted, the first is %s; tried again in an hour"
+            log.warning(text, rule.folder, len(failed), failed[0])
 
 
 def old_entries(rule: OldFilesRule, now_s: float) -> Iterator[list[Path]]:
-    """Yield the paths of each entry that is to be deleted."""
-    found: dict[str, list[_Entry]] = {}
-    for name, entry in _entries(rule):
-        found.setdefault(name, []).append(entry)
-    for rank, entries in enumerate(sorted(found.values(), key=lambda each: max(each).order, reverse=True)):
-        age_s = now_s - max(entries).order[0]
-        if rank >= rule.kept or (rank > 0 and age_s > rule.max_age_s):
-            yield [entry.path for entry in sorted(entries, key=lambda each: each.path.name)]
+    """Yield the files of each entry that is to be deleted, its companions first."""
+    if rule.beside and not _is_file(rule.folder / rule.beside):
+        return
+    found: dict[str, list[_File]] = {}
+    for name, file in _files(rule, now_s):
+        found.setdefault(name, []).append(file)
+    for rank, files in enumerate(sorted(found.values(), key=lambda each: max(each).order, reverse=True)):
+        is_expired = rank > 0 and now_s - max(files).order[0] > MAX_AGE_S
+        if is_expired or (rule.kept and rank >= rule.kept):
+            yield [file.path for file in sorted(files, key=lambda each: each.path.name, reverse=True)]
 
 
-def _entries(rule: OldFilesRule) -> Iterator[tuple[str, _Entry]]:
-    """Yield each entry that the rule matches, after the name that its parts share."""
-    if not _is_real(rule.folder, stat.S_ISDIR):
+def _files(rule: OldFilesRule, now_s: float) -> Iterator[tuple[str, _File]]:
+    """Yield each file that the rule matches, after the name that its parts share."""
+    if not rule.folder.is_dir():
         return
     for path in rule.folder.iterdir():
         match = rule.pattern.fullmatch(path.name)
-        if match is None or not _is_real(path, stat.S_ISDIR if rule.are_folders else stat.S_ISREG):
+        if match is None or not _is_file(path):
             continue
         groups = match.groupdict()
-        part = groups.get("part") or ""
         try:
-            order = _time_s(groups["stamp"]) if "stamp" in groups else path.lstat().st_mtime
-        except (ValueError, FileNotFoundError):  # no time, so no name of ours; or gone meanwhile
+            time_s = datetime.strptime(groups["stamp"], STAMP_FORMAT).replace(tzinfo=UTC).timestamp()
+        except ValueError:  # no time, so no name of ours
             continue
-        yield path.name.removesuffix(part), _Entry((order, int(groups.get("number") or 0)), path)
+        if time_s <= now_s + CLOCK_TOLERANCE_S:
+            part = groups.get("part") or ""
+            yield path.name.removesuffix(part), _File((time_s, int(groups.get("number") or 0)), path)
 
 
-def _time_s(stamp: str) -> float:
-    return datetime.strptime(stamp, STAMP_FORMAT).replace(tzinfo=UTC).timestamp()
-
-
-def _is_real(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    """Return whether ``path`` is of this kind itself: no link, and on Windows no junction or other reparse point."""
+def _is_file(path: Path) -> bool:
+    """Return whether ``path`` is a file itself: no link, and on Windows no reparse point."""
     try:
         found = os.lstat(path)
     except OSError:
         return False
-    return is_kind(found.st_mode) and not getattr(found, "st_reparse_tag", 0)
-
-
-def _delete_path(path: Path, *, is_folder: bool) -> None:
-    if is_folder:
-        shutil.rmtree(path)  # it does not follow links
-    else:
-        path.unlink()
+    return stat.S_ISREG(found.st_mode) and not getattr(found, "st_reparse_tag", 0)

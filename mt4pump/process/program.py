@@ -31,7 +31,7 @@ from pydantic import ValidationInfo, field_validator
 from mt4pump import log as logs
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, SettingsError, StartError, did_you_mean
 from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
-from mt4pump.process.old_files import SERVICE_LOGS, OldFiles, service_logs
+from mt4pump.process.old_files import SERVICE_LOGS, OldFiles, service_log_rules
 from mt4pump.process.settings import Loaded, ProgramSettings, read, secrets_in, setting
 from mt4pump.process.signals import SignalSafeEvent, asked_to_end
 from mt4pump.process.streams import mend_streams
@@ -191,7 +191,7 @@ def run_consumer(
     for note in loaded.notes:
         log.warning("%s", note)
     with asked_to_end() as event:
-        old_files = OldFiles([service_logs(schema.program.removeprefix("mt4pump-"))])
+        old_files = OldFiles(service_log_rules(schema.program.removeprefix("mt4pump-")))
         shutdown = Shutdown(event, Notifier.of_environment(), f"reads {settings.endpoint}", old_files)
         try:
             return main(settings, shutdown)

@@ -1,6 +1,6 @@
 """The daemon's settings: one frozen schema and its checks.
 
-`mt4pump.process.settings` reads them, as it does the consumers'. Only the command line and the daemon import this;
+`mt4pump.process.settings` reads them, as it does the consumers'. The client and the consumers do not import this;
 every other package gets plain values.
 """
 

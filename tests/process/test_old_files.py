@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from mt4pump.daemon import Daemon
 from mt4pump.journal.opening import quarantine
+from mt4pump.process import program
 from mt4pump.process.old_files import (
     CHECK_INTERVAL_S,
     DAY_S,
     OldFiles,
     OldFilesRule,
     damaged_journals,
-    library_folders,
+    service_log_rules,
     service_logs,
 )
 from mt4pump.process.program import ConsumerSettings, Shutdown, run_consumer
 from mt4pump.service.plan import PROGRAMS, Placement, Program
 from mt4pump.settings import load
-from mt4pump.wiring import journal_path, old_files_rules, working_folder
-from tests.bus import LIMIT_S, until
+from mt4pump.wiring import journal_path, source_of
+from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.isolation import logging_put_back, nothing_set
 
 __all__ = ["logging_put_back", "nothing_set"]
@@ -106,29 +109,52 @@ def test_names_that_are_not_exactly_ours_stay(logs: Path) -> None:
     assert names(logs) == {"daemon.log", *foreign, rotated("daemon", 1)}
 
 
-def test_links_are_neither_followed_nor_deleted(tmp_path: Path, logs: Path) -> None:
-    other = tmp_path / "other"
-    make(other, rotated("daemon", 400), rotated("daemon", 300))
-    (logs / rotated("daemon", 500)).symlink_to(other / rotated("daemon", 400))
+def test_links_and_folders_are_neither_followed_nor_deleted(tmp_path: Path, logs: Path) -> None:
+    make(tmp_path / "other", rotated("daemon", 400))
+    (logs / rotated("daemon", 500)).symlink_to(tmp_path / "other" / rotated("daemon", 400))
     (logs / rotated("daemon", 600)).mkdir()
     make(logs, rotated("daemon", 1))
     assert delete(service_logs("daemon")).counts["service_logs"] == 0
     assert len(names(logs)) == 4
-    for path in logs.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            path.rmdir()
-        else:
-            path.unlink()
-    logs.rmdir()
-    logs.symlink_to(other)
+
+
+def test_a_folder_without_the_current_log_is_not_the_programs(logs: Path) -> None:
+    (logs / "daemon.log").unlink()
+    make(logs, *(rotated("daemon", days) for days in (1, 200, 300)))
     assert delete(service_logs("daemon")).counts["service_logs"] == 0
-    assert len(names(other)) == 2
+    assert len(names(logs)) == 3
 
 
-def test_a_damaged_journal_goes_with_its_companions(tmp_path: Path) -> None:
+def test_only_where_nssm_is_there_are_rules_for_its_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for platform, count in (("win32", 1), ("linux", 0), ("darwin", 0)):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert len(service_log_rules("gateway")) == count
+
+
+def test_a_file_of_the_future_neither_goes_nor_makes_others_go(logs: Path) -> None:
+    future = [rotated("daemon", -3_650, ms) for ms in range(25)]
+    make(logs, *future, rotated("daemon", 1))
+    assert delete(service_logs("daemon")).counts["service_logs"] == 0
+    assert len(names(logs)) == 27
+
+
+def test_where_no_thread_can_be_started_nothing_is_deleted_and_it_is_said(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    make(logs, *(rotated("daemon", days) for days in (1, 200)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", refuse)
+        assert delete(service_logs("daemon")).counts["service_logs"] == 0
+    assert "old files are not deleted now (can't start new thread)" in caplog.text
+
+
+def test_a_damaged_journal_goes_after_ninety_days_with_its_companions(tmp_path: Path) -> None:
     journal = tmp_path / "journal.sqlite3"
     made = []
-    for days in (50, 40, 30, 30, 20):
+    for days in (120, 100, 30, 30, 30, 20):
         make(tmp_path, journal.name, f"{journal.name}-wal", f"{journal.name}-shm")
         made.append(quarantine(journal, int((NOW_S - days * DAY_S) * 1e9)).name)
     make(tmp_path, journal.name, f"{journal.name}-wal", f"{made[0]}.txt", "copy.sqlite3")
@@ -137,35 +163,19 @@ def test_a_damaged_journal_goes_with_its_companions(tmp_path: Path) -> None:
     assert names(tmp_path) == {*kept, journal.name, f"{journal.name}-wal", f"{made[0]}.txt", "copy.sqlite3"}
 
 
-def test_abandoned_folders_of_the_library_go_but_not_what_their_links_name(tmp_path: Path) -> None:
-    make(tmp_path / "kept", "a")
-    for number in range(6):
-        folder = working_folder(tmp_path, number)
-        make(folder / "logs", "20261128.log")
-        (folder / "link").symlink_to(tmp_path / "kept")
-        os.utime(folder, (NOW_S - DAY_S, NOW_S - DAY_S * (10 - number)))
-    make(tmp_path / "manager-7x", "a")
-    (tmp_path / "manager-9").symlink_to(tmp_path / "kept")
-    assert delete(library_folders(tmp_path)).counts == {"library_folders": 2}
-    assert names(tmp_path) == {*("manager-0", "manager-3", "manager-4", "manager-5"), "manager-7x", "manager-9", "kept"}
-    assert names(tmp_path / "kept") == {"a"}
-
-
-def test_folders_of_the_library_are_deleted_at_the_start_only(tmp_path: Path, logs: Path) -> None:
+def test_a_check_is_due_every_hour(logs: Path) -> None:
     time_s = [1.0]
-    old = OldFiles([library_folders(tmp_path), service_logs("daemon")], lambda: NOW_S, lambda: time_s[0])
+    old = OldFiles([service_logs("daemon")], lambda: NOW_S, lambda: time_s[0])
     old.check()
     assert old.wait(LIMIT_S)
-    for number in range(1, 6):
-        make(working_folder(tmp_path, number), "symbols.raw")
     make(logs, *(rotated("daemon", 1, ms) for ms in range(21)))
     old.check()
     assert old.wait(LIMIT_S)
-    assert old.counts == {"library_folders": 0, "service_logs": 0}, "not yet due"
+    assert old.counts == {"service_logs": 0}, "not yet due"
     time_s[0] += CHECK_INTERVAL_S
     old.check()
     assert old.wait(LIMIT_S)
-    assert old.counts == {"library_folders": 0, "service_logs": 1}
+    assert old.counts == {"service_logs": 1}
 
 
 def test_a_file_that_cannot_be_deleted_is_logged_and_tried_again(
@@ -182,7 +192,7 @@ def test_a_file_that_cannot_be_deleted_is_logged_and_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", refuse)
         assert delete(service_logs("daemon")).counts["service_logs"] == 1
-    assert f"{rotated('daemon', 300)}: it is old and could not be deleted (in use)" in caplog.text
+    assert f"1 old files could not be deleted, the first is {rotated('daemon', 300)} (in use)" in caplog.text
     assert delete(service_logs("daemon")).counts["service_logs"] == 1
     assert names(logs) == {"daemon.log", rotated("daemon", 1)}
 
@@ -192,15 +202,22 @@ def test_folders_that_do_not_exist_are_nothing(tmp_path: Path, caplog: pytest.Lo
     assert caplog.text == ""
 
 
-def test_the_daemons_rules_are_about_its_own_journal_and_the_library_only_where_it_is_used(tmp_path: Path) -> None:
-    flags: dict[str, object] = {"data_dir": tmp_path, "source": "simulator"}
-    simulated = load(flags, environ={}, config=None)
-    assert [rule.name for rule in old_files_rules(simulated)] == ["service_logs", "damaged_journals"]
-    flags |= {"source": "dll", "servers": ("a:1",), "login": 1, "password": "secret"}
-    settings = load(flags, environ={}, config=None)
-    rules = {rule.name: rule for rule in old_files_rules(settings)}
-    assert rules["damaged_journals"].folder == journal_path(settings).parent
-    assert rules["library_folders"].folder == tmp_path
+def test_the_daemon_deletes_damaged_journals_and_its_heartbeat_says_so(tmp_path: Path) -> None:
+    flags: dict[str, object] = {"data_dir": tmp_path, "source": "simulator", "pub_endpoint": ANY_PORT}
+    settings = load({**flags, "query_endpoint": ANY_PORT}, environ={}, config=None)
+    journal = journal_path(settings)
+    make(journal.parent, *(f"{journal.name}.damaged-{year}0101T000000Z" for year in (2001, 2002, 2003)))
+    daemon = Daemon(settings, source_of(settings))
+    daemon.start()
+    try:
+        daemon.delete_old_files()
+        until(lambda: len([name for name in names(journal.parent) if ".damaged-" in name]) == 1, "two are deleted")
+        until(
+            lambda: daemon._pump._heartbeat.body("pumping")["deleted_files"]["damaged_journals"] == 2,
+            "they are counted",
+        )
+    finally:
+        daemon.stop()
 
 
 class OwnSettings(ConsumerSettings):
@@ -209,12 +226,13 @@ class OwnSettings(ConsumerSettings):
     program = help_command = "mt4pump-gateway"
 
 
-def test_a_consumer_deletes_its_own_old_logs_and_counts_them(logs: Path) -> None:
-    make(logs, *(f"gateway-{stamp(1)}.{ms:03d}.log" for ms in range(22)), rotated("daemon", 400))
+def test_a_consumer_deletes_its_own_old_logs_and_counts_them(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "service_log_rules", lambda name: [service_logs(name)])
+    make(logs, "gateway.log", *(f"gateway-{stamp(1)}.{ms:03d}.log" for ms in range(22)), rotated("daemon", 400))
 
     def main(_settings: OwnSettings, shutdown: Shutdown) -> int:
         until(lambda: not shutdown.asked() and shutdown.old_logs_deleted == 2, "two logs were deleted")
         return 0
 
     assert run_consumer(OwnSettings, main, "For a test.", []) == 0
-    assert len(names(logs)) == 22
+    assert len(names(logs)) == 23
