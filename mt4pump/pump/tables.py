@@ -34,8 +34,6 @@ from mt4pump.pump.snapshot import RowSource, TakeRows
 from mt4pump.pump.table_diff import DELETE, UPDATE, FlagTable, Table, TableEvent
 from mt4pump.wire import GROUP, MARGIN, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
 
-SYMBOLS_PER_STEP = 64
-"""Symbols selected in one step: some 1 ms."""
 SYMBOL_NAMES = struct.Struct(format_of(CON_SYMBOL, {"symbol"}))
 
 log = logging.getLogger(__name__)
@@ -207,8 +205,7 @@ class TableHandler:
         """Select the symbols that match the patterns ``symbols`` for quotes, and deselect the others."""
         self._filter = SymbolFilter(symbols)
         if self._current.live:
-            for _ in self._select_all(self._current.manager.table("symbols")):
-                pass
+            self._select_all(self._current.manager.table("symbols"))
 
     def is_visible(self, login: int) -> bool:
         """Return whether this manager sees account ``login``; True where the API lists no accounts."""
@@ -232,6 +229,8 @@ class TableHandler:
         array = self._current.table(name, has_rows=len(binding.table) > 0, again=again)
         if array is None:
             return
+        if binding.kind is SYMBOL:  # at once: no quote comes before, and a step would let newer records pass the table
+            self._select_all(array)
         parameters = self._parameters if binding.kind is PLUGIN else None
         if parameters:
             parameters.read(array)  # first, because a difference of the rows is published only once
@@ -242,8 +241,6 @@ class TableHandler:
                 self._publish(binding, event, ts, synthetic=synthetic)
         for fields in parameters.changed() if parameters else ():
             self._publish(binding, TableEvent(UPDATE, fields), ts, synthetic=synthetic)
-        if binding.kind is SYMBOL:  # last: a record that comes between two steps must find the comparison begun
-            yield from self._select_all(array)
 
     def _publish(self, binding: TableBinding, event: TableEvent, ts: int, *, synthetic: bool) -> None:
         fields = {**event.fields, "action": event.action}
@@ -253,12 +250,9 @@ class TableHandler:
             fields = self._parameters.with_parameters(fields)
         self._writer.write(binding.kind, fields[binding.kind.key], fields, ts, synthetic=synthetic)
 
-    def _select_all(self, array: Array) -> Steps:
-        """Select from the whole table in steps; warn when the patterns select none of it."""
-        size = SYMBOLS_PER_STEP * CON_SYMBOL.size
-        for start in range(0, len(array), size):
-            self._select(array[start : start + size])
-            yield
+    def _select_all(self, array: Array) -> None:
+        """Select from the whole table; warn when the patterns select none of it."""
+        self._select(array)
         if (count := len(array) // CON_SYMBOL.size) and not self._selected:
             log.warning("the setting symbols selects none of the server's %d symbols: no quotes are published", count)
 
