@@ -37,6 +37,7 @@ class Recovery:
         self._last_seqs_wanted = self._unstored_wanted = False
         self._last_seqs_allowed = True
         self._replay_needed_to = self._complete_to = 0
+        self._complete_log: str | None = None  # that `_complete_to` counts in
         self._last_of_run: tuple[str | None, int] = (None, 0)  # log and last offset of the previous run of the daemon
         self._job: Job | None = None
         self._opens_gate = False
@@ -128,7 +129,7 @@ class Recovery:
         ordering.epoch, self.steps.last_seqs = epoch, None
         if is_first:
             return
-        self._last_of_run = ordering.log, self._complete_to
+        self._last_of_run = self._complete_log, self._complete_to
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))
@@ -196,6 +197,7 @@ class Recovery:
             begin = 0
         self._last_of_run = (None, 0)
         self._complete_to = self._replay_needed_to = begin
+        self._complete_log = log
         self._last_seqs_wanted = True
         self._job = self.ask = None
         self.steps.reused = 0
@@ -230,7 +232,7 @@ class Recovery:
         self._unstored_wanted = self._unstored_wanted or unstored != self._unstored or not body.get("durable")
         self._unstored = unstored
         if body.get("log") != UNOPENED:  # else its offset says nothing: what is not proven yet stays so
-            self._complete_to = body.get("offset") or 0
+            self._complete_to, self._complete_log = body.get("offset") or 0, body.get("log")
             if not clean:
                 self._replay_needed_to = self._complete_to
             elif not (self._options.query and self._options.heal):
@@ -293,7 +295,9 @@ class Recovery:
             ordering.open_gate()
             if ordering.held:
                 return
-        if ordering.gate == OPEN and ordering.confirmed is not None and self._replay_needed_to <= ordering.confirmed:
+        is_of_log = self._complete_log == ordering.log  # else no heartbeat has said yet how far this journal goes
+        confirmed = ordering.confirmed
+        if is_of_log and ordering.gate == OPEN and confirmed is not None and self._replay_needed_to <= confirmed:
             ordering.confirm(self._complete_to)
         self.steps.report_lost_ends()
         is_due = self._last_seqs_wanted and ordering.has_snapshot and self.now_s >= self._retry_at_s
