@@ -161,10 +161,14 @@ class Notice:
 
 
 class Checkpoint(NamedTuple):
-    """Every durable event up to ``offset`` of ``log`` came before this."""
+    """Every durable event up to ``offset`` of ``log`` came before this.
+
+    ``end``: the journal lost all behind it, so that greater offsets of earlier runs mean nothing any more.
+    """
 
     log: str | None
     offset: int
+    end: int | None = None
 
 
 Item = Event | Notice | Checkpoint

@@ -289,14 +289,14 @@ class Ordering:
         for topic in self.subscriptions.topics.values():
             topic.offset = min(topic.offset, offset)
         self.lost_end = offset, self.epoch
-        self.out.append(Checkpoint(self.log, self.confirmed))  # the offsets delivered beyond it mean nothing any more
+        self.out.append(Checkpoint(self.log, self.confirmed, offset))
 
     def _pass_lost_end(self) -> None:
         """Deliver the held events that the journal lost: it has no more events of earlier runs."""
         if self.lost_end is not None:
-            (_, epoch), self.lost_end = self.lost_end, None
+            (end, epoch), self.lost_end = self.lost_end, None
             self.release_unrecovered(epoch)
-            self.out.append(Checkpoint(self.log, self.confirmed or 0))  # their offsets mean nothing either
+            self.out.append(Checkpoint(self.log, self.confirmed or 0, end))
 
     def handle_replayed(self, page: Reply) -> None:
         """Deliver one page out of the journal; report as lost what later events of its topic have passed.

@@ -119,7 +119,9 @@ class PositionTracker:
     def confirm(self, checkpoint: Checkpoint) -> None:
         """Record that everything up to ``checkpoint`` was handed over; one that is no later begins offsets anew."""
         self.finish()
-        if checkpoint.log != self._log or checkpoint.offset <= self._confirmed:
+        if checkpoint.log == self._log and (end := checkpoint.end) is not None:
+            self._ahead = {topic: min(offset, end) for topic, offset in self._ahead.items()}
+        elif checkpoint.log != self._log or checkpoint.offset <= self._confirmed:
             self._ahead.clear()
         self._log, self._confirmed, self.is_known = checkpoint.log, checkpoint.offset, True
         if self._ahead:

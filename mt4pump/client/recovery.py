@@ -129,7 +129,8 @@ class Recovery:
         ordering.epoch, self.steps.last_seqs = epoch, None
         if is_first:
             return
-        self._last_of_run = self._complete_log, self._complete_to
+        if self.steps.heartbeat[0] is not None:  # a run without a journal ends no journal
+            self._last_of_run = self._complete_log, self._complete_to
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))

@@ -194,6 +194,8 @@ class RecoverySteps:
             reached = pages.next_of(page, after)
             if ordering.log is not None and (head.get("log") != ordering.log or self.reused):
                 raise OtherLogError(head)
+            if to is not None and head["last"] < to:  # the journal has lost its end since `to` was named
+                raise OtherLogError(head)
             epoch = head.get("epoch") or 0
             if epoch > ordering.epoch and head["last"] < ordering.highest_offset(epoch):  # its heartbeat says why
                 raise OtherLogError(head)

@@ -144,3 +144,10 @@ def test_a_position_says_what_it_is() -> None:
     position = Position("log-1", 5, {"trade.1": 7})
     assert Position.of(position.as_dict()) == position
     assert Position.of(9) == Position(None, 9)
+
+
+def test_where_the_journal_lost_its_end_offsets_beyond_it_are_cut_to_it() -> None:
+    tracker = PositionTracker()
+    tracker.start(Position("log-1", 2, {"trade.1": 4, "trade.2": 9}))
+    tracker.confirm(Checkpoint("log-1", 2, 5))
+    assert tracker.position(with_current=False) == Position("log-1", 2, {"trade.1": 4, "trade.2": 5})

@@ -227,7 +227,9 @@ def test_what_a_journal_that_lost_its_end_still_has_comes_in_order(*, is_event_f
     again = model.event("trade.2")
     reconnect(harness)
     harness.receive(*[again] * is_event_first, model.heartbeat(journal={"unstored": 0, "stored": 1}))
-    assert harness.tracker.position(with_current=True) == Position("log-1", 2)
+    assert harness.tracker.position(with_current=True) == Position("log-1", 2, {"trade.2": 3}), (
+        "up to the end of the copy"
+    )
     harness.answering = True
     harness.wait(60)
     harness.go_live()
