@@ -100,10 +100,10 @@ def programs_beside(ports: Ports, folder: Path, nats_port: int | None) -> Iterat
     stream = ("--endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint)
     yield from consumers(ports)
     store = ("--view", "log", "--store", str(folder / "monitor.sqlite3"))
-    yield DemoProgram("monitor", "mt4pump_consumers.monitor", (*stream, *store), ())
+    yield DemoProgram("monitor", "mt4pump_consumers.monitor", (*stream, *store), "")
     if nats_port is not None:
         servers = ("--servers", f"nats://127.0.0.1:{nats_port}")
-        yield DemoProgram("nats", "mt4pump_consumers.nats_bridge", (*stream, *servers), ())
+        yield DemoProgram("nats", "mt4pump_consumers.nats_bridge", (*stream, *servers), "")
 
 
 def slope_per_hour(samples: list[tuple[float, float]]) -> float:

@@ -33,7 +33,7 @@ from mt4pump.cli.format import StdoutConsole
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
-from mt4pump.publisher.binding import holder_of, listens
+from mt4pump.publisher.binding import holder_of
 
 HOST = "127.0.0.1"
 PREFIX = "MT4PUMP_"
@@ -41,7 +41,8 @@ REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*extra\s*==\s*["']consumers["']""
 LINES = 200
 """Log lines kept of each child."""
 SHOWN_LINES = 15
-READY_LIMIT_S = 30.0
+READY_LIMIT_S = 60.0
+"""Of each step, daemon and consumers; a start takes a second, on a busy machine many."""
 END_LIMIT_S = 5.0
 KILL_LIMIT_S = 2.0
 SLICE_S = 0.1
@@ -85,19 +86,22 @@ class Ports:
 
 
 class DemoProgram(NamedTuple):
-    """``python -m`` ``module`` ``arguments``, which is ready when it listens on ``ports``."""
+    """``python -m`` ``module`` ``arguments``; ``ready`` is part of the line that it logs once it serves, or nothing.
+
+    Who listens on a port is not asked of the system: some take seconds for each answer.
+    """
 
     name: str
     module: str
     arguments: tuple[str, ...]
-    ports: tuple[int, ...]
+    ready: str
 
 
 def daemon(ports: Ports, data_dir: str, rate: float) -> DemoProgram:
     """Return the daemon with the simulator, ``rate`` events a second."""
     where = ("--pub-endpoint", ports.endpoint, "--query-endpoint", ports.query_endpoint, "--data-dir", data_dir)
     arguments = ("run", "--source", "simulator", "--rate", f"{rate:g}", *where, "--log-format", "human")
-    return DemoProgram("daemon", "mt4pump", arguments, (ports.publish, ports.query))
+    return DemoProgram("daemon", "mt4pump", arguments, f"queries are answered on {ports.query_endpoint}")
 
 
 def consumers(ports: Ports) -> tuple[DemoProgram, ...]:
@@ -106,8 +110,8 @@ def consumers(ports: Ports) -> tuple[DemoProgram, ...]:
     gateway = (*stream, "--port", str(ports.gateway), "--anonymous", "--anonymous-topics", "*")
     metrics = (*stream, "--port", str(ports.metrics))
     return (
-        DemoProgram("gateway", "mt4pump_consumers.gateway", gateway, (ports.gateway,)),
-        DemoProgram("metrics", "mt4pump_consumers.metrics", metrics, (ports.metrics,)),
+        DemoProgram("gateway", "mt4pump_consumers.gateway", gateway, f"serves on http://{HOST}:{ports.gateway}/"),
+        DemoProgram("metrics", "mt4pump_consumers.metrics", metrics, "metrics are served on "),
     )
 
 
@@ -124,11 +128,15 @@ def missing(requirements: Iterable[str], is_installed: Callable[[str], bool]) ->
 
 
 class DemoChild:
-    """A running program. ``lines`` are the last lines of its log; it ends when its standard input is closed."""
+    """A running program. ``lines`` are the last lines of its log, ``is_ready`` is set once it serves.
+
+    It ends when its standard input is closed.
+    """
 
     def __init__(self, program: DemoProgram, folder: Path, environment: Mapping[str, str], on_line: OnLine) -> None:
         self.program = program
         self.lines: deque[str] = deque(maxlen=LINES)
+        self.is_ready = not program.ready
         self._on_line = on_line
         self.process = subprocess.Popen(  # noqa: S603 - our own modules
             [sys.executable, "-m", "mt4pump.process.signals", program.module, *program.arguments],
@@ -175,6 +183,7 @@ class DemoChild:
         for line in self.process.stdout or ():
             text = one_line(line.rstrip())
             self.lines.append(text)
+            self.is_ready = self.is_ready or self.program.ready in text
             self._on_line(self.program.name, text)
 
 
@@ -196,22 +205,21 @@ class ProcessGroup:
         self._start = lambda program: DemoChild(program, folder, environment, on_line)
 
     def start(self, programs: tuple[DemoProgram, ...], asked: Event) -> None:
-        """Start programs, and return when all listen or the end is ``asked`` for.
+        """Start programs, and return when all serve or the end is ``asked`` for.
 
-        Raises ChildEnded, and StartError for a program that does not listen in time.
+        Raises ChildEnded, and StartError for a program that does not serve in time.
         """
         started = list(map(self._start, programs))
         self.children += started
-        waiting = [(child, port) for child in started for port in child.program.ports]
         left_s = READY_LIMIT_S
         while not asked.is_set():
             self.check()
-            waiting = [(child, port) for child, port in waiting if not listens(child.process.pid, port)]
+            waiting = [child for child in started if not child.is_ready]
             if not waiting:
                 return
             if left_s <= 0:
-                child, port = waiting[0]
-                raise StartError(f"{child.program.name} does not listen on port {port} after {READY_LIMIT_S:g} s")
+                last = "".join(f"\n  {line}" for line in list(waiting[0].lines)[-SHOWN_LINES:])
+                raise StartError(f"{waiting[0].program.name} does not serve after {READY_LIMIT_S:g} s{last}")
             asked.wait(SLICE_S)
             left_s -= SLICE_S
 

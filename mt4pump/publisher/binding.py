@@ -32,17 +32,6 @@ def holder_of(endpoint: str) -> str | None:
     return None
 
 
-def listens(pid: int, port: int) -> bool:
-    """Return whether process ``pid`` of ours, or one that it started, listens on a TCP port. Connects to nobody."""
-    try:
-        process = psutil.Process(pid)
-        family = (process, *process.children(recursive=True))  # a virtual environment's python.exe starts another one
-        held = (each for member in family for each in member.net_connections("tcp"))
-        return any(each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port for each in held)
-    except (psutil.Error, OSError):
-        return False
-
-
 def _tcp_listeners(host: str, port: int) -> Iterator[Any]:
     """Yield the sockets that listen where binding ``host:port`` would collide."""
     wanted = _addresses(host)

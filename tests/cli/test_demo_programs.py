@@ -30,7 +30,7 @@ def test_the_programs_get_none_of_our_settings_and_find_the_modules_once() -> No
 def test_every_program_is_on_loopback_and_on_the_requested_ports() -> None:
     ports = Ports(1, 2, 3, 4)
     parts = (daemon(ports, "folder", 50), *consumers(ports))
-    assert [part.ports for part in parts] == [(1, 2), (3,), (4,)]
+    assert [part.arguments[part.arguments.index("--port") + 1] for part in parts[1:]] == ["3", "4"]
     for part in parts:
         assert "tcp://127.0.0.1:1" in part.arguments
         assert "tcp://127.0.0.1:2" in part.arguments

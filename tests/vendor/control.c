@@ -31,12 +31,14 @@ EXPORT int fake_set_table(int slot, const void *records, long long bytes)
 }
 
 /* The next `times` calls (-1: all) of a method wait `delay_ms`; then they return `code`, or do their work if `proceed`.
-   A method that returns an array gives a pointer or NULL as `with_pointer` says, and `code` as its total. */
+   A method that returns an array gives a pointer or NULL as `with_pointer` says, and `code` as its total. A call that
+   waits by an earlier script goes on at once. */
 EXPORT int fake_script(int slot, int times, int proceed, int code, int with_pointer, long long delay_ms)
 {
     if (slot < 0 || slot >= SLOT_COUNT) return 0;
     lock(&world.mutex);
-    world.scripts[slot] = (Script){times, proceed, with_pointer, code, delay_ms * NS_PER_MS};
+    world.scripts[slot] = (Script){times, proceed, with_pointer, code, delay_ms * NS_PER_MS, ++world.script_count};
+    wake_all(&world.idle);
     unlock(&world.mutex);
     return 1;
 }

@@ -166,6 +166,10 @@ class Vendor:
         slot = self.methods[method].slot
         self._must("script", slot, times, code is None, code or 0, pointer, _ms(delay_s))
 
+    def let_go(self, method: str) -> None:
+        """Have a call of a method that waits by `script` go on, and later calls do their work."""
+        self.script(method, times=0)
+
     def break_create(self, *, claim_success: bool = False) -> None:
         """Have MtManCreate give no interface; its return value is 0, or a lie."""
         self._call["set_create_fault"](2 if claim_success else 1)

@@ -63,7 +63,7 @@ static int scripted(Interface *self, int slot, Script *now)
     if (script->times > 0) script->times--;
     long long generation = world.generation;
     int64_t deadline_ns = now_ns() + now->delay_ns;
-    while (now->times && now_ns() < deadline_ns && world.generation == generation &&
+    while (now->times && now_ns() < deadline_ns && world.generation == generation && script->number == now->number &&
            !is_interrupted(self, slot, disconnects))
         wait_until(&world.idle, &world.mutex, deadline_ns);
     if (now->times && is_interrupted(self, slot, disconnects)) {

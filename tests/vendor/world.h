@@ -68,10 +68,12 @@ typedef struct Table {
 } Table;
 
 /* What the next `times` calls of a method do instead: wait, then return `code` (unless `proceed`), or, for a method
-   that returns an array, a pointer or NULL with `code` as the total. */
+   that returns an array, a pointer or NULL with `code` as the total. A call that waits goes on once its method has
+   another `number`. */
 typedef struct Script {
     int times, proceed, with_pointer, code;
     int64_t delay_ns;
+    long long number;
 } Script;
 
 typedef struct Body {
@@ -91,6 +93,7 @@ typedef struct World {
     int pumping_count, sessions, drain_waiters;
     Table tables[SLOT_COUNT];
     Script scripts[SLOT_COUNT];
+    long long script_count;
     int create_fault;
     int accepted_login, any_login;
     char accepted_password[TEXT_BYTES], accepted_server[TEXT_BYTES];
