@@ -20,13 +20,13 @@ FILES = (
     "consumers/metrics/test_real_prometheus.py",
     *(f"consumers/monitor/test_monitor_{name}.py" for name in ("recorder", "kills", "program", "webhook")),
     *(f"journal/test_{name}.py" for name in ("checkpointer", "crash")),
-    *(f"process/test_{name}.py" for name in ("data_folder", "parent_watch", "stop", "watchdog")),
+    *(f"process/test_{name}.py" for name in ("data_folder", "parent_watch", "stop")),
     *(f"publisher/test_{name}.py" for name in ("limits", "restart_fault", "slow_readers")),
     *(f"query/test_{name}.py" for name in ("connections", "fuzz", "server")),
     *(f"security/test_{name}.py" for name in ("authenticator", "matrix")),
     *(f"service/test_{name}.py" for name in ("powershell", "service")),
     *(f"simulator/test_{name}.py" for name in ("many_accounts", "server")),
-    *(f"test_{name}.py" for name in ("bench", "daemon", "dll_daemon", "joins", "outages", "permission_matrix")),
+    *(f"test_{name}.py" for name in ("bench", "daemon", "dll_daemon", "hang_detector", "joins", "outages", "permission_matrix")),
     *(f"test_{name}.py" for name in ("private_files", "readme", "repeat", "replay", "sliced_comparison")),
 )
 

@@ -59,7 +59,8 @@ Notices (``notices=True``, ``on_notice``; they are always logged):
 - ``silent`` ``alive``: no heartbeat (daemon or network down); heartbeats again.
 - ``feed_lost`` ``feed_back``: the daemon is there, its session with the trade server is not; it is again.
 - ``lagging`` ``caught_up``: this reader is too slow; no longer.
-- ``query_failed``: the query endpoint refused or is silent. It is tried again; until then nothing can be recovered.
+- ``query_failed``: the daemon was silent or refused a query, or its reply does not fit (``code``). It is tried again;
+  until then nothing can be recovered.
 - ``malformed`` (count): messages that no daemon sends were dropped. It is broken, or no daemon. At most one a minute.
 """
 

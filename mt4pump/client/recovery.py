@@ -361,7 +361,7 @@ class Recovery:
         if not self._opens_gate and code not in FOR_GOOD:
             self._last_seqs_wanted = self._unstored_wanted = True  # nothing else would have it asked for again
         ordering.counts["query_failures"] += 1
-        self._report_failing(code, f"the query endpoint gave no answer: {text}")
+        self._report_failing(code, f"a query failed: {text}")
         self._retry_at_s = self.now_s + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_LIMIT_S)
         # A plain start goes live without its snapshot when the query times out; a resumed one waits, to keep the order.

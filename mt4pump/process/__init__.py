@@ -1,1 +1,4 @@
-"""What all programs of ours share: settings, command lines, log set-up, shutdown, locks, service managers, watchdog."""
+"""What all programs of ours share: settings, command lines, shutdown, locks, old files, pings of a service manager's watchdog.
+
+The daemon's own hang detector is in `mt4pump.daemon`.
+"""

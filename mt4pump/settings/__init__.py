@@ -1,7 +1,7 @@
-"""The daemon's settings: one frozen schema and its checks.
+"""The daemon's settings: the schema, its checks (`schema`, `validators`), and functions that return checked settings.
 
-`mt4pump.process.settings` reads them, as it does the consumers'. The client and the consumers do not import this;
-every other package gets plain values.
+`mt4pump.process.settings` reads the sources, as it does for the consumers. The commands, `daemon`, `wiring` and
+`query.handlers` import this; the client and the consumers do not.
 """
 
 from __future__ import annotations

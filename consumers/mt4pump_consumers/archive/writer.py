@@ -77,6 +77,7 @@ class BatchBuilder:
         self._convert()
         found, seqs = self.gaps.take()
         if found:
+            log.warning("%d holes are recorded in the dataset gaps; the last: %s", len(found), found[-1]["why"])
             for gap in found:
                 self.counts["gaps", gap.get("kind", "")] += 1
             self._batch.tables[self._server_code, GAPS].append(gap_table(found))

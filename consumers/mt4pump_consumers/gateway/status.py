@@ -28,7 +28,7 @@ PUBLIC_TEXTS: Mapping[str, str] = {
     "feed_back": "the daemon's session runs",
     "lagging": "the gateway is behind",
     "caught_up": "the gateway is up to date again",
-    "query_failed": "the daemon gave no answer to a query",
+    "query_failed": "a query to the daemon failed",
     "malformed": "messages that no daemon sends were dropped",
     "refreshed": "last values were read anew, as events were lost; subscribe again for them",
 }

@@ -7,6 +7,7 @@ batch is there, and the position behind it, or nothing, and the batch comes agai
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sqlite3
 import time
@@ -37,6 +38,8 @@ WAL_HELD = (
     " a scanner), or copy the file and read the copy"
 )
 NONE, PENDING, DROPPED = "none", "pending", "dropped"
+
+log = logging.getLogger(__name__)
 
 ADD_EXECUTION = (
     f"INSERT INTO executions ({COLUMNS}) VALUES ({', '.join('?' * len(NAMES))})"  # noqa: S608 - our own column names
@@ -129,6 +132,9 @@ class MonitorStore:
             if self.path is None:
                 oldest = "SELECT max(id) - ? FROM executions"
                 connection.execute(f"DELETE FROM executions WHERE id <= ({oldest})", (IN_MEMORY_ROWS,))  # noqa: S608
+        if dropped := counts["alerts_dropped"] - self.counts["alerts_dropped"]:
+            text = "%d alerts are stored and not sent: %d wait for the webhook already (alert_backlog)"
+            log.error(text, dropped, self._backlog)
         self.counts = counts
         memory.touched_conditions.clear()
         memory.touched_quiet.clear()

@@ -167,7 +167,9 @@ def test_what_was_published_while_the_archive_was_down_is_a_gap() -> None:
     assert finder.seqs["quote.EURUSD"] == [EPOCH, 9]
 
 
-def test_durable_losses_are_those_that_the_client_reports(tmp_path: Path) -> None:
+def test_durable_losses_are_those_that_the_client_reports_and_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = ArchiveFolder(tmp_path)
     builder = BatchBuilder(folder.state, Counter())
     builder.heartbeat(heartbeat())
@@ -183,6 +185,7 @@ def test_durable_losses_are_those_that_the_client_reports(tmp_path: Path) -> Non
         ("trade", "trade.8", None, None, "1 event of trade.8 is lost"),
         (None, None, None, None, "the journal no longer has them"),
     ]
+    assert "3 holes are recorded in the dataset gaps; the last: 1 event of trade.8 is lost" in caplog.text
 
 
 def test_events_of_the_journal_are_not_committed_before_their_position_is_known(

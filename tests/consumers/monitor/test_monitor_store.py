@@ -127,12 +127,15 @@ def test_lots_can_be_asked_for_in_sql_and_no_number_stays_none(tmp_path: Path) -
         assert math.isnan(store.latest(1)[0].profit)
 
 
-def test_alerts_beyond_the_backlog_are_kept_but_not_sent_and_counted(tmp_path: Path) -> None:
+def test_alerts_beyond_the_backlog_are_kept_but_not_sent_counted_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with opened(tmp_path / "s.db", backlog=2) as store:
         store.commit(Batch(alerts=[alert(name) for name in "abcd"]), RuleMemory())
         assert store.webhook_counts() == {"pending": 2, "dropped": 2}
         assert store.counts["alerts_dropped"] == 2
         assert len(store.unlogged(10)) == 4
+        assert "2 alerts are stored and not sent: 2 wait for the webhook already (alert_backlog)" in caplog.text
 
 
 def test_alerts_that_wait_already_take_room_in_the_backlog(tmp_path: Path) -> None:
