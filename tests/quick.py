@@ -26,7 +26,10 @@ FILES = (
     *(f"security/test_{name}.py" for name in ("authenticator", "matrix")),
     *(f"service/test_{name}.py" for name in ("powershell", "service")),
     *(f"simulator/test_{name}.py" for name in ("many_accounts", "server")),
-    *(f"test_{name}.py" for name in ("bench", "daemon", "dll_daemon", "hang_detector", "joins", "outages", "permission_matrix")),
+    *(
+        f"test_{name}.py"
+        for name in ("bench", "daemon", "dll_daemon", "hang_detector", "joins", "outages", "permission_matrix")
+    ),
     *(f"test_{name}.py" for name in ("private_files", "readme", "repeat", "replay", "sliced_comparison")),
 )
 

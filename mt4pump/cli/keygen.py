@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from mt4pump.client.topic_state import unmatched
+from mt4pump.client.topic_state import unmatched, whole_kind
 from mt4pump.errors import SettingsError
 from mt4pump.security.keys import CLIENT_NAME, TOML_ENDING, KeyFileError, new_pair, read_server_public, write_new
 from mt4pump.security.permissions import ENTRIES_LIMIT, WILDCARD, declared
@@ -123,7 +123,7 @@ def _client_files(args: argparse.Namespace) -> list[CreatedKeys]:
 
 def _topics(text: str | None) -> list[str]:
     """Return the topics of ``--topics``, checked."""
-    topics = [each for part in (text or "").split(",") if (each := part.strip())]
+    topics = [whole_kind(each) for part in (text or "").split(",") if (each := part.strip())]
     if not topics:
         raise SettingsError(f"--topics is missing: what the client may read, as 'quote.*,trade.*' (≤ {ENTRIES_LIMIT})")
     declared(topics, STAND_IN_SUFFIX, "--topics")

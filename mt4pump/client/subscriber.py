@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import get_ident
 from typing import Any, Self, TypeVar, overload
@@ -33,7 +32,7 @@ from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionFile, PositionTracker
 from mt4pump.client.query import Context
 from mt4pump.client.stream import Stream
-from mt4pump.client.topic_state import SubscriptionSet, is_pattern, warn_of_unmatched
+from mt4pump.client.topic_state import SubscriptionSet, matches, warn_of_unmatched
 from mt4pump.errors import ClientError
 
 DEFAULT = "default"
@@ -67,7 +66,7 @@ class RegisteredHandler:
         if self.topic is None:
             return True
         # Exactly first, as a subscription is: quote.[SP500] is a name, too.
-        return event.topic == self.topic or (is_pattern(self.topic) and fnmatchcase(event.topic, self.topic))
+        return matches(event.topic, self.topic)
 
 
 class Handlers:

@@ -1,6 +1,7 @@
 """Which topics a reader wants, and what it knows of each one that it met; pure.
 
-Wanted are exact names (``quote.EURUSD``) and shell patterns (``trade.*``, ``quote.???JPY``). The wire knows prefixes
+Wanted are exact names (``quote.EURUSD``) and shell patterns (``trade.*``, ``quote.???JPY``); ``trade.`` is the same as
+``trade.*``. The wire knows prefixes
 only, so each becomes one, and every topic is compared whole here: ``trade.100`` is not ``trade.1001``.
 """
 
@@ -136,7 +137,7 @@ class SubscriptionSet:
 
     def is_wanted(self, name: str) -> bool:
         """Return whether an event on ``name`` is wanted."""
-        return name in self.wanted or any(fnmatchcase(name, wanted) for wanted in self.wanted if is_pattern(wanted))
+        return name in self.wanted or any(matches(name, wanted) for wanted in self.wanted)
 
     def subscriptions(self) -> set[bytes]:
         """Return the prefixes to subscribe to."""
@@ -144,6 +145,7 @@ class SubscriptionSet:
 
     def prefix(self, name: str) -> bytes:
         """Return the prefix on the wire that a name or pattern needs; exact when there is a suffix."""
+        name = whole_kind(name)
         if not is_pattern(name):
             return f"{name}{self.suffix}".encode()
         end = min(place for wildcard in WILDCARDS if (place := name.find(wildcard)) >= 0)
@@ -218,6 +220,17 @@ class SubscriptionSet:
 def is_pattern(name: str) -> bool:
     """Return whether ``name`` has a wildcard in it."""
     return any(wildcard in name for wildcard in WILDCARDS)
+
+
+def whole_kind(name: str) -> str:
+    """Return ``trade.*`` for ``trade.``, which is the same; any other name as it is."""
+    return f"{name}*" if name.partition(".")[1:] == (".", "") else name
+
+
+def matches(topic: str, name: str) -> bool:
+    """Return whether ``topic`` is ``name``, or one that the pattern ``name`` means."""
+    pattern = whole_kind(name)
+    return topic == name or (is_pattern(pattern) and fnmatchcase(topic, pattern))
 
 
 def right_form(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What all programs of ours share: settings, command lines, shutdown, locks, old files, pings of a service manager's watchdog.
+"""What all programs of ours share: settings, command lines, shutdown, locks, old files, service managers.
 
-The daemon's own hang detector is in `mt4pump.daemon`.
+`systemd` pings the service manager's watchdog; the daemon's own hang detector is in `mt4pump.daemon`.
 """

@@ -87,6 +87,8 @@ def declared(entries: Sequence[str], suffix: str, where: str, *, query: bool = T
 def wire_prefix(entry: str, suffix: str, where: str) -> bytes:
     """Return the prefix of ``entry`` on the wire; raises PermissionsError."""
     place = f"{where}: topic {entry!r}"
+    if entry.partition(".")[1:] == (".", ""):  # all of a kind, as everywhere
+        entry += WILDCARD
     name = entry.removesuffix(WILDCARD)
     if not entry or len(entry.encode()) > ENTRY_BYTES_LIMIT:
         raise PermissionsError(f"{place}: write 1 to {ENTRY_BYTES_LIMIT} bytes, as quote.* or trade.1001")

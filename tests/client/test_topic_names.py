@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mt4pump.client import Subscriber
-from mt4pump.client.topic_state import right_form
+from mt4pump.client.topic_state import matches, right_form
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,9 @@ def test_a_subscriber_warns_of_topics_that_can_match_nothing(caplog: pytest.LogC
         "topic 'quote' can match nothing that a daemon publishes; did you mean 'quote.*'?",
         "topic 'qoute.*' can match nothing that a daemon publishes; did you mean 'quote.*'?",
     ]
+
+
+def test_handlers_of_a_kind_with_a_dot_get_all_of_that_kind() -> None:
+    assert [matches(topic, "trade.") for topic in ("trade.1", "trade.", "quote.EURUSD")] == [True, True, False]
+    assert matches("quote.EURUSD.", "quote.EURUSD.")  # a symbol may end with a dot
+    assert not matches("quote.EURUSD.m", "quote.EURUSD.")

@@ -23,6 +23,8 @@ from mt4pump.security.permissions import (
     [
         ("*", "", b""),
         ("quote.*", "", b"quote."),
+        ("quote.", "", b"quote."),
+        ("quote.", "|", b"quote."),
         ("quote.*", "|", b"quote."),
         ("trade*", "", b"trade"),
         ("trade.100*", "|", b"trade.100"),

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from mt4pump.client import ClientError, Event, Notice, Position, Snapshot
-from mt4pump_consumers.gateway import status as words
 from mt4pump_consumers.gateway.feed import HEARTBEAT, Item, ThreadBridge
 from mt4pump_consumers.gateway.last_values import LastValues
-from mt4pump_consumers.gateway.protocol import Json, encode, event_message, quote_message
+from mt4pump_consumers.gateway.protocol import HEARTBEAT_TOPIC, Json, encode, event_message, public, quote_message
 from mt4pump_consumers.gateway.subscriber_groups import Payload, SubscriberGroup, SubscriberGroups
 
 Value = TypeVar("Value")
@@ -175,11 +174,11 @@ class Broadcaster:
 
     def publish(self, message: Json, topic: str = "") -> None:
         """Send ``message`` to every subscriber, or to those of ``topic`` only; without the right in its public form."""
-        whole, public = Payload(encode(message)), Payload(encode(words.public(message)))
+        whole, narrow = Payload(encode(message)), Payload(encode(public(message)))
         readers_of = self.groups.readers_of(topic) if topic else None
         groups = list(dict.fromkeys(readers_of.narrow + readers_of.full)) if readers_of else list(self.groups)
         for group in groups:
-            group.add(whole if group.allowed.covers(words.HEARTBEAT_TOPIC) else public)
+            group.add(whole if group.allowed.covers(HEARTBEAT_TOPIC) else narrow)
         self._flush()
 
     def _start_ticking(self, now_s: float) -> None:

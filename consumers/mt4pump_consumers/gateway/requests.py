@@ -24,12 +24,12 @@ from mt4pump_consumers.gateway.protocol import (
     error_message,
     numbered,
     parse,
+    status_for,
     subscription_message,
 )
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
-from mt4pump_consumers.gateway.status import status_for
 from mt4pump_consumers.gateway.tokens import BUSY, NOBODY, TOKEN_LIMIT_BYTES, TokenError, Verifier, verify
 from mt4pump_consumers.gateway.topics import TopicSelection, is_pattern, is_prefix, matcher
 
@@ -144,7 +144,7 @@ class Requests:
         session.symbols.update(dict.fromkeys(symbols))
         session.topics.update(dict.fromkeys(topics))
         session.refresh()
-        session.reply(subscription_message(session.symbols, session.topics, request.number))
+        session.reply(subscription_message(session.symbols, session.topics, request.number, request.topics))
         status = status_for(session.grant, self._status())
         if status["feed"] != "live":
             session.reply(status)

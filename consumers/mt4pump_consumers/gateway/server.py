@@ -12,16 +12,27 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from mt4pump.client import ClientError, ClientKeys, Notice
+from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
-from mt4pump_consumers.gateway import status as words
 from mt4pump_consumers.gateway.admission import Tls, UpgradeHandler, verifiers_of
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
 from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
 from mt4pump_consumers.gateway.feed import GatewayFeed
 from mt4pump_consumers.gateway.http import TrustedProxies, Web
 from mt4pump_consumers.gateway.limits import ConnectionLimiter, Origins, Work
-from mt4pump_consumers.gateway.protocol import CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_STOP, Json
+from mt4pump_consumers.gateway.protocol import (
+    CLOSE_AUTH,
+    CLOSE_EXPIRED,
+    CLOSE_STOP,
+    LIVE,
+    Json,
+    changed,
+    feed_state,
+    notice_message,
+    status_for,
+    status_message,
+)
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import Requests
 from mt4pump_consumers.gateway.session import ClientSession
@@ -73,6 +84,9 @@ class Gateway:
         self.sessions: dict[ClientSession, float] = {}
         self.broadcaster = Broadcaster(asyncio.get_running_loop(), settings.quotes_per_s, self._on_notice)
         self._verifiers = verifiers_of(settings)
+        self._anonymous_topics = tuple(map(whole_kind, settings.anonymous_topics))
+        if settings.anonymous:
+            warn_of_unmatched(self._anonymous_topics)
         self._limiter = ConnectionLimiter(settings, asyncio.get_running_loop().time)
         self._work = Work(settings.work_per_s)
         self._proxies = TrustedProxies(settings.trusted_proxies)
@@ -91,7 +105,7 @@ class Gateway:
             self._work,
             settings,
         )
-        self._published: Json = words.status_message(None, None, None)
+        self._published: Json = status_message(None, None, None)
         self._clients_at_s = 0.0
         self._token_trouble = ""
 
@@ -188,7 +202,7 @@ class Gateway:
 
     def _anonymous(self, connection: GatewayConnection) -> Grant | None:
         local = is_loopback(connection.address) and not connection.is_proxied
-        return Grant("anonymous", self._settings.anonymous_topics) if self._settings.anonymous and local else None
+        return Grant("anonymous", self._anonymous_topics) if self._settings.anonymous and local else None
 
     async def run_periodic(self, shutdown: Shutdown) -> None:
         """Check status, clients and files periodically, until asked to end."""
@@ -238,13 +252,13 @@ class Gateway:
 
     def _publish_status(self) -> None:
         now = self._status()
-        if words.changed(self._published, now):
+        if changed(self._published, now):
             log.info("the feed is %s (state %s)", now["feed"], now["state"] or "not known")
             self._published = now
             self.broadcaster.publish(now)
             for session in list(self.sessions):
                 if session.wants_status and not session.subscribes:
-                    session.reply(words.status_for(session.grant, now))
+                    session.reply(status_for(session.grant, now))
 
     def _on_notice(self, notice: Notice) -> None:
         log.debug("stream: %s: %s", notice.kind, notice.text)  # the subscriber logs them, at a bounded rate
@@ -252,23 +266,23 @@ class Gateway:
         self._publish_notice(notice)
 
     def _publish_notice(self, notice: Notice) -> None:
-        self.broadcaster.publish(words.notice_message(notice), notice.topic)
+        self.broadcaster.publish(notice_message(notice), notice.topic)
 
     def _status(self) -> Json:
-        return words.status_message(self._feed.status, self.broadcaster.log, self.broadcaster.confirmed)
+        return status_message(self._feed.status, self.broadcaster.log, self.broadcaster.confirmed)
 
     def _live_epoch(self) -> int:
         status = self._feed.status
-        return status.epoch if status is not None and words.feed_state(status) == words.LIVE else 0
+        return status.epoch if status is not None and feed_state(status) == LIVE else 0
 
     def fault(self) -> str:
         """Return what keeps the feed from being live, empty for nothing; from any thread."""
-        state = words.feed_state(self._feed.status)
-        return "" if state == words.LIVE else f"the feed is {state}"
+        state = feed_state(self._feed.status)
+        return "" if state == LIVE else f"the feed is {state}"
 
     def _health(self) -> tuple[bool, Json]:
         feed = self._status()["feed"]
-        return feed == words.LIVE, {"feed": feed, "clients": len(self.sessions), "counts": self.counts()}
+        return feed == LIVE, {"feed": feed, "clients": len(self.sessions), "counts": self.counts()}
 
     def counts(self) -> dict[str, int]:
         """Return what was limited, closed or refused so far, and what went out."""

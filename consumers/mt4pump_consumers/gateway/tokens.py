@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from mt4pump.client.topic_state import unmatched
+from mt4pump.client.topic_state import unmatched, whole_kind
 from mt4pump.process.sources import read_toml
 from mt4pump_consumers.gateway.topics import Allowed, is_name
 
@@ -111,7 +111,7 @@ def topics_of(value: object) -> tuple[str, ...] | None:
         value = value.split()
     if not isinstance(value, list) or not all(is_name(topic) for topic in value):
         return None
-    return tuple(value)
+    return tuple(map(whole_kind, value))
 
 
 class TokenFile:

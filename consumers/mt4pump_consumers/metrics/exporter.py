@@ -8,100 +8,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from ssl import SSLContext
-from threading import Event as SignalSafeEvent
-from threading import Thread
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mt4pump.client import ClientError, ClientKeys, Event, Notice, Status, Subscriber
+from mt4pump.client import ClientError, ClientKeys, Status
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.health import metrics_server
 from mt4pump_consumers.http_server import MetricsServer, tls_context
 from mt4pump_consumers.metrics import heartbeat
-from mt4pump_consumers.metrics.durable_kinds import DurableKinds
+from mt4pump_consumers.metrics.feed import DurableKinds, MetricsFeed, subscriber
 from mt4pump_consumers.metrics.settings import MetricsSettings
 from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 
-RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
-JOIN_S = 5.0
-
 log = logging.getLogger(__name__)
-
-
-class MetricsFeed(Thread):
-    """Counts what ``subscribe()`` reads. ``restarts`` is how often an error made it begin anew.
-
-    ``subscribe`` is called here for the first time, so that what is wrong with its arguments comes to the caller.
-    """
-
-    def __init__(
-        self, subscribe: Callable[[], Subscriber], counters: StreamCounters, symbols: SymbolMetrics | None = None
-    ) -> None:
-        super().__init__(name="feed", daemon=True)
-        self._subscribe, self._counters, self._symbols = subscribe, counters, symbols
-        self._stopping = SignalSafeEvent()
-        self._subscriber = subscribe()
-        self.restarts = 0
-
-    @property
-    def status(self) -> Status | None:
-        """Return the daemon as its last heartbeat showed it."""
-        return self._subscriber.status
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Return the counters of the client library."""
-        return self._subscriber.counts
-
-    def run(self) -> None:
-        """Read until stopped; a subscriber that fails is replaced."""
-        delay_s = RETRY_FIRST_S
-        while not self._stopping.is_set():
-            began_s = time.monotonic()
-            try:
-                self._read_once()
-            except Exception:
-                log.exception("reading ended by an error that should not happen; it begins anew in %.0f s", delay_s)
-            if time.monotonic() - began_s > RETRY_LAST_S:
-                delay_s = RETRY_FIRST_S
-            if not self._stopping.wait(delay_s):
-                self.restarts += 1
-            delay_s = min(delay_s * 2, RETRY_LAST_S)
-
-    def _read_once(self) -> None:
-        if self.restarts:
-            self._subscriber = self._subscribe()
-        with self._subscriber as subscriber:
-            if not self._stopping.is_set():  # `stop` may have closed the one before just now
-                self._read(subscriber)
-
-    def open(self) -> None:
-        """Open the sockets now: an address that is none is an error here, and not one in the thread for ever."""
-        item = self._subscriber.receive(0)
-        if item is not None:
-            self._count_item(item)
-
-    def _read(self, subscriber: Subscriber) -> None:
-        take = self._count_item
-        for item in subscriber:
-            take(item)
-
-    def _count_item(self, item: Event | Notice) -> None:
-        if isinstance(item, Notice):
-            self._counters.count_notice(item)
-            return
-        self._counters.count_event(item, time.time_ns())
-        if self._symbols is not None:
-            self._symbols.count(item)
-
-    def stop(self) -> None:
-        """End reading, and wait for that; may be called without a start."""
-        self._stopping.set()
-        self._subscriber.close()
-        if self.is_alive():
-            self.join(JOIN_S)
 
 
 PUMPING = "pumping"
@@ -192,7 +113,6 @@ def own_version() -> str:
 
 
 LEAST_TOLERANCE_S = 0.001
-HEARTBEAT = "heartbeat"
 CHECK_S = 1.0
 
 
@@ -235,22 +155,6 @@ def _feed(settings: MetricsSettings, counters: StreamCounters, symbols: SymbolMe
         feed.stop()
         raise StartError(f"{settings.endpoint} cannot be read from: {error}") from error
     return feed
-
-
-def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber:
-    """Return a new subscriber; raises ClientError for addresses and keys that cannot work."""
-    named: dict[str, Any] = {} if settings.query_endpoint is None else {"query_endpoint": settings.query_endpoint}
-    topics = (*settings.topics, HEARTBEAT) if settings.stream else (HEARTBEAT,)
-    return Subscriber(
-        settings.endpoint,
-        topics=topics,
-        keys=keys,
-        silence_s=settings.silence_s,
-        snapshot=bool(settings.symbols),  # only the last quote of a symbol is of use here
-        heal=settings.stream,
-        notices=True,
-        **named,
-    )
 
 
 def _server(

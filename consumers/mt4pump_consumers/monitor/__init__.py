@@ -4,6 +4,6 @@
 the position in the stream to the `store` in one transaction. What goes out (`csv_file`, `webhook`, the log) is read
 from what was committed, so that a killed monitor neither misses a trade nor sends an alert twice.
 
-The live screen: `tables` has rows and columns, `controls` what keys change, `layout` places a table, `screen` draws all
-of them, `views` shows it and reads `keys`.
+The live screen: `tables` has rows and columns, `controls` what keys change, `screen` draws them, `views` shows it and
+reads `keys`.
 """

@@ -34,6 +34,14 @@ def test_the_messages_of_the_design_are_exactly_these() -> None:
     assert parse('{"action": "subscribe", "symbols": ["EURUSD"]}') == ClientRequest("subscribe", symbols=("EURUSD",))
 
 
+def test_a_topic_that_can_match_nothing_is_warned_about_in_the_reply() -> None:
+    request = parse('{"action": "subscribe", "topics": ["quote", "trade."]}')
+    assert request.topics == ("quote", "trade.*")
+    reply = subscription_message([], request.topics, None, request.topics)
+    assert reply["warnings"] == ["topic 'quote' can match nothing that a daemon publishes; did you mean 'quote.*'?"]
+    assert "warnings" not in subscription_message([], ["trade.*"], None, ["trade.*"])
+
+
 @pytest.mark.parametrize(
     ("bid", "ask", "digits", "spread"),
     [(1.1, 1.10012, 5, 1.2), (150.0, 150.025, 3, 2.5), (1.1, 1.1003, 4, 3.0), (18000.0, 18001.5, 1, 15.0)],
