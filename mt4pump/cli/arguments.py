@@ -17,7 +17,8 @@ from pathlib import Path
 import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Query
-from mt4pump.client.connection_fault import DECIDED, TRIAL_S, connection_fault
+from mt4pump.client.connection import next_port
+from mt4pump.client.connection_fault import DECIDED, OTHER_SOCKET, TRIAL_S, connection_fault
 from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import PumpError, SettingsError
 from mt4pump.log import one_line
@@ -134,8 +135,10 @@ def add_stream_flags(parser: argparse.ArgumentParser, counted: str) -> None:
 
 def add_query_flags(parser: argparse.ArgumentParser) -> None:
     """Add the query endpoint, the keys and the timeout."""
-    where = "address that answers [the daemon's query_endpoint, as MT4PUMP_QUERY_ENDPOINT has it]"
+    where = "address that the daemon publishes on; it answers queries on the next port [its query_endpoint]"
     parser.add_argument("--endpoint", metavar="ADDRESS", help=where)
+    where = "address that answers queries, where it is another [as MT4PUMP_QUERY_ENDPOINT has it]"
+    parser.add_argument("--query-endpoint", metavar="ADDRESS", help=where)
     add_keys_flag(parser)
     text = f"longest wait for one answer (default {TIMEOUT_S:g})"
     parser.add_argument("--timeout", type=seconds, default=TIMEOUT_S, metavar="SECONDS", dest="timeout_s", help=text)
@@ -144,8 +147,15 @@ def add_query_flags(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def open_query(args: argparse.Namespace) -> Iterator[Query]:
     """Yield a query connection to the daemon that the flags name; raises ClientError that says who refused."""
-    endpoint, keys = endpoint_of(args.endpoint, "query_endpoint"), keys_in(args.keys)
-    fault, text = connection_fault(endpoint, keys, zmq.DEALER, min(TRIAL_S, args.timeout_s))
+    flag = "--query-endpoint" if args.query_endpoint else "--endpoint"
+    endpoint = endpoint_of(args.query_endpoint or args.endpoint, "query_endpoint", flag)
+    keys, limit_s = keys_in(args.keys), min(TRIAL_S, args.timeout_s)
+    fault, text = connection_fault(endpoint, keys, zmq.DEALER, limit_s)
+    if fault == OTHER_SOCKET and args.endpoint and not args.query_endpoint and (other := next_port(endpoint)):
+        if not connection_fault(other, keys, zmq.DEALER, limit_s)[0]:  # given was where the daemon publishes
+            endpoint, fault, text = other, "", ""
+        elif text:
+            text = f"{text}. Nothing answers queries on the next port either: give --query-endpoint"
     if fault in DECIDED and text:
         raise ClientError("timeout", text)
     try:
@@ -167,13 +177,13 @@ def keys_in(path: Path | None) -> ClientKeys | None:
         raise wrong_setting("--keys", str(error)) from error
 
 
-def endpoint_of(flag: str | None, setting: str = "pub_endpoint") -> str:
+def endpoint_of(given: str | None, setting: str = "pub_endpoint", flag: str = "--endpoint") -> str:
     """Return the address to connect to: the flag's, else the daemon's by the settings of this machine.
 
     Raises SettingsError when it is none, or has no fixed port.
     """
-    written = none_or_text(flag or setting_as_written(setting))
-    name = "--endpoint" if flag else setting
+    written = none_or_text(given or setting_as_written(setting))
+    name = flag if given else setting
     if written is None:
         raise wrong_setting(name, "is none: this daemon answers no queries; set it, or --endpoint to another daemon's")
     endpoint = connectable(valid_endpoint(str(written), name))

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from mt4pump.cli import main
+from mt4pump.cli import arguments, main
+from mt4pump.client.connection_fault import OTHER_SOCKET
 from mt4pump.errors import ClientError
 from mt4pump.protocol.documents import asyncapi, json_schema
 from tests.cli.fake_query import DESCRIPTION, FakeQuery, install_fake_query
+
+SWAPPED = (OTHER_SOCKET, "swapped")
 
 
 @pytest.fixture
@@ -32,6 +35,34 @@ def test_the_daemon_and_its_kinds_are_shown(fake: type[FakeQuery], capsys: pytes
     assert "quote.<symbol> - yes 1 best bid and ask of a symbol" in shown
     assert "heartbeat - - 0 state" in shown
     assert fake.made == [("tcp://127.0.0.1:5557", None, 5.0)]
+
+
+PUBLISHES, ANSWERS = "tcp://127.0.0.1:7000", "tcp://127.0.0.1:7001"
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        (("--endpoint", PUBLISHES), ANSWERS),
+        (("--endpoint", ANSWERS), ANSWERS),
+        (("--query-endpoint", ANSWERS), ANSWERS),
+        (("--endpoint", "tcp://127.0.0.1:6000", "--query-endpoint", ANSWERS), ANSWERS),
+    ],
+)
+def test_endpoint_is_where_the_daemon_publishes_as_in_every_command_and_may_be_where_it_answers(
+    flags: tuple[str, ...], asked: str, fake: type[FakeQuery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arguments, "connection_fault", lambda at, *_: ("", "") if at == ANSWERS else SWAPPED)
+    assert main(["describe", *flags]) == 0
+    assert fake.made == [(asked, None, 5.0)]
+
+
+def test_an_address_beside_which_nothing_answers_queries_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arguments, "connection_fault", lambda *_: SWAPPED)
+    assert main(["describe", "--endpoint", PUBLISHES]) == 1
+    assert "swapped. Nothing answers queries on the next port either: give --query-endpoint" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("fake")
