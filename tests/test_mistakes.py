@@ -63,6 +63,14 @@ MISTAKES = (
     Mistake("mt4pump play nofile", 3, ("nofile cannot be read: No such file or directory",)),
     Mistake("gateway --prot 3", 2, ("there is no flag --prot; did you mean --port?",)),
     Mistake("archive qury", 2, ("there is no command 'qury'; did you mean query?",)),
+    Mistake("archive query select", 2, ("there is no archive at archive; give --path",)),
+    Mistake("archive gaps --path own.toml", 2, ("there is no archive at own.toml; give --path",), "a = 1\n"),
+    Mistake("archive query select --store clickhouse://h/d", 2, ("query reads the files of --path; ask a database",)),
+    Mistake("archive verify --store mysql://h/d", 2, ("write the store as postgresql://user@host", "clickhouse://")),
+    Mistake("archive verify --store clickhouse://u:secret@h/d", 2, ("a password does not belong into the address",)),
+    Mistake("archive import nofile", 2, ("nofile cannot be read (No such file or directory): name a tick file",)),
+    Mistake("archive import own.toml", 2, ("tick file own.toml",), "a = 1\n"),
+    Mistake("archive import nofile --server-code ../x", 2, ("'../x' is not 1 to 64 letters, digits, - and _",)),
     Mistake("archive bars EURUSD 1x", 2, ("'1x' is no width of a bar; write 10s, 1m, 4h or 1d",)),
     Mistake("new_token", 2, ("required: name, topics",)),
     # addresses
@@ -96,6 +104,13 @@ MISTAKES = (
     Mistake("metrics --port 99999", 2, ("port (flag --port): '99999' is not a whole number from 0 to 65535",)),
     Mistake("metrics --topics ,", 2, ("topics (flag --topics): is empty; write a list that is not empty",)),
     Mistake("monitor --view scren", 2, ("view (flag --view): 'scren' is not auto, live, lines, json or log",)),
+    Mistake("archive --store mysql://u@h/d", 2, ("store (flag --store): write the store as postgresql://user@host",)),
+    Mistake("archive --store clickhouse://h", 2, ("write the store as", "clickhouse://user@host:8123/database")),
+    Mistake("archive --store clickhouse://u:secret@h/d", 2, ("a password does not belong", "give store-password")),
+    Mistake("archive --store postgresql://h/d --max-bytes 1GB", 2, ("for a database give keep_days",)),
+    Mistake("archive --store clickhouse://127.0.0.1:9/d", 3, ("clickhouse://127.0.0.1/d cannot be used",)),
+    Mistake("archive --metrics-host 0.0.0.0", 2, ("is open to other machines: give a loopback address",)),
+    Mistake("archive --path own.toml", 3, ("own.toml",), "a = 1\n"),
     Mistake("archive --max-bytes 5XB", 2, ("'5XB' is no size; write a number of bytes, or one with a unit, as 500MB",)),
     Mistake("gateway", 2, ("nobody could log in: give tokens, jwt-secret or jwt-public-key, or set anonymous",)),
     Mistake("gateway --anonymous --host 0.0.0.0", 2, ("0.0.0.0 is open to other machines: give tls-certificate",)),
@@ -108,6 +123,7 @@ MISTAKES = (
     Mistake("monitor --config own.toml", 2, ("view (own.toml line 1, key view): 'x' is not auto",), "view = 'x'\n"),
     Mistake("mt4pump run --config own.toml", 2, ("[daemon]", "at the top"), "[daemon]\nlogin = 1\n"),
     Mistake("metrics", 2, ("did you mean MT4PUMP_METRICS_PORT?",), variables=("MT4PUMP_METRICS_PROT", "1")),
+    Mistake("archive", 2, ("did you mean MT4PUMP_ARCHIVE_STORE?",), variables=("MT4PUMP_ARCHIVE_STOR", "x")),
     Mistake("mt4pump run", 2, ("did you mean MT4PUMP_LOGIN?",), variables=("MT4PUMP_LOGINN", "1")),
     Mistake("mt4pump run", 2, ("MT4PUMP_SYMBOLS): begins as a JSON array",), variables=("MT4PUMP_SYMBOLS", '["EUR*"')),
 )
@@ -127,6 +143,7 @@ WARNINGS = (
 def long_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a trial connection as long as a busy machine takes; a refusal ends it at once."""
     monkeypatch.setattr("mt4pump.cli.arguments.TRIAL_S", 30.0)
+    monkeypatch.setattr("mt4pump_consumers.archive.database.START_LIMIT_S", 0.0)
 
 
 def run(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

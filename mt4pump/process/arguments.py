@@ -112,7 +112,7 @@ def _default(schema: Schema, name: str) -> str:
     """Return ``; default …`` for the help, or nothing where there is no default."""
     default = schema.model_fields[name].get_default(call_default_factory=True)
     default = extra_of(schema, name).get("shown", default)
-    if default is None or default == ():
+    if default is None or default in {(), ""}:
         return ""
     if isinstance(default, bool):
         return f"; default {'on' if default else 'off'}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.metrics.settings import MetricsSettings
 from mt4pump_consumers.monitor.settings import MonitorSettings
@@ -28,6 +29,7 @@ PROGRAMS: dict[type[ProgramSettings], dict[str, object]] = {
     MetricsSettings: {},
     MonitorSettings: {},
     NatsSettings: {},
+    ArchiveSettings: {},
 }
 LISTS = [
     (schema, name)
@@ -99,6 +101,11 @@ KUBERNETES = {
     "MT4PUMP_GATEWAY_PORT": "tcp://10.96.0.13:8765",
     "MT4PUMP_GATEWAY_PORT_8765_TCP_PORT": "8765",
     "MT4PUMP_PUB_PORT": "tcp://10.96.0.14:5556",
+    "MT4PUMP_ARCHIVE_SERVICE_HOST": "10.96.0.15",
+    "MT4PUMP_ARCHIVE_SERVICE_PORT_METRICS": "9567",
+    "MT4PUMP_ARCHIVE_PORT": "tcp://10.96.0.15:9567",
+    "MT4PUMP_ARCHIVE_PORT_9567_TCP_ADDR": "10.96.0.15",
+    "MT4PUMP_ARCHIVE_METRICS_PORT": "tcp://10.96.0.16:9567",
 }
 
 
@@ -135,6 +142,7 @@ def test_an_address_of_kubernetes_in_place_of_a_port_is_noted_and_not_used() -> 
         (Settings, "MT4PUMP_GATWAY_PORT", "remove it (mt4pump run --help lists all)"),
         (Settings, "MT4PUMP_SEVERS", "did you mean MT4PUMP_SERVERS?"),
         (GatewaySettings, "MT4PUMP_GATEWAY_PROT", "did you mean MT4PUMP_GATEWAY_PORT?"),
+        (ArchiveSettings, "MT4PUMP_ARCHIVE_STOER", "did you mean MT4PUMP_ARCHIVE_STORE?"),
         (NatsSettings, "MT4PUMP_NATS_ZZZZZZZ", "remove it (mt4pump-nats --help lists all)"),
     ],
 )

@@ -28,7 +28,7 @@ from mt4pump.process.streams import drop_output, output_fault
 from mt4pump_consumers.archive import clickhouse_reading
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
-from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, is_clickhouse
+from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, database_url, is_clickhouse
 from mt4pump_consumers.archive.store import StoreError
 
 BATCH_ROWS = 10_000
@@ -58,6 +58,14 @@ def bar_width(text: str) -> int:
     return int(match[1]) * WIDTHS_S[match[2]] * 1_000_000_000
 
 
+def store_url(text: str) -> str:
+    """Return the address of a database, checked as the setting is."""
+    try:
+        return database_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_commands(commands: Any) -> None:
     """Add the commands of this module and their flags."""
     query = commands.add_parser("query", help="run SQL; each kind of event is a table, and so is gaps")
@@ -84,7 +92,7 @@ def add_commands(commands: Any) -> None:
             if command is verify
             else argparse.SUPPRESS
         )
-        command.add_argument("--store", metavar="URL", help=text)
+        command.add_argument("--store", type=store_url, metavar="URL", help=text)
         command.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
         command.add_argument("--output", type=Path, help="file to write; without it standard output")
 

@@ -37,7 +37,8 @@ def database_url(text: str) -> str:
             "without it the archive writes files"
         )
     if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
-        raise ValueError("a password does not belong into the address, which is logged: give store-password")
+        text = "a password does not belong into the address, which is logged: give store-password"
+        raise ValueError(f"{text} (to verify: PGPASSWORD or CLICKHOUSE_PASSWORD in the environment)")
     return text.strip()
 
 
@@ -71,7 +72,7 @@ class ArchiveSettings(ConsumerSettings):
     )
     store_password: SecretStr | None = setting(DATABASE, "the user's password")
 
-    topics: tuple[str, ...] = setting(EVENTS, "topics and patterns to store", ("*",), min_length=1)
+    topics: tuple[str, ...] = setting(EVENTS, "topics and patterns to store", ("*",), min_length=1, metavar="TOPIC")
     start: Literal["journal", "now"] = setting(
         EVENTS, "where a new archive begins: with all that the daemon's journal has, or now", "journal"
     )

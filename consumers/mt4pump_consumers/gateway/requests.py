@@ -24,12 +24,12 @@ from mt4pump_consumers.gateway.protocol import (
     error_message,
     numbered,
     parse,
-    status_for,
     subscription_message,
 )
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
+from mt4pump_consumers.gateway.status import status_for
 from mt4pump_consumers.gateway.tokens import BUSY, NOBODY, TOKEN_LIMIT_BYTES, TokenError, Verifier, verify
 from mt4pump_consumers.gateway.topics import TopicSelection, is_pattern, is_prefix, matcher
 

@@ -37,7 +37,9 @@ class GatewaySettings(ConsumerSettings):
     allow_plaintext: bool = setting(
         SERVER, "serve other machines without TLS, as behind a proxy that has it", default=False
     )
-    origins: tuple[str, ...] = setting(SERVER, "web pages that may connect, as https://desk.example.com", ())
+    origins: tuple[str, ...] = setting(
+        SERVER, "web pages that may connect, as https://desk.example.com", (), metavar="URL"
+    )
     trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = setting(
         SERVER,
         "addresses or networks of reverse proxies whose X-Forwarded-For is believed, as 127.0.0.1 or 10.0.0.0/8; the "
@@ -50,7 +52,9 @@ class GatewaySettings(ConsumerSettings):
     compression: bool = setting(SERVER, "offer permessage-deflate", default=True)
 
     anonymous: bool = setting(LOGIN, "let everybody on this machine in without a token (loopback only)", default=False)
-    anonymous_topics: tuple[str, ...] = setting(LOGIN, "topics for those without a token", ("quote.*",))
+    anonymous_topics: tuple[str, ...] = setting(
+        LOGIN, "topics for those without a token", ("quote.*",), metavar="TOPIC"
+    )
     tokens: PathValue | None = setting(LOGIN, "TOML file of hashed tokens; re-read when it changes")
     jwt_secret: SecretStr | None = setting(LOGIN, "secret that JSON Web Tokens are signed with (HS256)")
     jwt_public_key: PathValue | None = setting(LOGIN, "PEM file of the public key to check JSON Web Tokens with")
@@ -62,7 +66,7 @@ class GatewaySettings(ConsumerSettings):
     )
     authenticate_s: Annotated[Seconds, Field(gt=0)] = setting(LOGIN, "time to send a token", 10.0)
 
-    topics: tuple[str, ...] = setting(STREAM, "what to read from mt4pump at all", ("*",))
+    topics: tuple[str, ...] = setting(STREAM, "what to read from mt4pump at all", ("*",), metavar="TOPIC")
     silence_s: Annotated[Seconds, Field(gt=0, le=300)] = setting(
         STREAM, "without a heartbeat for so long the daemon is silent", 5.0
     )

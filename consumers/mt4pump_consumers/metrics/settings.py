@@ -30,9 +30,11 @@ class MetricsSettings(ConsumerSettings):
     stream: bool = setting(
         STREAM, "read the events, too; without it the heartbeat alone: no latency and no gaps", default=True
     )
-    topics: tuple[str, ...] = setting(STREAM, "events to read, as trade.* or quote.EURUSD", ("*",), min_length=1)
+    topics: tuple[str, ...] = setting(
+        STREAM, "events to read, as trade.* or quote.EURUSD", ("*",), min_length=1, metavar="TOPIC"
+    )
     symbols: tuple[str, ...] = setting(
-        STREAM, "symbols that get series of their own, as EURUSD or GBP*; by default none do", ()
+        STREAM, "symbols that get series of their own, as EURUSD or GBP*; by default none do", (), metavar="SYMBOL"
     )
     symbols_limit: int = setting(
         STREAM, "most symbols with series of their own; others are only counted", 200, ge=1, le=SYMBOLS_LIMIT_MAX

@@ -59,7 +59,7 @@ class MonitorSettings(ConsumerSettings):
         HEALTH, "port of 127.0.0.1 for /metrics and /healthz of the program itself; 0: any free one, named in the log"
     )
     topics: tuple[str, ...] = setting(
-        STREAM, "what to read", ("trade.*", "margin.*", "session.start", "session.stop"), min_length=1
+        STREAM, "what to read", ("trade.*", "margin.*", "session.start", "session.stop"), min_length=1, metavar="TOPIC"
     )
     changes: tuple[Annotated[str, AfterValidator(change)], ...] = setting(
         STREAM, f"changes of an order that are kept, of {' '.join(CHANGES)}", EXECUTIONS, min_length=1

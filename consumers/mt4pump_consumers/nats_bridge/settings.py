@@ -53,7 +53,9 @@ class NatsSettings(ConsumerSettings):
 
     program = help_command = "mt4pump-nats"
 
-    topics: tuple[str, ...] = setting(EVENTS, "what to republish, as trade.* or quote.EURUSD", ("*",), min_length=1)
+    topics: tuple[str, ...] = setting(
+        EVENTS, "what to republish, as trade.* or quote.EURUSD", ("*",), min_length=1, metavar="TOPIC"
+    )
     subject_prefix: Annotated[str, AfterValidator(checked_prefix)] = setting(
         EVENTS, "put before every subject, as broker1: broker1.quote.EURUSD", ""
     )

@@ -55,7 +55,7 @@ def test_the_protocol_of_the_design_word_for_word(served: Running) -> None:
         assert json.loads(link.recv(LIMIT_S)) == {"type": "subscription", "status": "success", "symbols": ["EURUSD"]}
         quote = json.loads(link.recv(LIMIT_S))
         assert list(quote) == ["type", "data"]
-        assert list(quote["data"]) == ["symbol", "bid", "ask", "spread", "time"]
+        assert list(quote["data"]) == ["symbol", "bid", "ask", "spread", "time", "digits"]
         ask(link, action="subscribe", symbols=["GBPUSD"])
         assert until(link, kind("subscription"))["symbols"] == ["EURUSD", "GBPUSD"]
         ask(link, action="unsubscribe", symbols=["EURUSD"])

@@ -26,7 +26,7 @@ from mt4pump_consumers.gateway.protocol import (
 
 def test_the_messages_of_the_design_are_exactly_these() -> None:
     body = {"symbol": "EURUSD", "bid": 1.1212, "ask": 1.12172, "digits": 5, "time": 1577916000, "high": 2.0, "seq": 1}
-    data = {"symbol": "EURUSD", "bid": 1.1212, "ask": 1.12172, "spread": 5.2, "time": 1577916000}
+    data = {"symbol": "EURUSD", "bid": 1.1212, "ask": 1.12172, "spread": 5.2, "time": 1577916000, "digits": 5}
     assert quote_message(body) == {"type": "quote", "data": data}
     reply = {"type": "subscription", "status": "success", "symbols": ["EURUSD"]}
     assert subscription_message(["EURUSD"], [], None) == reply
