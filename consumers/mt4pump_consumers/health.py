@@ -1,10 +1,16 @@
-"""``/metrics`` and ``/healthz`` of a consumer."""
+"""``/metrics`` and ``/healthz`` of a consumer.
+
+``python -m mt4pump_consumers.health PORT`` checks ``/healthz``: for containers.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from ssl import SSLContext
 
 from prometheus_client import PlatformCollector, ProcessCollector
@@ -15,6 +21,7 @@ from mt4pump.process.program import StartError
 from mt4pump_consumers.http_server import MetricsServer
 
 HOST = "127.0.0.1"
+CHECK_LIMIT_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -85,3 +92,21 @@ def health_endpoint(port: int | None, collector: CountsCollector) -> Iterator[No
         yield
     finally:
         server.stop()
+
+
+def check(port: str) -> int:
+    """Return 0 while the program whose ``/healthz`` is on ``port`` of this machine is healthy, else 1."""
+    try:
+        with closing(HTTPConnection(HOST, int(port), timeout=CHECK_LIMIT_S)) as connection:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            text = answer.read().decode().strip()
+    except (OSError, HTTPException) as error:
+        sys.stderr.write(f"/healthz on port {port} does not answer: {error}\n")
+        return 1
+    sys.stdout.write(f"{text}\n")
+    return 0 if answer.status == HTTPStatus.OK else 1
+
+
+if __name__ == "__main__":
+    sys.exit(check(*sys.argv[1:2]))

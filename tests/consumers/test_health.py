@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from mt4pump_consumers.health import CountsCollector, health_endpoint
+from mt4pump_consumers.health import CountsCollector, check, health_endpoint
 
 from mt4pump.process.program import StartError
 from tests.bus import LIMIT_S
@@ -50,12 +50,19 @@ def test_counters_gauges_and_health_are_served(caplog: pytest.LogCaptureFixture)
             text.splitlines()
         )
         assert get(port, "/healthz") == (200, "ok\n")
+        assert check(str(port)) == 0
         faults[0], counts["new"] = "no heartbeat", 1
         assert get(port, "/healthz") == (503, "no heartbeat\n")
+        assert check(str(port)) == 1
         assert "mt4pump_own_new_total 1.0" in get(port, "/metrics")[1]
         with pytest.raises(StartError, match=f"health-port {port} of 127.0.0.1 cannot be served on"):  # noqa: SIM117
             with health_endpoint(port, collector):
                 pass
+
+
+def test_a_port_without_an_answer_is_not_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check("9") == 1
+    assert "/healthz on port 9 does not answer: " in capsys.readouterr().err
 
 
 def test_without_a_port_nothing_is_served(caplog: pytest.LogCaptureFixture) -> None:
