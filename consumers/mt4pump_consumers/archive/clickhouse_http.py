@@ -7,6 +7,7 @@ them; its own work, types and retries, is what a store must decide itself.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -20,6 +21,7 @@ PORT, TLS_PORT = 8123, 8443
 MOST_QUERY_BYTES = 100_000_000
 """Longest statement: the state of some hundred thousand topics is in one."""
 ERROR_CHARACTERS = 600
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
 NULLABLE = "Nullable("
 BUFFERS = {
     "Int64": pa.int64(),
@@ -66,7 +68,7 @@ class ClickhouseConnection:
         try:
             answer = self._client.post("/", params=values, content=content)
         except httpx.HTTPError as error:
-            raise ClickhouseError(f"{type(error).__name__}: {error}") from error
+            raise ClickhouseError(f"{type(error).__name__}: {ERRNO.sub('', str(error))}") from error
         if answer.status_code != httpx.codes.OK:
             raise ClickhouseError(answer.text[:ERROR_CHARACTERS].strip() or f"HTTP status {answer.status_code}")
         return answer.content

@@ -35,12 +35,15 @@ def open_with_retries(name: str, attempt: Callable[[], None], pause: Callable[[f
     while True:
         try:
             attempt()
+        except StoreChangedError:
+            raise
         except StoreError as error:
-            if time.monotonic() > deadline_s or isinstance(error, StoreChangedError):
-                raise
+            text = f"{name} cannot be used ({error}): start the database, or correct store or its password"
+            if time.monotonic() > deadline_s:
+                raise StoreError(text) from error
             log.warning("%s cannot be used yet (%s): trying again in %.0f s", name, error, RETRY_S)
             if pause(RETRY_S):
-                raise
+                raise StoreError(text) from error
         else:
             return
 
