@@ -155,10 +155,10 @@ class _Search:
         """Return the matching events of a range, and whether ``limit`` or the size ended them."""
         cursor = self._connection.execute(sql, [*values, limit])
         events: list[Replayed] = []
-        size = 0
+        make, size = tuple.__new__, 0  # `_make` takes half a µs more per event
         for row in cursor:  # one by one: a few large bodies together may exceed the memory
-            event = Replayed._make(row)
-            size += len(event.body)
+            event = make(Replayed, row)
+            size += len(row[2])
             if size > PAGE_BYTES and events:
                 cursor.close()
                 return events, True
