@@ -1,8 +1,9 @@
 """``python -m tests.bench.all [--rounds N] [--only WORDS]``: every figure of speed in one table, each beside its peer.
 
 Each round measures ours and the peer one after the other; the table shows medians, and the median of the rounds'
-ratios. ``--only`` runs the lines whose name has the words. Takes about three minutes per round. `tests.bench.gateway`
-(500 clients, three servers) and `tests.bench.big` (a big server) stand for themselves: they take minutes each.
+ratios. ``--only`` runs the lines whose name has the words. Takes about three minutes per round. The last lines start
+real servers, as Debian has them: PostgreSQL, ClickHouse, NATS. `tests.bench.gateway` (500 clients, three servers) and
+`tests.bench.big` (a big server) stand for themselves: they take minutes each.
 
 What limits a paced stream: callback, pump thread, libzmq's thread and the reader's process are four, where the bare
 loop has three. On two cores a message waits for a core: at 20,000 and 50,000 quotes/s p50 is 2 to 3 times the bare
@@ -11,6 +12,9 @@ same) nor the heartbeat (once or ten times a second give the same); no wake-up o
 
 What limits trades: of 16 µs on the pump thread SQLite takes 4, decoding 2.8, packing 1.6, the comparison with the last
 record 1.4, sending 1.4; the rest are some 20 calls of Python.
+
+What limits a replay: the query thread needs 2.5 µs of CPU per event (SQLite's row 1.2, two frames 1.0), libzmq's thread
+0.6, the reader 1.6, so two cores give at most 400,000 events/s.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import msgpack
 from rich.console import Console
@@ -36,8 +41,9 @@ from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.daemon import Daemon
-from tests.bench import archive, archive_postgresql, journal
+from tests.bench import archive, archive_clickhouse, archive_postgresql, journal, nats
 from tests.bench.native import NativeFeed
+from tests.consumers.archive.clickhouse_run import ClickhouseServer, running
 from tests.consumers.archive.postgresql_run import running_server
 
 SWITCH_INTERVAL_S = 0.0005
@@ -152,15 +158,22 @@ def parquet() -> Figures:
     return Figures(ours, bare)
 
 
+def database(program: Any, running: AbstractContextManager[Any], count: int) -> Figures:
+    """Return rows per second into a database, by the archive and by its library alone: two functions of ``program``."""
+    frames = archive.quotes(count)
+    with running as server:
+        works = (program.archived, program.bare)
+        return Figures(*(archive_postgresql.measured(work, server, frames)[0] for work in works))
+
+
 def postgresql() -> Figures:
     """Return rows per second into PostgreSQL, by the archive and by psycopg alone."""
-    frames = archive.quotes(FLAT_OUT // 4)
-    with running_server() as server:
-        ours, bare = (
-            archive_postgresql.measured(work, server, frames)[0]
-            for work in (archive_postgresql.archived, archive_postgresql.bare)
-        )
-    return Figures(ours, bare)
+    return database(archive_postgresql, running_server(), FLAT_OUT // 4)
+
+
+def clickhouse() -> Figures:
+    """Return rows per second into ClickHouse, by the archive and by httpx alone."""
+    return database(archive_clickhouse, running(ClickhouseServer()), FLAT_OUT)
 
 
 def replay() -> Figures:
@@ -186,6 +199,8 @@ LINES = (
     Line("client's core, beside unpacking alone", "quotes/CPU s", "≥ 400,000", client),
     Line("archive into Parquet, beside pyarrow alone", "quotes/CPU s", "≥ 100,000", parquet),
     Line("archive into PostgreSQL, beside psycopg alone", "rows/s", "≥ 20,000", postgresql),
+    Line("archive into ClickHouse, beside httpx alone", "rows/s", "≥ 50,000", clickhouse),
+    Line("journal into NATS JetStream, beside nats-py alone", "events/s", "≥ 0.60", lambda: Figures(*nats.measured())),
 )  # fmt: skip
 
 

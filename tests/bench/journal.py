@@ -37,7 +37,7 @@ from tests.bench.native import NativeFeed
 SWITCH_INTERVAL_S = 0.0005
 STORED = 300_000
 BESIDE = "beside an endless replay (events/s)"
-BODY = msgpack.packb({f"field{number}": number * 1.1 for number in range(28)})
+FIELDS = {f"field{number}": number * 1.1 for number in range(28)}
 LIMIT_S = 120.0
 
 
@@ -94,7 +94,7 @@ def _case(kind: str, rate: float, events: int, *, journal: bool) -> Figures:
 
 
 def _replay_alone() -> Figures:
-    with _filled_daemon() as (daemon, _), _replaying(daemon, endless=False) as reader:
+    with filled_daemon() as (daemon, _), _replaying(daemon, endless=False) as reader:
         events, seconds = reader.recv()
         assert events >= STORED
         return Figures(events / seconds)
@@ -102,7 +102,7 @@ def _replay_alone() -> Figures:
 
 def _live_beside_replay(*, gives_way: bool) -> Figures:
     """``gives_way``: the reader runs when a core is idle, as if on another machine: what is left is the daemon's."""
-    with _filled_daemon() as (daemon, feed), Receiver(daemon.endpoint, b"quote.", 20_000) as receiver:
+    with filled_daemon() as (daemon, feed), Receiver(daemon.endpoint, b"quote.", 20_000) as receiver:
         assert receiver.ready(20.0)
         with _replaying(daemon, endless=True, gives_way=gives_way) as reader:
             feed.feed("quote", 20_000, 5_000.0)
@@ -114,15 +114,21 @@ def _live_beside_replay(*, gives_way: bool) -> Figures:
     return Figures(sum(events for events, _ in passes) / sum(s for _, s in passes), got.p50_us, got.p99_us)
 
 
+def stored(offset: int, number: int, ts: int) -> Stored:
+    """Return an event of the size of a trade, of topic ``number``."""
+    body = {"epoch": 1, "seq": offset // 250 + 1, "ts": ts, "offset": offset, **FIELDS}
+    return Stored(offset, ts, b"trade.%d" % (1000 + number), msgpack.packb(body))
+
+
 @contextmanager
-def _filled_daemon() -> Iterator[tuple[Daemon, NativeFeed]]:
-    """Give a daemon that pumps and has `STORED` events in its journal."""
+def filled_daemon(count: int = STORED) -> Iterator[tuple[Daemon, NativeFeed]]:
+    """Give a daemon that pumps and has ``count`` events in its journal."""
     feed = NativeFeed()
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.sqlite3", JournalOptions(), time.time_ns)
-        for first in range(1, STORED + 1, 250):
+        for first in range(1, count + 1, 250):
             now_ns = time.time_ns()
-            group = [Stored(first + number, now_ns, b"trade.%d" % (1000 + number), BODY) for number in range(250)]
+            group = [stored(first + number, number, now_ns) for number in range(250)]
             assert journal.append(group, {})
         journal.close()
         daemon = Daemon(bench_settings(folder, 100_000), feed.source)

@@ -1,0 +1,80 @@
+"""``python -m tests.bench.nats [--rounds N]``: events per second into JetStream, by the bridge and by nats-py alone.
+
+A daemon whose journal is full, the bridge and nats-server are each a process of their own; the bridge stores the whole
+journal, each event on the condition that the one before is the stream's last. The peer publishes the same bodies and
+ids with nats-py's ``publish_async``, as many in flight, into a stream of its own. Rounds alternate; medians count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nats
+from mt4pump_consumers.nats_bridge.settings import NatsSettings
+
+from tests.bench.journal import filled_daemon, stored
+from tests.consumers.nats_bridge.nats_run import SERVER, Stage, stage
+
+EVENTS = 40_000
+IN_FLIGHT: int = NatsSettings.model_fields["publish_limit"].default
+LIMIT_S = 120.0
+READ = re.compile(r"(\d+) events were read from the journal in ([\d.]+) s")
+
+
+def bridged(scene: Stage) -> float:
+    """Return events per second of the bridge, from its own log line."""
+    with filled_daemon(EVENTS) as (daemon, _):
+        scene.endpoint, scene.query_endpoint = daemon.endpoint, str(daemon.query_endpoint)
+        scene.bridge = scene.new_bridge("--publish-limit", str(IN_FLIGHT))
+        scene.bridge.start()
+        ((count, seconds),) = scene.until(lambda: READ.findall(scene.bridge.text), "the whole journal", LIMIT_S)
+        scene.bridge.stop()
+    return int(count) / float(seconds)
+
+
+async def bare(url: str) -> float:
+    """Return events per second of nats-py alone."""
+    client = await nats.connect(url)
+    stream = client.jetstream(publish_async_max_pending=IN_FLIGHT)
+    await stream.add_stream(name="BARE", subjects=["bare.>"])
+    bodies = [stored(offset, offset % 250, time.time_ns()).body for offset in range(1, EVENTS + 1)]
+    began_s = time.perf_counter()
+    for number, body in enumerate(bodies):
+        await stream.publish_async(f"bare.{number % 250}", body, headers={"Nats-Msg-Id": f"bare:{number}"})
+    await stream.publish_async_completed()
+    seconds = time.perf_counter() - began_s
+    await client.close()
+    return EVENTS / seconds
+
+
+def measured() -> tuple[float, float]:
+    """Return events per second of the bridge and of nats-py, with a server of this round's own."""
+    with tempfile.TemporaryDirectory() as folder, stage(Path(folder)) as scene:
+        scene.nats.start()
+        scene.until(lambda: "Server is ready" in scene.nats.text, "nats-server")
+        return bridged(scene), asyncio.run(bare(scene.url))
+
+
+def main() -> int:
+    """Measure and print the figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.nats", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    if SERVER is None:
+        parser.error("nats-server is not installed: apt-get install nats-server")
+    found = [measured() for _ in range(parser.parse_args().rounds)]
+    for name, rates in zip(("mt4pump-nats", "nats-py alone"), zip(*found, strict=True), strict=True):
+        sys.stdout.write(f"{name}: {statistics.median(rates):,.0f} events per second\n")
+    ratio = statistics.median(mine / other for mine, other in found)
+    sys.stdout.write(f"bridge/bare {ratio:.2f}, {IN_FLIGHT} in flight\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
