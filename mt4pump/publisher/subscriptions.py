@@ -22,6 +22,9 @@ NO_CONNECTION = 0
 """Number of what comes over no connection that can be identified (``inproc://``): prefixes are counted one by one."""
 FEW = 64
 """Up to so many prefixes are compared one after the other; more are looked up, once per length."""
+CHANGES_KEPT = 16
+"""Up to so many changes only the topics that they concern are updated; after more, all."""
+EVERY_TOPIC = b""
 
 
 def is_subscription(message: bytes) -> bool:
@@ -99,6 +102,8 @@ class SubscriptionTable:
         self._clients: dict[str, _Usage] = {}
         self._holders: dict[bytes, int] = {}
         self._unnumbered: Counter[bytes] = Counter()
+        self._length_counts: Counter[int] = Counter()
+        self._changed: set[bytes] = set()
         self._few: tuple[bytes, ...] = ()
         self._lengths: tuple[int, ...] = ()
         self._is_indexed = True
@@ -127,8 +132,10 @@ class SubscriptionTable:
                 return False
             subscriber.prefixes.add(prefix)
             self._grow(subscriber, 1, len(prefix))
-        self._holders[prefix] = self._holders.get(prefix, 0) + 1
-        self._is_indexed = False
+        holders = self._holders.get(prefix, 0)
+        self._holders[prefix] = holders + 1
+        if not holders:
+            self._count_length(prefix, 1)
         return True
 
     def add_idle(self, size: int, connection: int) -> None:
@@ -212,11 +219,29 @@ class SubscriptionTable:
                 holders[prefix] -= 1
             else:
                 del holders[prefix]
-        self._is_indexed = False
+                self._count_length(prefix, -1)
+
+    def _count_length(self, prefix: bytes, change: int) -> None:
+        """Note that a prefix has a first subscriber, or none any more."""
+        count = self._length_counts[len(prefix)] + change
+        if count:
+            self._length_counts[len(prefix)] = count
+        else:
+            del self._length_counts[len(prefix)]
+        # A client may flip one of a hundred thousand prefixes all the time: the index is rebuilt only if it changes.
+        if len(self._holders) <= FEW + 1 or count == max(change, 0):
+            self._is_indexed = False
+        if len(self._changed) <= CHANGES_KEPT:
+            self._changed.add(prefix)
+
+    def take_changed(self) -> tuple[bytes, ...]:
+        """Return prefixes of all topics that may have gained or lost their subscribers since the last call."""
+        changed, self._changed = self._changed, set()
+        return tuple(changed) if len(changed) <= CHANGES_KEPT else (EVERY_TOPIC,)
 
     def _build_index(self) -> None:
         """Prepare `has_subscriber`, once after any number of changes."""
         self._is_indexed = True
         is_few = len(self._holders) <= FEW
         self._few = tuple(self._holders) if is_few else ()
-        self._lengths = () if is_few else tuple(sorted(set(map(len, self._holders))))
+        self._lengths = () if is_few else tuple(sorted(self._length_counts))

@@ -222,7 +222,7 @@ class Pump(Thread):
 
     def _read_subscriptions(self) -> None:
         if self._publisher.read_subscriptions():
-            self._dispatcher.quotes.refresh_wanted()
+            self._dispatcher.quotes.refresh_wanted(self._publisher.subscriptions.take_changed())
 
     def _read_all_subscriptions(self) -> None:
         """Read every subscription that libzmq had applied when it sent a heartbeat.

@@ -202,10 +202,11 @@ class QuoteStream:
             if state.last is not None:
                 yield {**quote_fields(state, state.last), "ts": state.ts}
 
-    def refresh_wanted(self) -> None:
-        """Update which topics have a subscriber; called after a subscription changed."""
-        for state in self._by_topic.values():
-            state.wanted = self._is_wanted(state.topic)
+    def refresh_wanted(self, prefixes: tuple[bytes, ...]) -> None:
+        """Update which topics that begin with one of ``prefixes`` have a subscriber, after subscriptions changed."""
+        for topic, state in self._by_topic.items():
+            if topic.startswith(prefixes):
+                state.wanted = self._is_wanted(topic)
 
     def _state_of(self, raw: bytes, digits: int) -> SymbolState:
         """Return the state of a symbol whose raw name is new, or whose digits changed."""

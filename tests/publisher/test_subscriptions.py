@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt4pump.publisher.subscriptions import (
+    CHANGES_KEPT,
     FEW,
     NO_CONNECTION,
     Excess,
@@ -106,6 +107,43 @@ def test_random_subscriptions_leave_what_is_left(messages: list[tuple[bytes, byt
         for topic in (b"", b"a", b"ab", b"b", b"ba", b"bb"):
             assert made.has_subscriber(topic) == any(topic.startswith(wanted) for _, wanted in expected)
     assert len(made) == len({prefix for _, prefix in expected}) + many * (FEW + 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from([SUB, UNSUB, b"leave"]), words, st.integers(1, 2))), st.integers(0, 2 * FEW))
+def test_every_topic_whose_subscribers_changed_begins_with_a_changed_prefix(
+    messages: list[tuple[bytes, bytes, int]], others: int
+) -> None:
+    made, topics = SubscriptionTable(), (b"", b"a", b"ab", b"b", b"ba", b"bb", b"zz1")
+    for number in range(others):
+        apply(made, SUB + b"zz%d" % number, 99)
+    changed = made.take_changed()
+    assert (len(changed) == others) if others <= CHANGES_KEPT else changed == (b"",)
+    before = {topic: made.has_subscriber(topic) for topic in topics}
+    for at, (word, prefix, connection) in enumerate(messages):
+        if word == b"leave":
+            made.remove(connection)
+        else:
+            apply(made, word + prefix, connection)
+        if at % 3:  # several changes between two readings
+            continue
+        changed = made.take_changed()
+        for topic in topics:
+            now = made.has_subscriber(topic)
+            assert now == before[topic] or topic.startswith(changed)
+            before[topic] = now
+
+
+def test_a_flip_among_many_prefixes_costs_neither_a_new_index_nor_an_update_of_all_topics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = subscriptions(*(SUB + b"quote.S%03d" % number for number in range(2 * FEW)), SUB + b"quote.S999")
+    assert made.has_subscriber(b"quote.S000")
+    made.take_changed()
+    monkeypatch.setattr(made, "_build_index", lambda: pytest.fail("the index was built again"))
+    for message in (UNSUB, SUB, UNSUB):
+        apply(made, message + b"quote.S999")
+        assert made.has_subscriber(b"quote.S999") is (message == SUB)
+        assert made.take_changed() == (b"quote.S999",)
 
 
 SMALL = SubscriptionLimits(

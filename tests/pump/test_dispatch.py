@@ -264,7 +264,7 @@ def test_what_a_session_that_was_given_up_still_says_is_not_published(pump: Harn
 def test_a_doorbell_without_a_session_breaks_nothing(code: int) -> None:
     with open_harness() as made:
         if code == PumpCode.UPDATE_BIDASK:
-            made.dispatcher.quotes.refresh_wanted()
+            made.dispatcher.quotes.refresh_wanted((b"",))
         assert made.events_after(code) == []
         assert set(made.fault_counters.counts) <= {"session_gone"}
 

@@ -236,7 +236,7 @@ def test_a_topic_that_nobody_wants_is_numbered_and_counted_but_not_packed() -> N
     assert [topic for topic, _ in messages(made, quote("A"), quote("B"), quote("A"))] == ["quote.B"]
     assert made.published == 3
     wishes.topics = {b"quote.A"}
-    made.refresh_wanted()
+    made.refresh_wanted((b"",))
     assert [(topic, body["seq"]) for topic, body in messages(made, quote("A"), quote("B"))] == [("quote.A", 3)]
 
 
@@ -246,7 +246,7 @@ def test_a_wish_counts_from_the_next_refresh_on() -> None:
     messages(made, quote("A"), quote("B"))
     wishes.topics = {b"quote.B"}
     assert [topic for topic, _ in messages(made, quote("A"), quote("B"))] == ["quote.A"]
-    made.refresh_wanted()
+    made.refresh_wanted((b"",))
     assert [topic for topic, _ in messages(made, quote("A"), quote("B"))] == ["quote.B"]
 
 
