@@ -1,14 +1,15 @@
 """Malformed messages, replies and position files against the client: ``python -m tests.fuzz client [BODIES] [SEED]``.
 
 Everything that a daemon says is made wrong in one place or more: fields of a wrong type, absurd, missing, bytes turned
-over. The client may answer with ClientError and with notices, with nothing else, and it must not grow.
+over. The client may answer with ClientError and with notices, with nothing else, and its memory must be flat after the
+first third: else the exit code is 1.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
-import psutil
 
 from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.format import human_event, json_event
@@ -30,6 +30,7 @@ from mt4pump.client.query import Ask, QueryError, Reply, unpacked
 from mt4pump.errors import FrameError
 from tests.client.daemon_model import DaemonModel, Frames
 from tests.client.harness import Harness
+from tests.fuzz import TENTHS, MemoryByTenth, report_line
 
 NAN, INF = float("nan"), float("inf")
 ODD: tuple[Any, ...] = (
@@ -289,18 +290,17 @@ def fuzz(bodies: int, seed: int, folder: Path) -> Run:
 
 
 def main(options: list[str]) -> int:
-    """Run as long as wanted, and say how much memory it took: after a tenth, and at the end."""
+    """Run as long as wanted and print the memory by tenths; return 1 when it grew."""
     bodies = int(options[0]) if options else 100_000
     seed = int(options[1]) if len(options) > 1 else 1
-    began_s, me = time.monotonic(), psutil.Process()
-    parts, total, seen = 10, 0, Counter[str]()
+    began_s, memory = time.monotonic(), MemoryByTenth(os.getpid(), TENTHS)
+    total, seen = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        for part in range(parts):
-            run = fuzz(bodies // parts, seed + part, Path(folder))
+        for part in range(TENTHS):
+            run = fuzz(bodies // TENTHS, seed + part, Path(folder))
             total += run.bodies
             seen += run.seen
-            rss_mb = me.memory_info().rss / 2**20
-            sys.stdout.write(f"{total} bodies in {time.monotonic() - began_s:.0f} s, RSS {rss_mb:.1f} MB\n")
-            sys.stdout.flush()
-    sys.stdout.write(f"{dict(sorted(seen.items()))}\nnothing but ClientError and notices\n")
-    return 0
+            memory.note(part + 1)
+    report_line(f"{total} bodies in {time.monotonic() - began_s:.0f} s: {dict(sorted(seen.items()))}")
+    report_line(f"nothing but ClientError and notices; {memory.report()}")
+    return memory.exit_code()

@@ -1,9 +1,10 @@
 """The gateway against mutated messages: ``python -m tests.fuzz gateway --messages 1000000``.
 
 A real daemon, a real gateway, and clients with a token each that send broken requests and broken frames, as fast as
-``--rate`` lets them; one reader beside them measures how old quotes are when they come. It fails when anything is
-answered with ``internal``, when a connection is closed with 1011 for another reason than a ping without an answer,
-when the log has a traceback, when the gateway's memory grows, or when the gateway ends.
+``--rate`` lets them; one reader beside them measures how old quotes are when they come, in rounds without and with the
+messages, which is reported and not asserted. The exit code is 1 when anything is answered with ``internal``, when a
+connection is closed with 1011 for another reason than a ping without an answer, when the log has a traceback, when the
+gateway ends, or when its memory is not flat after the first third.
 """
 
 from __future__ import annotations
@@ -13,32 +14,25 @@ import asyncio
 import json
 import random
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import jwt
-import psutil
 from websockets.sync.client import connect
 
-from tests.consumers.gateway.gateway_run import ROOT, Running, addresses, daemon, environment, gateway
+from tests.consumers.gateway.gateway_run import Running, addresses, daemon, environment, gateway
+from tests.fuzz import MemoryByTenth, QuoteAges, QuoteReader, give_way, report_line
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these runs alone
-GROWTH_LIMIT_MB = 32.0
 UNANSWERED_PING = "1011 keepalive ping timeout"
 """How the gateway closes a client that does not answer a ping: our answer may be swallowed by a broken frame."""
 FIRST_QUOTE_S = 60.0
 """How long the reader may take to start and to receive its first quote."""
 REASON_PLACE = re.compile(r" at position \d+$")
-QUIET_S = 5.0
 """How long the reader measures before anything is sent."""
 SEEDS = (
     {"action": "auth", "token": "a.b.c"},
@@ -74,18 +68,14 @@ VALUES: tuple[Any, ...] = (
 
 @dataclass(slots=True)
 class Tally:
-    """What a run saw: ``closes`` by code and reason, ``lags_ms`` are ages of quotes at the reader.
+    """What a run saw: ``closes`` by code and reason, the gateway's memory, the age of quotes."""
 
-    ``quiet`` of these quotes came before the first message.
-    """
-
+    memory: MemoryByTenth
+    ages: QuoteAges = field(default_factory=QuoteAges)
     sent: int = 0
     connections: int = 0
     replies: Counter[str] = field(default_factory=Counter)
     closes: Counter[str] = field(default_factory=Counter)
-    lags_ms: list[float] = field(default_factory=list)
-    quiet: int = 0
-    rss_mb: list[float] = field(default_factory=list)
 
 
 def token(owner: str) -> str:
@@ -203,88 +193,58 @@ class Fuzzer:
 
 
 def read_quotes(port: int) -> int:
-    """Print the age of every quote, in ms: the reader is a process of its own, so that no fuzzer delays it."""
+    """Print the age of every quote, in ms."""
     headers = {"Authorization": f"Bearer {token('reader')}"}
     with connect(f"ws://127.0.0.1:{port}", additional_headers=headers, max_size=None) as link:
         link.send(json.dumps({"action": "subscribe", "topics": ["quote.*"]}))
         for text in link:
             message = json.loads(text)
             if message["type"] == "quote" and "snapshot" not in message:
-                sys.stdout.write(f"{(time.time_ns() - message['data']['ts']) / 1e6:.3f}\n")
-                sys.stdout.flush()
+                report_line(f"{(time.time_ns() - message['data']['ts']) / 1e6:.3f}")
     return 0
 
 
-@contextmanager
-def reader(port: int, tally: Tally) -> Iterator[None]:
-    """Have quotes read beside; it must be there to the end."""
-    command = [sys.executable, "-m", "tests.fuzz", "gateway", "--read", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment()) as process:
-        assert process.stdout is not None
-        lines = process.stdout
-        thread = Thread(target=lambda: tally.lags_ms.extend(map(float, lines)), daemon=True)
-        thread.start()
-        try:
-            yield
-            if process.poll() is not None:
-                raise RuntimeError("the reader was closed")
-        finally:
-            process.kill()
-            thread.join()
-
-
 async def measure(run: Running, options: argparse.Namespace, tally: Tally) -> None:
-    """Fuzz beside one reader; note the gateway's memory now and then."""
-    process = psutil.Process(run.program.process.pid)
-    with reader(run.port, tally):
+    """Fuzz in rounds beside one reader; note the gateway's memory now and then."""
+    with QuoteReader("gateway", "--read", str(run.port), environment=environment()) as reader:
         async with asyncio.timeout(FIRST_QUOTE_S):
-            while not tally.lags_ms:  # noqa: ASYNC110 - a thread fills it
+            while not reader.has_any:  # noqa: ASYNC110 - a thread fills it
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(options.quiet_s)
-        tally.quiet = len(tally.lags_ms)
-        fuzzers = [
-            Fuzzer(run.port, number, options.seed, tally, options.messages).run(options.rate)
-            for number in range(options.connections)
-        ]
-        work = asyncio.gather(*fuzzers)
-        while not work.done():
-            tally.rss_mb.append(process.memory_info().rss / 2**20)
-            await asyncio.wait([work], timeout=1)
-        work.result()
-        tally.rss_mb.append(process.memory_info().rss / 2**20)
+        give_way(options.nice)
+        for number in range(options.rounds):
+            reader.take()
+            await asyncio.sleep(options.quiet_s)
+            tally.ages.alone.append(reader.take())
+            until = options.messages * (number + 1) // options.rounds
+            fuzzers = [
+                Fuzzer(run.port, place, options.seed + number, tally, until).run(options.rate)
+                for place in range(options.connections)
+            ]
+            work = asyncio.gather(*fuzzers)
+            while not work.done():
+                await asyncio.wait([work], timeout=0.5)
+                tally.memory.note(tally.sent)
+            work.result()
+            tally.ages.beside.append(reader.take())
 
 
 def fuzz(folder: Path, options: argparse.Namespace) -> tuple[Tally, list[str]]:
-    """Run once; return what was seen, and what is wrong."""
-    tally = Tally()
+    """Run once; return what was seen, and what is wrong, but for the memory."""
     flags = ["--jwt-secret", SECRET, "--messages-per-s", str(2 * options.rate), "--connections-per-address", "1000"]
     with daemon(folder) as source, gateway(folder, *addresses(source), *flags) as run:
+        tally = Tally(MemoryByTenth(run.program.process.pid, options.messages))
         run.program.line("the feed is live")
         asyncio.run(measure(run, options, tally))
         ended = run.program.process.poll() is not None
         log = run.program.printed()
-        early = tally.rss_mb[len(tally.rss_mb) // 5]
         failed = [close for close in tally.closes if close.startswith("1011") and close != UNANSWERED_PING]
         faults = [
             f"closed with {failed}" if failed else "",
             f"{tally.replies['internal']} internal errors" if tally.replies["internal"] else "",
             "Traceback" + log.partition("Traceback")[2][:2_000] if "Traceback" in log else "",
             "the gateway ended" if ended else "",
-            f"memory {early:.0f} → {tally.rss_mb[-1]:.0f} MB" if tally.rss_mb[-1] > early + GROWTH_LIMIT_MB else "",
         ]
     return tally, [fault for fault in faults if fault]
-
-
-def share(values: Sequence[float], part: float) -> float:
-    """Return the value that ``part`` of all values do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
-
-
-def ages(lags_ms: Sequence[float]) -> str:
-    """Return the ages of quotes in words."""
-    middle, high = share(lags_ms, 0.5), share(lags_ms, 0.99)
-    return f"p50 {middle:.1f}, p99 {high:.1f}, most {max(lags_ms, default=0):.1f} of {len(lags_ms)}"
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -295,7 +255,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second of each connection")
     parser.add_argument("--read", type=int, help="read the quotes of the gateway on this port, and do nothing else")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quiet-s", type=float, default=QUIET_S, help="time to measure before it begins")
+    parser.add_argument("--rounds", type=int, default=5, help="of quotes alone, then messages beside them")
+    parser.add_argument("--quiet-s", type=float, default=10.0, help="how long quotes are read alone in each round")
+    parser.add_argument("--nice", type=int, default=19, help="niceness of the fuzzer")
     return parser.parse_args(arguments)
 
 
@@ -306,15 +268,12 @@ def main(arguments: list[str]) -> int:
         return read_quotes(options.read)
     with tempfile.TemporaryDirectory() as folder:
         tally, faults = fuzz(Path(folder), options)
-    quiet, busy = tally.lags_ms[: tally.quiet], tally.lags_ms[tally.quiet :]
-    rss = tally.rss_mb
     lines = [
         f"{tally.sent} messages on {tally.connections} connections",
         f"replies {dict(tally.replies.most_common())}, closes {dict(tally.closes.most_common())}",
-        f"age of quotes before, ms: {ages(quiet)}",
-        f"age of quotes meanwhile, ms: {ages(busy)}",
-        f"memory, MB: {rss[0]:.0f} at first, {max(rss):.0f} at most, {rss[-1]:.0f} at the end",
+        tally.memory.report(),
+        *tally.ages.report(),
         *(f"WRONG: {fault}" for fault in faults),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 1 if faults else 0
+    report_line("\n".join(lines))
+    return tally.memory.exit_code() or (1 if faults else 0)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import CODES
 from tests.bus import LIMIT_MS, LIMIT_S
-from tests.fuzz.query import fuzz, fuzz_directly
+from tests.fuzz.query import fuzz, fuzz_directly, options_of
 from tests.query.endpoint import Endpoint, FakePump, FakeReader, Setup, accounts, ask, serving, stored
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -210,6 +210,7 @@ def test_peers_that_come_and_go_leave_nothing_behind(target: Target) -> None:
 
 def test_the_long_fuzzer_works_in_a_short_run() -> None:
     lines: list[str] = []
-    assert fuzz(300, 1, 2, lines.append)
-    assert fuzz_directly(3_000, 1, lines.append)
-    assert any(line.startswith("300 answered") for line in lines)
+    words = ["--count", "300", "--connections", "2", "--rounds", "2", "--quiet-s", "0.2", "--nice", "0"]
+    assert fuzz(options_of(words), lines.append).mb
+    assert fuzz_directly(3_000, 1, lines.append).mb
+    assert [line.split()[:2] for line in lines[:3]] == [["300", "answered"], ["memory", "after"], ["round", "1:"]]
