@@ -42,6 +42,14 @@ COSTLY = {
     "lists of maps": long_list(250, (b"\xdc\x01\x00" + b"\x80" * 256) * 250),
     "extensions": long_list(21_000, b"\xd4\x05\xff" * 21_000),
     "depth": b"\x81\xa0" * 32_000,
+    "nested lists of 65,535 in 16 bits": padded(b"\xdc\xff\xff" * 20_000),
+    "nested maps of 65,535 in 16 bits": padded(b"\xde\xff\xff\xa1a" * 13_000),
+    "lists and maps in turn": padded((long_list(65_000, b"") + b"\xdf\x00\x00\x75\x30\xa1a") * 500),
+    "lists of 15 in lists of 15": padded(b"\x9f" * 60_000),
+    "texts that claim 4 GiB": long_list(1_000, b"\xdb\xff\xff\xff\xff" * 10_000),
+    "bytes that claim 4 GiB": long_list(1_000, b"\xc6\xff\xff\xff\xff" * 10_000),
+    "extensions that claim 4 GiB": long_list(1_000, b"\xc9\xff\xff\xff\xff\x05" * 10_000),
+    "times": long_list(10_000, b"\xd6\xff\x00\x00\x00\x01" * 10_000),
     "a map of many keys": b"\xdf\x00\x00\x4e\x20" + b"".join(msgpack.packb(f"{n}") + b"\xc0" for n in range(9_000)),
 }
 WRONG = {

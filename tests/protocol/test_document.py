@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from mt4pump.protocol import contract, fields_of
+from mt4pump.publisher.binding import SocketOptions
+from mt4pump.publisher.descriptors import BURST_BYTES, BYTES_PER_S, CURVE_BURST_BYTES, RESTRICTED_BURST_BYTES
+from mt4pump.publisher.publisher import PREFIX_BYTES_MAX
+from mt4pump.publisher.slow_readers import LARGE_BYTES, WAITING_BYTES_LIMIT
+from mt4pump.publisher.subscriptions import SubscriptionLimits
 from mt4pump.pump.lifecycle import CHANGES
+from mt4pump.query.limits import QueryOptions
+from mt4pump.query.requests import REQUEST
+from mt4pump.query.server import WIRE_SLACK
+from mt4pump.security.zap import HANDSHAKE_LIMIT_S
+from mt4pump.unpacking import MESSAGE
 from mt4pump.wire import KINDS, PROTOCOL
 from tests.protocol.__main__ import main
 from tests.protocol.tables import DOCUMENT, TABLE, filled, table, write_tables
@@ -41,6 +51,47 @@ def test_it_names_its_version_and_every_change() -> None:
     assert TEXT.startswith(f"# The wire protocol of mt4pump, version {PROTOCOL}\n")
     section = TEXT.partition("### 6.2")[2].partition("### 6.3")[0]
     assert [change for change in CHANGES if f"`{change}`" not in section.partition("<!-- table")[0]] == []
+
+
+def test_its_limits_are_those_of_the_code() -> None:
+    query, subscriptions, socket = QueryOptions(), SubscriptionLimits(), SocketOptions()
+    kib, mib = 1024, 1024 * 1024
+    client_mib, total_mib = subscriptions.bytes_per_client // mib, subscriptions.bytes_total // mib
+    expected = [
+        f"A msgpack list on the events endpoint has at most {MESSAGE.list_entries:,} entries",
+        f"A request is at most {query.max_request_bytes // kib} KiB. It has at most {query.max_prefixes} prefixes",
+        f"a `limit` from 1 to {query.limit_rows:,} (default {query.page_rows:,})",
+        f"{REQUEST.values:,} msgpack values, {REQUEST.map_entries} keys and lists of {REQUEST.list_entries:,} entries",
+        f"after more than {query.page_bytes // mib} MiB, or after {query.page_s * 1000:.0f} ms of work",
+        f"At most {query.waiting_limit} requests, or {query.waiting_bytes // kib} KiB of requests, wait per connection",
+        f"and {query.waiting_bytes_total // mib} MiB in all. No request waits longer than {query.waiting_s:g} s",
+        f"is sent one page, or {query.unread_bytes_short // kib} KiB of other replies",
+        f"together get {query.unread_bytes_per_client // mib} MiB, all clients {query.unread_bytes // mib} MiB",
+        f"any connection that has not read for {query.unread_s:g} s",
+        f"{query.connections_limit} connections to the query endpoint, and {query.connections_per_client} of one",
+        f"more than {query.incomplete_bytes // mib} MiB without the end of a message, or a message of more than",
+        f"a message of more than {WIRE_SLACK * query.max_request_bytes // kib} KiB, is closed",
+        f"A subscription is at most {PREFIX_BYTES_MAX:,} bytes",
+        f"`max_connections` ({socket.max_connections:,}) connections",
+        f"`max_connections_per_client` ({socket.max_connections_per_client}) of one client",
+        f"A handshake takes at most {HANDSHAKE_LIMIT_S:g} s",
+        f"at most {subscriptions.per_connection:,} subscriptions with {subscriptions.bytes_per_connection // kib} KiB",
+        f"a client {subscriptions.per_client:,} with {client_mib} MiB",
+        f"all clients together {subscriptions.total:,} with {total_mib} MiB",
+        f"at most {subscriptions.messages_burst:,} subscriptions and withdrawals at once",
+        f"and {subscriptions.messages_per_s} per second on average",
+        f"at most {BURST_BYTES // kib} KiB at once ({CURVE_BURST_BYTES // kib:,} KiB with keys)",
+        f"{RESTRICTED_BURST_BYTES // kib} KiB shortly after its address exceeded a limit",
+        f"limit, and {BYTES_PER_S // kib} KiB per second",
+        f"Bodies above {LARGE_BYTES // kib} KiB that wait for subscribers",
+        f"subscribers have at most {WAITING_BYTES_LIMIT // mib} MiB together",
+        f"It keeps it until {query.snapshot_idle_s:g} s after the last use",
+        f"It keeps at most {query.snapshots_held} snapshots, {query.snapshots_per_client} of one key",
+        f"and {query.snapshots_per_connection} of one connection",
+        f"not read for {query.snapshot_evictable_s:g} s, or is older than {query.snapshot_old_s:g} s, is discarded",
+    ]
+    text = " ".join(TEXT.split())
+    assert [each for each in expected if each not in text] == []
 
 
 def test_its_grammar_names_every_kind() -> None:
