@@ -7,6 +7,7 @@ them; its own work, types and retries, is what a store must decide itself.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,7 +41,10 @@ class ClickhouseError(Exception):
 
 
 class ClickhouseConnection:
-    """Sends statements to the database that ``url`` names. Threads may share it; raises ClickhouseError."""
+    """Sends statements to the database that ``url`` names. Threads may share it; raises ClickhouseError.
+
+    The password is sent as HTTP has it, in base64: an error about a header of its own would have it in its text.
+    """
 
     def __init__(self, url: str, password: str | None) -> None:
         parts = urlsplit(url)
@@ -50,12 +54,16 @@ class ClickhouseConnection:
         host = f"[{self.host}]" if ":" in self.host else self.host
         address = f"{host}:{parts.port or (TLS_PORT if self.is_encrypted else PORT)}"
         self.name = f"clickhouse://{self.host}/{self.database}"
-        login = {"X-ClickHouse-User": unquote(parts.username or "default"), "X-ClickHouse-Key": password or ""}
-        self._client = httpx.Client(
-            base_url=f"{'https' if self.is_encrypted else 'http'}://{address}",
-            headers={name.encode(): value.encode() for name, value in login.items()},
-            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_LIMIT_S),
-        )
+        for library in ("httpx", "httpcore"):  # they log each statement
+            logging.getLogger(library).setLevel(logging.WARNING)
+        try:
+            self._client = httpx.Client(
+                base_url=f"{'https' if self.is_encrypted else 'http'}://{address}",
+                auth=(unquote(parts.username or "default"), password or ""),
+                timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_LIMIT_S),
+            )
+        except httpx.InvalidURL as error:
+            raise ClickhouseError(f"{self.name} is no address ({error}): correct store") from error
 
     def execute(self, statement: str, body: bytes | None = None, settings: Mapping[str, object] | None = None) -> bytes:
         """Run one statement; ``body`` is the data of an INSERT. Returns the answer once it is whole."""

@@ -66,7 +66,10 @@ class ClickhouseStore:
 
     def __init__(self, settings: ArchiveSettings, pause: Callable[[float], bool]) -> None:
         password = settings.store_password.get_secret_value() if settings.store_password else None
-        self._server = ClickhouseConnection(settings.store or "", password or os.environ.get(PASSWORD_VARIABLE))
+        try:
+            self._server = ClickhouseConnection(settings.store or "", password or os.environ.get(PASSWORD_VARIABLE))
+        except ClickhouseError as error:
+            raise StoreError(one_line(str(error))) from error
         self.name = self._server.name
         self.state = StreamState()
         self.durable_ts = self.reconnects = self._bytes = self._number = self._last_offset = 0

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from mt4pump.private_files import replace_file, sync_folder
+from mt4pump.private_files import is_open_to_all, make_private_folder, replace_file, sync_folder
 from mt4pump_consumers.archive.columns import TOPIC, sort_columns
 from mt4pump_consumers.archive.store import StoreError, StreamState
 
@@ -157,8 +157,11 @@ class ArchiveFolder:
         self._waiting_moves: dict[str, DataFile] = {}
         self._waiting_removals: set[str] = set()
         try:
-            for folder in (path, path / COMMITS, path / STAGING):
-                folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path)  # one that is there already keeps its rights, so that others may read it
+            if is_open_to_all(path):
+                raise FolderError(f"{path} may be written to by every user of this machine: chmod o-w {path}")
+            for folder in (path / COMMITS, path / STAGING):
+                folder.mkdir(exist_ok=True)
             self._lock = FileLock(path / LOCK, thread_local=False)
             self._lock.acquire(timeout=0.3)
         except Timeout as error:

@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
+from mt4pump.private_files import private_opener
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, EXIT_START
 from mt4pump.process.streams import drop_output, output_fault
 from mt4pump_consumers.archive import clickhouse_reading
@@ -30,6 +32,7 @@ from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, sc
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
 from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, database_url, is_clickhouse
 from mt4pump_consumers.archive.store import StoreError
+from mt4pump_consumers.spreadsheet import harmless_cell
 
 BATCH_ROWS = 10_000
 TABLE_ROWS = 1_000
@@ -205,14 +208,17 @@ def _write(relation: duckdb.DuckDBPyRelation, options: argparse.Namespace) -> No
     if options.format == "parquet":
         if options.output is None:
             raise FolderError("parquet needs a file: give --output")
-        with pq.ParquetWriter(options.output, reader.schema, compression="zstd") as writer:
+        with (
+            open(options.output, "wb", opener=private_opener) as binary,
+            pq.ParquetWriter(binary, reader.schema, compression="zstd") as writer,
+        ):
             for batch in reader:
                 writer.write_batch(batch)
         return
     if options.output is None:
         _write_text(reader, options.format, sys.stdout)
         return
-    with options.output.open("w", encoding="utf-8", newline="") as file:
+    with open(options.output, "w", encoding="utf-8", newline="", opener=private_opener) as file:
         _write_text(reader, options.format, file)
 
 
@@ -222,15 +228,20 @@ def _write_text(reader: pa.RecordBatchReader, style: str, file: TextIO) -> None:
         file.writelines(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in _rows(reader))
     elif style == "csv":
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(_flat(row) for row in _rows(reader))
+        writer.writerow(map(harmless_cell, names))  # PIVOT makes names of values
+        is_number = [pa.types.is_temporal(of) or pa.types.is_decimal(of) for of in reader.schema.types]
+        for row in _rows(reader):
+            cells = zip(_flat(row), is_number, strict=True)
+            writer.writerow([cell if of or not isinstance(cell, str) else harmless_cell(cell) for cell, of in cells])
     else:
-        table = Table(*names, box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in names:
+            table.add_column(Text(one_line(name)))  # a text: rich would take [...] in a foreign one for its markup
         for number, row in enumerate(_rows(reader)):
             if number == TABLE_ROWS:
                 table.caption = f"the first {TABLE_ROWS} rows; --format csv shows all"
                 break
-            table.add_row(*(one_line("" if value is None else str(value)) for value in _flat(row)))
+            table.add_row(*(Text(one_line("" if value is None else str(value))) for value in _flat(row)))
         Console(file=file).print(table)
 
 

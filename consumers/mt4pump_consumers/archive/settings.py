@@ -29,6 +29,7 @@ def database_url(text: str) -> str:
         parts = urlsplit(text.strip())
         known = {"postgresql", "postgres", *CLICKHOUSE_SCHEMES}
         is_usable = parts.scheme in known and parts.path not in {"", "/"} and (parts.port is None or parts.port > 0)
+        is_usable = is_usable and not parts.fragment and text.strip().isprintable()
     except ValueError:
         is_usable = False
     if not is_usable:
@@ -36,7 +37,8 @@ def database_url(text: str) -> str:
             "write the store as postgresql://user@host:5432/database or clickhouse://user@host:8123/database; "
             "without it the archive writes files"
         )
-    if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
+    names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if parts.password is not None or any(name.endswith("password") for name in names):  # sslpassword as well
         text = "a password does not belong into the address, which is logged: give store-password"
         raise ValueError(f"{text} (to verify: PGPASSWORD or CLICKHOUSE_PASSWORD in the environment)")
     return text.strip()

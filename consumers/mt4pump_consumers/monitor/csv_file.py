@@ -11,14 +11,13 @@ import io
 import json
 import logging
 import os
-import re
 from pathlib import Path
 from typing import BinaryIO
 
-from mt4pump.client import one_line
 from mt4pump.private_files import private_opener
 from mt4pump_consumers.monitor.execution import Execution, iso_time
 from mt4pump_consumers.monitor.store import MonitorStore
+from mt4pump_consumers.spreadsheet import harmless
 
 ROWS_AT_ONCE = 5_000
 HEADER = (
@@ -28,10 +27,6 @@ HEADER = (
 )
 FOREIGN_TEXTS = ("change", "side", "symbol", "comment", "topic")
 """Columns with text that the feed brings; the others are numbers, and ours."""
-FORMULA_START = re.compile(
-    r"""(?:(?<=[,;|:"'])|^)(?=\s*["']*\s*[=+\-@\uff1d\uff0b\uff0d\uff20\u2212])|(?<=\s)(?=[=+@\uff1d\uff0b\uff20])"""
-)
-"""Where a cell could begin with a formula: at the start, behind what may part or quote cells, behind a space."""
 
 log = logging.getLogger(__name__)
 
@@ -102,16 +97,6 @@ def _cells(done: Execution) -> tuple[object, ...]:
     for name in FOREIGN_TEXTS:
         cells[name] = harmless(str(cells[name]))
     return tuple(cells[name] for name in HEADER)
-
-
-def harmless(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula, whatever it takes for the separator of cells.
-
-    Clients write comments, and others open the file: where `;` parts cells, ``x;=1+1`` is two of them, and our quotes
-    do not count. So an apostrophe, which makes a text of a cell, stands before each character that could begin a
-    formula at the beginning of a cell; control characters are escaped.
-    """
-    return FORMULA_START.sub("'", one_line(text))
 
 
 def _line(cells: tuple[object, ...]) -> str:

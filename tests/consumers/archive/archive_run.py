@@ -36,6 +36,11 @@ COMMON_QUERIES = [
 ]
 """SQL that each database understands; what it reads `commit_example` wrote."""
 EPOCH = 1_700_000_000_000
+SQL_TEXTS = (
+    *("'; drop table quote; --", "\\'; drop table quote; --", '"; drop table "quote"; --', "$$; drop table quote; $$"),
+    *("\\", "'", "''", '"', "`", "a\\", "/*", "-- x", "%s {0} :x ?", "{x:String}", "\n\\.\n", "x\t'y\\'"),
+)
+"""Texts that a server may use as names, and that are part of no statement."""
 
 
 def event(topic: str, seq: int, *, ts: int = TS, epoch: int = EPOCH, **fields: Any) -> Event:
@@ -70,6 +75,18 @@ def batch_of(store: ArchiveStore, *events: Event | Notice, confirmed: int = 0) -
         else:
             builder.add(each)
     return builder.cut({"log": "L", "confirmed": confirmed, "ahead": {}} if confirmed else None)
+
+
+def sql_events() -> list[Event]:
+    """Return events with `SQL_TEXTS` as symbol, group, comment, change and key; their offsets begin at 1."""
+    made: list[Event] = []
+    for number, text in enumerate(SQL_TEXTS):
+        made += [
+            quote(1, text),
+            event(f"group.{text}", 1, offset=2 * number + 1, group=text),
+            trade(2 * number + 2, comment=text, change=text, before={text: text}),
+        ]
+    return made
 
 
 def commit_example(stores: Iterable[ArchiveStore]) -> None:

@@ -15,6 +15,8 @@ pytest.importorskip("duckdb")
 
 import pyarrow as pa
 from mt4pump_consumers.archive.clickhouse_http import ClickhouseConnection, ClickhouseError, literal, native_block
+from mt4pump_consumers.archive.clickhouse_reading import opened_database
+from mt4pump_consumers.archive.clickhouse_store import PASSWORD_VARIABLE
 from mt4pump_consumers.archive.clickhouse_tables import COMMIT
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of
 from mt4pump_consumers.archive.folder import ArchiveFolder, read_state
@@ -27,14 +29,17 @@ from tests.consumers.archive.archive_run import (
     COMMON_QUERIES,
     DAY_NS,
     EPOCH,
+    SQL_TEXTS,
     TS,
     batch_of,
     commit_example,
     event,
     quote,
+    sql_events,
     trade,
 )
 from tests.consumers.archive.clickhouse_run import (
+    PASSWORD,
     ChdbServer,
     ClickhouseServer,
     needs_chdb,
@@ -126,6 +131,28 @@ def test_values_arrive_as_they_are(server: ClickhouseServer, database: str) -> N
     )
     assert first == [comment, "", "inf", 0.1 + 0.2, "[1.5, null]", '{"login": "seven"}', None, None]
     assert second[0] == "x" * 70_000
+
+
+def test_no_text_of_the_feed_or_the_journal_is_sql(
+    server: ClickhouseServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+    events = sql_events()
+    with closing(server.store(database)) as store:
+        store.commit(batch_of(store, *events))
+    for text in SQL_TEXTS:
+        with closing(server.store(database)) as store:
+            assert store.state.seqs == {f"quote.{each}": [EPOCH, 1] for each in SQL_TEXTS}
+            batch = batch_of(store)
+            batch.position = {"log": text, "confirmed": len(events), "ahead": {text: 1}}
+            store.commit(batch)
+        with opened_database(server.url(database)) as (_, position):
+            assert position == batch.position
+    found = [
+        {row[0] for row in server.execute(database, f'select {column} from "{kind}"')}  # noqa: S608
+        for kind, column in (("quote", "symbol"), ("group", '"group"'), ("trade", "comment"), ("trade", "change"))
+    ]
+    assert found == [set(SQL_TEXTS)] * 4
 
 
 def test_with_the_current_engine_times_have_all_nanoseconds(server: ClickhouseServer, database: str) -> None:

@@ -25,6 +25,7 @@ from mt4pump_consumers.archive import postgresql_store
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of
 from mt4pump_consumers.archive.folder import ArchiveFolder, read_state
 from mt4pump_consumers.archive.parquet_store import ParquetStore
+from mt4pump_consumers.archive.postgresql_reading import opened_database
 from mt4pump_consumers.archive.reading import BARS_SQL, PRICES, opened
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError
@@ -34,13 +35,15 @@ from tests.consumers.archive.archive_run import (
     COMMON_QUERIES,
     DAY_NS,
     EPOCH,
+    SQL_TEXTS,
     TS,
     batch_of,
     commit_example,
     quote,
+    sql_events,
     trade,
 )
-from tests.consumers.archive.postgresql_run import LIMIT_S, Server, needs_server, running_server
+from tests.consumers.archive.postgresql_run import LIMIT_S, PASSWORD, Server, needs_server, running_server
 
 pytestmark = [needs_server, pytest.mark.timeout(600)]
 
@@ -102,6 +105,28 @@ def test_values_that_csv_jsonb_or_postgresql_could_spoil_arrive_as_they_are(serv
     assert math.isnan(first[3])
     assert first[4:] == ([1.5, None], '{"login": "seven"}', None, None)
     assert second[0] == "nul\ufffdbyte"
+
+
+def test_no_text_of_the_feed_or_the_journal_is_sql(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    events = sql_events()
+    with closing(server.store(database)) as store:
+        store.commit(batch_of(store, *events))
+    for text in SQL_TEXTS:
+        with closing(server.store(database)) as store:
+            assert store.state.seqs == {f"quote.{each}": [EPOCH, 1] for each in SQL_TEXTS}
+            batch = batch_of(store)
+            batch.position = {"log": text, "confirmed": len(events), "ahead": {text: 1}}
+            store.commit(batch)
+        with opened_database(server.url(database)) as (_, position):
+            assert position == batch.position
+    found = [
+        {row[0] for row in server.execute(database, f'select {column} from "{kind}"')}  # noqa: S608
+        for kind, column in (("quote", "symbol"), ("group", '"group"'), ("trade", "comment"), ("trade", "change"))
+    ]
+    assert found == [set(SQL_TEXTS)] * 4
 
 
 def test_a_new_archive_begins_where_the_last_one_ended(server: Server, database: str) -> None:

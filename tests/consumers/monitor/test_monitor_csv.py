@@ -10,9 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mt4pump_consumers.monitor.csv_file import CsvFile, harmless
+from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.rule_engine import RuleMemory
 from mt4pump_consumers.monitor.store import Batch, MonitorStore
+from mt4pump_consumers.spreadsheet import harmless
 
 from tests.consumers.monitor.monitor_run import execution
 
