@@ -19,6 +19,7 @@ DRIVERS = Path(__file__).parent / "drivers"
 BUILD_LIMIT_S = 110
 NODE_FOLDERS = (str(SAMPLES / "node_modules"), *filter(None, [os.environ.get("NODE_PATH")]))
 JARS = ("/usr/share/java/jeromq.jar", "/usr/share/java/msgpack-core.jar")
+GO = ("GO111MODULE=off", "GOPATH=/usr/share/gocode", "GOFLAGS=")
 Words = list[str]
 
 
@@ -60,6 +61,18 @@ def compiled(source: Path) -> Callable[[Path], Words]:
             shutil.copy(each, folder)
         checked([*shlex.split(head[1]), "-Wall", "-Werror"], folder)
         return [str(folder / source.stem)]
+
+    return build
+
+
+def go(*command: str) -> Callable[[Path], Words]:
+    """Return what builds the sample in Go, or its driver, with Debian's packages, into ``program``."""
+
+    def build(folder: Path) -> Words:
+        for each in (*SAMPLES.glob("*.go"), *DRIVERS.glob("*.go")):
+            shutil.copy(each, folder)
+        checked(["env", *GO, f"GOCACHE={folder / 'cache'}", "go", *command], folder)
+        return [str(folder / "program")]
 
     return build
 
@@ -126,6 +139,12 @@ LANGUAGES = {
         ["php", "-r", "exit((int) !(class_exists('ZMQ') && function_exists('msgpack_pack')));"],
         script(SAMPLES / "subscriber.php", "php"),
         script(DRIVERS / "decode.php", "php"),
+    ),
+    "go": Language(
+        "apt: golang-go gcc libzmq3-dev golang-github-vmihailenco-msgpack.v5-dev",
+        ["env", *GO, "go", "list", "github.com/vmihailenco/msgpack/v5"],
+        go("build", "-o", "program", "subscriber.go", "frames.go"),
+        go("test", "-c", "-o", "program", "subscriber.go", "frames.go", "decode_test.go"),
     ),
     "java": Language(
         "apt: default-jdk-headless libjeromq-java libmsgpack-java",

@@ -15,7 +15,7 @@ from tests.samples.languages import Workshop
 from tests.samples.test_reading import LIMIT_S, events_of, reading
 
 pytestmark = pytest.mark.timeout(300)  # the first one builds the samples
-WITH_KEYS = ("python", "node", "c")
+WITH_KEYS = ("python", "node", "c", "go")
 USERS = {"alice": "quote.*", "bob": "*"}
 """Each user's permitted topics."""
 

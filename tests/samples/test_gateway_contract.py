@@ -23,6 +23,7 @@ REQUESTS: tuple[dict[str, Any], ...] = (
     {"action": "unsubscribe", "symbols": ["EURUSD"], "topics": ["heartbeat"]},
     {"action": "resume", "topics": ["trade.*"], "offset": 0, "log": None},
     {"action": "status", "id": 5},
+    {"action": "history", "symbol": "EURUSD"},
     {"action": "batch", "window_s": 0.2},
     {"action": "batch", "window_s": 0},
 )
@@ -31,8 +32,9 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"action": "subscribe", "symbols": "EURUSD"},
     {"action": "resume", "topics": ["trade.*"], "offset": -1},
     {"action": "batch", "window_s": "fast"},
+    {"action": "history", "symbol": ["EURUSD"]},
 )
-SOUGHT = {"subscription", "quote", "event", "status", "resume", "batch", "error"}
+SOUGHT = {"subscription", "quote", "event", "status", "resume", "batch", "history", "error"}
 LIMIT_S = 60.0
 OPEN = ("--anonymous", "--anonymous-topics", "*")
 MESSAGES_LIMIT = 5_000
@@ -74,7 +76,7 @@ def test_all_that_a_gateway_says_fits_its_schema(tmp_path: Path) -> None:
                 if name == "quote" and name in missing:  # only now: without its symbol no narrow quote ever comes
                     link.send(json.dumps(UNSUBSCRIBE))
                 missing.discard(name)
-                replies += name in {"subscription", "resume", "batch", "error"} or message.get("id") == 5
+                replies += name in {"subscription", "resume", "batch", "history", "error"} or message.get("id") == 5
                 if not missing and replies >= len(REQUESTS) + len(WRONG):
                     break
 

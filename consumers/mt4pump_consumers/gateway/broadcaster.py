@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from mt4pump.client import ClientError, Event, Notice, Position, Snapshot
 from mt4pump_consumers.gateway.feed import HEARTBEAT, Item, ThreadBridge
 from mt4pump_consumers.gateway.last_values import LastValues
+from mt4pump_consumers.gateway.price_history import PriceHistory
 from mt4pump_consumers.gateway.protocol import Json, encode, event_message, quote_message
 from mt4pump_consumers.gateway.status import HEARTBEAT_TOPIC, public
 from mt4pump_consumers.gateway.subscriber_groups import Payload, SubscriberGroup, SubscriberGroups
@@ -81,6 +82,7 @@ class Broadcaster:
         self.bridge = ThreadBridge(self._wake, self._conflation.hot if self._conflation else None)
         self.groups = SubscriberGroups(self._schedule)
         self.last = LastValues()
+        self.history = PriceHistory()
         self.recent: deque[tuple[int, Event]] = deque(maxlen=RECENT)
         self.log: str | None = None
         self.offset = self.forgotten = 0
@@ -121,6 +123,8 @@ class Broadcaster:
         """Handle one event: store its value, and send it to its subscribers."""
         self.received += 1
         self.last.keep(event)
+        if event.kind == "quote":
+            self.history.keep(event)
         offset = event.offset
         if offset is not None and event.kind != HEARTBEAT and not event.snapshot:  # a heartbeat's is the journal's
             if len(self.recent) == self.recent.maxlen:

@@ -126,6 +126,13 @@ def _batch(message: Json) -> Json:
     return {"window_s": float(window_s)}
 
 
+def _history(message: Json) -> Json:
+    symbol = message.get("symbol")
+    if not is_name(symbol):
+        raise ClientRequestError(BAD_REQUEST, "symbol must be the name of one symbol, at most 200 characters")
+    return {"symbols": (symbol,)}
+
+
 def _nothing(_message: Json) -> Json:
     return {}
 
@@ -136,6 +143,7 @@ _READERS: dict[str, Callable[[Json], Json]] = {
     "resume": _resume,
     "auth": _auth,
     "batch": _batch,
+    "history": _history,
     "status": _nothing,
 }
 

@@ -1,4 +1,4 @@
-"""Handles the requests of clients: subscribe, unsubscribe, resume, auth, batch, status."""
+"""Handles the requests of clients: subscribe, unsubscribe, resume, auth, batch, history, status."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ AUTH_CHARACTERS = TOKEN_LIMIT_BYTES + 1_024
 """Longest message before the login: what else than a token would it have."""
 
 MESSAGE_UNITS, CHARACTERS_PER_UNIT, AUTH_UNITS = 50, 8, 2_000
-NAME_UNITS, PATTERN_UNITS, ROW_UNITS = 3, 500, 60
+NAME_UNITS, PATTERN_UNITS, ROW_UNITS, HISTORY_UNITS = 3, 500, 60, 5_000
 """What work costs, in comparisons (see `limits`): a message and its length, a token to check; a name to subscribe to, a
-pattern to compile, a row of last values to send."""
+pattern to compile, a row of last values to send, a history to send."""
 
 log = logging.getLogger(__name__)
 limited = LimitedLog(log)
@@ -77,6 +77,7 @@ class Requests:
             "resume": self._resume,
             "auth": self._auth,
             "batch": self._batch,
+            "history": self._history,
             "status": self._send_status,
         }
 
@@ -220,6 +221,13 @@ class Requests:
         session.window_s = request.window_s
         session.refresh()
         session.reply(numbered({"type": "batch", "status": "success", "window_s": request.window_s}, request.number))
+
+    async def _history(self, session: ClientSession, request: ClientRequest) -> None:
+        (symbol,) = request.symbols
+        if not session.grant.allowed.covers(topic := f"quote.{symbol}"):
+            raise ClientRequestError(FORBIDDEN, f"your token does not allow {topic}")
+        await self._work.spend(session, HISTORY_UNITS)
+        session.reply(numbered(self._broadcaster.history.of(symbol), request.number))
 
     async def _send_status(self, session: ClientSession, request: ClientRequest) -> None:
         session.wants_status = True

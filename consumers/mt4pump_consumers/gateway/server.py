@@ -291,5 +291,6 @@ class Gateway:
             "work_waits": self._work.waits,
             "replay_turns_given_up": replays.slots_given_up,
             "rows_not_kept": self.broadcaster.last.unkept,
+            "quotes_without_history": self.broadcaster.history.unkept,
             **{f"refused_{code}": count for code, count in dict(self._requests.refused).items()},
         }

@@ -150,19 +150,20 @@ class Scripted:
     """A gateway under the test's control: it serves the page, and answers each request as the test says."""
 
     URL = "http://127.0.0.1:9/"
-    LAST_OFFSET = 5
 
     def __init__(self, page: Page) -> None:
         self.link: WebSocketRoute | None = None
         self.requests: list[dict[str, Any]] = []
-        self.past: list[int] = []
-        """Orders that were opened before the page connected, at offsets 1, 2, …"""
+        self.past: dict[int, int] = {}
+        """Orders that were opened before the page connected, by offset."""
         self.resume: list[dict[str, Any]] = []
         self.missed: list[tuple[int, int]] = []
         self.unavailable = 0
         self.open_orders: list[int] = []
         self.confirmed: int | None = None
         """What each status confirms."""
+        self.last_offset = 5
+        self.history: dict[str, Any] = {"ticks": [], "bars": []}
         self.folder = Path(mt4pump_consumers.gateway.__file__).parent / "page"
         page.route(f"{self.URL}**", self._serve)
         page.route_web_socket(f"{self.URL.replace('http', 'ws')}ws", self._connected)
@@ -182,9 +183,11 @@ class Scripted:
     def _answer(self, request: dict[str, Any]) -> None:
         self.requests.append(request)
         if request["action"] == "status":
-            facts = {"feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": self.LAST_OFFSET}
+            facts = {"feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": self.last_offset}
             facts |= {} if self.confirmed is None else {"confirmed": self.confirmed}
             self.send({"type": "status", **facts, **({"id": request["id"]} if "id" in request else {})})
+        elif request["action"] == "history":
+            self.send({"type": "history", "symbol": request["symbol"], **self.history})
         elif request.get("topics") == ["trade.*"]:
             if request["action"] == "resume" and not self._resumed(request):
                 return
@@ -194,10 +197,11 @@ class Scripted:
     def _resumed(self, request: dict[str, Any]) -> bool:
         """Answer a resume; return whether last values follow."""
         answer = {"type": "resume", "topics": ["trade.*"], "log": "a", "count": 0, "more": False, "whole": True}
-        if not self.resumed_from:
-            for offset, order in enumerate(self.past, 1):
-                self.trade(order, offset)
-            self.send({**answer, "offset": self.LAST_OFFSET})
+        if not any(one.get("id") == "last values" for one in self.requests):
+            for offset, order in self.past.items():
+                if offset > request["offset"]:
+                    self.trade(order, offset)
+            self.send({**answer, "offset": self.last_offset})
             return False
         if self.unavailable:
             self.unavailable -= 1
@@ -245,7 +249,7 @@ def opened(page: Page) -> Scripted:
 
 def test_the_page_starts_with_trades_of_the_past_and_the_open_positions(page: Page) -> None:
     gateway = Scripted(page)
-    gateway.past, gateway.open_orders = [1, 2, 3], [3, 8]
+    gateway.past, gateway.open_orders = {1: 1, 2: 2, 3: 3}, [3, 8]
     page.goto(gateway.URL)
     shows(page, "2 open positions, 2.00 lots")
     page.click("#tab-executions")
@@ -260,6 +264,18 @@ def test_the_page_starts_with_trades_of_the_past_and_the_open_positions(page: Pa
     assert title.startswith("profit 3.00, swap -0.50, commission -1.00")
     page.click("#tab-accounts")
     assert page.locator("#accounts tbody td").all_inner_texts()[:4] == ["7", "2", "2.00", "3.00"]
+
+
+def test_the_page_goes_back_in_the_journal_until_it_has_fifty_trades(page: Page) -> None:
+    gateway = Scripted(page)
+    gateway.last_offset = 40_000
+    gateway.past = {39_900: 60, **{31_000 + number: number for number in range(55)}, 5: 99}
+    page.goto(gateway.URL)
+    page.click("#tab-executions")
+    page.wait_for_selector("#executions tbody tr:nth-child(56)")
+    assert [one["offset"] for one in gateway.requests if one["action"] == "resume"] == [39_000, 30_000]
+    orders = page.locator("#executions tbody td:nth-child(4)").all_inner_texts()
+    assert orders == ["60", *(str(number) for number in reversed(range(55)))]
 
 
 def test_positions_that_were_closed_meanwhile_are_removed_when_a_resume_is_not_whole(page: Page) -> None:
@@ -354,6 +370,22 @@ def test_a_symbol_opens_its_chart_by_mouse_and_by_keyboard(page: Page) -> None:
     assert page.inner_text("#chart h2") == "USDJPY"
 
 
+def test_a_chart_has_what_the_gateway_sent_before_the_page_was_open(page: Page) -> None:
+    gateway = opened(page)
+    minute_s = 10**9 - 10**9 % 60
+    ticks = [[minute_s - 120 + number, 1.0 + number / 1_000, 1.1] for number in range(200)]
+    bars = [[minute_s - 120 + 60 * number, 1.0, 1.5, 0.5, 1.2] for number in range(3)]
+    gateway.history = {"ticks": ticks, "bars": bars}
+    gateway.quote("EURUSD", 1.3, (minute_s + 3) * 10**9)
+    gateway.quote("EURUSD", 1.7, (minute_s + 100) * 10**9)
+    for kind, count in (("ticks", 201), ("bars", 4)):  # one tick, and a bar, are of both
+        page.click("#board .open")
+        page.click(f'#chart [data-kind="{kind}"]')
+        wait_until(page, "count => document.querySelector('#chart').dataset.count === String(count)", arg=count)
+        page.keyboard.press("Escape")
+    assert [one["symbol"] for one in gateway.requests if one["action"] == "history"] == ["EURUSD"] * 2
+
+
 def test_a_table_has_one_row_in_the_tab_order_and_keys_move_it(page: Page) -> None:
     gateway = opened(page)
     for number in range(100):
@@ -401,7 +433,7 @@ def test_the_change_of_the_day_is_in_percent_and_in_points(page: Page) -> None:
     page.wait_for_selector("#board tbody tr")
     gateway.quote("EURUSD", 1.0123)
     wait_until(page, "() => document.querySelector('#board tbody .change').textContent === '+1.23 %'")
-    assert page.locator("#board tbody .change").all_inner_texts() == ["+1.23 %", "+1230"]
+    assert page.locator("#board tbody :is(.change, .points)").all_inner_texts() == ["+1.23 %", "+1230"]
     gateway.quote("EURUSD", 0.99)
     wait_until(page, "() => document.querySelector('#board tbody .change').textContent === '-1.00 %'")
 
@@ -430,7 +462,7 @@ def test_the_page_has_no_fault_that_axe_finds(page: Page, theme: Literal["light"
         pytest.skip("axe-core is not installed: npm install in consumers/samples")
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     gateway = Scripted(page)
-    gateway.past, gateway.open_orders = [1, 2], [3, 8]
+    gateway.past, gateway.open_orders = {1: 1, 2: 2}, [3, 8]
     page.goto(gateway.URL)
     shows(page, "2 open positions")
     for symbol in ("EURUSD", "USDJPY"):

@@ -20,6 +20,7 @@ REASONS = {
     "mt4pump_exporter_old_logs_deleted_total": HOUSEKEEPING,
     "mt4pump_gateway_foreign_pages_total": "each refused origin is logged with its address",
     "mt4pump_gateway_malformed_requests_total": "scanners send them; nothing of ours is lost",
+    "mt4pump_gateway_quotes_without_history_total": "their charts begin when a page is opened; no quote is lost",
     "mt4pump_gateway_received_total": NOT_LOST,
     "mt4pump_gateway_work_waits_total": "the work was done after a wait",
     "mt4pump_inbox_coalesced_records_total": "signals without data: one that waits already stands for the next",

@@ -22,13 +22,13 @@ const NOTICES = {
   malformed: ["bad", "Messages that could not be read were dropped."],
 };
 const UNIMPORTANT = new Set(["connected", "disconnected", "gap", "healed"]); // others report what follows from them
-const NOTICES_SHOWN = 200, HISTORY_OFFSETS = 1_000;
+const NOTICES_SHOWN = 200, PAST_TRADES = 50, BATCH_S = 0.05;
 
 const board = new Board($("board"), {
   empty: $("no-quotes"), count: $("count"),
   onOpen: (row) => chart.open(row), onDraw: (row) => chart.update(row),
 });
-const chart = new ChartDialog($("chart"));
+const chart = new ChartDialog($("chart"), { onOpen: (symbol) => client.askHistory(symbol) });
 const trades = new Trades(
   Object.fromEntries(["positions", "orders", "executions", "accounts"].map((name) => [name, $(name)])),
   {
@@ -38,7 +38,8 @@ const trades = new Trades(
 );
 const url = new URL("ws", location.href.replace(/^http/, "ws"));
 const client = new GatewayClient(url, {
-  quotes: ["*"], stored: ["trade.*"], last: ["margin.*"], history: HISTORY_OFFSETS, token: sessionStorage.getItem("token"),
+  quotes: ["*"], stored: ["trade.*"], last: ["margin.*"], history: PAST_TRADES, batchS: BATCH_S,
+  token: sessionStorage.getItem("token"),
 });
 let feed = null, connection = { state: "connecting", reason: "" }, wasConnected = false;
 let missed = 0, lostQuotes = 0, unseen = 0, quoteAgeS = null, quoteAgeAt = 0;
@@ -139,6 +140,7 @@ client.on("notice", ({ kind, message, count, topic }) => {
     lostQuotes += count ?? 0;
   } else if (!UNIMPORTANT.has(kind)) addNotice(...(NOTICES[kind] ?? ["warn", message]));
 });
+client.on("history", (message) => chart.merge(message));
 client.on("refused", ({ id }) => {
   if (id === "quotes") board.refuse("Your token does not include quotes.");
   if (id === "stored") trades.refuse("Your token does not include trades.");

@@ -4,7 +4,7 @@ import { History } from "./chart.js";
 import { rove } from "./table.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const POINTS = 120, LEAST = 20, OLD_MS = 60_000, DAY_S = 86_400;
+const POINTS = 120, LEAST = 20, OLD_MS = 60_000, DAY_S = 86_400, MARK_MS = 400;
 const pinned = new Set(JSON.parse(localStorage.getItem("pins") ?? "[]"));
 
 const element = (name, className, text) => {
@@ -13,6 +13,16 @@ const element = (name, className, text) => {
   if (text !== undefined) made.textContent = text;
   return made;
 };
+
+// A cell of fixed size whose text can change without a layout of the table.
+function textCell(className) {
+  const cell = element("td", className), text = cell.appendChild(element("div", "box")).appendChild(document.createTextNode(""));
+  return [cell, text];
+}
+
+function write(text, value) {
+  if (text.data !== value) text.data = value;
+}
 
 // A price in three parts: what hardly moves, the pips, and the tenth of a pip.
 export function parts(price, digits) {
@@ -29,32 +39,36 @@ const pips = (value) => value.toFixed(Math.abs(value) < 1000 ? 1 : 0);
 class PriceCell {
   constructor(className) {
     this.cell = element("td", `number price ${className}`);
-    this.arrow = this.cell.appendChild(element("i"));
-    this.box = this.cell.appendChild(element("span"));
-    this.head = this.box.appendChild(document.createTextNode(""));
-    this.pips = this.box.appendChild(element("b"));
-    this.tail = this.box.appendChild(element("sup"));
-    this.turn = 0;
+    const box = this.cell.appendChild(element("div", "box"));
+    this.arrow = box.appendChild(element("i")).appendChild(document.createTextNode(""));
+    this.mark = box.appendChild(element("span"));
+    this.head = this.mark.appendChild(document.createTextNode(""));
+    this.pips = this.mark.appendChild(element("b")).appendChild(document.createTextNode(""));
+    this.tail = this.mark.appendChild(element("sup")).appendChild(document.createTextNode(""));
+    this.isMarked = false;
   }
 
   show(price, digits, direction) {
     if (price === this.price) return;
     const [head, pips, tail] = parts(price, digits);
-    this.head.data = head;
-    this.pips.textContent = pips;
-    this.tail.textContent = tail;
-    if (this.price !== undefined) {
-      this.turn = 1 - this.turn; // another name, or the animation would not start again
-      this.box.className = `flash-${price > this.price ? "up" : "down"}-${this.turn}`;
-    }
-    this.arrow.textContent = direction > 0 ? "▲" : direction < 0 ? "▼" : "";
+    write(this.head, head);
+    write(this.pips, pips);
+    write(this.tail, tail);
+    write(this.arrow, direction > 0 ? "▲" : direction < 0 ? "▼" : "");
+    this.setMark(this.price !== undefined);
     this.price = price;
+  }
+
+  setMark(isMarked) {
+    if (isMarked !== this.isMarked) this.mark.className = isMarked ? "moved" : "";
+    this.isMarked = isMarked;
   }
 }
 
 class Row {
   constructor(symbol, board) {
     this.symbol = symbol;
+    this.marked = board.marked;
     this.points = [];
     this.history = new History();
     this.direction = 0;
@@ -70,16 +84,15 @@ class Row {
     name.scope = "row";
     const open = name.appendChild(element("button", "open", symbol));
     open.type = "button";
-    open.title = "Show its chart";
+    open.title = `${symbol}: show its chart`;
     open.tabIndex = -1; // Enter on the row does the same
     open.onclick = () => board.onOpen(this);
     this.bid = new PriceCell("bid");
     this.ask = new PriceCell("ask");
-    this.spread = element("td", "number");
-    this.change = element("td", "number change");
-    this.pointsCell = element("td", "number change");
-    this.range = element("td", "number range soft");
-    this.line.append(pinCell, name, this.makeSpark(), this.bid.cell, this.ask.cell, this.spread, this.change, this.pointsCell, this.range);
+    const [spread, change, points, range] = ["number", "number change", "number points", "number range soft"].map(textCell);
+    [this.spread, this.percent, this.change, this.range] = [spread, change, points, range].map(([, text]) => text);
+    this.changeCells = [change[0], points[0]];
+    this.line.append(pinCell, name, this.makeSpark(), this.bid.cell, this.ask.cell, spread[0], ...this.changeCells, range[0]);
     this.showPin();
   }
 
@@ -88,7 +101,7 @@ class Row {
     svg.setAttribute("viewBox", `0 0 ${POINTS - 1} 24`);
     svg.setAttribute("preserveAspectRatio", "none");
     svg.setAttribute("role", "img");
-    this.title = svg.appendChild(document.createElementNS(SVG, "title"));
+    this.title = svg.appendChild(document.createElementNS(SVG, "title")).appendChild(document.createTextNode(""));
     this.start = svg.appendChild(document.createElementNS(SVG, "path"));
     this.start.setAttribute("class", "start");
     this.path = svg.appendChild(document.createElementNS(SVG, "path"));
@@ -103,7 +116,9 @@ class Row {
     const day = Math.floor(quote.time / DAY_S); // by the server's clock
     if (day !== this.day) {
       this.isWholeDay = this.day !== undefined; // the page was open when the day began
-      [this.day, this.first, this.firstAt] = [day, quote.bid, now];
+      [this.day, this.first] = [day, quote.bid];
+      const since = this.isWholeDay ? "the day began" : `${new Date(now).toLocaleTimeString("en-GB")}, the first quote of the day on this page`;
+      for (const cell of this.changeCells) cell.title = `Bid since ${since}`;
     }
     this.quote = quote;
     this.at = now;
@@ -137,19 +152,24 @@ class Row {
 
   draw() {
     this.isDrawn = true;
-    const { bid, ask, digits, low, high } = this.quote, points = this.changePoints;
-    this.line.className = this.direction > 0 ? "direction-up" : this.direction < 0 ? "direction-down" : "";
+    const { bid, ask, digits, low, high } = this.quote, points = this.changePoints, sign = points > 0 ? "+" : "";
     this.bid.show(bid, digits, this.direction);
     this.ask.show(ask, digits, 0);
-    this.spread.textContent = pips(this.spreadPips);
-    const sign = points > 0 ? "+" : "", percent = this.changePercent.toFixed(2);
-    this.change.textContent = Number(percent) ? `${sign}${percent} %` : "0.00 %";
-    this.pointsCell.textContent = `${sign}${points}`;
-    const since = this.isWholeDay ? "the day began" : `${new Date(this.firstAt).toLocaleTimeString("en-GB")}, the first quote of the day on this page`;
-    this.change.title = this.pointsCell.title = `${sign}${points} points since ${since}`;
-    this.change.className = this.pointsCell.className = `number change ${points > 0 ? "plus" : points < 0 ? "minus" : "soft"}`;
-    this.range.textContent = high > 0 ? `${low.toFixed(digits)} – ${high.toFixed(digits)}` : "–";
+    this.drawnAt = this.at;
+    this.marked.add(this);
+    write(this.spread, pips(this.spreadPips));
+    const percent = this.changePercent.toFixed(2);
+    write(this.percent, Number(percent) ? `${sign}${percent} %` : "0.00 %");
+    write(this.change, `${sign}${points}`);
+    write(this.range, high > 0 ? `${low.toFixed(digits)} – ${high.toFixed(digits)}` : "–");
+    if (this.sparkSecond === this.second) return; // it has one point a second
+    this.sparkSecond = this.second;
     this.drawSpark();
+  }
+
+  clearMarks() {
+    this.bid.setMark(false);
+    this.ask.setMark(false);
   }
 
   drawSpark() {
@@ -158,9 +178,8 @@ class Row {
     const x = (i) => (POINTS - 1 - (points.length - 1 - i) * step).toFixed(1), y = (value) => (22 - (20 * (value - least)) / size).toFixed(1);
     const trend = points.at(-1) > points[0] ? "up" : points.at(-1) < points[0] ? "down" : "flat";
     this.path.setAttribute("d", points.map((value, i) => `${i ? "L" : "M"}${x(i)} ${y(value)}`).join(""));
-    this.path.dataset.trend = trend;
     this.start.setAttribute("d", `M0 ${y(points[0])}H${POINTS - 1}`);
-    this.title.textContent = `${trend} in the last two minutes`;
+    write(this.title, `${trend} in the last two minutes`);
   }
 
   showPin() {
@@ -187,6 +206,7 @@ export class Board {
     this.rows = new Map();
     this.rowOf = new WeakMap(); // <tr> → row
     this.dirty = new Set();
+    this.marked = new Set(); // rows whose prices have just changed
     this.watcher = new IntersectionObserver((changes) => {
       for (const { target, isIntersecting } of changes) this.rowOf.get(target).see(isIntersecting);
     }, { root: table.closest(".scroll"), rootMargin: "300px" });
@@ -198,6 +218,7 @@ export class Board {
     this.heads = [...table.tHead.querySelectorAll("[data-sort]")];
     for (const head of this.heads) head.firstElementChild.onclick = () => this.sortBy(head.dataset.sort);
     rove(this.body, (line, event) => this.act(line, event));
+    setInterval(() => this.clearMarks(), MARK_MS / 2);
     setInterval(() => this.age(), 2000);
   }
 
@@ -226,6 +247,15 @@ export class Board {
       this.dirty.clear();
       if (this.unsorted) this.arrange();
     });
+  }
+
+  clearMarks() {
+    const now = Date.now();
+    for (const row of this.marked) {
+      if (now - row.drawnAt < MARK_MS) continue;
+      row.clearMarks();
+      this.marked.delete(row);
+    }
   }
 
   sortBy(name) {

@@ -14,7 +14,10 @@
 //   signedIn  {name}
 //   status    the gateway's status: feed ("live", "no_feed", "silent"), state, server, offset, log, quote_age_s
 //   quote     {data}
-//   event     {topic, data, snapshot, past}    snapshot: a last value; past: it happened before this client connected
+//   event     {topic, data, snapshot, past}    snapshot: a last value; past: it happened before this client connected.
+//                                              Past events may come after newer ones: sort by offset
+//   history   {symbol, ticks, bars}            the answer to askHistory(symbol): ticks as [s since 1970, bid, ask], bars of
+//                                              the bid as [s since 1970, open, high, low, close], one a minute
 //   reset     {topics}                         forget the last values of these topics: the present ones follow
 //   gap       {topic, count, message}          events that cannot be fetched any more; count 0: unknown how many
 //   resumed   {count}                          this many events happened while the client was not connected
@@ -23,7 +26,7 @@
 //   error     {message, code}
 
 const FIRST_WAIT_MS = 400, LONGEST_WAIT_MS = 10_000, STATUS_INTERVAL_MS = 4_000, SILENCE_LIMIT_MS = 12_000;
-const RETRY_MS = 2_000, SEEN_LIMIT = 20_000;
+const RETRY_MS = 2_000, SEEN_LIMIT = 20_000, PAST_FIRST = 1_000, PAST_LAST = 100_000;
 const CLOSE_CODES = {
   1001: "the gateway is stopping", 1006: "the gateway cannot be reached", 1013: "the gateway is full",
   4401: "no token was given in time", 4403: "the token has expired or was withdrawn",
@@ -32,10 +35,11 @@ const CLOSE_CODES = {
 
 export class GatewayClient {
   // quotes: symbols or patterns. stored: topics of stored events, which are resumed. last: topics of which only last
-  // values matter. history: so many offsets are fetched from before the first connection. token: a text, or null.
-  constructor(url, { quotes = [], stored = [], last = [], history = 0, token = null } = {}) {
+  // values matter. history: at least so many stored events from before the first connection, if the last 100,000 of the
+  // journal have them. batchS: the gateway collects messages for so many seconds. token: a text, or null.
+  constructor(url, { quotes = [], stored = [], last = [], history = 0, batchS = 0, token = null } = {}) {
     this.url = url;
-    this.wanted = { quotes, stored, last, history };
+    this.wanted = { quotes, stored, last, history, batchS };
     this.token = token;
     this.listeners = new Map();
     this.waitMs = FIRST_WAIT_MS;
@@ -117,6 +121,10 @@ export class GatewayClient {
     }
   }
 
+  askHistory(symbol) {
+    this.send({ action: "history", symbol });
+  }
+
   signIn(token) {
     this.isAskingToken = false;
     this.token = token;
@@ -141,6 +149,7 @@ export class GatewayClient {
       case "auth": return this.emit("signedIn", { name: message.name }), this.send({ action: "status" });
       case "resume": return this.handleResume(message);
       case "notice": return this.handleNotice(message);
+      case "history": return this.emit("history", message);
       case "error": return this.handleError(message);
       case "subscription": return void (this.isCaughtUp ||= message.id === "stored");
       default: return message.data && this.handleEvent(message);
@@ -164,19 +173,28 @@ export class GatewayClient {
   }
 
   subscribe(lastOffset) {
-    const { quotes, history, stored } = this.wanted;
+    const { quotes, history, stored, batchS } = this.wanted;
     this.isCaughtUp = false;
     this.news = 0;
+    if (batchS) this.send({ action: "batch", window_s: batchS });
     if (quotes.length) this.send({ action: "subscribe", id: "quotes", topics: quotes.map((one) => `quote.${one}`) });
     this.subscribeLast();
     this.pastUntil = 0;
     if (!this.position.offset && this.position.log && history && lastOffset) {
-      this.position.offset = Math.max(1, lastOffset - history);
       this.pastUntil = lastOffset; // events from before the first connection: a gap among them is not reported
+      this.pastCount = 0;
+      this.goBack(PAST_FIRST);
       this.needsLastValues = true; // they are not part of a resume
     }
-    if (!this.position.offset) this.emit("reset", { topics: stored });
+    if (!this.position.offset && !this.pastUntil) this.emit("reset", { topics: stored });
     this.subscribeStored();
+  }
+
+  // Other kinds share the offsets: how far back the wanted events are is only known once they were asked for.
+  goBack(offsets) {
+    this.pastOffsets = offsets;
+    this.position.offset = Math.max(0, this.pastUntil - offsets);
+    this.isAtBegin = this.position.offset === 0 || offsets >= PAST_LAST;
   }
 
   subscribeLast() {
@@ -191,7 +209,7 @@ export class GatewayClient {
     this.retry = null;
     const { log, offset } = this.position, topics = this.wanted.stored;
     if (!topics.length) return;
-    if (offset) this.send({ action: "resume", id: "stored", topics, offset, log });
+    if (offset || this.pastUntil) this.send({ action: "resume", id: "stored", topics, offset, log });
     else this.send({ action: "subscribe", id: "stored", topics });
   }
 
@@ -215,7 +233,8 @@ export class GatewayClient {
         this.seen.add(key);
         if (this.seen.size > SEEN_LIMIT) this.seen = new Set([...this.seen].slice(-SEEN_LIMIT / 2));
       }
-      if (!past) this.news += 1;
+      if (past) this.pastCount += 1;
+      else this.news += 1;
     }
     this.emit("event", { topic, data, snapshot, past });
   }
@@ -238,6 +257,10 @@ export class GatewayClient {
     }
     this.position.offset = offset; // not the larger one: a journal that lost its end uses numbers again
     if (more) return this.subscribeStored();
+    if (isFirst && whole && !this.isAtBegin && this.pastCount < this.wanted.history) {
+      this.goBack(10 * this.pastOffsets);
+      return this.subscribeStored();
+    }
     this.pastUntil = 0;
     this.isCaughtUp = true;
     if (this.needsLastValues) return this.startOver();

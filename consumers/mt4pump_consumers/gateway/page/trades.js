@@ -103,7 +103,10 @@ export class Trades {
       this.changed = true;
     }
     if (snapshot) return;
-    this.executions.unshift({ ...trade, key: `${trade.epoch} ${trade.offset ?? `${trade.login} ${trade.seq}`}` });
+    const isOlder = (one) => one.ts < trade.ts || (one.ts === trade.ts && !(one.offset > trade.offset));
+    const at = this.executions.findIndex(isOlder); // past and recovered events come late
+    const key = `${trade.epoch} ${trade.offset ?? `${trade.login} ${trade.seq}`}`;
+    this.executions.splice(at < 0 ? this.executions.length : at, 0, { ...trade, key });
     if (this.executions.length > EXECUTIONS) this.executions.pop();
     this.changed = true;
   }
