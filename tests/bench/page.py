@@ -123,14 +123,17 @@ class PlayedGateway:
 
     async def _play(self, link: ServerConnection) -> None:
         windows: list[float] = []
-        for text in (*map(self._quote, SYMBOLS), *map(position, range(POSITIONS))):
+        for text in map(self._quote, SYMBOLS):
             await link.send(text)
         quotes = asyncio.create_task(self._send_quotes(link, windows))
         async for message in link:
             request = json.loads(message)
             if request["action"] == "batch":
                 windows.append(request["window_s"])
-            if (answer := answer_to(request)) is not None:
+            if request["action"] == "subscribe" and request["topics"] == ["trade.*"]:
+                for order in range(POSITIONS):
+                    await link.send(position(order))
+            elif (answer := answer_to(request)) is not None:
                 await link.send(json.dumps(answer))
         quotes.cancel()
 

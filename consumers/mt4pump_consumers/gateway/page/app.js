@@ -42,7 +42,7 @@ const client = new GatewayClient(url, {
   token: sessionStorage.getItem("token"),
 });
 let feed = null, connection = { state: "connecting", reason: "" }, wasConnected = false;
-let missed = 0, lostQuotes = 0, unseen = 0, quoteAgeS = null, quoteAgeAt = 0;
+let missed = 0, lostQuotes = 0, isQuoteLost = false, unseen = 0, quoteAgeS = null, quoteAgeAt = 0;
 
 // ---- states
 
@@ -66,6 +66,15 @@ function showAlarm() {
   bar.dataset.tone = tone;
   document.body.classList.toggle("stale", Boolean(text));
   document.title = text ? "Not current – mt4pump" : feed?.server ? `${feed.server} – mt4pump` : "mt4pump";
+}
+
+// Skipped quotes are one line for all time: only the newest price counts.
+function addLostQuotes() {
+  const list = $("notices"), old = [...list.children].find((item) => "quotes" in item.dataset);
+  old?.remove();
+  addNotice("warn", `${lostQuotes} older quotes were skipped; the prices shown are the newest.`);
+  list.firstElementChild.dataset.quotes = "";
+  isQuoteLost = false;
 }
 
 // The same notice again raises the count of the first line instead of adding one.
@@ -138,6 +147,7 @@ client.on("notice", ({ kind, message, count, topic }) => {
   if (topic?.startsWith("quote.")) { // a lost quote is worth nothing once the next one arrives: one line counts all
     if (kind !== "lost") return;
     lostQuotes += count ?? 0;
+    isQuoteLost = true;
   } else if (!UNIMPORTANT.has(kind)) addNotice(...(NOTICES[kind] ?? ["warn", message]));
 });
 client.on("history", (message) => chart.merge(message));
@@ -250,6 +260,5 @@ setInterval(() => {
   $("rate").textContent = board.ticks;
   board.ticks = 0;
   if (quoteAgeS !== null) $("age").textContent = ageText(quoteAgeS + (performance.now() - quoteAgeAt) / 1000);
-  if (lostQuotes) addNotice("warn", `${lostQuotes} older quotes were skipped; the prices shown are the newest.`);
-  lostQuotes = 0;
+  if (isQuoteLost) addLostQuotes();
 }, 1000);

@@ -4,7 +4,7 @@ import { History } from "./chart.js";
 import { rove } from "./table.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const POINTS = 120, LEAST = 20, OLD_MS = 60_000, DAY_S = 86_400, MARK_MS = 400;
+const POINTS = 120, LEAST = 20, OLD_MS = 60_000, DAY_S = 86_400, MARK_MS = 150;
 const pinned = new Set(JSON.parse(localStorage.getItem("pins") ?? "[]"));
 
 const element = (name, className, text) => {
@@ -89,7 +89,7 @@ class Row {
     open.onclick = () => board.onOpen(this);
     this.bid = new PriceCell("bid");
     this.ask = new PriceCell("ask");
-    const [spread, change, points, range] = ["number", "number change", "number points", "number range soft"].map(textCell);
+    const [spread, change, points, range] = ["number spread-cell", "number change", "number points", "number range soft"].map(textCell);
     [this.spread, this.percent, this.change, this.range] = [spread, change, points, range].map(([, text]) => text);
     this.changeCells = [change[0], points[0]];
     this.line.append(pinCell, name, this.makeSpark(), this.bid.cell, this.ask.cell, spread[0], ...this.changeCells, range[0]);
@@ -218,7 +218,7 @@ export class Board {
     this.heads = [...table.tHead.querySelectorAll("[data-sort]")];
     for (const head of this.heads) head.firstElementChild.onclick = () => this.sortBy(head.dataset.sort);
     rove(this.body, (line, event) => this.act(line, event));
-    setInterval(() => this.clearMarks(), MARK_MS / 2);
+    setInterval(() => this.clearMarks(), MARK_MS);
     setInterval(() => this.age(), 2000);
   }
 

@@ -85,7 +85,7 @@ export class ChartDialog {
         attributionLogo: false, // it needs an inline style, which the page's policy forbids; the link below replaces it
       },
       grid: { vertLines: { color: color("line") }, horzLines: { color: color("line") } },
-      timeScale: { timeVisible: true, secondsVisible: this.kind === "ticks", borderColor: color("line") },
+      timeScale: { timeVisible: true, secondsVisible: this.kind === "ticks", maxBarSpacing: 24, borderColor: color("line") },
       rightPriceScale: { borderColor: color("line") },
     });
     if (this.kind === "ticks") {

@@ -3,10 +3,10 @@
 const LIMIT = 500;
 
 export class Table {
-  // columns: {head, text(row), className(row), title(row), sort(row), total(rows), number, wide, wider}; wide: hidden on
-  // phones; wider: hidden in narrow windows, too.
-  constructor(table, columns, { key, empty, none, flashes = false }) {
-    Object.assign(this, { table, columns, key, empty, none, flashes });
+  // columns: {head, text(row), className(row), title(row), sort(row), total(rows), totalClass(rows), number, wide, wider,
+  // group}; wide: hidden on phones; wider: hidden in narrow windows, too; group: a class of all its cells.
+  constructor(table, columns, { key, empty, none }) {
+    Object.assign(this, { table, columns, key, empty, none });
     this.rows = new Map(); // key → its <tr>
     this.sorting = { column: columns.find((column) => column.sort), sign: 1 };
     const head = table.createTHead().insertRow();
@@ -28,8 +28,8 @@ export class Table {
     rove(this.body);
   }
 
-  classify(cell, column, extra = "") {
-    const name = [column.number && "number", column.wide && "wide", column.wider && "wider", extra].filter(Boolean).join(" ");
+  classify(cell, column, extra) {
+    const name = [column.number && "number", column.wide && "wide", column.wider && "wider", column.group, extra].filter(Boolean).join(" ");
     if (cell.className !== name) cell.className = name;
   }
 
@@ -50,10 +50,10 @@ export class Table {
     this.last = all;
     const { column, sign } = this.sorting;
     const by = (a, b) => (column.sort(a) > column.sort(b) ? sign : column.sort(a) < column.sort(b) ? -sign : 0);
-    const rows = (column ? [...all].sort(by) : all).slice(0, LIMIT), isFirst = this.rows.size === 0;
+    const rows = (column ? [...all].sort(by) : all).slice(0, LIMIT);
     const held = document.activeElement, next = new Map();
     for (const row of rows) {
-      const key = this.key(row), line = this.rows.get(key) ?? this.makeLine(this.flashes && !isFirst);
+      const key = this.key(row), line = this.rows.get(key) ?? this.makeLine();
       this.columns.forEach((column, i) => this.fill(line.cells[i], column, row));
       next.set(key, line);
     }
@@ -69,10 +69,9 @@ export class Table {
     this.empty.textContent = this.none;
   }
 
-  makeLine(isNew) {
+  makeLine() {
     const line = document.createElement("tr");
     line.tabIndex = -1;
-    if (isNew) line.className = "new";
     for (const _ of this.columns) line.insertCell();
     return line;
   }
@@ -89,7 +88,7 @@ export class Table {
     this.columns.forEach((column, i) => {
       const cell = this.foot.cells[i] ?? this.foot.insertCell();
       cell.textContent = column.total?.(rows) ?? "";
-      this.classify(cell, column);
+      this.classify(cell, column, column.totalClass?.(rows));
     });
   }
 }

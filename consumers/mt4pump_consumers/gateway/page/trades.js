@@ -76,7 +76,7 @@ export class Trades {
           ...NET, sort: undefined,
           text: (row) => (isMoney(row) || row.change === "closed" ? money.format(net(row)) : ""), title: parts,
         },
-      ].map((column) => ({ ...column, sort: undefined })), { key: (row) => row.key, empty: empty.executions, none: "No trades yet.", flashes: true }),
+      ].map((column) => ({ ...column, sort: undefined })), { key: (row) => row.key, empty: empty.executions, none: "No trades yet." }),
       accounts: new Table(tables.accounts, [
         { ...ACCOUNT, total: () => "Total" },
         { head: "Positions", number: true, text: (row) => row.count, sort: (row) => row.count, total: (rows) => sum(rows, "count") },
@@ -84,13 +84,14 @@ export class Trades {
         {
           head: "Open profit", number: true, text: (row) => money.format(row.net), className: (row) => tone(row.net),
           sort: (row) => row.net, total: (rows) => money.format(sum(rows, "net")), title: () => "net, as of each order's last event",
+          totalClass: (rows) => tone(sum(rows, "net")),
         },
         ...["balance", "equity", "margin", "margin_free"].map((field) => ({
           head: { balance: "Balance", equity: "Equity", margin: "Margin", margin_free: "Free" }[field], number: true,
-          wide: field !== "equity", wider: field.startsWith("margin"), text: (row) => (row.margin ? money.format(row.margin[field]) : "–"),
+          group: "margin", wide: field !== "equity", wider: field.startsWith("margin"), text: (row) => (row.margin ? money.format(row.margin[field]) : "–"),
           sort: (row) => row.margin?.[field] ?? 0, title: () => "only of accounts with a margin level that the server reports",
         })),
-        { head: "Level", number: true, wide: true, text: (row) => (row.margin?.margin ? `${Math.round(row.margin.margin_level)} %` : "–"), sort: (row) => row.margin?.margin_level ?? Infinity },
+        { head: "Level", number: true, wide: true, group: "margin", text: (row) => (row.margin?.margin ? `${Math.round(row.margin.margin_level)} %` : "–"), sort: (row) => row.margin?.margin_level ?? Infinity },
       ], { key: (row) => row.login, empty: empty.accounts, none: "No accounts with positions." }),
     };
     setInterval(() => this.draw(), DRAW_MS);
@@ -157,6 +158,7 @@ export class Trades {
       accounts: () => this.accountRows(positions),
     }[this.view]();
     const find = (row) => `${row.login} ${row.symbol ?? ""} ${row.order ?? ""}`.toLowerCase();
+    this.tables.accounts.table.classList.toggle("no-margins", this.accounts.size === 0);
     this.tables[this.view].draw(this.filter ? rows.filter((row) => find(row).includes(this.filter)) : rows);
   }
 
