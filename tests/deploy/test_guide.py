@@ -80,7 +80,7 @@ def test_every_file_that_is_named_is_there() -> None:
     assert [name for name in linked if not (DEPLOY / name).exists()] == []
     top = {entry.name for entry in DEPLOY.iterdir() if not entry.name.startswith((".", "_"))} - {"README.md"}
     assert top <= {name.split("/")[0] for name in linked}
-    installed = re.findall(r"install -m \d+ (?:-g [\w-]+ )?((?:systemd|examples)/[\w.*-]+)", GUIDE)
+    installed = re.findall(r"install (?:-D )?-m \d+ (?:-g [\w-]+ )?((?:systemd|examples)/[\w.*-]+)", GUIDE)
     assert installed
     assert [name for name in installed if not list(DEPLOY.glob(name))] == []
 
