@@ -18,7 +18,7 @@ import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Query
 from mt4pump.client.connection import next_port
-from mt4pump.client.connection_fault import DECIDED, OTHER_SOCKET, TRIAL_S, connection_fault
+from mt4pump.client.connection_fault import DECIDED, OTHER_SOCKET, TRIAL_S, WRONG_KEYS, connection_fault
 from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import PumpError, SettingsError
 from mt4pump.log import one_line
@@ -30,6 +30,8 @@ from mt4pump.wire import HEARTBEAT, KINDS
 
 OFFSET_MAX = 10**18 - 1
 TIMEOUT_S = 5.0
+PERHAPS_PUBLISHES = frozenset({OTHER_SOCKET, WRONG_KEYS})
+"""How the address that the daemon publishes on answers a query socket: without keys, and with them."""
 
 NS = 1_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -151,10 +153,10 @@ def open_query(args: argparse.Namespace) -> Iterator[Query]:
     endpoint = endpoint_of(args.query_endpoint or args.endpoint, "query_endpoint", flag)
     keys, limit_s = keys_in(args.keys), min(TRIAL_S, args.timeout_s)
     fault, text = connection_fault(endpoint, keys, zmq.DEALER, limit_s)
-    if fault == OTHER_SOCKET and args.endpoint and not args.query_endpoint and (other := next_port(endpoint)):
+    if fault in PERHAPS_PUBLISHES and args.endpoint and not args.query_endpoint and (other := next_port(endpoint)):
         if not connection_fault(other, keys, zmq.DEALER, limit_s)[0]:  # given was where the daemon publishes
             endpoint, fault, text = other, "", ""
-        elif text:
+        elif text and fault == OTHER_SOCKET:
             text = f"{text}. Nothing answers queries on the next port either: give --query-endpoint"
     if fault in DECIDED and text:
         raise ClientError("timeout", text)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mt4pump.cli import arguments, main
-from mt4pump.client.connection_fault import OTHER_SOCKET
+from mt4pump.client.connection_fault import OTHER_SOCKET, WRONG_KEYS
 from mt4pump.errors import ClientError
 from mt4pump.protocol.documents import asyncapi, json_schema
 from tests.cli.fake_query import DESCRIPTION, FakeQuery, install_fake_query
@@ -52,9 +52,12 @@ PUBLISHES, ANSWERS = "tcp://127.0.0.1:7000", "tcp://127.0.0.1:7001"
 def test_endpoint_is_where_the_daemon_publishes_as_in_every_command_and_may_be_where_it_answers(
     flags: tuple[str, ...], asked: str, fake: type[FakeQuery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arguments, "connection_fault", lambda at, *_: ("", "") if at == ANSWERS else SWAPPED)
-    assert main(["describe", *flags]) == 0
-    assert fake.made == [(asked, None, 5.0)]
+    for swapped in (SWAPPED, (WRONG_KEYS, "so it is with keys")):
+        monkeypatch.setattr(
+            arguments, "connection_fault", lambda at, *_, found=swapped: ("", "") if at == ANSWERS else found
+        )
+        assert main(["describe", *flags]) == 0
+    assert fake.made == [(asked, None, 5.0)] * 2
 
 
 def test_an_address_beside_which_nothing_answers_queries_is_reported(
