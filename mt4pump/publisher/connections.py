@@ -11,6 +11,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 
@@ -193,7 +194,10 @@ class Connections:
         """Stop counting, before the socket is closed; all connections count as ended."""
         with self._lock:
             if self._counted is not None and not self._counted.closed:
-                self._counted.disable_monitor()  # first, else libzmq waits for a closed reader
+                with suppress(
+                    zmq.ContextTerminated
+                ):  # then there is no monitor, and the sockets must close all the same
+                    self._counted.disable_monitor()  # first, else libzmq waits for a closed reader
             if self._events is not None:
                 self._events.close(0)
             self._counted = self._events = None

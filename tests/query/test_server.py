@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from threading import Thread
 
 import msgpack
 import pytest
@@ -326,6 +327,17 @@ def test_stop_ends_a_page_in_the_making() -> None:
         at.server.stop()
         at.server.join(LIMIT_S)
         assert not at.server.is_alive()
+
+
+def test_a_context_that_ends_before_the_thread_gets_all_its_sockets_closed() -> None:
+    own: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    server = made(own, ANY_PORT)
+    server.start()
+    ending = Thread(target=own.term, daemon=True)  # as of a daemon that has waited long enough for the thread
+    ending.start()
+    server.join(LIMIT_S)
+    ending.join(LIMIT_S)
+    assert (server.is_alive(), ending.is_alive(), server.crash) == (False, False, None)
 
 
 def test_a_server_that_never_ran_releases_its_address() -> None:
