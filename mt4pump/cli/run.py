@@ -20,7 +20,7 @@ from mt4pump import log as logs
 from mt4pump.daemon import Daemon
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_SETTINGS, EXIT_START, SettingsError, StartError
 from mt4pump.process.arguments import add_settings, given_settings
-from mt4pump.process.settings import secrets_in
+from mt4pump.process.settings import read, secrets_in
 from mt4pump.process.signals import asked_to_end, asked_to_reload
 from mt4pump.process.systemd import Notifier
 from mt4pump.publisher.faults import wire_faults_of
@@ -214,9 +214,12 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(args: argparse.Namespace) -> int:
     """Run until stopped. Returns 0 after a clean stop, 2 settings wrong, 3 cannot start, 1 anything else."""
     watch = FileWatch(settings_file(os.environ, args.config))  # before the first reading, so that no change is missed
-    read_settings = functools.partial(load, given_settings(args), config=args.config)
-    settings = read_settings()
+    loaded = read(Settings, given_settings(args), config=args.config)
+    settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format, secrets_in(settings))
+    for note in loaded.notes:
+        log.warning("%s", note)
+    read_settings = functools.partial(load, given_settings(args), config=args.config)
     try:
         return run(settings, read_settings, watch)
     except SettingsError as error:

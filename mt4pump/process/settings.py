@@ -156,7 +156,7 @@ def secrets_in(settings: ProgramSettings) -> list[str]:
 class Loaded(Generic[S]):
     """Checked settings, and where each of them came from (every name of the schema is a key of ``origins``).
 
-    ``notes`` are sentences for the log: what was found and not used.
+    ``notes`` are sentences for the log: what was found and not used, or should be given in another way.
     """
 
     settings: S
@@ -185,7 +185,15 @@ def read(
         raise SettingsError("\n  ".join(["settings are wrong:", *map(one_line, problems)]))
     given = sources.given
     origins = {name: given[name].origin if name in given else DEFAULT for name in schema.model_fields}
-    return Loaded(settings, MappingProxyType(origins), tuple(sources.notes))
+    notes = [*sources.notes, *_notes_on_secrets(schema, origins)]
+    return Loaded(settings, MappingProxyType(origins), tuple(notes))
+
+
+def _notes_on_secrets(schema: Schema, origins: Mapping[str, Origin]) -> Iterator[str]:
+    for name, origin in origins.items():
+        if origin.kind == "flag" and is_secret(schema, name):
+            cure = f"set {schema.naming().variable(name)} in the environment or in .env"
+            yield f"{name} was given as a flag, which other users see in the list of processes: {cure}"
 
 
 def _validated(schema: type[S], sources: Sources) -> tuple[S | None, list[str]]:

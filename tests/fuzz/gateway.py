@@ -105,6 +105,8 @@ def mutated(rng: random.Random) -> bytes:
             data[place] ^= 1 << rng.randrange(8)
         else:
             data[place:place] = data[: rng.randrange(40)]
+    if rng.random() < 0.9:  # bytes that are no text end the connection, and most messages are to be read
+        data = bytearray(data.decode("utf-8", "replace").encode())
     return bytes(data) or b" "
 
 
@@ -231,6 +233,7 @@ async def measure(run: Running, options: argparse.Namespace, tally: Tally) -> No
 def fuzz(folder: Path, options: argparse.Namespace) -> tuple[Tally, list[str]]:
     """Run once; return what was seen, and what is wrong, but for the memory."""
     flags = ["--jwt-secret", SECRET, "--messages-per-s", str(2 * options.rate), "--connections-per-address", "1000"]
+    flags += ["--new-connections-per-s", "1000"]
     with daemon(folder) as source, gateway(folder, *addresses(source), *flags) as run:
         tally = Tally(MemoryByTenth(run.program.process.pid, options.messages))
         run.program.line("the feed is live")

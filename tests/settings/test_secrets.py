@@ -117,3 +117,15 @@ def test_run_blots_it_out_of_log_lines(monkeypatch: pytest.MonkeyPatch, capsys: 
     error_lines = capsys.readouterr().err
     assert "logging in with ********" in error_lines
     assert CANARY not in error_lines
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_one_that_stands_in_the_list_of_processes_is_warned_about(
+    source: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mt4pump.cli.run.run", lambda *_: 0)
+    assert main(["run", "--source=simulator", *arguments_for(source, "password", monkeypatch)]) == 0
+    logged = capsys.readouterr().err
+    warning = "password was given as a flag, which other users see in the list of processes: set MT4PUMP_PASSWORD in"
+    assert (warning in logged) is (source == "flag")
+    assert CANARY not in logged
