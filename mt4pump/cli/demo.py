@@ -328,7 +328,7 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
         if not asked.is_set():
             console.print(_overview(ports, folder, lacking, is_kept=args.data_dir is not None))
             if lacking:
-                how = "pip install 'mt4pump\\[consumers]', in its own folder: pip install '.\\[consumers]'"
+                how = "pip install -c deploy/constraints.txt 'mt4pump\\[consumers]'"
                 errors.print(f"[yellow]without gateway, page and metrics[/]: they need {', '.join(lacking)}. {how}")
         group.run(asked)
         console.print("\nending all parts …")

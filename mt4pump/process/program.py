@@ -67,7 +67,9 @@ log = logging.getLogger(__name__)
 class ConsumerSettings(ProgramSettings):
     """Where the stream is and how to log. A consumer derives its own settings from this; ``none`` unsets a setting."""
 
-    libraries: ClassVar[str] = "the consumers' libraries come with: pip install 'mt4pump[consumers]'"
+    libraries: ClassVar[str] = (
+        "the consumers' libraries come with: pip install -c deploy/constraints.txt 'mt4pump[consumers]'"
+    )
     """What to install when one is missing."""
 
     endpoint: str = setting(DAEMON, "address that mt4pump publishes on", "tcp://127.0.0.1:5556", metavar="ADDRESS")

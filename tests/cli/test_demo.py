@@ -171,7 +171,7 @@ def test_without_the_extra_the_daemon_runs_and_what_to_install_is_printed(tmp_pa
     )
     with demo(tmp_path, path=tmp_path) as shown:
         assert set(shown.children) == {"daemon"}
-        assert "websockets" in shown.run.line("pip install 'mt4pump[consumers]'")
+        assert "websockets" in shown.run.line("pip install -c deploy/constraints.txt 'mt4pump[consumers]'")
         shown.run.process.send_signal(signal.SIGINT)
         assert shown.run.end(LIMIT_S) == 0
         assert str(shown.ports["--gateway-port"]) not in shown.run.text

@@ -24,6 +24,9 @@ BUILD = CONTENT["build-system"]["requires"]
 FILES = {"constraints.txt": "hashes.txt", "constraints-win32.txt": "hashes-win32.txt"}
 PIN = re.compile(r"([\w.-]+)==([\w.!+]+)(?: ; (.+))?")
 DIGEST = re.compile(r"    --hash=sha256:[0-9a-f]{64}")
+TEXTS = frozenset({".md", ".py", ".txt", ".yml", ".service"})
+INSTALLATION = re.compile(r"""pip"? install (?:.*\W)?(?:mt4pump\b|'?\.(?:\\?\[|'|$)).*""")
+LOCKED = re.compile(r"-c \S*constraints(?:-win32)?\.txt|--require-hashes|--no-deps")
 SYSTEMS = {
     "windows": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
@@ -39,7 +42,11 @@ CPYTHON = {"implementation_name": "cpython", "platform_python_implementation": "
 SOUND_SINCE = {
     "cryptography": "48.0.1",  # GHSA-537c-gmf6-5ccf; 50 where there are wheels: GHSA-g6cj-pr64-35w5
     "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701
+    "duckdb": "1.4.2",  # CVE-2025-64429, CVE-2024-41672
     "msgpack": "1.2.1",  # CVE-2026-57585
+    "playwright": "1.56",  # CVE-2025-59288: 1.55.1 of its driver, which no release for Python holds
+    "psycopg": "3.3.9",  # libpq and OpenSSL in its wheels: CVE-2025-12818, CVE-2026-6477
+    "pyarrow": "23.0.1",  # CVE-2026-25087
     "pydantic-settings": "2.14.2",  # GHSA-4xgf-cpjx-pc3j
     "pyjwt": "2.13",  # CVE-2026-48526, CVE-2026-48525, CVE-2026-32597
     "pytest": "9.0.3",  # CVE-2025-71176
@@ -189,10 +196,27 @@ def test_the_build_backend_has_a_range_with_two_ends_and_is_pinned_with_all_that
     assert unpinned == set(), "needed to build, and not in [build-system] requires"
 
 
-@pytest.mark.parametrize("requirement", asked("consumers", "test"), ids=str)
+@pytest.mark.parametrize("requirement", asked("consumers", "archive", "postgresql", "test"), ids=str)
 def test_every_requirement_has_a_lower_bound_without_a_known_vulnerability(requirement: Requirement) -> None:
     (bound,) = [Version(clause.version) for clause in requirement.specifier if clause.operator in {">=", "=="}]
     assert bound >= Version(SOUND_SINCE.get(canonicalize_name(requirement.name), "0"))
+
+
+def installations() -> Iterator[tuple[str, str]]:
+    """Yield each line that has pip install mt4pump, of documents, messages and recipes, with its file."""
+    folders = (ROOT / "mt4pump", ROOT / "consumers", ROOT / "deploy", ROOT / ".github", ROOT / ".ci")
+    found = (file for folder in folders for file in folder.rglob("*") if "node_modules" not in file.parts)
+    for file in (ROOT / "README.md", *found):
+        if file.is_file() and (file.suffix in TEXTS or file.name in {"Containerfile", "run"}):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                if (match := INSTALLATION.search(line)) is not None:
+                    yield str(file.relative_to(ROOT)), match[0]
+
+
+def test_every_text_that_installs_mt4pump_installs_the_locked_set() -> None:
+    found = list(installations())
+    assert {name.replace("\\", "/").rpartition("/")[2] for name, _ in found} >= {"README.md", "program.py", "Containerfile"}
+    assert [line for line in found if not LOCKED.search(line[1])] == []
 
 
 def test_the_table_of_vulnerabilities_names_what_the_project_asks_for() -> None:

@@ -15,7 +15,7 @@ from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
 
 FILES, DATABASE, EVENTS, METRICS = "Files", "Database", "Events", "Metrics"
 CLICKHOUSE_SCHEMES = frozenset({"clickhouse", "clickhouses"})
-POSTGRESQL_LIBRARIES = "pip install 'mt4pump[postgresql]'"
+POSTGRESQL_LIBRARIES = "pip install -c deploy/constraints.txt 'mt4pump[postgresql]'"
 
 
 def is_clickhouse(url: str) -> bool:
@@ -49,7 +49,7 @@ class ArchiveSettings(ConsumerSettings):
 
     program = help_command = "mt4pump-archive"
     libraries = (
-        "the archive's libraries come with: pip install 'mt4pump[archive]'; "
+        "the archive's libraries come with: pip install -c deploy/constraints.txt 'mt4pump[archive]'; "
         "there are none for 32-bit Python: run the archive on a 64-bit one, or on another machine"
     )
 

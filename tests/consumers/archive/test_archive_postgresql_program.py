@@ -89,7 +89,7 @@ def test_without_psycopg_the_program_names_the_extra(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert "the library psycopg is not installed" in done.stderr
-    assert "pip install 'mt4pump[postgresql]'" in done.stderr
+    assert "pip install -c deploy/constraints.txt 'mt4pump[postgresql]'" in done.stderr
 
 
 def test_verify_counts_what_is_missing_in_the_database(world: PostgresqlWorld) -> None:

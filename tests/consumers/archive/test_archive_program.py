@@ -247,7 +247,7 @@ def test_without_its_libraries_it_says_what_to_install_and_that_32_bit_python_ha
     )
     assert done.returncode == 3
     assert "the library pyarrow is not installed" in done.stderr
-    assert "pip install 'mt4pump[archive]'; there are none for 32-bit Python" in done.stderr
+    assert "pip install -c deploy/constraints.txt 'mt4pump[archive]'; there are none for 32-bit Python" in done.stderr
 
 
 @pytest.mark.timeout(300)
