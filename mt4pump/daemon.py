@@ -81,8 +81,9 @@ class Daemon:
         self.fault_counters = fault_counters = FaultCounters(log)
         self._lock = undo.enter_context(DataFolderLock(settings.data_dir))
         self.epoch = next_epoch(settings.data_dir, now_ns() // 1_000_000)
-        self._old_files = OldFiles(old_files_rules(settings))
         journal = Journal(journal_path(settings), journal_options(settings), now_ns) if settings.journal else None
+        deletion_ns = now_ns if journal is None else journal.proven_ns
+        self._old_files = OldFiles(old_files_rules(settings), lambda: deletion_ns() / 1e9)
         if journal is not None:
             undo.callback(journal.close)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -56,6 +56,23 @@ def test_the_epoch_grows_from_run_to_run_also_while_the_clock_goes_back(
     assert epochs == [start_ms, start_ms + 1, start_ms + 2, start_ms + 3, start_ms + 60_000]
 
 
+def test_a_clock_that_is_months_ahead_for_a_moment_deletes_no_old_files(
+    tmp_path: Path, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_ns, day_ns = 1_795_000_000 * 10**9, 86_400 * 10**9
+    left = [tmp_path / f"journal.sqlite3.damaged-{stamp}T000000Z" for stamp in ("20261001", "20261101")]
+    for path in left:
+        path.touch(mode=0o600)
+    for ahead_days in (0, 400, 0):
+        now_ns = start_ns + ahead_days * day_ns
+        monkeypatch.setattr("mt4pump.daemon.wall_clock", lambda now_ns=now_ns: (lambda: now_ns, lambda: None))
+        daemon = made(tmp_path, manager)
+        daemon.delete_old_files()
+        assert daemon._old_files.wait(LIMIT_S)
+        assert daemon.stop()
+        assert all(path.exists() for path in left)
+
+
 def left_behind(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for text in caplog.messages if text.startswith((HUNG_SUPERVISOR, HUNG_PUMP, SLOW_CLOSE))]
 

@@ -78,6 +78,11 @@ class Journal:
         """Whether the last commit, or opening, succeeded."""
         return self._store is not None and not self._is_suspended
 
+    def proven_ns(self) -> int:
+        """Return the time that retention counts by, ns since 1970, 0 while the file is not open; for any thread."""
+        store = self._store
+        return store.clock.proven_ns if store is not None else 0
+
     @property
     def last_offsets(self) -> dict[str, int]:
         """The last offset per kind; for any thread."""

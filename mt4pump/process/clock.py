@@ -34,6 +34,10 @@ class CarriedClock:
             self._offset_ns += difference_ns
 
 
+PROVEN_EXTRA = 24.0
+"""Seconds by which the proven time follows a jump ahead of the wall clock, per second."""
+
+
 class ProvenClock:
     """Wall-clock time for deleting by age; after a jump ahead it follows only slowly.
 
@@ -43,7 +47,9 @@ class ProvenClock:
     back for a while. ``ahead_s`` is how far the wall clock is ahead of the proven time.
     """
 
-    def __init__(self, start_ns: int, now_ns: NowNs, now_s: Callable[[], float], extra: float) -> None:
+    def __init__(
+        self, start_ns: int, now_ns: NowNs, now_s: Callable[[], float], extra: float = PROVEN_EXTRA
+    ) -> None:
         self.proven_ns = start_ns
         self.ahead_s = 0.0
         self._now_ns = now_ns

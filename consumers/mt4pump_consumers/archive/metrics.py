@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from mt4pump.client import ClientError, ClientKeys, Heartbeat, Query, Subscriber
+from mt4pump.process.clock import ProvenClock
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.archive.columns import EVENT_KINDS
 from mt4pump_consumers.archive.settings import ArchiveSettings
@@ -39,7 +40,8 @@ class JournalWatch:
     """Reads heartbeats alone, so that it knows the daemon's journal also while the archive cannot read events.
 
     ``behind`` is the number of journal events that are not archived, ``risk`` the part of the journal's retention that
-    they have used up: at 1 the journal begins to delete them. ``feed_ts`` is the daemon's time, 0 before a heartbeat.
+    they have used up: at 1 the journal begins to delete them. ``feed_ts`` is the daemon's time as its own retention
+    counts it, 0 before a heartbeat: a clock that is far ahead for a moment deletes no days.
     """
 
     def __init__(self, settings: ArchiveSettings, keys: ClientKeys | None, store: ArchiveStore) -> None:
@@ -52,6 +54,7 @@ class JournalWatch:
         self._log, self._log_ts = "", 0  # the journal's log, and when it was seen first
         self._archived_ts = 0
         self._is_warned = self._is_closed = False
+        self._clock = ProvenClock(time.time_ns(), time.time_ns, time.monotonic)
         self._subscriber = self._new_subscriber()
 
     def _new_subscriber(self) -> Subscriber:
@@ -78,8 +81,9 @@ class JournalWatch:
 
     def handle(self, beat: Heartbeat) -> None:
         """Compare the journal with what is archived."""
-        self.feed_ts = beat.ts
         journal = beat.journal
+        ahead_s = (journal or {}).get("clock_ahead_s") or 0.0
+        self.feed_ts = min(beat.ts - int(ahead_s * NS), self._clock.read())
         if not journal or not beat.log:
             return
         if beat.epoch != self._epoch:  # its settings may be others

@@ -27,8 +27,6 @@ from mt4pump_consumers.monitor.rule_engine import Condition, RuleMemory
 from mt4pump_consumers.monitor.schema import BUSY_S, COLUMNS, NAMES, WAL_LIMIT_BYTES, WAL_MAX_BYTES, open_store
 
 POSITION, PROVEN = "position", "proven_ts"
-BELIEF = 24.0
-"""Hours of a jump ahead of the clock that an hour proves."""
 IN_MEMORY_ROWS = 10_000
 """Executions that a store without a file remembers, for the CSV file to catch up."""
 DELETED_AT_ONCE = 2_000
@@ -83,7 +81,7 @@ class MonitorStore:
             self._release()
             raise
         start_ns = int(proven) if proven.isdecimal() else time.time_ns()
-        self._clock = ProvenClock(start_ns, time.time_ns, time.monotonic, BELIEF)
+        self._clock = ProvenClock(start_ns, time.time_ns, time.monotonic)
 
     def close(self) -> None:
         """Close the file and let another monitor have it."""

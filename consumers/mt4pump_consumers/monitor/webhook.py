@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
+from mt4pump.process.clock import ProvenClock
 from mt4pump_consumers.monitor.schema import connect
 
 ERROR_LENGTH = 300
@@ -39,13 +40,16 @@ class AlertQueue:
         """Close the connection."""
         self._connection.close()
 
-    def next(self, now_s: float) -> WaitingAlert | None:
-        """Return the alert that is due first; None when none is."""
+    def next(self, now_s: float, postpone_s: float) -> WaitingAlert | None:
+        """Return the alert that is due first; None when none is.
+
+        One that is due in more than ``postpone_s`` was postponed before the clock was set back: it is due, too.
+        """
         query = (
-            "SELECT number, id, body, made_s FROM alerts WHERE webhook = 'pending' AND due_s <= ?"
+            "SELECT number, id, body, made_s FROM alerts WHERE webhook = 'pending' AND (due_s <= ? OR due_s > ?)"
             " ORDER BY due_s, number LIMIT 1"
         )
-        row = self._connection.execute(query, (now_s,)).fetchone()
+        row = self._connection.execute(query, (now_s, now_s + postpone_s)).fetchone()
         return None if row is None else WaitingAlert(*row)
 
     def sent(self, alert: WaitingAlert, attempts: int, now_s: float) -> None:
@@ -118,6 +122,7 @@ class Webhook(Thread):
         self._options = options
         self._stopping = Event()
         self._wake = Event()
+        self._clock = ProvenClock(time.time_ns(), time.time_ns, time.monotonic)
         _quiet_libraries()
 
     def wake(self) -> None:
@@ -153,7 +158,7 @@ class Webhook(Thread):
             with httpx.Client(timeout=options.timeout_s, headers=headers) as client:
                 while not self._stopping.is_set():
                     self._wake.clear()
-                    alert = outbox.next(time.time())
+                    alert = outbox.next(self._now_s(), options.postpone_s)
                     if alert is None:
                         self._wake.wait(IDLE_S)
                     else:
@@ -224,7 +229,7 @@ class Webhook(Thread):
 
     def _handle_refusal(self, outbox: AlertQueue, alert: WaitingAlert, attempts: int, error: NotAccepted) -> None:
         self.problem = str(error)
-        now_s = time.time()
+        now_s = self._now_s()
         if self._stopping.is_set() and not error.is_final:
             return  # as it was: the next run tries again
         if error.is_final or now_s - alert.made_s >= self._options.give_up_s:
@@ -234,6 +239,10 @@ class Webhook(Thread):
         else:
             log.warning("alert %s is put off: %s does not take it (%s)", alert.id, self.address, error)
             outbox.postpone(alert, attempts, str(error), now_s + self._options.postpone_s)
+
+    def _now_s(self) -> float:
+        """Return seconds since 1970, by which nothing is given up while a clock is far ahead for a moment."""
+        return self._clock.read() / 1e9
 
     def _fault(self, text: str) -> None:
         self.counts["faults"] += 1

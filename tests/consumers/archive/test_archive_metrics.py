@@ -15,15 +15,16 @@ from mt4pump_consumers.archive import metrics
 from mt4pump_consumers.archive.metrics import NS, JournalWatch
 
 from mt4pump.client import Heartbeat
+from mt4pump.process.clock import ProvenClock
 from tests.consumers.archive.archive_run import TS, event
 
 DAY_S = 86_400
 
 
-def heartbeat(log: str, offset: int, day: float) -> Heartbeat:
+def heartbeat(log: str, offset: int, day: float, **journal: float) -> Heartbeat:
     """Return a heartbeat of a journal that has deleted nothing."""
     ts = TS + int(day * DAY_S * NS)
-    found = event("heartbeat", 1, ts=ts, log=log, offset=offset, journal={"first_offset": 1})
+    found = event("heartbeat", 1, ts=ts, log=log, offset=offset, journal={"first_offset": 1, **journal})
     assert isinstance(found, Heartbeat)
     return found
 
@@ -47,3 +48,28 @@ def test_a_deleted_journal_says_nothing_about_the_next_one(
     store.state.position = {"log": "second", "confirmed": 1}
     watch.handle(heartbeat("second", 2, 13))
     assert watch.risk == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("is_archive_ahead", [True, False])
+def test_a_clock_that_is_far_ahead_for_a_moment_deletes_no_days(
+    *, is_archive_ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon says how far its clock is ahead of what its journal believes; without a journal it does not."""
+    now_ns, now_s = [TS + DAY_S * NS], [0.0]
+    clock = ProvenClock(TS, lambda: now_ns[0], lambda: now_s[0])
+    monkeypatch.setattr(metrics, "ProvenClock", MagicMock(return_value=clock))
+    monkeypatch.setattr(metrics, "Subscriber", MagicMock())
+    monkeypatch.setattr(metrics, "Query", MagicMock())
+    watch = JournalWatch(MagicMock(), None, MagicMock())
+    now_s[0] = DAY_S
+    watch.handle(heartbeat("", 0, 1))
+    assert watch.feed_ts == TS + DAY_S * NS
+    for second in range(12):
+        now_s[0] += 1
+        ahead_ns = 30 * DAY_S * NS if is_archive_ahead else 0
+        now_ns[0] = TS + (DAY_S + second) * NS + ahead_ns
+        watch.handle(heartbeat("", 0, 31, **({} if is_archive_ahead else {"clock_ahead_s": 30.0 * DAY_S})))
+        assert watch.feed_ts <= TS + (DAY_S + 600) * NS
+    now_ns[0] = TS + (DAY_S + 12) * NS
+    watch.handle(heartbeat("", 0, 1))
+    assert watch.feed_ts <= TS + (DAY_S + 12) * NS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from mt4pump_consumers.monitor.execution import Alert
 from mt4pump_consumers.monitor.rule_engine import RuleMemory
 from mt4pump_consumers.monitor.store import Batch, MonitorStore
-from mt4pump_consumers.monitor.webhook import ATTEMPTS_AT_ONCE, Webhook, WebhookOptions
+from mt4pump_consumers.monitor.webhook import ATTEMPTS_AT_ONCE, AlertQueue, Webhook, WebhookOptions
 
 from tests.consumers.monitor.monitor_run import LIMIT_S, Receiver, receiver, until
 
@@ -120,6 +121,39 @@ def test_an_alert_that_is_too_old_is_given_up_with_the_reason(store: MonitorStor
             assert webhook.counts["attempts"] == ATTEMPTS_AT_ONCE
     (error,) = store._connection.execute("SELECT error FROM alerts").fetchone()
     assert error == "ConnectError"
+
+
+def test_a_clock_that_is_far_ahead_for_a_moment_gives_no_alert_up_nor_puts_it_off_for_long(
+    store: MonitorStore, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead_ns, real_ns = [0], time.time_ns
+    monkeypatch.setattr("mt4pump_consumers.monitor.webhook.time.time_ns", lambda: real_ns() + ahead_ns[0])
+    hook.answer_of = lambda _name: 503
+    add(store, "a")
+    with sending(store, hook.url, give_up_s=86_400.0) as webhook:
+        until(lambda: webhook.counts["attempts"] > 0, "tried")
+        ahead_ns[0] = 30 * 86_400 * 10**9
+        attempts = webhook.counts["attempts"]
+        until(lambda: webhook.counts["attempts"] > attempts + 3 * ATTEMPTS_AT_ONCE, "tried again and again")
+        assert states(store) == {"a": "pending"}
+        ahead_ns[0] = 0
+        hook.answer_of = lambda _name: 200
+        until(lambda: states(store) == {"a": "sent"}, "sent")
+
+
+def test_an_alert_that_was_put_off_before_the_clock_was_set_back_is_due(store: MonitorStore) -> None:
+    add(store, "a", "b")
+    assert store.path is not None
+    with closing(AlertQueue(store.path)) as queue:
+        first = queue.next(1_000.0, 60.0)
+        assert first is not None
+        queue.postpone(first, 5, "away", 1_060.0)
+        second = queue.next(1_000.0, 60.0)
+        assert second is not None
+        queue.postpone(second, 5, "away", 1_061.0)
+        assert queue.next(1_059.0, 60.0) is None
+        assert queue.next(1_060.5, 60.0) == first
+        assert queue.next(900.0, 60.0) == first
 
 
 def test_a_stop_in_the_midst_of_retries_leaves_the_alert_for_the_next_run(store: MonitorStore, hook: Receiver) -> None:
