@@ -248,6 +248,27 @@ def test_records_behind_a_read_that_was_ahead_of_them_are_counted_and_not_publis
         assert sum(frames[0] == b"trade.1001" for frames in run.frames) == len(orders)
 
 
+def test_ends_behind_a_read_that_was_ahead_of_them_say_what_they_add_once(
+    fake: Vendor, vendor_library: Path, tmp_path: Path
+) -> None:
+    orders = [{**TRADE, "order": number} for number in range(1, 501)]
+    stays = TRADE_RECORD.pack({**TRADE, "order": 1_000})  # the table must not be empty: that needs a second read
+    fake.set_table("TradesGet", [stays, *map(TRADE_RECORD.pack, orders)])
+    ends = b"".join(TRADE_RECORD.pack({**order, "close_time": 100, "state": 3}) for order in orders)
+    with running_dll(tmp_path, vendor_library) as run:
+        run.pumping()
+        fake.set_table("TradesGet", [stays])
+        fake.emit(PumpCode.UPDATE_TRADES)
+        assert {run.topic("trade.1001").body["change"] for _ in orders} == {"closed"}
+        for _ in range(2):
+            fake.emit_many(PumpCode.UPDATE_TRADES, Transaction.DELETE, ends, TRADE_RECORD.size, len(orders))
+        late = [run.topic("trade.1001").body for _ in orders]
+        assert {(body["change"], body["ended"]) for body in late} == {("modified", True)}
+        assert [body for body in late if not body["before"]] == []
+        run.next(lambda message: message.topic == "heartbeat" and message.body["skipped"]["repeats"] == len(orders))
+        assert sum(frames[0] == b"trade.1001" for frames in run.frames) == 2 * len(orders)
+
+
 def test_a_working_folder_too_deep_for_the_library_is_logged_at_the_start(
     fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

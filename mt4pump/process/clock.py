@@ -47,9 +47,7 @@ class ProvenClock:
     back for a while. ``ahead_s`` is how far the wall clock is ahead of the proven time.
     """
 
-    def __init__(
-        self, start_ns: int, now_ns: NowNs, now_s: Callable[[], float], extra: float = PROVEN_EXTRA
-    ) -> None:
+    def __init__(self, start_ns: int, now_ns: NowNs, now_s: Callable[[], float], extra: float = PROVEN_EXTRA) -> None:
         self.proven_ns = start_ns
         self.ahead_s = 0.0
         self._now_ns = now_ns

@@ -215,7 +215,11 @@ def installations() -> Iterator[tuple[str, str]]:
 
 def test_every_text_that_installs_mt4pump_installs_the_locked_set() -> None:
     found = list(installations())
-    assert {name.replace("\\", "/").rpartition("/")[2] for name, _ in found} >= {"README.md", "program.py", "Containerfile"}
+    assert {name.replace("\\", "/").rpartition("/")[2] for name, _ in found} >= {
+        "README.md",
+        "program.py",
+        "Containerfile",
+    }
     assert [line for line in found if not LOCKED.search(line[1])] == []
 
 

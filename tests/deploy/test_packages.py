@@ -177,7 +177,8 @@ def test_without_extras_a_consumer_says_what_to_install(name: str, plain: Path, 
     )
     assert result.returncode == 3
     assert re.search(
-        r"the library \w+ is not installed; .* pip install -c deploy/constraints\.txt 'mt4pump\[(consumers|archive)\]'", result.stderr
+        r"the library \w+ is not installed; .* pip install -c deploy/constraints\.txt 'mt4pump\[(consumers|archive)\]'",
+        result.stderr,
     )
 
 

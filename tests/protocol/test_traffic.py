@@ -52,6 +52,26 @@ def test_every_event_of_a_simulated_broker_with_faults_is_in_the_contract(tmp_pa
     assert wrong(run) == {}
 
 
+def test_bursts_amid_reads_of_the_tables_publish_no_change_without_a_difference(tmp_path: Path) -> None:
+    """Doorbells without a record have the tables read, which is ahead of the records that wait behind it."""
+    faults = ("burst@0.5+0.5:100", "null@0.5+0.1:2")
+    with running(tmp_path, source="simulator", rate=2000.0, accounts=60, faults=faults) as run:
+        seen: Counter[str] = Counter()
+
+        def is_enough(message: Message) -> bool:
+            body = message.body
+            if message.topic == "heartbeat":
+                seen["repeats"] = body.get("skipped", {}).get("repeats", 0)
+            elif message.topic.startswith("trade."):
+                seen[body["change"]] += 1
+                seen["synthetic"] += bool(body.get("synthetic"))
+                seen["empty"] += body["change"] == "modified" and body["before"] == {}
+            return min(seen["repeats"], seen["closed"] // 10, seen["synthetic"]) >= 50
+
+        run.next(is_enough, limit_s=60)
+    assert seen["empty"] == 0
+
+
 def test_the_kinds_are_these() -> None:
     assert set(KINDS) == {"quote", "trade", "user", "online", "margin", "symbol", "group", "request"} | {
         *("activation", "news", "mail", "plugin", "session", "unknown", "heartbeat")
