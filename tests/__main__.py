@@ -24,10 +24,6 @@ WHEELS = "tests/deploy/test_offline.py"
 NOT_STABLE = {
     "tests/wine/test_unit_suite.py": "fails now and then, why is not known: contexts of ZeroMQ are not closed in "
     "test_dll_daemon, a connection ends without an answer in test_metrics_server",
-    "tests/wine/test_demo.py": "on a busy host the demo is not ready within 90 s: to find who listens, Wine searches "
-    "all processes of the host for each of its connections",
-    "tests/wine/test_service.py": "on a busy host a service takes minutes to start; once one that had started did not "
-    "run a moment later, and why is not known",
 }
 """The tests under Wine that do not pass whatever else the host does, and why: not in the gate."""
 WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]

@@ -13,7 +13,7 @@ from mt4pump.daemon import Daemon
 from mt4pump.settings import load
 from mt4pump.wire import decode_frames
 from mt4pump.wiring import source_of
-from tests.bus import ANY_PORT, LIMIT_S, Message, context, last_messages, subscriber
+from tests.bus import ANY_PORT, LIMIT_S, Message, context, last_messages, subscriber, until
 
 PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for
 
@@ -70,7 +70,7 @@ def running(folder: Path, *prefixes: bytes, **flags: object) -> Iterator[Running
             daemon.start_session()
             yield run
         finally:
-            daemon.stop()
+            until(daemon.stop, "all threads of the daemon end")  # on a busy machine the first stop leaves some behind
 
 
 @contextmanager

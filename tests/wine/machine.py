@@ -46,6 +46,8 @@ NOT_PASSED_ON = ("MT4PUMP_", "PYTHON", "DISPLAY", "PYTEST_", "REQUIRE_ALL_TESTS"
 """Beginnings of variables of ours that mean something else, or nothing, over there."""
 SET_UP_LIMIT_S = 1200
 RUN_LIMIT_S = 180
+BOOT_TRIES = 3
+"""On a busy host wineboot once ended with 1; a second one finds what the first began."""
 
 
 class Machine:
@@ -132,7 +134,11 @@ class Machine:
         paths = "".join(f"{self.windows(path)}\n" for path in (ROOT, ROOT / "consumers"))
         (self.site / "mt4pump.pth").write_text(paths, encoding="utf-8")
         self._quietly([_wineserver(), "-p"], check=False)  # 2: it runs already
-        self._quietly(["wineboot"])
+        for _ in range(BOOT_TRIES - 1):
+            if not self._quietly(["wineboot"], check=False):
+                break
+        else:
+            self._quietly(["wineboot"])
         # The first to ask about services starts explorer.exe and rpcss.exe, which keep its pipes, too.
         self._quietly(["wine", str(self.nssm), "status", "mt4pump"], check=False)
 
@@ -187,8 +193,9 @@ class Machine:
         packages = locked_packages("constraints.txt")
         install(*platform, "--only-binary=:all:", "--no-deps", *packages, target=self.site)
 
-    def _quietly(self, command: list[str], *, check: bool = True) -> None:
-        subprocess.run(
+    def _quietly(self, command: list[str], *, check: bool = True) -> int:
+        """Run a command without any output; return its exit code."""
+        done = subprocess.run(
             command,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -197,6 +204,7 @@ class Machine:
             check=check,
             timeout=SET_UP_LIMIT_S,
         )
+        return done.returncode
 
 
 @contextmanager

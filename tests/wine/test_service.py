@@ -1,4 +1,7 @@
-"""The whole life of a Windows service: the project's own command, the real NSSM, a subscriber on Linux."""
+"""Windows services from installation to removal: the project's own command, the real NSSM, a subscriber on Linux.
+
+Each call of NSSM is a process, so all tests use one installation: its fixture checks the first and the last step.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ class Service:
         shutil.copy(nssm, self.nssm)
         shutil.rmtree(self.root, ignore_errors=True)
         self.settings = self.root / "daemon" / "mt4pump.toml"
+        self.data = windows.windows(self.root / "daemon" / "data")
         self.log = self.root / "daemon" / "logs" / "daemon.log"
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
@@ -75,12 +79,16 @@ class Service:
         return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service(windows: Machine) -> Iterator[Service]:
-    """Give the command; nothing is left of the service afterwards."""
+    """Give the command, with daemon and exporter installed; they are removed afterwards."""
     made = Service(windows, windows.nssm)
+    assert named(made.must("install", "metrics", "daemon")) == FORTH
     yield made
-    made("remove", *PROGRAMS)
+    removed = [line.split(";")[0] for line in made.must("remove").splitlines() if "removed" in line]
+    assert removed == [f"{name}: removed" for name in BACK]
+    assert made.settings.is_file()
+    assert made("status")[0] == 1
 
 
 @pytest.fixture
@@ -99,8 +107,7 @@ def free_port() -> int:
 
 def simulator(service: Service, endpoint: str) -> None:
     """Write settings that need no DLL."""
-    data = service.settings.read_text(encoding="utf-8").splitlines()[2]
-    lines = [data, 'source = "simulator"', f'pub_endpoint = "{endpoint}"', 'query_endpoint = "tcp://127.0.0.1:*"']
+    lines = [f"data_dir = '{service.data}'", 'source = "simulator"', f'pub_endpoint = "{endpoint}"', 'query_endpoint = "tcp://127.0.0.1:*"']
     lines += ["heartbeat_interval_s = 0.2", "linger_s = 5"]
     service.settings.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
@@ -149,8 +156,22 @@ def heartbeat(service: Service, socket: zmq.Socket[bytes], epoch_after: int = 0)
     raise AssertionError(f"no such heartbeat; {service.result('status', 'mt4pump')}, {service.log.read_text('utf-8')}")
 
 
-def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str) -> None:
-    assert "mt4pump: installed" in service.must("install")
+def test_both_are_registered_with_all_that_they_need(service: Service) -> None:
+    assert service.registered("mt4pump-metrics", "DependOnService") == "mt4pump"
+    parameters = service.result("get", "mt4pump", "AppParameters")
+    assert parameters == r'-X utf8 -u -m mt4pump run --config "C:\mt4 pump\daemon\mt4pump.toml"'
+
+
+def test_wrong_settings_do_not_loop_and_the_reason_is_shown(service: Service) -> None:
+    service.settings.write_text('source = "simulater"\n', encoding="utf-8")
+    code, text = service("start", "daemon")
+    assert code == 1
+    assert "did not stay up (SERVICE_STOPPED)" in text
+    assert "did you mean simulator?" in text
+    assert service.log.read_text(encoding="utf-8").count("simulater") == 1, "started once only"
+
+
+def test_a_daemon_that_is_killed_comes_back_and_a_stop_is_a_ctrl_c(service: Service, endpoint: str) -> None:
     simulator(service, endpoint)
     assert "mt4pump: started" in service.must("start", "daemon")
     assert service("status", "daemon") == (0, "mt4pump          SERVICE_RUNNING\n")
@@ -167,24 +188,9 @@ def test_install_run_kill_come_back_stop_remove(service: Service, endpoint: str)
     assert (rest[-1].topic, rest[-1].body["state"]) == ("heartbeat", "stopping"), "ended by Ctrl-C, not given up on"
     until(lambda: not service.processes(), "the process is gone")
     assert service.log.read_text(encoding="utf-8").splitlines()[-1].endswith("stopped")
-    assert "mt4pump: removed" in service.must("remove", "daemon")
-    assert service.settings.is_file()
-    assert service("status", "daemon")[0] == 1
-
-
-def test_wrong_settings_do_not_loop_and_the_reason_is_shown(service: Service) -> None:
-    service.must("install")
-    service.settings.write_text('source = "simulater"\n', encoding="utf-8")
-    code, text = service("start", "daemon")
-    assert code == 1
-    assert "did not stay up (SERVICE_STOPPED)" in text
-    assert "did you mean simulator?" in text
-    assert service.log.read_text(encoding="utf-8").count("simulater") == 1, "started once only"
 
 
 def test_a_consumer_comes_after_the_daemon_and_goes_before_it(service: Service, endpoint: str) -> None:
-    assert named(service.must("install", "metrics", "daemon")) == FORTH
-    parameters_are_as_we_mean_them(service)
     simulator(service, endpoint)
     address = exporter(service, endpoint)
     assert named(service.must("start")) == FORTH
@@ -193,25 +199,7 @@ def test_a_consumer_comes_after_the_daemon_and_goes_before_it(service: Service, 
     assert (code, running) == (0, FORTH), f"{text}\n{service.log.read_text(encoding='utf-8')}"
     until(lambda: "mt4pump_up 1.0" in served(address), "the exporter hears the daemon", LIMIT_S)
     assert named(service.must("stop", "daemon")) == BACK, "who needs it ends first"
-    for name in ("daemon", "metrics"):
+    for name in PROGRAMS:
         log = service.root / name / "logs" / f"{name}.log"
         last = log.read_text(encoding="utf-8").splitlines()[-1]
         assert "stopped" in last, "ended by Ctrl-C"  # a busy machine adds why
-    removed = service.must("remove")
-    assert [line.split(";")[0] for line in removed.splitlines() if "removed" in line] == [f"{n}: removed" for n in BACK]
-    assert service("status")[0] == 1
-
-
-def test_the_older_nssm_takes_all_parameters_too_and_an_installation_may_be_repeated(windows: Machine) -> None:
-    service = Service(windows, windows.nssm_release())
-    service.must("install", *PROGRAMS)
-    assert "mt4pump-metrics: was installed" in service.must("install", "metrics"), "again, with the same result"
-    parameters_are_as_we_mean_them(service)
-    assert "mt4pump: removed" in service.must("remove", *PROGRAMS)
-
-
-def parameters_are_as_we_mean_them(service: Service) -> None:
-    """Check what daemon and exporter are registered with."""
-    assert service.registered("mt4pump-metrics", "DependOnService") == "mt4pump"
-    parameters = service.result("get", "mt4pump", "AppParameters")
-    assert parameters == r'-X utf8 -u -m mt4pump run --config "C:\mt4 pump\daemon\mt4pump.toml"'
