@@ -109,6 +109,7 @@ def test_names_that_are_not_exactly_ours_stay(logs: Path) -> None:
     assert names(logs) == {"daemon.log", *foreign, rotated("daemon", 1)}
 
 
+@pytest.mark.not_under_wine("Wine 8 makes no symbolic link, and reports none as failed")
 def test_links_and_folders_are_neither_followed_nor_deleted(tmp_path: Path, logs: Path) -> None:
     make(tmp_path / "other", rotated("daemon", 400))
     (logs / rotated("daemon", 500)).symlink_to(tmp_path / "other" / rotated("daemon", 400))
