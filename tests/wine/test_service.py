@@ -107,7 +107,12 @@ def free_port() -> int:
 
 def simulator(service: Service, endpoint: str) -> None:
     """Write settings that need no DLL."""
-    lines = [f"data_dir = '{service.data}'", 'source = "simulator"', f'pub_endpoint = "{endpoint}"', 'query_endpoint = "tcp://127.0.0.1:*"']
+    lines = [
+        f"data_dir = '{service.data}'",
+        'source = "simulator"',
+        f'pub_endpoint = "{endpoint}"',
+        'query_endpoint = "tcp://127.0.0.1:*"',
+    ]
     lines += ["heartbeat_interval_s = 0.2", "linger_s = 5"]
     service.settings.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
