@@ -108,13 +108,15 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     (folder / "container" / "tokens.toml").chmod(0o644)
     ports = free_port(), free_port()
     variables = {"MT4PUMP_TOKENS": "./tokens.toml", "PAGE_PORT": str(ports[0]), "PROMETHEUS_PORT": str(ports[1])}
-    project = [*compose, "-p", f"mt4pump-test-{os.getpid()}", "-f", str(folder / "container" / "compose.yml")]
+    name = f"mt4pump-test-{os.getpid()}"
+    project = [*compose, "-p", name, "-f", str(folder / "container" / "compose.yml")]
     environ = {**os.environ, **variables}
     try:
         run(*project, "up", "-d", environ=environ)
         yield Composed(engine, *ports, made.stderr.strip().rpartition(" ")[2])
     finally:
         run(*project, "down", "-v", environ=environ)
+        works(engine, "network", "rm", f"{name}_default")  # podman-compose leaves it
 
 
 def test_the_gateway_serves_its_page_and_quotes_for_a_token_that_was_made_as_the_file_says(composed: Composed) -> None:
