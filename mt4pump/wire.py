@@ -8,15 +8,13 @@ the journal. Readers ignore unknown keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgpack
 
-from mt4pump.errors import FrameError
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.unpacking import unpack
 
 PROTOCOL = 1
 Body = dict[str, Any]
@@ -152,21 +150,3 @@ class Encoder:
         except UnicodeEncodeError:  # a lone surrogate becomes ?; a packer with this option is 50 % slower
             packed = msgpack.packb(body, unicode_errors="replace")
         return packed
-
-
-def decode_frames(frames: Sequence[bytes]) -> tuple[bytes, Body]:
-    """Return topic and body of a received message; raises FrameError when it is not one of this protocol."""
-    if len(frames) != 2:
-        raise FrameError(f"a message has 2 frames, this one has {len(frames)}")
-    topic, packed = frames
-    try:
-        body = unpack(packed)
-    except FrameError as error:
-        raise FrameError(f"body of {topic!r} is {error}") from error
-    if not isinstance(body, dict) or not all(_is_count(body.get(key)) for key in COMMON_KEYS):
-        raise FrameError(f"body of {topic!r} is not a map with {', '.join(COMMON_KEYS)}")
-    return topic, body
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value is not True and value is not False and 0 <= value <= NUMBER_MAX

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgpack
 import zmq
 
+from mt4pump.client.checks import event_body
 from mt4pump.publisher.publisher import Publisher, SocketOptions
-from mt4pump.wire import Body, decode_frames
+from mt4pump.wire import Body
 
 ANY_PORT = "tcp://127.0.0.1:*"
 LIMIT_S = 40.0
@@ -75,6 +76,12 @@ def sync(publisher: Publisher, socket: zmq.Socket[bytes], limit_s: float = LIMIT
         if publisher.subscriptions.has_subscriber(SYNC):
             publisher.send(SYNC, b"")
     socket.setsockopt(zmq.UNSUBSCRIBE, SYNC)
+
+
+def decode_frames(frames: list[bytes]) -> tuple[bytes, Body]:
+    """Return topic and body of a message."""
+    topic, packed = frames
+    return topic, event_body(topic, packed)
 
 
 def receive(socket: zmq.Socket[bytes], limit_s: float = LIMIT_S) -> Message:

@@ -11,9 +11,8 @@ import zmq
 
 from mt4pump.daemon import Daemon
 from mt4pump.settings import load
-from mt4pump.wire import decode_frames
 from mt4pump.wiring import source_of
-from tests.bus import ANY_PORT, LIMIT_S, Message, context, last_messages, subscriber, until
+from tests.bus import ANY_PORT, LIMIT_S, Message, context, decode_frames, last_messages, subscriber, until
 
 PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for
 

@@ -96,7 +96,7 @@ def test_the_tables_of_snapshot_and_tail_are_harmless(text: str) -> None:
     encoder = Encoder(1)
     encodable = text.encode("utf-8", "replace").decode()
     for topic in (f"news.{encodable}", "heartbeat"):
-        stats.handle([topic.encode(), encoder.body({**body(encodable), "dropped": encodable}, 1, 1)], 1.0)
+        stats.handle((topic.encode(), encoder.body({**body(encodable), "dropped": encodable}, 1, 1)), 1.0)
     drawn = io.StringIO()
     console = Console(file=drawn, width=300, color_system=None)
     console.print(snapshot_table([Event(TopicName(f"news.{text}"), body(text), (b"", b""))]))

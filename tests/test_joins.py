@@ -17,8 +17,8 @@ from mt4pump.client import Event, Subscriber
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.simulator.server import Simulator
-from mt4pump.wire import KINDS, decode_frames
-from tests.bus import LIMIT_S, context, subscriber
+from mt4pump.wire import KINDS
+from tests.bus import LIMIT_S, context, decode_frames, subscriber
 from tests.folding import Folded, Rows, differences, rows_of
 from tests.live import Running, running
 

@@ -37,12 +37,12 @@ from mt4pump.cli.stream import (
     AlertTracker,
     Deadline,
     StreamStats,
-    fault_of,
     listen,
     silence,
     subscriber,
 )
 from mt4pump.client.connection import SubConnection
+from mt4pump.client.event import Frames
 from mt4pump.errors import BindError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
@@ -122,7 +122,7 @@ class Recorder:
         """Record until the end is reached; return the disk's error when a write fails."""
 
         def refresh(now_s: float) -> None:
-            self._stats.connection_fault = fault_of(source, self._endpoint, now_s - self._stats.last_s)
+            self._stats.check(source, self._endpoint, now_s)
             self._refresh(now_s)
 
         try:
@@ -132,7 +132,7 @@ class Recorder:
             return error
         return None
 
-    def _handle(self, frames: list[bytes], now_s: float) -> bool:
+    def _handle(self, frames: Frames, now_s: float) -> bool:
         self._stats.handle(frames, now_s)
         topic = frames[0].decode("utf-8", "replace")
         wanted = self._stats.topics.wants(topic) or is_heartbeat(topic)

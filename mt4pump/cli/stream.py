@@ -1,4 +1,6 @@
-"""The live stream as tail and record receive it: connection, loop until a flag or Ctrl-C, counts and alerts.
+"""The live stream as tail and record show it: all messages as they come, also repeated ones; counts and alerts.
+
+The client's connection receives and its checks decode. Its `Ordering` is not used: that drops what these show.
 
 ``now_s`` is a monotonic clock in seconds throughout, passed in by the caller.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
@@ -17,11 +19,13 @@ import zmq
 
 from mt4pump.cli.arguments import TopicFilter, is_heartbeat
 from mt4pump.client import ClientKeys
+from mt4pump.client.checks import event_body
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED
+from mt4pump.client.event import Frames
 from mt4pump.client.query import Context
 from mt4pump.errors import FrameError, SettingsError
-from mt4pump.wire import Body, decode_frames
+from mt4pump.wire import Body
 
 NS = 1_000_000_000
 RATE_WINDOW_S = 1.0
@@ -31,8 +35,6 @@ SEQUENCES_LIMIT = 1_000_000
 """Topics whose last sequence number is kept; beyond it the older half is dropped."""
 ROWS_LIMIT = 10_000
 """Topics with a row each; beyond it the least recently received one is dropped and counted."""
-MESSAGE_MAX_BYTES = 16 * 2**20
-"""A larger message is garbage. libzmq's own limit is far higher, because it ends the connection for good."""
 SILENCE_S = 3.0
 """Time without a message before an alert."""
 HEARTBEATS_LATE = 3
@@ -41,11 +43,9 @@ POLL_MS = 200
 """Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
 CHECK_INTERVAL_S = 1.0
 """Time between two reports of alerts."""
-BATCH = 1_000
-"""Messages received before the view is refreshed."""
 RECEIVE_LIMIT = 100_000
 """Messages that may wait in the socket; a slower reader sees gaps."""
-Handle = Callable[[list[bytes], float], bool]
+Handle = Callable[[Frames, float], bool]
 """Handles the frames of a message received at a time in seconds; returns whether the message counts."""
 
 
@@ -134,13 +134,12 @@ class StreamStats:
         self._rows_limit = rows_limit
         self._measured_s, self._measured_events = now_s, 0
 
-    def handle(self, frames: Sequence[bytes], now_s: float) -> ReceivedEvent | None:
+    def handle(self, frames: Frames, now_s: float) -> ReceivedEvent | None:
         """Count one message; return it when its topic was requested. Garbage is counted and never raised."""
         self.last_s, self.has_received = now_s, True
+        raw_topic = frames[0]
         try:
-            if (size := sum(map(len, frames))) > MESSAGE_MAX_BYTES:
-                raise FrameError(f"a message has {size} bytes, more than {MESSAGE_MAX_BYTES}")  # noqa: TRY301
-            raw_topic, body = decode_frames(frames)
+            body = event_body(*frames)
         except FrameError as error:
             self.garbage += 1
             self.last_garbage = str(error)
@@ -161,6 +160,17 @@ class StreamStats:
         if heartbeat:
             self._handle_heartbeat(body, now_s)
         return self._count(topic, body, missed, now_s) if wanted else None
+
+    def check(self, source: SubConnection, endpoint: str, now_s: float) -> None:
+        """Record what the connection found: why nothing comes, once that is sure, and messages without a body."""
+        if source.malformed:
+            self.last_s, self.has_received = now_s, True
+            self.garbage += source.malformed
+            source.malformed = 0
+            self.last_garbage = "a message has 2 frames, this one has 1"
+        is_late = now_s - self.last_s >= SILENCE_S  # the handshake should be over
+        is_sure = is_late or source.diagnosis.fault in DECIDED
+        self.connection_fault = source.diagnosis.text(endpoint) if is_sure else ""
 
     def _handle_heartbeat(self, body: Body, now_s: float) -> None:
         if self.heartbeat_ts:
@@ -296,12 +306,6 @@ def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = Non
         context.destroy(linger=0)
 
 
-def fault_of(source: SubConnection, endpoint: str, quiet_s: float) -> str:
-    """Return why nothing is received, empty when that is not sure; ``quiet_s`` is the time since the last message."""
-    is_late = quiet_s >= SILENCE_S  # the handshake should be over
-    return source.diagnosis.text(endpoint) if is_late or source.diagnosis.fault in DECIDED else ""
-
-
 class Deadline:
     """The end: after ``count`` handled messages, at ``until_s`` (either may be None), or when ``asked`` is set."""
 
@@ -330,19 +334,13 @@ class Deadline:
 
 def listen(source: SubConnection, end: Deadline, handle: Handle, refresh: Callable[[float], None]) -> None:
     """Receive messages until the end; ``refresh`` is called after each batch with the time."""
+    source.read_whole_messages()  # a single frame is not to be taken for the topic of the next message
     while not end.is_reached(now_s := time.monotonic()):
         source.changes()  # the connection's monitor is bounded and has to be read
         if source.socket.poll(end.wait_ms(now_s)):
-            _handle_batch(source.socket, end, handle, time.monotonic())
+            received_s = time.monotonic()
+            for frames in source.read():
+                end.handled += handle(frames, received_s)
+                if end.is_reached(received_s):
+                    break
         refresh(time.monotonic())
-
-
-def _handle_batch(socket: zmq.Socket[bytes], end: Deadline, handle: Handle, now_s: float) -> None:
-    for _ in range(BATCH):
-        try:
-            frames = socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        end.handled += handle(frames, now_s)
-        if end.is_reached(now_s):
-            return

@@ -23,11 +23,11 @@ from mt4pump.cli.stream import (
     StreamAlert,
     StreamStats,
     TopicStats,
-    fault_of,
     listen,
     silence,
     subscriber,
 )
+from mt4pump.client.event import Frames
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
 from mt4pump.wire import Body
@@ -74,7 +74,7 @@ def tail_command(args: argparse.Namespace) -> int:
         view = Lines(stats, endpoint, json_event if args.json else human_event, sys.stdout, sys.stderr)
     until_s = None if args.for_s is None else stats.started_s + args.for_s
 
-    def handle(frames: list[bytes], now_s: float) -> bool:
+    def handle(frames: Frames, now_s: float) -> bool:
         event = stats.handle(frames, now_s)
         if event is not None:
             view.event(event)
@@ -84,7 +84,7 @@ def tail_command(args: argparse.Namespace) -> int:
         end = Deadline(args.count, until_s, asked)
 
         def refresh(now_s: float) -> None:
-            stats.connection_fault = fault_of(source, endpoint, now_s - stats.last_s)
+            stats.check(source, endpoint, now_s)
             view.refresh(now_s)
 
         listen(source, end, handle, refresh)

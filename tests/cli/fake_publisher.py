@@ -11,12 +11,12 @@ import zmq
 
 EPOCH = 1_000
 TS = 1_577_916_000_000_000_000
-Frames = list[bytes]
+Frames = tuple[bytes, bytes]
 
 
 def message(topic: str, seq: int = 1, *, epoch: int = EPOCH, ts: int = TS, **fields: object) -> Frames:
     """Return the frames of one event."""
-    return [topic.encode(), msgpack.packb({**fields, "epoch": epoch, "seq": seq, "ts": ts})]
+    return topic.encode(), msgpack.packb({**fields, "epoch": epoch, "seq": seq, "ts": ts})
 
 
 def heartbeat(seq: int = 1, *, epoch: int = EPOCH, ts: int = TS, state: str = "pumping", **fields: object) -> Frames:
@@ -27,7 +27,7 @@ def heartbeat(seq: int = 1, *, epoch: int = EPOCH, ts: int = TS, state: str = "p
 class FakePublisher:
     """Sends each round of messages every few milliseconds from its own thread; ``seq`` grows by round."""
 
-    def __init__(self, topics: Sequence[str], extra: Sequence[Frames]) -> None:
+    def __init__(self, topics: Sequence[str], extra: Sequence[Sequence[bytes]]) -> None:
         self._topics = topics
         self._extra = extra
         self._ending = threading.Event()
@@ -54,13 +54,13 @@ class FakePublisher:
             seq = 0
             while not self._ending.wait(0.002):
                 seq += 1
-                rounds = [message(topic, seq, symbol=topic, bid=1.5, ask=1.75, spread=25) for topic in self._topics]
-                for frames in [*rounds, *self._extra, heartbeat(seq)]:
+                sent = [message(topic, seq, symbol=topic, bid=1.5, ask=1.75, spread=25) for topic in self._topics]
+                for frames in (*sent, *self._extra, heartbeat(seq)):
                     socket.send_multipart(frames)
 
 
 @contextmanager
-def fake_publisher(*topics: str, extra: Sequence[Frames] = ()) -> Iterator[str]:
+def fake_publisher(*topics: str, extra: Sequence[Sequence[bytes]] = ()) -> Iterator[str]:
     """Give the endpoint of a `FakePublisher`."""
     publisher = FakePublisher(topics, extra)
     publisher.start()

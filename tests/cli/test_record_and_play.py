@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such 
 NS = 1_000_000_000
 
 
-def recorded(path: Path, gaps_s: list[float]) -> list[list[bytes]]:
+def recorded(path: Path, gaps_s: list[float]) -> list[tuple[bytes, bytes]]:
     """Write a recording with these pauses before its messages; return the messages."""
     stream, now_ns = [], 0
     with RecordingWriter(path, 0, {}) as writer:

@@ -38,7 +38,7 @@ def test_totals_and_rows_show_counts_rates_gaps_and_ages() -> None:
     stats = stream_stats()
     for seq in (1, 2, 5):
         stats.handle(message("quote.EURUSD", seq, bid=1.1, ask=1.2, spread=10, digits=1), 1.0)
-    stats.handle([b"junk"], 1.0)
+    stats.handle((b"junk", b""), 1.0)
     stats.handle(heartbeat(), 1.0)
     stats.measure(1.5)
     _, totals, note, head, row = drawn(stats, 2.0)

@@ -11,17 +11,14 @@ from tests.cli.fake_publisher import EPOCH, TS, Frames, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"
 GARBAGE: list[Frames] = [
-    [],
-    [b"quote.EURUSD"],
-    [b"a", b"b", b"c"],
-    [b"quote.EURUSD", b""],
-    [b"quote.EURUSD", b"\xc1"],
-    [b"quote.EURUSD", msgpack.packb([1, 2])],
-    [b"quote.EURUSD", msgpack.packb(5)],
-    [b"quote.EURUSD", msgpack.packb({"epoch": 1, "seq": 1})],
-    [b"quote.EURUSD", msgpack.packb({"epoch": "1", "seq": 1, "ts": 1})],
-    [b"quote.EURUSD", msgpack.packb({"seq": 1}) + b"more"],
-    [b"\xff\xfe", b"\x81\xa1"],
+    (b"quote.EURUSD", b""),
+    (b"quote.EURUSD", b"\xc1"),
+    (b"quote.EURUSD", msgpack.packb([1, 2])),
+    (b"quote.EURUSD", msgpack.packb(5)),
+    (b"quote.EURUSD", msgpack.packb({"epoch": 1, "seq": 1})),
+    (b"quote.EURUSD", msgpack.packb({"epoch": "1", "seq": 1, "ts": 1})),
+    (b"quote.EURUSD", msgpack.packb({"seq": 1}) + b"more"),
+    (b"\xff\xfe", b"\x81\xa1"),
 ]
 
 
@@ -148,7 +145,7 @@ def test_events_without_any_heartbeat_are_reported() -> None:
 
 def test_garbage_alone_is_reported_too() -> None:
     stats = stream_stats()
-    stats.handle([b"junk"], 2.0)
+    stats.handle((b"junk", b""), 2.0)
     assert silence_kind(stats, 2.9) is None
     assert silence_kind(stats, 3.0) == "no heartbeat"
 
@@ -197,12 +194,12 @@ def test_each_change_is_reported_once() -> None:
     assert tracker.check(stats, ENDPOINT, 0.2) == []
     for seq in (1, 4, 4, 9):
         stats.handle(message("quote.A", seq), 0.3)
-    stats.handle([b"junk"], 0.3)
+    stats.handle((b"junk", b"\x05"), 0.3)
     stats.handle(heartbeat(1, epoch=EPOCH + 7, state="connecting"), 0.3)
     assert [(alert.kind, alert.text) for alert in tracker.check(stats, ENDPOINT, 0.4)] == [
         ("gap", "missed 6 messages (total 6), the last: 4 of quote.A before seq 9"),
         ("repeat", "1 messages were repeated (total 1)"),
-        ("garbage", "1 messages are not mt4pump's, the last: a message has 2 frames, this one has 1"),
+        ("garbage", "1 messages are not mt4pump's, the last: the body of b'junk' is not a map with epoch, seq and ts"),
         ("restart", f"the daemon was restarted (epoch {EPOCH + 7})"),
         ("state", f"daemon is connecting (mt4.example.com:443, epoch {EPOCH + 7})"),
     ]
@@ -225,7 +222,7 @@ def test_totals_are_one_line() -> None:
     stats = stream_stats()
     for seq in (1, 4, 4):
         stats.handle(message("quote.A", seq), 1.0)
-    stats.handle([b"junk"], 1.0)
+    stats.handle((b"junk", b""), 1.0)
     assert stats.totals(2.0) == (
         "received 3 events on 1 topics in 2.0 s, 2/s; missed 2 in 1 gaps, repeats 1, garbage 1, daemon restarts 0"
     )

@@ -17,7 +17,8 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.cli.arguments import endpoint_of
-from mt4pump.cli.stream import MESSAGE_MAX_BYTES, Deadline
+from mt4pump.cli.stream import Deadline
+from mt4pump.client.checks import BODY_MAX_BYTES
 from mt4pump.errors import SettingsError
 from tests.cli.commands import LIMIT_S, environment, finish, start
 from tests.cli.fake_publisher import EPOCH, fake_publisher, message
@@ -73,13 +74,23 @@ def test_heartbeats_are_events_unless_switched_off(capsys: pytest.CaptureFixture
 
 
 def test_gaps_repeats_and_garbage_are_noted_and_the_stream_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    extra = [message("quote.A", 5, epoch=1), message("quote.A", 9, epoch=1), [b"quote.A"], [b"quote.A", b"\xc1"]]
+    extra = [message("quote.A", 5, epoch=1), message("quote.A", 9, epoch=1), (b"quote.A", b"\xc1")]
     with fake_publisher(extra=[*extra, message("quote.A", 9, epoch=1)]) as endpoint:
         code, lines, notes = tail(capsys, "quote.A", "--json", "--count=30", "--endpoint", endpoint)
     assert (code, len(lines)) == (0, 30)
     assert "of quote.A before seq 9" in notes
     assert "messages were repeated" in notes
     assert "messages are not mt4pump's, the last: " in notes
+
+
+def test_a_single_frame_is_garbage_and_frames_of_a_later_version_are_ignored(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with fake_publisher(extra=[(b"quote.A",), (*message("quote.A", 1), b"later")]) as endpoint:
+        code, lines, notes = tail(capsys, "quote.A", "--json", "--count=10", "--endpoint", endpoint)
+    assert (code, len(lines), len(set(lines))) == (0, 10, 1)
+    assert json.loads(lines[0])["topic"] == "quote.A"
+    assert "the last: a message has 2 frames, this one has 1" in notes
 
 
 def test_lines_of_an_endless_number_are_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,10 +220,10 @@ def read_until(terminal: int, wanted: bytes) -> bytes:
 
 
 def test_a_message_that_is_too_large_is_garbage_and_the_stream_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    large = message("quote.A", 5, epoch=1, comment="x" * (MESSAGE_MAX_BYTES + 1))
+    large = message("quote.A", 5, epoch=1, comment="x" * BODY_MAX_BYTES)
     with fake_publisher("quote.A", extra=[large]) as endpoint:
         code, lines, alerts = tail(capsys, "quote.A", "--json", "--count=20", "--endpoint", endpoint)
     assert (code, len(lines)) == (0, 20)
     assert {json.loads(line)["body"]["epoch"] for line in lines} == {EPOCH}
-    assert f"more than {MESSAGE_MAX_BYTES}" in alerts
+    assert "too many for its kind" in alerts
     assert "garbage 0" not in alerts

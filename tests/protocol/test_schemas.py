@@ -10,7 +10,8 @@ import pytest
 
 from mt4pump.protocol.contract import contract, gateway_messages
 from mt4pump.protocol.documents import asyncapi, json_schema, message_schemas
-from mt4pump.wire import KINDS, decode_frames, kind_of
+from mt4pump.wire import KINDS, kind_of
+from tests.bus import decode_frames
 from tests.live import running
 
 jsonschema = pytest.importorskip("jsonschema", reason="PyPI jsonschema is not installed (extra: test)")

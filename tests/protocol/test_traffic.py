@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from mt4pump.wire import KINDS, decode_frames, kind_of
-from tests.bus import Message
+from mt4pump.wire import KINDS, kind_of
+from tests.bus import Message, decode_frames
 from tests.live import Running, running
 from tests.protocol.checking import faults_of
 

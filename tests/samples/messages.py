@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import zmq
 
-from mt4pump.wire import decode_frames
-from tests.bus import Message
+from tests.bus import Message, decode_frames
 
 LIMIT_S = 60.0
 
