@@ -24,6 +24,9 @@ WHEELS = "tests/deploy/test_offline.py"
 NOT_STABLE = {
     "tests/wine/test_unit_suite.py": "takes a quarter of an hour and more beside a busy host, and was not run to its "
     "end since its faults were mended; why a connection ends without an answer in test_metrics_server is not known",
+    "tests/wine/test_service.py": "passes at load 11 to 24, but was run four times only, not five in a row, and takes "
+    "three minutes and more there",
+    "tests/wine/test_older_nssm.py": "was run once",
 }
 """The tests under Wine that do not pass whatever else the host does, and why: not in the gate."""
 WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]
