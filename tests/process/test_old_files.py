@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -229,7 +230,8 @@ class OwnSettings(ConsumerSettings):
 
 def test_a_consumer_deletes_its_own_old_logs_and_counts_them(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "service_log_rules", lambda name: [service_logs(name)])
-    make(logs, "gateway.log", *(f"gateway-{stamp(1)}.{ms:03d}.log" for ms in range(22)), rotated("daemon", 400))
+    yesterday = datetime.fromtimestamp(time.time() - DAY_S, UTC).strftime("%Y%m%dT%H%M%S")  # it uses the real clock
+    make(logs, "gateway.log", *(f"gateway-{yesterday}.{ms:03d}.log" for ms in range(22)), rotated("daemon", 400))
 
     def main(_settings: OwnSettings, shutdown: Shutdown) -> int:
         until(lambda: not shutdown.asked() and shutdown.old_logs_deleted == 2, "two logs were deleted")
