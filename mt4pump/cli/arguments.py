@@ -18,7 +18,7 @@ import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Query
 from mt4pump.client.connection import next_port
-from mt4pump.client.connection_fault import DECIDED, OTHER_SOCKET, TRIAL_S, WRONG_KEYS, connection_fault
+from mt4pump.client.connection_fault import DECIDED, NOT_ZEROMQ, OTHER_SOCKET, TRIAL_S, WRONG_KEYS, connection_fault
 from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import PumpError, SettingsError
 from mt4pump.log import one_line
@@ -30,7 +30,7 @@ from mt4pump.wire import HEARTBEAT, KINDS
 
 OFFSET_MAX = 10**18 - 1
 TIMEOUT_S = 5.0
-PERHAPS_PUBLISHES = frozenset({OTHER_SOCKET, WRONG_KEYS})
+PERHAPS_PUBLISHES = frozenset({OTHER_SOCKET, WRONG_KEYS, NOT_ZEROMQ})
 """How the address that the daemon publishes on answers a query socket: without keys, and with them."""
 
 NS = 1_000_000_000

@@ -33,6 +33,7 @@ class Retention:
 
     def measure(self) -> None:
         """Measure how many rows are over the size, and whether the oldest is over the age; cheap at any size."""
+        self._clock.read()  # also without a limit of age: others delete by the proven time
         pages = pragma(self._connection, "page_count") - pragma(self._connection, "freelist_count")
         self.size_bytes = pages * pragma(self._connection, "page_size")
         self.first = self.first or self._lowest()

@@ -40,6 +40,14 @@ def test_events_older_than_the_limit_go_and_younger_ones_stay(path: Path) -> Non
     assert first_page(path, after=5).whole
 
 
+def test_without_a_limit_of_age_the_proven_time_goes_on(path: Path) -> None:
+    clock = Clock()
+    with opened(path, JournalOptions(max_age_s=0), clock) as journal:
+        clock.advance(3 * DAY_S)
+        journal.maintain(no_orders)
+        assert journal.proven_ns() == clock.ns  # old files are deleted by it
+
+
 def test_a_journal_whose_events_all_went_goes_on_by_one(path: Path) -> None:
     clock = Clock()
     with opened(path, JournalOptions(max_age_s=DAY_S), clock) as journal:

@@ -1,6 +1,6 @@
 """The last ticks and one-minute bars of each symbol, for charts; pure.
 
-They are of the quotes after conflation, since the gateway started: a bar's high and low are those that were sent.
+They are of the quotes that the gateway has received since it started, also of those that conflation then replaced.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ MINUTE_S = 60
 TICK, BAR = 3, 5
 """Numbers of a tick (time, bid, ask) and of a bar (time, open, high, low, close)."""
 SPARE = 1.25
+SET_BACK_S = 5.0
+"""A quote that is so much older than the last one: the daemon's clock was ahead, and would end the history."""
 
 
 class SymbolHistory:
@@ -30,10 +32,12 @@ class SymbolHistory:
         self.ticks, self.bars = array("d"), array("d")
 
     def add(self, time_s: float, bid: float, ask: float) -> None:
-        """Add a quote, unless it is not newer than the last one."""
+        """Add a quote, unless it is not newer than the last one; after a clock was set back all begins anew."""
         ticks, bars = self.ticks, self.bars
         if ticks and time_s <= ticks[-TICK]:
-            return
+            if time_s > ticks[-TICK] - SET_BACK_S:
+                return
+            del ticks[:], bars[:]
         ticks.extend((time_s, bid, ask))
         if len(ticks) > SPARE * TICKS * TICK:
             del ticks[: -TICKS * TICK]
@@ -63,7 +67,7 @@ class PriceHistory:
                 self.unkept += 1
                 return
             history = self._symbols[quote.key] = SymbolHistory()
-        if math.isfinite(bid) and math.isfinite(ask):
+        if isinstance(bid, float | int) and isinstance(ask, float | int) and math.isfinite(bid) and math.isfinite(ask):
             history.add(quote.ts / 1e9, bid, ask)
 
     def of(self, symbol: str) -> Json:

@@ -158,7 +158,7 @@ class Webhook(Thread):
             with httpx.Client(timeout=options.timeout_s, headers=headers) as client:
                 while not self._stopping.is_set():
                     self._wake.clear()
-                    alert = outbox.next(self._now_s(), options.postpone_s)
+                    alert = outbox.next(time.time(), options.postpone_s)
                     if alert is None:
                         self._wake.wait(IDLE_S)
                     else:
@@ -229,10 +229,10 @@ class Webhook(Thread):
 
     def _handle_refusal(self, outbox: AlertQueue, alert: WaitingAlert, attempts: int, error: NotAccepted) -> None:
         self.problem = str(error)
-        now_s = self._now_s()
+        now_s = time.time()
         if self._stopping.is_set() and not error.is_final:
             return  # as it was: the next run tries again
-        if error.is_final or now_s - alert.made_s >= self._options.give_up_s:
+        if error.is_final or self._proven_s() - alert.made_s >= self._options.give_up_s:
             self.counts["failed"] += 1
             log.error("alert %s is given up after %d attempts: %s answers %s", alert.id, attempts, self.address, error)
             outbox.failed(alert, attempts, str(error))
@@ -240,7 +240,7 @@ class Webhook(Thread):
             log.warning("alert %s is put off: %s does not take it (%s)", alert.id, self.address, error)
             outbox.postpone(alert, attempts, str(error), now_s + self._options.postpone_s)
 
-    def _now_s(self) -> float:
+    def _proven_s(self) -> float:
         """Return seconds since 1970, by which nothing is given up while a clock is far ahead for a moment."""
         return self._clock.read() / 1e9
 

@@ -60,7 +60,7 @@ def test_a_clock_that_is_far_ahead_for_a_moment_deletes_no_days(
     monkeypatch.setattr(metrics, "ProvenClock", MagicMock(return_value=clock))
     monkeypatch.setattr(metrics, "Subscriber", MagicMock())
     monkeypatch.setattr(metrics, "Query", MagicMock())
-    watch = JournalWatch(MagicMock(), None, MagicMock())
+    watch = JournalWatch(MagicMock(), None, MagicMock(durable_ts=0))
     now_s[0] = DAY_S
     watch.handle(heartbeat("", 0, 1))
     assert watch.feed_ts == TS + DAY_S * NS

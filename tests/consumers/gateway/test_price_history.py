@@ -44,9 +44,18 @@ def test_the_oldest_ticks_and_bars_are_removed() -> None:
 
 def test_a_quote_that_is_not_newer_or_no_number_changes_nothing() -> None:
     history = PriceHistory()
-    for bid, ts in ((2.0, 5 * MINUTE_NS), (9.0, 5 * MINUTE_NS), (9.0, MINUTE_NS), (math.nan, 6 * MINUTE_NS)):
+    first = 5 * MINUTE_NS
+    for bid, ts in ((2.0, first), (9.0, first), (9.0, first - MINUTE_NS // 60), (math.nan, first + MINUTE_NS)):
         history.keep(quote(bid, ts))
+    history.keep(event("quote.EURUSD", first + MINUTE_NS, symbol="EURUSD", bid=None, ask="1.1"))
     assert history.of("EURUSD")["bars"] == [[300.0, 2.0, 2.0, 2.0, 2.0]]
+
+
+def test_after_a_clock_that_was_ahead_for_a_moment_the_history_goes_on() -> None:
+    history = PriceHistory()
+    for bid, ts in ((2.0, 5 * MINUTE_NS), (9.0, 900 * MINUTE_NS), (3.0, 6 * MINUTE_NS), (4.0, 7 * MINUTE_NS)):
+        history.keep(quote(bid, ts))
+    assert history.of("EURUSD")["bars"] == [[360.0, 3.0, 3.0, 3.0, 3.0], [420.0, 4.0, 4.0, 4.0, 4.0]]
 
 
 def test_symbols_beyond_the_limit_are_counted_and_have_no_history() -> None:

@@ -26,7 +26,7 @@
 //   error     {message, code}
 
 const FIRST_WAIT_MS = 400, LONGEST_WAIT_MS = 10_000, STATUS_INTERVAL_MS = 4_000, SILENCE_LIMIT_MS = 12_000;
-const RETRY_MS = 2_000, SEEN_LIMIT = 20_000, PAST_FIRST = 1_000, PAST_LAST = 100_000;
+const RETRY_MS = 2_000, SEEN_LIMIT = 20_000, PAST_FIRST = 1_000, PAST_LAST = 10_000;
 const CLOSE_CODES = {
   1001: "the gateway is stopping", 1006: "the gateway cannot be reached", 1013: "the gateway is full",
   4401: "no token was given in time", 4403: "the token has expired or was withdrawn",
@@ -35,7 +35,7 @@ const CLOSE_CODES = {
 
 export class GatewayClient {
   // quotes: symbols or patterns. stored: topics of stored events, which are resumed. last: topics of which only last
-  // values matter. history: at least so many stored events from before the first connection, if the last 100,000 of the
+  // values matter. history: at least so many stored events from before the first connection, if the last 10,000 of the
   // journal have them. batchS: the gateway collects messages for so many seconds. token: a text, or null.
   constructor(url, { quotes = [], stored = [], last = [], history = 0, batchS = 0, token = null } = {}) {
     this.url = url;
