@@ -1,4 +1,4 @@
-"""Python without our SDK: pip install pyzmq msgpack; python -u subscriber.py [EVENTS [QUERY [PREFIX ...]]]."""
+"""Python without our SDK: python -u subscriber.py [EVENTS [QUERY [PREFIX ...]]]; libraries: see README.md."""
 # ruff: noqa: D101, D102, D103, INP001, RET503, T201 - a script that prints
 
 import json

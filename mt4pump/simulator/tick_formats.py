@@ -125,7 +125,8 @@ def zone_of(text: str) -> tzinfo:
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        cure = "write UTC, an offset as +02:00, or a name as Europe/Athens (on Windows: pip install tzdata)"
+        on_windows = "on Windows: pip install -c deploy/constraints.txt tzdata"
+        cure = f"write UTC, an offset as +02:00, or a name as Europe/Athens ({on_windows})"
         raise ValueError(f"{text!r} is no time zone; {cure}") from None
 
 

@@ -24,9 +24,9 @@ BUILD = CONTENT["build-system"]["requires"]
 FILES = {"constraints.txt": "hashes.txt", "constraints-win32.txt": "hashes-win32.txt"}
 PIN = re.compile(r"([\w.-]+)==([\w.!+]+)(?: ; (.+))?")
 DIGEST = re.compile(r"    --hash=sha256:[0-9a-f]{64}")
-TEXTS = frozenset({".md", ".py", ".txt", ".yml", ".service"})
-INSTALLATION = re.compile(r"""pip"? install (?:.*\W)?(?:mt4pump\b|'?\.(?:\\?\[|'|$)).*""")
-LOCKED = re.compile(r"-c \S*constraints(?:-win32)?\.txt|--require-hashes|--no-deps")
+TEXTS = frozenset({".md", ".py", ".txt", ".yml", ".service", ".ps1"})
+INSTALLATION = re.compile(r"""pip['"]?,? ['"]?(?:install|download)['"]?,? (?=[^\s`])(?:(?!&&)[^`])+""")
+LOCKED = re.compile(r"-c \S*constraints(?:-win32)?\.txt|-c', \$Constraints|--require-hashes|--no-deps")
 SYSTEMS = {
     "windows": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
@@ -40,7 +40,7 @@ SYSTEMS = {
 }
 CPYTHON = {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
 SOUND_SINCE = {
-    "cryptography": "48.0.1",  # GHSA-537c-gmf6-5ccf; 50 where there are wheels: GHSA-g6cj-pr64-35w5
+    "cryptography": "50",  # GHSA-537c-gmf6-5ccf, GHSA-g6cj-pr64-35w5
     "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701
     "duckdb": "1.4.2",  # CVE-2025-64429, CVE-2024-41672
     "msgpack": "1.2.1",  # CVE-2026-57585
@@ -55,6 +55,13 @@ SOUND_SINCE = {
     "websockets": "17.4",  # a message of endlessly many fragments
 }
 """The first version of each without a known vulnerability, looked up in November 2026."""
+WITHOUT_WHEELS = {
+    "cryptography": (
+        Marker("sys_platform == 'win32' or (sys_platform == 'darwin' and platform_machine == 'x86_64')"),
+        "48.0.1",
+    )
+}
+"""Where the sound version has no wheels on some system, and the last one that has: pyproject.toml names the reason."""
 
 
 class Pinned(NamedTuple):
@@ -118,6 +125,13 @@ def asked(*extras: str) -> list[Requirement]:
 def windows_places() -> list[str]:
     """Return the places that a file for 32-bit Windows is about."""
     return [place for place in PLACES if place.startswith("windows")]
+
+
+def sound_since(name: str, place: dict[str, str]) -> Version:
+    """Return the first version without a known vulnerability that can be installed at a place."""
+    project = canonicalize_name(name)
+    marker, last = WITHOUT_WHEELS.get(project, (None, ""))
+    return Version(last if marker is not None and marker.evaluate(place) else SOUND_SINCE.get(project, "0"))
 
 
 def test_every_file_says_that_it_is_written_by_the_command() -> None:
@@ -199,26 +213,53 @@ def test_the_build_backend_has_a_range_with_two_ends_and_is_pinned_with_all_that
 @pytest.mark.parametrize("requirement", asked("consumers", "archive", "postgresql", "test"), ids=str)
 def test_every_requirement_has_a_lower_bound_without_a_known_vulnerability(requirement: Requirement) -> None:
     (bound,) = [Version(clause.version) for clause in requirement.specifier if clause.operator in {">=", "=="}]
-    assert bound >= Version(SOUND_SINCE.get(canonicalize_name(requirement.name), "0"))
+    for place, values in PLACES.items():
+        if requirement.marker is None or requirement.marker.evaluate(values):
+            assert bound >= sound_since(requirement.name, values), place
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_version_with_a_known_vulnerability_is_pinned(place: str) -> None:
+    known = versions("constraints.txt", place)
+    assert [name for name in SOUND_SINCE if known[canonicalize_name(name)] < sound_since(name, PLACES[place])] == []
+
+
+@pytest.mark.parametrize(("place", "is_excepted"), [("linux", False), ("macos", False), ("intel-macos", True)])
+def test_only_a_system_without_wheels_is_excepted_from_the_sound_version(place: str, *, is_excepted: bool) -> None:
+    assert (sound_since("cryptography", PLACES[f"{place}-3.11"]) < Version(SOUND_SINCE["cryptography"])) == is_excepted
+    assert versions("constraints.txt", "windows-3.11")[canonicalize_name("cryptography")] >= Version("50")
 
 
 def installations() -> Iterator[tuple[str, str]]:
-    """Yield each line that has pip install mt4pump, of documents, messages and recipes, with its file."""
+    """Yield each command that installs packages by pip, of documents, messages and recipes, with its file."""
     folders = (ROOT / "mt4pump", ROOT / "consumers", ROOT / "deploy", ROOT / ".github", ROOT / ".ci")
     found = (file for folder in folders for file in folder.rglob("*") if "node_modules" not in file.parts)
     for file in (ROOT / "README.md", *found):
         if file.is_file() and (file.suffix in TEXTS or file.name in {"Containerfile", "run"}):
             for line in file.read_text(encoding="utf-8").splitlines():
-                if (match := INSTALLATION.search(line)) is not None:
-                    yield str(file.relative_to(ROOT)), match[0]
+                yield from ((str(file.relative_to(ROOT)), command) for command in INSTALLATION.findall(line))
 
 
-def test_every_text_that_installs_mt4pump_installs_the_locked_set() -> None:
+@pytest.mark.parametrize(
+    ("text", "commands"),
+    [
+        ("`.venv/bin/pip install build && x`", ["pip install build "]),
+        ("pip install -r a && pip install --no-deps b", ["pip install -r a ", "pip install --no-deps b"]),
+        ('"C:\\Scripts\\pip" install build', ['pip" install build']),
+        ("py -m pip download build", ["pip download build"]),
+        ("@('-m', 'pip', 'install', $Package)", ["pip', 'install', $Package)"]),
+        ("in place of `pip install` above; What pip installs: a wheel", []),
+    ],
+)
+def test_every_form_of_a_command_that_installs_is_found(text: str, commands: list[str]) -> None:
+    assert INSTALLATION.findall(text) == commands
+
+
+def test_every_text_that_installs_anything_installs_the_locked_set() -> None:
     found = list(installations())
     assert {name.replace("\\", "/").rpartition("/")[2] for name, _ in found} >= {
-        "README.md",
-        "program.py",
-        "Containerfile",
+        *("README.md", "program.py", "Containerfile", "connection.py", "tick_formats.py"),
+        "mt4pump-service.ps1",
     }
     assert [line for line in found if not LOCKED.search(line[1])] == []
 

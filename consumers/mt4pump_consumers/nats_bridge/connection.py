@@ -205,9 +205,13 @@ def _options(settings: NatsSettings) -> dict[str, Any]:
     return options
 
 
+NKEYS = "pip install -c deploy/constraints.txt 'nkeys>=0.2.1,<0.3' 'pynacl>=1.6.2,<2'"
+"""The package that credentials need, and what it needs, bounded: neither is in the locked set."""
+
+
 def _credentials(settings: NatsSettings) -> object:
     if find_spec("nkeys") is None:
-        raise StartError("credentials need the package nkeys: pip install 'nats-py[nkeys]'")
+        raise StartError(f"credentials need the package nkeys: {NKEYS}")
     if settings.credentials is None or not settings.credentials.is_file():
         raise StartError(f"credentials: there is no file {settings.credentials}")
     return settings.credentials
