@@ -161,7 +161,7 @@ def open_query(args: argparse.Namespace) -> Iterator[Query]:
     if fault in DECIDED and text:
         raise ClientError("timeout", text)
     try:
-        with Query(endpoint, keys, args.timeout_s) as query:
+        with Query(endpoint, keys, args.timeout_s, warn=False) as query:  # `requested_topics` warns
             yield query
     except ClientError as error:
         if error.code != "timeout" or not text:

@@ -18,7 +18,7 @@ from mt4pump.client.checks import LARGE_BODY_MAX_BYTES, check_head, event_body, 
 from mt4pump.client.event import HEALED, SNAPSHOT, Event, Frames, TopicName
 from mt4pump.client.events import CLASSES
 from mt4pump.client.keys import ClientKeys
-from mt4pump.client.topic_state import SubscriptionSet
+from mt4pump.client.topic_state import SubscriptionSet, warn_of_unmatched
 from mt4pump.errors import ClientError, FrameError
 from mt4pump.unpacking import unpack_map
 from mt4pump.wire import Body
@@ -93,9 +93,8 @@ class QueryConnection:
     """A DEALER socket with at most one open request, whose ``number`` it has. For one thread."""
 
     def __init__(self, context: Context, endpoint: str, keys: ClientKeys | None) -> None:
-        self.endpoint = endpoint
+        self.endpoint, self.sent_at_s = endpoint, 0.0
         self.number: int | None = None
-        self.sent_at_s = 0.0
         self._context, self._keys = context, keys
         self.socket = self._open()
 
@@ -247,8 +246,7 @@ class Replay:
 
     def __init__(self, query: Query, topics: SubscriptionSet, fields: Body) -> None:
         self.whole: bool | None = None
-        self.first_available = 0
-        self.last = 0
+        self.first_available = self.last = 0
         self.log: str | None = None
         self._query, self._topics, self._fields = query, topics, fields
 
@@ -283,6 +281,7 @@ class Query:
         keys: `ClientKeys` for a daemon that uses CURVE.
         timeout_s: how long one answer may take.
         snapshot_limits: how much of one snapshot is read; beyond it ``too_large`` is raised.
+        warn: log a warning for each topic asked for that can match nothing; False for a program that does so itself.
 
     Every method raises ClientError, with the daemon's ``code``, or ``timeout``.
     """
@@ -293,10 +292,11 @@ class Query:
         keys: ClientKeys | None = None,
         timeout_s: float = 5.0,
         snapshot_limits: SnapshotLimits | None = None,
+        *,
+        warn: bool = True,
     ) -> None:
-        self.endpoint = endpoint
-        self._snapshot_limits, self._timeout_s = snapshot_limits, timeout_s
-        self._number = 0
+        self.endpoint, self._warn = endpoint, warn
+        self._snapshot_limits, self._timeout_s, self._number = snapshot_limits, timeout_s, 0
         self._suffix: str | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -359,8 +359,7 @@ class Query:
             to: the last offset to give.
         """
         wanted = self._wanted(topics)
-        if after is None and since is None:
-            after = 0
+        after = 0 if after is None and since is None else after
         limits = {"after": after, "since": since, "until": until, "to": to}
         given = {name: value for name, value in limits.items() if value is not None}
         return Replay(self, wanted, {"topics": wanted.prefixes(), **given})
@@ -384,7 +383,9 @@ class Query:
     def _wanted(self, topics: Iterable[str]) -> SubscriptionSet:
         if self._suffix is None:
             self.describe()
-        return SubscriptionSet(topics, self._suffix or "")
+        wanted = SubscriptionSet(topics, self._suffix or "")
+        warn_of_unmatched(wanted.wanted if self._warn else ())
+        return wanted
 
 
 def _events(wanted: SubscriptionSet, reply: Reply, came: int) -> Iterator[Event]:

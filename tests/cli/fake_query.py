@@ -88,7 +88,8 @@ class FakeQuery:
     requests: list[tuple[Any, ...]]
     made: list[tuple[Any, ...]]
 
-    def __init__(self, endpoint: str, keys: object = None, timeout_s: float = 5.0) -> None:
+    def __init__(self, endpoint: str, keys: object = None, timeout_s: float = 5.0, *, warn: bool = True) -> None:
+        assert not warn, "commands warn by themselves"
         self.made.append((endpoint, keys, timeout_s))
 
     def __enter__(self) -> Self:

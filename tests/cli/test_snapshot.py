@@ -8,7 +8,9 @@ import pytest
 
 from mt4pump.cli import main
 from mt4pump.errors import ClientError
+from tests.cli.commands import finish
 from tests.cli.fake_query import FakeQuery, install_fake_query, trade
+from tests.client.fake_daemon import FakeDaemon
 
 
 @pytest.fixture
@@ -53,3 +55,11 @@ def test_a_refusal_is_one_line_and_code_1(fake: type[FakeQuery], capsys: pytest.
     fake.error = ClientError("forbidden", "none of these topics is allowed")
     assert main(["snapshot", "--json"]) == 1
     assert capsys.readouterr().err == "mt4pump snapshot: none of these topics is allowed\n"
+
+
+@pytest.mark.parametrize("command", [("snapshot",), ("replay", "--after", "0")], ids=["snapshot", "replay"])
+def test_a_topic_that_can_match_nothing_is_warned_about_once(command: tuple[str, ...]) -> None:
+    with FakeDaemon() as daemon:
+        code, _, error = finish(*command, "qoute.*", "--query-endpoint", daemon.query_endpoint or "")
+    text = f"mt4pump {command[0]}: topic 'qoute.*' can match nothing that a daemon publishes; did you mean 'quote.*'?"
+    assert (code, error.splitlines()[0], error.count("can match nothing")) == (0, text, 1)

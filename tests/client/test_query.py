@@ -83,3 +83,17 @@ def test_silence_ends_in_a_time_out_and_the_next_question_works(daemon: FakeDaem
     assert caught.value.code == "timeout"
     daemon.mute = False
     assert query.describe()["protocol"] == 1
+
+
+def test_topics_that_can_match_nothing_are_warned_about_unless_the_program_does_so(
+    query: Query, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Query(query.endpoint, warn=False) as other:
+        other.snapshot(["quote"])
+    assert caplog.messages == []
+    query.snapshot(["quote", "trade.*"])
+    query.replay(["trde"])
+    assert caplog.messages == [
+        "topic 'quote' can match nothing that a daemon publishes; did you mean 'quote.*'?",
+        "topic 'trde' can match nothing that a daemon publishes; did you mean 'trade.*'?",
+    ]

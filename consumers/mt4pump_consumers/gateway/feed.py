@@ -126,7 +126,7 @@ class GatewayFeed(Thread):
 
     def query(self) -> Query:
         """Return a new connection for questions; the caller closes it."""
-        return Query(self._query_endpoint, keys=self._keys)
+        return Query(self._query_endpoint, keys=self._keys, warn=False)  # replies to clients hold their warnings
 
     def snapshot(self) -> Snapshot:
         """Return the last values of all that is read, at this moment; raises ClientError."""

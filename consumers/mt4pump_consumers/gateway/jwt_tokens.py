@@ -6,6 +6,7 @@ lie ``leeway_s`` ahead of ours. ``exp`` has no leeway: a token that has expired 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from mt4pump.client.topic_state import unmatched
+from mt4pump_consumers.gateway.limits import LimitedLog
+from mt4pump_consumers.gateway.protocol import CHECKED_LIMIT
 from mt4pump_consumers.gateway.tokens import BadKey, Grant, TokenError, digest_of, topics_of
 
 SECRET_LEAST_BYTES = 32
@@ -36,6 +40,9 @@ REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] =
 """The reason for each error of the library; the first that fits counts."""
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, LookupError, RecursionError, OverflowError)
 """What the library raises for hostile tokens: half a surrogate pair, lists in place of texts, deep nesting."""
+
+
+limited = LimitedLog(logging.getLogger(__name__))
 
 
 class JwtVerifier:
@@ -83,6 +90,8 @@ class JwtVerifier:
         if topics is None:
             raise TokenError(f"token has no claim {self._claim} with a list of topics")
         subject = subject_of(claims)
+        for warning in unmatched(topics[:CHECKED_LIMIT]):
+            limited.write(logging.WARNING, "JSON Web Token of %r: %s", subject or "nobody", warning)
         owner = f"sub {subject}" if subject else f"jwt {digest_of(token)[:16]}"
         return Grant(subject or "jwt", topics, expires_at_s, owner=owner)
 

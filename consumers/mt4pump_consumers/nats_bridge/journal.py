@@ -86,7 +86,7 @@ class JournalPages:
 
     def _asked(self) -> Query:
         if self._query is None:
-            self._query = Query(self._endpoint, self._keys)
+            self._query = Query(self._endpoint, self._keys, warn=False)  # the subscriber warns of the same topics
         return self._query
 
     async def _in_thread(self, callback: Callable[[], Result]) -> Result:

@@ -6,9 +6,12 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 
 import pytest
+from mt4pump_consumers.gateway import jwt_tokens
 from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
+from mt4pump_consumers.gateway.limits import LINES, LimitedLog
 from mt4pump_consumers.gateway.tokens import Grant, TokenError, verify
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
@@ -130,3 +133,18 @@ def test_what_nobody_signed_is_refused_with_the_reason_in_the_log_alone(text: st
 def test_a_signed_token_without_an_end_or_without_topics_says_what_is_missing() -> None:
     assert "no exp" in str(refused(token(exp=None)))
     assert "no claim topics" in str(refused(signed(f'{{"scope": "quote.*", "exp": {NOW_S + 600}}}')))
+
+
+def test_topics_of_a_token_that_can_match_nothing_are_logged_and_their_number_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jwt_tokens, "limited", LimitedLog(logging.getLogger("tokens"), lambda: 0.0))
+    assert granted(token(topics=["quote", "trade.*"])).topics == ("quote", "trade.*")
+    text = "topic 'quote' can match nothing that a daemon publishes; did you mean 'quote.*'?"
+    assert caplog.messages == [f"JSON Web Token of 'desk': {text}"]
+    for _ in range(2 * LINES):
+        granted(token(topics=["quote"]))
+    assert len(caplog.messages) == LINES
+    caplog.clear()
+    granted(token(topics=["quote.*"]))
+    assert caplog.messages == []
