@@ -6,6 +6,7 @@ as well, which takes minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to t
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,10 @@ NOT_STABLE = {
 WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]
 """One after the other: each process of pytest would set up a Windows machine of its own."""
 
+ENGINES = ("docker", "podman")
+CONTAINERS = "python -m pytest -m index tests/deploy/test_compose.py tests/deploy/test_container.py"
+"""The command that runs what no step does: containers; of the second file, the build of the image."""
+
 
 def chosen() -> Iterator[tuple[str, list[str]]]:
     """Yield the name of each step and the arguments that Python runs it with."""
@@ -42,6 +47,13 @@ def chosen() -> Iterator[tuple[str, list[str]]]:
         yield "tests under Wine", [*WINDOWS, *(f"--ignore={name}" for name in NOT_STABLE)]
 
 
+def left_out() -> str:
+    """Return a line about the tests that no step runs: they need a container engine and images."""
+    found = " and ".join(name for name in ENGINES if shutil.which(name))
+    state = f"{found} on this machine; they need the images, too" if found else "there is no container engine here"
+    return f"left out: the tests that run containers ({state}): {CONTAINERS}"
+
+
 def main() -> int:
     """Run all checks, also after one failed; return 0 only if all passed."""
     failed = []
@@ -49,6 +61,7 @@ def main() -> int:
         print(f"== {name}", flush=True)  # noqa: T201 - a command line prints
         if subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
             failed.append(name)
+    print(left_out(), flush=True)  # noqa: T201
     print(f"failed: {', '.join(failed)}" if failed else "all passed", flush=True)  # noqa: T201
     return 1 if failed else 0
 

@@ -35,3 +35,23 @@ def test_the_gate_runs_all_but_what_is_not_stable(
     if is_run:
         left_out = [word for word in steps["tests under Wine"] if word.startswith("--ignore=")]
         assert left_out == ([] if is_whole else [f"--ignore={name}" for name in command.NOT_STABLE])
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (None, "(there is no container engine here): "),
+        ("/usr/bin/x", "(docker and podman on this machine; they need the images"),
+    ],
+)
+def test_a_line_names_the_tests_of_containers_that_no_step_runs_and_their_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: str | None, text: str
+) -> None:
+    monkeypatch.setattr(command, "chosen", lambda: iter([("nothing", ["-c", ""])]))
+    monkeypatch.setattr("shutil.which", lambda _: found)
+    assert command.main() == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert text in line
+    words = line.partition(": python ")[2].split()
+    assert [word for word in words if word.endswith(".py") and not (ROOT / word).is_file()] == []
+    assert words[:4] == ["-m", "pytest", "-m", "index"]
