@@ -196,7 +196,7 @@ def _small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a file system can be mounted by root on Linux alone")
     path = tmp_path / "archive"
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(path)]
     if subprocess.run(mount, capture_output=True, check=False, timeout=LIMIT_S).returncode:
         pytest.skip("this machine lets nobody mount a file system")
     try:

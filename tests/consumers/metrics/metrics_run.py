@@ -43,7 +43,7 @@ def promtool(*arguments: str | Path, text: str = "") -> tuple[int, str]:
     """Run promtool; return its exit code and all that it printed."""
     command = [tool("promtool"), *map(str, arguments)]
     ended = subprocess.run(
-        command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60
+        command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=100
     )
     return ended.returncode, ended.stdout
 
