@@ -12,7 +12,7 @@ FILES = (
     *(f"client/test_{name}.py" for name in ("stream_in_all_orders", "with_daemon", "malformed", "subscriber")),
     *(
         f"consumers/archive/test_archive_{name}.py"
-        for name in ("folder", "program", "postgresql", "postgresql_program", "clickhouse", "clickhouse_program")
+        for name in ("clickhouse", "databases", "databases_program", "folder", "postgresql", "program")
     ),
     *(f"consumers/gateway/test_{name}.py" for name in ("abuse", "conflation", "gateway", "gateway_fuzz", "page")),
     *(f"consumers/gateway/test_{name}.py" for name in ("requests", "tls")),

@@ -43,8 +43,7 @@ from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.daemon import Daemon
 from tests.bench import archive, archive_clickhouse, archive_postgresql, journal, nats
 from tests.bench.native import NativeFeed
-from tests.consumers.archive.clickhouse_run import ClickhouseServer, running
-from tests.consumers.archive.postgresql_run import running_server
+from tests.consumers.archive.database_servers import ClickhouseServer, PostgresqlServer, running
 
 SWITCH_INTERVAL_S = 0.0005
 FLAT_OUT = 200_000
@@ -168,7 +167,7 @@ def database(program: Any, running: AbstractContextManager[Any], count: int) -> 
 
 def postgresql() -> Figures:
     """Return rows per second into PostgreSQL, by the archive and by psycopg alone."""
-    return database(archive_postgresql, running_server(), FLAT_OUT // 4)
+    return database(archive_postgresql, running(PostgresqlServer()), FLAT_OUT // 4)
 
 
 def clickhouse() -> Figures:

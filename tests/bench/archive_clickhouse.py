@@ -19,7 +19,7 @@ from mt4pump_consumers.archive.clickhouse_http import ClickhouseConnection
 
 from tests.bench.archive import Frames, QuoteReader, quotes
 from tests.bench.archive_postgresql import COLUMNS, measured
-from tests.consumers.archive.clickhouse_run import PASSWORD, ClickhouseServer, running
+from tests.consumers.archive.database_servers import PASSWORD, ClickhouseServer, running
 
 TYPES = ("String", "Int64", "Float64", "Float64", *["Int64"] * 2, *["Float64"] * 2, *["Int64"] * 4)
 
@@ -56,7 +56,8 @@ def main() -> int:
     parser.add_argument("--quotes", type=int, default=200_000)
     options = parser.parse_args()
     frames = quotes(options.quotes)
-    with running(ClickhouseServer()) as server:
+    server = ClickhouseServer()
+    with running(server):
         found = [(measured(archived, server, frames), measured(bare, server, frames)) for _ in range(options.rounds)]
         where = "active and database = 'test1' and table = 'quote'"
         ((size,),) = server.execute("default", f"select sum(bytes_on_disk) from system.parts where {where}")  # noqa: S608

@@ -18,13 +18,13 @@ from typing import Protocol, TypeVar
 import msgpack
 
 from tests.bench.archive import Frames, QuoteReader, quotes
-from tests.consumers.archive.postgresql_run import Server, running_server
+from tests.consumers.archive.database_servers import PostgresqlServer, running
 
 COLUMNS = ("symbol", "digits", "bid", "ask", "spread", "time", "high", "low", "direction", "epoch", "seq", "ts")
 TYPES = ("text", "int", "float8", "float8", *["bigint"] * 2, *["float8"] * 2, "int", *["bigint"] * 3)
 
 
-def archived(server: Server, database: str, frames: list[Frames]) -> Callable[[], None]:
+def archived(server: PostgresqlServer, database: str, frames: list[Frames]) -> Callable[[], None]:
     """Return what stores quotes as the program does."""
     store = server.store(database)
 
@@ -35,7 +35,7 @@ def archived(server: Server, database: str, frames: list[Frames]) -> Callable[[]
     return work
 
 
-def bare(server: Server, database: str, frames: list[Frames]) -> Callable[[], None]:
+def bare(server: PostgresqlServer, database: str, frames: list[Frames]) -> Callable[[], None]:
     """Return what copies the bodies with psycopg alone."""
     table = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, TYPES, strict=True))
     server.execute(database, f"create table plain ({table})")
@@ -80,7 +80,8 @@ def main() -> int:
     parser.add_argument("--quotes", type=int, default=200_000)
     options = parser.parse_args()
     frames = quotes(options.quotes)
-    with running_server() as server:
+    server = PostgresqlServer()
+    with running(server):
         found = [(measured(archived, server, frames), measured(bare, server, frames)) for _ in range(options.rounds)]
         (size,) = server.execute(f"test{2 * options.rounds - 1}", "select pg_total_relation_size('mt4pump.quote')")[0]
     for number, name in enumerate(("mt4pump-archive", "bare psycopg loop")):

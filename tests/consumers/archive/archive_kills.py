@@ -17,10 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from tests.consumers.archive.clickhouse_run import ClickhouseServer, running
-from tests.consumers.archive.clickhouse_world import ClickhouseWorld
-from tests.consumers.archive.postgresql_run import running_server
-from tests.consumers.archive.postgresql_world import PostgresqlWorld
+from tests.consumers.archive.database_servers import ClickhouseServer, PostgresqlServer, running
+from tests.consumers.archive.database_world import DatabaseWorld
 from tests.consumers.archive.test_archive_program import World
 
 
@@ -70,12 +68,10 @@ def main() -> int:
 
 def _world(folder: Path, stack: ExitStack, options: argparse.Namespace) -> tuple[World, Victim | None]:
     """Return the world that is asked for, and its database."""
-    if options.postgresql:
-        postgresql = stack.enter_context(running_server())
-        return PostgresqlWorld(folder, postgresql, options.rate), postgresql
-    if options.clickhouse:
-        clickhouse = stack.enter_context(running(ClickhouseServer()))
-        return ClickhouseWorld(folder, clickhouse, options.rate), clickhouse
+    if options.postgresql or options.clickhouse:
+        server = PostgresqlServer() if options.postgresql else ClickhouseServer()
+        stack.enter_context(running(server))
+        return DatabaseWorld(folder, server, options.rate), server
     return World(folder, options.rate), None
 
 

@@ -8,6 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ def commit_example(stores: Iterable[ArchiveStore]) -> None:
             lost = Notice("lost", "3 events of trade.7 are lost: not stored", "trade.7", 3)
             store.commit(batch_of(store, *trades[:5], lost, *trades[7:], *users, *quotes[5:], confirmed=numbers[-1]))
         store.close()
+
+
+def check_query(wanted: Iterable[tuple[Any, ...]], found: Iterable[tuple[Any, ...]]) -> None:
+    """Check that a query has the same rows in files and in a database, and some."""
+    expected = [numbers_as_floats(row) for row in wanted]
+    assert expected != []
+    assert [numbers_as_floats(row) for row in found] == [
+        [pytest.approx(value) if isinstance(value, float) else value for value in row] for row in expected
+    ]
+
+
+def numbers_as_floats(row: tuple[Any, ...]) -> list[Any]:
+    """Return a row whose numbers are of one type: an average has others in each database, and sums end differently."""
+    return [float(value) if isinstance(value, int | float | Decimal) else value for value in row]
 
 
 def answer(url: str) -> str:

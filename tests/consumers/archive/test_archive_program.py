@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import pytest
 
@@ -42,6 +42,7 @@ class World:
         self.daemon = Process([sys.executable, "-m", "mt4pump", "run", *where, *more], folder, "daemon")
         self.archive = self.new_archive("--metrics-port", "0")
         self.topics: dict[int, str] = {}
+        self.verify_environment: dict[str, str] = {}
 
     @property
     def store(self) -> list[str]:
@@ -119,8 +120,6 @@ class World:
         assert wanted <= set(stored), sorted(wanted - set(stored))[:5]
         assert len(stored) == len(set(stored))
         self.check_quotes()
-
-    verify_environment: ClassVar[dict[str, str]] = {}
 
     def verify(self) -> None:
         """Run the program's own comparison with the journal."""
