@@ -37,7 +37,9 @@ USER, PASSWORD = "archive", "the archive's word"
 FOLDERS = os.pathsep.join(str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
 POSTGRES = shutil.which("postgres") or shutil.which("postgres", path=FOLDERS)
 CLICKHOUSE = shutil.which("clickhouse-server") or shutil.which("clickhouse-server", path="/usr/sbin")
-needs_postgresql = pytest.mark.skipif(POSTGRES is None, reason="PostgreSQL is not installed: apt-get install postgresql")
+needs_postgresql = pytest.mark.skipif(
+    POSTGRES is None, reason="PostgreSQL is not installed: apt-get install postgresql"
+)
 needs_clickhouse = pytest.mark.skipif(CLICKHOUSE is None, reason="apt-get install clickhouse-server")
 needs_chdb = pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed: pip install chdb")
 OPTIONS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=30")

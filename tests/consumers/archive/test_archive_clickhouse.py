@@ -237,5 +237,3 @@ def test_a_block_of_the_native_format_has_the_documented_bytes() -> None:
     head = b"\x02\x02" + b"\x01a\x0fNullable(Int64)"
     assert block == head + b"\x01\x00" + bytes(8) + b"\x03" + bytes(7) + b"\x01b\x06String" + b"\x01x\x02\xc3\xa9"
     assert literal("a'b\\") == "'a\\'b\\\\'"
-
-

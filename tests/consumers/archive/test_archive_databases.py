@@ -1,4 +1,4 @@
-"""The stores in databases, on real servers: what the tables hold, once whatever breaks, and that it equals the files."""
+"""The stores in databases, on real servers: what the tables hold, once whatever breaks, and equal to the files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mt4pump_consumers.archive.folder import ArchiveFolder, read_state
 from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.reading import opened
 from mt4pump_consumers.archive.settings import ArchiveSettings
-from mt4pump_consumers.archive.store import StoreChangedError, StoreError
+from mt4pump_consumers.archive.store import StoreError
 
 from tests.consumers.archive.archive_run import (
     COMMON_QUERIES,
@@ -152,7 +152,11 @@ def test_columns_that_an_older_version_did_not_have_are_added(server: DatabaseSe
     with closing(server.store(database)) as store:
         store.commit(batch_of(store, quote(1)))
     own = "Nullable(Int64)" if server.own_columns else "int"
-    for statement in ("alter table quote drop column high", f"alter table quote add column own {own}", "drop table mail"):
+    for statement in (
+        "alter table quote drop column high",
+        f"alter table quote add column own {own}",
+        "drop table mail",
+    ):
         server.execute(database, statement)
     with closing(server.store(database)) as store:
         store.commit(batch_of(store, quote(2)))

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,7 +25,15 @@ from mt4pump_consumers.archive.reading import BARS_SQL, PRICES, opened
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError
 
 from tests.bus import until
-from tests.consumers.archive.archive_run import TS, batch_of, check_query, commit_example, numbers_as_floats, quote, trade
+from tests.consumers.archive.archive_run import (
+    TS,
+    batch_of,
+    check_query,
+    commit_example,
+    numbers_as_floats,
+    quote,
+    trade,
+)
 from tests.consumers.archive.database_servers import LIMIT_S, PostgresqlServer, needs_postgresql, running
 
 pytestmark = [needs_postgresql, pytest.mark.timeout(600)]
@@ -68,7 +75,9 @@ def offsets(server: PostgresqlServer, database: str) -> list[int]:
 # ---- what the tables hold ----
 
 
-def test_values_that_csv_jsonb_or_postgresql_could_spoil_arrive_as_they_are(server: PostgresqlServer, database: str) -> None:
+def test_values_that_csv_jsonb_or_postgresql_could_spoil_arrive_as_they_are(
+    server: PostgresqlServer, database: str
+) -> None:
     comment = 'a\n\\.\n\\N,"b";\t\\x ü\u2028'
     strange = trade(1, comment=comment, symbol="", sl=math.inf, tp=math.nan, conv_rates=[1.5, math.nan], login="seven")
     with closing(server.store(database)) as store:
@@ -83,7 +92,9 @@ def test_values_that_csv_jsonb_or_postgresql_could_spoil_arrive_as_they_are(serv
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_has_the_same_result_in_files_and_database(server: PostgresqlServer, both: tuple[Path, str], query: str) -> None:
+def test_a_query_has_the_same_result_in_files_and_database(
+    server: PostgresqlServer, both: tuple[Path, str], query: str
+) -> None:
     path, database = both
     with opened(path, read_state(path)) as duck:
         check_query(duck.sql(query).fetchall(), server.execute(database, query))
@@ -218,14 +229,18 @@ def test_an_offset_cannot_be_stored_twice_by_anybody(server: PostgresqlServer, d
         ("update archive_state set layout = 99", "newer mt4pump-archive .layout 99.: update this one"),
     ],
 )
-def test_tables_that_are_not_ours_are_refused(server: PostgresqlServer, database: str, statement: str, error: str) -> None:
+def test_tables_that_are_not_ours_are_refused(
+    server: PostgresqlServer, database: str, statement: str, error: str
+) -> None:
     server.store(database).close()
     server.execute(database, statement)
     with pytest.raises(StoreChangedError, match=error):
         server.store(database)
 
 
-def test_with_timescaledb_tables_are_hypertables_and_old_chunks_are_dropped(server: PostgresqlServer, database: str) -> None:
+def test_with_timescaledb_tables_are_hypertables_and_old_chunks_are_dropped(
+    server: PostgresqlServer, database: str
+) -> None:
     """Debian has no TimescaleDB: functions with the parameters of its manual stand for it, and record their calls."""
     server.execute(
         database,
@@ -249,5 +264,3 @@ def test_a_wrong_password_is_said_without_it(server: PostgresqlServer, database:
     with pytest.raises(StoreError, match="password authentication failed") as raised:
         server.store(database, waits=False, store_password="of somebody else")  # noqa: S106 - a wrong one
     assert "of somebody else" not in str(raised.value)
-
-
