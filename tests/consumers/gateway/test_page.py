@@ -348,6 +348,11 @@ def test_a_notice_that_repeats_is_one_line(page: Page) -> None:
     wait_until(page, "() => document.querySelector('#notices').textContent.includes('(3 times)')")
     assert page.locator("#notices li").count() == 1
     assert "The connection to the trade server was lost." in page.inner_text("#notices")
+    gateway.send({"type": "notice", "kind": "lost", "topic": "quote.EURUSD", "count": 7, "message": "internal text"})
+    wait_until(page, "() => document.querySelector('#notices').textContent.includes('7 older quotes')")
+    gateway.send({"type": "notice", "kind": "feed_lost", "message": "internal text"})
+    wait_until(page, "() => document.querySelector('#notices').textContent.includes('(4 times)')")
+    assert page.locator("#notices li").count() == 2
 
 
 def test_a_symbol_opens_its_chart_by_mouse_and_by_keyboard(page: Page) -> None:
@@ -471,15 +476,33 @@ def test_the_page_has_no_fault_that_axe_finds(page: Page, theme: Literal["light"
     gateway.send({"type": "notice", "kind": "feed_lost", "message": ""})
     page.wait_for_selector("#board tbody tr:nth-child(2)")
     source = AXE.read_text(encoding="utf-8")
-    for tab in ("positions", "executions", "accounts"):
-        page.click(f"#tab-{tab}")
-        page.evaluate(source)
+    page.evaluate(source)
+
+    def check(shown: str) -> None:
         faults = page.evaluate("axe.run().then(({violations}) => violations)")
-        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults] == [], tab
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults] == [], shown
+
+    for tab in ("positions", "orders", "executions", "accounts"):
+        page.click(f"#tab-{tab}")
+        check(tab)
     page.click("#board .open")
     page.wait_for_selector("#chart[open] canvas")
-    faults = page.evaluate("axe.run().then(({violations}) => violations)")
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults] == []
+    check("chart")
+    page.keyboard.press("Escape")
+    gateway.send({"type": "status", "feed": "no_feed", "state": "reconnecting", "server": "s", "log": "a", "offset": 5})
+    page.wait_for_selector("#alarm:not([hidden])")
+    check("alarm")
+    page.set_viewport_size({"width": 390, "height": 844})
+    check("phone")
+
+
+def test_a_lost_session_is_not_current_at_once(page: Page) -> None:
+    gateway = opened(page)
+    gateway.send({"type": "status", "feed": "no_feed", "state": "reconnecting", "server": "s", "log": "a", "offset": 5})
+    wait_until(page, "() => document.title.startsWith('Not current') && document.body.classList.contains('stale')")
+    assert "the MT4 session is reconnecting" in page.inner_text("#alarm")
+    gateway.send({"type": "status", "feed": "live", "state": "pumping", "server": "s", "log": "a", "offset": 5})
+    wait_until(page, "() => document.title.startsWith('s ') && !document.body.classList.contains('stale')")
 
 
 @contextmanager

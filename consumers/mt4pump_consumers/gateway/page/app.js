@@ -77,9 +77,10 @@ function addLostQuotes() {
   isQuoteLost = false;
 }
 
-// The same notice again raises the count of the first line instead of adding one.
+// The same notice again raises the count of its line instead of adding one; the line of skipped quotes does not count.
 function addNotice(tone, text) {
-  const list = $("notices"), first = list.firstElementChild, now = new Date().toLocaleTimeString("en-GB");
+  const list = $("notices"), now = new Date().toLocaleTimeString("en-GB");
+  const first = [...list.children].find((item) => !("quotes" in item.dataset));
   if (first?.dataset.text === text) {
     first.dataset.count = Number(first.dataset.count) + 1;
     first.querySelector("span").textContent = `${text} (${first.dataset.count} times)`;
