@@ -11,7 +11,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +35,8 @@ from mt4pump_consumers.archive.store import StoreError
 from mt4pump_consumers.spreadsheet import harmless_cell
 
 BATCH_ROWS = 10_000
+ATTEMPTS = 5
+"""Tries of a command whose files are joined, and deleted, while it starts."""
 TABLE_ROWS = 1_000
 """Most rows of the format `table`."""
 WIDTHS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -123,6 +125,14 @@ def _exit_code(error: Exception) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.store is not None:
         return _run_on_database(options)
+    for _ in range(ATTEMPTS - 1):
+        with suppress(duckdb.IOException):  # the archive joined files and deleted one that was found a moment ago
+            return _run_on_files(options)
+    return _run_on_files(options)
+
+
+def _run_on_files(options: argparse.Namespace) -> int:
+    """Run one command; raises duckdb.IOException only before it has written anything."""
     state = settled_state(options.path)
     with opened(options.path, state) as connection:
         if options.command == "verify":
@@ -204,7 +214,7 @@ def _relation(
 
 
 def _write(relation: duckdb.DuckDBPyRelation, options: argparse.Namespace) -> None:
-    reader = relation.to_arrow_reader(BATCH_ROWS)
+    reader = _begun(relation.to_arrow_reader(BATCH_ROWS))
     if options.format == "parquet":
         if options.output is None:
             raise FolderError("parquet needs a file: give --output")
@@ -220,6 +230,21 @@ def _write(relation: duckdb.DuckDBPyRelation, options: argparse.Namespace) -> No
         return
     with open(options.output, "w", encoding="utf-8", newline="", opener=private_opener) as file:
         _write_text(reader, options.format, file)
+
+
+def _begun(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Return the same batches, the first of which is read: by then most results are whole."""
+    first = next(iter(reader), None)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        if first is not None:
+            yield first
+        try:
+            yield from reader
+        except duckdb.IOException as error:  # what was written cannot be taken back
+            raise OSError(f"a file went away amid the result: ask again ({error})") from error
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def _write_text(reader: pa.RecordBatchReader, style: str, file: TextIO) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ pytest.importorskip("duckdb")
 import pyarrow.parquet as pq
 from mt4pump_consumers.archive import reading
 from mt4pump_consumers.archive.__main__ import run
-from mt4pump_consumers.archive.folder import ArchiveFolder
+from mt4pump_consumers.archive.folder import ArchiveFolder, State
 from mt4pump_consumers.archive.parquet_store import commit
 from mt4pump_consumers.archive.writer import BatchBuilder
 
@@ -68,6 +69,30 @@ def test_query_writes_csv_json_and_parquet(command: Command, path: Path, capsys:
     assert pq.read_table(output).num_rows == 6
     assert command("query", "select comment from trade") == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("times", [1, reading.ATTEMPTS])
+def test_a_file_that_is_joined_while_a_query_starts_does_not_fail_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: int
+) -> None:
+    real, states = reading.settled_state, list[State]()
+
+    def settled_state(path: Path) -> State:
+        state = real(path)
+        states.append(state)
+        if len(states) > times:
+            return state
+        gone = {name: dataclasses.replace(file, path=f"{file.path}.gone") for name, file in state.files.items()}
+        return dataclasses.replace(state, files=gone)
+
+    monkeypatch.setattr(reading, "settled_state", settled_state)
+    code = command("query", "select count(*) as n from quote", "--format", "csv")
+    answer = capsys.readouterr()
+    if times == 1:
+        assert (code, answer.out, len(states)) == (0, "n\n6\n", 2)
+    else:
+        assert (code, answer.out, len(states)) == (EXIT_FAILED, "", reading.ATTEMPTS)
+        assert "No files found" in answer.err
 
 
 def test_the_guides_queries_run(command: Command) -> None:
