@@ -123,13 +123,6 @@ def _may_be_large(topic: bytes, size: int) -> bool:
     return size <= LARGE_BODY_MAX_BYTES and kind_of(topic) not in SMALL_KINDS
 
 
-def journal_count(body: Body, name: str) -> int | None:
-    """Return a counter of the journal in a heartbeat; None where it has none."""
-    journal = body.get("journal")
-    count = journal.get(name) if isinstance(journal, dict) else None
-    return count if is_count(count) else None
-
-
 def check_heartbeat(body: Body) -> None:
     """Raise FrameError for a heartbeat with an impossible field: it proves nothing."""
     _check(body, HEARTBEAT_CHECKS, "a heartbeat", may_lack=True)

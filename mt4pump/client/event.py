@@ -163,13 +163,12 @@ class Notice:
 class Checkpoint(NamedTuple):
     """Every durable event up to ``offset`` of ``log`` came before this.
 
-    ``end``: the journal lost all behind it, so that greater offsets of runs before ``epoch`` mean nothing any more.
+    ``end``: the journal lost all behind it, so that greater offsets of earlier runs mean nothing any more.
     """
 
     log: str | None
     offset: int
     end: int | None = None
-    epoch: int = 0
 
 
 Item = Event | Notice | Checkpoint

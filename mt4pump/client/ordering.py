@@ -51,8 +51,7 @@ class Ordering:
     ``unopened``, durable events without an offset pass, and those with one wait. ``base_epoch`` is the epoch of a
     snapshot that was made before the journal was opened, as long as ``confirmed`` is not known because of it, else 0.
     ``lost_end``: where a journal ended that had lost its end, and the epoch that uses offsets again, until all that it
-    still had was delivered. ``named`` are log and offset of the last heartbeat, of those whose journal was opened.
-    ``is_begin_unknown``: no heartbeat has shown yet where in the journal this run went on.
+    still had was delivered.
     """
 
     def __init__(self, subscriptions: SubscriptionSet, options: StreamOptions, resume: Position | None) -> None:
@@ -69,8 +68,6 @@ class Ordering:
         self.unopened = False
         self.base_epoch = 0
         self.lost_end: tuple[int, int] | None = None
-        self.named: tuple[str | None, int] = (None, 0)
-        self.is_begin_unknown = False
         self._lost_end_epoch = 0
         self.held = HeldEvents(options.hold_limit)
         self._recovers = options.heal
@@ -125,8 +122,7 @@ class Ordering:
 
     def accept(self, topic: TopicState, frames: Frames, body: Body) -> bool:
         """Deliver an event, or drop a repeated one; return False for one that has to wait."""
-        needs_no_journal = self.unopened and self.gate == DURABLE_WAIT and "offset" not in body and not self.held
-        if self.gate >= topic.rank and not needs_no_journal:
+        if self.gate >= topic.rank and not self._needs_no_journal(body):
             return False
         epoch, seq = body["epoch"], body["seq"]
         offset = body.get("offset") if topic.durable else None
@@ -146,6 +142,9 @@ class Ordering:
             topic.add_jump(epoch, seq - missing, self.confirmed or 0)
         self.deliver(topic, frames, body, LIVE)
         return True
+
+    def _needs_no_journal(self, body: Body) -> bool:
+        return self.unopened and self.gate == DURABLE_WAIT and "offset" not in body and not self.held
 
     def _may_be_recovered(self, wire: bytes, seq: int, offset: int | None) -> bool:
         """Return whether the journal was not asked yet for what is missing before this event."""
@@ -256,58 +255,60 @@ class Ordering:
         self.query_works, self.unopened = works, self.unopened and works
 
     def highest_offset(self, epoch: int) -> int:
-        """Return the highest offset of runs before ``epoch``, which has no heartbeat yet, after the last lost end."""
+        """Return the highest offset received of runs before ``epoch``, of those since the journal lost its end."""
         first, topics = self._lost_end_epoch, self.subscriptions.topics.values()
         delivered = (topic.offset for topic in topics if first <= topic.epoch < epoch)
         held = (body.get("offset", 0) for _, body in self.held if first <= body["epoch"] < epoch)
-        log, named = self.named
-        return max(named if log == self.log else 0, max(delivered, default=0), max(held, default=0))
+        return max(max(delivered, default=0), max(held, default=0))
 
     def record_asked(self) -> None:
         """Record which events without an offset wait when the journal is asked: no offset shows it later."""
         self._asked_for = {(frames[0], body["seq"]) for frames, body in self.held if body.get("offset") is None}
+
+    def forget_position(self, text: str) -> None:
+        """Go on without a position."""
+        self.out.append(Notice(NOT_WHOLE, text))
+        self.confirmed = self.log = None
 
     def switch_log(self, log: str | None, offset: int, text: str) -> None:
         """Go on after ``offset`` of a journal that is not the one known so far."""
         self.out.append(Notice(NOT_WHOLE, text))
         for topic in self.subscriptions.topics.values():
             topic.offset, topic.jumps = 0, ()
-        self.log, self.confirmed, self.lost_end = log, offset, None
-        self.out.append(Checkpoint(log, offset, offset, self.epoch))
+        self.log, self.confirmed, self.lost_end = log, None, None
+        self.confirm(offset)
 
     def follow_lost_end(self, offset: int, text: str) -> None:
         """Go on in a journal that lost all behind ``offset``; what it still has, and what waits, comes first."""
         self._lost_end_epoch = self.epoch
-        if self.has_journal and (self.confirmed or 0) < offset:
-            self.lost_end = offset, self.epoch
-        else:
+        if not self.has_journal or self.confirmed is None or self.confirmed >= offset:
             self.release_unrecovered(self.epoch)
-            self.confirmed, self.lost_end = offset, None
+            self.switch_log(self.log, offset, text)
+            return
         self.out.append(Notice(NOT_WHOLE, text))
         for topic in self.subscriptions.topics.values():
-            if topic.epoch < self.epoch:
-                topic.offset = min(topic.offset, offset)
-        self.out.append(Checkpoint(self.log, self.confirmed or 0, offset, self.epoch))
+            topic.offset = min(topic.offset, offset)
+        self.lost_end = offset, self.epoch
+        self.out.append(Checkpoint(self.log, self.confirmed, offset))
 
     def _pass_lost_end(self) -> None:
         """Deliver the held events that the journal lost: it has no more events of earlier runs."""
         if self.lost_end is not None:
             (end, epoch), self.lost_end = self.lost_end, None
             self.release_unrecovered(epoch)
-            self.out.append(Checkpoint(self.log, self.confirmed or 0, end, epoch))
+            self.out.append(Checkpoint(self.log, self.confirmed or 0, end))
 
     def handle_replayed(self, page: Reply) -> None:
         """Deliver one page out of the journal; report as lost what later events of its topic have passed.
 
-        Raises QueryError for an event of a run that no heartbeat has shown yet and that uses an offset again.
+        Raises QueryError for an event of a run that is not known yet and uses an offset again: wait for its heartbeat.
         """
         highest = self.highest_offset(self.epoch + 1)
-        highest_before = self.highest_offset(self.epoch) if self.is_begin_unknown else 0
         for frames in page.pairs():
             body = stored_body(*frames)
             epoch, seq, offset = body["epoch"], body["seq"], body["offset"]
             topic = self.subscriptions.topic(frames[0])
-            if offset <= (highest if epoch > self.epoch else highest_before if epoch == self.epoch else 0):
+            if epoch > self.epoch and offset <= highest:
                 raise QueryError("restarted", "the daemon was restarted with a journal that had lost its end")
             if self.lost_end is not None and epoch >= self.lost_end[1]:
                 self._pass_lost_end()

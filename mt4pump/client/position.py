@@ -95,7 +95,7 @@ class PositionTracker:
         self.changes = 0
         self._log: str | None = None
         self._confirmed = 0
-        self._ahead: dict[str, tuple[int, int]] = {}  # topic → offset and epoch
+        self._ahead: dict[str, int] = {}
         self.current: Event | None = None
 
     def hand_over(self, event: Event) -> None:
@@ -107,7 +107,7 @@ class PositionTracker:
         """Record that the user has handled the current event."""
         event, self.current = self.current, None
         if event is not None and not event.snapshot and (offset := event.offset) is not None:
-            self._ahead[event.topic] = offset, event.epoch
+            self._ahead[event.topic] = offset
             self.changes += 1
             if len(self._ahead) > AHEAD_LIMIT:
                 del self._ahead[next(iter(self._ahead))]
@@ -119,26 +119,23 @@ class PositionTracker:
     def confirm(self, checkpoint: Checkpoint) -> None:
         """Record that everything up to ``checkpoint`` was handed over; one that is no later begins offsets anew."""
         self.finish()
-        log, confirmed, end, epoch = checkpoint
-        if log == self._log and end is not None:
-            cut = {topic: (min(offset, end), of) for topic, (offset, of) in self._ahead.items() if of < epoch}
-            self._ahead |= cut
-        elif log != self._log or confirmed <= self._confirmed:
+        if checkpoint.log == self._log and (end := checkpoint.end) is not None:
+            self._ahead = {topic: min(offset, end) for topic, offset in self._ahead.items()}
+        elif checkpoint.log != self._log or checkpoint.offset <= self._confirmed:
             self._ahead.clear()
-        self._log, self._confirmed, self.is_known = log, confirmed, True
+        self._log, self._confirmed, self.is_known = checkpoint.log, checkpoint.offset, True
         if self._ahead:
-            self._ahead = {topic: ahead for topic, ahead in self._ahead.items() if ahead[0] > confirmed}
+            self._ahead = {topic: offset for topic, offset in self._ahead.items() if offset > checkpoint.offset}
         self.changes += 1
 
     def start(self, position: Position) -> None:
         """Start from a position that was stored."""
-        self._log, self._confirmed = position.log, position.confirmed
-        self._ahead = {topic: (offset, 0) for topic, offset in position.ahead.items()}
+        self._log, self._confirmed, self._ahead = position.log, position.confirmed, dict(position.ahead)
         self.is_known = True
 
     def position(self, *, with_current: bool) -> Position:
         """Return the position; ``with_current`` counts the current event as handled."""
-        ahead = {topic: offset for topic, (offset, _) in self._ahead.items()}
+        ahead = dict(self._ahead)
         event = self.current
         if with_current and event is not None and not event.snapshot and event.offset is not None:
             ahead[event.topic] = event.offset

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from mt4pump.client.checks import check_head, journal_count
+from mt4pump.client.checks import check_head, is_count
 from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
@@ -36,8 +36,9 @@ class Recovery:
         self._unstored = (0, 0)
         self._last_seqs_wanted = self._unstored_wanted = False
         self._last_seqs_allowed = True
-        self._replay_needed_to = 0
-        self._last_of_runs: tuple[str | None, int] = (None, 0)  # log and last known offset of the daemon's earlier runs
+        self._replay_needed_to = self._complete_to = 0
+        self._complete_log: str | None = None  # that `_complete_to` counts in
+        self._last_of_run: tuple[str | None, int] = (None, 0)  # log and last offset of the previous run of the daemon
         self._job: Job | None = None
         self._opens_gate = False
         self._first_held: Body | None = None
@@ -129,11 +130,7 @@ class Recovery:
         if is_first:
             return
         if self.steps.heartbeat[0] is not None:  # a run without a journal ends no journal
-            self._last_of_runs = ordering.named
-        log, end = self._last_of_runs
-        if self.steps.joined and log and log == ordering.log:  # the last events may have come after the last heartbeat
-            self._last_of_runs = log, max(end, ordering.highest_offset(epoch))
-        ordering.is_begin_unknown = self.steps.joined
+            self._last_of_run = self._complete_log, self._complete_to
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))
@@ -149,8 +146,8 @@ class Recovery:
 
     @property
     def _old_end(self) -> int:
-        """Return the last offset that earlier runs of the daemon are known to have published in this log; 0: none."""
-        log, offset = self._last_of_runs
+        """Return the last offset that the previous run of the daemon published in this log; 0: none."""
+        log, offset = self._last_of_run
         return offset if log == self._ordering.log else 0
 
     def check_offset(self, offset: int) -> None:
@@ -175,14 +172,13 @@ class Recovery:
         self._ordering.set_log(log, needed=self._needs_journal)
         if was_opened:
             self._retry_at_s = self.now_s
-        return self._follows_other_log(log, max(0, offset - (journal_count(body, "stored") or 0))) or was_opened
+        return self._follows_other_log(log, max(0, offset - (_journal_count(body, "stored") or 0))) or was_opened
 
     def _follows_other_log(self, log: str | None, begin: int) -> bool:
         """Go over to another journal, or to one that lost its end; ``begin`` is where this run went on in it."""
         if not log or not self.steps.joined:
             return False
         ordering = self._ordering
-        ordering.is_begin_unknown = False
         if ordering.log is None:
             ordering.log = log
             return False
@@ -193,22 +189,20 @@ class Recovery:
 
     def _switch_log(self, log: str | None, begin: int) -> None:
         """Continue in ``log``; what was asked and known of the journal before is dropped."""
-        ordering, old_end = self._ordering, self._old_end
-        lost_end = log == ordering.log
-        if not lost_end:
+        ordering = self._ordering
+        text = ""
+        if log == ordering.log:
+            begin = min(begin, self.steps.reused - 1) if self.steps.reused else begin
+            text = f"the journal ended at {begin}, not at {self._old_end} as it was: offsets are used again"
+        else:
             begin = 0
-        elif self.steps.reused:
-            begin = min(begin, self.steps.reused - 1)
-        self._last_of_runs = (None, 0)
-        self._replay_needed_to = begin
-        ordering.named = log, begin
+        self._last_of_run = (None, 0)
+        self._complete_to = self._replay_needed_to = begin
+        self._complete_log = log
         self._last_seqs_wanted = True
         self._job = self.ask = None
         self.steps.reused = 0
-        if lost_end:
-            text = f"the journal ended at {begin}, not at {old_end} as it was: offsets are used again"
-            if self.steps.resume is not None:  # a later join must not restore what the journal lost
-                self.steps.resume = Position(log, begin)
+        if text:
             ordering.follow_lost_end(begin, text)
         else:
             ordering.release_unrecovered(ordering.epoch if self.steps.joined else 0)
@@ -235,18 +229,17 @@ class Recovery:
         ordering = self._ordering
         self._has_heartbeat = True
         self._last_seqs_wanted = self._last_seqs_wanted or not clean
-        unstored = (ordering.epoch, journal_count(body, "unstored") or 0)  # of these only their numbers show a loss
+        unstored = (ordering.epoch, _journal_count(body, "unstored") or 0)  # of these only their numbers show a loss
         self._unstored_wanted = self._unstored_wanted or unstored != self._unstored or not body.get("durable")
         self._unstored = unstored
         if body.get("log") != UNOPENED:  # else its offset says nothing: what is not proven yet stays so
-            complete_to = body.get("offset") or 0
-            ordering.named = body.get("log"), complete_to
+            self._complete_to, self._complete_log = body.get("offset") or 0, body.get("log")
             if not clean:
-                self._replay_needed_to = complete_to
+                self._replay_needed_to = self._complete_to
             elif not (self._options.query and self._options.heal):
                 self._replay_needed_to = 0  # no query is sent: what was missing is reported by its numbers alone
             if ordering.confirmed is None and (ordering.has_snapshot or not self._options.query):
-                ordering.confirm_first(complete_to, journal_count(body, "stored"))
+                ordering.confirm_first(self._complete_to, _journal_count(body, "stored"))
         if self._job is None:
             self._is_unproven = False
         self.plan()
@@ -303,11 +296,10 @@ class Recovery:
             ordering.open_gate()
             if ordering.held:
                 return
-        log, complete_to = ordering.named
-        is_of_log = log == ordering.log  # else no heartbeat has said yet how far this journal goes
+        is_of_log = self._complete_log == ordering.log  # else no heartbeat has said yet how far this journal goes
         confirmed = ordering.confirmed
         if is_of_log and ordering.gate == OPEN and confirmed is not None and self._replay_needed_to <= confirmed:
-            ordering.confirm(complete_to)
+            ordering.confirm(self._complete_to)
         self.steps.report_lost_ends()
         is_due = self._last_seqs_wanted and ordering.has_snapshot and self.now_s >= self._retry_at_s
         if is_due and self.steps.last_seqs is None:  # those known but not compared yet may be of more topics
@@ -320,8 +312,10 @@ class Recovery:
     def _end_of_held(self) -> int | None:
         """Return up to where the journal is to be asked; None (to its end) when an event has no offset to say so."""
         body = self._ordering.held.last
-        # Behind the last event that waited when events became unproven, more may have been lost.
-        return None if body is None or body is self._last_held else body.get("offset")
+        if body is None or body is self._last_held:  # what may have been lost since then is behind it
+            return None
+        offset: int | None = body.get("offset")
+        return offset
 
     def _start(self, job: Job, *, opens_gate: bool = True) -> None:
         self._is_unproven = False
@@ -390,9 +384,16 @@ class Recovery:
         self._retry_at_s = max(self._retry_at_s, self.now_s + self._retry_s)
         if not self.steps.joined and resume is not None:
             known_end = max(resume.confirmed, *resume.ahead.values(), 0)
-            if self.steps.heartbeat[0] == resume.log and ordering.named[1] >= known_end:  # else it lost its end
+            if self.steps.heartbeat[0] == resume.log and self._complete_to >= known_end:  # else it lost its end
                 ordering.restore_ahead(resume.ahead)
             text = f"the position could not be resumed: events after {ordering.confirmed} come late, or not at all"
             ordering.out.append(Notice(NOT_WHOLE, text))
         self.steps.go_live()
         ordering.open_gate()
+
+
+def _journal_count(body: Body, name: str) -> int | None:
+    """Return a counter of the journal in a heartbeat; None where it has none."""
+    journal = body.get("journal")
+    count = journal.get(name) if isinstance(journal, dict) else None
+    return count if is_count(count) else None

@@ -197,8 +197,7 @@ class RecoverySteps:
             if to is not None and head["last"] < to:  # the journal has lost its end since `to` was named
                 raise OtherLogError(head)
             epoch = head.get("epoch") or 0
-            is_begin_unknown = epoch > ordering.epoch or ordering.is_begin_unknown
-            if is_begin_unknown and head["last"] < ordering.highest_offset(epoch):  # its heartbeat says why
+            if epoch > ordering.epoch and head["last"] < ordering.highest_offset(epoch):  # its heartbeat says why
                 raise OtherLogError(head)
             ordering.set_opened()
             if not head["whole"] and not is_reported:
@@ -220,8 +219,7 @@ class RecoverySteps:
         _check_opened(head)
         if log is None:
             self.resume = None
-            ordering.confirmed = ordering.log = None
-            ordering.out.append(Notice(NOT_WHOLE, "the daemon has no journal: the position cannot be resumed"))
+            ordering.forget_position("the daemon has no journal: the position cannot be resumed")
             return False
         if ordering.log is None and ordering.confirmed <= last:
             ordering.log = log

@@ -256,36 +256,6 @@ def test_offsets_used_again_beyond_the_old_end_are_found_by_what_the_run_has_sto
     assert len(harness.notices("not_whole")) == 1
 
 
-def test_what_came_after_the_last_heartbeat_of_a_run_hides_no_offset_that_is_used_again() -> None:
-    harness = Harness("trade.*").live()
-    model = harness.model
-    harness.receive(model.event("trade.1"), model.heartbeat())
-    harness.receive(model.event("trade.1"), model.event("trade.2"))  # 2 and 3, and no heartbeat after them
-    assert harness.tracker.position(with_current=True) == Position("log-1", 1, {"trade.1": 2, "trade.2": 3})
-    lost_end(model, 1)
-    reconnect(harness)
-    harness.receive(model.heartbeat(journal={"unstored": 0, "stored": 0}))
-    position = harness.tracker.position(with_current=True)
-    assert position == Position("log-1", 1)
-    assert len(harness.notices("not_whole")) == 1
-    model.event("trade.2")  # 2 again, while this reader is down
-    resumed = Harness("trade.*", model=model, resume=position)
-    resumed.go_live()
-    assert resumed.events() == [("trade.2", 1)]
-
-
-def test_an_event_of_the_new_run_that_came_before_its_heartbeat_stays_delivered() -> None:
-    harness = Harness("trade.*", options=StreamOptions(query=False)).live()
-    model = harness.model
-    harness.receive(model.event("trade.1"), model.heartbeat())
-    harness.receive(model.event("trade.1"), model.event("trade.2"))  # 2 and 3, and no heartbeat after them
-    lost_end(model, 1)
-    for _ in range(2):
-        model.event("trade.3")  # 2 and 3 again, lost on their way
-    harness.receive(model.event("trade.4"), model.heartbeat(journal={"unstored": 0, "stored": 3}))
-    assert harness.tracker.position(with_current=True) == Position("log-1", 1, {"trade.4": 4})
-
-
 def test_numbers_of_a_run_before_the_first_known_one_are_no_loss() -> None:
     model = DaemonModel()
     for topic in ("trade.1", "trade.2", "trade.1"):

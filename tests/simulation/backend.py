@@ -159,10 +159,7 @@ class Backend:
         return f"daemon: starts, journal {self._file.log_id} at {self._file.last} {'open' if opened else 'not open'}"
 
     def _restore_copy(self) -> None:
-        first, last = self._file.first, self._file.last
-        if self.random.random() < 0.5:  # a copy that lacks the last events only: no heartbeat may have named them
-            first = max(first, last - 6)
-        end = self.random.randrange(first, last)
+        end = self.random.randrange(self._file.first, self._file.last)
         self._file.lose_end(end)
         self.ledger.lose_end(self._file.log_id, end)
 

@@ -56,23 +56,18 @@ class PublishedEvents:
         self.log = ""
         self.last_offsets: dict[str, int] = {}
         self.lost_ends = 0
-        self.lost_end_epoch = 0
         self._seqs: dict[bytes, int] = {}
         self._sent: set[Key] = set()
-        self._has_lost_end = False
 
     def begin(self, epoch: int, log: str) -> None:
         """Note that a run of the daemon begins."""
         check(epoch > self.epoch, f"epoch {epoch} follows {self.epoch} (7.1)")
         self.epoch, self.log = epoch, log
         self._seqs.clear()
-        if self._has_lost_end:
-            self.lost_end_epoch, self._has_lost_end = epoch, False
 
     def lose_end(self, log: str, offset: int) -> None:
         """Note that the journal has become an older copy, whose offsets are used again."""
         self.lost_ends += 1
-        self._has_lost_end = True
         self.last_offsets[log] = offset
         for event in self.events:
             if event.log == log and event.offset > offset:
