@@ -201,7 +201,12 @@ def test_a_server_that_sends_nothing_costs_its_time_limit_and_the_next_one_is_tr
 ) -> None:
     fake.script(method, 255, delay_s=SILENCE_LIMIT_S * 20)  # the first only
     two = ("silent:443", "fake:443")
-    with running_dll(tmp_path, vendor_library, servers=two, login_timeout_s=0.2, hang_timeout_s=LIMIT_S) as run:
+    limits = {
+        "login_timeout_s": 0.2,
+        "hang_timeout_s": LIMIT_S,
+        "reconnect_delay_s": 2.0,
+    }  # lost for longer than a moment
+    with running_dll(tmp_path, vendor_library, servers=two, **limits) as run:
         lost = run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "lost").body
         assert lost["server"] == "silent:443"
         assert "no answer from silent:443 within 0.2 s (login_timeout_s)" in lost["reason"]
