@@ -116,7 +116,7 @@ def summary(topic: str, body: Body) -> str:
 
 def _price_text(price: object, digits: object) -> str:
     if isinstance(price, int | float) and isinstance(digits, int) and 0 <= digits <= DIGITS_MAX:
-        return f"{price:.{digits}f}"
+        return f"{price:.{int(digits)}f}"  # True and False are integers, too
     return _value_text(price)
 
 
