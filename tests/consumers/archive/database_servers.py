@@ -141,6 +141,10 @@ class DatabaseServer(ABC):
         self.execute(self.first_database, f"create database {name}")
         return name
 
+    def offsets(self, database: str) -> list[int]:
+        """Return the offsets of the stored trades, in order."""
+        return [row[0] for row in self.execute(database, 'select "offset" from trade order by "offset"')]
+
     def settings(self, database: str, **more: Any) -> ArchiveSettings:
         """Return the archive's settings for a database."""
         return ArchiveSettings(**{"store": self.url(database), "store_password": PASSWORD, **more})

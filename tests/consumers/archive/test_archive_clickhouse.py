@@ -37,15 +37,6 @@ def _server(request: pytest.FixtureRequest) -> Iterator[ClickhouseServer]:
         yield server
 
 
-@pytest.fixture(name="database")
-def _database(server: ClickhouseServer) -> str:
-    return server.database()
-
-
-def offsets(server: ClickhouseServer, database: str) -> list[int]:
-    return [row[0] for row in server.execute(database, 'select "offset" from trade order by "offset"')]
-
-
 def lost_answers(monkeypatch: pytest.MonkeyPatch, of: str, *, before: bool = False) -> list[int]:
     """Let the connection break once after the server did a statement that has ``of``, or ``before`` it did."""
     real, count = ClickhouseConnection.execute, list[int]()
@@ -106,7 +97,7 @@ def test_a_batch_whose_connection_breaks_is_completed_once(
         store.commit(batch)
         assert store.reconnects == 1
         store.commit(batch_of(store, trade(4), confirmed=4))
-    assert offsets(server, database) == [1, 2, 3, 4]
+    assert server.offsets(database) == [1, 2, 3, 4]
     assert server.execute(database, "select seq from quote") == [(1,)]
 
 
@@ -122,9 +113,9 @@ def test_rows_of_a_commit_that_a_killed_archive_did_not_end_are_deleted_at_the_s
                 store.commit(batch_of(store, trade(2), quote(2), confirmed=2))
     with closing(server.store(database)) as store:
         assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}}
-        assert offsets(server, database) == [1]
+        assert server.offsets(database) == [1]
         store.commit(batch_of(store, trade(2), quote(2), confirmed=2))
-    assert offsets(server, database) == [1, 2]
+    assert server.offsets(database) == [1, 2]
     assert server.execute(database, "select seq from quote order by seq") == [(1,), (2,)]
 
 
@@ -135,7 +126,7 @@ def test_the_archive_that_began_last_may_write_and_the_one_before_ends(server: C
             with pytest.raises(StoreChangedError, match="is not as this archive left it: another one wrote to it"):
                 first.commit(batch_of(first, trade(2), confirmed=2))
             second.commit(batch_of(second, trade(2), confirmed=2))
-    assert offsets(server, database) == [1, 2]
+    assert server.offsets(database) == [1, 2]
 
 
 def test_an_archive_that_another_one_replaces_during_a_commit_deletes_its_rows(
@@ -154,9 +145,9 @@ def test_an_archive_that_another_one_replaces_during_a_commit_deletes_its_rows(
         with pytest.raises(StoreChangedError):
             first.commit(batch_of(first, trade(1), confirmed=1))
         with closing(began[1]) as second:
-            assert offsets(server, database) == []
+            assert server.offsets(database) == []
             second.commit(batch_of(second, trade(1), confirmed=1))
-    assert offsets(server, database) == [1]
+    assert server.offsets(database) == [1]
 
 
 def test_events_after_the_position_of_a_restored_state_are_noticed(server: ClickhouseServer, database: str) -> None:
@@ -182,7 +173,7 @@ def test_the_current_engine_drops_a_block_whose_token_it_has(monkeypatch: pytest
                     store.commit(batch)
             monkeypatch.setattr(store, "_in_doubt", "")
             store.commit(batch)
-        assert offsets(server, database) == [1]
+        assert server.offsets(database) == [1]
 
 
 # ---- tables of other versions, age, errors at the start ----

@@ -14,8 +14,7 @@ pytest.importorskip("psycopg")
 
 from mt4pump_consumers.archive import clickhouse_reading, postgresql_reading, postgresql_store
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, schema_of
-from mt4pump_consumers.archive.folder import ArchiveFolder, read_state
-from mt4pump_consumers.archive.parquet_store import ParquetStore
+from mt4pump_consumers.archive.folder import read_state
 from mt4pump_consumers.archive.reading import opened
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import StoreError
@@ -28,7 +27,6 @@ from tests.consumers.archive.archive_run import (
     TS,
     batch_of,
     check_query,
-    commit_example,
     event,
     quote,
     sql_events,
@@ -44,23 +42,6 @@ def _server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     server = request.param()
     with running(server):
         yield server
-
-
-@pytest.fixture(name="both", scope="module")
-def _both(server: DatabaseServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The same events, committed to a folder and to a database."""
-    path, database = tmp_path_factory.mktemp("both"), server.database()
-    commit_example([ParquetStore(ArchiveFolder(path)), server.store(database)])
-    return path, database
-
-
-@pytest.fixture(name="database")
-def _database(server: DatabaseServer) -> str:
-    return server.database()
-
-
-def offsets(server: DatabaseServer, database: str) -> list[int]:
-    return [row[0] for row in server.execute(database, 'select "offset" from trade order by "offset"')]
 
 
 # ---- what the tables hold ----
@@ -142,7 +123,7 @@ def test_a_database_that_is_killed_has_the_batch_once_when_it_is_back(server: Da
         store.commit(batch)
         samples = [sample for metric in store.metrics() for sample in metric.samples]
         assert [one.value for one in samples if one.name == "mt4pump_archive_reconnects_total"] == [1]
-    assert offsets(server, database) == [1, 2]
+    assert server.offsets(database) == [1, 2]
 
 
 # ---- tables of other versions, age, errors at the start ----
@@ -177,7 +158,7 @@ def test_days_beyond_the_limit_are_deleted(
         store.maintain(settings, TS + 4 * DAY_NS + 1)
     days_left = f"select distinct (ts - {TS}) / {DAY_NS} as day from quote order by day"  # noqa: S608
     assert [int(row[0]) for row in server.execute(database, days_left)] == [2, 3, 4]
-    assert offsets(server, database) == [8, 9, 10, 11, 12]
+    assert server.offsets(database) == [8, 9, 10, 11, 12]
 
 
 @pytest.mark.parametrize(

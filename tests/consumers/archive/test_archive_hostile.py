@@ -11,7 +11,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,7 +22,6 @@ import pytest
 pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 
-from mt4pump_consumers.archive.__main__ import run
 from mt4pump_consumers.archive.clickhouse_http import ClickhouseConnection, ClickhouseError
 from mt4pump_consumers.archive.clickhouse_store import ClickhouseStore
 from mt4pump_consumers.archive.folder import ArchiveFolder, FolderError
@@ -34,10 +33,10 @@ from mt4pump_consumers.archive.writer import BatchBuilder
 from mt4pump.errors import EXIT_SETTINGS, SettingsError
 from mt4pump.process.program import settings_of
 from tests.consumers.archive.archive_run import trade
+from tests.consumers.archive.conftest import Command
 from tests.consumers.monitor.test_monitor_csv import BEFORE, FORMULAS, STARTS, cells_of
 from tests.hostile import HOSTILE, is_harmless
 
-Command = Callable[..., int]
 SECRET = "a-secret-word"  # noqa: S105 - of no database
 MARKUP = ("[/x]", "[red]not red[/red]", "[link=http://evil.example]good[/link]", ":smile:", "a[b")
 NUMBER = re.compile(r'-[0-9.]+(?:["}\]].*)?')
@@ -53,15 +52,6 @@ def comments(folder: Path, *texts: str) -> None:
         builder.add(trade(number, comment=text, before={"comment": text, "sl": -1.5}))
     commit(archive, builder.cut({"log": "L", "confirmed": len(texts), "ahead": {}}))
     archive.close()
-
-
-@pytest.fixture(name="command")
-def _command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    def command(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["mt4pump-archive", *words, "--path", str(tmp_path / "archive")])
-        return run()
-
-    return command
 
 
 def test_foreign_text_in_a_table_is_neither_markup_nor_control_characters(

@@ -6,7 +6,6 @@ import errno
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,14 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 
 from mt4pump_consumers.archive import importing
-from mt4pump_consumers.archive.__main__ import run
 from mt4pump_consumers.archive.compaction import maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.settings import ArchiveSettings
 
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_SETTINGS, EXIT_START
 from tests.consumers.archive.archive_run import rows
+from tests.consumers.archive.conftest import Command
 
-Command = Callable[..., int]
 NOON_NS = 1_704_110_400 * 10**9
 """2024-01-01 12:00 UTC"""
 FILES = {
@@ -37,15 +35,6 @@ FILES = {
         ("--timezone", "Europe/Athens"),
     ),
 }
-
-
-@pytest.fixture(name="command")
-def _command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    def command(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["mt4pump-archive", *words, "--path", str(tmp_path / "archive")])
-        return run()
-
-    return command
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -19,8 +19,7 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 pytest.importorskip("psycopg")
 
-from mt4pump_consumers.archive.folder import ArchiveFolder, read_state
-from mt4pump_consumers.archive.parquet_store import ParquetStore
+from mt4pump_consumers.archive.folder import read_state
 from mt4pump_consumers.archive.reading import BARS_SQL, PRICES, opened
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError
 
@@ -29,7 +28,6 @@ from tests.consumers.archive.archive_run import (
     TS,
     batch_of,
     check_query,
-    commit_example,
     numbers_as_floats,
     quote,
     trade,
@@ -53,23 +51,6 @@ def _server() -> Iterator[PostgresqlServer]:
     server = PostgresqlServer()
     with running(server):
         yield server
-
-
-@pytest.fixture(name="both", scope="module")
-def _both(server: PostgresqlServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The same events, committed to a folder and to a database."""
-    path, database = tmp_path_factory.mktemp("both"), server.database()
-    commit_example([ParquetStore(ArchiveFolder(path)), server.store(database)])
-    return path, database
-
-
-@pytest.fixture(name="database")
-def _database(server: PostgresqlServer) -> str:
-    return server.database()
-
-
-def offsets(server: PostgresqlServer, database: str) -> list[int]:
-    return [row[0] for row in server.execute(database, 'select "offset" from trade order by 1')]
 
 
 # ---- what the tables hold ----
@@ -170,11 +151,11 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(server: PostgresqlServer,
             batch = batch_of(store, trade(1), trade(2), quote(1), confirmed=2)
             with pytest.raises(StoreError):
                 store.commit(batch)
-            until(lambda: offsets(server, database) == [1, 2], "the server has committed it")
+            until(lambda: server.offsets(database) == [1, 2], "the server has committed it")
             until(lambda: is_committed(store, batch), "the server has let go of the lock")
             store.commit(batch_of(store, trade(3), confirmed=3))
             assert store.connects == 2
-    assert offsets(server, database) == [1, 2, 3]
+    assert server.offsets(database) == [1, 2, 3]
     assert server.execute(database, "select count(*) from quote") == [(1,)]
 
 
@@ -208,7 +189,7 @@ def test_when_somebody_else_wrote_the_archive_stores_nothing_more(server: Postgr
         server.execute(database, "update archive_state set last_commit = 'of a backup'")
         with pytest.raises(StoreChangedError, match="is not as this archive left it"):
             store.commit(batch_of(store, trade(2), confirmed=2))
-    assert offsets(server, database) == [1]
+    assert server.offsets(database) == [1]
 
 
 def test_an_offset_cannot_be_stored_twice_by_anybody(server: PostgresqlServer, database: str) -> None:
@@ -216,7 +197,7 @@ def test_an_offset_cannot_be_stored_twice_by_anybody(server: PostgresqlServer, d
         store.commit(batch_of(store, trade(1), confirmed=1))
         with pytest.raises(StoreChangedError, match="duplicate key"):
             store.commit(batch_of(store, trade(1), confirmed=1))
-    assert offsets(server, database) == [1]
+    assert server.offsets(database) == [1]
 
 
 # ---- tables of other versions, age, TimescaleDB, errors at the start ----

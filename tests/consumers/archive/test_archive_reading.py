@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -27,8 +26,9 @@ from mt4pump_consumers.archive.writer import BatchBuilder
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, ClientError
 from tests.client.fake_daemon import FakeDaemon
 from tests.consumers.archive.archive_run import TS, quote, trade
+from tests.consumers.archive.conftest import Command
 
-Command = Callable[..., int]
+pytestmark = pytest.mark.usefixtures("path")
 
 
 @pytest.fixture(name="path")
@@ -44,15 +44,6 @@ def _path(tmp_path: Path) -> Path:
     commit(folder, builder.cut({"log": "L", "confirmed": 2, "ahead": {}}))
     folder.close()
     return tmp_path / "archive"
-
-
-@pytest.fixture(name="command")
-def _command(path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    def command(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["mt4pump-archive", *words, "--path", str(path)])
-        return run()
-
-    return command
 
 
 def test_query_writes_csv_json_and_parquet(command: Command, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
