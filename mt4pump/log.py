@@ -1,15 +1,18 @@
-"""Log lines on standard error: one line per fact, for people or as JSON.
+"""Text on the standard streams: log lines on standard error, and streams that are missing, closed or full.
 
-People's lines have local time; JSON has UTC. What is logged never breaks the program that logs: a line that cannot be
-written is dropped.
+A log line has one fact, for people or as JSON: people's lines have local time, JSON has UTC. What is logged never
+breaks the program that logs: a line that cannot be written is dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import logging
 import math
+import os
 import sys
 import time
 import unicodedata
@@ -200,3 +203,51 @@ def _field_text(text: str) -> str:
     if not text or any(each in text for each in ' ="'):
         return '"' + text.replace('"', "'") + '"'
     return text
+
+
+class NullStream(io.TextIOWrapper):
+    """Accepts text and discards it."""
+
+    def __init__(self) -> None:
+        super().__init__(open(os.devnull, "wb"), "utf-8", "backslashreplace")  # noqa: SIM115, PTH123 - open to the end
+
+    def isatty(self) -> bool:
+        """Return False, also on Windows, which takes its null device for a terminal."""
+        return False
+
+
+def mend_streams() -> None:
+    """Replace a missing standard output or error of this process (``>&-``, pythonw.exe).
+
+    Neither ends the program for a character that it cannot show.
+    """
+    if sys.stdout is None:
+        sys.stdout = NullStream()
+    if sys.stderr is None:
+        sys.stderr = NullStream()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def output_fault(error: OSError) -> OSError | None:
+    """Return what keeps standard output from taking more, if it ended the command; BrokenPipeError: enough was read.
+
+    ``error``, which did end it, does not show whether it is of standard output: another write does.
+    """
+    if isinstance(error, BrokenPipeError):
+        return error
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError as fault:
+        # Windows calls a pipe that nobody reads any more an invalid argument.
+        return BrokenPipeError() if fault.errno == errno.EINVAL else fault
+    return None
+
+
+def drop_output() -> None:
+    """Point standard output at nothing, so that Python's last flush does not fail loudly."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)

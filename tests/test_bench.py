@@ -14,8 +14,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from mt4pump.bench.peers import paced
-from mt4pump.bench.receiver import Received
+from mt4pump.bench.peers import Received, paced
 from mt4pump.bench.runs import Case, Outcome
 from mt4pump.cli.bench import as_json, table
 from tests.bus import until

@@ -13,8 +13,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import NamedTuple, Protocol
 
-from mt4pump.bench.peers import BareLoop, NaivePipeline, paced
-from mt4pump.bench.receiver import Received, Receiver
+from mt4pump.bench.peers import BareLoop, NaivePipeline, Received, Receiver, paced
 from mt4pump.daemon import Daemon
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD

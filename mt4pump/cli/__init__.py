@@ -22,8 +22,7 @@ from mt4pump.errors import (
     StartError,
     did_you_mean,
 )
-from mt4pump.log import one_line
-from mt4pump.process import streams
+from mt4pump.log import drop_output, mend_streams, one_line, output_fault
 from mt4pump.process.arguments import ProgramParser
 
 
@@ -80,17 +79,17 @@ Exit codes: 0 clean stop, 2 settings or flags wrong, 3 cannot start (library, ad
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 settings or flags wrong, 3 cannot start, 1 anything else."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    streams.mend_streams()
+    mend_streams()
     try:
         code = _exit_code(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _print_error("mt4pump: interrupted", EXIT_FAILED)
     except OSError as error:
-        fault = streams.output_fault(error)
+        fault = output_fault(error)
         if fault is None:
             raise
-        streams.drop_output()
+        drop_output()
         if isinstance(fault, BrokenPipeError):  # as in `mt4pump tail | head`
             return EXIT_OK
         return _print_error(f"mt4pump: the output cannot be written: {fault.strerror or fault}", EXIT_FAILED)

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START
-from mt4pump.service import acl, nssm
+from mt4pump.service import windows
 from mt4pump.service.control import Control, DryRun
-from mt4pump.service.nssm import RUNNING, Nssm
 from mt4pump.service.plan import PROGRAMS, NssmMissingError, Placement, Program, ServiceError, chosen
+from mt4pump.service.windows import RUNNING, Nssm
 
 EXAMPLES = """\
   mt4pump service install daemon gateway --nssm C:\\nssm\\nssm.exe
@@ -52,8 +52,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         _show(args, programs or chosen(["daemon"]), place)
         return EXIT_OK
-    program = nssm.find(args.nssm, acl.read_value(acl.NSSM_VALUE))
-    control = Control(Nssm(program, nssm.run), nssm.run, place, print)
+    program = windows.find(args.nssm, windows.read_value(windows.NSSM_VALUE))
+    control = Control(Nssm(program, windows.run), windows.run, place, print)
     if args.action == "status":
         return _status(control, programs)
     if args.action == "install":
@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
         control.prepare(programs)
         for each in programs:
             control.install(each, own_account=args.own_account)
-        acl.write_value(acl.NSSM_VALUE, program)
+        windows.write_value(windows.NSSM_VALUE, program)
         return EXIT_OK
     programs = programs or [PROGRAMS[name] for name, state in control.states().items() if state is not None]
     if not programs:
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, programs: list[Program], place: Placement) -> None:
-    dry_run = DryRun(str(args.nssm or acl.read_value(acl.NSSM_VALUE) or "nssm"), place, print)
+    dry_run = DryRun(str(args.nssm or windows.read_value(windows.NSSM_VALUE) or "nssm"), place, print)
     if args.action == "install":
         dry_run.install(programs, own_account=args.own_account)
     else:

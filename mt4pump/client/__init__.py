@@ -90,9 +90,8 @@ from mt4pump.client.position import Position
 from mt4pump.client.query import Query, Replay, Snapshot, SnapshotLimits
 from mt4pump.client.subscriber import Subscriber
 from mt4pump.errors import ClientError
-from mt4pump.log import one_line
+from mt4pump.log import mend_streams, one_line
 from mt4pump.process.signals import SignalSafeEvent, console_events
-from mt4pump.process.streams import mend_streams
 from mt4pump.process.systemd import Notifier
 
 __all__ = [

@@ -30,11 +30,11 @@ from pydantic import ValidationInfo, field_validator
 
 from mt4pump import log as logs
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, SettingsError, StartError, did_you_mean
+from mt4pump.log import mend_streams
 from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
 from mt4pump.process.old_files import SERVICE_LOGS, OldFiles, service_log_rules
 from mt4pump.process.settings import Loaded, ProgramSettings, read, secrets_in, setting
 from mt4pump.process.signals import SignalSafeEvent, asked_to_end
-from mt4pump.process.streams import mend_streams
 from mt4pump.process.systemd import Notifier
 from mt4pump.process.values import LogFormat, LogLevel, PathValue, none_or_text
 

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mt4pump.service.acl import secure
-from mt4pump.service.nssm import ABSENT, PAUSED, PENDING, RUNNING, STOPPED, Call, CommandResult, Nssm, must, shown
 from mt4pump.service.plan import (
     PROGRAMS,
     STOP_LIMIT_S,
@@ -19,6 +17,19 @@ from mt4pump.service.plan import (
     parameters,
     restrict,
     template,
+)
+from mt4pump.service.windows import (
+    ABSENT,
+    PAUSED,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    Call,
+    CommandResult,
+    Nssm,
+    must,
+    secure,
+    shown,
 )
 
 POLL_S = 0.25

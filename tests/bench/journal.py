@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mt4pump.bench.receiver import Receiver
+from mt4pump.bench.peers import Receiver
 from mt4pump.bench.runs import Case, bench_settings, run_case, until
 from mt4pump.cli.bench import machine
 from mt4pump.daemon import Daemon

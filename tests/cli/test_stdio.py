@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.process import streams
-from mt4pump.process.streams import mend_streams
+from mt4pump.log import mend_streams
 from mt4pump.recording import Recording
 from tests.cli.commands import LIMIT_S, environment, start
 from tests.cli.fake_publisher import fake_publisher
@@ -129,20 +128,20 @@ def test_the_error_of_the_output_decides_how_a_reply_ends(
 ) -> None:
     install_fake_query(monkeypatch).events = [trade(100, 3)]
     monkeypatch.setattr(sys, "stdout", Broken(problem))
-    monkeypatch.setattr(streams, "drop_output", lambda: None)
+    monkeypatch.setattr("mt4pump.cli.drop_output", lambda: None)
     assert (main(arguments), capsys.readouterr().err) == ending
 
 
 def test_a_tail_ends_when_windows_calls_its_broken_pipe_an_invalid_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Broken(errno.EINVAL))
-    monkeypatch.setattr(streams, "drop_output", lambda: None)
+    monkeypatch.setattr("mt4pump.cli.drop_output", lambda: None)
     with fake_publisher("quote.A") as endpoint:
         assert main(["tail", "--json", "--endpoint", endpoint]) == 0
 
 
 def test_a_recording_goes_on_when_its_notes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mt4pump.cli.recordings.CHECK_INTERVAL_S", 0.0)
-    monkeypatch.setattr(streams, "drop_output", lambda: None)
+    monkeypatch.setattr("mt4pump.cli.drop_output", lambda: None)
     monkeypatch.setattr(sys, "stderr", Broken(errno.EPIPE))
     with fake_publisher("quote.A") as endpoint:
         assert main(["record", str(tmp_path / "a"), "--count", "50", "--endpoint", endpoint]) == 0

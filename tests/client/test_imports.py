@@ -27,7 +27,7 @@ PURE = (
     "topic_state",
 )
 ALSO = {
-    "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd", "mt4pump.process.streams"},
+    "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd"},
     "keys.py": {"mt4pump.private_files"},
     "position.py": {"mt4pump.private_files"},
 }

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from mt4pump.service import acl
-from mt4pump.service.acl import PROOF, secure
-from mt4pump.service.nssm import CommandResult
+from mt4pump.service import windows
 from mt4pump.service.plan import ServiceError, restrict
+from mt4pump.service.windows import PROOF, CommandResult, secure
 
 DLL = "dll_path = 'C:\\Users\\Public\\theirs.dll'\n"
 
@@ -47,8 +46,8 @@ class Place:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Return a folder that is not there, with a registry in this process."""
     values: dict[str, str] = {}
-    monkeypatch.setattr(acl, "read_value", values.get)
-    monkeypatch.setattr(acl, "write_value", values.__setitem__)
+    monkeypatch.setattr(windows, "read_value", values.get)
+    monkeypatch.setattr(windows, "write_value", values.__setitem__)
     return Place(tmp_path / "deep" / "mt4pump")
 
 
@@ -134,7 +133,7 @@ def test_without_the_rights_to_note_it_nothing_is_made(place: Place, monkeypatch
     def refuse(_name: str, _text: str) -> None:
         raise ServiceError("Run as administrator")
 
-    monkeypatch.setattr(acl, "write_value", refuse)
+    monkeypatch.setattr(windows, "write_value", refuse)
     with pytest.raises(ServiceError, match="Run as administrator"):
         place.secure()
     assert not place.root.exists()

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from mt4pump.service import nssm
-from mt4pump.service.nssm import CommandResult, shown
+from mt4pump.service import windows
 from mt4pump.service.plan import ServiceError
+from mt4pump.service.windows import CommandResult, shown
 
 WORDS = (
     *("a&b", "a & b", "a^b", "%PATH%", "100%", "a|b", "a<b>c", "a\\", "a&\\", "a b\\", "(x)", "C:\\A&B\\py thon.exe"),
@@ -83,7 +83,7 @@ def test_words_without_signs_are_written_as_ever() -> None:
 
 
 class Refusing:
-    """A system that refuses to start a command ``times`` times, in place of `nssm._run_once`."""
+    """A system that refuses to start a command ``times`` times, in place of `windows._run_once`."""
 
     def __init__(self, error: OSError, times: int) -> None:
         self._error = error
@@ -100,26 +100,26 @@ class Refusing:
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for nothing between two tries."""
-    monkeypatch.setattr(nssm, "PAUSE_S", 0.0)
+    monkeypatch.setattr(windows, "PAUSE_S", 0.0)
 
 
 def test_a_command_that_the_system_does_not_start_at_once_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    system = Refusing(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), nssm.TRIES - 1)
-    monkeypatch.setattr(nssm, "_run_once", system)
-    assert nssm.run(["nssm", "status"]) == (0, "nssm status")
+    system = Refusing(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), windows.TRIES - 1)
+    monkeypatch.setattr(windows, "_run_once", system)
+    assert windows.run(["nssm", "status"]) == (0, "nssm status")
 
 
-@pytest.mark.parametrize(("code", "tries"), [(errno.EAGAIN, nssm.TRIES), (errno.ENOENT, 1), (errno.EACCES, 1)])
+@pytest.mark.parametrize(("code", "tries"), [(errno.EAGAIN, windows.TRIES), (errno.ENOENT, 1), (errno.EACCES, 1)])
 def test_one_that_is_never_started_is_an_error_and_one_that_is_not_there_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch, code: int, tries: int
 ) -> None:
-    system = Refusing(OSError(code, os.strerror(code)), nssm.TRIES)
-    monkeypatch.setattr(nssm, "_run_once", system)
+    system = Refusing(OSError(code, os.strerror(code)), windows.TRIES)
+    monkeypatch.setattr(windows, "_run_once", system)
     with pytest.raises(ServiceError, match=f"nssm status cannot be run: {os.strerror(code)}"):
-        nssm.run(["nssm", "status"])
+        windows.run(["nssm", "status"])
     assert system.tries == tries
 
 
 def test_a_command_that_ran_is_not_run_again_whatever_its_exit_code() -> None:
     code = "import sys; print('once'); sys.exit(3)"
-    assert nssm.run([sys.executable, "-c", code]) == (3, "once")
+    assert windows.run([sys.executable, "-c", code]) == (3, "once")

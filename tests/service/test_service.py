@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mt4pump.cli import main
-from mt4pump.service import acl, control, nssm
+from mt4pump.service import control, windows
 from mt4pump.service.plan import PROGRAMS
 from tests.service import fake_nssm
 from tests.service.fake_nssm import PAUSED, RUNNING, START_PENDING, STOPPED
@@ -39,10 +39,10 @@ class Fakes:
         """Run ``mt4pump service`` and return its exit code."""
         return main(["service", *words, "--root", str(self.root), "--python", "/opt/py thon"])
 
-    def run(self, command: Sequence[str]) -> nssm.CommandResult:
-        """Answer in this process, in place of `mt4pump.service.nssm.run`: twenty times as fast."""
+    def run(self, command: Sequence[str]) -> windows.CommandResult:
+        """Answer in this process, in place of `mt4pump.service.windows.run`: twenty times as fast."""
         program, *words = command
-        return nssm.CommandResult(*fake_nssm.answered(self._state, Path(program).name, words))
+        return windows.CommandResult(*fake_nssm.answered(self._state, Path(program).name, words))
 
     @property
     def state(self) -> dict[str, Any]:
@@ -72,15 +72,15 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     made = Fakes(tmp_path)
     monkeypatch.setenv("PATH", f"{made.programs}:/usr/bin:/bin")
     monkeypatch.setattr(control, "POLL_S", 0.001)
-    monkeypatch.setattr(acl, "read_value", made.registry.get)
-    monkeypatch.setattr(acl, "write_value", made.registry.__setitem__)
+    monkeypatch.setattr(windows, "read_value", made.registry.get)
+    monkeypatch.setattr(windows, "write_value", made.registry.__setitem__)
     return made
 
 
 @pytest.fixture
 def command(real: Fakes, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """Return the command with the fakes answering in this process."""
-    monkeypatch.setattr(nssm, "run", real.run)
+    monkeypatch.setattr(windows, "run", real.run)
     return real
 
 
@@ -267,11 +267,11 @@ def test_what_nssm_refuses_is_reported_in_its_words_with_the_command(
 def test_a_parameter_that_is_refused_once_is_set_again_and_one_that_always_is_ends_the_install(
     command: Fakes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nssm, "PAUSE_S", 0.0)
-    command.set(busy=nssm.TRIES - 1)
+    monkeypatch.setattr(windows, "PAUSE_S", 0.0)
+    command.set(busy=windows.TRIES - 1)
     assert command("install", "daemon") == 0
     assert command.state["services"]["mt4pump"]["set"]["Application"] == "/opt/py thon"
-    command.set(busy=nssm.TRIES)
+    command.set(busy=windows.TRIES)
     assert command("install", "daemon") == 1
     assert "exit code 1: Internal error." in capsys.readouterr().err
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from mt4pump.client import one_line
+from mt4pump.log import drop_output, output_fault
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, StartError
-from mt4pump.process.streams import drop_output, output_fault
 from mt4pump.simulator.tick_files import READ_ERRORS, TickFiles, text_of
 from mt4pump.simulator.tick_formats import Tick, TickOptions, layout_of
 from mt4pump_consumers.archive.columns import TICK, tick_table

@@ -24,9 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
+from mt4pump.log import drop_output, output_fault
 from mt4pump.private_files import private_opener
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, EXIT_START
-from mt4pump.process.streams import drop_output, output_fault
 from mt4pump_consumers.archive import clickhouse_reading
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
