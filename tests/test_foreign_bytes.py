@@ -41,7 +41,7 @@ READERS = {
     "mt4pump_consumers/monitor/csv_file.py": OWN,
     "mt4pump_consumers/monitor/recorder.py": OWN,
     "mt4pump_consumers/monitor/store.py": OWN,
-    "mt4pump_consumers/nats_bridge/publish_queue.py": "the answer of the NATS server, below its max_payload",
+    "mt4pump_consumers/nats_bridge/jetstream.py": "the answer of the NATS server, below its max_payload",
     "mt4pump_consumers/spreadsheet.py": "a cell, which is in memory already",
 }
 

@@ -15,8 +15,7 @@ from mt4pump_consumers.health import CountsCollector, health_endpoint
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import execution_of
 from mt4pump_consumers.monitor.recorder import EventRecorder
-from mt4pump_consumers.monitor.rule_engine import RuleEngine
-from mt4pump_consumers.monitor.rules import load_rules
+from mt4pump_consumers.monitor.rules import RuleEngine, load_rules
 from mt4pump_consumers.monitor.settings import MonitorSettings
 from mt4pump_consumers.monitor.state import FeedSilence, MonitorState, signs
 from mt4pump_consumers.monitor.store import MonitorStore

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import Execution
-from mt4pump_consumers.monitor.rule_engine import RESOLVED, RuleEngine, RuleMemory
+from mt4pump_consumers.monitor.rules import RESOLVED, RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import WAL_HELD, Batch, MonitorStore
 from mt4pump_consumers.monitor.views import MonitorView

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from mt4pump.client import one_line
@@ -119,14 +120,25 @@ def _call_style(call: Call) -> str:
     return "bold red" if call.level_type >= STOP_OUT else "yellow"
 
 
-def _line_style(line: ExecutionLine) -> str:
-    return "bold red" if line.level >= logging.ERROR else "yellow" if line.level >= logging.WARNING else ""
+def _message_cell(line: ExecutionLine) -> Cell:
+    style = "bold red" if line.level >= logging.ERROR else "yellow" if line.level >= logging.WARNING else ""
+    return Cell(one_line(line.text), style)
 
 
-def _opened_text(held: Held) -> str:
-    if held.open_time <= 0:
-        return ""
-    return f"{datetime.fromtimestamp(min(held.open_time, 2**32), UTC):%m-%d %H:%M}"
+def _opened_text(open_time_s: int) -> str:
+    return f"{datetime.fromtimestamp(min(open_time_s, 2**32), UTC):%m-%d %H:%M}" if open_time_s > 0 else ""
+
+
+def _open_price_cell(row: OrderRow) -> Cell:
+    return Cell(price_text(row.held.open_price, row.held.digits))
+
+
+def _price_cell(done: Execution) -> Cell:
+    return Cell(done.price_text() if done.cmd in POSITIONS else "")
+
+
+def _result(done: Execution) -> float | None:
+    return done.result if done.change == "closed" else None
 
 
 def _remark(done: Execution) -> str:
@@ -160,26 +172,55 @@ def _execution_rows(state: MonitorState, subject: Subject | None) -> Iterable[Ex
     return (done for done in reversed(state.executions) if subject is None or subject.has(done.symbol, done.login))
 
 
-SUMS = (
-    Column("net", 8, lambda row: net_lots(row.sums), lambda row: row.sums.net, 0),
-    Column("gross", 8, lambda row: lots(row.sums.gross), lambda row: row.sums.gross, 1),
-    Column("orders", 6, lambda row: Cell(f"{row.sums.positions:,}"), lambda row: row.sums.positions, 3),
-    Column("buy", 8, lambda row: lots(row.sums.buy), lambda row: row.sums.buy, 4),
-    Column("sell", 8, lambda row: lots(row.sums.sell), lambda row: row.sums.sell, 5),
-    Column("pending", 7, lambda row: Cell(f"{row.sums.pending:,}"), lambda row: row.sums.pending, 6),
-)
-RESULT = Column("result", 10, lambda row: money(row.result), lambda row: row.result or 0.0, 2)
+def _plain(value: object) -> Cell:
+    return Cell(one_line(str(value)))
 
 
-def _name_column(name: str, width: int) -> Column:
-    return Column(name, width, lambda row: Cell(one_line(str(row.key)) or "-"), lambda row: row.key, 0, is_left=True)
+def _name(value: object) -> Cell:
+    return Cell(one_line(str(value)) or "-")
+
+
+def _dim(value: object) -> Cell:
+    return Cell(str(value), "dim")
+
+
+def _count(value: int) -> Cell:
+    return Cell(f"{value:,}")
+
+
+def _amount(value: float) -> Cell:
+    return Cell(f"{value:,.0f}")
+
+
+def _column(
+    name: str, width: int, path: str, rank: int = 0, cell: Callable[[Any], Cell] = _plain, *, is_left: bool = False
+) -> Column:
+    """Return a column of the attribute ``path``, as `attrgetter` takes it, written by ``cell``."""
+    key = attrgetter(path)
+    return Column(name, width, lambda row: cell(key(row)), key, rank, is_left=is_left)
 
 
 def _time_column(rank: int) -> Column:
-    return Column(
-        "time UTC", 9, lambda row: Cell(iso_time(row.ts)[CLOCK], "dim"), lambda row: row.ts, rank, is_left=True
-    )
+    return _column("time UTC", 9, "ts", rank, lambda ts: Cell(iso_time(ts)[CLOCK], "dim"), is_left=True)
 
+
+def _call_column(
+    name: str, width: int, path: str, text: Callable[[Any], str] = str, *, is_left: bool = False
+) -> Column:
+    """Return a column of margin calls in the colour of their level."""
+    key = attrgetter(path)
+    return Column(name, width, lambda call: Cell(text(key(call)), _call_style(call)), key, 0, is_left=is_left)
+
+
+SUMS = (
+    Column("net", 8, lambda row: net_lots(row.sums), lambda row: row.sums.net, 0),
+    _column("gross", 8, "sums.gross", 1, lots),
+    _column("orders", 6, "sums.positions", 3, _count),
+    _column("buy", 8, "sums.buy", 4, lots),
+    _column("sell", 8, "sums.sell", 5, lots),
+    _column("pending", 7, "sums.pending", 6, _count),
+)
+RESULT = Column("result", 10, lambda row: money(row.result), lambda row: row.result or 0.0, 2)
 
 TABLES: dict[str, ScreenTable] = {
     table.name: table
@@ -190,36 +231,15 @@ TABLES: dict[str, ScreenTable] = {
             "nothing yet",
             (
                 _time_column(3),
-                Column("account", 8, lambda done: Cell(str(done.login)), lambda done: done.login, 0),
-                Column("order", 8, lambda done: Cell(str(done.order), "dim"), lambda done: done.order, 5),
-                Column(
-                    "change",
-                    9,
-                    lambda done: Cell(done.change, CHANGES.get(done.change, "")),
-                    lambda done: done.change,
-                    0,
-                    is_left=True,
-                ),
-                Column("side", 10, lambda done: side_cell(done.cmd), lambda done: done.cmd, 1, is_left=True),
-                Column("lots", 8, lambda done: lots(done.volume), lambda done: done.volume, 0),
-                Column(
-                    "symbol", 8, lambda done: Cell(one_line(done.symbol)), lambda done: done.symbol, 0, is_left=True
-                ),
-                Column(
-                    "price",
-                    10,
-                    lambda done: Cell(done.price_text() if done.cmd in POSITIONS else ""),
-                    lambda done: done.price,
-                    4,
-                ),
-                Column(
-                    "result",
-                    10,
-                    lambda done: money(done.result if done.change == "closed" else None),
-                    lambda done: done.result if done.change == "closed" else 0.0,
-                    2,
-                ),
-                Column("", 13, lambda done: Cell(_remark(done), "dim"), _remark, 6, is_left=True),
+                _column("account", 8, "login"),
+                _column("order", 8, "order", 5, _dim),
+                _column("change", 9, "change", 0, lambda change: Cell(change, CHANGES.get(change, "")), is_left=True),
+                _column("side", 10, "cmd", 1, side_cell, is_left=True),
+                _column("lots", 8, "volume", 0, lots),
+                _column("symbol", 8, "symbol", is_left=True),
+                Column("price", 10, _price_cell, lambda done: done.price, 4),
+                Column("result", 10, lambda done: money(_result(done)), lambda done: _result(done) or 0.0, 2),
+                Column("", 13, lambda done: _dim(_remark(done)), _remark, 6, is_left=True),
             ),
             _execution_rows,
             lambda done: (done.epoch, done.topic, done.seq),
@@ -230,7 +250,7 @@ TABLES: dict[str, ScreenTable] = {
             "symbols",
             "exposure, lots",
             "no open orders",
-            (_name_column("symbol", 8), *SUMS),
+            (_column("symbol", 8, "key", 0, _name, is_left=True), *SUMS),
             _symbol_rows,
             lambda row: row.key,
             lambda row: row.key,
@@ -242,7 +262,7 @@ TABLES: dict[str, ScreenTable] = {
             "accounts",
             "accounts, lots",
             "nobody holds anything",
-            (_name_column("account", 8), *SUMS[:2], RESULT, *SUMS[2:]),
+            (_column("account", 8, "key", 0, _name, is_left=True), *SUMS[:2], RESULT, *SUMS[2:]),
             _account_rows,
             lambda row: row.key,
             lambda row: str(row.key),
@@ -255,32 +275,13 @@ TABLES: dict[str, ScreenTable] = {
             "open orders",
             "no open orders",
             (
-                Column("order", 8, lambda row: Cell(str(row.order)), lambda row: row.order, 0),
-                Column("account", 8, lambda row: Cell(str(row.held.login)), lambda row: row.held.login, 0),
-                Column(
-                    "symbol",
-                    8,
-                    lambda row: Cell(one_line(row.held.symbol)),
-                    lambda row: row.held.symbol,
-                    0,
-                    is_left=True,
-                ),
-                Column("side", 10, lambda row: side_cell(row.held.cmd), lambda row: row.held.cmd, 0, is_left=True),
-                Column("lots", 8, lambda row: lots(row.held.volume), lambda row: row.held.volume, 0),
-                Column(
-                    "price",
-                    10,
-                    lambda row: Cell(price_text(row.held.open_price, row.held.digits)),
-                    lambda row: row.held.open_price,
-                    1,
-                ),
-                Column(
-                    "opened, server",
-                    14,
-                    lambda row: Cell(_opened_text(row.held), "dim"),
-                    lambda row: row.held.open_time,
-                    2,
-                ),
+                _column("order", 8, "order"),
+                _column("account", 8, "held.login"),
+                _column("symbol", 8, "held.symbol", is_left=True),
+                _column("side", 10, "held.cmd", 0, side_cell, is_left=True),
+                _column("lots", 8, "held.volume", 0, lots),
+                Column("price", 10, _open_price_cell, lambda row: row.held.open_price, 1),
+                _column("opened, server", 14, "held.open_time", 2, lambda time_s: _dim(_opened_text(time_s))),
             ),
             _order_rows,
             lambda row: row.order,
@@ -293,24 +294,11 @@ TABLES: dict[str, ScreenTable] = {
             "margin calls",
             "none",
             (
-                Column("account", 9, lambda call: Cell(str(call.login), _call_style(call)), lambda call: call.login, 0),
-                Column(
-                    "level",
-                    7,
-                    lambda call: Cell(f"{call.margin_level:,.0f}%", _call_style(call)),
-                    lambda call: call.margin_level,
-                    0,
-                ),
-                Column(
-                    "",
-                    8,
-                    lambda call: Cell("STOP-OUT" if call.level_type >= STOP_OUT else "", _call_style(call)),
-                    lambda call: call.level_type,
-                    0,
-                    is_left=True,
-                ),
-                Column("equity", 10, lambda call: Cell(f"{call.equity:,.0f}"), lambda call: call.equity, 1),
-                Column("margin", 10, lambda call: Cell(f"{call.margin:,.0f}"), lambda call: call.margin, 2),
+                _call_column("account", 9, "login"),
+                _call_column("level", 7, "margin_level", lambda level: f"{level:,.0f}%"),
+                _call_column("", 8, "level_type", lambda of: "STOP-OUT" if of >= STOP_OUT else "", is_left=True),
+                _column("equity", 10, "equity", 1, _amount),
+                _column("margin", 10, "margin", 2, _amount),
             ),
             lambda state, _subject: state.calls.values(),
             lambda call: call.login,
@@ -325,14 +313,7 @@ TABLES: dict[str, ScreenTable] = {
             "none",
             (
                 _time_column(0),
-                Column(
-                    "message",
-                    60,
-                    lambda line: Cell(one_line(line.text), _line_style(line)),
-                    lambda line: line.text,
-                    0,
-                    is_left=True,
-                ),
+                Column("message", 60, _message_cell, lambda line: line.text, 0, is_left=True),
             ),
             lambda state, _subject: reversed(state.lines),
             lambda line: (line.ts, line.text),

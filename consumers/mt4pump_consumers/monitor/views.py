@@ -18,9 +18,8 @@ from rich.live import Live
 from mt4pump.client import Notice, one_line
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor import screen
-from mt4pump_consumers.monitor.controls import ScreenControls
+from mt4pump_consumers.monitor.controls import ScreenControls, TerminalKeys
 from mt4pump_consumers.monitor.execution import NS, POSITIONS, Alert, Execution, iso_time
-from mt4pump_consumers.monitor.keys import TerminalKeys
 from mt4pump_consumers.monitor.state import ExecutionLine, MonitorState
 
 WAIT_S = 0.2

@@ -16,7 +16,7 @@ import httpx
 import tenacity
 
 from mt4pump.process.clock import ProvenClock
-from mt4pump_consumers.monitor.schema import connect
+from mt4pump_consumers.monitor.store import connect
 
 ERROR_LENGTH = 300
 

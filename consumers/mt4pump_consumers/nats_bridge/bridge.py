@@ -12,8 +12,7 @@ from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, 
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.health import CountsCollector, health_endpoint
 from mt4pump_consumers.nats_bridge.connection import NatsConnection, fault_in_background
-from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
-from mt4pump_consumers.nats_bridge.journal import JournalPages
+from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter, JournalPages
 from mt4pump_consumers.nats_bridge.message import headers_of, subject_of
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 

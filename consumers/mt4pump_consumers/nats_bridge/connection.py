@@ -19,9 +19,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from mt4pump.process.program import StartError
-from mt4pump_consumers.nats_bridge.journal import Backoff
-from mt4pump_consumers.nats_bridge.message import Message
-from mt4pump_consumers.nats_bridge.quarantine import QuarantineLimits
+from mt4pump_consumers.nats_bridge.message import Message, QuarantineLimits
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 CONNECT_TIMEOUT_S = 5
@@ -33,6 +31,24 @@ FAULTS = (OSError, nats.errors.Error, asyncio.TimeoutError, ValueError)
 """What the library raises when a connection cannot be made or used."""
 
 log = logging.getLogger(__name__)
+
+
+class Backoff:
+    """Waits between attempts, doubling up to ``limit_s``; `reset` after success."""
+
+    def __init__(self, limit_s: float, first_s: float = 0.05) -> None:
+        self._first_s = min(first_s, limit_s)
+        self._limit_s = limit_s
+        self._next_s = self._first_s
+
+    def reset(self) -> None:
+        """Start from the shortest wait again."""
+        self._next_s = self._first_s
+
+    def next_s(self) -> float:
+        """Return how long to wait now."""
+        now_s, self._next_s = self._next_s, min(self._next_s * 2, self._limit_s)
+        return now_s
 
 
 class ServerConnection:

@@ -11,17 +11,79 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
 
-from mt4pump.client import Event, Heartbeat
-from mt4pump_consumers.nats_bridge.connection import NatsConnection, ServerConnection
-from mt4pump_consumers.nats_bridge.journal import Backoff, JetStreamRetry, JournalPages
-from mt4pump_consumers.nats_bridge.message import PING, Message, stored_message, stream_subjects, unstored_message
-from mt4pump_consumers.nats_bridge.publish_queue import PublishQueue
-from mt4pump_consumers.nats_bridge.quarantine import Quarantine, QuarantineLimits
+from mt4pump.client import ClientError, ClientKeys, Event, Heartbeat, Query, Replay
+from mt4pump_consumers.nats_bridge.connection import Backoff, NatsConnection, ServerConnection
+from mt4pump_consumers.nats_bridge.jetstream import NS, JetStream, PublishQueue, StreamPosition
+from mt4pump_consumers.nats_bridge.message import (
+    PING,
+    JetStreamRetry,
+    Message,
+    Quarantine,
+    QuarantineLimits,
+    stored_message,
+    stream_subjects,
+    unstored_message,
+)
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
-from mt4pump_consumers.nats_bridge.stream import NS, JetStream, StreamPosition
+
+CHUNK = 500
+"""Events handed over at one time, so that everything else gets its turn in a long replay."""
+
+Result = TypeVar("Result")
+
+
+class JournalPages:
+    """The query endpoint. Every method raises JetStreamRetry when it refuses or is silent. For one task."""
+
+    def __init__(self, endpoint: str, keys: ClientKeys | None, topics: tuple[str, ...]) -> None:
+        self._endpoint = endpoint
+        self._keys = keys
+        self._topics = topics
+        self._query: Query | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+
+    async def describe(self) -> dict[str, Any]:
+        """Return what the daemon says of itself."""
+        return await self._in_thread(lambda: self._asked().describe())
+
+    def replay(self, *, after: int, since: int | None) -> Replay:
+        """Return a replay to hand to `chunks`: of offsets above ``after``, or of times (ns) from ``since`` on."""
+        if since is not None:
+            return self._asked().replay(self._topics, since=since)
+        return self._asked().replay(self._topics, after=after)
+
+    async def chunks(self, after: int, since: int | None) -> AsyncIterator[tuple[list[Event], Replay]]:
+        """Yield events in order of offset, and the replay they are from; at least once."""
+        replay = await self._in_thread(lambda: self.replay(after=after, since=since))
+        events = iter(replay)
+        while True:
+            chunk = await self._in_thread(lambda: list(islice(events, CHUNK)))
+            yield chunk, replay
+            if len(chunk) < CHUNK:
+                return
+
+    async def close(self) -> None:
+        """Close the socket."""
+        if self._query is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._query.close)
+        self._thread.shutdown(wait=False)
+
+    def _asked(self) -> Query:
+        if self._query is None:
+            self._query = Query(self._endpoint, self._keys, warn=False)  # the subscriber warns of the same topics
+        return self._query
+
+    async def _in_thread(self, callback: Callable[[], Result]) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, callback)
+        except ClientError as error:
+            raise JetStreamRetry(f"mt4pump's query endpoint {self._endpoint}: {error}") from error
+
 
 PASSING_KINDS = frozenset({"quote", "heartbeat", "unknown"})
 """What is not durable unless the daemon says so."""

@@ -1,4 +1,4 @@
-"""`mt4pump_consumers.metrics.feed`: when the daemon is asked, and of which run the answer is."""
+"""`mt4pump_consumers.metrics.exporter`: when the daemon is asked, and of which run the answer is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
-from mt4pump_consumers.metrics import feed as module
-from mt4pump_consumers.metrics.feed import DurableKinds
+from mt4pump_consumers.metrics import exporter as module
+from mt4pump_consumers.metrics.exporter import DurableKinds
 
 from mt4pump.client import ClientError
 from tests.consumers.metrics.test_metrics_collector import STATUS

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
-from mt4pump_consumers.metrics.exporter import MetricsCollector
-from mt4pump_consumers.metrics.feed import MetricsFeed
+from mt4pump_consumers.metrics.exporter import MetricsCollector, MetricsFeed
 from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 from prometheus_client import CollectorRegistry, generate_latest
 

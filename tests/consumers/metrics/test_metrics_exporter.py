@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mt4pump_consumers.metrics import exporter as module
-from mt4pump_consumers.metrics.exporter import main
-from mt4pump_consumers.metrics.feed import subscriber
+from mt4pump_consumers.metrics.exporter import main, subscriber
 from mt4pump_consumers.metrics.settings import MetricsSettings
 
 from mt4pump.process.program import Shutdown, StartError, settings_of

@@ -1,4 +1,4 @@
-"""`mt4pump_consumers.metrics.feed`: the thread that reads goes on after whatever happens."""
+"""`mt4pump_consumers.metrics.exporter`: the thread that reads goes on after whatever happens."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from threading import Event as SignalSafeEvent
 from typing import Any, Self, cast
 
 import pytest
-from mt4pump_consumers.metrics import feed as module
-from mt4pump_consumers.metrics.feed import MetricsFeed
+from mt4pump_consumers.metrics import exporter as module
+from mt4pump_consumers.metrics.exporter import MetricsFeed
 from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 from prometheus_client.core import Metric
 

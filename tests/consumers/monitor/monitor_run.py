@@ -16,8 +16,7 @@ from typing import Any
 
 import msgpack
 from mt4pump_consumers.monitor.execution import EXECUTIONS, Execution, execution_of
-from mt4pump_consumers.monitor.rule_engine import RuleEngine, RuleMemory
-from mt4pump_consumers.monitor.rules import load_rules
+from mt4pump_consumers.monitor.rules import RuleEngine, RuleMemory, load_rules
 from mt4pump_consumers.monitor.store import MonitorStore
 
 from mt4pump.client import Margin, Query, Trade

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mt4pump_consumers.monitor.csv_file import CsvFile
-from mt4pump_consumers.monitor.rule_engine import RuleMemory
+from mt4pump_consumers.monitor.rules import RuleMemory
 from mt4pump_consumers.monitor.store import Batch, MonitorStore
 from mt4pump_consumers.spreadsheet import harmless
 

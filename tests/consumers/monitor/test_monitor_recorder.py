@@ -13,7 +13,7 @@ import pytest
 from mt4pump_consumers.monitor import recorder
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.recorder import CSV_RETRY_S, RETRY_FIRST_S, RETRY_LAST_S, EventRecorder
-from mt4pump_consumers.monitor.rule_engine import RuleEngine, RuleMemory
+from mt4pump_consumers.monitor.rules import RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import MonitorStore
 from mt4pump_consumers.monitor.views import MonitorView

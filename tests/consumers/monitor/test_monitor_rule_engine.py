@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from mt4pump_consumers.monitor.execution import Alert
-from mt4pump_consumers.monitor.rule_engine import QUIET_LIMIT, RuleEngine, RuleMemory
-from mt4pump_consumers.monitor.rules import AnyRule
+from mt4pump_consumers.monitor.rules import QUIET_LIMIT, AnyRule, RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.state import FeedSign
 from pydantic import TypeAdapter
 

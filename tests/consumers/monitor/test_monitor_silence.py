@@ -7,8 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mt4pump_consumers.monitor.monitor import Monitor
-from mt4pump_consumers.monitor.rule_engine import RuleEngine, RuleMemory
-from mt4pump_consumers.monitor.rules import FeedSilent
+from mt4pump_consumers.monitor.rules import FeedSilent, RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.settings import MonitorSettings
 from mt4pump_consumers.monitor.state import FeedSilence, MonitorState, signs
 from mt4pump_consumers.monitor.store import MonitorStore

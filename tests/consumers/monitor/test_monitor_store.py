@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import Alert
-from mt4pump_consumers.monitor.rule_engine import Condition, RuleMemory
+from mt4pump_consumers.monitor.rules import Condition, RuleMemory
 from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, MonitorStore
 
 from mt4pump.process.program import StartError
@@ -33,6 +33,11 @@ def opened(path: Path | None, **options: Any) -> Iterator[MonitorStore]:
 def alert(name: str) -> Alert:
     """Return an alert of this id."""
     return Alert(name, "rule", "volume", "warning", "firing", "1001", 5, "text", {})
+
+
+def webhook_counts(store: MonitorStore) -> dict[str, int]:
+    """Return how many alerts are none, pending, sent, failed, dropped."""
+    return dict(store._connection.execute("SELECT webhook, count(*) FROM alerts GROUP BY webhook"))
 
 
 def place(confirmed: int) -> dict[str, Any]:
@@ -53,7 +58,7 @@ def test_what_was_committed_is_there_in_the_next_run(tmp_path: Path) -> None:
         assert store.latest(10) == [done]
         again = store.memory()
         assert (again.conditions, again.quiet) == (memory.conditions, memory.quiet)
-        assert store.webhook_counts() == {"pending": 1}
+        assert webhook_counts(store) == {"pending": 1}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has ACLs instead of modes")
@@ -132,7 +137,7 @@ def test_alerts_beyond_the_backlog_are_kept_but_not_sent_counted_and_logged(
 ) -> None:
     with opened(tmp_path / "s.db", backlog=2) as store:
         store.commit(Batch(alerts=[alert(name) for name in "abcd"]), RuleMemory())
-        assert store.webhook_counts() == {"pending": 2, "dropped": 2}
+        assert webhook_counts(store) == {"pending": 2, "dropped": 2}
         assert store.counts["alerts_dropped"] == 2
         assert len(store.unlogged(10)) == 4
         assert "2 alerts are stored and not sent: 2 wait for the webhook already (alert_backlog)" in caplog.text
@@ -143,14 +148,14 @@ def test_alerts_that_wait_already_take_room_in_the_backlog(tmp_path: Path) -> No
         store.commit(Batch(alerts=[alert("a")]), RuleMemory())
         assert store.counts["alerts_dropped"] == 0
         store.commit(Batch(alerts=[alert(name) for name in "bcd"]), RuleMemory())
-        assert store.webhook_counts() == {"pending": 2, "dropped": 2}
+        assert webhook_counts(store) == {"pending": 2, "dropped": 2}
         assert store.counts["alerts_dropped"] == 2
 
 
 def test_without_a_webhook_no_alert_waits_for_one(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", webhook=False) as store:
         store.commit(Batch(alerts=[alert("a")]), RuleMemory())
-        assert store.webhook_counts() == {"none": 1}
+        assert webhook_counts(store) == {"none": 1}
 
 
 def test_alerts_that_were_logged_are_not_logged_by_the_next_run(tmp_path: Path) -> None:
@@ -169,7 +174,7 @@ def test_only_what_is_too_old_is_forgotten_and_no_alert_that_waits(tmp_path: Pat
         )
         assert store.forget() is False
         assert [done.seq for done in store.latest(10)] == [2]
-        assert store.webhook_counts() == {"pending": 1}
+        assert webhook_counts(store) == {"pending": 1}
 
 
 def test_a_clock_that_is_far_ahead_for_a_moment_makes_it_forget_nothing(

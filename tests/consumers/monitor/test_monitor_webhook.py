@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mt4pump_consumers.monitor.execution import Alert
-from mt4pump_consumers.monitor.rule_engine import RuleMemory
+from mt4pump_consumers.monitor.rules import RuleMemory
 from mt4pump_consumers.monitor.store import Batch, MonitorStore
 from mt4pump_consumers.monitor.webhook import ATTEMPTS_AT_ONCE, AlertQueue, Webhook, WebhookOptions
 

@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.nats_bridge.connection import ServerConnection
-from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
-from mt4pump_consumers.nats_bridge.message import Message, stored_message, unstored_message
-from mt4pump_consumers.nats_bridge.publish_queue import EXPECTED_SEQUENCE, WRONG_SEQUENCE, PublishQueue
+from mt4pump_consumers.nats_bridge.jetstream import EXPECTED_SEQUENCE, WRONG_SEQUENCE, PublishQueue
+from mt4pump_consumers.nats_bridge.message import JetStreamRetry, Message, stored_message, unstored_message
 from nats.aio.msg import Msg
 
 from tests.consumers.nats_bridge.test_nats_message import trade

@@ -12,11 +12,21 @@ from typing import Any, cast
 import msgpack
 import pytest
 from mt4pump_consumers.nats_bridge.connection import NatsConnection
+from mt4pump_consumers.nats_bridge.jetstream import PublishQueue
 from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
-from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
-from mt4pump_consumers.nats_bridge.message import Message, log_position_of, stored_message, subject_of, unstored_message
-from mt4pump_consumers.nats_bridge.publish_queue import PublishQueue
-from mt4pump_consumers.nats_bridge.quarantine import QUARANTINED, REFUSALS, Quarantine, QuarantineLimits, size_of
+from mt4pump_consumers.nats_bridge.message import (
+    QUARANTINED,
+    REFUSALS,
+    JetStreamRetry,
+    Message,
+    Quarantine,
+    QuarantineLimits,
+    log_position_of,
+    size_of,
+    stored_message,
+    subject_of,
+    unstored_message,
+)
 from nats.aio.client import Client
 
 from mt4pump.client import Event, Heartbeat

@@ -9,11 +9,10 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.nats_bridge.connection import ServerConnection
+from mt4pump_consumers.nats_bridge.jetstream import PublishQueue, StreamPosition
 from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
-from mt4pump_consumers.nats_bridge.journal import JetStreamRetry
-from mt4pump_consumers.nats_bridge.publish_queue import PublishQueue
+from mt4pump_consumers.nats_bridge.message import JetStreamRetry
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
-from mt4pump_consumers.nats_bridge.stream import StreamPosition
 from nats.aio.client import Client
 
 from mt4pump.client import Heartbeat
