@@ -28,9 +28,8 @@ from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump
-from mt4pump.pump.session import Command, DispatcherOptions
+from mt4pump.pump.session import Command, DispatcherOptions, ReadThread
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.pump.table_reader import ReadThread
 from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
 from mt4pump.query.handlers import describer
 from mt4pump.settings import Settings

@@ -24,8 +24,7 @@ import msgpack
 
 from mt4pump.errors import FrameError, StartError
 from mt4pump.private_files import make_private, private_opener
-from mt4pump.unpacking import UnpackLimits, unpack_stream
-from mt4pump.wire import PROTOCOL
+from mt4pump.wire import PROTOCOL, UnpackLimits, unpack_stream
 
 FORM = "mt4pump_recording"
 VERSION = 2

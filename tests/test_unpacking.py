@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mt4pump.errors import FrameError
 from mt4pump.query.requests import REQUEST
-from mt4pump.unpacking import MESSAGE, UnpackLimits, unpack, unpack_map, unpack_stream
+from mt4pump.wire import MESSAGE, UnpackLimits, unpack, unpack_map, unpack_stream
 
 SIZE = 65_536
 NILS = b"\xc0" * SIZE

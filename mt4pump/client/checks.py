@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mt4pump.errors import FrameError
-from mt4pump.unpacking import unpack
-from mt4pump.wire import KINDS, MAIL, NEWS, NUMBER_BITS, NUMBER_MAX, OFFSET, PLUGIN, Body, kind_of
+from mt4pump.wire import KINDS, MAIL, NEWS, NUMBER_BITS, NUMBER_MAX, OFFSET, PLUGIN, Body, kind_of, unpack
 
 SECONDS_MAX = 1e10
 TEXT_MAX_CHARS = 4_096

@@ -20,8 +20,7 @@ from mt4pump.client.events import CLASSES
 from mt4pump.client.keys import ClientKeys
 from mt4pump.client.topic_state import SubscriptionSet, warn_of_unmatched
 from mt4pump.errors import ClientError, FrameError
-from mt4pump.unpacking import unpack_map
-from mt4pump.wire import Body
+from mt4pump.wire import Body, unpack_map
 
 FRAMES_MAX = 200_001  # of one reply: a page has at most 10,000 rows, or all rows of one topic
 REPLY_MAX_BYTES = 64 * 2**20  # a page ends once it has more than 1 MiB, but a body may have 15 MiB

@@ -18,9 +18,8 @@ from mt4pump.mt4.manager import Array, Manager
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.heartbeat import HeartbeatPublisher
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.session import FAULTS, STOPPING, Command, count_fault
+from mt4pump.pump.session import FAULTS, LARGE_TABLES, STOPPING, Command, ReadThread, count_fault
 from mt4pump.pump.snapshot import SnapshotRequest
-from mt4pump.pump.table_reader import LARGE_TABLES, ReadThread
 
 RECORDS_PER_WAKE_UP = 256
 WAITING_SNAPSHOTS_LIMIT = 64

@@ -12,8 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from mt4pump.errors import FrameError, PumpError
 from mt4pump.query.limits import QueryOptions
-from mt4pump.unpacking import UnpackLimits, unpack
-from mt4pump.wire import NUMBER_MAX, Body, outermost
+from mt4pump.wire import NUMBER_MAX, Body, UnpackLimits, outermost, unpack
 
 ROUTING_LIMIT, ROUTING_BYTES = 8, 255
 """Frames before the empty one, and bytes of each, at most; libzmq allows so many bytes for a routing id."""

@@ -1,19 +1,39 @@
-"""The simulated broker: market, accounts, orders, news and back office, and the random walk that moves its prices."""
+"""The simulated broker, and what moves its prices: a random walk, or recorded ticks.
+
+Times of the feeds: ``now_s`` is a monotonic clock; ``elapsed_s`` seconds of simulated time since the first
+PumpingSwitch, on which faults are scheduled. A feed never makes quotes beyond ``until_s`` of simulated time, so that a
+fault has the same place between the quotes however fast the run is.
+"""
 
 from __future__ import annotations
 
+import logging
+import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 from itertools import accumulate
 from random import Random
 
-from mt4pump.mt4.codes import SymbolDirection
+from mt4pump.mt4.codes import PumpCode, SymbolDirection, Transaction
 from mt4pump.simulator.accounts import AccountTable, GroupTable
 from mt4pump.simulator.back_office import BackOffice, SimulatedNews
 from mt4pump.simulator.context import Context
-from mt4pump.simulator.market import MOVES, SPREADS, WALK_SYMBOLS, Market, Specification, pack_symbol_info
+from mt4pump.simulator.market import (
+    MOVES,
+    NAME_BYTES,
+    SPREADS,
+    WALK_SYMBOLS,
+    Instrument,
+    Market,
+    Specification,
+    pack_symbol_info,
+    specification_of,
+)
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.order_book import OrderBook
+from mt4pump.simulator.tick_files import TickFiles
+from mt4pump.simulator.tick_formats import Tick
 from mt4pump.simulator.traders import OrderExecution, Traders
 
 QUOTES_PER_ACTION = (10, 20)
@@ -132,3 +152,229 @@ class SimulatedBroker:
         if self.context.random.random() < self._rare_chances[-1]:
             (action,) = self.context.random.choices(self._rare_actions, cum_weights=self._rare_chances)
             action()
+
+
+QUOTES_PER_CALL = 256
+CHUNK = 256
+"""Quotes made at once: between two chunks, readers get the lock and faults are checked."""
+UNPACED_STEP_S = 0.001
+"""Simulated time per quote when there is no rate."""
+MAX_LAG_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Schedule:
+    """Maps positions of a schedule (seconds) to a clock that the caller reads (seconds).
+
+    The first position asked for after the start or a `pause` is due at once. Later ones are counted from there, so
+    small delays are caught up. More than ``max_lag_s`` behind, the schedule slips; ``slips`` counts how often.
+    """
+
+    def __init__(self, max_lag_s: float = MAX_LAG_S) -> None:
+        self._max_lag_s = max_lag_s
+        self._zero_s: float | None = None
+        self.slips = 0
+
+    def wait_s(self, position_s: float, now_s: float) -> float:
+        """Return seconds until ``position_s`` is due; 0 when it is."""
+        if self._zero_s is None:
+            self._zero_s = now_s - position_s
+        late_s = now_s - self._zero_s - position_s
+        if late_s > self._max_lag_s:
+            self._zero_s += late_s
+            self.slips += 1
+            return 0.0
+        return max(0.0, -late_s)
+
+    def position_s(self, now_s: float) -> float | None:
+        """Return the position that is due at ``now_s``; None before the first `wait_s`."""
+        return None if self._zero_s is None else now_s - self._zero_s
+
+    def pause(self) -> None:
+        """Forget the deadlines: the next position is due at once, whenever it is asked for."""
+        self._zero_s = None
+
+
+class QuoteQueue:
+    """First in, first out, of SymbolInfo bytes; ``wake`` is called when the feed waits and there is room again.
+
+    ``unread`` counts quotes that nobody read: their symbol was not selected, or the session had ended.
+    """
+
+    def __init__(self, limit: int, wake: Callable[[], None]) -> None:
+        self.limit = limit
+        self.unread = 0
+        self._quotes: deque[bytes] = deque()
+        self._wake = wake
+        self._feed_waits = False
+        self.put = self._quotes.append
+
+    def __len__(self) -> int:
+        return len(self._quotes)
+
+    def has_room(self, quotes: int) -> bool:
+        """Return whether ``quotes`` more fit in; if not, ``wake`` is called once half of the queue is read."""
+        fits = len(self._quotes) + quotes <= self.limit
+        self._feed_waits = not fits
+        return fits
+
+    def read(self, selected: Collection[bytes]) -> bytes:
+        """Return up to `QUOTES_PER_CALL` records of ``selected`` symbols (raw names), empty when there is none left."""
+        found: list[bytes] = []
+        pop = self._quotes.popleft
+        try:
+            for _ in range(self.limit):
+                quote = pop()
+                if quote[:NAME_BYTES] in selected:
+                    found.append(quote)
+                    if len(found) == QUOTES_PER_CALL:
+                        break
+                else:
+                    self.unread += 1
+        except IndexError:
+            pass  # the queue is empty
+        if self._feed_waits and len(self._quotes) <= self.limit // 2:
+            self._feed_waits = False
+            self._wake()
+        return b"".join(found)
+
+    def clear(self) -> None:
+        """Drop all quotes."""
+        self.unread += len(self._quotes)
+        self._quotes.clear()
+
+
+class WalkFeed:
+    """The random walk at ``rate`` quotes per second; ``awaited`` and ``exhausted`` as in `ReplayFeed`, never set."""
+
+    def __init__(self, broker: SimulatedBroker, options: SimulatorOptions) -> None:
+        self.schedule = Schedule()
+        self.exhausted = False
+        self.awaited = b""
+        self._broker = broker
+        self._rate = options.rate
+        self._start_s = options.start_s
+        self._begun_s: float | None = None
+        self._step_s = 0.0
+        if self._rate:
+            self._step_s = UNPACED_STEP_S if math.isinf(self._rate) else 1 / self._rate
+
+    def elapsed_s(self, now_s: float) -> float:
+        """Return simulated time since the first call: counted in quotes when the run can be repeated, else by clock."""
+        if self._begun_s is None:
+            self._begun_s = now_s
+        if self._start_s is None or not self._rate:
+            return now_s - self._begun_s
+        made_s = self._broker.quotes * self._step_s
+        return made_s if math.isinf(self._rate) else min(made_s, self.schedule.position_s(now_s) or 0.0)
+
+    def wait_s(self, now_s: float) -> float:
+        """Return seconds until the next quote is due; infinite when there is none."""
+        if not self._rate:
+            return math.inf
+        return 0.0 if math.isinf(self._rate) else self.schedule.wait_s(self._broker.quotes / self._rate, now_s)
+
+    def advance(self, now_s: float, until_s: float, put: PutQuote | None) -> int:
+        """Make the quotes that are due, `CHUNK` at most, and what the traders do; return how many."""
+        if self._start_s is None:
+            self._broker.context.now_s = time.time()  # also for events without quotes: a burst in an idle market
+        elif not self._rate:
+            self._broker.context.now_s = self._start_s + self.elapsed_s(now_s)
+        if self.wait_s(now_s) > 0:
+            return 0
+        count = CHUNK
+        if not math.isinf(self._rate):
+            due_s = self.schedule.position_s(now_s) or 0.0
+            count = max(1, min(CHUNK, int(due_s * self._rate) - self._broker.quotes + 1))
+        if self._start_s is None:
+            self._broker.walk(count, time.time(), 0.0, put)
+        else:
+            if math.isfinite(until_s):
+                count = max(1, min(count, math.ceil(until_s / self._step_s) - self._broker.quotes))
+            self._broker.walk(count, self._start_s, self._step_s, put)
+        return count
+
+
+class ReplayFeed:
+    """Recorded ticks at ``speed`` times their own speed.
+
+    ``exhausted``: no quote will come any more. ``awaited``: raw name of a symbol that first appeared now and should be
+    selected before the next quote; mostly empty.
+    """
+
+    def __init__(self, broker: SimulatedBroker, files: TickFiles, options: SimulatorOptions) -> None:
+        self.schedule = Schedule()
+        self.exhausted = False
+        self.awaited = b""
+        self._broker = broker
+        self._speed = options.speed
+        self._instruments = {instrument.name: instrument for instrument in broker.market.instruments}
+        self._ticks = iter(files)
+        self._next: Tick | None = next(self._ticks, None)
+        self._zero_ms = self._next[0] if self._next else 0
+        self._furthest_s = 0.0
+        self._ended_s: float | None = None
+        self._days: dict[str, int] = {}
+
+    def elapsed_s(self, now_s: float) -> float:
+        """Return the ticks' own time since the first."""
+        if self._ended_s is not None:
+            return self._furthest_s + now_s - self._ended_s
+        if math.isinf(self._speed):
+            return self._position_s()
+        return min(self._position_s(), (self.schedule.position_s(now_s) or 0.0) * self._speed)
+
+    def wait_s(self, now_s: float) -> float:
+        """Return seconds until the next tick is due; infinite after the last."""
+        if self._next is None:
+            return math.inf
+        return 0.0 if math.isinf(self._speed) else self.schedule.wait_s(self._position_s() / self._speed, now_s)
+
+    def advance(self, now_s: float, until_s: float, put: PutQuote | None) -> int:
+        """Replay the ticks that are due, `CHUNK` at most and up to a new symbol; return how many."""
+        count = 0
+        while count < CHUNK and self._next and self._position_s() < until_s and not self.wait_s(now_s):
+            instrument = self._instrument(self._next)
+            if self.awaited:
+                break
+            self._quote(instrument, self._next, put)
+            count += 1
+            self._next = next(self._ticks, None)
+        if self._next is None and self._ended_s is None:
+            self._ended_s = now_s
+            self.exhausted = True
+        return count
+
+    def _position_s(self) -> float:
+        """Return the next tick's time since the first; it never decreases, whatever the files contain."""
+        if self._next:
+            self._furthest_s = max(self._furthest_s, (self._next[0] - self._zero_ms) / 1000)
+        return self._furthest_s
+
+    def _instrument(self, tick: Tick) -> Instrument:
+        """Return the instrument of a tick, which may be new or have more decimals than before."""
+        _, _, symbol, _, _, digits = tick
+        instrument, market, emit = self._instruments.get(symbol), self._broker.market, self._broker.context.emit
+        if instrument is None:
+            self._instruments[symbol] = instrument = market.add(specification_of(symbol, digits))
+            log.warning("tick files: symbol %s first appears after the rows that were searched for symbols", symbol)
+            emit(PumpCode.UPDATE_SYMBOLS, Transaction.ADD, instrument.con_symbol)
+            self.awaited = instrument.raw_name
+        elif digits > instrument.digits:
+            instrument.grow_digits(digits)
+            log.warning("tick files: prices of %s now have %d decimals", symbol, digits)
+            emit(PumpCode.UPDATE_SYMBOLS, Transaction.UPDATE, market.describe(instrument))
+        return instrument
+
+    def _quote(self, instrument: Instrument, tick: Tick, put: PutQuote | None) -> None:
+        time_ms, _, _, bid, ask, _ = tick
+        context, scale = self._broker.context, instrument.scale
+        context.now_s = time_ms / 1000
+        server_time_s = context.server_time_s
+        direction = instrument.set_prices(round(bid * scale), round(ask * scale))
+        if self._days.get(instrument.name) != server_time_s // 86_400:
+            self._days[instrument.name] = server_time_s // 86_400
+            instrument.start_day()
+        if put:
+            put(instrument.info(direction, server_time_s))

@@ -14,9 +14,8 @@ from mt4pump.errors import ConnectionLost, LoginError, ManagerError
 from mt4pump.mt4.codes import NETWORK_PROBLEM, PumpCode, PumpFlag, ReturnCode
 from mt4pump.mt4.layout import CALLBACK_RECORD
 from mt4pump.mt4.manager import TABLES, Notify
-from mt4pump.simulator.broker import SimulatedBroker
+from mt4pump.simulator.broker import QuoteQueue, SimulatedBroker
 from mt4pump.simulator.context import FairLock
-from mt4pump.simulator.feeds import QuoteQueue
 from mt4pump.simulator.market import NAME_BYTES
 
 REFUSED_LOGIN = 65

@@ -10,8 +10,7 @@ from time import monotonic
 
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.manager import Manager
-from mt4pump.simulator.broker import SimulatedBroker
-from mt4pump.simulator.feeds import CHUNK, ReplayFeed, WalkFeed
+from mt4pump.simulator.broker import CHUNK, ReplayFeed, SimulatedBroker, WalkFeed
 from mt4pump.simulator.manager import SessionRegistry, SimulatorManager
 from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import FaultSchedule, SimulatedFault, SimulatorOptions

@@ -11,7 +11,6 @@ ALLOWED = {
     "mt4pump.client",
     "mt4pump.wire",
     "mt4pump.errors",
-    "mt4pump.unpacking",
     "mt4pump.mt4.codes",
     "mt4pump.pump.tables",
 }

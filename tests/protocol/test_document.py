@@ -19,8 +19,7 @@ from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import REQUEST
 from mt4pump.query.server import WIRE_SLACK
 from mt4pump.security.zap import HANDSHAKE_LIMIT_S
-from mt4pump.unpacking import MESSAGE
-from mt4pump.wire import KINDS, PROTOCOL
+from mt4pump.wire import KINDS, MESSAGE, PROTOCOL
 from tests.protocol.__main__ import main
 from tests.protocol.tables import DOCUMENT, TABLE, filled, table, write_tables
 

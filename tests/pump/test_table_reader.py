@@ -10,8 +10,7 @@ import pytest
 
 from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import PumpCode, Transaction
-from mt4pump.pump.session import Command
-from mt4pump.pump.table_reader import ReadThread
+from mt4pump.pump.session import Command, ReadThread
 from tests.bus import LIMIT_S, until
 from tests.fake_manager import FakeManager, failed, lost
 from tests.pump.running import BIDASK, TRADES, RunningPump, held_in_a_read, quote, trade

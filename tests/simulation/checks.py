@@ -9,8 +9,7 @@ from mt4pump.client.event import LOST, NOT_WHOLE, RESTARTED, Checkpoint, Event, 
 from mt4pump.client.position import Position
 from mt4pump.client.topic_state import SubscriptionSet
 from mt4pump.journal.schema import Stored
-from mt4pump.unpacking import unpack
-from mt4pump.wire import Body
+from mt4pump.wire import Body, unpack
 from tests.folding import Folded
 
 HEARTBEAT = b"heartbeat"

@@ -11,8 +11,7 @@ from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_SYMBOL
 from mt4pump.simulator import tick_files as ticks
-from mt4pump.simulator.broker import SimulatedBroker
-from mt4pump.simulator.feeds import CHUNK, ReplayFeed, Schedule, WalkFeed
+from mt4pump.simulator.broker import CHUNK, ReplayFeed, Schedule, SimulatedBroker, WalkFeed
 from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
