@@ -8,7 +8,7 @@ TESTS = Path(__file__).resolve().parent
 FOLDERS = ("bench", "chaos", "consumers/nats_bridge", "deploy", "samples", "vendor", "wine")
 FILES = (
     *(f"bridge/test_{name}.py" for name in ("callback", "close", "console", "dll_manager", "interface", "library")),
-    *(f"cli/test_{name}.py" for name in ("check", "demo", "main", "operations", "record_and_play", "tail")),
+    *(f"cli/test_{name}.py" for name in ("bench", "check", "demo", "main", "operations", "record_and_play", "tail")),
     *(f"client/test_{name}.py" for name in ("stream_in_all_orders", "with_daemon", "malformed", "subscriber")),
     *(
         f"consumers/archive/test_archive_{name}.py"
@@ -26,10 +26,7 @@ FILES = (
     *(f"security/test_{name}.py" for name in ("authenticator", "matrix")),
     *(f"service/test_{name}.py" for name in ("powershell", "service")),
     *(f"simulator/test_{name}.py" for name in ("many_accounts", "server")),
-    *(
-        f"test_{name}.py"
-        for name in ("bench", "daemon", "dll_daemon", "hang_detector", "joins", "outages", "permission_matrix")
-    ),
+    *(f"test_{name}.py" for name in ("daemon", "dll_daemon", "hang_detector", "joins", "outages", "permission_matrix")),
     *(f"test_{name}.py" for name in ("private_files", "readme", "repeat", "replay", "sliced_comparison")),
 )
 

@@ -30,20 +30,19 @@ OWNERS = {
     "ctypes": {"bridge"},
     "sqlite3": {"journal"},
     "filelock": {"process.data_folder"},
-    "asyncio": {"bench", "client", "process.program"},
-    "multiprocessing": {"bench"},
+    "asyncio": {"cli.bench_peers", "client", "process.program"},
+    "multiprocessing": {"cli.bench_peers"},
     "pydantic": {"settings", "process"},
     "pydantic_core": {"process.settings"},
     "platformdirs": {"settings"},
-    "rich": {"cli", "bench"},
+    "rich": {"cli"},
     "argparse": {"cli", "process.arguments"},
     "signal": {"process.signals"},
     "mt4pump.bridge": {"bridge", "wiring", "process.signals", "client", "cli"},
     "mt4pump.simulator": {"simulator", "wiring", "settings", "cli"},
-    "mt4pump.daemon": {"daemon", "cli", "bench"},
+    "mt4pump.daemon": {"daemon", "cli"},
     "mt4pump.client": {"client", "cli"},
     "mt4pump.cli": {"cli", "__main__"},
-    "mt4pump.bench": {"bench", "cli"},
 }
 """What only some packages or modules of ours may import."""
 
@@ -143,7 +142,7 @@ def test_nobody_else_makes_a_socket_on_the_daemons_side() -> None:
     makers = {
         file
         for file in FILES
-        if not file.startswith(("cli/", "bench/", "client/"))
+        if not file.startswith(("cli/", "client/"))
         for node in ast.walk(tree(file))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "socket"
         if any(

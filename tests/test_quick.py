@@ -9,9 +9,7 @@ import pytest
 from tests.quick import FILES, FOLDERS, TESTS, is_slow
 
 ROOT = TESTS.parent
-PACKAGES = sorted(
-    path.name for path in (ROOT / "mt4pump").iterdir() if (path / "__init__.py").is_file() and path.name != "bench"
-)
+PACKAGES = sorted(path.name for path in (ROOT / "mt4pump").iterdir() if (path / "__init__.py").is_file())
 CONSUMERS = ("gateway", "metrics", "monitor")
 """The NATS bridge is tested with a real server alone."""
 

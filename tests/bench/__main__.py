@@ -15,8 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from mt4pump.bench.runs import Case, run_case
-from mt4pump.cli.bench import as_json, table
+from mt4pump.cli.bench import Case, as_json, run_case, table
 from tests.bench.native import NativeFeed
 
 SWITCH_INTERVAL_S = 0.0005

@@ -34,8 +34,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mt4pump.bench.runs import Case, Outcome, bench_settings, run_case, until
-from mt4pump.cli.bench import machine
+from mt4pump.cli.bench import Case, Outcome, bench_settings, machine, run_case, until
 from mt4pump.client.liveness import HeartbeatMonitor
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.stream import Stream

@@ -25,7 +25,7 @@ import zmq
 from rich.console import Console
 from rich.table import Table
 
-from mt4pump.bench.runs import until
+from mt4pump.cli.bench import until
 from mt4pump.cli.run import prepare_collector
 from mt4pump.daemon import Daemon
 from mt4pump.mt4.codes import PumpCode, Transaction

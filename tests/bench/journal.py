@@ -27,9 +27,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mt4pump.bench.peers import Receiver
-from mt4pump.bench.runs import Case, bench_settings, run_case, until
-from mt4pump.cli.bench import machine
+from mt4pump.cli.bench import Case, bench_settings, machine, run_case, until
+from mt4pump.cli.bench_peers import Receiver
 from mt4pump.daemon import Daemon
 from mt4pump.journal import Journal, JournalOptions, Stored
 from tests.bench.native import NativeFeed

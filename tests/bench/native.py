@@ -9,9 +9,9 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from mt4pump.bench.runs import SYMBOLS, quote_records, trade_changes
 from mt4pump.bridge.dll_manager import DllManager
 from mt4pump.bridge.library import load
+from mt4pump.cli.bench import SYMBOLS, quote_records, trade_changes
 from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.layout import CON_SYMBOL, TRADE_RECORD
 from mt4pump.wiring import Source
@@ -23,7 +23,7 @@ EVERY_TICK_LIMIT = 20_000
 
 
 class NativeFeed:
-    """A `mt4pump.bench.runs.Feed`. The library and its control stay loaded for the whole process."""
+    """A `mt4pump.cli.bench.Feed`. The library and its control stay loaded for the whole process."""
 
     _vendor: Vendor | None = None
     _path: Path | None = None

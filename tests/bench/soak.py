@@ -15,8 +15,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from mt4pump.bench.peers import Receiver
-from mt4pump.bench.runs import bench_settings, until
+from mt4pump.cli.bench import bench_settings, until
+from mt4pump.cli.bench_peers import Receiver
 from mt4pump.daemon import Daemon
 from tests.bench.native import NativeFeed
 

@@ -52,7 +52,7 @@ NOT_COLLECTED = {
     "tests/test_escaping.py": PURE,
     "tests/journal/test_crash.py": LIVES,
     "tests/query/test_fuzz.py": "a thousand peers, one after the other; the server's answers are tested beside it",
-    "tests/test_bench.py": MINUTES,
+    "tests/cli/test_bench.py": MINUTES,
     "tests/test_joins.py": MODEL,
     "tests/test_permission_matrix.py": "hundreds of encrypted connections at once; tests/security has each rule",
     "tests/test_readme.py": HOST,

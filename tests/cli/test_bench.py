@@ -14,12 +14,11 @@ import psutil
 import pytest
 from rich.console import Console
 
-from mt4pump.bench.peers import Received, paced
-from mt4pump.bench.runs import Case, Outcome
-from mt4pump.cli.bench import as_json, table
+from mt4pump.cli.bench import Case, Outcome, as_json, table
+from mt4pump.cli.bench_peers import Received, paced
 from tests.bus import until
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def outcome(path: str, sent_per_second: float, rate: float = math.inf, messages: int = 1_000) -> Outcome:

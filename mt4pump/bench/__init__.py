@@ -1,1 +1,0 @@
-"""``mt4pump bench``: the pipeline beside a bare pyzmq loop and a naive asyncio pipeline, in one run."""
