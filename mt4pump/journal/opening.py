@@ -41,6 +41,10 @@ TOLERANCE_S = 10.0
 """Where only the time of the boot is known it moves a little when the clock is set."""
 FILES_LIMIT = 1_000
 """Files beside the journal, earlier damaged ones among them, whose rights are checked."""
+EVENTS_PER_S_MAX = 100_000
+"""More durable events than a daemon publishes in a second: so many offsets per second of its age a copy may lack."""
+IS_COPY = "the file is a copy of the one that the daemon wrote"
+NO_WAL = "the daemon did not end cleanly and the write-ahead log is gone"
 UNSTORED_SUFFIX = ".unstored"
 """An empty file beside the journal: events were published unstored and no gap is recorded for them yet."""
 
@@ -124,7 +128,7 @@ def open_store(
             create(connection, max(previous.base, previous.last), now_ns())
         meta = read_meta(connection)
         store = Store(path, connection, options, meta=meta, now_ns=now_ns, now_s=now_s)
-        _begin_run(store, options, meta, previous, had_wal=had_wal or new)
+        _begin_run(store, options, meta, previous, had_wal=had_wal or new, now_ns=now_ns)
     except BaseException:
         connection.close()
         raise
@@ -132,17 +136,20 @@ def open_store(
 
 
 def _begin_run(
-    store: Store, options: JournalOptions, meta: dict[str, Any], previous: PreviousRun, *, had_wal: bool
+    store: Store, options: JournalOptions, meta: dict[str, Any], previous: PreviousRun, *, had_wal: bool, now_ns: NowNs
 ) -> None:
     """Continue after every offset that readers may have, record gaps, reserve; on the disk when this returns."""
-    boot = boot_identity()
+    boot, inode = boot_identity(), str(store.path.stat().st_ino)
     unstored_file = companion(store.path, UNSTORED_SUFFIX)
     connection = store.connection
     pragma(connection, "synchronous", "FULL")
     connection.execute("BEGIN IMMEDIATE")
-    why = "" if store.log_id == previous.log_id else _why_incomplete(meta, boot, had_wal=had_wal)
+    why = "" if store.log_id == previous.log_id else _why_incomplete(meta, boot, inode, had_wal=had_wal)
     if why:
-        store.record_gap(max(store.last, store.reserved), unstored=0, why=why)
+        to = max(store.last, store.reserved)
+        if why in (IS_COPY, NO_WAL):  # it shows how long ago it was written, and not what was published since
+            to += max(0, now_ns() - store.clock.proven_ns) * EVENTS_PER_S_MAX // 10**9
+        store.record_gap(to, unstored=0, why=why)
         log.warning(
             "%s: %s: offsets continue after %d, a replay over the gap is not whole", store.path, why, store.last
         )
@@ -153,19 +160,22 @@ def _begin_run(
     for kind, last in previous.kinds.items():
         store.kinds[kind] = max(last, store.kinds.get(kind, 0))
     store.reserved = store.last + RESERVE_BLOCK
-    write_meta(connection, {"clean": 0, "boot": boot, "synchronous": options.synchronous, "reserved": store.reserved})
+    level, reserved = options.synchronous, store.reserved
+    write_meta(connection, {"clean": 0, "boot": boot, "inode": inode, "synchronous": level, "reserved": reserved})
     connection.execute("COMMIT")
     pragma(connection, "synchronous", options.synchronous)
     store.reserved_synced = store.reserved
     unstored_file.unlink(missing_ok=True)
 
 
-def _why_incomplete(meta: dict[str, Any], boot: str, *, had_wal: bool) -> str:
+def _why_incomplete(meta: dict[str, Any], boot: str, inode: str, *, had_wal: bool) -> str:
     """Return why events at the end may be missing, empty if all that was committed is here."""
+    if meta["inode"] not in ("", inode):  # empty: an earlier version wrote it
+        return IS_COPY
     if meta["clean"]:
         return ""
     if not had_wal:
-        return "the daemon did not end cleanly and the write-ahead log is gone"
+        return NO_WAL
     if meta["synchronous"] not in SYNCED_LEVELS and not is_same_boot(str(meta["boot"]), boot):
         return "the machine went down while the daemon ran"
     return ""

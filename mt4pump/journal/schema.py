@@ -180,6 +180,7 @@ BEGINNING: dict[str, Any] = {
     "reserved": 0,  # no event above this offset was published before this was on the disk
     "clean": 1,  # 0 while a daemon has the file open
     "boot": "",  # identity of the machine's start during which it was opened
+    "inode": "",  # the file's number in its file system: a copy has another one
     "synchronous": "normal",
 }
 

@@ -1,5 +1,7 @@
 """A loss of power may take back commits: offsets are skipped then, and only then."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from mt4pump.journal import store as store_module
 from mt4pump.journal.opening import boot_identity, is_same_boot
 from mt4pump.journal.schema import companion
 from mt4pump.journal.store import RESERVE_BLOCK, sync_file
-from tests.journal.journals import add, change_meta, first_page, kill, open_journal, opened, read_all
+from tests.journal.journals import Clock, add, change_meta, first_page, kill, open_journal, opened, read_all
 
 OTHER_BOOT = "id:00000000-0000-0000-0000-000000000000"
 
@@ -86,6 +88,55 @@ def test_after_a_clean_end_another_boot_skips_nothing(path: Path) -> None:
     with opened(path) as journal:
         add(journal, 5)
     change_meta(path, boot=OTHER_BOOT)
+    with opened(path) as journal:
+        assert journal.last_offset == 5
+
+
+@pytest.mark.parametrize("made", ["after a clean end", "while the daemon ran"])
+def test_a_restored_copy_uses_no_offset_again_that_readers_may_have(
+    path: Path, made: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, copy = Clock(), path.with_name("copy.sqlite3")
+    journal = open_journal(path, clock=clock)
+    add(journal, 5)
+    if made == "after a clean end":
+        journal.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    if made == "after a clean end":
+        journal = open_journal(path, clock=clock)
+    for _ in range(30):
+        clock.advance(0.1)
+        add(journal, 9_000, ts=clock.ns)  # in 3 s more than are reserved, and less than a daemon can publish
+    published = journal.last_offset
+    journal.close()
+    path.rename(path.with_name("old.sqlite3"))  # as the guide says
+    copy.rename(path)
+    with opened(path, clock=clock) as journal:
+        assert journal.last_offset > published > 2 * RESERVE_BLOCK
+        assert "is a copy" in caplog.text
+        add(journal, 1)
+        last = journal.last_offset
+    assert not first_page(path, after=published).whole, "a reader that had all learns that it cannot know"
+    with opened(path, clock=clock) as journal:
+        assert journal.last_offset == last, "the copy is the daemon's file now"
+
+
+def test_a_moved_file_is_no_copy(path: Path) -> None:
+    with opened(path) as journal:
+        add(journal, 5)
+    moved = path.with_name("moved.sqlite3")
+    path.rename(moved)
+    with opened(moved) as journal:
+        assert journal.last_offset == 5
+    assert first_page(moved).whole
+
+
+def test_a_file_of_an_earlier_version_is_no_copy(path: Path) -> None:
+    with opened(path) as journal:
+        add(journal, 5)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE name = 'inode'")
     with opened(path) as journal:
         assert journal.last_offset == 5
 

@@ -41,7 +41,7 @@ class Plan:
     wire: type[CrashingWire] = CrashingWire
     journal: type[MemoryJournal] = MemoryJournal
     restores: bool = False
-    """Whether the daemon sometimes starts with an older copy of its journal, and uses offsets again."""
+    """Whether the daemon sometimes starts with an older copy of its journal, and detects it or uses offsets again."""
 
 
 class Backend:
@@ -145,23 +145,28 @@ class Backend:
         self._daemon_ended()
 
     def start_again(self, *, may_restore: bool) -> str:
-        """Start the daemon again, sometimes with another journal, or an older copy of it."""
+        """Start the daemon again, sometimes with another journal, or a copy; ``may_restore``: perhaps not detected."""
         if self.daemon is not None:
             return ""
         if self.random.random() < 0.1:
             self._files += 1
             last = self._file.last if self._files % 2 else 0  # offsets that go on, and offsets that come again
             self._file = JournalFile(f"log-{self._files}", last=last)
-        elif self._plan.restores and may_restore and self._file.last > self._file.first and self.random.random() < 0.5:
-            self._restore_copy()
+        elif self._plan.restores and self._file.last > self._file.first and self.random.random() < 0.5:
+            self._restore_copy(is_detected=not may_restore or self.random.random() < 0.7)
         opened = self.random.random() < 0.9
         self.start(opened=opened)
         return f"daemon: starts, journal {self._file.log_id} at {self._file.last} {'open' if opened else 'not open'}"
 
-    def _restore_copy(self) -> None:
-        end = self.random.randrange(self._file.first, self._file.last)
-        self._file.lose_end(end)
-        self.ledger.lose_end(self._file.log_id, end)
+    def _restore_copy(self, *, is_detected: bool) -> None:
+        """Put an older copy in place of the journal; detected, all that may have been published is skipped."""
+        first, last = self._file.first, self._file.last
+        if self.random.random() < 0.5:  # a copy that lacks the last events only: no heartbeat may have named them
+            first = max(first, last - 6)
+        end = self.random.randrange(first, last)
+        skipped_to = last + self.random.randrange(20) if is_detected else 0
+        self._file.lose_end(end, skipped_to)
+        self.ledger.lose_end(self._file.log_id, end, skipped_to)
 
     def start(self, *, opened: bool) -> None:
         """Start a run of the daemon."""

@@ -64,14 +64,16 @@ class PublishedEvents:
         self.epoch, self.log = epoch, log
         self._seqs.clear()
 
-    def lose_end(self, log: str, offset: int) -> None:
-        """Note that the journal has become an older copy, whose offsets are used again."""
-        self.lost_ends += 1
-        self.last_offsets[log] = offset
+    def lose_end(self, log: str, offset: int, skipped_to: int) -> None:
+        """Note that the journal has become an older copy; offsets are used again unless they are ``skipped_to``."""
+        is_used_again = skipped_to < self.last_offsets.get(log, 0)
+        self.lost_ends += is_used_again
+        self.last_offsets[log] = max(offset, skipped_to)
         for event in self.events:
             if event.log == log and event.offset > offset:
                 event.is_deleted = True
-                self.by_offset.pop((log, event.offset), None)
+                if is_used_again:
+                    self.by_offset.pop((log, event.offset), None)
 
     def stored(self, event: Stored) -> None:
         """Note a committed event."""

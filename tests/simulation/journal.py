@@ -12,13 +12,13 @@ from mt4pump.journal.schema import JournalPage, Replayed, Stored, kind_name, kin
 
 @dataclass
 class JournalFile:
-    """What is on the disk. ``breaks`` are the offsets behind which events were published unstored."""
+    """What is on the disk. ``breaks`` are its gaps: the offset before each, and the next one after it."""
 
     log_id: str
     last: int = 0
     first: int = 1
     events: dict[int, Stored] = field(default_factory=dict)
-    breaks: list[int] = field(default_factory=list)
+    breaks: list[tuple[int, int]] = field(default_factory=list)
     orders: dict[int, bytes] | None = None
     unmarked: bool = False
 
@@ -28,12 +28,14 @@ class JournalFile:
             del self.events[old]
         self.first = max(self.first, offset + 1)
 
-    def lose_end(self, offset: int) -> None:
-        """Become an older copy, that ends at ``offset``."""
+    def lose_end(self, offset: int, skipped_to: int) -> None:
+        """Become an older copy that ends at ``offset``; a daemon that detects it continues after ``skipped_to``."""
         for new in [new for new in self.events if new > offset]:
             del self.events[new]
-        self.last = offset
-        self.breaks = [each for each in self.breaks if each < offset]
+        self.last = max(offset, skipped_to)
+        self.breaks = [each for each in self.breaks if each[0] < offset]
+        if skipped_to > offset:
+            self.breaks.append((offset, skipped_to + 1))
         self.unmarked = False
 
 
@@ -143,9 +145,11 @@ class MemoryJournal:
                 if len(events) == limit:
                     reached = offset
                     break
-        broken = [*file.breaks, file.last] if file.unmarked else file.breaks
+        broken = [*file.breaks, (file.last, file.last + 1)] if file.unmarked else file.breaks
         upper = file.last + 1 if to is None else to
-        whole = after + 1 >= file.first and not any(after <= each < upper for each in broken)
+        whole = after + 1 >= file.first and not any(
+            at < upper and after <= max(at, following - 2) for at, following in broken
+        )
         first = min(file.events, default=0)
         return JournalPage(events, reached if reached < end else None, file.last, first, whole, file.log_id)
 
@@ -163,7 +167,7 @@ class MemoryJournal:
     def _open(self, orders: Mapping[int, bytes] | None) -> None:
         file = self._file
         if file.unmarked:
-            file.breaks.append(file.last)
+            file.breaks.append((file.last, file.last + 1))
             file.unmarked = False
         self._opened = self.durable = True
         unread = file.orders is not None and not self._orders_read

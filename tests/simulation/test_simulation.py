@@ -97,6 +97,13 @@ class ForgettingJournal(MemoryJournal):
         return page._replace(events=[event for event in page.events if event.offset % 30])
 
 
+class WholeJournal(MemoryJournal):
+    """Calls every page of a replay whole."""
+
+    def page(self, **asked: Any) -> JournalPage:
+        return super().page(**asked)._replace(whole=True)
+
+
 class SilentJournal(MemoryJournal):
     """Publishes what it did not commit."""
 
@@ -143,12 +150,22 @@ def trustful(
         (Plan(wire=LosingWire), "without trade"),
         (Plan(wire=RenumberingWire), ""),
         (Plan(journal=ForgettingJournal), "the journal has it"),
+        (Plan(journal=WholeJournal, restores=True), "reported lost"),
         (Plan(journal=SilentJournal), ""),
         (Plan(make_stream=RepeatingStream), "twice"),
         (Plan(make_stream=ForgetfulStream), "reported lost"),
         (Plan(make_stream=trustful), ""),
     ],
-    ids=["losing wire", "renumbering wire", "forgetting journal", "unstored", "no dedupe", "silent loss", "no proof"],
+    ids=[
+        "losing wire",
+        "renumbering wire",
+        "forgetting journal",
+        "whole copy",
+        "unstored",
+        "no dedupe",
+        "silent loss",
+        "no proof",
+    ],
 )
 def test_a_planted_fault_is_found(plan: Plan, words: str) -> None:
     found: list[str] = []
