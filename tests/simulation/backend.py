@@ -161,7 +161,9 @@ class Backend:
     def _restore_copy(self, *, is_detected: bool) -> None:
         """Put an older copy in place of the journal; detected, all that may have been published is skipped."""
         first, last = self._file.first, self._file.last
-        if self.random.random() < 0.5:  # a copy that lacks the last events only: no heartbeat may have named them
+        if (
+            is_detected and self.random.random() < 0.5
+        ):  # a copy that lacks the last events only: no heartbeat may have named them
             first = max(first, last - 6)
         end = self.random.randrange(first, last)
         skipped_to = last + self.random.randrange(20) if is_detected else 0

@@ -230,6 +230,11 @@ class ReaderChecks:
             return True
         return event.offset > max(start.confirmed, start.ahead.get(event.topic.decode(), 0))
 
+    def _was_passed(self, event: Published) -> bool:
+        """Return whether an earlier run, which reported `NOT_WHOLE`, delivered later events of the topic."""
+        ahead = self._position.ahead if self._position is not None and self._position.log == event.log else {}
+        return event.place < self._excused_until and event.offset <= ahead.get(event.topic.decode(), 0)
+
     def _missing_between(self, last: Published, event: Published) -> int:
         """Return how many events between two of a topic are not part of this run's snapshot either."""
         keys = ((event.topic, event.epoch, seq) for seq in range(last.seq + 1, event.seq))
@@ -269,7 +274,7 @@ class ReaderChecks:
             if event.is_deleted and not self.is_exact:
                 continue
             covered_until = self._covered_until if self._is_resumed else self.snapshot_at
-            if event.epoch < self._unknown_before or event.place < covered_until:
+            if event.epoch < self._unknown_before or event.place < covered_until or self._was_passed(event):
                 continue
             self._missing[event.topic] += 1
             missing, lost = self._missing[event.topic], self.reported_lost[event.topic]
