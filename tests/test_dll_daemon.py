@@ -136,7 +136,7 @@ def test_records_of_every_kind_are_published_with_their_text(
         assert run.topic("news.3").body["body"] is None
         if NEWS_READABLE:
             assert run.topic("news.3").body["body"] == "the whole story"
-        fake.emit(PumpCode.UPDATE_MAIL, 0, MAIL_BOX.pack({"to": 8, "from": "desk", "subject": "hello"}))
+        fake.emit(PumpCode.UPDATE_MAIL, 0, MAIL_BOX.pack({"to": 8, "from": "support", "subject": "hello"}))
         assert run.topic("mail.8").body["subject"] == "hello"
 
 

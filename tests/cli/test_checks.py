@@ -158,7 +158,7 @@ def test_keys_and_clients_that_are_right_are_ok_and_no_secret_is_shown(tmp_path:
     settings = key_settings(tmp_path, suffix="|")
     (tmp_path / "clients").mkdir()
     client = f'public_key = "{new_pair().public}"\ntopics = ["quote.*", "trade.1001"]\n'
-    (tmp_path / "clients" / "desk.toml").write_text(client, encoding="utf-8")
+    (tmp_path / "clients" / "support.toml").write_text(client, encoding="utf-8")
     found = list(keys(settings))
     assert [(each.what, each.ok) for each in found] == [("curve_secret_key", True), ("curve_clients", True)]
     assert found[1].text == f"{tmp_path / 'clients'}: 1 client(s) may connect"

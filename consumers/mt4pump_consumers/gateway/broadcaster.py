@@ -10,10 +10,8 @@ from typing import Generic, TypeVar
 
 from mt4pump.client import ClientError, Event, Notice, Position, Snapshot
 from mt4pump_consumers.gateway.feed import HEARTBEAT, Item, ThreadBridge
-from mt4pump_consumers.gateway.last_values import LastValues
-from mt4pump_consumers.gateway.price_history import PriceHistory
-from mt4pump_consumers.gateway.protocol import Json, encode, event_message, quote_message
-from mt4pump_consumers.gateway.status import HEARTBEAT_TOPIC, public
+from mt4pump_consumers.gateway.last_values import LastValues, PriceHistory
+from mt4pump_consumers.gateway.protocol import HEARTBEAT_TOPIC, Json, encode, event_message, public, quote_message
 from mt4pump_consumers.gateway.subscriber_groups import Payload, SubscriberGroup, SubscriberGroups
 
 Value = TypeVar("Value")

@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from importlib.resources import files
+from typing import Any
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
-
-from mt4pump_consumers.gateway.protocol import Json
 
 SINGLE = (
     *("Host", "Origin", "Authorization", "Upgrade", "If-None-Match", "Content-Length"),
@@ -126,7 +125,7 @@ SECURITY = {
 class Web:
     """Answers requests that are no WebSocket. ``health`` gives what monitoring may know without a token."""
 
-    def __init__(self, health: Callable[[], tuple[bool, Json]]) -> None:
+    def __init__(self, health: Callable[[], tuple[bool, dict[str, Any]]]) -> None:
         self._health = health
         folder = files("mt4pump_consumers.gateway") / "page"
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PATHS.items()}

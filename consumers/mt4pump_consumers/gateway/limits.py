@@ -47,6 +47,8 @@ OWNERS_LIMIT = 10_000
 """Owners whose budgets are remembered; those whose budgets are full again are forgotten first."""
 SLICE_S = 0.25
 """How often who waits for its budget looks whether its connection is still there."""
+AUTH_UNITS = 2_000
+"""Work of checking a token; that of other requests is in `requests`."""
 WORK_BURST_S = 6.0
 """So many seconds' worth of work may be done at once."""
 SHARES = 2.0

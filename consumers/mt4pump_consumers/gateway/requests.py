@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from websockets.exceptions import ConnectionClosed
 
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, full_payload, quote_payload
-from mt4pump_consumers.gateway.limits import Budget, LimitedLog, Work
+from mt4pump_consumers.gateway.limits import AUTH_UNITS, Budget, LimitedLog, Work
 from mt4pump_consumers.gateway.protocol import (
     CLOSE_FLOOD,
     FORBIDDEN,
@@ -24,12 +24,12 @@ from mt4pump_consumers.gateway.protocol import (
     error_message,
     numbered,
     parse,
+    status_for,
     subscription_message,
 )
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
-from mt4pump_consumers.gateway.status import status_for
 from mt4pump_consumers.gateway.tokens import BUSY, NOBODY, TOKEN_LIMIT_BYTES, TokenError, Verifier, verify
 from mt4pump_consumers.gateway.topics import TopicSelection, is_pattern, is_prefix, matcher
 
@@ -46,10 +46,10 @@ NAMES_SHOWN = 10
 AUTH_CHARACTERS = TOKEN_LIMIT_BYTES + 1_024
 """Longest message before the login: what else than a token would it have."""
 
-MESSAGE_UNITS, CHARACTERS_PER_UNIT, AUTH_UNITS = 50, 8, 2_000
+MESSAGE_UNITS, CHARACTERS_PER_UNIT = 50, 8
 NAME_UNITS, PATTERN_UNITS, ROW_UNITS, HISTORY_UNITS = 3, 500, 60, 5_000
-"""What work costs, in comparisons (see `limits`): a message and its length, a token to check; a name to subscribe to, a
-pattern to compile, a row of last values to send, a history to send."""
+"""What work costs, in comparisons (see `limits`): a message and its length; a name to subscribe to, a pattern to
+compile, a row of last values to send, a history to send."""
 
 log = logging.getLogger(__name__)
 limited = LimitedLog(log)

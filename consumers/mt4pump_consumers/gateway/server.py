@@ -15,18 +15,33 @@ from mt4pump.client import ClientError, ClientKeys, Notice
 from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
-from mt4pump_consumers.gateway.admission import Tls, UpgradeHandler, verifiers_of
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
-from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
+from mt4pump_consumers.gateway.connection import (
+    GatewayConnection,
+    Tls,
+    UpgradeHandler,
+    connection_factory,
+    verifiers_of,
+)
 from mt4pump_consumers.gateway.feed import GatewayFeed
 from mt4pump_consumers.gateway.http import TrustedProxies, Web
 from mt4pump_consumers.gateway.limits import ConnectionLimiter, Origins, Work
-from mt4pump_consumers.gateway.protocol import CLOSE_AUTH, CLOSE_EXPIRED, CLOSE_STOP, Json
+from mt4pump_consumers.gateway.protocol import (
+    CLOSE_AUTH,
+    CLOSE_EXPIRED,
+    CLOSE_STOP,
+    LIVE,
+    Json,
+    changed,
+    feed_state,
+    notice_message,
+    status_for,
+    status_message,
+)
 from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import Requests
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
-from mt4pump_consumers.gateway.status import LIVE, changed, feed_state, notice_message, status_for, status_message
 from mt4pump_consumers.gateway.subscriber_groups import DEFLATE
 from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenFile
 from mt4pump_consumers.health import CountsCollector, health_endpoint

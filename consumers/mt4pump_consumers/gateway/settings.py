@@ -38,7 +38,7 @@ class GatewaySettings(ConsumerSettings):
         SERVER, "serve other machines without TLS, as behind a proxy that has it", default=False
     )
     origins: tuple[str, ...] = setting(
-        SERVER, "web pages that may connect, as https://desk.example.com", (), metavar="URL"
+        SERVER, "web pages that may connect, as https://app.example.com", (), metavar="URL"
     )
     trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = setting(
         SERVER,

@@ -16,6 +16,8 @@ NAME_LIMIT = 200
 """Longest name or pattern, in characters."""
 STARS_LIMIT = 4
 """Most ``*`` in a pattern: each one more multiplies the work of comparing."""
+CHECKED_LIMIT = 10
+"""Topics of a request, or of a token, that are checked for names which can match nothing."""
 ALL = "*"
 
 

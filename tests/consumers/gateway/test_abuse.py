@@ -380,7 +380,7 @@ def test_silent_connections_give_way_to_those_that_log_in(tmp_path: Path) -> Non
 def test_a_gateway_with_a_well_known_token_does_not_start(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of "test", which stood in an example
-    file.write_text(f'[desk]\nsha256 = "{digest}"\ntopics = ["*"]\n')
+    file.write_text(f'[support]\nsha256 = "{digest}"\ntopics = ["*"]\n')
     with program(started(tmp_path, "mt4pump_consumers.gateway", "--tokens", str(file), "--port", "0")) as run:
         assert "new_token" in run.line("everybody would try")
         assert run.end() == 3

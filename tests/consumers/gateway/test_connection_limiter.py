@@ -17,7 +17,7 @@ from mt4pump.process.values import is_loopback
         ("http://127.0.0.1:8765", "127.0.0.1:8765", True),
         ("http://localhost:8765", "localhost:8765", True),
         ("http://[::1]:8765", "[::1]:8765", True),
-        ("https://desk.example.com", "quotes.example.com", True),
+        ("https://app.example.com", "quotes.example.com", True),
         ("http://evil.example", "127.0.0.1:8765", False),
         ("http://evil.example:8765", "evil.example:8765", False),  # DNS rebinding: its own name, our address
         ("http://127.0.0.1:9999", "127.0.0.1:8765", False),
@@ -26,7 +26,7 @@ from mt4pump.process.values import is_loopback
     ],
 )
 def test_only_our_own_page_and_those_named_may_connect(origin: str | None, host: str, allowed: bool) -> None:  # noqa: FBT001
-    assert Origins(["https://desk.example.com/"]).allow(origin, host) is allowed
+    assert Origins(["https://app.example.com/"]).allow(origin, host) is allowed
 
 
 class Connection:
@@ -103,12 +103,12 @@ def test_new_connections_of_one_address_come_at_a_bounded_rate_and_others_do_not
 
 def test_a_token_has_a_limit_of_connections_and_another_login_of_the_same_one_counts_once() -> None:
     full = limiter(connections=100, per_address=100, per_token=2)
-    first, second = Connection(full, "a", "desk"), Connection(full, "b", "desk")
+    first, second = Connection(full, "a", "support"), Connection(full, "b", "support")
     third = Connection(full, "c")
-    assert not third.enter("desk")
-    assert first.enter("desk")
+    assert not third.enter("support")
+    assert first.enter("support")
     assert second.enter("other")
-    assert third.enter("desk")
+    assert third.enter("support")
     for connection in (first, second, third):
         connection.leave()
     assert full.count == 0

@@ -9,10 +9,9 @@ import json
 import logging
 
 import pytest
-from mt4pump_consumers.gateway import jwt_tokens
-from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
+from mt4pump_consumers.gateway import tokens
 from mt4pump_consumers.gateway.limits import LINES, LimitedLog
-from mt4pump_consumers.gateway.tokens import Grant, TokenError, verify
+from mt4pump_consumers.gateway.tokens import Grant, JwtVerifier, TokenError, verify
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 NOW_S = 1_800_000_000.0
@@ -27,7 +26,7 @@ def signed(claims: str, header: str = '{"alg": "HS256"}', secret: str = SECRET) 
 
 
 def token(**claims: object) -> str:
-    return signed(json.dumps({"sub": "desk", "topics": ["quote.*"], "exp": NOW_S + 600, **claims}))
+    return signed(json.dumps({"sub": "support", "topics": ["quote.*"], "exp": NOW_S + 600, **claims}))
 
 
 def granted(text: str, leeway_s: float = 30.0) -> Grant:
@@ -43,7 +42,7 @@ def refused(text: str, leeway_s: float = 30.0) -> TokenError:
 @pytest.mark.parametrize("claim", ["iat", "nbf"])
 def test_a_clock_that_is_seconds_ahead_is_believed_within_the_leeway(claim: str) -> None:
     for ahead_s in (-5, 0, 2, 30):
-        assert granted(token(**{claim: NOW_S + ahead_s})).name == "desk"
+        assert granted(token(**{claim: NOW_S + ahead_s})).name == "support"
     error = refused(token(**{claim: NOW_S + 31}))
     assert str(error) == "token is not valid yet: check the clock of its issuer"
     assert error.reason == f"{claim} is 31 s ahead of the gateway's clock, and jwt-leeway-s is 30"
@@ -60,7 +59,7 @@ def test_what_has_expired_stays_expired_whatever_the_leeway() -> None:
     [
         ("7", "7", "sub 7"),
         ("42", "42", "sub 42"),
-        ('"desk"', "desk", "sub desk"),
+        ('"support"', "support", "sub support"),
         ("4.5", "4.5", "sub 4.5"),
         ("null", "jwt", "jwt "),
         ("[1]", "jwt", "jwt "),
@@ -138,10 +137,10 @@ def test_a_signed_token_without_an_end_or_without_topics_says_what_is_missing() 
 def test_topics_of_a_token_that_can_match_nothing_are_logged_and_their_number_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(jwt_tokens, "limited", LimitedLog(logging.getLogger("tokens"), lambda: 0.0))
+    monkeypatch.setattr(tokens, "limited", LimitedLog(logging.getLogger("tokens"), lambda: 0.0))
     assert granted(token(topics=["quote", "trade.*"])).topics == ("quote", "trade.*")
     text = "topic 'quote' can match nothing that a daemon publishes; did you mean 'quote.*'?"
-    assert caplog.messages == [f"JSON Web Token of 'desk': {text}"]
+    assert caplog.messages == [f"JSON Web Token of 'support': {text}"]
     for _ in range(2 * LINES):
         granted(token(topics=["quote"]))
     assert len(caplog.messages) == LINES

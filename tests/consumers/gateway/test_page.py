@@ -67,7 +67,7 @@ def wait_until(page: Page, expression: str, arg: object = None) -> None:
 
 
 def test_login_quotes_trades_and_a_daemon_that_dies_and_returns(page: Page, tmp_path: Path) -> None:
-    token = jwt.encode({"exp": time.time() + 300, "topics": ["*"], "sub": "desk"}, SECRET, "HS256")
+    token = jwt.encode({"exp": time.time() + 300, "topics": ["*"], "sub": "support"}, SECRET, "HS256")
     with daemon(tmp_path) as first:
         where = addresses(first)
         with gateway(tmp_path, *where, "--jwt-secret", SECRET) as run:

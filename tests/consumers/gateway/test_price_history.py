@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mt4pump_consumers.gateway.price_history import BARS, TICKS, PriceHistory
+from mt4pump_consumers.gateway.last_values import BARS, TICKS, PriceHistory
 
 from mt4pump.client import Event
 from tests.consumers.gateway.stream_made import event

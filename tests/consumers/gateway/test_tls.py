@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from mt4pump_consumers.gateway.admission import Tls
+from mt4pump_consumers.gateway.connection import Tls
 from websockets.exceptions import InvalidMessage
 
 from tests.consumers.gateway.gateway_run import Running, ask, gateway, kind, until

@@ -10,8 +10,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from mt4pump_consumers.gateway import new_token
-from mt4pump_consumers.gateway.jwt_tokens import JwtVerifier
-from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenError, TokenFile, digest_of, verify
+from mt4pump_consumers.gateway.tokens import (
+    NOBODY,
+    BadKey,
+    Grant,
+    JwtVerifier,
+    TokenError,
+    TokenFile,
+    digest_of,
+    verify,
+)
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of these tests alone
 NAMES = ("topics", None, None)
@@ -23,8 +31,8 @@ def token(key: object = SECRET, algorithm: str = "HS256", **claims: object) -> s
 
 def test_a_signed_token_gives_its_topics_until_it_expires() -> None:
     expires_at_s = int(time.time()) + 60
-    grant = verify([JwtVerifier.of_secret(SECRET, *NAMES)], token(sub="desk", exp=expires_at_s), time.time())
-    assert (grant.name, grant.topics, grant.expires_at_s) == ("desk", ("quote.*",), expires_at_s)
+    grant = verify([JwtVerifier.of_secret(SECRET, *NAMES)], token(sub="support", exp=expires_at_s), time.time())
+    assert (grant.name, grant.topics, grant.expires_at_s) == ("support", ("quote.*",), expires_at_s)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +90,7 @@ def test_keys_that_are_of_no_use_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_new_token_works_and_stands_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert new_token.run(["desk 1", "quote.*", "trade.7"]) == 0
+    assert new_token.run(["support 1", "quote.*", "trade.7"]) == 0
     entry, published = capsys.readouterr()
     secret = published.strip().rpartition(" ")[2]
     assert secret not in entry
@@ -90,7 +98,7 @@ def test_a_new_token_works_and_stands_nowhere(tmp_path: Path, capsys: pytest.Cap
     path.write_text(entry)
     file = TokenFile(path)
     grant = verify([file], secret, time.time())
-    assert (grant.name, grant.topics) == ("desk 1", ("quote.*", "trade.7"))
+    assert (grant.name, grant.topics) == ("support 1", ("quote.*", "trade.7"))
     path.write_text("")
     assert file.reload()
     assert not file.holds(grant)
@@ -106,7 +114,7 @@ def test_a_token_file_ends_no_grant_that_came_from_elsewhere(tmp_path: Path) -> 
 
 
 def test_a_token_of_the_file_can_expire(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    new_token.run(["desk", "*"])
+    new_token.run(["support", "*"])
     entry, published = capsys.readouterr()
     (tmp_path / "tokens.toml").write_text(entry + "expires = 2020-01-01T00:00:00Z\n")
     with pytest.raises(TokenError, match="expired"):
@@ -157,8 +165,8 @@ def test_a_token_file_that_could_not_be_read_for_a_moment_is_read_again(
 )
 def test_a_token_that_everybody_would_try_is_refused_with_its_cure(tmp_path: Path, word: str) -> None:
     path = tmp_path / "tokens.toml"
-    path.write_text(f'[desk]\nsha256 = "{digest_of(word).upper()}"\ntopics = ["*"]\n')
-    with pytest.raises(BadKey, match=r"\[desk\]: sha256 is of a word that everybody would try; .* new_token"):
+    path.write_text(f'[support]\nsha256 = "{digest_of(word).upper()}"\ntopics = ["*"]\n')
+    with pytest.raises(BadKey, match=r"\[support\]: sha256 is of a word that everybody would try; .* new_token"):
         TokenFile(path)
 
 
@@ -176,6 +184,6 @@ def test_a_well_known_token_that_comes_later_leaves_those_before_in_force(tmp_pa
 
 def test_the_example_file_can_be_used_and_lets_no_well_known_token_in() -> None:
     file = TokenFile(Path(__file__).parents[3] / "deploy" / "examples" / "tokens.toml")
-    for word in ("test", "test2", "dealing-desk", "price-board", ""):
+    for word in ("test", "test2", "support", "dealing-desk", ""):
         with pytest.raises(TokenError):
             verify([file], word, time.time())

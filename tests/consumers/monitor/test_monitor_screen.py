@@ -24,7 +24,7 @@ def status(**changes: Any) -> Status:
     return Status(**{**well, **changes})
 
 
-def busy_desk() -> MonitorState:
+def busy_state() -> MonitorState:
     """Return a state with more than fits on any screen."""
     state = MonitorState(status=status(), is_whole=True)
     for number in range(300):
@@ -49,7 +49,7 @@ SIZES = [(80, 24), (140, 40), (80, 10), (60, 20), (250, 80), (119, 30), (120, 15
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("state", [busy_desk(), MonitorState()], ids=["busy", "empty"])
+@pytest.mark.parametrize("state", [busy_state(), MonitorState()], ids=["busy", "empty"])
 def test_it_fits_into_the_terminal(width: int, height: int, state: MonitorState) -> None:
     shown = lines(state, width, height)
     assert len(shown) == height
@@ -58,7 +58,7 @@ def test_it_fits_into_the_terminal(width: int, height: int, state: MonitorState)
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
 def test_everything_that_was_asked_for_is_on_it(width: int, height: int) -> None:
-    text = "\n".join(lines(busy_desk(), width, height))
+    text = "\n".join(lines(busy_state(), width, height))
     for words in (
         "pumping",
         "Demo-1",
