@@ -176,7 +176,11 @@ class Daemon:
             )
             endpoints.append(self._query.connections)
         limit_connections(endpoints, raise_limit())
-        self._zap.add_guards(*(each.guard for each in endpoints), Relief(endpoints, self.fault_counters).check)
+        self._zap.add_guards(
+            *(each.guard for each in endpoints),
+            Relief(endpoints, self.fault_counters).check,
+            wake_numbers=tuple(each.wake_number for each in endpoints),
+        )
 
     @property
     def query_endpoint(self) -> str | None:

@@ -27,6 +27,7 @@ from mt4pump.publisher.descriptors import (
     peer_of,
     shut_down,
 )
+from mt4pump.publisher.traffic import Traffic
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
 EVENTS |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -36,13 +37,13 @@ LOCK_LIMIT_S = 0.002
 """How long one thread holds the lock while it reads events."""
 YIELD_S = 0.0005
 NEVER = 0
-FLOWS_PER_CHECK = 64
-"""Connections checked for floods in one iteration of the ZAP thread, unless the pump is late."""
 LATE_S = 0.1
 """A flood may hold up a pump that has read no events for this long."""
 RESTRICTED_S, RESTRICTED_LIMIT = 10.0, 10_000
 UNKNOWN_GRACE_S = 1.0
 """Beyond the limit, a connection that has sent nothing for this long is closed in favour of a new one."""
+
+READABLE = int(zmq.POLLIN)  # an enum costs more than the call
 
 _event = struct.Struct("=Hi").unpack
 _numbers = itertools.count(1)
@@ -52,7 +53,7 @@ class Connections:
     """Counts and limits connections, over all sockets that it was attached to.
 
     ``gone(number)`` is called for each connection that ended. For the thread that owns the sockets; the ZAP thread
-    calls `generation` and `guard`.
+    calls `generation`, `guard` and `wake_number`.
 
     ``now`` are open connections, those amid their handshake included; ``accepted`` handshakes that succeeded,
     ``refused`` those of a key that may not enter, ``failed`` all others: no ZeroMQ, no CURVE, a wrong server key, a
@@ -81,7 +82,6 @@ class Connections:
         self._left: set[int] = set()
         self._flooders: dict[int, int] = {}
         self._restricted_until_s: dict[str, float] = {}
-        self._next_flow = 0
         self._checked_s = time.monotonic()
         self._events_read = 0
         self._lock = Lock()
@@ -90,6 +90,8 @@ class Connections:
         self._unknown = 0  # open connections that have sent nothing yet
         self._counted: zmq.Socket[bytes] | None = None
         self._events: zmq.Socket[bytes] | None = None
+        self._traffic: Traffic | None = None
+        self._is_all_read = True
 
     @property
     def now(self) -> int:
@@ -189,6 +191,7 @@ class Connections:
             self._events.setsockopt(zmq.RCVHWM, 0)  # a full queue would block libzmq's own thread
             self._events.setsockopt(zmq.LINGER, 0)
             self._events.connect(address)
+            self._traffic = Traffic(int(self._events.FD))
 
     def detach(self) -> None:
         """Stop counting, before the socket is closed; all connections count as ended."""
@@ -198,9 +201,11 @@ class Connections:
                     zmq.ContextTerminated
                 ):  # then there is no monitor, and the sockets must close all the same
                     self._counted.disable_monitor()  # first, else libzmq waits for a closed reader
+            if self._traffic is not None:
+                self._traffic.close()
             if self._events is not None:
                 self._events.close(0)
-            self._counted = self._events = None
+            self._counted = self._events = self._traffic = None
             for connection in self._open.values():
                 if connection.drain is not None:
                     connection.drain.close()
@@ -230,6 +235,12 @@ class Connections:
             if is_all and self._closing:
                 self._shut_down_closing()
 
+    def wake_number(self) -> int | None:
+        """Return a descriptor that is readable when `guard` has work; None: call it every few ms."""
+        if self._traffic is None or self._closing or not self._is_all_read:
+            return None
+        return self._traffic.wake_number
+
     def has_flooded(self, number: int, generation: int | None) -> bool:
         """Return whether the connection that got ``generation`` was closed for a flood, and forget that it was."""
         began_at = self._flooders.get(number)
@@ -253,12 +264,14 @@ class Connections:
         if events is None:
             return True
         deadline_s = time.monotonic() + limit_s
-        while int(events.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        self._is_all_read = False
+        while int(events.getsockopt(zmq.EVENTS)) & READABLE:
             event, value = _event(bytes(events.recv_multipart(zmq.NOBLOCK)[0]))
             self._events_read += 1
             self._handle(event, value)
             if time.monotonic() >= deadline_s:
                 return False
+        self._is_all_read = True
         return True
 
     def _handle(self, event: int, value: int) -> None:
@@ -280,6 +293,8 @@ class Connections:
         made = self._open[number] = Connection(peer_of(number), now_s, self._events_read, self.limits)
         if self._restricted_until_s and now_s < self._restricted_until_s.get(made.peer.rpartition(":")[0], 0.0):
             made.flow = ByteFlow(now_s, RESTRICTED_BURST_BYTES)
+        if self._traffic is not None and self.limits.burst_bytes:
+            self._traffic.add(number)
         self._kept += 1
         self._unresolved += 1
         self._unknown += 1
@@ -290,18 +305,20 @@ class Connections:
             self._refuse(*self._oldest_unproven(now_s, number, made))
 
     def _check_flows(self) -> None:
-        """Close connections that send more than a subscriber needs to; checks some at each call, or all."""
+        """Close connections that send more than a subscriber needs to."""
         if not self.limits.burst_bytes:
             return
-        now_s = time.monotonic()
-        numbers = tuple(self._open)
-        if len(numbers) > FLOWS_PER_CHECK and now_s - self._checked_s < LATE_S:
-            first = self._next_flow % len(numbers)
-            self._next_flow = first + FLOWS_PER_CHECK
-            numbers = numbers[first : first + FLOWS_PER_CHECK]
-        for number in numbers:
+        now_s, traffic = time.monotonic(), self._traffic
+        if traffic is None:
+            return
+        for number in traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S):
             each = self._open[number]
-            if not each.is_closing and each.flow.is_flood(number, now_s):
+            if each.is_closing:
+                continue
+            if not each.flow.is_flood(number, now_s):
+                if each.flow.is_waiting:
+                    traffic.check_again(number)
+            else:
                 self.shut_out_count += 1
                 self._flooders[number] = each.began_at
                 self._restrict(each, now_s)

@@ -56,22 +56,28 @@ class ByteFlow:
     is detected by bytes that are unread at every check for a while: a peer sends faster than libzmq reads.
     """
 
-    __slots__ = ("_allowed", "_burst", "_checked_s", "_waiting_since_s")
+    __slots__ = ("_allowed", "_burst", "_checked_s", "_received", "_waiting_since_s")
 
     def __init__(self, now_s: float, burst_bytes: int = BURST_BYTES) -> None:
         self._allowed: float = burst_bytes
         self._burst = burst_bytes
         self._checked_s = now_s
+        self._received = 0
         self._waiting_since_s: float | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether bytes were unread at the last check, where the system does not report how many came."""
+        return self._waiting_since_s is not None
 
     def is_flood(self, number: int, now_s: float) -> bool:
         """Check the descriptor ``number``; return whether more bytes came over it than allowed."""
         received = bytes_received(number)
         if received is None:
             return self._waits_too_long(number, now_s)
-        # The budget is capped at one burst above what came: a quiet hour earns no credit for a flood.
-        self._allowed = min(self._allowed + (now_s - self._checked_s) * BYTES_PER_S, received + self._burst)
-        self._checked_s = now_s
+        # The budget is capped at one burst above what came before: a quiet hour earns no credit for a flood.
+        self._allowed = min(self._allowed + (now_s - self._checked_s) * BYTES_PER_S, self._received + self._burst)
+        self._checked_s, self._received = now_s, received
         return received > self._allowed
 
     def _waits_too_long(self, number: int, now_s: float) -> bool:

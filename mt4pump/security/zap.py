@@ -17,6 +17,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from random import shuffle
 from threading import Event, Thread
 
@@ -30,7 +31,10 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 PUBLISHED, QUERIED = "mt4pump.pub", "mt4pump.query"
 """The ZAP domains of the two sockets."""
 POLL_MS = 10
-"""How late, at most, the thread notices a stop, and runs the guards."""
+"""How late, at most, the thread runs the guards after something came over a connection."""
+QUIET_MS = 100
+"""The same while nothing comes over any."""
+STOP_LIMIT_S = 0.16
 FAILURES_LIMIT = 100
 """Failures in a row after which the thread ends with a `ZapServer.crash`: about a minute and a half of them."""
 PAUSE_S, PAUSE_LIMIT_S = 0.01, 1.0
@@ -76,6 +80,9 @@ class ZapServer(ABC, Thread):
         self._stopping = Event()
         self._generation: Callable[[], int | None] = lambda: 0
         self._guards: tuple[Callable[[], object], ...] = ()
+        self._wake_numbers: tuple[Callable[[], int | None], ...] = ()
+        self._has_traffic = False
+        self._context = context
         self._guard_failures = 0
         self._guards_at_s = 0.0
         self._socket = context.socket(zmq.ROUTER)
@@ -86,9 +93,16 @@ class ZapServer(ABC, Thread):
             self._socket.close(0)
             raise StartError(f"ZAP cannot be set up: {error}: a context may have one authenticator") from error
 
-    def add_guards(self, *guards: Callable[[], object]) -> None:
-        """Call ``guards`` from this thread about every `POLL_MS`, whatever the other threads do."""
+    def add_guards(
+        self, *guards: Callable[[], object], wake_numbers: tuple[Callable[[], int | None], ...] = ()
+    ) -> None:
+        """Call ``guards`` from this thread about every `POLL_MS`, whatever the other threads do.
+
+        Each of ``wake_numbers`` returns a descriptor that is readable when a guard has work, or None. While all return
+        one and none is readable, the guards are called every `QUIET_MS`.
+        """
         self._guards += guards
+        self._wake_numbers += wake_numbers
 
     def secure(self, socket: zmq.Socket[bytes], generation: Callable[[], int | None]) -> None:
         """Authenticate connections to ``socket``, which publishes; call it before the socket is bound.
@@ -112,8 +126,11 @@ class ZapServer(ABC, Thread):
         self._stopping.set()
         if self.ident is None:
             self._socket.close(0)
-        else:
-            self.join(16 * POLL_MS / 1000)
+        elif self.is_alive():
+            with suppress(zmq.ZMQError), self._context.socket(zmq.DEALER) as waker:  # the thread need not wait longer
+                waker.connect(ZAP_ENDPOINT)
+                waker.send(b"", zmq.NOBLOCK)
+            self.join(STOP_LIMIT_S)
 
     def run(self) -> None:
         """Answer handshakes until the thread is stopped, its socket is closed, or its context ends."""
@@ -143,13 +160,32 @@ class ZapServer(ABC, Thread):
         return self._stopping.is_set() or self._socket.closed
 
     def _step(self) -> None:
-        has_request = self._socket.poll(POLL_MS, zmq.POLLIN)
+        has_request = self._await_request()
+        if self._stopping.is_set():
+            return
         self._run_periodic()
         if has_request:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if not self._is_deferred(frames):
                 self._reply(frames)
         self._call_guards()
+
+    def _await_request(self) -> bool:
+        """Wait for a request, or until the guards are to be called; return whether there is a request.
+
+        After something came over a connection the next wait is `POLL_MS`, so a flood costs no more than that.
+        """
+        numbers = [number() for number in self._wake_numbers]
+        if self._has_traffic or self._has_deferred or not numbers or None in numbers:
+            self._has_traffic = False
+            return bool(self._socket.poll(POLL_MS, zmq.POLLIN))
+        poller = zmq.Poller()
+        for each in (self._socket, *numbers):
+            poller.register(each, zmq.POLLIN)
+        ready = {each for each, _ in poller.poll(QUIET_MS)}
+        has_request = self._socket in ready
+        self._has_traffic = len(ready) > has_request
+        return has_request
 
     def _call_guards(self) -> None:
         """Call the guards; when one fails, handshakes go on and the guards are called again after a pause."""
@@ -172,12 +208,17 @@ class ZapServer(ABC, Thread):
     def _reply(self, frames: list[bytes]) -> None:
         self._socket.send_multipart(self._answer(frames), zmq.NOBLOCK)
 
+    @property
+    def _has_deferred(self) -> bool:
+        """Return whether requests wait for `_run_periodic`."""
+        return False
+
     def _is_deferred(self, _frames: list[bytes]) -> bool:
         """Return whether this request is answered later."""
         return False
 
     def _run_periodic(self) -> None:
-        """Do periodic work, about every `POLL_MS`."""
+        """Do periodic work, about every `QUIET_MS`; every `POLL_MS` while requests are deferred."""
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
         """Return the reply to one ZAP request: status 200 and the client's name, or 300 or 400."""
@@ -254,6 +295,10 @@ class PlainAuthenticator(ZapServer):
         if (generation := self._generation()) is None:
             return self._refuse("refused_crowd", f"a client from {address} ")
         return "", user_id(address or "local", generation)
+
+    @property
+    def _has_deferred(self) -> bool:
+        return bool(self._waiting)
 
     def _is_deferred(self, frames: list[bytes]) -> bool:
         if len(frames) < 8 or frames[4] != PUBLISHED.encode() or len(self._waiting) >= WAITING_LIMIT:

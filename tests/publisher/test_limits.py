@@ -36,7 +36,8 @@ class Served:
         self.gate = PlainAuthenticator(own, self.fault_counters)
         self.gate.start()
         self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.fault_counters)
-        self.gate.add_guards(self.publisher.connections.guard)
+        guarded = self.publisher.connections
+        self.gate.add_guards(guarded.guard, wake_numbers=(guarded.wake_number,))
         self.port = int(self.publisher.endpoint.rpartition(":")[2])
         self.other = other
         self.honest = subscriber(other, self.publisher.endpoint, b"quote.")
