@@ -293,7 +293,7 @@ class Connections:
         made = self._open[number] = Connection(peer_of(number), now_s, self._events_read, self.limits)
         if self._restricted_until_s and now_s < self._restricted_until_s.get(made.peer.rpartition(":")[0], 0.0):
             made.flow = ByteFlow(now_s, RESTRICTED_BURST_BYTES)
-        if self._traffic is not None and self.limits.burst_bytes:
+        if self._traffic is not None:
             self._traffic.add(number)
         self._kept += 1
         self._unresolved += 1
@@ -306,12 +306,11 @@ class Connections:
 
     def _check_flows(self) -> None:
         """Close connections that send more than a subscriber needs to."""
-        if not self.limits.burst_bytes:
-            return
         now_s, traffic = time.monotonic(), self._traffic
         if traffic is None:
             return
-        for number in traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S):
+        numbers = traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S)
+        for number in numbers if self.limits.burst_bytes else ():
             each = self._open[number]
             if each.is_closing:
                 continue

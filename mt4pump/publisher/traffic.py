@@ -50,7 +50,7 @@ class Traffic:
                     self.close()
 
     def check_again(self, number: int) -> None:
-        """Return a connection from the next `take` again."""
+        """Return a connection from the next `take` again: its state may change though nothing comes over it."""
         self._again.add(number)
 
     def take(self, numbers: Collection[int], *, wants_all: bool) -> Collection[int]:
