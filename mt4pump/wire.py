@@ -81,9 +81,9 @@ def topic_of(kind: Kind, key: object, suffix: str = "") -> bytes:
     return name.encode()
 
 
-def kind_of(topic: bytes, suffix: bytes = b"") -> str:
+def kind_of(topic: bytes) -> str:
     """Return the name of the kind: the part of ``topic`` before its first dot."""
-    return topic.partition(b".")[0].removesuffix(suffix).decode("utf-8", "replace")
+    return topic.partition(b".")[0].decode("utf-8", "replace")
 
 
 def outermost(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -199,9 +199,9 @@ def unpack(packed: bytes, limits: UnpackLimits = MESSAGE) -> Any:
         raise FrameError(f"not msgpack, or beyond its limits: {_reason(error)}") from error
 
 
-def unpack_map(packed: bytes, limits: UnpackLimits = MESSAGE) -> dict[str, Any]:
-    """Return the map with text keys in ``packed``; raises FrameError when it is not one within ``limits``."""
-    value = unpack(packed, limits)
+def unpack_map(packed: bytes) -> dict[str, Any]:
+    """Return the map with text keys in ``packed``; raises FrameError when it is not one within `MESSAGE`."""
+    value = unpack(packed)
     if type(value) is not dict:
         raise FrameError(f"a msgpack {type(value).__name__}, no map")
     for key in value:

@@ -7,8 +7,7 @@ import time
 from contextlib import closing
 from threading import Event, Lock, Thread
 
-from mt4pump.journal.errors import FAULTS
-from mt4pump.journal.schema import BUSY_WAIT_S, connect, pragma
+from mt4pump.journal.schema import BUSY_WAIT_S, FAULTS, connect, pragma
 from mt4pump.journal.store import Store, sync_file
 
 CHECK_INTERVAL_S = 1.0

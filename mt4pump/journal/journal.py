@@ -8,9 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mt4pump.journal.checkpointer import Checkpointer
-from mt4pump.journal.errors import FAULTS, JournalFileError, explain, is_damage
 from mt4pump.journal.opening import UNSTORED_SUFFIX, PreviousRun, open_store, quarantine, recover_last_offset
-from mt4pump.journal.schema import JournalOptions, Stored, companion, kind_name
+from mt4pump.journal.schema import (
+    FAULTS,
+    JournalFileError,
+    JournalOptions,
+    Stored,
+    companion,
+    explain,
+    is_damage,
+    kind_name,
+)
 from mt4pump.journal.store import Store
 from mt4pump.log import FaultCounters
 from mt4pump.private_files import PRIVATE
@@ -45,14 +53,13 @@ class Journal:
         options: JournalOptions,
         now_ns: NowNs,
         *,
-        fault_counters: FaultCounters | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.log_id = ""
         self.last_offset = 0
         self.error = ""
         self.unstored_after: int | None = None
-        self.fault_counters = fault_counters or FaultCounters(log)
+        self.fault_counters = FaultCounters(log)
         self._path = path.absolute()
         self._options = options
         self._now_ns = now_ns

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from mt4pump.journal.errors import DAMAGED, JournalFileError
 from mt4pump.journal.schema import (
     BUSY_WAIT_S,
+    DAMAGED,
     READER_WAIT_S,
     SYNCED_LEVELS,
+    JournalFileError,
     JournalOptions,
     companion,
     connect,

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mt4pump.errors import JournalError
-from mt4pump.journal.errors import FAULTS, explain
-from mt4pump.journal.schema import READER_WAIT_S, JournalPage, Replayed, check_ours, connect, read_meta
+from mt4pump.journal.schema import FAULTS, READER_WAIT_S, JournalPage, Replayed, check_ours, connect, explain, read_meta
 from mt4pump.journal.store import DISORDER_NS
 from mt4pump.wire import outermost
 

@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mt4pump.journal.errors import DAMAGED, JournalFileError
 from mt4pump.journal.open_orders import OpenOrders
 from mt4pump.journal.retention import STEP_ROWS, Retention
 from mt4pump.journal.schema import (
+    DAMAGED,
     INSERT_EVENTS,
     PAGE_BYTES,
     PUT_KINDS,
     SYNCED_LEVELS,
+    JournalFileError,
     JournalOptions,
     Stored,
     companion,

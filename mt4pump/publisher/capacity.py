@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mt4pump.log import FaultCounters
@@ -73,17 +73,14 @@ def limit_connections(both: Sequence[Connections], limit: int | None) -> None:
 class Relief:
     """Closes connections that sent nothing yet while no descriptor is left; checked often, by one thread."""
 
-    def __init__(
-        self, both: Sequence[Connections], fault_counters: FaultCounters, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, both: Sequence[Connections], fault_counters: FaultCounters) -> None:
         self._both = both
         self._fault_counters = fault_counters
-        self._now_s = now_s
         self._check_at_s = 0.0
 
     def check(self) -> None:
         """Check whether a descriptor is left, a few times a second."""
-        now_s = self._now_s()
+        now_s = time.monotonic()
         if now_s < self._check_at_s:
             return
         self._check_at_s = now_s + CHECK_INTERVAL_S

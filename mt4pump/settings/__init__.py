@@ -26,10 +26,10 @@ def load(
     return process_settings.read(Settings, flags, environ, config).settings
 
 
-def setting_as_written(name: str, environ: Mapping[str, str] = os.environ, config: Path | None = None) -> Any:
+def setting_as_written(name: str, environ: Mapping[str, str] = os.environ) -> Any:
     """Return the setting ``name`` before checking, whatever else is wrong: for programs that need that one alone."""
     sources = Sources(Settings.naming())
-    sources.read(NOTHING, environ, config)
+    sources.read(NOTHING, environ, None)
     given = sources.given.get(name)
     return Settings.model_fields[name].get_default(call_default_factory=True) if given is None else given.value
 

@@ -238,9 +238,8 @@ class Settings(ProgramSettings):
 
     def disagreements(self) -> Iterator[Disagreement]:
         """Yield what every check finds."""
-        for check in (_dll, _login_ends_before_a_hang, _simulator, _publishing, _reachable, _endpoints_differ):
-            yield from check(self)
-        for check in (_curve, _journal, _times):
+        checks = (_dll, _login_ends_before_a_hang, _simulator, _publishing, _reachable)
+        for check in (*checks, _endpoints_differ, _curve, _journal, _times):
             yield from check(self)
 
 
