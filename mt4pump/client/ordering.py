@@ -122,7 +122,8 @@ class Ordering:
 
     def accept(self, topic: TopicState, frames: Frames, body: Body) -> bool:
         """Deliver an event, or drop a repeated one; return False for one that has to wait."""
-        if self.gate >= topic.rank and not self._needs_no_journal(body):
+        needs_no_journal = self.unopened and self.gate == DURABLE_WAIT and "offset" not in body and not self.held
+        if self.gate >= topic.rank and not needs_no_journal:
             return False
         epoch, seq = body["epoch"], body["seq"]
         offset = body.get("offset") if topic.durable else None
@@ -142,9 +143,6 @@ class Ordering:
             topic.add_jump(epoch, seq - missing, self.confirmed or 0)
         self.deliver(topic, frames, body, LIVE)
         return True
-
-    def _needs_no_journal(self, body: Body) -> bool:
-        return self.unopened and self.gate == DURABLE_WAIT and "offset" not in body and not self.held
 
     def _may_be_recovered(self, wire: bytes, seq: int, offset: int | None) -> bool:
         """Return whether the journal was not asked yet for what is missing before this event."""
@@ -264,11 +262,6 @@ class Ordering:
     def record_asked(self) -> None:
         """Record which events without an offset wait when the journal is asked: no offset shows it later."""
         self._asked_for = {(frames[0], body["seq"]) for frames, body in self.held if body.get("offset") is None}
-
-    def forget_position(self, text: str) -> None:
-        """Go on without a position."""
-        self.out.append(Notice(NOT_WHOLE, text))
-        self.confirmed = self.log = None
 
     def switch_log(self, log: str | None, offset: int, text: str) -> None:
         """Go on after ``offset`` of a journal that is not the one known so far."""

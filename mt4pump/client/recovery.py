@@ -312,10 +312,8 @@ class Recovery:
     def _end_of_held(self) -> int | None:
         """Return up to where the journal is to be asked; None (to its end) when an event has no offset to say so."""
         body = self._ordering.held.last
-        if body is None or body is self._last_held:  # what may have been lost since then is behind it
-            return None
-        offset: int | None = body.get("offset")
-        return offset
+        # Behind the last event that waited when events became unproven, more may have been lost.
+        return None if body is None or body is self._last_held else body.get("offset")
 
     def _start(self, job: Job, *, opens_gate: bool = True) -> None:
         self._is_unproven = False

@@ -219,7 +219,8 @@ class RecoverySteps:
         _check_opened(head)
         if log is None:
             self.resume = None
-            ordering.forget_position("the daemon has no journal: the position cannot be resumed")
+            ordering.confirmed = ordering.log = None
+            ordering.out.append(Notice(NOT_WHOLE, "the daemon has no journal: the position cannot be resumed"))
             return False
         if ordering.log is None and ordering.confirmed <= last:
             ordering.log = log
@@ -252,7 +253,8 @@ def _why_not_whole(after: int, head: Body) -> str:
     first: Any = head.get("first_available") or int(head.get("last") or 0) + 1  # 0: nothing is stored any more
     if first > after + 1:
         return f"the journal no longer has offsets {after + 1} to {first - 1}: they were deleted (retention)"
-    return f"after offset {after} the journal is not whole: events were published while it could not be written"
+    reasons = "it could not be written, the machine lost power, or an older copy was restored"
+    return f"after offset {after} the journal is not whole: {reasons}"
 
 
 def _check_opened(head: Body) -> None:

@@ -61,12 +61,8 @@ class RegisteredHandler:
 
     def handles(self, event: Event) -> bool:
         """Return whether ``event`` is for it."""
-        if self.kind is not None and event.kind != self.kind:
-            return False
-        if self.topic is None:
-            return True
-        # Exactly first, as a subscription is: quote.[SP500] is a name, too.
-        return matches(event.topic, self.topic)
+        is_of_kind = self.kind is None or event.kind == self.kind
+        return is_of_kind and (self.topic is None or matches(event.topic, self.topic))
 
 
 class Handlers:

@@ -1,8 +1,8 @@
 """Which topics a reader wants, and what it knows of each one that it met; pure.
 
 Wanted are exact names (``quote.EURUSD``) and shell patterns (``trade.*``, ``quote.???JPY``); ``trade.`` is the same as
-``trade.*``. The wire knows prefixes
-only, so each becomes one, and every topic is compared whole here: ``trade.100`` is not ``trade.1001``.
+``trade.*``. The wire knows prefixes only, so each becomes one, and every topic is compared whole here: ``trade.100`` is
+not ``trade.1001``.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from tests.client.harness import Harness
     [
         ({"first_available": 9}, "the journal no longer has offsets 2 to 8: they were deleted"),
         ({"first_available": 0, "last": 8}, "the journal no longer has offsets 2 to 8: they were deleted"),
-        ({"first_available": 2}, "after offset 1 the journal is not whole: events were published while"),
-        ({"first_available": 1}, "after offset 1 the journal is not whole: events were published while"),
+        ({"first_available": 2}, "after offset 1 the journal is not whole: it could not be written"),
+        ({"first_available": 1}, "after offset 1 the journal is not whole: it could not be written"),
     ],
 )
 def test_a_notice_names_exactly_what_is_gone(monkeypatch: pytest.MonkeyPatch, head: dict[str, Any], text: str) -> None:
