@@ -22,6 +22,8 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import CollectorRegistry
 
+from mt4pump_consumers.descriptors import NONE_LEFT, RETRY_S, SpareDescriptor
+
 REQUESTS_LIMIT = 16
 REQUEST_TIMEOUT_S = 10.0
 SLOW_ANSWER_S = 2.0
@@ -113,7 +115,8 @@ class Server(ThreadingWSGIServer):
     """A thread per request, and no more than `REQUESTS_LIMIT` of them: the slowest gives way to one that comes then.
 
     A request has `REQUEST_TIMEOUT_S` from its connection to the end of its answer, however it is spread. ``ended``
-    counts those that took longer or gave way, ``rejected`` those that came when nobody was slow.
+    counts those that took longer or gave way, ``rejected`` those that came when nobody was slow, or when no file
+    descriptor was left.
     """
 
     rejected = ended = 0
@@ -124,7 +127,24 @@ class Server(ThreadingWSGIServer):
         self._free = BoundedSemaphore(REQUESTS_LIMIT)
         self._lock = Lock()
         self._open: dict[socket.socket, OpenRequest] = {}
+        self._spare = SpareDescriptor()
         super().__init__(*args, **named)
+
+    def get_request(self) -> Any:
+        """Accept a connection; the library ignores OSError and would try again at once while no descriptor is left."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in NONE_LEFT:
+                is_closed = self._spare.close_waiting(self.socket.fileno())
+                self.rejected += is_closed
+                time.sleep(0 if is_closed else RETRY_S)
+            raise
+
+    def server_close(self) -> None:
+        """Close the listening socket."""
+        super().server_close()
+        self._spare.release()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand the request to a thread of its own, if there is one left, or one whose request gives way."""

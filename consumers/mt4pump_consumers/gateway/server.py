@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -15,6 +16,7 @@ from mt4pump.client import ClientError, ClientKeys, Notice
 from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
+from mt4pump_consumers.descriptors import NONE_LEFT, SpareDescriptor
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
 from mt4pump_consumers.gateway.connection import (
     GatewayConnection,
@@ -111,6 +113,7 @@ class Gateway:
             settings,
         )
         self._published: Json = status_message(None, None, None)
+        self._spare = SpareDescriptor()
         self._clients_at_s = 0.0
         self._token_trouble = ""
 
@@ -143,6 +146,7 @@ class Gateway:
     async def start(self) -> Server:
         """Bind, start to read the stream, and serve; raises StartError."""
         settings = self._settings
+        asyncio.get_running_loop().set_exception_handler(self._on_exception)
         deflate = ServerPerMessageDeflateFactory(
             server_no_context_takeover=True, client_no_context_takeover=True, compress_settings=DEFLATE
         )
@@ -172,6 +176,14 @@ class Gateway:
         log.info("serves on %s://%s:%d/, reads %s", scheme, host, self.port, settings.endpoint)
         return server
 
+    def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Close the connection that asyncio has no descriptor for; it would log and try again, more often each time."""
+        error, listener = context.get("exception"), context.get("socket")
+        if isinstance(error, OSError) and error.errno in NONE_LEFT and listener is not None:
+            self._spare.close_waiting(listener.fileno())
+        else:
+            loop.default_exception_handler(context)
+
     async def stop(self, server: Server) -> None:
         """Close all clients and end."""
         self._feed.stop()
@@ -185,6 +197,7 @@ class Gateway:
         await asyncio.to_thread(self._feed.join, 10.0)
         await self._refresher.close()
         self._replayer.close()
+        self._spare.release()
         log.info(
             "stopped; %d events came, %d messages were sent", self.broadcaster.received, self.broadcaster.delivered
         )
@@ -300,6 +313,7 @@ class Gateway:
             "connections_refused": limiter.refused,
             "connections_gave_way": limiter.gave_way,
             "connections_too_fast": limiter.too_fast,
+            "connections_without_descriptor": self._spare.closed,
             "foreign_pages": limiter.foreign,
             "malformed_requests": limiter.malformed,
             "floods_closed": limiter.flooded,

@@ -237,7 +237,7 @@ class MetricsCollector(Collector):
             self._source.restarts,
         )
         rejected, ended = self._requests()
-        text = "HTTP requests turned away, as too many were open."
+        text = "HTTP requests turned away, as too many were open or no file descriptor was left."
         yield CounterMetricFamily("mt4pump_exporter_rejected_requests_total", text, rejected)
         text = "HTTP requests ended before their answer was taken, as they were slow."
         yield CounterMetricFamily("mt4pump_exporter_slow_requests_total", text, ended)
