@@ -25,11 +25,12 @@ def heartbeat(seq: int = 1, *, epoch: int = EPOCH, ts: int = TS, state: str = "p
 
 
 class FakePublisher:
-    """Sends each round of messages every few milliseconds from its own thread; ``seq`` grows by round."""
+    """Sends each round of messages every few milliseconds from its own thread; ``seq`` grows by ``step`` each round."""
 
-    def __init__(self, topics: Sequence[str], extra: Sequence[Sequence[bytes]]) -> None:
+    def __init__(self, topics: Sequence[str], extra: Sequence[Sequence[bytes]], step: int) -> None:
         self._topics = topics
         self._extra = extra
+        self._step = step
         self._ending = threading.Event()
         self._bound = threading.Event()
         self.endpoint = ""
@@ -53,16 +54,16 @@ class FakePublisher:
             self._bound.set()
             seq = 0
             while not self._ending.wait(0.002):
-                seq += 1
+                seq += self._step
                 sent = [message(topic, seq, symbol=topic, bid=1.5, ask=1.75, spread=25) for topic in self._topics]
                 for frames in (*sent, *self._extra, heartbeat(seq)):
                     socket.send_multipart(frames)
 
 
 @contextmanager
-def fake_publisher(*topics: str, extra: Sequence[Sequence[bytes]] = ()) -> Iterator[str]:
+def fake_publisher(*topics: str, extra: Sequence[Sequence[bytes]] = (), step: int = 1) -> Iterator[str]:
     """Give the endpoint of a `FakePublisher`."""
-    publisher = FakePublisher(topics, extra)
+    publisher = FakePublisher(topics, extra, step)
     publisher.start()
     try:
         yield publisher.endpoint

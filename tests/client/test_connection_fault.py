@@ -30,12 +30,15 @@ from tests.security.keyring import Keyring
 @contextmanager
 def answering(reply: bytes | None, *, keeps_open: bool = False) -> Iterator[str]:
     """Give the address of a server that answers each connection with ``reply``; None: with silence."""
+    ending = Event()
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as at_end:
 
         def run() -> None:
             try:
                 while True:
                     connection = at_end.enter_context(server.accept()[0])
+                    if ending.is_set():
+                        return
                     if reply is not None:
                         connection.recv(1)
                         connection.sendall(reply)
@@ -47,8 +50,9 @@ def answering(reply: bytes | None, *, keeps_open: bool = False) -> Iterator[str]
         thread = Thread(target=run)
         thread.start()
         yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
+        ending.set()
+        with suppress(OSError), socket.create_connection(server.getsockname(), LIMIT_S):
+            thread.join()
 
 
 class Place(NamedTuple):

@@ -46,9 +46,8 @@ SERVERS = {
 
 
 def port_of(run: Program, pattern: str) -> int:
-    found: list[str] = []
-    until(lambda: found.extend(re.findall(pattern, run.printed())) or bool(found), pattern)
-    return int(found[0])
+    until(lambda: re.search(pattern, run.printed()), pattern)
+    return int(re.findall(pattern, run.text)[0])
 
 
 @pytest.mark.parametrize("name", SERVERS)

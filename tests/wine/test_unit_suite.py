@@ -59,6 +59,7 @@ NOT_COLLECTED = {
     "tests/test_quick.py": HOST,
     "tests/test_repeat.py": TOOLS,
     "tests/test_layering.py": HOST,
+    "tests/test_mistakes.py": "runs every program, also those whose packages the Windows Pythons of the tests lack",
     "tests/process/test_stop.py": LIVES,
     "tests/vendor/test_compile.py": COMPILER,
     "tests/vendor/test_decorations.py": COMPILER,
