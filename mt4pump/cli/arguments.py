@@ -33,7 +33,6 @@ TIMEOUT_S = 5.0
 PERHAPS_PUBLISHES = frozenset({OTHER_SOCKET, WRONG_KEYS, NOT_ZEROMQ})
 """How the address that the daemon publishes on answers a query socket: without keys, and with them."""
 
-NS = 1_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 AGE_PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhdw])\s*"

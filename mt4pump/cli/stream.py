@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 import zmq
 
-from mt4pump.cli.arguments import TopicFilter, is_heartbeat
+from mt4pump.cli.arguments import TopicFilter, is_heartbeat, wrong_setting
 from mt4pump.client import ClientKeys
 from mt4pump.client.checks import event_body
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED
 from mt4pump.client.event import Frames
 from mt4pump.client.query import Context
-from mt4pump.errors import FrameError, SettingsError
+from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
 NS = 1_000_000_000
@@ -298,8 +298,7 @@ def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = Non
         try:
             connection = SubConnection(context, endpoint, keys, RECEIVE_LIMIT)
         except zmq.ZMQError as error:
-            problem = f"settings are wrong:\n  endpoint: {endpoint} cannot be connected to: {error.strerror}"
-            raise SettingsError(problem) from error
+            raise wrong_setting("endpoint", f"{endpoint} cannot be connected to: {error.strerror}") from error
         connection.subscribe(set(topics.subscriptions))
         yield connection
     finally:

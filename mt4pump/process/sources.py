@@ -41,6 +41,20 @@ def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
 def toml_and_text(path: Path, bytes_max: int = FILE_BYTES_MAX, *, is_chosen: bool = True) -> tuple[dict[str, Any], str]:
     """Return what stands in the file, and its text; raises ValueError that names it, what is wrong and what to do.
 
+    ``is_chosen`` is as of `_read_text`.
+    """
+    text = _read_text(path, bytes_max, is_chosen=is_chosen)
+    try:
+        return tomllib.loads(text), text
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not TOML {_place_and_cure(str(error), text)}") from None
+    except (ValueError, RecursionError):  # tomllib's, which it does not document
+        raise ValueError(f"{path} has a number too long or brackets too deep to be read; correct it") from None
+
+
+def _read_text(path: Path, bytes_max: int, *, is_chosen: bool) -> str:
+    """Return the text of a file; raises ValueError that names it, what is wrong and what to do.
+
     Refused are files that other users may change: they say where secrets go and who may read what. The error repeats
     nothing of the file, which may hold secrets. ``is_chosen``: somebody named it; False for one in the working folder.
     """
@@ -49,20 +63,16 @@ def toml_and_text(path: Path, bytes_max: int = FILE_BYTES_MAX, *, is_chosen: boo
     try:
         with path.open("rb") as file:
             content = file.read(bytes_max + 1)
-        text = content.decode("utf-8-sig")  # Windows' editors write a byte order mark
-        if len(content) <= bytes_max:
-            return tomllib.loads(text), text
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; correct the path") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}); make it readable") from None
+    if len(content) > bytes_max:
+        raise ValueError(f"{path} has more than {bytes_max} bytes; is it the right file?")
+    try:
+        return content.decode("utf-8-sig")  # Windows' editors write a byte order mark
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not TOML {_place_and_cure(str(error), text)}") from None
-    except (ValueError, RecursionError):  # tomllib's, which it does not document
-        raise ValueError(f"{path} has a number too long or brackets too deep to be read; correct it") from None
-    raise ValueError(f"{path} has more than {bytes_max} bytes; is it the right file?")
 
 
 def line_of(key: str, text: str) -> int:
@@ -239,23 +249,12 @@ class Sources:
         problems = self.problems if self.naming.prefix == PREFIX else self.notes
         if not DOTENV.is_file():  # people call folders so, too
             return
-        if fault := changeable_by_others(DOTENV, is_chosen=False):
-            problems.append(f"{DOTENV}: {fault}")
-            return
         try:
-            # utf-8-sig: Windows' editors write a byte order mark, which would become part of the first name.
-            with DOTENV.open(encoding="utf-8-sig") as stream:
-                text = stream.read(FILE_BYTES_MAX + 1)
-        except UnicodeDecodeError:
-            problems.append(f"{DOTENV}: is not UTF-8 text; save it as UTF-8")
+            text = _read_text(DOTENV, FILE_BYTES_MAX, is_chosen=False)
+        except ValueError as error:
+            problems.append(str(error))
             return
-        except OSError as error:
-            problems.append(f"{DOTENV}: cannot be read ({error.strerror}); make it readable, or remove it")
-            return
-        if len(text) > FILE_BYTES_MAX:
-            problems.append(f"{DOTENV}: has more than {FILE_BYTES_MAX} characters; keep settings alone in it")
-            return
-        for binding in parse_stream(io.StringIO(text)):
+        for binding in parse_stream(io.StringIO(text, newline=None)):  # a line may end in \r\n
             yield from _bindings(binding, problems)
 
     def _read_toml(self, file: Path, asked_by: str, *, is_chosen: bool) -> None:

@@ -99,12 +99,11 @@ def test_a_file_of_another_user_that_nobody_named_is_refused(name: str, *, refus
         assert "the group 65534 may write" in problem
 
 
-@pytest.mark.parametrize(("name", "cure"), [(".env", "keep settings alone in it"), ("mt4pump.toml", "the right file?")])
-def test_a_file_too_large_for_settings_is_refused(name: str, cure: str) -> None:
+@pytest.mark.parametrize("name", [".env", "mt4pump.toml"])
+def test_a_file_too_large_for_settings_is_refused(name: str) -> None:
     write(name, "#" * (FILE_BYTES_MAX + 1))
     (problem,) = problems_of(SIMULATOR)
-    assert name in problem
-    assert cure in problem
+    assert f"{name} has more than {FILE_BYTES_MAX} bytes; is it the right file?" in problem
 
 
 def test_lists_are_comma_separated_text_or_arrays() -> None:
@@ -241,7 +240,7 @@ def test_files_that_are_not_utf8_are_refused() -> None:
     Path("mt4pump.toml").write_bytes(b"server = '\xe9'")
     Path(".env").write_bytes(b"MT4PUMP_X=\xe9")
     assert problems_of(SIMULATOR) == [
-        ".env: is not UTF-8 text; save it as UTF-8",
+        ".env is not UTF-8 text; save it as UTF-8",
         "config (working directory): mt4pump.toml is not UTF-8 text; save it as UTF-8",
     ]
 
