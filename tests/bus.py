@@ -95,7 +95,7 @@ def receive(socket: zmq.Socket[bytes], limit_s: float = LIMIT_S) -> Message:
 
 
 def last_messages(read: Callable[[], Message], socket: zmq.Socket[bytes]) -> list[Message]:
-    """Return what a daemon that ended told last: all that ``read`` gives up to its goodbye, and what follows."""
+    """Return what a daemon that ended published last: all that ``read`` gives up to its goodbye, and what follows."""
     events = [read()]
     while not (events[-1].topic == "heartbeat" and events[-1].body["state"] == "stopping"):
         events.append(read())

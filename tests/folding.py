@@ -47,7 +47,7 @@ class Folded:
         if gone and not body.get("snapshot"):
             self.rows.pop(place, None)
         elif body.get("change") == MODIFIED and place not in self.rows:
-            return  # told late of an order that has ended: a table read was ahead of the records in the inbox
+            return  # a late report of an order that has ended: a table read was ahead of the records in the inbox
         else:
             self.rows[place] = _seen(kind, body)
 

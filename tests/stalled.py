@@ -1,4 +1,4 @@
-"""A publisher in a process of its own, whose memory tells what stalled subscribers cost. Run by `test_slow_readers`."""
+"""A publisher in a process of its own, whose memory shows what stalled subscribers cost. Run by `test_slow_readers`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mt4pump.publisher.publisher import Publisher, SocketOptions
 
 
 def say(*arguments: object) -> None:
-    """Tell the test one line."""
+    """Print one line for the test."""
     sys.stdout.write(" ".join(map(str, arguments)) + "\n")
     sys.stdout.flush()
 

@@ -155,9 +155,9 @@ def test_a_lost_link_is_published_and_a_new_session_follows_with_what_changed_me
         gone, new = run.topic("trade.1001").body, run.topic("trade.1001").body
         assert (gone["change"], gone["order"], gone["synthetic"]) == ("closed", 7, True)
         assert (new["change"], new["order"], new["synthetic"]) == ("opened", 8, True)
-        beat = run.pumping().body
-        assert beat["reconnects"] == 1
-        assert beat["source"]["callback_errors"] == first["source"]["callback_errors"]  # counted per process
+        heartbeat = run.pumping().body
+        assert heartbeat["reconnects"] == 1
+        assert heartbeat["source"]["callback_errors"] == first["source"]["callback_errors"]  # counted per process
     assert fake.count("live_interfaces") == 0
 
 
@@ -169,7 +169,7 @@ def test_an_error_of_the_protocol_ends_no_order_though_the_link_stays_and_the_ta
     fake.set_table("UsersGet", [USER_RECORD.pack({"login": 1001})])
     with running_dll(tmp_path, vendor_library, reconcile_interval_s=0.1) as run:
         run.pumping()
-        fake.break_protocol(delay_s=0.3)  # until then IsConnected says 1, and nothing else tells of the end
+        fake.break_protocol(delay_s=0.3)  # until then IsConnected says 1, and nothing else shows the end
         stop = run.topic("session.stop").body
         assert stop["reason"].startswith("STOP_PUMPING; the library's log: 255 ")
         assert stop["reason"].endswith(" fake:443 pumping mode stopped (Network problem)")
@@ -191,8 +191,8 @@ def test_a_table_that_is_rightly_empty_is_believed_after_a_second_read(
         fake.emit(PumpCode.UPDATE_TRADES)
         body = run.topic("trade.1001").body
         assert (body["change"], body["synthetic"]) == ("closed", True)
-        beat = run.next(lambda message: message.topic == "heartbeat").body
-        assert beat["skipped"]["empty_tables"] >= 1
+        heartbeat = run.next(lambda message: message.topic == "heartbeat").body
+        assert heartbeat["skipped"]["empty_tables"] >= 1
 
 
 @pytest.mark.parametrize("method", ["Connect", "Login"])
@@ -309,8 +309,8 @@ def test_wrong_credentials_are_logged_as_an_error_and_not_retried_at_once(
     fake: Vendor, vendor_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running_dll(tmp_path, vendor_library, password="wrong") as run:  # noqa: S106 - that is the test
-        beat = run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "lost")
-        assert "RET_BAD_ACCOUNT_INFO (65)" in beat.body["reason"]
+        heartbeat = run.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "lost")
+        assert "RET_BAD_ACCOUNT_INFO (65)" in heartbeat.body["reason"]
         run.topic("heartbeat")
     assert fake.calls("Login") == 1
     assert any("check login, password" in record.message for record in caplog.records)
@@ -381,8 +381,8 @@ def test_more_records_than_the_inbox_holds_are_counted_and_recovered_by_a_read(
         fake.wait()
         opened = {trade_of(run) for _ in orders}
         assert opened == set(range(1, 2_001))
-        beat = run.next(lambda message: message.topic == "heartbeat" and message.body["dropped"] > 0).body
-        assert beat["errors"]["inbox_full"] >= 1
+        heartbeat = run.next(lambda message: message.topic == "heartbeat" and message.body["dropped"] > 0).body
+        assert heartbeat["errors"]["inbox_full"] >= 1
 
 
 def trade_of(run: Running) -> int:

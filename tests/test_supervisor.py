@@ -45,7 +45,7 @@ class Clock:
 
 
 class Stage:
-    """A supervisor, the managers it makes (``prepare`` scripts each before use), and the words it tells."""
+    """A supervisor, the managers it makes (``prepare`` scripts each before use), and the log lines it writes."""
 
     def __init__(self, plan: SessionPlan = PLAN) -> None:
         self.inbox = Inbox(1000)
@@ -73,7 +73,7 @@ class Stage:
         self.statuses.append(self.supervisor.status)
 
     def listen(self) -> None:
-        """Take the words told so far."""
+        """Take the lines logged so far."""
         while (record := self.inbox.get()) is not None:
             code, _, payload, _ = record
             self.words.append((code, payload))
@@ -226,14 +226,14 @@ def test_every_change_of_state_is_sent_to_the_pump_thread(stage: Stage) -> None:
 
 
 def test_the_session_is_given_up_in_the_pump_thread_before_it_is_closed(stage: Stage) -> None:
-    told: list[bool] = []
+    detached: list[bool] = []
 
     def look_when_closing(_number: int, manager: FakeManager) -> None:
         close = manager.close
 
         def closing() -> None:
             stage.listen()
-            told.append(bool(stage.detached))
+            detached.append(bool(stage.detached))
             close()
 
         manager.close = closing  # type: ignore[method-assign]
@@ -242,7 +242,7 @@ def test_the_session_is_given_up_in_the_pump_thread_before_it_is_closed(stage: S
     begin(stage)
     stage.pumping()
     stage.stop()
-    assert told == [True]
+    assert detached == [True]
 
 
 def test_stop_pumping_ends_the_session_and_the_next_one_begins(stage: Stage) -> None:
@@ -327,7 +327,7 @@ def test_a_refused_login_is_logged_with_the_reason_and_waits_long(
     status = stage.lost()
     assert (status.state, status.server) == (LOST, "one:443")
     assert status.reason == "refused: Login: RET_BAD_ACCOUNT_INFO (65): Invalid account"
-    until(lambda: f"next try in {FOR_EVER_S:.1f} s" in caplog.messages, "the wait is told")
+    until(lambda: f"next try in {FOR_EVER_S:.1f} s" in caplog.messages, "the wait is logged")
     assert any("one:443 refused login 7" in text and "manager rights" in text for text in caplog.messages)
     assert len(stage.managers) == 1
     stage.stop()  # at once, in spite of the long wait

@@ -143,7 +143,7 @@ def filled_daemon(count: int = STORED) -> Iterator[tuple[Daemon, NativeFeed]]:
 def _replaying(
     daemon: Daemon, *, endless: bool, gives_way: bool = False
 ) -> Iterator[multiprocessing.connection.Connection]:
-    """Have another process read the whole journal, once or until the end of the block; it tells what it got."""
+    """Have another process read the whole journal, once or until the end of the block; it prints what it got."""
     assert daemon.query_endpoint is not None
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()

@@ -105,7 +105,7 @@ class PlayedGateway:
         self._prices = {symbol: 1.1 + self._random.random() for symbol in SYMBOLS}
 
     async def run(self, ready: Connection) -> None:
-        """Serve until the process is ended; tell the port."""
+        """Serve until the process is ended; print the port."""
         async with serve(self._play, "127.0.0.1", 0, process_request=self._page, compression=None) as server:
             ready.send(server.sockets[0].getsockname()[1])
             await asyncio.get_running_loop().create_future()

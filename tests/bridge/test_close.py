@@ -23,7 +23,7 @@ START, STOP, PING = PumpCode.START_PUMPING, PumpCode.STOP_PUMPING, PumpCode.PING
 
 
 class ClosingLock:
-    """A door behind which the session is closed just before it opens to the first who asks."""
+    """A lock whose first holder finds the session closed just before it gets it."""
 
     def __init__(self, manager: DllManager) -> None:
         self._lock = threading.Lock()

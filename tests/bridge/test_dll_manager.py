@@ -42,8 +42,8 @@ def tick(symbol: str, bid: float) -> bytes:
     return SYMBOL_INFO.pack({"symbol": symbol, "digits": 5, "bid": bid, "ask": bid})
 
 
-class BusyDoor:
-    """A door that opens once and then is busy for longer than anybody waits."""
+class BusyLock:
+    """A lock that is free once and then is held for longer than anybody waits."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -413,12 +413,12 @@ class TestLink:
     def test_table_of_a_lost_link_is_not_believed_while_another_thread_is_inside(
         self, pumping: DllManager, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # As the supervisor, in a slow IsConnected, has the door as soon as the read lets go of it.
+        # As the supervisor, in a slow IsConnected, has the lock as soon as the read releases it.
         reader = CurrentSession()
         reader.session = ManagerSession(pumping, "host:443", 1)
         vendor.lose_link(stops=0)
         with monkeypatch.context() as patch:
-            patch.setattr(pumping, "_table_lock", BusyDoor())
+            patch.setattr(pumping, "_table_lock", BusyLock())
             with pytest.raises(ConnectionLost):
                 reader.table("trades", has_rows=True, again=lambda _ts: None)
 

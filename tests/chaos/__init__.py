@@ -1,6 +1,6 @@
 """A daemon and its readers under random faults, and a verdict: did every event come once, or was it reported as lost?
 
-``python -m tests.chaos [--seed N] [--events N] [--faults N]``. The rooms, in the order of the data:
+``python -m tests.chaos [--seed N] [--events N] [--faults N]``. The modules, in the order of the data:
 
 - `plan`: which fault comes when; pure.
 - `pump`: the daemon in a process of its own, with faults on command.

@@ -206,7 +206,7 @@ def test_an_ipc_address_is_never_taken_from_a_program_that_listens(tmp_path: Pat
         finding = address(f"ipc://{path}")
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
-    assert finding.ok is (sys.platform != "linux")  # elsewhere nobody tells who listens
+    assert finding.ok is (sys.platform != "linux")  # elsewhere nothing shows who listens
     assert not address(f"ipc://{tmp_path}/no/s").ok
     assert address(f"ipc://{tmp_path}/free").ok
 

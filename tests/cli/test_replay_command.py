@@ -1,4 +1,4 @@
-"""``mt4pump replay``: from where to where, what is shown, and what a hole in it is told as."""
+"""``mt4pump replay``: from where to where, what is shown, and how a gap in it is reported."""
 
 from __future__ import annotations
 

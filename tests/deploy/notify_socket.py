@@ -1,4 +1,4 @@
-"""A socket that hears what programs tell the service manager."""
+"""A socket that receives what programs report to the service manager."""
 
 from __future__ import annotations
 

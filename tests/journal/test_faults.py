@@ -121,7 +121,7 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_read_only_file_is_reported(path: Path, clock: Clock) -> None:
-    # Rights do not bind a superuser, who may well run the tests: SQLite itself is told to refuse every write.
+    # Rights do not bind a superuser, who may well run the tests: SQLite itself is made to refuse every write.
     with opened(path, clock=clock) as journal:
         connection_of(journal).execute("PRAGMA query_only=1")
         assert not journal.append(events(journal, b"trade.1"), {})

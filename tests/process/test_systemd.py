@@ -1,4 +1,4 @@
-"""What the service manager is told, datagram by datagram, and that telling it never harms."""
+"""What is sent to the service manager, datagram by datagram, and that a failed send never harms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings to the plain values that the rooms take: every one arrives, under its own name."""
+"""Settings to the plain values that the packages take: every one arrives, under its own name."""
 
 from __future__ import annotations
 

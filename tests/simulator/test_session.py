@@ -1,4 +1,4 @@
-"""A session obeys the Manager protocol: states, refusals, reads, and an end from either side."""
+"""A session keeps to the Manager protocol: states, refusals, reads, and an end from either side."""
 
 from __future__ import annotations
 

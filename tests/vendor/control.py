@@ -67,7 +67,7 @@ class Method(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What an interface was told: WorkingDirectory and Connect's server, as the bytes that came."""
+    """What an interface was given: WorkingDirectory and Connect's server, as the bytes that came."""
 
     directory: bytes
     server: bytes
@@ -134,7 +134,7 @@ class Vendor:
         return int(self._call["calls"](slot))
 
     def given(self, number: int) -> Given | None:
-        """Return what interface ``number`` was told, counted from 0 since the last reset."""
+        """Return what interface ``number`` was given, counted from 0 since the last reset."""
         directory, server = ctypes.create_string_buffer(TEXT_BYTES), ctypes.create_string_buffer(TEXT_BYTES)
         if not self._call["interface"](number, directory, server, TEXT_BYTES):
             return None
@@ -201,7 +201,7 @@ class Vendor:
         self._call["set_news_body"](key, text)
 
     def set_mail(self, path: bytes, length: int) -> None:
-        """Set the path and file size that MailLast tells."""
+        """Set the path and file size that MailLast returns."""
         self._call["set_mail"](path, length)
 
     def set_plugin_params(self, position: int, records: Iterable[bytes]) -> None:

@@ -52,7 +52,7 @@ def pumping(
 
 
 def received(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
-    """Have the script go on, now that ``socket`` receives the daemon; return what it tells up to the last order."""
+    """Have the script go on, now that ``socket`` receives the daemon; return what it publishes up to the last order."""
     go.touch()
     deadline_s, events = time.monotonic() + LIMIT_S, list[Message]()
     while not (events and events[-1].topic == "trade.1001" and events[-1].body["order"] == TRADES):
@@ -62,5 +62,5 @@ def received(socket: zmq.Socket[bytes], go: Path) -> list[Message]:
 
 
 def last_messages(socket: zmq.Socket[bytes]) -> list[Message]:
-    """Return what a daemon that has ended told last, its goodbye the last."""
+    """Return what a daemon that has ended published last, its goodbye the last."""
     return bus.last_messages(lambda: receive(socket), socket)

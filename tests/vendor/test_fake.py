@@ -1,4 +1,4 @@
-"""The fake library has the vendor's ABI, logs in as told, and counts calls that come too late."""
+"""The fake library has the vendor's ABI, logs in as set, and counts calls that come too late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fake library calls back from its own threads, when and how it is told, with data that dies at once."""
+"""The fake library calls back from its own threads, when and how the test says, with data that dies at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a DLL on Windows is said in words that tell what to do, and the exit code is 3."""
+"""What is wrong with a DLL on Windows is reported with what to do, and the exit code is 3."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def paced(
     names: list[str],
     rate: float,
     send: Callable[[str, int], None],
-    beat: Callable[[int], None],
+    send_heartbeat: Callable[[int], None],
     answer: Callable[[], None],
 ) -> None:
     """Send one quote of each symbol after the other, ``rate`` per second and symbol, for ever."""
@@ -91,7 +91,7 @@ def paced(
         now_s = time.perf_counter() - began_s
         if now_s >= heartbeats * HEARTBEAT_S:
             heartbeats += 1
-            beat(heartbeats)
+            send_heartbeat(heartbeats)
         due = int(now_s * total)
         while sent < due:
             send(names[sent % len(names)], sent // len(names) + 1)
@@ -113,10 +113,10 @@ def over_zmq(count: int, rate: float) -> None:
         publisher.send(pack(body(symbol, seq, epoch)))
         answers.seqs[f"quote.{symbol}"] = seq
 
-    def beat(seq: int) -> None:
+    def send_heartbeat(seq: int) -> None:
         publisher.send_multipart([b"heartbeat", pack(heartbeat(seq, epoch))])
 
-    paced(symbols(count), rate, send, beat, answers.give)
+    paced(symbols(count), rate, send, send_heartbeat, answers.give)
 
 
 def over_tcp(count: int, rate: float) -> None:

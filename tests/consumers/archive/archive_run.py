@@ -52,7 +52,7 @@ def event(topic: str, seq: int, *, ts: int = TS, epoch: int = EPOCH, **fields: A
 
 
 def quote(seq: int, symbol: str = "EURUSD", **fields: Any) -> Event:
-    """Return a quote whose bid tells its number."""
+    """Return a quote whose bid is its number."""
     ts = fields.pop("ts", TS + seq)
     values = {"symbol": symbol, "digits": 5, "bid": 1 + seq / 1e5, "ask": 1 + (seq + 2) / 1e5, "spread": 2}
     more = {"time": ts // 10**9, "high": 2.0, "low": 1.0, "direction": 0}

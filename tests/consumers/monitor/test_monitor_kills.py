@@ -1,4 +1,4 @@
-"""A monitor that is killed again and again misses nothing and tells nothing twice."""
+"""A monitor that is killed again and again misses nothing and reports nothing twice."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def compare_table(table: Path, names: list[tuple[int, str, int]]) -> None:
 
 
 def compare_alerts(store: Path, received: dict[str, int], truth: Truth) -> None:
-    """See that each alert was made once, and told once but for those under way at a kill."""
+    """See that each alert was made once, and sent once but for those under way at a kill."""
     connection = sqlite3.connect(store)
     states = dict(connection.execute("SELECT id, webhook FROM alerts"))
     connection.close()

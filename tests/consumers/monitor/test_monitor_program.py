@@ -54,7 +54,7 @@ def test_json_lines_tell_executions_with_lots_and_end_with_their_reader(tmp_path
 
 
 def test_a_reader_that_does_not_read_does_not_keep_it_from_ending(tmp_path: Path, data: Path) -> None:
-    fcntl = pytest.importorskip("fcntl", reason="Windows cannot tell whether a pipe is full")
+    fcntl = pytest.importorskip("fcntl", reason="Windows cannot show whether a pipe is full")
     termios = pytest.importorskip("termios")
     with daemon(data, "--rate", "5000") as feed:
         command = [sys.executable, "-m", "mt4pump_consumers.monitor", "--view", "json", "--start", "journal"]
@@ -89,7 +89,7 @@ def test_it_lives_through_the_daemons_death_and_misses_nothing(tmp_path: Path, d
                 running.line('"kind": "restarted"')
                 goal = again.last_offset() + 50
                 running.line("the daemon is asked anew for what is open")
-                until(lambda: again.last_offset() >= goal, "the new daemon tells nothing")
+                until(lambda: again.last_offset() >= goal, "the new daemon publishes nothing")
                 until(lambda: _lives_told(running) == 2, "never came to the new life")
                 end(running)
                 executions, position = kept(store)
@@ -116,7 +116,7 @@ def test_a_dead_daemon_is_an_alert_and_its_return_is_told_too(tmp_path: Path, da
             feed.program.process.wait()
             with daemon(data, pub=pub, query=query):
                 assert "mt4pump: there again" in running.line("[silence]")
-                until(lambda: len(hook.bodies) == 2, "the webhook was not told")
+                until(lambda: len(hook.bodies) == 2, "the webhook was not called")
                 end(running)
         assert hook.url not in running.text
         assert "SECRET" not in running.text

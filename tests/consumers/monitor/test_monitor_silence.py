@@ -18,7 +18,7 @@ from tests.consumers.monitor.monitor_run import NS
 
 
 def status(*, age_s: float | None = 0.5, alive: bool = True, **body: Any) -> Status:
-    """Return a daemon that beat at second 1000, last heard a quote at 990 and a callback at 998."""
+    """Return a daemon with a heartbeat at second 1000, its last quote at 990 and a callback at 998."""
     beat = {"ts": 1000 * NS, "last_quote_ts": 990 * NS, "last_callback_ts": 998 * NS, "state": "pumping", **body}
     rest: dict[str, Any] = {"server": "s", "version": "1", "log": "l", "offset": 1, "durable": True}
     return Status(alive=alive, state=beat["state"], age_s=age_s, feed_age_s=None, epoch=900_000, body=beat, **rest)
@@ -112,4 +112,4 @@ def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> N
         look(monitor, status(age_s=None, alive=False), hour_s + 1.0)
         assert engine.alerts == []
         look(monitor, status(age_s=None, alive=False), hour_s + 30.0)
-        assert [alert.status for alert in engine.alerts] == ["firing"], "a daemon that died meanwhile is still told"
+        assert [alert.status for alert in engine.alerts] == ["firing"], "a daemon that died meanwhile is still reported"

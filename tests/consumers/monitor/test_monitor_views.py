@@ -20,7 +20,7 @@ from mt4pump.process.program import Shutdown
 from tests.consumers.monitor.test_monitor_screen import status
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot tell whether a pipe is full")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot show whether a pipe is full")
 @pytest.mark.parametrize("size", [100, 5_000, 10_000])  # the pipe is full behind a line, or within one
 def test_lines_for_a_reader_that_takes_nothing_are_dropped_whole_and_counted(
     size: int, monkeypatch: pytest.MonkeyPatch
