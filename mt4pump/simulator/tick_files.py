@@ -43,6 +43,7 @@ MAGICS = {
     b"%PDF": "a document",
 }
 """First bytes of files that people give instead of text."""
+INCOMPLETE = "it is not complete; fetch it again"
 READ_ERRORS = (OSError, EOFError, zlib.error)
 """What reading may raise: the disk's own, and a compressed file that is truncated or damaged."""
 
@@ -53,11 +54,13 @@ class TickFiles:
     """Tick files as one stream in order of time; iterate once. Raises StartError when one cannot be used at all.
 
     ``digits`` has the symbols of the first rows, and the most decimals seen of each. ``late_lines`` counts rows whose
-    time is before that of the row above: they are played at once.
+    time is before that of the row above: they are played at once. With ``is_strict`` a file that cannot be read to its
+    end, or ends amid a line, raises StartError as well, when the iteration gets there.
     """
 
-    def __init__(self, paths: Sequence[Path], options: TickOptions | None = None) -> None:
+    def __init__(self, paths: Sequence[Path], options: TickOptions | None = None, *, is_strict: bool = False) -> None:
         self._options = options or TickOptions()
+        self._is_strict = is_strict
         self.bad_lines = self.late_lines = 0
         self.digits: dict[str, int] = {}
         self._symbols: set[str] = set()
@@ -72,6 +75,9 @@ class TickFiles:
             with text_of(file.path) as text:
                 for line_number, row in self._rows(file, text):
                     if isinstance(row, str):
+                        if self._is_strict and file.is_amid_line:
+                            where = f"ends amid line {line_number}, at byte {byte_of(text)} ({row})"
+                            raise StartError(f"tick file {file.path} {where}: {INCOMPLETE}")
                         self.bad_lines += 1
                         file.log_row("bad", "skipped", line_number, row)
                         continue
@@ -83,6 +89,9 @@ class TickFiles:
                     last_ms = max(last_ms, row[0])
                     yield row
         except READ_ERRORS as error:
+            if self._is_strict:
+                where = f"cannot be read behind line {line_number}, at byte {file.failed_at}"
+                raise StartError(f"tick file {file.path} {where} ({_reason(error)}): {INCOMPLETE}") from error
             self.bad_lines += 1
             problem = f"it cannot be read: {_reason(error)}; its replay ends here"
             log.error("%s behind line %d %s", file.path, line_number, problem)  # noqa: TRY400 - the text says it all
@@ -90,8 +99,9 @@ class TickFiles:
     def _rows(self, file: TickFile, text: TextIO) -> Iterator[tuple[int, Tick | str]]:
         """Yield each row's number, and its tick or what is wrong with it; no more than `LINE_MAX` in memory."""
         reader = file.reader()
-        lines = enumerate(iter(lambda: text.readline(LINE_MAX), ""), 1)
+        lines = enumerate(file.lines(text), 1)
         for line_number, line in islice(lines, int(file.layout.has_header), None):
+            file.is_amid_line = len(line) < LINE_MAX and not line.endswith("\n")
             try:
                 tick = reader.read(line)
             except ValueError as error:
@@ -141,7 +151,10 @@ class TickFiles:
 
 
 class TickFile:
-    """A file whose layout is known; raises ValueError when ``first_line`` is of no format that we read."""
+    """A file whose layout is known; raises ValueError when ``first_line`` is of no format that we read.
+
+    ``is_amid_line``: the line that was read last has no end. ``failed_at`` is the byte at which reading failed.
+    """
 
     def __init__(self, number: int, path: Path, first_line: str, options: TickOptions) -> None:
         self.path = path
@@ -150,6 +163,8 @@ class TickFile:
         self._options = options
         self._symbol = ""
         self._logged: Counter[str] = Counter()
+        self.is_amid_line = False
+        self.failed_at = 0
         if self.layout.symbol < 0:
             self._symbol = options.symbol or symbol_of_file(path)
             if not self._symbol:
@@ -161,6 +176,15 @@ class TickFile:
         """Return a reader for one pass."""
         self._reader = RowReader(self.layout, self._options, self._symbol, self._number)
         return self._reader
+
+    def lines(self, text: TextIO) -> Iterator[str]:
+        """Yield lines, and the parts of those longer than `LINE_MAX`; raises `READ_ERRORS`."""
+        try:
+            while line := text.readline(LINE_MAX):
+                yield line
+        except READ_ERRORS:
+            self.failed_at = byte_of(text)
+            raise
 
     def log_row(self, sort: str, what: str, line_number: int, problem: str) -> None:
         """Log what is wrong with a row: the first few of each sort."""
@@ -210,6 +234,13 @@ def text_of(path: Path) -> Iterator[TextIO]:
             encoding = "utf-16-le"
         with io.TextIOWrapper(binary, encoding=encoding, errors="replace") as text:
             yield text
+
+
+def byte_of(text: TextIO) -> int:
+    """Return how much of the file, compressed or not, was read."""
+    binary = text.buffer
+    raw = binary.fileobj if isinstance(binary, gzip.GzipFile) else binary
+    return int(raw.tell()) if raw is not None else 0
 
 
 def _reason(error: BaseException) -> str:

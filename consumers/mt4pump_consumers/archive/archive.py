@@ -16,7 +16,7 @@ from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.metrics import ArchiveMetrics, JournalWatch, serve
 from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, ArchiveSettings, is_clickhouse
-from mt4pump_consumers.archive.store import ArchiveStore, StoreError
+from mt4pump_consumers.archive.store import ArchiveStore, StoreChangedError, StoreError
 from mt4pump_consumers.archive.writer import BatchBuilder, BatchWriter
 
 HEARTBEAT = "heartbeat"
@@ -73,6 +73,7 @@ class Archive:
         self._builder = BatchBuilder(store.state, self.counts)
         self._writer = BatchWriter(store, settings.buffer_events)
         self._is_ending = False
+        self._ended_by = ""
         self._position: Any = store.state.position
         if self._position is None and settings.start == "journal":
             self._position = 0
@@ -100,10 +101,14 @@ class Archive:
             thread.start()
         try:
             while not shutdown.wait(1.0):
+                dead = [name for name, thread in threads.items() if not thread.is_alive()]
                 if self._writer.ended_by:
                     log.error("%s; start again to go on from what is there", self._writer.ended_by)
                     return EXIT_FAILED
-                if dead := [name for name, thread in threads.items() if not thread.is_alive()]:
+                if self._ended_by:
+                    log.error("%s", self._ended_by)
+                    return EXIT_FAILED
+                if dead:
                     raise RuntimeError(f"the thread {dead[0]} ended")
         finally:
             self._is_ending = True
@@ -131,7 +136,7 @@ class Archive:
         )
 
     def _read(self) -> None:
-        """Read until the end; a subscriber that fails is replaced where it was."""
+        """Read until the end, or until another daemon answers; a subscriber that fails is replaced where it was."""
         delay_s = RETRY_FIRST_S
         while not self._is_ending:
             began_s = time.monotonic()
@@ -140,9 +145,13 @@ class Archive:
                 self._follow(subscriber)
             except ClientError as error:
                 log.warning("the stream ended (%s): reading again in %.0f s", error, delay_s)
+            except StoreChangedError as error:  # what it read of that daemon is not committed
+                self._ended_by = str(error)
+                return
             finally:
                 if self._subscriber is not None:
-                    self._cut(self._subscriber)
+                    if not self._ended_by:
+                        self._cut(self._subscriber)
                     self._subscriber.close()
                     self._subscriber = None
             if time.monotonic() - began_s > RETRY_LAST_S:

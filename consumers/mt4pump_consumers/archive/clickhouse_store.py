@@ -43,6 +43,7 @@ from mt4pump_consumers.archive.database import (
     oldest_kept,
     open_with_retries,
 )
+from mt4pump_consumers.archive.journals import last_offset
 from mt4pump_consumers.archive.settings import ArchiveSettings
 from mt4pump_consumers.archive.store import ArchiveBatch, StoreChangedError, StoreError, StreamState
 
@@ -132,6 +133,11 @@ class ClickhouseStore:
                     f"{self.name} has an event already that comes after its position: restore both together ({kind})"
                 )
 
+    @property
+    def newest_ts(self) -> int:
+        """Return the time of the newest event of the journal's kinds that is committed; 0: none is."""
+        return self.durable_ts
+
     def commit(self, batch: ArchiveBatch) -> None:
         """Store a batch with its position, once; raises StoreError, and then the same batch may be tried again."""
         number = max(self._number, self._writer_number << WRITER_BITS) + 1
@@ -204,6 +210,7 @@ class ClickhouseStore:
         before, after = ((each or {}).get("log") for each in (self.state.position, batch.position))
         after = after or before
         found = [self._last_offset if after == before else 0]
+        found += [last_offset(each, after or "") for each in (self.state.position, batch.position)]
         for (_, kind), parts in batch.tables.items():
             for table in parts if kind not in NOT_IN_JOURNAL and after is not None else ():
                 offsets = table["offset"].filter(pc.equal(table["log"], after))

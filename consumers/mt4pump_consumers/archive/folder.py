@@ -74,20 +74,27 @@ class DataFile:
 
 @dataclass(slots=True)
 class State(StreamState):
-    """What the commits say together. ``imports`` has the names of imported files by SHA-256."""
+    """What the commits say together.
+
+    ``imports`` has the names of imported files by SHA-256, ``import_sizes`` their bytes and ticks.
+    """
 
     number: int = 0
     imports: dict[str, str] = field(default_factory=dict)
+    import_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     files: dict[str, DataFile] = field(default_factory=dict)
 
     def apply(self, commit: Mapping[str, Any]) -> None:
         """Add what a commit says."""
         if commit["is_full"]:
-            self.files, self.seqs, self.imports = {}, {}, {}
+            self.files, self.seqs, self.imports, self.import_sizes = {}, {}, {}, {}
         self.number = commit["number"]
         self.position = commit["position"] or self.position
         self.seqs.update(commit["seqs"])
         self.imports.update(commit.get("imports", {}))
+        self.import_sizes.update(
+            (digest, (size, rows)) for digest, (size, rows) in commit.get("import_sizes", {}).items()
+        )
         self.first_epoch = commit["first_epoch"] or self.first_epoch
         for path in commit["removed"]:
             self.files.pop(path, None)
@@ -213,6 +220,7 @@ class ArchiveFolder:
         seqs: Mapping[str, list[int]] | None = None,
         first_epoch: int = 0,
         imports: Mapping[str, str] | None = None,
+        import_sizes: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         """Commit files, position and removals together, then publish the files; raises OSError if nothing happened."""
         gone = list(removed)
@@ -230,6 +238,7 @@ class ArchiveFolder:
                 "first_epoch": first_epoch,
                 "removed": gone,
                 "imports": dict(imports or {}),
+                "import_sizes": dict(import_sizes or {}),
                 "added": [asdict(file) for file in added],
             }
             if number % FULL_EVERY == 0:
@@ -245,6 +254,7 @@ class ArchiveFolder:
     def _whole(self, commit: Mapping[str, Any]) -> dict[str, Any]:
         whole = State(files=dict(self.state.files), seqs=dict(self.state.seqs), position=self.state.position)
         whole.first_epoch, whole.imports = self.state.first_epoch, dict(self.state.imports)
+        whole.import_sizes = dict(self.state.import_sizes)
         whole.apply(commit)
         files = [asdict(file) for file in whole.files.values()]
         return {
@@ -255,6 +265,7 @@ class ArchiveFolder:
             "first_epoch": whole.first_epoch,
             "removed": [],
             "imports": whole.imports,
+            "import_sizes": whole.import_sizes,
             "added": files,
         }
 

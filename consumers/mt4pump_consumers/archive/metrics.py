@@ -54,7 +54,8 @@ class JournalWatch:
         self._log, self._log_ts = "", 0  # the journal's log, and when it was seen first
         self._archived_ts = 0
         self._is_warned = self._is_closed = False
-        self._clock = ProvenClock(max(time.time_ns(), store.durable_ts), time.time_ns, time.monotonic)
+        start_ns = store.newest_ts or time.time_ns()  # this machine's clock may be wrong at the start, too
+        self._clock = ProvenClock(start_ns, time.time_ns, time.monotonic)
         self._subscriber = self._new_subscriber()
 
     def _new_subscriber(self) -> Subscriber:

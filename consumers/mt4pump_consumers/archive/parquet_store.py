@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from mt4pump_consumers.archive.columns import NOT_IN_JOURNAL
+from mt4pump_consumers.archive.columns import GAPS, NOT_IN_JOURNAL, TICK
 from mt4pump_consumers.archive.compaction import date_of, maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder, Staged, place_of
 from mt4pump_consumers.archive.settings import ArchiveSettings
@@ -34,6 +34,12 @@ class ParquetStore:
         """Return the time of the newest event of the journal that is committed; 0: none is."""
         files = list(self._folder.state.files.values())
         return max((file.last_ts for file in files if file.kind not in NOT_IN_JOURNAL), default=0)
+
+    @property
+    def newest_ts(self) -> int:
+        """Return the time of the newest event that is committed; 0: none is. Imported ticks are none."""
+        files = list(self._folder.state.files.values())
+        return max((file.last_ts for file in files if file.kind not in {GAPS, TICK}), default=0)
 
     def commit(self, batch: ArchiveBatch) -> None:
         """Commit a batch; raises OSError or an error of Arrow, and then nothing is committed."""

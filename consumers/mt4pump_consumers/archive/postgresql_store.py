@@ -93,6 +93,11 @@ class PostgresqlStore:
 
         open_with_retries(self.name, attempt, pause)
 
+    @property
+    def newest_ts(self) -> int:
+        """Return the time of the newest event of the journal's kinds that is committed; 0: none is."""
+        return self.durable_ts
+
     def commit(self, batch: ArchiveBatch) -> None:
         """Store a batch with its position, once; raises StoreError, and then the same batch may be tried again."""
         with self._errors():

@@ -26,8 +26,8 @@ class StoreChangedError(StoreError):
 class StreamState:
     """What a store has of the stream.
 
-    ``position`` is the client's. ``seqs`` has the last (epoch, seq) of each topic that is not stored in the journal,
-    ``first_epoch`` the run of the daemon that the archive began in.
+    ``position`` is that of `KnownJournals`. ``seqs`` has the last (epoch, seq) of each topic that is not stored in the
+    journal, ``first_epoch`` the run of the daemon that the archive began in.
     """
 
     position: dict[str, Any] | None = None
@@ -61,6 +61,10 @@ class ArchiveStore(Protocol):
     @property
     def durable_ts(self) -> int:
         """Return the time of the newest event of the journal that is committed, in ns since 1970; 0: none is."""
+
+    @property
+    def newest_ts(self) -> int:
+        """Return the time of the newest event that is known to be committed, in ns since 1970; 0: none is."""
 
     def commit(self, batch: ArchiveBatch) -> None:
         """Store a batch and its position together; raises StoreError or OSError, then the same batch is tried again."""

@@ -16,6 +16,7 @@ from mt4pump.client import Event, Heartbeat, Notice
 from mt4pump_consumers.archive.columns import GAPS, gap_table, table_of
 from mt4pump_consumers.archive.folder import SERVER_CODE
 from mt4pump_consumers.archive.gaps import PING, UNNUMBERED_KINDS, GapFinder
+from mt4pump_consumers.archive.journals import KnownJournals
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError, StreamState
 
 CHUNK_EVENTS = 20_000
@@ -37,9 +38,10 @@ class BatchBuilder:
         self.gaps = GapFinder(state.seqs, state.first_epoch)
         self.has_durable = False
         self._log: str | None = (state.position or {}).get("log")
+        self._journals = KnownJournals(state.position or {})
         self._server_code = ""
         self._events: dict[str, list[Event]] = defaultdict(list)
-        self._waiting = 0
+        self._waiting = self._repeated = 0
         self._last_ts = 0
         self._batch = ArchiveBatch()
 
@@ -57,11 +59,15 @@ class BatchBuilder:
             self._convert()
 
     def heartbeat(self, beat: Heartbeat) -> None:
-        """Follow the daemon's log and server code, which the events after this heartbeat have."""
+        """Follow the daemon's log and server code, which the events after this heartbeat have.
+
+        Raises StoreChangedError when it is another daemon than the store's.
+        """
         code = beat.server_code or ""
         if not SERVER_CODE.fullmatch(code):
             log.warning("server_code %.80r of the daemon is not safe as a part of a path and is not used", code)
             code = ""
+        self._journals.check(beat.log, code)
         if (beat.log, code) != (self._log, self._server_code):
             self._convert()
             self._log, self._server_code = beat.log or self._log, code
@@ -82,7 +88,8 @@ class BatchBuilder:
                 self.counts["gaps", gap.get("kind", "")] += 1
             self._batch.tables[self._server_code, GAPS].append(gap_table(found))
         batch, self._batch, self.has_durable = self._batch, ArchiveBatch(), False
-        batch.position, batch.seqs, batch.first_epoch = position, seqs, self.gaps.first_epoch
+        batch.position, batch.seqs = self._journals.position(position), seqs
+        batch.first_epoch = self.gaps.first_epoch
         return batch
 
     def _convert(self) -> None:
@@ -103,9 +110,17 @@ class BatchBuilder:
         kept = list(self.gaps.check(unnumbered)) if unnumbered else []
         if numbered:
             self.gaps.check_durable(events)
-            kept = [*(event for event in events if event.topic != PING), *kept] if unnumbered else events
-        self.counts["duplicates", ""] = self.gaps.duplicates
+            durable = [event for event in events if event.topic != PING] if unnumbered else events
+            kept = [*self._new(durable), *kept]
+        self.counts["duplicates", ""] = self.gaps.duplicates + self._repeated
         return kept
+
+    def _new(self, events: list[Event]) -> list[Event]:
+        """Return the durable events that are not stored yet."""
+        found = self._journals.new(self._log, events)
+        self._journals.add(self._log, found)
+        self._repeated += len(events) - len(found)
+        return found
 
 
 class BatchWriter:

@@ -1,8 +1,9 @@
-"""``python -m tests.consumers.archive.archive_kills --kills 100 --events 1000000``: kill archive and daemon at random.
+"""``python -m tests.consumers.archive.archive_kills --store parquet``: what kills and faults cost an archive.
 
-Events are archived while both are killed again and again, and with ``--postgresql`` or ``--clickhouse`` the database,
-too; at the end each durable event of the journal must be in the archive once, and each quote once or in a recorded
-hole. The last line has the counts.
+Archive and daemon, and the database, are killed at random moments, in between the disk is full, the folder read-only,
+the database silent, the clock 30 days ahead. After each kill of the daemon its journal gets more durable events. At the
+end each event of the journal must be in the archive once, and each quote once or in a recorded hole. The last line has
+the counts; it ends with 1 where one of them is wrong.
 """
 
 from __future__ import annotations
@@ -15,83 +16,128 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
-from tests.consumers.archive.database_servers import ClickhouseServer, PostgresqlServer, running
+from tests.consumers.archive.archive_faults import Faults, fill_journal
+from tests.consumers.archive.database_servers import ClickhouseServer, DatabaseServer, PostgresqlServer, running
 from tests.consumers.archive.database_world import DatabaseWorld
-from tests.consumers.archive.test_archive_program import World
+from tests.consumers.archive.test_archive_program import LIMIT_S, World
+
+SERVERS: dict[str, type[DatabaseServer] | None] = {
+    "parquet": None,
+    "postgresql": PostgresqlServer,
+    "clickhouse": ClickhouseServer,
+}
+DAEMON_EVERY, DATABASE_EVERY, FAULT_EVERY = 8, 3, 5
+"""Of 8 kills one is of the daemon, of 3 one of the database; after each fifth one a fault follows."""
 
 
-class Victim(Protocol):
-    """A program that is killed and started again."""
+class KillRun:
+    """One run: kills and faults in an order that ``seed`` says; ``counts`` has how many of each there were."""
 
-    def kill(self) -> None: ...
+    def __init__(self, world: World, server: DatabaseServer | None, faults: Faults, seed: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.kills = 0
+        self._world, self._server, self._faults = world, server, faults
+        self._chance = random.Random(seed)  # noqa: S311 - the same order each time
 
-    def start(self) -> None: ...
+    def run(self, kills: int, events: int) -> None:
+        """Kill so often; ``events`` are added to the journal in equal parts."""
+        parts = kills // DAEMON_EVERY
+        names = list(self._faults.by_name)
+        for number in range(1, kills + 1):
+            self._wait_for_commit()
+            time.sleep(self._chance.uniform(0, 1))
+            if number % DAEMON_EVERY == 0:
+                self._kill_daemon(events // parts + (events % parts if number == DAEMON_EVERY else 0))
+            elif self._server is not None and number % DATABASE_EVERY == 0:
+                self._server.kill()
+                self._server.start()
+                self._count("kill of the database")
+            else:
+                self._kill_archive()
+            if names and number % FAULT_EVERY == 0:
+                self._hold(names[number // FAULT_EVERY % len(names)])
+
+    def _count(self, name: str) -> None:
+        self.counts[name] += 1
+        self.kills += name.startswith("kill")
+
+    def _kill_archive(self) -> None:
+        self._world.archive.kill()
+        self._world.archive.start()
+        self._count("kill of the archive")
+
+    def _kill_daemon(self, events: int) -> None:
+        self._world.daemon.kill()
+        fill_journal(self._world.folder, events)
+        self._world.daemon.start()
+        self._count("kill of the daemon")
+
+    def _hold(self, name: str) -> None:
+        """Have a fault for a while, during which the archive may be killed; it may end itself then, with an error."""
+        self._wait_for_commit()
+        with self._faults.by_name[name]():
+            self._count(name)
+            time.sleep(self._chance.uniform(0, 3))
+            if self._chance.random() < 0.5:
+                self._kill_archive()
+                time.sleep(self._chance.uniform(0, 3))
+        assert self._world.archive.running is not None
+        code = self._world.archive.running.poll()
+        if code is not None:
+            assert code == 3, self._world.archive.text[-3000:]
+            self.counts[f"start refused ({name})"] += 1
+            self._world.archive.start()
+
+    def _wait_for_commit(self) -> None:
+        """Wait for the next commit: a program that is still starting has nothing to lose."""
+        before, deadline_s = self._world.last_commit, time.monotonic() + LIMIT_S
+        while self._world.last_commit == before:
+            running = self._world.archive.running
+            assert running is not None
+            assert running.poll() is None, self._world.archive.text[-3000:]
+            assert time.monotonic() < deadline_s, self._world.archive.text[-3000:]
+            time.sleep(0.02)
+
+
+def kill_run(folder: Path, store: str, *, kills: int, events: int, rate: int = 1_000, seed: int = 1) -> str:
+    """Do one run; return its counts as a line. Raises AssertionError where one is wrong."""
+    began_s = time.monotonic()
+    with ExitStack() as stack:
+        kind, server = SERVERS[store], None
+        if kind is not None:
+            server = stack.enter_context(running(kind()))
+        world = World(folder, rate) if server is None else DatabaseWorld(folder, server, rate)
+        faults = Faults(world, stack, server)
+        with world.running():
+            run = KillRun(world, server, faults, seed)
+            run.run(kills, events)
+            found = world.compare()
+            counts = ", ".join(f"{name} {count}" for name, count in sorted(run.counts.items()))
+            line = f"{store}: kills {run.kills} ({counts}); events {world.events}; {found}"
+            if faults.missing:
+                line += f"; not tried: {', '.join(faults.missing)}"
+            assert found.durable >= events, line
+            assert (found.missing, found.twice) == (0, 0), line
+            world.check_quotes()
+    return f"{line}; {time.monotonic() - began_s:.0f} s"
 
 
 def main() -> int:
-    """Run until kills and events are reached; return 0, or raise AssertionError with what is wrong."""
+    """Do one run for each store that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--rate", type=int, default=5_000)
-    parser.add_argument("--minutes", type=float, default=600, help="end after this time, whatever was reached")
-    parser.add_argument("--postgresql", action="store_true", help="store in a PostgreSQL server that is started here")
-    parser.add_argument("--clickhouse", action="store_true", help="store in a ClickHouse server that is started here")
+    parser.add_argument("--store", choices=SERVERS, nargs="+", default=list(SERVERS))
+    parser.add_argument("--kills", type=int, default=104)
+    parser.add_argument("--events", type=int, default=1_000_000, help="durable events that are added to the journal")
+    parser.add_argument("--rate", type=int, default=1_000, help="quotes per second beside them")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    chance = random.Random(options.seed)  # noqa: S311 - the same kills each time
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        world, server = _world(folder, stack, options)
-        victims: list[tuple[str, Victim]] = [*[("archive", world.archive)] * 9, ("daemon", world.daemon)]
-        if server:
-            victims += [("database", server)] * 5
-        began_s = time.monotonic()
-        try:
-            world.daemon.start()
-            world.archive.start()
-            killed = _kill(world, victims, chance, options)
-            world.check(least=1)
-            counts = ", ".join(f"{name} {count}" for name, count in killed.items())
-            sys.stdout.write(
-                f"kills {killed.total()} ({counts}); events {world.events}; durable {len(world.topics)}; "
-                f"holes {len(world.rows('gaps', 'kind'))}; "
-                f"lost 0; doubled 0; {time.monotonic() - began_s:.0f} s\n"
-            )
-        finally:
-            world.archive.kill()
-            world.daemon.kill()
+    for store in options.store:
+        with tempfile.TemporaryDirectory() as folder:
+            values = {"kills": options.kills, "events": options.events, "rate": options.rate, "seed": options.seed}
+            sys.stdout.write(f"{kill_run(Path(folder), store, **values)}\n")
+            sys.stdout.flush()
     return 0
-
-
-def _world(folder: Path, stack: ExitStack, options: argparse.Namespace) -> tuple[World, Victim | None]:
-    """Return the world that is asked for, and its database."""
-    if options.postgresql or options.clickhouse:
-        server = PostgresqlServer() if options.postgresql else ClickhouseServer()
-        stack.enter_context(running(server))
-        return DatabaseWorld(folder, server, options.rate), server
-    return World(folder, options.rate), None
-
-
-def _kill(
-    world: World, victims: list[tuple[str, Victim]], chance: random.Random, options: argparse.Namespace
-) -> Counter[str]:
-    """Kill until kills and events are reached; return how often each was killed."""
-    killed: Counter[str] = Counter()
-    end_s = time.monotonic() + options.minutes * 60
-    while (killed.total() < options.kills or world.events < options.events) and time.monotonic() < end_s:
-        before = world.last_commit
-        while world.last_commit == before and time.monotonic() < end_s:
-            time.sleep(0.01)  # a program that is still starting has nothing to lose
-        time.sleep(chance.uniform(0, 1))
-        if killed.total() < options.kills:
-            name, victim = chance.choice(victims)
-            victim.kill()
-            victim.start()
-            killed[name] += 1
-    return killed
 
 
 if __name__ == "__main__":

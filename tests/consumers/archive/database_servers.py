@@ -129,6 +129,13 @@ class DatabaseServer(ABC):
             until(lambda: not any(map(is_running, children)), "its processes end", LIMIT_S)
             self._running = None
 
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """Return its processes, the main one first."""
+        assert self._running is not None
+        main = psutil.Process(self._running.pid)
+        return [main, *main.children(recursive=True)]
+
     def remove(self) -> None:
         """Kill it and delete its files."""
         self.kill()

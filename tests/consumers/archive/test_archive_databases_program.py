@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,18 +33,6 @@ def _server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
 def _world(tmp_path: Path, server: DatabaseServer) -> Iterator[DatabaseWorld]:
     with DatabaseWorld(tmp_path, server).running() as world:
         yield world
-
-
-def test_kills_of_archive_daemon_and_database_lose_and_double_nothing(
-    world: DatabaseWorld, server: DatabaseServer
-) -> None:
-    """`python -m tests.consumers.archive.archive_kills` does the same with more kills and events."""
-    chance = random.Random(3)  # noqa: S311 - the same kills each time
-    for victim in (world.archive, server, world.archive, world.daemon, server, world.archive):
-        world.reaches(world.confirmed + chance.randrange(1, 60))
-        victim.kill()
-        victim.start()
-    world.check(least=50)
 
 
 def test_while_the_database_is_away_reading_stops_and_all_is_read_again_later(

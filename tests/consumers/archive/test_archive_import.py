@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import re
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 
+from mt4pump_consumers.archive import folder as folder_module
 from mt4pump_consumers.archive import importing
 from mt4pump_consumers.archive.compaction import maintain
 from mt4pump_consumers.archive.folder import ArchiveFolder
@@ -72,7 +76,7 @@ def test_days_in_several_parts_are_whole_joined_and_read_as_bars(
 ) -> None:
     monkeypatch.setattr(importing, "CHUNK_ROWS", 3)
     lines = [f"{1_704_110_400_000 + number * 6 * 3_600_000},EURUSD,1.{number},2" for number in range(1, 9)]
-    (tmp_path / "ticks.csv").write_text("\n".join(["time_ms,symbol,bid,ask", *lines, "bad line"]))
+    (tmp_path / "ticks.csv").write_text("\n".join(["time_ms,symbol,bid,ask", *lines, "bad line", ""]))
     assert command("import", str(tmp_path / "ticks.csv")) == 0
     assert "8 ticks imported, 1 bad lines skipped" in capsys.readouterr().out
     folder = ArchiveFolder(tmp_path / "archive")
@@ -148,6 +152,115 @@ def test_a_full_disk_ends_it_with_1_and_nothing_is_kept(
     assert "No space left on device" in capsys.readouterr().err
     assert rows(tmp_path / "archive", "tick") == []
     assert command("import", str(tmp_path / "ticks.csv")) == EXIT_OK
+
+
+HEADER = "time_ms,symbol,bid,ask\n"
+
+
+def lines(first: int, last: int) -> str:
+    """Return ticks whose bids tell their numbers."""
+    return "".join(f"{1_704_110_400_000 + number},EURUSD,1.{number:05d},2.00000\n" for number in range(first, last))
+
+
+def stored(tmp_path: Path) -> list[float]:
+    return sorted(row[0] for row in rows(tmp_path / "archive", "tick", "bid"))
+
+
+def bids(first: int, last: int) -> list[float]:
+    return [float(f"1.{number:05d}") for number in range(first, last)]
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
+def test_a_compressed_file_that_is_cut_is_imported_not_at_all_and_later_once(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str], kept: float
+) -> None:
+    file = tmp_path / "ticks.csv.gz"
+    whole = gzip.compress((HEADER + lines(0, 30_000)).encode())
+    file.write_bytes(whole[: int(len(whole) * kept)])
+    assert command("import", str(file)) == EXIT_SETTINGS
+    said = capsys.readouterr().err
+    assert re.search(
+        r"ticks\.csv\.gz cannot be read behind byte \d+ of its text .*it is not complete; fetch it again", said
+    )
+    assert stored(tmp_path) == []
+    file.write_bytes(whole)
+    assert command("import", str(file)) == EXIT_OK
+    assert stored(tmp_path) == bids(0, 30_000)
+    (tmp_path / "unpacked.csv").write_text(HEADER + lines(0, 30_000))
+    assert command("import", str(tmp_path / "unpacked.csv")) == EXIT_SETTINGS
+    assert "is imported already, as ticks.csv.gz" in capsys.readouterr().err
+
+
+def test_a_file_whose_last_line_is_cut_is_refused_with_line_and_byte(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, text = tmp_path / "ticks.csv", HEADER + lines(0, 20_000)
+    file.write_text(text[:-9])
+    assert command("import", str(file)) == EXIT_SETTINGS
+    assert f"ends amid line 20001, at byte {len(text) - 9} (" in capsys.readouterr().err
+    assert stored(tmp_path) == []
+    file.write_text(text)
+    assert command("import", str(file)) == EXIT_OK
+    assert stored(tmp_path) == bids(0, 20_000)
+
+
+def test_of_a_file_that_has_grown_the_new_lines_are_imported(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folder_module, "FULL_EVERY", 2)
+    for number, last in enumerate((100, 150, 180)):
+        file = tmp_path / f"{number}.csv"
+        file.write_text(HEADER + lines(0, last))
+        assert command("import", str(file)) == EXIT_OK
+    assert "30 ticks imported, 150 that were imported before, 0 bad lines skipped" in capsys.readouterr().out
+    assert stored(tmp_path) == bids(0, 180)
+
+
+def test_a_file_that_goes_on_amid_the_last_line_of_an_imported_one_is_refused(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cut line looked like a whole one: its last price is wrong."""
+    text = HEADER + lines(0, 100)
+    for name, content in (("cut.csv", text[:-3]), ("whole.csv", text)):
+        (tmp_path / name).write_text(content)
+    assert command("import", str(tmp_path / "cut.csv")) == EXIT_OK
+    assert command("import", str(tmp_path / "whole.csv")) == EXIT_SETTINGS
+    assert (
+        "begins with all of cut.csv, which ended amid a line, so that its last tick is wrong" in capsys.readouterr().err
+    )
+    assert len(stored(tmp_path)) == 100
+
+
+def test_a_file_that_changes_while_it_is_read_is_imported_not_at_all(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, real = tmp_path / "ticks.csv", ArchiveFolder.stage
+    file.write_text(HEADER + lines(0, 100))
+
+    def stage(*values: Any) -> Any:
+        with file.open("a") as more:
+            more.write(lines(100, 150))
+        return real(*values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ArchiveFolder, "stage", stage)
+        assert command("import", str(file)) == EXIT_SETTINGS
+    assert "was changed while it was read: import it when no program writes to it" in capsys.readouterr().err
+    assert stored(tmp_path) == []
+    assert command("import", str(file)) == EXIT_OK
+    assert stored(tmp_path) == bids(0, 150)
+
+
+def test_a_zip_archive_is_refused_with_what_to_do(
+    tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "ticks.zip", "w") as archive:
+        archive.writestr("ticks.csv", HEADER + lines(0, 100))
+    for content in ((tmp_path / "ticks.zip").read_bytes(), (tmp_path / "ticks.zip").read_bytes()[:50]):
+        (tmp_path / "ticks.zip").write_bytes(content)
+        assert command("import", str(tmp_path / "ticks.zip")) == EXIT_SETTINGS
+        assert "is a zip archive or a workbook: unpack it" in capsys.readouterr().err
+    assert stored(tmp_path) == []
 
 
 def test_a_library_that_is_not_installed_ends_it_with_3(

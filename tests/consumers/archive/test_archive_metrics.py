@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -10,13 +11,17 @@ from unittest.mock import MagicMock
 import pytest
 
 pytest.importorskip("pyarrow")
+pytest.importorskip("duckdb")
 
 from mt4pump_consumers.archive import metrics
+from mt4pump_consumers.archive.folder import ArchiveFolder
 from mt4pump_consumers.archive.metrics import NS, JournalWatch
+from mt4pump_consumers.archive.parquet_store import ParquetStore
+from mt4pump_consumers.archive.settings import ArchiveSettings
 
 from mt4pump.client import Heartbeat
 from mt4pump.process.clock import ProvenClock
-from tests.consumers.archive.archive_run import TS, event
+from tests.consumers.archive.archive_run import TS, batch_of, event, quote, rows
 
 DAY_S = 86_400
 
@@ -38,7 +43,7 @@ def test_a_deleted_journal_says_nothing_about_the_next_one(
     monkeypatch.setattr(metrics, "Query", MagicMock())
     metrics.Query.return_value.__enter__.return_value.describe.return_value = answer  # type: ignore[attr-defined]
     position = {"log": "first", "confirmed": 10 if is_first_archived else 0}
-    store: Any = SimpleNamespace(state=SimpleNamespace(position=position), durable_ts=TS)
+    store: Any = SimpleNamespace(state=SimpleNamespace(position=position), durable_ts=TS, newest_ts=TS)
     watch = JournalWatch(MagicMock(), None, store)
     watch.handle(heartbeat("first", 10, 0))
     watch.handle(heartbeat("second", 1, 6))
@@ -60,7 +65,7 @@ def test_a_clock_that_is_far_ahead_for_a_moment_deletes_no_days(
     monkeypatch.setattr(metrics, "ProvenClock", MagicMock(return_value=clock))
     monkeypatch.setattr(metrics, "Subscriber", MagicMock())
     monkeypatch.setattr(metrics, "Query", MagicMock())
-    watch = JournalWatch(MagicMock(), None, MagicMock(durable_ts=0))
+    watch = JournalWatch(MagicMock(), None, MagicMock(durable_ts=0, newest_ts=0))
     now_s[0] = DAY_S
     watch.handle(heartbeat("", 0, 1))
     assert watch.feed_ts == TS + DAY_S * NS
@@ -73,3 +78,25 @@ def test_a_clock_that_is_far_ahead_for_a_moment_deletes_no_days(
     now_ns[0] = TS + (DAY_S + 12) * NS
     watch.handle(heartbeat("", 0, 1))
     assert watch.feed_ts <= TS + (DAY_S + 12) * NS
+
+
+def test_a_clock_that_is_wrong_at_the_start_deletes_no_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemon and archive run on one machine whose clock is a year ahead, without a journal."""
+    folder = ArchiveFolder(tmp_path)
+    days = [quote(1 + day, ts=TS + day * DAY_S * NS) for day in range(5)]
+    store = ParquetStore(folder)
+    store.commit(batch_of(store, *days))
+    now_s, year_ns = [0.0], 365 * DAY_S * NS
+    now_ns = [TS + 4 * DAY_S * NS + year_ns]
+    monkeypatch.setattr(metrics, "Subscriber", MagicMock())
+    clock = SimpleNamespace(time_ns=lambda: now_ns[0], monotonic=lambda: now_s[0])
+    monkeypatch.setattr(metrics, "time", clock)
+    watch, settings = JournalWatch(MagicMock(), None, store), ArchiveSettings(keep_days=3)
+    for second in range(600):
+        now_s[0] += 1
+        now_ns[0] += NS
+        watch.handle(heartbeat("", 0, 4 + 365 + second / DAY_S))
+        store.maintain(settings, watch.feed_ts)
+    assert len(rows(tmp_path, "quote")) == 4, "three days and the current one, as without the jump"
+    assert watch.feed_ts <= TS + (4 * DAY_S + 600 * 25) * NS
+    folder.close()

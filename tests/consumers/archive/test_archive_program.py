@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -28,20 +27,42 @@ from tests.consumers.archive.archive_run import rows
 from tests.consumers.nats_bridge.nats_run import Process, environment
 
 LIMIT_S = 90.0
+PROGRAM = [sys.executable, "-m", "mt4pump_consumers.archive"]
+
+
+class Compared(NamedTuple):
+    """Durable events of the journal; how many of them the archive lacks, how many it has twice; recorded holes."""
+
+    durable: int
+    missing: int
+    twice: int
+    holes: int
+
+    def __str__(self) -> str:
+        return f"durable {self.durable}; missing {self.missing}; twice {self.twice}; holes recorded {self.holes}"
 
 
 class World:
     """A daemon with the simulator and an archive, each a process."""
 
-    def __init__(self, folder: Path, rate: int = 500) -> None:
+    def __init__(self, folder: Path, rate: int = 500, server_code: str = "demo") -> None:
         self.folder, self.path = folder, folder / "archive"
         publish, query, self.metrics_port = free_ports(3)
         self.endpoint, self.query_endpoint = f"tcp://127.0.0.1:{publish}", f"tcp://127.0.0.1:{query}"
         where = ["--pub-endpoint", self.endpoint, "--query-endpoint", self.query_endpoint, "--data-dir", "data"]
-        more = ["--source", "simulator", "--rate", str(rate), "--heartbeat-interval-s", "0.2", "--server-code", "demo"]
+        more = [
+            "--source",
+            "simulator",
+            "--rate",
+            str(rate),
+            "--heartbeat-interval-s",
+            "0.2",
+            "--server-code",
+            server_code,
+        ]
         self.daemon = Process([sys.executable, "-m", "mt4pump", "run", *where, *more], folder, "daemon")
+        self.archive_program = PROGRAM
         self.archive = self.new_archive("--metrics-port", "0")
-        self.topics: dict[int, str] = {}
         self.verify_environment: dict[str, str] = {}
 
     @property
@@ -62,7 +83,7 @@ class World:
 
     def new_archive(self, *flags: str) -> Process:
         where = ["--endpoint", self.endpoint, "--query-endpoint", self.query_endpoint, *self.store]
-        words = [sys.executable, "-m", "mt4pump_consumers.archive", *where, "--commit-interval-s", "0.2", *flags]
+        words = [*self.archive_program, *where, "--commit-interval-s", "0.2", *flags]
         return Process([*words, "--compact-files", "4"], self.folder, "archive")
 
     @property
@@ -108,22 +129,29 @@ class World:
 
     def check(self, *, least: int) -> None:
         """Stop the archive and compare it with the journal: each durable event once, quotes once, holes recorded."""
+        found = self.compare()
+        assert found.durable >= least
+        assert (found.missing, found.twice) == (0, 0)
+        self.check_quotes()
+
+    def compare(self) -> Compared:
+        """Stop the archive once it has the whole journal, and compare both; the program's own comparison must agree."""
         log, topics = self.journal()
-        self.topics = topics
-        assert len(topics) >= least
         self.reaches(max(topics))
         assert self.archive.stop() == 0, self.archive.text[-3000:]
         kinds = {topic.partition(".")[0] for topic in topics.values()}
         stored = [row for kind in kinds for row in self.rows(kind, 'log, "offset", event_topic') if row[1]]
-        wanted = {(log, offset, topic) for offset, topic in topics.items()}
-        self.verify()
-        assert wanted <= set(stored), sorted(wanted - set(stored))[:5]
-        assert len(stored) == len(set(stored))
-        self.check_quotes()
+        known = set(stored)
+        missing = [(offset, topic) for offset, topic in topics.items() if (log, offset, topic) not in known]
+        if not missing and len(known) == len(stored):
+            self.verify()
+        else:
+            sys.stderr.write(f"missing, the first ones: {missing[:5]}; {self.archive.text[-3000:]}\n")
+        return Compared(len(topics), len(missing), len(stored) - len(known), len(self.rows("gaps", "kind")))
 
     def verify(self) -> None:
         """Run the program's own comparison with the journal."""
-        verify = [*self.archive.words[:3], "verify", *self.store, "--query-endpoint", self.query_endpoint]
+        verify = [*PROGRAM, "verify", *self.store, "--query-endpoint", self.query_endpoint]
         deadline_s = time.monotonic() + LIMIT_S
         while True:
             done = subprocess.run(
@@ -155,18 +183,6 @@ class World:
 def _world(tmp_path: Path) -> Iterator[World]:
     with World(tmp_path).running() as world:
         yield world
-
-
-@pytest.mark.timeout(300)
-def test_kills_of_archive_and_daemon_lose_and_double_nothing(world: World) -> None:
-    """The command `python -m tests.consumers.archive.archive_kills` does the same with more kills and events."""
-    chance = random.Random(7)  # noqa: S311 - the same kills each time
-    for turn in range(6):
-        world.reaches(world.confirmed + chance.randrange(1, 60))
-        victim = world.daemon if turn == 3 else world.archive
-        victim.kill()
-        victim.start()
-    world.check(least=50)
 
 
 @pytest.mark.timeout(300)
@@ -266,6 +282,6 @@ def test_the_guides_query_draws_the_spread_by_hour(world: World) -> None:
     guide = (Path(__file__).parents[3] / "consumers" / "README.md").read_text(encoding="utf-8")
     (query,) = re.findall(r'^mt4pump-archive query "(select hour.+)"$', guide, re.MULTILINE)
     until(lambda: any(row[0] == "EURUSD" for row in world.rows("quote", "symbol")), "quotes are archived", LIMIT_S)
-    words = [*world.archive.words[:3], "query", query, "--path", str(world.path)]
+    words = [*PROGRAM, "query", query, "--path", str(world.path)]
     done = subprocess.run(words, env=environment(), capture_output=True, check=True, timeout=LIMIT_S)
     assert "█" in done.stdout.decode("utf-8")
