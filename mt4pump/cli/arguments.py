@@ -207,6 +207,18 @@ def connectable(endpoint: str) -> str:
     return re.sub(r"^tcp://(\*|0\.0\.0\.0):", "tcp://127.0.0.1:", endpoint).replace("tcp://[::]:", "tcp://[::1]:", 1)
 
 
+def bind_error(endpoint: str, *, ipv6: bool = False) -> zmq.ZMQError | None:
+    """Bind ``endpoint`` for a moment; return the error, None when it is free."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as probe:
+        probe.setsockopt(zmq.LINGER, 0)
+        probe.setsockopt(zmq.IPV6, int(ipv6))
+        try:
+            probe.bind(endpoint)
+        except zmq.ZMQError as error:
+            return error
+    return None
+
+
 def wrong_setting(name: str, problem: str) -> SettingsError:
     """Return the error of one setting or flag."""
     return SettingsError(f"settings are wrong:\n  {name}: {problem}")

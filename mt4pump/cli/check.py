@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import zmq
 from rich.table import Table
 from rich.text import Text
 
+from mt4pump.cli.arguments import bind_error
 from mt4pump.cli.format import StdoutConsole, plain_table, text_cells
 from mt4pump.errors import EXIT_OK, EXIT_SETTINGS, EXIT_START, JournalError, LibraryError, SettingsError, StartError
 from mt4pump.log import MASK, json_line, one_line
@@ -248,13 +248,8 @@ def address(endpoint: str, setting: str = "pub_endpoint", *, ipv6: bool = False)
         if not folder.is_dir():
             return failed(setting, f"{endpoint}: there is no folder {folder}: make it, or use another address")
         return passed(setting, f"{endpoint} is free")
-    with zmq.Context() as context, context.socket(zmq.ROUTER) as probe:
-        probe.setsockopt(zmq.LINGER, 0)
-        probe.setsockopt(zmq.IPV6, int(ipv6))
-        try:
-            probe.bind(endpoint)
-        except zmq.ZMQError as error:
-            return failed(setting, bind_failure(endpoint, error, setting=setting).removeprefix(f"{setting} "))
+    if error := bind_error(endpoint, ipv6=ipv6):
+        return failed(setting, bind_failure(endpoint, error, setting=setting).removeprefix(f"{setting} "))
     return passed(setting, f"{endpoint} is free")
 
 

@@ -10,7 +10,6 @@ import argparse
 import importlib.util
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import mt4pump
-from mt4pump.cli.arguments import count, port
+from mt4pump.cli.arguments import bind_error, count, port
 from mt4pump.cli.format import StdoutConsole
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
 from mt4pump.log import one_line
@@ -246,24 +245,12 @@ def check_free(names: Mapping[int, str]) -> None:
     """Raise StartError that names every port that is taken, and by whom. ``names``: port to the flag that sets it."""
     taken = []
     for number, flag in names.items():
-        if _is_taken(number):
-            holder = holder_of(f"tcp://{HOST}:{number}") or "another program"
+        endpoint = f"tcp://{HOST}:{number}"
+        if bind_error(endpoint):
+            holder = holder_of(endpoint) or "another program"
             taken.append(f"port {number} is taken by {holder}: end it, or give another one with {flag}")
     if taken:
         raise StartError("\n  ".join(taken))
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where the other option would share a taken port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:  # a connection that ended a moment ago does not count
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return True
-    return False
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
