@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 from mt4pump.mt4.codes import TradeCommand, TradeState
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import (
     CON_GROUP,
     CON_SYMBOL,
@@ -17,7 +16,7 @@ from mt4pump.mt4.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.mt4.record import Record
+from mt4pump.mt4.record import Decoder, Fields, Record
 from tests.fake_manager import FakeManager
 
 Row = dict[str, Any]

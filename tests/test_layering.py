@@ -47,7 +47,7 @@ OWNERS = {
 """What only some packages or modules of ours may import."""
 
 PURE = {
-    *(f"mt4.{name}" for name in ("codes", "decode", "layout", "manager", "record")),
+    *(f"mt4.{name}" for name in ("codes", "layout", "manager", "record")),
     *("pump.quotes", "pump.lifecycle", "pump.order_rows", "pump.table_diff", "errors", "wire"),
 }
 """These take values and return values: no clock, thread, file, socket or log in reach, also not by what they import."""

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.mt4.codes import Transaction
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD
+from mt4pump.mt4.record import Decoder, Fields
 from mt4pump.pump import lifecycle as trades
 from mt4pump.pump import table_diff as tables
 from mt4pump.pump.lifecycle import OrderStates, TradeChange

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.mt4.decode import Fields
+from mt4pump.mt4.record import Fields
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.news_mail import NewsMailHandler
 from mt4pump.pump.quotes import QuoteStream

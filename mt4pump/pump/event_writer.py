@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from mt4pump.journal import Journal, Stored
-from mt4pump.mt4.decode import Fields
+from mt4pump.mt4.record import Fields
 from mt4pump.publisher.publisher import Publisher
 from mt4pump.wire import KINDS, NEWS, Encoder, Kind, topic_of
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.manager import Array
+from mt4pump.mt4.record import Decoder, Fields
 from mt4pump.pump.order_rows import OrderRows, pack_fields, unpack_fields
 from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
 

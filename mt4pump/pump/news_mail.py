@@ -10,9 +10,8 @@ import msgpack
 
 from mt4pump.errors import ConnectionLost, ManagerError
 from mt4pump.mt4.codes import ReturnCode
-from mt4pump.mt4.decode import Decoder, Fields, ansi_text, utf16_text
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, NEWS_TOPIC, NEWS_TOPIC_NEW
-from mt4pump.mt4.record import Record
+from mt4pump.mt4.record import Decoder, Fields, Record, ansi_text, utf16_text
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.session import CurrentSession, ManagerSession
 from mt4pump.pump.table_diff import ADD, UPDATE, fingerprint

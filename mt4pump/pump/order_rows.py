@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 
 import msgpack
 
-from mt4pump.mt4.decode import Fields
+from mt4pump.mt4.record import Fields
 
 UNPACKED_LIMIT = 2_000
 """Orders kept as fields, at most; the one kept longest is packed first, also if it changed again."""

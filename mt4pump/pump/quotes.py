@@ -14,9 +14,8 @@ from typing import Any, Protocol
 
 import msgpack
 
-from mt4pump.mt4.decode import ansi_text
 from mt4pump.mt4.layout import SYMBOL_INFO
-from mt4pump.mt4.record import format_of
+from mt4pump.mt4.record import ansi_text, format_of
 from mt4pump.wire import FIRST, QUOTE, Body, Encoder, Outlet, topic_of
 
 READS_PER_DRAIN = 8

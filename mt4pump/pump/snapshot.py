@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import NamedTuple
 
-from mt4pump.mt4.decode import Fields
+from mt4pump.mt4.record import Fields
 from mt4pump.wire import Kind, topic_of
 
 

@@ -17,9 +17,8 @@ import msgpack
 
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.manager import Array
-from mt4pump.mt4.record import Record, format_of
+from mt4pump.mt4.record import Decoder, Fields, Record, format_of
 
 ROWS_PER_STEP = 2_000
 """Keys indexed in one step: some 0.3 ms."""

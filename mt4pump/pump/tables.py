@@ -14,7 +14,6 @@ import msgpack
 from mt4pump.errors import ConnectionLost, ManagerError
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import Transaction
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import (
     CON_GROUP,
     CON_PLUGIN,
@@ -26,7 +25,7 @@ from mt4pump.mt4.layout import (
     USER_RECORD,
 )
 from mt4pump.mt4.manager import Array, Manager
-from mt4pump.mt4.record import format_of
+from mt4pump.mt4.record import Decoder, Fields, format_of
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, count_fault
 from mt4pump.pump.sliced_work import Schedule, Steps

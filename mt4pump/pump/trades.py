@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from mt4pump.mt4.codes import ACTION_NAMES, Transaction
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import TRADE_RECORD
 from mt4pump.mt4.manager import Array
+from mt4pump.mt4.record import Decoder, Fields
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over
 from mt4pump.pump.order_rows import unpack_fields

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgpack
 
-from mt4pump.mt4.decode import Fields
+from mt4pump.mt4.record import Fields
 from mt4pump.pump.snapshot import StateSnapshot
 from mt4pump.query.limits import QueryOptions, WorkBudget
 from mt4pump.query.requests import Cursor, RequestError

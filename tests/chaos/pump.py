@@ -21,8 +21,8 @@ import zmq
 
 from mt4pump.daemon import Daemon
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL, ONLINE_RECORD, TRADE_RECORD, USER_RECORD
+from mt4pump.mt4.record import Decoder
 from mt4pump.publisher import binding, publisher
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
 from mt4pump.pump.snapshot import SnapshotRequest

@@ -9,9 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import LayoutError
-from mt4pump.mt4.decode import Decoder, ansi_text, utf16_text
 from mt4pump.mt4.layout import CON_GROUP, NEWS_TOPIC_NEW, ONLINE_RECORD, SYMBOL_INFO, TRADE_RECORD, USER_RECORD
-from mt4pump.mt4.record import INTERNAL, PERSONAL, SECRET, Record
+from mt4pump.mt4.record import INTERNAL, PERSONAL, SECRET, Decoder, Record, ansi_text, utf16_text
 
 CANARY = "CANARY"
 

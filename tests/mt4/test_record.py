@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.errors import LayoutError
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_PLUGIN, SYMBOL_INFO, TRADE_RECORD, USER_RECORD
-from mt4pump.mt4.record import INTERNAL, PUBLIC, SECRET, Field, Record, format_of
+from mt4pump.mt4.record import INTERNAL, PUBLIC, SECRET, Decoder, Field, Record, format_of
 
 
 @pytest.fixture(autouse=True)

@@ -21,9 +21,8 @@ from mt4pump.mt4.codes import (
     TradeReason,
     TradeState,
 )
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MAIL_PERSONAL, USER_RECORD
-from mt4pump.mt4.record import INTERNAL, PERSONAL, PUBLIC, SECRET, Record
+from mt4pump.mt4.record import INTERNAL, PERSONAL, PUBLIC, SECRET, Decoder, Record
 from mt4pump.protocol import ContractOptions, common_fields, contract, fields_of, kinds_for
 from mt4pump.protocol.contract import (
     FieldSpec,

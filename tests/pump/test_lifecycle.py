@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt4pump.mt4.codes import TradeCommand, TradeState, Transaction
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import TRADE_RECORD
+from mt4pump.mt4.record import Decoder, Fields
 from mt4pump.pump.lifecycle import (
     CHANGES,
     CLOSED,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mt4pump.mt4.decode import ansi_text
 from mt4pump.mt4.layout import SYMBOL_INFO
+from mt4pump.mt4.record import ansi_text
 from mt4pump.pump import quotes as quotes_module
 from mt4pump.pump.heartbeat import AGREEMENTS, ServerClock
 from mt4pump.pump.quotes import SYMBOL_STATE_LIMIT, QuoteStream, SymbolState, WriteQuote, quote_fields

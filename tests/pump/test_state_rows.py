@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mt4pump.mt4.decode import Fields
+from mt4pump.mt4.record import Fields
 from mt4pump.pump.snapshot import StateRow, rows_by_field, state_rows, touches
 from mt4pump.wire import HEARTBEAT, TRADE
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import Transaction
-from mt4pump.mt4.decode import Decoder, Fields
 from mt4pump.mt4.layout import MARGIN_LEVEL, ONLINE_RECORD, USER_RECORD
+from mt4pump.mt4.record import Decoder, Fields
 from mt4pump.pump.table_diff import FlagTable, Table, TableEvent, fingerprint
 
 ADD, DELETE, UPDATE, CHANGE_GRP = Transaction

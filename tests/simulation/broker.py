@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 from mt4pump.mt4.codes import PumpCode, TradeCommand, TradeState, Transaction
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import (
     CON_SYMBOL,
     MAIL_BOX,
@@ -19,7 +18,7 @@ from mt4pump.mt4.layout import (
     TRADE_RECORD,
     USER_RECORD,
 )
-from mt4pump.mt4.record import Record
+from mt4pump.mt4.record import Decoder, Record
 from tests.fake_manager import FakeManager
 
 Row = dict[str, Any]

@@ -11,8 +11,8 @@ from typing import Any
 
 from mt4pump.errors import ConnectionLost
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import SYMBOL_INFO, TRADE_RECORD
+from mt4pump.mt4.record import Decoder
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
 

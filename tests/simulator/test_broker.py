@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from mt4pump.mt4.codes import PumpCode, TradeCommand, TradeState, Transaction
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import (
     CALLBACK_RECORD,
     CON_GROUP,
@@ -20,7 +19,7 @@ from mt4pump.mt4.layout import (
     USER_RECORD,
 )
 from mt4pump.mt4.manager import TABLES
-from mt4pump.mt4.record import SECRET, Record
+from mt4pump.mt4.record import SECRET, Decoder, Record
 from mt4pump.simulator.accounts import LEAK_PREFIX
 from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.options import SimulatorOptions

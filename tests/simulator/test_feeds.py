@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mt4pump.mt4.codes import PumpCode, Transaction
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_SYMBOL
+from mt4pump.mt4.record import Decoder
 from mt4pump.simulator import tick_files as ticks
 from mt4pump.simulator.broker import CHUNK, ReplayFeed, Schedule, SimulatedBroker, WalkFeed
 from mt4pump.simulator.market import specification_of

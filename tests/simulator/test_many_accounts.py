@@ -9,8 +9,8 @@ import pytest
 
 from mt4pump.client import ClientError, Query, Snapshot
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL
+from mt4pump.mt4.record import Decoder
 from mt4pump.simulator import traders
 from mt4pump.simulator.accounts import LIVE_LEVELS_LIMIT
 from mt4pump.simulator.broker import SimulatedBroker

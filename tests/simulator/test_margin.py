@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mt4pump.mt4.codes import MarginLevelType, TradeCommand
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MARGIN_LEVEL, USER_RECORD
+from mt4pump.mt4.record import Decoder
 from mt4pump.simulator.broker import SimulatedBroker
 from mt4pump.simulator.market import WALK_SYMBOLS
 from mt4pump.simulator.options import SimulatorOptions

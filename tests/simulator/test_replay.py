@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mt4pump.errors import StartError
 from mt4pump.mt4.codes import PumpCode
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import CON_SYMBOL
+from mt4pump.mt4.record import Decoder
 from mt4pump.simulator import tick_files as ticks
 from mt4pump.simulator.market import WIDEST_SPREAD
 from mt4pump.simulator.options import SimulatedFault, SimulatorOptions, parse_fault

@@ -10,9 +10,9 @@ import pytest
 
 from mt4pump.errors import ConnectionLost, LoginError, ManagerError
 from mt4pump.mt4.codes import PumpCode, PumpFlag
-from mt4pump.mt4.decode import Decoder
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, NEWS_TOPIC, PLUGIN_CFG, SYMBOL_INFO
 from mt4pump.mt4.manager import TABLES, Manager
+from mt4pump.mt4.record import Decoder
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.server import Simulator
 from tests.bus import until
