@@ -1,16 +1,18 @@
 """``python -m tests``: every check and every test, in the order in which they fail fastest.
 
 Where no test may be skipped (``REQUIRE_ALL_TESTS``, which `.ci/run` sets), the tests on a Windows Python under Wine run
-as well, which takes minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to them `NOT_STABLE`.
+as well, which takes minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to them `NOT_STABLE`. Where a container
+engine and the images of deploy/container are, the compose file is run.
 ``python -m tests --quick`` leaves out the files that `tests/quick.py` lists, and ends within about a minute.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.deploy.container_engine import container_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_ONCE = ("-n", "2", "--dist", "loadfile")
@@ -33,9 +35,10 @@ NOT_STABLE = {
 WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]
 """One after the other: each process of pytest would set up a Windows machine of its own."""
 
-ENGINES = ("docker", "podman")
+COMPOSED = ["-m", "pytest", "-m", "index", "tests/deploy/test_compose.py"]
+"""Runs where an engine, a compose program and the images are: no registry is asked."""
 CONTAINERS = "python -m pytest -m index tests/deploy/test_compose.py tests/deploy/test_container.py"
-"""The command that runs what no step does: containers; of the second file, the build of the image."""
+"""All tests that run containers; of the second file, the build of the image, which needs an index: no step runs it."""
 
 
 def chosen() -> Iterator[tuple[str, list[str]]]:
@@ -45,13 +48,15 @@ def chosen() -> Iterator[tuple[str, list[str]]]:
         yield "tests under Wine", WINDOWS
     elif os.environ.get("REQUIRE_ALL_TESTS"):
         yield "tests under Wine", [*WINDOWS, *(f"--ignore={name}" for name in NOT_STABLE)]
+    if not container_engine().missing:
+        yield "containers", COMPOSED
 
 
 def left_out() -> str:
-    """Return a line about the tests that no step runs: they need a container engine and images."""
-    found = " and ".join(name for name in ENGINES if shutil.which(name))
-    state = f"{found} on this machine; they need the images, too" if found else "there is no container engine here"
-    return f"left out: the tests that run containers ({state}): {CONTAINERS}"
+    """Return a line about the tests of containers that no step runs, and what they need."""
+    missing = container_engine().missing
+    what = f"the tests that run containers ({missing})" if missing else "the build of the container image"
+    return f"left out: {what}: {CONTAINERS}"
 
 
 def main() -> int:

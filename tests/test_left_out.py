@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests import __main__ as command
+from tests.deploy import container_engine as container_engine_module
+from tests.deploy.container_engine import IMAGES, ContainerEngine, container_engine
 from tests.wine.machine import ROOT
 from tests.wine.test_unit_suite import NOT_COLLECTED, SYSTEM
 
@@ -38,20 +43,49 @@ def test_the_gate_runs_all_but_what_is_not_stable(
 
 
 @pytest.mark.parametrize(
-    ("found", "text"),
+    ("missing", "text"),
     [
-        (None, "(there is no container engine here): "),
-        ("/usr/bin/x", "(docker and podman on this machine; they need the images"),
+        ("images that are not on this machine: mt4pump", "(images that are not on this machine: mt4pump)"),
+        ("", "the build of the container image"),
     ],
+    ids=["no images", "all there"],
 )
-def test_a_line_names_the_tests_of_containers_that_no_step_runs_and_their_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: str | None, text: str
+def test_containers_run_where_engine_and_images_are_and_a_line_names_what_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, missing: str, text: str
 ) -> None:
-    monkeypatch.setattr(command, "chosen", lambda: iter([("nothing", ["-c", ""])]))
-    monkeypatch.setattr("shutil.which", lambda _: found)
-    assert command.main() == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    monkeypatch.setattr(command, "container_engine", lambda: ContainerEngine("podman", ("podman-compose",), missing))
+    assert ("containers" in dict(command.chosen())) == (not missing)
+    line = command.left_out()
+    assert line.startswith("left out: ")
     assert text in line
-    words = line.partition(": python ")[2].split()
+    words = [*command.COMPOSED, *line.partition(": python ")[2].split()]
     assert [word for word in words if word.endswith(".py") and not (ROOT / word).is_file()] == []
-    assert words[:4] == ["-m", "pytest", "-m", "index"]
+    assert words[:3] == ["-m", "pytest", "-m"]
+
+
+ENGINE = """#!/bin/sh
+echo "$(basename "$0") $*" >> {log}
+case "$*" in
+  "image inspect absent") exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the engine is a script of the shell")
+@pytest.mark.parametrize("image", ["present", "absent"])
+def test_an_engine_is_only_asked_for_what_is_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: str
+) -> None:
+    for name in ("podman", "podman-compose"):
+        (tmp_path / name).write_text(ENGINE.format(log=tmp_path / "log"), encoding="utf-8")
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr(container_engine_module, "PROGRAMS", (("podman", ("podman-compose",)),))
+    for variable in IMAGES:
+        monkeypatch.setenv(variable, image)
+    found = container_engine()
+    assert found.missing == (
+        "" if image == "present" else "images that are not on this machine: absent, absent, absent"
+    )
+    asked = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert asked == ["podman info", "podman-compose version", *[f"podman image inspect {image}"] * len(IMAGES)]

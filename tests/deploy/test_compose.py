@@ -1,7 +1,8 @@
 """deploy/container/compose.yml is run as a whole where a container engine, a compose program and the images are.
 
 ``pytest -m index tests/deploy/test_compose.py``. It needs the images that compose.yml names: ``MT4PUMP_IMAGE``,
-``NATS_IMAGE`` and ``PROMETHEUS_IMAGE`` name others. Without an engine tests/deploy/test_container.py checks the file.
+``NATS_IMAGE`` and ``PROMETHEUS_IMAGE`` name others. ``python -m tests`` runs it where all of these are there. Without
+them tests/deploy/test_container.py checks the file.
 """
 
 from __future__ import annotations
@@ -21,13 +22,9 @@ from urllib.request import urlopen
 import pytest
 from websockets.sync.client import connect
 
+from tests.deploy.container_engine import COMPOSE, IMAGES, container_engine, works
+
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE = ROOT / "deploy" / "container" / "compose.yml"
-PROGRAMS = (("docker", ("docker", "compose")), ("podman", ("podman-compose",)), ("docker", ("docker-compose",)))
-IMAGES = {
-    "MT4PUMP_IMAGE": "mt4pump",
-    **dict(re.findall(r"image: \$\{(\w+):-(\S+/\S+)\}", COMPOSE.read_text(encoding="utf-8"))),
-}
 CHECKED = ("daemon", "gateway", "metrics", "nats-bridge")
 LIMIT_S, STEP_S = 240.0, 1.0
 
@@ -73,31 +70,16 @@ def run(*words: str, environ: dict[str, str] | None = None) -> str:
     return ended.stdout
 
 
-def works(*words: str) -> bool:
-    if shutil.which(words[0]) is None:
-        return False
-    return subprocess.run(words, capture_output=True, check=False, timeout=LIMIT_S).returncode == 0
-
-
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
-def programs() -> tuple[str, tuple[str, ...]]:
-    """Return the engine and the compose program; skip the test where there are none, or an image is missing."""
-    for engine, compose in PROGRAMS:
-        if works(engine, "info") and works(*compose, "version"):
-            names = [os.environ.get(variable, image) for variable, image in IMAGES.items()]
-            if missing := [name for name in names if not works(engine, "image", "inspect", name)]:
-                pytest.skip(f"images that are not on this machine: {', '.join(missing)}")
-            return engine, compose
-    pytest.skip("no container engine runs here, or there is no compose program for it")
-
-
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    engine, compose = programs()
+    engine, compose, missing = container_engine()
+    if missing:
+        pytest.skip(missing)
     folder = tmp_path_factory.mktemp("deploy")
     for name in ("container", "prometheus", "examples"):
         shutil.copytree(ROOT / "deploy" / name, folder / name)

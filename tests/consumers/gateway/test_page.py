@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -217,13 +218,15 @@ class Scripted:
         assert self.link is not None
         self.link.send(json.dumps(message))
 
-    def trade(self, order: int, seq: int, *, snapshot: bool = False, confirmed: int | None = None) -> None:
+    def trade(
+        self, order: int, seq: int, *, snapshot: bool = False, confirmed: int | None = None, **changes: object
+    ) -> None:
         """Send an open order; what came before it is confirmed, unless ``confirmed`` says less."""
         numbers = {"login": 7, "order": order, "cmd": 0, "volume": 100, "open_price": 1.1, "digits": 5, "profit": 3.0}
         texts = {"symbol": "EURUSD", "change": "opened", "comment": ""}
         kind = {"snapshot": True} if snapshot else {"confirmed": seq if confirmed is None else confirmed}
         data = {**numbers, **texts, "storage": -0.5, "commission": -1.0, "taxes": 0.0}
-        data |= {"epoch": 1, "seq": seq, "offset": seq, "ts": 10**18}
+        data |= {"epoch": 1, "seq": seq, "offset": seq, "ts": 10**18, **changes}
         self.send({"type": "trade", "topic": "trade.7", "data": data, **kind})
 
     def quote(self, symbol: str, bid: float, ts: int = 10**18) -> None:
@@ -245,6 +248,58 @@ def opened(page: Page) -> Scripted:
     page.goto(gateway.URL)
     wait_until(page, "() => document.querySelector('#feed').dataset.state === 'good'")
     return gateway
+
+
+CELLS = """tab => [...document.querySelectorAll(`#${tab} tbody td, #${tab} tfoot td`)].map(cell => [
+  cell.closest('table').querySelectorAll('thead th')[cell.cellIndex].textContent.trim(), cell.textContent.trim(),
+  getComputedStyle(cell).color])"""
+BOARD = """[...document.querySelectorAll('#board tbody :is(th, td, div, span, b, sup, i, th button)')]
+  .filter(one => !one.closest('.pin')).map(one => getComputedStyle(one).color)"""
+SIGNED = ("Net profit", "Open profit", "Pips")
+"""Columns of profit and loss."""
+
+
+def palette(page: Page) -> dict[str, str]:
+    """Return the page's colours of text by name, as a computed style has them."""
+    script = """name => { const one = document.body.appendChild(document.createElement('i'));
+      one.style.color = `var(--${name})`; const found = getComputedStyle(one).color; one.remove(); return found; }"""
+    return {name: page.evaluate(script, name) for name in ("text", "soft", "up", "down")}
+
+
+def test_only_side_and_profit_have_a_colour(page: Page) -> None:
+    gateway = opened(page)
+    colours = palette(page)
+    assert len(set(colours.values())) == 4
+    neutral = {colours["text"], colours["soft"]}
+    for number, (bid, order) in enumerate([(1.1, 1), (1.3, 2), (1.2, 3)]):  # prices that rise and fall
+        gateway.quote("EURUSD", bid, 10**18 + number)
+        gateway.quote("GBPUSD", 3 - bid, 10**18 + number)
+        gateway.trade(order, 6 + order, cmd=order % 2, profit=50.0 * (-1) ** order, sl=1.0, tp=2.0)
+    gateway.trade(4, 10, cmd=2, expiration=1_000)
+    gateway.trade(5, 11, cmd=3)
+    shows(page, "3 open positions")
+    wait_until(page, "document.querySelectorAll('#board tbody tr').length === 2")
+    assert set(page.evaluate(BOARD)) <= neutral
+    seen = set()
+    for tab in ("positions", "orders", "executions", "accounts"):
+        page.click(f"#tab-{tab}")
+        page.wait_for_selector(f"#{tab} tbody td")
+        for head, text, colour in page.evaluate(CELLS, tab):
+            if not text:
+                continue  # nothing is seen of its colour
+            if head == "Type":
+                wanted = colours["up" if text.lower().startswith("buy") else "down"]
+            elif head in SIGNED and re.search("[1-9]", text):
+                wanted = colours["down" if text.startswith(("-", "\u2212")) else "up"]
+            else:
+                assert colour in neutral, (tab, head, text)
+                continue
+            assert colour == wanted, (tab, head, text)
+            seen.add((tab, head, colour))
+    expected = {("positions", "Type"), ("positions", "Pips"), ("positions", "Net profit"), ("orders", "Type")}
+    for tab, head in expected:
+        assert {(tab, head, colours["up"]), (tab, head, colours["down"])} <= seen
+    assert {("executions", "Type"), ("accounts", "Open profit")} <= {(tab, head) for tab, head, _ in seen}
 
 
 def test_the_page_starts_with_trades_of_the_past_and_the_open_positions(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,17 @@ def test_keys_sort_reverse_zoom_and_change_the_table(feed: Daemon, tmp_path: Pat
         seen.press("z", "tab")
         seen.until(lambda screen: "▶ accounts, lots" in screen)
         seen.process.send_signal(2)
+        assert seen.end() == 0
+
+
+def test_the_key_pagedown_shows_later_rows(feed: Daemon, tmp_path: Path) -> None:
+    with terminal(arguments(feed), tmp_path, width=80, height=24) as seen:
+        ready(seen)
+        seen.press("tab", "tab", "tab")
+        seen.until(lambda screen: re.search(r"▶ executions  1-\d+ of [2-9]\d", screen))
+        seen.press("pagedown", "pagedown")
+        seen.until(lambda screen: re.search(r"▶ executions  ([2-9]|\d{2,})-\d+ of", screen))
+        seen.press("q")
         assert seen.end() == 0
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
-from mt4pump_consumers.monitor.controls import ScreenControls
+from mt4pump_consumers.monitor.controls import OVERVIEW, ScreenControls
 from mt4pump_consumers.monitor.execution import Alert
 from mt4pump_consumers.monitor.screen import age_text, draw
 from mt4pump_consumers.monitor.state import MonitorState
+from mt4pump_consumers.monitor.tables import TABLES
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -24,11 +26,13 @@ def status(**changes: Any) -> Status:
     return Status(**{**well, **changes})
 
 
-def busy_state() -> MonitorState:
+def busy_state(symbols: int = 40) -> MonitorState:
     """Return a state with more than fits on any screen."""
     state = MonitorState(status=status(), is_whole=True)
     for number in range(300):
-        done = execution(number, order=number, login=10_000 + number % 50, symbol=f"SYM{number % 40}", volume=number)
+        done = execution(
+            number, order=number, login=10_000 + number % 50, symbol=f"SYM{number % symbols}", volume=number
+        )
         state.exposure.take(done)
         state.executed(done)
         state.alerted(Alert(str(number), "big", "volume", "warning", "firing", "1", NS, f"text {number} " * 20), 30)
@@ -158,6 +162,26 @@ def test_keys_move_the_row_and_the_rows_follow(key: str, row: str) -> None:
     controls.press(key, state)
     assert controls.tables["symbols"].selected == row
     assert row in "\n".join(lines(state, 80, 24, controls))
+
+
+@pytest.mark.parametrize("name", [*OVERVIEW, "orders"])
+def test_pagedown_moves_by_a_page_and_pageup_back_in_every_table(name: str) -> None:
+    state, controls = busy_state(3 if name == "orders" else 40), ScreenControls()
+    if name not in controls.names:
+        controls.press("c-m", state)  # the symbol that is first is open, and its orders
+    while controls.focus != name:
+        controls.press("c-i", state)
+    rows, at = controls.rows(name, state), 0
+    for key, step in (("pagedown", 1), ("pagedown", 1), ("pageup", -1)):
+        lines(state, 80, 24, controls)
+        page = controls.tables[name].page
+        controls.press(key, state)
+        at = min(max(at + step * page, 0), len(rows) - 1)
+        assert controls.tables[name].selected == TABLES[name].identity(rows[at])
+        text = "\n".join(lines(state, 80, 24, controls))
+        (first, last) = re.findall(rf"▶ {TABLES[name].title}  (\d+)-(\d+) of {len(rows)}\b", text)[0]
+        assert int(first) <= at + 1 <= int(last), "the row is seen"
+    assert at
 
 
 def test_the_selected_row_stays_the_same_symbol_when_the_order_changes() -> None:
