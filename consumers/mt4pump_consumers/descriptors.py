@@ -14,42 +14,45 @@ NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What accept() raises then."""
 LOG_INTERVAL_S = 10.0
 RETRY_S = 0.1
-"""Pause of a server's own thread when not even the spare one is left."""
+"""Pause of a server's own thread when not even a spare one is left."""
+SPARE = 8
 
 log = logging.getLogger(__name__)
 
 
-class SpareDescriptor:
-    """A descriptor that is held for the time when none is left: with it a waiting connection is accepted and closed.
+class SpareDescriptors:
+    """Descriptors that are held for the time when none is left: with one a waiting connection is accepted and closed.
 
     Otherwise it would wait for ever, and the listening socket stay readable: the server's loop would do nothing but
-    try again. ``closed`` counts these connections.
+    try again. ``count`` is how often none was left. There are several, as another thread may take one in between.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.closed = 0
+        self.count = 0
         self._now_s, self._log_at_s = now_s, 0.0
-        self._spare: int | None = None
+        self._spare: list[int] = []
         self._hold()
 
     def _hold(self) -> None:
-        if self._spare is None:
-            with suppress(OSError):
-                self._spare = os.open(os.devnull, os.O_RDONLY)
+        with suppress(OSError):
+            while len(self._spare) < SPARE:
+                self._spare.append(os.open(os.devnull, os.O_RDONLY))
 
     def release(self) -> None:
-        """Give the descriptor back to the process."""
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
+        """Give the descriptors back to the process."""
+        while self._spare:
+            os.close(self._spare.pop())
 
     def close_waiting(self, listening: int) -> bool:
-        """Close a connection that waits at the socket with the descriptor ``listening``; return whether there was one.
+        """Count and log that none is left; close a connection that waits at the socket ``listening`` if possible.
 
-        While another thread has taken the spare descriptor there is none to accept it with.
+        Return whether it was closed: it waits on while other threads have taken all spare descriptors.
         """
+        self.count += 1
+        self._report()
         self._hold()
-        self.release()
+        if self._spare:
+            os.close(self._spare.pop())
         listener = socket.socket(fileno=listening)
         try:
             listener.accept()[0].close()
@@ -58,8 +61,6 @@ class SpareDescriptor:
         finally:
             listener.detach()
             self._hold()
-        self.closed += 1
-        self._report()
         return True
 
     def _report(self) -> None:
@@ -67,4 +68,4 @@ class SpareDescriptor:
         if now_s >= self._log_at_s:
             self._log_at_s = now_s + LOG_INTERVAL_S
             text = "no file descriptor is left: new connections are closed, %d so far; raise LimitNOFILE or ulimit -n"
-            log.warning(text, self.closed)
+            log.warning(text, self.count)

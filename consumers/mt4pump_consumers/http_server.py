@@ -22,7 +22,7 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import CollectorRegistry
 
-from mt4pump_consumers.descriptors import NONE_LEFT, RETRY_S, SpareDescriptor
+from mt4pump_consumers.descriptors import NONE_LEFT, RETRY_S, SpareDescriptors
 
 REQUESTS_LIMIT = 16
 REQUEST_TIMEOUT_S = 10.0
@@ -127,7 +127,7 @@ class Server(ThreadingWSGIServer):
         self._free = BoundedSemaphore(REQUESTS_LIMIT)
         self._lock = Lock()
         self._open: dict[socket.socket, OpenRequest] = {}
-        self._spare = SpareDescriptor()
+        self._spare = SpareDescriptors()
         super().__init__(*args, **named)
 
     def get_request(self) -> Any:
@@ -136,9 +136,8 @@ class Server(ThreadingWSGIServer):
             return super().get_request()
         except OSError as error:
             if error.errno in NONE_LEFT:
-                is_closed = self._spare.close_waiting(self.socket.fileno())
-                self.rejected += is_closed
-                time.sleep(0 if is_closed else RETRY_S)
+                self.rejected += 1
+                time.sleep(0 if self._spare.close_waiting(self.socket.fileno()) else RETRY_S)
             raise
 
     def server_close(self) -> None:

@@ -16,7 +16,7 @@ if sys.platform != "linux":
 import resource
 
 from mt4pump_consumers import descriptors
-from mt4pump_consumers.descriptors import SpareDescriptor
+from mt4pump_consumers.descriptors import SpareDescriptors
 
 from tests.bus import until
 from tests.consumers.gateway.gateway_run import started
@@ -77,36 +77,37 @@ def test_a_server_without_descriptors_closes_new_connections_and_recovers(name: 
         assert psutil.Process(pid).is_running()
 
 
-def test_a_waiting_connection_is_closed_with_the_spare_descriptor(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_waiting_connection_is_closed_with_a_spare_descriptor(caplog: pytest.LogCaptureFixture) -> None:
     now_s = 0.0
-    spare = SpareDescriptor(lambda: now_s)
+    spare = SpareDescriptors(lambda: now_s)
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as at_end:
-        server.settimeout(0)
-        assert not spare.close_waiting(server.fileno())
         for moment_s in (0.0, 1.0, descriptors.LOG_INTERVAL_S):
             now_s = moment_s
             link = at_end.enter_context(socket.create_connection(server.getsockname(), LIMIT_S))
-            until(lambda: spare.close_waiting(server.fileno()), "it has arrived")
+            assert spare.close_waiting(server.fileno())
             assert link.recv(1) == b""
+        server.settimeout(0)
+        assert not spare.close_waiting(server.fileno()), "nobody waits"
         assert server.fileno() > 0, "the listening socket is still open"
-    assert spare.closed == 3
+    assert spare.count == 4
     lines = [record.getMessage() for record in caplog.records]
     assert [line.removeprefix(TEXT).split()[0] for line in lines] == ["1", "3"]
     spare.release()
     spare.release()
 
 
-def test_a_spare_descriptor_that_another_thread_took_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    spare = SpareDescriptor()
+def test_spare_descriptors_that_other_threads_took_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    spare = SpareDescriptors()
     with socket.create_server(("127.0.0.1", 0)) as server:
         with monkeypatch.context() as patch:
             patch.setattr("mt4pump_consumers.descriptors.os.open", none_left)
             patch.setattr("mt4pump_consumers.descriptors.socket.socket.accept", none_left)
-            assert not spare.close_waiting(server.fileno())
-            assert not spare.close_waiting(server.fileno())
+            for _ in range(2 * descriptors.SPARE):
+                assert not spare.close_waiting(server.fileno())
         with socket.create_connection(server.getsockname(), LIMIT_S) as link:
             assert spare.close_waiting(server.fileno())
             assert link.recv(1) == b""
+        assert len(spare._spare) == descriptors.SPARE
     spare.release()
 
 

@@ -16,7 +16,7 @@ from mt4pump.client import ClientError, ClientKeys, Notice
 from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
-from mt4pump_consumers.descriptors import NONE_LEFT, SpareDescriptor
+from mt4pump_consumers.descriptors import NONE_LEFT, SpareDescriptors
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
 from mt4pump_consumers.gateway.connection import (
     GatewayConnection,
@@ -113,7 +113,7 @@ class Gateway:
             settings,
         )
         self._published: Json = status_message(None, None, None)
-        self._spare = SpareDescriptor()
+        self._spare = SpareDescriptors()
         self._clients_at_s = 0.0
         self._token_trouble = ""
 
@@ -313,7 +313,7 @@ class Gateway:
             "connections_refused": limiter.refused,
             "connections_gave_way": limiter.gave_way,
             "connections_too_fast": limiter.too_fast,
-            "connections_without_descriptor": self._spare.closed,
+            "connections_without_descriptor": self._spare.count,
             "foreign_pages": limiter.foreign,
             "malformed_requests": limiter.malformed,
             "floods_closed": limiter.flooded,
