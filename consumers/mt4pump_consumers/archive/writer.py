@@ -83,7 +83,8 @@ class BatchBuilder:
         self._convert()
         found, seqs = self.gaps.take()
         if found:
-            log.warning("%d holes are recorded in the dataset gaps; the last: %s", len(found), found[-1]["why"])
+            what = "1 hole is" if len(found) == 1 else f"{len(found)} holes are"
+            log.warning("%s recorded in the dataset gaps; the last: %s", what, found[-1]["why"])
             for gap in found:
                 self.counts["gaps", gap.get("kind", "")] += 1
             self._batch.tables[self._server_code, GAPS].append(gap_table(found))

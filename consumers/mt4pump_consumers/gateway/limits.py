@@ -36,7 +36,7 @@ class LimitedLog:
         count = self._counts.get(text, 0)
         if now_s >= self._until_s.get(text, 0.0):
             if count > LINES:
-                self._log.log(level, "%d more lines like the next one were left out", count - LINES)
+                self._log.log(level, "lines like the next one that were left out: %d", count - LINES)
             self._until_s[text], count = now_s + INTERVAL_S, 0
         self._counts[text] = count + 1
         if count < LINES:

@@ -193,7 +193,7 @@ class Gateway:
         try:
             await asyncio.wait_for(server.wait_closed(), STOP_S)
         except TimeoutError:
-            log.warning("%d clients are not gone after %g s; ending without them", len(self.sessions), STOP_S)
+            log.warning("not gone after %g s, and ended without an answer: clients %d", STOP_S, len(self.sessions))
         await asyncio.to_thread(self._feed.join, 10.0)
         await self._refresher.close()
         self._replayer.close()

@@ -74,7 +74,7 @@ def main(settings: MonitorSettings, shutdown: Shutdown) -> int:
             shutdown=shutdown,
         ).run()
     kept = store.counts
-    log.info("ended: %d executions kept, %d alerts", kept["executions"] if settings.store else 0, kept["alerts"])
+    log.info("ended: executions kept %d, alerts %d", kept["executions"] if settings.store else 0, kept["alerts"])
     return 0
 
 
@@ -314,4 +314,4 @@ def _webhook(settings: MonitorSettings) -> Webhook | None:
 
 def _log_start(settings: MonitorSettings, rules: int) -> None:
     where = f"store {settings.store}" if settings.store else "no store: nothing is remembered after the end"
-    log.info("watching %s at %s; %d rules; %s", " ".join(settings.topics), settings.endpoint, rules, where)
+    log.info("watching %s at %s; rules: %d; %s", " ".join(settings.topics), settings.endpoint, rules, where)

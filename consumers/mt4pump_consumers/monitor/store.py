@@ -235,8 +235,8 @@ class MonitorStore:
                 oldest = "SELECT max(id) - ? FROM executions"
                 connection.execute(f"DELETE FROM executions WHERE id <= ({oldest})", (IN_MEMORY_ROWS,))  # noqa: S608
         if dropped := counts["alerts_dropped"] - self.counts["alerts_dropped"]:
-            text = "%d alerts are stored and not sent: %d wait for the webhook already (alert_backlog)"
-            log.error(text, dropped, self._backlog)
+            what = "1 alert is" if dropped == 1 else f"{dropped} alerts are"
+            log.error("%s stored and not sent: %d wait for the webhook already (alert_backlog)", what, self._backlog)
         self.counts = counts
         memory.touched_conditions.clear()
         memory.touched_quiet.clear()

@@ -110,7 +110,7 @@ class LineWriter(MonitorView):
 
     def _end_stall(self) -> None:
         if self._is_stalled:
-            log.warning("standard output takes lines again; %d were dropped", self._dropped)
+            log.warning("standard output takes lines again; dropped: %d", self._dropped)
             self._is_stalled, self._dropped = False, 0
 
     def _may_write(self) -> bool:

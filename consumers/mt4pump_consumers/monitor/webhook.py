@@ -234,7 +234,7 @@ class Webhook(Thread):
             return  # as it was: the next run tries again
         if error.is_final or self._proven_s() - alert.made_s >= self._options.give_up_s:
             self.counts["failed"] += 1
-            log.error("alert %s is given up after %d attempts: %s answers %s", alert.id, attempts, self.address, error)
+            log.error("alert %s is given up after attempt %d: %s answers %s", alert.id, attempts, self.address, error)
             outbox.failed(alert, attempts, str(error))
         else:
             log.warning("alert %s is put off: %s does not take it (%s)", alert.id, self.address, error)
