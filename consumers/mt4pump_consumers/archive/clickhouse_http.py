@@ -22,6 +22,7 @@ PORT, TLS_PORT = 8123, 8443
 MOST_QUERY_BYTES = 100_000_000
 """Longest statement: the state of some hundred thousand topics is in one."""
 ERROR_CHARACTERS = 600
+UNTRUSTED = "; name the file of the authority that signed it in SSL_CERT_FILE, in the environment"
 ERRNO = re.compile(r"\[Errno -?\d+\] ")
 NULLABLE = "Nullable("
 BUFFERS = {
@@ -76,7 +77,8 @@ class ClickhouseConnection:
         try:
             answer = self._client.post("/", params=values, content=content)
         except httpx.HTTPError as error:
-            raise ClickhouseError(f"{type(error).__name__}: {ERRNO.sub('', str(error))}") from error
+            text = f"{type(error).__name__}: {ERRNO.sub('', str(error))}"
+            raise ClickhouseError(text + UNTRUSTED * ("CERTIFICATE_VERIFY_FAILED" in text)) from error
         if answer.status_code != httpx.codes.OK:
             raise ClickhouseError(answer.text[:ERROR_CHARACTERS].strip() or f"HTTP status {answer.status_code}")
         return answer.content

@@ -70,7 +70,7 @@ class DatabaseServer(ABC):
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mt4pump-database-"))
         self._log, self._count = self.folder / "log", 0
-        self.port, self._second_port = free_ports(2)
+        self.port, self._second_port, self._third_port = free_ports(3)
         self._running: subprocess.Popen[bytes] | None = None
         self.owner: dict[str, Any] = {}
         self.prepare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -64,6 +65,21 @@ def test_duckdb_polars_and_pyarrow_read_the_same(archive: ArchiveFolder) -> None
     assert sorted(frame["bid"]) == sorted(table["bid"].to_pylist()) == sorted(row[1] for row in found)
     assert set(frame["server_code"]) == {"demo-1"}
     assert table.schema.field("ts_utc").type == pa.timestamp("ns", "UTC")
+
+
+def test_pandas_and_clickhouse_read_the_same(archive: ArchiveFolder) -> None:
+    pandas, chdb = pytest.importorskip("pandas"), pytest.importorskip("chdb")
+    found = sorted(rows(archive.path, "quote", "event_topic, seq, bid, ts, server_code"))
+    frame = pandas.read_parquet(archive.path / "quote")
+    names = ["event_topic", "seq", "bid", "ts", "server_code"]
+    assert sorted(frame[names].itertuples(index=False, name=None)) == found
+    assert str(frame["ts_utc"].dtype) == "datetime64[ns, UTC]"
+    assert [time.value for time in frame["ts_utc"]] == list(frame["ts"])
+    spread = (frame["ask"] - frame["bid"]).groupby(frame["ts_utc"].dt.hour).mean()
+    assert list(spread) == [pytest.approx(2e-5)]
+    source = f"file('{archive.path}/quote/*/*/*.parquet')"
+    read = chdb.query(f"select event_topic, seq, bid, ts from {source} format JSONCompactEachRow").bytes()  # noqa: S608
+    assert sorted(tuple(json.loads(line)) for line in read.splitlines()) == [row[:4] for row in found]
 
 
 def test_durable_events_have_log_and_offset_and_others_do_not(archive: ArchiveFolder) -> None:
