@@ -158,11 +158,13 @@ class Daemon:
         return QueryServer(self._context, settings.query_endpoint, options, sources, self._zap.secure_query)
 
     def _query_counters(self) -> dict[str, int]:
-        """Return the heartbeat's ``query``: the server's counters, with the connections refused by either limit."""
+        """Return the heartbeat's ``query``: the server's counters, with what the authenticator's thread has closed."""
         query = self._query
         if query is None:
             return {}
-        return {**query.counts, "over_limit": query.counts.get("over_limit", 0) + query.connections.over_limit}
+        counts, closed = query.counts, query.connections
+        over_limit, shut_out = counts["over_limit"] + closed.over_limit, counts["shut_out"] + closed.senders_closed
+        return {**counts, "over_limit": over_limit, "shut_out": shut_out}
 
     def _limit_connections(self, settings: Settings) -> None:
         """Limit the connections to what the system allows; the authenticator's thread enforces the limits."""

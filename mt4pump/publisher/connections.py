@@ -23,10 +23,12 @@ from mt4pump.publisher.descriptors import (
     ByteFlow,
     Connection,
     EndpointLimits,
+    bytes_received,
     fault_text,
     peer_of,
     shut_down,
 )
+from mt4pump.publisher.incomplete import INCOMPLETE_TEXT, IncompleteMessages
 from mt4pump.publisher.traffic import Traffic
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -58,8 +60,8 @@ class Connections:
     ``now`` are open connections, those amid their handshake included; ``accepted`` handshakes that succeeded,
     ``refused`` those of a key that may not enter, ``failed`` all others: no ZeroMQ, no CURVE, a wrong server key, a
     handshake that took too long. ``over_limit`` are connections that were closed because there were too many, and
-    ``shut_out_count`` those closed for what they sent or did not read, or for lost permissions. A connection's number
-    is its file descriptor: the same for two, one after the other.
+    ``shut_out_count`` those closed for what they sent or did not read, or for lost permissions; ``senders_closed`` of
+    these for bytes that libzmq does not show. A connection's number is its file descriptor, which is reused.
     """
 
     def __init__(
@@ -69,21 +71,21 @@ class Connections:
         limits: EndpointLimits | None = None,
         endpoint: str = "events",
     ) -> None:
-        self.accepted = self.refused = self.failed = self.over_limit = self.shut_out_count = 0
+        self.accepted = self.refused = self.failed = self.over_limit = self.shut_out_count = self.senders_closed = 0
         self.limits = limits or EndpointLimits()
         self._endpoint = endpoint
         self._fault_counters = fault_counters
         self._forget_connection = gone
         self._open: dict[int, Connection] = {}
         self._by_client: Counter[str] = Counter()
-        self._kept = 0
+        self._kept = self._next_flow = self._events_read = 0
         self._closing: list[tuple[int, Connection]] = []
         self._ended_at: dict[int, int] = {}
         self._left: set[int] = set()
         self._flooders: dict[int, int] = {}
+        self._incomplete = IncompleteMessages()
         self._restricted_until_s: dict[str, float] = {}
         self._checked_s = time.monotonic()
-        self._events_read = 0
         self._lock = Lock()
         self._fault = ""
         self._unresolved = 0  # handshakes of which no result was reported yet
@@ -131,11 +133,12 @@ class Connections:
             time.sleep(YIELD_S)  # a lock is not fair: without it the pump would wait for the end of this loop
 
     def claim(self, number: int, client: str) -> bool:
-        """Assign the connection to ``client``; close it and return False if that client has too many."""
+        """Assign the connection of a message to ``client``; close it and return False if that client has too many."""
         with self._lock:
             found = self._open.get(number)
             if found is None or found.is_closing:
                 return False
+            found.incomplete.messages += 1
             if found.is_known:
                 return True
             found.is_known = True
@@ -148,6 +151,11 @@ class Connections:
                 self._refuse(number, found)
                 return False
             return True
+
+    def note_message(self, number: int) -> None:
+        """Note that a complete message came over a connection that was claimed before."""
+        if found := self._open.get(number):
+            found.incomplete.messages += 1
 
     def client_of(self, number: int) -> str:
         """Return the client that the connection counts for."""
@@ -197,9 +205,7 @@ class Connections:
         """Stop counting, before the socket is closed; all connections count as ended."""
         with self._lock:
             if self._counted is not None and not self._counted.closed:
-                with suppress(
-                    zmq.ContextTerminated
-                ):  # then there is no monitor, and the sockets must close all the same
+                with suppress(zmq.ContextTerminated):  # then there is no monitor, and the sockets must be closed
                     self._counted.disable_monitor()  # first, else libzmq waits for a closed reader
             if self._traffic is not None:
                 self._traffic.close()
@@ -212,7 +218,7 @@ class Connections:
             for each in (self._open, self._by_client, self._closing, self._ended_at, self._left, self._flooders):
                 each.clear()
             self._kept = self._unresolved = self._unknown = 0
-            self._fault = ""
+            self._incomplete, self._fault = IncompleteMessages(), ""
 
     def read_events(self, limit_s: float = ALL_LIMIT_S) -> bool:
         """Handle the events since the last call; return False when the time was over before all were read."""
@@ -305,25 +311,37 @@ class Connections:
             self._refuse(*self._oldest_unproven(now_s, number, made))
 
     def _check_flows(self) -> None:
-        """Close connections that send more than a subscriber needs to."""
+        """Close connections that send more than a client needs to."""
         now_s, traffic = time.monotonic(), self._traffic
         if traffic is None:
             return
-        numbers = traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S)
-        for number in numbers if self.limits.burst_bytes else ():
+        for number in traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S):
             each = self._open[number]
-            if each.is_closing:
-                continue
-            if not each.flow.is_flood(number, now_s):
-                if each.flow.is_waiting:
+            if not each.is_closing and self._is_within_limits(number, each, now_s):
+                if each.flow.is_waiting or self._incomplete.must_check_again(each):
                     traffic.check_again(number)
-            else:
-                self.shut_out_count += 1
-                self._flooders[number] = each.began_at
-                self._restrict(each, now_s)
-                text = f"{each.peer or 'a local client'} sends more than a subscriber may: its connection is closed"
-                self._fault_counters.record("flood", text)
-                self._close_later(number, each)
+        while found := self._incomplete.excess(self.limits):
+            self._close_sender(*found, "incomplete_message", INCOMPLETE_TEXT.format(found[1].incomplete.size))
+
+    def _is_within_limits(self, number: int, connection: Connection, now_s: float) -> bool:
+        """Return whether a connection may stay for what it sends; else close it."""
+        received, limits = bytes_received(number), self.limits
+        if limits.burst_bytes and connection.flow.is_flood(number, received, now_s):
+            name, text = "flood", "sends more than a subscriber may: its connection is closed"
+        elif received is not None and self._incomplete.is_too_large(number, connection, received, now_s, limits):
+            name, text = "incomplete_message", INCOMPLETE_TEXT.format(connection.incomplete.size)
+        else:
+            return True
+        self._flooders[number] = connection.began_at
+        self._restrict(connection, now_s)
+        self._close_sender(number, connection, name, text)
+        return False
+
+    def _close_sender(self, number: int, connection: Connection, name: str, text: str) -> None:
+        self.shut_out_count += 1
+        self.senders_closed += 1
+        self._fault_counters.record(name, f"{connection.peer or 'a local client'} {text}")
+        self._close_later(number, connection)
 
     def _restrict(self, connection: Connection, now_s: float) -> None:
         """Give new connections from the same address a smaller burst for a while."""
@@ -357,6 +375,7 @@ class Connections:
 
     def _close_later(self, number: int, connection: Connection) -> None:
         connection.is_closing = True
+        self._incomplete.forget(number)
         self._uncount(connection)
         self._closing.append((number, connection))
 
@@ -383,6 +402,7 @@ class Connections:
         if connection is not None:
             if connection.drain is not None:
                 connection.drain.close()
+            self._incomplete.forget(number)
             self._unknown -= not connection.is_known
             if not connection.is_closing:
                 self._uncount(connection)

@@ -37,10 +37,17 @@ WAITING_LIMIT_S = 0.25
 TCP_INFO, BYTES_RECEIVED_AT, TCP_INFO_BYTES = 11, 128, 136
 FIRST_BYTES, PATIENCE_S = 5, 12.0
 """Of a ZMTP PONG (4, 5, 4, "PONG") they leave "NG": a frame whose length is the eight bytes behind "N"."""
-DRAIN_BYTES, DRAINS_PER_CHECK = 8192, 64
+DRAIN_BYTES, DRAINS_PER_CHECK = 16384, 64
 """How much is read at once after that, and how often in one check."""
-SIOCOUTQNSD = 0x894B
-"""Linux: how many bytes of a socket's queue were not sent yet."""
+SIOCOUTQNSD, SIOCINQ = 0x894B, 0x541B
+"""Linux: how many bytes of a socket were not sent yet, and how many not received by its owner."""
+INCOMPLETE_BYTES, INCOMPLETE_BYTES_PER_CLIENT, INCOMPLETE_BYTES_TOTAL = 256 * 1024, 1024 * 1024, 4 * 1024 * 1024
+"""Bytes of messages without an end: of one connection, of one client, and in all.
+
+A frame without content has 2 bytes and costs libzmq 64, so these are 8, 32 and 128 MiB of memory; a third with keys. A
+subscriber's messages that wait for a pump that is busy are below the first."""
+HEARTBEAT_BYTES_PER_S, CURVE_HEARTBEAT_BYTES_PER_S = 12, 56
+"""What does not count among them: a ZMTP ping per second of the peer, and its answers to the daemon's."""
 
 ANY_FAMILY = -1
 """Python asks the system, which costs a call: only for addresses."""
@@ -70,9 +77,8 @@ class ByteFlow:
         """Return whether bytes were unread at the last check, where the system does not report how many came."""
         return self._waiting_since_s is not None
 
-    def is_flood(self, number: int, now_s: float) -> bool:
-        """Check the descriptor ``number``; return whether more bytes came over it than allowed."""
-        received = bytes_received(number)
+    def is_flood(self, number: int, received: int | None, now_s: float) -> bool:
+        """Check the descriptor ``number``, over which ``received`` bytes came; return whether more than allowed."""
         if received is None:
             return self._waits_too_long(number, now_s)
         # The budget is capped at one burst above what came before: a quiet hour earns no credit for a flood.
@@ -89,24 +95,57 @@ class ByteFlow:
         return now_s - self._waiting_since_s > WAITING_LIMIT_S
 
 
+class IncompleteMessage:
+    """How much libzmq keeps of a message whose end did not come; it shows only complete ones.
+
+    ``messages`` counts those; ``size`` is the bytes that libzmq has read since the last of them was counted.
+    """
+
+    __slots__ = ("_messages_seen", "_read", "_read_seen", "_seen_s", "messages", "size")
+
+    def __init__(self, now_s: float) -> None:
+        self.messages = self.size = 0
+        self._messages_seen = self._read_seen = self._read = 0
+        self._seen_s = now_s
+
+    def check(self, number: int, received: int, now_s: float, heartbeat_bytes_per_s: int) -> None:
+        """Update ``size`` from the ``received`` bytes of descriptor ``number``."""
+        if received == self._read and self.messages == self._messages_seen and not self.size:
+            return
+        self._read = received - unread_bytes(number)
+        if self.messages != self._messages_seen:
+            self._messages_seen, self._read_seen, self._seen_s = self.messages, self._read, now_s
+        heartbeats = int(heartbeat_bytes_per_s * (now_s - self._seen_s))
+        self.size = max(0, self._read - self._read_seen - heartbeats)
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointLimits:
     """How many connections a socket has at most, ``total`` and ``per_client``, and how much each may send at once.
 
     ``burst_bytes`` of 0: any amount. With ``by_address`` a connection counts for its address until it is claimed;
-    else, where clients have keys and many may come from one address, only for the total.
+    else, where clients have keys and many may come from one address, only for the total. ``incomplete_bytes`` and the
+    two after it limit messages whose end did not come, ``heartbeat_bytes_per_s`` is what each may send beside.
     """
 
     total: int = 1_000
     per_client: int = 250
     burst_bytes: int = BURST_BYTES
     by_address: bool = True
+    incomplete_bytes: int = INCOMPLETE_BYTES
+    incomplete_bytes_per_client: int = INCOMPLETE_BYTES_PER_CLIENT
+    incomplete_bytes_total: int = INCOMPLETE_BYTES_TOTAL
+
+    @property
+    def heartbeat_bytes_per_s(self) -> int:
+        """Return how much a peer's ZMTP heartbeats may have, which libzmq keeps to itself."""
+        return HEARTBEAT_BYTES_PER_S if self.by_address else CURVE_HEARTBEAT_BYTES_PER_S
 
 
 class Connection:
     """One open connection. ``client`` is whom it counts for: its address until `Connections.claim` names another."""
 
-    __slots__ = ("began_at", "began_s", "client", "drain", "flow", "is_closing", "is_known", "peer")
+    __slots__ = ("began_at", "began_s", "client", "drain", "flow", "incomplete", "is_closing", "is_known", "peer")
 
     def __init__(self, peer: str, began_s: float, began_at: int, limits: EndpointLimits) -> None:
         self.peer = peer
@@ -114,6 +153,7 @@ class Connection:
         self.began_s = began_s
         self.began_at = began_at
         self.flow = ByteFlow(began_s, limits.burst_bytes)
+        self.incomplete = IncompleteMessage(began_s)
         self.drain: InputDrain | None = None
         self.is_known = self.is_closing = False
 
@@ -160,12 +200,12 @@ def bytes_received(number: int) -> int | None:
 
 def unsent_bytes(number: int) -> int:
     """Return how many bytes the system has not sent yet over the descriptor ``number``; 0 where it does not report."""
-    if sys.platform != "linux":
-        return 0
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(number, SIOCOUTQNSD, b"\0\0\0\0"))[0])
-    except OSError:
-        return 0
+    return _queued(number, SIOCOUTQNSD)
+
+
+def unread_bytes(number: int) -> int:
+    """Return how many bytes the system keeps of the descriptor ``number`` that libzmq has not read; Linux only."""
+    return _queued(number, SIOCINQ)
 
 
 def peer_of(number: int) -> str:
@@ -249,7 +289,20 @@ def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
         return InputDrain(own)
     with own, suppress(OSError):
         own.shutdown(socket.SHUT_RDWR)
+        for _ in range(DRAINS_PER_CHECK):  # else libzmq would first read all that the system still has for it
+            if not own.recv(DRAIN_BYTES):
+                break
     return None
+
+
+def _queued(number: int, request: int) -> int:
+    """Return how many bytes the system keeps of the descriptor ``number``; 0 where it does not report."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(number, request, b"\0\0\0\0"))[0])
+    except OSError:
+        return 0
 
 
 def _borrow(number: int, use: Callable[[socket.socket], T], family: int = socket.AF_INET) -> T | None:

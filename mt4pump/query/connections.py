@@ -22,7 +22,6 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.descriptors import bytes_received
 from mt4pump.publisher.subscriptions import NO_CONNECTION
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import ParsedRequest, RequestError
@@ -189,16 +188,6 @@ class RequestScheduler:
         return request
 
 
-@dataclass(slots=True)
-class _Incoming:
-    """What came over one descriptor: complete messages, and the bytes up to the last of them that was noticed."""
-
-    messages: int = 0
-    messages_seen: int = -1
-    bytes_seen: int = 0
-    silent_since_s: float | None = None
-
-
 class QueryConnections:
     """The connections that sent a request, by routing id. ``counts`` are the heartbeat's, kept up to date here."""
 
@@ -217,14 +206,13 @@ class QueryConnections:
         self._counts = counts
         self._now_s = now_s
         self._by_name: dict[bytes, PeerConnection] = {}
-        self._incoming: dict[int, _Incoming] = {}
+        self._silent_since_s: dict[int, float] = {}
         self._unread: list[PeerConnection] = []
         self._unread_by_client = Counter[str]()
         self._check_at_s = self._scan_at_s = 0.0
 
     def find(self, name: bytes, number: int, user: str) -> PeerConnection | None:
         """Return the connection that a message came over, None where it is not to be served."""
-        self._incoming.setdefault(number, _Incoming()).messages += 1
         found = self._by_name.get(name)
         if found is None or found.number != number:
             if found is not None:
@@ -235,6 +223,8 @@ class QueryConnections:
                     return None
             client = f"key {user}" if user else self.monitored.client_of(number)
             found = self._by_name[name] = PeerConnection(name, number, user, client)
+        else:
+            self.monitored.note_message(number)
         found.used_s = self._now_s()
         return found
 
@@ -291,36 +281,23 @@ class QueryConnections:
         is_all = self.monitored.read_events(CHECK_INTERVAL_S)
         numbers = self.monitored.numbers()
         self._counts["connections"] = len(numbers)
-        for number in numbers:
-            self._check_incomplete(number)
         if is_all and now_s >= self._scan_at_s:
             self._scan_at_s = now_s + SCAN_INTERVAL_S
             self._scan(set(numbers), now_s)
 
     def _forget(self, number: int) -> None:
         """Forget a connection that ended; its number may be another one's already."""
-        self._incoming.pop(number, None)
+        self._silent_since_s.pop(number, None)
         if not self.monitored.is_open(number):
             for each in [each for each in self._by_name.values() if each.number == number]:
                 self.remove(each)
-
-    def _check_incomplete(self, number: int) -> None:
-        """Close a connection that sent too much since its last complete message."""
-        received = bytes_received(number)
-        if received is None:
-            return
-        incoming = self._incoming.setdefault(number, _Incoming())
-        if incoming.messages != incoming.messages_seen:
-            incoming.messages_seen, incoming.bytes_seen = incoming.messages, received
-        if received - incoming.bytes_seen > self._options.incomplete_bytes:
-            self.disconnect(number, f"it sent {received - incoming.bytes_seen} bytes of a message without an end")
 
     def _scan(self, open_numbers: set[int], now_s: float) -> None:
         for connection in tuple(self._by_name.values()):
             if connection.number != NO_CONNECTION and connection.number not in open_numbers:
                 self.remove(connection)
-        for number in self._incoming.keys() - open_numbers:
-            del self._incoming[number]
+        for number in self._silent_since_s.keys() - open_numbers:
+            del self._silent_since_s[number]
         self.refresh()
         for connection in self._unread:
             if now_s - connection.unread_since_s >= self._options.unread_s:
@@ -344,12 +321,10 @@ class QueryConnections:
     def _close_silent(self, open_numbers: set[int], now_s: float) -> None:
         served = {each.number for each in self._by_name.values()}
         for number in open_numbers:
-            incoming = self._incoming.setdefault(number, _Incoming())
             if number in served:
-                incoming.silent_since_s = None
-            elif incoming.silent_since_s is None:
-                incoming.silent_since_s = now_s
-            if incoming.silent_since_s is None or now_s - incoming.silent_since_s < self._options.silent_s:
+                self._silent_since_s.pop(number, None)
+                continue
+            if now_s - self._silent_since_s.setdefault(number, now_s) < self._options.silent_s:
                 continue
             if peer := self.monitored.disconnect(number, is_offender=False):
                 self._counts["silent"] += 1

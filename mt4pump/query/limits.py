@@ -33,12 +33,12 @@ class QueryOptions:
     connection that reads none of them for ``unread_s`` is closed.
 
     Connections: the longest idle ones are closed above ``connections_limit`` and ``connections_per_client``; so is one
-    that sends no request for ``silent_s``, or more than ``incomplete_bytes`` without the end of a message.
+    that sends no request for ``silent_s``.
     ``transport`` gives heartbeat, keep-alive, IPv6 and linger; its ``sndhwm`` is not used.
     """
 
     sndhwm: int = 16
-    rcvhwm: int = 8
+    rcvhwm: int = 3
     max_request_bytes: int = 65_536
     max_prefixes: int = 256
     page_rows: int = 1_000
@@ -68,7 +68,6 @@ class QueryOptions:
     connections_limit: int = 512
     connections_per_client: int = 256
     silent_s: float = 10.0
-    incomplete_bytes: int = 2**22
     transport: SocketOptions = field(default_factory=SocketOptions)
 
 

@@ -33,6 +33,8 @@ MESSAGES_PER_ITERATION = 32
 """Messages received, and cheap requests answered, before the next of the queued requests is handled."""
 WIRE_SLACK = 2
 """A frame of up to this many times the limit is still read, and refused; a larger one ends its connection."""
+SKIPPED_FRAME_BYTES = 64
+"""What a surplus frame counts beside its content: libzmq's memory, and the time to skip it."""
 FRAMES_PER_TICK = 16
 """Frames sent or skipped between two ticks of the work budget."""
 TRACKED_BYTES = 4_096
@@ -210,6 +212,7 @@ class QueryServer(Thread):
             if len(frames) < FRAMES_LIMIT:
                 frames.append(frame.bytes)
             else:
+                size += SKIPPED_FRAME_BYTES
                 skipped += 1
                 if not skipped % FRAMES_PER_TICK:
                     self._handler.budget.tick()

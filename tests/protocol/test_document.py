@@ -10,14 +10,22 @@ import pytest
 
 from mt4pump.protocol import contract, fields_of
 from mt4pump.publisher.binding import SocketOptions
-from mt4pump.publisher.descriptors import BURST_BYTES, BYTES_PER_S, CURVE_BURST_BYTES, RESTRICTED_BURST_BYTES
+from mt4pump.publisher.descriptors import (
+    BURST_BYTES,
+    BYTES_PER_S,
+    CURVE_BURST_BYTES,
+    CURVE_HEARTBEAT_BYTES_PER_S,
+    HEARTBEAT_BYTES_PER_S,
+    RESTRICTED_BURST_BYTES,
+    EndpointLimits,
+)
 from mt4pump.publisher.publisher import PREFIX_BYTES_MAX
 from mt4pump.publisher.slow_readers import LARGE_BYTES, WAITING_BYTES_LIMIT
 from mt4pump.publisher.subscriptions import SubscriptionLimits
 from mt4pump.pump.lifecycle import CHANGES
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.requests import REQUEST
-from mt4pump.query.server import WIRE_SLACK
+from mt4pump.query.server import SKIPPED_FRAME_BYTES, WIRE_SLACK
 from mt4pump.security.zap import HANDSHAKE_LIMIT_S
 from mt4pump.wire import KINDS, MESSAGE, PROTOCOL
 from tests.protocol.__main__ import main
@@ -53,7 +61,7 @@ def test_it_names_its_version_and_every_change() -> None:
 
 
 def test_its_limits_are_those_of_the_code() -> None:
-    query, subscriptions, socket = QueryOptions(), SubscriptionLimits(), SocketOptions()
+    query, subscriptions, socket, limits = QueryOptions(), SubscriptionLimits(), SocketOptions(), EndpointLimits()
     kib, mib = 1024, 1024 * 1024
     client_mib, total_mib = subscriptions.bytes_per_client // mib, subscriptions.bytes_total // mib
     expected = [
@@ -69,8 +77,8 @@ def test_its_limits_are_those_of_the_code() -> None:
         f"any connection that has not read for {query.unread_s:g} s",
         f"{query.connections_limit} connections to the query endpoint, and {query.connections_per_client} of one",
         f"closed. So is a connection from which the daemon received no request for {query.silent_s:g} s (10.1)",
-        f"more than {query.incomplete_bytes // mib} MiB without the end of a message, or a message of more than",
-        f"a message of more than {WIRE_SLACK * query.max_request_bytes // kib} KiB.",
+        f"a message of more than {WIRE_SLACK * query.max_request_bytes // kib} KiB, where each frame",
+        f"beyond those of a request counts {SKIPPED_FRAME_BYTES} bytes more",
         f"A subscription is at most {PREFIX_BYTES_MAX:,} bytes",
         f"`max_connections` ({socket.max_connections:,}) connections",
         f"`max_connections_per_client` ({socket.max_connections_per_client}) of one client",
@@ -83,6 +91,10 @@ def test_its_limits_are_those_of_the_code() -> None:
         f"at most {BURST_BYTES // kib} KiB at once ({CURVE_BURST_BYTES // kib:,} KiB with keys)",
         f"{RESTRICTED_BURST_BYTES // kib} KiB shortly after its address exceeded a limit",
         f"limit, and {BYTES_PER_S // kib} KiB per second",
+        f"A message without an end has at most {limits.incomplete_bytes // kib} KiB of one connection",
+        f"{limits.incomplete_bytes_per_client // mib} MiB of all connections of a client",
+        f"{limits.incomplete_bytes_total // mib} MiB of all clients, at each endpoint",
+        f"heartbeats of {HEARTBEAT_BYTES_PER_S} bytes per second ({CURVE_HEARTBEAT_BYTES_PER_S} with keys)",
         f"Bodies above {LARGE_BYTES // kib} KiB that wait for subscribers",
         f"subscribers have at most {WAITING_BYTES_LIMIT // mib} MiB together",
         f"It keeps it until {query.snapshot_idle_s:g} s after the last use",

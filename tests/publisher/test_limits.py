@@ -67,14 +67,19 @@ class Served:
 
     def raw(self) -> socket.socket:
         """Return a connection of ZMTP 3 whose handshake is over."""
-        made = socket.create_connection(("127.0.0.1", self.port), LIMIT_S)
-        made.sendall(NULL_3)
-        got = b""
-        while len(got) < 64:
-            got += made.recv(64 - len(got))
-        made.sendall(READY_XSUB)
-        assert b"READY" in made.recv(256)
-        return made
+        return raw_link(self.port)
+
+
+def raw_link(port: int) -> socket.socket:
+    """Return a connection of ZMTP 3 to ``port`` whose handshake is over."""
+    made = socket.create_connection(("127.0.0.1", port), LIMIT_S)
+    made.sendall(NULL_3)
+    got = b""
+    while len(got) < 64:
+        got += made.recv(64 - len(got))
+    made.sendall(READY_XSUB)
+    assert b"READY" in made.recv(256)
+    return made
 
 
 @contextmanager

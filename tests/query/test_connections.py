@@ -20,7 +20,8 @@ REPLAY = msgpack.packb({"op": "replay", "limit": 10_000})
 LARGE = 1_000
 """Events of `BODY` bytes: more than the system buffers of a connection."""
 BODY = 20_000
-FRAME = b"x" * 50_000
+LONG_FRAME = b"\x03" + (50_000).to_bytes(8, "big") + bytes(50_000)
+"""More frames of its message are to come."""
 
 
 def stalled(at: Endpoint) -> zmq.Socket[bytes]:
@@ -37,23 +38,28 @@ def large_pages(**options: float) -> Setup:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not report what came over a connection")
-def test_a_message_that_never_ends_costs_its_sender_the_connection(caplog: pytest.LogCaptureFixture) -> None:
-    with serving(Setup(QueryOptions(incomplete_bytes=2**18))) as at, at.peer() as witness:
+@pytest.mark.parametrize("frames", [LONG_FRAME, b"\x01\x00" * 10_000], ids=["long frames", "frames without content"])
+def test_a_message_that_never_ends_costs_its_sender_the_connection(
+    frames: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving() as at, at.peer() as witness:
         assert ask(witness, op="describe").head["ok"]
         with link_to(at) as link:
             link.sendall(GREETING + READY)
             read_until(link, b"READY")
             link.settimeout(0.2)
-            while not at.server.counts["shut_out"]:
+            while not at.server.connections.senders_closed:
+                at.server.connections.guard()
                 with suppress(OSError):  # nobody reads it any more
-                    link.sendall(b"\x03" + len(FRAME).to_bytes(8, "big") + FRAME)  # a long frame, more to come
+                    link.sendall(frames)
         assert ask(witness, op="describe").head["ok"]
     assert "without an end" in caplog.text
 
 
-def test_a_huge_message_of_many_frames_costs_its_sender_the_connection() -> None:
+@pytest.mark.parametrize(("size", "count"), [(10_000, 100), (0, 3_000)], ids=["long frames", "frames without content"])
+def test_a_huge_message_of_many_frames_costs_its_sender_the_connection(size: int, count: int) -> None:
     with serving() as at, at.peer() as witness, at.peer(zmq.DEALER, LINGER=0) as sender:
-        sender.send_multipart([b"x" * 10_000] * 100)
+        sender.send_multipart([b"x" * size] * count)
         until(lambda: at.server.counts["shut_out"], "it is shut out")
         assert ask(witness, op="describe").head["ok"]
 

@@ -245,10 +245,10 @@ def test_frames_that_are_no_request_are_answered_too(frames: list[bytes]) -> Non
         assert at.ask(op="describe").head["ok"]
 
 
-@pytest.mark.not_under_wine("a message of 20,000 frames takes Wine a minute")
+@pytest.mark.not_under_wine("a message of many frames takes Wine long")
 def test_a_message_of_very_many_frames_is_read_to_its_end_and_answered() -> None:
     with serving() as at, at.peer(zmq.DEALER) as socket:
-        socket.send_multipart([b"x"] * 20_000)
+        socket.send_multipart([b"x"] * 2_000)
         assert socket.poll(int(LIMIT_S * 1000))
         assert unpack_reply(socket.recv_multipart()).head["code"] == "bad_request"
 

@@ -1,0 +1,114 @@
+"""Messages without an end, and floods: whoever sends them loses the connection, however many there are."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, suppress
+
+import pytest
+import zmq
+
+from mt4pump.log import FaultCounters
+from mt4pump.publisher import connections
+from mt4pump.publisher.connections import Connections
+from mt4pump.publisher.descriptors import INCOMPLETE_BYTES, Connection, EndpointLimits, bytes_received, unread_bytes
+from mt4pump.publisher.incomplete import NOTED_BYTES, IncompleteMessages
+from mt4pump.publisher.publisher import log
+from tests.bus import ANY_PORT, LIMIT_S, context, until
+from tests.publisher.test_limits import raw_link, served
+
+EMPTY_FRAME = b"\x01\x00"
+"""A frame without content that is not the last of its message."""
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux reports how much came")
+
+
+@linux
+@pytest.mark.parametrize("count", [1, 8], ids=["one connection", "many of one client"])
+def test_who_sends_messages_without_an_end_loses_the_connection(count: int) -> None:
+    with served() as made, ExitStack() as open_links:
+        made.publisher.connections.limits = EndpointLimits(incomplete_bytes_per_client=INCOMPLETE_BYTES)
+        links = [open_links.enter_context(made.raw()) for _ in range(count)]
+        block = EMPTY_FRAME * (INCOMPLETE_BYTES // count)  # where there are many, each stays below its own limit
+        rest = dict.fromkeys(links, block)
+        for each in links:
+            each.setblocking(False)  # noqa: FBT003 - the standard library's
+
+        def is_closed() -> bool:
+            made.check()
+            for each, left in rest.items():
+                with suppress(OSError):
+                    rest[each] = left[each.send(left) :]
+            return made.fault_counters.counts["incomplete_message"] > 0
+
+        until(is_closed, "one is closed")
+        assert made.publisher.connections.senders_closed == made.publisher.connections.shut_out_count
+        made.check_honest()
+
+
+@linux
+def test_complete_messages_do_not_count_as_one_without_an_end() -> None:
+    with served() as made, made.raw() as eager:
+        made.publisher.connections.limits = EndpointLimits(incomplete_bytes=64 * 1024)
+        eager.sendall(b"".join(b"\x00\x15\x01quote.%014d" % number for number in range(10_000)))
+        last = b"quote.%014d" % 9_999
+        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(last), "all are subscribed")
+        assert not made.publisher.connections.shut_out_count
+        made.check_honest()
+
+
+@linux
+def test_every_connection_is_checked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "FLOWS_PER_CHECK", 4)
+    monkeypatch.setattr(connections, "LATE_S", LIMIT_S)
+    found = Connections(FaultCounters(log), limits=EndpointLimits(burst_bytes=0, incomplete_bytes=1_000))
+    with context() as own, own.socket(zmq.XPUB) as bound, ExitStack() as open_links:
+        found.attach(bound)
+        bound.bind(ANY_PORT)
+        port = int(bound.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        links = [open_links.enter_context(raw_link(port)) for _ in range(7)]
+        until(lambda: found.read_events() and found.now == 7, "all are there")
+        found.guard()  # it has checked the first four
+        for each in links:
+            each.sendall(EMPTY_FRAME * 1_500)
+        until(lambda: found.shut_out_count or all(map(is_read, found.numbers())), "all is read")
+        found.guard()
+        found.guard()
+        assert found.shut_out_count == 7
+        found.detach()
+
+
+def is_read(number: int) -> bool:
+    return (bytes_received(number) or 0) - unread_bytes(number) >= 3_000
+
+
+def connection(client: str, size: int) -> Connection:
+    made = Connection(f"{client}:1", 0.0, 0, EndpointLimits())
+    made.incomplete.size = size
+    made.client = client
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sizes", "closed"),
+    [
+        ({"a": [60, 30], "b": [40]}, None),
+        ({"a": [60, 50], "b": [90]}, "a"),
+        ({"": [60, 50, 90]}, None),
+        ({"a": [90], "b": [80], "c": [80], "d": [80]}, "a"),
+        ({"": [60, 50], "b": [95], "c": [95]}, ""),
+    ],
+    ids=["within all limits", "one client", "clients that are not known yet", "all together", "the unknown together"],
+)
+def test_the_largest_of_the_client_that_sent_most_is_closed(sizes: dict[str, list[int]], closed: str | None) -> None:
+    limits = EndpointLimits(incomplete_bytes=10**6, incomplete_bytes_per_client=100_000, incomplete_bytes_total=290_000)
+    messages, every = IncompleteMessages(), [(client, size * 1_000) for client in sizes for size in sizes[client]]
+    for number, (client, size) in enumerate(every):
+        assert size > NOTED_BYTES
+        made = connection(client, size)
+        messages._connections[number] = made
+    found = messages.excess(limits)
+    assert (found and found[1].client) == closed
+    if found:
+        assert found[1].incomplete.size == max(size for client, size in every if client == closed)
+        messages.forget(found[0])
+        assert messages.excess(limits) is None
