@@ -83,7 +83,7 @@ class Connections:
         self._ended_at: dict[int, int] = {}
         self._left: set[int] = set()
         self._flooders: dict[int, int] = {}
-        self._incomplete = IncompleteMessages()
+        self.incomplete = IncompleteMessages()
         self._restricted_until_s: dict[str, float] = {}
         self._checked_s = time.monotonic()
         self._lock = Lock()
@@ -218,7 +218,7 @@ class Connections:
             for each in (self._open, self._by_client, self._closing, self._ended_at, self._left, self._flooders):
                 each.clear()
             self._kept = self._unresolved = self._unknown = 0
-            self._incomplete, self._fault = IncompleteMessages(), ""
+            self.incomplete, self._fault = IncompleteMessages(), ""
 
     def read_events(self, limit_s: float = ALL_LIMIT_S) -> bool:
         """Handle the events since the last call; return False when the time was over before all were read."""
@@ -317,10 +317,11 @@ class Connections:
             return
         for number in traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S):
             each = self._open[number]
-            if not each.is_closing and self._is_within_limits(number, each, now_s):
-                if each.flow.is_waiting or self._incomplete.must_check_again(each):
-                    traffic.check_again(number)
-        while found := self._incomplete.excess(self.limits):
+            if each.is_closing or not self._is_within_limits(number, each, now_s):
+                continue
+            if each.flow.is_waiting or each.incomplete.is_waiting:
+                traffic.check_again(number)
+        while found := self.incomplete.excess(self.limits):
             self._close_sender(*found, "incomplete_message", INCOMPLETE_TEXT.format(found[1].incomplete.size))
 
     def _is_within_limits(self, number: int, connection: Connection, now_s: float) -> bool:
@@ -328,7 +329,7 @@ class Connections:
         received, limits = bytes_received(number), self.limits
         if limits.burst_bytes and connection.flow.is_flood(number, received, now_s):
             name, text = "flood", "sends more than a subscriber may: its connection is closed"
-        elif received is not None and self._incomplete.is_too_large(number, connection, received, now_s, limits):
+        elif received is not None and self.incomplete.is_too_large(number, connection, received, now_s, limits):
             name, text = "incomplete_message", INCOMPLETE_TEXT.format(connection.incomplete.size)
         else:
             return True
@@ -375,7 +376,7 @@ class Connections:
 
     def _close_later(self, number: int, connection: Connection) -> None:
         connection.is_closing = True
-        self._incomplete.forget(number)
+        self.incomplete.forget(number)
         self._uncount(connection)
         self._closing.append((number, connection))
 
@@ -402,7 +403,7 @@ class Connections:
         if connection is not None:
             if connection.drain is not None:
                 connection.drain.close()
-            self._incomplete.forget(number)
+            self.incomplete.forget(number)
             self._unknown -= not connection.is_known
             if not connection.is_closing:
                 self._uncount(connection)

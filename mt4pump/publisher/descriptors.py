@@ -46,6 +46,8 @@ INCOMPLETE_BYTES, INCOMPLETE_BYTES_PER_CLIENT, INCOMPLETE_BYTES_TOTAL = 256 * 10
 
 A frame without content has 2 bytes and costs libzmq 64, so these are 8, 32 and 128 MiB of memory; a third with keys. A
 subscriber's messages that wait for a pump that is busy are below the first."""
+NOTED_BYTES = 1_024
+"""Below this a connection's bytes are not added up: nearly every honest one is."""
 HEARTBEAT_BYTES_PER_S, CURVE_HEARTBEAT_BYTES_PER_S = 12, 56
 """What does not count among them: a ZMTP ping per second of the peer, and its answers to the daemon's."""
 
@@ -98,25 +100,43 @@ class ByteFlow:
 class IncompleteMessage:
     """How much libzmq keeps of a message whose end did not come; it shows only complete ones.
 
-    ``messages`` counts those; ``size`` is the bytes that libzmq has read since the last of them was counted.
+    ``messages`` counts those. ``size`` is the bytes that libzmq has read since the last of them was counted.
     """
 
-    __slots__ = ("_messages_seen", "_read", "_read_seen", "_seen_s", "messages", "size")
+    __slots__ = (
+        *("_known", "_messages_seen", "_noted", "_noted_at", "_read_seen", "_received", "_seen_s"),
+        *("messages", "size"),
+    )
 
     def __init__(self, now_s: float) -> None:
         self.messages = self.size = 0
-        self._messages_seen = self._read_seen = self._read = 0
+        self._messages_seen = self._read_seen = self._noted = self._known = self._received = 0
+        self._noted_at: int | None = None
         self._seen_s = now_s
 
-    def check(self, number: int, received: int, now_s: float, heartbeat_bytes_per_s: int) -> None:
-        """Update ``size`` from the ``received`` bytes of descriptor ``number``."""
-        if received == self._read and self.messages == self._messages_seen and not self.size:
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether ``size`` may change although nothing comes."""
+        return self._received != self._known or self.size > NOTED_BYTES
+
+    def check(self, number: int, received: int, now_s: float, heartbeat_bytes_per_s: int, emptied: int | None) -> None:
+        """Update ``size`` from the ``received`` bytes of descriptor ``number``.
+
+        ``emptied`` counts how often no message waited for the owner of the socket: only what libzmq had read before the
+        last time is known to be incomplete. With None all that it has read counts.
+        """
+        self._received = received
+        if received == self._known and self.messages == self._messages_seen and not self.size:
             return
-        self._read = received - unread_bytes(number)
+        read = received - unread_bytes(number)
         if self.messages != self._messages_seen:
-            self._messages_seen, self._read_seen, self._seen_s = self.messages, self._read, now_s
-        heartbeats = int(heartbeat_bytes_per_s * (now_s - self._seen_s))
-        self.size = max(0, self._read - self._read_seen - heartbeats)
+            self._messages_seen, self._read_seen, self._seen_s = self.messages, read, now_s
+            self._noted, self._noted_at, self._known, self.size = read, emptied, read, 0
+        elif emptied is None or emptied != self._noted_at:
+            self._known = read if emptied is None else self._noted
+            self._noted, self._noted_at = read, emptied
+            heartbeats = int(heartbeat_bytes_per_s * (now_s - self._seen_s))
+            self.size = max(0, self._known - self._read_seen - heartbeats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ one that sent most is closed, of the client that did: no other client loses a co
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
-from mt4pump.publisher.descriptors import Connection, EndpointLimits
+from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimits
 
 INCOMPLETE_TEXT = "sends messages without an end, {} bytes over this connection: it is closed"
-NOTED_BYTES = 1_024
-"""Below this a connection's bytes are not added up: nearly every honest one is."""
+LATE_S = 0.5
+"""After so long without an empty queue of the events socket all bytes count, but for their sum only."""
 
 
 class IncompleteMessages:
@@ -21,18 +22,30 @@ class IncompleteMessages:
 
     def __init__(self) -> None:
         self._connections: dict[int, Connection] = {}
+        self._emptied = 0
+        self._emptied_s = 0.0
+
+    def note_empty(self) -> None:
+        """Note that no message waits for the owner of the events socket."""
+        self._emptied += 1
+        self._emptied_s = time.monotonic()
 
     def is_too_large(
         self, number: int, connection: Connection, received: int, now_s: float, limits: EndpointLimits
     ) -> bool:
-        """Note what libzmq keeps of one connection's message; return whether it exceeds that connection's limit."""
+        """Note what libzmq keeps of one connection's message; return whether it exceeds that connection's limit.
+
+        An XPUB socket keeps complete messages without a limit, too, until its owner takes them: up to ``burst_bytes``.
+        """
         part = connection.incomplete
-        part.check(number, received, now_s, limits.heartbeat_bytes_per_s)
+        is_late = now_s - self._emptied_s > LATE_S
+        emptied = None if is_late or not limits.burst_bytes else self._emptied
+        part.check(number, received, now_s, limits.heartbeat_bytes_per_s, emptied)
         if part.size > NOTED_BYTES:
             self._connections[number] = connection
         elif self._connections:
             self._connections.pop(number, None)
-        return part.size > limits.incomplete_bytes
+        return part.size > limits.incomplete_bytes and not (is_late and limits.burst_bytes)
 
     def forget(self, number: int) -> None:
         """Forget a connection that is closed or ended."""

@@ -224,6 +224,7 @@ class Publisher:
                     frame = self._socket.recv(zmq.NOBLOCK, copy=False)
                 except zmq.Again:
                     self._is_shifted = False  # nothing waits: libzmq has its order again
+                    self.connections.incomplete.note_empty()
                     return count > RECEIVE_MESSAGES // 2  # its thread is reading on meanwhile
             if not self._is_of_ignored(frame):
                 if not self.connections.read_events(READ_LIMIT_S):  # first: numbers of connections are reused

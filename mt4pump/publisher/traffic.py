@@ -62,7 +62,7 @@ class Traffic:
             return tuple(numbers)
         if self.number is not None:
             return again.intersection(numbers)
-        first = self._next % len(numbers)
+        first = self._next if self._next < len(numbers) else 0
         self._next = first + CONNECTIONS_PER_CHECK
         return tuple(numbers)[first : self._next]
 

@@ -26,21 +26,28 @@ GROWTH_LIMIT_MB = 8.0
 
 
 class MemoryByTenth:
-    """The memory of process ``pid`` after each tenth of ``total`` pieces of work."""
+    """The memory of process ``pid`` after each tenth of ``total`` pieces of work.
 
-    def __init__(self, pid: int, total: int) -> None:
+    ``beside`` is the pid of a process that does the same without the fuzzer: what it grows by, both need for the feed.
+    """
+
+    def __init__(self, pid: int, total: int, beside: int | None = None) -> None:
         self.mb: list[float] = []
+        self.beside = None if beside is None else MemoryByTenth(beside, total)
         self._process, self._total = psutil.Process(pid), max(1, total)
 
     def note(self, done: int) -> None:
         """Note the memory if another tenth is done."""
         while len(self.mb) < min(TENTHS, TENTHS * done // self._total):
             self.mb.append(self._process.memory_info().rss / 2**20)
+        if self.beside is not None:
+            self.beside.note(done)
 
     @property
     def growth_mb(self) -> float:
-        """Return how much larger it became than it was once `SETTLED`."""
-        return max(self.mb[SETTLED:], default=0.0) - self.mb[SETTLED - 1] if len(self.mb) >= SETTLED else 0.0
+        """Return how much larger it became than it was once `SETTLED`; without what the feed needs."""
+        grown = max(self.mb[SETTLED:], default=0.0) - self.mb[SETTLED - 1] if len(self.mb) >= SETTLED else 0.0
+        return grown - (self.beside.growth_mb if self.beside else 0.0)
 
     @property
     def fault(self) -> str:
@@ -58,7 +65,8 @@ class MemoryByTenth:
     def report(self) -> str:
         """Return the memory after each tenth."""
         values = " ".join(f"{each:.0f}" for each in self.mb)
-        return f"memory after each tenth, MB: {values}; {self.growth_mb:+.1f} after the first third"
+        line = f"memory after each tenth, MB: {values}; {self.growth_mb:+.1f} after the first third"
+        return f"{line}, without what the feed needs; beside it, {self.beside.report()}" if self.beside else line
 
 
 class QuoteReader:
@@ -102,22 +110,26 @@ class QuoteReader:
 
 @dataclass(slots=True)
 class QuoteAges:
-    """Ages of quotes in ms, by round: ``alone`` without the fuzzer, ``beside`` it."""
+    """Ages of quotes in ms, by round: ``alone`` without the fuzzer, ``beside`` it.
+
+    ``valid``, if measured: beside the same senders with as many valid messages, which cost a small machine as much.
+    """
 
     alone: list[list[float]] = field(default_factory=list)
     beside: list[list[float]] = field(default_factory=list)
+    valid: list[list[float]] = field(default_factory=list)
 
     def report(self) -> Iterator[str]:
-        """Yield the percentiles of each round, and the medians with their ratio, which nothing asserts."""
+        """Yield the percentiles of each round, and the medians of the rounds' ratios, which nothing asserts."""
         for number, (alone, beside) in enumerate(zip(self.alone, self.beside, strict=True), 1):
-            yield f"round {number}: quotes alone {_ages(alone)}; beside the fuzzer {_ages(beside)}"
-        for part, name in ((0.5, "p50"), (0.99, "p99")):
-            alone_ms, beside_ms = (
-                median(percentile(ages, part) for ages in rounds) if rounds else 0.0
-                for rounds in (self.alone, self.beside)
-            )
-            ratio = beside_ms / alone_ms if alone_ms else 0.0
-            yield f"median {name}: alone {alone_ms:.2f} ms, beside the fuzzer {beside_ms:.2f} ms: {ratio:.2f} times"
+            valid = f"; beside valid messages {_ages(self.valid[number - 1])}" if self.valid else ""
+            yield f"round {number}: quotes alone {_ages(alone)}; beside the fuzzer {_ages(beside)}{valid}"
+        for other, what in ((self.alone, "alone"), (self.valid, "beside valid messages")):
+            for part, name in ((0.5, "p50"), (0.99, "p99")):
+                pairs = [(percentile(one, part), percentile(two, part)) for one, two in zip(other, self.beside)]  # noqa: B905 - none is valid
+                ratios = [beside_ms / other_ms for other_ms, beside_ms in pairs if other_ms]
+                if ratios:
+                    yield f"{name} beside the fuzzer, as a multiple of {what}: median of rounds {median(ratios):.2f}"
 
 
 def report_line(line: str) -> None:

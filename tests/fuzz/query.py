@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgpack
@@ -33,6 +33,8 @@ from tests.query.endpoint import FakePump, FakeReader, accounts, stored
 WINDOW = 16
 """Queries under way per connection."""
 ANSWER_MS = 60_000
+BATCH = 2_000
+"""Queries of new connections, between two readings of the daemon's memory."""
 
 GOOD: list[dict[str, object]] = [
     {"op": "describe", "id": 7},
@@ -119,6 +121,15 @@ class Sender:
             self.receive()
 
 
+def ask_all(senders: list[Sender], queries: Iterable[list[bytes]]) -> None:
+    """Send the queries in turn over all senders, receive every answer, and close them."""
+    for number, frames in enumerate(queries):
+        senders[number % len(senders)].send(frames)
+    for sender in senders:
+        sender.finish()
+        sender.socket.close()
+
+
 @contextmanager
 def daemon(rate: int) -> Iterator[tuple[Program, str, str]]:
     """Give a daemon on free ports with ``rate`` quotes a second, and its two endpoints."""
@@ -160,18 +171,23 @@ def fuzz(options: argparse.Namespace, report: Callable[[str], object]) -> Memory
         memory = MemoryByTenth(running.process.pid, options.count)
         give_way(options.nice)
         began_s = time.monotonic()
+
+        def senders() -> list[Sender]:
+            return [Sender(context, queries, codes) for _ in range(options.connections)]
+
         for number in range(options.rounds):
             reader.take()
             time.sleep(options.quiet_s)
             ages.alone.append(reader.take())
-            senders = [Sender(context, queries, codes) for _ in range(options.connections)]
-            while sent < options.count * (number + 1) // options.rounds:
-                senders[sent % len(senders)].send(mutated(rng))
-                sent += 1
+            due = options.count * (number + 1) // options.rounds
+            if options.valid:
+                ask_all(senders(), ([b"", rng.choice(VALID)] for _ in range(due - sent)))
+                ages.valid.append(reader.take())
+            while sent < due:
+                count = min(due - sent, BATCH)
+                ask_all(senders(), (mutated(rng) for _ in range(count)))
+                sent += count
                 memory.note(sent)
-            for sender in senders:
-                sender.finish()
-                sender.socket.close()
             ages.beside.append(reader.take())
         report(f"{sent} answered in {time.monotonic() - began_s:.0f} s: {dict(codes.most_common())}")
         report(memory.report())
@@ -213,6 +229,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=500, help="quotes a second")
     parser.add_argument("--rounds", type=int, default=5, help="of quotes alone, then queries beside them")
     parser.add_argument("--quiet-s", type=float, default=10.0, help="how long quotes are read alone in each round")
+    parser.add_argument("--valid", action="store_true", help="as many valid queries in each round, to compare")
     parser.add_argument("--nice", type=int, default=19, help="niceness of the fuzzer")
     parser.add_argument("--read", metavar="ENDPOINT", help="print the ages of quotes, and do nothing else")
     return parser.parse_args(arguments)

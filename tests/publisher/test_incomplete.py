@@ -6,16 +6,12 @@ import sys
 from contextlib import ExitStack, suppress
 
 import pytest
-import zmq
 
-from mt4pump.log import FaultCounters
-from mt4pump.publisher import connections
-from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.descriptors import INCOMPLETE_BYTES, Connection, EndpointLimits, bytes_received, unread_bytes
-from mt4pump.publisher.incomplete import NOTED_BYTES, IncompleteMessages
-from mt4pump.publisher.publisher import log
-from tests.bus import ANY_PORT, LIMIT_S, context, until
-from tests.publisher.test_limits import raw_link, served
+from mt4pump.publisher.descriptors import INCOMPLETE_BYTES, NOTED_BYTES, Connection, EndpointLimits
+from mt4pump.publisher.incomplete import IncompleteMessages
+from mt4pump.publisher.traffic import CONNECTIONS_PER_CHECK, Traffic
+from tests.bus import until
+from tests.publisher.test_limits import served
 
 EMPTY_FRAME = b"\x01\x00"
 """A frame without content that is not the last of its message."""
@@ -57,28 +53,34 @@ def test_complete_messages_do_not_count_as_one_without_an_end() -> None:
 
 
 @linux
-def test_every_connection_is_checked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "FLOWS_PER_CHECK", 4)
-    monkeypatch.setattr(connections, "LATE_S", LIMIT_S)
-    found = Connections(FaultCounters(log), limits=EndpointLimits(burst_bytes=0, incomplete_bytes=1_000))
-    with context() as own, own.socket(zmq.XPUB) as bound, ExitStack() as open_links:
-        found.attach(bound)
-        bound.bind(ANY_PORT)
-        port = int(bound.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
-        links = [open_links.enter_context(raw_link(port)) for _ in range(7)]
-        until(lambda: found.read_events() and found.now == 7, "all are there")
-        found.guard()  # it has checked the first four
-        for each in links:
-            each.sendall(EMPTY_FRAME * 1_500)
-        until(lambda: found.shut_out_count or all(map(is_read, found.numbers())), "all is read")
-        found.guard()
-        found.guard()
-        assert found.shut_out_count == 7
-        found.detach()
+def test_subscriptions_that_wait_for_a_busy_pump_are_no_message_without_an_end() -> None:
+    with served() as made, made.raw() as eager:
+        limits = made.publisher.connections.limits = EndpointLimits(incomplete_bytes=64 * 1024)
+        count = 2 * limits.incomplete_bytes // 24
+        eager.setblocking(False)  # noqa: FBT003 - the standard library's
+        rest = b"".join(b"\x00\x15\x01quote.%014d" % number for number in range(count))
+
+        def is_sent() -> bool:
+            nonlocal rest
+            made.publisher.send(b"quote.A", b"%d" % made.sent)  # libzmq takes what came, and nobody reads it
+            made.sent += 1
+            with suppress(BlockingIOError):
+                rest = rest[eager.send(rest) :]
+            return not rest
+
+        until(is_sent, "all is sent")
+        last = b"quote.%014d" % (count - 1)
+        until(lambda: made.check() and made.publisher.subscriptions.has_subscriber(last), "all are subscribed")
+        assert not made.publisher.connections.shut_out_count
+        made.check_honest()
 
 
-def is_read(number: int) -> bool:
-    return (bytes_received(number) or 0) - unread_bytes(number) >= 3_000
+def test_every_connection_is_checked_in_turn_without_epoll() -> None:
+    made = Traffic(0)
+    made.close()
+    numbers = range(CONNECTIONS_PER_CHECK + 10)
+    first, *others = (set(made.take(numbers, wants_all=False)) for _ in range(3))
+    assert first | others[0] == others[0] | others[1] == set(numbers)
 
 
 def connection(client: str, size: int) -> Connection:
