@@ -36,7 +36,8 @@ def is_subscription(message: bytes) -> bool:
 class SubscriptionLimits:
     """Limits of the number of subscriptions and of the bytes of their texts.
 
-    ``messages_burst`` subscriptions and unsubscriptions may come at once, ``messages_per_s`` in the long run.
+    ``messages_burst`` subscriptions and unsubscriptions may come at once over a connection, ``messages_per_s`` in the
+    long run; over all connections of a client those of the last two.
     """
 
     per_connection: int = 20_000
@@ -47,6 +48,8 @@ class SubscriptionLimits:
     bytes_total: int = 4 * 1024 * 1024
     messages_burst: int = 50_000
     messages_per_s: int = 500
+    messages_burst_per_client: int = 100_000
+    messages_per_s_per_client: int = 2_000
 
 
 class Excess(StrEnum):
@@ -59,12 +62,25 @@ class Excess(StrEnum):
 
 
 class _Usage:
-    """``count`` subscriptions with texts of ``size`` bytes, and ``idle_size`` bytes of texts that give nothing."""
+    """``count`` subscriptions with texts of ``size`` bytes, and ``idle_size`` bytes of texts that give nothing.
 
-    __slots__ = ("count", "idle_size", "size")
+    ``tokens`` is how many messages may come at once.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("count", "idle_size", "refilled_s", "size", "tokens")
+
+    def __init__(self, tokens: float = 0.0, now_s: float = 0.0) -> None:
         self.count = self.size = self.idle_size = 0
+        self.tokens = tokens
+        self.refilled_s = now_s
+
+    def spend(self, now_s: float, burst: int, per_s: int) -> bool:
+        """Count one message; return False if there are more than ``burst`` at once and ``per_s`` in the long run."""
+        if self.tokens < 1:
+            self.tokens = min(burst, self.tokens + (now_s - self.refilled_s) * per_s)
+            self.refilled_s = now_s
+        self.tokens -= 1
+        return self.tokens >= 0
 
     def grow(self, count: int, size: int, idle_size: int = 0) -> None:
         self.count += count
@@ -76,16 +92,14 @@ class _Usage:
 
 
 class _Subscriber(_Usage):
-    """One connection. It may send ``tokens`` messages at once."""
+    """One connection."""
 
-    __slots__ = ("client", "prefixes", "refilled_s", "tokens")
+    __slots__ = ("client", "prefixes")
 
     def __init__(self, client: str, tokens: float, now_s: float) -> None:
-        super().__init__()
+        super().__init__(tokens, now_s)
         self.client = client
         self.prefixes: set[bytes] = set()
-        self.tokens = tokens
-        self.refilled_s = now_s
 
 
 class SubscriptionTable:
@@ -112,15 +126,13 @@ class SubscriptionTable:
         return len(self._holders)
 
     def receive(self, connection: int, client: str) -> bool:
-        """Count one message of a connection of ``client``; return False if it sends more than any subscriber needs."""
+        """Count one message of a connection of ``client``; return False if either sends more than any needs."""
         limits, now_s = self.limits, self._now_s()
         subscriber = self._subscriber(connection, client)
-        if subscriber.tokens < 1:
-            gained = (now_s - subscriber.refilled_s) * limits.messages_per_s
-            subscriber.tokens = min(limits.messages_burst, subscriber.tokens + gained)
-            subscriber.refilled_s = now_s
-        subscriber.tokens -= 1
-        return subscriber.tokens >= 0
+        usage = self._clients[subscriber.client]
+        return subscriber.spend(now_s, limits.messages_burst, limits.messages_per_s) and usage.spend(
+            now_s, limits.messages_burst_per_client, limits.messages_per_s_per_client
+        )
 
     def add(self, prefix: bytes, connection: int = NO_CONNECTION) -> bool:
         """Add a prefix of ``connection``; return False if it has it already."""
@@ -204,8 +216,10 @@ class SubscriptionTable:
     def _subscriber(self, connection: int, client: str = "") -> _Subscriber:
         found = self._subscribers.get(connection)
         if found is None:
-            found = self._subscribers[connection] = _Subscriber(client, self.limits.messages_burst, self._now_s())
-            self._clients.setdefault(client, _Usage())
+            limits, now_s = self.limits, self._now_s()
+            found = self._subscribers[connection] = _Subscriber(client, limits.messages_burst, now_s)
+            if client not in self._clients:
+                self._clients[client] = _Usage(limits.messages_burst_per_client, now_s)
         return found
 
     def _grow(self, subscriber: _Subscriber, count: int, size: int) -> None:

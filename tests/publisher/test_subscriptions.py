@@ -243,6 +243,17 @@ def test_messages_come_at_once_up_to_a_burst_and_then_at_their_rate() -> None:
     assert made.receive(2, "a")
 
 
+def test_all_connections_of_a_client_share_a_burst_and_a_rate() -> None:
+    now = [100.0]
+    limits = SubscriptionLimits(messages_burst_per_client=10, messages_per_s_per_client=2)
+    made = SubscriptionTable(limits, now_s=lambda: now[0])
+    assert all(made.receive(number, "a") for number in range(1, 11))
+    assert not made.receive(11, "a")
+    assert made.receive(12, "b")
+    now[0] += 2
+    assert [made.receive(number, "a") for number in range(1, 5)] == [True, True, True, False]
+
+
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 20), st.booleans())))
 def test_the_sum_over_all_is_right_whatever_comes_and_goes(steps: list[tuple[int, int, bool]]) -> None:
     made, held = limited("a", "b", "b", "c"), dict[int, list[int]]()
