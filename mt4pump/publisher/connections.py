@@ -23,12 +23,11 @@ from mt4pump.publisher.descriptors import (
     ByteFlow,
     Connection,
     EndpointLimits,
-    bytes_received,
     fault_text,
     peer_of,
     shut_down,
 )
-from mt4pump.publisher.incomplete import INCOMPLETE_TEXT, IncompleteMessages
+from mt4pump.publisher.incomplete import IncompleteMessages, RestrictedAddresses
 from mt4pump.publisher.traffic import Traffic
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -41,7 +40,6 @@ YIELD_S = 0.0005
 NEVER = 0
 LATE_S = 0.1
 """A flood may hold up a pump that has read no events for this long."""
-RESTRICTED_S, RESTRICTED_LIMIT = 10.0, 10_000
 UNKNOWN_GRACE_S = 1.0
 """Beyond the limit, a connection that has sent nothing for this long is closed in favour of a new one."""
 
@@ -78,13 +76,13 @@ class Connections:
         self._forget_connection = gone
         self._open: dict[int, Connection] = {}
         self._by_client: Counter[str] = Counter()
-        self._kept = self._next_flow = self._events_read = 0
+        self._kept = self._events_read = 0
         self._closing: list[tuple[int, Connection]] = []
         self._ended_at: dict[int, int] = {}
         self._left: set[int] = set()
         self._flooders: dict[int, int] = {}
         self.incomplete = IncompleteMessages()
-        self._restricted_until_s: dict[str, float] = {}
+        self._restricted = RestrictedAddresses()
         self._checked_s = time.monotonic()
         self._lock = Lock()
         self._fault = ""
@@ -165,7 +163,7 @@ class Connections:
     def disconnect(self, number: int, *, is_offender: bool = True) -> str:
         """Close one connection, now or at the next check; return its peer for the log, empty if it was not open.
 
-        With ``is_offender``, new connections from its address get a smaller burst for `RESTRICTED_S`.
+        With ``is_offender``, new connections from its address get a smaller burst for a while.
         """
         with self._lock:
             found = self._open.get(number)
@@ -173,7 +171,7 @@ class Connections:
                 return ""
             self.shut_out_count += 1
             if is_offender:
-                self._restrict(found, time.monotonic())
+                self._restricted.add(found.peer, time.monotonic())
             self._close_later(number, found)
             self._shut_down_closing()
             return found.peer or "an unknown address"
@@ -297,7 +295,7 @@ class Connections:
     def _handle_accepted(self, number: int) -> None:
         now_s = time.monotonic()
         made = self._open[number] = Connection(peer_of(number), now_s, self._events_read, self.limits)
-        if self._restricted_until_s and now_s < self._restricted_until_s.get(made.peer.rpartition(":")[0], 0.0):
+        if self._restricted.has(made.peer, now_s):
             made.flow = ByteFlow(now_s, RESTRICTED_BURST_BYTES)
         if self._traffic is not None:
             self._traffic.add(number)
@@ -316,39 +314,22 @@ class Connections:
         if traffic is None:
             return
         for number in traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S):
-            each = self._open[number]
-            if each.is_closing or not self._is_within_limits(number, each, now_s):
+            if (each := self._open[number]).is_closing:
                 continue
-            if each.flow.is_waiting or each.incomplete.is_waiting:
+            if fault := self.incomplete.fault(number, each, now_s, self.limits):
+                self._flooders[number] = each.began_at
+                self._restricted.add(each.peer, now_s)
+                self._close_sender(number, each, *fault)
+            elif each.flow.is_waiting or each.incomplete.is_waiting:
                 traffic.check_again(number)
         while found := self.incomplete.excess(self.limits):
-            self._close_sender(*found, "incomplete_message", INCOMPLETE_TEXT.format(found[1].incomplete.size))
-
-    def _is_within_limits(self, number: int, connection: Connection, now_s: float) -> bool:
-        """Return whether a connection may stay for what it sends; else close it."""
-        received, limits = bytes_received(number), self.limits
-        if limits.burst_bytes and connection.flow.is_flood(number, received, now_s):
-            name, text = "flood", "sends more than a subscriber may: its connection is closed"
-        elif received is not None and self.incomplete.is_too_large(number, connection, received, now_s, limits):
-            name, text = "incomplete_message", INCOMPLETE_TEXT.format(connection.incomplete.size)
-        else:
-            return True
-        self._flooders[number] = connection.began_at
-        self._restrict(connection, now_s)
-        self._close_sender(number, connection, name, text)
-        return False
+            self._close_sender(*found, "incomplete_message", found[1].incomplete.text)
 
     def _close_sender(self, number: int, connection: Connection, name: str, text: str) -> None:
         self.shut_out_count += 1
         self.senders_closed += 1
         self._fault_counters.record(name, f"{connection.peer or 'a local client'} {text}")
         self._close_later(number, connection)
-
-    def _restrict(self, connection: Connection, now_s: float) -> None:
-        """Give new connections from the same address a smaller burst for a while."""
-        if len(self._restricted_until_s) >= RESTRICTED_LIMIT:
-            self._restricted_until_s.clear()
-        self._restricted_until_s[connection.peer.rpartition(":")[0]] = now_s + RESTRICTED_S
 
     def _is_over_limit(self, client: str) -> bool:
         return bool(client) and self._by_client[client] > self.limits.per_client

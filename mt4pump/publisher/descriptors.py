@@ -115,6 +115,11 @@ class IncompleteMessage:
         self._seen_s = now_s
 
     @property
+    def text(self) -> str:
+        """Return what its sender did, and what follows."""
+        return f"sends messages without an end, {self.size} bytes over this connection: it is closed"
+
+    @property
     def is_waiting(self) -> bool:
         """Return whether ``size`` may change although nothing comes."""
         return self._received != self._known or self.size > NOTED_BYTES

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimits
+from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimits, bytes_received
 
-INCOMPLETE_TEXT = "sends messages without an end, {} bytes over this connection: it is closed"
+RESTRICTED_S, RESTRICTED_LIMIT = 10.0, 10_000
 LATE_S = 0.5
 """After so long without an empty queue of the events socket all bytes count, but for their sum only."""
 
@@ -30,7 +30,18 @@ class IncompleteMessages:
         self._emptied += 1
         self._emptied_s = time.monotonic()
 
-    def is_too_large(
+    def fault(
+        self, number: int, connection: Connection, now_s: float, limits: EndpointLimits
+    ) -> tuple[str, str] | None:
+        """Return the counter and the text if a connection is to be closed for what came over it, else None."""
+        received = bytes_received(number)
+        if limits.burst_bytes and connection.flow.is_flood(number, received, now_s):
+            return "flood", "sends more than a subscriber may: its connection is closed"
+        if received is not None and self._is_too_large(number, connection, received, now_s, limits):
+            return "incomplete_message", connection.incomplete.text
+        return None
+
+    def _is_too_large(
         self, number: int, connection: Connection, received: int, now_s: float, limits: EndpointLimits
     ) -> bool:
         """Note what libzmq keeps of one connection's message; return whether it exceeds that connection's limit.
@@ -65,3 +76,20 @@ class IncompleteMessages:
                 of_client = (item for item in self._connections.items() if item[1].client == client)
                 return max(of_client, key=lambda item: item[1].incomplete.size)
         return None
+
+
+class RestrictedAddresses:
+    """Addresses from which a limit was exceeded within `RESTRICTED_S`: new connections get a smaller burst."""
+
+    def __init__(self) -> None:
+        self._until_s: dict[str, float] = {}
+
+    def add(self, peer: str, now_s: float) -> None:
+        """Restrict the address of ``peer``."""
+        if len(self._until_s) >= RESTRICTED_LIMIT:
+            self._until_s.clear()
+        self._until_s[peer.rpartition(":")[0]] = now_s + RESTRICTED_S
+
+    def has(self, peer: str, now_s: float) -> bool:
+        """Return whether the address of ``peer`` is restricted."""
+        return bool(self._until_s) and now_s < self._until_s.get(peer.rpartition(":")[0], 0.0)
