@@ -26,28 +26,21 @@ GROWTH_LIMIT_MB = 8.0
 
 
 class MemoryByTenth:
-    """The memory of process ``pid`` after each tenth of ``total`` pieces of work.
+    """The memory of process ``pid`` after each tenth of ``total`` pieces of work."""
 
-    ``beside`` is the pid of a process that does the same without the fuzzer: what it grows by, both need for the feed.
-    """
-
-    def __init__(self, pid: int, total: int, beside: int | None = None) -> None:
+    def __init__(self, pid: int, total: int) -> None:
         self.mb: list[float] = []
-        self.beside = None if beside is None else MemoryByTenth(beside, total)
         self._process, self._total = psutil.Process(pid), max(1, total)
 
     def note(self, done: int) -> None:
         """Note the memory if another tenth is done."""
         while len(self.mb) < min(TENTHS, TENTHS * done // self._total):
             self.mb.append(self._process.memory_info().rss / 2**20)
-        if self.beside is not None:
-            self.beside.note(done)
 
     @property
     def growth_mb(self) -> float:
-        """Return how much larger it became than it was once `SETTLED`; without what the feed needs."""
-        grown = max(self.mb[SETTLED:], default=0.0) - self.mb[SETTLED - 1] if len(self.mb) >= SETTLED else 0.0
-        return grown - (self.beside.growth_mb if self.beside else 0.0)
+        """Return how much larger it became than it was once `SETTLED`."""
+        return max(self.mb[SETTLED:], default=0.0) - self.mb[SETTLED - 1] if len(self.mb) >= SETTLED else 0.0
 
     @property
     def fault(self) -> str:
@@ -65,8 +58,7 @@ class MemoryByTenth:
     def report(self) -> str:
         """Return the memory after each tenth."""
         values = " ".join(f"{each:.0f}" for each in self.mb)
-        line = f"memory after each tenth, MB: {values}; {self.growth_mb:+.1f} after the first third"
-        return f"{line}, without what the feed needs; beside it, {self.beside.report()}" if self.beside else line
+        return f"memory after each tenth, MB: {values}; {self.growth_mb:+.1f} after the first third"
 
 
 class QuoteReader:
