@@ -148,8 +148,8 @@ class DllManager:
 
     def updated_quotes(self) -> bytes | memoryview:
         """Return up to `QUOTES_PER_CALL` changed SymbolInfo records; the view is good until the next call."""
-        with self._reading("SymbolInfoUpdated") as interface:
-            count = interface.call("SymbolInfoUpdated", self._quotes, QUOTES_PER_CALL)
+        with self._lock:  # not `_reading`, which costs more than the call
+            count = self._open_interface("SymbolInfoUpdated").call("SymbolInfoUpdated", self._quotes, QUOTES_PER_CALL)
         return self._quotes_view[: SYMBOL_INFO.size * min(max(count, 0), QUOTES_PER_CALL)]
 
     def table(self, name: str) -> Array:

@@ -30,8 +30,9 @@ READS_AFTER_HEARTBEAT = 20
 """Most reads of subscriptions after a heartbeat; each read is itself bounded."""
 QUOTES_INTERVAL_S = 0.001
 """Time between two readings of quotes while a large table is read; on Windows it is some 16 ms."""
-SUBSCRIPTIONS_INTERVAL_S = 0.001
-"""Time between two reads of subscriptions while events flow."""
+SUBSCRIPTIONS_INTERVAL_S, MORE_SUBSCRIPTIONS_INTERVAL_S = 0.005, 0.001
+"""Time between two reads of subscriptions while events flow; a read costs as much as a quote. The second: when the last
+read left some."""
 PERIODIC_INTERVAL_S = 1.0
 """Longest time between two periodic runs: a client whose key is revoked is disconnected within two seconds."""
 BIDASK = int(PumpCode.UPDATE_BIDASK)
@@ -126,8 +127,10 @@ class Pump(Thread):
             self._writer.flush()
         now_s = time.monotonic()
         if now_s >= self._subscriptions_at_s:
-            self._subscriptions_at_s = now_s + SUBSCRIPTIONS_INTERVAL_S
             self._serve_new_subscribers()
+            has_more = self._publisher.has_more
+            interval_s = MORE_SUBSCRIPTIONS_INTERVAL_S if has_more else SUBSCRIPTIONS_INTERVAL_S
+            self._subscriptions_at_s = now_s + interval_s
         if self._waiting_snapshots and not dispatcher.is_reading_baseline:
             waiting, self._waiting_snapshots = self._waiting_snapshots, []
             for request in waiting:
