@@ -16,6 +16,7 @@ from tests.wine.machine32 import machine32, missing
 from tests.wine.test_unit_suite import AT_ONCE, HANG_S, NOT_COLLECTED, STEADY
 
 OPTIONS = (*AT_ONCE, "-q", "--tb=short", "-p", "no:cacheprovider", f"--timeout={HANG_S}")
+AS_THEY_HAPPEN = ("-p", "tests.wine.failures")
 NO_FAULT_HANDLER = ("-p", "no:faulthandler")
 """The vendor's 32-bit DLLs raise exceptions of their own and handle them; it would print each."""
 
@@ -29,7 +30,7 @@ def main() -> int:
     library = compile_fake(machine.home / "fake", WINDOWS_32)
     left_out = [f"--ignore={name}" for name in NOT_COLLECTED]
     chosen = sys.argv[1:] or ["tests"]
-    arguments = ["-m", "pytest", *OPTIONS, *NO_FAULT_HANDLER, *left_out, *chosen]
+    arguments = ["-m", "pytest", *OPTIONS, *AS_THEY_HAPPEN, *NO_FAULT_HANDLER, *left_out, *chosen]
     extra = {COMPILED: machine.windows(library), **STEADY}
     with machine.start(machine.python, *arguments, cwd=ROOT, extra=extra) as process:
         for line in process.stdout or ():
