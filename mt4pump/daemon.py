@@ -272,7 +272,7 @@ class Daemon:
         self._source.stop()
         clean = self._log_left_behind()
         self._zap.stop()  # also when the pump thread hangs: no connection is let in any more
-        if not self._pump.is_alive():
+        if not self._pump.is_alive() or self._pump.is_shut_down:  # then only its journal is still open
             self._context.term()
         self._lock.close()
         return clean

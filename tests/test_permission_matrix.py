@@ -158,7 +158,8 @@ class Guarded:
         notify(PumpCode.UPDATE_MARGINCALL, 0, b"")
         self.manager.quotes.extend(SYMBOL_INFO.pack({"symbol": symbol, "bid": 1.1, "ask": 1.2}) for symbol in SYMBOLS)
         notify(PumpCode.UPDATE_BIDASK, 0, b"")
-        until(lambda: self.daemon.published("quote") == len(SYMBOLS), "the quotes")
+        expected = {"online": len(LOGINS), "margin": len(LOGINS), "quote": len(SYMBOLS)}
+        until(lambda: all(self.daemon.published(kind) == count for kind, count in expected.items()), "all kinds")
 
     def subscriber(self, pair: KeyPair | None, *prefixes: str) -> zmq.Socket[bytes]:
         """Return a stock SUB; the heartbeat is its last subscription."""

@@ -93,7 +93,7 @@ def test_a_batch_whose_connection_breaks_is_completed_once(
             with pytest.raises(StoreError, match="the connection broke"):
                 store.commit(batch)
             assert broken
-        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}}
+        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}, "server_code": "demo"}
         store.commit(batch)
         assert store.reconnects == 1
         store.commit(batch_of(store, trade(4), confirmed=4))
@@ -112,7 +112,7 @@ def test_rows_of_a_commit_that_a_killed_archive_did_not_end_are_deleted_at_the_s
             with pytest.raises(StoreError):
                 store.commit(batch_of(store, trade(2), quote(2), confirmed=2))
     with closing(server.store(database)) as store:
-        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}}
+        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}, "server_code": "demo"}
         assert server.offsets(database) == [1]
         store.commit(batch_of(store, trade(2), quote(2), confirmed=2))
     assert server.offsets(database) == [1, 2]

@@ -70,7 +70,7 @@ def test_a_new_archive_begins_where_the_last_one_ended(server: DatabaseServer, d
         kept = store.state
     with closing(server.store(database)) as store:
         assert store.state == kept
-        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}}
+        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}, "server_code": "demo"}
         assert store.state.seqs == {"quote.EURUSD": [EPOCH, 7]}
         assert (store.state.first_epoch, store.durable_ts) == (EPOCH, TS)
         store.commit(batch_of(store, quote(7), quote(9)))
@@ -118,7 +118,7 @@ def test_a_database_that_is_killed_has_the_batch_once_when_it_is_back(server: Da
         for _ in range(3):
             with pytest.raises(StoreError):
                 store.commit(batch)
-        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}}
+        assert store.state.position == {"log": "L", "confirmed": 1, "ahead": {}, "server_code": "demo"}
         server.start()
         store.commit(batch)
         samples = [sample for metric in store.metrics() for sample in metric.samples]
