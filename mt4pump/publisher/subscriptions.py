@@ -75,12 +75,17 @@ class _Usage:
         self.refilled_s = now_s
 
     def spend(self, now_s: float, burst: int, per_s: int) -> bool:
-        """Count one message; return False if there are more than ``burst`` at once and ``per_s`` in the long run."""
+        """Count one message; return False if there are more than ``burst`` at once and ``per_s`` in the long run.
+
+        A refused message costs nothing, so that a client's next connection is not refused for what earlier ones sent.
+        """
         if self.tokens < 1:
             self.tokens = min(burst, self.tokens + (now_s - self.refilled_s) * per_s)
             self.refilled_s = now_s
+        if self.tokens < 1:
+            return False
         self.tokens -= 1
-        return self.tokens >= 0
+        return True
 
     def grow(self, count: int, size: int, idle_size: int = 0) -> None:
         self.count += count
