@@ -20,7 +20,7 @@ from tests.wine.console import EVENTS, raising
 from tests.wine.machine import Machine
 
 STOP_LIMIT_S = 30.0
-LOOK_LIMIT_S = 120.0
+LOOK_LIMIT_S = 300.0
 """To find who holds an address, Wine searches all of the host's processes once per connection of the host."""
 
 

@@ -63,6 +63,7 @@ log = logging.getLogger(__name__)
 def main(settings: GatewaySettings, shutdown: Shutdown) -> int:
     """Run the gateway until asked to end; return the exit code."""
     logging.getLogger("websockets").setLevel(logging.WARNING)  # it has a line per connection; so have we
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # its warning of a write to a lost connection: one per write
     return asyncio.run(_run(settings, shutdown))
 
 

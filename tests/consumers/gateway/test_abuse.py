@@ -17,6 +17,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from tests import bus
 from tests.consumers.gateway.gateway_run import Running, addresses, ask, daemon, gateway, kind, started, until
 from tests.programs import program
 
@@ -232,6 +233,17 @@ def test_pings_within_reason_are_answered_before_and_after_the_login(served: Run
             for number in range(20):
                 link.sendall(frame(9, b"%d" % number))
                 assert link.recv(64)[2:] == b"%d" % number
+
+
+def test_clients_that_leave_amid_their_pings_fill_no_log(served: Running) -> None:
+    for _ in range(10):
+        with opened(served.port) as link:
+            link.sendall(frame(9, b"x") * 90)
+    with opened(served.port) as link:
+        link.sendall(frame(9, b"last"))
+        assert link.recv(64)[2:] == b"last"
+    bus.until(lambda: counts(served)["connections"] <= 1, "all are gone")  # the one that asks
+    assert "socket.send()" not in served.program.printed()
 
 
 def test_what_grows_by_decompression_is_bounded(served: Running) -> None:
