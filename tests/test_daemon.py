@@ -9,6 +9,7 @@ from threading import Event
 
 import pytest
 
+from mt4pump import daemon as daemon_module
 from mt4pump.daemon import Daemon
 from mt4pump.errors import JournalError
 from mt4pump.journal.open_orders import OpenOrders
@@ -170,6 +171,14 @@ def test_open_orders_that_cannot_be_read_at_the_start_are_not_taken_for_none(
         assert daemon.published("trade") == 0
 
 
+@pytest.fixture(name="patient")
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that are not held up may take their time to end: the machine may be busy."""
+    for name in ("SUPERVISOR_STOP_S", "PUMP_END_S"):
+        monkeypatch.setattr(daemon_module, name, LIMIT_S)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_simulated_server_that_is_silent_holds_up_no_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     given = {"source": "simulator", "data_dir": tmp_path, "pub_endpoint": ANY_PORT, "query_endpoint": "none"}
     settings = load({**given, "faults": "silent@0:3600", "reconnect_delay_s": 0.01}, environ={}, config=None)
@@ -181,6 +190,7 @@ def test_a_simulated_server_that_is_silent_holds_up_no_stop(tmp_path: Path, capl
     assert left_behind(caplog) == []
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_simulated_server_that_is_silent_costs_the_time_limit(tmp_path: Path) -> None:
     given = {"source": "simulator", "data_dir": tmp_path, "pub_endpoint": ANY_PORT, "query_endpoint": "none"}
     more = {"faults": "silent@0:3600", "reconnect_delay_s": 0.01, "login_timeout_s": 0.1, "servers": "one,two"}
