@@ -12,7 +12,7 @@ import zmq
 from mt4pump.daemon import Daemon
 from mt4pump.settings import load
 from mt4pump.wiring import source_of
-from tests.bus import ANY_PORT, LIMIT_S, Message, context, decode_frames, last_messages, subscriber
+from tests.bus import ANY_PORT, LIMIT_S, Message, context, decode_frames, last_messages, subscriber, until
 
 PASSWORD = "canary-session-password"  # noqa: S105 - what the leak test looks for
 STOPS = 5
@@ -48,6 +48,13 @@ class Running:
     def pumping(self) -> Message:
         """Return the first heartbeat that says that the session runs."""
         return self.next(lambda message: message.topic == "heartbeat" and message.body["state"] == "pumping")
+
+    def tables_read(self) -> Message:
+        """Return the first heartbeat that says that the session runs, once all tables are known: changes show then."""
+        found = self.pumping()
+        dispatcher = self.daemon._pump._dispatcher  # no message says it: the first read of a table publishes nothing
+        until(lambda: dispatcher.tables.has_baseline and dispatcher.trades.has_baseline, "the tables are read")
+        return found
 
     def rest(self) -> list[Message]:
         """Return what is still on its way after the daemon stopped, its goodbye the last."""

@@ -99,7 +99,7 @@ def test_of_tables_that_changed_as_a_whole_the_difference_is_published(
 ) -> None:
     fake.set_table("UsersGet", [USER_RECORD.pack({"login": 1, "group": "demo", "balance": 5.0})])
     with running_dll(tmp_path, vendor_library) as run:
-        run.pumping()
+        run.tables_read()
         fake.set_table("UsersGet", [USER_RECORD.pack({"login": 1, "balance": 6.0}), USER_RECORD.pack({"login": 2})])
         fake.emit(PumpCode.UPDATE_USERS)
         assert (run.topic("user.1").body["action"], run.topic("user.2").body["action"]) == ("update", "add")
@@ -145,7 +145,7 @@ def test_a_lost_link_is_published_and_a_new_session_follows_with_what_changed_me
 ) -> None:
     fake.set_table("TradesGet", [TRADE_RECORD.pack(TRADE)])
     with running_dll(tmp_path, vendor_library) as run:
-        first = run.pumping().body
+        first = run.tables_read().body
         fake.set_table("TradesGet", [TRADE_RECORD.pack({**TRADE, "order": 8})])
         fake.lose_link(stops=3)
         reason = run.topic("session.stop").body["reason"]
@@ -186,7 +186,7 @@ def test_a_table_that_is_rightly_empty_is_believed_after_a_second_read(
 ) -> None:
     fake.set_table("TradesGet", [TRADE_RECORD.pack(TRADE)])
     with running_dll(tmp_path, vendor_library) as run:
-        run.pumping()
+        run.tables_read()
         fake.set_table("TradesGet")
         fake.emit(PumpCode.UPDATE_TRADES)
         body = run.topic("trade.1001").body
@@ -244,7 +244,7 @@ def test_records_behind_a_read_that_was_ahead_of_them_are_counted_and_not_publis
 ) -> None:
     orders = [TRADE_RECORD.pack({**TRADE, "order": number}) for number in range(1, 501)]
     with running_dll(tmp_path, vendor_library) as run:
-        run.pumping()
+        run.tables_read()
         fake.set_table("TradesGet", orders)
         fake.emit(PumpCode.UPDATE_TRADES)
         assert {trade_of(run) for _ in orders} == set(range(1, 501))
@@ -261,7 +261,7 @@ def test_ends_behind_a_read_that_was_ahead_of_them_say_what_they_add_once(
     fake.set_table("TradesGet", [stays, *map(TRADE_RECORD.pack, orders)])
     ends = b"".join(TRADE_RECORD.pack({**order, "close_time": 100, "state": 3}) for order in orders)
     with running_dll(tmp_path, vendor_library) as run:
-        run.pumping()
+        run.tables_read()
         fake.set_table("TradesGet", [stays])
         fake.emit(PumpCode.UPDATE_TRADES)
         assert {run.topic("trade.1001").body["change"] for _ in orders} == {"closed"}
@@ -375,7 +375,7 @@ def test_more_records_than_the_inbox_holds_are_counted_and_recovered_by_a_read(
     orders = [TRADE_RECORD.pack({**TRADE, "order": number}) for number in range(1, 2_001)]
     fake.set_table("TradesGet", [])
     with running_dll(tmp_path, vendor_library, inbox_limit=10) as run:
-        run.pumping()
+        run.tables_read()
         fake.set_table("TradesGet", orders)
         fake.emit_many(PumpCode.UPDATE_TRADES, 0, b"".join(orders), TRADE_RECORD.size, len(orders))
         fake.wait()
