@@ -241,13 +241,21 @@ log = logging.getLogger(__name__)
 
 
 class Tls:
-    """The certificate; new connections get the new one when its files change."""
+    """The certificate; new connections get the new one when its files change.
+
+    The server keeps ``context``, which gives each connection the context of the last files that were a pair. Files are
+    never loaded into a context in use: they may change between a check and the load, and would take its key from it.
+    """
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = (certificate, key)
         self._seen = self._stamp()
         self._trouble = ""
-        self.context = self._load()
+        self.context = self._newest = self._load()
+        self.context.sni_callback = self._choose  # called for clients that name no server, too
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._newest
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -263,8 +271,7 @@ class Tls:
         try:
             stamp = self._stamp()
             if stamp != self._seen:
-                self._load()  # files that are no pair would take the key from the context that is in use
-                self.context.load_cert_chain(*self._files)
+                self._newest = self._load()
                 self._seen = stamp  # only now: files that could not be read for a moment are read again
                 log.info("certificate %s was read again", self._files[0])
             self._trouble = ""

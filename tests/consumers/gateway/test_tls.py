@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -44,6 +45,41 @@ def served_serial(run: Running, trusted: Path) -> int:
         assert until(link, kind("status"))["feed"] == "silent"
         met = link.socket.getpeercert(binary_form=True)  # type: ignore[attr-defined]
     return x509.load_der_x509_certificate(met).serial_number
+
+
+def met_serial(context: ssl.SSLContext, trusted: Path) -> int:
+    """Return the serial number of the certificate that a client of ``context`` meets, without any socket."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context(cafile=trusted)
+    met = client.wrap_bio(to_client, to_server, server_hostname="127.0.0.1")
+    sides = (met, context.wrap_bio(to_server, to_client, server_side=True))
+    for side in sides * 2:
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    certificate = met.getpeercert(binary_form=True)
+    assert certificate is not None
+    return x509.load_der_x509_certificate(certificate).serial_number
+
+
+def test_files_that_change_while_they_are_loaded_leave_a_pair_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, key, kept = tmp_path / "chain.pem", tmp_path / "key.pem", tmp_path / "kept.pem"
+    make(chain, key)
+    tls = Tls(chain, key)
+    second = make(chain, key)
+    os.utime(chain, ns=(1, 1))  # changed for certain, however coarse the clock of the files is
+    kept.write_bytes(chain.read_bytes())
+    load = ssl.SSLContext.load_cert_chain
+
+    def load_before_a_change(context: ssl.SSLContext, certificate: Path, keyfile: Path) -> None:
+        load(context, certificate, keyfile)
+        make(chain, tmp_path / "other.pem")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_cert_chain", load_before_a_change)
+        tls.reload()
+    assert met_serial(tls.context, kept) == second
 
 
 def test_changed_certificate_files_are_taken_over_and_a_wrong_pair_is_not(tmp_path: Path) -> None:
