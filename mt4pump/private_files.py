@@ -72,7 +72,7 @@ def make_private(path: Path) -> bool:
 
 
 def is_exposed(path: Path) -> bool:
-    """Return whether other users of this machine may use the regular file ``path``; False where only ACLs tell."""
+    """Return whether other users of this machine may use the regular file ``path``; False where only ACLs show it."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -81,7 +81,7 @@ def is_exposed(path: Path) -> bool:
 
 
 def is_open_to_all(folder: Path) -> bool:
-    """Return whether every user of this machine may create files in ``folder``; False where only ACLs tell."""
+    """Return whether every user of this machine may create files in ``folder``; False where only ACLs show it."""
     try:
         return HAS_MODES and bool(folder.stat().st_mode & stat.S_IWOTH)
     except OSError:
@@ -101,7 +101,7 @@ def changeable_by_others(path: Path, *, is_chosen: bool = True) -> str:
     """Return why somebody beside this user and root may change or replace ``path``, and the cure; empty: nobody may.
 
     For files and folders that name what is executed or where secrets go. One that nobody ``is_chosen`` (found in the
-    working folder) must belong to this user or to root as well. Empty where only ACLs tell, or nothing is there.
+    working folder) must belong to this user or to root as well. Empty where only ACLs show it, or nothing is there.
     """
     if not HAS_MODES:
         return ""

@@ -50,7 +50,7 @@ HEADER = {
 #   pip install -c constraints.txt 'mt4pump[consumers]'
 """,
     "constraints-win32.txt": """\
-# The same for 32-bit CPython 3.11 to 3.13 on Windows: no marker tells it apart. Written by `python -m tests.lock`.
+# The same for 32-bit CPython 3.11 to 3.13 on Windows: no marker names it. Written by `python -m tests.lock`.
 #   pip install --only-binary :all: -c constraints-win32.txt mt4pump[consumers]
 """,
     "hashes.txt": """\

@@ -25,7 +25,7 @@ LIMIT_S = 2 * CHECK_GAP_MAX_S
 
 
 class Watched:
-    """Threads that are looked at, and a clock that is set by hand."""
+    """Threads that are checked, and a clock that is set by hand."""
 
     def __init__(self, limit_s: float) -> None:
         self.now_s = 50.0

@@ -283,7 +283,7 @@ def test_a_start_that_never_comes_ends_the_session(stage: Stage) -> None:
     begin(stage, start_timeout_s=60.0)
     stage.attached()
 
-    def a_minute_later() -> bool:  # again, as the supervisor may not have looked at the clock before the first
+    def a_minute_later() -> bool:  # again, as the supervisor may not have read the clock before the first
         stage.clock.now_s += 60.0
         return LOST in stage.states
 
@@ -295,14 +295,14 @@ def test_a_start_that_never_comes_ends_the_session(stage: Stage) -> None:
 def test_a_session_that_is_mute_ends_though_is_connected_is_true(stage: Stage) -> None:
     begin(stage, liveness_timeout_s=30.0)
     stage.pumping()
-    watched(stage.managers[0], 1)  # only then has it looked at the clock
+    watched(stage.managers[0], 1)  # only then has it read the clock
     stage.clock.now_s += 30.0
     assert stage.lost().reason == "mute: no callback of any kind, not even PING, for 30 s"
 
 
 def watched(manager: FakeManager, times: int) -> None:
-    """Return once the supervisor looked at the session so often."""
-    until(lambda: manager.calls.count("is_connected") >= times, "a look at the session")
+    """Return once the supervisor checked the session so often."""
+    until(lambda: manager.calls.count("is_connected") >= times, "a check of the session")
 
 
 @pytest.mark.parametrize(("code", "data"), [(PumpCode.PING, b""), (PumpCode.UPDATE_TRADES, b"x")])
@@ -589,7 +589,7 @@ def test_stop_while_pumping(stage: Stage) -> None:
 
 
 def test_stop_at_the_very_moment_the_watch_begins_to_wait(stage: Stage) -> None:
-    """The wake-up that comes with stop must not be cleared away before anybody looked at it."""
+    """The wake-up that comes with stop must not be cleared away before anybody saw it."""
     begin(stage, watch_interval_s=FOR_EVER_S)
     link = stage.attached()
     clear = link.changed.clear

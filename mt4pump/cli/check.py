@@ -32,7 +32,7 @@ from mt4pump.settings.validators import suffix_text
 CONNECT_LIMIT_S = 3.0
 DEFAULT_PORT = 443
 """The Manager API's port, for a server without one."""
-NO_ANSWER_CURE = "correct servers, or look at the firewall"
+NO_ANSWER_CURE = "correct servers, or check the firewall"
 IPV4_ONLY = "the vendor's library connects by IPv4 only; write the server's IPv4 address, or a name that has one"
 FAULTS_SHOWN = 20
 """Files of clients whose faults are listed one by one."""
@@ -309,7 +309,7 @@ def servers(names: tuple[str, ...], limit_s: float = CONNECT_LIMIT_S) -> Iterato
 def server(name: str, limit_s: float) -> Finding:
     """Connect to a server by IPv4 alone, as the vendor's library does; each address for ``limit_s`` seconds."""
     host, port = host_and_port(name)
-    fault = f"{name}: the name has no address; correct servers, or look at DNS"
+    fault = f"{name}: the name has no address; correct servers, or check DNS"
     try:
         for *_, place in socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM):
             try:
@@ -318,7 +318,7 @@ def server(name: str, limit_s: float) -> Finding:
             except OSError as error:
                 fault = f"{name} port {port} does not answer ({error}); {NO_ANSWER_CURE}"
     except socket.gaierror as error:
-        fault = f"{name}: name not found ({error.strerror}); correct servers, or look at DNS"
+        fault = f"{name}: name not found ({error.strerror}); correct servers, or check DNS"
         if _has_ipv6(host, port):
             fault = f"{name}: the name has IPv6 addresses only (AAAA), and {IPV4_ONLY}"
     except UnicodeError as error:

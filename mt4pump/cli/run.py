@@ -20,9 +20,11 @@ from mt4pump import log as logs
 from mt4pump.daemon import Daemon
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_SETTINGS, EXIT_START, SettingsError, StartError
 from mt4pump.process.arguments import add_settings, given_settings
+from mt4pump.process.program import check_descriptors
 from mt4pump.process.settings import read, secrets_in
 from mt4pump.process.signals import asked_to_end, asked_to_reload
 from mt4pump.process.systemd import Notifier
+from mt4pump.publisher.capacity import raise_limit
 from mt4pump.publisher.faults import wire_faults_of
 from mt4pump.settings import Settings, load, settings_file
 from mt4pump.wiring import source_of
@@ -221,6 +223,8 @@ def run_command(args: argparse.Namespace) -> int:
         log.warning("%s", note)
     read_settings = functools.partial(load, given_settings(args), config=args.config)
     try:
+        raise_limit()
+        check_descriptors()
         return run(settings, read_settings, watch)
     except SettingsError as error:
         log.error("settings are wrong: %s", error)  # noqa: TRY400 - a traceback would hide the text

@@ -36,7 +36,7 @@ Every trade once, also across restarts of this program::
 ``topics`` are exact names and patterns (``quote.*``, ``quote.???JPY``); ``*`` is everything, heartbeats included.
 
 An event counts as done when the next one is asked for. If ``store`` raises, that event comes again the next time.
-After a crash up to a second's events come again: ``event.offset`` (with `Position.log`) tells them apart.
+After a crash up to a second's events come again: ``event.offset`` (with `Position.log`) distinguishes them.
 
 What is promised: per topic, each durable event comes exactly once and in order, whatever the network or the daemon
 loses, as long as the daemon's journal has it; everything that is lost for good is reported in a ``lost`` notice, with

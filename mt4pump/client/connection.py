@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections import deque
@@ -249,7 +250,9 @@ class StreamRunner:
         opener.join()
         if faults:
             where = f"{self._options.endpoint} or {self._options.query_endpoint}"
-            text = f"cannot connect to {where}: {faults[0]}: write addresses as tcp://127.0.0.1:5556"
+            is_short = getattr(faults[0], "errno", None) in {errno.EMFILE, errno.ENFILE}
+            cure = "raise LimitNOFILE or ulimit -n" if is_short else "write addresses as tcp://127.0.0.1:5556"
+            text = f"cannot connect to {where}: {faults[0]}: {cure}"
             raise ClientError("arguments", text) from faults[0]
         if self._sub is None:
             raise ClientError("closed", "the sockets could not be opened before: make a new subscriber")

@@ -38,8 +38,8 @@ NO_NAME, NO_HOST, CLOSED, SILENT, HTTP, REFUSED, NO_KEYS, NEEDS_KEYS, WRONG_KEYS
     *("other socket", "not zeromq"),
 )
 TEXTS = {
-    NO_NAME: "the host's name cannot be resolved; correct the address, or look at DNS",
-    NO_HOST: "the host does not answer; correct the address, or look at network and firewall",
+    NO_NAME: "the host's name cannot be resolved; correct the address, or check DNS",
+    NO_HOST: "the host does not answer; correct the address, or check network and firewall",
     CLOSED: "the connection was refused, nothing listens there; correct the address, or start the daemon (mt4pump run)",
     SILENT: "a program accepts the connection, but does not answer: it hangs, or is not mt4pump; correct the address",
     HTTP: "an HTTP server answers there, as a gateway or an exporter is; give the port of the daemon",

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import textwrap
 import threading
@@ -45,6 +46,7 @@ __all__ = [
     "ConsumerSettings",
     "Shutdown",
     "StartError",
+    "check_descriptors",
     "did_you_mean",
     "run_consumer",
     "settings_of",
@@ -60,6 +62,8 @@ SOURCES = (
     "known stops the program, and so does a file that other users may change."
 )
 HELP_COLUMNS = 79
+DESCRIPTORS_NEEDED = 40
+"""File descriptors that a program needs to start. libzmq ends the process where it gets none."""
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +101,20 @@ class ConsumerSettings(ProgramSettings):
 
 
 C = TypeVar("C", bound=ConsumerSettings)
+
+
+def check_descriptors() -> None:
+    """Raise StartError if the process cannot open as many files and sockets as a start needs."""
+    opened: list[int] = []
+    try:
+        while len(opened) < DESCRIPTORS_NEEDED:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        text = f"{DESCRIPTORS_NEEDED} file descriptors are needed, {len(opened)} are left ({error.strerror})"
+        raise StartError(f"{text}: raise LimitNOFILE or ulimit -n") from error
+    finally:
+        for each in opened:
+            os.close(each)
 
 
 class Shutdown:
@@ -196,6 +214,7 @@ def run_consumer(
         old_files = OldFiles(service_log_rules(schema.program.removeprefix("mt4pump-")))
         shutdown = Shutdown(event, Notifier.of_environment(), f"reads {settings.endpoint}", old_files)
         try:
+            check_descriptors()
             return main(settings, shutdown)
         except StartError as error:
             log.error("cannot start: %s", error)  # noqa: TRY400 - the text says it all

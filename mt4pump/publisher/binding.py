@@ -27,7 +27,7 @@ def holder_of(endpoint: str) -> str | None:
             return _first_name(_tcp_listeners(host.strip("[]"), int(port)))
         if transport == "ipc" and address:
             return _first_name(each for each in psutil.net_connections("unix") if str(each.laddr) == address)
-    except (psutil.Error, OSError, ValueError, NotImplementedError):  # macOS tells root only; no such kind on Windows
+    except (psutil.Error, OSError, ValueError, NotImplementedError):  # macOS shows root only; no such kind on Windows
         return None
     return None
 

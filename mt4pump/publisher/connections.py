@@ -241,9 +241,8 @@ class Connections:
 
     def wake_number(self) -> int | None:
         """Return a descriptor that is readable when `guard` has work; None: call it every few ms."""
-        if self._traffic is None or self._closing or not self._is_all_read:
-            return None
-        return self._traffic.wake_number
+        traffic = self._traffic  # read once: another thread detaches
+        return None if traffic is None or self._closing or not self._is_all_read else traffic.wake_number
 
     def has_flooded(self, number: int, generation: int | None) -> bool:
         """Return whether the connection that got ``generation`` was closed for a flood, and forget that it was."""

@@ -52,7 +52,7 @@ class Publisher:
 
     The fastest way to send is ``send_frame(topic, FIRST)``, then ``send_frame(body)``; when the first raises ``full``,
     ``resend(topic, body)`` instead of the second. ``heartbeat_subscribed`` is set when a client subscribes to the
-    heartbeat's topic; its reader clears it. ``has_more`` tells that the last reading left something for the next.
+    heartbeat's topic; its reader clears it. ``has_more``: the last reading left something for the next.
     """
 
     full = zmq.Again

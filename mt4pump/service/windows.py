@@ -54,7 +54,7 @@ def run(command: Sequence[str]) -> CommandResult:
         try:
             return _run_once(command)
         except subprocess.TimeoutExpired as error:
-            text = f"did not end within {COMMAND_LIMIT_S:g} s: look at it in services.msc"
+            text = f"did not end within {COMMAND_LIMIT_S:g} s: open services.msc to see why"
             raise ServiceError(f"{shown(command)} {text}") from error
         except OSError as error:
             if attempt == TRIES or isinstance(error, FileNotFoundError | PermissionError):
@@ -246,7 +246,7 @@ def _refuse_foreign(root: Path, settings: Sequence[Path]) -> None:
         there = ", ".join(str(path) for path in settings if path.exists()) or "none"
         raise ServiceError(
             f"{root} was not made by mt4pump service install: any user may have made it, with settings that have a DLL "
-            "of theirs run as LocalSystem. Move it away, install again, look at what was in it, and copy (do not "
+            "of theirs run as LocalSystem. Move it away, install again, check what was in it, and copy (do not "
             f"move) what is yours into the new one. Settings files in it: {there}"
         ) from error
 

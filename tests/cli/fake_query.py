@@ -39,7 +39,7 @@ DESCRIPTION: dict[str, Any] = {
 
 @dataclass(slots=True)
 class FakeEvent:
-    """An event or a row of a snapshot, as far as commands look at it."""
+    """An event or a row of a snapshot, as far as commands read it."""
 
     topic: str
     offset: int | None

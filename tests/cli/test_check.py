@@ -79,7 +79,7 @@ def test_wrong_settings_are_2_with_a_line_each(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS shows sockets of other processes to root only")
 @pytest.mark.not_under_wine(
-    "asks psutil whose a socket or a process is: Wine 8 does not tell, or searches the whole host for minutes"
+    "asks psutil whose a socket or a process is: Wine 8 does not know, or searches the whole host for minutes"
 )
 def test_a_taken_address_is_3_and_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from threading import Thread
 import pytest
 import zmq
 
-from mt4pump.client import Subscriber, Trade, connection
+from mt4pump.client import ClientError, Subscriber, Trade, connection
 from mt4pump.client.connection import ConnectionChanges, SubConnection
 from mt4pump.client.stream import Stream
 from tests.client.fake_daemon import LIMIT_S, FakeDaemon
@@ -21,6 +22,18 @@ from tests.client.reading import live, next_item, subscriber, until
 def daemon() -> Iterator[FakeDaemon]:
     with FakeDaemon() as running:
         yield running
+
+
+def test_without_a_file_descriptor_left_the_error_says_what_to_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_arguments: object) -> SubConnection:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    monkeypatch.setattr(connection, "SubConnection", none_left)
+    with (
+        Subscriber("tcp://127.0.0.1:1", query_endpoint=None) as sub,
+        pytest.raises(ClientError, match="raise LimitNOFILE"),
+    ):
+        sub.receive(0)
 
 
 @pytest.mark.parametrize("query_endpoint", [None, "tcp://127.0.0.1:1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,11 +19,14 @@ import resource
 from mt4pump_consumers import descriptors
 from mt4pump_consumers.descriptors import SpareDescriptors
 
+from mt4pump.errors import EXIT_START
 from tests.bus import until
-from tests.consumers.gateway.gateway_run import started
+from tests.consumers.gateway.gateway_run import environment, started
 from tests.consumers.test_health import NO_DAEMON, get
 from tests.programs import LIMIT_S, Program, program
 
+WITH_FEW = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0})); {1}"
+RUN = 'runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)'
 CONNECTIONS = 100
 TEXT = "no file descriptor is left: new connections are closed, "
 SERVERS = {
@@ -75,6 +79,26 @@ def test_a_server_without_descriptors_closes_new_connections_and_recovers(name: 
         assert not counter or int(found[1]) > 0
         assert len(run.printed().splitlines()) < CONNECTIONS / 2, "not a line for each"
         assert psutil.Process(pid).is_running()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mt4pump_consumers.gateway", "--anonymous", "--port", "0"),
+        ("mt4pump_consumers.archive", "--path", "kept"),
+        ("mt4pump", "run", "--source", "simulator", "--pub-endpoint", "tcp://127.0.0.1:*", "--data-dir", "kept"),
+    ],
+)
+@pytest.mark.parametrize("limit", [10, 24])
+def test_a_program_that_starts_with_too_few_descriptors_says_so(
+    words: tuple[str, ...], limit: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", WITH_FEW.format(limit, RUN), *words]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == EXIT_START, ended.stderr
+    assert "cannot start: 40 file descriptors are needed, " in ended.stderr
+    assert "raise LimitNOFILE or ulimit -n" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_waiting_connection_is_closed_with_a_spare_descriptor(caplog: pytest.LogCaptureFixture) -> None:

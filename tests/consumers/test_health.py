@@ -15,6 +15,12 @@ from mt4pump_consumers.health import CountsCollector, check, health_endpoint
 from mt4pump.process.program import StartError
 from tests.bus import LIMIT_S
 
+SHOWN = {
+    "gateway": {"quotes_conflated", "quotes_conflated_for_slow_clients", "feed_waits", "feed_restarts"},
+    "monitor": {"alerts_suppressed"},
+    "nats": {"published"},
+}
+"""Some counters of each, which are 0 without a daemon."""
 ROOT = Path(__file__).resolve().parents[2]
 NO_DAEMON = ("--endpoint", "tcp://127.0.0.1:9", "--health-port", "0")
 PROGRAMS = {
@@ -86,7 +92,9 @@ def test_a_consumer_without_a_daemon_is_not_healthy_and_shows_its_metrics(name: 
             assert process.stderr is not None
             port = next(port for line in process.stderr if (port := port_in(line)))
             assert get(port, "/healthz")[0] == 503
-            assert f"mt4pump_{name}_up 0.0" in get(port, "/metrics")[1].splitlines()
+            lines = get(port, "/metrics")[1].splitlines()
+            assert f"mt4pump_{name}_up 0.0" in lines
+            assert {f"mt4pump_{name}_{each}_total 0.0" for each in SHOWN[name]} <= set(lines)
             process.terminate()
             assert process.wait(LIMIT_S) == (1 if sys.platform == "win32" else 0), "terminate() is no signal on Windows"
         finally:

@@ -107,7 +107,7 @@ class Mutator:
         )
 
     def reply(self, frames: list[bytes]) -> list[bytes]:
-        """Return a reply made wrong: its head, its rows, or their number. Most keep the id, to be looked at at all."""
+        """Return a reply made wrong: its head, its rows, or their number. Most keep the id, else they are ignored."""
         dice = self.random
         head = msgpack.unpackb(frames[0])
         number, made = head.get("id"), list(frames)

@@ -31,7 +31,7 @@ def ourselves() -> str:
 @linux
 @pytest.mark.parametrize("host", ["127.0.0.1", "*", "0.0.0.0", "localhost"])  # noqa: S104 - not bound
 @pytest.mark.not_under_wine(
-    "asks psutil whose a socket or a process is: Wine 8 does not tell, or searches the whole host for minutes"
+    "asks psutil whose a socket or a process is: Wine 8 does not know, or searches the whole host for minutes"
 )
 def test_the_program_that_listens_is_named_with_its_pid(host: str, port: int) -> None:
     assert holder_of(f"tcp://{host}:{port}") == ourselves()
@@ -44,7 +44,7 @@ def test_a_listener_on_another_address_of_the_port_is_not_blamed(port: int) -> N
 
 @linux
 @pytest.mark.not_under_wine(
-    "asks psutil whose a socket or a process is: Wine 8 does not tell, or searches the whole host for minutes"
+    "asks psutil whose a socket or a process is: Wine 8 does not know, or searches the whole host for minutes"
 )
 def test_a_listener_on_all_addresses_is_found_for_each() -> None:
     with socket.create_server(("", 0)) as server:

@@ -361,7 +361,7 @@ def made(own: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> QueryServer:
 
 
 @pytest.mark.not_under_wine(
-    "asks psutil whose a socket or a process is: Wine 8 does not tell, or searches the whole host for minutes"
+    "asks psutil whose a socket or a process is: Wine 8 does not know, or searches the whole host for minutes"
 )
 def test_an_address_that_is_taken_is_named_with_its_setting() -> None:
     with serving() as at, pytest.raises(BindError, match=rf"query_endpoint {at.server.endpoint} is taken by .+pid"):

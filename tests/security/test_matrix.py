@@ -236,7 +236,7 @@ def connected(made: SecuredPublisher) -> int:
 
 
 @pytest.mark.not_under_wine(
-    "asks psutil whose a socket or a process is: Wine 8 does not tell, or searches the whole host for minutes"
+    "asks psutil whose a socket or a process is: Wine 8 does not know, or searches the whole host for minutes"
 )
 def test_subscriptions_of_closed_connections_are_not_given_to_the_next_ones_of_their_numbers(keys: Keyring) -> None:
     """All come while the pump is busy, so that the first ones' subscriptions are checked after the others came."""
@@ -258,7 +258,7 @@ def test_subscriptions_of_closed_connections_are_not_given_to_the_next_ones_of_t
 
 
 @pytest.mark.not_under_wine(
-    "asks psutil whose a socket or a process is: Wine 8 does not tell, or searches the whole host for minutes"
+    "asks psutil whose a socket or a process is: Wine 8 does not know, or searches the whole host for minutes"
 )
 def test_subscriptions_of_many_closed_connections_are_not_given_to_those_with_their_addresses(
     keys: Keyring, monkeypatch: pytest.MonkeyPatch

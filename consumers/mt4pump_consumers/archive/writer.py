@@ -58,20 +58,20 @@ class BatchBuilder:
         if self._waiting >= CHUNK_EVENTS:
             self._convert()
 
-    def heartbeat(self, beat: Heartbeat) -> None:
+    def heartbeat(self, heartbeat: Heartbeat) -> None:
         """Follow the daemon's log and server code, which the events after this heartbeat have.
 
         Raises StoreChangedError when it is another daemon than the store's.
         """
-        code = beat.server_code or ""
+        code = heartbeat.server_code or ""
         if not SERVER_CODE.fullmatch(code):
             log.warning("server_code %.80r of the daemon is not safe as a part of a path and is not used", code)
             code = ""
-        self._journals.check(beat.log, code)
-        if (beat.log, code) != (self._log, self._server_code):
+        self._journals.check(heartbeat.log, code)
+        if (heartbeat.log, code) != (self._log, self._server_code):
             self._convert()
-            self._log, self._server_code = beat.log or self._log, code
-        self._last_ts = beat.ts
+            self._log, self._server_code = heartbeat.log or self._log, code
+        self._last_ts = heartbeat.ts
 
     def lost(self, notice: Notice) -> None:
         """Note that the client reported events as lost."""

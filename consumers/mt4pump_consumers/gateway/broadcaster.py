@@ -21,7 +21,10 @@ EARLY_S = 1e-6
 
 
 class Conflation(Generic[Value]):
-    """``hot`` holds every key that was sent within the last interval, with the value that waits (None: none)."""
+    """``hot`` holds every key that was sent within the last interval, with the value that waits (None: none).
+
+    ``replaced`` counts the values in whose place a newer one was sent.
+    """
 
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s
@@ -86,6 +89,11 @@ class Broadcaster:
         self.offset = self.forgotten = 0
         self._position: Position | None = None
         self.received = self.delivered = self.faults = 0
+
+    @property
+    def conflated(self) -> int:
+        """Return how many quotes no client got because a newer one of the symbol came within the interval."""
+        return self.bridge.replaced + (self._conflation.replaced if self._conflation else 0)
 
     def _wake(self) -> None:
         try:

@@ -23,7 +23,6 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from mt4pump.process.program import StartError
 from mt4pump_consumers.gateway.http import TrustedProxies, Web, fault_in, group_of, plain
 from mt4pump_consumers.gateway.limits import (
     AUTH_UNITS,
@@ -36,7 +35,7 @@ from mt4pump_consumers.gateway.limits import (
 )
 from mt4pump_consumers.gateway.protocol import CLOSE_FLOOD
 from mt4pump_consumers.gateway.settings import GatewaySettings
-from mt4pump_consumers.gateway.tokens import BUSY, BadKey, Grant, JwtVerifier, TokenError, TokenFile, Verifier, verify
+from mt4pump_consumers.gateway.tokens import BUSY, Grant, TokenError, Verifier, verify
 
 CONTROL = frozenset({Opcode.PING, Opcode.PONG, Opcode.CONT})
 CONTROL_BURST = 100.0
@@ -51,7 +50,10 @@ HEAD_END = b"\r\n\r\n"
 FLOOD_CLOSE_S = 2.0
 """Time for a client that sent too much to take the close frame."""
 
-limited = LimitedLog(logging.getLogger(__name__))
+WEBSOCKET_PATHS = frozenset({"/", "/ws"})
+
+log = logging.getLogger(__name__)
+limited = LimitedLog(log)
 
 
 class Flow(Protocol):
@@ -237,9 +239,6 @@ def connection_factory(limiter: ConnectionLimiter, proxies: TrustedProxies, sett
     return make
 
 
-log = logging.getLogger(__name__)
-
-
 class Tls:
     """The certificate; new connections get the new one when its files change.
 
@@ -279,25 +278,6 @@ class Tls:
             if self._trouble != str(error):
                 log.warning("certificate %s cannot be used (%s); the one before stays", self._files[0], error)
             self._trouble = str(error)
-
-
-WEBSOCKET_PATHS = frozenset({"/", "/ws"})
-
-
-def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
-    """Return the ways of knowing tokens that are set; raises StartError for a key that is of no use."""
-    names = (settings.jwt_claim, settings.jwt_audience, settings.jwt_issuer, settings.jwt_leeway_s)
-    found: list[Verifier] = []
-    try:
-        if settings.tokens is not None:
-            found.append(TokenFile(settings.tokens))
-        if settings.jwt_secret is not None:
-            found.append(JwtVerifier.of_secret(settings.jwt_secret.get_secret_value(), *names))
-        if settings.jwt_public_key is not None:
-            found.append(JwtVerifier.of_public_key(settings.jwt_public_key, *names))
-    except BadKey as error:
-        raise StartError(str(error)) from error
-    return found
 
 
 class UpgradeHandler:

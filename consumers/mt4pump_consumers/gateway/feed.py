@@ -25,7 +25,11 @@ Item = Event | Notice | Position
 
 
 class ThreadBridge:
-    """``hot`` are the topics whose quotes need no wake-up; None: quotes are not conflated. ``wake`` is thread-safe."""
+    """``hot`` are the topics whose quotes need no wake-up; None: quotes are not conflated. ``wake`` is thread-safe.
+
+    ``replaced`` counts quotes in whose place a newer one went to the loop, ``waits`` how often the loop was too far
+    behind.
+    """
 
     def __init__(self, wake: Callable[[], object], hot: Container[str] | None) -> None:
         self._wake = wake
@@ -35,12 +39,13 @@ class ThreadBridge:
         self._quotes: dict[str, Event] = {}
         self._room = SignalSafeEvent()
         self._awake = False
-        self.waits = 0
+        self.replaced = self.waits = 0
 
     def put(self, item: Item, stopping: Callable[[], bool]) -> None:
         """Hand over one item; waits while the loop is too far behind. On the subscriber's thread."""
         if self._hot is not None and isinstance(item, Event) and item.kind == "quote":
             with self._lock:
+                self.replaced += item.topic in self._quotes
                 self._quotes[item.topic] = item
                 # Check only now: the loop removes a topic from `hot` first and then takes the quotes once more.
                 needs_wake = item.topic not in self._hot and not self._awake

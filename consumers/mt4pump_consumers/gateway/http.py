@@ -21,7 +21,7 @@ SINGLE = (
 """Headers that a request has once: with two of them, two programs on its way may believe different ones."""
 FORWARDED_FOR = "X-Forwarded-For"
 HOPS_LIMIT = 32
-"""Most addresses of ``X-Forwarded-For`` that are looked at, from the right."""
+"""Most addresses of ``X-Forwarded-For`` that are read, from the right."""
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]{0,5})?")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

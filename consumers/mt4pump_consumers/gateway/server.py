@@ -23,7 +23,6 @@ from mt4pump_consumers.gateway.connection import (
     Tls,
     UpgradeHandler,
     connection_factory,
-    verifiers_of,
 )
 from mt4pump_consumers.gateway.feed import GatewayFeed
 from mt4pump_consumers.gateway.http import TrustedProxies, Web
@@ -45,13 +44,13 @@ from mt4pump_consumers.gateway.requests import Requests
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.subscriber_groups import DEFLATE
-from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, TokenFile
+from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, JwtVerifier, TokenFile, Verifier
 from mt4pump_consumers.health import CountsCollector, health_endpoint
 
 CHECK_S = 0.25
-"""How often the state of the daemon is looked at."""
+"""How often the state of the daemon is checked."""
 CLIENTS_S = 1.0
-"""How often clients, tokens and files are looked at: with many clients it counts."""
+"""How often clients, tokens and files are checked, which takes time with many clients."""
 CLOSE_S = 2.0
 """Time for a client to answer a close."""
 STOP_S = 10.0
@@ -81,6 +80,22 @@ async def _run(settings: GatewaySettings, shutdown: Shutdown) -> int:
         finally:
             await gateway.stop(server)
     return 0
+
+
+def verifiers_of(settings: GatewaySettings) -> list[Verifier]:
+    """Return what checks tokens, by the settings; raises StartError for a file or key that cannot be used."""
+    names = (settings.jwt_claim, settings.jwt_audience, settings.jwt_issuer, settings.jwt_leeway_s)
+    found: list[Verifier] = []
+    try:
+        if settings.tokens is not None:
+            found.append(TokenFile(settings.tokens))
+        if settings.jwt_secret is not None:
+            found.append(JwtVerifier.of_secret(settings.jwt_secret.get_secret_value(), *names))
+        if settings.jwt_public_key is not None:
+            found.append(JwtVerifier.of_public_key(settings.jwt_public_key, *names))
+    except BadKey as error:
+        raise StartError(str(error)) from error
+    return found
 
 
 class Gateway:
@@ -310,6 +325,10 @@ class Gateway:
             "received": self.broadcaster.received,
             "delivered": self.broadcaster.delivered,
             "faults": self.broadcaster.faults,
+            "quotes_conflated": self.broadcaster.conflated,
+            "quotes_conflated_for_slow_clients": self.broadcaster.groups.conflated,
+            "feed_waits": self.broadcaster.bridge.waits,
+            "feed_restarts": self._feed.restarts,
             "connections": limiter.count,
             "connections_refused": limiter.refused,
             "connections_gave_way": limiter.gave_way,

@@ -29,7 +29,7 @@ from mt4pump_consumers.gateway.subscriber_groups import (
 from mt4pump_consumers.gateway.tokens import NOBODY, Grant
 
 REPLAY_OVERLAP_S = 60.0
-"""So long after a replay an event may still come late: the subscriber heals a gap within half of it."""
+"""So long after a replay an event may still come late: the subscriber recovers a gap within half of it."""
 ABORT_S = 3.0
 """Time for a close; more than the library's own limit, which does not count while the client takes nothing."""
 PART = 50
@@ -54,7 +54,6 @@ class ClientSession:
         self.replayed_to, self.replayed, self._overlap_ends_s = 0, frozenset[str](), 0.0
         self._log: str | None = None
         self.wants_status = False
-        self.conflated = 0
         self._loop = asyncio.get_running_loop()
         self._groups, self._settings = groups, settings
         self._bits = window_bits(connection)
@@ -142,7 +141,7 @@ class ClientSession:
         quotes = self._held_quotes
         for payload in payloads:
             if payload.key:
-                self.conflated += quotes.pop(payload.key, None) is not None
+                self._groups.conflated += quotes.pop(payload.key, None) is not None
                 quotes[payload.key] = payload
             else:
                 self._held.append(payload)

@@ -192,9 +192,13 @@ FRESH_LIMIT = 1_000
 
 
 class SubscriberGroups:
-    """All groups, and the readers of every topic."""
+    """All groups, and the readers of every topic.
+
+    ``conflated`` counts quotes that a client did not get because a newer one came while it did not read.
+    """
 
     def __init__(self, schedule: Callable[[SubscriberGroup], None]) -> None:
+        self.conflated = 0
         self._schedule = schedule
         self._groups: dict[GroupKey, SubscriberGroup] = {}
         self._narrow, self._full = Index(), Index()

@@ -158,7 +158,7 @@ NS = 1_000_000_000
 class Alert:
     """What a rule has to say.
 
-    ``id`` is made from what caused it, so that the same cause gives the same id whenever it is looked at.
+    ``id`` is made from what caused it, so that the same cause gives the same id whenever it is made.
     ``subject`` is the account, or the feed; ``status`` is ``firing`` or, at the end of something that lasts,
     ``resolved``; ``ts`` is the moment of the cause, ns since 1970; ``facts`` are plain data.
     """

@@ -24,7 +24,7 @@ from mt4pump_consumers.monitor.webhook import Webhook, WebhookOptions
 
 SLICE_S = 0.1
 CHECK_S = 0.5
-"""Time between two looks at the feed."""
+"""Time between two checks of the feed."""
 STALLED_S = 10.0
 """Time without a check of the feed after which the monitor is not healthy: it waits for its store or its output."""
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
@@ -84,7 +84,7 @@ def _serve_health(
     """Serve the counters of store and state: what is stored, lost, recovered, and what the webhook did not accept."""
 
     def counts() -> dict[str, int]:
-        names = ("healed", "lost", "failed", "unsent", "lines_dropped")
+        names = ("healed", "lost", "failed", "unsent", "lines_dropped", "alerts_suppressed")
         return {
             **{name: state.counts[name] for name in names},
             **store.counts,
@@ -274,6 +274,7 @@ class Monitor:
             status = self._silence.status(subscriber.status, now_s)
             found = signs(status, now_s - self._began_s, now_ts, self._silence.spans(now_s))
             self._engine.feed(found, now_ts)
+        self._state.counts["alerts_suppressed"] = self._engine.suppressed
         webhook = self._recorder.webhook
         if webhook is not None:
             self._state.counts["failed"] = webhook.counts["failed"]

@@ -47,7 +47,7 @@ class TradeRule(Rule):
     symbols: tuple[str, ...] = ()
 
     def covers(self, login: int, symbol: str) -> bool:
-        """Return whether the rule looks at this account and symbol."""
+        """Return whether the rule is for this account and symbol."""
         if self.accounts and login not in self.accounts:
             return False
         wanted = [pattern for pattern in self.symbols if not pattern.startswith("!")]
@@ -81,7 +81,7 @@ class AccountRule(TradeRule):
     def names_somebody(self) -> AccountRule:
         """Refuse a list without anybody in it, and changes that never come."""
         if not self.accounts:
-            raise ValueError("accounts is empty: list the logins to look at")
+            raise ValueError("accounts is empty: list the logins that the rule is for")
         if unknown := sorted(self.changes - set(CHANGES)):
             raise ValueError(f"there is no change {', '.join(unknown)}; there are {', '.join(CHANGES)}")
         return self
@@ -234,7 +234,7 @@ class RuleEngine:
         self._quiet_ns = {rule.name: int(rule.quiet_s * NS) for rule in rules}
 
     def trade(self, done: Execution) -> None:
-        """Look at a change of an order."""
+        """Check a change of an order against the rules."""
         for rule in self._of_trades:
             if rule.covers(done.login, done.symbol) and (reason := _reason(rule, done)):
                 cause = (done.epoch, done.topic, done.seq)
@@ -245,7 +245,7 @@ class RuleEngine:
                 )
 
     def margin(self, event: Margin) -> None:
-        """Look at an account's margin: an event, or a row of a snapshot."""
+        """Check an account's margin: an event, or a row of a snapshot."""
         level = 0 if event.action == "delete" else event.level_type or 0
         subject, facts = event.key, _margin_facts(event)
         for rule in self._of_margins:
@@ -271,7 +271,7 @@ class RuleEngine:
                 self._end(rule, _alert(rule, RESOLVED, cause, subject=key[1], ts=ts, text=text, facts={}))
 
     def feed(self, signs: Mapping[str, FeedSign], now_ts: int) -> None:
-        """Look at how long the feed was silent; ``signs`` by what a rule is ``of``."""
+        """Check how long the feed was silent; ``signs`` by what a rule is ``of``."""
         for rule in self.of_feed:
             sign = signs[rule.of]
             facts = {"of": rule.of, "silent_s": round(sign.silent_s, 1), "last_ts": sign.last_ts, "state": sign.state}

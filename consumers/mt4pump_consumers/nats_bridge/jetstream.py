@@ -28,7 +28,7 @@ from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
 API_TIMEOUT_S = 5
 SEARCH_LIMIT = 100
-"""Messages looked at, from the last one backwards, for one of ours."""
+"""Messages read, from the last one backwards, for one of ours."""
 NEW_MAX_AGE_S, NEW_WINDOW_S = 7 * 86_400.0, 120.0
 NS = 1_000_000_000
 

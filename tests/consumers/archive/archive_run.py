@@ -68,8 +68,8 @@ def trade(offset: int, login: Any = 7, **fields: Any) -> Event:
 def batch_of(store: ArchiveStore, *events: Event | Notice, confirmed: int = 0) -> ArchiveBatch:
     """Return what the archive would commit of these events."""
     builder = BatchBuilder(store.state, Counter())
-    beat = {"epoch": EPOCH, "seq": 1, "ts": TS, "log": "L", "offset": 0, "server_code": "demo"}
-    builder.heartbeat(Heartbeat(TopicName("heartbeat"), beat, (b"heartbeat", b"")))
+    body = {"epoch": EPOCH, "seq": 1, "ts": TS, "log": "L", "offset": 0, "server_code": "demo"}
+    builder.heartbeat(Heartbeat(TopicName("heartbeat"), body, (b"heartbeat", b"")))
     for each in events:
         if isinstance(each, Notice):
             builder.lost(each)

@@ -158,7 +158,7 @@ HEADER = "time_ms,symbol,bid,ask\n"
 
 
 def lines(first: int, last: int) -> str:
-    """Return ticks whose bids tell their numbers."""
+    """Return ticks whose bids are their numbers."""
     return "".join(f"{1_704_110_400_000 + number},EURUSD,1.{number:05d},2.00000\n" for number in range(first, last))
 
 

@@ -64,6 +64,17 @@ def test_quotes_of_one_interval_wait_for_one_timer_and_the_last_of_them_is_sent(
     assert bench.sent() == [1]
     bench.timer()
     assert bench.sent() == [3]
+    assert bench.broadcaster.conflated == 1
+
+
+def test_quotes_that_are_replaced_before_the_loop_takes_them_are_counted() -> None:
+    bench = Bench()
+    bench.quote(1)
+    for number in (2, 3, 4):
+        bench.broadcaster.bridge.put(event("quote.EURUSD", number), lambda: False)
+    bench.timer()
+    assert bench.sent() == [1, 4]
+    assert bench.broadcaster.conflated == 2
 
 
 def test_a_symbol_that_stays_busy_is_sent_interval_after_interval() -> None:

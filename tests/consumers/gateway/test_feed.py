@@ -53,7 +53,7 @@ def feed_of(bridge: ThreadBridge) -> GatewayFeed:
     )
 
 
-def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_door_is_told(
+def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_loop_gets_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     subscribers, bridge = Subscribers(), ThreadBridge(lambda: None, None)

@@ -131,7 +131,7 @@ def test_a_slow_reader_of_batches_gets_the_newest_quotes_and_every_trade_in_one_
         (batch,) = await bench.sent()
         assert bids(batch) == [("A", 4), ("B", 4)]
         assert [one["data"]["offset"] for one in batch if one["type"] == "trade"] == [2, 3, 4]
-        assert bench.session.conflated == 4
+        assert bench.broadcaster.groups.conflated == 4
         bench.quote("A", 5)
         assert bids((await bench.sent())[0]) == [("A", 5)]
 

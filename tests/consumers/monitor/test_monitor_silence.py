@@ -19,9 +19,11 @@ from tests.consumers.monitor.monitor_run import NS
 
 def status(*, age_s: float | None = 0.5, alive: bool = True, **body: Any) -> Status:
     """Return a daemon with a heartbeat at second 1000, its last quote at 990 and a callback at 998."""
-    beat = {"ts": 1000 * NS, "last_quote_ts": 990 * NS, "last_callback_ts": 998 * NS, "state": "pumping", **body}
+    heartbeat = {"ts": 1000 * NS, "last_quote_ts": 990 * NS, "last_callback_ts": 998 * NS, "state": "pumping", **body}
     rest: dict[str, Any] = {"server": "s", "version": "1", "log": "l", "offset": 1, "durable": True}
-    return Status(alive=alive, state=beat["state"], age_s=age_s, feed_age_s=None, epoch=900_000, body=beat, **rest)
+    return Status(
+        alive=alive, state=heartbeat["state"], age_s=age_s, feed_age_s=None, epoch=900_000, body=heartbeat, **rest
+    )
 
 
 def test_silence_is_what_the_heartbeat_shows_and_its_own_age() -> None:
@@ -49,8 +51,8 @@ def test_without_any_heartbeat_silence_counts_from_our_own_start() -> None:
 
 def heard_at(hearing: FeedSilence, now_s: float, ts_s: float, quote_s: float) -> float:
     """Return for how long the quotes are silent after a heartbeat that just came."""
-    beat = status(age_s=0.0, ts=int(ts_s * NS), last_quote_ts=int(quote_s * NS))
-    found = signs(hearing.status(beat, now_s), now_s, int(ts_s * NS), hearing.spans(now_s))
+    seen = status(age_s=0.0, ts=int(ts_s * NS), last_quote_ts=int(quote_s * NS))
+    found = signs(hearing.status(seen, now_s), now_s, int(ts_s * NS), hearing.spans(now_s))
     return found["quotes"].silent_s
 
 
@@ -90,8 +92,8 @@ def test_until_a_new_subscriber_hears_something_the_last_heartbeat_grows_older()
     assert hearing.status(fresh, 261.0) is fresh
 
 
-def look(monitor: Monitor, seen: Status, now_s: float) -> None:
-    """Have the monitor look at what a subscriber shows."""
+def check(monitor: Monitor, seen: Status, now_s: float) -> None:
+    """Have the monitor check what a subscriber shows."""
     subscriber: Any = SimpleNamespace(status=seen)
     monitor._check_feed(subscriber, now_s)
 
@@ -101,15 +103,18 @@ def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> N
         [FeedSilent(name="silence", when="feed_silent", of="daemon", seconds=10, quiet_s=0)], RuleMemory()
     )
     none: Any = SimpleNamespace(webhook=None)
-    settings = settings_of(MonitorSettings, []).settings
+    settings, state = settings_of(MonitorSettings, []).settings, MonitorState()
     with closing(MonitorStore(None, webhook=False, backlog=1)) as store:
         monitor = Monitor(
-            settings, None, store=store, engine=engine, state=MonitorState(), recorder=none, view=none, shutdown=none
+            settings, None, store=store, engine=engine, state=state, recorder=none, view=none, shutdown=none
         )
         hour_s = monitor._began_s + 3600.0
-        look(monitor, status(age_s=0.5), hour_s)
+        check(monitor, status(age_s=0.5), hour_s)
         monitor._begin()
-        look(monitor, status(age_s=None, alive=False), hour_s + 1.0)
+        check(monitor, status(age_s=None, alive=False), hour_s + 1.0)
         assert engine.alerts == []
-        look(monitor, status(age_s=None, alive=False), hour_s + 30.0)
+        check(monitor, status(age_s=None, alive=False), hour_s + 30.0)
         assert [alert.status for alert in engine.alerts] == ["firing"], "a daemon that died meanwhile is still reported"
+        engine.suppressed = 3
+        check(monitor, status(age_s=0.5), hour_s + 31.0)
+        assert state.counts["alerts_suppressed"] == 3

@@ -213,7 +213,7 @@ export class GatewayClient {
     else this.send({ action: "subscribe", id: "stored", topics });
   }
 
-  // An order that ended while events were lost would be shown as open for ever: only the last values can tell.
+  // An order that ended while events were lost would be shown as open for ever: only the last values show it.
   startOver() {
     this.needsLastValues = true;
     this.emit("reset", { topics: this.wanted.stored });
