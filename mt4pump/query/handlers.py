@@ -80,14 +80,18 @@ class RequestHandler:
             id_ = request_id(fields)
             return id_, parse_request(fields, self._options)
         except RequestError as error:
-            return id_, error
+            # Without its frames: they hold all that was unpacked for as long as the request is queued.
+            return id_, RequestError(error.code, str(error))
         except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
             return id_, self._internal_error(error)
 
     def reply(self, id_: Body, request: ParsedRequest | RequestError, peer: Peer) -> list[bytes]:
         """Return head and frames of the reply to a parsed request, with its ``id``. Raises only Stopped."""
         self.budget.begin()
-        is_snapshot = not isinstance(request, RequestError) and request.op == "snapshot"
+        if isinstance(request, RequestError):  # never raised: its frames would hold it, until the collector runs
+            self.counts["errors"] += 1
+            return error_reply(id_, request)
+        is_snapshot = request.op == "snapshot"
         self.budget.rest_s = self._options.snapshot_rest_s if is_snapshot else self._options.rest_s
         try:
             head, frames = self._reply(request, peer)
@@ -107,9 +111,7 @@ class RequestHandler:
         log.debug("a query failed", exc_info=error)
         return RequestError("internal_error", "the daemon failed to answer this; its log says why")
 
-    def _reply(self, request: ParsedRequest | RequestError, peer: Peer) -> tuple[Body, list[bytes]]:
-        if isinstance(request, RequestError):
-            raise request
+    def _reply(self, request: ParsedRequest, peer: Peer) -> tuple[Body, list[bytes]]:
         client = f"client {peer.user!r}" if peer.user else "this client"
         permissions = self._sources.permissions(peer.user)
         if not permissions.query:

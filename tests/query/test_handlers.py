@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,25 @@ def head_of(handler: RequestHandler, peer: Peer = PEER, op: str = "snapshot", **
     """Return the head of a reply."""
     head: dict[str, Any] = msgpack.unpackb(reply_to(handler, {"op": op, **request}, peer)[0])
     return head
+
+
+BAD = (b"\xc1", b"\x91" * 500, b"\x81\xa2op\xa1x", b"\x81\xa2id\x90", b"\x81\xa2op\xa8snapshot\xa5limit\xa1x", b"")
+
+
+def test_a_refused_request_holds_nothing_of_what_was_unpacked_and_is_freed_at_once() -> None:
+    handler = handler_of(FakePump().request)
+    gc.disable()  # what is in a cycle stays until the collector runs, which is seldom in the daemon
+    try:
+        for payload in (*BAD, None):
+            id_, error = handler.parse(payload)
+            assert isinstance(error, RequestError)
+            assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+            assert msgpack.unpackb(handler.reply(id_, error, PEER)[0])["error"] == str(error)
+            is_freed = weakref.ref(error)
+            del error
+            assert is_freed() is None, payload
+    finally:
+        gc.enable()
 
 
 def test_a_snapshot_that_comes_between_two_checks_is_no_failure() -> None:
