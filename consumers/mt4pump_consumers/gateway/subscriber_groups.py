@@ -78,6 +78,9 @@ class GroupKey(NamedTuple):
     log: str | None = None
 
 
+NOTHING = GroupKey(frozenset(), frozenset(), (), PLAIN, 0.0)
+
+
 class Member(Protocol):
     """One client, as a group sees it. ``write_now`` takes data at once; None while it does not."""
 
@@ -101,6 +104,13 @@ class SubscriberGroup:
         self._narrow, self._full = TopicSelection(group_key.symbols), TopicSelection(group_key.topics)
         self._replayed = TopicSelection(group_key.replayed)
         self._schedule = schedule
+
+    def end(self) -> None:
+        """Free what it holds, as the last member left: topics without events still name it as a reader for a while."""
+        self.is_gone = True
+        self.group_key = NOTHING
+        self.allowed = Allowed(())
+        self._narrow = self._full = self._replayed = TopicSelection(())
 
     def add(self, payload: Payload) -> None:
         """Send ``payload`` to every member, soon."""
@@ -184,11 +194,20 @@ class TopicReaders:
         self.narrow: tuple[SubscriberGroup, ...] = ()
         self.full: tuple[SubscriberGroup, ...] = ()
 
+    def remove_gone(self) -> int:
+        """Forget groups that are gone; return how many groups were named."""
+        count = len(self.narrow) + len(self.full)
+        self.narrow = tuple([group for group in self.narrow if not group.is_gone])
+        self.full = tuple([group for group in self.full if not group.is_gone])
+        return count
+
 
 TOPICS_LIMIT = 200_000
 """Topics whose readers are remembered; with more, all are looked up afresh (news have a topic each)."""
 FRESH_LIMIT = 1_000
 """Groups remembered as new: a topic is compared with them alone, not with every pattern that there is."""
+SWEEP = 500
+"""Topics, and groups that they name, that are searched for groups that are gone whenever one goes."""
 
 
 class SubscriberGroups:
@@ -203,6 +222,7 @@ class SubscriberGroups:
         self._groups: dict[GroupKey, SubscriberGroup] = {}
         self._narrow, self._full = Index(), Index()
         self._topics: dict[str, TopicReaders] = {}
+        self._unswept: list[TopicReaders] = []
         self._fresh: list[SubscriberGroup] = []
         self._joined = self._left = 0
 
@@ -240,7 +260,16 @@ class SubscriberGroups:
             self._narrow.remove(group, group.group_key.symbols)
             self._full.remove(group, group.group_key.topics)
             self._left += 1
-            group.is_gone = True
+            group.end()
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove groups that are gone from the readers of the next topics: one without events would keep them."""
+        if not self._unswept:
+            self._unswept = list(self._topics.values())
+        count = 0
+        while self._unswept and count < SWEEP:
+            count += 1 + self._unswept.pop().remove_gone()
 
     def readers_of(self, topic: str) -> TopicReaders:
         """Return the readers of ``topic``."""
@@ -261,8 +290,8 @@ class SubscriberGroups:
             readers_of.narrow = self._narrow.readers(key, topic) if kind == "quote" else ()
             readers_of.full = self._full.readers(topic, topic)
         else:
-            narrow = [group for group in readers_of.narrow if not group.is_gone]
-            full = [group for group in readers_of.full if not group.is_gone]
+            readers_of.remove_gone()
+            narrow, full = list(readers_of.narrow), list(readers_of.full)
             for group in self._fresh[len(self._fresh) - count :]:
                 by_symbol, by_topic = (False, False) if group.is_gone else group.reads(topic)
                 narrow += [group] if by_symbol else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from weakref import WeakSet
 
 import pytest
 from mt4pump_consumers.gateway import subscriber_groups as module
@@ -82,6 +83,28 @@ def test_readers_of_a_topic_are_right_after_any_number_of_changes(monkeypatch: p
         assert set(readers_of.full) == {group for group in wanted if group.reads(topic)[1]}
         assert len(readers_of.full) == len(set(readers_of.full))
         assert len(groups._fresh) <= 8
+
+
+class Name(str):
+    """A name that a weak reference can be made to."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_who_left_costs_nothing_however_many_topics_had_their_last_event_before() -> None:
+    groups, names, member = book(), WeakSet[Name](), Member()
+    topics, changes = 300, 5_000
+    for number in range(changes):
+        name = Name(f"trade.{number:0100}*")
+        names.add(name)
+        group = groups.join(member, READING._replace(topics=frozenset({name, "*"})))
+        assert groups.readers_of(f"news.{number % topics}").full == (group,)
+        groups.leave(member, group)
+        del name
+    assert not names
+    held = {id(group) for readers_of in groups._topics.values() for group in (*readers_of.narrow, *readers_of.full)}
+    assert len(groups._topics) == topics
+    assert len(held) <= 2 * topics * 2 // module.SWEEP + 1
 
 
 def test_a_new_pattern_is_compared_with_a_topic_once_and_old_ones_not_again() -> None:
