@@ -35,7 +35,11 @@ class MemoryByTenth:
     def note(self, done: int) -> None:
         """Note the memory if another tenth is done."""
         while len(self.mb) < min(TENTHS, TENTHS * done // self._total):
-            self.mb.append(self._process.memory_info().rss / 2**20)
+            self.mb.append(self.now_mb())
+
+    def now_mb(self) -> float:
+        """Return the memory now."""
+        return float(self._process.memory_info().rss / 2**20)
 
     @property
     def growth_mb(self) -> float:

@@ -5,6 +5,9 @@ A real daemon, a real gateway, and clients with a token each that send broken re
 messages, which is reported and not asserted. The exit code is 1 when anything is answered with ``internal``, when a
 connection is closed with 1011 for another reason than a ping without an answer, when the log has a traceback, when the
 gateway ends, or when its memory is not flat after the first third.
+
+The gateway remembers stored events, which are as large as all else that it holds, and takes minutes to have as many as
+it may. So the messages are counted, and the memory is measured, only once that many came: ``--warm-up-events``.
 """
 
 from __future__ import annotations
@@ -17,13 +20,17 @@ import re
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jwt
+from mt4pump_consumers.gateway.broadcaster import RECENT
 from websockets.sync.client import connect
 
+from mt4pump.client import Query
 from tests.consumers.gateway.gateway_run import Running, addresses, daemon, environment, gateway
 from tests.fuzz import MemoryByTenth, QuoteAges, QuoteReader, give_way, report_line
 
@@ -68,14 +75,27 @@ VALUES: tuple[Any, ...] = (
 
 @dataclass(slots=True)
 class Tally:
-    """What a run saw: ``closes`` by code and reason, the gateway's memory, the age of quotes."""
+    """What a run saw: ``closes`` by code and reason, the gateway's memory, the age of quotes.
+
+    ``warm_up`` of the messages that were ``sent`` are not counted, None until the warm-up has ended.
+    """
 
     memory: MemoryByTenth
     ages: QuoteAges = field(default_factory=QuoteAges)
     sent: int = 0
+    warm_up: int | None = None
     connections: int = 0
     replies: Counter[str] = field(default_factory=Counter)
     closes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def counted(self) -> int:
+        """Return how many messages were sent after the warm-up."""
+        return 0 if self.warm_up is None else self.sent - self.warm_up
+
+    def has_counted(self, count: int) -> bool:
+        """Return whether ``count`` messages were sent after the warm-up."""
+        return self.counted >= count
 
 
 def token(owner: str) -> str:
@@ -135,13 +155,13 @@ def frame(head: int, data: bytes) -> bytes:
 class Fuzzer:
     """One client after the other, on one place; each sends until the gateway closes it."""
 
-    def __init__(self, port: int, number: int, seed: int, tally: Tally, until: int) -> None:
-        self._port, self._owner, self._tally, self._until = port, f"fuzz {number}", tally, until
+    def __init__(self, port: int, number: int, seed: int, tally: Tally) -> None:
+        self._port, self._owner, self._tally = port, f"fuzz {number}", tally
         self._rng = random.Random(seed * 1_000 + number)  # noqa: S311
 
-    async def run(self, per_s: float) -> None:
+    async def run(self, per_s: float, is_done: Callable[[], bool]) -> None:
         """Send until enough was sent by all."""
-        while self._tally.sent < self._until:
+        while not is_done():
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             self._tally.connections += 1
             answered = asyncio.Event()
@@ -149,7 +169,7 @@ class Fuzzer:
             try:
                 writer.write(self._request())
                 await answered.wait()
-                while self._tally.sent < self._until and not reading.done():
+                while not is_done() and not reading.done():
                     writer.write(frames(self._rng, mutated(self._rng)))
                     self._tally.sent += 1
                     await writer.drain()
@@ -206,27 +226,42 @@ def read_quotes(port: int) -> int:
     return 0
 
 
-async def measure(run: Running, options: argparse.Namespace, tally: Tally) -> None:
-    """Fuzz in rounds beside one reader; note the gateway's memory now and then."""
+async def send_until(is_done: Callable[[], bool], fuzzers: list[Fuzzer], rate: float, tally: Tally) -> None:
+    """Send until ``is_done``; note the gateway's memory now and then."""
+    work = asyncio.gather(*(fuzzer.run(rate, is_done) for fuzzer in fuzzers))
+    while not work.done():
+        await asyncio.wait([work], timeout=0.5)
+        tally.memory.note(tally.counted)
+    work.result()
+
+
+async def wait_for_events(query_endpoint: str, count: int, ended: asyncio.Event) -> None:
+    """Set ``ended`` once the daemon has stored ``count`` events."""
+    with Query(query_endpoint) as query:
+        while (await asyncio.to_thread(query.describe))["offset"] < count:  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(1)
+    ended.set()
+
+
+async def measure(query_endpoint: str, run: Running, options: argparse.Namespace, tally: Tally) -> None:
+    """Fuzz until the gateway remembers all that it may, then in rounds, beside one reader."""
+    fuzzers = [Fuzzer(run.port, place, options.seed, tally) for place in range(options.connections)]
     with QuoteReader("gateway", "--read", str(run.port), environment=environment()) as reader:
         async with asyncio.timeout(FIRST_QUOTE_S):
             while not reader.has_any:  # noqa: ASYNC110 - a thread fills it
                 await asyncio.sleep(0.05)
         give_way(options.nice)
+        is_warm = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait_for_events(query_endpoint, options.warm_up_events, is_warm))
+            group.create_task(send_until(is_warm.is_set, fuzzers, options.rate, tally))
+        tally.warm_up = tally.sent
         for number in range(options.rounds):
             reader.take()
             await asyncio.sleep(options.quiet_s)
             tally.ages.alone.append(reader.take())
-            until = options.messages * (number + 1) // options.rounds
-            fuzzers = [
-                Fuzzer(run.port, place, options.seed + number, tally, until).run(options.rate)
-                for place in range(options.connections)
-            ]
-            work = asyncio.gather(*fuzzers)
-            while not work.done():
-                await asyncio.wait([work], timeout=0.5)
-                tally.memory.note(tally.sent)
-            work.result()
+            due = options.messages * (number + 1) // options.rounds
+            await send_until(partial(tally.has_counted, due), fuzzers, options.rate, tally)
             tally.ages.beside.append(reader.take())
 
 
@@ -234,19 +269,21 @@ def fuzz(folder: Path, options: argparse.Namespace) -> tuple[Tally, list[str]]:
     """Run once; return what was seen, and what is wrong, but for the memory."""
     flags = ["--jwt-secret", SECRET, "--messages-per-s", str(2 * options.rate), "--connections-per-address", "1000"]
     flags += ["--new-connections-per-s", "1000"]
-    with daemon(folder) as source, gateway(folder, *addresses(source), *flags) as run:
-        tally = Tally(MemoryByTenth(run.program.process.pid, options.messages))
-        run.program.line("the feed is live")
-        asyncio.run(measure(run, options, tally))
-        ended = run.program.process.poll() is not None
-        log = run.program.printed()
-        failed = [close for close in tally.closes if close.startswith("1011") and close != UNANSWERED_PING]
-        faults = [
-            f"closed with {failed}" if failed else "",
-            f"{tally.replies['internal']} internal errors" if tally.replies["internal"] else "",
-            "Traceback" + log.partition("Traceback")[2][:2_000] if "Traceback" in log else "",
-            "the gateway ended" if ended else "",
-        ]
+    with daemon(folder) as source:
+        endpoint, query_endpoint = addresses(source)
+        with gateway(folder, endpoint, query_endpoint, *flags) as run:
+            tally = Tally(MemoryByTenth(run.program.process.pid, options.messages))
+            run.program.line("the feed is live")
+            asyncio.run(measure(query_endpoint, run, options, tally))
+            ended = run.program.process.poll() is not None
+            log = run.program.printed()
+    failed = [close for close in tally.closes if close.startswith("1011") and close != UNANSWERED_PING]
+    faults = [
+        f"closed with {failed}" if failed else "",
+        f"{tally.replies['internal']} internal errors" if tally.replies["internal"] else "",
+        "Traceback" + log.partition("Traceback")[2][:2_000] if "Traceback" in log else "",
+        "the gateway ended" if ended else "",
+    ]
     return tally, [fault for fault in faults if fault]
 
 
@@ -258,6 +295,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=200.0, help="messages a second of each connection")
     parser.add_argument("--read", type=int, help="read the quotes of the gateway on this port, and do nothing else")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--warm-up-events", type=int, default=RECENT, help="stored events before messages count")
     parser.add_argument("--rounds", type=int, default=5, help="of quotes alone, then messages beside them")
     parser.add_argument("--quiet-s", type=float, default=10.0, help="how long quotes are read alone in each round")
     parser.add_argument("--nice", type=int, default=19, help="niceness of the fuzzer")
@@ -272,7 +310,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         tally, faults = fuzz(Path(folder), options)
     lines = [
-        f"{tally.sent} messages on {tally.connections} connections",
+        f"{tally.counted} messages, after {tally.warm_up} that are not counted, on {tally.connections} connections",
+        f"internal errors: {tally.replies['internal']}",
         f"replies {dict(tally.replies.most_common())}, closes {dict(tally.closes.most_common())}",
         tally.memory.report(),
         *tally.ages.report(),

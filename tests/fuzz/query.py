@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 
 import msgpack
 import zmq
@@ -30,9 +31,11 @@ from tests.fuzz import MemoryByTenth, QuoteAges, QuoteReader, give_way, report_l
 from tests.programs import Program, program
 from tests.query.endpoint import FakePump, FakeReader, accounts, stored
 
-WINDOW = 16
+WINDOW = 32
 """Queries under way per connection."""
 ANSWER_MS = 60_000
+LOG_SHOWN = 4_000
+"""Characters of the daemon's log in an error."""
 BATCH = 2_000
 """Queries of new connections, between two readings of the daemon's memory."""
 
@@ -45,6 +48,10 @@ GOOD: list[dict[str, object]] = [
     {"op": "replay", "limit": 50},
 ]
 VALID = [msgpack.packb(each) for each in GOOD]
+COPIES = (6, 1, 1, 40, 40, 3)
+"""How often each is mutated: seldom those with large replies, and new snapshots, which all others would wait for."""
+SEEDS = [each for each, count in zip(GOOD, COPIES, strict=True) for _ in range(count)]
+PACKED_SEEDS = [msgpack.packb(each) for each in SEEDS]
 ODD = [
     *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**64 - 1, -(2**63), 0.5, float("nan"), float("inf"), "", "x" * 300),
     *(b"\xff" * 70, [], {}, [[]], [1], ["quote."] * 300, {"a": {}}, msgpack.Timestamp(5), msgpack.ExtType(5, b"x")),
@@ -63,7 +70,7 @@ def mutated(rng: random.Random) -> list[bytes]:
     """Return the frames of one query gone bad."""
     choice = rng.random()
     if choice < 0.3:
-        fields = dict(rng.choice(GOOD))
+        fields = dict(rng.choice(SEEDS))
         for _ in range(rng.randint(1, 3)):
             fields[rng.choice(["op", "id", "topics", "cursor", "limit", "values", "after", "to", "since", "new"])] = (
                 rng.choice(ODD)
@@ -73,7 +80,7 @@ def mutated(rng: random.Random) -> list[bytes]:
         return [b"", rng.choice(COSTLY)[: rng.randint(1, 65_536)]]
     if choice < 0.35:
         return [b"", *(rng.randbytes(rng.randint(0, 40)) for _ in range(rng.randint(1, 12)))]
-    payload = bytearray(rng.choice(VALID))
+    payload = bytearray(rng.choice(PACKED_SEEDS))
     for _ in range(rng.randint(1, 4)):
         place = rng.randrange(len(payload) + 1)
         change = rng.random()
@@ -89,30 +96,33 @@ def mutated(rng: random.Random) -> list[bytes]:
 
 
 class Sender:
-    """One connection that keeps `WINDOW` queries under way, and checks what comes back."""
+    """One connection; it checks what comes back."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, codes: Counter[str]) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RCVTIMEO, ANSWER_MS)
         self.socket.connect(endpoint)
         self._codes = codes
         self._under_way = 0
 
-    def send(self, frames: list[bytes]) -> None:
-        """Send a query, once there is room for it."""
-        while self._under_way >= WINDOW:
-            self.receive()
-        self.socket.send_multipart(frames)
-        self._under_way += 1
+    def send(self, queries: Iterable[list[bytes]]) -> None:
+        """Send queries, once those before are answered."""
+        self.finish()
+        for frames in queries:
+            self.socket.send_multipart(frames)
+            self._under_way += 1
 
     def receive(self) -> None:
         """Take one answer; raise AssertionError when there is none, or it is not one."""
-        assert self.socket.poll(ANSWER_MS), "a query was not answered"
-        frames = self.socket.recv_multipart()
+        try:
+            frames = self.socket.recv_multipart()
+        except zmq.Again:
+            raise AssertionError(f"{self._under_way} queries were not answered") from None
         self._under_way -= 1
         head = msgpack.unpackb(frames[frames.index(b"") + 1])
         code = "ok" if head["ok"] is True else head["code"]
-        assert code == "ok" or (code in CODES and code != "internal_error" and head["error"]), head
+        assert code == "ok" or (code in CODES and head["error"]), head
         self._codes[code] += 1
 
     def finish(self) -> None:
@@ -121,10 +131,13 @@ class Sender:
             self.receive()
 
 
-def ask_all(senders: list[Sender], queries: Iterable[list[bytes]]) -> None:
-    """Send the queries in turn over all senders, receive every answer, and close them."""
-    for number, frames in enumerate(queries):
-        senders[number % len(senders)].send(frames)
+def ask_all(senders: list[Sender], queries: Iterator[list[bytes]]) -> None:
+    """Send the queries over all senders, `WINDOW` at a time, receive every answer, and close them."""
+    for sender in cycle(senders):
+        some = list(islice(queries, WINDOW))
+        if not some:
+            break
+        sender.send(some)
     for sender in senders:
         sender.finish()
         sender.socket.close()
@@ -185,15 +198,21 @@ def fuzz(options: argparse.Namespace, report: Callable[[str], object]) -> Memory
                 ages.valid.append(reader.take())
             while sent < due:
                 count = min(due - sent, BATCH)
-                ask_all(senders(), (mutated(rng) for _ in range(count)))
+                try:
+                    ask_all(senders(), (mutated(rng) for _ in range(count)))
+                except AssertionError as error:
+                    raise AssertionError(f"after {sent}: {error}\n{running.printed()[-LOG_SHOWN:]}") from None
                 sent += count
                 memory.note(sent)
             ages.beside.append(reader.take())
-        report(f"{sent} answered in {time.monotonic() - began_s:.0f} s: {dict(codes.most_common())}")
+            spent_s = time.monotonic() - began_s
+            report(f"{sent} answered in {spent_s:.0f} s, {memory.now_mb():.1f} MB: {dict(codes.most_common())}")
+        report(f"{sent} queries, internal errors: {codes['internal_error']}")
         report(memory.report())
         for line in ages.report():
             report(line)
         assert running.process.poll() is None, running.text
+        assert not codes["internal_error"], running.text
     return memory
 
 

@@ -210,7 +210,9 @@ def test_peers_that_come_and_go_leave_nothing_behind(target: Target) -> None:
 
 def test_the_long_fuzzer_works_in_a_short_run() -> None:
     lines: list[str] = []
-    words = ["--count", "300", "--connections", "2", "--rounds", "2", "--quiet-s", "0.2", "--nice", "0"]
-    assert fuzz(options_of(words), lines.append).mb
+    options = ["--count", "300", "--connections", "2", "--rounds", "2", "--quiet-s", "0.2", "--nice", "0"]
+    assert fuzz(options_of(options), lines.append).mb
     assert fuzz_directly(3_000, 1, lines.append).mb
-    assert [line.split()[:2] for line in lines[:3]] == [["300", "answered"], ["memory", "after"], ["round", "1:"]]
+    words = [["150", "answered"], ["300", "answered"], ["300", "queries,"], ["memory", "after"], ["round", "1:"]]
+    assert [line.split()[:2] for line in lines[:5]] == words
+    assert lines[2] == "300 queries, internal errors: 0"
