@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import NamedTuple
 
 import pytest
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from mt4pump.cli import main
 from mt4pump.client import ClientKeys, Notice, Subscriber, connection
@@ -74,6 +74,30 @@ def client_keys(server_public: bytes) -> ClientKeys:
     return ClientKeys(public=public.decode(), secret=secret.decode(), server=server_public.decode())
 
 
+@contextmanager
+def authenticating(folder: Path, kind: int) -> Iterator[Place]:
+    """Make a socket of the daemon's own authenticator: too many connections already, and queries are forbidden.
+
+    `zmq.auth.thread.ThreadAuthenticator` would not do: on Windows, without Tornado, its thread fails and `stop` hangs.
+    """
+    keyring = Keyring(folder)
+    keyring.admit("alice", "*", query=False)
+    pair = keyring.pairs["alice"]
+    with context() as own, own.socket(kind) as bound:
+        authenticator = ZapAuthenticator(own, keyring.secret, keyring.clients)
+        authenticator.start()
+        if kind == zmq.ROUTER:
+            authenticator.secure_query(bound)
+        else:
+            authenticator.secure(bound, lambda: None)
+        bound.handshake_ivl = 1_000
+        endpoint = f"tcp://127.0.0.1:{bound.bind_to_random_port('tcp://127.0.0.1')}"
+        try:
+            yield Place(endpoint, ClientKeys(pair.public, pair.secret, keyring.server.public))
+        finally:
+            authenticator.stop()
+
+
 FAULTS = (
     *(faults.CLOSED, faults.SILENT, faults.HTTP, faults.NOT_ZEROMQ, faults.OTHER_SOCKET),
     *(faults.NEEDS_KEYS, faults.WRONG_KEYS, faults.NO_KEYS, faults.REFUSED, faults.NO_NAME),
@@ -102,11 +126,10 @@ def place(fault: str, kind: int) -> Iterator[Place]:
         elif fault == faults.WRONG_KEYS:
             yield Place(server(at_end, own, right, secret), client_keys(zmq.curve_keypair()[0]))
         else:
-            authenticator = ThreadAuthenticator(own)
-            authenticator.start()
-            at_end.callback(authenticator.stop)
-            authenticator.deny("127.0.0.1")
-            yield Place(server(at_end, own, right, secret), client_keys(public))
+            folder = Path(at_end.enter_context(TemporaryDirectory()))
+            endpoint, known = at_end.enter_context(authenticating(folder, right))
+            assert known is not None
+            yield Place(endpoint, client_keys(known.server.encode()))
 
 
 @pytest.mark.parametrize("kind", [zmq.SUB, zmq.DEALER])
@@ -183,27 +206,6 @@ def test_a_trial_gives_no_reason_for_a_handshake_that_only_takes_longer(mechanis
     keys = client_keys(zmq.curve_keypair()[0]) if mechanism == b"CURVE" else None
     with answering(GREETING_OF[mechanism], keeps_open=True) as endpoint:
         until(lambda: connection_fault(endpoint, keys, zmq.DEALER, 0.3) == (faults.SILENT, ""), "no reason")
-
-
-@contextmanager
-def authenticating(folder: Path, kind: int) -> Iterator[Place]:
-    """Make a socket of the daemon's own authenticator: too many connections already, and queries are forbidden."""
-    keyring = Keyring(folder)
-    keyring.admit("alice", "*", query=False)
-    pair = keyring.pairs["alice"]
-    with context() as own, own.socket(kind) as bound:
-        authenticator = ZapAuthenticator(own, keyring.secret, keyring.clients)
-        authenticator.start()
-        if kind == zmq.ROUTER:
-            authenticator.secure_query(bound)
-        else:
-            authenticator.secure(bound, lambda: None)
-        bound.handshake_ivl = 1_000
-        endpoint = f"tcp://127.0.0.1:{bound.bind_to_random_port('tcp://127.0.0.1')}"
-        try:
-            yield Place(endpoint, ClientKeys(pair.public, pair.secret, keyring.server.public))
-        finally:
-            authenticator.stop()
 
 
 def test_right_keys_that_are_refused_for_now_are_not_called_wrong(
