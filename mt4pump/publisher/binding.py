@@ -27,7 +27,8 @@ def holder_of(endpoint: str) -> str | None:
             return _first_name(_tcp_listeners(host.strip("[]"), int(port)))
         if transport == "ipc" and address:
             return _first_name(each for each in psutil.net_connections("unix") if str(each.laddr) == address)
-    except (psutil.Error, OSError, ValueError, NotImplementedError):  # macOS shows root only; no such kind on Windows
+    # macOS shows root only; there is no such kind on Windows, where psutil gives up (RuntimeError) if its table grows
+    except (psutil.Error, OSError, ValueError, RuntimeError):
         return None
     return None
 

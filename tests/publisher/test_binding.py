@@ -68,9 +68,10 @@ def test_what_cannot_be_held_has_no_holder(endpoint: str) -> None:
     assert holder_of(endpoint) is None
 
 
-def test_where_the_system_does_not_say_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [psutil.AccessDenied(), RuntimeError("GetExtendedTcpTable failed")])
+def test_where_the_system_does_not_say_nobody_is_named(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_kind: str) -> None:
-        raise psutil.AccessDenied
+        raise error
 
     monkeypatch.setattr(psutil, "net_connections", refuse)
     assert holder_of("tcp://127.0.0.1:5556") is None

@@ -148,7 +148,9 @@ def test_connections_idle_for_longest_are_closed_and_may_ask_again() -> None:
 
 
 def test_a_key_that_was_read_to_the_end_costs_nothing_any_more() -> None:
-    with serving(large_pages(unread_s=LIMIT_S)) as at, at.peer() as reader:
+    # No limit in bytes: a page as large as that must be read within a second.
+    setup = large_pages(unread_s=LIMIT_S, unread_bytes_per_client=2**30, unread_bytes=2**30)
+    with serving(setup) as at, at.peer() as reader:
         assert len(ask(reader, op="replay", limit=10_000).topics) > 100
         until(lambda: not at.server.counts["unread_bytes"], "all is read")
         assert at.server.counts["unread"] == 0
