@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
 from http.client import LineTooLong
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from threading import BoundedSemaphore, Lock, Thread
 from typing import Any, BinaryIO
@@ -30,6 +31,8 @@ SLOW_ANSWER_S = 2.0
 """So long may a client take its answer before it may have to give way."""
 END_WAIT_S = 5.0
 """Longest wait for the thread of a request that was ended; it ends at once, on a busy machine a little later."""
+WAKE_S = 0.25
+"""How late, at most, a thread that waits for bytes finds that its request was ended."""
 HEAD_LIMIT_BYTES = 131_072
 SINGLE = ("Host", "Origin", "Authorization", "Content-Length", "Transfer-Encoding", "Content-Type")
 """Headers that a request has once."""
@@ -42,6 +45,28 @@ log = logging.getLogger(__name__)
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class EndingReader(RawIOBase):
+    """Reads from a connection until its request is ended; on Windows, shutdown() does not wake who waits for bytes."""
+
+    def __init__(self, connection: socket.socket, is_ended: Callable[[socket.socket], bool]) -> None:
+        self._connection, self._is_ended = connection, is_ended
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there, or wait for it; return 0 at the end."""
+        self._connection.settimeout(WAKE_S)
+        try:
+            while not self._is_ended(self._connection):
+                with suppress(TimeoutError):
+                    return self._connection.recv_into(buffer)
+            return 0
+        finally:
+            self._connection.settimeout(Handler.timeout)
 
 
 class LimitedReader:
@@ -69,9 +94,11 @@ class Handler(WSGIRequestHandler):
     server: Server
 
     def setup(self) -> None:
-        """Limit what is read."""
+        """Limit what is read, and how long."""
         super().setup()
-        self.rfile = LimitedReader(self.rfile)  # type: ignore[assignment, arg-type]
+        self.rfile.close()
+        reader = BufferedReader(EndingReader(self.connection, self.server.is_ended))
+        self.rfile = LimitedReader(reader)  # type: ignore[assignment]
 
     def parse_request(self) -> bool:
         """Read the request; return False when it was refused."""
@@ -120,6 +147,7 @@ class Server(ThreadingWSGIServer):
     """
 
     rejected = ended = 0
+    is_closed = False
     allow_reuse_address = sys.platform != "win32"  # there it would let two servers share a port, unseen
     request_queue_size = 64  # the library's 5 makes a burst of clients wait for the network's retries
 
@@ -141,7 +169,8 @@ class Server(ThreadingWSGIServer):
             raise
 
     def server_close(self) -> None:
-        """Close the listening socket."""
+        """Close the listening socket, and have open requests end."""
+        self.is_closed = True
         super().server_close()
         self._spare.release()
 
@@ -172,6 +201,11 @@ class Server(ThreadingWSGIServer):
         with self._lock:
             del self._open[request]
             self._free.release()
+
+    def is_ended(self, request: socket.socket) -> bool:
+        """Return whether the request was ended."""
+        with self._lock:
+            return self.is_closed or self._open[request].ended_s > 0
 
     def set_complete(self, request: socket.socket) -> None:
         """Note that the whole request is there."""
@@ -205,7 +239,7 @@ class Server(ThreadingWSGIServer):
                 self._end(connection)
 
     def _end(self, connection: socket.socket) -> None:
-        """Wake the thread that waits for this client: what it reads ends, and what it writes fails."""
+        """Wake the thread that waits for this client: what it reads ends (see `EndingReader`), what it writes fails."""
         self._open[connection].ended_s = time.monotonic()
         self.ended += 1
         with suppress(OSError):  # the client is gone, and the thread finds that out

@@ -70,7 +70,12 @@ def connect(server: MetricsServer, links: ExitStack, data: bytes = b"") -> socke
     return connection
 
 
-def test_clients_that_say_nothing_give_way_to_those_that_ask() -> None:
+@pytest.mark.parametrize("is_woken", [True, False])
+def test_clients_that_say_nothing_give_way_to_those_that_ask(
+    *, is_woken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_woken:  # as on Windows: shutdown() does not wake a thread that waits for bytes
+        monkeypatch.setattr(socket.socket, "shutdown", lambda *_: None)
     with serving() as server, ExitStack() as links:
         for _ in range(REQUESTS_LIMIT + 5):
             connect(server, links)
