@@ -145,6 +145,7 @@ class GatewayConnection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove it from the counts."""
+        self.transport.abort = _do_nothing  # type: ignore[method-assign]  # the library calls it now, and asyncio fails
         super().connection_lost(exc)
         self._report_closing()
         if self._is_counted:
@@ -192,7 +193,7 @@ class GatewayConnection(ServerConnection):
         if self.protocol.state is State.OPEN:
             self.protocol.fail(CLOSE_FLOOD, reason)
             self.transport.pause_reading()
-            self.loop.call_later(FLOOD_CLOSE_S, self.transport.abort)
+            self.loop.call_later(FLOOD_CLOSE_S, self.abort)
         else:
             self.abort()
 
@@ -228,6 +229,10 @@ class GatewayConnection(ServerConnection):
         self.is_full = False
         if self.flow is not None:
             self.flow.on_writable()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def connection_factory(limiter: ConnectionLimiter, proxies: TrustedProxies, settings: GatewaySettings) -> Any:

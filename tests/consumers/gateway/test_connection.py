@@ -1,0 +1,48 @@
+"""The end of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mt4pump_consumers.gateway.connection import GatewayConnection, connection_factory
+from mt4pump_consumers.gateway.http import TrustedProxies
+from mt4pump_consumers.gateway.limits import ConnectionLimiter
+from mt4pump_consumers.gateway.settings import GatewaySettings
+from websockets.asyncio.server import ServerConnection, serve
+
+from tests.bus import LIMIT_S
+
+UPGRADE = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+UPGRADE += b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+
+
+def test_a_client_that_takes_the_rest_only_after_the_close_leaves_no_traceback() -> None:
+    errors: list[dict[str, Any]] = []
+    asyncio.run(asyncio.wait_for(take_the_rest(errors), LIMIT_S))
+    assert not errors
+
+
+async def take_the_rest(errors: list[dict[str, Any]]) -> None:
+    """Serve one client that reads what is buffered once its connection is closed; collect errors of the loop."""
+    loop, settings, ended = asyncio.get_running_loop(), GatewaySettings(anonymous=True), asyncio.Event()
+    loop.set_exception_handler(lambda _loop, context: errors.append(context))
+
+    async def welcome(connection: ServerConnection) -> None:
+        assert isinstance(connection, GatewayConnection)
+        connection.transport.write(bytes(2**24))
+        connection.transport.close()
+        assert connection.transport.get_write_buffer_size()
+        await asyncio.shield(connection.connection_lost_waiter)
+        connection.abort()
+        ended.set()
+
+    factory = connection_factory(ConnectionLimiter(settings, loop.time), TrustedProxies(()), settings)
+    async with serve(welcome, "127.0.0.1", 0, create_connection=factory, compression=None) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(UPGRADE)
+        while await reader.read(2**16):
+            pass
+        await ended.wait()
+        writer.close()
+    await asyncio.sleep(0)
