@@ -26,16 +26,22 @@ GROWTH_LIMIT_MB = 8.0
 
 
 class MemoryByTenth:
-    """The memory of process ``pid`` after each tenth of ``total`` pieces of work."""
+    """The memory of process ``pid`` after each tenth of ``total`` pieces of work.
 
-    def __init__(self, pid: int, total: int) -> None:
+    ``beside`` is the pid of a process with the same feed that nobody fuzzes: what it grows by, both need for the feed.
+    """
+
+    def __init__(self, pid: int, total: int, beside: int | None = None) -> None:
         self.mb: list[float] = []
+        self.beside = None if beside is None else MemoryByTenth(beside, total)
         self._process, self._total = psutil.Process(pid), max(1, total)
 
     def note(self, done: int) -> None:
         """Note the memory if another tenth is done."""
         while len(self.mb) < min(TENTHS, TENTHS * done // self._total):
             self.mb.append(self.now_mb())
+        if self.beside is not None:
+            self.beside.note(done)
 
     def now_mb(self) -> float:
         """Return the memory now."""
@@ -43,8 +49,9 @@ class MemoryByTenth:
 
     @property
     def growth_mb(self) -> float:
-        """Return how much larger it became than it was once `SETTLED`."""
-        return max(self.mb[SETTLED:], default=0.0) - self.mb[SETTLED - 1] if len(self.mb) >= SETTLED else 0.0
+        """Return how much larger it became than it was once `SETTLED`, without what the feed needs."""
+        grown = max(self.mb[SETTLED:], default=0.0) - self.mb[SETTLED - 1] if len(self.mb) >= SETTLED else 0.0
+        return grown - max(0.0, self.beside.growth_mb if self.beside is not None else 0.0)
 
     @property
     def fault(self) -> str:
@@ -62,7 +69,8 @@ class MemoryByTenth:
     def report(self) -> str:
         """Return the memory after each tenth."""
         values = " ".join(f"{each:.0f}" for each in self.mb)
-        return f"memory after each tenth, MB: {values}; {self.growth_mb:+.1f} after the first third"
+        line = f"memory after each tenth, MB: {values}; {self.growth_mb:+.1f} after the first third"
+        return f"{line} without what the feed needs; nobody fuzzes: {self.beside.report()}" if self.beside else line
 
 
 class QuoteReader:

@@ -1,7 +1,9 @@
 """Mutated queries against a daemon of its own, beside a live stream: ``python -m tests.fuzz query --count 10000000``.
 
-Every query must be answered, none with ``internal_error``, and the daemon's memory must be flat after the first third:
-else the exit code is 1. The age of quotes is reported by round, alone and beside the fuzzer, and not asserted.
+Every query must be answered, none with ``internal_error``, and after the first third the daemon's memory must grow no
+more than that of a daemon beside it that nobody asks anything: else the exit code is 1. Both remember the last 20,000
+orders that ended, and need more than an hour to have as many. The age of quotes is reported by round, alone and beside
+the fuzzer, and not asserted.
 """
 
 from __future__ import annotations
@@ -177,11 +179,12 @@ def fuzz(options: argparse.Namespace, report: Callable[[str], object]) -> Memory
     ages, sent = QuoteAges(), 0
     with (
         daemon(options.rate) as (running, events, queries),
+        daemon(options.rate) as (beside, _, _),
         zmq.Context() as context,
         QuoteReader("query", "--read", events) as reader,
     ):
         until(lambda: reader.has_any, "a quote is read")
-        memory = MemoryByTenth(running.process.pid, options.count)
+        memory = MemoryByTenth(running.process.pid, options.count, beside.process.pid)
         give_way(options.nice)
         began_s = time.monotonic()
 
