@@ -134,6 +134,9 @@ def _run(options: argparse.Namespace) -> int:
 def _run_on_files(options: argparse.Namespace) -> int:
     """Run one command; raises duckdb.IOException only before it has written anything."""
     state = settled_state(options.path)
+    if not state.files:
+        text = f"note: nothing is committed in {options.path} yet: mt4pump-archive does so every commit_interval_s"
+        print(text, file=sys.stderr)  # noqa: T201
     with opened(options.path, state) as connection:
         if options.command == "verify":
             return _verify(connection, state.position or {}, options)
@@ -292,9 +295,9 @@ def _flat(row: Sequence[Any]) -> list[Any]:
 def _verify(connection: duckdb.DuckDBPyConnection, position: Mapping[str, Any], options: argparse.Namespace) -> int:
     confirmed, log_id = position.get("confirmed", 0), position.get("log")
     offsets, kinds = array("q"), list[str]()
-    bar = Progress(
-        TextColumn("journal"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    )
+    columns = TextColumn("journal"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with Query(options.query_endpoint, ClientKeys.load(options.keys) if options.keys else None) as query, bar:
         if query.describe().get("log") != log_id:
             raise FolderError(

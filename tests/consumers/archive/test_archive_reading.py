@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -96,6 +97,19 @@ def test_the_guides_queries_run(command: Command) -> None:
 def test_a_kind_without_events_is_an_empty_table(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("query", "select count(*) as n from mail", "--format", "csv") == 0
     assert capsys.readouterr().out == "n\n0\n"
+
+
+def test_a_folder_without_a_commit_is_an_empty_table_with_a_note(
+    command: Command, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("query", "from quote") == 0
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(path)
+    ArchiveFolder(path).close()
+    assert command("query", "select bid from quote", "--format", "csv") == 0
+    answer = capsys.readouterr()
+    assert answer.out == "bid\n"
+    assert f"nothing is committed in {path} yet: mt4pump-archive does so every commit_interval_s" in answer.err
 
 
 def test_a_bar_is_final_when_a_later_event_proves_it(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +207,9 @@ def test_verify_counts_what_the_journal_has_and_the_archive_has_not(
         journal.replay.return_value = replay
         assert command("verify", "--format", "json") == code
         found = {"kind": "trade", "journal": len(offsets), "archived": 2, "missing": missing, "doubled": 0}
-        assert json.loads(capsys.readouterr().out) == found
+        answer = capsys.readouterr()
+        assert json.loads(answer.out) == found
+        assert answer.err == "", "no progress bar where nobody sees one"
 
 
 @pytest.mark.parametrize("words", [("query", "select 1"), ("bars", "EURUSD", "1m"), ("gaps",)])
