@@ -57,7 +57,7 @@ Notices (``notices=True``, ``on_notice``; they are always logged):
 - ``lost`` (topic, count): they are gone for good.
 - ``not_whole``: the journal no longer has, or never had, what was asked of it; or it is another journal.
 - ``silent`` ``alive``: no heartbeat (daemon or network down); heartbeats again.
-- ``feed_lost`` ``feed_back``: the daemon is there, its session with the trade server is not; it is again.
+- ``feed_lost`` ``feed_back``: the daemon runs without a session with the trade server; the session runs again.
 - ``lagging`` ``caught_up``: this reader is too slow; no longer.
 - ``query_failed``: the daemon was silent or refused a query, or its reply does not fit (``code``). It is tried again;
   until then nothing can be recovered.

@@ -1,8 +1,8 @@
 """Messages without an end: which connection is to be closed for what libzmq keeps of them; no sockets.
 
 libzmq keeps the frames of a message until its last one came, about 64 bytes for each however short. So the bytes of
-such messages are limited for a connection, for a client, and in all. Where many connections together exceed a limit the
-one that sent most is closed, of the client that did: no other client loses a connection by it.
+such messages are limited for a connection, for a client, and in all. Where connections together exceed a limit, the one
+with most bytes of the client with most is closed, so no other client loses a connection.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimit
 
 RESTRICTED_S, RESTRICTED_LIMIT = 10.0, 10_000
 LATE_S = 0.5
-"""After so long without an empty queue of the events socket all bytes count, but for their sum only."""
+"""After so long without an empty queue of the events socket all bytes count, but in no connection's own limit."""
 
 
 class IncompleteMessages:

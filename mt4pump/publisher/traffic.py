@@ -17,8 +17,8 @@ GONE = frozenset({errno.EBADF, errno.ENOENT, errno.EPERM})
 class Traffic:
     """Returns the connections to check; a connection's number is its file descriptor.
 
-    ``number`` is a descriptor that is readable while `take` would return any, or ``always`` is readable. It is None
-    where the system has no epoll, or none could be made: then `take` returns some of all connections in turn.
+    ``number`` is a descriptor that is readable while `take` would return a connection or ``always`` is readable. It is
+    None where the system has no epoll, or none could be made: then `take` returns all connections, some at each call.
     """
 
     def __init__(self, always: int) -> None:

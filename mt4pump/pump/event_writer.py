@@ -1,7 +1,7 @@
 """Numbers events, packs them, commits the durable ones to the journal, publishes; on the pump thread.
 
 A durable event is committed before it is published: the durable events of one wake-up are committed as one group
-(`flush`). When the journal cannot store the group, its events are published without ``offset``, which says so.
+(`flush`). When the journal cannot store the group, its events are published without ``offset``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A row is kept as a fingerprint of its bytes and its packed publishable fields: a hundred thousand accounts take some
 600 bytes each, and only rows that changed are decoded. A comparison is a generator that yields None after each step of
-a millisecond at most. Its caller may apply records there, which are newer than the read: `settle` comes first.
+a millisecond at most. Between steps its caller may apply records, which are newer than the read, after `settle`.
 """
 
 from __future__ import annotations
