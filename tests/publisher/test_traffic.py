@@ -104,7 +104,7 @@ def test_a_number_that_is_no_connection_any_more_ends_nothing() -> None:
 
 
 @linux
-def test_idle_connections_cost_few_checks_and_a_stop_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_waits_for_traffic_answers_handshakes_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zap, "QUIET_MS", LIMIT_MS)
     monkeypatch.setattr(zap, "STOP_LIMIT_S", LIMIT_MS / 1000)
     with served() as made:
