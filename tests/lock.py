@@ -6,9 +6,10 @@ asks the package index; the tests never do. ``uv`` resolves. Written are
 * ``constraints.txt``: one version of everything for CPython 3.11 to 3.13 on Windows, Linux and macOS;
 * ``constraints-win32.txt``: the same for 32-bit Python on Windows, for which no marker exists;
 * ``hashes.txt``, ``hashes-win32.txt``: what daemon and consumers need of it, with the digests of all files;
+* ``hashes-archive.txt``: the same, and what ``mt4pump-archive`` needs for its files and for PostgreSQL;
 * ``[build-system] requires``: the build backend and what it needs.
 
-At the end it checks that daemon and consumers install from wheels alone on every supported system.
+At the end it checks that everything with digests installs from wheels alone on every supported system.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 PROJECT_FILE = ROOT / "pyproject.toml"
 PYTHONS = ("3.11", "3.12", "3.13")
+UNIVERSAL = ("--universal", "--python-version", PYTHONS[0])
 WIN32 = "i686-pc-windows-msvc"
 PLATFORMS = (
     "x86_64-pc-windows-msvc",
@@ -39,9 +41,15 @@ PLATFORMS = (
 NO_WIN32_WHEEL = ("playwright", "polars", "tree-sitter", "tree-sitter-powershell")
 """Test tools that have no wheel for 32-bit Python on Windows; their tests do not run there."""
 INTEL_MAC = ("cryptography<49; sys_platform == 'darwin' and platform_machine == 'x86_64'",)
-"""What uv cannot know: newer ones have no wheel there."""
+"""What uv cannot know: newer ones have no wheel there.
+
+Nor have they for 32-bit Windows. 48.0.1, the last that has, has a known vulnerability (CVE-2026-69247). Only the
+gateway uses it, for tokens: run the gateway on a 64-bit Python (macOS: on an ARM processor). The daemon needs none.
+"""
 ENTRY = re.compile(r"^[\w.-]+==[^\n]*\n(?:[ ]+[^\n]*\n)*", re.MULTILINE)
 """One project in uv's output: its pin, digests and reasons."""
+ARCHIVE = ("consumers", "archive", "postgresql")
+"""The extras of ``hashes-archive.txt``."""
 BUILD_REQUIRES = re.compile(r"^requires = \[[^\]]*\]$", re.MULTILINE)
 HEADER = {
     "constraints.txt": """\
@@ -57,6 +65,11 @@ HEADER = {
 # What mt4pump and its consumers need, with the SHA-256 of every file: CPython 3.11 to 3.13 on Windows (64-bit), Linux
 # and macOS. Versions as in constraints.txt. Written by `python -m tests.lock`.
 #   pip install --require-hashes -r hashes.txt && pip install --no-deps mt4pump-1.0-py3-none-any.whl
+""",
+    "hashes-archive.txt": """\
+# The same, and what the archive needs: mt4pump[archive] and mt4pump[postgresql], neither for 32-bit Python.
+# Versions as in constraints.txt. Written by `python -m tests.lock`.
+#   pip install --require-hashes -r hashes-archive.txt && pip install --no-deps mt4pump-1.0-py3-none-any.whl
 """,
     "hashes-win32.txt": """\
 # The same for 32-bit CPython 3.11 to 3.13 on Windows. Versions as in constraints-win32.txt.
@@ -129,7 +142,7 @@ def write_build_requires(constraints: str) -> None:
         pins = Path(folder, "pins.txt")
         pins.write_text(constraints, encoding="utf-8")
         backend = requirements()[-1:]
-        needed = compile_with_uv(backend, "--universal", "--python-version", PYTHONS[0], "-c", str(pins))
+        needed = compile_with_uv(backend, *UNIVERSAL, "-c", str(pins))
     names = re.findall(r"^[\w.-]+==[\w.]+", needed, re.MULTILINE)
     text = PROJECT_FILE.read_text(encoding="utf-8")
     block = "requires = [\n" + "".join(f'  "{pin}",\n' for pin in names) + "]"
@@ -141,14 +154,23 @@ def write(name: str, content: str) -> None:
     (DEPLOY / name).write_text(HEADER[name] + content, encoding="utf-8")
 
 
+def hashed(file: str, *extras: str) -> str:
+    """Return what daemon and ``extras`` need with the digests of its files, in the versions that ``file`` pins."""
+    needed = [line for line in requirements(*extras) if line not in requirements()[-1:]]
+    pinned = ("--generate-hashes", "--no-annotate", "-c", str(DEPLOY / file))
+    if file == "constraints-win32.txt":
+        return resolve_win32(needed, *pinned)
+    return compile_with_uv([*needed, *INTEL_MAC], *UNIVERSAL, *pinned)
+
+
 def unsupported() -> Iterator[str]:
-    """Yield each system on which daemon and consumers cannot be installed from wheels alone, with uv's reason."""
-    places = [(platform, "constraints.txt") for platform in PLATFORMS] + [(WIN32, "constraints-win32.txt")]
-    for platform, file in places:
+    """Yield each system on which something cannot be installed from wheels alone, with uv's reason."""
+    places = [(platform, "constraints.txt", ARCHIVE) for platform in PLATFORMS]
+    for platform, file, extras in (*places, (WIN32, "constraints-win32.txt", ("consumers",))):
         for python in PYTHONS:
             try:
                 compile_with_uv(
-                    requirements("consumers"),
+                    requirements(*extras),
                     *("--python-platform", platform, "--python-version", python),
                     *("--only-binary", ":all:", "-c", str(DEPLOY / file)),
                 )
@@ -158,15 +180,13 @@ def unsupported() -> Iterator[str]:
 
 def main() -> int:
     """Write all files; return 0 when every system can install them."""
-    universal = ("--universal", "--python-version", PYTHONS[0])
-    everything = compile_with_uv([*requirements("consumers", "archive", "postgresql", "test"), *INTEL_MAC], *universal)
+    everything = compile_with_uv([*requirements(*ARCHIVE, "test"), *INTEL_MAC], *UNIVERSAL)
     write("constraints.txt", everything)
     write("constraints-win32.txt", resolve_win32(requirements("consumers", "test", without=NO_WIN32_WHEEL)))
     write_build_requires(everything)
-    needed = [line for line in requirements("consumers") if line not in requirements()[-1:]]
-    pinned = ("--generate-hashes", "--no-annotate", "-c")
-    write("hashes.txt", compile_with_uv([*needed, *INTEL_MAC], *universal, *pinned, str(DEPLOY / "constraints.txt")))
-    write("hashes-win32.txt", resolve_win32(needed, *pinned, str(DEPLOY / "constraints-win32.txt")))
+    write("hashes.txt", hashed("constraints.txt", "consumers"))
+    write("hashes-archive.txt", hashed("constraints.txt", *ARCHIVE))
+    write("hashes-win32.txt", hashed("constraints-win32.txt", "consumers"))
     problems = list(unsupported())
     print("\n".join(problems) or "written; daemon and consumers install from wheels alone on every supported system")
     return 1 if problems else 0

@@ -21,7 +21,13 @@ DEPLOY = ROOT / "deploy"
 CONTENT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = CONTENT["project"]
 BUILD = CONTENT["build-system"]["requires"]
-FILES = {"constraints.txt": "hashes.txt", "constraints-win32.txt": "hashes-win32.txt"}
+FILES = ("constraints.txt", "constraints-win32.txt")
+HASHED = {
+    "hashes.txt": ("constraints.txt", ("consumers",)),
+    "hashes-archive.txt": ("constraints.txt", lock.ARCHIVE),
+    "hashes-win32.txt": ("constraints-win32.txt", ("consumers",)),
+}
+"""The files with hashes: the one whose versions each holds, and the extras that it is for."""
 PIN = re.compile(r"([\w.-]+)==([\w.!+]+)(?: ; (.+))?")
 DIGEST = re.compile(r"    --hash=sha256:[0-9a-f]{64}")
 TEXTS = frozenset({".md", ".py", ".txt", ".yml", ".service", ".ps1"})
@@ -104,7 +110,7 @@ def pinned(file: str) -> list[Pinned]:
     return found
 
 
-PINS = {file: pinned(file) for file in (*FILES, *FILES.values())}
+PINS = {file: pinned(file) for file in (*FILES, *HASHED)}
 
 
 def versions(file: str, place: str) -> dict[NormalizedName, Version]:
@@ -135,7 +141,7 @@ def sound_since(name: str, place: dict[str, str]) -> Version:
 
 
 def test_every_file_says_that_it_is_written_by_the_command() -> None:
-    assert set(lock.HEADER) == {*FILES, *FILES.values()}
+    assert set(lock.HEADER) == {*FILES, *HASHED}
     for file, header in lock.HEADER.items():
         assert (DEPLOY / file).read_text(encoding="utf-8").startswith(header)
         assert "`python -m tests.lock`" in header
@@ -176,22 +182,28 @@ def test_nothing_is_pinned_that_no_package_needs(file: str) -> None:
         assert pin.needed_by <= names, f"{pin.name} is needed by {pin.needed_by - names}, which is not pinned"
 
 
-@pytest.mark.parametrize(("file", "hashed"), FILES.items())
-def test_the_form_with_hashes_holds_the_same_versions_and_all_that_daemon_and_consumers_ask_for(
-    file: str, hashed: str
-) -> None:
+@pytest.mark.parametrize("hashed", HASHED)
+def test_the_form_with_hashes_holds_the_same_versions_and_all_that_daemon_and_its_extras_ask_for(hashed: str) -> None:
+    file, extras = HASHED[hashed]
     for place in windows_places() if "win32" in file else PLACES:
         known, with_hashes = versions(file, place), versions(hashed, place)
         assert with_hashes.items() <= known.items()
         wanted = {
             canonicalize_name(each.name)
-            for each in asked("consumers")
+            for each in asked(*extras)
             if each.name != "hatchling" and (each.marker is None or each.marker.evaluate(PLACES[place]))
         }
         assert wanted <= set(with_hashes)
 
 
-@pytest.mark.parametrize("hashed", FILES.values())
+def test_the_form_for_the_archive_holds_the_form_without_it_and_what_needs_64_bit_python() -> None:
+    plain, archive = entries("hashes.txt"), entries("hashes-archive.txt")
+    assert set(plain) < set(archive)
+    added = {re.split("==", entry)[0] for entry in set(archive) - set(plain)}
+    assert {"duckdb", "pyarrow", "psycopg", "psycopg-binary"} <= added
+
+
+@pytest.mark.parametrize("hashed", HASHED)
 def test_every_pin_with_hashes_has_some_and_they_are_sha256(hashed: str) -> None:
     for entry in entries(hashed):
         digests = [line.removesuffix(" \\") for line in entry.splitlines()[1:]]
