@@ -113,7 +113,7 @@ def test_what_ends_a_command_decides_the_exit_code(
         raise error
 
     monkeypatch.setattr("mt4pump.cli.tail.tail_command", fail)
-    monkeypatch.setattr("mt4pump.log.drop_output", lambda: None)
+    monkeypatch.setattr("mt4pump.cli.drop_output", lambda: None)
     assert main(["tail"]) == code
     assert capfd.readouterr().err == message
 
