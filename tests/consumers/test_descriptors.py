@@ -60,6 +60,8 @@ def test_a_server_without_descriptors_closes_new_connections_and_recovers(name: 
     with program(started(tmp_path, f"mt4pump_consumers.{words[0]}", *words[1:])) as run, ExitStack() as at_end:
         if words[0] == "gateway":
             port_of(run, SERVERS["gateway"][1])  # it serves: its start needs descriptors, too
+        # Its sockets are open: without a descriptor libzmq would end the program while it opens them.
+        until(lambda: "the connection was refused" in run.printed(), "the stream's sockets are open")
         port = port_of(run, place)
         metrics_port = port if name == "metrics" else port_of(run, SERVERS["health"][1])
         pid = run.process.pid
