@@ -26,6 +26,7 @@ from mt4pump.client.keys import ClientKeys
 from mt4pump.client.query import Context, QueryConnection, QueryError
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
+from mt4pump.libzmq_sockets import ignore_resets
 
 SLICE_S = 0.1
 """Longest wait in one poll: Ctrl-C (on Windows) and close() are seen this late at worst."""
@@ -36,6 +37,7 @@ FRAME_MAX_BYTES = 256 * 2**20
 PORT_MAX = 65_535
 RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
 ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000
+NO_DESCRIPTOR = -1
 
 log = logging.getLogger("mt4pump.client")
 
@@ -55,6 +57,7 @@ class SubConnection:
     def __init__(self, context: Context, endpoint: str, keys: ClientKeys | None, rcvhwm: int) -> None:
         self.is_drained = False
         self.malformed = 0
+        self._descriptor = NO_DESCRIPTOR
         self._prefixes: set[bytes] = set()
         self._in_pairs = True
         self.socket = context.socket(zmq.SUB)
@@ -136,11 +139,15 @@ class SubConnection:
     def changes(self) -> ConnectionChanges:
         """Return what happened to the connection since the last call."""
         changes = ConnectionChanges()
-        for event in events_of(self.monitor):
+        for event, value in events_of(self.monitor):
+            if event in {zmq.EVENT_CONNECTED, zmq.EVENT_DISCONNECTED}:
+                self._descriptor = value if event == zmq.EVENT_CONNECTED else NO_DESCRIPTOR
             self.diagnosis.handle(event)
             changes.broke |= event == zmq.EVENT_DISCONNECTED
             changes.made |= event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             changes.refused |= bool(event & FAILURES)
+        if changes.made:
+            ignore_resets(self._descriptor)
         return changes
 
     def close(self) -> None:

@@ -180,11 +180,12 @@ def monitor_of(connection: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[by
     return monitor
 
 
-def events_of(monitor: zmq.Socket[bytes]) -> Iterator[int]:
-    """Yield the events that wait in a monitor."""
+def events_of(monitor: zmq.Socket[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield the events that wait in a monitor, each with its value: of EVENT_CONNECTED a descriptor."""
     with suppress(zmq.Again):
         while True:
-            yield int(parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"])
+            message = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+            yield int(message["event"]), int(message["value"])
 
 
 def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s: float = TRIAL_S) -> tuple[str, str]:
@@ -197,7 +198,7 @@ def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s:
         end_s = time.monotonic() + limit_s
         while diagnosis.fault and (left_s := end_s - time.monotonic()) > 0:
             if monitor.poll(int(left_s * 1000) or 1):
-                for event in events_of(monitor):
+                for event, _ in events_of(monitor):
                     diagnosis.handle(event)
             if diagnosis.fault in DECIDED and not diagnosis.is_fresh:
                 break

@@ -17,6 +17,7 @@ from threading import Lock
 
 import zmq
 
+from mt4pump.libzmq_sockets import ignore_resets
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.descriptors import (
     RESTRICTED_BURST_BYTES,
@@ -30,7 +31,7 @@ from mt4pump.publisher.descriptors import (
 from mt4pump.publisher.incomplete import IncompleteMessages, RestrictedAddresses
 from mt4pump.publisher.traffic import Traffic
 
-EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
+EVENTS = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
 EVENTS |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 ALL_LIMIT_S = 0.25
 """Longest time for reading all waiting events: enough for about 18,000, those of 6,000 connections."""
@@ -112,12 +113,9 @@ class Connections:
 
     def is_open(self, number: int, generation: int | None = None) -> bool:
         """Return whether a connection of that number, and of that ``generation`` if given, is open."""
-        found = self._open.get(number)
-        return (
-            found is not None
-            and not found.is_closing
-            and (generation is None or self._ended_at.get(number, NEVER) <= generation)
-        )
+        if (found := self._open.get(number)) is None or found.is_closing:
+            return False
+        return generation is None or self._ended_at.get(number, NEVER) <= generation
 
     def generation(self) -> int | None:
         """Return the generation of a connection within its handshake, None while it is unknown; for any thread."""
@@ -282,6 +280,9 @@ class Connections:
             self._handle_accepted(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._handle_disconnected(value)
+        elif event == zmq.EVENT_LISTENING:
+            if self._endpoint == "query" and not ignore_resets(value):
+                self._fault_counters.record("reset_filter", "TCP resets cannot be filtered: see THREAT_MODEL, 'Resets'")
         else:
             self._unresolved = max(0, self._unresolved - 1)  # two results may be reported of one that is refused
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

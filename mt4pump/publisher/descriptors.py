@@ -12,18 +12,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 import zmq
 
+from mt4pump.libzmq_sockets import borrow, end_input
 from mt4pump.publisher.subscriptions import NO_CONNECTION
 
 if sys.platform == "linux":
     import fcntl
 if sys.platform == "win32":
     import _winapi  # multiprocessing reads its pipes with it
-
-T = TypeVar("T")
 
 CRYPTOGRAPHIC, OTHER_MECHANISM = 0x1100_0001, 0x1100_0002
 """Values of a failed handshake: ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC, …_MECHANISM_MISMATCH."""
@@ -89,7 +87,7 @@ class ByteFlow:
         return received > self._allowed
 
     def _waits_too_long(self, number: int, now_s: float) -> bool:
-        if not _borrow(number, lambda held: held.recv(1, socket.MSG_PEEK)):  # libzmq's descriptors do not block
+        if not borrow(number, lambda held: held.recv(1, socket.MSG_PEEK)):  # libzmq's descriptors do not block
             self._waiting_since_s = None
             return False
         if self._waiting_since_s is None:
@@ -217,7 +215,7 @@ def bytes_received(number: int) -> int | None:
     """
     if sys.platform != "linux":
         return None
-    found = _borrow(number, lambda held: held.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES))
+    found = borrow(number, lambda held: held.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES))
     if found is None or len(found) < TCP_INFO_BYTES:
         return None
     return int(_uint64(found, BYTES_RECEIVED_AT)[0])
@@ -235,7 +233,7 @@ def unread_bytes(number: int) -> int:
 
 def peer_of(number: int) -> str:
     """Return the address of the peer of the descriptor ``number``, as ``127.0.0.1:4711``; empty if there is none."""
-    peer = _borrow(number, lambda held: held.getpeername()[:2], ANY_FAMILY)
+    peer = borrow(number, lambda held: held.getpeername()[:2], ANY_FAMILY)
     return "{}:{}".format(*peer) if peer else ""  # empty with ipc, where peers have no address
 
 
@@ -298,14 +296,15 @@ class InputDrain:
 def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
     """End the connection of descriptor ``number``, if it ``is_same`` connection's once there is a duplicate of it.
 
-    On Windows libzmq aborts the process when it meets a descriptor that was shut down (WSAESHUTDOWN). There the
-    connection's input is drained instead: `InputDrain.read` until libzmq reports the end, then `InputDrain.close`.
+    libzmq closes it when it reads the end. On Windows libzmq aborts the process when it meets a descriptor that was
+    shut down (WSAESHUTDOWN). There the connection's input is drained instead: `InputDrain.read` until libzmq reports
+    the end, then `InputDrain.close`.
     """
     try:
         own = duplicate(number)
     except OSError:  # it is closed; or no descriptor is left for the duplicate: all the more reason to end it
         if sys.platform != "win32" and is_same():
-            _borrow(number, lambda held: held.shutdown(socket.SHUT_RDWR))
+            borrow(number, end_input)
         return None
     if not is_same():
         own.close()
@@ -313,7 +312,7 @@ def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
     if sys.platform == "win32":
         return InputDrain(own)
     with own, suppress(OSError):
-        own.shutdown(socket.SHUT_RDWR)
+        end_input(own)
         for _ in range(DRAINS_PER_CHECK):  # else libzmq would first read all that the system still has for it
             if not own.recv(DRAIN_BYTES):
                 break
@@ -328,17 +327,3 @@ def _queued(number: int, request: int) -> int:
         return int(struct.unpack("i", fcntl.ioctl(number, request, b"\0\0\0\0"))[0])
     except OSError:
         return 0
-
-
-def _borrow(number: int, use: Callable[[socket.socket], T], family: int = socket.AF_INET) -> T | None:
-    """Return what ``use`` returns of a socket of libzmq's; None if the descriptor is closed."""
-    try:
-        held = socket.socket(family, socket.SOCK_STREAM, 0, fileno=number)
-    except (OSError, ValueError):
-        return None
-    try:
-        return use(held)
-    except OSError:
-        return None
-    finally:
-        held.detach()

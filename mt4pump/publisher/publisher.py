@@ -7,6 +7,7 @@ Why it is done so, and libzmq's flaw with keys: ARCHITECTURE, "The publishing so
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 
@@ -37,7 +38,10 @@ PREFIX_BYTES_MAX = 1_024
 WIRE_BYTES_MAX = PREFIX_BYTES_MAX + 64
 """The largest frame that is read: a subscription, and what CURVE and ZMTP put around it."""
 RECEIVE_MESSAGES, RECEIVE_BYTES = 200, 16_384
-"""What libzmq, and the system, keep of what one connection sent until it is taken."""
+"""What libzmq, and the system, keep of what one connection sent until it is taken.
+
+Where the system reports how many bytes came, `ByteFlow` bounds what libzmq keeps, which holds nothing back then: see
+`mt4pump.libzmq_sockets`."""
 HOSTILE = frozenset({"pushed_upstream", "subscription_flood"})
 """What no honest program does: a key that did it loses all its connections."""
 CALM_S = 1.0
@@ -89,6 +93,7 @@ class Publisher:
         self._ignored: tuple[int, str] | None = None
         self._is_changed = self._is_shifted = False
         self._calm_at_s = 0.0
+        self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:")
         self._socket = context.socket(zmq.XPUB)
         self.send_frame: Send = super(zmq.Socket, self._socket).send  # below the layer for options we do not use
         self._configure()
@@ -174,7 +179,7 @@ class Publisher:
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.SNDTIMEO, 0)  # whatever happens, sending never waits
         self._socket.setsockopt(zmq.MAXMSGSIZE, WIRE_BYTES_MAX)
-        self._socket.setsockopt(zmq.RCVHWM, RECEIVE_MESSAGES)
+        self._socket.setsockopt(zmq.RCVHWM, 0 if self._knows_bytes else RECEIVE_MESSAGES)
         self._socket.setsockopt(zmq.RCVBUF, RECEIVE_BYTES)
         self._socket.setsockopt(zmq.XPUB_MANUAL if self._narrows else zmq.XPUB_VERBOSER, 1)
         if self._gate is not None:

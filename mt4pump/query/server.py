@@ -84,6 +84,7 @@ class QueryServer(Thread):
             secure(self._socket)
             self.connections.attach(self._socket)
             bind(self._socket, endpoint)
+            self.connections.read_events()
         except BaseException as error:
             self.connections.detach()
             self._socket.close(0)

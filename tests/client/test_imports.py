@@ -27,6 +27,7 @@ PURE = (
 )
 ALSO = {
     "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd"},
+    "connection.py": {"mt4pump.libzmq_sockets"},
     "keys.py": {"mt4pump.private_files"},
     "position.py": {"mt4pump.private_files"},
 }

@@ -69,6 +69,7 @@ def test_who_hangs_up_at_once_is_counted(publisher: Publisher) -> None:
 
 
 def test_a_reading_ends_when_its_time_is_over(publisher: Publisher) -> None:
+    publisher.connections.read_events()  # that the socket listens
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
         publisher._socket.poll(LIMIT_MS)

@@ -70,14 +70,14 @@ class Served:
         return raw_link(self.port)
 
 
-def raw_link(port: int) -> socket.socket:
-    """Return a connection of ZMTP 3 to ``port`` whose handshake is over."""
-    made = socket.create_connection(("127.0.0.1", port), LIMIT_S)
+def raw_link(port: int, ready: bytes = READY_XSUB, source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection of ZMTP 3 to ``port`` from the address ``source`` whose handshake is over."""
+    made = socket.create_connection(("127.0.0.1", port), LIMIT_S, (source, 0))
     made.sendall(NULL_3)
     got = b""
     while len(got) < 64:
         got += made.recv(64 - len(got))
-    made.sendall(READY_XSUB)
+    made.sendall(ready)
     assert b"READY" in made.recv(256)
     return made
 
