@@ -1,9 +1,10 @@
-"""The system's sockets beneath libzmq's: borrowed for a call, and protected from TCP resets.
+"""The system's sockets beneath libzmq's: borrowed for a call, and protected from what makes libzmq abort the process.
 
-libzmq aborts the process (`Assertion failed: !_io_error`, its issue 3937) when a connection breaks whose input it holds
-back, because a queue is full, and then a ZMTP heartbeat is due, or is read amid that input. Its poller on Linux reports
-the break of such a connection, the one on Windows does not. With resets dropped, a peer that resets is one that is
-silent: the heartbeats end its connection. A peer that ends its connection as usual is seen at once, as before.
+That (`Assertion failed: !_io_error`, its issue 3937) happens when its poller reports a connection whose input it holds
+back, because a queue is full, and then a ZMTP heartbeat is due, or is read amid that input. On Linux the poller reports
+a connection that breaks. With resets dropped, a peer that resets is one that is silent: the heartbeats end its
+connection. A peer that ends its connection as usual is seen at once, as before. On Windows it reports urgent data,
+which no ZeroMQ program sends; in line with the other data they end only their own connection.
 """
 
 from __future__ import annotations
@@ -41,9 +42,20 @@ def borrow(number: int, use: Callable[[socket.socket], T], family: int = socket.
         held.detach()
 
 
-def ignore_resets(number: int) -> bool:
-    """Drop packets that reset the connection ``number``, or those to it if it listens; return whether that is so."""
-    return bool(borrow(number, lambda held: _attach_filter(held, ALL)))
+def protect(number: int, *, ignores_resets: bool = True) -> bool:
+    """Protect the connection ``number``, or all to it if it listens; return whether that is done.
+
+    Resets need not be ignored where libzmq never holds back input.
+    """
+
+    def apply(held: socket.socket) -> bool:
+        if sys.platform == "win32":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        elif ignores_resets:
+            _attach_filter(held, ALL)
+        return True
+
+    return bool(borrow(number, apply))
 
 
 def end_input(own: socket.socket) -> None:
@@ -56,10 +68,9 @@ def end_input(own: socket.socket) -> None:
     own.shutdown(socket.SHUT_RD)
 
 
-def _attach_filter(own: socket.socket, kept_bytes: int) -> bool:
+def _attach_filter(own: socket.socket, kept_bytes: int) -> None:
     if sys.platform != "linux":
-        return True
+        return
     instructions = ((LOAD_BYTE, 0, FLAGS_AT), (JUMP_IF_ANY, 1, RESET), (RETURN, 0, 0), (RETURN, 0, kept_bytes))
     program = array("B", b"".join(struct.pack("=HBBI", code, 0, no, value) for code, no, value in instructions))
     own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), program.buffer_info()[0]))
-    return True

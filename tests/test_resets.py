@@ -1,4 +1,4 @@
-"""Connections that break while libzmq holds back their input must not end the process. Linux only."""
+"""Connections that break while libzmq holds back their input must not end the process. Linux only; Windows in tests/wine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgpack
 import pytest
 import zmq
 
-from mt4pump.libzmq_sockets import end_input, ignore_resets
+from mt4pump.libzmq_sockets import end_input, protect
 from tests.bus import LIMIT_MS, LIMIT_S, context, until
 from tests.cli.commands import environment
 from tests.programs import Program, program
@@ -28,7 +28,7 @@ REPLAY = msgpack.packb({"op": "replay", "limit": 10_000})
 REQUESTS = (b"\x01\x00" + bytes((0, len(REPLAY))) + REPLAY + PING) * 100
 SUBSCRIPTIONS = b"".join(b"\x00\x15\x01quote.%014d" % count + PING for count in range(3_000))
 CONNECTIONS, ROUNDS = 60, 3
-SETTLED_S = 0.7
+SETTLED_S, URGENT_AFTER_S = 0.7, 0.02
 """Until libzmq has read what was sent: a shorter time can only hide the fault."""
 STALLED = """
 import sys
@@ -49,6 +49,22 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="li
 def reset(own: socket.socket) -> None:
     own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     own.close()
+
+
+def break_amid(port: int, ready: bytes, sent: bytes, source: str, *, urgent: bool = False) -> None:
+    """Make connections that send more than libzmq's queue takes, then perhaps urgent data, and then reset."""
+    with ExitStack() as open_links:
+        for _ in range(CONNECTIONS):
+            link = raw_link(port, ready, source)
+            open_links.callback(reset, link)
+            link.setblocking(False)  # noqa: FBT003 - the standard library's
+            with suppress(OSError):
+                link.send(sent)
+            if urgent:
+                time.sleep(URGENT_AFTER_S)
+                with suppress(OSError):
+                    link.send(b"x", socket.MSG_OOB)
+        time.sleep(SETTLED_S)
 
 
 def python(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -83,14 +99,7 @@ def test_connections_that_break_amid_what_they_sent_do_not_end_the_daemon(
         ports = {name: int(made.endpoint(name).rpartition(":")[2]) for name in ("publishes on ", "answered on ")}
         honest.connect(f"tcp://127.0.0.1:{ports['answered on ']}")
         for number in range(ROUNDS):
-            with ExitStack() as open_links:
-                for _ in range(CONNECTIONS):
-                    link = raw_link(ports[endpoint], ready, f"127.0.0.{number + 2}")  # not too many of one client
-                    open_links.callback(reset, link)
-                    link.setblocking(False)  # noqa: FBT003 - the standard library's
-                    with suppress(OSError):
-                        link.send(sent)
-                time.sleep(SETTLED_S)
+            break_amid(ports[endpoint], ready, sent, f"127.0.0.{number + 2}")  # not too many of one client
         honest.send(msgpack.packb({"op": "describe"}))
         assert honest.poll(LIMIT_MS), made.printed()
         assert made.process.poll() is None
@@ -118,7 +127,7 @@ def test_a_stalled_subscriber_outlives_the_daemon_and_goes_on(tmp_path: Path) ->
 def link() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Return both ends of a TCP connection; resets that reach the second are ignored."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert ignore_resets(listener.fileno())
+        assert protect(listener.fileno())
         with socket.create_connection(listener.getsockname()) as peer, listener.accept()[0] as own:
             own.settimeout(LIMIT_S)
             yield peer, own
@@ -165,4 +174,4 @@ def test_after_its_input_is_ended_nothing_comes_and_nothing_is_broken() -> None:
 def test_a_descriptor_that_is_closed_is_no_fault() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number = listener.fileno()
-    assert not ignore_resets(number)
+    assert not protect(number)

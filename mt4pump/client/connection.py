@@ -26,7 +26,7 @@ from mt4pump.client.keys import ClientKeys
 from mt4pump.client.query import Context, QueryConnection, QueryError
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
-from mt4pump.libzmq_sockets import ignore_resets
+from mt4pump.libzmq_sockets import protect
 
 SLICE_S = 0.1
 """Longest wait in one poll: Ctrl-C (on Windows) and close() are seen this late at worst."""
@@ -147,7 +147,7 @@ class SubConnection:
             changes.made |= event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             changes.refused |= bool(event & FAILURES)
         if changes.made:
-            ignore_resets(self._descriptor)
+            protect(self._descriptor)
         return changes
 
     def close(self) -> None:

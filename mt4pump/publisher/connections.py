@@ -17,7 +17,7 @@ from threading import Lock
 
 import zmq
 
-from mt4pump.libzmq_sockets import ignore_resets
+from mt4pump.libzmq_sockets import protect
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.descriptors import (
     RESTRICTED_BURST_BYTES,
@@ -281,8 +281,8 @@ class Connections:
         elif event == zmq.EVENT_DISCONNECTED:
             self._handle_disconnected(value)
         elif event == zmq.EVENT_LISTENING:
-            if self._endpoint == "query" and not ignore_resets(value):
-                self._fault_counters.record("reset_filter", "TCP resets cannot be filtered: see THREAT_MODEL, 'Resets'")
+            if not protect(value, ignores_resets=self._endpoint == "query"):
+                self._fault_counters.record("unprotected", "TCP resets cannot be filtered: see THREAT_MODEL, 'Resets'")
         else:
             self._unresolved = max(0, self._unresolved - 1)  # two results may be reported of one that is refused
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

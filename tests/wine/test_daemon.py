@@ -7,13 +7,15 @@ import socket as sockets
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import msgpack
 import pytest
 import zmq
 
 from mt4pump.security.keys import new_pair
-from tests.bus import context
+from tests.bus import LIMIT_MS, context
 from tests.programs import Program, program
 from tests.security.keyring import Keyring
+from tests.test_resets import READY_DEALER, REQUESTS, break_amid
 from tests.vendor.listener import last_messages, pumping, received, session_flags
 from tests.vendor.scenario import QUOTES, TRADES, VARIABLE, trading
 from tests.wine.console import EVENTS, raising
@@ -159,3 +161,15 @@ def test_second_daemon_on_the_same_folder_exits_with_3_and_names_the_first(
         assert first.process.poll() is None
     assert "is in use by mt4pump" in second.text
     assert "--data-dir" in second.text
+
+
+def test_urgent_data_amid_requests_that_wait_do_not_end_the_daemon(windows: Machine, tmp_path: Path) -> None:
+    flags = ["--source=simulator", f"--data-dir={windows.windows(tmp_path)}", "--log-format=json"]
+    flags += ["--pub-endpoint=tcp://127.0.0.1:*", "--query-endpoint=tcp://127.0.0.1:*"]
+    process = windows.start(windows.python, "-u", "-m", "mt4pump", "run", *flags, cwd=tmp_path)
+    with program(process) as run, context() as own, own.socket(zmq.REQ) as honest:
+        endpoint = run.endpoint("answered on ")
+        break_amid(int(endpoint.rpartition(":")[2]), READY_DEALER, REQUESTS, "127.0.0.2", urgent=True)
+        honest.connect(endpoint)
+        honest.send(msgpack.packb({"op": "describe"}))
+        assert honest.poll(LIMIT_MS), run.printed()
