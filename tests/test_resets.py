@@ -1,4 +1,4 @@
-"""Connections that break while libzmq holds back their input must not end the process. Linux only; Windows in tests/wine."""
+"""Connections that break while libzmq holds back their input must not end the process. Linux; Windows in tests/wine."""
 
 from __future__ import annotations
 
