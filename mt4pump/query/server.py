@@ -41,7 +41,7 @@ TRACKED_BYTES = 4_096
 """Replies of this size are tracked until libzmq has sent them; of smaller ones it holds ``sndhwm`` at most."""
 CHEAP_WAITING = 64
 """No more messages are received while so many cheap requests are queued: they come faster than they can be answered."""
-WORK_LIMIT_S, REST_LIMIT_S = 0.002, 0.05
+WORK_LIMIT_S, REST_LIMIT_S = 0.001, 0.05
 """Work after which the thread rests, and its longest rest: other threads run under any flood of requests."""
 SEND_BUFFER_BYTES, RECEIVE_BUFFER_BYTES = 2**18, 2**17
 """What the system buffers for a connection; it doubles them."""
