@@ -42,6 +42,28 @@ with Subscriber(sys.argv[1], topics=["*"], rcvhwm=10) as events:
         next(iter(events))
     print("goes on", flush=True)
 """
+TWINS = """
+import msgpack, zmq
+from mt4pump.publisher.binding import SocketOptions
+from mt4pump.query.limits import QueryOptions
+from tests.bus import until
+from tests.query.endpoint import Setup, serving
+
+transport = SocketOptions(zmtp_heartbeat_ivl_s=0.1, zmtp_heartbeat_timeout_s=4.0)
+with serving(Setup(QueryOptions(silent_s=0.5, transport=transport))) as at, at.own.socket(zmq.DEALER) as second:
+    with at.own.socket(zmq.DEALER) as first:
+        for each in (first, second):
+            each.setsockopt(zmq.ROUTING_ID, b"twin")
+            each.connect(at.server.endpoint)
+            for _ in range(20):
+                each.send(msgpack.packb({"op": "describe"}))
+            until(lambda: first.poll(0), "the first is served")
+        until(lambda: at.server.connections.accepted > 2, "the second was closed, and came again")
+    def is_served():
+        second.send(msgpack.packb({"op": "describe"}))
+        return second.poll(100)
+    until(is_served, "the second is served")
+"""
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libzmq's poller on Linux has the fault")
 
@@ -121,6 +143,11 @@ def test_a_stalled_subscriber_outlives_the_daemon_and_goes_on(tmp_path: Path) ->
                 process.stdin.flush()
                 reader.line("goes on")
                 assert reader.end() == 0
+
+
+def test_two_clients_of_one_routing_id_do_not_end_the_daemon(tmp_path: Path) -> None:
+    with python(tmp_path, "-c", TWINS) as process, program(process) as made:
+        assert made.end() == 0, made.text
 
 
 @contextmanager
