@@ -1,10 +1,10 @@
 """The system's sockets beneath libzmq's: borrowed for a call, and protected from what makes libzmq abort the process.
 
-That (`Assertion failed: !_io_error`, its issue 3937) happens when its poller reports a connection whose input it holds
-back, because a queue is full, and then a ZMTP heartbeat is due, or is read amid that input. On Linux the poller reports
-a connection that breaks. With resets dropped, a peer that resets is one that is silent: the heartbeats end its
-connection. A peer that ends its connection as usual is seen at once, as before. On Windows it reports urgent data,
-which no ZeroMQ program sends; in line with the other data they end only their own connection.
+libzmq does that (`Assertion failed: !_io_error`, its issue 3937) when its poller reports a connection whose input it
+holds back, because a queue is full, and then a ZMTP heartbeat is due, or is read amid that input. On Linux the poller
+reports a connection that breaks. With resets dropped, a peer that resets is one that is silent: the heartbeats end its
+connection. A peer that ends its connection as usual is seen at once, as before. On Windows the poller reports urgent
+data, which no ZeroMQ program sends; in line with the other data they end only their own connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOAD_BYTE, JUMP_IF_ANY, RETURN = 0x30, 0x45, 0x06
 FLAGS_AT, RESET = 13, 0x04
 """Of a TCP header: RFC 9293, section 3.1."""
 ALL, HEADERS = 0x7FFF_FFFF, 1
-"""How many bytes of a packet are kept: its payload as well, or its headers only."""
+"""How many bytes of a packet are kept: all, or none of its payload (Linux never cuts the headers)."""
 
 
 def borrow(number: int, use: Callable[[socket.socket], T], family: int = socket.AF_INET) -> T | None:
@@ -42,30 +42,40 @@ def borrow(number: int, use: Callable[[socket.socket], T], family: int = socket.
         held.detach()
 
 
-def protect(number: int, *, ignores_resets: bool = True) -> bool:
-    """Protect the connection ``number``, or all to it if it listens; return whether that is done.
+def duplicate(number: int) -> socket.socket:
+    """Return a duplicate of libzmq's descriptor ``number``, as non-blocking as libzmq left it. Raises OSError."""
+    copied = socket.dup(number)
+    try:
+        return socket.socket(fileno=copied)  # socket.dup(), the method, would make libzmq's descriptor block
+    except OSError:
+        socket.close(copied)
+        raise
+
+
+def protect(own: socket.socket, *, ignores_resets: bool = True) -> bool:
+    """Protect the connection ``own``, or all to it if it listens; return True. Only TCP is. Raises OSError.
 
     Resets need not be ignored where libzmq never holds back input.
     """
-
-    def apply(held: socket.socket) -> bool:
-        if sys.platform == "win32":
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        elif ignores_resets:
-            _attach_filter(held, ALL)
-        return True
-
-    return bool(borrow(number, apply))
+    if sys.platform == "win32":
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    elif sys.platform == "linux" and ignores_resets:
+        if own.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_TCP:
+            _attach_filter(own, ALL)
+    return True
 
 
-def end_input(own: socket.socket) -> None:
-    """Let libzmq read the end of the connection ``own``, and nothing more. Raises OSError.
+def end_input(own: socket.socket) -> bool:
+    """Let libzmq read the end of the connection ``own``; return whether nothing can come before it. Raises OSError.
 
-    Its output stays open: where both directions end, the poller on Linux reports a break.
+    The output stays open: where both directions end, the poller on Linux reports a break.
     """
-    with suppress(OSError):  # without it libzmq reads on until nothing comes for a moment
+    is_filtered = False
+    with suppress(OSError):
         _attach_filter(own, HEADERS)
+        is_filtered = True
     own.shutdown(socket.SHUT_RD)
+    return is_filtered
 
 
 def _attach_filter(own: socket.socket, kept_bytes: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 import zmq
 
 from mt4pump.libzmq_sockets import end_input, protect
-from tests.bus import LIMIT_MS, LIMIT_S, context, until
+from tests.bus import LIMIT_MS, LIMIT_S, context
 from tests.cli.commands import environment
 from tests.programs import Program, program
 from tests.publisher.test_limits import READY_XSUB, raw_link
@@ -26,7 +26,7 @@ PING = b"\x04\x07\x04PING\x00\x00"
 READY_DEALER = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 REPLAY = msgpack.packb({"op": "replay", "limit": 10_000})
 REQUESTS = (b"\x01\x00" + bytes((0, len(REPLAY))) + REPLAY + PING) * 100
-SUBSCRIPTIONS = b"".join(b"\x00\x15\x01quote.%014d" % count + PING for count in range(3_000))
+SUBSCRIPTIONS = b"".join(b"\x00\x15\x01quote.%014d" % count + PING for count in range(800))
 CONNECTIONS, ROUNDS = 60, 3
 SETTLED_S, URGENT_AFTER_S = 0.7, 0.02
 """Until libzmq has read what was sent: a shorter time can only hide the fault."""
@@ -154,7 +154,7 @@ def test_two_clients_of_one_routing_id_do_not_end_the_daemon(tmp_path: Path) -> 
 def link() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Return both ends of a TCP connection; resets that reach the second are ignored."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert protect(listener.fileno())
+        protect(listener)
         with socket.create_connection(listener.getsockname()) as peer, listener.accept()[0] as own:
             own.settimeout(LIMIT_S)
             yield peer, own
@@ -192,13 +192,7 @@ def test_after_its_input_is_ended_nothing_comes_and_nothing_is_broken() -> None:
         assert own.recv(1) == b""
         assert not broken(own)
         own.send(b"the last reply")
-        until(lambda: peer.recv(100) == b"the last reply", "what is sent still arrives")
+        peer.settimeout(LIMIT_S)
+        assert peer.recv(100) == b"the last reply"
         own.close()
-        peer.setblocking(True)  # noqa: FBT003
         assert peer.recv(1) == b""
-
-
-def test_a_descriptor_that_is_closed_is_no_fault() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        number = listener.fileno()
-    assert not protect(number)

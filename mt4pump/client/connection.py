@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, RLock, Thread
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from mt4pump.client.keys import ClientKeys
 from mt4pump.client.query import Context, QueryConnection, QueryError
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
-from mt4pump.libzmq_sockets import protect
+from mt4pump.libzmq_sockets import duplicate, protect
 
 SLICE_S = 0.1
 """Longest wait in one poll: Ctrl-C (on Windows) and close() are seen this late at worst."""
@@ -147,7 +148,11 @@ class SubConnection:
             changes.made |= event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             changes.refused |= bool(event & FAILURES)
         if changes.made:
-            protect(self._descriptor)
+            with (
+                suppress(OSError),
+                duplicate(self._descriptor) as own,
+            ):  # Ctrl-C may come here: borrowed, it would be closed
+                protect(own)
         return changes
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from threading import Lock
 
 import zmq
 
-from mt4pump.libzmq_sockets import protect
+from mt4pump.libzmq_sockets import borrow, protect
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.descriptors import (
     RESTRICTED_BURST_BYTES,
@@ -33,6 +33,7 @@ from mt4pump.publisher.traffic import Traffic
 
 EVENTS = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
 EVENTS |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+MADE = {zmq.EVENT_LISTENING, zmq.EVENT_ACCEPTED}
 ALL_LIMIT_S = 0.25
 """Longest time for reading all waiting events: enough for about 18,000, those of 6,000 connections."""
 LOCK_LIMIT_S = 0.002
@@ -72,7 +73,7 @@ class Connections:
     ) -> None:
         self.accepted = self.refused = self.failed = self.over_limit = self.shut_out_count = self.senders_closed = 0
         self.limits = limits or EndpointLimits()
-        self._endpoint = endpoint
+        self._endpoint, self._protect = endpoint, partial(protect, ignores_resets=endpoint == "query")
         self._fault_counters = fault_counters
         self._forget_connection = gone
         self._open: dict[int, Connection] = {}
@@ -276,14 +277,13 @@ class Connections:
         return True
 
     def _handle(self, event: int, value: int) -> None:
+        if event in MADE and not borrow(value, self._protect) and event == zmq.EVENT_LISTENING:
+            self._fault_counters.record("unprotected", "see THREAT_MODEL, 'Resets'")
         if event == zmq.EVENT_ACCEPTED:
             self._handle_accepted(value)
         elif event == zmq.EVENT_DISCONNECTED:
             self._handle_disconnected(value)
-        elif event == zmq.EVENT_LISTENING:
-            if not protect(value, ignores_resets=self._endpoint == "query"):
-                self._fault_counters.record("unprotected", "TCP resets cannot be filtered: see THREAT_MODEL, 'Resets'")
-        else:
+        elif event != zmq.EVENT_LISTENING:
             self._unresolved = max(0, self._unresolved - 1)  # two results may be reported of one that is refused
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.accepted += 1
@@ -305,7 +305,7 @@ class Connections:
         self._by_client[made.client] += 1
         if self._is_over_limit(made.client):
             self._refuse(*self._oldest_unproven(now_s, number, made, made.client))
-        elif self._kept > self.limits.total:
+        elif self._kept > self.limits.total or len(self._open) > 2 * self.limits.total:  # some take long to close
             self._refuse(*self._oldest_unproven(now_s, number, made))
 
     def _check_flows(self) -> None:

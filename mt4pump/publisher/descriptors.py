@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from mt4pump.libzmq_sockets import borrow, end_input
+from mt4pump.libzmq_sockets import borrow, duplicate, end_input
 from mt4pump.publisher.subscriptions import NO_CONNECTION
 
 if sys.platform == "linux":
@@ -43,7 +43,7 @@ INCOMPLETE_BYTES, INCOMPLETE_BYTES_PER_CLIENT, INCOMPLETE_BYTES_TOTAL = 256 * 10
 """Bytes of messages without an end: of one connection, of one client, and in all.
 
 A frame without content has 2 bytes and costs libzmq 64, so these are 8, 32 and 128 MiB of memory; a third with keys. A
-subscriber's messages that wait for a pump that is busy are below the first."""
+subscriber's messages that wait for a busy pump count among them once it is late by `incomplete.LATE_S`."""
 NOTED_BYTES = 1_024
 """Below this a connection's bytes are not added up: nearly every honest one is."""
 HEARTBEAT_BYTES_PER_S, CURVE_HEARTBEAT_BYTES_PER_S = 12, 56
@@ -237,16 +237,6 @@ def peer_of(number: int) -> str:
     return "{}:{}".format(*peer) if peer else ""  # empty with ipc, where peers have no address
 
 
-def duplicate(number: int) -> socket.socket:
-    """Return a duplicate of libzmq's descriptor ``number``, as non-blocking as libzmq left it. Raises OSError."""
-    copied = socket.dup(number)
-    try:
-        return socket.socket(fileno=copied)  # socket.dup(), the method, would make libzmq's descriptor block
-    except OSError:
-        socket.close(copied)
-        raise
-
-
 class InputDrain:
     """Takes bytes that a peer sends before libzmq can read them, until libzmq closes the connection; for Windows.
 
@@ -296,9 +286,9 @@ class InputDrain:
 def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
     """End the connection of descriptor ``number``, if it ``is_same`` connection's once there is a duplicate of it.
 
-    libzmq closes it when it reads the end. On Windows libzmq aborts the process when it meets a descriptor that was
-    shut down (WSAESHUTDOWN). There the connection's input is drained instead: `InputDrain.read` until libzmq reports
-    the end, then `InputDrain.close`.
+    libzmq closes it when it reads the end. None: call it again, unless libzmq reports the end. On Windows libzmq aborts
+    the process when it meets a descriptor that was shut down (WSAESHUTDOWN). There the connection's input is drained
+    instead: `InputDrain.read` until libzmq reports the end, then `InputDrain.close`.
     """
     try:
         own = duplicate(number)
@@ -312,10 +302,10 @@ def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
     if sys.platform == "win32":
         return InputDrain(own)
     with own, suppress(OSError):
-        end_input(own)
+        is_complete = end_input(own)
         for _ in range(DRAINS_PER_CHECK):  # else libzmq would first read all that the system still has for it
             if not own.recv(DRAIN_BYTES):
-                break
+                return InputDrain(own) if is_complete else None
     return None
 
 

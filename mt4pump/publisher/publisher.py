@@ -93,12 +93,13 @@ class Publisher:
         self._ignored: tuple[int, str] | None = None
         self._is_changed = self._is_shifted = False
         self._calm_at_s = 0.0
-        self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:")
+        self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:") and gate is not None
         self._socket = context.socket(zmq.XPUB)
         self.send_frame: Send = super(zmq.Socket, self._socket).send  # below the layer for options we do not use
         self._configure()
         try:
             bind(self._socket, endpoint)
+            self.connections.read_events()
         except zmq.ZMQError as error:
             self._close(0)
             raise BindError(bind_failure(endpoint, error)) from error
@@ -230,7 +231,7 @@ class Publisher:
                 except zmq.Again:
                     self._is_shifted = False  # nothing waits: libzmq has its order again
                     self.connections.incomplete.note_empty()
-                    return count > RECEIVE_MESSAGES // 2  # its thread is reading on meanwhile
+                    return count > RECEIVE_MESSAGES // 2  # more may have come meanwhile
             if not self._is_of_ignored(frame):
                 if not self.connections.read_events(READ_LIMIT_S):  # first: numbers of connections are reused
                     self._pending_frame = frame

@@ -154,8 +154,11 @@ def _ages(ages: Sequence[float]) -> str:
 
 
 def give_way(niceness: int) -> None:
-    """Let the programs that are tested go first on a small machine: a real attacker has a processor of his own."""
+    """Let the programs that are tested go first on a small machine: a real attacker takes no time of their processors.
+
+    On Linux any ``niceness`` but 0 means: only while nobody else wants a processor.
+    """
     if niceness and sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # lower than any niceness
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     elif niceness and hasattr(os, "nice"):
         os.nice(niceness)

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
+from mt4pump.libzmq_sockets import duplicate
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.connections import Connections
-from mt4pump.publisher.descriptors import duplicate, fault_text, peer_of
+from mt4pump.publisher.descriptors import fault_text, peer_of
 from mt4pump.publisher.publisher import Publisher, SocketOptions, log
 from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, sync, until
 

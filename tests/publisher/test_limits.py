@@ -76,7 +76,9 @@ def raw_link(port: int, ready: bytes = READY_XSUB, source: str = "127.0.0.1") ->
     made.sendall(NULL_3)
     got = b""
     while len(got) < 64:
-        got += made.recv(64 - len(got))
+        part = made.recv(64 - len(got))
+        assert part, "the peer ended the connection amid the handshake"
+        got += part
     made.sendall(ready)
     assert b"READY" in made.recv(256)
     return made
