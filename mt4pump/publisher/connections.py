@@ -305,7 +305,7 @@ class Connections:
         self._by_client[made.client] += 1
         if self._is_over_limit(made.client):
             self._refuse(*self._oldest_unproven(now_s, number, made, made.client))
-        elif self._kept > self.limits.total or len(self._open) > 2 * self.limits.total:  # some take long to close
+        elif self._kept > self.limits.total:
             self._refuse(*self._oldest_unproven(now_s, number, made))
 
     def _check_flows(self) -> None:

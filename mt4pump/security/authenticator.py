@@ -142,10 +142,13 @@ class ZapAuthenticator(ZapServer):
         who = f"client {client.name} from {address} "
         if self.is_banned(client.user):
             return self._refuse("refused_expelled", who)
+        if domain == QUERIED.encode() and not client.permissions.query:
+            return self._refuse("refused_query", who)
         if domain == QUERIED.encode():
-            return ("", client.user) if client.permissions.query else self._refuse("refused_query", who)
-        generation = self._generation()
-        return self._refuse("refused_crowd", who) if generation is None else ("", user_id(client.user, generation))
+            user = "" if self._is_rapid(client.user) else client.user
+        else:
+            user = "" if (generation := self._generation()) is None else user_id(client.user, generation)
+        return ("", user) if user else self._refuse("refused_crowd", who)
 
     def _read_if_changed(self) -> None:
         """Read the folder's files if they changed; when it cannot be read, the known clients stay."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from random import shuffle
@@ -48,6 +49,8 @@ PROBATION_INTERVAL_S = 0.5
 WAITING_LIMIT = 256
 """Requests that wait; more are refused."""
 ADDRESSES_LIMIT = 10_000
+QUERY_CONNECTIONS, QUERY_WINDOW_S = 500, 20.0
+"""Connections of a client to the query endpoint within a time: so long may one stay open after it is closed."""
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,8 @@ class ZapServer(ABC, Thread):
         self._context = context
         self._guard_failures = 0
         self._guards_at_s = 0.0
+        self._query_connections: Counter[str] = Counter()
+        self._query_window_ends_s = 0.0
         self._socket = context.socket(zmq.ROUTER)
         try:
             self._socket.setsockopt(zmq.LINGER, 0)
@@ -229,6 +234,15 @@ class ZapServer(ABC, Thread):
             return [*head, status, self.refusals[reason].encode(), b"", b""]
         return [*head, b"200", b"OK", user.encode(), b""]
 
+    def _is_rapid(self, user: str) -> bool:
+        """Count a connection to the query endpoint; return whether the client made too many lately."""
+        now_s = self._now_s()
+        if now_s >= self._query_window_ends_s or len(self._query_connections) >= ADDRESSES_LIMIT:
+            self._query_window_ends_s = now_s + QUERY_WINDOW_S
+            self._query_connections.clear()
+        self._query_connections[user] += 1
+        return self._query_connections[user] > QUERY_CONNECTIONS
+
     def _refuse(self, reason: str, who: str) -> tuple[str, str]:
         """Count and log a refusal of ``who``, and return it as `_check_handshake` does."""
         self._fault_counters.record(reason, who + self.refusals[reason])
@@ -287,9 +301,9 @@ class PlainAuthenticator(ZapServer):
     def _check_handshake(self, frames: list[bytes]) -> tuple[str, str]:
         if len(frames) < 8 or frames[2] != b"1.0" or frames[7] != b"NULL":
             return self._refuse("refused_form", "a connection with another mechanism: ")
-        if frames[4] != PUBLISHED.encode():
-            return "", ""
         address = frames[5].decode(errors="replace")
+        if frames[4] != PUBLISHED.encode():
+            return self._refuse("refused_crowd", f"a client from {address} ") if self._is_rapid(address) else ("", "")
         if len(self._waiting) >= WAITING_LIMIT and address in self._probation:
             return self._refuse("refused_probation", f"a client from {address}: ")
         if (generation := self._generation()) is None:

@@ -20,7 +20,15 @@ from mt4pump.security import EVERYTHING, NOTHING, PlainAuthenticator, ZapAuthent
 from mt4pump.security import authenticator as authenticator_module
 from mt4pump.security.keys import KeyFileError, new_pair, raw_key
 from mt4pump.security.permissions import split_user_id
-from mt4pump.security.zap import FAILURES_LIMIT, PAUSE_LIMIT_S, QUERIED, ZapServer, pause_s
+from mt4pump.security.zap import (
+    FAILURES_LIMIT,
+    PAUSE_LIMIT_S,
+    QUERIED,
+    QUERY_CONNECTIONS,
+    QUERY_WINDOW_S,
+    ZapServer,
+    pause_s,
+)
 from mt4pump.settings import load
 from mt4pump.wiring import Source, authenticator_of
 from tests.bus import ANY_PORT, LIMIT_MS, LIMIT_S, context, until
@@ -97,6 +105,21 @@ def test_a_client_without_query_is_refused_at_that_socket_only(keys: Keyring) ->
         user = split_user_id(answer[6].decode())[0]
         assert authenticator.allowed_query(user) is NOTHING
         assert authenticator.allowed(user).allowed == EVERYTHING.allowed
+        authenticator.stop()
+
+
+def test_who_makes_query_connections_without_end_is_refused_for_a_while(keys: Keyring) -> None:
+    keys.admit("alice", "*")
+    keys.admit("bob", "*")
+    now = [100.0]
+    asked = {user: zap(raw_key(keys.pairs[user].public), domain=QUERIED.encode()) for user in ("alice", "bob")}
+    with context() as own:
+        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, now_s=lambda: now[0])
+        codes = [authenticator._answer(asked["alice"])[4] for _ in range(QUERY_CONNECTIONS + 2)]
+        assert codes == [b"200"] * QUERY_CONNECTIONS + [b"300"] * 2
+        assert authenticator._answer(asked["bob"])[4] == b"200"
+        now[0] += QUERY_WINDOW_S
+        assert authenticator._answer(asked["alice"])[4] == b"200"
         authenticator.stop()
 
 
