@@ -229,8 +229,8 @@ class Scripted:
         data |= {"epoch": 1, "seq": seq, "offset": seq, "ts": 10**18, **changes}
         self.send({"type": "trade", "topic": "trade.7", "data": data, **kind})
 
-    def quote(self, symbol: str, bid: float, ts: int = 10**18) -> None:
-        numbers = {"bid": bid, "ask": bid + 0.0002, "digits": 5, "low": 0.0, "high": 0.0, "time": 1_000, "ts": ts}
+    def quote(self, symbol: str, bid: float, ts: int = 10**18, digits: int = 5) -> None:
+        numbers = {"bid": bid, "ask": bid + 0.0002, "digits": digits, "low": 0.0, "high": 0.0, "time": 1_000, "ts": ts}
         self.send({"type": "quote", "topic": f"quote.{symbol}", "data": {"symbol": symbol, **numbers}})
 
     def disconnect(self) -> None:
@@ -485,6 +485,48 @@ def test_of_three_hundred_symbols_only_those_that_are_seen_are_drawn_at_each_quo
     wait_until(page, f"() => {last}.textContent.includes('1.2') && {last}.offsetHeight > 0")
     page.keyboard.press("Home")
     page.wait_for_selector("#board tbody tr:last-child.away", state="attached")
+
+
+def test_no_number_is_cut_at_any_width(page: Page) -> None:
+    gateway = opened(page)
+    wide = (("BTCUSD", 66847.51, 2), ("BTCJPY", 9_366_847, 0), ("DE40", 18174.9, 1), ("EURUSD", 1.08, 5))
+    for symbol, bid, digits in wide:
+        gateway.quote(symbol, bid, digits=digits)
+    page.wait_for_selector("#board tbody tr:nth-child(4)")
+    for symbol, bid, digits in wide:
+        gateway.quote(symbol, bid * 1.0234, digits=digits)
+    wait_until(page, "() => document.querySelectorAll('#board .change').length === 4")
+    wait_until(
+        page, "() => [...document.querySelectorAll('#board .change')].every(one => one.textContent === '+2.34 %')"
+    )
+    cut = """[...document.querySelectorAll('#board .box')].filter(box => box.offsetWidth).filter(box => {
+      const range = document.createRange(); range.selectNodeContents(box.querySelector('span') ?? box);
+      const text = range.getBoundingClientRect(), room = box.getBoundingClientRect();
+      return text.left < room.left - 0.5 || text.right > room.right + 0.5;
+    }).map(box => box.textContent)"""
+    for width in (
+        390,
+        540,
+        561,
+        600,
+        640,
+        700,
+        760,
+        860,
+        861,
+        900,
+        1024,
+        1101,
+        1200,
+        1280,
+        1366,
+        1400,
+        1401,
+        1700,
+        1701,
+    ):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate(cut) == [], width
 
 
 def test_the_change_of_the_day_is_in_percent_and_in_points(page: Page) -> None:
