@@ -45,11 +45,14 @@ def free_port() -> int:
 
 
 class Losses(Thread):
-    """Follows the whole stream with the client; counts ``events``, and ``lost`` ones: a gap of quotes is final."""
+    """Follows the whole stream with the client; counts ``events``, ``trades`` of them, and ``lost`` ones.
+
+    A gap of quotes is final: it counts as lost.
+    """
 
     def __init__(self, ports: Ports) -> None:
         super().__init__(name="losses", daemon=True)
-        self.events = self.lost = 0
+        self.events = self.trades = self.lost = 0
         topics = ["quote.*", "trade.*"]
         self._subscriber = Subscriber(ports.endpoint, topics=topics, query_endpoint=ports.query_endpoint)
 
@@ -59,6 +62,7 @@ class Losses(Thread):
             for event in events:
                 if not isinstance(event, Notice):
                     self.events += 1
+                    self.trades += event.topic.startswith("trade.")
                 elif event.kind == "lost" or (event.kind == "gap" and event.topic.startswith("quote.")):
                     self.lost += max(1, event.count)
 
@@ -147,7 +151,8 @@ def soak(args: argparse.Namespace, folder: Path, show: Callable[[str], None]) ->
         nats = stack.enter_context(nats_server(folder))
         group = ProcessGroup(folder, environment(os.environ, paths, os.pathsep), lambda _name, _line: None)
         stack.callback(group.end)
-        group.start((daemon(ports, str(folder / "data"), args.rate),), Event())
+        quiet = daemon(ports, str(folder / "data"), args.rate)._replace(module="tests.quiet_traders")
+        group.start((quiet,), Event())
         group.start(tuple(programs_beside(ports, folder, nats[0] if nats else None)), Event())
         losses = Losses(ports)
         for thread in (losses, *(WebSocketReader(ports.gateway) for _ in range(args.clients))):
@@ -180,7 +185,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mt4pump-soak-", ignore_cleanup_errors=True) as folder:
         record, losses = soak(args, Path(folder), console.print)
     slopes = record.slopes(args.warm_up * 3600.0 * args.hours)
-    view = Table(title=f"{args.hours:g} h at {args.rate:,.0f} quotes/s; {losses.events:,} events, {losses.lost} lost")
+    seen = f"{losses.events:,} events, {losses.trades:,} of them trades, {losses.lost} lost"
+    view = Table(title=f"{args.hours:g} h at {args.rate:,.0f} quotes/s; {seen}")
     for name in ("program", "MiB at first", "MiB at last", "MiB/h after the first part"):
         view.add_column(name, justify="left" if name == "program" else "right")
     for name, slope in slopes.items():

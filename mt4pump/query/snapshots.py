@@ -6,11 +6,13 @@ all pages together are the snapshot.
 
 from __future__ import annotations
 
-import heapq
+import random
 import secrets
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -22,10 +24,12 @@ from mt4pump.query.limits import QueryOptions, WorkBudget
 from mt4pump.query.requests import Cursor, RequestError
 from mt4pump.wire import Body
 
-SORTED_AT_ONCE = 1_000
-"""Topics sorted in one call: 0.1 ms, during which no other thread runs."""
+SORTED_AT_ONCE = 256
+"""Topics sorted in one call, about: some 30 µs, during which no other thread runs."""
 ROWS_PER_TICK = 64
-FIXMAP, MAP16, MAP32 = 0x80, 0xDE, 0xDF
+FIXMAP = 0x80
+HEADER_SIZES = {b"\xde": 3, b"\xdf": 5}
+"""Bytes of a msgpack map's header by the first: map 16, map 32; all other maps have one."""
 ADDED = 4
 """Entries that a packed row gets: epoch, ts, snapshot, seq."""
 
@@ -81,14 +85,16 @@ def sort_snapshot(
 
 
 def _sorted(topics: list[bytes], budget: WorkBudget) -> list[bytes]:
-    runs: list[list[bytes]] = []
-    for start in range(0, len(topics), SORTED_AT_ONCE):
-        runs.append(sorted(topics[start : start + SORTED_AT_ONCE]))
+    """Return ``topics`` sorted: each range between two of a sample by itself."""
+    borders = sorted(random.sample(topics, len(topics) // SORTED_AT_ONCE))
+    ranges: list[list[bytes]] = [[] for _ in range(len(borders) + 1)]
+    for start in range(0, len(topics), ROWS_PER_TICK):
+        for topic in topics[start : start + ROWS_PER_TICK]:
+            ranges[bisect(borders, topic)].append(topic)
         budget.tick()
-    merged = heapq.merge(*runs)
     done: list[bytes] = []
-    while more := list(islice(merged, ROWS_PER_TICK)):
-        done += more
+    for each in ranges:
+        done += sorted(each)
         budget.tick()
     return done
 
@@ -149,23 +155,26 @@ class RowEncoder:
     def body(self, row: bytes | Fields, seq: int) -> bytes:
         """Return the body of one row; unpacked fields may have their own ``ts``. Raises ValueError if it is no map."""
         if isinstance(row, bytes):
-            return extend_map(row, self._entries + self._pack(seq))
+            return extend_map(row, self._entries, self._pack(seq))
         packed: bytes = self._pack({**self._common, **row, "seq": seq})
         return packed
 
 
-def extend_map(packed: bytes, entries: bytes) -> bytes:
+def extend_map(packed: bytes, *entries: bytes) -> bytes:
     """Return a packed msgpack map with `ADDED` more packed entries; raises ValueError if it is no map."""
-    first = packed[0] if packed else 0
-    if FIXMAP <= first < FIXMAP + 16:
-        count, start = first - FIXMAP, 1
-    elif first in {MAP16, MAP32} and len(packed) >= 5:
-        start = 3 if first == MAP16 else 5
-        count = int.from_bytes(packed[1:start], "big")
-    else:
-        raise ValueError(f"a packed row starts with {packed[:1]!r}: no msgpack map")
-    header = msgpack.Packer().pack_map_header(count + ADDED)
-    return b"".join((header, packed[start:], entries))
+    size = HEADER_SIZES.get(packed[:1], 1)
+    return b"".join((_extended_header(packed[:size]), packed[size:], *entries))
+
+
+@lru_cache(maxsize=256)
+def _extended_header(header: bytes) -> bytes:
+    size = len(header)
+    is_short = size == 1 and FIXMAP <= header[0] < FIXMAP + 16
+    if not (is_short or size == HEADER_SIZES.get(header[:1])):
+        raise ValueError(f"a packed row starts with {header!r}: no msgpack map")
+    count = header[0] - FIXMAP if is_short else int.from_bytes(header[1:], "big")
+    extended: bytes = msgpack.Packer().pack_map_header(count + ADDED)
+    return extended
 
 
 class SnapshotCache:
