@@ -45,6 +45,7 @@ class Mistake(NamedTuple):
 
 WINDOWS_PATH = "write a path in single quotes: 'C:\\folder\\file'"
 WINDOWS_FILE = '\na = "C:\\Users"\n'
+TAB_PATH = 'keys = "C:\\trading\\new.client"\n'
 TIME = "is no time; write 10m, 2h or 1d12h for so long ago, or a time as"
 MISTAKES = (
     # commands and flags
@@ -118,6 +119,18 @@ MISTAKES = (
     *(
         Mistake(f"{name} --config own.toml", 2, ("own.toml is not TOML at line 2", WINDOWS_PATH), WINDOWS_FILE)
         for name in ("mt4pump check", "gateway", "monitor", "metrics", "nats", "archive")
+    ),
+    Mistake("gateway --config own.toml", 2, ("keys (own.toml line 1", "(U+0009); in TOML " + WINDOWS_PATH), TAB_PATH),
+    *(
+        Mistake(f"{name} --config own.toml", 2, ("(U+000A); in TOML " + WINDOWS_PATH,), f'{key} = "C:\\new\\file"\n')
+        for name, key in {
+            "mt4pump check": "dll_path",
+            "gateway": "tokens",
+            "monitor": "rules",
+            "metrics": "tls_key",
+            "nats": "credentials",
+            "archive": "path",
+        }.items()
     ),
     Mistake("metrics --config own.toml", 2, ("prot (own.toml line 2): no such", "mean port?"), "\nprot = 1"),
     Mistake("monitor --config own.toml", 2, ("view (own.toml line 1, key view): 'x' is not auto",), "view = 'x'\n"),

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 NONE = "none"
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _JSON_LIST = re.compile(r'\s*\[\s*["\]]')
 """Start of a JSON array of texts. ``[DJI30]`` is a symbol and ``[::1]:443`` a server, in a list with commas."""
 
@@ -43,6 +44,9 @@ def path(value: object) -> object:
     if isinstance(value, str):
         if not value.strip():
             raise ValueError("is empty; write a path")
+        if control := _CONTROL.search(value):  # TOML reads "C:\trading\new" as C:, a tab, rading, a newline, ew
+            text = r"in TOML write a path in single quotes: 'C:\folder\file'"
+            raise ValueError(f"has a control character (U+{ord(control[0]):04X}); {text}")
         try:
             return Path(value).expanduser()
         except RuntimeError as error:  # no home folder to put for ~
