@@ -66,7 +66,7 @@ class EndingReader(RawIOBase):
                     return self._connection.recv_into(buffer)
             return 0
         finally:
-            self._connection.settimeout(Handler.timeout)
+            self._connection.settimeout(HttpHandler.timeout)
 
 
 class LimitedReader:
@@ -87,7 +87,7 @@ class LimitedReader:
         return getattr(self._file, name)
 
 
-class Handler(WSGIRequestHandler):
+class HttpHandler(WSGIRequestHandler):
     """One request. Who sends nothing is hung up on; requests are not logged, as there is one every few seconds."""
 
     timeout = REQUEST_TIMEOUT_S
@@ -232,7 +232,7 @@ class Server(ThreadingWSGIServer):
     def service_actions(self) -> None:
         """End the requests that took too long; the library calls this twice a second, and after each request."""
         with self._lock:
-            latest_s = time.monotonic() - Handler.timeout
+            latest_s = time.monotonic() - HttpHandler.timeout
             for connection in [
                 connection for connection, one in self._open.items() if one.since_s < latest_s and not one.ended_s
             ]:
@@ -263,7 +263,7 @@ class MetricsServer:
     ) -> None:
         family = _family(host, port)
         server_class: type[Server] = type("Server", (Server,), {"address_family": family})
-        self._server: Server = make_server(host, port, application(registry, health), server_class, Handler)
+        self._server: Server = make_server(host, port, application(registry, health), server_class, HttpHandler)
         if context is not None:
             # The handshake is left to the request's thread: in accept() one silent client would stop all others.
             self._server.socket = context.wrap_socket(

@@ -60,7 +60,7 @@ DELETE_ROWS, DELETE_STEPS = 50_000, 20
 
 log = logging.getLogger(__name__)
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+PostgresqlConnection = psycopg.Connection[tuple[Any, ...]]
 
 
 class PostgresqlStore:
@@ -81,7 +81,7 @@ class PostgresqlStore:
         self.durable_ts = self.connects = self._bytes = 0
         self._last_commit = ""
         self._maintained_s = float("-inf")
-        self._connection: Connection | None = None
+        self._connection: PostgresqlConnection | None = None
         self._open(pause)
 
     def _open(self, pause: Callable[[float], bool]) -> None:
@@ -116,7 +116,7 @@ class PostgresqlStore:
         add_committed(self.state, batch)
         self.durable_ts = max(self.durable_ts, newest_durable_ts(batch))
 
-    def _write(self, connection: Connection, batch: ArchiveBatch) -> None:
+    def _write(self, connection: PostgresqlConnection, batch: ArchiveBatch) -> None:
         schema = sql.Identifier(tables.SCHEMA)
         with connection.cursor() as cursor:
             for (code, kind), parts in batch.tables.items():
@@ -183,7 +183,7 @@ class PostgresqlStore:
                 raise StoreChangedError(f"{text} ({one_line(str(error))})") from error
             raise StoreError(one_line(str(error))) from error
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> PostgresqlConnection:
         """Return the connection, a new one where there is none; it holds the lock."""
         if self._connection is None:
             connection = self._connection = psycopg.connect(**self._conninfo, autocommit=True)
@@ -196,7 +196,7 @@ class PostgresqlStore:
                 log.warning("the connection to %s is not encrypted: add ?sslmode=verify-full to store", self.name)
         return self._connection
 
-    def _read_state(self, connection: Connection) -> None:
+    def _read_state(self, connection: PostgresqlConnection) -> None:
         schema = sql.Identifier(tables.SCHEMA)
         row = connection.execute(
             sql.SQL("select last_commit, position, first_epoch, durable_ts from {}.archive_state for update").format(
@@ -215,7 +215,7 @@ def _is_near(host: str) -> bool:
     return host.startswith("/") or is_loopback(host)
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: PostgresqlConnection) -> None:
     """Make what is missing of schema, tables and columns, in one transaction; raises StoreError, psycopg.Error."""
     schema = sql.Identifier(tables.SCHEMA)
     (encoding,) = connection.execute("show server_encoding").fetchone() or ("",)
@@ -247,14 +247,14 @@ def _migrate(connection: Connection) -> None:
                 connection.execute(statement)
 
 
-def _has_timescaledb(connection: Connection) -> bool:
+def _has_timescaledb(connection: PostgresqlConnection) -> bool:
     (found,) = connection.execute(
         "select exists (select from pg_extension where extname = 'timescaledb')"
     ).fetchone() or (False,)
     return bool(found)
 
 
-def _add_columns(connection: Connection, kind: str) -> None:
+def _add_columns(connection: PostgresqlConnection, kind: str) -> None:
     """Add the columns that an older version did not have; raises StoreError when one has another type."""
     found: dict[str, str] = dict(
         connection.execute(
@@ -274,7 +274,7 @@ def _add_columns(connection: Connection, kind: str) -> None:
             raise StoreChangedError(f"the column {where} is {found[name]}, not {wanted}: rename that table")
 
 
-def _delete(connection: Connection, kind: str, oldest: datetime, *, has_timescaledb: bool) -> None:
+def _delete(connection: PostgresqlConnection, kind: str, oldest: datetime, *, has_timescaledb: bool) -> None:
     name = tables.table_name(kind)
     if has_timescaledb:
         connection.execute("select drop_chunks(%s::regclass, %s)", [name.as_string(connection), oldest])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from mt4pump.client import ClientError, Event, Notice, Position, Snapshot
-from mt4pump_consumers.gateway.feed import HEARTBEAT, Item, ThreadBridge
+from mt4pump_consumers.gateway.feed import HEARTBEAT, FeedItem, ThreadBridge
 from mt4pump_consumers.gateway.last_values import LastValues, PriceHistory
 from mt4pump_consumers.gateway.protocol import HEARTBEAT_TOPIC, Json, encode, event_message, public, quote_message
 from mt4pump_consumers.gateway.subscriber_groups import Payload, SubscriberGroup, SubscriberGroups
@@ -113,7 +113,7 @@ class Broadcaster:
         for quote in quotes.values():
             self._handle(quote)
 
-    def _handle(self, item: Item) -> None:
+    def _handle(self, item: FeedItem) -> None:
         try:
             if isinstance(item, Notice):
                 self._on_notice(item)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Container, Sequence
-from threading import Event as SignalSafeEvent
+from threading import Event as ThreadEvent
 from threading import Lock, Thread
 
 from mt4pump.client import ClientError, ClientKeys, Event, Notice, Position, Query, Snapshot, Subscriber
@@ -21,7 +21,7 @@ HEARTBEAT = "heartbeat"
 ITEMS_LIMIT = 50_000
 """Events that wait for the loop; then the subscriber's thread waits, and the subscriber reports what that costs."""
 
-Item = Event | Notice | Position
+FeedItem = Event | Notice | Position
 
 
 class ThreadBridge:
@@ -35,13 +35,13 @@ class ThreadBridge:
         self._wake = wake
         self._hot = hot
         self._lock = Lock()
-        self._items: deque[Item] = deque()
+        self._items: deque[FeedItem] = deque()
         self._quotes: dict[str, Event] = {}
-        self._room = SignalSafeEvent()
+        self._room = ThreadEvent()
         self._awake = False
         self.replaced = self.waits = 0
 
-    def put(self, item: Item, stopping: Callable[[], bool]) -> None:
+    def put(self, item: FeedItem, stopping: Callable[[], bool]) -> None:
         """Hand over one item; waits while the loop is too far behind. On the subscriber's thread."""
         if self._hot is not None and isinstance(item, Event) and item.kind == "quote":
             with self._lock:
@@ -66,7 +66,7 @@ class ThreadBridge:
             self._room.clear()
             self._room.wait(0.1)
 
-    def take(self, limit: int) -> tuple[list[Item], dict[str, Event]]:
+    def take(self, limit: int) -> tuple[list[FeedItem], dict[str, Event]]:
         """Return up to ``limit`` items and the newest quote per topic; on the loop's thread."""
         with self._lock:
             count = min(limit, len(self._items))
@@ -105,7 +105,7 @@ class GatewayFeed(Thread):
         self._endpoint, self._query_endpoint, self._keys = endpoint, query_endpoint, keys
         self._topics, self._silence_s = topics, silence_s
         self._bridge = bridge
-        self._stopping = SignalSafeEvent()
+        self._stopping = ThreadEvent()
         self._subscriber: Subscriber | None = None
         self._position: Position | None = None
         self.restarts = 0

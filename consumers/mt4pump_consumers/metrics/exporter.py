@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from ssl import SSLContext
-from threading import Event as SignalSafeEvent
+from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Any
 
@@ -63,7 +63,7 @@ class MetricsFeed(Thread):
     ) -> None:
         super().__init__(name="feed", daemon=True)
         self._subscribe, self._counters, self._symbols = subscribe, counters, symbols
-        self._stopping = SignalSafeEvent()
+        self._stopping = ThreadEvent()
         self._subscriber = subscribe()
         self.restarts = 0
 
@@ -126,7 +126,7 @@ class MetricsFeed(Thread):
             self.join(JOIN_S)
 
 
-class DurableKinds:
+class DurableKindsQuery:
     """Queries which kinds the daemon's journal stores: a heartbeat does not show that of a kind without events.
 
     `update` is for one thread, `of` for any.
@@ -250,7 +250,7 @@ def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
     counters = StreamCounters(max(LEAST_TOLERANCE_S, time.get_clock_info("time").resolution))
     symbols = SymbolMetrics(settings.symbols, settings.symbols_limit) if settings.symbols else None
     feed = _feed(settings, counters, symbols)
-    kinds = DurableKinds(settings)
+    kinds = DurableKindsQuery(settings)
     try:
         server = _server(settings, feed, counters, symbols, kinds, shutdown=shutdown)
     except BaseException:
@@ -291,7 +291,7 @@ def _server(
     feed: MetricsFeed,
     counters: StreamCounters,
     symbols: SymbolMetrics | None,
-    kinds: DurableKinds,
+    kinds: DurableKindsQuery,
     *,
     shutdown: Shutdown,
 ) -> MetricsServer:

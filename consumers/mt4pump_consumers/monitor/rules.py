@@ -153,7 +153,7 @@ def _problems(error: ValidationError) -> list[str]:
     return found
 
 
-Key = tuple[str, str]
+ConditionKey = tuple[str, str]
 """A rule's name and its subject: an account, or the feed."""
 QUIET_LIMIT = 10_000
 """Accounts that were alerted about and are remembered, before the stale ones are looked for and dropped."""
@@ -170,22 +170,22 @@ class Condition(NamedTuple):
 class RuleMemory:
     """``conditions`` that hold now and ``quiet``, the moments (ns) of last alerts; the store keeps what ``touched``."""
 
-    conditions: dict[Key, Condition] = field(default_factory=dict)
-    quiet: dict[Key, int] = field(default_factory=dict)
-    touched_conditions: set[Key] = field(default_factory=set)
-    touched_quiet: set[Key] = field(default_factory=set)
+    conditions: dict[ConditionKey, Condition] = field(default_factory=dict)
+    quiet: dict[ConditionKey, int] = field(default_factory=dict)
+    touched_conditions: set[ConditionKey] = field(default_factory=set)
+    touched_quiet: set[ConditionKey] = field(default_factory=set)
 
-    def begin(self, key: Key, condition: Condition) -> None:
+    def begin(self, key: ConditionKey, condition: Condition) -> None:
         """Note that a condition holds from now on."""
         self.conditions[key] = condition
         self.touched_conditions.add(key)
 
-    def end(self, key: Key) -> Condition | None:
+    def end(self, key: ConditionKey) -> Condition | None:
         """Note that a condition is over; return it if it did hold."""
         self.touched_conditions.add(key)
         return self.conditions.pop(key, None)
 
-    def set_quiet(self, key: Key, ts: int) -> None:
+    def set_quiet(self, key: ConditionKey, ts: int) -> None:
         """Note the moment of an alert."""
         self.quiet[key] = ts
         self.touched_quiet.add(key)

@@ -25,10 +25,10 @@ GROUPS_MAX = 6
 RANK_SHOWN, RANK_ALL = 3, 9
 MEASURED_ROWS = 200
 """Rows whose cells set the widths; wider ones below are cut."""
-Lines = list[Text]
+ScreenLines = list[Text]
 
 
-def table_lines(name: str, state: MonitorState, controls: ScreenControls, width: int, height: int) -> Lines:
+def table_lines(name: str, state: MonitorState, controls: ScreenControls, width: int, height: int) -> ScreenLines:
     """Return ``height`` lines of ``width``: title, heads, and as many rows as fit, the selected one among them."""
     table, of = TABLES[name], controls.tables[name]
     rows = controls.rows(name, state)
@@ -52,14 +52,14 @@ def table_lines(name: str, state: MonitorState, controls: ScreenControls, width:
     return sized(lines, width, height)
 
 
-def beside(blocks: Sequence[Lines], widths: Sequence[int], height: int) -> Lines:
+def beside(blocks: Sequence[ScreenLines], widths: Sequence[int], height: int) -> ScreenLines:
     """Return blocks of lines beside each other."""
     columns = [sized(block, width, height) for block, width in zip(blocks, widths, strict=True)]
     gap = " " * GROUP_GAP
     return [Text(gap, no_wrap=True).join(parts) for parts in zip(*columns, strict=True)]
 
 
-def sized(lines: Lines, width: int, height: int) -> Lines:
+def sized(lines: ScreenLines, width: int, height: int) -> ScreenLines:
     """Return exactly ``height`` lines of exactly ``width``."""
     made = [line.copy() for line in lines[:height]] + [Text() for _ in range(height - len(lines))]
     for line in made:
@@ -189,7 +189,7 @@ def draw(state: MonitorState, controls: ScreenControls, width: int, height: int,
     return Group(*sized([*head, *body, *foot], width, max(height, HEIGHT_MIN)))
 
 
-def _narrow(state: MonitorState, controls: ScreenControls, width: int, room: int) -> Lines:
+def _narrow(state: MonitorState, controls: ScreenControls, width: int, room: int) -> ScreenLines:
     """Executions; two tables beside each other; margin calls in a line, and messages."""
     low = 0 if controls.subject else max(3, room // 7)
     upper = max(HEAD_LINES + 2, (room - 1 - low) * 2 // 5)
@@ -203,7 +203,7 @@ def _narrow(state: MonitorState, controls: ScreenControls, width: int, room: int
     return lines + (table_lines("messages", state, controls, width, low) if low else [])
 
 
-def _wide(state: MonitorState, controls: ScreenControls, width: int, room: int) -> Lines:
+def _wide(state: MonitorState, controls: ScreenControls, width: int, room: int) -> ScreenLines:
     """Executions, two tables and margin calls beside each other; messages below over the whole width."""
     low = 0 if controls.subject else min(max(4, room // 7), 10)
     high = room - low

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Event as SignalSafeEvent
+from threading import Event as ThreadEvent
 from typing import Any, Self, cast
 
 import pytest
@@ -23,7 +23,7 @@ class Subscribers:
     def __init__(self) -> None:
         self.resumed_from: list[Position | None] = []
         self.position: Position | None = None
-        self.has_second = SignalSafeEvent()
+        self.has_second = ThreadEvent()
 
     def __call__(self, _endpoint: str, *, resume_from: Position | None, **_options: Any) -> Self:
         self.resumed_from.append(resume_from)
@@ -89,7 +89,7 @@ def test_after_each_heartbeat_and_only_then_the_door_is_told_of_a_new_place() ->
     assert kinds == ["trade", PLACE, "trade", "heartbeat", LATER]
 
 
-class Pauses(SignalSafeEvent):
+class Pauses(ThreadEvent):
     """Stands in for the wish to end: it comes in the eighth pause, and no pause takes any time."""
 
     def __init__(self) -> None:

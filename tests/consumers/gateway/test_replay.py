@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from mt4pump_consumers.gateway import replay
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
-from mt4pump_consumers.gateway.feed import Item
+from mt4pump_consumers.gateway.feed import FeedItem
 from mt4pump_consumers.gateway.protocol import ClientRequest, ClientRequestError, Json
 from mt4pump_consumers.gateway.replay import ROUNDS, Replayer
 from mt4pump_consumers.gateway.session import ClientSession
@@ -81,7 +81,7 @@ class Client:
         """It always keeps up."""
 
 
-def take(broadcaster: Broadcaster, *items: Item) -> None:
+def take(broadcaster: Broadcaster, *items: FeedItem) -> None:
     """Give a broadcaster items through its bridge."""
     for item in items:
         broadcaster.bridge.put(item, lambda: True)

@@ -7,7 +7,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from mt4pump_consumers.metrics import exporter as module
-from mt4pump_consumers.metrics.exporter import DurableKinds
+from mt4pump_consumers.metrics.exporter import DurableKindsQuery
 
 from mt4pump.client import ClientError
 from tests.consumers.metrics.test_metrics_collector import STATUS
@@ -19,7 +19,7 @@ def test_each_run_of_the_daemon_is_asked_once_and_a_failure_is_tried_again(monke
     query.__enter__.return_value = query
     query.describe.side_effect = ClientError("timeout", "no answer")
     monkeypatch.setattr(module, "Query", lambda *_: query)
-    kinds = DurableKinds(settings())
+    kinds = DurableKindsQuery(settings())
     kinds.update(None)
     kinds.update(replace(STATUS, alive=False))
     assert query.describe.call_count == 0
@@ -42,6 +42,6 @@ def test_each_run_of_the_daemon_is_asked_once_and_a_failure_is_tried_again(monke
 
 
 def test_an_endpoint_without_a_port_has_nobody_to_ask() -> None:
-    kinds = DurableKinds(settings("--endpoint", "ipc:///run/mt4pump/pub"))
+    kinds = DurableKindsQuery(settings("--endpoint", "ipc:///run/mt4pump/pub"))
     kinds.update(STATUS)
     assert kinds.of(STATUS.epoch) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from threading import Event as SignalSafeEvent
+from threading import Event as ThreadEvent
 from typing import Any, Self, cast
 
 import pytest
@@ -23,7 +23,7 @@ class FakeSubscriber:
 
     def __init__(self, items: list[Event | Notice], error: Exception | None = None) -> None:
         self.items, self.error = items, error
-        self.closed = SignalSafeEvent()
+        self.closed = ThreadEvent()
         self.counts: Counter[str] = Counter(gaps=len(items))
         self.status = None
 

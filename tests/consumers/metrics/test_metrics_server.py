@@ -96,7 +96,7 @@ def test_a_request_that_comes_byte_by_byte_has_a_limit_in_all() -> None:
             return server.ended >= REQUESTS_LIMIT
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module.Handler, "timeout", 1.0)
+            patch.setattr(module.HttpHandler, "timeout", 1.0)
             until(ended, "all are ended, though none was silent for long")
         assert ask(server, "/metrics")[0] == 200
 
@@ -119,7 +119,7 @@ def test_a_request_waits_for_the_thread_of_one_that_was_ended(monkeypatch: pytes
         for _ in range(REQUESTS_LIMIT):
             assert began.acquire(timeout=LIMIT_S)
         with monkeypatch.context() as patch:
-            patch.setattr(module.Handler, "timeout", 0.0)
+            patch.setattr(module.HttpHandler, "timeout", 0.0)
             until(lambda: server.ended == REQUESTS_LIMIT, "all took too long")
         Timer(0.2, may_end.set).start()
         assert ask(server, "/")[0] == 200
