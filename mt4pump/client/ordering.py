@@ -185,7 +185,7 @@ class Ordering:
         if came != SNAPSHOT:
             epoch, seq, offset = body["epoch"], body["seq"], body.get("offset")
             if epoch >= topic.epoch:
-                topic.epoch, topic.seq = epoch, seq
+                topic.pass_to(epoch, seq)
             elif offset is None:
                 topic.late = epoch, seq
             if offset is not None:
@@ -236,7 +236,15 @@ class Ordering:
         """Make at least those events wait that ``gate`` holds back."""
         self.gate = max(self.gate, gate)
 
+    def enter_epoch(self, epoch: int) -> None:
+        """Go over to another run of the daemon."""
+        self.epoch = epoch
+
     # ---- the journal ----
+
+    def name_log(self, log: str | None) -> None:
+        """Record the journal that the offsets count in; None: there is none, so nothing is confirmed."""
+        self.log, self.confirmed = log, None if log is None else self.confirmed
 
     def set_log(self, log: str | None, *, needed: bool) -> None:
         """Set the log that a heartbeat names; ``needed``: it will be asked as soon as it can be."""

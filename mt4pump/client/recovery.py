@@ -46,7 +46,7 @@ class Recovery:
         self._retry_at_s = 0.0
         self._retry_s = RETRY_S
         self._waiting_since_s: float | None = None
-        self.now_s = 0.0
+        self._now_s = 0.0
 
     @property
     def has_given_up(self) -> bool:
@@ -66,7 +66,7 @@ class Recovery:
         ask = self.ask
         if number != self.number or self._job is None or ask is None:
             return
-        self.now_s = now_s
+        self._now_s = now_s
         if not self._is_failing:  # else only the end of a job, or a page of the journal, shows progress
             self._waiting_since_s = now_s
         self.ask = None
@@ -89,12 +89,16 @@ class Recovery:
     def handle_failure(self, number: int, code: str, text: str, now_s: float) -> None:
         """Handle that request ``number`` was refused, or not answered."""
         if number == self.number and self._job is not None:
-            self.now_s = now_s
+            self._now_s = now_s
             self._fail(code, text)
+
+    def set_now(self, now_s: float) -> None:
+        """Set the time, monotonic seconds, at which what follows happens."""
+        self._now_s = now_s
 
     def tick(self, now_s: float) -> None:
         """Continue what waits for time to pass."""
-        self.now_s = now_s
+        self._now_s = now_s
         if self._job is not None:
             return
         if not self._is_waiting:
@@ -113,28 +117,27 @@ class Recovery:
             self._is_unproven = True
             self._last_held = ordering.held.last
             ordering.close_for(DURABLE_WAIT)
-            self._retry_at_s = min(self._retry_at_s, self.now_s)  # so that they do not wait for another try as well
+            self._retry_at_s = min(self._retry_at_s, self._now_s)  # so that they do not wait for another try as well
 
     def add(self, names: list[str]) -> None:
         """Ask for the last values of topics that were added."""
         if self._ordering.has_snapshot or self._job is not None:
             self.steps.add(names)
         else:
-            self._ordering.subscriptions.baseline = None
+            self._ordering.subscriptions.forget_baseline()
 
     def enter_epoch(self, epoch: int) -> None:
         """Go over to another run of the daemon."""
-        ordering = self._ordering
-        is_first = not ordering.epoch
-        ordering.epoch, self.steps.last_seqs = epoch, None
-        if is_first:
+        ordering, is_restart = self._ordering, self._ordering.epoch > 0
+        ordering.enter_epoch(epoch)
+        self.steps.enter_epoch(is_restart=is_restart)
+        if not is_restart:
             return
         if self.steps.heartbeat[0] is not None:  # a run without a journal ends no journal
             self._last_of_run = self._complete_log, self._complete_to
         ordering.counts["restarts"] += 1
         text = "the daemon restarted; events that are not stored may be lost at the end of its previous run"
         ordering.out.append(Notice(RESTARTED, text))
-        self.steps.is_kinds_stale = True
 
     def follow_restart(self) -> None:
         """Drop what was asked of the run of the daemon that ended."""
@@ -156,7 +159,7 @@ class Recovery:
         Whether it lost its end or is another one, only the next heartbeat says, or a reply when that cannot be read.
         """
         if 0 < offset <= self._old_end and self.steps.joined and self._needs_journal and not self.steps.reused:
-            self.steps.reused = offset
+            self.steps.set_reused(offset)
             self._job = self.ask = None
             self._ordering.set_log(UNOPENED, needed=True)
 
@@ -168,10 +171,10 @@ class Recovery:
         """
         log, offset = body.get("log"), body.get("offset") or 0
         was_opened = bool(log) and self.steps.heartbeat[0] == UNOPENED
-        self.steps.heartbeat = log, offset
+        self.steps.set_heartbeat(log, offset)
         self._ordering.set_log(log, needed=self._needs_journal)
         if was_opened:
-            self._retry_at_s = self.now_s
+            self._retry_at_s = self._now_s
         return self._follows_other_log(log, max(0, offset - (_journal_count(body, "stored") or 0))) or was_opened
 
     def _follows_other_log(self, log: str | None, begin: int) -> bool:
@@ -180,7 +183,7 @@ class Recovery:
             return False
         ordering = self._ordering
         if ordering.log is None:
-            ordering.log = log
+            ordering.name_log(log)
             return False
         if log == ordering.log and not self.steps.reused and begin >= self._old_end:
             return False
@@ -201,7 +204,7 @@ class Recovery:
         self._complete_log = log
         self._last_seqs_wanted = True
         self._job = self.ask = None
-        self.steps.reused = 0
+        self.steps.set_reused(0)
         if text:
             ordering.follow_lost_end(begin, text)
         else:
@@ -257,11 +260,11 @@ class Recovery:
     def _waited_s(self) -> float:
         """Return how long something has been waiting; it begins with the first call."""
         if self._waiting_since_s is None:
-            self._waiting_since_s = self.now_s
-        return self.now_s - self._waiting_since_s
+            self._waiting_since_s = self._now_s
+        return self._now_s - self._waiting_since_s
 
     def _record_progress(self) -> None:
-        self._waiting_since_s, self._retry_s = self.now_s, RETRY_S
+        self._waiting_since_s, self._retry_s = self._now_s, RETRY_S
 
     def plan(self) -> None:
         """Start what has to be asked now, or confirm what is proven."""
@@ -272,7 +275,7 @@ class Recovery:
         job = self._next_job()
         if job is None:
             self._confirm_proven()
-        elif self._has_heartbeat and self.now_s >= self._retry_at_s:
+        elif self._has_heartbeat and self._now_s >= self._retry_at_s:
             self._start(job)
 
     def _next_job(self) -> Job | None:
@@ -301,7 +304,7 @@ class Recovery:
         if is_of_log and ordering.gate == OPEN and confirmed is not None and self._replay_needed_to <= confirmed:
             ordering.confirm(self._complete_to)
         self.steps.report_lost_ends()
-        is_due = self._last_seqs_wanted and ordering.has_snapshot and self.now_s >= self._retry_at_s
+        is_due = self._last_seqs_wanted and ordering.has_snapshot and self._now_s >= self._retry_at_s
         if is_due and self.steps.last_seqs is None:  # those known but not compared yet may be of more topics
             wanted = ordering.subscriptions
             prefixes = wanted.prefixes() if self._unstored_wanted else wanted.unstored_prefixes()
@@ -342,7 +345,7 @@ class Recovery:
             self._ordering.open_gate()
             first = self._ordering.held.first
             if first and first is self._first_held and self._ordering.confirmed == self._confirmed_before:
-                self._retry_at_s = self.now_s + RETRY_S  # the next job would do no better: wait before it asks again
+                self._retry_at_s = self._now_s + RETRY_S  # the next job would do no better: wait before it asks again
         self.plan()
 
     def _fail(self, code: str, text: str) -> None:
@@ -360,7 +363,7 @@ class Recovery:
             self._last_seqs_wanted = self._unstored_wanted = True  # nothing else would have it asked for again
         ordering.counts["query_failures"] += 1
         self._report_failing(code, f"a query failed: {text}")
-        self._retry_at_s = self.now_s + self._retry_s
+        self._retry_at_s = self._now_s + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_LIMIT_S)
         # A plain start goes live without its snapshot when the query times out; a resumed one waits, to keep the order.
         is_plain_start = not self.steps.joined and self.steps.resume is None and code == "timeout"
@@ -379,7 +382,7 @@ class Recovery:
         text = "no heartbeat came to start from: going on without last values and without the journal"
         self._report_failing("no_heartbeat", text)
         ordering.set_query(works=False)
-        self._retry_at_s = max(self._retry_at_s, self.now_s + self._retry_s)
+        self._retry_at_s = max(self._retry_at_s, self._now_s + self._retry_s)
         if not self.steps.joined and resume is not None:
             known_end = max(resume.confirmed, *resume.ahead.values(), 0)
             if self.steps.heartbeat[0] == resume.log and self._complete_to >= known_end:  # else it lost its end

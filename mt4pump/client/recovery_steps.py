@@ -61,10 +61,23 @@ class RecoverySteps:
         gone = set(names)
         self.added = [name for name in self.added if name not in gone]
 
+    def enter_epoch(self, *, is_restart: bool) -> None:
+        """Forget what was asked of the run before."""
+        self.last_seqs = None
+        self.is_kinds_stale = self.is_kinds_stale or is_restart
+
+    def set_heartbeat(self, log: str | None, offset: int) -> None:
+        """Set the log and the offset that the last heartbeat named."""
+        self.heartbeat = log, offset
+
+    def set_reused(self, offset: int) -> None:
+        """Set an offset that two runs of the daemon used; 0: none."""
+        self.reused = offset
+
     def go_live(self) -> None:
         """Deliver events without a snapshot."""
         if self.added:
-            self._ordering.subscriptions.baseline = None
+            self._ordering.subscriptions.forget_baseline()
         self.joined, self.discard = True, False
 
     def join(self) -> Job:
@@ -171,7 +184,7 @@ class RecoverySteps:
                 continue
             ordering.counts["gaps"] += 1
             ordering.report_lost(topic, missing)
-            topic.epoch, topic.seq = last.epoch, seq
+            topic.pass_to(last.epoch, seq)
             if wire in last.rows and not topic.durable:
                 frames = last.rows[wire]
                 ordering.deliver(topic, frames, event_body(*frames), SNAPSHOT)
@@ -219,11 +232,11 @@ class RecoverySteps:
         _check_opened(head)
         if log is None:
             self.resume = None
-            ordering.confirmed = ordering.log = None
+            ordering.name_log(None)
             ordering.out.append(Notice(NOT_WHOLE, "the daemon has no journal: the position cannot be resumed"))
             return False
         if ordering.log is None and ordering.confirmed <= last:
-            ordering.log = log
+            ordering.name_log(log)
         if log != ordering.log:
             text = "the position is of another journal: going on from the start of the one there is"
             self._restart_position(log, 0, text)

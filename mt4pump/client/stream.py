@@ -64,13 +64,13 @@ class Stream:
     def handle(self, messages: Iterable[Frames], now_s: float, now_ns: int) -> None:
         """Handle messages in the order in which they came. Times: monotonic seconds, ns since 1970."""
         self._now_s, self._now_ns = now_s, now_ns
-        self.recovery.now_s = now_s
+        self.recovery.set_now(now_s)
         self.ordering.handle(messages, self._handle_other, self._record_malformed)
         self._report_malformed(now_s)
 
     def set_connected(self, now_s: float) -> None:
         """Record that a connection was made: what was sent before it may be lost."""
-        self.recovery.now_s = now_s
+        self.recovery.set_now(now_s)
         self._connections += 1
         self.counts["reconnects"] = self._connections - 1
         self.out.append(Notice(CONNECTED, "connected to the daemon"))

@@ -65,6 +65,10 @@ class TopicState(TopicName):
         unconfirmed = (old for old, after in pairwise((*self.jumps, jump)) if after[0] > confirmed)
         self.jumps = (*unconfirmed, jump)[-JUMPS_LIMIT:]
 
+    def pass_to(self, epoch: int, seq: int) -> None:
+        """Record that everything up to this number was delivered, or reported as lost."""
+        self.epoch, self.seq = epoch, seq
+
     def has_passed(self, offset: int, epoch: int, seq: int) -> bool:
         """Return whether this event was never delivered, and a later one was."""
         return any(offset > before and (epoch, seq) < (to_epoch, to_seq) for before, to_epoch, to_seq in self.jumps)
@@ -188,6 +192,10 @@ class SubscriptionSet:
             state = TopicState(wire, name, durable=self._is_durable(name), wanted=self.is_wanted(name))
             self.topics[wire] = state
         return state
+
+    def forget_baseline(self) -> None:
+        """Record that nothing is known of topics that were not met yet."""
+        self.baseline = None
 
     def set_baseline(self, epoch: int) -> None:
         """Record that the numbers of ``epoch`` are known; those of later ones begin at 1."""
