@@ -46,6 +46,12 @@ class Mistake(NamedTuple):
 WINDOWS_PATH = "write a path in single quotes: 'C:\\folder\\file'"
 WINDOWS_FILE = '\na = "C:\\Users"\n'
 TAB_PATH = 'keys = "C:\\trading\\new.client"\n'
+RULES = '[[rule]]\nname = "big"\nwhen = "volume"\nlots = 5\n'
+NO_PEM = "SSL_CERT_FILE own.toml cannot be used (it holds no certificate that can be read): name a PEM file"
+NO_FILE = (
+    "SSL_CERT_FILE nofile cannot be used (No such file or directory): name a PEM file of certificates, or unset it"
+)
+NO_FOLDER = "SSL_CERT_DIR nofile cannot be used (no such folder): name a folder of PEM certificates, or unset it"
 TIME = "is no time; write 10m, 2h or 1d12h for so long ago, or a time as"
 MISTAKES = (
     # commands and flags
@@ -100,6 +106,16 @@ MISTAKES = (
     Mistake(
         "mt4pump run --config nofile.toml", 2, ("config (--config): there is no file nofile.toml; correct the path",)
     ),
+    Mistake(
+        "monitor --rules own.toml --store s.db --webhook https://h/x",
+        3,
+        (NO_PEM,),
+        RULES,
+        ("SSL_CERT_FILE", "own.toml"),
+    ),
+    Mistake("archive --store clickhouse://h/d", 3, (NO_FILE,), variables=("SSL_CERT_FILE", "nofile")),
+    Mistake("archive --store clickhouses://h/d", 3, (NO_FOLDER,), variables=("SSL_CERT_DIR", "nofile")),
+    Mistake("archive verify --store clickhouses://h/d", 3, (NO_PEM,), "a = 1\n", ("SSL_CERT_FILE", "own.toml")),
     # values
     Mistake("mt4pump check --source mt5", 2, ("source (flag --source): 'mt5' is not dll or simulator",)),
     Mistake("metrics --port 99999", 2, ("port (flag --port): '99999' is not a whole number from 0 to 65535",)),
@@ -157,6 +173,13 @@ def long_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a trial connection as long as a busy machine takes; a refusal ends it at once."""
     monkeypatch.setattr("mt4pump.cli.arguments.TRIAL_S", 30.0)
     monkeypatch.setattr("mt4pump_consumers.archive.database.START_LIMIT_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def usual_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave only the authorities that a mistake names."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
 
 
 def run(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

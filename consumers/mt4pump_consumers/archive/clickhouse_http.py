@@ -17,6 +17,9 @@ import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mt4pump.process.program import StartError
+from mt4pump_consumers.client_tls import trusted_servers
+
 TIMEOUT_S, CONNECT_LIMIT_S = 120.0, 10.0
 PORT, TLS_PORT = 8123, 8443
 MOST_QUERY_BYTES = 100_000_000
@@ -38,7 +41,7 @@ BUFFERS = {
 
 
 class ClickhouseError(Exception):
-    """The server refused a statement, or did not answer."""
+    """The server refused a statement or did not answer, or nothing can be sent."""
 
 
 class ClickhouseConnection:
@@ -62,7 +65,10 @@ class ClickhouseConnection:
                 base_url=f"{'https' if self.is_encrypted else 'http'}://{address}",
                 auth=(unquote(parts.username or "default"), password or ""),
                 timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_LIMIT_S),
+                verify=trusted_servers(),
             )
+        except StartError as error:
+            raise ClickhouseError(str(error)) from error
         except httpx.InvalidURL as error:
             raise ClickhouseError(f"{self.name} is no address ({error}): correct store") from error
 

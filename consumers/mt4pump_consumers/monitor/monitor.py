@@ -42,6 +42,7 @@ def main(settings: MonitorSettings, shutdown: Shutdown) -> int:
     """Run the monitor until asked to end; return the exit code."""
     keys = _keys(settings)
     rules = load_rules(settings.rules) if settings.rules else ()
+    webhook = _webhook(settings)
     store = MonitorStore(
         settings.store,
         webhook=settings.webhook is not None,
@@ -60,9 +61,10 @@ def main(settings: MonitorSettings, shutdown: Shutdown) -> int:
         recorder = EventRecorder(store, memory, engine=engine, state=state, view=view, csv=csv, shutdown=shutdown)
         _log_start(settings, len(rules))
         recorder.log_unlogged()
-        recorder.webhook = _webhook(settings)
-        if recorder.webhook is not None:
-            at_end.callback(recorder.webhook.stop, settings.webhook_timeout_s)
+        recorder.webhook = webhook
+        if webhook is not None:
+            webhook.start()
+            at_end.callback(webhook.stop, settings.webhook_timeout_s)
         Monitor(
             settings,
             keys,
@@ -308,9 +310,7 @@ def _webhook(settings: MonitorSettings) -> Webhook | None:
     options = WebhookOptions(
         settings.webhook.get_secret_value(), token, settings.webhook_timeout_s, settings.webhook_give_up_s
     )
-    webhook = Webhook(settings.store, options)
-    webhook.start()
-    return webhook
+    return Webhook(settings.store, options)
 
 
 def _log_start(settings: MonitorSettings, rules: int) -> None:

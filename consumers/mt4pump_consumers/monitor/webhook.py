@@ -16,6 +16,7 @@ import httpx
 import tenacity
 
 from mt4pump.process.clock import ProvenClock
+from mt4pump_consumers.client_tls import trusted_servers
 from mt4pump_consumers.monitor.store import connect
 
 ERROR_LENGTH = 300
@@ -111,7 +112,10 @@ class WebhookOptions:
 
 
 class Webhook(Thread):
-    """``counts``: sent, attempts, retries, failed (given up), faults (of the store); ``problem``: why it fails."""
+    """``counts``: sent, attempts, retries, failed (given up), faults (of the store); ``problem``: why it fails.
+
+    Raises StartError for authorities that cannot be read.
+    """
 
     def __init__(self, store: Path, options: WebhookOptions) -> None:
         super().__init__(name="webhook", daemon=True)
@@ -120,6 +124,7 @@ class Webhook(Thread):
         self.address = urlsplit(options.url).hostname or ""
         self._store = store
         self._options = options
+        self._trusted = trusted_servers()
         self._stopping = Event()
         self._wake = Event()
         self._clock = ProvenClock(time.time_ns(), time.time_ns, time.monotonic)
@@ -155,7 +160,7 @@ class Webhook(Thread):
         headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
         outbox = AlertQueue(self._store)
         try:
-            with httpx.Client(timeout=options.timeout_s, headers=headers) as client:
+            with httpx.Client(timeout=options.timeout_s, headers=headers, verify=self._trusted) as client:
                 while not self._stopping.is_set():
                     self._wake.clear()
                     alert = outbox.next(time.time(), options.postpone_s)
