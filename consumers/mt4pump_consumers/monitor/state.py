@@ -253,7 +253,7 @@ EXECUTIONS_SHOWN = 200
 LINES_SHOWN = 50
 
 
-class MarginCall(NamedTuple):
+class MarginCallRow(NamedTuple):
     """An account in margin call (``level_type`` 1) or stop-out (2). ``ts``: time of its last event."""
 
     login: int
@@ -281,7 +281,7 @@ class MonitorState:
     """
 
     exposure: AccountExposure = field(default_factory=AccountExposure)
-    calls: dict[int, MarginCall] = field(default_factory=dict)
+    calls: dict[int, MarginCallRow] = field(default_factory=dict)
     executions: deque[Execution] = field(default_factory=lambda: deque(maxlen=EXECUTIONS_SHOWN))
     lines: deque[ExecutionLine] = field(default_factory=lambda: deque(maxlen=LINES_SHOWN))
     results: dict[int, float] = field(default_factory=dict)
@@ -310,7 +310,7 @@ class MonitorState:
         login = int(event.key) if event.key.isdecimal() else event.login
         if level:
             numbers = (event.margin_level or 0.0, event.equity or 0.0, event.margin or 0.0)
-            self.calls[login] = MarginCall(login, level, *numbers, event.ts)
+            self.calls[login] = MarginCallRow(login, level, *numbers, event.ts)
         else:
             self.calls.pop(login, None)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mt4pump.client import one_line
 from mt4pump_consumers.monitor.execution import HUNDREDTHS, POSITIONS, Execution, iso_time, price_text, side_of
-from mt4pump_consumers.monitor.state import ExecutionLine, Held, MarginCall, MonitorState, Sums
+from mt4pump_consumers.monitor.state import ExecutionLine, Held, MarginCallRow, MonitorState, Sums
 
 CLOCK = slice(11, 19)
 CHANGES = {"closed": "bold", "deleted": "bold red", "activated": "cyan"}
@@ -116,7 +116,7 @@ def side_cell(cmd: int) -> Cell:
     return Cell(side_of(cmd), "blue" if cmd % 2 == 0 else "magenta")
 
 
-def _call_style(call: MarginCall) -> str:
+def _call_style(call: MarginCallRow) -> str:
     return "bold red" if call.level_type >= STOP_OUT else "yellow"
 
 
