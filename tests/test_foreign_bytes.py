@@ -25,7 +25,7 @@ READERS = {
     "mt4pump/process/sources.py": "a file of bounded size that others may not write",
     "mt4pump/process/values.py": "a setting, whose file has a bounded size",
     "mt4pump/protocol/contract.py": "a file of the package",
-    "mt4pump/pump/order_rows.py": OWN,
+    "mt4pump/pump/lifecycle.py": OWN,
     "mt4pump/pump/table_diff.py": OWN,
     "mt4pump/pump/tables.py": OWN,
     "mt4pump/wire.py": "the limits themselves (tests/test_unpacking.py), and a body of its own",

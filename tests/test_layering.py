@@ -48,7 +48,7 @@ OWNERS = {
 
 PURE = {
     *(f"mt4.{name}" for name in ("codes", "layout", "manager", "record")),
-    *("pump.quotes", "pump.lifecycle", "pump.order_rows", "pump.table_diff", "errors", "wire"),
+    *("pump.quotes", "pump.lifecycle", "pump.table_diff", "errors", "wire"),
 }
 """These take values and return values: no clock, thread, file, socket or log in reach, also not by what they import."""
 

@@ -12,8 +12,7 @@ from mt4pump.mt4.layout import TRADE_RECORD
 from mt4pump.mt4.manager import Array
 from mt4pump.mt4.record import Decoder, Fields
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over
-from mt4pump.pump.order_rows import unpack_fields
+from mt4pump.pump.lifecycle import MODIFIED, MONEY_CHANGES, IsVisible, OrderStates, TradeChange, is_over, unpack_fields
 from mt4pump.pump.session import CurrentSession
 from mt4pump.pump.sliced_work import Schedule, Steps
 from mt4pump.pump.snapshot import TakeRows, rows_by_field

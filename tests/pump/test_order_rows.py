@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.pump import order_rows
-from mt4pump.pump.order_rows import OrderRows
+from mt4pump.pump import lifecycle
+from mt4pump.pump.lifecycle import OrderRows
 
 ACTS = st.lists(st.tuples(st.integers(1, 6), st.one_of(st.none(), st.integers(0, 9))), max_size=40)
 """Order and its new stop loss; None: the order ends."""
@@ -19,7 +19,7 @@ ACTS = st.lists(st.tuples(st.integers(1, 6), st.one_of(st.none(), st.integers(0,
 @pytest.fixture(scope="module", autouse=True)
 def _two_unpacked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order_rows, "UNPACKED_LIMIT", 2)
+        patch.setattr(lifecycle, "UNPACKED_LIMIT", 2)
         yield
 
 
