@@ -12,7 +12,7 @@ import pytest
 from mt4pump import daemon as daemon_module
 from mt4pump.daemon import Daemon
 from mt4pump.errors import JournalError
-from mt4pump.journal.open_orders import OpenOrders
+from mt4pump.journal.store import OpenOrders
 from mt4pump.settings import load
 from mt4pump.wiring import Source, source_of
 from tests.bus import ANY_PORT, LIMIT_S, until

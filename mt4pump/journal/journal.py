@@ -17,7 +17,6 @@ from mt4pump.journal.schema import (
     companion,
     explain,
     is_damage,
-    kind_name,
 )
 from mt4pump.journal.store import Store
 from mt4pump.log import FaultCounters
@@ -67,7 +66,7 @@ class Journal:
         self._store: Store | None = None
         self._checkpointer: Checkpointer | None = None
         self._stopping: Checkpointer | None = None
-        self._kinds: dict[bytes, int] = {}
+        self._kinds: dict[str, int] = {}
         self._counts = dict.fromkeys(("stored", "unstored", "commits", "errors", "set_aside", "deleted"), 0)
         self._unrecorded = 0  # events published unstored for which the file has no gap yet
         self._orders_known = False  # whether the caller knows all open orders better than the file
@@ -93,7 +92,7 @@ class Journal:
     @property
     def last_offsets(self) -> dict[str, int]:
         """The last offset per kind; for any thread."""
-        return {kind_name(kind): last for kind, last in self._kinds.copy().items()}
+        return self._kinds.copy()
 
     @property
     def has_orders(self) -> bool:

@@ -76,7 +76,7 @@ class PreviousRun(NamedTuple):
 
     log_id: str = ""
     last: int = 0
-    kinds: Mapping[bytes, int] = {}
+    kinds: Mapping[str, int] = {}
     unstored: int = 0
     base: int = 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,42 +106,6 @@ class JournalPage(NamedTuple):
     whole: bool
     log: str
 
-
-def kind_of(topic: bytes) -> bytes:
-    """Return the kind of a topic: all before the first dot."""
-    return topic.partition(b".")[0]
-
-
-def kind_name(kind: bytes) -> str:
-    """Return a kind as text; bytes that are not UTF-8 are escaped, so that no two kinds become one."""
-    return kind.decode("utf-8", "backslashreplace")
-
-
-SIZES = (64, 16, 4, 1)
-
-
-class Chunked:
-    """One statement for many rows, in all `SIZES`: ``head``, ``item`` repeated with commas, ``tail``."""
-
-    def __init__(self, head: str, item: str, tail: str = "") -> None:
-        self.width = item.count("?")
-        self._sql = [(size, f"{head}{','.join([item] * size)}{tail}") for size in SIZES]
-
-    def over(self, flat: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
-        """Yield statement and values until all of ``flat``, the rows' values end to end, are used."""
-        at, left, width = 0, len(flat) // self.width, self.width
-        for size, sql in self._sql:
-            while left >= size:
-                end = at + size * width
-                yield sql, flat[at:end]
-                at, left = end, left - size
-
-
-INSERT_EVENTS = Chunked("INSERT INTO events VALUES ", "(?,?,?,?,?,?)")
-PUT_KINDS = Chunked("INSERT OR REPLACE INTO kinds VALUES ", "(?,?)")
-PUT_META = Chunked("INSERT OR REPLACE INTO meta VALUES ", "(?,?)")
-PUT_ORDERS = Chunked("INSERT INTO orders VALUES ", "(?,?)", " ON CONFLICT(ticket) DO UPDATE SET row=excluded.row")
-DROP_ORDERS = Chunked("DELETE FROM orders WHERE ticket IN (", "?", ")")
 
 VERSION = 2
 APPLICATION_ID = 0x4D543450
@@ -276,8 +239,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
 
 def write_meta(connection: sqlite3.Connection, entries: dict[str, Any]) -> None:
     """Write entries of ``meta``, in the transaction of the caller."""
-    for sql, values in PUT_META.over([value for entry in entries.items() for value in entry]):
-        connection.execute(sql, values)
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?,?)", entries.items())
 
 
 FAULTS = (sqlite3.Error, OSError, JournalError, OverflowError, MemoryError)

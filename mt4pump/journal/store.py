@@ -1,30 +1,31 @@
-"""One open journal file: what a commit writes. Raises what SQLite raises; `Journal` handles it."""
+"""One open journal file: what a commit writes, events and open orders. Raises what SQLite raises; `Journal` handles it.
+
+Many rows are written by few statements, because SQLite releases the interpreter at each.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mt4pump.journal.open_orders import OpenOrders
 from mt4pump.journal.retention import STEP_ROWS, Retention
 from mt4pump.journal.schema import (
     DAMAGED,
-    INSERT_EVENTS,
     PAGE_BYTES,
-    PUT_KINDS,
     SYNCED_LEVELS,
     JournalFileError,
     JournalOptions,
     Stored,
     companion,
-    kind_of,
     pragma,
     write_meta,
 )
 from mt4pump.process.clock import NowNs, ProvenClock
+from mt4pump.wire import kind_of
 
 RESERVE_BLOCK = 100_000
 """Offsets are reserved on the disk so many at a time; after a power loss up to twice as many are skipped."""
@@ -39,6 +40,102 @@ CLOCK_GAIN_MAX = 24.0
 """Hours of a jump ahead of the clock that an hour confirms, at most."""
 DISORDER_NS = 60 * 10**9
 """A ``ts`` that far below the highest one means that the clock was set back."""
+NEVER = 2**63 - 1
+SIZES = (64, 16, 4, 1)
+"""Rows per statement."""
+
+
+class Chunked:
+    """One statement for many rows, in all `SIZES`: ``head``, ``item`` repeated with commas, ``tail``."""
+
+    def __init__(self, head: str, item: str, tail: str = "") -> None:
+        self.width = item.count("?")
+        self._sql = [(size, f"{head}{','.join([item] * size)}{tail}") for size in SIZES]
+
+    def over(self, flat: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Yield statement and values until all of ``flat``, the rows' values end to end, are used."""
+        at, left, width = 0, len(flat) // self.width, self.width
+        for size, sql in self._sql:
+            while left >= size:
+                end = at + size * width
+                yield sql, flat[at:end]
+                at, left = end, left - size
+
+
+INSERT_EVENTS = Chunked("INSERT INTO events VALUES ", "(?,?,?,?,?,?)")
+PUT_KINDS = Chunked("INSERT OR REPLACE INTO kinds VALUES ", "(?,?)")
+PUT_ORDERS = Chunked("INSERT INTO orders VALUES ", "(?,?)", " ON CONFLICT(ticket) DO UPDATE SET row=excluded.row")
+DROP_ORDERS = Chunked("DELETE FROM orders WHERE ticket IN (", "?", ")")
+
+
+class OpenOrders:
+    """The open orders, which a daemon compares with the server's table at its start.
+
+    Their rows are the bodies of events, which are in the file anyway. So a commit does not write them, which would
+    cost more than the events: changes are ``pending``, and those that a crash leaves pending are read from the events.
+
+    ``identity`` is whose they are; ``present``: whether they are stored, maybe none; ``is_complete``: whether all.
+    ``pending`` are the orders that changed (None: ended) since the table was last complete; a table of very many is
+    written in parts, in several transactions of the caller. Those of another identity stay until ours are stored.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, identity: str, meta: Mapping[str, Any]) -> None:
+        self.present = self.is_complete = bool(meta["mirror"]) and str(meta["identity"]) == identity
+        self._connection = connection
+        self._identity = identity
+        self._complete_at = int(meta["mirror_at"])
+        self.pending: dict[int, bytes | None] = self._read_pending() if self.present else {}
+
+    @property
+    def needs_from(self) -> int:
+        """Return the first offset whose event is still needed to complete the table."""
+        return self._complete_at + 1 if self.present and self.pending else NEVER
+
+    def rows(self) -> dict[int, bytes]:
+        """Return ticket → row of all open orders; none when they are another identity's."""
+        if not self.present:
+            return {}
+        rows: dict[int, bytes | None] = dict(self._connection.execute('SELECT ticket, "row" FROM orders'))
+        return {ticket: row for ticket, row in (rows | self.pending).items() if row is not None}
+
+    def change(self, orders: Mapping[int, bytes | None]) -> None:
+        """Note changed rows and ended orders (None); the first change of a new identity starts from none."""
+        if not self.present:
+            self._connection.execute("DELETE FROM orders")
+            write_meta(self._connection, {"identity": self._identity, "mirror": 0})  # until the table is complete
+            self.pending.clear()
+            self.present, self.is_complete = True, False
+        self.pending.update(orders)
+
+    def replace(self, orders: Mapping[int, bytes]) -> None:
+        """Note all orders anew. Until they are written the old ones stay: a crash meanwhile loses no order."""
+        if self.present:
+            known = (ticket for (ticket,) in self._connection.execute("SELECT ticket FROM orders"))
+            self.pending = {ticket: None for ticket in known if ticket not in orders}
+        self.change(orders)
+
+    def write(self, last: int, limit: int | None) -> int:
+        """Write up to ``limit`` pending orders and return how many; ``last`` is the last event that they include."""
+        part = dict(islice(self.pending.items(), limit))
+        # By ticket: neighbours share a page, and every page touched is written whole.
+        kept = [value for ticket, row in sorted(part.items()) if row is not None for value in (ticket, row)]
+        for sql, values in PUT_ORDERS.over(kept):
+            self._connection.execute(sql, values)
+        for sql, values in DROP_ORDERS.over([ticket for ticket, row in part.items() if row is None]):
+            self._connection.execute(sql, values)
+        for ticket in part:
+            del self.pending[ticket]
+        if not self.pending:
+            write_meta(self._connection, {"mirror_at": last} | ({"mirror": 1} if self.present else {}))
+            self._complete_at, self.is_complete = last, self.present
+        return len(part)
+
+    def _read_pending(self) -> dict[int, bytes | None]:
+        """Return what events changed after the table was last complete."""
+        rows = self._connection.execute(
+            'SELECT ticket, body FROM events WHERE "offset" > ? AND ticket != 0 ORDER BY "offset"', (self._complete_at,)
+        )
+        return {abs(ticket): body if ticket > 0 else None for ticket, body in rows}
 
 
 class Store:
@@ -86,7 +183,7 @@ class Store:
     def commit(self, events: Sequence[Stored], orders: Mapping[int, bytes | None] | None) -> None:
         """Store events and changed orders (None: not even an empty change) in one transaction."""
         self.connection.execute("BEGIN IMMEDIATE")
-        kinds: dict[bytes, int] = {}
+        kinds: dict[str, int] = {}
         last, kinds_at, reserved = self.last, self._kinds_at, self.reserved
         if events:
             last, kinds = self._insert(events)
@@ -177,9 +274,9 @@ class Store:
     def _write_orders(self, last: int, limit: int | None) -> None:
         self._uncommitted_bytes += PAGE_BYTES * self.orders.write(last, limit)
 
-    def _insert(self, events: Sequence[Stored]) -> tuple[int, dict[bytes, int]]:
+    def _insert(self, events: Sequence[Stored]) -> tuple[int, dict[str, int]]:
         """Insert events; return the last offset and the last one per kind."""
-        kinds: dict[bytes, int] = {}
+        kinds: dict[str, int] = {}
         flat: list[Any] = []
         reached, size = self._reached, 0
         pending = self.orders.pending if self.orders.present else None
@@ -210,9 +307,9 @@ class Store:
         write_meta(self.connection, {"reserved": last + RESERVE_BLOCK})
         return last + RESERVE_BLOCK
 
-    def _write_kinds(self, last: int, kinds: Mapping[bytes, int]) -> int:
+    def _write_kinds(self, last: int, kinds: Mapping[str, int]) -> int:
         """Write the table of kinds; must precede a step of retention, which deletes the events it is read from."""
-        for sql, values in PUT_KINDS.over([value for kind in kinds.items() for value in kind]):
+        for sql, values in PUT_KINDS.over([value for kind, at in kinds.items() for value in (kind.encode(), at)]):
             self.connection.execute(sql, values)
         write_meta(self.connection, {"kinds_at": last})
         return last
@@ -244,8 +341,9 @@ class Store:
                 "other_writer", "another process writes to it: two daemons share one data_dir, end one of them"
             )
 
-    def _read_kinds(self, kinds_at: int) -> dict[bytes, int]:
-        kinds: dict[bytes, int] = dict(self.connection.execute("SELECT kind, last FROM kinds"))
+    def _read_kinds(self, kinds_at: int) -> dict[str, int]:
+        rows = self.connection.execute("SELECT kind, last FROM kinds")
+        kinds = {kind_of(kind): last for kind, last in rows}
         later = self.connection.execute(
             'SELECT "offset", topic FROM events WHERE "offset" > ? ORDER BY "offset"', (kinds_at,)
         )

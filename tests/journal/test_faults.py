@@ -13,8 +13,8 @@ import pytest
 from mt4pump.journal import Journal, Stored
 from mt4pump.journal import journal as journal_module
 from mt4pump.journal import opening as opening_module
-from mt4pump.journal.open_orders import OpenOrders
 from mt4pump.journal.schema import VERSION, explain, is_damage
+from mt4pump.journal.store import OpenOrders
 from tests.journal.journals import (
     NOW_NS,
     Clock,

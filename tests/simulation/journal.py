@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from mt4pump.errors import JournalError
-from mt4pump.journal.schema import JournalPage, Replayed, Stored, kind_name, kind_of
+from mt4pump.journal.schema import JournalPage, Replayed, Stored
+from mt4pump.wire import kind_of
 
 
 @dataclass
@@ -67,7 +68,7 @@ class MemoryJournal:
         """Return the last offset per kind."""
         if not self._opened:
             return {}
-        return {kind_name(kind_of(event.topic)): offset for offset, event in self._file.events.items()}
+        return {kind_of(event.topic): offset for offset, event in self._file.events.items()}
 
     @property
     def has_orders(self) -> bool:
