@@ -110,7 +110,7 @@ class FaultCounters:
         self._log.warning("%s: %s%s", name, text, more)
 
 
-Format = Literal["human", "json"]
+LineFormat = Literal["human", "json"]
 ROOT = "mt4pump."
 MASK = "********"
 SECRET_MIN_CHARS = 4
@@ -119,7 +119,7 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 """What every log record has; anything else was given as ``extra`` and is shown as a field."""
 
 
-def configure(level: str = "info", format: Format = "human", secrets: Collection[str] = ()) -> None:  # noqa: A002
+def configure(level: str = "info", format: LineFormat = "human", secrets: Collection[str] = ()) -> None:  # noqa: A002
     """Send all logging, warnings included, to standard error; a further call replaces what the last one set up.
 
     ``level`` is ``debug``, ``info``, ``warning`` or ``error``; ``format`` is ``human`` or ``json`` (one object per

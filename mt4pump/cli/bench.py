@@ -171,7 +171,7 @@ class Feed(Protocol):
         """Return what the source measured itself."""
 
 
-class Frames:
+class FrameCollector:
     """Keeps the frames that it is to send."""
 
     full = BlockingIOError
@@ -231,7 +231,7 @@ def _run_peer(case: Case, peer: BareLoop | NaivePipeline, run: Callable[[], floa
 
 
 def _quote_message() -> tuple[bytes, bytes]:
-    outlet = Frames()
+    outlet = FrameCollector()
     QuoteStream(Encoder(1), "cp1252", lambda _topic: True).publish(quote_records()[0], time.time_ns(), outlet)
     topic, body = outlet.frames
     return topic, body

@@ -32,7 +32,7 @@ from mt4pump.wiring import source_of
 AT_ONCE = ("symbols",)
 """Settings that a running daemon takes over. It reads the files in ``curve_clients`` again too; they are no setting."""
 CHECK_INTERVAL_S = 1.0
-Fingerprint = tuple[int, int, int]
+FileFingerprint = tuple[int, int, int]
 WAIT_SLICE_S = 0.2
 """Windows does not interrupt a longer wait for Ctrl-C."""
 COLLECTOR_THRESHOLDS = 10_000, 20, 50
@@ -69,7 +69,7 @@ class FileWatch:
         self._read = self._found
         return True
 
-    def _fingerprint(self) -> Fingerprint | None:
+    def _fingerprint(self) -> FileFingerprint | None:
         try:
             state = self._file.stat()
         except (OSError, ValueError):  # ValueError: a path that no system takes; reading the settings reports it

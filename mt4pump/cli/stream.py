@@ -23,7 +23,7 @@ from mt4pump.client.checks import event_body
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED
 from mt4pump.client.event import Frames
-from mt4pump.client.query import Context
+from mt4pump.client.query import ZmqContext
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
@@ -293,7 +293,7 @@ class AlertTracker:
 @contextmanager
 def subscriber(endpoint: str, topics: TopicFilter, keys: ClientKeys | None = None) -> Iterator[SubConnection]:
     """Yield the client's connection, subscribed to ``topics`` and the heartbeat; it reconnects by itself."""
-    context: Context = zmq.Context()
+    context: ZmqContext = zmq.Context()
     try:
         try:
             connection = SubConnection(context, endpoint, keys, RECEIVE_LIMIT)

@@ -24,7 +24,7 @@ from mt4pump.client.connection_fault import (
 )
 from mt4pump.client.event import Frames
 from mt4pump.client.keys import ClientKeys
-from mt4pump.client.query import Context, QueryConnection, QueryError
+from mt4pump.client.query import QueryConnection, QueryError, ZmqContext
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
 from mt4pump.libzmq_sockets import duplicate, protect
@@ -55,7 +55,7 @@ class ConnectionChanges:
 class SubConnection:
     """Connects to ``endpoint``. ``is_drained``: the last `read` left nothing; ``malformed`` counts dropped messages."""
 
-    def __init__(self, context: Context, endpoint: str, keys: ClientKeys | None, rcvhwm: int) -> None:
+    def __init__(self, context: ZmqContext, endpoint: str, keys: ClientKeys | None, rcvhwm: int) -> None:
         self.is_drained = False
         self.malformed = 0
         self._descriptor = NO_DESCRIPTOR
@@ -171,7 +171,7 @@ class ConnectionOptions:
     keys: ClientKeys | None
     rcvhwm: int
     query_timeout_s: float
-    context: Context | None
+    context: ZmqContext | None
 
 
 class StreamRunner:
@@ -180,7 +180,7 @@ class StreamRunner:
     def __init__(self, options: ConnectionOptions, stream: Stream) -> None:
         self.stream = stream
         self._options = options
-        self._own_context: Context | None = None
+        self._own_context: ZmqContext | None = None
         self._sub: SubConnection | None = None
         self._query: QueryConnection | None = None
         self._sent = 0

@@ -31,7 +31,7 @@ EMPTY_PAGES_MAX = 10_000  # pages of the journal in a row without an event: the 
 PAGE_LIMIT = 5_000  # events asked for in one replay request
 SLICE_MS = 100  # longest wait in one poll, so that Ctrl-C is seen on Windows, too
 
-Context = zmq.Context[zmq.Socket[bytes]]
+ZmqContext = zmq.Context[zmq.Socket[bytes]]
 
 
 class Ask(NamedTuple):
@@ -60,7 +60,7 @@ class Reply(NamedTuple):
         return zip(self.frames[::2], self.frames[1::2], strict=True)
 
 
-Job = Generator[Ask, Reply, None]
+QueryJob = Generator[Ask, Reply, None]
 """Requests one after the other, each after the reply to the one before."""
 
 
@@ -91,7 +91,7 @@ def unpacked(frames: Sequence[bytes]) -> Reply:
 class QueryConnection:
     """A DEALER socket with at most one open request, whose ``number`` it has. For one thread."""
 
-    def __init__(self, context: Context, endpoint: str, keys: ClientKeys | None) -> None:
+    def __init__(self, context: ZmqContext, endpoint: str, keys: ClientKeys | None) -> None:
         self.endpoint, self.sent_at_s = endpoint, 0.0
         self.number: int | None = None
         self._context, self._keys = context, keys
@@ -169,7 +169,7 @@ class SnapshotLimits:
 
 def further_pages(
     page: Reply, asked: Body, handle: Callable[[Reply], None], limits: SnapshotLimits | None = None
-) -> Job:
+) -> QueryJob:
     """Handle ``page``, the first of the snapshot ``asked`` for, and each further one: the daemon names the next.
 
     Raises QueryError for a page of another epoch or without a new topic (``bad_reply``), and beyond the limits.

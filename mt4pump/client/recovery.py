@@ -9,7 +9,7 @@ from mt4pump.client.checks import check_head, is_count
 from mt4pump.client.event import NOT_WHOLE, QUERY_FAILED, RESTARTED, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, OPEN, UNOPENED, Ordering, StreamOptions
 from mt4pump.client.position import Position
-from mt4pump.client.query import FOR_GOOD, Ask, Job, QueryError, Reply
+from mt4pump.client.query import FOR_GOOD, Ask, QueryError, QueryJob, Reply
 from mt4pump.client.recovery_steps import OTHER_LOG, OtherLogError, RecoverySteps
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
@@ -39,7 +39,7 @@ class Recovery:
         self._replay_needed_to = self._complete_to = 0
         self._complete_log: str | None = None  # that `_complete_to` counts in
         self._last_of_run: tuple[str | None, int] = (None, 0)  # log and last offset of the previous run of the daemon
-        self._job: Job | None = None
+        self._job: QueryJob | None = None
         self._opens_gate = False
         self._first_held: Body | None = None
         self._confirmed_before: int | None = None
@@ -278,7 +278,7 @@ class Recovery:
         elif self._has_heartbeat and self._now_s >= self._retry_at_s:
             self._start(job)
 
-    def _next_job(self) -> Job | None:
+    def _next_job(self) -> QueryJob | None:
         ordering, steps = self._ordering, self.steps
         if self._options.query and not ordering.has_snapshot:
             return steps.join()
@@ -318,7 +318,7 @@ class Recovery:
         # Behind the last event that waited when events became unproven, more may have been lost.
         return None if body is None or body is self._last_held else body.get("offset")
 
-    def _start(self, job: Job, *, opens_gate: bool = True) -> None:
+    def _start(self, job: QueryJob, *, opens_gate: bool = True) -> None:
         self._is_unproven = False
         self._opens_gate = opens_gate
         self._ordering.record_asked()

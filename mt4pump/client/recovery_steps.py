@@ -13,7 +13,7 @@ from mt4pump.client.checks import event_body
 from mt4pump.client.event import NOT_WHOLE, RECOVERED, SNAPSHOT, Frames, Notice
 from mt4pump.client.ordering import ALL_WAIT, DURABLE_WAIT, UNOPENED, Ordering
 from mt4pump.client.position import Position
-from mt4pump.client.query import PAGE_LIMIT, Ask, Job, QueryError, ReplayPages, Reply, further_pages
+from mt4pump.client.query import PAGE_LIMIT, Ask, QueryError, QueryJob, ReplayPages, Reply, further_pages
 from mt4pump.client.topic_state import LastSeqs
 from mt4pump.wire import Body
 
@@ -80,7 +80,7 @@ class RecoverySteps:
             self._ordering.subscriptions.forget_baseline()
         self.joined, self.discard = True, False
 
-    def join(self) -> Job:
+    def join(self) -> QueryJob:
         """Go live with a snapshot: deliver what the position missed, the last values, then what came since.
 
         When events flow already (the endpoint was away at the start), those from before the snapshot go first.
@@ -113,7 +113,7 @@ class RecoverySteps:
             offset = min(offset, self.heartbeat[1])
         ordering.finish_snapshot(log, offset)
 
-    def extend(self, names: list[str]) -> Job:
+    def extend(self, names: list[str]) -> QueryJob:
         """Get the snapshot of topics that were added while the stream runs."""
         ordering = self._ordering
         if not ordering.query_works:
@@ -125,7 +125,7 @@ class RecoverySteps:
         yield from self._apply_snapshot(page, asked, is_first=False)
         self.remove(names)
 
-    def replay(self, to: int | None) -> Job:
+    def replay(self, to: int | None) -> QueryJob:
         """Deliver what the journal has after the confirmed offset, ``to`` an offset or its end."""
         ordering = self._ordering
         if ordering.can_recover:
@@ -145,11 +145,11 @@ class RecoverySteps:
         self._ordering.subscriptions.set_durable_kinds(reply.head["kinds"])
         return reply.head
 
-    def probe(self) -> Job:
+    def probe(self) -> QueryJob:
         """Find out whether the endpoint answers again."""
         yield from self.describe()
 
-    def find_last_seqs(self, prefixes: list[bytes]) -> Job:
+    def find_last_seqs(self, prefixes: list[bytes]) -> QueryJob:
         """Get the last numbers of topics whose losses the journal cannot show; `report_lost_ends` compares them."""
         asked: Body = {"topics": prefixes, "values": True}
         page = yield Ask("snapshot", asked)
@@ -189,12 +189,12 @@ class RecoverySteps:
                 frames = last.rows[wire]
                 ordering.deliver(topic, frames, event_body(*frames), SNAPSHOT)
 
-    def _apply_snapshot(self, page: Reply, asked: Body, *, is_first: bool) -> Job:
+    def _apply_snapshot(self, page: Reply, asked: Body, *, is_first: bool) -> QueryJob:
         """Apply the snapshot whose first page is ``page`` page by page."""
         snapshot, apply = page.head, self._ordering.apply_snapshot
         return further_pages(page, asked, lambda each: apply(each, snapshot, is_first=is_first))
 
-    def _replay_pages(self, to: int | None) -> Job:
+    def _replay_pages(self, to: int | None) -> QueryJob:
         """Deliver page by page; the confirmed offset follows, so that a failure in the middle costs nothing."""
         ordering = self._ordering
         is_reported = False

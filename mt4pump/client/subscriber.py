@@ -30,7 +30,7 @@ from mt4pump.client.keys import ClientKeys
 from mt4pump.client.liveness import HeartbeatMonitor, Status
 from mt4pump.client.ordering import StreamOptions
 from mt4pump.client.position import Position, PositionFile, PositionTracker
-from mt4pump.client.query import Context
+from mt4pump.client.query import ZmqContext
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet, matches, warn_of_unmatched
 from mt4pump.errors import ClientError
@@ -129,7 +129,7 @@ class BaseSubscriber:
         query_timeout_s: float = 5.0,
         rcvhwm: int = 100_000,
         topic_suffix: str | None = None,
-        context: Context | None = None,
+        context: ZmqContext | None = None,
     ) -> None:
         _check_limits(lag_limit=lag_limit, lag_limit_s=lag_limit_s, silence_s=silence_s, hold_limit=hold_limit)
         _check_limits(heal_timeout_s=heal_timeout_s, query_timeout_s=query_timeout_s)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from mt4pump.errors import EXIT_SETTINGS, did_you_mean
 from mt4pump.log import one_line
-from mt4pump.process.settings import Schema, expected, extra_of, is_list, is_truth
+from mt4pump.process.settings import SettingsClass, expected, extra_of, is_list, is_truth
 from mt4pump.process.sources import flag_name
 from mt4pump.process.values import size_text, text_list
 
@@ -57,7 +57,7 @@ class ProgramParser(argparse.ArgumentParser):
         print(f"{self.prog}: {one_line(text)}", file=sys.stderr)  # noqa: T201 - no log yet
 
 
-def add_settings(parser: argparse.ArgumentParser, schema: Schema) -> None:
+def add_settings(parser: argparse.ArgumentParser, schema: SettingsClass) -> None:
     """Add ``--config`` and one flag per setting, in the schema's groups."""
     naming = schema.naming()
     parser.usage = f"{parser.prog} [flags]"  # the list of all would fill a screen, and stands below with meanings
@@ -95,7 +95,7 @@ def _parts(words: list[str]) -> object:
     return tuple(parts)
 
 
-def _add(section: argparse._ArgumentGroup, schema: Schema, name: str) -> None:
+def _add(section: argparse._ArgumentGroup, schema: SettingsClass, name: str) -> None:
     field = schema.model_fields[name]
     # argparse itself interprets %
     text = f"{field.description} [{schema.naming().variable(name)}{_default(schema, name)}]".replace("%", "%%")
@@ -108,7 +108,7 @@ def _add(section: argparse._ArgumentGroup, schema: Schema, name: str) -> None:
         section.add_argument(flag, dest=key, metavar=_metavar(schema, name), help=text)
 
 
-def _default(schema: Schema, name: str) -> str:
+def _default(schema: SettingsClass, name: str) -> str:
     """Return ``; default …`` for the help, or nothing where there is no default."""
     default = schema.model_fields[name].get_default(call_default_factory=True)
     default = extra_of(schema, name).get("shown", default)
@@ -123,7 +123,7 @@ def _default(schema: Schema, name: str) -> str:
     return f"; default {default:g}" if isinstance(default, float) else f"; default {default}"
 
 
-def _metavar(schema: Schema, name: str) -> str:
+def _metavar(schema: SettingsClass, name: str) -> str:
     if given := extra_of(schema, name).get("metavar"):
         return str(given)
     right = expected(schema, name)

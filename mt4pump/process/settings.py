@@ -120,26 +120,26 @@ class ProgramSettings(BaseSettings):
         return text_list(value) if is_list(cls, name) else value
 
 
-Schema = type[ProgramSettings]
+SettingsClass = type[ProgramSettings]
 S = TypeVar("S", bound=ProgramSettings)
 
 
-def is_secret(schema: Schema, name: str) -> bool:
+def is_secret(schema: SettingsClass, name: str) -> bool:
     """Return whether the setting's value must never be shown."""
     return "SecretStr" in str(schema.model_fields[name].annotation)
 
 
-def is_list(schema: Schema, name: str) -> bool:
+def is_list(schema: SettingsClass, name: str) -> bool:
     """Return whether the setting holds several values."""
     return isinstance(schema.model_fields[name].default, tuple)
 
 
-def is_truth(schema: Schema, name: str) -> bool:
+def is_truth(schema: SettingsClass, name: str) -> bool:
     """Return whether the setting is yes or no."""
     return schema.model_fields[name].annotation is bool
 
 
-def extra_of(schema: Schema, name: str) -> dict[str, Any]:
+def extra_of(schema: SettingsClass, name: str) -> dict[str, Any]:
     """Return what `setting` was given beside pydantic's own."""
     extra = schema.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)  # noqa: S101 - every field is made by `setting`
@@ -189,7 +189,7 @@ def read(
     return Loaded(settings, MappingProxyType(origins), tuple(notes))
 
 
-def _notes_on_secrets(schema: Schema, origins: Mapping[str, Origin]) -> Iterator[str]:
+def _notes_on_secrets(schema: SettingsClass, origins: Mapping[str, Origin]) -> Iterator[str]:
     for name, origin in origins.items():
         if origin.kind == "flag" and is_secret(schema, name):
             cure = f"set {schema.naming().variable(name)} in the environment or in .env"
@@ -220,7 +220,7 @@ def _validated(schema: type[S], sources: Sources) -> tuple[S | None, list[str]]:
 
 
 def _problem_lines(
-    schema: Schema, error: ValidationError, origins: Mapping[str, Origin], without: Collection[str] = frozenset()
+    schema: SettingsClass, error: ValidationError, origins: Mapping[str, Origin], without: Collection[str] = frozenset()
 ) -> list[str]:
     """Return the lines of ``error``, leaving out contradictions that involve settings named in ``without``."""
     lines = []
@@ -242,7 +242,7 @@ def _line(name: str, origins: Mapping[str, Origin], text: str) -> str:
     return f"{name} ({origin.place or origin.text if origin else NOT_SET}): {text}"
 
 
-def _wrong(schema: Schema, name: str, error: ErrorDetails) -> str:
+def _wrong(schema: SettingsClass, name: str, error: ErrorDetails) -> str:
     """Return what is wrong and what would be right."""
     if error["type"] == "value_error":  # raised by a validator of ours, which never repeats a secret
         return str(error["ctx"]["error"])
@@ -256,7 +256,7 @@ def _wrong(schema: Schema, name: str, error: ErrorDetails) -> str:
     return f"{shown} is not {expected(schema, name, item=len(error['loc']) > 1)}{cure and f'; {cure}'}"
 
 
-def expected(schema: Schema, name: str, *, item: bool = False) -> str:
+def expected(schema: SettingsClass, name: str, *, item: bool = False) -> str:
     """Return what a right value is: ``a number of seconds from 0.01 to 3600``. ``item``: of one part of a list."""
     found = _json_schemas(schema)[name]
     if item:
@@ -298,7 +298,7 @@ def _plain(number: float) -> str:
 
 
 @functools.cache
-def _json_schemas(schema: Schema) -> dict[str, dict[str, Any]]:
+def _json_schemas(schema: SettingsClass) -> dict[str, dict[str, Any]]:
     """Return each setting's JSON schema, ``or null`` left out."""
     found = {}
     for name, whole in schema.model_json_schema()["properties"].items():

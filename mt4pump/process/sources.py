@@ -30,7 +30,7 @@ WORKING_FOLDER = "working directory"
 KUBERNETES = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 """What Kubernetes sets, after the prefix, for a service named mt4pump or mt4pump-…, beside an address as ``…PORT``."""
 KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
-Kind = Literal["flag", "environment", ".env", "file", "default"]
+SourceKind = Literal["flag", "environment", ".env", "file", "default"]
 
 
 def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def flag_name(name: str) -> str:
 class Origin:
     """Where a value was set, for people: ``environment variable MT4PUMP_LOGIN``; ``place`` has a file's line, too."""
 
-    kind: Kind
+    kind: SourceKind
     text: str
     place: str = ""
 

@@ -24,7 +24,7 @@ TYPES = {"bhiq": "int", "BHIQ": "uint", "fd": "float", "su": "str"}
 TYPE_OF_LETTER = {letter: kind for letters, kind in TYPES.items() for letter in letters}
 """Type of a decoded record field by its kind in `mt4pump.mt4.record`."""
 
-Table = Mapping[str, Any]
+TomlTable = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def gateway_messages() -> GatewayMessages:
     return GatewayMessages(reader.messages(document["requests"]), reader.messages(document["messages"]))
 
 
-def contract_from(document: Table) -> Contract:
+def contract_from(document: TomlTable) -> Contract:
     """Return the contract that a TOML document describes."""
     reader = _Reader(document)
     return Contract(
@@ -142,21 +142,21 @@ def _document(package: str, file: str) -> dict[str, Any]:
 class _Reader:
     """Resolves the references of one document."""
 
-    def __init__(self, document: Table) -> None:
-        self._shared: Table = document["shared"]
-        self._groups: Table = document["groups"]
-        self._enumerations: Table = document.get("enumerations", {})
+    def __init__(self, document: TomlTable) -> None:
+        self._shared: TomlTable = document["shared"]
+        self._groups: TomlTable = document["groups"]
+        self._enumerations: TomlTable = document.get("enumerations", {})
         self.records: dict[str, FieldSpecs] = {}
         for name, notes in document.get("records", {}).items():  # a nested record comes before the record that holds it
             self.records[name] = dict(self._record(Record.known[name], notes))
 
-    def messages(self, tables: Table) -> dict[str, FieldSpecs]:
+    def messages(self, tables: TomlTable) -> dict[str, FieldSpecs]:
         return {name: self.specs(table) for name, table in tables.items()}
 
-    def specs(self, table: Table) -> dict[str, FieldSpec]:
+    def specs(self, table: TomlTable) -> dict[str, FieldSpec]:
         return {name: self._spec(row) for name, row in table.items()}
 
-    def kind(self, row: Table) -> KindSpec:
+    def kind(self, row: TomlTable) -> KindSpec:
         records: Mapping[str, str] = row.get("records") or ({row["record"]: ALWAYS} if "record" in row else {})
         parts = {when: self._published(name, row.get("personal", "")) for name, when in records.items()}
         common = set.intersection(*map(set, parts.values())) if parts else set()
@@ -174,7 +174,7 @@ class _Reader:
             if setting or field not in personal
         }
 
-    def _spec(self, row: Table) -> FieldSpec:
+    def _spec(self, row: TomlTable) -> FieldSpec:
         if "shared" in row:
             return self._spec(self._shared[row["shared"]])
         values = dict(row)
@@ -193,7 +193,7 @@ class _Reader:
         values["words"] = tuple(row.get("words", ()))
         return FieldSpec(**values)
 
-    def _record(self, record: Record, notes: Table) -> Iterator[tuple[str, FieldSpec]]:
+    def _record(self, record: Record, notes: TomlTable) -> Iterator[tuple[str, FieldSpec]]:
         published = record.names(PUBLIC, PERSONAL)
         if missing := published - notes.keys():
             raise LayoutError(f"{record.name}: no note says what {', '.join(sorted(missing))} means")
@@ -202,7 +202,7 @@ class _Reader:
                 note = notes[member.name]
                 yield member.name, self._record_field(member, {"meaning": note} if isinstance(note, str) else note)
 
-    def _record_field(self, member: Field, note: Table) -> FieldSpec:
+    def _record_field(self, member: Field, note: TomlTable) -> FieldSpec:
         if member.record:
             nested = FieldSpec("map", note["meaning"], fields=self._published(member.record.name))
             return FieldSpec("list", note["meaning"], items=nested) if member.count else nested

@@ -188,7 +188,7 @@ class RequestScheduler:
         return request
 
 
-class QueryConnections:
+class ServedConnections:
     """The connections that sent a request, by routing id. ``counts`` are the heartbeat's, kept up to date here."""
 
     def __init__(

@@ -18,7 +18,7 @@ from mt4pump.errors import BindError
 from mt4pump.publisher.binding import apply, bind, bind_failure
 from mt4pump.publisher.descriptors import number_of, user_of
 from mt4pump.publisher.subscriptions import NO_CONNECTION
-from mt4pump.query.connections import PeerConnection, QueryConnections, QueuedRequest, RequestScheduler
+from mt4pump.query.connections import PeerConnection, QueuedRequest, RequestScheduler, ServedConnections
 from mt4pump.query.handlers import QuerySources, RequestHandler, error_reply
 from mt4pump.query.limits import QueryOptions, Stopped
 from mt4pump.query.requests import FRAMES_LIMIT, Envelope, RequestError, parse_envelope
@@ -75,7 +75,7 @@ class QueryServer(Thread):
         self._handler = RequestHandler(options, sources, self._maintain_and_check_stop)
         self.counts, fault_counters = self._handler.counts, self._handler.fault_counters
         self._scheduler = RequestScheduler(options)
-        self._connections = QueryConnections(options, self._scheduler, fault_counters, self.counts)
+        self._connections = ServedConnections(options, self._scheduler, fault_counters, self.counts)
         self.connections = self._connections.monitored
         self._socket = context.socket(zmq.ROUTER)
         self._socket.copy_threshold = 0  # else a short last frame could not be tracked

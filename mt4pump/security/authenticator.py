@@ -14,7 +14,7 @@ from zmq.utils import z85
 from mt4pump.errors import StartError
 from mt4pump.log import FaultCounters
 from mt4pump.private_files import is_exposed, is_open_to_all
-from mt4pump.security.keys import TOML_ENDING, Clients, Fingerprint, fingerprint, read_clients, read_server_pair
+from mt4pump.security.keys import TOML_ENDING, Clients, FolderFingerprint, fingerprint, read_clients, read_server_pair
 from mt4pump.security.permissions import NOTHING, Permissions, user_id
 from mt4pump.security.zap import QUERIED, ZapServer
 
@@ -72,7 +72,7 @@ class ZapAuthenticator(ZapServer):
         self._suffix = suffix
         self._clients = Clients()
         self._suspended: dict[bytes, str] = {}  # keys that were known until their file became faulty
-        self._fingerprint: Fingerprint | None = None
+        self._fingerprint: FolderFingerprint | None = None
         self._check_at_s = 0.0
         self._revocations_seen = 0
         self._banned_until_s: dict[str, float] = {}

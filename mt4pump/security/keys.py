@@ -43,7 +43,7 @@ TOML_ENDING = ".toml"
 CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 CLIENTS_LIMIT = 10_000
 CLIENT_FIELDS = frozenset({"public_key", "topics", "query"})
-Fingerprint = tuple[tuple[str, int, int, int], ...]
+FolderFingerprint = tuple[tuple[str, int, int, int], ...]
 """Name, size, time of the last change (ns) and inode of every file: differs when the folder changed."""
 
 
@@ -154,7 +154,7 @@ class Clients:
         )
 
 
-def fingerprint(folder: Path) -> Fingerprint:
+def fingerprint(folder: Path) -> FolderFingerprint:
     """Return the folder's fingerprint. Raises OSError when it cannot be read."""
     found = []
     with os.scandir(folder) as entries:
@@ -168,7 +168,7 @@ def fingerprint(folder: Path) -> Fingerprint:
     return tuple(sorted(found))
 
 
-def read_clients(folder: Path, names: Fingerprint, suffix: str) -> Clients:
+def read_clients(folder: Path, names: FolderFingerprint, suffix: str) -> Clients:
     """Return the clients of the files ``names``; faults of single files are in `Clients.faults`."""
     clients: dict[bytes, Client] = {}
     faults: dict[str, str] = {}

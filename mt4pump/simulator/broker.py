@@ -164,7 +164,7 @@ MAX_LAG_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class Schedule:
+class QuoteSchedule:
     """Maps positions of a schedule (seconds) to a clock that the caller reads (seconds).
 
     The first position asked for after the start or a `pause` is due at once. Later ones are counted from there, so
@@ -249,7 +249,7 @@ class WalkFeed:
     """The random walk at ``rate`` quotes per second; ``awaited`` and ``exhausted`` as in `ReplayFeed`, never set."""
 
     def __init__(self, broker: SimulatedBroker, options: SimulatorOptions) -> None:
-        self.schedule = Schedule()
+        self.schedule = QuoteSchedule()
         self.exhausted = False
         self.awaited = b""
         self._broker = broker
@@ -304,7 +304,7 @@ class ReplayFeed:
     """
 
     def __init__(self, broker: SimulatedBroker, files: TickFiles, options: SimulatorOptions) -> None:
-        self.schedule = Schedule()
+        self.schedule = QuoteSchedule()
         self.exhausted = False
         self.awaited = b""
         self._broker = broker

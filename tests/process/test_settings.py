@@ -16,7 +16,7 @@ from mt4pump.cli import main
 from mt4pump.errors import SettingsError
 from mt4pump.process.arguments import ProgramParser, add_settings
 from mt4pump.process.program import settings_of
-from mt4pump.process.settings import ProgramSettings, Schema, expected, extra_of, is_list, is_secret, read
+from mt4pump.process.settings import ProgramSettings, SettingsClass, expected, extra_of, is_list, is_secret, read
 from mt4pump.process.sources import flag_name
 from mt4pump.settings import Settings
 from tests.isolation import nothing_set
@@ -40,11 +40,11 @@ LISTS = [
 FREE_LISTS = [pair for pair in LISTS if pair[1] in {"symbols", "topics", "origins", "anonymous_topics"}]
 
 
-def loaded(schema: Schema, environ: dict[str, str], **flags: object) -> Any:
+def loaded(schema: SettingsClass, environ: dict[str, str], **flags: object) -> Any:
     return read(schema, {**PROGRAMS[schema], **flags}, environ).settings
 
 
-def problems(schema: Schema, environ: dict[str, str], **flags: object) -> list[str]:
+def problems(schema: SettingsClass, environ: dict[str, str], **flags: object) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         read(schema, {**PROGRAMS[schema], **flags}, environ)
     head, *lines = str(caught.value).splitlines()
@@ -56,7 +56,7 @@ def problems(schema: Schema, environ: dict[str, str], **flags: object) -> list[s
 @pytest.mark.parametrize("text", ['["EUR*", "!EURX"]', "EUR*,!EURX", " EUR* , !EURX ,", '  [ "EUR*","!EURX"]'])
 @pytest.mark.parametrize("source", ["environment", "flag", "toml", ".env"])
 def test_a_list_is_written_with_commas_or_as_json_in_every_source(
-    schema: Schema, name: str, text: str, source: str
+    schema: SettingsClass, name: str, text: str, source: str
 ) -> None:
     variable = schema.naming().variable(name)
     if source == "toml":
@@ -111,7 +111,7 @@ KUBERNETES = {
 
 @pytest.mark.parametrize("schema", PROGRAMS)
 @pytest.mark.parametrize("source", ["environment", ".env"])
-def test_variables_of_other_programs_and_of_kubernetes_do_not_matter(schema: Schema, source: str) -> None:
+def test_variables_of_other_programs_and_of_kubernetes_do_not_matter(schema: SettingsClass, source: str) -> None:
     environ = {**dict.fromkeys(CONSUMERS, "x"), **KUBERNETES}
     own = schema.naming().prefix
     environ = {name: text for name, text in environ.items() if own == "MT4PUMP_" or not name.startswith(own)}
@@ -146,7 +146,7 @@ def test_an_address_of_kubernetes_in_place_of_a_port_is_noted_and_not_used() -> 
         (NatsSettings, "MT4PUMP_NATS_ZZZZZZZ", "remove it (mt4pump-nats --help lists all)"),
     ],
 )
-def test_a_mistyped_name_of_the_programs_own_stops_it(schema: Schema, name: str, cure: str) -> None:
+def test_a_mistyped_name_of_the_programs_own_stops_it(schema: SettingsClass, name: str, cure: str) -> None:
     assert problems(schema, {name: "5556"}) == [f"{name} (environment): no such setting; {cure}"]
     schema.naming().file.write_text("\nprot = 1\n", encoding="utf-8")
     assert problems(schema, {})[0].startswith(f"prot ({schema.naming().file} line 2): no such setting; ")
@@ -160,14 +160,16 @@ def test_a_consumer_ignores_names_and_faults_of_an_env_file_that_may_not_be_its_
 
 
 @pytest.mark.parametrize("schema", [GatewaySettings, NatsSettings])
-def test_none_unsets_a_setting_of_a_consumer(schema: Schema) -> None:
+def test_none_unsets_a_setting_of_a_consumer(schema: SettingsClass) -> None:
     naming = schema.naming()
     naming.file.write_text('query_endpoint = "tcp://h:1"', encoding="utf-8")
     assert loaded(schema, {naming.variable("query_endpoint"): "none"}).query_endpoint is None
 
 
 @pytest.mark.parametrize("schema", PROGRAMS)
-def test_the_help_has_groups_plain_values_and_every_setting(schema: Schema, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_has_groups_plain_values_and_every_setting(
+    schema: SettingsClass, capsys: pytest.CaptureFixture[str]
+) -> None:
     if schema is Settings:
         assert main(["run", "--help"]) == 0
     else:
@@ -183,7 +185,7 @@ def test_the_help_has_groups_plain_values_and_every_setting(schema: Schema, caps
 
 
 @pytest.mark.parametrize("schema", PROGRAMS)
-def test_every_setting_has_a_description_a_group_and_an_expectation(schema: Schema) -> None:
+def test_every_setting_has_a_description_a_group_and_an_expectation(schema: SettingsClass) -> None:
     parser = ProgramParser("x", None)
     add_settings(parser, schema)
     for name, field in schema.model_fields.items():
@@ -194,7 +196,7 @@ def test_every_setting_has_a_description_a_group_and_an_expectation(schema: Sche
 
 
 @pytest.mark.parametrize("schema", PROGRAMS)
-def test_a_secret_is_never_shown(schema: Schema) -> None:
+def test_a_secret_is_never_shown(schema: SettingsClass) -> None:
     for name in schema.model_fields:
         if is_secret(schema, name):
             (line, *_) = problems(schema, {schema.naming().variable(name): "canary"}, log_level="x")

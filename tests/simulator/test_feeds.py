@@ -11,7 +11,7 @@ from mt4pump.mt4.codes import PumpCode, Transaction
 from mt4pump.mt4.layout import CON_SYMBOL
 from mt4pump.mt4.record import Decoder
 from mt4pump.simulator import tick_files as ticks
-from mt4pump.simulator.broker import CHUNK, ReplayFeed, Schedule, SimulatedBroker, WalkFeed
+from mt4pump.simulator.broker import CHUNK, QuoteSchedule, ReplayFeed, SimulatedBroker, WalkFeed
 from mt4pump.simulator.market import specification_of
 from mt4pump.simulator.options import SimulatorOptions
 from mt4pump.simulator.tick_files import TickFiles
@@ -172,7 +172,7 @@ def test_high_and_low_are_reset_with_the_servers_day(tmp_path: Path) -> None:
 
 
 def test_the_first_position_is_due_at_once_and_the_next_ones_are_counted_from_it() -> None:
-    schedule = Schedule()
+    schedule = QuoteSchedule()
     assert schedule.wait_s(3.0, 100.0) == 0
     assert schedule.wait_s(3.5, 100.0) == 0.5
     assert schedule.wait_s(3.5, 100.25) == 0.25
@@ -180,7 +180,7 @@ def test_the_first_position_is_due_at_once_and_the_next_ones_are_counted_from_it
 
 
 def test_a_small_delay_is_caught_up() -> None:
-    schedule = Schedule()
+    schedule = QuoteSchedule()
     schedule.wait_s(0, 0)
     assert schedule.wait_s(1.0, 1.5) == 0
     assert schedule.wait_s(2.0, 1.5) == 0.5
@@ -188,7 +188,7 @@ def test_a_small_delay_is_caught_up() -> None:
 
 
 def test_a_long_delay_is_given_up_and_counted() -> None:
-    schedule = Schedule(max_lag_s=1.0)
+    schedule = QuoteSchedule(max_lag_s=1.0)
     schedule.wait_s(0, 0)
     assert schedule.wait_s(1.0, 11.0) == 0
     assert schedule.wait_s(2.0, 11.0) == 1.0
@@ -196,7 +196,7 @@ def test_a_long_delay_is_given_up_and_counted() -> None:
 
 
 def test_after_a_pause_the_next_position_is_due_whenever_it_comes() -> None:
-    schedule = Schedule()
+    schedule = QuoteSchedule()
     schedule.wait_s(0, 0)
     schedule.pause()
     assert schedule.position_s(5) is None
