@@ -9,10 +9,10 @@ import ast
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -70,6 +70,7 @@ HARMLESS = {
     *("struct", "typing", "zlib"),
 }
 
+CAMEL_CASE = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 70
 VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "misc", "tools", "stuff", "shared", "main"}
 
@@ -162,14 +163,27 @@ def test_a_module_and_its_functions_are_of_a_readable_size_and_say_what_they_are
     assert Path(file).stem not in VAGUE
 
 
+def names_of_types(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each name of a type that a file makes, and what it names: a class, an alias, an import renamed by ``as``.
+
+    A type variable is none: it has no meaning outside of the functions that it stands in.
+    """
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name, f"{path}: class"
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((each.asname, f"{node.module}.{each.name}") for each in node.names if each.asname)
+        elif isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith("TypeVar("):
+            yield from ((target.id, f"{path}: alias") for target in node.targets if isinstance(target, ast.Name))
+
+
 def test_no_class_name_stands_twice() -> None:
-    names = Counter(
-        node.name
-        for path in (*PACKAGE.rglob("*.py"), *CONSUMER_FILES)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef)
-    )
-    assert {name for name, count in names.items() if count > 1} == set()
+    meanings: dict[str, set[str]] = {}
+    for path in (*PACKAGE.rglob("*.py"), *CONSUMER_FILES):
+        for name, meaning in names_of_types(path):
+            if CAMEL_CASE.fullmatch(name):
+                meanings.setdefault(name, set()).add(meaning)
+    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
 
 
 IMPORT_EVERYTHING = """
