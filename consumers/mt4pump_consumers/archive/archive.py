@@ -18,11 +18,11 @@ from mt4pump_consumers.archive.parquet_store import ParquetStore
 from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, ArchiveSettings, is_clickhouse
 from mt4pump_consumers.archive.store import ArchiveStore, StoreChangedError, StoreError
 from mt4pump_consumers.archive.writer import BatchBuilder, BatchWriter
+from mt4pump_consumers.feed_thread import keep_reading
 
 HEARTBEAT = "heartbeat"
 IDLE_S = 0.05
 MAINTAIN_S = 5.0
-RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 END_S = 10.0
 """Longest wait for the last commit at the end."""
 QUIET = frozenset({"silent", "disconnected"})
@@ -137,27 +137,25 @@ class Archive:
 
     def _read(self) -> None:
         """Read until the end, or until another daemon answers; a subscriber that fails is replaced where it was."""
-        delay_s = RETRY_FIRST_S
-        while not self._is_ending:
-            began_s = time.monotonic()
-            try:
-                subscriber = self._subscriber = self._subscriber or self._new_subscriber()
-                self._follow(subscriber)
-            except ClientError as error:
-                log.warning("the stream ended (%s): reading again in %.0f s", error, delay_s)
-            except StoreChangedError as error:  # what it read of that daemon is not committed
-                self._ended_by = str(error)
-                return
-            finally:
-                if self._subscriber is not None:
-                    if not self._ended_by:
-                        self._cut(self._subscriber)
-                    self._subscriber.close()
-                    self._subscriber = None
-            if time.monotonic() - began_s > RETRY_LAST_S:
-                delay_s = RETRY_FIRST_S
-            self._pause(lambda: False, delay_s)
-            delay_s = min(delay_s * 2, RETRY_LAST_S)
+        try:
+            keep_reading(self._read_stream, lambda: self._is_ending, lambda delay_s: self._pause(_never, delay_s))
+        except StoreChangedError as error:
+            self._ended_by = str(error)
+
+    def _read_stream(self) -> None:
+        """Read with one subscriber, and commit what it read, unless that is of another daemon."""
+        subscriber = self._subscriber = self._subscriber or self._new_subscriber()
+        is_same_daemon = True
+        try:
+            self._follow(subscriber)
+        except StoreChangedError:
+            is_same_daemon = False
+            raise
+        finally:
+            if is_same_daemon:
+                self._cut(subscriber)
+            subscriber.close()
+            self._subscriber = None
 
     def _follow(self, subscriber: Subscriber) -> None:
         builder, add, due_s = self._builder, self._builder.add, time.monotonic() + self._settings.commit_interval_s
@@ -205,7 +203,7 @@ class Archive:
 
     def _maintain(self) -> None:
         while not self._is_ending:
-            self._pause(lambda: False, MAINTAIN_S)
+            self._pause(_never, MAINTAIN_S)
             if self._is_ending or not self._watch.feed_ts:
                 continue
             try:
@@ -213,6 +211,10 @@ class Archive:
             except (OSError, StoreError) as error:
                 self.counts["maintenance_failures", ""] += 1
                 log.error("small files cannot be joined, or old events deleted: %s", error)  # noqa: TRY400
+
+
+def _never() -> bool:
+    return False
 
 
 def _logged(work: Callable[[], None]) -> Callable[[], None]:

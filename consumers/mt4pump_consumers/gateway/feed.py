@@ -7,15 +7,13 @@ a busy feed costs the loop nothing per event.
 
 from __future__ import annotations
 
-import logging
-import time
+import threading
 from collections import deque
-from collections.abc import Callable, Container, Sequence
-from threading import Event as ThreadEvent
-from threading import Lock, Thread
+from collections.abc import Callable, Container
 
-from mt4pump.client import ClientError, ClientKeys, Event, Notice, Position, Query, Snapshot, Subscriber
-from mt4pump.client import Status as DaemonStatus
+from mt4pump.client import ClientKeys, Event, Notice, Position, Query, Snapshot, Subscriber
+from mt4pump_consumers.feed_thread import FeedThread
+from mt4pump_consumers.gateway.settings import GatewaySettings
 
 HEARTBEAT = "heartbeat"
 ITEMS_LIMIT = 50_000
@@ -34,10 +32,10 @@ class ThreadBridge:
     def __init__(self, wake: Callable[[], object], hot: Container[str] | None) -> None:
         self._wake = wake
         self._hot = hot
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._items: deque[FeedItem] = deque()
         self._quotes: dict[str, Event] = {}
-        self._room = ThreadEvent()
+        self._room = threading.Event()
         self._awake = False
         self.replaced = self.waits = 0
 
@@ -80,98 +78,48 @@ class ThreadBridge:
         return items, quotes
 
 
-RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
+class GatewayFeed:
+    """The daemon as the gateway asks and reads it; ``thread`` reads the stream into the bridge.
 
-log = logging.getLogger(__name__)
-
-
-class GatewayFeed(Thread):
-    """``status`` is the last state of the daemon, None without a subscriber; ``restarts`` counts new subscribers.
-
-    A new one goes on where the one before was: what came between them is in the journal.
+    A new subscriber goes on where the one before was: what came between them is in the journal. Raises ClientError and
+    ValueError for addresses, keys and topics that cannot work.
     """
 
-    def __init__(
-        self,
-        endpoint: str,
-        *,
-        query_endpoint: str,
-        keys: ClientKeys | None,
-        topics: Sequence[str],
-        silence_s: float,
-        bridge: ThreadBridge,
-    ) -> None:
-        super().__init__(name="feed", daemon=True)
-        self._endpoint, self._query_endpoint, self._keys = endpoint, query_endpoint, keys
-        self._topics, self._silence_s = topics, silence_s
-        self._bridge = bridge
-        self._stopping = ThreadEvent()
-        self._subscriber: Subscriber | None = None
+    def __init__(self, settings: GatewaySettings, bridge: ThreadBridge) -> None:
+        self._settings, self._bridge = settings, bridge
+        self._keys = ClientKeys.load(settings.keys) if settings.keys is not None else None
         self._position: Position | None = None
-        self.restarts = 0
+        self.thread = FeedThread(self._subscribe, self._read)
 
-    @property
-    def status(self) -> DaemonStatus | None:
-        """Return the daemon as its last heartbeat showed it."""
-        subscriber = self._subscriber
-        return None if subscriber is None else subscriber.status
-
-    def subscriber(self) -> Subscriber:
-        """Return a new subscriber; raises ClientError for addresses and keys that cannot work."""
+    def _subscribe(self) -> Subscriber:
+        settings = self._settings
         return Subscriber(
-            self._endpoint,
-            topics=[*self._topics, HEARTBEAT],  # among the events it shows which journal they are of
+            settings.endpoint,
+            topics=[*settings.topics, HEARTBEAT],  # among the events it shows which journal they are of
             keys=self._keys,
-            silence_s=self._silence_s,
+            silence_s=settings.silence_s,
             snapshot=True,
             notices=True,
             resume_from=self._position,
-            query_endpoint=self._query_endpoint,
+            query_endpoint=settings.query_address,
         )
 
     def query(self) -> Query:
         """Return a new connection for questions; the caller closes it."""
-        return Query(self._query_endpoint, keys=self._keys, warn=False)  # replies to clients hold their warnings
+        return Query(
+            self._settings.query_address, keys=self._keys, warn=False
+        )  # replies to clients hold their warnings
 
     def snapshot(self) -> Snapshot:
         """Return the last values of all that is read, at this moment; raises ClientError."""
         with self.query() as query:
-            return query.snapshot(self._topics)
-
-    def run(self) -> None:
-        """Read until stopped; a subscriber that fails is replaced."""
-        delay_s = RETRY_FIRST_S
-        while not self._stopping.is_set():
-            began_s = time.monotonic()
-            try:
-                with self.subscriber() as subscriber:
-                    self._subscriber = subscriber
-                    self._read(subscriber)
-            except ClientError as error:
-                log.warning("the stream ended (%s); starting again in %.0f s", error, delay_s)
-            except Exception:
-                log.exception("the stream ended by an error that should not happen; starting again in %.0f s", delay_s)
-            if self._stopping.is_set():
-                return
-            if time.monotonic() - began_s > RETRY_LAST_S:
-                delay_s = RETRY_FIRST_S
-            self.restarts += 1
-            self._stopping.wait(delay_s)
-            delay_s = min(delay_s * 2, RETRY_LAST_S)
+            return query.snapshot(self._settings.topics)
 
     def _read(self, subscriber: Subscriber) -> None:
-        put, stopping = self._bridge.put, self._stopping.is_set
+        put, is_stopped = self._bridge.put, self.thread.is_stopped
         for item in subscriber:
-            put(item, stopping)
+            put(item, is_stopped)
             is_time = self._position is None or (isinstance(item, Event) and item.kind == HEARTBEAT)
             if is_time and (position := subscriber.position) is not None:
                 self._position = position
-                put(position, stopping)  # in its place behind all that it confirms
-            if stopping():
-                return
-
-    def stop(self) -> None:
-        """Ask it to end; `join` waits for it."""
-        self._stopping.set()
-        if self._subscriber is not None:
-            self._subscriber.close()
+                put(position, is_stopped)  # in its place behind all that it confirms

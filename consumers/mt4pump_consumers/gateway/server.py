@@ -12,7 +12,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
-from mt4pump.client import ClientError, ClientKeys, Notice
+from mt4pump.client import ClientError, Notice
 from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
@@ -143,21 +143,10 @@ class Gateway:
             raise StartError(f"tls-certificate {certificate} and tls-key {key} cannot be used: {error}") from error
 
     def _make_feed(self) -> GatewayFeed:
-        settings = self._settings
         try:
-            keys = ClientKeys.load(settings.keys) if settings.keys is not None else None
-            feed = GatewayFeed(
-                settings.endpoint,
-                query_endpoint=settings.query_address,
-                keys=keys,
-                topics=settings.topics,
-                silence_s=settings.silence_s,
-                bridge=self.broadcaster.bridge,
-            )
-            feed.subscriber().close()  # says now what could never work
+            return GatewayFeed(self._settings, self.broadcaster.bridge)
         except (ClientError, ValueError) as error:
             raise StartError(str(error)) from error
-        return feed
 
     async def start(self) -> Server:
         """Bind, start to read the stream, and serve; raises StartError."""
@@ -186,7 +175,7 @@ class Gateway:
             text = f"{settings.host} port {settings.port} cannot be served on ({error}); choose another with --port"
             raise StartError(text) from error
         self.port = server.sockets[0].getsockname()[1]
-        self._feed.start()
+        self._feed.thread.start()
         scheme = "https" if self._tls else "http"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         log.info("serves on %s://%s:%d/, reads %s", scheme, host, self.port, settings.endpoint)
@@ -202,7 +191,7 @@ class Gateway:
 
     async def stop(self, server: Server) -> None:
         """Close all clients and end."""
-        self._feed.stop()
+        self._feed.thread.stop()
         for session in list(self.sessions):
             session.shut(CLOSE_STOP, "the gateway stops")
         server.close(code=CLOSE_STOP, reason="the gateway stops")  # for those who were just coming in
@@ -210,7 +199,7 @@ class Gateway:
             await asyncio.wait_for(server.wait_closed(), STOP_S)
         except TimeoutError:
             log.warning("not gone after %g s, and ended without an answer: clients %d", STOP_S, len(self.sessions))
-        await asyncio.to_thread(self._feed.join, 10.0)
+        await asyncio.to_thread(self._feed.thread.join, 10.0)
         await self._refresher.close()
         self._replayer.close()
         self._spare.release()
@@ -303,15 +292,15 @@ class Gateway:
         self.broadcaster.publish(notice_message(notice), notice.topic)
 
     def _status(self) -> Json:
-        return status_message(self._feed.status, self.broadcaster.log, self.broadcaster.confirmed)
+        return status_message(self._feed.thread.status, self.broadcaster.log, self.broadcaster.confirmed)
 
     def _live_epoch(self) -> int:
-        status = self._feed.status
+        status = self._feed.thread.status
         return status.epoch if status is not None and feed_state(status) == LIVE else 0
 
     def fault(self) -> str:
         """Return what keeps the feed from being live, empty for nothing; from any thread."""
-        state = feed_state(self._feed.status)
+        state = feed_state(self._feed.thread.status)
         return "" if state == LIVE else f"the feed is {state}"
 
     def _health(self) -> tuple[bool, Json]:
@@ -328,7 +317,7 @@ class Gateway:
             "quotes_conflated": self.broadcaster.conflated,
             "quotes_conflated_for_slow_clients": self.broadcaster.groups.conflated,
             "feed_waits": self.broadcaster.bridge.waits,
-            "feed_restarts": self._feed.restarts,
+            "feed_restarts": self._feed.thread.restarts,
             "connections": limiter.count,
             "connections_refused": limiter.refused,
             "connections_gave_way": limiter.gave_way,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ssl import SSLContext
-from threading import Event as ThreadEvent
-from threading import Thread
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,6 +15,7 @@ from prometheus_client.registry import Collector
 from mt4pump import __version__
 from mt4pump.client import ClientError, ClientKeys, Event, Notice, Query, Status, Subscriber
 from mt4pump.process.program import ConsumerSettings, Shutdown, StartError
+from mt4pump_consumers.feed_thread import FeedThread
 from mt4pump_consumers.health import metrics_server
 from mt4pump_consumers.http_server import MetricsServer, tls_context
 from mt4pump_consumers.metrics import heartbeat
@@ -25,7 +24,6 @@ from mt4pump_consumers.metrics.settings import MetricsSettings
 from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 
 HEARTBEAT = "heartbeat"
-RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 JOIN_S = 5.0
 TIMEOUT_S = 2.0
 QUERY_RETRY_S, REFRESH_S = 30.0, 600.0
@@ -52,78 +50,15 @@ def subscriber(settings: MetricsSettings, keys: ClientKeys | None) -> Subscriber
     )
 
 
-class MetricsFeed(Thread):
-    """Counts what ``subscribe()`` reads. ``restarts`` is how often an error made it begin anew.
-
-    ``subscribe`` is called here for the first time, so that what is wrong with its arguments comes to the caller.
-    """
-
-    def __init__(
-        self, subscribe: Callable[[], Subscriber], counters: StreamCounters, symbols: SymbolMetrics | None = None
-    ) -> None:
-        super().__init__(name="feed", daemon=True)
-        self._subscribe, self._counters, self._symbols = subscribe, counters, symbols
-        self._stopping = ThreadEvent()
-        self._subscriber = subscribe()
-        self.restarts = 0
-
-    @property
-    def status(self) -> Status | None:
-        """Return the daemon as its last heartbeat showed it."""
-        return self._subscriber.status
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Return the counters of the client library."""
-        return self._subscriber.counts
-
-    def run(self) -> None:
-        """Read until stopped; a subscriber that fails is replaced."""
-        delay_s = RETRY_FIRST_S
-        while not self._stopping.is_set():
-            began_s = time.monotonic()
-            try:
-                self._read_once()
-            except Exception:
-                log.exception("reading ended by an error that should not happen; it begins anew in %.0f s", delay_s)
-            if time.monotonic() - began_s > RETRY_LAST_S:
-                delay_s = RETRY_FIRST_S
-            if not self._stopping.wait(delay_s):
-                self.restarts += 1
-            delay_s = min(delay_s * 2, RETRY_LAST_S)
-
-    def _read_once(self) -> None:
-        if self.restarts:
-            self._subscriber = self._subscribe()
-        with self._subscriber as subscriber:
-            if not self._stopping.is_set():  # `stop` may have closed the one before just now
-                self._read(subscriber)
-
-    def open(self) -> None:
-        """Open the sockets now: an address that is none is an error here, and not one in the thread for ever."""
-        item = self._subscriber.receive(0)
-        if item is not None:
-            self._count_item(item)
-
-    def _read(self, subscriber: Subscriber) -> None:
-        take = self._count_item
-        for item in subscriber:
-            take(item)
-
-    def _count_item(self, item: Event | Notice) -> None:
+def count(items: Iterable[Event | Notice], counters: StreamCounters, symbols: SymbolMetrics | None) -> None:
+    """Count what comes, until it ends."""
+    for item in items:
         if isinstance(item, Notice):
-            self._counters.count_notice(item)
-            return
-        self._counters.count_event(item, time.time_ns())
-        if self._symbols is not None:
-            self._symbols.count(item)
-
-    def stop(self) -> None:
-        """End reading, and wait for that; may be called without a start."""
-        self._stopping.set()
-        self._subscriber.close()
-        if self.is_alive():
-            self.join(JOIN_S)
+            counters.count_notice(item)
+            continue
+        counters.count_event(item, time.time_ns())
+        if symbols is not None:
+            symbols.count(item)
 
 
 class DurableKindsQuery:
@@ -187,7 +122,7 @@ class MetricsCollector(Collector):
 
     def __init__(
         self,
-        source: MetricsFeed,
+        source: FeedThread,
         counters: StreamCounters,
         symbols: SymbolMetrics | None,
         requests: Callable[[], tuple[int, int]] = lambda: (0, 0),
@@ -221,7 +156,7 @@ class MetricsCollector(Collector):
         yield family
         yield from self._counters.families(alive=alive)
         for key, (name, text) in COUNTS.items():
-            yield CounterMetricFamily(name, text, self._source.counts.get(key, 0))
+            yield CounterMetricFamily(name, text, self._source.subscriber.counts.get(key, 0))
         if self._symbols is not None:
             yield from self._symbols.families(live=alive and status is not None and status.state == PUMPING)
         yield from self._own()
@@ -268,18 +203,21 @@ def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
     finally:
         server.stop()
         feed.stop()
+        if feed.is_alive():
+            feed.join(JOIN_S)
     log.info("stopped")
     return 0
 
 
-def _feed(settings: MetricsSettings, counters: StreamCounters, symbols: SymbolMetrics | None) -> MetricsFeed:
+def _feed(settings: MetricsSettings, counters: StreamCounters, symbols: SymbolMetrics | None) -> FeedThread:
     try:
         keys = ClientKeys.load(settings.keys) if settings.keys else None
-        feed = MetricsFeed(lambda: subscriber(settings, keys), counters, symbols)
+        feed = FeedThread(lambda: subscriber(settings, keys), lambda reader: count(reader, counters, symbols))
     except ClientError as error:
         raise StartError(str(error)) from error
     try:
-        feed.open()
+        first = feed.subscriber.receive(0)  # opens the sockets: a wrong address is an error here, not in the thread
+        count([] if first is None else [first], counters, symbols)
     except Exception as error:
         feed.stop()
         raise StartError(f"{settings.endpoint} cannot be read from: {error}") from error
@@ -288,7 +226,7 @@ def _feed(settings: MetricsSettings, counters: StreamCounters, symbols: SymbolMe
 
 def _server(
     settings: MetricsSettings,
-    feed: MetricsFeed,
+    feed: FeedThread,
     counters: StreamCounters,
     symbols: SymbolMetrics | None,
     kinds: DurableKindsQuery,

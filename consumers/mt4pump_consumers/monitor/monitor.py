@@ -11,6 +11,7 @@ from typing import Any
 from mt4pump.client import ClientError, ClientKeys, Event, Margin, Notice, Subscriber, Trade
 from mt4pump.private_files import is_exposed, private_opener
 from mt4pump.process.program import Shutdown, StartError
+from mt4pump_consumers.feed_thread import keep_reading
 from mt4pump_consumers.health import CountsCollector, health_endpoint
 from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import execution_of
@@ -27,7 +28,6 @@ CHECK_S = 0.5
 """Time between two checks of the feed."""
 STALLED_S = 10.0
 """Time without a check of the feed after which the monitor is not healthy: it waits for its store or its output."""
-RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 SETTLED_MS = 2_000
 """A session that runs for so long has read its tables, so that a snapshot is whole."""
 REFRESH_WAIT_S = 10.0
@@ -136,21 +136,16 @@ class Monitor:
 
     def run(self) -> None:
         """Read until asked to end."""
-        delay_s = RETRY_FIRST_S
-        while not self._shutdown.asked():
-            began_s = time.monotonic()
-            try:
-                with self._subscriber() as subscriber:
-                    self._begin()
-                    self._follow(subscriber)
-                if self._is_stale:
-                    continue
-            except ClientError as error:
-                log.warning("the stream ended (%s): begun again in %.0f s", error, delay_s)
-            if time.monotonic() - began_s > RETRY_LAST_S:
-                delay_s = RETRY_FIRST_S
-            self._view.wait(self._shutdown, delay_s)
-            delay_s = min(delay_s * 2, RETRY_LAST_S)
+        shutdown, view = self._shutdown, self._view
+        keep_reading(self._read_stream, shutdown.asked, lambda delay_s: view.wait(shutdown, delay_s))
+
+    def _read_stream(self) -> None:
+        """Read with one subscriber, and with the next one at once when what is open is to be asked for again."""
+        self._is_stale = True
+        while self._is_stale and not self._shutdown.asked():
+            with self._subscriber() as subscriber:
+                self._begin()
+                self._follow(subscriber)
 
     def _subscriber(self) -> Subscriber:
         settings = self._settings

@@ -7,8 +7,10 @@ from threading import Event as ThreadEvent
 from typing import Any, Self, cast
 
 import pytest
+from mt4pump_consumers import feed_thread
 from mt4pump_consumers.gateway import feed
 from mt4pump_consumers.gateway.feed import GatewayFeed, ThreadBridge
+from mt4pump_consumers.gateway.settings import GatewaySettings
 
 from mt4pump.client import ClientError, Event, Position, Subscriber
 from tests.consumers.gateway.stream_made import event, trade
@@ -48,9 +50,7 @@ class Subscribers:
 
 
 def feed_of(bridge: ThreadBridge) -> GatewayFeed:
-    return GatewayFeed(
-        "tcp://127.0.0.1:9", query_endpoint="tcp://127.0.0.1:10", keys=None, topics=["*"], silence_s=5, bridge=bridge
-    )
+    return GatewayFeed(GatewaySettings(endpoint="tcp://127.0.0.1:9", anonymous=True), bridge)
 
 
 def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_loop_gets_its_place(
@@ -58,8 +58,8 @@ def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_loop_gets_its
 ) -> None:
     subscribers, bridge = Subscribers(), ThreadBridge(lambda: None, None)
     monkeypatch.setattr(feed, "Subscriber", subscribers)
-    monkeypatch.setattr(feed, "RETRY_FIRST_S", 0.0)
-    thread = feed_of(bridge)
+    monkeypatch.setattr(feed_thread, "RETRY_FIRST_S", 0.0)
+    thread = feed_of(bridge).thread
     thread.start()
     assert subscribers.has_second.wait(LIMIT_S)
     thread.stop()
@@ -82,34 +82,8 @@ class Stream:
         yield event("heartbeat", 3)
 
 
-def test_after_each_heartbeat_and_only_then_the_door_is_told_of_a_new_place() -> None:
+def test_after_each_heartbeat_and_only_then_the_loop_gets_a_new_place() -> None:
     bridge, stream = ThreadBridge(lambda: None, None), Stream()
     feed_of(bridge)._read(cast(Subscriber, stream))
     kinds = [item if isinstance(item, Position) else item.kind for item in bridge.take(100)[0]]
     assert kinds == ["trade", PLACE, "trade", "heartbeat", LATER]
-
-
-class Pauses(ThreadEvent):
-    """Stands in for the wish to end: it comes in the eighth pause, and no pause takes any time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken_s: list[float | None] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.taken_s.append(timeout)
-        if len(self.taken_s) == 8:
-            self.set()
-        return self.is_set()
-
-
-def test_a_stream_that_cannot_be_read_is_begun_again_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_feed: GatewayFeed) -> Any:
-        raise ClientError("refused", "nobody is there")
-
-    monkeypatch.setattr(GatewayFeed, "subscriber", refuse)
-    thread, pauses = feed_of(ThreadBridge(lambda: None, None)), Pauses()
-    thread._stopping = pauses
-    thread.run()
-    assert pauses.taken_s == [1, 2, 4, 8, 16, 30, 30, 30]
-    assert thread.restarts == 8

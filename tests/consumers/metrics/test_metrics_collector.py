@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
-from mt4pump_consumers.metrics.exporter import MetricsCollector, MetricsFeed
+from mt4pump_consumers.feed_thread import FeedThread
+from mt4pump_consumers.metrics.exporter import MetricsCollector
 from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -35,13 +36,14 @@ class Reader:
 
     def __init__(self, status: Status | None) -> None:
         self.status = status
+        self.subscriber = self
         self.counts = {"gaps": 3, "reconnects": 2, "received": 500}
         self.restarts = 1
 
 
 def registry(status: Status | None, symbols: SymbolMetrics | None = None) -> CollectorRegistry:
     made = CollectorRegistry()
-    made.register(MetricsCollector(cast(MetricsFeed, Reader(status)), StreamCounters(), symbols, lambda: (4, 3)))
+    made.register(MetricsCollector(cast(FeedThread, Reader(status)), StreamCounters(), symbols, lambda: (4, 3)))
     return made
 
 
@@ -100,7 +102,7 @@ def test_a_reader_of_nothing_does_not_lag() -> None:
     counters.lagging = True
     for alive in (True, False):
         made = CollectorRegistry()
-        made.register(MetricsCollector(cast(MetricsFeed, Reader(replace(STATUS, alive=alive))), counters, None))
+        made.register(MetricsCollector(cast(FeedThread, Reader(replace(STATUS, alive=alive))), counters, None))
         assert value(samples(generate_latest(made).decode()), "mt4pump_reader_lagging") == alive
 
 
