@@ -92,7 +92,7 @@ class Daemon:
         undo.callback(self._zap.stop)
         sockets = options_of(SocketOptions, settings)
         publisher = source.publisher(
-            self._context, settings.pub_endpoint, sockets, gate=self._zap, fault_counters=fault_counters
+            self._context, settings.pub_endpoint, sockets, authenticator=self._zap, fault_counters=fault_counters
         )
         undo.callback(publisher.close)
         self.endpoint = publisher.endpoint

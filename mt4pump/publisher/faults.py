@@ -19,7 +19,7 @@ import zmq
 from mt4pump.errors import did_you_mean
 from mt4pump.log import FaultCounters
 from mt4pump.publisher.binding import SocketOptions
-from mt4pump.publisher.publisher import Gate, Publisher
+from mt4pump.publisher.publisher import Authenticator, Publisher
 from mt4pump.wire import FIRST
 
 EXAMPLES = {
@@ -138,7 +138,7 @@ class FaultyPublisher(Publisher):
         context: zmq.Context[zmq.Socket[bytes]],
         endpoint: str,
         options: SocketOptions,
-        gate: Gate | None = None,
+        authenticator: Authenticator | None = None,
         fault_counters: FaultCounters | None = None,
         *,
         faults: WireFaults,
@@ -153,7 +153,7 @@ class FaultyPublisher(Publisher):
         self._began_s = clock()
         self._topic = b""
         self._held: deque[tuple[float, bytes, bytes]] = deque()
-        super().__init__(context, endpoint, options, gate, fault_counters)
+        super().__init__(context, endpoint, options, authenticator, fault_counters)
         self._send_raw = self.send_frame
         self.send_frame = self._send_frame
 

@@ -24,9 +24,9 @@ from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.security.permissions import SubscriptionFilter, split_user_id
 from mt4pump.wire import FIRST, HEARTBEAT, Send
 
-__all__ = ["Gate", "Publisher", "SocketOptions"]
+__all__ = ["Authenticator", "Publisher", "SocketOptions"]
 
-Gate = ZapAuthenticator | PlainAuthenticator
+Authenticator = ZapAuthenticator | PlainAuthenticator
 
 SUBSCRIPTIONS_PER_READ = 1_000
 READ_LIMIT_S = 0.002
@@ -68,7 +68,7 @@ class Publisher:
         context: zmq.Context[zmq.Socket[bytes]],
         endpoint: str,
         options: SocketOptions,
-        gate: Gate | None = None,
+        authenticator: Authenticator | None = None,
         fault_counters: FaultCounters | None = None,
     ) -> None:
         self.subscriptions = SubscriptionTable()
@@ -76,7 +76,7 @@ class Publisher:
         self.slow = SlowReaders()
         self.heartbeat_subscribed = self.has_more = False
         self._fault_counters = fault_counters or FaultCounters(log)
-        self._narrows = gate is not None and gate.narrows
+        self._narrows = authenticator is not None and authenticator.narrows
         limits = EndpointLimits(
             options.max_connections,
             options.max_connections_per_client,
@@ -85,7 +85,7 @@ class Publisher:
         )
         self.connections = Connections(self._fault_counters, self._forget_connection, limits)
         self._options = options
-        self._gate = gate
+        self._authenticator = authenticator
         self._filter = SubscriptionFilter()
         self._users: dict[int, str] = {}
         self._large = LargeBodies(self.slow)
@@ -93,7 +93,7 @@ class Publisher:
         self._ignored: tuple[int, str] | None = None
         self._is_changed = self._is_shifted = False
         self._calm_at_s = 0.0
-        self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:") and gate is not None
+        self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:") and authenticator is not None
         self._socket = context.socket(zmq.XPUB)
         self.send_frame: Send = super(zmq.Socket, self._socket).send  # below the layer for options we do not use
         self._configure()
@@ -163,10 +163,11 @@ class Publisher:
 
         They reconnect by themselves and get what their client may receive now; no other client notices.
         """
-        gate = self._gate
-        if gate is None:
+        authenticator = self._authenticator
+        if authenticator is None:
             return 0
-        revoked = [number for number, user in self._users.items() if self._filter.exceeding(number, gate.allowed(user))]
+        allowed, exceeding = authenticator.allowed, self._filter.exceeding
+        revoked = [number for number, user in self._users.items() if exceeding(number, allowed(user))]
         for number in revoked:
             self.connections.disconnect(number, is_offender=False)
         return len(revoked)
@@ -183,8 +184,8 @@ class Publisher:
         self._socket.setsockopt(zmq.RCVHWM, 0 if self._knows_bytes else RECEIVE_MESSAGES)
         self._socket.setsockopt(zmq.RCVBUF, RECEIVE_BYTES)
         self._socket.setsockopt(zmq.XPUB_MANUAL if self._narrows else zmq.XPUB_VERBOSER, 1)
-        if self._gate is not None:
-            self._gate.secure(self._socket, self.connections.generation)
+        if self._authenticator is not None:
+            self._authenticator.secure(self._socket, self.connections.generation)
         self.connections.attach(self._socket)
 
     def _close(self, linger_ms: int | None) -> None:
@@ -255,17 +256,17 @@ class Publisher:
             if not self._narrows and is_subscription(message):
                 self._apply(message, message[1:], number, user="")
             return
-        user, generation = split_user_id(user_id) if self._gate is not None else ("", None)
+        user, generation = split_user_id(user_id) if self._authenticator is not None else ("", None)
         if not self.connections.is_open(number, generation):  # it ended before this was read
-            if self._gate is not None and self.connections.has_flooded(number, generation):
-                self._gate.ban(user, "it sent more than a subscriber may")
+            if self._authenticator is not None and self.connections.has_flooded(number, generation):
+                self._authenticator.ban(user, "it sent more than a subscriber may")
                 self._disconnect_all_of(user)
             self._ignored = (number, user_id) if user_id else None
-        elif self._gate is not None and self._gate.is_banned(user):  # since its handshake
+        elif self._authenticator is not None and self._authenticator.is_banned(user):  # since its handshake
             self.connections.disconnect(number)
         elif self.connections.claim(number, user) and self._is_acceptable(message, number, user):
-            if self._narrows and self._gate is not None:
-                self._apply_narrowed(message, number, user, self._gate)
+            if self._narrows and self._authenticator is not None:
+                self._apply_narrowed(message, number, user, self._authenticator)
             else:
                 self._apply(message, message[1:], number, user)
 
@@ -287,12 +288,12 @@ class Publisher:
             return True
         return False
 
-    def _apply_narrowed(self, message: bytes, number: int, user: str, gate: Gate) -> None:
+    def _apply_narrowed(self, message: bytes, number: int, user: str, authenticator: Authenticator) -> None:
         """Give a connection the allowed part of its subscription; libzmq applies it to the sender of the last frame."""
         self._users[number] = user
         prefix = message[1:]
         if message[0] == SUBSCRIBE:
-            option, narrowed = zmq.SUBSCRIBE, self._filter.ask(number, prefix, lambda: gate.allowed(user))
+            option, narrowed = zmq.SUBSCRIBE, self._filter.ask(number, prefix, lambda: authenticator.allowed(user))
             if not narrowed:
                 self.subscriptions.add_idle(len(prefix), number)
                 self._check_excess(number, user)
@@ -327,8 +328,8 @@ class Publisher:
         client = user or self.connections.client_of(number)
         if peer := self.connections.disconnect(number):
             self._fault_counters.record(name, f"client {client!r} from {peer}: {why}: its connection is closed")
-            if self._gate is not None and client:  # a peer without an address (ipc) has none that could be banned
-                self._gate.ban(client, why)
+            if self._authenticator is not None and client:  # a peer of ipc has no address that could be banned
+                self._authenticator.ban(client, why)
             if name in HOSTILE:
                 self._disconnect_all_of(client)
 

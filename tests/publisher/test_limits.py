@@ -27,17 +27,17 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Li
 
 
 class Served:
-    """A publisher behind a plain gate, and an honest subscriber of ``quote.`` that must lose nothing."""
+    """A publisher behind a plain authenticator, and an honest subscriber of ``quote.`` that must lose nothing."""
 
     def __init__(
         self, own: zmq.Context[zmq.Socket[bytes]], other: zmq.Context[zmq.Socket[bytes]], options: SocketOptions
     ) -> None:
         self.fault_counters = FaultCounters(log)
-        self.gate = PlainAuthenticator(own, self.fault_counters)
-        self.gate.start()
-        self.publisher = Publisher(own, ANY_PORT, options, self.gate, self.fault_counters)
+        self.authenticator = PlainAuthenticator(own, self.fault_counters)
+        self.authenticator.start()
+        self.publisher = Publisher(own, ANY_PORT, options, self.authenticator, self.fault_counters)
         guarded = self.publisher.connections
-        self.gate.add_guards(guarded.guard, wake_numbers=(guarded.wake_number,))
+        self.authenticator.add_guards(guarded.guard, wake_numbers=(guarded.wake_number,))
         self.port = int(self.publisher.endpoint.rpartition(":")[2])
         self.other = other
         self.honest = subscriber(other, self.publisher.endpoint, b"quote.")
@@ -93,7 +93,7 @@ def served(total: int = 1_000, per_client: int = 250) -> Iterator[Served]:
             yield made
         finally:
             made.publisher.close()
-            made.gate.stop()
+            made.authenticator.stop()
 
 
 def has_ended(connection: socket.socket) -> bool:
@@ -295,7 +295,7 @@ def test_without_a_descriptor_left_those_that_sent_nothing_are_closed(monkeypatc
 
 def test_an_address_on_probation_gets_its_connections_one_by_one() -> None:
     with served() as made:
-        made.gate.ban("127.0.0.1", "a test")
+        made.authenticator.ban("127.0.0.1", "a test")
         late = [subscriber(made.other, made.publisher.endpoint, b"late.%d" % number) for number in range(2)]
         until(
             lambda: made.check() and all(made.publisher.subscriptions.has_subscriber(b"late.%d" % n) for n in range(2)),

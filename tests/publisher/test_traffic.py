@@ -116,5 +116,5 @@ def test_a_thread_that_waits_for_traffic_answers_handshakes_and_ends_at_once(mon
                 lambda: made.check() and made.publisher.subscriptions.has_subscriber(b"abcd"),
                 "the subscription is read",
             )
-        made.gate.stop()
-        assert not made.gate.is_alive()
+        made.authenticator.stop()
+        assert not made.authenticator.is_alive()
