@@ -92,7 +92,7 @@ class Relief:
             text = "no file descriptor is left: new connections are closed; raise LimitNOFILE or ulimit -n"
             self._fault_counters.record("accept_failed", text)
             for each in self._both:
-                each.close_unproven()
+                each.close_unclaimed()
 
 
 def _open_probe() -> int:

@@ -42,7 +42,7 @@ YIELD_S = 0.0005
 NEVER = 0
 LATE_S = 0.1
 """A flood may hold up a pump that has read no events for this long."""
-UNKNOWN_GRACE_S = 1.0
+UNCLAIMED_GRACE_S = 1.0
 """Beyond the limit, a connection that has sent nothing for this long is closed in favour of a new one."""
 
 READABLE = int(zmq.POLLIN)  # an enum costs more than the call
@@ -89,7 +89,7 @@ class Connections:
         self._lock = Lock()
         self._fault = ""
         self._unresolved = 0  # handshakes of which no result was reported yet
-        self._unknown = 0  # open connections that have sent nothing yet
+        self._unclaimed = 0  # open connections that have sent nothing yet
         self._counted: zmq.Socket[bytes] | None = None
         self._events: zmq.Socket[bytes] | None = None
         self._traffic: Traffic | None = None
@@ -136,10 +136,10 @@ class Connections:
             if found is None or found.is_closing:
                 return False
             found.incomplete.messages += 1
-            if found.is_known:
+            if found.is_claimed:
                 return True
-            found.is_known = True
-            self._unknown -= 1
+            found.is_claimed = True
+            self._unclaimed -= 1
             if client and client != found.client:
                 self._by_client[found.client] -= 1
                 self._by_client[client] += 1
@@ -178,7 +178,7 @@ class Connections:
     def disconnect_client(self, client: str) -> None:
         """Close all connections that are assigned to ``client``."""
         for number, each in tuple(self._open.items()):
-            if each.is_known and each.client == client:
+            if each.is_claimed and each.client == client:
                 self.disconnect(number)
 
     def numbers(self) -> tuple[int, ...]:
@@ -214,7 +214,7 @@ class Connections:
                     connection.drain.close()
             for each in (self._open, self._by_client, self._closing, self._ended_at, self._left, self._flooders):
                 each.clear()
-            self._kept = self._unresolved = self._unknown = 0
+            self._kept = self._unresolved = self._unclaimed = 0
             self.incomplete, self._fault = IncompleteMessages(), ""
 
     def read_events(self, limit_s: float = ALL_LIMIT_S) -> bool:
@@ -251,11 +251,11 @@ class Connections:
         is_its = began_at <= generation <= self._ended_at.get(number, generation)
         return is_its and self._flooders.pop(number, None) is not None
 
-    def close_unproven(self) -> None:
+    def close_unclaimed(self) -> None:
         """Close the connections that have sent nothing yet, because the process has no file descriptor left."""
         with self._lock:
             for number, each in tuple(self._open.items()):
-                if not each.is_known and not each.is_closing:
+                if not each.is_claimed and not each.is_closing:
                     self._refuse(number, each)
             if self._read_waiting(LOCK_LIMIT_S):
                 self._shut_down_closing()
@@ -301,12 +301,12 @@ class Connections:
             self._traffic.add(number)
         self._kept += 1
         self._unresolved += 1
-        self._unknown += 1
+        self._unclaimed += 1
         self._by_client[made.client] += 1
         if self._is_over_limit(made.client):
-            self._refuse(*self._oldest_unproven(now_s, number, made, made.client))
+            self._refuse(*self._oldest_unclaimed(now_s, number, made, made.client))
         elif self._kept > self.limits.total:
-            self._refuse(*self._oldest_unproven(now_s, number, made))
+            self._refuse(*self._oldest_unclaimed(now_s, number, made))
 
     def _check_flows(self) -> None:
         """Close connections that send more than a client needs to."""
@@ -334,14 +334,14 @@ class Connections:
     def _is_over_limit(self, client: str) -> bool:
         return bool(client) and self._by_client[client] > self.limits.per_client
 
-    def _oldest_unproven(
+    def _oldest_unclaimed(
         self, now_s: float, number: int, newest: Connection, client: str | None = None
     ) -> tuple[int, Connection]:
         """Return the oldest connection, of ``client`` if given, that has sent nothing for a while, else the newest."""
         for other, each in self._open.items():  # in the order in which they came
-            if now_s - each.began_s < UNKNOWN_GRACE_S:
+            if now_s - each.began_s < UNCLAIMED_GRACE_S:
                 break
-            if not each.is_known and not each.is_closing and client in {None, each.client}:
+            if not each.is_claimed and not each.is_closing and client in {None, each.client}:
                 return other, each
         return number, newest
 
@@ -385,12 +385,12 @@ class Connections:
             if connection.drain is not None:
                 connection.drain.close()
             self.incomplete.forget(number)
-            self._unknown -= not connection.is_known
+            self._unclaimed -= not connection.is_claimed
             if not connection.is_closing:
                 self._uncount(connection)
         fault, self._fault = self._fault, ""  # libzmq reports a fault, then at once the end of that connection
-        if not fault and self._unresolved > self._unknown:  # nor does it report that it refused ZMTP 1 or 2
-            self._unresolved = self._unknown
+        if not fault and self._unresolved > self._unclaimed:  # nor does it report that it refused ZMTP 1 or 2
+            self._unresolved = self._unclaimed
             fault = "it does not speak ZMTP 3: no ZeroMQ client, or one older than ZeroMQ 4"
         if fault:
             self.failed += 1

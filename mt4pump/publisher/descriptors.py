@@ -168,7 +168,7 @@ class EndpointLimits:
 class Connection:
     """One open connection. ``client`` is whom it counts for: its address until `Connections.claim` names another."""
 
-    __slots__ = ("began_at", "began_s", "client", "drain", "flow", "incomplete", "is_closing", "is_known", "peer")
+    __slots__ = ("began_at", "began_s", "client", "drain", "flow", "incomplete", "is_claimed", "is_closing", "peer")
 
     def __init__(self, peer: str, began_s: float, began_at: int, limits: EndpointLimits) -> None:
         self.peer = peer
@@ -178,7 +178,7 @@ class Connection:
         self.flow = ByteFlow(began_s, limits.burst_bytes)
         self.incomplete = IncompleteMessage(began_s)
         self.drain: InputDrain | None = None
-        self.is_known = self.is_closing = False
+        self.is_claimed = self.is_closing = False
 
 
 def number_of(frame: zmq.Frame) -> int:

@@ -255,7 +255,7 @@ def test_beyond_the_limit_of_one_client_new_connections_are_closed_and_old_ones_
 
 
 def test_who_has_sent_nothing_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mt4pump.publisher.connections.UNKNOWN_GRACE_S", 0.0)
+    monkeypatch.setattr("mt4pump.publisher.connections.UNCLAIMED_GRACE_S", 0.0)
     with served(total=3) as made:
         idle = [socket.create_connection(("127.0.0.1", made.port), LIMIT_S) for _ in range(2)]
         until(lambda: made.check() and made.publisher.connections.now == 3, "all are there")
