@@ -20,7 +20,7 @@ from mt4pump.log import FaultCounters
 from mt4pump.process.clock import wall_clock
 from mt4pump.process.data_folder import DataFolderLock, next_epoch
 from mt4pump.process.old_files import OldFiles
-from mt4pump.publisher.capacity import Relief, limit_connections, raise_limit
+from mt4pump.publisher.capacity import DescriptorGuard, limit_connections, raise_limit
 from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.publisher.publisher import SocketOptions
 from mt4pump.pump.dispatch import Dispatcher
@@ -180,7 +180,7 @@ class Daemon:
         limit_connections(endpoints, raise_limit())
         self._zap.add_guards(
             *(each.guard for each in endpoints),
-            Relief(endpoints, self.fault_counters).check,
+            DescriptorGuard(endpoints, self.fault_counters).check,
             wake_numbers=tuple(each.wake_number for each in endpoints),
         )
 

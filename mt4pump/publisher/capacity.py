@@ -70,7 +70,7 @@ def limit_connections(both: Sequence[Connections], limit: int | None) -> None:
     )
 
 
-class Relief:
+class DescriptorGuard:
     """Closes connections that sent nothing yet while no descriptor is left; checked often, by one thread."""
 
     def __init__(self, both: Sequence[Connections], fault_counters: FaultCounters) -> None:

@@ -12,7 +12,7 @@ import zmq
 
 from mt4pump.log import FaultCounters
 from mt4pump.publisher import slow_readers
-from mt4pump.publisher.capacity import Relief, limit_connections
+from mt4pump.publisher.capacity import DescriptorGuard, limit_connections
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import EndpointLimits
 from mt4pump.publisher.publisher import Publisher, SocketOptions, log
@@ -286,7 +286,7 @@ def test_without_a_descriptor_left_those_that_sent_nothing_are_closed(monkeypatc
         until(lambda: made.check() and made.publisher.connections.now == 2, "it is there")
         with monkeypatch.context() as patch:
             patch.setattr("mt4pump.publisher.capacity.os.open", no_descriptor)
-            Relief([made.publisher.connections], made.fault_counters).check()
+            DescriptorGuard([made.publisher.connections], made.fault_counters).check()
         until(lambda: made.check() and made.publisher.connections.now == 1, "only the honest one is there")
         assert made.fault_counters.counts["accept_failed"] == 1
         made.check_honest()
