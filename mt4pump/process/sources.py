@@ -81,6 +81,12 @@ def line_of(key: str, text: str) -> int:
     return text.count("\n", 0, found.start()) + 1 if found else 0
 
 
+def table_lines(name: str, text: str) -> list[int]:
+    """Return the lines on which the TOML ``text`` begins the top-level table ``name``; several for an array of them."""
+    header = rf"^[ \t]*\[{{1,2}}[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*\]{{1,2}}[ \t\r]*(#.*)?$"
+    return [text.count("\n", 0, found.start()) + 1 for found in re.finditer(header, text, re.MULTILINE)]
+
+
 def is_oversized(value: object) -> bool:
     """Return whether ``value`` holds a whole number that TOML does not have: Python reads it and cannot show it."""
     if isinstance(value, list):

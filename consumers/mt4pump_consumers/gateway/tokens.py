@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from mt4pump.client.topic_state import unmatched, whole_kind
-from mt4pump.process.sources import read_toml
+from mt4pump.process.sources import line_of, table_lines, toml_and_text
 from mt4pump_consumers.gateway.limits import LimitedLog
 from mt4pump_consumers.gateway.topics import CHECKED_LIMIT, Allowed, is_name
 
@@ -153,12 +153,12 @@ class TokenFile:
             seen = (now.st_mtime_ns, now.st_size)
             if seen == self._seen:
                 return False
-            tables = read_toml(self.path)
+            tables, text = toml_and_text(self.path)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else "") or error
-            text = f"token file {self.path} cannot be read ({reason}); make it with mt4pump_consumers.gateway.new_token"
-            raise BadKey(f"{text}, or correct tokens") from error
-        grants = [self._grant(name, table) for name, table in tables.items()]
+            cure = "make it with mt4pump_consumers.gateway.new_token, or correct tokens"
+            raise BadKey(f"token file {self.path} cannot be read ({reason}); {cure}") from error
+        grants = [self._grant(name, table, text) for name, table in tables.items()]
         self._grants = {grant.digest: grant for grant in grants}
         for grant in grants:
             for warning in unmatched(grant.topics):
@@ -166,8 +166,9 @@ class TokenFile:
         self._seen = seen  # only now: what could not be read for a moment must not pass for known
         return True
 
-    def _grant(self, name: str, table: Any) -> Grant:
-        where = f"token file {self.path}, [{name}]"
+    def _grant(self, name: str, table: Any, text: str) -> Grant:
+        line = next(iter(table_lines(name, text)), 0) or line_of(name, text)
+        where = f"token file {self.path}{f' line {line}' if line else ''}, [{name}]"
         if not isinstance(table, Mapping):
             raise BadKey(f"{where}: must be a table with sha256 and topics")
         digest, topics, expires = table.get("sha256"), topics_of(table.get("topics")), table.get("expires")

@@ -20,20 +20,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mt4pump.client import Margin
-from mt4pump.process.sources import read_toml
+from mt4pump.process.sources import toml_and_text
 from mt4pump_consumers.monitor.execution import CHANGES, EXECUTIONS, NS, Alert, Execution, alert_id, finite
+from mt4pump_consumers.monitor.rule_problems import rule_problems
 from mt4pump_consumers.monitor.state import FeedSign
 
 
 class Rule(BaseModel):
     """What every rule may say."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
     name: str = Field(min_length=1, max_length=100)
     severity: Literal["info", "warning", "critical"] = "warning"
@@ -138,19 +139,12 @@ class RuleFile(BaseModel):
 
 def load_rules(path: Path) -> tuple[AnyRule, ...]:
     """Return the rules in the file; raises ValueError with what to change."""
+    document, text = toml_and_text(path)
     try:
-        return RuleFile.model_validate(read_toml(path)).rule
+        return RuleFile.model_validate(document).rule
     except ValidationError as error:
-        raise ValueError(f"{path}: {'; '.join(_problems(error))}") from error
-
-
-def _problems(error: ValidationError) -> list[str]:
-    """Return each problem with the place that it is at, counted as people count."""
-    found = []
-    for problem in error.errors():
-        place = [str(part + 1) if isinstance(part, int) else str(part) for part in problem["loc"]]
-        found.append(f"{' '.join(place)}: {problem['msg']}" if place else problem["msg"])
-    return found
+        kinds = {get_args(rule.model_fields["when"].annotation)[0]: rule for rule in get_args(get_args(AnyRule)[0])}
+        raise ValueError(f"{path}: {'; '.join(rule_problems(error, kinds, text))}") from error
 
 
 ConditionKey = tuple[str, str]

@@ -122,19 +122,19 @@ def test_a_token_of_the_file_can_expire(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "place"),
     [
-        "x",
-        "a = 1",
-        '[a]\nsha256 = "12"\ntopics = ["*"]',
-        f'[a]\nsha256 = "{"0" * 64}"',
-        f'[a]\nsha256 = "{"0" * 64}"\ntopics = ["*"]\nrole = 1',
+        ("x\n", r"tokens\.toml is not TOML at line 1"),
+        ("\na = 1", r"tokens\.toml line 2, \[a\]"),
+        ('[a]\nsha256 = "12"\ntopics = ["*"]', r"tokens\.toml line 1, \[a\]"),
+        (f'# b\n\n["b.c"] # b\nsha256 = "{"0" * 64}"', r"tokens\.toml line 3, \[b\.c\]"),
+        (f'[a]\nsha256 = "{"0" * 64}"\ntopics = ["*"]\nrole = 1', r"tokens\.toml line 1, \[a\]"),
     ],
 )
-def test_a_token_file_with_a_mistake_is_refused_whole(tmp_path: Path, text: str) -> None:
+def test_a_token_file_with_a_mistake_is_refused_whole_with_the_line(tmp_path: Path, text: str, place: str) -> None:
     path = tmp_path / "tokens.toml"
     path.write_text(text)
-    with pytest.raises(BadKey, match=r"tokens\.toml"):
+    with pytest.raises(BadKey, match=place):
         TokenFile(path)
 
 
