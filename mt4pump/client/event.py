@@ -16,7 +16,7 @@ from mt4pump.wire import Body
 Frames = tuple[bytes, bytes]
 """Topic and packed body of one message."""
 LIVE, HEALED, SNAPSHOT = 0, 1, 2
-"""How an event came: on the wire, from the journal, as a last value."""
+"""Where an event is from: the live stream, the journal, a snapshot."""
 HELD_BYTES_LIMIT = 128 * 2**20
 """Bytes of events that may wait for the journal; beyond it nothing is read until it answers."""
 
@@ -58,17 +58,17 @@ class TopicName:
 class Event:
     """One event. ``body`` is the whole decoded map, ``frames`` the message as it was on the wire, for forwarders."""
 
-    __slots__ = ("_came", "_topic", "body", "frames")
+    __slots__ = ("_origin", "_topic", "body", "frames")
 
-    def __init__(self, topic: TopicName, body: Body, frames: Frames, came: int = LIVE) -> None:
+    def __init__(self, topic: TopicName, body: Body, frames: Frames, origin: int = LIVE) -> None:
         self._topic = topic
         self.body = body
         self.frames = frames
-        self._came = came
+        self._origin = origin
 
     def __repr__(self) -> str:
-        came = ("", " healed", " snapshot")[self._came]
-        return f"<{type(self).__name__} {self.topic} seq={self.seq} offset={self.offset}{came}>"
+        origin = ("", " healed", " snapshot")[self._origin]
+        return f"<{type(self).__name__} {self.topic} seq={self.seq} offset={self.offset}{origin}>"
 
     @property
     def topic(self) -> str:
@@ -116,12 +116,12 @@ class Event:
     @property
     def healed(self) -> bool:
         """Return whether it came out of the journal (a gap filled, a position resumed) instead of live."""
-        return self._came == HEALED
+        return self._origin == HEALED
 
     @property
     def snapshot(self) -> bool:
         """Return whether it is a last value from the start, not a change."""
-        return self._came == SNAPSHOT
+        return self._origin == SNAPSHOT
 
     @property
     def action(self) -> str | None:

@@ -179,10 +179,10 @@ class Ordering:
         self.counts["lost"] += count
         self.out.append(Notice(LOST, f"{count} events of {topic.name} are lost: {reason}", topic.name, count))
 
-    def deliver(self, topic: TopicState, frames: Frames, body: Body, came: int) -> None:
+    def deliver(self, topic: TopicState, frames: Frames, body: Body, origin: int) -> None:
         """Deliver one event; a last value does not change the topic's numbers."""
-        event = topic.event_class(topic, body, frames, came)
-        if came != SNAPSHOT:
+        event = topic.event_class(topic, body, frames, origin)
+        if origin != SNAPSHOT:
             epoch, seq, offset = body["epoch"], body["seq"], body.get("offset")
             if epoch >= topic.epoch:
                 topic.pass_to(epoch, seq)
@@ -193,8 +193,8 @@ class Ordering:
         if isinstance(event, Quote):
             self.quotes.keep(topic.key, event)
         self.counts["delivered"] += 1
-        if came != LIVE:
-            self.counts["snapshot" if came == SNAPSHOT else "healed"] += 1
+        if origin != LIVE:
+            self.counts["snapshot" if origin == SNAPSHOT else "healed"] += 1
         self.out.append(event)
 
     # ---- the gate ----

@@ -387,13 +387,13 @@ class Query:
         return wanted
 
 
-def _events(wanted: SubscriptionSet, reply: Reply, came: int) -> Iterator[Event]:
+def _events(wanted: SubscriptionSet, reply: Reply, origin: int) -> Iterator[Event]:
     for frames in reply.pairs():
         name = wanted.name_of(frames[0])
         if wanted.is_wanted(name):
             topic = TopicName(name)
             try:
-                body = stored_body(*frames) if came == HEALED else event_body(*frames)
+                body = stored_body(*frames) if origin == HEALED else event_body(*frames)
             except FrameError as error:
                 raise QueryError("bad_reply", f"the daemon gave a malformed row: {error}") from error
-            yield CLASSES.get(topic.kind, Event)(topic, body, frames, came)
+            yield CLASSES.get(topic.kind, Event)(topic, body, frames, origin)
