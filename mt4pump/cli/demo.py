@@ -263,11 +263,11 @@ def demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=count, default=50, metavar="N", help="simulated events per second [50]")
     folder = "keep the journal in this folder [a new one, removed at the end]"
     parser.add_argument("--data-dir", type=Path, metavar="FOLDER", help=folder)
-    parser.add_argument("--verbose", action="store_true", help="show the logs of all parts")
+    parser.add_argument("--verbose", action="store_true", help="show the logs of all programs")
 
 
 def demo_command(args: argparse.Namespace) -> int:
-    """Run until asked to end. Returns 0 after that, 3 when a part cannot start, 1 when a part ends by itself."""
+    """Run until asked to end. Returns 0 after that, 3 when a program cannot start, 1 when one ends by itself."""
     ports = Ports(**{name: getattr(args, name) for name in PORT_FLAGS})
     flags: dict[int, str] = {}
     for name, (flag, _) in PORT_FLAGS.items():
@@ -318,14 +318,14 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
                 how = "pip install -c deploy/constraints.txt 'mt4pump\\[consumers]'"
                 errors.print(f"[yellow]without gateway, page and metrics[/]: they need {', '.join(lacking)}. {how}")
         group.run(asked)
-        console.print("\nending all parts …")
+        console.print("\nending all programs …")
     except ChildEnded as ended:
         errors.print(f"[bold red]mt4pump demo:[/] {escape(str(ended))}")
         return EXIT_START if ended.code == EXIT_START else EXIT_FAILED
     finally:
         for name in group.end():
             errors.print(f"mt4pump demo: {name} did not end by itself and was killed")
-    console.print("all parts have ended")
+    console.print("all programs have ended")
     return EXIT_OK
 
 
@@ -356,7 +356,7 @@ def _overview(ports: Ports, folder: Path, lacking: list[str], *, is_kept: bool) 
 
 
 def _paths() -> Iterator[str]:
-    """Yield the folders of our packages, because the parts start in a different working folder."""
+    """Yield the folders of our packages, because the programs start in a different working folder."""
     yield str(Path(mt4pump.__file__).resolve().parents[1])
     found = importlib.util.find_spec("mt4pump_consumers")
     if found is not None and found.origin is not None:

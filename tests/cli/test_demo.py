@@ -104,7 +104,7 @@ def test_all_parts_answer_where_the_table_shows_and_ctrl_c_ends_them(tmp_path: P
         shown.run.process.send_signal(signal.SIGINT)
         assert shown.run.end(LIMIT_S) == 0
         shown.gone()
-        assert "all parts have ended" in shown.run.text
+        assert "all programs have ended" in shown.run.text
         assert "killed" not in shown.run.text
         assert not list(tmp_path.glob("mt4pump-demo-*"))
 

@@ -40,5 +40,5 @@ def test_the_demo_is_served_to_linux_and_ctrl_c_ends_all_of_its_parts(windows: M
             assert isinstance(quotes.receive(LIMIT_S), Quote)
         run.process.send_signal(signal.SIGINT)
         assert run.end(LIMIT_S) == 0, run.text
-        assert "all parts have ended" in run.text
+        assert "all programs have ended" in run.text
         assert "was killed" not in run.text
