@@ -86,7 +86,7 @@ class ConsumerSettings(ProgramSettings):
 
     @property
     def query_address(self) -> str:
-        """Return where questions go: as set, or the port after the stream's; raises ValueError where it has none."""
+        """Return where queries go: as set, or the port after the stream's; raises ValueError where it has none."""
         if self.query_endpoint is not None:
             return self.query_endpoint
         host, _, port = self.endpoint.rpartition(":")

@@ -88,7 +88,7 @@ class QuoteReader:
                 item = stream.out.popleft()
                 if isinstance(item, Event):
                     add(item)
-        return self._builder.cut(None)
+        return self._builder.take_batch(None)
 
 
 def archived(frames: list[Frames], folder: Path) -> int:

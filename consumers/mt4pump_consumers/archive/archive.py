@@ -190,7 +190,7 @@ class Archive:
         if position is None and (self._builder.has_durable or not self._builder.rows):
             return
         self._position = position.as_dict() if position is not None else self._position
-        self._writer.put(self._builder.cut(self._position or None))
+        self._writer.put(self._builder.take_batch(self._position or None))
         if self._writer.is_full and not self._is_ending:
             text = "%d events wait for %s: reading stops until it can be written"
             log.warning(text, self._writer.rows, self._store.name)

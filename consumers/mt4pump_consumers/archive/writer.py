@@ -78,8 +78,8 @@ class BatchBuilder:
         self._convert()
         self.gaps.lost(notice, self._last_ts or time.time_ns())
 
-    def cut(self, position: Mapping[str, Any] | None) -> ArchiveBatch:
-        """Return what was added since the last cut, with the position after it."""
+    def take_batch(self, position: Mapping[str, Any] | None) -> ArchiveBatch:
+        """Return what was added since the last call, with the position after it."""
         self._convert()
         found, seqs = self.gaps.take()
         if found:

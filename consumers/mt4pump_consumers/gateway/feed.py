@@ -105,7 +105,7 @@ class GatewayFeed:
         )
 
     def query(self) -> Query:
-        """Return a new connection for questions; the caller closes it."""
+        """Return a new connection for queries; the caller closes it."""
         return Query(
             self._settings.query_address, keys=self._keys, warn=False
         )  # replies to clients hold their warnings

@@ -144,7 +144,7 @@ class MetricsCollector(Collector):
     def _families(self, status: Status | None) -> Iterator[Metric]:
         alive = status is not None and status.alive
         body = NOBODY if status is None else status.body
-        yield GaugeMetricFamily("mt4pump_up", "1 while the daemon's heartbeat is heard, else 0.", alive)
+        yield GaugeMetricFamily("mt4pump_up", "1 while the daemon's heartbeat arrives, else 0.", alive)
         yield from heartbeat.families(body if alive else heartbeat.moments(body))
         text = (
             "1 for a kind that the daemon's journal stores, else 0; missing while the query endpoint does not answer."

@@ -275,7 +275,7 @@ class RuleEngine:
                 cause: tuple[object, ...] = (rule.of, sign.last_ts)
                 alert = _alert(rule, FIRING, cause, subject=FEED, ts=now_ts, text=text, facts=facts)
                 self._begin(rule, sign.last_ts, alert)
-            elif sign.silent_s < rule.seconds and condition is not None and sign.is_heard:
+            elif sign.silent_s < rule.seconds and condition is not None and sign.has_arrived:
                 text = f"{FEED_NAMES[rule.of]}: there again"
                 cause = (rule.of, condition.since)
                 self._end(rule, _alert(rule, RESOLVED, cause, subject=FEED, ts=now_ts, text=text, facts=facts))

@@ -134,19 +134,19 @@ def _take_out(sums: dict[Key, Sums], key: Key, held: Held) -> None:
 
 
 NS_PER_MS = 1_000_000
-NO_HEARTBEAT = "not heard"
+NO_HEARTBEAT = "not heard"  # stands in the facts of alerts, which other programs read
 
 
 class FeedSign(NamedTuple):
     """Silent for ``silent_s``, since ``last_ts`` (ns since 1970, the daemon's clock).
 
-    ``is_heard``: something arrived in this run of the daemon; else the silence counts from its start (or from
+    ``has_arrived``: something arrived in this run of the daemon; else the silence counts from its start (or from
     ours) and proves nothing about the time before. ``state`` is the session's, in the last heartbeat.
     """
 
     silent_s: float
     last_ts: int
-    is_heard: bool
+    has_arrived: bool
     state: str
 
 
@@ -220,7 +220,7 @@ def signs(
     ``spans`` hold them against our own clock, so that no clock that is set makes or hides a silence.
     """
     if status.age_s is None:
-        nothing = FeedSign(listening_s, now_ts - int(listening_s * NS), is_heard=False, state=NO_HEARTBEAT)
+        nothing = FeedSign(listening_s, now_ts - int(listening_s * NS), has_arrived=False, state=NO_HEARTBEAT)
         return dict.fromkeys(("quotes", "session", "daemon"), nothing)
     state = status.state if status.alive else f"{status.state}, no heartbeat for {status.age_s:.0f} s"
     beat_ts = status.body["ts"]
@@ -229,7 +229,7 @@ def signs(
             of: _sign(status.body.get(name) or 0, status, state, spans.get(of, SilenceSpan()))
             for of, name in MOMENTS.items()
         },
-        "daemon": FeedSign(status.age_s, beat_ts, is_heard=True, state=state),
+        "daemon": FeedSign(status.age_s, beat_ts, has_arrived=True, state=state),
     }
 
 
@@ -238,7 +238,7 @@ def _sign(last_ts: int, status: Status, state: str, span: SilenceSpan) -> FeedSi
     silent_s = max(0.0, (status.body["ts"] - since_ts) / NS) + (status.age_s or 0.0)
     if last_ts:
         silent_s = min(max(silent_s, span.least_s), span.most_s)
-    return FeedSign(silent_s, since_ts, is_heard=last_ts > 0, state=state)
+    return FeedSign(silent_s, since_ts, has_arrived=last_ts > 0, state=state)
 
 
 def _start_ts(status: Status) -> int:

@@ -75,7 +75,7 @@ def batch_of(store: ArchiveStore, *events: Event | Notice, confirmed: int = 0) -
             builder.lost(each)
         else:
             builder.add(each)
-    return builder.cut({"log": "L", "confirmed": confirmed, "ahead": {}} if confirmed else None)
+    return builder.take_batch({"log": "L", "confirmed": confirmed, "ahead": {}} if confirmed else None)
 
 
 def sql_events() -> list[Event]:

@@ -48,7 +48,7 @@ def _archive(tmp_path: Path) -> ArchiveFolder:
             builder.add(trade(number))
             builder.add(quote(2 * number - 1))
             builder.add(quote(2 * number))
-        commit(folder, builder.cut({"log": "L", "confirmed": part[-1], "ahead": {}}))
+        commit(folder, builder.take_batch({"log": "L", "confirmed": part[-1], "ahead": {}}))
     return folder
 
 
@@ -137,7 +137,7 @@ def test_old_days_are_deleted_by_age_and_by_size_but_never_the_current_one(archi
     builder = BatchBuilder(archive.state, Counter())
     for number in range(11, 14):
         builder.add(quote(number, ts=TS + (number - 10) * DAY_NS))
-    commit(archive, builder.cut(None))
+    commit(archive, builder.take_batch(None))
     now = TS + 3 * DAY_NS
     delete_old(archive, ArchiveSettings(keep_days=2), now)
     assert {file.date for file in archive.state.files.values()} == {"2024-10-05", "2024-10-06", "2024-10-07"}
@@ -151,7 +151,7 @@ def test_a_server_code_that_is_no_part_of_a_path_is_not_used(tmp_path: Path, cap
     builder = BatchBuilder(folder.state, Counter())
     builder.heartbeat(heartbeat(server_code="../../x"))
     builder.add(quote(1))
-    commit(folder, builder.cut(None))
+    commit(folder, builder.take_batch(None))
     assert [file.place for file in folder.state.files.values()] == [place_of("quote", "", "2024-10-04")]
     assert "not safe as a part of a path" in caplog.text
 
@@ -194,7 +194,7 @@ def test_durable_losses_are_those_that_the_client_reports_and_are_logged(
     builder.lost(Notice("not_whole", "the journal no longer has them"))
     builder.lost(Notice("lost", "1 event of trade.8 is lost", "trade.8", 1))
     builder.add(trade(5))
-    commit(folder, builder.cut(None))
+    commit(folder, builder.take_batch(None))
     found = rows(tmp_path, GAPS, "kind, event_topic, from_seq, to_seq, why")
     assert sorted(found, key=repr) == [
         ("trade", "trade.7", 2, 4, "3 events of trade.7 are lost: not stored"),
@@ -239,7 +239,7 @@ def test_events_of_two_days_lie_in_two_files(tmp_path: Path) -> None:
     last = TS + DAY_NS - 1
     for number, ts in enumerate((last, last + 1), 1):
         builder.add(quote(number, ts=ts))
-    commit(folder, builder.cut(None))
+    commit(folder, builder.take_batch(None))
     assert sorted(rows(tmp_path, "quote", '"date", ts')) == [
         (datetime.fromtimestamp(TS / 1e9, UTC).date(), last),
         ((datetime.fromtimestamp(TS / 1e9, UTC) + timedelta(days=1)).date(), last + 1),

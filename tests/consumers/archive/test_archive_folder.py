@@ -29,7 +29,7 @@ def commit_offsets(folder: ArchiveFolder, first: int, last: int) -> None:
     for offset in range(first, last + 1):
         builder.add(trade(offset, ts=TS + (offset % 2) * DAY_NS + offset))
         builder.add(quote(offset))
-    commit(folder, builder.cut({"log": "L", "confirmed": last, "ahead": {}}))
+    commit(folder, builder.take_batch({"log": "L", "confirmed": last, "ahead": {}}))
 
 
 def reached(folder: ArchiveFolder) -> int:

@@ -50,7 +50,7 @@ def comments(folder: Path, *texts: str) -> None:
     builder = BatchBuilder(archive.state, Counter())
     for number, text in enumerate(texts, 1):
         builder.add(trade(number, comment=text, before={"comment": text, "sl": -1.5}))
-    commit(archive, builder.cut({"log": "L", "confirmed": len(texts), "ahead": {}}))
+    commit(archive, builder.take_batch({"log": "L", "confirmed": len(texts), "ahead": {}}))
     archive.close()
 
 

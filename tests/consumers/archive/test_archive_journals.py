@@ -43,7 +43,7 @@ def archive(store: ArchiveStore, *parts: tuple[str, int, int], ahead: int = 0) -
             builder.add(trade(offset))
     log, _, last = parts[-1]
     more = {"trade.7": last} if ahead else {}
-    store.commit(builder.cut({"log": log, "confirmed": last - ahead, "ahead": more}))
+    store.commit(builder.take_batch({"log": log, "confirmed": last - ahead, "ahead": more}))
     return builder
 
 

@@ -42,7 +42,7 @@ def _path(tmp_path: Path) -> Path:
         builder.add(quote(seq, ts=TS + second * 10**9 + number))
     builder.add(trade(1, ts=TS + 130 * 10**9, profit=float("nan")))
     builder.add(trade(2, ts=TS + 130 * 10**9, comment="=cmd|\x1b[2J"))
-    commit(folder, builder.cut({"log": "L", "confirmed": 2, "ahead": {}}))
+    commit(folder, builder.take_batch({"log": "L", "confirmed": 2, "ahead": {}}))
     folder.close()
     return tmp_path / "archive"
 

@@ -374,7 +374,7 @@ def test_status_names_no_server_version_or_reason_to_those_without_the_right(tmp
                     return len(found) == 2
 
                 until(link, check)
-                assert (found["message"] == "the daemon is not heard") is not known
+                assert (found["message"] == "no heartbeat of the daemon arrives") is not known
                 assert bool(found["server"]) is known
 
 

@@ -184,9 +184,9 @@ def test_the_end_of_what_was_held_back_is_not_reported() -> None:
     assert [alert.status for alert in reported(rule)] == ["firing", "resolved"]
 
 
-def sign(silent_s: float, last_ts: int, *, is_heard: bool = True) -> dict[str, FeedSign]:
+def sign(silent_s: float, last_ts: int, *, has_arrived: bool = True) -> dict[str, FeedSign]:
     """Return how the feed is."""
-    return dict.fromkeys(("quotes", "session", "daemon"), FeedSign(silent_s, last_ts, is_heard, "pumping"))
+    return dict.fromkeys(("quotes", "session", "daemon"), FeedSign(silent_s, last_ts, has_arrived, "pumping"))
 
 
 def test_a_silent_feed_is_reported_once_however_often_it_is_looked_at_and_its_end_once() -> None:
@@ -199,8 +199,8 @@ def test_a_silent_feed_is_reported_once_however_often_it_is_looked_at_and_its_en
 def test_a_restarted_daemon_that_heard_nothing_yet_does_not_end_the_silence() -> None:
     rule = engine(when="feed_silent", seconds=5)
     rule.feed(sign(6.0, 1000 * NS), 1006 * NS)
-    rule.feed(sign(1.0, 1010 * NS, is_heard=False), 1011 * NS)
-    rule.feed(sign(7.0, 1010 * NS, is_heard=False), 1017 * NS)
+    rule.feed(sign(1.0, 1010 * NS, has_arrived=False), 1011 * NS)
+    rule.feed(sign(7.0, 1010 * NS, has_arrived=False), 1017 * NS)
     assert [alert.status for alert in reported(rule)] == ["firing"]
     rule.feed(sign(0.5, 1020 * NS), 1021 * NS)
     assert [alert.status for alert in reported(rule)] == ["resolved"]

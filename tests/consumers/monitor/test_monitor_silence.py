@@ -29,7 +29,7 @@ def status(*, age_s: float | None = 0.5, alive: bool = True, **body: Any) -> Sta
 def test_silence_is_what_the_heartbeat_shows_and_its_own_age() -> None:
     found = signs(status(), 50.0, 1001 * NS)
     assert {of: sign.silent_s for of, sign in found.items()} == {"quotes": 10.5, "session": 2.5, "daemon": 0.5}
-    assert all(sign.is_heard for sign in found.values())
+    assert all(sign.has_arrived for sign in found.values())
 
 
 def test_a_dead_daemon_is_silence_of_all_three_kinds() -> None:
@@ -40,13 +40,13 @@ def test_a_dead_daemon_is_silence_of_all_three_kinds() -> None:
 
 def test_a_daemon_that_heard_nothing_yet_is_silent_since_its_start() -> None:
     found = signs(status(last_quote_ts=0, last_callback_ts=0), 100.0, 1001 * NS)
-    assert (found["quotes"].silent_s, found["quotes"].is_heard) == (100.5, False)
+    assert (found["quotes"].silent_s, found["quotes"].has_arrived) == (100.5, False)
 
 
 def test_without_any_heartbeat_silence_counts_from_our_own_start() -> None:
     found = signs(status(age_s=None), 7.0, 1000 * NS)
     assert found["daemon"].silent_s == 7.0
-    assert not found["daemon"].is_heard
+    assert not found["daemon"].has_arrived
 
 
 def heard_at(hearing: FeedSilence, now_s: float, ts_s: float, quote_s: float) -> float:
