@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-FOLDERS = ("bench", "chaos", "consumers/nats_bridge", "deploy", "samples", "vendor", "wine")
+FOLDERS = ("bench", "chaos", "deploy", "samples", "vendor", "wine")
 FILES = (
     *(f"bridge/test_{name}.py" for name in ("callback", "close", "console", "dll_manager", "interface", "library")),
     *(f"cli/test_{name}.py" for name in ("bench", "check", "demo", "main", "operations", "record_and_play", "tail")),
@@ -19,6 +19,7 @@ FILES = (
     *(f"consumers/metrics/test_{name}.py" for name in ("alert_rules", "metrics_program", "metrics_server")),
     "consumers/metrics/test_real_prometheus.py",
     *(f"consumers/monitor/test_monitor_{name}.py" for name in ("recorder", "kills", "program", "webhook")),
+    *(f"consumers/nats_bridge/test_nats_{name}.py" for name in ("bridge", "kills", "quarantine")),
     *(f"journal/test_{name}.py" for name in ("checkpointer", "crash")),
     *(f"process/test_{name}.py" for name in ("data_folder", "parent_watch", "stop")),
     *(f"publisher/test_{name}.py" for name in ("limits", "restart_fault", "slow_readers")),

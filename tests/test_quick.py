@@ -10,8 +10,9 @@ from tests.quick import FILES, FOLDERS, TESTS, is_slow
 
 ROOT = TESTS.parent
 PACKAGES = sorted(path.name for path in (ROOT / "mt4pump").iterdir() if (path / "__init__.py").is_file())
-CONSUMERS = ("gateway", "metrics", "monitor")
-"""The NATS bridge is tested with a real server alone."""
+CONSUMERS = sorted(
+    path.name for path in (ROOT / "consumers" / "mt4pump_consumers").iterdir() if (path / "__init__.py").is_file()
+)
 
 
 def test_every_name_is_a_file_or_a_folder_of_tests() -> None:

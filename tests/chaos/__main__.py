@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: a million events, fifty faults, and nothing unexplained; some five minutes."""
+"""``python -m tests.chaos``: a million events, sixty faults, and nothing unexplained; some five minutes."""
 
 from __future__ import annotations
 

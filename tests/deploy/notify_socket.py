@@ -14,7 +14,7 @@ LIMIT_S = 90.0
 
 
 class NotifySocket:
-    """``address`` is for ``NOTIFY_SOCKET``; ``heard`` is every assignment so far, in order."""
+    """``address`` is for ``NOTIFY_SOCKET``; ``received`` is every assignment so far, in order."""
 
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "notify")
@@ -45,7 +45,7 @@ class NotifySocket:
                 break
             if found := [line for line in lines if line.startswith(start)]:
                 return found[0]
-        raise AssertionError(f"{start} never came; heard: {self.received}")
+        raise AssertionError(f"{start} never came; received: {self.received}")
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -73,7 +73,7 @@ class Harness:
 
 @contextmanager
 def open_harness(*prefixes: bytes, **options: Any) -> Iterator[Harness]:
-    """Give a `Stand` whose subscriber asked for ``prefixes`` (none: everything)."""
+    """Give a `Harness` whose subscriber asked for ``prefixes`` (none: everything)."""
     with bus(*prefixes) as made:
         yield Harness(made, DispatcherOptions(**options))
 

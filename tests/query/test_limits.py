@@ -8,7 +8,7 @@ from mt4pump.query.limits import DUE_S, NAP_S, NAPS, Stopped, WorkBudget, YieldT
 
 
 class Clock:
-    """A clock that only sleeping and `pass_s` move."""
+    """A clock that only `sleep` and the test move."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
