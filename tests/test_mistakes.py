@@ -79,6 +79,10 @@ MISTAKES = (
     Mistake("archive import own.toml", 2, ("tick file own.toml",), "a = 1\n"),
     Mistake("archive import nofile --server-code ../x", 2, ("'../x' is not 1 to 64 letters, digits, - and _",)),
     Mistake("archive bars EURUSD 1x", 2, ("'1x' is no width of a bar; write 10s, 1m, 4h or 1d",)),
+    Mistake("archive query select --fromat csv", 2, ("there is no flag --fromat; did you mean --format?",)),
+    Mistake("archive import ticks.csv --timezoen UTC", 2, ("there is no flag --timezoen; did you mean --timezone?",)),
+    Mistake("archive gaps trade", 2, ("mt4pump-archive gaps: 1 word(s) too many",)),
+    Mistake("new_token alice quote.* --topics x", 2, ("there is no flag --topics; new_token --help lists all",)),
     Mistake("new_token", 2, ("required: name, topics",)),
     # addresses
     Mistake("mt4pump tail --endpoint 127.0.0.1:5556", 2, ("--endpoint", "neither tcp:// nor ipc://; write tcp://127")),

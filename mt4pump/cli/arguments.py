@@ -18,7 +18,14 @@ import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Query
 from mt4pump.client.connection import next_port
-from mt4pump.client.connection_fault import DECIDED, NOT_ZEROMQ, OTHER_SOCKET, TRIAL_S, WRONG_KEYS, connection_fault
+from mt4pump.client.connection_fault import (
+    NOT_ZEROMQ,
+    OTHER_SOCKET,
+    TRIAL_S,
+    WRONG_KEYS,
+    connection_fault,
+    with_reason,
+)
 from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import PumpError, SettingsError
 from mt4pump.log import one_line
@@ -157,15 +164,8 @@ def open_query(args: argparse.Namespace) -> Iterator[Query]:
             endpoint, fault, text = other, "", ""
         elif text and fault == OTHER_SOCKET:
             text = f"{text}. Nothing answers queries on the next port either: give --query-endpoint"
-    if fault in DECIDED and text:
-        raise ClientError("timeout", text)
-    try:
-        with Query(endpoint, keys, args.timeout_s, warn=False) as query:  # `requested_topics` warns
-            yield query
-    except ClientError as error:
-        if error.code != "timeout" or not text:
-            raise
-        raise ClientError(error.code, f"{error}: {text}") from error
+    with with_reason(fault, text), Query(endpoint, keys, args.timeout_s, warn=False) as query:  # the command warns
+        yield query
 
 
 def keys_in(path: Path | None) -> ClientKeys | None:

@@ -14,6 +14,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from mt4pump.client.keys import ClientKeys
+from mt4pump.errors import ClientError
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 MONITORED = (
@@ -208,6 +209,19 @@ def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s:
     refined = diagnosis.refined(endpoint, fault)
     is_slow = fault == SILENT and refined in {WRONG_KEYS, OTHER_SOCKET}
     return fault, "" if is_slow else f"{endpoint}: {TEXTS[refined]}"
+
+
+@contextmanager
+def with_reason(fault: str, text: str) -> Iterator[None]:
+    """Raise ClientError (``timeout``) for a fault that is sure; else add its ``text`` to the time-out of a query."""
+    if fault in DECIDED and text:
+        raise ClientError("timeout", text)
+    try:
+        yield
+    except ClientError as error:
+        if error.code != "timeout" or not text:
+            raise
+        raise ClientError(error.code, f"{error}: {text}") from error
 
 
 @contextmanager

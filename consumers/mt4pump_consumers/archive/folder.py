@@ -31,7 +31,6 @@ from mt4pump_consumers.archive.store import StoreError, StreamState
 
 COMMITS, STAGING, LOCK = "_commits", "_staging", "archive.lock"
 DATA_FILE = re.compile(r"part-(\d{10})(?:-\d+)?\.parquet")
-SERVER_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}|")
 FULL_EVERY = 200
 """Commits between two that hold the whole state, before which older ones are deleted."""
 ROW_GROUP_ROWS = 250_000

@@ -22,33 +22,13 @@ from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, StartError
 from mt4pump.simulator.tick_files import GZIP, INCOMPLETE, READ_ERRORS, TickFiles, text_of
 from mt4pump.simulator.tick_formats import Tick, TickOptions, layout_of
 from mt4pump_consumers.archive.columns import TICK, tick_table
-from mt4pump_consumers.archive.folder import SERVER_CODE, ArchiveFolder, FolderError, Staged, place_of
+from mt4pump_consumers.archive.folder import ArchiveFolder, FolderError, Staged, place_of
 from mt4pump_consumers.archive.parquet_store import by_date
 
 CHUNK_ROWS = 500_000
 READ_BYTES = 1 << 20
 LINE_CHARS = 4_096
 MS = 1_000_000
-
-
-def server_code(text: str) -> str:
-    """Check a server code, which is a part of paths."""
-    if not SERVER_CODE.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits, - and _")
-    return text
-
-
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command and its flags."""
-    command = commands.add_parser("import", help="store tick files in the dataset `tick`; stop the archive meanwhile")
-    command.epilog = "example: mt4pump-archive import eurusd.csv --symbol EURUSD --timezone Europe/Athens"
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="text or gzip; a file is imported once")
-    command.add_argument("--symbol", default="", help="symbol of files that have none; else the one in the file's name")
-    command.add_argument("--timezone", default="", help="zone of dates, as UTC, +02:00 or Europe/Athens")
-    command.add_argument("--dates", choices=("dmy", "mdy"), help="whether 02/03/2010 begins with the day or the month")
-    command.add_argument("--format", default="", help="the format that the files must have, as 'MT5 export' or TrueFX")
-    command.add_argument("--server-code", type=server_code, default="", help="code under which they are stored")
-    command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive, never a database")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import argparse
 import csv
 import json
 import math
-import re
 import sys
 import time
 from array import array
@@ -18,19 +17,23 @@ from typing import Any, TextIO
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zmq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
+from mt4pump.client.connection import check_endpoint, next_port
+from mt4pump.client.connection_fault import connection_fault, with_reason
 from mt4pump.log import drop_output, output_fault
 from mt4pump.private_files import private_opener
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, EXIT_START
 from mt4pump_consumers.archive import clickhouse_reading
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
+from mt4pump_consumers.archive.commands import PRICES
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
-from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, database_url, is_clickhouse
+from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, is_clickhouse
 from mt4pump_consumers.archive.store import StoreError
 from mt4pump_consumers.spreadsheet import harmless_cell
 
@@ -39,11 +42,9 @@ ATTEMPTS = 5
 """Tries of a command whose files are joined, and deleted, while it starts."""
 TABLE_ROWS = 1_000
 """Most rows of the format `table`."""
-WIDTHS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 HIVE = "union_by_name=true, hive_partitioning=true, hive_types={'server_code': varchar, 'date': date}"
 SETTLE_S = 5.0
 SQL_ERRORS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
-PRICES = {"bid": "bid", "ask": "ask", "mid": "(bid + ask) / 2"}
 GAPS_SQL = """
 select ts_utc, kind, event_topic, epoch, from_seq, to_seq, to_seq - from_seq + 1 as missing, why
 from gaps order by ts"""
@@ -53,53 +54,6 @@ select make_timestamp_ns(ts // $width * $width) as time, first(price order by {o
   (ts // $width + 1) * $width <= $last_ts as final
 from (select *, {price} as price from {source} where symbol = $symbol and server_code = $server_code)
 group by ts // $width order by time"""
-
-
-def bar_width(text: str) -> int:
-    """Return a width such as ``1m`` in ns."""
-    match = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no width of a bar; write 10s, 1m, 4h or 1d")
-    return int(match[1]) * WIDTHS_S[match[2]] * 1_000_000_000
-
-
-def store_url(text: str) -> str:
-    """Return the address of a database, checked as the setting is."""
-    try:
-        return database_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def add_commands(commands: Any) -> None:
-    """Add the commands of this module and their flags."""
-    query = commands.add_parser("query", help="run SQL; each kind of event is a table, and so is gaps")
-    query.add_argument("sql", help="as: select symbol, count(*) from quote group by symbol")
-    bars = commands.add_parser("bars", help="open, high, low, close of a symbol, spread and count of its quotes")
-    bars.add_argument("symbol")
-    bars.add_argument("width", type=bar_width, help="10s, 1m, 4h, 1d")
-    bars.add_argument("--price", choices=PRICES, default="bid")
-    bars.add_argument("--source", choices=(QUOTE, TICK), default=QUOTE, help="live quotes, or imported ticks")
-    bars.add_argument("--server-code", default="", help="server_code of the daemon; empty by default")
-    gaps = commands.add_parser("gaps", help="holes: events that are provably missing, and why")
-    verify = commands.add_parser("verify", help="compare with the daemon's journal: exit code 1 if events are missing")
-    verify.add_argument("--query-endpoint", default="tcp://127.0.0.1:5557", metavar="ADDRESS")
-    verify.add_argument("--keys", type=Path, help="file of CURVE keys")
-    verify.add_argument("--topics", default="*", help="topics and patterns, if the archive stores only some: a,b")
-    query.epilog = "example: mt4pump-archive query 'select symbol, avg(spread) from quote group by symbol' --format csv"
-    bars.epilog = "example: mt4pump-archive bars EURUSD 1m --price mid --format csv --output bars.csv"
-    gaps.epilog = "example: mt4pump-archive gaps --format json"
-    verify.epilog = "example: mt4pump-archive verify --topics 'trade.*'"
-    for command in (query, bars, gaps, verify):
-        command.add_argument("--path", type=Path, default=Path("archive"), help="folder of the archive")
-        text = (
-            "database to compare, as postgresql://user@host/database or clickhouse://..."
-            if command is verify
-            else argparse.SUPPRESS
-        )
-        command.add_argument("--store", type=store_url, metavar="URL", help=text)
-        command.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
-        command.add_argument("--output", type=Path, help="file to write; without it standard output")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -117,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _exit_code(error: Exception) -> int:
     """Return the exit code of an error: 2 for a wrong folder, flag or SQL, 3 for a daemon or database that is away."""
-    if isinstance(error, (FolderError, *SQL_ERRORS)) or (isinstance(error, ClientError) and error.code == "keys"):
+    is_flag = isinstance(error, ClientError) and error.code in {"keys", "arguments"}
+    if is_flag or isinstance(error, (FolderError, *SQL_ERRORS)):
         return EXIT_SETTINGS
     return EXIT_START if isinstance(error, StoreError | ClientError) else EXIT_FAILED
 
@@ -292,13 +247,27 @@ def _flat(row: Sequence[Any]) -> list[Any]:
     return [json.dumps(value) if isinstance(value, list | dict) else value for value in row]
 
 
+@contextmanager
+def _open_query(options: argparse.Namespace) -> Iterator[Query]:
+    """Yield a query connection to the daemon that the flags name; raises ClientError that says why nothing answers."""
+    given = options.query_endpoint or options.endpoint
+    check_endpoint(given)
+    endpoint = options.query_endpoint or next_port(given)
+    if endpoint is None:
+        raise ClientError("arguments", f"--endpoint: {given} has no port to count on from: give --query-endpoint")
+    check_endpoint(endpoint)
+    keys = ClientKeys.load(options.keys) if options.keys else None
+    with Query(endpoint, keys) as query, with_reason(*connection_fault(endpoint, keys, zmq.DEALER)):
+        yield query
+
+
 def _verify(connection: duckdb.DuckDBPyConnection, position: Mapping[str, Any], options: argparse.Namespace) -> int:
     confirmed, log_id = position.get("confirmed", 0), position.get("log")
     offsets, kinds = array("q"), list[str]()
     columns = TextColumn("journal"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with Query(options.query_endpoint, ClientKeys.load(options.keys) if options.keys else None) as query, bar:
+    with _open_query(options) as query, bar:
         if query.describe().get("log") != log_id:
             raise FolderError(
                 f"the daemon's journal is not the archive's last one ({log_id}): there is nothing to compare"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,8 @@ from mt4pump.process.settings import Disagreement, setting
 from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
 
 FILES, DATABASE, EVENTS, METRICS = "Files", "Database", "Events", "Metrics"
+SERVER_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}|")
+"""A server code, which is a part of paths; empty: none."""
 CLICKHOUSE_SCHEMES = frozenset({"clickhouse", "clickhouses"})
 POSTGRESQL_LIBRARIES = "pip install -c deploy/constraints.txt 'mt4pump[postgresql]'"
 

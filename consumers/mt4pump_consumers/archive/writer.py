@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from mt4pump.client import Event, Heartbeat, Notice
 from mt4pump_consumers.archive.columns import GAPS, gap_table, table_of
-from mt4pump_consumers.archive.folder import SERVER_CODE
 from mt4pump_consumers.archive.gaps import PING, UNNUMBERED_KINDS, GapFinder
 from mt4pump_consumers.archive.journals import KnownJournals
+from mt4pump_consumers.archive.settings import SERVER_CODE
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError, StreamState
 
 CHUNK_EVENTS = 20_000

@@ -6,24 +6,24 @@ The token goes to the standard error, for its owner; what belongs into the file 
 
 from __future__ import annotations
 
-import argparse
 import json
 import secrets
 import sys
 from collections.abc import Sequence
 
 from mt4pump.client.topic_state import unmatched
+from mt4pump.process.arguments import ProgramParser
 from mt4pump_consumers.gateway.tokens import digest_of
 from mt4pump_consumers.gateway.topics import is_name
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Print a new token and its entry; return the exit code."""
-    parser = argparse.ArgumentParser(prog="new_token", description="make a token for the gateway's file of tokens")
+    parser = ProgramParser("new_token", "make a token for the gateway's file of tokens")
     parser.epilog = "example: python -m mt4pump_consumers.gateway.new_token support 'quote.*' 'trade.*' >> tokens.toml"
     parser.add_argument("name", help="its owner, as shown in the gateway's log")
     parser.add_argument("topics", nargs="+", help="what it lets its owner see, as 'quote.*' or trade.1001")
-    given = parser.parse_args(arguments)
+    given = parser.read(sys.argv[1:] if arguments is None else arguments)
     if not all(is_name(name) for name in (given.name, *given.topics)):
         parser.error("names and topics are printable, and have at most 200 characters")
     for warning in unmatched(given.topics):

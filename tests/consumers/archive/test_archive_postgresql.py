@@ -19,8 +19,9 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 pytest.importorskip("psycopg")
 
+from mt4pump_consumers.archive.commands import PRICES
 from mt4pump_consumers.archive.folder import read_state
-from mt4pump_consumers.archive.reading import BARS_SQL, PRICES, opened
+from mt4pump_consumers.archive.reading import BARS_SQL, opened
 from mt4pump_consumers.archive.store import ArchiveBatch, ArchiveStore, StoreChangedError, StoreError
 
 from tests.bus import until

@@ -18,13 +18,17 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 
 import pyarrow.parquet as pq
+import zmq
 from mt4pump_consumers.archive import reading
 from mt4pump_consumers.archive.__main__ import run
 from mt4pump_consumers.archive.folder import ArchiveFolder, State
 from mt4pump_consumers.archive.parquet_store import commit
 from mt4pump_consumers.archive.writer import BatchBuilder
 
+from mt4pump.client.connection_fault import CLOSED, NEEDS_KEYS, TEXTS
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, ClientError
+from tests.bus import context, until
+from tests.chaos.processes import free_ports
 from tests.client.fake_daemon import FakeDaemon
 from tests.consumers.archive.archive_run import TS, quote, trade
 from tests.consumers.archive.conftest import Command
@@ -176,12 +180,45 @@ def test_another_journal_cannot_be_verified(command: Command, capsys: pytest.Cap
 def test_a_daemon_or_a_database_that_is_away_is_not_a_wrong_setting(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(reading, "connection_fault", lambda *_: ("", ""))
     monkeypatch.setattr(reading, "Query", MagicMock(side_effect=ClientError("timeout", "no answer")))
     assert command("verify") == EXIT_START
     assert capsys.readouterr().err == "mt4pump-archive: no answer\n"
     pytest.importorskip("psycopg")
     assert command("verify", "--store", "postgresql://127.0.0.1:1/x") == EXIT_START
     assert "127.0.0.1" in capsys.readouterr().err
+
+
+def test_verify_names_what_is_wrong_with_the_connection(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_ports(1)[0]
+    assert command("verify", "--endpoint", f"tcp://127.0.0.1:{port - 1}") == EXIT_START
+    said = capsys.readouterr().err
+    assert said == f"mt4pump-archive: tcp://127.0.0.1:{port}: {TEXTS[CLOSED]}\n", "the port after the publishing one"
+    with context() as own, own.socket(zmq.ROUTER) as needing_keys:
+        needing_keys.curve_server, needing_keys.curve_secretkey = True, zmq.curve_keypair()[1]
+        address = f"tcp://127.0.0.1:{needing_keys.bind_to_random_port('tcp://127.0.0.1')}"
+
+        def is_named() -> bool:  # on a busy machine a trial may end before its reason is known
+            assert command("verify", "--query-endpoint", address) == EXIT_START
+            return f"{address}: {TEXTS[NEEDS_KEYS]}" in capsys.readouterr().err
+
+        until(is_named, "the reason")
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--endpoint=tcp://127.0.0.1", "'tcp://127.0.0.1' is no address of a socket: give one as tcp://127.0.0.1:5556"),
+        ("--endpoint=tcp://127.0.0.1:65535", "'tcp://127.0.0.1:65536' is no address of a socket"),
+        ("--endpoint=ipc://x", "--endpoint: ipc://x has no port to count on from: give --query-endpoint"),
+        ("--query-endpoint=http://x:80", "cannot connect to http://x:80: Protocol not supported"),
+    ],
+)
+def test_an_address_that_is_none_is_a_wrong_flag(
+    command: Command, flag: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("verify", flag) == EXIT_SETTINGS
+    assert text in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -200,6 +237,7 @@ def test_verify_counts_what_the_journal_has_and_the_archive_has_not(
     journal = MagicMock()
     journal.__enter__.return_value = journal
     journal.describe.return_value = {"log": "L"}
+    monkeypatch.setattr(reading, "connection_fault", lambda *_: ("", ""))
     monkeypatch.setattr(reading, "Query", lambda *_: journal)
     for offsets, code, missing in (([1, 2], 0, 0), ([1, 2, 3], EXIT_FAILED, 1)):
         replay = MagicMock(whole=True)
