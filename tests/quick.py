@@ -8,6 +8,7 @@ TESTS = Path(__file__).resolve().parent
 FOLDERS = ("bench", "chaos", "deploy", "samples", "vendor", "wine")
 FILES = (
     *(f"bridge/test_{name}.py" for name in ("callback", "close", "console", "dll_manager", "interface", "library")),
+    "bridge/test_trips.py",
     *(f"cli/test_{name}.py" for name in ("bench", "check", "demo", "main", "operations", "record_and_play", "tail")),
     *(f"client/test_{name}.py" for name in ("stream_in_all_orders", "with_daemon", "malformed", "subscriber")),
     *(
