@@ -152,8 +152,7 @@ class SubscriptionSet:
         name = whole_kind(name)
         if not is_pattern(name):
             return f"{name}{self.suffix}".encode()
-        end = min(place for wildcard in WILDCARDS if (place := name.find(wildcard)) >= 0)
-        return name[:end].encode()
+        return literal_start(name).encode()
 
     def prefixes(self, names: Iterable[str] = ()) -> list[bytes]:
         """Return what to ask the query endpoint for: ``names``, or all that is wanted."""
@@ -230,6 +229,12 @@ def is_pattern(name: str) -> bool:
     return any(wildcard in name for wildcard in WILDCARDS)
 
 
+def literal_start(name: str) -> str:
+    """Return what stands before the first wildcard of ``name``."""
+    end = min((place for wildcard in WILDCARDS if (place := name.find(wildcard)) >= 0), default=len(name))
+    return name[:end]
+
+
 def whole_kind(name: str) -> str:
     """Return ``trade.*`` for ``trade.``, which is the same; any other name as it is."""
     return f"{name}*" if name.partition(".")[1:] == (".", "") else name
@@ -243,10 +248,9 @@ def matches(topic: str, name: str) -> bool:
 
 def right_form(name: str) -> str | None:
     """Return the nearest name or pattern that can match a topic, for one that cannot; None for one that can."""
-    end = min((place for wild in WILDCARDS if (place := name.find(wild)) >= 0), default=len(name) + 1)
     kind, dot, key = name.partition(".")
-    if end <= len(kind):  # a wildcard in the kind
-        return None if any(known.startswith(name[:end]) for known in KINDS) else "*"
+    if is_pattern(kind):
+        return None if any(known.startswith(literal_start(kind)) for known in KINDS) else "*"
     if kind in KINDS:
         has_key = bool(KINDS[kind].key)
         return None if bool(dot) == has_key else f"{kind}.*" if has_key else kind

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from websockets.exceptions import ConnectionClosed
 
+from mt4pump.client.topic_state import is_pattern
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, full_payload, quote_payload
 from mt4pump_consumers.gateway.limits import AUTH_UNITS, Budget, LimitedLog, Work
 from mt4pump_consumers.gateway.protocol import (
@@ -31,7 +32,7 @@ from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.tokens import BUSY, NOBODY, TOKEN_LIMIT_BYTES, TokenError, Verifier, verify
-from mt4pump_consumers.gateway.topics import TopicSelection, is_pattern, is_prefix, matcher
+from mt4pump_consumers.gateway.topics import TopicSelection, is_prefix, matcher
 
 REFUSALS_LIMIT = 100
 """Messages over the rate that are refused one by one; then the connection is closed."""

@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from mt4pump_consumers.gateway.topics import Allowed, TopicSelection, is_pattern, matcher
+from mt4pump.client.topic_state import is_pattern
+from mt4pump_consumers.gateway.topics import Allowed, TopicSelection, matcher
 
 PLAIN = 0
 """Window bits of a client without permessage-deflate."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from fnmatch import translate
 from functools import lru_cache
 
-WILD = "*?["
+from mt4pump.client.topic_state import is_pattern, literal_start
+
 NAME_LIMIT = 200
 """Longest name or pattern, in characters."""
 STARS_LIMIT = 4
@@ -19,11 +20,6 @@ STARS_LIMIT = 4
 CHECKED_LIMIT = 10
 """Topics of a request, or of a token, that are checked for names which can match nothing."""
 ALL = "*"
-
-
-def is_pattern(name: str) -> bool:
-    """Return whether ``name`` has a wildcard in it."""
-    return any(mark in name for mark in WILD)
 
 
 def is_name(value: object) -> bool:
@@ -39,11 +35,6 @@ def is_name(value: object) -> bool:
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern))
-
-
-def matches(pattern: str, topic: str) -> bool:
-    """Return whether ``topic`` is ``pattern``, or is meant by it."""
-    return pattern == topic or (is_pattern(pattern) and _compiled(pattern).match(topic) is not None)
 
 
 def matcher(pattern: str) -> Callable[[str], object]:
@@ -75,18 +66,17 @@ class TopicSelection:
 class Allowed:
     """The topics that a token lets its owner see."""
 
-    __slots__ = ("_wish", "patterns", "whole")
+    __slots__ = ("_selection", "patterns", "whole")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
         self.whole = ALL in self.patterns
-        self._wish = TopicSelection(
-            self.patterns
-        )  # holds what is compiled: patterns of clients push it out of the cache
+        # It holds what is compiled: patterns of clients push it out of the cache.
+        self._selection = TopicSelection(self.patterns)
 
     def covers(self, topic: str) -> bool:
         """Return whether an event on ``topic`` may be seen."""
-        return self.whole or topic in self._wish
+        return self.whole or topic in self._selection
 
     def touches(self, asked: str) -> bool:
         """Return whether ``asked`` could give anything at all; what it gives is checked topic by topic."""
@@ -96,13 +86,8 @@ class Allowed:
 
 
 def _may_overlap(one: str, other: str) -> bool:
-    """Return False only when no topic can match both; their literal beginnings must agree."""
+    """Return False only when no topic can match the pattern ``one`` and ``other``; their beginnings must agree."""
     if not is_pattern(other):
-        return matches(one, other)
-    first, second = _literal(one), _literal(other)
+        return bool(matcher(one)(other))
+    first, second = literal_start(one), literal_start(other)
     return first.startswith(second) or second.startswith(first)
-
-
-def _literal(pattern: str) -> str:
-    end = min(place for mark in WILD if (place := pattern.find(mark)) >= 0)
-    return pattern[:end]

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 
 from mt4pump.client import AsyncSubscriber, ClientError, ClientKeys, Heartbeat, Notice, Status
+from mt4pump.client.topic_state import matches
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.health import CountsCollector, health_endpoint
 from mt4pump_consumers.nats_bridge.connection import NatsConnection, fault_in_background
@@ -46,7 +46,7 @@ class Bridge:
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTERS, 0))
         self._settings = settings
         self._status: Callable[[], Status] | None = None
-        self._wants_heartbeat = any(fnmatchcase(HEARTBEAT, topic) for topic in settings.topics)
+        self._wants_heartbeat = any(matches(HEARTBEAT, topic) for topic in settings.topics)
         try:
             self._keys = ClientKeys.load(settings.keys) if settings.keys else None
             self._query_endpoint = settings.query_address
