@@ -1,10 +1,12 @@
-"""Values that settings of several programs hold: lists, paths, sizes, hosts."""
+"""Values that settings of several programs hold: lists, paths, sizes, hosts, patterns of symbols."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -104,3 +106,21 @@ def size_text(size_bytes: float) -> str:
 
 # The bounds stand before the validator that runs before them: only so does pydantic's schema show them.
 ByteSize = Annotated[int, Field(ge=MIB, le=PIB), BeforeValidator(byte_size)]
+
+
+class SymbolFilter:
+    """Shell patterns (``EUR*``, ``??JPY``, ``[!X]*``); one that begins with ``!`` excludes.
+
+    A symbol is selected when a pattern includes it and none excludes it; excludes alone leave all the others in.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        patterns = [pattern.strip() for pattern in patterns]
+        self._excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+        self._included = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
+
+    def selects(self, symbol: str) -> bool:
+        """Return whether ``symbol`` is selected."""
+        if any(fnmatchcase(symbol, pattern) for pattern in self._excluded):
+            return False
+        return any(fnmatchcase(symbol, pattern) for pattern in self._included)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from mt4pump.mt4.layout import (
 )
 from mt4pump.mt4.manager import Array, Manager
 from mt4pump.mt4.record import Decoder, Fields, format_of
+from mt4pump.process.values import SymbolFilter
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, count_fault
 from mt4pump.pump.sliced_work import Schedule, Steps
@@ -36,24 +36,6 @@ from mt4pump.wire import GROUP, MARGIN, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, K
 SYMBOL_NAMES = struct.Struct(format_of(CON_SYMBOL, {"symbol"}))
 
 log = logging.getLogger(__name__)
-
-
-class SymbolFilter:
-    """Shell patterns (``EUR*``, ``??JPY``, ``[!X]*``); one that begins with ``!`` excludes.
-
-    A symbol is selected when a pattern includes it and none excludes it; excludes alone leave all the others in.
-    """
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        patterns = [pattern.strip() for pattern in patterns]
-        self._excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-        self._included = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
-
-    def selects(self, symbol: str) -> bool:
-        """Return whether quotes of ``symbol`` are wanted."""
-        if any(fnmatchcase(symbol, pattern) for pattern in self._excluded):
-            return False
-        return any(fnmatchcase(symbol, pattern) for pattern in self._included)
 
 
 Parameters = list[Fields]

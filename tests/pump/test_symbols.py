@@ -1,4 +1,4 @@
-"""Which symbols the patterns select."""
+"""Symbols: what a read of their table and records that come meanwhile make of each."""
 
 from __future__ import annotations
 
@@ -12,43 +12,9 @@ from mt4pump.mt4.codes import Transaction
 from mt4pump.mt4.layout import CON_SYMBOL
 from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, ManagerSession
 from mt4pump.pump.sliced_work import SlicedWork
-from mt4pump.pump.tables import SymbolFilter, TableHandler
+from mt4pump.pump.tables import TableHandler
 from mt4pump.wire import Kind
 from tests.fake_manager import FakeManager
-
-
-@pytest.mark.parametrize(
-    ("patterns", "symbol", "selected"),
-    [
-        (("*",), "EURUSD", True),
-        ((), "EURUSD", True),
-        (("EUR*",), "EURUSD", True),
-        (("EUR*",), "USDJPY", False),
-        (("EURUSD",), "EURUSD.m", False),
-        (("EURUSD",), "eurusd", False),
-        (("??JPY", "???JPY"), "USDJPY", True),
-        (("*", "!*JPY"), "USDJPY", False),
-        (("!*JPY", "*"), "USDJPY", False),
-        (("!*JPY",), "EURUSD", True),
-        (("!*JPY",), "USDJPY", False),
-        (("EUR*", "!EURUSD"), "EURGBP", True),
-        (("[!X]*",), "XAUUSD", False),
-        (("[!X]*",), "EURUSD", True),
-        ((" EUR* ",), "EURUSD", True),
-        (("*",), "", True),
-        (("#*",), "#AAPL", True),
-        (("*.m",), "EURUSD.m", True),
-    ],
-)
-def test_a_symbol_is_selected_when_included_and_not_excluded(
-    patterns: tuple[str, ...], symbol: str, *, selected: bool
-) -> None:
-    assert SymbolFilter(patterns).selects(symbol) is selected
-
-
-def test_patterns_may_come_from_any_iterable() -> None:
-    chosen = SymbolFilter(pattern for pattern in ("EUR*", "!EURGBP"))
-    assert [symbol for symbol in ("EURUSD", "EURGBP", "USDJPY") if chosen.selects(symbol)] == ["EURUSD"]
 
 
 class Written:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mt4pump.client import Margin
 from mt4pump.process.sources import toml_and_text
+from mt4pump.process.values import SymbolFilter
 from mt4pump_consumers.monitor.execution import CHANGES, EXECUTIONS, NS, Alert, Execution, alert_id, finite
 from mt4pump_consumers.monitor.rule_problems import rule_problems
 from mt4pump_consumers.monitor.state import FeedSign
@@ -49,13 +50,11 @@ class TradeRule(Rule):
 
     def covers(self, login: int, symbol: str) -> bool:
         """Return whether the rule is for this account and symbol."""
-        if self.accounts and login not in self.accounts:
-            return False
-        wanted = [pattern for pattern in self.symbols if not pattern.startswith("!")]
-        unwanted = [pattern[1:] for pattern in self.symbols if pattern.startswith("!")]
-        if any(fnmatchcase(symbol, pattern) for pattern in unwanted):
-            return False
-        return not wanted or any(fnmatchcase(symbol, pattern) for pattern in wanted)
+        return (not self.accounts or login in self.accounts) and self._filter.selects(symbol)
+
+    @cached_property
+    def _filter(self) -> SymbolFilter:
+        return SymbolFilter(self.symbols)
 
 
 class Volume(TradeRule):
