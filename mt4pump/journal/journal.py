@@ -270,7 +270,8 @@ class Journal:
             # Microseconds since 1970 are beyond any offset that was counted up from 1.
             recovered = recover_last_offset(target)
             self._base = self._now_ns() // 1000 if recovered is None else recovered
-        log.warning("%s: quarantined as %s; offsets continue in a new file", self._path, target.name)
+        consequence = "offsets continue in a new file, readers cannot resume: they start again from a snapshot"
+        log.warning("%s: quarantined as %s; %s", self._path, target.name, consequence)
 
     def _check_offsets(self, events: Sequence[Stored]) -> None:
         if events and (events[0].offset, events[-1].offset) != (self.last_offset + 1, self.last_offset + len(events)):

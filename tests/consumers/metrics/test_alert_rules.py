@@ -108,6 +108,18 @@ def test_the_guide_names_for_each_alert_a_metric_of_its_rule_and_a_line_that_a_p
     assert without == UNLOGGED
 
 
+def test_log_alert_and_guides_say_the_same_of_a_damaged_journal() -> None:
+    consequence = "offsets continue in a new file, readers cannot resume: they start again from a snapshot"
+    guide, symptoms = (folder / "README.md" for folder in (PROMETHEUS, PROMETHEUS.parent))
+    table, section = (
+        part.partition("\n#")[0] for part in guide.read_text(encoding="utf-8").split("MT4PumpJournalDamaged")[1:]
+    )
+    alert = RULES.read_text(encoding="utf-8").split("alert: MT4PumpJournalDamaged")[1].partition("alert:")[0]
+    (symptom,) = re.findall(r"\| `the file is damaged:.*", symptoms.read_text(encoding="utf-8"))
+    for text in (written(), table, section, alert, symptom):
+        assert consequence in text
+
+
 def test_texts_that_the_sections_quote_as_log_lines_are_the_programs() -> None:
     sections = (PROMETHEUS / "README.md").read_text(encoding="utf-8").split("## When an alert fires")[1]
     quoted = [text for text in re.findall(r"`([^`\n]+)`", sections) if text.endswith(": ") or text.startswith(": ")]
