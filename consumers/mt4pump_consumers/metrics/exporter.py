@@ -101,6 +101,33 @@ def _is_durable(kind: object) -> bool:
     return isinstance(kind, Mapping) and bool(kind.get("durable"))
 
 
+UNSELECTED_S = 60.0
+"""Time for which quotes come before it is said that the setting selects none of their symbols."""
+EXAMPLES = 3
+
+
+class SelectionCheck:
+    """Warns once that the setting ``symbols`` selects none of the symbols that quotes come of."""
+
+    def __init__(self, symbols: SymbolMetrics | None) -> None:
+        self._symbols = symbols
+        self._since_s: float | None = None
+
+    def update(self, now_s: float) -> None:
+        """Look at the symbols so far; ``now_s`` is of a clock that nobody sets."""
+        unselected = self._symbols.unselected() if self._symbols is not None else []
+        if not unselected:
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s = now_s
+        elif now_s - self._since_s >= UNSELECTED_S:
+            text = (
+                "the setting symbols selects none of the %d symbols with quotes, as %s: no symbol has series of its own"
+            )
+            log.warning(text, len(unselected), " ".join(sorted(unselected)[:EXAMPLES]))
+            self._symbols = None
+
+
 PUMPING = "pumping"
 NOBODY: Mapping[str, Any] = {}
 
@@ -185,7 +212,7 @@ def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
     counters = StreamCounters(max(LEAST_TOLERANCE_S, time.get_clock_info("time").resolution))
     symbols = SymbolMetrics(settings.symbols, settings.symbols_limit) if settings.symbols else None
     feed = _feed(settings, counters, symbols)
-    kinds = DurableKindsQuery(settings)
+    kinds, selection = DurableKindsQuery(settings), SelectionCheck(symbols)
     try:
         server = _server(settings, feed, counters, symbols, kinds, shutdown=shutdown)
     except BaseException:
@@ -199,6 +226,7 @@ def main(settings: MetricsSettings, shutdown: Shutdown) -> int:
             if not (feed.is_alive() and server.is_alive()):
                 raise RuntimeError("the thread that reads, or the one that serves, is gone")
             kinds.update(feed.status)
+            selection.update(time.monotonic())
         log.info("stopping")
     finally:
         server.stop()

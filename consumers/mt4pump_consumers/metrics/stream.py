@@ -199,6 +199,10 @@ class SymbolMetrics:
             self._known[symbol] = numbers
         return numbers
 
+    def unselected(self) -> list[str]:
+        """Return the symbols that quotes came of if none of them gets series, else nothing; for any thread."""
+        return [] if self._shown else list(self._known)
+
     def families(self, *, live: bool) -> Iterator[Metric]:
         """Yield the metrics; spreads only while prices are ``live``: without a session nobody knows them."""
         quotes = CounterMetricFamily("mt4pump_symbol_quotes_total", "Quotes read, by symbol.", labels=["symbol"])
