@@ -1,10 +1,11 @@
 """The system's sockets beneath libzmq's: borrowed for a call, and protected from what makes libzmq abort the process.
 
-libzmq does that (`Assertion failed: !_io_error`, its issue 3937) when its poller reports a connection whose input it
-holds back, because a queue is full, and then a ZMTP heartbeat is due, or is read amid that input. On Linux the poller
-reports a connection that breaks. With resets dropped, a peer that resets is one that is silent: the heartbeats end its
-connection. A peer that ends its connection as usual is seen at once, as before. On Windows the poller reports urgent
-data, which no ZeroMQ program sends; in line with the other data they end only their own connection.
+libzmq holds back the input of a connection while a queue is full. It aborts (`Assertion failed: !_io_error`, its issue
+3937) if its poller reports such a connection, and then a ZMTP heartbeat is due or is read amid that input.
+
+On Linux the poller reports a connection that breaks. With resets dropped, a peer that resets is one that is silent: the
+heartbeats end its connection. A peer that ends its connection as usual is seen at once, as before. On Windows the
+poller reports urgent data, which no ZeroMQ program sends. In line with other data it ends its own connection only.
 """
 
 from __future__ import annotations
@@ -66,21 +67,20 @@ def protect(own: socket.socket, *, ignores_resets: bool = True) -> bool:
 
 
 def end_input(own: socket.socket) -> bool:
-    """Let libzmq read the end of the connection ``own``; return whether nothing can come before it. Raises OSError.
+    """Let libzmq read the end of the connection ``own``; return whether data is filtered out before it. Raises OSError.
 
     The output stays open: where both directions end, the poller on Linux reports a break.
     """
     is_filtered = False
-    with suppress(OSError):
-        _attach_filter(own, HEADERS)
-        is_filtered = True
+    if sys.platform == "linux":
+        with suppress(OSError):
+            _attach_filter(own, HEADERS)
+            is_filtered = True
     own.shutdown(socket.SHUT_RD)
     return is_filtered
 
 
 def _attach_filter(own: socket.socket, kept_bytes: int) -> None:
-    if sys.platform != "linux":
-        return
     instructions = ((LOAD_BYTE, 0, FLAGS_AT), (JUMP_IF_ANY, 1, RESET), (RETURN, 0, 0), (RETURN, 0, kept_bytes))
     program = array("B", b"".join(struct.pack("=HBBI", code, 0, no, value) for code, no, value in instructions))
     own.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), program.buffer_info()[0]))

@@ -182,9 +182,17 @@ def test_a_connection_that_its_peer_ends_is_read_to_its_end() -> None:
         assert (own.recv(6), own.recv(1)) == (b"before", b"")
 
 
+def test_where_the_system_has_no_filter_none_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with link() as (peer, own):
+        peer.send(b"read first")
+        monkeypatch.setattr(sys, "platform", "darwin")
+        assert not end_input(own)
+        assert own.recv(100) == b"read first"
+
+
 def test_after_its_input_is_ended_nothing_comes_and_nothing_is_broken() -> None:
     with link() as (peer, own):
-        end_input(own)
+        assert end_input(own)
         peer.setblocking(False)  # noqa: FBT003 - the standard library's
         with suppress(BlockingIOError):
             while True:
