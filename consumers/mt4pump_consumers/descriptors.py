@@ -44,9 +44,9 @@ class SpareDescriptors:
             os.close(self._spare.pop())
 
     def close_waiting(self, listening: int) -> bool:
-        """Count and log that none is left; close a connection that waits at the socket ``listening`` if possible.
+        """Count and log that none is left, and close one connection that waits at the socket ``listening``.
 
-        Return whether it was closed: it waits on while other threads have taken all spare descriptors.
+        Return False when other threads have taken all spare descriptors: the connection goes on waiting.
         """
         self.count += 1
         self._report()

@@ -38,16 +38,14 @@ Every trade once, also across restarts of this program::
 An event counts as done when the next one is asked for. If ``store`` raises, that event comes again the next time.
 After a crash up to a second's events come again: ``event.offset`` (with `Position.log`) distinguishes them.
 
-What is promised: per topic, each durable event comes exactly once and in order, whatever the network or the daemon
-loses, as long as the daemon's journal has it; everything that is lost for good is reported in a ``lost`` notice, with
-its count. A lost event that is not stored (quotes, unless the daemon is set otherwise) can only be reported. One thing
-cannot be proven: how many quotes a daemon published right before it was killed (``restarted``). With a forwarder or
-proxy between daemon and client a heartbeat no longer proves that nothing is missing.
+What is promised: per topic, each durable event comes exactly once and in order, as long as the daemon's journal has
+it. What is lost for good is reported in a ``lost`` notice, with its count; so is a lost quote, which is not stored
+unless the daemon is set so. Nobody can tell how many quotes a daemon published right before it was killed
+(``restarted``). Through a forwarder or proxy a heartbeat does not prove that nothing is missing.
 
-What a daemon sends is checked. Numbers are below 2^63, topics below 1 KiB, bodies within PROTOCOL 12, replies at most
-64 MiB and 200,000 frames; a snapshot has its `SnapshotLimits`; every page must bring something new; 128 MiB of events
-may wait for the journal; an interval between heartbeats above 60 s is ignored. Beyond that a `Query` raises
-`ClientError`, a subscriber drops the message (``malformed``) or asks again later (``query_failed``).
+What a daemon sends is checked against PROTOCOL 12. A reply has at most 64 MiB and 200,000 frames, a snapshot has its
+`SnapshotLimits`; at most 128 MiB of events wait for the journal. Beyond that a `Query` raises `ClientError`; a
+subscriber drops the message (``malformed``) or asks again later (``query_failed``).
 
 Notices (``notices=True``, ``on_notice``; they are always logged):
 

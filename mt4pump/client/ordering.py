@@ -45,13 +45,13 @@ class StreamOptions:
 class Ordering:
     """Delivers events in the order of their numbers.
 
-    ``out`` is what the user gets, ``gate`` decides what waits in ``held``. ``confirmed`` is the offset in ``log`` up to
-    which everything was delivered or reported as lost; None until there is one. ``has_snapshot``: one gave the last
-    number of every topic. ``query_works``: the query endpoint was not given up. While the daemon's journal is
-    ``unopened``, durable events without an offset pass, and those with one wait. ``base_epoch`` is the epoch of a
-    snapshot that was made before the journal was opened, as long as ``confirmed`` is not known because of it, else 0.
-    ``lost_end``: where a journal ended that had lost its end, and the epoch that uses offsets again, until all that it
-    still had was delivered.
+    ``out`` is for the user, ``gate`` decides what waits in ``held``. ``query_works``: the endpoint is not given up.
+    ``has_snapshot``: a snapshot gave the last number of every topic.
+
+    - ``confirmed``: up to this offset in ``log`` everything was delivered or reported as lost; None: there is none yet.
+    - ``unopened``: the daemon's journal is not open yet. Durable events without an offset pass, those with one wait.
+    - ``base_epoch``: of a snapshot made before the journal was opened, if ``confirmed`` is unknown for that reason.
+    - ``lost_end``: the last offset of a journal that lost its end, and the epoch that uses later ones again.
     """
 
     def __init__(self, subscriptions: SubscriptionSet, options: StreamOptions, resume: Position | None) -> None:

@@ -24,27 +24,21 @@ SYNCED_LEVELS = ("full", "extra")
 class JournalOptions:
     """How safe, how old, how large, and whose open orders.
 
-    ``synchronous`` is what a loss of **power** (or a crash of the operating system) costs. A crash or kill of the
-    daemon alone never costs a committed event, at any level.
+    ``synchronous`` is what a loss of **power** costs. A crash of the daemon alone costs no committed event.
 
-    - ``off``: up to about ten seconds of commits, and the file may be damaged, as nothing makes the disk keep the
-      order of writes; a damaged file is quarantined.
+    - ``off``: ten seconds of commits, and perhaps the file: a damaged one is quarantined.
     - ``normal``: the same ten seconds; the file stays sound.
-    - ``full``: nothing. Each commit waits for the disk, and so does the stream (0.1 ms on a good SSD, 10 ms and more
-      on a hard disk).
+    - ``full``: nothing. Each commit waits for the disk, and so does the stream: 0.1 ms on a good SSD, 10 ms and more
+      on a hard disk.
 
-    Below ``full`` events that readers have already received may be missing after a loss of power. Their offsets are
-    not given again: the daemon skips the offsets that it had reserved on the disk, and a replay across them is not
-    ``whole``.
+    Readers may have received what a loss of power deleted. Its offsets are not given again, and a replay across them is
+    not ``whole``.
 
-    Events older than ``max_age_s`` (seconds) are deleted, and the oldest ones when the file and ``wal_limit_bytes`` of
-    its write-ahead log exceed ``max_bytes`` (0: no bound, for either). The file does not shrink: freed pages are used
-    again. Age is measured by the highest ``ts`` up to the event, and by a clock that accepts a jump ahead only slowly
-    (`ProvenClock`). So an event may be kept longer, but none is deleted because the clock was wrong for a moment.
-
-    The write-ahead log is restarted at ``wal_limit_bytes`` (twice that where commits never pause), unless another
-    program holds it by an open transaction. While one does it grows, which is counted and logged; at ``wal_max_bytes``
-    nothing more is stored until that program releases it. ``identity`` names the account of the open orders.
+    Events older than ``max_age_s`` by `ProvenClock` and by their highest ``ts`` are deleted. So are the oldest ones
+    when the file and ``wal_limit_bytes`` of its write-ahead log exceed ``max_bytes`` (0: no bound). The file does not
+    shrink: freed pages are used again. The log is restarted at ``wal_limit_bytes``. While another program holds it by
+    an open transaction it grows; at ``wal_max_bytes`` nothing more is stored. ``identity`` names the account of the
+    open orders.
     """
 
     synchronous: str = "normal"

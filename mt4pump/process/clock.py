@@ -35,7 +35,7 @@ class CarriedClock:
 
 
 PROVEN_EXTRA = 24.0
-"""Seconds by which the proven time follows a jump ahead of the wall clock, per second."""
+"""After a jump ahead of the wall clock, the proven time catches up by so many seconds in each second."""
 
 
 class ProvenClock:

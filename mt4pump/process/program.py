@@ -1,19 +1,7 @@
 """What a consumer has around it: settings, log, signals, the service manager, the exit code.
 
-A consumer is a class of settings and a function ``main(settings, shutdown) -> exit code``::
-
-    class GatewaySettings(ConsumerSettings):
-        program = help_command = "mt4pump-gateway"
-        port: int = setting("Server", "port to serve on", 8765, ge=1, le=65535)
-
-
-    def main(settings: GatewaySettings, shutdown: Shutdown) -> int: ...
-
-
-    if __name__ == "__main__":
-        sys.exit(run_consumer(GatewaySettings, main, "WebSocket gateway: ..."))
-
-Exit codes: 0 clean stop, 2 settings wrong, 3 cannot start, 1 anything else.
+A consumer is a class of settings (see `ConsumerSettings`) and a function ``main(settings, shutdown) -> exit code``;
+`run_consumer` runs it. Exit codes: 0 clean stop, 2 settings wrong, 3 cannot start, 1 anything else.
 """
 
 from __future__ import annotations

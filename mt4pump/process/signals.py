@@ -83,8 +83,8 @@ RELOAD = ("SIGHUP",)
 def asked_to_end() -> Iterator[threading.Event]:
     """Give an event that is set when the process is asked to end; the handlers before are put back at the end.
 
-    Off the main thread, where Python takes no signals, the event is never set. On Windows a closed console and a
-    shutdown ask, too, and since Windows calls on a thread of its own, also a wait without a limit ends.
+    Off the main thread the event is never set: Python takes signals on the main thread alone. On Windows a closed
+    console and a shutdown set it, too. Windows does so on a thread of its own, so a wait without a limit ends.
     """
     asked = SignalSafeEvent()
     is_main = threading.current_thread() is threading.main_thread()

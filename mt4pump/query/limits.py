@@ -19,22 +19,17 @@ from mt4pump.publisher.binding import SocketOptions
 class QueryOptions:
     """Bounds of the query endpoint.
 
-    Pages: ``page_rows`` is the page of a request without ``limit``, ``limit_rows`` the greatest ``limit``. A page ends
-    at its rows, above ``page_bytes``, or after ``page_s`` of work; the journal is read ``slice_rows`` at a time. The
-    thread works ``work_s``, then rests ``rest_s``; ``snapshot_rest_s`` in a snapshot, whose client waits for it before
-    it follows the stream. Under a flood it rests ``flood_rests`` times as long as it worked.
-
-    Snapshots: the pump must make one within ``snapshot_wait_s``. At most ``snapshots_held`` are kept, fewer of one
-    client or connection, until ``snapshot_idle_s`` after the last read. When another one needs the place they are kept
-    ``snapshot_evictable_s`` after the last read, and ``snapshot_old_s`` in all.
-
-    Queued requests: ``waiting_limit`` of one connection, and bytes of one and of all; none waits above ``waiting_s``.
-    Unread replies: of a connection one page or ``unread_bytes_short`` of short ones, and bytes per client and in all; a
-    connection that reads none of them for ``unread_s`` is closed.
-
-    Connections: the longest idle ones are closed above ``connections_limit`` and ``connections_per_client``; so is one
-    that sends no request for ``silent_s``.
-    ``transport`` gives heartbeat, keep-alive, IPv6 and linger; its ``sndhwm`` is not used.
+    - ``page_rows``: rows of a page where the request has no ``limit``; ``limit_rows`` is the greatest ``limit``. A page
+      also ends above ``page_bytes``, or after ``page_s`` of work; the journal is read ``slice_rows`` at a time.
+    - ``work_s``: the thread works so long, then rests ``rest_s``; amid a snapshot ``snapshot_rest_s``, as its client
+      waits for it. Under a flood it rests ``flood_rests`` times as long as it worked.
+    - ``snapshot_wait_s``: within this time the pump must make a snapshot. It is kept for ``snapshot_idle_s`` after the
+      last read; where another one needs its place, ``snapshot_evictable_s``, and ``snapshot_old_s`` in all.
+    - ``waiting_…``: queued requests of one connection, their bytes, those of all, and how long one may wait.
+    - ``unread_…``: replies that a client has not read: bytes of short ones per connection, of a client, of all. Who
+      reads none for ``unread_s`` is disconnected.
+    - ``silent_s``: a connection that sends no request for so long is closed.
+    - ``transport``: heartbeat, keep-alive, IPv6 and linger; its ``sndhwm`` is not used.
     """
 
     sndhwm: int = 16

@@ -1,22 +1,7 @@
-"""CURVE keys and their files (TOML, so that people can read and comment them).
+"""CURVE keys and their files in TOML; ``mt4pump keygen --help`` shows each file and its fields.
 
-=================  ==========================================  ================================
-file               fields                                      who has it
-=================  ==========================================  ================================
-``server.secret``  ``public_key``, ``secret_key``              the daemon alone
-``server.key``     ``public_key``                              everybody
-``NAME.client``    ``public_key``, ``secret_key``,             that client alone
-                   ``server_key``
-``NAME.toml``      ``public_key``, ``topics``, ``query``       the daemon (folder of clients)
-=================  ==========================================  ================================
-
-Keys are written in Z85: 40 characters. The folder of clients has one ``NAME.toml`` per client::
-
-    public_key = "…40 characters…"
-    topics = ["quote.*", "trade.1001"]      # see mt4pump.security.permissions
-    query = true                            # may use the query endpoint; left out: true
-
-A faulty one admits nobody, is named in the log with its fault, and does not affect the others.
+A key is 40 characters of Z85. A faulty file in the folder of clients admits nobody, is named in the log with its fault,
+and does not affect the others.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ WAITING_LIMIT = 256
 """Requests that wait; more are refused."""
 ADDRESSES_LIMIT = 10_000
 QUERY_CONNECTIONS, QUERY_WINDOW_S = 500, 20.0
-"""Connections of a client to the query endpoint within a time: so long may one stay open after it is closed."""
+"""Connections of a client to the query endpoint within a time: libzmq may take so long to end one that we closed."""
 
 log = logging.getLogger(__name__)
 
