@@ -116,7 +116,8 @@ class Recorder:
         self._endpoint = str(about["endpoint"])
         self._alerts = AlertTracker()
         self._refresh_at_s = stats.started_s + CHECK_INTERVAL_S
-        self._is_drawn = sys.stderr.isatty()
+        self._console = Console(stderr=True)
+        self._is_drawn = sys.stderr.isatty() and not self._console.is_dumb_terminal
 
     def run(self, source: SubConnection, end: Deadline) -> OSError | None:
         """Record until the end is reached; return the disk's error when a write fails."""
@@ -152,12 +153,11 @@ class Recorder:
 
     @contextmanager
     def progress(self) -> Iterator[None]:
-        """Draw the progress where standard error is a terminal; elsewhere `run` reports alerts as lines."""
+        """Draw the progress where standard error is a terminal that can redraw; else `run` reports alerts as lines."""
         if not self._is_drawn:
             yield
             return
-        console = Console(stderr=True)
-        with Live(console=console, transient=True, refresh_per_second=DRAWS_PER_S, get_renderable=self._drawn):
+        with Live(console=self._console, transient=True, refresh_per_second=DRAWS_PER_S, get_renderable=self._drawn):
             yield
 
     def _drawn(self) -> Group:

@@ -7,6 +7,7 @@ import io
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from mt4pump.cli import main
 from mt4pump.log import mend_streams
 from mt4pump.recording import Recording
+from tests.bus import until
 from tests.cli.commands import LIMIT_S, environment, start
 from tests.cli.fake_publisher import fake_publisher
 from tests.cli.fake_query import install_fake_query, trade
@@ -165,3 +167,22 @@ def test_a_reader_who_has_enough_is_code_0(arguments: tuple[str, ...]) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert (process.stderr.read(), process.wait(LIMIT_S)) == ("", 0)
+
+
+@pytest.mark.parametrize("command", ["tail", "record"])
+def test_a_terminal_that_cannot_redraw_gets_alerts_as_lines(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    numbers = count()
+
+    def is_named() -> bool:  # a busy machine may take longer than --for
+        file = [str(tmp_path / f"recorded-{next(numbers)}")] if command == "record" else []
+        assert main([command, *file, "--for", "3", "--endpoint", "tcp://127.0.0.1:9"]) == 0
+        shown = capsys.readouterr()
+        assert "\x1b" not in shown.out + shown.err
+        return f"mt4pump {command}: tcp://127.0.0.1:9: the connection was refused" in shown.err
+
+    until(is_named, "the alert")
