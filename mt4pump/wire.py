@@ -8,6 +8,7 @@ the journal. Readers ignore unknown keys.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ NUMBER_MAX = 2**NUMBER_BITS - 1
 """Largest epoch, seq, ts or offset: the limit of SQLite and of most languages."""
 OFFSET = "offset"
 """Key of a durable event's number in the journal; an event without it is not stored."""
+WILDCARDS = "*?["
+"""Characters that make a name of topics a shell pattern."""
 SUFFIX_STAND_IN = "_"
 """Replaces the suffix character where it is part of a topic's key."""
 
@@ -84,6 +87,25 @@ def topic_of(kind: Kind, key: object, suffix: str = "") -> bytes:
 def kind_of(topic: bytes) -> str:
     """Return the name of the kind: the part of ``topic`` before its first dot."""
     return topic.partition(b".")[0].decode("utf-8", "replace")
+
+
+def right_form(name: str) -> str | None:
+    """Return the nearest name or pattern that can match a topic, for one that cannot; None for one that can."""
+    kind, dot, key = name.partition(".")
+    start = kind
+    for wildcard in WILDCARDS:
+        start = start.partition(wildcard)[0]
+    is_pattern = start != kind
+    if is_pattern and any(each.startswith(start) for each in KINDS):
+        return None
+    if kind in KINDS:
+        has_key = bool(KINDS[kind].key)
+        return None if bool(dot) == has_key else f"{kind}.*" if has_key else kind
+    if near := difflib.get_close_matches(start.lower(), KINDS, n=1):
+        return f"{near[0]}.{key or '*'}" if KINDS[near[0]].key else near[0]
+    if is_pattern:
+        return "*"
+    return None if dot else f"{QUOTE.name}.{name}"  # a dot: perhaps a kind of a later version
 
 
 def outermost(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:

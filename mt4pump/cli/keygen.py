@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from mt4pump.client.topic_state import unmatched, whole_kind
+from mt4pump.client.topic_state import whole_kind
 from mt4pump.errors import SettingsError
+from mt4pump.log import one_line
 from mt4pump.security.keys import CLIENT_NAME, TOML_ENDING, KeyFileError, new_pair, read_server_public, write_new
 from mt4pump.security.permissions import ENTRIES_LIMIT, WILDCARD, declared
 
@@ -127,10 +129,9 @@ def _topics(text: str | None) -> list[str]:
     if not topics:
         raise SettingsError(f"--topics is missing: what the client may read, as 'quote.*,trade.*' (≤ {ENTRIES_LIMIT})")
     declared(topics, STAND_IN_SUFFIX, "--topics")
-    for warning in unmatched(topics):
-        print(f"note: {warning}")
     if exact := [each for each in topics if not each.endswith(WILDCARD)]:
-        print(f"note: {', '.join(exact)} is one exact topic: the daemon must run with a topic_suffix, as '|'")
+        text = f"{', '.join(exact)} is one exact topic: the daemon must run with a topic_suffix, as '|'"
+        print(f"mt4pump keygen: {one_line(text)}", file=sys.stderr)
     return topics
 
 

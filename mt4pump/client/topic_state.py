@@ -7,7 +7,6 @@ not ``trade.1001``.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from itertools import pairwise
 from mt4pump.client.event import Event, Frames, TopicName
 from mt4pump.client.events import CLASSES, Quote
 from mt4pump.errors import ClientError
-from mt4pump.wire import HEARTBEAT, KINDS, QUOTE
+from mt4pump.wire import HEARTBEAT, KINDS, WILDCARDS, right_form
 
-WILDCARDS = "*?["
 PREFIXES_LIMIT = 256
 """What the query endpoint takes in one request; with more, whole kinds are asked for and filtered here."""
 TOPICS_LIMIT = 1_000_000
@@ -244,19 +242,6 @@ def matches(topic: str, name: str) -> bool:
     """Return whether ``topic`` is ``name``, or one that the pattern ``name`` means."""
     pattern = whole_kind(name)
     return topic == name or (is_pattern(pattern) and fnmatchcase(topic, pattern))
-
-
-def right_form(name: str) -> str | None:
-    """Return the nearest name or pattern that can match a topic, for one that cannot; None for one that can."""
-    kind, dot, key = name.partition(".")
-    if is_pattern(kind):
-        return None if any(known.startswith(literal_start(kind)) for known in KINDS) else "*"
-    if kind in KINDS:
-        has_key = bool(KINDS[kind].key)
-        return None if bool(dot) == has_key else f"{kind}.*" if has_key else kind
-    if near := difflib.get_close_matches(kind.lower(), KINDS, n=1):
-        return f"{near[0]}.{key or '*'}" if KINDS[near[0]].key else near[0]
-    return None if dot else f"{QUOTE.name}.{name}"  # a dot: perhaps a kind of a later version
 
 
 def unmatched(names: Iterable[str]) -> list[str]:

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from mt4pump.errors import SettingsError, did_you_mean
-from mt4pump.wire import HEARTBEAT, KINDS, outermost
+from mt4pump.errors import SettingsError
+from mt4pump.wire import HEARTBEAT, KINDS, outermost, right_form
 
 ENTRIES_LIMIT = 1_000
 """Entries of one client. A subscription to everything costs as many calls into libzmq."""
@@ -98,7 +98,7 @@ def wire_prefix(entry: str, suffix: str, where: str) -> bytes:
         raise PermissionsError(
             f"{place}: it contains the topic_suffix {suffix!r}, which is added for you: leave it out"
         )
-    _check_kind(name, place, exact=name == entry)
+    _check_kind(entry, name, place)
     if name != entry:
         return name.encode()
     if not suffix and entry != HEARTBEAT.name:
@@ -109,15 +109,16 @@ def wire_prefix(entry: str, suffix: str, where: str) -> bytes:
     return (entry + suffix).encode()
 
 
-def _check_kind(name: str, place: str, *, exact: bool) -> None:
+def _check_kind(entry: str, name: str, place: str) -> None:
     """Refuse an entry that no topic can ever match: a typing error looks like a permission and is none."""
     kind, dot, _ = name.partition(".")
-    if dot or exact:
-        known = kind in KINDS and (bool(dot) or not KINDS[kind].key)
+    if dot or name == entry:
+        known = kind in KINDS and bool(dot) == bool(KINDS[kind].key)
     else:
         known = any(each.startswith(kind) for each in KINDS)
     if not known:
-        cure = did_you_mean(kind, KINDS, f"topics begin with {', '.join(KINDS)}", "{}.*".format)
+        right = right_form(entry)
+        cure = f"topics begin with {', '.join(KINDS)}" if right in {None, WILDCARD} else f"did you mean {right}?"
         raise PermissionsError(f"{place}: no topic has this name; {cure}")
 
 

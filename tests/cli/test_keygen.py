@@ -40,9 +40,9 @@ def test_a_client_gets_its_keys_and_the_server_its_rules(folder: Path, capsys: p
     assert keys["server_key"] == read_server_public(folder / "server.key")
     rules = read_toml(folder / "clients" / "alice.toml")
     assert rules == {"public_key": keys["public_key"], "topics": ["quote.*", "trade.1001"], "query": False}
-    out = capsys.readouterr().out
-    assert "topic_suffix" in out
-    assert keys["secret_key"] not in out
+    shown = capsys.readouterr()
+    assert "topic_suffix" in shown.err
+    assert keys["secret_key"] not in shown.out + shown.err
     found = read_clients(folder / "clients", fingerprint(folder / "clients"), "|")
     assert not found.faults
     assert found.by_key[raw_key(keys["public_key"])].permissions.covers(b"trade.1001|")
@@ -113,6 +113,16 @@ def test_what_makes_no_sense_is_refused_and_nothing_written(
     assert keygen(*given) == 2
     assert reason in capsys.readouterr().err
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_note_goes_to_standard_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert client(folder, "alice", "trade.1001") == 0
+    shown = capsys.readouterr()
+    assert [line.rpartition("  ")[2] for line in shown.out.splitlines()] == ["secret", "public"]
+    assert shown.err == (
+        "mt4pump keygen: trade.1001 is one exact topic: the daemon must run with a topic_suffix, as '|'\n"
+    )
 
 
 def test_a_folder_that_cannot_be_written_to_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

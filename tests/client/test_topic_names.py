@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mt4pump.client import Subscriber
-from mt4pump.client.topic_state import matches, right_form
+from mt4pump.client.topic_state import matches
+from mt4pump.wire import right_form
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,8 @@ from mt4pump.client.topic_state import matches, right_form
         ("heartbeat.5", "heartbeat"),
         ("hearbeat", "heartbeat"),
         ("xyz*", "*"),
+        ("qoute*", "quote.*"),
+        ("hearbeat*", "heartbeat"),
         *((right, None) for right in ("*", "tra*", "[tq]*", "quote.EURUSD", "trade.*", "heartbeat", "later.kind")),
     ],
 )
