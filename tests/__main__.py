@@ -38,7 +38,7 @@ WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]
 COMPOSED = ["-m", "pytest", "-m", "index", "tests/deploy/test_compose.py"]
 """Runs where an engine, a compose program and the images are: no registry is asked."""
 CONTAINERS = "python -m pytest -m index tests/deploy/test_compose.py tests/deploy/test_container.py"
-"""All tests that run containers; of the second file, the build of the image, which needs an index: no step runs it."""
+"""All tests that run containers. They build and pull what is not there, which needs registries: no step does it."""
 
 
 def chosen() -> Iterator[tuple[str, list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 
 from tests import __main__ as command
 from tests.deploy import container_engine as container_engine_module
-from tests.deploy.container_engine import IMAGES, ContainerEngine, container_engine
+from tests.deploy.container_engine import (
+    IMAGES,
+    ContainerEngine,
+    container_engine,
+    missing_images,
+    obtain,
+    running_engine,
+)
 from tests.wine.machine import ROOT
 from tests.wine.test_unit_suite import NOT_COLLECTED, SYSTEM
 
@@ -66,21 +74,30 @@ def test_containers_run_where_engine_and_images_are_and_a_line_names_what_is_lef
 ENGINE = """#!/bin/sh
 echo "$(basename "$0") $*" >> {log}
 case "$*" in
-  "image inspect absent") exit 1 ;;
+  "image inspect "*absent*|"image inspect mt4pump") exit 1 ;;
+  "pull "*absent*) echo "trying" >&2; echo "no such host: registry" >&2; exit 125 ;;
 esac
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the engine is a script of the shell")
+def script_engine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make `ENGINE` the only one."""
+    for name in ("podman", "podman-compose"):
+        (folder / name).write_text(ENGINE.format(log=folder / "log"), encoding="utf-8")
+        (folder / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+    monkeypatch.setattr(container_engine_module, "PROGRAMS", (("podman", ("podman-compose",)),))
+
+
+ON_A_SHELL = pytest.mark.skipif(sys.platform == "win32", reason="the engine is a script of the shell")
+
+
+@ON_A_SHELL
 @pytest.mark.parametrize("image", ["present", "absent"])
 def test_an_engine_is_only_asked_for_what_is_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: str
 ) -> None:
-    for name in ("podman", "podman-compose"):
-        (tmp_path / name).write_text(ENGINE.format(log=tmp_path / "log"), encoding="utf-8")
-        (tmp_path / name).chmod(0o700)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    monkeypatch.setattr(container_engine_module, "PROGRAMS", (("podman", ("podman-compose",)),))
+    script_engine(monkeypatch, tmp_path)
     for variable in IMAGES:
         monkeypatch.setenv(variable, image)
     found = container_engine()
@@ -89,3 +106,29 @@ def test_an_engine_is_only_asked_for_what_is_on_this_machine(
     )
     asked = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert asked == ["podman info", "podman-compose version", *[f"podman image inspect {image}"] * len(IMAGES)]
+
+
+@ON_A_SHELL
+def test_images_that_are_not_there_are_built_and_pulled_or_the_reason_is_the_engines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script_engine(monkeypatch, tmp_path)
+    monkeypatch.setattr(container_engine_module, "fill_context", lambda _: None)
+    monkeypatch.setenv("NATS_IMAGE", "registry/absent")
+    monkeypatch.setenv("MT4PUMP_BASE_IMAGE", "registry/absent-base")
+    assert running_engine() == ("podman", "")
+    assert missing_images("podman") == ["mt4pump", "registry/absent"]
+    said = "cannot be pulled: no such host: registry"
+    assert obtain("podman", "registry/absent", tmp_path) == f"the image registry/absent {said}"
+    assert obtain("podman", "mt4pump", tmp_path) == f"the base image registry/absent-base {said}"
+    monkeypatch.delenv("MT4PUMP_BASE_IMAGE")
+    assert obtain("podman", "mt4pump", tmp_path) == ""
+    built = (tmp_path / "log").read_text(encoding="utf-8").splitlines()[-1]
+    assert re.fullmatch(r"podman build -q --build-arg BASE=\S+/python:\S+ -f \S+Containerfile -t mt4pump \S+", built)
+
+
+def test_without_an_engine_the_reason_names_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(container_engine_module, "PROGRAMS", (("podman", ("podman-compose",)),))
+    assert running_engine() == ("", "no container engine runs here (podman: is not installed)")
+    assert container_engine().missing.endswith("with a compose program (podman-compose: is not installed)")

@@ -1,4 +1,4 @@
-"""The container engine of this machine, and whether it can run deploy/container/compose.yml without any registry."""
+"""The container engine of this machine, whether it can run deploy/container/compose.yml, and how it gets the images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-COMPOSE = Path(__file__).resolve().parents[2] / "deploy" / "container" / "compose.yml"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deploy" / "container"
+COMPOSE, CONTAINERFILE = FOLDER / "compose.yml", FOLDER / "Containerfile"
 PROGRAMS = (("docker", ("docker", "compose")), ("podman", ("podman-compose",)), ("docker", ("docker-compose",)))
 IMAGES = {
     "MT4PUMP_IMAGE": "mt4pump",
@@ -17,6 +20,8 @@ IMAGES = {
 }
 """The images by the variable that names another one."""
 LIMIT_S = 60.0
+BUILD_LIMIT_S = 840.0
+"""For a pull or a build."""
 
 
 class ContainerEngine(NamedTuple):
@@ -27,22 +32,76 @@ class ContainerEngine(NamedTuple):
     missing: str
 
 
+def fault_of(*words: str, limit_s: float = LIMIT_S) -> str:
+    """Run a command; return why it did not end well, in its own words, empty: it did."""
+    if shutil.which(words[0]) is None:
+        return "is not installed"
+    try:
+        ended = subprocess.run(words, capture_output=True, check=False, timeout=limit_s, text=True, errors="replace")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if ended.returncode == 0:
+        return ""
+    return next(iter(ended.stderr.strip().splitlines()[-1:]), f"ended with exit code {ended.returncode}")
+
+
 def works(*words: str) -> bool:
     """Return whether the command is there and ends well within `LIMIT_S`."""
-    if shutil.which(words[0]) is None:
-        return False
-    try:
-        return subprocess.run(words, capture_output=True, check=False, timeout=LIMIT_S).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    return not fault_of(*words)
+
+
+def running_engine() -> tuple[str, str]:
+    """Return the first engine that runs, or nothing and why none does."""
+    faults = []
+    for engine in dict.fromkeys(engine for engine, _ in PROGRAMS):
+        if not (fault := fault_of(engine, "info")):
+            return engine, ""
+        faults.append(f"{engine}: {fault}")
+    return "", f"no container engine runs here ({'; '.join(faults)})"
 
 
 def container_engine() -> ContainerEngine:
-    """Return the first engine that runs with its compose program, and what is missing."""
+    """Return the first engine that runs with its compose program, and what is missing; no registry is asked."""
+    faults = []
     for engine, compose in PROGRAMS:
-        if works(engine, "info") and works(*compose, "version"):
-            names = [os.environ.get(variable, image) for variable, image in IMAGES.items()]
-            missing = [name for name in names if not works(engine, "image", "inspect", name)]
+        fault = fault_of(engine, "info") or fault_of(*compose, "version")
+        if not fault:
+            missing = missing_images(engine)
             text = f"images that are not on this machine: {', '.join(missing)}" if missing else ""
             return ContainerEngine(engine, compose, text)
-    return ContainerEngine("", (), "no container engine runs here, or there is no compose program for it")
+        faults.append(f"{' '.join(compose)}: {fault}")
+    return ContainerEngine("", (), f"no container engine runs here with a compose program ({'; '.join(faults)})")
+
+
+def missing_images(engine: str) -> list[str]:
+    """Return the images of the compose file that are not on this machine."""
+    names = [os.environ.get(variable, image) for variable, image in IMAGES.items()]
+    return [name for name in names if not works(engine, "image", "inspect", name)]
+
+
+def obtain(engine: str, image: str, folder: Path) -> str:
+    """Build our image in ``folder``, pull another; return why that cannot be, empty: it is there."""
+    if image == IMAGES["MT4PUMP_IMAGE"]:
+        return build(engine, image, folder)
+    fault = fault_of(engine, "pull", image, limit_s=BUILD_LIMIT_S)
+    return fault and f"the image {image} cannot be pulled: {fault}"
+
+
+def build(engine: str, image: str, folder: Path) -> str:
+    """Build our image; return why its base cannot be had. Raises CalledProcessError for a build that fails."""
+    named = re.search(r"^ARG BASE=(\S+)", CONTAINERFILE.read_text(encoding="utf-8"), re.MULTILINE)
+    base = os.environ.get("MT4PUMP_BASE_IMAGE") or (named[1] if named else "")
+    if not works(engine, "image", "inspect", base) and (fault := fault_of(engine, "pull", base, limit_s=BUILD_LIMIT_S)):
+        return f"the base image {base} cannot be pulled: {fault}"
+    fill_context(folder)
+    command = [engine, "build", "-q", "--build-arg", f"BASE={base}", "-f", str(CONTAINERFILE), "-t", image, str(folder)]
+    subprocess.run(command, check=True, timeout=BUILD_LIMIT_S)
+    return ""
+
+
+def fill_context(folder: Path) -> None:
+    """Put what the Containerfile copies into ``folder``: the wheel, which is built, and the hashes of what it needs."""
+    (folder / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy" / "hashes.txt", folder / "deploy")
+    wheel = [sys.executable, "-m", "build", "--wheel", "-o", str(folder / "dist"), str(ROOT)]
+    subprocess.run(wheel, check=True, timeout=BUILD_LIMIT_S)

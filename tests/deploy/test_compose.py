@@ -1,8 +1,9 @@
-"""deploy/container/compose.yml is run as a whole where a container engine, a compose program and the images are.
+"""deploy/container/compose.yml is run as a whole where a container engine and a compose program are.
 
-``pytest -m index tests/deploy/test_compose.py``. It needs the images that compose.yml names: ``MT4PUMP_IMAGE``,
-``NATS_IMAGE`` and ``PROMETHEUS_IMAGE`` name others. ``python -m tests`` runs it where all of these are there. Without
-them tests/deploy/test_container.py checks the file.
+``pytest -m index tests/deploy/test_compose.py``. Images that compose.yml names and that are not on this machine are
+built and pulled; ``MT4PUMP_IMAGE``, ``NATS_IMAGE`` and ``PROMETHEUS_IMAGE`` name others, ``MT4PUMP_BASE_IMAGE`` another
+base. ``python -m tests`` runs it where all images are there. Without an engine tests/deploy/test_container.py checks
+the file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.request import urlopen
 import pytest
 from websockets.sync.client import connect
 
-from tests.deploy.container_engine import COMPOSE, IMAGES, container_engine, works
+from tests.deploy.container_engine import COMPOSE, IMAGES, container_engine, missing_images, obtain, works
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKED = ("daemon", "gateway", "metrics", "nats-bridge")
@@ -78,8 +79,11 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     engine, compose, missing = container_engine()
-    if missing:
+    if not engine:
         pytest.skip(missing)
+    for image in missing_images(engine):
+        if reason := obtain(engine, image, tmp_path_factory.mktemp("build")):
+            pytest.skip(reason)
     folder = tmp_path_factory.mktemp("deploy")
     for name in ("container", "prometheus", "examples"):
         shutil.copytree(ROOT / "deploy" / name, folder / name)

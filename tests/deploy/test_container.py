@@ -1,4 +1,4 @@
-"""deploy/container: its files name what exists; where buildah and a base image are, the image is built."""
+"""deploy/container: its files name what exists; where an engine or buildah and a base image are, the image is built."""
 
 from __future__ import annotations
 
@@ -17,17 +17,24 @@ from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from mt4pump.process.settings import ProgramSettings, read
 from mt4pump.settings import Settings
 from tests.consumers.metrics.metrics_run import promtool
+from tests.deploy.container_engine import (
+    BUILD_LIMIT_S,
+    CONTAINERFILE,
+    FOLDER,
+    ROOT,
+    build,
+    fill_context,
+    running_engine,
+)
+from tests.deploy.container_engine import COMPOSE as COMPOSE_FILE
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "deploy" / "container"
-COMPOSE = (FOLDER / "compose.yml").read_text(encoding="utf-8")
+COMPOSE = COMPOSE_FILE.read_text(encoding="utf-8")
 PROGRAMS: dict[str, type[ProgramSettings]] = {
     "daemon": Settings,
     "gateway": GatewaySettings,
     "metrics": MetricsSettings,
     "nats-bridge": NatsSettings,
 }
-BUILD_LIMIT_S = 840
 
 
 def services() -> dict[str, str]:
@@ -94,9 +101,28 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     assert code == 0, said
 
 
+PROGRAM_NAMES = tuple(f"mt4pump{name}" for name in ("", "-gateway", "-metrics", "-monitor", "-nats", "-archive"))
+
+
 @pytest.mark.index
 @pytest.mark.timeout(BUILD_LIMIT_S + 60)
-def test_the_image_is_built_and_has_every_program(tmp_path: Path) -> None:
+def test_the_engine_builds_the_image_and_it_has_every_program(tmp_path: Path) -> None:
+    engine, fault = running_engine()
+    image = f"mt4pump-test:{os.getpid()}"
+    if reason := fault or build(engine, image, tmp_path):
+        pytest.skip(reason)
+    try:
+        for name in PROGRAM_NAMES:
+            command = [engine, "run", "--rm", image, name, "--help"]
+            ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_LIMIT_S)
+            assert name in ended.stdout
+    finally:
+        subprocess.run([engine, "rmi", image], check=True, timeout=BUILD_LIMIT_S)
+
+
+@pytest.mark.index
+@pytest.mark.timeout(BUILD_LIMIT_S + 60)
+def test_buildah_builds_the_image_and_it_has_every_program(tmp_path: Path) -> None:
     """``MT4PUMP_BASE_IMAGE`` names an image with Python 3.11 or later, ``BUILDAH_FLAGS`` what reaches the index."""
     base, tool = os.environ.get("MT4PUMP_BASE_IMAGE"), shutil.which("buildah")
     if not (base and tool):
@@ -107,17 +133,12 @@ def test_the_image_is_built_and_has_every_program(tmp_path: Path) -> None:
         command = [tool, *globals_, *words]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_LIMIT_S).stdout
 
-    (tmp_path / "deploy").mkdir()
-    shutil.copy(ROOT / "deploy" / "hashes.txt", tmp_path / "deploy")
-    build = [sys.executable, "-m", "build", "--wheel", "-o", str(tmp_path / "dist"), str(ROOT)]
-    subprocess.run(build, check=True, timeout=BUILD_LIMIT_S)
-    file = str(FOLDER / "Containerfile")
-    image = run("bud", "-q", *flags, "--build-arg", f"BASE={base}", "-f", file, str(tmp_path)).strip()
+    fill_context(tmp_path)
+    image = run("bud", "-q", *flags, "--build-arg", f"BASE={base}", "-f", str(CONTAINERFILE), str(tmp_path)).strip()
     container = run("from", image).strip()
     try:
-        for name in ("", "-gateway", "-metrics", "-monitor", "-nats", "-archive"):
-            said = run("run", "--isolation", "chroot", container, f"mt4pump{name}", "--help")
-            assert f"mt4pump{name}" in said
+        for name in PROGRAM_NAMES:
+            assert name in run("run", "--isolation", "chroot", container, name, "--help")
     finally:
         run("rm", container)
         run("rmi", image)
