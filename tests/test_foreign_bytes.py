@@ -37,7 +37,6 @@ READERS = {
     "mt4pump_consumers/archive/postgresql_reading.py": DATABASE,
     "mt4pump_consumers/archive/postgresql_store.py": DATABASE,
     "mt4pump_consumers/gateway/protocol.py": "a message of --message-bytes, 17,408 characters before the login",
-    "mt4pump_consumers/monitor/csv_file.py": OWN,
     "mt4pump_consumers/monitor/recorder.py": OWN,
     "mt4pump_consumers/monitor/store.py": OWN,
     "mt4pump_consumers/nats_bridge/jetstream.py": "the answer of the NATS server, below its max_payload",

@@ -13,9 +13,8 @@ from mt4pump.private_files import is_exposed, private_opener
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.feed_thread import keep_reading
 from mt4pump_consumers.health import CountsCollector, health_endpoint
-from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import execution_of
-from mt4pump_consumers.monitor.recorder import EventRecorder
+from mt4pump_consumers.monitor.recorder import CsvFile, EventRecorder
 from mt4pump_consumers.monitor.rules import RuleEngine, load_rules
 from mt4pump_consumers.monitor.settings import MonitorSettings
 from mt4pump_consumers.monitor.state import FeedSilence, MonitorState, signs

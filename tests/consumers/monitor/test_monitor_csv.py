@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mt4pump_consumers.monitor.csv_file import CsvFile
+from mt4pump_consumers.monitor.recorder import CsvFile
 from mt4pump_consumers.monitor.rules import RuleMemory
 from mt4pump_consumers.monitor.store import Batch, MonitorStore
 from mt4pump_consumers.spreadsheet import harmless

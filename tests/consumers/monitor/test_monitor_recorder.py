@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from mt4pump_consumers.monitor import recorder
-from mt4pump_consumers.monitor.csv_file import CsvFile
-from mt4pump_consumers.monitor.recorder import CSV_RETRY_S, RETRY_FIRST_S, RETRY_LAST_S, EventRecorder
+from mt4pump_consumers.monitor.recorder import CSV_RETRY_S, RETRY_FIRST_S, RETRY_LAST_S, CsvFile, EventRecorder
 from mt4pump_consumers.monitor.rules import RuleEngine, RuleMemory
 from mt4pump_consumers.monitor.state import MonitorState
 from mt4pump_consumers.monitor.store import MonitorStore

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mt4pump_consumers.monitor.csv_file import CsvFile
 from mt4pump_consumers.monitor.execution import Alert
+from mt4pump_consumers.monitor.recorder import CsvFile
 from mt4pump_consumers.monitor.rules import Condition, RuleMemory
 from mt4pump_consumers.monitor.store import IN_MEMORY_ROWS, Batch, MonitorStore
 
