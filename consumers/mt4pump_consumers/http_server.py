@@ -1,8 +1,13 @@
-"""HTTP for machines: ``/metrics``, ``/healthz``, and a line at ``/`` for browsers. Slow clients block nobody."""
+"""HTTP for machines: ``/metrics``, ``/healthz``, and a line at ``/`` for browsers. Slow clients block nobody.
+
+`SpareDescriptors` is what a server does while the process has no file descriptor left; the gateway's has it, too.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 import ssl
 import sys
@@ -23,7 +28,66 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import CollectorRegistry
 
-from mt4pump_consumers.descriptors import NONE_LEFT, RETRY_S, SpareDescriptors
+log = logging.getLogger(__name__)
+
+NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept() raises then."""
+NONE_LEFT_LOG_INTERVAL_S = 10.0
+RETRY_S = 0.1
+"""Pause of a server's own thread when not even a spare one is left."""
+SPARE = 8
+
+
+class SpareDescriptors:
+    """Descriptors that are held for the time when none is left: with one a waiting connection is accepted and closed.
+
+    Otherwise it would wait for ever, and the listening socket stay readable: the server's loop would do nothing but
+    try again. ``count`` is how often none was left. There are several, as another thread may take one in between.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.count = 0
+        self._now_s, self._log_at_s = now_s, 0.0
+        self._spare: list[int] = []
+        self._hold()
+
+    def _hold(self) -> None:
+        with suppress(OSError):
+            while len(self._spare) < SPARE:
+                self._spare.append(os.open(os.devnull, os.O_RDONLY))
+
+    def release(self) -> None:
+        """Give the descriptors back to the process."""
+        while self._spare:
+            os.close(self._spare.pop())
+
+    def close_waiting(self, listening: int) -> bool:
+        """Count and log that none is left, and close one connection that waits at the socket ``listening``.
+
+        Return False when other threads have taken all spare descriptors: the connection goes on waiting.
+        """
+        self.count += 1
+        self._report()
+        self._hold()
+        if self._spare:
+            os.close(self._spare.pop())
+        listener = socket.socket(fileno=listening)
+        try:
+            listener.accept()[0].close()
+        except OSError:
+            return False
+        finally:
+            listener.detach()
+            self._hold()
+        return True
+
+    def _report(self) -> None:
+        now_s = self._now_s()
+        if now_s >= self._log_at_s:
+            self._log_at_s = now_s + NONE_LEFT_LOG_INTERVAL_S
+            text = "no file descriptor is left: new connections are closed, %d so far; raise LimitNOFILE or ulimit -n"
+            log.warning(text, self.count)
+
 
 REQUESTS_LIMIT = 16
 REQUEST_TIMEOUT_S = 10.0
@@ -40,8 +104,6 @@ JOIN_S = 5.0
 PAGE = b"mt4pump metrics for Prometheus are at /metrics\n"
 MISSING = b"there is nothing here; metrics are at /metrics\n"
 PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
-
-log = logging.getLogger(__name__)
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]

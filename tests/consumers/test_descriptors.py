@@ -16,8 +16,8 @@ if sys.platform != "linux":
     pytest.skip("limits of another process are set by prlimit(), which only Linux has", allow_module_level=True)
 import resource
 
-from mt4pump_consumers import descriptors
-from mt4pump_consumers.descriptors import SpareDescriptors
+from mt4pump_consumers import http_server
+from mt4pump_consumers.http_server import SpareDescriptors
 
 from mt4pump.errors import EXIT_START
 from tests.bus import until
@@ -107,7 +107,7 @@ def test_a_waiting_connection_is_closed_with_a_spare_descriptor(caplog: pytest.L
     now_s = 0.0
     spare = SpareDescriptors(lambda: now_s)
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as at_end:
-        for moment_s in (0.0, 1.0, descriptors.LOG_INTERVAL_S):
+        for moment_s in (0.0, 1.0, http_server.NONE_LEFT_LOG_INTERVAL_S):
             now_s = moment_s
             link = at_end.enter_context(socket.create_connection(server.getsockname(), LIMIT_S))
             assert spare.close_waiting(server.fileno())
@@ -126,14 +126,14 @@ def test_spare_descriptors_that_other_threads_took_are_taken_back(monkeypatch: p
     spare = SpareDescriptors()
     with socket.create_server(("127.0.0.1", 0)) as server:
         with monkeypatch.context() as patch:
-            patch.setattr("mt4pump_consumers.descriptors.os.open", none_left)
-            patch.setattr("mt4pump_consumers.descriptors.socket.socket.accept", none_left)
-            for _ in range(2 * descriptors.SPARE):
+            patch.setattr("mt4pump_consumers.http_server.os.open", none_left)
+            patch.setattr("mt4pump_consumers.http_server.socket.socket.accept", none_left)
+            for _ in range(2 * http_server.SPARE):
                 assert not spare.close_waiting(server.fileno())
         with socket.create_connection(server.getsockname(), LIMIT_S) as link:
             assert spare.close_waiting(server.fileno())
             assert link.recv(1) == b""
-        assert len(spare._spare) == descriptors.SPARE
+        assert len(spare._spare) == http_server.SPARE
     spare.release()
 
 

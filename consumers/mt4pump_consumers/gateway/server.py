@@ -16,7 +16,6 @@ from mt4pump.client import ClientError, Notice
 from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
-from mt4pump_consumers.descriptors import NONE_LEFT, SpareDescriptors
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
 from mt4pump_consumers.gateway.connection import (
     GatewayConnection,
@@ -46,6 +45,7 @@ from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.subscriber_groups import DEFLATE
 from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, JwtVerifier, TokenFile, Verifier
 from mt4pump_consumers.health import CountsCollector, health_endpoint
+from mt4pump_consumers.http_server import NONE_LEFT, SpareDescriptors
 
 CHECK_S = 0.25
 """How often the state of the daemon is checked."""
