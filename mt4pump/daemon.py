@@ -22,7 +22,7 @@ from mt4pump.process.data_folder import DataFolderLock, next_epoch
 from mt4pump.process.old_files import OldFiles
 from mt4pump.publisher.capacity import DescriptorGuard, limit_connections, raise_limit
 from mt4pump.publisher.descriptors import EndpointLimits
-from mt4pump.publisher.publisher import SocketOptions
+from mt4pump.publisher.publisher import Publisher, SocketOptions
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
@@ -91,8 +91,13 @@ class Daemon:
         self._zap.start()
         undo.callback(self._zap.stop)
         sockets = options_of(SocketOptions, settings)
-        publisher = source.publisher(
-            self._context, settings.pub_endpoint, sockets, authenticator=self._zap, fault_counters=fault_counters
+        publisher = Publisher(
+            self._context,
+            settings.pub_endpoint,
+            sockets,
+            self._zap,
+            fault_counters,
+            socket_class=source.socket_class,
         )
         undo.callback(publisher.close)
         self.endpoint = publisher.endpoint

@@ -17,7 +17,7 @@ from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.mt4.manager import Manager, ManagerFactory
 from mt4pump.process.old_files import OldFilesRule, damaged_journals, service_log_rules
-from mt4pump.publisher.publisher import Publisher
+from mt4pump.publisher.binding import DirectSocket, SocketClass
 from mt4pump.security import PlainAuthenticator, ZapAuthenticator
 from mt4pump.settings import Settings
 from mt4pump.supervisor import SessionPlan
@@ -94,13 +94,16 @@ def _do_nothing() -> None:
 
 
 class Source(NamedTuple):
-    """Where sessions come from: the ``factory`` of Managers, its ``counters``, ``start``, ``stop``, publisher."""
+    """Where sessions come from: the ``factory`` of Managers, its ``counters``, ``start``, ``stop``.
+
+    ``socket_class`` makes the publishing socket.
+    """
 
     factory: ManagerFactory
     counters: Callable[[], Mapping[str, int]]
     start: Callable[[], None] = _do_nothing
     stop: Callable[[], None] = _do_nothing
-    publisher: Callable[..., Publisher] = Publisher
+    socket_class: SocketClass = DirectSocket
 
 
 def authenticator_of(
@@ -153,7 +156,7 @@ def dll_source(settings: Settings) -> Source:
 
 def simulator_source(settings: Settings) -> Source:
     """Make the simulated server; raises StartError when a tick file cannot be read."""
-    from mt4pump.publisher.faults import FaultyPublisher, WireFaultCounters, wire_faults_of  # noqa: PLC0415 - not needed beside a DLL
+    from mt4pump.publisher.faults import FaultySocket, WireFaultCounters, wire_faults_of  # noqa: PLC0415 - not needed beside a DLL
     from mt4pump.simulator.options import SimulatorOptions, parse_fault  # noqa: PLC0415
     from mt4pump.simulator.server import Simulator  # noqa: PLC0415
 
@@ -174,10 +177,10 @@ def simulator_source(settings: Settings) -> Source:
     def counters() -> Mapping[str, int]:
         return {**(wire_counters.counters() if settings.wire_faults else {}), **simulator.counters()}
 
-    publisher: Callable[..., Publisher] = Publisher
+    socket_class: SocketClass = DirectSocket
     if faults.touch_messages:
-        publisher = partial(FaultyPublisher, faults=faults, tally=wire_counters, seed=settings.seed)
-    return Source(simulator.manager, counters, simulator.start, simulator.stop, publisher)
+        socket_class = partial(FaultySocket, faults=faults, tally=wire_counters, seed=settings.seed)
+    return Source(simulator.manager, counters, simulator.start, simulator.stop, socket_class)
 
 
 def tick_options(settings: Settings) -> TickOptions:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 import zmq
+from zmq.backend import Socket as SocketBase
 
 WILDCARDS = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104 - compared with, never bound
 
@@ -83,6 +84,15 @@ class SocketOptions:
     linger_s: float = 0.2
     max_connections: int = 1_000
     max_connections_per_client: int = 250
+
+
+class DirectSocket(zmq.Socket[bytes]):
+    """A socket whose `send` is below pyzmq's layer for options that we do not use."""
+
+    send: Callable[..., Any] = SocketBase.send
+
+
+SocketClass = Callable[[zmq.Context[zmq.Socket[bytes]], int], DirectSocket]
 
 
 def apply(socket: zmq.Socket[bytes], options: SocketOptions) -> None:

@@ -1,4 +1,4 @@
-"""A publisher that loses, repeats, delays and suppresses messages on demand, for people who write subscribers.
+"""A socket that loses, repeats, delays and suppresses messages on demand, for people who write subscribers.
 
 Text form: ``drop=1%``, ``duplicate=0.5%``, ``restart=30s``, ``mute=60s:5s``, ``slow=200ms``. With the simulator only.
 Messages are lost after they were numbered and stored, on the way out: so ``seq`` proves each loss, and a replay has
@@ -11,15 +11,15 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from random import Random
+from typing import Any
 
 import zmq
 
 from mt4pump.errors import did_you_mean
-from mt4pump.log import FaultCounters
-from mt4pump.publisher.binding import SocketOptions
-from mt4pump.publisher.publisher import Authenticator, Publisher
+from mt4pump.publisher.binding import DirectSocket
 from mt4pump.wire import FIRST
 
 EXAMPLES = {
@@ -38,7 +38,7 @@ RANGES_S = {"restart": (1.0, 86_400.0), "mute": (1.0, 86_400.0), "slow": (0.001,
 FORM = re.compile(r"([a-z]+)\s*=\s*([0-9.]+)\s*(%|ms|s|m|)(?::([0-9.]+)\s*(ms|s|m|))?")
 UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
 HELD_LIMIT = 200_000
-"""Messages that a slow wire holds; further ones are lost, and counted."""
+"""Messages that a socket holds; further ones are lost, and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,84 +128,86 @@ class WireFaultCounters:
         return asdict(self)
 
 
-class FaultyPublisher(Publisher):
-    """A `Publisher` with faults. ``tally`` counts them; the same ``seed`` gives the same faults."""
+class FaultySocket(DirectSocket):
+    """A publishing socket with ``faults``. ``tally`` counts them; the same ``seed`` gives the same faults.
 
-    counts_large = False  # the messages held here are not in libzmq's queues
+    A message that a full queue does not accept is held: the next `send` raises zmq.Again, as that of any socket does,
+    and it is sent once the queue accepts it, or XPUB_NODROP is switched off.
+    """
+
+    # Declared, because pyzmq takes any other attribute for an option of libzmq.
+    faults: WireFaults
+    _tally: WireFaultCounters
+    _random: Callable[[], float]
+    _clock: Callable[[], float]
+    _began_s: float
+    _topic: bytes
+    _held: deque[tuple[float, bytes, Any, bool]]
+    """When to send a message, its topic, its body and whether to copy that."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
-        options: SocketOptions,
-        authenticator: Authenticator | None = None,
-        fault_counters: FaultCounters | None = None,
+        kind: int,
         *,
         faults: WireFaults,
         tally: WireFaultCounters,
         seed: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._faults = faults
+        super().__init__(context, kind)
+        self.faults = faults
         self._tally = tally
         self._random = Random(seed).random  # noqa: S311 - no secret
         self._clock = clock
         self._began_s = clock()
         self._topic = b""
-        self._held: deque[tuple[float, bytes, bytes]] = deque()
-        super().__init__(context, endpoint, options, authenticator, fault_counters)
-        self._send_raw = self.send_frame
-        self.send_frame = self._send_frame
+        self._held = deque()
 
-    def read_subscriptions(self) -> bool:
-        """Send what was held long enough, then read as any publisher does."""
-        self._release(self._clock())
-        return super().read_subscriptions()
-
-    def close(self) -> None:
-        """Send what is held, then close."""
-        self._release(float("inf"))
-        super().close()
-
-    def _send_frame(self, data: bytes, flags: int = 0, /) -> None:
+    def send(self, data: Any, flags: int = 0, *, copy: bool = True) -> None:  # type: ignore[override]
         """Keep the first frame of a message; with its last one decide what happens to it."""
+        now_s = self._clock()
         if flags & zmq.SNDMORE:
+            self._release(now_s)
             self._topic = data
             return
-        faults, tally, now_s = self._faults, self._tally, self._clock()
+        faults, tally = self.faults, self._tally
         if faults.is_mute(now_s - self._began_s):
             tally.wire_muted += 1
         elif faults.drop and self._random() < faults.drop:
             tally.wire_dropped += 1
         else:
-            self._send_or_hold(now_s, self._topic, data)
+            self._hold(now_s, data, copy=copy)
             if faults.duplicate and self._random() < faults.duplicate:
                 tally.wire_duplicated += 1
-                self._send_or_hold(now_s, self._topic, data)
+                self._hold(now_s, data, copy=copy)
+        with suppress(zmq.Again):
+            self._release(now_s)
 
-    def _send_or_hold(self, now_s: float, topic: bytes, body: bytes) -> None:
-        if not self._faults.slow_s:
-            self._send_now(topic, body)
-        elif len(self._held) >= HELD_LIMIT:
+    def recv(self, *arguments: Any, **options: Any) -> Any:
+        """Send what was held long enough, then receive as any socket does."""
+        with suppress(zmq.Again):
+            self._release(self._clock())
+        return super().recv(*arguments, **options)
+
+    def close(self, linger: int | None = None) -> None:
+        """Send what is held, then close."""
+        if self._held and not self.closed:
+            self.setsockopt(zmq.XPUB_NODROP, 0)
+            self._release(float("inf"))
+        super().close(linger)
+
+    def _hold(self, now_s: float, body: Any, *, copy: bool) -> None:
+        if len(self._held) >= HELD_LIMIT:
             self._tally.wire_overflown += 1
-        else:
-            self._tally.wire_held += 1
-            self._held.append((now_s + self._faults.slow_s, topic, body))
-        self._release(now_s)
+            return
+        self._tally.wire_held += self.faults.slow_s > 0
+        self._held.append((now_s + self.faults.slow_s, self._topic, body, copy))
 
     def _release(self, now_s: float) -> None:
+        """Send what was held until now; raises zmq.Again at a message that a full queue does not accept."""
         while self._held and self._held[0][0] <= now_s:
-            _, topic, body = self._held.popleft()
-            self._send_now(topic, body)
-
-    def _send_now(self, topic: bytes, body: bytes) -> None:
-        try:
-            self._send_raw(topic, FIRST)
-        except self.full:
-            self.send_frame = self._send_raw  # without faults: this message has had them
-            try:
-                self.resend(topic, body)
-            finally:
-                self.send_frame = self._send_frame
-        else:
-            self._send_raw(body)
+            _, topic, body, copy = self._held[0]
+            super().send(topic, FIRST)
+            super().send(body, copy=copy)
+            self._held.popleft()

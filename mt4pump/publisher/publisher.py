@@ -15,7 +15,7 @@ import zmq
 
 from mt4pump.errors import BindError
 from mt4pump.log import FaultCounters
-from mt4pump.publisher.binding import SocketOptions, apply, bind, bind_failure
+from mt4pump.publisher.binding import DirectSocket, SocketClass, SocketOptions, apply, bind, bind_failure
 from mt4pump.publisher.connections import Connections
 from mt4pump.publisher.descriptors import BURST_BYTES, CURVE_BURST_BYTES, EndpointLimits, number_of, user_of
 from mt4pump.publisher.slow_readers import LARGE_BYTES, LargeBodies, SlowReaders
@@ -60,8 +60,6 @@ class Publisher:
     """
 
     full = zmq.Again
-    counts_large = True
-    """Whether the bytes of large bodies in queues are counted."""
 
     def __init__(
         self,
@@ -70,6 +68,8 @@ class Publisher:
         options: SocketOptions,
         authenticator: Authenticator | None = None,
         fault_counters: FaultCounters | None = None,
+        *,
+        socket_class: SocketClass = DirectSocket,
     ) -> None:
         self.subscriptions = SubscriptionTable()
         self.sent = 0
@@ -94,8 +94,8 @@ class Publisher:
         self._is_changed = self._is_shifted = False
         self._calm_at_s = 0.0
         self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:") and authenticator is not None
-        self._socket = context.socket(zmq.XPUB)
-        self.send_frame: Send = super(zmq.Socket, self._socket).send  # below the layer for options we do not use
+        self._socket = context.socket(zmq.XPUB, socket_class)
+        self.send_frame: Send = self._socket.send
         self._configure()
         try:
             bind(self._socket, endpoint)
@@ -107,7 +107,7 @@ class Publisher:
 
     def send(self, topic: bytes, body: bytes) -> None:
         """Queue one message for every subscriber of ``topic``; one that is too slow loses it (high-water mark)."""
-        if len(body) > LARGE_BYTES and self.counts_large:
+        if len(body) > LARGE_BYTES:
             self._send_large(topic, body)
             return
         try:
@@ -200,7 +200,7 @@ class Publisher:
             self._fault_counters.record("large_dropped", text)
             return
         frame = self._large.frame(body)
-        send_whole = super(zmq.Socket, self._socket).send
+        send_whole = self._socket.send
         try:
             self.send_frame(topic, FIRST)
         except zmq.Again:

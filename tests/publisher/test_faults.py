@@ -1,4 +1,4 @@
-"""Faults of the wire: read from text, refused with a cure; a faulty publisher does just what it counts."""
+"""Faults of the wire: read from text, refused with a cure; a faulty socket does just what it counts."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from itertools import pairwise
 
 import msgpack
 import pytest
+import zmq
 
 from mt4pump.publisher.faults import (
     EXAMPLES,
-    FaultyPublisher,
+    FaultySocket,
     WireFaultCounters,
     WireFaults,
     parse_wire_fault,
     wire_faults_of,
 )
-from mt4pump.publisher.publisher import SocketOptions
+from mt4pump.publisher.publisher import Publisher, SocketOptions
+from mt4pump.publisher.slow_readers import LARGE_BYTES
 from mt4pump.wire import FIRST
 from tests.bus import ANY_PORT, SYNC, context, receive, subscriber, until
 
 END = b"end"
 BODY: bytes = msgpack.packb({"epoch": 1, "seq": 1, "ts": 1})
+LARGE: bytes = msgpack.packb({"epoch": 1, "seq": 1, "ts": 1, "text": "x" * LARGE_BYTES})
 
 
 class Clock:
@@ -35,14 +38,25 @@ class Clock:
 
 
 class FaultyBus:
-    """Sends numbered topics through a `FaultyPublisher`; ``clock`` is what it believes."""
+    """A `Publisher` of numbered topics on a `FaultySocket`, without faults yet; ``clock`` is what that believes."""
 
-    def __init__(self, publisher: FaultyPublisher, tally: WireFaultCounters, clock: Clock) -> None:
-        self.publisher, self.tally, self.clock = publisher, tally, clock
+    def __init__(self, own: zmq.Context[zmq.Socket[bytes]], options: SocketOptions) -> None:
+        self.tally, self.clock = WireFaultCounters(), Clock()
+        self.publisher = Publisher(own, ANY_PORT, options, socket_class=self._make_socket)
 
-    def send(self, count: int) -> None:
+    def _make_socket(self, own: zmq.Context[zmq.Socket[bytes]], kind: int) -> FaultySocket:
+        self.socket = FaultySocket(own, kind, faults=WireFaults(), tally=self.tally, clock=self.clock)
+        return self.socket
+
+    def subscriber(self, own: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+        """Return a subscriber of everything, once its subscription is known."""
+        made, publisher = subscriber(own, self.publisher.endpoint, b""), self.publisher
+        until(lambda: publisher.read_subscriptions() or publisher.subscriptions.has_subscriber(SYNC), "a subscription")
+        return made
+
+    def send(self, count: int, body: bytes = BODY) -> None:
         for number in range(count):
-            self.publisher.send(f"t.{number}".encode(), BODY)
+            self.publisher.send(f"t.{number}".encode(), body)
 
 
 @contextmanager
@@ -50,18 +64,14 @@ def publishing(**faults: float) -> Iterator[tuple[FaultyBus, list[str]]]:
     """Give a bench, and the list that holds every received topic once the block has ended."""
     got: list[str] = []
     with context() as own:
-        clock, tally = Clock(), WireFaultCounters()
-        publisher = FaultyPublisher(
-            own, ANY_PORT, SocketOptions(linger_s=5), faults=WireFaults(), tally=tally, seed=1, clock=clock
-        )
-        socket = subscriber(own, publisher.endpoint, b"")
-        until(lambda: publisher.read_subscriptions() or publisher.subscriptions.has_subscriber(SYNC), "a subscription")
-        publisher._faults = WireFaults(**faults)
-        yield FaultyBus(publisher, tally, clock), got
-        publisher._faults = WireFaults()
-        publisher._release(float("inf"))
-        publisher.send(END, BODY)
-        publisher.close()
+        made = FaultyBus(own, SocketOptions(linger_s=5))
+        socket = made.subscriber(own)
+        made.socket.faults = WireFaults(**faults)
+        yield made, got
+        made.socket.faults = WireFaults()
+        made.clock.now_s = float("inf")
+        made.publisher.send(END, BODY)
+        made.publisher.close()
         while (topic := receive(socket).topic) != END.decode():
             got.append(topic)
 
@@ -113,13 +123,13 @@ def test_a_slow_wire_holds_messages_back_and_keeps_their_order(monkeypatch: pyte
     monkeypatch.setattr("mt4pump.publisher.faults.HELD_LIMIT", 3)
     with publishing(slow_s=1) as (made, got):
         made.send(5)
-        assert len(made.publisher._held) == 3
+        assert len(made.socket._held) == 3
         made.clock.now_s = 0.9
         made.publisher.read_subscriptions()
-        assert len(made.publisher._held) == 3
+        assert len(made.socket._held) == 3
         made.clock.now_s = 1.0
         made.publisher.read_subscriptions()
-        assert not made.publisher._held
+        assert not made.socket._held
     assert got == ["t.0", "t.1", "t.2"]
     assert (made.tally.wire_held, made.tally.wire_overflown) == (3, 2)
 
@@ -132,21 +142,50 @@ def test_frames_sent_one_by_one_meet_the_faults_too() -> None:
     assert made.tally.wire_dropped == 1
 
 
-def test_a_full_queue_loses_and_is_counted_as_with_any_publisher() -> None:
+def test_what_is_held_at_the_end_is_sent_in_full() -> None:
     with context() as own:
-        options = SocketOptions(linger_s=0, sndhwm=1)
-        publisher = FaultyPublisher(own, ANY_PORT, options, faults=WireFaults(slow_s=1e-9), tally=WireFaultCounters())
-        reader = subscriber(own, publisher.endpoint, b"")  # never reads
-        until(lambda: publisher.read_subscriptions() or publisher.subscriptions.has_subscriber(SYNC), "a subscription")
-        body = bytes(100_000)
+        made = FaultyBus(own, SocketOptions(linger_s=5))
+        socket = made.subscriber(own)
+        made.socket.faults = WireFaults(slow_s=60)
+        made.send(2)
+        made.send(1, LARGE)
+        made.publisher.close()
+        assert [receive(socket).topic for _ in range(3)] == ["t.0", "t.1", "t.0"]
+    assert not made.socket._held
+
+
+def test_a_large_body_meets_the_faults_and_counts_until_it_is_sent() -> None:
+    with publishing(duplicate=1.0, slow_s=1) as (made, got):
+        made.send(1, LARGE)
+        made.publisher.maintain()
+        assert made.publisher.slow.large_bytes == len(LARGE)
+        made.clock.now_s = 1.0
+        made.publisher.read_subscriptions()
+
+        def is_sent() -> bool:
+            made.publisher.maintain()
+            return not made.publisher.slow.large_bytes
+
+        until(is_sent, "the queue is empty")
+    assert got == ["t.0", "t.0"]
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 1e-9])
+def test_a_full_queue_loses_and_is_counted_as_with_any_socket(slow_s: float) -> None:
+    with context() as own:
+        made = FaultyBus(own, SocketOptions(linger_s=0, sndhwm=1))
+        reader = made.subscriber(own)  # never reads
+        made.socket.faults = WireFaults(slow_s=slow_s)
 
         def is_full() -> bool:
-            publisher.send(b"t", body)
-            publisher.read_subscriptions()
-            return publisher.slow.messages > 0
+            made.send(1, bytes(100_000))
+            made.clock.now_s += 1
+            made.publisher.read_subscriptions()
+            return made.publisher.slow.messages > 0
 
         until(is_full, "a full queue")
-        publisher.close()
+        assert len(made.socket._held) <= 1
+        made.publisher.close()
         reader.close()
 
 

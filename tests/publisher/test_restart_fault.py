@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mt4pump.publisher.publisher import Publisher
+from mt4pump.publisher.binding import DirectSocket
 from mt4pump.settings import load
 from mt4pump.wiring import source_of
 from tests.bus import Message, context, subscriber
@@ -51,6 +51,6 @@ def test_what_the_faults_did_is_in_the_heartbeat(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faults", [(), ("restart=30s",)])
-def test_without_faults_on_messages_the_publisher_is_the_usual_one(tmp_path: Path, faults: tuple[str, ...]) -> None:
+def test_without_faults_on_messages_the_socket_is_the_usual_one(tmp_path: Path, faults: tuple[str, ...]) -> None:
     settings = load({"source": "simulator", "data_dir": tmp_path, "wire_faults": faults}, {})
-    assert source_of(settings).publisher is Publisher
+    assert source_of(settings).socket_class is DirectSocket
