@@ -29,6 +29,7 @@ from mt4pump_consumers.gateway.limits import (
     PROXY_HEADERS,
     Budget,
     ConnectionLimiter,
+    CountedConnection,
     LimitedLog,
     Origins,
     Work,
@@ -72,8 +73,7 @@ class Flow(Protocol):
 class GatewayConnection(ServerConnection):
     """``flow`` is set once the client is admitted; ``is_full``: its transport accepts no more at the moment.
 
-    ``address`` is the client's; ``group`` is what the limits per address count by, empty until a trusted proxy names
-    the client.
+    ``address`` is the client's; ``counted`` is what the limits know of it.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class GatewayConnection(ServerConnection):
         self.is_full = False
         self.grant: Grant | None = None
         self.is_proxied = False
-        self.address = self.group = self.owner = ""
+        self.address = ""
+        self.counted = CountedConnection(self.abort)
         self._limiter, self._proxies, self._settings = limiter, proxies, settings
         self._is_counted = self._was_refused = False
         per_s = settings.control_frames_per_s
@@ -106,18 +107,23 @@ class GatewayConnection(ServerConnection):
         where = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer)
         return f"{self.address} by {where}" if self.is_proxied and self.address else where
 
+    @property
+    def address_owner(self) -> str:
+        """Return who answers for the work of a client without a token: its address."""
+        return f"address {self.counted.group or self.address}"
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection; one too many is closed at once."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
-        self.group = "" if self._proxies.trust(self.address) else group_of(self.address)
+        self.counted.group = "" if self._proxies.trust(self.address) else group_of(self.address)
         link = transport.get_extra_info("socket")
         if link is not None:
             # By default the system buffers megabytes of old quotes before it reports that the client does not read.
             link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.write_buffer_bytes)
         self._is_counted = True
-        delay_s = self._limiter.arrived(self)
+        delay_s = self._limiter.arrived(self.counted)
         if delay_s is None:
             limited.write(logging.WARNING, "%s: a connection was refused: %s", self.name, "too many; see the limits")
             self.abort()
@@ -131,13 +137,11 @@ class GatewayConnection(ServerConnection):
         if client == self.address:
             return True
         self.address = client
-        return self._limiter.moved(self, client)
+        return self._limiter.moved(self.counted, client)
 
     def enter(self, owner: str) -> bool:
         """Count the connection for the owner of its token; return whether the limit allows it."""
-        has_room = self._limiter.admitted(self, owner, self.owner)
-        self.owner = owner if has_room else self.owner
-        return has_room
+        return self._limiter.admitted(self.counted, owner)
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -149,7 +153,7 @@ class GatewayConnection(ServerConnection):
         super().connection_lost(exc)
         self._report_closing()
         if self._is_counted:
-            self._limiter.left(self, self.owner)
+            self._limiter.left(self.counted)
             self._is_counted = False
 
     def data_received(self, data: bytes) -> None:
@@ -316,7 +320,7 @@ class UpgradeHandler:
             text = "%s: a page of origin %.200r was refused: it is not one of the setting origins"
             limited.write(logging.WARNING, text, connection.name, request.headers.get("Origin"))
             return plain(HTTPStatus.FORBIDDEN, "this page may not connect; see the setting origins")
-        if refusal := self._limiter.refusal(connection):
+        if refusal := self._limiter.refusal(connection.counted):
             return _no_room(connection, refusal)
         return None
 
@@ -325,7 +329,7 @@ class UpgradeHandler:
         scheme, _, bearer = authorization.partition(" ")
         if not scheme:
             return None
-        if not self._work.allows(f"address {connection.group or connection.address}", AUTH_UNITS):
+        if not self._work.allows(connection.address_owner, AUTH_UNITS):
             return plain(HTTPStatus.TOO_MANY_REQUESTS, "too many logins from your address; try again later")
         try:
             grant = verify(self._verifiers, bearer.strip() if scheme.lower() == "bearer" else "", time.time())

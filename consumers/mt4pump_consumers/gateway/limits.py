@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from dataclasses import dataclass
 
 from mt4pump.process.values import is_loopback
 from mt4pump_consumers.gateway.http import group_of
@@ -162,18 +162,6 @@ class ReadingSlots:
         self._free += 1
 
 
-class Worker(Protocol):
-    """Causes work: see `ClientSession`."""
-
-    @property
-    def owner(self) -> str:
-        """Return the owner of the budget."""
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether anything can still be sent."""
-
-
 class Work:
     """The budgets of all owners. ``waits`` counts how often one had to wait for its budget."""
 
@@ -189,15 +177,18 @@ class Work:
         now_s = asyncio.get_running_loop().time()
         return self._budgets.of(owner, now_s).allows(now_s, units)
 
-    async def spend(self, worker: Worker, units: float) -> None:
-        """Take ``units``; return when they are paid and the worker has the slot, which is one at a time."""
+    async def spend(self, owner: str, units: float, is_open: Callable[[], bool]) -> None:
+        """Take ``units`` of ``owner``; return when they are paid and it has the slot, which is one at a time.
+
+        ``is_open`` returns whether the client is still there; nobody waits for the budget of one that is gone.
+        """
         now_s = asyncio.get_running_loop().time()
-        wait_s = self._budgets.of(worker.owner, now_s).spend(now_s, units)
+        wait_s = self._budgets.of(owner, now_s).spend(now_s, units)
         self.waits += wait_s > 0
-        while wait_s > 0 and worker.is_open:
+        while wait_s > 0 and is_open():
             await asyncio.sleep(min(SLICE_S, wait_s))
             wait_s -= SLICE_S
-        async with self._slots.slot(worker.owner):
+        async with self._slots.slot(owner):
             now_s = asyncio.get_running_loop().time()
             await asyncio.sleep(self._all.spend(now_s, min(units, self._most_at_once)))
 
@@ -211,13 +202,17 @@ DELAY_LIMIT_S = 5.0
 PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
-class LimitedConnection(Protocol):
-    """One connection; ``group`` is what it counts for among those of its address, empty while a proxy has not said."""
+@dataclass(eq=False, slots=True)
+class CountedConnection:
+    """One connection as the limits count it; ``end`` ends it at once.
 
-    group: str
+    ``group`` is what it counts for among those of its address, empty while a proxy has not named the client; ``owner``
+    is whose token it logged in with, empty before that.
+    """
 
-    def abort(self) -> None:
-        """End the connection at once."""
+    end: Callable[[], None]
+    group: str = ""
+    owner: str = ""
 
 
 class ConnectionLimiter:
@@ -232,13 +227,13 @@ class ConnectionLimiter:
         self._settings, self._now_s = settings, now_s
         self._by_address: Counter[str] = Counter()
         self._by_owner: Counter[str] = Counter()
-        self._unauthenticated: dict[LimitedConnection, None] = {}
+        self._unauthenticated: dict[CountedConnection, None] = {}
         per_s = settings.new_connections_per_s
         self._rates = Budgets(per_s, per_s * CONNECTION_BURST_S)
         self.count = 0
         self.refused = self.foreign = self.gave_way = self.too_fast = self.flooded = self.malformed = 0
 
-    def arrived(self, connection: LimitedConnection) -> float | None:
+    def arrived(self, connection: CountedConnection) -> float | None:
         """Count a connection; return the seconds to wait before it is read, None when it must be closed."""
         self.count += 1
         self._unauthenticated[connection] = None
@@ -247,13 +242,13 @@ class ConnectionLimiter:
         delay_s = self._enter(connection)
         return delay_s if self.count <= self._settings.connections + SLACK else None
 
-    def moved(self, connection: LimitedConnection, address: str) -> bool:
+    def moved(self, connection: CountedConnection, address: str) -> bool:
         """Count a connection for ``address``, which its proxy names; return False when it must be closed."""
         self._leave_address(connection)
         connection.group = group_of(address)
         return self._enter(connection) is not None
 
-    def _enter(self, connection: LimitedConnection) -> float | None:
+    def _enter(self, connection: CountedConnection) -> float | None:
         group, now_s = connection.group, self._now_s()
         if not group:
             return 0.0
@@ -267,23 +262,24 @@ class ConnectionLimiter:
         self.refused += not fits
         return delay_s if fits else None
 
-    def _end_oldest(self, new: LimitedConnection, group: str) -> None:
+    def _end_oldest(self, new: CountedConnection, group: str) -> None:
         """End the oldest connection that has not logged in, of ``group`` if it is not empty."""
         for unauthenticated in self._unauthenticated:
             if unauthenticated is not new and (not group or unauthenticated.group == group):
                 del self._unauthenticated[unauthenticated]
                 self.gave_way += 1
-                unauthenticated.abort()
+                unauthenticated.end()
                 return
 
-    def admitted(self, connection: LimitedConnection, owner: str, before: str = "") -> bool:
-        """Count a connection that logged in for ``owner``, no more for ``before``; return whether there is room."""
-        if owner != before:
+    def admitted(self, connection: CountedConnection, owner: str) -> bool:
+        """Count a connection that logged in for ``owner``, no more for the one before; return whether there is room."""
+        if owner != connection.owner:
             if owner and self._by_owner[owner] >= self._settings.connections_per_token:
                 self.refused += 1
                 return False
-            self._count_owner(before, -1)
+            self._count_owner(connection.owner, -1)
             self._count_owner(owner, 1)
+            connection.owner = owner
         self._unauthenticated.pop(connection, None)
         return True
 
@@ -293,21 +289,21 @@ class ConnectionLimiter:
             if self._by_owner[owner] <= 0:
                 del self._by_owner[owner]
 
-    def left(self, connection: LimitedConnection, owner: str) -> None:
+    def left(self, connection: CountedConnection) -> None:
         """Remove a closed connection from the counts."""
         self.count -= 1
         self._unauthenticated.pop(connection, None)
         self._leave_address(connection)
-        self._count_owner(owner, -1)
+        self._count_owner(connection.owner, -1)
 
-    def _leave_address(self, connection: LimitedConnection) -> None:
+    def _leave_address(self, connection: CountedConnection) -> None:
         group = connection.group
         if group:
             self._by_address[group] -= 1
             if not self._by_address[group]:
                 del self._by_address[group]
 
-    def refusal(self, connection: LimitedConnection) -> str:
+    def refusal(self, connection: CountedConnection) -> str:
         """Return why this client cannot be served, empty when it can."""
         text = ""
         if self.count > self._settings.connections:

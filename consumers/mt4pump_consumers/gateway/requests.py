@@ -87,7 +87,7 @@ class Requests:
         per_s, refusals_left = self._settings.messages_per_s, REFUSALS_LIMIT
         rate, now_s = Budget(per_s, per_s), asyncio.get_running_loop().time
         async for text in session.connection:
-            await self._work.spend(session, MESSAGE_UNITS + len(text) / CHARACTERS_PER_UNIT)
+            await self._spend(session, MESSAGE_UNITS + len(text) / CHARACTERS_PER_UNIT)
             if rate.allows(now_s()):
                 refusals_left = REFUSALS_LIMIT
                 await self._answer(session, text)
@@ -97,6 +97,10 @@ class Requests:
                 if not refusals_left:
                     session.shut(CLOSE_FLOOD, "too many messages")
             await session.wait_until_writable()  # who does not read the answers is not asked for more questions
+
+    async def _spend(self, session: ClientSession, units: float) -> None:
+        """Return when the client's work is paid."""
+        await self._work.spend(session.owner, units, lambda: session.is_open)
 
     async def _answer(self, session: ClientSession, text: str | bytes) -> None:
         request: ClientRequest | None = None
@@ -128,7 +132,7 @@ class Requests:
             raise ClientRequestError(error.code, str(error), request.number) from None
 
     async def _auth(self, session: ClientSession, request: ClientRequest) -> None:
-        await self._work.spend(session, AUTH_UNITS)
+        await self._spend(session, AUTH_UNITS)
         try:
             grant = verify(self._verifiers, request.token, time.time())
         except TokenError as error:
@@ -156,13 +160,13 @@ class Requests:
         """Check what is asked for, and make its patterns ready a few at a time; raises ClientRequestError."""
         self._check_counts(session, request)
         names = (*session.symbols, *session.topics, *request.symbols, *request.topics)
-        await self._work.spend(session, NAME_UNITS * len(names))
+        await self._spend(session, NAME_UNITS * len(names))
         have = {*session.symbols, *session.topics}
         fresh = [name for name in _wild((*request.symbols, *request.topics)) if name not in have]
         for start in range(0, len(fresh), PARTS):
             part = fresh[start : start + PARTS]
             compiled = sum(not is_prefix(name) for name in part)
-            await self._work.spend(session, compiled * PATTERN_UNITS + len(part) * self._broadcaster.groups.topics)
+            await self._spend(session, compiled * PATTERN_UNITS + len(part) * self._broadcaster.groups.topics)
             for name in part:
                 matcher(name)
         allowed = session.grant.allowed
@@ -189,7 +193,7 @@ class Requests:
         step = max(1, COMPARISONS // width)
         for number, topic in enumerate(known):
             if number % step == 0:
-                await self._work.spend(session, step * width)
+                await self._spend(session, step * width)
                 if not session.is_open:
                     return
             kind, _, key = topic.partition(".")
@@ -202,11 +206,11 @@ class Requests:
                 session.send([*payloads, full_payload(event, snapshot=True)] if full else payloads)
                 sent += 1
                 if sent % SNAPSHOT_PART == 0:
-                    await self._work.spend(session, SNAPSHOT_PART * ROW_UNITS)
+                    await self._spend(session, SNAPSHOT_PART * ROW_UNITS)
                     await session.wait_until_writable()
 
     async def _unsubscribe(self, session: ClientSession, request: ClientRequest) -> None:
-        await self._work.spend(session, NAME_UNITS * (len(session.symbols) + len(session.topics)))
+        await self._spend(session, NAME_UNITS * (len(session.symbols) + len(session.topics)))
         for name in request.symbols:
             session.symbols.pop(name, None)
         for name in request.topics:
@@ -227,7 +231,7 @@ class Requests:
         (symbol,) = request.symbols
         if not session.grant.allowed.covers(topic := f"quote.{symbol}"):
             raise ClientRequestError(FORBIDDEN, f"your token does not allow {topic}")
-        await self._work.spend(session, HISTORY_UNITS)
+        await self._spend(session, HISTORY_UNITS)
         session.reply(numbered(self._broadcaster.history.of(symbol), request.number))
 
     async def _send_status(self, session: ClientSession, request: ClientRequest) -> None:

@@ -75,7 +75,7 @@ class ClientSession:
     @property
     def owner(self) -> str:
         """Return who answers for the work that this client causes: its token, or its address without one."""
-        return self.grant.owner or f"address {self.connection.group or self.connection.address}"
+        return self.grant.owner or self.connection.address_owner
 
     @property
     def is_writable(self) -> bool:

@@ -11,13 +11,6 @@ from mt4pump_consumers.gateway.limits import WORK_BURST_S, Budget, Budgets, Read
 LIMIT_S = 30.0
 
 
-class Worker:
-    """Stands in for a session."""
-
-    def __init__(self, owner: str) -> None:
-        self.owner, self.is_open = owner, True
-
-
 def test_a_budget_comes_back_with_time_and_no_further_than_its_most() -> None:
     budget = Budget(10, 20)
     assert all(budget.allows(100) for _ in range(20))
@@ -80,18 +73,18 @@ def test_one_that_gives_up_while_it_waits_leaves_its_place_to_the_next() -> None
 
 def test_who_has_spent_its_budget_waits_and_others_do_not() -> None:
     async def test() -> None:
-        work, greedy, other = Work(1000), Worker("greedy"), Worker("other")
+        work, is_open = Work(1000), [True]
         for _ in range(6):
-            await work.spend(greedy, 1000 * WORK_BURST_S / 6)
+            await work.spend("greedy", 1000 * WORK_BURST_S / 6, lambda: is_open[0])
         assert work.waits == 0
-        waiting = asyncio.create_task(work.spend(greedy, 1e9))
+        waiting = asyncio.create_task(work.spend("greedy", 1e9, lambda: is_open[0]))
         await asyncio.sleep(0)
-        await asyncio.wait_for(work.spend(other, 100), LIMIT_S)
+        await asyncio.wait_for(work.spend("other", 100, lambda: True), LIMIT_S)
         assert not waiting.done()
         assert work.waits == 1
         assert not work.allows("greedy", 1)
         assert work.allows("other", 1)
-        greedy.is_open = False  # it is not waited for
+        is_open[0] = False  # it is not waited for
         await asyncio.wait_for(waiting, LIMIT_S)
 
     asyncio.run(test())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mt4pump_consumers.gateway.limits import SLACK, ConnectionLimiter, Origins
+from mt4pump_consumers.gateway.limits import SLACK, ConnectionLimiter, CountedConnection, Origins
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from pydantic import ValidationError
 
@@ -33,24 +33,25 @@ class Connection:
     """Stands in for a connection; ``ended`` says that the limiter ended it, and it has left since."""
 
     def __init__(self, limiter: ConnectionLimiter, group: str, owner: str = "") -> None:
-        self.limiter, self.group, self.owner = limiter, group, ""
+        self.limiter, self.counted = limiter, CountedConnection(self.abort, group)
         self.ended = False
-        self.delay_s = limiter.arrived(self)
+        self.delay_s = limiter.arrived(self.counted)
         self.fits = self.delay_s is not None
         if owner:
             self.enter(owner)
 
     def enter(self, owner: str) -> bool:
-        admitted = self.limiter.admitted(self, owner, self.owner)
-        self.owner = owner if admitted else self.owner
-        return admitted
+        return self.limiter.admitted(self.counted, owner)
 
     def abort(self) -> None:
         self.ended = True
         self.leave()
 
     def leave(self) -> None:
-        self.limiter.left(self, self.owner)
+        self.limiter.left(self.counted)
+
+    def refusal(self) -> str:
+        return self.limiter.refusal(self.counted)
 
 
 def limiter(
@@ -69,11 +70,11 @@ def limiter(
 def test_connections_are_counted_over_all_and_per_address() -> None:
     full = limiter()
     first, second, third, other = (Connection(full, group, "token") for group in ("a", "a", "a", "b"))
-    assert "too many connections" in full.refusal(third)
-    assert "try again later" in full.refusal(other)
+    assert "too many connections" in third.refusal()
+    assert "try again later" in other.refusal()
     first.leave()
     second.leave()
-    assert not full.refusal(other)
+    assert not other.refusal()
     many = [Connection(full, "c", "token") for _ in range(SLACK + 3)]
     assert many[0].fits
     assert not many[-1].fits
@@ -85,9 +86,9 @@ def test_the_oldest_connection_that_has_not_logged_in_gives_way_to_a_new_one() -
     silent = Connection(full, "a")
     new = Connection(full, "a")
     assert (inside.ended, silent.ended, new.ended) == (False, True, False)
-    assert not full.refusal(new)
+    assert not new.refusal()
     new.enter("token")
-    assert "your address" in full.refusal(Connection(full, "a"))  # who is logged in gives write_now to nobody
+    assert "your address" in Connection(full, "a").refusal()  # who is logged in gives way to nobody
     others = [Connection(full, group) for group in ("b", "c")]
     assert others[0].ended or full.count <= 4
     assert full.gave_way >= 2
@@ -122,9 +123,9 @@ def test_behind_a_trusted_proxy_the_limit_is_that_of_the_client() -> None:
     ones = [Connection(full, "") for _ in range(5)]
     assert all(connection.fits for connection in ones)
     for number, connection in enumerate(ones):
-        assert full.moved(connection, f"203.0.113.{number % 4}")
+        assert full.moved(connection.counted, f"203.0.113.{number % 4}")
         connection.enter("token")
-    assert [bool(full.refusal(connection)) for connection in ones] == [True, False, False, False, True]
+    assert [bool(connection.refusal()) for connection in ones] == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize(

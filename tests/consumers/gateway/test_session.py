@@ -31,7 +31,7 @@ class Link:
     """Stands in for a connection whose transport is full when the test says so."""
 
     def __init__(self) -> None:
-        self.name, self.group, self.address = "127.0.0.1:1", "127.0.0.1", "127.0.0.1"
+        self.name, self.address_owner = "127.0.0.1:1", "address 127.0.0.1"
         self.protocol = SimpleNamespace(state=State.OPEN, extensions=[])
         self.transport = self
         self.is_full = False
