@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from mt4pump.client import ClientError, Event, Notice, Position, Snapshot
+from mt4pump_consumers.gateway.client_writer import Payload
 from mt4pump_consumers.gateway.feed import HEARTBEAT, FeedItem, ThreadBridge
 from mt4pump_consumers.gateway.last_values import LastValues, PriceHistory
 from mt4pump_consumers.gateway.protocol import HEARTBEAT_TOPIC, Json, encode, event_message, public, quote_message
-from mt4pump_consumers.gateway.subscriber_groups import Payload, SubscriberGroup, SubscriberGroups
+from mt4pump_consumers.gateway.subscriber_groups import SubscriberGroup, SubscriberGroups
 
 Value = TypeVar("Value")
 

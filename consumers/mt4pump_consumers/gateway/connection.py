@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -23,6 +23,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from mt4pump_consumers.gateway.client_writer import ClientWriter
 from mt4pump_consumers.gateway.http import TrustedProxies, Web, fault_in, group_of, plain
 from mt4pump_consumers.gateway.limits import (
     AUTH_UNITS,
@@ -57,21 +58,8 @@ log = logging.getLogger(__name__)
 limited = LimitedLog(log)
 
 
-class Flow(Protocol):
-    """Receives the changes of a connection's transport."""
-
-    def on_full(self) -> None:
-        """Handle a full transport: nothing more should be written."""
-
-    def on_writable(self) -> None:
-        """Handle room in the transport: writing continues."""
-
-    def on_closing(self) -> None:
-        """Handle the end of the connection: nothing may be written any more."""
-
-
 class GatewayConnection(ServerConnection):
-    """``flow`` is set once the client is admitted; ``is_full``: its transport accepts no more at the moment.
+    """``writer`` is set once the WebSocket is open; ``is_full``: its transport accepts no more at the moment.
 
     ``address`` is the client's; ``counted`` is what the limits know of it.
     """
@@ -85,7 +73,7 @@ class GatewayConnection(ServerConnection):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.flow: Flow | None = None
+        self.writer: ClientWriter | None = None
         self.is_full = False
         self.grant: Grant | None = None
         self.is_proxied = False
@@ -217,22 +205,22 @@ class GatewayConnection(ServerConnection):
         self._report_closing()
 
     def _report_closing(self) -> None:
-        if self.flow is not None and self.protocol.state is not State.OPEN:
-            self.flow.on_closing()
+        if self.writer is not None and self.protocol.state is not State.OPEN:
+            self.writer.on_closing()
 
     def pause_writing(self) -> None:
         """Report to the session that the transport is full."""
         super().pause_writing()
         self.is_full = True
-        if self.flow is not None:
-            self.flow.on_full()
+        if self.writer is not None:
+            self.writer.on_full()
 
     def resume_writing(self) -> None:
         """Report to the session that the transport accepts data again."""
         super().resume_writing()
         self.is_full = False
-        if self.flow is not None:
-            self.flow.on_writable()
+        if self.writer is not None:
+            self.writer.on_writable()
 
 
 def _do_nothing() -> None:

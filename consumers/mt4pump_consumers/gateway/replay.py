@@ -129,7 +129,7 @@ class Replayer:
         now_s = asyncio.get_running_loop().time
         deadline_s = now_s() + JOIN_S
         while not self._broadcaster.has_joined:
-            if now_s() > deadline_s or not session.is_open:
+            if now_s() > deadline_s or not session.writer.is_open:
                 text = "the gateway has not found its place in the stored events yet; try again later"
                 raise ClientRequestError(UNAVAILABLE, text)
             await asyncio.sleep(JOIN_CHECK_S)
@@ -167,9 +167,9 @@ class Replayer:
             async with self._slots.slot(session.owner):
                 part = await self._send_in_slot(session, request, span._replace(after=done.last), done.count)
             done = ReplayBatch(part.last, part.count, done.whole and part.whole, part.more)
-            if done.count >= self._events_limit or not session.is_open:
+            if done.count >= self._events_limit or not session.writer.is_open:
                 break
-            await session.wait_until_writable()  # its place is another's meanwhile
+            await session.writer.wait_until_writable()  # its place is another's meanwhile
         return done
 
     async def _send_in_slot(
@@ -192,14 +192,14 @@ class Replayer:
 
     async def _keeps_up(self, session: ClientSession) -> bool:
         """Return whether the client is there and takes what is sent, within a moment."""
-        if not session.is_writable:
+        if not session.writer.is_writable:
             try:
                 async with asyncio.timeout(STALL_S):
-                    await session.wait_until_writable()
+                    await session.writer.wait_until_writable()
             except TimeoutError:
                 self.slots_given_up += 1
                 return False
-        return session.is_open
+        return session.writer.is_open
 
     def _newest(self) -> int:
         """Return the last offset known to be in the journal; all behind it comes live, or is remembered.

@@ -95,12 +95,12 @@ class Requests:
                 refusals_left -= 1
                 self._refuse(session, ClientRequestError(TOO_FAST, f"more than {per_s:g} messages a second"))
                 if not refusals_left:
-                    session.shut(CLOSE_FLOOD, "too many messages")
-            await session.wait_until_writable()  # who does not read the answers is not asked for more questions
+                    session.writer.shut(CLOSE_FLOOD, "too many messages")
+            await session.writer.wait_until_writable()  # who does not read the answers is not asked for more questions
 
     async def _spend(self, session: ClientSession, units: float) -> None:
         """Return when the client's work is paid."""
-        await self._work.spend(session.owner, units, lambda: session.is_open)
+        await self._work.spend(session.owner, units, lambda: session.writer.is_open)
 
     async def _answer(self, session: ClientSession, text: str | bytes) -> None:
         request: ClientRequest | None = None
@@ -194,7 +194,7 @@ class Requests:
         for number, topic in enumerate(known):
             if number % step == 0:
                 await self._spend(session, step * width)
-                if not session.is_open:
+                if not session.writer.is_open:
                     return
             kind, _, key = topic.partition(".")
             narrow, full = kind == "quote" and key in by_symbol, topic in by_topic
@@ -207,7 +207,7 @@ class Requests:
                 sent += 1
                 if sent % SNAPSHOT_PART == 0:
                     await self._spend(session, SNAPSHOT_PART * ROW_UNITS)
-                    await session.wait_until_writable()
+                    await session.writer.wait_until_writable()
 
     async def _unsubscribe(self, session: ClientSession, request: ClientRequest) -> None:
         await self._spend(session, NAME_UNITS * (len(session.symbols) + len(session.topics)))

@@ -17,6 +17,7 @@ from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
 from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
+from mt4pump_consumers.gateway.client_writer import DEFLATE
 from mt4pump_consumers.gateway.connection import (
     GatewayConnection,
     Tls,
@@ -42,7 +43,6 @@ from mt4pump_consumers.gateway.replay import Replayer
 from mt4pump_consumers.gateway.requests import Requests
 from mt4pump_consumers.gateway.session import ClientSession
 from mt4pump_consumers.gateway.settings import GatewaySettings
-from mt4pump_consumers.gateway.subscriber_groups import DEFLATE
 from mt4pump_consumers.gateway.tokens import NOBODY, BadKey, Grant, JwtVerifier, TokenFile, Verifier
 from mt4pump_consumers.health import CountsCollector, health_endpoint
 from mt4pump_consumers.http_server import NONE_LEFT, SpareDescriptors
@@ -193,7 +193,7 @@ class Gateway:
         """Close all clients and end."""
         self._feed.thread.stop()
         for session in list(self.sessions):
-            session.shut(CLOSE_STOP, "the gateway stops")
+            session.writer.shut(CLOSE_STOP, "the gateway stops")
         server.close(code=CLOSE_STOP, reason="the gateway stops")  # for those who were just coming in
         try:
             await asyncio.wait_for(server.wait_closed(), STOP_S)
@@ -211,7 +211,7 @@ class Gateway:
         assert isinstance(connection, GatewayConnection)  # noqa: S101 - `connection_factory` makes no others
         session = ClientSession(connection, self.broadcaster.groups, self._settings)
         session.window_s = self._settings.batch_window_s
-        connection.flow = session
+        connection.writer = session.writer
         if (grant := connection.grant or self._anonymous(connection)) is not None and connection.enter(grant.owner):
             session.admit(grant)
         self.sessions[session] = asyncio.get_running_loop().time() + self._settings.authenticate_s
@@ -251,11 +251,11 @@ class Gateway:
         for session, deadline_s in list(self.sessions.items()):
             grant = session.grant
             if grant is NOBODY and now_s > deadline_s:
-                session.shut(CLOSE_AUTH, f"no token within {self._settings.authenticate_s:g} s")
+                session.writer.shut(CLOSE_AUTH, f"no token within {self._settings.authenticate_s:g} s")
             elif grant.expires_at_s is not None and grant.expires_at_s <= unix_s:
-                session.shut(CLOSE_EXPIRED, "token has expired")
+                session.writer.shut(CLOSE_EXPIRED, "token has expired")
             elif not all(verifier.holds(grant) for verifier in self._verifiers):
-                session.shut(CLOSE_EXPIRED, "token was withdrawn or changed")
+                session.writer.shut(CLOSE_EXPIRED, "token was withdrawn or changed")
             else:
                 session.check(now_s)
 

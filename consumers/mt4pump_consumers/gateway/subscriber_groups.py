@@ -1,66 +1,13 @@
-"""Clients that want the same bytes form a group: a message is encoded and compressed once for all of them.
-
-A WebSocket frame from a server has no mask, so its bytes are the same for everybody. Compressed ones are, too, as the
-gateway negotiates ``server_no_context_takeover``.
-"""
+"""Clients that want the same bytes form a group: a message is encoded and compressed once for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
-
-from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import Frame, Opcode
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from mt4pump.client.topic_state import is_pattern
+from mt4pump_consumers.gateway.client_writer import PLAIN, ClientWriter, Payload, joined
 from mt4pump_consumers.gateway.topics import Allowed, TopicSelection, matcher
-
-PLAIN = 0
-"""Window bits of a client without permessage-deflate."""
-COMPRESS_FROM_BYTES = 300
-"""Shorter messages are sent as they are: without context they hardly shrink, and the client would pay for it."""
-DEFLATE = {"level": 3, "memLevel": 6}
-
-
-def frame(text: bytes, bits: int = PLAIN) -> bytes:
-    """Return ``text`` as one frame; ``bits`` is the window size that the client negotiated."""
-    whole = Frame(Opcode.TEXT, text)
-    if bits == PLAIN or len(text) < COMPRESS_FROM_BYTES:
-        return whole.serialize(mask=False)
-    deflate = PerMessageDeflate(
-        remote_no_context_takeover=True,
-        local_no_context_takeover=True,
-        remote_max_window_bits=15,
-        local_max_window_bits=bits,
-        compress_settings=DEFLATE,
-    )
-    return whole.serialize(mask=False, extensions=[deflate])
-
-
-class Payload:
-    """``text`` is the JSON; ``key`` is set where a newer payload of the same key makes this one worthless."""
-
-    __slots__ = ("_frames", "key", "text")
-
-    def __init__(self, text: bytes, key: str = "") -> None:
-        self.text, self.key = text, key
-        self._frames: dict[int, bytes] = {}
-
-    def frame(self, bits: int) -> bytes:
-        """Return the frame for clients with this window."""
-        made = self._frames.get(bits)
-        if made is None:
-            made = self._frames[bits] = frame(self.text, bits)
-        return made
-
-
-def joined(payloads: Sequence[Payload], bits: int, *, batch: bool) -> bytes:
-    """Return the bytes of all ``payloads``: a frame each, or one frame with an array of them."""
-    if batch:
-        return frame(b"[" + b",".join([payload.text for payload in payloads]) + b"]", bits)
-    if len(payloads) == 1:
-        return payloads[0].frame(bits)
-    return b"".join([payload.frame(bits) for payload in payloads])
 
 
 class GroupKey(NamedTuple):
@@ -82,15 +29,6 @@ class GroupKey(NamedTuple):
 NOTHING = GroupKey(frozenset(), frozenset(), (), PLAIN, 0.0)
 
 
-class Member(Protocol):
-    """One client, as a group sees it. ``write_now`` takes data at once; None while it does not."""
-
-    write_now: Callable[[bytes], object] | None
-
-    def write(self, data: bytes, payloads: list[Payload]) -> None:
-        """Send ``data``, which are ``payloads``, or keep those for later."""
-
-
 class SubscriberGroup:
     """``pending`` waits for the end of the wake-up, or of the batching window."""
 
@@ -99,7 +37,7 @@ class SubscriberGroup:
     def __init__(self, group_key: GroupKey, schedule: Callable[[SubscriberGroup], None]) -> None:
         self.group_key = group_key
         self.allowed = Allowed(group_key.allowed)
-        self.members: dict[Member, None] = {}
+        self.members: dict[ClientWriter, None] = {}
         self.pending: list[Payload] = []
         self.is_gone = False
         self._narrow, self._full = TopicSelection(group_key.symbols), TopicSelection(group_key.topics)
@@ -230,6 +168,10 @@ class SubscriberGroups:
     def __len__(self) -> int:
         return len(self._groups)
 
+    def count_conflated(self) -> None:
+        """Count a quote that a client does not get."""
+        self.conflated += 1
+
     @property
     def topics(self) -> int:
         """Return the number of topics that each new pattern is compared with."""
@@ -238,7 +180,7 @@ class SubscriberGroups:
     def __iter__(self) -> Iterator[SubscriberGroup]:
         return iter(list(self._groups.values()))
 
-    def join(self, member: Member, group_key: GroupKey) -> SubscriberGroup:
+    def join(self, member: ClientWriter, group_key: GroupKey) -> SubscriberGroup:
         """Put ``member`` into the group of ``group_key``."""
         group = self._groups.get(group_key)
         if group is None:
@@ -253,7 +195,7 @@ class SubscriberGroups:
         group.members[member] = None
         return group
 
-    def leave(self, member: Member, group: SubscriberGroup) -> None:
+    def leave(self, member: ClientWriter, group: SubscriberGroup) -> None:
         """Take ``member`` out, after what is pending for it."""
         group.flush()
         group.members.pop(member, None)

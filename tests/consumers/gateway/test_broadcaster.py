@@ -10,7 +10,8 @@ from types import SimpleNamespace
 from typing import cast
 
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
-from mt4pump_consumers.gateway.subscriber_groups import GroupKey, Payload
+from mt4pump_consumers.gateway.client_writer import ClientWriter, Payload
+from mt4pump_consumers.gateway.subscriber_groups import GroupKey
 
 from tests.consumers.gateway.stream_made import event, trade
 
@@ -28,7 +29,7 @@ class Bench:
         self.broadcaster = Broadcaster(cast(AbstractEventLoop, loop), 1 / INTERVAL_S, lambda _notice: None)
         self._sent: list[bytes] = []
         self.write_now: Callable[[bytes], object] | None = self._sent.append
-        self.broadcaster.groups.join(self, READING)
+        self.broadcaster.groups.join(cast(ClientWriter, self), READING)
 
     def write(self, _data: bytes, _payloads: list[Payload]) -> None:
         raise AssertionError("it must wait")

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 from mt4pump_consumers.gateway import replay
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
+from mt4pump_consumers.gateway.client_writer import Payload
 from mt4pump_consumers.gateway.feed import FeedItem
 from mt4pump_consumers.gateway.protocol import ClientRequest, ClientRequestError, Json
 from mt4pump_consumers.gateway.replay import ROUNDS, Replayer
 from mt4pump_consumers.gateway.session import ClientSession
-from mt4pump_consumers.gateway.subscriber_groups import Payload
 from mt4pump_consumers.gateway.tokens import Grant
 
 from mt4pump.client import Event, Position, Query
@@ -57,6 +57,7 @@ class Client:
     """Stands in for a session: keeps what is sent."""
 
     def __init__(self) -> None:
+        self.writer = self
         self.name, self.grant, self.topics = "client", Grant("all", ("*",)), dict[str, None]()
         self.seqs: list[int] = []
         self.replies: list[Json] = []

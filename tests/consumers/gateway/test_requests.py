@@ -28,7 +28,7 @@ class Client:
     """Stands in for a session that says ``texts``; keeps what is sent to it."""
 
     def __init__(self, *texts: str) -> None:
-        self.connection = self
+        self.connection = self.writer = self
         self.name, self.grant = "client", Grant("all", ("*",))
         self.owner = "token"
         self.symbols, self.topics = dict[str, None](), dict[str, None]()

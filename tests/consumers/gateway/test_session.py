@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from mt4pump_consumers.gateway import session
+from mt4pump_consumers.gateway import client_writer
 from mt4pump_consumers.gateway.broadcaster import Broadcaster
 from mt4pump_consumers.gateway.connection import GatewayConnection
 from mt4pump_consumers.gateway.session import ClientSession
@@ -96,12 +96,10 @@ class Bench:
         return self.link.messages()
 
     def fill(self) -> None:
-        self.link.is_full = True
-        self.session.on_full()
+        self.session.writer.on_full()
 
     def free(self) -> None:
-        self.link.is_full = False
-        self.session.on_writable()
+        self.session.writer.on_writable()
 
 
 def run(test: Callable[[], Any]) -> None:
@@ -159,7 +157,7 @@ def test_too_many_messages_that_must_not_be_conflated_close_the_connection_and_s
             for seq in range(1, 12):
                 bench.quote("A", seq)
             await bench.sent()
-            assert bench.session.is_open
+            assert bench.session.writer.is_open
             for seq in range(1, 12):
                 bench.trade(seq)
             assert await bench.sent() == []
@@ -174,7 +172,7 @@ def test_one_that_does_not_read_for_too_long_is_closed() -> None:
         bench = Bench()
         bench.fill()
         bench.session.check(bench.loop.time() + 4)
-        assert bench.session.is_open
+        assert bench.session.writer.is_open
         bench.session.check(bench.loop.time() + 6)
         await asyncio.sleep(0)
         assert bench.link.closed == [(4408, "too slow: nothing read for 5 s")]
@@ -189,7 +187,7 @@ def test_nothing_follows_a_close_frame_whoever_sent_it() -> None:
             if full:
                 bench.fill()
             bench.link.protocol.state = State.CLOSING
-            bench.session.on_closing()
+            bench.session.writer.on_closing()
             bench.trade(1)
             bench.session.reply({"type": "status"})
             bench.free()
@@ -218,26 +216,26 @@ def test_nobody_waits_for_a_client_whose_connection_is_gone() -> None:
     async def test() -> None:
         bench = Bench()
         bench.fill()
-        waiting = asyncio.create_task(bench.session.wait_until_writable())
+        waiting = asyncio.create_task(bench.session.writer.wait_until_writable())
         await asyncio.sleep(0)
         assert not waiting.done()
         bench.link.protocol.state = State.CLOSED
-        bench.session.on_closing()
+        bench.session.writer.on_closing()
         await asyncio.wait_for(waiting, LIMIT_S)
-        bench.session.on_full()  # a close frame may be what does not fit any more
-        await asyncio.wait_for(bench.session.wait_until_writable(), LIMIT_S)
+        bench.session.writer.on_full()  # a close frame may be what does not fit any more
+        await asyncio.wait_for(bench.session.writer.wait_until_writable(), LIMIT_S)
 
     run(test)
 
 
 def test_a_client_that_takes_not_even_the_close_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "ABORT_S", 0.01)
+    monkeypatch.setattr(client_writer, "ABORT_S", 0.01)
 
     async def test() -> None:
         bench = Bench()
         bench.fill()
         bench.link.never_drains = True
-        bench.session.shut(4408, "too slow")
+        bench.session.writer.shut(4408, "too slow")
         await asyncio.wait_for(bench.link.aborted.wait(), LIMIT_S)
         assert bench.link.closed == [(4408, "too slow")]
 
