@@ -42,7 +42,7 @@ TABLES = {
 }
 
 
-class Life:
+class DaemonRun:
     """One run of the daemon: journal, dispatcher and a session on a `FakeManager`."""
 
     def __init__(self, bus: Bus, folder: Path, number: int) -> None:
@@ -92,7 +92,7 @@ class Life:
         assert self.journal.durable
         return self.bus.events()
 
-    def cut(self) -> Folded:
+    def snapshot(self) -> Folded:
         """Return what a snapshot would show now."""
         made = Folded()
         for topic, row in self.dispatcher.take_snapshot((), 0).rows:
@@ -161,33 +161,33 @@ def test_after_an_outage_with_500_changes_the_synthetic_events_rebuild_the_final
 ) -> None:
     world = OutageWorld(seed)
     with wire() as bus:
-        life = Life(bus, tmp_path, 1)
-        life.start(world)
-        state = life.cut()
+        run = DaemonRun(bus, tmp_path, 1)
+        run.start(world)
+        state = run.snapshot()
         assert wrong(state, world, *ALL) == []
 
-        fold(state, life.lose())
+        fold(state, run.lose())
         world.change(CHANGES)
-        published = life.start(world)
+        published = run.start(world)
         fold(state, published)
         assert wrong(state, world, *ALL) == []
         assert all(body.get("synthetic") for topic, body in published if not topic.startswith("session."))
 
         world.change(CHANGES)  # the session runs, but the API swallows what happens
-        published = life.reconcile(world)
+        published = run.reconcile(world)
         fold(state, published)
         assert wrong(state, world, *ALL) == []
         assert all(body["synthetic"] for _, body in published)
-        assert differences(still(life.cut().rows), still(state.rows)) == []
-        assert life.reconcile(world) == []
+        assert differences(still(run.snapshot().rows), still(state.rows)) == []
+        assert run.reconcile(world) == []
 
-        life.journal.close()
+        run.journal.close()
         world.change(CHANGES)  # no daemon runs
-        life = Life(bus, tmp_path, 2)
-        assert life.journal.has_orders
-        fold(state, life.start(world))
+        run = DaemonRun(bus, tmp_path, 2)
+        assert run.journal.has_orders
+        fold(state, run.start(world))
         assert wrong(state, world, "trade") == []
-        assert wrong(life.cut(), world, *ALL) == []  # of the other tables a new run publishes only by its snapshot
-        assert not life.fault_counters.counts
-        life.journal.close()
+        assert wrong(run.snapshot(), world, *ALL) == []  # of the other tables a new run publishes only by its snapshot
+        assert not run.fault_counters.counts
+        run.journal.close()
     assert sum(world.done.values()) == 3 * CHANGES

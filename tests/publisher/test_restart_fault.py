@@ -24,13 +24,13 @@ def test_each_run_has_a_new_epoch_the_same_addresses_and_continues_the_offsets(t
         first = received(reader, lambda message: message.topic == "heartbeat" and message.body["offset"] > 0)
         offsets = [first.body["offset"]]
 
-        def is_next_life(message: Message) -> bool:
+        def is_next_run(message: Message) -> bool:
             is_next = message.body["epoch"] > first.body["epoch"]
             if not is_next and "offset" in message.body:
                 offsets.append(message.body["offset"])
             return is_next and message.topic == "heartbeat" and message.body["state"] == "pumping"
 
-        second = received(reader, is_next_life)  # a reader connects anew only after the life's session.start
+        second = received(reader, is_next_run)  # a reader connects anew only after the run's session.start
         assert second.body["offset"] > max(offsets)
         third = received(reader, lambda message: message.body["epoch"] > second.body["epoch"])
         assert third.body["epoch"] > second.body["epoch"]

@@ -88,7 +88,7 @@ class StoredFrame:
 
 
 class Replayer:
-    """``query`` makes a connection for questions; one resume sends about ``events_limit`` events."""
+    """``query`` makes a connection for queries; one resume sends about ``events_limit`` events."""
 
     def __init__(self, broadcaster: Broadcaster, query: Callable[[], Query], events_limit: int) -> None:
         self._broadcaster, self._query, self._events_limit = broadcaster, query, events_limit

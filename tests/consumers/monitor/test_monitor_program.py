@@ -90,7 +90,7 @@ def test_it_lives_through_the_daemons_death_and_misses_nothing(tmp_path: Path, d
                 goal = again.last_offset() + 50
                 running.line("the daemon is asked anew for what is open")
                 until(lambda: again.last_offset() >= goal, "the new daemon publishes nothing")
-                until(lambda: _lives_told(running) == 2, "never came to the new life")
+                until(lambda: _runs_seen(running) == 2, "never came to the new run")
                 end(running)
                 executions, position = kept(store)
                 truth = Truth(query, position, rules)
@@ -98,8 +98,8 @@ def test_it_lives_through_the_daemons_death_and_misses_nothing(tmp_path: Path, d
     assert len({done.epoch for done in executions}) == 2
 
 
-def _lives_told(running: Program) -> int:
-    """Read on; return of how many lives of the daemon executions were seen."""
+def _runs_seen(running: Program) -> int:
+    """Read on; return of how many runs of the daemon executions were seen."""
     running.line('"type": "execution"')
     return len({json.loads(line)["epoch"] for line in running.lines if '"type": "execution"' in line})
 
