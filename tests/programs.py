@@ -67,6 +67,10 @@ class Program:
         message: str = self.fact(arguments)["message"]
         return message.split(arguments)[1].split(",", maxsplit=1)[0]
 
+    def read_to_the_end(self) -> None:
+        """Return once all that it printed was read; the process has ended."""
+        self._reader.join(LIMIT_S)
+
     def fact(self, part: str) -> dict[str, Any]:
         """Return the next JSON log line that contains ``part``."""
         fact: dict[str, Any] = json.loads(self.line(part))
@@ -82,6 +86,6 @@ def program(process: subprocess.Popen[str]) -> Iterator[Program]:
     finally:
         process.kill()
         process.wait()
-        made._reader.join(LIMIT_S)
+        made.read_to_the_end()
         if process.stdout is not None:
             process.stdout.close()

@@ -129,7 +129,7 @@ def cpu(rate: float) -> Figures:
 
 def live_beside_replay() -> Figures:
     """Return p99 in µs of 5,000 quotes/s beside an endless replay whose reader gives way, and without one."""
-    beside = journal._live_beside_replay(gives_way=True).p99_us
+    beside = journal.live_beside_replay(gives_way=True).p99_us
     assert beside is not None
     return Figures(beside, p99(_run(Case("mt4pump", "quote", 5_000.0, 1, 20_000))))
 
@@ -185,7 +185,7 @@ def clickhouse() -> Figures:
 
 def replay() -> Figures:
     """Return events per second of a replay while nothing is live."""
-    per_s = journal._replay_alone().per_second
+    per_s = journal.replay_alone().per_second
     assert per_s is not None
     return Figures(per_s)
 

@@ -79,10 +79,10 @@ def cases(events: int) -> Iterator[tuple[str, Callable[[], Figures]]]:
     for journal in (False, True):
         name = "with journal" if journal else "without journal"
         yield f"quotes 5,000/s, {name}", lambda on=journal: _case("quote", 5_000.0, 20_000, journal=on)  # type: ignore[misc]
-    yield "replay of 300,000 events, nothing live", _replay_alone
-    yield f"quotes 5,000/s (us) {BESIDE}", lambda: _live_beside_replay(gives_way=False)
+    yield "replay of 300,000 events, nothing live", replay_alone
+    yield f"quotes 5,000/s (us) {BESIDE}", lambda: live_beside_replay(gives_way=False)
     if hasattr(os, "SCHED_IDLE"):
-        yield f"quotes 5,000/s (us) {BESIDE}, its reader gives way", lambda: _live_beside_replay(gives_way=True)
+        yield f"quotes 5,000/s (us) {BESIDE}, its reader gives way", lambda: live_beside_replay(gives_way=True)
 
 
 def _case(kind: str, rate: float, events: int, *, journal: bool) -> Figures:
@@ -92,14 +92,14 @@ def _case(kind: str, rate: float, events: int, *, journal: bool) -> Figures:
     return Figures(outcome.sent_per_second, got.p50_us, got.p99_us)
 
 
-def _replay_alone() -> Figures:
+def replay_alone() -> Figures:
     with filled_daemon() as (daemon, _), _replaying(daemon, endless=False) as reader:
         events, seconds = reader.recv()
         assert events >= STORED
         return Figures(events / seconds)
 
 
-def _live_beside_replay(*, gives_way: bool) -> Figures:
+def live_beside_replay(*, gives_way: bool) -> Figures:
     """``gives_way``: the reader runs when a core is idle, as if on another machine: what is left is the daemon's."""
     with filled_daemon() as (daemon, feed), Receiver(daemon.endpoint, b"quote.", 20_000) as receiver:
         assert receiver.ready(20.0)

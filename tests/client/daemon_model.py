@@ -92,7 +92,7 @@ class DaemonModel:
     def answer(self, request: dict[str, Any]) -> list[bytes]:
         """Return the frames of the reply."""
         op = request.get("op")
-        known = {"describe": self._describe, "snapshot": self._snapshot, "replay": self._replay}
+        known = {"describe": self._describe, "snapshot": self._snapshot, "replay": self.replay}
         if op not in known:
             return self._head(request, {"ok": False, "code": "unknown_op", "error": f"no op {op!r}"})
         if op == "replay" and self.log is None:
@@ -129,7 +129,7 @@ class DaemonModel:
         cursor = str(end) if end < len(topics) else None
         return {"offset": self._offset(), "ts": self._now(), "seqs": seqs, "cursor": cursor}, frames
 
-    def _replay(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    def replay(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         prefixes = tuple(_bytes(prefix) for prefix in request.get("topics") or [b""])
         after, to = request.get("after", 0), request.get("to")
         limit = min(request.get("limit", self.page_limit), self.page_limit)

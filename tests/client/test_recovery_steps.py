@@ -23,8 +23,8 @@ def test_a_notice_names_exactly_what_is_gone(monkeypatch: pytest.MonkeyPatch, he
     harness = Harness().live()
     harness.receive(harness.model.event("trade.1"), harness.model.heartbeat())
     harness.model.event("trade.1")
-    answer = harness.model._replay
-    monkeypatch.setattr(harness.model, "_replay", lambda ask: ({**answer(ask)[0], "whole": False, **head}, []))
+    answer = harness.model.replay
+    monkeypatch.setattr(harness.model, "replay", lambda ask: ({**answer(ask)[0], "whole": False, **head}, []))
     harness.receive(harness.model.event("trade.1"))
     texts = [item.text for item in harness.items if isinstance(item, Notice) and item.kind == "not_whole"]
     assert [each[: len(text)] for each in texts] == [text]

@@ -178,7 +178,7 @@ def test_maintenance_does_not_take_its_own_checkpointer_for_another_process(path
     with opened(path, clock=clock) as journal:
         for _ in range(5):
             add(journal, 50, size=500)
-            assert journal._store is not None
+            assert journal.durable
             with closing(sqlite3.connect(path)) as checkpointer:
                 checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
             journal.maintain(no_orders)

@@ -109,9 +109,8 @@ def test_the_table_of_kinds_is_written_long_before_the_end(path: Path, monkeypat
     monkeypatch.setattr(store_module, "KINDS_EVERY", 10)
     journal = open_journal(path)
     add(journal, 25)
-    store = journal._store
-    assert store is not None
-    assert store.connection.execute("SELECT last FROM kinds").fetchone() == (25,)
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT last FROM kinds").fetchone() == (25,)
     journal.close()
 
 

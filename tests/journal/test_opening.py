@@ -22,9 +22,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.sqlite3"
 
 
-def lose_power(journal: Journal) -> None:
+def lose_power(journal: Journal, path: Path) -> None:
     """Kill the daemon and restart the machine; all that was committed is on the disk, which nobody can know."""
-    path = journal._path
     kill(journal)
     restart_machine(path)
 
@@ -53,7 +52,7 @@ def test_after_a_loss_of_power_offsets_continue_after_those_reserved_on_the_disk
 ) -> None:
     journal = open_journal(path)
     add(journal, 5)
-    lose_power(journal)
+    lose_power(journal, path)
     with opened(path) as journal:
         assert journal.last_offset == RESERVE_BLOCK
         assert "the machine went down" in caplog.text
@@ -70,7 +69,7 @@ def test_with_synced_commits_nothing_is_skipped(path: Path, level: str) -> None:
     journal = open_journal(path, options)
     add(journal, 5)
     change_meta(path, synchronous=level)  # extra: as earlier versions wrote it
-    lose_power(journal)
+    lose_power(journal, path)
     with opened(path, options) as journal:
         assert journal.last_offset == 5
     assert first_page(path).whole
@@ -79,7 +78,7 @@ def test_with_synced_commits_nothing_is_skipped(path: Path, level: str) -> None:
 def test_the_level_of_the_run_that_ended_counts_not_the_new_one(path: Path) -> None:
     journal = open_journal(path, JournalOptions(synchronous="off"))
     add(journal, 5)
-    lose_power(journal)
+    lose_power(journal, path)
     with opened(path, JournalOptions(synchronous="full")) as journal:
         assert journal.last_offset == RESERVE_BLOCK
 
@@ -144,7 +143,7 @@ def test_a_file_of_an_earlier_version_is_no_copy(path: Path) -> None:
 def test_since_over_a_break_is_not_whole(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 5, ts=1_000)
-    lose_power(journal)
+    lose_power(journal, path)
     with opened(path, JournalOptions(max_age_s=0)) as journal:
         add(journal, 5, ts=3_000)
     assert not first_page(path, since=2_000).whole, "events of 2,000 may have been lost"

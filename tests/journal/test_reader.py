@@ -1,5 +1,6 @@
 """Pages of a replay: what is asked for and nothing else, in bounded work, and what is missing is reported."""
 
+import sqlite3
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
@@ -296,9 +297,10 @@ def test_no_file_no_journal_and_a_newer_one_are_reported(tmp_path: Path) -> None
 
     (tmp_path / "text").write_text("no database at all, but long enough to be looked at " * 20)
     (tmp_path / "empty").touch()
-    with opened(tmp_path / "newer") as journal:
-        assert journal._store is not None
-        journal._store.connection.execute("PRAGMA user_version=3")
+    with opened(tmp_path / "newer"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "newer")) as other:
+        other.execute("PRAGMA user_version=3")
     assert "FileNotFoundError" in complaint("none")
     assert str(tmp_path / "none") in complaint("none")
     assert "not a journal" in complaint("text")

@@ -18,9 +18,14 @@ from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, sync, until
 
 
 @pytest.fixture
-def publisher() -> Iterator[Publisher]:
+def fault_counters() -> FaultCounters:
+    return FaultCounters(log)
+
+
+@pytest.fixture
+def publisher(fault_counters: FaultCounters) -> Iterator[Publisher]:
     with context() as own:
-        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
+        made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0), fault_counters=fault_counters)
         yield made
         made.close()
 
@@ -62,11 +67,11 @@ def test_who_speaks_no_zeromq_is_counted_and_logged_with_its_address(
         assert f"from {host}:{port}" in caplog.text
 
 
-def test_who_hangs_up_at_once_is_counted(publisher: Publisher) -> None:
+def test_who_hangs_up_at_once_is_counted(publisher: Publisher, fault_counters: FaultCounters) -> None:
     for count in range(1, 20):
         raw_connection(publisher).close()
         await_counters(publisher, now=0, failed=count)
-    assert publisher._fault_counters.counts["handshake_failed"] == 19
+    assert fault_counters.counts["handshake_failed"] == 19
 
 
 def test_a_reading_ends_when_its_time_is_over(publisher: Publisher) -> None:

@@ -63,11 +63,12 @@ def test_an_unknown_key_is_refused_counted_and_logged_with_its_address(
     keys: Keyring, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = new_pair()
+    counters = FaultCounters(authenticator_module.log)
     with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, fault_counters=counters)
         for _ in range(50):
             assert authenticator._answer(zap(raw_key(unknown.public)))[4:7] == [b"400", b"unknown key", b""]
-        assert authenticator._fault_counters.counts == {"refused_key": 50}
+        assert counters.counts == {"refused_key": 50}
         lines = [record.getMessage() for record in caplog.records if unknown.public in record.getMessage()]
         assert len(lines) == 1
         assert "10.0.0.9" in lines[0]
@@ -127,14 +128,16 @@ def test_every_connection_has_a_generation_of_its_own_and_none_is_accepted_witho
     keys.admit("alice", "*")
     generations: list[int | None] = [4, 7, None]
     asked = zap(raw_key(keys.pairs["alice"].public))
+    counters = FaultCounters(authenticator_module.log)
     with context() as own:
-        authenticator, socket = ZapAuthenticator(own, keys.secret, keys.clients), own.socket(zmq.XPUB)
+        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, fault_counters=counters)
+        socket = own.socket(zmq.XPUB)
         authenticator.secure(socket, lambda: generations.pop(0))
         first, second = (split_user_id(authenticator._answer(asked)[6].decode()) for _ in range(2))
         assert first[0] == second[0]
         assert (first[1], second[1]) == (4, 7)
         assert authenticator._answer(asked)[4] == b"300"  # not for ever: it may try again
-        assert authenticator._fault_counters.counts == {"refused_crowd": 1}
+        assert counters.counts == {"refused_crowd": 1}
         assert b"/" not in authenticator._answer(zap(asked[8], domain=QUERIED.encode()))[6]
         authenticator.stop()
 
@@ -246,13 +249,14 @@ def test_a_folder_that_cannot_be_read_for_a_moment_changes_nothing(
 def test_a_banned_client_is_refused_for_a_while(keys: Keyring) -> None:
     keys.admit("alice", "*")
     now = [100.0]
+    counters = FaultCounters(authenticator_module.log)
     with context() as own:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, now_s=lambda: now[0])
+        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, fault_counters=counters, now_s=lambda: now[0])
         user = user_of(authenticator, keys, "alice")
         authenticator.ban(user, "for the test")
         assert authenticator.allowed(user) is NOTHING
         assert not user_of(authenticator, keys, "alice")
-        assert authenticator._fault_counters.counts["refused_expelled"] == 1
+        assert counters.counts["refused_expelled"] == 1
         now[0] += 61
         assert user_of(authenticator, keys, "alice") == user
         assert authenticator.allowed(user).covers(b"x")
@@ -339,8 +343,9 @@ def test_a_secret_that_others_can_read_is_logged(keys: Keyring, caplog: pytest.L
 def test_a_query_socket_has_its_own_rule(keys: Keyring) -> None:
     keys.admit("alice", "*")
     keys.admit("bob", "*", query=False)
+    counters = FaultCounters(authenticator_module.log)
     with context() as own, context() as other:
-        authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
+        authenticator = ZapAuthenticator(own, keys.secret, keys.clients, fault_counters=counters)
         authenticator.start()
         router: zmq.Socket[bytes] = own.socket(zmq.ROUTER)
         authenticator.secure_query(router)
@@ -350,7 +355,7 @@ def test_a_query_socket_has_its_own_rule(keys: Keyring) -> None:
             keys.set_keys(dealer, keys.pairs[name])
             dealer.connect(router.getsockopt_string(zmq.LAST_ENDPOINT))
             dealer.send(name.encode())
-        until(lambda: authenticator._fault_counters.counts["refused_query"], "bob is refused")
+        until(lambda: counters.counts["refused_query"], "bob is refused")
         assert router.poll(LIMIT_MS)
         _, frame = router.recv(), router.recv(copy=False)
         assert frame.bytes == b"alice"

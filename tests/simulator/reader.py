@@ -36,8 +36,8 @@ class Reader:
         self.events: list[RawEvent] = []
         self.quotes = bytearray()
         self.at_start: dict[str, bytes] = {}
-        self._wake = Event()
-        self._select = select
+        self.wake = Event()
+        self.select = select
         self.manager.connect("simulated:443")
         self.manager.login(1, "any")
         self.manager.pump(flags, self.notify)
@@ -47,22 +47,22 @@ class Reader:
             for name in ("trades", "users", "requests", "symbols", "groups"):
                 self.at_start[name] = bytes(self.manager.table(name))
         self.events.append((code, action, data))
-        self._wake.set()
+        self.wake.set()
 
     def read_until(self, seen: Callable[[], object], limit_s: float = LIMIT_S) -> None:
         """Read until ``seen``; fails after ``limit_s``."""
         deadline = time.monotonic() + limit_s
         while not seen():
             assert time.monotonic() < deadline, f"not seen within {limit_s} s; {len(self.events)} events"
-            self._wake.wait(0.01)
-            self._wake.clear()
+            self.wake.wait(0.01)
+            self.wake.clear()
             self.read()
 
     def read(self) -> None:
         """Select the symbols when pumping started, and read the queued quotes; nothing once the session is lost."""
         with suppress(ConnectionLost):
-            if self._select and self.codes():
-                self._select = False
+            if self.select and self.codes():
+                self.select = False
                 for instrument in self.simulator.broker.market.instruments:
                     self.manager.select_symbol(instrument.raw_name)
             while quotes := self.manager.updated_quotes():

@@ -226,7 +226,7 @@ def test_a_stop_does_not_wait_for_a_reader_that_sleeps() -> None:
     with running(rate=math.inf, quote_buffer=1024) as simulator:
         reader = Reader(simulator)
         reader.manager.select_symbol(b"EURUSD")
-        reader._select = False
+        reader.select = False
         wait_for(lambda: simulator.room_waits)
         assert len(simulator.quote_queue) <= 1024
 

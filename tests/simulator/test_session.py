@@ -277,7 +277,7 @@ def test_a_call_gives_256_quotes_at_most() -> None:
         reader = Reader(simulator, select=False)
         for raw_name in simulator.broker.market.by_raw_name:
             reader.manager.select_symbol(raw_name)
-        reader._wake.wait(LIMIT_S)
+        reader.wake.wait(LIMIT_S)
         most = 0
         while most < 256:
             most = max(most, len(reader.manager.updated_quotes()) // SYMBOL_INFO.size)

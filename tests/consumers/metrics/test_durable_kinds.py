@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
@@ -19,6 +20,8 @@ def test_each_run_of_the_daemon_is_asked_once_and_a_failure_is_tried_again(monke
     query.__enter__.return_value = query
     query.describe.side_effect = ClientError("timeout", "no answer")
     monkeypatch.setattr(module, "Query", lambda *_: query)
+    now_s = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     kinds = DurableKindsQuery(settings())
     kinds.update(None)
     kinds.update(replace(STATUS, alive=False))
@@ -31,7 +34,7 @@ def test_each_run_of_the_daemon_is_asked_once_and_a_failure_is_tried_again(monke
         "epoch": STATUS.epoch,
         "kinds": {"trade": {"durable": True}, "mail": {"durable": False}, "other": {"durable": True}},
     }
-    kinds._due_s = 0.0
+    now_s[0] += module.QUERY_RETRY_S
     for _ in range(2):
         kinds.update(STATUS)
     assert query.describe.call_count == 2

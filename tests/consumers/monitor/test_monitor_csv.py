@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +20,8 @@ from tests.consumers.monitor.monitor_run import execution
 
 
 @pytest.fixture
-def store() -> Iterator[MonitorStore]:
-    with closing(MonitorStore(None, webhook=False, backlog=1)) as made:
+def store(tmp_path: Path) -> Iterator[MonitorStore]:
+    with closing(MonitorStore(tmp_path / "s.db", webhook=False, backlog=1)) as made:
         yield made
 
 
@@ -53,9 +54,9 @@ def test_wherever_a_write_is_cut_off_and_not_noted_the_next_run_completes_it(
     tmp_path: Path, store: MonitorStore
 ) -> None:
     path = tmp_path / "t.csv"
-    table = CsvFile(path, store)
+    table, name = CsvFile(path, store), f"csv {path.absolute()}"
     for first, rows in ((1, (1, 2)), (3, (3, 4))):
-        note = store.note(table._name)
+        note = store.note(name)
         before = path.stat().st_size if path.exists() else 0
         add(store, *rows)
         table.write()
@@ -63,7 +64,7 @@ def test_wherever_a_write_is_cut_off_and_not_noted_the_next_run_completes_it(
         for cut in range(before, len(whole) + 1):
             path.write_bytes(whole[:cut])
             assert note is not None
-            store.set_note(table._name, note)
+            store.set_note(name, note)
             table = CsvFile(path, store)
             table.write()
             assert path.read_bytes() == whole, f"cut at {cut}, first row {first}"
@@ -144,7 +145,9 @@ def test_a_store_that_counts_anew_has_all_its_rows_written_once(
     table = CsvFile(path, store)
     add(store, 1, 2, 3)
     table.write()
-    store._connection.execute("DELETE FROM executions")  # as keep_days did in stores of an earlier version
+    assert store.path is not None
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("DELETE FROM executions")  # as keep_days did in stores of an earlier version
     add(store, 4, 5)
     with caplog.at_level(logging.WARNING):
         table = CsvFile(path, store)

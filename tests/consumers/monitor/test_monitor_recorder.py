@@ -52,11 +52,11 @@ def store(tmp_path: Path) -> Iterator[MonitorStore]:
         yield made
 
 
-def made(store: MonitorStore, shutdown: Shutdown, csv: CsvFile | None = None) -> EventRecorder:
-    engine = RuleEngine([], RuleMemory())
-    return EventRecorder(
-        store, RuleMemory(), engine=engine, state=MonitorState(), view=MonitorView(), csv=csv, shutdown=shutdown
-    )
+def made(
+    store: MonitorStore, shutdown: Shutdown, csv: CsvFile | None = None, state: MonitorState | None = None
+) -> EventRecorder:
+    engine, state, view = RuleEngine([], RuleMemory()), state or MonitorState(), MonitorView()
+    return EventRecorder(store, RuleMemory(), engine=engine, state=state, view=view, csv=csv, shutdown=shutdown)
 
 
 def fail(store: MonitorStore, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
@@ -102,17 +102,17 @@ def test_a_csv_file_that_cannot_be_written_is_told_counted_and_tried_again_after
 ) -> None:
     now_s = [0.0]
     monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
-    csv = Table(tmp_path / "share" / "t.csv", store)
-    keeps = made(store, Patience(), csv)
+    csv, state = Table(tmp_path / "share" / "t.csv", store), MonitorState()
+    keeps = made(store, Patience(), csv, state)
     keeps.take(execution(1))
     keeps.commit(None)
-    assert (csv.failures, csv.writes, keeps._state.problem[:4]) == (1, 1, "CSV:")
+    assert (csv.failures, csv.writes, state.problem[:4]) == (1, 1, "CSV:")
     csv.path.parent.mkdir()
     keeps.commit(None)
     assert csv.writes == 1, "not before the pause is over"
     now_s[0] = CSV_RETRY_S
     keeps.commit(None)
-    assert (csv.failures, csv.path.read_bytes().count(b"EURUSD"), keeps._state.problem) == (1, 1, "")
+    assert (csv.failures, csv.path.read_bytes().count(b"EURUSD"), state.problem) == (1, 1, "")
 
 
 def test_a_csv_file_is_looked_at_for_what_an_earlier_run_left_and_then_only_with_news(
@@ -135,7 +135,8 @@ def test_a_write_ahead_log_that_another_program_holds_is_logged_once_and_shown_u
 ) -> None:
     caplog.set_level("INFO")
     assert store.path is not None
-    keeps = made(store, Patience())
+    state = MonitorState()
+    keeps = made(store, Patience(), state=state)
     store.wal_limit_bytes = 100_000
     with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -143,8 +144,8 @@ def test_a_write_ahead_log_that_another_program_holds_is_logged_once_and_shown_u
         for number in range(1, 60):
             keeps.take(execution(number))
             assert keeps.commit(place(number))
-    assert keeps._state.held_wal_bytes > 100_000
+    assert state.held_wal_bytes > 100_000
     assert caplog.text.count("another program's open transaction keeps it from being emptied") == 1
     assert keeps.commit(place(60))
-    assert keeps._state.held_wal_bytes == 0
+    assert state.held_wal_bytes == 0
     assert "is emptied again" in caplog.text

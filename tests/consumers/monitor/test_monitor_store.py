@@ -35,9 +35,16 @@ def alert(name: str) -> Alert:
     return Alert(name, "rule", "volume", "warning", "firing", "1001", 5, "text", {})
 
 
+def kept(store: MonitorStore, query: str) -> list[Any]:
+    """Return the rows of a query, as another program reads the file."""
+    assert store.path is not None
+    with closing(sqlite3.connect(store.path)) as reader:
+        return reader.execute(query).fetchall()
+
+
 def webhook_counts(store: MonitorStore) -> dict[str, int]:
     """Return how many alerts are none, pending, sent, failed, dropped."""
-    return dict(store._connection.execute("SELECT webhook, count(*) FROM alerts GROUP BY webhook"))
+    return dict(kept(store, "SELECT webhook, count(*) FROM alerts GROUP BY webhook"))
 
 
 def place(confirmed: int) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def test_a_batch_that_does_not_fit_onto_the_disk_leaves_nothing_behind_and_works
 def test_lots_can_be_asked_for_in_sql_and_no_number_stays_none(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
         store.commit(Batch([execution(volume=150, profit=math.nan)]), RuleMemory())
-        assert store._connection.execute("SELECT lots FROM executions").fetchone() == (1.5,)
+        assert kept(store, "SELECT lots FROM executions") == [(1.5,)]
         assert math.isnan(store.latest(1)[0].profit)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mt4pump_consumers.monitor.execution import Alert
@@ -50,9 +52,16 @@ def add(store: MonitorStore, *names: str) -> None:
     store.commit(Batch(alerts=alerts), RuleMemory())
 
 
+def kept(store: MonitorStore, query: str) -> list[Any]:
+    """Return the rows of a query, as another program reads the file."""
+    assert store.path is not None
+    with closing(sqlite3.connect(store.path, timeout=LIMIT_S)) as reader:
+        return reader.execute(query).fetchall()
+
+
 def states(store: MonitorStore) -> dict[str, str]:
     """Return how far each alert is."""
-    return dict(store._connection.execute("SELECT id, webhook FROM alerts"))
+    return dict(kept(store, "SELECT id, webhook FROM alerts"))
 
 
 def test_alerts_are_sent_in_order_each_once_with_its_id_as_the_key(store: MonitorStore, hook: Receiver) -> None:
@@ -108,7 +117,7 @@ def test_an_alert_that_always_fails_does_not_hold_up_the_others(store: MonitorSt
         assert states(store)["poison"] == "pending"
         hook.answer_of = lambda _name: 200
         until(lambda: hook.ids["poison"] == 1, "forgotten")
-    (attempts,) = store._connection.execute("SELECT attempts FROM alerts WHERE id = 'poison'").fetchone()
+    ((attempts,),) = kept(store, "SELECT attempts FROM alerts WHERE id = 'poison'")
     assert attempts > ATTEMPTS_AT_ONCE
 
 
@@ -119,7 +128,7 @@ def test_an_alert_that_is_too_old_is_given_up_with_the_reason(store: MonitorStor
         with sending(store, f"http://127.0.0.1:{nobody.getsockname()[1]}/SECRET", give_up_s=0.01) as webhook:
             until(lambda: states(store) == {"a": "failed"}, "never given up")
             assert webhook.counts["attempts"] == ATTEMPTS_AT_ONCE
-    (error,) = store._connection.execute("SELECT error FROM alerts").fetchone()
+    ((error,),) = kept(store, "SELECT error FROM alerts")
     assert error == "ConnectError"
 
 

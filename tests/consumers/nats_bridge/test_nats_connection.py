@@ -29,13 +29,14 @@ INFO = b'INFO {"server_id":"S","version":"2.10.0","max_payload":1048576,"headers
 
 
 class Server:
-    """Says hello, answers PING, and keeps all other lines. ``is_mute``: it answers no more."""
+    """Says hello, answers PING, and keeps other lines. ``is_mute``: it answers no more; ``counts``: its client's."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.is_mute = False
         self.refusal = b""
         self.port = 0
+        self.counts: Counter[str] = Counter()
         self.writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,11 +98,11 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 def played(scene: Callable[[NatsConnection, Server], Awaitable[None]]) -> Counter[str]:
     """Run ``scene``; return the counts."""
-    counts: Counter[str] = Counter()
+    server = Server()
+    counts = server.counts
 
     async def play() -> None:
         asyncio.get_running_loop().set_exception_handler(fault_in_background)
-        server = Server()
         async with linked(counts, server) as nats_link:
             await scene(nats_link, server)
 
@@ -154,7 +155,7 @@ def test_a_reset_makes_a_new_connection_and_no_noise(
                 await nats_link.publish("quote.EURUSD", bytes(1000), {})
                 await asyncio.sleep(0)
             await until(lambda received=received: received, "word of the loss")  # type: ignore[misc]
-            await until(lambda number=number: nats_link._counts["connections"] > number, "a new connection")  # type: ignore[misc]
+            await until(lambda number=number: server.counts["connections"] > number, "a new connection")  # type: ignore[misc]
 
     assert played(scene)["connections"] == 4
     assert {record.name for record in caplog.records} == {"mt4pump_consumers.nats_bridge.connection"}
@@ -172,7 +173,7 @@ def test_a_server_that_stopped_to_answer_is_left(monkeypatch: pytest.MonkeyPatch
         await until(first.lost.is_set, "the loss")
         assert "does not answer" in first.reason
         server.is_mute = False
-        await until(lambda: nats_link._counts["connections"] > 1, "a new connection")
+        await until(lambda: server.counts["connections"] > 1, "a new connection")
 
     played(scene)
 

@@ -27,10 +27,12 @@ from mt4pump_consumers.nats_bridge.message import (
     subject_of,
     unstored_message,
 )
+from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from nats.aio.client import Client
 
 from mt4pump.client import Event, Heartbeat
 from mt4pump.client.event import TopicName
+from mt4pump.process.program import settings_of
 from tests.consumers.nats_bridge.nats_run import Stage, Stored, needs_server, stage
 from tests.consumers.nats_bridge.test_nats_publish_queue import REFUSED, message, run
 from tests.consumers.nats_bridge.test_nats_writer import NEW, writer
@@ -150,7 +152,7 @@ def test_what_is_not_durable_and_too_large_is_dropped_and_the_connection_lives()
             self.published.append(f"{subject} {len(headers)}")
 
     counts: Counter[str] = Counter()
-    nats_link = NatsConnection(writer("now")._settings, counts)
+    nats_link = NatsConnection(settings_of(NatsSettings, []).settings, counts)
     client = FakeClient()
     client.published = []
     nats_link._connection = cast(Any, SimpleNamespace(client=client))
