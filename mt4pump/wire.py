@@ -129,7 +129,9 @@ class Send(Protocol):
 
 
 class Outlet(Protocol):
-    """Sends messages frame by frame."""
+    """Sends messages frame by frame. Who sends frames counts the messages in ``sent``."""
+
+    sent: int
 
     @property
     def send_frame(self) -> Send:

@@ -178,6 +178,7 @@ class FrameCollector:
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
+        self.sent = 0
 
     def send_frame(self, data: bytes, _flags: int = 0, /) -> None:
         """Keep a frame."""

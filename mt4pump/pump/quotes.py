@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 
@@ -42,12 +42,6 @@ Each letter refuses a number above its limit, so that the hot loop need not comp
 
 WriteQuote = Callable[[str, Body, int], None]
 """``write(symbol, fields, ts)`` numbers, commits and publishes one quote as an event, where quotes are durable."""
-
-
-class QuoteOutlet(Outlet, Protocol):
-    """An outlet that counts its messages; quotes are counted in one go."""
-
-    sent: int
 
 
 class SymbolState:
@@ -106,7 +100,7 @@ class QuoteStream:
         self.published = self.last_time_s = self.last_ts = 0
         self.has_more = False
 
-    def drain(self, updated_quotes: Callable[[], bytes | memoryview], ts: int, outlet: QuoteOutlet) -> None:
+    def drain(self, updated_quotes: Callable[[], bytes | memoryview], ts: int, outlet: Outlet) -> None:
         """Publish what changed since the last drain, in a bounded number of reads; ``has_more``: more may wait."""
         self.has_more = False
         for _ in range(READS_PER_DRAIN):

@@ -49,6 +49,7 @@ class Frames:
     full = BlockingIOError
 
     def __init__(self, full_for: int = 0) -> None:
+        self.sent = 0
         self.messages: list[tuple[bytes, bytes]] = []
         self.resent: list[tuple[bytes, bytes]] = []
         self._full_for = full_for
