@@ -28,7 +28,7 @@ from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump
-from mt4pump.pump.session import Command, DispatcherOptions, ReadThread
+from mt4pump.pump.session import Command, ReadThread
 from mt4pump.pump.snapshot import SnapshotRequest
 from mt4pump.query import QueryOptions, QueryServer, QuerySources, YieldToPump
 from mt4pump.query.handlers import describer
@@ -104,8 +104,7 @@ class Daemon:
         self.inbox = Inbox(settings.inbox_limit, now_ns)
         encoder = Encoder(self.epoch, settings.topic_suffix)
         writer = EventWriter(encoder, publisher, journal, settings.durable)
-        options = options_of(DispatcherOptions, settings, slice_s=COMPARISON_SLICE_S)
-        self._dispatcher = Dispatcher(writer, options, fault_counters)
+        self._dispatcher = Dispatcher(writer, settings, fault_counters, slice_s=COMPARISON_SLICE_S)
         self._dispatcher.restore_orders()
         self._supervisor = Supervisor(source.factory, self.inbox, session_plan(settings))
         server_clock = ServerClock(settings.server_utc_offset_s)

@@ -22,7 +22,8 @@ from mt4pump.mt4.codes import PumpCode
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.lifecycle import COMPUTED_LOCALLY
-from mt4pump.pump.session import DispatcherOptions, ManagerSession
+from mt4pump.pump.session import ManagerSession
+from mt4pump.settings import Settings
 from mt4pump.wire import KINDS, Encoder, kind_of
 from tests.bus import Bus, Message, context
 from tests.fake_manager import FakeManager
@@ -52,7 +53,7 @@ class DaemonRun:
         encoder = Encoder(EPOCH + number)
         self.writer = EventWriter(encoder, bus.publisher, self.journal, DURABLE)
         self.fault_counters = FaultCounters(logging.getLogger("test.outages"))
-        self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
+        self.dispatcher = Dispatcher(self.writer, Settings(source="simulator"), self.fault_counters)
         if self.journal.has_orders:
             self.dispatcher.trades.restore_orders(self.journal.open_orders())
         self.manager = FakeManager()

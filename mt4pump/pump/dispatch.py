@@ -7,6 +7,7 @@ reads all tables whole. Quotes do not pass here: the loop hands them to `QuoteSt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from mt4pump.log import FaultCounters
@@ -20,7 +21,6 @@ from mt4pump.pump.session import (
     LOST,
     PUMPING,
     CurrentSession,
-    DispatcherOptions,
     ManagerSession,
     count_fault,
     with_library_faults,
@@ -29,26 +29,32 @@ from mt4pump.pump.sliced_work import SlicedWork
 from mt4pump.pump.snapshot import StateSnapshot, TakeRows, rows_by_field, state_rows, touches
 from mt4pump.pump.tables import TableHandler
 from mt4pump.pump.trades import TradeHandler
+from mt4pump.settings import Settings
 from mt4pump.wire import KINDS, QUOTE, SESSION, UNKNOWN, Kind
 
 
 class Dispatcher:
-    """Turns raw records into published events. ``work`` are the comparisons of tables that go on in slices."""
+    """Turns raw records into published events. ``work`` are the comparisons of tables that go on in slices.
 
-    def __init__(self, writer: EventWriter, options: DispatcherOptions, fault_counters: FaultCounters) -> None:
+    ``slice_s`` is the longest time that a comparison takes at once.
+    """
+
+    def __init__(
+        self, writer: EventWriter, settings: Settings, fault_counters: FaultCounters, *, slice_s: float = math.inf
+    ) -> None:
         self.writer = writer
         self.fault_counters = fault_counters
         self.current = CurrentSession()
-        self.work = SlicedWork(options.slice_s, FAULTS, self._count_read_fault)
+        self.work = SlicedWork(slice_s, FAULTS, self._count_read_fault)
         self.quotes = QuoteStream(
             writer.encoder,
-            options.encoding,
+            settings.encoding,
             writer.publisher.subscriptions.has_subscriber,
             self._write_quote if writer.is_durable(QUOTE) else None,
         )
-        self.messages = NewsMailHandler(writer, self.current, options.encoding, options.mail_fields)
-        self.tables = TableHandler(writer, self.current, fault_counters, options, self.work.add)
-        self.trades = TradeHandler(writer, self.current, options.encoding, self.tables.is_visible, self.work.add)
+        self.messages = NewsMailHandler(writer, self.current, settings.encoding, settings.mail_fields)
+        self.tables = TableHandler(writer, self.current, fault_counters, settings, self.work.add)
+        self.trades = TradeHandler(writer, self.current, settings.encoding, self.tables.is_visible, self.work.add)
         self._last_session_event: tuple[str, Fields] | None = None
 
     @property

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from threading import Event, Thread
@@ -37,21 +36,6 @@ class Command(IntEnum):
     """Publish the quotes of these symbol patterns."""
     REREAD = 2**31 + 6
     """Read all tables again, because this many records were refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class DispatcherOptions:
-    """What to read and how; the settings of the same names.
-
-    ``slice_s`` is the longest time that the comparison of whole tables takes at once; infinite: no limit.
-    """
-
-    encoding: str = "cp1252"
-    symbols: tuple[str, ...] = ("*",)
-    user_fields: Collection[str] = ()
-    mail_fields: Collection[str] = ()
-    plugin_parameters: bool = False
-    slice_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,11 @@ from mt4pump.mt4.manager import Array, Manager
 from mt4pump.mt4.record import Decoder, Fields, format_of
 from mt4pump.process.values import SymbolFilter
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, count_fault
+from mt4pump.pump.session import FAULTS, CurrentSession, count_fault
 from mt4pump.pump.sliced_work import Schedule, Steps
 from mt4pump.pump.snapshot import RowSource, TakeRows
 from mt4pump.pump.table_diff import DELETE, UPDATE, FlagTable, Table, TableEvent
+from mt4pump.settings import Settings
 from mt4pump.wire import GROUP, MARGIN, ONLINE, PLUGIN, REQUEST, SYMBOL, USER, Kind
 
 SYMBOL_NAMES = struct.Struct(format_of(CON_SYMBOL, {"symbol"}))
@@ -126,7 +127,7 @@ class TableHandler:
         writer: EventWriter,
         current: CurrentSession,
         fault_counters: FaultCounters,
-        options: DispatcherOptions,
+        settings: Settings,
         schedule: Schedule,
     ) -> None:
         self.before_start = self.repeats = 0
@@ -134,12 +135,12 @@ class TableHandler:
         self._current = current
         self._fault_counters = fault_counters
         self._schedule = schedule
-        self._encoding = encoding = options.encoding
-        self._filter = SymbolFilter(options.symbols)
+        self._encoding = encoding = settings.encoding
+        self._filter = SymbolFilter(settings.symbols)
         self._selected: set[bytes] = set()
         self._selected_of: Manager | None = None
-        self._parameters = PluginParameters(current, fault_counters, encoding) if options.plugin_parameters else None
-        self._users = Table(Decoder(USER_RECORD, encoding, options.user_fields), "login")
+        self._parameters = PluginParameters(current, fault_counters, encoding) if settings.plugin_parameters else None
+        self._users = Table(Decoder(USER_RECORD, encoding, settings.user_fields), "login")
         self._bindings = {
             "symbols": TableBinding(SYMBOL, Table(Decoder(CON_SYMBOL, encoding), "symbol")),
             "groups": TableBinding(GROUP, Table(Decoder(CON_GROUP, encoding), "group"), _used_part),

@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from mt4pump.mt4.codes import PumpFlag
 from mt4pump.publisher.publisher import SocketOptions
-from mt4pump.pump.session import DispatcherOptions
 from mt4pump.settings import Settings
 from mt4pump.wiring import options_of, pump_flags, session_plan
 
@@ -35,18 +34,6 @@ def test_the_publishers_options_are_the_settings_of_the_same_names() -> None:
     }
     options = options_of(SocketOptions, settings(**chosen))
     assert {field.name: getattr(options, field.name) for field in fields(options)} == chosen
-
-
-def test_the_dispatchers_options_are_the_settings_of_the_same_names_and_what_is_given() -> None:
-    chosen: dict[str, Any] = {
-        "encoding": "cp1251",
-        "symbols": ("EUR*", "!EURGBP"),
-        "plugin_parameters": True,
-        "user_fields": ("name", "email"),
-        "mail_fields": ("body",),
-    }
-    options = options_of(DispatcherOptions, settings(**chosen), slice_s=0.5)
-    assert {field.name: getattr(options, field.name) for field in fields(options)} == {**chosen, "slice_s": 0.5}
 
 
 def test_the_supervisors_plan_is_the_settings_of_the_same_names() -> None:

@@ -11,7 +11,8 @@ from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
-from mt4pump.pump.session import FAULTS, DispatcherOptions, ManagerSession, count_fault
+from mt4pump.pump.session import FAULTS, ManagerSession, count_fault
+from mt4pump.settings import Settings
 from mt4pump.wire import COMMON_KEYS, Body, Encoder
 from tests.bus import Bus, Message, bus
 from tests.fake_manager import FakeManager
@@ -23,11 +24,11 @@ START, STOP = PumpCode.START_PUMPING, PumpCode.STOP_PUMPING
 class Harness:
     """A `Dispatcher` without a pump thread. Each record has the next ``ts``."""
 
-    def __init__(self, made: Bus, options: DispatcherOptions) -> None:
+    def __init__(self, made: Bus, settings: Settings) -> None:
         self.bus = made
         self.fault_counters = FaultCounters(logging.getLogger("test.dispatcher"))
         self.writer = EventWriter(Encoder(EPOCH), made.publisher)
-        self.dispatcher = Dispatcher(self.writer, options, self.fault_counters)
+        self.dispatcher = Dispatcher(self.writer, settings, self.fault_counters)
         self.manager = FakeManager()
         self.session = ManagerSession(self.manager, "one:443", 7)
         self.ts = 1000
@@ -75,7 +76,7 @@ class Harness:
 def open_harness(*prefixes: bytes, **options: Any) -> Iterator[Harness]:
     """Give a `Harness` whose subscriber asked for ``prefixes`` (none: everything)."""
     with bus(*prefixes) as made:
-        yield Harness(made, DispatcherOptions(**options))
+        yield Harness(made, Settings.model_construct(**options))
 
 
 def own(message: Message) -> Body:

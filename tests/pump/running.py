@@ -22,7 +22,8 @@ from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.heartbeat import HeartbeatPublisher, ServerClock
 from mt4pump.pump.inbox import Inbox
 from mt4pump.pump.loop import Pump
-from mt4pump.pump.session import Command, DispatcherOptions, ManagerSession, SessionStatus
+from mt4pump.pump.session import Command, ManagerSession, SessionStatus
+from mt4pump.settings import Settings
 from mt4pump.wire import KINDS, Encoder
 from tests.bus import ANY_PORT, LIMIT_S, Message, receive, subscriber, until
 from tests.fake_manager import FakeManager
@@ -65,7 +66,9 @@ class RunningPump:
         self.fault_counters = FaultCounters(logging.getLogger("test.pump"))
         durable = [kind.name for kind in KINDS.values() if kind.durable]
         self.writer = EventWriter(Encoder(EPOCH), self.publisher, self.journal, durable)
-        self.dispatcher = Dispatcher(self.writer, DispatcherOptions(slice_s=self.slice_s), self.fault_counters)
+        self.dispatcher = Dispatcher(
+            self.writer, Settings(source="simulator"), self.fault_counters, slice_s=self.slice_s
+        )
         self.heartbeat = HeartbeatPublisher(
             inbox=self.inbox,
             dispatcher=self.dispatcher,

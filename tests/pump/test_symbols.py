@@ -10,9 +10,10 @@ import pytest
 from mt4pump.log import FaultCounters
 from mt4pump.mt4.codes import Transaction
 from mt4pump.mt4.layout import CON_SYMBOL
-from mt4pump.pump.session import FAULTS, CurrentSession, DispatcherOptions, ManagerSession
+from mt4pump.pump.session import FAULTS, CurrentSession, ManagerSession
 from mt4pump.pump.sliced_work import SlicedWork
 from mt4pump.pump.tables import TableHandler
+from mt4pump.settings import Settings
 from mt4pump.wire import Kind
 from tests.fake_manager import FakeManager
 
@@ -36,7 +37,7 @@ def test_symbols_are_selected_when_their_table_is_read_and_records_that_come_are
     written, current, manager = Written(), CurrentSession(), FakeManager()
     work = SlicedWork(0.0, FAULTS, lambda _name, fault: pytest.fail(str(fault)), lambda: 0.0)  # a step per run
     faults = FaultCounters(logging.getLogger("test.symbols"))
-    tables = TableHandler(written, current, faults, DispatcherOptions(), work.add)  # type: ignore[arg-type]
+    tables = TableHandler(written, current, faults, Settings(source="simulator"), work.add)  # type: ignore[arg-type]
     manager.tables["symbols"] = b"".join(symbol(f"S{number:04}") for number in range(300))
     current.session, current.live = ManagerSession(manager, "one:443", 1), True
     tables.reread("symbols", 1)

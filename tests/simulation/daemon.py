@@ -12,12 +12,13 @@ from mt4pump.mt4.codes import PumpCode
 from mt4pump.pump.dispatch import Dispatcher
 from mt4pump.pump.event_writer import EventWriter
 from mt4pump.pump.inbox import Inbox
-from mt4pump.pump.session import FAULTS, LOST, PUMPING, Command, DispatcherOptions, ManagerSession, count_fault
+from mt4pump.pump.session import FAULTS, LOST, PUMPING, Command, ManagerSession, count_fault
 from mt4pump.pump.snapshot import SnapshotRequest, StateSnapshot
 from mt4pump.query.handlers import QuerySources, RequestHandler
 from mt4pump.query.limits import QueryOptions
 from mt4pump.query.snapshots import Peer
 from mt4pump.security import EVERYTHING
+from mt4pump.settings import Settings
 from mt4pump.wire import HEARTBEAT, KINDS, PROTOCOL, Encoder
 from tests.simulation.broker import Broker, SimulatedManager
 from tests.simulation.journal import MemoryJournal
@@ -42,7 +43,7 @@ class Daemon:
         logger = logging.getLogger("test.simulation")
         self.fault_counters = FaultCounters(logger, clock.now_s)
         self.writer = EventWriter(Encoder(epoch), wire, journal, DURABLE)  # type: ignore[arg-type]
-        self.dispatcher = Dispatcher(self.writer, DispatcherOptions(), self.fault_counters)
+        self.dispatcher = Dispatcher(self.writer, Settings(source="simulator"), self.fault_counters)
         if journal.has_orders:
             self.dispatcher.trades.restore_orders(journal.open_orders())
         self.session: ManagerSession | None = None
