@@ -21,7 +21,7 @@ from mt4pump.cli.arguments import TopicFilter, is_heartbeat, wrong_setting
 from mt4pump.client import ClientKeys
 from mt4pump.client.checks import event_body
 from mt4pump.client.connection import SubConnection
-from mt4pump.client.connection_fault import DECIDED
+from mt4pump.client.connection_fault import DECIDED, TRIAL_LIMIT_S
 from mt4pump.client.event import Frames
 from mt4pump.client.query import ZmqContext
 from mt4pump.errors import FrameError
@@ -109,7 +109,7 @@ class StreamStats:
     ``events`` counts requested events, ``garbage`` messages that are not mt4pump's, ``restarts`` new epochs,
     ``forgotten`` topics dropped from ``rows``; ``sequence`` counts gaps, missed messages and repeats.
     ``last_s`` is the time of the last message, garbage included; ``has_received`` says whether there was one.
-    ``connection_fault`` says why there was none, once that is sure.
+    ``connection_fault`` says why there was none, once that is sure; ``is_diagnosing``: a trial is finding it out.
     """
 
     def __init__(
@@ -130,6 +130,7 @@ class StreamStats:
         self.last_s = now_s
         self.has_received = False
         self.connection_fault = ""
+        self.is_diagnosing = False
         self._with_heartbeat = with_heartbeat
         self._rows_limit = rows_limit
         self._measured_s, self._measured_events = now_s, 0
@@ -168,9 +169,11 @@ class StreamStats:
             self.garbage += source.malformed
             source.malformed = 0
             self.last_garbage = "a message has 2 frames, this one has 1"
-        is_late = now_s - self.last_s >= SILENCE_S  # the handshake should be over
-        is_sure = is_late or source.diagnosis.fault in DECIDED
-        self.connection_fault = source.diagnosis.text(endpoint) if is_sure else ""
+        diagnosis, quiet_s = source.diagnosis, now_s - self.last_s
+        is_decided = diagnosis.fault in DECIDED
+        text = diagnosis.text(endpoint) if is_decided or quiet_s >= SILENCE_S / 2 else ""  # the trial takes its time
+        self.connection_fault = text if is_decided or quiet_s >= SILENCE_S else ""  # the handshake should be over
+        self.is_diagnosing = diagnosis.is_trying
 
     def _handle_heartbeat(self, body: Body, now_s: float) -> None:
         if self.heartbeat_ts:
@@ -242,9 +245,10 @@ def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | No
     if not stats.has_received and stats.connection_fault:
         return StreamAlert("connection", stats.connection_fault)
     if not stats.has_received:
+        limit_s = SILENCE_S + TRIAL_LIMIT_S * stats.is_diagnosing  # then the reason itself may be known
         start = "start it with: mt4pump run --source simulator"
         text = f"nothing received from {endpoint} for {quiet_s:.0f} s: is the daemon running there? {start}"
-        return StreamAlert("nothing", text) if quiet_s >= SILENCE_S else None
+        return StreamAlert("nothing", text) if quiet_s >= limit_s else None
     if stats.heartbeat_s is None:
         text = f"no heartbeat received yet from {endpoint}: is it mt4pump's? Its address is pub_endpoint"
         return StreamAlert("no heartbeat", text) if late_s >= SILENCE_S else None

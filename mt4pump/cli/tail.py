@@ -110,6 +110,7 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stats.is_diagnosing = False  # nothing more will be known
         self._report_alerts(time.monotonic())
 
     def event(self, event: ReceivedEvent) -> None:

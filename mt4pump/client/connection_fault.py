@@ -98,11 +98,15 @@ def _run(results: dict[Hashable, str], key: Hashable, trial: Callable[[], str]) 
 
 
 class ConnectionDiagnosis:
-    """Follows the monitor events of one socket; ``fault`` is a key of `TEXTS`, empty while it is connected."""
+    """Follows the monitor events of one socket; ``fault`` is a key of `TEXTS`, empty while it is connected.
+
+    ``is_trying``: the last call of `text` found a trial that is not over.
+    """
 
     def __init__(self, *, has_keys: bool) -> None:
         self.fault = NO_NAME
         self.is_fresh = True
+        self.is_trying = False
         self._has_keys = has_keys
         self._since_s = time.monotonic()
         self._handshakes = 0
@@ -160,12 +164,13 @@ class ConnectionDiagnosis:
 
         Empty while connected, before any event, and while a trial finds out; a trial of each connection is a new one.
         """
-        fault = self.fault
+        fault, self.is_trying = self.fault, False
         if not fault or self.is_fresh:
             return ""
         if fault in UNCLEAR:
             refined = self._trial.result((self._handshakes, fault), lambda: self.refined(endpoint, fault))
             if refined is None:
+                self.is_trying = True
                 return ""
             fault = refined or fault
         return f"{endpoint}: {TEXTS[fault]}"
@@ -192,7 +197,8 @@ def events_of(monitor: zmq.Socket[bytes]) -> Iterator[tuple[int, int]]:
 def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s: float = TRIAL_S) -> tuple[str, str]:
     """Try a connection of a socket of this ``kind``; return the fault and its text, both empty for none.
 
-    The text is also empty for a handshake that only takes longer than ``limit_s``.
+    The fault is what the program's first bytes show. The text is also empty for a handshake that only takes longer than
+    ``limit_s``.
     """
     diagnosis = ConnectionDiagnosis(has_keys=keys is not None)
     with _trial(endpoint, keys, kind) as monitor:
@@ -208,7 +214,7 @@ def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s:
         return fault, ""
     refined = diagnosis.refined(endpoint, fault)
     is_slow = fault == SILENT and refined in {WRONG_KEYS, OTHER_SOCKET}
-    return fault, "" if is_slow else f"{endpoint}: {TEXTS[refined]}"
+    return (fault, "") if is_slow else (refined, f"{endpoint}: {TEXTS[refined]}")
 
 
 @contextmanager

@@ -118,6 +118,7 @@ def test_a_recorder_that_receives_nothing_reports_it_where_it_cannot_draw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.cli.stream.SILENCE_S", 0.0)
+    monkeypatch.setattr("mt4pump.cli.stream.TRIAL_LIMIT_S", 0.0)
     monkeypatch.setattr("mt4pump.cli.recordings.CHECK_INTERVAL_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from threading import Event
+from unittest.mock import MagicMock
+
 import msgpack
 import pytest
+import zmq
 
 from mt4pump.cli.arguments import TopicFilter
 from mt4pump.cli.stream import NS, AlertTracker, StreamStats, silence
+from mt4pump.client import connection_fault
+from tests.bus import LIMIT_S, until
 from tests.cli.fake_publisher import EPOCH, TS, Frames, heartbeat, message
 
 ENDPOINT = "tcp://127.0.0.1:5556"
@@ -133,6 +139,32 @@ def test_after_three_seconds_without_a_message_the_alert_names_address_and_comma
     assert alert is not None
     assert ENDPOINT in alert.text
     assert "mt4pump run --source simulator" in alert.text
+
+
+def test_no_guess_is_reported_while_a_trial_finds_out_and_never_longer_than_it_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = Event()
+    monkeypatch.setattr(connection_fault, "_answer", lambda *_: (release.wait(LIMIT_S), b"HTTP/1.1 400")[1])
+    source = MagicMock(malformed=0, diagnosis=connection_fault.ConnectionDiagnosis(has_keys=False))
+    source.diagnosis.handle(zmq.EVENT_CONNECTED)
+    stats = stream_stats()
+    try:
+        stats.check(source, ENDPOINT, 1.5)
+        assert stats.is_diagnosing, "it begins before the alert is due"
+        assert [silence_kind(stats, now_s) for now_s in (3.0, 5.9, 6.0)] == [None, None, "nothing"]
+    finally:
+        release.set()
+
+    def is_found_out() -> bool:
+        stats.check(source, ENDPOINT, 2.9)
+        return not stats.is_diagnosing
+
+    until(is_found_out, "the result")
+    assert silence(stats, ENDPOINT, 2.9) is None
+    stats.check(source, ENDPOINT, 3.0)
+    alert = silence(stats, ENDPOINT, 3.0)
+    assert alert == ("connection", f"{ENDPOINT}: {connection_fault.TEXTS[connection_fault.HTTP]}")
 
 
 def test_events_without_any_heartbeat_are_reported() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import logging
 import socket
 from collections.abc import Iterator
@@ -182,6 +183,40 @@ def test_a_command_names_the_fault(
             return f"{found.endpoint}: {TEXTS[fault]}" in capsys.readouterr().err
 
         until(is_named, fault)
+
+
+@contextmanager
+def http_server() -> Iterator[str]:
+    """Give the address of an HTTP server, which says nothing before it has read a line."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as running:
+        thread = Thread(target=running.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"tcp://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_a_query_to_an_http_server_does_not_wait_for_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    with http_server() as endpoint:
+
+        def is_named() -> bool:  # on a busy machine a trial may end before its reason is known
+            assert main(["describe", "--endpoint", endpoint]) == 1
+            lines = capsys.readouterr().err.splitlines()  # the server's own lines as well
+            return f"mt4pump describe: {endpoint}: {TEXTS[faults.HTTP]}" in lines
+
+        until(is_named, "the reason alone")
+
+
+def test_tail_of_an_http_server_reports_that_and_nothing_before(capsys: pytest.CaptureFixture[str]) -> None:
+    with http_server() as endpoint:
+
+        def is_named() -> bool:
+            assert main(["tail", "--for", "5", "--endpoint", endpoint]) == 0
+            shown = capsys.readouterr().err
+            assert "is the daemon running there?" not in shown
+            return f"{endpoint}: {TEXTS[faults.HTTP]}" in shown
+
+        until(is_named, "the reason")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
