@@ -1,4 +1,8 @@
-"""A whole daemon on a free port with a real subscriber of everything, for the tests."""
+"""A whole daemon on a free port with a real subscriber of everything, for the tests.
+
+Private access: the dispatcher, because no message says that a table was read for the first time: that publishes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,7 @@ class Running:
     def tables_read(self) -> Message:
         """Return the first heartbeat that says that the session runs, once all tables are known: changes show then."""
         found = self.pumping()
-        dispatcher = self.daemon._pump._dispatcher  # no message says it: the first read of a table publishes nothing
+        dispatcher = self.daemon._pump._dispatcher  # no message says it: the first read of a table publishes nothing  # noqa: SLF001
         until(lambda: dispatcher.tables.has_baseline and dispatcher.trades.has_baseline, "the tables are read")
         return found
 

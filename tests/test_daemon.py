@@ -1,4 +1,8 @@
-"""How the daemon ends, also when something does not, and what it takes over from its last run."""
+"""How the daemon ends, also when something does not, and what it takes over from its last run.
+
+Private access: the threads and the dispatcher of the daemon, because the test lets threads go on that the daemon has
+abandoned, and waits for what is not published.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +41,9 @@ def stopped(daemon: Daemon, let_go: Event) -> Iterator[bool]:
         yield daemon.stop()
     finally:
         let_go.set()
-        daemon._pump.join(LIMIT_S)
-        daemon._supervisor.join(LIMIT_S)
-        daemon._context.destroy(0)
+        daemon._pump.join(LIMIT_S)  # noqa: SLF001
+        daemon._supervisor.join(LIMIT_S)  # noqa: SLF001
+        daemon._context.destroy(0)  # noqa: SLF001
 
 
 def test_the_epoch_grows_from_run_to_run_also_while_the_clock_goes_back(
@@ -69,7 +73,7 @@ def test_a_clock_that_is_months_ahead_for_a_moment_deletes_no_old_files(
         monkeypatch.setattr("mt4pump.daemon.wall_clock", lambda now_ns=now_ns: (lambda: now_ns, lambda: None))
         daemon = made(tmp_path, manager)
         daemon.delete_old_files()
-        assert daemon._old_files.wait(LIMIT_S)
+        assert daemon._old_files.wait(LIMIT_S)  # noqa: SLF001
         assert daemon.stop()
         assert all(path.exists() for path in left)
 
@@ -106,7 +110,7 @@ def test_a_clean_stop_leaves_nothing_behind(
     daemon = started(tmp_path, manager)
     with stopped(daemon, Event()) as clean:
         assert clean
-        assert daemon._pump.is_shut_down
+        assert daemon._pump.is_shut_down  # noqa: SLF001
     assert left_behind(caplog) == []
 
 
@@ -117,7 +121,7 @@ def test_a_manager_that_hangs_is_blamed_and_the_last_heartbeat_is_published_all_
     manager.holds["close"] = let_go
     with stopped(daemon, let_go) as clean:
         assert not clean
-        assert daemon._pump.is_shut_down
+        assert daemon._pump.is_shut_down  # noqa: SLF001
     assert left_behind(caplog)[0] == HUNG_SUPERVISOR  # a slow disk may leave more behind
 
 
@@ -139,14 +143,14 @@ def test_a_journal_that_closes_slowly_is_published_as_that(
     tmp_path: Path, manager: FakeManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon, let_go = started(tmp_path, manager), Event()
-    assert daemon._dispatcher.writer.journal is not None
-    close = daemon._dispatcher.writer.journal.close
+    assert daemon._dispatcher.writer.journal is not None  # noqa: SLF001
+    close = daemon._dispatcher.writer.journal.close  # noqa: SLF001
 
     def close_late() -> None:
         let_go.wait(LIMIT_S)
         close()
 
-    monkeypatch.setattr(daemon._dispatcher.writer.journal, "close", close_late)
+    monkeypatch.setattr(daemon._dispatcher.writer.journal, "close", close_late)  # noqa: SLF001
     with stopped(daemon, let_go) as clean:
         assert not clean
     (text,) = left_behind(caplog)
@@ -166,7 +170,7 @@ def test_open_orders_that_cannot_be_read_at_the_start_are_not_taken_for_none(
         patch.setattr(OpenOrders, "rows", fail)
         daemon = made(tmp_path, manager)
     run(daemon, manager)
-    until(lambda: daemon._dispatcher.trades.orders.open, "the table was read")
+    until(lambda: daemon._dispatcher.trades.orders.open, "the table was read")  # noqa: SLF001
     with stopped(daemon, Event()):
         assert daemon.published("trade") == 0
 
@@ -184,7 +188,7 @@ def test_a_simulated_server_that_is_silent_holds_up_no_stop(tmp_path: Path, capl
     settings = load({**given, "faults": "silent@0:3600", "reconnect_delay_s": 0.01}, environ={}, config=None)
     daemon = Daemon(settings, source_of(settings))
     daemon.start()
-    until(lambda: daemon._supervisor.status.reconnects and daemon._supervisor.calling, "a login that waits")
+    until(lambda: daemon._supervisor.status.reconnects and daemon._supervisor.calling, "a login that waits")  # noqa: SLF001
     with stopped(daemon, Event()) as clean:
         assert clean
     assert left_behind(caplog) == []
@@ -197,6 +201,6 @@ def test_a_simulated_server_that_is_silent_costs_the_time_limit(tmp_path: Path) 
     settings = load({**given, **more}, environ={}, config=None)
     daemon = Daemon(settings, source_of(settings))
     daemon.start()
-    until(lambda: daemon._supervisor.status.reconnects >= 3, "the servers in turn")
+    until(lambda: daemon._supervisor.status.reconnects >= 3, "the servers in turn")  # noqa: SLF001
     with stopped(daemon, Event()) as clean:
         assert clean

@@ -1,4 +1,7 @@
-"""Snapshot, then live, without hole or overlap: 200 joins at random moments under load end in the daemon's state."""
+"""Snapshot, then live, without hole or overlap: 200 joins at random moments under load end in the daemon's state.
+
+Private access: the source of the daemon, because `Daemon` gives nobody the simulator that it made.
+"""
 
 from __future__ import annotations
 
@@ -223,7 +226,7 @@ def client_join(market: Market, topics: Iterable[str], random: Random) -> list[s
 
 def disturb(market: Market, random: Random) -> None:
     """Now and then, have something happen besides the usual trading."""
-    simulator = getattr(market.run.daemon._source.factory, "__self__", None)
+    simulator = getattr(market.run.daemon._source.factory, "__self__", None)  # noqa: SLF001
     assert isinstance(simulator, Simulator)
     simulator.inject("null" if market.trouble == NULLS else "burst", random.choice((1, 5, 40)))
 

@@ -71,6 +71,7 @@ HARMLESS = {
 }
 
 CAMEL_CASE = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
+PRIVATE = re.compile(r"# noqa: [A-Z0-9, ]*\bSLF001\b")
 LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 70
 VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "misc", "tools", "stuff", "shared", "main"}
 
@@ -175,6 +176,18 @@ def names_of_types(path: Path) -> Iterator[tuple[str, str]]:
             yield from ((each.asname, f"{node.module}.{each.name}") for each in node.names if each.asname)
         elif isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith("TypeVar("):
             yield from ((target.id, f"{path}: alias") for target in node.targets if isinstance(target, ast.Name))
+
+
+def test_each_private_access_of_a_test_has_its_reason_in_the_docstring_or_on_the_line_above() -> None:
+    without = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if "Private access: " in (ast.get_docstring(ast.parse(text)) or ""):
+            continue
+        lines = text.splitlines()
+        marked = [number for number, line in enumerate(lines) if PRIVATE.search(line)]
+        without += [f"{path.name}:{number + 1}" for number in marked if not lines[number - 1].lstrip().startswith("# ")]
+    assert without == []
 
 
 def test_no_class_name_stands_twice() -> None:

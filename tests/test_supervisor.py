@@ -1,4 +1,8 @@
-"""The supervisor against a scripted Manager; the test plays the pump thread."""
+"""The supervisor against a scripted Manager; the test plays the pump thread.
+
+Private access: the plan, the states and the waits of the supervisor, because its public status has the last state
+alone and its real waits last for seconds.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +61,8 @@ class Stage:
         self.statuses: list[SessionStatus] = []
         self.links: list[ManagerSession] = []
         self.supervisor = Supervisor(self._make, self.inbox, plan, self.clock)
-        self._set_state = self.supervisor._set_state
-        self.supervisor._set_state = self._record_state  # type: ignore[method-assign]
+        self._set_state = self.supervisor._set_state  # noqa: SLF001
+        self.supervisor._set_state = self._record_state  # type: ignore[method-assign]  # noqa: SLF001
 
     def _make(self) -> Manager:
         if self.refuse_to_make:
@@ -94,7 +98,7 @@ class Stage:
         """Have the session of manager ``number`` start, as the pump thread would, and wait until it pumps."""
         link = self.attached(number)
         link.mark_started()
-        until(lambda: self.supervisor._session is link and self.state == PUMPING, "pumping")
+        until(lambda: self.supervisor._session is link and self.state == PUMPING, "pumping")  # noqa: SLF001
         return link
 
     def lost(self, number: int = 0) -> SessionStatus:
@@ -161,7 +165,7 @@ def failing(call: str, error: Exception, *numbers: int) -> Callable[[int, FakeMa
 
 def begin(made: Stage, **changes: Any) -> Stage:
     """Start the supervisor with a changed plan."""
-    made.supervisor._plan = replace(made.supervisor._plan, **changes)
+    made.supervisor._plan = replace(made.supervisor._plan, **changes)  # noqa: SLF001
     made.supervisor.start()
     return made
 
@@ -384,7 +388,7 @@ def test_failures_in_a_row_wait_longer_and_longer_up_to_the_bound(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
-    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())
+    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())  # noqa: SLF001
     stage.prepare = failing("connect", lost(), *range(5))
     begin(stage)
     stage.pumping(5)
@@ -401,7 +405,7 @@ def test_the_waits_begin_anew_only_after_a_session_that_lived_long(
 ) -> None:
     """The attempt that follows a lasting session is the first again; a flapping one is not."""
     monkeypatch.setattr("mt4pump.supervisor.back_off_s", lambda attempt, _plan: float(attempt))
-    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())
+    monkeypatch.setattr(stage.supervisor._stopping, "wait", lambda _delay_s=None: stage.supervisor._stopping.is_set())  # noqa: SLF001
     stage.prepare = failing("connect", lost(), 0, 2)
     begin(stage, reconnect_delay_max_s=60.0)
     link = stage.pumping(1)
@@ -430,7 +434,7 @@ def blocking(made: Stage, call: str, *numbers: int) -> None:
 
     def prepare(number: int, manager: FakeManager) -> None:
         if numbers and number not in numbers:
-            made.supervisor._plan = replace(made.supervisor._plan, login_timeout_s=FOR_EVER_S)  # a slow machine, too
+            made.supervisor._plan = replace(made.supervisor._plan, login_timeout_s=FOR_EVER_S)  # a slow machine, too  # noqa: SLF001
             return
         manager.holds[call] = Event()
         manager.failures[call].append(lost(call))

@@ -1,4 +1,8 @@
-"""The DLL's way in: every code with and without data, copies that outlive it, and nothing that is lost unseen."""
+"""The DLL's way in: every code with and without data, copies that outlive it, and nothing that is lost unseen.
+
+Private access: the number of a session and the table of its callbacks, because the session passes a stop on by itself
+and shows no moment between its note and the call.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +56,9 @@ class TestEvents:
         noted: list[tuple[int, bool]] = []
 
         def notify(code: int, _action: int, _data: bytes) -> None:
-            noted.append((code, pumping._param in library.callback.stopped))
+            noted.append((code, pumping._param in library.callback.stopped))  # noqa: SLF001
 
-        monkeypatch.setitem(library.callback._notify, pumping._param, notify)
+        monkeypatch.setitem(library.callback._notify, pumping._param, notify)  # noqa: SLF001
         vendor.emit(PING)
         vendor.wait()
         for _ in range(stops):
@@ -62,7 +66,7 @@ class TestEvents:
         vendor.wait()
         assert noted == [(PING, False), *[(PumpCode.STOP_PUMPING, True)] * stops]
         pumping.close()
-        assert pumping._param not in library.callback.stopped, "numbers of closed sessions do not pile up"
+        assert pumping._param not in library.callback.stopped, "numbers of closed sessions do not pile up"  # noqa: SLF001
 
     @pytest.mark.parametrize("code", CALLBACK_RECORD, ids=lambda code: code.name)
     @pytest.mark.parametrize("action", [0, 1, 2, 3, -5])

@@ -1,4 +1,8 @@
-"""A whole session on the fake library: the Manager protocol, what it reads, and its errors."""
+"""A whole session on the fake library: the Manager protocol, what it reads, and its errors.
+
+Private access: the vendor's interface, because a stop must come while a table is read, and the fake library has no
+call at that moment.
+"""
 
 from __future__ import annotations
 
@@ -388,7 +392,7 @@ class TestLink:
             vendor.wait()
             return b""
 
-        monkeypatch.setattr(pumping._interface, "array", stop_first)
+        monkeypatch.setattr(pumping._interface, "array", stop_first)  # noqa: SLF001
         with pytest.raises(ConnectionLost, match="STOP_PUMPING came while table trades was read"):
             pumping.table("trades")
 

@@ -1,4 +1,7 @@
-"""``mt4pump record`` and ``play``: what is played is what was recorded, byte for byte, at its pace or another."""
+"""``mt4pump record`` and ``play``: what is played is what was recorded, byte for byte, at its pace or another.
+
+Private access: the player's wait, because the clock of the test must move while it waits.
+"""
 
 from __future__ import annotations
 
@@ -189,7 +192,7 @@ def test_a_reader_that_does_not_read_loses_messages_and_does_not_hold_up_the_res
         clock = Clock()
         player = Player(socket, clock)
         player.wait_for_subscriber(Event())
-        player._pause = Asked(clock)
+        player._pause = Asked(clock)  # noqa: SLF001
         with Recording(tmp_path / "a") as recording:
             player.play(recording, math.inf, Event(), lambda _bytes: None)
     assert player.sent == 200

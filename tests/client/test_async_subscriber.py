@@ -1,4 +1,8 @@
-"""`AsyncSubscriber`: the same reader in a thread, on any event loop."""
+"""`AsyncSubscriber`: the same reader in a thread, on any event loop.
+
+Private access: the queue between the threads, because `close` must come while more has arrived, and only the queue
+shows that.
+"""
 
 from __future__ import annotations
 
@@ -211,7 +215,7 @@ def test_close_ends_the_iteration_though_more_has_come_already(daemon: FakeDaemo
             await asyncio.to_thread(daemon.publish, *["trade.1"] * 5)
             async for _ in sub:
                 seen += 1
-                while seen == 1 and len(sub._items) < 4:  # noqa: ASYNC110 - the reading thread fills it
+                while seen == 1 and len(sub._items) < 4:  # noqa: ASYNC110, SLF001 - the reading thread fills it
                     await asyncio.sleep(0)
                 sub.close()
         return seen

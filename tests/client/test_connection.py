@@ -1,4 +1,8 @@
-"""What runs the core on real sockets: it waits when there is nothing to do, and loses no count."""
+"""What runs the core on real sockets: it waits when there is nothing to do, and loses no count.
+
+Private access: the runner of a subscriber, because single iterations and their waits are what is tested, and a caller
+sees only what they bring.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,7 @@ def test_a_turn_with_nothing_to_read_waits_once_for_whatever_may_come(
         sub.receive(0)  # what happens at the start
         waits.clear()
         for _ in range(5):
-            sub._runner.run_once(0.05)
+            sub._runner.run_once(0.05)  # noqa: SLF001
     sockets = {zmq.SUB, zmq.PAIR} if query_endpoint is None else {zmq.SUB, zmq.PAIR, zmq.DEALER}
     assert waits == [(sockets, 50)] * 5
 
@@ -78,7 +82,7 @@ def test_ctrl_c_while_the_sockets_open_leaves_a_subscriber_that_closes(
         Thread.start(thread)
     thread.join(LIMIT_S)
     assert not thread.is_alive()
-    assert sub._runner._sub is None, "nothing is opened after the end"
+    assert sub._runner._sub is None, "nothing is opened after the end"  # noqa: SLF001
 
 
 def test_the_break_of_a_connection_is_known_before_a_message_of_the_next_one_is_handled(
@@ -98,7 +102,7 @@ def test_the_break_of_a_connection_is_known_before_a_message_of_the_next_one_is_
     for name in ("set_disconnected", "set_connected", "handle", "set_drained"):
         recording(Stream, name, None)
     with Subscriber("tcp://127.0.0.1:1", query_endpoint=None) as sub:
-        sub._runner.run_once(0)
+        sub._runner.run_once(0)  # noqa: SLF001
     assert calls == ["read", "changes", "set_disconnected", "set_connected", "handle"]
 
 
@@ -131,11 +135,11 @@ def test_a_reader_whose_hold_is_full_waits_for_the_answer_without_turning_in_cir
     with subscriber(daemon, "trade.*", hold_limit=100, query_timeout_s=LIMIT_S) as sub:
         live(sub)
         turns: list[float] = []
-        sub._runner._wait = lambda sub, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005
+        sub._runner._wait = lambda sub, wait_s: turns.append(wait_s)  # type: ignore[method-assign]  # noqa: ARG005, SLF001
         daemon.do(lambda: setattr(daemon, "mute", True))
         daemon.lose("trade.1")
         daemon.publish(*["trade.1"] * 2_500)
-        until(sub, lambda: sub._stream.is_full)
+        until(sub, lambda: sub._stream.is_full)  # noqa: SLF001
         for _ in range(5):
             turns.clear()
             assert sub.receive(0.001) is None

@@ -1,4 +1,8 @@
-"""Each reason for which nothing arrives is named: by the trial connection, the commands, and a subscriber's notices."""
+"""Each reason for which nothing arrives is named: by the trial connection, the commands, and a subscriber's notices.
+
+Private access: the read of a trial connection, because its result shows whether the whole read has one limit; a
+fault's text does not have the bytes.
+"""
 
 from __future__ import annotations
 
@@ -274,7 +278,7 @@ def test_a_program_that_answers_byte_by_byte_does_not_prolong_a_trial() -> None:
         thread = Thread(target=run)
         thread.start()
         try:
-            answer = faults._answer(f"tcp://127.0.0.1:{server.getsockname()[1]}", faults.GREETING)
+            answer = faults._answer(f"tcp://127.0.0.1:{server.getsockname()[1]}", faults.GREETING)  # noqa: SLF001
         finally:
             end.set()
             thread.join()

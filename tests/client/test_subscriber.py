@@ -1,4 +1,8 @@
-"""`Subscriber` on real sockets, against a scripted daemon."""
+"""`Subscriber` on real sockets, against a scripted daemon.
+
+Private access: the runner and what waits to be handed over, because `close` must come while items wait, and to ask
+for one takes it.
+"""
 
 from __future__ import annotations
 
@@ -267,9 +271,9 @@ def test_an_address_that_zeromq_does_not_take_is_named() -> None:
 def fill(sub: Subscriber, count: int) -> None:
     """Return once so many items wait to be handed over."""
     deadline_s = time.monotonic() + LIMIT_S
-    while len(sub._stream.out) < count:
+    while len(sub._stream.out) < count:  # noqa: SLF001
         assert time.monotonic() < deadline_s
-        sub._runner.run_once(0.1)
+        sub._runner.run_once(0.1)  # noqa: SLF001
 
 
 def test_close_ends_the_iteration_though_more_has_come_already(daemon: FakeDaemon) -> None:

@@ -1,4 +1,7 @@
-"""Servers without a file descriptor left: new connections are closed, counted and logged until there is one again."""
+"""Servers without a file descriptor left: new connections are closed, counted and logged until there is one again.
+
+Private access: the spare descriptors, because that they are taken back shows only when descriptors run out again.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +136,7 @@ def test_spare_descriptors_that_other_threads_took_are_taken_back(monkeypatch: p
         with socket.create_connection(server.getsockname(), LIMIT_S) as link:
             assert spare.close_waiting(server.fileno())
             assert link.recv(1) == b""
-        assert len(spare._spare) == http_server.SPARE
+        assert len(spare._spare) == http_server.SPARE  # noqa: SLF001
     spare.release()
 
 

@@ -3,6 +3,8 @@
 Everything that a daemon says is made wrong in one place or more: fields of a wrong type, absurd, missing, bytes turned
 over. The client may answer with ClientError and with notices, with nothing else, and its memory must be flat after the
 first third: else the exit code is 1.
+
+Private access: the connection of a query, because answers of the mutator must come without a socket.
 """
 
 from __future__ import annotations
@@ -202,7 +204,7 @@ class Run:
         model.page_limit = self.mutator.random.choice((1, 3, 1_000))
         with Query("inproc://nobody") as query:
             query.close()
-            query._connection = Answers(model, self)  # type: ignore[assignment]
+            query._connection = Answers(model, self)  # type: ignore[assignment]  # noqa: SLF001
             for ask in (query.describe, query.snapshot, lambda: list(query.replay(after=0)), query.describe):
                 try:
                     made = ask()

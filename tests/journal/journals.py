@@ -1,4 +1,8 @@
-"""Events, journals and waiting, for the tests of the journal."""
+"""Events, journals and waiting, for the tests of the journal.
+
+Private access: the store and the checkpointer of a journal, because a kill, a full disk and damage happen beneath it:
+its public calls show what it does about them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from pathlib import Path
 from threading import Event
 
 from mt4pump.journal import Journal, JournalOptions, JournalPage, JournalReader, Stored
+from mt4pump.journal.checkpointer import Checkpointer
+from mt4pump.journal.store import Store
 
 OPTIONS = JournalOptions(synchronous="normal", identity="simulator/1")
 NOW_NS = 1_800_000_000 * 10**9
@@ -60,17 +66,30 @@ def add(journal: Journal, count: int, topic: bytes = b"trade.1", ts: int = NOW_N
     assert journal.append(events(journal, *[topic] * count, ts=ts, body=b"x" * size), {}), journal.error
 
 
+def store_of(journal: Journal) -> Store:
+    """Return the open store."""
+    store = journal._store  # noqa: SLF001
+    assert store is not None
+    return store
+
+
+def checkpointer_of(journal: Journal) -> Checkpointer:
+    """Return the thread that moves the write-ahead log."""
+    checkpointer = journal._checkpointer  # noqa: SLF001
+    assert checkpointer is not None
+    return checkpointer
+
+
 def kill(journal: Journal) -> None:
     """Let go of the file as a process that is killed does: nothing is written any more.
 
     A connection that stays open keeps the write-ahead log where it is.
     """
-    if journal._checkpointer is not None:
-        journal._checkpointer.stop()
-        journal._checkpointer.join(LIMIT_S)
-    journal._checkpointer = None
-    store, journal._store = journal._store, None
-    assert store is not None
+    checkpointer, journal._checkpointer = journal._checkpointer, None  # noqa: SLF001
+    if checkpointer is not None:
+        checkpointer.stop()
+        checkpointer.join(LIMIT_S)
+    store, journal._store = store_of(journal), None  # noqa: SLF001
     for suffix in ("", "-wal"):
         part = store.path.with_name(store.path.name + suffix)
         part.with_name(part.name + ".kept").write_bytes(part.read_bytes())

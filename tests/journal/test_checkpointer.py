@@ -1,4 +1,7 @@
-"""The write-ahead log is moved into the file by the checkpointer, and bounded by the pump thread."""
+"""The write-ahead log is moved into the file by the checkpointer, and bounded by the pump thread.
+
+Private access: two steps of a commit, because the checkpointer may run between them, and `append` does both.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -12,7 +15,17 @@ from mt4pump.journal import checkpointer as checkpointer_module
 from mt4pump.journal import journal as journal_module
 from mt4pump.journal import schema as schema_module
 from mt4pump.journal import store as store_module
-from tests.journal.journals import Clock, add, events, no_orders, open_journal, opened, wait_for
+from tests.journal.journals import (
+    Clock,
+    add,
+    checkpointer_of,
+    events,
+    no_orders,
+    open_journal,
+    opened,
+    store_of,
+    wait_for,
+)
 
 
 @pytest.fixture
@@ -28,13 +41,11 @@ def hasty_checkpointer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_checkpointer_moves_the_log_so_that_it_restarts_by_itself(path: Path) -> None:
     with opened(path) as journal:
-        checkpointer = journal._checkpointer
-        assert checkpointer is not None
+        checkpointer = checkpointer_of(journal)
         sizes = []
         for _ in range(5):
             add(journal, 100, size=500)
-            assert journal._store is not None
-            written = journal._store.bytes_written
+            written = store_of(journal).bytes_written
             wait_for(lambda written=written: checkpointer.moved_bytes >= written)  # type: ignore[misc]
             sizes.append(journal.counters()["wal_bytes"])
         assert sizes[-1] == sizes[-2], "the log is written over, it does not grow"
@@ -42,12 +53,11 @@ def test_the_checkpointer_moves_the_log_so_that_it_restarts_by_itself(path: Path
 
 def test_what_is_about_to_be_committed_does_not_count_as_written_yet(path: Path) -> None:
     with opened(path) as journal:
-        store = journal._store
-        assert store is not None
+        store = store_of(journal)
         store.connection.execute("BEGIN IMMEDIATE")
-        store._insert(events(journal, b"trade.1", body=b"x" * 100))
+        store._insert(events(journal, b"trade.1", body=b"x" * 100))  # noqa: SLF001
         assert store.bytes_written == 0, "a checkpointer that moves the log now does not find it there"
-        store._commit()
+        store._commit()  # noqa: SLF001
         assert store.bytes_written > 100
 
 
@@ -56,8 +66,7 @@ def test_the_checkpointer_syncs_the_reserved_offsets(path: Path, monkeypatch: py
     late: list[Path] = []
     monkeypatch.setattr(store_module, "sync_file", late.append)
     with opened(path) as journal:
-        store = journal._store
-        assert store is not None
+        store = store_of(journal)
         store.reserved = store.reserved_synced = 600
         add(journal, 200)
         assert store.reserved == 1200
@@ -69,9 +78,7 @@ def test_a_log_beyond_its_limit_is_restarted_on_request(path: Path, monkeypatch:
     monkeypatch.setattr(journal_module, "WAL_FORCE", 1000)
     restarts: list[bool] = []
     with opened(path, JournalOptions(max_bytes=400_000)) as journal:
-        checkpointer, store = journal._checkpointer, journal._store
-        assert checkpointer is not None
-        assert store is not None
+        checkpointer, store = checkpointer_of(journal), store_of(journal)
         restart_wal = store.restart_wal
 
         def restart(*, shrink: bool) -> bool:
@@ -232,11 +239,10 @@ def test_the_bounds_follow_the_size_that_was_set() -> None:
 
 def test_a_fault_of_the_checkpointer_is_counted_and_a_new_one_started(path: Path) -> None:
     with opened(path) as journal:
-        checkpointer = journal._checkpointer
-        assert checkpointer is not None
+        checkpointer = checkpointer_of(journal)
         checkpointer.error = OSError(28, "No space left on device")
         journal.maintain(no_orders)
-        assert journal._checkpointer is not checkpointer
+        assert checkpointer_of(journal) is not checkpointer
         assert journal.durable
         assert (journal.counters()["errors"], journal.fault_counters.counts["file_error"]) == (1, 1)
         checkpointer.stop()
@@ -247,8 +253,7 @@ def test_damage_met_by_the_checkpointer_quarantines_the_file(path: Path) -> None
     clock = Clock()
     with opened(path, clock=clock) as journal:
         add(journal, 3)
-        assert journal._checkpointer is not None
-        journal._checkpointer.error = corrupt()
+        checkpointer_of(journal).error = corrupt()
         journal.maintain(no_orders)
         assert not journal.durable
         clock.advance(1)
@@ -270,8 +275,7 @@ def corrupt() -> sqlite3.Error:
 def test_closing_stops_the_checkpointer_and_empties_the_log_also_beside_a_reader(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 100)
-    checkpointer = journal._checkpointer
-    assert checkpointer is not None
+    checkpointer = checkpointer_of(journal)
     with closing(JournalReader(path)) as reader:
         assert len(reader.page(after=0, to=None, prefixes=(), limit=1000).events) == 100
         journal.close()

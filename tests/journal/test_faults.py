@@ -1,4 +1,7 @@
-"""Faults of the disk: reported, counted, survived; `append` returns False meanwhile."""
+"""Faults of the disk: reported, counted, survived; `append` returns False meanwhile.
+
+Private access: the pause before the next attempt, because that it is short again shows only at the next fault.
+"""
 
 import itertools
 import os
@@ -26,6 +29,7 @@ from tests.journal.journals import (
     open_journal,
     opened,
     read_all,
+    store_of,
 )
 
 
@@ -40,8 +44,7 @@ def clock() -> Clock:
 
 
 def connection_of(journal: Journal) -> sqlite3.Connection:
-    assert journal._store is not None
-    return journal._store.connection
+    return store_of(journal).connection
 
 
 def test_a_full_disk_is_reported_and_counted_and_all_orders_are_stored_afterwards(path: Path, clock: Clock) -> None:
@@ -94,7 +97,7 @@ def test_retries_back_off_to_half_a_minute_and_start_again_after_success(
         journal.maintain(no_orders)
         journal.maintain(no_orders)
         assert journal.durable
-        assert journal._retry_s == 1.0
+        assert journal._retry_s == 1.0  # noqa: SLF001
 
 
 def test_a_folder_in_its_place_is_reported_and_left_alone(path: Path, clock: Clock) -> None:

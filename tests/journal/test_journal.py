@@ -26,6 +26,7 @@ from tests.journal.journals import (
     open_journal,
     opened,
     read_all,
+    store_of,
 )
 
 TOPICS = st.lists(st.sampled_from([b"trade.1", b"trade.10", b"user.1", b"quote.\xff\xfe", b""]), max_size=90)
@@ -139,8 +140,7 @@ def test_no_orders_are_pending_that_were_written(path: Path) -> None:
         assert journal.append((), {})
         assert journal.append([Stored(1, NOW_NS, b"trade.1", b"one", 1), Stored(2, NOW_NS, b"trade.1", b"", -7)], {})
         journal.maintain(no_orders)
-        assert journal._store is not None
-        assert journal._store.orders.pending == {}
+        assert store_of(journal).orders.pending == {}
         assert journal.open_orders() == {1: b"one"}
 
 

@@ -12,7 +12,7 @@ from mt4pump.journal import store as store_module
 from mt4pump.journal.opening import boot_identity, is_same_boot
 from mt4pump.journal.schema import companion
 from mt4pump.journal.store import RESERVE_BLOCK, sync_file
-from tests.journal.journals import Clock, add, change_meta, first_page, kill, open_journal, opened, read_all
+from tests.journal.journals import Clock, add, change_meta, first_page, kill, open_journal, opened, read_all, store_of
 
 OTHER_BOOT = "id:00000000-0000-0000-0000-000000000000"
 
@@ -153,8 +153,7 @@ def test_reserved_offsets_are_on_the_disk_before_they_are_reached(path: Path, mo
     for module in (store_module, opening_module):
         monkeypatch.setattr(module, "RESERVE_BLOCK", 100)
     journal = open_journal(path, JournalOptions(max_age_s=0))
-    store = journal._store
-    assert store is not None
+    store = store_of(journal)
     late: list[Path] = []
 
     def sync_late(path: Path) -> None:

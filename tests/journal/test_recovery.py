@@ -22,6 +22,7 @@ from tests.journal.journals import (
     open_journal,
     opened,
     read_all,
+    store_of,
 )
 
 MICROSECONDS = NOW_NS // 1000
@@ -116,8 +117,7 @@ def test_damage_met_at_run_time_quarantines_the_file_and_continues_by_one_with_a
     with opened(path, clock=clock) as journal:
         assert journal.append((), {1: b"one"})
         add(journal, 300, size=300)
-        log_id, store = journal.log_id, journal._store
-        assert store is not None
+        log_id, store = journal.log_id, store_of(journal)
         store.restart_wal()
         store.connection.execute("PRAGMA cache_size=0")
         store.connection.execute("PRAGMA shrink_memory")
@@ -145,8 +145,7 @@ def test_a_file_cut_short_under_the_daemon_is_detected_and_quarantined(path: Pat
     clock = Clock()
     with opened(path, clock=clock) as journal:
         add(journal, 300, size=300)
-        assert journal._store is not None
-        journal._store.restart_wal()
+        store_of(journal).restart_wal()
         journal.maintain(no_orders)
         with path.open("r+b") as file:
             file.truncate(4096)
@@ -218,8 +217,7 @@ def test_a_log_without_its_file_is_quarantined_and_not_destroyed(path: Path) -> 
 def test_a_log_deleted_after_a_kill_does_not_take_offsets_back(path: Path) -> None:
     journal = open_journal(path)
     add(journal, 3)
-    store = journal._store
-    assert store is not None
+    store = store_of(journal)
     store.restart_wal()
     add(journal, 2)
     kill(journal)

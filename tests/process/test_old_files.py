@@ -10,7 +10,6 @@ from threading import Thread
 
 import pytest
 
-from mt4pump.daemon import Daemon
 from mt4pump.journal.opening import quarantine
 from mt4pump.process import program
 from mt4pump.process.old_files import (
@@ -25,9 +24,10 @@ from mt4pump.process.old_files import (
 from mt4pump.process.program import ConsumerSettings, Shutdown, run_consumer
 from mt4pump.service.plan import PROGRAMS, Placement, Program
 from mt4pump.settings import load
-from mt4pump.wiring import journal_path, source_of
+from mt4pump.wiring import journal_path
 from tests.bus import ANY_PORT, LIMIT_S, until
 from tests.isolation import logging_put_back, nothing_set
+from tests.live import running
 
 __all__ = ["logging_put_back", "nothing_set"]
 
@@ -209,17 +209,10 @@ def test_the_daemon_deletes_damaged_journals_and_its_heartbeat_says_so(tmp_path:
     settings = load({**flags, "query_endpoint": ANY_PORT}, environ={}, config=None)
     journal = journal_path(settings)
     make(journal.parent, *(f"{journal.name}.damaged-{year}0101T000000Z" for year in (2001, 2002, 2003)))
-    daemon = Daemon(settings, source_of(settings))
-    daemon.start()
-    try:
-        daemon.delete_old_files()
+    with running(tmp_path, source="simulator") as run:
+        run.daemon.delete_old_files()
         until(lambda: len([name for name in names(journal.parent) if ".damaged-" in name]) == 1, "two are deleted")
-        until(
-            lambda: daemon._pump._heartbeat.body("pumping")["deleted_files"]["damaged_journals"] == 2,
-            "they are counted",
-        )
-    finally:
-        daemon.stop()
+        run.next(lambda message: message.body.get("deleted_files", {}).get("damaged_journals") == 2)
 
 
 class OwnSettings(ConsumerSettings):

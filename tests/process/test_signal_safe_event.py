@@ -1,4 +1,7 @@
-"""A flag is an event; and a signal may come at any moment of a wait for it."""
+"""A flag is an event; and a signal may come at any moment of a wait for it.
+
+Private access: the flag itself, because another thread would have to stop between two steps of `clear`.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def test_one_set_wakes_all_who_wait_without_a_limit() -> None:
 def test_a_wake_up_that_was_taken_back_meanwhile_is_none() -> None:
     flag = SignalSafeEvent()
     flag.set()
-    flag._on = False  # as if `clear` stood between its two steps in another thread
+    flag._on = False  # as if `clear` stood between its two steps in another thread  # noqa: SLF001
     assert not flag.wait(0)
 
 

@@ -1,4 +1,8 @@
-"""Connections as the monitor reports them: good ones, garbage, and those that end at once."""
+"""Connections as the monitor reports them: good ones, garbage, and those that end at once.
+
+Private access: the socket, whose poll waits until libzmq has something without reading it, and the handling of one
+event, because libzmq reuses numbers when it likes.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +82,7 @@ def test_a_reading_ends_when_its_time_is_over(publisher: Publisher) -> None:
     publisher.connections.read_events()  # that the socket listens
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
-        publisher._socket.poll(LIMIT_MS)
+        publisher._socket.poll(LIMIT_MS)  # noqa: SLF001
         assert not publisher.connections.read_events(0)
         assert publisher.connections.counters().items() >= {"now": 1, "accepted": 0, "refused": 0, "failed": 0}.items()
         sync(publisher, reader)
@@ -96,8 +100,8 @@ def test_a_number_that_is_reused_is_distinguished_from_the_one_before() -> None:
     made = Connections(FaultCounters(log), gone.append)
 
     def happens(event: int, number: int) -> None:
-        made._events_read += 1
-        made._handle(event, number)
+        made._events_read += 1  # noqa: SLF001
+        made._handle(event, number)  # noqa: SLF001
 
     happens(zmq.EVENT_ACCEPTED, 7)
     first = made.generation()
@@ -117,7 +121,7 @@ def test_a_number_that_is_reused_is_distinguished_from_the_one_before() -> None:
 def test_the_generation_of_a_connection_counts_events_that_were_not_read_yet(publisher: Publisher) -> None:
     with context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
-        publisher._socket.poll(LIMIT_MS)
+        publisher._socket.poll(LIMIT_MS)  # noqa: SLF001
         before = publisher.connections.generation()
         reader.close(0)
         until(
@@ -132,7 +136,7 @@ def test_there_is_no_generation_while_events_come_faster_than_they_are_read(
     monkeypatch.setattr("mt4pump.publisher.connections.LOCK_LIMIT_S", 0.0)
     with raw_connection(publisher), context() as other:
         reader = subscriber(other, publisher.endpoint, b"")
-        publisher._socket.poll(LIMIT_MS)
+        publisher._socket.poll(LIMIT_MS)  # noqa: SLF001
         assert publisher.connections.generation() is None
         until(lambda: publisher.connections.generation() is not None, "all is counted")
         reader.close(0)

@@ -1,4 +1,8 @@
-"""Faults of the wire: read from text, refused with a cure; a faulty socket does just what it counts."""
+"""Faults of the wire: read from text, refused with a cure; a faulty socket does just what it counts.
+
+Private access: the faults in force and the messages held back, because the subscription must be made without faults,
+and what is held back is not yet seen anywhere.
+"""
 
 from __future__ import annotations
 
@@ -123,13 +127,13 @@ def test_a_slow_wire_holds_messages_back_and_keeps_their_order(monkeypatch: pyte
     monkeypatch.setattr("mt4pump.publisher.faults.HELD_LIMIT", 3)
     with publishing(slow_s=1) as (made, got):
         made.send(5)
-        assert len(made.socket._held) == 3
+        assert len(made.socket._held) == 3  # noqa: SLF001
         made.clock.now_s = 0.9
         made.publisher.read_subscriptions()
-        assert len(made.socket._held) == 3
+        assert len(made.socket._held) == 3  # noqa: SLF001
         made.clock.now_s = 1.0
         made.publisher.read_subscriptions()
-        assert not made.socket._held
+        assert not made.socket._held  # noqa: SLF001
     assert got == ["t.0", "t.1", "t.2"]
     assert (made.tally.wire_held, made.tally.wire_overflown) == (3, 2)
 
@@ -151,7 +155,7 @@ def test_what_is_held_at_the_end_is_sent_in_full() -> None:
         made.send(1, LARGE)
         made.publisher.close()
         assert [receive(socket).topic for _ in range(3)] == ["t.0", "t.1", "t.0"]
-    assert not made.socket._held
+    assert not made.socket._held  # noqa: SLF001
 
 
 def test_a_large_body_meets_the_faults_and_counts_until_it_is_sent() -> None:
@@ -184,7 +188,7 @@ def test_a_full_queue_loses_and_is_counted_as_with_any_socket(slow_s: float) -> 
             return made.publisher.slow.messages > 0
 
         until(is_full, "a full queue")
-        assert len(made.socket._held) <= 1
+        assert len(made.socket._held) <= 1  # noqa: SLF001
         made.publisher.close()
         reader.close()
 

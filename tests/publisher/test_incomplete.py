@@ -1,4 +1,7 @@
-"""Messages without an end, and floods: whoever sends them loses the connection, however many there are."""
+"""Messages without an end, and floods: whoever sends them loses the connection, however many there are.
+
+Private access: the table of connections, because messages of such sizes would have to be sent through real ones.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,7 @@ def test_the_largest_of_the_client_that_sent_most_is_closed(sizes: dict[str, lis
     for number, (client, size) in enumerate(every):
         assert size > NOTED_BYTES
         made = connection(client, size)
-        messages._connections[number] = made
+        messages._connections[number] = made  # noqa: SLF001
     found = messages.excess(limits)
     assert (found and found[1].client) == closed
     if found:

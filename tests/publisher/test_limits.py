@@ -1,4 +1,7 @@
-"""A client that floods, pushes or holds too much loses its own connection; the others lose nothing."""
+"""A client that floods, pushes or holds too much loses its own connection; the others lose nothing.
+
+Private access: the socket, whose poll has libzmq receive what comes while nothing is read.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +154,7 @@ def test_a_flood_is_detected_while_the_pump_reads_nothing() -> None:
         block = b"\x00\xfa\x01" + b"x" * 249
 
         def is_closed() -> bool:
-            made.publisher._socket.poll(0)  # libzmq receives what comes, and we read nothing of it
+            made.publisher._socket.poll(0)  # libzmq receives what comes, and we read nothing of it  # noqa: SLF001
             try:
                 bad.send(block * 100)
             except BlockingIOError:

@@ -1,4 +1,8 @@
-"""A real XPUB and real subscribers: interest, frames, and addresses that cannot be taken."""
+"""A real XPUB and real subscribers: interest, frames, and addresses that cannot be taken.
+
+Private access: the socket, whose poll waits until libzmq has something without reading it and whose options cannot be
+read elsewhere, and the counters of the publisher that `bus` makes.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +113,7 @@ def test_who_pushes_a_message_upstream_loses_its_connection_and_nobody_else_does
         pusher.send(b"hello")
         await_subscription(made, b"pushed", wanted=False)
         assert made.publisher.connections.counters().items() >= {"now": 1, "accepted": 2, "shut_out": 1}.items()
-        assert made.publisher._fault_counters.counts["pushed_upstream"] == 1
+        assert made.publisher._fault_counters.counts["pushed_upstream"] == 1  # noqa: SLF001
         made.publisher.send(b"quote.A", b"body")
         assert made.socket.poll(LIMIT_MS)
 
@@ -121,7 +125,7 @@ def test_a_frame_waits_until_it_is_known_whose_it_is(monkeypatch: pytest.MonkeyP
         read, answers = made.connections.read_events, [True, False]
         monkeypatch.setattr(made.connections, "read_events", lambda *limit: answers.pop(0) if answers else read(*limit))
         reader = subscriber(other, made.endpoint, b"quote.")
-        assert made._socket.poll(LIMIT_MS)
+        assert made._socket.poll(LIMIT_MS)  # noqa: SLF001
         made.read_subscriptions()
         assert made.has_more
         assert not made.subscriptions.has_subscriber(b"quote.A")
@@ -150,7 +154,7 @@ def test_the_options_reach_the_socket() -> None:
             "IPV6",
             "LINGER",
         )
-        values = [made._socket.getsockopt(getattr(zmq, name)) for name in names]
+        values = [made._socket.getsockopt(getattr(zmq, name)) for name in names]  # noqa: SLF001
         assert values == [77, 1500, 2500, 1, 9, 1, 300]
         made.close()
 
@@ -306,7 +310,7 @@ def test_a_subscriber_behind_many_short_connections_is_served(publisher_port: tu
         socket.create_connection(("127.0.0.1", port)).close()
     with context() as other:
         reader = subscriber(other, made.endpoint, b"quote.")
-        assert made._socket.poll(LIMIT_MS)  # its subscription waits behind 2,400 events
+        assert made._socket.poll(LIMIT_MS)  # its subscription waits behind 2,400 events  # noqa: SLF001
         until(lambda: (made.read_subscriptions(), made.subscriptions.has_subscriber(b"quote.A"))[1], "it is subscribed")
         until(lambda: (made.read_subscriptions(), made.connections.now == 1)[1], "the others are gone")
         assert made.subscriptions.has_subscriber(b"quote.A")
@@ -317,7 +321,7 @@ def test_subscriptions_wait_while_connections_are_counted(monkeypatch: pytest.Mo
     with context() as own, context() as other:
         made = Publisher(own, ANY_PORT, SocketOptions(linger_s=0))
         reader = subscriber(other, made.endpoint, b"quote.")
-        assert made._socket.poll(LIMIT_MS)
+        assert made._socket.poll(LIMIT_MS)  # noqa: SLF001
         monkeypatch.setattr(publisher_module, "READ_LIMIT_S", 0.0)  # one event per look
         assert not made.read_subscriptions()
         assert made.has_more

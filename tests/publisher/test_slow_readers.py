@@ -1,4 +1,8 @@
-"""Subscribers that do not read: noticed, counted, harmless to others, and bounded in memory."""
+"""Subscribers that do not read: noticed, counted, harmless to others, and bounded in memory.
+
+Private access: the send past full queues, because a queue that is full at moments of the clock cannot be had from a
+real reader.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +146,7 @@ def test_a_moment_begins_after_a_second_without(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("mt4pump.publisher.publisher.time.monotonic", lambda: now[0])
         for step in (0.0, 0.5, 0.9, 1.0, 0.1):
             now[0] += step
-            made._send_past_full_queues(b"q", lambda: made.send_frame(b"x"))
+            made._send_past_full_queues(b"q", lambda: made.send_frame(b"x"))  # noqa: SLF001
         assert (made.slow.messages, made.slow.moments) == (5, 2)
 
 

@@ -1,4 +1,7 @@
-"""What happened to an order: the table of cases, the reading of whole tables, and what must hold whatever comes."""
+"""What happened to an order: the table of cases, the reading of whole tables, and what must hold whatever comes.
+
+Private access: the orders that are remembered as ended, because that their number is bounded shows only in memory.
+"""
 
 from __future__ import annotations
 
@@ -324,7 +327,7 @@ def test_ended_orders_are_remembered_up_to_a_bound() -> None:
     last = record(BUY | SHUT)
     for order in range(ENDED_LIMIT + 1):
         states.apply(DELETE, {**last, "order": order})
-    assert len(states._ended) == ENDED_LIMIT
+    assert len(states._ended) == ENDED_LIMIT  # noqa: SLF001
     assert states.apply(DELETE, {**last, "order": 1}).change == "modified"
     assert states.apply(DELETE, {**last, "order": 0}) == TradeChange(DELETE, "closed", {**last, "order": 0}, None)
 

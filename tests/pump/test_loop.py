@@ -1,4 +1,8 @@
-"""The pump thread from inbox to a subscriber, with everything real but the Manager."""
+"""The pump thread from inbox to a subscriber, with everything real but the Manager.
+
+Private access: the publishing of one heartbeat, because the test takes the place of the thread, and the socket,
+because nothing else shows that it was closed.
+"""
 
 from __future__ import annotations
 
@@ -87,10 +91,10 @@ def test_a_flood_of_subscriptions_does_not_delay_the_end(running: RunningPump, m
 
     with monkeypatch.context() as patch:
         patch.setattr(running.publisher, "read_subscriptions", read_some)
-        running.pump._publish_heartbeat()
+        running.pump._publish_heartbeat()  # noqa: SLF001
         assert len(reads) == READS_AFTER_HEARTBEAT
         running.pump.finish(LIMIT_S)
-        running.pump._publish_heartbeat()
+        running.pump._publish_heartbeat()  # noqa: SLF001
         assert len(reads) == READS_AFTER_HEARTBEAT + 1
     running.pump.run()  # on this thread: it was never started
 
@@ -166,7 +170,7 @@ def test_after_a_heartbeat_all_subscriptions_are_known_that_came_before_it(
         return False
 
     monkeypatch.setattr(running.publisher, "read_subscriptions", look)
-    running.pump._publish_heartbeat()
+    running.pump._publish_heartbeat()  # noqa: SLF001
     assert lots == []
     monkeypatch.undo()
     running.begin()
@@ -308,7 +312,7 @@ def test_a_crash_of_the_thread_is_kept_logged_and_closes_the_socket(
     running.pump.start()
     running.pump.join(LIMIT_S)
     assert isinstance(running.pump.crash, TypeError)
-    assert running.publisher._socket.closed
+    assert running.publisher._socket.closed  # noqa: SLF001
     assert "the pump thread crashed" in caplog.messages
 
 

@@ -1,4 +1,7 @@
-"""News and mail: headers as published, bodies where the API gives one."""
+"""News and mail: headers as published, bodies where the API gives one.
+
+Private access: the keys of published news, because that their number is bounded shows only in memory.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +148,7 @@ def test_published_news_are_remembered_up_to_a_bound(harness: Harness, monkeypat
     monkeypatch.setattr(messages_module, "KNOWN_NEWS_LIMIT", 2)
     for key in (1, 2, 3):
         harness.events_after(NEWS, 0, news(key))
-    assert len(harness.dispatcher.messages._known) == 2
+    assert len(harness.dispatcher.messages._known) == 2  # noqa: SLF001
     assert harness.events_after(NEWS, 0, news(3)) == []
     assert len(harness.events_after(NEWS, 0, news(1))) == 1
 

@@ -1,4 +1,8 @@
-"""The periodic work of the pump thread: permissions, memory, lost records; and its end."""
+"""The periodic work of the pump thread: permissions, memory, lost records; and its end.
+
+Private access: steps of the pump's loop, because the test takes the place of its thread, and two parts of it that
+must fail.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +52,7 @@ def test_a_revoked_client_is_out_within_what_is_promised() -> None:
 
 
 def test_periodic_work_that_fails_is_counted_and_the_rest_of_it_continues(running: RunningPump) -> None:
-    running.pump._anchor_clock = None  # type: ignore[assignment]
+    running.pump._anchor_clock = None  # type: ignore[assignment]  # noqa: SLF001
     running.attach()
     running.inbox.refused += 1
     body = running.publish(lambda body: body["errors"].get("inbox_full"))
@@ -63,7 +67,7 @@ def test_a_heartbeat_without_a_descriptor_left_says_the_memory_of_before(
         raise error
 
     running.begin()
-    monkeypatch.setattr(running.heartbeat._process, "memory_info", fail)
+    monkeypatch.setattr(running.heartbeat._process, "memory_info", fail)  # noqa: SLF001
     body = running.publish(lambda body: body["errors"].get("rss_unknown", 0) > 1)
     assert body["rss_bytes"] > 10**6
 
@@ -75,7 +79,7 @@ def live(running: RunningPump) -> None:
     """Have a session run; the pump's thread does not: the test takes its iterations."""
     running.inbox.put_command(Command.ATTACH, running.session)
     running.inbox.notify(START, 0, b"")
-    running.pump._wake_up()
+    running.pump._wake_up()  # noqa: SLF001
 
 
 def reads(running: RunningPump) -> int:
@@ -83,14 +87,14 @@ def reads(running: RunningPump) -> int:
 
 
 def keep_house(running: RunningPump) -> None:
-    running.pump._run_periodic(time.monotonic())
+    running.pump._run_periodic(time.monotonic())  # noqa: SLF001
 
 
 def take(running: RunningPump, count: int) -> None:
     for _ in range(count):
         record = running.inbox.get()
         assert record is not None
-        running.pump._handle_item(*record)
+        running.pump._handle_item(*record)  # noqa: SLF001
 
 
 @pytest.mark.parametrize("limit", [1, 2, 8])

@@ -1,4 +1,8 @@
-"""The hot path: what it packs by hand is what `Encoder` would pack."""
+"""The hot path: what it packs by hand is what `Encoder` would pack.
+
+Private access: the state of a symbol and the two ways to pack a quote, because both give the same bytes: which one
+was taken shows only in time.
+"""
 
 from __future__ import annotations
 
@@ -136,8 +140,8 @@ def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: in
     for seq in (1, 2):
         record = SYMBOL_INFO.pack(values)
         ((topic, body),) = raw_messages(made, record, ts=ts)
-        (slot,) = made._states.values()
-        (read,) = made._records(record)
+        (slot,) = made._states.values()  # noqa: SLF001
+        (read,) = made._records(record)  # noqa: SLF001
         expected = msgpack.unpackb(Encoder(EPOCH).body(quote_fields(slot, read), seq, ts))
         assert repr(sorted(msgpack.unpackb(body).items())) == repr(sorted(expected.items()))
         assert set(expected) == set(KEYS)
@@ -149,7 +153,7 @@ def test_the_bytes_say_what_the_encoder_would_say(values: dict[str, Any], ts: in
 def test_seq_is_as_compact_as_in_every_other_kind(limit: int, *, wanted: bool) -> None:
     made = stream()
     raw_messages(made, quote())
-    (slot,) = made._states.values()
+    (slot,) = made._states.values()  # noqa: SLF001
     for seq in (limit - 2, limit - 1, limit, limit + 1, limit + 2):
         slot.seq, slot.wanted = seq - 1, wanted
         frames = Frames()
@@ -164,7 +168,7 @@ def test_seq_is_as_compact_as_in_every_other_kind(limit: int, *, wanted: bool) -
 
 def test_only_the_first_quote_with_a_longer_seq_takes_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
     slow: list[int] = []
-    monkeypatch.setattr(QuoteStream, "_other_body", _watching(QuoteStream._other_body, slow))
+    monkeypatch.setattr(QuoteStream, "_other_body", _watching(QuoteStream._other_body, slow))  # noqa: SLF001
     made = stream()
     raw_messages(made, *[quote()] * 70_000)
     assert slow == [2**7, 2**8, 2**16]
@@ -292,7 +296,7 @@ def test_names_with_garbage_do_not_grow_the_cache_and_lose_no_number() -> None:
     records = [quote(b"EURUSD\0" + number.to_bytes(5, "big")) for number in range(SYMBOL_STATE_LIMIT + 100)]
     last = messages(made, *records)[-1][1]
     assert last["seq"] == SYMBOL_STATE_LIMIT + 100
-    assert len(made._states) <= SYMBOL_STATE_LIMIT
+    assert len(made._states) <= SYMBOL_STATE_LIMIT  # noqa: SLF001
 
 
 def test_the_name_of_a_symbol_is_read_once_also_while_others_have_quotes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""The session that the handlers read from, and second reads of suddenly empty tables."""
+"""The session that the handlers read from, and second reads of suddenly empty tables.
+
+Private access: the clock of the session's reads, which the harness makes without one.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ class Doubtful:
         self.harness = harness
         self.now_s = 0.0
         self.received = 1
-        harness.dispatcher.current._now_s = lambda: self.now_s
+        harness.dispatcher.current._now_s = lambda: self.now_s  # noqa: SLF001
         harness.manager.may_empty_tables = True
 
     def pass_by(self, seconds: float, callbacks: int = 0) -> list[Message]:

@@ -1,4 +1,7 @@
-"""Differences between a table as last published and as read again."""
+"""Differences between a table as last published and as read again.
+
+Private access: the fingerprint of a row, because a change that nobody may see is published by nothing.
+"""
 
 from __future__ import annotations
 
@@ -176,7 +179,7 @@ def test_a_row_in_which_only_what_nobody_may_see_changed_is_a_repeat_and_the_rea
     hidden = USER_RECORD.pack({"login": 1, "password": "two"})
     assert made.apply(ADD, row)
     assert made.apply(UPDATE, hidden) is None
-    assert made._rows[1][0] == fingerprint(hidden)
+    assert made._rows[1][0] == fingerprint(hidden)  # noqa: SLF001
 
 
 def test_a_change_of_the_group_is_never_a_repeat() -> None:

@@ -1,4 +1,7 @@
-"""Garbage of every kind against a live server: after each piece it still describes itself, and no thread has died."""
+"""Garbage of every kind against a live server: after each piece it still describes itself, and no thread has died.
+
+Private access: the snapshots that the server holds, because that their number is bounded shows only in memory.
+"""
 
 from __future__ import annotations
 
@@ -205,7 +208,7 @@ def test_peers_that_come_and_go_leave_nothing_behind(target: Target) -> None:
         with target.at.peer(zmq.DEALER, LINGER=0) as peer:
             peer.send_multipart([b"", VALID[number % len(VALID)]])
     target.still_works()
-    assert len(target.at.server._handler.snapshots) <= QueryOptions().snapshots_held
+    assert len(target.at.server._handler.snapshots) <= QueryOptions().snapshots_held  # noqa: SLF001
 
 
 def test_the_long_fuzzer_works_in_a_short_run() -> None:

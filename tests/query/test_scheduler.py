@@ -1,4 +1,7 @@
-"""Whose request is next: a client gains nothing by sending more, and what is queued is bounded."""
+"""Whose request is next: a client gains nothing by sending more, and what is queued is bounded.
+
+Private access: the clients that are remembered, because that their number is bounded shows only in memory.
+"""
 
 from __future__ import annotations
 
@@ -116,4 +119,4 @@ def test_clients_that_came_once_are_forgotten() -> None:
     for number in range(1_000):
         scheduler.add(connection(f"{number}"), ask())
         served(scheduler, 1)
-    assert len(scheduler._clients) <= 11
+    assert len(scheduler._clients) <= 11  # noqa: SLF001

@@ -1,4 +1,8 @@
-"""A real ROUTER and real clients: every op, every envelope, permissions, cursors; no client delays another one."""
+"""A real ROUTER and real clients: every op, every envelope, permissions, cursors; no client delays another one.
+
+Private access: the snapshots that the server holds, because to ask for one would make it new, and the socket, because
+only its own thread may close it.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +120,7 @@ def test_a_ninth_snapshot_is_refused_to_wait_but_one_of_a_single_page_is_not() -
 def test_a_kept_snapshot_expires() -> None:
     with serving(Setup(QueryOptions(snapshot_idle_s=0.01), FakePump(accounts(50)))) as at, at.peer() as socket:
         cursor = ask(socket, op="snapshot", limit=30).head["cursor"]
-        until(lambda: not len(at.server._handler.snapshots), "the snapshot is forgotten without a request")
+        until(lambda: not len(at.server._handler.snapshots), "the snapshot is forgotten without a request")  # noqa: SLF001
         assert ask(socket, op="snapshot", cursor=cursor).head["code"] == "cursor_expired"
 
 
@@ -315,7 +319,7 @@ def test_stop_ends_the_thread_and_closes_everything(*, is_busy: bool) -> None:
         at.server.stop()
         at.server.join(LIMIT_S)
         assert not at.server.is_alive()
-        assert (at.server.crash, reader.closed, at.server._socket.closed) == (None, True, True)
+        assert (at.server.crash, reader.closed, at.server._socket.closed) == (None, True, True)  # noqa: SLF001
 
 
 def test_stop_ends_a_page_in_the_making() -> None:
@@ -418,7 +422,7 @@ def test_the_thread_ends_without_a_log_line_when_its_socket_is_closed(
     with serving() as at:
 
         def close_from_within() -> bool:
-            at.server._socket.close(0)
+            at.server._socket.close(0)  # noqa: SLF001
             raise zmq.ZMQError(zmq.ENOTSUP)
 
         caplog.set_level("DEBUG", logger="mt4pump.query")

@@ -1,4 +1,7 @@
-"""What the gateway really takes and says, held against its schemas."""
+"""What the gateway really takes and says, held against its schemas.
+
+Private access: the gateway's table of actions, because a client can only try actions that it knows.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,7 @@ def test_requests_that_the_gateway_takes_fit_their_schemas_and_others_do_not() -
 
 def test_every_action_and_every_code_of_the_gateway_is_in_the_contract() -> None:
     protocol = pytest.importorskip("mt4pump_consumers.gateway.protocol")
-    assert gateway_messages().requests.keys() == protocol._READERS.keys()
+    assert gateway_messages().requests.keys() == protocol._READERS.keys()  # noqa: SLF001
     texts = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
     messages, others = gateway_messages().messages, {protocol.PUMPING, protocol.HEARTBEAT_TOPIC}
     codes, states = set(messages["error"]["code"].words), set(messages["status"]["feed"].words)

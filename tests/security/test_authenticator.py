@@ -1,4 +1,8 @@
-"""The authenticator: handshakes of real sockets, a folder that changes, and faults that affect one client only."""
+"""The authenticator: handshakes of real sockets, a folder that changes, and faults that affect one client only.
+
+Private access: the reply to one request, because a handshake of real sockets shows yes or no and neither code nor
+text; the faults of the folder, the bans and the socket show nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +49,20 @@ def zap(key: bytes, *, domain: bytes = b"mt4pump.pub", mechanism: bytes = b"CURV
     return [b"peer", b"", b"1.0", b"7", domain, b"10.0.0.9", b"", mechanism, key]
 
 
+def answered(authenticator: ZapAuthenticator, frames: list[bytes]) -> list[bytes]:
+    """Return the reply to a request, as its thread sends it."""
+    return authenticator._answer(frames)  # noqa: SLF001
+
+
 def user_of(authenticator: ZapAuthenticator, keys: Keyring, name: str) -> str:
-    return split_user_id(authenticator._answer(zap(raw_key(keys.pairs[name].public)))[6].decode())[0]
+    return split_user_id(answered(authenticator, zap(raw_key(keys.pairs[name].public)))[6].decode())[0]
 
 
 def test_a_known_key_is_accepted_under_its_name(keys: Keyring) -> None:
     keys.admit("alice", "quote.*")
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
-        answer = authenticator._answer(zap(raw_key(keys.pairs["alice"].public)))
+        answer = answered(authenticator, zap(raw_key(keys.pairs["alice"].public)))
         assert answer[:6] == [b"peer", b"", b"1.0", b"7", b"200", b"OK"]
         assert authenticator.allowed(split_user_id(answer[6].decode())[0]).allowed == (b"heartbeat", b"quote.")
         authenticator.stop()
@@ -67,7 +76,7 @@ def test_an_unknown_key_is_refused_counted_and_logged_with_its_address(
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients, fault_counters=counters)
         for _ in range(50):
-            assert authenticator._answer(zap(raw_key(unknown.public)))[4:7] == [b"400", b"unknown key", b""]
+            assert answered(authenticator, zap(raw_key(unknown.public)))[4:7] == [b"400", b"unknown key", b""]
         assert counters.counts == {"refused_key": 50}
         lines = [record.getMessage() for record in caplog.records if unknown.public in record.getMessage()]
         assert len(lines) == 1
@@ -89,7 +98,7 @@ def test_an_unknown_key_is_refused_counted_and_logged_with_its_address(
 def test_what_is_no_curve_handshake_is_refused(keys: Keyring, frames: list[bytes]) -> None:
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
-        answer = authenticator._answer(frames)
+        answer = answered(authenticator, frames)
         assert b"400" in answer
         assert b"200" not in answer
         authenticator.stop()
@@ -100,8 +109,8 @@ def test_a_client_without_query_is_refused_at_that_socket_only(keys: Keyring) ->
     key = raw_key(keys.pairs["alice"].public)
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients)
-        assert authenticator._answer(zap(key, domain=QUERIED.encode()))[4] == b"400"
-        answer = authenticator._answer(zap(key))
+        assert answered(authenticator, zap(key, domain=QUERIED.encode()))[4] == b"400"
+        answer = answered(authenticator, zap(key))
         assert answer[4] == b"200"
         user = split_user_id(answer[6].decode())[0]
         assert authenticator.allowed_query(user) is NOTHING
@@ -116,11 +125,11 @@ def test_who_makes_query_connections_without_end_is_refused_for_a_while(keys: Ke
     asked = {user: zap(raw_key(keys.pairs[user].public), domain=QUERIED.encode()) for user in ("alice", "bob")}
     with context() as own:
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients, now_s=lambda: now[0])
-        codes = [authenticator._answer(asked["alice"])[4] for _ in range(QUERY_CONNECTIONS + 2)]
+        codes = [answered(authenticator, asked["alice"])[4] for _ in range(QUERY_CONNECTIONS + 2)]
         assert codes == [b"200"] * QUERY_CONNECTIONS + [b"300"] * 2
-        assert authenticator._answer(asked["bob"])[4] == b"200"
+        assert answered(authenticator, asked["bob"])[4] == b"200"
         now[0] += QUERY_WINDOW_S
-        assert authenticator._answer(asked["alice"])[4] == b"200"
+        assert answered(authenticator, asked["alice"])[4] == b"200"
         authenticator.stop()
 
 
@@ -133,12 +142,12 @@ def test_every_connection_has_a_generation_of_its_own_and_none_is_accepted_witho
         authenticator = ZapAuthenticator(own, keys.secret, keys.clients, fault_counters=counters)
         socket = own.socket(zmq.XPUB)
         authenticator.secure(socket, lambda: generations.pop(0))
-        first, second = (split_user_id(authenticator._answer(asked)[6].decode()) for _ in range(2))
+        first, second = (split_user_id(answered(authenticator, asked)[6].decode()) for _ in range(2))
         assert first[0] == second[0]
         assert (first[1], second[1]) == (4, 7)
-        assert authenticator._answer(asked)[4] == b"300"  # not for ever: it may try again
+        assert answered(authenticator, asked)[4] == b"300"  # not for ever: it may try again
         assert counters.counts == {"refused_crowd": 1}
-        assert b"/" not in authenticator._answer(zap(asked[8], domain=QUERIED.encode()))[6]
+        assert b"/" not in answered(authenticator, zap(asked[8], domain=QUERIED.encode()))[6]
         authenticator.stop()
 
 
@@ -214,7 +223,7 @@ def test_a_file_that_cannot_be_parsed_delays_no_revocation(keys: Keyring, odd: s
         assert authenticator.reload()
         assert not user_of(authenticator, keys, "alice")
         assert user_of(authenticator, keys, "bob")
-        assert list(authenticator._clients.faults) == ["odd.toml"]
+        assert list(authenticator._clients.faults) == ["odd.toml"]  # noqa: SLF001
         authenticator.stop()
 
 
@@ -261,7 +270,7 @@ def test_a_banned_client_is_refused_for_a_while(keys: Keyring) -> None:
         assert user_of(authenticator, keys, "alice") == user
         assert authenticator.allowed(user).covers(b"x")
         authenticator.ban("nobody", "who is that")
-        assert authenticator._banned_until_s == {}
+        assert authenticator._banned_until_s == {}  # noqa: SLF001
         authenticator.stop()
 
 
@@ -270,7 +279,7 @@ def test_an_error_of_its_own_costs_one_handshake(
 ) -> None:
     keys.admit("alice", "*")
     with secured(keys) as made:
-        answer, failures = made.authenticator._answer, iter([OSError("once")])
+        answer, failures = made.authenticator._answer, iter([OSError("once")])  # noqa: SLF001
 
         def fails_once(frames: list[bytes]) -> list[bytes]:
             for failure in failures:
@@ -371,7 +380,7 @@ def zap_threads() -> list[Thread]:
 
 def close_from_within(authenticator: ZapServer) -> None:
     """Close the socket of ``authenticator`` as `zmq.Context.destroy` does, but in the thread that uses it."""
-    authenticator._socket.close(0)
+    authenticator._socket.close(0)  # noqa: SLF001
     raise zmq.ZMQError(zmq.ENOTSUP)
 
 

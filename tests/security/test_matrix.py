@@ -1,4 +1,8 @@
-"""Each key and each topic on a stock SUB with CURVE: exactly as declared, and nothing in any other way."""
+"""Each key and each topic on a stock SUB with CURVE: exactly as declared, and nothing in any other way.
+
+Private access: the clients and subscriptions that are known so far, because the test must wait for them and they send
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +123,7 @@ def test_a_new_key_is_accepted_without_a_restart(keys: Keyring) -> None:
         made.subscriber(pair, b"quote.")  # a refused SUB of libzmq does not try again
         made.settle(lambda: made.fault_counters.counts["refused_key"], "the refusal")
         keys.admit("late", "quote.*", pair=pair)
-        made.settle(lambda: len(made.authenticator._clients), "the file is read")
+        made.settle(lambda: len(made.authenticator._clients), "the file is read")  # noqa: SLF001
         socket = made.subscriber(pair, b"quote.")
         made.connects(socket)
         assert made.received(socket, b"quote.A", b"trade.1") == {b"quote.A"}
@@ -197,7 +201,7 @@ def test_unsubscribing_is_as_exact_as_subscribing_and_leaving_frees_all(keys: Ke
         alice.close(0)
         made.settle(lambda: made.publisher.connections.now == 0, "the connection ended")
         assert len(made.publisher.subscriptions) == 0
-        assert len(made.publisher._filter) == 0
+        assert len(made.publisher._filter) == 0  # noqa: SLF001
         assert not made.publisher.subscriptions.has_subscriber(b"quote.A")
 
 
@@ -288,5 +292,5 @@ def test_a_connection_without_a_user_id_receives_nothing(keys: Keyring, monkeypa
     monkeypatch.setattr("mt4pump.publisher.publisher.user_of", lambda _frame: "")
     with secured(keys) as made:
         socket = made.subscriber(keys.pairs["alice"], b"")
-        made.settle(lambda: len(made.publisher._filter), "the subscription")
+        made.settle(lambda: len(made.publisher._filter), "the subscription")  # noqa: SLF001
         assert made.receives_nothing(socket, 10)

@@ -1,4 +1,7 @@
-"""Subscriptions of a connection, and the allowed ones that it was given."""
+"""Subscriptions of a connection, and the allowed ones that it was given.
+
+Private access: what a connection asked for, because what is not remembered changes no result.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def test_what_narrows_to_nothing_is_not_remembered() -> None:
     made = SubscriptionFilter()
     for number in range(100):
         assert made.ask(7, b"user.%d" % number, quotes) == ()
-    assert not made._connections[7].asked
+    assert not made._connections[7].asked  # noqa: SLF001
     assert made.withdraw(7, b"trade.1") == ()
 
 

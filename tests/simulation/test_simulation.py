@@ -1,4 +1,7 @@
-"""A hundred seeds hold all promises; planted faults are found; a seed replays exactly."""
+"""A hundred seeds hold all promises; planted faults are found; a seed replays exactly.
+
+Private access: the check for repeats, because it is the fault that is planted.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +121,7 @@ class RepeatingStream(Stream):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.ordering._is_repeat = lambda *_: False  # type: ignore[method-assign]
+        self.ordering._is_repeat = lambda *_: False  # type: ignore[method-assign]  # noqa: SLF001
 
 
 class ForgetfulStream(Stream):

@@ -1,4 +1,7 @@
-"""A session as a reader has it: collects events and quotes until the test has seen enough."""
+"""A session as a reader has it: collects events and quotes until the test has seen enough.
+
+Private access: the thread of the simulator, because its end is what every test must be sure of.
+"""
 
 from __future__ import annotations
 
@@ -102,8 +105,8 @@ def running(**options: Any) -> Iterator[Simulator]:
         yield simulator
     finally:
         simulator.stop()
-    assert simulator._thread is not None
-    assert not simulator._thread.is_alive()
+    assert simulator._thread is not None  # noqa: SLF001
+    assert not simulator._thread.is_alive()  # noqa: SLF001
     assert not simulator.failures
 
 

@@ -1,4 +1,8 @@
-"""Each way in which an order begins, changes and ends sends the right records and leaves the right table."""
+"""Each way in which an order begins, changes and ends sends the right records and leaves the right table.
+
+Private access: the expirations, because that their number is bounded shows only in memory, and the next ticket,
+because two thousand million orders would come before the wrap.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +164,7 @@ def test_expirations_of_orders_that_ended_earlier_are_removed(market: QuietMarke
     for number in range(10_000):
         order = place()
         (market.book.activate if number % 2 else market.book.cancel)(order)
-        longest = max(longest, len(market.book._expirations))
+        longest = max(longest, len(market.book._expirations))  # noqa: SLF001
     assert longest <= OUTDATED_LIMIT
     market.trades()
     market.broker.context.now_s += 86_400
@@ -258,6 +262,6 @@ def test_money_operations_are_sent_and_never_in_the_table(market: QuietMarket, c
 
 def test_ticket_numbers_wrap_around_without_reusing_an_open_one(market: QuietMarket) -> None:
     first = market.open(BUY)
-    market.book._next_ticket = 2**31 - 2
+    market.book._next_ticket = 2**31 - 2  # noqa: SLF001
     assert market.open(BUY).order == 2**31 - 2
     assert market.open(BUY).order == first.order + 1

@@ -1,4 +1,7 @@
-"""A replay gives every tick of its files, in order, with the file's digits, whatever happens to the sessions."""
+"""A replay gives every tick of its files, in order, with the file's digits, whatever happens to the sessions.
+
+Private access: one fault, done without the simulator's thread, because the test moves the feed itself.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,7 @@ def test_no_row_that_is_read_ends_the_simulator(
     while not simulator.feed.exhausted:
         simulator.feed.awaited = b""
         simulator.feed.advance(0.0, math.inf, quotes.append)
-        simulator._do(SimulatedFault("burst", amount=6))
+        simulator._do(SimulatedFault("burst", amount=6))  # noqa: SLF001
         for make in simulator.broker.tables.values():
             make()
     assert len(quotes) == len(usable)

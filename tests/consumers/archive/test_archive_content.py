@@ -1,4 +1,8 @@
-"""What is in the files: columns, gaps, order; read by DuckDB, Polars and pyarrow with no word of ours."""
+"""What is in the files: columns, gaps, order; read by DuckDB, Polars and pyarrow with no word of ours.
+
+Private access: the reader's function and the batch in the making, because the position must be missing between two
+events, which no daemon can be made to do at will.
+"""
 
 from __future__ import annotations
 
@@ -210,7 +214,7 @@ def test_events_of_the_journal_are_not_committed_before_their_position_is_known(
     """Stored without a position, they would be stored again after a restart."""
     settings = ArchiveSettings(path=tmp_path, start="journal", commit_events=1)
     archive = Archive(settings, ParquetStore(ArchiveFolder(tmp_path)))
-    subscriber = archive._subscriber
+    subscriber = archive._subscriber  # noqa: SLF001
     assert subscriber is not None
     position: Position | None = None
     monkeypatch.setattr(Subscriber, "position", property(lambda _self: position))
@@ -222,11 +226,11 @@ def test_events_of_the_journal_are_not_committed_before_their_position_is_known(
             if number == 1_000:
                 position = Position("L", 999)
             yield trade(number)
-            waiting.append(archive._writer.rows)
+            waiting.append(archive._writer.rows)  # noqa: SLF001
 
     monkeypatch.setattr(Subscriber, "__iter__", lambda _self: page())
     try:
-        archive._follow(subscriber)
+        archive._follow(subscriber)  # noqa: SLF001
     finally:
         subscriber.close()
     assert max(waiting[:744]) == 0

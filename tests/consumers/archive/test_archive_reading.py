@@ -1,4 +1,7 @@
-"""The commands that read an archive: query, bars, gaps, verify."""
+"""The commands that read an archive: query, bars, gaps, verify.
+
+Private access: the journal's id, which the builder takes from a heartbeat: these tests have events alone.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def _path(tmp_path: Path) -> Path:
     """Six quotes in three minutes, number 4 missing, and two trades."""
     folder = ArchiveFolder(tmp_path / "archive")
     builder = BatchBuilder(folder.state, Counter())
-    builder._log = "L"  # as a heartbeat would set it
+    builder._log = "L"  # as a heartbeat would set it  # noqa: SLF001
     for number, (seq, second) in enumerate([(1, 0), (2, 30), (3, 59), (5, 60), (6, 100), (7, 120)]):
         builder.add(quote(seq, ts=TS + second * 10**9 + number))
     builder.add(trade(1, ts=TS + 130 * 10**9, profit=float("nan")))

@@ -1,4 +1,7 @@
-"""The thread that reads the stream: what it says of its place in the journal, and where a new subscriber goes on."""
+"""The thread that reads the stream: what it says of its place in the journal, and where a new subscriber goes on.
+
+Private access: the function that reads, because a scripted subscriber takes the place of a real one without a thread.
+"""
 
 from __future__ import annotations
 
@@ -84,6 +87,6 @@ class Stream:
 
 def test_after_each_heartbeat_and_only_then_the_loop_gets_a_new_place() -> None:
     bridge, stream = ThreadBridge(lambda: None, None), Stream()
-    feed_of(bridge)._read(cast(Subscriber, stream))
+    feed_of(bridge)._read(cast(Subscriber, stream))  # noqa: SLF001
     kinds = [item if isinstance(item, Position) else item.kind for item in bridge.take(100)[0]]
     assert kinds == ["trade", PLACE, "trade", "heartbeat", LATER]

@@ -1,4 +1,8 @@
-"""Groups of subscribers: who reads a topic as clients come and go."""
+"""Groups of subscribers: who reads a topic as clients come and go.
+
+Private access: the indexes of topics and patterns, because that they are freed and asked once changes no result, only
+memory and time.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ def test_after_the_last_one_left_nobody_reads_and_nothing_is_kept() -> None:
     groups.leave(member, group)
     assert groups.readers_of("quote.EURUSD").narrow == groups.readers_of("trade.1").full == ()
     assert not len(groups)
-    assert not any(each._exact or each._wild or each._matchers for each in (groups._narrow, groups._full))
+    assert not any(each._exact or each._wild or each._matchers for each in (groups._narrow, groups._full))  # noqa: SLF001
 
 
 def test_names_that_one_group_gave_up_still_belong_to_the_other() -> None:
@@ -88,7 +92,7 @@ def test_readers_of_a_topic_are_right_after_any_number_of_changes(monkeypatch: p
         assert set(readers_of.narrow) == {group for group in wanted if group.reads(topic)[0]}
         assert set(readers_of.full) == {group for group in wanted if group.reads(topic)[1]}
         assert len(readers_of.full) == len(set(readers_of.full))
-        assert len(groups._fresh) <= 8
+        assert len(groups._fresh) <= 8  # noqa: SLF001
 
 
 class Name(str):
@@ -108,8 +112,8 @@ def test_who_left_costs_nothing_however_many_topics_had_their_last_event_before(
         groups.leave(member, group)
         del name
     assert not names
-    held = {id(group) for readers_of in groups._topics.values() for group in (*readers_of.narrow, *readers_of.full)}
-    assert len(groups._topics) == topics
+    held = {id(group) for readers_of in groups._topics.values() for group in (*readers_of.narrow, *readers_of.full)}  # noqa: SLF001
+    assert len(groups._topics) == topics  # noqa: SLF001
     assert len(held) <= 2 * topics * 2 // module.SWEEP + 1
 
 
@@ -119,8 +123,8 @@ def test_a_new_pattern_is_compared_with_a_topic_once_and_old_ones_not_again() ->
         groups.join(member_made(), READING._replace(symbols=frozenset({f"E?{number}*"})))
     groups.readers_of("quote.EURUSD")
     tried: list[str] = []
-    for pattern in list(groups._narrow._matchers):
-        groups._narrow._matchers[pattern] = tried.append
+    for pattern in list(groups._narrow._matchers):  # noqa: SLF001
+        groups._narrow._matchers[pattern] = tried.append  # noqa: SLF001
     groups.join(member_made(), OTHER)
     assert groups.readers_of("quote.EURUSD").narrow
     assert not tried

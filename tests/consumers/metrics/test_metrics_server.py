@@ -1,4 +1,8 @@
-"""`mt4pump_consumers.http_server`: HTTP, also with clients that misbehave."""
+"""`mt4pump_consumers.http_server`: HTTP, also with clients that misbehave.
+
+Private access: places and open requests, because a request that was ended long ago and still holds its place cannot
+be had from a real client.
+"""
 
 from __future__ import annotations
 
@@ -131,14 +135,14 @@ def test_requests_that_were_ended_long_ago_and_hold_their_place_make_nobody_wait
 ) -> None:
     monkeypatch.setattr(module, "END_WAIT_S", LIMIT_S)
     server = module.Server.__new__(module.Server)
-    server._free, server._lock = BoundedSemaphore(1), Lock()
-    assert server._free.acquire(blocking=False)
+    server._free, server._lock = BoundedSemaphore(1), Lock()  # noqa: SLF001
+    assert server._free.acquire(blocking=False)  # noqa: SLF001
     now_s = time.monotonic()
-    server._open = {socket.socket(): module.OpenRequest(now_s - 99, ended_s=now_s - LIMIT_S)}
-    assert not server._end_slowest()
-    (request,) = server._open
-    server._open[request].ended_s = now_s
-    assert server._end_slowest()
+    server._open = {socket.socket(): module.OpenRequest(now_s - 99, ended_s=now_s - LIMIT_S)}  # noqa: SLF001
+    assert not server._end_slowest()  # noqa: SLF001
+    (request,) = server._open  # noqa: SLF001
+    server._open[request].ended_s = now_s  # noqa: SLF001
+    assert server._end_slowest()  # noqa: SLF001
     request.close()
 
 

@@ -1,4 +1,7 @@
-"""Who holds what: sums that follow the orders."""
+"""Who holds what: sums that follow the orders.
+
+Private access: the orders that are remembered as ended, because that their number is bounded changes no sum.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def test_what_is_remembered_of_ended_orders_is_bounded(monkeypatch: pytest.Monke
     exposure = AccountExposure()
     for order in range(5):
         exposure.take(execution(order, order=order, change="closed", close_time=2000))
-    assert list(exposure._ended) == [2, 3, 4]
+    assert list(exposure._ended) == [2, 3, 4]  # noqa: SLF001
 
 
 def test_money_is_no_exposure() -> None:

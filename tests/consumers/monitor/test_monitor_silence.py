@@ -1,4 +1,8 @@
-"""How long nothing came, from heartbeats alone."""
+"""How long nothing came, from heartbeats alone.
+
+Private access: the monitor's check of its feed, its beginning and its start, because hours must pass between two
+checks, and its loop uses the real clock.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +99,7 @@ def test_until_a_new_subscriber_hears_something_the_last_heartbeat_grows_older()
 def check(monitor: Monitor, seen: Status, now_s: float) -> None:
     """Have the monitor check what a subscriber shows."""
     subscriber: Any = SimpleNamespace(status=seen)
-    monitor._check_feed(subscriber, now_s)
+    monitor._check_feed(subscriber, now_s)  # noqa: SLF001
 
 
 def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> None:
@@ -108,9 +112,9 @@ def test_a_monitor_that_joins_again_does_not_take_its_own_age_for_silence() -> N
         monitor = Monitor(
             settings, None, store=store, engine=engine, state=state, recorder=none, view=none, shutdown=none
         )
-        hour_s = monitor._began_s + 3600.0
+        hour_s = monitor._began_s + 3600.0  # noqa: SLF001
         check(monitor, status(age_s=0.5), hour_s)
-        monitor._begin()
+        monitor._begin()  # noqa: SLF001
         check(monitor, status(age_s=None, alive=False), hour_s + 1.0)
         assert engine.alerts == []
         check(monitor, status(age_s=None, alive=False), hour_s + 30.0)

@@ -1,4 +1,8 @@
-"""The store: all of a batch or nothing, each thing once, and no file that is somebody else's."""
+"""The store: all of a batch or nothing, each thing once, and no file that is somebody else's.
+
+Private access: the store's connection, because the limit that stands for a full disk and the trace of its statements
+belong to one connection.
+"""
 
 from __future__ import annotations
 
@@ -118,8 +122,8 @@ def test_the_same_number_in_another_life_of_the_daemon_is_another_event(tmp_path
 def test_a_batch_that_does_not_fit_onto_the_disk_leaves_nothing_behind_and_works_later(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
         store.commit(Batch([execution(1)], position=place(1)), RuleMemory())
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]  # noqa: SLF001
+        store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")  # noqa: SLF001
         memory = RuleMemory()
         memory.set_quiet(("big", "1001"), 9)
         batch = Batch([execution(seq, comment="x" * 500) for seq in range(2, 500)], [alert("a")], place(500))
@@ -127,7 +131,7 @@ def test_a_batch_that_does_not_fit_onto_the_disk_leaves_nothing_behind_and_works
             store.commit(batch, memory)
         assert (store.position(), store.last_row(), store.counts["executions"]) == (place(1), 1, 1)
         assert memory.is_touched
-        store._connection.execute("PRAGMA max_page_count = 1000000")
+        store._connection.execute("PRAGMA max_page_count = 1000000")  # noqa: SLF001
         store.commit(batch, memory)
         assert (store.position(), store.counts["executions"]) == (place(500), 499)
 
@@ -254,10 +258,10 @@ def test_a_kill_between_any_two_statements_leaves_all_of_a_batch_or_nothing(tmp_
         store.commit(Batch([execution(1)], [], place(1)), memory)
         memory.set_quiet(("big", "1001"), 9)
         memory.begin(("calls", "1001"), Condition(7, reported=True))
-        store._connection.set_trace_callback(copy)
+        store._connection.set_trace_callback(copy)  # noqa: SLF001
         store.commit(Batch([execution(2), execution(3)], [alert("a"), alert("b")], place(3)), memory)
         copy("the end")
-        store._connection.set_trace_callback(None)
+        store._connection.set_trace_callback(None)  # noqa: SLF001
     seen = set()
     for each in copies:
         with opened(each) as left:

@@ -1,4 +1,7 @@
-"""The connection to NATS against a server of a few lines: what is counted, and that faults end nothing but it."""
+"""The connection to NATS against a server of a few lines: what is counted, and that faults end nothing but it.
+
+Private access: the bytes that nats-py has not sent, because how many it keeps depends on the system's buffers.
+"""
 
 from __future__ import annotations
 
@@ -132,9 +135,9 @@ def test_without_a_connection_what_is_not_durable_is_dropped_and_counted() -> No
 def test_what_the_server_does_not_take_is_dropped_beyond_a_bound() -> None:
     async def scene(nats_link: NatsConnection, _server: Server) -> None:
         connection = await nats_link.connection()
-        connection.client._pending_data_size = PENDING_LIMIT_BYTES + 1
+        connection.client._pending_data_size = PENDING_LIMIT_BYTES + 1  # noqa: SLF001
         await nats_link.publish("quote.EURUSD", b"body", {})
-        connection.client._pending_data_size = 0
+        connection.client._pending_data_size = 0  # noqa: SLF001
 
     assert played(scene) == {"connections": 1, "dropped": 1}
 

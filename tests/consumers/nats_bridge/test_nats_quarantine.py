@@ -1,4 +1,8 @@
-"""An event that NATS never takes: a stub in its place, all others as they are."""
+"""An event that NATS never takes: a stub in its place, all others as they are.
+
+Private access: steps of the writer's loop and what it keeps between them, because the order of epochs, heartbeats and
+events is what is tested, and with a server chance decides it.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +159,7 @@ def test_what_is_not_durable_and_too_large_is_dropped_and_the_connection_lives()
     nats_link = NatsConnection(settings_of(NatsSettings, []).settings, counts)
     client = FakeClient()
     client.published = []
-    nats_link._connection = cast(Any, SimpleNamespace(client=client))
+    nats_link._connection = cast(Any, SimpleNamespace(client=client))  # noqa: SLF001
 
     async def publish() -> None:
         for size in (990, 100, 5_000):
@@ -180,7 +184,7 @@ class Taken:
 
 
 def described(by: JetStreamWriter, epoch: int) -> None:
-    by._resume_from(NEW, {"log": "L", "epoch": epoch, "offset": 0})
+    by._resume_from(NEW, {"log": "L", "epoch": epoch, "offset": 0})  # noqa: SLF001
 
 
 @pytest.mark.parametrize("new_epoch", [12, 10], ids=["the epoch grew", "the epoch fell"])
@@ -191,13 +195,13 @@ def test_a_new_run_costs_one_attempt_and_late_events_of_the_old_one_none(new_epo
     for event in (news(1, 1), news(1, 1, epoch=new_epoch), news(1, 2, epoch=11), news(1, 2, epoch=new_epoch)):
         made.offer(event)
     with pytest.raises(JetStreamRetry, match="started anew"):
-        asyncio.run(made._empty_queue(publish_queue))
+        asyncio.run(made._empty_queue(publish_queue))  # noqa: SLF001
     described(made, new_epoch)
-    asyncio.run(made._empty_queue(publish_queue))
+    asyncio.run(made._empty_queue(publish_queue))  # noqa: SLF001
     assert taken.offsets == [1, 1, 2]
     for beat_epoch in (11, new_epoch):  # an old heartbeat may be late as well
-        made._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=beat_epoch, log="L", last_offset=2))
-        asyncio.run(made._compare_with_heartbeat(publish_queue))
+        made._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=beat_epoch, log="L", last_offset=2))  # noqa: SLF001
+        asyncio.run(made._compare_with_heartbeat(publish_queue))  # noqa: SLF001
 
 
 def test_each_old_run_whose_events_are_late_costs_one_attempt_at_most() -> None:
@@ -207,9 +211,9 @@ def test_each_old_run_whose_events_are_late_costs_one_attempt_at_most() -> None:
         for epoch in (30, 25, 10):
             made.offer(news(1, 1, epoch=epoch))
     attempts = 0
-    while made._queue:
+    while made._queue:  # noqa: SLF001
         try:
-            asyncio.run(made._empty_queue(cast(PublishQueue, taken)))
+            asyncio.run(made._empty_queue(cast(PublishQueue, taken)))  # noqa: SLF001
         except JetStreamRetry:
             attempts += 1
             described(made, 20)

@@ -1,4 +1,8 @@
-"""Where the durable writer goes on, and that it lives through a connection that dies under it."""
+"""Where the durable writer goes on, and that it lives through a connection that dies under it.
+
+Private access: steps of the writer's loop and what it keeps between them, because a server can be had in none of
+these states at will.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +33,8 @@ def writer(start: str) -> JetStreamWriter:
 
 def taken_up(by: JetStreamWriter, offset: int, log: str = "L", position: StreamPosition = NEW) -> int:
     """Return after which offset it goes on when the daemon is at ``offset``."""
-    by._resume_from(position, {"log": log, "epoch": 1, "offset": offset})
-    return by._reached
+    by._resume_from(position, {"log": log, "epoch": 1, "offset": offset})  # noqa: SLF001
+    return by._reached  # noqa: SLF001
 
 
 def test_now_is_the_first_look_and_stays_so_until_something_is_stored() -> None:
@@ -42,17 +46,17 @@ def test_now_is_the_first_look_and_stays_so_until_something_is_stored() -> None:
 
 def test_a_stream_that_was_deleted_gets_again_what_the_settings_say() -> None:
     first = writer("first")
-    first._last_stored = ("L", 100)
+    first._last_stored = ("L", 100)  # noqa: SLF001
     assert taken_up(first, 105) == 0, "all that the journal has"
     now = writer("now")
-    now._last_stored = ("L", 100)
+    now._last_stored = ("L", 100)  # noqa: SLF001
     assert taken_up(now, 105) == 100
 
 
 def test_listening_on_a_connection_that_just_closed_is_a_setback_not_the_end() -> None:
     async def opened() -> None:
         connection = ServerConnection()
-        connection.client._status = Client.CLOSED
+        connection.client._status = Client.CLOSED  # noqa: SLF001
         await PublishQueue(connection, "S", 0, 256, 5.0).open()
 
     with pytest.raises(JetStreamRetry, match="cannot be subscribed to"):
@@ -65,9 +69,9 @@ def test_a_journal_that_is_not_open_yet_is_waited_for() -> None:
             return {"log": "", "kinds": {}, "epoch": 1, "offset": 0}
 
     waiting = writer("first")
-    waiting._journal = Journal()  # type: ignore[assignment]
+    waiting._journal = Journal()  # type: ignore[assignment]  # noqa: SLF001
     with pytest.raises(JetStreamRetry, match="could not be opened yet"):
-        asyncio.run(waiting._serve(ServerConnection()))
+        asyncio.run(waiting._serve(ServerConnection()))  # noqa: SLF001
 
 
 @pytest.mark.parametrize(("last_offset", "looks"), [(105, 0), (106, 1)])
@@ -82,7 +86,7 @@ def test_a_heartbeat_that_is_further_than_what_came_has_the_lane_look_into_the_j
     monkeypatch.setattr(JetStreamWriter, "_catch_up", catch_up)
     behind, nobody = writer("now"), cast(PublishQueue, None)
     taken_up(behind, 105)
-    behind._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=1, log="L", last_offset=last_offset))
+    behind._heartbeat = cast(Heartbeat, SimpleNamespace(epoch=1, log="L", last_offset=last_offset))  # noqa: SLF001
     for _ in range(2):
-        asyncio.run(behind._compare_with_heartbeat(nobody))
+        asyncio.run(behind._compare_with_heartbeat(nobody))  # noqa: SLF001
     assert len(asked) == looks
