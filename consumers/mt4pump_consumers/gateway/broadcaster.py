@@ -1,19 +1,134 @@
-"""From events to payloads to subscriber groups: last values, conflation, batching. All on the loop's thread."""
+"""From the subscriber's thread to the event loop, and there to subscriber groups: last values, conflation, batching.
+
+Quotes that the loop will not send at once (`Conflation.hot`) wait in the bridge by symbol, the newest in place of the
+one before, and wake nobody: the loop checks when they are due. So a busy feed costs the loop nothing per event.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Generic, TypeVar
 
-from mt4pump.client import ClientError, Event, Notice, Position, Snapshot
+from mt4pump.client import ClientKeys, Event, Notice, Position, Query, Snapshot, Subscriber
+from mt4pump_consumers.feed_thread import FeedThread
 from mt4pump_consumers.gateway.client_writer import Payload
-from mt4pump_consumers.gateway.feed import HEARTBEAT, FeedItem, ThreadBridge
 from mt4pump_consumers.gateway.last_values import LastValues, PriceHistory
 from mt4pump_consumers.gateway.protocol import HEARTBEAT_TOPIC, Json, encode, event_message, public, quote_message
+from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.subscriber_groups import SubscriberGroup, SubscriberGroups
+
+HEARTBEAT = "heartbeat"
+ITEMS_LIMIT = 50_000
+"""Events that wait for the loop; then the subscriber's thread waits, and the subscriber reports what that costs."""
+
+FeedItem = Event | Notice | Position
+
+
+class ThreadBridge:
+    """``hot`` are the topics whose quotes need no wake-up; None: quotes are not conflated. ``wake`` is thread-safe.
+
+    ``replaced`` counts quotes in whose place a newer one went to the loop, ``waits`` how often the loop was too far
+    behind.
+    """
+
+    def __init__(self, wake: Callable[[], object], hot: Container[str] | None) -> None:
+        self._wake = wake
+        self._hot = hot
+        self._lock = threading.Lock()
+        self._items: deque[FeedItem] = deque()
+        self._quotes: dict[str, Event] = {}
+        self._room = threading.Event()
+        self._awake = False
+        self.replaced = self.waits = 0
+
+    def put(self, item: FeedItem, stopping: Callable[[], bool]) -> None:
+        """Hand over one item; waits while the loop is too far behind. On the subscriber's thread."""
+        if self._hot is not None and isinstance(item, Event) and item.kind == "quote":
+            with self._lock:
+                self.replaced += item.topic in self._quotes
+                self._quotes[item.topic] = item
+                # Check only now: the loop removes a topic from `hot` first and then takes the quotes once more.
+                needs_wake = item.topic not in self._hot and not self._awake
+                self._awake = self._awake or needs_wake
+        else:
+            self._wait_for_room(stopping)
+            with self._lock:
+                self._items.append(item)
+                needs_wake = not self._awake
+                self._awake = True
+        if needs_wake:
+            self._wake()
+
+    def _wait_for_room(self, stopping: Callable[[], bool]) -> None:
+        if len(self._items) >= ITEMS_LIMIT:
+            self.waits += 1
+        while len(self._items) >= ITEMS_LIMIT and not stopping():
+            self._room.clear()
+            self._room.wait(0.1)
+
+    def take(self, limit: int) -> tuple[list[FeedItem], dict[str, Event]]:
+        """Return up to ``limit`` items and the newest quote per topic; on the loop's thread."""
+        with self._lock:
+            count = min(limit, len(self._items))
+            items = [self._items.popleft() for _ in range(count)]
+            quotes, self._quotes = self._quotes, {}
+            self._awake = bool(self._items)
+            left = self._awake
+        self._room.set()
+        if left:
+            self._wake()
+        return items, quotes
+
+
+class GatewayFeed:
+    """The daemon as the gateway asks and reads it; ``thread`` reads the stream into the bridge.
+
+    A new subscriber goes on where the one before was: what came between them is in the journal. Raises ClientError and
+    ValueError for addresses, keys and topics that cannot work.
+    """
+
+    def __init__(self, settings: GatewaySettings, bridge: ThreadBridge) -> None:
+        self._settings, self._bridge = settings, bridge
+        self._keys = ClientKeys.load(settings.keys) if settings.keys is not None else None
+        self._position: Position | None = None
+        self.thread = FeedThread(self._subscribe, self._read)
+
+    def _subscribe(self) -> Subscriber:
+        settings = self._settings
+        return Subscriber(
+            settings.endpoint,
+            topics=[*settings.topics, HEARTBEAT],  # among the events it shows which journal they are of
+            keys=self._keys,
+            silence_s=settings.silence_s,
+            snapshot=True,
+            notices=True,
+            resume_from=self._position,
+            query_endpoint=settings.query_address,
+        )
+
+    def query(self) -> Query:
+        """Return a new connection for queries; the caller closes it."""
+        # Replies to clients hold the warnings about their topics.
+        return Query(self._settings.query_address, keys=self._keys, warn=False)
+
+    def snapshot(self) -> Snapshot:
+        """Return the last values of all that is read, at this moment; raises ClientError."""
+        with self.query() as query:
+            return query.snapshot(self._settings.topics)
+
+    def _read(self, subscriber: Subscriber) -> None:
+        put, is_stopped = self._bridge.put, self.thread.is_stopped
+        for item in subscriber:
+            put(item, is_stopped)
+            is_time = self._position is None or (isinstance(item, Event) and item.kind == HEARTBEAT)
+            if is_time and (position := subscriber.position) is not None:
+                self._position = position
+                put(position, is_stopped)  # in its place behind all that it confirms
+
 
 Value = TypeVar("Value")
 
@@ -236,66 +351,3 @@ def full_payload(event: Event, *, snapshot: bool = False, confirmed: int | None 
     is_last = snapshot or event.snapshot
     message = event_message(event.kind, event.topic, event.body, snapshot=is_last, confirmed=confirmed)
     return Payload(encode(message), f"topics {event.topic}" if event.kind == "quote" else "")
-
-
-CAUSES = frozenset({"restarted", "not_whole", "lost"})
-"""Notices after which an end may be missing: of an order, an account, a margin call."""
-REFRESHED = "refreshed"
-RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
-"""Pause between two snapshots, which doubles while they fail."""
-
-
-class Refresher:
-    """``read`` reads a snapshot and blocks; ``epoch`` returns the daemon's epoch while its feed is live, else 0."""
-
-    def __init__(
-        self,
-        broadcaster: Broadcaster,
-        read: Callable[[], Snapshot],
-        epoch: Callable[[], int],
-        publish: Callable[[Notice], None],
-    ) -> None:
-        self._broadcaster, self._read, self._epoch, self._publish = broadcaster, read, epoch, publish
-        self._task: asyncio.Task[None] | None = None
-        self._is_due = False
-        self._not_before_s, self._pause_s = 0.0, RETRY_FIRST_S
-
-    def note(self, notice: Notice) -> None:
-        """Note that a notice makes a refresh due; a lost quote does not, as the next one replaces it."""
-        if notice.kind in CAUSES and not notice.topic.startswith("quote."):
-            self._is_due = True
-
-    def check(self, now_s: float) -> None:
-        """Read a snapshot if one is due; not before the daemon's tables are complete again."""
-        epoch = self._epoch()
-        if self._is_due and epoch and self._task is None and now_s >= self._not_before_s:
-            self._is_due = False
-            self._broadcaster.last.await_snapshot()
-            self._task = asyncio.get_running_loop().create_task(self._refresh(epoch))
-
-    async def _refresh(self, epoch: int) -> None:
-        snapshot: Snapshot | None = None
-        try:
-            snapshot = await asyncio.to_thread(self._read)
-            if snapshot.epoch != epoch:
-                snapshot = None  # of another run, whose tables may not be complete yet
-        except ClientError as error:
-            log.warning("last values could not be read anew (%s); trying again", error)
-        except Exception:
-            log.exception("last values could not be read anew by an error that should not happen; trying again")
-        finally:
-            done = self._broadcaster.last.renew(snapshot)
-            self._pause_s = RETRY_FIRST_S if done else min(self._pause_s * 2, RETRY_LAST_S)
-            self._not_before_s = asyncio.get_running_loop().time() + self._pause_s
-            self._is_due = self._is_due or not done
-            self._task = None
-        if done:
-            log.info("last values were read anew: %d rows", len(self._broadcaster.last))
-            self._publish(
-                Notice(REFRESHED, "last values were read anew, as events were lost; subscribe again for them")
-            )
-
-    async def close(self) -> None:
-        """Wait for the query that is running."""
-        if self._task is not None:
-            await asyncio.wait([self._task])

@@ -1,4 +1,4 @@
-"""What those who subscribe later get: the last value of everything, and the last ticks and bars of each symbol; pure.
+"""What those who subscribe later get: the last value of everything, and the last ticks and bars of each symbol.
 
 Kinds that have several rows on one topic (the open orders of an account) are kept row by row, and removed when they
 end. When events are lost an end may be among them, so all rows are replaced by a snapshot. News and mail are no values
@@ -8,11 +8,13 @@ started, also of those that conflation then replaced.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from mt4pump.client import Event, Snapshot
+from mt4pump.client import ClientError, Event, Notice, Snapshot
 from mt4pump_consumers.gateway.protocol import Json
 
 ROWS_LIMIT = 1_000_000
@@ -23,10 +25,10 @@ UNKEPT = frozenset({"news", "mail", "unknown", "heartbeat"})
 ENDED = frozenset({"closed", "cancelled", "deleted"})
 MONEY = frozenset({"balance", "credit"})
 """Changes of trades that open nothing and close nothing."""
-
-
 SINCE_LIMIT = 100_000
 """Events that may arrive between the request of a snapshot and its reply."""
+
+log = logging.getLogger(__name__)
 
 
 class LastValues:
@@ -122,6 +124,69 @@ class LastValues:
 
     def __len__(self) -> int:
         return self._count
+
+
+CAUSES = frozenset({"restarted", "not_whole", "lost"})
+"""Notices after which an end may be missing: of an order, an account, a margin call."""
+REFRESHED = "refreshed"
+RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
+"""Pause between two snapshots, which doubles while they fail."""
+
+
+class Refresher:
+    """``read`` reads a snapshot and blocks; ``epoch`` returns the daemon's epoch while its feed is live, else 0."""
+
+    def __init__(
+        self,
+        last: LastValues,
+        read: Callable[[], Snapshot],
+        epoch: Callable[[], int],
+        publish: Callable[[Notice], None],
+    ) -> None:
+        self._last, self._read, self._epoch, self._publish = last, read, epoch, publish
+        self._task: asyncio.Task[None] | None = None
+        self._is_due = False
+        self._not_before_s, self._pause_s = 0.0, RETRY_FIRST_S
+
+    def note(self, notice: Notice) -> None:
+        """Note that a notice makes a refresh due; a lost quote does not, as the next one replaces it."""
+        if notice.kind in CAUSES and not notice.topic.startswith("quote."):
+            self._is_due = True
+
+    def check(self, now_s: float) -> None:
+        """Read a snapshot if one is due; not before the daemon's tables are complete again."""
+        epoch = self._epoch()
+        if self._is_due and epoch and self._task is None and now_s >= self._not_before_s:
+            self._is_due = False
+            self._last.await_snapshot()
+            self._task = asyncio.get_running_loop().create_task(self._refresh(epoch))
+
+    async def _refresh(self, epoch: int) -> None:
+        snapshot: Snapshot | None = None
+        try:
+            snapshot = await asyncio.to_thread(self._read)
+            if snapshot.epoch != epoch:
+                snapshot = None  # of another run, whose tables may not be complete yet
+        except ClientError as error:
+            log.warning("last values could not be read anew (%s); trying again", error)
+        except Exception:
+            log.exception("last values could not be read anew by an error that should not happen; trying again")
+        finally:
+            done = self._last.renew(snapshot)
+            self._pause_s = RETRY_FIRST_S if done else min(self._pause_s * 2, RETRY_LAST_S)
+            self._not_before_s = asyncio.get_running_loop().time() + self._pause_s
+            self._is_due = self._is_due or not done
+            self._task = None
+        if done:
+            log.info("last values were read anew: %d rows", len(self._last))
+            self._publish(
+                Notice(REFRESHED, "last values were read anew, as events were lost; subscribe again for them")
+            )
+
+    async def close(self) -> None:
+        """Wait for the query that is running."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
 
 SYMBOLS_LIMIT = 2_000

@@ -16,7 +16,7 @@ from mt4pump.client import ClientError, Notice
 from mt4pump.client.topic_state import warn_of_unmatched, whole_kind
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump.process.values import is_loopback
-from mt4pump_consumers.gateway.broadcaster import Broadcaster, Refresher
+from mt4pump_consumers.gateway.broadcaster import Broadcaster, GatewayFeed
 from mt4pump_consumers.gateway.client_writer import DEFLATE
 from mt4pump_consumers.gateway.connection import (
     GatewayConnection,
@@ -24,8 +24,8 @@ from mt4pump_consumers.gateway.connection import (
     UpgradeHandler,
     connection_factory,
 )
-from mt4pump_consumers.gateway.feed import GatewayFeed
 from mt4pump_consumers.gateway.http import TrustedProxies, Web
+from mt4pump_consumers.gateway.last_values import Refresher
 from mt4pump_consumers.gateway.limits import ConnectionLimiter, Origins, Work
 from mt4pump_consumers.gateway.protocol import (
     CLOSE_AUTH,
@@ -119,7 +119,7 @@ class Gateway:
         self._tls = self._load_tls()
         self._feed = self._make_feed()
         self._replayer = Replayer(self.broadcaster, self._feed.query, settings.resume_events)
-        self._refresher = Refresher(self.broadcaster, self._feed.snapshot, self._live_epoch, self._publish_notice)
+        self._refresher = Refresher(self.broadcaster.last, self._feed.snapshot, self._live_epoch, self._publish_notice)
         self._requests = Requests(
             self.broadcaster,
             self._verifiers,

@@ -41,36 +41,13 @@ log = logging.getLogger(__name__)
 TOKEN_LIMIT_BYTES = 16_384
 BUSY = "too many connections with this token; close some"
 WORDS = (
-    *(
-        "",
-        "test",
-        "testing",
-        "tester",
-        "token",
-        "tokens",
-        "secret",
-        "password",
-        "passwd",
-        "pass",
-        "pw",
-        "key",
-        "apikey",
-    ),
-    *("api-key", "api_key", "admin", "administrator", "root", "user", "guest", "demo", "example", "sample", "default"),
-    *("changeme", "change-me", "change_me", "letmein", "welcome", "hello", "foo", "bar", "foobar", "baz", "qwerty"),
-    *("abc", "abcd", "abcdef", "a", "x", "xxx", "mt4", "mt4pump", "metatrader", "gateway", "trading", "trader"),
-    *("dealing-desk", "desk", "price-board", "dev", "local", "localhost", "none", "null", "bearer", "auth", "jwt"),
-    *(
-        "support",
-        "my-token",
-        "mytoken",
-        "my-secret",
-        "mysecret",
-        "test-token",
-        "testtoken",
-        "secret-token",
-        "supersecret",
-    ),
+    *("", "test", "testing", "tester", "token", "tokens", "secret", "password", "passwd", "pass", "pw", "key"),
+    *("apikey", "api-key", "api_key", "admin", "administrator", "root", "user", "guest", "demo", "example", "sample"),
+    *("default", "changeme", "change-me", "change_me", "letmein", "welcome", "hello", "foo", "bar", "foobar", "baz"),
+    *("qwerty", "abc", "abcd", "abcdef", "a", "x", "xxx", "mt4", "mt4pump", "metatrader", "gateway", "trading"),
+    *("trader", "dealing-desk", "desk", "price-board", "dev", "local", "localhost", "none", "null", "bearer", "auth"),
+    *("jwt", "support", "my-token", "mytoken", "my-secret", "mysecret", "test-token", "testtoken", "secret-token"),
+    "supersecret",
 )
 ENDINGS = ("", *(str(number) for number in range(11)), "12", "123", "1234", "12345", "123456", "1234567", "12345678")
 """Appended to each of `WORDS` in `well_known_digests`; with the empty word these are plain numbers."""

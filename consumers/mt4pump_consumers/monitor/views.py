@@ -61,7 +61,6 @@ class LineWriter(MonitorView):
     """
 
     def __init__(self, out: TextIO, shutdown: Shutdown, counts: Counter[str]) -> None:
-        self._out = out
         self._shutdown = shutdown
         self._counts = counts
         self._rest = b""  # of a line that was written in part

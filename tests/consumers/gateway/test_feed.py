@@ -11,8 +11,8 @@ from typing import Any, Self, cast
 
 import pytest
 from mt4pump_consumers import feed_thread
-from mt4pump_consumers.gateway import feed
-from mt4pump_consumers.gateway.feed import GatewayFeed, ThreadBridge
+from mt4pump_consumers.gateway import broadcaster
+from mt4pump_consumers.gateway.broadcaster import GatewayFeed, ThreadBridge
 from mt4pump_consumers.gateway.settings import GatewaySettings
 
 from mt4pump.client import ClientError, Event, Position, Subscriber
@@ -60,7 +60,7 @@ def test_a_new_subscriber_goes_on_where_the_one_before_was_and_the_loop_gets_its
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     subscribers, bridge = Subscribers(), ThreadBridge(lambda: None, None)
-    monkeypatch.setattr(feed, "Subscriber", subscribers)
+    monkeypatch.setattr(broadcaster, "Subscriber", subscribers)
     monkeypatch.setattr(feed_thread, "RETRY_FIRST_S", 0.0)
     thread = feed_of(bridge).thread
     thread.start()

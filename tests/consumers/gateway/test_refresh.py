@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from mt4pump_consumers.gateway.broadcaster import RETRY_LAST_S, Broadcaster, Refresher
+from mt4pump_consumers.gateway.broadcaster import Broadcaster
+from mt4pump_consumers.gateway.last_values import RETRY_LAST_S, Refresher
 
 from mt4pump.client import ClientError, Notice, Snapshot
 from tests.consumers.gateway.stream_made import snapshot, trade
@@ -25,7 +26,7 @@ class Bench:
         self.broadcaster = Broadcaster(loop, 10, lambda _notice: None)
         self.broadcaster.event(trade(1, 1))
         self.refresher = Refresher(
-            self.broadcaster, self.read, lambda: self.epoch, lambda notice: self.published.append(notice.kind)
+            self.broadcaster.last, self.read, lambda: self.epoch, lambda notice: self.published.append(notice.kind)
         )
 
     def read(self) -> Snapshot:

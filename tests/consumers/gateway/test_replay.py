@@ -9,9 +9,8 @@ from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.gateway import replay
-from mt4pump_consumers.gateway.broadcaster import Broadcaster
+from mt4pump_consumers.gateway.broadcaster import Broadcaster, FeedItem
 from mt4pump_consumers.gateway.client_writer import Payload
-from mt4pump_consumers.gateway.feed import FeedItem
 from mt4pump_consumers.gateway.protocol import ClientRequest, ClientRequestError, Json
 from mt4pump_consumers.gateway.replay import ROUNDS, Replayer
 from mt4pump_consumers.gateway.session import ClientSession
