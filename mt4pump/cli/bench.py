@@ -26,7 +26,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mt4pump import __version__
-from mt4pump.cli.bench_peers import BareLoop, NaivePipeline, Received, Receiver, paced
+from mt4pump.cli.bench_peers import READY_LIMIT_S, BareLoop, NaivePipeline, Received, Receiver, paced
 from mt4pump.cli.format import StdoutConsole
 from mt4pump.daemon import Daemon
 from mt4pump.mt4.codes import PumpCode, Transaction
@@ -46,7 +46,6 @@ QUOTES_PER_CALL = 256
 YIELD_S = 0.0005
 QUOTE = {"digits": 5, "high": 1.2, "low": 1.0, "lasttime": SERVER_TIME_S}
 ORDER = {"symbol": "EURUSD", "digits": 5, "volume": 100, "open_time": SERVER_TIME_S, "open_price": 1.1, "tp": 1.12}
-READY_LIMIT_S = 20.0
 RUN_LIMIT_S = 300.0
 POLL_S = 0.0005
 PROBE_EVERY_S = 0.02

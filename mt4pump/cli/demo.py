@@ -32,10 +32,10 @@ from mt4pump.cli.format import StdoutConsole
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
+from mt4pump.process.sources import PREFIX
 from mt4pump.publisher.binding import holder_of
 
 HOST = "127.0.0.1"
-PREFIX = "MT4PUMP_"
 REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*extra\s*==\s*["']consumers["']""")
 LINES = 200
 """Log lines kept of each child."""

@@ -33,7 +33,6 @@ from mt4pump.cli.arguments import (
 from mt4pump.cli.format import progress_bar
 from mt4pump.cli.stream import (
     CHECK_INTERVAL_S,
-    NS,
     AlertTracker,
     Deadline,
     StreamStats,
@@ -43,6 +42,7 @@ from mt4pump.cli.stream import (
 )
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.event import Frames
+from mt4pump.client.liveness import NS
 from mt4pump.errors import BindError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end

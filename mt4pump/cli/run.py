@@ -20,7 +20,7 @@ from mt4pump import log as logs
 from mt4pump.daemon import Daemon
 from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_SETTINGS, EXIT_START, SettingsError, StartError
 from mt4pump.process.arguments import add_settings, given_settings
-from mt4pump.process.program import check_descriptors
+from mt4pump.process.program import WAIT_SLICE_S, check_descriptors
 from mt4pump.process.settings import read, secrets_in
 from mt4pump.process.signals import asked_to_end, asked_to_reload
 from mt4pump.process.systemd import Notifier
@@ -33,8 +33,6 @@ AT_ONCE = ("symbols",)
 """Settings that a running daemon takes over. It reads the files in ``curve_clients`` again too; they are no setting."""
 CHECK_INTERVAL_S = 1.0
 FileFingerprint = tuple[int, int, int]
-WAIT_SLICE_S = 0.2
-"""Windows does not interrupt a longer wait for Ctrl-C."""
 COLLECTOR_THRESHOLDS = 10_000, 20, 50
 """Containers made and not freed until the collector visits the young, the middle, all; CPython: 700, 10, 10."""
 EXAMPLES = """\

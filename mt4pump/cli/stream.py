@@ -23,22 +23,18 @@ from mt4pump.client.checks import event_body
 from mt4pump.client.connection import SubConnection
 from mt4pump.client.connection_fault import DECIDED, TRIAL_LIMIT_S
 from mt4pump.client.event import Frames
+from mt4pump.client.liveness import INTERVAL_MAX_S, NS, SILENT_INTERVALS
 from mt4pump.client.query import ZmqContext
 from mt4pump.errors import FrameError
 from mt4pump.wire import Body
 
-NS = 1_000_000_000
 RATE_WINDOW_S = 1.0
-INTERVAL_MAX_S = 60.0
-"""Longest interval between heartbeats that the daemon's settings allow."""
 SEQUENCES_LIMIT = 1_000_000
 """Topics whose last sequence number is kept; beyond it the older half is dropped."""
 ROWS_LIMIT = 10_000
 """Topics with a row each; beyond it the least recently received one is dropped and counted."""
 SILENCE_S = 3.0
 """Time without a message before an alert."""
-HEARTBEATS_LATE = 3
-"""Intervals by which a heartbeat may be late."""
 POLL_MS = 200
 """Longest wait for a message: on Windows Ctrl-C is seen only between two waits."""
 CHECK_INTERVAL_S = 1.0
@@ -252,7 +248,7 @@ def silence(stats: StreamStats, endpoint: str, now_s: float) -> StreamAlert | No
     if stats.heartbeat_s is None:
         text = f"no heartbeat received yet from {endpoint}: is it mt4pump's? Its address is pub_endpoint"
         return StreamAlert("no heartbeat", text) if late_s >= SILENCE_S else None
-    if late_s >= max(SILENCE_S, HEARTBEATS_LATE * stats.heartbeat_interval_s):
+    if late_s >= max(SILENCE_S, SILENT_INTERVALS * stats.heartbeat_interval_s):
         stopped = "the daemon stopped; start it with: mt4pump run"
         hangs = "the daemon hangs, or it or the network is down"
         reason = stopped if stats.daemon.get("state") == "stopping" else hangs

@@ -49,11 +49,6 @@ class FieldSpec:
         """Return whether every message has the key, events and snapshots alike."""
         return self.when == ALWAYS
 
-    @property
-    def is_in_every_event(self) -> bool:
-        """Return whether every event has the key."""
-        return self.when in {ALWAYS, IN_EVENT}
-
     def plain(self) -> dict[str, Any]:
         """Return the field as plain values for the ``describe`` reply; attributes with their default are omitted."""
         optional = {

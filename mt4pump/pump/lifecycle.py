@@ -20,7 +20,8 @@ import msgpack
 from mt4pump.mt4.codes import CLOSED_STATES, PENDING_COMMANDS, TradeCommand, TradeState, Transaction
 from mt4pump.mt4.manager import Array
 from mt4pump.mt4.record import Decoder, Fields
-from mt4pump.pump.table_diff import KEYS_PER_STEP, ROWS_PER_STEP, TableRead
+from mt4pump.pump.table_diff import ENDED_LIMIT, KEYS_PER_STEP, ROWS_PER_STEP, TableRead
+from mt4pump.wire import pack_map
 
 ADD, DELETE, UPDATE, CHANGE_GRP = map(int, Transaction)
 TS_DELETED = int(TradeState.TS_DELETED)
@@ -38,8 +39,6 @@ COMPUTED_LOCALLY = frozenset(
 )
 """Fields that the API itself changes with every tick: a table read that differs only in them is no event."""
 
-ENDED_LIMIT = 20_000
-"""Ended orders that are kept, to distinguish a repeated end from a new one."""
 UNPACKED_LIMIT = 2_000
 """Orders kept as fields, at most; the one kept longest is packed first, also if it changed again."""
 
@@ -127,12 +126,6 @@ def classify(action: int, fields: Fields, known: Fields | None, *, wiped: bool =
     return MODIFIED
 
 
-def pack_fields(fields: Fields) -> bytes:
-    """Return the fields of an order as one msgpack map."""
-    packed: bytes = msgpack.packb(fields, unicode_errors="replace")
-    return packed
-
-
 def unpack_fields(packed: bytes) -> Fields:
     """Return the fields of a packed order."""
     fields: Fields = msgpack.unpackb(packed)
@@ -176,7 +169,7 @@ class OrderRows(MutableMapping[int, Fields]):
             if len(unpacked) >= UNPACKED_LIMIT:
                 oldest = next(iter(unpacked))
                 row = unpacked.pop(oldest)
-                self._packed[oldest] = (row["login"], pack_fields(row))
+                self._packed[oldest] = (row["login"], pack_map(row))
         unpacked[order] = fields
 
     def __delitem__(self, order: int) -> None:
@@ -193,7 +186,7 @@ class OrderRows(MutableMapping[int, Fields]):
     def packed(self) -> dict[int, bytes]:
         """Return ticket → packed fields of each order."""
         packed = {order: row for order, (_, row) in self._packed.items()}
-        packed.update((order, pack_fields(fields)) for order, fields in self._unpacked.items())
+        packed.update((order, pack_map(fields)) for order, fields in self._unpacked.items())
         return packed
 
     def take_rows(self) -> Iterator[tuple[int, bytes | Fields]]:
@@ -323,7 +316,7 @@ class OrderStates:
         elif changed:
             self.open[order] = row
             moved = self._moved.get(order)
-            self._moved[order] = pack_fields(changed | (unpack_fields(moved) if moved else {}))
+            self._moved[order] = pack_map(changed | (unpack_fields(moved) if moved else {}))
 
     def catch_up(
         self, before: Iterable[Fields], baseline: frozenset[int], is_visible: IsVisible = lambda _login: True
@@ -358,10 +351,10 @@ class OrderStates:
             if change in ends:
                 change = MODIFIED
             ends = (*ends, change) if change in ENDS else ends
-            self._end(order, OrderEnd(ends, pack_fields(fields), inferred=False))
+            self._end(order, OrderEnd(ends, pack_map(fields), inferred=False))
         elif inferred and action != ADD:
             change = MODIFIED
-            self._end(order, OrderEnd(ends, pack_fields(fields), inferred=True))
+            self._end(order, OrderEnd(ends, pack_map(fields), inferred=True))
         elif action == ADD or fields["timestamp"] > last["timestamp"]:
             self._store(order, change, fields)
         return change  # an older UPDATE that came late changes no state
@@ -369,7 +362,7 @@ class OrderStates:
     def _store(self, order: int, change: str, fields: Fields, *, inferred: bool = False) -> None:
         """Keep the record of an order that is open after ``change``, or the end of one that is not."""
         if change in ENDS:
-            self._end(order, OrderEnd((change,), pack_fields(fields), inferred))
+            self._end(order, OrderEnd((change,), pack_map(fields), inferred))
         else:
             self._ended.pop(order, None)
             self.open[order] = fields

@@ -26,7 +26,7 @@ KEYS_PER_STEP = 32
 """Rows compared in one step: some 0.5 ms if all changed."""
 INTEGER_FORMATS = frozenset({"i", "I"})
 ENDED_LIMIT = 20_000
-"""Keys of rows that a read of the whole table ended and whose own records may still come."""
+"""Ended rows, and ended orders, that are kept, because their own records may still come, or come again."""
 
 Row = tuple[bytes, bytes]
 """A row as it is kept: its fingerprint and its packed fields."""

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgpack
-
 from mt4pump import __version__
 from mt4pump.errors import PumpError
 from mt4pump.journal import Journal, JournalReader
@@ -21,7 +19,7 @@ from mt4pump.query.requests import Cursor, ParsedRequest, RequestError, parse_re
 from mt4pump.query.snapshots import Peer, SnapshotCache, page, sort_snapshot
 from mt4pump.security import Permissions
 from mt4pump.settings import Settings
-from mt4pump.wire import PROTOCOL, Body
+from mt4pump.wire import PROTOCOL, Body, pack_map
 
 STOP_CHECK_S = 0.02
 """How often a thread that waits for a snapshot checks whether it is to stop."""
@@ -95,7 +93,7 @@ class RequestHandler:
         self.budget.rest_s = self._options.snapshot_rest_s if is_snapshot else self._options.rest_s
         try:
             head, frames = self._reply(request, peer)
-            return [_pack({**head, **id_}), *frames]
+            return [pack_map({**head, **id_}), *frames]
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - as above
@@ -173,14 +171,9 @@ class RequestHandler:
             raise Stopped
 
 
-def _pack(head: Body) -> bytes:
-    packed: bytes = msgpack.packb(head, unicode_errors="replace")
-    return packed
-
-
 def error_reply(id_: Body, error: RequestError) -> list[bytes]:
     """Return the reply that carries only an error."""
-    return [_pack({"ok": False, "code": error.code, "error": str(error), **id_})]
+    return [pack_map({"ok": False, "code": error.code, "error": str(error), **id_})]
 
 
 def replay_page(

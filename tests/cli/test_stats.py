@@ -10,8 +10,9 @@ import pytest
 import zmq
 
 from mt4pump.cli.arguments import TopicFilter
-from mt4pump.cli.stream import NS, AlertTracker, StreamStats, silence
+from mt4pump.cli.stream import AlertTracker, StreamStats, silence
 from mt4pump.client import connection_fault
+from mt4pump.client.liveness import NS
 from tests.bus import LIMIT_S, until
 from tests.cli.fake_publisher import EPOCH, TS, Frames, heartbeat, message
 

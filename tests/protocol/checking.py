@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mt4pump.protocol import contract, fields_of
-from mt4pump.protocol.contract import FieldSpec, FieldSpecs
+from mt4pump.protocol.contract import ALWAYS, IN_EVENT, FieldSpec, FieldSpecs
 from mt4pump.wire import Body
 
 LIMITS = {"int": (-(2**63), 2**63 - 1), "uint": (0, 2**64 - 1)}
@@ -22,12 +22,17 @@ def head_faults(name: str, head: Body, specs: FieldSpecs) -> list[str]:
     return list(_map_faults(name, head, specs, snapshot=False))
 
 
+def is_in_every_event(spec: FieldSpec) -> bool:
+    """Return whether every event has the key."""
+    return spec.when in {ALWAYS, IN_EVENT}
+
+
 def _map_faults(path: str, values: Body, specs: FieldSpecs, *, snapshot: bool, partial: bool = False) -> Iterator[str]:
     yield from (f"{path}.{name} is not declared" for name in values.keys() - specs.keys())
     for name, spec in specs.items():
         if name in values:
             yield from _faults(f"{path}.{name}", values[name], spec)
-        elif not partial and (spec.is_required or (spec.is_in_every_event and not snapshot)):
+        elif not partial and (spec.is_required or (is_in_every_event(spec) and not snapshot)):
             yield f"{path}.{name} is missing"
 
 

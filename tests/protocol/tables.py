@@ -13,6 +13,7 @@ from pathlib import Path
 from mt4pump.protocol import contract, fields_of
 from mt4pump.protocol.contract import IN_EVENT, FieldSpec, FieldSpecs, topic_form
 from mt4pump.wire import KINDS
+from tests.protocol.checking import is_in_every_event
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "mt4pump" / "PROTOCOL.md"
 TABLE = re.compile(r"(<!-- table: (?P<name>[a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -60,7 +61,7 @@ def _field_rows(specs: FieldSpecs, above: str = "") -> Iterator[tuple[str, ...]]
     """Yield the row of each field, then the rows of its nested fields."""
     for name, spec in specs.items():
         path = above + name
-        meaning = spec.meaning if spec.is_in_every_event else f"*only when {spec.when}:* {spec.meaning}"
+        meaning = spec.meaning if is_in_every_event(spec) else f"*only when {spec.when}:* {spec.meaning}"
         if spec.when == IN_EVENT:
             meaning = f"(not in snapshots) {meaning}"
         if len(spec.words) > 1:

@@ -23,7 +23,6 @@ from mt4pump.pump.lifecycle import (
     CHANGES,
     CLOSED,
     COMPUTED_LOCALLY,
-    ENDED_LIMIT,
     ENDS,
     OrderStates,
     TradeChange,
@@ -32,6 +31,7 @@ from mt4pump.pump.lifecycle import (
     is_nan,
     is_over,
 )
+from mt4pump.pump.table_diff import ENDED_LIMIT
 
 ADD, DELETE, UPDATE, CHANGE_GRP = Transaction
 NAN = math.nan
