@@ -346,6 +346,22 @@ def test_a_trial_that_takes_too_long_leaves_the_fault_as_it_is(
     assert blocked.calls <= 1
 
 
+@pytest.mark.parametrize("before", [(), (zmq.EVENT_HANDSHAKE_SUCCEEDED,)])
+def test_a_host_that_does_not_answer_is_named_once_no_connection_under_way_explains_it(
+    before: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diagnosis = faults.ConnectionDiagnosis(has_keys=False)
+    for event in (*before, zmq.EVENT_CONNECT_DELAYED):
+        diagnosis.handle(event)
+    assert diagnosis.text("tcp://x:1") == f"tcp://x:1: {TEXTS[faults.NO_HOST]}"
+    assert not diagnosis.is_sure
+    monkeypatch.setattr(faults, "SURE_S", -1.0)
+    assert diagnosis.is_sure
+    for event in (zmq.EVENT_CLOSED, zmq.EVENT_CONNECT_DELAYED):  # as when nothing listens there: tried, and refused
+        diagnosis.handle(event)
+    assert diagnosis.text("tcp://x:1") == f"tcp://x:1: {TEXTS[faults.CLOSED]}"
+
+
 def test_a_reason_is_found_out_anew_after_a_connection_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"now": b"HTTP/1.1 400"}
     monkeypatch.setattr(faults, "_answer", lambda *_: answers["now"])

@@ -183,6 +183,16 @@ def test_without_extras_a_consumer_says_what_to_install(name: str, plain: Path, 
 
 
 @pytest.mark.parametrize("name", CONSUMERS)
+def test_without_extras_a_consumer_has_its_help(name: str, plain: Path) -> None:
+    assert f"usage: {name}" in run(plain / name, "--help")
+
+
+def test_without_extras_commands_of_consumers_have_their_help(plain: Path) -> None:
+    assert "usage: mt4pump-archive query" in run(plain / "mt4pump-archive", "query", "--help")
+    assert "usage: new_token" in run(plain / "python", "-m", "mt4pump_consumers.gateway.new_token", "--help")
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
 def test_with_the_extra_a_consumer_runs(name: str, whole: Path) -> None:
     assert f"usage: {name}" in run(whole / name, "--help")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from mt4pump.client.topic_state import unmatched
 from mt4pump.process.arguments import ProgramParser
-from mt4pump_consumers.gateway.tokens import digest_of
+from mt4pump.process.program import EXIT_START, ConsumerSettings
 from mt4pump_consumers.gateway.topics import is_name
 
 
@@ -24,6 +24,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help="its owner, as shown in the gateway's log")
     parser.add_argument("topics", nargs="+", help="what it lets its owner see, as 'quote.*' or trade.1001")
     given = parser.read(sys.argv[1:] if arguments is None else arguments)
+    try:
+        from mt4pump_consumers.gateway.tokens import digest_of  # noqa: PLC0415 - its libraries may be missing
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"new_token: the library {error.name} is not installed; {ConsumerSettings.libraries}\n")
+        return EXIT_START
     if not all(is_name(name) for name in (given.name, *given.topics)):
         parser.error("names and topics are printable, and have at most 200 characters")
     for warning in unmatched(given.topics):
