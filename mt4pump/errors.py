@@ -28,6 +28,12 @@ from collections.abc import Callable, Iterable
 EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_START = 0, 1, 2, 3
 """Exit codes of all programs: clean stop; anything else; settings or flags wrong; cannot start."""
 
+CONSTRAINTS_PLACE = (
+    "deploy/constraints.txt is in the folder of mt4pump's source; elsewhere give the path of the constraints.txt in "
+    "the deploy folder that came with the wheel; for 32-bit Python on Windows, of constraints-win32.txt"
+)
+"""What every message adds that says to install something: an installed wheel has no such folder beside it."""
+
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", spelled: Callable[[str], str] = str) -> str:
     """Return ``did you mean …?`` with the one of ``known`` that is most like ``word``; ``otherwise`` if none is.

@@ -29,7 +29,7 @@ from rich.table import Table
 import mt4pump
 from mt4pump.cli.arguments import bind_error, count, port
 from mt4pump.cli.format import StdoutConsole
-from mt4pump.errors import EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
+from mt4pump.errors import CONSTRAINTS_PLACE, EXIT_FAILED, EXIT_OK, EXIT_START, SettingsError, StartError
 from mt4pump.log import one_line
 from mt4pump.process.signals import asked_to_end
 from mt4pump.process.sources import PREFIX
@@ -316,7 +316,8 @@ def _run(args: argparse.Namespace, ports: Ports, folder: Path, lacking: list[str
             console.print(_overview(ports, folder, lacking, is_kept=args.data_dir is not None))
             if lacking:
                 how = "pip install -c deploy/constraints.txt 'mt4pump\\[consumers]'"
-                errors.print(f"[yellow]without gateway, page and metrics[/]: they need {', '.join(lacking)}. {how}")
+                text = f"[yellow]without gateway, page and metrics[/]: they need {', '.join(lacking)}. {how}"
+                errors.print(f"{text} ({CONSTRAINTS_PLACE})")
         group.run(asked)
         console.print("\nending all programs …")
     except ChildEnded as ended:

@@ -18,7 +18,15 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ValidationInfo, field_validator
 
 from mt4pump import log as logs
-from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, SettingsError, StartError, did_you_mean
+from mt4pump.errors import (
+    CONSTRAINTS_PLACE,
+    EXIT_FAILED,
+    EXIT_SETTINGS,
+    EXIT_START,
+    SettingsError,
+    StartError,
+    did_you_mean,
+)
 from mt4pump.log import mend_streams
 from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
 from mt4pump.process.old_files import SERVICE_LOGS, OldFiles, service_log_rules
@@ -28,6 +36,7 @@ from mt4pump.process.systemd import Notifier
 from mt4pump.process.values import LogFormat, LogLevel, PathValue, none_or_text
 
 __all__ = [
+    "CONSTRAINTS_PLACE",
     "EXIT_FAILED",
     "EXIT_SETTINGS",
     "EXIT_START",
@@ -60,7 +69,8 @@ class ConsumerSettings(ProgramSettings):
     """Where the stream is and how to log. A consumer derives its own settings from this; ``none`` unsets a setting."""
 
     libraries: ClassVar[str] = (
-        "the consumers' libraries come with: pip install -c deploy/constraints.txt 'mt4pump[consumers]'"
+        f"the consumers' libraries come with: pip install -c deploy/constraints.txt 'mt4pump[consumers]' "
+        f"({CONSTRAINTS_PLACE})"
     )
     """What to install when one is missing."""
 

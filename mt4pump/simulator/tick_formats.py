@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from mt4pump.errors import CONSTRAINTS_PLACE
 from mt4pump.simulator.market import USD_PER
 
 LAST_TIME_MS = (2**31 - 86_400) * 1000
@@ -125,7 +126,7 @@ def zone_of(text: str) -> tzinfo:
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        on_windows = "on Windows: pip install -c deploy/constraints.txt tzdata"
+        on_windows = f"on Windows: pip install -c deploy/constraints.txt tzdata; {CONSTRAINTS_PLACE}"
         cure = f"write UTC, an offset as +02:00, or a name as Europe/Athens ({on_windows})"
         raise ValueError(f"{text!r} is no time zone; {cure}") from None
 

@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from mt4pump.cli.demo import data_folder
 from mt4pump.client import Query
-from mt4pump.errors import StartError
+from mt4pump.errors import CONSTRAINTS_PLACE, StartError
 from tests.bus import until
 from tests.chaos.processes import free_ports
 from tests.cli.commands import PROJECT, environment, finish
@@ -171,7 +171,9 @@ def test_without_the_extra_the_daemon_runs_and_what_to_install_is_printed(tmp_pa
     )
     with demo(tmp_path, path=tmp_path) as shown:
         assert set(shown.children) == {"daemon"}
-        assert "websockets" in shown.run.line("pip install -c deploy/constraints.txt 'mt4pump[consumers]'")
+        assert "websockets" in shown.run.line(
+            f"pip install -c deploy/constraints.txt 'mt4pump[consumers]' ({CONSTRAINTS_PLACE})"
+        )
         shown.run.process.send_signal(signal.SIGINT)
         assert shown.run.end(LIMIT_S) == 0
         assert str(shown.ports["--gateway-port"]) not in shown.run.text

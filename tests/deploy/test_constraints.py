@@ -276,6 +276,13 @@ def test_every_text_that_installs_anything_installs_the_locked_set() -> None:
     assert [line for line in found if not LOCKED.search(line[1])] == []
 
 
+def test_every_message_that_installs_anything_says_where_the_locked_set_is() -> None:
+    """An installed wheel has no folder ``deploy`` beside it."""
+    names = {name for name, command in installations() if name.endswith(".py") and "deploy/constraints.txt" in command}
+    assert len(names) >= 5
+    assert [name for name in sorted(names) if "{CONSTRAINTS_PLACE}" not in (ROOT / name).read_text("utf-8")] == []
+
+
 def test_the_table_of_vulnerabilities_names_what_the_project_asks_for() -> None:
     known = {canonicalize_name(each.name) for each in asked("consumers", "archive", "postgresql", "test")}
     assert set(SOUND_SINCE) <= known

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import pytest
 from packaging.utils import canonicalize_name
 
+from mt4pump.errors import CONSTRAINTS_PLACE
 from tests import lock
 from tests.bus import ANY_PORT
 from tests.programs import program
@@ -180,6 +181,7 @@ def test_without_extras_a_consumer_says_what_to_install(name: str, plain: Path, 
         r"the library \w+ is not installed; .* pip install -c deploy/constraints\.txt 'mt4pump\[(consumers|archive)\]'",
         result.stderr,
     )
+    assert CONSTRAINTS_PLACE in result.stderr
 
 
 @pytest.mark.parametrize("name", CONSUMERS)

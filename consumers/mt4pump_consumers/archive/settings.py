@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from mt4pump.process.program import ConsumerSettings
+from mt4pump.process.program import CONSTRAINTS_PLACE, ConsumerSettings
 from mt4pump.process.settings import Disagreement, setting
 from mt4pump.process.values import PathValue, Seconds, byte_size, is_loopback
 
@@ -18,7 +18,7 @@ FILES, DATABASE, EVENTS, METRICS = "Files", "Database", "Events", "Metrics"
 SERVER_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}|")
 """A server code, which is a part of paths; empty: none."""
 CLICKHOUSE_SCHEMES = frozenset({"clickhouse", "clickhouses"})
-POSTGRESQL_LIBRARIES = "pip install -c deploy/constraints.txt 'mt4pump[postgresql]'"
+POSTGRESQL_LIBRARIES = f"pip install -c deploy/constraints.txt 'mt4pump[postgresql]' ({CONSTRAINTS_PLACE})"
 
 
 def is_clickhouse(url: str) -> bool:
@@ -53,7 +53,8 @@ class ArchiveSettings(ConsumerSettings):
     program = help_command = "mt4pump-archive"
     libraries = (
         "the archive's libraries come with: pip install -c deploy/constraints.txt 'mt4pump[archive]'; "
-        "there are none for 32-bit Python: run the archive on a 64-bit one, or on another machine"
+        "there are none for 32-bit Python: run the archive on a 64-bit one, or on another machine "
+        f"({CONSTRAINTS_PLACE})"
     )
 
     path: PathValue = setting(FILES, "folder of the Parquet files", Path("archive"))

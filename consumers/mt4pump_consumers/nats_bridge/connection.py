@@ -18,7 +18,7 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
-from mt4pump.process.program import StartError
+from mt4pump.process.program import CONSTRAINTS_PLACE, StartError
 from mt4pump_consumers.nats_bridge.message import Message, QuarantineLimits
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
@@ -221,7 +221,7 @@ def _options(settings: NatsSettings) -> dict[str, Any]:
     return options
 
 
-NKEYS = "pip install -c deploy/constraints.txt 'nkeys>=0.2.1,<0.3' 'pynacl>=1.6.2,<2'"
+NKEYS = f"pip install -c deploy/constraints.txt 'nkeys>=0.2.1,<0.3' 'pynacl>=1.6.2,<2' ({CONSTRAINTS_PLACE})"
 """The package that credentials need, and what it needs, bounded: neither is in the locked set."""
 
 

@@ -13,6 +13,7 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 pytest.importorskip("psycopg")
 
+from mt4pump.errors import CONSTRAINTS_PLACE
 from tests.bus import until
 from tests.consumers.archive.archive_run import answer
 from tests.consumers.archive.database_servers import CLICKHOUSES, LIMIT_S, POSTGRESQL, DatabaseServer, running
@@ -98,4 +99,4 @@ def test_without_psycopg_the_program_names_the_extra(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert "the library psycopg is not installed" in done.stderr
-    assert "pip install -c deploy/constraints.txt 'mt4pump[postgresql]'" in done.stderr
+    assert f"pip install -c deploy/constraints.txt 'mt4pump[postgresql]' ({CONSTRAINTS_PLACE})" in done.stderr

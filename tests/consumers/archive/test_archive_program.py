@@ -21,6 +21,7 @@ pytest.importorskip("duckdb")
 from mt4pump_consumers.archive.folder import read_state
 
 from mt4pump.client import ClientError, Query
+from mt4pump.errors import CONSTRAINTS_PLACE
 from tests.bus import until
 from tests.chaos.processes import free_ports
 from tests.consumers.archive.archive_run import rows
@@ -263,6 +264,7 @@ def test_without_its_libraries_it_says_what_to_install_and_that_32_bit_python_ha
     assert done.returncode == 3
     assert "the library pyarrow is not installed" in done.stderr
     assert "pip install -c deploy/constraints.txt 'mt4pump[archive]'; there are none for 32-bit Python" in done.stderr
+    assert CONSTRAINTS_PLACE in done.stderr
 
 
 @pytest.mark.timeout(300)
