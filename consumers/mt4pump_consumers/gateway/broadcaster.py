@@ -17,11 +17,10 @@ from mt4pump.client import ClientKeys, Event, Notice, Position, Query, Snapshot,
 from mt4pump_consumers.feed_thread import FeedThread
 from mt4pump_consumers.gateway.client_writer import Payload
 from mt4pump_consumers.gateway.last_values import LastValues, PriceHistory
-from mt4pump_consumers.gateway.protocol import HEARTBEAT_TOPIC, Json, encode, event_message, public, quote_message
+from mt4pump_consumers.gateway.protocol import HEARTBEAT, Json, encode, event_message, public, quote_message
 from mt4pump_consumers.gateway.settings import GatewaySettings
 from mt4pump_consumers.gateway.subscriber_groups import SubscriberGroup, SubscriberGroups
 
-HEARTBEAT = "heartbeat"
 ITEMS_LIMIT = 50_000
 """Events that wait for the loop; then the subscriber's thread waits, and the subscriber reports what that costs."""
 
@@ -305,7 +304,7 @@ class Broadcaster:
         readers_of = self.groups.readers_of(topic) if topic else None
         groups = list(dict.fromkeys(readers_of.narrow + readers_of.full)) if readers_of else list(self.groups)
         for group in groups:
-            group.add(whole if group.allowed.covers(HEARTBEAT_TOPIC) else narrow)
+            group.add(whole if group.allowed.covers(HEARTBEAT) else narrow)
         self._flush()
 
     def _start_ticking(self, now_s: float) -> None:

@@ -223,7 +223,7 @@ def _plain(value: Any) -> Any:
 LIVE, NO_FEED, SILENT = "live", "no_feed", "silent"
 """``feed``: quotes flow; the daemon runs without a session; no heartbeat of the daemon."""
 PUMPING = "pumping"
-HEARTBEAT_TOPIC = "heartbeat"
+HEARTBEAT = "heartbeat"
 """The topic that a token must allow for server, version and reasons, which the heartbeat has as well."""
 PUBLIC_TEXTS: Mapping[str, str] = {
     "connected": "the gateway is connected to the daemon",
@@ -275,7 +275,7 @@ def public(message: Json) -> Json:
 
 def status_for(grant: Grant, message: Json) -> Json:
     """Return the status as the owner of ``grant`` may know it."""
-    return message if grant.allowed.covers(HEARTBEAT_TOPIC) else public(message)
+    return message if grant.allowed.covers(HEARTBEAT) else public(message)
 
 
 def changed(before: Json, now: Json) -> bool:

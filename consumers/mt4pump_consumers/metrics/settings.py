@@ -34,7 +34,10 @@ class MetricsSettings(ConsumerSettings):
         STREAM, "events to read, as trade.* or quote.EURUSD", ("*",), min_length=1, metavar="TOPIC"
     )
     symbols: tuple[str, ...] = setting(
-        STREAM, "symbols that get series of their own, as EURUSD or GBP*; by default none do", (), metavar="SYMBOL"
+        STREAM,
+        "symbols that get series of their own, as EURUSD or GBP*, a ! before those to leave out; by default none do",
+        (),
+        metavar="SYMBOL",
     )
     symbols_limit: int = setting(
         STREAM, "most symbols with series of their own; others are only counted", 200, ge=1, le=SYMBOLS_LIMIT_MAX

@@ -9,11 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from mt4pump.client import Event, Notice, Quote, Trade
+from mt4pump.process.values import SymbolFilter
 from mt4pump_consumers.metrics.heartbeat import KINDS, OTHER, PING
 
 NS = 1_000_000_000
@@ -153,13 +153,13 @@ class SymbolCounters:
 
 
 class SymbolMetrics:
-    """Counts the quotes of symbols that match ``patterns``, at most ``limit`` of them. One thread counts.
+    """Counts the quotes of symbols that ``patterns`` select, at most ``limit`` of them. One thread counts.
 
     A symbol is forgotten when the server deletes it, and all are when the daemon starts anew: it may have other ones.
     """
 
     def __init__(self, patterns: Sequence[str], limit: int) -> None:
-        self._patterns, self._limit = patterns, limit
+        self._filter, self._limit = SymbolFilter(patterns), limit
         self._known: dict[str, SymbolCounters | None] = {}
         self._shown: dict[str, SymbolCounters] = {}
         self._epoch = 0
@@ -189,7 +189,7 @@ class SymbolMetrics:
         numbers.spread = quote.spread
 
     def _add(self, symbol: str) -> SymbolCounters | None:
-        wanted = any(fnmatchcase(symbol, pattern) for pattern in self._patterns)
+        wanted = self._filter.selects(symbol)
         numbers = None
         if wanted and len(self._shown) < self._limit:
             numbers = self._shown[symbol] = SymbolCounters()

@@ -191,6 +191,16 @@ def test_only_symbols_that_were_asked_for_get_series() -> None:
     assert value(found, "mt4pump_symbol_left_out") == 0
 
 
+def test_a_pattern_with_an_exclamation_mark_leaves_out_as_it_does_in_the_daemon() -> None:
+    symbols = SymbolMetrics(("*", "!*JPY"), 10)
+    for name in ("EURUSD", "GBPJPY"):
+        symbols.count(quote(name))
+    found = shown(symbols)
+    assert value(found, "mt4pump_symbol_quotes_total", symbol="EURUSD") == 1
+    assert value(found, "mt4pump_symbol_quotes_total", symbol="GBPJPY") is None
+    assert value(found, "mt4pump_symbol_left_out") == 0
+
+
 def test_symbols_beyond_the_limit_are_counted_once_each() -> None:
     symbols = SymbolMetrics(("*",), 2)
     for name in ("A", "B", "C", "D", "C", "D", "A"):
