@@ -17,7 +17,6 @@ from pathlib import Path
 import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Query
-from mt4pump.client.connection import next_port
 from mt4pump.client.connection_fault import (
     NOT_ZEROMQ,
     OTHER_SOCKET,
@@ -29,9 +28,10 @@ from mt4pump.client.connection_fault import (
 from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import PumpError, SettingsError
 from mt4pump.log import one_line
+from mt4pump.process.endpoints import PORT_MAX, endpoint_host, next_port
 from mt4pump.process.values import none_or_text
 from mt4pump.settings import setting_as_written
-from mt4pump.settings.validators import ANY_PORT, CONTROLS, PORT_MAX, VISIBLE, endpoint_host
+from mt4pump.settings.validators import ANY_PORT, CONTROLS, VISIBLE
 from mt4pump.settings.validators import endpoint as checked_endpoint
 from mt4pump.wire import HEARTBEAT, KINDS
 

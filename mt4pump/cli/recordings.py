@@ -45,12 +45,12 @@ from mt4pump.client.event import Frames
 from mt4pump.client.liveness import NS
 from mt4pump.errors import BindError
 from mt4pump.log import one_line
+from mt4pump.process.endpoints import endpoint_host
 from mt4pump.process.signals import asked_to_end
 from mt4pump.process.values import is_loopback
 from mt4pump.publisher.binding import bind, bind_failure
 from mt4pump.recording import RecordedMessage, Recording, RecordingWriter
 from mt4pump.settings import setting_as_written
-from mt4pump.settings.validators import endpoint_host
 
 DRAWS_PER_S = 5
 SLICE_S = 0.2

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, RLock, Thread
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -28,6 +27,7 @@ from mt4pump.client.query import QueryConnection, QueryError, ZmqContext
 from mt4pump.client.stream import HEARTBEAT_TOPIC, Stream
 from mt4pump.errors import ClientError
 from mt4pump.libzmq_sockets import duplicate, protect
+from mt4pump.process.endpoints import port_of
 
 SLICE_S = 0.1
 """Longest wait in one poll: Ctrl-C (on Windows) and close() are seen this late at worst."""
@@ -35,7 +35,6 @@ BATCH = 1_000
 """Messages read at once, so that replies and timeouts are handled between them."""
 FRAME_MAX_BYTES = 256 * 2**20
 """Far above what is accepted: libzmq ends the connection of a longer one, and never reconnects."""
-PORT_MAX = 65_535
 RECONNECT_MS, RECONNECT_LIMIT_MS = 100, 2_000
 ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS = 5_000, 15_000
 NO_DESCRIPTOR = -1
@@ -374,19 +373,5 @@ class StreamRunner:
 def check_endpoint(endpoint: str) -> None:
     """Raise ClientError for what can be no address to connect to; its host need not be there yet."""
     transport, _, address = endpoint.partition("://")
-    port = address.rpartition(":")[2]
-    fits = port.isdecimal() and 0 < int(port) <= PORT_MAX if transport == "tcp" else bool(address)
-    if not (transport and fits):
+    if not transport or not address or (transport == "tcp" and port_of(endpoint) is None):
         raise ClientError("arguments", f"{endpoint!r} is no address of a socket: give one as tcp://127.0.0.1:5556")
-
-
-def next_port(endpoint: str) -> str | None:
-    """Return the endpoint one port above, on the same host; None when it has no port number."""
-    parts = urlsplit(endpoint)
-    try:
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme != "tcp" or port is None:
-        return None
-    return f"tcp://{endpoint.removeprefix('tcp://').rpartition(':')[0]}:{port + 1}"

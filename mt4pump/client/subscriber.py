@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any, Self, TypeVar, overload
 
-from mt4pump.client.connection import ConnectionOptions, StreamRunner, check_endpoint, next_port
+from mt4pump.client.connection import ConnectionOptions, StreamRunner, check_endpoint
 from mt4pump.client.event import (
     FEED_LOST,
     LAGGING,
@@ -34,6 +34,7 @@ from mt4pump.client.query import ZmqContext
 from mt4pump.client.stream import Stream
 from mt4pump.client.topic_state import SubscriptionSet, matches, warn_of_unmatched
 from mt4pump.errors import ClientError
+from mt4pump.process.endpoints import next_port
 
 DEFAULT = "default"
 """Stands for: the query endpoint is one port above the publishing one."""

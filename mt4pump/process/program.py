@@ -29,6 +29,7 @@ from mt4pump.errors import (
 )
 from mt4pump.log import mend_streams
 from mt4pump.process.arguments import ProgramParser, add_settings, given_settings
+from mt4pump.process.endpoints import next_port
 from mt4pump.process.old_files import SERVICE_LOGS, OldFiles, service_log_rules
 from mt4pump.process.settings import Loaded, ProgramSettings, read, secrets_in, setting
 from mt4pump.process.signals import SignalSafeEvent, asked_to_end
@@ -85,12 +86,10 @@ class ConsumerSettings(ProgramSettings):
     @property
     def query_address(self) -> str:
         """Return where queries go: as set, or the port after the stream's; raises ValueError where it has none."""
-        if self.query_endpoint is not None:
-            return self.query_endpoint
-        host, _, port = self.endpoint.rpartition(":")
-        if not port.isdecimal():
+        address = self.query_endpoint or next_port(self.endpoint)
+        if address is None:
             raise ValueError(f"endpoint {self.endpoint} has no port to count on from: give query-endpoint")
-        return f"{host}:{int(port) + 1}"
+        return address
 
     @field_validator("*", mode="before")
     @classmethod

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from mt4pump.process.endpoints import PORT_MAX
+
 NONE = "none"
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -66,7 +68,7 @@ def is_loopback(host: str) -> bool:
 
 PathValue = Annotated[Path, BeforeValidator(path)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
+Port = Annotated[int, Field(ge=0, le=PORT_MAX)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)]
 LogFormat = Annotated[Literal["human", "json"], BeforeValidator(lower)]
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import platformdirs
 from pydantic import BeforeValidator, Field, SecretStr
 
+from mt4pump.process.endpoints import endpoint_host
 from mt4pump.process.settings import Disagreement, ProgramSettings, setting
 from mt4pump.process.values import ByteSize, LogFormat, LogLevel, PathValue, Seconds, is_loopback, lower
 from mt4pump.settings.validators import (
@@ -34,7 +35,6 @@ from mt4pump.settings.validators import (
     UserFields,
     WireFaultTexts,
     collide,
-    endpoint_host,
 )
 from mt4pump.wire import QUOTE
 

@@ -13,13 +13,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from mt4pump.errors import did_you_mean
 from mt4pump.mt4.layout import MAIL_BOX, MAIL_PERSONAL, USER_RECORD
 from mt4pump.mt4.record import PERSONAL, PUBLIC, Record
+from mt4pump.process.endpoints import PORT_MAX, endpoint_host
 from mt4pump.process.values import LOOPBACK_NAMES, PathValue, none_or_text
 from mt4pump.publisher.binding import WILDCARDS
 from mt4pump.publisher.faults import wire_faults_of
 from mt4pump.simulator.tick_formats import SYMBOL, SYMBOL_CHARS_MAX, zone_of
 from mt4pump.wire import KINDS, QUOTE
 
-PORT_MAX = 65_535
 IPC_PATH_MAX_BYTES = 103
 """What a Unix socket's path may have on every system (Linux allows four more)."""
 COMMON_ENCODINGS = (*(f"cp{page}" for page in (932, 936, 949, 950, *range(1250, 1259))), "utf-8")
@@ -113,13 +113,6 @@ def _personal_field(name: str, setting: str, record: Record, personal: frozenset
         raise ValueError(f"{name!r} can never be published: it is a secret, or no data at all; leave it out")
     cure = did_you_mean(name, personal, f"choose from {', '.join(sorted(personal))}")
     raise ValueError(f"{name!r} is no field of {record.name}; {cure}")
-
-
-def endpoint_host(text: str) -> str | None:
-    """Return the host of a checked ``tcp://`` endpoint, without brackets, or None for ``ipc://``."""
-    if not text.startswith("tcp://"):
-        return None
-    return text.removeprefix("tcp://").rpartition(":")[0].strip("[]")
 
 
 def endpoint(text: str) -> str:

@@ -27,9 +27,10 @@ PURE = (
 )
 ALSO = {
     "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd"},
-    "connection.py": {"mt4pump.libzmq_sockets"},
+    "connection.py": {"mt4pump.libzmq_sockets", "mt4pump.process.endpoints"},
     "keys.py": {"mt4pump.private_files"},
     "position.py": {"mt4pump.private_files"},
+    "subscriber.py": {"mt4pump.process.endpoints"},
 }
 """What one module alone may have: consumers import the client only, and are services, too."""
 CLOCKS_AND_SOCKETS = {"asyncio", "threading", "time", "zmq"}

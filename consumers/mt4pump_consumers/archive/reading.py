@@ -24,10 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
-from mt4pump.client.connection import check_endpoint, next_port
+from mt4pump.client.connection import check_endpoint
 from mt4pump.client.connection_fault import connection_fault, with_reason
 from mt4pump.log import drop_output, output_fault
 from mt4pump.private_files import private_opener
+from mt4pump.process.endpoints import next_port
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, EXIT_START
 from mt4pump_consumers.archive import clickhouse_reading
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
