@@ -4,7 +4,7 @@
 
     binding        options of a socket, binding it      capacity       file descriptors of the process
     descriptors    one connection and its descriptor    connections    all of them: counted, limited, closed
-    incomplete     messages whose end did not come      subscriptions  who subscribed to what, quotas
+    received       what connections sent                subscriptions  who subscribed to what, quotas
     slow_readers   what waits for whom                  publisher      sends, reads subscriptions
-    faults         a publisher with simulated faults of the wire
+    faults         a socket with simulated faults of the wire
 """

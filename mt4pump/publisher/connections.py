@@ -28,8 +28,7 @@ from mt4pump.publisher.descriptors import (
     peer_of,
     shut_down,
 )
-from mt4pump.publisher.incomplete import IncompleteMessages, RestrictedAddresses
-from mt4pump.publisher.traffic import Traffic
+from mt4pump.publisher.received import IncompleteMessages, RestrictedAddresses, Traffic
 
 EVENTS = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
 EVENTS |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH

@@ -11,8 +11,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from mt4pump.publisher.descriptors import INCOMPLETE_BYTES, NOTED_BYTES, Connection, EndpointLimits
-from mt4pump.publisher.incomplete import IncompleteMessages
-from mt4pump.publisher.traffic import CONNECTIONS_PER_CHECK, Traffic
+from mt4pump.publisher.received import CONNECTIONS_PER_CHECK, IncompleteMessages, Traffic
 from tests.bus import until
 from tests.publisher.test_limits import served
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 import zmq
 
-from mt4pump.publisher.traffic import CONNECTIONS_PER_CHECK, Traffic
+from mt4pump.publisher.received import CONNECTIONS_PER_CHECK, Traffic
 from mt4pump.security import zap
 from tests.bus import LIMIT_MS, until
 from tests.publisher.test_limits import served
@@ -81,7 +81,7 @@ def test_a_number_is_readable_while_something_came_and_a_connection_is_checked_a
 
 @pytest.mark.parametrize("count", [0, 3, CONNECTIONS_PER_CHECK + 10])
 def test_where_the_system_reports_nothing_all_are_checked_in_turn(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr("mt4pump.publisher.traffic.sys.platform", "other")
+    monkeypatch.setattr("mt4pump.publisher.received.sys.platform", "other")
     made = Traffic(0)
     made.add(1)
     assert made.wake_number is None

@@ -1,20 +1,90 @@
-"""Messages without an end: which connection is to be closed for what libzmq keeps of them; no sockets.
+"""What connections sent: which are checked for it, and which are closed for it; takes no messages.
+
+On Linux those are checked over which something came (`Traffic`), so idle ones cost nothing.
 
 libzmq keeps the frames of a message until its last one came, about 64 bytes for each however short. So the bytes of
-such messages are limited for a connection, for a client, and in all. Where connections together exceed a limit, the one
-with most bytes of the client with most is closed, so no other client loses a connection.
+such messages are limited for a connection, for a client, and in all (`IncompleteMessages`). Where connections together
+exceed a limit, the one with most bytes of the client with most is closed, so no other client loses a connection.
 """
 
 from __future__ import annotations
 
+import errno
+import select
+import sys
 import time
 from collections import Counter
+from collections.abc import Collection
+from contextlib import suppress
 
 from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimits, bytes_received
 
+CONNECTIONS_PER_CHECK = 64
+"""Connections returned by one call of `Traffic.take`, unless all are wanted."""
+GONE = frozenset({errno.EBADF, errno.ENOENT, errno.EPERM})
+"""Errors of a connection that ended, whose number may be an ordinary file's by now."""
 RESTRICTED_S, RESTRICTED_LIMIT = 10.0, 10_000
 LATE_S = 0.5
 """After so long without an empty queue of the events socket all bytes count, but in no connection's own limit."""
+
+
+class Traffic:
+    """Returns the connections to check for what they sent; a connection's number is its file descriptor.
+
+    ``number`` is a descriptor that is readable while `take` would return a connection or ``always`` is readable. It is
+    None where the system has no epoll, or none could be made: then `take` returns all connections, some at each call.
+    """
+
+    def __init__(self, always: int) -> None:
+        self.number: int | None = None
+        self._again: set[int] = set()
+        self._next = 0
+        if sys.platform == "linux":
+            with suppress(OSError):  # no descriptor is left
+                self._epoll = select.epoll()
+                self._epoll.register(always, select.EPOLLIN)
+                self.number = self._epoll.fileno()
+
+    @property
+    def wake_number(self) -> int | None:
+        """Return ``number``; None while a connection must be checked again whatever comes."""
+        return None if self._again else self.number
+
+    def add(self, number: int) -> None:
+        """Report what comes over a connection from now on, until its descriptor is closed."""
+        if sys.platform == "linux" and self.number is not None:
+            events = select.EPOLLIN | select.EPOLLET  # what is new only: libzmq reads it
+            try:
+                try:
+                    self._epoll.register(number, events)
+                except FileExistsError:
+                    self._epoll.modify(number, events)
+            except OSError as error:
+                if error.errno not in GONE:
+                    self.close()
+
+    def check_again(self, number: int) -> None:
+        """Return a connection from the next `take` again: its state may change though nothing comes over it."""
+        self._again.add(number)
+
+    def take(self, numbers: Collection[int], *, wants_all: bool) -> Collection[int]:
+        """Return which of the open connections ``numbers`` are to be checked now."""
+        again, self._again = self._again, set()
+        if sys.platform == "linux" and self.number is not None:
+            again.update(number for number, _ in self._epoll.poll(0, CONNECTIONS_PER_CHECK))
+        if wants_all or (self.number is None and len(numbers) <= CONNECTIONS_PER_CHECK):
+            return tuple(numbers)
+        if self.number is not None:
+            return again.intersection(numbers)
+        first = self._next if self._next < len(numbers) else 0
+        self._next = first + CONNECTIONS_PER_CHECK
+        return tuple(numbers)[first : self._next]
+
+    def close(self) -> None:
+        """Report nothing any more."""
+        if sys.platform == "linux" and self.number is not None:
+            self.number = None
+            self._epoll.close()
 
 
 class IncompleteMessages:
