@@ -29,14 +29,18 @@ def keep_reading(
     delay_s = RETRY_FIRST_S
     while not is_stopped():
         began_s = time.monotonic()
+        fault: Exception | None = None
         try:
             read()
-        except ClientError as error:
-            log.warning("the stream ended (%s): begun again in %.0f s", error, delay_s)
-        except survives:
-            log.exception("the stream ended by an error that should not happen: begun again in %.0f s", delay_s)
+        except survives as error:
+            fault = error
         if time.monotonic() - began_s > RETRY_LAST_S:
             delay_s = RETRY_FIRST_S
+        if isinstance(fault, ClientError):
+            log.warning("the stream ended (%s): begun again in %.0f s", fault, delay_s)
+        elif fault is not None:
+            text = "the stream ended by an error that should not happen: begun again in %.0f s"
+            log.error(text, delay_s, exc_info=fault)
         wait(delay_s)
         delay_s = min(delay_s * 2, RETRY_LAST_S)
 

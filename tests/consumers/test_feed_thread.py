@@ -38,15 +38,22 @@ def test_a_stream_that_cannot_be_read_is_begun_again_ever_more_rarely(caplog: py
     assert "the stream ended (nobody is there): begun again in 16 s" in caplog.text
 
 
-def test_after_a_stream_that_lasted_the_pauses_are_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_stream_that_lasted_the_pauses_are_short_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     pauses, now_s = Pauses(), [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
 
     def read() -> None:
         now_s[0] += 31.0 if len(pauses.taken_s) == 3 else 1.0
+        raise ClientError("refused", "nobody is there")
 
     keep_reading(read, pauses.is_stopped, pauses.wait)
     assert pauses.taken_s == [1, 2, 4, 1, 2, 4, 8, 16]
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [
+        f"the stream ended (nobody is there): begun again in {delay_s:.0f} s" for delay_s in pauses.taken_s
+    ]
 
 
 def test_an_error_that_should_not_happen_ends_reading_unless_it_is_to_survive(caplog: pytest.LogCaptureFixture) -> None:
