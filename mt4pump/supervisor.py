@@ -47,14 +47,14 @@ class SessionPlan:
     servers: tuple[str, ...]
     login: int
     password: str = field(repr=False)
-    flags: int = 0
-    login_timeout_s: float = 30.0
-    start_timeout_s: float = 60.0
-    liveness_timeout_s: float = 60.0
-    watch_interval_s: float = 1.0
-    reconnect_delay_s: float = 1.0
-    reconnect_delay_max_s: float = 60.0
-    refused_delay_s: float = 300.0
+    flags: int
+    login_timeout_s: float
+    start_timeout_s: float
+    liveness_timeout_s: float
+    watch_interval_s: float
+    reconnect_delay_s: float
+    reconnect_delay_max_s: float
+    refused_delay_s: float
 
 
 def back_off_s(attempt: int, plan: SessionPlan, jitter: Callable[[], float] = random.random) -> float:

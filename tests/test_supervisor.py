@@ -28,6 +28,7 @@ PLAN = SessionPlan(
     login=7,
     password="CANARY",  # noqa: S106 - looked for below
     flags=96,
+    login_timeout_s=30.0,
     start_timeout_s=LIMIT_S * 100,
     liveness_timeout_s=LIMIT_S * 100,
     watch_interval_s=0.002,

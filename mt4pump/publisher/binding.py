@@ -73,7 +73,10 @@ def _first_name(connections: Iterator[Any]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """How the publishing socket behaves; see the settings of the same names."""
+    """How the publishing socket behaves; see the settings of the same names.
+
+    A class of its own, because the settings import this package to check wire faults.
+    """
 
     sndhwm: int = 100_000
     zmtp_heartbeat_ivl_s: float = 5.0

@@ -34,6 +34,7 @@ def test_the_publishers_options_are_the_settings_of_the_same_names() -> None:
     }
     options = options_of(SocketOptions, settings(**chosen))
     assert {field.name: getattr(options, field.name) for field in fields(options)} == chosen
+    assert options_of(SocketOptions, settings()) == SocketOptions()
 
 
 def test_the_supervisors_plan_is_the_settings_of_the_same_names() -> None:
