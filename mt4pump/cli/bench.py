@@ -301,7 +301,9 @@ def bench_command(args: argparse.Namespace) -> int:
             for path in ("bare", "mt4pump", "naive")
         ),
     ]
-    steps = track(cases, "measuring", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    console = Console(stderr=True)
+    is_drawn = sys.stderr.isatty() and not console.is_dumb_terminal
+    steps = track(cases, "measuring", console=console, transient=True, disable=not is_drawn)
     outcomes = [run_case(case, FeedManager) for case in steps]
     if args.json:
         print(as_json(outcomes))
