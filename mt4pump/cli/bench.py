@@ -301,9 +301,7 @@ def bench_command(args: argparse.Namespace) -> int:
             for path in ("bare", "mt4pump", "naive")
         ),
     ]
-    console = Console(stderr=True)
-    is_drawn = sys.stderr.isatty() and not console.is_dumb_terminal
-    steps = track(cases, "measuring", console=console, transient=True, disable=not is_drawn)
+    steps = track(cases, "measuring", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     outcomes = [run_case(case, FeedManager) for case in steps]
     if args.json:
         print(as_json(outcomes))

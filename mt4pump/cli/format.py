@@ -56,15 +56,14 @@ def text_cells(*values: object) -> tuple[Text, ...]:
 
 @contextmanager
 def progress_bar(name: str, *columns: ProgressColumn) -> Iterator[Callable[[float, float | None], None]]:
-    """Yield a callback for the amount that is done and the total; it draws where standard error can be redrawn."""
-    console = Console(stderr=True)
-    if not sys.stderr.isatty() or console.is_dumb_terminal:
+    """Yield a callback for the amount that is done and the total; it draws where standard error is a terminal."""
+    if not sys.stderr.isatty():
         yield lambda _completed, _total: None
         return
     drawn_s, now = 0.0, time.monotonic
     completed: float = 0
     total: float | None = None
-    with Progress(TextColumn(name), BarColumn(), *columns, console=console, transient=True) as progress:
+    with Progress(TextColumn(name), BarColumn(), *columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=None)
 
         def draw(done: float, of: float | None) -> None:

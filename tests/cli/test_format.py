@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import Any
 
 import msgpack
@@ -12,16 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt4pump.cli.format import (
-    age_text,
-    clock_text,
-    command_text,
-    human_event,
-    json_event,
-    lots_text,
-    progress_bar,
-    summary,
-)
+from mt4pump.cli.format import age_text, clock_text, command_text, human_event, json_event, lots_text, summary
 from tests.cli.fake_publisher import TS
 
 TRADE = {
@@ -124,14 +114,3 @@ names = st.sampled_from(["bid", "ask", "digits", "cmd", "volume", "change", "ord
 def test_no_body_whatever_breaks_a_line(topic: str, body: dict[str, Any]) -> None:
     assert len(human_event(topic, body).splitlines()) == 1
     assert isinstance(json.loads(json_event(topic, body)), dict)
-
-
-@pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_progress_is_drawn_only_on_a_terminal_that_can_redraw(
-    term: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TERM", term)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_bar("working") as show:
-        show(1, 2)
-    assert ("working" in capsys.readouterr().err) is (term == "xterm")
