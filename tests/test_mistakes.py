@@ -51,7 +51,7 @@ NO_PEM = "SSL_CERT_FILE own.toml cannot be used (it holds no certificate that ca
 NO_FILE = (
     "SSL_CERT_FILE nofile cannot be used (No such file or directory): name a PEM file of certificates, or unset it"
 )
-NO_FOLDER = "SSL_CERT_DIR nofile cannot be used (no such folder): name a folder of PEM certificates, or unset it"
+NO_FOLDER = "SSL_CERT_DIR nofile cannot be used (no such folder): name a folder of PEM certificates with the names that"
 TIME = "is no time; write 10m, 2h or 1d12h for so long ago, or a time as"
 MISTAKES = (
     # commands and flags
@@ -117,7 +117,8 @@ MISTAKES = (
         RULES,
         ("SSL_CERT_FILE", "own.toml"),
     ),
-    Mistake("archive --store clickhouse://h/d", 3, (NO_FILE,), variables=("SSL_CERT_FILE", "nofile")),
+    Mistake("archive --store clickhouses://h/d", 3, (NO_FILE,), variables=("SSL_CERT_FILE", "nofile")),
+    Mistake("archive --store clickhouse://h/d?secure=true", 3, (NO_FILE,), variables=("SSL_CERT_FILE", "nofile")),
     Mistake("archive --store clickhouses://h/d", 3, (NO_FOLDER,), variables=("SSL_CERT_DIR", "nofile")),
     Mistake("archive verify --store clickhouses://h/d", 3, (NO_PEM,), "a = 1\n", ("SSL_CERT_FILE", "own.toml")),
     # values

@@ -1,4 +1,4 @@
-"""Which authorities the programs trust that ask servers over HTTPS: the monitor's webhook, the archive's ClickHouse."""
+"""The authorities that programs trust which send requests over HTTPS: monitor (webhook) and archive (ClickHouse)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from mt4pump.process.program import StartError
 FILE_VARIABLE, FOLDER_VARIABLE = "SSL_CERT_FILE", "SSL_CERT_DIR"
 
 
-def trusted_servers() -> ssl.SSLContext:
+def trusted_servers(*, is_encrypted: bool) -> ssl.SSLContext:
     """Return what checks a server's certificate, by the variables that httpx reads; raises StartError.
 
     They are read here, not by httpx: one version ignores a file that is missing, another raises, and of a folder that
-    is missing OpenSSL says nothing until every server is refused.
+    is missing OpenSSL says nothing until every server is refused. Without encryption there is nothing to check: the
+    variables are not read then, and no server is trusted.
     """
-    file, folder = os.environ.get(FILE_VARIABLE), os.environ.get(FOLDER_VARIABLE)
-    if not file and folder:
-        if not Path(folder).is_dir():
-            text = f"{FOLDER_VARIABLE} {folder} cannot be used (no such folder)"
-            raise StartError(f"{text}: name a folder of PEM certificates, or unset it")
-        return ssl.create_default_context(capath=folder)
+    if not is_encrypted:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # given none, httpx would make one of the variables
+    file, folders = os.environ.get(FILE_VARIABLE), os.environ.get(FOLDER_VARIABLE)
+    if not file and folders:
+        if not any(Path(folder).is_dir() for folder in folders.split(os.pathsep) if folder):
+            text = f"{FOLDER_VARIABLE} {folders} cannot be used (no such folder): name a folder of PEM certificates"
+            raise StartError(f"{text} with the names that openssl rehash makes, or use {FILE_VARIABLE}")
+        return ssl.create_default_context(capath=folders)
     if not file:
         return httpx.create_ssl_context()
     try:

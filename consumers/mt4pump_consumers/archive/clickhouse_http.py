@@ -65,7 +65,7 @@ class ClickhouseConnection:
                 base_url=f"{'https' if self.is_encrypted else 'http'}://{address}",
                 auth=(unquote(parts.username or "default"), password or ""),
                 timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_LIMIT_S),
-                verify=trusted_servers(),
+                verify=trusted_servers(is_encrypted=self.is_encrypted),
             )
         except StartError as error:
             raise ClickhouseError(str(error)) from error

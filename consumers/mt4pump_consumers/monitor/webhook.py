@@ -114,17 +114,18 @@ class WebhookOptions:
 class Webhook(Thread):
     """``counts``: sent, attempts, retries, failed (given up), faults (of the store); ``problem``: why it fails.
 
-    Raises StartError for authorities that cannot be read.
+    Raises StartError when the address is of HTTPS and the authorities to trust cannot be read.
     """
 
     def __init__(self, store: Path, options: WebhookOptions) -> None:
         super().__init__(name="webhook", daemon=True)
         self.counts: Counter[str] = Counter()
         self.problem = ""
-        self.address = urlsplit(options.url).hostname or ""
+        parts = urlsplit(options.url)
+        self.address = parts.hostname or ""
         self._store = store
         self._options = options
-        self._trusted = trusted_servers()
+        self._trusted = trusted_servers(is_encrypted=parts.scheme == "https")
         self._stopping = Event()
         self._wake = Event()
         self._clock = ProvenClock(time.time_ns(), time.time_ns, time.monotonic)
