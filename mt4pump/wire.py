@@ -89,6 +89,10 @@ def kind_of(topic: bytes) -> str:
     return topic.partition(b".")[0].decode("utf-8", "replace")
 
 
+NEAR = 0.7
+"""Least likeness of a mistyped kind. With less, a symbol (US*, LINK*) would become a kind with personal data."""
+
+
 def right_form(name: str) -> str | None:
     """Return the nearest name or pattern that can match a topic, for one that cannot; None for one that can."""
     kind, dot, key = name.partition(".")
@@ -101,11 +105,11 @@ def right_form(name: str) -> str | None:
     if kind in KINDS:
         has_key = bool(KINDS[kind].key)
         return None if bool(dot) == has_key else f"{kind}.*" if has_key else kind
-    if near := difflib.get_close_matches(start.lower(), KINDS, n=1):
+    if near := difflib.get_close_matches(start.lower(), KINDS, n=1, cutoff=NEAR):
         return f"{near[0]}.{key or '*'}" if KINDS[near[0]].key else near[0]
-    if is_pattern:
-        return "*"
-    return None if dot else f"{QUOTE.name}.{name}"  # a dot: perhaps a kind of a later version
+    if not dot:
+        return f"{QUOTE.name}.{name}"
+    return "*" if is_pattern else None  # perhaps a kind of a later version
 
 
 def outermost(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:

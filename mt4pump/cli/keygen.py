@@ -14,6 +14,7 @@ from mt4pump.errors import SettingsError
 from mt4pump.log import one_line
 from mt4pump.security.keys import CLIENT_NAME, TOML_ENDING, KeyFileError, new_pair, read_server_public, write_new
 from mt4pump.security.permissions import ENTRIES_LIMIT, WILDCARD, declared
+from mt4pump.wire import HEARTBEAT
 
 SERVER_PUBLIC, SERVER_SECRET, CLIENTS, CLIENT_ENDING = "server.key", "server.secret", "clients", ".client"
 STAND_IN_SUFFIX = "\x1f"
@@ -129,8 +130,8 @@ def _topics(text: str | None) -> list[str]:
     if not topics:
         raise SettingsError(f"--topics is missing: what the client may read, as 'quote.*,trade.*' (≤ {ENTRIES_LIMIT})")
     declared(topics, STAND_IN_SUFFIX, "--topics")
-    if exact := [each for each in topics if not each.endswith(WILDCARD)]:
-        text = f"{', '.join(exact)} is one exact topic: the daemon must run with a topic_suffix, as '|'"
+    if exact := [each for each in topics if not each.endswith(WILDCARD) and each != HEARTBEAT.name]:
+        text = f"exact topics need a daemon with a topic_suffix, as '|': {', '.join(exact)}"
         print(f"mt4pump keygen: {one_line(text)}", file=sys.stderr)
     return topics
 

@@ -45,7 +45,8 @@ unless the daemon is set so. Nobody can tell how many quotes a daemon published 
 
 What a daemon sends is checked against PROTOCOL 12. A reply has at most 64 MiB and 200,000 frames, a snapshot has its
 `SnapshotLimits`; at most 128 MiB of events wait for the journal. Beyond that a `Query` raises `ClientError`; a
-subscriber drops the message (``malformed``) or asks again later (``query_failed``).
+subscriber drops the message (``malformed``) or asks again later (``query_failed``). An interval between heartbeats
+above 60 s is ignored.
 
 Notices (``notices=True``, ``on_notice``; they are always logged):
 

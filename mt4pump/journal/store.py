@@ -342,10 +342,10 @@ class Store:
             )
 
     def _read_kinds(self, kinds_at: int) -> dict[str, int]:
-        rows = self.connection.execute("SELECT kind, last FROM kinds")
+        rows = self.connection.execute("SELECT CAST(kind AS BLOB), last FROM kinds")
         kinds = {kind_of(kind): last for kind, last in rows}
         later = self.connection.execute(
-            'SELECT "offset", topic FROM events WHERE "offset" > ? ORDER BY "offset"', (kinds_at,)
+            'SELECT "offset", CAST(topic AS BLOB) FROM events WHERE "offset" > ? ORDER BY "offset"', (kinds_at,)
         )
         kinds.update((kind_of(topic), offset) for offset, topic in later)
         return kinds

@@ -49,8 +49,9 @@ def path(value: object) -> object:
         if not value.strip():
             raise ValueError("is empty; write a path")
         if control := _CONTROL.search(value):  # TOML reads "C:\trading\new" as C:, a tab, rading, a newline, ew
-            text = r"in TOML write a path in single quotes: 'C:\folder\file'"
-            raise ValueError(f"has a control character (U+{ord(control[0]):04X}); {text}")
+            quotes = r"in TOML write a path in single quotes: 'C:\folder\file'"
+            cure = quotes if control[0] in "\b\t\n\f\r" and control.end() < len(value) else "remove it"
+            raise ValueError(f"has a control character (U+{ord(control[0]):04X}); {cure}")
         try:
             return Path(value).expanduser()
         except RuntimeError as error:  # no home folder to put for ~

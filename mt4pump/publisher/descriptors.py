@@ -286,9 +286,9 @@ class InputDrain:
 def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
     """End the connection of descriptor ``number``, if it ``is_same`` connection's once there is a duplicate of it.
 
-    libzmq closes it when it reads the end. None: call it again, unless libzmq reports the end. On Windows libzmq aborts
-    the process when it meets a descriptor that was shut down (WSAESHUTDOWN). There the connection's input is drained
-    instead: `InputDrain.read` until libzmq reports the end, then `InputDrain.close`.
+    libzmq closes it when it reads the end. None (on macOS always): call it again, unless libzmq reports the end. On
+    Windows libzmq aborts the process when it meets a descriptor that was shut down (WSAESHUTDOWN). There the
+    connection's input is drained instead: `InputDrain.read` until libzmq reports the end, then `InputDrain.close`.
     """
     try:
         own = duplicate(number)
@@ -302,10 +302,10 @@ def shut_down(number: int, is_same: Callable[[], bool]) -> InputDrain | None:
     if sys.platform == "win32":
         return InputDrain(own)
     with own, suppress(OSError):
-        is_complete = end_input(own)
+        is_filtered = end_input(own)
         for _ in range(DRAINS_PER_CHECK):  # else libzmq would first read all that the system still has for it
             if not own.recv(DRAIN_BYTES):
-                return InputDrain(own) if is_complete else None
+                return InputDrain(own) if is_filtered else None
     return None
 
 

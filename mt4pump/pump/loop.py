@@ -102,9 +102,11 @@ class Pump(Thread):
             self.crash = error
             log.exception("the pump thread crashed")
         finally:
-            self._publisher.close()
-            if self._writer.journal is not None:
-                self._writer.journal.close()
+            try:
+                self._publisher.close()
+            finally:
+                if self._writer.journal is not None:
+                    self._writer.journal.close()
 
     def _wake_up(self) -> None:
         """Handle a bounded number of waiting records, then do the periodic work that is due."""

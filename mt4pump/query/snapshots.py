@@ -6,7 +6,6 @@ all pages together are the snapshot.
 
 from __future__ import annotations
 
-import random
 import secrets
 from bisect import bisect
 from collections import Counter
@@ -25,7 +24,7 @@ from mt4pump.query.requests import Cursor, RequestError
 from mt4pump.wire import Body
 
 SORTED_AT_ONCE = 256
-"""Topics sorted in one call, about: some 30 µs, during which no other thread runs."""
+"""About so many topics are sorted in one call, which takes some 30 µs; of 300,000 topics the borders take 0.2 ms."""
 ROWS_PER_TICK = 64
 FIXMAP = 0x80
 HEADER_SIZES = {b"\xde": 3, b"\xdf": 5}
@@ -86,7 +85,9 @@ def sort_snapshot(
 
 def _sorted(topics: list[bytes], budget: WorkBudget) -> list[bytes]:
     """Return ``topics`` sorted: each range between two of a sample by itself."""
-    borders = sorted(random.sample(topics, len(topics) // SORTED_AT_ONCE))
+    budget.tick()
+    borders = sorted(topics[::SORTED_AT_ONCE])
+    budget.tick()
     ranges: list[list[bytes]] = [[] for _ in range(len(borders) + 1)]
     for start in range(0, len(topics), ROWS_PER_TICK):
         for topic in topics[start : start + ROWS_PER_TICK]:

@@ -216,9 +216,8 @@ def test_tail_of_an_http_server_reports_that_and_nothing_before(capsys: pytest.C
 
         def is_named() -> bool:
             assert main(["tail", "--for", "5", "--endpoint", endpoint]) == 0
-            shown = capsys.readouterr().err
-            assert "is the daemon running there?" not in shown
-            return f"{endpoint}: {TEXTS[faults.HTTP]}" in shown
+            shown = capsys.readouterr().err  # on a busy machine the guess may come before a trial is begun
+            return "is the daemon running there?" not in shown and f"{endpoint}: {TEXTS[faults.HTTP]}" in shown
 
         until(is_named, "the reason")
 

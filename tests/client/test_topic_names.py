@@ -19,7 +19,12 @@ from mt4pump.wire import right_form
         ("quote", "quote.*"),
         ("heartbeat.5", "heartbeat"),
         ("hearbeat", "heartbeat"),
-        ("xyz*", "*"),
+        ("xyz*", "quote.xyz*"),
+        ("US*", "quote.US*"),  # not the accounts, user.*
+        ("USTEC", "quote.USTEC"),
+        ("LINK*", "quote.LINK*"),
+        ("MAR*", "quote.MAR*"),
+        ("nwes.*", "news.*"),
         ("qoute*", "quote.*"),
         ("hearbeat*", "heartbeat"),
         *((right, None) for right in ("*", "tra*", "[tq]*", "quote.EURUSD", "trade.*", "heartbeat", "later.kind")),

@@ -182,3 +182,16 @@ def test_this_boot_has_an_identity_that_stays(tmp_path: Path) -> None:
     fallback = boot_identity(tmp_path / "none")
     assert fallback.startswith("at:")
     assert is_same_boot(fallback, boot_identity(tmp_path / "none"))
+
+
+def test_a_kind_or_topic_that_became_text_is_read(path: Path) -> None:
+    """One wrong bit in a row's header does it; SQLite notices nothing."""
+    with opened(path) as journal:
+        add(journal, 5)
+        before = journal.last_offsets
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE kinds SET kind = CAST(kind AS TEXT)")
+        connection.execute("UPDATE events SET topic = CAST(topic AS TEXT)")
+        connection.execute("UPDATE meta SET value = 0 WHERE name = 'kinds_at'")
+    with opened(path) as journal:
+        assert journal.last_offsets == before

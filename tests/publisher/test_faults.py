@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from threading import Thread
 
 import msgpack
 import pytest
@@ -25,7 +26,7 @@ from mt4pump.publisher.faults import (
 from mt4pump.publisher.publisher import Publisher, SocketOptions
 from mt4pump.publisher.slow_readers import LARGE_BYTES
 from mt4pump.wire import FIRST
-from tests.bus import ANY_PORT, SYNC, context, receive, subscriber, until
+from tests.bus import ANY_PORT, LIMIT_S, SYNC, context, receive, subscriber, until
 
 END = b"end"
 BODY: bytes = msgpack.packb({"epoch": 1, "seq": 1, "ts": 1})
@@ -156,6 +157,28 @@ def test_what_is_held_at_the_end_is_sent_in_full() -> None:
         made.publisher.close()
         assert [receive(socket).topic for _ in range(3)] == ["t.0", "t.1", "t.0"]
     assert not made.socket._held  # noqa: SLF001
+
+
+def test_it_closes_though_the_context_ends_before_all_is_sent() -> None:
+    """Else whoever ends the context waits for this socket for ever."""
+    own: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    made = FaultyBus(own, SocketOptions())
+    made.socket.faults = WireFaults(slow_s=60)
+    made.send(2)
+    ending = Thread(target=own.term, daemon=True)
+    ending.start()
+
+    def is_ended() -> bool:
+        try:
+            made.socket.getsockopt(zmq.EVENTS)
+        except zmq.ContextTerminated:
+            return True
+        return False
+
+    until(is_ended, "the end of the context")
+    made.publisher.close()
+    ending.join(LIMIT_S)
+    assert not ending.is_alive()
 
 
 def test_a_large_body_meets_the_faults_and_counts_until_it_is_sent() -> None:

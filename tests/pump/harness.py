@@ -76,6 +76,7 @@ class Harness:
 def open_harness(*prefixes: bytes, **options: Any) -> Iterator[Harness]:
     """Give a `Harness` whose subscriber asked for ``prefixes`` (none: everything)."""
     with bus(*prefixes) as made:
+        assert options.keys() <= Settings.model_fields.keys()
         yield Harness(made, Settings.model_construct(**options))
 
 

@@ -489,7 +489,7 @@ def test_of_three_hundred_symbols_only_those_that_are_seen_are_drawn_at_each_quo
 
 def test_no_number_is_cut_at_any_width(page: Page) -> None:
     gateway = opened(page)
-    wide = (("BTCUSD", 66847.51, 2), ("BTCJPY", 9_366_847, 0), ("DE40", 18174.9, 1), ("EURUSD", 1.08, 5))
+    wide = (("BTCUSD", 112_847.51, 2), ("BTCJPY", 9_366_847, 0), ("DE40", 18174.9, 1), ("EURUSD", 1.08, 5))
     for symbol, bid, digits in wide:
         gateway.quote(symbol, bid, digits=digits)
     page.wait_for_selector("#board tbody tr:nth-child(4)")
@@ -504,27 +504,7 @@ def test_no_number_is_cut_at_any_width(page: Page) -> None:
       const text = range.getBoundingClientRect(), room = box.getBoundingClientRect();
       return text.left < room.left - 0.5 || text.right > room.right + 0.5;
     }).map(box => box.textContent)"""
-    for width in (
-        390,
-        540,
-        561,
-        600,
-        640,
-        700,
-        760,
-        860,
-        861,
-        900,
-        1024,
-        1101,
-        1200,
-        1280,
-        1366,
-        1400,
-        1401,
-        1700,
-        1701,
-    ):
+    for width in (*range(320, 1921, 20), 386, 561, 861, 1101, 1401, 1701):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate(cut) == [], width
 
