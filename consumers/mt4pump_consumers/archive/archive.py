@@ -147,7 +147,8 @@ class Archive:
         subscriber = self._subscriber = self._subscriber or self._new_subscriber()
         is_same_daemon = True
         try:
-            self._follow(subscriber)
+            if not self._is_ending:  # else `run` may have found none to close
+                self._follow(subscriber)
         except StoreChangedError:
             is_same_daemon = False
             raise

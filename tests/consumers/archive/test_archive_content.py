@@ -1,7 +1,7 @@
 """What is in the files: columns, gaps, order; read by DuckDB, Polars and pyarrow with no word of ours.
 
-Private access: the reader's function and the batch in the making, because the position must be missing between two
-events, which no daemon can be made to do at will.
+Private access: the reader's functions and the batch in the making, because the position must be missing between two
+events, and an end must come between two subscribers, which nobody can be made to do at will.
 """
 
 from __future__ import annotations
@@ -235,6 +235,27 @@ def test_events_of_the_journal_are_not_committed_before_their_position_is_known(
         subscriber.close()
     assert max(waiting[:744]) == 0
     assert waiting[-1] > 0
+
+
+def test_a_subscriber_that_is_made_while_the_archive_ends_is_closed_and_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(ArchiveSettings(path=tmp_path), ParquetStore(ArchiveFolder(tmp_path)))
+    made = list[Subscriber]()
+    assert archive._subscriber is not None  # noqa: SLF001
+    archive._subscriber.close()  # noqa: SLF001
+    archive._subscriber = None  # noqa: SLF001 - as between two
+    make = archive._new_subscriber  # noqa: SLF001
+
+    def make_late() -> Subscriber:
+        archive._is_ending = True  # noqa: SLF001 - `run` does, and finds none to close
+        made.append(make())
+        return made[0]
+
+    monkeypatch.setattr(archive, "_new_subscriber", make_late)
+    monkeypatch.setattr(archive, "_follow", lambda _: pytest.fail("it is read"))
+    archive._read()  # noqa: SLF001
+    assert made[0].receive(None) is None, "it is closed"
 
 
 def test_events_of_two_days_lie_in_two_files(tmp_path: Path) -> None:
