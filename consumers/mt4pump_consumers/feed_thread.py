@@ -41,6 +41,7 @@ def keep_reading(
         elif fault is not None:
             text = "the stream ended by an error that should not happen: begun again in %.0f s"
             log.error(text, delay_s, exc_info=fault)
+        fault = None  # its traceback would keep the subscriber that failed through the wait
         wait(delay_s)
         delay_s = min(delay_s * 2, RETRY_LAST_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from threading import Event as ThreadEvent
 from typing import Any, Self, cast
@@ -67,6 +68,24 @@ def test_an_error_that_should_not_happen_ends_reading_unless_it_is_to_survive(ca
     keep_reading(fail, pauses.is_stopped, pauses.wait, survives=Exception)
     assert len(pauses.taken_s) == 8
     assert "ended by an error that should not happen" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [ClientError, ZeroDivisionError])
+def test_what_failed_is_not_kept_while_it_waits(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_thread.log, "disabled", True)  # a record that pytest keeps would keep the error
+    pauses, kept = Pauses(), list[weakref.ref[Pauses]]()
+
+    def fail() -> None:
+        subscriber = Pauses()
+        kept.append(weakref.ref(subscriber))
+        raise kind("refused", "nobody is there")
+
+    def wait(delay_s: float) -> None:
+        assert kept[-1]() is None
+        pauses.wait(delay_s)
+
+    keep_reading(fail, pauses.is_stopped, wait, survives=Exception)
+    assert len(kept) == 8
 
 
 class FakeSubscriber:
@@ -149,3 +168,22 @@ def test_it_ends_also_while_it_waits_to_begin_anew(monkeypatch: pytest.MonkeyPat
     until(broken.closed.is_set, "it failed")
     assert ended(made)
     assert made.restarts == 0
+
+
+def test_one_that_is_made_while_it_is_stopped_is_closed_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_thread, "RETRY_FIRST_S", 0.01)
+    broken, late = FakeSubscriber([1], ZeroDivisionError("oh")), FakeSubscriber([2])
+    made: FeedThread | None = None
+
+    def subscribe() -> Subscriber:
+        if made is None:
+            return cast("Subscriber", broken)
+        made.stop()
+        return cast("Subscriber", late)
+
+    read = list[Any]()
+    made = FeedThread(subscribe, read.extend)
+    made.start()
+    made.join(60)
+    assert not made.is_alive()
+    assert (read, late.closed.is_set()) == ([1], True)
