@@ -14,6 +14,8 @@ from mt4pump.process.sources import line_of, table_lines
 NOUNS = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
 SHOWN_MAX = 60
 RULE, KIND = "rule", "when"
+TAG_PROBLEMS = frozenset({"union_tag_invalid", "union_tag_not_found"})
+"""How pydantic names a kind that is unknown or missing."""
 BEGIN = "begin each rule with [[rule]]"
 
 RuleKinds = Mapping[str, type[BaseModel]]
@@ -36,11 +38,12 @@ def _line(problem: ErrorDetails, kinds: RuleKinds, text: str) -> str:
             single = isinstance(problem["input"], dict) and problem["type"] != "missing"
             return "[rule] is one table alone: write [[rule]]" if single else f"there is no rule: {BEGIN}"
         case ("rule", int(number)):
-            return f"{_place(number, KIND, text)}: {_wrong_kind(problem, kinds)}"
+            place = _place(number, KIND if problem["type"] in TAG_PROBLEMS else "", text)
+            return f"{place}: {_wrong_kind(problem, kinds)}"
         case ("rule", int(number), _):  # of a validator of ours
             return f"{_place(number, '', text)}: {problem['ctx']['error']}"
         case ("rule", int(number), str(kind), str(name), *item):
-            return f"{_place(number, name, text)}: {_wrong_value(problem, kinds[kind], name, is_item=bool(item))}"
+            return f"{_place(number, name, text)}: {_wrong_value(problem, kinds, kind, name, is_item=bool(item))}"
         case (name, *_):
             return f"{name}: means nothing here: {did_you_mean(str(name), [RULE], 'remove it')}"
     return str(problem["ctx"]["error"])  # of the file as a whole
@@ -68,9 +71,12 @@ def _wrong_kind(problem: ErrorDetails, kinds: RuleKinds) -> str:
     return f"{_shown(problem['input'])} is no table: {BEGIN}"
 
 
-def _wrong_value(problem: ErrorDetails, model: type[BaseModel], name: str, *, is_item: bool) -> str:
+def _wrong_value(problem: ErrorDetails, kinds: RuleKinds, kind: str, name: str, *, is_item: bool) -> str:
+    model = kinds[kind]
+    names = list(model.model_fields)
     if problem["type"] == "extra_forbidden":
-        names = list(model.model_fields)
+        if owners := [other for other, of in kinds.items() if name in of.model_fields]:
+            return f"belongs to rules of the kind {' or '.join(owners)}: one of {kind} has {', '.join(names)}"
         cure = did_you_mean(name, names, f"remove it, or write one of {', '.join(names)}")
         return f"means nothing here: {cure}"
     schema = model.model_json_schema()["properties"][name]

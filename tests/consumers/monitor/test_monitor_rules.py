@@ -24,7 +24,7 @@ def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
     [
         ("", "rules.toml: there is no rule: begin each rule with [[rule]]"),
         ("rule = []", "there is no rule: begin each rule with [[rule]]"),
-        ("rule = [1]", "rule 1, when: 1 is no table: begin each rule with [[rule]]"),
+        ("rule = [1]", "rule 1: 1 is no table: begin each rule with [[rule]]"),
         (GOOD.replace("[[rule]]", "[rule]"), "[rule] is one table alone: write [[rule]]"),
         (GOOD.replace("rule", "rules"), "rules: means nothing here: did you mean rule?"),
         ("[[rule]", "is not TOML"),
@@ -38,6 +38,11 @@ def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
             f"# mine\r\n{GOOD}\n [[ 'rule' ]] # two\n" + GOOD[9:].replace("lots", "lot"),
             "rule 2 (line 7), lots: is missing: write a number above 0; rule 2 (line 10), lot: means nothing here: did",
         ),
+        (
+            GOOD + "amount = 5\n",
+            "rule 1 (line 5), amount: belongs to rules of the kind loss: one of volume has name, severity, quiet_s, ",
+        ),
+        (GOOD + "seconds = 5\n", "seconds: belongs to rules of the kind quick_close or feed_silent: one of volume"),
         (
             GOOD + "colour = 'red'\n",
             "rule 1 (line 5), colour: means nothing here: remove it, or write one of name",
