@@ -38,10 +38,13 @@ class Link:
         self.data = b""
         self.closed: list[tuple[int, str]] = []
         self.never_drains = False
+        self.on_write: Callable[[], None] | None = None
         self.aborted = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         self.data += data
+        if self.on_write is not None:
+            self.on_write()
 
     async def close(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))
@@ -68,12 +71,13 @@ class Link:
 
 
 class Bench:
-    """One client of a broadcaster that sends every quote."""
+    """One client of a broadcaster that sends every quote; ``is_full``: from the start."""
 
-    def __init__(self, *, window_s: float = 0.0, queue: int = 100) -> None:
+    def __init__(self, *, window_s: float = 0.0, queue: int = 100, is_full: bool = False) -> None:
         self.loop = asyncio.get_running_loop()
         self.notices: list[Notice] = []
         self.broadcaster, self.link = Broadcaster(self.loop, 0, self.notices.append), Link()
+        self.link.is_full = is_full
         self.session = ClientSession(
             cast(GatewayConnection, self.link),
             self.broadcaster.groups,
@@ -141,6 +145,44 @@ def test_a_window_that_ends_while_the_client_is_full_loses_nothing() -> None:
         bench.free()
         (batch,) = await bench.sent()
         assert [one["data"]["offset"] for one in batch] == [1]
+
+    run(test)
+
+
+def offsets(messages: list[Any]) -> list[int]:
+    return [one["data"]["offset"] for one in messages]
+
+
+def test_a_client_that_is_full_again_amid_what_waited_gets_the_rest_later() -> None:
+    async def test() -> None:
+        bench = Bench()
+        bench.fill()
+        for seq in range(1, 91):
+            bench.trade(seq)
+        assert await bench.sent() == []
+        bench.link.on_write = bench.fill
+        bench.free()
+        assert offsets(await bench.sent()) == list(range(1, client_writer.PART + 1))
+        assert bench.session.writer.write_now is None
+        assert not bench.session.writer.is_writable
+        bench.trade(91)
+        assert await bench.sent() == []
+        bench.link.on_write = None
+        bench.free()
+        assert offsets(await bench.sent()) == list(range(client_writer.PART + 1, 92))
+        assert bench.session.writer.write_now is not None
+
+    run(test)
+
+
+def test_nothing_is_written_to_a_client_that_is_full_from_the_start() -> None:
+    async def test() -> None:
+        bench = Bench(is_full=True)
+        assert bench.session.writer.write_now is None
+        bench.trade(1)
+        assert await bench.sent() == []
+        bench.free()
+        assert offsets(await bench.sent()) == [1]
 
     run(test)
 

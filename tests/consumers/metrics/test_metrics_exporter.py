@@ -27,7 +27,7 @@ class Gone:
     def __init__(self, *_: object) -> None:
         self.status, self.subscriber, self.counts, self.restarts = None, self, dict[str, int](), 0
 
-    def receive(self, _timeout_s: float) -> None:
+    def receive(self, _timeout_s: float) -> Event | None:
         """Have nothing."""
 
     def start(self) -> None:
@@ -79,6 +79,21 @@ def test_events_notices_and_quotes_are_counted() -> None:
     }
     names = ("mt4pump_reader_events_total", "mt4pump_reader_notices_total", "mt4pump_symbol_quotes_total")
     assert [found[name] for name in names] == [1, 1, 1]
+
+
+def test_the_event_that_comes_while_the_sockets_are_opened_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Early(Gone):
+        """A thread whose subscriber has a quote at once."""
+
+        def receive(self, _timeout_s: float) -> Event:
+            return quote("EURUSD")
+
+    counted = list[Event | Notice]()
+    monkeypatch.setattr(module, "FeedThread", Early)
+    monkeypatch.setattr(module, "count", lambda items, *_: counted.extend(items))
+    with pytest.raises(RuntimeError, match="is gone"):
+        main(settings(), Shutdown())
+    assert [item.topic for item in counted] == ["quote.EURUSD"]
 
 
 SELECTS_NONE = "the setting symbols selects none of the 2 symbols with quotes, as EURUSD GBPUSD"
