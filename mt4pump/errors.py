@@ -29,8 +29,8 @@ EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_START = 0, 1, 2, 3
 """Exit codes of all programs: clean stop; anything else; settings or flags wrong; cannot start."""
 
 CONSTRAINTS_PLACE = (
-    "deploy/constraints.txt is in the folder of mt4pump's source; elsewhere give the path of the constraints.txt in "
-    "the deploy folder that came with the wheel; for 32-bit Python on Windows, of constraints-win32.txt"
+    "deploy/constraints.txt is in the folder of mt4pump's source. Elsewhere give the path of the file that came with "
+    "the wheel, in its folder deploy. 32-bit Python on Windows needs constraints-win32.txt instead."
 )
 """What every message adds that says to install something: an installed wheel has no such folder beside it."""
 

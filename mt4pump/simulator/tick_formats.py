@@ -10,9 +10,11 @@ one given. Anything else is refused with the reason: a wrong unit is never read 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -126,8 +128,9 @@ def zone_of(text: str) -> tzinfo:
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        on_windows = f"on Windows: pip install -c deploy/constraints.txt tzdata; {CONSTRAINTS_PLACE}"
-        cure = f"write UTC, an offset as +02:00, or a name as Europe/Athens ({on_windows})"
+        cure = "write UTC, an offset as +02:00, or a name as Europe/Athens"
+        if sys.platform == "win32" and find_spec("tzdata") is None:
+            cure += f"; names need: pip install -c deploy/constraints.txt tzdata ({CONSTRAINTS_PLACE})"
         raise ValueError(f"{text!r} is no time zone; {cure}") from None
 
 

@@ -7,11 +7,13 @@ import logging
 import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mt4pump.errors import StartError
+from mt4pump.errors import CONSTRAINTS_PLACE, StartError
+from mt4pump.simulator import tick_formats
 from mt4pump.simulator.tick_files import SYMBOLS_MAX, TickFiles
 from mt4pump.simulator.tick_formats import TickClock, TickOptions, symbol_of_file, zone_of
 
@@ -293,6 +295,23 @@ def test_a_zone_with_daylight_saving_is_followed() -> None:
 def test_a_zone_that_nobody_knows_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no time zone; write UTC"):
         zone_of(text)
+
+
+@pytest.mark.parametrize(
+    ("platform", "has_tzdata", "is_named"),
+    [("linux", False, False), ("win32", True, False), ("win32", False, True)],
+    ids=["Linux", "Windows", "Windows without tzdata"],
+)
+def test_what_to_install_is_named_only_where_windows_has_no_zones(
+    monkeypatch: pytest.MonkeyPatch, platform: str, *, has_tzdata: bool, is_named: bool
+) -> None:
+    monkeypatch.setattr(tick_formats, "sys", SimpleNamespace(platform=platform))
+    monkeypatch.setattr(tick_formats, "find_spec", lambda _: object() if has_tzdata else None)
+    with pytest.raises(ValueError, match="is no time zone") as raised:
+        zone_of("Mars/Olympus")
+    cure = "write UTC, an offset as +02:00, or a name as Europe/Athens"
+    install = f"; names need: pip install -c deploy/constraints.txt tzdata ({CONSTRAINTS_PLACE})" if is_named else ""
+    assert str(raised.value) == f"'Mars/Olympus' is no time zone; {cure}{install}"
 
 
 def test_a_number_above_12_decides_the_order_for_the_rows_after_it() -> None:
