@@ -2,7 +2,7 @@
 
 Where no test may be skipped (``REQUIRE_ALL_TESTS``, which `.ci/run` sets), the tests on a Windows Python under Wine run
 as well, which takes minutes more; ``WINDOWS_TESTS=1 python -m tests`` adds to them `NOT_STABLE`. Where a container
-engine and the images of deploy/container are, the compose file is run.
+engine and the images of deploy/container are, ours named by ``MT4PUMP_IMAGE``, the compose file is run.
 ``python -m tests --quick`` leaves out the files that `tests/quick.py` lists, and ends within about a minute.
 """
 
@@ -36,7 +36,7 @@ WINDOWS = ["-m", "pytest", "-m", "wine or index", "tests/wine", WHEELS]
 """One after the other: each process of pytest would set up a Windows machine of its own."""
 
 COMPOSED = ["-m", "pytest", "-m", "index", "tests/deploy/test_compose.py"]
-"""Runs where an engine, a compose program and the images are: no registry is asked."""
+"""Runs where an engine, a compose program and all images are, ours named by ``MT4PUMP_IMAGE``: no registry is asked."""
 CONTAINERS = "python -m pytest -m index tests/deploy/test_compose.py tests/deploy/test_container.py"
 """All tests that run containers. They build and pull what is not there, which needs registries: no step does it."""
 

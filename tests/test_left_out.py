@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from tests.deploy import container_engine as container_engine_module
 from tests.deploy.container_engine import (
     IMAGES,
     ContainerEngine,
+    built_image,
     container_engine,
     missing_images,
-    obtain,
+    pull,
     running_engine,
 )
 from tests.wine.machine import ROOT
@@ -53,7 +55,7 @@ def test_the_gate_runs_all_but_what_is_not_stable(
 @pytest.mark.parametrize(
     ("missing", "text"),
     [
-        ("images that are not on this machine: mt4pump", "(images that are not on this machine: mt4pump)"),
+        ("images that are not on this machine: nats", "(images that are not on this machine: nats)"),
         ("", "the build of the container image"),
     ],
     ids=["no images", "all there"],
@@ -74,7 +76,7 @@ def test_containers_run_where_engine_and_images_are_and_a_line_names_what_is_lef
 ENGINE = """#!/bin/sh
 echo "$(basename "$0") $*" >> {log}
 case "$*" in
-  "image inspect "*absent*|"image inspect mt4pump") exit 1 ;;
+  "image inspect "*absent*) exit 1 ;;
   "pull "*absent*) echo "trying" >&2; echo "no such host: registry" >&2; exit 125 ;;
 esac
 """
@@ -114,17 +116,43 @@ def test_images_that_are_not_there_are_built_and_pulled_or_the_reason_is_the_eng
 ) -> None:
     script_engine(monkeypatch, tmp_path)
     monkeypatch.setattr(container_engine_module, "fill_context", lambda _: None)
+    monkeypatch.delenv("MT4PUMP_IMAGE", raising=False)
     monkeypatch.setenv("NATS_IMAGE", "registry/absent")
     monkeypatch.setenv("MT4PUMP_BASE_IMAGE", "registry/absent-base")
     assert running_engine() == ("podman", "")
-    assert missing_images("podman") == ["mt4pump", "registry/absent"]
+    assert missing_images("podman") == ["registry/absent"]
     said = "cannot be pulled: no such host: registry"
-    assert obtain("podman", "registry/absent", tmp_path) == f"the image registry/absent {said}"
-    assert obtain("podman", "mt4pump", tmp_path) == f"the base image registry/absent-base {said}"
-    monkeypatch.delenv("MT4PUMP_BASE_IMAGE")
-    assert obtain("podman", "mt4pump", tmp_path) == ""
-    built = (tmp_path / "log").read_text(encoding="utf-8").splitlines()[-1]
-    assert re.fullmatch(r"podman build -q --build-arg BASE=\S+/python:\S+ -f \S+Containerfile -t mt4pump \S+", built)
+    assert pull("podman", "registry/absent") == f"the image registry/absent {said}"
+    with built_image("podman", tmp_path) as (_, fault):
+        assert fault == f"the base image registry/absent-base {said}"
+    assert "rmi" not in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+@ON_A_SHELL
+def test_our_image_is_built_under_a_name_of_its_own_and_removed_also_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script_engine(monkeypatch, tmp_path)
+    monkeypatch.setattr(container_engine_module, "fill_context", lambda _: None)
+    monkeypatch.delenv("MT4PUMP_BASE_IMAGE", raising=False)
+    name = f"mt4pump-test:{os.getpid()}"
+    with pytest.raises(LookupError) as raised, built_image("podman", tmp_path) as built:
+        raise LookupError(*built)
+    assert raised.value.args == (name, "")
+    build, remove = (tmp_path / "log").read_text(encoding="utf-8").splitlines()[-2:]
+    assert re.fullmatch(rf"podman build -q --build-arg BASE=\S+/python:\S+ -f \S+Containerfile -t {name} \S+", build)
+    assert remove == f"podman rmi {name}"
+
+
+@ON_A_SHELL
+def test_an_image_of_ours_that_nobody_named_is_not_tested_by_every_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The engine has an image ``mt4pump``, of whatever day."""
+    script_engine(monkeypatch, tmp_path)
+    for variable in IMAGES:
+        monkeypatch.delenv(variable, raising=False)
+    assert container_engine().missing == "MT4PUMP_IMAGE names no image of mt4pump"
 
 
 def test_without_an_engine_the_reason_names_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,8 @@
-"""The container engine of this machine, whether it can run deploy/container/compose.yml, and how it gets the images."""
+"""The container engine of this machine, whether it can run deploy/container/compose.yml, and how it gets the images.
+
+Our image is the one that ``MT4PUMP_IMAGE`` names. Without it the tests build one under a name of their own and remove
+it: an image that stays is one of an older program at the next run.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +21,15 @@ FOLDER = ROOT / "deploy" / "container"
 COMPOSE, CONTAINERFILE = FOLDER / "compose.yml", FOLDER / "Containerfile"
 PROGRAMS = (("docker", ("docker", "compose")), ("podman", ("podman-compose",)), ("docker", ("docker-compose",)))
 IMAGES = {
-    "MT4PUMP_IMAGE": "mt4pump",
+    "MT4PUMP_IMAGE": "",
     **dict(re.findall(r"image: \$\{(\w+):-(\S+/\S+)\}", COMPOSE.read_text(encoding="utf-8"))),
 }
-"""The images by the variable that names another one."""
+"""The images by the variable that names another one; "": the tests build it."""
 LIMIT_S = 60.0
 BUILD_LIMIT_S = 840.0
 """For a pull or a build."""
+IMAGE_LIMIT_S = 3 * BUILD_LIMIT_S
+"""For our image: the pull of its base, the build of the wheel, and its own."""
 
 
 class ContainerEngine(NamedTuple):
@@ -67,24 +75,39 @@ def container_engine() -> ContainerEngine:
         fault = fault_of(engine, "info") or fault_of(*compose, "version")
         if not fault:
             missing = missing_images(engine)
-            text = f"images that are not on this machine: {', '.join(missing)}" if missing else ""
-            return ContainerEngine(engine, compose, text)
+            lacks = [f"images that are not on this machine: {', '.join(missing)}"] if missing else []
+            if not os.environ.get("MT4PUMP_IMAGE"):
+                lacks.append("MT4PUMP_IMAGE names no image of mt4pump")
+            return ContainerEngine(engine, compose, "; ".join(lacks))
         faults.append(f"{' '.join(compose)}: {fault}")
     return ContainerEngine("", (), f"no container engine runs here with a compose program ({'; '.join(faults)})")
 
 
 def missing_images(engine: str) -> list[str]:
-    """Return the images of the compose file that are not on this machine."""
-    names = [os.environ.get(variable, image) for variable, image in IMAGES.items()]
-    return [name for name in names if not works(engine, "image", "inspect", name)]
+    """Return the images of the compose file that are not on this machine, but for one that the tests build."""
+    names = [os.environ.get(variable) or image for variable, image in IMAGES.items()]
+    return [name for name in names if name and not works(engine, "image", "inspect", name)]
 
 
-def obtain(engine: str, image: str, folder: Path) -> str:
-    """Build our image in ``folder``, pull another; return why that cannot be, empty: it is there."""
-    if image == IMAGES["MT4PUMP_IMAGE"]:
-        return build(engine, image, folder)
+def pull(engine: str, image: str) -> str:
+    """Pull an image; return why that cannot be, empty: it is there."""
     fault = fault_of(engine, "pull", image, limit_s=BUILD_LIMIT_S)
     return fault and f"the image {image} cannot be pulled: {fault}"
+
+
+@contextmanager
+def built_image(engine: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Build our image for this process alone; remove it at the end. Yield its name and why it cannot be, empty: it is.
+
+    ``folder`` is empty and takes what the image is built of.
+    """
+    image = f"mt4pump-test:{os.getpid()}"
+    fault = build(engine, image, folder)
+    try:
+        yield image, fault
+    finally:
+        if not fault:
+            subprocess.run([engine, "rmi", image], check=True, timeout=BUILD_LIMIT_S)
 
 
 def build(engine: str, image: str, folder: Path) -> str:

@@ -1,9 +1,9 @@
 """deploy/container/compose.yml is run as a whole where a container engine and a compose program are.
 
-``pytest -m index tests/deploy/test_compose.py``. Images that compose.yml names and that are not on this machine are
-built and pulled; ``MT4PUMP_IMAGE``, ``NATS_IMAGE`` and ``PROMETHEUS_IMAGE`` name others, ``MT4PUMP_BASE_IMAGE`` another
-base. ``python -m tests`` runs it where all images are there. Without an engine tests/deploy/test_container.py checks
-the file.
+``pytest -m index tests/deploy/test_compose.py``. Our image is built and removed at the end, unless ``MT4PUMP_IMAGE``
+names one; ``MT4PUMP_BASE_IMAGE`` names another base. The other images that are not on this machine are pulled;
+``NATS_IMAGE`` and ``PROMETHEUS_IMAGE`` name others. ``python -m tests`` runs it where ``MT4PUMP_IMAGE`` is set and all
+images are there. Without an engine tests/deploy/test_container.py checks the file.
 """
 
 from __future__ import annotations
@@ -23,13 +23,26 @@ from urllib.request import urlopen
 import pytest
 from websockets.sync.client import connect
 
-from tests.deploy.container_engine import COMPOSE, IMAGES, container_engine, missing_images, obtain, works
+from tests.deploy.container_engine import (
+    BUILD_LIMIT_S,
+    COMPOSE,
+    IMAGE_LIMIT_S,
+    IMAGES,
+    ContainerEngine,
+    built_image,
+    container_engine,
+    missing_images,
+    pull,
+    works,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKED = ("daemon", "gateway", "metrics", "nats-bridge")
 LIMIT_S, STEP_S = 240.0, 1.0
+IMAGES_LIMIT_S = len(IMAGES) * BUILD_LIMIT_S + IMAGE_LIMIT_S
+"""For the pulls and the build, which count for the first test."""
 
-pytestmark = [pytest.mark.index, pytest.mark.timeout(4 * LIMIT_S)]
+pytestmark = [pytest.mark.index, pytest.mark.timeout(IMAGES_LIMIT_S + 4 * LIMIT_S)]
 
 
 @dataclass(frozen=True)
@@ -77,23 +90,42 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    engine, compose, missing = container_engine()
-    if not engine:
-        pytest.skip(missing)
-    for image in missing_images(engine):
-        if reason := obtain(engine, image, tmp_path_factory.mktemp("build")):
-            pytest.skip(reason)
+def found() -> ContainerEngine:
+    """Return the engine; the images that are not ours are on this machine."""
+    found = container_engine()
+    if not found.engine:
+        pytest.skip(found.missing)
+    for image in missing_images(found.engine):
+        if fault := pull(found.engine, image):
+            pytest.skip(fault)
+    return found
+
+
+@pytest.fixture(scope="module")
+def image(found: ContainerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return our image: the one of ``MT4PUMP_IMAGE``, else one that is built for these tests."""
+    if named := os.environ.get("MT4PUMP_IMAGE"):
+        yield named
+        return
+    with built_image(found.engine, tmp_path_factory.mktemp("build")) as (built, fault):
+        if fault:
+            pytest.skip(fault)
+        yield built
+
+
+@pytest.fixture(scope="module")
+def composed(found: ContainerEngine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    engine, compose, _ = found
     folder = tmp_path_factory.mktemp("deploy")
     for name in ("container", "prometheus", "examples"):
         shutil.copytree(ROOT / "deploy" / name, folder / name)
-    image = os.environ.get("MT4PUMP_IMAGE", IMAGES["MT4PUMP_IMAGE"])
     new_token = [engine, "run", "--rm", image, "python3", "-m", "mt4pump_consumers.gateway.new_token", "ME", "*"]
     made = subprocess.run(new_token, check=True, capture_output=True, text=True, timeout=LIMIT_S)
     (folder / "container" / "tokens.toml").write_text(made.stdout, encoding="utf-8")
     (folder / "container" / "tokens.toml").chmod(0o644)
     ports = free_port(), free_port()
-    variables = {"MT4PUMP_TOKENS": "./tokens.toml", "PAGE_PORT": str(ports[0]), "PROMETHEUS_PORT": str(ports[1])}
+    variables = {"PAGE_PORT": str(ports[0]), "PROMETHEUS_PORT": str(ports[1]), "MT4PUMP_IMAGE": image}
+    variables["MT4PUMP_TOKENS"] = "./tokens.toml"
     name = f"mt4pump-test-{os.getpid()}"
     project = [*compose, "-p", name, "-f", str(folder / "container" / "compose.yml")]
     environ = {**os.environ, **variables}

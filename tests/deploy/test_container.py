@@ -21,8 +21,9 @@ from tests.deploy.container_engine import (
     BUILD_LIMIT_S,
     CONTAINERFILE,
     FOLDER,
+    IMAGE_LIMIT_S,
     ROOT,
-    build,
+    built_image,
     fill_context,
     running_engine,
 )
@@ -105,23 +106,22 @@ PROGRAM_NAMES = tuple(f"mt4pump{name}" for name in ("", "-gateway", "-metrics", 
 
 
 @pytest.mark.index
-@pytest.mark.timeout(BUILD_LIMIT_S + 60)
+@pytest.mark.timeout(IMAGE_LIMIT_S + 60)
 def test_the_engine_builds_the_image_and_it_has_every_program(tmp_path: Path) -> None:
-    engine, fault = running_engine()
-    image = f"mt4pump-test:{os.getpid()}"
-    if reason := fault or build(engine, image, tmp_path):
-        pytest.skip(reason)
-    try:
+    engine, missing = running_engine()
+    if missing:
+        pytest.skip(missing)
+    with built_image(engine, tmp_path) as (image, fault):
+        if fault:
+            pytest.skip(fault)
         for name in PROGRAM_NAMES:
             command = [engine, "run", "--rm", image, name, "--help"]
             ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_LIMIT_S)
             assert name in ended.stdout
-    finally:
-        subprocess.run([engine, "rmi", image], check=True, timeout=BUILD_LIMIT_S)
 
 
 @pytest.mark.index
-@pytest.mark.timeout(BUILD_LIMIT_S + 60)
+@pytest.mark.timeout(IMAGE_LIMIT_S + 60)
 def test_buildah_builds_the_image_and_it_has_every_program(tmp_path: Path) -> None:
     """``MT4PUMP_BASE_IMAGE`` names an image with Python 3.11 or later, ``BUILDAH_FLAGS`` what reaches the index."""
     base, tool = os.environ.get("MT4PUMP_BASE_IMAGE"), shutil.which("buildah")
