@@ -17,18 +17,11 @@ from pathlib import Path
 import zmq
 
 from mt4pump.client import ClientError, ClientKeys, Query
-from mt4pump.client.connection_fault import (
-    NOT_ZEROMQ,
-    OTHER_SOCKET,
-    TRIAL_S,
-    WRONG_KEYS,
-    connection_fault,
-    with_reason,
-)
+from mt4pump.client.connection_fault import TRIAL_S, query_address, with_reason
 from mt4pump.client.topic_state import SubscriptionSet, unmatched
 from mt4pump.errors import PumpError, SettingsError
 from mt4pump.log import one_line
-from mt4pump.process.endpoints import PORT_MAX, endpoint_host, next_port
+from mt4pump.process.endpoints import PORT_MAX, endpoint_host
 from mt4pump.process.values import none_or_text
 from mt4pump.settings import setting_as_written
 from mt4pump.settings.validators import ANY_PORT, CONTROLS, VISIBLE
@@ -37,8 +30,6 @@ from mt4pump.wire import HEARTBEAT, KINDS
 
 OFFSET_MAX = 10**18 - 1
 TIMEOUT_S = 5.0
-PERHAPS_PUBLISHES = frozenset({OTHER_SOCKET, WRONG_KEYS, NOT_ZEROMQ})
-"""How the address that the daemon publishes on answers a query socket: without keys, and with them."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -158,12 +149,8 @@ def open_query(args: argparse.Namespace) -> Iterator[Query]:
     flag = "--query-endpoint" if args.query_endpoint else "--endpoint"
     endpoint = endpoint_of(args.query_endpoint or args.endpoint, "query_endpoint", flag)
     keys, limit_s = keys_in(args.keys), min(TRIAL_S, args.timeout_s)
-    fault, text = connection_fault(endpoint, keys, zmq.DEALER, limit_s)
-    if fault in PERHAPS_PUBLISHES and args.endpoint and not args.query_endpoint and (other := next_port(endpoint)):
-        if not connection_fault(other, keys, zmq.DEALER, limit_s)[0]:  # given was where the daemon publishes
-            endpoint, fault, text = other, "", ""
-        elif text and fault == OTHER_SOCKET:
-            text = f"{text}. Nothing answers queries on the next port either: give --query-endpoint"
+    may_publish = bool(args.endpoint and not args.query_endpoint)
+    endpoint, fault, text = query_address(endpoint, keys, limit_s, or_next_port=may_publish)
     with with_reason(fault, text), Query(endpoint, keys, args.timeout_s, warn=False) as query:  # the command warns
         yield query
 

@@ -15,6 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from mt4pump.client.keys import ClientKeys
 from mt4pump.errors import ClientError
+from mt4pump.process.endpoints import next_port, port_of
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 MONITORED = (
@@ -59,6 +60,8 @@ LASTING = frozenset({REFUSED, NO_KEYS, NEEDS_KEYS, WRONG_KEYS, OTHER_SOCKET, NOT
 """Faults that a further connection keeps until its handshake succeeds."""
 UNCLEAR = frozenset({SILENT, NOT_ZEROMQ, WRONG_KEYS, OTHER_SOCKET})
 """Faults whose events may be those of another one."""
+PERHAPS_PUBLISHES = frozenset({OTHER_SOCKET, WRONG_KEYS, NOT_ZEROMQ})
+"""How the address that the daemon publishes on answers a query socket: without keys, and with them."""
 DECIDED = frozenset(TEXTS) - {NO_HOST, SILENT}
 """Faults that do not need more time to be sure."""
 
@@ -198,7 +201,7 @@ def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s:
     """Try a connection of a socket of this ``kind``; return the fault and its text, both empty for none.
 
     The fault is what the program's first bytes show. The text is also empty for a handshake that only takes longer than
-    ``limit_s``.
+    ``limit_s``. Raises ClientError (``arguments``) for an address that ZeroMQ refuses.
     """
     diagnosis = ConnectionDiagnosis(has_keys=keys is not None)
     with _trial(endpoint, keys, kind) as monitor:
@@ -215,6 +218,25 @@ def connection_fault(endpoint: str, keys: ClientKeys | None, kind: int, limit_s:
     refined = diagnosis.refined(endpoint, fault)
     is_slow = fault == SILENT and refined in {WRONG_KEYS, OTHER_SOCKET}
     return (fault, "") if is_slow else (refined, f"{endpoint}: {TEXTS[refined]}")
+
+
+def query_address(
+    endpoint: str, keys: ClientKeys | None, limit_s: float = TRIAL_S, *, or_next_port: bool
+) -> tuple[str, str, str]:
+    """Try a connection for queries; return the address that answers them, its fault and its text.
+
+    ``or_next_port``: ``endpoint`` may be the address that the daemon publishes on. Fault, text
+    and what is raised are those of `connection_fault`.
+    """
+    fault, text = connection_fault(endpoint, keys, zmq.DEALER, limit_s)
+    other = next_port(endpoint) if or_next_port and fault in PERHAPS_PUBLISHES else None
+    if other is None or port_of(other) is None:
+        return endpoint, fault, text
+    if not connection_fault(other, keys, zmq.DEALER, limit_s)[0]:
+        return other, "", ""
+    if text and fault == OTHER_SOCKET:
+        text = f"{text}. Nothing answers queries on the next port either: give --query-endpoint"
+    return endpoint, fault, text
 
 
 @contextmanager
@@ -239,7 +261,10 @@ def _trial(endpoint: str, keys: ClientKeys | None, kind: int) -> Iterator[zmq.So
         if keys is not None:
             keys.apply(connection)
         monitor = monitor_of(connection, context)
-        connection.connect(endpoint)
+        try:
+            connection.connect(endpoint)
+        except zmq.ZMQError as error:
+            raise ClientError("arguments", f"cannot connect to {endpoint}: {error}") from error
         yield monitor
     finally:
         context.destroy(linger=0)

@@ -128,5 +128,5 @@ def install_fake_query(monkeypatch: pytest.MonkeyPatch) -> type[FakeQuery]:
         made: list[tuple[Any, ...]] = []  # noqa: RUF012
 
     monkeypatch.setattr("mt4pump.cli.arguments.Query", Fake)
-    monkeypatch.setattr("mt4pump.cli.arguments.connection_fault", lambda *_: ("", ""))
+    monkeypatch.setattr("mt4pump.client.connection_fault.connection_fault", lambda *_: ("", ""))
     return Fake

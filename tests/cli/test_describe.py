@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mt4pump.cli import arguments, main
+from mt4pump.cli import main
+from mt4pump.client import connection_fault
 from mt4pump.client.connection_fault import OTHER_SOCKET, WRONG_KEYS
 from mt4pump.errors import ClientError
 from mt4pump.protocol.documents import asyncapi, json_schema
@@ -54,7 +55,7 @@ def test_endpoint_is_where_the_daemon_publishes_as_in_every_command_and_may_be_w
 ) -> None:
     for swapped in (SWAPPED, (WRONG_KEYS, "so it is with keys")):
         monkeypatch.setattr(
-            arguments, "connection_fault", lambda at, *_, found=swapped: ("", "") if at == ANSWERS else found
+            connection_fault, "connection_fault", lambda at, *_, found=swapped: ("", "") if at == ANSWERS else found
         )
         assert main(["describe", *flags]) == 0
     assert fake.made == [(asked, None, 5.0)] * 2
@@ -63,7 +64,7 @@ def test_endpoint_is_where_the_daemon_publishes_as_in_every_command_and_may_be_w
 def test_an_address_beside_which_nothing_answers_queries_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(arguments, "connection_fault", lambda *_: SWAPPED)
+    monkeypatch.setattr(connection_fault, "connection_fault", lambda *_: SWAPPED)
     assert main(["describe", "--endpoint", PUBLISHES]) == 1
     assert "swapped. Nothing answers queries on the next port either: give --query-endpoint" in capsys.readouterr().err
 

@@ -28,6 +28,7 @@ PURE = (
 ALSO = {
     "__init__.py": {"mt4pump.log", "mt4pump.process.signals", "mt4pump.process.systemd"},
     "connection.py": {"mt4pump.libzmq_sockets", "mt4pump.process.endpoints"},
+    "connection_fault.py": {"mt4pump.process.endpoints"},
     "keys.py": {"mt4pump.private_files"},
     "position.py": {"mt4pump.private_files"},
     "subscriber.py": {"mt4pump.process.endpoints"},

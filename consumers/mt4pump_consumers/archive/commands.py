@@ -14,6 +14,7 @@ from mt4pump_consumers.archive.settings import SERVER_CODE, database_url
 WIDTHS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 PRICES = {"bid": "bid", "ask": "ask", "mid": "(bid + ask) / 2"}
 SOURCES = ("quote", "tick")
+ENDPOINT, QUERY_ENDPOINT = "tcp://127.0.0.1:5556", "tcp://127.0.0.1:5557"
 
 
 class ArchiveCommand(NamedTuple):
@@ -72,8 +73,8 @@ def _bars_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    where = "address that the daemon publishes on; it answers queries on the next port (default %(default)s)"
-    parser.add_argument("--endpoint", default="tcp://127.0.0.1:5556", metavar="ADDRESS", help=where)
+    where = f"address that the daemon publishes on; it answers queries on the next port (default {ENDPOINT})"
+    parser.add_argument("--endpoint", metavar="ADDRESS", help=where)
     where = "address that answers queries, where it is another"
     parser.add_argument("--query-endpoint", metavar="ADDRESS", help=where)
     parser.add_argument("--keys", type=Path, metavar="FILE", help="keys of a client, where the daemon requires them")

@@ -17,7 +17,6 @@ from typing import Any, TextIO
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zmq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -25,14 +24,13 @@ from rich.text import Text
 
 from mt4pump.client import ClientError, ClientKeys, Query, one_line
 from mt4pump.client.connection import check_endpoint
-from mt4pump.client.connection_fault import connection_fault, with_reason
+from mt4pump.client.connection_fault import query_address, with_reason
 from mt4pump.log import drop_output, output_fault
 from mt4pump.private_files import private_opener
-from mt4pump.process.endpoints import next_port
 from mt4pump.process.program import EXIT_FAILED, EXIT_SETTINGS, EXIT_START
 from mt4pump_consumers.archive import clickhouse_reading
 from mt4pump_consumers.archive.columns import EVENT_KINDS, GAPS, QUOTE, TICK, schema_of
-from mt4pump_consumers.archive.commands import PRICES
+from mt4pump_consumers.archive.commands import PRICES, QUERY_ENDPOINT
 from mt4pump_consumers.archive.folder import FolderError, State, read_state
 from mt4pump_consumers.archive.settings import POSTGRESQL_LIBRARIES, is_clickhouse
 from mt4pump_consumers.archive.store import StoreError
@@ -252,13 +250,12 @@ def _flat(row: Sequence[Any]) -> list[Any]:
 def _open_query(options: argparse.Namespace) -> Iterator[Query]:
     """Yield a query connection to the daemon that the flags name; raises ClientError that says why nothing answers."""
     given = options.query_endpoint or options.endpoint
-    check_endpoint(given)
-    endpoint = options.query_endpoint or next_port(given)
-    if endpoint is None:
-        raise ClientError("arguments", f"--endpoint: {given} has no port to count on from: give --query-endpoint")
+    endpoint = QUERY_ENDPOINT if given is None else given
     check_endpoint(endpoint)
     keys = ClientKeys.load(options.keys) if options.keys else None
-    with Query(endpoint, keys) as query, with_reason(*connection_fault(endpoint, keys, zmq.DEALER)):
+    may_publish = given is not None and not options.query_endpoint
+    endpoint, fault, text = query_address(endpoint, keys, or_next_port=may_publish)
+    with Query(endpoint, keys) as query, with_reason(fault, text):
         yield query
 
 

@@ -73,8 +73,8 @@ def _wrong_kind(problem: ErrorDetails, kinds: RuleKinds) -> str:
 
 def _wrong_value(problem: ErrorDetails, kinds: RuleKinds, kind: str, name: str, *, is_item: bool) -> str:
     model = kinds[kind]
-    names = list(model.model_fields)
     if problem["type"] == "extra_forbidden":
+        names = list(model.model_fields)
         if owners := [other for other, of in kinds.items() if name in of.model_fields]:
             return f"belongs to rules of the kind {' or '.join(owners)}: one of {kind} has {', '.join(names)}"
         cure = did_you_mean(name, names, f"remove it, or write one of {', '.join(names)}")

@@ -1,7 +1,8 @@
 """What is in the files: columns, gaps, order; read by DuckDB, Polars and pyarrow with no word of ours.
 
-Private access: the reader's functions and the batch in the making, because the position must be missing between two
-events, and an end must come between two subscribers, which nobody can be made to do at will.
+Private access: the reader's functions, its subscriber, the sign that the archive ends and the batch in the making,
+because the position must be missing between two events, and an end must come between two subscribers, which nobody can
+be made to do at will.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ from mt4pump_consumers.archive.folder import ArchiveFolder, State
 from mt4pump_consumers.archive.parquet_store import commit
 from mt4pump_consumers.archive.writer import BatchBuilder
 
-from mt4pump.client.connection_fault import CLOSED, NEEDS_KEYS, TEXTS
+from mt4pump.client import connection_fault
+from mt4pump.client.connection_fault import CLOSED, NEEDS_KEYS, OTHER_SOCKET, TEXTS
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, ClientError
 from tests.bus import context, until
 from tests.chaos.processes import free_ports
@@ -183,7 +184,7 @@ def test_another_journal_cannot_be_verified(command: Command, capsys: pytest.Cap
 def test_a_daemon_or_a_database_that_is_away_is_not_a_wrong_setting(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reading, "connection_fault", lambda *_: ("", ""))
+    monkeypatch.setattr(connection_fault, "connection_fault", lambda *_: ("", ""))
     monkeypatch.setattr(reading, "Query", MagicMock(side_effect=ClientError("timeout", "no answer")))
     assert command("verify") == EXIT_START
     assert capsys.readouterr().err == "mt4pump-archive: no answer\n"
@@ -194,9 +195,8 @@ def test_a_daemon_or_a_database_that_is_away_is_not_a_wrong_setting(
 
 def test_verify_names_what_is_wrong_with_the_connection(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_ports(1)[0]
-    assert command("verify", "--endpoint", f"tcp://127.0.0.1:{port - 1}") == EXIT_START
-    said = capsys.readouterr().err
-    assert said == f"mt4pump-archive: tcp://127.0.0.1:{port}: {TEXTS[CLOSED]}\n", "the port after the publishing one"
+    assert command("verify", "--endpoint", f"tcp://127.0.0.1:{port}") == EXIT_START
+    assert capsys.readouterr().err == f"mt4pump-archive: tcp://127.0.0.1:{port}: {TEXTS[CLOSED]}\n"
     with context() as own, own.socket(zmq.ROUTER) as needing_keys:
         needing_keys.curve_server, needing_keys.curve_secretkey = True, zmq.curve_keypair()[1]
         address = f"tcp://127.0.0.1:{needing_keys.bind_to_random_port('tcp://127.0.0.1')}"
@@ -208,12 +208,37 @@ def test_verify_names_what_is_wrong_with_the_connection(command: Command, capsys
         until(is_named, "the reason")
 
 
+PUBLISHES, ANSWERS = "tcp://127.0.0.1:7000", "tcp://127.0.0.1:7001"
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        ((), "tcp://127.0.0.1:5557"),
+        (("--endpoint", PUBLISHES), ANSWERS),
+        (("--endpoint", ANSWERS), ANSWERS),
+        (("--query-endpoint", ANSWERS), ANSWERS),
+        (("--query-endpoint", PUBLISHES), PUBLISHES),
+    ],
+)
+def test_verify_asks_where_the_daemon_answers_as_the_daemons_commands_do(
+    flags: tuple[str, ...], asked: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault_of(endpoint: str, *_: object) -> tuple[str, str]:
+        return (OTHER_SOCKET, "swapped") if endpoint == PUBLISHES else ("", "")
+
+    query = MagicMock(side_effect=ClientError("timeout", "no answer"))
+    monkeypatch.setattr(connection_fault, "connection_fault", fault_of)
+    monkeypatch.setattr(reading, "Query", query)
+    assert command("verify", *flags) == EXIT_START
+    assert query.call_args.args == (asked, None)
+
+
 @pytest.mark.parametrize(
     ("flag", "text"),
     [
         ("--endpoint=tcp://127.0.0.1", "'tcp://127.0.0.1' is no address of a socket: give one as tcp://127.0.0.1:5556"),
-        ("--endpoint=tcp://127.0.0.1:65535", "'tcp://127.0.0.1:65536' is no address of a socket"),
-        ("--endpoint=ipc://x", "--endpoint: ipc://x has no port to count on from: give --query-endpoint"),
+        ("--endpoint=", "'' is no address of a socket"),
         ("--query-endpoint=http://x:80", "cannot connect to http://x:80: Protocol not supported"),
     ],
 )
@@ -240,7 +265,7 @@ def test_verify_counts_what_the_journal_has_and_the_archive_has_not(
     journal = MagicMock()
     journal.__enter__.return_value = journal
     journal.describe.return_value = {"log": "L"}
-    monkeypatch.setattr(reading, "connection_fault", lambda *_: ("", ""))
+    monkeypatch.setattr(connection_fault, "connection_fault", lambda *_: ("", ""))
     monkeypatch.setattr(reading, "Query", lambda *_: journal)
     for offsets, code, missing in (([1, 2], 0, 0), ([1, 2, 3], EXIT_FAILED, 1)):
         replay = MagicMock(whole=True)
