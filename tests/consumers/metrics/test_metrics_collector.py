@@ -1,4 +1,4 @@
-"""`mt4pump_consumers.metrics.exporter`: what is shown while the daemon is heard, and what when it is not."""
+"""`mt4pump_consumers.metrics.exporter`: what is shown while the daemon's heartbeat arrives, and while none does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def shown(status: Status | None, symbols: SymbolMetrics | None = None) -> Sample
     return samples(generate_latest(registry(status, symbols)).decode())
 
 
-def test_a_daemon_that_is_heard_is_up_with_all_its_numbers() -> None:
+def test_a_daemon_whose_heartbeat_arrives_is_up_with_all_its_numbers() -> None:
     found = shown(STATUS)
     assert value(found, "mt4pump_up") == 1
     assert value(found, "mt4pump_session_state", state="pumping") == 1
@@ -63,7 +63,7 @@ def test_a_daemon_that_is_heard_is_up_with_all_its_numbers() -> None:
     assert value(found, "mt4pump_exporter_slow_requests_total") == 3
 
 
-def test_of_a_silent_daemon_nothing_is_claimed_but_when_it_last_was_heard() -> None:
+def test_of_a_silent_daemon_nothing_is_claimed_but_when_its_last_heartbeat_arrived() -> None:
     found = shown(replace(STATUS, alive=False))
     mirrored = {name for name, _ in found if not name.startswith(("mt4pump_reader_", "mt4pump_exporter_"))}
     assert mirrored == {
@@ -75,7 +75,7 @@ def test_of_a_silent_daemon_nothing_is_claimed_but_when_it_last_was_heard() -> N
     assert value(found, "mt4pump_up") == 0
 
 
-def test_a_daemon_that_was_never_heard_is_down() -> None:
+def test_a_daemon_whose_heartbeat_never_arrived_is_down() -> None:
     for status in (None, replace(STATUS, alive=False, body={})):
         found = shown(status)
         assert value(found, "mt4pump_up") == 0
@@ -86,7 +86,7 @@ def test_a_daemon_that_was_never_heard_is_down() -> None:
 @pytest.mark.parametrize(
     "status",
     [None, replace(STATUS, alive=False), replace(STATUS, state="lost"), replace(STATUS, state="connecting")],
-    ids=["never heard", "silent", "lost", "connecting"],
+    ids=["never arrived", "silent", "lost", "connecting"],
 )
 def test_without_daemon_or_session_no_price_is_shown_as_if_it_were_todays(status: Status | None) -> None:
     symbols = SymbolMetrics(("*",), 10)
