@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("pyarrow")
+
 from mt4pump_consumers.archive.clickhouse_http import ClickhouseConnection
 from mt4pump_consumers.client_tls import trusted_servers
 from mt4pump_consumers.monitor.webhook import Webhook, WebhookOptions
