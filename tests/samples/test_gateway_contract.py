@@ -100,6 +100,6 @@ def test_every_action_and_every_code_of_the_gateway_is_in_the_contract() -> None
     protocol = pytest.importorskip("mt4pump_consumers.gateway.protocol")
     assert gateway_messages().requests.keys() == protocol._READERS.keys()  # noqa: SLF001
     texts = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
-    messages, others = gateway_messages().messages, {protocol.PUMPING, protocol.HEARTBEAT_TOPIC}
+    messages, others = gateway_messages().messages, {protocol.PUMPING, protocol.HEARTBEAT}
     codes, states = set(messages["error"]["code"].words), set(messages["status"]["feed"].words)
     assert codes | states == texts - others
