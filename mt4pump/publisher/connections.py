@@ -312,7 +312,7 @@ class Connections:
         now_s, traffic = time.monotonic(), self._traffic
         if traffic is None:
             return
-        for number in traffic.take(self._open.keys(), wants_all=now_s - self._checked_s >= LATE_S):
+        for number in traffic.take(self._open.keys(), now_s, wants_all=now_s - self._checked_s >= LATE_S):
             if (each := self._open[number]).is_closing:
                 continue
             if fault := self.incomplete.fault(number, each, now_s, self.limits):

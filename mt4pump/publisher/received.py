@@ -1,6 +1,6 @@
 """What connections sent: which are checked for it, and which are closed for it; takes no messages.
 
-On Linux those are checked over which something came (`Traffic`), so idle ones cost nothing.
+On Linux those are checked over which something came (`Traffic`), so idle ones cost little.
 
 libzmq keeps the frames of a message until its last one came, about 64 bytes for each however short. So the bytes of
 such messages are limited for a connection, for a client, and in all (`IncompleteMessages`). Where connections together
@@ -21,6 +21,8 @@ from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimit
 
 CONNECTIONS_PER_CHECK = 64
 """Connections returned by one call of `Traffic.take`, unless all are wanted."""
+TURN_S, TURNS = 0.1, 10
+"""How often `Traffic.take` returns one part of the connections whatever came over them, and in how many parts all."""
 GONE = frozenset({errno.EBADF, errno.ENOENT, errno.EPERM})
 """Errors of a connection that ended, whose number may be an ordinary file's by now."""
 RESTRICTED_S, RESTRICTED_LIMIT = 10.0, 10_000
@@ -31,6 +33,8 @@ LATE_S = 0.5
 class Traffic:
     """Returns the connections to check for what they sent; a connection's number is its file descriptor.
 
+    epoll reports what is unread, so not what libzmq reads before it is asked: every second each connection is returned.
+
     ``number`` is a descriptor that is readable while `take` would return a connection or ``always`` is readable. It is
     None where the system has no epoll, or none could be made: then `take` returns all connections, some at each call.
     """
@@ -39,6 +43,7 @@ class Traffic:
         self.number: int | None = None
         self._again: set[int] = set()
         self._next = 0
+        self._turn_at_s = 0.0
         if sys.platform == "linux":
             with suppress(OSError):  # no descriptor is left
                 self._epoll = select.epoll()
@@ -67,17 +72,23 @@ class Traffic:
         """Return a connection from the next `take` again: its state may change though nothing comes over it."""
         self._again.add(number)
 
-    def take(self, numbers: Collection[int], *, wants_all: bool) -> Collection[int]:
+    def take(self, numbers: Collection[int], now_s: float, *, wants_all: bool) -> Collection[int]:
         """Return which of the open connections ``numbers`` are to be checked now."""
         again, self._again = self._again, set()
         if sys.platform == "linux" and self.number is not None:
             again.update(number for number, _ in self._epoll.poll(0, CONNECTIONS_PER_CHECK))
         if wants_all or (self.number is None and len(numbers) <= CONNECTIONS_PER_CHECK):
             return tuple(numbers)
-        if self.number is not None:
-            return again.intersection(numbers)
+        if self.number is None:
+            return self._in_turn(numbers, CONNECTIONS_PER_CHECK)
+        if now_s >= self._turn_at_s:
+            self._turn_at_s = now_s + TURN_S
+            again.update(self._in_turn(numbers, len(numbers) // TURNS + 1))
+        return again.intersection(numbers)
+
+    def _in_turn(self, numbers: Collection[int], count: int) -> Collection[int]:
         first = self._next if self._next < len(numbers) else 0
-        self._next = first + CONNECTIONS_PER_CHECK
+        self._next = first + count
         return tuple(numbers)[first : self._next]
 
     def close(self) -> None:
