@@ -14,11 +14,11 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidMessage
+from websockets.exceptions import InvalidMessage, ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -49,8 +49,10 @@ READ_LIMIT_BYTES, READ_LIMIT_MESSAGES = 262_144, 4
 HEAD_LIMIT_BYTES = 32_768
 """Most bytes of a request with its headers; the library would keep a megabyte for each connection."""
 HEAD_END = b"\r\n\r\n"
-FLOOD_CLOSE_S = 2.0
-"""Time for a client that sent too much to take the close frame."""
+FLOOD_CLOSE_S, FLOOD_READ_BYTES = 2.0, 1024 * 1024
+"""Time for a client that sent too much to take the close frame, and how much is read of it, unparsed, meanwhile.
+
+A client that is blocked in sending takes no close frame, and unread data would have the system discard it."""
 
 WEBSOCKET_PATHS = frozenset({"/", "/ws"})
 
@@ -80,10 +82,10 @@ class GatewayConnection(ServerConnection):
         self.address = ""
         self.counted = CountedConnection(self.abort)
         self._limiter, self._proxies, self._settings = limiter, proxies, settings
-        self._is_counted = self._was_refused = False
+        self._is_counted = self._was_refused = self._is_flooding = False
         per_s = settings.control_frames_per_s
         self._control = Budget(per_s, max(CONTROL_BURST, per_s))
-        self._head_bytes = self._read_frames = self._read_bytes = 0
+        self._head_bytes = self._read_frames = self._read_bytes = self._flood_bytes = 0
         self._head_tail = b""
         self._receive_frame = self.protocol.recv_frame
         self.protocol.recv_frame = self._check_frame  # type: ignore[method-assign]  # no hook
@@ -149,6 +151,10 @@ class GatewayConnection(ServerConnection):
         if self.protocol.state is State.CONNECTING and not self.protocol.eof_sent and self._is_early(data):
             self._refuse(HTTPStatus.BAD_REQUEST, "data was sent before the request was answered")
             return
+        if self._is_flooding:
+            self._flood_bytes += len(data)
+            if self._flood_bytes > FLOOD_READ_BYTES:
+                self.transport.pause_reading()
         self._read_frames = self._read_bytes = 0
         super().data_received(data)
         if self.request is None:
@@ -164,7 +170,10 @@ class GatewayConnection(ServerConnection):
         return self.request is not None or (0 <= end < len(window) - len(HEAD_END))
 
     def _check_frame(self, frame: Frame) -> None:
-        """Pass a frame to the library, unless the client sends too many; then the rest of the read is dropped."""
+        """Pass a frame to the library, unless it came after the gateway's close frame, or the client sends too many.
+
+        Raises ProtocolError in the last case: the library parses nothing more of the client.
+        """
         self._read_frames += 1
         self._read_bytes += len(frame.data)
         if frame.opcode is Opcode.CLOSE:
@@ -175,19 +184,18 @@ class GatewayConnection(ServerConnection):
             self._close_flood("too many messages at once")
         elif self._read_bytes > READ_LIMIT_BYTES + READ_LIMIT_MESSAGES * self._settings.message_bytes:
             self._close_flood("too many bytes at once, after decompression")
-        else:
+        elif self.protocol.state is State.OPEN:
             self._receive_frame(frame)
 
-    def _close_flood(self, reason: str) -> None:
-        """Close with a code that says why; a client that continues is not read any more, and disconnected soon."""
-        self._limiter.flooded += 1
-        limited.write(logging.WARNING, "%s: closed with %d: %s", self.name, CLOSE_FLOOD, reason)
-        if self.protocol.state is State.OPEN:
-            self.protocol.fail(CLOSE_FLOOD, reason)
-            self.transport.pause_reading()
-            self.loop.call_later(FLOOD_CLOSE_S, self.abort)
-        else:
-            self.abort()
+    def _close_flood(self, reason: str) -> NoReturn:
+        """Close with a code that says why; a client that continues is disconnected soon. Raises ProtocolError."""
+        self._is_flooding = True
+        if self.protocol.state is State.OPEN:  # else a close frame was sent before
+            self._limiter.flooded += 1
+            limited.write(logging.WARNING, "%s: closed with %d: %s", self.name, CLOSE_FLOOD, reason)
+        self.protocol.fail(CLOSE_FLOOD, reason)
+        self.loop.call_later(FLOOD_CLOSE_S, self.abort)
+        raise ProtocolError(reason)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         """Answer a request that the library could not read, and close."""
