@@ -39,8 +39,6 @@ LOCK_LIMIT_S = 0.002
 """How long one thread holds the lock while it reads events."""
 YIELD_S = 0.0005
 NEVER = 0
-LATE_S = 0.1
-"""A flood may hold up a pump that has read no events for this long."""
 UNCLAIMED_GRACE_S = 1.0
 """Beyond the limit, a connection that has sent nothing for this long is closed in favour of a new one."""
 
@@ -84,7 +82,6 @@ class Connections:
         self._flooders: dict[int, int] = {}
         self.incomplete = IncompleteMessages()
         self._restricted = RestrictedAddresses()
-        self._checked_s = time.monotonic()
         self._lock = Lock()
         self._fault = ""
         self._unresolved = 0  # handshakes of which no result was reported yet
@@ -219,7 +216,6 @@ class Connections:
     def read_events(self, limit_s: float = ALL_LIMIT_S) -> bool:
         """Handle the events since the last call; return False when the time was over before all were read."""
         with self._lock:
-            self._checked_s = time.monotonic()
             is_all = self._read_waiting(limit_s)
             if is_all and self._closing:
                 self._shut_down_closing()
@@ -312,7 +308,7 @@ class Connections:
         now_s, traffic = time.monotonic(), self._traffic
         if traffic is None:
             return
-        for number in traffic.take(self._open.keys(), now_s, wants_all=now_s - self._checked_s >= LATE_S):
+        for number in traffic.take(self._open.keys(), now_s):
             if (each := self._open[number]).is_closing:
                 continue
             if fault := self.incomplete.fault(number, each, now_s, self.limits):

@@ -20,7 +20,7 @@ from contextlib import suppress
 from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimits, bytes_received
 
 CONNECTIONS_PER_CHECK = 64
-"""Connections returned by one call of `Traffic.take`, unless all are wanted."""
+"""Connections returned by one call of `Traffic.take` because something came, or where the system reports nothing."""
 TURN_S, TURNS = 0.1, 10
 """How often `Traffic.take` returns one part of the connections whatever came over them, and in how many parts all."""
 GONE = frozenset({errno.EBADF, errno.ENOENT, errno.EPERM})
@@ -72,13 +72,11 @@ class Traffic:
         """Return a connection from the next `take` again: its state may change though nothing comes over it."""
         self._again.add(number)
 
-    def take(self, numbers: Collection[int], now_s: float, *, wants_all: bool) -> Collection[int]:
+    def take(self, numbers: Collection[int], now_s: float) -> Collection[int]:
         """Return which of the open connections ``numbers`` are to be checked now."""
         again, self._again = self._again, set()
         if sys.platform == "linux" and self.number is not None:
             again.update(number for number, _ in self._epoll.poll(0, CONNECTIONS_PER_CHECK))
-        if wants_all or (self.number is None and len(numbers) <= CONNECTIONS_PER_CHECK):
-            return tuple(numbers)
         if self.number is None:
             return self._in_turn(numbers, CONNECTIONS_PER_CHECK)
         if now_s >= self._turn_at_s:

@@ -60,7 +60,10 @@ class ServerClock:
 
 @dataclass(kw_only=True, eq=False)
 class HeartbeatPublisher:
-    """Publishes state and counters of the daemon every ``interval_s``; logs a summary every ``log_interval_s``."""
+    """Publishes state and counters of the daemon every ``interval_s``; logs a summary every ``log_interval_s``.
+
+    ``due_at_s`` is when the next is due (monotonic).
+    """
 
     inbox: Inbox
     dispatcher: Dispatcher
@@ -77,15 +80,15 @@ class HeartbeatPublisher:
         self._process = psutil.Process()
         self._rss_bytes, self._cpu_s = 0, 0.0
         self._began_s = time.monotonic()
-        self._due_at_s = self._published_at_s = 0.0
+        self.due_at_s = self._published_at_s = 0.0
         self._summary_at_s = self._began_s + self.log_interval_s
         self._summary_counts: dict[str, int] = {}
 
     def is_due(self, now_s: float) -> bool:
         """Return whether the next regular heartbeat is due at ``now_s`` (monotonic), and count it as done."""
-        if now_s < self._due_at_s:
+        if now_s < self.due_at_s:
             return False
-        self._due_at_s = max(self._due_at_s + self.interval_s, now_s)
+        self.due_at_s = max(self.due_at_s + self.interval_s, now_s)
         return True
 
     def publish(self, state: str = "") -> None:

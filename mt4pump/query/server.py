@@ -25,7 +25,7 @@ from mt4pump.query.requests import FRAMES_LIMIT, Envelope, RequestError, parse_e
 from mt4pump.query.snapshots import Peer
 from mt4pump.security.zap import FAILURES_LIMIT, pause_s
 
-POLL_MS = 50
+POLL_MS = 90
 """How late, at most, an idle thread notices that it is to stop, or that a snapshot has expired."""
 WAIT_MS = 2
 """The same while queued requests wait for something else than a message."""

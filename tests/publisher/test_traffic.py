@@ -37,20 +37,19 @@ def test_only_connections_over_which_something_came_are_checked(
     numbers = {own.fileno(): peer for own, peer in pairs[1:]}
     for number in numbers:
         made.add(number)
-    assert len(made.take(numbers, 0.0, wants_all=False)) == len(numbers) // TURNS + 1, "the first of all in turn"
-    assert not made.take(numbers, 0.0, wants_all=False)
+    assert len(made.take(numbers, 0.0)) == len(numbers) // TURNS + 1, "the first of all in turn"
+    assert not made.take(numbers, 0.0)
     first = next(iter(numbers))
     numbers[first].send(b"x")
-    assert made.take(numbers, 0.0, wants_all=False) == {first}
-    assert not made.take(numbers, 0.0, wants_all=False), "it is reported once, though nobody read it"
+    assert made.take(numbers, 0.0) == {first}
+    assert not made.take(numbers, 0.0), "it is reported once, though nobody read it"
     numbers[first].send(b"y")
-    assert made.take(numbers, 0.0, wants_all=False) == {first}
+    assert made.take(numbers, 0.0) == {first}
     for peer in numbers.values():
         peer.send(b"x")
-    found = [set(made.take(numbers, 0.0, wants_all=False)) for _ in range(2)]
+    found = [set(made.take(numbers, 0.0)) for _ in range(2)]
     assert max(map(len, found)) <= CONNECTIONS_PER_CHECK
     assert found[0] | found[1] == numbers.keys()
-    assert set(made.take(numbers, 0.0, wants_all=True)) == numbers.keys()
     made.close()
 
 
@@ -64,7 +63,7 @@ def test_connections_are_checked_though_libzmq_has_read_what_came(
         made.add(own.fileno())
         peer.send(b"x")
         assert own.recv(1)
-    found = [set(made.take(numbers, turn * TURN_S, wants_all=False)) for turn in range(TURNS)]
+    found = [set(made.take(numbers, turn * TURN_S)) for turn in range(TURNS)]
     assert set().union(*found) == set(numbers)
     made.close()
 
@@ -77,20 +76,20 @@ def test_a_number_is_readable_while_something_came_and_a_connection_is_checked_a
     made = Traffic(always.fileno())
     made.add(own.fileno())
     made.add(own.fileno())  # a number that is reused, before its end was read
-    made.take([], 0.0, wants_all=False)
+    made.take([], 0.0)
     assert made.number is not None
     poller = zmq.Poller()
     poller.register(made.number, zmq.POLLIN)
     assert not poller.poll(0)
     peer.send(b"x")
     assert poller.poll(LIMIT_MS)
-    assert made.take([own.fileno()], 0.0, wants_all=False) == {own.fileno()}
+    assert made.take([own.fileno()], 0.0) == {own.fileno()}
     assert not poller.poll(0)
     always_peer.send(b"x")
     assert poller.poll(LIMIT_MS)
     made.check_again(own.fileno())
     assert made.wake_number is None
-    assert made.take([own.fileno()], 0.0, wants_all=False) == {own.fileno()}
+    assert made.take([own.fileno()], 0.0) == {own.fileno()}
     assert made.wake_number == made.number
     made.close()
     assert made.wake_number is None
@@ -102,7 +101,7 @@ def test_where_the_system_reports_nothing_all_are_checked_in_turn(monkeypatch: p
     made = Traffic(0)
     made.add(1)
     assert made.wake_number is None
-    found = [made.take(range(count), 0.0, wants_all=False) for _ in range(3)]
+    found = [made.take(range(count), 0.0) for _ in range(3)]
     assert max(map(len, found)) <= CONNECTIONS_PER_CHECK
     assert {number for each in found for number in each} == set(range(count))
 

@@ -19,6 +19,7 @@ import zmq
 from mt4pump.journal import Journal, JournalOptions
 from mt4pump.mt4.codes import PumpCode
 from mt4pump.mt4.layout import USER_RECORD
+from mt4pump.pump import loop
 from mt4pump.pump.heartbeat import AGREEMENTS
 from mt4pump.pump.loop import READS_AFTER_HEARTBEAT
 from mt4pump.pump.session import Command, ManagerSession, SessionStatus
@@ -49,6 +50,17 @@ def test_a_heartbeat_has_every_key_and_says_how_things_are(running: RunningPump)
     assert body["source"] == {"pinned_threads": 1}
     assert body["server_utc_offset_s"] is None
     assert body["uptime_s"] >= 0
+
+
+def test_a_long_quiet_delays_no_heartbeat_and_no_record(running: RunningPump, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "QUIET_AFTER_S", 0.0)
+    monkeypatch.setattr(loop, "QUIET_WAIT_S", 10 * LIMIT_S)
+    running.attach()
+    for _ in range(3):
+        running.next("heartbeat")
+    running.manager.quotes.append(quote())
+    running.inbox.notify(BIDASK, 0, b"")
+    assert running.next("quote.EURUSD")
 
 
 def test_heartbeats_go_on_in_silence_and_are_numbered_without_a_gap(running: RunningPump) -> None:
