@@ -27,7 +27,7 @@ from mt4pump.client.event import TopicName
 from tests.bench.journal import filled_daemon, stored
 from tests.consumers.nats_bridge.nats_run import SERVER, Stage, stage
 
-EVENTS = 40_000
+EVENTS = 100_000
 IN_FLIGHT: int = NatsSettings.model_fields["publish_limit"].default
 LIMIT_S = 120.0
 READ = re.compile(r"(\d+) events were read from the journal in ([\d.]+) s")

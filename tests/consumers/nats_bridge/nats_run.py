@@ -25,6 +25,8 @@ from tests.chaos.processes import free_ports
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 40.0
+POLL_S = 0.01
+"""Between two checks of a condition: without a pause the test takes a core from the programs that it waits for."""
 STREAM = "MT4PUMP"
 SERVER = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/sbin")
 needs_server = pytest.mark.skipif(SERVER is None, reason="nats-server is not installed: apt-get install nats-server")
@@ -156,6 +158,7 @@ class Stage:
         deadline_s = time.monotonic() + limit_s
         while not (result := condition()):
             assert time.monotonic() < deadline_s, f"never: {what}\n{self.logs()}"
+            time.sleep(POLL_S)
         return result
 
     def stored(self) -> list[Stored]:
