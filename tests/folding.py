@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from mt4pump.pump.lifecycle import ENDS, MODIFIED
+from mt4pump.pump.lifecycle import ENDS
 from mt4pump.pump.snapshot import StateSnapshot
 from mt4pump.wire import COMMON_KEYS, OFFSET, Body
 
@@ -43,11 +43,11 @@ class Folded:
         place = place_of(kind, body)
         if place is None:
             return
-        gone = body.get("change") in ENDS if kind == "trade" else body.get("action") == "delete"
+        gone = body.get("action") == "delete"
+        if kind == "trade":
+            gone = body.get("change") in ENDS or body.get("ended", False)
         if gone and not body.get("snapshot"):
             self.rows.pop(place, None)
-        elif body.get("change") == MODIFIED and place not in self.rows:
-            return  # a late report of an order that has ended: a table read was ahead of the records in the inbox
         else:
             self.rows[place] = _seen(kind, body)
 

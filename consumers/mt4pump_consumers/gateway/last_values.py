@@ -64,7 +64,7 @@ class LastValues:
         kind, body = event.kind, event.body
         change = body.get("change")
         row = body.get(ROW_FIELD.get(kind, ""))
-        if change in ENDED or body.get("action") == "delete":
+        if change in ENDED or body.get("ended") or body.get("action") == "delete":
             self._drop(event.topic, row)
             if kind == "trade":
                 self._drop(f"activation.{event.key}", row)

@@ -226,7 +226,7 @@ class Monitor:
             self._recorder.take(done)
             self._state.executed(done)
         if self._is_joined:  # the snapshot that follows has the result of earlier events
-            self._state.exposure.take(done)
+            self._state.exposure.take(done, ended=bool(event.ended))
 
     def _row(self, event: Event) -> None:
         """Handle a row of the snapshot: it is no event."""

@@ -98,11 +98,11 @@ class AccountExposure:
         """Take one open order of a snapshot."""
         self._put(execution_of(event))
 
-    def take(self, done: Execution) -> None:
-        """Take a change of an order."""
+    def take(self, done: Execution, *, ended: bool = False) -> None:
+        """Take a change of an order; ``ended``: the event says that the order is not open."""
         if done.cmd in MONEY:
             return
-        over = done.close_time > 0 or done.state in CLOSED_STATES or done.state == DELETED_STATE
+        over = ended or done.close_time > 0 or done.state in CLOSED_STATES or done.state == DELETED_STATE
         if done.change in {"closed", "cancelled", "deleted"} or over:
             self._drop(done.order)
             self._ended[done.order] = done.timestamp

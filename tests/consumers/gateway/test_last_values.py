@@ -27,6 +27,12 @@ def test_an_order_goes_when_it_ends_and_money_is_no_order() -> None:
     assert "activation.7" not in last
 
 
+def test_a_late_record_of_an_order_that_has_ended_does_not_open_it() -> None:
+    last = kept(trade(1, 1), trade(1, 2, "closed"), event("activation.7", 1, order=1))
+    last.keep(trade(1, 3, "modified", ended=True))
+    assert (orders(last), last.topics()) == ([], [])
+
+
 def test_rows_beyond_the_limit_are_counted_and_not_kept() -> None:
     last = LastValues(rows_limit=1)
     last.keep(trade(1, 1))

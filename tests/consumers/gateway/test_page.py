@@ -348,6 +348,18 @@ def test_positions_that_were_closed_meanwhile_are_removed_when_a_resume_is_not_w
     assert page.inner_text("#gaps") == "Events missed"
 
 
+def test_a_late_record_of_a_closed_order_opens_no_position(page: Page) -> None:
+    gateway = opened(page)
+    gateway.trade(1, 6)
+    gateway.trade(2, 7)
+    shows(page, "2 open positions")
+    gateway.trade(2, 8, change="closed")
+    gateway.trade(2, 9, change="modified", ended=True)
+    gateway.trade(3, 10, symbol="GBPUSD")
+    page.wait_for_selector("#positions tbody >> text=GBPUSD")
+    shows(page, "2 open positions")
+
+
 def test_a_resume_starts_at_the_confirmed_offset_until_it_is_answered_and_shows_no_trade_twice(page: Page) -> None:
     gateway = opened(page)
     gateway.trade(1, 6, confirmed=5)

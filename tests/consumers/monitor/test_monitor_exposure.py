@@ -57,6 +57,14 @@ def test_what_is_told_late_of_an_ended_order_does_not_revive_it_and_a_restored_o
     assert sums(exposure) == {"EURUSD": (1, 0, 100, 0)}
 
 
+def test_an_event_that_says_its_order_has_ended_opens_none() -> None:
+    exposure = AccountExposure()
+    exposure.take(execution(1, timestamp=1000))
+    exposure.take(execution(2, change="closed", state=3, timestamp=2000))
+    exposure.take(execution(3, change="modified", timestamp=2500), ended=True)
+    assert sums(exposure) == {}
+
+
 def test_what_is_remembered_of_ended_orders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposure_module, "ENDED_LIMIT", 3)
     exposure = AccountExposure()

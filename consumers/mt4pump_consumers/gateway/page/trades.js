@@ -99,7 +99,7 @@ export class Trades {
 
   add(trade, { snapshot }) {
     if (!isMoney(trade)) {
-      if (ENDED.has(trade.change)) this.orders.delete(trade.order);
+      if (ENDED.has(trade.change) || trade.ended) this.orders.delete(trade.order);
       else this.orders.set(trade.order, trade);
       this.changed = true;
     }
