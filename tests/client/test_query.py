@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from mt4pump.client import ClientError, Query
+from tests.bus import until
 from tests.client.daemon_model import DaemonModel
-from tests.client.fake_daemon import FakeDaemon
+from tests.client.fake_daemon import LIMIT_S, FakeDaemon
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def daemon() -> Iterator[FakeDaemon]:
 @pytest.fixture
 def query(daemon: FakeDaemon) -> Iterator[Query]:
     assert daemon.query_endpoint is not None
-    with Query(daemon.query_endpoint, timeout_s=1.0) as asking:
+    with Query(daemon.query_endpoint, timeout_s=LIMIT_S) as asking:
         yield asking
 
 
@@ -76,13 +78,22 @@ def test_a_refusal_has_the_daemons_code(daemon: FakeDaemon, query: Query) -> Non
     assert caught.value.code == "forbidden"
 
 
-def test_silence_ends_in_a_time_out_and_the_next_question_works(daemon: FakeDaemon, query: Query) -> None:
+def test_silence_ends_in_a_time_out_and_the_next_question_works(
+    daemon: FakeDaemon,
+) -> None:
     daemon.mute = True
-    with pytest.raises(ClientError, match="did not answer `describe` within 1 s") as caught:
-        query.describe()
-    assert caught.value.code == "timeout"
-    daemon.mute = False
-    assert query.describe()["protocol"] == 1
+    with Query(daemon.query_endpoint or "", timeout_s=0.5) as query:
+        with pytest.raises(ClientError, match=r"did not answer `describe` within 0\.5 s") as caught:
+            query.describe()
+        assert caught.value.code == "timeout"
+        daemon.mute = False
+
+        def is_answered() -> bool:
+            with suppress(ClientError):  # a busy machine may take longer
+                return bool(query.describe()["protocol"] == 1)
+            return False
+
+        until(is_answered, "the next question works")
 
 
 def test_topics_that_can_match_nothing_are_warned_about_unless_the_program_does_so(

@@ -114,14 +114,19 @@ def test_a_restarted_daemon_loses_no_trade(daemon: FakeDaemon) -> None:
         assert sub.counts["restarts"] == 1
 
 
-def test_a_mute_daemon_is_silent_and_a_lost_session_is_not(daemon: FakeDaemon) -> None:
-    with subscriber(daemon, notices=True, silence_s=0.5) as sub:
+def test_a_lost_session_is_no_silence(daemon: FakeDaemon) -> None:
+    with subscriber(daemon, notices=True, silence_s=LIMIT_S) as sub:
         live(sub)
         daemon.model.state = "lost"
         notice = next_item(sub, lambda item: isinstance(item, Notice) and item.kind in {"feed_lost", "silent"})
         assert (notice.kind, sub.status.alive, sub.status.state) == ("feed_lost", True, "lost")
         daemon.model.state = "pumping"
         next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "feed_back")
+
+
+def test_a_mute_daemon_is_silent_until_it_is_heard_again(daemon: FakeDaemon) -> None:
+    with subscriber(daemon, notices=True, silence_s=0.5) as sub:
+        live(sub)
         daemon.mute = True
         next_item(sub, lambda item: isinstance(item, Notice) and item.kind == "silent")
         assert not sub.status.alive

@@ -79,7 +79,14 @@ def test_keys_that_hear_only_trades_get_every_one_of_them(tmp_path: Path) -> Non
     daemon.start()
     try:
         with (
-            Subscriber(daemon.endpoint, query_endpoint=daemon.query_endpoint, keys=keys, notices=True) as sub,
+            Subscriber(
+                daemon.endpoint,
+                query_endpoint=daemon.query_endpoint,
+                keys=keys,
+                notices=True,
+                silence_s=LIMIT_S,
+                query_timeout_s=LIMIT_S,
+            ) as sub,
             Query(daemon.query_endpoint or "", keys) as query,
         ):
             got, troubles = collect_trades(sub, 200)

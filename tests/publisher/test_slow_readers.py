@@ -17,7 +17,7 @@ import zmq
 
 from mt4pump.publisher.publisher import Publisher, SocketOptions
 from mt4pump.wire import FIRST
-from tests.bus import ANY_PORT, context, subscriber, until
+from tests.bus import ANY_PORT, LIMIT_MS, context, subscriber, until
 from tests.cli.commands import environment
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -25,6 +25,7 @@ Socket = zmq.Socket[bytes]
 BODY_BYTES = 4_000
 """Large: the system itself takes up to some megabytes before anything is full."""
 SMALL_BUFFER_BYTES = 4_096
+END = b"end"
 
 
 def stalled(own: Context, endpoint: str, *prefixes: bytes) -> Socket:
@@ -60,11 +61,20 @@ def body(number: int) -> bytes:
     return b"%08d" % number + b"x" * BODY_BYTES
 
 
-def numbers(socket: Socket, wait_ms: int = 2_000) -> list[int]:
-    """Read everything there is and return the numbers; what comes later than ``wait_ms`` would pass for lost."""
-    found = []
-    while socket.poll(wait_ms):
-        found.append(int(socket.recv_multipart()[1][:8]))
+def numbers(made: Publisher, socket: Socket) -> list[int]:
+    """Return the numbers of all messages up to an end that is sent until it comes: a full queue loses it, too."""
+    found: list[int] = []
+
+    def is_read() -> bool:
+        made.send(b"q", END)
+        while socket.poll(5):
+            content = socket.recv_multipart()[1]
+            if content == END:
+                return True
+            found.append(int(content[:8]))
+        return False
+
+    until(is_read, "the end")
     return found
 
 
@@ -80,7 +90,7 @@ def test_each_run_of_losses_begins_with_a_message_that_is_counted() -> None:
         assert made.slow.messages == len(counted)
         assert made.slow.counters()["moments"] >= 1
         assert made.slow.last_ts > 0
-        received = numbers(stalled_reader)
+        received = numbers(made, stalled_reader)
         lost = set(range(3_000)) - set(received)
         assert received == sorted(received)
         assert lost
@@ -93,9 +103,9 @@ def test_without_a_slow_reader_nothing_is_counted_and_nothing_lost() -> None:
         await_topics(made, b"mark")
         for number in range(3_000):
             made.send(b"q", body(number))
-        assert numbers(reader) == list(range(3_000))
-        assert set(made.slow.counters().values()) == {0}
         assert made.sent == 3_000
+        assert numbers(made, reader) == list(range(3_000))
+        assert set(made.slow.counters().values()) == {0}
 
 
 def test_the_others_lose_nothing() -> None:
@@ -109,11 +119,11 @@ def test_the_others_lose_nothing() -> None:
             if number % 50 == 49:  # never further behind than a quarter of the queue
                 for socket, found in zip(keen, received, strict=True):
                     while len(found) <= number:
-                        assert socket.poll(5_000), "a message is missing"
+                        assert socket.poll(LIMIT_MS), "a message is missing"
                         found.append(int(socket.recv_multipart()[1][:8]))
         assert received == [list(range(4_000))] * 2
         assert made.slow.messages >= 1
-        assert all(len(numbers(socket, 50)) < 4_000 for socket in stalled_reader)
+        assert all(len(numbers(made, socket)) < 4_000 for socket in stalled_reader)
 
 
 def test_a_reader_of_other_topics_is_not_asked() -> None:
@@ -136,8 +146,8 @@ def test_a_queue_that_has_room_again_is_neither_passed_over_nor_counted() -> Non
         await_topics(made, b"keen")
         for number in range(3):
             made.resend(b"q", body(number))
-        assert numbers(keen) == [0, 1, 2]
         assert set(made.slow.counters().values()) == {0}
+        assert numbers(made, keen) == [0, 1, 2]
 
 
 def test_a_moment_begins_after_a_second_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,11 +174,11 @@ def test_the_sends_of_the_hot_loop_give_the_same() -> None:
             else:
                 made.send_frame(body(number))
             while number % 50 == 49 and len(received) <= number:
-                assert keen.poll(5_000), "a message is missing"
+                assert keen.poll(LIMIT_MS), "a message is missing"
                 received.append(int(keen.recv_multipart()[1][:8]))
         assert received == list(range(2_000))
         assert made.slow.messages >= 1
-        assert len(numbers(stalled_reader)) < 2_000
+        assert len(numbers(made, stalled_reader)) < 2_000
 
 
 def test_sending_never_waits_even_without_the_flag() -> None:

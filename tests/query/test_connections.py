@@ -49,11 +49,18 @@ def test_a_message_that_never_ends_costs_its_sender_the_connection(
         with link_to(at) as link:
             link.sendall(GREETING + READY)
             read_until(link, b"READY")
-            link.settimeout(0.2)
-            while not at.server.connections.senders_closed:
+            link.setblocking(False)  # noqa: FBT003 - the standard library's
+            rest = b""
+
+            def is_closed() -> bool:
+                nonlocal rest
                 at.server.connections.guard()
+                rest = rest or frames
                 with suppress(OSError):  # nobody reads it any more
-                    link.sendall(frames)
+                    rest = rest[link.send(rest) :]
+                return at.server.connections.senders_closed > 0
+
+            until(is_closed, "its connection is closed")
         assert ask(witness, op="describe").head["ok"]
     assert "without an end" in caplog.text
 
@@ -90,20 +97,19 @@ def test_a_second_connection_of_the_same_routing_id_is_served_once_the_first_is_
             made.connect(at.server.endpoint)
             return made
 
+        def is_served(peer: zmq.Socket[bytes]) -> bool:
+            peer.send(DESCRIBE)  # the one before may have gone to a connection that was being closed
+            return bool(peer.poll(200))
+
         first = twin()
-        first.send(DESCRIBE)
-        assert first.poll(int(LIMIT_S * 1_000))
+        until(lambda: is_served(first), "the first is served")
+        before = at.server.counts["silent"]  # a busy machine may close even the first, before its request comes
         second = twin()
         second.send(DESCRIBE)
-        until(lambda: at.server.counts["silent"], "the one that is not served is counted")
+        until(lambda: at.server.counts["silent"] > before, "the one that is not served is counted")
         assert not second.poll(0)
         first.close()
-
-        def is_served() -> bool:
-            second.send(DESCRIBE)
-            return bool(second.poll(200))
-
-        until(is_served, "the second is served")
+        until(lambda: is_served(second), "the second is served")
 
 
 def test_who_does_not_read_gives_way_to_others_of_the_same_address() -> None:
