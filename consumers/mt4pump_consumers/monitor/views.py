@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import select
@@ -10,12 +9,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
 
 from mt4pump.client import Notice, one_line
+from mt4pump.log import json_line
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor import screen
 from mt4pump_consumers.monitor.controls import ScreenControls, TerminalKeys
@@ -124,16 +124,16 @@ class JsonLines(LineWriter):
 
     def executions(self, executions: Sequence[Execution]) -> None:
         """Write a line each."""
-        self._write(_json_line({"type": "execution", **done.as_dict()}) for done in executions)
+        self._write(json_line({"type": "execution", **done.as_dict()}) for done in executions)
 
     def alerts(self, alerts: Sequence[Alert]) -> None:
         """Write a line each."""
-        self._write(_json_line({"type": "alert", **alert.as_dict()}) for alert in alerts)
+        self._write(json_line({"type": "alert", **alert.as_dict()}) for alert in alerts)
 
     def notice(self, notice: Notice) -> None:
         """Write a line."""
         reported = {"kind": notice.kind, "text": notice.text, "topic": notice.topic, "count": notice.count}
-        self._write([_json_line({"type": "notice", "ts": time.time_ns(), **reported})])
+        self._write([json_line({"type": "notice", "ts": time.time_ns(), **reported})])
 
 
 class TextLines(LineWriter):
@@ -234,10 +234,6 @@ class _StateHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not hasattr(record, "alert"):
             self._state.lines.append(ExecutionLine(int(record.created * NS), record.levelno, record.getMessage()))
-
-
-def _json_line(value: dict[str, Any]) -> str:
-    return json.dumps(value).replace("\x7f", "\\u007f")  # the one control character that JSON takes as it is
 
 
 def _on_terminal(root: logging.Logger) -> list[logging.Handler]:
