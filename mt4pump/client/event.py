@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Self, TypeVar, overload
 
-from mt4pump.wire import Body
+from mt4pump.wire import KINDS, Body
 
 Frames = tuple[bytes, bytes]
 """Topic and packed body of one message."""
@@ -19,6 +19,8 @@ LIVE, HEALED, SNAPSHOT = 0, 1, 2
 """Where an event is from: the live stream, the journal, a snapshot."""
 HELD_BYTES_LIMIT = 128 * 2**20
 """Bytes of events that may wait for the journal; beyond it nothing is read until it answers."""
+KIND_NAMES = tuple(KINDS)
+"""Values of ``Event.kind``; a later version may have more."""
 
 Value = TypeVar("Value")
 
@@ -82,7 +84,7 @@ class Event:
 
     @property
     def kind(self) -> str:
-        """Return the kind, as in `mt4pump.wire.KINDS`."""
+        """Return the kind, of `KIND_NAMES`."""
         return self._topic.kind
 
     @property

@@ -392,3 +392,7 @@ CLASSES: dict[str, type[Event]] = {
     "heartbeat": Heartbeat,
 }
 """The class of each kind; a kind that is not here is a plain `Event`."""
+CHANGES = ("opened", "placed", "activated", "modified", "closed", "cancelled", "balance", "credit", "deleted")
+"""Values of `Trade.change`; a later version may have more."""
+SESSION_STATES = ("connecting", "logged_in", "pumping", "lost", "stopping")
+"""Values of `Session.state`; a later version may have more."""

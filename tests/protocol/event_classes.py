@@ -58,6 +58,8 @@ PROPERTIES = {
 ''',
 }
 """Attributes that are not one field of the body."""
+WORDS = {"CHANGES": ("trade", "change"), "SESSION_STATES": ("session", "state")}
+"""Tuples of the known values of a field."""
 READ_BY_PROPERTIES = {("news", "subject"), ("news", "topic")}
 
 
@@ -84,7 +86,13 @@ def event_classes() -> str:
         text += PROPERTIES.get(kind, "")
     rows = "".join(f'    "{kind}": {_class_name(kind)},\n' for kind in kinds)
     last = '"""The class of each kind; a kind that is not here is a plain `Event`."""'
-    return f"{text}\n\nCLASSES: dict[str, type[Event]] = {{\n{rows}}}\n{last}\n"
+    text += f"\n\nCLASSES: dict[str, type[Event]] = {{\n{rows}}}\n{last}\n"
+    return text + "".join(_words(name, *place) for name, place in WORDS.items())
+
+
+def _words(name: str, kind: str, key: str) -> str:
+    words = ", ".join(f'"{word}"' for word in fields_of(kind)[key].words)
+    return f'{name} = ({words})\n"""Values of `{_class_name(kind)}.{key}`; a later version may have more."""\n'
 
 
 def _class_name(kind: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mt4pump import protocol
+from mt4pump.client import events, liveness
 from mt4pump.errors import LayoutError
 from mt4pump.mt4.codes import (
     ACTION_NAMES,
@@ -127,6 +128,7 @@ def test_the_listed_words_and_numbers_are_those_of_the_code() -> None:
     assert fields_of("trade")["action"].words == tuple(ACTION_NAMES.values())
     states = (session.CONNECTING, session.LOGGED_IN, session.PUMPING, session.LOST, session.STOPPING)
     assert fields_of("heartbeat")["state"].words == fields_of("session")["state"].words == states
+    assert (CHANGES, states, session.PUMPING) == (events.CHANGES, events.SESSION_STATES, liveness.PUMPING)
     assert tuple(name for name, spec in contract().common.items() if spec.is_required) == COMMON_KEYS
     assert contract().heads["error"]["code"].words == tuple(contract().codes)
     assert contract().kinds.keys() == KINDS.keys()

@@ -15,6 +15,7 @@ from typing import Any
 
 from mt4pump.client import Notice
 from mt4pump.client import Status as DaemonStatus
+from mt4pump.client.liveness import PUMPING
 from mt4pump.client.topic_state import unmatched, whole_kind
 from mt4pump_consumers.gateway.tokens import Grant
 from mt4pump_consumers.gateway.topics import CHECKED_LIMIT, is_name
@@ -222,7 +223,6 @@ def _plain(value: Any) -> Any:
 
 LIVE, NO_FEED, SILENT = "live", "no_feed", "silent"
 """``feed``: quotes flow; the daemon runs without a session; no heartbeat of the daemon."""
-PUMPING = "pumping"
 HEARTBEAT = "heartbeat"
 """The topic that a token must allow for server, version and reasons, which the heartbeat has as well."""
 PUBLIC_TEXTS: Mapping[str, str] = {

@@ -14,12 +14,13 @@ from prometheus_client.registry import Collector
 
 from mt4pump import __version__
 from mt4pump.client import ClientError, ClientKeys, Event, Notice, Query, Status, Subscriber
+from mt4pump.client.event import KIND_NAMES
+from mt4pump.client.liveness import PUMPING
 from mt4pump.process.program import ConsumerSettings, Shutdown, StartError
 from mt4pump_consumers.feed_thread import FeedThread
 from mt4pump_consumers.health import metrics_server
 from mt4pump_consumers.http_server import MetricsServer, tls_context
 from mt4pump_consumers.metrics import heartbeat
-from mt4pump_consumers.metrics.heartbeat import KINDS
 from mt4pump_consumers.metrics.settings import MetricsSettings
 from mt4pump_consumers.metrics.stream import StreamCounters, SymbolMetrics
 
@@ -93,7 +94,7 @@ class DurableKindsQuery:
             return
         kinds = described.get("kinds")
         if isinstance(kinds, Mapping):
-            self._found = described["epoch"], {kind: _is_durable(kinds[kind]) for kind in KINDS if kind in kinds}
+            self._found = described["epoch"], {kind: _is_durable(kinds[kind]) for kind in KIND_NAMES if kind in kinds}
             self._due_s = now_s + REFRESH_S
 
 
@@ -128,7 +129,6 @@ class SelectionCheck:
             self._symbols = None
 
 
-PUMPING = "pumping"
 NOBODY: Mapping[str, Any] = {}
 
 COUNTS = {

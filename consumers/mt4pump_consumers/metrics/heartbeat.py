@@ -14,6 +14,9 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from mt4pump.client.event import KIND_NAMES
+from mt4pump.client.events import SESSION_STATES
+
 MS, NS = 1_000, 1_000_000_000
 """The heartbeat's units of time in a second."""
 LABELS_LIMIT = 64
@@ -21,14 +24,8 @@ LABELS_LIMIT = 64
 OTHER = "other"
 TEXT_LIMIT = 128
 
-KINDS = (
-    *("quote", "trade", "user", "online", "margin", "symbol", "group", "request", "activation", "news", "mail"),
-    *("plugin", "session", "unknown", "heartbeat"),
-)
-"""Kinds that are shown from 0 on: the first event, or loss, of a kind must be an increase, not a new series."""
 PING = "session.ping"
 """The one topic of a stored kind that is never stored: losses of it are counted apart."""
-SESSION_STATES = ("connecting", "logged_in", "pumping", "lost", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,9 @@ class HeartbeatRow:
     """One metric: the path of its value in the heartbeat, its name and meaning.
 
     ``path`` has dots between the keys of nested maps. ``per_s`` makes it seconds. With ``label`` the value is a map,
-    and each of its entries a sample, those named in ``only`` if that is given. Names in ``known`` that it lacks are 0.
-    With ``zero_is_never`` a 0 is left out: a moment that never was.
+    and each of its entries a sample, those named in ``only`` if that is given. Names in ``known`` that it lacks are 0:
+    the first event, or loss, of a kind must be an increase, not a new series. With ``zero_is_never`` a 0 is left out: a
+    moment that never was.
     """
 
     path: str
@@ -102,7 +100,7 @@ ROWS = (
         "mt4pump_events_total",
         "Events by kind, heartbeats included, with or without a subscriber.",
         label="kind",
-        known=KINDS,
+        known=KIND_NAMES,
     ),
     HeartbeatRow("sent", "mt4pump_sent_messages_total", "Messages that somebody is subscribed to, handed to ZeroMQ."),
     HeartbeatRow(
@@ -144,7 +142,7 @@ ROWS = (
         "mt4pump_journal_kind_last_offset",
         "Offset of the last durable event of a kind; 0: none of it is stored.",
         label="kind",
-        known=KINDS,
+        known=KIND_NAMES,
     ),
     HeartbeatRow("journal.stored", "mt4pump_journal_stored_events_total", "Durable events committed."),
     HeartbeatRow(

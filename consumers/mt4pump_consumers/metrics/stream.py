@@ -13,17 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from mt4pump.client import Event, Notice, Quote, Trade
+from mt4pump.client.event import KIND_NAMES, NOTICE_KINDS
+from mt4pump.client.events import CHANGES
 from mt4pump.process.values import SymbolFilter
-from mt4pump_consumers.metrics.heartbeat import KINDS, OTHER, PING
+from mt4pump_consumers.metrics.heartbeat import OTHER, PING
 
 NS = 1_000_000_000
 LATENCY_BUCKETS_S = (
     *(0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
-)
-CHANGES = (*("opened", "placed", "activated", "modified", "closed", "cancelled", "balance", "credit", "deleted"),)
-NOTICES = (
-    *("connected", "disconnected", "restarted", "gap", "healed", "lost", "not_whole", "silent", "alive"),
-    *("feed_lost", "feed_back", "lagging", "caught_up", "query_failed", "malformed"),
 )
 KINDS_LIMIT = 64
 """Kinds beside pings that are counted apart; the rest together."""
@@ -45,9 +42,9 @@ class StreamCounters:
     def __init__(self, tolerance_s: float = 0.001) -> None:
         self._tolerance_ns = int(tolerance_s * NS)
         self._bounds_ns = [int(bound * NS) for bound in LATENCY_BUCKETS_S]
-        self._kinds = {kind: KindCounters() for kind in (*KINDS, PING)}
+        self._kinds = {kind: KindCounters() for kind in (*KIND_NAMES, PING)}
         self._changes: Counter[str] = Counter(dict.fromkeys(CHANGES, 0))
-        self._notices: Counter[str] = Counter(dict.fromkeys(NOTICES, 0))
+        self._notices: Counter[str] = Counter(dict.fromkeys(NOTICE_KINDS, 0))
         self._healed = self._ahead = 0
         self.lagging = False
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from mt4pump.client import Trade
+from mt4pump.client import Trade, events
 
 EXECUTIONS = ("opened", "activated", "closed", "deleted")
-CHANGES = (*EXECUTIONS, "placed", "modified", "cancelled", "balance", "credit")
+CHANGES = tuple(dict.fromkeys((*EXECUTIONS, *events.CHANGES)))
+"""Of a trade, those first that are kept by default."""
 SIDES = ("buy", "sell", "buy limit", "sell limit", "buy stop", "sell stop", "balance", "credit")
 """By ``cmd``."""
 REMAINDER, CLOSED_STATES, DELETED_STATE = 1, frozenset({3, 4, 5}), 6

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from mt4pump.client import ClientError, ClientKeys, Event, Margin, Notice, Subscriber, Trade
+from mt4pump.client.liveness import PUMPING
 from mt4pump.private_files import is_exposed, private_opener
 from mt4pump.process.program import Shutdown, StartError
 from mt4pump_consumers.feed_thread import keep_reading
@@ -32,7 +33,6 @@ SETTLED_MS = 2_000
 REFRESH_WAIT_S = 10.0
 STALE_NOTICES = frozenset({"restarted", "not_whole", "lost"})
 """Notices after which the exposure or the margin calls may be wrong: what is open is asked for again."""
-PUMPING = "pumping"
 
 log = logging.getLogger(__name__)
 

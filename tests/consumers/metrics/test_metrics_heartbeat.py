@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from mt4pump.protocol import fields_of
-from mt4pump.wire import KINDS
 from tests.consumers.metrics.metrics_run import Samples, promtool, samples, value
 
 EPOCH_MS, TS_NS = 1_767_225_600_000, 1_767_225_601_500_000_000
@@ -207,11 +206,6 @@ def test_every_key_that_a_heartbeat_may_have_is_shown_or_left_out_on_purpose() -
         inside = {row.path.partition(".")[2] for row in heartbeat.ROWS if row.path.startswith(f"{key}.")}
         inside |= {name for row in heartbeat.ROWS if row.path == key for name in row.only}
         assert set(BODY[key]) - {"error"} == inside
-
-
-def test_the_words_are_the_contracts() -> None:
-    assert fields_of("heartbeat")["state"].words == heartbeat.SESSION_STATES
-    assert tuple(KINDS) == heartbeat.KINDS
 
 
 def test_a_heartbeat_of_a_daemon_without_a_journal_says_nothing_of_one() -> None:

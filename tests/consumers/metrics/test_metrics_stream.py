@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 from mt4pump_consumers.metrics.stream import (
-    CHANGES,
     KINDS_LIMIT,
     LATENCY_BUCKETS_S,
-    NOTICES,
     StreamCounters,
     SymbolMetrics,
 )
@@ -18,9 +16,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from mt4pump.client import Event, Notice, Quote
-from mt4pump.client.event import HEALED, LIVE, NOTICE_KINDS, SNAPSHOT, TopicName
+from mt4pump.client.event import HEALED, LIVE, SNAPSHOT, TopicName
 from mt4pump.client.events import CLASSES
-from mt4pump.pump.lifecycle import CHANGES as TRADE_CHANGES
 from tests.consumers.metrics.metrics_run import Samples, promtool, samples, value
 
 NOW_NS = 1_767_225_600_000_000_000
@@ -170,11 +167,6 @@ def test_a_stream_of_new_words_does_not_make_series_without_end() -> None:
     assert len(kinds) == KINDS_LIMIT + 1
     assert sum(number for (name, _), number in found.items() if name == "mt4pump_reader_events_total") == 1000
     assert value(found, "mt4pump_reader_notices_total", notice="other") == 1000
-
-
-def test_the_words_are_the_clients() -> None:
-    assert set(NOTICES) == set(NOTICE_KINDS)
-    assert CHANGES == TRADE_CHANGES
 
 
 def test_only_symbols_that_were_asked_for_get_series() -> None:
