@@ -16,9 +16,8 @@ CHANGES = tuple(dict.fromkeys((*EXECUTIONS, *events.CHANGES)))
 """Of a trade, those first that are kept by default."""
 SIDES = ("buy", "sell", "buy limit", "sell limit", "buy stop", "sell stop", "balance", "credit")
 """By ``cmd``."""
-REMAINDER, CLOSED_STATES, DELETED_STATE = 1, frozenset({3, 4, 5}), 6
-"""TradeRecord.state: TS_OPEN_REMAND (what a partial close left, under a new ticket), closed in one way or another,
-TS_DELETED."""
+REMAINDER = 1
+"""TradeRecord.state TS_OPEN_REMAND: what a partial close left, under a new ticket."""
 POSITIONS = frozenset({0, 1})
 """Values of ``cmd`` that are positions; 2 to 5 are pending orders."""
 HUNDREDTHS = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -12,8 +12,6 @@ from typing import NamedTuple, TypeVar
 
 from mt4pump.client import Margin, Status, Trade
 from mt4pump_consumers.monitor.execution import (
-    CLOSED_STATES,
-    DELETED_STATE,
     NS,
     POSITIONS,
     SIDES,
@@ -23,8 +21,6 @@ from mt4pump_consumers.monitor.execution import (
 )
 
 MONEY = frozenset({SIDES.index("balance"), SIDES.index("credit")})
-ENDED_LIMIT = 20_000
-"""Ended orders that are remembered, so that an older change that comes late does not revive them."""
 BUY = 0
 
 Key = TypeVar("Key", str, int)
@@ -85,14 +81,12 @@ class AccountExposure:
         self.orders: dict[int, Held] = {}
         self.symbols: dict[str, Sums] = {}
         self.accounts: dict[int, Sums] = {}
-        self._ended: OrderedDict[int, int] = OrderedDict()
 
     def clear(self) -> None:
         """Remove all orders: a snapshot follows."""
         self.orders.clear()
         self.symbols.clear()
         self.accounts.clear()
-        self._ended.clear()
 
     def row(self, event: Trade) -> None:
         """Take one open order of a snapshot."""
@@ -102,14 +96,9 @@ class AccountExposure:
         """Take a change of an order; ``ended``: the event says that the order is not open."""
         if done.cmd in MONEY:
             return
-        over = ended or done.close_time > 0 or done.state in CLOSED_STATES or done.state == DELETED_STATE
-        if done.change in {"closed", "cancelled", "deleted"} or over:
+        if ended or done.change in {"closed", "cancelled", "deleted"}:
             self._drop(done.order)
-            self._ended[done.order] = done.timestamp
-            if len(self._ended) > ENDED_LIMIT:
-                self._ended.popitem(last=False)
-        elif done.change != "modified" or done.timestamp > self._ended.get(done.order, -1):
-            self._ended.pop(done.order, None)
+        else:
             self._put(done)
 
     def _put(self, done: Execution) -> None:

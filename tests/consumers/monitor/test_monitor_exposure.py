@@ -1,16 +1,11 @@
-"""Who holds what: sums that follow the orders.
-
-Private access: the orders that are remembered as ended, because that their number is bounded changes no sum.
-"""
+"""Who holds what: sums that follow the orders."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mt4pump_consumers.monitor import state as exposure_module
 from mt4pump_consumers.monitor.state import AccountExposure
 
 from tests.consumers.monitor.monitor_run import execution, trade
@@ -45,32 +40,14 @@ def test_a_close_takes_away_all_that_the_ticket_held_and_the_rest_is_a_new_one()
     assert sums(exposure) == {"EURUSD": (1, 0, 70, 0)}
 
 
-def test_what_is_told_late_of_an_ended_order_does_not_revive_it_and_a_restored_one_lives() -> None:
-    exposure = AccountExposure()
-    exposure.take(execution(1, timestamp=1000))
-    exposure.take(execution(2, change="closed", state=3, close_time=2000, timestamp=2000))
-    exposure.take(execution(3, change="modified", timestamp=1500))
-    assert sums(exposure) == {}
-    exposure.take(execution(4, change="modified", state=3, close_time=2000, timestamp=2000))
-    assert sums(exposure) == {}
-    exposure.take(execution(5, change="modified", timestamp=2500))
-    assert sums(exposure) == {"EURUSD": (1, 0, 100, 0)}
-
-
 def test_an_event_that_says_its_order_has_ended_opens_none() -> None:
     exposure = AccountExposure()
     exposure.take(execution(1, timestamp=1000))
     exposure.take(execution(2, change="closed", state=3, timestamp=2000))
     exposure.take(execution(3, change="modified", timestamp=2500), ended=True)
     assert sums(exposure) == {}
-
-
-def test_what_is_remembered_of_ended_orders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposure_module, "ENDED_LIMIT", 3)
-    exposure = AccountExposure()
-    for order in range(5):
-        exposure.take(execution(order, order=order, change="closed", close_time=2000))
-    assert list(exposure._ended) == [2, 3, 4]  # noqa: SLF001
+    exposure.take(execution(4, change="modified", timestamp=1500))  # a table lists it again
+    assert sums(exposure) == {"EURUSD": (1, 0, 100, 0)}
 
 
 def test_money_is_no_exposure() -> None:
