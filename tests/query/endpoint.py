@@ -158,10 +158,16 @@ def unpack_reply(frames: Sequence[bytes]) -> Reply:
     return Reply(head, list(frames[1::2]), [msgpack.unpackb(body, strict_map_key=False) for body in frames[2::2]])
 
 
-class Setup(NamedTuple):
-    """How `serving` sets the endpoint up; ``page_s`` is long, as the test machine may be slow."""
+PATIENT = QueryOptions(
+    page_s=LIMIT_S, snapshot_wait_s=LIMIT_S, snapshot_evictable_s=LIMIT_S, snapshot_old_s=LIMIT_S, waiting_s=LIMIT_S
+)
+"""Of a test machine that may be slow: no request is refused, and no snapshot discarded, because of its age."""
 
-    options: QueryOptions = QueryOptions(page_s=LIMIT_S)
+
+class Setup(NamedTuple):
+    """How `serving` sets the endpoint up."""
+
+    options: QueryOptions = PATIENT
     pump: FakePump | None = None
     reader: JournalReader | None = None
     permissions: Callable[[str], Permissions] = lambda _user: EVERYTHING
