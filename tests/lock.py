@@ -6,7 +6,7 @@ asks the package index; the tests never do. ``uv`` resolves. Written are
 * ``constraints.txt``: one version of everything for CPython 3.11 to 3.13 on Windows, Linux and macOS;
 * ``constraints-win32.txt``: the same for 32-bit Python on Windows, for which no marker exists;
 * ``hashes.txt``, ``hashes-win32.txt``: what daemon and consumers need of it, with the digests of all files;
-* ``hashes-archive.txt``: the same, and what ``mt4pump-archive`` needs for its files and for PostgreSQL;
+* ``hashes-archive.txt``: refers to ``hashes.txt`` and adds what ``mt4pump-archive`` needs for its files and PostgreSQL;
 * ``[build-system] requires``: the build backend and what it needs.
 
 At the end it checks that everything with digests installs from wheels alone on every supported system.
@@ -67,8 +67,8 @@ HEADER = {
 #   pip install --require-hashes -r hashes.txt && pip install --no-deps mt4pump-1.0-py3-none-any.whl
 """,
     "hashes-archive.txt": """\
-# The same, and what the archive needs: mt4pump[archive] and mt4pump[postgresql], neither for 32-bit Python.
-# Versions as in constraints.txt. Written by `python -m tests.lock`.
+# hashes.txt, which must lie beside this file, and what the archive needs: mt4pump[archive] and mt4pump[postgresql],
+# neither for 32-bit Python. Versions as in constraints.txt. Written by `python -m tests.lock`.
 #   pip install --require-hashes -r hashes-archive.txt && pip install --no-deps mt4pump-1.0-py3-none-any.whl
 """,
     "hashes-win32.txt": """\
@@ -163,6 +163,12 @@ def hashed(file: str, *extras: str) -> str:
     return compile_with_uv([*needed, *INTEL_MAC], *UNIVERSAL, *pinned)
 
 
+def added_to(file: str, content: str) -> str:
+    """Return a reference to ``file`` of ``deploy/``, and the entries of ``content`` that it does not hold."""
+    known = set(ENTRY.findall((DEPLOY / file).read_text(encoding="utf-8")))
+    return f"-r {file}\n" + "".join(entry for entry in ENTRY.findall(content) if entry not in known)
+
+
 def unsupported() -> Iterator[str]:
     """Yield each system on which something cannot be installed from wheels alone, with uv's reason."""
     places = [(platform, "constraints.txt", ARCHIVE) for platform in PLATFORMS]
@@ -185,7 +191,7 @@ def main() -> int:
     write("constraints-win32.txt", resolve_win32(requirements("consumers", "test", without=NO_WIN32_WHEEL)))
     write_build_requires(everything)
     write("hashes.txt", hashed("constraints.txt", "consumers"))
-    write("hashes-archive.txt", hashed("constraints.txt", *ARCHIVE))
+    write("hashes-archive.txt", added_to("hashes.txt", hashed("constraints.txt", *ARCHIVE)))
     write("hashes-win32.txt", hashed("constraints-win32.txt", "consumers"))
     problems = list(unsupported())
     print("\n".join(problems) or "written; daemon and consumers install from wheels alone on every supported system")

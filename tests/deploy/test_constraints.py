@@ -93,9 +93,12 @@ PLACES = dict(places())
 
 
 def entries(file: str) -> list[str]:
-    """Return the pins of a file, each with the lines that belong to it."""
-    lines = (DEPLOY / file).read_text(encoding="utf-8").splitlines(keepends=True)
-    return re.findall(r"^\S.*\n(?:[ ].*\n)*", "".join(line for line in lines if not line.startswith("#")), re.MULTILINE)
+    """Return the pins of a file and of the file that it refers to, each with the lines that belong to it."""
+    text = (DEPLOY / file).read_text(encoding="utf-8")
+    found = re.findall(r"^[^\s#].*\n(?:[ ].*\n)*", text, re.MULTILINE)
+    if found[0].startswith("-r "):
+        return entries(found[0].split()[1]) + found[1:]
+    return found
 
 
 def pinned(file: str) -> list[Pinned]:
@@ -198,11 +201,13 @@ def test_the_form_with_hashes_holds_the_same_versions_and_all_that_daemon_and_it
         assert wanted <= set(with_hashes)
 
 
-def test_the_form_for_the_archive_holds_the_form_without_it_and_what_needs_64_bit_python() -> None:
+def test_the_form_for_the_archive_refers_to_the_form_without_it_and_adds_what_needs_64_bit_python() -> None:
     plain, archive = entries("hashes.txt"), entries("hashes-archive.txt")
-    assert set(plain) < set(archive)
-    added = {re.split("==", entry)[0] for entry in set(archive) - set(plain)}
-    assert {"duckdb", "pyarrow", "psycopg", "psycopg-binary"} <= added
+    assert "\n-r hashes.txt\n" in (DEPLOY / "hashes-archive.txt").read_text(encoding="utf-8")
+    assert archive[: len(plain)] == plain
+    added = [re.split("==", entry)[0] for entry in archive[len(plain) :]]
+    assert {"duckdb", "pyarrow", "psycopg", "psycopg-binary"} <= set(added)
+    assert lock.added_to("hashes.txt", "".join(archive)) == "-r hashes.txt\n" + "".join(archive[len(plain) :])
 
 
 @pytest.mark.parametrize("hashed", HASHED)
