@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from mt4pump.client import ClientError, Status, Subscriber
+from mt4pump.process.backoff import Backoff
 
 RETRY_FIRST_S, RETRY_LAST_S = 1.0, 30.0
 
@@ -26,7 +27,7 @@ def keep_reading(
     After each call comes ``wait``: for a second, then twice as long each time up to 30 s, and for a second again after
     a call that lasted longer than that. ``survives``: the errors that are logged; any other is raised.
     """
-    delay_s = RETRY_FIRST_S
+    backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S)
     while not is_stopped():
         began_s = time.monotonic()
         fault: Exception | None = None
@@ -35,7 +36,8 @@ def keep_reading(
         except survives as error:
             fault = error
         if time.monotonic() - began_s > RETRY_LAST_S:
-            delay_s = RETRY_FIRST_S
+            backoff.reset()
+        delay_s = backoff.next_s()
         if isinstance(fault, ClientError):
             log.warning("the stream ended (%s): begun again in %.0f s", fault, delay_s)
         elif fault is not None:
@@ -43,7 +45,6 @@ def keep_reading(
             log.error(text, delay_s, exc_info=fault)
         fault = None  # its traceback would keep the subscriber that failed through the wait
         wait(delay_s)
-        delay_s = min(delay_s * 2, RETRY_LAST_S)
 
 
 class FeedThread(threading.Thread):

@@ -21,6 +21,7 @@ from mt4pump.journal.schema import (
 from mt4pump.journal.store import Store
 from mt4pump.log import FaultCounters
 from mt4pump.private_files import PRIVATE
+from mt4pump.process.backoff import Backoff
 from mt4pump.process.clock import NowNs
 
 RETRY_S, RETRY_LIMIT_S = 1.0, 30.0
@@ -75,7 +76,7 @@ class Journal:
         self._is_suspended = False  # the log is held, and as long as it may get
         self._is_held_logged = False
         self._base = 0
-        self._retry_s = RETRY_S
+        self._backoff = Backoff(RETRY_S, RETRY_LIMIT_S)
         self._retry_at_s = 0.0
         self._open(None)
 
@@ -179,7 +180,7 @@ class Journal:
             store.maintain()
             self._check_checkpointer(store)
             self._bound_wal(store)
-            self._retry_s = RETRY_S
+            self._backoff.reset()
         except FAULTS as error:
             self._fail(error, "maintaining the journal")
 
@@ -344,8 +345,7 @@ class Journal:
         self._is_damaged |= is_damage(error)
         self._record(error, doing)
         self._release()
-        self._retry_at_s = self._now_s() + self._retry_s
-        self._retry_s = min(2 * self._retry_s, RETRY_LIMIT_S)
+        self._retry_at_s = self._now_s() + self._backoff.next_s()
 
     def _release(self) -> None:
         """Stop the checkpointer and close the file."""

@@ -97,7 +97,7 @@ def test_retries_back_off_to_half_a_minute_and_start_again_after_success(
         journal.maintain(no_orders)
         journal.maintain(no_orders)
         assert journal.durable
-        assert journal._retry_s == 1.0  # noqa: SLF001
+        assert journal._backoff.upcoming_s == 1.0  # noqa: SLF001
 
 
 def test_a_folder_in_its_place_is_reported_and_left_alone(path: Path, clock: Clock) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from mt4pump.client import Event, Heartbeat, Notice
+from mt4pump.process.backoff import Backoff
 from mt4pump_consumers.archive.columns import GAPS, gap_table, table_of
 from mt4pump_consumers.archive.gaps import PING, UNNUMBERED_KINDS, GapFinder
 from mt4pump_consumers.archive.journals import KnownJournals
@@ -171,7 +172,7 @@ class BatchWriter:
             self._queue.task_done()
 
     def _until_it_works(self, batch: ArchiveBatch) -> bool:
-        delay_s = RETRY_FIRST_S
+        backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S)
         while True:
             try:
                 self._store.commit(batch)
@@ -181,11 +182,11 @@ class BatchWriter:
             except (OSError, pa.ArrowException, StoreError) as error:
                 self.failures += 1
                 self.error = str(error)
+                delay_s = backoff.next_s()
                 log.error("%s cannot be written (%s): trying again in %.1f s", self._store.name, error, delay_s)  # noqa: TRY400
                 if self._stop.wait(delay_s):
                     log.warning("ending with %d events uncommitted: the journal has those that are durable", self.rows)
                     return False
-                delay_s = min(delay_s * 2, RETRY_LAST_S)
             else:
                 if self.error:
                     log.info("%s can be written again", self._store.name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mt4pump.private_files import private_opener
+from mt4pump.process.backoff import Backoff
 from mt4pump.process.program import Shutdown
 from mt4pump_consumers.monitor.execution import Execution, iso_time
 from mt4pump_consumers.monitor.rules import RESOLVED, RuleEngine, RuleMemory
@@ -255,20 +256,20 @@ class EventRecorder:
         self._forget_due_s = now_s + (POSITION_S if more else FORGET_S)
 
     def _retry(self, write: Callable[[], None]) -> bool:
-        delay_s = RETRY_FIRST_S
+        backoff = Backoff(RETRY_FIRST_S, RETRY_LAST_S)
         while True:
             try:
                 write()
             except sqlite3.OperationalError as error:
                 self._state.problem = f"store: {error}"
+                delay_s = backoff.next_s()
                 log.error("the store cannot be written (%s): tried again in %.1f s", error, delay_s)  # noqa: TRY400
                 self._view.refresh(time.monotonic())
                 if self._view.wait(self._shutdown, delay_s):
                     log.warning("ending without the last executions and alerts: they come again at the next start")
                     return False
-                delay_s = min(delay_s * 2, RETRY_LAST_S)
             else:
-                if delay_s != RETRY_FIRST_S:
+                if backoff.upcoming_s != RETRY_FIRST_S:
                     self._state.problem = ""
                     log.info("the store can be written again")
                 return True

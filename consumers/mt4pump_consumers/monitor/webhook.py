@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
+from mt4pump.process.backoff import Backoff
 from mt4pump.process.clock import ProvenClock
 from mt4pump_consumers.client_tls import trusted_servers
 from mt4pump_consumers.monitor.store import connect
@@ -144,7 +145,7 @@ class Webhook(Thread):
 
     def run(self) -> None:
         """Send until stopped; whatever fails is tried again."""
-        delay_s = 1.0
+        backoff = Backoff(1.0, LAST_DELAY_S)
         while not self._stopping.is_set():
             try:
                 self._serve()
@@ -153,8 +154,7 @@ class Webhook(Thread):
             except Exception:
                 log.exception("the webhook's thread failed by an error that should not happen; it goes on")
                 self._fault("an error that should not happen")
-            self._stopping.wait(delay_s)
-            delay_s = min(delay_s * 2, LAST_DELAY_S)
+            self._stopping.wait(backoff.next_s())
 
     def _serve(self) -> None:
         options = self._options

@@ -18,6 +18,7 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
+from mt4pump.process.backoff import Backoff
 from mt4pump.process.program import CONSTRAINTS_PLACE, StartError
 from mt4pump_consumers.nats_bridge.message import Message, QuarantineLimits
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
@@ -31,24 +32,6 @@ FAULTS = (OSError, nats.errors.Error, asyncio.TimeoutError, ValueError)
 """What the library raises when a connection cannot be made or used."""
 
 log = logging.getLogger(__name__)
-
-
-class Backoff:
-    """Waits between attempts, doubling up to ``limit_s``; `reset` after success."""
-
-    def __init__(self, limit_s: float, first_s: float = 0.05) -> None:
-        self._first_s = min(first_s, limit_s)
-        self._limit_s = limit_s
-        self._next_s = self._first_s
-
-    def reset(self) -> None:
-        """Start from the shortest wait again."""
-        self._next_s = self._first_s
-
-    def next_s(self) -> float:
-        """Return how long to wait now."""
-        now_s, self._next_s = self._next_s, min(self._next_s * 2, self._limit_s)
-        return now_s
 
 
 class ServerConnection:
@@ -140,7 +123,7 @@ class NatsConnection:
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is over; for ever."""
-        backoff, logged = Backoff(self._retry_s, 0.2), ""
+        backoff, logged = Backoff(0.2, self._retry_s), ""
         while True:
             connection = ServerConnection()
             try:

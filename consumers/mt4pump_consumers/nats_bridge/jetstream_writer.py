@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from mt4pump.client import ClientError, ClientKeys, Event, Heartbeat, Query, Replay
-from mt4pump_consumers.nats_bridge.connection import Backoff, NatsConnection, ServerConnection
+from mt4pump.process.backoff import Backoff
+from mt4pump_consumers.nats_bridge.connection import NatsConnection, ServerConnection
 from mt4pump_consumers.nats_bridge.jetstream import NS, JetStream, PublishQueue, StreamPosition
 from mt4pump_consumers.nats_bridge.message import (
     PING,
@@ -31,6 +32,7 @@ from mt4pump_consumers.nats_bridge.message import (
 )
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
+RETRY_FIRST_S = 0.05
 CHUNK = 500
 """Events handed over at one time, so that everything else gets its turn in a long replay."""
 
@@ -115,7 +117,7 @@ class JetStreamWriter:
         self._counts = counts
         self._queue: deque[Event] = deque()
         self._wake = asyncio.Event()
-        self._backoff = Backoff(settings.retry_s)
+        self._backoff = Backoff(RETRY_FIRST_S, settings.retry_s)
         self._quarantine = Quarantine(counts, settings.subject_prefix)
         self._limits = QuarantineLimits()
         self._past_epochs: deque[int] = deque(maxlen=PAST_EPOCHS)
