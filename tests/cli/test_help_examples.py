@@ -61,7 +61,7 @@ def test_every_command_of_the_archive_has_an_example(
 
 
 LIBRARIES = (
-    *("httpx", "prompt_toolkit", "cryptography", "nats", "prometheus_client", "jwt", "tenacity", "websockets"),
+    *("httpx", "prompt_toolkit", "cryptography", "nats", "prometheus_client", "jwt", "websockets"),
     *("duckdb", "pyarrow", "psycopg"),
 )
 """What the extras bring."""

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from random import random
 from threading import Event, Thread
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
-import tenacity
 
 from mt4pump.process.backoff import Backoff
 from mt4pump.process.clock import ProvenClock
@@ -173,35 +173,26 @@ class Webhook(Thread):
             outbox.close()
 
     def _deliver(self, client: httpx.Client, outbox: AlertQueue, alert: WaitingAlert) -> None:
+        first_s = self._options.first_delay_s
+        backoff = Backoff(first_s, LAST_DELAY_S)
         attempts = 0
-        try:
-            for attempt in self._attempts():
-                with attempt:
-                    attempts += 1
-                    self._post(client, alert)
-        except NotAccepted as error:
-            self._handle_refusal(outbox, alert, attempts, error)
-            return
+        while True:
+            attempts += 1
+            try:
+                self._post(client, alert)
+            except NotAccepted as error:
+                if error.is_final or attempts == ATTEMPTS_AT_ONCE or self._stopping.is_set():
+                    self._handle_refusal(outbox, alert, attempts, error)
+                    return
+                self.counts["retries"] += 1
+                self.problem = str(error)
+                log.info("alert not sent to %s (%s): it is tried again", self.address, error)
+            else:
+                break
+            self._stopping.wait(backoff.next_s() + first_s * random())  # noqa: S311 - no secret
         self.problem = ""
         self.counts["sent"] += 1
         self._mark_sent(outbox, alert, attempts)
-
-    def _attempts(self) -> tenacity.Retrying:
-        first_s = self._options.first_delay_s
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, NotAccepted) and not error.is_final),
-            stop=tenacity.stop_after_attempt(ATTEMPTS_AT_ONCE) | tenacity.stop_when_event_set(self._stopping),
-            wait=tenacity.wait_exponential(first_s, max=LAST_DELAY_S) + tenacity.wait_random(0, first_s),
-            sleep=tenacity.sleep_using_event(self._stopping),
-            before_sleep=self._note_retry,
-            reraise=True,
-        )
-
-    def _note_retry(self, state: tenacity.RetryCallState) -> None:
-        self.counts["retries"] += 1
-        error = state.outcome.exception() if state.outcome else None
-        self.problem = str(error)
-        log.info("alert not sent to %s (%s): it is tried again", self.address, error)
 
     def _post(self, client: httpx.Client, alert: WaitingAlert) -> None:
         self.counts["attempts"] += 1
