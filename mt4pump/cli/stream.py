@@ -151,7 +151,8 @@ class StreamStats:
         missed = self.sequence.accept(raw_topic, body["epoch"], body["seq"])
         if missed > 0:
             self.last_gap = f"{missed} of {topic} before seq {body['seq']}"
-        if body["epoch"] > self.epoch:  # a lower one is a late message of the previous run
+        # A lower one is a late message of the previous run, or of a heartbeat: the daemon's folder was deleted.
+        if body["epoch"] > self.epoch or (heartbeat and body["epoch"] != self.epoch):
             self.restarts += self.epoch != 0
             self.epoch = body["epoch"]
         if heartbeat:

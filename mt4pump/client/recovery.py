@@ -141,7 +141,7 @@ class Recovery:
 
     def follow_restart(self) -> None:
         """Drop what was asked of the run of the daemon that ended."""
-        self._ordering.subscriptions.set_baseline(self._ordering.epoch)  # every topic of the new epoch starts from 1
+        self._ordering.subscriptions.begin_run(self._ordering.epoch)  # every topic of the new epoch starts from 1
         if not self.steps.joined:
             self._job = self.ask = None
             is_resumed = self.steps.resume is not None

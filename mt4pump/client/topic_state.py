@@ -194,6 +194,16 @@ class SubscriptionSet:
         """Record that nothing is known of topics that were not met yet."""
         self.baseline = None
 
+    def begin_run(self, epoch: int) -> None:
+        """Record that another run began, all of whose numbers begin at 1.
+
+        Its ``epoch`` is smaller than those before if the daemon's folder was deleted: those say nothing any more.
+        """
+        self.baseline = epoch if self.baseline is None else min(self.baseline, epoch)
+        for topic in self.topics.values():
+            if topic.epoch > epoch:
+                topic.epoch, topic.late = NEVER, (NEVER, 0)
+
     def set_baseline(self, epoch: int) -> None:
         """Record that the numbers of ``epoch`` are known; those of later ones begin at 1."""
         if self.baseline is None:

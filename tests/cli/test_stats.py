@@ -259,3 +259,12 @@ def test_totals_are_one_line() -> None:
     assert stats.totals(2.0) == (
         "received 3 events on 1 topics in 2.0 s, 2/s; missed 2 in 1 gaps, repeats 1, garbage 1, daemon restarts 0"
     )
+
+
+def test_a_heartbeat_is_believed_also_where_its_epoch_is_smaller() -> None:
+    stats = stream_stats("quote.")
+    stats.handle(heartbeat(), 1.0)
+    stats.handle(message("quote.EURUSD", epoch=EPOCH - 1), 1.0)
+    assert (stats.epoch, stats.restarts) == (EPOCH, 0)
+    stats.handle(heartbeat(epoch=EPOCH - 1), 2.0)
+    assert (stats.epoch, stats.restarts) == (EPOCH - 1, 1)

@@ -275,3 +275,22 @@ def test_numbers_of_a_run_before_the_first_known_one_are_no_loss() -> None:
         harness.receive(model.heartbeat())
     assert harness.offsets() == [4, 5]
     assert harness.notices("lost") == []
+
+
+def test_losses_in_a_run_with_a_smaller_epoch_are_seen_recovered_and_reported() -> None:
+    harness = Harness().live()
+    harness.receive(harness.model.event("quote.EURUSD"), harness.model.event("trade.1"))
+    harness.model.restart(log="log-2")  # the daemon's folder was deleted, and its clock is right again
+    harness.model.epoch = 500
+    harness.go_live()
+    harness.items.clear()
+    for topic in ("quote.EURUSD", "trade.1"):
+        harness.model.event(topic)
+        harness.receive(harness.model.event(topic))
+        repeated = harness.model.event(topic)
+        harness.receive(repeated, repeated)
+    assert harness.events() == [
+        *(("quote.EURUSD", number) for number in (2, 3)),
+        *(("trade.1", number) for number in (1, 2, 3)),
+    ]
+    assert harness.notices("lost") == [("lost", "quote.EURUSD", 1)]

@@ -33,6 +33,13 @@ class GapFinder:
         self._seen: set[str] = set()
         self._lost: dict[str, tuple[int, str, int]] = {}
 
+    def begin_run(self, epoch: int) -> None:
+        """Follow the daemon into the run of a heartbeat, which is the present one.
+
+        Numbers of a later ``epoch`` are of a daemon whose folder was deleted: they say nothing of this run's.
+        """
+        self.seqs = {topic: known for topic, known in self.seqs.items() if known[0] <= epoch}
+
     def check(self, events: Sequence[Event]) -> Sequence[Event]:
         """Return the events that are new, and note the gaps before them. All must be without an offset."""
         topics = [event.topic for event in events]

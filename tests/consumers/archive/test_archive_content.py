@@ -188,6 +188,20 @@ def test_what_was_published_while_the_archive_was_down_is_a_gap() -> None:
     assert finder.seqs["quote.EURUSD"] == [EPOCH, 9]
 
 
+def test_events_of_a_run_with_a_smaller_epoch_are_kept_and_their_losses_are_gaps(tmp_path: Path) -> None:
+    builder = BatchBuilder(ArchiveFolder(tmp_path).state, Counter())
+    builder.heartbeat(heartbeat())
+    builder.add(quote(1))
+    builder.heartbeat(heartbeat(epoch=EPOCH - 1))  # the daemon's folder was deleted
+    builder.add(quote(2, epoch=EPOCH - 1))
+    builder.add(quote(3, epoch=EPOCH - 1))
+    batch = builder.take_batch({"log": "L", "confirmed": 0, "ahead": {}})
+    assert batch.rows == 3
+    assert [(gap["epoch"], gap["from_seq"], gap["to_seq"]) for gap in batch.tables["", "gaps"][0].to_pylist()] == [
+        (EPOCH - 1, 1, 1)
+    ]
+
+
 def test_durable_losses_are_those_that_the_client_reports_and_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
