@@ -22,6 +22,8 @@ ROWS_LIMIT = 1_000_000
 ROW_FIELD = {"trade": "order", "activation": "order", "request": "id"}
 """The field that identifies a row of a topic."""
 UNKEPT = frozenset({"news", "mail", "unknown", "heartbeat"})
+PING, SESSION_TOPICS = "session.ping", ("session.start", "session.stop")
+"""Of the session the last start or stop is the value; a ping changes nothing."""
 ENDED = frozenset({"closed", "cancelled", "deleted"})
 MONEY = frozenset({"balance", "credit"})
 """Changes of trades that open nothing and close nothing."""
@@ -47,7 +49,7 @@ class LastValues:
         """Take over what ``event`` says, unless the last snapshot is newer."""
         kind, body = event.kind, event.body
         change = body.get("change")
-        if kind in UNKEPT or (kind == "trade" and change in MONEY):
+        if kind in UNKEPT or event.topic == PING or (kind == "trade" and change in MONEY):
             return
         if kind != "quote" and (self._since is not None or self._epoch):
             if self._since is not None and len(self._since) <= self._since_limit:
@@ -69,6 +71,9 @@ class LastValues:
             if kind == "trade":
                 self._drop(f"activation.{event.key}", row)
             return
+        if kind == "session":
+            for topic in SESSION_TOPICS:
+                self._drop(topic, row)
         rows = self._topics.get(event.topic)
         if rows is None or row not in rows:
             if self._count >= self._rows_limit:

@@ -97,3 +97,10 @@ def test_the_first_event_of_a_topic_that_the_cut_does_not_know_is_news() -> None
     last.renew(snapshot(("trade.7", 2), trade_7=3))
     last.keep(trade(8, 1, login=8))
     assert orders(last, "trade.8") == [8]
+
+
+def test_of_the_session_the_last_start_or_stop_is_the_value() -> None:
+    last = kept(event("session.start", 1), event("session.stop", 1), event("session.ping", 1))
+    assert (last.topics(), len(last)) == (["session.stop"], 1)
+    last.keep(event("session.start", 2))
+    assert (last.topics(), len(last)) == (["session.start"], 1)
