@@ -294,3 +294,9 @@ def test_a_consumer_imports_the_client_what_programs_share_and_nothing_else_of_o
 def test_no_file_of_the_consumers_imports_in_a_circle() -> None:
     edges = {module: consumer_graph().find_modules_directly_imported_by(module) for module in CONSUMER_MODULES}
     TopologicalSorter(edges).prepare()
+
+
+def test_only_what_starts_or_reports_the_consumers_names_their_package() -> None:
+    """A file read by the name of its package is a dependency that no import shows."""
+    named = {file for file in FILES if "mt4pump_consumers" in (PACKAGE / file).read_text(encoding="utf-8")}
+    assert named == {"cli/demo.py", "process/program.py", "service/plan.py"}
