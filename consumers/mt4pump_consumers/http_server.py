@@ -110,7 +110,10 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class EndingReader(RawIOBase):
-    """Reads from a connection until its request is ended; on Windows, shutdown() does not wake who waits for bytes."""
+    """Reads from a connection until its request is ended.
+
+    It wakes every `WAKE_S` to see that: on Windows, shutdown() does not wake a thread that waits for bytes.
+    """
 
     def __init__(self, connection: socket.socket, is_ended: Callable[[socket.socket], bool]) -> None:
         self._connection, self._is_ended = connection, is_ended
@@ -150,7 +153,7 @@ class LimitedReader:
 
 
 class HttpHandler(WSGIRequestHandler):
-    """One request. Who sends nothing is hung up on; requests are not logged, as there is one every few seconds."""
+    """One request. A connection that sends nothing is closed. Requests are not logged: one comes every few seconds."""
 
     timeout = REQUEST_TIMEOUT_S
     server: Server

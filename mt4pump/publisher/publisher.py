@@ -91,7 +91,8 @@ class Publisher:
         self._large = LargeBodies(self.slow)
         self._pending_frame: zmq.Frame | None = None
         self._ignored: tuple[int, str] | None = None
-        self._is_changed = self._is_shifted = False
+        self._is_changed = False
+        self._is_misattributed = False  # libzmq mistakes whose subscriptions wait: ARCHITECTURE, "Keys"
         self._calm_at_s = 0.0
         self._knows_bytes = sys.platform == "linux" and endpoint.startswith("tcp:") and authenticator is not None
         self._socket = context.socket(zmq.XPUB, socket_class)
@@ -230,7 +231,7 @@ class Publisher:
                 try:
                     frame = self._socket.recv(zmq.NOBLOCK, copy=False)
                 except zmq.Again:
-                    self._is_shifted = False  # nothing waits: libzmq has its order again
+                    self._is_misattributed = False  # nothing waits behind the pushed message any more
                     self.connections.incomplete.note_empty()
                     return count > RECEIVE_MESSAGES // 2  # more may have come meanwhile
             if not self._is_of_ignored(frame):
@@ -246,12 +247,12 @@ class Publisher:
         """Return whether the connection that was ignored last sent this, too: after a flood most of what waits."""
         if self._ignored is None or self._ignored != (number_of(frame), user_of(frame)):
             return False
-        self._is_shifted |= self._narrows and not is_subscription(frame.bytes)
+        self._is_misattributed |= self._narrows and not is_subscription(frame.bytes)
         return True
 
     def _handle(self, frame: zmq.Frame) -> None:
         message, number, user_id = frame.bytes, number_of(frame), user_of(frame)
-        self._is_shifted |= self._narrows and not is_subscription(message)
+        self._is_misattributed |= self._narrows and not is_subscription(message)
         if number == NO_CONNECTION:
             if not self._narrows and is_subscription(message):
                 self._apply(message, message[1:], number, user="")
@@ -275,7 +276,7 @@ class Publisher:
         if not is_subscription(message):
             why = "it pushed a message upstream, which no subscriber does"
             self._disconnect_offender(number, user, "pushed_upstream", why)
-        elif self._is_shifted:
+        elif self._is_misattributed:
             text = "subscriptions waited behind a pushed message: their connections are closed and reconnect"
             self._fault_counters.record("misattributed", text)
             self.connections.disconnect(number, is_offender=False)

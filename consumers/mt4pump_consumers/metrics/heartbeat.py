@@ -34,8 +34,8 @@ class HeartbeatRow:
 
     ``path`` has dots between the keys of nested maps. ``per_s`` makes it seconds. With ``label`` the value is a map,
     and each of its entries a sample, those named in ``only`` if that is given. Names in ``known`` that it lacks are 0:
-    the first event, or loss, of a kind must be an increase, not a new series. With ``zero_is_never`` a 0 is left out: a
-    moment that never was.
+    the first event, or loss, of a kind must be an increase, not a new series. With ``zero_is_never`` a 0 is left out:
+    it stands for "never".
     """
 
     path: str
@@ -117,7 +117,7 @@ ROWS = (
         "errors", "mt4pump_faults_by_name_total", "Faults by name; each is in the daemon's log.", label="fault"
     ),
     HeartbeatRow(
-        "skipped", "mt4pump_skipped_records_total", "Records taken in and on purpose not published.", label="reason"
+        "skipped", "mt4pump_skipped_records_total", "Records received and deliberately not published.", label="reason"
     ),
     HeartbeatRow("source", "mt4pump_source_events_total", "Counters of the library or the simulator.", label="event"),
     HeartbeatRow("inbox.waiting", "mt4pump_inbox_waiting_records", "Records between callback and publisher."),
@@ -126,7 +126,7 @@ ROWS = (
     HeartbeatRow(
         "inbox.coalesced",
         "mt4pump_inbox_coalesced_records_total",
-        "Bells that rang while one of the same code was waiting; nothing is lost by them.",
+        "Calls merged with a waiting call of the same pump code; nothing is lost.",
     ),
     HeartbeatRow(
         "inbox.refused",
@@ -152,7 +152,9 @@ ROWS = (
     ),
     HeartbeatRow("journal.commits", "mt4pump_journal_commits_total", "Transactions committed."),
     HeartbeatRow("journal.errors", "mt4pump_journal_errors_total", "Transactions and openings that failed."),
-    HeartbeatRow("journal.set_aside", "mt4pump_journal_set_aside_files_total", "Damaged journal files put aside."),
+    HeartbeatRow(
+        "journal.set_aside", "mt4pump_journal_set_aside_files_total", "Damaged journal files moved to quarantine."
+    ),
     HeartbeatRow("journal.deleted", "mt4pump_journal_deleted_events_total", "Stored events deleted by retention."),
     HeartbeatRow("journal.size_bytes", "mt4pump_journal_size_bytes", "Size of the journal's file."),
     HeartbeatRow("journal.wal_bytes", "mt4pump_journal_wal_bytes", "Size of the journal's write-ahead log."),
@@ -201,7 +203,7 @@ ROWS = (
     HeartbeatRow(
         "slow_readers.messages",
         "mt4pump_slow_reader_messages_total",
-        "Messages that the full queue of at least one slow subscriber did not take.",
+        "Messages at which a subscriber's queue became full and began to drop.",
     ),
     HeartbeatRow(
         "slow_readers.moments",
@@ -215,29 +217,35 @@ ROWS = (
         NS,
         zero_is_never=True,
     ),
-    HeartbeatRow("query.requests", "mt4pump_query_requests_total", "Queries answered."),
-    HeartbeatRow("query.errors", "mt4pump_query_errors_total", "Queries answered with an error."),
+    HeartbeatRow("query.requests", "mt4pump_query_requests_total", "Requests answered."),
+    HeartbeatRow("query.errors", "mt4pump_query_errors_total", "Requests answered with an error."),
     HeartbeatRow(
         "query.dropped",
         "mt4pump_query_dropped_messages_total",
-        "Messages that were no query, and answers that their asker did not take.",
+        "Messages that were not a request, and replies that the client did not receive.",
     ),
-    HeartbeatRow("query.events", "mt4pump_query_replayed_events_total", "Events replayed to askers."),
-    HeartbeatRow("query.cuts", "mt4pump_query_cuts_total", "Snapshots made."),
-    HeartbeatRow("query.busy", "mt4pump_query_busy_total", "Queries refused because too much waited."),
-    HeartbeatRow("query.waiting", "mt4pump_query_waiting", "Queries that wait."),
-    HeartbeatRow("query.unread_bytes", "mt4pump_query_unread_bytes", "Replies that their askers did not read yet."),
+    HeartbeatRow("query.events", "mt4pump_query_replayed_events_total", "Events replayed."),
+    HeartbeatRow("query.cuts", "mt4pump_query_cuts_total", "Snapshots taken."),
+    HeartbeatRow("query.busy", "mt4pump_query_busy_total", "Requests refused because too many waited."),
+    HeartbeatRow("query.waiting", "mt4pump_query_waiting", "Requests that wait."),
+    HeartbeatRow("query.unread_bytes", "mt4pump_query_unread_bytes", "Replies that clients have not read yet."),
     HeartbeatRow(
-        "query.unread", "mt4pump_query_unread_closed_total", "Connections closed because they did not read a reply."
+        "query.unread",
+        "mt4pump_query_unread_closed_total",
+        "Connections closed because they did not read a reply in time.",
     ),
     HeartbeatRow("query.snapshots", "mt4pump_query_snapshots", "Snapshots held for their next pages."),
-    HeartbeatRow("query.evicted", "mt4pump_query_evicted_snapshots_total", "Snapshots given up for another one."),
+    HeartbeatRow(
+        "query.evicted",
+        "mt4pump_query_evicted_snapshots_total",
+        "Snapshots discarded for a newer one before their last page was read.",
+    ),
     HeartbeatRow("query.connections", "mt4pump_query_connections", "Connections to the query endpoint."),
     HeartbeatRow(
         "query.over_limit", "mt4pump_query_over_limit_total", "Connections closed because there were too many."
     ),
     HeartbeatRow("query.shut_out", "mt4pump_query_shut_out_total", "Connections closed for what they sent."),
-    HeartbeatRow("query.silent", "mt4pump_query_silent_total", "Connections closed because they asked nothing."),
+    HeartbeatRow("query.silent", "mt4pump_query_silent_total", "Connections closed because they sent no request."),
     HeartbeatRow("rss_bytes", "mt4pump_resident_memory_bytes", "Memory of the daemon."),
     HeartbeatRow("cpu_s", "mt4pump_cpu_seconds_total", "CPU time of the daemon, all threads together."),
     HeartbeatRow("threads", "mt4pump_threads", "Threads of the daemon."),
