@@ -72,6 +72,12 @@ def free_ports(count: int) -> list[int]:
     return list(ports)
 
 
+def free_endpoints() -> tuple[str, str]:
+    """Return two addresses for a daemon that is started again at the same ones."""
+    publish, query = free_ports(2)
+    return f"tcp://127.0.0.1:{publish}", f"tcp://127.0.0.1:{query}"
+
+
 class Processes:
     """``count`` is what was done, ``published`` (per epoch and kind) at least that, by the heartbeats."""
 

@@ -102,9 +102,10 @@ def test_lines_of_an_endless_number_are_valid_json(capsys: pytest.CaptureFixture
 
 
 def test_where_nothing_listens_one_alert_says_how_to_start_the_daemon(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-    assert main(["tail", "--json", "--for=5", "--endpoint", endpoint]) == 0
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can listen there
+        endpoint = f"tcp://127.0.0.1:{nobody.getsockname()[1]}"
+        assert main(["tail", "--json", "--for=5", "--endpoint", endpoint]) == 0
     shown = capsys.readouterr()
     assert not shown.out
     refused = f"{endpoint}: the connection was refused, nothing listens there"

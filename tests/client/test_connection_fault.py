@@ -26,7 +26,6 @@ from mt4pump.client import connection_fault as faults
 from mt4pump.client.connection_fault import TEXTS, connection_fault
 from mt4pump.security import ZapAuthenticator
 from tests.bus import LIMIT_S, context, until
-from tests.chaos.processes import free_ports
 from tests.client import reading
 from tests.client.fake_daemon import FakeDaemon
 from tests.security.keyring import Keyring
@@ -116,7 +115,9 @@ def place(fault: str, kind: int) -> Iterator[Place]:
     public, secret = zmq.curve_keypair()
     with context() as own, ExitStack() as at_end:
         if fault == faults.CLOSED:
-            yield Place(f"tcp://127.0.0.1:{free_ports(1)[0]}", None)
+            nobody = at_end.enter_context(socket.socket())
+            nobody.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can listen there
+            yield Place(f"tcp://127.0.0.1:{nobody.getsockname()[1]}", None)
         elif fault == faults.NO_NAME:
             yield Place("tcp://no-such-host.invalid:5556", None)
         elif fault in {faults.SILENT, faults.HTTP, faults.NOT_ZEROMQ}:

@@ -17,6 +17,7 @@ from mt4pump_consumers.gateway.tokens import digest_of
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from tests.chaos.processes import free_endpoints
 from tests.consumers.gateway.gateway_run import Running, addresses, ask, daemon, gateway, kind, until
 from tests.programs import LIMIT_S, Program
 
@@ -294,18 +295,22 @@ def test_the_page_is_served_with_a_strict_policy_and_nothing_else_is(served: Run
 
 
 def test_a_daemon_that_goes_and_comes_back_is_told(tmp_path: Path) -> None:
-    with daemon(tmp_path) as first:
-        where = addresses(first)
-        with gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run, run.connect() as link:
-            run.program.line("the feed is live")
-            ask(link, action="subscribe", symbols=["EURUSD"])
+    where = free_endpoints()
+    with (
+        daemon(tmp_path, *where) as first,
+        gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run,
+        run.connect() as link,
+    ):
+        run.program.line("the feed is live")
+        ask(link, action="subscribe", symbols=["EURUSD"])
+        until(link, kind("quote"))
+        first.process.kill()
+        first.process.wait(LIMIT_S)
+        until(link, lambda message: message["type"] == "status" and message["feed"] == "silent")
+        with daemon(tmp_path, *where):
+            until(link, lambda message: message["type"] == "status" and message["feed"] == "live")
             until(link, kind("quote"))
-            first.process.kill()
-            until(link, lambda message: message["type"] == "status" and message["feed"] == "silent")
-            with daemon(tmp_path, *where):
-                until(link, lambda message: message["type"] == "status" and message["feed"] == "live")
-                until(link, kind("quote"))
-            stop(run.program)
+        stop(run.program)
 
 
 def test_a_resume_is_cut_short_and_goes_on_where_it_ended(tmp_path: Path, feed: tuple[str, str]) -> None:
@@ -330,27 +335,31 @@ def test_a_resume_is_cut_short_and_goes_on_where_it_ended(tmp_path: Path, feed: 
 
 
 def test_after_a_loss_only_open_orders_are_last_values_and_readers_are_told(tmp_path: Path) -> None:
-    with daemon(tmp_path) as first:
-        where = addresses(first)
-        with gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run, run.connect() as link:
-            run.program.line("the feed is live")
-            ask(link, action="subscribe", topics=["trade.*", "user.*"])
-            old = until(link, kind("user"))["data"]["epoch"]
-            first.process.kill()
-            (tmp_path / "other").mkdir()
-            with daemon(tmp_path / "other", *where):  # its journal knows nothing of the one before
-                until(link, lambda message: message["type"] == "notice" and message["kind"] == "refreshed")
-                ask(link, action="subscribe", id="again", topics=["trade.*", "user.*"])
-                until(link, lambda message: message.get("id") == "again")
-                seen = set[str]()
+    where = free_endpoints()
+    with (
+        daemon(tmp_path, *where) as first,
+        gateway(tmp_path, *where, "--anonymous", "--anonymous-topics", "*") as run,
+        run.connect() as link,
+    ):
+        run.program.line("the feed is live")
+        ask(link, action="subscribe", topics=["trade.*", "user.*"])
+        old = until(link, kind("user"))["data"]["epoch"]
+        first.process.kill()
+        first.process.wait(LIMIT_S)
+        (tmp_path / "other").mkdir()
+        with daemon(tmp_path / "other", *where):  # its journal knows nothing of the one before
+            until(link, lambda message: message["type"] == "notice" and message["kind"] == "refreshed")
+            ask(link, action="subscribe", id="again", topics=["trade.*", "user.*"])
+            until(link, lambda message: message.get("id") == "again")
+            seen = set[str]()
 
-                def check(message: dict[str, Any]) -> bool:
-                    if message.get("snapshot"):
-                        assert message["data"]["epoch"] > old
-                        seen.add(message["type"])
-                    return seen == {"trade", "user"}
+            def check(message: dict[str, Any]) -> bool:
+                if message.get("snapshot"):
+                    assert message["data"]["epoch"] > old
+                    seen.add(message["type"])
+                return seen == {"trade", "user"}
 
-                until(link, check)
+            until(link, check)
 
 
 def test_a_token_that_is_withdrawn_ends_the_connection_and_others_stay(tmp_path: Path, feed: tuple[str, str]) -> None:

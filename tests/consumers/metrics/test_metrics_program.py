@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.processes import free_endpoints
 from tests.consumers.metrics.metrics_run import (
     LIMIT_S,
     Exporter,
@@ -70,7 +71,7 @@ def test_without_the_stream_the_heartbeat_alone_is_read(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_is_killed_is_down_and_up_again(tmp_path: Path) -> None:
-    with daemon(tmp_path) as source, exporter(tmp_path, source) as run:
+    with daemon(tmp_path, *free_endpoints()) as source, exporter(tmp_path, source) as run:
         before = wait(run, lambda found: (value(found, "mt4pump_events_total", kind="quote") or 0) > 100, "100 quotes")
         source.program.process.kill()
         source.program.end()
@@ -98,7 +99,7 @@ def test_spreads_go_with_the_daemon(tmp_path: Path) -> None:
 
 
 def test_an_exporter_without_a_daemon_waits_for_it(tmp_path: Path) -> None:
-    with daemon(tmp_path) as source:
+    with daemon(tmp_path, *free_endpoints()) as source:
         source.program.process.kill()
         source.program.end()
     with exporter(tmp_path, source) as run:

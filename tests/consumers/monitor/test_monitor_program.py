@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.processes import free_endpoints
 from tests.consumers.monitor.monitor_run import LIMIT_S, Truth, daemon, end, kept, monitor, receiver, until
 from tests.programs import Program
 
@@ -76,8 +77,8 @@ def test_a_reader_that_does_not_read_does_not_keep_it_from_ending(tmp_path: Path
 
 def test_it_lives_through_the_daemons_death_and_misses_nothing(tmp_path: Path, data: Path) -> None:
     store, rules = tmp_path / "s.db", rules_file(tmp_path, "big", "volume", "lots = 5")
-    with daemon(data, "--rate", "2000") as feed:
-        pub, query = feed.pub, feed.query
+    pub, query = free_endpoints()
+    with daemon(data, "--rate", "2000", pub=pub, query=query) as feed:
         flags = ("--endpoint", pub, "--query-endpoint", query, "--view", "json", "--start", "journal")
         with monitor(*flags, "--store", store, "--rules", rules, cwd=tmp_path) as running:
             for _ in range(20):
@@ -106,8 +107,8 @@ def _runs_seen(running: Program) -> int:
 
 def test_a_dead_daemon_is_an_alert_and_its_return_is_told_too(tmp_path: Path, data: Path) -> None:
     rules = rules_file(tmp_path, "silence", "feed_silent", 'seconds = 1.5\nof = "daemon"\nseverity = "critical"')
-    with receiver() as hook, daemon(data) as feed:
-        pub, query = feed.pub, feed.query
+    pub, query = free_endpoints()
+    with receiver() as hook, daemon(data, pub=pub, query=query) as feed:
         flags = ("--endpoint", pub, "--query-endpoint", query, "--view", "log", "--webhook", hook.url)
         with monitor(*flags, "--store", tmp_path / "s.db", "--rules", rules, cwd=tmp_path) as running:
             running.line("connected to the daemon")

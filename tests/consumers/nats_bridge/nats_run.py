@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
@@ -130,11 +129,12 @@ class Stage:
         """Run ``callback`` with a connection of its own."""
 
         async def connected() -> Result:
-            client = await nats.connect(self.url, allow_reconnect=False, connect_timeout=1, error_cb=_silent)
+            client = Client()
             try:
+                await client.connect(self.url, allow_reconnect=False, connect_timeout=int(LIMIT_S), error_cb=_silent)
                 return await callback(client)
             finally:
-                await client.close()
+                await client.close()  # a connection that failed, too: the library leaves its socket open
 
         return asyncio.run(connected())
 
