@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 import msgpack
@@ -388,9 +389,9 @@ class Query:
 
 
 def _events(wanted: SubscriptionSet, reply: Reply, origin: int) -> Iterator[Event]:
+    is_wanted = cache(wanted.is_wanted)  # a page has few topics, each of them often
     for frames in reply.pairs():
-        name = wanted.name_of(frames[0])
-        if wanted.is_wanted(name):
+        if is_wanted(name := wanted.name_of(frames[0])):
             topic = TopicName(name)
             try:
                 body = stored_body(*frames) if origin == HEALED else event_body(*frames)

@@ -2,8 +2,14 @@
 
 A daemon whose journal is full, the bridge and nats-server are each a process of their own; the bridge stores the whole
 journal, each event on the condition that the one before is the stream's last. The peer publishes the same messages,
-ready-made, with nats-py's ``publish_async``, as many in flight, into a stream of its own. Half of the time of either
-is nats-py's encoding of the headers. Rounds alternate; medians count.
+ready-made, with nats-py's ``publish_async``, as many in flight, into a stream of its own. Rounds alternate; medians
+count. The process of the daemon is that of the bench: it must only sleep while the bridge works.
+
+CPU of the bridge in µs per event (py-spy and ``schedstat``, CPython 3.11, two cores): 30, in two threads that share
+one GIL. Main thread 22: nats-py's ``publish`` 6.5 and its reading of acknowledgements 6; our part of acknowledgements
+3, of message and headers 1.5, of the check of sizes 1, of the number in flight and the loop 4. Journal thread 8.5:
+unpacking of the body 3, ``recv`` of the frames 2.5, events 3. Beside it nats-server takes 10 and the daemon 4. nats-py
+alone takes 22 and reads no journal: with as dear a main thread the bridge reaches 22/30 of it, about 0.7.
 """
 
 from __future__ import annotations

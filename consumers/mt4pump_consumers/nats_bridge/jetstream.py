@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from mt4pump.client import Event
-from mt4pump_consumers.nats_bridge.connection import FAULTS, ServerConnection
+from mt4pump_consumers.nats_bridge.connection import FAULTS, PENDING_LIMIT_BYTES, ServerConnection
 from mt4pump_consumers.nats_bridge.message import MSG_ID, JetStreamRetry, LogPosition, Message, log_position_of
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 
@@ -188,10 +188,13 @@ class PublishQueue:
         condition = {EXPECTED_STREAM: self._stream, EXPECTED_SEQUENCE: str(self._seq)}
         self._seq += 1
         self._waiting[reply] = message
+        client = self._connection.client
+        # A server that takes nothing more lets this wait: bounded like a missing acknowledgement. As long as little is
+        # pending, nats-py does not wait, and a timer per event would cost as much as its publishing.
+        may_wait = client.pending_data_size + len(message.payload) > PENDING_LIMIT_BYTES
         try:
-            # A server that takes nothing more lets this wait: bounded like a missing acknowledgement.
-            async with asyncio.timeout(self._ack_timeout_s):
-                await self._connection.client.publish(
+            async with asyncio.timeout(self._ack_timeout_s) if may_wait else nullcontext():
+                await client.publish(
                     message.subject, message.payload, reply=reply, headers={**message.headers, **condition}
                 )
         except FAULTS as error:

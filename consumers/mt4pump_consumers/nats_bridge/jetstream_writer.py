@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -60,14 +60,22 @@ class JournalPages:
         return self._asked().replay(self._topics, after=after)
 
     async def chunks(self, after: int, since: int | None) -> AsyncIterator[tuple[list[Event], Replay]]:
-        """Yield events in order of offset, and the replay they are from; at least once."""
+        """Yield events in order of offset, and the replay they are from; at least once.
+
+        The next chunk is read while the caller handles one: the replay may be further than the events beside it.
+        """
         replay = await self._in_thread(lambda: self.replay(after=after, since=since))
         events = iter(replay)
-        while True:
-            chunk = await self._in_thread(lambda: list(islice(events, CHUNK)))
+
+        def read() -> list[Event]:
+            return list(islice(events, CHUNK))
+
+        chunk = await self._in_thread(read)
+        while len(chunk) == CHUNK:
+            ahead = self._thread.submit(read)
             yield chunk, replay
-            if len(chunk) < CHUNK:
-                return
+            chunk = await self._result_of(ahead)
+        yield chunk, replay
 
     async def close(self) -> None:
         """Close the socket."""
@@ -81,8 +89,11 @@ class JournalPages:
         return self._query
 
     async def _in_thread(self, callback: Callable[[], Result]) -> Result:
+        return await self._result_of(self._thread.submit(callback))
+
+    async def _result_of(self, future: Future[Result]) -> Result:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, callback)
+            return await asyncio.wrap_future(future)
         except ClientError as error:
             raise JetStreamRetry(f"mt4pump's query endpoint {self._endpoint}: {error}") from error
 

@@ -96,9 +96,8 @@ def headers_of(event: Event) -> dict[str, str]:
 
 def stored_message(event: Event, log: str, prefix: str) -> Message:
     """Return the message for an event that has an offset in ``log``."""
-    headers = headers_of(event)
-    headers[MSG_ID] = f"{log}:{event.offset}"
-    headers[LOG], headers[OFFSET] = log, str(event.offset)
+    offset = str(event.offset)
+    headers = {**headers_of(event), MSG_ID: f"{log}:{offset}", LOG: log, OFFSET: offset}
     return Message(subject_of(event.topic, prefix), event.frames[1], headers)
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from mt4pump_consumers.nats_bridge.connection import ServerConnection
+from mt4pump_consumers.nats_bridge.connection import PENDING_LIMIT_BYTES, ServerConnection
 from mt4pump_consumers.nats_bridge.jetstream import EXPECTED_SEQUENCE, WRONG_SEQUENCE, PublishQueue
 from mt4pump_consumers.nats_bridge.message import JetStreamRetry, Message, stored_message, unstored_message
 from nats.aio.msg import Msg
@@ -29,14 +29,18 @@ ANSWERS: list[tuple[dict[str, Any] | str, str, bool]] = [
 class Bench:
     """A queue for a stream at 7, with room for two, and its server, which answers when the test does."""
 
-    def __init__(self) -> None:
+    def __init__(self, ack_timeout_s: float = 30.0) -> None:
         self.published: list[tuple[str, dict[str, str]]] = []
+        self.may_send = asyncio.Event()
+        self.may_send.set()
         self.lost: Callable[[], None] = lambda: None
         self._heard: Callable[[Msg], Awaitable[None]]
-        client = SimpleNamespace(new_inbox=lambda: "inbox", subscribe=self._subscribe, publish=self._publish)
-        connection = SimpleNamespace(client=client, on_lost=self._on_lost)
+        self.client = SimpleNamespace(
+            new_inbox=lambda: "inbox", subscribe=self._subscribe, publish=self._publish, pending_data_size=0
+        )
+        connection = SimpleNamespace(client=self.client, on_lost=self._on_lost)
         self.publish_queue = PublishQueue(
-            cast(ServerConnection, connection), "S", last_seq=7, limit=2, ack_timeout_s=30.0
+            cast(ServerConnection, connection), "S", last_seq=7, limit=2, ack_timeout_s=ack_timeout_s
         )
 
     def _on_lost(self, callback: Callable[[], None]) -> None:
@@ -46,6 +50,7 @@ class Bench:
         self._heard = cb
 
     async def _publish(self, _subject: str, _payload: bytes, *, reply: str, headers: dict[str, str]) -> None:
+        await self.may_send.wait()
         self.published.append((reply, headers))
 
     async def answer(self, number: int, body: dict[str, Any] | str) -> None:
@@ -57,9 +62,9 @@ def message(offset: int) -> Message:
     return stored_message(trade(offset=offset), "L", "")
 
 
-def run(test: Callable[[Bench], Awaitable[None]]) -> None:
+def run(test: Callable[[Bench], Awaitable[None]], ack_timeout_s: float = 30.0) -> None:
     async def main() -> None:
-        bench = Bench()
+        bench = Bench(ack_timeout_s)
         await bench.publish_queue.open()
         await test(bench)
 
@@ -157,3 +162,14 @@ def test_what_was_refused_is_neither_stored_nor_forgotten() -> None:
         assert (bench.publish_queue.stored, bench.publish_queue.unacknowledged()) == (0, [event])
 
     run(test)
+
+
+def test_a_server_that_takes_nothing_more_is_not_waited_for_without_a_limit() -> None:
+    async def test(bench: Bench) -> None:
+        bench.client.pending_data_size = PENDING_LIMIT_BYTES
+        bench.may_send.clear()
+        with pytest.raises(JetStreamRetry, match="could not be published"):
+            await bench.publish_queue.put(message(1))
+        await bench.publish_queue.wait_for_acks()  # it was forgotten
+
+    run(test, ack_timeout_s=0.01)

@@ -7,20 +7,23 @@ these states at will.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from mt4pump_consumers.nats_bridge.connection import ServerConnection
 from mt4pump_consumers.nats_bridge.jetstream import PublishQueue, StreamPosition
-from mt4pump_consumers.nats_bridge.jetstream_writer import JetStreamWriter
+from mt4pump_consumers.nats_bridge.jetstream_writer import CHUNK, JetStreamWriter, JournalPages
 from mt4pump_consumers.nats_bridge.message import JetStreamRetry
 from mt4pump_consumers.nats_bridge.settings import NatsSettings
 from nats.aio.client import Client
 
-from mt4pump.client import Heartbeat
+from mt4pump.client import ClientError, Event, Heartbeat, Replay
 from mt4pump.process.program import settings_of
+from tests.consumers.nats_bridge.test_nats_message import trade
 
 NEW = StreamPosition(last_seq=0, log_position=None, is_new=True, max_age_s=604_800.0, window_s=120.0)
 
@@ -90,3 +93,40 @@ def test_a_heartbeat_that_is_further_than_what_came_has_the_lane_look_into_the_j
     for _ in range(2):
         asyncio.run(behind._compare_with_heartbeat(nobody))  # noqa: SLF001
     assert len(asked) == looks
+
+
+class TwoChunks(JournalPages):
+    """Has two chunks of events, and then refuses. ``has_refused`` is set by the thread that reads."""
+
+    def __init__(self) -> None:
+        super().__init__("tcp://127.0.0.1:1", None, ("*",))
+        self.has_refused = threading.Event()
+
+    def replay(self, *, after: int, since: int | None) -> Replay:
+        assert since is None
+
+        def events() -> Iterator[Event]:
+            for offset in range(after + 1, after + 2 * CHUNK + 1):
+                yield trade(offset=offset)
+            self.has_refused.set()
+            raise ClientError("timeout", "silent")
+
+        return cast(Replay, events())
+
+
+def test_the_journal_is_read_ahead_and_all_before_a_fault_is_handed_over_in_order() -> None:
+    journal, offsets = TwoChunks(), list[int | None]()
+
+    async def read() -> None:
+        async for chunk, _ in journal.chunks(7, None):
+            offsets.extend(event.offset for event in chunk)
+            if len(offsets) == 2 * CHUNK:  # the thread asks for the next events while these are handled
+                assert await asyncio.to_thread(journal.has_refused.wait, 10.0)
+
+    async def main() -> None:
+        with pytest.raises(JetStreamRetry, match="silent"):
+            await read()
+        await journal.close()
+
+    asyncio.run(main())
+    assert offsets == list(range(8, 8 + 2 * CHUNK))
