@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -32,7 +33,6 @@ from mt4pump.client import connection_fault
 from mt4pump.client.connection_fault import CLOSED, NEEDS_KEYS, OTHER_SOCKET, TEXTS
 from mt4pump.errors import EXIT_FAILED, EXIT_SETTINGS, EXIT_START, ClientError
 from tests.bus import context, until
-from tests.chaos.processes import free_ports
 from tests.client.fake_daemon import FakeDaemon
 from tests.consumers.archive.archive_run import TS, quote, trade
 from tests.consumers.archive.conftest import Command
@@ -194,8 +194,10 @@ def test_a_daemon_or_a_database_that_is_away_is_not_a_wrong_setting(
 
 
 def test_verify_names_what_is_wrong_with_the_connection(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    port = free_ports(1)[0]
-    assert command("verify", "--endpoint", f"tcp://127.0.0.1:{port}") == EXIT_START
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can listen there
+        port = nobody.getsockname()[1]
+        assert command("verify", "--endpoint", f"tcp://127.0.0.1:{port}") == EXIT_START
     assert capsys.readouterr().err == f"mt4pump-archive: tcp://127.0.0.1:{port}: {TEXTS[CLOSED]}\n"
     with context() as own, own.socket(zmq.ROUTER) as needing_keys:
         needing_keys.curve_server, needing_keys.curve_secretkey = True, zmq.curve_keypair()[1]
