@@ -42,7 +42,7 @@ class Traffic:
     def __init__(self, always: int) -> None:
         self.number: int | None = None
         self._again: set[int] = set()
-        self._next = 0
+        self._left: list[int] = []
         self._turn_at_s = 0.0
         if sys.platform == "linux":
             with suppress(OSError):  # no descriptor is left
@@ -85,9 +85,9 @@ class Traffic:
         return again.intersection(numbers)
 
     def _in_turn(self, numbers: Collection[int], count: int) -> Collection[int]:
-        first = self._next if self._next < len(numbers) else 0
-        self._next = first + count
-        return tuple(numbers)[first : self._next]
+        left = [number for number in self._left if number in numbers] or list(numbers)
+        self._left = left[count:]
+        return left[:count]
 
     def close(self) -> None:
         """Report nothing any more."""

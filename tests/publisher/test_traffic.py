@@ -69,6 +69,19 @@ def test_connections_are_checked_though_libzmq_has_read_what_came(
 
 
 @linux
+def test_connections_that_come_and_go_hide_none_from_its_turn() -> None:
+    made = Traffic(0)
+    numbers = list(range(1, 901))
+    seen = set[int]()
+    for turn in range(2 * TURNS):
+        seen.update(made.take(numbers, turn * TURN_S))
+        del numbers[:10]
+        numbers += range(1_000 + 10 * turn, 1_010 + 10 * turn)
+    made.close()
+    assert seen >= set(range(201, 901))
+
+
+@linux
 def test_a_number_is_readable_while_something_came_and_a_connection_is_checked_again_on_demand(
     pairs: list[tuple[socket.socket, socket.socket]],
 ) -> None:

@@ -21,7 +21,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage, ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import State
+from websockets.protocol import SEND_EOF, State
 
 from mt4pump_consumers.gateway.client_writer import ClientWriter
 from mt4pump_consumers.gateway.http import TrustedProxies, Web, fault_in, group_of, plain
@@ -49,8 +49,8 @@ READ_LIMIT_BYTES, READ_LIMIT_MESSAGES = 262_144, 4
 HEAD_LIMIT_BYTES = 32_768
 """Most bytes of a request with its headers; the library would keep a megabyte for each connection."""
 HEAD_END = b"\r\n\r\n"
-FLOOD_CLOSE_S, FLOOD_READ_BYTES = 2.0, 1024 * 1024
-"""Time for a client that sent too much to take the close frame, and how much is read of it, unparsed, meanwhile.
+ENDING_S, ENDING_READ_BYTES = 5.0, 1024 * 1024
+"""Time for a client to take the close frame and to end the connection, and how much is read of it, unparsed, meanwhile.
 
 A client that is blocked in sending takes no close frame, and unread data would have the system discard it."""
 
@@ -85,7 +85,8 @@ class GatewayConnection(ServerConnection):
         self._is_counted = self._was_refused = self._is_flooding = False
         per_s = settings.control_frames_per_s
         self._control = Budget(per_s, max(CONTROL_BURST, per_s))
-        self._head_bytes = self._read_frames = self._read_bytes = self._flood_bytes = 0
+        self._head_bytes = self._read_frames = self._read_bytes = self._ending_bytes = 0
+        self._ending: asyncio.TimerHandle | None = None
         self._head_tail = b""
         self._receive_frame = self.protocol.recv_frame
         self.protocol.recv_frame = self._check_frame  # type: ignore[method-assign]  # no hook
@@ -141,6 +142,8 @@ class GatewayConnection(ServerConnection):
         """Remove it from the counts."""
         self.transport.abort = _do_nothing  # type: ignore[method-assign]  # the library calls it now, and asyncio fails
         super().connection_lost(exc)
+        if self._ending is not None:
+            self._ending.cancel()  # else it keeps the connection with its buffers
         self._report_closing()
         if self._is_counted:
             self._limiter.left(self.counted)
@@ -151,9 +154,9 @@ class GatewayConnection(ServerConnection):
         if self.protocol.state is State.CONNECTING and not self.protocol.eof_sent and self._is_early(data):
             self._refuse(HTTPStatus.BAD_REQUEST, "data was sent before the request was answered")
             return
-        if self._is_flooding:
-            self._flood_bytes += len(data)
-            if self._flood_bytes > FLOOD_READ_BYTES:
+        if self._ending is not None:
+            self._ending_bytes += len(data)
+            if self._ending_bytes > ENDING_READ_BYTES:
                 self.transport.pause_reading()
         self._read_frames = self._read_bytes = 0
         super().data_received(data)
@@ -188,13 +191,12 @@ class GatewayConnection(ServerConnection):
             self._receive_frame(frame)
 
     def _close_flood(self, reason: str) -> NoReturn:
-        """Close with a code that says why; a client that continues is disconnected soon. Raises ProtocolError."""
+        """Close with a code that says why. Raises ProtocolError."""
         self._is_flooding = True
         if self.protocol.state is State.OPEN:  # else a close frame was sent before
             self._limiter.flooded += 1
             limited.write(logging.WARNING, "%s: closed with %d: %s", self.name, CLOSE_FLOOD, reason)
         self.protocol.fail(CLOSE_FLOOD, reason)
-        self.loop.call_later(FLOOD_CLOSE_S, self.abort)
         raise ProtocolError(reason)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
@@ -206,10 +208,18 @@ class GatewayConnection(ServerConnection):
         self.transport.close()
 
     def send_data(self) -> None:
-        """Send the protocol's data; nothing follows a close frame or its answer."""
+        """Send the protocol's data; nothing follows a close frame or its answer.
+
+        From then on a client that does not end the connection, or sends more, is disconnected soon.
+        """
         if self.request is None and isinstance(self.protocol.handshake_exc, InvalidMessage):
             self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP request that can be read")
+        is_open = self.protocol.state is not State.CONNECTING
+        if self._is_flooding and SEND_EOF in self.protocol.writes and not self.transport.can_write_eof():
+            self.protocol.writes.remove(SEND_EOF)  # with TLS it closes at once: what the client has not read is lost
         super().send_data()
+        if is_open and self.protocol.eof_sent and self._ending is None:
+            self._ending = self.loop.call_later(ENDING_S, self.abort)
         self._report_closing()
 
     def _report_closing(self) -> None:

@@ -69,12 +69,19 @@ def raw(port: int, *lines: str | bytes, more: bytes = b"") -> socket.socket:
 
 def opened(port: int, *headers: str) -> socket.socket:
     """Return a WebSocket whose frames are made by hand."""
-    link = raw(port, "GET / HTTP/1.1", HOST, *UPGRADE, *headers)
+    link = socket.create_connection(("127.0.0.1", port), LIMIT_S)
+    asked_to_open(link, *headers)
+    return link
+
+
+def asked_to_open(link: socket.socket, *headers: str) -> None:
+    """Send the request that makes a connection a WebSocket, and read the answer."""
+    link.settimeout(LIMIT_S)
+    link.sendall("\r\n".join(["GET / HTTP/1.1", HOST, *UPGRADE, *headers, "", ""]).encode("latin-1"))
     head = b""
     while b"\r\n\r\n" not in head:
         head += link.recv(4096)
     assert b" 101 " in head
-    return link
 
 
 def status_of(port: int, *lines: str | bytes) -> int:
@@ -224,6 +231,21 @@ def test_a_flood_is_closed_with_a_code_that_says_so(
         code, words = close_code(link)
         assert (code, reason in words) == (4429, True)
     assert counts(served)["floods_closed"] >= before + ("messages" not in reason)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [frame(8, b"\x03\xe8"), frame(1, b"\xff"), b"\x82\xff" + (2**40).to_bytes(8, "big") + bytes(4)],
+    ids=["its own close frame", "no UTF-8", "a message that is too long"],
+)
+def test_who_sends_on_after_the_end_is_not_read_for_long(served: Running, end: bytes) -> None:
+    sent = 0
+    with opened(served.port) as link:
+        link.sendall(end)
+        with suppress(ConnectionError):
+            while sent < 2**30:
+                sent += link.send(bytes(2**20))
+    assert sent < 2**30
 
 
 def test_pings_within_reason_are_answered_before_and_after_the_login(served: Running) -> None:

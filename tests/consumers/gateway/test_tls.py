@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -22,6 +24,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage
 
 from tests.consumers.gateway.gateway_run import Running, gateway
+from tests.consumers.gateway.test_abuse import asked_to_open, close_code, flood, frame
 from tests.programs import LIMIT_S
 
 NOBODY = "tcp://127.0.0.1:9"
@@ -113,6 +116,23 @@ def test_changed_certificate_files_are_taken_over_and_a_wrong_pair_is_not(tmp_pa
         chain.unlink()
         run.program.line("the one before stays")
         assert served_serial(run, kept) == second
+
+
+def test_a_flood_over_tls_is_closed_with_a_code_that_is_read_after_it(tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    make(chain, key)
+    files = ["--tls-certificate", str(chain), "--tls-key", str(key)]
+    with gateway(tmp_path, NOBODY, NOBODY, "--anonymous", *files) as run:
+        context = ssl.create_default_context(cafile=chain)
+        with socket.socket() as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)  # what it does not read fills it
+            plain.connect(("127.0.0.1", run.port))
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as link:
+                asked_to_open(link)
+                link.sendall(frame(9, b"x" * 125) * 90)  # within reason
+                time.sleep(0.3)  # the answers fill it
+                flood(link, frame(9, b"x" * 125) * 5_000)
+                assert close_code(link)[0] == 4429
 
 
 def test_a_client_without_tls_gets_nothing(tmp_path: Path) -> None:
