@@ -148,7 +148,8 @@ def _trade(body: Body) -> str:
         return f"{_value_text(change)}  #{order}  {command} {profit}"
     price = _price_text(body.get("close_price" if change in CLOSING else "open_price"), body.get("digits"))
     symbol, lots = _value_text(body.get("symbol") or "-"), lots_text(body.get("volume"))
-    text = f"{_value_text(change)}  #{order}  {symbol}  {command}  {lots} lots  at {price}"
+    shown = f"{_value_text(change)} (ended)" if body.get("ended") else _value_text(change)
+    text = f"{shown}  #{order}  {symbol}  {command}  {lots} lots  at {price}"
     has_profit = is_position and (change == "closed" or body.get("profit"))
     return f"{text}  profit {profit}" if has_profit else text
 

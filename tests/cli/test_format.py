@@ -40,6 +40,11 @@ SNAPSHOT_ROW = {name: value for name, value in TRADE.items() if name != "change"
         ("quote.EURUSD", {"bid": 1.1, "ask": None, "spread": 15}, "bid 1.1  ask -  spread 15"),
         ("trade.5", TRADE, "opened  #77  EURUSD  sell  1.50 lots  at 1.10000  profit -3.5"),
         ("trade.5", {**TRADE, "change": "closed"}, "closed  #77  EURUSD  sell  1.50 lots  at 1.20000  profit -3.5"),
+        (
+            "trade.5",
+            {**TRADE, "change": "modified", "ended": True, "profit": 0.0},
+            "modified (ended)  #77  EURUSD  sell  1.50 lots  at 1.10000",
+        ),
         ("trade.5", {**TRADE, "cmd": 6, "change": "balance", "profit": 100.0}, "balance  #77  balance 100.0"),
         ("trade.5", {**SNAPSHOT_ROW, "profit": 0.0}, "open  #77  EURUSD  sell  1.50 lots  at 1.10000"),
         ("trade.5", SNAPSHOT_ROW, "open  #77  EURUSD  sell  1.50 lots  at 1.10000  profit -3.5"),

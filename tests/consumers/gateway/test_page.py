@@ -229,9 +229,9 @@ class Scripted:
         data |= {"epoch": 1, "seq": seq, "offset": seq, "ts": 10**18, **changes}
         self.send({"type": "trade", "topic": "trade.7", "data": data, **kind})
 
-    def quote(self, symbol: str, bid: float, ts: int = 10**18, digits: int = 5) -> None:
+    def quote(self, symbol: str, bid: float, ts: int = 10**18, digits: int = 5, **more: object) -> None:
         numbers = {"bid": bid, "ask": bid + 0.0002, "digits": digits, "low": 0.0, "high": 0.0, "time": 1_000, "ts": ts}
-        self.send({"type": "quote", "topic": f"quote.{symbol}", "data": {"symbol": symbol, **numbers}})
+        self.send({"type": "quote", "topic": f"quote.{symbol}", "data": {"symbol": symbol, **numbers}, **more})
 
     def disconnect(self) -> None:
         assert self.link is not None
@@ -519,6 +519,16 @@ def test_no_number_is_cut_at_any_width(page: Page) -> None:
     for width in (*range(320, 1921, 20), 386, 561, 861, 1101, 1401, 1701):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate(cut) == [], width
+
+
+def test_the_age_of_the_last_quote_is_not_that_of_a_last_value(page: Page) -> None:
+    gateway = opened(page)
+    gateway.send({"type": "status", "feed": "live", "state": "pumping", "server": "s", "quote_age_s": 7200.0})
+    gateway.quote("EURUSD", 1.1, snapshot=True)
+    page.wait_for_selector("#board >> text=EURUSD")
+    wait_until(page, "() => document.querySelector('#age').textContent === '2 h'")
+    gateway.quote("EURUSD", 1.2)
+    wait_until(page, "() => document.querySelector('#age').textContent === 'now'")
 
 
 def test_the_change_of_the_day_is_in_percent_and_in_points(page: Page) -> None:

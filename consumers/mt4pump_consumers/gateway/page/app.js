@@ -122,8 +122,8 @@ client.on("status", (status) => {
   if (typeof status.quote_age_s === "number") [quoteAgeS, quoteAgeAt] = [status.quote_age_s, performance.now()];
   showAlarm();
 });
-client.on("quote", ({ data }) => {
-  [quoteAgeS, quoteAgeAt] = [0, performance.now()];
+client.on("quote", ({ data, snapshot }) => {
+  if (!snapshot) [quoteAgeS, quoteAgeAt] = [0, performance.now()]; // a last value may be of last week
   board.add(data);
 });
 client.on("event", ({ topic, data, snapshot, past }) => {

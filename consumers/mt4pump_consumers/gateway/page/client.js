@@ -13,7 +13,7 @@
 //   token     {reason}                         the gateway asks for a token: call signIn(token)
 //   signedIn  {name}
 //   status    the gateway's status: feed ("live", "no_feed", "silent"), state, server, offset, log, quote_age_s
-//   quote     {data}
+//   quote     {data, snapshot}                 snapshot: the last value, which may be old
 //   event     {topic, data, snapshot, past}    snapshot: a last value; past: it happened before this client connected.
 //                                              Past events may come after newer ones: sort by offset
 //   history   {symbol, ticks, bars}            the answer to askHistory(symbol): ticks as [s since 1970, bid, ask], bars of
