@@ -256,7 +256,7 @@ class Pump(Thread):
 
     def _answer_snapshot(self, request: SnapshotRequest) -> None:
         """Answer a request with the state at this moment, or keep the request until the baseline is read."""
-        if not request.is_open:  # the asker has timed out
+        if not request.is_open:  # its client has timed out
             return
         if self._dispatcher.is_reading_baseline:
             self._waiting_snapshots = [late for late in self._waiting_snapshots if late.is_open][
