@@ -190,7 +190,7 @@ class PublishQueue:
         self._waiting[reply] = message
         client = self._connection.client
         # A server that takes nothing more lets this wait: bounded like a missing acknowledgement. As long as little is
-        # pending, nats-py does not wait, and a timer per event would cost as much as its publishing.
+        # pending, nats-py does not wait, and a timer per event would only cost CPU.
         may_wait = client.pending_data_size + len(message.payload) > PENDING_LIMIT_BYTES
         try:
             async with asyncio.timeout(self._ack_timeout_s) if may_wait else nullcontext():
