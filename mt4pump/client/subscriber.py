@@ -188,6 +188,14 @@ class BaseSubscriber:
         return self._stream.monitor.status(time.monotonic())
 
     @property
+    def is_joined(self) -> bool:
+        """Return whether live events flow: what the position missed, and the last values, were received before.
+
+        Without them if the query endpoint did not answer.
+        """
+        return self._stream.recovery.steps.joined
+
+    @property
     def position(self) -> Position | None:
         """Return where to go on later, the current event counted as done; None before the first heartbeat."""
         return self._tracker.position(with_current=True) if self._tracker.is_known else None

@@ -182,6 +182,8 @@ class Monitor:
                 self._event(item)
             elif item is not None:
                 self._notice(item)
+            elif self._in_snapshot and subscriber.is_joined and self._is_settled(subscriber):
+                self._end_snapshot(time.time_ns(), subscriber)  # at a weekend no event follows
             now_s = time.monotonic()
             if now_s >= self._check_at_s:
                 self._check_feed(subscriber, now_s)
@@ -207,7 +209,7 @@ class Monitor:
             self._row(event)
             return
         if self._in_snapshot:
-            self._end_snapshot(event)
+            self._end_snapshot(event.ts, None)
         if not self._is_joined and not event.healed:
             self._is_joined = True
             if not self._has_snapshot:
@@ -239,11 +241,11 @@ class Monitor:
             self._engine.margin(event)
             self._state.margin(event)
 
-    def _end_snapshot(self, event: Event) -> None:
+    def _end_snapshot(self, ts: int, subscriber: Subscriber | None) -> None:
         self._in_snapshot = False
-        if self._is_settled(None) and any(topic.startswith(("*", "margin")) for topic in self._settings.topics):
+        if self._is_settled(subscriber) and any(topic.startswith(("*", "margin")) for topic in self._settings.topics):
             called = frozenset(str(call.login) for call in self._state.calls.values())
-            self._engine.margins_are(called, event.ts)
+            self._engine.margins_are(called, ts)
 
     def _notice(self, notice: Notice) -> None:
         self._view.notice(notice)
