@@ -296,7 +296,7 @@ def test_no_file_of_the_consumers_imports_in_a_circle() -> None:
     TopologicalSorter(edges).prepare()
 
 
-def test_only_what_starts_or_reports_the_consumers_names_their_package() -> None:
+def test_only_what_starts_or_describes_the_consumers_names_their_package() -> None:
     """A file read by the name of its package is a dependency that no import shows."""
     named = {file for file in FILES if "mt4pump_consumers" in (PACKAGE / file).read_text(encoding="utf-8")}
-    assert named == {"cli/demo.py", "process/program.py", "service/plan.py"}
+    assert named == {"cli/demo.py", "process/program.py", "protocol/contract.py", "service/plan.py"}

@@ -1,4 +1,4 @@
-"""`protocol.toml` and `gateway.toml` as typed, frozen objects, and the kinds of event as the settings make them.
+"""`protocol.toml` as typed, frozen objects, and the kinds of event as the settings make them.
 
 The types of record fields come from `mt4pump.mt4.layout`.
 """
@@ -105,13 +105,13 @@ class GatewayMessages:
 @functools.cache
 def contract() -> Contract:
     """Read `protocol.toml`; raise LayoutError when a published field of a record has no note."""
-    return contract_from(_document("protocol.toml"))
+    return contract_from(_document("mt4pump.protocol", "protocol.toml"))
 
 
 @functools.cache
 def gateway_messages() -> GatewayMessages:
-    """Read `gateway.toml`."""
-    document = _document("gateway.toml")
+    """Read the gateway's messages, which its own package describes."""
+    document = _document("mt4pump_consumers.gateway", "messages.toml")
     reader = _Reader(document)
     return GatewayMessages(reader.messages(document["requests"]), reader.messages(document["messages"]))
 
@@ -130,8 +130,8 @@ def contract_from(document: TomlTable) -> Contract:
     )
 
 
-def _document(file: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files("mt4pump.protocol").joinpath(file).read_text(encoding="utf-8"))
+def _document(package: str, file: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
 
 
 class _Reader:

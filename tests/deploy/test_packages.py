@@ -90,7 +90,7 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(built: Built) -> N
     )
     held = names(built.wheel)
     assert {name for name in held if ".dist-info/" not in name} == packages
-    needed = {"py.typed", "PROTOCOL.md", "LICENSE", "protocol/protocol.toml", "protocol/gateway.toml"}
+    needed = {"py.typed", "PROTOCOL.md", "LICENSE", "protocol/protocol.toml"}
     assert {f"mt4pump/{name}" for name in needed} <= held
     scripts = {
         f"{name}.js" for name in ("app", "board", "chart", "client", "table", "trades", "vendor/lightweight-charts")
