@@ -99,7 +99,7 @@ class Stage:
         """Have the session of manager ``number`` start, as the pump thread would, and wait until it pumps."""
         link = self.attached(number)
         link.mark_started()
-        until(lambda: self.supervisor._session is link and self.state == PUMPING, "pumping")  # noqa: SLF001
+        until(lambda: self.supervisor._session is link and self.statuses[-1].state == PUMPING, "pumping")  # noqa: SLF001
         return link
 
     def lost(self, number: int = 0) -> SessionStatus:

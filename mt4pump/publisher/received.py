@@ -21,7 +21,7 @@ from mt4pump.publisher.descriptors import NOTED_BYTES, Connection, EndpointLimit
 
 CONNECTIONS_PER_CHECK = 64
 """Connections returned by one call of `Traffic.take` because something came, or where the system reports nothing."""
-TURN_S, TURNS = 0.1, 10
+TURN_S, TURNS = 0.2, 5
 """How often `Traffic.take` returns one part of the connections whatever came over them, and in how many parts all."""
 GONE = frozenset({errno.EBADF, errno.ENOENT, errno.EPERM})
 """Errors of a connection that ended, whose number may be an ordinary file's by now."""

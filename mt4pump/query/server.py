@@ -25,7 +25,7 @@ from mt4pump.query.requests import FRAMES_LIMIT, Envelope, RequestError, parse_e
 from mt4pump.query.snapshots import Peer
 from mt4pump.security.zap import FAILURES_LIMIT, pause_s
 
-POLL_MS = 90
+POLL_MS = 200
 """How late, at most, an idle thread notices that it is to stop, or that a snapshot has expired."""
 WAIT_MS = 2
 """The same while queued requests wait for something else than a message."""
@@ -95,7 +95,7 @@ class QueryServer(Thread):
         self._send = super(zmq.Socket, self._socket).send  # half the cost of the layer above it
 
     def stop(self) -> None:
-        """End the thread, within 100 ms; one that was never started only closes its socket."""
+        """End the thread, within 200 ms; one that was never started only closes its socket."""
         self._stopping.set()
         if self.ident is None:
             self._close()

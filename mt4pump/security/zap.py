@@ -33,7 +33,7 @@ PUBLISHED, QUERIED = "mt4pump.pub", "mt4pump.query"
 """The ZAP domains of the two sockets."""
 POLL_MS = 10
 """How late, at most, the thread runs the guards after something came over a connection."""
-QUIET_MS = 100
+QUIET_MS = 200
 """The same while nothing comes over any."""
 STOP_LIMIT_S = 0.16
 FAILURES_LIMIT = 100

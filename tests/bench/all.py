@@ -22,7 +22,7 @@ What limits a replay: the query thread needs 2.5 µs of CPU per event (SQLite's 
 0.6, the reader 1.6, so two cores give at most 400,000 events/s. A reply is as many frames as events: the wire is fixed.
 
 What an idle daemon does: the pump thread looks for subscriptions 5 times a second, the query thread for closed
-connections 11 times; the ZAP thread waits for what comes over connections (0.15 %; 1.6 % where the system does not
+connections 5 times; the ZAP thread waits for what comes over connections (0.15 %; 1.6 % where the system does not
 report that, and it checks them 100 times). A heartbeat each second is in the first.
 """
 

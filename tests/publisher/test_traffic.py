@@ -69,12 +69,14 @@ def test_connections_are_checked_though_libzmq_has_read_what_came(
 
 
 @linux
-def test_connections_that_come_and_go_hide_none_from_its_turn() -> None:
-    made = Traffic(0)
+def test_connections_that_come_and_go_hide_none_from_its_turn(
+    pairs: list[tuple[socket.socket, socket.socket]],
+) -> None:
+    made = Traffic(pairs[0][0].fileno())
     numbers = list(range(1, 901))
     seen = set[int]()
     for turn in range(2 * TURNS):
-        seen.update(made.take(numbers, turn * TURN_S))
+        seen.update(made.take(numbers, float(turn)))
         del numbers[:10]
         numbers += range(1_000 + 10 * turn, 1_010 + 10 * turn)
     made.close()
